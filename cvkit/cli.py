@@ -1,0 +1,271 @@
+"""The command tree, built from `options.OPTIONS`. Imports nothing heavy."""
+
+import dataclasses
+import inspect
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import typer
+
+from cvkit import __version__
+from cvkit.catalog import resolve
+from cvkit.errors import EXIT_CODES, CvkitError, MachineError, UsageError
+from cvkit.options import OPTIONS, PANELS, Command, from_config, hints
+
+# Typer carries its own copy of Click; BadParameter < UsageError < ClickException is its public end.
+CLICK_ERROR = typer.BadParameter.__mro__[2]
+
+EXAMPLES = {
+    (): (
+        "cvkit segment train --arch unet",
+        "cvkit segment eval --weights runs/segment-unet-001 --data DIR --json",
+        "cvkit segment predict photos/ --weights runs/segment-unet-001 --out out/",
+        "cvkit models segment",
+    ),
+    ("segment",): (
+        "cvkit segment train --data DIR --arch deeplab --backbone resnet50 --epochs 30",
+        "cvkit segment eval --predictions masks/ --truth DIR",
+        "cvkit segment predict 'photos/**/*.jpg' --weights runs/segment-unet-001 --out out/",
+    ),
+    ("segment", "train"): (
+        "cvkit segment train --arch unet",
+        "cvkit segment train --data DIR --backbone resnet34 --image-size 512x384 --epochs 60",
+        "cvkit segment train --data DIR --mask-map 255=1 --loss ce+dice --class-weights balanced",
+        "cvkit segment train --resume runs/segment-unet-001",
+    ),
+    ("segment", "eval"): (
+        "cvkit segment eval --weights runs/segment-unet-001 --data DIR --split val --json",
+        "cvkit segment eval --weights runs/segment-unet-001 --data DIR --fail-under miou=0.7",
+        "cvkit segment eval --predictions masks/ --truth DIR --split val",
+    ),
+    ("segment", "predict"): (
+        "cvkit segment predict photos/ --weights runs/segment-unet-001 --out out/",
+        "cvkit segment predict a.jpg b.png @more.txt --weights model.safetensors --overlay jpg",
+        "find . -name '*.jpg' | cvkit segment predict - --weights model.safetensors --resume",
+    ),
+    ("models",): ("cvkit models", "cvkit models segment --json"),
+    ("samples",): ("cvkit samples scenes/ --task segment --count 200 --seed 1",),
+}
+TASK_ABOUT = {"segment": "Semantic segmentation: a class for every pixel."}
+EPILOG = "Exit codes: " + " | ".join(f"{code} {text}" for code, text in EXIT_CODES.items())
+
+
+def _help(path: tuple[str, ...], text: str) -> str:
+    """Return a help text that leads with the examples."""
+    examples = "\n".join(f"  {example}" for example in EXAMPLES[path])
+    return f"\b\nExamples:\n{examples}\n\n{inspect.cleandoc(text)}"
+
+
+def build_app() -> typer.Typer:
+    """Return the Typer application of `OPTIONS`."""
+    settings = {"rich_markup_mode": "rich", "no_args_is_help": True, "epilog": EPILOG}
+    about = "Train, evaluate and run vision models, with numbers that can be trusted."
+    app = typer.Typer(name="cvkit", help=_help((), about), **settings)
+    app.callback()(_root)
+    for name, entry in OPTIONS.items():
+        if isinstance(entry, dict):
+            group = typer.Typer(help=_help((name,), TASK_ABOUT[name]), **settings)
+            for verb, options_class in entry.items():
+                _add(group, (name, verb), options_class)
+            short = TASK_ABOUT[name]
+            app.add_typer(group, name=name, short_help=short)
+        else:
+            _add(app, (name,), entry)
+    return app
+
+
+def _root(
+    version: bool = typer.Option(False, "--version", is_eager=True, help="Show the version"),
+) -> None:
+    if version:
+        typer.echo(f"cvkit {__version__}")
+        raise typer.Exit
+
+
+def _add(app: typer.Typer, path: tuple[str, ...], options_class: type[Command]) -> None:
+    text = options_class.__doc__
+    app.command(
+        path[-1],
+        help=_help(path, text),
+        short_help=text.splitlines()[0],
+        epilog=EPILOG,
+        no_args_is_help=path[-1] == "samples",
+    )(_adapter(path, options_class))
+
+
+def _adapter(path: tuple[str, ...], options_class: type[Command]) -> Callable[..., None]:
+    """Return a function whose signature is the options dataclass, as Typer wants it."""
+
+    def run(ctx: typer.Context, **values: object) -> None:
+        source = {name: ctx.get_parameter_source(name) for name in values}
+        given = {name for name, where in source.items() if where and where.name != "DEFAULT"}
+        options = assemble(options_class, values, given)
+        verb = {"eval": "evaluate"}.get(path[-1], path[-1])
+        raise typer.Exit(resolve(f"cvkit.commands:{verb}")(options, *path[:-1]))
+
+    parameters = [inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)]
+    types = hints(options_class)
+
+    def panel(field: dataclasses.Field) -> int:
+        name = getattr(types[field.name].__metadata__[0], "rich_help_panel", None)
+        return PANELS.index(name) if name in PANELS else -1
+
+    for field in sorted(dataclasses.fields(options_class), key=panel):
+        option = types[field.name].__metadata__[0]
+        if isinstance(option, typer.models.OptionInfo):
+            option.envvar = f"CVKIT_{path[-1]}_{field.name}".upper()
+            option.show_envvar = False
+            if field.default is False and not option.param_decls:
+                option.param_decls = (f"--{field.name.replace('_', '-')}",)  # without a --no-...
+        default = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        if default is dataclasses.MISSING:
+            default = inspect.Parameter.empty
+        parameters.append(
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=default,
+                annotation=types[field.name],
+            )
+        )
+    run.__signature__ = inspect.Signature(parameters)
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    return run
+
+
+def assemble(options_class: type[Command], values: dict, given: set[str]) -> Command:
+    """Return the options from what was given and, below it, from `--config` or `--resume`.
+
+    Raises:
+        UsageError: the configuration file is unusable, or `--resume` comes with a flag that
+            would make the run another one.
+    """
+    resume = values.get("resume")
+    if isinstance(resume, Path):
+        return _resumed(options_class, values, given)
+    config = values.get("config")
+    if config is not None:
+        stored = from_config(options_class, _read_yaml(config), str(config))
+        values = values | {name: value for name, value in stored.items() if name not in given}
+    return options_class(**values)
+
+
+CHANGEABLE = frozenset({"resume", "workers", "device", "json", "quiet", "debug", "save_minutes"})
+"""Flags that may differ when a run is resumed, because they do not change its result."""
+
+
+def _resumed(options_class: type[Command], values: dict, given: set[str]) -> Command:
+    config = values["resume"] / "config.yaml"
+    stored = from_config(options_class, _read_yaml(config), str(config))
+    changed = sorted(
+        name for name in given - CHANGEABLE if stored.get(name, values[name]) != values[name]
+    )
+    if changed:
+        name = changed[0]
+        raise UsageError(
+            f"--{name.replace('_', '-')} {values[name]} differs from the run's {stored.get(name)}",
+            code="resume.changed",
+            hint="a resumed run keeps its settings; start a new one to change them",
+        )
+    kept = {name: value for name, value in stored.items() if name not in given & CHANGEABLE}
+    return options_class(**(values | kept))
+
+
+def _read_yaml(path: Path) -> object:
+    import yaml
+
+    try:
+        if path.stat().st_size > 1_000_000:
+            raise UsageError(f"{path} is larger than 1 MB", code="config.size")
+        text = path.read_text()
+        if "&" in text and "*" in text and any(
+            isinstance(token, yaml.AliasToken) for token in yaml.scan(text)
+        ):
+            raise UsageError(f"{path} uses YAML aliases", code="config.alias", hint="write it out")
+        return yaml.safe_load(text)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}", code="config.missing") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"{path} is not valid YAML: {reason}", code="config.syntax") from error
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and leave with one of `EXIT_CODES`."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line and return its exit code."""
+    as_json = "--json" in arguments
+    try:
+        code = build_app()(arguments, prog_name="cvkit", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except CvkitError as error:
+        failure = error
+    except CLICK_ERROR as error:
+        command = getattr(getattr(error, "ctx", None), "command_path", "cvkit")
+        message = " ".join(error.format_message().split())
+        failure = UsageError(message or "missing command", code="usage", hint=f"{command} --help")
+        if not message:
+            return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except MemoryError:
+        failure = MachineError("out of memory", code="machine.memory", hint="a smaller --batch-size")
+    except Exception as error:
+        failure = _machine_failure(error)
+        if failure is None:
+            return _report_bug(error, as_json, "--debug" in arguments)
+    if "--debug" in arguments:
+        import traceback
+
+        traceback.print_exception(failure)
+    return _report(failure, as_json)
+
+
+def _machine_failure(error: Exception) -> MachineError | None:
+    """Return the `MachineError` behind a library's exception, if the machine is at fault."""
+    text = str(error)
+    if "DataLoader worker" in text:
+        return MachineError(
+            " ".join(text.split()), code="machine.worker", hint="try --workers 0, or more memory"
+        )
+    if "out of memory" in text or "can't allocate memory" in text:
+        return MachineError(
+            text.splitlines()[0], code="machine.memory", hint="a smaller --batch-size or image"
+        )
+    return None
+
+
+def _report(failure: CvkitError, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps({"ok": False, "error": failure.as_json()}))
+    message = str(failure).encode("utf-8", "backslashreplace").decode()
+    print(f"error: {message}", file=sys.stderr)
+    return failure.exit_code
+
+
+def _report_bug(error: Exception, as_json: bool, debug: bool) -> int:
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    bug = CvkitError(
+        f"this is a bug in cvkit: {type(error).__name__}: {error}",
+        code="bug",
+        hint="run again with --debug and report the traceback",
+    )
+    bug.exit_code = 1
+    return _report(bug, as_json)

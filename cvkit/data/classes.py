@@ -1,0 +1,93 @@
+"""Class lists: `classes.txt` and `labelmap.txt`."""
+
+import re
+from pathlib import Path
+
+from cvkit.errors import DataError
+from cvkit.structures import IGNORE, ClassList, voc_color
+
+FILE_NAMES = ("classes.txt", "labelmap.txt")
+
+
+def numbered_classes(count: int) -> ClassList:
+    """Return a class list for data that names none: "0", "1", ... in VOC colours."""
+    return make_classes([str(index) for index in range(count)])
+
+
+def make_classes(
+    names: list[str], colors: dict[int, tuple[int, int, int]] | None = None
+) -> ClassList:
+    """Return a class list with ids equal to the indices; colours default to VOC's."""
+    indices = range(len(names))
+    return ClassList(
+        names=tuple(names),
+        ids=tuple(indices),
+        colors=tuple((colors or {}).get(index, voc_color(index)) for index in indices),
+    )
+
+
+def find_class_file(root: Path) -> Path | None:
+    """Return the file that lists the classes of a dataset, if it has one."""
+    return next((root / name for name in FILE_NAMES if (root / name).is_file()), None)
+
+
+def read_classes(path: Path) -> tuple[ClassList, dict[tuple[int, int, int], int]]:
+    """Return the classes in a text file and the colours it assigns to them.
+
+    One class a line, in index order: a name, optionally with a colour before or after it
+    (`road 128 64 128`, `128,64,128 road`), or CVAT's `road:128,64,128:parts:actions`. Empty
+    lines and lines that begin with `#` do not count.
+
+    Returns:
+        The class list, and a map from RGB to class index that holds the colours given.
+
+    Raises:
+        DataError: no class, over 255 of them, a name or colour twice, or a malformed line.
+    """
+    names: list[str] = []
+    colors: dict[tuple[int, int, int], int] = {}
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read {path}: {error}", code="classes.unreadable") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        name, color = _parse_line(line, f"{path}:{number}")
+        if name in names:
+            raise DataError(f"{path}:{number}: class {name!r} twice", code="classes.duplicate")
+        if color is not None and color in colors:
+            raise DataError(f"{path}:{number}: colour {color} twice", code="classes.duplicate")
+        if color is not None:
+            colors[color] = len(names)
+        names.append(name)
+    if not 0 < len(names) <= IGNORE:
+        raise DataError(
+            f"{path} lists {len(names)} classes",
+            code="classes.count",
+            hint=f"1 to {IGNORE} are possible, one a line",
+        )
+    return make_classes(names, {index: color for color, index in colors.items()}), colors
+
+
+def _parse_line(line: str, where: str) -> tuple[str, tuple[int, int, int] | None]:
+    text = line.strip()
+    number = r"(\d+)"
+    rgb = rf"{number}[\s,]+{number}[\s,]+{number}"
+    patterns = (
+        rf"(?P<name>[^:]+):\s*(?:{rgb})?\s*(?::.*)?",
+        rf"(?P<name>.+?)[\s,]+{rgb}",
+        rf"{rgb}[\s,]+(?P<name>.+)",
+    )
+    for pattern in patterns:
+        if match := re.fullmatch(pattern, text):
+            name = match["name"].strip()
+            values = [int(v) for v in match.groups() if v is not None and v != match["name"]]
+            if not values:
+                return name, None
+            if max(values) > 255:
+                raise DataError(
+                    f"{where}: colour {values} is outside 0..255", code="classes.color"
+                )
+            return name, tuple(values)
+    return text, None

@@ -1,0 +1,110 @@
+"""Datasets: a length, and `read(index, seed)`, which gives one sample."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from cvkit.data.decode import read_image
+from cvkit.data.files import InputFile
+from cvkit.data.layouts import LabelledImage
+from cvkit.data.masks import MaskReader
+from cvkit.data.resize import prepare
+from cvkit.errors import DataError
+from cvkit.structures import Sample, SegMap
+
+
+class Transform(Protocol):
+    """A random transform that is a function of its seed."""
+
+    def __call__(
+        self, image: np.ndarray, mask: np.ndarray, seed: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the transformed image and mask."""
+
+
+def read_pair(pair: LabelledImage, reader: MaskReader) -> tuple[np.ndarray, np.ndarray]:
+    """Return an image (HWC RGB uint8) and its mask (HW uint8).
+
+    Raises:
+        DataError: either cannot be read, or `mask.size_mismatch`.
+    """
+    image, mask = read_image(pair.image), reader.read(pair.mask)
+    if image.shape[:2] != mask.shape:
+        raise DataError(
+            f"{pair.mask}: {mask.shape[1]}x{mask.shape[0]} pixels, but its image {pair.key} has "
+            f"{image.shape[1]}x{image.shape[0]}",
+            code="mask.size_mismatch",
+            hint="save the mask at the size of the upright image",
+        )
+    return image, mask
+
+
+@dataclass(frozen=True)
+class SegmentationDataset:
+    """Images with masks.
+
+    Attributes:
+        pairs: what it contains, in order.
+        reader: how the masks are read.
+        image_size_wh: width and height that the network input should fit into.
+        resize: `fit` or `native`.
+        transform: random transform of training; None for evaluation, which then keeps the
+            truth in original pixels.
+    """
+
+    pairs: Sequence[LabelledImage]
+    reader: MaskReader
+    image_size_wh: tuple[int, int]
+    resize: str
+    transform: Transform | None = None
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def key(self, index: int) -> str:
+        """Return the path of a sample, relative to the dataset."""
+        return self.pairs[index].key
+
+    def read(self, index: int, seed: int = 0) -> Sample:
+        """Return one sample; the random transform is decided by `seed`.
+
+        Raises:
+            DataError: the image or its mask cannot be read.
+        """
+        pair = self.pairs[index]
+        image, mask = read_pair(pair, self.reader)
+        if self.transform is not None:
+            inputs, target = self.transform(image, mask, seed)
+            _, geometry = image.shape[:2], None
+            return Sample(path=pair.key, image=inputs, geometry=geometry, mask=target)
+        inputs, geometry = prepare(image, self.image_size_wh, self.resize)
+        return Sample(path=pair.key, image=inputs, geometry=geometry, truth=SegMap(mask))
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """Images without labels, for predict; each sample keeps the decoded image for drawing."""
+
+    files: Sequence[InputFile]
+    image_size_wh: tuple[int, int]
+    resize: str
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def key(self, index: int) -> str:
+        """Return the path of a sample, relative to the inputs."""
+        return self.files[index].key
+
+    def read(self, index: int, seed: int = 0) -> Sample:
+        """Return one sample; nothing in it is random.
+
+        Raises:
+            DataError: the image cannot be read.
+        """
+        file = self.files[index]
+        original = read_image(file.path)
+        inputs, geometry = prepare(original, self.image_size_wh, self.resize)
+        return Sample(path=file.key, image=inputs, geometry=geometry, original=original)

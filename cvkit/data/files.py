@@ -1,0 +1,132 @@
+"""Finding the images that a command line names."""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from glob import glob, has_magic
+from pathlib import Path, PurePosixPath
+
+from cvkit.errors import DataError, UsageError
+
+IMAGE_SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .bmp .dib .gif .webp .tif .tiff .ppm .pgm .pbm .pnm".split()
+)
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """One image to process.
+
+    Attributes:
+        path: where it lies.
+        key: its path relative to what the user named, with `/`; names it in every output.
+        stem: `key` without its suffix, or `key` itself where two inputs differ only there.
+    """
+
+    path: Path
+    key: str
+    stem: str
+
+
+def walk_images(folder: Path) -> Iterator[Path]:
+    """Yield the image files under a folder, sorted; links are followed, cycles are not."""
+    seen = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        identity = os.path.realpath(place)
+        if identity in seen:
+            folders.clear()
+            continue
+        seen.add(identity)
+        folders.sort()
+        for name in sorted(names):
+            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
+                yield Path(place, name)
+
+
+def list_inputs(inputs: Iterable[str], without: Path | None = None) -> list[InputFile]:
+    """Return the images named by files, folders, globs, `@list.txt` and `-` (paths on stdin).
+
+    Args:
+        inputs: as on the command line.
+        without: folder whose files do not count, that of the results.
+
+    Raises:
+        UsageError: a path does not exist or is a URL, or nothing was found at all.
+    """
+    inputs = list(inputs)
+    found: dict[Path, None] = {}
+    own = os.path.join(os.path.abspath(without), "") if without else None
+    for text in inputs:
+        for path in _expand(text):
+            if own is None or not os.path.abspath(path).startswith(own):
+                found.setdefault(path)
+    if not found:
+        raise UsageError(
+            f"no image found in {', '.join(inputs) or 'an empty list'}",
+            code="inputs.empty",
+            hint=f"looked for {', '.join(sorted(IMAGE_SUFFIXES))}",
+        )
+    keys = _keys(list(found), inputs)
+    stems = Counter(_without_suffix(key).casefold() for key in keys)
+    return [
+        InputFile(path, key, key if stems[(s := _without_suffix(key)).casefold()] > 1 else s)
+        for path, key in zip(found, keys, strict=True)
+    ]
+
+
+def _expand(text: str) -> Iterator[Path]:
+    if "://" in text:
+        raise UsageError(f"{text} is a URL", code="inputs.url", hint="download it first")
+    if text == "-":
+        yield from (Path(line) for line in sys.stdin.read().splitlines() if line.strip())
+    elif text.startswith("@"):
+        try:
+            lines = Path(text[1:]).read_text(errors="surrogateescape").splitlines()
+        except OSError as error:
+            raise UsageError(
+                f"cannot read the list {text[1:]}: {error.strerror}", code="inputs.list"
+            ) from error
+        yield from (Path(line) for line in lines if line.strip())
+    elif os.path.isdir(text):
+        yield from walk_images(Path(text))
+    elif os.path.lexists(text):
+        yield Path(text)
+    elif has_magic(text):
+        for match in sorted(glob(text, recursive=True)):
+            if os.path.isdir(match):
+                yield from walk_images(Path(match))
+            else:
+                yield Path(match)
+    else:
+        raise UsageError(f"{text} does not exist", code="inputs.missing", hint="check the path")
+
+
+def _keys(paths: list[Path], inputs: list[str]) -> list[str]:
+    """Return each path relative to the one folder that was named, else to their common one."""
+    if len(inputs) == 1 and os.path.isdir(inputs[0]):
+        return [path.relative_to(inputs[0]).as_posix() for path in paths]
+    absolute = [os.path.abspath(path) for path in paths]
+    common = os.path.commonpath([os.path.dirname(path) for path in absolute])
+    return [PurePosixPath(os.path.relpath(path, common)).as_posix() for path in absolute]
+
+
+def _without_suffix(key: str) -> str:
+    return str(PurePosixPath(key).with_suffix(""))
+
+
+def inside(root: Path, relative: str) -> Path:
+    """Return `root/relative`.
+
+    Raises:
+        DataError: the path would leave the root.
+    """
+    pure = PurePosixPath(relative)
+    if pure.is_absolute() or ".." in pure.parts or "\0" in relative:
+        raise DataError(
+            f"{relative!r} leaves the dataset folder {root}",
+            code="path.escape",
+            hint="use names inside the folder",
+        )
+    return root / relative

@@ -1,0 +1,107 @@
+"""Dataset folders: which layout they have, and what each split contains."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cvkit.catalog import nearest
+from cvkit.data.files import IMAGE_SUFFIXES, inside, walk_images
+from cvkit.errors import DataError
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """An image and its mask; `key` is the image's path relative to the dataset."""
+
+    key: str
+    image: Path
+    mask: Path
+
+
+def detect_layout(root: Path) -> str:
+    """Return `voc` or `pairs`.
+
+    Raises:
+        DataError: the folder is missing or has neither layout.
+    """
+    if not root.is_dir():
+        raise DataError(f"--data {root} is not a folder", code="data.missing", hint="check it")
+    if (root / "ImageSets" / "Segmentation").is_dir():
+        return "voc"
+    if (root / "images").is_dir() and (root / "masks").is_dir():
+        return "pairs"
+    raise DataError(
+        f"--data {root} has no known layout",
+        code="data.layout",
+        hint="voc: JPEGImages/, SegmentationClass/, ImageSets/Segmentation/<split>.txt; "
+        "pairs: images/<split>/, masks/<split>/ with equal names",
+    )
+
+
+def list_split(root: Path, layout: str, split: str) -> list[LabelledImage]:
+    """Return the labelled images of a split, sorted by name (VOC: in the file's order).
+
+    Raises:
+        DataError: no such split, an empty one, or images without a mask; all are counted.
+    """
+    found = _list_voc(root, split) if layout == "voc" else _list_pairs(root, split)
+    if not found:
+        raise DataError(f"split {split!r} of {root} is empty", code="split.empty")
+    return found
+
+
+def _list_voc(root: Path, split: str) -> list[LabelledImage]:
+    folder = root / "ImageSets" / "Segmentation"
+    file = inside(folder, f"{split}.txt")
+    if not file.is_file():
+        raise _no_split(root, split, [path.stem for path in folder.glob("*.txt")])
+    names = [line.strip() for line in file.read_text().splitlines() if line.strip()]
+    repeated = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else ()
+    if repeated:
+        raise DataError(f"{file} lists {sorted(repeated)[0]!r} twice", code="split.duplicate")
+    found, missing = [], []
+    for name in names:
+        image = _with_image_suffix(inside(root / "JPEGImages", name))
+        mask = inside(root / "SegmentationClass", f"{name}.png")
+        missing += [] if image else [f"JPEGImages/{name}.jpg"]
+        missing += [] if mask.is_file() else [f"SegmentationClass/{name}.png"]
+        if image:
+            found.append(LabelledImage(image.relative_to(root).as_posix(), image, mask))
+    _raise_if_missing(file, missing)
+    return found
+
+
+def _list_pairs(root: Path, split: str) -> list[LabelledImage]:
+    images, masks = inside(root / "images", split), inside(root / "masks", split)
+    if not images.is_dir():
+        raise _no_split(root, split, [p.name for p in (root / "images").iterdir() if p.is_dir()])
+    by_stem = {path.relative_to(masks).with_suffix(""): path for path in walk_images(masks)}
+    found, missing = [], []
+    for image in walk_images(images):
+        mask = by_stem.get(image.relative_to(images).with_suffix(""))
+        if mask is None:
+            missing.append(f"masks/{split}/{image.relative_to(images).with_suffix('.png')}")
+        else:
+            found.append(LabelledImage(image.relative_to(root).as_posix(), image, mask))
+    _raise_if_missing(images, missing)
+    return found
+
+
+def _with_image_suffix(stem: Path) -> Path | None:
+    suffixes = [".jpg", ".png", *sorted(IMAGE_SUFFIXES - {".jpg", ".png"})]
+    candidates = (stem.with_name(stem.name + suffix) for suffix in suffixes)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _no_split(root: Path, split: str, known: list[str]) -> DataError:
+    hint = nearest(split, known) if known else "the dataset has no splits"
+    return DataError(f"{root} has no split {split!r}", code="split.missing", hint=hint)
+
+
+def _raise_if_missing(where: Path, missing: list[str]) -> None:
+    if missing:
+        shown = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
+        raise DataError(
+            f"{where}: {len(missing)} files are missing: {shown}",
+            code="split.id_without_file",
+            hint="add them, or take their names out of the split",
+        )

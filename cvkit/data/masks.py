@@ -1,0 +1,144 @@
+"""Label masks: index PNGs and colour-coded PNGs, to class indices."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from cvkit.data.decode import decode, open_image
+from cvkit.errors import DataError, UsageError
+from cvkit.structures import IGNORE
+
+RGB = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class MaskMap:
+    """What `--mask-map` says: new class indices for grey values and for colours."""
+
+    values: dict[int, int] = field(default_factory=dict)
+    colors: dict[RGB, int] = field(default_factory=dict)
+
+
+def parse_mask_map(text: str) -> MaskMap:
+    """Return the map written as `255=1,7=0` or `#e0e0c0=255`.
+
+    Raises:
+        UsageError: an entry is malformed or outside 0..255.
+    """
+    values, colors = {}, {}
+    for entry in text.split(","):
+        match = re.fullmatch(r"\s*(\d+|#[0-9a-fA-F]{6})\s*=\s*(\d+)\s*", entry)
+        if not match or int(match[2]) > 255 or (match[1][0] != "#" and int(match[1]) > 255):
+            raise UsageError(
+                f"--mask-map entry {entry!r} is not FROM=TO",
+                code="mask_map.syntax",
+                hint="write for example 255=1,254=255 or #e0e0c0=255, numbers 0 to 255",
+            )
+        if match[1].startswith("#"):
+            colors[tuple(bytes.fromhex(match[1][1:]))] = int(match[2])
+        else:
+            values[int(match[1])] = int(match[2])
+    return MaskMap(values, colors)
+
+
+@dataclass(frozen=True)
+class MaskReader:
+    """Reads the masks of one dataset.
+
+    Attributes:
+        num_classes: labels must lie below it; None while the classes are being found out.
+        colors: class index of each colour, for RGB masks.
+        mask_map: replaces values (or colours) before anything else.
+        ignore_index: value, after the map, of pixels without a label.
+    """
+
+    num_classes: int | None = None
+    colors: dict[RGB, int] = field(default_factory=dict)
+    mask_map: MaskMap = field(default_factory=MaskMap)
+    ignore_index: int = IGNORE
+
+    def read(self, path: Path) -> np.ndarray:
+        """Return a mask as HW uint8 class indices, `IGNORE` where there is no label.
+
+        Raises:
+            DataError: `mask.value_range` names a label outside the classes; `mask.lossy`,
+                `mask.16bit`, `mask.color` and the errors of `cvkit.data.decode`.
+        """
+        raw = self._read_values(path)
+        mapped = self._lookup_table()[raw]
+        limit = IGNORE if self.num_classes is None else self.num_classes
+        wrong = (mapped >= limit) & (mapped != IGNORE_MARK)
+        if wrong.any():
+            value = int(raw[wrong][0])
+            raise DataError(
+                f"{path}: mask value {value} at {int(wrong.sum())} pixels is outside the "
+                f"{limit} classes 0..{limit - 1}",
+                code="mask.value_range",
+                hint=f"list more classes in classes.txt, or use --mask-map {value}=NEW or "
+                f"--ignore-index {value}",
+            )
+        return mapped.astype(np.uint8)  # the mark wraps to IGNORE
+
+    def _lookup_table(self) -> np.ndarray:
+        table = np.arange(256, dtype=np.int16)
+        for value, index in self.mask_map.values.items():
+            table[value] = index
+        table[table == self.ignore_index] = IGNORE_MARK
+        return table
+
+    def _read_values(self, path: Path) -> np.ndarray:
+        """Return HW uint8 values as the file stores them, colours already turned to indices."""
+        with open_image(path) as image:
+            if image.format in ("JPEG", "MPO"):
+                raise DataError(
+                    f"{path} is a JPEG; its compression changes labels",
+                    code="mask.lossy",
+                    hint="save masks as PNG",
+                )
+            decode(image, path)
+            if image.mode == "1":
+                return np.asarray(image).astype(np.uint8)
+            if image.mode in ("L", "P"):
+                return np.asarray(image)
+            if image.mode in ("LA", "PA"):
+                return np.asarray(image)[..., 0]
+            values = np.asarray(image)
+        if values.ndim == 2:
+            return _narrow(values, path)
+        return self._index_colors(values[..., :3], path)
+
+    def _index_colors(self, rgb: np.ndarray, path: Path) -> np.ndarray:
+        """Return HW uint8 class indices of an HW3 colour-coded mask."""
+        colors = self.colors | self.mask_map.colors
+        if not colors and (rgb == rgb[..., :1]).all():
+            return np.ascontiguousarray(rgb[..., 0])  # a grey index mask saved as RGB
+        packed = rgb.astype(np.uint32) @ np.array([65536, 256, 1], dtype=np.uint32)  # [H, W]
+        known = {(r << 16) + (g << 8) + b: index for (r, g, b), index in colors.items()}
+        found, inverse = np.unique(packed, return_inverse=True)
+        unknown = [int(color) for color in found if int(color) not in known]
+        if unknown:
+            shown = ", ".join(f"#{color:06x}" for color in unknown[:3])
+            raise DataError(
+                f"{path} is a colour mask with {len(unknown)} colours of no class: {shown}",
+                code="mask.color",
+                hint="give each class its colour in classes.txt (name R G B), or use "
+                f"--mask-map '#{unknown[0]:06x}=INDEX'",
+            )
+        indices = np.array([known[int(color)] for color in found], dtype=np.uint8)
+        return indices[inverse].reshape(packed.shape)
+
+
+IGNORE_MARK = np.int16(511)
+"""Stands for "no label" while 255 may still be an ordinary value; as uint8 it is `IGNORE`."""
+
+
+def _narrow(values: np.ndarray, path: Path) -> np.ndarray:
+    if values.min() < 0 or values.max() > 255:
+        raise DataError(
+            f"{path}: mask value {int(values.max())} does not fit 8 bits",
+            code="mask.16bit",
+            hint="masks hold class indices from 0 to 255",
+        )
+    return values.astype(np.uint8)

@@ -1,0 +1,103 @@
+"""Reading a whole dataset once before work starts, to find what is wrong with it."""
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from cvkit.data.datasets import read_pair
+from cvkit.data.layouts import LabelledImage
+from cvkit.data.masks import MaskReader
+from cvkit.errors import CvkitError, DataError
+from cvkit.structures import IGNORE
+
+
+@dataclass
+class Scan:
+    """What was found in a split.
+
+    Attributes:
+        pixels: [256] int64, pixels of each class index; entry `IGNORE` is those without label.
+        defects: everything that was wrong, in file order.
+        sizes_hw: the image sizes, in file order; None where the image could not be read.
+    """
+
+    pixels: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
+    defects: list[CvkitError] = field(default_factory=list)
+    sizes_hw: list[tuple[int, int] | None] = field(default_factory=list)
+
+    @property
+    def largest_label(self) -> int:
+        """Largest class index found, -1 where no pixel has a label."""
+        labels = np.flatnonzero(self.pixels[:IGNORE])
+        return int(labels[-1]) if labels.size else -1
+
+
+def scan_pairs(
+    pairs: Sequence[LabelledImage],
+    reader: MaskReader,
+    on_step: Callable[[int], None] | None = None,
+) -> Scan:
+    """Decode every image and mask of a split once, on all cores.
+
+    Args:
+        pairs: the split.
+        reader: how its masks are read.
+        on_step: called with the number of pairs done so far.
+    """
+    scan = Scan()
+
+    def look(pair: LabelledImage) -> np.ndarray | CvkitError:
+        try:
+            _, mask = read_pair(pair, reader)
+        except CvkitError as error:
+            return error
+        return mask.shape, np.bincount(mask.ravel(), minlength=256)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, found in enumerate(pool.map(look, pairs), 1):
+            if isinstance(found, CvkitError):
+                scan.defects.append(found)
+                scan.sizes_hw.append(None)
+            else:
+                scan.sizes_hw.append(found[0])
+                scan.pixels += found[1]
+            if on_step:
+                on_step(done)
+    return scan
+
+
+def raise_defects(defects: Sequence[CvkitError], what: str) -> None:
+    """Do nothing without defects.
+
+    Raises:
+        DataError: lists the defects, one if it is the only one.
+    """
+    if not defects:
+        return
+    if len(defects) == 1:
+        raise defects[0]
+    shown = [f"  {defect}" for defect in defects[:20]]
+    more = [f"  and {len(defects) - 20} more"] if len(defects) > 20 else []
+    codes = {defect.code for defect in defects}
+    raise DataError(
+        "\n".join([f"{what} has {len(defects)} defects:", *shown, *more]),
+        code=codes.pop() if len(codes) == 1 else "data.defects",
+    )
+
+
+def fingerprint(pairs: Sequence[LabelledImage]) -> str:
+    """Return a SHA-256 over the names and sizes of a split's files."""
+    digest = hashlib.sha256()
+    for pair in pairs:
+        sizes = [_size(path) for path in (pair.image, pair.mask)]
+        digest.update(f"{pair.key}\0{sizes}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size

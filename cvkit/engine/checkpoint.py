@@ -1,0 +1,251 @@
+"""Model files and resume states: safetensors and JSON, checked by hash, never half-written.
+
+A resume state is a folder `RUN/ckpt/step-NNNNNNNNNN/` of tensor files, `state.json` and
+`MANIFEST.json`. The manifest holds the SHA-256 of every file and is written last, so a folder
+without a matching manifest was never finished. `RUN/ckpt/last` names the newest one.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from cvkit.errors import MachineError, ModelFileError, TrainingDiverged
+from cvkit.storage import fsync_folder, machine_errors, sha256, write_file
+
+FORMAT_VERSION = 1
+MAX_HEADER = 16 * 2**20
+KEEP = 2
+
+
+def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+
+
+def require_finite(tensors: dict[str, Tensor], where: str) -> None:
+    """Do nothing if all numbers are finite.
+
+    Raises:
+        TrainingDiverged: names the first tensor that holds NaN or infinity.
+    """
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise TrainingDiverged(
+                f"{name} holds a non-finite number at {where}; it was not saved",
+                code="diverged.weights",
+                hint="lower --lr, or resume from the last save",
+            )
+
+
+def content_hash(tensors: dict[str, Tensor]) -> str:
+    """Return a SHA-256 over the names, types, shapes and bytes of tensors."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def save_model(path: Path, tensors: dict[str, Tensor], header: dict) -> None:
+    """Write a model file: tensors, and a JSON header with everything needed to use them.
+
+    Raises:
+        TrainingDiverged: a tensor is not finite.
+        MachineError: the disk refused.
+    """
+    require_finite(tensors, str(path.name))
+    tensors = _plain(tensors)
+    header = {"format_version": FORMAT_VERSION, **header, "sha256": content_hash(tensors)}
+    write_file(path, save_tensors(tensors, {"cvkit": json.dumps(header, allow_nan=False)}))
+
+
+def read_header(path: Path) -> dict:
+    """Return the header of a model file without reading its tensors.
+
+    Raises:
+        ModelFileError: missing, not safetensors, or not written by cvkit.
+    """
+    try:
+        if path.stat().st_size < 8:
+            raise ModelFileError(f"{path} is too short for a model file", code="model.corrupt")
+        with open(path, "rb") as stream:
+            if int.from_bytes(stream.read(8), "little") > MAX_HEADER:
+                raise ModelFileError(
+                    f"{path} is not a safetensors model file", code="model.corrupt",
+                    hint="its header length is impossible",
+                )
+        with safe_open(path, framework="pt") as file:
+            content = (file.metadata() or {}).get("cvkit")
+    except OSError as error:
+        raise ModelFileError(f"cannot read {path}: {error.strerror}", code="model.missing") from error
+    except SafetensorError as error:
+        raise ModelFileError(
+            f"{path} is not a usable safetensors file: {error}", code="model.corrupt"
+        ) from error
+    if content is None:
+        raise ModelFileError(
+            f"{path} has no cvkit header",
+            code="model.foreign",
+            hint="it is not a model that cvkit wrote",
+        )
+    try:
+        header = json.loads(content)
+        version = header["format_version"]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ModelFileError(f"{path} has a damaged header", code="model.corrupt") from error
+    if version != FORMAT_VERSION:
+        raise ModelFileError(
+            f"{path} has format {version}, this cvkit reads {FORMAT_VERSION}", code="model.version"
+        )
+    return header
+
+
+def read_model(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """Return the tensors and the header of a model file, its hash verified.
+
+    Raises:
+        ModelFileError: see `read_header`; `model.hash` if the tensors are not those written.
+    """
+    header = read_header(path)
+    try:
+        tensors = load_tensors(path.read_bytes())
+    except SafetensorError as error:
+        raise ModelFileError(f"{path} is damaged: {error}", code="model.corrupt") from error
+    if content_hash(tensors) != header.get("sha256"):
+        raise ModelFileError(
+            f"{path} is damaged: its tensors do not match the hash in its header",
+            code="model.hash",
+            hint="restore it from a copy",
+        )
+    return tensors, header
+
+
+def save_state(run: Path, step: int, tensors: dict[str, dict[str, Tensor]], state: dict) -> Path:
+    """Write the resume state of a step and return its folder; older ones go, but for one.
+
+    Args:
+        run: the run folder.
+        step: optimizer steps done.
+        tensors: named groups of tensors, each of which becomes a file.
+        state: everything else, as JSON.
+
+    Raises:
+        TrainingDiverged: a tensor is not finite.
+        MachineError: the disk refused; what was there before is untouched.
+    """
+    for name, group in tensors.items():
+        require_finite(group, f"step {step} ({name})")
+    root = run / "ckpt"
+    target, temporary = root / f"step-{step:010d}", root / f".tmp-{step}-{os.getpid()}"
+    files = {f"{name}.safetensors": save_tensors(_plain(group)) for name, group in tensors.items()}
+    files["state.json"] = json.dumps(state, allow_nan=False).encode()
+    with machine_errors(root):
+        root.mkdir(exist_ok=True)
+        for stale in root.glob(".tmp-*"):
+            shutil.rmtree(stale)
+        _require_space(root, sum(map(len, files.values())))
+        try:
+            temporary.mkdir()
+            for name, content in files.items():
+                _write_and_sync(temporary / name, content)
+            manifest = {
+                "format_version": FORMAT_VERSION,
+                "step": step,
+                "files": {
+                    name: {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+                    for name, content in files.items()
+                },
+            }
+            _write_and_sync(temporary / "MANIFEST.json", json.dumps(manifest).encode())
+            fsync_folder(temporary)
+            if target.exists():  # saved before at this very step: same content, or damaged
+                shutil.rmtree(target)
+            os.replace(temporary, target)
+            fsync_folder(root)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    write_file(root / "last", target.name)
+    reason = _damage(target)
+    if reason:
+        raise MachineError(f"{target} reads back wrong: {reason}", code="machine.readback")
+    for old in _states(root)[KEEP:]:
+        shutil.rmtree(old)
+    return target
+
+
+def _require_space(folder: Path, size: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise MachineError(
+            f"cannot save to {folder}: {size / 2**20:.0f} MiB needed, {free / 2**20:.0f} MiB free",
+            code="machine.disk_full",
+            hint="free some space, then --resume",
+        )
+
+
+def _write_and_sync(path: Path, content: bytes) -> None:
+    with open(path, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _states(root: Path) -> list[Path]:
+    """Return the state folders, newest first."""
+    found = (p for p in root.glob("step-*") if re.fullmatch(r"step-\d+", p.name))
+    return sorted(found, key=lambda p: int(p.name[5:]), reverse=True)
+
+
+def _damage(folder: Path) -> str:
+    """Return why a state folder cannot be used; empty if it is complete and intact."""
+    try:
+        manifest = json.loads((folder / "MANIFEST.json").read_text())
+        for name, entry in manifest["files"].items():
+            path = folder / name
+            if path.stat().st_size != entry["size"] or sha256(path) != entry["sha256"]:
+                return f"{name} does not match the manifest"
+    except OSError as error:
+        return f"{Path(error.filename or folder).name}: {error.strerror}"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "MANIFEST.json is damaged"
+    return ""
+
+
+def load_state(run: Path) -> tuple[dict[str, dict[str, Tensor]], dict, list[str]]:
+    """Return the newest intact resume state of a run.
+
+    Returns:
+        Groups of tensors, the JSON state, and why newer states were passed over.
+
+    Raises:
+        ModelFileError: there is no intact state; lists what was rejected and why.
+    """
+    root, rejected = run / "ckpt", []
+    states = _states(root)
+    pointer = root / "last"
+    if pointer.is_file():
+        named = root / pointer.read_text(errors="replace").strip()
+        states.sort(key=lambda p: p != named)  # the named one first, then the newest
+    for folder in states:
+        reason = _damage(folder)
+        if not reason:
+            tensors = {
+                path.stem: load_tensors(path.read_bytes())
+                for path in folder.glob("*.safetensors")
+            }
+            return tensors, json.loads((folder / "state.json").read_text()), rejected
+        rejected.append(f"{folder.name}: {reason}")
+    raise ModelFileError(
+        f"{run} has no save to resume from" + (f": {'; '.join(rejected)}" if rejected else ""),
+        code="resume.nothing",
+        hint="start a new run",
+    )

@@ -1,0 +1,86 @@
+"""Samples in parallel, in a fixed order, stacked into batches."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from cvkit.engine.task import Dataset
+from cvkit.errors import CvkitError
+from cvkit.structures import Batch, Failure, Sample
+
+Key = tuple[int, int]
+"""(index of a sample, seed of its random transform)."""
+
+
+class _Keyed(torch.utils.data.Dataset):
+    """Reads by key; an unusable sample becomes a value, since exceptions do not pickle well."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, key: Key) -> Sample | Failure:
+        index, seed = key
+        try:
+            return self.dataset.read(index, seed)
+        except CvkitError as error:
+            return Failure(path=self.dataset.key(index), code=error.code, reason=str(error))
+
+
+def load(
+    dataset: Dataset, batches: Sequence[Sequence[Key]], workers: int
+) -> Iterator[list[Batch | Failure]]:
+    """Yield, for each list of keys, its samples stacked by size, and those that failed.
+
+    Neither the order nor the content depends on `workers`.
+    """
+    if not batches:
+        return
+    yield from DataLoader(
+        _Keyed(dataset),
+        batch_sampler=batches,
+        num_workers=min(workers, len(batches)),
+        collate_fn=stack,
+        worker_init_fn=_start_worker,
+    )
+
+
+def _start_worker(_: int) -> None:
+    """Leave signals to the main process, which stops at a safe point and ends its workers."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def stack(items: Sequence[Sample | Failure]) -> list[Batch | Failure]:
+    """Return the samples of consecutive equal size as batches, in order, failures in between.
+
+    Nothing is padded to a common size, so a result never depends on its neighbours.
+    """
+    groups = groupby(items, lambda item: item.image.shape if isinstance(item, Sample) else None)
+    result: list[Batch | Failure] = []
+    for shape, group in groups:
+        result += [_batch(list(group))] if shape else list(group)
+    return result
+
+
+def _batch(samples: list[Sample]) -> Batch:
+    images = torch.from_numpy(np.stack([sample.image for sample in samples]))  # [N, H, W, C]
+    masks = None
+    if samples[0].mask is not None:
+        masks = torch.from_numpy(np.stack([sample.mask for sample in samples])).long()
+    slim = tuple(replace(sample, image=None, mask=None) for sample in samples)
+    return Batch(images=images.permute(0, 3, 1, 2), masks=masks, samples=slim)
+
+
+def in_order(count: int, batch_size: int, rank: int = 0, world: int = 1) -> list[list[Key]]:
+    """Return the batches of one process that visit every sample once, in order."""
+    indices = range(rank, count, world)
+    return [
+        [(index, 0) for index in indices[first : first + batch_size]]
+        for first in range(0, len(indices), batch_size)
+    ]

@@ -1,0 +1,114 @@
+"""Optimizers, learning rate schedules and the average of the weights."""
+
+import copy
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+DEFAULTS = {
+    "adamw": (1e-3, 1e-2),
+    "adam": (1e-3, 0.0),
+    "sgd": (2e-2, 1e-4),
+    "rmsprop": (3e-4, 0.0),
+    "adagrad": (1e-2, 0.0),
+}
+"""(learning rate, weight decay) of each optimizer."""
+
+
+def make_optimizer(
+    model: nn.Module, name: str, lr: float, weight_decay: float, momentum: float
+) -> torch.optim.Optimizer:
+    """Return an optimizer over the trainable parameters; norms and biases do not decay."""
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    make: dict[str, Callable[[], torch.optim.Optimizer]] = {
+        "adamw": lambda: torch.optim.AdamW(groups, lr),
+        "adam": lambda: torch.optim.Adam(groups, lr),
+        "sgd": lambda: torch.optim.SGD(groups, lr, momentum=momentum),
+        "rmsprop": lambda: torch.optim.RMSprop(groups, lr, momentum=momentum),
+        "adagrad": lambda: torch.optim.Adagrad(groups, lr),
+    }
+    return make[name]()
+
+
+def lr_factor(schedule: str, step: int, total: int, warmup: int = 0) -> float:
+    """Return the share of the peak learning rate that a step uses.
+
+    Args:
+        schedule: `poly` is (1 - t)^0.9, `cosine` half a cosine, `linear` 1 - t, `step` a tenth
+            after 2/3 and a hundredth after 8/9, `inverse-sqrt` falls with 1 / sqrt(step),
+            `constant` is 1.
+        step: from 0.
+        total: steps of the whole run; t = step / total.
+        warmup: steps in which the rate rises linearly.
+    """
+    t = step / total
+    value = {
+        "poly": lambda: (1 - t) ** 0.9,
+        "cosine": lambda: 0.5 * (1 + math.cos(math.pi * t)),
+        "linear": lambda: 1 - t,
+        "step": lambda: 0.1 ** ((t >= 2 / 3) + (t >= 8 / 9)),
+        "inverse-sqrt": lambda: math.sqrt(max(warmup, 1) / max(step + 1, warmup, 1)),
+        "constant": lambda: 1.0,
+    }[schedule]()
+    return value * min(1.0, (step + 1) / warmup) if warmup else value
+
+
+class WeightAverage:
+    """Exponential moving average of a model's weights; buffers are copied.
+
+    Args:
+        model: its current state is where the average starts.
+        decay: share of the old average that a step keeps; smaller in the first steps.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.model = copy.deepcopy(model).requires_grad_(False)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Move the average towards the weights after step number `step` (from 0)."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        averages, weights = list(self.model.parameters()), list(model.parameters())
+        torch._foreach_lerp_(averages, [w.detach() for w in weights], 1 - decay)
+        for average, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
+            average.copy_(buffer)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the optimizer's state as tensors named `PARAMETER.KEY`."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{index}.{key}": torch.as_tensor(value)
+        for index, entry in state.items()
+        for key, value in entry.items()
+        if value is not None
+    }
+
+
+def load_optimizer_tensors(
+    optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], steps: int
+) -> None:
+    """Restore what `optimizer_tensors` returned, strictly.
+
+    Raises:
+        KeyError: after `steps` > 0 steps a parameter has no state, or state has no parameter.
+    """
+    content = optimizer.state_dict()
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = value
+    known = {index for group in content["param_groups"] for index in group["params"]}
+    plain_sgd = isinstance(optimizer, torch.optim.SGD) and not optimizer.defaults["momentum"]
+    expected = set() if plain_sgd else known
+    if steps and set(state) != expected:
+        raise KeyError(f"optimizer state of parameters {sorted(set(state) ^ expected)[:5]}")
+    content["state"] = state
+    optimizer.load_state_dict(content)

@@ -1,0 +1,87 @@
+"""What a command says while it works: on stderr, and only what its reader can use."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+LINE_SECONDS = 20.0
+"""Seconds between progress lines where there is no terminal to draw a bar on."""
+
+Advance = Callable[[int, str], None]
+"""Called with the number of things done so far, and a few words."""
+
+
+class Reporter:
+    """Messages, tables and progress on stderr; data goes to stdout by `print` elsewhere.
+
+    Args:
+        quiet: say nothing.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        self.console.print(text, markup=False)
+
+    def warn(self, text: str) -> None:
+        """Print a line that begins with `warning:`."""
+        self.console.print(f"warning: {text}", markup=False, style="yellow")
+
+    @contextlib.contextmanager
+    def progress(self, title: str, total: int) -> Iterator[Advance]:
+        """Show how far a loop is: a bar on a terminal, else a line now and then."""
+        if self.quiet or not self.console.is_terminal:
+            yield self._lines(title, total)
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[words]}"),
+        )
+        with Progress(*columns, console=self.console, transient=True) as bar:
+            job = bar.add_task(title, total=total, words="")
+            yield lambda done, words="": bar.update(job, completed=done, words=words)
+
+    def _lines(self, title: str, total: int) -> Advance:
+        start = shown = time.monotonic()
+
+        def advance(done: int, words: str = "") -> None:
+            nonlocal shown
+            now = time.monotonic()
+            if now - shown >= LINE_SECONDS:
+                shown = now
+                left = (now - start) / done * (total - done) if done else 0
+                self.say(f"{title} {done}/{total} {words} ({left:.0f} s left)")
+
+        return advance
+
+
+def table(title: str, columns: list[str], rows: list[list[str]]) -> Table:
+    """Return a rich table whose first column is text and the others numbers."""
+    result = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
+    for position, column in enumerate(columns):
+        result.add_column(column, justify="right" if position else "left")
+    for row in rows:
+        result.add_row(*row)
+    return result
+
+
+def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """Print a table to stdout."""
+    width = None if sys.stdout.isatty() else 110
+    Console(file=sys.stdout, width=width, highlight=False).print(table(title, columns, rows))
+
+
+def number(value: float | None) -> str:
+    """Return a fraction with four digits, or a dash where there is none."""
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,158 @@
+"""The machine: device, precision, threads, memory and signals."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import torch
+from lightning_fabric import Fabric
+
+from cvkit.errors import Interrupted, UsageError
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device that `--device` names; auto takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        UsageError: no such device on this machine.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", 0)
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    kind, _, number = name.partition(":")
+    here = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count(),
+        "mps": int(torch.backends.mps.is_available()),
+    }
+    known = kind in here and (not number or number.isdecimal())
+    if not known or int(number or 0) >= here[kind]:
+        found = ", ".join(f"{count} {kind}" for kind, count in here.items() if count)
+        raise UsageError(
+            f"--device {name} is not available", code="device.missing", hint=f"here: {found}"
+        )
+    return torch.device("cpu") if kind == "cpu" else torch.device(kind, int(number or 0))
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """Return fp32, bf16 or fp16; auto is bf16 on CUDA and on CPUs with AMX.
+
+    Raises:
+        UsageError: fp16 on a CPU, which gains nothing there.
+    """
+    if name == "auto":
+        return "bf16" if _has_fast_bf16(device) else "fp32"
+    if name == "fp16" and device.type == "cpu":
+        raise UsageError("--precision fp16 needs a GPU", code="precision", hint="fp32 or bf16")
+    return name
+
+
+def _has_fast_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    cpuinfo = Path("/proc/cpuinfo")
+    return device.type == "cpu" and cpuinfo.exists() and "amx_bf16" in cpuinfo.read_text()
+
+
+def make_fabric(device: torch.device, devices: int, precision: str) -> Fabric:
+    """Return a launched Fabric: one process, or `devices` of them that share gradients.
+
+    Raises:
+        UsageError: more processes than GPUs.
+    """
+    if device.type == "cuda" and devices > torch.cuda.device_count():
+        raise UsageError(
+            f"--devices {devices} but there are {torch.cuda.device_count()} GPUs",
+            code="devices.missing",
+        )
+    single = [device.index] if device.type == "cuda" else 1
+    kind = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[precision]
+    if device.type == "cpu":
+        torch.set_num_threads(max(1, cores() // devices))
+    fabric = Fabric(
+        accelerator=device.type,
+        devices=devices if devices > 1 else single,
+        strategy="ddp" if devices > 1 else "auto",
+        precision=kind,
+    )
+    fabric.launch()
+    return fabric
+
+
+def cores() -> int:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def choose_workers(wanted: int, device: torch.device, devices: int = 1) -> int:
+    """Return the number of decoding processes; -1 takes what the cores allow.
+
+    On a CPU the network needs the cores, so a few workers are enough to overlap decoding.
+    """
+    if wanted >= 0:
+        return wanted
+    share = cores() // devices
+    return max(0, share // 4 if device.type == "cpu" else min(8, share - 1))
+
+
+def keep_memory() -> None:
+    """Keep glibc from returning freed memory, which a network asks for again at every step.
+
+    Without it most of the time of small convolutions is spent in page faults. `CVKIT_MALLOC=0`
+    switches it off; other C libraries are left alone.
+    """
+    if os.environ.get("CVKIT_MALLOC") == "0" or sys.platform != "linux":
+        return
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+        trim_threshold, top_pad, mmap_threshold = -1, -2, -3
+        mallopt(trim_threshold, 2**31 - 1)
+        mallopt(mmap_threshold, 2**30)
+        mallopt(top_pad, 64 * 2**20)
+
+
+class StopSignal:
+    """Remembers that SIGINT or SIGTERM came, for a loop to stop at its next safe point.
+
+    Attributes:
+        number: the signal that came, or 0.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.number:  # the second one does not wait
+            os._exit(128 + number)
+        self.number = number
+
+    def raise_if_set(self, message: str, hint: str = "") -> None:
+        """Do nothing without a signal.
+
+        Raises:
+            Interrupted: a signal came.
+        """
+        if self.number:
+            raise Interrupted(message, signal_number=self.number, hint=hint)
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[StopSignal]:
+    """Catch SIGINT and SIGTERM inside the block."""
+    stop = StopSignal()
+    try:
+        before = {n: signal.signal(n, stop._handle) for n in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: signals cannot be caught here
+        yield stop
+        return
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

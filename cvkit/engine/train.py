@@ -1,0 +1,387 @@
+"""The training loop."""
+
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from cvkit.engine import checkpoint, optim
+from cvkit.engine.evaluate import evaluate
+from cvkit.engine.loader import Key, load
+from cvkit.engine.report import Reporter, number
+from cvkit.engine.runtime import StopSignal
+from cvkit.engine.task import Dataset, Task
+from cvkit.errors import DataError, Interrupted, ModelFileError, TrainingDiverged
+from cvkit.ops.seeds import key_seed, permutation
+from cvkit.storage import write_file
+from cvkit.structures import Batch, Failure
+
+MODEL_SEED, ORDER_SEED, SAMPLE_SEED, STEP_SEED = range(4)
+"""First part of the key of each kind of random decision."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How to train; the fields are the flags of the same names."""
+
+    epochs: int
+    batch_size: int
+    accumulate: int
+    optimizer: str
+    lr: float
+    momentum: float
+    weight_decay: float
+    schedule: str
+    warmup_epochs: float
+    clip_grad: float
+    ema: float
+    patience: int
+    seed: int
+    save_minutes: float
+
+
+@dataclass
+class Progress:
+    """Where a run is; all of it is in the resume state.
+
+    Attributes:
+        epoch: epochs finished.
+        position: steps done in the current epoch.
+        step: steps done in the run.
+        sums: of each loss term over the current epoch's steps.
+        best: best value of the task's metric so far, in epoch `best_epoch` (from 1).
+        history: one entry an epoch, the lines of metrics.jsonl.
+    """
+
+    epoch: int = 0
+    position: int = 0
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    best: float | None = None
+    best_epoch: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def batch_plan(
+    count: int, epoch: int, settings: Settings, rank: int, world: int
+) -> list[list[Key]]:
+    """Return the batches of one process in an epoch, `accumulate` of them to a step.
+
+    Every sample's place and seed depend on (seed, epoch, index) alone. Batch number m of a
+    step goes to process m modulo `world`, so that two processes see what one process would
+    accumulate. A last step that is not full is left out (another part of the data every epoch)
+    unless it would be the only one.
+    """
+    order = permutation(count, ORDER_SEED, settings.seed, epoch)
+    size, per_step = settings.batch_size, settings.accumulate * world
+    keys = [(int(i), key_seed(SAMPLE_SEED, settings.seed, epoch, int(i))) for i in order]
+    if count < size * per_step:
+        size = max(1, count // per_step)
+    micro = [keys[first : first + size] for first in range(0, count - size + 1, size)]
+    whole = len(micro) // per_step * per_step
+    return micro[:whole][rank::world]
+
+
+class Trainer:
+    """One training run, from its state to its end.
+
+    Args:
+        task: the problem.
+        model: freshly built or restored; moved to the device by `fabric`.
+        data: training and validation samples.
+        settings: how to train.
+        run: the run folder.
+        header: of the model files to write; `metrics` and `training` are added.
+        fabric: device, precision and processes.
+        workers: decoding processes.
+        reporter: for progress.
+        stop: asks to stop.
+    """
+
+    def __init__(
+        self,
+        *,
+        task: Task,
+        model: nn.Module,
+        data: tuple[Dataset, Dataset],
+        settings: Settings,
+        run: Path,
+        header: dict[str, Any],
+        fabric: Fabric,
+        workers: int,
+        reporter: Reporter,
+        stop: StopSignal,
+    ) -> None:
+        self.task, self.settings, self.run, self.header = task, settings, run, header
+        self.train_data, self.val_data = data
+        self.fabric, self.workers, self.reporter, self.stop = fabric, workers, reporter, stop
+        optimizer = optim.make_optimizer(
+            model, settings.optimizer, settings.lr, settings.weight_decay, settings.momentum
+        )
+        self.model, self.optimizer = fabric.setup(model, optimizer)
+        self.average = None
+        if settings.ema:
+            self.average = optim.WeightAverage(self._bare, settings.ema)
+        self.progress = Progress()
+        first = self._plan(0)
+        self.steps_per_epoch = len(first) // settings.accumulate
+        if not self.steps_per_epoch:
+            raise DataError(
+                f"{len(self.train_data)} training images are fewer than one step needs",
+                code="data.too_small",
+                hint="fewer --devices or a smaller --accumulate",
+            )
+        self.total_steps = self.steps_per_epoch * settings.epochs
+
+    @property
+    def _bare(self) -> nn.Module:
+        """The network itself, without Fabric's wrapper."""
+        return self.model.module
+
+    def _plan(self, epoch: int) -> list[list[Key]]:
+        world, rank = self.fabric.world_size, self.fabric.global_rank
+        return batch_plan(len(self.train_data), epoch, self.settings, rank, world)
+
+    def fit(self) -> Progress:
+        """Train until the last epoch, early stopping or a signal.
+
+        Raises:
+            Interrupted: a signal came; the state is saved.
+            TrainingDiverged: a number became non-finite; the last save is intact.
+            DataError: an image could not be read.
+        """
+        self._saved_at = time.monotonic()
+        while self.progress.epoch < self.settings.epochs and not self._out_of_patience():
+            seconds = self._train_epoch()
+            self._validate(seconds)
+        return self.progress
+
+    def _out_of_patience(self) -> bool:
+        waited = self.progress.epoch - self.progress.best_epoch
+        return bool(self.settings.patience) and waited >= self.settings.patience
+
+    def _train_epoch(self) -> float:
+        """Do the remaining steps of the current epoch; return the seconds they took."""
+        progress, settings = self.progress, self.settings
+        plan = self._plan(progress.epoch)[progress.position * settings.accumulate :]
+        self.model.train()
+        self._freeze_statistics()
+        started, done = time.monotonic(), 0
+        title = f"epoch {progress.epoch + 1}/{settings.epochs}"
+        batches = self._batches(plan)
+        with self.reporter.progress(title, self.steps_per_epoch) as advance:
+            while progress.position < self.steps_per_epoch:
+                terms = self._step([next(batches) for _ in range(settings.accumulate)])
+                for name, value in terms.items():
+                    progress.sums[name] = progress.sums.get(name, 0.0) + value
+                progress.position += 1
+                progress.step += 1
+                done += 1
+                rate = done * self._step_size(plan) / (time.monotonic() - started)
+                words = f"loss {sum(terms.values()):.3f} lr {self._lr():.2e} {rate:.0f} img/s"
+                advance(progress.position, words)
+                self._save_if_asked()
+        return time.monotonic() - started
+
+    def _step_size(self, plan: Sequence[Sequence[Key]]) -> int:
+        return len(plan[0]) * self.settings.accumulate * self.fabric.world_size
+
+    def _batches(self, plan: list[list[Key]]) -> Iterator[Batch]:
+        for items in load(self.train_data, plan, self.workers):
+            for item in items:
+                if isinstance(item, Failure):
+                    raise DataError(item.reason, code=item.code)
+            if len(items) != 1:
+                raise DataError("training samples differ in size", code="data.sizes")
+            yield items[0].to(self.fabric.device)
+
+    def _freeze_statistics(self) -> None:
+        """Keep batch norms without trainable weights from following the new data."""
+        for layer in self._bare.modules():
+            if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm3d):
+                frozen = layer.weight is not None and not layer.weight.requires_grad
+                layer.train(not frozen)
+
+    def _lr(self) -> float:
+        warmup = round(self.settings.warmup_epochs * self.steps_per_epoch)
+        factor = optim.lr_factor(
+            self.settings.schedule, self.progress.step, self.total_steps, warmup
+        )
+        return self.settings.lr * factor
+
+    def _step(self, batches: list[Batch]) -> dict[str, float]:
+        """Make one update from the gradients of some batches; return the mean loss terms."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._lr()
+        self.optimizer.zero_grad()
+        sums: dict[str, Tensor] = {}
+        for position, batch in enumerate(batches):
+            number_ = (self.progress.step * len(batches) + position) * self.fabric.world_size
+            torch.manual_seed(
+                key_seed(STEP_SEED, self.settings.seed, number_ + self.fabric.global_rank)
+            )
+            last = position == len(batches) - 1
+            with self.fabric.no_backward_sync(self.model, enabled=not last):
+                terms = self.task.loss(self.model, batch)
+                self._require_finite(terms, batch)
+                self.fabric.backward(sum(terms.values()) / len(batches))
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0.0) + value.detach() / len(batches)
+        self._clip(batches)
+        self.optimizer.step()
+        if self.average:
+            self.average.update(self._bare, self.progress.step)
+        return {name: self.fabric.all_reduce(value).item() for name, value in sums.items()}
+
+    def _require_finite(self, terms: dict[str, Tensor], batch: Batch) -> None:
+        finite = torch.isfinite(torch.stack([t.detach().float() for t in terms.values()]))
+        everywhere = self.fabric.all_reduce(finite.all().float(), reduce_op="sum")
+        if everywhere == self.fabric.world_size:
+            return
+        names = [n for n, fine in zip(terms, finite.tolist(), strict=True) if not fine]
+        images = ", ".join(sample.path for sample in batch.samples)
+        what = f"loss term {', '.join(names)} is not finite" if names else "another process failed"
+        raise TrainingDiverged(
+            f"{what} at step {self.progress.step + 1}; images: {images}",
+            code="diverged.loss",
+            hint=f"the last save is intact; lower --lr (now {self._lr():.2e}) or look at the images",
+        )
+
+    def _clip(self, batches: list[Batch]) -> None:
+        limit = self.settings.clip_grad or math.inf
+        norm = self.fabric.clip_gradients(
+            self.model, self.optimizer, max_norm=limit, error_if_nonfinite=False
+        )
+        scaler = getattr(self.fabric.strategy.precision, "scaler", None)
+        if scaler is None and not torch.isfinite(norm):
+            images = ", ".join(sample.path for batch in batches for sample in batch.samples)
+            raise TrainingDiverged(
+                f"the gradient is not finite at step {self.progress.step + 1}; images: {images}",
+                code="diverged.gradient",
+                hint="the last save is intact; lower --lr or use --precision fp32",
+            )
+
+    def _save_if_asked(self) -> None:
+        """Save when a signal came anywhere, or the time has come."""
+        due = time.monotonic() - self._saved_at >= 60 * self.settings.save_minutes
+        flags = torch.tensor([float(self.stop.number), float(due)], device=self.fabric.device)
+        if self.fabric.world_size > 1:
+            torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MAX)
+        signal_number, due_anywhere = flags.tolist()
+        if signal_number or due_anywhere:
+            self.save()
+        if signal_number:
+            raise Interrupted(
+                f"stopped in epoch {self.progress.epoch + 1}, step {self.progress.step}; saved",
+                signal_number=int(signal_number),
+                hint=f"go on with: --resume {self.run}",
+            )
+
+    def _validate(self, seconds: float) -> None:
+        """Measure, keep the model if it is the best one, and finish the epoch."""
+        progress, metric = self.progress, self.task.metric()
+        network = self.average.model if self.average else self._bare
+        started = time.monotonic()
+        # With several processes only the steps agree on when to stop, so validation ends first.
+        stop = self.stop if self.fabric.world_size == 1 else StopSignal()
+        try:
+            with self.reporter.progress("validation", len(self.val_data)) as advance:
+                failures = evaluate(
+                    self.task,
+                    network,
+                    self.val_data,
+                    self.fabric,
+                    metric=metric,
+                    batch_size=self.settings.batch_size,
+                    workers=self.workers,
+                    stop=stop,
+                    advance=advance,
+                )
+        except Interrupted:
+            self._save_if_asked()
+            raise
+        if failures:
+            raise DataError(failures[0].reason, code=failures[0].code)
+        metrics = metric.compute()
+        value = metrics[self.task.best]
+        losses = {name: total / self.steps_per_epoch for name, total in progress.sums.items()}
+        line = {
+            "epoch": progress.epoch + 1,
+            "step": progress.step,
+            "lr": self._lr(),
+            "loss": sum(losses.values()),
+            "losses": losses,
+            **metrics,
+        }
+        progress.history.append(line)
+        progress.epoch += 1
+        progress.position, progress.sums = 0, {}
+        better = value is not None and (progress.best is None or value > progress.best)
+        if better:
+            progress.best, progress.best_epoch = value, progress.epoch
+        if better or progress.best is None:
+            self._write_model(network, metrics)
+        self.save()
+        self.reporter.say(
+            f"epoch {progress.epoch}/{self.settings.epochs}  loss {line['loss']:.4f}  "
+            f"{self.task.best} {number(value)}{' *' if better else ''}  "
+            f"train {seconds:.1f} s, validation {time.monotonic() - started:.1f} s"
+        )
+
+    def _write_model(self, network: nn.Module, metrics: dict[str, float | None]) -> None:
+        if self.fabric.global_rank == 0:
+            training = {"epoch": self.progress.epoch, "step": self.progress.step}
+            header = {**self.header, "metrics": metrics, "training": training}
+            checkpoint.save_model(self.run / "best.safetensors", network.state_dict(), header)
+
+    def save(self) -> None:
+        """Write the resume state, and the history that belongs to it."""
+        self._saved_at = time.monotonic()
+        if self.fabric.global_rank == 0:
+            tensors = {
+                "model": self._bare.state_dict(),
+                "optim": optim.optimizer_tensors(self.optimizer),
+            }
+            if self.average:
+                tensors["ema"] = self.average.model.state_dict()
+            state = {
+                "progress": asdict(self.progress),
+                "scaler": self._scaler_state(),
+                "parameters": sum(p.numel() for p in self._bare.parameters()),
+            }
+            checkpoint.save_state(self.run, self.progress.step, tensors, state)
+            lines = "".join(json.dumps(line) + "\n" for line in self.progress.history)
+            write_file(self.run / "metrics.jsonl", lines)
+        self.fabric.barrier()
+
+    def _scaler_state(self) -> dict[str, Any]:
+        return self.fabric.strategy.precision.state_dict()
+
+    def restore(self) -> list[str]:
+        """Continue from the run's newest intact state; return why newer ones were rejected.
+
+        Raises:
+            ModelFileError: there is none, or it does not fit the model.
+        """
+        tensors, state, rejected = checkpoint.load_state(self.run)
+        try:
+            self._bare.load_state_dict(tensors["model"])
+            optim.load_optimizer_tensors(
+                self.optimizer, tensors["optim"], state["progress"]["step"]
+            )
+            if self.average:
+                self.average.model.load_state_dict(tensors["ema"])
+            self.fabric.strategy.precision.load_state_dict(state["scaler"])
+            self.progress = Progress(**state["progress"])
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise ModelFileError(
+                f"the save in {self.run} does not fit this model: {error}", code="resume.mismatch"
+            ) from error
+        return rejected

@@ -1,0 +1,1 @@
+"""Metrics; each states the rule it follows."""

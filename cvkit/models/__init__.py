@@ -1,0 +1,1 @@
+"""Networks: shared backbones and layers, and the heads of each task."""

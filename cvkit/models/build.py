@@ -1,0 +1,112 @@
+"""From names in the catalog to networks, and how large they are."""
+
+import inspect
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from cvkit import catalog
+from cvkit.errors import UsageError
+from cvkit.models.weights import published_versions
+
+
+def build_model(
+    task: str,
+    arch: str,
+    backbone: str,
+    num_classes: int,
+    *,
+    output_stride: int | None = None,
+    aux: bool = True,
+    deconv: bool = False,
+) -> nn.Module:
+    """Return a freshly initialised network.
+
+    Args:
+        task: key of `catalog.ARCHS`.
+        arch: key of `catalog.ARCHS[task]`.
+        backbone: key of `catalog.BACKBONES`.
+        num_classes: channels of the logits.
+        output_stride: of the backbone; None takes the architecture's own.
+        aux: add the auxiliary head where the architecture has one.
+        deconv: transposed convolutions instead of interpolation, for the FCNs with skips.
+
+    Raises:
+        UsageError: a name is unknown, or these parts do not go together.
+    """
+    head = catalog.lookup(catalog.ARCHS[task], arch, "arch")
+    body = catalog.lookup(catalog.BACKBONES, backbone, "backbone")
+    network_class, own = catalog.resolve(head.target), dict(head.own)
+    if deconv:
+        if "deconv" not in inspect.signature(network_class).parameters:
+            raise UsageError(
+                f"--deconv has no meaning for --arch {arch}",
+                code="deconv.unsupported",
+                hint="it belongs to fcn-32s, fcn-16s and fcn-8s",
+            )
+        own["deconv"] = True
+    if body.whole:
+        return _whole_network(arch, backbone, body, num_classes, own)
+    stride = catalog.output_stride(head, body, output_stride)
+    features = catalog.resolve(body.target)(body.builder, output_stride=stride)
+    aux_level = body.aux_level if aux and head.aux_weight else None
+    return network_class(features, num_classes, aux_level, **own)
+
+
+def _whole_network(
+    arch: str, backbone: str, body: catalog.BackboneEntry, num_classes: int, own: dict
+) -> nn.Module:
+    if arch not in body.whole:
+        raise UsageError(
+            f"--backbone {backbone} is a whole network and does not serve --arch {arch}",
+            code="backbone.unsupported",
+            hint=f"it goes with {', '.join(body.whole)}",
+        )
+    own.pop("deconv", None)  # the historic FCN has no other way of upsampling
+    return catalog.resolve(body.target)(num_classes, **own, **dict(body.own))
+
+
+def complexity(model: nn.Module, image_hw: tuple[int, int]) -> tuple[int, float]:
+    """Return parameters and GMACs (10^9 multiplications of one forward pass, auxiliary head
+    included) of a model that was built on the meta device.
+    """  # noqa: D205
+    images = torch.empty(1, 3, *image_hw, device="meta")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model.eval()(images)
+    return sum(p.numel() for p in model.parameters()), counter.get_total_flops() / 2e9
+
+
+def list_archs(tasks: list[str]) -> list[dict]:
+    """Return name, size (21 classes, 512x512) and description of each architecture.
+
+    Each is listed on ResNet-50, then the historic whole networks.
+    """
+    rows = []
+    for task in tasks:
+        pairs = [(arch, "resnet50") for arch in catalog.ARCHS[task]]
+        pairs += [(a, n) for n, b in catalog.BACKBONES.items() for a in b.whole]
+        for arch, backbone in pairs:
+            with torch.device("meta"):
+                model = build_model(task, arch, backbone, 21)
+            parameters, gmacs = complexity(model, (512, 512))
+            whole = catalog.BACKBONES[backbone].whole
+            about = (catalog.BACKBONES[backbone] if whole else catalog.ARCHS[task][arch]).about
+            row = {"task": task, "arch": arch, "backbone": backbone, "about": about}
+            rows.append(row | {"parameters": parameters, "gmacs": round(gmacs, 3)})
+    return rows
+
+
+def list_backbones() -> list[dict]:
+    """Return name, size (224x224), output strides and published weights of each backbone."""
+    rows = []
+    for name, entry in catalog.BACKBONES.items():
+        if entry.whole:
+            continue
+        with torch.device("meta"):
+            model = catalog.resolve(entry.target)(entry.builder)
+        parameters, gmacs = complexity(model, (224, 224))
+        row = {"backbone": name, "parameters": parameters, "gmacs": round(gmacs, 3)}
+        row |= {"output_strides": list(entry.output_strides)}
+        rows.append(row | {"weights": published_versions(entry.builder)})
+    return rows

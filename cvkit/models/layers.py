@@ -1,0 +1,50 @@
+"""Layers that several heads are made of."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def conv_bn_relu(
+    in_channels: int, out_channels: int, kernel: int = 3, dilation: int = 1
+) -> nn.Sequential:
+    """Return convolution without bias, batch norm, ReLU; the spatial size is kept."""
+    return nn.Sequential(
+        nn.Conv2d(
+            in_channels,
+            out_channels,
+            kernel,
+            padding=dilation * (kernel // 2),
+            dilation=dilation,
+            bias=False,
+        ),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    )
+
+
+def resize_bilinear(maps: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    """Resize NCHW maps bilinearly with pixel centres aligned (`align_corners=False`)."""
+    if maps.shape[-2:] == torch.Size(size_hw):
+        return maps
+    return F.interpolate(maps, size=size_hw, mode="bilinear", align_corners=False)
+
+
+def fcn_head(in_channels: int, num_classes: int) -> nn.Sequential:
+    """Return torchvision's FCN head: 3x3 to a quarter of the channels, dropout, 1x1."""
+    middle = in_channels // 4
+    return nn.Sequential(
+        *conv_bn_relu(in_channels, middle), nn.Dropout(0.1), nn.Conv2d(middle, num_classes, 1)
+    )
+
+
+def init_kaiming(module: nn.Module) -> None:
+    """Initialise the convolutions of new layers for ReLU networks.
+
+    Source: Delving Deep into Rectifiers, 2015, arXiv:1502.01852.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

@@ -1,0 +1,1 @@
+"""Semantic segmentation architectures: FCN, U-Net, DeepLab, PSPNet."""

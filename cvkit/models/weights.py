@@ -1,0 +1,181 @@
+"""Where weights come from: trained models by name, and backbones that others trained."""
+
+import os
+import urllib.error
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torchvision
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from cvkit import catalog
+from cvkit.errors import ModelFileError, UsageError
+from cvkit.storage import sha256
+
+
+def find_model(name: str) -> Path:
+    """Return the model file that `--weights` names.
+
+    A run folder stands for its `best.safetensors`; a bare name for a file in `weights/`.
+
+    Raises:
+        ModelFileError: nothing of that name exists.
+    """
+    path = Path(name)
+    shelves = [Path("weights"), Path(__file__).parents[2] / "weights"]
+    candidates = [path / "best.safetensors", path, *(s / f"{name}.safetensors" for s in shelves)]
+    found = next((p for p in candidates if p.is_file()), None)
+    if found is None:
+        why = "has no best.safetensors" if path.is_dir() else "does not exist"
+        raise ModelFileError(
+            f"--weights {name} {why}",
+            code="model.missing",
+            hint="name a run folder, a .safetensors file or a file in weights/",
+        )
+    return found
+
+
+def cache_folders() -> list[Path]:
+    """Return where downloaded weights may lie, the one to write to first."""
+    own = os.environ.get("CVKIT_WEIGHTS")
+    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cvkit" / "weights"
+    hub = Path(torch.hub.get_dir()) / "checkpoints"
+    return [Path(own) if own else user, user, hub]
+
+
+def load_pretrained(
+    backbone: nn.Module, name: str, source: str, *, offline: bool, say: Callable[[str], None]
+) -> str:
+    """Load backbone weights in place and return a line that says which.
+
+    Args:
+        backbone: a `cvkit.models.backbones.Backbone` (or historic whole network).
+        name: its key in `catalog.BACKBONES`.
+        source: `imagenet`, `imagenet:v1`, `imagenet:v2`, or a file: torchvision's state dict
+            of the classifier (.pth), or safetensors, also a model that cvkit wrote.
+        offline: do not download.
+        say: told the URL and size before a download.
+
+    Raises:
+        ModelFileError: missing, damaged, or not made for this backbone.
+        UsageError: nothing is published for this backbone.
+    """
+    if source.split(":")[0] == "imagenet":
+        path = _published(name, source.partition(":")[2] or "v1", offline, say)
+    else:
+        path = Path(source)
+    tensors = read_state_dict(path)
+    if any(key.startswith("backbone.") for key in tensors):
+        tensors = {
+            key.removeprefix("backbone."): value
+            for key, value in tensors.items()
+            if key.startswith("backbone.")
+        }
+    wanted = backbone.state_dict()
+    missing = [key for key in wanted if key not in tensors]
+    wrong = [k for k in wanted if k in tensors and tensors[k].shape != wanted[k].shape]
+    # Checkpoints older than batch norm's counter lack it; it plays no part in the result.
+    missing = [key for key in missing if not key.endswith("num_batches_tracked")]
+    if missing or wrong:
+        raise ModelFileError(
+            f"{path} does not fit --backbone {name}: {len(missing)} tensors missing, "
+            f"{len(wrong)} of another shape, such as {(missing + wrong)[0]}",
+            code="pretrained.mismatch",
+            hint="choose the backbone that the file was made for",
+        )
+    backbone.load_state_dict({k: tensors[k] for k in wanted if k in tensors}, strict=False)
+    return f"backbone weights: {source} ({path.name}, {len(wanted)} tensors)"
+
+
+def published_versions(builder: str) -> list[str]:
+    """Return what `--pretrained` accepts for a torchvision builder, such as `imagenet:v1`."""
+    names = torchvision.models.get_model_weights(builder).__members__ if builder else ()
+    return [f"imagenet:{n.rpartition('_')[2].lower()}" for n in names if n.startswith("IMAGENET1K")]
+
+
+def _published(name: str, version: str, offline: bool, say: Callable[[str], None]) -> Path:
+    """Return the verified file of torchvision's published weights, downloading if allowed."""
+    builder = catalog.lookup(catalog.BACKBONES, name, "backbone").builder
+    versions = torchvision.models.get_model_weights(builder).__members__ if builder else {}
+    entry = versions.get(f"IMAGENET1K_{version.upper()}")
+    if entry is None:
+        known = ", ".join(published_versions(builder))
+        raise UsageError(
+            f"--pretrained imagenet:{version} is not published for --backbone {name}",
+            code="pretrained.unknown",
+            hint=f"there is {known}" if known else "there are none; train from scratch",
+        )
+    file = entry.url.rpartition("/")[2]
+    for folder in cache_folders():
+        if (folder / file).is_file():
+            return _verified(folder / file)
+    target = cache_folders()[0] / file
+    if offline:
+        raise ModelFileError(
+            f"{target} is not there and --offline forbids to fetch it",
+            code="pretrained.offline",
+            hint=f"get {entry.url} elsewhere and put it there",
+        )
+    say(f"downloading {entry.url} ({entry.meta['_file_size']:.0f} MB) to {target}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        prefix = file.rpartition("-")[2].partition(".")[0]
+        torch.hub.download_url_to_file(entry.url, str(target), hash_prefix=prefix, progress=False)
+    except (urllib.error.URLError, OSError, RuntimeError) as error:
+        target.unlink(missing_ok=True)
+        raise ModelFileError(
+            f"cannot download {entry.url}: {error}",
+            code="pretrained.network",
+            hint=f"put the file at {target}",
+        ) from error
+    return target
+
+
+def _verified(path: Path) -> Path:
+    """Return the path of a file whose name ends in the first digits of its SHA-256.
+
+    Raises:
+        ModelFileError: the content has another hash.
+    """
+    wanted = path.stem.rpartition("-")[2]
+    found = sha256(path)
+    if not found.startswith(wanted):
+        raise ModelFileError(
+            f"{path} is damaged: its SHA-256 begins with {found[:8]}, not {wanted}",
+            code="pretrained.hash",
+            hint="delete it and fetch it again",
+        )
+    return path
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a .safetensors file or of a .pth state dict; runs no code.
+
+    Raises:
+        ModelFileError: missing, damaged, or not a plain dict of tensors.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise ModelFileError(f"{path} does not exist", code="model.missing") from error
+    except SafetensorError as error:
+        raise ModelFileError(f"{path} is damaged: {error}", code="model.corrupt") from error
+    except Exception as error:  # the unpickler fails in too many ways to name
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelFileError(
+            f"{path} is not a state dict that can be loaded safely: {reason}",
+            code="model.unsafe",
+            hint="save it with torch.save(model.state_dict(), FILE)",
+        ) from error
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict) or not all(
+        isinstance(value, Tensor) for value in content.values()
+    ):
+        raise ModelFileError(f"{path} is not a dict of tensors", code="model.foreign")
+    return content

@@ -1,0 +1,13 @@
+"""Pixels to network inputs."""
+
+import torch
+from torch import Tensor
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def normalize(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Return (x / 255 - mean) / std of NCHW uint8 images, float32 in the same memory order."""
+    mean_, std_ = (torch.tensor(v, device=images.device).view(1, -1, 1, 1) for v in (mean, std))
+    return (images.float() / 255 - mean_) / std_

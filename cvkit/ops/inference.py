@@ -1,0 +1,101 @@
+"""From a network's logits to label maps in original pixels, and ways to average them."""
+
+from collections.abc import Callable
+from itertools import product
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+MAX_CHUNK = 2**25
+"""Values that the enlarged logits of one image may hold at a time (128 MiB of float32)."""
+
+TTA_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+
+
+def enlarged_argmax(logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    """Return the class of each original pixel: enlarge first, then take the largest.
+
+    Works through the classes in chunks, so that memory stays bounded for large photos.
+
+    Args:
+        logits: KHW.
+        size_hw: of the result.
+
+    Returns:
+        HW uint8; the lowest class index wins a tie.
+    """
+    chunk = max(1, MAX_CHUNK // (size_hw[0] * size_hw[1]))
+    best = label = None
+    for first in range(0, logits.shape[0], chunk):
+        part = _resize(logits[None, first : first + chunk], size_hw)[0]
+        value, index = part.max(0)
+        if best is None:
+            best, label = value, index
+        else:
+            larger = value > best
+            best, label = best.where(~larger, value), label.where(~larger, index + first)
+    return label.to(torch.uint8)
+
+
+def confidence(logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    """Return HW the largest class probability of KHW logits, interpolated to a size."""
+    return _resize(logits.softmax(0).amax(0)[None, None], size_hw)[0, 0]
+
+
+def _resize(maps: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    if maps.shape[-2:] == torch.Size(size_hw):
+        return maps
+    return F.interpolate(maps, size=size_hw, mode="bilinear", align_corners=False)
+
+
+def augmented(
+    predict: Callable[[Tensor], Tensor], images: Tensor, *, flip: bool, scales: tuple[float, ...]
+) -> Tensor:
+    """Return the log of the mean class probability over scales and mirror images.
+
+    Args:
+        predict: NCHW images to NKHW logits of the same size.
+        images: NCHW normalised.
+        flip: also predict the mirror image, and mirror the result back.
+        scales: factors on the image size.
+    """
+    total, count = 0.0, 0
+    for scale, mirrored in product(scales, (False, True) if flip else (False,)):
+        size_hw = [max(1, round(side * scale)) for side in images.shape[-2:]]
+        scaled = _resize(images, size_hw)
+        logits = predict(scaled.flip(-1)).flip(-1) if mirrored else predict(scaled)
+        total = total + _resize(logits.float().softmax(1), images.shape[-2:])
+        count += 1
+    return (total / count).clamp(min=1e-12).log()
+
+
+def sliding_window(
+    predict: Callable[[Tensor], Tensor], images: Tensor, window_hw: tuple[int, int]
+) -> Tensor:
+    """Return the log of the mean class probability over overlapping windows.
+
+    Windows step by two thirds of their size; the last ones end at the border, and an image
+    smaller than the window is one window of its own size.
+    """
+    height, width = images.shape[-2:]
+    rows, columns = (
+        _starts(have, want) for have, want in zip((height, width), window_hw, strict=True)
+    )
+    total = count = None
+    for top, left in product(rows, columns):
+        window = (..., slice(top, top + window_hw[0]), slice(left, left + window_hw[1]))
+        scores = predict(images[window]).float().softmax(1)
+        if total is None:
+            total = scores.new_zeros(images.shape[0], scores.shape[1], height, width)
+            count = scores.new_zeros(height, width)
+        total[window] += scores
+        count[window[1:]] += 1
+    return (total / count).clamp(min=1e-12).log()
+
+
+def _starts(have: int, want: int) -> list[int]:
+    """Return where windows of `want` begin on an axis of `have` pixels."""
+    step = -(-want * 2 // 3)
+    last = max(have - want, 0)
+    return [*range(0, last, step), last]

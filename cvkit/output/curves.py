@@ -1,0 +1,38 @@
+"""Training curves."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from cvkit.storage import write_file
+
+
+def write_curves(path: Path, history: Sequence[dict], metric: str) -> None:
+    """Draw loss, metric and learning rate over the epochs into a PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+    from matplotlib.ticker import MaxNLocator
+
+    epochs = [line["epoch"] for line in history]
+    figure, axes = plt.subplots(1, 3, figsize=(13, 3.6), constrained_layout=True)
+    axes[0].plot(epochs, [line["loss"] for line in history], marker=".", label="sum")
+    for name in history[-1]["losses"]:
+        values = [line["losses"].get(name) for line in history]
+        if len(history[-1]["losses"]) > 1:
+            axes[0].plot(epochs, values, linestyle="--", label=name)
+    axes[0].legend()
+    values = [float("nan") if line[metric] is None else line[metric] for line in history]
+    axes[1].plot(epochs, values, marker=".", color="tab:green")
+    axes[1].set_ylim(0, 1)
+    axes[2].plot(epochs, [line["lr"] for line in history], marker=".", color="tab:gray")
+    for axis, title in zip(axes, ("training loss", f"validation {metric}", "lr"), strict=True):
+        axis.set_title(title)
+        axis.set_xlabel("epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.grid(alpha=0.3)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=110)
+    plt.close(figure)
+    write_file(path, stream.getvalue())

@@ -1,0 +1,61 @@
+"""Pictures of results."""
+
+import cv2
+import numpy as np
+
+from cvkit.structures import IGNORE, ClassList, SegMap
+
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+ROW = 22
+"""Pixels from one line of the legend to the next."""
+
+
+def draw_segmentation(
+    image: np.ndarray, result: SegMap, classes: ClassList, opacity: float = 0.5
+) -> np.ndarray:
+    """Return the image with its classes in colour, and a legend under it.
+
+    Args:
+        image: HWC RGB uint8.
+        result: label map of the same size.
+        classes: names and colours.
+        opacity: of the colours, in [0, 1].
+
+    Returns:
+        HWC RGB uint8, higher than the image by the legend.
+    """
+    table = np.zeros((256, 3), np.uint8)
+    table[: len(classes)] = classes.colors
+    painted = cv2.addWeighted(image, 1 - opacity, table[result.labels], opacity, 0)
+    unlabelled = result.labels == IGNORE
+    painted[unlabelled] = image[unlabelled]
+    for index in np.unique(result.labels[~unlabelled]):
+        region = (result.labels == index).astype(np.uint8)
+        outlines, _ = cv2.findContours(region, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(painted, outlines, -1, [int(v) for v in table[index]], 1)
+    shares = np.bincount(result.labels.ravel(), minlength=256)[: len(classes)] / result.labels.size
+    entries = [
+        (f"{classes.names[index]} {shares[index]:.1%}", classes.colors[index])
+        for index in np.argsort(-shares, kind="stable")
+        if shares[index] > 0
+    ]
+    return np.vstack([painted, _legend(entries, image.shape[1])])
+
+
+def _legend(entries: list[tuple[str, tuple[int, int, int]]], width: int) -> np.ndarray:
+    """Return an HWC picture of colour boxes and words, as wide as the image."""
+    places, x, y = [], 6, 0
+    for text, color in entries:
+        (length, _), _ = cv2.getTextSize(text, FONT, 0.45, 1)
+        if x > 6 and x + length + 24 > width:
+            x, y = 6, y + ROW
+        places.append((text, color, x, y))
+        x += length + 36
+    picture = np.full((y + ROW + 4, width, 3), 255, np.uint8)
+    for text, color, left, top in places:
+        box = ((left, top + 6), (left + 12, top + 18))
+        cv2.rectangle(picture, *box, [int(v) for v in color], -1)
+        cv2.rectangle(picture, *box, (60, 60, 60), 1)
+        place = (left + 18, top + 17)
+        cv2.putText(picture, text, place, FONT, 0.45, (20, 20, 20), 1, cv2.LINE_AA)
+    return picture

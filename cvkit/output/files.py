@@ -1,0 +1,51 @@
+"""Result files: palette PNGs, CSV tables, and images written whole or not at all."""
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from cvkit.storage import machine_errors, write_file
+from cvkit.structures import VOC_PALETTE
+
+
+def write_label_png(path: Path, labels: np.ndarray) -> None:
+    """Write an HW uint8 label map as a palette PNG whose indices are the class indices."""
+    image = Image.fromarray(labels, mode="L").copy()
+    image.putpalette(VOC_PALETTE)
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    _write_image(path, stream.getvalue())
+
+
+def write_rgb(path: Path, image: np.ndarray) -> None:
+    """Write an HWC RGB uint8 image in the format of the path's suffix."""
+    options = [cv2.IMWRITE_PNG_COMPRESSION, 1] if path.suffix == ".png" else []
+    _, content = cv2.imencode(path.suffix, image[..., ::-1], options)
+    _write_image(path, content.tobytes())
+
+
+def _write_image(path: Path, content: bytes) -> None:
+    """Write by rename, without the fsync that would cost more than the picture."""
+    temporary = path.with_name(f".{path.name[:200]}.tmp")
+    with machine_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(content)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table; None becomes an empty cell, floats keep full precision."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(["" if cell is None else cell for cell in row] for row in rows)
+    write_file(path, stream.getvalue().encode("utf-8", "surrogateescape"))

@@ -1,0 +1,105 @@
+"""Writing files so that a crash at any moment leaves either the old file or the new one."""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from cvkit.errors import MachineError, UsageError
+
+
+def fsync_folder(folder: Path) -> None:
+    """Flush the entries of a folder, so that a rename inside it survives a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def machine_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk, a quota or an unwritable place into a `MachineError` naming the path."""
+    try:
+        yield
+    except OSError as error:
+        reasons = {
+            errno.ENOSPC: "the disk is full",
+            errno.EDQUOT: "the disk quota is used up",
+            errno.EFBIG: "the file size limit is reached",
+            errno.EROFS: "the file system is read-only",
+            errno.EACCES: "permission denied",
+            errno.EIO: "the disk reported an error",
+        }
+        if error.errno not in reasons:
+            raise
+        free = shutil.disk_usage(next(p for p in [path, *path.parents] if p.exists())).free
+        raise MachineError(
+            f"cannot write {path}: {reasons[error.errno]} ({free / 2**20:.0f} MiB free)",
+            code="machine.write",
+            hint="free some space or choose another --out",
+        ) from error
+
+
+def write_file(path: Path, content: bytes | str) -> None:
+    """Write a file atomically: temporary neighbour, fsync, rename, fsync of the folder."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}.tmp")
+    with machine_errors(path):
+        try:
+            with open(temporary, "wb") as stream:
+                stream.write(content.encode() if isinstance(content, str) else content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(temporary, path)
+            fsync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: object, indent: int | None = 1) -> None:
+    """Write strict JSON atomically; NaN and infinity are refused, not written."""
+    write_file(path, json.dumps(value, indent=indent, allow_nan=False) + "\n")
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's content as 64 hexadecimal digits."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def new_numbered_folder(parent: Path, stem: str) -> Path:
+    """Create and return `parent/stem-NNN` with the first number above all that exist."""
+    with machine_errors(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            tails = (p.name.removeprefix(f"{stem}-") for p in parent.glob(f"{stem}-*"))
+            number = max((int(tail) for tail in tails if tail.isdecimal()), default=0) + 1
+            folder = parent / f"{stem}-{number:03d}"
+            try:
+                folder.mkdir()
+            except FileExistsError:  # another process took the number in between
+                continue
+            return folder
+
+
+def claim_output_folder(folder: Path, *, reuse: bool) -> None:
+    """Make `folder` ready for writing; refuse one that holds something unless `reuse`.
+
+    Raises:
+        UsageError: the folder is not empty, or the path is a file.
+    """
+    if folder.is_file():
+        raise UsageError(f"--out {folder} is a file", code="out.is_a_file", hint="name a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not reuse:
+        raise UsageError(
+            f"--out {folder} is not empty",
+            code="out.not_empty",
+            hint="choose another folder, or add --overwrite to replace files in it",
+        )
+    with machine_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,148 @@
+"""The objects that travel between the layers; their layouts and units are defined here.
+
+Images are HWC RGB uint8 arrays until they are batched, then NCHW uint8 tensors; `normalize`
+in `cvkit.ops.images` makes them float. Masks are HW uint8 arrays of class indices in which
+`IGNORE` marks pixels without a label. Truth and prediction are the same type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+IGNORE = 255
+"""Class index of a pixel without a label, in every mask inside cvkit."""
+
+
+def voc_color(index: int) -> tuple[int, int, int]:
+    """Return the colour that PASCAL VOC gives to a class index in [0, 255].
+
+    Bit 0, 3, 6 ... of the index become the high bits of red, bit 1, 4, 7 ... of green and bit
+    2, 5, 8 ... of blue.
+    """
+    channels = (
+        sum(((index >> (3 * bit + channel)) & 1) << (7 - bit) for bit in range(8))
+        for channel in range(3)
+    )
+    return tuple(channels)
+
+
+VOC_PALETTE = bytes(value for index in range(256) for value in voc_color(index))
+"""RGB of all 256 indices, as a palette PNG stores it."""
+
+
+@dataclass(frozen=True)
+class ClassList:
+    """The classes of a dataset or model, in index order.
+
+    Attributes:
+        names: one per class, unique.
+        ids: the dataset's own category ids, written back by predict.
+        colors: RGB in [0, 255], one per class.
+    """
+
+    names: tuple[str, ...]
+    ids: tuple[int, ...]
+    colors: tuple[tuple[int, int, int], ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def as_json(self) -> list[dict]:
+        """Return one JSON object per class."""
+        rows = zip(self.names, self.ids, self.colors, strict=True)
+        return [{"name": name, "id": id_, "color": list(color)} for name, id_, color in rows]
+
+    @classmethod
+    def from_json(cls, rows: Sequence[dict]) -> ClassList:
+        """Return the class list that `as_json` wrote."""
+        return cls(
+            names=tuple(row["name"] for row in rows),
+            ids=tuple(row["id"] for row in rows),
+            colors=tuple(tuple(row["color"]) for row in rows),
+        )
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a network input was made from an image, so that it can be undone exactly.
+
+    Attributes:
+        original_hw: height and width of the decoded image (EXIF orientation applied).
+        input_hw: height and width of the network input.
+    """
+
+    original_hw: tuple[int, int]
+    input_hw: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class SegMap:
+    """A semantic segmentation of one image: truth, or a prediction.
+
+    Attributes:
+        labels: HW uint8 class indices in original pixels; `IGNORE` = no label (truth only).
+        confidence: HW float16 probability of the chosen class in [0, 1]; None for truth.
+    """
+
+    labels: np.ndarray
+    confidence: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image on its way to a network.
+
+    Attributes:
+        path: key of the sample: path relative to the dataset or input root.
+        image: HWC RGB uint8.
+        geometry: how `image` was made from the file.
+        mask: HW uint8 in the pixels of `image`; what a training loss compares with.
+        truth: the label in original pixels; what a metric compares with.
+        original: the decoded image, kept only where it is going to be drawn on.
+    """
+
+    path: str
+    image: np.ndarray
+    geometry: Geometry
+    mask: np.ndarray | None = None
+    truth: SegMap | None = None
+    original: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An input that could not be processed; one line of `failures.jsonl`."""
+
+    path: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples of equal size, stacked.
+
+    Attributes:
+        images: NCHW uint8 in channels-last memory order.
+        masks: NHW int64 class indices, or None for unlabelled data.
+        samples: the samples themselves, in order.
+    """
+
+    images: torch.Tensor
+    masks: torch.Tensor | None
+    samples: tuple[Sample, ...]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch with its tensors on a device."""
+        masks = None if self.masks is None else self.masks.to(device)
+        return Batch(images=self.images.to(device), masks=masks, samples=self.samples)

@@ -1,0 +1,1 @@
+"""What makes each task itself: its data, head, loss and metric."""

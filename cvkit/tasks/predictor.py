@@ -1,0 +1,136 @@
+"""A trained model as a Python object."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from cvkit import catalog
+from cvkit.data.files import InputFile
+from cvkit.engine.checkpoint import read_header, read_model
+from cvkit.engine.loader import in_order, load
+from cvkit.engine.runtime import choose_device, choose_precision, choose_workers, make_fabric
+from cvkit.engine.task import Task
+from cvkit.errors import DataError, ModelFileError, UsageError
+from cvkit.models.weights import find_model
+from cvkit.options import OPTIONS, Job
+from cvkit.structures import Failure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A model file with everything around it that the loops need.
+
+    Attributes:
+        path: of the model file.
+        header: what it says about itself.
+        task: the problem it solves.
+        model: the network, on the device, in evaluation mode.
+        fabric: the device and precision.
+        workers: decoding processes.
+        precision: fp32, bf16 or fp16.
+    """
+
+    path: Path
+    header: dict[str, Any]
+    task: Task
+    model: nn.Module
+    fabric: Fabric
+    workers: int
+    precision: str
+
+
+def load_trained(weights: str | None, options: Job, task_name: str | None = None) -> Trained:
+    """Return the model that `--weights` names, ready to run.
+
+    Args:
+        weights: see `cvkit.models.weights.find_model`.
+        options: of eval or predict.
+        task_name: the task that the model must be of; None accepts any.
+
+    Raises:
+        UsageError: `--weights` or the device is missing.
+        ModelFileError: no such file, damaged, or of another task.
+    """
+    if weights is None:
+        raise UsageError("--weights is missing", code="weights.missing", hint="--weights RUN")
+    path = find_model(weights)
+    tensors, header = read_model(path)
+    kind = header.get("task")
+    if kind not in catalog.TASKS or (task_name is not None and kind != task_name):
+        raise ModelFileError(
+            f"{path} is a model of task {kind!r}, not {task_name!r}", code="model.task"
+        )
+    device = choose_device(options.device)
+    precision = choose_precision(options.precision, device)
+    task = catalog.resolve(catalog.TASKS[kind]).for_model(options, header)
+    fabric = make_fabric(device, 1, precision)
+    model = task.build()
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise ModelFileError(f"{path}: {reason}", code="model.mismatch") from error
+    model.requires_grad_(False).eval()
+    return Trained(
+        path=path,
+        header=header,
+        task=task,
+        model=fabric.to_device(model.to(memory_format=torch.channels_last)),
+        fabric=fabric,
+        workers=choose_workers(options.workers, device),
+        precision=precision,
+    )
+
+
+class Predictor:
+    """Predicts images; made by `cvkit.load`."""
+
+    def __init__(self, trained: Trained, batch_size: int) -> None:
+        self._trained, self._batch_size = trained, batch_size
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in index order."""
+        return self._trained.task.classes.names
+
+    @torch.inference_mode()
+    def predict(self, images: Iterable[str | Path]) -> list[Any]:
+        """Return one result an image file, in the pixels of the original image.
+
+        Raises:
+            DataError: names the first file that could not be read.
+        """
+        trained = self._trained
+        files = [InputFile(Path(image), str(image), str(image)) for image in images]
+        results = []
+        data = trained.task.source(files)
+        for items in load(data, in_order(len(files), self._batch_size), workers=0):
+            for item in items:
+                if isinstance(item, Failure):
+                    raise DataError(item.reason, code=item.code)
+                with trained.fabric.autocast():
+                    results += trained.task.predict(trained.model, item.to(trained.fabric.device))
+        return results
+
+
+def load_predictor(weights: str | Path, **options: object) -> Predictor:
+    """Return a predictor; see `cvkit.load`."""
+    kind = read_header(find_model(str(weights))).get("task")
+    if kind not in catalog.TASKS:
+        raise ModelFileError(f"{weights} is a model of unknown task {kind!r}", code="model.task")
+    options_class = OPTIONS[kind]["predict"]
+    unknown = options.keys() - options_class.__dataclass_fields__.keys()
+    if unknown:
+        name = sorted(unknown)[0]
+        raise UsageError(
+            f"unknown option {name!r}",
+            code="option.unknown",
+            hint=catalog.nearest(name, options_class.__dataclass_fields__),
+        )
+    chosen = options_class(weights=str(weights), **options)
+    return Predictor(load_trained(str(weights), chosen), chosen.batch_size)
