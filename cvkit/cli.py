@@ -7,14 +7,15 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
+from itertools import pairwise
 
 import typer
 
 from cvkit import __version__
 from cvkit.catalog import resolve
+from cvkit.config import assemble
 from cvkit.errors import EXIT_CODES, CvkitError, MachineError, UsageError
-from cvkit.options import OPTIONS, PANELS, Command, from_config, hints
+from cvkit.options import OPTIONS, PANELS, Command, hints
 
 # Typer carries its own copy of Click; BadParameter < UsageError < ClickException is its public end.
 CLICK_ERROR = typer.BadParameter.__mro__[2]
@@ -78,12 +79,18 @@ def build_app() -> typer.Typer:
     return app
 
 
-def _root(
-    version: bool = typer.Option(False, "--version", is_eager=True, help="Show the version"),
-) -> None:
-    if version:
+def _show_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"cvkit {__version__}")
         raise typer.Exit
+
+
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_show_version, is_eager=True, help="Show the version"
+    ),
+) -> None:
+    """Nothing: the commands do the work."""
 
 
 def _add(app: typer.Typer, path: tuple[str, ...], options_class: type[Command]) -> None:
@@ -107,7 +114,9 @@ def _adapter(path: tuple[str, ...], options_class: type[Command]) -> Callable[..
         verb = {"eval": "evaluate"}.get(path[-1], path[-1])
         raise typer.Exit(resolve(f"cvkit.commands:{verb}")(options, *path[:-1]))
 
-    parameters = [inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)]
+    parameters = [
+        inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    ]
     types = hints(options_class)
 
     def panel(field: dataclasses.Field) -> int:
@@ -139,63 +148,6 @@ def _adapter(path: tuple[str, ...], options_class: type[Command]) -> Callable[..
     return run
 
 
-def assemble(options_class: type[Command], values: dict, given: set[str]) -> Command:
-    """Return the options from what was given and, below it, from `--config` or `--resume`.
-
-    Raises:
-        UsageError: the configuration file is unusable, or `--resume` comes with a flag that
-            would make the run another one.
-    """
-    resume = values.get("resume")
-    if isinstance(resume, Path):
-        return _resumed(options_class, values, given)
-    config = values.get("config")
-    if config is not None:
-        stored = from_config(options_class, _read_yaml(config), str(config))
-        values = values | {name: value for name, value in stored.items() if name not in given}
-    return options_class(**values)
-
-
-CHANGEABLE = frozenset({"resume", "workers", "device", "json", "quiet", "debug", "save_minutes"})
-"""Flags that may differ when a run is resumed, because they do not change its result."""
-
-
-def _resumed(options_class: type[Command], values: dict, given: set[str]) -> Command:
-    config = values["resume"] / "config.yaml"
-    stored = from_config(options_class, _read_yaml(config), str(config))
-    changed = sorted(
-        name for name in given - CHANGEABLE if stored.get(name, values[name]) != values[name]
-    )
-    if changed:
-        name = changed[0]
-        raise UsageError(
-            f"--{name.replace('_', '-')} {values[name]} differs from the run's {stored.get(name)}",
-            code="resume.changed",
-            hint="a resumed run keeps its settings; start a new one to change them",
-        )
-    kept = {name: value for name, value in stored.items() if name not in given & CHANGEABLE}
-    return options_class(**(values | kept))
-
-
-def _read_yaml(path: Path) -> object:
-    import yaml
-
-    try:
-        if path.stat().st_size > 1_000_000:
-            raise UsageError(f"{path} is larger than 1 MB", code="config.size")
-        text = path.read_text()
-        if "&" in text and "*" in text and any(
-            isinstance(token, yaml.AliasToken) for token in yaml.scan(text)
-        ):
-            raise UsageError(f"{path} uses YAML aliases", code="config.alias", hint="write it out")
-        return yaml.safe_load(text)
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}", code="config.missing") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise UsageError(f"{path} is not valid YAML: {reason}", code="config.syntax") from error
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with one of `EXIT_CODES`."""
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -211,10 +163,8 @@ def run(arguments: list[str]) -> int:
     except CvkitError as error:
         failure = error
     except CLICK_ERROR as error:
-        command = getattr(getattr(error, "ctx", None), "command_path", "cvkit")
-        message = " ".join(error.format_message().split())
-        failure = UsageError(message or "missing command", code="usage", hint=f"{command} --help")
-        if not message:
+        failure = _usage_error(error, arguments)
+        if failure is None:  # the help was shown instead
             return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
@@ -223,7 +173,9 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except MemoryError:
-        failure = MachineError("out of memory", code="machine.memory", hint="a smaller --batch-size")
+        failure = MachineError(
+            "out of memory", code="machine.memory", hint="a smaller --batch-size"
+        )
     except Exception as error:
         failure = _machine_failure(error)
         if failure is None:
@@ -233,6 +185,18 @@ def run(arguments: list[str]) -> int:
 
         traceback.print_exception(failure)
     return _report(failure, as_json)
+
+
+def _usage_error(error: Exception, arguments: list[str]) -> UsageError | None:
+    """Return Typer's complaint about the command line as one line that names the value."""
+    command = getattr(getattr(error, "ctx", None), "command_path", "cvkit")
+    message = " ".join(error.format_message().split())
+    if not message:
+        return None
+    for flag, value in pairwise(arguments):
+        if f"'{flag}'" in message and repr(value) not in message:
+            message = message.replace(f"'{flag}'", f"'{flag} {value}'")
+    return UsageError(message, code="usage", hint=f"{command} --help")
 
 
 def _machine_failure(error: Exception) -> MachineError | None:

@@ -6,10 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cvkit import __version__, catalog, storage
-from cvkit.engine.report import Reporter, number, print_table
+from cvkit import catalog, storage
+from cvkit.config import as_config
+from cvkit.engine.report import Reporter, number, print_evaluation, print_table
 from cvkit.errors import DataError, GateFailed, UsageError
-from cvkit.options import Eval, Models, Predict, Samples, Train, as_config
+from cvkit.metrics.gates import failed_gates, parse_gates
+from cvkit.options import Eval, Models, Predict, Samples, Train
 
 SCHEMA_VERSION = 1
 
@@ -24,7 +26,8 @@ def train(options: Train, task_name: str) -> int:
 
     from cvkit.engine import runtime
     from cvkit.engine.optim import DEFAULTS
-    from cvkit.engine.train import MODEL_SEED, Settings, Trainer
+    from cvkit.engine.plan import MODEL_SEED, Settings
+    from cvkit.engine.train import Trainer
     from cvkit.ops.seeds import key_seed
     from cvkit.output.curves import write_curves
 
@@ -93,42 +96,23 @@ def _run_folder(options: Train, task_name: str, fabric: Any) -> Path:
     """Return the run folder; a new one gets its configuration and environment."""
     if options.resume:
         return options.resume
+    import yaml
+
+    from cvkit.engine import runtime
+
     run = None
     if fabric.global_rank == 0:
         run = storage.new_numbered_folder(options.out, f"{task_name}-{options.arch}")
-        import yaml
-
         config = yaml.safe_dump(as_config(options), sort_keys=False)
         storage.write_file(run / "config.yaml", config)
-        storage.write_json(run / "environment.json", _environment(fabric))
+        storage.write_json(run / "environment.json", runtime.environment(fabric))
     return Path(fabric.broadcast(str(run)))
-
-
-def _environment(fabric: Any) -> dict[str, Any]:
-    """Return what, besides the configuration, the numbers of a run depend on."""
-    import platform
-    from importlib.metadata import version
-
-    import torch
-
-    packages = ("torch", "torchvision", "numpy", "albumentations", "opencv-python-headless")
-    return {
-        "cvkit": __version__,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "system": platform.system(),
-        "packages": {name: version(name) for name in (*packages, "pillow", "lightning-fabric")},
-        "device": str(fabric.device),
-        "precision": str(fabric.strategy.precision.precision),
-        "processes": fabric.world_size,
-        "threads": torch.get_num_threads(),
-    }
 
 
 def evaluate(options: Eval, task_name: str) -> int:
     """Measure a model, or score files of predictions, and check the gates."""
     report = Reporter(options.quiet)
-    gates = _parse_gates(options.fail_under)
+    gates = parse_gates(options.fail_under)
     if (options.weights is None) == (options.predictions is None):
         raise UsageError(
             "give either --weights or --predictions",
@@ -138,14 +122,14 @@ def evaluate(options: Eval, task_name: str) -> int:
     measure = _evaluate_files if options.predictions else _evaluate_model
     content = measure(options, task_name, report)
     content = {"task": task_name, "command": "eval", "split": options.split, **content}
-    failed = _failed_gates(gates, content)
+    failed = failed_gates(gates, content)
     content["gates"] = {"passed": not failed, "failed": failed}
     if "folder" in content:
         storage.write_json(Path(content["folder"]) / "report.json", content)
     if options.json:
         _print_json(content)
     else:
-        _print_report(content)
+        print_evaluation(content)
     for failure in content["failures"]:
         report.warn(f"not evaluated: {failure['reason']}")
     if failed:
@@ -205,55 +189,6 @@ def _evaluate_model(options: Eval, task_name: str, report: Reporter) -> dict[str
     content |= {"precision": trained.precision, "engine": "eager"}
     content["inference"] = task.inference_rule()
     return content | ({"folder": str(folder)} if folder else {})
-
-
-def _parse_gates(texts: list[str]) -> dict[str, float]:
-    gates = {}
-    for text in texts:
-        name, _, limit = text.partition("=")
-        try:
-            gates[name] = float(limit)
-        except ValueError as error:
-            raise UsageError(
-                f"--fail-under {text!r} is not METRIC=NUMBER", code="gate.syntax", hint="miou=0.7"
-            ) from error
-    return gates
-
-
-def _failed_gates(gates: dict[str, float], content: dict[str, Any]) -> list[str]:
-    """Return a line for each gate that is not reached; `iou@CLASS` names one class's number."""
-    failed = []
-    for name, limit in gates.items():
-        kind, _, label = name.partition("@")
-        table = content["per_class"].get(label, {}) if label else content["metrics"]
-        if kind not in table:
-            raise UsageError(
-                f"--fail-under {name}: no such metric",
-                code="gate.unknown",
-                hint=catalog.nearest(kind, table or content["metrics"]),
-            )
-        value = table[kind]
-        if value is None or not value >= limit:
-            failed.append(f"{name} is {number(value)}, under {limit:g}")
-    return failed
-
-
-def _print_report(content: dict[str, Any]) -> None:
-    per_class = content["per_class"]
-    columns = [key for key in next(iter(per_class.values())) if key != "pixels"]
-    rows = [
-        [name, *(number(values[c]) for c in columns), f"{values['pixels']:,}"]
-        for name, values in per_class.items()
-    ]
-    print_table("per class", ["class", *columns, "pixels"], rows)
-    for name, value in content["metrics"].items():
-        print(f"{name:16} {number(value)}")
-    print(f"rule             {content['rules'][next(iter(content['metrics']))]}")
-    counts = content["counts"]
-    print(f"images           {counts['evaluated']} evaluated, {counts['failed']} failed")
-    print(f"precision        {content['precision'] or 'of the files'}")
-    if "folder" in content:
-        print(f"files            {content['folder']}")
 
 
 def predict(options: Predict, task_name: str) -> int:

@@ -5,7 +5,6 @@
 """
 
 import dataclasses
-import types
 import typing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cvkit.catalog import ARCHS, BACKBONES, TASKS, nearest
-from cvkit.errors import UsageError
+from cvkit.catalog import ARCHS, BACKBONES, TASKS
 
 PANELS = DATA, MODEL, TRAINING, OUTPUT, RUN = "Data", "Model", "Training", "Output", "Run"
 
@@ -34,7 +32,9 @@ class Command:
     """Flags that every command has."""
 
     json: Annotated[bool, flag(RUN, "Print one JSON object on stdout, also on failure")] = False
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only errors on stderr", rich_help_panel=RUN)] = False
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Only errors on stderr", rich_help_panel=RUN)
+    ] = False
     debug: Annotated[bool, flag(RUN, "Show the traceback of an error")] = False
 
 
@@ -85,12 +85,12 @@ class Train(Job):
     lr: Annotated[
         float | None, flag(TRAINING, "Peak learning rate; the optimizer's own by default", min=0)
     ] = None
-    momentum: Annotated[
-        float, flag(TRAINING, "Momentum of sgd and rmsprop", min=0, max=1)
-    ] = 0.9
+    momentum: Annotated[float, flag(TRAINING, "Momentum of sgd and rmsprop", min=0, max=1)] = 0.9
     weight_decay: Annotated[
         float | None,
-        flag(TRAINING, "On weights, not on norms and biases; the optimizer's own by default", min=0),
+        flag(
+            TRAINING, "On weights, not on norms and biases; the optimizer's own by default", min=0
+        ),
     ] = None
     schedule: Annotated[
         choice(["poly", "cosine", "linear", "step", "inverse-sqrt", "constant"]),
@@ -103,7 +103,8 @@ class Train(Job):
         float, flag(TRAINING, "Largest norm of the gradient; 0 switches clipping off", min=0)
     ] = 1.0
     ema: Annotated[
-        float, flag(TRAINING, "Decay of an average of the weights, such as 0.999; 0: none", min=0, max=1)
+        float,
+        flag(TRAINING, "Decay of an average of the weights, such as 0.999; 0: none", min=0, max=1),
     ] = 0.0
     label_smoothing: Annotated[
         float, flag(TRAINING, "Probability spread over all classes", min=0, max=0.99)
@@ -116,7 +117,8 @@ class Train(Job):
     ] = 0
     out: Annotated[Path, flag(OUTPUT, "Folder for numbered run folders")] = Path("runs")
     save_minutes: Annotated[
-        float, flag(OUTPUT, "Minutes between saves inside an epoch; 0 saves after every step", min=0)
+        float,
+        flag(OUTPUT, "Minutes between saves inside an epoch; 0 saves after every step", min=0),
     ] = 5.0
     resume: Annotated[
         Path | None, flag(RUN, "Continue this run folder, bit-exactly, from its last save")
@@ -150,7 +152,9 @@ class SegmentTrain(Train):
     ] = None
     aux_weight: Annotated[
         float | None,
-        flag(MODEL, "Weight of the auxiliary loss, 0 removes the head; the paper's by default", min=0),
+        flag(
+            MODEL, "Weight of the auxiliary loss, 0 removes the head; the paper's by default", min=0
+        ),
     ] = None
     deconv: Annotated[
         bool, flag(MODEL, "Transposed convolutions that start bilinear (fcn-32s, -16s, -8s)")
@@ -188,9 +192,7 @@ class Eval(Job):
     weights: Annotated[
         str | None, flag(MODEL, "Run folder, .safetensors file, or a name in weights/")
     ] = None
-    data: Annotated[
-        str | None, flag(DATA, "Dataset folder, or 'samples'; for --weights")
-    ] = None
+    data: Annotated[str | None, flag(DATA, "Dataset folder, or 'samples'; for --weights")] = None
     predictions: Annotated[
         Path | None, flag(DATA, "Folder of predictions to score instead of a model")
     ] = None
@@ -210,10 +212,12 @@ class SegmentEval(Eval):
 
     format: Annotated[choice(["auto", "voc", "pairs"]), flag(DATA, "Layout of the data")] = "auto"
     ignore_index: Annotated[
-        int | None, flag(DATA, "Mask value of pixels without a label; the model's, else 255", min=0, max=255)
+        int | None,
+        flag(DATA, "Mask value of pixels without a label; the model's, else 255", min=0, max=255),
     ] = None
     mask_map: Annotated[
-        str | None, flag(DATA, "Replace mask values or colours of the truth; the model's by default")
+        str | None,
+        flag(DATA, "Replace mask values or colours of the truth; the model's by default"),
     ] = None
     absent_class: Annotated[
         choice(["exclude", "zero", "nan"]),
@@ -284,65 +288,7 @@ OPTIONS: dict[str, type[Command] | dict[str, type[Command]]] = {
 }
 """The command tree: task -> verb -> options, and the commands without a task."""
 
-NOT_STORED = frozenset({"config", "json", "quiet", "debug", "resume"})
-"""Flags that say how to talk, not what to do; a run's config.yaml leaves them out."""
-
 
 def hints(options_class: type[Command]) -> dict[str, object]:
     """Return the annotated type of each flag."""
     return typing.get_type_hints(options_class, include_extras=True)
-
-
-def as_config(options: Command) -> dict[str, object]:
-    """Return the flags as plain values for config.yaml."""
-    values = {f.name: getattr(options, f.name) for f in dataclasses.fields(options)}
-    return {
-        name: str(value) if isinstance(value, Path) else value
-        for name, value in values.items()
-        if name not in NOT_STORED
-    }
-
-
-def from_config(options_class: type[Command], content: object, where: str) -> dict[str, object]:
-    """Return flag values from the content of a YAML file, checked against their types.
-
-    Raises:
-        UsageError: not a mapping, an unknown key (the nearest is named) or a wrong value.
-    """
-    if not isinstance(content, dict):
-        raise UsageError(f"{where} is not a mapping of flags to values", code="config.type")
-    known = hints(options_class)
-    values = {}
-    for key, value in content.items():
-        name = str(key).replace("-", "_")
-        if name not in known or name == "config":
-            raise UsageError(
-                f"{where}: unknown key {key!r}", code="config.key", hint=nearest(name, known)
-            )
-        values[name] = _checked(known[name], value, f"{where}: {key}")
-    return values
-
-
-def _checked(annotation: object, value: object, where: str) -> object:
-    """Return `value` as the annotated type, or raise a `UsageError`."""
-    kind, option = typing.get_args(annotation)[:2]
-    alternatives = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-    if value is None and type(None) in alternatives:
-        return None
-    kind = alternatives[0]
-    if typing.get_origin(kind) is Literal:
-        fits, expected = value in typing.get_args(kind), " | ".join(typing.get_args(kind))
-    elif typing.get_origin(kind) is list:
-        fits, expected = isinstance(value, list), "a list"
-    else:
-        accepted = {float: (int, float), Path: (str,)}.get(kind, (kind,))
-        fits = isinstance(value, accepted) and (kind is bool) == isinstance(value, bool)
-        expected = {str: "text", int: "a whole number", bool: "true or false"}.get(
-            kind, kind.__name__
-        )
-        low, high = getattr(option, "min", None), getattr(option, "max", None)
-        if fits and ((low is not None and value < low) or (high is not None and value > high)):
-            fits, expected = False, f"{low} to {'' if high is None else high}".strip()
-    if not fits:
-        raise UsageError(f"{where}: {value!r} is not {expected}", code="config.value")
-    return kind(value) if kind in (float, Path) else value

@@ -26,9 +26,10 @@ def make_classes(
     )
 
 
-def find_class_file(root: Path) -> Path | None:
-    """Return the file that lists the classes of a dataset, if it has one."""
-    return next((root / name for name in FILE_NAMES if (root / name).is_file()), None)
+def dataset_classes(root: Path) -> tuple[ClassList | None, dict[tuple[int, int, int], int]]:
+    """Return what `read_classes` finds in a dataset folder; (None, {}) if it lists no classes."""
+    path = next((root / name for name in FILE_NAMES if (root / name).is_file()), None)
+    return read_classes(path) if path else (None, {})
 
 
 def read_classes(path: Path) -> tuple[ClassList, dict[tuple[int, int, int], int]]:
@@ -86,8 +87,6 @@ def _parse_line(line: str, where: str) -> tuple[str, tuple[int, int, int] | None
             if not values:
                 return name, None
             if max(values) > 255:
-                raise DataError(
-                    f"{where}: colour {values} is outside 0..255", code="classes.color"
-                )
+                raise DataError(f"{where}: colour {values} is outside 0..255", code="classes.color")
             return name, tuple(values)
     return text, None

@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 from cvkit.errors import DataError, UsageError
 
 IMAGE_SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .bmp .dib .gif .webp .tif .tiff .ppm .pgm .pbm .pnm".split()
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp")
+    + (".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
 )
 
 

@@ -17,14 +17,16 @@ class LabelledImage:
     mask: Path
 
 
-def detect_layout(root: Path) -> str:
-    """Return `voc` or `pairs`.
+def detect_layout(root: Path, wanted: str = "auto") -> str:
+    """Return `voc` or `pairs`: what the folder looks like, or what `wanted` says.
 
     Raises:
         DataError: the folder is missing or has neither layout.
     """
     if not root.is_dir():
         raise DataError(f"--data {root} is not a folder", code="data.missing", hint="check it")
+    if wanted != "auto":
+        return wanted
     if (root / "ImageSets" / "Segmentation").is_dir():
         return "voc"
     if (root / "images").is_dir() and (root / "masks").is_dir():
@@ -55,7 +57,9 @@ def _list_voc(root: Path, split: str) -> list[LabelledImage]:
     if not file.is_file():
         raise _no_split(root, split, [path.stem for path in folder.glob("*.txt")])
     names = [line.strip() for line in file.read_text().splitlines() if line.strip()]
-    repeated = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else ()
+    repeated = (
+        {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else ()
+    )
     if repeated:
         raise DataError(f"{file} lists {sorted(repeated)[0]!r} twice", code="split.duplicate")
     found, missing = [], []

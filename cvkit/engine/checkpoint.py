@@ -18,7 +18,8 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from cvkit.errors import MachineError, ModelFileError, TrainingDiverged
+from cvkit.engine.guard import require_finite
+from cvkit.errors import MachineError, ModelFileError
 from cvkit.storage import fsync_folder, machine_errors, sha256, write_file
 
 FORMAT_VERSION = 1
@@ -28,21 +29,6 @@ KEEP = 2
 
 def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-
-
-def require_finite(tensors: dict[str, Tensor], where: str) -> None:
-    """Do nothing if all numbers are finite.
-
-    Raises:
-        TrainingDiverged: names the first tensor that holds NaN or infinity.
-    """
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise TrainingDiverged(
-                f"{name} holds a non-finite number at {where}; it was not saved",
-                code="diverged.weights",
-                hint="lower --lr, or resume from the last save",
-            )
 
 
 def content_hash(tensors: dict[str, Tensor]) -> str:
@@ -80,13 +66,16 @@ def read_header(path: Path) -> dict:
         with open(path, "rb") as stream:
             if int.from_bytes(stream.read(8), "little") > MAX_HEADER:
                 raise ModelFileError(
-                    f"{path} is not a safetensors model file", code="model.corrupt",
+                    f"{path} is not a safetensors model file",
+                    code="model.corrupt",
                     hint="its header length is impossible",
                 )
         with safe_open(path, framework="pt") as file:
             content = (file.metadata() or {}).get("cvkit")
     except OSError as error:
-        raise ModelFileError(f"cannot read {path}: {error.strerror}", code="model.missing") from error
+        raise ModelFileError(
+            f"cannot read {path}: {error.strerror}", code="model.missing"
+        ) from error
     except SafetensorError as error:
         raise ModelFileError(
             f"{path} is not a usable safetensors file: {error}", code="model.corrupt"
@@ -220,14 +209,19 @@ def _damage(folder: Path) -> str:
     return ""
 
 
-def load_state(run: Path) -> tuple[dict[str, dict[str, Tensor]], dict, list[str]]:
+def load_state(run: Path, data: dict) -> tuple[dict[str, dict[str, Tensor]], dict, list[str]]:
     """Return the newest intact resume state of a run.
+
+    Args:
+        run: the run folder.
+        data: what the state must say under that key: the dataset's fingerprint.
 
     Returns:
         Groups of tensors, the JSON state, and why newer states were passed over.
 
     Raises:
-        ModelFileError: there is no intact state; lists what was rejected and why.
+        ModelFileError: there is no intact state (lists what was rejected and why), or the
+            dataset is not the one that it was trained on.
     """
     root, rejected = run / "ckpt", []
     states = _states(root)
@@ -239,10 +233,16 @@ def load_state(run: Path) -> tuple[dict[str, dict[str, Tensor]], dict, list[str]
         reason = _damage(folder)
         if not reason:
             tensors = {
-                path.stem: load_tensors(path.read_bytes())
-                for path in folder.glob("*.safetensors")
+                path.stem: load_tensors(path.read_bytes()) for path in folder.glob("*.safetensors")
             }
-            return tensors, json.loads((folder / "state.json").read_text()), rejected
+            state = json.loads((folder / "state.json").read_text())
+            if state["data"] != data:
+                raise ModelFileError(
+                    f"the dataset is not the one that {run} was trained on",
+                    code="resume.data",
+                    hint="restore its files, or start a new run",
+                )
+            return tensors, state, rejected
         rejected.append(f"{folder.name}: {reason}")
     raise ModelFileError(
         f"{run} has no save to resume from" + (f": {'; '.join(rejected)}" if rejected else ""),

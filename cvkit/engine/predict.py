@@ -71,8 +71,8 @@ class Journal:
         if not resume:
             write_file(path, "")
         write_file(folder / "failures.jsonl", "")
-        self._results = open(path, "a")
-        self._failures = open(folder / "failures.jsonl", "a")
+        self._results = path.open("a")
+        self._failures = (folder / "failures.jsonl").open("a")
 
     def result(self, line: dict) -> None:
         """Append a result."""
@@ -103,7 +103,7 @@ class Journal:
 
 
 def _lock(folder: Path) -> IO[str]:
-    stream = open(folder / ".lock", "w")
+    stream = (folder / ".lock").open("w")
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -4,6 +4,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -85,3 +86,22 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 def number(value: float | None) -> str:
     """Return a fraction with four digits, or a dash where there is none."""
     return "-" if value is None else f"{value:.4f}"
+
+
+def print_evaluation(content: dict[str, Any]) -> None:
+    """Print the content of `eval --json` for people."""
+    per_class = content["per_class"]
+    columns = [key for key in next(iter(per_class.values())) if key != "pixels"]
+    rows = [
+        [name, *(number(values[c]) for c in columns), f"{values['pixels']:,}"]
+        for name, values in per_class.items()
+    ]
+    print_table("per class", ["class", *columns, "pixels"], rows)
+    for name, value in content["metrics"].items():
+        print(f"{name:16} {number(value)}")
+    print(f"rule             {content['rules'][next(iter(content['metrics']))]}")
+    counts = content["counts"]
+    print(f"images           {counts['evaluated']} evaluated, {counts['failed']} failed")
+    print(f"precision        {content['precision'] or 'of the files'}")
+    if "folder" in content:
+        print(f"files            {content['folder']}")

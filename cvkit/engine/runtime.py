@@ -3,15 +3,19 @@
 import contextlib
 import ctypes
 import os
+import platform
 import signal
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 
+from cvkit import __version__
 from cvkit.errors import Interrupted, UsageError
 
 
@@ -156,3 +160,19 @@ def stop_signals() -> Iterator[StopSignal]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def environment(fabric: Fabric) -> dict[str, Any]:
+    """Return what, besides the configuration, the numbers of a run depend on."""
+    packages = ("torch", "torchvision", "numpy", "albumentations", "opencv-python-headless")
+    return {
+        "cvkit": __version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "packages": {name: version(name) for name in (*packages, "pillow", "lightning-fabric")},
+        "device": str(fabric.device),
+        "precision": str(fabric.strategy.precision.precision),
+        "processes": fabric.world_size,
+        "threads": torch.get_num_threads(),
+    }

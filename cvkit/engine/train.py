@@ -3,8 +3,8 @@
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,79 +14,16 @@ from torch import Tensor, nn
 
 from cvkit.engine import checkpoint, optim
 from cvkit.engine.evaluate import evaluate
+from cvkit.engine.guard import require_finite_gradient, require_finite_loss
 from cvkit.engine.loader import Key, load
+from cvkit.engine.plan import STEP_SEED, Progress, Settings, batch_plan
 from cvkit.engine.report import Reporter, number
 from cvkit.engine.runtime import StopSignal
 from cvkit.engine.task import Dataset, Task
-from cvkit.errors import DataError, Interrupted, ModelFileError, TrainingDiverged
-from cvkit.ops.seeds import key_seed, permutation
+from cvkit.errors import DataError, Interrupted, ModelFileError
+from cvkit.ops.seeds import key_seed
 from cvkit.storage import write_file
 from cvkit.structures import Batch, Failure
-
-MODEL_SEED, ORDER_SEED, SAMPLE_SEED, STEP_SEED = range(4)
-"""First part of the key of each kind of random decision."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How to train; the fields are the flags of the same names."""
-
-    epochs: int
-    batch_size: int
-    accumulate: int
-    optimizer: str
-    lr: float
-    momentum: float
-    weight_decay: float
-    schedule: str
-    warmup_epochs: float
-    clip_grad: float
-    ema: float
-    patience: int
-    seed: int
-    save_minutes: float
-
-
-@dataclass
-class Progress:
-    """Where a run is; all of it is in the resume state.
-
-    Attributes:
-        epoch: epochs finished.
-        position: steps done in the current epoch.
-        step: steps done in the run.
-        sums: of each loss term over the current epoch's steps.
-        best: best value of the task's metric so far, in epoch `best_epoch` (from 1).
-        history: one entry an epoch, the lines of metrics.jsonl.
-    """
-
-    epoch: int = 0
-    position: int = 0
-    step: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
-    best: float | None = None
-    best_epoch: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
-
-
-def batch_plan(
-    count: int, epoch: int, settings: Settings, rank: int, world: int
-) -> list[list[Key]]:
-    """Return the batches of one process in an epoch, `accumulate` of them to a step.
-
-    Every sample's place and seed depend on (seed, epoch, index) alone. Batch number m of a
-    step goes to process m modulo `world`, so that two processes see what one process would
-    accumulate. A last step that is not full is left out (another part of the data every epoch)
-    unless it would be the only one.
-    """
-    order = permutation(count, ORDER_SEED, settings.seed, epoch)
-    size, per_step = settings.batch_size, settings.accumulate * world
-    keys = [(int(i), key_seed(SAMPLE_SEED, settings.seed, epoch, int(i))) for i in order]
-    if count < size * per_step:
-        size = max(1, count // per_step)
-    micro = [keys[first : first + size] for first in range(0, count - size + 1, size)]
-    whole = len(micro) // per_step * per_step
-    return micro[:whole][rank::world]
 
 
 class Trainer:
@@ -174,6 +111,7 @@ class Trainer:
         self.model.train()
         self._freeze_statistics()
         started, done = time.monotonic(), 0
+        images = len(plan[0]) * settings.accumulate * self.fabric.world_size if plan else 0
         title = f"epoch {progress.epoch + 1}/{settings.epochs}"
         batches = self._batches(plan)
         with self.reporter.progress(title, self.steps_per_epoch) as advance:
@@ -184,14 +122,11 @@ class Trainer:
                 progress.position += 1
                 progress.step += 1
                 done += 1
-                rate = done * self._step_size(plan) / (time.monotonic() - started)
+                rate = done * images / (time.monotonic() - started)
                 words = f"loss {sum(terms.values()):.3f} lr {self._lr():.2e} {rate:.0f} img/s"
                 advance(progress.position, words)
                 self._save_if_asked()
         return time.monotonic() - started
-
-    def _step_size(self, plan: Sequence[Sequence[Key]]) -> int:
-        return len(plan[0]) * self.settings.accumulate * self.fabric.world_size
 
     def _batches(self, plan: list[list[Key]]) -> Iterator[Batch]:
         for items in load(self.train_data, plan, self.workers):
@@ -230,7 +165,7 @@ class Trainer:
             last = position == len(batches) - 1
             with self.fabric.no_backward_sync(self.model, enabled=not last):
                 terms = self.task.loss(self.model, batch)
-                self._require_finite(terms, batch)
+                require_finite_loss(self.fabric, terms, batch, self.progress.step + 1)
                 self.fabric.backward(sum(terms.values()) / len(batches))
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + value.detach() / len(batches)
@@ -240,33 +175,14 @@ class Trainer:
             self.average.update(self._bare, self.progress.step)
         return {name: self.fabric.all_reduce(value).item() for name, value in sums.items()}
 
-    def _require_finite(self, terms: dict[str, Tensor], batch: Batch) -> None:
-        finite = torch.isfinite(torch.stack([t.detach().float() for t in terms.values()]))
-        everywhere = self.fabric.all_reduce(finite.all().float(), reduce_op="sum")
-        if everywhere == self.fabric.world_size:
-            return
-        names = [n for n, fine in zip(terms, finite.tolist(), strict=True) if not fine]
-        images = ", ".join(sample.path for sample in batch.samples)
-        what = f"loss term {', '.join(names)} is not finite" if names else "another process failed"
-        raise TrainingDiverged(
-            f"{what} at step {self.progress.step + 1}; images: {images}",
-            code="diverged.loss",
-            hint=f"the last save is intact; lower --lr (now {self._lr():.2e}) or look at the images",
-        )
-
     def _clip(self, batches: list[Batch]) -> None:
         limit = self.settings.clip_grad or math.inf
         norm = self.fabric.clip_gradients(
             self.model, self.optimizer, max_norm=limit, error_if_nonfinite=False
         )
-        scaler = getattr(self.fabric.strategy.precision, "scaler", None)
-        if scaler is None and not torch.isfinite(norm):
-            images = ", ".join(sample.path for batch in batches for sample in batch.samples)
-            raise TrainingDiverged(
-                f"the gradient is not finite at step {self.progress.step + 1}; images: {images}",
-                code="diverged.gradient",
-                hint="the last save is intact; lower --lr or use --precision fp32",
-            )
+        # The scaler of fp16 skips steps whose scaled gradient overflowed, and lowers the scale.
+        if getattr(self.fabric.strategy.precision, "scaler", None) is None:
+            require_finite_gradient(norm, batches, self.progress.step + 1)
 
     def _save_if_asked(self) -> None:
         """Save when a signal came anywhere, or the time has come."""
@@ -353,24 +269,21 @@ class Trainer:
                 tensors["ema"] = self.average.model.state_dict()
             state = {
                 "progress": asdict(self.progress),
-                "scaler": self._scaler_state(),
-                "parameters": sum(p.numel() for p in self._bare.parameters()),
+                "scaler": self.fabric.strategy.precision.state_dict(),
+                "data": self.header["data"],
             }
             checkpoint.save_state(self.run, self.progress.step, tensors, state)
             lines = "".join(json.dumps(line) + "\n" for line in self.progress.history)
             write_file(self.run / "metrics.jsonl", lines)
         self.fabric.barrier()
 
-    def _scaler_state(self) -> dict[str, Any]:
-        return self.fabric.strategy.precision.state_dict()
-
     def restore(self) -> list[str]:
         """Continue from the run's newest intact state; return why newer ones were rejected.
 
         Raises:
-            ModelFileError: there is none, or it does not fit the model.
+            ModelFileError: there is none, or it does not fit the model or the data.
         """
-        tensors, state, rejected = checkpoint.load_state(self.run)
+        tensors, state, rejected = checkpoint.load_state(self.run, self.header["data"])
         try:
             self._bare.load_state_dict(tensors["model"])
             optim.load_optimizer_tensors(

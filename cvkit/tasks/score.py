@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cvkit.data.classes import find_class_file, numbered_classes, read_classes
+from cvkit.data.classes import dataset_classes, numbered_classes
 from cvkit.data.files import walk_images
 from cvkit.data.layouts import LabelledImage, detect_layout, list_split
 from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
@@ -44,7 +44,7 @@ def score_segmentation(
     if options.truth is None:
         raise UsageError("--truth is missing", code="truth.missing", hint="--truth DATASET")
     pairs = _pairs(options)
-    classes, colors = _classes(options.truth)
+    classes, colors = dataset_classes(options.truth)
     mask_map = parse_mask_map(options.mask_map) if options.mask_map else MaskMap()
     ignore = IGNORE if options.ignore_index is None else options.ignore_index
     truths = MaskReader(len(classes) if classes else None, colors, mask_map, ignore)
@@ -97,10 +97,12 @@ def _pairs(options: SegmentEval) -> list[LabelledImage]:
         raise DataError(f"--predictions {predictions} holds no image", code="predictions.empty")
     if (predictions / "masks").is_dir() and (predictions / "predictions.jsonl").is_file():
         predictions = predictions / "masks"  # the output folder of predict
-    pairs = [
-        LabelledImage(stem, predictions / f"{stem}.png", mask)
-        for stem, mask in _truths(options, truth)
-    ]
+    folders = [predictions, predictions / options.split]
+    pairs = []
+    for stem, mask in _truths(options, truth):
+        places = [folder / f"{stem}.png" for folder in folders]
+        found = next((place for place in places if place.is_file()), places[0])
+        pairs.append(LabelledImage(stem, found, mask))
     if not any(pair.image.is_file() for pair in pairs):
         raise DataError(
             f"no file in {predictions} has the name of a truth mask",
@@ -123,11 +125,6 @@ def _truths(options: SegmentEval, truth: Path) -> Iterator[tuple[str, Path]]:
     base = {"voc": "JPEGImages", "pairs": f"images/{options.split}"}[layout]
     for pair in list_split(truth, layout, options.split):
         yield Path(pair.key).relative_to(base).with_suffix("").as_posix(), pair.mask
-
-
-def _classes(truth: Path) -> tuple[ClassList | None, dict]:
-    path = find_class_file(truth)
-    return read_classes(path) if path else (None, {})
 
 
 def _count_classes(

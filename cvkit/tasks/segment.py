@@ -1,23 +1,20 @@
 """Semantic segmentation: images with masks, a dense head, pixel losses, mIoU."""
 
-import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cvkit import __version__, catalog
-from cvkit.data.classes import find_class_file, numbered_classes, read_classes
+from cvkit import __version__
+from cvkit.data.classes import dataset_classes
 from cvkit.data.datasets import ImageSource, SegmentationDataset
 from cvkit.data.files import InputFile
 from cvkit.data.layouts import LabelledImage, detect_layout, list_split
 from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
-from cvkit.data.samples import cached_segmentation
-from cvkit.data.scan import Scan, fingerprint, raise_defects, scan_pairs
+from cvkit.data.scan import fingerprint, raise_defects
 from cvkit.engine.report import Reporter
 from cvkit.engine.task import Task
 from cvkit.errors import DataError, ModelFileError, UsageError
@@ -25,48 +22,14 @@ from cvkit.metrics.confusion import ConfusionMatrix
 from cvkit.models.build import build_model
 from cvkit.models.weights import load_pretrained
 from cvkit.ops import inference, losses
-from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD, normalize
+from cvkit.ops.images import normalize
 from cvkit.options import SegmentEval, SegmentPredict, SegmentTrain
 from cvkit.output.draw import draw_segmentation
 from cvkit.output.files import write_label_png, write_rgb
+from cvkit.output.records import describe_labels
 from cvkit.structures import Batch, ClassList, Sample, SegMap
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How an image becomes a network input; stored in the model file."""
-
-    image_size_wh: tuple[int, int]
-    resize: str
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
-
-    @classmethod
-    def from_json(cls, content: dict) -> "Preprocessing":
-        """Return what `dataclasses.asdict` wrote."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in content.items()})
-
-
-@dataclass(frozen=True)
-class Network:
-    """Which network; stored in the model file."""
-
-    arch: str
-    backbone: str
-    output_stride: int | None
-    aux: bool
-    deconv: bool
-
-
-@dataclass(frozen=True)
-class Training:
-    """What only training needs."""
-
-    loss: dict[str, float]
-    weights: Tensor | None
-    label_smoothing: float
-    aux_weight: float
-    transform: Any
+from cvkit.tasks import segment_setup as setup
+from cvkit.tasks.segment_setup import Network, Preprocessing, Training
 
 
 class Segment(Task):
@@ -106,55 +69,32 @@ class Segment(Task):
             UsageError: flags that do not go together.
             DataError: lists every defect of the data.
         """
-        arch = catalog.ARCHS["segment"][options.arch]
-        whole = bool(catalog.BACKBONES[options.backbone].whole)
-        aux_weight = arch.aux_weight if options.aux_weight is None else options.aux_weight
-        if options.aux_weight and (whole or not arch.aux_weight):
-            raise UsageError(
-                f"--aux-weight has no meaning for --arch {options.arch} with --backbone "
-                f"{options.backbone}",
-                code="aux_weight.unsupported",
-            )
-        if options.batch_size < arch.min_batch:
-            raise UsageError(
-                f"--batch-size {options.batch_size} is too small for --arch {options.arch}",
-                code="batch_size.min",
-                hint=f"its pooled batch norm needs {arch.min_batch}",
-            )
-        try:
-            loss = losses.parse_loss(options.loss)
-        except ValueError as error:
-            raise UsageError(f"--loss: {error}", code="loss.syntax") from error
-        scale = _parse_scale(options.scale)
-        splits, reader, classes, scans = _training_data(options, report)
-        if min(len(pairs) for pairs in splits.values()) < arch.min_batch and arch.min_batch > 1:
-            raise DataError(
-                f"--arch {options.arch} needs at least {arch.min_batch} images a split",
-                code="data.too_small",
-            )
-        size_wh = _image_size(options.image_size, scans[options.train_split].sizes_hw)
-        network = Network(
-            arch=options.arch,
-            backbone=options.backbone,
-            output_stride=options.output_stride,
-            aux=bool(aux_weight),
-            deconv=options.deconv,
-        )
+        loss, aux_weight = setup.loss_plan(options)
+        scale = setup.parse_scale(options.scale)
+        splits, reader, classes, scans = setup.training_data(options, report)
+        train_scan = scans[options.train_split]
+        size_wh = setup.image_size(options.image_size, train_scan.sizes_hw)
         task = cls(
             classes=classes,
-            network=network,
+            network=Network(
+                arch=options.arch,
+                backbone=options.backbone,
+                output_stride=options.output_stride,
+                aux=bool(aux_weight),
+                deconv=options.deconv,
+            ),
             preprocessing=Preprocessing(size_wh, options.resize),
             reader=reader,
             splits=splits,
         )
         with torch.device("meta"):
             task.build()  # refuses impossible combinations before any work
-        pixels = scans[options.train_split].pixels[: len(classes)]
-        from cvkit.data.transforms import TrainTransform
+        from cvkit.data.transforms import TrainTransform  # slow to import; only training needs it
 
+        pixels = torch.from_numpy(train_scan.pixels[: len(classes)])
         task.training = Training(
             loss=loss,
-            weights=_class_weights(options.class_weights, torch.from_numpy(pixels)),
+            weights=setup.class_weights(options.class_weights, pixels),
             label_smoothing=options.label_smoothing,
             aux_weight=aux_weight,
             transform=TrainTransform(options.augment, size_wh, options.resize, scale),
@@ -185,10 +125,12 @@ class Segment(Task):
                 f"the model's header is incomplete: {error!r}", code="model.header"
             ) from error
         task.sliding_window = options.sliding_window
-        task.flip, task.scales = parse_tta(options.tta)
+        task.flip, task.scales = setup.parse_tta(options.tta)
         if options.sliding_window and options.tta:
             raise UsageError(
-                "--sliding-window and --tta cannot be combined", code="tta.window", hint="choose one"
+                "--sliding-window and --tta cannot be combined",
+                code="tta.window",
+                hint="choose one",
             )
         if isinstance(options, SegmentPredict):
             task.overlay, task.with_confidence = options.overlay, True
@@ -205,12 +147,12 @@ class Segment(Task):
         labels = header.get("labels", {})
         ignore = labels.get("ignore_index", 255)
         mask_map = options.mask_map if options.mask_map is not None else labels.get("mask_map")
-        root = data_root(options.data)
-        layout = _layout(root, options.format)
+        root = setup.data_root(options.data)
+        layout = detect_layout(root, options.format)
         pairs = list_split(root, layout, options.split)
-        classes, colors = _listed_classes(root)
+        classes, colors = dataset_classes(root)
         if classes is not None and classes.names != self.classes.names:
-            raise DataError(_class_difference(classes, self.classes), code="classes.differ")
+            raise DataError(setup.class_difference(classes, self.classes), code="classes.differ")
         self.reader = MaskReader(
             num_classes=len(self.classes),
             colors=colors,
@@ -218,7 +160,7 @@ class Segment(Task):
             ignore_index=ignore if options.ignore_index is None else options.ignore_index,
         )
         report.say(f"data: {root} ({layout} layout), {options.split}: {len(pairs)} images")
-        scan = _scan(pairs, self.reader, options.split, report)
+        scan = setup.scan_split(pairs, self.reader, options.split, report)
         # An unreadable image is a failed sample; a label outside the classes would be a wrong
         # number.
         raise_defects([d for d in scan.defects if d.code.startswith("mask.")], str(root))
@@ -288,15 +230,9 @@ class Segment(Task):
                 f"--backbone {options.backbone} is a whole network without pretrained weights",
                 code="pretrained.unsupported",
             )
-        report.say(
-            load_pretrained(
-                model.backbone,
-                options.backbone,
-                options.pretrained,
-                offline=options.offline,
-                say=report.say,
-            )
-        )
+        name, source = options.backbone, options.pretrained
+        offline = options.offline
+        report.say(load_pretrained(model.backbone, name, source, offline=offline, say=report.say))
 
     def freeze_backbone(self, model: nn.Module) -> None:
         """Exclude the backbone from training.
@@ -334,9 +270,7 @@ class Segment(Task):
             window_hw = self.preprocessing.image_size_wh[::-1]
             logits = inference.sliding_window(model.logits, images, window_hw)
         elif self.flip or self.scales != (1.0,):
-            logits = inference.augmented(
-                model.logits, images, flip=self.flip, scales=self.scales
-            )
+            logits = inference.augmented(model.logits, images, flip=self.flip, scales=self.scales)
         else:
             logits = model.logits(images).float()
         return [self._result(*pair) for pair in zip(logits, batch.samples, strict=True)]
@@ -357,168 +291,9 @@ class Segment(Task):
         """Write the palette PNG and the overlay; return the line of `predictions.jsonl`."""
         mask, overlay = f"masks/{stem}.png", f"overlays/{stem}.{self.overlay}"
         write_label_png(folder / mask, result.labels)
-        line = describe(result, self.classes)
-        line = {"path": sample.path, **line, "mask": mask}
+        line = {"path": sample.path, **describe_labels(result, self.classes), "mask": mask}
         if self.overlay != "none":
             picture = draw_segmentation(sample.original, result, self.classes)
             write_rgb(folder / overlay, picture)
             line["overlay"] = overlay
         return line
-
-
-def describe(result: SegMap, classes: ClassList) -> dict[str, Any]:
-    """Return size and classes of a label map, largest class first.
-
-    `scores` are the mean confidence over the pixels of each class, `pixels` their number.
-    """
-    flat = result.labels.ravel()
-    pixels = np.bincount(flat, minlength=len(classes))
-    sums = np.bincount(flat, result.confidence.ravel().astype(float), minlength=len(classes))
-    order = [int(i) for i in np.argsort(-pixels, kind="stable") if pixels[i]]
-    return {
-        "width": result.labels.shape[1],
-        "height": result.labels.shape[0],
-        "labels": [classes.names[i] for i in order],
-        "category_ids": [classes.ids[i] for i in order],
-        "scores": [round(float(sums[i] / pixels[i]), 4) for i in order],
-        "pixels": [int(pixels[i]) for i in order],
-    }
-
-
-def data_root(name: str | None) -> Path:
-    """Return the dataset folder that `--data` names; `samples` is made on first use."""
-    if name is None:
-        raise UsageError("--data is missing", code="data.missing", hint="--data DIR or samples")
-    return cached_segmentation() if name == "samples" else Path(name)
-
-
-def _layout(root: Path, wanted: str) -> str:
-    found = detect_layout(root) if wanted == "auto" else wanted
-    if wanted != "auto" and not root.is_dir():
-        raise DataError(f"--data {root} is not a folder", code="data.missing")
-    return found
-
-
-def _listed_classes(root: Path) -> tuple[ClassList | None, dict]:
-    path = find_class_file(root)
-    return read_classes(path) if path else (None, {})
-
-
-def _training_data(
-    options: SegmentTrain, report: Reporter
-) -> tuple[dict[str, list[LabelledImage]], MaskReader, ClassList, dict[str, Scan]]:
-    """Return the splits, how to read their masks, the classes, and what the check found."""
-    root = data_root(options.data)
-    layout = _layout(root, options.format)
-    names = (options.train_split, options.val_split)
-    splits = {name: list_split(root, layout, name) for name in names}
-    if options.data == "samples":
-        report.say(
-            f"training on the built-in samples (synthetic shapes, not real data): "
-            f"{', '.join(f'{len(pairs)} {name}' for name, pairs in splits.items())} images"
-        )
-    else:
-        counts = ", ".join(f"{name}: {len(pairs)} images" for name, pairs in splits.items())
-        report.say(f"data: {root} ({layout} layout), {counts}")
-    classes, colors = _listed_classes(root)
-    reader = MaskReader(
-        num_classes=len(classes) if classes else None,
-        colors=colors,
-        mask_map=parse_mask_map(options.mask_map) if options.mask_map else MaskMap(),
-        ignore_index=options.ignore_index,
-    )
-    scans = {name: _scan(pairs, reader, name, report) for name, pairs in splits.items()}
-    raise_defects([d for scan in scans.values() for d in scan.defects], str(root))
-    largest = max(scan.largest_label for scan in scans.values())
-    if classes is None:
-        classes = numbered_classes(largest + 1) if largest > 0 else None
-    if classes is None or len(classes) < 2:
-        raise DataError(
-            f"{root}: the masks hold fewer than 2 classes besides the ignored value "
-            f"{options.ignore_index}",
-            code="classes.count",
-            hint="masks of 0 and 255 need --mask-map 255=1",
-        )
-    if not scans[options.train_split].pixels[: len(classes)].any():
-        raise DataError(f"{root}: no training pixel has a label", code="mask.all_ignore")
-    report.say(f"classes: {len(classes)} ({', '.join(classes.names)})")
-    reader = MaskReader(len(classes), reader.colors, reader.mask_map, reader.ignore_index)
-    return splits, reader, classes, scans
-
-
-def _scan(
-    pairs: list[LabelledImage], reader: MaskReader, name: str, report: Reporter
-) -> Scan:
-    with report.progress(f"checking {name}", len(pairs)) as advance:
-        return scan_pairs(pairs, reader, advance)
-
-
-def _class_difference(data: ClassList, model: ClassList) -> str:
-    """Return in words how two class lists differ."""
-    missing = [name for name in model.names if name not in data.names]
-    extra = [name for name in data.names if name not in model.names]
-    if not missing and not extra:
-        return "the dataset lists the model's classes in another order"
-    return (
-        f"the dataset's classes are not the model's: {', '.join(missing) or 'none'} missing, "
-        f"{', '.join(extra) or 'none'} new"
-    )
-
-
-def _parse_scale(text: str) -> tuple[float, float]:
-    match = re.fullmatch(r"\s*(\d*\.?\d+)\s*,\s*(\d*\.?\d+)\s*", text)
-    if not match or not 0.01 <= float(match[1]) <= float(match[2]) <= 100:
-        raise UsageError(
-            f"--scale {text!r} is not SMALLEST,LARGEST", code="scale.syntax", hint="such as 0.5,2"
-        )
-    return float(match[1]), float(match[2])
-
-
-def _image_size(text: str, sizes_hw: list[tuple[int, int] | None]) -> tuple[int, int]:
-    """Return the (width, height) that `--image-size` means for images of these sizes."""
-    if text == "auto":
-        height, width = (float(np.median(sides)) for sides in zip(*sizes_hw, strict=True))
-        scale = min(1.0, 512 / max(height, width))
-        return tuple(max(32, round(side * scale / 16) * 16) for side in (width, height))
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
-    if not match or not all(16 <= int(side) <= 8192 for side in match.groups()):
-        raise UsageError(
-            f"--image-size {text!r} is not WIDTHxHEIGHT",
-            code="image_size.syntax",
-            hint="such as 480x360, sides from 16 to 8192",
-        )
-    return int(match[1]), int(match[2])
-
-
-def _class_weights(text: str, pixels: Tensor) -> Tensor | None:
-    if text == "none":
-        return None
-    if text == "balanced":
-        return losses.balanced_weights(pixels)
-    if text == "sqrt":
-        return losses.balanced_weights(pixels).sqrt()
-    try:
-        weights = torch.tensor([float(part) for part in text.split(",")])
-    except ValueError:
-        weights = torch.empty(0)
-    if len(weights) != len(pixels) or not (weights >= 0).all() or not weights.isfinite().all():
-        raise UsageError(
-            f"--class-weights {text!r} is not one number for each of {len(pixels)} classes",
-            code="class_weights.syntax",
-            hint="none, balanced, sqrt, or numbers such as 1,2,0.5",
-        )
-    return weights
-
-
-def parse_tta(text: str | None) -> tuple[bool, tuple[float, ...]]:
-    """Return whether to flip, and the scales, of `--tta`.
-
-    Raises:
-        UsageError: neither flip nor scales.
-    """
-    parts = set((text or "").replace(" ", "").split(",")) - {""}
-    if parts - {"flip", "scales"}:
-        raise UsageError(
-            f"--tta {text!r} is unknown", code="tta.syntax", hint="flip, scales or flip,scales"
-        )
-    return "flip" in parts, inference.TTA_SCALES if "scales" in parts else (1.0,)

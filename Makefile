@@ -1,0 +1,31 @@
+# make demo: install, then train, evaluate and predict on the built-in samples
+# make test: install, then run every test
+
+PYTHON ?= python3
+BIN := .venv/bin
+WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
+
+.PHONY: demo test style clean
+
+.venv/installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+demo: .venv/installed
+	rm -rf demo
+	$(BIN)/cvkit segment train --arch unet --epochs 8 --out demo/runs
+	$(BIN)/cvkit segment eval --weights demo/runs/segment-unet-001 --data samples --out demo/runs
+	$(BIN)/cvkit segment predict samples/segment/images --weights demo/runs/segment-unet-001 --out demo/predictions
+	@echo "look at demo/predictions/overlays/val/*.png and demo/runs/segment-unet-001/curves.png"
+
+test: .venv/installed
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -q
+
+style: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf .venv demo

@@ -1,0 +1,128 @@
+"""Where flag values come from below the command line: a YAML file, or the run to resume."""
+
+import dataclasses
+import types
+import typing
+from pathlib import Path
+from typing import Literal
+
+from cvkit.catalog import nearest
+from cvkit.errors import UsageError
+from cvkit.options import Command, hints
+
+NOT_STORED = frozenset({"config", "json", "quiet", "debug", "resume"})
+"""Flags that say how to talk, not what to do; a run's config.yaml leaves them out."""
+
+
+def assemble(options_class: type[Command], values: dict, given: set[str]) -> Command:
+    """Return the options from what was given and, below it, from `--config` or `--resume`.
+
+    Raises:
+        UsageError: the configuration file is unusable, or `--resume` comes with a flag that
+            would make the run another one.
+    """
+    resume = values.get("resume")
+    if isinstance(resume, Path):
+        return _resumed(options_class, values, given)
+    config = values.get("config")
+    if config is not None:
+        stored = from_config(options_class, _read_yaml(config), str(config))
+        values = values | {name: value for name, value in stored.items() if name not in given}
+    return options_class(**values)
+
+
+CHANGEABLE = frozenset({"resume", "workers", "device", "json", "quiet", "debug", "save_minutes"})
+"""Flags that may differ when a run is resumed, because they do not change its result."""
+
+
+def _resumed(options_class: type[Command], values: dict, given: set[str]) -> Command:
+    config = values["resume"] / "config.yaml"
+    stored = from_config(options_class, _read_yaml(config), str(config))
+    changed = sorted(
+        name for name in given - CHANGEABLE if stored.get(name, values[name]) != values[name]
+    )
+    if changed:
+        name = changed[0]
+        raise UsageError(
+            f"--{name.replace('_', '-')} {values[name]} differs from the run's {stored.get(name)}",
+            code="resume.changed",
+            hint="a resumed run keeps its settings; start a new one to change them",
+        )
+    kept = {name: value for name, value in stored.items() if name not in given & CHANGEABLE}
+    return options_class(**(values | kept))
+
+
+def _read_yaml(path: Path) -> object:
+    import yaml
+
+    try:
+        if path.stat().st_size > 1_000_000:
+            raise UsageError(f"{path} is larger than 1 MB", code="config.size")
+        text = path.read_text()
+        if (
+            "&" in text
+            and "*" in text
+            and any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text))
+        ):
+            raise UsageError(f"{path} uses YAML aliases", code="config.alias", hint="write it out")
+        return yaml.safe_load(text)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}", code="config.missing") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"{path} is not valid YAML: {reason}", code="config.syntax") from error
+
+
+def as_config(options: Command) -> dict[str, object]:
+    """Return the flags as plain values for config.yaml."""
+    values = {f.name: getattr(options, f.name) for f in dataclasses.fields(options)}
+    return {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in values.items()
+        if name not in NOT_STORED
+    }
+
+
+def from_config(options_class: type[Command], content: object, where: str) -> dict[str, object]:
+    """Return flag values from the content of a YAML file, checked against their types.
+
+    Raises:
+        UsageError: not a mapping, an unknown key (the nearest is named) or a wrong value.
+    """
+    if not isinstance(content, dict):
+        raise UsageError(f"{where} is not a mapping of flags to values", code="config.type")
+    known = hints(options_class)
+    values = {}
+    for key, value in content.items():
+        name = str(key).replace("-", "_")
+        if name not in known or name == "config":
+            raise UsageError(
+                f"{where}: unknown key {key!r}", code="config.key", hint=nearest(name, known)
+            )
+        values[name] = _checked(known[name], value, f"{where}: {key}")
+    return values
+
+
+def _checked(annotation: object, value: object, where: str) -> object:
+    """Return `value` as the annotated type, or raise a `UsageError`."""
+    kind, option = typing.get_args(annotation)[:2]
+    alternatives = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    if value is None and type(None) in alternatives:
+        return None
+    kind = alternatives[0]
+    if typing.get_origin(kind) is Literal:
+        fits, expected = value in typing.get_args(kind), " | ".join(typing.get_args(kind))
+    elif typing.get_origin(kind) is list:
+        fits, expected = isinstance(value, list), "a list"
+    else:
+        accepted = {float: (int, float), Path: (str,)}.get(kind, (kind,))
+        fits = isinstance(value, accepted) and (kind is bool) == isinstance(value, bool)
+        expected = {str: "text", int: "a whole number", bool: "true or false"}.get(
+            kind, kind.__name__
+        )
+        low, high = getattr(option, "min", None), getattr(option, "max", None)
+        if fits and ((low is not None and value < low) or (high is not None and value > high)):
+            fits, expected = False, f"{low} to {'' if high is None else high}".strip()
+    if not fits:
+        raise UsageError(f"{where}: {value!r} is not {expected}", code="config.value")
+    return kind(value) if kind in (float, Path) else value

@@ -1,0 +1,72 @@
+"""What a training run is, where it is, and which samples each of its steps sees."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from cvkit.engine.loader import Key
+from cvkit.ops.seeds import key_seed, permutation
+
+MODEL_SEED, ORDER_SEED, SAMPLE_SEED, STEP_SEED = range(4)
+"""First part of the key of each kind of random decision."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How to train; the fields are the flags of the same names."""
+
+    epochs: int
+    batch_size: int
+    accumulate: int
+    optimizer: str
+    lr: float
+    momentum: float
+    weight_decay: float
+    schedule: str
+    warmup_epochs: float
+    clip_grad: float
+    ema: float
+    patience: int
+    seed: int
+    save_minutes: float
+
+
+@dataclass
+class Progress:
+    """Where a run is; all of it is in the resume state.
+
+    Attributes:
+        epoch: epochs finished.
+        position: steps done in the current epoch.
+        step: steps done in the run.
+        sums: of each loss term over the current epoch's steps.
+        best: best value of the task's metric so far, in epoch `best_epoch` (from 1).
+        history: one entry an epoch, the lines of metrics.jsonl.
+    """
+
+    epoch: int = 0
+    position: int = 0
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    best: float | None = None
+    best_epoch: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def batch_plan(
+    count: int, epoch: int, settings: Settings, rank: int, world: int
+) -> list[list[Key]]:
+    """Return the batches of one process in an epoch, `accumulate` of them to a step.
+
+    Every sample's place and seed depend on (seed, epoch, index) alone. Batch number m of a
+    step goes to process m modulo `world`, so that two processes see what one process would
+    accumulate. A last step that is not full is left out (another part of the data every epoch)
+    unless it would be the only one.
+    """
+    order = permutation(count, ORDER_SEED, settings.seed, epoch)
+    size, per_step = settings.batch_size, settings.accumulate * world
+    keys = [(int(i), key_seed(SAMPLE_SEED, settings.seed, epoch, int(i))) for i in order]
+    if count < size * per_step:
+        size = max(1, count // per_step)
+    micro = [keys[first : first + size] for first in range(0, count - size + 1, size)]
+    whole = len(micro) // per_step * per_step
+    return micro[:whole][rank::world]

@@ -1,0 +1,26 @@
+"""Lines of `predictions.jsonl`."""
+
+from typing import Any
+
+import numpy as np
+
+from cvkit.structures import ClassList, SegMap
+
+
+def describe_labels(result: SegMap, classes: ClassList) -> dict[str, Any]:
+    """Return size and classes of a label map, largest class first.
+
+    `scores` are the mean confidence over the pixels of each class, `pixels` their number.
+    """
+    flat = result.labels.ravel()
+    pixels = np.bincount(flat, minlength=len(classes))
+    sums = np.bincount(flat, result.confidence.ravel().astype(float), minlength=len(classes))
+    order = [int(i) for i in np.argsort(-pixels, kind="stable") if pixels[i]]
+    return {
+        "width": result.labels.shape[1],
+        "height": result.labels.shape[0],
+        "labels": [classes.names[i] for i in order],
+        "category_ids": [classes.ids[i] for i in order],
+        "scores": [round(float(sums[i] / pixels[i]), 4) for i in order],
+        "pixels": [int(pixels[i]) for i in order],
+    }

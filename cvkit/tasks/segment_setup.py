@@ -1,0 +1,227 @@
+"""From flags and folders to what a segmentation run needs, everything checked first."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cvkit import catalog
+from cvkit.data.classes import dataset_classes, numbered_classes
+from cvkit.data.layouts import LabelledImage, detect_layout, list_split
+from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
+from cvkit.data.samples import cached_segmentation
+from cvkit.data.scan import Scan, raise_defects, scan_pairs
+from cvkit.engine.report import Reporter
+from cvkit.errors import DataError, UsageError
+from cvkit.ops import inference, losses
+from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD
+from cvkit.options import SegmentTrain
+from cvkit.structures import ClassList
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes a network input; stored in the model file."""
+
+    image_size_wh: tuple[int, int]
+    resize: str
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+    @classmethod
+    def from_json(cls, content: dict) -> "Preprocessing":
+        """Return what `dataclasses.asdict` wrote."""
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in content.items()})
+
+
+@dataclass(frozen=True)
+class Network:
+    """Which network; stored in the model file."""
+
+    arch: str
+    backbone: str
+    output_stride: int | None
+    aux: bool
+    deconv: bool
+
+
+@dataclass(frozen=True)
+class Training:
+    """What only training needs."""
+
+    loss: dict[str, float]
+    weights: Tensor | None
+    label_smoothing: float
+    aux_weight: float
+    transform: Any
+
+
+def loss_plan(options: SegmentTrain) -> tuple[dict[str, float], float]:
+    """Return the loss terms and the weight of the auxiliary loss.
+
+    Raises:
+        UsageError: `--loss` is malformed, or a flag does not go with the architecture.
+    """
+    arch = catalog.ARCHS["segment"][options.arch]
+    whole = bool(catalog.BACKBONES[options.backbone].whole)
+    if options.aux_weight and (whole or not arch.aux_weight):
+        raise UsageError(
+            f"--aux-weight has no meaning for --arch {options.arch} with --backbone "
+            f"{options.backbone}",
+            code="aux_weight.unsupported",
+        )
+    if options.batch_size < arch.min_batch:
+        raise UsageError(
+            f"--batch-size {options.batch_size} is too small for --arch {options.arch}",
+            code="batch_size.min",
+            hint=f"its pooled batch norm needs {arch.min_batch}",
+        )
+    try:
+        loss = losses.parse_loss(options.loss)
+    except ValueError as error:
+        raise UsageError(f"--loss: {error}", code="loss.syntax") from error
+    return loss, arch.aux_weight if options.aux_weight is None else options.aux_weight
+
+
+def data_root(name: str | None) -> Path:
+    """Return the dataset folder that `--data` names; `samples` is made on first use."""
+    if name is None:
+        raise UsageError("--data is missing", code="data.missing", hint="--data DIR or samples")
+    return cached_segmentation() if name == "samples" else Path(name)
+
+
+def training_data(
+    options: SegmentTrain, report: Reporter
+) -> tuple[dict[str, list[LabelledImage]], MaskReader, ClassList, dict[str, Scan]]:
+    """Return the splits, how to read their masks, the classes, and what the check found."""
+    root = data_root(options.data)
+    layout = detect_layout(root, options.format)
+    names = (options.train_split, options.val_split)
+    splits = {name: list_split(root, layout, name) for name in names}
+    if options.data == "samples":
+        report.say(
+            f"training on the built-in samples (synthetic shapes, not real data): "
+            f"{', '.join(f'{len(pairs)} {name}' for name, pairs in splits.items())} images"
+        )
+    else:
+        counts = ", ".join(f"{name}: {len(pairs)} images" for name, pairs in splits.items())
+        report.say(f"data: {root} ({layout} layout), {counts}")
+    classes, colors = dataset_classes(root)
+    reader = MaskReader(
+        num_classes=len(classes) if classes else None,
+        colors=colors,
+        mask_map=parse_mask_map(options.mask_map) if options.mask_map else MaskMap(),
+        ignore_index=options.ignore_index,
+    )
+    scans = {name: scan_split(pairs, reader, name, report) for name, pairs in splits.items()}
+    raise_defects([d for scan in scans.values() for d in scan.defects], str(root))
+    largest = max(scan.largest_label for scan in scans.values())
+    if classes is None:
+        classes = numbered_classes(largest + 1) if largest > 0 else None
+    if classes is None or len(classes) < 2:
+        raise DataError(
+            f"{root}: the masks hold fewer than 2 classes besides the ignored value "
+            f"{options.ignore_index}",
+            code="classes.count",
+            hint="masks of 0 and 255 need --mask-map 255=1",
+        )
+    if not scans[options.train_split].pixels[: len(classes)].any():
+        raise DataError(f"{root}: no training pixel has a label", code="mask.all_ignore")
+    report.say(f"classes: {len(classes)} ({', '.join(classes.names)})")
+    reader = MaskReader(len(classes), reader.colors, reader.mask_map, reader.ignore_index)
+    return splits, reader, classes, scans
+
+
+def scan_split(pairs: list[LabelledImage], reader: MaskReader, name: str, report: Reporter) -> Scan:
+    """Check a split with a progress bar; see `scan_pairs`."""
+    with report.progress(f"checking {name}", len(pairs)) as advance:
+        return scan_pairs(pairs, reader, advance)
+
+
+def class_difference(data: ClassList, model: ClassList) -> str:
+    """Return in words how two class lists differ."""
+    missing = [name for name in model.names if name not in data.names]
+    extra = [name for name in data.names if name not in model.names]
+    if not missing and not extra:
+        return "the dataset lists the model's classes in another order"
+    return (
+        f"the dataset's classes are not the model's: {', '.join(missing) or 'none'} missing, "
+        f"{', '.join(extra) or 'none'} new"
+    )
+
+
+def parse_scale(text: str) -> tuple[float, float]:
+    """Return the smallest and largest random scale of `--scale`.
+
+    Raises:
+        UsageError: malformed, or the smallest is larger.
+    """
+    match = re.fullmatch(r"\s*(\d*\.?\d+)\s*,\s*(\d*\.?\d+)\s*", text)
+    if not match or not 0.01 <= float(match[1]) <= float(match[2]) <= 100:
+        raise UsageError(
+            f"--scale {text!r} is not SMALLEST,LARGEST", code="scale.syntax", hint="such as 0.5,2"
+        )
+    return float(match[1]), float(match[2])
+
+
+def image_size(text: str, sizes_hw: list[tuple[int, int] | None]) -> tuple[int, int]:
+    """Return the (width, height) that `--image-size` means for images of these sizes.
+
+    Raises:
+        UsageError: malformed.
+    """
+    if text == "auto":
+        height, width = (float(np.median(sides)) for sides in zip(*sizes_hw, strict=True))
+        scale = min(1.0, 512 / max(height, width))
+        return tuple(max(32, round(side * scale / 16) * 16) for side in (width, height))
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if not match or not all(16 <= int(side) <= 8192 for side in match.groups()):
+        raise UsageError(
+            f"--image-size {text!r} is not WIDTHxHEIGHT",
+            code="image_size.syntax",
+            hint="such as 480x360, sides from 16 to 8192",
+        )
+    return int(match[1]), int(match[2])
+
+
+def class_weights(text: str, pixels: Tensor) -> Tensor | None:
+    """Return the [K] factors that `--class-weights` means for a training set.
+
+    Raises:
+        UsageError: not one number a class.
+    """
+    if text == "none":
+        return None
+    if text == "balanced":
+        return losses.balanced_weights(pixels)
+    if text == "sqrt":
+        return losses.balanced_weights(pixels).sqrt()
+    try:
+        weights = torch.tensor([float(part) for part in text.split(",")])
+    except ValueError:
+        weights = torch.empty(0)
+    if len(weights) != len(pixels) or not (weights >= 0).all() or not weights.isfinite().all():
+        raise UsageError(
+            f"--class-weights {text!r} is not one number for each of {len(pixels)} classes",
+            code="class_weights.syntax",
+            hint="none, balanced, sqrt, or numbers such as 1,2,0.5",
+        )
+    return weights
+
+
+def parse_tta(text: str | None) -> tuple[bool, tuple[float, ...]]:
+    """Return whether to flip, and the scales, of `--tta`.
+
+    Raises:
+        UsageError: neither flip nor scales.
+    """
+    parts = set((text or "").replace(" ", "").split(",")) - {""}
+    if parts - {"flip", "scales"}:
+        raise UsageError(
+            f"--tta {text!r} is unknown", code="tta.syntax", hint="flip, scales or flip,scales"
+        )
+    return "flip" in parts, inference.TTA_SCALES if "scales" in parts else (1.0,)

@@ -1,0 +1,122 @@
+"""Small datasets and ways to call cvkit that several tests share."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+
+from cvkit.cli import run
+from cvkit.data.samples import write_segmentation
+
+
+@dataclass
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self):
+        lines = self.out.strip().splitlines()
+        assert len(lines) == 1, f"stdout must be one object: {self.out!r}"
+        return json.loads(lines[0])
+
+
+@pytest.fixture
+def cvkit(capsys):
+    """Call the command line in this process."""
+
+    def call(*arguments):
+        capsys.readouterr()
+        code = run([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def spawn():
+    """Start the command line in a process of its own."""
+    processes = []
+
+    def start(*arguments, **environment):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cvkit", *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | environment,
+            start_new_session=True,
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory):
+    """A dataset in the pairs layout: 8 scenes to train, 4 to validate, 64x64."""
+    folder = tmp_path_factory.mktemp("scenes")
+    write_segmentation(folder, {"train": 8, "val": 4}, seed=3, size_hw=(64, 64))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def voc(scenes, tmp_path_factory):
+    """The same scenes in the VOC layout, without a class list."""
+    root = tmp_path_factory.mktemp("voc")
+    for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (root / name).mkdir(parents=True)
+    for split in ("train", "val"):
+        images = sorted((scenes / "images" / split).iterdir())
+        for image in images:
+            (root / "JPEGImages" / image.name).write_bytes(image.read_bytes())
+            mask = scenes / "masks" / split / image.name
+            (root / "SegmentationClass" / image.name).write_bytes(mask.read_bytes())
+        names = "\n".join(image.stem for image in images)
+        (root / "ImageSets" / "Segmentation" / f"{split}.txt").write_text(names + "\n")
+    return root
+
+
+TINY = (
+    *("--backbone", "mobilenet_v3_small", "--image-size", "32x32", "--batch-size", "2"),
+    *("--workers", "0", "--quiet"),
+)
+"""Flags of a training that takes about a second."""
+
+
+@pytest.fixture
+def tiny():
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def trained(scenes, tmp_path_factory):
+    """A run folder of a small trained model."""
+    out = tmp_path_factory.mktemp("runs")
+    code = run(
+        ["segment", "train", "--data", str(scenes), "--out", str(out), "--epochs", "2", *TINY]
+    )
+    assert code == 0
+    return out / "segment-unet-001"
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """The folder of real datasets, for tests that need one."""
+    folder = os.environ.get("CVKIT_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("CVKIT_DATA is unset or missing")
+    return Path(folder)

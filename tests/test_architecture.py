@@ -1,0 +1,131 @@
+"""The rules of the house: rows, no cycles, a cold command line, one importer of albumentations."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "cvkit"
+ROWS = [
+    {"__main__"},
+    {"cli"},
+    {"commands"},
+    {"config"},
+    {"tasks"},
+    {"engine", "data", "models", "metrics", "output"},
+    {"ops"},
+    {"options", "structures"},
+    {"catalog", "storage"},
+    {"errors"},
+]
+ROW = {name: number for number, names in enumerate(ROWS) for name in names}
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def module(path):
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path):
+    """Yield the cvkit modules that a file imports, at its top or inside functions."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name for name in names if name.startswith("cvkit."))
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith("cvkit."))
+
+
+@pytest.mark.parametrize("path", FILES, ids=module)
+def test_modules_import_only_from_rows_below_or_their_own_package(path):
+    here = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    if here == "__init__":
+        return  # cvkit.load, lazily
+    assert here in ROW, f"{here} has no row"
+    for name in imports(path):
+        there = name.split(".")[1]
+        if there != here and there != "__version__":
+            assert ROW[there] > ROW[here], f"{module(path)} imports {name}"
+
+
+def test_no_import_cycle_exists():
+    known = {module(path): path for path in FILES}
+    graph = {}
+    for name, path in known.items():
+        targets = set()
+        for target in imports(path):
+            while target not in known:
+                target = target.rpartition(".")[0]
+            targets.add(target)
+        graph[name] = targets - {name, "cvkit"}
+    done, active = set(), []
+
+    def visit(name):
+        assert name not in active, " -> ".join([*active, name])
+        if name not in done:
+            active.append(name)
+            for target in graph[name]:
+                visit(target)
+            active.pop()
+            done.add(name)
+
+    for name in graph:
+        visit(name)
+    assert len(done) == len(FILES)
+
+
+@pytest.mark.parametrize("path", FILES, ids=module)
+def test_files_and_functions_stay_within_their_budget(path):
+    text = path.read_text()
+    assert text.count("\n") <= 300
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            length = node.end_lineno - node.lineno + 1
+            assert length <= 70, f"{node.name} has {length} lines"
+
+
+def test_only_transforms_imports_albumentations():
+    users = [path.name for path in FILES if "import albumentations" in path.read_text()]
+    assert users == ["transforms.py"]
+
+
+HEAVY = ("torch", "torchvision", "albumentations", "cv2", "numpy", "matplotlib", "lightning_fabric")
+
+
+def modules_after(arguments):
+    code = (
+        "import sys; from cvkit.cli import run; code = run(sys.argv[1:]);"
+        "print('MODULES', code, *sorted(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True
+    )
+    line = next(line for line in done.stdout.splitlines() if line.startswith("MODULES"))
+    code, *names = line.split()[1:]
+    return int(code), set(names)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], ["segment", "--help"]]
+    + [["segment", verb, "--help"] for verb in ("train", "eval", "predict")]
+    + [["models", "--help"], ["samples", "--help"], ["segment", "train", "--arch", "nonsense"]],
+    ids=" ".join,
+)
+def test_help_and_usage_errors_import_nothing_heavy(arguments):
+    code, names = modules_after(arguments)
+    assert code == (2 if "nonsense" in arguments else 0)
+    assert not names & set(HEAVY)
+    assert "typer" in names
+
+
+def test_scoring_files_does_not_import_torch(scenes, tmp_path):
+    masks = scenes / "masks" / "val"
+    arguments = ["segment", "eval", "--predictions", masks, "--truth", scenes, "--out", tmp_path]
+    code, names = modules_after(arguments)
+    assert code == 0
+    assert "numpy" in names
+    assert not names & {"torch", "torchvision", "albumentations", "lightning_fabric", "matplotlib"}
