@@ -26,7 +26,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from cvkit.errors import DataError
 
 MAX_PIXELS = 100_000_000
-FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "MPO")
+FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM")
 
 
 def open_image(path: Path) -> Image.Image:

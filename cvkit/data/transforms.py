@@ -11,6 +11,7 @@ import copy
 import json
 import math
 import threading
+import warnings
 from pathlib import Path
 
 import albumentations as A
@@ -87,7 +88,9 @@ def _strong() -> list[A.BasicTransform]:
         A.HorizontalFlip(p=0.5),
         A.Affine(rotate=(-10, 10), p=0.5, fill=FILL_RGB, fill_mask=IGNORE),
         A.ColorJitter(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.08, p=0.8),
-        A.OneOf([A.GaussianBlur(), A.GaussNoise(), A.ImageCompression((40, 95))], p=0.3),
+        A.OneOf(
+            [A.GaussianBlur(), A.GaussNoise(), A.ImageCompression(quality_range=(40, 95))], p=0.3
+        ),
         A.CoarseDropout(p=0.2, fill=FILL_RGB, fill_mask=IGNORE),
     ]
 
@@ -150,7 +153,9 @@ def load_pipeline(path: Path) -> A.BaseCompose | A.BasicTransform:
     try:
         text = path.read_text()
         content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-        return A.from_dict(content)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the errors below say what matters
+            return A.from_dict(content)
     except OSError as error:
         raise UsageError(
             f"--augment {path}: {error.strerror}",

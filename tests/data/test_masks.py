@@ -1,0 +1,196 @@
+"""Masks, class lists, layouts and the check of a whole dataset."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cvkit.data.classes import read_classes
+from cvkit.data.layouts import detect_layout, list_split
+from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
+from cvkit.data.scan import raise_defects, scan_pairs
+from cvkit.errors import CvkitError, DataError, UsageError
+from cvkit.structures import VOC_PALETTE, voc_color
+
+INDICES = np.array([[0, 1, 2], [2, 255, 0]], np.uint8)
+
+
+def save(tmp_path, array, palette=None, name="m.png"):
+    image = array if isinstance(array, Image.Image) else Image.fromarray(array)
+    if palette is not None:
+        image.putpalette(palette)
+    image.save(tmp_path / name)
+    return tmp_path / name
+
+
+def test_palette_and_grey_masks_are_read_as_indices(tmp_path):
+    reader = MaskReader(num_classes=3)
+    scrambled = bytes(reversed(range(256))) * 3  # colours must not matter
+    assert np.array_equal(reader.read(save(tmp_path, INDICES)), INDICES)
+    assert np.array_equal(reader.read(save(tmp_path, INDICES, palette=scrambled)), INDICES)
+    as_rgb = np.stack([INDICES] * 3, -1)
+    assert np.array_equal(reader.read(save(tmp_path, as_rgb)), INDICES)
+    bits = MaskReader(num_classes=2).read(save(tmp_path, Image.fromarray(INDICES == 1)))
+    assert bits.tolist() == [[0, 1, 0], [0, 0, 0]]
+
+
+def test_values_outside_the_classes_name_file_value_and_remedy(tmp_path):
+    path = save(tmp_path, INDICES)
+    with pytest.raises(DataError, match=r"m\.png: mask value 2 at 2 pixels.*0\.\.1") as caught:
+        MaskReader(num_classes=2).read(path)
+    assert caught.value.code == "mask.value_range"
+    assert "--mask-map 2=NEW" in caught.value.hint
+
+
+def test_ignore_index_and_mask_map_are_applied_in_that_order(tmp_path):
+    binary = save(tmp_path, np.array([[0, 255]], np.uint8))
+    reader = MaskReader(2, mask_map=parse_mask_map("255=1"))
+    assert reader.read(binary).tolist() == [[0, 1]]
+    zero_ignored = MaskReader(3, ignore_index=0)
+    assert zero_ignored.read(save(tmp_path, np.array([[0, 1, 2]], np.uint8))).tolist() == [
+        [255, 1, 2]
+    ]
+    with pytest.raises(DataError, match="mask value 255"):  # now an ordinary, too large value
+        zero_ignored.read(save(tmp_path, np.array([[0, 255]], np.uint8)))
+
+
+@pytest.mark.parametrize("text", ["", "1", "1=", "1=256", "300=1", "a=1", "#12345=1", "1=2,"])
+def test_malformed_mask_maps_are_refused(text):
+    with pytest.raises(UsageError, match="FROM=TO"):
+        parse_mask_map(text)
+
+
+def test_colour_masks_need_a_colour_for_each_class(tmp_path):
+    rgb = np.zeros((2, 2, 3), np.uint8)
+    rgb[0, 1] = (128, 64, 128)
+    rgb[1] = (224, 224, 192)
+    path = save(tmp_path, rgb)
+    with pytest.raises(DataError, match=r"#000000, #804080, #e0e0c0") as caught:
+        MaskReader(2).read(path)
+    assert caught.value.code == "mask.color"
+    reader = MaskReader(
+        2,
+        colors={(0, 0, 0): 0, (128, 64, 128): 1},
+        mask_map=parse_mask_map("#e0e0c0=255"),
+    )
+    assert reader.read(path).tolist() == [[0, 1], [255, 255]]
+
+
+def test_lossy_and_wide_masks_are_refused(tmp_path):
+    with pytest.raises(DataError) as caught:
+        MaskReader(3).read(save(tmp_path, INDICES, name="m.jpg"))
+    assert caught.value.code == "mask.lossy"
+    narrow = INDICES.astype(np.uint16)
+    assert np.array_equal(MaskReader(3).read(save(tmp_path, narrow)), INDICES)
+    with pytest.raises(DataError) as caught:
+        MaskReader(3).read(save(tmp_path, narrow * 1000))
+    assert caught.value.code == "mask.16bit"
+
+
+def test_voc_palette_has_the_published_colours():
+    assert [voc_color(i) for i in (0, 1, 2, 15, 20, 255)] == [
+        (0, 0, 0),
+        (128, 0, 0),
+        (0, 128, 0),
+        (192, 128, 128),
+        (0, 64, 128),
+        (224, 224, 192),
+    ]
+    assert VOC_PALETTE[3 * 15 : 3 * 16] == bytes((192, 128, 128))
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "colors"),
+    [
+        ("sky\nthe road\n\n", ("sky", "the road"), {}),
+        ("sky 1 2 3\nthe road 4 5 6\n", ("sky", "the road"), {(1, 2, 3): 0, (4, 5, 6): 1}),
+        ("1,2,3 sky\n4 5 6\troad", ("sky", "road"), {(1, 2, 3): 0, (4, 5, 6): 1}),
+        (
+            "# label:color:parts:actions\nsky:1,2,3::\nroad:4,5,6:a,b:c",
+            ("sky", "road"),
+            {(1, 2, 3): 0, (4, 5, 6): 1},
+        ),
+        ("class 7\nroad 66", ("class 7", "road 66"), {}),
+    ],
+)
+def test_class_files_give_names_and_colours(tmp_path, text, names, colors):
+    (tmp_path / "classes.txt").write_text(text)
+    classes, found = read_classes(tmp_path / "classes.txt")
+    assert (classes.names, found) == (names, colors)
+    expected = {index: color for color, index in colors.items()}
+    assert classes.colors == tuple(expected.get(i, voc_color(i)) for i in range(len(names)))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a\na", "a 1 2 3\nb 1 2 3", "a 1 2 300", "\n".join(map(str, range(256)))]
+)
+def test_unusable_class_files_are_refused(tmp_path, text):
+    (tmp_path / "classes.txt").write_text(text)
+    with pytest.raises(DataError, match=r"classes\.txt"):
+        read_classes(tmp_path / "classes.txt")
+
+
+def test_layouts_are_detected_and_listed(scenes, voc, tmp_path):
+    assert (detect_layout(scenes), detect_layout(voc)) == ("pairs", "voc")
+    pairs = list_split(scenes, "pairs", "val")
+    assert [p.key for p in pairs] == [f"images/val/scene{i:05d}.png" for i in range(8, 12)]
+    assert [p.image.name for p in list_split(voc, "voc", "val")] == [p.image.name for p in pairs]
+    with pytest.raises(DataError, match="no known layout"):
+        detect_layout(tmp_path)
+    with pytest.raises(DataError, match="did you mean val"):
+        list_split(scenes, "pairs", "vall")
+    with pytest.raises(DataError, match="known: train, val"):
+        list_split(voc, "voc", "x")
+
+
+def test_missing_files_and_escapes_are_listed(voc, tmp_path):
+    root = tmp_path / "voc"
+    shutil.copytree(voc, root)
+    split = root / "ImageSets/Segmentation/val.txt"
+    split.write_text("scene00008\nnope\n")
+    with pytest.raises(DataError, match=r"2 files are missing: JPEGImages/nope\.jpg"):
+        list_split(root, "voc", "val")
+    split.write_text("../../etc/passwd\n")
+    with pytest.raises(DataError) as caught:
+        list_split(root, "voc", "val")
+    assert caught.value.code == "path.escape"
+    split.write_text("scene00008\nscene00008\n")
+    with pytest.raises(DataError, match="twice"):
+        list_split(root, "voc", "val")
+    split.write_text("\n")
+    with pytest.raises(DataError, match="empty"):
+        list_split(root, "voc", "val")
+
+
+def test_a_scan_finds_every_seeded_defect_at_once(scenes, tmp_path):
+    root = tmp_path / "bad"
+    shutil.copytree(scenes, root)
+    images, masks = root / "images/train", root / "masks/train"
+    (images / "scene00000.png").write_bytes(b"")
+    (images / "scene00001.png").write_bytes((images / "scene00001.png").read_bytes()[:900])
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(masks / "scene00002.png")
+    Image.fromarray(np.full((64, 64), 77, np.uint8)).save(masks / "scene00003.png")
+    scan = scan_pairs(list_split(root, "pairs", "train"), MaskReader(6))
+    assert [d.code for d in scan.defects] == [
+        "image.empty",
+        "image.truncated",
+        "mask.size_mismatch",
+        "mask.value_range",
+    ]
+    with pytest.raises(CvkitError, match="4 defects") as caught:
+        raise_defects(scan.defects, "bad")
+    for name in ("scene00000", "scene00001", "scene00002", "scene00003"):
+        assert name in str(caught.value)
+
+
+def test_a_scan_counts_pixels_by_class(scenes):
+    pairs = list_split(scenes, "pairs", "train")
+    scan = scan_pairs(pairs, MaskReader())
+    expected = np.zeros(256, np.int64)
+    for pair in pairs:
+        expected += np.bincount(np.asarray(Image.open(pair.mask)).ravel(), minlength=256)
+    assert np.array_equal(scan.pixels, expected)
+    assert scan.sizes_hw == [(64, 64)] * 8
+    assert not scan.defects
+    assert MaskMap() == MaskReader().mask_map

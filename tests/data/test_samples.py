@@ -1,0 +1,77 @@
+"""Synthetic scenes: deterministic, exact, and of all kinds."""
+
+import hashlib
+
+import numpy as np
+
+from cvkit.data.samples import CLASSES, SHAPES, Scene, Shape, make_scene, write_segmentation
+
+
+def still(kind, angle=0.0, radius=40.0):
+    return Shape(kind, (64.0, 64.0), (0.0, 0.0), radius, angle, (1.0, 2.0, 3.0))
+
+
+def test_shapes_have_the_areas_of_geometry():
+    star = 5 * 0.45 * np.sin(np.pi / 5)  # ten triangles between radius 1 and 0.45
+    areas = {
+        "circle": np.pi,
+        "square": 2.0,
+        "triangle": 3 * np.sqrt(3) / 4,
+        "star": star,
+        "ring": np.pi * (1 - 0.55**2),
+    }
+    for kind in SHAPES:
+        for angle in (0.0, 0.7, 2.0):
+            found = still(kind, angle).covers((128, 128)).sum() / 40**2
+            assert abs(found - areas[kind]) < 0.03 * areas[kind], kind
+
+
+def test_labels_are_exact_and_later_shapes_cover_earlier_ones():
+    background = np.zeros((128, 128, 3))
+    scene = Scene((still("circle"), still("square", radius=20.0)), background, noise_seed=0)
+    frame = scene.render()
+    mask = scene.class_mask(frame)
+    square = still("square", radius=20.0).covers((128, 128))
+    circle = still("circle").covers((128, 128))
+    assert (mask[square] == CLASSES.index("square")).all()
+    assert (mask[circle & ~square] == CLASSES.index("circle")).all()
+    assert (mask[~circle] == 0).all()
+
+
+def test_shapes_move_by_their_velocity():
+    moving = Shape("circle", (40.0, 64.0), (2.0, -1.0), 10.0, 0.0, (9.0, 9.0, 9.0))
+    rows, columns = np.nonzero(moving.covers((128, 128), frame=10))
+    assert abs(columns.mean() + 0.5 - 60) < 0.1
+    assert abs(rows.mean() + 0.5 - 54) < 0.1
+
+
+def test_a_scene_is_a_function_of_seed_and_index():
+    first, again = make_scene(1, 2).render(), make_scene(1, 2).render()
+    assert np.array_equal(first.image, again.image)
+    assert not np.array_equal(first.image, make_scene(1, 3).render().image)
+    assert not np.array_equal(first.image, make_scene(2, 2).render().image)
+    counts = {len(make_scene(0, index).shapes) for index in range(100)}
+    assert counts == {1, 2, 3, 4, 5, 6}
+
+
+def test_written_datasets_are_identical_and_splits_differ(tmp_path):
+    def digest(folder):
+        files = sorted(p for p in folder.rglob("*") if p.is_file())
+        lines = [
+            f"{p.relative_to(folder)} {hashlib.sha256(p.read_bytes()).hexdigest()}" for p in files
+        ]
+        return lines
+
+    for name in "ab":
+        write_segmentation(tmp_path / name, {"train": 3, "val": 2}, seed=4, size_hw=(32, 48))
+    assert digest(tmp_path / "a") == digest(tmp_path / "b")
+    images = [line.split()[1] for line in digest(tmp_path / "a") if line.startswith("images")]
+    assert len(set(images)) == 5
+
+
+def test_command_writes_a_dataset_and_refuses_a_full_folder(cvkit, tmp_path):
+    done = cvkit("samples", tmp_path / "s", "--count", 5, "--seed", 1, "--size", 32, "--json")
+    assert done.json["counts"] == {"train": 4, "val": 1}
+    again = cvkit("samples", tmp_path / "s", "--count", 5)
+    assert again.code == 2
+    assert "not empty" in again.err

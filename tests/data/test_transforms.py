@@ -1,0 +1,90 @@
+"""Random transforms follow their seed, keep image and mask together, and undo nothing."""
+
+import albumentations as A
+import numpy as np
+import pytest
+
+from cvkit.data.resize import input_size_hw, prepare, resize_mask
+from cvkit.data.transforms import FILL_RGB, TrainTransform
+from cvkit.errors import UsageError
+
+
+def pair(height=60, width=80):
+    """An image whose red channel says, everywhere, which class the mask has there."""
+    _, x = np.mgrid[:height, :width]
+    mask = (x * 8 // width).astype(np.uint8)  # eight vertical bands
+    image = np.zeros((height, width, 3), np.uint8)
+    image[..., 0] = mask * 25 + 20
+    return image, mask
+
+
+@pytest.mark.parametrize("augment", ["none", "light", "strong"])
+def test_a_transform_is_a_function_of_its_seed(augment):
+    transform = TrainTransform(augment, (48, 40), "fit", (0.5, 2.0))
+    image, mask = pair()
+    image[...] = np.random.default_rng(0).integers(0, 255, image.shape)
+    first = transform(image, mask, 7)
+    transform(image, mask, 8)  # what happens in between must not matter
+    again = transform(image, mask, 7)
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert first[0].shape == (40, 48, 3)
+    assert first[1].shape == (40, 48)
+    if augment != "none":
+        others = [transform(image, mask, seed)[0] for seed in range(20)]
+        assert len({other.tobytes() for other in others}) > 15
+
+
+def test_image_and_mask_move_together_and_padding_is_ignored(monkeypatch):
+    monkeypatch.setattr(A, "ColorJitter", lambda **_: A.NoOp())
+    transform = TrainTransform("light", (48, 40), "fit", (0.5, 2.0))
+    image, mask = pair(120, 144)
+    padded = flipped = 0
+    for seed in range(60):
+        moved, labels = transform(image, mask, seed)
+        known = labels != 255
+        padded += (~known).any()
+        assert (np.abs(moved[~known].astype(int) - FILL_RGB) == 0).all()
+        inner = known & (np.abs(moved[..., 0].astype(int) - (labels * 25.0 + 20)) < 1)
+        assert inner.sum() > 0.7 * known.sum()  # all but the blended borders between classes
+        row = labels[known.any(1)][0]
+        row = row[row != 255].astype(int)
+        flipped += row[0] > row[-1]
+    assert 5 < padded < 55
+    assert 15 < flipped < 45
+
+
+def test_evaluation_size_keeps_the_aspect_ratio_in_both_orientations():
+    assert input_size_hw((360, 480), (240, 180), "fit") == (180, 240)
+    assert input_size_hw((480, 360), (240, 180), "fit") == (240, 180)
+    assert input_size_hw((100, 400), (240, 180), "fit") == (60, 240)
+    assert input_size_hw((33, 47), (240, 180), "native") == (33, 47)
+    image, geometry = prepare(np.zeros((7, 301, 3), np.uint8), (30, 30), "fit")
+    assert image.shape == (1, 30, 3)
+    assert (geometry.original_hw, geometry.input_hw) == ((7, 301), (1, 30))
+
+
+def test_masks_are_resized_at_pixel_centres():
+    mask = np.arange(16, dtype=np.uint8).reshape(4, 4)
+    assert resize_mask(mask, (8, 8))[::2, ::2].tolist() == mask.tolist()
+    assert resize_mask(resize_mask(mask, (12, 12)), (4, 4)).tolist() == mask.tolist()
+
+
+def test_own_pipelines_are_loaded_from_yaml_and_json(tmp_path):
+    image, mask = pair()
+    for kind in ("yaml", "json"):
+        A.save(A.Compose([A.HorizontalFlip(p=1.0)]), tmp_path / f"p.{kind}", data_format=kind)
+        transform = TrainTransform(str(tmp_path / f"p.{kind}"), (80, 60), "fit", (1, 1))
+        moved, labels = transform(image, mask, 0)
+        assert np.array_equal(moved, image[:, ::-1])
+        assert np.array_equal(labels, mask[:, ::-1])
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[1", "a: 1", "transform: {__class_fullname__: os.system}"]
+)
+def test_unusable_pipelines_are_refused(tmp_path, content):
+    (tmp_path / "p.yaml").write_text(content)
+    with pytest.raises(UsageError, match=r"p\.yaml"):
+        TrainTransform(str(tmp_path / "p.yaml"), (80, 60), "fit", (1, 1))
+    with pytest.raises(UsageError, match=r"none, light, strong"):
+        TrainTransform(str(tmp_path / "missing"), (80, 60), "fit", (1, 1))

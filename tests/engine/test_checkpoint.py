@@ -1,0 +1,213 @@
+"""Model files and resume states: always loadable, checked, and never code."""
+
+import builtins
+import os
+import shutil
+
+import pytest
+import torch
+
+from cvkit.engine import checkpoint
+from cvkit.engine.checkpoint import load_state, read_header, read_model, save_model, save_state
+from cvkit.errors import MachineError, ModelFileError, TrainingDiverged
+
+DATA = {"fingerprint": "x"}
+
+
+def state(run, step):
+    tensors = {
+        "model": {"w": torch.full((3,), float(step))},
+        "optim": {"0.step": torch.tensor(float(step))},
+    }
+    save_state(run, step, tensors, {"step": step, "data": DATA})
+
+
+def step_of(run):
+    tensors, content, _ = load_state(run, DATA)
+    assert tensors["model"]["w"].tolist() == [content["step"]] * 3
+    return content["step"]
+
+
+class Crash(BaseException):
+    """The process is gone: nothing after this point happens, cleaning up included."""
+
+
+def crash_at(monkeypatch, number):
+    """Make the n-th file operation, and all that follow, fail; return a counter."""
+    count = [0]
+
+    def wrap(function, label):
+        def wrapped(*arguments, **options):
+            write = label != "open" or "w" in str(arguments[1:2])
+            if write:
+                count[0] += 1
+                if count[0] >= number:
+                    raise Crash(label)
+            return function(*arguments, **options)
+
+        return wrapped
+
+    for module, name in ((os, "fsync"), (os, "replace"), (os, "mkdir"), (builtins, "open")):
+        monkeypatch.setattr(module, name, wrap(getattr(module, name), name))
+    monkeypatch.setattr(shutil, "rmtree", wrap(shutil.rmtree, "rmtree"))
+    monkeypatch.setattr(os, "unlink", wrap(os.unlink, "unlink"))
+    return count
+
+
+def test_a_crash_at_any_file_operation_leaves_a_loadable_state(tmp_path):
+    outcomes = []
+    for number in range(1, 100):
+        run = tmp_path / str(number)
+        run.mkdir()
+        state(run, 1)
+        state(run, 2)
+        with pytest.MonkeyPatch.context() as patch:
+            crash_at(patch, number)
+            try:
+                state(run, 3)
+                finished = True
+            except Crash:
+                finished = False
+        outcomes.append(step_of(run))
+        state(run, 4)  # and the run goes on
+        assert step_of(run) == 4
+        assert not list((run / "ckpt").glob(".tmp-*"))
+        if finished:
+            break
+    assert finished, "the writer has fewer than 100 operations"
+    assert len(outcomes) > 15, "the crashes hit the writer's single steps"
+    assert set(outcomes) == {2, 3}
+    assert outcomes == sorted(outcomes), "once the new state counts, it stays"
+
+
+def test_disk_errors_are_told_and_leave_the_old_state(tmp_path, monkeypatch):
+    state(tmp_path, 1)
+    real = os.fsync
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(MachineError, match="disk is full") as caught:
+        state(tmp_path, 2)
+    assert caught.value.exit_code == 6
+    monkeypatch.setattr(os, "fsync", real)
+    assert step_of(tmp_path) == 1
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9, 9, 0))
+    with pytest.raises(MachineError, match="MiB needed, 0 MiB free"):
+        state(tmp_path, 2)
+    assert step_of(tmp_path) == 1
+
+
+def test_damage_is_found_and_the_newest_intact_state_is_used(tmp_path):
+    state(tmp_path, 1)
+    state(tmp_path, 2)
+    files = sorted((tmp_path / "ckpt" / "step-0000000002").iterdir())
+    assert [f.name for f in files] == [
+        "MANIFEST.json",
+        "model.safetensors",
+        "optim.safetensors",
+        "state.json",
+    ]
+    for file in files:
+        content = file.read_bytes()
+        positions = range(0, len(content), 7) if file.name != "MANIFEST.json" else (0, 5)
+        for position in positions:
+            flipped = bytearray(content)
+            flipped[position] ^= 1
+            file.write_bytes(flipped)
+            tensors, found, rejected = load_state(tmp_path, DATA)
+            assert found["step"] == 1
+            assert "step-0000000002" in rejected[0]
+        for damage in (content[:-1], b"", None):
+            file.unlink() if damage is None else file.write_bytes(damage)
+            assert step_of(tmp_path) == 1
+        file.write_bytes(content)
+        assert step_of(tmp_path) == 2
+    (tmp_path / "ckpt" / "last").write_text("nonsense")
+    assert step_of(tmp_path) == 2
+    shutil.rmtree(tmp_path / "ckpt" / "step-0000000001")
+    files[1].write_bytes(b"x")
+    with pytest.raises(ModelFileError, match=r"model\.safetensors does not match"):
+        load_state(tmp_path, DATA)
+
+
+def test_old_states_go_in_numeric_order_and_two_stay(tmp_path):
+    for step in (9, 10, 99, 100, 1000):
+        state(tmp_path, step)
+        names = sorted(p.name for p in (tmp_path / "ckpt").glob("step-*"))
+        assert names[-1] == f"step-{step:010d}"
+        assert len(names) <= checkpoint.KEEP
+
+
+def test_a_changed_dataset_is_not_resumed(tmp_path):
+    state(tmp_path, 1)
+    with pytest.raises(ModelFileError, match="dataset") as caught:
+        load_state(tmp_path, {"fingerprint": "y"})
+    assert caught.value.code == "resume.data"
+
+
+def test_nothing_non_finite_is_saved(tmp_path):
+    bad = {"w": torch.tensor([1.0, float("nan")])}
+    with pytest.raises(TrainingDiverged, match="w holds a non-finite number"):
+        save_state(tmp_path, 1, {"model": bad}, {})
+    with pytest.raises(TrainingDiverged):
+        save_model(tmp_path / "m.safetensors", bad, {})
+    assert not list(tmp_path.iterdir())
+
+
+HEADER = {"task": "segment", "classes": []}
+
+
+def model(tmp_path):
+    path = tmp_path / "m.safetensors"
+    tensors = {"a": torch.arange(6.0).view(2, 3), "n": torch.tensor(3)}
+    save_model(path, tensors, HEADER)
+    return path, tensors
+
+
+def test_a_model_file_holds_tensors_and_header(tmp_path):
+    path, tensors = model(tmp_path)
+    found, header = read_model(path)
+    assert found.keys() == tensors.keys()
+    assert all(torch.equal(found[name], tensors[name]) for name in tensors)
+    assert header["task"] == "segment"
+    assert read_header(path) == header
+
+
+def test_every_flipped_byte_and_truncation_of_a_model_is_an_error(tmp_path):
+    path, _ = model(tmp_path)
+    content = path.read_bytes()
+    read_model(path)
+    for position in range(0, len(content)):
+        flipped = bytearray(content)
+        flipped[position] ^= 0x10
+        path.write_bytes(flipped)
+        try:
+            _, header = read_model(path)
+        except ModelFileError:
+            continue
+        text = content[: len(content) - 32].find(b"cvkit")
+        assert position >= text, "only the words of the header may change without a trace"
+        assert header["sha256"]
+    for length in (0, 4, 8, 20, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:length])
+        with pytest.raises(ModelFileError):
+            read_model(path)
+
+
+def test_hostile_and_foreign_files_are_refused(tmp_path):
+    path = tmp_path / "m.safetensors"
+    huge = (2**63).to_bytes(8, "little") + b"{}"
+    wide = (2**30).to_bytes(8, "little") + b"{}"
+    for content in (huge, wide, b"\x80\x04cos\nsystem\n(S'true'\ntR.", b"PK\x03\x04" + b"\0" * 50):
+        path.write_bytes(content)
+        with pytest.raises(ModelFileError):
+            read_model(path)
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.zeros(2)}, path)
+    with pytest.raises(ModelFileError, match="no cvkit header"):
+        read_model(path)
+    with pytest.raises(ModelFileError, match="cannot read"):
+        read_model(tmp_path / "missing.safetensors")

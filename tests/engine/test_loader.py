@@ -1,0 +1,100 @@
+"""Order, content and failures do not depend on how many processes decode."""
+
+import numpy as np
+import pytest
+import torch
+
+from cvkit.engine.loader import in_order, load, stack
+from cvkit.engine.plan import Settings, batch_plan
+from cvkit.errors import DataError
+from cvkit.structures import Batch, Failure, Geometry, Sample, SegMap
+
+
+class Numbers:
+    """Sample i is an image of the value i plus its seed; number 3 cannot be read."""
+
+    def __len__(self):
+        return 7
+
+    def key(self, index):
+        return f"n{index}"
+
+    def read(self, index, seed=0):
+        if index == 3:
+            raise DataError("n3 is damaged", code="image.truncated")
+        side = 4 if index < 5 else 6
+        image = np.full((side, 8, 3), index + seed, np.uint8)
+        return Sample(f"n{index}", image, Geometry((4, 8), (side, 8)), mask=image[..., 0])
+
+
+def contents(workers):
+    found = []
+    for items in load(Numbers(), [[(0, 1), (1, 0), (3, 0)], [(4, 0), (5, 0), (6, 2)]], workers):
+        for item in items:
+            if isinstance(item, Failure):
+                found.append(item)
+            else:
+                values = item.images[:, 0, 0, 0].tolist()
+                found.append((values, tuple(item.images.shape), [s.path for s in item.samples]))
+                assert torch.equal(item.masks, item.images[:, 0].long())
+                assert item.images.is_contiguous(memory_format=torch.channels_last)
+    return found
+
+
+def test_batches_are_split_by_size_and_keep_failures_in_place():
+    expected = [
+        ([1, 1], (2, 3, 4, 8), ["n0", "n1"]),
+        Failure("n3", "image.truncated", "n3 is damaged"),
+        ([4], (1, 3, 4, 8), ["n4"]),
+        ([5, 8], (2, 3, 6, 8), ["n5", "n6"]),
+    ]
+    assert contents(0) == contents(2) == expected
+
+
+def test_batches_move_as_a_whole_and_drop_what_was_stacked():
+    sample = Sample("a", np.zeros((2, 2, 3), np.uint8), Geometry((2, 2), (2, 2)), truth=SegMap(0))
+    (batch,) = stack([sample])
+    assert isinstance(batch, Batch)
+    assert len(batch) == 1
+    assert batch.samples[0].image is None
+    assert batch.to(torch.device("cpu")).masks is None
+
+
+def test_evaluation_visits_every_sample_once_whatever_the_processes():
+    for world in (1, 2, 3):
+        seen = [
+            index
+            for rank in range(world)
+            for batch in in_order(10, 3, rank, world)
+            for index, _ in batch
+        ]
+        assert sorted(seen) == list(range(10))
+    assert in_order(3, 2) == [[(0, 0), (1, 0)], [(2, 0)]]
+
+
+def plan(count=20, epoch=0, rank=0, world=1, **changes):
+    values = {"epochs": 1, "batch_size": 3, "accumulate": 1, "optimizer": "sgd", "lr": 1.0}
+    values |= {"momentum": 0.0, "weight_decay": 0.0, "schedule": "poly", "warmup_epochs": 0.0}
+    values |= {"clip_grad": 0.0, "ema": 0.0, "patience": 0, "seed": 1, "save_minutes": 1.0}
+    return batch_plan(count, epoch, Settings(**(values | changes)), rank, world)
+
+
+def test_training_order_is_a_function_of_seed_and_epoch():
+    assert plan() == plan()
+    assert plan() != plan(epoch=1)
+    assert plan() != plan(seed=2)
+    indices = [index for batch in plan() for index, _ in batch]
+    assert len(set(indices)) == len(indices) == 18  # two of twenty wait for another epoch
+    seeds = {seed for epoch in (0, 1) for batch in plan(epoch=epoch) for _, seed in batch}
+    assert len(seeds) == 36, "every sample has another seed in every epoch"
+
+
+def test_two_processes_see_what_one_would_accumulate():
+    alone = plan(accumulate=2)
+    both = [plan(rank=rank, world=2) for rank in (0, 1)]
+    assert alone == [batch for pair in zip(*both, strict=True) for batch in pair]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_set_smaller_than_a_batch_is_one_batch(count):
+    assert [len(batch) for batch in plan(count)] == [count]

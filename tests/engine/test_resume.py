@@ -1,0 +1,205 @@
+"""A run that was stopped anywhere ends in the same bits as one that was not."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from cvkit.engine import checkpoint
+from cvkit.engine.optim import WeightAverage
+from cvkit.tasks.segment import Segment
+
+EPOCHS = 3
+STEPS = 4 * EPOCHS  # 8 images in batches of 2
+
+
+def arguments(scenes, out):
+    return (
+        *("segment", "train", "--data", scenes, "--out", out, "--epochs", EPOCHS),
+        *("--arch", "fcn", "--backbone", "mobilenet_v3_small", "--image-size", "32x32"),
+        *("--batch-size", 2, "--ema", 0.9, "--workers", 0, "--quiet"),
+    )
+
+
+def final(run):
+    """Everything a run ends with: saved tensors, the best model, the lines of metrics."""
+    folder = Path(run) / "ckpt" / f"step-{STEPS:010d}"
+    tensors = {
+        f"{file.stem}.{name}": value
+        for file in folder.glob("*.safetensors")
+        for name, value in load_file(file).items()
+    }
+    best = load_file(Path(run) / "best.safetensors")
+    return tensors | {f"best.{k}": v for k, v in best.items()}, (
+        Path(run) / "metrics.jsonl"
+    ).read_text()
+
+
+def assert_same(run, reference):
+    tensors, lines = final(run)
+    expected, expected_lines = reference
+    assert lines == expected_lines
+    assert tensors.keys() == expected.keys()
+    different = [name for name in expected if not torch.equal(tensors[name], expected[name])]
+    assert not different
+
+
+@pytest.fixture(scope="module")
+def reference(scenes, tmp_path_factory):
+    from cvkit.cli import run
+
+    out = tmp_path_factory.mktemp("reference")
+    assert run([str(a) for a in arguments(scenes, out)]) == 0
+    result = final(out / "segment-fcn-001")
+    assert len(result[1].splitlines()) == EPOCHS
+    return result
+
+
+def signal_in(monkeypatch, method, call, number=signal.SIGTERM):
+    """Send this process a signal inside the n-th call of a method of the task."""
+    real, calls = getattr(Segment, method), [0]
+
+    def wrapped(self, *rest):
+        calls[0] += 1
+        if calls[0] == call:
+            signal.raise_signal(number)
+        return real(self, *rest)
+
+    monkeypatch.setattr(Segment, method, wrapped)
+
+
+@pytest.mark.parametrize(
+    ("method", "call", "number", "workers"),
+    [
+        ("loss", 1, signal.SIGTERM, 0),  # the very first step
+        ("loss", 6, signal.SIGINT, 2),  # in the middle of the second epoch
+        ("loss", 8, signal.SIGTERM, 0),  # its last step
+        ("predict", 3, signal.SIGTERM, 2),  # in the validation of the second epoch
+    ],
+)
+def test_a_stopped_run_resumes_bit_exactly(
+    scenes, cvkit, tmp_path, reference, monkeypatch, method, call, number, workers
+):
+    with monkeypatch.context() as patch:
+        signal_in(patch, method, call, number)
+        stopped = cvkit(*arguments(scenes, tmp_path))
+    assert stopped.code == 128 + number
+    run = tmp_path / "segment-fcn-001"
+    assert f"--resume {run}" in stopped.err
+    resumed = cvkit("segment", "train", "--resume", run, "--workers", workers, "--quiet")
+    assert resumed.code == 0, resumed.err
+    assert_same(run, reference)
+
+
+def test_workers_do_not_change_a_run(scenes, cvkit, tmp_path, reference):
+    done = cvkit(*arguments(scenes, tmp_path), "--workers", 2)
+    assert done.code == 0
+    assert_same(tmp_path / "segment-fcn-001", reference)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [2, 7])
+def test_a_killed_run_resumes_bit_exactly(scenes, cvkit, spawn, tmp_path, reference, step):
+    process = spawn(*arguments(scenes, tmp_path), "--save-minutes", 0)
+    run, deadline = tmp_path / "segment-fcn-001", time.monotonic() + 120
+    last = run / "ckpt" / "last"
+    while not last.exists() or int(last.read_text().removeprefix("step-")) < step:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    resumed = cvkit("segment", "train", "--resume", run, "--save-minutes", 5, "--quiet")
+    assert resumed.code == 0, resumed.err
+    assert_same(run, reference)
+
+
+@pytest.mark.parametrize("lost", ["optim", "ema", "position", "step", "sums"])
+def test_the_comparison_notices_a_lost_part(scenes, cvkit, tmp_path, reference, monkeypatch, lost):
+    with monkeypatch.context() as patch:
+        signal_in(patch, "loss", 6)
+        assert cvkit(*arguments(scenes, tmp_path)).code == 143
+    run = tmp_path / "segment-fcn-001"
+    real = checkpoint.load_state
+
+    def forgetful(*rest):
+        tensors, state, rejected = real(*rest)
+        if lost in tensors:
+            tensors[lost] = {k: torch.zeros_like(v) for k, v in tensors[lost].items()}
+        elif lost == "sums":
+            state["progress"]["sums"] = {}
+        else:
+            state["progress"][lost] -= 1
+        return tensors, state, rejected
+
+    monkeypatch.setattr(checkpoint, "load_state", forgetful)
+    assert cvkit("segment", "train", "--resume", run, "--quiet").code in (0, 5)
+    with pytest.raises((AssertionError, FileNotFoundError)):
+        assert_same(run, reference)
+
+
+def test_missing_parts_are_refused_by_name(scenes, cvkit, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        signal_in(patch, "loss", 2)
+        assert cvkit(*arguments(scenes, tmp_path)).code == 143
+    run = tmp_path / "segment-fcn-001"
+    real = checkpoint.load_state
+    for part in ("model", "optim", "ema"):
+
+        def partial(*rest, part=part):
+            tensors, state, rejected = real(*rest)
+            del tensors[part][next(iter(tensors[part]))]
+            return tensors, state, rejected
+
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoint, "load_state", partial)
+            refused = cvkit("segment", "train", "--resume", run)
+        assert refused.code == 2
+        assert "does not fit this model" in refused.err
+
+
+def test_a_resumed_run_keeps_its_settings(scenes, cvkit, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        signal_in(patch, "loss", 2)
+        cvkit(*arguments(scenes, tmp_path))
+    run = tmp_path / "segment-fcn-001"
+    refused = cvkit("segment", "train", "--resume", run, "--lr", "0.5")
+    assert refused.code == 2
+    assert "--lr 0.5 differs" in refused.err
+
+
+def test_a_damaged_last_save_falls_back_and_says_so(
+    scenes, cvkit, tmp_path, reference, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        signal_in(patch, "loss", 6)
+        cvkit(*arguments(scenes, tmp_path))
+    run = tmp_path / "segment-fcn-001"
+    newest = max((run / "ckpt").glob("step-*"))
+    (newest / "model.safetensors").write_bytes(b"gone")
+    arguments_ = ("segment", "train", "--resume", run, "--workers", 0)
+    resumed = cvkit(*arguments_)
+    assert resumed.code == 0
+    assert f"damaged save: {newest.name}" in resumed.err
+    assert_same(run, reference)
+
+
+def test_a_finished_run_resumes_to_itself(scenes, cvkit, tmp_path, reference):
+    cvkit(*arguments(scenes, tmp_path))
+    run = tmp_path / "segment-fcn-001"
+    assert cvkit("segment", "train", "--resume", run, "--quiet").out.strip() == str(run)
+    assert_same(run, reference)
+
+
+def test_the_average_is_what_is_measured_and_written(reference):
+    tensors, _ = reference
+    assert any(
+        not torch.equal(tensors[name], tensors[name.replace("ema.", "model.", 1)])
+        for name in tensors
+        if name.startswith("ema.") and name.endswith("weight")
+    )
+    assert WeightAverage.__doc__

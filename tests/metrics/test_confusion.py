@@ -1,0 +1,146 @@
+"""Metrics against numbers worked out by hand, published goldens and an independent reference."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from cvkit.data.classes import numbered_classes
+from cvkit.errors import UsageError
+from cvkit.metrics.confusion import ConfusionMatrix, class_scores, per_class, rules, summary
+from cvkit.metrics.gates import failed_gates, parse_gates
+from cvkit.structures import SegMap
+
+TRUTH = np.array([[0, 0, 1], [1, 255, 2]], np.uint8)
+PREDICTION = np.array([[0, 1, 1], [1, 1, 0]], np.uint8)
+
+
+def filled(absent_class="exclude"):
+    metric = ConfusionMatrix(4, absent_class)
+    metric.update(SegMap(PREDICTION), SegMap(TRUTH))
+    return metric
+
+
+def test_golden_values_of_a_small_image():
+    metric = filled()
+    expected = [[1, 1, 0, 0], [0, 2, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
+    assert metric.matrix.tolist() == expected
+    assert metric.matrix.dtype == np.int64
+    iou = class_scores(metric.matrix)["iou"]
+    np.testing.assert_allclose(iou, [1 / 3, 2 / 3, 0, np.nan], rtol=1e-15)
+    found = metric.compute()
+    assert found["miou"] == pytest.approx(1 / 3, abs=1e-12)
+    assert found["pixel_accuracy"] == pytest.approx(0.6, abs=1e-12)
+    assert found["mean_accuracy"] == pytest.approx(0.5, abs=1e-12)
+    assert found["fwiou"] == pytest.approx(0.4, abs=1e-12)
+    assert found["mean_dice"] == pytest.approx(0.4333333333, abs=1e-9)
+
+
+def test_each_policy_for_absent_classes_gives_its_number_and_says_so():
+    assert filled("zero").compute()["miou"] == pytest.approx(0.25, abs=1e-12)
+    assert filled("nan").compute()["miou"] is None
+    told = rules(filled().matrix, numbered_classes(4), "exclude")
+    assert told["classes_counted"] == ["0", "1", "2"]
+    assert told["classes_absent"] == ["3"]
+    assert "nanmean" in told["miou"]
+    table = [[900, 20, 50, 0], [30, 200, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    matrix = np.array(table)  # a class without truth but with false positives counts as 0
+    assert round(summary(matrix, "exclude")["miou"], 3) == 0.567
+    assert round(summary(matrix, "zero")["miou"], 3) == 0.425
+
+
+def test_perfect_prediction_is_one_and_nothing_is_null():
+    metric = ConfusionMatrix(3)
+    assert set(metric.compute().values()) == {None}
+    labels = np.array([[0, 1, 2]], np.uint8)
+    metric.update(SegMap(labels), SegMap(labels))
+    assert set(metric.compute().values()) == {1.0}
+    only_ignored = ConfusionMatrix(3)
+    only_ignored.update(SegMap(labels), SegMap(np.full((1, 3), 255, np.uint8)))
+    assert set(only_ignored.compute().values()) == {None}
+
+
+def test_wrong_sizes_and_values_are_refused():
+    metric = ConfusionMatrix(2)
+    with pytest.raises(ValueError, match=r"\(1, 2\)"):
+        metric.update(SegMap(np.zeros((1, 2), np.uint8)), SegMap(np.zeros((2, 2), np.uint8)))
+    with pytest.raises(ValueError, match="255"):
+        metric.update(SegMap(np.full((2, 2), 255, np.uint8)), SegMap(np.zeros((2, 2), np.uint8)))
+
+
+maps = arrays.arrays(np.uint8, (7, 9), elements=st.integers(0, 4))
+
+
+@settings(max_examples=100, deadline=None)
+@given(truth=maps, prediction=maps, void=arrays.arrays(bool, (7, 9)))
+def test_numbers_equal_a_pixel_by_pixel_reference(truth, prediction, void):
+    truth = np.where(void, 255, truth).astype(np.uint8)
+    metric = ConfusionMatrix(5)
+    metric.update(SegMap(prediction), SegMap(truth))
+    ious = []
+    for label in range(5):
+        hit = union = 0
+        for true, guess in zip(truth.ravel(), prediction.ravel(), strict=True):
+            if true != 255:
+                hit += true == label == guess
+                union += true == label or guess == label
+        if union:
+            ious.append(hit / union)
+    expected = sum(ious) / len(ious) if ious else None
+    assert metric.compute()["miou"] == (None if expected is None else pytest.approx(expected))
+
+
+def test_merge_is_one_matrix_over_all_processes():
+    whole, first, second = filled(), filled(), filled()
+    whole.update(SegMap(PREDICTION), SegMap(TRUTH))
+    first.merge([first.state(), second.state()])
+    assert np.array_equal(first.matrix, whole.matrix)
+
+
+def test_gates_name_metrics_and_classes():
+    content = {
+        "metrics": filled().compute(),
+        "per_class": per_class(filled().matrix, numbered_classes(4)),
+    }
+    assert not failed_gates(parse_gates(["miou=0.3", "iou@1=0.6"]), content)
+    failed = failed_gates(parse_gates(["miou=0.5", "iou@1=0.7", "iou@3=0"]), content)
+    assert [line.split()[0] for line in failed] == ["miou", "iou@1", "iou@3"]
+    with pytest.raises(UsageError, match="did you mean miou"):
+        failed_gates(parse_gates(["mious=0.5"]), content)
+
+
+def test_camvid_golden_case_equals_scikit_learn(cvkit, real_data, tmp_path):
+    case = real_data / "evalcases" / "seg_camvid8"
+    expected = json.loads((case / "expected.json").read_text())
+    done = cvkit(
+        *("segment", "eval", "--predictions", case / "pred", "--truth", case / "gt"),
+        *("--out", tmp_path, "--json"),
+    )
+    assert done.code == 0, done.err
+    matrix = np.loadtxt(
+        tmp_path / "segment-eval-001/confusion_matrix.csv", delimiter=",", skiprows=1
+    )
+    assert matrix[:, 1:].astype(int).tolist() == expected["confusion_rows_gt_cols_pred"]
+    metrics = done.json["metrics"]
+    names = {
+        "miou": "miou_over_11",
+        "pixel_accuracy": "pixel_acc",
+        "mean_accuracy": "mean_class_acc",
+        "fwiou": "fw_iou",
+    }
+    for ours, theirs in names.items():
+        assert metrics[ours] == pytest.approx(expected[theirs], abs=1e-12)
+    found = [row["iou"] for row in done.json["per_class"].values()]
+    assert found == pytest.approx(expected["iou"], abs=1e-12)
+    with (tmp_path / "segment-eval-001/per_image.csv").open() as stream:
+        rows = {row["path"]: row for row in csv.DictReader(stream)}
+    assert rows.keys() == expected["per_image"].keys()
+    for path, image in expected["per_image"].items():
+        assert float(rows[path]["pixel_accuracy"]) == pytest.approx(image["pixel_acc"], abs=1e-12)
+        for label, iou in enumerate(image["iou"]):
+            cell = rows[path][f"iou:{label}"]
+            assert (cell == "") if iou is None else float(cell) == pytest.approx(iou, abs=1e-12)

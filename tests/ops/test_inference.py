@@ -1,0 +1,77 @@
+"""Label maps at original size, sliding windows and test-time augmentation."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from cvkit.ops import inference
+from cvkit.ops.images import normalize
+
+
+def test_enlarged_argmax_equals_enlarging_first_in_any_chunks(monkeypatch):
+    torch.manual_seed(0)
+    logits = torch.randn(7, 9, 11)
+    whole = F.interpolate(logits[None], size=(40, 57), mode="bilinear", align_corners=False)
+    expected = whole[0].argmax(0).to(torch.uint8)
+    for limit in (2**25, 40 * 57 * 3, 1):
+        monkeypatch.setattr(inference, "MAX_CHUNK", limit)
+        assert torch.equal(inference.enlarged_argmax(logits, (40, 57)), expected)
+    late = F.interpolate(logits.argmax(0)[None, None].float(), size=(40, 57))[0, 0]
+    assert not torch.equal(late.to(torch.uint8), expected), "argmax first would be another result"
+
+
+def test_ties_go_to_the_lowest_class():
+    assert inference.enlarged_argmax(torch.zeros(5, 2, 2), (4, 4)).unique().tolist() == [0]
+
+
+def pointwise(images):
+    """A network without context: three classes from three channels."""
+    return images * 3.0
+
+
+def test_windows_and_augmentation_change_nothing_for_a_pointwise_network():
+    torch.manual_seed(0)
+    images = torch.randn(2, 3, 23, 31)
+    expected = pointwise(images).log_softmax(1)
+    for window in ((8, 8), (23, 31), (100, 100), (5, 40)):
+        found = inference.sliding_window(pointwise, images, window)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    found = inference.augmented(pointwise, images, flip=True, scales=(1.0,))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_windows_step_by_two_thirds_and_end_at_the_border():
+    assert inference._starts(20, 9) == [0, 6, 11]
+    assert inference._starts(9, 9) == [0]
+    assert inference._starts(5, 9) == [0]
+    assert inference._starts(15, 9) == [0, 6]
+
+
+def test_flip_is_undone_and_scales_are_averaged():
+    seen = []
+
+    def predict(images):
+        seen.append(tuple(images.shape[-2:]))
+        column = torch.arange(images.shape[-1]).expand(images[:, :1].shape).float()
+        return torch.cat([column, -column], 1)
+
+    images = torch.zeros(1, 3, 4, 8)
+    found = inference.augmented(predict, images, flip=True, scales=(1.0,)).exp()
+    torch.testing.assert_close(found[..., 0], found[..., -1], atol=1e-5, rtol=0)
+    seen.clear()
+    inference.augmented(predict, images, flip=False, scales=(0.5, 1.0, 1.5))
+    assert seen == [(2, 4), (4, 8), (6, 12)]
+
+
+def test_confidence_is_the_largest_probability():
+    logits = torch.tensor([2.0, 0.0]).view(2, 1, 1)
+    expected = torch.tensor(2.0).exp() / (1 + torch.tensor(2.0).exp())
+    found = inference.confidence(logits, (3, 3))
+    assert found.flatten().tolist() == pytest.approx([expected.item()] * 9)
+
+
+def test_normalize_keeps_memory_order():
+    images = torch.full((2, 4, 4, 3), 255, dtype=torch.uint8).permute(0, 3, 1, 2)
+    result = normalize(images, (0.5, 0.5, 0.0), (0.5, 0.25, 1.0))
+    assert result[0, :, 0, 0].tolist() == [1.0, 2.0, 1.0]
+    assert result.is_contiguous(memory_format=torch.channels_last)
