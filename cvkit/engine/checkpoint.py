@@ -198,6 +198,8 @@ def _damage(folder: Path) -> str:
     """Return why a state folder cannot be used; empty if it is complete and intact."""
     try:
         manifest = json.loads((folder / "MANIFEST.json").read_text())
+        if manifest["format_version"] != FORMAT_VERSION or manifest["step"] != int(folder.name[5:]):
+            return "MANIFEST.json is of another format or step"
         for name, entry in manifest["files"].items():
             path = folder / name
             if path.stat().st_size != entry["size"] or sha256(path) != entry["sha256"]:

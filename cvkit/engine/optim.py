@@ -47,7 +47,7 @@ def lr_factor(schedule: str, step: int, total: int, warmup: int = 0) -> float:
         total: steps of the whole run; t = step / total.
         warmup: steps in which the rate rises linearly.
     """
-    t = step / total
+    t = min(1.0, step / total)
     value = {
         "poly": lambda: (1 - t) ** 0.9,
         "cosine": lambda: 0.5 * (1 + math.cos(math.pi * t)),
@@ -110,5 +110,8 @@ def load_optimizer_tensors(
     expected = set() if plain_sgd else known
     if steps and set(state) != expected:
         raise KeyError(f"optimizer state of parameters {sorted(set(state) ^ expected)[:5]}")
+    kinds = {frozenset(entry) for entry in state.values()}
+    if len(kinds) > 1:
+        raise KeyError(f"optimizer state differs between parameters: {sorted(map(sorted, kinds))}")
     content["state"] = state
     optimizer.load_state_dict(content)

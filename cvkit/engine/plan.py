@@ -51,6 +51,26 @@ class Progress:
     best_epoch: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
 
+    def finish_epoch(self, steps: int, lr: float, metrics: dict[str, Any], name: str) -> bool:
+        """Add an epoch of so many steps to the history; return whether it is the best so far.
+
+        Args:
+            steps: of the epoch.
+            lr: learning rate at its end.
+            metrics: measured after it.
+            name: of the metric that decides.
+        """
+        losses = {term: total / steps for term, total in self.sums.items()}
+        self.epoch += 1
+        self.position, self.sums = 0, {}
+        line = {"epoch": self.epoch, "step": self.step, "lr": lr, "loss": sum(losses.values())}
+        self.history.append(line | {"losses": losses} | metrics)
+        value = metrics[name]
+        better = value is not None and (self.best is None or value > self.best)
+        if better:
+            self.best, self.best_epoch = value, self.epoch
+        return better
+
 
 def batch_plan(
     count: int, epoch: int, settings: Settings, rank: int, world: int

@@ -94,7 +94,7 @@ class Trainer:
             TrainingDiverged: a number became non-finite; the last save is intact.
             DataError: an image could not be read.
         """
-        self._saved_at = time.monotonic()
+        self._saved_at, self._save_seconds = time.monotonic(), 0.0
         while self.progress.epoch < self.settings.epochs and not self._out_of_patience():
             seconds = self._train_epoch()
             self._validate(seconds)
@@ -202,9 +202,30 @@ class Trainer:
 
     def _validate(self, seconds: float) -> None:
         """Measure, keep the model if it is the best one, and finish the epoch."""
-        progress, metric = self.progress, self.task.metric()
-        network = self.average.model if self.average else self._bare
+        progress = self.progress
         started = time.monotonic()
+        network = self.average.model if self.average else self._bare
+        metrics = self._measure(network)
+        better = progress.finish_epoch(self.steps_per_epoch, self._lr(), metrics, self.task.best)
+        if better or progress.best is None:
+            self._write_model(network, metrics)
+        if self.fabric.global_rank == 0:
+            lines = "".join(json.dumps(line) + "\n" for line in progress.history)
+            write_file(self.run / "metrics.jsonl", lines)
+        # Where epochs are short, saving after each would take most of the time.
+        waited = time.monotonic() - self._saved_at >= 10 * self._save_seconds
+        if self.fabric.broadcast(progress.epoch in (1, self.settings.epochs) or waited):
+            self.save()
+        self.reporter.say(
+            f"epoch {progress.epoch}/{self.settings.epochs}  "
+            f"loss {progress.history[-1]['loss']:.4f}  "
+            f"{self.task.best} {number(metrics[self.task.best])}{' *' if better else ''}  "
+            f"train {seconds:.1f} s, validation {time.monotonic() - started:.1f} s"
+        )
+
+    def _measure(self, network: nn.Module) -> dict[str, float | None]:
+        """Return the metrics of the validation split."""
+        metric = self.task.metric()
         # With several processes only the steps agree on when to stop, so validation ends first.
         stop = self.stop if self.fabric.world_size == 1 else StopSignal()
         try:
@@ -225,31 +246,7 @@ class Trainer:
             raise
         if failures:
             raise DataError(failures[0].reason, code=failures[0].code)
-        metrics = metric.compute()
-        value = metrics[self.task.best]
-        losses = {name: total / self.steps_per_epoch for name, total in progress.sums.items()}
-        line = {
-            "epoch": progress.epoch + 1,
-            "step": progress.step,
-            "lr": self._lr(),
-            "loss": sum(losses.values()),
-            "losses": losses,
-            **metrics,
-        }
-        progress.history.append(line)
-        progress.epoch += 1
-        progress.position, progress.sums = 0, {}
-        better = value is not None and (progress.best is None or value > progress.best)
-        if better:
-            progress.best, progress.best_epoch = value, progress.epoch
-        if better or progress.best is None:
-            self._write_model(network, metrics)
-        self.save()
-        self.reporter.say(
-            f"epoch {progress.epoch}/{self.settings.epochs}  loss {line['loss']:.4f}  "
-            f"{self.task.best} {number(value)}{' *' if better else ''}  "
-            f"train {seconds:.1f} s, validation {time.monotonic() - started:.1f} s"
-        )
+        return metric.compute()
 
     def _write_model(self, network: nn.Module, metrics: dict[str, float | None]) -> None:
         if self.fabric.global_rank == 0:
@@ -259,7 +256,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write the resume state, and the history that belongs to it."""
-        self._saved_at = time.monotonic()
+        started = time.monotonic()
         if self.fabric.global_rank == 0:
             tensors = {
                 "model": self._bare.state_dict(),
@@ -273,9 +270,9 @@ class Trainer:
                 "data": self.header["data"],
             }
             checkpoint.save_state(self.run, self.progress.step, tensors, state)
-            lines = "".join(json.dumps(line) + "\n" for line in self.progress.history)
-            write_file(self.run / "metrics.jsonl", lines)
         self.fabric.barrier()
+        self._saved_at = time.monotonic()
+        self._save_seconds = self._saved_at - started
 
     def restore(self) -> list[str]:
         """Continue from the run's newest intact state; return why newer ones were rejected.

@@ -116,7 +116,7 @@ def test_damage_is_found_and_the_newest_intact_state_is_used(tmp_path):
             flipped = bytearray(content)
             flipped[position] ^= 1
             file.write_bytes(flipped)
-            tensors, found, rejected = load_state(tmp_path, DATA)
+            _, found, rejected = load_state(tmp_path, DATA)
             assert found["step"] == 1
             assert "step-0000000002" in rejected[0]
         for damage in (content[:-1], b"", None):
