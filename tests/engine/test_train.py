@@ -184,7 +184,7 @@ def test_settings_train(scenes, cvkit, tmp_path, tiny, more):
     assert 0 < lines(run)[0]["loss"] < 50
 
 
-def test_a_second_signal_does_not_wait(scenes, spawn, tmp_path, tiny):
+def test_sigterm_saves_and_tells_how_to_go_on(scenes, spawn, tmp_path, tiny):
     process = spawn("segment", "train", "--data", scenes, "--out", tmp_path, "--epochs", 500, *tiny)
     run = tmp_path / "segment-unet-001"
     while not (run / "best.safetensors").exists():

@@ -1,0 +1,59 @@
+"""What the README says is what the code does."""
+
+import re
+import runpy
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from cvkit.options import OPTIONS, hints
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+COMMANDS = re.findall(r"^    (cvkit [a-z].*)$", README, flags=re.MULTILINE)
+
+
+def test_generated_parts_are_current():
+    update = runpy.run_path(str(ROOT / "docs" / "update_readme.py"))["updated"]
+    assert update(README) == README, "run: python docs/update_readme.py"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_shown_exists_with_its_flags(cvkit, command):
+    words = command.split()[1:]
+    entry = OPTIONS[words[0]]
+    path = words[:2] if isinstance(entry, dict) else words[:1]
+    assert cvkit(*path, "--help").code == 0
+    known = hints(entry[words[1]] if isinstance(entry, dict) else entry)
+    for flag in re.findall(r"--([a-z-]+)", command):
+        assert flag.replace("-", "_") in known, flag
+
+
+def test_the_readme_shows_commands():
+    assert len(COMMANDS) > 6
+
+
+def test_the_python_example_runs(trained, tmp_path, monkeypatch, capsys):
+    (example,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    shutil.copytree(trained, tmp_path / "runs" / "segment-unet-001")
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "a.jpg")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "README.md", "exec"), {})
+    shown = capsys.readouterr().out
+    assert shown.startswith("(30, 40) ")
+
+
+def test_pictures_and_links_exist():
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_samples_are_what_the_command_makes(cvkit, tmp_path):
+    cvkit("samples", tmp_path / "s", "--count", 8, "--seed", 7)
+    for made in (p for p in (tmp_path / "s").rglob("*.png")):
+        kept = ROOT / "samples" / "segment" / made.relative_to(tmp_path / "s")
+        assert Image.open(made).tobytes() == Image.open(kept).tobytes()
+    total = sum(p.stat().st_size for p in (ROOT / "samples").rglob("*") if p.is_file())
+    assert total < 3_000_000
