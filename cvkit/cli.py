@@ -10,70 +10,46 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import typer
+import typer.core
 
 from cvkit import __version__
 from cvkit.catalog import resolve
 from cvkit.config import assemble
-from cvkit.errors import EXIT_CODES, CvkitError, MachineError, UsageError
-from cvkit.options import OPTIONS, PANELS, Command, hints
+from cvkit.errors import CvkitError, MachineError, UsageError
+from cvkit.helptext import in_panel_order, positional, render, short_help
+from cvkit.options import OPTIONS, Command, hints
 
 # Typer carries its own copy of Click; BadParameter < UsageError < ClickException is its public end.
 CLICK_ERROR = typer.BadParameter.__mro__[2]
 
-EXAMPLES = {
-    (): (
-        "cvkit segment train --arch unet",
-        "cvkit segment eval --weights runs/segment-unet-001 --data DIR --json",
-        "cvkit segment predict photos/ --weights runs/segment-unet-001 --out out/",
-        "cvkit models segment",
-    ),
-    ("segment",): (
-        "cvkit segment train --data DIR --arch deeplab --backbone resnet50 --epochs 30",
-        "cvkit segment eval --predictions masks/ --truth DIR",
-        "cvkit segment predict 'photos/**/*.jpg' --weights runs/segment-unet-001 --out out/",
-    ),
-    ("segment", "train"): (
-        "cvkit segment train --arch unet",
-        "cvkit segment train --data DIR --backbone resnet34 --image-size 512x384 --epochs 60",
-        "cvkit segment train --data DIR --mask-map 255=1 --loss ce+dice --class-weights balanced",
-        "cvkit segment train --resume runs/segment-unet-001",
-    ),
-    ("segment", "eval"): (
-        "cvkit segment eval --weights runs/segment-unet-001 --data DIR --split val --json",
-        "cvkit segment eval --weights runs/segment-unet-001 --data DIR --fail-under miou=0.7",
-        "cvkit segment eval --predictions masks/ --truth DIR --split val",
-    ),
-    ("segment", "predict"): (
-        "cvkit segment predict photos/ --weights runs/segment-unet-001 --out out/",
-        "cvkit segment predict a.jpg b.png @more.txt --weights model.safetensors --overlay jpg",
-        "find . -name '*.jpg' | cvkit segment predict - --weights model.safetensors --resume",
-    ),
-    ("models",): ("cvkit models", "cvkit models segment --json"),
-    ("samples",): ("cvkit samples scenes/ --task segment --count 200 --seed 1",),
-}
-TASK_ABOUT = {"segment": "Semantic segmentation: a class for every pixel."}
-EPILOG = "Exit codes: " + " | ".join(f"{code} {text}" for code, text in EXIT_CODES.items())
+
+class _Page:
+    """Shows the page of `cvkit.helptext` for a Typer command or group."""
+
+    def format_help(self, ctx: typer.Context, formatter: object) -> None:
+        """Write the page."""
+        formatter.write(render(tuple(ctx.command_path.split()[1:])))
 
 
-def _help(path: tuple[str, ...], text: str) -> str:
-    """Return a help text that leads with the examples."""
-    examples = "\n".join(f"  {example}" for example in EXAMPLES[path])
-    return f"\b\nExamples:\n{examples}\n\n{inspect.cleandoc(text)}"
+class _Command(_Page, typer.core.TyperCommand):
+    """A verb."""
+
+
+class _Group(_Page, typer.core.TyperGroup):
+    """A task, or cvkit itself."""
 
 
 def build_app() -> typer.Typer:
     """Return the Typer application of `OPTIONS`."""
-    settings = {"rich_markup_mode": "rich", "no_args_is_help": True, "epilog": EPILOG}
-    about = "Train, evaluate and run vision models, with numbers that can be trusted."
-    app = typer.Typer(name="cvkit", help=_help((), about), **settings)
+    settings = {"cls": _Group, "no_args_is_help": True, "rich_markup_mode": None}
+    app = typer.Typer(name="cvkit", **settings)
     app.callback()(_root)
     for name, entry in OPTIONS.items():
         if isinstance(entry, dict):
-            group = typer.Typer(help=_help((name,), TASK_ABOUT[name]), **settings)
+            group = typer.Typer(**settings)
             for verb, options_class in entry.items():
                 _add(group, (name, verb), options_class)
-            short = TASK_ABOUT[name]
-            app.add_typer(group, name=name, short_help=short)
+            app.add_typer(group, name=name, short_help=short_help((name,)))
         else:
             _add(app, (name,), entry)
     return app
@@ -94,14 +70,9 @@ def _root(
 
 
 def _add(app: typer.Typer, path: tuple[str, ...], options_class: type[Command]) -> None:
-    text = options_class.__doc__
-    app.command(
-        path[-1],
-        help=_help(path, text),
-        short_help=text.splitlines()[0],
-        epilog=EPILOG,
-        no_args_is_help=path[-1] == "samples",
-    )(_adapter(path, options_class))
+    required = any(f.default is dataclasses.MISSING for f in positional(options_class))
+    settings = {"cls": _Command, "no_args_is_help": required, "short_help": short_help(path)}
+    app.command(path[-1], **settings)(_adapter(path, options_class))
 
 
 def _adapter(path: tuple[str, ...], options_class: type[Command]) -> Callable[..., None]:
@@ -118,12 +89,7 @@ def _adapter(path: tuple[str, ...], options_class: type[Command]) -> Callable[..
         inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
     ]
     types = hints(options_class)
-
-    def panel(field: dataclasses.Field) -> int:
-        name = getattr(types[field.name].__metadata__[0], "rich_help_panel", None)
-        return PANELS.index(name) if name in PANELS else -1
-
-    for field in sorted(dataclasses.fields(options_class), key=panel):
+    for field in in_panel_order(options_class):
         option = types[field.name].__metadata__[0]
         if isinstance(option, typer.models.OptionInfo):
             option.envvar = f"CVKIT_{path[-1]}_{field.name}".upper()
@@ -157,6 +123,9 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str]) -> int:
     """Run the command line and return its exit code."""
     as_json = "--json" in arguments
+    if (page := _requested_page(arguments)) is not None:
+        print(page, end="")
+        return 0
     try:
         code = build_app()(arguments, prog_name="cvkit", standalone_mode=False)
         return code if isinstance(code, int) else 0
@@ -185,6 +154,15 @@ def run(arguments: list[str]) -> int:
 
         traceback.print_exception(failure)
     return _report(failure, as_json)
+
+
+def _requested_page(arguments: list[str]) -> str | None:
+    """Return the help page of `[TASK [VERB]] --help`, without building the command tree."""
+    *path, last = arguments or [""]
+    entry: object = OPTIONS
+    for name in path:
+        entry = entry.get(name) if isinstance(entry, dict) else None
+    return render(tuple(path)) if last == "--help" and entry is not None else None
 
 
 def _usage_error(error: Exception, arguments: list[str]) -> UsageError | None:

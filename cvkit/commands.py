@@ -8,9 +8,9 @@ from typing import Any
 
 from cvkit import catalog, storage
 from cvkit.config import as_config
-from cvkit.engine.report import Reporter, number, print_evaluation, print_table
+from cvkit.engine.report import Reporter, number, print_evaluation, print_table, table
 from cvkit.errors import DataError, GateFailed, UsageError
-from cvkit.metrics.gates import failed_gates, parse_gates
+from cvkit.metrics.gates import failed_gates, parse_gates, require_known
 from cvkit.options import Eval, Models, Predict, Samples, Train
 
 SCHEMA_VERSION = 1
@@ -77,14 +77,17 @@ def train(options: Train, task_name: str) -> int:
             for reason in trainer.restore():
                 report.warn(f"passed over a damaged save: {reason}")
             report.say(f"resuming {run} at step {trainer.progress.step}")
-        progress = trainer.fit()
+        progress = trainer.progress
+        try:
+            trainer.fit()
+        finally:
+            if fabric.global_rank == 0 and progress.history:
+                write_curves(run / "curves.png", progress.history, task.best)
     if fabric.global_rank == 0:
-        write_curves(run / "curves.png", progress.history, task.best)
         best = progress.history[progress.best_epoch - 1] if progress.best_epoch else {}
-        report.say(
-            f"best {task.best} {number(progress.best)} in epoch {progress.best_epoch}; "
-            f"model: {run / 'best.safetensors'}, curves: {run / 'curves.png'}"
-        )
+        rows = [[name, number(value)] for name, value in best.items() if name in task.metric_names]
+        report.show(table(f"best epoch: {progress.best_epoch}", ["metric", "value"], rows))
+        report.say(f"model: {run / 'best.safetensors'}, curves: {run / 'curves.png'}")
         if options.json:
             _print_json({"task": task_name, "command": "train", "run": str(run), "best": best})
         else:
@@ -95,6 +98,7 @@ def train(options: Train, task_name: str) -> int:
 def _run_folder(options: Train, task_name: str, fabric: Any) -> Path:
     """Return the run folder; a new one gets its configuration and environment."""
     if options.resume:
+        storage.remove_temporaries(options.resume)
         return options.resume
     import yaml
 
@@ -161,6 +165,7 @@ def _evaluate_model(options: Eval, task_name: str, report: Reporter) -> dict[str
     runtime.keep_memory()
     trained = load_trained(options.weights, options, task_name)
     task = trained.task
+    require_known(parse_gates(options.fail_under), task.metric_names)
     task.use_data(options, trained.header, report)
     metric, images = task.metric(), []
     data = task.dataset(options.split, training=False)

@@ -61,6 +61,12 @@ def write_file(path: Path, content: bytes | str) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def remove_temporaries(folder: Path) -> None:
+    """Remove what `write_file` left in a folder when its process was killed."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 def write_json(path: Path, value: object, indent: int | None = 1) -> None:
     """Write strict JSON atomically; NaN and infinity are refused, not written."""
     write_file(path, json.dumps(value, indent=indent, allow_nan=False) + "\n")

@@ -5,17 +5,20 @@
 Each part stands between `<!-- NAME -->` and `<!-- /NAME -->`; a test compares them with the code.
 """
 
-import dataclasses
 import re
-import typing
 from pathlib import Path
 
-import typer
-
 from cvkit.catalog import ARCHS, BACKBONES
-from cvkit.cli import TASK_ABOUT
 from cvkit.errors import EXIT_CODES
-from cvkit.options import OPTIONS, PANELS, hints
+from cvkit.helptext import (
+    TASK_ABOUT,
+    default_text,
+    flag_name,
+    in_panel_order,
+    positional,
+    values_text,
+)
+from cvkit.options import OPTIONS, hints
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -43,42 +46,17 @@ def exit_codes() -> str:
     return "\n".join(["| code | meaning |", "|---|---|", *rows])
 
 
-def _kind(annotation: object) -> str:
-    kind = typing.get_args(annotation)[0]
-    parts = [part for part in typing.get_args(kind) or (kind,) if part is not type(None)]
-    if typing.get_origin(kind) is typing.Literal:
-        return " ".join(map(str, parts))
-    inner = typing.get_args(parts[0])
-    if inner and typing.get_origin(parts[0]) is typing.Literal:
-        return " ".join(inner)
-    return {"str": "text", "Path": "path", "int": "number", "float": "number", "bool": ""}.get(
-        parts[0].__name__, parts[0].__name__
-    )
-
-
-def _default(field: dataclasses.Field) -> str:
-    if field.default in (None, False, dataclasses.MISSING):
-        return ""
-    return f"`{str(field.default).lower() if field.default is True else field.default}`"
-
-
 def command(path: str, options_class: type) -> str:
     """Return the flags of a command as a folded table."""
-    types = hints(options_class)
-
-    def place(field: dataclasses.Field) -> int:
-        panel = getattr(types[field.name].__metadata__[0], "rich_help_panel", None)
-        return PANELS.index(panel) if panel in PANELS else -1
-
+    types, arguments = hints(options_class), positional(options_class)
     lines = [f"<details><summary><code>cvkit {path}</code></summary>", ""]
     lines += ["| flag | values | default | meaning |", "|---|---|---|---|"]
-    for field in sorted(dataclasses.fields(options_class), key=place):
-        option = types[field.name].__metadata__[0]
-        argument = isinstance(option, typer.models.ArgumentInfo)
-        name = field.name.upper() if argument else f"--{field.name.replace('_', '-')}"
-        text = option.help.replace("|", "\\|")
-        values = _kind(types[field.name])
-        lines.append(f"| `{name}` | {values} | {_default(field)} | {text} |")
+    for field in in_panel_order(options_class):
+        name = field.name.upper() if field in arguments else flag_name(field)
+        text = types[field.name].__metadata__[0].help.replace("|", "\\|")
+        values = values_text(types[field.name]).replace("|", " ")
+        default = f"`{default_text(field)}`" if default_text(field) else ""
+        lines.append(f"| `{name}` | {values} | {default} | {text} |")
     return "\n".join([*lines, "", "</details>"])
 
 

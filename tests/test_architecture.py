@@ -12,7 +12,7 @@ ROWS = [
     {"__main__"},
     {"cli"},
     {"commands"},
-    {"config"},
+    {"config", "helptext"},
     {"tasks"},
     {"engine", "data", "models", "metrics", "output"},
     {"ops"},

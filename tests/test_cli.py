@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from cvkit import __version__
-from cvkit.cli import EXAMPLES
 from cvkit.errors import EXIT_CODES
+from cvkit.helptext import EXAMPLES
 from cvkit.options import OPTIONS
 
 VERBS = [

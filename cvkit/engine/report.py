@@ -36,6 +36,10 @@ class Reporter:
         """Print a line that begins with `warning:`."""
         self.console.print(f"warning: {text}", markup=False, style="yellow")
 
+    def show(self, content: Table) -> None:
+        """Print a table."""
+        self.console.print(content)
+
     @contextlib.contextmanager
     def progress(self, title: str, total: int) -> Iterator[Advance]:
         """Show how far a loop is: a bar on a terminal, else a line now and then."""
@@ -100,7 +104,10 @@ def print_evaluation(content: dict[str, Any]) -> None:
     for name, value in content["metrics"].items():
         print(f"{name:16} {number(value)}")
     print(f"rule             {content['rules'][next(iter(content['metrics']))]}")
-    counts = content["counts"]
+    rules, counts = content["rules"], content["counts"]
+    if "classes_counted" in rules:
+        absent = ", ".join(rules["classes_absent"]) or "none"
+        print(f"classes          {len(rules['classes_counted'])} counted; absent: {absent}")
     print(f"images           {counts['evaluated']} evaluated, {counts['failed']} failed")
     print(f"precision        {content['precision'] or 'of the files'}")
     if "folder" in content:

@@ -47,10 +47,12 @@ class Task(ABC):
 
     Attributes:
         best: name of the metric that picks the best checkpoint; larger is better.
+        metric_names: of what `Metric.compute` returns.
         classes: of the data or the model.
     """
 
     best: str
+    metric_names: tuple[str, ...]
     classes: ClassList
 
     @abstractmethod

@@ -86,7 +86,7 @@ class Trainer:
         world, rank = self.fabric.world_size, self.fabric.global_rank
         return batch_plan(len(self.train_data), epoch, self.settings, rank, world)
 
-    def fit(self) -> Progress:
+    def fit(self) -> None:
         """Train until the last epoch, early stopping or a signal.
 
         Raises:
@@ -98,7 +98,6 @@ class Trainer:
         while self.progress.epoch < self.settings.epochs and not self._out_of_patience():
             seconds = self._train_epoch()
             self._validate(seconds)
-        return self.progress
 
     def _out_of_patience(self) -> bool:
         waited = self.progress.epoch - self.progress.best_epoch
@@ -158,10 +157,9 @@ class Trainer:
         self.optimizer.zero_grad()
         sums: dict[str, Tensor] = {}
         for position, batch in enumerate(batches):
-            number_ = (self.progress.step * len(batches) + position) * self.fabric.world_size
-            torch.manual_seed(
-                key_seed(STEP_SEED, self.settings.seed, number_ + self.fabric.global_rank)
-            )
+            micro = self.progress.step * len(batches) + position  # counted in all processes:
+            micro = micro * self.fabric.world_size + self.fabric.global_rank
+            torch.manual_seed(key_seed(STEP_SEED, self.settings.seed, micro))
             last = position == len(batches) - 1
             with self.fabric.no_backward_sync(self.model, enabled=not last):
                 terms = self.task.loss(self.model, batch)

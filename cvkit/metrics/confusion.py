@@ -12,6 +12,8 @@ RULES = {
     "nan": "the mean is undefined (null) if a class is in neither truth nor prediction",
 }
 
+METRICS = ("miou", "pixel_accuracy", "mean_accuracy", "fwiou", "mean_dice")
+
 
 class ConfusionMatrix:
     """One global matrix over a whole dataset; rows are truth, columns are prediction.
@@ -86,14 +88,10 @@ def summary(matrix: np.ndarray, absent_class: str = "exclude") -> dict[str, floa
     share = matrix.sum(1) / total if total else np.zeros(len(matrix))
     pixel_accuracy = np.trace(matrix) / total if total else np.nan
     fwiou = np.nansum(share * scores["iou"]) if total else np.nan
-    values = {
-        "miou": _mean(scores["iou"], absent_class),
-        "pixel_accuracy": pixel_accuracy,
-        "mean_accuracy": _mean(scores["accuracy"], "exclude"),
-        "fwiou": fwiou,
-        "mean_dice": _mean(scores["dice"], absent_class),
-    }
-    return {name: _number(value) for name, value in values.items()}
+    miou, mean_dice = (_mean(scores[kind], absent_class) for kind in ("iou", "dice"))
+    mean_accuracy = _mean(scores["accuracy"], "exclude")
+    values = (miou, pixel_accuracy, mean_accuracy, fwiou, mean_dice)
+    return {name: _number(value) for name, value in zip(METRICS, values, strict=True)}
 
 
 def _mean(values: np.ndarray, absent_class: str) -> float:

@@ -1,5 +1,6 @@
 """Limits that an evaluation must reach, for scripts and CI."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from cvkit.catalog import nearest
@@ -24,23 +25,38 @@ def parse_gates(texts: list[str]) -> dict[str, float]:
     return gates
 
 
-def failed_gates(gates: dict[str, float], content: dict[str, Any]) -> list[str]:
-    """Return a line for each gate that is not reached; `iou@CLASS` names one class's number.
+def require_known(gates: dict[str, float], metrics: Iterable[str]) -> None:
+    """Check names before an evaluation starts; those of single classes are checked after it.
 
     Raises:
         UsageError: no metric of that name.
     """
+    for name in gates:
+        if "@" not in name and name not in metrics:
+            raise _unknown(name, metrics)
+
+
+def failed_gates(gates: dict[str, float], content: dict[str, Any]) -> list[str]:
+    """Return a line for each gate that is not reached; `iou@CLASS` names one class's number.
+
+    Raises:
+        UsageError: no metric or class of that name.
+    """
     failed = []
     for name, limit in gates.items():
         kind, _, label = name.partition("@")
-        table = content["per_class"].get(label, {}) if label else content["metrics"]
+        if label and label not in content["per_class"]:
+            raise _unknown(name, [f"{kind}@{known}" for known in content["per_class"]])
+        table = content["per_class"][label] if label else content["metrics"]
         if kind not in table:
-            raise UsageError(
-                f"--fail-under {name}: no such metric",
-                code="gate.unknown",
-                hint=nearest(kind, table or content["metrics"]),
-            )
+            raise _unknown(name, table)
         value = table[kind]
         if value is None or not value >= limit:
             failed.append(f"{name} is {value}, under {limit:g}")
     return failed
+
+
+def _unknown(name: str, known: Iterable[str]) -> UsageError:
+    return UsageError(
+        f"--fail-under {name}: no such metric", code="gate.unknown", hint=nearest(name, known)
+    )

@@ -27,7 +27,9 @@ def write_curves(path: Path, history: Sequence[dict], metric: str) -> None:
     axes[1].plot(epochs, values, marker=".", color="tab:green")
     axes[1].set_ylim(0, 1)
     axes[2].plot(epochs, [line["lr"] for line in history], marker=".", color="tab:gray")
-    for axis, title in zip(axes, ("training loss", f"validation {metric}", "lr"), strict=True):
+    for axis, title in zip(
+        axes, ("training loss", f"validation {metric}", "learning rate"), strict=True
+    ):
         axis.set_title(title)
         axis.set_xlabel("epoch")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))

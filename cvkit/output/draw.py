@@ -15,6 +15,8 @@ def draw_segmentation(
 ) -> np.ndarray:
     """Return the image with its classes in colour, and a legend under it.
 
+    A class whose colour is black (the background of VOC) leaves the image as it is.
+
     Args:
         image: HWC RGB uint8.
         result: label map of the same size.
@@ -28,7 +30,8 @@ def draw_segmentation(
     table[: len(classes)] = classes.colors
     painted = cv2.addWeighted(image, 1 - opacity, table[result.labels], opacity, 0)
     unlabelled = result.labels == IGNORE
-    painted[unlabelled] = image[unlabelled]
+    plain = unlabelled | ~table.any(1)[result.labels]
+    painted[plain] = image[plain]
     for index in np.unique(result.labels[~unlabelled]):
         region = (result.labels == index).astype(np.uint8)
         outlines, _ = cv2.findContours(region, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)

@@ -18,7 +18,7 @@ from cvkit.data.scan import fingerprint, raise_defects
 from cvkit.engine.report import Reporter
 from cvkit.engine.task import Task
 from cvkit.errors import DataError, ModelFileError, UsageError
-from cvkit.metrics.confusion import ConfusionMatrix
+from cvkit.metrics.confusion import METRICS, ConfusionMatrix
 from cvkit.models.build import build_model
 from cvkit.models.weights import load_pretrained
 from cvkit.ops import inference, losses
@@ -43,7 +43,7 @@ class Segment(Task):
         splits: labelled images by name of the split.
     """
 
-    best = "miou"
+    best, metric_names = "miou", METRICS
 
     def __init__(
         self,

@@ -1,0 +1,179 @@
+"""Help pages: examples first, then the flags in panels, then the exit codes.
+
+They are drawn from the options themselves. Typer's own pages would need rich's markdown and
+traceback machinery, whose import takes longer than everything else that `--help` does.
+"""
+
+import dataclasses
+import inspect
+import os
+import shutil
+import sys
+import textwrap
+import typing
+from collections.abc import Iterable
+from pathlib import Path
+
+import typer
+
+from cvkit.errors import EXIT_CODES
+from cvkit.options import OPTIONS, PANELS, Command, hints
+
+ABOUT = "Train, evaluate and run vision models, with numbers that can be trusted."
+TASK_ABOUT = {"segment": "Semantic segmentation: a class for every pixel."}
+EXAMPLES = {
+    (): (
+        "cvkit segment train --arch unet",
+        "cvkit segment eval --weights runs/segment-unet-001 --data DIR --json",
+        "cvkit segment predict photos/ --weights runs/segment-unet-001 --out out/",
+        "cvkit models segment",
+    ),
+    ("segment",): (
+        "cvkit segment train --data DIR --arch deeplab --backbone resnet50 --epochs 30",
+        "cvkit segment eval --predictions masks/ --truth DIR",
+        "cvkit segment predict 'photos/**/*.jpg' --weights runs/segment-unet-001 --out out/",
+    ),
+    ("segment", "train"): (
+        "cvkit segment train --arch unet",
+        "cvkit segment train --data DIR --backbone resnet34 --image-size 512x384 --epochs 60",
+        "cvkit segment train --data DIR --mask-map 255=1 --loss ce+dice --class-weights balanced",
+        "cvkit segment train --resume runs/segment-unet-001",
+    ),
+    ("segment", "eval"): (
+        "cvkit segment eval --weights runs/segment-unet-001 --data DIR --split val --json",
+        "cvkit segment eval --weights runs/segment-unet-001 --data DIR --fail-under miou=0.7",
+        "cvkit segment eval --predictions masks/ --truth DIR --split val",
+    ),
+    ("segment", "predict"): (
+        "cvkit segment predict photos/ --weights runs/segment-unet-001 --out out/",
+        "cvkit segment predict a.jpg b.png @more.txt --weights model.safetensors --overlay jpg",
+        "find . -name '*.jpg' | cvkit segment predict - --weights model.safetensors --resume",
+    ),
+    ("models",): ("cvkit models", "cvkit models segment --json"),
+    ("samples",): ("cvkit samples scenes/ --task segment --count 200 --seed 1",),
+}
+ROOT_FLAGS = (
+    ("--version", "", "Show the version"),
+    ("--install-completion", "", "Set up completion for the current shell"),
+    ("--show-completion", "", "Print the completion script"),
+    ("--help", "", "Show this page"),
+)
+
+Row = tuple[str, str, str]
+"""Name, values, meaning."""
+
+
+def render(path: tuple[str, ...]) -> str:
+    """Return the help page of a command, a group or (for an empty path) of cvkit."""
+    entry = OPTIONS
+    for name in path:
+        entry = entry[name]
+    if isinstance(entry, dict):
+        about = TASK_ABOUT[path[0]] if path else ABOUT
+        usage = " ".join(["cvkit", *path, "COMMAND ..."])
+        panels = {"Options": ROOT_FLAGS if not path else ROOT_FLAGS[-1:]}
+        panels["Commands"] = [(name, "", short_help((*path, name))) for name in entry]
+    else:
+        about = inspect.cleandoc(entry.__doc__)
+        arguments = [field.name.upper() for field in positional(entry)]
+        usage = " ".join(["cvkit", *path, "[OPTIONS]", *arguments])
+        panels = _panels(entry)
+    width = min(shutil.get_terminal_size((80, 24)).columns, 100)
+    lines = [f" Usage: {usage}", "", " Examples:", *(f"   {e}" for e in EXAMPLES[path]), ""]
+    for paragraph in about.split("\n\n"):
+        lines += [*textwrap.wrap(paragraph, width, initial_indent=" ", subsequent_indent=" "), ""]
+    for title, rows in panels.items():
+        lines += _box(title, rows, width)
+    codes = "Exit codes: " + " | ".join(f"{code} {text}" for code, text in EXIT_CODES.items())
+    lines += textwrap.wrap(codes, width, initial_indent=" ", subsequent_indent=" ")
+    return "\n".join(lines) + "\n"
+
+
+def short_help(path: tuple[str, ...]) -> str:
+    """Return the line that stands for a command in the page of its group."""
+    entry = OPTIONS[path[0]] if len(path) == 1 else OPTIONS[path[0]][path[1]]
+    return TASK_ABOUT[path[0]] if isinstance(entry, dict) else entry.__doc__.splitlines()[0]
+
+
+def panel(option: object) -> str:
+    """Return the panel of a flag, or Arguments."""
+    return getattr(option, "rich_help_panel", None) or "Arguments"
+
+
+def in_panel_order(options_class: type[Command]) -> list[dataclasses.Field]:
+    """Return the fields of a command: arguments first, then panel by panel."""
+    order = ("Arguments", *PANELS)
+    types = hints(options_class)
+    fields = dataclasses.fields(options_class)
+    return sorted(fields, key=lambda f: order.index(panel(types[f.name].__metadata__[0])))
+
+
+def positional(options_class: type[Command]) -> list[dataclasses.Field]:
+    """Return the fields that are arguments without a flag."""
+    types = hints(options_class)
+    arguments = typer.models.ArgumentInfo
+    fields = dataclasses.fields(options_class)
+    return [f for f in fields if isinstance(types[f.name].__metadata__[0], arguments)]
+
+
+def _panels(options_class: type[Command]) -> dict[str, list[Row]]:
+    types, arguments = hints(options_class), positional(options_class)
+    panels: dict[str, list[Row]] = {"Options": list(ROOT_FLAGS[-1:])}
+    for field in in_panel_order(options_class):
+        option = types[field.name].__metadata__[0]
+        name = flag_name(field) if field not in arguments else field.name.upper()
+        text = option.help + (f" [default: {default}]" if (default := default_text(field)) else "")
+        row = (name, values_text(types[field.name]), text)
+        panels.setdefault(panel(option), []).append(row)
+    return panels
+
+
+def flag_name(field: dataclasses.Field) -> str:
+    """Return the flag of a field; `--no-` shows that it is on unless switched off."""
+    name = field.name.replace("_", "-")
+    short = ", -q" if name == "quiet" else ""
+    return f"--{name}, --no-{name}" if field.default is True else f"--{name}{short}"
+
+
+def default_text(field: dataclasses.Field) -> str:
+    """Return the default of a field; empty if there is none worth saying."""
+    if field.default is None or isinstance(field.default, bool | type(dataclasses.MISSING)):
+        return ""
+    return str(field.default)
+
+
+def values_text(annotation: object) -> str:
+    """Return what a flag takes: its choices, or text, path, number; empty for a switch."""
+    kind = typing.get_args(annotation)[0]
+    parts = [part for part in typing.get_args(kind) if part is not type(None)]
+    if typing.get_origin(kind) is typing.Literal:
+        return "|".join(parts)
+    if parts and typing.get_origin(parts[0]) is typing.Literal:
+        return "|".join(typing.get_args(parts[0]))
+    names = {str: "text", Path: "path", int: "integer", float: "number", bool: ""}
+    return names[parts[0] if parts else kind]
+
+
+def _box(title: str, rows: Iterable[Row], width: int) -> list[str]:
+    """Return rows of three columns inside a frame; long cells are wrapped."""
+    rows = list(rows)
+    first = max(len(name) for name, _, _ in rows)
+    second = min(max(len(values) for _, values, _ in rows), 20)
+    third = max(width - first - second - 8, 20)
+    lines = [f"╭─ {title} {'─' * (first + second + third + 3 - len(title))}╮"]
+    for name, values, text in rows:
+        choices = textwrap.wrap(values.replace("|", " | "), second) if second else []
+        meaning = textwrap.wrap(text, third)
+        for number in range(max(1, len(choices), len(meaning))):
+            cells = [name] if number == 0 else [""]
+            cells += [lst[number] if number < len(lst) else "" for lst in (choices, meaning)]
+            shown = _bright(f"{cells[0]:{first}}")
+            lines.append(f"│ {shown}  {cells[1]:{second}}  {cells[2]:{third}} │")
+    return [*lines, f"╰{'─' * (first + second + third + 6)}╯"]
+
+
+def _bright(text: str) -> str:
+    """Return text in bold cyan where a terminal shows it and NO_COLOR is unset."""
+    if os.environ.get("NO_COLOR") or not sys.stdout.isatty():
+        return text
+    return f"\033[1;36m{text}\033[0m"

@@ -1,0 +1,87 @@
+"""Palette PNGs, overlays, legends and tables."""
+
+import csv
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cvkit.errors import MachineError
+from cvkit.output.curves import write_curves
+from cvkit.output.draw import draw_segmentation
+from cvkit.output.files import write_csv, write_label_png, write_rgb
+from cvkit.output.records import describe_labels
+from cvkit.structures import ClassList, SegMap
+
+CLASSES = ClassList(("none", "cat", "dog"), (7, 8, 9), ((0, 0, 0), (200, 0, 0), (0, 0, 200)))
+LABELS = np.array([[0] * 30, [1] * 30, [2] * 30, [255] * 30], np.uint8).repeat(10, 0)
+
+
+def test_label_png_holds_indices_and_the_voc_palette(tmp_path):
+    write_label_png(tmp_path / "new" / "m.png", LABELS)
+    with Image.open(tmp_path / "new" / "m.png") as image:
+        assert image.mode == "P"
+        assert np.array_equal(np.asarray(image), LABELS)
+        assert image.getpalette()[:9] == [0, 0, 0, 128, 0, 0, 0, 128, 0]
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["m.png"]
+
+
+def test_rgb_survives_as_png(tmp_path):
+    image = np.random.default_rng(0).integers(0, 255, (9, 7, 3), np.uint8)
+    write_rgb(tmp_path / "i.png", image)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "i.png")), image)
+
+
+def test_overlay_mixes_colours_and_leaves_black_and_unlabelled_alone():
+    image = np.full((40, 30, 3), 100, np.uint8)
+    drawn = draw_segmentation(image, SegMap(LABELS), CLASSES, opacity=0.5)
+    assert drawn.shape[1] == 30
+    assert drawn.shape[0] > 40, "the legend stands under the image"
+    assert drawn[5, 15].tolist() == [100, 100, 100]
+    assert drawn[15, 15].tolist() == [150, 50, 50]
+    assert drawn[25, 15].tolist() == [50, 50, 150]
+    assert drawn[35, 15].tolist() == [100, 100, 100]
+    assert (image == 100).all(), "the input is not drawn on"
+    legend = drawn[40:].reshape(-1, 3).tolist()
+    assert [200, 0, 0] in legend
+    assert [0, 0, 200] in legend
+
+
+def test_a_record_lists_the_classes_by_size_with_their_own_ids():
+    labels = np.array([[1, 1, 1, 2]], np.uint8)
+    sure = np.array([[0.5, 0.75, 1.0, 0.25]], np.float16)
+    assert describe_labels(SegMap(labels, sure), CLASSES) == {
+        "width": 4,
+        "height": 1,
+        "labels": ["cat", "dog"],
+        "category_ids": [8, 9],
+        "scores": [0.75, 0.25],
+        "pixels": [3, 1],
+    }
+
+
+def test_tables_keep_precision_and_empty_cells(tmp_path):
+    write_csv(tmp_path / "t.csv", ["a", "b"], [[1 / 3, None], ['x,"y"', 2]])
+    with (tmp_path / "t.csv").open() as stream:
+        rows = list(csv.reader(stream))
+    assert rows == [["a", "b"], [repr(1 / 3), ""], ['x,"y"', "2"]]
+
+
+def test_a_refused_write_is_the_machines_fault(tmp_path, monkeypatch):
+    import os
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(MachineError, match=r"m\.png: the disk is full"):
+        write_label_png(tmp_path / "m.png", LABELS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_curves_are_drawn_also_where_a_metric_is_missing(tmp_path):
+    line = {"loss": 1.0, "losses": {"out": 0.7, "aux": 0.3}, "lr": 0.1}
+    history = [line | {"epoch": 1, "miou": None}, line | {"epoch": 2, "miou": 0.5}]
+    write_curves(tmp_path / "c.png", history, "miou")
+    with Image.open(tmp_path / "c.png") as image:
+        assert image.size[0] > 1000
