@@ -8,8 +8,6 @@ import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cvkit.errors import UsageError
-
 
 @dataclass(frozen=True, kw_only=True)
 class Arch:
@@ -181,34 +179,3 @@ def nearest(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
-
-
-def lookup(table: dict, name: str, what: str) -> object:
-    """Return `table[name]`.
-
-    Raises:
-        UsageError: the name is not in the table; the hint names the closest one.
-    """
-    if name not in table:
-        raise UsageError(
-            f"unknown {what} {name!r}", code=f"{what}.unknown", hint=nearest(name, table)
-        )
-    return table[name]
-
-
-def output_stride(arch: Arch, backbone: BackboneEntry, wanted: int | None = None) -> int:
-    """Return the stride to build a backbone with: as asked, or the arch's own where it can.
-
-    Raises:
-        UsageError: `wanted` was asked for and this backbone cannot be dilated to it.
-    """
-    possible = backbone.output_strides
-    if wanted is None:
-        return min(possible, key=lambda stride: (abs(stride - arch.output_stride), stride))
-    if wanted not in possible:
-        raise UsageError(
-            f"--output-stride {wanted} is not possible with this backbone",
-            code="output_stride.unsupported",
-            hint=f"it has {', '.join(map(str, possible))}",
-        )
-    return wanted

@@ -8,7 +8,7 @@ from typing import Any
 
 from cvkit import catalog, storage
 from cvkit.config import as_config
-from cvkit.engine.report import Reporter, number, print_evaluation, print_table, table
+from cvkit.engine.report import Reporter, number, print_evaluation, print_models, table
 from cvkit.errors import DataError, GateFailed, UsageError
 from cvkit.metrics.gates import failed_gates, parse_gates, require_known
 from cvkit.options import Eval, Models, Predict, Samples, Train
@@ -25,8 +25,7 @@ def train(options: Train, task_name: str) -> int:
     import torch
 
     from cvkit.engine import runtime
-    from cvkit.engine.optim import DEFAULTS
-    from cvkit.engine.plan import MODEL_SEED, Settings
+    from cvkit.engine.plan import MODEL_SEED
     from cvkit.engine.train import Trainer
     from cvkit.ops.seeds import key_seed
     from cvkit.output.curves import write_curves
@@ -46,17 +45,13 @@ def train(options: Train, task_name: str) -> int:
             task.freeze_backbone(model)
         if options.channels_last != "off":
             model = model.to(memory_format=torch.channels_last)
-        lr, weight_decay = DEFAULTS[options.optimizer]
-        chosen = {f.name: getattr(options, f.name) for f in dataclasses.fields(Settings)}
-        chosen["lr"] = lr if options.lr is None else options.lr
-        if options.weight_decay is None:
-            chosen["weight_decay"] = weight_decay
+        settings = _settings(options)
         run = _run_folder(options, task_name, fabric)
         parameters = sum(p.numel() for p in model.parameters())
         report.say(
             f"model: {options.arch}, {options.backbone}, {parameters:,} parameters; "
-            f"{fabric.world_size} x {device.type}, {precision}, {chosen['optimizer']} "
-            f"lr {chosen['lr']:g}; run: {run}"
+            f"{fabric.world_size} x {device.type}, {precision}, {settings.optimizer} "
+            f"lr {settings.lr:g}; run: {run}"
         )
         trainer = Trainer(
             task=task,
@@ -65,7 +60,7 @@ def train(options: Train, task_name: str) -> int:
                 task.dataset(options.train_split, training=True),
                 task.dataset(options.val_split, training=False),
             ),
-            settings=Settings(**chosen),
+            settings=settings,
             run=run,
             header=task.header(options),
             fabric=fabric,
@@ -84,15 +79,31 @@ def train(options: Train, task_name: str) -> int:
             if fabric.global_rank == 0 and progress.history:
                 write_curves(run / "curves.png", progress.history, task.best)
     if fabric.global_rank == 0:
-        best = progress.history[progress.best_epoch - 1] if progress.best_epoch else {}
-        rows = [[name, number(value)] for name, value in best.items() if name in task.metric_names]
-        report.show(table(f"best epoch: {progress.best_epoch}", ["metric", "value"], rows))
-        report.say(f"model: {run / 'best.safetensors'}, curves: {run / 'curves.png'}")
-        if options.json:
-            _print_json({"task": task_name, "command": "train", "run": str(run), "best": best})
-        else:
-            print(run)
+        _print_training(options, task, run, progress, report)
     return 0
+
+
+def _print_training(options: Train, task: Any, run: Path, progress: Any, report: Reporter) -> None:
+    """Show the best epoch, and print where the run is (or, with --json, all of it)."""
+    best = progress.history[progress.best_epoch - 1] if progress.best_epoch else {}
+    rows = [[name, number(value)] for name, value in best.items() if name in task.metric_names]
+    report.show(table(f"best epoch: {progress.best_epoch}", ["metric", "value"], rows))
+    report.say(f"model: {run / 'best.safetensors'}, curves: {run / 'curves.png'}")
+    if options.json:
+        _print_json({"task": task.name, "command": "train", "run": str(run), "best": best})
+    else:
+        print(run)
+
+
+def _settings(options: Train) -> Any:
+    """Return the engine's part of the flags, the optimizer's defaults filled in."""
+    from cvkit.engine.optim import DEFAULTS
+    from cvkit.engine.plan import Settings
+
+    chosen = {f.name: getattr(options, f.name) for f in dataclasses.fields(Settings)}
+    for name, default in zip(("lr", "weight_decay"), DEFAULTS[options.optimizer], strict=True):
+        chosen[name] = default if chosen[name] is None else chosen[name]
+    return Settings(**chosen)
 
 
 def _run_folder(options: Train, task_name: str, fabric: Any) -> Path:
@@ -253,25 +264,7 @@ def models(options: Models) -> int:
     if options.json:
         _print_json({"command": "models", "archs": archs, "backbones": backbones})
         return 0
-    print_table(
-        "architectures (21 classes, 512x512)",
-        ["task", "arch", "backbone", "parameters", "GMACs", "about"],
-        [
-            [a["task"], a["arch"], a["backbone"], f"{a['parameters']:,}", f"{a['gmacs']:.1f}"]
-            + [a["about"]]
-            for a in archs
-        ],
-    )
-    print()
-    print_table(
-        "backbones (without classifier, 224x224)",
-        ["backbone", "parameters", "GMACs", "output strides", "published weights"],
-        [
-            [b["backbone"], f"{b['parameters']:,}", f"{b['gmacs']:.2f}"]
-            + [", ".join(map(str, b["output_strides"])), ", ".join(b["weights"]) or "none"]
-            for b in backbones
-        ],
-    )
+    print_models(archs, backbones)
     return 0
 
 

@@ -102,7 +102,7 @@ class Sample:
     Attributes:
         path: key of the sample: path relative to the dataset or input root.
         image: HWC RGB uint8.
-        geometry: how `image` was made from the file.
+        geometry: how `image` was made from the file; None for a randomly cut training sample.
         mask: HW uint8 in the pixels of `image`; what a training loss compares with.
         truth: the label in original pixels; what a metric compares with.
         original: the decoded image, kept only where it is going to be drawn on.
@@ -110,7 +110,7 @@ class Sample:
 
     path: str
     image: np.ndarray
-    geometry: Geometry
+    geometry: Geometry | None = None
     mask: np.ndarray | None = None
     truth: SegMap | None = None
     original: np.ndarray | None = None

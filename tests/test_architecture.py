@@ -17,8 +17,8 @@ ROWS = [
     {"engine", "data", "models", "metrics", "output"},
     {"ops"},
     {"options", "structures"},
-    {"catalog", "storage"},
-    {"errors"},
+    {"storage"},
+    {"catalog", "errors"},
 ]
 ROW = {name: number for number, names in enumerate(ROWS) for name in names}
 FILES = sorted(ROOT.rglob("*.py"))
@@ -84,7 +84,7 @@ def test_files_and_functions_stay_within_their_budget(path):
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
             length = node.end_lineno - node.lineno + 1
-            assert length <= 70, f"{node.name} has {length} lines"
+            assert length <= 60, f"{node.name} has {length} lines"
 
 
 def test_only_transforms_imports_albumentations():

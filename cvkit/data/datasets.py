@@ -77,8 +77,7 @@ class SegmentationDataset:
         image, mask = read_pair(pair, self.reader)
         if self.transform is not None:
             inputs, target = self.transform(image, mask, seed)
-            _, geometry = image.shape[:2], None
-            return Sample(path=pair.key, image=inputs, geometry=geometry, mask=target)
+            return Sample(path=pair.key, image=inputs, mask=target)
         inputs, geometry = prepare(image, self.image_size_wh, self.resize)
         return Sample(path=pair.key, image=inputs, geometry=geometry, truth=SegMap(mask))
 

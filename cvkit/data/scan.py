@@ -81,8 +81,8 @@ def raise_defects(defects: Sequence[CvkitError], what: str) -> None:
         return
     if len(defects) == 1:
         raise defects[0]
-    shown = [f"  {defect}" for defect in defects[:20]]
-    more = [f"  and {len(defects) - 20} more"] if len(defects) > 20 else []
+    shown = [f"  {defect}" for defect in defects[:100]]
+    more = [f"  and {len(defects) - 100} more"] if len(defects) > 100 else []
     codes = {defect.code for defect in defects}
     raise DataError(
         "\n".join([f"{what} has {len(defects)} defects:", *shown, *more]),

@@ -112,3 +112,26 @@ def print_evaluation(content: dict[str, Any]) -> None:
     print(f"precision        {content['precision'] or 'of the files'}")
     if "folder" in content:
         print(f"files            {content['folder']}")
+
+
+def print_models(archs: list[dict[str, Any]], backbones: list[dict[str, Any]]) -> None:
+    """Print the content of `models --json` for people."""
+    print_table(
+        "architectures (21 classes, 512x512)",
+        ["task", "arch", "backbone", "parameters", "GMACs", "about"],
+        [
+            [a["task"], a["arch"], a["backbone"], f"{a['parameters']:,}", f"{a['gmacs']:.1f}"]
+            + [a["about"]]
+            for a in archs
+        ],
+    )
+    print()
+    print_table(
+        "backbones (without classifier, 224x224)",
+        ["backbone", "parameters", "GMACs", "output strides", "published weights"],
+        [
+            [b["backbone"], f"{b['parameters']:,}", f"{b['gmacs']:.2f}"]
+            + [", ".join(map(str, b["output_strides"])), ", ".join(b["weights"]) or "none"]
+            for b in backbones
+        ],
+    )

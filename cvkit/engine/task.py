@@ -46,11 +46,13 @@ class Task(ABC):
     """A problem: its data, network, loss, result and metric.
 
     Attributes:
+        name: key in `catalog.TASKS`.
         best: name of the metric that picks the best checkpoint; larger is better.
         metric_names: of what `Metric.compute` returns.
         classes: of the data or the model.
     """
 
+    name: str
     best: str
     metric_names: tuple[str, ...]
     classes: ClassList

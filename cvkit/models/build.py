@@ -11,6 +11,39 @@ from cvkit.errors import UsageError
 from cvkit.models.weights import published_versions
 
 
+def _lookup(table: dict, name: str, what: str) -> object:
+    """Return `table[name]`.
+
+    Raises:
+        UsageError: the name is not in the table; the hint names the closest one.
+    """
+    if name not in table:
+        raise UsageError(
+            f"unknown {what} {name!r}", code=f"{what}.unknown", hint=catalog.nearest(name, table)
+        )
+    return table[name]
+
+
+def output_stride(
+    arch: catalog.Arch, backbone: catalog.BackboneEntry, wanted: int | None = None
+) -> int:
+    """Return the stride to build a backbone with: as asked, or the arch's own where it can.
+
+    Raises:
+        UsageError: `wanted` was asked for and this backbone cannot be dilated to it.
+    """
+    possible = backbone.output_strides
+    if wanted is None:
+        return min(possible, key=lambda stride: (abs(stride - arch.output_stride), stride))
+    if wanted not in possible:
+        raise UsageError(
+            f"--output-stride {wanted} is not possible with this backbone",
+            code="output_stride.unsupported",
+            hint=f"it has {', '.join(map(str, possible))}",
+        )
+    return wanted
+
+
 def build_model(
     task: str,
     arch: str,
@@ -35,8 +68,8 @@ def build_model(
     Raises:
         UsageError: a name is unknown, or these parts do not go together.
     """
-    head = catalog.lookup(catalog.ARCHS[task], arch, "arch")
-    body = catalog.lookup(catalog.BACKBONES, backbone, "backbone")
+    head = _lookup(catalog.ARCHS[task], arch, "arch")
+    body = _lookup(catalog.BACKBONES, backbone, "backbone")
     network_class, own = catalog.resolve(head.target), dict(head.own)
     if deconv:
         if "deconv" not in inspect.signature(network_class).parameters:
@@ -48,7 +81,7 @@ def build_model(
         own["deconv"] = True
     if body.whole:
         return _whole_network(arch, backbone, body, num_classes, own)
-    stride = catalog.output_stride(head, body, output_stride)
+    stride = output_stride(head, body, output_stride)
     features = catalog.resolve(body.target)(body.builder, output_stride=stride)
     aux_level = body.aux_level if aux and head.aux_weight else None
     return network_class(features, num_classes, aux_level, **own)

@@ -98,7 +98,7 @@ def published_versions(builder: str) -> list[str]:
 
 def _published(name: str, version: str, offline: bool, say: Callable[[str], None]) -> Path:
     """Return the verified file of torchvision's published weights, downloading if allowed."""
-    builder = catalog.lookup(catalog.BACKBONES, name, "backbone").builder
+    builder = catalog.BACKBONES[name].builder
     versions = torchvision.models.get_model_weights(builder).__members__ if builder else {}
     entry = versions.get(f"IMAGENET1K_{version.upper()}")
     if entry is None:

@@ -19,7 +19,6 @@ from cvkit.engine.report import Reporter
 from cvkit.engine.task import Task
 from cvkit.errors import DataError, ModelFileError, UsageError
 from cvkit.metrics.confusion import METRICS, ConfusionMatrix
-from cvkit.models.build import build_model
 from cvkit.models.weights import load_pretrained
 from cvkit.ops import inference, losses
 from cvkit.ops.images import normalize
@@ -43,7 +42,7 @@ class Segment(Task):
         splits: labelled images by name of the split.
     """
 
-    best, metric_names = "miou", METRICS
+    name, best, metric_names = "segment", "miou", METRICS
 
     def __init__(
         self,
@@ -69,28 +68,20 @@ class Segment(Task):
             UsageError: flags that do not go together.
             DataError: lists every defect of the data.
         """
-        loss, aux_weight = setup.loss_plan(options)
-        scale = setup.parse_scale(options.scale)
+        network, loss, aux_weight = setup.check_flags(options)
         splits, reader, classes, scans = setup.training_data(options, report)
         train_scan = scans[options.train_split]
         size_wh = setup.image_size(options.image_size, train_scan.sizes_hw)
         task = cls(
             classes=classes,
-            network=Network(
-                arch=options.arch,
-                backbone=options.backbone,
-                output_stride=options.output_stride,
-                aux=bool(aux_weight),
-                deconv=options.deconv,
-            ),
+            network=network,
             preprocessing=Preprocessing(size_wh, options.resize),
             reader=reader,
             splits=splits,
         )
-        with torch.device("meta"):
-            task.build()  # refuses impossible combinations before any work
         from cvkit.data.transforms import TrainTransform  # slow to import; only training needs it
 
+        scale = setup.parse_scale(options.scale)
         pixels = torch.from_numpy(train_scan.pixels[: len(classes)])
         task.training = Training(
             loss=loss,
@@ -209,16 +200,7 @@ class Segment(Task):
 
     def build(self) -> nn.Module:
         """Return a freshly initialised network for the classes."""
-        net = self.network
-        return build_model(
-            "segment",
-            net.arch,
-            net.backbone,
-            len(self.classes),
-            output_stride=net.output_stride,
-            aux=net.aux,
-            deconv=net.deconv,
-        )
+        return self.network.build(len(self.classes))
 
     def load_pretrained(self, model: nn.Module, options: SegmentTrain, report: Reporter) -> None:
         """Load the backbone weights that `--pretrained` names, or say that there are none."""

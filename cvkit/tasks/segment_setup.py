@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cvkit import catalog
 from cvkit.data.classes import dataset_classes, numbered_classes
@@ -17,6 +17,7 @@ from cvkit.data.samples import cached_segmentation
 from cvkit.data.scan import Scan, raise_defects, scan_pairs
 from cvkit.engine.report import Reporter
 from cvkit.errors import DataError, UsageError
+from cvkit.models.build import build_model
 from cvkit.ops import inference, losses
 from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD
 from cvkit.options import SegmentTrain
@@ -48,6 +49,22 @@ class Network:
     aux: bool
     deconv: bool
 
+    def build(self, num_classes: int) -> nn.Module:
+        """Return the network, freshly initialised.
+
+        Raises:
+            UsageError: its parts do not go together.
+        """
+        return build_model(
+            "segment",
+            self.arch,
+            self.backbone,
+            num_classes,
+            output_stride=self.output_stride,
+            aux=self.aux,
+            deconv=self.deconv,
+        )
+
 
 @dataclass(frozen=True)
 class Training:
@@ -60,11 +77,13 @@ class Training:
     transform: Any
 
 
-def loss_plan(options: SegmentTrain) -> tuple[dict[str, float], float]:
-    """Return the loss terms and the weight of the auxiliary loss.
+def check_flags(options: SegmentTrain) -> tuple[Network, dict[str, float], float]:
+    """Return the network, the loss terms and the weight of the auxiliary loss.
+
+    Reads no data, so that a mistake is told at once.
 
     Raises:
-        UsageError: `--loss` is malformed, or a flag does not go with the architecture.
+        UsageError: a flag is malformed, or flags do not go together.
     """
     arch = catalog.ARCHS["segment"][options.arch]
     whole = bool(catalog.BACKBONES[options.backbone].whole)
@@ -84,7 +103,20 @@ def loss_plan(options: SegmentTrain) -> tuple[dict[str, float], float]:
         loss = losses.parse_loss(options.loss)
     except ValueError as error:
         raise UsageError(f"--loss: {error}", code="loss.syntax") from error
-    return loss, arch.aux_weight if options.aux_weight is None else options.aux_weight
+    parse_scale(options.scale)
+    if options.image_size != "auto":
+        image_size(options.image_size, [])
+    aux_weight = arch.aux_weight if options.aux_weight is None else options.aux_weight
+    network = Network(
+        arch=options.arch,
+        backbone=options.backbone,
+        output_stride=options.output_stride,
+        aux=bool(aux_weight),
+        deconv=options.deconv,
+    )
+    with torch.device("meta"):
+        network.build(2)
+    return network, loss, aux_weight
 
 
 def data_root(name: str | None) -> Path:
