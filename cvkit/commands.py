@@ -31,8 +31,7 @@ def train(options: Train, task_name: str) -> int:
     from cvkit.output.curves import write_curves
 
     runtime.keep_memory()
-    device = runtime.choose_device(options.device)
-    precision = runtime.choose_precision(options.precision, device)
+    device, precision = runtime.choose(options.device, options.precision)
     fabric = runtime.make_fabric(device, options.devices, precision)
     report = Reporter(options.quiet or fabric.global_rank > 0)
     with runtime.stop_signals() as stop:

@@ -19,6 +19,16 @@ from cvkit import __version__
 from cvkit.errors import Interrupted, UsageError
 
 
+def choose(device: str, precision: str) -> tuple[torch.device, str]:
+    """Return what `--device` and `--precision` mean on this machine.
+
+    Raises:
+        UsageError: no such device, or a precision that it does not have.
+    """
+    chosen = choose_device(device)
+    return chosen, choose_precision(precision, chosen)
+
+
 def choose_device(name: str) -> torch.device:
     """Return the device that `--device` names; auto takes CUDA, then MPS, then the CPU.
 

@@ -24,7 +24,7 @@ def _lookup(table: dict, name: str, what: str) -> object:
     return table[name]
 
 
-def output_stride(
+def _choose_stride(
     arch: catalog.Arch, backbone: catalog.BackboneEntry, wanted: int | None = None
 ) -> int:
     """Return the stride to build a backbone with: as asked, or the arch's own where it can.
@@ -81,7 +81,7 @@ def build_model(
         own["deconv"] = True
     if body.whole:
         return _whole_network(arch, backbone, body, num_classes, own)
-    stride = output_stride(head, body, output_stride)
+    stride = _choose_stride(head, body, output_stride)
     features = catalog.resolve(body.target)(body.builder, output_stride=stride)
     aux_level = body.aux_level if aux and head.aux_weight else None
     return network_class(features, num_classes, aux_level, **own)

@@ -13,7 +13,7 @@ from cvkit import catalog
 from cvkit.data.files import InputFile
 from cvkit.engine.checkpoint import read_header, read_model
 from cvkit.engine.loader import in_order, load
-from cvkit.engine.runtime import choose_device, choose_precision, choose_workers, make_fabric
+from cvkit.engine.runtime import choose, choose_workers, make_fabric
 from cvkit.engine.task import Task
 from cvkit.errors import DataError, ModelFileError, UsageError
 from cvkit.models.weights import find_model
@@ -65,8 +65,7 @@ def load_trained(weights: str | None, options: Job, task_name: str | None = None
         raise ModelFileError(
             f"{path} is a model of task {kind!r}, not {task_name!r}", code="model.task"
         )
-    device = choose_device(options.device)
-    precision = choose_precision(options.precision, device)
+    device, precision = choose(options.device, options.precision)
     task = catalog.resolve(catalog.TASKS[kind]).for_model(options, header)
     fabric = make_fabric(device, 1, precision)
     model = task.build()
