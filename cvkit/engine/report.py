@@ -1,6 +1,7 @@
 """What a command says while it works: on stderr, and only what its reader can use."""
 
 import contextlib
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -72,10 +73,11 @@ class Reporter:
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> Table:
-    """Return a rich table whose first column is text and the others numbers."""
+    """Return a rich table; columns of numbers are aligned to the right."""
     result = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
     for position, column in enumerate(columns):
-        result.add_column(column, justify="right" if position else "left")
+        numeric = all(re.fullmatch(r"[\d.,-]+", row[position]) for row in rows)
+        result.add_column(column, justify="right" if numeric else "left")
     for row in rows:
         result.add_row(*row)
     return result

@@ -95,6 +95,8 @@ class Trainer:
             DataError: an image could not be read.
         """
         self._saved_at, self._save_seconds = time.monotonic(), 0.0
+        if not self.progress.step:
+            self.save()  # from here on a kill at any moment can be resumed
         while self.progress.epoch < self.settings.epochs and not self._out_of_patience():
             seconds = self._train_epoch()
             self._validate(seconds)

@@ -1,6 +1,7 @@
 """Where weights come from: trained models by name, and backbones that others trained."""
 
 import os
+import re
 import urllib.error
 from collections.abc import Callable
 from pathlib import Path
@@ -93,21 +94,22 @@ def load_pretrained(
 def published_versions(builder: str) -> list[str]:
     """Return what `--pretrained` accepts for a torchvision builder, such as `imagenet:v1`."""
     names = torchvision.models.get_model_weights(builder).__members__ if builder else ()
-    return [f"imagenet:{n.rpartition('_')[2].lower()}" for n in names if n.startswith("IMAGENET1K")]
+    matches = (re.fullmatch(r"IMAGENET1K_(V\d+)", name) for name in names)
+    return [f"imagenet:{match[1].lower()}" for match in matches if match]
 
 
 def _published(name: str, version: str, offline: bool, say: Callable[[str], None]) -> Path:
     """Return the verified file of torchvision's published weights, downloading if allowed."""
     builder = catalog.BACKBONES[name].builder
     versions = torchvision.models.get_model_weights(builder).__members__ if builder else {}
-    entry = versions.get(f"IMAGENET1K_{version.upper()}")
-    if entry is None:
+    if f"imagenet:{version}" not in published_versions(builder):
         known = ", ".join(published_versions(builder))
         raise UsageError(
             f"--pretrained imagenet:{version} is not published for --backbone {name}",
             code="pretrained.unknown",
             hint=f"there is {known}" if known else "there are none; train from scratch",
         )
+    entry = versions[f"IMAGENET1K_{version.upper()}"]
     file = entry.url.rpartition("/")[2]
     for folder in cache_folders():
         if (folder / file).is_file():

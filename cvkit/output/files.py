@@ -16,7 +16,7 @@ from cvkit.structures import VOC_PALETTE
 
 def write_label_png(path: Path, labels: np.ndarray) -> None:
     """Write an HW uint8 label map as a palette PNG whose indices are the class indices."""
-    image = Image.fromarray(labels, mode="L").copy()
+    image = Image.fromarray(labels)  # 8-bit grey, to which a palette is given
     image.putpalette(VOC_PALETTE)
     stream = io.BytesIO()
     image.save(stream, "PNG")
