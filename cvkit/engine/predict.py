@@ -23,8 +23,8 @@ from cvkit.errors import DataError, UsageError
 from cvkit.storage import fsync_folder, machine_errors, write_file
 from cvkit.structures import Failure
 
-WAITING_RESULTS = 32
-"""Results that may wait to be written before the model waits for the disk."""
+WAITING_RESULTS = 8
+"""Results (with their decoded images) that may wait to be written before the model waits."""
 
 
 class NamedInput(Protocol):

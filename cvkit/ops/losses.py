@@ -12,7 +12,7 @@ from cvkit.structures import IGNORE
 def cross_entropy(
     logits: Tensor, truth: Tensor, weight: Tensor | None = None, label_smoothing: float = 0.0
 ) -> Tensor:
-    """Return the mean cross-entropy over labelled pixels; 0 if there is none.
+    """Return the mean cross-entropy over labelled pixels; 0 if none of them has weight.
 
     Args:
         logits: NKHW.
@@ -20,7 +20,7 @@ def cross_entropy(
         weight: [K] factor of each class; the mean is then weighted.
         label_smoothing: probability spread over all classes, in [0, 1).
     """
-    if not (truth != IGNORE).any():
+    if not _pixel_weights(truth, weight).any():
         return logits.sum() * 0.0
     return F.cross_entropy(
         logits, truth, weight, ignore_index=IGNORE, label_smoothing=label_smoothing

@@ -76,6 +76,8 @@ def test_every_loss_ignores_unlabelled_pixels_and_weights_classes(name):
     nothing.backward()
     assert nothing.item() == 0
     assert torch.isfinite(logits.grad).all()
+    weightless = LOSSES[name](logits, truth.clamp(max=0), torch.tensor([0.0, 1.0, 1.0, 1.0]))
+    assert weightless.item() == 0
 
 
 def test_sums_are_parsed_and_added():
