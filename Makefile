@@ -21,7 +21,7 @@ demo: .venv/installed
 	@echo "look at demo/predictions/overlays/val/*.png and demo/runs/segment-unet-001/curves.png"
 
 test: .venv/installed
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q --durations 10
 
 style: .venv/installed
 	$(BIN)/ruff check .

@@ -87,7 +87,7 @@ def make_fabric(device: torch.device, devices: int, precision: str) -> Fabric:
         )
     single = [device.index] if device.type == "cuda" else 1
     kind = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[precision]
-    if device.type == "cpu":
+    if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, cores() // devices))
     fabric = Fabric(
         accelerator=device.type,
