@@ -16,7 +16,7 @@ from cvkit import __version__
 from cvkit.catalog import resolve
 from cvkit.config import assemble
 from cvkit.errors import CvkitError, MachineError, UsageError
-from cvkit.helptext import in_panel_order, positional, render, short_help
+from cvkit.helptext import in_panel_order, render, short_help
 from cvkit.options import OPTIONS, Command, hints
 
 # Typer carries its own copy of Click; BadParameter < UsageError < ClickException is its public end.
@@ -41,7 +41,7 @@ class _Group(_Page, typer.core.TyperGroup):
 
 def build_app() -> typer.Typer:
     """Return the Typer application of `OPTIONS`."""
-    settings = {"cls": _Group, "no_args_is_help": True, "rich_markup_mode": None}
+    settings = {"cls": _Group, "rich_markup_mode": None}
     app = typer.Typer(name="cvkit", **settings)
     app.callback()(_root)
     for name, entry in OPTIONS.items():
@@ -70,9 +70,8 @@ def _root(
 
 
 def _add(app: typer.Typer, path: tuple[str, ...], options_class: type[Command]) -> None:
-    required = any(f.default is dataclasses.MISSING for f in positional(options_class))
-    settings = {"cls": _Command, "no_args_is_help": required, "short_help": short_help(path)}
-    app.command(path[-1], **settings)(_adapter(path, options_class))
+    command = app.command(path[-1], cls=_Command, short_help=short_help(path))
+    command(_adapter(path, options_class))
 
 
 def _adapter(path: tuple[str, ...], options_class: type[Command]) -> Callable[..., None]:
@@ -133,8 +132,6 @@ def run(arguments: list[str]) -> int:
         failure = error
     except CLICK_ERROR as error:
         failure = _usage_error(error, arguments)
-        if failure is None:  # the help was shown instead
-            return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
@@ -157,20 +154,22 @@ def run(arguments: list[str]) -> int:
 
 
 def _requested_page(arguments: list[str]) -> str | None:
-    """Return the help page of `[TASK [VERB]] --help`, without building the command tree."""
-    *path, last = arguments or [""]
+    """Return the page of `[TASK [VERB]] --help`, or of a group without a command.
+
+    It needs no command tree, so it comes fast.
+    """
+    asked = arguments[-1:] == ["--help"]
+    path = tuple(arguments[:-1] if asked else arguments)
     entry: object = OPTIONS
     for name in path:
         entry = entry.get(name) if isinstance(entry, dict) else None
-    return render(tuple(path)) if last == "--help" and entry is not None else None
+    return render(path) if isinstance(entry, dict) or (asked and entry is not None) else None
 
 
-def _usage_error(error: Exception, arguments: list[str]) -> UsageError | None:
+def _usage_error(error: Exception, arguments: list[str]) -> UsageError:
     """Return Typer's complaint about the command line as one line that names the value."""
     command = getattr(getattr(error, "ctx", None), "command_path", "cvkit")
     message = " ".join(error.format_message().split())
-    if not message:
-        return None
     for flag, value in pairwise(arguments):
         if f"'{flag}'" in message and repr(value) not in message:
             message = message.replace(f"'{flag}'", f"'{flag} {value}'")

@@ -75,7 +75,12 @@ def render(path: tuple[str, ...]) -> str:
         panels["Commands"] = [(name, "", short_help((*path, name))) for name in entry]
     else:
         about = inspect.cleandoc(entry.__doc__)
-        arguments = [field.name.upper() for field in positional(entry)]
+        types = hints(entry)
+        arguments = [
+            name_text(field, types[field.name].__metadata__[0])
+            for field in in_panel_order(entry)
+            if panel(types[field.name].__metadata__[0]) == "Arguments"
+        ]
         usage = " ".join(["cvkit", *path, "[OPTIONS]", *arguments])
         panels = _panels(entry)
     width = min(shutil.get_terminal_size((80, 24)).columns, 100)
@@ -108,28 +113,21 @@ def in_panel_order(options_class: type[Command]) -> list[dataclasses.Field]:
     return sorted(fields, key=lambda f: order.index(panel(types[f.name].__metadata__[0])))
 
 
-def positional(options_class: type[Command]) -> list[dataclasses.Field]:
-    """Return the fields that are arguments without a flag."""
-    types = hints(options_class)
-    arguments = typer.models.ArgumentInfo
-    fields = dataclasses.fields(options_class)
-    return [f for f in fields if isinstance(types[f.name].__metadata__[0], arguments)]
-
-
 def _panels(options_class: type[Command]) -> dict[str, list[Row]]:
-    types, arguments = hints(options_class), positional(options_class)
+    types = hints(options_class)
     panels: dict[str, list[Row]] = {"Options": list(ROOT_FLAGS[-1:])}
     for field in in_panel_order(options_class):
         option = types[field.name].__metadata__[0]
-        name = flag_name(field) if field not in arguments else field.name.upper()
         text = option.help + (f" [default: {default}]" if (default := default_text(field)) else "")
-        row = (name, values_text(types[field.name]), text)
+        row = (name_text(field, option), values_text(types[field.name]), text)
         panels.setdefault(panel(option), []).append(row)
     return panels
 
 
-def flag_name(field: dataclasses.Field) -> str:
-    """Return the flag of a field; `--no-` shows that it is on unless switched off."""
+def name_text(field: dataclasses.Field, option: object) -> str:
+    """Return a flag as it is typed, or an argument's name; `--no-` shows what is on by default."""
+    if isinstance(option, typer.models.ArgumentInfo):
+        return option.metavar or field.name.upper()
     name = field.name.replace("_", "-")
     short = ", -q" if name == "quiet" else ""
     return f"--{name}, --no-{name}" if field.default is True else f"--{name}{short}"

@@ -23,9 +23,20 @@ def fsync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def machine_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk, a quota or an unwritable place into a `MachineError` naming the path."""
+    """Turn a full disk, a quota or an unwritable place into an error that names the path.
+
+    Raises:
+        UsageError: the path leads through a file.
+        MachineError: the machine refuses.
+    """
     try:
         yield
+    except (NotADirectoryError, FileExistsError) as error:
+        raise UsageError(
+            f"cannot write {path}: {error.filename} is not a folder",
+            code="out.not_a_folder",
+            hint="choose another --out",
+        ) from error
     except OSError as error:
         reasons = {
             errno.ENOSPC: "the disk is full",

@@ -13,9 +13,8 @@ from cvkit.errors import EXIT_CODES
 from cvkit.helptext import (
     TASK_ABOUT,
     default_text,
-    flag_name,
     in_panel_order,
-    positional,
+    name_text,
     values_text,
 )
 from cvkit.options import OPTIONS, hints
@@ -48,12 +47,12 @@ def exit_codes() -> str:
 
 def command(path: str, options_class: type) -> str:
     """Return the flags of a command as a folded table."""
-    types, arguments = hints(options_class), positional(options_class)
+    types = hints(options_class)
     lines = [f"<details><summary><code>cvkit {path}</code></summary>", ""]
     lines += ["| flag | values | default | meaning |", "|---|---|---|---|"]
     for field in in_panel_order(options_class):
-        name = field.name.upper() if field in arguments else flag_name(field)
-        text = types[field.name].__metadata__[0].help.replace("|", "\\|")
+        option = types[field.name].__metadata__[0]
+        name, text = name_text(field, option), option.help.replace("|", "\\|")
         values = values_text(types[field.name]).replace("|", " ")
         default = f"`{default_text(field)}`" if default_text(field) else ""
         lines.append(f"| `{name}` | {values} | {default} | {text} |")

@@ -29,13 +29,22 @@ def test_help_shows_every_flag_examples_first_and_exit_codes(cvkit, path, monkey
     assert shown.code == 0
     for field in dataclasses.fields(options_of(path)):
         flag = f"--{field.name.replace('_', '-')}"
-        argument = field.name in ("inputs", "folder", "task") and flag not in shown.out
-        assert flag in shown.out or argument, flag
+        argument = {"inputs": "INPUTS", "folder": "DIR", "task": "TASK"}.get(field.name, flag)
+        assert flag in shown.out or argument in shown.out, flag
     example = EXAMPLES[path][0]
     assert example in shown.out
     assert shown.out.index(example) < shown.out.index("Options")
     for code, text in EXIT_CODES.items():
         assert f"{code} {text}" in " ".join(shown.out.split())
+
+
+@pytest.mark.parametrize("path", [(), ("segment",)])
+def test_a_group_without_a_command_shows_its_page(cvkit, path):
+    shown = cvkit(*path)
+    assert shown.code == 0
+    assert shown.out == cvkit(*path, "--help").out
+    assert "Usage: cvkit" in shown.out
+    assert not shown.err
 
 
 def test_train_help_has_its_panels_in_order(cvkit):
@@ -81,6 +90,9 @@ def test_completion_script_is_available(spawn):
         (["segment", "train", "--arch", "unet", "--deconv"], ["--deconv", "fcn-8s"]),
         (["segment", "train", "--arch", "deeplab", "--batch-size", "1"], ["--batch-size", "2"]),
         (["segment", "train", "--resume", "/nowhere"], ["/nowhere"]),
+        (["segment", "trian"], ["trian", "train"]),
+        (["samples"], ["DIR"]),
+        (["samples", "/dev/null/x"], ["/dev/null", "not a folder"]),
         (["segment", "eval"], ["--weights", "--predictions"]),
         (["segment", "eval", "--weights", "/nowhere", "--data", "x"], ["/nowhere"]),
         (["segment", "eval", "--predictions", "/nowhere", "--truth", "."], ["/nowhere"]),
