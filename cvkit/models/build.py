@@ -101,9 +101,11 @@ def _whole_network(
 
 
 def complexity(model: nn.Module, image_hw: tuple[int, int]) -> tuple[int, float]:
-    """Return parameters and GMACs (10^9 multiplications of one forward pass, auxiliary head
-    included) of a model that was built on the meta device.
-    """  # noqa: D205
+    """Return parameters and GMACs of a model that was built on the meta device.
+
+    GMACs are 10^9 multiplications of one forward pass over one image of the given size, the
+    auxiliary head included.
+    """
     images = torch.empty(1, 3, *image_hw, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model.eval()(images)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from cvkit.data.classes import read_classes
 from cvkit.data.layouts import detect_layout, list_split
-from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
+from cvkit.data.masks import MaskReader, parse_mask_map
 from cvkit.data.scan import raise_defects, scan_pairs
 from cvkit.errors import CvkitError, DataError, UsageError
 from cvkit.structures import VOC_PALETTE, voc_color
@@ -193,4 +193,3 @@ def test_a_scan_counts_pixels_by_class(scenes):
     assert np.array_equal(scan.pixels, expected)
     assert scan.sizes_hw == [(64, 64)] * 8
     assert not scan.defects
-    assert MaskMap() == MaskReader().mask_map

@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import load_file
 
 from cvkit.engine import checkpoint
-from cvkit.engine.optim import WeightAverage
 from cvkit.tasks.segment import Segment
 
 EPOCHS = 3
@@ -202,4 +201,3 @@ def test_the_average_is_what_is_measured_and_written(reference):
         for name in tensors
         if name.startswith("ema.") and name.endswith("weight")
     )
-    assert WeightAverage.__doc__
