@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from cvkit.cli import run
+from cvkit.data.samples import write_segmentation
+
 # The reference precision, also on machines where `auto` would choose another.
 for verb in ("TRAIN", "EVAL", "PREDICT"):
     os.environ[f"CVKIT_{verb}_PRECISION"] = "fp32"
-
-from cvkit.cli import run
-from cvkit.data.samples import write_segmentation
 
 
 @dataclass
