@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import urllib.error
 from collections.abc import Callable
 from pathlib import Path
@@ -123,6 +124,8 @@ def _published(name: str, version: str, offline: bool, say: Callable[[str], None
         )
     say(f"downloading {entry.url} ({entry.meta['_file_size']:.0f} MB) to {target}")
     target.parent.mkdir(parents=True, exist_ok=True)
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(30)  # a network that swallows packets must not hang the command
     try:
         prefix = file.rpartition("-")[2].partition(".")[0]
         torch.hub.download_url_to_file(entry.url, str(target), hash_prefix=prefix, progress=False)
@@ -133,6 +136,8 @@ def _published(name: str, version: str, offline: bool, say: Callable[[str], None
             code="pretrained.network",
             hint=f"put the file at {target}",
         ) from error
+    finally:
+        socket.setdefaulttimeout(before)
     return target
 
 

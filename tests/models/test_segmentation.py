@@ -134,6 +134,21 @@ def test_gmacs_equal_the_specification(arch, backbone, options, size, gmacs):
     assert round(complexity(on_meta(arch, backbone, **options), (size, size))[1], 3) == gmacs
 
 
+@pytest.mark.parametrize(
+    ("arch", "backbone", "size", "gmacs"),
+    [
+        ("unet", "resnet18", 512, 22.3),
+        ("unet", "resnet34", 512, 32.0),
+        ("unet", "resnet50", 512, 43.3),
+        ("fcn-32s", "fcn2014", 500, 181.4),
+        ("fcn-8s", "fcn2014", 500, 181.5),
+        ("deeplab-plus", "resnet101", 513, 92.8),
+    ],
+)
+def test_gmacs_equal_the_specification_to_its_decimal(arch, backbone, size, gmacs):
+    assert round(complexity(on_meta(arch, backbone), (size, size))[1], 1) == gmacs
+
+
 def test_original_unet_is_the_papers_network():
     with torch.device("meta"):
         net = ClassicUNet(2, in_channels=1, valid_padding=True)
