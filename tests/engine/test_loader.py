@@ -80,11 +80,13 @@ def plan(count=20, epoch=0, rank=0, world=1, **changes):
 
 
 def test_training_order_is_a_function_of_seed_and_epoch():
+    def order(**changes):
+        return [index for batch in plan(**changes) for index, _ in batch]
+
     assert plan() == plan()
-    assert plan() != plan(epoch=1)
-    assert plan() != plan(seed=2)
-    indices = [index for batch in plan() for index, _ in batch]
-    assert len(set(indices)) == len(indices) == 18  # two of twenty wait for another epoch
+    assert order() != order(epoch=1)
+    assert order() != order(seed=2)
+    assert len(set(order())) == len(order()) == 18  # two of twenty wait for another epoch
     seeds = {seed for epoch in (0, 1) for batch in plan(epoch=epoch) for _, seed in batch}
     assert len(seeds) == 36, "every sample has another seed in every epoch"
 
