@@ -214,7 +214,8 @@ class Trainer:
             write_file(self.run / "metrics.jsonl", lines)
         # Where epochs are short, saving after each would take most of the time.
         waited = time.monotonic() - self._saved_at >= 10 * self._save_seconds
-        if self.fabric.broadcast(progress.epoch in (1, self.settings.epochs) or waited):
+        first_or_last = progress.epoch in (1, self.settings.epochs) or self._out_of_patience()
+        if self.fabric.broadcast(first_or_last or waited):
             self.save()
         self.reporter.say(
             f"epoch {progress.epoch}/{self.settings.epochs}  "

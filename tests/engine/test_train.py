@@ -154,6 +154,7 @@ def test_patience_ends_a_run_that_does_not_improve(scenes, cvkit, tmp_path, tiny
     history = lines(tmp_path / "segment-unet-001")
     best = max(range(len(history)), key=lambda i: (history[i]["miou"], -i))
     assert len(history) == best + 1 + 2
+    assert states(tmp_path / "segment-unet-001")[-1] == f"step-{4 * len(history):010d}"
 
 
 @pytest.mark.parametrize(
