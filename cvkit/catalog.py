@@ -33,39 +33,46 @@ class Arch:
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneEntry:
-    """A feature extractor, or a historic network that is one piece with its head.
+    """A network of torchvision, or a historic one that is one piece with its head.
 
     Attributes:
-        target: the class; called as `Backbone(builder, output_stride=...)`, or for a whole
-            network as `Network(num_classes, **own)`.
+        target: the class that gives its maps, called as `Backbone(builder, output_stride=...)`;
+            for a whole network, called as `Network(num_classes, **own)`; empty for a network
+            without a hierarchy of maps, which classifies only.
         about: one line for `cvkit models`.
         builder: function in `torchvision.models`; also names its published weights.
         output_strides: what it can be dilated to.
-        aux_level: index of the map that feeds an auxiliary head.
+        aux_level: index, from the coarsest map back, of the map that feeds an auxiliary head.
+        small_stem: how its first layers are changed for small images; a key of
+            `cvkit.models.stems.SMALL`, empty if they cannot be.
         whole: architectures that this network is the historic form of; empty for backbones,
             which serve all of them.
         own: constructor arguments of a whole network.
     """
 
-    target: str
+    target: str = ""
     about: str = "torchvision"
     builder: str = ""
     output_strides: tuple[int, ...] = (32,)
-    aux_level: int = 3
+    aux_level: int = -2
+    small_stem: str = ""
     whole: tuple[str, ...] = ()
     own: tuple[tuple[str, object], ...] = ()
 
 
 TASKS = {
+    "classify": "cvkit.tasks.classify:Classify",
     "segment": "cvkit.tasks.segment:Segment",
 }
 
 SCORERS = {
+    "classify": "cvkit.tasks.score_classes:score_classification",
     "segment": "cvkit.tasks.score:score_segmentation",
 }
 """What `eval --predictions` calls; these modules import no torch."""
 
 REPORTS = {
+    "classify": "cvkit.tasks.score_classes:classification_report",
     "segment": "cvkit.tasks.score:segmentation_report",
 }
 """What turns a filled metric into the content of `eval --json`."""
@@ -121,33 +128,72 @@ ARCHS = {
 }
 
 _BB = "cvkit.models.backbones"
+
+
+def _resnet(builder: str) -> BackboneEntry:
+    return BackboneEntry(
+        target=f"{_BB}:ResNet",
+        builder=builder,
+        output_strides=(8, 16, 32),
+        small_stem="resnet",
+    )
+
+
+def _vgg(builder: str) -> BackboneEntry:
+    return BackboneEntry(target=f"{_BB}:VGG", builder=builder)
+
+
+def _stages(builder: str, small_stem: str) -> BackboneEntry:
+    return BackboneEntry(target=f"{_BB}:Stages", builder=builder, small_stem=small_stem)
+
+
+def _mobilenet_v3(builder: str) -> BackboneEntry:
+    return BackboneEntry(
+        target=f"{_BB}:MobileNetV3",
+        builder=builder,
+        output_strides=(16, 32),
+        aux_level=-3,
+        small_stem="strides",
+    )
+
+
 BACKBONES = {
-    "resnet18": BackboneEntry(
-        target=f"{_BB}:ResNet", builder="resnet18", output_strides=(8, 16, 32)
-    ),
-    "resnet34": BackboneEntry(
-        target=f"{_BB}:ResNet", builder="resnet34", output_strides=(8, 16, 32)
-    ),
-    "resnet50": BackboneEntry(
-        target=f"{_BB}:ResNet", builder="resnet50", output_strides=(8, 16, 32)
-    ),
-    "resnet101": BackboneEntry(
-        target=f"{_BB}:ResNet", builder="resnet101", output_strides=(8, 16, 32)
-    ),
-    "vgg16": BackboneEntry(target=f"{_BB}:VGG", builder="vgg16"),
-    "vgg16_bn": BackboneEntry(target=f"{_BB}:VGG", builder="vgg16_bn"),
-    "mobilenet_v3_small": BackboneEntry(
-        target=f"{_BB}:MobileNetV3",
-        builder="mobilenet_v3_small",
-        output_strides=(16, 32),
-        aux_level=2,
-    ),
-    "mobilenet_v3_large": BackboneEntry(
-        target=f"{_BB}:MobileNetV3",
-        builder="mobilenet_v3_large",
-        output_strides=(16, 32),
-        aux_level=2,
-    ),
+    "alexnet": BackboneEntry(builder="alexnet"),
+    "vgg11": _vgg("vgg11"),
+    "vgg11_bn": _vgg("vgg11_bn"),
+    "vgg16": _vgg("vgg16"),
+    "vgg16_bn": _vgg("vgg16_bn"),
+    "vgg19": _vgg("vgg19"),
+    "vgg19_bn": _vgg("vgg19_bn"),
+    "googlenet": BackboneEntry(builder="googlenet"),
+    "inception_v3": BackboneEntry(builder="inception_v3"),
+    "resnet18": _resnet("resnet18"),
+    "resnet34": _resnet("resnet34"),
+    "resnet50": _resnet("resnet50"),
+    "resnet101": _resnet("resnet101"),
+    "resnet152": _resnet("resnet152"),
+    "resnext50": _resnet("resnext50_32x4d"),
+    "wide_resnet50": _resnet("wide_resnet50_2"),
+    "densenet121": _stages("densenet121", "densenet"),
+    "mobilenet_v2": _stages("mobilenet_v2", "strides"),
+    "mobilenet_v3_small": _mobilenet_v3("mobilenet_v3_small"),
+    "mobilenet_v3_large": _mobilenet_v3("mobilenet_v3_large"),
+    "efficientnet_b0": _stages("efficientnet_b0", "strides"),
+    "efficientnet_b1": _stages("efficientnet_b1", "strides"),
+    "efficientnet_b2": _stages("efficientnet_b2", "strides"),
+    "efficientnet_b3": _stages("efficientnet_b3", "strides"),
+    "convnext_tiny": _stages("convnext_tiny", "patch"),
+    "convnext_small": _stages("convnext_small", "patch"),
+    "convnext_base": _stages("convnext_base", "patch"),
+    "vit_b_16": BackboneEntry(builder="vit_b_16", small_stem="vit"),
+    "vit_b_32": BackboneEntry(builder="vit_b_32", small_stem="vit"),
+    "swin_t": _stages("swin_t", "patch"),
+    "swin_s": _stages("swin_s", "patch"),
+    "swin_b": _stages("swin_b", "patch"),
+    "swin_v2_t": _stages("swin_v2_t", "patch"),
+    "regnet_y_400mf": _stages("regnet_y_400mf", "strides"),
+    "regnet_y_1_6gf": _stages("regnet_y_1_6gf", "strides"),
+    "regnet_y_3_2gf": _stages("regnet_y_3_2gf", "strides"),
     "unet2015": BackboneEntry(
         target=f"{_SEG}.unet:ClassicUNet",
         about="the whole network of 2015, valid padding",
@@ -166,6 +212,36 @@ BACKBONES = {
         whole=("fcn-32s", "fcn-16s", "fcn-8s"),
     ),
 }
+
+_AUX_WEIGHTS = {"googlenet": 0.3, "inception_v3": 0.4}
+_CLS = "cvkit.models.classify"
+ARCHS["classify"] = {
+    name: Arch(
+        target=f"{_CLS}:Classifier",
+        about=f"torchvision's {entry.builder}",
+        aux_weight=_AUX_WEIGHTS.get(name, 0.0),
+    )
+    for name, entry in BACKBONES.items()
+    if entry.builder
+} | {
+    "lenet": Arch(target=f"{_CLS}:Classifier", about="LeNet-5 (1998), tanh, average pooling"),
+    "mlp": Arch(target=f"{_CLS}:Classifier", about="two hidden layers of 512 on the pixels"),
+    "linear": Arch(
+        target=f"{_CLS}:LinearProbe",
+        about="a linear layer on pixels or on a frozen --backbone; --loss ce or hinge",
+    ),
+    "knn": Arch(
+        target=f"{_CLS}:NearestNeighbours",
+        about="the --neighbors nearest training images, on pixels or a frozen --backbone",
+    ),
+}
+
+
+def backbones_of(task: str) -> list[str]:
+    """Return the backbones that a task can use: dense ones, but all of torchvision to classify."""
+    if task == "classify":
+        return [name for name, entry in BACKBONES.items() if entry.builder]
+    return [name for name, entry in BACKBONES.items() if entry.target]
 
 
 def resolve(target: str) -> object:

@@ -13,11 +13,12 @@ import typer
 import typer.core
 
 from cvkit import __version__
-from cvkit.catalog import resolve
+from cvkit.catalog import TASKS, resolve
 from cvkit.config import assemble
 from cvkit.errors import CvkitError, MachineError, UsageError
 from cvkit.helptext import in_panel_order, render, short_help
-from cvkit.options import OPTIONS, Command, hints
+from cvkit.options.base import Command, hints
+from cvkit.options.tree import HANDLERS, OPTIONS
 
 # Typer carries its own copy of Click; BadParameter < UsageError < ClickException is its public end.
 CLICK_ERROR = typer.BadParameter.__mro__[2]
@@ -81,8 +82,8 @@ def _adapter(path: tuple[str, ...], options_class: type[Command]) -> Callable[..
         source = {name: ctx.get_parameter_source(name) for name in values}
         given = {name for name, where in source.items() if where and where.name != "DEFAULT"}
         options = assemble(options_class, values, given)
-        verb = {"eval": "evaluate"}.get(path[-1], path[-1])
-        raise typer.Exit(resolve(f"cvkit.commands:{verb}")(options, *path[:-1]))
+        task = path[:1] if path[0] in TASKS else ()
+        raise typer.Exit(resolve(HANDLERS[path[-1]])(options, *task))
 
     parameters = [
         inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)

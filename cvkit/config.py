@@ -8,9 +8,9 @@ from typing import Literal
 
 from cvkit.catalog import nearest
 from cvkit.errors import UsageError
-from cvkit.options import Command, hints
+from cvkit.options.base import Command, hints
 
-NOT_STORED = frozenset({"config", "json", "quiet", "debug", "resume"})
+NOT_STORED = frozenset({"config", "json", "quiet", "debug", "resume", "check", "find_lr"})
 """Flags that say how to talk, not what to do; a run's config.yaml leaves them out."""
 
 

@@ -17,16 +17,42 @@ from pathlib import Path
 import typer
 
 from cvkit.errors import EXIT_CODES
-from cvkit.options import OPTIONS, PANELS, Command, hints
+from cvkit.options.base import PANELS, Command, hints
+from cvkit.options.tree import OPTIONS
 
 ABOUT = "Train, evaluate and run vision models, with numbers that can be trusted."
-TASK_ABOUT = {"segment": "Semantic segmentation: a class for every pixel."}
+TASK_ABOUT = {
+    "classify": "Image classification: a class for every image.",
+    "segment": "Semantic segmentation: a class for every pixel.",
+    "weights": "Trained weights: what there is, whether it is intact, and where to take it from.",
+}
 EXAMPLES = {
     (): (
         "cvkit segment train --arch unet",
+        "cvkit classify train --data DIR --arch resnet18",
         "cvkit segment eval --weights runs/segment-unet-001 --data DIR --json",
         "cvkit segment predict photos/ --weights runs/segment-unet-001 --out out/",
         "cvkit models segment",
+    ),
+    ("classify",): (
+        "cvkit classify train --data DIR --arch resnet50 --pretrained imagenet --epochs 10",
+        "cvkit classify eval --predictions scores.csv --truth labels.csv",
+        "cvkit classify predict samples/classify --weights shapes",
+    ),
+    ("classify", "train"): (
+        "cvkit classify train --arch mobilenet_v3_small",
+        "cvkit classify train --data DIR --arch resnet18 --epochs 10 --mixup 0.2 --check",
+        "cvkit classify train --data DIR --pretrained imagenet --freeze backbone --unfreeze-at 3",
+        "cvkit classify train --data DIR --arch knn --backbone resnet18 --pretrained imagenet",
+    ),
+    ("classify", "eval"): (
+        "cvkit classify eval --weights runs/classify-resnet18-001 --data DIR --tta flip --json",
+        "cvkit classify eval --weights shapes --data samples --fail-under top1=0.9",
+        "cvkit classify eval --predictions scores.csv --truth labels.csv",
+    ),
+    ("classify", "predict"): (
+        "cvkit classify predict photos/ --weights shapes --out out/ --save sorted",
+        "cvkit classify predict photos/ --weights runs/classify-resnet18-001 --embeddings f.npz",
     ),
     ("segment",): (
         "cvkit segment train --data DIR --arch deeplab --backbone resnet50 --epochs 30",
@@ -48,6 +74,21 @@ EXAMPLES = {
         "cvkit segment predict photos/ --weights runs/segment-unet-001 --out out/",
         "cvkit segment predict a.jpg b.png @more.txt --weights model.safetensors --overlay jpg",
         "find . -name '*.jpg' | cvkit segment predict - --weights model.safetensors --resume",
+    ),
+    ("tune",): (
+        "cvkit tune classify --data DIR --trials 20 --epochs 3 --set arch=resnet18",
+        "cvkit tune segment --strategy grid --lr 1e-4,1e-2 --weight-decay 0.01 --points 3",
+    ),
+    ("weights",): (
+        "cvkit weights list",
+        "cvkit weights import resnet50.pth --arch resnet50 --out resnet50.safetensors",
+    ),
+    ("weights", "list"): ("cvkit weights list --json",),
+    ("weights", "verify"): ("cvkit weights verify", "cvkit weights verify model.safetensors"),
+    ("weights", "import"): (
+        "cvkit weights import resnet50-0676ba61.pth --arch resnet50 --out resnet50.safetensors",
+        "cvkit weights import f.pth --task segment --arch fcn_resnet50 --out fcn.safetensors",
+        "cvkit weights import own.pth --arch swin_t --classes classes.txt --out own.safetensors",
     ),
     ("models",): ("cvkit models", "cvkit models segment --json"),
     ("samples",): ("cvkit samples scenes/ --task segment --count 200 --seed 1",),

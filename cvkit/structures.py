@@ -96,6 +96,21 @@ class SegMap:
 
 
 @dataclass(frozen=True)
+class Classes:
+    """The class of one image: truth, or a prediction.
+
+    Attributes:
+        label: class index; in a prediction the one with the largest score.
+        scores: [K] float32 scores in [0, 1] that sum to 1; None for truth.
+        features: [D] float32 what the network's last layer saw; None if not asked for.
+    """
+
+    label: int
+    scores: np.ndarray | None = None
+    features: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
 class Sample:
     """One image on its way to a network.
 
@@ -104,16 +119,19 @@ class Sample:
         image: HWC RGB uint8.
         geometry: how `image` was made from the file; None for a randomly cut training sample.
         mask: HW uint8 in the pixels of `image`; what a training loss compares with.
-        truth: the label in original pixels; what a metric compares with.
+        truth: the label in original pixels; what a metric (and, for a class, a loss) compares
+            with.
         original: the decoded image, kept only where it is going to be drawn on.
+        seed: decided everything random about the sample; also how it is mixed with others.
     """
 
     path: str
     image: np.ndarray
     geometry: Geometry | None = None
     mask: np.ndarray | None = None
-    truth: SegMap | None = None
+    truth: SegMap | Classes | None = None
     original: np.ndarray | None = None
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -131,18 +149,20 @@ class Batch:
 
     Attributes:
         images: NCHW uint8 in channels-last memory order.
-        masks: NHW int64 class indices, or None for unlabelled data.
+        masks: NHW int64 class indices, or None for data without masks.
         samples: the samples themselves, in order.
+        labels: [N] int64 class indices, or None for data without one class an image.
     """
 
     images: torch.Tensor
     masks: torch.Tensor | None
     samples: tuple[Sample, ...]
+    labels: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch with its tensors on a device."""
-        masks = None if self.masks is None else self.masks.to(device)
-        return Batch(images=self.images.to(device), masks=masks, samples=self.samples)
+        masks, labels = (t if t is None else t.to(device) for t in (self.masks, self.labels))
+        return Batch(self.images.to(device), masks, self.samples, labels)

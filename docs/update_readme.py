@@ -17,7 +17,8 @@ from cvkit.helptext import (
     name_text,
     values_text,
 )
-from cvkit.options import OPTIONS, hints
+from cvkit.options.base import hints
+from cvkit.options.tree import OPTIONS
 
 README = Path(__file__).parents[1] / "README.md"
 

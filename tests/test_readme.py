@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from cvkit.options import OPTIONS, hints
+from cvkit.options.base import hints
+from cvkit.options.tree import OPTIONS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -8,11 +8,12 @@ import numpy as np
 
 from cvkit.data.decode import read_image
 from cvkit.data.files import InputFile
+from cvkit.data.folders import ClassifiedImage
 from cvkit.data.layouts import LabelledImage
 from cvkit.data.masks import MaskReader
-from cvkit.data.resize import prepare
+from cvkit.data.resize import centre_crop, prepare, resize_antialiased, short_side_hw
 from cvkit.errors import DataError
-from cvkit.structures import Sample, SegMap
+from cvkit.structures import Classes, Geometry, Sample, SegMap
 
 
 class Transform(Protocol):
@@ -80,6 +81,103 @@ class SegmentationDataset:
             return Sample(path=pair.key, image=inputs, mask=target)
         inputs, geometry = prepare(image, self.image_size_wh, self.resize)
         return Sample(path=pair.key, image=inputs, geometry=geometry, truth=SegMap(mask))
+
+
+class ImageTransform(Protocol):
+    """A random transform of an image without a mask."""
+
+    def __call__(self, image: np.ndarray, seed: int) -> np.ndarray:
+        """Return the transformed image."""
+
+
+@dataclass(frozen=True)
+class CropRule:
+    """How an image becomes a square network input: resize the shorter side, cut the centre.
+
+    Attributes:
+        image_size: side of the input.
+        resize_size: what the shorter side becomes first.
+        interpolation: key of `cvkit.data.resize.INTERPOLATIONS`.
+        whole: do not cut; for ten-crop evaluation.
+    """
+
+    image_size: int
+    resize_size: int
+    interpolation: str
+    whole: bool = False
+
+    def __call__(self, image: np.ndarray) -> tuple[np.ndarray, Geometry]:
+        """Return the network input (HWC uint8) of an image, and how it was made."""
+        original_hw = image.shape[:2]
+        size_hw = short_side_hw(original_hw, self.resize_size)
+        image = resize_antialiased(image, size_hw, self.interpolation)
+        if not self.whole:
+            image = centre_crop(image, (self.image_size, self.image_size))
+        return image, Geometry(original_hw, image.shape[:2])
+
+
+@dataclass(frozen=True)
+class ClassificationDataset:
+    """Images with a class each.
+
+    Attributes:
+        images: what it contains, in order.
+        names: of the classes, in index order.
+        rule: makes the network input for evaluation.
+        transform: random transform of training; None for evaluation.
+    """
+
+    images: Sequence[ClassifiedImage]
+    names: Sequence[str]
+    rule: CropRule
+    transform: ImageTransform | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def key(self, index: int) -> str:
+        """Return the path of a sample, relative to the dataset."""
+        return self.images[index].key
+
+    def read(self, index: int, seed: int = 0) -> Sample:
+        """Return one sample; the random transform is decided by `seed`.
+
+        Raises:
+            DataError: the image cannot be read.
+        """
+        item = self.images[index]
+        image = read_image(item.path)
+        truth, geometry = Classes(self.names.index(item.label)), None
+        if self.transform is not None:
+            image = self.transform(image, seed)
+        else:
+            image, geometry = self.rule(image)
+        return Sample(path=item.key, image=image, geometry=geometry, truth=truth, seed=seed)
+
+
+@dataclass(frozen=True)
+class ClassificationSource:
+    """Images without labels, for predict."""
+
+    files: Sequence[InputFile]
+    rule: CropRule
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def key(self, index: int) -> str:
+        """Return the path of a sample, relative to the inputs."""
+        return self.files[index].key
+
+    def read(self, index: int, seed: int = 0) -> Sample:
+        """Return one sample; nothing in it is random.
+
+        Raises:
+            DataError: the image cannot be read.
+        """
+        file = self.files[index]
+        image, geometry = self.rule(read_image(file.path))
+        return Sample(path=file.key, image=image, geometry=geometry)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from cvkit.structures import Geometry
 
@@ -17,10 +18,13 @@ def input_size_hw(
         original_hw: size of the image.
         image_size_wh: width and height that it should fit into; portrait images fit into the
             turned frame, so that both orientations have the same scale.
-        resize: `fit` keeps the aspect ratio and fits; `native` keeps the size.
+        resize: `fit` keeps the aspect ratio and fits; `native` keeps the size; `short` gives
+            the shorter side the smaller of width and height, as torchvision does.
     """
     if resize == "native":
         return original_hw
+    if resize == "short":
+        return short_side_hw(original_hw, min(image_size_wh))
     scale = min(
         max(image_size_wh) / max(original_hw),
         min(image_size_wh) / min(original_hw),
@@ -50,4 +54,40 @@ def prepare(
     """Return the network input (HWC uint8) of an image, and how it was made."""
     original_hw = image.shape[:2]
     size_hw = input_size_hw(original_hw, image_size_wh, resize)
+    if resize == "short":
+        return resize_antialiased(image, size_hw, "bilinear"), Geometry(original_hw, size_hw)
     return resize_image(image, size_hw), Geometry(original_hw, size_hw)
+
+
+INTERPOLATIONS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
+
+
+def short_side_hw(original_hw: tuple[int, int], short: int) -> tuple[int, int]:
+    """Return the size whose shorter side is `short`, the other one rounded down."""
+    height, width = original_hw
+    long = int(short * max(height, width) / min(height, width))
+    return (short, long) if height <= width else (long, short)
+
+
+def resize_antialiased(
+    image: np.ndarray, size_hw: tuple[int, int], interpolation: str
+) -> np.ndarray:
+    """Resize an HWC uint8 image with Pillow, as torchvision's presets do with Pillow images."""
+    if image.shape[:2] == tuple(size_hw):
+        return image
+    resized = Image.fromarray(image).resize(size_hw[::-1], INTERPOLATIONS[interpolation])
+    return np.array(resized)
+
+
+def centre_crop(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """Return the middle of an HWC image; where it is smaller, black is added around it."""
+    missing = [max(0, want - have) for have, want in zip(image.shape, size_hw, strict=False)]
+    if any(missing):
+        sides = [(m // 2, (m + 1) // 2) for m in missing]
+        image = np.pad(image, [*sides, (0, 0)])
+    top, left = (round((have - want) / 2) for have, want in zip(image.shape, size_hw, strict=False))
+    return np.ascontiguousarray(image[top : top + size_hw[0], left : left + size_hw[1]])

@@ -25,6 +25,8 @@ from cvkit.structures import VOC_PALETTE, voc_color
 
 SHAPES = ("circle", "square", "triangle", "star", "ring")
 CLASSES = ("background", *SHAPES)
+KINDS = (*SHAPES, "cross")
+"""What an image of one shape can show; scenes have no crosses."""
 VERSION = 2
 """Part of the cache folder's name; raise it when the pixels change."""
 
@@ -34,7 +36,7 @@ class Shape:
     """One object of a scene.
 
     Attributes:
-        kind: one of `SHAPES`.
+        kind: one of `KINDS`.
         centre_xy: in pixels at time 0.
         velocity_xy: in pixels a frame.
         radius: in pixels.
@@ -81,6 +83,9 @@ _INSIDE = {
     "triangle": lambda x, y: _inside_polygon(x, y, 3),
     "star": _inside_star,
     "ring": lambda x, y: np.abs(np.hypot(x, y) - 0.775) < 0.225,
+    "cross": lambda x, y: (
+        (np.minimum(np.abs(x), np.abs(y)) < 0.28) & (np.maximum(np.abs(x), np.abs(y)) < 0.9)
+    ),
 }
 
 
@@ -129,6 +134,26 @@ def make_scene(seed: int, index: int, size_hw: tuple[int, int] = (128, 128)) -> 
     shapes = tuple(_random_shape(rng, size_hw, side) for _ in range(int(rng.integers(1, 7))))
     background = _texture(rng, size_hw)
     return Scene(shapes, background, noise_seed=int(rng.integers(2**62)))
+
+
+def make_single(seed: int, index: int, size_hw: tuple[int, int] = (64, 64)) -> tuple[Scene, str]:
+    """Return an image of one shape, wholly visible, and its kind; kinds take turns.
+
+    Its colour says little: hues are random around those that scenes use.
+    """
+    rng = np.random.Generator(np.random.Philox(key=[seed, index]))
+    kind = index % len(KINDS)
+    height, width = size_hw
+    radius = min(size_hw) * rng.uniform(0.2, 0.42)
+    shape = Shape(
+        kind=KINDS[kind],
+        centre_xy=tuple(rng.uniform(radius, side - radius) for side in (width, height)),
+        velocity_xy=(0.0, 0.0),
+        radius=radius,
+        angle=rng.uniform(0, 2 * math.pi),
+        color=_random_color(rng, kind / len(KINDS) + rng.normal(0, 0.2), (0.55, 0.95)),
+    )
+    return Scene((shape,), _texture(rng, size_hw), int(rng.integers(2**62))), KINDS[kind]
 
 
 def _random_shape(rng: np.random.Generator, size_hw: tuple[int, int], side: int) -> Shape:
@@ -207,19 +232,51 @@ def write_segmentation(
     write_file(folder / "samples.json", json.dumps(about) + "\n")
 
 
-def cached_segmentation(train: int = 160, val: int = 40, seed: int = 0) -> Path:
-    """Return the folder of the built-in dataset, writing it into the user's cache once."""
+def write_classification(
+    folder: Path, counts: dict[str, int], seed: int, size_hw: tuple[int, int] = (64, 64)
+) -> None:
+    """Write images of one shape each as SPLIT/KIND/NAME.png, with `samples.json`.
+
+    Args:
+        folder: created if needed; must not hold another dataset.
+        counts: images of each split; the splits never share one.
+        seed: of the images.
+        size_hw: of each image.
+    """
+    first = 0
+    for split, count in counts.items():
+        for index in range(first, first + count):
+            scene, kind = make_single(seed, index, size_hw)
+            path = folder / split / kind / f"shape{index:05d}.png"
+            with machine_errors(folder):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(scene.render().image).save(path)
+        first += count
+    about = {"version": VERSION, "seed": seed, "counts": counts, "size_hw": size_hw}
+    write_file(folder / "samples.json", json.dumps(about) + "\n")
+
+
+WRITERS = {"classify": write_classification, "segment": write_segmentation}
+"""What writes the built-in dataset of a task."""
+
+CACHED = {"classify": ((600, 120), (64, 64)), "segment": ((160, 40), (128, 128))}
+"""Numbers of images to train and to validate, and their size, of `--data samples`."""
+
+
+def cached_samples(task: str, seed: int = 0) -> Path:
+    """Return the folder of a task's built-in dataset, made once in the user's cache."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cvkit" / "samples"
-    folder = base / f"segment-v{VERSION}-{train}-{val}-{seed}"
+    (train, val), size_hw = CACHED[task]
+    folder = base / f"{task}-v{VERSION}-{train}-{val}-{seed}"
     if folder.is_dir():
         return folder
     temporary = base / f".{folder.name}.{os.getpid()}"
     try:
-        write_segmentation(temporary, {"train": train, "val": val}, seed)
+        WRITERS[task](temporary, {"train": train, "val": val}, seed, size_hw)
         os.rename(temporary, folder)
         fsync_folder(base)
     except FileExistsError:
-        pass  # another process wrote the same scenes first
+        pass  # another process wrote the same images first
     except OSError:
         if not folder.is_dir():
             raise

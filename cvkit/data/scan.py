@@ -2,17 +2,21 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from cvkit.data.datasets import read_pair
+from cvkit.data.decode import read_image
+from cvkit.data.folders import ClassifiedImage
 from cvkit.data.layouts import LabelledImage
 from cvkit.data.masks import MaskReader
 from cvkit.errors import CvkitError, DataError
+from cvkit.storage import sha256
 from cvkit.structures import IGNORE
 
 
@@ -58,17 +62,66 @@ def scan_pairs(
             return error
         return mask.shape, np.bincount(mask.ravel(), minlength=256)
 
+    for found in _on_all_cores(look, pairs, on_step):
+        if isinstance(found, CvkitError):
+            scan.defects.append(found)
+            scan.sizes_hw.append(None)
+        else:
+            scan.sizes_hw.append(found[0])
+            scan.pixels += found[1]
+    return scan
+
+
+@dataclass
+class ImageScan:
+    """What was found in a split of whole images.
+
+    Attributes:
+        defects: everything that was wrong, in file order.
+        sizes_hw: the sizes of the readable images, in file order.
+        hashes: SHA-256 of each file that could be read at all, in file order.
+    """
+
+    defects: list[CvkitError] = field(default_factory=list)
+    sizes_hw: list[tuple[int, int]] = field(default_factory=list)
+    hashes: list[str] = field(default_factory=list)
+
+
+def scan_images(
+    images: Sequence[ClassifiedImage], on_step: Callable[[int], None] | None = None
+) -> ImageScan:
+    """Decode every image of a split once, on all cores.
+
+    Args:
+        images: the split.
+        on_step: called with the number of images done so far.
+    """
+    scan = ImageScan()
+
+    def look(image: ClassifiedImage) -> tuple[tuple[int, int], str] | CvkitError:
+        try:
+            return read_image(image.path).shape[:2], sha256(image.path)
+        except CvkitError as error:
+            return error
+
+    for found in _on_all_cores(look, images, on_step):
+        if isinstance(found, CvkitError):
+            scan.defects.append(found)
+        else:
+            scan.sizes_hw.append(found[0])
+            scan.hashes.append(found[1])
+    return scan
+
+
+def _on_all_cores(
+    look: Callable[[Any], Any], items: Sequence[Any], on_step: Callable[[int], None] | None
+) -> Iterator[Any]:
+    """Yield what `look` finds in each item, in order."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, found in enumerate(pool.map(look, pairs), 1):
-            if isinstance(found, CvkitError):
-                scan.defects.append(found)
-                scan.sizes_hw.append(None)
-            else:
-                scan.sizes_hw.append(found[0])
-                scan.pixels += found[1]
+        for done, found in enumerate(pool.map(look, items), 1):
+            yield found
             if on_step:
                 on_step(done)
-    return scan
 
 
 def raise_defects(defects: Sequence[CvkitError], what: str) -> None:
@@ -90,14 +143,10 @@ def raise_defects(defects: Sequence[CvkitError], what: str) -> None:
     )
 
 
-def fingerprint(pairs: Sequence[LabelledImage]) -> str:
-    """Return a SHA-256 over the names and sizes of a split's files."""
+def fingerprint(items: Sequence[tuple[str, Sequence[Path]]]) -> str:
+    """Return a SHA-256 over the names and file sizes of a split's samples."""
     digest = hashlib.sha256()
-    for pair in pairs:
-        sizes = [_size(path) for path in (pair.image, pair.mask)]
-        digest.update(f"{pair.key}\0{sizes}\n".encode(errors="surrogateescape"))
+    for key, paths in items:
+        sizes = [path.stat().st_size for path in paths]
+        digest.update(f"{key}\0{sizes}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from cvkit.engine.task import Dataset
 from cvkit.errors import CvkitError
-from cvkit.structures import Batch, Failure, Sample
+from cvkit.structures import Batch, Classes, Failure, Sample
 
 Key = tuple[int, int]
 """(index of a sample, seed of its random transform)."""
@@ -73,8 +73,11 @@ def _batch(samples: list[Sample]) -> Batch:
     masks = None
     if samples[0].mask is not None:
         masks = torch.from_numpy(np.stack([sample.mask for sample in samples])).long()
+    labels = None
+    if isinstance(samples[0].truth, Classes):
+        labels = torch.tensor([sample.truth.label for sample in samples])
     slim = tuple(replace(sample, image=None, mask=None) for sample in samples)
-    return Batch(images=images.permute(0, 3, 1, 2), masks=masks, samples=slim)
+    return Batch(images.permute(0, 3, 1, 2), masks, slim, labels)
 
 
 def in_order(count: int, batch_size: int, rank: int = 0, world: int = 1) -> list[list[Key]]:

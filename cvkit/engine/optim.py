@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,24 @@ def make_optimizer(
         "adagrad": lambda: torch.optim.Adagrad(groups, lr),
     }
     return make[name]()
+
+
+def penalties(model: nn.Module, l1: float, l2: float) -> dict[str, Tensor]:
+    """Return the penalties on the trainable weights by name; norms and biases go free.
+
+    Args:
+        model: its parameters count.
+        l1: factor of the sum of absolute values.
+        l2: factor of half the sum of squares; both together are an elastic net.
+    """
+    factors = {"l1": l1, "l2": l2}
+    norms = {"l1": lambda w: w.abs().sum(), "l2": lambda w: w.square().sum() / 2}
+    weights = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    return {
+        name: factor * sum(norms[name](weight) for weight in weights)
+        for name, factor in factors.items()
+        if factor and weights
+    }
 
 
 def lr_factor(schedule: str, step: int, total: int, warmup: int = 0) -> float:
@@ -93,9 +111,18 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimizer_tensors(
-    optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], steps: int
+    optimizer: torch.optim.Optimizer,
+    tensors: dict[str, Tensor],
+    steps: int,
+    untouched: Container[int] = (),
 ) -> None:
     """Restore what `optimizer_tensors` returned, strictly.
+
+    Args:
+        optimizer: over the same parameters.
+        tensors: its state.
+        steps: done so far.
+        untouched: ids of parameters that no step has changed, and that have no state.
 
     Raises:
         KeyError: after `steps` > 0 steps a parameter has no state, or state has no parameter.
@@ -105,7 +132,8 @@ def load_optimizer_tensors(
     for name, value in tensors.items():
         index, key = name.split(".", 1)
         state.setdefault(int(index), {})[key] = value
-    known = {index for group in content["param_groups"] for index in group["params"]}
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    known = {index for index, p in enumerate(parameters) if id(p) not in untouched}
     plain_sgd = isinstance(optimizer, torch.optim.SGD) and not optimizer.defaults["momentum"]
     expected = set() if plain_sgd else known
     if steps and set(state) != expected:

@@ -24,6 +24,8 @@ class Settings:
     schedule: str
     warmup_epochs: float
     clip_grad: float
+    l1: float
+    l2: float
     ema: float
     patience: int
     seed: int

@@ -97,12 +97,12 @@ def number(value: float | None) -> str:
 def print_evaluation(content: dict[str, Any]) -> None:
     """Print the content of `eval --json` for people."""
     per_class = content["per_class"]
-    columns = [key for key in next(iter(per_class.values())) if key != "pixels"]
+    *columns, counted = next(iter(per_class.values()))  # fractions, then pixels or images
     rows = [
-        [name, *(number(values[c]) for c in columns), f"{values['pixels']:,}"]
+        [name, *(number(values[c]) for c in columns), f"{values[counted]:,}"]
         for name, values in per_class.items()
     ]
-    print_table("per class", ["class", *columns, "pixels"], rows)
+    print_table("per class", ["class", *columns, counted], rows)
     for name, value in content["metrics"].items():
         print(f"{name:16} {number(value)}")
     print(f"rule             {content['rules'][next(iter(content['metrics']))]}")
@@ -119,21 +119,24 @@ def print_evaluation(content: dict[str, Any]) -> None:
 def print_models(archs: list[dict[str, Any]], backbones: list[dict[str, Any]]) -> None:
     """Print the content of `models --json` for people."""
     print_table(
-        "architectures (21 classes, 512x512)",
+        "architectures (segmentation: 21 classes, 512x512; classification: 1000 classes at the "
+        "published size)",
         ["task", "arch", "backbone", "parameters", "GMACs", "about"],
-        [
-            [a["task"], a["arch"], a["backbone"], f"{a['parameters']:,}", f"{a['gmacs']:.1f}"]
-            + [a["about"]]
-            for a in archs
-        ],
+        [[a["task"], a["arch"], a["backbone"] or "-", *_sizes(a), a["about"]] for a in archs],
     )
     print()
     print_table(
-        "backbones (without classifier, 224x224)",
+        "backbones with maps for dense tasks (without classifier, 224x224)",
         ["backbone", "parameters", "GMACs", "output strides", "published weights"],
         [
-            [b["backbone"], f"{b['parameters']:,}", f"{b['gmacs']:.2f}"]
+            [b["backbone"], *_sizes(b)]
             + [", ".join(map(str, b["output_strides"])), ", ".join(b["weights"]) or "none"]
             for b in backbones
         ],
     )
+
+
+def _sizes(row: dict[str, Any]) -> list[str]:
+    if row["parameters"] is None:
+        return ["-", "-"]
+    return [f"{row['parameters']:,}", f"{row['gmacs']:.2f}"]

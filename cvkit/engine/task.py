@@ -56,6 +56,8 @@ class Task(ABC):
     best: str
     metric_names: tuple[str, ...]
     classes: ClassList
+    gradient_free = False
+    """The model is not trained by steps, but keeps what `remember` shows it."""
 
     @abstractmethod
     def dataset(self, split: str, *, training: bool) -> Dataset:
@@ -70,8 +72,21 @@ class Task(ABC):
         """Return a freshly initialised network for `classes`."""
 
     @abstractmethod
+    def training_input(self, batch: Batch) -> tuple[Tensor, Any]:
+        """Return what the network sees of a batch, and what its outputs are compared with."""
+
+    @abstractmethod
+    def criterion(self, outputs: dict[str, Tensor], target: Any) -> dict[str, Tensor]:
+        """Return the terms of the loss by name, from the network's outputs."""
+
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return the terms of the loss by name; their sum is minimised."""
+        inputs, target = self.training_input(batch)
+        return self.criterion(model(inputs), target)
+
+    @abstractmethod
+    def plain(self) -> Task:
+        """Return the same problem without what keeps its loss from reaching zero."""
 
     @abstractmethod
     def predict(self, model: nn.Module, batch: Batch) -> list[Any]:
@@ -80,6 +95,13 @@ class Task(ABC):
     @abstractmethod
     def metric(self) -> Metric:
         """Return an empty metric."""
+
+    def remember(self, model: nn.Module, batch: Batch) -> None:
+        """Show a batch of training samples to a gradient-free model."""
+        raise TypeError(f"{self.name} has no gradient-free model")
+
+    def finish(self, folder: Path) -> None:  # noqa: B027, most tasks have nothing to add
+        """Write what belongs to all results together, after the last one."""
 
     @abstractmethod
     def write(self, result: Any, sample: Sample, stem: str, folder: Path) -> dict[str, Any]:

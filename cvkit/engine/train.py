@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from cvkit.engine import checkpoint, optim
 from cvkit.engine.evaluate import evaluate
+from cvkit.engine.freezing import Freezing, rest_statistics
 from cvkit.engine.guard import require_finite_gradient, require_finite_loss
 from cvkit.engine.loader import Key, load
 from cvkit.engine.plan import STEP_SEED, Progress, Settings, batch_plan
@@ -34,6 +35,7 @@ class Trainer:
         model: freshly built or restored; moved to the device by `fabric`.
         data: training and validation samples.
         settings: how to train.
+        freezing: the layers that do not train.
         run: the run folder.
         header: of the model files to write; `metrics` and `training` are added.
         fabric: device, precision and processes.
@@ -49,6 +51,7 @@ class Trainer:
         model: nn.Module,
         data: tuple[Dataset, Dataset],
         settings: Settings,
+        freezing: Freezing,
         run: Path,
         header: dict[str, Any],
         fabric: Fabric,
@@ -58,6 +61,7 @@ class Trainer:
     ) -> None:
         self.task, self.settings, self.run, self.header = task, settings, run, header
         self.train_data, self.val_data = data
+        self.freezing = freezing
         self.fabric, self.workers, self.reporter, self.stop = fabric, workers, reporter, stop
         optimizer = optim.make_optimizer(
             model, settings.optimizer, settings.lr, settings.weight_decay, settings.momentum
@@ -109,8 +113,9 @@ class Trainer:
         """Do the remaining steps of the current epoch; return the seconds they took."""
         progress, settings = self.progress, self.settings
         plan = self._plan(progress.epoch)[progress.position * settings.accumulate :]
+        self.freezing.apply(progress.epoch)
         self.model.train()
-        self._freeze_statistics()
+        rest_statistics(self._bare)
         started, done = time.monotonic(), 0
         images = len(plan[0]) * settings.accumulate * self.fabric.world_size if plan else 0
         title = f"epoch {progress.epoch + 1}/{settings.epochs}"
@@ -138,13 +143,6 @@ class Trainer:
                 raise DataError("training samples differ in size", code="data.sizes")
             yield items[0].to(self.fabric.device)
 
-    def _freeze_statistics(self) -> None:
-        """Keep batch norms without trainable weights from following the new data."""
-        for layer in self._bare.modules():
-            if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm3d):
-                frozen = layer.weight is not None and not layer.weight.requires_grad
-                layer.train(not frozen)
-
     def _lr(self) -> float:
         warmup = round(self.settings.warmup_epochs * self.steps_per_epoch)
         factor = optim.lr_factor(
@@ -165,6 +163,7 @@ class Trainer:
             last = position == len(batches) - 1
             with self.fabric.no_backward_sync(self.model, enabled=not last):
                 terms = self.task.loss(self.model, batch)
+                terms |= optim.penalties(self._bare, self.settings.l1, self.settings.l2)
                 require_finite_loss(self.fabric, terms, batch, self.progress.step + 1)
                 self.fabric.backward(sum(terms.values()) / len(batches))
             for name, value in terms.items():
@@ -284,9 +283,9 @@ class Trainer:
         tensors, state, rejected = checkpoint.load_state(self.run, self.header["data"])
         try:
             self._bare.load_state_dict(tensors["model"])
-            optim.load_optimizer_tensors(
-                self.optimizer, tensors["optim"], state["progress"]["step"]
-            )
+            step = state["progress"]["step"]
+            untouched = self.freezing.untouched(step, self.steps_per_epoch)
+            optim.load_optimizer_tensors(self.optimizer, tensors["optim"], step, untouched)
             if self.average:
                 self.average.model.load_state_dict(tensors["ema"])
             self.fabric.strategy.precision.load_state_dict(state["scaler"])

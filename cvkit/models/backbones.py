@@ -1,18 +1,40 @@
 """Feature extractors from torchvision behind one contract.
 
-A backbone maps NCHW images to a list of maps C1..C5 (fine to coarse) and exposes `channels`
-and `strides`, lists of the same length. Its parameters carry torchvision's own names, so a
-classification checkpoint loads without renaming.
+A backbone maps NCHW images to a list of maps C1..C5 (fine to coarse; some have no C1) and
+exposes `channels` and `strides`, lists of the same length. Its parameters carry torchvision's
+own names, so a classification checkpoint loads without renaming.
 """
 
 from abc import ABC, abstractmethod
 
+import torch
 import torchvision
 from torch import Tensor, nn
+from torchvision.models.swin_transformer import SwinTransformer
 
 from cvkit.models.layers import init_kaiming
 
 STRIDES = (2, 4, 8, 16, 32)
+
+
+def torchvision_network(builder: str, **own: object) -> nn.Module:
+    """Return a freshly initialised torchvision network on torch's current default device.
+
+    Args:
+        builder: function in `torchvision.models`.
+        own: its arguments.
+    """
+    build = getattr(torchvision.models, builder)
+    place = torch.empty(0).device
+    # RegNet computes its widths with tensors, which have no values on the meta device.
+    with torch.device("cpu" if builder.startswith("regnet") else place):
+        net = build(weights=None, **own).to(place)
+    for layer in net.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            # Some networks have 0.01, for runs of hundreds of epochs; in shorter ones their
+            # statistics would lag behind the weights.
+            layer.momentum = max(layer.momentum, 0.1)
+    return net
 
 
 class Backbone(nn.Module, ABC):
@@ -47,7 +69,7 @@ class ResNet(Backbone):
         self, builder: str, output_stride: int = 32, uniform_dilation: bool = False
     ) -> None:
         super().__init__()
-        net = getattr(torchvision.models, builder)(weights=None)
+        net = torchvision_network(builder)
         self.conv1, self.bn1, self.relu, self.maxpool = net.conv1, net.bn1, net.relu, net.maxpool
         self.layer1, self.layer2 = net.layer1, net.layer2
         self.layer3, self.layer4 = net.layer3, net.layer4
@@ -102,41 +124,76 @@ class VGG(Backbone):
 
 def vgg_features(builder: str) -> nn.Sequential:
     """Return the convolutional part of a torchvision VGG, freshly initialised."""
-    features = getattr(torchvision.models, builder)(weights=None, init_weights=False).features
+    features = torchvision_network(builder, init_weights=False).features
     init_kaiming(features)
     return features
 
 
-class MobileNetV3(Backbone):
-    """MobileNetV3's features; each map is the last one of its stride.
+class Stages(Backbone):
+    """A torchvision network that is a chain of layers; each map is the last one of its stride.
 
-    Source: Searching for MobileNetV3, 2019, arXiv:1905.02244.
+    Serves DenseNet, MobileNetV2, EfficientNet, ConvNeXt, Swin and RegNet. ConvNeXt and Swin
+    begin at stride 4, so they have the four maps C2..C5.
 
-    Args:
-        builder: torchvision function name, such as `mobilenet_v3_large`.
-        output_stride: 16 or 32.
+    Source: arXiv:1608.06993, 1801.04381, 1905.11946, 2201.03545, 2103.14030, 2003.13678.
     """
 
     def __init__(self, builder: str, output_stride: int = 32) -> None:
         super().__init__()
-        net = getattr(torchvision.models, builder)(weights=None, dilated=output_stride == 16)
-        self.features = net.features
-        # Blocks flagged `_is_cn` begin a new stride; dilation keeps the flag and drops the stride.
-        starts = [i for i, block in enumerate(net.features) if getattr(block, "_is_cn", False)]
-        self._taps = [start - 1 for start in starts[-4:]] + [len(net.features) - 1]
-        channels = [_out_channels(net.features[tap]) for tap in self._taps]
-        self._set_contract(channels, output_stride)
+        net = torchvision_network(builder, **self._own(output_stride))
+        for name in CHAINS[hasattr(net, "features")]:
+            setattr(self, name, getattr(net, name))
+        self._nhwc = isinstance(net, SwinTransformer)
+        taps = stride_taps(builder)
+        self._taps = [position for position, _, _ in taps]
+        self.channels = [channels for _, _, channels in taps]
+        self.strides = [min(stride, output_stride) for _, stride, _ in taps]
+
+    def _own(self, output_stride: int) -> dict[str, object]:
+        """Return the builder's arguments for an output stride."""
+        return {}
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Return the maps C1..C5 of NCHW images."""
+        """Return the maps C1..C5, or C2..C5, of NCHW images."""
         maps = []
-        for position, layer in enumerate(self.features):
+        for position, layer in enumerate(chain(self)):
             images = layer(images)
             if position in self._taps:
-                maps.append(images)
+                maps.append(images.permute(0, 3, 1, 2) if self._nhwc else images)
         return maps
 
 
-def _out_channels(block: nn.Module) -> int:
-    """Return the channels that leave a block, those of its last convolution."""
-    return [m for m in block.modules() if isinstance(m, nn.Conv2d)][-1].out_channels
+class MobileNetV3(Stages):
+    """MobileNetV3's features, dilated to an output stride of 16 where asked.
+
+    Source: Searching for MobileNetV3, 2019, arXiv:1905.02244.
+    """
+
+    def _own(self, output_stride: int) -> dict[str, object]:
+        return {"dilated": output_stride == 16}
+
+
+CHAINS = {True: ("features",), False: ("stem", "trunk_output")}
+"""Names of the layers before the classifier, for networks with and without `features`."""
+
+
+def chain(net: nn.Module) -> list[nn.Module]:
+    """Return the layers that lead from the images to the last map."""
+    if hasattr(net, "features"):
+        return list(net.features)
+    return [net.stem, *net.trunk_output]
+
+
+def stride_taps(builder: str) -> list[tuple[int, int, int]]:
+    """Return (position in the chain, stride, channels) of the last map of each stride from 2."""
+    side = 64
+    with torch.device("meta"), torch.no_grad():
+        net = torchvision_network(builder).eval()
+        maps = torch.empty(1, 3, side, side)
+        last: dict[int, tuple[int, int, int]] = {}
+        for position, layer in enumerate(chain(net)):
+            maps = layer(maps)
+            nhwc = isinstance(net, SwinTransformer)
+            stride = side // maps.shape[1 if nhwc else 2]
+            last[stride] = (position, stride, maps.shape[3 if nhwc else 1])
+    return [tap for stride, tap in last.items() if stride > 1]

@@ -1,6 +1,7 @@
 """From names in the catalog to networks, and how large they are."""
 
 import inspect
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -8,7 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cvkit import catalog
 from cvkit.errors import UsageError
-from cvkit.models.weights import published_versions
+from cvkit.models.classify import Classifier, plain_parts, torchvision_parts
+from cvkit.models.weights import published_preset, published_versions
 
 
 def _lookup(table: dict, name: str, what: str) -> object:
@@ -53,6 +55,7 @@ def build_model(
     output_stride: int | None = None,
     aux: bool = True,
     deconv: bool = False,
+    rates: Sequence[int] | None = None,
 ) -> nn.Module:
     """Return a freshly initialised network.
 
@@ -64,6 +67,7 @@ def build_model(
         output_stride: of the backbone; None takes the architecture's own.
         aux: add the auxiliary head where the architecture has one.
         deconv: transposed convolutions instead of interpolation, for the FCNs with skips.
+        rates: of the atrous convolutions of DeepLab; None takes those of the output stride.
 
     Raises:
         UsageError: a name is unknown, or these parts do not go together.
@@ -79,9 +83,16 @@ def build_model(
                 hint="it belongs to fcn-32s, fcn-16s and fcn-8s",
             )
         own["deconv"] = True
+    if rates is not None:
+        own["rates"] = tuple(rates)
     if body.whole:
         return _whole_network(arch, backbone, body, num_classes, own)
     stride = _choose_stride(head, body, output_stride)
+    if not body.target:
+        raise UsageError(
+            f"--backbone {backbone} has no maps at several strides, which --arch {arch} needs",
+            code="backbone.unsupported",
+        )
     features = catalog.resolve(body.target)(body.builder, output_stride=stride)
     aux_level = body.aux_level if aux and head.aux_weight else None
     return network_class(features, num_classes, aux_level, **own)
@@ -113,35 +124,66 @@ def complexity(model: nn.Module, image_hw: tuple[int, int]) -> tuple[int, float]
 
 
 def list_archs(tasks: list[str]) -> list[dict]:
-    """Return name, size (21 classes, 512x512) and description of each architecture.
+    """Return name, size and description of each architecture.
 
-    Each is listed on ResNet-50, then the historic whole networks.
+    Segmentation: 21 classes, 512x512, each on ResNet-50, then the historic whole networks.
+    Classification: 1000 classes, at the image size of the published weights, and 10 classes,
+    32x32 for what has none.
     """
     rows = []
     for task in tasks:
-        pairs = [(arch, "resnet50") for arch in catalog.ARCHS[task]]
-        pairs += [(a, n) for n, b in catalog.BACKBONES.items() for a in b.whole]
-        for arch, backbone in pairs:
-            with torch.device("meta"):
-                model = build_model(task, arch, backbone, 21)
-            parameters, gmacs = complexity(model, (512, 512))
-            whole = catalog.BACKBONES[backbone].whole
-            about = (catalog.BACKBONES[backbone] if whole else catalog.ARCHS[task][arch]).about
-            row = {"task": task, "arch": arch, "backbone": backbone, "about": about}
-            rows.append(row | {"parameters": parameters, "gmacs": round(gmacs, 3)})
+        rows += _list_classifiers() if task == "classify" else _list_heads(task)
     return rows
+
+
+def _list_heads(task: str) -> list[dict]:
+    rows = []
+    pairs = [(arch, "resnet50") for arch in catalog.ARCHS[task]]
+    pairs += [(a, n) for n, b in catalog.BACKBONES.items() for a in b.whole]
+    for arch, backbone in pairs:
+        with torch.device("meta"):
+            model = build_model(task, arch, backbone, 21)
+        whole = catalog.BACKBONES[backbone].whole
+        about = (catalog.BACKBONES[backbone] if whole else catalog.ARCHS[task][arch]).about
+        row = {"task": task, "arch": arch, "backbone": backbone, "about": about}
+        rows.append(row | _size(model, 512))
+    return rows
+
+
+def _list_classifiers() -> list[dict]:
+    rows = []
+    for arch, entry in catalog.ARCHS["classify"].items():
+        row = {"task": "classify", "arch": arch, "backbone": None, "about": entry.about}
+        if arch in ("knn", "linear"):
+            rows.append(row | {"parameters": None, "gmacs": None})
+            continue
+        with torch.device("meta"):
+            side = 32
+            if arch in catalog.BACKBONES:
+                side = published_preset(arch).crop_size[0]
+                aux = bool(entry.aux_weight)
+                parts = torchvision_parts(arch, 1000, small=False, image_size=side, aux=aux)
+            else:
+                parts = plain_parts(arch, 10, side)
+            model = Classifier(*parts)
+        rows.append(row | _size(model, side))
+    return rows
+
+
+def _size(model: nn.Module, side: int) -> dict:
+    parameters, gmacs = complexity(model, (side, side))
+    return {"parameters": parameters, "gmacs": round(gmacs, 3)}
 
 
 def list_backbones() -> list[dict]:
     """Return name, size (224x224), output strides and published weights of each backbone."""
     rows = []
     for name, entry in catalog.BACKBONES.items():
-        if entry.whole:
+        if entry.whole or not entry.target:
             continue
         with torch.device("meta"):
             model = catalog.resolve(entry.target)(entry.builder)
-        parameters, gmacs = complexity(model, (224, 224))
-        row = {"backbone": name, "parameters": parameters, "gmacs": round(gmacs, 3)}
+        row = {"backbone": name} | _size(model, 224)
         row |= {"output_strides": list(entry.output_strides)}
         rows.append(row | {"weights": published_versions(entry.builder)})
     return rows

@@ -38,6 +38,29 @@ def fcn_head(in_channels: int, num_classes: int) -> nn.Sequential:
     )
 
 
+def initialise(module: nn.Module, how: str) -> None:
+    """Draw the weights of all convolutions and linear layers anew; their biases become 0.
+
+    Args:
+        module: changed in place.
+        how: `xavier` (Understanding the Difficulty of Training Deep Feedforward Neural
+            Networks, 2010, AISTATS; uniform), `kaiming` (arXiv:1502.01852; normal, fan-in) or
+            `normal` (standard deviation 0.01); `auto` changes nothing.
+    """
+    ways = {
+        "xavier": nn.init.xavier_uniform_,
+        "kaiming": lambda w: nn.init.kaiming_normal_(w, nonlinearity="relu"),
+        "normal": lambda w: nn.init.normal_(w, std=0.01),
+    }
+    if how == "auto":
+        return
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            ways[how](layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
 def init_kaiming(module: nn.Module) -> None:
     """Initialise the convolutions of new layers for ReLU networks.
 

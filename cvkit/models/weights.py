@@ -6,6 +6,7 @@ import socket
 import urllib.error
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from cvkit import catalog
 from cvkit.errors import ModelFileError, UsageError
+from cvkit.models.convert import modern_names
 from cvkit.storage import sha256
 
 
@@ -27,8 +29,8 @@ def find_model(name: str) -> Path:
         ModelFileError: nothing of that name exists.
     """
     path = Path(name)
-    shelves = [Path("weights"), Path(__file__).parents[2] / "weights"]
-    candidates = [path / "best.safetensors", path, *(s / f"{name}.safetensors" for s in shelves)]
+    shelves = (shelf / f"{name}.safetensors" for shelf in weight_shelves())
+    candidates = [path / "best.safetensors", path, *shelves]
     found = next((p for p in candidates if p.is_file()), None)
     if found is None:
         why = "has no best.safetensors" if path.is_dir() else "does not exist"
@@ -40,12 +42,18 @@ def find_model(name: str) -> Path:
     return found
 
 
+def weight_shelves() -> list[Path]:
+    """Return the folders named `weights` that may hold trained models: here, and cvkit's own."""
+    package = Path(__file__).parents[1]  # an installed package carries its weights inside
+    return [Path("weights"), package.parent / "weights", package / "weights"]
+
+
 def cache_folders() -> list[Path]:
-    """Return where downloaded weights may lie, the one to write to first."""
+    """Return where published weights may lie, the one to download to first."""
     own = os.environ.get("CVKIT_WEIGHTS")
     user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cvkit" / "weights"
     hub = Path(torch.hub.get_dir()) / "checkpoints"
-    return [Path(own) if own else user, user, hub]
+    return [Path(own) if own else user, user, *weight_shelves(), hub]
 
 
 def load_pretrained(
@@ -69,7 +77,7 @@ def load_pretrained(
         path = _published(name, source.partition(":")[2] or "v1", offline, say)
     else:
         path = Path(source)
-    tensors = read_state_dict(path)
+    tensors = modern_names(read_state_dict(path))
     if any(key.startswith("backbone.") for key in tensors):
         tensors = {
             key.removeprefix("backbone."): value
@@ -99,6 +107,39 @@ def published_versions(builder: str) -> list[str]:
     return [f"imagenet:{match[1].lower()}" for match in matches if match]
 
 
+def published_preset(backbone: str, version: str = "v1") -> Any:
+    """Return torchvision's preset (sizes, interpolation, mean) of published weights."""
+    table = torchvision.models.get_model_weights(catalog.BACKBONES[backbone].builder)
+    return table[f"IMAGENET1K_{version.upper()}"].transforms()
+
+
+def shipped_models() -> list[Path]:
+    """Return the trained models in the folders named `weights`, each name once."""
+    found: dict[str, Path] = {}
+    for shelf in weight_shelves():
+        for path in sorted(shelf.glob("*.safetensors")):
+            found.setdefault(path.name, path)
+    return list(found.values())
+
+
+def list_published() -> list[dict[str, object]]:
+    """Return what `--pretrained` accepts for each backbone, and where it lies if it is here."""
+    rows = []
+    for name, entry in catalog.BACKBONES.items():
+        for version in published_versions(entry.builder):
+            member = f"IMAGENET1K_{version.partition(':')[2].upper()}"
+            weights = torchvision.models.get_model_weights(entry.builder)[member]
+            row = {"backbone": name, "version": version, "url": weights.url}
+            row["megabytes"] = weights.meta["_file_size"]
+            rows.append(row | {"path": _cached(weights.url)})
+    return rows
+
+
+def _cached(url: str) -> str | None:
+    file = url.rpartition("/")[2]
+    return next((str(f / file) for f in cache_folders() if (f / file).is_file()), None)
+
+
 def _published(name: str, version: str, offline: bool, say: Callable[[str], None]) -> Path:
     """Return the verified file of torchvision's published weights, downloading if allowed."""
     builder = catalog.BACKBONES[name].builder
@@ -114,7 +155,7 @@ def _published(name: str, version: str, offline: bool, say: Callable[[str], None
     file = entry.url.rpartition("/")[2]
     for folder in cache_folders():
         if (folder / file).is_file():
-            return _verified(folder / file)
+            return verified(folder / file)
     target = cache_folders()[0] / file
     if offline:
         raise ModelFileError(
@@ -141,7 +182,7 @@ def _published(name: str, version: str, offline: bool, say: Callable[[str], None
     return target
 
 
-def _verified(path: Path) -> Path:
+def verified(path: Path) -> Path:
     """Return the path of a file whose name ends in the first digits of its SHA-256.
 
     Raises:

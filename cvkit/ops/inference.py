@@ -1,10 +1,10 @@
-"""From a network's logits to label maps in original pixels, and ways to average them."""
+"""From a network's outputs to results, and ways to average them."""
 
 from collections.abc import Callable
 from itertools import product
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 MAX_CHUNK = 2**25
@@ -99,3 +99,33 @@ def _starts(have: int, want: int) -> list[int]:
     step = -(-want * 2 // 3)
     last = max(have - want, 0)
     return [*range(0, last, step), last]
+
+
+def class_probabilities(
+    model: nn.Module, images: Tensor, side: int, *, flip: bool, ten_crop: bool
+) -> tuple[Tensor, Tensor]:
+    """Return [N, K] mean class probabilities over views of images, and [N, D] mean features.
+
+    Args:
+        model: with `embed` (NCHW to [N, D]) and `probabilities` ([N, D] to [N, K]).
+        images: NCHW normalised; larger than `side` for ten crops.
+        side: of the crops, in pixels.
+        flip: also look at the mirror image.
+        ten_crop: look at the corners and the centre, and at their mirror images.
+    """
+    views = ten_crops(images, side) if ten_crop else [images]
+    if flip and not ten_crop:
+        views = [images, images.flip(-1)]
+    features = [model.embed(view) for view in views]
+    scores = torch.stack([model.probabilities(found) for found in features]).mean(0)
+    return scores, torch.stack(features).mean(0)
+
+
+def ten_crops(images: Tensor, side: int) -> list[Tensor]:
+    """Return the four corners and the centre of NCHW images, and their mirror images."""
+    height, width = images.shape[-2:]
+    bottom, right = height - side, width - side
+    places = [(0, 0), (0, right), (bottom, 0), (bottom, right)]
+    places.append((round(bottom / 2), round(right / 2)))
+    crops = [images[..., y : y + side, x : x + side] for y, x in places]
+    return crops + [crop.flip(-1) for crop in crops]

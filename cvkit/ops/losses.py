@@ -1,4 +1,4 @@
-"""Losses for dense prediction. Logits are NKHW float, truth is NHW int64, 255 has no label."""
+"""Losses. For dense prediction logits are NKHW float and truth is NHW int64, 255 has no label."""
 
 import re
 
@@ -144,3 +144,42 @@ def balanced_weights(pixels: Tensor) -> Tensor:
     present = share > 0
     middle = share[present].quantile(0.5) if present.any() else share.new_ones(())
     return torch.where(present, middle / share.clamp(min=1e-12), 1.0).float()
+
+
+def multiclass_hinge(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return [N] the sum over other classes of max(0, 1 + their score - the true one's).
+
+    Source: Support Vector Machines for Multi-Class Pattern Recognition, 1999, ESANN (Weston
+    and Watkins).
+
+    Args:
+        logits: [N, K] scores.
+        targets: [N, K] class probabilities; mixed targets mix the losses.
+    """
+    margins = (1 + logits[:, None] - logits[:, :, None]).clamp(min=0)  # [N, true, other]
+    own = torch.eye(logits.shape[1], device=logits.device, dtype=torch.bool)
+    return (margins.masked_fill(own, 0.0).sum(2) * targets).sum(1)
+
+
+def class_loss(
+    kind: str,
+    logits: Tensor,
+    targets: Tensor,
+    weight: Tensor | None = None,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Return the mean loss of a classifier, weighted by the classes of the images.
+
+    Args:
+        kind: `ce` or `hinge`.
+        logits: [N, K].
+        targets: [N, K] class probabilities.
+        weight: [K] factor of each class; the mean is then weighted.
+        label_smoothing: probability spread over all classes (`ce` only), in [0, 1).
+    """
+    factors = targets if weight is None else targets * weight  # [N, K]
+    if kind == "hinge":
+        return multiclass_hinge(logits, factors).sum() / factors.sum()
+    smooth = factors * (1 - label_smoothing)
+    smooth = smooth + label_smoothing / logits.shape[1] * (1.0 if weight is None else weight)
+    return -(smooth * logits.log_softmax(1)).sum() / factors.sum()

@@ -3,8 +3,12 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cvkit.storage import write_file
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def write_curves(path: Path, history: Sequence[dict], metric: str) -> None:
@@ -34,7 +38,34 @@ def write_curves(path: Path, history: Sequence[dict], metric: str) -> None:
         axis.set_xlabel("epoch")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def _save(figure: "Figure", path: Path) -> None:
+    from matplotlib import pyplot as plt
+
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=110)
     plt.close(figure)
     write_file(path, stream.getvalue())
+
+
+def write_lr_curve(
+    path: Path, rates: Sequence[float], losses: Sequence[float], suggested: float
+) -> None:
+    """Draw the loss over the learning rate of a range test into a PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(7, 4), constrained_layout=True)
+    axis.plot(rates, losses)
+    axis.axvline(suggested, color="tab:red", linestyle="--", label=f"steepest: {suggested:.1e}")
+    axis.set_xscale("log")
+    axis.set_ylim(top=min(max(losses), 2 * losses[0]))
+    axis.set_xlabel("learning rate")
+    axis.set_ylabel("loss, smoothed")
+    axis.grid(alpha=0.3)
+    axis.legend()
+    _save(figure, path)

@@ -1,5 +1,7 @@
 """Pictures of results."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -62,3 +64,64 @@ def _legend(entries: list[tuple[str, tuple[int, int, int]]], width: int) -> np.n
         place = (left + 18, top + 17)
         cv2.putText(picture, text, place, FONT, 0.45, (20, 20, 20), 1, cv2.LINE_AA)
     return picture
+
+
+def draw_confusion(matrix: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Return a picture of a confusion matrix: rows are truth, columns prediction.
+
+    A cell is darker the larger its share of its row; up to 30 classes the counts stand in it.
+
+    Args:
+        matrix: [K, K] counts.
+        names: K names.
+
+    Returns:
+        HWC RGB uint8.
+    """
+    cell = max(4, min(46, 1400 // len(names)))
+    labelled = cell >= 14
+    margin = 8
+    if labelled:
+        longest = max(cv2.getTextSize(name, FONT, 0.4, 1)[0][0] for name in names)
+        margin = min(longest, 240) + 16
+    head = 28
+    side = cell * len(names)
+    picture = np.full((margin + head + side + 8, margin + side + 8, 3), 255, np.uint8)
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    blue = np.stack([255 - 215 * shares, 255 - 135 * shares, 255 - 60 * shares], -1)
+    cells = blue.astype(np.uint8).repeat(cell, 0).repeat(cell, 1)
+    picture[head + margin : head + margin + side, margin : margin + side] = cells
+    cv2.putText(
+        picture,
+        "truth (rows), prediction (columns)",
+        (8, 18),
+        FONT,
+        0.45,
+        (20, 20, 20),
+        1,
+        cv2.LINE_AA,
+    )
+    if labelled:
+        _name_axes(picture, names, cell, margin, head)
+    if len(names) <= 30:
+        for row, column in np.argwhere(matrix):
+            text = str(matrix[row, column])
+            (width, _), _ = cv2.getTextSize(text, FONT, 0.36, 1)
+            left = margin + column * cell + (cell - width) // 2
+            place = (left, head + margin + row * cell + cell // 2 + 4)
+            ink = (255, 255, 255) if shares[row, column] > 0.5 else (20, 20, 20)
+            cv2.putText(picture, text, place, FONT, 0.36, ink, 1, cv2.LINE_AA)
+    return picture
+
+
+def _name_axes(
+    picture: np.ndarray, names: Sequence[str], cell: int, margin: int, head: int
+) -> None:
+    """Write class names beside the rows and, turned, above the columns."""
+    strip = np.full((cell * len(names), margin, 3), 255, np.uint8)
+    for index, name in enumerate(names):
+        place = (6, index * cell + cell // 2 + 4)
+        cv2.putText(strip, name, place, FONT, 0.4, (20, 20, 20), 1, cv2.LINE_AA)
+    side = len(strip)
+    picture[head + margin : head + margin + side, :margin] = strip
+    picture[head : head + margin, margin : margin + side] = np.rot90(strip)

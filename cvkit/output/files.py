@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -20,17 +21,17 @@ def write_label_png(path: Path, labels: np.ndarray) -> None:
     image.putpalette(VOC_PALETTE)
     stream = io.BytesIO()
     image.save(stream, "PNG")
-    _write_image(path, stream.getvalue())
+    _write_bytes(path, stream.getvalue())
 
 
 def write_rgb(path: Path, image: np.ndarray) -> None:
     """Write an HWC RGB uint8 image in the format of the path's suffix."""
     options = [cv2.IMWRITE_PNG_COMPRESSION, 1] if path.suffix == ".png" else []
     _, content = cv2.imencode(path.suffix, image[..., ::-1], options)
-    _write_image(path, content.tobytes())
+    _write_bytes(path, content.tobytes())
 
 
-def _write_image(path: Path, content: bytes) -> None:
+def _write_bytes(path: Path, content: bytes) -> None:
     """Write by rename, without the fsync that would cost more than the picture."""
     temporary = path.with_name(f".{path.name[:200]}.tmp")
     with machine_errors(path):
@@ -49,3 +50,21 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
     writer.writerow(header)
     writer.writerows(["" if cell is None else cell for cell in row] for row in rows)
     write_file(path, stream.getvalue().encode("utf-8", "surrogateescape"))
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write an array as .npy."""
+    stream = io.BytesIO()
+    np.save(stream, array)
+    _write_bytes(path, stream.getvalue())
+
+
+def place_link(source: Path, path: Path) -> None:
+    """Put a link to a file somewhere; a copy where the file system has no links."""
+    with machine_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        try:
+            path.symlink_to(os.path.abspath(source))
+        except (OSError, NotImplementedError):
+            shutil.copyfile(source, path)

@@ -17,7 +17,8 @@ from cvkit.engine.runtime import choose, choose_workers, make_fabric
 from cvkit.engine.task import Task
 from cvkit.errors import DataError, ModelFileError, UsageError
 from cvkit.models.weights import find_model
-from cvkit.options import OPTIONS, Job
+from cvkit.options.base import Job
+from cvkit.options.tree import OPTIONS
 from cvkit.structures import Failure
 
 

@@ -15,7 +15,7 @@ from cvkit.engine.report import Reporter
 from cvkit.errors import CvkitError, DataError, UsageError
 from cvkit.metrics import confusion
 from cvkit.metrics.confusion import ConfusionMatrix
-from cvkit.options import SegmentEval
+from cvkit.options.segment import SegmentEval
 from cvkit.output.files import write_csv
 from cvkit.structures import IGNORE, ClassList, Failure, SegMap
 

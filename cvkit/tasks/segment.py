@@ -1,14 +1,14 @@
 """Semantic segmentation: images with masks, a dense head, pixel losses, mIoU."""
 
+import copy
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from cvkit import __version__
 from cvkit.data.classes import dataset_classes
 from cvkit.data.datasets import ImageSource, SegmentationDataset
 from cvkit.data.files import InputFile
@@ -16,22 +16,20 @@ from cvkit.data.layouts import LabelledImage, detect_layout, list_split
 from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
 from cvkit.data.scan import fingerprint, raise_defects
 from cvkit.engine.report import Reporter
-from cvkit.engine.task import Task
-from cvkit.errors import DataError, ModelFileError, UsageError
+from cvkit.errors import UsageError
 from cvkit.metrics.confusion import METRICS, ConfusionMatrix
-from cvkit.models.weights import load_pretrained
 from cvkit.ops import inference, losses
-from cvkit.ops.images import normalize
-from cvkit.options import SegmentEval, SegmentPredict, SegmentTrain
+from cvkit.options.segment import SegmentEval, SegmentPredict, SegmentTrain
 from cvkit.output.draw import draw_segmentation
 from cvkit.output.files import write_label_png, write_rgb
 from cvkit.output.records import describe_labels
 from cvkit.structures import Batch, ClassList, Sample, SegMap
 from cvkit.tasks import segment_setup as setup
+from cvkit.tasks.image_task import ImageTask, from_header, require_same_classes
 from cvkit.tasks.segment_setup import Network, Preprocessing, Training
 
 
-class Segment(Task):
+class Segment(ImageTask):
     """Semantic segmentation, as the three loops see it.
 
     Args:
@@ -53,10 +51,9 @@ class Segment(Task):
         reader: MaskReader | None = None,
         splits: dict[str, list[LabelledImage]] | None = None,
     ) -> None:
-        self.classes, self.network, self.preprocessing = classes, network, preprocessing
+        super().__init__(classes=classes, network=network, preprocessing=preprocessing)
         self.reader, self.splits = reader, splits or {}
         self.training: Training | None = None
-        self.about_data: dict[str, Any] = {}
         self.sliding_window, self.flip, self.scales = False, False, (1.0,)
         self.absent_class, self.overlay, self.with_confidence = "exclude", "png", False
 
@@ -92,7 +89,10 @@ class Segment(Task):
         )
         task.about_data = {
             "name": options.data if options.data == "samples" else Path(options.data).name,
-            "fingerprints": {name: fingerprint(pairs) for name, pairs in splits.items()},
+            "fingerprints": {
+                name: fingerprint([(pair.key, [pair.image, pair.mask]) for pair in pairs])
+                for name, pairs in splits.items()
+            },
             "images": {name: len(pairs) for name, pairs in splits.items()},
         }
         return task
@@ -105,16 +105,7 @@ class Segment(Task):
             ModelFileError: the header lacks something.
             UsageError: `--tta` is malformed.
         """
-        try:
-            task = cls(
-                classes=ClassList.from_json(header["classes"]),
-                network=Network(**header["network"]),
-                preprocessing=Preprocessing.from_json(header["preprocessing"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelFileError(
-                f"the model's header is incomplete: {error!r}", code="model.header"
-            ) from error
+        task = cls(**from_header(header, Network, Preprocessing))
         task.sliding_window = options.sliding_window
         task.flip, task.scales = setup.parse_tta(options.tta)
         if options.sliding_window and options.tta:
@@ -142,8 +133,8 @@ class Segment(Task):
         layout = detect_layout(root, options.format)
         pairs = list_split(root, layout, options.split)
         classes, colors = dataset_classes(root)
-        if classes is not None and classes.names != self.classes.names:
-            raise DataError(setup.class_difference(classes, self.classes), code="classes.differ")
+        if classes is not None:
+            require_same_classes(classes.names, self.classes.names)
         self.reader = MaskReader(
             num_classes=len(self.classes),
             colors=colors,
@@ -160,14 +151,9 @@ class Segment(Task):
     def header(self, options: SegmentTrain) -> dict[str, Any]:
         """Return what a model file says about itself."""
         return {
-            "cvkit": __version__,
-            "task": "segment",
-            "network": asdict(self.network),
-            "classes": self.classes.as_json(),
-            "preprocessing": asdict(self.preprocessing),
+            **self.about_model(),
             "labels": {"ignore_index": options.ignore_index, "mask_map": options.mask_map},
             "rule": "miou: mean IoU over occurring classes, one matrix, original resolution",
-            "data": self.about_data,
         }
 
     def inference_rule(self) -> dict[str, Any]:
@@ -198,56 +184,30 @@ class Segment(Task):
     def _resize(self) -> str:
         return "native" if self.sliding_window else self.preprocessing.resize
 
-    def build(self) -> nn.Module:
-        """Return a freshly initialised network for the classes."""
-        return self.network.build(len(self.classes))
+    def training_input(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return NCHW normalised images, and the NHW masks that the loss compares with."""
+        return self.normalized(batch), batch.masks
 
-    def load_pretrained(self, model: nn.Module, options: SegmentTrain, report: Reporter) -> None:
-        """Load the backbone weights that `--pretrained` names, or say that there are none."""
-        if options.pretrained is None:
-            report.say("backbone weights: none, trained from scratch")
-            return
-        if not hasattr(model, "backbone"):
-            raise UsageError(
-                f"--backbone {options.backbone} is a whole network without pretrained weights",
-                code="pretrained.unsupported",
-            )
-        name, source = options.backbone, options.pretrained
-        offline = options.offline
-        report.say(load_pretrained(model.backbone, name, source, offline=offline, say=report.say))
-
-    def freeze_backbone(self, model: nn.Module) -> None:
-        """Exclude the backbone from training.
-
-        Raises:
-            UsageError: the network is a historic whole one.
-        """
-        if not hasattr(model, "backbone"):
-            raise UsageError(
-                f"--freeze-backbone: {self.network.backbone} is a whole network",
-                code="freeze.unsupported",
-            )
-        model.backbone.requires_grad_(False)
-
-    def _input(self, batch: Batch) -> Tensor:
-        return normalize(batch.images, self.preprocessing.mean, self.preprocessing.std)
-
-    def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    def criterion(self, outputs: dict[str, Tensor], target: Tensor) -> dict[str, Tensor]:
         """Return the loss of each output by name, the auxiliary one weighted."""
         plan = self.training
-        weights = None if plan.weights is None else plan.weights.to(batch.images.device)
+        weights = None if plan.weights is None else plan.weights.to(target.device)
         factors = {"out": 1.0, "aux": plan.aux_weight}
         return {
             name: factors[name]
-            * losses.combined_loss(
-                plan.loss, logits.float(), batch.masks, weights, plan.label_smoothing
-            )
-            for name, logits in model(self._input(batch)).items()
+            * losses.combined_loss(plan.loss, logits.float(), target, weights, plan.label_smoothing)
+            for name, logits in outputs.items()
         }
+
+    def plain(self) -> "Segment":
+        """Return the same problem without label smoothing."""
+        twin = copy.copy(self)
+        twin.training = replace(self.training, label_smoothing=0.0)
+        return twin
 
     def predict(self, model: nn.Module, batch: Batch) -> list[SegMap]:
         """Return a label map for each sample, in original pixels."""
-        images = self._input(batch)
+        images = self.normalized(batch)
         if self.sliding_window:
             window_hw = self.preprocessing.image_size_wh[::-1]
             logits = inference.sliding_window(model.logits, images, window_hw)

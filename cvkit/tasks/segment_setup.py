@@ -1,6 +1,7 @@
 """From flags and folders to what a segmentation run needs, everything checked first."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,14 @@ from cvkit import catalog
 from cvkit.data.classes import dataset_classes, numbered_classes
 from cvkit.data.layouts import LabelledImage, detect_layout, list_split
 from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
-from cvkit.data.samples import cached_segmentation
+from cvkit.data.samples import cached_samples
 from cvkit.data.scan import Scan, raise_defects, scan_pairs
 from cvkit.engine.report import Reporter
 from cvkit.errors import DataError, UsageError
 from cvkit.models.build import build_model
 from cvkit.ops import inference, losses
 from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD
-from cvkit.options import SegmentTrain
+from cvkit.options.segment import SegmentTrain
 from cvkit.structures import ClassList
 
 
@@ -33,11 +34,6 @@ class Preprocessing:
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
 
-    @classmethod
-    def from_json(cls, content: dict) -> "Preprocessing":
-        """Return what `dataclasses.asdict` wrote."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in content.items()})
-
 
 @dataclass(frozen=True)
 class Network:
@@ -48,6 +44,7 @@ class Network:
     output_stride: int | None
     aux: bool
     deconv: bool
+    rates: Sequence[int] | None = None
 
     def build(self, num_classes: int) -> nn.Module:
         """Return the network, freshly initialised.
@@ -63,6 +60,7 @@ class Network:
             output_stride=self.output_stride,
             aux=self.aux,
             deconv=self.deconv,
+            rates=self.rates,
         )
 
 
@@ -123,7 +121,7 @@ def data_root(name: str | None) -> Path:
     """Return the dataset folder that `--data` names; `samples` is made on first use."""
     if name is None:
         raise UsageError("--data is missing", code="data.missing", hint="--data DIR or samples")
-    return cached_segmentation() if name == "samples" else Path(name)
+    return cached_samples("segment") if name == "samples" else Path(name)
 
 
 def training_data(
@@ -172,18 +170,6 @@ def scan_split(pairs: list[LabelledImage], reader: MaskReader, name: str, report
     """Check a split with a progress bar; see `scan_pairs`."""
     with report.progress(f"checking {name}", len(pairs)) as advance:
         return scan_pairs(pairs, reader, advance)
-
-
-def class_difference(data: ClassList, model: ClassList) -> str:
-    """Return in words how two class lists differ."""
-    missing = [name for name in model.names if name not in data.names]
-    extra = [name for name in data.names if name not in model.names]
-    if not missing and not extra:
-        return "the dataset lists the model's classes in another order"
-    return (
-        f"the dataset's classes are not the model's: {', '.join(missing) or 'none'} missing, "
-        f"{', '.join(extra) or 'none'} new"
-    )
 
 
 def parse_scale(text: str) -> tuple[float, float]:

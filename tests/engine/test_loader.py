@@ -75,7 +75,15 @@ def test_evaluation_visits_every_sample_once_whatever_the_processes():
 def plan(count=20, epoch=0, rank=0, world=1, **changes):
     values = {"epochs": 1, "batch_size": 3, "accumulate": 1, "optimizer": "sgd", "lr": 1.0}
     values |= {"momentum": 0.0, "weight_decay": 0.0, "schedule": "poly", "warmup_epochs": 0.0}
-    values |= {"clip_grad": 0.0, "ema": 0.0, "patience": 0, "seed": 1, "save_minutes": 1.0}
+    values |= {
+        "l1": 0.0,
+        "l2": 0.0,
+        "clip_grad": 0.0,
+        "ema": 0.0,
+        "patience": 0,
+        "seed": 1,
+        "save_minutes": 1.0,
+    }
     return batch_plan(count, epoch, Settings(**(values | changes)), rank, world)
 
 

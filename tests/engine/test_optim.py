@@ -12,7 +12,7 @@ from cvkit.engine.optim import (
     make_optimizer,
     optimizer_tensors,
 )
-from cvkit.options import Train, hints
+from cvkit.options.base import Train, hints
 
 
 def test_poly_has_the_golden_values():

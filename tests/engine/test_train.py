@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from cvkit import catalog
+from cvkit.data import samples
 from cvkit.engine.checkpoint import read_model
 from cvkit.tasks.segment import Segment
 
@@ -46,10 +47,7 @@ def test_training_without_data_says_in_its_first_line_that_it_uses_samples(
     cvkit, tmp_path, monkeypatch, tiny
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    from cvkit.tasks import segment_setup
-
-    real = segment_setup.cached_segmentation
-    monkeypatch.setattr(segment_setup, "cached_segmentation", lambda: real(train=4, val=2))
+    monkeypatch.setitem(samples.CACHED, "segment", ((4, 2), (64, 64)))
     loud = [flag for flag in tiny if flag != "--quiet"]
     done = cvkit("segment", "train", "--arch", "unet", "--epochs", 1, "--out", tmp_path, *loud)
     assert done.code == 0

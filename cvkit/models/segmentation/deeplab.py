@@ -48,12 +48,26 @@ class ASPP(nn.Module):
 
 
 class DeepLabV3(SegmentationModel):
-    """DeepLabV3 as torchvision builds it: ASPP, one more 3x3, 1x1; no multi-grid."""
+    """DeepLabV3 as torchvision builds it: ASPP, one more 3x3, 1x1; no multi-grid.
 
-    def __init__(self, backbone: Backbone, num_classes: int, aux_level: int | None = None) -> None:
+    Args:
+        backbone: its coarsest map is read.
+        num_classes: channels of the logits.
+        aux_level: as in `SegmentationModel`.
+        rates: of the atrous convolutions; None takes those of the backbone's stride.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        aux_level: int | None = None,
+        *,
+        rates: tuple[int, ...] | None = None,
+    ) -> None:
         super().__init__(backbone, num_classes, aux_level)
         self.classifier = nn.Sequential(
-            ASPP(backbone.channels[-1], RATES[backbone.strides[-1]]),
+            ASPP(backbone.channels[-1], rates or RATES[backbone.strides[-1]]),
             *conv_bn_relu(256, 256),
             nn.Conv2d(256, num_classes, 1),
         )
@@ -73,13 +87,14 @@ class DeepLabV3Plus(SegmentationModel):
     def __init__(self, backbone: Backbone, num_classes: int, aux_level: int | None = None) -> None:
         super().__init__(backbone, num_classes, aux_level)
         self.aspp = ASPP(backbone.channels[-1], RATES[backbone.strides[-1]])
-        self.low_level = conv_bn_relu(backbone.channels[1], 48, 1)
+        self.low = backbone.strides.index(4)
+        self.low_level = conv_bn_relu(backbone.channels[self.low], 48, 1)
         self.classifier = nn.Sequential(
             conv_bn_relu(256 + 48, 256), conv_bn_relu(256, 256), nn.Conv2d(256, num_classes, 1)
         )
 
     def decode(self, maps: list[Tensor], size_hw: tuple[int, int]) -> Tensor:
         """Return logits at a quarter of the image's size."""
-        fine = self.low_level(maps[1])
+        fine = self.low_level(maps[self.low])
         coarse = resize_bilinear(self.aspp(maps[-1]), fine.shape[-2:])
         return self.classifier(torch.cat([coarse, fine], 1))

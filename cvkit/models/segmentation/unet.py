@@ -18,13 +18,15 @@ class UNet(SegmentationModel):
 
     Five blocks of 256, 128, 64, 32 and 16 channels; each enlarges by nearest neighbour to the
     size of the next finer map (the last to the image's), concatenates it and convolves twice.
+    Where a backbone has no map of stride 2, that block enlarges without one.
     """
 
     widths = (256, 128, 64, 32, 16)
 
     def __init__(self, backbone: Backbone, num_classes: int, aux_level: int | None = None) -> None:
         super().__init__(backbone, num_classes, aux_level)
-        skips = [*backbone.channels[-2::-1], 0]  # [C4, C3, C2, C1, none]
+        skips = backbone.channels[-2::-1]  # [C4, C3, C2, C1]
+        skips += [0] * (len(self.widths) - len(skips))
         inputs = [backbone.channels[-1], *self.widths[:-1]]
         self.blocks = nn.ModuleList(
             nn.Sequential(conv_bn_relu(given + skip, width), conv_bn_relu(width, width))
@@ -36,8 +38,12 @@ class UNet(SegmentationModel):
     def decode(self, maps: list[Tensor], size_hw: tuple[int, int]) -> Tensor:
         """Return logits at the image's size."""
         decoded = maps[-1]
-        for block, skip in zip(self.blocks, [*maps[-2::-1], None], strict=True):
-            target_hw = size_hw if skip is None else skip.shape[-2:]
+        skips = maps[-2::-1]
+        for position, block in enumerate(self.blocks):
+            skip = skips[position] if position < len(skips) else None
+            stride = 2 ** (len(self.blocks) - 1 - position)
+            target_hw = tuple(-(-side // stride) for side in size_hw)
+            target_hw = target_hw if skip is None else skip.shape[-2:]
             if decoded.shape[-2:] != target_hw:
                 decoded = F.interpolate(decoded, size=target_hw, mode="nearest")
             decoded = block(decoded if skip is None else torch.cat([decoded, skip], 1))

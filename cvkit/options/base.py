@@ -1,7 +1,7 @@
-"""Every flag of every command, once: name, default, range, help, and what a run stores.
+"""Flags that several commands share, and how a flag is described.
 
-`OPTIONS` is the command tree. Each field of a dataclass is one flag; a field that is a
-`typer.Argument` is positional.
+Each field of a dataclass is one flag: its name, default, range and help, once, and what a run
+stores. A field that is a `typer.Argument` is positional.
 """
 
 import dataclasses
@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-
-from cvkit.catalog import ARCHS, BACKBONES, TASKS
 
 PANELS = DATA, MODEL, TRAINING, OUTPUT, RUN = "Data", "Model", "Training", "Output", "Run"
 
@@ -76,6 +74,16 @@ class Train(Job):
     freeze_backbone: Annotated[
         bool, flag(MODEL, "Train the head only; batch norm of the backbone stays as it is")
     ] = False
+    freeze: Annotated[
+        str, flag(MODEL, "Layers that do not train: backbone.conv1,backbone.layer1,...")
+    ] = ""
+    unfreeze_at: Annotated[
+        int, flag(MODEL, "Epoch from which frozen layers train too; 0: never", min=0)
+    ] = 0
+    init: Annotated[
+        choice(["auto", "xavier", "kaiming", "normal"]),
+        flag(MODEL, "How weights that are not loaded begin; auto: each network's own way"),
+    ] = "auto"
     epochs: Annotated[int, flag(TRAINING, "Passes over the training split", min=1)] = 30
     batch_size: Annotated[int, flag(TRAINING, "Images a step and process", min=1)] = 4
     accumulate: Annotated[int, flag(TRAINING, "Batches whose gradients make one step", min=1)] = 1
@@ -92,6 +100,13 @@ class Train(Job):
             TRAINING, "On weights, not on norms and biases; the optimizer's own by default", min=0
         ),
     ] = None
+    l1: Annotated[
+        float, flag(TRAINING, "Factor of the sum of absolute weights in the loss", min=0)
+    ] = 0.0
+    l2: Annotated[
+        float,
+        flag(TRAINING, "Factor of half the sum of squares in the loss; with --l1 elastic", min=0),
+    ] = 0.0
     schedule: Annotated[
         choice(["poly", "cosine", "linear", "step", "inverse-sqrt", "constant"]),
         flag(TRAINING, "How the learning rate falls"),
@@ -115,6 +130,12 @@ class Train(Job):
     seed: Annotated[
         int, flag(TRAINING, "Decides every random choice of the run", min=0, max=2**31 - 1)
     ] = 0
+    check: Annotated[
+        bool, flag(RUN, "Run sanity checks of data, loss and network before training")
+    ] = False
+    find_lr: Annotated[
+        bool, flag(RUN, "Only try learning rates: draws lr.png and names a good one")
+    ] = False
     out: Annotated[Path, flag(OUTPUT, "Folder for numbered run folders")] = Path("runs")
     save_minutes: Annotated[
         float,
@@ -128,61 +149,6 @@ class Train(Job):
         choice(["auto", "on", "off"]), flag(RUN, "Memory order NHWC; auto is on")
     ] = "auto"
     offline: Annotated[bool, flag(RUN, "Never use the network; say what is missing")] = False
-
-
-_BACKBONE_HELP = "Feature extractor; see 'cvkit models'"
-_SCALES_HELP = "Average over flip, over scales, or 'flip,scales'"
-_WINDOW_HELP = (
-    "Run windows of the model's image size over the image at its own resolution and average"
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SegmentTrain(Train):
-    """Train a semantic segmentation model.
-
-    Layouts: VOC (JPEGImages, SegmentationClass, ImageSets/Segmentation) and pairs
-    (images/SPLIT, masks/SPLIT), found by looking at the folder.
-    """
-
-    arch: Annotated[choice(ARCHS["segment"]), flag(MODEL, "Decoder; see 'cvkit models'")] = "unet"
-    backbone: Annotated[choice(BACKBONES), flag(MODEL, _BACKBONE_HELP)] = "resnet18"
-    output_stride: Annotated[
-        int | None, flag(MODEL, "8, 16 or 32 by dilation; the architecture's own by default")
-    ] = None
-    aux_weight: Annotated[
-        float | None,
-        flag(
-            MODEL, "Weight of the auxiliary loss, 0 removes the head; the paper's by default", min=0
-        ),
-    ] = None
-    deconv: Annotated[
-        bool, flag(MODEL, "Transposed convolutions that start bilinear (fcn-32s, -16s, -8s)")
-    ] = False
-    format: Annotated[choice(["auto", "voc", "pairs"]), flag(DATA, "Layout of --data")] = "auto"
-    image_size: Annotated[
-        str, flag(DATA, "WIDTHxHEIGHT of training crops; auto: the data's, at most 512")
-    ] = "auto"
-    resize: Annotated[
-        choice(["fit", "native"]),
-        flag(DATA, "fit images into the image size, or crop from their native resolution"),
-    ] = "fit"
-    scale: Annotated[
-        str, flag(DATA, "Smallest,largest random scale of light and strong augmentation")
-    ] = "0.5,2"
-    ignore_index: Annotated[
-        int, flag(DATA, "Mask value of pixels without a label", min=0, max=255)
-    ] = 255
-    mask_map: Annotated[
-        str | None, flag(DATA, "Replace mask values or colours: 255=1,#e0e0c0=255")
-    ] = None
-    loss: Annotated[
-        str, flag(TRAINING, "Sum of ce, dice, focal, ohem with weights: ce+0.5*dice")
-    ] = "ce+dice"
-    class_weights: Annotated[
-        str,
-        flag(TRAINING, "none, balanced (median frequency), sqrt (its root), or numbers: 1,2,0.5"),
-    ] = "sqrt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,27 +173,6 @@ class Eval(Job):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentEval(Eval):
-    """Measure a semantic segmentation model, or score a folder of masks."""
-
-    format: Annotated[choice(["auto", "voc", "pairs"]), flag(DATA, "Layout of the data")] = "auto"
-    ignore_index: Annotated[
-        int | None,
-        flag(DATA, "Mask value of pixels without a label; the model's, else 255", min=0, max=255),
-    ] = None
-    mask_map: Annotated[
-        str | None,
-        flag(DATA, "Replace mask values or colours of the truth; the model's by default"),
-    ] = None
-    absent_class: Annotated[
-        choice(["exclude", "zero", "nan"]),
-        flag(OUTPUT, "How a class in neither truth nor prediction enters mIoU"),
-    ] = "exclude"
-    sliding_window: Annotated[bool, flag(MODEL, _WINDOW_HELP)] = False
-    tta: Annotated[str | None, flag(MODEL, _SCALES_HELP)] = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Predict(Job):
     """Flags that prediction has for every task."""
 
@@ -248,45 +193,6 @@ class Predict(Job):
     max_failures: Annotated[
         int, flag(RUN, "Stop when this many inputs failed; 0: never", min=0)
     ] = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class SegmentPredict(Predict):
-    """Segment images: a palette PNG, an overlay and a line of JSON for each."""
-
-    overlay: Annotated[
-        choice(["png", "jpg", "none"]), flag(OUTPUT, "Image with the classes drawn over it")
-    ] = "png"
-    sliding_window: Annotated[bool, flag(MODEL, _WINDOW_HELP)] = False
-    tta: Annotated[str | None, flag(MODEL, _SCALES_HELP)] = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Models(Command):
-    """List architectures and backbones with their parameters and GMACs."""
-
-    task: Annotated[
-        choice(TASKS) | None, typer.Argument(help="Only this task", show_default=False)
-    ] = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Samples(Command):
-    """Write built-in synthetic scenes as a dataset: the same seed, the same files."""
-
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New or empty folder")]
-    task: Annotated[choice(TASKS), flag(DATA, "Task whose labels to write")] = "segment"
-    count: Annotated[int, flag(DATA, "Scenes; a fifth of them become the val split", min=2)] = 50
-    seed: Annotated[int, flag(DATA, "Decides every scene", min=0, max=2**31 - 1)] = 0
-    size: Annotated[int, flag(DATA, "Width and height in pixels", min=32, max=2048)] = 128
-
-
-OPTIONS: dict[str, type[Command] | dict[str, type[Command]]] = {
-    "segment": {"train": SegmentTrain, "eval": SegmentEval, "predict": SegmentPredict},
-    "models": Models,
-    "samples": Samples,
-}
-"""The command tree: task -> verb -> options, and the commands without a task."""
 
 
 def hints(options_class: type[Command]) -> dict[str, object]:

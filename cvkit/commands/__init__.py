@@ -1,0 +1,1 @@
+"""One module per verb: resolve names, call the engine, print. No logic of its own."""

@@ -1,0 +1,94 @@
+"""Measure a model, or score files."""
+
+from pathlib import Path
+from typing import Any
+
+from cvkit import catalog, storage
+from cvkit.commands.printing import print_json
+from cvkit.engine.report import Reporter, print_evaluation
+from cvkit.errors import DataError, GateFailed, UsageError
+from cvkit.metrics.gates import failed_gates, parse_gates, require_known
+from cvkit.options.base import Eval
+
+
+def evaluate(options: Eval, task_name: str) -> int:
+    """Measure a model, or score files of predictions, and check the gates."""
+    report = Reporter(options.quiet)
+    gates = parse_gates(options.fail_under)
+    if (options.weights is None) == (options.predictions is None):
+        raise UsageError(
+            "give either --weights or --predictions",
+            code="eval.what",
+            hint="--weights RUN --data DIR, or --predictions DIR --truth DIR",
+        )
+    measure = _evaluate_files if options.predictions else _evaluate_model
+    content = measure(options, task_name, report)
+    content = {"task": task_name, "command": "eval", "split": options.split, **content}
+    failed = failed_gates(gates, content)
+    content["gates"] = {"passed": not failed, "failed": failed}
+    if "folder" in content:
+        storage.write_json(Path(content["folder"]) / "report.json", content)
+    if options.json:
+        print_json(content)
+    else:
+        print_evaluation(content)
+    for failure in content["failures"]:
+        report.warn(f"not evaluated: {failure['reason']}")
+    if failed:
+        raise GateFailed("; ".join(failed), code="gate.failed")
+    return 3 if content["failures"] else 0
+
+
+def _report_folder(options: Eval, task_name: str) -> Path | None:
+    if not options.files:
+        return None
+    return storage.new_numbered_folder(options.out, f"{task_name}-eval")
+
+
+def _evaluate_files(options: Eval, task_name: str, report: Reporter) -> dict[str, Any]:
+    scorer = catalog.resolve(catalog.SCORERS[task_name])
+    write = catalog.resolve(catalog.REPORTS[task_name])
+    found = scorer(options, report)
+    folder = _report_folder(options, task_name)
+    content = {"predictions": str(options.predictions), "truth": str(options.truth)}
+    content |= write(*found, folder) | {"precision": None, "engine": "files"}
+    return content | ({"folder": str(folder)} if folder else {})
+
+
+def _evaluate_model(options: Eval, task_name: str, report: Reporter) -> dict[str, Any]:
+    from cvkit.engine import runtime
+    from cvkit.engine.evaluate import evaluate as run_evaluation
+    from cvkit.tasks.predictor import load_trained
+
+    runtime.keep_memory()
+    trained = load_trained(options.weights, options, task_name)
+    task = trained.task
+    require_known(parse_gates(options.fail_under), task.metric_names)
+    task.use_data(options, trained.header, report)
+    metric, images = task.metric(), []
+    data = task.dataset(options.split, training=False)
+    with runtime.stop_signals() as stop, report.progress("evaluating", len(data)) as advance:
+        failures = run_evaluation(
+            task,
+            trained.model,
+            data,
+            trained.fabric,
+            metric=metric,
+            batch_size=options.batch_size,
+            workers=trained.workers,
+            stop=stop,
+            advance=advance,
+            on_image=lambda sample, own: images.append((sample.path, own)),
+        )
+    if not images:
+        raise DataError(
+            f"none of {len(failures)} images could be evaluated: {failures[0].reason}",
+            code=failures[0].code,
+        )
+    folder = _report_folder(options, task_name)
+    write = catalog.resolve(catalog.REPORTS[task_name])
+    content = {"weights": str(trained.path), "data": options.data}
+    content |= write(metric, task.classes, images, failures, folder)
+    content |= {"precision": trained.precision, "engine": "eager"}
+    content["inference"] = task.inference_rule()
+    return content | ({"folder": str(folder)} if folder else {})

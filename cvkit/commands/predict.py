@@ -1,0 +1,59 @@
+"""Predict images into a folder."""
+
+from dataclasses import asdict
+
+from cvkit import storage
+from cvkit.commands.printing import print_json
+from cvkit.config import as_config
+from cvkit.engine.report import Reporter
+from cvkit.errors import UsageError
+from cvkit.options.base import Predict
+
+
+def predict(options: Predict, task_name: str) -> int:
+    """Predict images into a folder."""
+    from cvkit.data.files import list_inputs
+    from cvkit.engine import predict as loop
+    from cvkit.engine import runtime
+    from cvkit.tasks.predictor import load_trained
+
+    report = Reporter(options.quiet)
+    if not options.inputs:
+        raise UsageError("no input given", code="inputs.missing", hint="name files or folders")
+    if options.resume and options.overwrite:
+        raise UsageError("--resume and --overwrite exclude each other", code="out.resume")
+    files = list_inputs(options.inputs, without=options.out)
+    runtime.keep_memory()
+    trained = load_trained(options.weights, options, task_name)
+    storage.claim_output_folder(options.out, reuse=options.overwrite or options.resume)
+    about = {"model": trained.header["sha256"], "options": as_config(options)}
+    journal = loop.Journal(options.out, resume=options.resume, model=about["model"])
+    storage.write_json(options.out / "predict.json", about)
+    report.say(f"{len(files)} images with {trained.path} ({trained.precision})")
+    with runtime.stop_signals() as stop, report.progress("predicting", len(files)) as advance:
+        try:
+            counts = loop.predict(
+                trained.task,
+                trained.model,
+                files,
+                journal,
+                trained.fabric,
+                batch_size=options.batch_size,
+                workers=trained.workers,
+                stop=stop,
+                advance=advance,
+                max_failures=options.max_failures,
+            )
+        finally:
+            journal.close()
+    trained.task.finish(options.out)
+    summary = f"{counts.predicted} predicted, {counts.failed} failed, {counts.skipped} skipped"
+    report.say(f"{summary}; results in {options.out}")
+    if options.json:
+        print_json(
+            {"task": task_name, "command": "predict", "out": str(options.out)}
+            | {"counts": asdict(counts), "precision": trained.precision, "engine": "eager"}
+        )
+    else:
+        print(options.out)
+    return 3 if counts.failed else 0

@@ -1,0 +1,35 @@
+"""Show what there is, and write samples."""
+
+from cvkit import catalog, storage
+from cvkit.commands.printing import print_json
+from cvkit.engine.report import print_models
+from cvkit.options.tools import Models, Samples
+
+
+def models(options: Models) -> int:
+    """List architectures and backbones, with sizes computed from the networks themselves."""
+    from cvkit.models.build import list_archs, list_backbones
+
+    tasks = [options.task] if options.task else list(catalog.ARCHS)
+    archs, backbones = list_archs(tasks), list_backbones()
+    if options.json:
+        print_json({"command": "models", "archs": archs, "backbones": backbones})
+        return 0
+    print_models(archs, backbones)
+    return 0
+
+
+def samples(options: Samples) -> int:
+    """Write synthetic scenes as a dataset."""
+    from cvkit.data.samples import WRITERS
+
+    storage.claim_output_folder(options.folder, reuse=False)
+    val = max(1, options.count // 5)
+    counts = {"train": options.count - val, "val": val}
+    size_hw = (options.size, options.size)
+    WRITERS[options.task](options.folder, counts, options.seed, size_hw)
+    if options.json:
+        print_json({"command": "samples", "folder": str(options.folder), "counts": counts})
+    else:
+        print(options.folder)
+    return 0

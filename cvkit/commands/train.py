@@ -1,0 +1,262 @@
+"""Train a model."""
+
+import contextlib
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cvkit import catalog, storage
+from cvkit.commands.printing import print_json
+from cvkit.config import as_config
+from cvkit.engine.report import Reporter, number, table
+from cvkit.errors import UsageError
+from cvkit.options.base import Train
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training left behind; `is_main` in the process that reports."""
+
+    run: Path
+    task: Any
+    progress: Any
+    is_main: bool
+
+
+def train(options: Train, task_name: str) -> int:
+    """Train a model in a new run folder, or go on with one; or only try learning rates."""
+    report = Reporter(options.quiet)
+    if options.find_lr:
+        return _find_lr(options, task_name, report)
+    done = run_training(options, task_name, report)
+    if not done.is_main:
+        return 0
+    progress = done.progress
+    best = progress.history[progress.best_epoch - 1] if progress.best_epoch else {}
+    rows = [[name, number(value)] for name, value in best.items() if name in done.task.metric_names]
+    report.show(table(f"best epoch: {progress.best_epoch}", ["metric", "value"], rows))
+    report.say(f"model: {done.run / 'best.safetensors'}")
+    if options.json:
+        print_json({"task": task_name, "command": "train", "run": str(done.run), "best": best})
+    else:
+        print(done.run)
+    return 0
+
+
+def run_training(options: Train, task_name: str, report: Reporter, stop: Any = None) -> Outcome:
+    """Train and return what came of it.
+
+    Args:
+        options: of the task's train command.
+        task_name: key of `catalog.TASKS`.
+        report: for progress.
+        stop: the caller's signal handler; None installs one.
+    """
+    from cvkit.engine import runtime
+    from cvkit.output.curves import write_curves
+
+    job = _Job(options, task_name, report)
+    with runtime.stop_signals() if stop is None else contextlib.nullcontext(stop) as stop:
+        job.prepare()
+        run = job.run_folder()
+        job.announce(run)
+        if options.check and not options.resume:
+            _check(job, run)
+        if job.task.gradient_free:
+            return Outcome(run, job.task, job.remember(run, stop), True)
+        trainer = job.trainer(run, stop)
+        if options.resume:
+            for reason in trainer.restore():
+                report.warn(f"passed over a damaged save: {reason}")
+            report.say(f"resuming {run} at step {trainer.progress.step}")
+        progress, is_main = trainer.progress, job.fabric.global_rank == 0
+        try:
+            trainer.fit()
+        finally:
+            if is_main and progress.history:
+                write_curves(run / "curves.png", progress.history, job.task.best)
+    return Outcome(run, job.task, progress, is_main)
+
+
+class _Job:
+    """A training run while it is put together."""
+
+    def __init__(self, options: Train, task_name: str, report: Reporter) -> None:
+        from cvkit.engine import runtime
+
+        self.options, self.task_name, self.report = options, task_name, report
+        runtime.keep_memory()
+        self.device, self.precision = runtime.choose(options.device, options.precision)
+        if options.unfreeze_at and options.devices > 1:
+            raise UsageError(
+                "--unfreeze-at needs one process",
+                code="freeze.devices",
+                hint="--devices 1, or two runs, the second one with --pretrained FILE",
+            )
+        self.fabric = runtime.make_fabric(self.device, options.devices, self.precision)
+        report.quiet = report.console.quiet = options.quiet or self.fabric.global_rank > 0
+        self.workers = runtime.choose_workers(options.workers, self.device, options.devices)
+        self.settings = _settings(options)
+
+    def prepare(self) -> None:
+        """Read the data and build the network; everything that can be wrong is told here."""
+        import torch
+
+        from cvkit.engine.freezing import Freezing
+        from cvkit.engine.plan import MODEL_SEED
+        from cvkit.models.layers import initialise
+        from cvkit.ops.seeds import key_seed
+
+        options = self.options
+        self.task = catalog.resolve(catalog.TASKS[self.task_name]).for_training(
+            options, self.report
+        )
+        torch.manual_seed(key_seed(MODEL_SEED, options.seed))
+        model = self.task.build()
+        if not options.resume:
+            initialise(model, options.init)
+            self.task.load_pretrained(model, options, self.report)
+        layers = f"{options.freeze},backbone" if options.freeze_backbone else options.freeze
+        self.freezing = Freezing(model, layers, options.unfreeze_at)
+        if options.channels_last != "off":
+            model = model.to(memory_format=torch.channels_last)
+        self.model = model
+        self.data = (
+            self.task.dataset(options.train_split, training=True),
+            self.task.dataset(options.val_split, training=False),
+        )
+
+    def run_folder(self) -> Path:
+        """Return the run folder; a new one gets its configuration and environment."""
+        if self.options.resume:
+            storage.remove_temporaries(self.options.resume)
+            return self.options.resume
+        import yaml
+
+        from cvkit.engine import runtime
+
+        run = None
+        if self.fabric.global_rank == 0:
+            stem = f"{self.task_name}-{self.task.network.arch}"
+            run = storage.new_numbered_folder(self.options.out, stem)
+            config = yaml.safe_dump(as_config(self.options), sort_keys=False)
+            storage.write_file(run / "config.yaml", config)
+            storage.write_json(run / "environment.json", runtime.environment(self.fabric))
+        return Path(self.fabric.broadcast(str(run)))
+
+    def announce(self, run: Path) -> None:
+        """Say what is going to be trained."""
+        network, settings = self.task.network, self.settings
+        names = dict.fromkeys(name for name in (network.arch, network.backbone) if name)
+        parameters = sum(p.numel() for p in self.model.parameters())
+        self.report.say(
+            f"model: {', '.join(names)}, {parameters:,} parameters; "
+            f"{self.fabric.world_size} x {self.device.type}, {self.precision}, "
+            f"{settings.optimizer} lr {settings.lr:g}; run: {run}"
+        )
+
+    def trainer(self, run: Path, stop: Any) -> Any:
+        """Return the training loop, at its first step."""
+        from cvkit.engine.train import Trainer
+
+        return Trainer(
+            task=self.task,
+            model=self.model,
+            data=self.data,
+            settings=self.settings,
+            freezing=self.freezing,
+            run=run,
+            header=self.task.header(self.options),
+            fabric=self.fabric,
+            workers=self.workers,
+            reporter=self.report,
+            stop=stop,
+        )
+
+    def remember(self, run: Path, stop: Any) -> Any:
+        """Let a gradient-free model see the data."""
+        from cvkit.engine.remember import remember
+
+        return remember(
+            self.task,
+            self.model,
+            self.data,
+            run=run,
+            header=self.task.header(self.options),
+            fabric=self.fabric,
+            batch_size=self.options.batch_size,
+            workers=self.workers,
+            reporter=self.report,
+            stop=stop,
+        )
+
+
+def _settings(options: Train) -> Any:
+    """Return the engine's part of the flags, the optimizer's defaults filled in."""
+    from cvkit.engine.optim import DEFAULTS
+    from cvkit.engine.plan import Settings
+
+    chosen = {f.name: getattr(options, f.name) for f in dataclasses.fields(Settings)}
+    for name, default in zip(("lr", "weight_decay"), DEFAULTS[options.optimizer], strict=True):
+        chosen[name] = default if chosen[name] is None else chosen[name]
+    return Settings(**chosen)
+
+
+def _check(job: _Job, run: Path) -> None:
+    """Run the sanity checks, show and keep their results."""
+    from cvkit.engine.checks import run_checks
+
+    if job.task.gradient_free:
+        raise UsageError("--check needs a model that is trained by steps", code="check.unsupported")
+    with job.report.progress("checking the network", 6) as advance:
+        checks = run_checks(
+            job.task, job.model, job.data[0], job.settings, job.fabric, job.workers, advance
+        )
+    rows = [[c.name, "pass" if c.passed else "FAIL", c.found, c.meaning] for c in checks]
+    job.report.show(table("checks", ["check", "result", "found", "what a failure means"], rows))
+    storage.write_json(run / "checks.json", [dataclasses.asdict(check) for check in checks])
+    failed = [check.name for check in checks if not check.passed]
+    if failed:
+        job.report.warn(f"{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}")
+
+
+def _find_lr(options: Train, task_name: str, report: Reporter) -> int:
+    """Try learning rates from tiny to large and suggest one."""
+    from cvkit.engine import runtime
+    from cvkit.engine.lr_range import lr_range
+    from cvkit.output.curves import write_lr_curve
+
+    if options.resume or options.devices > 1:
+        raise UsageError(
+            "--find-lr goes with neither --resume nor --devices", code="find_lr.unsupported"
+        )
+    job = _Job(options, task_name, report)
+    with runtime.stop_signals() as stop:
+        job.prepare()
+        if job.task.gradient_free:
+            raise UsageError("--find-lr needs a model that is trained by steps", code="find_lr.knn")
+        run = job.run_folder()
+        job.announce(run)
+        with report.progress("trying learning rates", 100) as advance:
+            found = lr_range(
+                job.task,
+                job.model,
+                job.data[0],
+                job.settings,
+                job.fabric,
+                job.workers,
+                advance=advance,
+                stop=stop,
+            )
+    write_lr_curve(run / "lr.png", found.rates, found.losses, found.suggested)
+    content = dataclasses.asdict(found)
+    storage.write_json(run / "lr.json", content)
+    report.say(f"curve: {run / 'lr.png'}; largest useful rate about {found.largest:.1e}")
+    if found.diverged:
+        report.say(f"the loss became non-finite at {found.diverged:.1e}")
+    if options.json:
+        print_json({"task": task_name, "command": "train", "run": str(run), "find_lr": content})
+    else:
+        print(f"{found.suggested:.2e}")
+    return 0

@@ -1,0 +1,169 @@
+"""Search training settings by short trainings."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from cvkit import storage
+from cvkit.catalog import TASKS
+from cvkit.commands.printing import print_json
+from cvkit.commands.train import run_training
+from cvkit.config import as_config, from_config
+from cvkit.engine.report import Reporter, number, print_table
+from cvkit.errors import Interrupted, TrainingDiverged, UsageError
+from cvkit.options.base import Train
+from cvkit.options.tools import Tune
+from cvkit.options.tree import OPTIONS
+
+
+def tune(options: Tune) -> int:
+    """Run the trials that are not done yet, then rank all of them."""
+    from cvkit.engine import runtime, search
+
+    report = Reporter(options.quiet)
+    space = _space(options)
+    plan = search.trials(space, options.strategy, options.trials, options.points, options.seed)
+    base = _base(options)
+    for values in plan:  # all of them are checked before the first one starts
+        _trial_options(base, values, Path())
+    study = _study_folder(options)
+    results = _finished(study, plan)
+    report.say(f"study: {study}, {len(plan)} trials, {len(results)} of them done")
+    with runtime.stop_signals() as stop:
+        for trial in range(len(results), len(plan)):
+            result = {"trial": trial} | plan[trial] | _run(base, plan[trial], study, trial, stop)
+            results.append(result)
+            lines = "".join(json.dumps(line) + "\n" for line in results)
+            storage.write_file(study / "trials.jsonl", lines)
+            report.say(f"trial {trial}: {_words(plan[trial])} -> {number(result['value'])}")
+    ranked = search.ranking(results)
+    warnings = search.edges(space, ranked[0]) if ranked[0]["value"] is not None else []
+    content = {
+        "task": options.task,
+        "command": "tune",
+        "study": str(study),
+        "ranking": ranked,
+        "warnings": warnings,
+    }
+    storage.write_json(study / "study.json", content)
+    if options.json:
+        print_json(content)
+    else:
+        rows = [
+            [
+                str(r["trial"]),
+                *(f"{r[n]:g}" if isinstance(r[n], float) else str(r[n]) for n in space),
+            ]
+            + [number(r["value"]), r["run"] or r["reason"]]
+            for r in ranked
+        ]
+        title = ranked[0]["metric"] or "result"
+        print_table("trials, best first", ["trial", *space, title, "run"], rows)
+    for warning in warnings:
+        report.warn(warning)
+    return 0
+
+
+def _space(options: Tune) -> dict[str, Any]:
+    """Return what is searched."""
+    from cvkit.engine.search import Choices, parse_range
+
+    space: dict[str, Any] = {
+        "lr": parse_range(options.lr, "lr"),
+        "weight_decay": parse_range(options.weight_decay, "weight-decay"),
+    }
+    if options.batch_size:
+        sizes = options.batch_size.split(",")
+        if not all(size.strip().isdecimal() and int(size) for size in sizes):
+            raise UsageError(
+                f"--batch-size {options.batch_size!r} is not a list of sizes",
+                code="range.syntax",
+                hint="such as 16,32,64",
+            )
+        space["batch_size"] = Choices(tuple(int(size) for size in sizes))
+    if options.augment:
+        space["augment"] = Choices(tuple(part.strip() for part in options.augment.split(",")))
+    return space
+
+
+def _base(options: Tune) -> Train:
+    """Return the training flags that all trials share.
+
+    Raises:
+        UsageError: `--set` is malformed or names an unknown flag.
+    """
+    import yaml
+
+    content: dict[str, Any] = {}
+    for text in options.set:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(
+                f"--set {text!r} is not NAME=VALUE", code="set.syntax", hint="arch=resnet18"
+            )
+        content[name.strip().lstrip("-").replace("-", "_")] = yaml.safe_load(value)
+    own = {"data", "epochs", "lr", "weight_decay", "out", "resume", "find_lr", "json"}
+    for name in sorted(own & content.keys()):
+        raise UsageError(f"--set {name}: this flag is not free", code="set.taken")
+    options_class = OPTIONS[options.task]["train"]
+    chosen = from_config(options_class, content, "--set")
+    return options_class(**chosen, data=options.data, epochs=options.epochs, quiet=True)
+
+
+def _trial_options(base: Train, values: dict, out: Path) -> Train:
+    checked = from_config(type(base), values, "trial")
+    return dataclasses.replace(base, **checked, out=out)
+
+
+def _study_folder(options: Tune) -> Path:
+    import yaml
+
+    if options.resume:
+        return options.resume
+    study = storage.new_numbered_folder(options.out, f"tune-{options.task}")
+    config = yaml.safe_dump(as_config(options), sort_keys=False)
+    storage.write_file(study / "config.yaml", config)
+    return study
+
+
+def _finished(study: Path, plan: list[dict]) -> list[dict]:
+    """Return the results of the trials that are done, in order.
+
+    Raises:
+        UsageError: they are not those of this plan.
+    """
+    path = study / "trials.jsonl"
+    if not path.is_file():
+        return []
+    results = [json.loads(line) for line in path.read_text().splitlines()]
+    for values, result in zip(plan, results, strict=False):
+        if any(result.get(name) != value for name, value in values.items()):
+            raise UsageError(f"{path} belongs to another study", code="resume.changed")
+    return results
+
+
+def _run(base: Train, values: dict, study: Path, trial: int, stop: Any) -> dict[str, Any]:
+    """Run a trial, or go on with it, and return its result."""
+    folder = study / "trials" / f"{trial:03d}"
+    options = _trial_options(base, values, folder)
+    begun = next(folder.glob("*/ckpt/last"), None) if folder.is_dir() else None
+    if begun:
+        options = dataclasses.replace(options, resume=begun.parents[1])
+    task_name = next(name for name in TASKS if OPTIONS[name]["train"] is type(base))
+    try:
+        done = run_training(options, task_name, Reporter(quiet=True), stop)
+    except TrainingDiverged as error:
+        return {"metric": None, "value": None, "run": None, "reason": str(error)}
+    except Interrupted as error:
+        raise Interrupted(
+            f"stopped in trial {trial}; finished trials are kept",
+            signal_number=error.exit_code - 128,
+            hint=f"go on with: cvkit tune {task_name} --resume {study}",
+        ) from error
+    best = done.progress.best
+    return {"metric": done.task.best, "value": best, "run": str(done.run), "reason": ""}
+
+
+def _words(values: dict) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())

@@ -1,0 +1,115 @@
+"""Trained weights: list, verify, import."""
+
+from pathlib import Path
+from typing import Any
+
+from cvkit import storage
+from cvkit.commands.printing import print_json
+from cvkit.engine.report import Reporter, print_table
+from cvkit.errors import CvkitError, ModelFileError, UsageError
+from cvkit.options.tools import WeightsImport, WeightsList, WeightsVerify
+
+
+def list_weights(options: WeightsList) -> int:
+    """List shipped models, and published weights with where they lie or come from."""
+    from cvkit.engine.checkpoint import read_header
+    from cvkit.models.weights import list_published, shipped_models
+
+    shipped = []
+    for path in shipped_models():
+        header = read_header(path)
+        shipped.append(
+            {
+                "name": path.stem,
+                "path": str(path),
+                "task": header["task"],
+                "arch": header["network"]["arch"],
+                "classes": len(header["classes"]),
+                "metrics": header.get("metrics", {}),
+                "bytes": path.stat().st_size,
+            }
+        )
+    published = list_published()
+    if options.json:
+        print_json({"command": "weights list", "shipped": shipped, "published": published})
+        return 0
+    rows = [
+        [m["name"], m["task"], m["arch"], str(m["classes"]), f"{m['bytes'] / 2**20:.1f}", m["path"]]
+        for m in shipped
+    ]
+    print_table("models", ["name", "task", "arch", "classes", "MB", "file"], rows)
+    print()
+    rows = [
+        [p["backbone"], p["version"], f"{p['megabytes']:.0f}", p["path"] or "not downloaded"]
+        for p in published
+    ]
+    print_table("published", ["backbone", "--pretrained", "MB", "file"], rows)
+    return 0
+
+
+def verify_weights(options: WeightsVerify) -> int:
+    """Check files against their hashes and say what is damaged."""
+    from cvkit.models.weights import list_published, shipped_models
+
+    cached = [Path(p["path"]) for p in list_published() if p["path"]]
+    files = options.files or [*shipped_models(), *cached]
+    results = [{"path": str(path), "reason": _damage(path)} for path in files]
+    damaged = [result for result in results if result["reason"]]
+    if options.json and not damaged:
+        print_json({"command": "weights verify", "files": results})
+    if not options.json:
+        for result in results:
+            print(f"{'damaged' if result['reason'] else 'intact':8} {result['path']}")
+    if damaged:
+        raise ModelFileError(
+            "; ".join(result["reason"] for result in damaged),
+            code="weights.damaged",
+            hint="restore them from a copy, or fetch them again",
+        )
+    return 0
+
+
+def _damage(path: Path) -> str:
+    """Return why a file cannot be used; empty if its hash is right."""
+    from cvkit.engine.checkpoint import read_model
+    from cvkit.models.weights import verified
+
+    try:
+        if path.suffix == ".safetensors":
+            read_model(path)
+        elif path.is_file():
+            verified(path)
+        else:
+            return f"{path} does not exist"
+    except CvkitError as error:
+        return str(error)
+    return ""
+
+
+def import_weights(options: WeightsImport) -> int:
+    """Write a cvkit model made from a state dict of torchvision."""
+    from cvkit.engine.checkpoint import save_model
+    from cvkit.tasks.imported import imported_model
+
+    report = Reporter(options.quiet)
+    if options.out.suffix != ".safetensors":
+        raise UsageError(
+            f"--out {options.out} does not end in .safetensors", code="out.suffix", hint="add it"
+        )
+    if options.out.exists() and not options.overwrite:
+        raise UsageError(
+            f"--out {options.out} exists", code="out.exists", hint="add --overwrite to replace it"
+        )
+    tensors, header, unused = imported_model(options)
+    with storage.machine_errors(options.out):
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+    save_model(options.out, tensors, header)
+    if unused:
+        report.say(f"left out, as only training needs it: {len(unused)} tensors, {unused[0]} ...")
+    about: dict[str, Any] = {name: header[name] for name in ("task", "network", "preprocessing")}
+    report.say(f"{len(tensors)} tensors, {len(header['classes'])} classes")
+    if options.json:
+        print_json({"command": "weights import", "out": str(options.out), **about})
+    else:
+        print(options.out)
+    return 0

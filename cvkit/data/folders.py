@@ -1,0 +1,243 @@
+"""Datasets whose images have one class each: a folder for each class, or a CSV table."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cvkit.catalog import nearest
+from cvkit.data.classes import dataset_classes
+from cvkit.data.files import inside, walk_images
+from cvkit.errors import DataError
+from cvkit.storage import sha256
+
+TABLE = "labels.csv"
+"""Name of the table that makes a folder a dataset in the `csv` layout."""
+
+ALL = "all"
+"""Split that holds everything, of data that are not split into folders."""
+
+
+@dataclass(frozen=True)
+class ClassifiedImage:
+    """An image and the name of its class; `key` is its path relative to the dataset."""
+
+    key: str
+    path: Path
+    label: str
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The images of a dataset by split.
+
+    Attributes:
+        layout: `folders` (SPLIT/CLASS/images), `classes` (CLASS/images) or `csv`.
+        names: of the classes, in index order.
+        ordered: the dataset itself says in which order (classes.txt); else it is alphabetical.
+        splits: the images that were asked for, by name of the split.
+    """
+
+    layout: str
+    names: tuple[str, ...]
+    ordered: bool
+    splits: dict[str, list[ClassifiedImage]]
+
+
+def read_collection(
+    place: Path, wanted: str, splits: Sequence[str], val_fraction: float
+) -> Collection:
+    """Return the images of some splits.
+
+    Args:
+        place: the dataset's folder, or a CSV file.
+        wanted: layout, or `auto`.
+        splits: names; data that are not split have `all`, or `train` and `val`.
+        val_fraction: share of the images that become `val` where the data are not split,
+            chosen by their content, so that it stays the same when images are added.
+
+    Raises:
+        DataError: unknown layout, missing split or file, malformed table, unknown class.
+    """
+    layout = detect_layout(place, wanted, splits)
+    root = place.parent if place.is_file() else place
+    listed, _ = dataset_classes(root)
+    if layout == "folders":
+        found = {split: _class_folders(_split_folder(root, split), root) for split in splits}
+    elif layout == "classes":
+        found = divide(_class_folders(root, root), splits, val_fraction, place)
+    else:
+        found = _read_table(place if place.is_file() else root / TABLE, splits, val_fraction)
+    for split, images in found.items():
+        if not images:
+            raise DataError(f"split {split!r} of {place} holds no image", code="split.empty")
+    labels = {image.label for images in found.values() for image in images}
+    if listed is None:
+        return Collection(layout, tuple(sorted(labels)), False, found)
+    if unknown := sorted(labels - set(listed.names)):
+        raise DataError(
+            f"class {unknown[0]!r} of {place} is not in its classes.txt",
+            code="class.unknown",
+            hint=nearest(unknown[0], listed.names),
+        )
+    return Collection(layout, listed.names, True, found)
+
+
+def detect_layout(place: Path, wanted: str, splits: Sequence[str]) -> str:
+    """Return `folders`, `classes` or `csv`: what a place looks like, or what `wanted` says.
+
+    Raises:
+        DataError: there is nothing, or it has none of these layouts.
+    """
+    if place.is_file() and place.suffix.lower() == ".csv":
+        return "csv"
+    if not place.is_dir():
+        raise DataError(
+            f"--data {place} is not a folder or a .csv file", code="data.missing", hint="check it"
+        )
+    if wanted != "auto":
+        return wanted
+    if (place / TABLE).is_file():
+        return "csv"
+    if any((place / split).is_dir() for split in splits):
+        return "folders"
+    if any(_visible_folders(place)):
+        known = [p.name for p in _visible_folders(place)]
+        if {"train", "val", "test", "valid", "validation"} & set(known):
+            raise _no_split(place, splits[0], known)
+        return "classes"
+    raise DataError(
+        f"--data {place} has no known layout",
+        code="data.layout",
+        hint=f"SPLIT/CLASS/images, CLASS/images, or a table {TABLE} with path,label[,split]",
+    )
+
+
+def _visible_folders(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _no_split(place: Path, split: str, known: Sequence[str]) -> DataError:
+    hint = nearest(split, known) if known else "there are none"
+    return DataError(f"{place} has no split {split!r}", code="split.missing", hint=hint)
+
+
+def _split_folder(root: Path, split: str) -> Path:
+    folder = inside(root, split)
+    if not folder.is_dir():
+        raise _no_split(root, split, [p.name for p in _visible_folders(root)])
+    return folder
+
+
+def _class_folders(folder: Path, root: Path) -> list[ClassifiedImage]:
+    """Return the images under the folders of a folder; each folder is a class.
+
+    Raises:
+        DataError: a class without images, or two that differ only in case.
+    """
+    images: list[ClassifiedImage] = []
+    seen: dict[str, str] = {}
+    for place in _visible_folders(folder):
+        if (twin := seen.setdefault(place.name.casefold(), place.name)) != place.name:
+            raise DataError(
+                f"{folder}: classes {twin!r} and {place.name!r} differ only in case",
+                code="class.case_collision",
+                hint="rename or join them",
+            )
+        found = [
+            ClassifiedImage(path.relative_to(root).as_posix(), path, place.name)
+            for path in walk_images(place)
+        ]
+        if not found:
+            raise DataError(
+                f"class {place.name!r} of {folder} holds no image",
+                code="class.empty",
+                hint="add images, or remove the folder",
+            )
+        images += found
+    return images
+
+
+def divide(
+    images: list[ClassifiedImage], splits: Sequence[str], val_fraction: float, place: Path
+) -> dict[str, list[ClassifiedImage]]:
+    """Return splits of images that are in one heap; equal files are always on the same side.
+
+    Raises:
+        DataError: a split other than train, val and all.
+    """
+    for split in splits:
+        if split not in ("train", "val", ALL):
+            raise _no_split(place, split, ("train", "val", ALL))
+    if tuple(splits) == (ALL,):
+        return {ALL: images}
+    in_val = [int(sha256(image.path)[:8], 16) / 2**32 < val_fraction for image in images]
+    chosen = {
+        "train": [image for image, val in zip(images, in_val, strict=True) if not val],
+        "val": [image for image, val in zip(images, in_val, strict=True) if val],
+        ALL: images,
+    }
+    return {split: chosen[split] for split in splits}
+
+
+def _read_table(
+    path: Path, splits: Sequence[str], val_fraction: float
+) -> dict[str, list[ClassifiedImage]]:
+    """Return the images of a table with columns path, label and, where it is split, split."""
+    rows = read_rows(path, ("path", "label"))
+    root, images, missing = path.parent, [], []
+    for row in rows:
+        file = inside(root, row["path"])
+        images.append((row.get("split"), ClassifiedImage(row["path"], file, row["label"])))
+        missing += [] if file.is_file() else [row["path"]]
+    if missing:
+        raise DataError(
+            f"{path}: {len(missing)} files are missing: {', '.join(missing[:5])}"
+            + (" ..." if len(missing) > 5 else ""),
+            code="split.id_without_file",
+            hint="paths are relative to the table",
+        )
+    keys = [image.key for _, image in images]
+    if len(set(keys)) < len(keys):
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise DataError(f"{path} lists {twice!r} twice", code="split.duplicate")
+    if "split" not in rows[0]:
+        return divide([image for _, image in images], splits, val_fraction, path)
+    known = sorted({split for split, _ in images})
+    for split in splits:
+        if split not in known and split != ALL:
+            raise _no_split(path, split, known)
+    return {split: [image for own, image in images if split in (own, ALL)] for split in splits}
+
+
+def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
+    """Return the rows of a CSV table as dicts, checked.
+
+    Raises:
+        DataError: unreadable, empty, without a needed column, or with a row that lacks cells.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            rows = list(reader)
+            columns = reader.fieldnames or []
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"cannot read {path}: {error}", code="list.unreadable") from error
+    lacking = [name for name in needed if name not in columns]
+    if lacking:
+        raise DataError(
+            f"{path} has no column {lacking[0]!r}",
+            code="list.column",
+            hint=f"its first line names {', '.join(columns) or 'nothing'}",
+        )
+    if not rows:
+        raise DataError(f"{path} has no rows", code="list.empty")
+    for number, row in enumerate(rows, 2):
+        if None in row or any(value is None for value in row.values()):
+            raise DataError(
+                f"{path}:{number}: the row does not have {len(columns)} cells", code="list.bad_line"
+            )
+        empty = [name for name in needed if not row[name].strip()]
+        if empty:
+            raise DataError(f"{path}:{number}: {empty[0]} is empty", code="list.bad_line")
+    return rows

@@ -1,0 +1,234 @@
+"""Sanity checks of data, loss and network, before hours are spent on training.
+
+After A. Karpathy, A Recipe for Training Neural Networks (2019), and the courses CS231n and
+DL4CV. Everything works on copies: the model, the data and the random decisions of the run
+stay as they are.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
+
+from cvkit.engine import optim
+from cvkit.engine.freezing import rest_statistics
+from cvkit.engine.loader import load
+from cvkit.engine.plan import STEP_SEED, Settings, batch_plan
+from cvkit.engine.report import Advance
+from cvkit.engine.task import Dataset, Task
+from cvkit.errors import DataError
+from cvkit.ops.seeds import key_seed
+from cvkit.structures import Batch, Failure
+
+SAMPLES = 8
+"""Training samples that the checks use, at most; the batch size if that is smaller."""
+FIT_STEPS = 300
+BASELINE_STEPS = 60
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: whether it passed, what was found, and what a failure means."""
+
+    name: str
+    passed: bool
+    found: str
+    meaning: str
+
+
+def run_checks(
+    task: Task,
+    model: nn.Module,
+    data: Dataset,
+    settings: Settings,
+    fabric: Fabric,
+    workers: int,
+    advance: Advance,
+) -> list[Check]:
+    """Return the result of each check.
+
+    Args:
+        task: the problem; label smoothing and mixing are left out.
+        model: as training will find it; not changed.
+        data: training samples.
+        settings: of the run; its optimizer and peak learning rate are used.
+        fabric: the device.
+        workers: decoding processes.
+        advance: told the number of checks done.
+    """
+    task = task.plain()
+    model = _quiet_copy(fabric.to_device(copy.deepcopy(model)))
+    batch = _first_batch(data, settings, workers).to(fabric.device)
+    bench = _Bench(task, model, batch, settings)
+    checks = []
+    for check in (
+        _initial_loss,
+        _gradients,
+        _independence,
+        _update_ratio,
+        _overfit,
+        _input_matters,
+    ):
+        checks.append(check(bench))
+        advance(len(checks), check.__name__.strip("_").replace("_", " "))
+    return checks
+
+
+def _quiet_copy(model: nn.Module) -> nn.Module:
+    """Switch off what is random in a forward pass."""
+    for layer in model.modules():
+        if isinstance(layer, nn.Dropout | nn.Dropout2d | StochasticDepth):
+            layer.p = 0.0
+    return model
+
+
+def _first_batch(data: Dataset, settings: Settings, workers: int) -> Batch:
+    keys = batch_plan(len(data), 0, settings, 0, 1)[0][: max(2, min(SAMPLES, settings.batch_size))]
+    item = next(load(data, [keys], workers))[0]
+    if isinstance(item, Failure):
+        raise DataError(item.reason, code=item.code)
+    return item
+
+
+class _Bench:
+    """What the checks work on; `losses` remembers the course of the overfitting."""
+
+    def __init__(self, task: Task, model: nn.Module, batch: Batch, settings: Settings) -> None:
+        self.task, self.model, self.batch, self.settings = task, model, batch, settings
+        self.inputs, self.target = task.training_input(batch)
+        self.losses: list[float] = []
+
+    def copy(self) -> nn.Module:
+        """Return a fresh copy of the model in training mode."""
+        model = copy.deepcopy(self.model).train()
+        rest_statistics(model)
+        return model
+
+    def loss(self, model: nn.Module, inputs: Tensor) -> Tensor:
+        """Return the loss, without penalties on the weights."""
+        return sum(self.task.criterion(model(inputs), self.target).values())
+
+    def fit(
+        self, model: nn.Module, inputs: Tensor, steps: int, until: Callable[[float], bool]
+    ) -> list[float]:
+        """Train a copy on the one batch and return its losses."""
+        made = self.settings
+        optimizer = optim.make_optimizer(model, made.optimizer, made.lr, 0.0, made.momentum)
+        losses: list[float] = []
+        for step in range(steps):
+            torch.manual_seed(key_seed(STEP_SEED, made.seed, step))
+            optimizer.zero_grad()
+            loss = self.loss(model, inputs)
+            losses.append(loss.item())
+            if until(losses[-1]):
+                break
+            loss.backward()
+            if made.clip_grad:
+                nn.utils.clip_grad_norm_(model.parameters(), made.clip_grad)
+            optimizer.step()
+        return losses
+
+
+def _initial_loss(bench: _Bench) -> Check:
+    model = bench.copy()
+    with torch.no_grad():
+        outputs = model(bench.inputs)
+        found = sum(bench.task.criterion(outputs, bench.target).values()).item()
+        same = {name: torch.zeros_like(logits) for name, logits in outputs.items()}
+        wanted = sum(bench.task.criterion(same, bench.target).values()).item()
+    return Check(
+        "initial loss",
+        abs(found - wanted) < max(0.25, 0.1 * wanted),
+        f"{found:.3f}; {wanted:.3f} if all classes score equally",
+        "the last layer begins too sure: initialisation, a doubled softmax, the class count",
+    )
+
+
+def _gradients(bench: _Bench) -> Check:
+    model = bench.copy()
+    bench.loss(model, bench.inputs).backward()
+    dead, loud = [], []
+    for name, parameter in model.named_parameters():
+        gradient = parameter.grad
+        reached = gradient is not None and gradient.isfinite().all() and bool(gradient.any())
+        if parameter.requires_grad and not reached:
+            dead.append(name)
+        if not parameter.requires_grad and gradient is not None:
+            loud.append(name)
+    found = f"{sum(p.requires_grad for p in model.parameters())} tensors train"
+    if dead or loud:
+        found = f"{len(dead)} without gradient, {len(loud)} frozen with one: {(dead + loud)[0]}"
+    return Check(
+        "gradients reach every weight",
+        not dead and not loud,
+        found,
+        "a part of the network is cut off from the loss",
+    )
+
+
+def _independence(bench: _Bench) -> Check:
+    model = bench.copy().eval()
+    inputs = bench.inputs.detach().clone().requires_grad_()
+    model(inputs)["out"][0].float().sum().backward()
+    leak = inputs.grad[1:].abs().max().item() if len(inputs) > 1 else 0.0
+    return Check(
+        "samples are independent",
+        leak == 0.0 and bool(inputs.grad[0].any()),
+        f"gradient of one output to other inputs: {leak:g}",
+        "samples of a batch are mixed up: a wrong view or reshape",
+    )
+
+
+def _update_ratio(bench: _Bench) -> Check:
+    model = bench.copy()
+    weights = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    ratios: list[Tensor] = []
+    before: list[Tensor] = []
+
+    def measure(_: float) -> bool:
+        if before:
+            ratios[:] = [
+                (w.detach() - old).norm() / old.norm().clamp(min=1e-12)
+                for w, old in zip(weights, before, strict=True)
+            ]
+        before[:] = [w.detach().clone() for w in weights]
+        return False
+
+    bench.fit(model, bench.inputs, 11, measure)
+    ratio = torch.stack(ratios).median().item()
+    return Check(
+        "size of an update",
+        1e-4 <= ratio <= 3e-2,
+        f"{ratio:.1e} of a weight at the peak rate {bench.settings.lr:g} (median)",
+        "the learning rate is too small (under 1e-4) or too large (over 3e-2)",
+    )
+
+
+def _overfit(bench: _Bench) -> Check:
+    model = bench.copy()
+    limit = 0.02
+    bench.losses = bench.fit(model, bench.inputs, FIT_STEPS, lambda loss: loss < limit)
+    best = min(bench.losses)
+    return Check(
+        "one batch can be learned",
+        best < max(limit, 0.1 * bench.losses[0]),
+        f"loss {bench.losses[0]:.3f} -> {best:.3f} in {len(bench.losses)} steps",
+        "labels do not belong to the images, weights do not move, or the rate is wrong",
+    )
+
+
+def _input_matters(bench: _Bench) -> Check:
+    model = bench.copy()
+    steps = min(BASELINE_STEPS, len(bench.losses))
+    blind = min(bench.fit(model, torch.zeros_like(bench.inputs), steps, lambda _: False))
+    seen = min(bench.losses[:steps])
+    return Check(
+        "the input matters",
+        seen < 0.8 * blind,
+        f"loss {seen:.3f}; {blind:.3f} with black images, {steps} steps",
+        "the network does not see the images, or all labels of the batch are equal",
+    )

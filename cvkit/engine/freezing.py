@@ -1,0 +1,63 @@
+"""Layers that do not train, or not yet."""
+
+from torch import nn
+
+from cvkit.catalog import nearest
+from cvkit.errors import UsageError
+
+
+class Freezing:
+    """Which parameters rest, and until when.
+
+    Args:
+        model: its parameters are switched.
+        layers: names of layers or parameters, separated by commas; a name covers everything
+            inside it.
+        until: number (from 1) of the epoch in which they begin to train; 0: never.
+
+    Raises:
+        UsageError: a name is not in the model.
+    """
+
+    def __init__(self, model: nn.Module, layers: str, until: int = 0) -> None:
+        parameters = dict(model.named_parameters())
+        self.until, self.resting = until, []
+        for layer in filter(None, (part.strip() for part in layers.split(","))):
+            found = [p for name, p in parameters.items() if f"{name}.".startswith(f"{layer}.")]
+            if not found:
+                known = [name for name, _ in model.named_modules() if name]
+                raise UsageError(
+                    f"--freeze {layer}: the model has no layer of that name with weights",
+                    code="freeze.unknown",
+                    hint=nearest(layer, known),
+                )
+            self.resting += [parameter for parameter in found if parameter.requires_grad]
+        if until and not self.resting:
+            raise UsageError(
+                f"--unfreeze-at {until} without frozen layers",
+                code="freeze.nothing",
+                hint="name them with --freeze",
+            )
+        if not until:
+            self.apply(0)
+
+    def apply(self, epoch: int) -> None:
+        """Switch the parameters as they must be in an epoch, counted from 0."""
+        for parameter in self.resting:
+            parameter.requires_grad_(not self._rests(epoch))
+
+    def _rests(self, epoch: int) -> bool:
+        return not self.until or epoch + 1 < self.until
+
+    def untouched(self, step: int, steps_per_epoch: int) -> set[int]:
+        """Return the ids of the parameters that so many steps have not changed."""
+        if step and not self._rests((step - 1) // steps_per_epoch):
+            return set()
+        return {id(parameter) for parameter in self.resting}
+
+
+def rest_statistics(model: nn.Module) -> None:
+    """Keep batch norms without trainable weights from following the new data."""
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm3d) and layer.weight is not None:
+            layer.train(layer.training and layer.weight.requires_grad)

@@ -1,0 +1,131 @@
+"""The learning rate range test.
+
+Source: Cyclical Learning Rates for Training Neural Networks, 2015, arXiv:1506.01186.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from cvkit.engine import optim
+from cvkit.engine.freezing import rest_statistics
+from cvkit.engine.loader import Key, load
+from cvkit.engine.plan import STEP_SEED, Settings, batch_plan
+from cvkit.engine.report import Advance
+from cvkit.engine.runtime import StopSignal
+from cvkit.engine.task import Dataset, Task
+from cvkit.errors import DataError
+from cvkit.ops.seeds import key_seed
+from cvkit.structures import Failure
+
+STEPS, LOW, HIGH = 100, 1e-6, 1.0
+SMOOTHING = 0.8
+"""Share of the old average that a loss keeps; the curve of single batches is too rough."""
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """What a range test found.
+
+    Attributes:
+        rates: learning rates, rising.
+        losses: smoothed loss at each.
+        suggested: where the loss falls fastest.
+        largest: a third of the rate with the smallest loss.
+        diverged: the rate at which the loss became non-finite; None if it did not.
+    """
+
+    rates: list[float]
+    losses: list[float]
+    suggested: float
+    largest: float
+    diverged: float | None
+
+
+def lr_range(
+    task: Task,
+    model: nn.Module,
+    data: Dataset,
+    settings: Settings,
+    fabric: Fabric,
+    workers: int,
+    *,
+    advance: Advance,
+    stop: StopSignal,
+) -> RangeTest:
+    """Train with a rate that rises exponentially, until the loss explodes.
+
+    Args:
+        task: the problem.
+        model: is trained; throw it away.
+        data: training samples.
+        settings: of the run.
+        fabric: the device and precision.
+        workers: decoding processes.
+        advance: told the steps done.
+        stop: asks to stop.
+    """
+    optimizer = optim.make_optimizer(
+        model, settings.optimizer, settings.lr, settings.weight_decay, settings.momentum
+    )
+    model, optimizer = fabric.setup(model, optimizer)
+    model.train()
+    rest_statistics(model)
+    rates: list[float] = []
+    losses: list[float] = []
+    average, diverged = 0.0, None
+    for step, items in enumerate(load(data, list(_plan(len(data), settings)), workers)):
+        stop.raise_if_set("stopped")
+        if isinstance(items[0], Failure):
+            raise DataError(items[0].reason, code=items[0].code)
+        rate = LOW * (HIGH / LOW) ** (step / (STEPS - 1))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        torch.manual_seed(key_seed(STEP_SEED, settings.seed, step))
+        loss = sum(task.loss(model, items[0].to(fabric.device)).values())
+        if not math.isfinite(loss.item()):
+            diverged = rate
+            break
+        average = SMOOTHING * average + (1 - SMOOTHING) * loss.item()
+        rates.append(rate)
+        losses.append(average / (1 - SMOOTHING ** (step + 1)))
+        if step > STEPS // 10 and losses[-1] > 4 * min(losses):
+            break
+        optimizer.zero_grad()
+        fabric.backward(loss)
+        if settings.clip_grad:
+            fabric.clip_gradients(model, optimizer, max_norm=settings.clip_grad)
+        optimizer.step()
+        advance(step + 1, f"lr {rate:.1e} loss {losses[-1]:.3f}")
+    return conclude(rates, losses, diverged)
+
+
+def _plan(count: int, settings: Settings) -> Iterator[list[Key]]:
+    """Yield the batches of as many epochs as the test needs."""
+    made, epoch = 0, 0
+    while made < STEPS:
+        for batch in batch_plan(count, epoch, settings, 0, 1)[: STEPS - made]:
+            yield batch
+            made += 1
+        epoch += 1
+
+
+def conclude(rates: list[float], losses: list[float], diverged: float | None) -> RangeTest:
+    """Return the result of a test from its curve.
+
+    Raises:
+        DataError: the loss was never finite.
+    """
+    if len(rates) < 2:
+        raise DataError("the loss is not finite even at the smallest rate", code="find_lr.loss")
+    lowest = min(range(len(losses)), key=losses.__getitem__)
+    slopes = [
+        losses[index + 1] - losses[index - 1]
+        for index in range(1, max(2, min(lowest, len(rates) - 1)))
+    ]
+    steepest = 1 + min(range(len(slopes)), key=slopes.__getitem__) if slopes else 0
+    return RangeTest(rates, losses, rates[steepest], rates[lowest] / 3, diverged)

@@ -1,0 +1,67 @@
+"""Training without gradients: the model sees the training images once and keeps them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from cvkit.engine import checkpoint
+from cvkit.engine.evaluate import evaluate
+from cvkit.engine.loader import in_order, load
+from cvkit.engine.plan import Progress
+from cvkit.engine.report import Reporter, number
+from cvkit.engine.runtime import StopSignal
+from cvkit.engine.task import Dataset, Task
+from cvkit.errors import DataError
+from cvkit.storage import write_file
+from cvkit.structures import Failure
+
+
+def remember(
+    task: Task,
+    model: nn.Module,
+    data: tuple[Dataset, Dataset],
+    *,
+    run: Path,
+    header: dict[str, Any],
+    fabric: Fabric,
+    batch_size: int,
+    workers: int,
+    reporter: Reporter,
+    stop: StopSignal,
+) -> Progress:
+    """Show the training split to the model, measure it on the other one and write it.
+
+    Raises:
+        Interrupted: a signal came; nothing is written, since it starts anew in no time.
+        DataError: an image could not be read.
+    """
+    model = fabric.to_device(model).eval()
+    common = {"batch_size": batch_size, "workers": workers, "stop": stop}
+    with reporter.progress("remembering", len(data[0])) as advance, torch.inference_mode():
+        done = 0
+        for items in load(data[0], in_order(len(data[0]), batch_size), workers):
+            stop.raise_if_set("stopped", "run the same command again")
+            for item in items:
+                if isinstance(item, Failure):
+                    raise DataError(item.reason, code=item.code)
+                with fabric.autocast():
+                    task.remember(model, item.to(fabric.device))
+                done += len(item)
+            advance(done, "")
+    metric = task.metric()
+    with reporter.progress("validation", len(data[1])) as advance:
+        failures = evaluate(task, model, data[1], fabric, metric=metric, advance=advance, **common)
+    if failures:
+        raise DataError(failures[0].reason, code=failures[0].code)
+    metrics = metric.compute()
+    progress = Progress(epoch=1, best=metrics[task.best], best_epoch=1)
+    progress.history.append({"epoch": 1, "step": 0} | metrics)
+    header = {**header, "metrics": metrics, "training": {"epoch": 1, "step": 0}}
+    checkpoint.save_model(run / "best.safetensors", model.state_dict(), header)
+    write_file(run / "metrics.jsonl", json.dumps(progress.history[0]) + "\n")
+    reporter.say(f"{task.best} {number(metrics[task.best])}")
+    return progress

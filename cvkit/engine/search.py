@@ -1,0 +1,123 @@
+"""Which settings a search tries, and what its results say.
+
+Random search draws each trial from (seed, trial) alone, so a study can stop and go on. A loop of
+our own rather than a library: the trials are ordinary runs with their own resume, and nothing
+but this choice and the ranking is left to do.
+Source: Random Search for Hyper-Parameter Optimization, 2012, JMLR 13.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from cvkit.errors import UsageError
+
+SEARCH_SEED = 5
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, on a logarithmic scale."""
+
+    low: float
+    high: float
+
+    def draw(self, rng: np.random.Generator) -> float:
+        """Return a number, log-uniform."""
+        return float(f"{math.exp(rng.uniform(math.log(self.low), math.log(self.high))):.3g}")
+
+    def grid(self, points: int) -> list[float]:
+        """Return evenly spaced numbers on the logarithmic scale, both ends among them."""
+        return [float(f"{value:.3g}") for value in np.geomspace(self.low, self.high, points)]
+
+    def on_edge(self, value: float) -> str:
+        """Return `low` or `high` if a value is in the outer tenth of the range, else nothing."""
+        place = math.log(value / self.low) / math.log(self.high / self.low)
+        return "low" if place < 0.1 else "high" if place > 0.9 else ""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """A list of values to choose from."""
+
+    values: tuple[Any, ...]
+
+    def draw(self, rng: np.random.Generator) -> Any:
+        """Return one of the values."""
+        return self.values[int(rng.integers(len(self.values)))]
+
+    def grid(self, points: int) -> list[Any]:
+        """Return all values."""
+        return list(self.values)
+
+    def on_edge(self, value: Any) -> str:
+        """Return nothing: a list has no edge."""
+        return ""
+
+
+Space = dict[str, Range | Choices]
+
+
+def parse_range(text: str, flag: str) -> Range | Choices:
+    """Return the range LOW,HIGH, or the one value that a text names.
+
+    Raises:
+        UsageError: malformed, or LOW is not positive and below HIGH.
+    """
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) == 1 and values[0] >= 0:
+        return Choices((values[0],))
+    if len(values) != 2 or not 0 < values[0] < values[1] < math.inf:
+        raise UsageError(
+            f"--{flag} {text!r} is not LOW,HIGH with 0 < LOW < HIGH",
+            code="range.syntax",
+            hint="such as 1e-4,1e-2, or one value",
+        )
+    return Range(*values)
+
+
+def trials(space: Space, strategy: str, count: int, points: int, seed: int) -> list[dict]:
+    """Return the settings of each trial.
+
+    Args:
+        space: what is searched, by name of the flag.
+        strategy: `random` or `grid`.
+        count: trials of a random search.
+        points: values of each range in a grid.
+        seed: of the random search.
+    """
+    if strategy == "grid":
+        values = product(*(part.grid(points) for part in space.values()))
+        return [dict(zip(space, combination, strict=True)) for combination in values]
+    drawn = []
+    for trial in range(count):
+        rng = np.random.default_rng((SEARCH_SEED, seed, trial))
+        drawn.append({name: part.draw(rng) for name, part in space.items()})
+    return drawn
+
+
+def ranking(results: Sequence[dict]) -> list[dict]:
+    """Return the trials from best to worst; those without a value are last."""
+    worst = -math.inf
+    return sorted(results, key=lambda r: worst if r["value"] is None else r["value"], reverse=True)
+
+
+def edges(space: Space, best: dict) -> list[str]:
+    """Return a warning for each range on whose edge the best trial lies."""
+    found = []
+    for name, part in space.items():
+        side = part.on_edge(best[name])
+        if side:
+            limit = getattr(part, side)
+            found.append(
+                f"the best {name} {best[name]:g} is on the {side} edge of its range ({limit:g}): "
+                "search further there"
+            )
+    return found

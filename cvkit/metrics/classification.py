@@ -1,0 +1,130 @@
+"""Numbers of classifiers: accuracy, F1 and calibration. Needs numpy only."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cvkit.structures import Classes, ClassList
+
+METRICS = ("top1", "top5", "balanced_accuracy", "macro_f1", "weighted_f1", "ece")
+BINS = 15
+"""Equal intervals of confidence that the calibration error sums over."""
+
+RULES = {
+    "top1": "share of images whose largest score is the true class; of equal scores the class "
+    "with the lowest index wins",
+    "top5": "share of images whose true class is among the 5 largest scores, or all of them "
+    "where there are fewer classes; null where fewer are known",
+    "balanced_accuracy": "mean recall over classes that occur in the truth",
+    "macro_f1": "mean F1 over classes that occur in the truth or the predictions",
+    "weighted_f1": "mean F1 weighted by the images of each class in the truth",
+    "ece": f"expected calibration error of the largest score, {BINS} equal bins; null where "
+    "scores are outside 0..1",
+}
+
+
+class ClassificationMetric:
+    """Counts over a whole dataset, every image once.
+
+    Args:
+        num_classes: K.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        self.matrix = np.zeros((num_classes, num_classes), np.int64)  # rows are truth
+        self.in_top5 = 0
+        self.top5_known = self.probabilities = True
+        self.bins = np.zeros((BINS, 3))  # images, hits, sum of the largest score
+
+    def update(self, result: Classes, truth: Classes) -> tuple[int, int, float]:
+        """Add one image and return its true class, the predicted one, and that one's score.
+
+        Scores that are NaN are unknown and rank last.
+
+        Raises:
+            ValueError: a label is outside the classes, or the scores have another number.
+        """
+        classes = len(self.matrix)
+        if len(result.scores) != classes or not 0 <= truth.label < classes:
+            raise ValueError(f"{len(result.scores)} scores, truth {truth.label}: {classes} classes")
+        order = ranked(result.scores)
+        wanted = min(5, classes)
+        self.top5_known &= bool(np.isfinite(result.scores).sum() >= wanted)
+        self.in_top5 += int(truth.label in order[:wanted])
+        guess, sure = int(order[0]), float(result.scores[order[0]])
+        self.matrix[truth.label, guess] += 1
+        self.probabilities &= 0 <= sure <= 1 + 1e-6
+        place = min(BINS - 1, max(0, int(np.ceil(sure * BINS)) - 1))  # (low, high]
+        self.bins[place] += (1, guess == truth.label, sure)
+        return truth.label, guess, sure
+
+    def state(self) -> tuple:
+        """Return what another process needs to `merge` this metric."""
+        return self.matrix, self.bins, self.in_top5, self.top5_known, self.probabilities
+
+    def merge(self, states: Sequence[tuple]) -> None:
+        """Replace the own counts by those of all processes together."""
+        matrices, bins, in_top5, known, probabilities = zip(*states, strict=True)
+        self.matrix, self.bins = np.sum(matrices, axis=0), np.sum(bins, axis=0)
+        self.in_top5, self.top5_known = sum(in_top5), all(known)
+        self.probabilities = all(probabilities)
+
+    def compute(self) -> dict[str, float | None]:
+        """Return all metrics, fractions in [0, 1]; None where nothing was counted."""
+        total = int(self.matrix.sum())
+        if not total:
+            return dict.fromkeys(METRICS)
+        scores = class_scores(self.matrix)
+        support, occurs = self.matrix.sum(1), self.matrix.sum(1) + self.matrix.sum(0) > 0
+        f1 = np.nan_to_num(scores["f1"])
+        values = {
+            "top1": np.trace(self.matrix) / total,
+            "top5": self.in_top5 / total if self.top5_known else None,
+            "balanced_accuracy": np.mean(scores["recall"][support > 0]),
+            "macro_f1": np.mean(f1[occurs]),
+            "weighted_f1": np.sum(f1 * support) / total,
+            "ece": np.abs(self.bins[:, 1] - self.bins[:, 2]).sum() / total
+            if self.probabilities
+            else None,
+        }
+        return {name: None if v is None else float(v) for name, v in values.items()}
+
+
+def ranked(scores: np.ndarray) -> np.ndarray:
+    """Return the class indices from the largest to the smallest score; ties keep their order."""
+    return np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable")
+
+
+def class_scores(matrix: np.ndarray) -> dict[str, np.ndarray]:
+    """Return [K] `precision`, `recall` and `f1` of each class; NaN where undefined."""
+    hits = np.diag(matrix).astype(float)
+    truth, predicted = matrix.sum(1), matrix.sum(0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {
+            "precision": hits / predicted,
+            "recall": hits / truth,
+            "f1": 2 * hits / (truth + predicted),
+        }
+
+
+def per_class(matrix: np.ndarray, classes: ClassList) -> dict[str, dict[str, float | None]]:
+    """Return precision, recall, F1 and the images in the truth of each class, by name."""
+    scores = class_scores(matrix)
+    return {
+        name: {
+            kind: None if np.isnan(values[index]) else float(values[index])
+            for kind, values in scores.items()
+        }
+        | {"images": int(matrix[index].sum())}
+        for index, name in enumerate(classes.names)
+    }
+
+
+def rules(matrix: np.ndarray, classes: ClassList) -> dict[str, object]:
+    """Return in words and names how the metrics were computed."""
+    support = matrix.sum(1)
+    return {
+        **RULES,
+        "classes_counted": [n for n, s in zip(classes.names, support, strict=True) if s],
+        "classes_absent": [n for n, s in zip(classes.names, support, strict=True) if not s],
+    }

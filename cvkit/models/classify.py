@@ -1,0 +1,232 @@
+"""Classifiers: an embedding of the image, and a layer that scores the classes."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.ops import StochasticDepth
+
+from cvkit.catalog import BACKBONES
+from cvkit.models.backbones import torchvision_network
+from cvkit.models.stems import SMALL, SMALL_PATCH
+
+HIDDEN = 512
+"""Width of the hidden layers of `mlp`."""
+
+
+class Classifier(nn.Module):
+    """A network that embeds images, and a linear layer on the embedding.
+
+    Args:
+        backbone: NCHW images to [N, D]; with auxiliary heads in training to a tuple of
+            [N, D] and the [N, K] logits of each head.
+        head: [N, D] to the [N, K] logits.
+        dropout: before the head, for backbones without dropout of their own.
+    """
+
+    frozen = False
+
+    def __init__(self, backbone: nn.Module, head: nn.Linear, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.backbone, self.dropout, self.head = backbone, nn.Dropout(dropout), head
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Return the [N, D] features of NCHW normalised images."""
+        found = self.backbone(images)
+        return found[0] if isinstance(found, tuple) else found
+
+    def probabilities(self, features: Tensor) -> Tensor:
+        """Return the [N, K] class probabilities of features."""
+        return self.head(features).float().softmax(1)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the [N, K] logits `out` and, in training, those of auxiliary heads."""
+        found = self.backbone(images)
+        features, *extra = found if isinstance(found, tuple) else (found,)
+        outputs = {"out": self.head(self.dropout(features))}
+        names = ["aux"] if len(extra) == 1 else [f"aux{n}" for n in range(len(extra), 0, -1)]
+        return outputs | dict(zip(names, extra, strict=True))
+
+
+class LinearProbe(Classifier):
+    """A linear layer on features that stay as they are: pixels, or a frozen network's."""
+
+    frozen = True
+
+    def __init__(self, backbone: nn.Module, head: nn.Linear, dropout: float = 0.0) -> None:
+        super().__init__(backbone.requires_grad_(False), head, dropout)
+
+    def train(self, mode: bool = True) -> "LinearProbe":
+        """Set the mode of the head; the features are always those of evaluation."""
+        super().train(mode)
+        self.backbone.eval()
+        return self
+
+
+class NearestNeighbours(nn.Module):
+    """Votes of the nearest training images.
+
+    Args:
+        backbone: NCHW images to [N, D]; frozen.
+        width: D.
+        num_classes: K.
+        examples: images that vote, M.
+        neighbors: how many of them are asked.
+        distance: `l1`, `l2` or `cosine`.
+        weighted: a vote counts 1 / distance instead of 1; where distances are 0 only those count.
+    """
+
+    frozen = True
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        width: int,
+        num_classes: int,
+        *,
+        examples: int,
+        neighbors: int,
+        distance: str,
+        weighted: bool,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone.requires_grad_(False)
+        self.num_classes, self.neighbors = num_classes, min(neighbors, max(examples, 1))
+        self.distance, self.weighted = distance, weighted
+        self.register_buffer("bank", torch.zeros(examples, width))
+        self.register_buffer("bank_labels", torch.zeros(examples, dtype=torch.long))
+        self.stored = 0
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Return the [N, D] features of NCHW normalised images."""
+        return self.backbone(images)
+
+    def store(self, features: Tensor, labels: Tensor) -> None:
+        """Add [N, D] features and [N] labels of training images to the bank."""
+        place = slice(self.stored, self.stored + len(features))
+        self.bank[place], self.bank_labels[place] = features, labels
+        self.stored += len(features)
+
+    def probabilities(self, features: Tensor) -> Tensor:
+        """Return the [N, K] share of the votes for each class."""
+        distances = DISTANCES[self.distance](features.float(), self.bank)  # [N, M]
+        near, index = distances.topk(self.neighbors, largest=False)  # [N, k]
+        votes = torch.ones_like(near)
+        if self.weighted:
+            exact = near == 0
+            votes = torch.where(exact.any(1, keepdim=True), exact.float(), 1 / near)
+        labels = F.one_hot(self.bank_labels[index], self.num_classes)  # [N, k, K]
+        totals = (votes[..., None] * labels).sum(1)  # [N, K]
+        return totals / totals.sum(1, keepdim=True)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the log of the vote shares under the name `out`."""
+        return {"out": self.probabilities(self.embed(images)).clamp(min=1e-12).log()}
+
+
+def _l2(features: Tensor, bank: Tensor) -> Tensor:
+    return torch.cdist(features, bank, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _cosine(features: Tensor, bank: Tensor) -> Tensor:
+    return (1 - F.normalize(features) @ F.normalize(bank).T).clamp(min=0)
+
+
+DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "l1": lambda features, bank: torch.cdist(features, bank, p=1),
+    "l2": _l2,
+    "cosine": _cosine,
+}
+"""[N, D] features and an [M, D] bank to [N, M] distances."""
+
+
+class LeNet(nn.Sequential):
+    """LeNet-5 up to its last hidden layer of 84 units; averages where the original samples.
+
+    Source: Gradient-Based Learning Applied to Document Recognition, 1998, Proc. IEEE 86(11).
+    """
+
+    width = 84
+
+    def __init__(self, image_size: int = 32, in_channels: int = 3) -> None:
+        side = ((image_size - 4) // 2 - 4) // 2
+        if side < 1:
+            raise ValueError("LeNet needs 16 pixels")
+        super().__init__(
+            *(nn.Conv2d(in_channels, 6, 5), nn.Tanh(), nn.AvgPool2d(2)),
+            *(nn.Conv2d(6, 16, 5), nn.Tanh(), nn.AvgPool2d(2), nn.Flatten()),
+            *(nn.Linear(16 * side * side, 120), nn.Tanh(), nn.Linear(120, 84), nn.Tanh()),
+        )
+
+
+def _mlp(image_size: int) -> nn.Sequential:
+    return nn.Sequential(
+        *(nn.Flatten(), nn.Linear(3 * image_size**2, HIDDEN), nn.ReLU()),
+        *(nn.Linear(HIDDEN, HIDDEN), nn.ReLU()),
+    )
+
+
+def head_name(net: nn.Module) -> str:
+    """Return the name of the layer that scores the classes: the last linear one."""
+    return [name for name, layer in net.named_modules() if isinstance(layer, nn.Linear)][-1]
+
+
+def torchvision_parts(
+    name: str, num_classes: int, *, small: bool, image_size: int, aux: bool
+) -> tuple[nn.Module, nn.Linear]:
+    """Return a torchvision network without its last layer, and that layer.
+
+    Both keep torchvision's initialisation and, but for the last layer, its parameter names.
+
+    Args:
+        name: key of `catalog.BACKBONES`.
+        num_classes: K.
+        small: change the first layers for small images.
+        image_size: side of the images; only vision transformers depend on it.
+        aux: auxiliary heads, for the two networks that have some.
+    """
+    entry = BACKBONES[name]
+    own: dict[str, object] = {"num_classes": num_classes}
+    if name in ("googlenet", "inception_v3"):
+        own |= {"aux_logits": aux, "init_weights": True}
+    if entry.small_stem == "vit":
+        patch = int(name.rpartition("_")[2])
+        own["image_size"] = image_size * patch // SMALL_PATCH if small else image_size
+    net = torchvision_network(entry.builder, **own)
+    if small:
+        SMALL[entry.small_stem](net)
+    place, _, last = head_name(net).rpartition(".")
+    parent = net.get_submodule(place)
+    head = getattr(parent, last)
+    setattr(parent, last, nn.Identity())
+    return net, head
+
+
+def plain_parts(name: str, num_classes: int, image_size: int) -> tuple[nn.Module, nn.Linear]:
+    """Return `lenet`, `mlp` or `pixels` (the flattened image), and its last layer."""
+    if name == "pixels":
+        return nn.Flatten(), nn.Linear(3 * image_size**2, num_classes)
+    backbone = LeNet(image_size) if name == "lenet" else _mlp(image_size)
+    return backbone, nn.Linear(LeNet.width if name == "lenet" else HIDDEN, num_classes)
+
+
+def set_dropout(net: nn.Module, rate: float) -> bool:
+    """Give every dropout layer of a network this rate; return whether there is one."""
+    layers = [layer for layer in net.modules() if isinstance(layer, nn.Dropout)]
+    for layer in layers:
+        layer.p = rate
+    return bool(layers)
+
+
+def set_stochastic_depth(net: nn.Module, rate: float) -> bool:
+    """Scale the rates at which blocks are skipped, so that the largest is `rate`.
+
+    Returns:
+        Whether the network has such blocks.
+    """
+    layers = [layer for layer in net.modules() if isinstance(layer, StochasticDepth)]
+    largest = max((layer.p for layer in layers), default=0.0)
+    for layer in layers:
+        layer.p = rate * layer.p / largest if largest else rate
+    return bool(layers)

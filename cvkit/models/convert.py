@@ -1,0 +1,144 @@
+"""State dicts of torchvision's networks, as cvkit's own.
+
+The networks are the same and most names are; what differs is written down here.
+"""
+
+import re
+from collections.abc import Mapping
+
+import torch
+import torchvision
+from torch import Tensor
+
+from cvkit.catalog import BACKBONES, nearest
+from cvkit.errors import ModelFileError, UsageError
+from cvkit.models.backbones import torchvision_network
+from cvkit.models.classify import head_name
+
+SEGMENTATION = {"fcn": "fcn", "deeplabv3": "deeplab"}
+"""First part of torchvision's names to architectures here."""
+
+TRAINING_ONLY = r"(aux_classifier|aux1|aux2|AuxLogits)\."
+"""Parts that a network needs in training only; an imported model leaves them out."""
+
+LEGACY = (
+    (r"^(.*denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2"),
+    (r"^(.*\.mlp)\.linear_1\.", r"\1.0."),
+    (r"^(.*\.mlp)\.linear_2\.", r"\1.3."),
+)
+"""Names in published files that are older than torchvision's present ones."""
+
+
+def modern_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors under torchvision's present names."""
+    result = {}
+    for name, tensor in tensors.items():
+        for old, new in LEGACY:
+            name = re.sub(old, new, name)
+        result[name] = tensor
+    return result
+
+
+def named_parts(task: str, arch: str, backbone: str | None) -> tuple[str, str]:
+    """Return architecture and backbone from cvkit's names, or from one of torchvision's.
+
+    Args:
+        task: key of `catalog.TASKS`.
+        arch: such as `resnext50`, `resnext50_32x4d`, `fcn` or `fcn_resnet50`.
+        backbone: only with an architecture that needs one.
+
+    Raises:
+        UsageError: no such network, or none that torchvision has.
+    """
+    if task == "classify":
+        builders = {entry.builder: name for name, entry in BACKBONES.items() if entry.builder}
+        name = builders.get(arch, arch)
+        if name in builders.values():
+            return name, name
+        known = [*builders, *builders.values()]
+    else:
+        first, _, rest = arch.partition("_")
+        if backbone is None and first in SEGMENTATION and rest in BACKBONES:
+            return SEGMENTATION[first], rest
+        if arch in SEGMENTATION.values() and backbone in BACKBONES:
+            return arch, backbone
+        if arch in SEGMENTATION.values():
+            raise UsageError(
+                f"--arch {arch} needs --backbone", code="backbone.missing", hint="such as resnet50"
+            )
+        known = torchvision.models.list_models(torchvision.models.segmentation)
+    raise UsageError(
+        f"--arch {arch} is no network of torchvision for --task {task}",
+        code="arch.unknown",
+        hint=nearest(arch, known),
+    )
+
+
+def converted(
+    task: str, arch: str, backbone: str, tensors: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], list[str], int]:
+    """Return a state dict under cvkit's names, what was left out, and the number of classes.
+
+    Args:
+        task: key of `catalog.TASKS`.
+        arch: key of `catalog.ARCHS[task]`.
+        backbone: key of `catalog.BACKBONES`.
+        tensors: torchvision's state dict.
+
+    Raises:
+        ModelFileError: the layer that scores the classes is missing.
+    """
+    tensors = modern_names(tensors)
+    unused = [name for name in tensors if re.match(TRAINING_ONLY, name)]
+    kept = {name: tensor for name, tensor in tensors.items() if name not in unused}
+    if task == "classify":
+        with torch.device("meta"):
+            head = head_name(torchvision_network(BACKBONES[backbone].builder))
+        rename = lambda name: re.sub(f"^{re.escape(head)}\\.", "head.", name)  # noqa: E731
+        renamed = {rename(name): tensor for name, tensor in kept.items()}
+        renamed = {n if n.startswith("head.") else f"backbone.{n}": t for n, t in renamed.items()}
+        last = "head.weight"
+    else:
+        chain = r"backbone.features.\1" if backbone.startswith("mobilenet") else r"backbone.\1"
+        renamed = {re.sub(r"^backbone\.(\d.*)$", chain, n): t for n, t in kept.items()}
+        last = "classifier.4.weight"
+    if last not in renamed:
+        raise ModelFileError(
+            f"the file has no {head if task == 'classify' else 'classifier.4'}.weight, the layer "
+            f"of {arch} that scores the classes",
+            code="import.keys",
+            hint="is it a state dict of this network?",
+        )
+    return renamed, unused, len(renamed[last])
+
+
+def require_equal_names(own: Mapping[str, Tensor], found: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a state dict that fits exactly; counters of batch norm are added.
+
+    Args:
+        own: the network's state dict.
+        found: to load into it.
+
+    Raises:
+        ModelFileError: lists what is missing, unknown or of another shape.
+    """
+    found = dict(found)
+    for name, tensor in own.items():
+        if name.endswith("num_batches_tracked") and name not in found:
+            found[name] = torch.zeros((), dtype=tensor.dtype)  # plays no part in the result
+    missing = [f"missing {name}" for name in own if name not in found]
+    unknown = [f"unknown {name}" for name in found if name not in own]
+    shapes = [
+        f"{name} is {tuple(found[name].shape)}, not {tuple(own[name].shape)}"
+        for name in own
+        if name in found and found[name].shape != own[name].shape
+    ]
+    wrong = missing + unknown + shapes
+    if wrong:
+        shown = "; ".join(wrong[:20]) + (f"; and {len(wrong) - 20} more" if wrong[20:] else "")
+        raise ModelFileError(
+            f"the tensors do not fit: {shown}",
+            code="import.keys",
+            hint="is it a state dict of this network?",
+        )
+    return found

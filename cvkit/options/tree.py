@@ -1,0 +1,36 @@
+"""The command tree: task -> verb -> options, and the commands without a task."""
+
+from cvkit.options.base import Command
+from cvkit.options.classify import ClassifyEval, ClassifyPredict, ClassifyTrain
+from cvkit.options.segment import SegmentEval, SegmentPredict, SegmentTrain
+from cvkit.options.tools import (
+    Models,
+    Samples,
+    Tune,
+    WeightsImport,
+    WeightsList,
+    WeightsVerify,
+)
+
+OPTIONS: dict[str, type[Command] | dict[str, type[Command]]] = {
+    "classify": {"train": ClassifyTrain, "eval": ClassifyEval, "predict": ClassifyPredict},
+    "segment": {"train": SegmentTrain, "eval": SegmentEval, "predict": SegmentPredict},
+    "tune": Tune,
+    "weights": {"list": WeightsList, "verify": WeightsVerify, "import": WeightsImport},
+    "models": Models,
+    "samples": Samples,
+}
+
+_COMMANDS = "cvkit.commands"
+HANDLERS = {
+    "train": f"{_COMMANDS}.train:train",
+    "eval": f"{_COMMANDS}.evaluate:evaluate",
+    "predict": f"{_COMMANDS}.predict:predict",
+    "tune": f"{_COMMANDS}.tune:tune",
+    "list": f"{_COMMANDS}.weights:list_weights",
+    "verify": f"{_COMMANDS}.weights:verify_weights",
+    "import": f"{_COMMANDS}.weights:import_weights",
+    "models": f"{_COMMANDS}.show:models",
+    "samples": f"{_COMMANDS}.show:samples",
+}
+"""What runs a command, by its last word."""

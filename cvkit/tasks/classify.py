@@ -1,0 +1,263 @@
+"""Image classification: images with one class each, cross-entropy or hinge loss, accuracy."""
+
+import copy
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cvkit import catalog
+from cvkit.data.classes import make_classes
+from cvkit.data.datasets import ClassificationDataset, ClassificationSource, CropRule
+from cvkit.data.files import InputFile
+from cvkit.data.folders import ClassifiedImage, read_collection
+from cvkit.data.scan import fingerprint
+from cvkit.engine.report import Reporter
+from cvkit.metrics.classification import METRICS, ClassificationMetric, ranked
+from cvkit.ops.inference import class_probabilities
+from cvkit.ops.losses import class_loss
+from cvkit.ops.mixing import mix
+from cvkit.options.classify import ClassifyEval, ClassifyPredict, ClassifyTrain
+from cvkit.output.files import place_link, write_array
+from cvkit.storage import write_file
+from cvkit.structures import Batch, Classes, ClassList, Sample
+from cvkit.tasks import classify_setup as setup
+from cvkit.tasks.classify_network import Network, Preprocessing
+from cvkit.tasks.classify_setup import Training
+from cvkit.tasks.image_task import ImageTask, from_header, require_same_classes
+
+
+class Classify(ImageTask):
+    """Image classification, as the three loops see it.
+
+    Args:
+        classes: of the data or the model.
+        network: what to build.
+        preprocessing: of the images.
+        splits: labelled images by name of the split.
+    """
+
+    name, best, metric_names = "classify", "top1", METRICS
+
+    def __init__(
+        self,
+        *,
+        classes: ClassList,
+        network: Network,
+        preprocessing: Preprocessing,
+        splits: dict[str, list[ClassifiedImage]] | None = None,
+    ) -> None:
+        super().__init__(classes=classes, network=network, preprocessing=preprocessing)
+        self.splits = splits or {}
+        self.training: Training | None = None
+        self.val_fraction = 0.2
+        self.flip = self.ten_crop = False
+        self.top_k, self.sorted, self.embeddings = 5, False, None
+        self.paths: dict[str, Path] = {}
+
+    @classmethod
+    def for_training(cls, options: ClassifyTrain, report: Reporter) -> "Classify":
+        """Return the task of a training run; reads and checks the whole dataset.
+
+        Raises:
+            UsageError: flags that do not go together.
+            DataError: lists every defect of the data.
+        """
+        setup.check_flags(options)
+        data, sizes_hw = setup.training_data(options, report)
+        arch, backbone = setup.chosen_parts(options)
+        plain = "pixels" if arch in ("knn", "linear") and backbone is None else arch
+        preprocessing = setup.preprocessing_for(options.image_size, plain, sizes_hw)
+        train = data.splits[options.train_split]
+        side = preprocessing.image_size
+        network = setup.network_for(options, side, len(train), len(data.names))
+        task = cls(
+            classes=make_classes(list(data.names)),
+            network=network,
+            preprocessing=preprocessing,
+            splits=data.splits,
+        )
+        from cvkit.data.transforms import ClassifyTransform  # slow to import; training only
+
+        counts = setup.label_counts(train, data.names)
+        aux_weight = catalog.ARCHS["classify"][arch].aux_weight
+        task.training = Training(
+            loss=options.loss,
+            weights=setup.class_weights(options.class_weights, counts),
+            label_smoothing=options.label_smoothing,
+            aux_weight=aux_weight if options.aux_weight is None else options.aux_weight,
+            mixup=options.mixup,
+            cutmix=options.cutmix,
+            transform=ClassifyTransform(options.augment, side, options.erasing),
+        )
+        task.val_fraction = options.val_fraction
+        task.about_data = {
+            "name": options.data if options.data == "samples" else Path(options.data).name,
+            "fingerprints": {
+                name: fingerprint([(image.key, [image.path]) for image in images])
+                for name, images in data.splits.items()
+            },
+            "images": {name: len(images) for name, images in data.splits.items()},
+        }
+        return task
+
+    @classmethod
+    def for_model(cls, options: ClassifyEval | ClassifyPredict, header: dict) -> "Classify":
+        """Return the task of a trained model, as its file's header describes it.
+
+        Raises:
+            ModelFileError: the header lacks something.
+            UsageError: `--tta` is malformed.
+        """
+        task = cls(**from_header(header, Network, Preprocessing))
+        task.flip, task.ten_crop = setup.parse_tta(options.tta)
+        if isinstance(options, ClassifyPredict):
+            task.top_k = min(options.top_k, len(task.classes))
+            task.sorted, task.embeddings = options.save == "sorted", options.embeddings
+        return task
+
+    @property
+    def gradient_free(self) -> bool:
+        """Whether training means to remember the examples."""
+        return self.network.arch == "knn"
+
+    def use_data(self, options: ClassifyEval, header: dict, report: Reporter) -> None:
+        """Find the split that a trained model is evaluated on, and check its classes.
+
+        Raises:
+            DataError: other classes than the model's.
+        """
+        place = setup.data_place(options.data)
+        fraction = options.val_fraction or header.get("labels", {}).get("val_fraction", 0.2)
+        data = read_collection(place, options.format, [options.split], fraction)
+        require_same_classes(data.names, self.classes.names, ordered=data.ordered)
+        images = data.splits[options.split]
+        report.say(f"data: {place} ({data.layout} layout), {options.split}: {len(images)} images")
+        self.splits = data.splits
+
+    def header(self, options: ClassifyTrain) -> dict[str, Any]:
+        """Return what a model file says about itself."""
+        return {
+            **self.about_model(),
+            "labels": {"val_fraction": options.val_fraction},
+            "rule": "top1: share of images whose largest score is the true class",
+        }
+
+    def inference_rule(self) -> dict[str, Any]:
+        """Return how images go through the network, for reports."""
+        about = self.about_model()["preprocessing"]
+        return about | {"flip": self.flip, "ten_crop": self.ten_crop}
+
+    @property
+    def _rule(self) -> CropRule:
+        made = self.preprocessing
+        size, resize = made.image_size, made.resize_size
+        if self.ten_crop and size == resize:
+            resize = round(size * 8 / 7)  # else all crops would be the same
+        return CropRule(size, resize, made.interpolation, whole=self.ten_crop)
+
+    def dataset(self, split: str, *, training: bool) -> ClassificationDataset:
+        """Return a split, transformed for training or cut from the centre for evaluation."""
+        transform = self.training.transform if training and not self.gradient_free else None
+        return ClassificationDataset(self.splits[split], self.classes.names, self._rule, transform)
+
+    def source(self, inputs: Sequence[InputFile]) -> ClassificationSource:
+        """Return images to predict."""
+        self.paths = {file.key: file.path for file in inputs}
+        return ClassificationSource(inputs, self._rule)
+
+    def training_input(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return NCHW normalised images and [N, K] class probabilities, mixed where asked."""
+        images = self.normalized(batch)
+        targets = F.one_hot(batch.labels, len(self.classes)).float()
+        seeds = [sample.seed for sample in batch.samples]
+        return mix(images, targets, seeds, self.training.mixup, self.training.cutmix)
+
+    def criterion(self, outputs: dict[str, Tensor], target: Tensor) -> dict[str, Tensor]:
+        """Return the loss of each output by name, those of auxiliary heads weighted."""
+        plan = self.training
+        weights = None if plan.weights is None else plan.weights.to(target.device)
+        return {
+            name: (1.0 if name == "out" else plan.aux_weight)
+            * class_loss(plan.loss, logits.float(), target, weights, plan.label_smoothing)
+            for name, logits in outputs.items()
+        }
+
+    def plain(self) -> "Classify":
+        """Return the same problem without label smoothing and mixing."""
+        twin = copy.copy(self)
+        twin.training = replace(self.training, label_smoothing=0.0, mixup=0.0, cutmix=0.0)
+        return twin
+
+    def remember(self, model: nn.Module, batch: Batch) -> None:
+        """Let a gradient-free model keep a batch of training images."""
+        model.store(model.embed(self.normalized(batch)).float(), batch.labels)
+
+    def predict(self, model: nn.Module, batch: Batch) -> list[Classes]:
+        """Return the scores of each sample."""
+        size = self.preprocessing.image_size
+        scores, features = class_probabilities(
+            model, self.normalized(batch), size, flip=self.flip, ten_crop=self.ten_crop
+        )
+        rows = scores.float().cpu().numpy()
+        kept = features.float().cpu().numpy() if self.embeddings else [None] * len(rows)
+        return [Classes(int(ranked(row)[0]), row, own) for row, own in zip(rows, kept, strict=True)]
+
+    def metric(self) -> ClassificationMetric:
+        """Return empty counts."""
+        return ClassificationMetric(len(self.classes))
+
+    def write(self, result: Classes, sample: Sample, stem: str, folder: Path) -> dict[str, Any]:
+        """Link the image into its class and keep its features, where asked; return its line."""
+        order = [int(index) for index in ranked(result.scores)[: self.top_k]]
+        height, width = sample.geometry.original_hw
+        line = {
+            "path": sample.path,
+            "width": width,
+            "height": height,
+            "labels": [self.classes.names[index] for index in order],
+            "category_ids": [self.classes.ids[index] for index in order],
+            "scores": [float(result.scores[index]) for index in order],
+        }
+        if self.sorted:
+            source = self.paths[sample.path]
+            shelf = line["labels"][0].replace("/", "_").strip(".") or "_"
+            place = f"sorted/{shelf}/{stem}{source.suffix}"
+            place_link(source, folder / place)
+            line["sorted"] = place
+        if self.embeddings:
+            line["features"] = f"features/{stem}.npy"
+            write_array(folder / line["features"], result.features)
+        return line
+
+    def finish(self, folder: Path) -> None:
+        """Write `predictions.csv`, and the features of all images in one file, where asked."""
+        with (folder / "predictions.jsonl").open() as stream:
+            lines = [json.loads(line) for line in stream]
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        names = [part for k in range(1, self.top_k + 1) for part in _columns(k)]
+        writer.writerow(["path", *names])
+        for line in lines:
+            pairs = zip(line["labels"], line["scores"], strict=True)
+            writer.writerow([line["path"], *(cell for pair in pairs for cell in pair)])
+        content = table.getvalue().encode("utf-8", "surrogateescape")
+        write_file(folder / "predictions.csv", content)
+        if self.embeddings:
+            rows = [np.load(folder / line["features"]) for line in lines]
+            buffer = io.BytesIO()
+            paths = np.array([line["path"] for line in lines], dtype=str)
+            np.savez(buffer, paths=paths, features=np.stack(rows) if rows else np.empty((0, 0)))
+            write_file(self.embeddings, buffer.getvalue())
+
+
+def _columns(rank: int) -> tuple[str, str]:
+    """Return the names of the columns of the rank-th best class."""
+    return ("label", "score") if rank == 1 else (f"label_{rank}", f"score_{rank}")

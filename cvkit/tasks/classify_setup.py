@@ -1,0 +1,269 @@
+"""From flags and folders to what a classification run needs, everything checked first."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cvkit import catalog
+from cvkit.data.folders import ClassifiedImage, Collection, read_collection
+from cvkit.data.samples import cached_samples
+from cvkit.data.scan import raise_defects, scan_images
+from cvkit.engine.report import Reporter
+from cvkit.errors import DataError, UsageError
+from cvkit.ops.losses import balanced_weights
+from cvkit.options.classify import ClassifyTrain
+from cvkit.tasks.classify_network import Network, Preprocessing
+
+SMALL_IMAGE = 64
+"""Largest image side at which `--stem auto` takes the small stem."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What only training needs."""
+
+    loss: str
+    weights: Tensor | None
+    label_smoothing: float
+    aux_weight: float
+    mixup: float
+    cutmix: float
+    transform: Any
+
+
+def chosen_parts(options: ClassifyTrain) -> tuple[str, str | None]:
+    """Return the architecture and the backbone that `--arch` and `--backbone` mean together.
+
+    Raises:
+        UsageError: they contradict each other.
+    """
+    arch, backbone = options.arch, options.backbone
+    if arch in ("knn", "linear"):
+        return arch, backbone
+    if arch is None:
+        name = backbone or "resnet18"
+        return name, name
+    if arch in catalog.BACKBONES:
+        if backbone not in (None, arch):
+            raise UsageError(
+                f"--arch {arch} with --backbone {backbone}: which one?",
+                code="backbone.unsupported",
+                hint="--backbone goes with knn and linear, or stands alone",
+            )
+        return arch, arch
+    if backbone is not None:
+        raise UsageError(
+            f"--arch {arch} has no --backbone", code="backbone.unsupported", hint="leave it out"
+        )
+    return arch, None
+
+
+def check_flags(options: ClassifyTrain) -> None:
+    """Check what can be checked without data.
+
+    Raises:
+        UsageError: flags that do not go together.
+    """
+    arch, backbone = chosen_parts(options)
+    if options.stem == "small" and not (
+        backbone is not None and catalog.BACKBONES[backbone].small_stem
+    ):
+        known = [n for n, e in catalog.BACKBONES.items() if e.small_stem]
+        raise UsageError(
+            f"--stem small: {arch} has none", code="stem.unsupported", hint=", ".join(known)
+        )
+    if options.loss == "hinge" and options.label_smoothing:
+        raise UsageError(
+            "--label-smoothing has no meaning for --loss hinge", code="label_smoothing.unsupported"
+        )
+    if options.aux_weight and not catalog.ARCHS["classify"][arch].aux_weight:
+        raise UsageError(
+            f"--aux-weight has no meaning for --arch {arch}", code="aux_weight.unsupported"
+        )
+    if arch == "knn" and options.devices > 1:
+        raise UsageError("--arch knn runs in one process", code="devices.unsupported")
+    if options.image_size != "auto":
+        parse_side(options.image_size)
+    if not 0 < options.val_fraction < 1:
+        raise UsageError(f"--val-fraction {options.val_fraction} is not inside 0..1", code="split")
+
+
+def parse_side(text: str) -> int:
+    """Return the side that `--image-size` means: `224`, or `224x224`.
+
+    Raises:
+        UsageError: malformed, or not square.
+    """
+    width, _, height = text.partition("x")
+    if width.isdecimal() and height in ("", width) and 16 <= int(width) <= 2048:
+        return int(width)
+    raise UsageError(
+        f"--image-size {text!r} is not a side in pixels",
+        code="image_size.syntax",
+        hint="such as 224, from 16 to 2048; classification uses squares",
+    )
+
+
+def preprocessing_for(text: str, arch: str, sizes_hw: Sequence[tuple[int, int]]) -> Preprocessing:
+    """Return how images of these sizes enter the network.
+
+    `auto` keeps small images as they are and cuts seven eighths from larger ones, at most 224
+    pixels; networks on the plain pixels take 32.
+    """
+    short = float(np.median([min(size) for size in sizes_hw]))
+    if text != "auto":
+        side = parse_side(text)
+    elif arch in ("lenet", "mlp", "pixels"):
+        side = 32
+    elif short <= SMALL_IMAGE:
+        side = max(16, round(short))
+    else:
+        side = min(224, max(32, round(short * 7 / 8 / 16) * 16))
+    resize = side if side <= SMALL_IMAGE else round(side * 8 / 7)
+    return Preprocessing(image_size=side, resize_size=resize)
+
+
+def network_for(options: ClassifyTrain, side: int, examples: int, num_classes: int) -> Network:
+    """Return the network of a run, tried with images of its size.
+
+    Raises:
+        UsageError: the network cannot take images of this size.
+    """
+    arch, backbone = chosen_parts(options)
+    small = options.stem == "small"
+    if options.stem == "auto" and backbone is not None and options.pretrained is None:
+        small = side <= SMALL_IMAGE and bool(catalog.BACKBONES[backbone].small_stem)
+    own_weight = catalog.ARCHS["classify"][arch].aux_weight
+    network = Network(
+        arch=arch,
+        backbone=backbone,
+        small=small,
+        image_size=side,
+        aux=bool(own_weight) and options.aux_weight != 0,
+        dropout=options.dropout,
+        stochastic_depth=options.stochastic_depth,
+        examples=examples if arch == "knn" else 0,
+        neighbors=options.neighbors,
+        distance=options.distance,
+        votes=options.votes,
+    )
+    try:
+        with torch.device("meta"), torch.no_grad():
+            network.build(num_classes).train()(torch.empty(2, 3, side, side))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UsageError(
+            f"--arch {arch} cannot take images of {side}x{side} pixels: {reason}",
+            code="image_size.unsupported",
+            hint="try a larger --image-size",
+        ) from error
+    return network
+
+
+def data_place(name: str | None) -> Path:
+    """Return the dataset that `--data` names; `samples` is made on first use."""
+    if name is None:
+        raise UsageError("--data is missing", code="data.missing", hint="--data DIR or samples")
+    return cached_samples("classify") if name == "samples" else Path(name)
+
+
+def training_data(
+    options: ClassifyTrain, report: Reporter
+) -> tuple[Collection, list[tuple[int, int]]]:
+    """Return the images of both splits, checked, and the sizes of the training images.
+
+    Raises:
+        DataError: lists every defect.
+    """
+    place = data_place(options.data)
+    names = (options.train_split, options.val_split)
+    data = read_collection(place, options.format, names, options.val_fraction)
+    counts = ", ".join(f"{name}: {len(images)} images" for name, images in data.splits.items())
+    if options.data == "samples":
+        report.say(f"training on the built-in samples (one synthetic shape an image), {counts}")
+    else:
+        report.say(f"data: {place} ({data.layout} layout), {counts}")
+    in_train = {image.label for image in data.splits[options.train_split]}
+    if only := sorted(set(data.names) - in_train):
+        raise DataError(
+            f"class {only[0]!r} of {place} has no image in {options.train_split!r}",
+            code="class.only_in_val",
+            hint="move some of its images there, or remove the class",
+        )
+    if len(data.names) < 2:
+        raise DataError(f"{place} has one class, {data.names[0]!r}", code="classes.count")
+    scans = {}
+    for name, images in data.splits.items():
+        with report.progress(f"checking {name}", len(images)) as advance:
+            scans[name] = scan_images(images, advance)
+    raise_defects([d for scan in scans.values() for d in scan.defects], str(place))
+    _warn_of_leaks(data, scans, options, report)
+    report.say(f"classes: {len(data.names)} ({', '.join(data.names[:30])})")
+    return data, scans[options.train_split].sizes_hw
+
+
+def _warn_of_leaks(data: Collection, scans: dict, options: ClassifyTrain, report: Reporter) -> None:
+    """Say which images of the validation split are also trained on."""
+    train, val = options.train_split, options.val_split
+    if train == val:
+        report.warn(f"training and validation use the same split {train!r}")
+        return
+    seen = dict(zip(scans[train].hashes, data.splits[train], strict=True))
+    twins = [
+        (image, seen[digest])
+        for image, digest in zip(data.splits[val], scans[val].hashes, strict=True)
+        if digest in seen
+    ]
+    if twins:
+        report.warn(
+            f"{len(twins)} images of {val!r} are also in {train!r}, such as {twins[0][0].key} "
+            f"({twins[0][1].key}): the validation numbers will be too good"
+        )
+
+
+def class_weights(text: str, counts: Tensor) -> Tensor | None:
+    """Return the [K] factors that `--class-weights` means for a training set.
+
+    Raises:
+        UsageError: not one number a class.
+    """
+    if text == "none":
+        return None
+    if text in ("balanced", "sqrt"):
+        weights = balanced_weights(counts)
+        return weights if text == "balanced" else weights.sqrt()
+    try:
+        weights = torch.tensor([float(part) for part in text.split(",")])
+    except ValueError:
+        weights = torch.empty(0)
+    if len(weights) != len(counts) or not (weights >= 0).all() or not weights.isfinite().all():
+        raise UsageError(
+            f"--class-weights {text!r} is not one number for each of {len(counts)} classes",
+            code="class_weights.syntax",
+            hint="none, balanced, sqrt, or numbers such as 1,2,0.5",
+        )
+    return weights
+
+
+def label_counts(images: Sequence[ClassifiedImage], names: Sequence[str]) -> Tensor:
+    """Return the [K] number of images of each class."""
+    index = {name: number for number, name in enumerate(names)}
+    labels = torch.tensor([index[image.label] for image in images])
+    return torch.bincount(labels, minlength=len(names))
+
+
+def parse_tta(text: str | None) -> tuple[bool, bool]:
+    """Return whether to flip, and whether to average ten crops, of `--tta`.
+
+    Raises:
+        UsageError: neither of them.
+    """
+    parts = set((text or "").replace(" ", "").split(",")) - {""}
+    if parts - {"flip", "ten-crop"}:
+        raise UsageError(f"--tta {text!r} is unknown", code="tta.syntax", hint="flip or ten-crop")
+    return "flip" in parts, "ten-crop" in parts

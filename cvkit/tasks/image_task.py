@@ -1,0 +1,137 @@
+"""What the tasks have in common whose network maps one image tensor to logits by name."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from cvkit import __version__
+from cvkit.engine.report import Reporter
+from cvkit.engine.task import Task
+from cvkit.errors import DataError, ModelFileError, UsageError
+from cvkit.models.weights import load_pretrained
+from cvkit.ops.images import normalize
+from cvkit.options.base import Train
+from cvkit.structures import Batch, ClassList
+
+
+class Network(Protocol):
+    """Which network; a dataclass that is stored in the model file."""
+
+    arch: str
+    backbone: str | None
+
+    def build(self, num_classes: int) -> nn.Module:
+        """Return the network, freshly initialised."""
+
+
+class ImageTask(Task):
+    """A problem with one network, whose outputs are logits by name.
+
+    Args:
+        classes: of the data or the model.
+        network: what to build.
+        preprocessing: of the images; a dataclass with `mean` and `std`.
+    """
+
+    def __init__(self, *, classes: ClassList, network: Network, preprocessing: Any) -> None:
+        self.classes, self.network, self.preprocessing = classes, network, preprocessing
+        self.about_data: dict[str, Any] = {}
+
+    def build(self) -> nn.Module:
+        """Return a freshly initialised network for the classes."""
+        return self.network.build(len(self.classes))
+
+    def load_pretrained(self, model: nn.Module, options: Train, report: Reporter) -> None:
+        """Load the backbone weights that `--pretrained` names, or say that there are none.
+
+        Raises:
+            UsageError: the network has no backbone that weights are published for.
+            ModelFileError: the weights are missing, damaged or do not fit.
+        """
+        if options.pretrained is None:
+            report.say("backbone weights: none, trained from scratch")
+            return
+        name, source = self.network.backbone, options.pretrained
+        if not hasattr(model, "backbone") or name is None:
+            raise UsageError(
+                f"--pretrained: {name or self.network.arch} is a whole network without "
+                "pretrained weights",
+                code="pretrained.unsupported",
+            )
+        offline = options.offline
+        report.say(load_pretrained(model.backbone, name, source, offline=offline, say=report.say))
+
+    def about_model(self) -> dict[str, Any]:
+        """Return the part of a model file's header that every task needs to load it."""
+        return {
+            "cvkit": __version__,
+            "task": self.name,
+            "network": asdict(self.network),
+            "classes": self.classes.as_json(),
+            "preprocessing": asdict(self.preprocessing),
+            "data": self.about_data,
+        }
+
+    def normalized(self, batch: Batch) -> Tensor:
+        """Return the NCHW float images of a batch as the network wants them."""
+        return normalize(batch.images, self.preprocessing.mean, self.preprocessing.std)
+
+
+def from_header(header: dict, network: type, preprocessing: type) -> dict[str, Any]:
+    """Return the constructor arguments of an `ImageTask` that a model file's header describes.
+
+    Raises:
+        ModelFileError: the header lacks something.
+    """
+    try:
+        return {
+            "classes": ClassList.from_json(header["classes"]),
+            "network": network(**header["network"]),
+            "preprocessing": preprocessing(
+                **{
+                    key: tuple(value) if isinstance(value, list) else value
+                    for key, value in header["preprocessing"].items()
+                }
+            ),
+        }
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelFileError(
+            f"the model's header is incomplete: {error!r}", code="model.header"
+        ) from error
+
+
+def require_same_classes(
+    data: Sequence[str], model: Sequence[str], *, ordered: bool = True
+) -> None:
+    """Check the classes of a dataset against a model's.
+
+    Args:
+        data: names of the dataset's classes.
+        model: names of the model's.
+        ordered: the dataset says itself which order its classes have.
+
+    Raises:
+        DataError: names the classes that are missing, new or in another place.
+    """
+    missing = [name for name in model if name not in data]
+    extra = [name for name in data if name not in model]
+    if missing or extra:
+        raise DataError(
+            f"the dataset's classes are not the model's: {_some(missing)} missing, "
+            f"{_some(extra)} new",
+            code="classes.differ",
+        )
+    if ordered and tuple(data) != tuple(model):
+        first = next(i for i, (a, b) in enumerate(zip(data, model, strict=True)) if a != b)
+        raise DataError(
+            "the dataset lists the model's classes in another order: "
+            f"number {first} is {data[first]!r}, the model's is {model[first]!r}",
+            code="classes.differ",
+        )
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:8])
+    return f"{shown} and {len(names) - 8} more" if len(names) > 8 else shown or "none"

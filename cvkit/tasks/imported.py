@@ -1,0 +1,128 @@
+"""Models made from state dicts of torchvision."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torchvision
+from torch import Tensor
+
+from cvkit import __version__, catalog
+from cvkit.data.classes import make_classes, read_classes
+from cvkit.errors import ModelFileError, UsageError
+from cvkit.models.convert import converted, named_parts, require_equal_names
+from cvkit.models.weights import read_state_dict
+from cvkit.options.tools import WeightsImport
+from cvkit.structures import ClassList
+from cvkit.tasks import classify_network, segment_setup
+
+CLASS_SETS = {1000: "imagenet", 21: "voc"}
+"""What `--classes auto` takes for a number of classes."""
+
+
+def imported_model(options: WeightsImport) -> tuple[dict[str, Tensor], dict[str, Any], list[str]]:
+    """Return the tensors and the header of a model, and the tensors that were left out.
+
+    Raises:
+        UsageError: no such network or class list.
+        ModelFileError: the file is unusable, or its tensors do not fit.
+    """
+    arch, backbone = named_parts(options.task, options.arch, options.backbone)
+    source = read_state_dict(options.file)
+    tensors, unused, count = converted(options.task, arch, backbone, source)
+    classes = _classes(options.classes, count)
+    make = _classifier if options.task == "classify" else _segmenter
+    network, preprocessing, origin = make(options, arch, backbone)
+    tensors = require_equal_names(network.build(count).state_dict(), tensors)
+    header = {
+        "cvkit": __version__,
+        "task": options.task,
+        "network": asdict(network),
+        "classes": classes.as_json(),
+        "preprocessing": asdict(preprocessing),
+        "labels": {},
+        "data": {"name": origin},
+        "imported": {"file": options.file.name},
+    }
+    return tensors, header, unused
+
+
+def _classifier(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, Any, str]:
+    """Return network, preprocessing and origin of a classifier, by torchvision's own preset."""
+    builder = catalog.BACKBONES[backbone].builder
+    members = torchvision.models.get_model_weights(builder).__members__.values()
+    published = next((w for w in members if w.url.endswith(f"/{options.file.name}")), None)
+    wanted = f"IMAGENET1K_{options.preset.upper()}"
+    entry = published or next((w for w in members if w.name == wanted), None)
+    if entry is None:
+        raise UsageError(
+            f"--preset {options.preset}: nothing of that version is published for {arch}",
+            code="preset.unknown",
+            hint="--preset v1",
+        )
+    preset = entry.transforms()
+    mean, std = tuple(preset.mean), tuple(preset.std)
+    if published and builder in ("googlenet", "inception_v3"):
+        # These were trained on pixels in -1..1 and turn their input back into that.
+        mean = std = (0.5, 0.5, 0.5)
+    size = preset.crop_size[0]
+    network = classify_network.Network(arch=arch, backbone=backbone, small=False, image_size=size)
+    preprocessing = classify_network.Preprocessing(
+        image_size=size,
+        resize_size=preset.resize_size[0],
+        interpolation=preset.interpolation.value,
+        mean=mean,
+        std=std,
+    )
+    return network, preprocessing, f"torchvision {entry.name}" if published else "unknown"
+
+
+def _segmenter(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, Any, str]:
+    network = segment_setup.Network(
+        arch=arch,
+        backbone=backbone,
+        output_stride=None,
+        aux=False,
+        deconv=False,
+        rates=(12, 24, 36) if arch == "deeplab" else None,
+    )
+    side = torchvision.models.segmentation.FCN_ResNet50_Weights.DEFAULT.transforms().resize_size[0]
+    return network, segment_setup.Preprocessing((side, side), "short"), "unknown"
+
+
+def _classes(name: str, count: int) -> ClassList:
+    """Return the classes that `--classes` names.
+
+    Raises:
+        UsageError: no such list.
+        ModelFileError: the file's network scores another number of classes.
+    """
+    if name == "auto":
+        if count not in CLASS_SETS:
+            raise UsageError(
+                f"--classes is missing: the network scores {count} classes",
+                code="classes.missing",
+                hint="a file with one class a line",
+            )
+        name = CLASS_SETS[count]
+    models = torchvision.models
+    if name == "imagenet":
+        names = models.ResNet50_Weights.IMAGENET1K_V1.meta["categories"]
+    elif name == "voc":
+        names = models.segmentation.FCN_ResNet50_Weights.DEFAULT.meta["categories"]
+    elif Path(name).is_file():
+        classes, _ = read_classes(Path(name))
+        names = classes.names
+    else:
+        raise UsageError(
+            f"--classes {name} is not a file", code="classes.missing", hint="or imagenet, or voc"
+        )
+    if len(names) != count:
+        raise ModelFileError(
+            f"the network scores {count} classes, --classes {name} lists {len(names)}",
+            code="classes.count",
+        )
+    # ImageNet has two cranes and two maillots: the second one gets its number.
+    first = {label: number for number, label in reversed(list(enumerate(names)))}
+    unique = [x if first[x] == number else f"{x} {number}" for number, x in enumerate(names)]
+    return make_classes(unique)
