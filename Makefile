@@ -18,7 +18,9 @@ demo: .venv/installed
 	$(BIN)/cvkit segment train --arch unet --epochs 8 --out demo/runs
 	$(BIN)/cvkit segment eval --weights demo/runs/segment-unet-001 --data samples --out demo/runs
 	$(BIN)/cvkit segment predict samples/segment/images --weights demo/runs/segment-unet-001 --out demo/predictions
-	@echo "look at demo/predictions/overlays/val/*.png and demo/runs/segment-unet-001/curves.png"
+	$(BIN)/cvkit classify predict samples/classify --weights shapes --save sorted --out demo/shapes
+	@echo "look at demo/shapes/sorted/ (a folder for each class) and at"
+	@echo "demo/predictions/overlays/val/*.png and demo/runs/segment-unet-001/curves.png"
 
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q --durations 10

@@ -178,6 +178,7 @@ BACKBONES = {
     "mobilenet_v2": _stages("mobilenet_v2", "strides"),
     "mobilenet_v3_small": _mobilenet_v3("mobilenet_v3_small"),
     "mobilenet_v3_large": _mobilenet_v3("mobilenet_v3_large"),
+    "shufflenet_v2_x0_5": BackboneEntry(builder="shufflenet_v2_x0_5", small_stem="strides"),
     "efficientnet_b0": _stages("efficientnet_b0", "strides"),
     "efficientnet_b1": _stages("efficientnet_b1", "strides"),
     "efficientnet_b2": _stages("efficientnet_b2", "strides"),

@@ -106,7 +106,8 @@ def from_config(options_class: type[Command], content: object, where: str) -> di
 def _checked(annotation: object, value: object, where: str) -> object:
     """Return `value` as the annotated type, or raise a `UsageError`."""
     kind, option = typing.get_args(annotation)[:2]
-    alternatives = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    is_union = typing.get_origin(kind) in (types.UnionType, typing.Union)
+    alternatives = typing.get_args(kind) if is_union else (kind,)
     if value is None and type(None) in alternatives:
         return None
     kind = alternatives[0]

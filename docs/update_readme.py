@@ -1,4 +1,4 @@
-"""Write the parts of README.md that are made from the code.
+"""Write the parts of README.md and weights/README.md that are made from the code and the models.
 
     python docs/update_readme.py
 
@@ -6,9 +6,10 @@ Each part stands between `<!-- NAME -->` and `<!-- /NAME -->`; a test compares t
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
-from cvkit.catalog import ARCHS, BACKBONES
+from cvkit.catalog import ARCHS, BACKBONES, backbones_of
 from cvkit.errors import EXIT_CODES
 from cvkit.helptext import (
     TASK_ABOUT,
@@ -19,25 +20,31 @@ from cvkit.helptext import (
 )
 from cvkit.options.base import hints
 from cvkit.options.tree import OPTIONS
+from cvkit.storage import sha256
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README, WEIGHTS = ROOT / "README.md", ROOT / "weights" / "README.md"
 
 
 def tasks() -> str:
     """Return the table of tasks, architectures and backbones."""
     rows = ["| task | architectures (`--arch`) | backbones (`--backbone`) |", "|---|---|---|"]
-    for task, archs in ARCHS.items():
-        bodies = ", ".join(f"`{name}`" for name, entry in BACKBONES.items() if not entry.whole)
-        whole = ", ".join(
-            f"`{name}` ({', '.join(entry.whole)})"
-            for name, entry in BACKBONES.items()
-            if entry.whole
-        )
+    for task, archs in sorted(ARCHS.items()):
         heads = ", ".join(f"`{name}`" for name in archs)
-        rows.append(
-            f"| `{task}`: {TASK_ABOUT[task]} | {heads} | {bodies}; whole networks: {whole} |"
-        )
+        rows.append(f"| `{task}`: {TASK_ABOUT[task]} | {heads} | {backbones(task)} |")
     return "\n".join(rows)
+
+
+def backbones(task: str) -> str:
+    """Return the cell with the backbones of a task."""
+    if task == "classify":
+        return "for `knn` and `linear`: pixels, or any of the networks of torchvision"
+    names = backbones_of(task)
+    bodies = ", ".join(f"`{name}`" for name in names if not BACKBONES[name].whole)
+    whole = ", ".join(
+        f"`{name}` ({', '.join(BACKBONES[name].whole)})" for name in names if BACKBONES[name].whole
+    )
+    return f"{bodies}; whole networks: {whole}"
 
 
 def exit_codes() -> str:
@@ -69,19 +76,43 @@ def reference() -> str:
     return "\n\n".join(parts)
 
 
-PARTS = {"tasks": tasks, "exit codes": exit_codes, "reference": reference}
+def models() -> str:
+    """Return the table of the models in weights/."""
+    from cvkit.engine.checkpoint import read_header
+
+    rows = ["| name | task | arch | classes | data | metric | size | sha256 of the file |"]
+    rows += ["|---|---|---|---|---|---|---|---|"]
+    for path in sorted(WEIGHTS.parent.glob("*.safetensors")):
+        header = read_header(path)
+        network, (metric, rule) = header["network"], header["rule"].split(": ", 1)
+        arch = " ".join(dict.fromkeys(v for v in (network["arch"], network["backbone"]) if v))
+        names = ", ".join(row["name"] for row in header["classes"])
+        value = header["metrics"][metric]
+        rows.append(
+            f"| `{path.stem}` | {header['task']} | {arch} | {names} | {header['data']['name']} "
+            f"| {metric} {value:.4f} ({rule}; validation split, best epoch by it) "
+            f"| {path.stat().st_size / 2**20:.1f} MB | `{sha256(path)}` |"
+        )
+    return "\n".join(rows)
 
 
-def updated(text: str) -> str:
+FILES = {
+    README: {"tasks": tasks, "exit codes": exit_codes, "reference": reference},
+    WEIGHTS: {"models": models},
+}
+
+
+def updated(text: str, parts: dict[str, Callable[[], str]]) -> str:
     """Return a README with its generated parts made anew."""
-    for name, make in PARTS.items():
+    for name, make in parts.items():
         pattern = rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)"
         content = make()
         text, count = re.subn(pattern, lambda m, c=content: m[1] + c + m[2], text, flags=re.DOTALL)
         if count != 1:
-            raise SystemExit(f"README.md has {count} parts named {name}")
+            raise SystemExit(f"a README has {count} parts named {name}")
     return text
 
 
 if __name__ == "__main__":
-    README.write_text(updated(README.read_text()))
+    for path, parts in FILES.items():
+        path.write_text(updated(path.read_text(), parts))

@@ -17,8 +17,10 @@ COMMANDS = re.findall(r"^    (cvkit [a-z].*)$", README, flags=re.MULTILINE)
 
 
 def test_generated_parts_are_current():
-    update = runpy.run_path(str(ROOT / "docs" / "update_readme.py"))["updated"]
-    assert update(README) == README, "run: python docs/update_readme.py"
+    made = runpy.run_path(str(ROOT / "docs" / "update_readme.py"))
+    for path, parts in made["FILES"].items():
+        text = path.read_text()
+        assert made["updated"](text, parts) == text, "run: python docs/update_readme.py"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -51,10 +53,14 @@ def test_pictures_and_links_exist():
         assert (ROOT / target).exists(), target
 
 
-def test_samples_are_what_the_command_makes(cvkit, tmp_path):
-    cvkit("samples", tmp_path / "s", "--count", 8, "--seed", 7)
-    for made in (p for p in (tmp_path / "s").rglob("*.png")):
-        kept = ROOT / "samples" / "segment" / made.relative_to(tmp_path / "s")
+@pytest.mark.parametrize(("task", "count", "size"), [("segment", 8, 128), ("classify", 12, 64)])
+def test_samples_are_what_the_command_makes(cvkit, tmp_path, task, count, size):
+    flags = ("--task", task, "--count", count, "--size", size, "--seed", 7)
+    assert cvkit("samples", tmp_path / "s", *flags).code == 0
+    pictures = list((tmp_path / "s").rglob("*.png"))
+    assert len(pictures) >= count
+    for made in pictures:
+        kept = ROOT / "samples" / task / made.relative_to(tmp_path / "s")
         assert Image.open(made).tobytes() == Image.open(kept).tobytes()
     total = sum(p.stat().st_size for p in (ROOT / "samples").rglob("*") if p.is_file())
     assert total < 3_000_000

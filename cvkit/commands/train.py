@@ -61,7 +61,7 @@ def run_training(options: Train, task_name: str, report: Reporter, stop: Any = N
         job.prepare()
         run = job.run_folder()
         job.announce(run)
-        if options.check and not options.resume:
+        if options.check and not options.resume and job.fabric.global_rank == 0:
             _check(job, run)
         if job.task.gradient_free:
             return Outcome(run, job.task, job.remember(run, stop), True)
@@ -95,7 +95,8 @@ class _Job:
                 hint="--devices 1, or two runs, the second one with --pretrained FILE",
             )
         self.fabric = runtime.make_fabric(self.device, options.devices, self.precision)
-        report.quiet = report.console.quiet = options.quiet or self.fabric.global_rank > 0
+        if self.fabric.global_rank:
+            report.hush()
         self.workers = runtime.choose_workers(options.workers, self.device, options.devices)
         self.settings = _settings(options)
 

@@ -9,7 +9,7 @@ from cvkit import storage
 from cvkit.catalog import TASKS
 from cvkit.commands.printing import print_json
 from cvkit.commands.train import run_training
-from cvkit.config import as_config, from_config
+from cvkit.config import NOT_STORED, as_config, from_config
 from cvkit.engine.report import Reporter, number, print_table
 from cvkit.errors import Interrupted, TrainingDiverged, UsageError
 from cvkit.options.base import Train
@@ -87,25 +87,32 @@ def _space(options: Tune) -> dict[str, Any]:
     return space
 
 
+TAKEN = frozenset({"data", "epochs", "lr", "weight_decay", "out", "resume", "find_lr", "check"})
+"""Training flags that `--set` must leave to the study."""
+
+
 def _base(options: Tune) -> Train:
     """Return the training flags that all trials share.
 
     Raises:
-        UsageError: `--set` is malformed or names an unknown flag.
+        UsageError: `--set` is malformed, or names an unknown flag or one of the study's own.
     """
     import yaml
 
     content: dict[str, Any] = {}
     for text in options.set:
         name, equals, value = text.partition("=")
+        name = name.strip().lstrip("-").replace("-", "_")
         if not equals:
             raise UsageError(
                 f"--set {text!r} is not NAME=VALUE", code="set.syntax", hint="arch=resnet18"
             )
-        content[name.strip().lstrip("-").replace("-", "_")] = yaml.safe_load(value)
-    own = {"data", "epochs", "lr", "weight_decay", "out", "resume", "find_lr", "json"}
-    for name in sorted(own & content.keys()):
-        raise UsageError(f"--set {name}: this flag is not free", code="set.taken")
+        if name in TAKEN | NOT_STORED:
+            raise UsageError(f"--set {name}: this flag is not free", code="set.taken")
+        try:
+            content[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UsageError(f"--set {text!r}: the value is no YAML", code="set.syntax") from error
     options_class = OPTIONS[options.task]["train"]
     chosen = from_config(options_class, content, "--set")
     return options_class(**chosen, data=options.data, epochs=options.epochs, quiet=True)

@@ -1,6 +1,7 @@
 """Datasets whose images have one class each: a folder for each class, or a CSV table."""
 
 import csv
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,16 +37,18 @@ class Collection:
         names: of the classes, in index order.
         ordered: the dataset itself says in which order (classes.txt); else it is alphabetical.
         splits: the images that were asked for, by name of the split.
+        divided: the data are in one heap, and `val_fraction` made the splits.
     """
 
     layout: str
     names: tuple[str, ...]
     ordered: bool
     splits: dict[str, list[ClassifiedImage]]
+    divided: bool
 
 
 def read_collection(
-    place: Path, wanted: str, splits: Sequence[str], val_fraction: float
+    place: Path, wanted: str, splits: Sequence[str], val_fraction: float | None
 ) -> Collection:
     """Return the images of some splits.
 
@@ -54,7 +57,8 @@ def read_collection(
         wanted: layout, or `auto`.
         splits: names; data that are not split have `all`, or `train` and `val`.
         val_fraction: share of the images that become `val` where the data are not split,
-            chosen by their content, so that it stays the same when images are added.
+            chosen by their content, so that it stays the same when images are added; None does
+            not divide such data, so that any split is all of them.
 
     Raises:
         DataError: unknown layout, missing split or file, malformed table, unknown class.
@@ -62,25 +66,29 @@ def read_collection(
     layout = detect_layout(place, wanted, splits)
     root = place.parent if place.is_file() else place
     listed, _ = dataset_classes(root)
+    heap = None
     if layout == "folders":
         found = {split: _class_folders(_split_folder(root, split), root) for split in splits}
     elif layout == "classes":
-        found = divide(_class_folders(root, root), splits, val_fraction, place)
+        heap = _class_folders(root, root)
     else:
-        found = _read_table(place if place.is_file() else root / TABLE, splits, val_fraction)
+        found = _read_table(place if place.is_file() else root / TABLE, splits)
+        heap = found.get(None)
+    if heap is not None:
+        found = divide(heap, splits, val_fraction, place)
     for split, images in found.items():
         if not images:
             raise DataError(f"split {split!r} of {place} holds no image", code="split.empty")
     labels = {image.label for images in found.values() for image in images}
     if listed is None:
-        return Collection(layout, tuple(sorted(labels)), False, found)
+        return Collection(layout, tuple(sorted(labels)), False, found, heap is not None)
     if unknown := sorted(labels - set(listed.names)):
         raise DataError(
             f"class {unknown[0]!r} of {place} is not in its classes.txt",
             code="class.unknown",
             hint=nearest(unknown[0], listed.names),
         )
-    return Collection(layout, listed.names, True, found)
+    return Collection(layout, listed.names, True, found, heap is not None)
 
 
 def detect_layout(place: Path, wanted: str, splits: Sequence[str]) -> str:
@@ -119,6 +127,8 @@ def _visible_folders(folder: Path) -> list[Path]:
 
 def _no_split(place: Path, split: str, known: Sequence[str]) -> DataError:
     hint = nearest(split, known) if known else "there are none"
+    if list(known) == ["train"]:
+        hint = f"--data {place / 'train'} divides it by --val-fraction"
     return DataError(f"{place} has no split {split!r}", code="split.missing", hint=hint)
 
 
@@ -133,11 +143,18 @@ def _class_folders(folder: Path, root: Path) -> list[ClassifiedImage]:
     """Return the images under the folders of a folder; each folder is a class.
 
     Raises:
-        DataError: a class without images, or two that differ only in case.
+        DataError: a class without images or with an unprintable name, or two that differ only
+            in case.
     """
     images: list[ClassifiedImage] = []
     seen: dict[str, str] = {}
     for place in _visible_folders(folder):
+        if not place.name.isprintable():  # also what is not UTF-8
+            raise DataError(
+                f"{folder}: {place.name!r} cannot be the name of a class",
+                code="class.name",
+                hint="rename the folder",
+            )
         if (twin := seen.setdefault(place.name.casefold(), place.name)) != place.name:
             raise DataError(
                 f"{folder}: classes {twin!r} and {place.name!r} differ only in case",
@@ -159,7 +176,7 @@ def _class_folders(folder: Path, root: Path) -> list[ClassifiedImage]:
 
 
 def divide(
-    images: list[ClassifiedImage], splits: Sequence[str], val_fraction: float, place: Path
+    images: list[ClassifiedImage], splits: Sequence[str], val_fraction: float | None, place: Path
 ) -> dict[str, list[ClassifiedImage]]:
     """Return splits of images that are in one heap; equal files are always on the same side.
 
@@ -169,8 +186,8 @@ def divide(
     for split in splits:
         if split not in ("train", "val", ALL):
             raise _no_split(place, split, ("train", "val", ALL))
-    if tuple(splits) == (ALL,):
-        return {ALL: images}
+    if tuple(splits) == (ALL,) or val_fraction is None:
+        return dict.fromkeys(splits, images)
     in_val = [int(sha256(image.path)[:8], 16) / 2**32 < val_fraction for image in images]
     chosen = {
         "train": [image for image, val in zip(images, in_val, strict=True) if not val],
@@ -180,15 +197,17 @@ def divide(
     return {split: chosen[split] for split in splits}
 
 
-def _read_table(
-    path: Path, splits: Sequence[str], val_fraction: float
-) -> dict[str, list[ClassifiedImage]]:
-    """Return the images of a table with columns path, label and, where it is split, split."""
+def _read_table(path: Path, splits: Sequence[str]) -> dict[str | None, list[ClassifiedImage]]:
+    """Return the images of a table with columns path, label and perhaps split, by split.
+
+    Without that column all of them are under None.
+    """
     rows = read_rows(path, ("path", "label"))
     root, images, missing = path.parent, [], []
     for row in rows:
         file = inside(root, row["path"])
-        images.append((row.get("split"), ClassifiedImage(row["path"], file, row["label"])))
+        image = ClassifiedImage(row["path"], file, row["label"].strip())
+        images.append((row.get("split"), image))
         missing += [] if file.is_file() else [row["path"]]
     if missing:
         raise DataError(
@@ -197,12 +216,11 @@ def _read_table(
             code="split.id_without_file",
             hint="paths are relative to the table",
         )
-    keys = [image.key for _, image in images]
-    if len(set(keys)) < len(keys):
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise DataError(f"{path} lists {twice!r} twice", code="split.duplicate")
+    (key, times), *_ = Counter(image.key for _, image in images).most_common(1)
+    if times > 1:
+        raise DataError(f"{path} lists {key!r} twice", code="split.duplicate")
     if "split" not in rows[0]:
-        return divide([image for _, image in images], splits, val_fraction, path)
+        return {None: [image for _, image in images]}
     known = sorted({split for split, _ in images})
     for split in splits:
         if split not in known and split != ALL:

@@ -139,19 +139,19 @@ def make_scene(seed: int, index: int, size_hw: tuple[int, int] = (128, 128)) -> 
 def make_single(seed: int, index: int, size_hw: tuple[int, int] = (64, 64)) -> tuple[Scene, str]:
     """Return an image of one shape, wholly visible, and its kind; kinds take turns.
 
-    Its colour says little: hues are random around those that scenes use.
+    Colours overlap between neighbouring kinds, so form decides where hue does not.
     """
     rng = np.random.Generator(np.random.Philox(key=[seed, index]))
     kind = index % len(KINDS)
     height, width = size_hw
-    radius = min(size_hw) * rng.uniform(0.2, 0.42)
+    radius = min(size_hw) * rng.uniform(0.25, 0.42)
     shape = Shape(
         kind=KINDS[kind],
         centre_xy=tuple(rng.uniform(radius, side - radius) for side in (width, height)),
         velocity_xy=(0.0, 0.0),
         radius=radius,
         angle=rng.uniform(0, 2 * math.pi),
-        color=_random_color(rng, kind / len(KINDS) + rng.normal(0, 0.2), (0.55, 0.95)),
+        color=_random_color(rng, kind / len(KINDS) + rng.normal(0, 0.08), (0.55, 0.95)),
     )
     return Scene((shape,), _texture(rng, size_hw), int(rng.integers(2**62))), KINDS[kind]
 
@@ -259,7 +259,7 @@ def write_classification(
 WRITERS = {"classify": write_classification, "segment": write_segmentation}
 """What writes the built-in dataset of a task."""
 
-CACHED = {"classify": ((600, 120), (64, 64)), "segment": ((160, 40), (128, 128))}
+CACHED = {"classify": ((900, 180), (64, 64)), "segment": ((160, 40), (128, 128))}
 """Numbers of images to train and to validate, and their size, of `--data samples`."""
 
 

@@ -284,7 +284,8 @@ def load_pipeline(path: Path) -> A.BaseCompose | A.BasicTransform:
         raise UsageError(
             f"--augment {path}: {error.strerror}",
             code="augment.missing",
-            hint="none, light, strong, or an albumentations YAML or JSON file",
+            hint=f"{', '.join(CLASSIFY_POLICIES)} (the last two to classify only), or an "
+            "albumentations YAML or JSON file",
         ) from error
     except (ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())

@@ -14,6 +14,9 @@ from rich.table import Table
 LINE_SECONDS = 20.0
 """Seconds between progress lines where there is no terminal to draw a bar on."""
 
+FILE_WIDTH = 110
+"""Columns of a table where there is no terminal to measure."""
+
 Advance = Callable[[int, str], None]
 """Called with the number of things done so far, and a few words."""
 
@@ -27,7 +30,14 @@ class Reporter:
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
-        self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+        width = None if sys.stderr.isatty() else FILE_WIDTH
+        self.console = Console(
+            stderr=True, quiet=quiet, highlight=False, soft_wrap=True, width=width
+        )
+
+    def hush(self) -> None:
+        """Say nothing from now on: another process speaks for all."""
+        self.quiet = self.console.quiet = True
 
     def say(self, text: str) -> None:
         """Print a line."""
@@ -85,7 +95,7 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> Table:
 
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """Print a table to stdout."""
-    width = None if sys.stdout.isatty() else 110
+    width = None if sys.stdout.isatty() else FILE_WIDTH
     Console(file=sys.stdout, width=width, highlight=False).print(table(title, columns, rows))
 
 

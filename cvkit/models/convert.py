@@ -21,6 +21,9 @@ SEGMENTATION = {"fcn": "fcn", "deeplabv3": "deeplab"}
 TRAINING_ONLY = r"(aux_classifier|aux1|aux2|AuxLogits)\."
 """Parts that a network needs in training only; an imported model leaves them out."""
 
+CENTRED = ("googlenet", "inception_v3")
+"""Networks whose published weights were trained on pixels in -1..1 (mean and deviation 0.5)."""
+
 LEGACY = (
     (r"^(.*denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2"),
     (r"^(.*\.mlp)\.linear_1\.", r"\1.0."),

@@ -13,10 +13,11 @@ import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 
 from cvkit import catalog
 from cvkit.errors import ModelFileError, UsageError
-from cvkit.models.convert import modern_names
+from cvkit.models.convert import TRAINING_ONLY, modern_names
 from cvkit.storage import sha256
 
 
@@ -85,6 +86,10 @@ def load_pretrained(
             if key.startswith("backbone.")
         }
     wanted = backbone.state_dict()
+    # Heads that only training needs score the classes of the file, not of the new data.
+    wanted = {k: v for k, v in wanted.items() if not re.match(TRAINING_ONLY, k)}
+    if isinstance(backbone, VisionTransformer):
+        tensors = _with_positions_of(backbone, tensors)
     missing = [key for key in wanted if key not in tensors]
     wrong = [k for k in wanted if k in tensors and tensors[k].shape != wanted[k].shape]
     # Checkpoints older than batch norm's counter lack it; it plays no part in the result.
@@ -98,6 +103,16 @@ def load_pretrained(
         )
     backbone.load_state_dict({k: tensors[k] for k in wanted if k in tensors}, strict=False)
     return f"backbone weights: {source} ({path.name}, {len(wanted)} tensors)"
+
+
+def _with_positions_of(net: VisionTransformer, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors whose position embeddings are interpolated to a network's image size."""
+    name = "encoder.pos_embedding"
+    if name not in tensors or tensors[name].shape == net.encoder.pos_embedding.shape:
+        return tensors
+    if tensors[name].ndim != 3:
+        return tensors  # refused by its shape later
+    return dict(interpolate_embeddings(net.image_size, net.patch_size, tensors))
 
 
 def published_versions(builder: str) -> list[str]:

@@ -31,7 +31,13 @@ from cvkit.structures import Batch, Classes, ClassList, Sample
 from cvkit.tasks import classify_setup as setup
 from cvkit.tasks.classify_network import Network, Preprocessing
 from cvkit.tasks.classify_setup import Training
-from cvkit.tasks.image_task import ImageTask, from_header, require_same_classes
+from cvkit.tasks.image_task import (
+    ImageTask,
+    class_weights,
+    data_place,
+    from_header,
+    require_same_classes,
+)
 
 
 class Classify(ImageTask):
@@ -57,7 +63,7 @@ class Classify(ImageTask):
         super().__init__(classes=classes, network=network, preprocessing=preprocessing)
         self.splits = splits or {}
         self.training: Training | None = None
-        self.val_fraction = 0.2
+        self.val_fraction: float | None = None
         self.flip = self.ten_crop = False
         self.top_k, self.sorted, self.embeddings = 5, False, None
         self.paths: dict[str, Path] = {}
@@ -72,9 +78,7 @@ class Classify(ImageTask):
         """
         setup.check_flags(options)
         data, sizes_hw = setup.training_data(options, report)
-        arch, backbone = setup.chosen_parts(options)
-        plain = "pixels" if arch in ("knn", "linear") and backbone is None else arch
-        preprocessing = setup.preprocessing_for(options.image_size, plain, sizes_hw)
+        preprocessing = setup.preprocessing_for(options, sizes_hw)
         train = data.splits[options.train_split]
         side = preprocessing.image_size
         network = setup.network_for(options, side, len(train), len(data.names))
@@ -87,17 +91,17 @@ class Classify(ImageTask):
         from cvkit.data.transforms import ClassifyTransform  # slow to import; training only
 
         counts = setup.label_counts(train, data.names)
-        aux_weight = catalog.ARCHS["classify"][arch].aux_weight
+        aux_weight = catalog.ARCHS["classify"][network.arch].aux_weight
         task.training = Training(
             loss=options.loss,
-            weights=setup.class_weights(options.class_weights, counts),
+            weights=class_weights(options.class_weights, counts),
             label_smoothing=options.label_smoothing,
             aux_weight=aux_weight if options.aux_weight is None else options.aux_weight,
             mixup=options.mixup,
             cutmix=options.cutmix,
             transform=ClassifyTransform(options.augment, side, options.erasing),
         )
-        task.val_fraction = options.val_fraction
+        task.val_fraction = options.val_fraction if data.divided else None
         task.about_data = {
             "name": options.data if options.data == "samples" else Path(options.data).name,
             "fingerprints": {
@@ -134,8 +138,8 @@ class Classify(ImageTask):
         Raises:
             DataError: other classes than the model's.
         """
-        place = setup.data_place(options.data)
-        fraction = options.val_fraction or header.get("labels", {}).get("val_fraction", 0.2)
+        place = data_place(options.data, "classify")
+        fraction = options.val_fraction or header.get("labels", {}).get("val_fraction")
         data = read_collection(place, options.format, [options.split], fraction)
         require_same_classes(data.names, self.classes.names, ordered=data.ordered)
         images = data.splits[options.split]
@@ -146,7 +150,7 @@ class Classify(ImageTask):
         """Return what a model file says about itself."""
         return {
             **self.about_model(),
-            "labels": {"val_fraction": options.val_fraction},
+            "labels": {"val_fraction": self.val_fraction},
             "rule": "top1: share of images whose largest score is the true class",
         }
 

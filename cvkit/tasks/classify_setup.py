@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,13 +10,13 @@ from torch import Tensor
 
 from cvkit import catalog
 from cvkit.data.folders import ClassifiedImage, Collection, read_collection
-from cvkit.data.samples import cached_samples
 from cvkit.data.scan import raise_defects, scan_images
 from cvkit.engine.report import Reporter
 from cvkit.errors import DataError, UsageError
-from cvkit.ops.losses import balanced_weights
+from cvkit.models.convert import CENTRED
 from cvkit.options.classify import ClassifyTrain
 from cvkit.tasks.classify_network import Network, Preprocessing
+from cvkit.tasks.image_task import data_place
 
 SMALL_IMAGE = 64
 """Largest image side at which `--stem auto` takes the small stem."""
@@ -109,23 +108,27 @@ def parse_side(text: str) -> int:
     )
 
 
-def preprocessing_for(text: str, arch: str, sizes_hw: Sequence[tuple[int, int]]) -> Preprocessing:
-    """Return how images of these sizes enter the network.
+def preprocessing_for(options: ClassifyTrain, sizes_hw: Sequence[tuple[int, int]]) -> Preprocessing:
+    """Return how training images of these sizes enter the network.
 
-    `auto` keeps small images as they are and cuts seven eighths from larger ones, at most 224
-    pixels; networks on the plain pixels take 32.
+    `--image-size auto` keeps small images as they are and cuts seven eighths from larger ones,
+    at most 224 pixels; networks on the plain pixels take 32.
     """
     short = float(np.median([min(size) for size in sizes_hw]))
-    if text != "auto":
-        side = parse_side(text)
-    elif arch in ("lenet", "mlp", "pixels"):
+    _, backbone = chosen_parts(options)
+    if options.image_size != "auto":
+        side = parse_side(options.image_size)
+    elif backbone is None:
         side = 32
     elif short <= SMALL_IMAGE:
         side = max(16, round(short))
     else:
         side = min(224, max(32, round(short * 7 / 8 / 16) * 16))
     resize = side if side <= SMALL_IMAGE else round(side * 8 / 7)
-    return Preprocessing(image_size=side, resize_size=resize)
+    own = {}
+    if backbone in CENTRED and (options.pretrained or "").startswith("imagenet"):
+        own = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+    return Preprocessing(image_size=side, resize_size=resize, **own)
 
 
 def network_for(options: ClassifyTrain, side: int, examples: int, num_classes: int) -> Network:
@@ -165,13 +168,6 @@ def network_for(options: ClassifyTrain, side: int, examples: int, num_classes: i
     return network
 
 
-def data_place(name: str | None) -> Path:
-    """Return the dataset that `--data` names; `samples` is made on first use."""
-    if name is None:
-        raise UsageError("--data is missing", code="data.missing", hint="--data DIR or samples")
-    return cached_samples("classify") if name == "samples" else Path(name)
-
-
 def training_data(
     options: ClassifyTrain, report: Reporter
 ) -> tuple[Collection, list[tuple[int, int]]]:
@@ -180,7 +176,7 @@ def training_data(
     Raises:
         DataError: lists every defect.
     """
-    place = data_place(options.data)
+    place = data_place(options.data, "classify")
     names = (options.train_split, options.val_split)
     data = read_collection(place, options.format, names, options.val_fraction)
     counts = ", ".join(f"{name}: {len(images)} images" for name, images in data.splits.items())
@@ -224,30 +220,6 @@ def _warn_of_leaks(data: Collection, scans: dict, options: ClassifyTrain, report
             f"{len(twins)} images of {val!r} are also in {train!r}, such as {twins[0][0].key} "
             f"({twins[0][1].key}): the validation numbers will be too good"
         )
-
-
-def class_weights(text: str, counts: Tensor) -> Tensor | None:
-    """Return the [K] factors that `--class-weights` means for a training set.
-
-    Raises:
-        UsageError: not one number a class.
-    """
-    if text == "none":
-        return None
-    if text in ("balanced", "sqrt"):
-        weights = balanced_weights(counts)
-        return weights if text == "balanced" else weights.sqrt()
-    try:
-        weights = torch.tensor([float(part) for part in text.split(",")])
-    except ValueError:
-        weights = torch.empty(0)
-    if len(weights) != len(counts) or not (weights >= 0).all() or not weights.isfinite().all():
-        raise UsageError(
-            f"--class-weights {text!r} is not one number for each of {len(counts)} classes",
-            code="class_weights.syntax",
-            hint="none, balanced, sqrt, or numbers such as 1,2,0.5",
-        )
-    return weights
 
 
 def label_counts(images: Sequence[ClassifiedImage], names: Sequence[str]) -> Tensor:

@@ -2,16 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from cvkit import __version__
+from cvkit.data.samples import cached_samples
 from cvkit.engine.report import Reporter
 from cvkit.engine.task import Task
 from cvkit.errors import DataError, ModelFileError, UsageError
 from cvkit.models.weights import load_pretrained
 from cvkit.ops.images import normalize
+from cvkit.ops.losses import balanced_weights
 from cvkit.options.base import Train
 from cvkit.structures import Batch, ClassList
 
@@ -135,3 +139,38 @@ def require_same_classes(
 def _some(names: list[str]) -> str:
     shown = ", ".join(names[:8])
     return f"{shown} and {len(names) - 8} more" if len(names) > 8 else shown or "none"
+
+
+def data_place(name: str | None, task: str) -> Path:
+    """Return the dataset that `--data` names; `samples` is made on first use.
+
+    Raises:
+        UsageError: there is no `--data`.
+    """
+    if name is None:
+        raise UsageError("--data is missing", code="data.missing", hint="--data DIR or samples")
+    return cached_samples(task) if name == "samples" else Path(name)
+
+
+def class_weights(text: str, counts: Tensor) -> Tensor | None:
+    """Return the [K] factors that `--class-weights` means for a training set.
+
+    Raises:
+        UsageError: not one number a class.
+    """
+    if text == "none":
+        return None
+    if text in ("balanced", "sqrt"):
+        weights = balanced_weights(counts)
+        return weights if text == "balanced" else weights.sqrt()
+    try:
+        weights = torch.tensor([float(part) for part in text.split(",")])
+    except ValueError:
+        weights = torch.empty(0)
+    if len(weights) != len(counts) or not (weights >= 0).all() or not weights.isfinite().all():
+        raise UsageError(
+            f"--class-weights {text!r} is not one number for each of {len(counts)} classes",
+            code="class_weights.syntax",
+            hint="none, balanced, sqrt, or numbers such as 1,2,0.5",
+        )
+    return weights

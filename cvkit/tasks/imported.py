@@ -10,8 +10,8 @@ from torch import Tensor
 from cvkit import __version__, catalog
 from cvkit.data.classes import make_classes, read_classes
 from cvkit.errors import ModelFileError, UsageError
-from cvkit.models.convert import converted, named_parts, require_equal_names
-from cvkit.models.weights import read_state_dict
+from cvkit.models.convert import CENTRED, converted, named_parts, require_equal_names
+from cvkit.models.weights import read_state_dict, verified
 from cvkit.options.tools import WeightsImport
 from cvkit.structures import ClassList
 from cvkit.tasks import classify_network, segment_setup
@@ -48,10 +48,17 @@ def imported_model(options: WeightsImport) -> tuple[dict[str, Tensor], dict[str,
 
 
 def _classifier(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, Any, str]:
-    """Return network, preprocessing and origin of a classifier, by torchvision's own preset."""
+    """Return network, preprocessing and origin of a classifier, by torchvision's own preset.
+
+    Raises:
+        UsageError: nothing is published under that preset.
+        ModelFileError: the file has a published name and another content.
+    """
     builder = catalog.BACKBONES[backbone].builder
     members = torchvision.models.get_model_weights(builder).__members__.values()
     published = next((w for w in members if w.url.endswith(f"/{options.file.name}")), None)
+    if published:
+        verified(options.file)
     wanted = f"IMAGENET1K_{options.preset.upper()}"
     entry = published or next((w for w in members if w.name == wanted), None)
     if entry is None:
@@ -62,8 +69,7 @@ def _classifier(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, 
         )
     preset = entry.transforms()
     mean, std = tuple(preset.mean), tuple(preset.std)
-    if published and builder in ("googlenet", "inception_v3"):
-        # These were trained on pixels in -1..1 and turn their input back into that.
+    if published and builder in CENTRED:
         mean = std = (0.5, 0.5, 0.5)
     size = preset.crop_size[0]
     network = classify_network.Network(arch=arch, backbone=backbone, small=False, image_size=size)
@@ -122,7 +128,4 @@ def _classes(name: str, count: int) -> ClassList:
             f"the network scores {count} classes, --classes {name} lists {len(names)}",
             code="classes.count",
         )
-    # ImageNet has two cranes and two maillots: the second one gets its number.
-    first = {label: number for number, label in reversed(list(enumerate(names)))}
-    unique = [x if first[x] == number else f"{x} {number}" for number, x in enumerate(names)]
-    return make_classes(unique)
+    return make_classes(list(names))

@@ -90,7 +90,7 @@ def _truths(options: ClassifyEval) -> tuple[dict[str, str], tuple[str, ...] | No
         key, label = _column(rows, KEYS, place), _column(rows, LABELS, place)
         listed, _ = dataset_classes(place.parent)
         return _unique([(row[key], row[label]) for row in rows], place), listed and listed.names
-    found = read_collection(place, options.format, [options.split], options.val_fraction or 0.2)
+    found = read_collection(place, options.format, [options.split], options.val_fraction)
     images = found.splits[options.split]
     prefix = f"{options.split}/"
     return {image.key.removeprefix(prefix): image.label for image in images}, found.names

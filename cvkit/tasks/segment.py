@@ -25,7 +25,13 @@ from cvkit.output.files import write_label_png, write_rgb
 from cvkit.output.records import describe_labels
 from cvkit.structures import Batch, ClassList, Sample, SegMap
 from cvkit.tasks import segment_setup as setup
-from cvkit.tasks.image_task import ImageTask, from_header, require_same_classes
+from cvkit.tasks.image_task import (
+    ImageTask,
+    class_weights,
+    data_place,
+    from_header,
+    require_same_classes,
+)
 from cvkit.tasks.segment_setup import Network, Preprocessing, Training
 
 
@@ -82,7 +88,7 @@ class Segment(ImageTask):
         pixels = torch.from_numpy(train_scan.pixels[: len(classes)])
         task.training = Training(
             loss=loss,
-            weights=setup.class_weights(options.class_weights, pixels),
+            weights=class_weights(options.class_weights, pixels),
             label_smoothing=options.label_smoothing,
             aux_weight=aux_weight,
             transform=TrainTransform(options.augment, size_wh, options.resize, scale),
@@ -129,7 +135,7 @@ class Segment(ImageTask):
         labels = header.get("labels", {})
         ignore = labels.get("ignore_index", 255)
         mask_map = options.mask_map if options.mask_map is not None else labels.get("mask_map")
-        root = setup.data_root(options.data)
+        root = data_place(options.data, "segment")
         layout = detect_layout(root, options.format)
         pairs = list_split(root, layout, options.split)
         classes, colors = dataset_classes(root)

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from cvkit import catalog
 from cvkit.data.classes import dataset_classes, numbered_classes
 from cvkit.data.layouts import LabelledImage, detect_layout, list_split
 from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
-from cvkit.data.samples import cached_samples
 from cvkit.data.scan import Scan, raise_defects, scan_pairs
 from cvkit.engine.report import Reporter
 from cvkit.errors import DataError, UsageError
@@ -23,6 +21,7 @@ from cvkit.ops import inference, losses
 from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD
 from cvkit.options.segment import SegmentTrain
 from cvkit.structures import ClassList
+from cvkit.tasks.image_task import data_place
 
 
 @dataclass(frozen=True)
@@ -117,18 +116,11 @@ def check_flags(options: SegmentTrain) -> tuple[Network, dict[str, float], float
     return network, loss, aux_weight
 
 
-def data_root(name: str | None) -> Path:
-    """Return the dataset folder that `--data` names; `samples` is made on first use."""
-    if name is None:
-        raise UsageError("--data is missing", code="data.missing", hint="--data DIR or samples")
-    return cached_samples("segment") if name == "samples" else Path(name)
-
-
 def training_data(
     options: SegmentTrain, report: Reporter
 ) -> tuple[dict[str, list[LabelledImage]], MaskReader, ClassList, dict[str, Scan]]:
     """Return the splits, how to read their masks, the classes, and what the check found."""
-    root = data_root(options.data)
+    root = data_place(options.data, "segment")
     layout = detect_layout(root, options.format)
     names = (options.train_split, options.val_split)
     splits = {name: list_split(root, layout, name) for name in names}
@@ -204,31 +196,6 @@ def image_size(text: str, sizes_hw: list[tuple[int, int] | None]) -> tuple[int, 
             hint="such as 480x360, sides from 16 to 8192",
         )
     return int(match[1]), int(match[2])
-
-
-def class_weights(text: str, pixels: Tensor) -> Tensor | None:
-    """Return the [K] factors that `--class-weights` means for a training set.
-
-    Raises:
-        UsageError: not one number a class.
-    """
-    if text == "none":
-        return None
-    if text == "balanced":
-        return losses.balanced_weights(pixels)
-    if text == "sqrt":
-        return losses.balanced_weights(pixels).sqrt()
-    try:
-        weights = torch.tensor([float(part) for part in text.split(",")])
-    except ValueError:
-        weights = torch.empty(0)
-    if len(weights) != len(pixels) or not (weights >= 0).all() or not weights.isfinite().all():
-        raise UsageError(
-            f"--class-weights {text!r} is not one number for each of {len(pixels)} classes",
-            code="class_weights.syntax",
-            hint="none, balanced, sqrt, or numbers such as 1,2,0.5",
-        )
-    return weights
 
 
 def parse_tta(text: str | None) -> tuple[bool, tuple[float, ...]]:

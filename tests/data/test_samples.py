@@ -3,8 +3,19 @@
 import hashlib
 
 import numpy as np
+from PIL import Image
 
-from cvkit.data.samples import CLASSES, SHAPES, Scene, Shape, make_scene, write_segmentation
+from cvkit.data.samples import (
+    CLASSES,
+    KINDS,
+    SHAPES,
+    Scene,
+    Shape,
+    make_scene,
+    make_single,
+    write_classification,
+    write_segmentation,
+)
 
 
 def still(kind, angle=0.0, radius=40.0):
@@ -75,3 +86,32 @@ def test_command_writes_a_dataset_and_refuses_a_full_folder(cvkit, tmp_path):
     again = cvkit("samples", tmp_path / "s", "--count", 5)
     assert again.code == 2
     assert "not empty" in again.err
+
+
+def test_single_shapes_are_whole_and_take_turns(tmp_path):
+    for index in range(12):
+        scene, kind = make_single(4, index, (48, 64))
+        assert kind == KINDS[index % 6]
+        (shape,) = scene.shapes
+        assert (shape.kind == kind) and shape.covers((48, 64)).sum() > 100
+        left, top = (c - shape.radius for c in shape.centre_xy)
+        assert left >= 0
+        assert top >= 0
+        assert shape.centre_xy[0] + shape.radius <= 64
+        assert shape.centre_xy[1] + shape.radius <= 48
+    write_classification(tmp_path, {"train": 12, "val": 6}, seed=4, size_hw=(32, 32))
+    for split, count in (("train", 2), ("val", 1)):
+        for kind in KINDS:
+            assert len(list((tmp_path / split / kind).glob("*.png"))) == count
+    one = next((tmp_path / "val" / "ring").iterdir())
+    index = int(one.stem.removeprefix("shape"))
+    again = make_single(4, index, (32, 32))[0].render().image
+    assert np.array_equal(np.asarray(Image.open(one)), again)
+    assert index >= 12
+
+
+def test_a_cross_by_hand():
+    cross = Shape("cross", (10.0, 10.0), (0.0, 0.0), 10.0, 0.0, (0, 0, 0)).covers((20, 20))
+    assert cross[10, 2] and cross[2, 10] and cross[10, 10]
+    assert not cross[2, 2]
+    assert not cross[10, 0]

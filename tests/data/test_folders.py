@@ -1,0 +1,171 @@
+"""Which images a dataset of classes contains, and what is wrong with it."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cvkit.data.folders import ALL, read_collection
+from cvkit.errors import DataError
+
+
+def picture(path, value=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((8, 8, 3), value, np.uint8)).save(path)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    root = tmp_path / "data"
+    for split, count in (("train", 3), ("val", 2)):
+        for number in range(count):
+            picture(root / split / "dog" / f"{number}.png", number)
+            picture(root / split / "Cat" / "deeper" / f"{number}.png", 100 + number)
+    return root
+
+
+@pytest.fixture
+def heap(tmp_path):
+    root = tmp_path / "heap"
+    for number in range(120):
+        picture(root / ("even" if number % 2 == 0 else "odd") / f"{number:03d}.png", number)
+    return root
+
+
+def read(place, *splits, wanted="auto", fraction=0.25):
+    return read_collection(place, wanted, splits, fraction)
+
+
+def keys(images):
+    return [image.key for image in images]
+
+
+def test_a_folder_for_each_class_in_each_split(folders):
+    found = read(folders, "train", "val")
+    assert found.layout == "folders"
+    assert found.names == ("Cat", "dog")
+    assert not found.ordered
+    assert keys(found.splits["val"]) == [
+        "val/Cat/deeper/0.png",
+        "val/Cat/deeper/1.png",
+        "val/dog/0.png",
+        "val/dog/1.png",
+    ]
+    assert [image.label for image in found.splits["val"]] == ["Cat", "Cat", "dog", "dog"]
+
+
+def test_a_class_list_decides_the_order(folders):
+    (folders / "classes.txt").write_text("dog\nCat\n")
+    found = read(folders, "train")
+    assert found.names == ("dog", "Cat")
+    assert found.ordered
+    (folders / "classes.txt").write_text("dog\nbird\n")
+    with pytest.raises(DataError, match=r"class 'Cat' .* classes.txt"):
+        read(folders, "train")
+
+
+def test_one_heap_is_divided_by_content(heap):
+    found = read(heap, "train", "val")
+    assert found.layout == "classes"
+    train, val = found.splits["train"], found.splits["val"]
+    assert len(train) + len(val) == 120
+    assert 15 <= len(val) <= 45
+    assert read(heap, "val").splits["val"] == val
+    assert len(read(heap, ALL).splits[ALL]) == 120
+    # A copy of an image, under whatever name, is on the same side as the image.
+    for side, images in found.splits.items():
+        twin = heap / "odd" / f"copy-{side}.png"
+        shutil.copy(images[0].path, twin)
+        assert twin in [image.path for image in read(heap, side).splits[side]]
+    # Adding images moves none of the others.
+    assert set(keys(val)) <= set(keys(read(heap, "val").splits["val"]))
+    assert set(keys(train)) <= set(keys(read(heap, "train").splits["train"]))
+    with pytest.raises(DataError, match="no split 'test'"):
+        read(heap, "test")
+    assert found.divided
+    undivided = read(heap, "val", fraction=None)
+    assert len(undivided.splits["val"]) == 122
+
+
+def test_a_table_lists_images_and_splits(folders, tmp_path):
+    table = folders / "labels.csv"
+    rows = ["path,label,split", "train/dog/0.png,d,train", "val/dog/0.png,d,val"]
+    table.write_text("\n".join([*rows, "val/Cat/deeper/0.png,a cat,val"]) + "\n")
+    for place in (folders, table):
+        found = read(place, "val")
+        assert found.layout == "csv"
+        assert found.names == ("a cat", "d")
+        assert keys(found.splits["val"]) == ["val/dog/0.png", "val/Cat/deeper/0.png"]
+    table.write_text("path,label\ntrain/dog/0.png,d\ntrain/dog/1.png,d\n")
+    assert len(read(table, ALL).splits[ALL]) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "words", "code"),
+    [
+        ("path,name\na.png,x\n", ["label", "path, name"], "list.column"),
+        ("path,label\n", ["no rows"], "list.empty"),
+        ("path,label\na.png,x,y\n", [":2:", "2 cells"], "list.bad_line"),
+        ("path,label\ntrain/dog/0.png,x\nval/dog/0.png\n", [":3:"], "list.bad_line"),
+        ("path,label\ntrain/dog/0.png, \n", [":2:", "label is empty"], "list.bad_line"),
+        ("path,label\nnone.png,x\n", ["none.png", "1 files"], "split.id_without_file"),
+        ("path,label\n../out.png,x\n", ["../out.png"], "path.escape"),
+        (
+            "path,label\ntrain/dog/0.png,x\ntrain/dog/0.png,y\n",
+            ["train/dog/0.png", "twice"],
+            "split.duplicate",
+        ),
+        ("path,label,split\ntrain/dog/0.png,x,train\n", ["'val'", "train"], "split.missing"),
+    ],
+)
+def test_a_bad_table_is_refused_with_its_line(folders, content, words, code):
+    (folders / "labels.csv").write_text(content)
+    with pytest.raises(DataError) as caught:
+        read(folders, "val")
+    assert caught.value.code == code
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_what_is_wrong_with_folders_is_named(folders, tmp_path):
+    def code_of(place, *splits):
+        with pytest.raises(DataError) as caught:
+            read(place, *splits)
+        return caught.value.code, str(caught.value)
+
+    (folders / "train" / "empty").mkdir()
+    assert code_of(folders, "train")[0] == "class.empty"
+    (folders / "train" / "empty").rmdir()
+    picture(folders / "train" / "DOG" / "x.png")
+    code, text = code_of(folders, "train")
+    assert code == "class.case_collision"
+    assert "'DOG'" in text
+    assert "'dog'" in text
+    shutil.rmtree(folders / "train" / "DOG")
+    code, text = code_of(folders, "vall")
+    assert code == "split.missing"
+    assert "did you mean val?" in text
+    assert code_of(tmp_path / "nothing", "train")[0] == "data.missing"
+    (tmp_path / "hollow").mkdir()
+    assert code_of(tmp_path / "hollow", "train")[0] == "data.layout"
+    (tmp_path / "hollow" / "train").mkdir()
+    assert code_of(tmp_path / "hollow", "train")[0] == "split.empty"
+
+
+def test_training_data_without_val_get_a_hint(tmp_path):
+    picture(tmp_path / "train" / "a" / "x.png")
+    with pytest.raises(DataError, match=r"train divides it by --val-fraction"):
+        read(tmp_path, "train", "val")
+
+
+def test_a_class_needs_a_name_that_can_be_written(tmp_path):
+    picture(tmp_path / "train" / "a" / "x.png")
+    picture(tmp_path / "train" / "b\nc" / "x.png")
+    with pytest.raises(DataError, match=r"b.nc"):
+        read(tmp_path, "train")
+
+
+def test_hidden_folders_are_no_classes(folders):
+    picture(folders / "train" / ".cache" / "x.png")
+    assert read(folders, "train").names == ("Cat", "dog")

@@ -1,0 +1,163 @@
+"""Learning rate test and search: what they try, what they conclude, and going on."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cvkit.commands import tune as tune_command
+from cvkit.data.samples import write_classification
+from cvkit.engine.lr_range import conclude
+from cvkit.engine.search import Choices, Range, edges, parse_range, ranking, trials
+from cvkit.errors import TrainingDiverged, UsageError
+
+SPACE = {"lr": Range(1e-4, 1e-2), "batch_size": Choices((4, 8))}
+
+
+def test_random_trials_are_log_uniform_and_depend_on_seed_and_number_alone():
+    many = trials(SPACE, "random", 600, 3, seed=1)
+    assert trials(SPACE, "random", 5, 3, seed=1) == many[:5]
+    assert trials(SPACE, "random", 5, 3, seed=2) != many[:5]
+    places = np.log10([trial["lr"] for trial in many])
+    assert places.min() >= -4 - 1e-9
+    assert places.max() <= -2 + 1e-9
+    assert np.histogram(places, 4, (-4, -2))[0].min() > 100
+    assert {trial["batch_size"] for trial in many} == {4, 8}
+
+
+def test_a_grid_has_every_combination():
+    found = trials(SPACE, "grid", 1, 3, seed=0)
+    assert len(found) == 6
+    assert sorted({trial["lr"] for trial in found}) == [1e-4, 1e-3, 1e-2]
+
+
+def test_the_best_at_an_edge_is_told():
+    assert edges(SPACE, {"lr": 1.1e-4, "batch_size": 4})[0].startswith("the best lr 0.00011")
+    assert "high edge" in edges(SPACE, {"lr": 9.9e-3, "batch_size": 4})[0]
+    assert edges(SPACE, {"lr": 1e-3, "batch_size": 8}) == []
+
+
+def test_ranking_puts_diverged_trials_last():
+    results = [{"value": 0.2}, {"value": None}, {"value": 0.7}]
+    assert [r["value"] for r in ranking(results)] == [0.7, 0.2, None]
+
+
+@pytest.mark.parametrize("text", ["1e-2,1e-4", "0,1", "a,b", "1,2,3", "-1", "1,inf"])
+def test_impossible_ranges_are_refused(text):
+    with pytest.raises(UsageError, match="--lr"):
+        parse_range(text, "lr")
+    assert parse_range("0", "weight-decay") == Choices((0.0,))
+
+
+def test_the_suggestion_is_where_the_loss_falls_fastest():
+    rates = [10 ** (-6 + i / 10) for i in range(60)]
+    # Flat at 2, falls around 1e-3, lowest at 1e-2, then explodes.
+    losses = [
+        2 - 1.5 / (1 + math.exp(-8 * (math.log10(r) + 3))) + max(0, math.log10(r) + 2) ** 2 * 4
+        for r in rates
+    ]
+    found = conclude(rates, losses, None)
+    assert 5e-4 < found.suggested < 2e-3
+    lowest = rates[losses.index(min(losses))]
+    assert found.largest == pytest.approx(lowest / 3)
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shapes")
+    write_classification(folder, {"train": 24, "val": 6}, seed=3, size_hw=(32, 32))
+    return folder
+
+
+def test_find_lr_draws_and_names_a_rate(cvkit, shapes, tmp_path):
+    done = cvkit(
+        *("classify", "train", "--data", shapes, "--out", tmp_path, "--arch", "lenet"),
+        *("--batch-size", 8, "--find-lr", "--json", "--workers", 0),
+    )
+    assert done.code == 0, done.err
+    found = done.json["find_lr"]
+    assert 1e-6 < found["suggested"] < 1
+    assert len(found["rates"]) == len(found["losses"]) > 20
+    run = tmp_path / "classify-lenet-001"
+    assert Image.open(run / "lr.png").size[0] > 300
+    assert not (run / "best.safetensors").exists()
+
+
+def tune(cvkit, shapes, out, *more):
+    return cvkit(
+        *("tune", "classify", "--data", shapes, "--out", out, "--epochs", 1, "--trials", 3),
+        *("--set", "arch=lenet", "--set", "workers=0", "--batch-size", "6,12", "--quiet", "--json"),
+        *more,
+    )
+
+
+def test_a_study_is_ranked_and_goes_on_where_it_stopped(cvkit, shapes, tmp_path, monkeypatch):
+    whole = tune(cvkit, shapes, tmp_path / "a").json
+    values = [trial["value"] for trial in whole["ranking"]]
+    assert values == sorted(values, reverse=True)
+    assert len(values) == 3
+    real, calls = tune_command.run_training, []
+
+    def second_fails(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tune_command, "run_training", second_fails)
+        assert tune(cvkit, shapes, tmp_path / "b").code == 130
+    study = tmp_path / "b" / "tune-classify-001"
+    assert len((study / "trials.jsonl").read_text().splitlines()) == 1
+    resumed = cvkit("tune", "classify", "--resume", study, "--quiet", "--json").json
+    strip = [{k: v for k, v in trial.items() if k != "run"} for trial in resumed["ranking"]]
+    assert strip == [{k: v for k, v in t.items() if k != "run"} for t in whole["ranking"]]
+    assert json.loads((study / "study.json").read_text())["ranking"] == resumed["ranking"]
+
+
+def test_a_diverged_trial_does_not_end_the_study(cvkit, shapes, tmp_path, monkeypatch):
+    real, calls = tune_command.run_training, []
+
+    def first_diverges(*arguments):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise TrainingDiverged("loss is nan", code="diverged")
+        return real(*arguments)
+
+    monkeypatch.setattr(tune_command, "run_training", first_diverges)
+    ranked = tune(cvkit, shapes, tmp_path).json["ranking"]
+    assert ranked[-1]["value"] is None
+    assert "loss is nan" in ranked[-1]["reason"]
+    assert ranked[0]["value"] is not None
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--set", "arhc=lenet"), ["arhc", "arch"]),
+        (("--set", "arch"), ["NAME=VALUE"]),
+        (("--set", "lr=1"), ["lr", "not free"]),
+        (("--lr", "1,0.1"), ["--lr", "LOW,HIGH"]),
+        (("--batch-size", "4,x"), ["4,x"]),
+    ],
+)
+def test_a_study_that_cannot_work_is_one_line(cvkit, shapes, tmp_path, more, words):
+    done = tune(cvkit, shapes, tmp_path / "runs", *more)
+    assert done.code == 2
+    for word in words:
+        assert word in done.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_tune_works_on_segmentation_too(cvkit, scenes, tmp_path):
+    done = cvkit(
+        *("tune", "segment", "--data", scenes, "--out", tmp_path, "--epochs", 1),
+        *("--strategy", "grid", "--lr", "1e-4,1e-2", "--points", 2, "--weight-decay", "0.01"),
+        *("--set", "backbone=mobilenet_v3_small", "--set", "image_size=32x32"),
+        *("--set", "workers=0", "--json", "--quiet"),
+    )
+    assert done.code == 0, done.err
+    assert sorted(trial["lr"] for trial in done.json["ranking"]) == [1e-4, 1e-2]
+    assert done.json["warnings"]
