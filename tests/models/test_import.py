@@ -103,7 +103,11 @@ def test_an_imported_segmenter_scores_as_torchvision_does(cvkit, tmp_path, pictu
         logits = model(preset(image)[None])["out"]
     assert logits.argmax(1).unique().numel() > 2, "the scores say nothing"
     large = nn.functional.interpolate(logits, image.size[::-1], mode="bilinear")
-    assert np.array_equal(result.labels, large.argmax(1)[0].numpy())
+    # Memory order changes the last bits of a convolution, so ties may fall to either side.
+    first, second = large.topk(2, dim=1).values[0]
+    clear = (first - second > 1e-4 * large.abs().max()).numpy()
+    assert clear.mean() > 0.99
+    assert np.array_equal(result.labels[clear], large.argmax(1)[0].numpy()[clear])
     sure = nn.functional.interpolate(
         logits.softmax(1).amax(1, keepdim=True), image.size[::-1], mode="bilinear"
     )
