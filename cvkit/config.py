@@ -111,6 +111,8 @@ def _checked(annotation: object, value: object, where: str) -> object:
     if value is None and type(None) in alternatives:
         return None
     kind = alternatives[0]
+    if kind is str and type(value) in (int, float):
+        return str(value)  # what YAML takes for a number, such as an image size of 224
     if typing.get_origin(kind) is Literal:
         fits, expected = value in typing.get_args(kind), " | ".join(typing.get_args(kind))
     elif typing.get_origin(kind) is list:

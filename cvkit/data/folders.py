@@ -34,7 +34,7 @@ class Collection:
 
     Attributes:
         layout: `folders` (SPLIT/CLASS/images), `classes` (CLASS/images) or `csv`.
-        names: of the classes, in index order.
+        names: of the classes, in index order; those of `train` and `val` too, asked for or not.
         ordered: the dataset itself says in which order (classes.txt); else it is alphabetical.
         splits: the images that were asked for, by name of the split.
         divided: the data are in one heap, and `val_fraction` made the splits.
@@ -66,20 +66,24 @@ def read_collection(
     layout = detect_layout(place, wanted, splits)
     root = place.parent if place.is_file() else place
     listed, _ = dataset_classes(root)
-    heap = None
+    heap, labels = None, set()
     if layout == "folders":
         found = {split: _class_folders(_split_folder(root, split), root) for split in splits}
+        both = (root / split for split in ("train", "val") if (root / split).is_dir())
+        labels = {place.name for folder in both for place in _visible_folders(folder)}
     elif layout == "classes":
         heap = _class_folders(root, root)
     else:
         found = _read_table(place if place.is_file() else root / TABLE, splits)
+        labels = {image.label for images in found.values() for image in images}
         heap = found.get(None)
+        found = {split: found[split] for split in splits if heap is None}
     if heap is not None:
         found = divide(heap, splits, val_fraction, place)
     for split, images in found.items():
         if not images:
             raise DataError(f"split {split!r} of {place} holds no image", code="split.empty")
-    labels = {image.label for images in found.values() for image in images}
+    labels |= {image.label for images in found.values() for image in images}
     if listed is None:
         return Collection(layout, tuple(sorted(labels)), False, found, heap is not None)
     if unknown := sorted(labels - set(listed.names)):
@@ -200,7 +204,7 @@ def divide(
 def _read_table(path: Path, splits: Sequence[str]) -> dict[str | None, list[ClassifiedImage]]:
     """Return the images of a table with columns path, label and perhaps split, by split.
 
-    Without that column all of them are under None.
+    Without that column all of them are under None; `splits` must be there otherwise.
     """
     rows = read_rows(path, ("path", "label"))
     root, images, missing = path.parent, [], []
@@ -225,7 +229,9 @@ def _read_table(path: Path, splits: Sequence[str]) -> dict[str | None, list[Clas
     for split in splits:
         if split not in known and split != ALL:
             raise _no_split(path, split, known)
-    return {split: [image for own, image in images if split in (own, ALL)] for split in splits}
+    return {
+        split: [image for own, image in images if split in (own, ALL)] for split in (*known, ALL)
+    }
 
 
 def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:

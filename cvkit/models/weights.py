@@ -230,6 +230,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         raise ModelFileError(f"{path} is damaged: {error}", code="model.corrupt") from error
     except Exception as error:  # the unpickler fails in too many ways to name
         reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = reason.partition(". In PyTorch")[0]  # torch goes on to advise the unsafe way
         raise ModelFileError(
             f"{path} is not a state dict that can be loaded safely: {reason}",
             code="model.unsafe",

@@ -118,13 +118,14 @@ class Classify(ImageTask):
 
         Raises:
             ModelFileError: the header lacks something.
-            UsageError: `--tta` is malformed.
+            UsageError: `--tta` is malformed, or `--embeddings` cannot be written.
         """
         task = cls(**from_header(header, Network, Preprocessing))
         task.flip, task.ten_crop = setup.parse_tta(options.tta)
         if isinstance(options, ClassifyPredict):
             task.top_k = min(options.top_k, len(task.classes))
             task.sorted, task.embeddings = options.save == "sorted", options.embeddings
+            setup.check_embeddings(options)
         return task
 
     @property

@@ -14,7 +14,7 @@ from cvkit.data.scan import raise_defects, scan_images
 from cvkit.engine.report import Reporter
 from cvkit.errors import DataError, UsageError
 from cvkit.models.convert import CENTRED
-from cvkit.options.classify import ClassifyTrain
+from cvkit.options.classify import ClassifyPredict, ClassifyTrain
 from cvkit.tasks.classify_network import Network, Preprocessing
 from cvkit.tasks.image_task import data_place
 
@@ -239,3 +239,24 @@ def parse_tta(text: str | None) -> tuple[bool, bool]:
     if parts - {"flip", "ten-crop"}:
         raise UsageError(f"--tta {text!r} is unknown", code="tta.syntax", hint="flip or ten-crop")
     return "flip" in parts, "ten-crop" in parts
+
+
+def check_embeddings(options: ClassifyPredict) -> None:
+    """Check where `--embeddings` is to be written, before there is something to lose.
+
+    Raises:
+        UsageError: another suffix, no such folder, or a file that must not be replaced.
+    """
+    path = options.embeddings
+    if path is None:
+        return
+    if path.suffix != ".npz":
+        raise UsageError(f"--embeddings {path} does not end in .npz", code="embeddings.suffix")
+    if not path.parent.is_dir():
+        raise UsageError(
+            f"--embeddings {path}: {path.parent} is not a folder", code="embeddings.folder"
+        )
+    if path.exists() and not (options.overwrite or options.resume):
+        raise UsageError(
+            f"--embeddings {path} exists", code="embeddings.exists", hint="--overwrite replaces it"
+        )

@@ -62,8 +62,12 @@ def score_classification(
     metric = ClassificationMetric(len(names))
     outcomes: Outcomes = []
     failures: list[Failure] = []
+    prefix, used = f"{options.split}/", set()
     for key, label in truths.items():
-        found = table.scores.get(key)
+        # What was predicted may have been the dataset, or the folder of the split.
+        own = key if key in table.scores else key.removeprefix(prefix)
+        found = table.scores.get(own)
+        used.add(own)
         if found is None:
             reason = f"{options.predictions} has no prediction for {key}"
             failures.append(Failure(key, "prediction.missing", reason))
@@ -77,7 +81,7 @@ def score_classification(
             code="predictions.names",
             hint=f"expected for example {next(iter(truths))}",
         )
-    if extra := table.scores.keys() - truths.keys():
+    if extra := table.scores.keys() - used:
         report.warn(f"{len(extra)} predictions have no truth, such as {sorted(extra)[0]}")
     return metric, make_classes(list(names)), outcomes, failures
 
@@ -91,9 +95,7 @@ def _truths(options: ClassifyEval) -> tuple[dict[str, str], tuple[str, ...] | No
         listed, _ = dataset_classes(place.parent)
         return _unique([(row[key], row[label]) for row in rows], place), listed and listed.names
     found = read_collection(place, options.format, [options.split], options.val_fraction)
-    images = found.splits[options.split]
-    prefix = f"{options.split}/"
-    return {image.key.removeprefix(prefix): image.label for image in images}, found.names
+    return {image.key: image.label for image in found.splits[options.split]}, found.names
 
 
 def _column(rows: list[dict[str, str]], known: Sequence[str], path: Path) -> str:

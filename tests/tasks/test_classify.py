@@ -63,9 +63,11 @@ def test_what_predict_writes_scores_what_eval_says(cvkit, shapes, model, tmp_pat
     truth = tmp_path / "labels.csv"
     lines = [f"{p.parent.name}/{p.name},{p.parent.name}" for p in (shapes / "val").rglob("*.png")]
     truth.write_text("\n".join(["path,label", *lines]) + "\n")
-    for place in (truth, shapes):
+    whole = tmp_path / "whole"
+    assert cvkit("classify", "predict", shapes, "--weights", model, "--out", whole).code == 0
+    for results, place in ((out, truth), (out, shapes), (whole, shapes)):
         scored = cvkit(
-            *("classify", "eval", "--predictions", out / "predictions.csv", "--truth", place),
+            *("classify", "eval", "--predictions", results / "predictions.csv", "--truth", place),
             *("--no-files", "--json"),
         )
         assert scored.code == 0, scored.err
@@ -155,7 +157,10 @@ def test_views_are_averaged(cvkit, shapes, model, tmp_path, tta):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda root: shutil.rmtree(root / "val" / "ring"), ["ring", "missing"]),
+        (
+            lambda root: [shutil.rmtree(root / split / "ring") for split in ("train", "val")],
+            ["ring", "missing"],
+        ),
         (lambda root: shutil.copytree(root / "val/ring", root / "val/blob"), ["blob", "new"]),
         (
             lambda root: (root / "classes.txt").write_text(
@@ -174,6 +179,32 @@ def test_other_classes_than_the_models_are_named(cvkit, shapes, model, tmp_path,
     assert len(done.err.strip().splitlines()) == 1
     for word in words:
         assert word in done.err
+
+
+def test_a_class_without_images_in_the_split_is_undefined_not_an_error(
+    cvkit, shapes, model, tmp_path
+):
+    root = tmp_path / "other"
+    shutil.copytree(shapes, root)
+    shutil.rmtree(root / "val" / "ring")
+    flags = ("--weights", model, "--data", root, "--no-files", "--json")
+    found = cvkit("classify", "eval", *flags).json
+    assert found["per_class"]["ring"]["recall"] is None
+    assert found["rules"]["classes_absent"] == ["ring"]
+
+
+@pytest.mark.parametrize(
+    ("name", "word"), [("f.npy", ".npz"), ("no/f.npz", "no"), ("old.npz", "exists")]
+)
+def test_embeddings_are_refused_before_work_starts(cvkit, shapes, model, tmp_path, name, word):
+    (tmp_path / "old.npz").write_bytes(b"old")
+    out = tmp_path / "out"
+    flags = ("--weights", model, "--out", out, "--embeddings", tmp_path / name)
+    done = cvkit("classify", "predict", shapes / "val", *flags)
+    assert done.code == 2
+    assert word in done.err
+    assert not out.exists()
+    assert (tmp_path / "old.npz").read_bytes() == b"old"
 
 
 def train(cvkit, shapes, out, *more):
