@@ -50,10 +50,10 @@ def test_equals_scikit_learn(seed, count, classes, lopsided):
 
 def test_calibration_error_by_hand():
     # Bin (0.6, 0.667]: two images at 0.65, one right: |1 - 1.3| = 0.3. Bin of 0.9: one image,
-    # right: 0.1. Bin of exactly 0.6 is (0.533, 0.6]: wrong: 0.6. Sum over 4 images.
+    # right: 0.1. Exactly 0.6 is in (0.533, 0.6], right: 0.4. The sum, over 4 images.
     scores = np.array([[0.65, 0.35], [0.65, 0.35], [0.9, 0.1], [0.6, 0.4]])
-    metric = filled(scores, [0, 1, 0, 1])
-    assert metric.compute()["ece"] == pytest.approx((0.3 + 0.1 + 0.6) / 4)
+    metric = filled(scores, [0, 1, 0, 0])
+    assert metric.compute()["ece"] == pytest.approx((0.3 + 0.1 + 0.4) / 4)
 
 
 def test_nothing_counted_and_perfect_predictions():

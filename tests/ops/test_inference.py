@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+import torchvision
 from torch.nn import functional as F
 
 from cvkit.ops import inference
 from cvkit.ops.images import normalize
+from cvkit.ops.inference import class_probabilities, ten_crops
 
 
 def test_enlarged_argmax_equals_enlarging_first_in_any_chunks(monkeypatch):
@@ -75,3 +77,33 @@ def test_normalize_keeps_memory_order():
     result = normalize(images, (0.5, 0.5, 0.0), (0.5, 0.25, 1.0))
     assert result[0, :, 0, 0].tolist() == [1.0, 2.0, 1.0]
     assert result.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("size_hw", [(9, 12), (8, 8), (11, 8)])
+def test_ten_crops_are_torchvisions(size_hw):
+    images = torch.randn(2, 3, *size_hw)
+    theirs = torchvision.transforms.functional.ten_crop(images, [8, 8])
+    ours = ten_crops(images, 8)
+    assert len(ours) == 10
+    for mine in ours:
+        assert any(torch.equal(mine, other) for other in theirs)
+    for other in theirs:
+        assert any(torch.equal(mine, other) for mine in ours)
+
+
+def test_class_probabilities_are_the_mean_over_views():
+    class Model:
+        def embed(self, images):
+            return images[:, :, 0, 0]
+
+        def probabilities(self, features):
+            return features.softmax(1)
+
+    images = torch.randn(2, 3, 4, 6)
+    scores, features = class_probabilities(Model(), images, 4, flip=True, ten_crop=False)
+    left, right = images[:, :, 0, 0], images[:, :, 0, -1]
+    torch.testing.assert_close(scores, (left.softmax(1) + right.softmax(1)) / 2)
+    torch.testing.assert_close(features, (left + right) / 2)
+    scores, _ = class_probabilities(Model(), images, 4, flip=False, ten_crop=True)
+    views = [crop[:, :, 0, 0] for crop in ten_crops(images, 4)]
+    torch.testing.assert_close(scores, torch.stack(views).softmax(2).mean(0))

@@ -29,7 +29,9 @@ def test_pixels_and_targets_are_mixed_in_the_same_share(batch, mixup, cutmix):
         torch.testing.assert_close(soft.sum(1), torch.ones(4))
         for index in range(4):
             share = soft[index, index].item()
-            other = images[(index + 1) % 4].mean()
+            partner = (index + 1) % 4
+            assert soft[index, partner].item() == pytest.approx(1 - share, abs=1e-6)
+            other = images[partner].mean()
             expected = share * images[index].mean() + (1 - share) * other
             assert mixed[index].mean().item() == pytest.approx(expected.item(), rel=1e-5)
             changed += share < 1

@@ -12,6 +12,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from cvkit import load
+from cvkit.data.datasets import ClassificationDataset, CropRule
+from cvkit.data.folders import read_collection
 from cvkit.data.samples import write_classification
 
 TINY = (
@@ -304,6 +306,33 @@ def test_knn_on_a_frozen_network_keeps_its_examples(cvkit, shapes, tmp_path):
         *("--no-files", "--json"),
     )
     assert again.json["metrics"]["top1"] == 1.0
+
+
+def test_auxiliary_heads_do_not_come_from_the_file(cvkit, shapes, tmp_path):
+    torch.manual_seed(0)
+    full = torchvision.models.googlenet(num_classes=2, init_weights=True)
+    torch.save(full.state_dict(), tmp_path / "g.pth")
+    flags = ("--arch", "googlenet", "--pretrained", tmp_path / "g.pth", "--epochs", 1)
+    done = cvkit(
+        *("classify", "train", "--data", shapes, "--out", tmp_path, *TINY, *flags),
+        *("--freeze", "backbone.conv1"),
+    )
+    assert done.code == 0, done.err
+    run = tmp_path / "classify-googlenet-001"
+    tensors = load_file(run / "best.safetensors")
+    assert tensors["backbone.aux1.fc2.weight"].shape == (6, 1024)
+    assert torch.equal(tensors["backbone.conv1.conv.weight"], full.conv1.conv.weight)
+    line = json.loads((run / "metrics.jsonl").read_text())
+    assert set(line["losses"]) == {"out", "aux1", "aux2"}
+    # At the start all three heads know nothing: ln 6, weighted 1, 0.3 and 0.3.
+    assert line["losses"]["aux1"] < 0.5 * line["losses"]["out"]
+
+
+def test_a_sample_carries_the_seed_that_decided_it(shapes):
+    found = read_collection(shapes, "auto", ["val"], None)
+    data = ClassificationDataset(found.splits["val"], found.names, CropRule(32, 32, "bilinear"))
+    assert data.read(3, seed=77).seed == 77
+    assert data.read(3).truth.label == found.names.index(found.splits["val"][3].label)
 
 
 def test_a_vision_transformer_takes_weights_of_another_image_size(cvkit, shapes, tmp_path):
