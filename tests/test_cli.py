@@ -9,6 +9,7 @@ import yaml
 from cvkit import __version__
 from cvkit.errors import EXIT_CODES
 from cvkit.helptext import EXAMPLES
+from cvkit.engine.report import print_models
 from cvkit.options.tree import OPTIONS
 
 VERBS = [
@@ -172,12 +173,18 @@ def test_a_stored_config_reproduces_its_run(scenes, cvkit, tiny, tmp_path):
     assert numbers(first) == numbers(again)
 
 
-def test_models_lists_sizes_computed_from_the_networks(cvkit):
-    listed = cvkit("models", "segment", "--json").json
+def test_models_lists_sizes_computed_from_the_networks(cvkit, capsys):
+    listed = cvkit("models", "--json").json
     sizes = {(a["arch"], a["backbone"]): a["parameters"] for a in listed["archs"]}
+    assert sizes["resnet50", None] == 25_557_032
+    assert sizes["lenet", None] == 62_006  # 300 more than for one channel
+    assert sizes["knn", None] is None
     assert sizes["fcn", "resnet50"] == 35_322_218
     assert sizes["unet", "unet-bn"] == 31_038_933
     backbones = {b["backbone"]: b for b in listed["backbones"]}
     assert backbones["resnet50"]["parameters"] == 23_508_032
     assert backbones["resnet50"]["weights"] == ["imagenet:v1", "imagenet:v2"]
-    assert "resnet50" in cvkit("models").out
+    print_models(listed["archs"], listed["backbones"])
+    shown = capsys.readouterr().out
+    assert "25,557,032" in shown
+    assert "deeplab-plus" in shown

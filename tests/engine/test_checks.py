@@ -32,7 +32,7 @@ def setting(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shapes")
     write_classification(folder, {"train": 24, "val": 6}, seed=3, size_hw=(32, 32))
     options = ClassifyTrain(
-        data=str(folder), arch="resnet18", mixup=0.4, label_smoothing=0.1, dropout=0.5
+        data=str(folder), arch="lenet", mixup=0.4, label_smoothing=0.1, dropout=0.5
     )
     task = Classify.for_training(options, Reporter(quiet=True))
     torch.manual_seed(0)
@@ -66,7 +66,7 @@ def test_a_last_layer_that_is_too_sure(setting):
 
 def test_a_layer_that_is_cut_off(setting):
     model = copy.deepcopy(setting[1])
-    model.backbone.extra = nn.Linear(3, 3)
+    model.extra = nn.Linear(3, 3)
     assert failed(setting, model=model) == {"gradients reach every weight"}
 
 
