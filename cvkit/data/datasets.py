@@ -1,6 +1,6 @@
 """Datasets: a length, and `read(index, seed)`, which gives one sample."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -156,37 +156,18 @@ class ClassificationDataset:
 
 
 @dataclass(frozen=True)
-class ClassificationSource:
-    """Images without labels, for predict."""
-
-    files: Sequence[InputFile]
-    rule: CropRule
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def key(self, index: int) -> str:
-        """Return the path of a sample, relative to the inputs."""
-        return self.files[index].key
-
-    def read(self, index: int, seed: int = 0) -> Sample:
-        """Return one sample; nothing in it is random.
-
-        Raises:
-            DataError: the image cannot be read.
-        """
-        file = self.files[index]
-        image, geometry = self.rule(read_image(file.path))
-        return Sample(path=file.key, image=image, geometry=geometry)
-
-
-@dataclass(frozen=True)
 class ImageSource:
-    """Images without labels, for predict; each sample keeps the decoded image for drawing."""
+    """Images without labels, for predict.
+
+    Attributes:
+        files: what it contains, in order.
+        rule: makes the network input (HWC uint8) of an image, and says how.
+        keep_original: samples also carry the decoded image, to draw on.
+    """
 
     files: Sequence[InputFile]
-    image_size_wh: tuple[int, int]
-    resize: str
+    rule: Callable[[np.ndarray], tuple[np.ndarray, Geometry]]
+    keep_original: bool = False
 
     def __len__(self) -> int:
         return len(self.files)
@@ -202,6 +183,7 @@ class ImageSource:
             DataError: the image cannot be read.
         """
         file = self.files[index]
-        original = read_image(file.path)
-        inputs, geometry = prepare(original, self.image_size_wh, self.resize)
+        image = read_image(file.path)
+        inputs, geometry = self.rule(image)
+        original = image if self.keep_original else None
         return Sample(path=file.key, image=inputs, geometry=geometry, original=original)

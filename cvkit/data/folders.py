@@ -243,8 +243,8 @@ def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
     try:
         with open(path, newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
+            reader.fieldnames = columns = [name.strip() for name in reader.fieldnames or ()]
             rows = list(reader)
-            columns = reader.fieldnames or []
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"cannot read {path}: {error}", code="list.unreadable") from error
     lacking = [name for name in needed if name not in columns]

@@ -105,7 +105,10 @@ class ClassifyEval(Eval):
     ] = None
     predictions: Annotated[
         Path | None,
-        flag(DATA, "CSV with a column of scores for each class, or predict's, instead of a model"),
+        flag(
+            DATA,
+            "CSV with a column of scores for each class, or predict's output, instead of a model",
+        ),
     ] = None
     truth: Annotated[
         Path | None, flag(DATA, "CSV with a column label, or a dataset, to score them with")

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from cvkit import catalog
 from cvkit.data.classes import make_classes
-from cvkit.data.datasets import ClassificationDataset, ClassificationSource, CropRule
+from cvkit.data.datasets import ClassificationDataset, CropRule, ImageSource
 from cvkit.data.files import InputFile
 from cvkit.data.folders import ClassifiedImage, read_collection
 from cvkit.data.scan import fingerprint
@@ -173,10 +173,10 @@ class Classify(ImageTask):
         transform = self.training.transform if training and not self.gradient_free else None
         return ClassificationDataset(self.splits[split], self.classes.names, self._rule, transform)
 
-    def source(self, inputs: Sequence[InputFile]) -> ClassificationSource:
+    def source(self, inputs: Sequence[InputFile]) -> ImageSource:
         """Return images to predict."""
         self.paths = {file.key: file.path for file in inputs}
-        return ClassificationSource(inputs, self._rule)
+        return ImageSource(inputs, self._rule)
 
     def training_input(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return NCHW normalised images and [N, K] class probabilities, mixed where asked."""

@@ -69,7 +69,14 @@ def load_trained(weights: str | None, options: Job, task_name: str | None = None
     device, precision = choose(options.device, options.precision)
     task = catalog.resolve(catalog.TASKS[kind]).for_model(options, header)
     fabric = make_fabric(device, 1, precision)
-    model = task.build()
+    try:
+        model = task.build()
+    except (UsageError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelFileError(
+            f"{path}: its header describes no network that can be built: {reason}",
+            code="model.header",
+        ) from error
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

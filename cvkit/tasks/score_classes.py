@@ -40,9 +40,9 @@ def score_classification(
     """Compare a table of scores with the truth.
 
     Args:
-        options: `predictions`, a CSV with one column of scores for each class, or one that
-            predict wrote; `truth`, a CSV with a column `label` (class names, or numbers of the
-            score columns from 0), or a dataset (then `split` applies).
+        options: `predictions`, a CSV with one column of scores for each class, or what predict
+            wrote (its folder or its table); `truth`, a CSV with a column `label` (class names, or
+            numbers of the score columns from 0), or a dataset (then `split` applies).
         report: for a count of predictions without a truth.
 
     Returns:
@@ -55,7 +55,10 @@ def score_classification(
     if options.truth is None:
         raise UsageError("--truth is missing", code="truth.missing", hint="--truth labels.csv")
     truths, listed = _truths(options)
-    table = _read_predictions(options.predictions, sorted({*truths.values(), *(listed or ())}))
+    file = options.predictions
+    if file.is_dir():  # the output folder of predict
+        file = file / "predictions.csv"
+    table = _read_predictions(file, sorted({*truths.values(), *(listed or ())}))
     names = listed if listed and set(table.names) <= set(listed) else table.names
     place = [names.index(name) for name in table.names]
     index = _label_index(truths, names, options.truth)
@@ -69,7 +72,7 @@ def score_classification(
         found = table.scores.get(own)
         used.add(own)
         if found is None:
-            reason = f"{options.predictions} has no prediction for {key}"
+            reason = f"{file} has no prediction for {key}"
             failures.append(Failure(key, "prediction.missing", reason))
             continue
         scores = np.full(len(names), np.nan)
@@ -77,7 +80,7 @@ def score_classification(
         outcomes.append((key, metric.update(Classes(-1, scores), Classes(index[label]))))
     if not outcomes:
         raise DataError(
-            f"no row of {options.predictions} is in {options.truth}",
+            f"no row of {file} is in {options.truth}",
             code="predictions.names",
             hint=f"expected for example {next(iter(truths))}",
         )

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from cvkit.data.datasets import ImageSource, SegmentationDataset
 from cvkit.data.files import InputFile
 from cvkit.data.layouts import LabelledImage, detect_layout, list_split
 from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
+from cvkit.data.resize import prepare
 from cvkit.data.scan import fingerprint, raise_defects
 from cvkit.engine.report import Reporter
 from cvkit.errors import UsageError
@@ -184,7 +186,9 @@ class Segment(ImageTask):
 
     def source(self, inputs: Sequence[InputFile]) -> ImageSource:
         """Return images to predict."""
-        return ImageSource(inputs, self.preprocessing.image_size_wh, self._resize)
+        size_wh = self.preprocessing.image_size_wh
+        rule = partial(prepare, image_size_wh=size_wh, resize=self._resize)
+        return ImageSource(inputs, rule, keep_original=True)
 
     @property
     def _resize(self) -> str:

@@ -15,6 +15,7 @@ from cvkit import load
 from cvkit.data.datasets import ClassificationDataset, CropRule
 from cvkit.data.folders import read_collection
 from cvkit.data.samples import write_classification
+from cvkit.engine.checkpoint import read_model, save_model
 
 TINY = (
     *("--arch", "mobilenet_v3_small", "--batch-size", "6", "--workers", "0", "--quiet"),
@@ -67,9 +68,10 @@ def test_what_predict_writes_scores_what_eval_says(cvkit, shapes, model, tmp_pat
     truth.write_text("\n".join(["path,label", *lines]) + "\n")
     whole = tmp_path / "whole"
     assert cvkit("classify", "predict", shapes, "--weights", model, "--out", whole).code == 0
-    for results, place in ((out, truth), (out, shapes), (whole, shapes)):
+    table = out / "predictions.csv"
+    for results, place in ((table, truth), (out, shapes), (whole, shapes)):
         scored = cvkit(
-            *("classify", "eval", "--predictions", results / "predictions.csv", "--truth", place),
+            *("classify", "eval", "--predictions", results, "--truth", place),
             *("--no-files", "--json"),
         )
         assert scored.code == 0, scored.err
@@ -193,6 +195,28 @@ def test_a_class_without_images_in_the_split_is_undefined_not_an_error(
     found = cvkit("classify", "eval", *flags).json
     assert found["per_class"]["ring"]["recall"] is None
     assert found["rules"]["classes_absent"] == ["ring"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"arch": "resnet19"},
+        {"image_size": "large"},
+        {"backbone": "nothing"},
+        {"unknown": 1},
+        {"image_size": 10**9},
+    ],
+)
+def test_a_header_that_describes_no_network_is_refused(cvkit, shapes, model, tmp_path, change):
+    tensors, header = read_model(model / "best.safetensors")
+    header["network"] |= change
+    save_model(tmp_path / "m.safetensors", tensors, header)
+    done = cvkit(
+        "classify", "eval", "--weights", tmp_path / "m.safetensors", "--data", shapes, "--no-files"
+    )
+    assert done.code == 2
+    assert len(done.err.strip().splitlines()) == 1
+    assert "header" in done.err
 
 
 @pytest.mark.parametrize(
