@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from cvkit.catalog import TASKS
+
 ROOT = Path(__file__).parents[1] / "cvkit"
 ROWS = [
     {"__main__"},
@@ -111,8 +113,10 @@ def modules_after(arguments):
 @pytest.mark.parametrize(
     "arguments",
     [["--help"], ["--version"], ["segment", "--help"]]
-    + [["segment", verb, "--help"] for verb in ("train", "eval", "predict")]
-    + [["models", "--help"], ["samples", "--help"], ["segment", "train", "--arch", "nonsense"]],
+    + [[task, verb, "--help"] for task in TASKS for verb in ("train", "eval", "predict")]
+    + [["weights", verb, "--help"] for verb in ("list", "verify", "import")]
+    + [["models", "--help"], ["samples", "--help"], ["tune", "--help"]]
+    + [["segment", "train", "--arch", "nonsense"]],
     ids=" ".join,
 )
 def test_help_and_usage_errors_import_nothing_heavy(arguments):
@@ -122,10 +126,14 @@ def test_help_and_usage_errors_import_nothing_heavy(arguments):
     assert "typer" in names
 
 
-def test_scoring_files_does_not_import_torch(scenes, tmp_path):
-    masks = scenes / "masks" / "val"
-    arguments = ["segment", "eval", "--predictions", masks, "--truth", scenes, "--out", tmp_path]
-    code, names = modules_after(arguments)
+@pytest.mark.parametrize("task", TASKS)
+def test_scoring_files_does_not_import_torch(scenes, tmp_path, task):
+    predictions, truth = scenes / "masks" / "val", scenes
+    if task == "classify":
+        predictions = truth = tmp_path / "scores.csv"
+        truth.write_text("path,label,a,b\nx.jpg,a,0.7,0.3\ny.jpg,b,0.8,0.2\n")
+    flags = ["--predictions", predictions, "--truth", truth, "--out", tmp_path / "out"]
+    code, names = modules_after([task, "eval", *flags])
     assert code == 0
     assert "numpy" in names
     assert not names & {"torch", "torchvision", "albumentations", "lightning_fabric", "matplotlib"}
