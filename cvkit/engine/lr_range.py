@@ -34,7 +34,7 @@ class RangeTest:
     Attributes:
         rates: learning rates, rising.
         losses: smoothed loss at each.
-        suggested: where the loss falls fastest.
+        suggested: where the loss falls fastest, but not above `largest`.
         largest: a third of the rate with the smallest loss.
         diverged: the rate at which the loss became non-finite; None if it did not.
     """
@@ -128,4 +128,5 @@ def conclude(rates: list[float], losses: list[float], diverged: float | None) ->
         for index in range(1, max(2, min(lowest, len(rates) - 1)))
     ]
     steepest = 1 + min(range(len(slopes)), key=slopes.__getitem__) if slopes else 0
-    return RangeTest(rates, losses, rates[steepest], rates[lowest] / 3, diverged)
+    largest = rates[lowest] / 3
+    return RangeTest(rates, losses, min(rates[steepest], largest), largest, diverged)

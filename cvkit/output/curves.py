@@ -61,7 +61,7 @@ def write_lr_curve(
 
     figure, axis = plt.subplots(figsize=(7, 4), constrained_layout=True)
     axis.plot(rates, losses)
-    axis.axvline(suggested, color="tab:red", linestyle="--", label=f"steepest: {suggested:.1e}")
+    axis.axvline(suggested, color="tab:red", linestyle="--", label=f"suggested: {suggested:.1e}")
     axis.set_xscale("log")
     axis.set_ylim(top=min(max(losses), 2 * losses[0]))
     axis.set_xlabel("learning rate")
