@@ -63,7 +63,7 @@ def test_the_suggestion_is_where_the_loss_falls_fastest():
     lowest = rates[losses.index(min(losses))]
     assert found.largest == pytest.approx(lowest / 3)
     # A last steep step just before the minimum must not be taken for the best rate.
-    late = conclude([1e-4, 1e-3, 3e-3, 1e-2, 3e-2], [2.0, 1.9, 1.9, 1.0, 3.0], None)
+    late = conclude([1e-4, 1e-3, 5e-3, 1e-2, 3e-2], [2.0, 1.9, 1.9, 1.0, 3.0], None)
     assert late.suggested == late.largest == pytest.approx(1e-2 / 3)
 
 
