@@ -97,22 +97,27 @@ def converted(
     if task == "classify":
         with torch.device("meta"):
             head = head_name(torchvision_network(BACKBONES[backbone].builder))
-        rename = lambda name: re.sub(f"^{re.escape(head)}\\.", "head.", name)  # noqa: E731
-        renamed = {rename(name): tensor for name, tensor in kept.items()}
-        renamed = {n if n.startswith("head.") else f"backbone.{n}": t for n, t in renamed.items()}
+        renamed = {_classifier_name(name, head): tensor for name, tensor in kept.items()}
         last = "head.weight"
     else:
+        head = "classifier.4"
         chain = r"backbone.features.\1" if backbone.startswith("mobilenet") else r"backbone.\1"
         renamed = {re.sub(r"^backbone\.(\d.*)$", chain, n): t for n, t in kept.items()}
-        last = "classifier.4.weight"
+        last = f"{head}.weight"
     if last not in renamed:
         raise ModelFileError(
-            f"the file has no {head if task == 'classify' else 'classifier.4'}.weight, the layer "
-            f"of {arch} that scores the classes",
+            f"the file has no {head}.weight, the layer of {arch} that scores the classes",
             code="import.keys",
             hint="is it a state dict of this network?",
         )
     return renamed, unused, len(renamed[last])
+
+
+def _classifier_name(name: str, head: str) -> str:
+    """Return the name of a classifier's tensor; `head` is torchvision's name of the last layer."""
+    if name.startswith(f"{head}."):
+        return name.replace(head, "head", 1)
+    return f"backbone.{name}"
 
 
 def require_equal_names(own: Mapping[str, Tensor], found: dict[str, Tensor]) -> dict[str, Tensor]:
