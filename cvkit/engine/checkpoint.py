@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from torch import Tensor
+from torch import Tensor, nn
 
 from cvkit.engine.guard import require_finite
 from cvkit.errors import MachineError, ModelFileError
@@ -39,6 +39,20 @@ def content_hash(tensors: dict[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def load_exactly(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Load a state dict that must have exactly the model's names.
+
+    Torch's own strict loading lets the counters of batch norms be missing.
+
+    Raises:
+        RuntimeError: a name is missing or unknown, or a shape differs.
+    """
+    different = sorted(model.state_dict().keys() ^ tensors.keys())
+    if different:
+        raise RuntimeError(f"{len(different)} names differ, such as {different[0]}")
+    model.load_state_dict(tensors)
 
 
 def save_model(path: Path, tensors: dict[str, Tensor], header: dict) -> None:

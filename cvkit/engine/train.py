@@ -282,12 +282,12 @@ class Trainer:
         """
         tensors, state, rejected = checkpoint.load_state(self.run, self.header["data"])
         try:
-            self._bare.load_state_dict(tensors["model"])
+            checkpoint.load_exactly(self._bare, tensors["model"])
             step = state["progress"]["step"]
             untouched = self.freezing.untouched(step, self.steps_per_epoch)
             optim.load_optimizer_tensors(self.optimizer, tensors["optim"], step, untouched)
             if self.average:
-                self.average.model.load_state_dict(tensors["ema"])
+                checkpoint.load_exactly(self.average.model, tensors["ema"])
             self.fabric.strategy.precision.load_state_dict(state["scaler"])
             self.progress = Progress(**state["progress"])
         except (KeyError, RuntimeError, TypeError, ValueError) as error:

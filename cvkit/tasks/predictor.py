@@ -11,7 +11,7 @@ from torch import nn
 
 from cvkit import catalog
 from cvkit.data.files import InputFile
-from cvkit.engine.checkpoint import read_header, read_model
+from cvkit.engine.checkpoint import load_exactly, read_header, read_model
 from cvkit.engine.loader import in_order, load
 from cvkit.engine.runtime import choose, choose_workers, make_fabric
 from cvkit.engine.task import Task
@@ -78,7 +78,7 @@ def load_trained(weights: str | None, options: Job, task_name: str | None = None
             code="model.header",
         ) from error
     try:
-        model.load_state_dict(tensors)
+        load_exactly(model, tensors)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise ModelFileError(f"{path}: {reason}", code="model.mismatch") from error
