@@ -8,7 +8,7 @@ in `cvkit.ops.images` makes them float. Masks are HW uint8 arrays of class indic
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -111,6 +111,45 @@ class Classes:
 
 
 @dataclass(frozen=True)
+class Instances:
+    """The objects of one image: truth, or a prediction.
+
+    Attributes:
+        boxes: [N, 4] float32 x1, y1, x2, y2 in original pixels, continuous (x2 = x1 + width).
+        labels: [N] int64 class numbers from 1 (`classes.names[label - 1]`); 0 is background.
+        scores: [N] float32 in [0, 1], falling; None for truth.
+        areas: [N] float64 square pixels of the objects as annotated; truth only.
+        crowd: [N] bool, regions of many objects (COCO's `iscrowd`); truth only.
+        difficult: [N] bool, objects that do not count (VOC's `difficult`); truth only.
+        xywh: [N, 4] float64 x, y, width, height as a COCO file has them, for scores that are
+            exact to the last bit; None where they follow from `boxes`.
+    """
+
+    boxes: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray | None = None
+    areas: np.ndarray | None = None
+    crowd: np.ndarray | None = None
+    difficult: np.ndarray | None = None
+    xywh: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def pick(self, which: np.ndarray) -> Instances:
+        """Return the objects at these places (indices or bools)."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Instances(**{k: None if v is None else v[which] for k, v in values.items()})
+
+    def corner_and_size(self) -> np.ndarray:
+        """Return [N, 4] float64 x, y, width, height."""
+        if self.xywh is not None:
+            return self.xywh
+        boxes = self.boxes.astype(np.float64)
+        return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
+
+
+@dataclass(frozen=True)
 class Sample:
     """One image on its way to a network.
 
@@ -122,6 +161,9 @@ class Sample:
         truth: the label in original pixels; what a metric (and, for a class, a loss) compares
             with.
         original: the decoded image, kept only where it is going to be drawn on.
+        boxes: what a training loss compares with, in the pixels of `image`.
+        proposals: [R, 4] float32 regions to look at, in the pixels of `image`; only for networks
+            that do not propose their own.
         seed: decided everything random about the sample; also how it is mixed with others.
     """
 
@@ -129,8 +171,10 @@ class Sample:
     image: np.ndarray
     geometry: Geometry | None = None
     mask: np.ndarray | None = None
-    truth: SegMap | Classes | None = None
+    truth: SegMap | Classes | Instances | None = None
     original: np.ndarray | None = None
+    boxes: Instances | None = None
+    proposals: np.ndarray | None = None
     seed: int = 0
 
 
@@ -145,16 +189,16 @@ class Failure:
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples of equal size, stacked.
+    """Samples of equal size, stacked; or of any size, listed.
 
     Attributes:
-        images: NCHW uint8 in channels-last memory order.
+        images: NCHW uint8 in channels-last memory order, or a list of CHW uint8.
         masks: NHW int64 class indices, or None for data without masks.
         samples: the samples themselves, in order.
         labels: [N] int64 class indices, or None for data without one class an image.
     """
 
-    images: torch.Tensor
+    images: torch.Tensor | list[torch.Tensor]
     masks: torch.Tensor | None
     samples: tuple[Sample, ...]
     labels: torch.Tensor | None = None
@@ -165,4 +209,6 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """Return the batch with its tensors on a device."""
         masks, labels = (t if t is None else t.to(device) for t in (self.masks, self.labels))
-        return Batch(self.images.to(device), masks, self.samples, labels)
+        listed = isinstance(self.images, list)
+        images = [i.to(device) for i in self.images] if listed else self.images.to(device)
+        return Batch(images, masks, self.samples, labels)

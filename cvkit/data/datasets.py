@@ -1,11 +1,13 @@
 """Datasets: a length, and `read(index, seed)`, which gives one sample."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from cvkit.data.annotated import AnnotatedImage, trainable
 from cvkit.data.decode import read_image
 from cvkit.data.files import InputFile
 from cvkit.data.folders import ClassifiedImage
@@ -13,7 +15,7 @@ from cvkit.data.layouts import LabelledImage
 from cvkit.data.masks import MaskReader
 from cvkit.data.resize import centre_crop, prepare, resize_antialiased, short_side_hw
 from cvkit.errors import DataError
-from cvkit.structures import Classes, Geometry, Sample, SegMap
+from cvkit.structures import Classes, Geometry, Instances, Sample, SegMap
 
 
 class Transform(Protocol):
@@ -81,6 +83,80 @@ class SegmentationDataset:
             return Sample(path=pair.key, image=inputs, mask=target)
         inputs, geometry = prepare(image, self.image_size_wh, self.resize)
         return Sample(path=pair.key, image=inputs, geometry=geometry, truth=SegMap(mask))
+
+
+class ObjectTransform(Protocol):
+    """A random transform of an image with objects and proposals."""
+
+    mosaic: bool
+
+    def __call__(
+        self, image: np.ndarray, objects: Instances, proposals: np.ndarray | None, seed: int
+    ) -> tuple[np.ndarray, Instances, np.ndarray | None]:
+        """Return the transformed image, objects and proposals."""
+
+
+@dataclass(frozen=True)
+class BoxDataset:
+    """Images with boxes, each in its own size.
+
+    Attributes:
+        images: what it contains, in order.
+        transform: random transform of training; None for evaluation.
+        proposals: [R, 4] regions of each image by its key; None for networks with their own.
+        join: puts four images into one; what `mosaic` is made with.
+    """
+
+    images: Sequence[AnnotatedImage]
+    transform: ObjectTransform | None = None
+    proposals: Mapping[str, np.ndarray] | None = None
+    join: Callable[..., tuple[np.ndarray, Instances, np.ndarray | None]] | None = None
+
+    @property
+    def ragged(self) -> bool:
+        """Training samples of different sizes share a batch."""
+        return self.transform is not None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def key(self, index: int) -> str:
+        """Return the path of a sample, relative to the dataset."""
+        return self.images[index].key
+
+    def groups(self) -> list[int]:
+        """Return for each image a number that those of similar aspect ratio share."""
+        sizes = (image.size_wh or (1, 1) for image in self.images)
+        return [round(2 * math.log2(width / height)) for width, height in sizes]
+
+    def read(self, index: int, seed: int = 0) -> Sample:
+        """Return one sample; the random transform is decided by `seed`.
+
+        Raises:
+            DataError: the image cannot be read.
+        """
+        item = self.images[index]
+        if self.transform is None:
+            image, regions = read_image(item.path), self._proposals(item)
+            geometry = Geometry(image.shape[:2], image.shape[:2])
+            return Sample(
+                path=item.key, image=image, geometry=geometry, truth=item.truth, proposals=regions
+            )
+        parts = self._whole(index)
+        rng = np.random.default_rng(seed)
+        if self.transform.mosaic and rng.random() < 0.5:
+            others = rng.integers(len(self.images), size=3)
+            parts = self.join([parts, *(self._whole(int(other)) for other in others)], seed)
+        image, objects, regions = self.transform(*parts, seed)
+        return Sample(path=item.key, image=image, boxes=objects, proposals=regions, seed=seed)
+
+    def _whole(self, index: int) -> tuple[np.ndarray, Instances, np.ndarray | None]:
+        item = self.images[index]
+        image = read_image(item.path)
+        return image, trainable(item.truth, image.shape[:2]), self._proposals(item)
+
+    def _proposals(self, item: AnnotatedImage) -> np.ndarray | None:
+        return None if self.proposals is None else self.proposals[item.key]
 
 
 class ImageTransform(Protocol):

@@ -1,5 +1,7 @@
 """Dataset folders: which layout they have, and what each split contains."""
 
+import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,20 +53,36 @@ def list_split(root: Path, layout: str, split: str) -> list[LabelledImage]:
     return found
 
 
-def _list_voc(root: Path, split: str) -> list[LabelledImage]:
-    folder = root / "ImageSets" / "Segmentation"
+def list_names(root: Path, kind: str, split: str) -> list[str]:
+    """Return the image names of a VOC split, in the file's order.
+
+    Args:
+        root: with the folder `ImageSets`.
+        kind: `Segmentation` or `Main`.
+        split: name of the file without `.txt`.
+
+    Raises:
+        DataError: no such split, or a name twice.
+    """
+    folder = root / "ImageSets" / kind
     file = inside(folder, f"{split}.txt")
     if not file.is_file():
         raise _no_split(root, split, [path.stem for path in folder.glob("*.txt")])
-    names = [line.strip() for line in file.read_text().splitlines() if line.strip()]
-    repeated = (
-        {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else ()
-    )
-    if repeated:
-        raise DataError(f"{file} lists {sorted(repeated)[0]!r} twice", code="split.duplicate")
+    lines = [line.strip() for line in file.read_text().splitlines() if line.strip()]
+    # VOC's lists of one class say after each name whether the class occurs: 1, 0 or -1.
+    names = [re.sub(r"\s+(-1|0|1)$", "", line) for line in lines]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DataError(f"{file} lists {min(twice)!r} twice", code="split.duplicate")
+    return names
+
+
+def _list_voc(root: Path, split: str) -> list[LabelledImage]:
+    file = root / "ImageSets" / "Segmentation" / f"{split}.txt"
+    names = list_names(root, "Segmentation", split)
     found, missing = [], []
     for name in names:
-        image = _with_image_suffix(inside(root / "JPEGImages", name))
+        image = with_image_suffix(inside(root / "JPEGImages", name))
         mask = inside(root / "SegmentationClass", f"{name}.png")
         missing += [] if image else [f"JPEGImages/{name}.jpg"]
         missing += [] if mask.is_file() else [f"SegmentationClass/{name}.png"]
@@ -90,7 +108,8 @@ def _list_pairs(root: Path, split: str) -> list[LabelledImage]:
     return found
 
 
-def _with_image_suffix(stem: Path) -> Path | None:
+def with_image_suffix(stem: Path) -> Path | None:
+    """Return the image file whose name begins with the stem, .jpg first; None without one."""
     suffixes = [".jpg", ".png", *sorted(IMAGE_SUFFIXES - {".jpg", ".png"})]
     candidates = (stem.with_name(stem.name + suffix) for suffix in suffixes)
     return next((path for path in candidates if path.is_file()), None)

@@ -35,7 +35,8 @@ def load(
 ) -> Iterator[list[Batch | Failure]]:
     """Yield, for each list of keys, its samples stacked by size, and those that failed.
 
-    Neither the order nor the content depends on `workers`.
+    Samples of a ragged dataset stay together in one batch, listed instead of stacked. Neither
+    the order nor the content depends on `workers`.
     """
     if not batches:
         return
@@ -43,7 +44,7 @@ def load(
         _Keyed(dataset),
         batch_sampler=batches,
         num_workers=min(workers, len(batches)),
-        collate_fn=stack,
+        collate_fn=gather if getattr(dataset, "ragged", False) else stack,
         worker_init_fn=_start_worker,
     )
 
@@ -66,6 +67,17 @@ def stack(items: Sequence[Sample | Failure]) -> list[Batch | Failure]:
     for shape, group in groups:
         result += [_batch(list(group))] if shape else list(group)
     return result
+
+
+def gather(items: Sequence[Sample | Failure]) -> list[Batch | Failure]:
+    """Return the samples, whatever their sizes, as one batch, and the failures."""
+    samples = [item for item in items if isinstance(item, Sample)]
+    failures = [item for item in items if isinstance(item, Failure)]
+    if not samples:
+        return failures
+    images = [torch.from_numpy(sample.image).permute(2, 0, 1) for sample in samples]  # CHW
+    slim = tuple(replace(sample, image=None) for sample in samples)
+    return [Batch(images, None, slim), *failures]
 
 
 def _batch(samples: list[Sample]) -> Batch:

@@ -1,5 +1,6 @@
 """What a training run is, where it is, and which samples each of its steps sees."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,7 +76,12 @@ class Progress:
 
 
 def batch_plan(
-    count: int, epoch: int, settings: Settings, rank: int, world: int
+    count: int,
+    epoch: int,
+    settings: Settings,
+    rank: int,
+    world: int,
+    groups: Sequence[int] | None = None,
 ) -> list[list[Key]]:
     """Return the batches of one process in an epoch, `accumulate` of them to a step.
 
@@ -83,12 +89,35 @@ def batch_plan(
     step goes to process m modulo `world`, so that two processes see what one process would
     accumulate. A last step that is not full is left out (another part of the data every epoch)
     unless it would be the only one.
+
+    Args:
+        count: samples.
+        epoch: from 0.
+        settings: of the run.
+        rank: of the process.
+        world: number of processes.
+        groups: a number for each sample; only the last batches mix samples of different ones.
     """
     order = permutation(count, ORDER_SEED, settings.seed, epoch)
     size, per_step = settings.batch_size, settings.accumulate * world
     keys = [(int(i), key_seed(SAMPLE_SEED, settings.seed, epoch, int(i))) for i in order]
     if count < size * per_step:
         size = max(1, count // per_step)
+    if groups is not None:
+        keys = _by_group(keys, groups, size)
     micro = [keys[first : first + size] for first in range(0, count - size + 1, size)]
     whole = len(micro) // per_step * per_step
     return micro[:whole][rank::world]
+
+
+def _by_group(keys: list[Key], groups: Sequence[int], size: int) -> list[Key]:
+    """Return keys reordered so that runs of `size` come from one group while there are enough."""
+    waiting: dict[int, list[Key]] = {}
+    result: list[Key] = []
+    for key in keys:
+        row = waiting.setdefault(groups[key[0]], [])
+        row.append(key)
+        if len(row) == size:
+            result += row
+            row.clear()
+    return result + [key for _, row in sorted(waiting.items()) for key in row]

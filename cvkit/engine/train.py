@@ -62,6 +62,8 @@ class Trainer:
         self.task, self.settings, self.run, self.header = task, settings, run, header
         self.train_data, self.val_data = data
         self.freezing = freezing
+        groups = getattr(self.train_data, "groups", None)
+        self.groups = groups() if groups else None
         self.fabric, self.workers, self.reporter, self.stop = fabric, workers, reporter, stop
         optimizer = optim.make_optimizer(
             model, settings.optimizer, settings.lr, settings.weight_decay, settings.momentum
@@ -88,7 +90,7 @@ class Trainer:
 
     def _plan(self, epoch: int) -> list[list[Key]]:
         world, rank = self.fabric.world_size, self.fabric.global_rank
-        return batch_plan(len(self.train_data), epoch, self.settings, rank, world)
+        return batch_plan(len(self.train_data), epoch, self.settings, rank, world, self.groups)
 
     def fit(self) -> None:
         """Train until the last epoch, early stopping or a signal.

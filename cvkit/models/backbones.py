@@ -136,15 +136,22 @@ class Stages(Backbone):
     begin at stride 4, so they have the four maps C2..C5.
 
     Source: arXiv:1608.06993, 1801.04381, 1905.11946, 2201.03545, 2103.14030, 2003.13678.
+
+    Args:
+        builder: torchvision function name.
+        output_stride: what the subclass can be dilated to.
+        positions: of the layers in the chain whose maps are returned instead.
     """
 
-    def __init__(self, builder: str, output_stride: int = 32) -> None:
+    def __init__(
+        self, builder: str, output_stride: int = 32, positions: tuple[int, ...] = ()
+    ) -> None:
         super().__init__()
         net = torchvision_network(builder, **self._own(output_stride))
         for name in CHAINS[hasattr(net, "features")]:
             setattr(self, name, getattr(net, name))
         self._nhwc = isinstance(net, SwinTransformer)
-        taps = stride_taps(builder)
+        taps = stride_taps(builder, positions)
         self._taps = [position for position, _, _ in taps]
         self.channels = [channels for _, _, channels in taps]
         self.strides = [min(stride, output_stride) for _, stride, _ in taps]
@@ -184,16 +191,24 @@ def chain(net: nn.Module) -> list[nn.Module]:
     return [net.stem, *net.trunk_output]
 
 
-def stride_taps(builder: str) -> list[tuple[int, int, int]]:
-    """Return (position in the chain, stride, channels) of the last map of each stride from 2."""
+def stride_taps(builder: str, positions: tuple[int, ...] = ()) -> list[tuple[int, int, int]]:
+    """Return (position in the chain, stride, channels) of the last map of each stride from 2.
+
+    Args:
+        builder: torchvision function name.
+        positions: the maps to tell of instead.
+    """
     side = 64
     with torch.device("meta"), torch.no_grad():
         net = torchvision_network(builder).eval()
         maps = torch.empty(1, 3, side, side)
-        last: dict[int, tuple[int, int, int]] = {}
+        found: list[tuple[int, int, int]] = []
         for position, layer in enumerate(chain(net)):
             maps = layer(maps)
             nhwc = isinstance(net, SwinTransformer)
             stride = side // maps.shape[1 if nhwc else 2]
-            last[stride] = (position, stride, maps.shape[3 if nhwc else 1])
+            found.append((position, stride, maps.shape[3 if nhwc else 1]))
+    if positions:
+        return [found[position] for position in positions]
+    last = {stride: (position, stride, channels) for position, stride, channels in found}
     return [tap for stride, tap in last.items() if stride > 1]

@@ -88,7 +88,7 @@ class Classify(ImageTask):
             preprocessing=preprocessing,
             splits=data.splits,
         )
-        from cvkit.data.transforms import ClassifyTransform  # slow to import; training only
+        from cvkit.data.transforms.classes import ClassifyTransform  # slow to import; training only
 
         counts = setup.label_counts(train, data.names)
         aux_weight = catalog.ARCHS["classify"][network.arch].aux_weight

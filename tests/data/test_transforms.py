@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from cvkit.data.resize import input_size_hw, prepare, resize_mask
-from cvkit.data.transforms import FILL_RGB, TrainTransform
+from cvkit.data.transforms.masks import TrainTransform
+from cvkit.data.transforms.pipelines import FILL_RGB
 from cvkit.errors import UsageError
 
 

@@ -1,0 +1,164 @@
+"""Images with boxes, whatever file described them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from cvkit.errors import CvkitError, DataError
+from cvkit.structures import ClassList, Instances
+
+
+@dataclass(frozen=True)
+class AnnotatedImage:
+    """An image file with its objects.
+
+    Attributes:
+        key: the image's path relative to the dataset.
+        path: where it lies.
+        image_id: the dataset's own number of the image.
+        size_wh: width and height that the annotation claims; None if it claims none.
+        truth: the objects.
+    """
+
+    key: str
+    path: Path
+    image_id: int
+    size_wh: tuple[int, int] | None
+    truth: Instances
+
+
+@dataclass
+class Annotations:
+    """What an annotation file holds; the reader lists all defects instead of stopping.
+
+    Attributes:
+        classes: in index order.
+        images: in the file's order.
+        defects: everything that makes it unusable.
+        notes: what is odd but usable, told as warnings.
+    """
+
+    classes: ClassList
+    images: list[AnnotatedImage] = field(default_factory=list)
+    defects: list[CvkitError] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def no_objects() -> Instances:
+    """Return the truth of an image without objects."""
+    return make_truth(np.zeros((0, 4)), np.zeros(0, np.int64))
+
+
+def make_truth(
+    boxes: np.ndarray,
+    labels: Sequence[int] | np.ndarray,
+    *,
+    areas: Sequence[float] | None = None,
+    crowd: Sequence[bool] | None = None,
+    difficult: Sequence[bool] | None = None,
+    xywh: np.ndarray | None = None,
+) -> Instances:
+    """Return objects; areas default to those of the boxes, the marks to False.
+
+    Args:
+        boxes: [N, 4] x1, y1, x2, y2 in continuous pixels.
+        labels: [N] class numbers from 1.
+        areas: in square pixels.
+        crowd: see `Instances`.
+        difficult: see `Instances`.
+        xywh: see `Instances`.
+    """
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    count = len(boxes)
+    if areas is None:
+        areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    none = np.zeros(count, bool)
+    return Instances(
+        boxes=boxes.astype(np.float32),
+        labels=np.asarray(labels, np.int64).reshape(-1),
+        areas=np.asarray(areas, np.float64),
+        crowd=none if crowd is None else np.asarray(crowd, bool),
+        difficult=none if difficult is None else np.asarray(difficult, bool),
+        xywh=xywh,
+    )
+
+
+def box_defect(
+    box: Sequence[float], size_wh: tuple[int, int] | None, where: str, kind: str
+) -> DataError | None:
+    """Return why a box (x1, y1, x2, y2) cannot be used; None if it can.
+
+    Args:
+        box: as annotated, in continuous pixels.
+        size_wh: of the image, if known.
+        where: file and place, for the message.
+        kind: first part of the code: `bbox` or `bndbox`.
+    """
+    x1, y1, x2, y2 = box
+    if not all(np.isfinite(value) for value in box):
+        return DataError(f"{where}: box {list(box)} is not finite", code=f"{kind}.nonfinite")
+    if x2 < x1 or y2 < y1:
+        return DataError(
+            f"{where}: box from ({x1:g}, {y1:g}) to ({x2:g}, {y2:g}) ends before it begins",
+            code="bbox.nonpositive" if kind == "bbox" else "bndbox.order",
+            hint="widths and heights are positive",
+        )
+    outside = size_wh and (x1 >= size_wh[0] or y1 >= size_wh[1] or x2 <= 0 or y2 <= 0)
+    if outside:
+        return DataError(
+            f"{where}: box from ({x1:g}, {y1:g}) to ({x2:g}, {y2:g}) is outside the image of "
+            f"{size_wh[0]}x{size_wh[1]}",
+            code=f"{kind}.outside",
+        )
+    return None
+
+
+def upright(image: AnnotatedImage, size_hw: tuple[int, int], orientation: int) -> AnnotatedImage:
+    """Return an image whose boxes are in the pixels that `read_image` gives.
+
+    Where the annotation claims the size of the pixels as stored and the EXIF orientation turns
+    them, the boxes are turned with them; where it claims the upright size, or none, they stay.
+
+    Args:
+        image: as annotated.
+        size_hw: of the upright image.
+        orientation: EXIF's number.
+
+    Raises:
+        DataError: the annotation claims another size.
+    """
+    height, width = size_hw
+    claimed = image.size_wh
+    if claimed is None or claimed == (width, height):
+        return image
+    if orientation not in (5, 6, 7, 8) or claimed != (height, width):
+        raise DataError(
+            f"{image.path}: its annotation says {claimed[0]}x{claimed[1]}, the image has "
+            f"{width}x{height}",
+            code="image.size_mismatch",
+            hint="correct the annotation, or the boxes are in other pixels",
+        )
+    stored_w, stored_h = claimed
+    x1, y1, x2, y2 = image.truth.boxes.T
+    turned = {
+        5: (y1, x1, y2, x2),
+        6: (stored_h - y2, x1, stored_h - y1, x2),
+        7: (stored_h - y2, stored_w - x2, stored_h - y1, stored_w - x1),
+        8: (y1, stored_w - x2, y2, stored_w - x1),
+    }[orientation]
+    boxes = np.stack(turned, 1).astype(np.float32)
+    return replace(image, size_wh=(width, height), truth=replace(image.truth, boxes=boxes, xywh=None))
+
+
+def trainable(truth: Instances, size_hw: tuple[int, int]) -> Instances:
+    """Return the objects that a detector learns: no crowds, difficult ones or empty boxes.
+
+    Boxes are cut to the image.
+    """
+    limit = np.array([size_hw[1], size_hw[0]] * 2, np.float32)
+    boxes = np.clip(truth.boxes, 0, limit)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    usable = (sides > 0).all(1) & ~truth.crowd & ~truth.difficult
+    return replace(truth, boxes=boxes, xywh=None).pick(usable)

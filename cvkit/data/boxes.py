@@ -1,0 +1,125 @@
+"""Detection datasets: which layout a folder has, and what its splits contain."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cvkit.data.annotated import AnnotatedImage, Annotations
+from cvkit.data.coco import find_coco, find_images, read_coco
+from cvkit.data.voc import read_voc
+from cvkit.data.yolo import find_yaml, read_yolo
+from cvkit.errors import CvkitError, DataError
+from cvkit.structures import ClassList
+
+LAYOUTS = ("voc", "coco", "yolo")
+
+
+@dataclass(frozen=True)
+class BoxData:
+    """Splits of images with boxes.
+
+    Attributes:
+        layout: one of `LAYOUTS`.
+        classes: of all splits.
+        splits: images by name of the split.
+        defects: everything that makes the data unusable.
+        notes: what is odd but usable.
+    """
+
+    layout: str
+    classes: ClassList
+    splits: dict[str, list[AnnotatedImage]]
+    defects: list[CvkitError]
+    notes: list[str]
+
+
+def detect_box_layout(root: Path, wanted: str = "auto") -> str:
+    """Return `voc`, `coco` or `yolo`: what the folder looks like, or what `wanted` says.
+
+    Raises:
+        DataError: the folder is missing or has none of them.
+    """
+    if not root.is_dir() and not (root.suffix in (".yaml", ".yml") and root.is_file()):
+        raise DataError(f"--data {root} is not a folder", code="data.missing", hint="check it")
+    if wanted != "auto":
+        return wanted
+    if (root / "ImageSets" / "Main").is_dir():
+        return "voc"
+    if root.is_file() or find_yaml(root) or (root / "labels").is_dir():
+        return "yolo"
+    if any((root / name).is_dir() for name in ("annotations", "coco")) or any(
+        [*root.glob("*.json"), *root.glob("*/_annotations.coco.json")]
+    ):
+        return "coco"
+    raise DataError(
+        f"--data {root} has no known layout",
+        code="data.layout",
+        hint="coco: annotations/instances_SPLIT.json and images; voc: Annotations/, JPEGImages/, "
+        "ImageSets/Main/SPLIT.txt; yolo: data.yaml, images/, labels/",
+    )
+
+
+def read_boxes(
+    root: Path,
+    layout: str,
+    splits: Sequence[str],
+    *,
+    json_files: dict[str, Path | None] | None = None,
+    images: Path | None = None,
+) -> BoxData:
+    """Return the splits of a dataset, defects collected.
+
+    Args:
+        root: its folder.
+        layout: one of `LAYOUTS`, or `auto`.
+        splits: their names.
+        json_files: COCO files of splits that are not found by their names.
+        images: folder that the file names of COCO files are relative to.
+
+    Raises:
+        DataError: no such layout or split, or the splits have different classes.
+    """
+    json_files = json_files or {}
+    forced = any(json_files.values())
+    layout = "coco" if forced else detect_box_layout(root, layout)
+    found: dict[str, Annotations] = {}
+    for split in splits:
+        if layout == "coco":
+            path = json_files.get(split) or find_coco(root, split)
+            folder = images or find_images(root, path, split)
+            found[split] = read_coco(path, folder, root)
+        else:
+            found[split] = (read_voc if layout == "voc" else read_yolo)(root, split)
+        if not found[split].images and not found[split].defects:
+            raise DataError(f"split {split!r} of {root} is empty", code="split.empty")
+    first = found[splits[0]].classes
+    for split, content in found.items():
+        if (content.classes.names, content.classes.ids) != (first.names, first.ids):
+            raise DataError(
+                f"{root}: splits {splits[0]!r} and {split!r} have different classes",
+                code="classes.differ",
+                hint="both files must list the same categories",
+            )
+    return BoxData(
+        layout=layout,
+        classes=first,
+        splits={split: content.images for split, content in found.items()},
+        defects=[defect for content in found.values() for defect in content.defects],
+        notes=[note for content in found.values() for note in content.notes],
+    )
+
+
+def with_truths(images: Sequence[AnnotatedImage], table: dict[int, int]) -> list[AnnotatedImage]:
+    """Return images whose labels are numbers of another class list.
+
+    Args:
+        images: as read.
+        table: new label of each old one.
+    """
+    result = []
+    for image in images:
+        labels = image.truth.labels.copy()
+        for place, label in enumerate(image.truth.labels.tolist()):
+            labels[place] = table[label]
+        result.append(replace(image, truth=replace(image.truth, labels=labels)))
+    return result

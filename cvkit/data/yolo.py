@@ -1,0 +1,168 @@
+"""The text layout of the YOLO tools: one file an image, one line an object.
+
+A line is `CLASS CX CY W H` in shares of the image, or `CLASS X Y X Y X Y ...` for a polygon,
+which becomes its box. `data.yaml` names the classes and the image folders; labels lie in the
+same tree with `labels` in place of `images`.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cvkit.data.annotated import AnnotatedImage, Annotations, make_truth, no_objects
+from cvkit.data.classes import dataset_classes, make_classes
+from cvkit.data.decode import upright_size_hw
+from cvkit.data.files import inside, walk_images
+from cvkit.errors import CvkitError, DataError
+from cvkit.structures import ClassList, Instances, voc_color
+
+SLACK = 1e-3
+"""How far, in shares of the image, rounding may carry a box over the edge."""
+
+
+def find_yaml(root: Path) -> Path | None:
+    """Return the dataset's YAML file, if it has one with class names."""
+    files = [root] if root.suffix in (".yaml", ".yml") else sorted(root.glob("*.y*ml"))
+    return next((file for file in files if "names" in _read(file)), None)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path} is not valid YAML: {reason}", code="yaml.syntax") from error
+    return content if isinstance(content, dict) else {}
+
+
+def read_yolo(root: Path, split: str) -> Annotations:
+    """Return the images and boxes of a split; ids are the file's own class numbers.
+
+    Raises:
+        DataError: no such split or no class names. Defects of single lines are collected.
+    """
+    file = find_yaml(root)
+    base, places = (root if root.is_dir() else root.parent), [f"images/{split}"]
+    if file is not None:
+        content = _read(file)
+        base = _base(file, content)
+        entry = content.get(split)
+        entry = content.get("valid") if entry is None and split == "val" else entry
+        if entry is None:
+            raise DataError(f"{file} has no split {split!r}", code="split.missing")
+        places = [str(place) for place in (entry if isinstance(entry, list) else [entry])]
+    found = Annotations(_classes(file, base))
+    for path in _images(base, places, split):
+        key = path.relative_to(base).as_posix()
+        try:
+            height, width = upright_size_hw(path)
+            truth = _truth(_label_path(base, path), len(found.classes), (width, height))
+        except CvkitError as defect:
+            found.defects.append(defect)
+            continue
+        number = len(found.images) + 1
+        found.images.append(AnnotatedImage(key, path, number, (width, height), truth))
+    return found
+
+
+def _base(file: Path, content: dict[str, Any]) -> Path:
+    """Return the folder that the YAML's paths are relative to."""
+    named = Path(str(content.get("path") or "."))
+    inner = file.parent / named
+    return inner if not named.is_absolute() and inner.is_dir() else file.parent
+
+
+def _classes(file: Path | None, base: Path) -> ClassList:
+    if file is None:
+        listed, _ = dataset_classes(base)
+        if listed is None:
+            raise DataError(
+                f"{base} names no classes", code="classes.missing", hint="data.yaml or classes.txt"
+            )
+        return listed
+    names = _read(file)["names"]
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    if not isinstance(names, dict) or sorted(names) != list(range(len(names))) or not names:
+        raise DataError(
+            f"{file}: names must be a list, or numbers from 0 to names", code="classes.syntax"
+        )
+    ordered = [str(names[number]) for number in range(len(names))]
+    if len(set(ordered)) < len(ordered):
+        raise DataError(f"{file}: a class name twice", code="classes.duplicate")
+    colors = {number: voc_color((number + 1) % 256) for number in range(len(ordered))}
+    return make_classes(ordered, colors)
+
+
+def _images(base: Path, places: list[str], split: str) -> list[Path]:
+    result: list[Path] = []
+    for place in places:
+        # Exports name folders relative to where a training tool once ran.
+        path = inside(base, place.removeprefix("../").removeprefix("./"))
+        if path.suffix == ".txt" and path.is_file():
+            lines = [line.strip() for line in path.read_text().splitlines()]
+            result += [inside(base, line.removeprefix("./")) for line in lines if line]
+        elif path.is_dir():
+            result += walk_images(path)
+        else:
+            raise DataError(
+                f"{base} has no split {split!r}: {path} is missing", code="split.missing"
+            )
+    if not result:
+        raise DataError(f"split {split!r} of {base} is empty", code="split.empty")
+    return result
+
+
+def _label_path(base: Path, image: Path) -> Path:
+    """Return where the labels of an image lie: the last `images` of its path is `labels`."""
+    parts = list(image.relative_to(base).parts)
+    for index in range(len(parts) - 2, -1, -1):
+        if parts[index] == "images":
+            parts[index] = "labels"
+            break
+    return base.joinpath(*parts).with_suffix(".txt")
+
+
+def _truth(path: Path, count: int, size_wh: tuple[int, int]) -> Instances:
+    """Return the objects of a label file; an image without one has none.
+
+    Raises:
+        DataError: names the first malformed line.
+    """
+    if not path.is_file():
+        return no_objects()
+    boxes, labels = [], []
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            label, *values = (float(part) for part in line.split())
+        except ValueError as error:
+            raise DataError(f"{where}: {line!r} is not numbers", code="yolo.syntax") from error
+        if not label.is_integer() or not 0 <= label < count:
+            raise DataError(f"{where}: class {label:g} is not in 0..{count - 1}", code="yolo.class")
+        boxes.append(_corners(values, size_wh, where))
+        labels.append(int(label) + 1)
+    return make_truth(boxes, labels) if boxes else no_objects()
+
+
+def _corners(values: list[float], size_wh: tuple[int, int], where: str) -> tuple[float, ...]:
+    if len(values) == 4:
+        x, y, w, h = values
+        shares = (x - w / 2, y - h / 2, x + w / 2, y + h / 2)
+    elif len(values) >= 6 and len(values) % 2 == 0:
+        shares = (min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2]))
+    else:
+        raise DataError(f"{where}: {len(values)} numbers are no box", code="yolo.syntax")
+    wrong = not all(-SLACK <= share <= 1 + SLACK for share in shares)
+    if wrong or shares[2] < shares[0] or shares[3] < shares[1]:
+        raise DataError(
+            f"{where}: box {[round(v, 4) for v in values]} leaves the image",
+            code="yolo.range",
+            hint="centre and size are shares of the image from 0 to 1",
+        )
+    width, height = size_wh
+    x1, y1, x2, y2 = (min(1.0, max(0.0, share)) for share in shares)
+    return x1 * width, y1 * height, x2 * width, y2 * height

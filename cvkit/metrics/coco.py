@@ -1,0 +1,190 @@
+"""COCO's average precision and recall: pycocotools' numbers, to the last digit.
+
+Source: Microsoft COCO: Common Objects in Context, 2014, arXiv:1405.0312. The evaluation runs in
+ultrafast-pycocotools; tests compare it with pycocotools itself.
+"""
+
+import contextlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+
+from cvkit.metrics.boxes import assign, overlaps, uncounted
+from cvkit.structures import ClassList, Instances
+
+METRICS = (
+    *("AP", "AP50", "AP75", "APs", "APm", "APl"),
+    *("AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
+)
+RULES = {
+    "AP": "COCO: mean over IoU 0.50:0.05:0.95 and classes of the precision at 101 recalls, "
+    "at most 100 detections an image and class",
+    "AP50": "as AP, at IoU 0.50",
+    "AP75": "as AP, at IoU 0.75",
+    "APs": "as AP, objects up to 32^2 square pixels (annotated area)",
+    "APm": "as AP, objects of 32^2 to 96^2",
+    "APl": "as AP, objects from 96^2",
+    "AR1": "mean over IoU and classes of the recall with 1 detection an image and class",
+    "AR10": "as AR1, with 10",
+    "AR100": "as AR1, with 100",
+    "ARs": "as AR100, objects up to 32^2",
+    "ARm": "as AR100, objects of 32^2 to 96^2",
+    "ARl": "as AR100, objects from 96^2",
+}
+
+
+@dataclass(frozen=True)
+class Accumulated:
+    """What COCO's evaluation computes.
+
+    Attributes:
+        stats: [12] the numbers of `METRICS`, -1 where there is no object.
+        precision: [T, R, K, A, M] over 10 IoUs, 101 recalls, classes, 4 areas, 3 limits.
+        recall: [T, K, A, M].
+        scores: [T, R, K, A, M] the score at which each recall is reached.
+    """
+
+    stats: np.ndarray
+    precision: np.ndarray
+    recall: np.ndarray
+    scores: np.ndarray
+
+
+def evaluate_boxes(
+    results: Sequence[Instances], truths: Sequence[Instances], num_classes: int, engine: Any = None
+) -> Accumulated:
+    """Return COCO's evaluation of the results of some images.
+
+    Args:
+        results: detections of each image.
+        truths: objects of each image.
+        num_classes: labels are 1 to this.
+        engine: module with COCO and COCOeval; ultrafast-pycocotools by default.
+    """
+    if engine is None:
+        import ultrafast_pycocotools as engine
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth, found = engine.COCO(), engine.COCO()
+        shared = {
+            "images": [{"id": number} for number in range(1, len(truths) + 1)],
+            "categories": [{"id": number} for number in range(1, num_classes + 1)],
+        }
+        truth.dataset = shared | {"annotations": _truth_rows(truths)}
+        found.dataset = shared | {"annotations": _result_rows(results)}
+        truth.createIndex()
+        found.createIndex()
+        run = engine.COCOeval(truth, found, "bbox")
+        run.evaluate()
+        run.accumulate()
+        run.summarize()
+    names = ("precision", "recall", "scores")
+    return Accumulated(np.asarray(run.stats, float), *(np.asarray(run.eval[n]) for n in names))
+
+
+def _truth_rows(truths: Sequence[Instances]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for number, truth in enumerate(truths, 1):
+        columns = (truth.corner_and_size(), truth.labels, truth.areas, uncounted(truth))
+        for box, label, area, crowd in zip(*(c.tolist() for c in columns), strict=True):
+            row = {"id": len(rows) + 1, "image_id": number, "category_id": label, "bbox": box}
+            rows.append(row | {"area": area, "iscrowd": int(crowd)})  # id 0 would not count
+    return rows
+
+
+def _result_rows(results: Sequence[Instances]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for number, result in enumerate(results, 1):
+        columns = (result.corner_and_size(), result.labels, result.scores.astype(float))
+        for box, label, score in zip(*(c.tolist() for c in columns), strict=True):
+            row = {"id": len(rows) + 1, "image_id": number, "category_id": label, "bbox": box}
+            rows.append(row | {"score": score, "area": box[2] * box[3], "iscrowd": 0})
+    return rows
+
+
+@dataclass(frozen=True)
+class ImageOutcome:
+    """How one image went, at IoU 0.5: its objects, detections, and those that fit."""
+
+    objects: int
+    detections: int
+    found: int
+
+
+class BoxMetric:
+    """Detections and objects of all images; what every protocol is computed from.
+
+    Args:
+        classes: of the labels.
+    """
+
+    def __init__(self, classes: ClassList) -> None:
+        self.classes = classes
+        self.results: list[Instances] = []
+        self.truths: list[Instances] = []
+
+    def update(self, result: Instances, truth: Instances) -> ImageOutcome:
+        """Add one image; return how it went."""
+        self.results.append(result)
+        self.truths.append(truth)
+        matched = assign(result, truth, overlaps(result, truth), 0.5)
+        objects = int((~uncounted(truth)).sum())
+        return ImageOutcome(objects, int((matched != -2).sum()), int((matched >= 0).sum()))
+
+    def state(self) -> Any:
+        """Return what another process needs to `merge` this metric."""
+        return self.results, self.truths
+
+    def merge(self, states: Sequence[Any]) -> None:
+        """Replace the own images by those of all processes together, in the dataset's order."""
+        # Process number r has seen images r, r + n, r + 2n ... of n processes.
+        turns = [pair for turn in zip_longest(*(zip(*s, strict=True) for s in states)) for pair in turn]
+        self.results, self.truths = map(list, zip(*filter(None, turns), strict=True))
+
+    def compute(self) -> dict[str, float | None]:
+        """Return the metrics by name."""
+        raise NotImplementedError
+
+
+class CocoMetric(BoxMetric):
+    """COCO's twelve numbers."""
+
+    def accumulate(self) -> Accumulated:
+        """Return the whole evaluation."""
+        return evaluate_boxes(self.results, self.truths, len(self.classes))
+
+    def compute(self) -> dict[str, float | None]:
+        """Return the twelve numbers by name; None where no object counts."""
+        return summary(self.accumulate())
+
+
+def summary(found: Accumulated) -> dict[str, float | None]:
+    """Return the twelve numbers by name; None where no object counts."""
+    return {
+        name: None if value == -1 else float(value)
+        for name, value in zip(METRICS, found.stats, strict=True)
+    }
+
+
+def per_class(found: Accumulated, metric: BoxMetric) -> dict[str, dict[str, Any]]:
+    """Return AP, AP50, AP75, AR100 and the number of objects of each class."""
+    rows = {}
+    labels = [truth.labels[~uncounted(truth)] for truth in metric.truths]
+    counts = np.bincount(
+        np.concatenate([*labels, np.zeros(0, int)]), minlength=len(metric.classes) + 1
+    )
+    for index, name in enumerate(metric.classes.names):
+        precision = found.precision[:, :, index, 0, 2]
+        values = {
+            "AP": precision,
+            "AP50": precision[0],
+            "AP75": precision[5],
+            "AR100": found.recall[:, index, 0, 2],
+        }
+        rows[name] = {
+            key: float(v[v > -1].mean()) if (v > -1).any() else None for key, v in values.items()
+        } | {"objects": int(counts[index + 1])}
+    return rows

@@ -1,0 +1,1 @@
+"""Detectors: networks that return boxes with a class and a score."""

@@ -1,0 +1,196 @@
+"""From names and numbers to detectors."""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+
+from cvkit import catalog
+from cvkit.errors import UsageError
+from cvkit.models.backbones import ResNet, vgg_features
+from cvkit.models.detection.box_heads import (
+    BoxPredictor,
+    ConvFCHead,
+    LastStageHead,
+    TwoMLPHead,
+    VGGHead,
+)
+from cvkit.models.detection.detectors import Detector, FasterRCNN, FastRCNN
+from cvkit.models.detection.fpn import PyramidBackbone, SingleMapBackbone
+from cvkit.models.detection.inputs import DetectionInputs
+from cvkit.models.detection.roi_heads import RegionRule, RoIFeatures, RoIHeads
+from cvkit.models.detection.rpn import (
+    ProposalRule,
+    RegionProposals,
+    RPNHead,
+    cell_anchors,
+    cell_anchors_2015,
+)
+
+SIZES = (32, 64, 128, 256, 512)
+"""Sides of the anchors in pixels of the resized image; one a map of the pyramid, fine to coarse."""
+RATIOS = (0.5, 1.0, 2.0)
+
+
+def build_detector(
+    arch: str,
+    backbone: str,
+    num_classes: int,
+    transform: DetectionInputs,
+    *,
+    neck: str = "fpn",
+    roi: str = "align",
+    width: int = 256,
+    version: int = 1,
+    positions: Sequence[int] = (),
+    all_sizes: bool = False,
+    eps: float = 1e-5,
+    proposals: Mapping[str, object] | None = None,
+    regions: Mapping[str, object] | None = None,
+) -> Detector:
+    """Return a freshly initialised Fast or Faster R-CNN.
+
+    Args:
+        arch: `faster-rcnn`, `faster-rcnn-2015` or `fast-rcnn`.
+        backbone: key of `catalog.BACKBONES`.
+        num_classes: without background.
+        transform: makes the padded batch.
+        neck: `fpn`, or `c4` for the one map of stride 16.
+        roi: `align` or `pool`.
+        width: channels of the pyramid.
+        version: 2 has batch norm in the pyramid, two convolutions in the proposal network and
+            four in the box head.
+        positions: layers of a chain whose maps are used, instead of the last of each stride.
+        all_sizes: anchors of all sizes on every map.
+        eps: of the batch norms of the backbone.
+        proposals: fields of `ProposalRule` that differ from the architecture's own.
+        regions: fields of `RegionRule` that differ.
+
+    Raises:
+        UsageError: these parts do not go together.
+    """
+    historic = arch == "faster-rcnn-2015"
+    if historic:
+        neck, roi = "c4", "pool"
+    make = _pyramid if neck == "fpn" else _single
+    features, head, side = make(backbone, width, version, tuple(positions))
+    for layer in features.body.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.eps = eps
+    used = features.strides[: len(features.strides) - features.extra]
+    own_regions: dict[str, object] = {}
+    if arch != "faster-rcnn":  # what the papers' own code does
+        low = 0.1 if arch == "fast-rcnn" else 0.0
+        own_regions = {"samples": 128, "low": low, "beta": 1.0, "nms": 0.3}
+    if arch == "fast-rcnn":
+        own_regions["samples"] = 64
+    rule = RegionRule(**(own_regions | dict(regions or {})))
+    predictor = BoxPredictor(head.width, num_classes, gaussian=arch != "faster-rcnn")
+    heads = RoIHeads(RoIFeatures(used, side, roi), head, predictor, rule)
+    if arch == "fast-rcnn":
+        return FastRCNN(transform, features, heads)
+    rpn = _proposal_network(features, historic, version, all_sizes, proposals or {})
+    return FasterRCNN(transform, features, rpn, heads)
+
+
+def _proposal_network(
+    features: nn.Module,
+    historic: bool,
+    version: int,
+    all_sizes: bool,
+    own: Mapping[str, object],
+) -> RegionProposals:
+    rule: dict[str, object] = {}
+    if historic:
+        cells = [cell_anchors_2015()]
+        rule = {"before_nms": (12000, 6000), "after_nms": (2000, 300), "inside_only": True}
+        rule["min_side"] = 16.0
+    elif len(features.strides) == 1 or all_sizes:
+        cells = [cell_anchors(SIZES, RATIOS) for _ in features.strides]
+    else:
+        sizes = [SIZES[0] * stride // 4 for stride in features.strides]
+        cells = [cell_anchors([size], RATIOS) for size in sizes]
+    head = RPNHead(
+        features.channels, len(cells[0]), depth=version, middle=512 if historic else None
+    )
+    return RegionProposals(head, cells, ProposalRule(**(rule | dict(own))))
+
+
+def _pyramid(
+    backbone: str, width: int, version: int, positions: tuple[int, ...]
+) -> tuple[nn.Module, nn.Module, int]:
+    """Return a backbone with a pyramid, its box head, and the side of its grids."""
+    entry = catalog.BACKBONES[backbone]
+    own = {"positions": positions} if positions else {}
+    body = catalog.resolve(entry.target)(entry.builder, **own)
+    features = PyramidBackbone(body, width, norm=version == 2)
+    head = (ConvFCHead if version == 2 else TwoMLPHead)(width, 7)
+    return features, head, 7
+
+
+def _single(
+    backbone: str, width: int, version: int, positions: tuple[int, ...]
+) -> tuple[nn.Module, nn.Module, int]:
+    """Return a backbone with one map of stride 16, the head that its last layers make, a side.
+
+    Raises:
+        UsageError: this backbone has no such division.
+    """
+    entry = catalog.BACKBONES[backbone]
+    if entry.builder.startswith("vgg"):
+        trunk = nn.Sequential(OrderedDict(features=vgg_features(entry.builder)[:-1]))
+        return SingleMapBackbone(trunk, 512), VGGHead(entry.builder), 7
+    if entry.target.endswith(":ResNet"):
+        net = ResNet(entry.builder)
+        stage, width = net.layer4, net.channels[-1]
+        names = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
+        trunk = nn.Sequential(OrderedDict((name, getattr(net, name)) for name in names))
+        return SingleMapBackbone(trunk, net.channels[-2]), LastStageHead(stage, width), 14
+    raise UsageError(
+        f"--neck c4 needs a VGG or ResNet, not --backbone {backbone}",
+        code="neck.unsupported",
+        hint="--neck fpn",
+    )
+
+
+def pretrained_part(model: Detector) -> nn.Module:
+    """Return a module with the detector's own layers under the names of the classifier's file."""
+    part = nn.Module()
+    for holder in (model.backbone.body, model.roi_heads.box_head):
+        if holder is model.backbone.body or isinstance(holder, VGGHead | LastStageHead):
+            for name, child in holder.named_children():
+                part.add_module(name, child)
+    return part
+
+
+def stages(model: Detector) -> list[nn.Module]:
+    """Return the parts of a backbone from the image on, for `--trainable-layers`."""
+    body = model.backbone.body
+    if hasattr(body, "layer1"):
+        names = ("conv1", "layer1", "layer2", "layer3", "layer4")
+        parts = [getattr(body, name) for name in names if hasattr(body, name)]
+        return [nn.ModuleList([parts[0], body.bn1]), *parts[1:]]
+    layers = list(getattr(body, "features", body.children()))
+    if isinstance(layers, list) and any(isinstance(layer, nn.MaxPool2d) for layer in layers):
+        ends = [i + 1 for i, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
+    else:
+        ends = _stride_ends(layers)
+    starts = [0, *ends]
+    ends = [*ends, len(layers)]
+    pairs = zip(starts, ends, strict=True)
+    return [nn.ModuleList(layers[a:b]) for a, b in pairs if b > a]
+
+
+def _stride_ends(layers: list[nn.Module]) -> list[int]:
+    """Return where a chain's stages end: before each layer that halves the map."""
+    ends, side = [], 64
+    with torch.device("meta"), torch.no_grad():
+        for index, layer in enumerate(layers):
+            halves = any(
+                isinstance(m, nn.Conv2d) and max(m.stride) > 1 for m in layer.modules()
+            )
+            if halves and index:
+                ends.append(index)
+            side //= 2 if halves else 1
+    return ends

@@ -1,0 +1,159 @@
+"""Fast and Faster R-CNN: inputs, maps, regions, detections."""
+
+from dataclasses import replace
+
+from torch import Tensor, nn
+
+from cvkit.models.detection.inputs import DetectionInputs
+from cvkit.models.detection.roi_heads import Detections, RoIHeads
+from cvkit.models.detection.rpn import RegionProposals
+from cvkit.ops.boxes import scale_boxes
+
+
+class Detector(nn.Module):
+    """Two stages: regions of the image, then a class and a better box for each.
+
+    Calling it gives the losses, so that several processes can share the gradients; `detect`
+    gives the detections. Images are CHW, uint8 or float in [0, 1], of any size; boxes and
+    proposals are in their pixels.
+
+    Args:
+        transform: makes the padded batch.
+        backbone: a neck of `cvkit.models.detection.fpn`.
+        roi_heads: the second stage.
+    """
+
+    external_proposals = False
+
+    def __init__(
+        self, transform: DetectionInputs, backbone: nn.Module, roi_heads: RoIHeads
+    ) -> None:
+        super().__init__()
+        self.transform, self.backbone, self.roi_heads = transform, backbone, roi_heads
+
+    def forward(
+        self,
+        images: list[Tensor],
+        boxes: list[Tensor],
+        labels: list[Tensor],
+        proposals: list[Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """Return the losses by torchvision's names.
+
+        Args:
+            images: of the batch.
+            boxes: [M, 4] objects of each image; M may be 0.
+            labels: [M] their classes, from 1.
+            proposals: [R, 4] of each image, for a network without its own.
+        """
+        return self.losses(images, boxes, labels, proposals)
+
+    def losses(
+        self,
+        images: list[Tensor],
+        boxes: list[Tensor],
+        labels: list[Tensor],
+        proposals: list[Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """Return the losses by name; see `forward`."""
+        raise NotImplementedError
+
+    def detect(
+        self, images: list[Tensor], proposals: list[Tensor] | None = None
+    ) -> list[Detections]:
+        """Return the detections of each image, in its own pixels."""
+        raise NotImplementedError
+
+    def _original(self, found: list[Detections], batch: object) -> list[Detections]:
+        sizes = zip(found, batch.sizes_hw, batch.original_hw, strict=True)
+        return [replace(each, boxes=scale_boxes(each.boxes, *hw)) for each, *hw in sizes]
+
+
+class FasterRCNN(Detector):
+    """A detector that proposes its own regions.
+
+    Source: Faster R-CNN, 2015, arXiv:1506.01497.
+
+    Args:
+        transform: see `Detector`.
+        backbone: see `Detector`.
+        rpn: the first stage.
+        roi_heads: the second stage.
+    """
+
+    def __init__(
+        self,
+        transform: DetectionInputs,
+        backbone: nn.Module,
+        rpn: RegionProposals,
+        roi_heads: RoIHeads,
+    ) -> None:
+        super().__init__(transform, backbone, roi_heads)
+        self.rpn = rpn
+
+    def losses(
+        self,
+        images: list[Tensor],
+        boxes: list[Tensor],
+        labels: list[Tensor],
+        proposals: list[Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """Return the four losses; see `Detector.forward`."""
+        batch = self.transform(images)
+        boxes = self.transform.boxes(batch, boxes)
+        maps = self.backbone(batch.images)
+        regions, losses = self.rpn.propose_and_learn(maps, batch, boxes)
+        useful = maps[: len(maps) - self.backbone.extra]
+        return self.roi_heads.losses(useful, regions, boxes, labels) | losses
+
+    def detect(
+        self, images: list[Tensor], proposals: list[Tensor] | None = None
+    ) -> list[Detections]:
+        """Return the detections of each image, in its own pixels."""
+        batch = self.transform(images)
+        maps = self.backbone(batch.images)
+        regions = self.rpn.propose(maps, batch)
+        useful = maps[: len(maps) - self.backbone.extra]
+        return self._original(self.roi_heads.detect(useful, regions, batch.sizes_hw), batch)
+
+
+class FastRCNN(Detector):
+    """A detector of regions that others propose.
+
+    Source: Fast R-CNN, 2015, arXiv:1504.08083.
+    """
+
+    external_proposals = True
+
+    def losses(
+        self,
+        images: list[Tensor],
+        boxes: list[Tensor],
+        labels: list[Tensor],
+        proposals: list[Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """Return the two losses; see `Detector.forward`."""
+        batch = self.transform(images)
+        boxes, regions = (self.transform.boxes(batch, each) for each in (boxes, proposals))
+        return self.roi_heads.losses(self._maps(batch.images), regions, boxes, labels)
+
+    def detect(
+        self, images: list[Tensor], proposals: list[Tensor] | None = None
+    ) -> list[Detections]:
+        """Return the detections of each image, in its own pixels."""
+        batch = self.transform(images)
+        regions = self.transform.boxes(batch, proposals)
+        found = self.roi_heads.detect(self._maps(batch.images), regions, batch.sizes_hw)
+        return self._original(found, batch)
+
+    def _maps(self, images: Tensor) -> list[Tensor]:
+        maps = self.backbone(images)
+        return maps[: len(maps) - self.backbone.extra]
+
+
+def rest_batch_norms(model: nn.Module) -> None:
+    """Make every batch norm of a module a fixed affine map: it neither trains nor follows."""
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.weight.requires_grad_(False)
+            layer.bias.requires_grad_(False)

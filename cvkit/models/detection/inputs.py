@@ -1,0 +1,91 @@
+"""From images of any size to one padded batch, and back."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cvkit.ops.boxes import scale_boxes
+
+DIVISOR = 32
+"""Sides of a batch are padded to multiples of this, the coarsest stride of the maps."""
+
+
+@dataclass(frozen=True)
+class PaddedBatch:
+    """Images on one canvas.
+
+    Attributes:
+        images: [N, 3, H, W] normalised; 0 (the mean colour) beyond an image's own size.
+        sizes_hw: the resized images' sizes.
+        original_hw: their sizes before.
+    """
+
+    images: Tensor
+    sizes_hw: list[tuple[int, int]]
+    original_hw: list[tuple[int, int]]
+
+
+class DetectionInputs(nn.Module):
+    """Normalise, resize and pad images, in this order, as torchvision's detectors do.
+
+    Args:
+        min_sizes: what the shorter side becomes; in training one of them at random, else the
+            last.
+        max_size: the longer side stays within it.
+        mean: of the pixels in [0, 1].
+        std: of the pixels in [0, 1].
+    """
+
+    def __init__(
+        self,
+        min_sizes: tuple[int, ...],
+        max_size: int,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+    ) -> None:
+        super().__init__()
+        self.min_sizes, self.max_size, self.mean, self.std = min_sizes, max_size, mean, std
+
+    def forward(self, images: list[Tensor]) -> PaddedBatch:
+        """Return the batch of CHW images: uint8, or float in [0, 1]."""
+        resized = [self._resize(self._normalize(image)) for image in images]
+        sizes = [tuple(image.shape[-2:]) for image in resized]
+        height, width = (-(-max(sides) // DIVISOR) * DIVISOR for sides in zip(*sizes, strict=True))
+        canvas = resized[0].new_zeros((len(resized), 3, height, width))
+        for place, image in zip(canvas, resized, strict=True):
+            place[:, : image.shape[1], : image.shape[2]].copy_(image)
+        return PaddedBatch(canvas, sizes, [tuple(image.shape[-2:]) for image in images])
+
+    def _normalize(self, image: Tensor) -> Tensor:
+        if image.dtype == torch.uint8:
+            image = image.float() / 255
+        mean, std = (
+            torch.tensor(v, dtype=image.dtype, device=image.device)[:, None, None]
+            for v in (self.mean, self.std)
+        )
+        return (image - mean) / std
+
+    def _resize(self, image: Tensor) -> Tensor:
+        short, long = min(image.shape[-2:]), max(image.shape[-2:])
+        wanted = self.min_sizes[-1]
+        if self.training and len(self.min_sizes) > 1:
+            draw = torch.empty(1).uniform_(0.0, float(len(self.min_sizes)))
+            wanted = self.min_sizes[int(draw.item())]
+        scale = min(wanted / short, self.max_size / long)
+        if scale == 1.0:
+            return image
+        return F.interpolate(
+            image[None],
+            scale_factor=scale,
+            mode="bilinear",
+            recompute_scale_factor=True,
+            align_corners=False,
+        )[0]
+
+    @staticmethod
+    def boxes(batch: PaddedBatch, boxes: list[Tensor]) -> list[Tensor]:
+        """Return boxes of the original images in the pixels of the resized ones."""
+        sizes = zip(boxes, batch.original_hw, batch.sizes_hw, strict=True)
+        return [scale_boxes(each, old, new) for each, old, new in sizes]

@@ -1,0 +1,205 @@
+"""What looks at each region: pooling, a box head, classes and corrected boxes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.ops import batched_nms
+
+from cvkit.models.detection.rpn import BETA
+from cvkit.ops import roi
+from cvkit.ops.boxes import box_iou, clip_boxes, decode_boxes, encode_boxes, large_enough
+from cvkit.ops.matching import BELOW, BETWEEN, match, sample_balanced
+
+WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+"""Weights of the deltas of classified boxes: one over their usual deviations."""
+
+
+@dataclass(frozen=True)
+class Detections:
+    """The boxes of one image; [D, 4] boxes, [D] scores falling, [D] labels from 1."""
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+
+
+class RoIFeatures(nn.Module):
+    """Cuts a grid of features out of the map that suits each box.
+
+    Args:
+        strides: of the maps, fine to coarse.
+        side: of the grid, in cells.
+        kind: `align` or `pool`.
+    """
+
+    def __init__(self, strides: list[int], side: int, kind: str) -> None:
+        super().__init__()
+        self.strides, self.side, self.kind = strides, side, kind
+
+    def forward(self, maps: list[Tensor], boxes: list[Tensor]) -> Tensor:
+        """Return [R, C, side, side] of the [R_i, 4] boxes of each image, in their order."""
+        joined = torch.cat(boxes)
+        counts = torch.tensor([len(each) for each in boxes], device=joined.device)
+        image = torch.repeat_interleave(torch.arange(len(boxes), device=joined.device), counts)
+        if len(maps) == 1:
+            return self._cut(maps[0], joined, image, self.strides[0])
+        low, high = (stride.bit_length() - 1 for stride in (self.strides[0], self.strides[-1]))
+        level = roi.pyramid_level(joined, low, high)
+        shape = (len(joined), maps[0].shape[1], self.side, self.side)
+        result = torch.zeros(shape, dtype=maps[0].dtype, device=joined.device)
+        for number, (each, stride) in enumerate(zip(maps, self.strides, strict=True)):
+            here = torch.where(level == number)[0]
+            if len(here):
+                result[here] = self._cut(each, joined[here], image[here], stride).to(result.dtype)
+        return result
+
+    def _cut(self, maps: Tensor, boxes: Tensor, image: Tensor, stride: int) -> Tensor:
+        scale = 1 / stride
+        if self.kind == "pool":
+            return roi.roi_pool(maps, boxes, image, side=self.side, scale=scale)
+        return roi.roi_align(maps, boxes, image, side=self.side, scale=scale, samples=2)
+
+
+@dataclass(frozen=True)
+class RegionRule:
+    """How regions are trained and turned into detections; the defaults are torchvision's.
+
+    Attributes:
+        high: smallest IoU of a region that belongs to an object.
+        low: smallest IoU of a background region; from it to `high`, and above 0.
+        samples: regions an image in the loss.
+        positive_share: largest share of positives among them.
+        beta: where the smooth L1 loss turns into a line.
+        min_score: smallest score of a detection (exclusive).
+        nms: IoU above which the lower of two detections of a class is dropped.
+        max_detections: of an image.
+        min_side: of a detection, in pixels of the resized image.
+    """
+
+    high: float = 0.5
+    low: float = 0.0
+    samples: int = 512
+    positive_share: float = 0.25
+    beta: float = BETA
+    min_score: float = 0.05
+    nms: float = 0.5
+    max_detections: int = 100
+    min_side: float = 1e-2
+
+
+@dataclass(frozen=True)
+class SampledRegions:
+    """Regions of an image that a loss looks at, with the label and box they should get."""
+
+    regions: Tensor
+    labels: Tensor
+    truths: Tensor
+
+
+class RoIHeads(nn.Module):
+    """Classifies regions and corrects their boxes, once for each class.
+
+    Args:
+        features: cuts out what the head sees.
+        box_head: from [R, C, side, side] to [R, D].
+        box_predictor: from [R, D] to [R, K + 1] logits and [R, 4 * (K + 1)] deltas.
+        rule: how regions are trained and chosen.
+    """
+
+    def __init__(
+        self,
+        features: RoIFeatures,
+        box_head: nn.Module,
+        box_predictor: nn.Module,
+        rule: RegionRule,
+    ) -> None:
+        super().__init__()
+        self.features, self.rule = features, rule
+        self.box_head, self.box_predictor = box_head, box_predictor
+
+    def score(self, maps: list[Tensor], regions: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return [R, K + 1] logits and [R, 4 * (K + 1)] deltas of all regions."""
+        logits, deltas = self.box_predictor(self.box_head(self.features(maps, regions)))
+        return logits.float(), deltas.float()
+
+    def losses(
+        self, maps: list[Tensor], proposals: list[Tensor], boxes: list[Tensor], labels: list[Tensor]
+    ) -> dict[str, Tensor]:
+        """Return `loss_classifier` and `loss_box_reg`, means over the sampled regions.
+
+        Args:
+            maps: of the batch.
+            proposals: [R, 4] of each image.
+            boxes: [M, 4] true ones of each image.
+            labels: [M] of them, from 1.
+        """
+        samples = [self.sample(*each) for each in zip(proposals, boxes, labels, strict=True)]
+        logits, deltas = self.score(maps, [each.regions for each in samples])
+        label = torch.cat([each.labels for each in samples])
+        positive = torch.where(label > 0)[0]
+        truths, regions = (
+            torch.cat([getattr(each, name) for each in samples]) for name in ("truths", "regions")
+        )
+        target = encode_boxes(truths[positive], regions[positive], WEIGHTS)
+        own = deltas.view(len(deltas), -1, 4)[positive, label[positive]]
+        box = F.smooth_l1_loss(own, target, beta=self.rule.beta, reduction="sum")
+        return {
+            "loss_classifier": F.cross_entropy(logits, label),
+            "loss_box_reg": box / max(label.numel(), 1),
+        }
+
+    @torch.no_grad()
+    def sample(self, proposals: Tensor, boxes: Tensor, labels: Tensor) -> SampledRegions:
+        """Return the regions of an image for the loss: of the proposals and the truths."""
+        regions = torch.cat((proposals, boxes.to(proposals)))
+        if len(boxes) == 0:
+            label = torch.zeros(len(regions), dtype=torch.int64, device=regions.device)
+            truths = torch.zeros_like(regions)
+        else:
+            iou = box_iou(boxes, regions)
+            found = match(iou, self.rule.high, self.rule.high)
+            truths, label = boxes[found.clamp(min=0)], labels[found.clamp(min=0)].clone()
+            label[found == BELOW] = 0
+            if self.rule.low > 0:
+                label[(label == 0) & (iou.max(0).values < self.rule.low)] = BETWEEN
+        chosen = sample_balanced(label, self.rule.samples, self.rule.positive_share)
+        return SampledRegions(regions[chosen], label[chosen], truths[chosen])
+
+    def detect(
+        self, maps: list[Tensor], proposals: list[Tensor], sizes_hw: list[tuple[int, int]]
+    ) -> list[Detections]:
+        """Return the detections of each image, in the pixels of the resized images."""
+        logits, deltas = self.score(maps, proposals)
+        counts = [len(each) for each in proposals]
+        joined = torch.cat(proposals)
+        boxes = decode_boxes(deltas, joined, WEIGHTS)  # [R, K + 1, 4]
+        scores = F.softmax(logits, -1)
+        parts = zip(boxes.split(counts), scores.split(counts), sizes_hw, strict=True)
+        return [choose_detections(clip_boxes(b, hw), s, self.rule) for b, s, hw in parts]
+
+
+def choose_detections(
+    boxes: Tensor,
+    scores: Tensor,
+    rule: RegionRule,
+    nms: Callable[[Tensor, Tensor, Tensor, float], Tensor] = batched_nms,
+) -> Detections:
+    """Return the detections of one image: scored enough, thinned out by NMS in each class.
+
+    Args:
+        boxes: [R, K + 1, 4] cut to the image; class 0 is background.
+        scores: [R, K + 1].
+        rule: the limits.
+        nms: the suppression, best first.
+    """
+    count, classes = scores.shape
+    labels = torch.arange(1, classes, device=scores.device).repeat(count)
+    boxes, scores = boxes[:, 1:].reshape(-1, 4), scores[:, 1:].reshape(-1)
+    keep = torch.where(scores > rule.min_score)[0]
+    keep = keep[large_enough(boxes[keep], rule.min_side)]
+    boxes, scores, labels = boxes[keep], scores[keep], labels[keep]
+    best = nms(boxes, scores, labels, rule.nms)[: rule.max_detections]
+    return Detections(boxes[best], scores[best], labels[best])
