@@ -63,17 +63,20 @@ class BackboneEntry:
 TASKS = {
     "classify": "cvkit.tasks.classify:Classify",
     "segment": "cvkit.tasks.segment:Segment",
+    "detect": "cvkit.tasks.detect:Detect",
 }
 
 SCORERS = {
     "classify": "cvkit.tasks.score_classes:score_classification",
     "segment": "cvkit.tasks.score:score_segmentation",
+    "detect": "cvkit.tasks.score_boxes:score_detection",
 }
 """What `eval --predictions` calls; these modules import no torch."""
 
 REPORTS = {
     "classify": "cvkit.tasks.score_classes:classification_report",
     "segment": "cvkit.tasks.score:segmentation_report",
+    "detect": "cvkit.tasks.score_boxes:detection_report",
 }
 """What turns a filled metric into the content of `eval --json`."""
 
@@ -234,6 +237,32 @@ ARCHS["classify"] = {
     "knn": Arch(
         target=f"{_CLS}:NearestNeighbours",
         about="the --neighbors nearest training images, on pixels or a frozen --backbone",
+    ),
+}
+
+_DET = "cvkit.models.detection.build:build_detector"
+ARCHS["detect"] = {
+    "faster-rcnn": Arch(
+        target=_DET, about="Faster R-CNN (2015) with a feature pyramid (2016), or --neck c4"
+    ),
+    "faster-rcnn-v2": Arch(
+        target=_DET,
+        about="batch norm in the pyramid, a deeper proposal network and box head (2021)",
+        own=(("version", 2),),
+    ),
+    "faster-rcnn-2015": Arch(
+        target=_DET,
+        about="the configuration of 2015: one map, RoI Pool, 9 anchors; made for vgg16",
+        own=(("historic", True), ("neck", "c4"), ("roi", "pool")),
+    ),
+    "fast-rcnn": Arch(
+        target=_DET,
+        about="Fast R-CNN (2015), regions from selective search",
+        own=(("own_proposals", False),),
+    ),
+    "rcnn": Arch(
+        target="cvkit.models.detection.rcnn:RCNN",
+        about="R-CNN (2013): crops of selective search, SVMs, ridge regressors",
     ),
 }
 

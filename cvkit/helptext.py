@@ -24,6 +24,7 @@ ABOUT = "Train, evaluate and run vision models, with numbers that can be trusted
 TASK_ABOUT = {
     "classify": "Image classification: a class for every image.",
     "segment": "Semantic segmentation: a class for every pixel.",
+    "detect": "Object detection: boxes with a class and a score.",
     "weights": "Trained weights: what there is, whether it is intact, and where to take it from.",
 }
 EXAMPLES = {
@@ -74,6 +75,30 @@ EXAMPLES = {
         "cvkit segment predict photos/ --weights runs/segment-unet-001 --out out/",
         "cvkit segment predict a.jpg b.png @more.txt --weights model.safetensors --overlay jpg",
         "find . -name '*.jpg' | cvkit segment predict - --weights model.safetensors --resume",
+    ),
+    ("detect",): (
+        "cvkit detect train --data DIR --arch faster-rcnn --backbone resnet50 --epochs 12",
+        "cvkit detect eval --predictions results.json --truth instances_val2017.json",
+        "cvkit detect predict photos/ --weights runs/detect-faster-rcnn-001 --out out/",
+    ),
+    ("detect", "train"): (
+        "cvkit detect train --arch faster-rcnn",
+        "cvkit detect train --data DIR --backbone resnet50 --pretrained imagenet --min-size 800",
+        "cvkit detect train --train-json a.json --val-json b.json --images photos/",
+        "cvkit detect train --data DIR --arch fast-rcnn --proposals proposals.npz",
+    ),
+    ("detect", "eval"): (
+        "cvkit detect eval --weights runs/detect-faster-rcnn-001 --data DIR --split val --json",
+        "cvkit detect eval --predictions results.json --truth instances.json --protocol coco",
+        "cvkit detect eval --predictions out/ --truth VOC2007 --split test --protocol voc07",
+    ),
+    ("detect", "predict"): (
+        "cvkit detect predict photos/ --weights runs/detect-faster-rcnn-001 --out out/",
+        "cvkit detect predict photos/ --weights coco --threshold 0.5 --save yolo,csv",
+    ),
+    ("detect", "proposals"): (
+        "cvkit detect proposals DIR --out proposals.npz",
+        "cvkit detect proposals samples --mode quality --out samples.npz",
     ),
     ("tune",): (
         "cvkit tune classify --data DIR --trials 20 --epochs 3 --set arch=resnet18",

@@ -98,7 +98,6 @@ class _Job:
         if self.fabric.global_rank:
             report.hush()
         self.workers = runtime.choose_workers(options.workers, self.device, options.devices)
-        self.settings = _settings(options)
 
     def prepare(self) -> None:
         """Read the data and build the network; everything that can be wrong is told here."""
@@ -113,11 +112,13 @@ class _Job:
         self.task = catalog.resolve(catalog.TASKS[self.task_name]).for_training(
             options, self.report
         )
+        self.settings = _settings(options, self.task)
         torch.manual_seed(key_seed(MODEL_SEED, options.seed))
         model = self.task.build()
         if not options.resume:
             initialise(model, options.init)
             self.task.load_pretrained(model, options, self.report)
+        self.task.freeze(model, options)
         layers = f"{options.freeze},backbone" if options.freeze_backbone else options.freeze
         self.freezing = Freezing(model, layers, options.unfreeze_at)
         if options.channels_last != "off":
@@ -193,13 +194,14 @@ class _Job:
         )
 
 
-def _settings(options: Train) -> Any:
-    """Return the engine's part of the flags, the optimizer's defaults filled in."""
+def _settings(options: Train, task: Any) -> Any:
+    """Return the engine's part of the flags, the task's or the optimizer's defaults filled in."""
     from cvkit.engine.optim import DEFAULTS
     from cvkit.engine.plan import Settings
 
     chosen = {f.name: getattr(options, f.name) for f in dataclasses.fields(Settings)}
-    for name, default in zip(("lr", "weight_decay"), DEFAULTS[options.optimizer], strict=True):
+    defaults = task.default_rate(options) or DEFAULTS[options.optimizer]
+    for name, default in zip(("lr", "weight_decay"), defaults, strict=True):
         chosen[name] = default if chosen[name] is None else chosen[name]
     return Settings(**chosen)
 

@@ -137,11 +137,18 @@ def _unknown_depth(image: Image.Image, path: Path) -> DataError:
     )
 
 
-def upright_size_hw(path: Path) -> tuple[int, int]:
-    """Return height and width as `read_image` would give them, from the header alone."""
+def exif_orientation(path: Path) -> int:
+    """Return EXIF's number of how an image is turned: 1 to 8, 1 where it says nothing."""
     with open_image(path) as image:
         try:
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            value = image.getexif().get(0x0112, 1)
         except (ValueError, SyntaxError, OSError, TypeError, KeyError, EOFError):
-            turned = False  # as `_upright` does
+            return 1  # as `_upright` does
+    return value if value in range(1, 9) else 1
+
+
+def upright_size_hw(path: Path) -> tuple[int, int]:
+    """Return height and width as `read_image` would give them, from the header alone."""
+    turned = exif_orientation(path) in (5, 6, 7, 8)
+    with open_image(path) as image:
         return (image.width, image.height) if turned else (image.height, image.width)

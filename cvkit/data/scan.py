@@ -4,14 +4,15 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cvkit.data.annotated import AnnotatedImage, upright
 from cvkit.data.datasets import read_pair
-from cvkit.data.decode import read_image
+from cvkit.data.decode import exif_orientation, read_image
 from cvkit.data.folders import ClassifiedImage
 from cvkit.data.layouts import LabelledImage
 from cvkit.data.masks import MaskReader
@@ -110,6 +111,55 @@ def scan_images(
         else:
             scan.sizes_hw.append(found[0])
             scan.hashes.append(found[1])
+    return scan
+
+
+@dataclass
+class BoxScan:
+    """What was found in a split of images with boxes.
+
+    Attributes:
+        images: the split, boxes in the pixels that `read_image` gives.
+        defects: everything that was wrong, in file order.
+        sizes_hw: the sizes of the readable images, in file order.
+        clipped: boxes that reach beyond their image.
+    """
+
+    images: list[AnnotatedImage] = field(default_factory=list)
+    defects: list[CvkitError] = field(default_factory=list)
+    sizes_hw: list[tuple[int, int]] = field(default_factory=list)
+    clipped: int = 0
+
+
+def scan_boxes(
+    images: Sequence[AnnotatedImage], on_step: Callable[[int, str], None] | None = None
+) -> BoxScan:
+    """Decode every image of a split once, on all cores, and turn boxes upright.
+
+    Args:
+        images: the split.
+        on_step: called with the number of images done so far.
+    """
+    scan = BoxScan()
+
+    def look(image: AnnotatedImage) -> AnnotatedImage | CvkitError:
+        try:
+            size_hw = read_image(image.path).shape[:2]
+            made = upright(image, size_hw, exif_orientation(image.path))
+        except CvkitError as error:
+            return error
+        return replace(made, size_wh=size_hw[::-1])
+
+    for image, found in zip(images, _on_all_cores(look, images, on_step), strict=True):
+        if isinstance(found, CvkitError):
+            scan.defects.append(found)
+            scan.images.append(image)
+            continue
+        scan.images.append(found)
+        scan.sizes_hw.append(found.size_wh[::-1])
+        limit = np.array(found.size_wh * 2)
+        boxes = found.truth.boxes
+        scan.clipped += int(((boxes < -0.5) | (boxes > limit + 0.5)).any(1).sum())
     return scan
 
 

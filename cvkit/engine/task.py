@@ -71,6 +71,13 @@ class Task(ABC):
     def build(self) -> nn.Module:
         """Return a freshly initialised network for `classes`."""
 
+    def default_rate(self, options: Any) -> tuple[float, float] | None:
+        """Return learning rate and weight decay of this problem; None: the optimizer's own."""
+        return None
+
+    def freeze(self, model: nn.Module, options: Any) -> None:  # noqa: B027, most need no more
+        """Switch off the training of what the task's own flags name."""
+
     @abstractmethod
     def training_input(self, batch: Batch) -> tuple[Tensor, Any]:
         """Return what the network sees of a batch, and what its outputs are compared with."""

@@ -1,5 +1,7 @@
 """Regions of interest: cutting a grid of features out of maps for each box."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -23,12 +25,12 @@ def roi_align(
         samples: points a cell and axis.
 
     Returns:
-        [R, C, side, side]. Where no gradient is needed, a formulation that is an order of
-        magnitude faster than torchvision's kernel on CPUs gives the same numbers to 1e-4.
+        [R, C, side, side]. On CPUs a formulation gives torchvision's numbers (to the rounding of
+        float32), forward and backward, that is an order of magnitude faster than its kernel.
     """
     if len(boxes) == 0:
         return maps.new_zeros((0, maps.shape[1], side, side))
-    if maps.device.type == "cpu" and not (torch.is_grad_enabled() and maps.requires_grad):
+    if maps.device.type == "cpu":
         return _align_by_lookup(maps, boxes, image, side, scale, samples)
     # The boxes stay float32: a bf16 coordinate is wrong by several pixels.
     rois = torch.cat((image[:, None].to(boxes), boxes), 1).float()
@@ -49,9 +51,35 @@ def _align_by_lookup(
     index = base + rows[:, :, None, :, None] * width + columns[:, None, :, None, :]
     weight = row_weights[:, :, None, :, None] * column_weights[:, None, :, None, :]
     taps = 4 * samples * samples  # index, weight: [R, side, side, 2s, 2s]
-    weight = weight.reshape(-1, taps).to(table.dtype)
-    cells = F.embedding_bag(index.reshape(-1, taps), table, per_sample_weights=weight, mode="sum")
+    cells = _WeightedRows.apply(table, index.reshape(-1, taps), weight.reshape(-1, taps))
     return cells.view(len(boxes), side, side, channels).permute(0, 3, 1, 2)
+
+
+class _WeightedRows(torch.autograd.Function):
+    """Weighted sums of a table's rows: a product with a sparse matrix, as is its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+        """Return [B, C] of an [H, C] table, [B, T] rows and their [B, T] weights."""
+        ctx.save_for_backward(index, weight)
+        ctx.rows = len(table)
+        weight = weight.to(table.dtype)
+        return F.embedding_bag(index, table, per_sample_weights=weight, mode="sum")
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        """Return the [H, C] gradient of the table: each row gathers the sums it was part of."""
+        index, weight = ctx.saved_tensors
+        flat = index.reshape(-1)
+        order = flat.argsort(stable=True)  # the transposed matrix, row by row
+        ends = torch.bincount(flat, minlength=ctx.rows).cumsum(0)
+        starts = torch.cat((ends.new_zeros(1), ends[:-1]))
+        users = torch.div(order, index.shape[1], rounding_mode="floor")
+        weight = weight.reshape(-1)[order].to(gradient.dtype)
+        table = F.embedding_bag(
+            users, gradient.contiguous(), starts, mode="sum", per_sample_weights=weight
+        )
+        return table, None, None
 
 
 def _axis(

@@ -2,6 +2,7 @@
 
 from cvkit.options.base import Command
 from cvkit.options.classify import ClassifyEval, ClassifyPredict, ClassifyTrain
+from cvkit.options.detect import DetectEval, DetectPredict, DetectProposals, DetectTrain
 from cvkit.options.segment import SegmentEval, SegmentPredict, SegmentTrain
 from cvkit.options.tools import (
     Models,
@@ -15,6 +16,12 @@ from cvkit.options.tools import (
 OPTIONS: dict[str, type[Command] | dict[str, type[Command]]] = {
     "classify": {"train": ClassifyTrain, "eval": ClassifyEval, "predict": ClassifyPredict},
     "segment": {"train": SegmentTrain, "eval": SegmentEval, "predict": SegmentPredict},
+    "detect": {
+        "train": DetectTrain,
+        "eval": DetectEval,
+        "predict": DetectPredict,
+        "proposals": DetectProposals,
+    },
     "tune": Tune,
     "weights": {"list": WeightsList, "verify": WeightsVerify, "import": WeightsImport},
     "models": Models,
@@ -26,6 +33,7 @@ HANDLERS = {
     "train": f"{_COMMANDS}.train:train",
     "eval": f"{_COMMANDS}.evaluate:evaluate",
     "predict": f"{_COMMANDS}.predict:predict",
+    "proposals": f"{_COMMANDS}.proposals:proposals",
     "tune": f"{_COMMANDS}.tune:tune",
     "list": f"{_COMMANDS}.weights:list_weights",
     "verify": f"{_COMMANDS}.weights:verify_weights",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from cvkit.structures import IGNORE, ClassList, SegMap
+from cvkit.structures import IGNORE, ClassList, Instances, SegMap
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 ROW = 22
@@ -45,6 +45,39 @@ def draw_segmentation(
         if shares[index] > 0
     ]
     return np.vstack([painted, _legend(entries, image.shape[1])])
+
+
+def draw_boxes(image: np.ndarray, result: Instances, classes: ClassList) -> np.ndarray:
+    """Return the image with a frame, the class and the score of each object.
+
+    Args:
+        image: HWC RGB uint8.
+        result: objects; the best one ends up on top.
+        classes: names and colours.
+
+    Returns:
+        HWC RGB uint8 of the same size.
+    """
+    picture = image.copy()
+    height, width = image.shape[:2]
+    thick = max(1, round(min(height, width) / 300))
+    scale = max(0.35, min(height, width) / 1100)
+    for index in range(len(result) - 1, -1, -1):
+        label = int(result.labels[index]) - 1
+        color = [int(v) for v in classes.colors[label]]
+        x1, y1, x2, y2 = (round(float(v)) for v in result.boxes[index])
+        cv2.rectangle(picture, (x1, y1), (x2 - 1, y2 - 1), color, thick)
+        text = classes.names[label]
+        if result.scores is not None:
+            text += f" {result.scores[index]:.2f}"
+        (wide, high), below = cv2.getTextSize(text, FONT, scale, 1)
+        left = max(0, min(x1, width - wide - 4))
+        top = y1 - high - below - 2 if y1 - high - below - 2 >= 0 else y1
+        cv2.rectangle(picture, (left, top), (left + wide + 4, top + high + below + 2), color, -1)
+        bright = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
+        ink = (20, 20, 20) if bright > 140 else (255, 255, 255)
+        cv2.putText(picture, text, (left + 2, top + high + 1), FONT, scale, ink, 1, cv2.LINE_AA)
+    return picture
 
 
 def _legend(entries: list[tuple[str, tuple[int, int, int]]], width: int) -> np.ndarray:

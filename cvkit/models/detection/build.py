@@ -34,7 +34,6 @@ RATIOS = (0.5, 1.0, 2.0)
 
 
 def build_detector(
-    arch: str,
     backbone: str,
     num_classes: int,
     transform: DetectionInputs,
@@ -43,6 +42,8 @@ def build_detector(
     roi: str = "align",
     width: int = 256,
     version: int = 1,
+    historic: bool = False,
+    own_proposals: bool = True,
     positions: Sequence[int] = (),
     all_sizes: bool = False,
     eps: float = 1e-5,
@@ -52,7 +53,6 @@ def build_detector(
     """Return a freshly initialised Fast or Faster R-CNN.
 
     Args:
-        arch: `faster-rcnn`, `faster-rcnn-2015` or `fast-rcnn`.
         backbone: key of `catalog.BACKBONES`.
         num_classes: without background.
         transform: makes the padded batch.
@@ -61,6 +61,8 @@ def build_detector(
         width: channels of the pyramid.
         version: 2 has batch norm in the pyramid, two convolutions in the proposal network and
             four in the box head.
+        historic: the anchors, limits and initialisation of the paper's own code.
+        own_proposals: Faster R-CNN; else Fast R-CNN, which gets its regions from elsewhere.
         positions: layers of a chain whose maps are used, instead of the last of each stride.
         all_sizes: anchors of all sizes on every map.
         eps: of the batch norms of the backbone.
@@ -70,9 +72,6 @@ def build_detector(
     Raises:
         UsageError: these parts do not go together.
     """
-    historic = arch == "faster-rcnn-2015"
-    if historic:
-        neck, roi = "c4", "pool"
     make = _pyramid if neck == "fpn" else _single
     features, head, side = make(backbone, width, version, tuple(positions))
     for layer in features.body.modules():
@@ -80,15 +79,14 @@ def build_detector(
             layer.eps = eps
     used = features.strides[: len(features.strides) - features.extra]
     own_regions: dict[str, object] = {}
-    if arch != "faster-rcnn":  # what the papers' own code does
-        low = 0.1 if arch == "fast-rcnn" else 0.0
-        own_regions = {"samples": 128, "low": low, "beta": 1.0, "nms": 0.3}
-    if arch == "fast-rcnn":
-        own_regions["samples"] = 64
+    if historic or not own_proposals:  # what the papers' own code does
+        own_regions = {"samples": 128, "beta": 1.0, "nms": 0.3}
+    if not own_proposals:
+        own_regions |= {"samples": 64, "low": 0.1}
     rule = RegionRule(**(own_regions | dict(regions or {})))
-    predictor = BoxPredictor(head.width, num_classes, gaussian=arch != "faster-rcnn")
+    predictor = BoxPredictor(head.width, num_classes, gaussian=bool(own_regions))
     heads = RoIHeads(RoIFeatures(used, side, roi), head, predictor, rule)
-    if arch == "fast-rcnn":
+    if not own_proposals:
         return FastRCNN(transform, features, heads)
     rpn = _proposal_network(features, historic, version, all_sizes, proposals or {})
     return FasterRCNN(transform, features, rpn, heads)

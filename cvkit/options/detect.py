@@ -1,0 +1,190 @@
+"""Flags of object detection."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cvkit.catalog import ARCHS, backbones_of
+from cvkit.options.base import (
+    DATA,
+    MODEL,
+    OUTPUT,
+    RUN,
+    TRAINING,
+    Command,
+    Eval,
+    Predict,
+    Train,
+    choice,
+    flag,
+)
+
+_FORMATS = choice(["auto", "coco", "voc", "yolo"])
+_PROPOSALS_HELP = (
+    "Regions for fast-rcnn and rcnn: .npz or .json file, or a folder of them; selective search "
+    "by default"
+)
+_MODE_HELP = "Selective search: 8 groupings, or 80"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectTrain(Train):
+    """Train an object detector.
+
+    Layouts: COCO (annotations/*SPLIT*.json and an image folder, or --train-json, --val-json and
+    --images), VOC (Annotations, JPEGImages, ImageSets/Main) and YOLO (data.yaml, images,
+    labels), found by looking at the folder.
+    """
+
+    arch: Annotated[choice(ARCHS["detect"]), flag(MODEL, "Detector; see 'cvkit models'")] = (
+        "faster-rcnn"
+    )
+    backbone: Annotated[
+        choice(backbones_of("classify")),
+        flag(MODEL, "Feature extractor; those without maps at several strides serve rcnn only"),
+    ] = "resnet18"
+    neck: Annotated[
+        choice(["fpn", "c4"]), flag(MODEL, "Feature pyramid, or the one map of stride 16")
+    ] = "fpn"
+    roi: Annotated[
+        choice(["auto", "align", "pool"]),
+        flag(MODEL, "RoI Align or RoI Pool; auto: align, pool for fast-rcnn"),
+    ] = "auto"
+    head: Annotated[
+        choice(["svm", "softmax"]),
+        flag(MODEL, "What classifies the crops of rcnn after their network was trained"),
+    ] = "svm"
+    trainable_layers: Annotated[
+        int | None,
+        flag(MODEL, "Stages of the backbone that train, from the last one; all by default", min=0),
+    ] = None
+    freeze_bn: Annotated[
+        bool, flag(MODEL, "Keep the backbone's batch norms as they are; for small batches")
+    ] = False
+    format: Annotated[_FORMATS, flag(DATA, "Layout of --data")] = "auto"
+    train_json: Annotated[Path | None, flag(DATA, "COCO file of the training split")] = None
+    val_json: Annotated[Path | None, flag(DATA, "COCO file of the validation split")] = None
+    images: Annotated[Path | None, flag(DATA, "Folder of the images of COCO files")] = None
+    min_size: Annotated[
+        str,
+        flag(
+            DATA,
+            "Shorter side of the network's input, or several to draw from in training: "
+            "640,704,800; auto: the data's, 128 to 320",
+        ),
+    ] = "auto"
+    max_size: Annotated[
+        int, flag(DATA, "Longest side; 0: 5/3 of the shorter one", min=0, max=8192)
+    ] = 0
+    augment: Annotated[
+        str,
+        flag(DATA, "none, light, strong, lsj, mosaic, or an albumentations YAML or JSON file"),
+    ] = "light"
+    proposals: Annotated[Path | None, flag(DATA, _PROPOSALS_HELP)] = None
+    proposal_mode: Annotated[choice(["fast", "quality"]), flag(DATA, _MODE_HELP)] = "fast"
+    roi_samples: Annotated[
+        int,
+        flag(
+            TRAINING,
+            "Regions of an image in the loss; 0: 512 from a shorter side of 600 on, else 128; "
+            "64 for fast-rcnn",
+            min=0,
+        ),
+    ] = 0
+    optimizer: Annotated[
+        choice(["adamw", "adam", "sgd", "rmsprop", "adagrad"]), flag(TRAINING, "Update rule")
+    ] = "sgd"
+    lr: Annotated[
+        float | None,
+        flag(TRAINING, "Peak learning rate; by default the recipe's for 16 images, scaled", min=0),
+    ] = None
+    schedule: Annotated[
+        choice(["poly", "cosine", "linear", "step", "inverse-sqrt", "constant"]),
+        flag(TRAINING, "How the learning rate falls"),
+    ] = "step"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectEval(Eval):
+    """Measure an object detector, or score a file of detections.
+
+    Files: COCO results (.json), or the output folder of predict, against a COCO file; or these
+    and VOC's result files against a VOC folder.
+    """
+
+    format: Annotated[_FORMATS, flag(DATA, "Layout of the data")] = "auto"
+    json_file: Annotated[Path | None, flag(DATA, "COCO file of the split")] = None
+    images: Annotated[Path | None, flag(DATA, "Folder of the images of a COCO file")] = None
+    protocol: Annotated[
+        choice(["coco", "voc07", "voc12"]),
+        flag(OUTPUT, "Rule of the average precision: COCO's, or VOC's of 2007 or since 2010"),
+    ] = "coco"
+    iou: Annotated[
+        float, flag(OUTPUT, "IoU that VOC's rules ask for (exclusive)", min=0, max=1)
+    ] = 0.5
+    threshold: Annotated[
+        float | None, flag(MODEL, "Smallest score of a detection; the model's own", min=0, max=1)
+    ] = None
+    nms: Annotated[
+        float | None, flag(MODEL, "IoU above which NMS drops a box; the model's own", min=0, max=1)
+    ] = None
+    max_detections: Annotated[
+        int | None, flag(MODEL, "Detections of an image, at most; the model's own", min=1)
+    ] = None
+    proposals: Annotated[Path | None, flag(DATA, _PROPOSALS_HELP)] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectPredict(Predict):
+    """Detect objects: COCO results, an overlay and a line of JSON for each image."""
+
+    threshold: Annotated[
+        float | None, flag(MODEL, "Smallest score of a detection; the model's own", min=0, max=1)
+    ] = None
+    nms: Annotated[
+        float | None, flag(MODEL, "IoU above which NMS drops a box; the model's own", min=0, max=1)
+    ] = None
+    max_detections: Annotated[
+        int | None, flag(MODEL, "Detections of an image, at most; the model's own", min=1)
+    ] = None
+    proposals: Annotated[Path | None, flag(DATA, _PROPOSALS_HELP)] = None
+    overlay: Annotated[
+        choice(["png", "jpg", "none"]), flag(OUTPUT, "Image with the boxes drawn over it")
+    ] = "png"
+    draw_threshold: Annotated[
+        float, flag(OUTPUT, "Smallest score of a box that is drawn", min=0, max=1)
+    ] = 0.5
+    save: Annotated[
+        str, flag(OUTPUT, "Also write yolo, voc or csv files; several with commas")
+    ] = ""
+    image_ids: Annotated[
+        Path | None, flag(OUTPUT, "COCO file whose image ids results.json carries, by file name")
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectProposals(Command):
+    """Propose regions by selective search and say how well they cover the objects.
+
+    The file serves --proposals of train, eval and predict.
+    """
+
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="Dataset folder, or 'samples'")
+    ] = "samples"
+    out: Annotated[Path, flag(OUTPUT, "File to write (.npz)")] = Path("proposals.npz")
+    overwrite: Annotated[bool, flag(OUTPUT, "Replace --out")] = False
+    splits: Annotated[
+        list[str], typer.Option("--split", help="Split; may repeat", rich_help_panel=DATA)
+    ] = dataclasses.field(default_factory=lambda: ["train", "val"])
+    format: Annotated[_FORMATS, flag(DATA, "Layout of the data")] = "auto"
+    images: Annotated[Path | None, flag(DATA, "Folder of the images of COCO files")] = None
+    mode: Annotated[choice(["fast", "quality"]), flag(MODEL, _MODE_HELP)] = "fast"
+    max_boxes: Annotated[
+        int, flag(MODEL, "Best-ranked regions of an image that are kept", min=1)
+    ] = 2000
+    seed: Annotated[int, flag(MODEL, "Decides the ranking", min=0, max=2**31 - 1)] = 0
+    workers: Annotated[int, flag(RUN, "Processes; -1: one a core", min=-1)] = -1
