@@ -16,12 +16,16 @@ from cvkit.options.base import Train
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training left behind; `is_main` in the process that reports."""
+    """What a training left behind; `is_main` in the process that reports.
+
+    `final` are the metrics after the stages that follow the steps, where a task has some.
+    """
 
     run: Path
     task: Any
     progress: Any
     is_main: bool
+    final: dict[str, Any] | None = None
 
 
 def train(options: Train, task_name: str) -> int:
@@ -34,6 +38,7 @@ def train(options: Train, task_name: str) -> int:
         return 0
     progress = done.progress
     best = progress.history[progress.best_epoch - 1] if progress.best_epoch else {}
+    best = best | (done.final or {})
     rows = [[name, number(value)] for name, value in best.items() if name in done.task.metric_names]
     report.show(table(f"best epoch: {progress.best_epoch}", ["metric", "value"], rows))
     report.say(f"model: {done.run / 'best.safetensors'}")
@@ -54,6 +59,7 @@ def run_training(options: Train, task_name: str, report: Reporter, stop: Any = N
         stop: the caller's signal handler; None installs one.
     """
     from cvkit.engine import runtime
+    from cvkit.engine.stages import run_stages
     from cvkit.output.curves import write_curves
 
     job = _Job(options, task_name, report)
@@ -73,10 +79,11 @@ def run_training(options: Train, task_name: str, report: Reporter, stop: Any = N
         progress, is_main = trainer.progress, job.fabric.global_rank == 0
         try:
             trainer.fit()
+            final = run_stages(trainer, job.task.dataset(options.train_split, training=False))
         finally:
             if is_main and progress.history:
                 write_curves(run / "curves.png", progress.history, job.task.best)
-    return Outcome(run, job.task, progress, is_main)
+    return Outcome(run, job.task, progress, is_main, final)
 
 
 class _Job:
@@ -195,14 +202,13 @@ class _Job:
 
 
 def _settings(options: Train, task: Any) -> Any:
-    """Return the engine's part of the flags, the task's or the optimizer's defaults filled in."""
-    from cvkit.engine.optim import DEFAULTS
+    """Return the engine's part of the flags, the task's defaults filled in."""
     from cvkit.engine.plan import Settings
 
     chosen = {f.name: getattr(options, f.name) for f in dataclasses.fields(Settings)}
-    defaults = task.default_rate(options) or DEFAULTS[options.optimizer]
-    for name, default in zip(("lr", "weight_decay"), defaults, strict=True):
-        chosen[name] = default if chosen[name] is None else chosen[name]
+    for name, default in task.recipe(options).items():
+        if chosen[name] in (None, "auto"):
+            chosen[name] = default
     return Settings(**chosen)
 
 

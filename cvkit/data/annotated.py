@@ -149,7 +149,9 @@ def upright(image: AnnotatedImage, size_hw: tuple[int, int], orientation: int) -
         8: (y1, stored_w - x2, y2, stored_w - x1),
     }[orientation]
     boxes = np.stack(turned, 1).astype(np.float32)
-    return replace(image, size_wh=(width, height), truth=replace(image.truth, boxes=boxes, xywh=None))
+    return replace(
+        image, size_wh=(width, height), truth=replace(image.truth, boxes=boxes, xywh=None)
+    )
 
 
 def trainable(truth: Instances, size_hw: tuple[int, int]) -> Instances:

@@ -141,7 +141,11 @@ def _size(row: dict) -> tuple[int, int] | None:
 
 
 def _collect(
-    rows: list[Any], images: dict[int, dict], numbers: dict[int, int], path: Path, found: Annotations
+    rows: list[Any],
+    images: dict[int, dict],
+    numbers: dict[int, int],
+    path: Path,
+    found: Annotations,
 ) -> dict[int, list[tuple]]:
     """Return (x, y, w, h), label, area, crowd of each annotation by image id."""
     result: dict[int, list[tuple]] = {id_: [] for id_ in images}

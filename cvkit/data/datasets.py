@@ -239,11 +239,13 @@ class ImageSource:
         files: what it contains, in order.
         rule: makes the network input (HWC uint8) of an image, and says how.
         keep_original: samples also carry the decoded image, to draw on.
+        propose: finds the regions of an image, given with its key.
     """
 
     files: Sequence[InputFile]
     rule: Callable[[np.ndarray], tuple[np.ndarray, Geometry]]
     keep_original: bool = False
+    propose: Callable[[str, np.ndarray], np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.files)
@@ -261,5 +263,10 @@ class ImageSource:
         file = self.files[index]
         image = read_image(file.path)
         inputs, geometry = self.rule(image)
-        original = image if self.keep_original else None
-        return Sample(path=file.key, image=inputs, geometry=geometry, original=original)
+        return Sample(
+            path=file.key,
+            image=inputs,
+            geometry=geometry,
+            original=image if self.keep_original else None,
+            proposals=self.propose(file.key, image) if self.propose else None,
+        )

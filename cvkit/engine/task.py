@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from cvkit.engine.optim import DEFAULTS
 from cvkit.structures import Batch, ClassList, Sample
 
 if TYPE_CHECKING:
@@ -42,6 +43,13 @@ class Metric(Protocol):
         """Return the metrics by name."""
 
 
+class Stage(Protocol):
+    """Something that is fitted by looking at every training image once."""
+
+    def finish(self) -> None:
+        """Conclude from what was seen."""
+
+
 class Task(ABC):
     """A problem: its data, network, loss, result and metric.
 
@@ -71,9 +79,9 @@ class Task(ABC):
     def build(self) -> nn.Module:
         """Return a freshly initialised network for `classes`."""
 
-    def default_rate(self, options: Any) -> tuple[float, float] | None:
-        """Return learning rate and weight decay of this problem; None: the optimizer's own."""
-        return None
+    def recipe(self, options: Any) -> dict[str, Any]:
+        """Return the settings that flags leave open (None or auto), by name."""
+        return dict(zip(("lr", "weight_decay"), DEFAULTS[options.optimizer], strict=True))
 
     def freeze(self, model: nn.Module, options: Any) -> None:  # noqa: B027, most need no more
         """Switch off the training of what the task's own flags name."""
@@ -106,6 +114,14 @@ class Task(ABC):
     def remember(self, model: nn.Module, batch: Batch) -> None:
         """Show a batch of training samples to a gradient-free model."""
         raise TypeError(f"{self.name} has no gradient-free model")
+
+    def stages(self, model: nn.Module, seed: int) -> list[tuple[str, Stage]]:
+        """Return what is fitted after the steps, each with its title, in order."""
+        return []
+
+    def show(self, stage: Stage, batch: Batch) -> None:
+        """Show a batch of training samples to a stage."""
+        raise TypeError(f"{self.name} has no further stages")
 
     def finish(self, folder: Path) -> None:  # noqa: B027, most tasks have nothing to add
         """Write what belongs to all results together, after the last one."""

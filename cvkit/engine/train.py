@@ -71,7 +71,7 @@ class Trainer:
         self.model, self.optimizer = fabric.setup(model, optimizer)
         self.average = None
         if settings.ema:
-            self.average = optim.WeightAverage(self._bare, settings.ema)
+            self.average = optim.WeightAverage(self.bare, settings.ema)
         self.progress = Progress()
         first = self._plan(0)
         self.steps_per_epoch = len(first) // settings.accumulate
@@ -84,7 +84,7 @@ class Trainer:
         self.total_steps = self.steps_per_epoch * settings.epochs
 
     @property
-    def _bare(self) -> nn.Module:
+    def bare(self) -> nn.Module:
         """The network itself, without Fabric's wrapper."""
         return self.model.module
 
@@ -117,7 +117,7 @@ class Trainer:
         plan = self._plan(progress.epoch)[progress.position * settings.accumulate :]
         self.freezing.apply(progress.epoch)
         self.model.train()
-        rest_statistics(self._bare)
+        rest_statistics(self.bare)
         started, done = time.monotonic(), 0
         images = len(plan[0]) * settings.accumulate * self.fabric.world_size if plan else 0
         title = f"epoch {progress.epoch + 1}/{settings.epochs}"
@@ -165,7 +165,7 @@ class Trainer:
             last = position == len(batches) - 1
             with self.fabric.no_backward_sync(self.model, enabled=not last):
                 terms = self.task.loss(self.model, batch)
-                terms |= optim.penalties(self._bare, self.settings.l1, self.settings.l2)
+                terms |= optim.penalties(self.bare, self.settings.l1, self.settings.l2)
                 require_finite_loss(self.fabric, terms, batch, self.progress.step + 1)
                 self.fabric.backward(sum(terms.values()) / len(batches))
             for name, value in terms.items():
@@ -173,7 +173,7 @@ class Trainer:
         self._clip(batches)
         self.optimizer.step()
         if self.average:
-            self.average.update(self._bare, self.progress.step)
+            self.average.update(self.bare, self.progress.step)
         return {name: self.fabric.all_reduce(value).item() for name, value in sums.items()}
 
     def _clip(self, batches: list[Batch]) -> None:
@@ -205,8 +205,8 @@ class Trainer:
         """Measure, keep the model if it is the best one, and finish the epoch."""
         progress = self.progress
         started = time.monotonic()
-        network = self.average.model if self.average else self._bare
-        metrics = self._measure(network)
+        network = self.average.model if self.average else self.bare
+        metrics = self.measure(network)
         better = progress.finish_epoch(self.steps_per_epoch, self._lr(), metrics, self.task.best)
         if better or progress.best is None:
             self._write_model(network, metrics)
@@ -225,7 +225,7 @@ class Trainer:
             f"train {seconds:.1f} s, validation {time.monotonic() - started:.1f} s"
         )
 
-    def _measure(self, network: nn.Module) -> dict[str, float | None]:
+    def measure(self, network: nn.Module) -> dict[str, float | None]:
         """Return the metrics of the validation split."""
         metric = self.task.metric()
         # With several processes only the steps agree on when to stop, so validation ends first.
@@ -261,7 +261,7 @@ class Trainer:
         started = time.monotonic()
         if self.fabric.global_rank == 0:
             tensors = {
-                "model": self._bare.state_dict(),
+                "model": self.bare.state_dict(),
                 "optim": optim.optimizer_tensors(self.optimizer),
             }
             if self.average:
@@ -284,7 +284,7 @@ class Trainer:
         """
         tensors, state, rejected = checkpoint.load_state(self.run, self.header["data"])
         try:
-            checkpoint.load_exactly(self._bare, tensors["model"])
+            checkpoint.load_exactly(self.bare, tensors["model"])
             step = state["progress"]["step"]
             untouched = self.freezing.untouched(step, self.steps_per_epoch)
             optim.load_optimizer_tensors(self.optimizer, tensors["optim"], step, untouched)

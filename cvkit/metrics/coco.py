@@ -141,7 +141,9 @@ class BoxMetric:
     def merge(self, states: Sequence[Any]) -> None:
         """Replace the own images by those of all processes together, in the dataset's order."""
         # Process number r has seen images r, r + n, r + 2n ... of n processes.
-        turns = [pair for turn in zip_longest(*(zip(*s, strict=True) for s in states)) for pair in turn]
+        turns = [
+            pair for turn in zip_longest(*(zip(*s, strict=True) for s in states)) for pair in turn
+        ]
         self.results, self.truths = map(list, zip(*filter(None, turns), strict=True))
 
     def compute(self) -> dict[str, float | None]:
@@ -188,3 +190,10 @@ def per_class(found: Accumulated, metric: BoxMetric) -> dict[str, dict[str, Any]
             key: float(v[v > -1].mean()) if (v > -1).any() else None for key, v in values.items()
         } | {"objects": int(counts[index + 1])}
     return rows
+
+
+def curves(found: Accumulated, classes: ClassList) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return recall and precision at IoU 0.5 of each class that has objects."""
+    recall = np.linspace(0, 1, found.precision.shape[1])
+    rows = zip(classes.names, np.moveaxis(found.precision[0, :, :, 0, 2], 1, 0), strict=True)
+    return {name: (recall, precision) for name, precision in rows if (precision > -1).any()}

@@ -85,6 +85,11 @@ class VocMetric(BoxMetric):
             rows[name]["objects"] = curve.objects
         return rows
 
+    def curves(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Return recall and precision of each class that has objects."""
+        found = {name: self.curve(label) for label, name in enumerate(self.classes.names, 1)}
+        return {name: (c.recall, c.precision) for name, c in found.items() if c.objects}
+
     def curve(self, label: int) -> ClassCurve:
         """Return the precision and recall of a class over its detections by falling score."""
         scores, hits, objects = [], [], 0

@@ -42,7 +42,7 @@ def _align_by_lookup(
     maps: Tensor, boxes: Tensor, image: Tensor, side: int, scale: float, samples: int
 ) -> Tensor:
     """RoI Align as a weighted sum of rows of the flattened map, 4 * samples^2 a cell."""
-    count, channels, height, width = maps.shape
+    _, channels, height, width = maps.shape
     table = maps.permute(0, 2, 3, 1).reshape(-1, channels)  # [N * H * W, C], free if NHWC
     boxes = boxes.float() * scale
     rows, row_weights = _axis(boxes[:, 1], boxes[:, 3], height, side, samples)
@@ -82,9 +82,7 @@ class _WeightedRows(torch.autograd.Function):
         return table, None, None
 
 
-def _axis(
-    low: Tensor, high: Tensor, size: int, side: int, samples: int
-) -> tuple[Tensor, Tensor]:
+def _axis(low: Tensor, high: Tensor, size: int, side: int, samples: int) -> tuple[Tensor, Tensor]:
     """Return [R, side, 2 * samples] positions on one axis and their weights."""
     extent = (high - low).clamp(min=1.0)
     steps = torch.arange(side * samples, device=low.device, dtype=torch.float32)

@@ -73,7 +73,7 @@ class DetectTrain(Train):
         flag(
             DATA,
             "Shorter side of the network's input, or several to draw from in training: "
-            "640,704,800; auto: the data's, 128 to 320",
+            "640,704,800; auto: the data's, 128 to 320; for rcnn the side of the crops, 112",
         ),
     ] = "auto"
     max_size: Annotated[
@@ -95,16 +95,22 @@ class DetectTrain(Train):
         ),
     ] = 0
     optimizer: Annotated[
-        choice(["adamw", "adam", "sgd", "rmsprop", "adagrad"]), flag(TRAINING, "Update rule")
-    ] = "sgd"
+        choice(["auto", "adamw", "adam", "sgd", "rmsprop", "adagrad"]),
+        flag(TRAINING, "Update rule; auto: sgd with --pretrained, adamw from scratch"),
+    ] = "auto"
     lr: Annotated[
         float | None,
-        flag(TRAINING, "Peak learning rate; by default the recipe's for 16 images, scaled", min=0),
+        flag(
+            TRAINING,
+            "Peak learning rate; by default, for each image of a step, sgd: the recipe's 0.00125 "
+            "(0.0005 for fast-rcnn and rcnn), adamw: 0.0001",
+            min=0,
+        ),
     ] = None
     schedule: Annotated[
-        choice(["poly", "cosine", "linear", "step", "inverse-sqrt", "constant"]),
-        flag(TRAINING, "How the learning rate falls"),
-    ] = "step"
+        choice(["auto", "poly", "cosine", "linear", "step", "inverse-sqrt", "constant"]),
+        flag(TRAINING, "How the learning rate falls; auto: step for sgd, else poly"),
+    ] = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,9 +163,9 @@ class DetectPredict(Predict):
     draw_threshold: Annotated[
         float, flag(OUTPUT, "Smallest score of a box that is drawn", min=0, max=1)
     ] = 0.5
-    save: Annotated[
-        str, flag(OUTPUT, "Also write yolo, voc or csv files; several with commas")
-    ] = ""
+    save: Annotated[str, flag(OUTPUT, "Also write yolo, voc or csv files; several with commas")] = (
+        ""
+    )
     image_ids: Annotated[
         Path | None, flag(OUTPUT, "COCO file whose image ids results.json carries, by file name")
     ] = None
@@ -172,9 +178,9 @@ class DetectProposals(Command):
     The file serves --proposals of train, eval and predict.
     """
 
-    data: Annotated[
-        str, typer.Argument(metavar="DATA", help="Dataset folder, or 'samples'")
-    ] = "samples"
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Dataset folder, or 'samples'")] = (
+        "samples"
+    )
     out: Annotated[Path, flag(OUTPUT, "File to write (.npz)")] = Path("proposals.npz")
     overwrite: Annotated[bool, flag(OUTPUT, "Replace --out")] = False
     splits: Annotated[

@@ -1,13 +1,14 @@
 """Training curves."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvkit.storage import write_file
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.figure import Figure
 
 
@@ -68,4 +69,34 @@ def write_lr_curve(
     axis.set_ylabel("loss, smoothed")
     axis.grid(alpha=0.3)
     axis.legend()
+    _save(figure, path)
+
+
+def write_precision_recall(
+    path: Path, curves: Mapping[str, tuple["np.ndarray", "np.ndarray"]], shown: int = 20
+) -> None:
+    """Draw precision over recall of each class (the first `shown` ones) into a PNG.
+
+    Args:
+        path: of the picture.
+        curves: recall and precision by class.
+        shown: classes that get a line of their own.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(7, 5), constrained_layout=True)
+    for name, (recall, precision) in list(curves.items())[:shown]:
+        axis.plot(recall, precision, label=name)
+    axis.set_xlim(0, 1)
+    axis.set_ylim(0, 1.02)
+    axis.set_xlabel("recall")
+    axis.set_ylabel("precision")
+    more = f", {shown} of {len(curves)} classes" if len(curves) > shown else ""
+    axis.set_title(f"precision and recall at IoU 0.5{more}")
+    axis.grid(alpha=0.3)
+    if curves:
+        axis.legend(fontsize=8)
     _save(figure, path)

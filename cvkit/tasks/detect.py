@@ -10,26 +10,31 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cvkit.data.annotated import AnnotatedImage
+from cvkit.data.annotated import AnnotatedImage, trainable
 from cvkit.data.boxes import with_truths
 from cvkit.data.datasets import BoxDataset, ImageSource
 from cvkit.data.files import InputFile
 from cvkit.data.scan import fingerprint
 from cvkit.engine.report import Reporter
-from cvkit.errors import UsageError
-from cvkit.metrics.coco import METRICS, BoxMetric, CocoMetric
-from cvkit.metrics.voc import VocMetric
-from cvkit.models.detection.build import pretrained_part, stages
-from cvkit.models.detection.detectors import rest_batch_norms
-from cvkit.models.weights import load_pretrained
+from cvkit.metrics.coco import METRICS, BoxMetric
 from cvkit.options.detect import DetectEval, DetectPredict, DetectTrain
 from cvkit.output.boxes import describe_boxes, write_results
 from cvkit.output.draw import draw_boxes
 from cvkit.output.files import write_rgb
 from cvkit.structures import Batch, Geometry, Instances, Sample
 from cvkit.tasks import detect_setup as setup
-from cvkit.tasks.detect_setup import Network, Preprocessing
+from cvkit.tasks.detect_network import (
+    Network,
+    Preprocessing,
+    check_flags,
+    freeze_backbone,
+    input_sizes,
+    load_backbone,
+    recipe,
+    with_samples,
+)
 from cvkit.tasks.image_task import ImageTask, data_place, from_header
+from cvkit.tasks.score_boxes import box_metric
 
 
 class Detect(ImageTask):
@@ -55,10 +60,13 @@ class Detect(ImageTask):
         super().__init__(classes=classes, network=network, preprocessing=preprocessing)
         self.splits = splits or {}
         self.transform: Any = None
+        self.head = "svm"
         self.proposals: Mapping[str, np.ndarray] | None = None
         self.protocol, self.iou = "coco", 0.5
         self.overlay, self.draw_threshold, self.save = "png", 0.5, ()
         self.image_ids: Path | None = None
+        self.proposal_file: Path | None = None
+        self.proposal_mode = "fast"
 
     @property
     def metric_names(self) -> tuple[str, ...]:
@@ -73,15 +81,19 @@ class Detect(ImageTask):
             UsageError: flags that do not go together.
             DataError: lists every defect of the data.
         """
-        network = setup.check_flags(options)
+        network = check_flags(options)
         found = setup.training_data(options, report)
         sizes = found.scans[options.train_split].sizes_hw
-        preprocessing = setup.input_sizes(options, sizes)
+        preprocessing = input_sizes(options, sizes)
         task = cls(
             classes=found.classes,
-            network=setup.with_samples(network, options, preprocessing),
+            network=with_samples(network, options, preprocessing),
             preprocessing=preprocessing,
             splits=found.images,
+        )
+        task.head = options.head
+        task.proposals = setup.find_proposals(
+            task.network, found.images, options.proposals, options.proposal_mode, report
         )
         from cvkit.data.transforms.boxes import BoxTransform  # slow to import; training only
 
@@ -117,6 +129,8 @@ class Detect(ImageTask):
         if isinstance(options, DetectPredict):
             task.overlay, task.draw_threshold = options.overlay, options.draw_threshold
             task.save, task.image_ids = setup.parse_save(options.save), options.image_ids
+            task.proposal_file = options.proposals
+            task.proposal_mode = header.get("proposals", "fast")
         else:
             task.protocol, task.iou = options.protocol, options.iou
         return task
@@ -142,10 +156,18 @@ class Detect(ImageTask):
         )
         table = setup.class_table(found.classes, self.classes)
         self.splits = {options.split: with_truths(found.images[options.split], table)}
+        mode = header.get("proposals", "fast")
+        self.proposals = setup.find_proposals(
+            self.network, self.splits, options.proposals, mode, report
+        )
 
     def header(self, options: DetectTrain) -> dict[str, Any]:
         """Return what a model file says about itself."""
-        return {**self.about_model(), "rule": "AP: COCO, mean over IoU 0.50:0.05:0.95 and classes"}
+        return {
+            **self.about_model(),
+            "proposals": options.proposal_mode,
+            "rule": "AP: COCO, mean over IoU 0.50:0.05:0.95 and classes",
+        }
 
     def inference_rule(self) -> dict[str, Any]:
         """Return how images go through the network, for reports."""
@@ -156,23 +178,16 @@ class Detect(ImageTask):
         return self.network.build(len(self.classes), self.preprocessing)
 
     def load_pretrained(self, model: nn.Module, options: DetectTrain, report: Reporter) -> None:
-        """Load the backbone weights that `--pretrained` names, and freeze what flags say.
+        """Load the backbone weights that `--pretrained` names, or say that there are none.
 
         Raises:
-            UsageError: `--trainable-layers` is more than the backbone has.
             ModelFileError: the weights are missing, damaged or do not fit.
         """
-        if options.pretrained is None:
-            report.say("backbone weights: none, trained from scratch")
-        else:
-            part, name = pretrained_part(model), self.network.backbone
-            offline = options.offline
-            source = options.pretrained
-            report.say(load_pretrained(part, name, source, offline=offline, say=report.say))
+        load_backbone(model, self.network, options, report)
 
-    def default_rate(self, options: DetectTrain) -> tuple[float, float] | None:
-        """Return the recipe's learning rate and weight decay, scaled to the batch."""
-        return setup.default_rate(options)
+    def recipe(self, options: DetectTrain) -> dict[str, Any]:
+        """Return optimizer, schedule, learning rate and weight decay."""
+        return recipe(options)
 
     def freeze(self, model: nn.Module, options: DetectTrain) -> None:
         """Switch off what `--freeze-bn` and `--trainable-layers` say.
@@ -180,19 +195,7 @@ class Detect(ImageTask):
         Raises:
             UsageError: `--trainable-layers` is more than the backbone has.
         """
-        if options.freeze_bn:
-            rest_batch_norms(model.backbone.body)
-        wanted = options.trainable_layers
-        if wanted is None:
-            return
-        parts = stages(model)
-        if wanted > len(parts):
-            raise UsageError(
-                f"--trainable-layers {wanted}: the backbone has {len(parts)}",
-                code="trainable_layers.range",
-            )
-        for part in parts[: len(parts) - wanted]:
-            part.requires_grad_(False)
+        freeze_backbone(model, options)
 
     def dataset(self, split: str, *, training: bool) -> BoxDataset:
         """Return a split, transformed for training or whole for evaluation."""
@@ -205,7 +208,8 @@ class Detect(ImageTask):
 
     def source(self, inputs: Sequence[InputFile]) -> ImageSource:
         """Return images to predict."""
-        return ImageSource(inputs, _whole, keep_original=True)
+        search = setup.searcher(self.network, self.proposal_file, self.proposal_mode)
+        return ImageSource(inputs, _whole, keep_original=True, propose=search)
 
     def training_input(self, batch: Batch) -> tuple[list[Tensor], Any]:
         """Return the CHW images, and the boxes, labels and proposals of each."""
@@ -239,11 +243,29 @@ class Detect(ImageTask):
             for each in found
         ]
 
+    def stages(self, model: nn.Module, seed: int) -> list[tuple[str, Any]]:
+        """Return R-CNN's SVMs and box regressors; other detectors have nothing to add."""
+        if self.network.arch != "rcnn" or self.head == "softmax":
+            return []
+        from cvkit.models.detection.rcnn_stages import NegativesAndBoxes, Positives
+
+        first = Positives(model)
+        second = NegativesAndBoxes(model, first, seed)
+        return [("features of the objects", first), ("SVMs and box regressors", second)]
+
+    def show(self, stage: Any, batch: Batch) -> None:
+        """Show images, their objects and proposals to a stage."""
+        device = batch.images[0].device
+        for image, sample, regions in zip(
+            batch.images, batch.samples, _proposals(batch), strict=True
+        ):
+            own = trainable(sample.truth, sample.geometry.original_hw)
+            boxes, labels = torch.from_numpy(own.boxes), torch.from_numpy(own.labels)
+            stage.see(image, boxes.to(device), labels.to(device), regions)
+
     def metric(self) -> BoxMetric:
         """Return an empty metric of the protocol."""
-        if self.protocol == "coco":
-            return CocoMetric(self.classes)
-        return VocMetric(self.classes, self.protocol == "voc07", self.iou)
+        return box_metric(self.classes, self.protocol, self.iou)
 
     def write(self, result: Instances, sample: Sample, stem: str, folder: Path) -> dict[str, Any]:
         """Write the overlay; return the line of `predictions.jsonl`."""

@@ -1,142 +1,20 @@
 """From flags and folders to what a detection run needs, everything checked first."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from torch import nn
 
-from cvkit import catalog
 from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.boxes import BoxData, read_boxes
 from cvkit.data.scan import BoxScan, raise_defects, scan_boxes
 from cvkit.engine.report import Reporter
 from cvkit.errors import DataError, UsageError
-from cvkit.models.detection.inputs import DetectionInputs
-from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD
 from cvkit.options.detect import DetectTrain
 from cvkit.structures import ClassList
+from cvkit.tasks.detect_network import Network
 from cvkit.tasks.image_task import data_place
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How an image becomes a network input; stored in the model file."""
-
-    min_sizes: tuple[int, ...]
-    max_size: int
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
-
-
-@dataclass(frozen=True)
-class Network:
-    """Which network; stored in the model file. `own` holds further arguments of its builder."""
-
-    arch: str
-    backbone: str
-    own: Mapping[str, Any] = field(default_factory=dict)
-
-    def build(self, num_classes: int, preprocessing: Preprocessing) -> nn.Module:
-        """Return the network, freshly initialised.
-
-        Args:
-            num_classes: without background.
-            preprocessing: of the images.
-
-        Raises:
-            UsageError: its parts do not go together.
-        """
-        entry = catalog.ARCHS["detect"][self.arch]
-        transform = DetectionInputs(
-            tuple(preprocessing.min_sizes),
-            preprocessing.max_size,
-            tuple(preprocessing.mean),
-            tuple(preprocessing.std),
-        )
-        own = dict(entry.own) | dict(self.own)
-        return catalog.resolve(entry.target)(self.backbone, num_classes, transform, **own)
-
-
-RECIPE = {"faster-rcnn": (0.02, 16), "fast-rcnn": (0.001, 2), "rcnn": (0.001, 1)}
-"""Learning rate and images a step of each architecture's own recipe, for SGD."""
-
-
-def default_rate(options: DetectTrain) -> tuple[float, float] | None:
-    """Return learning rate and weight decay for SGD, scaled to the batch; None for others."""
-    if options.optimizer != "sgd":
-        return None
-    family = next(name for name in RECIPE if options.arch.startswith(name))
-    rate, images = RECIPE[family]
-    return rate * options.batch_size * options.accumulate * options.devices / images, 1e-4
-
-
-def check_flags(options: DetectTrain) -> Network:
-    """Return the network; reads no data, so that a mistake is told at once.
-
-    Raises:
-        UsageError: flags that do not go together.
-    """
-    entry = catalog.BACKBONES[options.backbone]
-    if options.arch != "rcnn" and not entry.target:
-        raise UsageError(
-            f"--backbone {options.backbone} has no maps at several strides, which --arch "
-            f"{options.arch} needs",
-            code="backbone.unsupported",
-            hint=f"known: {', '.join(catalog.backbones_of('detect'))}",
-        )
-    own: dict[str, Any] = {}
-    if options.arch in ("faster-rcnn", "faster-rcnn-v2", "fast-rcnn"):
-        pool = options.roi == "pool" or (options.roi == "auto" and options.arch == "fast-rcnn")
-        own = {"neck": options.neck, "roi": "pool" if pool else "align"}
-        if options.label_smoothing:
-            raise UsageError(
-                "--label-smoothing has no meaning for detectors", code="label_smoothing.unsupported"
-            )
-    if options.min_size != "auto":
-        parse_sizes(options.min_size)
-    return Network(options.arch, options.backbone, own)
-
-
-def parse_sizes(text: str) -> tuple[int, ...]:
-    """Return the shorter sides that `--min-size` means.
-
-    Raises:
-        UsageError: malformed.
-    """
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and 32 <= int(part) <= 4096 for part in parts):
-        raise UsageError(
-            f"--min-size {text!r} is not whole numbers from 32 to 4096",
-            code="min_size.syntax",
-            hint="such as 480, or 640,704,800",
-        )
-    return tuple(int(part) for part in parts)
-
-
-def input_sizes(options: DetectTrain, sizes_hw: Sequence[tuple[int, int]]) -> Preprocessing:
-    """Return the sizes that `--min-size` and `--max-size` mean for images of these sizes."""
-    if options.min_size == "auto":
-        median = float(np.median([min(size) for size in sizes_hw]))
-        shorter = (int(min(320, max(128, round(median / 32) * 32))),)
-    else:
-        shorter = parse_sizes(options.min_size)
-    longest = options.max_size or round(max(shorter) * 5 / 3)
-    if longest < max(shorter):
-        raise UsageError(
-            f"--max-size {longest} is smaller than --min-size {max(shorter)}", code="max_size.small"
-        )
-    return Preprocessing(shorter, longest)
-
-
-def with_samples(network: Network, options: DetectTrain, preprocessing: Preprocessing) -> Network:
-    """Return the network with the number of regions that `--roi-samples` means."""
-    if options.arch == "rcnn" or (options.arch == "fast-rcnn" and not options.roi_samples):
-        return network
-    count = options.roi_samples or (512 if max(preprocessing.min_sizes) >= 600 else 128)
-    return replace(network, own=dict(network.own) | {"regions": {"samples": count}})
 
 
 @dataclass(frozen=True)
@@ -267,3 +145,46 @@ def parse_save(text: str) -> tuple[str, ...]:
                 f"--save {kind!r} is unknown", code="save.unknown", hint=", ".join(SAVES)
             )
     return kinds
+
+
+def find_proposals(
+    network: Network,
+    splits: dict[str, list[AnnotatedImage]],
+    place: Path | None,
+    mode: str,
+    report: Reporter,
+) -> Mapping[str, np.ndarray] | None:
+    """Return the proposals of all images by key; None for a network that makes its own.
+
+    Args:
+        network: that looks at them.
+        splits: the images.
+        place: what `--proposals` names; None searches.
+        mode: of selective search.
+        report: for progress.
+
+    Raises:
+        UsageError: `--proposals` for a network that makes its own.
+        DataError: the file is unusable or lacks an image.
+    """
+    if not network.needs_proposals:
+        if place is not None:
+            raise UsageError(
+                f"--proposals: {network.arch} makes its own", code="proposals.unsupported"
+            )
+        return None
+    from cvkit.tasks.proposed import proposals_for  # slow to import; few detectors need it
+
+    images = [image for split in splits.values() for image in split]
+    return proposals_for(images, place, mode, report)
+
+
+def searcher(
+    network: Network, place: Path | None, mode: str
+) -> Callable[[str, np.ndarray], np.ndarray] | None:
+    """Return what finds the regions of one image; None for a network that makes its own."""
+    if not network.needs_proposals:
+        return None
+    from cvkit.tasks.proposed import Searcher
+
+    return Searcher(place, mode)

@@ -84,7 +84,9 @@ class Segment(ImageTask):
             reader=reader,
             splits=splits,
         )
-        from cvkit.data.transforms.masks import TrainTransform  # slow to import; only training needs it
+        from cvkit.data.transforms.masks import (
+            TrainTransform,
+        )  # slow to import; only training needs it
 
         scale = setup.parse_scale(options.scale)
         pixels = torch.from_numpy(train_scan.pixels[: len(classes)])

@@ -114,7 +114,11 @@ class ClassifyTransform(Seeded):
             "randaugment": [*light, A.SomeOf(_policy(), n=2, replace=True, p=1.0)],
             "trivialaugment": [*light, A.OneOf(_policy(), p=1.0)],
         }
-        steps = plans[augment] if augment in plans else [load_pipeline(Path(augment), CLASSIFY_POLICIES), *still]
+        steps = (
+            plans[augment]
+            if augment in plans
+            else [load_pipeline(Path(augment), CLASSIFY_POLICIES), *still]
+        )
         if erasing:
             steps = [*steps, A.Erasing(fill=FILL_RGB, p=erasing)]
         super().__init__(steps)
@@ -122,5 +126,3 @@ class ClassifyTransform(Seeded):
     def __call__(self, image: np.ndarray, seed: int) -> np.ndarray:
         """Return the transformed HWC image; equal seeds give equal results."""
         return self.apply(seed, image=image)["image"]
-
-

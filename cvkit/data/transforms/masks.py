@@ -117,5 +117,3 @@ class TrainTransform(Seeded):
         """Return the transformed HWC image and HW mask; equal seeds give equal results."""
         result = self.apply(seed, image=image, mask=mask)
         return result["image"], result["mask"]
-
-

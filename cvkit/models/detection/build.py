@@ -162,9 +162,8 @@ def pretrained_part(model: Detector) -> nn.Module:
     return part
 
 
-def stages(model: Detector) -> list[nn.Module]:
+def stages(body: nn.Module) -> list[nn.Module]:
     """Return the parts of a backbone from the image on, for `--trainable-layers`."""
-    body = model.backbone.body
     if hasattr(body, "layer1"):
         names = ("conv1", "layer1", "layer2", "layer3", "layer4")
         parts = [getattr(body, name) for name in names if hasattr(body, name)]
@@ -185,9 +184,7 @@ def _stride_ends(layers: list[nn.Module]) -> list[int]:
     ends, side = [], 64
     with torch.device("meta"), torch.no_grad():
         for index, layer in enumerate(layers):
-            halves = any(
-                isinstance(m, nn.Conv2d) and max(m.stride) > 1 for m in layer.modules()
-            )
+            halves = any(isinstance(m, nn.Conv2d) and max(m.stride) > 1 for m in layer.modules())
             if halves and index:
                 ends.append(index)
             side //= 2 if halves else 1

@@ -34,7 +34,9 @@ class FeaturePyramid(nn.Module):
 
     def __init__(self, in_channels: Sequence[int], out_channels: int, norm: bool = False) -> None:
         super().__init__()
-        self.inner_blocks = nn.ModuleList(_projection(c, out_channels, 1, norm) for c in in_channels)
+        self.inner_blocks = nn.ModuleList(
+            _projection(c, out_channels, 1, norm) for c in in_channels
+        )
         self.layer_blocks = nn.ModuleList(
             _projection(out_channels, out_channels, 3, norm) for _ in in_channels
         )

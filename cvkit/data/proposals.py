@@ -1,0 +1,194 @@
+"""Files of proposals, and proposals computed for a whole dataset."""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cvkit.data.annotated import AnnotatedImage
+from cvkit.data.decode import read_image
+from cvkit.errors import CvkitError, DataError
+from cvkit.storage import machine_errors, sha256
+
+VERSION = 1
+"""Part of the names in the cache; raise it when selective search changes."""
+
+
+def write_proposals(path: Path, found: Mapping[str, np.ndarray], about: dict[str, Any]) -> None:
+    """Write proposals as .npz: `keys`, `offsets`, `boxes` and `about` (JSON).
+
+    Args:
+        path: of the file.
+        found: [R, 4] boxes x1, y1, x2, y2 in pixels of each image by its key.
+        about: how they were made.
+    """
+    counts = [len(boxes) for boxes in found.values()]
+    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}.tmp.npz")
+    with machine_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            np.savez_compressed(
+                temporary,
+                keys=np.array(list(found), dtype=np.str_),
+                offsets=np.cumsum([0, *counts]),
+                boxes=np.concatenate([*found.values(), np.zeros((0, 4))]).astype(np.float32),
+                about=np.array(json.dumps(about)),
+            )
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def read_proposals(place: Path) -> dict[str, np.ndarray]:
+    """Return the proposals in a file, or in all .npz and .json files of a folder.
+
+    A .json file holds an object of boxes by image path, or a list of objects with `path` (or
+    `file_name`) and `boxes`.
+
+    Raises:
+        DataError: missing, malformed, or with a box that is none.
+    """
+    if place.is_dir():
+        files = sorted([*place.glob("*.npz"), *place.glob("*.json")])
+        if not files:
+            raise DataError(f"--proposals {place} holds no .npz or .json", code="proposals.empty")
+        return {key: boxes for file in files for key, boxes in read_proposals(file).items()}
+    try:
+        found = _read_npz(place) if place.suffix == ".npz" else _read_json(place)
+    except FileNotFoundError as error:
+        raise DataError(f"--proposals {place} does not exist", code="proposals.missing") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"--proposals {place} is malformed: {error}",
+            code="proposals.syntax",
+            hint="cvkit detect proposals writes such files",
+        ) from error
+    for key, boxes in found.items():
+        if not np.isfinite(boxes).all() or (boxes[:, 2:] <= boxes[:, :2]).any():
+            raise DataError(
+                f"--proposals {place}: {key} has a box without area", code="proposals.box"
+            )
+    return found
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        boxes, offsets = file["boxes"].astype(np.float32).reshape(-1, 4), file["offsets"].tolist()
+        pairs = zip(file["keys"].tolist(), offsets[:-1], offsets[1:], strict=True)
+        return {key: boxes[first:last] for key, first, last in pairs}
+
+
+def _read_json(path: Path) -> dict[str, np.ndarray]:
+    content = json.loads(path.read_text())
+    if isinstance(content, list):
+        content = {row.get("path") or row["file_name"]: row["boxes"] for row in content}
+    return {key: np.array(boxes, np.float32).reshape(-1, 4) for key, boxes in content.items()}
+
+
+def pick_proposals(
+    found: Mapping[str, np.ndarray], keys: Sequence[str], place: Path
+) -> dict[str, np.ndarray]:
+    """Return the proposals of some images; a key may also stand under its file name alone.
+
+    Raises:
+        DataError: an image has none.
+    """
+    names = {Path(key).name: boxes for key, boxes in found.items()}
+    result = {key: found.get(key, names.get(Path(key).name)) for key in keys}
+    missing = [key for key, boxes in result.items() if boxes is None]
+    if missing:
+        raise DataError(
+            f"--proposals {place} lacks {len(missing)} images, such as {missing[0]}",
+            code="proposals.image",
+        )
+    return result
+
+
+def inside_image(boxes: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """Return the [R, 4] boxes cut to an image, without those that then have no area."""
+    limit = np.array([size_hw[1], size_hw[0]] * 2, np.float32)
+    boxes = np.clip(boxes, 0, limit)
+    return boxes[((boxes[:, 2:] - boxes[:, :2]) >= 1).all(1)]
+
+
+def _cache_folder() -> Path:
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "cvkit" / "proposals"
+
+
+def _search(path: Path, mode: str, seed: int, max_boxes: int) -> np.ndarray:
+    """Return the proposals of an image file, from the cache if it was searched before."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    from cvkit.ops.proposals import selective_search
+
+    name = f"{sha256(path)[:32]}-{mode}-{seed}-{max_boxes}-v{VERSION}.npz"
+    cached = _cache_folder() / name[:2] / name
+    try:
+        return _read_npz(cached)["image"]
+    except (OSError, ValueError, KeyError):
+        pass  # not there, or damaged: it is made anew
+    found = selective_search(read_image(path), mode, seed=seed, max_boxes=max_boxes)
+    write_proposals(cached, {"image": found}, {})
+    return found
+
+
+def search_images(
+    images: Iterable[AnnotatedImage],
+    *,
+    mode: str,
+    seed: int = 0,
+    max_boxes: int = 2000,
+    workers: int,
+    on_step: Callable[[int, str], None],
+    stop: Callable[[], None] = lambda: None,
+) -> dict[str, np.ndarray]:
+    """Return the [R, 4] proposals of images by key; unreadable ones are left out.
+
+    Args:
+        images: to search.
+        mode: key of `cvkit.ops.proposals.MODES`.
+        seed: of the ranking.
+        max_boxes: of an image.
+        workers: processes; 0 uses none.
+        on_step: told the number of images done.
+        stop: raises to stop.
+    """
+    images = list(images)
+    result: dict[str, np.ndarray] = {}
+    if workers == 0:
+        for done, image in enumerate(images, 1):
+            stop()
+            if (found := _search_or_none(image.path, mode, seed, max_boxes)) is not None:
+                result[image.key] = found
+            on_step(done, "")
+        return result
+    # Spawned processes inherit neither threads nor signal handlers of this one.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        waiting = {
+            pool.submit(_search_or_none, image.path, mode, seed, max_boxes): image.key
+            for image in images
+        }
+        try:
+            for done, future in enumerate(as_completed(waiting), 1):
+                stop()
+                if (found := future.result()) is not None:
+                    result[waiting[future]] = found
+                on_step(done, "")
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return {image.key: result[image.key] for image in images if image.key in result}
+
+
+def _search_or_none(path: Path, mode: str, seed: int, max_boxes: int) -> np.ndarray | None:
+    try:
+        return _search(path, mode, seed, max_boxes)
+    except CvkitError:
+        return None  # whoever reads the image says why it cannot be read

@@ -1,0 +1,63 @@
+"""What is fitted after the steps of a training, by looking at the training data once more."""
+
+import json
+from typing import Any
+
+import torch
+
+from cvkit.engine import checkpoint
+from cvkit.engine.loader import in_order, load
+from cvkit.engine.report import number
+from cvkit.engine.task import Dataset
+from cvkit.engine.train import Trainer
+from cvkit.errors import DataError
+from cvkit.storage import write_file
+from cvkit.structures import Failure
+
+
+@torch.no_grad()
+def run_stages(trainer: Trainer, data: Dataset) -> dict[str, Any] | None:
+    """Run the task's further stages on the best model, measure it and write it again.
+
+    An interrupted stage begins anew when the run is resumed: the steps before it are done.
+
+    Args:
+        trainer: after its last step.
+        data: training samples as evaluation sees them.
+
+    Returns:
+        The metrics of the completed model; None for a task without further stages.
+
+    Raises:
+        Interrupted: a signal came; the best model of the steps is on the disk.
+        DataError: an image could not be read.
+    """
+    task, model, path = trainer.task, trainer.bare, trainer.run / "best.safetensors"
+    stages = task.stages(model, trainer.settings.seed)
+    if not stages:
+        return None
+    tensors, header = checkpoint.read_model(path)
+    model.load_state_dict(tensors)
+    model.eval()
+    if trainer.fabric.world_size > 1:
+        raise DataError("further stages need one process", code="stages.devices")
+    for title, stage in stages:
+        with trainer.reporter.progress(title, len(data)) as advance:
+            done = 0
+            for items in load(data, in_order(len(data), 1), trainer.workers):
+                trainer.stop.raise_if_set(f"stopped at {title}", f"--resume {trainer.run}")
+                for item in items:
+                    if isinstance(item, Failure):
+                        raise DataError(item.reason, code=item.code)
+                    task.show(stage, item.to(trainer.fabric.device))
+                    done += 1
+                advance(done, "")
+            stage.finish()
+        trainer.reporter.say(f"{title}: done")
+    metrics = trainer.measure(model)
+    name = task.best
+    trainer.reporter.say(f"{name} {number(header['metrics'][name])} -> {number(metrics[name])}")
+    header = {key: value for key, value in header.items() if key not in ("sha256", "metrics")}
+    checkpoint.save_model(path, model.state_dict(), header | {"metrics": metrics})
+    write_file(trainer.run / "stages.json", json.dumps(metrics, allow_nan=False) + "\n")
+    return metrics

@@ -1,0 +1,106 @@
+"""What goes wrong: which errors detections make, and which classes they mix up."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cvkit.metrics.boxes import assign, overlaps, uncounted
+from cvkit.metrics.coco import BoxMetric
+from cvkit.structures import Instances
+
+FITS, TOUCHES = 0.5, 0.1
+"""IoU of a detection that fits an object, and of one that at least touches it."""
+KINDS = ("correct", "localisation", "class", "duplicate", "background", "missed")
+RULE = (
+    "detections with a score of at least {score:.3f} (where F1 is largest); correct: IoU of 0.5 "
+    "with a free object of its class; duplicate: with one that is taken; class: with one of "
+    "another class; localisation: IoU of 0.1 to 0.5 with one of its class; background: the rest; "
+    "missed: objects without a correct detection"
+)
+
+
+@dataclass(frozen=True)
+class BoxErrors:
+    """How detections over a score went.
+
+    Attributes:
+        score: smallest score that counts.
+        counts: of each of `KINDS`.
+        matrix: [K + 1, K + 1] objects (rows) found as classes (columns) at IoU 0.5; the first
+            row is background found as a class, the first column objects that were missed.
+    """
+
+    score: float
+    counts: dict[str, int]
+    matrix: np.ndarray | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the counts, the score and the rule."""
+        return {**self.counts, "score": self.score, "rule": RULE.format(score=self.score)}
+
+
+def analyse(metric: BoxMetric) -> BoxErrors:
+    """Return the errors at the score where precision and recall are balanced best."""
+    pairs = list(zip(metric.results, metric.truths, strict=True))
+    ious = [overlaps(result, truth) for result, truth in pairs]
+    score = _best_score(pairs, ious)
+    counts = dict.fromkeys(KINDS, 0)
+    classes = len(metric.classes)
+    matrix = np.zeros((classes + 1, classes + 1), np.int64)
+    for (result, truth), iou in zip(pairs, ious, strict=True):
+        keep = result.scores >= score
+        _count(result.pick(keep), truth, iou[keep], counts)
+        _confuse(result.pick(keep), truth, iou[keep], matrix)
+    return BoxErrors(score, counts, matrix)
+
+
+def _best_score(pairs: list[tuple[Instances, Instances]], ious: list[np.ndarray]) -> float:
+    """Return the smallest score that counts for the largest F1 over all images."""
+    scores, hits, objects = [np.zeros(0)], [np.zeros(0, bool)], 0
+    for (result, truth), iou in zip(pairs, ious, strict=True):
+        matched = assign(result, truth, iou, FITS)
+        counts = matched != -2
+        scores.append(result.scores[counts])
+        hits.append(matched[counts] >= 0)
+        objects += int((~uncounted(truth)).sum())
+    score, hit = np.concatenate(scores), np.concatenate(hits)
+    if not len(score):
+        return 0.0
+    order = np.argsort(-score, kind="stable")
+    right = np.cumsum(hit[order])
+    f1 = 2 * right / (np.arange(1, len(right) + 1) + max(objects, 1))
+    return float(score[order][int(np.argmax(f1))])
+
+
+def _count(result: Instances, truth: Instances, iou: np.ndarray, counts: dict[str, int]) -> None:
+    matched = assign(result, truth, iou, FITS)
+    counts["correct"] += int((matched >= 0).sum())
+    counts["missed"] += int((~uncounted(truth)).sum() - (matched >= 0).sum())
+    for row in np.flatnonzero(matched == -1):
+        same = truth.labels == result.labels[row]
+        own, other = (iou[row][mask].max(initial=0.0) for mask in (same, ~same))
+        if own >= FITS:
+            kind = "duplicate"
+        elif other >= FITS:
+            kind = "class"
+        else:
+            kind = "localisation" if own >= TOUCHES else "background"
+        counts[kind] += 1
+
+
+def _confuse(result: Instances, truth: Instances, iou: np.ndarray, matrix: np.ndarray) -> None:
+    """Add one image: pairs by falling overlap, whatever their classes."""
+    spare = uncounted(truth)
+    rows, columns = np.nonzero((iou >= FITS) & ~spare[None])
+    order = np.argsort(-iou[rows, columns], kind="stable")
+    used, found = np.zeros(len(result), bool), np.zeros(len(truth), bool)
+    for row, column in zip(rows[order], columns[order], strict=True):
+        if not used[row] and not found[column]:
+            used[row] = found[column] = True
+            matrix[truth.labels[column], result.labels[row]] += 1
+    for label in truth.labels[~found & ~spare]:
+        matrix[label, 0] += 1
+    covers = (iou >= FITS)[:, spare].any(1) if spare.any() else np.zeros(len(result), bool)
+    for label in result.labels[~used & ~covers]:
+        matrix[0, label] += 1

@@ -1,0 +1,215 @@
+"""R-CNN: a classifier over warped crops, linear SVMs on its features, box regressors.
+
+Source: Rich Feature Hierarchies for Accurate Object Detection and Semantic Segmentation, 2013,
+arXiv:1311.2524.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.ops import batched_nms
+
+from cvkit.models.classify import torchvision_parts
+from cvkit.models.detection.inputs import DetectionInputs
+from cvkit.models.detection.roi_heads import Detections, RegionRule, choose_detections
+from cvkit.models.detection.rpn import PLAIN
+from cvkit.ops.boxes import box_iou, clip_boxes, decode_boxes
+from cvkit.ops.matching import match, sample_balanced
+
+CONTEXT = 16 / 227
+"""Pixels of the surroundings on each side of a crop, as a share of its side."""
+CHUNK = 128
+"""Crops that go through the network together."""
+SMALL_SIDE = 64
+"""Up to this side of the crops the network's first layers do not shrink them."""
+GRID = 2
+"""Side of the pooled last map that the box regressors see."""
+PER_CLASS = 100
+"""Best regions of a class that NMS sees."""
+
+
+def warped_crops(image: Tensor, boxes: Tensor, side: int) -> Tensor:
+    """Return [R, C, side, side] crops of a CHW image, bent into squares, with context.
+
+    The surroundings fill 16 of 227 pixels on each side; beyond the image is 0, the mean colour.
+    """
+    scale = 1 / (1 - 2 * CONTEXT)
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    half = (boxes[:, 2:] - boxes[:, :2]) / 2 * scale
+    low, high = (centre - half).round(), (centre + half).round()
+    size = (high - low).clamp(min=1)
+    steps = (torch.arange(side, device=image.device, dtype=torch.float32) + 0.5) / side
+    points = low[:, None] + steps[None, :, None] * size[:, None]  # [R, side, 2]
+    limits = torch.tensor(image.shape[-2:][::-1], device=image.device)
+    points = 2 * points / limits - 1
+    x = points[:, None, :, 0].expand(-1, side, -1)
+    y = points[:, :, None, 1].expand(-1, -1, side)
+    grid = torch.stack((x, y), -1)
+    images = image[None].expand(len(boxes), -1, -1, -1)
+    return F.grid_sample(images, grid, mode="bilinear", align_corners=False)
+
+
+class RCNN(nn.Module):
+    """A classifier of regions that others propose.
+
+    Until its SVMs are fitted it scores by softmax and leaves boxes as they are proposed. Both
+    SVMs and regressors are buffers: one file holds all three stages.
+
+    Args:
+        backbone: key of `catalog.BACKBONES`; any classification network.
+        num_classes: without background.
+        transform: only its normalisation is used; its shorter side is that of the crops.
+        regions: fields of `RegionRule` that differ from R-CNN's own.
+    """
+
+    external_proposals = True
+
+    def __init__(
+        self,
+        backbone: str,
+        num_classes: int,
+        transform: DetectionInputs,
+        regions: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__()
+        self.side, self.mean, self.std = transform.min_sizes[-1], transform.mean, transform.std
+        self.rule = RegionRule(**({"samples": 64, "nms": 0.3} | dict(regions or {})))
+        small = self.side <= SMALL_SIDE
+        self.backbone, self.head = torchvision_parts(
+            backbone, num_classes + 1, small=small, image_size=self.side, aux=False
+        )
+        with torch.device("meta"):
+            probe, _ = torchvision_parts(
+                backbone, num_classes + 1, small=small, image_size=self.side, aux=False
+            )
+            feature, grid = _features(probe.eval(), torch.empty(1, 3, self.side, self.side))
+        width, cells = feature.shape[1], grid.shape[1]
+        self.register_buffer("fitted", torch.zeros(()))
+        self.register_buffer("feature_scale", torch.ones(()))
+        self.register_buffer("grid_scale", torch.ones(()))
+        self.register_buffer("svm_weight", torch.zeros(num_classes, width))
+        self.register_buffer("svm_bias", torch.zeros(num_classes))
+        self.register_buffer("ridge_weight", torch.zeros(num_classes, 4, cells + 1))
+        self.register_buffer("ridge_mean", torch.zeros(num_classes, 4))
+
+    def normalized(self, image: Tensor) -> Tensor:
+        """Return a CHW image (uint8, or float in [0, 1]) as the network wants it."""
+        image = image.float() / 255 if image.dtype == torch.uint8 else image
+        mean, std = (
+            torch.tensor(v, device=image.device)[:, None, None] for v in (self.mean, self.std)
+        )
+        return (image - mean) / std
+
+    def forward(
+        self,
+        images: list[Tensor],
+        boxes: list[Tensor],
+        labels: list[Tensor],
+        proposals: list[Tensor],
+    ) -> dict[str, Tensor]:
+        """Return `loss_classifier` of sampled regions; see `Detector.forward`."""
+        crops, targets = [], []
+        for image, own, label, regions in zip(images, boxes, labels, proposals, strict=True):
+            chosen, target = self.sample(regions, own, label)
+            crops.append(warped_crops(self.normalized(image), chosen, self.side))
+            targets.append(target)
+        joined = torch.cat(crops).contiguous(memory_format=torch.channels_last)
+        logits = self.head(self.backbone(joined)).float()
+        return {"loss_classifier": F.cross_entropy(logits, torch.cat(targets))}
+
+    @torch.no_grad()
+    def sample(self, regions: Tensor, boxes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return regions of an image for the loss, a quarter of them objects, and their labels."""
+        regions = torch.cat((regions, boxes))
+        label = torch.zeros(len(regions), dtype=torch.int64, device=regions.device)
+        if len(boxes):
+            found = match(box_iou(boxes, regions), self.rule.high, self.rule.high)
+            label = torch.where(found >= 0, labels[found.clamp(min=0)], label)
+        chosen = sample_balanced(label, self.rule.samples, self.rule.positive_share)
+        return regions[chosen], label[chosen]
+
+    def describe(self, image: Tensor, regions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return [R, D] features and [R, G] grids of an image's regions, scaled."""
+        parts = list(self._chunks(image, regions))
+        if not parts:
+            return self.svm_weight.new_zeros((0, self.svm_weight.shape[1])), (
+                self.ridge_weight.new_zeros((0, self.ridge_weight.shape[2] - 1))
+            )
+        features, grids = (torch.cat(each).float() for each in zip(*parts, strict=True))
+        return features * self.feature_scale, grids * self.grid_scale
+
+    def _chunks(self, image: Tensor, regions: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        image = self.normalized(image)
+        for part in regions.split(CHUNK):
+            yield _features(self.backbone, warped_crops(image, part, self.side))
+
+    def detect(
+        self, images: list[Tensor], proposals: list[Tensor] | None = None
+    ) -> list[Detections]:
+        """Return the detections of each image, in its own pixels."""
+        return [self._detect(*pair) for pair in zip(images, proposals, strict=True)]
+
+    def _detect(self, image: Tensor, regions: Tensor) -> Detections:
+        features, grids = self.describe(image, regions)
+        size_hw = tuple(image.shape[-2:])
+        if not self.fitted:
+            logits = self.head((features / self.feature_scale).to(self.head.weight.dtype))
+            boxes = regions[:, None].expand(-1, logits.shape[1], -1)
+            return choose_detections(boxes, logits.float().softmax(1), self.rule, _best_of_class)
+        margins = features @ self.svm_weight.T + self.svm_bias  # [R, K]
+        scores = F.pad(margins.sigmoid(), (1, 0))
+        index = torch.arange(len(regions), device=regions.device)
+        places = index[:, None].expand(-1, scores.shape[1])
+        boxes = regions[:, None].expand(-1, scores.shape[1], -1)
+        # NMS sees the proposals; boxes are corrected after it.
+        marked = torch.cat((boxes, places[..., None].to(boxes.dtype)), 2)
+        found = _choose_marked(marked, scores, self.rule)
+        moved = self.correct(found.boxes, grids[found.boxes[:, 4].long()], found.labels)
+        return Detections(clip_boxes(moved, size_hw), found.scores, found.labels)
+
+    def correct(self, boxes: Tensor, grids: Tensor, labels: Tensor) -> Tensor:
+        """Return [D, 4] boxes moved by the regressors of their classes (from 1)."""
+        ones = torch.cat((grids, grids.new_ones((len(grids), 1))), 1)
+        own = self.ridge_weight[labels - 1]  # [D, 4, G + 1]
+        deltas = torch.einsum("dg,dkg->dk", ones, own) + self.ridge_mean[labels - 1]
+        return decode_boxes(deltas, boxes[:, :4], PLAIN)[:, 0]
+
+
+def _features(backbone: nn.Module, crops: Tensor) -> tuple[Tensor, Tensor]:
+    """Return [R, D] features and the [R, G] last map in few cells, or the features again."""
+    seen: list[Tensor] = []
+    pool = getattr(backbone, "avgpool", None)
+    hook = pool.register_forward_pre_hook(lambda _, given: seen.append(given[0])) if pool else None
+    try:
+        features = backbone(crops)
+    finally:
+        if hook:
+            hook.remove()
+    if not seen:
+        return features, features
+    return features, F.adaptive_avg_pool2d(seen[-1].float(), GRID).flatten(1)
+
+
+def _best_of_class(boxes: Tensor, scores: Tensor, labels: Tensor, limit: float) -> Tensor:
+    """Return what NMS keeps of the best `PER_CLASS` boxes of each class, best first."""
+    order = scores.argsort(descending=True, stable=True)
+    keep = []
+    for label in labels.unique():
+        keep.append(order[labels[order] == label][:PER_CLASS])
+    if not keep:
+        return order
+    chosen = torch.cat(keep)
+    return chosen[batched_nms(boxes[chosen], scores[chosen], labels[chosen], limit)]
+
+
+def _choose_marked(marked: Tensor, scores: Tensor, rule: RegionRule) -> Detections:
+    """Return detections whose boxes carry the number of their region in a fifth column."""
+    count, classes = scores.shape
+    labels = torch.arange(1, classes, device=scores.device).repeat(count)
+    boxes, scores = marked[:, 1:].reshape(-1, 5), scores[:, 1:].reshape(-1)
+    keep = torch.where(scores > rule.min_score)[0]
+    boxes, scores, labels = boxes[keep], scores[keep], labels[keep]
+    best = _best_of_class(boxes[:, :4], scores, labels, rule.nms)[: rule.max_detections]
+    return Detections(boxes[best], scores[best], labels[best])

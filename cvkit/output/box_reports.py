@@ -1,0 +1,55 @@
+"""Tables and pictures of how detections went."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cvkit.output.curves import write_precision_recall
+from cvkit.output.draw import draw_confusion
+from cvkit.output.files import write_csv, write_rgb
+from cvkit.structures import ClassList
+
+
+def write_box_reports(
+    folder: Path,
+    classes: ClassList,
+    images: list[tuple[str, Any]],
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    errors: Any,
+) -> dict[str, str]:
+    """Write tables and pictures; return their paths by name.
+
+    Args:
+        folder: exists.
+        classes: of the data.
+        images: (path, counts of objects, detections and those found) of each image.
+        curves: recall and precision at IoU 0.5 by class.
+        errors: `cvkit.metrics.box_errors.BoxErrors`.
+    """
+    names = ("per_image.csv", "precision_recall.csv", "precision_recall.png", "errors.csv")
+    names += ("confusion_matrix.csv", "confusion_matrix.png")
+    files = {name: folder / name for name in names}
+    write_csv(
+        files["per_image.csv"],
+        ["path", "objects", "detections", "found"],
+        ([path, own.objects, own.detections, own.found] for path, own in images),
+    )
+    rows = (
+        [name, float(r), float(p)]
+        for name, (recall, precision) in curves.items()
+        for r, p in zip(recall, precision, strict=True)
+    )
+    write_csv(files["precision_recall.csv"], ["class", "recall", "precision"], rows)
+    write_precision_recall(files["precision_recall.png"], curves)
+    write_csv(files["errors.csv"], ["kind", "count"], errors.counts.items())
+    shown = ["background", *classes.names]
+    counts = zip(shown, errors.matrix.tolist(), strict=True)
+    write_csv(
+        files["confusion_matrix.csv"],
+        ["truth\\prediction", *shown],
+        ([name, *row] for name, row in counts),
+    )
+    write_rgb(files["confusion_matrix.png"], draw_confusion(errors.matrix, shown))
+    return {name.replace(".", "_"): str(path) for name, path in files.items()}

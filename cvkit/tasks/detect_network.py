@@ -1,0 +1,197 @@
+"""Which detector: its parts, sizes, rates and frozen layers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from cvkit import catalog
+from cvkit.engine.optim import DEFAULTS
+from cvkit.engine.report import Reporter
+from cvkit.errors import UsageError
+from cvkit.models.detection.build import pretrained_part, stages
+from cvkit.models.detection.detectors import rest_batch_norms
+from cvkit.models.detection.inputs import DetectionInputs
+from cvkit.models.weights import load_pretrained
+from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD
+from cvkit.options.detect import DetectTrain
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes a network input; stored in the model file."""
+
+    min_sizes: tuple[int, ...]
+    max_size: int
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+
+@dataclass(frozen=True)
+class Network:
+    """Which network; stored in the model file. `own` holds further arguments of its builder."""
+
+    arch: str
+    backbone: str
+    own: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def needs_proposals(self) -> bool:
+        """Whether it looks at regions that others propose."""
+        return self.arch in ("fast-rcnn", "rcnn")
+
+    def build(self, num_classes: int, preprocessing: Preprocessing) -> nn.Module:
+        """Return the network, freshly initialised.
+
+        Args:
+            num_classes: without background.
+            preprocessing: of the images.
+
+        Raises:
+            UsageError: its parts do not go together.
+        """
+        entry = catalog.ARCHS["detect"][self.arch]
+        transform = DetectionInputs(
+            tuple(preprocessing.min_sizes),
+            preprocessing.max_size,
+            tuple(preprocessing.mean),
+            tuple(preprocessing.std),
+        )
+        own = dict(entry.own) | dict(self.own)
+        return catalog.resolve(entry.target)(self.backbone, num_classes, transform, **own)
+
+
+RECIPE = {"faster-rcnn": (0.02, 16), "fast-rcnn": (0.001, 2), "rcnn": (0.001, 2)}
+"""Learning rate of SGD and images a step in each architecture's own recipe."""
+SCRATCH_RATE = 1e-4
+"""Learning rate of AdamW for each image of a step, for networks that begin at random."""
+
+
+def recipe(options: DetectTrain) -> dict[str, Any]:
+    """Return optimizer, schedule, learning rate and weight decay where flags leave them open.
+
+    Published backbones are trained on by SGD, as the papers do, with their rate scaled to the
+    images of a step. From random weights AdamW gets much further in as many epochs.
+    """
+    images = options.batch_size * options.accumulate * options.devices
+    optimizer, schedule = options.optimizer, options.schedule
+    if optimizer == "auto":
+        optimizer = "sgd" if options.pretrained else "adamw"
+    if schedule == "auto":
+        schedule = "step" if optimizer == "sgd" else "poly"
+    rate, decay = DEFAULTS[optimizer]
+    if optimizer == "sgd":
+        family = next(name for name in RECIPE if options.arch.startswith(name))
+        rate = RECIPE[family][0] * images / RECIPE[family][1]
+    elif optimizer == "adamw":
+        rate = SCRATCH_RATE * images
+    return {"optimizer": optimizer, "schedule": schedule, "lr": rate, "weight_decay": decay}
+
+
+def check_flags(options: DetectTrain) -> Network:
+    """Return the network; reads no data, so that a mistake is told at once.
+
+    Raises:
+        UsageError: flags that do not go together.
+    """
+    entry = catalog.BACKBONES[options.backbone]
+    if options.arch != "rcnn" and not entry.target:
+        raise UsageError(
+            f"--backbone {options.backbone} has no maps at several strides, which --arch "
+            f"{options.arch} needs",
+            code="backbone.unsupported",
+            hint=f"known: {', '.join(catalog.backbones_of('detect'))}",
+        )
+    own: dict[str, Any] = {}
+    if options.arch in ("faster-rcnn", "faster-rcnn-v2", "fast-rcnn"):
+        pool = options.roi == "pool" or (options.roi == "auto" and options.arch == "fast-rcnn")
+        own = {"neck": options.neck, "roi": "pool" if pool else "align"}
+        if options.label_smoothing:
+            raise UsageError(
+                "--label-smoothing has no meaning for detectors", code="label_smoothing.unsupported"
+            )
+    if options.min_size != "auto":
+        parse_sizes(options.min_size)
+    return Network(options.arch, options.backbone, own)
+
+
+def parse_sizes(text: str) -> tuple[int, ...]:
+    """Return the shorter sides that `--min-size` means.
+
+    Raises:
+        UsageError: malformed.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and 32 <= int(part) <= 4096 for part in parts):
+        raise UsageError(
+            f"--min-size {text!r} is not whole numbers from 32 to 4096",
+            code="min_size.syntax",
+            hint="such as 480, or 640,704,800",
+        )
+    return tuple(int(part) for part in parts)
+
+
+def input_sizes(options: DetectTrain, sizes_hw: Sequence[tuple[int, int]]) -> Preprocessing:
+    """Return the sizes that `--min-size` and `--max-size` mean for images of these sizes."""
+    if options.min_size == "auto" and options.arch == "rcnn":
+        shorter = (112,)
+    elif options.min_size == "auto":
+        median = float(np.median([min(size) for size in sizes_hw]))
+        shorter = (int(min(320, max(128, round(median / 32) * 32))),)
+    else:
+        shorter = parse_sizes(options.min_size)
+    longest = options.max_size or round(max(shorter) * 5 / 3)
+    if longest < max(shorter):
+        raise UsageError(
+            f"--max-size {longest} is smaller than --min-size {max(shorter)}", code="max_size.small"
+        )
+    return Preprocessing(shorter, longest)
+
+
+def with_samples(network: Network, options: DetectTrain, preprocessing: Preprocessing) -> Network:
+    """Return the network with the number of regions that `--roi-samples` means."""
+    if options.arch == "rcnn" or (options.arch == "fast-rcnn" and not options.roi_samples):
+        return network
+    count = options.roi_samples or (512 if max(preprocessing.min_sizes) >= 600 else 128)
+    return replace(network, own=dict(network.own) | {"regions": {"samples": count}})
+
+
+def load_backbone(
+    model: nn.Module, network: Network, options: DetectTrain, report: Reporter
+) -> None:
+    """Load the backbone weights that `--pretrained` names, or say that there are none.
+
+    Raises:
+        ModelFileError: the weights are missing, damaged or do not fit.
+    """
+    if options.pretrained is None:
+        report.say("backbone weights: none, trained from scratch")
+        return
+    part = model.backbone if network.arch == "rcnn" else pretrained_part(model)
+    source, offline = options.pretrained, options.offline
+    line = load_pretrained(part, network.backbone, source, offline=offline, say=report.say)
+    report.say(line)
+
+
+def freeze_backbone(model: nn.Module, options: DetectTrain) -> None:
+    """Switch off what `--freeze-bn` and `--trainable-layers` say.
+
+    Raises:
+        UsageError: `--trainable-layers` is more than the backbone has.
+    """
+    body = getattr(model.backbone, "body", model.backbone)
+    if options.freeze_bn:
+        rest_batch_norms(body)
+    wanted = options.trainable_layers
+    if wanted is None:
+        return
+    parts = stages(body)
+    if wanted > len(parts):
+        raise UsageError(
+            f"--trainable-layers {wanted}: the backbone has {len(parts)}",
+            code="trainable_layers.range",
+        )
+    for part in parts[: len(parts) - wanted]:
+        part.requires_grad_(False)

@@ -1,0 +1,113 @@
+"""Proposals for the detectors that do not make their own."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cvkit.data.annotated import AnnotatedImage
+from cvkit.data.proposals import (
+    inside_image,
+    pick_proposals,
+    read_proposals,
+    search_images,
+    write_proposals,
+)
+from cvkit.engine.report import Reporter
+from cvkit.engine.runtime import StopSignal, cores
+from cvkit.ops.proposals import coverage, selective_search
+from cvkit.options.detect import DetectProposals
+from cvkit.tasks.detect_setup import checked_splits
+from cvkit.tasks.image_task import data_place
+
+
+def proposals_for(
+    images: Sequence[AnnotatedImage], place: Path | None, mode: str, report: Reporter
+) -> dict[str, np.ndarray]:
+    """Return the [R, 4] proposals of images by key, read or searched, cut to the image.
+
+    Args:
+        images: with their sizes.
+        place: file or folder that `--proposals` names; None searches.
+        mode: of selective search.
+        report: for progress.
+
+    Raises:
+        DataError: the file is unusable or lacks an image.
+    """
+    if place is not None:
+        found = pick_proposals(read_proposals(place), [image.key for image in images], place)
+    else:
+        with report.progress("selective search", len(images)) as advance:
+            workers = cores() if len(images) > 1 else 0
+            found = search_images(images, mode=mode, workers=workers, on_step=advance)
+    sizes = {image.key: image.size_wh for image in images}
+    return {
+        key: inside_image(boxes, sizes[key][::-1]) if sizes[key] else boxes
+        for key, boxes in found.items()
+    }
+
+
+class Searcher:
+    """Finds the proposals of one image after the other.
+
+    Args:
+        place: file or folder that `--proposals` names; None searches.
+        mode: of selective search.
+    """
+
+    def __init__(self, place: Path | None, mode: str) -> None:
+        self.place, self.mode = place, mode
+        self.known = None if place is None else read_proposals(place)
+
+    def __call__(self, key: str, image: np.ndarray) -> np.ndarray:
+        """Return the [R, 4] proposals of an image.
+
+        Raises:
+            DataError: the file lacks it.
+        """
+        if self.known is None:
+            boxes = selective_search(image, self.mode)
+        else:
+            boxes = pick_proposals(self.known, [key], self.place)[key]
+        return inside_image(boxes, image.shape[:2])
+
+
+def propose_dataset(
+    options: DetectProposals, report: Reporter, stop: StopSignal
+) -> dict[str, dict[str, Any]]:
+    """Write the proposals of some splits; return their coverage by split.
+
+    Raises:
+        DataError: lists every defect of the data.
+        Interrupted: a signal came; what was searched stays in the cache.
+    """
+    root = data_place(options.data, "detect")
+    found = checked_splits(root, options.format, options.splits, report, images=options.images)
+    everything: dict[str, np.ndarray] = {}
+    result = {}
+    for name, images in found.images.items():
+        started = time.monotonic()
+        with report.progress(f"searching {name}", len(images)) as advance:
+            boxes = search_images(
+                images,
+                mode=options.mode,
+                seed=options.seed,
+                max_boxes=options.max_boxes,
+                workers=cores() if options.workers < 0 else options.workers,
+                on_step=advance,
+                stop=lambda: stop.raise_if_set("stopped", "run the same command again"),
+            )
+        everything |= boxes
+        counted = [image.truth.pick(~image.truth.crowd) for image in images]
+        result[name] = coverage(
+            [boxes[image.key] for image in images],
+            [truth.boxes for truth in counted],
+            [truth.labels for truth in counted],
+        )
+        result[name] |= {"images": len(images), "seconds": time.monotonic() - started}
+    about = {"method": "selective search", "mode": options.mode, "seed": options.seed}
+    write_proposals(options.out, everything, about)
+    return result
