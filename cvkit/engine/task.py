@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import torch
+
 from cvkit.engine.optim import DEFAULTS
 from cvkit.structures import Batch, ClassList, Sample
 
@@ -64,6 +66,8 @@ class Task(ABC):
     best: str
     metric_names: tuple[str, ...]
     classes: ClassList
+    memory_format = torch.channels_last
+    """Of the network's weights for inference."""
     gradient_free = False
     """The model is not trained by steps, but keeps what `remember` shows it."""
 

@@ -152,7 +152,7 @@ class Stages(Backbone):
             setattr(self, name, getattr(net, name))
         self._nhwc = isinstance(net, SwinTransformer)
         taps = stride_taps(builder, positions)
-        self._taps = [position for position, _, _ in taps]
+        self.taps = [position for position, _, _ in taps]
         self.channels = [channels for _, _, channels in taps]
         self.strides = [min(stride, output_stride) for _, stride, _ in taps]
 
@@ -165,7 +165,7 @@ class Stages(Backbone):
         maps = []
         for position, layer in enumerate(chain(self)):
             images = layer(images)
-            if position in self._taps:
+            if position in self.taps:
                 maps.append(images.permute(0, 3, 1, 2) if self._nhwc else images)
         return maps
 

@@ -18,6 +18,14 @@ from cvkit.models.classify import head_name
 SEGMENTATION = {"fcn": "fcn", "deeplabv3": "deeplab"}
 """First part of torchvision's names to architectures here."""
 
+DETECTION = {
+    "fasterrcnn_resnet50_fpn": ("faster-rcnn", "resnet50"),
+    "fasterrcnn_resnet50_fpn_v2": ("faster-rcnn-v2", "resnet50"),
+    "fasterrcnn_mobilenet_v3_large_fpn": ("faster-rcnn", "mobilenet_v3_large"),
+    "fasterrcnn_mobilenet_v3_large_320_fpn": ("faster-rcnn", "mobilenet_v3_large"),
+}
+"""Torchvision's names of detectors to architectures and backbones here."""
+
 TRAINING_ONLY = r"(aux_classifier|aux1|aux2|AuxLogits)\."
 """Parts that a network needs in training only; an imported model leaves them out."""
 
@@ -28,6 +36,8 @@ LEGACY = (
     (r"^(.*denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2"),
     (r"^(.*\.mlp)\.linear_1\.", r"\1.0."),
     (r"^(.*\.mlp)\.linear_2\.", r"\1.3."),
+    (r"^(rpn\.head\.conv)\.(weight|bias)$", r"\1.0.0.\2"),
+    (r"^(.*fpn\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)$", r"\1.0.\2"),
 )
 """Names in published files that are older than torchvision's present ones."""
 
@@ -59,6 +69,10 @@ def named_parts(task: str, arch: str, backbone: str | None) -> tuple[str, str]:
         if name in builders.values():
             return name, name
         known = [*builders, *builders.values()]
+    elif task == "detect":
+        if arch in DETECTION or (arch, backbone) in DETECTION.values():
+            return DETECTION.get(arch, (arch, backbone))
+        known = list(DETECTION)
     else:
         first, _, rest = arch.partition("_")
         if backbone is None and first in SEGMENTATION and rest in BACKBONES:
@@ -99,6 +113,11 @@ def converted(
             head = head_name(torchvision_network(BACKBONES[backbone].builder))
         renamed = {_classifier_name(name, head): tensor for name, tensor in kept.items()}
         last = "head.weight"
+    elif task == "detect":
+        head = "roi_heads.box_predictor.cls_score"
+        chain = r"backbone.body.features.\1" if "mobilenet" in backbone else r"backbone.body.\1"
+        renamed = {re.sub(r"^backbone\.body\.(\d.*)$", chain, n): t for n, t in kept.items()}
+        last = f"{head}.weight"
     else:
         head = "classifier.4"
         chain = r"backbone.features.\1" if backbone.startswith("mobilenet") else r"backbone.\1"

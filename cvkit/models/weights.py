@@ -128,6 +128,39 @@ def published_preset(backbone: str, version: str = "v1") -> Any:
     return table[f"IMAGENET1K_{version.upper()}"].transforms()
 
 
+PUBLISHED = {
+    ("detect", "coco"): "fasterrcnn_resnet50_fpn_v2",
+    ("detect", "coco:resnet50"): "fasterrcnn_resnet50_fpn",
+    ("detect", "coco:resnet50-v2"): "fasterrcnn_resnet50_fpn_v2",
+    ("detect", "coco:mobilenet"): "fasterrcnn_mobilenet_v3_large_fpn",
+    ("detect", "coco:mobilenet-320"): "fasterrcnn_mobilenet_v3_large_320_fpn",
+}
+"""What `--weights` means for a task, besides files: builders of torchvision."""
+
+
+def published_model(
+    task: str, name: str, offline: bool, say: Callable[[str], None]
+) -> tuple[str, Path] | None:
+    """Return builder and verified file of a published model; None if the name means none.
+
+    Raises:
+        ModelFileError: missing and not to be had, or damaged.
+        UsageError: a version of a published model that does not exist.
+    """
+    known = [version for kind, version in PUBLISHED if kind == task]
+    if name.partition(":")[0] not in known:
+        return None
+    if (task, name) not in PUBLISHED:
+        raise UsageError(
+            f"--weights {name} is not published",
+            code="weights.unknown",
+            hint=catalog.nearest(name, known),
+        )
+    builder = PUBLISHED[task, name]
+    entry = torchvision.models.get_model_weights(builder).DEFAULT
+    return builder, fetched(entry, offline, say)
+
+
 def shipped_models() -> list[Path]:
     """Return the trained models in the folders named `weights`, each name once."""
     found: dict[str, Path] = {}
@@ -166,7 +199,20 @@ def _published(name: str, version: str, offline: bool, say: Callable[[str], None
             code="pretrained.unknown",
             hint=f"there is {known}" if known else "there are none; train from scratch",
         )
-    entry = versions[f"IMAGENET1K_{version.upper()}"]
+    return fetched(versions[f"IMAGENET1K_{version.upper()}"], offline, say)
+
+
+def fetched(entry: Any, offline: bool, say: Callable[[str], None]) -> Path:
+    """Return the verified file of a member of torchvision's weights, downloading if allowed.
+
+    Args:
+        entry: with `url` and `meta`.
+        offline: do not download.
+        say: told the URL and size before a download.
+
+    Raises:
+        ModelFileError: missing and not to be had, or damaged.
+    """
     file = entry.url.rpartition("/")[2]
     for folder in cache_folders():
         if (folder / file).is_file():

@@ -53,6 +53,7 @@ class Job(Command):
     workers: Annotated[
         int, flag(RUN, "Processes that decode images; -1 chooses, 0 uses none", min=-1)
     ] = -1
+    offline: Annotated[bool, flag(RUN, "Never use the network; say what is missing")] = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +149,6 @@ class Train(Job):
     channels_last: Annotated[
         choice(["auto", "on", "off"]), flag(RUN, "Memory order NHWC; auto is on")
     ] = "auto"
-    offline: Annotated[bool, flag(RUN, "Never use the network; say what is missing")] = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +156,8 @@ class Eval(Job):
     """Flags that evaluation has for every task."""
 
     weights: Annotated[
-        str | None, flag(MODEL, "Run folder, .safetensors file, or a name in weights/")
+        str | None,
+        flag(MODEL, "Run folder, .safetensors file, name in weights/, or published: coco"),
     ] = None
     data: Annotated[str | None, flag(DATA, "Dataset folder, or 'samples'; for --weights")] = None
     predictions: Annotated[
@@ -184,7 +185,8 @@ class Predict(Job):
         ),
     ] = dataclasses.field(default_factory=list)
     weights: Annotated[
-        str | None, flag(MODEL, "Run folder, .safetensors file, or a name in weights/")
+        str | None,
+        flag(MODEL, "Run folder, .safetensors file, name in weights/, or published: coco"),
     ] = None
     out: Annotated[Path, flag(OUTPUT, "Folder for the results; mirrors the inputs")] = Path("out")
     overwrite: Annotated[bool, flag(OUTPUT, "Replace results in --out")] = False

@@ -56,12 +56,16 @@ class WeightsImport(Command):
     out: Annotated[Path, flag(OUTPUT, "Model file to write (.safetensors)")]
     task: Annotated[choice(TASKS), flag(MODEL, "What the network does")] = "classify"
     arch: Annotated[
-        str, flag(MODEL, "Network: resnet50, fcn, or torchvision's name such as fcn_resnet50")
+        str,
+        flag(
+            MODEL,
+            "Network: resnet50, fcn, faster-rcnn, or torchvision's name such as fcn_resnet50",
+        ),
     ] = "resnet50"
-    backbone: Annotated[str | None, flag(MODEL, "Backbone of fcn and deeplab")] = None
+    backbone: Annotated[str | None, flag(MODEL, "Backbone of fcn, deeplab and detectors")] = None
     classes: Annotated[
         str,
-        flag(MODEL, "imagenet, voc, or a file with one class a line; auto: by their number"),
+        flag(MODEL, "imagenet, voc, coco, or a file with one class a line; auto: by their number"),
     ] = "auto"
     preset: Annotated[
         choice(["v1", "v2"]),
@@ -71,6 +75,15 @@ class WeightsImport(Command):
             "published names are recognised",
         ),
     ] = "v1"
+    eps: Annotated[
+        float | None,
+        flag(
+            MODEL,
+            "Epsilon of a detector's batch norms: 0 for torchvision's first COCO file of "
+            "resnet50, which is recognised, else 1e-5",
+            min=0,
+        ),
+    ] = None
     overwrite: Annotated[bool, flag(OUTPUT, "Replace --out")] = False
 
 

@@ -9,15 +9,17 @@ from torch import Tensor
 
 from cvkit import __version__, catalog
 from cvkit.data.classes import make_classes, read_classes
+from cvkit.data.voc import VOC_CLASSES
 from cvkit.errors import ModelFileError, UsageError
-from cvkit.models.convert import CENTRED, converted, named_parts, require_equal_names
+from cvkit.models.convert import CENTRED, DETECTION, converted, named_parts, require_equal_names
 from cvkit.models.weights import read_state_dict, verified
 from cvkit.options.tools import WeightsImport
-from cvkit.structures import ClassList
-from cvkit.tasks import classify_network, segment_setup
+from cvkit.storage import sha256
+from cvkit.structures import ClassList, voc_color
+from cvkit.tasks import classify_network, detect_network, segment_setup
 
-CLASS_SETS = {1000: "imagenet", 21: "voc"}
-"""What `--classes auto` takes for a number of classes."""
+CLASS_SETS = {1000: "imagenet", 21: "voc", 91: "coco"}
+"""What `--classes auto` takes for a number of outputs."""
 
 
 def imported_model(options: WeightsImport) -> tuple[dict[str, Tensor], dict[str, Any], list[str]]:
@@ -30,10 +32,12 @@ def imported_model(options: WeightsImport) -> tuple[dict[str, Tensor], dict[str,
     arch, backbone = named_parts(options.task, options.arch, options.backbone)
     source = read_state_dict(options.file)
     tensors, unused, count = converted(options.task, arch, backbone, source)
-    classes = _classes(options.classes, count)
-    make = _classifier if options.task == "classify" else _segmenter
+    boxes = options.task == "detect"
+    classes = (_object_classes if boxes else _classes)(options.classes, count)
+    make = {"classify": _classifier, "segment": _segmenter, "detect": _detector}[options.task]
     network, preprocessing, origin = make(options, arch, backbone)
-    tensors = require_equal_names(network.build(count).state_dict(), tensors)
+    built = network.build(len(classes), preprocessing) if boxes else network.build(count)
+    tensors = require_equal_names(built.state_dict(), tensors)
     header = {
         "cvkit": __version__,
         "task": options.task,
@@ -94,6 +98,76 @@ def _segmenter(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, A
     )
     side = torchvision.models.segmentation.FCN_ResNet50_Weights.DEFAULT.transforms().resize_size[0]
     return network, segment_setup.Preprocessing((side, side), "short"), "unknown"
+
+
+def _detector(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, Any, str]:
+    """Return network, preprocessing and origin of a detector, with torchvision's own numbers."""
+    published = _known_detector(options)
+    own: dict[str, Any] = {"neck": "fpn", "roi": "align"}
+    small = "_320_" in f"{options.arch} {published}"
+    if backbone == "resnet50":
+        # Only this file was trained with batch norms whose epsilon is 0.
+        first = published == "fasterrcnn_resnet50_fpn"
+        own["eps"] = options.eps if options.eps is not None else 0.0 if first else 1e-5
+    else:
+        own |= {"positions": (13, 16), "all_sizes": True}
+        own["eps"] = 1e-5 if options.eps is None else options.eps
+        own["proposals"] = {"min_score": 0.05}
+        if small:
+            own["proposals"] |= {"before_nms": (2000, 150), "after_nms": (2000, 150)}
+    network = detect_network.Network(arch, backbone, own)
+    sizes = ((320,), 640) if small else ((800,), 1333)
+    origin = f"torchvision {published}" if published else "unknown"
+    return network, detect_network.Preprocessing(*sizes), origin
+
+
+def _known_detector(options: WeightsImport) -> str | None:
+    """Return which published detector a file is, by its hash, whatever its name.
+
+    Raises:
+        ModelFileError: the file has a published name and another content.
+    """
+    own = sha256(options.file)
+    for builder in DETECTION:
+        for entry in torchvision.models.get_model_weights(builder):
+            name = entry.url.rpartition("/")[2]
+            if options.file.name == name:
+                verified(options.file)
+            if own.startswith(name.rpartition("-")[2].partition(".")[0]):
+                return builder
+    return None
+
+
+def _object_classes(name: str, count: int) -> ClassList:
+    """Return the classes of a detector with so many outputs; the first one is background.
+
+    Raises:
+        UsageError: no such list.
+        ModelFileError: the file's network scores another number of classes.
+    """
+    sets = {"coco": torchvision.models.detection.FasterRCNN_ResNet50_FPN_Weights.COCO_V1}
+    if name in sets or (name == "auto" and count == 91):
+        names = sets["coco"].meta["categories"][1:]
+        # Ten of COCO's ninety category ids were never used.
+        listed = [f"unused {i}" if n == "N/A" else n for i, n in enumerate(names, 1)]
+    elif name == "voc" or (name == "auto" and count == 21):
+        listed = list(VOC_CLASSES)
+    elif name != "auto" and Path(name).is_file():
+        listed = list(read_classes(Path(name))[0].names)
+    else:
+        raise UsageError(
+            f"--classes {name}: the network scores {count - 1} classes and background",
+            code="classes.missing",
+            hint="coco, voc, or a file with one class a line, without background",
+        )
+    if len(listed) != count - 1:
+        raise ModelFileError(
+            f"the network scores {count - 1} classes and background, --classes {name} lists "
+            f"{len(listed)}",
+            code="classes.count",
+        )
+    made = make_classes(listed, {i: voc_color((i + 1) % 256) for i in range(len(listed))})
+    return ClassList(made.names, tuple(range(1, count)), made.colors)
 
 
 def _classes(name: str, count: int) -> ClassList:

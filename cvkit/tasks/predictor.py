@@ -11,13 +11,15 @@ from torch import nn
 
 from cvkit import catalog
 from cvkit.data.files import InputFile
-from cvkit.engine.checkpoint import load_exactly, read_header, read_model
+from cvkit.engine.checkpoint import content_hash, load_exactly, read_header, read_model
 from cvkit.engine.loader import in_order, load
+from cvkit.engine.report import Reporter
 from cvkit.engine.runtime import choose, choose_workers, make_fabric
 from cvkit.engine.task import Task
 from cvkit.errors import DataError, ModelFileError, UsageError
-from cvkit.models.weights import find_model
+from cvkit.models.weights import find_model, published_model
 from cvkit.options.base import Job
+from cvkit.options.tools import WeightsImport
 from cvkit.options.tree import OPTIONS
 from cvkit.structures import Failure
 
@@ -59,8 +61,7 @@ def load_trained(weights: str | None, options: Job, task_name: str | None = None
     """
     if weights is None:
         raise UsageError("--weights is missing", code="weights.missing", hint="--weights RUN")
-    path = find_model(weights)
-    tensors, header = read_model(path)
+    path, tensors, header = _read(weights, options, task_name)
     kind = header.get("task")
     if kind not in catalog.TASKS or (task_name is not None and kind != task_name):
         raise ModelFileError(
@@ -87,11 +88,28 @@ def load_trained(weights: str | None, options: Job, task_name: str | None = None
         path=path,
         header=header,
         task=task,
-        model=fabric.to_device(model.to(memory_format=torch.channels_last)),
+        model=fabric.to_device(model.to(memory_format=task.memory_format)),
         fabric=fabric,
         workers=choose_workers(options.workers, device),
         precision=precision,
     )
+
+
+def _read(weights: str, options: Job, task_name: str | None) -> tuple[Path, dict, dict]:
+    """Return path, tensors and header of a cvkit model, or of a published one, imported."""
+    published = None
+    if task_name is not None and not Path(weights).exists():
+        say = Reporter(options.quiet).say
+        published = published_model(task_name, weights, options.offline, say)
+    if published is None:
+        path = find_model(weights)
+        return path, *read_model(path)
+    from cvkit.tasks.imported import imported_model
+
+    builder, path = published
+    asked = WeightsImport(file=path, out=path, task=task_name, arch=builder)
+    tensors, header, _ = imported_model(asked)
+    return path, tensors, header | {"sha256": content_hash(tensors)}
 
 
 class Predictor:

@@ -3,12 +3,11 @@
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import nn
 
 from cvkit import catalog
 from cvkit.errors import UsageError
-from cvkit.models.backbones import ResNet, vgg_features
+from cvkit.models.backbones import ResNet, Stages, chain, vgg_features
 from cvkit.models.detection.box_heads import (
     BoxPredictor,
     ConvFCHead,
@@ -46,7 +45,7 @@ def build_detector(
     own_proposals: bool = True,
     positions: Sequence[int] = (),
     all_sizes: bool = False,
-    eps: float = 1e-5,
+    eps: float | None = None,
     proposals: Mapping[str, object] | None = None,
     regions: Mapping[str, object] | None = None,
 ) -> Detector:
@@ -65,7 +64,7 @@ def build_detector(
         own_proposals: Faster R-CNN; else Fast R-CNN, which gets its regions from elsewhere.
         positions: layers of a chain whose maps are used, instead of the last of each stride.
         all_sizes: anchors of all sizes on every map.
-        eps: of the batch norms of the backbone.
+        eps: of the batch norms of the backbone; None keeps the network's own.
         proposals: fields of `ProposalRule` that differ from the architecture's own.
         regions: fields of `RegionRule` that differ.
 
@@ -75,7 +74,7 @@ def build_detector(
     make = _pyramid if neck == "fpn" else _single
     features, head, side = make(backbone, width, version, tuple(positions))
     for layer in features.body.modules():
-        if isinstance(layer, nn.BatchNorm2d):
+        if isinstance(layer, nn.BatchNorm2d) and eps is not None:
             layer.eps = eps
     used = features.strides[: len(features.strides) - features.extra]
     own_regions: dict[str, object] = {}
@@ -168,24 +167,10 @@ def stages(body: nn.Module) -> list[nn.Module]:
         names = ("conv1", "layer1", "layer2", "layer3", "layer4")
         parts = [getattr(body, name) for name in names if hasattr(body, name)]
         return [nn.ModuleList([parts[0], body.bn1]), *parts[1:]]
-    layers = list(getattr(body, "features", body.children()))
-    if isinstance(layers, list) and any(isinstance(layer, nn.MaxPool2d) for layer in layers):
-        ends = [i + 1 for i, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
+    if isinstance(body, Stages):
+        layers, ends = chain(body), [tap + 1 for tap in body.taps]
     else:
-        ends = _stride_ends(layers)
-    starts = [0, *ends]
-    ends = [*ends, len(layers)]
-    pairs = zip(starts, ends, strict=True)
-    return [nn.ModuleList(layers[a:b]) for a, b in pairs if b > a]
-
-
-def _stride_ends(layers: list[nn.Module]) -> list[int]:
-    """Return where a chain's stages end: before each layer that halves the map."""
-    ends, side = [], 64
-    with torch.device("meta"), torch.no_grad():
-        for index, layer in enumerate(layers):
-            halves = any(isinstance(m, nn.Conv2d) and max(m.stride) > 1 for m in layer.modules())
-            if halves and index:
-                ends.append(index)
-            side //= 2 if halves else 1
-    return ends
+        layers = list(body.features)
+        ends = [i + 1 for i, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
+    starts, ends = [0, *ends], [*ends, len(layers)]
+    return [nn.ModuleList(layers[a:b]) for a, b in zip(starts, ends, strict=True) if b > a]

@@ -135,7 +135,11 @@ class FastRCNN(Detector):
         """Return the two losses; see `Detector.forward`."""
         batch = self.transform(images)
         boxes, regions = (self.transform.boxes(batch, each) for each in (boxes, proposals))
-        return self.roi_heads.losses(self._maps(batch.images), regions, boxes, labels)
+        maps = self._maps(batch.images)
+        losses = self.roi_heads.losses(maps, regions, boxes, labels)
+        # A level that no region belongs to gets a gradient too, of zeros.
+        losses["loss_box_reg"] = losses["loss_box_reg"] + 0.0 * sum(each.mean() for each in maps)
+        return losses
 
     def detect(
         self, images: list[Tensor], proposals: list[Tensor] | None = None

@@ -1,0 +1,233 @@
+"""Average precision: COCO's against pycocotools, VOC's against hand-made and published numbers."""
+
+import json
+from collections import defaultdict
+from itertools import zip_longest
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocotools import coco as reference_coco
+from pycocotools import cocoeval as reference_eval
+
+from cvkit.data.annotated import make_truth, no_objects
+from cvkit.data.classes import make_classes
+from cvkit.metrics import box_errors
+from cvkit.metrics.boxes import assign, overlaps
+from cvkit.metrics.coco import METRICS, CocoMetric, evaluate_boxes, per_class, summary
+from cvkit.metrics.voc import VocMetric, average_precision
+from cvkit.structures import Instances
+
+
+class Reference:
+    COCO, COCOeval = reference_coco.COCO, reference_eval.COCOeval
+
+
+CLASSES = make_classes(["cat", "dog", "cow"])
+
+
+def detections(*rows):
+    """Return detections of (label, score, x1, y1, x2, y2), best first."""
+    rows = sorted(rows, key=lambda row: -row[1])
+    return Instances(
+        boxes=np.array([row[2:] for row in rows], np.float32).reshape(-1, 4),
+        labels=np.array([row[0] for row in rows], np.int64),
+        scores=np.array([row[1] for row in rows], np.float32),
+    )
+
+
+def objects(*rows, **own):
+    """Return objects of (label, x1, y1, x2, y2)."""
+    return make_truth(np.array([r[1:] for r in rows], float), [r[0] for r in rows], **own)
+
+
+def filled(metric, *pairs):
+    for result, truth in pairs:
+        metric.update(result, truth)
+    return metric
+
+
+side = st.integers(0, 12).map(lambda value: value * 8.0)
+box = st.tuples(side, side, side, side).map(
+    lambda b: (b[0], b[1], b[0] + b[2] + 8, b[1] + b[3] + 8)
+)
+score = st.sampled_from([0.1, 0.25, 0.5, 0.5, 0.75, 0.9])
+
+
+@st.composite
+def image(draw):
+    count = draw(st.integers(0, 5))
+    truth = no_objects()
+    if count:
+        boxes = [draw(box) for _ in range(count)]
+        areas = [draw(st.sampled_from([None, 1024.0, 9216.0])) for _ in boxes]
+        real = [(x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in boxes]
+        truth = make_truth(
+            np.array(boxes),
+            [draw(st.integers(1, 3)) for _ in boxes],
+            areas=[a if given is None else given for a, given in zip(real, areas, strict=True)],
+            crowd=[draw(st.integers(0, 4)) == 0 for _ in boxes],
+        )
+    rows = [
+        (draw(st.integers(1, 3)), draw(score), *draw(box)) for _ in range(draw(st.integers(0, 6)))
+    ]
+    return detections(*rows), truth
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(image(), min_size=1, max_size=4))
+def test_the_fast_engine_equals_pycocotools_to_the_last_bit(pairs):
+    results, truths = zip(*pairs, strict=True)
+    own = evaluate_boxes(results, truths, 3)
+    other = evaluate_boxes(results, truths, 3, Reference)
+    assert own.stats.tolist() == other.stats.tolist()
+    for name in ("precision", "recall", "scores"):
+        assert np.array_equal(getattr(own, name), getattr(other, name)), name
+
+
+def test_perfect_detections_score_1_by_every_rule():
+    truth = objects((1, 0, 0, 50, 50), (2, 10, 10, 200, 100), (3, 5, 5, 30, 30))
+    perfect = Instances(truth.boxes, truth.labels, scores=np.full(3, 0.9, np.float32))
+    found = filled(CocoMetric(CLASSES), (perfect, truth)).compute()
+    assert all(found[name] == pytest.approx(1) for name in ("AP", "AP50", "AR100", "APs", "APl"))
+    for eleven in (True, False):
+        metric = filled(VocMetric(CLASSES, eleven), (perfect, truth))
+        assert metric.compute()[metric.name] == pytest.approx(1)
+
+
+def test_no_detections_score_0_and_no_objects_score_nothing():
+    truth = objects((1, 0, 0, 50, 50))
+    found = filled(CocoMetric(CLASSES), (detections(), truth)).compute()
+    assert found["AP"] == found["AR100"] == 0 and found["APs"] is None
+    assert json.dumps(found)
+    nothing = filled(CocoMetric(CLASSES), (detections((1, 0.9, 0, 0, 5, 5)), no_objects()))
+    assert set(nothing.compute().values()) == {None}
+    for eleven in (True, False):
+        assert list(
+            filled(VocMetric(CLASSES, eleven), (detections(), truth)).compute().values()
+        ) == [0]
+        empty = filled(VocMetric(CLASSES, eleven), (detections(), no_objects()))
+        assert list(empty.compute().values()) == [None]
+
+
+def test_an_image_without_detections_counts():
+    good = (detections((1, 0.9, 0, 0, 50, 50)), objects((1, 0, 0, 50, 50)))
+    missed = (detections(), objects((1, 0, 0, 50, 50)))
+    assert filled(CocoMetric(CLASSES), good).compute()["AP"] == pytest.approx(1)
+    assert filled(CocoMetric(CLASSES), good, missed).compute()["AR100"] == 0.5
+
+
+def test_per_class_numbers_belong_to_their_classes():
+    metric = filled(
+        CocoMetric(CLASSES),
+        (detections((1, 0.9, 0, 0, 50, 50)), objects((1, 0, 0, 50, 50), (2, 0, 0, 9, 9))),
+    )
+    rows = per_class(metric.accumulate(), metric)
+    assert rows["cat"]["AP"] == pytest.approx(1) and rows["dog"]["AP"] == 0
+    assert rows["cow"] == {"AP": None, "AP50": None, "AP75": None, "AR100": None, "objects": 0}
+    assert list(summary(metric.accumulate())) == list(METRICS)
+
+
+def test_merging_restores_the_order_of_the_images():
+    pairs = [(detections((1, 0.5, 0, 0, n + 1, 9)), objects((1, 0, 0, n + 1, 9))) for n in range(5)]
+    parts = [filled(CocoMetric(CLASSES), *pairs[rank::2]) for rank in range(2)]
+    parts[0].merge([part.state() for part in parts])
+    widths = [result.boxes[0, 2] for result in parts[0].results]
+    assert widths == [1, 2, 3, 4, 5]
+    assert len(list(zip_longest(parts[0].truths, pairs))) == 5
+
+
+@pytest.mark.parametrize(
+    "name, eleven, wanted", [("07", True, 0.6331169), ("12", False, 0.6142857)]
+)
+def test_voc_average_precision_gives_the_goldens(name, eleven, wanted):
+    hits = np.array([1, 0, 1, 1, 0, 0, 1])
+    right = np.cumsum(hits)
+    found = average_precision(right / 5, right / np.arange(1, 8), eleven)
+    assert found == pytest.approx(wanted, abs=1e-7), name
+
+
+def test_voc_counts_neither_difficult_objects_nor_what_covers_them():
+    truth = objects((1, 0, 0, 50, 50), (1, 100, 100, 150, 150), difficult=[False, True])
+    result = detections((1, 0.9, 100, 100, 150, 150), (1, 0.8, 0, 0, 50, 50))
+    assert filled(VocMetric(CLASSES, False), (result, truth)).compute() == {"voc12_map": 1.0}
+
+
+def test_voc_takes_the_best_object_before_it_asks_whether_it_is_free():
+    truth = objects((1, 0, 0, 100, 100), (1, 0, 0, 100, 60))
+    result = detections((1, 0.9, 0, 0, 100, 100), (1, 0.8, 0, 0, 100, 90))
+    curve = filled(VocMetric(CLASSES, False), (result, truth)).curve(1)
+    # The second one overlaps the first object most, which is taken; COCO would give it the other.
+    assert curve.recall.tolist() == [0.5, 0.5]
+    assert filled(CocoMetric(CLASSES), (result, truth)).compute()["AR100"] > 0.5
+
+
+def test_voc_asks_for_more_than_the_limit():
+    truth = objects((1, 0, 0, 10, 10))
+    half = detections((1, 0.9, 0, 0, 10, 5))
+    assert filled(VocMetric(CLASSES, True), (half, truth)).compute() == {"voc07_map": 0}
+    assert filled(VocMetric(CLASSES, True, iou=0.49), (half, truth)).compute()["voc07_map"] > 0
+
+
+def test_overlaps_with_crowds_are_shares_of_the_detection():
+    truth = objects((1, 0, 0, 100, 100), (1, 0, 0, 100, 100), crowd=[False, True])
+    found = overlaps(detections((1, 0.9, 0, 0, 50, 100)), truth)
+    assert found.tolist() == [[0.5, 1.0]]
+
+
+def test_detections_take_objects_once_and_by_score():
+    truth = objects((1, 0, 0, 10, 10), (2, 0, 0, 10, 10), crowd=[False, False])
+    result = detections((1, 0.5, 0, 0, 10, 10), (1, 0.9, 0, 0, 10, 9), (3, 0.7, 0, 0, 10, 10))
+    assert assign(result, truth, overlaps(result, truth), 0.5).tolist() == [0, -1, -1]
+
+
+def test_errors_and_confusion_are_told_apart():
+    truth = objects(
+        (1, 0, 0, 100, 100),
+        (2, 200, 0, 300, 100),
+        (3, 0, 200, 100, 300),
+        *((1, 0, y, 100, y + 100) for y in (500, 700)),
+    )
+    result = detections(
+        *((1, y / 1000, 0, y, 100, y + 100) for y in (500, 700)),  # correct
+        (1, 0.99, 0, 0, 100, 100),  # correct
+        (1, 0.98, 0, 0, 100, 95),  # again
+        (1, 0.97, 200, 0, 300, 100),  # a dog taken for a cat
+        (3, 0.96, 60, 200, 160, 300),  # beside the cow
+        (2, 0.95, 400, 400, 450, 450),  # nothing there
+        (3, 0.94, 0, 200, 100, 300),
+    )
+    found = box_errors.analyse(filled(CocoMetric(CLASSES), (result, truth)))
+    assert found.score == pytest.approx(0.5)
+    assert found.counts == {
+        "correct": 4,
+        "duplicate": 1,
+        "class": 1,
+        "localisation": 1,
+        "background": 1,
+        "missed": 1,
+    }
+    wanted = [[0, 1, 1, 1], [0, 3, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]]
+    assert found.matrix.tolist() == wanted
+    nothing = box_errors.analyse(filled(CocoMetric(CLASSES), (detections(), truth)))
+    assert nothing.counts["missed"] == 5 and nothing.matrix[1:, 0].tolist() == [3, 1, 1]
+
+
+@pytest.mark.parametrize("iou", ["0.1", "0.3", "0.5", "0.75"])
+def test_voc_equals_published_numbers(real_data, iou):
+    folder = real_data / "evalcases" / "voc_ap_7img"
+    wanted = json.loads((folder / "expected.json").read_text())
+    images = defaultdict(lambda: ([], []))
+    for kind, place in (("gts", 1), ("dets", 0)):
+        for path in sorted((folder / kind).glob("*.txt")):
+            for line in path.read_text().splitlines():
+                values = [float(value) for value in line.split()[1:]]
+                *rest, x, y, w, h = values
+                # Their x + w is the last pixel, which is inside.
+                images[path.stem][place].append((1, *rest, x, y, x + w + 1, y + h + 1))
+    for eleven, key in ((True, "AP_11point"), (False, "AP_allpoint")):
+        metric = VocMetric(make_classes(["object"]), eleven, float(iou))
+        for _, (found, true) in sorted(images.items()):
+            metric.update(detections(*found), objects(*true) if true else no_objects())
+        assert metric.compute()[metric.name] == pytest.approx(wanted[key][iou], abs=1e-9)

@@ -1,0 +1,436 @@
+"""Detectors: torchvision's own numbers from torchvision's own state dicts, stage by stage.
+
+Random weights alone prove nothing: their features are huge, or no detection passes the limit.
+So batch norms get the statistics of random images, and the limit is 0; every test that compares
+detections first asserts that there are some.
+"""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models import detection as tv
+from torchvision.models.detection.rpn import concat_box_prediction_layers
+
+from cvkit.errors import UsageError
+from cvkit.models.convert import converted, named_parts, require_equal_names
+from cvkit.models.detection import rpn
+from cvkit.models.detection.build import build_detector, stages
+from cvkit.models.detection.detectors import rest_batch_norms
+from cvkit.models.detection.inputs import DetectionInputs
+from cvkit.models.detection.roi_heads import RegionRule
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SIZES = {"min_size": 160, "max_size": 200}
+
+MODELS = {
+    "fasterrcnn_resnet50_fpn": {},
+    "fasterrcnn_resnet50_fpn_v2": {},
+    "fasterrcnn_mobilenet_v3_large_fpn": {"positions": (13, 16), "all_sizes": True, "eps": 1e-5},
+    "fasterrcnn_mobilenet_v3_large_320_fpn": {
+        "positions": (13, 16),
+        "all_sizes": True,
+        "eps": 1e-5,
+        "proposals": {"before_nms": (2000, 150), "after_nms": (2000, 150)},
+    },
+}
+
+
+def calibrate(model):
+    """Give batch norms the statistics of two random images."""
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = None
+            layer.reset_running_stats()
+    model.train()
+    with torch.no_grad():
+        model.backbone(torch.randn(2, 3, 160, 192))
+    return model.eval()
+
+
+def pair(name, classes=5, seed=0, **own):
+    """Return torchvision's model and ours, with the same weights."""
+    torch.manual_seed(seed)
+    limits = {"box_score_thresh": 0.0, "rpn_score_thresh": 0.0}
+    theirs = getattr(tv, name)(
+        weights=None, weights_backbone=None, num_classes=classes, **SIZES, **limits
+    )
+    calibrate(theirs)
+    arch, backbone = named_parts("detect", name, None)
+    ours = build_detector(
+        backbone,
+        classes - 1,
+        DetectionInputs((160,), 200, MEAN, STD),
+        version=2 if arch.endswith("v2") else 1,
+        regions={"min_score": 0.0},
+        **(MODELS[name] | own),
+    ).eval()
+    tensors, unused, count = converted("detect", arch, backbone, theirs.state_dict())
+    assert count == classes and not unused
+    ours.load_state_dict(require_equal_names(ours.state_dict(), tensors))
+    return theirs, ours
+
+
+def images(*sizes):
+    generator = torch.Generator().manual_seed(1)
+    return [torch.rand(3, *size, generator=generator) for size in sizes]
+
+
+@pytest.mark.parametrize(
+    "size_hw, wanted",
+    [
+        ((97, 97), (799, 799)),
+        ((334, 500), (799, 1197)),
+        ((387, 500), (799, 1033)),
+        ((480, 640), (800, 1066)),
+        ((427, 640), (800, 1199)),
+    ],
+)
+def test_resized_sides_are_rounded_down(size_hw, wanted):
+    batch = DetectionInputs((800,), 1333, MEAN, STD).eval()([torch.rand(3, *size_hw)])
+    assert batch.sizes_hw == [wanted]
+
+
+def test_inputs_equal_torchvisions_bit_by_bit():
+    theirs, ours = pair("fasterrcnn_resnet50_fpn")
+    given = images((97, 131), (150, 90))
+    wanted, _ = theirs.transform(given)
+    found = ours.transform(given)
+    assert torch.equal(found.images, wanted.tensors)
+    assert found.sizes_hw == wanted.image_sizes
+    bytes_ = [(image * 255).round().byte() for image in given]
+    again = ours.transform(bytes_).images
+    assert torch.equal(again, ours.transform([image.float() / 255 for image in bytes_]).images)
+
+
+def test_a_batch_is_padded_to_whole_strides():
+    batch = DetectionInputs((800,), 1333, MEAN, STD).eval()(images((480, 640), (900, 600)))
+    assert batch.sizes_hw == [(800, 1066), (1200, 800)]
+    assert batch.images.shape == (2, 3, 1216, 1088)
+    assert not batch.images[0, :, 800:].any()
+
+
+def test_several_sizes_are_drawn_in_training_only():
+    inputs = DetectionInputs((64, 96, 128), 200, MEAN, STD)
+    sides = {inputs.train()(images((50, 60))).sizes_hw[0][0] for _ in range(40)}
+    assert sides == {64, 96, 128}
+    assert inputs.eval()(images((50, 60))).sizes_hw[0][0] == 128
+
+
+def test_anchors_are_rounded_and_ordered_ratio_by_ratio():
+    wanted = [[-23, -11, 23, 11], [-16, -16, 16, 16], [-11, -23, 11, 23]]
+    assert rpn.cell_anchors([32], rpn_ratios()).tolist() == wanted
+    assert rpn.cell_anchors([64], rpn_ratios())[0].tolist() == [-45, -23, 45, 23]
+    assert rpn.cell_anchors([512], rpn_ratios())[0].tolist() == [-362, -181, 362, 181]
+    two = rpn.cell_anchors([32, 64], rpn_ratios())
+    assert two[:2].tolist() == [[-23, -11, 23, 11], [-45, -23, 45, 23]]
+
+
+def rpn_ratios():
+    return (0.5, 1.0, 2.0)
+
+
+def test_the_anchors_of_2015_are_those_of_the_original_code():
+    # As its comments list them: pixels counted from 1, the last one inside.
+    wanted = [
+        *([-83, -39, 100, 56], [-175, -87, 192, 104], [-359, -183, 376, 200]),
+        *([-55, -55, 72, 72], [-119, -119, 136, 136], [-247, -247, 264, 264]),
+        *([-35, -79, 52, 96], [-79, -167, 96, 184], [-167, -343, 184, 360]),
+    ]
+    found = rpn.cell_anchors_2015() + torch.tensor([1, 1, 0, 0])
+    assert found.tolist() == wanted
+
+
+@pytest.mark.parametrize("name", ["fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2"])
+def test_every_stage_equals_torchvisions_bit_by_bit(name):
+    theirs, ours = pair(name)
+    given = images((97, 131), (150, 90))
+    with torch.no_grad():
+        wanted, _ = theirs.transform(given)
+        batch = ours.transform(given)
+        maps = list(theirs.backbone(wanted.tensors).values())
+        for own, other in zip(ours.backbone(batch.images), maps, strict=True):
+            assert torch.equal(own, other)
+        anchors = theirs.rpn.anchor_generator(wanted, maps)
+        logits, deltas = theirs.rpn.head(maps)
+        own_anchors, own_logits, own_deltas = ours.rpn.scored_anchors(maps, batch)
+        assert torch.equal(own_anchors, anchors[0])
+        counts = [each[0].numel() for each in logits]
+        flat_logits, flat_deltas = concat_box_prediction_layers(logits, deltas)
+        assert torch.equal(torch.cat(own_logits, 1).flatten(), flat_logits.flatten())
+        assert torch.equal(own_deltas.reshape(-1, 4), flat_deltas)
+        decoded = theirs.rpn.box_coder.decode(flat_deltas, anchors).view(2, -1, 4)
+        regions, _ = theirs.rpn.filter_proposals(decoded, flat_logits, wanted.image_sizes, counts)
+        own_regions = ours.rpn.choose(own_anchors, own_logits, own_deltas, batch.sizes_hw)
+        assert [len(each) for each in regions] == [len(each) for each in own_regions]
+        assert all(len(each) > 100 for each in regions)
+        for own, other in zip(own_regions, regions, strict=True):
+            assert torch.equal(own, other)
+        features = theirs.roi_heads.box_roi_pool(
+            {str(i): each for i, each in enumerate(maps[:4])}, regions, wanted.image_sizes
+        )
+        own_features = ours.roi_heads.features(maps[:4], regions)
+        # The sums of RoI Align are added in another order.
+        assert torch.allclose(own_features, features, atol=1e-4)
+        hidden = theirs.roi_heads.box_head(features)
+        assert torch.equal(ours.roi_heads.box_head(features), hidden)
+        for own, other in zip(
+            ours.roi_heads.box_predictor(hidden),
+            theirs.roi_heads.box_predictor(hidden),
+            strict=True,
+        ):
+            assert torch.equal(own, other)
+
+
+def assert_equal_detections(theirs, ours, given):
+    with torch.no_grad():
+        wanted, found = theirs(given), ours.detect(given)
+    for own, other in zip(found, wanted, strict=True):
+        assert len(other["boxes"]) >= 10
+        assert torch.equal(own.labels, other["labels"])
+        assert torch.allclose(own.boxes, other["boxes"], atol=1e-3)
+        assert torch.allclose(own.scores, other["scores"], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_detections_equal_torchvisions(name):
+    theirs, ours = pair(name)
+    assert_equal_detections(theirs, ours, images((97, 131), (150, 90)))
+    assert_equal_detections(theirs, ours, images((97, 97)))
+
+
+@pytest.mark.parametrize("classes", [2, 91])
+def test_detections_equal_torchvisions_for_few_and_many_classes(classes):
+    theirs, ours = pair("fasterrcnn_resnet50_fpn", classes=classes, seed=3)
+    assert_equal_detections(theirs, ours, images((130, 97)))
+
+
+def test_frozen_norms_with_epsilon_0_are_reproduced():
+    theirs, ours = pair("fasterrcnn_resnet50_fpn", eps=0.0)
+    _, wrong = pair("fasterrcnn_resnet50_fpn")
+    for layer in theirs.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.eps = 0.0
+            layer.running_var.mul_(1e-3)  # so that the epsilon counts
+            layer.weight.data.mul_(0.03)
+    ours.load_state_dict(theirs.state_dict())
+    wrong.load_state_dict(theirs.state_dict())
+    given = images((97, 131))
+    assert_equal_detections(theirs, ours, given)
+    with torch.no_grad():
+        maps = [model.backbone(model.transform(given).images)[0] for model in (ours, wrong)]
+    assert (maps[0] - maps[1]).abs().max() > 1e-3
+
+
+def legacy(tensors):
+    """Return a state dict under the names of the published first version."""
+    result = {}
+    for name, tensor in tensors.items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        name = name.replace("rpn.head.conv.0.0.", "rpn.head.conv.")
+        if "fpn." in name:
+            name = name.replace(".0.weight", ".weight").replace(".0.bias", ".bias")
+        result[name] = tensor
+    return result
+
+
+def test_legacy_names_load_strictly():
+    theirs, ours = pair("fasterrcnn_resnet50_fpn")
+    old = legacy(theirs.state_dict())
+    assert "rpn.head.conv.weight" in old and "backbone.fpn.inner_blocks.0.weight" in old
+    assert len(old) == 295
+    tensors, _, _ = converted("detect", "faster-rcnn", "resnet50", old)
+    fresh = copy.deepcopy(ours)
+    fresh.load_state_dict(require_equal_names(fresh.state_dict(), tensors))
+    for name, tensor in fresh.state_dict().items():
+        if not name.endswith("num_batches_tracked"):
+            assert torch.equal(tensor, ours.state_dict()[name])
+
+
+OBJECTS = (
+    [torch.tensor([[10.0, 12, 60, 70], [40, 30, 120, 90]]), torch.tensor([[5.0, 20, 70, 140]])],
+    [torch.tensor([1, 3]), torch.tensor([2])],
+)
+
+
+@pytest.mark.parametrize("name", ["fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2"])
+@pytest.mark.parametrize("empty", [False, True])
+def test_losses_and_gradients_equal_torchvisions(name, empty, monkeypatch):
+    theirs, ours = pair(name)
+    monkeypatch.setattr(torch, "randperm", lambda n, device=None: torch.arange(n, device=device))
+    boxes, labels = [list(part) for part in OBJECTS]
+    if empty:
+        boxes[1], labels[1] = torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
+    given = images((97, 131), (150, 90))
+    theirs.train()
+    ours.train()
+    targets = [{"boxes": b, "labels": n} for b, n in zip(boxes, labels, strict=True)]
+    wanted = theirs(given, targets)
+    found = ours(given, boxes, labels)
+    assert found.keys() == wanted.keys()
+    for key in wanted:
+        assert found[key].item() == pytest.approx(wanted[key].item(), rel=1e-4, abs=1e-6), key
+        assert wanted[key] > 0
+    sum(wanted.values()).backward()
+    sum(found.values()).backward()
+    own = dict(ours.named_parameters())
+    for key, parameter in theirs.named_parameters():
+        norm = parameter.grad.norm().item()
+        assert own[key].grad.norm().item() == pytest.approx(norm, rel=2e-3, abs=1e-6), key
+
+
+def test_first_losses_are_those_of_a_fresh_network():
+    torch.manual_seed(0)
+    model = build_detector("resnet50", 20, DetectionInputs((160,), 200, MEAN, STD)).train()
+    losses = model(images((97, 131), (150, 90)), *OBJECTS)
+    assert 2.9 < losses["loss_classifier"] < 3.3  # ln 21 = 3.04
+    assert 0.65 < losses["loss_objectness"] < 0.74  # ln 2 = 0.69
+
+
+@pytest.mark.parametrize(
+    "backbone, own",
+    [
+        ("resnet18", {}),
+        ("resnet18", {"version": 2}),
+        ("resnet18", {"neck": "c4"}),
+        ("resnet50", {"neck": "c4", "roi": "pool"}),
+        ("vgg16", {"historic": True, "neck": "c4", "roi": "pool"}),
+        ("vgg11_bn", {}),
+        ("mobilenet_v3_small", {"roi": "pool"}),
+        ("swin_t", {}),
+        ("efficientnet_b0", {"own_proposals": False}),
+        ("resnet18", {"own_proposals": False, "neck": "c4", "roi": "pool"}),
+    ],
+    ids=str,
+)
+def test_detectors_learn_from_every_part_and_detect_deterministically(backbone, own):
+    torch.manual_seed(0)
+    model = build_detector(
+        backbone, 3, DetectionInputs((96,), 160, MEAN, STD), regions={"min_score": 0.0}, **own
+    ).train()
+    given = images((97, 131), (150, 90))
+    regions = None
+    if own.get("own_proposals") is False:
+        regions = [
+            torch.cat((b, torch.tensor([[0.0, 0, 50, 60], [3, 3, 80, 80]]))) for b in OBJECTS[0]
+        ]
+    losses = model(given, *OBJECTS, regions)
+    wanted = {"loss_classifier", "loss_box_reg"}
+    assert set(losses) == wanted | (set() if regions else {"loss_objectness", "loss_rpn_box_reg"})
+    sum(losses.values()).backward()
+    dead = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert not dead
+    model.eval()
+    with torch.no_grad():
+        first, second = (model.detect(given, regions) for _ in range(2))
+    for one, two in zip(first, second, strict=True):
+        assert len(one.boxes) and torch.equal(one.boxes, two.boxes)
+        assert (one.scores[:-1] >= one.scores[1:]).all()
+        assert one.labels.min() >= 1 and one.labels.max() <= 3
+
+
+def test_images_without_objects_train():
+    model = build_detector("resnet18", 3, DetectionInputs((96,), 160, MEAN, STD)).train()
+    none = [torch.zeros(0, 4)] * 2
+    losses = model(images((97, 131), (150, 90)), none, [torch.zeros(0, dtype=torch.int64)] * 2)
+    assert losses["loss_box_reg"] == 0 and losses["loss_rpn_box_reg"] == 0
+    sum(losses.values()).backward()
+    assert all(loss.isfinite() for loss in losses.values())
+
+
+@pytest.mark.parametrize(
+    "backbone, classes, own, parameters",
+    [
+        ("resnet50", 20, {}, 41_449_656),
+        ("resnet50", 90, {}, 41_808_406),
+        ("resnet50", 90, {"version": 2}, 43_712_278),
+    ],
+)
+def test_parameters_are_counted_as_published(backbone, classes, own, parameters):
+    with torch.device("meta"):
+        model = build_detector(backbone, classes, DetectionInputs((800,), 1333, MEAN, STD), **own)
+    assert sum(p.numel() for p in model.parameters()) == parameters
+
+
+@pytest.mark.parametrize(
+    "backbone, own, parameters",
+    [
+        ("resnet50", {}, 41_755_286),
+        ("mobilenet_v3_large", {"positions": (13, 16), "all_sizes": True}, 19_386_354),
+    ],
+)
+def test_resting_norms_do_not_count_as_published(backbone, own, parameters):
+    with torch.device("meta"):
+        model = build_detector(backbone, 90, DetectionInputs((800,), 1333, MEAN, STD), **own)
+    rest_batch_norms(model.backbone.body)
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == parameters
+
+
+@pytest.mark.parametrize(
+    "trainable, parameters",
+    list(enumerate([3_344_384, 18_286_592, 25_364_480, 26_576_896, 26_789_888, 26_799_296])),
+)
+def test_trainable_layers_are_counted_from_the_last_one(trainable, parameters):
+    with torch.device("meta"):
+        model = build_detector("resnet50", 20, DetectionInputs((800,), 1333, MEAN, STD))
+    parts = stages(model.backbone.body)
+    assert len(parts) == 5
+    rest_batch_norms(model.backbone.body)
+    for part in parts[: 5 - trainable]:
+        part.requires_grad_(False)
+    count = sum(p.numel() for p in model.backbone.parameters() if p.requires_grad)
+    assert count == parameters
+
+
+@pytest.mark.parametrize("backbone", ["vgg16", "mobilenet_v3_large", "efficientnet_b0", "swin_t"])
+def test_stages_cover_a_backbone_once(backbone):
+    with torch.device("meta"):
+        model = build_detector(backbone, 3, DetectionInputs((96,), 160, MEAN, STD))
+    body = model.backbone.body
+    parts = stages(body)
+    assert len(parts) >= 4
+    counted = [id(p) for part in parts for p in part.parameters()]
+    assert sorted(counted) == sorted(id(p) for p in body.parameters())
+
+
+def test_a_backbone_without_a_division_refuses_one_map():
+    with pytest.raises(UsageError, match="--neck c4 needs a VGG or ResNet"):
+        build_detector("swin_t", 3, DetectionInputs((96,), 160, MEAN, STD), neck="c4")
+
+
+def test_fast_rcnn_equals_torchvisions_second_stage():
+    """Torchvision has no Fast R-CNN, but its second stage takes any regions."""
+    theirs, ours = pair("fasterrcnn_resnet50_fpn")
+    fast = build_detector(
+        "resnet50",
+        4,
+        DetectionInputs((160,), 200, MEAN, STD),
+        own_proposals=False,
+        regions={"min_score": 0.0, "nms": 0.5},
+    ).eval()
+    fast.load_state_dict({k: v for k, v in ours.state_dict().items() if not k.startswith("rpn.")})
+    given = images((160, 192))
+    generator = torch.Generator().manual_seed(0)
+    corner = torch.rand(60, 2, generator=generator) * 100
+    regions = [torch.cat((corner, corner + 10 + torch.rand(60, 2, generator=generator) * 50), 1)]
+    with torch.no_grad():
+        maps = theirs.backbone(theirs.transform(given)[0].tensors)
+        wanted, _ = theirs.roi_heads(maps, regions, [(160, 192)])
+        found = fast.detect(given, regions)[0]
+    assert len(found.boxes) >= 10
+    assert torch.equal(found.labels, wanted[0]["labels"])
+    assert torch.allclose(found.boxes, wanted[0]["boxes"], atol=1e-3)
+
+
+def test_low_overlaps_are_left_out_where_a_rule_says_so():
+    rule = RegionRule(low=0.1, samples=100, positive_share=0.25)
+    model = build_detector(
+        "resnet18", 3, DetectionInputs((96,), 160, MEAN, STD), own_proposals=False
+    )
+    model.roi_heads.rule = rule
+    regions = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 4], [80, 80, 90, 90]])
+    found = model.roi_heads.sample(regions, torch.tensor([[0.0, 0, 10, 10]]), torch.tensor([2]))
+    # The far one overlaps by 0, under 0.1; the truth itself is one of the regions.
+    assert found.labels.tolist() == [2, 0, 2]
