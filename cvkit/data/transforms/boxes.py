@@ -40,7 +40,7 @@ def _steps(policy: str) -> list[A.BasicTransform | A.BaseCompose]:
         [A.GaussianBlur(), A.GaussNoise(), A.ImageCompression(quality_range=(40, 95))], p=0.3
     )
     return {
-        "none": [],
+        "none": [A.NoOp()],
         "light": [flip, _zoom(0.75, 1.5, 0.15), _colors(0.3)],
         "strong": [flip, _zoom(0.5, 2.0, 0.25), _colors(0.5), noise],
         "lsj": [flip, _zoom(0.1, 2.0, 0.4)],

@@ -22,7 +22,7 @@ CONTEXT = 16 / 227
 """Pixels of the surroundings on each side of a crop, as a share of its side."""
 CHUNK = 128
 """Crops that go through the network together."""
-SMALL_SIDE = 64
+SMALL_SIDE = 32
 """Up to this side of the crops the network's first layers do not shrink them."""
 GRID = 2
 """Side of the pooled last map that the box regressors see."""
