@@ -8,7 +8,7 @@ in `cvkit.ops.images` makes them float. Masks are HW uint8 arrays of class indic
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -205,6 +205,12 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    def blind(self) -> Batch:
+        """Return the batch with black images."""
+        listed = isinstance(self.images, list)
+        images = [0 * image for image in self.images] if listed else 0 * self.images
+        return replace(self, images=images)
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch with its tensors on a device."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cvkit.catalog import TASKS
+from cvkit.data.samples import write_detection
 
 ROOT = Path(__file__).parents[1] / "cvkit"
 ROWS = [
@@ -115,7 +116,12 @@ def modules_after(arguments):
     [["--help"], ["--version"], ["segment", "--help"]]
     + [[task, verb, "--help"] for task in TASKS for verb in ("train", "eval", "predict")]
     + [["weights", verb, "--help"] for verb in ("list", "verify", "import")]
-    + [["models", "--help"], ["samples", "--help"], ["tune", "--help"]]
+    + [
+        ["detect", "proposals", "--help"],
+        ["models", "--help"],
+        ["samples", "--help"],
+        ["tune", "--help"],
+    ]
     + [["segment", "train", "--arch", "nonsense"]],
     ids=" ".join,
 )
@@ -133,6 +139,12 @@ def test_scoring_files_does_not_import_torch(scenes, tmp_path, task):
         predictions = truth = tmp_path / "scores.csv"
         truth.write_text("path,label,a,b\nx.jpg,a,0.7,0.3\ny.jpg,b,0.8,0.2\n")
     flags = ["--predictions", predictions, "--truth", truth, "--out", tmp_path / "out"]
+    if task == "detect":
+        write_detection(tmp_path / "boxes", {"val": 2}, seed=1, size_hw=(64, 64))
+        (tmp_path / "results.json").write_text("[]")
+        truth = tmp_path / "boxes" / "annotations" / "instances_val.json"
+        flags = ["--predictions", tmp_path / "results.json", "--truth", truth, *flags[4:]]
+        flags.append("--no-files")  # curves want matplotlib
     code, names = modules_after([task, "eval", *flags])
     assert code == 0
     assert "numpy" in names

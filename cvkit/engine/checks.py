@@ -26,7 +26,6 @@ from cvkit.structures import Batch, Failure
 
 SAMPLES = 8
 """Training samples that the checks use, at most; the batch size if that is smaller."""
-FIT_STEPS = 300
 BASELINE_STEPS = 60
 
 
@@ -99,7 +98,6 @@ class _Bench:
 
     def __init__(self, task: Task, model: nn.Module, batch: Batch, settings: Settings) -> None:
         self.task, self.model, self.batch, self.settings = task, model, batch, settings
-        self.inputs, self.target = task.training_input(batch)
         self.losses: list[float] = []
 
     def copy(self) -> nn.Module:
@@ -108,12 +106,12 @@ class _Bench:
         rest_statistics(model)
         return model
 
-    def loss(self, model: nn.Module, inputs: Tensor) -> Tensor:
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the loss, without penalties on the weights."""
-        return sum(self.task.criterion(model(inputs), self.target).values())
+        return sum(self.task.loss(model, batch).values())
 
     def fit(
-        self, model: nn.Module, inputs: Tensor, steps: int, until: Callable[[float], bool]
+        self, model: nn.Module, batch: Batch, steps: int, until: Callable[[float], bool]
     ) -> list[float]:
         """Train a copy on the one batch and return its losses."""
         made = self.settings
@@ -122,7 +120,7 @@ class _Bench:
         for step in range(steps):
             torch.manual_seed(key_seed(STEP_SEED, made.seed, step))
             optimizer.zero_grad()
-            loss = self.loss(model, inputs)
+            loss = self.loss(model, batch)
             losses.append(loss.item())
             if until(losses[-1]):
                 break
@@ -136,10 +134,10 @@ class _Bench:
 def _initial_loss(bench: _Bench) -> Check:
     model = bench.copy()
     with torch.no_grad():
-        outputs = model(bench.inputs)
-        found = sum(bench.task.criterion(outputs, bench.target).values()).item()
-        same = {name: torch.zeros_like(logits) for name, logits in outputs.items()}
-        wanted = sum(bench.task.criterion(same, bench.target).values()).item()
+        torch.manual_seed(bench.settings.seed)
+        found = bench.loss(model, bench.batch).item()
+        torch.manual_seed(bench.settings.seed)
+        wanted = float(bench.task.even_loss(model, bench.batch))
     return Check(
         "initial loss",
         abs(found - wanted) < max(0.25, 0.1 * wanted),
@@ -150,7 +148,7 @@ def _initial_loss(bench: _Bench) -> Check:
 
 def _gradients(bench: _Bench) -> Check:
     model = bench.copy()
-    bench.loss(model, bench.inputs).backward()
+    bench.loss(model, bench.batch).backward()
     dead, loud = [], []
     for name, parameter in model.named_parameters():
         gradient = parameter.grad
@@ -172,8 +170,8 @@ def _gradients(bench: _Bench) -> Check:
 
 def _independence(bench: _Bench) -> Check:
     model = bench.copy().eval()
-    inputs = bench.inputs.detach().clone().requires_grad_()
-    model(inputs)["out"][0].float().sum().backward()
+    inputs, outputs = bench.task.probe(model, bench.batch)
+    outputs[0].float().sum().backward()
     leak = inputs.grad[1:].abs().max().item() if len(inputs) > 1 else 0.0
     return Check(
         "samples are independent",
@@ -198,7 +196,7 @@ def _update_ratio(bench: _Bench) -> Check:
         before[:] = [w.detach().clone() for w in weights]
         return False
 
-    bench.fit(model, bench.inputs, 11, measure)
+    bench.fit(model, bench.batch, 11, measure)
     ratio = torch.stack(ratios).median().item()
     return Check(
         "size of an update",
@@ -210,12 +208,18 @@ def _update_ratio(bench: _Bench) -> Check:
 
 def _overfit(bench: _Bench) -> Check:
     model = bench.copy()
-    limit = 0.02
-    bench.losses = bench.fit(model, bench.inputs, FIT_STEPS, lambda loss: loss < limit)
+    limit, share, steps = bench.task.learned
+    first = [0.0]
+
+    def learned(loss: float) -> bool:
+        first[0] = first[0] or loss
+        return loss < limit * first[0]
+
+    bench.losses = bench.fit(model, bench.batch, steps, learned)
     best = min(bench.losses)
     return Check(
         "one batch can be learned",
-        best < max(limit, 0.1 * bench.losses[0]),
+        best < share * bench.losses[0],
         f"loss {bench.losses[0]:.3f} -> {best:.3f} in {len(bench.losses)} steps",
         "labels do not belong to the images, weights do not move, or the rate is wrong",
     )
@@ -224,7 +228,7 @@ def _overfit(bench: _Bench) -> Check:
 def _input_matters(bench: _Bench) -> Check:
     model = bench.copy()
     steps = min(BASELINE_STEPS, len(bench.losses))
-    blind = min(bench.fit(model, torch.zeros_like(bench.inputs), steps, lambda _: False))
+    blind = min(bench.fit(model, bench.batch.blind(), steps, lambda _: False))
     seen = min(bench.losses[:steps])
     return Check(
         "the input matters",

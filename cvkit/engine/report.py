@@ -130,7 +130,7 @@ def print_models(archs: list[dict[str, Any]], backbones: list[dict[str, Any]]) -
     """Print the content of `models --json` for people."""
     print_table(
         "architectures (segmentation: 21 classes, 512x512; classification: 1000 classes at the "
-        "published size)",
+        "published size; detection: 90 classes)",
         ["task", "arch", "backbone", "parameters", "GMACs", "about"],
         [[a["task"], a["arch"], a["backbone"] or "-", *_sizes(a), a["about"]] for a in archs],
     )
@@ -147,6 +147,8 @@ def print_models(archs: list[dict[str, Any]], backbones: list[dict[str, Any]]) -
 
 
 def _sizes(row: dict[str, Any]) -> list[str]:
-    if row["parameters"] is None:
-        return ["-", "-"]
-    return [f"{row['parameters']:,}", f"{row['gmacs']:.2f}"]
+    parameters, gmacs = row["parameters"], row["gmacs"]
+    return [
+        "-" if parameters is None else f"{parameters:,}",
+        "-" if gmacs is None else f"{gmacs:.2f}",
+    ]

@@ -103,6 +103,21 @@ class Task(ABC):
         inputs, target = self.training_input(batch)
         return self.criterion(model(inputs), target)
 
+    learned = (0.01, 0.1, 300)
+    """Of the check that one batch can be learned: the share of the first loss at which it stops,
+    the share that is enough, and the most steps."""
+
+    def even_loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the loss if all classes scored equally, for `--check`."""
+        inputs, target = self.training_input(batch)
+        same = {name: 0 * logits for name, logits in model(inputs).items()}
+        return sum(self.criterion(same, target).values())
+
+    def probe(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the network's input, which gathers a gradient, and an output, for `--check`."""
+        inputs = self.training_input(batch)[0].detach().clone().requires_grad_()
+        return inputs, model(inputs)["out"]
+
     @abstractmethod
     def plain(self) -> Task:
         """Return the same problem without what keeps its loss from reaching zero."""

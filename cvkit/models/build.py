@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import nn
@@ -10,7 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from cvkit import catalog
 from cvkit.errors import UsageError
 from cvkit.models.classify import Classifier, plain_parts, torchvision_parts
+from cvkit.models.detection.inputs import DetectionInputs
 from cvkit.models.weights import published_preset, published_versions
+from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD
 
 
 def _lookup(table: dict, name: str, what: str) -> object:
@@ -128,11 +131,14 @@ def list_archs(tasks: list[str]) -> list[dict]:
 
     Segmentation: 21 classes, 512x512, each on ResNet-50, then the historic whole networks.
     Classification: 1000 classes, at the image size of the published weights, and 10 classes,
-    32x32 for what has none.
+    32x32 for what has none. Detection: 90 classes on ResNet-50 (2015: VGG-16); how many
+    multiplications an image needs depends on its regions.
     """
     rows = []
     for task in tasks:
-        rows += _list_classifiers() if task == "classify" else _list_heads(task)
+        rows += {"classify": _list_classifiers, "detect": _list_detectors}.get(
+            task, partial(_list_heads, task)
+        )()
     return rows
 
 
@@ -147,6 +153,19 @@ def _list_heads(task: str) -> list[dict]:
         about = (catalog.BACKBONES[backbone] if whole else catalog.ARCHS[task][arch]).about
         row = {"task": task, "arch": arch, "backbone": backbone, "about": about}
         rows.append(row | _size(model, 512))
+    return rows
+
+
+def _list_detectors() -> list[dict]:
+    rows = []
+    for arch, entry in catalog.ARCHS["detect"].items():
+        backbone = "vgg16" if arch.endswith("2015") else "resnet50"
+        with torch.device("meta"):
+            transform = DetectionInputs((224,), 224, IMAGENET_MEAN, IMAGENET_STD)
+            model = catalog.resolve(entry.target)(backbone, 90, transform, **dict(entry.own))
+        row = {"task": "detect", "arch": arch, "backbone": backbone, "about": entry.about}
+        parameters = sum(p.numel() for p in model.parameters())
+        rows.append(row | {"parameters": parameters, "gmacs": None})
     return rows
 
 

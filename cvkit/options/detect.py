@@ -49,6 +49,9 @@ class DetectTrain(Train):
     neck: Annotated[
         choice(["fpn", "c4"]), flag(MODEL, "Feature pyramid, or the one map of stride 16")
     ] = "fpn"
+    channels: Annotated[
+        int, flag(MODEL, "Channels of the pyramid; its box head is four times as wide", min=8)
+    ] = 256
     roi: Annotated[
         choice(["auto", "align", "pool"]),
         flag(MODEL, "RoI Align or RoI Pool; auto: align, pool for fast-rcnn"),

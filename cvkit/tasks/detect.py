@@ -1,6 +1,7 @@
 """Object detection: images with boxes, two-stage detectors, average precision."""
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,7 +15,6 @@ from cvkit.data.annotated import AnnotatedImage, trainable
 from cvkit.data.boxes import with_truths
 from cvkit.data.datasets import BoxDataset, ImageSource
 from cvkit.data.files import InputFile
-from cvkit.data.scan import fingerprint
 from cvkit.engine.report import Reporter
 from cvkit.metrics.coco import METRICS, BoxMetric
 from cvkit.options.detect import DetectEval, DetectPredict, DetectTrain
@@ -34,6 +34,7 @@ from cvkit.tasks.detect_network import (
     with_samples,
 )
 from cvkit.tasks.image_task import ImageTask, data_place, from_header
+from cvkit.tasks.proposed import find_proposals, searcher
 from cvkit.tasks.score_boxes import box_metric
 
 
@@ -92,21 +93,13 @@ class Detect(ImageTask):
             splits=found.images,
         )
         task.head = options.head
-        task.proposals = setup.find_proposals(
+        task.proposals = find_proposals(
             task.network, found.images, options.proposals, options.proposal_mode, report
         )
         from cvkit.data.transforms.boxes import BoxTransform  # slow to import; training only
 
         task.transform = BoxTransform(options.augment)
-        task.about_data = {
-            "name": options.data if options.data == "samples" else found.root.name,
-            "layout": found.data.layout,
-            "fingerprints": {
-                name: fingerprint([(image.key, [image.path]) for image in images])
-                for name, images in found.images.items()
-            },
-            "images": {name: len(images) for name, images in found.images.items()},
-        }
+        task.about_data = setup.about_data(options, found)
         return task
 
     @classmethod
@@ -161,9 +154,7 @@ class Detect(ImageTask):
         table = setup.class_table(found.classes, self.classes)
         self.splits = {options.split: with_truths(found.images[options.split], table)}
         mode = header.get("proposals", "fast")
-        self.proposals = setup.find_proposals(
-            self.network, self.splits, options.proposals, mode, report
-        )
+        self.proposals = find_proposals(self.network, self.splits, options.proposals, mode, report)
 
     def header(self, options: DetectTrain) -> dict[str, Any]:
         """Return what a model file says about itself."""
@@ -212,7 +203,7 @@ class Detect(ImageTask):
 
     def source(self, inputs: Sequence[InputFile]) -> ImageSource:
         """Return images to predict."""
-        search = setup.searcher(self.network, self.proposal_file, self.proposal_mode)
+        search = searcher(self.network, self.proposal_file, self.proposal_mode)
         return ImageSource(inputs, _whole, keep_original=True, propose=search)
 
     def training_input(self, batch: Batch) -> tuple[list[Tensor], Any]:
@@ -230,6 +221,17 @@ class Detect(ImageTask):
         """Return the losses by torchvision's names."""
         images, target = self.training_input(batch)
         return model(images, *target)
+
+    learned = (0.2, 0.35, 100)
+
+    def even_loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the loss if all classes scored equally; the boxes' part is what it is."""
+        even = {"loss_classifier": math.log(len(self.classes) + 1), "loss_objectness": math.log(2)}
+        return sum(even.get(name, value) for name, value in self.loss(model, batch).items())
+
+    def probe(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the backbone's input and its finest map (of crops: the features)."""
+        return model.probe(self.training_input(batch)[0])
 
     def plain(self) -> "Detect":
         """Return the same problem; nothing in it keeps the loss from reaching zero."""

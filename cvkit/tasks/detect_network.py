@@ -108,6 +108,7 @@ def check_flags(options: DetectTrain) -> Network:
     if options.arch in ("faster-rcnn", "faster-rcnn-v2", "fast-rcnn"):
         pool = options.roi == "pool" or (options.roi == "auto" and options.arch == "fast-rcnn")
         own = {"neck": options.neck, "roi": "pool" if pool else "align"}
+        own["width"] = options.channels
         if options.label_smoothing:
             raise UsageError(
                 "--label-smoothing has no meaning for detectors", code="label_smoothing.unsupported"

@@ -1,19 +1,17 @@
 """From flags and folders to what a detection run needs, everything checked first."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.boxes import BoxData, read_boxes
-from cvkit.data.scan import BoxScan, raise_defects, scan_boxes
+from cvkit.data.scan import BoxScan, fingerprint, raise_defects, scan_boxes
 from cvkit.engine.report import Reporter
 from cvkit.errors import DataError, UsageError
 from cvkit.options.detect import DetectTrain
 from cvkit.structures import ClassList
-from cvkit.tasks.detect_network import Network
 from cvkit.tasks.image_task import data_place
 
 
@@ -58,6 +56,19 @@ def training_data(options: DetectTrain, report: Reporter) -> Splits:
     if not any((~truth.crowd & ~truth.difficult).any() for truth in trained):
         raise DataError(f"{root}: no training image has an object", code="annotations.empty")
     return found
+
+
+def about_data(options: DetectTrain, found: Splits) -> dict[str, Any]:
+    """Return what a model file says about its training data."""
+    return {
+        "name": options.data if options.data == "samples" else found.root.name,
+        "layout": found.data.layout,
+        "fingerprints": {
+            name: fingerprint([(image.key, [image.path]) for image in images])
+            for name, images in found.images.items()
+        },
+        "images": {name: len(images) for name, images in found.images.items()},
+    }
 
 
 def checked_splits(
@@ -145,46 +156,3 @@ def parse_save(text: str) -> tuple[str, ...]:
                 f"--save {kind!r} is unknown", code="save.unknown", hint=", ".join(SAVES)
             )
     return kinds
-
-
-def find_proposals(
-    network: Network,
-    splits: dict[str, list[AnnotatedImage]],
-    place: Path | None,
-    mode: str,
-    report: Reporter,
-) -> Mapping[str, np.ndarray] | None:
-    """Return the proposals of all images by key; None for a network that makes its own.
-
-    Args:
-        network: that looks at them.
-        splits: the images.
-        place: what `--proposals` names; None searches.
-        mode: of selective search.
-        report: for progress.
-
-    Raises:
-        UsageError: `--proposals` for a network that makes its own.
-        DataError: the file is unusable or lacks an image.
-    """
-    if not network.needs_proposals:
-        if place is not None:
-            raise UsageError(
-                f"--proposals: {network.arch} makes its own", code="proposals.unsupported"
-            )
-        return None
-    from cvkit.tasks.proposed import proposals_for  # slow to import; few detectors need it
-
-    images = [image for split in splits.values() for image in split]
-    return proposals_for(images, place, mode, report)
-
-
-def searcher(
-    network: Network, place: Path | None, mode: str
-) -> Callable[[str, np.ndarray], np.ndarray] | None:
-    """Return what finds the regions of one image; None for a network that makes its own."""
-    if not network.needs_proposals:
-        return None
-    from cvkit.tasks.proposed import Searcher
-
-    return Searcher(place, mode)

@@ -1,7 +1,7 @@
 """Proposals for the detectors that do not make their own."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,11 @@ from cvkit.data.proposals import (
 )
 from cvkit.engine.report import Reporter
 from cvkit.engine.runtime import StopSignal, cores
-from cvkit.ops.proposals import coverage, selective_search
+from cvkit.errors import UsageError
+from cvkit.metrics.coverage import coverage
+from cvkit.ops.proposals import selective_search
 from cvkit.options.detect import DetectProposals
+from cvkit.tasks.detect_network import Network
 from cvkit.tasks.detect_setup import checked_splits
 from cvkit.tasks.image_task import data_place
 
@@ -73,6 +76,45 @@ class Searcher:
         else:
             boxes = pick_proposals(self.known, [key], self.place)[key]
         return inside_image(boxes, image.shape[:2])
+
+
+def find_proposals(
+    network: Network,
+    splits: dict[str, list[AnnotatedImage]],
+    place: Path | None,
+    mode: str,
+    report: Reporter,
+) -> Mapping[str, np.ndarray] | None:
+    """Return the proposals of all images by key; None for a network that makes its own.
+
+    Args:
+        network: that looks at them.
+        splits: the images.
+        place: what `--proposals` names; None searches.
+        mode: of selective search.
+        report: for progress.
+
+    Raises:
+        UsageError: `--proposals` for a network that makes its own.
+        DataError: the file is unusable or lacks an image.
+    """
+    if not network.needs_proposals:
+        if place is not None:
+            raise UsageError(
+                f"--proposals: {network.arch} makes its own", code="proposals.unsupported"
+            )
+        return None
+    images = [image for split in splits.values() for image in split]
+    return proposals_for(images, place, mode, report)
+
+
+def searcher(
+    network: Network, place: Path | None, mode: str
+) -> Callable[[str, np.ndarray], np.ndarray] | None:
+    """Return what finds the regions of one image; None for a network that makes its own."""
+    if not network.needs_proposals:
+        return None
+    return Searcher(place, mode)
 
 
 def propose_dataset(

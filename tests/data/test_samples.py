@@ -5,17 +5,8 @@ import hashlib
 import numpy as np
 from PIL import Image
 
-from cvkit.data.samples import (
-    CLASSES,
-    KINDS,
-    SHAPES,
-    Scene,
-    Shape,
-    make_scene,
-    make_single,
-    write_classification,
-    write_segmentation,
-)
+from cvkit.data.samples import write_classification, write_segmentation
+from cvkit.data.scenes import CLASSES, KINDS, SHAPES, Scene, Shape, make_scene, make_single
 
 
 def still(kind, angle=0.0, radius=40.0):

@@ -42,7 +42,7 @@ def setting(tmp_path_factory):
 
 def failed(setting, *, task=None, model=None, **changes):
     made_task, made_model, options, fabric = setting
-    settings = _settings(replace(options, **changes))
+    settings = _settings(replace(options, **changes), made_task)
     task, model = task or made_task, model or made_model
     data = task.dataset("train", training=True)
     seen = []

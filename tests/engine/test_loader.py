@@ -72,7 +72,7 @@ def test_evaluation_visits_every_sample_once_whatever_the_processes():
     assert in_order(3, 2) == [[(0, 0), (1, 0)], [(2, 0)]]
 
 
-def plan(count=20, epoch=0, rank=0, world=1, **changes):
+def plan(count=20, epoch=0, rank=0, world=1, groups=None, **changes):
     values = {"epochs": 1, "batch_size": 3, "accumulate": 1, "optimizer": "sgd", "lr": 1.0}
     values |= {"momentum": 0.0, "weight_decay": 0.0, "schedule": "poly", "warmup_epochs": 0.0}
     values |= {
@@ -84,7 +84,7 @@ def plan(count=20, epoch=0, rank=0, world=1, **changes):
         "seed": 1,
         "save_minutes": 1.0,
     }
-    return batch_plan(count, epoch, Settings(**(values | changes)), rank, world)
+    return batch_plan(count, epoch, Settings(**(values | changes)), rank, world, groups)
 
 
 def test_training_order_is_a_function_of_seed_and_epoch():
@@ -108,3 +108,25 @@ def test_two_processes_see_what_one_would_accumulate():
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_set_smaller_than_a_batch_is_one_batch(count):
     assert [len(batch) for batch in plan(count)] == [count]
+
+
+def test_a_ragged_dataset_keeps_different_sizes_together():
+    class Ragged(Numbers):
+        ragged = True
+
+    batch, failure = next(load(Ragged(), [[(3, 0), (4, 0), (5, 0)]], workers=0))
+    assert [tuple(image.shape) for image in batch.images] == [(3, 4, 8), (3, 6, 8)]
+    assert len(batch) == 2 and failure.path == "n3"
+    assert [image.max() for image in batch.blind().images] == [0, 0]
+
+
+def test_batches_come_from_one_group_while_there_are_enough():
+    groups = [index % 2 for index in range(23)]
+    batches = plan(23, 0, groups=groups)
+    mixed = [len({groups[index] for index, _ in batch}) > 1 for batch in batches]
+    assert len(batches) == len(plan(23, 0)) and sum(mixed) <= 1 and not any(mixed[:-1])
+    seen = [key for batch in batches for key in batch]
+    assert len(set(seen)) == len(seen)
+    everything = {key for batch in plan(23, 0, batch_size=1) for key in batch}
+    assert set(seen) <= everything
+    assert plan(23, 0, groups=groups) == batches != plan(23, 1, groups=groups)

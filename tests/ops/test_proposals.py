@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from cvkit.data.scenes import make_scene
+from cvkit.metrics.coverage import coverage
 from cvkit.ops import proposals
 from cvkit.ops.proposals import (
-    coverage,
     describe,
     group,
     hierarchies,

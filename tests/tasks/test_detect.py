@@ -465,3 +465,17 @@ def test_detectors_learn_the_images_they_see(cvkit, boxes, proposals, tmp_path, 
     done = cvkit("detect", "train", *flags, "--epochs", epochs, "--out", tmp_path, "--json")
     assert done.code == 0
     assert done.json["best"]["AP50"] > least
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", ["faster-rcnn", "rcnn"])
+def test_checks_pass_for_detectors(cvkit, boxes, proposals, tmp_path, arch):
+    flags = ["--data", boxes, "--batch-size", "4", "--workers", "0", "--augment", "none"]
+    flags += ["--epochs", "1", "--out", tmp_path, "--check", "--backbone", "resnet18"]
+    if arch == "rcnn":
+        flags += ["--arch", "rcnn", "--min-size", "32", "--proposals", proposals]
+    done = cvkit("detect", "train", *flags, "--min-size", "64" if arch != "rcnn" else "32")
+    assert done.code == 0
+    checks = json.loads((tmp_path / f"detect-{arch}-001" / "checks.json").read_text())
+    assert len(checks) == 6
+    assert {check["name"] for check in checks if not check["passed"]} <= {"size of an update"}

@@ -9,7 +9,7 @@ from cvkit.models.layers import conv_bn_relu
 class TwoMLPHead(nn.Module):
     """Two fully connected layers, as in Feature Pyramid Networks, 2016, arXiv:1612.03144."""
 
-    def __init__(self, channels: int, side: int, width: int = 1024) -> None:
+    def __init__(self, channels: int, side: int, width: int) -> None:
         super().__init__()
         self.fc6, self.fc7 = nn.Linear(channels * side * side, width), nn.Linear(width, width)
         self.width = width
@@ -26,7 +26,7 @@ class ConvFCHead(nn.Sequential):
     arXiv:2111.11429, whose head torchvision's second version of its detectors has.
     """
 
-    def __init__(self, channels: int, side: int, width: int = 1024) -> None:
+    def __init__(self, channels: int, side: int, width: int) -> None:
         convs = [conv_bn_relu(channels, channels) for _ in range(4)]
         last = nn.Linear(channels * side * side, width)
         super().__init__(*convs, nn.Flatten(), last, nn.ReLU(inplace=True))

@@ -57,7 +57,7 @@ def build_detector(
         transform: makes the padded batch.
         neck: `fpn`, or `c4` for the one map of stride 16.
         roi: `align` or `pool`.
-        width: channels of the pyramid.
+        width: channels of the pyramid; its box head is four times as wide.
         version: 2 has batch norm in the pyramid, two convolutions in the proposal network and
             four in the box head.
         historic: the anchors, limits and initialisation of the paper's own code.
@@ -122,7 +122,7 @@ def _pyramid(
     own = {"positions": positions} if positions else {}
     body = catalog.resolve(entry.target)(entry.builder, **own)
     features = PyramidBackbone(body, width, norm=version == 2)
-    head = (ConvFCHead if version == 2 else TwoMLPHead)(width, 7)
+    head = (ConvFCHead if version == 2 else TwoMLPHead)(width, 7, 4 * width)
     return features, head, 7
 
 

@@ -64,6 +64,11 @@ class Detector(nn.Module):
         """Return the detections of each image, in its own pixels."""
         raise NotImplementedError
 
+    def probe(self, images: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the backbone's input, which gathers a gradient, and its finest map."""
+        inputs = self.transform(images).images.requires_grad_()
+        return inputs, self.backbone(inputs)[0]
+
     def _original(self, found: list[Detections], batch: object) -> list[Detections]:
         sizes = zip(found, batch.sizes_hw, batch.original_hw, strict=True)
         return [replace(each, boxes=scale_boxes(each.boxes, *hw)) for each, *hw in sizes]

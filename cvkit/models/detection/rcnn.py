@@ -151,6 +151,15 @@ class RCNN(nn.Module):
         """Return the detections of each image, in its own pixels."""
         return [self._detect(*pair) for pair in zip(images, proposals, strict=True)]
 
+    def probe(self, images: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return whole images as crops, which gather a gradient, and their features."""
+        crops = []
+        for image in images:
+            box = torch.tensor([[0.0, 0.0, image.shape[2], image.shape[1]]], device=image.device)
+            crops.append(warped_crops(self.normalized(image), box, self.side))
+        inputs = torch.cat(crops).requires_grad_()
+        return inputs, self.backbone(inputs)
+
     def _detect(self, image: Tensor, regions: Tensor) -> Detections:
         features, grids = self.describe(image, regions)
         size_hw = tuple(image.shape[-2:])

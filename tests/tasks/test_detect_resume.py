@@ -1,0 +1,72 @@
+"""A detection run that was stopped ends in the same bits as one that was not."""
+
+import signal
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from cvkit.cli import run
+from cvkit.data.samples import write_detection
+from cvkit.tasks.detect import Detect
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("boxes")
+    write_detection(folder, {"train": 6, "val": 2}, seed=8, size_hw=(64, 80))
+    return folder
+
+
+def arguments(scenes, out):
+    return [
+        *("detect", "train", "--data", str(scenes), "--out", str(out), "--epochs", "2"),
+        *("--backbone", "mobilenet_v3_small", "--channels", "16", "--min-size", "48,64"),
+        *("--batch-size", "2", "--augment", "mosaic", "--ema", "0.9", "--workers", "0", "--quiet"),
+    ]
+
+
+def final(run_folder):
+    """Everything a run ends with."""
+    (folder,) = run_folder.glob("ckpt/step-0000000006")
+    tensors = {
+        f"{file.stem}.{name}": value
+        for file in folder.glob("*.safetensors")
+        for name, value in load_file(file).items()
+    }
+    best = load_file(run_folder / "best.safetensors")
+    lines = (run_folder / "metrics.jsonl").read_text()
+    return tensors | {f"best.{name}": value for name, value in best.items()}, lines
+
+
+@pytest.fixture(scope="module")
+def reference(scenes, tmp_path_factory):
+    out = tmp_path_factory.mktemp("reference")
+    assert run(arguments(scenes, out)) == 0
+    return final(out / "detect-faster-rcnn-001")
+
+
+@pytest.mark.parametrize(
+    "method, call, workers", [("loss", 2, 2), ("loss", 4, 0), ("predict", 2, 0)]
+)
+def test_a_stopped_run_ends_in_the_same_bits(
+    scenes, reference, tmp_path, monkeypatch, method, call, workers
+):
+    real, calls = getattr(Detect, method), [0]
+
+    def wrapped(self, *rest):
+        calls[0] += 1
+        if calls[0] == call:
+            signal.raise_signal(signal.SIGTERM)
+        return real(self, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Detect, method, wrapped)
+        assert run(arguments(scenes, tmp_path)) == 143
+    folder = tmp_path / "detect-faster-rcnn-001"
+    assert run(["detect", "train", "--resume", str(folder), "--workers", str(workers)]) == 0
+    tensors, lines = final(folder)
+    assert lines == reference[1]
+    assert tensors.keys() == reference[0].keys()
+    different = [n for n, value in reference[0].items() if not torch.equal(tensors[n], value)]
+    assert not different
