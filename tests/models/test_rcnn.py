@@ -132,7 +132,7 @@ def test_stages_fill_the_buffers_and_find_the_objects(setting):
         assert np.mean(norms) == pytest.approx(20, rel=0.2)
         assert model.fitted == 1 and [len(e) for e in first.examples] == [3, 3]
         hits = 0
-        for image, box, label, regions in images:
+        for image, _, label, regions in images:
             (found,) = model.detect([image], [regions])
             assert found.boxes.shape[1] == 4 and (found.scores <= 1).all()
             hits += int(found.labels[0] == label[0])

@@ -14,7 +14,7 @@ from cvkit.tasks.detect import Detect
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("boxes")
-    write_detection(folder, {"train": 6, "val": 2}, seed=8, size_hw=(64, 80))
+    write_detection(folder, {"train": 6, "val": 4}, seed=8, size_hw=(64, 80))
     return folder
 
 
@@ -47,7 +47,7 @@ def reference(scenes, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "method, call, workers", [("loss", 2, 2), ("loss", 4, 0), ("predict", 2, 0)]
+    "method, call, workers", [("loss", 2, 2), ("loss", 4, 0), ("predict", 3, 0)]
 )
 def test_a_stopped_run_ends_in_the_same_bits(
     scenes, reference, tmp_path, monkeypatch, method, call, workers
