@@ -53,7 +53,9 @@ def test_pictures_and_links_exist():
         assert (ROOT / target).exists(), target
 
 
-@pytest.mark.parametrize(("task", "count", "size"), [("segment", 8, 128), ("classify", 12, 64)])
+@pytest.mark.parametrize(
+    ("task", "count", "size"), [("segment", 8, 128), ("classify", 12, 64), ("detect", 8, 128)]
+)
 def test_samples_are_what_the_command_makes(cvkit, tmp_path, task, count, size):
     flags = ("--task", task, "--count", count, "--size", size, "--seed", 7)
     assert cvkit("samples", tmp_path / "s", *flags).code == 0

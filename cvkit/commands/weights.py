@@ -43,7 +43,7 @@ def list_weights(options: WeightsList) -> int:
         [p["backbone"], p["version"], f"{p['megabytes']:.0f}", p["path"] or "not downloaded"]
         for p in published
     ]
-    print_table("published", ["backbone", "--pretrained", "MB", "file"], rows)
+    print_table("published", ["network", "--pretrained, --weights", "MB", "file"], rows)
     return 0
 
 

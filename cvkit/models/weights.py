@@ -171,8 +171,13 @@ def shipped_models() -> list[Path]:
 
 
 def list_published() -> list[dict[str, object]]:
-    """Return what `--pretrained` accepts for each backbone, and where it lies if it is here."""
+    """Return what `--pretrained` and `--weights` accept by name, and where it lies if it is here."""
     rows = []
+    for (_, version), builder in PUBLISHED.items():
+        weights = torchvision.models.get_model_weights(builder).DEFAULT
+        row = {"backbone": builder, "version": version, "url": weights.url}
+        row |= {"megabytes": weights.meta["_file_size"], "path": _cached(weights.url)}
+        rows.append(row)
     for name, entry in catalog.BACKBONES.items():
         for version in published_versions(entry.builder):
             member = f"IMAGENET1K_{version.partition(':')[2].upper()}"
