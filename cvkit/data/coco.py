@@ -14,8 +14,12 @@ from cvkit.errors import DataError
 from cvkit.structures import ClassList, Instances, voc_color
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, unique_keys: bool = True) -> Any:
     """Return the content of a JSON file.
+
+    Args:
+        path: the file.
+        unique_keys: refuse a key that stands twice in an object; takes as long as all the rest.
 
     Raises:
         DataError: missing, malformed, with NaN or infinity, or with a key twice.
@@ -33,7 +37,9 @@ def read_json(path: Path) -> Any:
 
     try:
         text = path.read_text(encoding="utf-8-sig")
-        return json.loads(text, parse_constant=refuse, object_pairs_hook=unique)
+        return json.loads(
+            text, parse_constant=refuse, object_pairs_hook=unique if unique_keys else None
+        )
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist", code="json.missing") from error
     except OSError as error:

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from cvkit.metrics.boxes import assign, overlaps, uncounted
-from cvkit.metrics.coco import BoxMetric
+from cvkit.metrics.boxes import overlaps, uncounted
+from cvkit.metrics.coco import FITS, BoxMetric
 from cvkit.structures import Instances
 
-FITS, TOUCHES = 0.5, 0.1
-"""IoU of a detection that fits an object, and of one that at least touches it."""
+TOUCHES = 0.1
+"""IoU of a detection that at least touches an object."""
 KINDS = ("correct", "localisation", "class", "duplicate", "background", "missed")
 RULE = (
     "detections with a score of at least {score:.3f} (where F1 is largest); correct: IoU of 0.5 "
@@ -42,24 +42,25 @@ class BoxErrors:
 
 def analyse(metric: BoxMetric) -> BoxErrors:
     """Return the errors at the score where precision and recall are balanced best."""
-    pairs = list(zip(metric.results, metric.truths, strict=True))
-    ious = [overlaps(result, truth) for result, truth in pairs]
-    score = _best_score(pairs, ious)
+    images = list(zip(metric.results, metric.truths, metric.matched, strict=True))
+    score = _best_score(images)
     counts = dict.fromkeys(KINDS, 0)
     classes = len(metric.classes)
     matrix = np.zeros((classes + 1, classes + 1), np.int64)
-    for (result, truth), iou in zip(pairs, ious, strict=True):
+    for result, truth, matched in images:
         keep = result.scores >= score
-        _count(result.pick(keep), truth, iou[keep], counts)
-        _confuse(result.pick(keep), truth, iou[keep], matrix)
+        shown = result.pick(keep)
+        iou = overlaps(shown, truth)
+        # Lower scores do not change what higher ones were assigned to.
+        _count(shown, truth, iou, matched[keep], counts)
+        _confuse(shown, truth, iou, matrix)
     return BoxErrors(score, counts, matrix)
 
 
-def _best_score(pairs: list[tuple[Instances, Instances]], ious: list[np.ndarray]) -> float:
+def _best_score(images: list[tuple[Instances, Instances, np.ndarray]]) -> float:
     """Return the smallest score that counts for the largest F1 over all images."""
     scores, hits, objects = [np.zeros(0)], [np.zeros(0, bool)], 0
-    for (result, truth), iou in zip(pairs, ious, strict=True):
-        matched = assign(result, truth, iou, FITS)
+    for result, truth, matched in images:
         counts = matched != -2
         scores.append(result.scores[counts])
         hits.append(matched[counts] >= 0)
@@ -73,8 +74,13 @@ def _best_score(pairs: list[tuple[Instances, Instances]], ious: list[np.ndarray]
     return float(score[order][int(np.argmax(f1))])
 
 
-def _count(result: Instances, truth: Instances, iou: np.ndarray, counts: dict[str, int]) -> None:
-    matched = assign(result, truth, iou, FITS)
+def _count(
+    result: Instances,
+    truth: Instances,
+    iou: np.ndarray,
+    matched: np.ndarray,
+    counts: dict[str, int],
+) -> None:
     counts["correct"] += int((matched >= 0).sum())
     counts["missed"] += int((~uncounted(truth)).sum() - (matched >= 0).sum())
     for row in np.flatnonzero(matched == -1):

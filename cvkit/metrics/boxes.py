@@ -42,16 +42,15 @@ def assign(found: Instances, truth: Instances, iou: np.ndarray, least: float) ->
         least: smallest IoU.
     """
     result = np.full(len(found), -1)
-    if not len(truth):
-        return result
+    fits = (iou >= least) & (truth.labels[None] == found.labels[:, None])  # [D, G]
+    candidates = np.flatnonzero(fits.any(1)) if len(truth) else np.zeros(0, int)
     spare = uncounted(truth)
-    taken = np.zeros(len(truth), bool)
-    for row in np.argsort(-found.scores, kind="stable"):
-        fits = (iou[row] >= least) & (truth.labels == found.labels[row])
-        free = fits & ~taken & ~spare
-        if free.any():
-            best = int(np.argmax(np.where(free, iou[row], -1)))
-            result[row], taken[best] = best, True
-        elif (fits & spare).any():
+    free = ~spare
+    for row in candidates[np.argsort(-found.scores[candidates], kind="stable")]:
+        own = fits[row] & free
+        if own.any():
+            best = int(np.argmax(np.where(own, iou[row], -1)))
+            result[row], free[best] = best, False
+        elif fits[row, spare].any():
             result[row] = -2
     return result

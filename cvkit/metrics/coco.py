@@ -20,6 +20,8 @@ METRICS = (
     *("AP", "AP50", "AP75", "APs", "APm", "APl"),
     *("AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
 )
+FITS = 0.5
+"""IoU of a detection that fits an object, for the counts beside the protocols."""
 RULES = {
     "AP": "COCO: mean over IoU 0.50:0.05:0.95 and classes of the precision at 101 recalls, "
     "at most 100 detections an image and class",
@@ -86,23 +88,30 @@ def evaluate_boxes(
 
 
 def _truth_rows(truths: Sequence[Instances]) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    for number, truth in enumerate(truths, 1):
-        columns = (truth.corner_and_size(), truth.labels, truth.areas, uncounted(truth))
-        for box, label, area, crowd in zip(*(c.tolist() for c in columns), strict=True):
-            row = {"id": len(rows) + 1, "image_id": number, "category_id": label, "bbox": box}
-            rows.append(row | {"area": area, "iscrowd": int(crowd)})  # id 0 would not count
-    return rows
+    crowd = np.concatenate([uncounted(truth) for truth in truths]).astype(int).tolist()
+    areas = np.concatenate([truth.areas for truth in truths]).tolist()
+    pairs = zip(_rows(truths), areas, crowd, strict=True)
+    return [row | {"area": area, "iscrowd": mark} for row, area, mark in pairs]
 
 
 def _result_rows(results: Sequence[Instances]) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    for number, result in enumerate(results, 1):
-        columns = (result.corner_and_size(), result.labels, result.scores.astype(float))
-        for box, label, score in zip(*(c.tolist() for c in columns), strict=True):
-            row = {"id": len(rows) + 1, "image_id": number, "category_id": label, "bbox": box}
-            rows.append(row | {"score": score, "area": box[2] * box[3], "iscrowd": 0})
+    scores = np.concatenate([result.scores for result in results]).astype(float).tolist()
+    rows = _rows(results)
+    for row, score in zip(rows, scores, strict=True):
+        _, _, width, height = row["bbox"]
+        row["score"], row["area"], row["iscrowd"] = score, width * height, 0
     return rows
+
+
+def _rows(images: Sequence[Instances]) -> list[dict[str, Any]]:
+    """Return id (from 1: COCO's evaluation does not count a 0), image, category and box of each."""
+    numbers = np.repeat(np.arange(1, len(images) + 1), [len(each) for each in images]).tolist()
+    labels = np.concatenate([each.labels for each in images]).tolist()
+    boxes = np.concatenate([each.corner_and_size() for each in images]).tolist()
+    return [
+        {"id": id_, "image_id": image, "category_id": label, "bbox": box}
+        for id_, (image, label, box) in enumerate(zip(numbers, labels, boxes, strict=True), 1)
+    ]
 
 
 @dataclass(frozen=True)
@@ -125,18 +134,21 @@ class BoxMetric:
         self.classes = classes
         self.results: list[Instances] = []
         self.truths: list[Instances] = []
+        self.matched: list[np.ndarray] = []
+        """What `assign` says of each image's detections at IoU 0.5."""
 
     def update(self, result: Instances, truth: Instances) -> ImageOutcome:
         """Add one image; return how it went."""
         self.results.append(result)
         self.truths.append(truth)
-        matched = assign(result, truth, overlaps(result, truth), 0.5)
+        matched = assign(result, truth, overlaps(result, truth), FITS)
+        self.matched.append(matched)
         objects = int((~uncounted(truth)).sum())
         return ImageOutcome(objects, int((matched != -2).sum()), int((matched >= 0).sum()))
 
     def state(self) -> Any:
         """Return what another process needs to `merge` this metric."""
-        return self.results, self.truths
+        return self.results, self.truths, self.matched
 
     def merge(self, states: Sequence[Any]) -> None:
         """Replace the own images by those of all processes together, in the dataset's order."""
@@ -144,7 +156,8 @@ class BoxMetric:
         turns = [
             pair for turn in zip_longest(*(zip(*s, strict=True) for s in states)) for pair in turn
         ]
-        self.results, self.truths = map(list, zip(*filter(None, turns), strict=True))
+        found = map(list, zip(*filter(None, turns), strict=True))
+        self.results, self.truths, self.matched = found
 
     def compute(self) -> dict[str, float | None]:
         """Return the metrics by name."""

@@ -171,7 +171,7 @@ def shipped_models() -> list[Path]:
 
 
 def list_published() -> list[dict[str, object]]:
-    """Return what `--pretrained` and `--weights` accept by name, and where it lies if it is here."""
+    """Return what `--pretrained` and `--weights` accept by name, and where it lies, if here."""
     rows = []
     for (_, version), builder in PUBLISHED.items():
         weights = torchvision.models.get_model_weights(builder).DEFAULT

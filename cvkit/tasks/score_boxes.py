@@ -1,7 +1,6 @@
 """Scoring detections, whoever made them. Needs no network and does not import torch."""
 
-from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -87,31 +86,32 @@ def _predictions(place: Path, images: list[AnnotatedImage], classes: ClassList) 
     """Return the detections of each image, best first; of equal scores the file's order stays."""
     if place.is_dir() and (place / "results.json").is_file():
         place = place / "results.json"
-    if place.is_dir():
-        rows = list(_voc_rows(place, images, classes))
-    else:
-        rows = list(_coco_rows(place, images, classes))
-    by_image: list[list[tuple]] = [[] for _ in images]
-    for number, *row in rows:
-        by_image[number].append(tuple(row))
-    return [_detections(each) for each in by_image]
+    read = _read_voc if place.is_dir() else _read_results
+    table = read(place, images, classes)
+    order = np.lexsort((-table.scores, table.images))  # stable
+    cuts = np.searchsorted(table.images[order], np.arange(1, len(images)))
+    corners = np.concatenate([table.xywh[:, :2], table.xywh[:, :2] + table.xywh[:, 2:]], 1)
+    everything = Instances(corners, table.labels, scores=table.scores, xywh=table.xywh)
+    return [everything.pick(part) for part in np.split(order, cuts)]
 
 
-def _detections(rows: list[tuple[int, float, tuple[float, ...]]]) -> Instances:
-    xywh = np.array([box for _, _, box in rows], np.float64).reshape(-1, 4)
-    scores = np.array([score for _, score, _ in rows], np.float64)
-    corners = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1)
-    labels = np.array([label for label, _, _ in rows], np.int64)
-    made = Instances(boxes=corners, labels=labels, scores=scores, xywh=xywh)
-    return made.pick(np.argsort(-scores, kind="stable"))
+@dataclass(frozen=True)
+class Table:
+    """Detections: number of the image, label from 1, score, and x, y, width, height."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray
+    xywh: np.ndarray
 
 
-Row = tuple[int, int, float, tuple[float, ...]]
-"""Number of the image, label, score, and x, y, width, height."""
+def _read_results(path: Path, images: list[AnnotatedImage], classes: ClassList) -> Table:
+    """Return the detections of a file in COCO's results format.
 
-
-def _coco_rows(path: Path, images: list[AnnotatedImage], classes: ClassList) -> Iterable[Row]:
-    content = read_json(path)
+    Raises:
+        DataError: malformed, or of an image or category that the truth does not have.
+    """
+    content = read_json(path, unique_keys=False)
     if not isinstance(content, list):
         raise DataError(
             f"{path} is not a list of detections",
@@ -121,31 +121,49 @@ def _coco_rows(path: Path, images: list[AnnotatedImage], classes: ClassList) -> 
     labels = {id_: number for number, id_ in enumerate(classes.ids, 1)}
     by_id = {image.image_id: number for number, image in enumerate(images)}
     by_name = _by_name(images)
-    for place, row in enumerate(content):
-        where = f"{path}: [{place}]"
-        try:
-            name, id_ = row.get("file_name"), int(row["image_id"])
-            category = row["category_id"]
-            x, y, w, h = (float(value) for value in row["bbox"])
-            score = float(row["score"])
-        except KeyError as error:
-            raise DataError(f"{where} has no {error.args[0]!r}", code="results.key") from error
-        except (TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"{where} is malformed: {error}", code="results.row") from error
-        image = by_name.get(name, by_id.get(id_))
-        if image is None:
-            raise DataError(
-                f"{where}: image {id_} is not in the truth",
-                code="results.image",
-                hint="predict --image-ids writes the ids of a COCO file",
-            )
-        if category not in labels:
-            raise DataError(
-                f"{where}: category {category!r} is not in the truth", code="results.category"
-            )
-        if not np.isfinite([x, y, w, h, score]).all() or w < 0 or h < 0:
-            raise DataError(f"{where}: box or score is not usable", code="results.value")
-        yield image, labels[category], score, (x, y, w, h)
+    try:
+        found = [
+            by_name.get(row.get("file_name"), by_id.get(row["image_id"], -1)) for row in content
+        ]
+        kinds = [labels.get(row["category_id"], -1) for row in content]
+        scores = np.array([row["score"] for row in content], np.float64)
+        xywh = np.array([row["bbox"] for row in content], np.float64).reshape(-1, 4)
+        table = Table(np.array(found, int), np.array(kinds, int), scores, xywh)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        for place, row in enumerate(content):
+            _require_row(row, f"{path}: [{place}]")
+        raise
+    fine = np.isfinite(table.scores) & np.isfinite(xywh).all(1) & (xywh[:, 2:] >= 0).all(1)
+    for wrong, code, text in (
+        (table.images < 0, "results.image", "image {image_id!r} is not in the truth"),
+        (table.labels < 0, "results.category", "category {category_id!r} is not in the truth"),
+        (~fine, "results.value", "box {bbox} or score {score} is not usable"),
+    ):
+        if wrong.any():
+            place = int(np.argmax(wrong))
+            hint = "predict --image-ids writes a COCO file's" if code == "results.image" else ""
+            message = f"{path}: [{place}]: {text.format(**content[place])}"
+            raise DataError(message, code=code, hint=hint)
+    return table
+
+
+def _require_row(row: Any, where: str) -> None:
+    """Check one entry of a result file.
+
+    Raises:
+        DataError: what is wrong with it.
+    """
+    try:
+        hash((row["image_id"], row["category_id"], row.get("file_name")))
+        box, score = [float(value) for value in row["bbox"]], float(row["score"])
+    except KeyError as error:
+        raise DataError(f"{where} has no {error.args[0]!r}", code="results.key") from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{where} is malformed: {error}", code="results.row") from error
+    if len(box) != 4:
+        raise DataError(f"{where}: bbox {box} is not four numbers", code="results.row")
+    if isinstance(row["score"], str) or any(isinstance(v, str) for v in row["bbox"]):
+        raise DataError(f"{where}: score {score} or box is text", code="results.row")
 
 
 def _by_name(images: list[AnnotatedImage]) -> dict[str, int]:
@@ -157,8 +175,8 @@ def _by_name(images: list[AnnotatedImage]) -> dict[str, int]:
     return unique | {image.key: number for number, image in enumerate(images)}
 
 
-def _voc_rows(folder: Path, images: list[AnnotatedImage], classes: ClassList) -> Iterable[Row]:
-    """Yield the lines of files `..._CLASS.txt`: image, score and 1-based inclusive box."""
+def _read_voc(folder: Path, images: list[AnnotatedImage], classes: ClassList) -> Table:
+    """Return the lines of files `..._CLASS.txt`: image, score and 1-based inclusive box."""
     stems = {PurePosixPath(image.key).stem: number for number, image in enumerate(images)}
     if (folder / "voc").is_dir():
         folder = folder / "voc"
@@ -172,6 +190,7 @@ def _voc_rows(folder: Path, images: list[AnnotatedImage], classes: ClassList) ->
             code="predictions.missing",
             hint=f"such as comp3_det_test_{classes.names[0]}.txt",
         )
+    rows: list[tuple[Any, ...]] = []
     for label, paths in files.items():
         for path in paths[:1]:
             for number, line in enumerate(path.read_text().splitlines(), 1):
@@ -190,7 +209,16 @@ def _voc_rows(folder: Path, images: list[AnnotatedImage], classes: ClassList) ->
                         f"{path}:{number}: image {stem!r} is not in the truth",
                         code="results.image",
                     )
-                yield stems[stem], label, score, (x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1)
+                box = (x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1)
+                rows.append((stems[stem], label, score, box))
+    columns = list(zip(*rows, strict=True)) or [(), (), (), ()]
+    found, labels, scores, boxes = columns
+    return Table(
+        np.array(found, int),
+        np.array(labels, int),
+        np.array(scores, np.float64),
+        np.array(boxes, np.float64).reshape(-1, 4),
+    )
 
 
 def detection_report(

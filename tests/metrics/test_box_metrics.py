@@ -90,6 +90,8 @@ def test_perfect_detections_score_1_by_every_rule():
     truth = objects((1, 0, 0, 50, 50), (2, 10, 10, 200, 100), (3, 5, 5, 30, 30))
     perfect = Instances(truth.boxes, truth.labels, scores=np.full(3, 0.9, np.float32))
     found = filled(CocoMetric(CLASSES), (perfect, truth)).compute()
+    # Pycocotools does not count an annotation whose id is 0.
+    assert evaluate_boxes([perfect], [truth], 3, Reference).stats[0] == pytest.approx(1)
     assert all(found[name] == pytest.approx(1) for name in ("AP", "AP50", "AR100", "APs", "APl"))
     for eleven in (True, False):
         metric = filled(VocMetric(CLASSES, eleven), (perfect, truth))

@@ -179,3 +179,25 @@ def test_any_classifier_serves(backbone):
     assert len(found.boxes) and found.scores.max() <= 1
     (none,) = model.detect([image], [torch.zeros(0, 4)])
     assert len(none.boxes) == 0
+
+
+def test_negatives_and_near_regions_are_chosen_by_their_overlap(setting, monkeypatch):
+    model, images = setting
+    added, learned = [], []
+    monkeypatch.setattr(_ClassSvm, "add", lambda self, rows: added.append(len(rows)))
+    monkeypatch.setattr(
+        _ClassRidge, "add", lambda self, rows, t: learned.append(t.round(3).tolist())
+    )
+    first = Positives(model)
+    second = NegativesAndBoxes(model, first, 0)
+    box = torch.tensor([[10.0, 20, 30, 40]])
+    regions = torch.tensor(
+        [[10.0, 20, 30, 40], [10, 20, 30, 36], [10, 20, 30, 30], [10, 20, 30, 25], [60, 50, 90, 70]]
+    )  # IoU 1, 0.8, 0.5, 0.25, 0
+    with torch.no_grad():
+        for stage in (first, second):
+            stage.see(images[0][0], box, torch.tensor([2]), regions)
+            if stage is first:
+                stage.finish()
+    assert added == [5, 2]
+    assert learned == [[[0, 0, 0, 0], [0, 0.125, 0, 0.223]]]

@@ -218,7 +218,7 @@ def test_no_predictions_score_0_with_a_warning(cvkit, boxes, tmp_path):
         ({"bbox": [1, 2, 3]}, "results.row"),
         ({"bbox": [1, 2, -3, 4]}, "results.value"),
         ({"score": "high"}, "results.row"),
-        ({"score": None}, "results.row"),
+        ({"score": None}, "results.value"),
     ],
 )
 def test_unusable_results_are_refused(cvkit, boxes, tmp_path, row, code):

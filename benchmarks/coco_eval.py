@@ -1,0 +1,85 @@
+"""COCO's evaluation of boxes, whole processes: pycocotools and `cvkit detect eval`, alternating.
+
+Synthetic truths and detections: 80 classes, 7 objects and 100 detections an image. The twelve
+numbers of both must be equal to the last digit.
+
+    python benchmarks/coco_eval.py [IMAGES] [ROUNDS]
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+PEER = """
+import contextlib, io, json, sys
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+with contextlib.redirect_stdout(io.StringIO()):
+    truth = COCO(sys.argv[1])
+    run = COCOeval(truth, truth.loadRes(sys.argv[2]), "bbox")
+    run.evaluate(), run.accumulate(), run.summarize()
+print(json.dumps(run.stats.tolist()))
+"""
+
+
+def write(folder: Path, images: int) -> tuple[Path, Path]:
+    """Write a truth and a result file and return their paths."""
+    rng = np.random.default_rng(0)
+    truth, found = [], []
+    for image in range(1, images + 1):
+        for _ in range(7):
+            x, y, w, h = (rng.random(4) * [500, 350, 140, 130] + [0, 0, 8, 8]).tolist()
+            row = {"image_id": image, "category_id": int(rng.integers(1, 81))}
+            row |= {"bbox": [x, y, w, h], "area": w * h, "iscrowd": int(rng.random() < 0.02)}
+            truth.append(row | {"id": len(truth) + 1})
+            moved = [x, y, w, h] + rng.normal(0, 6, 4)
+            for shift in range(14):
+                box = (moved + rng.normal(0, 3 * shift, 4)).clip(1).tolist()
+                label = row["category_id"] if rng.random() < 0.7 else int(rng.integers(1, 81))
+                entry = {"image_id": image, "category_id": label, "bbox": box}
+                found.append(entry | {"score": round(float(rng.random()), 3)})
+    content = {"images": [{"id": i, "file_name": f"{i}.jpg"} for i in range(1, images + 1)]}
+    content |= {"categories": [{"id": i, "name": f"c{i}"} for i in range(1, 81)]}
+    paths = folder / "truth.json", folder / "results.json"
+    paths[0].write_text(json.dumps(content | {"annotations": truth}))
+    paths[1].write_text(json.dumps(found))
+    return paths
+
+
+def main() -> None:
+    """Alternate the legs, compare their numbers and print the ratio."""
+    images = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
+    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 3
+    with tempfile.TemporaryDirectory() as folder:
+        truth, results = (str(path) for path in write(Path(folder), images))
+        own = ["-m", "cvkit", "detect", "eval", "--predictions", results, "--truth", truth]
+        legs = {
+            "pycocotools": ["-c", PEER, truth, results],
+            "cvkit": [*own, "--no-files", "--json"],
+        }
+        times: dict[str, list[float]] = {name: [] for name in legs}
+        numbers = {}
+        for _ in range(rounds):
+            for name, arguments in legs.items():
+                start = time.perf_counter()
+                done = subprocess.run(
+                    [sys.executable, *arguments], capture_output=True, text=True, check=True
+                )
+                times[name].append(time.perf_counter() - start)
+                numbers[name] = json.loads(done.stdout)
+    mine = [-1 if v is None else v for v in numbers["cvkit"]["metrics"].values()]
+    theirs, ours = (statistics.median(values) for values in times.values())
+    print(
+        f"{images} images: pycocotools {theirs:.1f} s, cvkit {ours:.1f} s, ratio "
+        f"{theirs / ours:.1f}, numbers equal: {mine == numbers['pycocotools']}"
+    )
+
+
+if __name__ == "__main__":
+    main()
