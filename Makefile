@@ -19,7 +19,10 @@ demo: .venv/installed
 	$(BIN)/cvkit segment eval --weights demo/runs/segment-unet-001 --data samples --out demo/runs
 	$(BIN)/cvkit segment predict samples/segment/images --weights demo/runs/segment-unet-001 --out demo/predictions
 	$(BIN)/cvkit classify predict samples/classify --weights shapes --save sorted --out demo/shapes
-	@echo "look at demo/shapes/sorted/ (a folder for each class) and at"
+	$(BIN)/cvkit detect predict samples/detect/images --weights boxes --out demo/boxes
+	$(BIN)/cvkit detect eval --weights boxes --data samples --out demo/runs
+	@echo "look at demo/boxes/overlays/val/*.png (boxes with classes and scores),"
+	@echo "demo/shapes/sorted/ (a folder for each class) and at"
 	@echo "demo/predictions/overlays/val/*.png and demo/runs/segment-unet-001/curves.png"
 
 test: .venv/installed
