@@ -190,7 +190,7 @@ def _annotation(
         return DataError(f"{where}: there is no category {category!r}", code="ann.category_unknown")
     if row.get("iscrowd", 0) not in (0, 1):
         return DataError(f"{where}: iscrowd {row['iscrowd']!r} is not 0 or 1", code="iscrowd.value")
-    box = row.get("bbox")
+    box = row["bbox"] if "bbox" in row else _around(row.get("segmentation"))
     if not isinstance(box, list) or len(box) != 4 or not all(_is_number(v) for v in box):
         return DataError(f"{where}: bbox {box!r} is not four numbers", code="bbox.length")
     x, y, w, h = (float(value) for value in box)
@@ -200,6 +200,23 @@ def _annotation(
     area = row["area"] if _is_number(row.get("area")) else w * h
     label = numbers[row["category_id"]]
     return image_id, ((x, y, w, h), label, float(area), bool(row.get("iscrowd", 0)))
+
+
+def _around(segmentation: Any) -> list[float] | None:
+    """Return x, y, width, height of polygons or a run-length code; None if they are neither."""
+    try:
+        if isinstance(segmentation, dict):
+            from pycocotools import mask
+
+            height, width = segmentation["size"]
+            coded = isinstance(segmentation["counts"], list)
+            code = mask.frPyObjects(segmentation, height, width) if coded else segmentation
+            return mask.toBbox(code).tolist()
+        points = np.concatenate([np.reshape(polygon, (-1, 2)) for polygon in segmentation])
+        low, high = points.min(0), points.max(0)
+        return [*low.tolist(), *(high - low).tolist()]
+    except (TypeError, ValueError, KeyError):
+        return None
 
 
 def _is_number(value: Any) -> bool:

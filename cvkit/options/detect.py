@@ -27,6 +27,10 @@ _PROPOSALS_HELP = (
     "Regions for fast-rcnn and rcnn: .npz or .json file, or a folder of them; selective search "
     "by default"
 )
+_PRECISIONS = Annotated[
+    choice(["auto", "fp32", "bf16", "fp16"]),
+    flag(RUN, "Of detectors only fp32 is proven; auto: bf16 on CUDA and on CPUs with AMX"),
+]
 _MODE_HELP = "Selective search: 8 groupings, or 80"
 
 
@@ -97,6 +101,7 @@ class DetectTrain(Train):
             min=0,
         ),
     ] = 0
+    precision: _PRECISIONS = "fp32"
     optimizer: Annotated[
         choice(["auto", "adamw", "adam", "sgd", "rmsprop", "adagrad"]),
         flag(TRAINING, "Update rule; auto: sgd with --pretrained, adamw from scratch"),
@@ -124,6 +129,7 @@ class DetectEval(Eval):
     and VOC's result files against a VOC folder.
     """
 
+    precision: _PRECISIONS = "fp32"
     format: Annotated[_FORMATS, flag(DATA, "Layout of the data")] = "auto"
     json_file: Annotated[Path | None, flag(DATA, "COCO file of the split")] = None
     images: Annotated[Path | None, flag(DATA, "Folder of the images of a COCO file")] = None
@@ -150,6 +156,7 @@ class DetectEval(Eval):
 class DetectPredict(Predict):
     """Detect objects: COCO results, an overlay and a line of JSON for each image."""
 
+    precision: _PRECISIONS = "fp32"
     threshold: Annotated[
         float | None, flag(MODEL, "Smallest score of a detection; the model's own", min=0, max=1)
     ] = None

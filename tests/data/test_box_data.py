@@ -203,6 +203,24 @@ def test_boxes_without_area_count_but_do_not_train(images):
     assert len(truth) == 2 and len(trainable(truth, (80, 100))) == 1
 
 
+def test_a_missing_box_follows_from_the_segmentation(images):
+    content = coco_content()
+    rectangle = [10, 20, 40, 20, 40, 60, 10, 60]
+    runs = [20 * 80, *([40, 40] * 30), 50 * 80]  # columns 20 to 49, each with rows 0 to 39
+    runs[0], runs[-1] = 20 * 80, 100 * 80 - 20 * 80 - 80 * 30
+    rows = [{"segmentation": [rectangle]}, {"segmentation": {"size": [80, 100], "counts": runs}}]
+    content["annotations"] = [
+        {"id": n, "image_id": 3, "category_id": 2, "iscrowd": n} | row for n, row in enumerate(rows)
+    ]
+    found = read_coco(write_coco(images.parent, content), images, images.parent)
+    assert not found.defects
+    assert found.images[0].truth.xywh.tolist()[0] == [10, 20, 30, 40]
+    assert found.images[0].truth.xywh.tolist()[1][0] == 20
+    content["annotations"][0]["segmentation"] = "x"
+    (defect,) = read_coco(write_coco(images.parent, content), images, images.parent).defects
+    assert defect.code == "bbox.length"
+
+
 def test_crowds_and_difficult_objects_do_not_train_and_boxes_are_cut():
     truth = make_truth(
         np.array([[-5, -5, 20, 20], [0, 0, 9, 9], [1, 1, 9, 9]], float),

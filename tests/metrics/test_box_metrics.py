@@ -233,3 +233,35 @@ def test_voc_equals_published_numbers(real_data, iou):
         for _, (found, true) in sorted(images.items()):
             metric.update(detections(*found), objects(*true) if true else no_objects())
         assert metric.compute()[metric.name] == pytest.approx(wanted[key][iou], abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "truth, found, wanted",
+    [
+        ("coco_fake100/gt_instances_val2014_100.json", "coco_fake100/dt_bbox.json", "bbox"),
+        ("coco_ignore/gt.json", "coco_ignore/dt.json", None),
+        ("coco_ignore/gt_string_ids.json", "coco_ignore/dt.json", None),
+    ],
+)
+def test_coco_equals_published_numbers(real_data, cvkit, truth, found, wanted):
+    folder = real_data / "evalcases"
+    expected = json.loads((folder / truth).with_name("expected.json").read_text())
+    flags = ["--predictions", folder / found, "--truth", folder / truth, "--no-files", "--json"]
+    done = cvkit("detect", "eval", *flags)
+    assert done.code == 0
+    metrics = done.json["metrics"]
+    if wanted is None:
+        assert metrics["AP"] == pytest.approx(0.7099009900990099, abs=1e-12)
+        return
+    names = {"small": "s", "medium": "m", "large": "l"}
+    for name, value in expected[wanted].items():
+        if name != "per_class":
+            for long, short in names.items():
+                name = name.replace(long, short)
+            assert metrics[name] == value, name
+    rows = {row["name"]: row for row in expected[wanted]["per_class"].values()}
+    for name, row in done.json["per_class"].items():
+        for key in ("AP", "AP50"):
+            assert (-1 if row[key] is None else row[key]) == pytest.approx(
+                rows[name][key], abs=1e-12
+            )

@@ -9,6 +9,7 @@ import copy
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 from torchvision.models import detection as tv
 from torchvision.models.detection.rpn import concat_box_prediction_layers
@@ -16,10 +17,11 @@ from torchvision.models.detection.rpn import concat_box_prediction_layers
 from cvkit.errors import UsageError
 from cvkit.models.convert import converted, named_parts, require_equal_names
 from cvkit.models.detection import rpn
-from cvkit.models.detection.build import build_detector, stages
+from cvkit.models.detection.build import build_detector, pretrained_part, stages
 from cvkit.models.detection.detectors import rest_batch_norms
 from cvkit.models.detection.inputs import DetectionInputs
 from cvkit.models.detection.roi_heads import RegionRule
+from cvkit.models.weights import load_pretrained
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIZES = {"min_size": 160, "max_size": 200}
@@ -434,3 +436,32 @@ def test_low_overlaps_are_left_out_where_a_rule_says_so():
     found = model.roi_heads.sample(regions, torch.tensor([[0.0, 0, 10, 10]]), torch.tensor([2]))
     # The far one overlaps by 0, under 0.1; the truth itself is one of the regions.
     assert found.labels.tolist() == [2, 0, 2]
+
+
+@pytest.mark.parametrize(
+    "backbone, own",
+    [
+        ("resnet18", {}),
+        ("resnet18", {"neck": "c4"}),
+        ("vgg11", {"historic": True, "neck": "c4", "roi": "pool"}),
+        ("mobilenet_v3_small", {}),
+    ],
+)
+def test_published_classifiers_fill_all_layers_that_they_have(backbone, own, tmp_path):
+    builder = getattr(torchvision.models, backbone)
+    torch.manual_seed(0)
+    tensors = builder(weights=None).state_dict()
+    path = tmp_path / "classifier.pth"
+    torch.save(tensors, path)
+    torch.manual_seed(1)
+    model = build_detector(backbone, 3, DetectionInputs((96,), 160, MEAN, STD), **own)
+    part = pretrained_part(model)
+    load_pretrained(part, backbone, str(path), offline=True, say=print)
+    loaded = part.state_dict()
+    assert all(torch.equal(value, tensors[name]) for name, value in loaded.items())
+    missing = {name.split(".")[0] for name in tensors.keys() - loaded.keys()}
+    assert missing <= {"fc", "classifier"} and "layer4" not in missing
+    if backbone == "vgg11":
+        assert "classifier.3.weight" in loaded and "classifier.6.weight" not in loaded
+    body = {id(p) for p in model.backbone.body.parameters()}
+    assert body <= {id(p) for p in part.parameters()}
