@@ -6,6 +6,7 @@ ultrafast-pycocotools; tests compare it with pycocotools itself.
 
 import contextlib
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -123,7 +124,7 @@ class ImageOutcome:
     found: int
 
 
-class BoxMetric:
+class BoxMetric(ABC):
     """Detections and objects of all images; what every protocol is computed from.
 
     Args:
@@ -159,9 +160,9 @@ class BoxMetric:
         found = map(list, zip(*filter(None, turns), strict=True))
         self.results, self.truths, self.matched = found
 
+    @abstractmethod
     def compute(self) -> dict[str, float | None]:
         """Return the metrics by name."""
-        raise NotImplementedError
 
 
 class CocoMetric(BoxMetric):

@@ -1,5 +1,6 @@
 """Fast and Faster R-CNN: inputs, maps, regions, detections."""
 
+from abc import ABC, abstractmethod
 from dataclasses import replace
 
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from cvkit.models.detection.rpn import RegionProposals
 from cvkit.ops.boxes import scale_boxes
 
 
-class Detector(nn.Module):
+class Detector(nn.Module, ABC):
     """Two stages: regions of the image, then a class and a better box for each.
 
     Calling it gives the losses, so that several processes can share the gradients; `detect`
@@ -22,8 +23,6 @@ class Detector(nn.Module):
         backbone: a neck of `cvkit.models.detection.fpn`.
         roi_heads: the second stage.
     """
-
-    external_proposals = False
 
     def __init__(
         self, transform: DetectionInputs, backbone: nn.Module, roi_heads: RoIHeads
@@ -48,6 +47,7 @@ class Detector(nn.Module):
         """
         return self.losses(images, boxes, labels, proposals)
 
+    @abstractmethod
     def losses(
         self,
         images: list[Tensor],
@@ -56,13 +56,12 @@ class Detector(nn.Module):
         proposals: list[Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Return the losses by name; see `forward`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def detect(
         self, images: list[Tensor], proposals: list[Tensor] | None = None
     ) -> list[Detections]:
         """Return the detections of each image, in its own pixels."""
-        raise NotImplementedError
 
     def probe(self, images: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Return the backbone's input, which gathers a gradient, and its finest map."""
@@ -127,8 +126,6 @@ class FastRCNN(Detector):
 
     Source: Fast R-CNN, 2015, arXiv:1504.08083.
     """
-
-    external_proposals = True
 
     def losses(
         self,

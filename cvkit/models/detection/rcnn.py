@@ -64,8 +64,6 @@ class RCNN(nn.Module):
         regions: fields of `RegionRule` that differ from R-CNN's own.
     """
 
-    external_proposals = True
-
     def __init__(
         self,
         backbone: str,
