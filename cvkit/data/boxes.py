@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cvkit.data.annotated import AnnotatedImage, Annotations
-from cvkit.data.coco import find_coco, find_images, read_coco
+from cvkit.data.coco import find_coco, read_coco
 from cvkit.data.voc import read_voc
 from cvkit.data.yolo import find_yaml, read_yolo
 from cvkit.errors import CvkitError, DataError
@@ -86,8 +86,7 @@ def read_boxes(
     for split in splits:
         if layout == "coco":
             path = json_files.get(split) or find_coco(root, split)
-            folder = images or find_images(root, path, split)
-            found[split] = read_coco(path, folder, root)
+            found[split] = read_coco(path, images, root, split)
         else:
             found[split] = (read_voc if layout == "voc" else read_yolo)(root, split)
         if not found[split].images and not found[split].defects:

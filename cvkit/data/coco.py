@@ -49,7 +49,7 @@ def read_json(path: Path, unique_keys: bool = True) -> Any:
         raise DataError(f"{path} is not valid JSON: {reason}", code="json.syntax") from error
 
 
-def read_coco(path: Path, images: Path, root: Path) -> Annotations:
+def read_coco(path: Path, images: Path | None, root: Path, split: str = "") -> Annotations:
     """Return the images and boxes of an annotation file.
 
     Boxes become x1, y1, x2 = x + w, y2 = y + h. Image and annotation ids may be any numbers;
@@ -57,8 +57,9 @@ def read_coco(path: Path, images: Path, root: Path) -> Annotations:
 
     Args:
         path: the file.
-        images: folder that `file_name` is relative to.
+        images: folder that `file_name` is relative to; None looks for it.
         root: the dataset's folder, that keys are relative to.
+        split: whose name the image folder may have.
 
     Raises:
         DataError: it is no such file at all. Defects of single entries are collected.
@@ -73,6 +74,8 @@ def read_coco(path: Path, images: Path, root: Path) -> Annotations:
                 code=f"{name}.missing",
                 hint="a COCO file has images, categories and annotations",
             )
+    if images is None:
+        images = find_images(root, path, split, content["images"])
     found = Annotations(_classes(content["categories"], path))
     rows = _index_images(content["images"], path, found)
     numbers = {id_: number for number, id_ in enumerate(found.classes.ids, 1)}
@@ -264,14 +267,18 @@ def find_coco(root: Path, split: str) -> Path:
     )
 
 
-def find_images(root: Path, path: Path, split: str) -> Path:
+def find_images(root: Path, path: Path, split: str, rows: list[Any]) -> Path:
     """Return the folder that the file names of a COCO file are relative to.
+
+    Args:
+        root: of the dataset.
+        path: of the file.
+        split: whose name the folder may have.
+        rows: the file's images.
 
     Raises:
         DataError: no folder holds its first image.
     """
-    content = read_json(path)
-    rows = content.get("images") if isinstance(content, dict) else None
     name = rows[0].get("file_name") if rows and isinstance(rows[0], dict) else None
     if not isinstance(name, str):
         return root

@@ -60,8 +60,9 @@ def training_data(options: DetectTrain, report: Reporter) -> Splits:
 
 def about_data(options: DetectTrain, found: Splits) -> dict[str, Any]:
     """Return what a model file says about its training data."""
+    built_in = options.data == "samples" and not options.train_json
     return {
-        "name": options.data if options.data == "samples" else found.root.name,
+        "name": "samples" if built_in else found.root.name,
         "layout": found.data.layout,
         "fingerprints": {
             name: fingerprint([(image.key, [image.path]) for image in images])

@@ -120,6 +120,7 @@ def _read_results(path: Path, images: list[AnnotatedImage], classes: ClassList) 
         )
     labels = {id_: number for number, id_ in enumerate(classes.ids, 1)}
     by_id = {image.image_id: number for number, image in enumerate(images)}
+    by_id |= {str(id_): number for id_, number in by_id.items()}
     by_name = _by_name(images)
     try:
         found = [
