@@ -452,15 +452,15 @@ FIT = ("--workers", "0", "--quiet", "--augment", "none", "--batch-size", "4")
 @pytest.mark.parametrize(
     "own, epochs, least",
     [
-        (["--arch", "faster-rcnn", "--min-size", "96", "--lr", "1e-3"], 40, 0.5),
-        (["--arch", "fast-rcnn", "--min-size", "96", "--lr", "1e-3"], 40, 0.5),
+        (["--channels", "64", "--min-size", "96", "--lr", "1e-3"], 30, 0.5),
+        (["--arch", "fast-rcnn", "--channels", "64", "--min-size", "96", "--lr", "1e-3"], 30, 0.5),
         (["--arch", "rcnn", "--min-size", "48", "--lr", "1e-3"], 12, 0.3),
     ],
     ids=["faster-rcnn", "fast-rcnn", "rcnn"],
 )
 def test_detectors_learn_the_images_they_see(cvkit, boxes, proposals, tmp_path, own, epochs, least):
     flags = ["--data", boxes, "--val-split", "train", "--backbone", "resnet18", *FIT, *own]
-    if own[1] != "faster-rcnn":
+    if "--arch" in own:
         flags += ["--proposals", proposals]
     done = cvkit("detect", "train", *flags, "--epochs", epochs, "--out", tmp_path, "--json")
     assert done.code == 0
@@ -472,9 +472,11 @@ def test_detectors_learn_the_images_they_see(cvkit, boxes, proposals, tmp_path, 
 def test_checks_pass_for_detectors(cvkit, boxes, proposals, tmp_path, arch):
     flags = ["--data", boxes, "--batch-size", "4", "--workers", "0", "--augment", "none"]
     flags += ["--epochs", "1", "--out", tmp_path, "--check", "--backbone", "resnet18"]
-    if arch == "rcnn":
-        flags += ["--arch", "rcnn", "--min-size", "32", "--proposals", proposals]
-    done = cvkit("detect", "train", *flags, "--min-size", "64" if arch != "rcnn" else "32")
+    own = {
+        "faster-rcnn": ["--min-size", "64", "--channels", "64"],
+        "rcnn": ["--arch", "rcnn", "--min-size", "48", "--proposals", proposals],
+    }
+    done = cvkit("detect", "train", *flags, *own[arch])
     assert done.code == 0
     checks = json.loads((tmp_path / f"detect-{arch}-001" / "checks.json").read_text())
     assert len(checks) == 6

@@ -78,6 +78,8 @@ class RCNN(nn.Module):
         self.backbone, self.head = torchvision_parts(
             backbone, num_classes + 1, small=small, image_size=self.side, aux=False
         )
+        nn.init.normal_(self.head.weight, std=0.01)
+        nn.init.zeros_(self.head.bias)
         with torch.device("meta"):
             probe, _ = torchvision_parts(
                 backbone, num_classes + 1, small=small, image_size=self.side, aux=False
