@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -170,7 +171,8 @@ def search_images(
             on_step(done, "")
         return result
     # Spawned processes inherit neither threads nor signal handlers of this one.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_signals) as pool:
         waiting = {
             pool.submit(_search_or_none, image.path, mode, seed, max_boxes): image.key
             for image in images
@@ -185,6 +187,11 @@ def search_images(
             pool.shutdown(cancel_futures=True)
             raise
     return {image.key: result[image.key] for image in images if image.key in result}
+
+
+def _leave_signals() -> None:
+    """Leave SIGINT to the main process, which ends the others."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _search_or_none(path: Path, mode: str, seed: int, max_boxes: int) -> np.ndarray | None:

@@ -109,13 +109,34 @@ def check_flags(options: DetectTrain) -> Network:
         pool = options.roi == "pool" or (options.roi == "auto" and options.arch == "fast-rcnn")
         own = {"neck": options.neck, "roi": "pool" if pool else "align"}
         own["width"] = options.channels
-        if options.label_smoothing:
-            raise UsageError(
-                "--label-smoothing has no meaning for detectors", code="label_smoothing.unsupported"
-            )
+    _refuse_what_means_nothing(options, fixed=not own)
     if options.min_size != "auto":
         parse_sizes(options.min_size)
     return Network(options.arch, options.backbone, own)
+
+
+def _refuse_what_means_nothing(options: DetectTrain, fixed: bool) -> None:
+    """Check flags that an architecture would not look at.
+
+    Args:
+        options: of the run.
+        fixed: its neck and regions are as they are.
+
+    Raises:
+        UsageError: names the first one.
+    """
+    given = {
+        "label-smoothing": bool(options.label_smoothing),
+        "head": options.head != "svm" and options.arch != "rcnn",
+        "neck": fixed and options.neck != "fpn",
+        "roi": fixed and options.roi != "auto",
+        "channels": fixed and options.channels != 256,
+    }
+    for name, wrong in given.items():
+        if wrong:
+            raise UsageError(
+                f"--{name} has no meaning for --arch {options.arch}", code=f"{name}.unsupported"
+            )
 
 
 def parse_sizes(text: str) -> tuple[int, ...]:

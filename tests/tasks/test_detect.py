@@ -284,6 +284,8 @@ def test_json_files_without_a_dataset_folder(cvkit, boxes, tmp_path):
         (["--trainable-layers", "9"], "the backbone has"),
         (["--arch", "fast-rcnn", "--proposals", "nowhere.npz"], "does not exist"),
         (["--label-smoothing", "0.1"], "--label-smoothing has no meaning"),
+        (["--head", "softmax"], "--head has no meaning for --arch faster-rcnn"),
+        (["--arch", "rcnn", "--neck", "c4"], "--neck has no meaning for --arch rcnn"),
     ],
 )
 def test_mistakes_are_told_in_one_line(cvkit, boxes, tmp_path, flags, text):
