@@ -70,3 +70,27 @@ def test_a_stopped_run_ends_in_the_same_bits(
     assert tensors.keys() == reference[0].keys()
     different = [n for n, value in reference[0].items() if not torch.equal(tensors[n], value)]
     assert not different
+
+
+def test_a_stopped_fast_rcnn_ends_in_the_same_bits(scenes, tmp_path, monkeypatch):
+    proposals = tmp_path / "p.npz"
+    flags = ["--out", str(proposals), "--max-boxes", "30", "--workers", "0", "--quiet"]
+    assert run(["detect", "proposals", str(scenes), *flags]) == 0
+    more = ["--arch", "fast-rcnn", "--proposals", str(proposals)]
+    assert run([*arguments(scenes, tmp_path / "a"), *more]) == 0
+    real, calls = Detect.loss, [0]
+
+    def wrapped(self, *rest):
+        calls[0] += 1
+        if calls[0] == 4:
+            signal.raise_signal(signal.SIGTERM)
+        return real(self, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Detect, "loss", wrapped)
+        assert run([*arguments(scenes, tmp_path / "b"), *more]) == 143
+    folders = [tmp_path / name / "detect-fast-rcnn-001" for name in ("a", "b")]
+    assert run(["detect", "train", "--resume", str(folders[1])]) == 0
+    (one, first), (two, second) = (final(folder) for folder in folders)
+    assert first == second and one.keys() == two.keys()
+    assert not [name for name in one if not torch.equal(one[name], two[name])]
