@@ -126,7 +126,7 @@ class _Job:
             initialise(model, options.init)
             self.task.load_pretrained(model, options, self.report)
         self.task.freeze(model, options)
-        layers = f"{options.freeze},backbone" if options.freeze_backbone else options.freeze
+        layers = f"{options.freeze},{self.task.body}" if options.freeze_backbone else options.freeze
         self.freezing = Freezing(model, layers, options.unfreeze_at)
         if options.channels_last != "off":
             model = model.to(memory_format=torch.channels_last)

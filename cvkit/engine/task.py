@@ -66,6 +66,8 @@ class Task(ABC):
     best: str
     metric_names: tuple[str, ...]
     classes: ClassList
+    body = "backbone"
+    """Name of the layers that `--freeze-backbone` freezes."""
     memory_format = torch.channels_last
     """Of the network's weights for inference."""
     gradient_free = False

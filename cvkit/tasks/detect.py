@@ -62,6 +62,7 @@ class Detect(ImageTask):
         self.splits = splits or {}
         self.transform: Any = None
         self.head = "svm"
+        self.body = "backbone" if network.arch == "rcnn" else "backbone.body"
         self.proposals: Mapping[str, np.ndarray] | None = None
         self.protocol, self.iou = "coco", 0.5
         self.overlay, self.draw_threshold, self.save = "png", 0.5, ()
@@ -120,8 +121,7 @@ class Detect(ImageTask):
         own["regions"] = dict(own.get("regions") or {}) | chosen
         task.network = replace(task.network, own=own)
         if "imported" in header:
-            # The order of additions then is torchvision's own, and so are the detections; models
-            # that were trained here keep the order of their training, which is a sixth faster.
+            # Torchvision's own order of additions; NHWC, as in training here, is a sixth faster.
             task.memory_format = torch.contiguous_format
         if isinstance(options, DetectPredict):
             task.overlay, task.draw_threshold = options.overlay, options.draw_threshold
@@ -219,8 +219,8 @@ class Detect(ImageTask):
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return the losses by torchvision's names."""
-        images, target = self.training_input(batch)
-        return model(images, *target)
+        images, objects = self.training_input(batch)
+        return model(images, *objects)
 
     learned = (0.2, 0.35, 100)
 
@@ -234,7 +234,7 @@ class Detect(ImageTask):
         return model.probe(self.training_input(batch)[0])
 
     def plain(self) -> "Detect":
-        """Return the same problem; nothing in it keeps the loss from reaching zero."""
+        """Return the same problem: its loss has no smoothing."""
         return copy.copy(self)
 
     def predict(self, model: nn.Module, batch: Batch) -> list[Instances]:

@@ -311,6 +311,17 @@ def test_resting_norms_and_layers_stay_as_they_began(boxes, tmp_path):
         assert (tensor == wanted).all(), name
 
 
+def test_a_frozen_backbone_leaves_its_new_pyramid_to_train(boxes, tmp_path):
+    flags = ["--data", str(boxes), "--epochs", "1", *TINY, "--channels", "16", "--freeze-backbone"]
+    assert run(["detect", "train", *flags, "--out", str(tmp_path)]) == 0
+    folder = tmp_path / "detect-faster-rcnn-001"
+    (first, last) = sorted(folder.glob("ckpt/step-*/model.safetensors"))
+    before, after = load_file(first), load_file(last)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert not [name for name in changed if name.startswith("backbone.body.")]
+    assert any(name.startswith("backbone.fpn.") for name in changed)
+
+
 def test_proposals_are_written_counted_and_reused(cvkit, boxes, proposals, tmp_path):
     with np.load(proposals) as file:
         assert len(file["keys"]) == 12 and file["offsets"][-1] == len(file["boxes"])
