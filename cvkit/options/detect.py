@@ -122,24 +122,10 @@ class DetectTrain(Train):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectEval(Eval):
-    """Measure an object detector, or score a file of detections.
-
-    Files: COCO results (.json), or the output folder of predict, against a COCO file; or these
-    and VOC's result files against a VOC folder.
-    """
+class _Detecting:
+    """Flags of the commands that run a trained detector."""
 
     precision: _PRECISIONS = "fp32"
-    format: Annotated[_FORMATS, flag(DATA, "Layout of the data")] = "auto"
-    json_file: Annotated[Path | None, flag(DATA, "COCO file of the split")] = None
-    images: Annotated[Path | None, flag(DATA, "Folder of the images of a COCO file")] = None
-    protocol: Annotated[
-        choice(["coco", "voc07", "voc12"]),
-        flag(OUTPUT, "Rule of the average precision: COCO's, or VOC's of 2007 or since 2010"),
-    ] = "coco"
-    iou: Annotated[
-        float, flag(OUTPUT, "IoU that VOC's rules ask for (exclusive)", min=0, max=1)
-    ] = 0.5
     threshold: Annotated[
         float | None, flag(MODEL, "Smallest score of a detection; the model's own", min=0, max=1)
     ] = None
@@ -153,20 +139,29 @@ class DetectEval(Eval):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectPredict(Predict):
+class DetectEval(_Detecting, Eval):
+    """Measure an object detector, or score a file of detections.
+
+    Files: COCO results (.json), or the output folder of predict, against a COCO file; or these
+    and VOC's result files against a VOC folder.
+    """
+
+    format: Annotated[_FORMATS, flag(DATA, "Layout of the data")] = "auto"
+    json_file: Annotated[Path | None, flag(DATA, "COCO file of the split")] = None
+    images: Annotated[Path | None, flag(DATA, "Folder of the images of a COCO file")] = None
+    protocol: Annotated[
+        choice(["coco", "voc07", "voc12"]),
+        flag(OUTPUT, "Rule of the average precision: COCO's, or VOC's of 2007 or since 2010"),
+    ] = "coco"
+    iou: Annotated[
+        float, flag(OUTPUT, "IoU that VOC's rules ask for (exclusive)", min=0, max=1)
+    ] = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectPredict(_Detecting, Predict):
     """Detect objects: COCO results, an overlay and a line of JSON for each image."""
 
-    precision: _PRECISIONS = "fp32"
-    threshold: Annotated[
-        float | None, flag(MODEL, "Smallest score of a detection; the model's own", min=0, max=1)
-    ] = None
-    nms: Annotated[
-        float | None, flag(MODEL, "IoU above which NMS drops a box; the model's own", min=0, max=1)
-    ] = None
-    max_detections: Annotated[
-        int | None, flag(MODEL, "Detections of an image, at most; the model's own", min=1)
-    ] = None
-    proposals: Annotated[Path | None, flag(DATA, _PROPOSALS_HELP)] = None
     overlay: Annotated[
         choice(["png", "jpg", "none"]), flag(OUTPUT, "Image with the boxes drawn over it")
     ] = "png"
