@@ -64,12 +64,14 @@ TASKS = {
     "classify": "cvkit.tasks.classify:Classify",
     "segment": "cvkit.tasks.segment:Segment",
     "detect": "cvkit.tasks.detect:Detect",
+    "instance": "cvkit.tasks.instance:Instance",
 }
 
 SCORERS = {
     "classify": "cvkit.tasks.score_classes:score_classification",
     "segment": "cvkit.tasks.score:score_segmentation",
     "detect": "cvkit.tasks.score_boxes:score_detection",
+    "instance": "cvkit.tasks.score_boxes:score_instances",
 }
 """What `eval --predictions` calls; these modules import no torch."""
 
@@ -77,6 +79,7 @@ REPORTS = {
     "classify": "cvkit.tasks.score_classes:classification_report",
     "segment": "cvkit.tasks.score:segmentation_report",
     "detect": "cvkit.tasks.score_boxes:detection_report",
+    "instance": "cvkit.tasks.score_boxes:detection_report",
 }
 """What turns a filled metric into the content of `eval --json`."""
 
@@ -265,6 +268,21 @@ ARCHS["detect"] = {
         about="R-CNN (2013): crops of selective search, SVMs, ridge regressors",
     ),
 }
+ARCHS["instance"] = {
+    "mask-rcnn": Arch(
+        target=_DET,
+        about="Mask R-CNN (2017) with a feature pyramid, or --neck c4",
+        own=(("masks", True),),
+    ),
+    "mask-rcnn-v2": Arch(
+        target=_DET,
+        about="batch norm in pyramid and heads, a deeper proposal network and box head (2021)",
+        own=(("masks", True), ("version", 2)),
+    ),
+}
+
+DETECTORS = ARCHS["detect"] | ARCHS["instance"]
+"""Everything that finds boxes."""
 
 
 def backbones_of(task: str) -> list[str]:

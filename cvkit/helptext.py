@@ -25,6 +25,7 @@ TASK_ABOUT = {
     "classify": "Image classification: a class for every image.",
     "segment": "Semantic segmentation: a class for every pixel.",
     "detect": "Object detection: boxes with a class and a score.",
+    "instance": "Instance segmentation: boxes and a mask for every object (Mask R-CNN).",
     "weights": "Trained weights: what there is, whether it is intact, and where to take it from.",
 }
 EXAMPLES = {
@@ -99,6 +100,25 @@ EXAMPLES = {
     ("detect", "proposals"): (
         "cvkit detect proposals DIR --out proposals.npz",
         "cvkit detect proposals samples --mode quality --out samples.npz",
+    ),
+    ("instance",): (
+        "cvkit instance train --data DIR --arch mask-rcnn --backbone resnet50 --epochs 12",
+        "cvkit instance eval --predictions results.json --truth instances_val2017.json",
+        "cvkit instance predict photos/ --weights runs/instance-mask-rcnn-001 --out out/",
+    ),
+    ("instance", "train"): (
+        "cvkit instance train",
+        "cvkit instance train --data DIR --backbone resnet50 --pretrained imagenet --min-size 800",
+        "cvkit instance train --train-json a.json --val-json b.json --images photos/",
+    ),
+    ("instance", "eval"): (
+        "cvkit instance eval --weights runs/instance-mask-rcnn-001 --data DIR --split val --json",
+        "cvkit instance eval --weights masks --data samples --fail-under mask.AP50=0.8",
+        "cvkit instance eval --predictions results.json --truth instances.json --boundary",
+    ),
+    ("instance", "predict"): (
+        "cvkit instance predict photos/ --weights masks --out out/",
+        "cvkit instance predict photos/ --weights coco --threshold 0.5 --overlay jpg",
     ),
     ("tune",): (
         "cvkit tune classify --data DIR --trials 20 --epochs 3 --set arch=resnet18",

@@ -111,6 +111,53 @@ class Classes:
 
 
 @dataclass(frozen=True)
+class Masks:
+    """The masks of the objects of one image as run-length codes, some hundred bytes each.
+
+    Attributes:
+        size_hw: of the image.
+        codes: [N] bytes objects in COCO's compressed form: runs of 0 and 1 down the columns.
+    """
+
+    size_hw: tuple[int, int]
+    codes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, which: np.ndarray) -> Masks:
+        return Masks(self.size_hw, self.codes[which])
+
+    def as_rle(self) -> list[dict]:
+        """Return the masks as pycocotools has them."""
+        size = list(self.size_hw)
+        return [{"size": size, "counts": code} for code in self.codes]
+
+
+@dataclass(frozen=True)
+class MaskLayers:
+    """The masks of the objects of one image as few maps of numbers, for fast transforms.
+
+    Objects that overlap lie in different layers, so 300 cells need one or two maps, not 300.
+
+    Attributes:
+        maps: [L, H, W] uint16, at least one; 0 where no object lies.
+        layers: [N] the layer of each object.
+        values: [N] its number there.
+    """
+
+    maps: np.ndarray
+    layers: np.ndarray
+    values: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __getitem__(self, which: np.ndarray) -> MaskLayers:
+        return MaskLayers(self.maps, self.layers[which], self.values[which])
+
+
+@dataclass(frozen=True)
 class Instances:
     """The objects of one image: truth, or a prediction.
 
@@ -123,6 +170,7 @@ class Instances:
         difficult: [N] bool, objects that do not count (VOC's `difficult`); truth only.
         xywh: [N, 4] float64 x, y, width, height as a COCO file has them, for scores that are
             exact to the last bit; None where they follow from `boxes`.
+        masks: of the objects; layers only in the pixels of a training sample.
     """
 
     boxes: np.ndarray
@@ -132,6 +180,7 @@ class Instances:
     crowd: np.ndarray | None = None
     difficult: np.ndarray | None = None
     xywh: np.ndarray | None = None
+    masks: Masks | MaskLayers | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cvkit import catalog, storage
-from cvkit.commands.printing import print_json
+from cvkit.commands.printing import nested, print_json
 from cvkit.engine.report import Reporter, print_evaluation
 from cvkit.errors import DataError, GateFailed, UsageError
 from cvkit.metrics.gates import failed_gates, parse_gates, require_known
@@ -27,10 +27,11 @@ def evaluate(options: Eval, task_name: str) -> int:
     content = {"task": task_name, "command": "eval", "split": options.split, **content}
     failed = failed_gates(gates, content)
     content["gates"] = {"passed": not failed, "failed": failed}
+    shown = content | {name: nested(content[name]) for name in ("metrics", "rules")}
     if "folder" in content:
-        storage.write_json(Path(content["folder"]) / "report.json", content)
+        storage.write_json(Path(content["folder"]) / "report.json", shown)
     if options.json:
-        print_json(content)
+        print_json(shown)
     else:
         print_evaluation(content)
     for failure in content["failures"]:

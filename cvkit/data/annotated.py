@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from cvkit.errors import CvkitError, DataError
-from cvkit.structures import ClassList, Instances
+from cvkit.ops import masks as mask_ops
+from cvkit.structures import ClassList, Instances, Masks
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def make_truth(
     crowd: Sequence[bool] | None = None,
     difficult: Sequence[bool] | None = None,
     xywh: np.ndarray | None = None,
+    masks: Masks | None = None,
 ) -> Instances:
     """Return objects; areas default to those of the boxes, the marks to False.
 
@@ -69,6 +71,7 @@ def make_truth(
         crowd: see `Instances`.
         difficult: see `Instances`.
         xywh: see `Instances`.
+        masks: see `Instances`.
     """
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     count = len(boxes)
@@ -82,6 +85,7 @@ def make_truth(
         crowd=none if crowd is None else np.asarray(crowd, bool),
         difficult=none if difficult is None else np.asarray(difficult, bool),
         xywh=xywh,
+        masks=masks,
     )
 
 
@@ -116,10 +120,10 @@ def box_defect(
 
 
 def upright(image: AnnotatedImage, size_hw: tuple[int, int], orientation: int) -> AnnotatedImage:
-    """Return an image whose boxes are in the pixels that `read_image` gives.
+    """Return an image whose boxes and masks are in the pixels that `read_image` gives.
 
     Where the annotation claims the size of the pixels as stored and the EXIF orientation turns
-    them, the boxes are turned with them; where it claims the upright size, or none, they stay.
+    them, boxes and masks are turned with them; where it claims the upright size, or none, they stay.
 
     Args:
         image: as annotated.
@@ -142,25 +146,29 @@ def upright(image: AnnotatedImage, size_hw: tuple[int, int], orientation: int) -
         )
     stored_w, stored_h = claimed
     x1, y1, x2, y2 = image.truth.boxes.T
-    turned = {
+    moved = {
         5: (y1, x1, y2, x2),
         6: (stored_h - y2, x1, stored_h - y1, x2),
         7: (stored_h - y2, stored_w - x2, stored_h - y1, stored_w - x1),
         8: (y1, stored_w - x2, y2, stored_w - x1),
     }[orientation]
-    boxes = np.stack(turned, 1).astype(np.float32)
-    return replace(
-        image, size_wh=(width, height), truth=replace(image.truth, boxes=boxes, xywh=None)
-    )
+    boxes = np.stack(moved, 1).astype(np.float32)
+    truth = replace(image.truth, boxes=boxes, xywh=None)
+    if truth.masks is not None:
+        truth = replace(truth, masks=mask_ops.turned(truth.masks, orientation))
+    return replace(image, size_wh=(width, height), truth=truth)
 
 
 def trainable(truth: Instances, size_hw: tuple[int, int]) -> Instances:
     """Return the objects that a detector learns: no crowds, difficult ones or empty boxes.
 
-    Boxes are cut to the image.
+    Boxes are cut to the image; masks become layers.
     """
     limit = np.array([size_hw[1], size_hw[0]] * 2, np.float32)
     boxes = np.clip(truth.boxes, 0, limit)
     sides = boxes[:, 2:] - boxes[:, :2]
     usable = (sides > 0).all(1) & ~truth.crowd & ~truth.difficult
-    return replace(truth, boxes=boxes, xywh=None).pick(usable)
+    left = replace(truth, boxes=boxes, xywh=None).pick(usable)
+    if left.masks is None:
+        return left
+    return replace(left, masks=mask_ops.to_layers(left.masks))

@@ -5,13 +5,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cvkit.data.annotated import AnnotatedImage, Annotations
-from cvkit.data.coco import find_coco, read_coco
+from cvkit.data.coco import read_coco
+from cvkit.data.coco_places import find_coco
+from cvkit.data.index_maps import read_index_maps
 from cvkit.data.voc import read_voc
 from cvkit.data.yolo import find_yaml, read_yolo
 from cvkit.errors import CvkitError, DataError
 from cvkit.structures import ClassList
 
-LAYOUTS = ("voc", "coco", "yolo")
+LAYOUTS = ("voc", "coco", "yolo", "index")
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,13 @@ class BoxData:
     notes: list[str]
 
 
-def detect_box_layout(root: Path, wanted: str = "auto") -> str:
-    """Return `voc`, `coco` or `yolo`: what the folder looks like, or what `wanted` says.
+def detect_box_layout(root: Path, wanted: str = "auto", masks: bool = False) -> str:
+    """Return one of `LAYOUTS`: what the folder looks like, or what `wanted` says.
+
+    Args:
+        root: the dataset.
+        wanted: `auto`, or the answer.
+        masks: look for layouts of objects with masks (`coco` and `index`) only.
 
     Raises:
         DataError: the folder is missing or has none of them.
@@ -43,20 +50,24 @@ def detect_box_layout(root: Path, wanted: str = "auto") -> str:
         raise DataError(f"--data {root} is not a folder", code="data.missing", hint="check it")
     if wanted != "auto":
         return wanted
-    if (root / "ImageSets" / "Main").is_dir():
+    if not masks and (root / "ImageSets" / "Main").is_dir():
         return "voc"
-    if root.is_file() or find_yaml(root) or (root / "labels").is_dir():
+    if not masks and (root.is_file() or find_yaml(root) or (root / "labels").is_dir()):
         return "yolo"
     if any((root / name).is_dir() for name in ("annotations", "coco")) or any(
         [*root.glob("*.json"), *root.glob("*/_annotations.coco.json")]
     ):
         return "coco"
-    raise DataError(
-        f"--data {root} has no known layout",
-        code="data.layout",
-        hint="coco: annotations/instances_SPLIT.json and images; voc: Annotations/, JPEGImages/, "
-        "ImageSets/Main/SPLIT.txt; yolo: data.yaml, images/, labels/",
+    if masks and (root / "images").is_dir() and (root / "masks").is_dir():
+        return "index"
+    known = "coco: annotations/instances_SPLIT.json and images; "
+    known += (
+        "index: images/SPLIT/ and masks/SPLIT/ with equal names"
+        if masks
+        else "voc: Annotations/, JPEGImages/, ImageSets/Main/SPLIT.txt; "
+        "yolo: data.yaml, images/, labels/"
     )
+    raise DataError(f"--data {root} has no known layout", code="data.layout", hint=known)
 
 
 def read_boxes(
@@ -66,6 +77,7 @@ def read_boxes(
     *,
     json_files: dict[str, Path | None] | None = None,
     images: Path | None = None,
+    masks: bool = False,
 ) -> BoxData:
     """Return the splits of a dataset, defects collected.
 
@@ -75,20 +87,22 @@ def read_boxes(
         splits: their names.
         json_files: COCO files of splits that are not found by their names.
         images: folder that the file names of COCO files are relative to.
+        masks: read the objects' masks too, which all of them must have.
 
     Raises:
         DataError: no such layout or split, or the splits have different classes.
     """
     json_files = json_files or {}
     forced = any(json_files.values())
-    layout = "coco" if forced else detect_box_layout(root, layout)
+    layout = "coco" if forced else detect_box_layout(root, layout, masks)
     found: dict[str, Annotations] = {}
     for split in splits:
         if layout == "coco":
             path = json_files.get(split) or find_coco(root, split)
-            found[split] = read_coco(path, images, root, split)
+            found[split] = read_coco(path, images, root, split, masks=masks)
         else:
-            found[split] = (read_voc if layout == "voc" else read_yolo)(root, split)
+            read = {"voc": read_voc, "yolo": read_yolo, "index": read_index_maps}[layout]
+            found[split] = read(root, split)
         if not found[split].images and not found[split].defects:
             raise DataError(f"split {split!r} of {root} is empty", code="split.empty")
     first = found[splits[0]].classes

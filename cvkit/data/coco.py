@@ -1,16 +1,21 @@
-"""COCO's annotation files, read strictly, and COCO's result files."""
+"""COCO's annotation files, read strictly."""
 
 import json
 import re
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cvkit.data.annotated import AnnotatedImage, Annotations, box_defect, make_truth, no_objects
+from cvkit.data.annotated import AnnotatedImage, Annotations, box_defect, make_truth
+from cvkit.data.coco_places import find_images
+from cvkit.data.decode import upright_size_hw
 from cvkit.data.files import inside
+from cvkit.data.segmentations import around, read_segmentation
 from cvkit.errors import DataError
+from cvkit.ops.masks import make_masks, mask_areas
 from cvkit.structures import ClassList, Instances, voc_color
 
 
@@ -49,8 +54,31 @@ def read_json(path: Path, unique_keys: bool = True) -> Any:
         raise DataError(f"{path} is not valid JSON: {reason}", code="json.syntax") from error
 
 
-def read_coco(path: Path, images: Path | None, root: Path, split: str = "") -> Annotations:
-    """Return the images and boxes of an annotation file.
+@dataclass(frozen=True)
+class _File:
+    """What reading an annotation needs to know: labels by category id, image sizes by image id."""
+
+    path: Path
+    labels: dict[int, int]
+    sizes_wh: dict[int, tuple[int, int] | None]
+    masks: bool
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """An annotation that can be used; `code` is its mask."""
+
+    xywh: tuple[float, float, float, float]
+    label: int
+    area: float
+    crowd: bool
+    code: bytes | None
+
+
+def read_coco(
+    path: Path, images: Path | None, root: Path, split: str = "", *, masks: bool = False
+) -> Annotations:
+    """Return the images and boxes of an annotation file, and the masks if they are wanted.
 
     Boxes become x1, y1, x2 = x + w, y2 = y + h. Image and annotation ids may be any numbers;
     classes are in the order of their ids.
@@ -60,6 +88,7 @@ def read_coco(path: Path, images: Path | None, root: Path, split: str = "") -> A
         images: folder that `file_name` is relative to; None looks for it.
         root: the dataset's folder, that keys are relative to.
         split: whose name the image folder may have.
+        masks: every annotation must have a segmentation.
 
     Raises:
         DataError: it is no such file at all. Defects of single entries are collected.
@@ -78,20 +107,39 @@ def read_coco(path: Path, images: Path | None, root: Path, split: str = "") -> A
         images = find_images(root, path, split, content["images"])
     found = Annotations(_classes(content["categories"], path))
     rows = _index_images(content["images"], path, found)
-    numbers = {id_: number for number, id_ in enumerate(found.classes.ids, 1)}
-    objects = _collect(content["annotations"], rows, numbers, path, found)
+    places = _places(rows, images, found)
+    sizes = {id_: _size(rows[id_]) for id_ in places}
+    if masks:
+        sizes = {id_: size or _header_size(places[id_], found) for id_, size in sizes.items()}
+    labels = {id_: number for number, id_ in enumerate(found.classes.ids, 1)}
+    objects = _collect(content["annotations"], _File(path, labels, sizes, masks), rows, found)
     # By id, as pycocotools visits them: of equal scores in two images the first one counts first.
-    for id_, row in sorted(rows.items()):
+    for id_, place in sorted(places.items()):
+        key = place.relative_to(root).as_posix() if place.is_relative_to(root) else None
+        size, name = _size(rows[id_]), key or rows[id_]["file_name"]
+        truth = _truth(objects[id_], sizes[id_] if masks else None)
+        found.images.append(AnnotatedImage(name, place, id_, size, truth))
+    return found
+
+
+def _places(rows: dict[int, dict], folder: Path, found: Annotations) -> dict[int, Path]:
+    """Return where each image lies, without those whose names lead out of the folder."""
+    result = {}
+    for id_, row in rows.items():
         try:
-            place = inside(images, row["file_name"])
+            result[id_] = inside(folder, row["file_name"])
         except DataError as defect:
             found.defects.append(defect)
-            continue
-        key = place.relative_to(root).as_posix() if place.is_relative_to(root) else None
-        found.images.append(
-            AnnotatedImage(key or row["file_name"], place, id_, _size(row), _truth(objects[id_]))
-        )
-    return found
+    return result
+
+
+def _header_size(path: Path, found: Annotations) -> tuple[int, int] | None:
+    """Return width and height of an upright image; a defect is noted where it has none."""
+    try:
+        return upright_size_hw(path)[::-1]
+    except DataError as defect:
+        found.defects.append(defect)
+        return None
 
 
 def _classes(rows: list[Any], path: Path) -> ClassList:
@@ -150,33 +198,27 @@ def _size(row: dict) -> tuple[int, int] | None:
 
 
 def _collect(
-    rows: list[Any],
-    images: dict[int, dict],
-    numbers: dict[int, int],
-    path: Path,
-    found: Annotations,
-) -> dict[int, list[tuple]]:
-    """Return (x, y, w, h), label, area, crowd of each annotation by image id."""
-    result: dict[int, list[tuple]] = {id_: [] for id_ in images}
+    rows: list[Any], file: _File, images: dict[int, dict], found: Annotations
+) -> dict[int, list[_Entry]]:
+    """Return the annotations of each image by its id."""
+    result: dict[int, list[_Entry]] = {id_: [] for id_ in images}
     seen: set[Any] = set()
-    empty = 0
     for place, row in enumerate(rows):
-        where = f"{path}: annotations[{place}]"
-        made = _annotation(row, images, numbers, seen, where)
+        made = _annotation(row, images, file, seen, f"{file.path}: annotations[{place}]")
         if isinstance(made, DataError):
             found.defects.append(made)
-            continue
-        image_id, entry = made
-        empty += 0 in entry[0][2:]
-        result[image_id].append(entry)
+        else:
+            result[made[0]].append(made[1])
+    empty = sum(0 in entry.xywh[2:] for entries in result.values() for entry in entries)
     if empty:
-        found.notes.append(f"{path.name}: {empty} boxes have no area; they are not trained on")
+        found.notes.append(f"{file.path.name}: {empty} boxes have no area; they are not trained on")
     return result
 
 
 def _annotation(
-    row: Any, images: dict[int, dict], numbers: dict[int, int], seen: set[Any], where: str
-) -> tuple[int, tuple] | DataError:
+    row: Any, images: dict[int, dict], file: _File, seen: set[Any], where: str
+) -> tuple[int, _Entry] | DataError:
+    """Return the image and content of an annotation, or what is wrong with it."""
     if not isinstance(row, dict):
         return DataError(f"{where} is not an object", code="ann.malformed")
     id_, image_id = row.get("id"), row.get("image_id")
@@ -188,108 +230,42 @@ def _annotation(
     seen.add(id_)
     if image_id not in images:
         return DataError(f"{where}: there is no image {image_id!r}", code="ann.image_unknown")
-    if row.get("category_id") not in numbers:
+    if row.get("category_id") not in file.labels:
         category = row.get("category_id")
         return DataError(f"{where}: there is no category {category!r}", code="ann.category_unknown")
     if row.get("iscrowd", 0) not in (0, 1):
         return DataError(f"{where}: iscrowd {row['iscrowd']!r} is not 0 or 1", code="iscrowd.value")
-    box = row["bbox"] if "bbox" in row else _around(row.get("segmentation"))
+    size_wh, code = file.sizes_wh.get(image_id), None
+    if file.masks and size_wh:
+        code = read_segmentation(row.get("segmentation"), size_wh[::-1], where)
+        if isinstance(code, DataError):
+            return code
+    box = row["bbox"] if "bbox" in row else around(row.get("segmentation"))
     if not isinstance(box, list) or len(box) != 4 or not all(_is_number(v) for v in box):
         return DataError(f"{where}: bbox {box!r} is not four numbers", code="bbox.length")
     x, y, w, h = (float(value) for value in box)
-    corners = (x, y, x + w, y + h)
-    if defect := box_defect(corners, _size(images[image_id]), where, "bbox"):
+    if defect := box_defect((x, y, x + w, y + h), size_wh, where, "bbox"):
         return defect
     area = row["area"] if _is_number(row.get("area")) else w * h
-    label = numbers[row["category_id"]]
-    return image_id, ((x, y, w, h), label, float(area), bool(row.get("iscrowd", 0)))
-
-
-def _around(segmentation: Any) -> list[float] | None:
-    """Return x, y, width, height of polygons or a run-length code; None if they are neither."""
-    try:
-        if isinstance(segmentation, dict):
-            from pycocotools import mask
-
-            height, width = segmentation["size"]
-            coded = isinstance(segmentation["counts"], list)
-            code = mask.frPyObjects(segmentation, height, width) if coded else segmentation
-            return mask.toBbox(code).tolist()
-        points = np.concatenate([np.reshape(polygon, (-1, 2)) for polygon in segmentation])
-        low, high = points.min(0), points.max(0)
-        return [*low.tolist(), *(high - low).tolist()]
-    except (TypeError, ValueError, KeyError):
-        return None
+    if code and not _is_number(row.get("area")):
+        area = mask_areas(make_masks([code], size_wh[::-1]))[0]
+    crowd = bool(row.get("iscrowd", 0))
+    return image_id, _Entry((x, y, w, h), file.labels[row["category_id"]], float(area), crowd, code)
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _truth(entries: list[tuple]) -> Instances:
-    if not entries:
-        return no_objects()
-    xywh, labels, areas, crowd = (list(column) for column in zip(*entries, strict=True))
-    boxes = np.array(xywh, np.float64)
-    corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1)
-    return make_truth(corners, labels, areas=areas, crowd=crowd, xywh=boxes)
-
-
-def find_coco(root: Path, split: str) -> Path:
-    """Return the annotation file of a split: `annotations/instances_SPLIT.json` and the like.
-
-    Raises:
-        DataError: none, or several.
-    """
-    folders = [root / "annotations", root / "coco", root / split, root]
-    everything: list[Path] = []
-    for folder in folders:
-        files = sorted(folder.glob("*.json")) if folder.is_dir() else []
-        everything += files
-        if folder.name == split and (folder / "_annotations.coco.json").is_file():
-            return folder / "_annotations.coco.json"
-        named = [f for f in files if split in re.split(r"[^A-Za-z]+", f.stem)]
-        named = [f for f in named if "instances" in f.stem] or named
-        if len(named) == 1:
-            return named[0]
-        if named:
-            raise DataError(
-                f"{folder} has {len(named)} files for split {split!r}: "
-                f"{', '.join(f.name for f in named)}",
-                code="split.ambiguous",
-                hint="choose with --train-json and --val-json",
-            )
-    names = ", ".join(file.name for file in everything[:8])
-    raise DataError(
-        f"{root} has no COCO file for split {split!r}",
-        code="split.missing",
-        hint=f"there is {names}" if names else "expected annotations/instances_SPLIT.json",
-    )
-
-
-def find_images(root: Path, path: Path, split: str, rows: list[Any]) -> Path:
-    """Return the folder that the file names of a COCO file are relative to.
-
-    Args:
-        root: of the dataset.
-        path: of the file.
-        split: whose name the folder may have.
-        rows: the file's images.
-
-    Raises:
-        DataError: no folder holds its first image.
-    """
-    name = rows[0].get("file_name") if rows and isinstance(rows[0], dict) else None
-    if not isinstance(name, str):
-        return root
-    inside(root, name)
-    near = [root / "images" / split, root / "images", root / split, root, path.parent]
-    deeper = sorted(p for p in [*root.glob("*"), *root.glob("*/*")] if p.is_dir())
-    for folder in [*near, *deeper]:
-        if (folder / name).is_file():
-            return folder
-    raise DataError(
-        f"{path}: no folder under {root} holds its first image {name!r}",
-        code="image.file_missing",
-        hint="name the folder with --images",
+def _truth(entries: list[_Entry], size_wh: tuple[int, int] | None) -> Instances:
+    """Return the objects of an image; with masks if its size is given."""
+    masks = make_masks([entry.code for entry in entries], size_wh[::-1]) if size_wh else None
+    boxes = np.array([entry.xywh for entry in entries], np.float64).reshape(-1, 4)
+    return make_truth(
+        np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1),
+        [entry.label for entry in entries],
+        areas=[entry.area for entry in entries],
+        crowd=[entry.crowd for entry in entries],
+        xywh=boxes,
+        masks=masks,
     )

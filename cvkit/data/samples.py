@@ -9,10 +9,11 @@ import numpy as np
 from PIL import Image
 
 from cvkit.data.scenes import CLASSES, SHAPES, Frame, Scene, make_scene, make_single
+from cvkit.ops.masks import encode_part
 from cvkit.storage import fsync_folder, machine_errors, write_file, write_json
 from cvkit.structures import VOC_PALETTE, voc_color
 
-VERSION = 2
+VERSION = 3
 """Part of the cache folder's name; raise it when the pixels change."""
 
 
@@ -81,7 +82,8 @@ def write_detection(
 ) -> None:
     """Write scenes as images/SPLIT and annotations/instances_SPLIT.json, with `samples.json`.
 
-    A box is the smallest one around the visible part of a shape; `area` counts its pixels.
+    A box is the smallest one around the visible part of a shape; `segmentation` is the code of
+    these pixels, `area` their number.
 
     Args:
         folder: created if needed; must not hold another dataset.
@@ -103,7 +105,7 @@ def write_detection(
                 Image.fromarray(frame.image).save(folder / "images" / split / name)
             size = {"height": size_hw[0], "width": size_hw[1]}
             images.append({"id": number, "file_name": name} | size)
-            for row in _boxes(scene, frame):
+            for row in _objects(scene, frame):
                 objects.append({"id": len(objects) + 1, "image_id": number} | row)
         categories = [{"id": number, "name": name} for number, name in enumerate(SHAPES, 1)]
         content = {"images": images, "annotations": objects, "categories": categories}
@@ -113,7 +115,7 @@ def write_detection(
     write_file(folder / "samples.json", json.dumps(about) + "\n")
 
 
-def _boxes(scene: Scene, frame: Frame) -> list[dict]:
+def _objects(scene: Scene, frame: Frame) -> list[dict]:
     rows = []
     for index, shape in enumerate(scene.shapes):
         y, x = np.nonzero(frame.visible == index)
@@ -121,8 +123,16 @@ def _boxes(scene: Scene, frame: Frame) -> list[dict]:
             continue
         left, top = int(x.min()), int(y.min())
         box = [left, top, int(x.max()) + 1 - left, int(y.max()) + 1 - top]
-        row = {"category_id": SHAPES.index(shape.kind) + 1, "bbox": box}
-        rows.append(row | {"area": len(y), "iscrowd": 0})
+        code = encode_part(frame.visible == index, (0, 0), frame.visible.shape)
+        rows.append(
+            {
+                "category_id": SHAPES.index(shape.kind) + 1,
+                "bbox": box,
+                "segmentation": {"size": list(frame.visible.shape), "counts": code.decode()},
+                "area": len(y),
+                "iscrowd": 0,
+            }
+        )
     return rows
 
 
@@ -130,6 +140,7 @@ WRITERS = {
     "classify": write_classification,
     "segment": write_segmentation,
     "detect": write_detection,
+    "instance": write_detection,
 }
 """What writes the built-in dataset of a task."""
 
@@ -137,6 +148,7 @@ CACHED = {
     "classify": ((900, 180), (64, 64)),
     "segment": ((160, 40), (128, 128)),
     "detect": ((160, 40), (128, 128)),
+    "instance": ((160, 40), (128, 128)),
 }
 """Numbers of images to train and to validate, and their size, of `--data samples`."""
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from cvkit.metrics.boxes import overlaps, uncounted
+from cvkit.metrics.boxes import uncounted
 from cvkit.metrics.coco import FITS, BoxMetric
 from cvkit.structures import Instances
 
@@ -50,7 +50,7 @@ def analyse(metric: BoxMetric) -> BoxErrors:
     for result, truth, matched in images:
         keep = result.scores >= score
         shown = result.pick(keep)
-        iou = overlaps(shown, truth)
+        iou = metric.overlaps(shown, truth)
         # Lower scores do not change what higher ones were assigned to.
         _count(shown, truth, iou, matched[keep], counts)
         _confuse(shown, truth, iou, matrix)

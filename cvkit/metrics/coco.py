@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from cvkit.metrics.boxes import assign, overlaps, uncounted
+from cvkit.ops.masks import mask_areas
 from cvkit.structures import ClassList, Instances
 
 METRICS = (
@@ -57,8 +58,12 @@ class Accumulated:
     scores: np.ndarray
 
 
-def evaluate_boxes(
-    results: Sequence[Instances], truths: Sequence[Instances], num_classes: int, engine: Any = None
+def evaluate_coco(
+    results: Sequence[Instances],
+    truths: Sequence[Instances],
+    num_classes: int,
+    kind: str = "bbox",
+    engine: Any = None,
 ) -> Accumulated:
     """Return COCO's evaluation of the results of some images.
 
@@ -66,6 +71,8 @@ def evaluate_boxes(
         results: detections of each image.
         truths: objects of each image.
         num_classes: labels are 1 to this.
+        kind: what overlaps: `bbox`, `segm` (masks), or `boundary`: the smaller of the masks' IoU
+            and that of their borders (Boundary IoU, 2021, arXiv:2103.16562).
         engine: module with COCO and COCOeval; ultrafast-pycocotools by default.
     """
     if engine is None:
@@ -73,14 +80,14 @@ def evaluate_boxes(
     with contextlib.redirect_stdout(io.StringIO()):
         truth, found = engine.COCO(), engine.COCO()
         shared = {
-            "images": [{"id": number} for number in range(1, len(truths) + 1)],
+            "images": [_image(*each, kind) for each in enumerate(truths, 1)],
             "categories": [{"id": number} for number in range(1, num_classes + 1)],
         }
-        truth.dataset = shared | {"annotations": _truth_rows(truths)}
-        found.dataset = shared | {"annotations": _result_rows(results)}
+        truth.dataset = shared | {"annotations": _truth_rows(truths, kind)}
+        found.dataset = shared | {"annotations": _result_rows(results, kind)}
         truth.createIndex()
         found.createIndex()
-        run = engine.COCOeval(truth, found, "bbox")
+        run = engine.COCOeval(truth, found, kind)
         run.evaluate()
         run.accumulate()
         run.summarize()
@@ -88,30 +95,49 @@ def evaluate_boxes(
     return Accumulated(np.asarray(run.stats, float), *(np.asarray(run.eval[n]) for n in names))
 
 
-def _truth_rows(truths: Sequence[Instances]) -> list[dict[str, Any]]:
+def _image(number: int, truth: Instances, kind: str) -> dict[str, int]:
+    if kind == "bbox":
+        return {"id": number}
+    height, width = truth.masks.size_hw
+    return {"id": number, "height": height, "width": width}
+
+
+def _truth_rows(truths: Sequence[Instances], kind: str) -> list[dict[str, Any]]:
     crowd = np.concatenate([uncounted(truth) for truth in truths]).astype(int).tolist()
     areas = np.concatenate([truth.areas for truth in truths]).tolist()
-    pairs = zip(_rows(truths), areas, crowd, strict=True)
+    pairs = zip(_rows(truths, kind), areas, crowd, strict=True)
     return [row | {"area": area, "iscrowd": mark} for row, area, mark in pairs]
 
 
-def _result_rows(results: Sequence[Instances]) -> list[dict[str, Any]]:
+def _result_rows(results: Sequence[Instances], kind: str) -> list[dict[str, Any]]:
     scores = np.concatenate([result.scores for result in results]).astype(float).tolist()
-    rows = _rows(results)
-    for row, score in zip(rows, scores, strict=True):
-        _, _, width, height = row["bbox"]
-        row["score"], row["area"], row["iscrowd"] = score, width * height, 0
+    if kind == "bbox":
+        sides = [result.corner_and_size()[:, 2:] for result in results]
+        areas = np.concatenate(sides).prod(1).tolist()
+    else:
+        areas = np.concatenate([mask_areas(result.masks) for result in results]).tolist()
+    rows = _rows(results, kind)
+    for row, score, area in zip(rows, scores, areas, strict=True):
+        row["score"], row["area"], row["iscrowd"] = score, area, 0
     return rows
 
 
-def _rows(images: Sequence[Instances]) -> list[dict[str, Any]]:
-    """Return id (from 1: COCO's evaluation does not count a 0), image, category and box of each."""
+def _rows(images: Sequence[Instances], kind: str) -> list[dict[str, Any]]:
+    """Return id, image, category, and box or mask of each object.
+
+    Ids begin at 1: COCO's evaluation does not count an object whose id is 0.
+    """
     numbers = np.repeat(np.arange(1, len(images) + 1), [len(each) for each in images]).tolist()
     labels = np.concatenate([each.labels for each in images]).tolist()
-    boxes = np.concatenate([each.corner_and_size() for each in images]).tolist()
+    if kind == "bbox":
+        name = "bbox"
+        shapes = np.concatenate([each.corner_and_size() for each in images]).tolist()
+    else:
+        name = "segmentation"
+        shapes = [rle for each in images for rle in each.masks.as_rle()]
     return [
-        {"id": id_, "image_id": image, "category_id": label, "bbox": box}
-        for id_, (image, label, box) in enumerate(zip(numbers, labels, boxes, strict=True), 1)
+        {"id": id_, "image_id": image, "category_id": label, name: shape}
+        for id_, (image, label, shape) in enumerate(zip(numbers, labels, shapes, strict=True), 1)
     ]
 
 
@@ -142,10 +168,14 @@ class BoxMetric(ABC):
         """Add one image; return how it went."""
         self.results.append(result)
         self.truths.append(truth)
-        matched = assign(result, truth, overlaps(result, truth), FITS)
+        matched = assign(result, truth, self.overlaps(result, truth), FITS)
         self.matched.append(matched)
         objects = int((~uncounted(truth)).sum())
         return ImageOutcome(objects, int((matched != -2).sum()), int((matched >= 0).sum()))
+
+    def overlaps(self, result: Instances, truth: Instances) -> np.ndarray:
+        """Return the [D, G] IoU that decides whether a detection fits an object."""
+        return overlaps(result, truth)
 
     def state(self) -> Any:
         """Return what another process needs to `merge` this metric."""
@@ -170,7 +200,7 @@ class CocoMetric(BoxMetric):
 
     def accumulate(self) -> Accumulated:
         """Return the whole evaluation."""
-        return evaluate_boxes(self.results, self.truths, len(self.classes))
+        return evaluate_coco(self.results, self.truths, len(self.classes))
 
     def compute(self) -> dict[str, float | None]:
         """Return the twelve numbers by name; None where no object counts."""

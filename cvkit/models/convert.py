@@ -23,6 +23,8 @@ DETECTION = {
     "fasterrcnn_resnet50_fpn_v2": ("faster-rcnn-v2", "resnet50"),
     "fasterrcnn_mobilenet_v3_large_fpn": ("faster-rcnn", "mobilenet_v3_large"),
     "fasterrcnn_mobilenet_v3_large_320_fpn": ("faster-rcnn", "mobilenet_v3_large"),
+    "maskrcnn_resnet50_fpn": ("mask-rcnn", "resnet50"),
+    "maskrcnn_resnet50_fpn_v2": ("mask-rcnn-v2", "resnet50"),
 }
 """Torchvision's names of detectors to architectures and backbones here."""
 

@@ -35,21 +35,9 @@ _MODE_HELP = "Selective search: 8 groupings, or 80"
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectTrain(Train):
-    """Train an object detector.
+class TwoStageTrain(Train):
+    """Flags of training a network of two stages: regions, then what is in them."""
 
-    Layouts: COCO (annotations/*SPLIT*.json and an image folder, or --train-json, --val-json and
-    --images), VOC (Annotations, JPEGImages, ImageSets/Main) and YOLO (data.yaml, images,
-    labels), found by looking at the folder.
-    """
-
-    arch: Annotated[choice(ARCHS["detect"]), flag(MODEL, "Detector; see 'cvkit models'")] = (
-        "faster-rcnn"
-    )
-    backbone: Annotated[
-        choice(backbones_of("classify")),
-        flag(MODEL, "Feature extractor; those without maps at several strides serve rcnn only"),
-    ] = "resnet18"
     neck: Annotated[
         choice(["fpn", "c4"]), flag(MODEL, "Feature pyramid, or the one map of stride 16")
     ] = "fpn"
@@ -60,10 +48,16 @@ class DetectTrain(Train):
         choice(["auto", "align", "pool"]),
         flag(MODEL, "RoI Align or RoI Pool; auto: align, pool for fast-rcnn"),
     ] = "auto"
-    head: Annotated[
-        choice(["svm", "softmax"]),
-        flag(MODEL, "What classifies the crops of rcnn after their network was trained"),
-    ] = "svm"
+    anchor_size: Annotated[
+        int,
+        flag(
+            MODEL,
+            "Side of the smallest anchors in pixels of the network's input; 0: 32, or 16 or 8 "
+            "where a fifth of the objects is smaller",
+            min=0,
+            max=512,
+        ),
+    ] = 0
     trainable_layers: Annotated[
         int | None,
         flag(MODEL, "Stages of the backbone that train, from the last one; all by default", min=0),
@@ -71,7 +65,6 @@ class DetectTrain(Train):
     freeze_bn: Annotated[
         bool, flag(MODEL, "Keep the backbone's batch norms as they are; for small batches")
     ] = False
-    format: Annotated[_FORMATS, flag(DATA, "Layout of --data")] = "auto"
     train_json: Annotated[Path | None, flag(DATA, "COCO file of the training split")] = None
     val_json: Annotated[Path | None, flag(DATA, "COCO file of the validation split")] = None
     images: Annotated[Path | None, flag(DATA, "Folder of the images of COCO files")] = None
@@ -90,8 +83,6 @@ class DetectTrain(Train):
         str,
         flag(DATA, "none, light, strong, lsj, mosaic, or an albumentations YAML or JSON file"),
     ] = "light"
-    proposals: Annotated[Path | None, flag(DATA, _PROPOSALS_HELP)] = None
-    proposal_mode: Annotated[choice(["fast", "quality"]), flag(DATA, _MODE_HELP)] = "fast"
     roi_samples: Annotated[
         int,
         flag(
@@ -122,7 +113,32 @@ class DetectTrain(Train):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Detecting:
+class DetectTrain(TwoStageTrain):
+    """Train an object detector.
+
+    Layouts: COCO (annotations/*SPLIT*.json and an image folder, or --train-json, --val-json and
+    --images), VOC (Annotations, JPEGImages, ImageSets/Main) and YOLO (data.yaml, images,
+    labels), found by looking at the folder.
+    """
+
+    arch: Annotated[choice(ARCHS["detect"]), flag(MODEL, "Detector; see 'cvkit models'")] = (
+        "faster-rcnn"
+    )
+    backbone: Annotated[
+        choice(backbones_of("classify")),
+        flag(MODEL, "Feature extractor; those without maps at several strides serve rcnn only"),
+    ] = "resnet18"
+    head: Annotated[
+        choice(["svm", "softmax"]),
+        flag(MODEL, "What classifies the crops of rcnn after their network was trained"),
+    ] = "svm"
+    format: Annotated[_FORMATS, flag(DATA, "Layout of --data")] = "auto"
+    proposals: Annotated[Path | None, flag(DATA, _PROPOSALS_HELP)] = None
+    proposal_mode: Annotated[choice(["fast", "quality"]), flag(DATA, _MODE_HELP)] = "fast"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detecting:
     """Flags of the commands that run a trained detector."""
 
     precision: _PRECISIONS = "fp32"
@@ -135,11 +151,33 @@ class _Detecting:
     max_detections: Annotated[
         int | None, flag(MODEL, "Detections of an image, at most; the model's own", min=1)
     ] = None
-    proposals: Annotated[Path | None, flag(DATA, _PROPOSALS_HELP)] = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectEval(_Detecting, Eval):
+class DetectingEval(Detecting, Eval):
+    """Flags of measuring a detector."""
+
+    json_file: Annotated[Path | None, flag(DATA, "COCO file of the split")] = None
+    images: Annotated[Path | None, flag(DATA, "Folder of the images of a COCO file")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectingPredict(Detecting, Predict):
+    """Flags of running a detector."""
+
+    overlay: Annotated[
+        choice(["png", "jpg", "none"]), flag(OUTPUT, "Image with the objects drawn over it")
+    ] = "png"
+    draw_threshold: Annotated[
+        float, flag(OUTPUT, "Smallest score of an object that pictures show", min=0, max=1)
+    ] = 0.5
+    image_ids: Annotated[
+        Path | None, flag(OUTPUT, "COCO file whose image ids results.json carries, by file name")
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectEval(DetectingEval):
     """Measure an object detector, or score a file of detections.
 
     Files: COCO results (.json), or the output folder of predict, against a COCO file; or these
@@ -147,8 +185,7 @@ class DetectEval(_Detecting, Eval):
     """
 
     format: Annotated[_FORMATS, flag(DATA, "Layout of the data")] = "auto"
-    json_file: Annotated[Path | None, flag(DATA, "COCO file of the split")] = None
-    images: Annotated[Path | None, flag(DATA, "Folder of the images of a COCO file")] = None
+    proposals: Annotated[Path | None, flag(DATA, _PROPOSALS_HELP)] = None
     protocol: Annotated[
         choice(["coco", "voc07", "voc12"]),
         flag(OUTPUT, "Rule of the average precision: COCO's, or VOC's of 2007 or since 2010"),
@@ -159,21 +196,13 @@ class DetectEval(_Detecting, Eval):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectPredict(_Detecting, Predict):
+class DetectPredict(DetectingPredict):
     """Detect objects: COCO results, an overlay and a line of JSON for each image."""
 
-    overlay: Annotated[
-        choice(["png", "jpg", "none"]), flag(OUTPUT, "Image with the boxes drawn over it")
-    ] = "png"
-    draw_threshold: Annotated[
-        float, flag(OUTPUT, "Smallest score of a box that is drawn", min=0, max=1)
-    ] = 0.5
+    proposals: Annotated[Path | None, flag(DATA, _PROPOSALS_HELP)] = None
     save: Annotated[str, flag(OUTPUT, "Also write yolo, voc or csv files; several with commas")] = (
         ""
     )
-    image_ids: Annotated[
-        Path | None, flag(OUTPUT, "COCO file whose image ids results.json carries, by file name")
-    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

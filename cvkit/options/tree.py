@@ -3,6 +3,7 @@
 from cvkit.options.base import Command
 from cvkit.options.classify import ClassifyEval, ClassifyPredict, ClassifyTrain
 from cvkit.options.detect import DetectEval, DetectPredict, DetectProposals, DetectTrain
+from cvkit.options.instance import InstanceEval, InstancePredict, InstanceTrain
 from cvkit.options.segment import SegmentEval, SegmentPredict, SegmentTrain
 from cvkit.options.tools import (
     Models,
@@ -22,6 +23,7 @@ OPTIONS: dict[str, type[Command] | dict[str, type[Command]]] = {
         "predict": DetectPredict,
         "proposals": DetectProposals,
     },
+    "instance": {"train": InstanceTrain, "eval": InstanceEval, "predict": InstancePredict},
     "tune": Tune,
     "weights": {"list": WeightsList, "verify": WeightsVerify, "import": WeightsImport},
     "models": Models,

@@ -45,29 +45,32 @@ def write_results(
     Raises:
         DataError: `ids_from` lacks an image.
     """
-    lines = list(_lines(folder))
+    lines = list(read_lines(folder))
     ids = _image_ids([line["path"] for line in lines], ids_from)
     write_json(folder / "results.json", list(_coco_rows(lines, ids)), indent=None)
     for kind in kinds:
         {"yolo": _write_yolo, "voc": _write_voc, "csv": _write_table}[kind](folder, lines, classes)
 
 
-def _lines(folder: Path) -> Iterator[dict[str, Any]]:
+def read_lines(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield the lines of `predictions.jsonl`."""
     with open(folder / "predictions.jsonl") as stream:
         yield from map(json.loads, stream)
 
 
 def _coco_rows(lines: list[dict], ids: dict[str, int]) -> Iterator[dict[str, Any]]:
     for line in lines:
-        columns = (line["category_ids"], line["boxes"], line["scores"])
-        for category, (x1, y1, x2, y2), score in zip(*columns, strict=True):
-            yield {
+        masks = line.get("masks", [None] * len(line["boxes"]))
+        columns = (line["category_ids"], line["boxes"], line["scores"], masks)
+        for category, (x1, y1, x2, y2), score, mask in zip(*columns, strict=True):
+            row = {
                 "image_id": ids[line["path"]],
                 "file_name": line["path"],
                 "category_id": category,
                 "bbox": [x1, y1, x2 - x1, y2 - y1],
                 "score": score,
             }
+            yield row if mask is None else row | {"segmentation": mask}
 
 
 def _image_ids(paths: list[str], ids_from: Path | None) -> dict[str, int]:

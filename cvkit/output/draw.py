@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from cvkit.structures import IGNORE, ClassList, Instances, SegMap
+from cvkit.ops.masks import decode_parts, outlines
+from cvkit.structures import IGNORE, ClassList, Instances, SegMap, voc_color
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 ROW = 22
@@ -59,25 +60,72 @@ def draw_boxes(image: np.ndarray, result: Instances, classes: ClassList) -> np.n
         HWC RGB uint8 of the same size.
     """
     picture = image.copy()
-    height, width = image.shape[:2]
-    thick = max(1, round(min(height, width) / 300))
-    scale = max(0.35, min(height, width) / 1100)
+    thick = max(1, round(min(image.shape[:2]) / 300))
     for index in range(len(result) - 1, -1, -1):
-        label = int(result.labels[index]) - 1
-        color = [int(v) for v in classes.colors[label]]
+        color = [int(v) for v in classes.colors[int(result.labels[index]) - 1]]
         x1, y1, x2, y2 = (round(float(v)) for v in result.boxes[index])
         cv2.rectangle(picture, (x1, y1), (x2 - 1, y2 - 1), color, thick)
-        text = classes.names[label]
-        if result.scores is not None:
-            text += f" {result.scores[index]:.2f}"
-        (wide, high), below = cv2.getTextSize(text, FONT, scale, 1)
-        left = max(0, min(x1, width - wide - 4))
-        top = y1 - high - below - 2 if y1 - high - below - 2 >= 0 else y1
-        cv2.rectangle(picture, (left, top), (left + wide + 4, top + high + below + 2), color, -1)
-        bright = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
-        ink = (20, 20, 20) if bright > 140 else (255, 255, 255)
-        cv2.putText(picture, text, (left + 2, top + high + 1), FONT, scale, ink, 1, cv2.LINE_AA)
+        _write_tag(picture, _words(result, index, classes), (x1, y1), color)
     return picture
+
+
+def draw_instances(
+    image: np.ndarray, result: Instances, classes: ClassList, opacity: float = 0.4
+) -> np.ndarray:
+    """Return the image with each object's area in a colour of its own, and its outline.
+
+    Class and score stand at objects that are wide enough for the words.
+
+    Args:
+        image: HWC RGB uint8.
+        result: objects with masks; the best one ends up on top.
+        classes: names.
+        opacity: of the colours, in [0, 1].
+
+    Returns:
+        HWC RGB uint8 of the same size.
+    """
+    picture, tags = image.copy(), []
+    parts = list(decode_parts(result.masks))
+    for index in range(len(result) - 1, -1, -1):
+        part, (y, x) = parts[index]
+        color = np.array(voc_color(1 + index % 254))
+        place = picture[y : y + part.shape[0], x : x + part.shape[1]]
+        place[part] = ((1 - opacity) * place[part] + opacity * color).astype(np.uint8)
+        bright = [int(v) for v in color // 2 + 127]
+        cv2.drawContours(picture, outlines(part), -1, bright, 1, offset=(x, y))
+        words = _words(result, index, classes)
+        (wide, high), _ = cv2.getTextSize(words, FONT, _font_scale(image), 1)
+        if wide <= part.shape[1] and 2 * high <= part.shape[0]:
+            tags.append((words, (x, y), [int(v) for v in color]))
+    for tag in tags:
+        _write_tag(picture, *tag)
+    return picture
+
+
+def _words(result: Instances, index: int, classes: ClassList) -> str:
+    """Return the class of an object, and the score if it has one."""
+    name = classes.names[int(result.labels[index]) - 1]
+    return name if result.scores is None else f"{name} {result.scores[index]:.2f}"
+
+
+def _font_scale(image: np.ndarray) -> float:
+    return max(0.35, min(image.shape[:2]) / 1100)
+
+
+def _write_tag(
+    picture: np.ndarray, text: str, corner_xy: tuple[int, int], color: Sequence[int]
+) -> None:
+    """Write words on a coloured ground above a corner, or below it at the image's edge."""
+    scale = _font_scale(picture)
+    (wide, high), below = cv2.getTextSize(text, FONT, scale, 1)
+    left = max(0, min(corner_xy[0], picture.shape[1] - wide - 4))
+    top = corner_xy[1] - high - below - 2
+    top = top if top >= 0 else corner_xy[1]
+    cv2.rectangle(picture, (left, top), (left + wide + 4, top + high + below + 2), color, -1)
+    bright = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
+    ink = (20, 20, 20) if bright > 140 else (255, 255, 255)
+    cv2.putText(picture, text, (left + 2, top + high + 1), FONT, scale, ink, 1, cv2.LINE_AA)
 
 
 def _legend(entries: list[tuple[str, tuple[int, int, int]]], width: int) -> np.ndarray:

@@ -21,17 +21,17 @@ def write_label_png(path: Path, labels: np.ndarray) -> None:
     image.putpalette(VOC_PALETTE)
     stream = io.BytesIO()
     image.save(stream, "PNG")
-    _write_bytes(path, stream.getvalue())
+    write_bytes(path, stream.getvalue())
 
 
 def write_rgb(path: Path, image: np.ndarray) -> None:
     """Write an HWC RGB uint8 image in the format of the path's suffix."""
     options = [cv2.IMWRITE_PNG_COMPRESSION, 1] if path.suffix == ".png" else []
     _, content = cv2.imencode(path.suffix, image[..., ::-1], options)
-    _write_bytes(path, content.tobytes())
+    write_bytes(path, content.tobytes())
 
 
-def _write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes) -> None:
     """Write by rename, without the fsync that would cost more than the picture."""
     temporary = path.with_name(f".{path.name[:200]}.tmp")
     with machine_errors(path):
@@ -56,7 +56,7 @@ def write_array(path: Path, array: np.ndarray) -> None:
     """Write an array as .npy."""
     stream = io.BytesIO()
     np.save(stream, array)
-    _write_bytes(path, stream.getvalue())
+    write_bytes(path, stream.getvalue())
 
 
 def place_link(source: Path, path: Path) -> None:

@@ -11,13 +11,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cvkit.data.annotated import AnnotatedImage, trainable
+from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.boxes import with_truths
 from cvkit.data.datasets import BoxDataset, ImageSource
 from cvkit.data.files import InputFile
 from cvkit.engine.report import Reporter
 from cvkit.metrics.coco import METRICS, BoxMetric
-from cvkit.options.detect import DetectEval, DetectPredict, DetectTrain
+from cvkit.models.detection.roi_heads import Detections
+from cvkit.options.detect import (
+    DetectEval,
+    DetectingEval,
+    DetectingPredict,
+    DetectPredict,
+    DetectTrain,
+    TwoStageTrain,
+)
 from cvkit.output.boxes import describe_boxes, write_results
 from cvkit.output.draw import draw_boxes
 from cvkit.output.files import write_rgb
@@ -31,10 +39,11 @@ from cvkit.tasks.detect_network import (
     input_sizes,
     load_backbone,
     recipe,
+    with_anchors,
     with_samples,
 )
 from cvkit.tasks.image_task import ImageTask, data_place, from_header
-from cvkit.tasks.proposed import find_proposals, searcher
+from cvkit.tasks.proposed import find_proposals, searcher, show_regions
 from cvkit.tasks.score_boxes import box_metric
 
 
@@ -49,6 +58,8 @@ class Detect(ImageTask):
     """
 
     name, best = "detect", "AP"
+    draw = staticmethod(draw_boxes)
+    """Makes the overlay."""
 
     def __init__(
         self,
@@ -76,7 +87,7 @@ class Detect(ImageTask):
         return METRICS if self.protocol == "coco" else (f"{self.protocol}_map",)
 
     @classmethod
-    def for_training(cls, options: DetectTrain, report: Reporter) -> "Detect":
+    def for_training(cls, options: TwoStageTrain, report: Reporter) -> "Detect":
         """Return the task of a training run; reads and checks the whole dataset.
 
         Raises:
@@ -84,19 +95,19 @@ class Detect(ImageTask):
             DataError: lists every defect of the data.
         """
         network = check_flags(options)
-        found = setup.training_data(options, report)
-        sizes = found.scans[options.train_split].sizes_hw
-        preprocessing = input_sizes(options, sizes)
+        found = setup.training_data(options, cls.name, report)
+        preprocessing = input_sizes(options, found.scans[options.train_split].sizes_hw)
+        network = with_samples(network, options, preprocessing)
+        images = found.images[options.train_split]
+        network = with_anchors(network, options, preprocessing, images)
         task = cls(
-            classes=found.classes,
-            network=with_samples(network, options, preprocessing),
-            preprocessing=preprocessing,
-            splits=found.images,
+            classes=found.classes, network=network, preprocessing=preprocessing, splits=found.images
         )
-        task.head = options.head
-        task.proposals = find_proposals(
-            task.network, found.images, options.proposals, options.proposal_mode, report
-        )
+        if isinstance(options, DetectTrain):
+            task.head, task.proposal_mode = options.head, options.proposal_mode
+            task.proposals = find_proposals(
+                network, found.images, options.proposals, options.proposal_mode, report
+            )
         from cvkit.data.transforms.boxes import BoxTransform  # slow to import; training only
 
         task.transform = BoxTransform(options.augment)
@@ -104,7 +115,7 @@ class Detect(ImageTask):
         return task
 
     @classmethod
-    def for_model(cls, options: DetectEval | DetectPredict, header: dict) -> "Detect":
+    def for_model(cls, options: DetectingEval | DetectingPredict, header: dict) -> "Detect":
         """Return the task of a trained model, as its file's header describes it.
 
         Raises:
@@ -123,16 +134,17 @@ class Detect(ImageTask):
         if "imported" in header:
             # Torchvision's own order of additions; NHWC, as in training here, is a sixth faster.
             task.memory_format = torch.contiguous_format
-        if isinstance(options, DetectPredict):
+        if isinstance(options, DetectingPredict):
             task.overlay, task.draw_threshold = options.overlay, options.draw_threshold
-            task.save, task.image_ids = setup.parse_save(options.save), options.image_ids
-            task.proposal_file = options.proposals
-            task.proposal_mode = header.get("proposals", "fast")
-        else:
+            task.image_ids = options.image_ids
+        if isinstance(options, DetectPredict):
+            task.save, task.proposal_file = setup.parse_save(options.save), options.proposals
+        if isinstance(options, DetectEval):
             task.protocol, task.iou = options.protocol, options.iou
+        task.proposal_mode = header.get("proposals", "fast")
         return task
 
-    def use_data(self, options: DetectEval, header: dict, report: Reporter) -> None:
+    def use_data(self, options: DetectingEval, header: dict, report: Reporter) -> None:
         """Find and check the split that a trained model is evaluated on.
 
         Raises:
@@ -141,7 +153,7 @@ class Detect(ImageTask):
         if options.json_file and options.data is None:
             root = options.images or options.json_file.parent
         else:
-            root = data_place(options.data, "detect")
+            root = data_place(options.data, self.name)
         found = setup.checked_splits(
             root,
             options.format,
@@ -149,19 +161,22 @@ class Detect(ImageTask):
             report,
             json_files={options.split: options.json_file},
             images=options.images,
+            masks=self.name == "instance",
             strict=False,
         )
         table = setup.class_table(found.classes, self.classes)
         self.splits = {options.split: with_truths(found.images[options.split], table)}
-        mode = header.get("proposals", "fast")
-        self.proposals = find_proposals(self.network, self.splits, options.proposals, mode, report)
+        if isinstance(options, DetectEval):
+            self.proposals = find_proposals(
+                self.network, self.splits, options.proposals, self.proposal_mode, report
+            )
 
-    def header(self, options: DetectTrain) -> dict[str, Any]:
+    def header(self, options: TwoStageTrain) -> dict[str, Any]:
         """Return what a model file says about itself."""
         return {
             **self.about_model(),
-            "proposals": options.proposal_mode,
-            "rule": "AP: COCO, mean over IoU 0.50:0.05:0.95 and classes",
+            "proposals": self.proposal_mode,
+            "rule": f"{self.best}: COCO, mean over IoU 0.50:0.05:0.95 and classes",
         }
 
     def inference_rule(self) -> dict[str, Any]:
@@ -172,7 +187,7 @@ class Detect(ImageTask):
         """Return a freshly initialised network for the classes."""
         return self.network.build(len(self.classes), self.preprocessing)
 
-    def load_pretrained(self, model: nn.Module, options: DetectTrain, report: Reporter) -> None:
+    def load_pretrained(self, model: nn.Module, options: TwoStageTrain, report: Reporter) -> None:
         """Load the backbone weights that `--pretrained` names, or say that there are none.
 
         Raises:
@@ -180,11 +195,11 @@ class Detect(ImageTask):
         """
         load_backbone(model, self.network, options, report)
 
-    def recipe(self, options: DetectTrain) -> dict[str, Any]:
+    def recipe(self, options: TwoStageTrain) -> dict[str, Any]:
         """Return optimizer, schedule, learning rate and weight decay."""
         return recipe(options)
 
-    def freeze(self, model: nn.Module, options: DetectTrain) -> None:
+    def freeze(self, model: nn.Module, options: TwoStageTrain) -> None:
         """Switch off what `--freeze-bn` and `--trainable-layers` say.
 
         Raises:
@@ -207,11 +222,13 @@ class Detect(ImageTask):
         return ImageSource(inputs, _whole, keep_original=True, propose=search)
 
     def training_input(self, batch: Batch) -> tuple[list[Tensor], Any]:
-        """Return the CHW images, and the boxes, labels and proposals of each."""
+        """Return the CHW images, and the boxes, labels, proposals and masks of each."""
         device = batch.images[0].device
         boxes = [torch.from_numpy(sample.boxes.boxes).to(device) for sample in batch.samples]
         labels = [torch.from_numpy(sample.boxes.labels).to(device) for sample in batch.samples]
-        return list(batch.images), (boxes, labels, _proposals(batch))
+        masks = [sample.boxes.masks for sample in batch.samples]
+        own = None if masks[0] is None else masks
+        return list(batch.images), (boxes, labels, _proposals(batch), own)
 
     def criterion(self, outputs: dict[str, Tensor], target: Any) -> dict[str, Tensor]:
         """Return the terms of the loss; a detector's outputs in training are its losses."""
@@ -240,14 +257,15 @@ class Detect(ImageTask):
     def predict(self, model: nn.Module, batch: Batch) -> list[Instances]:
         """Return the detections of each sample, in original pixels."""
         found = model.detect(list(batch.images), _proposals(batch))
-        return [
-            Instances(
-                boxes=each.boxes.float().cpu().numpy(),
-                labels=each.labels.cpu().numpy(),
-                scores=each.scores.float().cpu().numpy(),
-            )
-            for each in found
-        ]
+        return [self.result(*each) for each in zip(found, batch.samples, strict=True)]
+
+    def result(self, found: Detections, sample: Sample) -> Instances:
+        """Return what a network found in an image, in original pixels."""
+        return Instances(
+            boxes=found.boxes.float().cpu().numpy(),
+            labels=found.labels.cpu().numpy(),
+            scores=found.scores.float().cpu().numpy(),
+        )
 
     def stages(self, model: nn.Module, seed: int) -> list[tuple[str, Any]]:
         """Return R-CNN's SVMs and box regressors; other detectors have nothing to add."""
@@ -261,13 +279,7 @@ class Detect(ImageTask):
 
     def show(self, stage: Any, batch: Batch) -> None:
         """Show images, their objects and proposals to a stage."""
-        device = batch.images[0].device
-        for image, sample, regions in zip(
-            batch.images, batch.samples, _proposals(batch), strict=True
-        ):
-            own = trainable(sample.truth, sample.geometry.original_hw)
-            boxes, labels = torch.from_numpy(own.boxes), torch.from_numpy(own.labels)
-            stage.see(image, boxes.to(device), labels.to(device), regions)
+        show_regions(stage, batch, _proposals(batch))
 
     def metric(self) -> BoxMetric:
         """Return an empty metric of the protocol."""
@@ -280,7 +292,7 @@ class Detect(ImageTask):
         if self.overlay != "none":
             overlay = f"overlays/{stem}.{self.overlay}"
             shown = result.pick(result.scores >= self.draw_threshold)
-            write_rgb(folder / overlay, draw_boxes(sample.original, shown, self.classes))
+            write_rgb(folder / overlay, self.draw(sample.original, shown, self.classes))
             line["overlay"] = overlay
         return line
 

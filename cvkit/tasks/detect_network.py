@@ -8,6 +8,7 @@ import numpy as np
 from torch import nn
 
 from cvkit import catalog
+from cvkit.data.annotated import AnnotatedImage
 from cvkit.engine.optim import DEFAULTS
 from cvkit.engine.report import Reporter
 from cvkit.errors import UsageError
@@ -16,7 +17,7 @@ from cvkit.models.detection.detectors import rest_batch_norms
 from cvkit.models.detection.inputs import DetectionInputs
 from cvkit.models.weights import load_pretrained
 from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD
-from cvkit.options.detect import DetectTrain
+from cvkit.options.detect import DetectTrain, TwoStageTrain
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Network:
         Raises:
             UsageError: its parts do not go together.
         """
-        entry = catalog.ARCHS["detect"][self.arch]
+        entry = catalog.DETECTORS[self.arch]
         transform = DetectionInputs(
             tuple(preprocessing.min_sizes),
             preprocessing.max_size,
@@ -63,13 +64,18 @@ class Network:
         return catalog.resolve(entry.target)(self.backbone, num_classes, transform, **own)
 
 
-RECIPE = {"faster-rcnn": (0.02, 16), "fast-rcnn": (0.001, 2), "rcnn": (0.001, 2)}
+RECIPE = {
+    "faster-rcnn": (0.02, 16),
+    "mask-rcnn": (0.02, 16),
+    "fast-rcnn": (0.001, 2),
+    "rcnn": (0.001, 2),
+}
 """Learning rate of SGD and images a step in each architecture's own recipe."""
 SCRATCH_RATE = 1e-4
 """Learning rate of AdamW for each image of a step, for networks that begin at random."""
 
 
-def recipe(options: DetectTrain) -> dict[str, Any]:
+def recipe(options: TwoStageTrain) -> dict[str, Any]:
     """Return optimizer, schedule, learning rate and weight decay where flags leave them open.
 
     Published backbones are trained on by SGD, as the papers do, with their rate scaled to the
@@ -90,7 +96,7 @@ def recipe(options: DetectTrain) -> dict[str, Any]:
     return {"optimizer": optimizer, "schedule": schedule, "lr": rate, "weight_decay": decay}
 
 
-def check_flags(options: DetectTrain) -> Network:
+def check_flags(options: TwoStageTrain) -> Network:
     """Return the network; reads no data, so that a mistake is told at once.
 
     Raises:
@@ -105,7 +111,7 @@ def check_flags(options: DetectTrain) -> Network:
             hint=f"known: {', '.join(catalog.backbones_of('detect'))}",
         )
     own: dict[str, Any] = {}
-    if options.arch in ("faster-rcnn", "faster-rcnn-v2", "fast-rcnn"):
+    if options.arch not in ("faster-rcnn-2015", "rcnn"):
         pool = options.roi == "pool" or (options.roi == "auto" and options.arch == "fast-rcnn")
         own = {"neck": options.neck, "roi": "pool" if pool else "align"}
         own["width"] = options.channels
@@ -115,7 +121,7 @@ def check_flags(options: DetectTrain) -> Network:
     return Network(options.arch, options.backbone, own)
 
 
-def _refuse_what_means_nothing(options: DetectTrain, fixed: bool) -> None:
+def _refuse_what_means_nothing(options: TwoStageTrain, fixed: bool) -> None:
     """Check flags that an architecture would not look at.
 
     Args:
@@ -125,9 +131,11 @@ def _refuse_what_means_nothing(options: DetectTrain, fixed: bool) -> None:
     Raises:
         UsageError: names the first one.
     """
+    head = options.head if isinstance(options, DetectTrain) else "svm"
     given = {
         "label-smoothing": bool(options.label_smoothing),
-        "head": options.head != "svm" and options.arch != "rcnn",
+        "head": head != "svm" and options.arch != "rcnn",
+        "anchor-size": bool(options.anchor_size) and (fixed or options.arch == "fast-rcnn"),
         "neck": fixed and options.neck != "fpn",
         "roi": fixed and options.roi != "auto",
         "channels": fixed and options.channels != 256,
@@ -155,7 +163,7 @@ def parse_sizes(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def input_sizes(options: DetectTrain, sizes_hw: Sequence[tuple[int, int]]) -> Preprocessing:
+def input_sizes(options: TwoStageTrain, sizes_hw: Sequence[tuple[int, int]]) -> Preprocessing:
     """Return the sizes that `--min-size` and `--max-size` mean for images of these sizes."""
     if options.min_size == "auto" and options.arch == "rcnn":
         shorter = (112,)
@@ -172,7 +180,7 @@ def input_sizes(options: DetectTrain, sizes_hw: Sequence[tuple[int, int]]) -> Pr
     return Preprocessing(shorter, longest)
 
 
-def with_samples(network: Network, options: DetectTrain, preprocessing: Preprocessing) -> Network:
+def with_samples(network: Network, options: TwoStageTrain, preprocessing: Preprocessing) -> Network:
     """Return the network with the number of regions that `--roi-samples` means."""
     if options.arch == "rcnn" or (options.arch == "fast-rcnn" and not options.roi_samples):
         return network
@@ -180,8 +188,38 @@ def with_samples(network: Network, options: DetectTrain, preprocessing: Preproce
     return replace(network, own=dict(network.own) | {"regions": {"samples": count}})
 
 
+def with_anchors(
+    network: Network,
+    options: TwoStageTrain,
+    preprocessing: Preprocessing,
+    images: Sequence[AnnotatedImage],
+) -> Network:
+    """Return the network with the smallest anchors that `--anchor-size` means for training data.
+
+    An object that is much smaller than all anchors is matched by chance only.
+    """
+    if options.arch in ("faster-rcnn-2015", "fast-rcnn", "rcnn"):
+        return network
+    size = options.anchor_size
+    if not size:
+        small = float(np.percentile(_sides(images, preprocessing), 20))
+        size = next((each for each in (32, 16) if small >= each), 8)
+    return network if size == 32 else replace(network, own=dict(network.own) | {"smallest": size})
+
+
+def _sides(images: Sequence[AnnotatedImage], preprocessing: Preprocessing) -> np.ndarray:
+    """Return the root of the area of each box, in pixels of the network's input."""
+    result = []
+    for image in images:
+        short, long = sorted(image.size_wh)
+        scale = min(preprocessing.min_sizes[-1] / short, preprocessing.max_size / long)
+        counted = image.truth.pick(~image.truth.crowd & ~image.truth.difficult)
+        result.append(np.sqrt(counted.corner_and_size()[:, 2:].prod(1)) * scale)
+    return np.concatenate(result)
+
+
 def load_backbone(
-    model: nn.Module, network: Network, options: DetectTrain, report: Reporter
+    model: nn.Module, network: Network, options: TwoStageTrain, report: Reporter
 ) -> None:
     """Load the backbone weights that `--pretrained` names, or say that there are none.
 
@@ -197,7 +235,7 @@ def load_backbone(
     report.say(line)
 
 
-def freeze_backbone(model: nn.Module, options: DetectTrain) -> None:
+def freeze_backbone(model: nn.Module, options: TwoStageTrain) -> None:
     """Switch off what `--freeze-bn` and `--trainable-layers` say.
 
     Raises:

@@ -10,7 +10,7 @@ from cvkit.data.boxes import BoxData, read_boxes
 from cvkit.data.scan import BoxScan, fingerprint, raise_defects, scan_boxes
 from cvkit.engine.report import Reporter
 from cvkit.errors import DataError, UsageError
-from cvkit.options.detect import DetectTrain
+from cvkit.options.detect import TwoStageTrain
 from cvkit.structures import ClassList
 from cvkit.tasks.image_task import data_place
 
@@ -30,8 +30,13 @@ class Splits:
         return self.data.classes
 
 
-def training_data(options: DetectTrain, report: Reporter) -> Splits:
+def training_data(options: TwoStageTrain, task: str, report: Reporter) -> Splits:
     """Return the checked training and validation splits.
+
+    Args:
+        options: of the run.
+        task: name of it; `instance` reads masks too.
+        report: for counts and warnings.
 
     Raises:
         UsageError: a COCO file without its counterpart.
@@ -45,10 +50,16 @@ def training_data(options: DetectTrain, report: Reporter) -> Splits:
     if options.train_json and options.data == "samples":
         root = options.images or options.train_json.parent
     else:
-        root = data_place(options.data, "detect")
+        root = data_place(options.data, task)
     names = (options.train_split, options.val_split)
     found = checked_splits(
-        root, options.format, names, report, json_files=files, images=options.images
+        root,
+        options.format,
+        names,
+        report,
+        json_files=files,
+        images=options.images,
+        masks=task == "instance",
     )
     if options.data == "samples" and not options.train_json:
         report.say("training on the built-in samples (synthetic shapes, not real data)")
@@ -58,7 +69,7 @@ def training_data(options: DetectTrain, report: Reporter) -> Splits:
     return found
 
 
-def about_data(options: DetectTrain, found: Splits) -> dict[str, Any]:
+def about_data(options: TwoStageTrain, found: Splits) -> dict[str, Any]:
     """Return what a model file says about its training data."""
     built_in = options.data == "samples" and not options.train_json
     return {
@@ -80,6 +91,7 @@ def checked_splits(
     *,
     json_files: dict[str, Path | None] | None = None,
     images: Path | None = None,
+    masks: bool = False,
     strict: bool = True,
 ) -> Splits:
     """Return splits whose annotations and images were all looked at.
@@ -91,12 +103,13 @@ def checked_splits(
         report: gets counts and warnings.
         json_files: see `read_boxes`.
         images: see `read_boxes`.
+        masks: see `read_boxes`.
         strict: an unreadable image is a defect; else it stays, to fail when it is read.
 
     Raises:
         DataError: lists every defect.
     """
-    data = read_boxes(root, layout, names, json_files=json_files, images=images)
+    data = read_boxes(root, layout, names, json_files=json_files, images=images, masks=masks)
     scans, kept = {}, {}
     for name in names:
         with report.progress(f"checking {name}", len(data.splits[name])) as advance:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from cvkit.data.annotated import AnnotatedImage
+from cvkit.data.annotated import AnnotatedImage, trainable
 from cvkit.data.proposals import (
     inside_image,
     pick_proposals,
@@ -21,6 +22,7 @@ from cvkit.errors import UsageError
 from cvkit.metrics.coverage import coverage
 from cvkit.ops.proposals import selective_search
 from cvkit.options.detect import DetectProposals
+from cvkit.structures import Batch
 from cvkit.tasks.detect_network import Network
 from cvkit.tasks.detect_setup import checked_splits
 from cvkit.tasks.image_task import data_place
@@ -115,6 +117,21 @@ def searcher(
     if not network.needs_proposals:
         return None
     return Searcher(place, mode)
+
+
+def show_regions(stage: Any, batch: Batch, proposals: list[torch.Tensor]) -> None:
+    """Show images, their objects and proposals to a stage of R-CNN.
+
+    Args:
+        stage: of `cvkit.models.detection.rcnn_stages`.
+        batch: training samples, not transformed.
+        proposals: [R, 4] of each.
+    """
+    device = batch.images[0].device
+    for image, sample, regions in zip(batch.images, batch.samples, proposals, strict=True):
+        own = trainable(sample.truth, sample.geometry.original_hw)
+        boxes, labels = torch.from_numpy(own.boxes), torch.from_numpy(own.labels)
+        stage.see(image, boxes.to(device), labels.to(device), regions)
 
 
 def propose_dataset(

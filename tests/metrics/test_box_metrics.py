@@ -15,7 +15,7 @@ from cvkit.data.annotated import make_truth, no_objects
 from cvkit.data.classes import make_classes
 from cvkit.metrics import box_errors
 from cvkit.metrics.boxes import assign, overlaps
-from cvkit.metrics.coco import METRICS, CocoMetric, evaluate_boxes, per_class, summary
+from cvkit.metrics.coco import METRICS, CocoMetric, evaluate_coco, per_class, summary
 from cvkit.metrics.voc import VocMetric, average_precision
 from cvkit.structures import Instances
 
@@ -79,8 +79,8 @@ def image(draw):
 @given(st.lists(image(), min_size=1, max_size=4))
 def test_the_fast_engine_equals_pycocotools_to_the_last_bit(pairs):
     results, truths = zip(*pairs, strict=True)
-    own = evaluate_boxes(results, truths, 3)
-    other = evaluate_boxes(results, truths, 3, Reference)
+    own = evaluate_coco(results, truths, 3)
+    other = evaluate_coco(results, truths, 3, engine=Reference)
     assert own.stats.tolist() == other.stats.tolist()
     for name in ("precision", "recall", "scores"):
         assert np.array_equal(getattr(own, name), getattr(other, name)), name
@@ -91,7 +91,7 @@ def test_perfect_detections_score_1_by_every_rule():
     perfect = Instances(truth.boxes, truth.labels, scores=np.full(3, 0.9, np.float32))
     found = filled(CocoMetric(CLASSES), (perfect, truth)).compute()
     # Pycocotools does not count an annotation whose id is 0.
-    assert evaluate_boxes([perfect], [truth], 3, Reference).stats[0] == pytest.approx(1)
+    assert evaluate_coco([perfect], [truth], 3, engine=Reference).stats[0] == pytest.approx(1)
     assert all(found[name] == pytest.approx(1) for name in ("AP", "AP50", "AR100", "APs", "APl"))
     for eleven in (True, False):
         metric = filled(VocMetric(CLASSES, eleven), (perfect, truth))

@@ -1,4 +1,4 @@
-"""Transforms of images with boxes."""
+"""Transforms of images with boxes, and with masks if the objects have them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 
 from cvkit.data.transforms.pipelines import FILL_RGB, Seeded, load_pipeline
-from cvkit.structures import Instances
+from cvkit.ops.masks import layer_boxes
+from cvkit.structures import Instances, MaskLayers
 
 POLICIES = ("none", "light", "strong", "lsj", "mosaic")
 VISIBLE = 0.25
@@ -73,7 +74,8 @@ class BoxTransform(Seeded):
     ) -> tuple[np.ndarray, Instances, np.ndarray | None]:
         """Return the transformed image, its objects and its proposals.
 
-        Objects and proposals of which less than a quarter stays inside are dropped.
+        Objects and proposals of which less than a quarter stays inside are dropped. Masks go
+        through the transforms as layers; the box of an object is then the one around its mask.
 
         Args:
             image: HWC RGB uint8.
@@ -83,14 +85,25 @@ class BoxTransform(Seeded):
         """
         boxes = objects.boxes if proposals is None else np.concatenate([objects.boxes, proposals])
         given = {"bboxes": boxes.reshape(-1, 4), "places": np.arange(len(boxes))}
+        if objects.masks is not None:
+            given["masks"] = objects.masks.maps
         found = self.apply(seed, image=image, **given)
         moved = np.asarray(found["bboxes"], np.float32).reshape(-1, 4)
         places = np.asarray(found["places"], np.int64).reshape(-1)
         moved, places = _with_area(moved, places)
         own = places < len(objects)
         result = replace(objects.pick(places[own]), boxes=moved[own])
+        if result.masks is not None:
+            result = _around_masks(replace(result, masks=replace(result.masks, maps=found["masks"])))
         image = np.ascontiguousarray(found["image"])
         return image, result, None if proposals is None else moved[~own]
+
+
+def _around_masks(objects: Instances) -> Instances:
+    """Return the objects whose masks still have pixels, with the boxes around these."""
+    boxes = layer_boxes(objects.masks)
+    left = boxes[:, 2] > boxes[:, 0]
+    return replace(objects, boxes=boxes.astype(np.float32)).pick(left)
 
 
 def _with_area(boxes: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -111,7 +124,7 @@ def mosaic(
     cx, cy = (int(side * rng.uniform(0.35, 0.65)) for side in (width, height))
     canvas = np.empty((height, width, 3), np.uint8)
     canvas[:] = FILL_RGB
-    objects, regions = [], []
+    objects, regions, layers = [], [], []
     for number, (image, own, proposals) in enumerate(parts):
         right, low = number % 2, number // 2
         room_w, room_h = (width - cx if right else cx), (height - cy if low else cy)
@@ -123,8 +136,36 @@ def mosaic(
         factor = np.array([wide / image.shape[1], high / image.shape[0]] * 2, np.float32)
         shift = np.array([left, top] * 2, np.float32)
         objects.append(replace(own, boxes=own.boxes * factor + shift))
+        if own.masks is not None:
+            layers.append(_placed(own.masks, (left, top, wide, high), (height, width)))
         if proposals is not None:
             regions.append(proposals * factor + shift)
     names = ("boxes", "labels", "areas", "crowd", "difficult")
     joined = {name: np.concatenate([getattr(each, name) for each in objects]) for name in names}
-    return canvas, Instances(**joined), np.concatenate(regions) if regions else None
+    result = Instances(**joined, masks=_joined(layers) if layers else None)
+    return canvas, result, np.concatenate(regions) if regions else None
+
+
+def _placed(
+    layers: MaskLayers, place: tuple[int, int, int, int], size_hw: tuple[int, int]
+) -> MaskLayers:
+    """Return layers resized into a rectangle (x, y, width, height) of empty maps."""
+    left, top, wide, high = place
+    maps = np.zeros((len(layers.maps), *size_hw), np.uint16)
+    for target, source in zip(maps, layers.maps, strict=True):
+        small = cv2.resize(source, (wide, high), interpolation=cv2.INTER_NEAREST)
+        target[top : top + high, left : left + wide] = small
+    return replace(layers, maps=maps)
+
+
+def _joined(parts: list[MaskLayers]) -> MaskLayers:
+    """Return layers of parts that do not overlap, numbered through."""
+    depth = max(len(part.maps) for part in parts)
+    maps = np.zeros((depth, *parts[0].maps.shape[1:]), np.uint16)
+    values, last = [], 0
+    for part in parts:
+        shown = part.maps > 0
+        maps[: len(part.maps)][shown] = part.maps[shown] + np.uint16(last)
+        values.append(part.values + last)
+        last += int(part.maps.max())
+    return MaskLayers(maps, np.concatenate([p.layers for p in parts]), np.concatenate(values))

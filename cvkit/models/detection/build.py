@@ -18,6 +18,7 @@ from cvkit.models.detection.box_heads import (
 from cvkit.models.detection.detectors import Detector, FasterRCNN, FastRCNN
 from cvkit.models.detection.fpn import PyramidBackbone, SingleMapBackbone
 from cvkit.models.detection.inputs import DetectionInputs
+from cvkit.models.detection.mask_heads import MaskRoIHeads, mask_branch
 from cvkit.models.detection.roi_heads import RegionRule, RoIFeatures, RoIHeads
 from cvkit.models.detection.rpn import (
     ProposalRule,
@@ -28,7 +29,7 @@ from cvkit.models.detection.rpn import (
 )
 
 SIZES = (32, 64, 128, 256, 512)
-"""Sides of the anchors in pixels of the resized image; one a map of the pyramid, fine to coarse."""
+"""Usual sides of the anchors in pixels of the resized image; one a map, fine to coarse."""
 RATIOS = (0.5, 1.0, 2.0)
 
 
@@ -43,13 +44,15 @@ def build_detector(
     version: int = 1,
     historic: bool = False,
     own_proposals: bool = True,
+    masks: bool = False,
+    smallest: int = 32,
     positions: Sequence[int] = (),
     all_sizes: bool = False,
     eps: float | None = None,
     proposals: Mapping[str, object] | None = None,
     regions: Mapping[str, object] | None = None,
 ) -> Detector:
-    """Return a freshly initialised Fast or Faster R-CNN.
+    """Return a freshly initialised Fast, Faster or Mask R-CNN.
 
     Args:
         backbone: key of `catalog.BACKBONES`.
@@ -61,6 +64,8 @@ def build_detector(
         version: 2 has batch norm in the pyramid, two convolutions in the proposal network and
             four in the box head.
         historic: the anchors, limits and initialisation of the paper's own code.
+        masks: Mask R-CNN: a mask for every detection.
+        smallest: side of the smallest anchors, in pixels of the resized image.
         own_proposals: Faster R-CNN; else Fast R-CNN, which gets its regions from elsewhere.
         positions: layers of a chain whose maps are used, instead of the last of each stride.
         all_sizes: anchors of all sizes on every map.
@@ -84,15 +89,22 @@ def build_detector(
         own_regions |= {"samples": 64, "low": 0.1}
     rule = RegionRule(**(own_regions | dict(regions or {})))
     predictor = BoxPredictor(head.width, num_classes, gaussian=bool(own_regions))
-    heads = RoIHeads(RoIFeatures(used, side, roi), head, predictor, rule)
+    parts = (RoIFeatures(used, side, roi), head, predictor, rule)
+    if masks:
+        own_head, grids = mask_branch(features.channels, head, num_classes, norm=version == 2)
+        heads: RoIHeads = MaskRoIHeads(*parts, RoIFeatures(used, 14, roi), own_head, grids)
+    else:
+        heads = RoIHeads(*parts)
     if not own_proposals:
         return FastRCNN(transform, features, heads)
-    rpn = _proposal_network(features, historic, version, all_sizes, proposals or {})
+    anchors = [size * smallest // SIZES[0] for size in SIZES]
+    rpn = _proposal_network(features, anchors, historic, version, all_sizes, proposals or {})
     return FasterRCNN(transform, features, rpn, heads)
 
 
 def _proposal_network(
     features: nn.Module,
+    anchors: Sequence[int],
     historic: bool,
     version: int,
     all_sizes: bool,
@@ -104,9 +116,9 @@ def _proposal_network(
         rule = {"before_nms": (12000, 6000), "after_nms": (2000, 300), "inside_only": True}
         rule["min_side"] = 16.0
     elif len(features.strides) == 1 or all_sizes:
-        cells = [cell_anchors(SIZES, RATIOS) for _ in features.strides]
+        cells = [cell_anchors(anchors, RATIOS) for _ in features.strides]
     else:
-        sizes = [SIZES[0] * stride // 4 for stride in features.strides]
+        sizes = [anchors[0] * stride // 4 for stride in features.strides]
         cells = [cell_anchors([size], RATIOS) for size in sizes]
     head = RPNHead(
         features.channels, len(cells[0]), depth=version, middle=512 if historic else None

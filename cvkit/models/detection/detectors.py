@@ -9,6 +9,7 @@ from cvkit.models.detection.inputs import DetectionInputs
 from cvkit.models.detection.roi_heads import Detections, RoIHeads
 from cvkit.models.detection.rpn import RegionProposals
 from cvkit.ops.boxes import scale_boxes
+from cvkit.structures import MaskLayers
 
 
 class Detector(nn.Module, ABC):
@@ -36,6 +37,7 @@ class Detector(nn.Module, ABC):
         boxes: list[Tensor],
         labels: list[Tensor],
         proposals: list[Tensor] | None = None,
+        masks: list[MaskLayers] | None = None,
     ) -> dict[str, Tensor]:
         """Return the losses by torchvision's names.
 
@@ -44,8 +46,9 @@ class Detector(nn.Module, ABC):
             boxes: [M, 4] objects of each image; M may be 0.
             labels: [M] their classes, from 1.
             proposals: [R, 4] of each image, for a network without its own.
+            masks: of the objects, for a network that learns them.
         """
-        return self.losses(images, boxes, labels, proposals)
+        return self.losses(images, boxes, labels, proposals, masks)
 
     @abstractmethod
     def losses(
@@ -54,6 +57,7 @@ class Detector(nn.Module, ABC):
         boxes: list[Tensor],
         labels: list[Tensor],
         proposals: list[Tensor] | None = None,
+        masks: list[MaskLayers] | None = None,
     ) -> dict[str, Tensor]:
         """Return the losses by name; see `forward`."""
 
@@ -74,9 +78,9 @@ class Detector(nn.Module, ABC):
 
 
 class FasterRCNN(Detector):
-    """A detector that proposes its own regions.
+    """A detector that proposes its own regions; with masks it is Mask R-CNN.
 
-    Source: Faster R-CNN, 2015, arXiv:1506.01497.
+    Source: Faster R-CNN, 2015, arXiv:1506.01497; Mask R-CNN, 2017, arXiv:1703.06870.
 
     Args:
         transform: see `Detector`.
@@ -101,14 +105,16 @@ class FasterRCNN(Detector):
         boxes: list[Tensor],
         labels: list[Tensor],
         proposals: list[Tensor] | None = None,
+        masks: list[MaskLayers] | None = None,
     ) -> dict[str, Tensor]:
-        """Return the four losses; see `Detector.forward`."""
+        """Return the four losses, five with masks; see `Detector.forward`."""
         batch = self.transform(images)
         boxes = self.transform.boxes(batch, boxes)
         maps = self.backbone(batch.images)
         regions, losses = self.rpn.propose_and_learn(maps, batch, boxes)
         useful = maps[: len(maps) - self.backbone.extra]
-        return self.roi_heads.losses(useful, regions, boxes, labels) | losses
+        own = {} if masks is None else {"masks": masks, "sizes_hw": batch.sizes_hw}
+        return self.roi_heads.losses(useful, regions, boxes, labels, **own) | losses
 
     def detect(
         self, images: list[Tensor], proposals: list[Tensor] | None = None
@@ -133,6 +139,7 @@ class FastRCNN(Detector):
         boxes: list[Tensor],
         labels: list[Tensor],
         proposals: list[Tensor] | None = None,
+        masks: list[MaskLayers] | None = None,
     ) -> dict[str, Tensor]:
         """Return the two losses; see `Detector.forward`."""
         batch = self.transform(images)

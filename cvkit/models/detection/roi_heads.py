@@ -19,11 +19,15 @@ WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 
 @dataclass(frozen=True)
 class Detections:
-    """The boxes of one image; [D, 4] boxes, [D] scores falling, [D] labels from 1."""
+    """The boxes of one image; [D, 4] boxes, [D] scores falling, [D] labels from 1.
+
+    `grids` [D, side, side] are the probabilities of their masks, of networks that have them.
+    """
 
     boxes: Tensor
     scores: Tensor
     labels: Tensor
+    grids: Tensor | None = None
 
 
 class RoIFeatures(nn.Module):
@@ -92,11 +96,15 @@ class RegionRule:
 
 @dataclass(frozen=True)
 class SampledRegions:
-    """Regions of an image that a loss looks at, with the label and box they should get."""
+    """Regions of an image that a loss looks at, with the label and box they should get.
+
+    `objects` are the indices of the true objects of positive regions.
+    """
 
     regions: Tensor
     labels: Tensor
     truths: Tensor
+    objects: Tensor
 
 
 class RoIHeads(nn.Module):
@@ -137,6 +145,10 @@ class RoIHeads(nn.Module):
             labels: [M] of them, from 1.
         """
         samples = [self.sample(*each) for each in zip(proposals, boxes, labels, strict=True)]
+        return self.box_losses(maps, samples)
+
+    def box_losses(self, maps: list[Tensor], samples: list[SampledRegions]) -> dict[str, Tensor]:
+        """Return `loss_classifier` and `loss_box_reg` of sampled regions."""
         logits, deltas = self.score(maps, [each.regions for each in samples])
         label = torch.cat([each.labels for each in samples])
         positive = torch.where(label > 0)[0]
@@ -157,7 +169,7 @@ class RoIHeads(nn.Module):
         regions = torch.cat((proposals, boxes.to(proposals)))
         if len(boxes) == 0:
             label = torch.zeros(len(regions), dtype=torch.int64, device=regions.device)
-            truths = torch.zeros_like(regions)
+            truths, found = torch.zeros_like(regions), label
         else:
             iou = box_iou(boxes, regions)
             found = match(iou, self.rule.high, self.rule.high)
@@ -166,7 +178,8 @@ class RoIHeads(nn.Module):
             if self.rule.low > 0:
                 label[(label == 0) & (iou.max(0).values < self.rule.low)] = BETWEEN
         chosen = sample_balanced(label, self.rule.samples, self.rule.positive_share)
-        return SampledRegions(regions[chosen], label[chosen], truths[chosen])
+        parts = (regions, label, truths, found.clamp(min=0))
+        return SampledRegions(*(part[chosen] for part in parts))
 
     def detect(
         self, maps: list[Tensor], proposals: list[Tensor], sizes_hw: list[tuple[int, int]]

@@ -1,0 +1,68 @@
+"""Where the files of a COCO dataset lie."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from cvkit.data.files import inside
+from cvkit.errors import DataError
+
+
+def find_coco(root: Path, split: str) -> Path:
+    """Return the annotation file of a split: `annotations/instances_SPLIT.json` and the like.
+
+    Raises:
+        DataError: none, or several.
+    """
+    folders = [root / "annotations", root / "coco", root / split, root]
+    everything: list[Path] = []
+    for folder in folders:
+        files = sorted(folder.glob("*.json")) if folder.is_dir() else []
+        everything += files
+        if folder.name == split and (folder / "_annotations.coco.json").is_file():
+            return folder / "_annotations.coco.json"
+        named = [f for f in files if split in re.split(r"[^A-Za-z]+", f.stem)]
+        named = [f for f in named if "instances" in f.stem] or named
+        if len(named) == 1:
+            return named[0]
+        if named:
+            raise DataError(
+                f"{folder} has {len(named)} files for split {split!r}: "
+                f"{', '.join(f.name for f in named)}",
+                code="split.ambiguous",
+                hint="choose with --train-json and --val-json",
+            )
+    names = ", ".join(file.name for file in everything[:8])
+    raise DataError(
+        f"{root} has no COCO file for split {split!r}",
+        code="split.missing",
+        hint=f"there is {names}" if names else "expected annotations/instances_SPLIT.json",
+    )
+
+
+def find_images(root: Path, path: Path, split: str, rows: list[Any]) -> Path:
+    """Return the folder that the file names of a COCO file are relative to.
+
+    Args:
+        root: of the dataset.
+        path: of the file.
+        split: whose name the folder may have.
+        rows: the file's images.
+
+    Raises:
+        DataError: no folder holds its first image.
+    """
+    name = rows[0].get("file_name") if rows and isinstance(rows[0], dict) else None
+    if not isinstance(name, str):
+        return root
+    inside(root, name)
+    near = [root / "images" / split, root / "images", root / split, root, path.parent]
+    deeper = sorted(p for p in [*root.glob("*"), *root.glob("*/*")] if p.is_dir())
+    for folder in [*near, *deeper]:
+        if (folder / name).is_file():
+            return folder
+    raise DataError(
+        f"{path}: no folder under {root} holds its first image {name!r}",
+        code="image.file_missing",
+        hint="name the folder with --images",
+    )

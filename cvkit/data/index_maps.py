@@ -1,0 +1,149 @@
+"""Instance masks as one PNG an image: 0 is background, every other value one object.
+
+Images lie in `images/SPLIT`, their PNGs (8 or 16 bits) under the same names in `masks/SPLIT`.
+Without more, all objects are of one class. `instances.csv` in the dataset's folder gives
+classes: a row for each object with `path` (of the image, relative to the folder), `instance`
+(its value in the PNG) and `class`.
+"""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from cvkit.data.annotated import AnnotatedImage, Annotations, make_truth
+from cvkit.data.classes import dataset_classes, make_classes
+from cvkit.data.decode import decode, open_image, upright_size_hw
+from cvkit.data.layouts import LabelledImage, list_split
+from cvkit.errors import CvkitError, DataError
+from cvkit.ops.masks import from_index_map, mask_areas, mask_boxes
+from cvkit.structures import ClassList, Instances, voc_color
+
+ONLY_CLASS = "object"
+"""Name of the class of a dataset that names none."""
+
+Table = dict[tuple[str, int], str]
+"""Class of an object by the path of its image and its value."""
+
+
+def read_index_maps(root: Path, split: str) -> Annotations:
+    """Return the images and objects of a split.
+
+    Raises:
+        DataError: no such split, or a malformed table. Defects of single files are collected.
+    """
+    table = _read_table(root / "instances.csv")
+    classes = _classes(root, table)
+    found = Annotations(classes)
+    for number, pair in enumerate(list_split(root, "pairs", split), 1):
+        try:
+            size_hw = upright_size_hw(pair.image)
+            truth = _objects(pair, size_hw, classes, table)
+        except CvkitError as defect:
+            found.defects.append(defect)
+            continue
+        found.images.append(AnnotatedImage(pair.key, pair.image, number, size_hw[::-1], truth))
+    return found
+
+
+def read_index_map(path: Path) -> np.ndarray:
+    """Return the HW values of a mask of instances, uint8 or wider.
+
+    Raises:
+        DataError: `mask.lossy`, `mask.rgb_not_index`, and those of `cvkit.data.decode`.
+    """
+    with open_image(path) as image:
+        if image.format in ("JPEG", "MPO"):
+            raise DataError(
+                f"{path} is a JPEG; its compression changes labels",
+                code="mask.lossy",
+                hint="save masks as PNG",
+            )
+        values = np.asarray(decode(image, path))
+        mode = image.mode
+    if values.ndim != 2 or mode == "F" or values.min() < 0:
+        raise DataError(
+            f"{path} has {mode} pixels, not one whole number each",
+            code="mask.rgb_not_index",
+            hint="save instances as a grey or palette PNG of 8 or 16 bits",
+        )
+    return values
+
+
+def _objects(
+    pair: LabelledImage, size_hw: tuple[int, int], classes: ClassList, table: Table | None
+) -> Instances:
+    values = read_index_map(pair.mask)
+    if values.shape != size_hw:
+        raise DataError(
+            f"{pair.mask}: {values.shape[1]}x{values.shape[0]} pixels, but its image {pair.key} "
+            f"has {size_hw[1]}x{size_hw[0]}",
+            code="mask.size_mismatch",
+            hint="save the mask at the size of the upright image",
+        )
+    numbers, masks = from_index_map(values)
+    labels = []
+    for number in numbers.tolist():
+        name = classes.names[0] if table is None else table.get((pair.key, number))
+        if name is None:
+            raise DataError(
+                f"{pair.mask}: object {number} has no row in instances.csv",
+                code="mask.instance_unknown",
+                hint=f"add {pair.key},{number},CLASS",
+            )
+        labels.append(classes.names.index(name) + 1)
+    xywh = mask_boxes(masks)
+    corners = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1)
+    return make_truth(corners, labels, areas=mask_areas(masks), xywh=xywh, masks=masks)
+
+
+def _read_table(path: Path) -> Table | None:
+    """Return the classes of the objects; None without such a file.
+
+    Raises:
+        DataError: columns are missing, or a row is malformed.
+    """
+    if not path.is_file():
+        return None
+    result: Table = {}
+    with path.open(newline="", encoding="utf-8-sig") as stream:
+        reader = csv.DictReader(stream)
+        missing = {"path", "instance", "class"} - set(reader.fieldnames or ())
+        if missing:
+            raise DataError(
+                f"{path} has no column {min(missing)!r}",
+                code="instances.columns",
+                hint="path,instance,class",
+            )
+        for row in reader:
+            number = row["instance"] or ""
+            if not number.isdecimal() or not row["class"]:
+                raise DataError(
+                    f"{path}:{reader.line_num}: instance {number!r} of class {row['class']!r} is "
+                    "not a whole number with a class",
+                    code="instances.row",
+                )
+            result[row["path"], int(number)] = row["class"]
+    return result
+
+
+def _classes(root: Path, table: Table | None) -> ClassList:
+    """Return the classes: those of classes.txt, else the table's in alphabetical order.
+
+    Raises:
+        DataError: the table has a class that classes.txt does not list.
+    """
+    listed, _ = dataset_classes(root)
+    if table is None:
+        names = list(listed.names) if listed is not None and len(listed) == 1 else [ONLY_CLASS]
+    else:
+        used = sorted(set(table.values()))
+        names = used if listed is None else list(listed.names)
+        if unknown := [name for name in used if name not in names]:
+            raise DataError(
+                f"{root / 'instances.csv'}: class {unknown[0]!r} is not in classes.txt",
+                code="classes.unknown",
+            )
+    colors = {place: voc_color((place + 1) % 256) for place in range(len(names))}
+    made = make_classes(names, colors)
+    return ClassList(made.names, tuple(range(1, len(names) + 1)), made.colors)

@@ -1,0 +1,82 @@
+"""COCO's average precision of masks, beside that of their boxes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cvkit.metrics import coco
+from cvkit.metrics.coco import METRICS, Accumulated, CocoMetric, evaluate_coco
+from cvkit.ops.masks import mask_iou
+from cvkit.structures import ClassList, Instances
+
+KINDS = {"mask": "segm", "box": "bbox", "boundary": "boundary"}
+"""What is measured, and its name in COCO's evaluation."""
+MEANINGS = {
+    "mask": "IoU of masks, areas of masks",
+    "box": "IoU of boxes",
+    "boundary": "the smaller of the IoU of masks and that of their borders, which are 2 % of the "
+    "image's diagonal wide (Boundary IoU, 2021)",
+}
+
+
+def metric_names(kinds: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of what is computed, such as `mask.AP50`."""
+    return tuple(f"{kind}.{name}" for kind in kinds for name in METRICS)
+
+
+class MaskMetric(CocoMetric):
+    """COCO's twelve numbers of masks, and of boxes.
+
+    Args:
+        classes: of the labels.
+        boundary: also those of boundaries.
+    """
+
+    def __init__(self, classes: ClassList, boundary: bool = False) -> None:
+        super().__init__(classes)
+        self.kinds = ("mask", "box", "boundary") if boundary else ("mask", "box")
+
+    def overlaps(self, result: Instances, truth: Instances) -> np.ndarray:
+        """Return the [D, G] IoU of masks."""
+        return mask_iou(result.masks, truth.masks, truth.crowd)
+
+    def accumulate(self, kind: str = "mask") -> Accumulated:
+        """Return the whole evaluation of one kind."""
+        return evaluate_coco(self.results, self.truths, len(self.classes), KINDS[kind])
+
+    def accumulate_all(self) -> dict[str, Accumulated]:
+        """Return the whole evaluation of each kind."""
+        return {kind: self.accumulate(kind) for kind in self.kinds}
+
+    def compute(self) -> dict[str, float | None]:
+        """Return the numbers by name, such as `mask.AP50`; None where no object counts."""
+        return summary(self.accumulate_all())
+
+
+def summary(found: dict[str, Accumulated]) -> dict[str, float | None]:
+    """Return the numbers of several evaluations by name, such as `mask.AP50`."""
+    return {
+        f"{kind}.{name}": value
+        for kind, each in found.items()
+        for name, value in coco.summary(each).items()
+    }
+
+
+def rules(kinds: Sequence[str]) -> dict[str, str]:
+    """Return what each number means."""
+    return {
+        f"{kind}.{name}": f"{text}; {MEANINGS[kind]}"
+        for kind in kinds
+        for name, text in coco.RULES.items()
+    }
+
+
+def per_class(found: dict[str, Accumulated], metric: MaskMetric) -> dict[str, dict[str, Any]]:
+    """Return AP, AP50, AP75 and AR100 of the masks of each class, AP of its boxes, its objects."""
+    boxes = coco.per_class(found["box"], metric)
+    result = {}
+    for name, row in coco.per_class(found["mask"], metric).items():
+        objects = row.pop("objects")
+        result[name] = row | {"box AP": boxes[name]["AP"], "objects": objects}
+    return result

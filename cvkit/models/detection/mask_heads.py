@@ -1,0 +1,184 @@
+"""What gives each detected object its mask: a small network over its region.
+
+Source: Mask R-CNN, 2017, arXiv:1703.06870.
+"""
+
+from collections import OrderedDict
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cvkit.models.detection.box_heads import LastStageHead
+from cvkit.models.detection.roi_heads import (
+    Detections,
+    RegionRule,
+    RoIFeatures,
+    RoIHeads,
+    SampledRegions,
+)
+from cvkit.models.layers import conv_bn_relu
+from cvkit.ops.mask_grids import mask_targets
+from cvkit.structures import MaskLayers
+
+WIDTH = 256
+"""Channels of the mask branch where the backbone does not say."""
+
+
+class MaskHead(nn.Sequential):
+    """Four 3x3 convolutions.
+
+    Args:
+        channels: of the regions, and of what comes out.
+        norm: batch norm instead of biases, as in torchvision's second version.
+    """
+
+    def __init__(self, channels: int, norm: bool) -> None:
+        def layer() -> nn.Sequential:
+            if norm:
+                return conv_bn_relu(channels, channels)
+            conv = nn.Conv2d(channels, channels, 3, padding=1)
+            return nn.Sequential(conv, nn.ReLU(inplace=True))
+
+        super().__init__(*(layer() for _ in range(4)))
+        for each in self.modules():
+            if isinstance(each, nn.Conv2d):
+                nn.init.kaiming_normal_(each.weight, mode="fan_out", nonlinearity="relu")
+                if each.bias is not None:
+                    nn.init.zeros_(each.bias)
+
+
+class MaskPredictor(nn.Sequential):
+    """Twice the side, then logits of a mask for every class, background's among them."""
+
+    def __init__(self, channels: int, middle: int, num_classes: int) -> None:
+        layers = {
+            "conv5_mask": nn.ConvTranspose2d(channels, middle, 2, 2),
+            "relu": nn.ReLU(inplace=True),
+            "mask_fcn_logits": nn.Conv2d(middle, num_classes + 1, 1),
+        }
+        super().__init__(OrderedDict(layers))
+        for name, parameter in self.named_parameters():
+            if name.endswith("weight"):
+                nn.init.kaiming_normal_(parameter, mode="fan_out", nonlinearity="relu")
+
+
+def mask_branch(
+    channels: int, box_head: nn.Module, num_classes: int, norm: bool
+) -> tuple[nn.Module, MaskPredictor]:
+    """Return what a region goes through, and what predicts its mask from that.
+
+    Args:
+        channels: of the maps.
+        box_head: one that is the backbone's last stage serves both branches.
+        num_classes: without background.
+        norm: see `MaskHead`.
+    """
+    if isinstance(box_head, LastStageHead):
+        return nn.Sequential(), MaskPredictor(box_head.width, WIDTH, num_classes)
+    return MaskHead(channels, norm), MaskPredictor(channels, channels, num_classes)
+
+
+class MaskRoIHeads(RoIHeads):
+    """Classifies regions, corrects their boxes, and masks what it found.
+
+    Args:
+        features: see `RoIHeads`.
+        box_head: see `RoIHeads`; where it is the last stage of the backbone, the mask branch
+            begins with it.
+        box_predictor: see `RoIHeads`.
+        rule: see `RoIHeads`.
+        mask_features: cuts out what the mask head sees.
+        mask_head: from [R, C, side, side] to what the predictor sees.
+        mask_predictor: to [R, K + 1, grid, grid] logits.
+    """
+
+    def __init__(
+        self,
+        features: RoIFeatures,
+        box_head: nn.Module,
+        box_predictor: nn.Module,
+        rule: RegionRule,
+        mask_features: RoIFeatures,
+        mask_head: nn.Module,
+        mask_predictor: MaskPredictor,
+    ) -> None:
+        super().__init__(features, box_head, box_predictor, rule)
+        self.mask_features = mask_features
+        self.mask_head, self.mask_predictor = mask_head, mask_predictor
+
+    def mask_logits(self, maps: list[Tensor], boxes: list[Tensor]) -> Tensor:
+        """Return [R, K + 1, grid, grid] logits of the [R_i, 4] boxes of each image."""
+        grids = self.mask_features(maps, boxes)
+        if isinstance(self.box_head, LastStageHead):
+            grids = self.box_head.layer4(grids)
+        return self.mask_predictor(self.mask_head(grids)).float()
+
+    def losses(
+        self,
+        maps: list[Tensor],
+        proposals: list[Tensor],
+        boxes: list[Tensor],
+        labels: list[Tensor],
+        *,
+        masks: list[MaskLayers],
+        sizes_hw: list[tuple[int, int]],
+    ) -> dict[str, Tensor]:
+        """Return the two losses of `RoIHeads` and `loss_mask`.
+
+        Args:
+            maps: see `RoIHeads.losses`.
+            proposals: see `RoIHeads.losses`.
+            boxes: see `RoIHeads.losses`.
+            labels: see `RoIHeads.losses`.
+            masks: of the objects, in the pixels of the original images.
+            sizes_hw: of the resized images.
+        """
+        samples = [self.sample(*each) for each in zip(proposals, boxes, labels, strict=True)]
+        losses = self.box_losses(maps, samples)
+        return losses | {"loss_mask": self.mask_loss(maps, samples, masks, sizes_hw)}
+
+    def mask_loss(
+        self,
+        maps: list[Tensor],
+        samples: list[SampledRegions],
+        masks: list[MaskLayers],
+        sizes_hw: list[tuple[int, int]],
+    ) -> Tensor:
+        """Return the mean cross-entropy of the positive regions' masks of their own class.
+
+        The targets are shares of covered cells, not rounded.
+        """
+        positive = [torch.where(each.labels > 0)[0] for each in samples]
+        regions = [each.regions[place] for each, place in zip(samples, positive, strict=True)]
+        logits = self.mask_logits(maps, regions)
+        if not len(logits):
+            return 0.0 * logits.sum()
+        label = torch.cat([s.labels[place] for s, place in zip(samples, positive, strict=True)])
+        own = logits[torch.arange(len(label), device=label.device), label]  # [P, grid, grid]
+        targets = [
+            mask_targets(
+                layers,
+                sample.objects[place].cpu().numpy(),
+                sample.regions[place].float().cpu().numpy(),
+                size_hw,
+                logits.shape[-1],
+            )
+            for layers, sample, place, size_hw in zip(
+                masks, samples, positive, sizes_hw, strict=True
+            )
+        ]
+        wanted = torch.cat([torch.from_numpy(target) for target in targets]).to(own)
+        return F.binary_cross_entropy_with_logits(own, wanted)
+
+    def detect(
+        self, maps: list[Tensor], proposals: list[Tensor], sizes_hw: list[tuple[int, int]]
+    ) -> list[Detections]:
+        """Return the detections of each image with the grids of their masks."""
+        found = super().detect(maps, proposals, sizes_hw)
+        logits = self.mask_logits(maps, [each.boxes for each in found])
+        label = torch.cat([each.labels for each in found])
+        own = logits[torch.arange(len(label), device=label.device), label].sigmoid()
+        parts = own.split([len(each.labels) for each in found])
+        return [replace(each, grids=part) for each, part in zip(found, parts, strict=True)]

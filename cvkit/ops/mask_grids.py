@@ -1,0 +1,121 @@
+"""Between masks in pixels and the small grids of numbers that a mask head sees and gives."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cvkit.ops.masks import encode_part, make_masks
+from cvkit.structures import MaskLayers, Masks
+
+
+def paste_masks(
+    grids: Tensor, boxes: Tensor, size_hw: tuple[int, int], threshold: float = 0.5
+) -> Masks:
+    """Return the pixels of an image in which grids of probabilities exceed a threshold.
+
+    The arithmetic is that of torchvision's `paste_masks_in_image` (a border of zeros, the box cut
+    to whole pixels, its last pixel included), but the work is that of the boxes, not of the image.
+
+    Args:
+        grids: [D, side, side] in [0, 1].
+        boxes: [D, 4] in pixels of the image.
+        size_hw: of the image.
+        threshold: exclusive.
+    """
+    grids, boxes = grids.float().cpu(), boxes.float().cpu()
+    side = grids.shape[-1]
+    padded = F.pad(grids, (1, 1, 1, 1))[:, None]
+    places = _widened(boxes, (side + 2) / side).to(torch.int64).tolist()
+    codes = [
+        _paste(grid[None], place, size_hw, threshold)
+        for grid, place in zip(padded, places, strict=True)
+    ]
+    return make_masks(codes, size_hw)
+
+
+def _widened(boxes: Tensor, scale: float) -> Tensor:
+    """Return boxes whose sides are longer by a factor, around the same centres."""
+    half_w, half_h = (boxes[:, 2] - boxes[:, 0]) * 0.5, (boxes[:, 3] - boxes[:, 1]) * 0.5
+    x, y = (boxes[:, 2] + boxes[:, 0]) * 0.5, (boxes[:, 3] + boxes[:, 1]) * 0.5
+    half_w, half_h = half_w * scale, half_h * scale
+    return torch.stack((x - half_w, y - half_h, x + half_w, y + half_h), 1)
+
+
+def _paste(grid: Tensor, box: list[int], size_hw: tuple[int, int], threshold: float) -> bytes:
+    left, top, right, bottom = box
+    size = (max(bottom - top + 1, 1), max(right - left + 1, 1))
+    shown = F.interpolate(grid, size=size, mode="bilinear", align_corners=False)[0, 0] > threshold
+    low, high = max(top, 0), min(bottom + 1, size_hw[0])
+    first, last = max(left, 0), min(right + 1, size_hw[1])
+    if low >= high or first >= last:
+        return encode_part(np.zeros((0, 0), bool), (0, 0), size_hw)
+    part = shown[low - top : high - top, first - left : last - left].numpy()
+    return encode_part(part, (low, first), size_hw)
+
+
+def mask_targets(
+    layers: MaskLayers,
+    objects: np.ndarray,
+    regions: np.ndarray,
+    size_hw: tuple[int, int],
+    side: int,
+) -> np.ndarray:
+    """Return the share of each cell of a region's grid that its object covers.
+
+    That is RoI Align (Mask R-CNN, 2017, arXiv:1703.06870) with as many points a cell as it has
+    pixels, over the mask resized to the network's input by nearest neighbours. Since that mean
+    of bilinear samples is a product of sums over rows and columns, each region costs two small
+    matrix products; no mask is resized, and none is held but the part under the region.
+
+    Args:
+        layers: the masks of the image, in its own pixels.
+        objects: [P] index of each region's object.
+        regions: [P, 4] in pixels of the network's input.
+        size_hw: of the network's input, without padding.
+        side: of the grid, in cells.
+
+    Returns:
+        [P, side, side] float32 in [0, 1].
+    """
+    result = np.zeros((len(regions), side, side), np.float32)
+    sources = [_nearest(old, new) for old, new in zip(layers.maps.shape[1:], size_hw, strict=True)]
+    for number, (x1, y1, x2, y2) in enumerate(regions.astype(np.float32)):
+        place = objects[number]
+        rows, row_weights = _axis(y1, y2, sources[0], side)
+        columns, column_weights = _axis(x1, x2, sources[1], side)
+        layer = layers.maps[layers.layers[place]]
+        part = layer[rows.start : rows.stop, columns.start : columns.stop]
+        covered = (part == layers.values[place]).astype(np.float32)
+        result[number] = row_weights @ covered @ column_weights.T
+    return result
+
+
+def _nearest(old: int, new: int) -> np.ndarray:
+    """Return [new] which of the old pixels each new one shows, as torch resizes."""
+    places = torch.arange(old, dtype=torch.float32)[None, None]
+    return F.interpolate(places, size=new, mode="nearest")[0, 0].numpy().astype(np.int64)
+
+
+def _axis(
+    low: np.float32, high: np.float32, source: np.ndarray, side: int
+) -> tuple[range, np.ndarray]:
+    """Return the old pixels under a region on one axis, and [side, pixels] their weights."""
+    one, size = np.float32(1), len(source)
+    extent = max(high - low, one)
+    cell = extent / np.float32(side)
+    count = int(np.ceil(cell))
+    steps = (np.arange(count, dtype=np.float32) + np.float32(0.5)) * cell / np.float32(count)
+    points = low + np.arange(side, dtype=np.float32)[:, None] * cell + steps  # [side, count]
+    inside = (points >= -1) & (points <= size)
+    points = np.clip(points, 0, None)
+    first = np.minimum(points.astype(np.int64), size - 1)
+    second = np.minimum(first + 1, size - 1)
+    share = np.where(first >= size - 1, np.float32(0), points - first)
+    start, stop = int(source[first.min()]), int(source[second.max()]) + 1
+    weights = np.zeros((side, stop - start), np.float32)
+    cells = np.broadcast_to(np.arange(side)[:, None], points.shape)
+    scale = inside / np.float32(count)
+    np.add.at(weights, (cells, source[first] - start), (one - share) * scale)
+    np.add.at(weights, (cells, source[second] - start), share * scale)
+    return range(start, stop), weights

@@ -1,0 +1,211 @@
+"""Masks of objects: run-length codes, layers, boxes, outlines. Needs no torch."""
+
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+from pycocotools import mask as coco
+from scipy import ndimage
+
+from cvkit.structures import MaskLayers, Masks
+
+
+def encode(masks: np.ndarray) -> Masks:
+    """Return the run-length codes of [N, H, W] masks."""
+    size_hw = masks.shape[1:]
+    return make_masks([encode_part(mask, (0, 0), size_hw) for mask in masks], size_hw)
+
+
+def make_masks(codes: Sequence[bytes], size_hw: tuple[int, int]) -> Masks:
+    """Return masks of these codes."""
+    array = np.empty(len(codes), object)
+    array[:] = codes
+    return Masks(tuple(size_hw), array)
+
+
+def encode_part(
+    part: np.ndarray, corner_yx: tuple[int, int], size_hw: tuple[int, int]
+) -> bytes:
+    """Return the code of a mask that is 0 outside a rectangle; costs as much as the rectangle.
+
+    Args:
+        part: [h, w] bool, the rectangle.
+        corner_yx: of it in the image, which contains it.
+        size_hw: of the image.
+    """
+    height, width = part.shape
+    pixels = np.zeros(width * (height + 1) + 1, bool)  # a 0 above every column, and at the end
+    pixels[:-1].reshape(width, height + 1)[:, 1:] = part.T
+    edges = np.flatnonzero(pixels[1:] != pixels[:-1])  # begin, end, begin, end ...
+    column, row = np.divmod(edges, height + 1)
+    places = (corner_yx[1] + column) * size_hw[0] + corner_yx[0] + row
+    if height == size_hw[0]:  # a run may go on at the top of the next column
+        ends, begins = places[1:-1:2], places[2::2]
+        parted = ends != begins
+        kept = np.concatenate([[True], parted.repeat(2), [True]])[: len(places)]
+        places = places[kept]
+    last = size_hw[0] * size_hw[1]
+    ends = [*places.tolist(), last] if not len(places) or places[-1] < last else places.tolist()
+    return compress([b - a for a, b in zip([0, *ends], ends, strict=False)], size_hw)
+
+
+def compress(counts: list[int], size_hw: tuple[int, int]) -> bytes:
+    """Return the compressed code of run lengths, 0s first.
+
+    Raises:
+        ValueError: they are not whole numbers from 0.
+    """
+    runs = {"size": list(size_hw), "counts": counts}
+    return coco.frPyObjects(runs, *size_hw)["counts"]
+
+
+def run_lengths(code: bytes) -> list[int]:
+    """Return the lengths of the runs of a compressed code, 0s first.
+
+    Each number is written in groups of five bits, lowest first; from the fourth on it is the
+    difference to the one two places before.
+
+    Raises:
+        ValueError: no such code.
+    """
+    groups = np.frombuffer(code, np.uint8).astype(np.int64) - 48
+    if len(groups) == 0 or groups.min() < 0 or groups.max() > 63 or groups[-1] & 32:
+        raise ValueError("characters that no code has, or a number that does not end")
+    last = np.flatnonzero((groups & 32) == 0)
+    first = np.concatenate([[0], last[:-1] + 1])
+    if (last - first).max() > 7:
+        raise ValueError("a number of more than 40 bits")
+    shift = 5 * (np.arange(len(groups)) - np.repeat(first, last - first + 1))
+    numbers = np.add.reduceat((groups & 31) << shift, first)
+    negative = (groups[last] & 16) > 0
+    numbers -= negative * (np.int64(1) << (5 * (last - first + 1)))
+    runs = numbers.copy()
+    for start in (1, 2):  # from the fourth number on: sums of every second one
+        runs[start::2] = np.cumsum(numbers[start::2])
+    return runs.tolist()
+
+
+def decode(masks: Masks) -> np.ndarray:
+    """Return [N, H, W] bool; for a few masks, since each takes a byte a pixel."""
+    if not len(masks):
+        return np.zeros((0, *masks.size_hw), bool)
+    return np.stack([coco.decode(rle) for rle in masks.as_rle()]).astype(bool)
+
+
+def decode_parts(masks: Masks) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
+    """Yield the smallest rectangle of each mask, [h, w] bool, and its corner (y, x)."""
+    for rle, (x, y, width, height) in zip(
+        masks.as_rle(), mask_boxes(masks).astype(int).tolist(), strict=True
+    ):
+        whole = coco.decode(rle)
+        yield whole[y : y + height, x : x + width].astype(bool), (y, x)
+
+
+def mask_areas(masks: Masks) -> np.ndarray:
+    """Return [N] float64 pixels of each mask."""
+    return coco.area(masks.as_rle()).astype(np.float64) if len(masks) else np.zeros(0)
+
+
+def mask_boxes(masks: Masks) -> np.ndarray:
+    """Return [N, 4] float64 x, y, width, height of the smallest rectangles; 0s if empty."""
+    return coco.toBbox(masks.as_rle()) if len(masks) else np.zeros((0, 4))
+
+
+def mask_iou(first: Masks, second: Masks, crowd: np.ndarray) -> np.ndarray:
+    """Return [D, G] float64 intersection over union; over the first's own area for crowds.
+
+    Args:
+        first: D masks.
+        second: G masks of the same image.
+        crowd: [G] bool.
+    """
+    if not len(first) or not len(second):
+        return np.zeros((len(first), len(second)))
+    return coco.iou(first.as_rle(), second.as_rle(), crowd.astype(np.uint8).tolist())
+
+
+def to_layers(masks: Masks) -> MaskLayers:
+    """Return masks as maps; at no time is more than one mask decoded."""
+    maps = [np.zeros(masks.size_hw, np.uint16)]
+    layers = np.zeros(len(masks), np.int64)
+    for number, (part, (y, x)) in enumerate(decode_parts(masks), 1):
+        rows, columns = slice(y, y + part.shape[0]), slice(x, x + part.shape[1])
+        free = (n for n, each in enumerate(maps) if not each[rows, columns][part].any())
+        layer = next(free, len(maps))
+        if layer == len(maps):
+            maps.append(np.zeros(masks.size_hw, np.uint16))
+        maps[layer][rows, columns][part] = number
+        layers[number - 1] = layer
+    return MaskLayers(np.stack(maps), layers, np.arange(1, len(masks) + 1))
+
+
+def layer_boxes(layers: MaskLayers) -> np.ndarray:
+    """Return [N, 4] int64 x1, y1, x2, y2 of the smallest rectangles; 0s where nothing is left."""
+    result = np.zeros((len(layers), 4), np.int64)
+    for number, each in enumerate(layers.maps):
+        found = ndimage.find_objects(each)
+        for place in np.flatnonzero(layers.layers == number):
+            value = layers.values[place] - 1
+            if value < len(found) and found[value]:
+                y, x = found[value]
+                result[place] = x.start, y.start, x.stop, y.stop
+    return result
+
+
+def from_index_map(index: np.ndarray) -> tuple[np.ndarray, Masks]:
+    """Return the numbers that occur in an HW map of objects, without 0, and their masks."""
+    numbers, compact = np.unique(index, return_inverse=True)
+    compact = compact.reshape(index.shape) + (numbers[0] != 0)  # 0 stays what no object covers
+    numbers = numbers[numbers != 0]
+    codes = []
+    for number, (rows, columns) in enumerate(ndimage.find_objects(compact), 1):
+        part = compact[rows, columns] == number
+        codes.append(encode_part(part, (rows.start, columns.start), index.shape))
+    return numbers, make_masks(codes, index.shape)
+
+
+def index_map(masks: Masks) -> np.ndarray:
+    """Return the HW map in which object n (from 1) has the number n; earlier ones lie on top.
+
+    It is uint8 up to 255 objects, else uint16.
+    """
+    result = np.zeros(masks.size_hw, np.uint8 if len(masks) <= 255 else np.uint16)
+    parts = list(decode_parts(masks))
+    for number in range(len(parts), 0, -1):
+        part, (y, x) = parts[number - 1]
+        result[y : y + part.shape[0], x : x + part.shape[1]][part] = number
+    return result
+
+
+def outlines(part: np.ndarray) -> list[np.ndarray]:
+    """Return the outlines of an [h, w] mask, holes too, as [P, 1, 2] x, y of border pixels."""
+    found, _ = cv2.findContours(part.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    return list(found)
+
+
+def centroids(masks: Masks) -> np.ndarray:
+    """Return [N, 2] x, y of the centres of mass, pixel centres at .5; NaN for empty masks."""
+    result = np.full((len(masks), 2), np.nan)
+    for number, (part, (y, x)) in enumerate(decode_parts(masks)):
+        rows, columns = np.nonzero(part)
+        if len(rows):
+            result[number] = x + columns.mean() + 0.5, y + rows.mean() + 0.5
+    return result
+
+
+def turned(masks: Masks, orientation: int) -> Masks:
+    """Return masks of an image that EXIF says is turned, in its upright pixels.
+
+    Args:
+        masks: in the pixels as stored.
+        orientation: EXIF's number, 5 to 8.
+    """
+    make = {
+        5: lambda m: m.T,
+        6: lambda m: np.rot90(m, -1),
+        7: lambda m: np.rot90(m, 2).T,
+        8: lambda m: np.rot90(m, 1),
+    }[orientation]
+    size_hw = masks.size_hw[::-1]
+    codes = [encode_part(make(coco.decode(rle)), (0, 0), size_hw) for rle in masks.as_rle()]
+    return make_masks(codes, size_hw)

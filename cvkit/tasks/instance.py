@@ -1,0 +1,66 @@
+"""Instance segmentation: object detection, and a mask for every object."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cvkit.metrics.masks import MaskMetric, metric_names
+from cvkit.models.detection.roi_heads import Detections
+from cvkit.ops.mask_grids import paste_masks
+from cvkit.options.instance import InstanceEval, InstancePredict
+from cvkit.output.draw import draw_instances
+from cvkit.output.instances import describe_masks, write_index_map, write_instances
+from cvkit.structures import Instances, Sample
+from cvkit.tasks.detect import Detect
+
+
+class Instance(Detect):
+    """Instance segmentation, as the three loops see it."""
+
+    name, best = "instance", "mask.AP"
+    draw = staticmethod(draw_instances)
+    mask_threshold, boundary = 0.5, False
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Names of what is computed."""
+        return metric_names(self.metric().kinds)
+
+    @classmethod
+    def for_model(cls, options: InstanceEval | InstancePredict, header: dict) -> "Instance":
+        """Return the task of a trained model, as its file's header describes it.
+
+        Raises:
+            ModelFileError: the header lacks something.
+        """
+        task = super().for_model(options, header)
+        task.mask_threshold = options.mask_threshold
+        task.boundary = isinstance(options, InstanceEval) and options.boundary
+        return task
+
+    def result(self, found: Detections, sample: Sample) -> Instances:
+        """Return what a network found in an image, in original pixels."""
+        size_hw = sample.geometry.original_hw
+        masks = paste_masks(found.grids, found.boxes, size_hw, self.mask_threshold)
+        return replace(super().result(found, sample), masks=masks)
+
+    def metric(self) -> MaskMetric:
+        """Return an empty metric."""
+        return MaskMetric(self.classes, self.boundary)
+
+    def inference_rule(self) -> dict[str, Any]:
+        """Return how images go through the network, for reports."""
+        return super().inference_rule() | {"mask_threshold": self.mask_threshold}
+
+    def write(self, result: Instances, sample: Sample, stem: str, folder: Path) -> dict[str, Any]:
+        """Write the map of objects and the overlay; return the line of `predictions.jsonl`."""
+        line = super().write(result, sample, stem, folder) | describe_masks(result.masks)
+        line["mask"] = f"masks/{stem}.png"
+        shown = result.pick(result.scores >= self.draw_threshold)
+        write_index_map(folder / line["mask"], shown.masks)
+        return line
+
+    def finish(self, folder: Path) -> None:
+        """Write `results.json` and `instances.csv` of all results together."""
+        super().finish(folder)
+        write_instances(folder)
