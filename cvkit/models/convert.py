@@ -10,7 +10,7 @@ import torch
 import torchvision
 from torch import Tensor
 
-from cvkit.catalog import BACKBONES, nearest
+from cvkit.catalog import ARCHS, BACKBONES, nearest
 from cvkit.errors import ModelFileError, UsageError
 from cvkit.models.backbones import torchvision_network
 from cvkit.models.classify import head_name
@@ -40,6 +40,7 @@ LEGACY = (
     (r"^(.*\.mlp)\.linear_2\.", r"\1.3."),
     (r"^(rpn\.head\.conv)\.(weight|bias)$", r"\1.0.0.\2"),
     (r"^(.*fpn\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)$", r"\1.0.\2"),
+    *((rf"^(roi_heads\.mask_head)\.mask_fcn{n}\.", rf"\1.{n - 1}.0.") for n in (1, 2, 3, 4)),
 )
 """Names in published files that are older than torchvision's present ones."""
 
@@ -71,10 +72,11 @@ def named_parts(task: str, arch: str, backbone: str | None) -> tuple[str, str]:
         if name in builders.values():
             return name, name
         known = [*builders, *builders.values()]
-    elif task == "detect":
-        if arch in DETECTION or (arch, backbone) in DETECTION.values():
-            return DETECTION.get(arch, (arch, backbone))
-        known = list(DETECTION)
+    elif task in ("detect", "instance"):
+        own = {name: parts for name, parts in DETECTION.items() if parts[0] in ARCHS[task]}
+        if arch in own or (arch, backbone) in own.values():
+            return own.get(arch, (arch, backbone))
+        known = list(own)
     else:
         first, _, rest = arch.partition("_")
         if backbone is None and first in SEGMENTATION and rest in BACKBONES:
@@ -115,7 +117,7 @@ def converted(
             head = head_name(torchvision_network(BACKBONES[backbone].builder))
         renamed = {_classifier_name(name, head): tensor for name, tensor in kept.items()}
         last = "head.weight"
-    elif task == "detect":
+    elif task in ("detect", "instance"):
         head = "roi_heads.box_predictor.cls_score"
         chain = r"backbone.body.features.\1" if "mobilenet" in backbone else r"backbone.body.\1"
         renamed = {re.sub(r"^backbone\.body\.(\d.*)$", chain, n): t for n, t in kept.items()}

@@ -134,6 +134,9 @@ PUBLISHED = {
     ("detect", "coco:resnet50-v2"): "fasterrcnn_resnet50_fpn_v2",
     ("detect", "coco:mobilenet"): "fasterrcnn_mobilenet_v3_large_fpn",
     ("detect", "coco:mobilenet-320"): "fasterrcnn_mobilenet_v3_large_320_fpn",
+    ("instance", "coco"): "maskrcnn_resnet50_fpn_v2",
+    ("instance", "coco:resnet50"): "maskrcnn_resnet50_fpn",
+    ("instance", "coco:resnet50-v2"): "maskrcnn_resnet50_fpn_v2",
 }
 """What `--weights` means for a task, besides files: builders of torchvision."""
 

@@ -89,21 +89,27 @@ def decode(masks: Masks) -> np.ndarray:
     """Return [N, H, W] bool; for a few masks, since each takes a byte a pixel."""
     if not len(masks):
         return np.zeros((0, *masks.size_hw), bool)
-    return np.stack([coco.decode(rle) for rle in masks.as_rle()]).astype(bool)
+    return np.stack([_decode(code, masks.size_hw) for code in masks.codes])
+
+
+def _decode(code: bytes, size_hw: tuple[int, int]) -> np.ndarray:
+    runs = run_lengths(code)
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(size_hw[::-1]).T
 
 
 def decode_parts(masks: Masks) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
     """Yield the smallest rectangle of each mask, [h, w] bool, and its corner (y, x)."""
-    for rle, (x, y, width, height) in zip(
-        masks.as_rle(), mask_boxes(masks).astype(int).tolist(), strict=True
-    ):
-        whole = coco.decode(rle)
-        yield whole[y : y + height, x : x + width].astype(bool), (y, x)
+    boxes = mask_boxes(masks).astype(int).tolist()
+    for code, (x, y, width, height) in zip(masks.codes, boxes, strict=True):
+        yield _decode(code, masks.size_hw)[y : y + height, x : x + width], (y, x)
 
 
 def mask_areas(masks: Masks) -> np.ndarray:
     """Return [N] float64 pixels of each mask."""
-    return coco.area(masks.as_rle()).astype(np.float64) if len(masks) else np.zeros(0)
+    rles = masks.as_rle()
+    # With numpy 2 pycocotools cannot count more than 255 masks at once.
+    parts = [coco.area(rles[start : start + 255]) for start in range(0, len(rles), 255)]
+    return np.concatenate([np.zeros(0), *parts])
 
 
 def mask_boxes(masks: Masks) -> np.ndarray:
@@ -207,5 +213,6 @@ def turned(masks: Masks, orientation: int) -> Masks:
         8: lambda m: np.rot90(m, 1),
     }[orientation]
     size_hw = masks.size_hw[::-1]
-    codes = [encode_part(make(coco.decode(rle)), (0, 0), size_hw) for rle in masks.as_rle()]
+    uprights = (make(_decode(code, masks.size_hw)) for code in masks.codes)
+    codes = [encode_part(mask, (0, 0), size_hw) for mask in uprights]
     return make_masks(codes, size_hw)

@@ -32,9 +32,9 @@ def imported_model(options: WeightsImport) -> tuple[dict[str, Tensor], dict[str,
     arch, backbone = named_parts(options.task, options.arch, options.backbone)
     source = read_state_dict(options.file)
     tensors, unused, count = converted(options.task, arch, backbone, source)
-    boxes = options.task == "detect"
+    boxes = options.task in ("detect", "instance")
     classes = (_object_classes if boxes else _classes)(options.classes, count)
-    make = {"classify": _classifier, "segment": _segmenter, "detect": _detector}[options.task]
+    make = {"classify": _classifier, "segment": _segmenter}.get(options.task, _detector)
     network, preprocessing, origin = make(options, arch, backbone)
     built = network.build(len(classes), preprocessing) if boxes else network.build(count)
     tensors = require_equal_names(built.state_dict(), tensors)
@@ -106,8 +106,8 @@ def _detector(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, An
     own: dict[str, Any] = {"neck": "fpn", "roi": "align"}
     small = "_320_" in f"{options.arch} {published}"
     if backbone == "resnet50":
-        # Only this file was trained with batch norms whose epsilon is 0.
-        first = published == "fasterrcnn_resnet50_fpn"
+        # Only these files were trained with batch norms whose epsilon is 0.
+        first = published in ("fasterrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn")
         own["eps"] = options.eps if options.eps is not None else 0.0 if first else 1e-5
     else:
         own |= {"positions": (13, 16), "all_sizes": True}
