@@ -62,27 +62,84 @@ def compress(counts: list[int], size_hw: tuple[int, int]) -> bytes:
 def run_lengths(code: bytes) -> list[int]:
     """Return the lengths of the runs of a compressed code, 0s first.
 
-    Each number is written in groups of five bits, lowest first; from the fourth on it is the
+    A number is written in groups of five bits, lowest first; from the fourth on it is the
     difference to the one two places before.
 
     Raises:
         ValueError: no such code.
     """
-    groups = np.frombuffer(code, np.uint8).astype(np.int64) - 48
-    if len(groups) == 0 or groups.min() < 0 or groups.max() > 63 or groups[-1] & 32:
-        raise ValueError("characters that no code has, or a number that does not end")
-    last = np.flatnonzero((groups & 32) == 0)
-    first = np.concatenate([[0], last[:-1] + 1])
-    if (last - first).max() > 7:
-        raise ValueError("a number of more than 40 bits")
-    shift = 5 * (np.arange(len(groups)) - np.repeat(first, last - first + 1))
-    numbers = np.add.reduceat((groups & 31) << shift, first)
-    negative = (groups[last] & 16) > 0
-    numbers -= negative * (np.int64(1) << (5 * (last - first + 1)))
-    runs = numbers.copy()
-    for start in (1, 2):  # from the fourth number on: sums of every second one
-        runs[start::2] = np.cumsum(numbers[start::2])
-    return runs.tolist()
+    runs: list[int] = []
+    number = shift = 0
+    for byte in code:
+        group = byte - 48
+        if not 0 <= group < 64 or shift > 35:
+            raise ValueError("it has a character that no code has, or a number of over 40 bits")
+        number |= (group & 31) << shift
+        shift += 5
+        if not group & 32:
+            if group & 16:
+                number -= 1 << shift
+            runs.append(number + runs[-2] if len(runs) > 2 else number)
+            number = shift = 0
+    if shift or not runs:
+        raise ValueError("it is empty, or its last number does not end")
+    return runs
+
+
+def are_codes(codes: Sequence[bytes], pixels: Sequence[int]) -> bool:
+    """Return whether codes are all well-formed and cover so many pixels each.
+
+    Args:
+        codes: N of them.
+        pixels: of each one's image.
+    """
+    for start in range(0, len(codes), 2048):  # bounds the memory
+        part = codes[start : start + 2048]
+        try:
+            runs, counts = _all_runs(part)
+        except ValueError:
+            return False
+        begins = np.cumsum(counts) - counts
+        if runs.min() < 0 or (np.add.reduceat(runs, begins) != pixels[start : start + 2048]).any():
+            return False
+    return True
+
+
+def _all_runs(codes: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lengths of the runs of codes, one after the other, and how many each has.
+
+    What `run_lengths` does, for thousands of codes at once.
+
+    Raises:
+        ValueError: not all of them are codes.
+    """
+    lengths = np.array([len(code) for code in codes])
+    groups = np.frombuffer(b"".join(codes), np.uint8).astype(np.int64) - 48
+    if not lengths.all() or groups.min() < 0 or groups.max() > 63:
+        raise ValueError("an empty code, or characters that no code has")
+    ends = np.flatnonzero((groups & 32) == 0)
+    counts = np.bincount(np.repeat(np.arange(len(codes)), lengths)[ends], minlength=len(codes))
+    if not np.isin(np.cumsum(lengths) - 1, ends).all():
+        raise ValueError("a last number that does not end")
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    widths = ends - starts + 1
+    if widths.max() > 8:
+        raise ValueError("a number of over 40 bits")
+    shift = 5 * (np.arange(len(groups)) - np.repeat(starts, widths))
+    numbers = np.add.reduceat((groups & 31) << shift, starts)
+    numbers -= ((groups[ends] & 16) > 0) * (np.int64(1) << (5 * widths))
+    # Two columns, so that sums of every second number are sums down a column.
+    rows = (counts + 1) // 2
+    first = np.cumsum(rows) - rows  # [N] row of each code's first number
+    within = np.arange(len(numbers)) - np.repeat(np.cumsum(counts) - counts, counts)
+    places = 2 * np.repeat(first, counts) + within
+    table = np.zeros((rows.sum(), 2), np.int64)
+    table.ravel()[places] = numbers
+    sums = np.cumsum(table, 0)
+    before = np.stack([sums[first, 0], sums[first, 1] - table[first, 1]], 1)
+    sums -= np.repeat(before, rows, 0)
+    sums[first, 0] = table[first, 0]  # the first number is no difference, nor is the third
+    return sums.ravel()[places], counts
 
 
 def decode(masks: Masks) -> np.ndarray:

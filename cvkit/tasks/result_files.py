@@ -10,11 +10,26 @@ from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.coco import read_json
 from cvkit.data.segmentations import read_segmentation
 from cvkit.errors import DataError
-from cvkit.ops.masks import make_masks, mask_boxes
+from cvkit.ops.masks import are_codes, mask_boxes
 from cvkit.structures import ClassList, Instances, Masks
 
 NO_BOX = (0.0, 0.0, 0.0, 0.0)
 """Stands for the box of a detection that has a mask only."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Detections: number of the image, label from 1, score, and x, y, width, height.
+
+    `codes` are those of their masks; `boxless` says whose box follows from the mask.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray
+    xywh: np.ndarray
+    codes: np.ndarray | None = None
+    boxless: np.ndarray | None = None
 
 
 def read_results(
@@ -39,27 +54,19 @@ def read_results(
         table = _read_results(place, images, classes, masks)
     order = np.lexsort((-table.scores, table.images))  # stable
     cuts = np.searchsorted(table.images[order], np.arange(1, len(images)))
-    corners = np.concatenate([table.xywh[:, :2], table.xywh[:, :2] + table.xywh[:, 2:]], 1)
-    everything = Instances(corners, table.labels, scores=table.scores, xywh=table.xywh)
-    parts = np.split(order, cuts)
-    found = [everything.pick(part) for part in parts]
-    if table.codes is None:
-        return found
-    return [
-        replace(each, masks=Masks(image.truth.masks.size_hw, table.codes[part]))
-        for each, image, part in zip(found, images, parts, strict=True)
-    ]
+    parts = zip(images, np.split(order, cuts), strict=True)
+    return [_instances(table, part, image) for image, part in parts]
 
 
-@dataclass(frozen=True)
-class Table:
-    """Detections: number of the image, label from 1, score, x, y, width, height, mask's code."""
-
-    images: np.ndarray
-    labels: np.ndarray
-    scores: np.ndarray
-    xywh: np.ndarray
-    codes: np.ndarray | None = None
+def _instances(table: Table, rows: np.ndarray, image: AnnotatedImage) -> Instances:
+    """Return the detections of an image, the given rows."""
+    xywh, masks = table.xywh[rows], None
+    if table.codes is not None:
+        masks = Masks(image.truth.masks.size_hw, table.codes[rows])
+        xywh = np.where(table.boxless[rows, None], mask_boxes(masks), xywh)
+    corners = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1)
+    labels, scores = table.labels[rows], table.scores[rows]
+    return Instances(corners, labels, scores=scores, xywh=xywh, masks=masks)
 
 
 def _read_results(
@@ -117,16 +124,38 @@ def _with_masks(
     Raises:
         DataError: names the first mask that is missing or not of its image's size.
     """
-    codes, xywh = np.empty(len(content), object), table.xywh.copy()
-    for place, (number, row) in enumerate(zip(table.images.tolist(), content, strict=True)):
-        size_hw = images[number].truth.masks.size_hw
-        code = read_segmentation(row.get("segmentation"), size_hw, f"{path}: [{place}]")
-        if isinstance(code, DataError):
-            raise code
-        codes[place] = code
-        if "bbox" not in row:
-            xywh[place] = mask_boxes(make_masks([code], size_hw))[0]
-    return replace(table, xywh=xywh, codes=codes)
+    sizes = [images[number].truth.masks.size_hw for number in table.images.tolist()]
+    codes = np.empty(len(content), object)
+    codes[:] = _plain_codes(content, sizes) or [
+        _code(row, size, f"{path}: [{place}]")
+        for place, (row, size) in enumerate(zip(content, sizes, strict=True))
+    ]
+    boxless = np.array(["bbox" not in row for row in content], bool)
+    return replace(table, codes=codes, boxless=boxless)
+
+
+def _plain_codes(content: list[dict], sizes: list[tuple[int, int]]) -> list[bytes] | None:
+    """Return compressed codes, checked all at once; None if some are anything else."""
+    try:
+        masks = [row["segmentation"] for row in content]
+        if any(mask["size"] != [*size] for mask, size in zip(masks, sizes, strict=True)):
+            return None
+        codes = [mask["counts"].encode("ascii") for mask in masks]
+    except (KeyError, TypeError, AttributeError, UnicodeEncodeError):
+        return None
+    return codes if are_codes(codes, [height * width for height, width in sizes]) else None
+
+
+def _code(row: dict, size_hw: tuple[int, int], where: str) -> bytes:
+    """Return the code of a detection's mask.
+
+    Raises:
+        DataError: it has none, or one that is malformed or of another size.
+    """
+    code = read_segmentation(row.get("segmentation"), size_hw, where)
+    if isinstance(code, DataError):
+        raise code
+    return code
 
 
 def _require_row(row: Any, masks: bool, where: str) -> None:

@@ -50,6 +50,30 @@ def test_a_full_mask_is_one_run():
 def test_garbage_is_no_code(code):
     with pytest.raises(ValueError):
         ops.run_lengths(code)
+    good = ops.compress([3, 5, 4], (3, 4))
+    assert not ops.are_codes([good, code], [12, 12])
+    assert not ops.are_codes([code], [12])
+
+
+def test_many_codes_are_checked_as_one_by_one():
+    rng = np.random.default_rng(7)
+    codes, pixels = [], []
+    for _ in range(5000):
+        height, width = rng.integers(1, 30, 2)
+        codes.append(ops.encode(rng.random((1, height, width)) < rng.random()).codes[0])
+        pixels.append(int(height * width))
+    runs, counts = ops._all_runs(codes)
+    ends = np.cumsum(counts)
+    for code, own in zip(codes, np.split(runs, ends[:-1]), strict=True):
+        assert own.tolist() == ops.run_lengths(code)
+    assert ops.are_codes(codes, pixels) and ops.are_codes([], [])
+    for place in (0, 2047, 2048, 4999):
+        wrong = list(pixels)
+        wrong[place] += 1
+        assert not ops.are_codes(codes, wrong)
+    negative = ops.compress([3, 5, 4], (3, 4))
+    assert ops.run_lengths(b"8N7") == [8, -2, 7]
+    assert ops.are_codes([negative], [12]) and not ops.are_codes([b"8N7"], [13])
 
 
 def test_areas_boxes_and_centres():

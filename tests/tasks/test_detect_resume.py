@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from cvkit.cli import run
 from cvkit.data.samples import write_detection
 from cvkit.tasks.detect import Detect
+from cvkit.tasks.instance import Instance
 
 
 @pytest.fixture(scope="module")
@@ -93,4 +94,28 @@ def test_a_stopped_fast_rcnn_ends_in_the_same_bits(scenes, tmp_path, monkeypatch
     assert run(["detect", "train", "--resume", str(folders[1])]) == 0
     (one, first), (two, second) = (final(folder) for folder in folders)
     assert first == second and one.keys() == two.keys()
+    assert not [name for name in one if not torch.equal(one[name], two[name])]
+
+
+def test_a_stopped_mask_rcnn_ends_in_the_same_bits(scenes, tmp_path, monkeypatch):
+    def flags(name):
+        return ["instance", *arguments(scenes, tmp_path / name)[1:]]
+
+    assert run(flags("a")) == 0
+    real, calls = Instance.loss, [0]
+
+    def wrapped(self, *rest):
+        calls[0] += 1
+        if calls[0] == 4:
+            signal.raise_signal(signal.SIGTERM)
+        return real(self, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Instance, "loss", wrapped)
+        assert run(flags("b")) == 143
+    folders = [tmp_path / name / "instance-mask-rcnn-001" for name in ("a", "b")]
+    assert run(["instance", "train", "--resume", str(folders[1]), "--workers", "2"]) == 0
+    (one, first), (two, second) = (final(folder) for folder in folders)
+    assert first == second and one.keys() == two.keys()
+    assert any("mask_fcn_logits" in name for name in one)
     assert not [name for name in one if not torch.equal(one[name], two[name])]
