@@ -21,7 +21,9 @@ demo: .venv/installed
 	$(BIN)/cvkit classify predict samples/classify --weights shapes --save sorted --out demo/shapes
 	$(BIN)/cvkit detect predict samples/detect/images --weights boxes --out demo/boxes
 	$(BIN)/cvkit detect eval --weights boxes --data samples --out demo/runs
-	@echo "look at demo/boxes/overlays/val/*.png (boxes with classes and scores),"
+	$(BIN)/cvkit instance predict samples/detect/images --weights masks --out demo/masks
+	@echo "look at demo/masks/overlays/val/*.png (objects in colours of their own),"
+	@echo "demo/boxes/overlays/val/*.png (boxes with classes and scores),"
 	@echo "demo/shapes/sorted/ (a folder for each class) and at"
 	@echo "demo/predictions/overlays/val/*.png and demo/runs/segment-unet-001/curves.png"
 

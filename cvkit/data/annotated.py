@@ -123,7 +123,8 @@ def upright(image: AnnotatedImage, size_hw: tuple[int, int], orientation: int) -
     """Return an image whose boxes and masks are in the pixels that `read_image` gives.
 
     Where the annotation claims the size of the pixels as stored and the EXIF orientation turns
-    them, boxes and masks are turned with them; where it claims the upright size, or none, they stay.
+    them, boxes and masks are turned with them; where it claims the upright size, or none, they
+    stay.
 
     Args:
         image: as annotated.

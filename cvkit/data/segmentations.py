@@ -13,9 +13,7 @@ FAR = 10
 """Sides of the image beyond which a corner of a polygon is taken for a mistake."""
 
 
-def read_segmentation(
-    value: Any, size_hw: tuple[int, int], where: str
-) -> bytes | DataError:
+def read_segmentation(value: Any, size_hw: tuple[int, int], where: str) -> bytes | DataError:
     """Return the code of a mask, or what is wrong with it.
 
     Args:

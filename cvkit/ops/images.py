@@ -11,3 +11,15 @@ def normalize(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
     """Return (x / 255 - mean) / std of NCHW uint8 images, float32 in the same memory order."""
     mean_, std_ = (torch.tensor(v, device=images.device).view(1, -1, 1, 1) for v in (mean, std))
     return (images.float() / 255 - mean_) / std_
+
+
+def input_scale(size_hw: tuple[int, int], shorter: int | None, longest: int) -> float:
+    """Return by how much a detector's input is larger than its image.
+
+    Args:
+        size_hw: of the image.
+        shorter: what its shorter side becomes; None keeps it.
+        longest: what its longer side stays within.
+    """
+    short, long = min(size_hw), max(size_hw)
+    return min(1.0 if shorter is None else shorter / short, longest / long)

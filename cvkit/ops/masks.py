@@ -23,9 +23,7 @@ def make_masks(codes: Sequence[bytes], size_hw: tuple[int, int]) -> Masks:
     return Masks(tuple(size_hw), array)
 
 
-def encode_part(
-    part: np.ndarray, corner_yx: tuple[int, int], size_hw: tuple[int, int]
-) -> bytes:
+def encode_part(part: np.ndarray, corner_yx: tuple[int, int], size_hw: tuple[int, int]) -> bytes:
     """Return the code of a mask that is 0 outside a rectangle; costs as much as the rectangle.
 
     Args:

@@ -73,11 +73,12 @@ class TwoStageTrain(Train):
         flag(
             DATA,
             "Shorter side of the network's input, or several to draw from in training: "
-            "640,704,800; auto: the data's, 128 to 320; for rcnn the side of the crops, 112",
+            "640,704,800; auto: the data's, 128 to 320; native: images keep their size; for rcnn "
+            "the side of the crops, 112",
         ),
     ] = "auto"
     max_size: Annotated[
-        int, flag(DATA, "Longest side; 0: 5/3 of the shorter one", min=0, max=8192)
+        int, flag(DATA, "Longest side; 0: 5/3 of the shorter one, 2048 for native", min=0, max=8192)
     ] = 0
     augment: Annotated[
         str,
@@ -148,6 +149,14 @@ class Detecting:
     nms: Annotated[
         float | None, flag(MODEL, "IoU above which NMS drops a box; the model's own", min=0, max=1)
     ] = None
+    min_size: Annotated[
+        str,
+        flag(
+            DATA,
+            "Shorter side of the network's input; native: images keep their size, up to 2048; "
+            "empty: the model's own",
+        ),
+    ] = ""
     max_detections: Annotated[
         int | None, flag(MODEL, "Detections of an image, at most; the model's own", min=1)
     ] = None

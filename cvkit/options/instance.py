@@ -47,9 +47,9 @@ class InstanceEval(_Masking, DetectingEval):
     """
 
     format: Annotated[_FORMATS, flag(DATA, "Layout of the data")] = "auto"
-    boundary: Annotated[
-        bool, flag(OUTPUT, "Also the average precision of Boundary IoU (2021)")
-    ] = False
+    boundary: Annotated[bool, flag(OUTPUT, "Also the average precision of Boundary IoU (2021)")] = (
+        False
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,11 +39,12 @@ from cvkit.tasks.detect_network import (
     input_sizes,
     load_backbone,
     recipe,
+    resized,
     with_anchors,
     with_samples,
 )
-from cvkit.tasks.image_task import ImageTask, data_place, from_header
-from cvkit.tasks.proposed import find_proposals, searcher, show_regions
+from cvkit.tasks.image_task import ImageTask, from_header
+from cvkit.tasks.proposed import find_proposals, rcnn_stages, searcher, show_regions
 from cvkit.tasks.score_boxes import box_metric
 
 
@@ -131,6 +132,7 @@ class Detect(ImageTask):
         own = dict(task.network.own)
         own["regions"] = dict(own.get("regions") or {}) | chosen
         task.network = replace(task.network, own=own)
+        task.preprocessing = resized(task.preprocessing, options.min_size, task.network)
         if "imported" in header:
             # Torchvision's own order of additions; NHWC, as in training here, is a sixth faster.
             task.memory_format = torch.contiguous_format
@@ -150,20 +152,7 @@ class Detect(ImageTask):
         Raises:
             DataError: classes that the model does not have, or defects.
         """
-        if options.json_file and options.data is None:
-            root = options.images or options.json_file.parent
-        else:
-            root = data_place(options.data, self.name)
-        found = setup.checked_splits(
-            root,
-            options.format,
-            [options.split],
-            report,
-            json_files={options.split: options.json_file},
-            images=options.images,
-            masks=self.name == "instance",
-            strict=False,
-        )
+        found = setup.evaluation_split(options, self.name, report)
         table = setup.class_table(found.classes, self.classes)
         self.splits = {options.split: with_truths(found.images[options.split], table)}
         if isinstance(options, DetectEval):
@@ -271,11 +260,7 @@ class Detect(ImageTask):
         """Return R-CNN's SVMs and box regressors; other detectors have nothing to add."""
         if self.network.arch != "rcnn" or self.head == "softmax":
             return []
-        from cvkit.models.detection.rcnn_stages import NegativesAndBoxes, Positives
-
-        first = Positives(model)
-        second = NegativesAndBoxes(model, first, seed)
-        return [("features of the objects", first), ("SVMs and box regressors", second)]
+        return rcnn_stages(model, seed)
 
     def show(self, stage: Any, batch: Batch) -> None:
         """Show images, their objects and proposals to a stage."""

@@ -10,7 +10,7 @@ from cvkit.data.boxes import BoxData, read_boxes
 from cvkit.data.scan import BoxScan, fingerprint, raise_defects, scan_boxes
 from cvkit.engine.report import Reporter
 from cvkit.errors import DataError, UsageError
-from cvkit.options.detect import TwoStageTrain
+from cvkit.options.detect import DetectingEval, TwoStageTrain
 from cvkit.structures import ClassList
 from cvkit.tasks.image_task import data_place
 
@@ -67,6 +67,33 @@ def training_data(options: TwoStageTrain, task: str, report: Reporter) -> Splits
     if not any((~truth.crowd & ~truth.difficult).any() for truth in trained):
         raise DataError(f"{root}: no training image has an object", code="annotations.empty")
     return found
+
+
+def evaluation_split(options: DetectingEval, task: str, report: Reporter) -> Splits:
+    """Return the checked split that a trained model is evaluated on.
+
+    Args:
+        options: of the command.
+        task: see `training_data`.
+        report: for counts and warnings.
+
+    Raises:
+        DataError: lists every defect but unreadable images.
+    """
+    if options.json_file and options.data is None:
+        root = options.images or options.json_file.parent
+    else:
+        root = data_place(options.data, task)
+    return checked_splits(
+        root,
+        options.format,
+        [options.split],
+        report,
+        json_files={options.split: options.json_file},
+        images=options.images,
+        masks=task == "instance",
+        strict=False,
+    )
 
 
 def about_data(options: TwoStageTrain, found: Splits) -> dict[str, Any]:

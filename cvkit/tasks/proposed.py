@@ -119,6 +119,15 @@ def searcher(
     return Searcher(place, mode)
 
 
+def rcnn_stages(model: torch.nn.Module, seed: int) -> list[tuple[str, Any]]:
+    """Return what is fitted after the steps of R-CNN, each with its title."""
+    from cvkit.models.detection.rcnn_stages import NegativesAndBoxes, Positives
+
+    first = Positives(model)
+    second = NegativesAndBoxes(model, first, seed)
+    return [("features of the objects", first), ("SVMs and box regressors", second)]
+
+
 def show_regions(stage: Any, batch: Batch, proposals: list[torch.Tensor]) -> None:
     """Show images, their objects and proposals to a stage of R-CNN.
 

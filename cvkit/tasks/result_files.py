@@ -231,5 +231,3 @@ def _read_voc(folder: Path, images: list[AnnotatedImage], classes: ClassList) ->
         np.array(scores, np.float64),
         np.array(boxes, np.float64).reshape(-1, 4),
     )
-
-

@@ -326,10 +326,12 @@ def test_an_object_whose_pixels_are_gone_is_dropped():
 
 
 def test_crowds_and_difficult_objects_are_not_trained_on():
-    image, truth = scene()
+    _, truth = scene()
     crowd = np.zeros(len(truth), bool)
     crowd[1] = True
-    own = trainable(make_truth(truth.boxes, truth.labels, crowd=crowd, masks=truth.masks), (90, 120))
+    own = trainable(
+        make_truth(truth.boxes, truth.labels, crowd=crowd, masks=truth.masks), (90, 120)
+    )
     assert 2 not in own.labels and len(own.masks) == len(truth) - 1
 
 

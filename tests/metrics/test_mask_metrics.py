@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 from pathlib import Path
 
 import cv2
@@ -16,7 +17,14 @@ from cvkit.data.classes import make_classes
 from cvkit.metrics import box_errors
 from cvkit.metrics.coco import METRICS, evaluate_coco
 from cvkit.metrics.masks import MaskMetric
-from cvkit.ops.masks import decode, encode, mask_areas, mask_boxes
+from cvkit.ops.masks import (
+    decode,
+    encode,
+    encode_part,
+    make_masks,
+    mask_areas,
+    mask_boxes,
+)
 from cvkit.structures import Instances, Masks
 
 SIZE = (60, 80)
@@ -198,6 +206,29 @@ def test_processes_merge_to_the_numbers_of_one():
         parts[number % 2].update(*pair)
     parts[0].merge([part.state() for part in parts])
     assert parts[0].compute() == whole.compute()
+
+
+def test_300_objects_an_image_are_compared_as_codes():
+    """Decoded, the objects and detections of one image would take 1.2 GB."""
+    rng = np.random.default_rng(0)
+    size_hw = (1080, 1920)
+    codes, corners = [], []
+    for number in range(300):
+        y, x = 60 * (number // 20), 90 * (number % 20)
+        part = blob(rng, (50, 70))
+        codes.append(encode_part(part, (y, x), size_hw))
+        corners.append([x, y, x + 70, y + 50])
+    masks = make_masks(codes, size_hw)
+    truth = make_truth(np.array(corners, float), np.ones(300, int), masks=masks)
+    scores = np.linspace(0.9, 0.1, 300).astype(np.float32)
+    metric = MaskMetric(CLASSES)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(10):
+        metric.update(Instances(truth.boxes, truth.labels, scores, masks=masks), truth)
+    found = metric.compute()
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert found["mask.AP"] == pytest.approx(100 / 300, abs=0.01)  # COCO counts 100 an image
+    assert grown < 250_000  # kB
 
 
 @pytest.fixture

@@ -120,6 +120,12 @@ def test_several_sizes_are_drawn_in_training_only():
     assert inputs.eval()(images((50, 60))).sizes_hw[0][0] == 128
 
 
+def test_images_may_keep_their_size():
+    inputs = DetectionInputs((), 100, MEAN, STD).eval()
+    assert inputs(images((50, 60))).sizes_hw == [(50, 60)]
+    assert inputs(images((50, 200))).sizes_hw == [(25, 100)]
+
+
 def test_anchors_are_rounded_and_ordered_ratio_by_ratio():
     wanted = [[-23, -11, 23, 11], [-16, -16, 16, 16], [-11, -23, 11, 23]]
     assert rpn.cell_anchors([32], rpn_ratios()).tolist() == wanted

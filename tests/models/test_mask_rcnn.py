@@ -12,10 +12,11 @@ from test_detectors import MEAN, OBJECTS, SIZES, STD, calibrate, images, legacy
 from torchvision.models import detection as tv
 
 from cvkit.models.convert import converted, named_parts, require_equal_names
+from cvkit.models.detection import mask_heads
 from cvkit.models.detection.build import build_detector
 from cvkit.models.detection.inputs import DetectionInputs
-from cvkit.ops.masks import decode, encode, to_layers
 from cvkit.ops.mask_grids import paste_masks
+from cvkit.ops.masks import decode, encode, layer_boxes, to_layers
 
 MODELS = {"maskrcnn_resnet50_fpn": (1, 360), "maskrcnn_resnet50_fpn_v2": (2, 432)}
 
@@ -27,13 +28,13 @@ def inputs():
 def pair(name, classes=5, seed=0):
     """Return torchvision's model and ours, with the same weights."""
     torch.manual_seed(seed)
-    limits = {"box_score_thresh": 0.0, "rpn_score_thresh": 0.0}
+    limits = {"box_score_thresh": 0.0, "rpn_score_thresh": 0.0, "box_detections_per_img": 30}
     theirs = getattr(tv, name)(
         weights=None, weights_backbone=None, num_classes=classes, **SIZES, **limits
     )
     calibrate(theirs)
     version = MODELS[name][0]
-    own = {"masks": True, "version": version, "regions": {"min_score": 0.0}}
+    own = {"masks": True, "version": version, "regions": {"min_score": 0.0, "max_detections": 30}}
     ours = build_detector("resnet50", classes - 1, inputs(), **own).eval()
     parts = named_parts("instance", name, None)
     tensors, unused, count = converted("instance", *parts, theirs.state_dict())
@@ -49,8 +50,15 @@ def test_names_of_tensors_are_torchvisions(name):
     assert len(ours.state_dict()) == MODELS[name][1]
 
 
-@pytest.mark.parametrize("classes", [2, 5, 91])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name, classes",
+    [
+        ("maskrcnn_resnet50_fpn", 5),
+        ("maskrcnn_resnet50_fpn", 91),
+        ("maskrcnn_resnet50_fpn_v2", 2),
+        ("maskrcnn_resnet50_fpn_v2", 5),
+    ],
+)
 def test_masks_equal_torchvisions(name, classes):
     theirs, ours = pair(name, classes)
     given = images((97, 131), (150, 90)) if classes == 5 else images((130, 97))
@@ -214,6 +222,35 @@ def test_images_without_objects_train(own):
     sum(losses.values()).backward()
     assert all(loss.isfinite() for loss in losses.values())
     assert all(p.grad is not None for n, p in model.named_parameters() if "mask" in n)
+
+
+def test_of_300_objects_only_a_sample_is_masked(monkeypatch):
+    model = build_detector(
+        "mobilenet_v3_small",
+        1,
+        DetectionInputs((240,), 320, MEAN, STD),
+        masks=True,
+        width=16,
+        regions={"samples": 64},
+    ).train()
+    masks = np.zeros((300, 240, 320), bool)
+    for number, mask in enumerate(masks):
+        y, x = 15 * (number // 20), 16 * (number % 20)
+        mask[y : y + 12, x : x + 13] = True
+    layers = to_layers(encode(masks))
+    boxes = torch.tensor(layer_boxes(layers), dtype=torch.float32)
+    seen = []
+    real = mask_heads.mask_targets
+
+    def counted(own, objects, regions, *rest):
+        seen.append(len(regions))
+        return real(own, objects, regions, *rest)
+
+    monkeypatch.setattr(mask_heads, "mask_targets", counted)
+    losses = model(
+        images((240, 320)), [boxes], [torch.ones(300, dtype=torch.int64)], None, [layers]
+    )
+    assert seen == [16] and losses["loss_mask"] > 0
 
 
 def test_an_image_without_detections_has_no_masks():

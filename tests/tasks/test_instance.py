@@ -14,18 +14,18 @@ from torchvision.models import detection as tv
 
 import cvkit as package
 from cvkit.cli import run
+from cvkit.data.annotated import AnnotatedImage, make_truth
 from cvkit.data.classes import make_classes
-from cvkit.options.instance import InstanceTrain
-from cvkit.tasks.detect_network import Network, Preprocessing, with_anchors
 from cvkit.data.coco import read_coco
 from cvkit.data.samples import write_detection
 from cvkit.metrics.coco import METRICS
 from cvkit.models import weights
-from cvkit.data.annotated import AnnotatedImage, make_truth
 from cvkit.ops.masks import decode, encode, index_map, make_masks
+from cvkit.options.instance import InstanceTrain
 from cvkit.output.draw import draw_instances
 from cvkit.output.instances import write_index_map
 from cvkit.structures import Instances
+from cvkit.tasks.detect_network import Network, Preprocessing, with_anchors
 
 TINY = (
     *("--backbone", "mobilenet_v3_small", "--channels", "32", "--min-size", "64"),
@@ -110,7 +110,7 @@ def test_predict_writes_everything_in_original_pixels(cvkit, masker, shapes, tmp
     out = tmp_path / "out"
     done = cvkit(
         *("instance", "predict", source, "--weights", masker, "--out", out),
-        *("--threshold", "0.001", "--draw-threshold", "0.002"),
+        *("--threshold", "0", "--draw-threshold", "0.002", "--max-detections", "30"),
     )
     assert done.code == 3
     lines = {
@@ -281,6 +281,20 @@ def test_gates_name_a_kind_and_a_number(cvkit, masker, shapes):
     assert cvkit("instance", "eval", *flags, *more).code == 4
 
 
+def test_the_size_of_the_input_may_be_another_than_in_training(cvkit, masker, shapes):
+    image = next((shapes / "images" / "val").iterdir())
+    found = {}
+    for size in ("", "64", "96", "native"):
+        predictor = package.load(masker, threshold=0.0, min_size=size)
+        found[size] = predictor.predict([image])[0].boxes
+    assert np.array_equal(found[""], found["64"]) and np.array_equal(found["96"], found["native"])
+    assert found["64"].shape != found["96"].shape or not np.allclose(found["64"], found["96"])
+    flags = ["--weights", masker, "--data", shapes, "--no-files", "--min-size"]
+    assert "--min-size 'huge'" in cvkit("instance", "eval", *flags, "huge").err
+    done = cvkit("instance", "eval", *flags, "native", "--json")
+    assert done.json["inference"]["min_sizes"] == []
+
+
 def test_a_higher_threshold_makes_masks_smaller(masker, shapes):
     image = next((shapes / "images" / "val").iterdir())
     areas = []
@@ -299,6 +313,7 @@ def test_a_higher_threshold_makes_masks_smaller(masker, shapes):
         (["--neck", "c4", "--backbone", "swin_t"], "--neck c4 needs"),
         (["--label-smoothing", "0.1"], "--label-smoothing has no meaning"),
         (["--arch", "faster-rcnn"], "--arch"),
+        (["--anchor-size", "-1"], "--anchor-size"),
     ],
 )
 def test_mistakes_are_told_in_one_line(cvkit, shapes, tmp_path, flags, text):

@@ -94,7 +94,9 @@ class BoxTransform(Seeded):
         own = places < len(objects)
         result = replace(objects.pick(places[own]), boxes=moved[own])
         if result.masks is not None:
-            result = _around_masks(replace(result, masks=replace(result.masks, maps=found["masks"])))
+            result = _around_masks(
+                replace(result, masks=replace(result.masks, maps=found["masks"]))
+            )
         image = np.ascontiguousarray(found["image"])
         return image, result, None if proposals is None else moved[~own]
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cvkit.ops.boxes import scale_boxes
+from cvkit.ops.images import input_scale
 
 DIVISOR = 32
 """Sides of a batch are padded to multiples of this, the coarsest stride of the maps."""
@@ -32,7 +33,7 @@ class DetectionInputs(nn.Module):
 
     Args:
         min_sizes: what the shorter side becomes; in training one of them at random, else the
-            last.
+            last. Empty: images keep their size.
         max_size: the longer side stays within it.
         mean: of the pixels in [0, 1].
         std: of the pixels in [0, 1].
@@ -68,12 +69,11 @@ class DetectionInputs(nn.Module):
         return (image - mean) / std
 
     def _resize(self, image: Tensor) -> Tensor:
-        short, long = min(image.shape[-2:]), max(image.shape[-2:])
-        wanted = self.min_sizes[-1]
+        wanted = self.min_sizes[-1] if self.min_sizes else None
         if self.training and len(self.min_sizes) > 1:
             draw = torch.empty(1).uniform_(0.0, float(len(self.min_sizes)))
             wanted = self.min_sizes[int(draw.item())]
-        scale = min(wanted / short, self.max_size / long)
+        scale = input_scale(image.shape[-2:], wanted, self.max_size)
         if scale == 1.0:
             return image
         return F.interpolate(
