@@ -1,12 +1,13 @@
 """Readers of boxes: what they give, what they refuse, and that all layouts say the same."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from cvkit.data.annotated import make_truth, trainable
+from cvkit.data.annotated import AnnotatedImage, make_truth, no_objects, trainable
 from cvkit.data.boxes import detect_box_layout, read_boxes
 from cvkit.data.coco import read_coco
 from cvkit.data.datasets import BoxDataset
@@ -416,8 +417,10 @@ def test_flipping_twice_gives_the_image_back(tmp_path):
     assert np.allclose(twice[1].boxes, truth.boxes, atol=1e-4)
 
 
-def test_images_of_similar_shape_share_a_group(scenes):
-    assert BoxDataset(scenes).groups() == [1] * 6
+def test_images_of_similar_shape_share_a_group():
+    sizes = [(256, 256), (320, 256), (256, 320), (640, 480), (480, 640), (1920, 1080), (300, 600)]
+    images = [AnnotatedImage("a", Path("a"), 1, size, no_objects()) for size in sizes]
+    assert BoxDataset(images).groups() == [0, 0, 0, 1, -1, 1, -2]
 
 
 def test_samples_have_boxes_around_their_shapes(scenes):

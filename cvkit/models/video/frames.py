@@ -1,0 +1,310 @@
+"""Networks of images looking at clips: every frame by itself, or frames as channels."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from cvkit import catalog
+from cvkit.errors import UsageError
+from cvkit.models.backbones import VGG, ResNet, chain
+from cvkit.models.classify import torchvision_parts
+
+HIDDEN = 512
+"""Width of the hidden layer of late fusion by concatenation."""
+
+
+def each_frame(net: nn.Module, clips: Tensor) -> Tensor:
+    """Return [N, T, ...] what a network of images makes of the frames of NCTHW clips."""
+    frames = clips.transpose(1, 2)  # [N, T, C, H, W]
+    found = net(frames.flatten(0, 1))
+    return found.unflatten(0, frames.shape[:2])
+
+
+class ClipNetwork(nn.Module):
+    """A network of images, and what is made of it.
+
+    Attributes:
+        backbone: of images, under torchvision's names.
+    """
+
+    backbone: nn.Module
+
+    def load_images(self, tensors: Mapping[str, Tensor]) -> None:
+        """Load a state dict of the network of images."""
+        own = self.backbone.state_dict()
+        self.backbone.load_state_dict({name: tensors[name] for name in own})
+
+
+class SingleFrame(ClipNetwork):
+    """Classifies each frame; a clip's probabilities are the mean of its frames'.
+
+    Source: Large-scale Video Classification with Convolutional Neural Networks, 2014, CVPR.
+    """
+
+    def __init__(self, backbone: str, num_classes: int, image_size: int) -> None:
+        super().__init__()
+        self.backbone, self.head = _parts(backbone, num_classes, image_size)
+
+    def forward(self, clips: Tensor) -> dict[str, Tensor]:
+        """Return [N, K] the log of the clips' probabilities."""
+        scores = self.head(each_frame(self.backbone, clips)).float().softmax(-1)
+        return {"out": scores.mean(1).clamp(min=1e-12).log()}
+
+
+class LateFusion(ClipNetwork):
+    """Fuses the features of the frames: their mean, or all of them through two layers.
+
+    Args:
+        backbone: key of `catalog.BACKBONES`.
+        num_classes: K.
+        frames: of a clip; only concatenation depends on it.
+        image_size: side of the frames.
+        fusion: `pool` or `concat`.
+    """
+
+    def __init__(
+        self, backbone: str, num_classes: int, frames: int, image_size: int, fusion: str
+    ) -> None:
+        super().__init__()
+        self.backbone, self.head = _parts(backbone, num_classes, image_size)
+        self.frames = frames if fusion == "concat" else None
+        if self.frames:
+            wide = frames * self.head.in_features
+            self.head = nn.Sequential(
+                nn.Linear(wide, HIDDEN), nn.ReLU(inplace=True), nn.Linear(HIDDEN, num_classes)
+            )
+
+    def forward(self, clips: Tensor) -> dict[str, Tensor]:
+        """Return the [N, K] logits of NCTHW clips."""
+        features = each_frame(self.backbone, clips)  # [N, T, D]
+        if self.frames is None:
+            return {"out": self.head(features.mean(1))}
+        if clips.shape[2] != self.frames:
+            raise ValueError(f"{clips.shape[2]} frames, made for {self.frames}")
+        return {"out": self.head(features.flatten(1))}
+
+
+class EarlyFusion(ClipNetwork):
+    """The frames are the channels of one image: all of the first frame, then of the second ...
+
+    Args:
+        backbone: key of `catalog.BACKBONES`.
+        num_classes: K.
+        frames: of a clip.
+        image_size: side of the frames.
+    """
+
+    def __init__(self, backbone: str, num_classes: int, frames: int, image_size: int) -> None:
+        super().__init__()
+        self.backbone, self.head = _parts(backbone, num_classes, image_size)
+        self.first = widen_first(self.backbone, frames)
+
+    def forward(self, clips: Tensor) -> dict[str, Tensor]:
+        """Return the [N, K] logits of NCTHW clips."""
+        return {"out": self.head(self.backbone(clips.transpose(1, 2).flatten(1, 2)))}
+
+    def load_images(self, tensors: Mapping[str, Tensor]) -> None:
+        """Load a state dict of images; each frame gets an equal part of the first kernels."""
+        super().load_images(_widened(tensors, self.backbone, self.first))
+
+
+class SlowFusion(ClipNetwork):
+    """Frames are fused step by step: four at first, then neighbours between the stages.
+
+    Groups of four frames, two apart, enter as channels; after each stage neighbours are joined
+    by a convolution over two groups, until one is left.
+
+    Source: Large-scale Video Classification with Convolutional Neural Networks, 2014, CVPR.
+
+    Args:
+        backbone: key of `catalog.BACKBONES`, with maps.
+        num_classes: K.
+        frames: of a clip, at least four.
+    """
+
+    EXTENT, STEP = 4, 2
+
+    def __init__(self, backbone: str, num_classes: int, frames: int) -> None:
+        super().__init__()
+        if frames < self.EXTENT:
+            raise UsageError(
+                f"--frames {frames}: slow-fusion needs {self.EXTENT}", code="frames.few"
+            )
+        self.backbone = _dense(backbone, "slow-fusion")
+        self.first = widen_first(self.backbone, self.EXTENT)
+        groups = (frames - self.EXTENT) // self.STEP + 1
+        self.merges = nn.ModuleList()
+        with torch.device("meta"), torch.no_grad():
+            maps = torch.empty(2, 3 * self.EXTENT, 64, 64)
+            widths = []
+            for piece in _pieces(_dense(backbone, "slow-fusion"), widen=self.EXTENT):
+                maps = piece(maps)
+                widths.append(maps.shape[1])
+        for width in widths[:-1]:
+            if groups > 1:
+                self.merges.append(
+                    nn.Sequential(
+                        nn.Conv3d(width, width, (2, 1, 1), (2, 1, 1), bias=False),
+                        nn.BatchNorm3d(width),
+                        nn.ReLU(inplace=True),
+                    )
+                )
+                groups //= 2
+        self.head = nn.Linear(widths[-1], num_classes)
+
+    def forward(self, clips: Tensor) -> dict[str, Tensor]:
+        """Return the [N, K] logits of NCTHW clips."""
+        groups = clips.unfold(2, self.EXTENT, self.STEP)  # [N, C, G, H, W, 4]
+        maps = groups.permute(0, 2, 5, 1, 3, 4).flatten(2, 3)  # [N, G, 4 * C, H, W]
+        for number, piece in enumerate(_pieces(self.backbone)):
+            if 0 < number <= len(self.merges):
+                maps = self.merges[number - 1](maps.transpose(1, 2)).transpose(1, 2)
+            maps = piece(maps.flatten(0, 1)).unflatten(0, maps.shape[:2])
+        return {"out": self.head(maps.mean((1, 3, 4)))}
+
+    def load_images(self, tensors: Mapping[str, Tensor]) -> None:
+        """Load a state dict of images; each frame gets an equal part of the first kernels."""
+        super().load_images(_widened(tensors, self.backbone, self.first))
+
+
+def _dense(backbone: str, arch: str) -> nn.Module:
+    """Return a backbone with maps.
+
+    Raises:
+        UsageError: it has none.
+    """
+    entry = catalog.BACKBONES[backbone]
+    if not entry.target or entry.whole or (arch == "slow-fusion" and "swin" in entry.builder):
+        raise UsageError(
+            f"--backbone {backbone} cannot serve --arch {arch}, which works on maps",
+            code="backbone.unsupported",
+            hint="such as resnet18",
+        )
+    return catalog.resolve(entry.target)(entry.builder)
+
+
+def _pieces(backbone: nn.Module, widen: int = 0) -> list[nn.Module]:
+    """Return the layers of a backbone from stage to stage.
+
+    Args:
+        backbone: of `cvkit.models.backbones`.
+        widen: frames that its first convolution is made for, if it is not yet.
+    """
+    if widen:
+        widen_first(backbone, widen)
+    if isinstance(backbone, ResNet):
+        first = (backbone.conv1, backbone.bn1, backbone.relu, backbone.maxpool, backbone.layer1)
+        return [nn.Sequential(*first), backbone.layer2, backbone.layer3, backbone.layer4]
+    layers = chain(backbone)
+    if isinstance(backbone, VGG):
+        ends = [n + 1 for n, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
+    else:
+        ends = [tap + 1 for tap in backbone.taps]
+    ends[-1] = len(layers)
+    return [nn.Sequential(*layers[a:b]) for a, b in zip([0, *ends], ends, strict=False)]
+
+
+class RecurrentFusion(ClipNetwork):
+    """An LSTM or GRU reads the features of the frames in order.
+
+    Source: Long-term Recurrent Convolutional Networks, 2014, arXiv:1411.4389.
+
+    Args:
+        backbone: key of `catalog.BACKBONES`.
+        num_classes: K.
+        image_size: side of the frames.
+        cell: `lstm` or `gru`.
+        hidden: width of the state.
+        bidirectional: also read backwards; the last states of both are joined.
+        dropout: rate before the last layer.
+    """
+
+    def __init__(
+        self,
+        backbone: str,
+        num_classes: int,
+        image_size: int,
+        *,
+        cell: str = "lstm",
+        hidden: int = 256,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.backbone, head = _parts(backbone, num_classes, image_size)
+        kind = {"lstm": nn.LSTM, "gru": nn.GRU}[cell]
+        both = {"batch_first": True, "bidirectional": bidirectional}
+        self.reader = kind(head.in_features, hidden, **both)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(hidden * (2 if bidirectional else 1), num_classes)
+
+    def forward(self, clips: Tensor) -> dict[str, Tensor]:
+        """Return the [N, K] logits of NCTHW clips."""
+        _, state = self.reader(each_frame(self.backbone, clips))
+        last = state[0] if isinstance(state, tuple) else state  # [directions, N, hidden]
+        return {"out": self.head(self.dropout(last.transpose(0, 1).flatten(1)))}
+
+
+class ConvLSTM(ClipNetwork):
+    """A convolutional LSTM reads the last maps of the frames in order.
+
+    Source: Convolutional LSTM Network, 2015, arXiv:1506.04214 (without peepholes).
+
+    Args:
+        backbone: key of `catalog.BACKBONES`, with maps.
+        num_classes: K.
+        hidden: channels of the state.
+    """
+
+    def __init__(self, backbone: str, num_classes: int, hidden: int = 256) -> None:
+        super().__init__()
+        self.backbone = _dense(backbone, "conv-lstm")
+        self.hidden = hidden
+        self.gates = nn.Conv2d(self.backbone.channels[-1] + hidden, 4 * hidden, 3, padding=1)
+        self.head = nn.Linear(hidden, num_classes)
+
+    def forward(self, clips: Tensor) -> dict[str, Tensor]:
+        """Return the [N, K] logits of NCTHW clips."""
+        maps = each_frame(lambda frames: self.backbone(frames)[-1], clips)  # [N, T, C, h, w]
+        shape = (len(clips), self.hidden, *maps.shape[-2:])
+        state = cell = maps.new_zeros(shape)
+        for frame in maps.unbind(1):
+            gates = self.gates(torch.cat((frame, state), 1)).chunk(4, 1)
+            let_in, forget, let_out = (gate.sigmoid() for gate in gates[:3])
+            cell = forget * cell + let_in * gates[3].tanh()
+            state = let_out * cell.tanh()
+        return {"out": self.head(state.mean((2, 3)))}
+
+
+def _parts(backbone: str, num_classes: int, image_size: int) -> tuple[nn.Module, nn.Linear]:
+    return torchvision_parts(backbone, num_classes, small=False, image_size=image_size, aux=False)
+
+
+def widen_first(net: nn.Module, frames: int) -> str:
+    """Give a network's first convolution the channels of several frames; return its name.
+
+    The new kernels are random, so that frames differ from the first step on.
+    """
+    name, old = next((n, m) for n, m in net.named_modules() if isinstance(m, nn.Conv2d))
+    made = nn.Conv2d(
+        old.in_channels * frames,
+        old.out_channels,
+        old.kernel_size,
+        old.stride,
+        old.padding,
+        bias=old.bias is not None,
+    )
+    nn.init.kaiming_normal_(made.weight, mode="fan_out", nonlinearity="relu")
+    place, _, last = name.rpartition(".")
+    setattr(net.get_submodule(place), last, made)
+    return name
+
+
+def _widened(tensors: Mapping[str, Tensor], net: nn.Module, first: str) -> dict[str, Tensor]:
+    """Return a state dict of images for a network whose first convolution was widened."""
+    result = dict(tensors)
+    weight = tensors[f"{first}.weight"]
+    frames = net.get_submodule(first).in_channels // weight.shape[1]
+    result[f"{first}.weight"] = weight.repeat(1, frames, 1, 1) / frames
+    return result
