@@ -8,6 +8,8 @@ import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from cvkit.backbone_table import BACKBONES
+
 
 @dataclass(frozen=True, kw_only=True)
 class Arch:
@@ -31,40 +33,12 @@ class Arch:
     own: tuple[tuple[str, object], ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class BackboneEntry:
-    """A network of torchvision, or a historic one that is one piece with its head.
-
-    Attributes:
-        target: the class that gives its maps, called as `Backbone(builder, output_stride=...)`;
-            for a whole network, called as `Network(num_classes, **own)`; empty for a network
-            without a hierarchy of maps, which classifies only.
-        about: one line for `cvkit models`.
-        builder: function in `torchvision.models`; also names its published weights.
-        output_strides: what it can be dilated to.
-        aux_level: index, from the coarsest map back, of the map that feeds an auxiliary head.
-        small_stem: how its first layers are changed for small images; a key of
-            `cvkit.models.stems.SMALL`, empty if they cannot be.
-        whole: architectures that this network is the historic form of; empty for backbones,
-            which serve all of them.
-        own: constructor arguments of a whole network.
-    """
-
-    target: str = ""
-    about: str = "torchvision"
-    builder: str = ""
-    output_strides: tuple[int, ...] = (32,)
-    aux_level: int = -2
-    small_stem: str = ""
-    whole: tuple[str, ...] = ()
-    own: tuple[tuple[str, object], ...] = ()
-
-
 TASKS = {
     "classify": "cvkit.tasks.classify:Classify",
     "segment": "cvkit.tasks.segment:Segment",
     "detect": "cvkit.tasks.detect:Detect",
     "instance": "cvkit.tasks.instance:Instance",
+    "video": "cvkit.tasks.video:Video",
 }
 
 SCORERS = {
@@ -72,6 +46,7 @@ SCORERS = {
     "segment": "cvkit.tasks.score:score_segmentation",
     "detect": "cvkit.tasks.score_boxes:score_detection",
     "instance": "cvkit.tasks.score_boxes:score_instances",
+    "video": "cvkit.tasks.score_videos:score_videos",
 }
 """What `eval --predictions` calls; these modules import no torch."""
 
@@ -80,6 +55,7 @@ REPORTS = {
     "segment": "cvkit.tasks.score:segmentation_report",
     "detect": "cvkit.tasks.score_boxes:detection_report",
     "instance": "cvkit.tasks.score_boxes:detection_report",
+    "video": "cvkit.tasks.score_videos:video_report",
 }
 """What turns a filled metric into the content of `eval --json`."""
 
@@ -131,93 +107,6 @@ ARCHS = {
             min_batch=2,
         ),
     },
-}
-
-_BB = "cvkit.models.backbones"
-
-
-def _resnet(builder: str) -> BackboneEntry:
-    return BackboneEntry(
-        target=f"{_BB}:ResNet",
-        builder=builder,
-        output_strides=(8, 16, 32),
-        small_stem="resnet",
-    )
-
-
-def _vgg(builder: str) -> BackboneEntry:
-    return BackboneEntry(target=f"{_BB}:VGG", builder=builder)
-
-
-def _stages(builder: str, small_stem: str) -> BackboneEntry:
-    return BackboneEntry(target=f"{_BB}:Stages", builder=builder, small_stem=small_stem)
-
-
-def _mobilenet_v3(builder: str) -> BackboneEntry:
-    return BackboneEntry(
-        target=f"{_BB}:MobileNetV3",
-        builder=builder,
-        output_strides=(16, 32),
-        aux_level=-3,
-        small_stem="strides",
-    )
-
-
-BACKBONES = {
-    "alexnet": BackboneEntry(builder="alexnet"),
-    "vgg11": _vgg("vgg11"),
-    "vgg11_bn": _vgg("vgg11_bn"),
-    "vgg16": _vgg("vgg16"),
-    "vgg16_bn": _vgg("vgg16_bn"),
-    "vgg19": _vgg("vgg19"),
-    "vgg19_bn": _vgg("vgg19_bn"),
-    "googlenet": BackboneEntry(builder="googlenet"),
-    "inception_v3": BackboneEntry(builder="inception_v3"),
-    "resnet18": _resnet("resnet18"),
-    "resnet34": _resnet("resnet34"),
-    "resnet50": _resnet("resnet50"),
-    "resnet101": _resnet("resnet101"),
-    "resnet152": _resnet("resnet152"),
-    "resnext50": _resnet("resnext50_32x4d"),
-    "wide_resnet50": _resnet("wide_resnet50_2"),
-    "densenet121": _stages("densenet121", "densenet"),
-    "mobilenet_v2": _stages("mobilenet_v2", "strides"),
-    "mobilenet_v3_small": _mobilenet_v3("mobilenet_v3_small"),
-    "mobilenet_v3_large": _mobilenet_v3("mobilenet_v3_large"),
-    "shufflenet_v2_x0_5": BackboneEntry(builder="shufflenet_v2_x0_5", small_stem="strides"),
-    "efficientnet_b0": _stages("efficientnet_b0", "strides"),
-    "efficientnet_b1": _stages("efficientnet_b1", "strides"),
-    "efficientnet_b2": _stages("efficientnet_b2", "strides"),
-    "efficientnet_b3": _stages("efficientnet_b3", "strides"),
-    "convnext_tiny": _stages("convnext_tiny", "patch"),
-    "convnext_small": _stages("convnext_small", "patch"),
-    "convnext_base": _stages("convnext_base", "patch"),
-    "vit_b_16": BackboneEntry(builder="vit_b_16", small_stem="vit"),
-    "vit_b_32": BackboneEntry(builder="vit_b_32", small_stem="vit"),
-    "swin_t": _stages("swin_t", "patch"),
-    "swin_s": _stages("swin_s", "patch"),
-    "swin_b": _stages("swin_b", "patch"),
-    "swin_v2_t": _stages("swin_v2_t", "patch"),
-    "regnet_y_400mf": _stages("regnet_y_400mf", "strides"),
-    "regnet_y_1_6gf": _stages("regnet_y_1_6gf", "strides"),
-    "regnet_y_3_2gf": _stages("regnet_y_3_2gf", "strides"),
-    "unet2015": BackboneEntry(
-        target=f"{_SEG}.unet:ClassicUNet",
-        about="the whole network of 2015, valid padding",
-        whole=("unet",),
-        own=(("valid_padding", True),),
-    ),
-    "unet-bn": BackboneEntry(
-        target=f"{_SEG}.unet:ClassicUNet",
-        about="the network of 2015 with same padding and batch norm",
-        whole=("unet",),
-        own=(("valid_padding", False),),
-    ),
-    "fcn2014": BackboneEntry(
-        target=f"{_SEG}.fcn:FCN2014",
-        about="the whole network of 2014, VGG16 with fc6 and fc7",
-        whole=("fcn-32s", "fcn-16s", "fcn-8s"),
-    ),
 }
 
 _AUX_WEIGHTS = {"googlenet": 0.3, "inception_v3": 0.4}
@@ -283,6 +172,76 @@ ARCHS["instance"] = {
 
 DETECTORS = ARCHS["detect"] | ARCHS["instance"]
 """Everything that finds boxes."""
+
+_VID = "cvkit.models.video"
+ARCHS["video"] = {
+    "single-frame": Arch(target=f"{_VID}.frames:SingleFrame", about="each frame by itself (2014)"),
+    "late-fusion": Arch(
+        target=f"{_VID}.frames:LateFusion",
+        about="features of the frames, --fusion pool (mean) or concat (2014)",
+    ),
+    "early-fusion": Arch(
+        target=f"{_VID}.frames:EarlyFusion", about="the frames are channels of one image (2014)"
+    ),
+    "slow-fusion": Arch(
+        target=f"{_VID}.frames:SlowFusion", about="frames joined from stage to stage (2014)"
+    ),
+    "cnn-lstm": Arch(
+        target=f"{_VID}.recurrent:RecurrentFusion",
+        about="an LSTM (or --cell gru) over the features of the frames (2014)",
+    ),
+    "conv-lstm": Arch(
+        target=f"{_VID}.recurrent:ConvLSTM", about="a convolutional LSTM over the last maps (2015)"
+    ),
+    "c3d": Arch(target=f"{_VID}.inflated:C3D", about="C3D (2014), 3x3x3 convolutions"),
+    "r3d": Arch(
+        target=f"{_VID}.resnet3d:VideoResNet",
+        about="ResNet-18 of 3x3x3 convolutions (2017)",
+        own=(("kind", "r3d"),),
+    ),
+    "r3d-small": Arch(
+        target=f"{_VID}.resnet3d:VideoResNet",
+        about="the same with one block a stage and a quarter of the channels, for small data",
+        own=(("kind", "r3d"), ("width", 16), ("blocks", (1, 1, 1, 1))),
+    ),
+    "mc3": Arch(
+        target=f"{_VID}.resnet3d:VideoResNet",
+        about="3-D convolutions in the first stage only (2017)",
+        own=(("kind", "mc3"),),
+    ),
+    "r2plus1d": Arch(
+        target=f"{_VID}.resnet3d:VideoResNet",
+        about="R(2+1)D, convolutions split into space and time (2017)",
+        own=(("kind", "r2plus1d"),),
+    ),
+    "i3d": Arch(target=f"{_VID}.inflated:I3D", about="ResNet-50 inflated in time (2017)"),
+    "s3d": Arch(target=f"{_VID}.inflated:S3D", about="S3D (2017), separated Inception"),
+}
+FRAME_ARCHS = (
+    "single-frame",
+    "late-fusion",
+    "early-fusion",
+    "slow-fusion",
+    "cnn-lstm",
+    "conv-lstm",
+)
+"""Networks of clips that are made of a network of images."""
+
+PUBLISHED = {
+    ("detect", "coco"): "fasterrcnn_resnet50_fpn_v2",
+    ("detect", "coco:resnet50"): "fasterrcnn_resnet50_fpn",
+    ("detect", "coco:resnet50-v2"): "fasterrcnn_resnet50_fpn_v2",
+    ("detect", "coco:mobilenet"): "fasterrcnn_mobilenet_v3_large_fpn",
+    ("detect", "coco:mobilenet-320"): "fasterrcnn_mobilenet_v3_large_320_fpn",
+    ("instance", "coco"): "maskrcnn_resnet50_fpn_v2",
+    ("instance", "coco:resnet50"): "maskrcnn_resnet50_fpn",
+    ("instance", "coco:resnet50-v2"): "maskrcnn_resnet50_fpn_v2",
+    ("video", "kinetics"): "r2plus1d_18",
+    ("video", "kinetics:r3d"): "r3d_18",
+    ("video", "kinetics:mc3"): "mc3_18",
+    ("video", "kinetics:s3d"): "s3d",
+}
+"""What `--weights` means for a task, besides files: builders of torchvision."""
 
 
 def backbones_of(task: str) -> list[str]:

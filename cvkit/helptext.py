@@ -26,6 +26,7 @@ TASK_ABOUT = {
     "segment": "Semantic segmentation: a class for every pixel.",
     "detect": "Object detection: boxes with a class and a score.",
     "instance": "Instance segmentation: boxes and a mask for every object (Mask R-CNN).",
+    "video": "Video classification: a class for every clip.",
     "weights": "Trained weights: what there is, whether it is intact, and where to take it from.",
 }
 EXAMPLES = {
@@ -119,6 +120,25 @@ EXAMPLES = {
     ("instance", "predict"): (
         "cvkit instance predict photos/ --weights masks --out out/",
         "cvkit instance predict photos/ --weights coco --threshold 0.5 --overlay jpg",
+    ),
+    ("video",): (
+        "cvkit video train --data DIR --arch r3d --epochs 20",
+        "cvkit video eval --predictions a.csv --fuse b.csv=0.5 --truth DIR",
+        "cvkit video predict clips/ --weights runs/video-r3d-001 --out out/",
+    ),
+    ("video", "train"): (
+        "cvkit video train --arch r3d-small",
+        "cvkit video train --data DIR --arch cnn-lstm --pretrained imagenet --frames 8",
+        "cvkit video train --data DIR --arch r2plus1d --pretrained kinetics --fps 15 --views 5x1",
+    ),
+    ("video", "eval"): (
+        "cvkit video eval --weights runs/video-r3d-001 --data DIR --views 10x3 --json",
+        "cvkit video eval --predictions scores.csv --truth labels.csv",
+        "cvkit video eval --predictions a/ --fuse b/=0.5 --fuse c.csv --truth DIR --split val",
+    ),
+    ("video", "predict"): (
+        "cvkit video predict clips/ --weights runs/video-r3d-001 --out out/ --save video",
+        "cvkit video predict long.mp4 --weights kinetics --views 20x1 --per-clip",
     ),
     ("tune",): (
         "cvkit tune classify --data DIR --trials 20 --epochs 3 --set arch=resnet18",

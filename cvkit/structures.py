@@ -1,6 +1,7 @@
 """The objects that travel between the layers; their layouts and units are defined here.
 
-Images are HWC RGB uint8 arrays until they are batched, then NCHW uint8 tensors; `normalize`
+Images are HWC RGB uint8 arrays until they are batched, then NCHW uint8 tensors (clips THWC, then
+NCTHW; several views of a video VTHWC, then NCVTHW); `normalize`
 in `cvkit.ops.images` makes them float. Masks are HW uint8 arrays of class indices in which
 `IGNORE` marks pixels without a label. Truth and prediction are the same type.
 """
@@ -103,11 +104,13 @@ class Classes:
         label: class index; in a prediction the one with the largest score.
         scores: [K] float32 scores in [0, 1] that sum to 1; None for truth.
         features: [D] float32 what the network's last layer saw; None if not asked for.
+        clips: [V, K] float32 scores of the views of a video, whose mean `scores` is.
     """
 
     label: int
     scores: np.ndarray | None = None
     features: np.ndarray | None = None
+    clips: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -199,6 +202,25 @@ class Instances:
 
 
 @dataclass(frozen=True)
+class VideoSource:
+    """What the clips of a video were taken from.
+
+    Attributes:
+        frames: that could be decoded, of the part that counts.
+        fps: mean frames a second.
+        looped: a clip is longer than the video, which was repeated.
+        starts: seconds at which each view begins.
+        header_frames: what the file claims.
+    """
+
+    frames: int
+    fps: float
+    looped: bool
+    starts: tuple[float, ...]
+    header_frames: int
+
+
+@dataclass(frozen=True)
 class Sample:
     """One image on its way to a network.
 
@@ -213,6 +235,7 @@ class Sample:
         boxes: what a training loss compares with, in the pixels of `image`.
         proposals: [R, 4] float32 regions to look at, in the pixels of `image`; only for networks
             that do not propose their own.
+        video: where the clips of a video come from.
         seed: decided everything random about the sample; also how it is mixed with others.
     """
 
@@ -224,6 +247,7 @@ class Sample:
     original: np.ndarray | None = None
     boxes: Instances | None = None
     proposals: np.ndarray | None = None
+    video: VideoSource | None = None
     seed: int = 0
 
 
@@ -241,7 +265,7 @@ class Batch:
     """Samples of equal size, stacked; or of any size, listed.
 
     Attributes:
-        images: NCHW uint8 in channels-last memory order, or a list of CHW uint8.
+        images: NCHW, NCTHW or NCVTHW uint8 in channels-last memory order, or a list of CHW uint8.
         masks: NHW int64 class indices, or None for data without masks.
         samples: the samples themselves, in order.
         labels: [N] int64 class indices, or None for data without one class an image.

@@ -1,4 +1,4 @@
-"""Predict images into a folder."""
+"""Predict images or videos into a folder."""
 
 from dataclasses import asdict
 
@@ -11,8 +11,8 @@ from cvkit.options.base import Predict
 
 
 def predict(options: Predict, task_name: str) -> int:
-    """Predict images into a folder."""
-    from cvkit.data.files import list_inputs
+    """Predict images or videos into a folder."""
+    from cvkit.data.files import list_inputs, walk_images, walk_videos
     from cvkit.engine import predict as loop
     from cvkit.engine import runtime
     from cvkit.tasks.predictor import load_trained
@@ -22,14 +22,16 @@ def predict(options: Predict, task_name: str) -> int:
         raise UsageError("no input given", code="inputs.missing", hint="name files or folders")
     if options.resume and options.overwrite:
         raise UsageError("--resume and --overwrite exclude each other", code="out.resume")
-    files = list_inputs(options.inputs, without=options.out)
+    walk = walk_videos if task_name == "video" else walk_images
+    files = list_inputs(options.inputs, without=options.out, walk=walk)
     runtime.keep_memory()
     trained = load_trained(options.weights, options, task_name)
     storage.claim_output_folder(options.out, reuse=options.overwrite or options.resume)
     about = {"model": trained.header["sha256"], "options": as_config(options)}
     journal = loop.Journal(options.out, resume=options.resume, model=about["model"])
     storage.write_json(options.out / "predict.json", about)
-    report.say(f"{len(files)} images with {trained.path} ({trained.precision})")
+    what = "videos" if task_name == "video" else "images"
+    report.say(f"{len(files)} {what} with {trained.path} ({trained.precision})")
     with runtime.stop_signals() as stop, report.progress("predicting", len(files)) as advance:
         try:
             counts = loop.predict(

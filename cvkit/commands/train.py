@@ -129,7 +129,7 @@ class _Job:
         layers = f"{options.freeze},{self.task.body}" if options.freeze_backbone else options.freeze
         self.freezing = Freezing(model, layers, options.unfreeze_at)
         if options.channels_last != "off":
-            model = model.to(memory_format=torch.channels_last)
+            model = model.to(memory_format=self.task.memory_format)
         self.model = model
         self.data = (
             self.task.dataset(options.train_split, training=True),

@@ -1,9 +1,9 @@
-"""Finding the images that a command line names."""
+"""Finding the images and videos that a command line names."""
 
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path, PurePosixPath
@@ -16,9 +16,14 @@ IMAGE_SUFFIXES = frozenset(
 )
 
 
+VIDEO_SUFFIXES = frozenset(
+    (".mp4", ".m4v", ".avi", ".mov", ".mkv", ".webm", ".mpeg", ".mpg", ".gif")
+)
+
+
 @dataclass(frozen=True)
 class InputFile:
-    """One image to process.
+    """One image or video to process.
 
     Attributes:
         path: where it lies.
@@ -31,8 +36,36 @@ class InputFile:
     stem: str
 
 
+Walk = Callable[[Path], Iterator[Path]]
+"""What is to be found under a folder: `walk_images` or `walk_videos`."""
+
+
 def walk_images(folder: Path) -> Iterator[Path]:
     """Yield the image files under a folder, sorted; links are followed, cycles are not."""
+    for place, _, names in _walk(folder):
+        yield from (Path(place, name) for name in names if _suffix(name) in IMAGE_SUFFIXES)
+
+
+def walk_videos(folder: Path) -> Iterator[Path]:
+    """Yield the video files under a folder, and the folders that hold frames, sorted.
+
+    A folder holds frames if it has pictures and no video; what lies under it does not count.
+    """
+    for place, folders, names in _walk(folder):
+        videos = [name for name in names if _suffix(name) in VIDEO_SUFFIXES]
+        if not videos and any(_suffix(name) in IMAGE_SUFFIXES for name in names):
+            folders.clear()
+            yield Path(place)
+        else:
+            yield from (Path(place, name) for name in videos)
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Yield each folder once, with its folders and files by name."""
     seen = set()
     for place, folders, names in os.walk(folder, followlinks=True):
         identity = os.path.realpath(place)
@@ -41,17 +74,18 @@ def walk_images(folder: Path) -> Iterator[Path]:
             continue
         seen.add(identity)
         folders.sort()
-        for name in sorted(names):
-            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
-                yield Path(place, name)
+        yield place, folders, sorted(names)
 
 
-def list_inputs(inputs: Iterable[str], without: Path | None = None) -> list[InputFile]:
-    """Return the images named by files, folders, globs, `@list.txt` and `-` (paths on stdin).
+def list_inputs(
+    inputs: Iterable[str], without: Path | None = None, walk: Walk = walk_images
+) -> list[InputFile]:
+    """Return what files, folders, globs, `@list.txt` and `-` (paths on stdin) name.
 
     Args:
         inputs: as on the command line.
         without: folder whose files do not count, that of the results.
+        walk: finds what a folder holds.
 
     Raises:
         UsageError: a path does not exist or is a URL, or nothing was found at all.
@@ -60,14 +94,17 @@ def list_inputs(inputs: Iterable[str], without: Path | None = None) -> list[Inpu
     found: dict[Path, None] = {}
     own = os.path.join(os.path.abspath(without), "") if without else None
     for text in inputs:
-        for path in _expand(text):
+        for path in _expand(text, walk):
             if own is None or not os.path.abspath(path).startswith(own):
                 found.setdefault(path)
     if not found:
+        kind, suffixes = (
+            ("image", IMAGE_SUFFIXES) if walk is walk_images else ("video", VIDEO_SUFFIXES)
+        )
         raise UsageError(
-            f"no image found in {', '.join(inputs) or 'an empty list'}",
+            f"no {kind} found in {', '.join(inputs) or 'an empty list'}",
             code="inputs.empty",
-            hint=f"looked for {', '.join(sorted(IMAGE_SUFFIXES))}",
+            hint=f"looked for {', '.join(sorted(suffixes))}",
         )
     keys = _keys(list(found), inputs)
     stems = Counter(_without_suffix(key).casefold() for key in keys)
@@ -77,7 +114,7 @@ def list_inputs(inputs: Iterable[str], without: Path | None = None) -> list[Inpu
     ]
 
 
-def _expand(text: str) -> Iterator[Path]:
+def _expand(text: str, walk: Walk) -> Iterator[Path]:
     if "://" in text:
         raise UsageError(f"{text} is a URL", code="inputs.url", hint="download it first")
     if text == "-":
@@ -91,13 +128,13 @@ def _expand(text: str) -> Iterator[Path]:
             ) from error
         yield from (Path(line) for line in lines if line.strip())
     elif os.path.isdir(text):
-        yield from walk_images(Path(text))
+        yield from walk(Path(text))
     elif os.path.lexists(text):
         yield Path(text)
     elif has_magic(text):
         for match in sorted(glob(text, recursive=True)):
             if os.path.isdir(match):
-                yield from walk_images(Path(match))
+                yield from walk(Path(match))
             else:
                 yield Path(match)
     else:

@@ -1,6 +1,5 @@
-"""Datasets whose images have one class each: a folder for each class, or a CSV table."""
+"""Datasets whose images or videos have one class each: a folder a class, or a CSV table."""
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +7,8 @@ from pathlib import Path
 
 from cvkit.catalog import nearest
 from cvkit.data.classes import dataset_classes
-from cvkit.data.files import inside, walk_images
+from cvkit.data.files import Walk, inside, walk_images
+from cvkit.data.tables import read_rows
 from cvkit.errors import DataError
 from cvkit.storage import sha256
 
@@ -21,11 +21,19 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class ClassifiedImage:
-    """An image and the name of its class; `key` is its path relative to the dataset."""
+    """An image or video and the name of its class.
+
+    Attributes:
+        key: its path relative to the dataset; with its times where it is a part of a video.
+        path: where it lies; a folder for a video of pictures.
+        label: name of the class.
+        seconds: begin and end of the part of a video; None for all of it.
+    """
 
     key: str
     path: Path
     label: str
+    seconds: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -48,9 +56,13 @@ class Collection:
 
 
 def read_collection(
-    place: Path, wanted: str, splits: Sequence[str], val_fraction: float | None
+    place: Path,
+    wanted: str,
+    splits: Sequence[str],
+    val_fraction: float | None,
+    walk: Walk = walk_images,
 ) -> Collection:
-    """Return the images of some splits.
+    """Return the images (or videos) of some splits.
 
     Args:
         place: the dataset's folder, or a CSV file.
@@ -59,6 +71,7 @@ def read_collection(
         val_fraction: share of the images that become `val` where the data are not split,
             chosen by their content, so that it stays the same when images are added; None does
             not divide such data, so that any split is all of them.
+        walk: finds what a folder of a class holds.
 
     Raises:
         DataError: unknown layout, missing split or file, malformed table, unknown class.
@@ -68,11 +81,11 @@ def read_collection(
     listed, _ = dataset_classes(root)
     heap, labels = None, set()
     if layout == "folders":
-        found = {split: _class_folders(_split_folder(root, split), root) for split in splits}
+        found = {split: _class_folders(_split_folder(root, split), root, walk) for split in splits}
         both = (root / split for split in ("train", "val") if (root / split).is_dir())
         labels = {place.name for folder in both for place in _visible_folders(folder)}
     elif layout == "classes":
-        heap = _class_folders(root, root)
+        heap = _class_folders(root, root, walk)
     else:
         found = _read_table(place if place.is_file() else root / TABLE, splits)
         labels = {image.label for images in found.values() for image in images}
@@ -82,7 +95,7 @@ def read_collection(
         found = divide(heap, splits, val_fraction, place)
     for split, images in found.items():
         if not images:
-            raise DataError(f"split {split!r} of {place} holds no image", code="split.empty")
+            raise DataError(f"split {split!r} of {place} is empty", code="split.empty")
     labels |= {image.label for images in found.values() for image in images}
     if listed is None:
         return Collection(layout, tuple(sorted(labels)), False, found, heap is not None)
@@ -143,7 +156,7 @@ def _split_folder(root: Path, split: str) -> Path:
     return folder
 
 
-def _class_folders(folder: Path, root: Path) -> list[ClassifiedImage]:
+def _class_folders(folder: Path, root: Path, walk: Walk) -> list[ClassifiedImage]:
     """Return the images under the folders of a folder; each folder is a class.
 
     Raises:
@@ -167,7 +180,7 @@ def _class_folders(folder: Path, root: Path) -> list[ClassifiedImage]:
             )
         found = [
             ClassifiedImage(path.relative_to(root).as_posix(), path, place.name)
-            for path in walk_images(place)
+            for path in walk(place)
         ]
         if not found:
             raise DataError(
@@ -192,13 +205,18 @@ def divide(
             raise _no_split(place, split, ("train", "val", ALL))
     if tuple(splits) == (ALL,) or val_fraction is None:
         return dict.fromkeys(splits, images)
-    in_val = [int(sha256(image.path)[:8], 16) / 2**32 < val_fraction for image in images]
+    in_val = [int(_content_hash(image.path)[:8], 16) / 2**32 < val_fraction for image in images]
     chosen = {
         "train": [image for image, val in zip(images, in_val, strict=True) if not val],
         "val": [image for image, val in zip(images, in_val, strict=True) if val],
         ALL: images,
     }
     return {split: chosen[split] for split in splits}
+
+
+def _content_hash(path: Path) -> str:
+    """Return a hash of a file; of a folder of pictures that of its first one."""
+    return sha256(min(path.iterdir()) if path.is_dir() else path)
 
 
 def _read_table(path: Path, splits: Sequence[str]) -> dict[str | None, list[ClassifiedImage]]:
@@ -210,9 +228,11 @@ def _read_table(path: Path, splits: Sequence[str]) -> dict[str | None, list[Clas
     root, images, missing = path.parent, [], []
     for row in rows:
         file = inside(root, row["path"])
-        image = ClassifiedImage(row["path"], file, row["label"].strip())
+        seconds = _seconds(row, path)
+        key = row["path"] if seconds is None else f"{row['path']}#{seconds[0]:g}-{seconds[1]:g}"
+        image = ClassifiedImage(key, file, row["label"].strip(), seconds)
         images.append((row.get("split"), image))
-        missing += [] if file.is_file() else [row["path"]]
+        missing += [] if file.exists() else [row["path"]]
     if missing:
         raise DataError(
             f"{path}: {len(missing)} files are missing: {', '.join(missing[:5])}"
@@ -234,34 +254,23 @@ def _read_table(path: Path, splits: Sequence[str]) -> dict[str | None, list[Clas
     }
 
 
-def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
-    """Return the rows of a CSV table as dicts, checked.
+def _seconds(row: dict[str, str], path: Path) -> tuple[float, float] | None:
+    """Return the part of a video that a row's cells `start` and `end` name.
 
     Raises:
-        DataError: unreadable, empty, without a needed column, or with a row that lacks cells.
+        DataError: they are not times in order.
     """
+    cells = [(row.get(name) or "").strip() for name in ("start", "end")]
+    if not any(cells):
+        return None
     try:
-        with open(path, newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            reader.fieldnames = columns = [name.strip() for name in reader.fieldnames or ()]
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"cannot read {path}: {error}", code="list.unreadable") from error
-    lacking = [name for name in needed if name not in columns]
-    if lacking:
+        start, end = float(cells[0] or 0), float(cells[1] or "inf")
+    except ValueError:
+        start, end = 1.0, 0.0
+    if not 0 <= start < end:
         raise DataError(
-            f"{path} has no column {lacking[0]!r}",
-            code="list.column",
-            hint=f"its first line names {', '.join(columns) or 'nothing'}",
+            f"{path}: {row['path']}: from {cells[0]!r} to {cells[1]!r} is no part of a video",
+            code="list.bad_line",
+            hint="start and end are seconds",
         )
-    if not rows:
-        raise DataError(f"{path} has no rows", code="list.empty")
-    for number, row in enumerate(rows, 2):
-        if None in row or any(value is None for value in row.values()):
-            raise DataError(
-                f"{path}:{number}: the row does not have {len(columns)} cells", code="list.bad_line"
-            )
-        empty = [name for name in needed if not row[name].strip()]
-        if empty:
-            raise DataError(f"{path}:{number}: {empty[0]} is empty", code="list.bad_line")
-    return rows
+    return start, end

@@ -5,10 +5,20 @@ import os
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
-from cvkit.data.scenes import CLASSES, SHAPES, Frame, Scene, make_scene, make_single
+from cvkit.data.scenes import (
+    CLASSES,
+    SHAPES,
+    Frame,
+    Scene,
+    make_motion,
+    make_scene,
+    make_single,
+)
+from cvkit.errors import MachineError
 from cvkit.ops.masks import encode_part
 from cvkit.storage import fsync_folder, machine_errors, write_file, write_json
 from cvkit.structures import VOC_PALETTE, voc_color
@@ -136,11 +146,45 @@ def _objects(scene: Scene, frame: Frame) -> list[dict]:
     return rows
 
 
+FRAMES, FPS = 16, 12
+
+
+def write_videos(
+    folder: Path, counts: dict[str, int], seed: int, size_hw: tuple[int, int] = (64, 64)
+) -> None:
+    """Write clips of one moving shape each as SPLIT/MOTION/NAME.mp4, with `samples.json`.
+
+    Args:
+        folder: created if needed; must not hold another dataset.
+        counts: clips of each split; the splits never share one.
+        seed: of the clips.
+        size_hw: of each frame, even.
+    """
+    first = 0
+    for split, count in counts.items():
+        for index in range(first, first + count):
+            scene, motion = make_motion(seed, index, size_hw, FRAMES)
+            path = folder / split / motion / f"shape{index:05d}.mp4"
+            with machine_errors(folder):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            code = cv2.VideoWriter_fourcc(*"mp4v")
+            writer = cv2.VideoWriter(str(path), code, FPS, size_hw[::-1])
+            if not writer.isOpened():
+                raise MachineError(f"cannot write {path}: no video encoder", code="video.encoder")
+            for frame in range(FRAMES):
+                writer.write(scene.render(frame).image[..., ::-1])
+            writer.release()
+        first += count
+    about = {"version": VERSION, "seed": seed, "counts": counts, "size_hw": size_hw}
+    write_file(folder / "samples.json", json.dumps(about) + "\n")
+
+
 WRITERS = {
     "classify": write_classification,
     "segment": write_segmentation,
     "detect": write_detection,
     "instance": write_detection,
+    "video": write_videos,
 }
 """What writes the built-in dataset of a task."""
 
@@ -149,8 +193,9 @@ CACHED = {
     "segment": ((160, 40), (128, 128)),
     "detect": ((160, 40), (128, 128)),
     "instance": ((160, 40), (128, 128)),
+    "video": ((280, 70), (64, 64)),
 }
-"""Numbers of images to train and to validate, and their size, of `--data samples`."""
+"""Numbers of images or clips to train and to validate, and their size, of `--data samples`."""
 
 
 def cached_samples(task: str, seed: int = 0) -> Path:

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from cvkit.data.annotated import AnnotatedImage, upright
+from cvkit.data.clips import part_of
 from cvkit.data.datasets import read_pair
 from cvkit.data.decode import exif_orientation, read_image
 from cvkit.data.folders import ClassifiedImage
 from cvkit.data.layouts import LabelledImage
 from cvkit.data.masks import MaskReader
+from cvkit.data.video import VideoIndex, index_video
 from cvkit.errors import CvkitError, DataError
 from cvkit.storage import sha256
 from cvkit.structures import IGNORE
@@ -163,6 +165,52 @@ def scan_boxes(
     return scan
 
 
+@dataclass
+class VideoScan:
+    """What was found in a split of videos.
+
+    Attributes:
+        defects: everything that was wrong, in file order.
+        sizes_hw: of the frames of readable videos, in file order.
+        lengths: frames that count and frames a second of each.
+        differing: videos whose header claims another number of frames.
+    """
+
+    defects: list[CvkitError] = field(default_factory=list)
+    sizes_hw: list[tuple[int, int]] = field(default_factory=list)
+    lengths: list[tuple[int, float]] = field(default_factory=list)
+    differing: int = 0
+
+
+def scan_videos(
+    videos: Sequence[ClassifiedImage], on_step: Callable[[int], None] | None = None
+) -> VideoScan:
+    """Decode every video of a split once, on all cores; what is known already is not decoded.
+
+    Args:
+        videos: the split.
+        on_step: called with the number of videos done so far.
+    """
+    scan = VideoScan()
+
+    def look(video: ClassifiedImage) -> tuple[VideoIndex, slice] | CvkitError:
+        try:
+            index = index_video(video.path)
+            return index, part_of(index, video.seconds, video.path)
+        except CvkitError as error:
+            return error
+
+    for found in _on_all_cores(look, videos, on_step):
+        if isinstance(found, CvkitError):
+            scan.defects.append(found)
+            continue
+        index, part = found
+        scan.sizes_hw.append(index.size_hw)
+        scan.lengths.append((part.stop - part.start, index.fps))
+        scan.differing += index.header_frames not in (0, len(index))
+    return scan
+
+
 def _on_all_cores(
     look: Callable[[Any], Any], items: Sequence[Any], on_step: Callable[[int], None] | None
 ) -> Iterator[Any]:
@@ -197,6 +245,9 @@ def fingerprint(items: Sequence[tuple[str, Sequence[Path]]]) -> str:
     """Return a SHA-256 over the names and file sizes of a split's samples."""
     digest = hashlib.sha256()
     for key, paths in items:
-        sizes = [path.stat().st_size for path in paths]
+        files = [
+            file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])
+        ]
+        sizes = [file.stat().st_size for file in files]
         digest.update(f"{key}\0{sizes}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()

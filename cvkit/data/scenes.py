@@ -20,6 +20,10 @@ CLASSES = ("background", *SHAPES)
 KINDS = (*SHAPES, "cross")
 """What an image of one shape can show; scenes have no crosses."""
 
+ANGULAR = ("square", "triangle", "star", "cross")
+"""What a clip can show: shapes that look different when they turn."""
+MOTIONS = ("left", "right", "up", "down", "grows", "shrinks", "spins")
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -32,6 +36,8 @@ class Shape:
         radius: in pixels.
         angle: in radians.
         color: RGB in [0, 255].
+        growth: log of the factor of the radius from a frame to the next.
+        spin: in radians a frame.
     """
 
     kind: str
@@ -40,13 +46,17 @@ class Shape:
     radius: float
     angle: float
     color: tuple[float, float, float]
+    growth: float = 0.0
+    spin: float = 0.0
 
     def covers(self, size_hw: tuple[int, int], frame: float = 0.0) -> np.ndarray:
         """Return HW bool: which pixel centres lie inside the shape at a time."""
         y, x = np.mgrid[: size_hw[0], : size_hw[1]] + 0.5
-        x = (x - self.centre_xy[0] - frame * self.velocity_xy[0]) / self.radius
-        y = (y - self.centre_xy[1] - frame * self.velocity_xy[1]) / self.radius
-        cos, sin = math.cos(self.angle), math.sin(self.angle)
+        radius = self.radius * math.exp(self.growth * frame)
+        x = (x - self.centre_xy[0] - frame * self.velocity_xy[0]) / radius
+        y = (y - self.centre_xy[1] - frame * self.velocity_xy[1]) / radius
+        angle = self.angle + self.spin * frame
+        cos, sin = math.cos(angle), math.sin(angle)
         return _INSIDE[self.kind](cos * x + sin * y, cos * y - sin * x)
 
 
@@ -144,6 +154,47 @@ def make_single(seed: int, index: int, size_hw: tuple[int, int] = (64, 64)) -> t
         color=_random_color(rng, kind / len(KINDS) + rng.normal(0, 0.08), (0.55, 0.95)),
     )
     return Scene((shape,), _texture(rng, size_hw), int(rng.integers(2**62))), KINDS[kind]
+
+
+def make_motion(
+    seed: int, index: int, size_hw: tuple[int, int] = (64, 64), frames: int = 16
+) -> tuple[Scene, str]:
+    """Return a scene with one shape that moves, and how; motions take turns.
+
+    A single frame tells nothing of the motion: what one motion runs through over the frames
+    (place to the side, place in height, size, angle) is drawn at random and stays in all others.
+    """
+    rng = np.random.Generator(np.random.Philox(key=[seed, index]))
+    motion = MOTIONS[index % len(MOTIONS)]
+    height, width = size_hw
+    side = min(size_hw)
+    span = (frames - 1) / 2
+    reach = {"x": 0.2 * side, "y": 0.2 * side, "growth": 0.4}
+    still = {name: rng.uniform(-limit, limit) for name, limit in reach.items()}
+    axis, sign = {
+        "left": ("x", -1),
+        "right": ("x", 1),
+        "up": ("y", -1),
+        "down": ("y", 1),
+        "grows": ("growth", 1),
+        "shrinks": ("growth", -1),
+        "spins": ("", 0),
+    }[motion]
+    speed = dict.fromkeys(reach, 0.0)
+    if axis:
+        speed[axis], still[axis] = sign * reach[axis] / span, -sign * reach[axis]
+    kind = int(rng.integers(len(ANGULAR)))
+    shape = Shape(
+        kind=ANGULAR[kind],
+        centre_xy=(width / 2 + still["x"], height / 2 + still["y"]),
+        velocity_xy=(speed["x"], speed["y"]),
+        radius=side * rng.uniform(0.16, 0.2) * math.exp(still["growth"]),
+        angle=rng.uniform(0, 2 * math.pi),
+        color=_random_color(rng, rng.uniform(0, 1), (0.55, 0.95)),
+        growth=speed["growth"],
+        spin=float(rng.choice((-1, 1))) * math.pi / 20 if motion == "spins" else 0.0,
+    )
+    return Scene((shape,), _texture(rng, size_hw), int(rng.integers(2**62))), motion
 
 
 def _random_shape(rng: np.random.Generator, size_hw: tuple[int, int], side: int) -> Shape:

@@ -81,7 +81,7 @@ def gather(items: Sequence[Sample | Failure]) -> list[Batch | Failure]:
 
 
 def _batch(samples: list[Sample]) -> Batch:
-    images = torch.from_numpy(np.stack([sample.image for sample in samples]))  # [N, H, W, C]
+    images = torch.from_numpy(np.stack([sample.image for sample in samples]))  # [N, ..., H, W, C]
     masks = None
     if samples[0].mask is not None:
         masks = torch.from_numpy(np.stack([sample.mask for sample in samples])).long()
@@ -89,7 +89,7 @@ def _batch(samples: list[Sample]) -> Batch:
     if isinstance(samples[0].truth, Classes):
         labels = torch.tensor([sample.truth.label for sample in samples])
     slim = tuple(replace(sample, image=None, mask=None) for sample in samples)
-    return Batch(images.permute(0, 3, 1, 2), masks, slim, labels)
+    return Batch(images.movedim(-1, 1), masks, slim, labels)
 
 
 def in_order(count: int, batch_size: int, rank: int = 0, world: int = 1) -> list[list[Key]]:

@@ -69,7 +69,7 @@ class Task(ABC):
     body = "backbone"
     """Name of the layers that `--freeze-backbone` freezes."""
     memory_format = torch.channels_last
-    """Of the network's weights for inference."""
+    """Of the network's weights."""
     gradient_free = False
     """The model is not trained by steps, but keeps what `remember` shows it."""
 

@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cvkit import catalog
+from cvkit.backbone_table import BackboneEntry
 from cvkit.errors import UsageError
 from cvkit.models.classify import Classifier, plain_parts, torchvision_parts
 from cvkit.models.detection.inputs import DetectionInputs
@@ -29,9 +30,7 @@ def _lookup(table: dict, name: str, what: str) -> object:
     return table[name]
 
 
-def _choose_stride(
-    arch: catalog.Arch, backbone: catalog.BackboneEntry, wanted: int | None = None
-) -> int:
+def _choose_stride(arch: catalog.Arch, backbone: BackboneEntry, wanted: int | None = None) -> int:
     """Return the stride to build a backbone with: as asked, or the arch's own where it can.
 
     Raises:
@@ -102,7 +101,7 @@ def build_model(
 
 
 def _whole_network(
-    arch: str, backbone: str, body: catalog.BackboneEntry, num_classes: int, own: dict
+    arch: str, backbone: str, body: BackboneEntry, num_classes: int, own: dict
 ) -> nn.Module:
     if arch not in body.whole:
         raise UsageError(
@@ -112,6 +111,26 @@ def _whole_network(
         )
     own.pop("deconv", None)  # the historic FCN has no other way of upsampling
     return catalog.resolve(body.target)(num_classes, **own, **dict(body.own))
+
+
+def build_video(arch: str, backbone: str | None, num_classes: int, **own: object) -> nn.Module:
+    """Return a freshly initialised network of clips.
+
+    Args:
+        arch: key of `catalog.ARCHS["video"]`.
+        backbone: key of `catalog.BACKBONES`; networks that are one piece do not look at it.
+        num_classes: K.
+        own: further arguments; each network takes those that it knows.
+
+    Raises:
+        UsageError: these parts do not go together.
+    """
+    entry = catalog.ARCHS["video"][arch]
+    network = catalog.resolve(entry.target)
+    known = inspect.signature(network).parameters
+    given = {"backbone": backbone} | own
+    taken = {name: value for name, value in given.items() if name in known and value is not None}
+    return network(num_classes=num_classes, **(taken | dict(entry.own)))
 
 
 def complexity(model: nn.Module, image_hw: tuple[int, int]) -> tuple[int, float]:
@@ -131,15 +150,17 @@ def list_archs(tasks: list[str]) -> list[dict]:
 
     Segmentation: 21 classes, 512x512, each on ResNet-50, then the historic whole networks.
     Classification: 1000 classes, at the image size of the published weights, and 10 classes,
-    32x32 for what has none. Detection: 90 classes on ResNet-50 (2015: VGG-16); how many
-    multiplications an image needs depends on its regions.
+    32x32 for what has none. Detection and instances: 90 classes on ResNet-50 (2015: VGG-16); how
+    many multiplications an image needs depends on its regions. Video: 400 classes, clips of 16
+    frames of 112x112 (S3D: 224x224), on ResNet-18.
     """
-    rows = []
-    for task in tasks:
-        rows += {"classify": _list_classifiers, "detect": _list_detectors}.get(
-            task, partial(_list_heads, task)
-        )()
-    return rows
+    own = {
+        "classify": _list_classifiers,
+        "detect": partial(_list_detectors, "detect"),
+        "instance": partial(_list_detectors, "instance"),
+        "video": _list_videos,
+    }
+    return [row for task in tasks for row in own.get(task, partial(_list_heads, task))()]
 
 
 def _list_heads(task: str) -> list[dict]:
@@ -156,16 +177,30 @@ def _list_heads(task: str) -> list[dict]:
     return rows
 
 
-def _list_detectors() -> list[dict]:
+def _list_detectors(task: str) -> list[dict]:
     rows = []
-    for arch, entry in catalog.ARCHS["detect"].items():
+    for arch, entry in catalog.ARCHS[task].items():
         backbone = "vgg16" if arch.endswith("2015") else "resnet50"
         with torch.device("meta"):
             transform = DetectionInputs((224,), 224, IMAGENET_MEAN, IMAGENET_STD)
             model = catalog.resolve(entry.target)(backbone, 90, transform, **dict(entry.own))
-        row = {"task": "detect", "arch": arch, "backbone": backbone, "about": entry.about}
+        row = {"task": task, "arch": arch, "backbone": backbone, "about": entry.about}
         parameters = sum(p.numel() for p in model.parameters())
         rows.append(row | {"parameters": parameters, "gmacs": None})
+    return rows
+
+
+def _list_videos() -> list[dict]:
+    rows = []
+    for arch, entry in catalog.ARCHS["video"].items():
+        side, shared = (224 if arch == "s3d" else 112), arch in catalog.FRAME_ARCHS
+        with torch.device("meta"):
+            model = build_video(arch, "resnet18", 400, frames=16, image_size=side)
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model.eval()(torch.empty(1, 3, 16, side, side, device="meta"))
+        row = {"task": "video", "arch": arch, "backbone": "resnet18" if shared else None}
+        row |= {"parameters": sum(p.numel() for p in model.parameters()), "about": entry.about}
+        rows.append(row | {"gmacs": round(counter.get_total_flops() / 2e9, 3)})
     return rows
 
 

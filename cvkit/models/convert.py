@@ -28,6 +28,9 @@ DETECTION = {
 }
 """Torchvision's names of detectors to architectures and backbones here."""
 
+VIDEO = {"r2plus1d_18": "r2plus1d", "r3d_18": "r3d", "mc3_18": "mc3", "s3d": "s3d"}
+"""Torchvision's names of networks of clips to architectures here."""
+
 TRAINING_ONLY = r"(aux_classifier|aux1|aux2|AuxLogits)\."
 """Parts that a network needs in training only; an imported model leaves them out."""
 
@@ -77,6 +80,10 @@ def named_parts(task: str, arch: str, backbone: str | None) -> tuple[str, str]:
         if arch in own or (arch, backbone) in own.values():
             return own.get(arch, (arch, backbone))
         known = list(own)
+    elif task == "video":
+        if arch in VIDEO or arch in VIDEO.values():
+            return VIDEO.get(arch, arch), ""
+        known = list(VIDEO)
     else:
         first, _, rest = arch.partition("_")
         if backbone is None and first in SEGMENTATION and rest in BACKBONES:
@@ -122,6 +129,9 @@ def converted(
         chain = r"backbone.body.features.\1" if "mobilenet" in backbone else r"backbone.body.\1"
         renamed = {re.sub(r"^backbone\.body\.(\d.*)$", chain, n): t for n, t in kept.items()}
         last = f"{head}.weight"
+    elif task == "video":
+        head, renamed = ("classifier.1" if arch == "s3d" else "fc"), kept
+        last = f"{head}.weight"
     else:
         head = "classifier.4"
         chain = r"backbone.features.\1" if backbone.startswith("mobilenet") else r"backbone.\1"
@@ -134,6 +144,36 @@ def converted(
             hint="is it a state dict of this network?",
         )
     return renamed, unused, len(renamed[last])
+
+
+VIDEO_HEAD = ("fc.", "classifier.1.")
+"""Beginnings of the names of the layers that score the classes of clips."""
+
+
+def kinetics_tensors(
+    own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: object
+) -> dict[str, Tensor]:
+    """Return the tensors of a published network of clips that another number of classes can use.
+
+    Args:
+        own: state dict of the network.
+        tensors: of the file.
+        path: of it, for messages.
+
+    Raises:
+        ModelFileError: a layer is missing or has another shape.
+    """
+    wanted = [name for name in own if not name.startswith(VIDEO_HEAD)]
+    wanted = [name for name in wanted if not name.endswith("num_batches_tracked")]
+    wrong = [n for n in wanted if n not in tensors or tensors[n].shape != own[n].shape]
+    if wrong:
+        raise ModelFileError(
+            f"{path} does not fit: {len(wrong)} tensors are missing or of another shape, such as "
+            f"{wrong[0]}",
+            code="pretrained.mismatch",
+            hint="choose the --arch that the file was made for",
+        )
+    return {name: tensors[name] for name in wanted}
 
 
 def _classifier_name(name: str, head: str) -> str:

@@ -128,19 +128,6 @@ def published_preset(backbone: str, version: str = "v1") -> Any:
     return table[f"IMAGENET1K_{version.upper()}"].transforms()
 
 
-PUBLISHED = {
-    ("detect", "coco"): "fasterrcnn_resnet50_fpn_v2",
-    ("detect", "coco:resnet50"): "fasterrcnn_resnet50_fpn",
-    ("detect", "coco:resnet50-v2"): "fasterrcnn_resnet50_fpn_v2",
-    ("detect", "coco:mobilenet"): "fasterrcnn_mobilenet_v3_large_fpn",
-    ("detect", "coco:mobilenet-320"): "fasterrcnn_mobilenet_v3_large_320_fpn",
-    ("instance", "coco"): "maskrcnn_resnet50_fpn_v2",
-    ("instance", "coco:resnet50"): "maskrcnn_resnet50_fpn",
-    ("instance", "coco:resnet50-v2"): "maskrcnn_resnet50_fpn_v2",
-}
-"""What `--weights` means for a task, besides files: builders of torchvision."""
-
-
 def published_model(
     task: str, name: str, offline: bool, say: Callable[[str], None]
 ) -> tuple[str, Path] | None:
@@ -150,16 +137,16 @@ def published_model(
         ModelFileError: missing and not to be had, or damaged.
         UsageError: a version of a published model that does not exist.
     """
-    known = [version for kind, version in PUBLISHED if kind == task]
+    known = [version for kind, version in catalog.PUBLISHED if kind == task]
     if name.partition(":")[0] not in known:
         return None
-    if (task, name) not in PUBLISHED:
+    if (task, name) not in catalog.PUBLISHED:
         raise UsageError(
             f"--weights {name} is not published",
             code="weights.unknown",
             hint=catalog.nearest(name, known),
         )
-    builder = PUBLISHED[task, name]
+    builder = catalog.PUBLISHED[task, name]
     entry = torchvision.models.get_model_weights(builder).DEFAULT
     return builder, fetched(entry, offline, say)
 
@@ -176,7 +163,7 @@ def shipped_models() -> list[Path]:
 def list_published() -> list[dict[str, object]]:
     """Return what `--pretrained` and `--weights` accept by name, and where it lies, if here."""
     rows = []
-    for (_, version), builder in PUBLISHED.items():
+    for (_, version), builder in catalog.PUBLISHED.items():
         weights = torchvision.models.get_model_weights(builder).DEFAULT
         row = {"backbone": builder, "version": version, "url": weights.url}
         row |= {"megabytes": weights.meta["_file_size"], "path": _cached(weights.url)}

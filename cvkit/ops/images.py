@@ -8,8 +8,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def normalize(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """Return (x / 255 - mean) / std of NCHW uint8 images, float32 in the same memory order."""
-    mean_, std_ = (torch.tensor(v, device=images.device).view(1, -1, 1, 1) for v in (mean, std))
+    """Return (x / 255 - mean) / std of NCHW or NCTHW uint8 images, float32 in the same order."""
+    shape = (1, -1, *[1] * (images.ndim - 2))
+    mean_, std_ = (torch.tensor(v, device=images.device).view(shape) for v in (mean, std))
     return (images.float() / 255 - mean_) / std_
 
 

@@ -65,7 +65,10 @@ class WeightsImport(Command):
     backbone: Annotated[str | None, flag(MODEL, "Backbone of fcn, deeplab and detectors")] = None
     classes: Annotated[
         str,
-        flag(MODEL, "imagenet, voc, coco, or a file with one class a line; auto: by their number"),
+        flag(
+            MODEL,
+            "imagenet, voc, coco, kinetics, or a file with one class a line; auto: by their number",
+        ),
     ] = "auto"
     preset: Annotated[
         choice(["v1", "v2"]),

@@ -13,6 +13,7 @@ from cvkit.options.tools import (
     WeightsList,
     WeightsVerify,
 )
+from cvkit.options.video import VideoEval, VideoPredict, VideoTrain
 
 OPTIONS: dict[str, type[Command] | dict[str, type[Command]]] = {
     "classify": {"train": ClassifyTrain, "eval": ClassifyEval, "predict": ClassifyPredict},
@@ -24,6 +25,7 @@ OPTIONS: dict[str, type[Command] | dict[str, type[Command]]] = {
         "proposals": DetectProposals,
     },
     "instance": {"train": InstanceTrain, "eval": InstanceEval, "predict": InstancePredict},
+    "video": {"train": VideoTrain, "eval": VideoEval, "predict": VideoPredict},
     "tune": Tune,
     "weights": {"list": WeightsList, "verify": WeightsVerify, "import": WeightsImport},
     "models": Models,

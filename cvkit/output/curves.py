@@ -100,3 +100,33 @@ def write_precision_recall(
     if curves:
         axis.legend(fontsize=8)
     _save(figure, path)
+
+
+def write_scores_over_time(
+    path: Path, seconds: Sequence[float], scores: "np.ndarray", names: Sequence[str], shown: int = 8
+) -> None:
+    """Draw the scores of the best classes over a video's time into a PNG.
+
+    Args:
+        path: of the picture.
+        seconds: at which each clip begins.
+        scores: [V, K] of the clips.
+        names: K.
+        shown: classes that are drawn, those with the largest mean.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.6), constrained_layout=True)  # pyplot is not for threads
+    FigureCanvasAgg(figure)
+    axis = figure.subplots()
+    for index in (-scores.mean(0)).argsort(kind="stable")[:shown]:
+        axis.plot(seconds, scores[:, index], marker=".", label=names[index])
+    axis.set_ylim(0, 1.02)
+    axis.set_xlabel("seconds")
+    axis.set_ylabel("score")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=110)
+    write_file(path, stream.getvalue())

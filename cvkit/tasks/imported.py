@@ -11,14 +11,21 @@ from cvkit import __version__, catalog
 from cvkit.data.classes import make_classes, read_classes
 from cvkit.data.voc import VOC_CLASSES
 from cvkit.errors import ModelFileError, UsageError
-from cvkit.models.convert import CENTRED, DETECTION, converted, named_parts, require_equal_names
+from cvkit.models.convert import (
+    CENTRED,
+    DETECTION,
+    VIDEO,
+    converted,
+    named_parts,
+    require_equal_names,
+)
 from cvkit.models.weights import read_state_dict, verified
 from cvkit.options.tools import WeightsImport
 from cvkit.storage import sha256
 from cvkit.structures import ClassList, voc_color
-from cvkit.tasks import classify_network, detect_network, segment_setup
+from cvkit.tasks import classify_network, detect_network, segment_setup, video_network
 
-CLASS_SETS = {1000: "imagenet", 21: "voc", 91: "coco"}
+CLASS_SETS = {1000: "imagenet", 21: "voc", 91: "coco", 400: "kinetics"}
 """What `--classes auto` takes for a number of outputs."""
 
 
@@ -34,7 +41,8 @@ def imported_model(options: WeightsImport) -> tuple[dict[str, Tensor], dict[str,
     tensors, unused, count = converted(options.task, arch, backbone, source)
     boxes = options.task in ("detect", "instance")
     classes = (_object_classes if boxes else _classes)(options.classes, count)
-    make = {"classify": _classifier, "segment": _segmenter}.get(options.task, _detector)
+    own = {"classify": _classifier, "segment": _segmenter, "video": _clip_network}
+    make = own.get(options.task, _detector)
     network, preprocessing, origin = make(options, arch, backbone)
     built = network.build(len(classes), preprocessing) if boxes else network.build(count)
     tensors = require_equal_names(built.state_dict(), tensors)
@@ -98,6 +106,29 @@ def _segmenter(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, A
     )
     side = torchvision.models.segmentation.FCN_ResNet50_Weights.DEFAULT.transforms().resize_size[0]
     return network, segment_setup.Preprocessing((side, side), "short"), "unknown"
+
+
+def _clip_network(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, Any, str]:
+    """Return network, preprocessing and origin of a network of clips, by torchvision's preset."""
+    builder = next(name for name, own in VIDEO.items() if own == arch)
+    entry = torchvision.models.get_model_weights(builder).DEFAULT
+    published = options.file.name == entry.url.rpartition("/")[2]
+    if published:
+        verified(options.file)
+    preset, length = entry.transforms(), 128 if arch == "s3d" else 16
+    side = preset.crop_size[0]
+    network = video_network.Network(arch=arch, backbone=None, frames=length, image_size=side)
+    preprocessing = video_network.Preprocessing(
+        image_size=side,
+        resize_hw=tuple(preset.resize_size),
+        frames=length,
+        sampling="clip",
+        fps=15.0,
+        clips=1 if arch == "s3d" else 5,
+        mean=tuple(preset.mean),
+        std=tuple(preset.std),
+    )
+    return network, preprocessing, "torchvision KINETICS400_V1" if published else "unknown"
 
 
 def _detector(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, Any, str]:
@@ -188,6 +219,8 @@ def _classes(name: str, count: int) -> ClassList:
     models = torchvision.models
     if name == "imagenet":
         names = models.ResNet50_Weights.IMAGENET1K_V1.meta["categories"]
+    elif name == "kinetics":
+        names = models.video.R3D_18_Weights.DEFAULT.meta["categories"]
     elif name == "voc":
         names = models.segmentation.FCN_ResNet50_Weights.DEFAULT.meta["categories"]
     elif Path(name).is_file():
@@ -195,7 +228,9 @@ def _classes(name: str, count: int) -> ClassList:
         names = classes.names
     else:
         raise UsageError(
-            f"--classes {name} is not a file", code="classes.missing", hint="or imagenet, or voc"
+            f"--classes {name} is not a file",
+            code="classes.missing",
+            hint="or imagenet, voc or kinetics",
         )
     if len(names) != count:
         raise ModelFileError(

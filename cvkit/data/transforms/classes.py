@@ -93,19 +93,20 @@ class ClassifyTransform(Seeded):
             `trivialaugment` one random operation to `light`.
         side: of the result, in pixels.
         erasing: probability that a random rectangle is painted over.
+        flip: probability that the image is mirrored, but with a pipeline from a file.
 
     Raises:
         UsageError: the pipeline file cannot be read.
     """
 
-    def __init__(self, augment: str, side: int, erasing: float = 0.0) -> None:
+    def __init__(self, augment: str, side: int, erasing: float = 0.0, flip: float = 0.5) -> None:
         still = [ShortSide(side), A.CenterCrop(side, side)]
         if side <= SMALL_SIDE:
             shift = A.Pad(side // 8, border_mode=4)  # 4: mirrored without repeating the edge
             cut = [ShortSide(side), shift, A.RandomCrop(side, side)]
         else:
             cut = [RandomArea(side, (0.25, 1.0))]
-        light = [*cut, A.HorizontalFlip(p=0.5)]
+        light = [*cut, A.HorizontalFlip(p=flip)]
         colors = A.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.05, p=0.8)
         plans = {
             "none": still,
@@ -126,3 +127,11 @@ class ClassifyTransform(Seeded):
     def __call__(self, image: np.ndarray, seed: int) -> np.ndarray:
         """Return the transformed HWC image; equal seeds give equal results."""
         return self.apply(seed, image=image)["image"]
+
+
+class ClipTransform(ClassifyTransform):
+    """Does to every frame of a clip the same that `ClassifyTransform` does to an image."""
+
+    def __call__(self, frames: np.ndarray, seed: int) -> np.ndarray:
+        """Return the transformed THWC clip; equal seeds give equal results."""
+        return self.apply(seed, images=frames)["images"]

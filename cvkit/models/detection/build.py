@@ -82,24 +82,27 @@ def build_detector(
         if isinstance(layer, nn.BatchNorm2d) and eps is not None:
             layer.eps = eps
     used = features.strides[: len(features.strides) - features.extra]
-    own_regions: dict[str, object] = {}
-    if historic or not own_proposals:  # what the papers' own code does
-        own_regions = {"samples": 128, "beta": 1.0, "nms": 0.3}
-    if not own_proposals:
-        own_regions |= {"samples": 64, "low": 0.1}
-    rule = RegionRule(**(own_regions | dict(regions or {})))
-    predictor = BoxPredictor(head.width, num_classes, gaussian=bool(own_regions))
-    parts = (RoIFeatures(used, side, roi), head, predictor, rule)
+    rule = _region_rule(historic, own_proposals, regions or {})
+    gaussian = historic or not own_proposals
+    predictor = BoxPredictor(head.width, num_classes, gaussian=gaussian)
+    heads = RoIHeads(RoIFeatures(used, side, roi), head, predictor, rule)
     if masks:
-        own_head, grids = mask_branch(features.channels, head, num_classes, norm=version == 2)
-        heads: RoIHeads = MaskRoIHeads(*parts, RoIFeatures(used, 14, roi), own_head, grids)
-    else:
-        heads = RoIHeads(*parts)
+        branch = mask_branch(features.channels, head, num_classes, norm=version == 2)
+        heads = MaskRoIHeads(heads, RoIFeatures(used, 14, roi), *branch)
     if not own_proposals:
         return FastRCNN(transform, features, heads)
     anchors = [size * smallest // SIZES[0] for size in SIZES]
     rpn = _proposal_network(features, anchors, historic, version, all_sizes, proposals or {})
     return FasterRCNN(transform, features, rpn, heads)
+
+
+def _region_rule(historic: bool, own_proposals: bool, own: Mapping[str, object]) -> RegionRule:
+    rule: dict[str, object] = {}
+    if historic or not own_proposals:  # what the papers' own code does
+        rule = {"samples": 128, "beta": 1.0, "nms": 0.3}
+    if not own_proposals:
+        rule |= {"samples": 64, "low": 0.1}
+    return RegionRule(**(rule | dict(own)))
 
 
 def _proposal_network(

@@ -13,7 +13,6 @@ from torch.nn import functional as F
 from cvkit.models.detection.box_heads import LastStageHead
 from cvkit.models.detection.roi_heads import (
     Detections,
-    RegionRule,
     RoIFeatures,
     RoIHeads,
     SampledRegions,
@@ -84,11 +83,8 @@ class MaskRoIHeads(RoIHeads):
     """Classifies regions, corrects their boxes, and masks what it found.
 
     Args:
-        features: see `RoIHeads`.
-        box_head: see `RoIHeads`; where it is the last stage of the backbone, the mask branch
-            begins with it.
-        box_predictor: see `RoIHeads`.
-        rule: see `RoIHeads`.
+        boxes: whose parts these heads take over; where the box head is the last stage of the
+            backbone, the mask branch begins with it.
         mask_features: cuts out what the mask head sees.
         mask_head: from [R, C, side, side] to what the predictor sees.
         mask_predictor: to [R, K + 1, grid, grid] logits.
@@ -96,15 +92,12 @@ class MaskRoIHeads(RoIHeads):
 
     def __init__(
         self,
-        features: RoIFeatures,
-        box_head: nn.Module,
-        box_predictor: nn.Module,
-        rule: RegionRule,
+        boxes: RoIHeads,
         mask_features: RoIFeatures,
         mask_head: nn.Module,
         mask_predictor: MaskPredictor,
     ) -> None:
-        super().__init__(features, box_head, box_predictor, rule)
+        super().__init__(boxes.features, boxes.box_head, boxes.box_predictor, boxes.rule)
         self.mask_features = mask_features
         self.mask_head, self.mask_predictor = mask_head, mask_predictor
 

@@ -9,6 +9,7 @@ from cvkit import catalog
 from cvkit.errors import UsageError
 from cvkit.models.backbones import VGG, ResNet, chain
 from cvkit.models.classify import torchvision_parts
+from cvkit.models.layers import conv_bn_relu
 
 HIDDEN = 512
 """Width of the hidden layer of late fusion by concatenation."""
@@ -44,7 +45,7 @@ class SingleFrame(ClipNetwork):
 
     def __init__(self, backbone: str, num_classes: int, image_size: int) -> None:
         super().__init__()
-        self.backbone, self.head = _parts(backbone, num_classes, image_size)
+        self.backbone, self.head = image_parts(backbone, num_classes, image_size)
 
     def forward(self, clips: Tensor) -> dict[str, Tensor]:
         """Return [N, K] the log of the clips' probabilities."""
@@ -67,7 +68,7 @@ class LateFusion(ClipNetwork):
         self, backbone: str, num_classes: int, frames: int, image_size: int, fusion: str
     ) -> None:
         super().__init__()
-        self.backbone, self.head = _parts(backbone, num_classes, image_size)
+        self.backbone, self.head = image_parts(backbone, num_classes, image_size)
         self.frames = frames if fusion == "concat" else None
         if self.frames:
             wide = frames * self.head.in_features
@@ -97,7 +98,7 @@ class EarlyFusion(ClipNetwork):
 
     def __init__(self, backbone: str, num_classes: int, frames: int, image_size: int) -> None:
         super().__init__()
-        self.backbone, self.head = _parts(backbone, num_classes, image_size)
+        self.backbone, self.head = image_parts(backbone, num_classes, image_size)
         self.first = widen_first(self.backbone, frames)
 
     def forward(self, clips: Tensor) -> dict[str, Tensor]:
@@ -113,7 +114,7 @@ class SlowFusion(ClipNetwork):
     """Frames are fused step by step: four at first, then neighbours between the stages.
 
     Groups of four frames, two apart, enter as channels; after each stage neighbours are joined
-    by a convolution over two groups, until one is left.
+    by a 1x1 convolution over two groups, until one is left.
 
     Source: Large-scale Video Classification with Convolutional Neural Networks, 2014, CVPR.
 
@@ -131,25 +132,19 @@ class SlowFusion(ClipNetwork):
             raise UsageError(
                 f"--frames {frames}: slow-fusion needs {self.EXTENT}", code="frames.few"
             )
-        self.backbone = _dense(backbone, "slow-fusion")
+        self.backbone = dense_backbone(backbone, "slow-fusion")
         self.first = widen_first(self.backbone, self.EXTENT)
         groups = (frames - self.EXTENT) // self.STEP + 1
         self.merges = nn.ModuleList()
         with torch.device("meta"), torch.no_grad():
             maps = torch.empty(2, 3 * self.EXTENT, 64, 64)
             widths = []
-            for piece in _pieces(_dense(backbone, "slow-fusion"), widen=self.EXTENT):
+            for piece in _pieces(dense_backbone(backbone, "slow-fusion"), widen=self.EXTENT):
                 maps = piece(maps)
                 widths.append(maps.shape[1])
         for width in widths[:-1]:
             if groups > 1:
-                self.merges.append(
-                    nn.Sequential(
-                        nn.Conv3d(width, width, (2, 1, 1), (2, 1, 1), bias=False),
-                        nn.BatchNorm3d(width),
-                        nn.ReLU(inplace=True),
-                    )
-                )
+                self.merges.append(conv_bn_relu(2 * width, width, kernel=1))
                 groups //= 2
         self.head = nn.Linear(widths[-1], num_classes)
 
@@ -159,7 +154,8 @@ class SlowFusion(ClipNetwork):
         maps = groups.permute(0, 2, 5, 1, 3, 4).flatten(2, 3)  # [N, G, 4 * C, H, W]
         for number, piece in enumerate(_pieces(self.backbone)):
             if 0 < number <= len(self.merges):
-                maps = self.merges[number - 1](maps.transpose(1, 2)).transpose(1, 2)
+                pairs = maps[:, : maps.shape[1] // 2 * 2].unflatten(1, (-1, 2)).flatten(2, 3)
+                maps = self.merges[number - 1](pairs.flatten(0, 1)).unflatten(0, pairs.shape[:2])
             maps = piece(maps.flatten(0, 1)).unflatten(0, maps.shape[:2])
         return {"out": self.head(maps.mean((1, 3, 4)))}
 
@@ -168,7 +164,7 @@ class SlowFusion(ClipNetwork):
         super().load_images(_widened(tensors, self.backbone, self.first))
 
 
-def _dense(backbone: str, arch: str) -> nn.Module:
+def dense_backbone(backbone: str, arch: str) -> nn.Module:
     """Return a backbone with maps.
 
     Raises:
@@ -205,79 +201,8 @@ def _pieces(backbone: nn.Module, widen: int = 0) -> list[nn.Module]:
     return [nn.Sequential(*layers[a:b]) for a, b in zip([0, *ends], ends, strict=False)]
 
 
-class RecurrentFusion(ClipNetwork):
-    """An LSTM or GRU reads the features of the frames in order.
-
-    Source: Long-term Recurrent Convolutional Networks, 2014, arXiv:1411.4389.
-
-    Args:
-        backbone: key of `catalog.BACKBONES`.
-        num_classes: K.
-        image_size: side of the frames.
-        cell: `lstm` or `gru`.
-        hidden: width of the state.
-        bidirectional: also read backwards; the last states of both are joined.
-        dropout: rate before the last layer.
-    """
-
-    def __init__(
-        self,
-        backbone: str,
-        num_classes: int,
-        image_size: int,
-        *,
-        cell: str = "lstm",
-        hidden: int = 256,
-        bidirectional: bool = False,
-        dropout: float = 0.0,
-    ) -> None:
-        super().__init__()
-        self.backbone, head = _parts(backbone, num_classes, image_size)
-        kind = {"lstm": nn.LSTM, "gru": nn.GRU}[cell]
-        both = {"batch_first": True, "bidirectional": bidirectional}
-        self.reader = kind(head.in_features, hidden, **both)
-        self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(hidden * (2 if bidirectional else 1), num_classes)
-
-    def forward(self, clips: Tensor) -> dict[str, Tensor]:
-        """Return the [N, K] logits of NCTHW clips."""
-        _, state = self.reader(each_frame(self.backbone, clips))
-        last = state[0] if isinstance(state, tuple) else state  # [directions, N, hidden]
-        return {"out": self.head(self.dropout(last.transpose(0, 1).flatten(1)))}
-
-
-class ConvLSTM(ClipNetwork):
-    """A convolutional LSTM reads the last maps of the frames in order.
-
-    Source: Convolutional LSTM Network, 2015, arXiv:1506.04214 (without peepholes).
-
-    Args:
-        backbone: key of `catalog.BACKBONES`, with maps.
-        num_classes: K.
-        hidden: channels of the state.
-    """
-
-    def __init__(self, backbone: str, num_classes: int, hidden: int = 256) -> None:
-        super().__init__()
-        self.backbone = _dense(backbone, "conv-lstm")
-        self.hidden = hidden
-        self.gates = nn.Conv2d(self.backbone.channels[-1] + hidden, 4 * hidden, 3, padding=1)
-        self.head = nn.Linear(hidden, num_classes)
-
-    def forward(self, clips: Tensor) -> dict[str, Tensor]:
-        """Return the [N, K] logits of NCTHW clips."""
-        maps = each_frame(lambda frames: self.backbone(frames)[-1], clips)  # [N, T, C, h, w]
-        shape = (len(clips), self.hidden, *maps.shape[-2:])
-        state = cell = maps.new_zeros(shape)
-        for frame in maps.unbind(1):
-            gates = self.gates(torch.cat((frame, state), 1)).chunk(4, 1)
-            let_in, forget, let_out = (gate.sigmoid() for gate in gates[:3])
-            cell = forget * cell + let_in * gates[3].tanh()
-            state = let_out * cell.tanh()
-        return {"out": self.head(state.mean((2, 3)))}
-
-
-def _parts(backbone: str, num_classes: int, image_size: int) -> tuple[nn.Module, nn.Linear]:
+def image_parts(backbone: str, num_classes: int, image_size: int) -> tuple[nn.Module, nn.Linear]:
+    """Return a network of images without its last layer, and that layer."""
     return torchvision_parts(backbone, num_classes, small=False, image_size=image_size, aux=False)
 
 

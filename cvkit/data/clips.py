@@ -1,0 +1,262 @@
+"""Which frames of a video make a clip, and datasets of clips."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from cvkit.data.files import InputFile
+from cvkit.data.folders import ClassifiedImage
+from cvkit.data.video import VideoIndex, index_video, read_frames
+from cvkit.errors import DataError
+from cvkit.structures import Classes, Geometry, Sample, VideoSource
+
+CLIP_SEED = 5
+"""Keeps the choice of frames apart from the other random decisions of a sample."""
+
+
+@dataclass(frozen=True)
+class ClipRule:
+    """How a clip is taken from a video; stored in the model file.
+
+    Attributes:
+        frames: of a clip.
+        sampling: `clip`: frames that follow each other; `uniform`: spread over the whole video.
+        stride: of a clip, in frames of the video.
+        fps: frames a second of a clip; 0 counts by `stride`.
+    """
+
+    frames: int
+    sampling: str = "clip"
+    stride: int = 1
+    fps: float = 0.0
+
+
+def clip_frames(times_ms: np.ndarray, rule: ClipRule, place: float) -> tuple[np.ndarray, bool]:
+    """Return the frame numbers of a clip, and whether the video was repeated for it.
+
+    Args:
+        times_ms: [F] of the frames.
+        rule: of the clip.
+        place: 0 is the earliest clip, 1 the latest one; of spread frames where in its segment
+            each one lies.
+
+    Returns:
+        [T] int64 numbers from 0 to F - 1.
+    """
+    count = len(times_ms)
+    if rule.sampling == "uniform":
+        edges = np.arange(rule.frames) * (count / rule.frames)
+        numbers = np.floor(edges + min(place, 1 - 1e-9) * count / rule.frames).astype(np.int64)
+        return np.minimum(numbers, count - 1), count < rule.frames
+    if not rule.fps:
+        span = (rule.frames - 1) * rule.stride + 1
+        start = math.floor(place * max(count - span, 0) + 1e-9)
+        return (start + np.arange(rule.frames) * rule.stride) % count, span > count
+    step = 1000 / rule.fps
+    frame = (times_ms[-1] - times_ms[0]) / max(count - 1, 1) or step
+    whole = times_ms[-1] - times_ms[0] + frame  # the last frame lasts too
+    length = (rule.frames - 1) * step
+    spare = max(times_ms[-1] - times_ms[0] - length, 0.0)
+    wanted = (place * spare + np.arange(rule.frames) * step) % whole
+    # What is shown at a time is the last frame before it.
+    numbers = np.searchsorted(times_ms - times_ms[0], wanted + 1e-6, side="right") - 1
+    return numbers.astype(np.int64), length > whole
+
+
+def random_place(count: int, rule: ClipRule, rng: np.random.Generator) -> float:
+    """Return where a training clip lies; every first frame is as likely."""
+    if rule.sampling == "uniform" or rule.fps:
+        return float(rng.random())
+    spare = max(count - (rule.frames - 1) * rule.stride - 1, 0)
+    return min(1.0, float(rng.random()) * (spare + 1) / max(spare, 1))
+
+
+def places(count: int) -> list[float]:
+    """Return where the clips of a video lie: evenly over its length; a single one in the middle."""
+    return [0.5] if count == 1 else (np.arange(count) / (count - 1)).tolist()
+
+
+def part_of(index: VideoIndex, seconds: tuple[float, float] | None, path: Path) -> slice:
+    """Return the frames that are shown between two times.
+
+    Raises:
+        DataError: there are none.
+    """
+    if seconds is None:
+        return slice(0, len(index))
+    low, high = (1000 * second + index.times_ms[0] for second in seconds)
+    first, last = np.searchsorted(index.times_ms, (low - 1e-6, high - 1e-6))
+    if first == last:
+        raise DataError(
+            f"{path} has no frame between {seconds[0]:g} and {seconds[1]:g} seconds",
+            code="video.part_empty",
+        )
+    return slice(int(first), int(last))
+
+
+class ClipTransform(Protocol):
+    """A random transform of the frames of a clip, the same for all of them."""
+
+    def __call__(self, frames: np.ndarray, seed: int) -> np.ndarray:
+        """Return the transformed THWC clip."""
+
+
+@dataclass(frozen=True)
+class FrameRule:
+    """How a frame becomes a square: resize, then cut.
+
+    Attributes:
+        image_size: side of the square.
+        resize_hw: height and width that frames are resized to; one number is the shorter side.
+        crops: 1: from the centre; 3: also from both ends of the longer side.
+    """
+
+    image_size: int
+    resize_hw: tuple[int, ...]
+    crops: int = 1
+
+    def resized(self, frame: np.ndarray) -> np.ndarray:
+        """Return a frame resized, bilinearly without antialiasing, as torchvision's presets do."""
+        height, width = frame.shape[:2]
+        if len(self.resize_hw) == 2:
+            size_hw = self.resize_hw
+        else:
+            scale = self.resize_hw[0] / min(height, width)
+            size_hw = tuple(max(self.image_size, round(side * scale)) for side in (height, width))
+        if size_hw == (height, width):
+            return frame
+        return cv2.resize(frame, size_hw[::-1], interpolation=cv2.INTER_LINEAR)
+
+    def views(self, frames: Sequence[np.ndarray]) -> np.ndarray:
+        """Return [crops, T, side, side, 3] of the frames of a clip."""
+        clip = np.stack([self.resized(frame) for frame in frames])
+        side, (height, width) = self.image_size, clip.shape[1:3]
+        # As torchvision rounds the middle.
+        middle = (round((height - side) / 2), round((width - side) / 2))
+        corners = [middle]
+        if self.crops == 3:
+            wide = width >= height
+            ends = [(middle[0], width - side) if wide else (height - side, middle[1])]
+            corners = [(middle[0], 0) if wide else (0, middle[1]), middle, *ends]
+        return np.stack([clip[:, y : y + side, x : x + side] for y, x in corners])
+
+
+@dataclass(frozen=True)
+class ClipDataset:
+    """Clips of videos with a class each.
+
+    Attributes:
+        videos: what it contains, in order.
+        names: of the classes, in index order.
+        rule: which frames make a clip.
+        frame_rule: how frames enter the network.
+        clips: of a video; in training each is a sample of its own, else a view of one.
+        transform: random transform of training; None for evaluation.
+        reverse: probability that a training clip runs backwards.
+    """
+
+    videos: Sequence[ClassifiedImage]
+    names: Sequence[str]
+    rule: ClipRule
+    frame_rule: FrameRule
+    clips: int = 1
+    transform: ClipTransform | None = None
+    reverse: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self.videos) * (1 if self.transform is None else self.clips)
+
+    def _video(self, index: int) -> ClassifiedImage:
+        return self.videos[index if self.transform is None else index // self.clips]
+
+    def key(self, index: int) -> str:
+        """Return the path of a video, relative to the dataset."""
+        return self._video(index).key
+
+    def read(self, index: int, seed: int = 0) -> Sample:
+        """Return a clip of training, or the views of a video.
+
+        Raises:
+            DataError: the video cannot be read.
+        """
+        item = self._video(index)
+        truth = Classes(self.names.index(item.label))
+        if self.transform is None:
+            return views_of(
+                item.key, item.path, self.rule, self.frame_rule, self.clips, item.seconds, truth
+            )
+        found = index_video(item.path)
+        part = part_of(found, item.seconds, item.path)
+        rng = np.random.default_rng((CLIP_SEED, seed))
+        times = found.times_ms[part]
+        numbers, _ = clip_frames(times, self.rule, random_place(len(times), self.rule, rng))
+        if rng.random() < self.reverse:
+            numbers = numbers[::-1]
+        frames = read_frames(item.path, found, (numbers + part.start).tolist())
+        clip = self.transform(np.stack(frames), seed)
+        return Sample(path=item.key, image=clip, truth=truth, seed=seed)
+
+
+@dataclass(frozen=True)
+class VideoInputs:
+    """Videos without labels, for predict; see `ClipDataset`."""
+
+    files: Sequence[InputFile]
+    rule: ClipRule
+    frame_rule: FrameRule
+    clips: int
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def key(self, index: int) -> str:
+        """Return the path of a video, relative to the inputs."""
+        return self.files[index].key
+
+    def read(self, index: int, seed: int = 0) -> Sample:
+        """Return the views of a video; nothing in them is random.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        file = self.files[index]
+        return views_of(file.key, file.path, self.rule, self.frame_rule, self.clips)
+
+
+def views_of(
+    key: str,
+    path: Path,
+    rule: ClipRule,
+    frame_rule: FrameRule,
+    clips: int,
+    seconds: tuple[float, float] | None = None,
+    truth: Classes | None = None,
+) -> Sample:
+    """Return a sample with [V, T, side, side, 3] views of a video, clip by clip.
+
+    Raises:
+        DataError: the video cannot be read.
+    """
+    index = index_video(path)
+    part = part_of(index, seconds, path)
+    times = index.times_ms[part]
+    chosen = [clip_frames(times, rule, place) for place in places(clips)]
+    numbers = np.concatenate([found for found, _ in chosen]) + part.start
+    frames = read_frames(path, index, numbers.tolist())
+    parts = [frames[n * rule.frames : (n + 1) * rule.frames] for n in range(clips)]
+    views = np.concatenate([frame_rule.views(each) for each in parts])
+    about = VideoSource(
+        frames=len(times),
+        fps=index.fps,
+        looped=any(looped for _, looped in chosen),
+        starts=tuple(float(times[found[0]] - index.times_ms[0]) / 1000 for found, _ in chosen),
+        header_frames=index.header_frames,
+    )
+    side = frame_rule.image_size
+    geometry = Geometry(index.size_hw, (side, side))
+    return Sample(path=key, image=views, geometry=geometry, truth=truth, video=about)

@@ -1,0 +1,259 @@
+"""Videos: what is in a file, found by decoding it, and frames by their numbers.
+
+A header's frame count is never trusted: the first look at a file decodes it once and keeps the
+time of every frame, in the user's cache, under the file's path, size and change time.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from cvkit.data.decode import MAX_PIXELS, read_image, upright_size_hw
+from cvkit.data.files import IMAGE_SUFFIXES
+from cvkit.errors import DataError
+from cvkit.storage import machine_errors
+
+COUNTED = frozenset({".mp4", ".m4v", ".mov", ".avi"})
+"""Containers that store how many frames they have; of others a header's count is a guess."""
+FRAME_MS = 40.0
+"""Time from one picture of a folder of frames to the next."""
+NEAR = 48
+"""Frames that are decoded one after the other rather than sought."""
+
+
+@dataclass(frozen=True)
+class VideoIndex:
+    """What is in a video.
+
+    Attributes:
+        times_ms: [F] float64, rising: when each frame is shown.
+        size_hw: of the upright frames.
+        header_frames: what the header claims; 0 if nothing.
+    """
+
+    times_ms: np.ndarray
+    size_hw: tuple[int, int]
+    header_frames: int
+
+    def __len__(self) -> int:
+        return len(self.times_ms)
+
+    @property
+    def fps(self) -> float:
+        """Mean frames a second; 25 of a single frame."""
+        span = self.times_ms[-1] - self.times_ms[0]
+        return 1000 * (len(self) - 1) / span if span > 0 else 1000 / FRAME_MS
+
+
+def index_video(path: Path) -> VideoIndex:
+    """Return what is in a video file or a folder of frames.
+
+    Raises:
+        DataError: `video.unreadable`, `video.zero_frames`, `video.truncated` (over 1 % of the
+            frames that the container counts cannot be decoded), `image.too_large`.
+    """
+    if path.is_dir():
+        frames = frame_files(path)
+        if not frames:
+            raise DataError(f"{path} holds no frames", code="video.zero_frames")
+        times = FRAME_MS * np.arange(len(frames))
+        return VideoIndex(times, upright_size_hw(frames[0]), len(frames))
+    place = _cache_place(path)
+    if place.is_file():
+        try:
+            with np.load(place) as kept:
+                height, width, claimed = kept["about"].tolist()
+                return VideoIndex(kept["times"], (height, width), claimed)
+        except (OSError, ValueError, KeyError, EOFError):
+            place.unlink(missing_ok=True)  # damaged; made anew
+    index = _decode_all(path)
+    _keep(place, index)
+    return index
+
+
+def _decode_all(path: Path) -> VideoIndex:
+    video = _open(path)
+    claimed = max(0, int(video.get(cv2.CAP_PROP_FRAME_COUNT)))
+    step = 1000 / fps if 0 < (fps := video.get(cv2.CAP_PROP_FPS)) < 1000 else FRAME_MS
+    times: list[float] = []
+    size_hw = None
+    while video.grab():
+        if size_hw is None:
+            shown, frame = video.retrieve()
+            if not shown:
+                break
+            size_hw = frame.shape[:2]
+        time = video.get(cv2.CAP_PROP_POS_MSEC)
+        # The last frames of some containers come without a time.
+        times.append(time if not times or time > times[-1] else times[-1] + step)
+    video.release()
+    if size_hw is None:
+        raise DataError(f"{path} has no frame that can be decoded", code="video.zero_frames")
+    lost = claimed - len(times)
+    if path.suffix.lower() in COUNTED and lost > 1 and lost > claimed / 100:
+        raise DataError(
+            f"{path} is damaged: {len(times)} of {claimed} frames can be decoded",
+            code="video.truncated",
+            hint="get it again, or convert what is left of it",
+        )
+    return VideoIndex(np.array(times), size_hw, claimed)
+
+
+def _open(path: Path) -> cv2.VideoCapture:
+    """Return an opened video, upright frames.
+
+    Raises:
+        DataError: it cannot be opened, or its frames are too large.
+    """
+    if not path.is_file():
+        raise DataError(f"{path} does not exist", code="video.unreadable")
+    if path.stat().st_size == 0:
+        raise DataError(f"{path} is empty", code="video.unreadable", hint="get it again")
+    video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    if not video.isOpened():
+        raise DataError(
+            f"{path} is no video that can be decoded",
+            code="video.unreadable",
+            hint="mp4, avi, mov, mkv, webm, mpeg and gif are read",
+        )
+    video.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
+    width, height = (video.get(p) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+    if width * height > MAX_PIXELS:
+        raise DataError(f"{path} has frames of {width:.0f}x{height:.0f}", code="image.too_large")
+    return video
+
+
+def read_frames(path: Path, index: VideoIndex, wanted: Sequence[int]) -> list[np.ndarray]:
+    """Return frames as HWC RGB uint8, upright.
+
+    Args:
+        path: a video file or a folder of frames.
+        index: of it.
+        wanted: frame numbers in any order, also several times.
+
+    Raises:
+        DataError: a frame cannot be decoded any more.
+    """
+    numbers = sorted(set(wanted))
+    if path.is_dir():
+        files = frame_files(path)
+        found = {number: _same_size(read_image(files[number]), index) for number in numbers}
+    else:
+        found = _seek_and_decode(path, index, numbers) or _decode_from_start(path, numbers)
+    if len(found) < len(numbers):
+        missing = next(number for number in numbers if number not in found)
+        raise DataError(f"{path}: frame {missing} cannot be decoded", code="video.truncated")
+    return [found[number] for number in wanted]
+
+
+def _same_size(frame: np.ndarray, index: VideoIndex) -> np.ndarray:
+    """Return a picture of a folder in the size of the first one."""
+    if frame.shape[:2] == index.size_hw:
+        return frame
+    return cv2.resize(frame, index.size_hw[::-1], interpolation=cv2.INTER_AREA)
+
+
+def _decode_from_start(path: Path, numbers: list[int]) -> dict[int, np.ndarray]:
+    return _decode(_open(path), 0, numbers)
+
+
+def _seek_and_decode(path: Path, index: VideoIndex, numbers: list[int]) -> dict[int, np.ndarray]:
+    """Return frames decoded from a key frame before the first one on; nothing if unsure.
+
+    Where a seek ends is read from the time of the frame there, which must be one that the index
+    knows.
+    """
+    first = numbers[0]
+    if first < NEAR:
+        return {}
+    video = _open(path)
+    video.set(cv2.CAP_PROP_POS_MSEC, index.times_ms[first] - 1)
+    if not video.grab():
+        return {}
+    time = video.get(cv2.CAP_PROP_POS_MSEC)
+    here = int(np.argmin(np.abs(index.times_ms - time)))
+    if abs(index.times_ms[here] - time) > 0.5 or here > first:
+        return {}
+    found = _decode(video, here, numbers, grabbed=True)
+    return found if len(found) == len(numbers) else {}
+
+
+def all_frames(path: Path, index: VideoIndex) -> Iterator[np.ndarray]:
+    """Yield every frame of a video as HWC RGB uint8, upright.
+
+    Raises:
+        DataError: it cannot be read any more.
+    """
+    if path.is_dir():
+        yield from (_same_size(read_image(file), index) for file in frame_files(path))
+        return
+    video = _open(path)
+    while video.grab():
+        shown, frame = video.retrieve()
+        if not shown:
+            break
+        yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+    video.release()
+
+
+def _decode(
+    video: cv2.VideoCapture, here: int, numbers: list[int], grabbed: bool = False
+) -> dict[int, np.ndarray]:
+    """Return the frames of these numbers, the next one being number `here`."""
+    found: dict[int, np.ndarray] = {}
+    wanted = set(numbers)
+    for number in range(here, numbers[-1] + 1):
+        if not (grabbed or video.grab()):
+            break
+        grabbed = False
+        if number in wanted:
+            shown, frame = video.retrieve()
+            if not shown:
+                break
+            found[number] = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+    video.release()
+    return found
+
+
+def frame_files(folder: Path) -> list[Path]:
+    """Return the pictures of a folder in the order of the numbers in their names."""
+    files = [
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    ]
+    parts = re.compile(r"(\d+)")
+
+    def key(path: Path) -> list[tuple[int, int, str]]:
+        return [(1, int(p), "") if p.isdecimal() else (0, 0, p) for p in parts.split(path.name)]
+
+    return sorted(files, key=key)
+
+
+def _cache_place(path: Path) -> Path:
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cvkit" / "videos"
+    try:
+        about = path.stat()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}", code="video.unreadable") from error
+    key = f"{path.resolve()}\0{about.st_size}\0{about.st_mtime_ns}"
+    return base / f"{hashlib.sha256(key.encode(errors='surrogateescape')).hexdigest()[:32]}.npz"
+
+
+def _keep(place: Path, index: VideoIndex) -> None:
+    """Write an index into the cache, whole or not at all."""
+    temporary = place.with_name(f".{place.stem}.{os.getpid()}.npz")
+    with machine_errors(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            about = np.array([*index.size_hw, index.header_frames])
+            np.savez(temporary, times=index.times_ms, about=about)
+            os.replace(temporary, place)
+        finally:
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,80 @@
+"""Videos with words on them, and scores over time."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from cvkit.output.curves import write_scores_over_time
+from cvkit.output.draw import FONT
+from cvkit.output.files import write_csv
+from cvkit.storage import machine_errors
+from cvkit.structures import ClassList
+
+
+def write_timeline(
+    path: Path, starts: Sequence[float], scores: np.ndarray, classes: ClassList
+) -> None:
+    """Write a table of the scores of a video's clips, and a plot beside it.
+
+    Args:
+        path: of the table; the plot gets the suffix .png.
+        starts: seconds at which each clip begins.
+        scores: [V, K] of the clips.
+        classes: K of them.
+    """
+    with machine_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    best = scores.argmax(1)
+    rows = (
+        [start, classes.names[label], *row]
+        for start, label, row in zip(
+            starts, best.tolist(), scores.astype(float).tolist(), strict=True
+        )
+    )
+    write_csv(path, ["seconds", "label", *classes.names], rows)
+    write_scores_over_time(path.with_suffix(".png"), starts, scores, classes.names)
+
+
+def write_marked_video(
+    path: Path, frames: Iterable[np.ndarray], fps: float, words: Sequence[str]
+) -> None:
+    """Write an mp4 with lines of words in its upper left corner, whole or not at all.
+
+    Args:
+        path: of the file.
+        frames: HWC RGB uint8, all of one size; sides are made even.
+        fps: frames a second.
+        words: the lines.
+    """
+    temporary = path.with_name(f".{path.stem[:200]}.tmp.mp4")
+    with machine_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writer = None
+        try:
+            for frame in frames:
+                height, width = (side // 2 * 2 for side in frame.shape[:2])
+                if writer is None:
+                    code = cv2.VideoWriter_fourcc(*"mp4v")
+                    writer = cv2.VideoWriter(str(temporary), code, fps, (width, height))
+                    if not writer.isOpened():
+                        raise OSError(0, "no video encoder")
+                shown = np.ascontiguousarray(frame[:height, :width, ::-1])
+                _write_words(shown, words)
+                writer.write(shown)
+            if writer is not None:
+                writer.release()
+                os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _write_words(picture: np.ndarray, words: Sequence[str]) -> None:
+    scale = max(0.35, min(picture.shape[:2]) / 600)
+    row = int(26 * scale) + 4
+    for number, text in enumerate(words, 1):
+        place = (4, number * row)
+        cv2.putText(picture, text, place, FONT, scale, (0, 0, 0), 3, cv2.LINE_AA)
+        cv2.putText(picture, text, place, FONT, scale, (255, 255, 255), 1, cv2.LINE_AA)

@@ -1,0 +1,152 @@
+"""Tables of class scores that any program wrote, one or several. Needs no torch."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cvkit.data.tables import read_rows
+from cvkit.errors import DataError, UsageError
+
+KEYS = ("path", "id", "image", "file", "filename", "name")
+LABELS = ("label", "class", "truth", "target")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Predictions by key: `names` of the classes, and [K] scores, NaN where unknown."""
+
+    names: tuple[str, ...]
+    scores: dict[str, np.ndarray]
+
+
+def find_column(rows: list[dict[str, str]], known: Sequence[str], path: Path) -> str:
+    """Return the first of the known names that is a column of a table.
+
+    Raises:
+        DataError: none of them is.
+    """
+    column = next((name for name in known if name in rows[0]), None)
+    if column is None:
+        raise DataError(
+            f"{path} has none of the columns {', '.join(known)}",
+            code="list.column",
+            hint=f"its first line names {', '.join(rows[0])}",
+        )
+    return column
+
+
+def unique(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
+    """Return the values by their keys.
+
+    Raises:
+        DataError: a key stands twice.
+    """
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        raise DataError(f"{path} lists {twice!r} twice", code="list.duplicate")
+    return result
+
+
+def read_scores(path: Path, labels: list[str]) -> Table:
+    """Return the scores of a table; `labels` are the classes that are known without it.
+
+    Raises:
+        DataError: malformed, or a score is not a number.
+    """
+    rows = read_rows(path, ())
+    key = find_column(rows, KEYS, path)
+    if "score" in rows[0]:  # what predict wrote: the best k classes of each image
+        return _ranked_table(rows, key, path, labels)
+    names = tuple(name for name in rows[0] if name not in (*KEYS, *LABELS, "split"))
+    if len(names) < 2:
+        raise DataError(
+            f"{path} has {len(names)} columns of scores",
+            code="predictions.columns",
+            hint="one column for each class",
+        )
+    pairs = []
+    for number, row in enumerate(rows, 2):
+        scores = [_number(row[name], f"{path}:{number}: {name}") for name in names]
+        pairs.append((row[key], np.array(scores)))
+    return Table(names, unique(pairs, path))
+
+
+def _ranked_table(rows: list[dict[str, str]], key: str, path: Path, labels: list[str]) -> Table:
+    places = [("label", "score")]
+    places += [
+        (name, f"score_{match[1]}")
+        for name in rows[0]
+        if (match := re.fullmatch(r"label_(\d+)", name)) and f"score_{match[1]}" in rows[0]
+    ]
+    named = {row[label] for row in rows for label, _ in places} - {""}
+    names = tuple(sorted(named | set(labels)))
+    index = {name: number for number, name in enumerate(names)}
+    pairs = []
+    for number, row in enumerate(rows, 2):
+        scores = np.full(len(names), np.nan)
+        for label, score in places:
+            if row[label]:
+                scores[index[row[label]]] = _number(row[score], f"{path}:{number}: {score}")
+        pairs.append((row[key], scores))
+    return Table(names, unique(pairs, path))
+
+
+def _number(text: str, where: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if not np.isfinite(value):
+        raise DataError(f"{where}: {text!r} is not a finite number", code="predictions.value")
+    return value
+
+
+def fused(files: Sequence[tuple[Path, float]], labels: list[str]) -> Table:
+    """Return a table, or the weighted mean of several over what all of them score.
+
+    Args:
+        files: tables, or folders that predict wrote, with their weights.
+        labels: the classes that are known without them.
+
+    Raises:
+        DataError: malformed, of different classes, or without a common row.
+        UsageError: all weights are 0.
+    """
+    # The output folder of predict stands for its table.
+    paths = [file / "predictions.csv" if file.is_dir() else file for file, _ in files]
+    tables = [read_scores(path, labels) for path in paths]
+    first, weights = tables[0], [weight for _, weight in files]
+    if len(tables) == 1:
+        return first
+    for table, path in zip(tables, paths, strict=True):
+        if set(table.names) != set(first.names):
+            raise DataError(
+                f"{path} scores {', '.join(table.names[:8])}, {paths[0]} scores "
+                f"{', '.join(first.names[:8])}",
+                code="predictions.classes",
+                hint="tables that are fused must have the same classes",
+            )
+    if not sum(weights):
+        raise UsageError("all weights of the tables are 0", code="fuse.weights")
+    common = [key for key in first.scores if all(key in table.scores for table in tables)]
+    if not common:
+        raise DataError(
+            f"{paths[0]} and {paths[1]} have no row in common", code="predictions.names"
+        )
+    orders = [[table.names.index(name) for name in first.names] for table in tables]
+    total = sum(weights)
+    scores = {
+        key: sum(
+            weight * table.scores[key][order]
+            for table, order, weight in zip(tables, orders, weights, strict=True)
+        )
+        / total
+        for key in common
+    }
+    return Table(first.names, scores)

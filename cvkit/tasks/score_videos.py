@@ -1,0 +1,66 @@
+"""Scoring class predictions of videos, whoever made them. Does not import torch."""
+
+from pathlib import Path
+from typing import Any
+
+from cvkit.data.files import walk_videos
+from cvkit.engine.report import Reporter
+from cvkit.errors import UsageError
+from cvkit.metrics.video import VIDEO_RULES, VideoMetric
+from cvkit.options.video import VideoEval
+from cvkit.structures import ClassList, Failure
+from cvkit.tasks.score_classes import Outcomes, classification_report, score_tables
+
+
+def score_videos(
+    options: VideoEval, report: Reporter
+) -> tuple[VideoMetric, ClassList, Outcomes, list[Failure]]:
+    """Compare one or several tables of scores with the truth; see `score_tables`."""
+    files = [(options.predictions, options.weight), *map(_weighted, options.fuse)]
+    return score_tables(options, report, files, VideoMetric, walk_videos)
+
+
+def _weighted(text: str) -> tuple[Path, float]:
+    """Return the file and the weight that `--fuse` names.
+
+    Raises:
+        UsageError: the weight is not a number from 0.
+    """
+    if Path(text).exists() or "=" not in text:
+        return Path(text), 1.0
+    file, _, weight = text.rpartition("=")
+    try:
+        value = float(weight)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise UsageError(
+            f"--fuse {text!r} is not FILE=WEIGHT", code="fuse.syntax", hint="such as b.csv=0.5"
+        )
+    return Path(file), value
+
+
+def video_report(
+    metric: VideoMetric,
+    classes: ClassList,
+    outcomes: Outcomes,
+    failures: list[Failure],
+    folder: Path | None,
+) -> dict[str, Any]:
+    """Return what `eval --json` prints about the numbers, and write the tables behind them.
+
+    Args:
+        metric: filled.
+        classes: of the metric.
+        outcomes: of the evaluated videos.
+        failures: videos that could not be evaluated.
+        folder: see `classification_report`.
+    """
+    report = classification_report(metric, classes, outcomes, failures, folder)
+    counts = report["counts"]
+    counts["videos"] = counts.pop("images")
+    counts["clips"] = int(metric.clips[0])
+    kept = {name: report["rules"][name] for name in ("classes_counted", "classes_absent")}
+    report["rules"] = VIDEO_RULES | kept
+    report["baseline"] = {"video_top1": report["baseline"]["top1"]}
+    return report

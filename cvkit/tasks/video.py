@@ -1,0 +1,210 @@
+"""Video classification: image classification, of clips."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cvkit import catalog
+from cvkit.data.classes import make_classes
+from cvkit.data.clips import ClipDataset, VideoInputs
+from cvkit.data.files import InputFile, walk_videos
+from cvkit.data.folders import read_collection
+from cvkit.data.video import all_frames, index_video
+from cvkit.engine.report import Reporter
+from cvkit.metrics.classification import ranked
+from cvkit.metrics.video import METRICS, VideoMetric
+from cvkit.ops.mixing import mix
+from cvkit.options.video import VideoEval, VideoPredict, VideoTrain
+from cvkit.output.videos import write_marked_video, write_timeline
+from cvkit.structures import Batch, Classes, Sample
+from cvkit.tasks import video_setup as setup
+from cvkit.tasks.classify import Classify
+from cvkit.tasks.classify_setup import Training, label_counts
+from cvkit.tasks.image_task import class_weights, data_place, from_header, require_same_classes
+from cvkit.tasks.video_network import (
+    Network,
+    Preprocessing,
+    load_backbone,
+    network_for,
+    parse_views,
+    preprocessing_for,
+)
+
+
+class Video(Classify):
+    """Video classification, as the three loops see it."""
+
+    name, best, metric_names = "video", "video_top1", METRICS
+    reverse, clips = 0.0, 1
+    per_clip, marked = False, False
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """Of the network's weights."""
+        images = self.network.arch in catalog.FRAME_ARCHS
+        return torch.channels_last if images else torch.channels_last_3d
+
+    @classmethod
+    def for_training(cls, options: VideoTrain, report: Reporter) -> "Video":
+        """Return the task of a training run; looks at every video of the dataset.
+
+        Raises:
+            UsageError: flags that do not go together.
+            DataError: lists every defect of the data.
+        """
+        setup.check_flags(options)
+        data, sizes_hw = setup.training_data(options, report)
+        preprocessing = preprocessing_for(options, sizes_hw)
+        network = network_for(options, preprocessing, len(data.names))
+        task = cls(
+            classes=make_classes(list(data.names)),
+            network=network,
+            preprocessing=preprocessing,
+            splits=data.splits,
+        )
+        from cvkit.data.transforms.classes import ClipTransform  # slow to import; training only
+
+        counts = label_counts(data.splits[options.train_split], data.names)
+        side = preprocessing.image_size
+        task.training = Training(
+            loss="ce",
+            weights=class_weights(options.class_weights, counts),
+            label_smoothing=options.label_smoothing,
+            aux_weight=0.0,
+            mixup=options.mixup,
+            cutmix=0.0,
+            transform=ClipTransform(options.augment, side, flip=options.flip),
+        )
+        task.reverse, task.clips = options.reverse, options.clips
+        task.val_fraction = options.val_fraction if data.divided else None
+        task.about_data = setup.about_data(options, data)
+        return task
+
+    @classmethod
+    def for_model(cls, options: VideoEval | VideoPredict, header: dict) -> "Video":
+        """Return the task of a trained model, as its file's header describes it.
+
+        Raises:
+            ModelFileError: the header lacks something.
+            UsageError: `--views` is malformed.
+        """
+        task = cls(**from_header(header, Network, Preprocessing))
+        if options.views:
+            clips, crops = parse_views(options.views)
+            task.preprocessing = replace(task.preprocessing, clips=clips, crops=crops)
+        if isinstance(options, VideoPredict):
+            task.top_k = min(options.top_k, len(task.classes))
+            task.per_clip, task.marked = options.per_clip, options.save == "video"
+        return task
+
+    def use_data(self, options: VideoEval, header: dict, report: Reporter) -> None:
+        """Find the split that a trained model is evaluated on, and check its classes.
+
+        Raises:
+            DataError: other classes than the model's.
+        """
+        place = data_place(options.data, "video")
+        fraction = options.val_fraction or header.get("labels", {}).get("val_fraction")
+        data = read_collection(place, options.format, [options.split], fraction, walk_videos)
+        require_same_classes(data.names, self.classes.names, ordered=data.ordered)
+        videos = data.splits[options.split]
+        report.say(f"data: {place} ({data.layout} layout), {options.split}: {len(videos)} videos")
+        self.splits = data.splits
+
+    def header(self, options: VideoTrain) -> dict[str, Any]:
+        """Return what a model file says about itself."""
+        return {
+            **self.about_model(),
+            "labels": {"val_fraction": self.val_fraction},
+            "rule": "video_top1: share of videos whose largest score is the true class",
+        }
+
+    def inference_rule(self) -> dict[str, Any]:
+        """Return how videos go through the network, for reports."""
+        return self.about_model()["preprocessing"]
+
+    def load_pretrained(self, model: nn.Module, options: VideoTrain, report: Reporter) -> None:
+        """Load the weights that `--pretrained` names, or say that there are none.
+
+        Raises:
+            UsageError: nothing is published for this network.
+            ModelFileError: the weights are missing, damaged or do not fit.
+        """
+        load_backbone(model, self.network, options, report)
+
+    def dataset(self, split: str, *, training: bool) -> ClipDataset:
+        """Return a split: random clips for training, or the views of each video."""
+        made = self.preprocessing
+        return ClipDataset(
+            self.splits[split],
+            self.classes.names,
+            made.clip_rule,
+            made.frame_rule,
+            self.clips if training else made.clips,
+            self.training.transform if training else None,
+            self.reverse,
+        )
+
+    def source(self, inputs: Sequence[InputFile]) -> VideoInputs:
+        """Return videos to predict."""
+        made = self.preprocessing
+        self.paths = {file.key: file.path for file in inputs}
+        return VideoInputs(inputs, made.clip_rule, made.frame_rule, made.clips)
+
+    def training_input(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return NCTHW normalised clips and [N, K] class probabilities, mixed where asked."""
+        clips = self.normalized(batch)
+        targets = F.one_hot(batch.labels, len(self.classes)).float()
+        seeds = [sample.seed for sample in batch.samples]
+        flat = clips.flatten(1, 2)  # all frames of a clip are mixed alike
+        mixed, targets = mix(flat, targets, seeds, self.training.mixup, 0.0)
+        return mixed.unflatten(1, clips.shape[1:3]), targets
+
+    def predict(self, model: nn.Module, batch: Batch) -> list[Classes]:
+        """Return the scores of each video: the mean of its views' probabilities."""
+        views = self.normalized(batch).transpose(1, 2)  # [N, V, C, T, H, W]
+        logits = model(views.flatten(0, 1))["out"].float()
+        clips = logits.softmax(-1).unflatten(0, views.shape[:2])  # [N, V, K]
+        rows, parts = clips.mean(1).cpu().numpy(), clips.cpu().numpy()
+        return [
+            Classes(int(ranked(row)[0]), row, clips=part)
+            for row, part in zip(rows, parts, strict=True)
+        ]
+
+    def metric(self) -> VideoMetric:
+        """Return empty counts."""
+        return VideoMetric(len(self.classes))
+
+    def write(self, result: Classes, sample: Sample, stem: str, folder: Path) -> dict[str, Any]:
+        """Write the timeline and the marked video, where asked; return its line."""
+        line = super().write(result, sample, stem, folder)
+        about = sample.video
+        line |= {"frames": about.frames, "header_frames": about.header_frames, "fps": about.fps}
+        line["looped"] = about.looped
+        if self.per_clip:
+            crops = self.preprocessing.crops
+            scores = result.clips.reshape(-1, crops, len(self.classes)).mean(1)
+            line["timeline"] = f"timelines/{stem}.csv"
+            write_timeline(folder / line["timeline"], about.starts, scores, self.classes)
+        if self.marked:
+            line["video"] = f"videos/{stem}.mp4"
+            pairs = zip(line["labels"], line["scores"], strict=True)
+            words = [f"{label} {score:.2f}" for label, score in pairs][:3]
+            path = self.paths[sample.path]
+            index = index_video(path)
+            write_marked_video(folder / line["video"], all_frames(path, index), index.fps, words)
+        return line
+
+    def finish(self, folder: Path) -> None:
+        """Write `predictions.csv`; with `--per-clip` also all timelines in one table."""
+        super().finish(folder)
+        if self.per_clip:
+            with (folder / "predictions.jsonl").open() as stream:
+                lines = [json.loads(line) for line in stream]
+            setup.join_timelines(folder, lines)

@@ -1,0 +1,230 @@
+"""Which network classifies clips, and how videos enter it: what a model file says of itself."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import nn
+
+from cvkit import catalog
+from cvkit.data.clips import ClipRule, FrameRule
+from cvkit.engine.report import Reporter
+from cvkit.errors import UsageError
+from cvkit.models.build import build_video
+from cvkit.models.classify import torchvision_parts
+from cvkit.models.convert import VIDEO, kinetics_tensors
+from cvkit.models.weights import fetched, load_pretrained, read_state_dict
+from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD
+from cvkit.options.video import VideoTrain
+from cvkit.tasks.classify_setup import SMALL_IMAGE, parse_side
+
+KINETICS_MEAN = (0.43216, 0.394666, 0.37645)
+KINETICS_STD = (0.22803, 0.22145, 0.216989)
+SPREAD = ("single-frame", "late-fusion", "cnn-lstm", "conv-lstm")
+"""Networks that look at frames from all over a video, unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a video becomes clips; stored in the model file.
+
+    Attributes:
+        image_size: side of the square that is cut from each frame.
+        resize_hw: see `FrameRule`.
+        frames, sampling, stride, fps: see `ClipRule`.
+        clips, crops: views of a video.
+        mean, std: of the pixels in [0, 1].
+    """
+
+    image_size: int
+    resize_hw: tuple[int, ...]
+    frames: int
+    sampling: str
+    stride: int = 1
+    fps: float = 0.0
+    clips: int = 1
+    crops: int = 1
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+    @property
+    def clip_rule(self) -> ClipRule:
+        """Which frames make a clip."""
+        return ClipRule(self.frames, self.sampling, self.stride, self.fps)
+
+    @property
+    def frame_rule(self) -> FrameRule:
+        """How frames enter the network."""
+        return FrameRule(self.image_size, tuple(self.resize_hw), self.crops)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """Which network; stored in the model file. What an architecture does not know is unused."""
+
+    arch: str
+    backbone: str | None
+    frames: int
+    image_size: int
+    fusion: str = "pool"
+    cell: str = "lstm"
+    hidden: int = 256
+    bidirectional: bool = False
+    dropout: float | None = None
+
+    def build(self, num_classes: int) -> nn.Module:
+        """Return the network, freshly initialised.
+
+        Raises:
+            UsageError: its parts do not go together.
+        """
+        own = {name: value for name, value in asdict(self).items() if name != "arch"}
+        return build_video(self.arch, own.pop("backbone"), num_classes, **own)
+
+
+def preprocessing_for(options: VideoTrain, sizes_hw: Sequence[tuple[int, int]]) -> Preprocessing:
+    """Return how training videos of these sizes enter the network.
+
+    `--image-size auto` keeps small frames as they are and cuts seven eighths from larger ones, at
+    most 112 pixels.
+    """
+    short = sorted(min(size) for size in sizes_hw)[len(sizes_hw) // 2]
+    if options.image_size != "auto":
+        side = parse_side(options.image_size)
+    elif short <= SMALL_IMAGE:
+        side = max(16, short)
+    else:
+        side = min(112, max(32, round(short * 7 / 8 / 16) * 16))
+    own = {}
+    if options.pretrained == "kinetics":
+        own = {"mean": KINETICS_MEAN, "std": KINETICS_STD}
+    sampling = options.sampling
+    if sampling == "auto":
+        sampling = "uniform" if options.arch in SPREAD else "clip"
+    clips, crops = parse_views(options.views)
+    return Preprocessing(
+        image_size=side,
+        resize_hw=(side if side <= SMALL_IMAGE else round(side * 8 / 7),),
+        frames=options.frames,
+        sampling=sampling,
+        stride=options.stride,
+        fps=options.fps,
+        clips=clips,
+        crops=crops,
+        **own,
+    )
+
+
+def parse_views(text: str) -> tuple[int, int]:
+    """Return clips and crops that `--views` means.
+
+    Raises:
+        UsageError: malformed.
+    """
+    clips, cross, crops = text.lower().partition("x")
+    if clips.isdecimal() and 1 <= int(clips) <= 100 and (crops in ("1", "3") or not cross):
+        return int(clips), int(crops or 1)
+    raise UsageError(
+        f"--views {text!r} is not CLIPSxCROPS", code="views.syntax", hint="such as 5x1 or 10x3"
+    )
+
+
+def network_for(options: VideoTrain, preprocessing: Preprocessing, num_classes: int) -> Network:
+    """Return the network of a run, tried with clips of its size.
+
+    Raises:
+        UsageError: flags that it does not look at, or clips that it cannot take.
+    """
+    arch = options.arch
+    unused = {
+        "fusion": options.fusion != "pool" and arch != "late-fusion",
+        "cell": options.cell != "lstm" and arch != "cnn-lstm",
+        "bidirectional": options.bidirectional and arch != "cnn-lstm",
+        "hidden": options.hidden != 256 and arch not in ("cnn-lstm", "conv-lstm"),
+        "dropout": options.dropout is not None and arch not in ("cnn-lstm", "c3d", "s3d"),
+        "backbone": options.backbone != "resnet18" and arch not in catalog.FRAME_ARCHS,
+        "label-smoothing": bool(options.label_smoothing) and arch == "single-frame",
+    }
+    for name, wrong in unused.items():
+        if wrong:
+            raise UsageError(f"--{name} has no meaning for --arch {arch}", code=f"{name}.unused")
+    side, frames = preprocessing.image_size, preprocessing.frames
+    network = Network(
+        arch=arch,
+        backbone=options.backbone if arch in catalog.FRAME_ARCHS else None,
+        frames=frames,
+        image_size=side,
+        fusion=options.fusion,
+        cell=options.cell,
+        hidden=options.hidden,
+        bidirectional=options.bidirectional,
+        dropout=options.dropout,
+    )
+    try:
+        with torch.device("meta"), torch.no_grad():
+            network.build(num_classes).train()(torch.empty(2, 3, frames, side, side))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UsageError(
+            f"--arch {arch} cannot take clips of {frames} frames of {side}x{side}: {reason}",
+            code="image_size.unsupported",
+            hint="try a larger --image-size, or other --frames",
+        ) from error
+    return network
+
+
+def load_backbone(
+    model: nn.Module, network: Network, options: VideoTrain, report: Reporter
+) -> None:
+    """Load the weights that `--pretrained` names, or say that there are none.
+
+    Raises:
+        UsageError: nothing is published for this network.
+        ModelFileError: the weights are missing, damaged or do not fit.
+    """
+    source = options.pretrained
+    if source is None:
+        report.say("weights to begin with: none, trained from scratch")
+        return
+    if source == "kinetics" or (network.arch in VIDEO.values() and source != "imagenet"):
+        report.say(_load_kinetics(model, network, options, report))
+        return
+    if not hasattr(model, "load_images"):
+        raise UsageError(
+            f"--pretrained {source}: --arch {network.arch} is not made of a network of images",
+            code="pretrained.unsupported",
+            hint="kinetics" if network.arch in VIDEO.values() else "train from scratch",
+        )
+    name = network.backbone or "resnet50"
+    entry = catalog.BACKBONES[name]
+    if network.arch in ("slow-fusion", "conv-lstm"):
+        plain = catalog.resolve(entry.target)(entry.builder)
+    else:
+        side = network.image_size
+        plain, _ = torchvision_parts(name, 1, small=False, image_size=side, aux=False)
+    line = load_pretrained(plain, name, source, offline=options.offline, say=report.say)
+    model.load_images(plain.state_dict())
+    report.say(line)
+
+
+def _load_kinetics(
+    model: nn.Module, network: Network, options: VideoTrain, report: Reporter
+) -> str:
+    """Load a video network's published weights, or a file of them, but for the last layer."""
+    builder = next((b for b, arch in VIDEO.items() if arch == network.arch), None)
+    if builder is None:
+        raise UsageError(
+            f"--pretrained kinetics: nothing is published for --arch {network.arch}",
+            code="pretrained.unsupported",
+            hint=", ".join(VIDEO.values()),
+        )
+    if options.pretrained == "kinetics":
+        entry = torchvision.models.get_model_weights(builder).DEFAULT
+        path = fetched(entry, options.offline, report.say)
+    else:
+        path = Path(options.pretrained)
+    tensors = kinetics_tensors(model.state_dict(), read_state_dict(path), path)
+    model.load_state_dict(tensors, strict=False)
+    return f"weights to begin with: {options.pretrained} ({path.name}, {len(tensors)} tensors)"
