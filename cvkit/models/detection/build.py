@@ -78,13 +78,12 @@ def build_detector(
     """
     make = _pyramid if neck == "fpn" else _single
     features, head, side = make(backbone, width, version, tuple(positions))
-    for layer in features.body.modules():
-        if isinstance(layer, nn.BatchNorm2d) and eps is not None:
+    for layer in features.body.modules() if eps is not None else ():
+        if isinstance(layer, nn.BatchNorm2d):
             layer.eps = eps
     used = features.strides[: len(features.strides) - features.extra]
     rule = _region_rule(historic, own_proposals, regions or {})
-    gaussian = historic or not own_proposals
-    predictor = BoxPredictor(head.width, num_classes, gaussian=gaussian)
+    predictor = BoxPredictor(head.width, num_classes, gaussian=historic or not own_proposals)
     heads = RoIHeads(RoIFeatures(used, side, roi), head, predictor, rule)
     if masks:
         branch = mask_branch(features.channels, head, num_classes, norm=version == 2)

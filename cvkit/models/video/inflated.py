@@ -72,7 +72,10 @@ class I3D(nn.Module):
 
 
 def inflated_conv(conv: nn.Conv2d, frames: int) -> InflatedConv:
-    """Return a convolution of clips that gives a still clip what `conv` gives its frames."""
+    """Return a convolution of clips like one of images, with random weights.
+
+    Weights that are the same for all frames would not see which frame comes first.
+    """
     made = InflatedConv(
         conv.in_channels,
         conv.out_channels,
@@ -81,11 +84,7 @@ def inflated_conv(conv: nn.Conv2d, frames: int) -> InflatedConv:
         (frames // 2, *conv.padding),
         bias=conv.bias is not None,
     )
-    with torch.no_grad():
-        weight = conv.weight[:, :, None].repeat(1, 1, frames, 1, 1) / frames
-        made.weight.copy_(weight)
-        if conv.bias is not None:
-            made.bias.copy_(conv.bias)
+    nn.init.kaiming_normal_(made.weight, mode="fan_out", nonlinearity="relu")
     return made
 
 
