@@ -169,7 +169,7 @@ def tables(tmp_path):
     rows = {
         "one": ["a,0.6,0.4", "b,0.4,0.6", "c,0.3,0.7", "d,0.55,0.45"],
         "two": ["d,0.9,0.1", "c,0.1,0.9", "b,0.3,0.7", "a,0.2,0.8"],  # y before x
-        "three": ["a,0.9,0.1", "b,0.8,0.2", "c,0.8,0.2", "d,0.4,0.6"],
+        "three": ["a,0.9,0.1", "b,0.35,0.65", "c,0.4,0.6", "d,0.4,0.6"],
     }
     for name, lines in rows.items():
         order = "y,x" if name == "two" else "x,y"
