@@ -19,6 +19,13 @@ from cvkit.data.files import IMAGE_SUFFIXES
 from cvkit.errors import DataError
 from cvkit.storage import machine_errors
 
+# A file may be a list of other files or addresses, whatever its suffix; only containers are opened.
+os.environ.setdefault(
+    "OPENCV_FFMPEG_CAPTURE_OPTIONS",
+    "protocol_whitelist;file|format_whitelist;mov,mp4,avi,matroska,webm,mpeg,mpegvideo,mpegts,gif",
+)
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # errors are told in our own words
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 COUNTED = frozenset({".mp4", ".m4v", ".mov", ".avi"})
 """Containers that store how many frames they have; of others a header's count is a guess."""
 FRAME_MS = 40.0

@@ -120,7 +120,8 @@ def print_evaluation(content: dict[str, Any]) -> None:
     if "classes_counted" in rules:
         absent = ", ".join(rules["classes_absent"]) or "none"
         print(f"classes          {len(rules['classes_counted'])} counted; absent: {absent}")
-    print(f"images           {counts['evaluated']} evaluated, {counts['failed']} failed")
+    what = "videos" if "videos" in counts else "images"
+    print(f"{what}           {counts['evaluated']} evaluated, {counts['failed']} failed")
     print(f"precision        {content['precision'] or 'of the files'}")
     if "folder" in content:
         print(f"files            {content['folder']}")
@@ -130,7 +131,8 @@ def print_models(archs: list[dict[str, Any]], backbones: list[dict[str, Any]]) -
     """Print the content of `models --json` for people."""
     print_table(
         "architectures (segmentation: 21 classes, 512x512; classification: 1000 classes at the "
-        "published size; detection: 90 classes)",
+        "published size; detection and instances: 90 classes; video: 400 classes, 16 frames of "
+        "112x112)",
         ["task", "arch", "backbone", "parameters", "GMACs", "about"],
         [[a["task"], a["arch"], a["backbone"] or "-", *_sizes(a), a["about"]] for a in archs],
     )

@@ -107,15 +107,17 @@ def class_scores(matrix: np.ndarray) -> dict[str, np.ndarray]:
         }
 
 
-def per_class(matrix: np.ndarray, classes: ClassList) -> dict[str, dict[str, float | None]]:
-    """Return precision, recall, F1 and the images in the truth of each class, by name."""
+def per_class(
+    matrix: np.ndarray, classes: ClassList, counted: str = "images"
+) -> dict[str, dict[str, float | None]]:
+    """Return precision, recall, F1 and how many are in the truth of each class, by name."""
     scores = class_scores(matrix)
     return {
         name: {
             kind: None if np.isnan(values[index]) else float(values[index])
             for kind, values in scores.items()
         }
-        | {"images": int(matrix[index].sum())}
+        | {counted: int(matrix[index].sum())}
         for index, name in enumerate(classes.names)
     }
 

@@ -8,7 +8,7 @@ from cvkit.metrics.classification import RULES, ClassificationMetric, ranked
 from cvkit.structures import Classes
 
 METRICS = (
-    *("clip_top1", "video_top1", "video_top5"),
+    *("video_top1", "video_top5", "clip_top1"),
     *("balanced_accuracy", "macro_f1", "weighted_f1", "ece"),
 )
 VIDEO_RULES = {

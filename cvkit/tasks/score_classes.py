@@ -131,6 +131,7 @@ def classification_report(
     outcomes: Outcomes,
     failures: list[Failure],
     folder: Path | None,
+    what: str = "image",
 ) -> dict[str, Any]:
     """Return what `eval --json` prints about the numbers, and write the tables behind them.
 
@@ -141,14 +142,15 @@ def classification_report(
         failures: samples that could not be evaluated.
         folder: gets `per_image.csv`, `confusion_matrix.csv` and `confusion_matrix.png`; None
             writes nothing.
+        what: has a class: `image` or `video`.
     """
     rows = metric.matrix.sum(1)
     report = {
         "metrics": metric.compute(),
         "rules": classification.rules(metric.matrix, classes),
-        "per_class": classification.per_class(metric.matrix, classes),
+        "per_class": classification.per_class(metric.matrix, classes, f"{what}s"),
         "counts": {
-            "images": len(outcomes) + len(failures),
+            f"{what}s": len(outcomes) + len(failures),
             "evaluated": len(outcomes),
             "failed": len(failures),
         },
@@ -158,10 +160,10 @@ def classification_report(
     if folder is None:
         return report
     names = classes.names
-    files = {name: folder / name for name in ("per_image.csv", "confusion_matrix.csv")}
+    files = {name: folder / name for name in (f"per_{what}.csv", "confusion_matrix.csv")}
     picture = folder / "confusion_matrix.png"
     write_csv(
-        files["per_image.csv"],
+        files[f"per_{what}.csv"],
         ["path", "truth", "predicted", "score", "correct"],
         (
             [path, names[true], names[guess], score, int(true == guess)]

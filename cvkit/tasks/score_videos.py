@@ -56,10 +56,8 @@ def video_report(
         failures: videos that could not be evaluated.
         folder: see `classification_report`.
     """
-    report = classification_report(metric, classes, outcomes, failures, folder)
-    counts = report["counts"]
-    counts["videos"] = counts.pop("images")
-    counts["clips"] = int(metric.clips[0])
+    report = classification_report(metric, classes, outcomes, failures, folder, "video")
+    report["counts"]["clips"] = int(metric.clips[0])
     kept = {name: report["rules"][name] for name in ("classes_counted", "classes_absent")}
     report["rules"] = VIDEO_RULES | kept
     report["baseline"] = {"video_top1": report["baseline"]["top1"]}

@@ -36,6 +36,9 @@ from cvkit.tasks.video_network import (
     preprocessing_for,
 )
 
+CLIPS_AT_ONCE = 8
+"""Clips in one forward pass of evaluation, whatever the number of views; bounds the memory."""
+
 
 class Video(Classify):
     """Video classification, as the three loops see it."""
@@ -169,12 +172,13 @@ class Video(Classify):
     def predict(self, model: nn.Module, batch: Batch) -> list[Classes]:
         """Return the scores of each video: the mean of its views' probabilities."""
         views = self.normalized(batch).transpose(1, 2)  # [N, V, C, T, H, W]
-        logits = model(views.flatten(0, 1))["out"].float()
+        parts = views.flatten(0, 1).split(CLIPS_AT_ONCE)
+        logits = torch.cat([model(part)["out"].float() for part in parts])
         clips = logits.softmax(-1).unflatten(0, views.shape[:2])  # [N, V, K]
-        rows, parts = clips.mean(1).cpu().numpy(), clips.cpu().numpy()
+        rows, every = clips.mean(1).cpu().numpy(), clips.cpu().numpy()
         return [
-            Classes(int(ranked(row)[0]), row, clips=part)
-            for row, part in zip(rows, parts, strict=True)
+            Classes(int(ranked(row)[0]), row, clips=own)
+            for row, own in zip(rows, every, strict=True)
         ]
 
     def metric(self) -> VideoMetric:

@@ -184,6 +184,12 @@ def broken(tmp_path, name):
     elif name == "none.avi":
         writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
         writer.release()
+    elif name == "playlist.mp4":
+        write(tmp_path / "real.mp4")
+        path.write_text(f"#EXTM3U\n#EXTINF:4,\n{tmp_path / 'real.mp4'}\n#EXT-X-ENDLIST\n")
+    elif name == "concat.mp4":
+        write(tmp_path / "real.mp4")
+        path.write_text("ffconcat version 1.0\nfile real.mp4\n")
     elif name == "folder":
         path.mkdir()
     return path
@@ -198,6 +204,8 @@ def broken(tmp_path, name):
         ("cut.avi", {"video.truncated"}),
         ("none.avi", {"video.unreadable", "video.zero_frames"}),
         ("folder", {"video.zero_frames"}),
+        ("playlist.mp4", {"video.unreadable"}),
+        ("concat.mp4", {"video.unreadable"}),
         ("missing.mp4", {"video.unreadable"}),
     ],
 )

@@ -69,9 +69,11 @@ def test_eval_gives_what_predict_writes(cvkit, mover, motions, tmp_path):
     assert files.json["metrics"]["clip_top1"] is None
     for name in ("video_top1", "video_top5", "macro_f1"):
         assert files.json["metrics"][name] == live.json["metrics"][name]
-    table = (tmp_path / "video-eval-001" / "per_image.csv").read_text().splitlines()
+    table = (tmp_path / "video-eval-001" / "per_video.csv").read_text().splitlines()
     assert len(table) == 8
     assert np.asarray(Image.open(live.json["files"]["confusion_picture"])).std() > 5
+    shown = cvkit("video", "eval", *flags, "--data", motions, "--no-files").out
+    assert "videos           7 evaluated" in shown and "after softmax" in shown
 
 
 def test_predict_writes_lines_timelines_and_marked_videos(cvkit, mover, motions, tmp_path):
@@ -137,6 +139,16 @@ def test_videos_that_cannot_be_decoded_are_counted(cvkit, mover, motions, tmp_pa
     (data / "train").symlink_to(data / "val")
     stopped = cvkit("video", "train", "--data", data, "--out", tmp_path / "runs", *TINY)
     assert stopped.code == 2 and "b.mp4" in stopped.err and not list(tmp_path.glob("runs/*"))
+
+
+def test_a_broken_video_is_told_in_one_line(spawn, mover, tmp_path):
+    """Decoders have their own ways of complaining, on the same stream."""
+    (tmp_path / "b.mp4").write_bytes(b"nothing" * 100)
+    flags = ("--weights", mover, "--out", tmp_path / "out", "--quiet")
+    process = spawn("video", "predict", tmp_path / "b.mp4", *flags)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 3 and err == ""
+    assert "video.unreadable" in (tmp_path / "out" / "failures.jsonl").read_text()
 
 
 def test_a_mean_of_probabilities_decides_not_of_logits():
