@@ -157,7 +157,9 @@ class Eval(Job):
 
     weights: Annotated[
         str | None,
-        flag(MODEL, "Run folder, .safetensors file, name in weights/, or published: coco"),
+        flag(
+            MODEL, "Run folder, .safetensors file, name in weights/, or published: coco, kinetics"
+        ),
     ] = None
     data: Annotated[str | None, flag(DATA, "Dataset folder, or 'samples'; for --weights")] = None
     predictions: Annotated[
@@ -186,7 +188,9 @@ class Predict(Job):
     ] = dataclasses.field(default_factory=list)
     weights: Annotated[
         str | None,
-        flag(MODEL, "Run folder, .safetensors file, name in weights/, or published: coco"),
+        flag(
+            MODEL, "Run folder, .safetensors file, name in weights/, or published: coco, kinetics"
+        ),
     ] = None
     out: Annotated[Path, flag(OUTPUT, "Folder for the results; mirrors the inputs")] = Path("out")
     overwrite: Annotated[bool, flag(OUTPUT, "Replace results in --out")] = False

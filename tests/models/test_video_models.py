@@ -4,11 +4,12 @@ import pytest
 import torch
 import torchvision
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import video as tv
 
 from cvkit.catalog import ARCHS
 from cvkit.errors import UsageError
-from cvkit.models.build import build_video
+from cvkit.models.build import build_video, list_archs
 from cvkit.models.convert import converted, kinetics_tensors, named_parts, require_equal_names
 from cvkit.models.video.frames import EarlyFusion, LateFusion, SingleFrame
 from cvkit.models.video.inflated import C3D, I3D
@@ -90,6 +91,18 @@ def test_parameters_are_counted_as_specified(arch, classes, own, parameters):
     given = {"frames": 16, "image_size": 112, "fusion": "pool"} | own
     with torch.device("meta"):
         assert size(build_video(arch, "resnet18", classes, **given)) == parameters
+
+
+def test_multiplications_are_counted_as_published():
+    rows = {row["arch"]: row for row in list_archs(["video"])}
+    assert list(rows) == list(ARCHS["video"])
+    wanted = {"r3d": 40.697, "mc3": 43.343, "r2plus1d": 40.519, "s3d": 17.979}
+    assert {name: rows[name]["gmacs"] for name in wanted} == wanted
+    assert rows["late-fusion"]["backbone"] == "resnet18" and rows["r3d"]["backbone"] is None
+    for classes, gmacs in ((101, 38.547), (487, 38.549)):
+        with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+            C3D(classes)(torch.empty(1, 3, 16, 112, 112))
+        assert round(counter.get_total_flops() / 2e9, 3) == gmacs
 
 
 def test_the_papers_split_convolutions_are_wider():

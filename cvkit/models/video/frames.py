@@ -65,7 +65,12 @@ class LateFusion(ClipNetwork):
     """
 
     def __init__(
-        self, backbone: str, num_classes: int, frames: int, image_size: int, fusion: str
+        self,
+        backbone: str,
+        num_classes: int,
+        frames: int,
+        image_size: int,
+        fusion: str = "pool",
     ) -> None:
         super().__init__()
         self.backbone, self.head = image_parts(backbone, num_classes, image_size)
