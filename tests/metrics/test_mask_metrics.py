@@ -15,7 +15,7 @@ from cvkit.cli import run
 from cvkit.data.annotated import make_truth
 from cvkit.data.classes import make_classes
 from cvkit.metrics import box_errors
-from cvkit.metrics.coco import METRICS, evaluate_coco
+from cvkit.metrics.coco import METRICS, CocoMetric, evaluate_coco
 from cvkit.metrics.masks import MaskMetric
 from cvkit.ops.masks import (
     decode,
@@ -182,7 +182,6 @@ def test_nothing_found_scores_0():
 
 
 def test_an_object_is_found_by_its_mask_not_its_box():
-    rng = np.random.default_rng(0)
     ring = np.zeros((1, *SIZE), bool)
     cv2.circle(shown := np.zeros(SIZE, np.uint8), (40, 30), 20, 1, 3)
     ring[0] = shown
@@ -192,9 +191,11 @@ def test_an_object_is_found_by_its_mask_not_its_box():
     xywh = mask_boxes(encode(ring))
     corners = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1)
     truth = make_truth(corners, [1], masks=encode(ring))
-    result = detections(encode(disk), rng)
+    score = np.array([0.9], np.float32)
+    result = Instances(truth.boxes, np.array([1]), score, masks=encode(disk))
     outcome = MaskMetric(CLASSES).update(result, truth)
     assert (outcome.objects, outcome.detections, outcome.found) == (1, 1, 0)
+    assert CocoMetric(CLASSES).update(result, truth).found == 1
 
 
 def test_processes_merge_to_the_numbers_of_one():
