@@ -409,8 +409,9 @@ def test_real_containers_are_decoded_to_their_last_frame(clips):
     scan = scan_videos(videos)
     assert not scan.defects and len(scan.lengths) == 52
     assert scan.differing == 6
+    for video in videos:  # some give their last frames without a time
+        assert (np.diff(index_video(video.path).times_ms) > 0).all(), video.key
     for video in videos[::7]:
         index = index_video(video.path)
-        assert (np.diff(index.times_ms) > 0).all()
         last = read_frames(video.path, index, [len(index) - 1])[0]
         assert last.shape[:2] == index.size_hw

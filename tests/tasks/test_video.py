@@ -18,7 +18,7 @@ from cvkit.data.samples import write_videos
 from cvkit.data.scenes import MOTIONS
 from cvkit.metrics.video import METRICS, VideoMetric
 from cvkit.models import weights
-from cvkit.structures import Classes
+from cvkit.structures import Batch, Classes
 from cvkit.tasks.video import Video
 
 TINY = (
@@ -172,6 +172,13 @@ def test_predictions_of_a_video_are_the_mean_of_its_views(mover, motions):
     assert result.clips.shape == (9, 7)
     assert np.allclose(result.clips.sum(1), 1, atol=1e-5)
     assert np.allclose(result.scores, result.clips.mean(0), atol=1e-6)
+    # Two sure views of one class and a very sure one of another: probabilities are averaged.
+    logits = torch.zeros(3, 7)
+    logits[:2, 4], logits[2, 2] = 6, 30
+    batch = Batch(torch.zeros(1, 3, 3, 8, 32, 32, dtype=torch.uint8), None, (None,))
+    (found,) = predictor._trained.task.predict(lambda clips: {"out": logits}, batch)
+    assert found.label == 4 and found.clips.shape == (3, 7)
+    assert np.allclose(found.scores, logits.softmax(1).mean(0).numpy(), atol=1e-6)
 
 
 @pytest.fixture
