@@ -13,7 +13,7 @@ from cvkit.data.annotated import AnnotatedImage, Annotations, box_defect, make_t
 from cvkit.data.coco_places import find_images
 from cvkit.data.decode import upright_size_hw
 from cvkit.data.files import inside
-from cvkit.data.segmentations import around, read_segmentation
+from cvkit.data.segmentations import around, is_number, read_segmentation
 from cvkit.errors import DataError
 from cvkit.ops.masks import make_masks, mask_areas
 from cvkit.structures import ClassList, Instances, voc_color
@@ -241,20 +241,16 @@ def _annotation(
         if isinstance(code, DataError):
             return code
     box = row["bbox"] if "bbox" in row else around(row.get("segmentation"))
-    if not isinstance(box, list) or len(box) != 4 or not all(_is_number(v) for v in box):
+    if not isinstance(box, list) or len(box) != 4 or not all(is_number(v) for v in box):
         return DataError(f"{where}: bbox {box!r} is not four numbers", code="bbox.length")
     x, y, w, h = (float(value) for value in box)
     if defect := box_defect((x, y, x + w, y + h), size_wh, where, "bbox"):
         return defect
-    area = row["area"] if _is_number(row.get("area")) else w * h
-    if code and not _is_number(row.get("area")):
+    area = row["area"] if is_number(row.get("area")) else w * h
+    if code and not is_number(row.get("area")):
         area = mask_areas(make_masks([code], size_wh[::-1]))[0]
     crowd = bool(row.get("iscrowd", 0))
     return image_id, _Entry((x, y, w, h), file.labels[row["category_id"]], float(area), crowd, code)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _truth(entries: list[_Entry], size_wh: tuple[int, int] | None) -> Instances:

@@ -184,9 +184,9 @@ def _class_folders(folder: Path, root: Path, walk: Walk) -> list[ClassifiedImage
         ]
         if not found:
             raise DataError(
-                f"class {place.name!r} of {folder} holds no image",
+                f"class {place.name!r} of {folder} is empty",
                 code="class.empty",
-                hint="add images, or remove the folder",
+                hint="add files, or remove the folder",
             )
         images += found
     return images

@@ -32,7 +32,7 @@ def read_segmentation(value: Any, size_hw: tuple[int, int], where: str) -> bytes
     limit = FAR * max(size_hw)
     for number, polygon in enumerate(value):
         short = not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2
-        if short or not all(_is_number(v) for v in polygon):
+        if short or not all(is_number(v) for v in polygon):
             return DataError(
                 f"{where}: polygon {number} is not three or more pairs of numbers",
                 code="segm.odd_or_short",
@@ -85,5 +85,6 @@ def around(segmentation: Any) -> list[float] | None:
         return None
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Return whether a value of a JSON file is a number."""
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -49,7 +49,7 @@ def proposals(boxes, tmp_path_factory):
 def detector(boxes, tmp_path_factory):
     """A run folder of a detector that has seen a little."""
     out = tmp_path_factory.mktemp("runs")
-    flags = ["--data", str(boxes), "--out", str(out), "--epochs", "2", *TINY]
+    flags = ["--data", str(boxes), "--out", str(out), "--epochs", "2", "--anchor-size", "32", *TINY]
     assert run(["detect", "train", *flags]) == 0
     return out / "detect-faster-rcnn-001"
 

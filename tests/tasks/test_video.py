@@ -237,6 +237,7 @@ def test_mistakes_in_fusion_are_told(cvkit, tables, monkeypatch, flags, text):
         (["--views", "3x2"], "--views '3x2'"),
         (["--views", "many"], "--views 'many'"),
         (["--fps", "5", "--stride", "2"], "--fps and --stride"),
+        (["--augment", "randaugment"], "--augment randaugment"),
         (["--fusion", "concat"], "--fusion has no meaning for --arch r3d"),
         (["--backbone", "resnet34"], "--backbone has no meaning for --arch r3d"),
         (["--arch", "c3d", "--frames", "4"], "cannot take clips of 4 frames"),

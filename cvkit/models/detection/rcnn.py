@@ -108,6 +108,7 @@ class RCNN(nn.Module):
         boxes: list[Tensor],
         labels: list[Tensor],
         proposals: list[Tensor],
+        masks: None = None,
     ) -> dict[str, Tensor]:
         """Return `loss_classifier` of sampled regions; see `Detector.forward`."""
         crops, targets = [], []
