@@ -23,7 +23,7 @@ demo: .venv/installed
 	$(BIN)/cvkit detect eval --weights boxes --data samples --out demo/runs
 	$(BIN)/cvkit instance predict samples/detect/images --weights masks --out demo/masks
 	$(BIN)/cvkit video predict samples/video --weights motions --save video --out demo/videos
-	@echo "look at demo/videos/videos/*/*.mp4 (clips with their motion written on them),"
+	@echo "look at demo/videos/videos/*/*/*.mp4 (clips with their motion written on them),"
 	@echo "demo/masks/overlays/val/*.png (objects in colours of their own),"
 	@echo "demo/boxes/overlays/val/*.png (boxes with classes and scores),"
 	@echo "demo/shapes/sorted/ (a folder for each class) and at"
