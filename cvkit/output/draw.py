@@ -65,7 +65,7 @@ def draw_boxes(image: np.ndarray, result: Instances, classes: ClassList) -> np.n
         color = [int(v) for v in classes.colors[int(result.labels[index]) - 1]]
         x1, y1, x2, y2 = (round(float(v)) for v in result.boxes[index])
         cv2.rectangle(picture, (x1, y1), (x2 - 1, y2 - 1), color, thick)
-        _write_tag(picture, _words(result, index, classes), (x1, y1), color)
+        write_tag(picture, _words(result, index, classes), (x1, y1), color)
     return picture
 
 
@@ -99,7 +99,7 @@ def draw_instances(
         if wide <= part.shape[1] and 2 * high <= part.shape[0]:
             tags.append((words, (x, y), [int(v) for v in color]))
     for tag in tags:
-        _write_tag(picture, *tag)
+        write_tag(picture, *tag)
     return picture
 
 
@@ -113,19 +113,33 @@ def _font_scale(image: np.ndarray) -> float:
     return max(0.35, min(image.shape[:2]) / 1100)
 
 
-def _write_tag(
-    picture: np.ndarray, text: str, corner_xy: tuple[int, int], color: Sequence[int]
-) -> None:
-    """Write words on a coloured ground above a corner, or below it at the image's edge."""
+def write_tag(
+    picture: np.ndarray,
+    text: str,
+    corner_xy: tuple[int, int],
+    color: Sequence[int],
+    below: bool = False,
+) -> int:
+    """Write words on a coloured ground above a corner, or below it; return where the ground ends.
+
+    Args:
+        picture: HWC uint8, changed in place.
+        text: one line.
+        corner_xy: in pixels.
+        color: of the ground, in the order of the picture's channels.
+        below: always below; else only where there is no room above.
+    """
     scale = _font_scale(picture)
-    (wide, high), below = cv2.getTextSize(text, FONT, scale, 1)
+    (wide, high), under = cv2.getTextSize(text, FONT, scale, 1)
     left = max(0, min(corner_xy[0], picture.shape[1] - wide - 4))
-    top = corner_xy[1] - high - below - 2
-    top = top if top >= 0 else corner_xy[1]
-    cv2.rectangle(picture, (left, top), (left + wide + 4, top + high + below + 2), color, -1)
+    above = corner_xy[1] - high - under - 2
+    top = corner_xy[1] if below or above < 0 else above
+    end = top + high + under + 2
+    cv2.rectangle(picture, (left, top), (left + wide + 4, end), color, -1)
     bright = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
     ink = (20, 20, 20) if bright > 140 else (255, 255, 255)
     cv2.putText(picture, text, (left + 2, top + high + 1), FONT, scale, ink, 1, cv2.LINE_AA)
+    return end
 
 
 def _legend(entries: list[tuple[str, tuple[int, int, int]]], width: int) -> np.ndarray:

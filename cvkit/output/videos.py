@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from cvkit.output.curves import write_scores_over_time
-from cvkit.output.draw import FONT
+from cvkit.output.draw import write_tag
 from cvkit.output.files import write_csv
 from cvkit.storage import machine_errors
 from cvkit.structures import ClassList
@@ -62,19 +62,12 @@ def write_marked_video(
                     if not writer.isOpened():
                         raise OSError(0, "no video encoder")
                 shown = np.ascontiguousarray(frame[:height, :width, ::-1])
-                _write_words(shown, words)
+                place = 0
+                for text in words:
+                    place = write_tag(shown, text, (0, place), (30, 30, 30), below=True)
                 writer.write(shown)
             if writer is not None:
                 writer.release()
                 os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-
-
-def _write_words(picture: np.ndarray, words: Sequence[str]) -> None:
-    scale = max(0.35, min(picture.shape[:2]) / 600)
-    row = int(26 * scale) + 4
-    for number, text in enumerate(words, 1):
-        place = (4, number * row)
-        cv2.putText(picture, text, place, FONT, scale, (0, 0, 0), 3, cv2.LINE_AA)
-        cv2.putText(picture, text, place, FONT, scale, (255, 255, 255), 1, cv2.LINE_AA)

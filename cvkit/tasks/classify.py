@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from cvkit import catalog
 from cvkit.data.classes import make_classes
 from cvkit.data.datasets import ClassificationDataset, CropRule, ImageSource
-from cvkit.data.files import InputFile
+from cvkit.data.files import InputFile, walk_images
 from cvkit.data.folders import ClassifiedImage, read_collection
 from cvkit.data.scan import fingerprint
 from cvkit.engine.report import Reporter
@@ -51,6 +51,8 @@ class Classify(ImageTask):
     """
 
     name, best, metric_names = "classify", "top1", METRICS
+    things, walk = "images", staticmethod(walk_images)
+    """What has a class, and what finds it in a folder."""
 
     def __init__(
         self,
@@ -133,18 +135,18 @@ class Classify(ImageTask):
         """Whether training means to remember the examples."""
         return self.network.arch == "knn"
 
-    def use_data(self, options: ClassifyEval, header: dict, report: Reporter) -> None:
+    def use_data(self, options: Any, header: dict, report: Reporter) -> None:
         """Find the split that a trained model is evaluated on, and check its classes.
 
         Raises:
             DataError: other classes than the model's.
         """
-        place = data_place(options.data, "classify")
+        place = data_place(options.data, self.name)
         fraction = options.val_fraction or header.get("labels", {}).get("val_fraction")
-        data = read_collection(place, options.format, [options.split], fraction)
+        data = read_collection(place, options.format, [options.split], fraction, self.walk)
         require_same_classes(data.names, self.classes.names, ordered=data.ordered)
-        images = data.splits[options.split]
-        report.say(f"data: {place} ({data.layout} layout), {options.split}: {len(images)} images")
+        count = f"{len(data.splits[options.split])} {self.things}"
+        report.say(f"data: {place} ({data.layout} layout), {options.split}: {count}")
         self.splits = data.splits
 
     def header(self, options: ClassifyTrain) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -184,15 +185,7 @@ def training_data(
         report.say(f"training on the built-in samples (one synthetic shape an image), {counts}")
     else:
         report.say(f"data: {place} ({data.layout} layout), {counts}")
-    in_train = {image.label for image in data.splits[options.train_split]}
-    if only := sorted(set(data.names) - in_train):
-        raise DataError(
-            f"class {only[0]!r} of {place} has no image in {options.train_split!r}",
-            code="class.only_in_val",
-            hint="move some of its images there, or remove the class",
-        )
-    if len(data.names) < 2:
-        raise DataError(f"{place} has one class, {data.names[0]!r}", code="classes.count")
+    require_examples(data, options.train_split, place)
     scans = {}
     for name, images in data.splits.items():
         with report.progress(f"checking {name}", len(images)) as advance:
@@ -201,6 +194,22 @@ def training_data(
     _warn_of_leaks(data, scans, options, report)
     report.say(f"classes: {len(data.names)} ({', '.join(data.names[:30])})")
     return data, scans[options.train_split].sizes_hw
+
+
+def require_examples(data: Collection, split: str, place: Path) -> None:
+    """Check that there are two classes or more, and that each can be learned.
+
+    Raises:
+        DataError: names the class that the training split lacks, or the only one.
+    """
+    if only := sorted(set(data.names) - {item.label for item in data.splits[split]}):
+        raise DataError(
+            f"class {only[0]!r} of {place} has nothing in {split!r}",
+            code="class.only_in_val",
+            hint="move some of its files there, or remove the class",
+        )
+    if len(data.names) < 2:
+        raise DataError(f"{place} has one class, {data.names[0]!r}", code="classes.count")
 
 
 def _warn_of_leaks(data: Collection, scans: dict, options: ClassifyTrain, report: Reporter) -> None:

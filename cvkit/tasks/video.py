@@ -14,7 +14,6 @@ from cvkit import catalog
 from cvkit.data.classes import make_classes
 from cvkit.data.clips import ClipDataset, VideoInputs
 from cvkit.data.files import InputFile, walk_videos
-from cvkit.data.folders import read_collection
 from cvkit.data.video import all_frames, index_video
 from cvkit.engine.report import Reporter
 from cvkit.metrics.classification import ranked
@@ -26,7 +25,7 @@ from cvkit.structures import Batch, Classes, Sample
 from cvkit.tasks import video_setup as setup
 from cvkit.tasks.classify import Classify
 from cvkit.tasks.classify_setup import Training, label_counts
-from cvkit.tasks.image_task import class_weights, data_place, from_header, require_same_classes
+from cvkit.tasks.image_task import class_weights, from_header
 from cvkit.tasks.video_network import (
     Network,
     Preprocessing,
@@ -44,6 +43,7 @@ class Video(Classify):
     """Video classification, as the three loops see it."""
 
     name, best, metric_names = "video", "video_top1", METRICS
+    things, walk = "videos", staticmethod(walk_videos)
     reverse, clips = 0.0, 1
     per_clip, marked = False, False
 
@@ -105,20 +105,6 @@ class Video(Classify):
             task.top_k = min(options.top_k, len(task.classes))
             task.per_clip, task.marked = options.per_clip, options.save == "video"
         return task
-
-    def use_data(self, options: VideoEval, header: dict, report: Reporter) -> None:
-        """Find the split that a trained model is evaluated on, and check its classes.
-
-        Raises:
-            DataError: other classes than the model's.
-        """
-        place = data_place(options.data, "video")
-        fraction = options.val_fraction or header.get("labels", {}).get("val_fraction")
-        data = read_collection(place, options.format, [options.split], fraction, walk_videos)
-        require_same_classes(data.names, self.classes.names, ordered=data.ordered)
-        videos = data.splits[options.split]
-        report.say(f"data: {place} ({data.layout} layout), {options.split}: {len(videos)} videos")
-        self.splits = data.splits
 
     def header(self, options: VideoTrain) -> dict[str, Any]:
         """Return what a model file says about itself."""

@@ -8,10 +8,10 @@ from cvkit.data.folders import Collection, read_collection
 from cvkit.data.scan import fingerprint, raise_defects, scan_videos
 from cvkit.data.tables import read_rows
 from cvkit.engine.report import Reporter
-from cvkit.errors import DataError, UsageError
+from cvkit.errors import UsageError
 from cvkit.options.video import VideoTrain
 from cvkit.output.files import write_csv
-from cvkit.tasks.classify_setup import parse_side
+from cvkit.tasks.classify_setup import parse_side, require_examples
 from cvkit.tasks.image_task import data_place
 from cvkit.tasks.video_network import parse_views
 
@@ -53,15 +53,7 @@ def training_data(
         report.say(f"training on the built-in samples (a synthetic shape that moves), {counts}")
     else:
         report.say(f"data: {place} ({data.layout} layout), {counts}")
-    in_train = {video.label for video in data.splits[options.train_split]}
-    if only := sorted(set(data.names) - in_train):
-        raise DataError(
-            f"class {only[0]!r} of {place} has no video in {options.train_split!r}",
-            code="class.only_in_val",
-            hint="move some of its videos there, or remove the class",
-        )
-    if len(data.names) < 2:
-        raise DataError(f"{place} has one class, {data.names[0]!r}", code="classes.count")
+    require_examples(data, options.train_split, place)
     if options.train_split == options.val_split:
         report.warn(f"training and validation use the same split {options.val_split!r}")
     scans = {}

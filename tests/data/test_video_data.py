@@ -395,6 +395,20 @@ def test_single_frames_of_the_samples_do_not_tell_the_motion():
     assert (np.abs(means - means.mean(0)) < 4 * spread / np.sqrt(60)).all()
 
 
+@pytest.mark.parametrize("number", range(7))
+def test_clips_show_the_motion_that_they_are_named_after(number):
+    scene, motion = make_motion(2, number)
+    shown = [scene.render(frame).visible == 0 for frame in (0, 5, 15)]
+    (y0, x0), (_, _), (y1, x1) = (np.argwhere(mask).mean(0) for mask in shown)
+    sizes = [mask.sum() for mask in shown]
+    moved = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}.get(motion, (0, 0))
+    assert np.allclose([x1 - x0, y1 - y0], np.array(moved) * 0.4 * 64, atol=2.5)
+    factor = {"grows": np.exp(1.6), "shrinks": np.exp(-1.6)}.get(motion, 1.0)
+    assert sizes[2] / sizes[0] == pytest.approx(factor, rel=0.25)
+    if moved == (0, 0) and factor == 1:
+        assert (shown[0] ^ shown[1]).sum() > 0.1 * sizes[0]  # turned by 45 degrees
+
+
 @pytest.fixture
 def clips():
     place = os.environ.get("CVKIT_DATA")
