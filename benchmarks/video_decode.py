@@ -1,7 +1,8 @@
-"""Decoding videos: frames a second of cvkit's reader and of plain OpenCV, alternating.
+"""Decoding videos: frames a second of cvkit's reader, of plain OpenCV and of PyAV, alternating.
 
 Measures the first look at each file (every frame is decoded, none is converted), all frames as RGB,
-and a clip of 16 frames from the end of each file, sought and decoded from the start.
+and a clip of 16 frames from the end of each file, sought and decoded from the start. PyAV, which
+cvkit does not need, is measured where it is installed.
 
     python benchmarks/video_decode.py FOLDER [ROUNDS]
 """
@@ -18,12 +19,30 @@ import cv2
 from cvkit.data import video
 from cvkit.data.files import walk_videos
 
+try:
+    import av
+except ImportError:
+    av = None
+
 
 def plain(path: Path) -> int:
     """Decode a file as most programs do; return the number of frames."""
     reader, count = cv2.VideoCapture(str(path)), 0
     while reader.read()[0]:
         count += 1
+    return count
+
+
+def pyav(path: Path, convert: bool) -> int:
+    """Decode a file with PyAV and FFmpeg's threads, its pictures into RGB if asked."""
+    count = 0
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        for frame in container.decode(stream):
+            if convert:
+                frame.to_ndarray(format="rgb24")
+            count += 1
     return count
 
 
@@ -54,6 +73,9 @@ def main() -> None:
             "last 16, from the start": (16 * len(paths), lambda p: last(p, False)),
             "last 16, sought": (16 * len(paths), lambda p: last(p, True)),
         }
+        if av is not None:
+            legs["PyAV, first look"] = (frames, lambda p: pyav(p, False))
+            legs["PyAV, all frames"] = (frames, lambda p: pyav(p, True))
         found: dict[str, list[float]] = {name: [] for name in legs}
         for _ in range(rounds):
             for name, (_, leg) in legs.items():
