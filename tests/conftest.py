@@ -30,6 +30,14 @@ class Outcome:
         return json.loads(lines[0])
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Keep what cvkit caches out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def cvkit(capsys):
     """Call the command line in this process."""

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 from pycocotools import mask as coco
-from scipy import ndimage
 
 from cvkit.structures import MaskLayers, Masks
 
@@ -204,7 +203,7 @@ def layer_boxes(layers: MaskLayers) -> np.ndarray:
     """Return [N, 4] int64 x1, y1, x2, y2 of the smallest rectangles; 0s where nothing is left."""
     result = np.zeros((len(layers), 4), np.int64)
     for number, each in enumerate(layers.maps):
-        found = ndimage.find_objects(each)
+        found = _find_objects(each)
         for place in np.flatnonzero(layers.layers == number):
             value = layers.values[place] - 1
             if value < len(found) and found[value]:
@@ -213,13 +212,20 @@ def layer_boxes(layers: MaskLayers) -> np.ndarray:
     return result
 
 
+def _find_objects(index: np.ndarray) -> list[tuple[slice, slice] | None]:
+    """Return the smallest rectangle of each number from 1 on in an HW map; None if missing."""
+    from scipy.ndimage import find_objects  # takes as long to import as all the rest
+
+    return find_objects(index)
+
+
 def from_index_map(index: np.ndarray) -> tuple[np.ndarray, Masks]:
     """Return the numbers that occur in an HW map of objects, without 0, and their masks."""
     numbers, compact = np.unique(index, return_inverse=True)
     compact = compact.reshape(index.shape) + (numbers[0] != 0)  # 0 stays what no object covers
     numbers = numbers[numbers != 0]
     codes = []
-    for number, (rows, columns) in enumerate(ndimage.find_objects(compact), 1):
+    for number, (rows, columns) in enumerate(_find_objects(compact), 1):
         part = compact[rows, columns] == number
         codes.append(encode_part(part, (rows.start, columns.start), index.shape))
     return numbers, make_masks(codes, index.shape)
