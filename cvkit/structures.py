@@ -210,6 +210,7 @@ class VideoSource:
         fps: mean frames a second.
         looped: a clip is longer than the video, which was repeated.
         starts: seconds at which each view begins.
+        seconds: the times of the first and the last frame of that part, as the file has them.
         header_frames: what the file claims.
     """
 
@@ -217,6 +218,7 @@ class VideoSource:
     fps: float
     looped: bool
     starts: tuple[float, ...]
+    seconds: tuple[float, float]
     header_frames: int
 
 

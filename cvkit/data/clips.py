@@ -255,6 +255,7 @@ def views_of(
         fps=index.fps,
         looped=any(looped for _, looped in chosen),
         starts=tuple(float(times[found[0]] - index.times_ms[0]) / 1000 for found, _ in chosen),
+        seconds=(float(times[0]) / 1000, float(times[-1]) / 1000),
         header_frames=index.header_frames,
     )
     side = frame_rule.image_size

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -63,7 +64,8 @@ def index_video(path: Path) -> VideoIndex:
 
     Raises:
         DataError: `video.unreadable`, `video.zero_frames`, `video.truncated` (over 1 % of the
-            frames that the container counts cannot be decoded), `image.too_large`.
+            of the frames that the container counts, or of the bytes it should have, is missing),
+            `image.too_large`.
     """
     if path.is_dir():
         frames = frame_files(path)
@@ -102,14 +104,42 @@ def _decode_all(path: Path) -> VideoIndex:
     video.release()
     if size_hw is None:
         raise DataError(f"{path} has no frame that can be decoded", code="video.zero_frames")
-    lost = claimed - len(times)
+    lost, short = claimed - len(times), _missing_bytes(path)
     if path.suffix.lower() in COUNTED and lost > 1 and lost > claimed / 100:
-        raise DataError(
-            f"{path} is damaged: {len(times)} of {claimed} frames can be decoded",
-            code="video.truncated",
-            hint="get it again, or convert what is left of it",
-        )
-    return VideoIndex(np.array(times), size_hw, claimed)
+        missing = f"{len(times)} of {claimed} frames can be decoded"
+    elif short > path.stat().st_size / 100:
+        missing = f"its last {short} bytes are missing"
+    else:
+        return VideoIndex(np.array(times), size_hw, claimed)
+    raise DataError(
+        f"{path} is damaged: {missing}",
+        code="video.truncated",
+        hint="get it again, or convert what is left of it",
+    )
+
+
+def _missing_bytes(path: Path) -> int:
+    """Return how many bytes a Matroska file (mkv, webm) is shorter than it says; else 0.
+
+    It counts no frames, but its second element says where the file ends (RFC 8794, RFC 9559).
+    """
+    with path.open("rb") as stream:
+        if stream.read(4) != b"\x1a\x45\xdf\xa3":
+            return 0
+        stream.seek(_element_size(stream) or 0, os.SEEK_CUR)
+        size = _element_size(stream) if stream.read(4) == b"\x18\x53\x80\x67" else None
+        return 0 if size is None else max(0, stream.tell() + size - path.stat().st_size)
+
+
+def _element_size(stream: BinaryIO) -> int | None:
+    """Return the number of one to eight bytes that comes next; None if it stands for unknown."""
+    first = stream.read(1)
+    if not first or not first[0]:
+        return None
+    more = 8 - first[0].bit_length()
+    known = (1 << 7 * (more + 1)) - 1
+    size = int.from_bytes(first + stream.read(more)) & known
+    return None if size == known else size
 
 
 def _open(path: Path) -> cv2.VideoCapture:
@@ -119,7 +149,8 @@ def _open(path: Path) -> cv2.VideoCapture:
         DataError: it cannot be opened, or its frames are too large.
     """
     if not path.is_file():
-        raise DataError(f"{path} does not exist", code="video.unreadable")
+        reason = "is no file" if path.exists() else "does not exist"
+        raise DataError(f"{path} {reason}", code="video.unreadable")
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty", code="video.unreadable", hint="get it again")
     video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from cvkit.errors import MachineError
 from cvkit.output.curves import write_scores_over_time
 from cvkit.output.draw import write_tag
 from cvkit.output.files import write_csv
@@ -48,11 +49,14 @@ def write_marked_video(
         frames: HWC RGB uint8, all of one size; sides are made even.
         fps: frames a second.
         words: the lines.
+
+    Raises:
+        MachineError: it cannot be written, or not whole.
     """
     temporary = path.with_name(f".{path.stem[:200]}.tmp.mp4")
     with machine_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        writer = None
+        writer, written = None, 0
         try:
             for frame in frames:
                 height, width = (side // 2 * 2 for side in frame.shape[:2])
@@ -60,14 +64,31 @@ def write_marked_video(
                     code = cv2.VideoWriter_fourcc(*"mp4v")
                     writer = cv2.VideoWriter(str(temporary), code, fps, (width, height))
                     if not writer.isOpened():
-                        raise OSError(0, "no video encoder")
+                        raise MachineError(
+                            f"cannot write {path}: OpenCV has no encoder for it",
+                            code="machine.write",
+                        )
                 shown = np.ascontiguousarray(frame[:height, :width, ::-1])
                 place = 0
                 for text in words:
                     place = write_tag(shown, text, (0, place), (30, 30, 30), below=True)
                 writer.write(shown)
+                written += 1
             if writer is not None:
                 writer.release()
+                # The encoder says nothing of a full disk; then the file's index is missing.
+                if _counted_frames(temporary) != written:
+                    raise MachineError(
+                        f"{path} could not be written whole",
+                        code="machine.write",
+                        hint="is the disk full, or the size of files limited?",
+                    )
                 os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _counted_frames(path: Path) -> int:
+    """Return the frames that a video's index lists; 0 without one."""
+    video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    return int(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.isOpened() else 0

@@ -176,7 +176,7 @@ class Video(Classify):
         line = super().write(result, sample, stem, folder)
         about = sample.video
         line |= {"frames": about.frames, "header_frames": about.header_frames, "fps": about.fps}
-        line["looped"] = about.looped
+        line |= {"seconds": about.seconds, "looped": about.looped}
         if self.per_clip:
             crops = self.preprocessing.crops
             scores = result.clips.reshape(-1, crops, len(self.classes)).mean(1)

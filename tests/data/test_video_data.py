@@ -181,6 +181,9 @@ def broken(tmp_path, name):
     elif name == "cut.avi":
         whole = write(tmp_path / "whole.avi", frames=60, size_wh=(160, 120)).read_bytes()
         path.write_bytes(whole[: len(whole) // 2])
+    elif name == "cut.mkv":
+        whole = write(tmp_path / "whole.mkv", frames=60, size_wh=(160, 120)).read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
     elif name == "none.avi":
         writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
         writer.release()
@@ -202,6 +205,7 @@ def broken(tmp_path, name):
         ("text.mp4", {"video.unreadable"}),
         ("cut.mp4", {"video.unreadable", "video.zero_frames", "video.truncated"}),
         ("cut.avi", {"video.truncated"}),
+        ("cut.mkv", {"video.truncated"}),
         ("none.avi", {"video.unreadable", "video.zero_frames"}),
         ("folder", {"video.zero_frames"}),
         ("playlist.mp4", {"video.unreadable"}),

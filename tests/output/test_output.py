@@ -1,6 +1,8 @@
 """Palette PNGs, overlays, legends and tables."""
 
 import csv
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -110,3 +112,27 @@ def test_names_stand_beside_rows_and_above_columns():
     assert ink[1] > 3 * ink[0] > 0
     turned = [(above[:, 46 * i : 46 * (i + 1)] < 128).sum() for i in range(3)]
     assert turned == ink
+
+
+def test_a_video_that_the_disk_does_not_take_whole_is_no_video(tmp_path):
+    script = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np
+from cvkit.errors import MachineError
+from cvkit.output.videos import write_marked_video
+frames = np.random.default_rng(0).integers(0, 255, (40, 60, 80, 3), dtype=np.uint8)
+write_marked_video(Path(sys.argv[1]), frames, 25, ["whole"])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+try:
+    write_marked_video(Path(sys.argv[2]), frames, 25, ["cut"])
+except MachineError as error:
+    sys.exit(error.code)
+"""
+    paths = tmp_path / "whole.mp4", tmp_path / "cut.mp4"
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, paths)], capture_output=True, text=True
+    )
+    assert done.stderr.splitlines()[-1] == "machine.write"
+    assert [path.name for path in tmp_path.iterdir()] == ["whole.mp4"]

@@ -101,6 +101,7 @@ def test_predict_writes_lines_timelines_and_marked_videos(cvkit, mover, motions,
     assert set(lines) == {"sub/a.mp4", "frames"}
     assert lines["sub/a.mp4"]["frames"] == 16 and not lines["sub/a.mp4"]["looped"]
     assert lines["frames"]["frames"] == 5 and lines["frames"]["looped"]
+    assert lines["frames"]["seconds"] == pytest.approx([0, 0.16])
     for line in lines.values():
         assert line["scores"] == sorted(line["scores"], reverse=True)
         with open(out / line["timeline"], newline="") as stream:
