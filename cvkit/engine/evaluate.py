@@ -42,6 +42,9 @@ def evaluate(
     model.eval()
     failures: list[Failure] = []
     world = fabric.world_size
+    if world > 1:  # each process has batch norms of its own; those of the first one are saved
+        for buffer in model.buffers():
+            torch.distributed.broadcast(buffer, 0)
     batches = in_order(len(data), batch_size, fabric.global_rank, world)
     done = 0
     for items in load(data, batches, workers):

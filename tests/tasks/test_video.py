@@ -76,6 +76,20 @@ def test_eval_gives_what_predict_writes(cvkit, mover, motions, tmp_path):
     assert "videos           7 evaluated" in shown and "after softmax" in shown
 
 
+def test_two_processes_measure_the_model_that_is_saved(cvkit, spawn, motions, tmp_path):
+    # Their batch norms see different clips.
+    flags = ("--devices", 2, "--device", "cpu", "--out", tmp_path, "--epochs", 1, *TINY)
+    _, errors = (process := spawn("video", "train", "--data", motions, *flags)).communicate()
+    assert process.returncode == 0, errors
+    run_folder = tmp_path / "video-r3d-small-001"
+    (line,) = map(json.loads, (run_folder / "metrics.jsonl").read_text().splitlines())
+    flags = ("--data", motions, "--device", "cpu", "--no-files", "--json")
+    found = cvkit("video", "eval", "--weights", run_folder, *flags).json["metrics"]
+    assert found["ece"] > 0
+    for name, value in found.items():
+        assert line[name] == pytest.approx(value, abs=1e-6), name
+
+
 def test_predict_writes_lines_timelines_and_marked_videos(cvkit, mover, motions, tmp_path):
     source = tmp_path / "in"
     (source / "sub").mkdir(parents=True)
