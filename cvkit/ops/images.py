@@ -14,13 +14,16 @@ def normalize(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
     return (images.float() / 255 - mean_) / std_
 
 
-def input_scale(size_hw: tuple[int, int], shorter: int | None, longest: int) -> float:
+def input_scale(
+    size_hw: tuple[int, int], shorter: int | None, longest: int, scale: float = 1.0
+) -> float:
     """Return by how much a detector's input is larger than its image.
 
     Args:
         size_hw: of the image.
-        shorter: what its shorter side becomes; None keeps it.
+        shorter: what its shorter side becomes; None scales it.
         longest: what its longer side stays within.
+        scale: by how much, without `shorter`.
     """
     short, long = min(size_hw), max(size_hw)
-    return min(1.0 if shorter is None else shorter / short, longest / long)
+    return min(scale if shorter is None else shorter / short, longest / long)

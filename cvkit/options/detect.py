@@ -73,12 +73,14 @@ class TwoStageTrain(Train):
         flag(
             DATA,
             "Shorter side of the network's input, or several to draw from in training: "
-            "640,704,800; auto: the data's, 128 to 320; native: images keep their size; for rcnn "
-            "the side of the crops, 112",
+            "640,704,800; x0.5: half the image's; native: x1; auto: 128 to 320 as the data's, or a "
+            "factor where all objects are small parts of their images; for rcnn the side of the "
+            "crops, 112",
         ),
     ] = "auto"
     max_size: Annotated[
-        int, flag(DATA, "Longest side; 0: 5/3 of the shorter one, 2048 for native", min=0, max=8192)
+        int,
+        flag(DATA, "Longest side; 0: 5/3 of the shorter one, 2048 with a factor", min=0, max=8192),
     ] = 0
     augment: Annotated[
         str,
@@ -153,8 +155,8 @@ class Detecting:
         str,
         flag(
             DATA,
-            "Shorter side of the network's input; native: images keep their size, up to 2048; "
-            "empty: the model's own",
+            "Shorter side of the network's input, or a factor, as x0.5; native: images keep their "
+            "size, up to 2048; empty: the model's own",
         ),
     ] = ""
     max_detections: Annotated[

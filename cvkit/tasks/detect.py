@@ -31,15 +31,13 @@ from cvkit.output.draw import draw_boxes
 from cvkit.output.files import write_rgb
 from cvkit.structures import Batch, Geometry, Instances, Sample
 from cvkit.tasks import detect_setup as setup
+from cvkit.tasks.detect_inputs import Preprocessing, input_sizes, resized
 from cvkit.tasks.detect_network import (
     Network,
-    Preprocessing,
     check_flags,
     freeze_backbone,
-    input_sizes,
     load_backbone,
     recipe,
-    resized,
     with_anchors,
     with_samples,
 )
@@ -97,9 +95,11 @@ class Detect(ImageTask):
         """
         network = check_flags(options)
         found = setup.training_data(options, cls.name, report)
-        preprocessing = input_sizes(options, found.scans[options.train_split].sizes_hw)
-        network = with_samples(network, options, preprocessing)
         images = found.images[options.train_split]
+        sizes_hw = found.scans[options.train_split].sizes_hw
+        preprocessing = input_sizes(options, images, sizes_hw)
+        report.say(f"input: {preprocessing.words()}")
+        network = with_samples(network, options, preprocessing)
         network = with_anchors(network, options, preprocessing, images)
         task = cls(
             classes=found.classes, network=network, preprocessing=preprocessing, splits=found.images
@@ -132,7 +132,7 @@ class Detect(ImageTask):
         own = dict(task.network.own)
         own["regions"] = dict(own.get("regions") or {}) | chosen
         task.network = replace(task.network, own=own)
-        task.preprocessing = resized(task.preprocessing, options.min_size, task.network)
+        task.preprocessing = resized(task.preprocessing, options.min_size, task.network.arch)
         if "imported" in header:
             # Torchvision's own order of additions; NHWC, as in training here, is a sixth faster.
             task.memory_format = torch.contiguous_format

@@ -1,4 +1,4 @@
-"""Which detector: its parts, sizes, rates and frozen layers."""
+"""Which detector: its parts, rates and frozen layers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,24 +16,8 @@ from cvkit.models.detection.build import pretrained_part, stages
 from cvkit.models.detection.detectors import rest_batch_norms
 from cvkit.models.detection.inputs import DetectionInputs
 from cvkit.models.weights import load_pretrained
-from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD, input_scale
 from cvkit.options.detect import DetectTrain, TwoStageTrain
-
-NATIVE_LONGEST = 2048
-"""Longest side of an image that keeps its size, unless `--max-size` says otherwise."""
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How an image becomes a network input; stored in the model file.
-
-    Without `min_sizes` images keep their size.
-    """
-
-    min_sizes: tuple[int, ...]
-    max_size: int
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
+from cvkit.tasks.detect_inputs import Preprocessing, object_sides, parse_sizes
 
 
 @dataclass(frozen=True)
@@ -65,6 +49,7 @@ class Network:
             preprocessing.max_size,
             tuple(preprocessing.mean),
             tuple(preprocessing.std),
+            preprocessing.scale,
         )
         own = dict(entry.own) | dict(self.own)
         return catalog.resolve(entry.target)(self.backbone, num_classes, transform, **own)
@@ -122,8 +107,13 @@ def check_flags(options: TwoStageTrain) -> Network:
         own = {"neck": options.neck, "roi": "pool" if pool else "align"}
         own["width"] = options.channels
     _refuse_what_means_nothing(options, fixed=not own)
-    if options.min_size != "auto" and not parse_sizes(options.min_size) and options.arch == "rcnn":
-        raise UsageError("--min-size native has no meaning for --arch rcnn", code="min_size.native")
+    if options.min_size != "auto":
+        sizes = parse_sizes(options.min_size)
+        if options.arch == "rcnn" and not sizes.min_sizes:
+            raise UsageError(
+                f"--min-size {options.min_size} has no meaning for --arch rcnn",
+                code="min_size.native",
+            )
     return Network(options.arch, options.backbone, own)
 
 
@@ -153,60 +143,6 @@ def _refuse_what_means_nothing(options: TwoStageTrain, fixed: bool) -> None:
             )
 
 
-def parse_sizes(text: str) -> tuple[int, ...]:
-    """Return the shorter sides that `--min-size` means; none for `native`.
-
-    Raises:
-        UsageError: malformed.
-    """
-    if text == "native":
-        return ()
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and 32 <= int(part) <= 4096 for part in parts):
-        raise UsageError(
-            f"--min-size {text!r} is not whole numbers from 32 to 4096",
-            code="min_size.syntax",
-            hint="such as 480, or 640,704,800, or native",
-        )
-    return tuple(int(part) for part in parts)
-
-
-def input_sizes(options: TwoStageTrain, sizes_hw: Sequence[tuple[int, int]]) -> Preprocessing:
-    """Return the sizes that `--min-size` and `--max-size` mean for images of these sizes."""
-    if options.min_size == "auto" and options.arch == "rcnn":
-        shorter = (112,)
-    elif options.min_size == "auto":
-        median = float(np.median([min(size) for size in sizes_hw]))
-        shorter = (int(min(320, max(128, round(median / 32) * 32))),)
-    else:
-        shorter = parse_sizes(options.min_size)
-    longest = options.max_size or longest_side(shorter)
-    if shorter and longest < max(shorter):
-        raise UsageError(
-            f"--max-size {longest} is smaller than --min-size {max(shorter)}", code="max_size.small"
-        )
-    return Preprocessing(shorter, longest)
-
-
-def longest_side(shorter: tuple[int, ...]) -> int:
-    """Return the usual limit of the longer side for these shorter ones."""
-    return round(max(shorter) * 5 / 3) if shorter else NATIVE_LONGEST
-
-
-def resized(preprocessing: Preprocessing, text: str, network: Network) -> Preprocessing:
-    """Return how images become inputs with another `--min-size` than in training, if given.
-
-    Raises:
-        UsageError: malformed, or the network looks at crops.
-    """
-    if not text:
-        return preprocessing
-    if network.arch == "rcnn":
-        raise UsageError("--min-size: rcnn looks at crops", code="min_size.crops")
-    shorter = parse_sizes(text)
-    return replace(preprocessing, min_sizes=shorter, max_size=longest_side(shorter))
-
-
 def with_samples(network: Network, options: TwoStageTrain, preprocessing: Preprocessing) -> Network:
     """Return the network with the number of regions that `--roi-samples` means."""
     if options.arch == "rcnn" or (options.arch == "fast-rcnn" and not options.roi_samples):
@@ -229,20 +165,9 @@ def with_anchors(
         return network
     size = options.anchor_size
     if not size:
-        small = float(np.percentile(_sides(images, preprocessing), 20))
+        small = float(np.percentile(object_sides(images, preprocessing), 20))
         size = next((each for each in (32, 16) if small >= each), 8)
     return network if size == 32 else replace(network, own=dict(network.own) | {"smallest": size})
-
-
-def _sides(images: Sequence[AnnotatedImage], preprocessing: Preprocessing) -> np.ndarray:
-    """Return the root of the area of each box, in pixels of the network's input."""
-    result = []
-    for image in images:
-        shorter = (preprocessing.min_sizes or (None,))[-1]
-        scale = input_scale(image.size_wh, shorter, preprocessing.max_size)
-        counted = image.truth.pick(~image.truth.crowd & ~image.truth.difficult)
-        result.append(np.sqrt(counted.corner_and_size()[:, 2:].prod(1)) * scale)
-    return np.concatenate(result)
 
 
 def load_backbone(

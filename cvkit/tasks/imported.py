@@ -23,7 +23,13 @@ from cvkit.models.weights import read_state_dict, verified
 from cvkit.options.tools import WeightsImport
 from cvkit.storage import sha256
 from cvkit.structures import ClassList, voc_color
-from cvkit.tasks import classify_network, detect_network, segment_setup, video_network
+from cvkit.tasks import (
+    classify_network,
+    detect_inputs,
+    detect_network,
+    segment_setup,
+    video_network,
+)
 
 CLASS_SETS = {1000: "imagenet", 21: "voc", 91: "coco", 400: "kinetics"}
 """What `--classes auto` takes for a number of outputs."""
@@ -149,7 +155,7 @@ def _detector(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, An
     network = detect_network.Network(arch, backbone, own)
     sizes = ((320,), 640) if small else ((800,), 1333)
     origin = f"torchvision {published}" if published else "unknown"
-    return network, detect_network.Preprocessing(*sizes), origin
+    return network, detect_inputs.Preprocessing(*sizes), origin
 
 
 def _known_detector(options: WeightsImport) -> str | None:

@@ -33,10 +33,11 @@ class DetectionInputs(nn.Module):
 
     Args:
         min_sizes: what the shorter side becomes; in training one of them at random, else the
-            last. Empty: images keep their size.
+            last. Empty: images become `scale` times as large.
         max_size: the longer side stays within it.
         mean: of the pixels in [0, 1].
         std: of the pixels in [0, 1].
+        scale: for images without `min_sizes`.
     """
 
     def __init__(
@@ -45,9 +46,11 @@ class DetectionInputs(nn.Module):
         max_size: int,
         mean: tuple[float, ...],
         std: tuple[float, ...],
+        scale: float = 1.0,
     ) -> None:
         super().__init__()
-        self.min_sizes, self.max_size, self.mean, self.std = min_sizes, max_size, mean, std
+        self.min_sizes, self.max_size, self.scale = min_sizes, max_size, scale
+        self.mean, self.std = mean, std
 
     def forward(self, images: list[Tensor]) -> PaddedBatch:
         """Return the batch of CHW images: uint8, or float in [0, 1]."""
@@ -73,7 +76,7 @@ class DetectionInputs(nn.Module):
         if self.training and len(self.min_sizes) > 1:
             draw = torch.empty(1).uniform_(0.0, float(len(self.min_sizes)))
             wanted = self.min_sizes[int(draw.item())]
-        scale = input_scale(image.shape[-2:], wanted, self.max_size)
+        scale = input_scale(image.shape[-2:], wanted, self.max_size, self.scale)
         if scale == 1.0:
             return image
         return F.interpolate(

@@ -1,0 +1,129 @@
+"""At what size a detector sees images."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cvkit.data.annotated import AnnotatedImage
+from cvkit.errors import UsageError
+from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD, input_scale
+from cvkit.options.detect import TwoStageTrain
+
+SCALED_LONGEST = 2048
+"""Longest side of an input that is not scaled to a shorter side, unless `--max-size` is given."""
+SMALL = 1 / 6
+"""Objects are small parts of an image if nine tenths of them are below this share of its side."""
+SHORTER = 128, 320
+"""Shorter sides that a network from scratch gets by itself."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes a network input; stored in the model file.
+
+    Without `min_sizes` images become `scale` times as large.
+    """
+
+    min_sizes: tuple[int, ...]
+    max_size: int
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    scale: float = 1.0
+
+    def words(self) -> str:
+        """Return the sizes for people."""
+        if self.min_sizes:
+            return f"shorter side {', '.join(map(str, self.min_sizes))}, up to {self.max_size}"
+        times = "images keep their size" if self.scale == 1 else f"images times {self.scale:.3g}"
+        return f"{times}, longer side up to {self.max_size}"
+
+
+def parse_sizes(text: str) -> Preprocessing:
+    """Return what `--min-size` means.
+
+    Raises:
+        UsageError: malformed.
+    """
+    factor = re.fullmatch(r"x(\d+\.?\d*|\.\d+)", "x1" if text == "native" else text)
+    if factor and 0.01 <= float(factor[1]) <= 16:
+        return Preprocessing((), SCALED_LONGEST, scale=float(factor[1]))
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and 32 <= int(part) <= 4096 for part in parts):
+        raise UsageError(
+            f"--min-size {text!r} is neither whole numbers from 32 to 4096 nor a factor",
+            code="min_size.syntax",
+            hint="such as 480, or 640,704,800, or native, or x0.5",
+        )
+    shorter = tuple(int(part) for part in parts)
+    return Preprocessing(shorter, round(max(shorter) * 5 / 3))
+
+
+def input_sizes(
+    options: TwoStageTrain, images: Sequence[AnnotatedImage], sizes_hw: Sequence[tuple[int, int]]
+) -> Preprocessing:
+    """Return the sizes that `--min-size` and `--max-size` mean for training data.
+
+    Left to itself, a photo gets a fixed shorter side: its objects grow with it. Where all objects
+    are small parts of their images, as under a microscope, a larger image shows more of them, not
+    larger ones; then all images are scaled by the same factor.
+
+    Args:
+        options: of the run.
+        images: of the training split.
+        sizes_hw: of all images.
+    """
+    median = float(np.median([min(size) for size in sizes_hw]))
+    if options.min_size != "auto":
+        found = parse_sizes(options.min_size)
+    elif options.arch == "rcnn":
+        found = parse_sizes("112")
+    elif _are_small(images):
+        side = min(SHORTER[1], max(SHORTER[0], median))
+        found = Preprocessing((), SCALED_LONGEST, scale=side / median)
+    else:
+        side = min(SHORTER[1], max(SHORTER[0], round(median / 32) * 32))
+        found = parse_sizes(str(side))
+    found = replace(found, max_size=options.max_size or found.max_size)
+    if found.min_sizes and found.max_size < max(found.min_sizes):
+        raise UsageError(
+            f"--max-size {found.max_size} is smaller than --min-size {max(found.min_sizes)}",
+            code="max_size.small",
+        )
+    return found
+
+
+def _are_small(images: Sequence[AnnotatedImage]) -> bool:
+    """Return whether nearly all objects are small parts of their images."""
+    unscaled = Preprocessing((), 2**31)
+    shares = np.concatenate(
+        [object_sides([image], unscaled) / min(image.size_wh) for image in images]
+    )
+    return bool(len(shares)) and float(np.percentile(shares, 90)) < SMALL
+
+
+def object_sides(images: Sequence[AnnotatedImage], preprocessing: Preprocessing) -> np.ndarray:
+    """Return the root of the area of each box, in pixels of the network's input."""
+    result = []
+    for image in images:
+        shorter = (preprocessing.min_sizes or (None,))[-1]
+        longest, factor = preprocessing.max_size, preprocessing.scale
+        scale = input_scale(image.size_wh, shorter, longest, factor)
+        counted = image.truth.pick(~image.truth.crowd & ~image.truth.difficult)
+        result.append(np.sqrt(counted.corner_and_size()[:, 2:].prod(1)) * scale)
+    return np.concatenate(result)
+
+
+def resized(preprocessing: Preprocessing, text: str, arch: str) -> Preprocessing:
+    """Return how images become inputs with another `--min-size` than in training, if given.
+
+    Raises:
+        UsageError: malformed, or the network looks at crops.
+    """
+    if not text:
+        return preprocessing
+    if arch == "rcnn":
+        raise UsageError("--min-size: rcnn looks at crops", code="min_size.crops")
+    found = parse_sizes(text)
+    return replace(found, mean=preprocessing.mean, std=preprocessing.std)
