@@ -25,7 +25,8 @@ from cvkit.options.instance import InstanceTrain
 from cvkit.output.draw import draw_instances
 from cvkit.output.instances import write_index_map
 from cvkit.structures import Instances
-from cvkit.tasks.detect_network import Network, Preprocessing, with_anchors
+from cvkit.tasks.detect_inputs import Preprocessing, input_sizes
+from cvkit.tasks.detect_network import Network, with_anchors
 
 TINY = (
     *("--backbone", "mobilenet_v3_small", "--channels", "32", "--min-size", "64"),
@@ -284,15 +285,18 @@ def test_gates_name_a_kind_and_a_number(cvkit, masker, shapes):
 def test_the_size_of_the_input_may_be_another_than_in_training(cvkit, masker, shapes):
     image = next((shapes / "images" / "val").iterdir())
     found = {}
-    for size in ("", "64", "96", "native"):
+    for size in ("", "64", "96", "native", "x0.5", "48"):
         predictor = package.load(masker, threshold=0.0, min_size=size)
         found[size] = predictor.predict([image])[0].boxes
     assert np.array_equal(found[""], found["64"]) and np.array_equal(found["96"], found["native"])
-    assert found["64"].shape != found["96"].shape or not np.allclose(found["64"], found["96"])
+    assert np.array_equal(found["x0.5"], found["48"])
+    for one, other in (("64", "96"), ("48", "64")):
+        assert found[one].shape != found[other].shape or not np.allclose(found[one], found[other])
     flags = ["--weights", masker, "--data", shapes, "--no-files", "--min-size"]
     assert "--min-size 'huge'" in cvkit("instance", "eval", *flags, "huge").err
     done = cvkit("instance", "eval", *flags, "native", "--json")
     assert done.json["inference"]["min_sizes"] == []
+    assert "'x99'" in cvkit("instance", "eval", *flags, "x99").err
 
 
 def test_a_higher_threshold_makes_masks_smaller(masker, shapes):
@@ -350,6 +354,36 @@ def test_anchors_fit_the_smallest_fifth_of_the_objects(sides, wanted):
     assert found.own.get("smallest", 32) == wanted
     given = with_anchors(network, InstanceTrain(anchor_size=24), Preprocessing((100,), 400), images)
     assert given.own["smallest"] == 24
+
+
+@pytest.mark.parametrize(
+    "side, sizes, wanted",
+    [
+        (256, (10, 40, 90), ((256,), 1.0)),  # some objects are large parts: a fixed side
+        (256, (10, 20, 30), ((), 1.0)),
+        (250, (10, 20, 30), ((), 1.0)),
+        (640, (10, 20, 30), ((), 0.5)),
+        (64, (2, 4, 6), ((), 2.0)),
+    ],
+)
+def test_images_of_small_objects_are_scaled_by_one_factor(side, sizes, wanted):
+    truth = make_truth(np.array([[0, 0, size, size] for size in sizes], float), [1] * len(sizes))
+    images = [AnnotatedImage("a", Path("a"), 1, (side + 50, side), truth)]
+    nothing = AnnotatedImage("b", Path("b"), 2, (side, side), make_truth(np.zeros((0, 4)), []))
+    for data in (images, [*images, nothing]):
+        found = input_sizes(InstanceTrain(), data, [(side, side + 50)])
+        assert (found.min_sizes, found.scale) == wanted
+    assert input_sizes(InstanceTrain(min_size="480"), images, [(side, side)]).min_sizes == (480,)
+    assert input_sizes(InstanceTrain(), [nothing], [(256, 256)]).min_sizes == (256,)
+
+
+def test_a_factor_is_stored_with_the_model(cvkit, shapes, tmp_path):
+    flags = [*TINY, "--min-size", "x0.5", "--epochs", "1", "--out", tmp_path]
+    done = cvkit("instance", "train", "--data", shapes, *flags)
+    assert done.code == 0, done.err
+    flags = ["--weights", tmp_path / "instance-mask-rcnn-001", "--data", shapes, "--no-files"]
+    rule = cvkit("instance", "eval", *flags, "--json").json["inference"]
+    assert (rule["min_sizes"], rule["scale"]) == ([], 0.5)
 
 
 def test_python_gets_masks(masker, shapes):
