@@ -13,6 +13,7 @@ import torchvision
 from torch import nn
 from torchvision.models import detection as tv
 from torchvision.models.detection.rpn import concat_box_prediction_layers
+from torchvision.ops import FrozenBatchNorm2d
 
 from cvkit.errors import UsageError
 from cvkit.models.convert import converted, named_parts, require_equal_names
@@ -219,16 +220,26 @@ def test_frozen_norms_with_epsilon_0_are_reproduced():
     _, wrong = pair("fasterrcnn_resnet50_fpn")
     for layer in theirs.modules():
         if isinstance(layer, nn.BatchNorm2d):
-            layer.eps = 0.0
             layer.running_var.mul_(1e-3)  # so that the epsilon counts
             layer.weight.data.mul_(0.03)
     ours.load_state_dict(theirs.state_dict())
     wrong.load_state_dict(theirs.state_dict())
+    freeze_norms(theirs)
     given = images((97, 131))
     assert_equal_detections(theirs, ours, given)
     with torch.no_grad():
         maps = [model.backbone(model.transform(given).images)[0] for model in (ours, wrong)]
     assert (maps[0] - maps[1]).abs().max() > 1e-3
+
+
+def freeze_norms(model):
+    """Put torchvision's frozen batch norms, as in the published file, in place of others."""
+    for name, layer in list(model.named_modules()):
+        if isinstance(layer, nn.BatchNorm2d):
+            frozen = FrozenBatchNorm2d(layer.num_features, eps=0.0)
+            frozen.load_state_dict(layer.state_dict())
+            parent, _, last = name.rpartition(".")
+            setattr(model.get_submodule(parent), last, frozen)
 
 
 def legacy(tensors):

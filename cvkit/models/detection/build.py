@@ -31,6 +31,8 @@ from cvkit.models.detection.rpn import (
 SIZES = (32, 64, 128, 256, 512)
 """Usual sides of the anchors in pixels of the resized image; one a map, fine to coarse."""
 RATIOS = (0.5, 1.0, 2.0)
+NO_EPSILON = 1e-30
+"""Stands for an epsilon of 0, which PyTorch 2.11 refuses; it changes no variance above 1e-22."""
 
 
 def build_detector(
@@ -69,7 +71,7 @@ def build_detector(
         own_proposals: Faster R-CNN; else Fast R-CNN, which gets its regions from elsewhere.
         positions: layers of a chain whose maps are used, instead of the last of each stride.
         all_sizes: anchors of all sizes on every map.
-        eps: of the batch norms of the backbone; None keeps the network's own.
+        eps: of the batch norms of the backbone, 0 for none; None keeps the network's own.
         proposals: fields of `ProposalRule` that differ from the architecture's own.
         regions: fields of `RegionRule` that differ.
 
@@ -80,7 +82,7 @@ def build_detector(
     features, head, side = make(backbone, width, version, tuple(positions))
     for layer in features.body.modules() if eps is not None else ():
         if isinstance(layer, nn.BatchNorm2d):
-            layer.eps = eps
+            layer.eps = eps or NO_EPSILON
     used = features.strides[: len(features.strides) - features.extra]
     rule = _region_rule(historic, own_proposals, regions or {})
     predictor = BoxPredictor(head.width, num_classes, gaussian=historic or not own_proposals)
