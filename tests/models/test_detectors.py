@@ -52,10 +52,15 @@ def calibrate(model):
     return model.eval()
 
 
+def samples(name):
+    """Torchvision's argument for the regions in the loss: the usual ones, or few in slow heads."""
+    return {"box_batch_size_per_image": 64 if name.endswith("v2") else 512}
+
+
 def pair(name, classes=5, seed=0, **own):
     """Return torchvision's model and ours, with the same weights."""
     torch.manual_seed(seed)
-    limits = {"box_score_thresh": 0.0, "rpn_score_thresh": 0.0}
+    limits = {"box_score_thresh": 0.0, "rpn_score_thresh": 0.0, **samples(name)}
     theirs = getattr(tv, name)(
         weights=None, weights_backbone=None, num_classes=classes, **SIZES, **limits
     )
@@ -66,7 +71,7 @@ def pair(name, classes=5, seed=0, **own):
         classes - 1,
         DetectionInputs((160,), 200, MEAN, STD),
         version=2 if arch.endswith("v2") else 1,
-        regions={"min_score": 0.0},
+        regions={"min_score": 0.0, "samples": samples(name)["box_batch_size_per_image"]},
         **(MODELS[name] | own),
     ).eval()
     tensors, unused, count = converted("detect", arch, backbone, theirs.state_dict())
@@ -337,7 +342,12 @@ def test_weights_begin_as_torchvisions_do(name):
 def test_detectors_learn_from_every_part_and_detect_deterministically(backbone, own):
     torch.manual_seed(0)
     model = build_detector(
-        backbone, 3, DetectionInputs((96,), 160, MEAN, STD), regions={"min_score": 0.0}, **own
+        backbone,
+        3,
+        DetectionInputs((96,), 160, MEAN, STD),
+        proposals={"after_nms": (300, 100)},
+        regions={"min_score": 0.0, "samples": 64},
+        **own,
     ).train()
     given = images((97, 131), (150, 90))
     regions = None

@@ -40,13 +40,16 @@ def pair(name, classes=5, seed=0):
     torch.manual_seed(seed)
     most = 100 if MODELS[name][0] == 2 else 30  # the best boxes of the second one are tiny
     limits = {"box_score_thresh": 0.0, "rpn_score_thresh": 0.0, "box_detections_per_img": most}
+    few = 64 if MODELS[name][0] == 2 else 512  # regions in the loss; its head is slow
+    limits["box_batch_size_per_image"] = few
     theirs = getattr(tv, name)(
         weights=None, weights_backbone=None, num_classes=classes, **SIZES, **limits
     )
     calibrate(theirs)
     centre_masks(theirs)
     version = MODELS[name][0]
-    own = {"masks": True, "version": version, "regions": {"min_score": 0.0, "max_detections": most}}
+    regions = {"min_score": 0.0, "max_detections": most, "samples": few}
+    own = {"masks": True, "version": version, "regions": regions}
     ours = build_detector("resnet50", classes - 1, inputs(), **own).eval()
     parts = named_parts("instance", name, None)
     tensors, unused, count = converted("instance", *parts, theirs.state_dict())
@@ -201,7 +204,8 @@ def test_every_part_learns_and_masks_are_deterministic(backbone, own, side):
         3,
         DetectionInputs((96,), 160, MEAN, STD),
         masks=True,
-        regions={"min_score": 0.0},
+        proposals={"after_nms": (300, 100)},
+        regions={"min_score": 0.0, "samples": 64, "max_detections": 20},
         **own,
     ).train()
     sizes = [(97, 131), (150, 90)]
@@ -225,9 +229,8 @@ def test_every_part_learns_and_masks_are_deterministic(backbone, own, side):
 @pytest.mark.parametrize("own", [{}, {"version": 2}, {"neck": "c4"}], ids=str)
 def test_images_without_objects_train(own):
     torch.manual_seed(0)
-    model = build_detector(
-        "resnet18", 3, DetectionInputs((96,), 160, MEAN, STD), masks=True, **own
-    ).train()
+    own = {"masks": True, "regions": {"samples": 64}, **own}
+    model = build_detector("resnet18", 3, DetectionInputs((96,), 160, MEAN, STD), **own).train()
     sizes = [(97, 131), (150, 90)]
     none = [torch.zeros(0, 4)] * 2
     layers = [to_layers(encode(np.zeros((0, *size), bool))) for size in sizes]
