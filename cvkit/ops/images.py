@@ -17,7 +17,7 @@ def normalize(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
 def input_scale(
     size_hw: tuple[int, int], shorter: int | None, longest: int, scale: float = 1.0
 ) -> float:
-    """Return by how much a detector's input is larger than its image.
+    """Return by how much a detector's input is larger than its image; no side vanishes.
 
     Args:
         size_hw: of the image.
@@ -26,4 +26,5 @@ def input_scale(
         scale: by how much, without `shorter`.
     """
     short, long = min(size_hw), max(size_hw)
-    return min(scale if shorter is None else shorter / short, longest / long)
+    wanted = min(scale if shorter is None else shorter / short, longest / long)
+    return max(wanted, (1 + 1e-6) / short)

@@ -247,6 +247,14 @@ def freeze_norms(model):
             setattr(model.get_submodule(parent), last, frozen)
 
 
+@pytest.mark.parametrize("sizes, scale", [((160,), 1.0), ((), 0.01)])
+def test_no_side_of_an_image_vanishes(sizes, scale):
+    inputs = DetectionInputs(sizes, 200, MEAN, STD, scale)
+    batch = inputs(images((2, 900), (900, 2), (49, 49)))
+    assert min(min(size) for size in batch.sizes_hw) >= 1
+    assert max(max(size) for size in batch.sizes_hw) <= 450
+
+
 def legacy(tensors):
     """Return a state dict under the names of the published first version."""
     result = {}
