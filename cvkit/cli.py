@@ -15,7 +15,7 @@ import typer.core
 from cvkit import __version__
 from cvkit.catalog import TASKS, resolve
 from cvkit.config import assemble
-from cvkit.errors import CvkitError, MachineError, UsageError
+from cvkit.errors import CvkitError, Interrupted, MachineError, UsageError
 from cvkit.helptext import in_panel_order, render, short_help
 from cvkit.options.base import Command, hints
 from cvkit.options.tree import HANDLERS, OPTIONS
@@ -117,7 +117,13 @@ def _adapter(path: tuple[str, ...], options_class: type[Command]) -> Callable[..
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with one of `EXIT_CODES`."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(run(arguments))
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """End like Ctrl-C does, until a command handles signals itself."""
+    raise KeyboardInterrupt(number)
 
 
 def run(arguments: list[str]) -> int:
@@ -133,9 +139,8 @@ def run(arguments: list[str]) -> int:
         failure = error
     except CLICK_ERROR as error:
         failure = _usage_error(error, arguments)
-    except (KeyboardInterrupt, typer.Abort):
-        print("interrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
+    except (KeyboardInterrupt, typer.Abort) as error:
+        failure = Interrupted("interrupted", signal_number=(*error.args, signal.SIGINT)[0])
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE

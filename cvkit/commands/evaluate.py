@@ -67,25 +67,27 @@ def _evaluate_model(options: Eval, task_name: str, report: Reporter) -> dict[str
     from cvkit.tasks.predictor import load_trained
 
     runtime.keep_memory()
-    trained = load_trained(options.weights, options, task_name)
-    task = trained.task
-    require_known(parse_gates(options.fail_under), task.metric_names)
-    task.use_data(options, trained.header, report)
-    metric, images = task.metric(), []
-    data = task.dataset(options.split, training=False)
-    with runtime.stop_signals() as stop, report.progress("evaluating", len(data)) as advance:
-        failures = run_evaluation(
-            task,
-            trained.model,
-            data,
-            trained.fabric,
-            metric=metric,
-            batch_size=options.batch_size,
-            workers=trained.workers,
-            stop=stop,
-            advance=advance,
-            on_image=lambda sample, own: images.append((sample.path, own)),
-        )
+    with runtime.stop_signals() as stop:
+        with stop.at_once():
+            trained = load_trained(options.weights, options, task_name)
+            task = trained.task
+            require_known(parse_gates(options.fail_under), task.metric_names)
+            task.use_data(options, trained.header, report)
+            metric, images = task.metric(), []
+            data = task.dataset(options.split, training=False)
+        with report.progress("evaluating", len(data)) as advance:
+            failures = run_evaluation(
+                task,
+                trained.model,
+                data,
+                trained.fabric,
+                metric=metric,
+                batch_size=options.batch_size,
+                workers=trained.workers,
+                stop=stop,
+                advance=advance,
+                on_image=lambda sample, own: images.append((sample.path, own)),
+            )
     if not images:
         raise DataError(
             f"none of {len(failures)} images could be evaluated: {failures[0].reason}",

@@ -1,5 +1,6 @@
 """Predict images or videos into a folder."""
 
+import contextlib
 from dataclasses import asdict
 
 from cvkit import storage
@@ -23,17 +24,18 @@ def predict(options: Predict, task_name: str) -> int:
     if options.resume and options.overwrite:
         raise UsageError("--resume and --overwrite exclude each other", code="out.resume")
     walk = walk_videos if task_name == "video" else walk_images
-    files = list_inputs(options.inputs, without=options.out, walk=walk)
     runtime.keep_memory()
-    trained = load_trained(options.weights, options, task_name)
-    storage.claim_output_folder(options.out, reuse=options.overwrite or options.resume)
-    about = {"model": trained.header["sha256"], "options": as_config(options)}
-    journal = loop.Journal(options.out, resume=options.resume, model=about["model"])
-    storage.write_json(options.out / "predict.json", about)
-    what = "videos" if task_name == "video" else "images"
-    report.say(f"{len(files)} {what} with {trained.path} ({trained.precision})")
-    with runtime.stop_signals() as stop, report.progress("predicting", len(files)) as advance:
-        try:
+    with runtime.stop_signals() as stop:
+        with stop.at_once():
+            files = list_inputs(options.inputs, without=options.out, walk=walk)
+            trained = load_trained(options.weights, options, task_name)
+        storage.claim_output_folder(options.out, reuse=options.overwrite or options.resume)
+        about = {"model": trained.header["sha256"], "options": as_config(options)}
+        journal = loop.Journal(options.out, resume=options.resume, model=about["model"])
+        storage.write_json(options.out / "predict.json", about)
+        what = "videos" if task_name == "video" else "images"
+        report.say(f"{len(files)} {what} with {trained.path} ({trained.precision})")
+        with contextlib.closing(journal), report.progress("predicting", len(files)) as advance:
             counts = loop.predict(
                 trained.task,
                 trained.model,
@@ -46,8 +48,6 @@ def predict(options: Predict, task_name: str) -> int:
                 advance=advance,
                 max_failures=options.max_failures,
             )
-        finally:
-            journal.close()
     trained.task.finish(options.out)
     summary = f"{counts.predicted} predicted, {counts.failed} failed, {counts.skipped} skipped"
     report.say(f"{summary}; results in {options.out}")

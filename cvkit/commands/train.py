@@ -62,9 +62,10 @@ def run_training(options: Train, task_name: str, report: Reporter, stop: Any = N
     from cvkit.engine.stages import run_stages
     from cvkit.output.curves import write_curves
 
-    job = _Job(options, task_name, report)
     with runtime.stop_signals() if stop is None else contextlib.nullcontext(stop) as stop:
-        job.prepare()
+        with stop.at_once():
+            job = _Job(options, task_name, report)
+            job.prepare()
         run = job.run_folder()
         job.announce(run)
         if options.check and not options.resume and job.fabric.global_rank == 0:
@@ -240,9 +241,10 @@ def _find_lr(options: Train, task_name: str, report: Reporter) -> int:
         raise UsageError(
             "--find-lr goes with neither --resume nor --devices", code="find_lr.unsupported"
         )
-    job = _Job(options, task_name, report)
     with runtime.stop_signals() as stop:
-        job.prepare()
+        with stop.at_once():
+            job = _Job(options, task_name, report)
+            job.prepare()
         if job.task.gradient_free:
             raise UsageError("--find-lr needs a model that is trained by steps", code="find_lr.knn")
         run = job.run_folder()

@@ -216,10 +216,13 @@ def _on_all_cores(
 ) -> Iterator[Any]:
     """Yield what `look` finds in each item, in order."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, found in enumerate(pool.map(look, items), 1):
-            yield found
-            if on_step:
-                on_step(done)
+        try:
+            for done, found in enumerate(pool.map(look, items), 1):
+                yield found
+                if on_step:
+                    on_step(done)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def raise_defects(defects: Sequence[CvkitError], what: str) -> None:

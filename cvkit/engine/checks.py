@@ -87,7 +87,8 @@ def _quiet_copy(model: nn.Module) -> nn.Module:
 
 def _first_batch(data: Dataset, settings: Settings, workers: int) -> Batch:
     keys = batch_plan(len(data), 0, settings, 0, 1)[0][: max(2, min(SAMPLES, settings.batch_size))]
-    item = next(load(data, [keys], workers))[0]
+    with load(data, [keys], workers) as loaded:
+        item = next(loaded)[0]
     if isinstance(item, Failure):
         raise DataError(item.reason, code=item.code)
     return item

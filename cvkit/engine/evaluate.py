@@ -47,21 +47,22 @@ def evaluate(
             torch.distributed.broadcast(buffer, 0)
     batches = in_order(len(data), batch_size, fabric.global_rank, world)
     done = 0
-    for items in load(data, batches, workers):
-        stop.raise_if_set("evaluation interrupted", "run the same command again")
-        for item in items:
-            if isinstance(item, Failure):
-                failures.append(item)
-                done += 1
-                continue
-            with fabric.autocast():
-                results = task.predict(model, item.to(fabric.device))
-            for sample, result in zip(item.samples, results, strict=True):
-                own = metric.update(result, sample.truth)
-                if on_image:
-                    on_image(sample, own)
-            done += len(item)
-        advance(min(done * world, len(data)), "")
+    with load(data, batches, workers) as loaded:
+        for items in loaded:
+            stop.raise_if_set("evaluation interrupted", "run the same command again")
+            for item in items:
+                if isinstance(item, Failure):
+                    failures.append(item)
+                    done += 1
+                    continue
+                with fabric.autocast():
+                    results = task.predict(model, item.to(fabric.device))
+                for sample, result in zip(item.samples, results, strict=True):
+                    own = metric.update(result, sample.truth)
+                    if on_image:
+                        on_image(sample, own)
+                done += len(item)
+            advance(min(done * world, len(data)), "")
     if world > 1:
         states: list[Any] = [None] * world
         torch.distributed.all_gather_object(states, (metric.state(), failures))

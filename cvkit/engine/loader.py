@@ -1,8 +1,14 @@
 """Samples in parallel, in a fixed order, stacked into batches."""
 
+import contextlib
+import multiprocessing
+import os
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,29 +38,57 @@ class _Keyed(torch.utils.data.Dataset):
 
 def load(
     dataset: Dataset, batches: Sequence[Sequence[Key]], workers: int
-) -> Iterator[list[Batch | Failure]]:
-    """Yield, for each list of keys, its samples stacked by size, and those that failed.
+) -> contextlib.closing[Iterator[list[Batch | Failure]]]:
+    """Return, to be used in a `with`, an iterator over the samples of each list of keys.
 
-    Samples of a ragged dataset stay together in one batch, listed instead of stacked. Neither
-    the order nor the content depends on `workers`.
+    Each item holds the samples stacked by size, and those that failed. Samples of a ragged
+    dataset stay together in one batch, listed instead of stacked. Neither the order nor the
+    content depends on `workers`. Leaving the `with`, by an exception too, ends the workers.
     """
+    return contextlib.closing(_load(dataset, batches, workers))
+
+
+def _load(
+    dataset: Dataset, batches: Sequence[Sequence[Key]], workers: int
+) -> Iterator[list[Batch | Failure]]:
     if not batches:
         return
-    yield from DataLoader(
-        _Keyed(dataset),
-        batch_sampler=batches,
-        num_workers=min(workers, len(batches)),
-        collate_fn=gather if getattr(dataset, "ragged", False) else stack,
-        worker_init_fn=_start_worker,
+    workers = min(workers, len(batches))
+    over = multiprocessing.get_context().Event() if workers else None
+    others = set(multiprocessing.active_children())
+    iterator = iter(
+        DataLoader(
+            _Keyed(dataset),
+            batch_sampler=batches,
+            num_workers=workers,
+            collate_fn=gather if getattr(dataset, "ragged", False) else stack,
+            worker_init_fn=partial(_start_worker, over),
+        )
     )
+    own = set(multiprocessing.active_children()) - others
+    try:
+        yield from iterator
+    finally:
+        if over:
+            over.set()
+        for worker in own:
+            worker.terminate()
+        del iterator  # joins them
 
 
-def _start_worker(_: int) -> None:
-    """Leave signals to the main process, which stops at a safe point and ends its workers."""
-    import signal
+def _start_worker(over: Any, _: int) -> None:
+    """Leave signals to the main process, which stops at a safe point and ends its workers.
+
+    SIGTERM reaches the workers as well where it is sent to a whole group of processes, so it
+    ends a worker only once `over`, an event that the processes share, is set.
+    """
+
+    def end(number: int, frame: object) -> None:
+        if over.is_set():
+            os._exit(0)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, end)
 
 
 def stack(items: Sequence[Sample | Failure]) -> list[Batch | Failure]:

@@ -78,29 +78,30 @@ def lr_range(
     rates: list[float] = []
     losses: list[float] = []
     average, diverged = 0.0, None
-    for step, items in enumerate(load(data, list(_plan(len(data), settings)), workers)):
-        stop.raise_if_set("stopped")
-        if isinstance(items[0], Failure):
-            raise DataError(items[0].reason, code=items[0].code)
-        rate = LOW * (HIGH / LOW) ** (step / (STEPS - 1))
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        torch.manual_seed(key_seed(STEP_SEED, settings.seed, step))
-        loss = sum(task.loss(model, items[0].to(fabric.device)).values())
-        if not math.isfinite(loss.item()):
-            diverged = rate
-            break
-        average = SMOOTHING * average + (1 - SMOOTHING) * loss.item()
-        rates.append(rate)
-        losses.append(average / (1 - SMOOTHING ** (step + 1)))
-        if step > STEPS // 10 and losses[-1] > 4 * min(losses):
-            break
-        optimizer.zero_grad()
-        fabric.backward(loss)
-        if settings.clip_grad:
-            fabric.clip_gradients(model, optimizer, max_norm=settings.clip_grad)
-        optimizer.step()
-        advance(step + 1, f"lr {rate:.1e} loss {losses[-1]:.3f}")
+    with load(data, list(_plan(len(data), settings)), workers) as loaded:
+        for step, items in enumerate(loaded):
+            stop.raise_if_set("stopped")
+            if isinstance(items[0], Failure):
+                raise DataError(items[0].reason, code=items[0].code)
+            rate = LOW * (HIGH / LOW) ** (step / (STEPS - 1))
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            torch.manual_seed(key_seed(STEP_SEED, settings.seed, step))
+            loss = sum(task.loss(model, items[0].to(fabric.device)).values())
+            if not math.isfinite(loss.item()):
+                diverged = rate
+                break
+            average = SMOOTHING * average + (1 - SMOOTHING) * loss.item()
+            rates.append(rate)
+            losses.append(average / (1 - SMOOTHING ** (step + 1)))
+            if step > STEPS // 10 and losses[-1] > 4 * min(losses):
+                break
+            optimizer.zero_grad()
+            fabric.backward(loss)
+            if settings.clip_grad:
+                fabric.clip_gradients(model, optimizer, max_norm=settings.clip_grad)
+            optimizer.step()
+            advance(step + 1, f"lr {rate:.1e} loss {losses[-1]:.3f}")
     return conclude(rates, losses, diverged)
 
 

@@ -175,7 +175,8 @@ def predict(
     with ThreadPoolExecutor(2) as writers, contextlib.ExitStack() as ending:
         ending.callback(journal.sync)
         ending.callback(finish, 0)
-        for sample, result in _results(task, model, load(data, batches, workers), fabric):
+        loaded = ending.enter_context(load(data, batches, workers))
+        for sample, result in _results(task, model, loaded, fabric):
             if isinstance(sample, Failure):
                 counts.failed += 1
                 journal.failure(sample)

@@ -43,15 +43,16 @@ def remember(
     common = {"batch_size": batch_size, "workers": workers, "stop": stop}
     with reporter.progress("remembering", len(data[0])) as advance, torch.inference_mode():
         done = 0
-        for items in load(data[0], in_order(len(data[0]), batch_size), workers):
-            stop.raise_if_set("stopped", "run the same command again")
-            for item in items:
-                if isinstance(item, Failure):
-                    raise DataError(item.reason, code=item.code)
-                with fabric.autocast():
-                    task.remember(model, item.to(fabric.device))
-                done += len(item)
-            advance(done, "")
+        with load(data[0], in_order(len(data[0]), batch_size), workers) as loaded:
+            for items in loaded:
+                stop.raise_if_set("stopped", "run the same command again")
+                for item in items:
+                    if isinstance(item, Failure):
+                        raise DataError(item.reason, code=item.code)
+                    with fabric.autocast():
+                        task.remember(model, item.to(fabric.device))
+                    done += len(item)
+                advance(done, "")
     metric = task.metric()
     with reporter.progress("validation", len(data[1])) as advance:
         failures = evaluate(task, model, data[1], fabric, metric=metric, advance=advance, **common)

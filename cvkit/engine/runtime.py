@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import multiprocessing
 import os
 import platform
 import signal
@@ -134,17 +135,43 @@ def keep_memory() -> None:
 class StopSignal:
     """Remembers that SIGINT or SIGTERM came, for a loop to stop at its next safe point.
 
+    A second signal ends the process at once, and its workers with it.
+
     Attributes:
         number: the signal that came, or 0.
     """
 
     def __init__(self) -> None:
         self.number = 0
+        self._process, self._waits = os.getpid(), True
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.number:  # the second one does not wait
+        if os.getpid() != self._process:
+            return  # a worker that has just been forked; it has its own handler in a moment
+        if self.number:
+            for child in multiprocessing.active_children():
+                child.kill()
             os._exit(128 + number)
         self.number = number
+        if not self._waits:
+            raise KeyboardInterrupt(number)
+
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Stop inside the block wherever it is: there is nothing to save yet.
+
+        Raises:
+            Interrupted: a signal came.
+        """
+        self._waits = False
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._waits = True
+            self.raise_if_set("interrupted before the work began", "run the same command again")
+            raise
+        finally:
+            self._waits = True
 
     def raise_if_set(self, message: str, hint: str = "") -> None:
         """Do nothing without a signal.
@@ -158,7 +185,11 @@ class StopSignal:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[StopSignal]:
-    """Catch SIGINT and SIGTERM inside the block."""
+    """Catch SIGINT and SIGTERM inside the block.
+
+    When one came they stay caught after it: a second one, which a process on its way out may
+    get, still ends it with the right code.
+    """
     stop = StopSignal()
     try:
         before = {n: signal.signal(n, stop._handle) for n in (signal.SIGINT, signal.SIGTERM)}
@@ -168,7 +199,7 @@ def stop_signals() -> Iterator[StopSignal]:
     try:
         yield stop
     finally:
-        for number, handler in before.items():
+        for number, handler in before.items() if not stop.number else ():
             signal.signal(number, handler)
 
 

@@ -44,14 +44,15 @@ def run_stages(trainer: Trainer, data: Dataset) -> dict[str, Any] | None:
     for title, stage in stages:
         with trainer.reporter.progress(title, len(data)) as advance:
             done = 0
-            for items in load(data, in_order(len(data), 1), trainer.workers):
-                trainer.stop.raise_if_set(f"stopped at {title}", f"--resume {trainer.run}")
-                for item in items:
-                    if isinstance(item, Failure):
-                        raise DataError(item.reason, code=item.code)
-                    task.show(stage, item.to(trainer.fabric.device))
-                    done += 1
-                advance(done, "")
+            with load(data, in_order(len(data), 1), trainer.workers) as loaded:
+                for items in loaded:
+                    trainer.stop.raise_if_set(f"stopped at {title}", f"--resume {trainer.run}")
+                    for item in items:
+                        if isinstance(item, Failure):
+                            raise DataError(item.reason, code=item.code)
+                        task.show(stage, item.to(trainer.fabric.device))
+                        done += 1
+                    advance(done, "")
             stage.finish()
         trainer.reporter.say(f"{title}: done")
     metrics = trainer.measure(model)

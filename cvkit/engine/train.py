@@ -121,8 +121,10 @@ class Trainer:
         started, done = time.monotonic(), 0
         images = len(plan[0]) * settings.accumulate * self.fabric.world_size if plan else 0
         title = f"epoch {progress.epoch + 1}/{settings.epochs}"
-        batches = self._batches(plan)
-        with self.reporter.progress(title, self.steps_per_epoch) as advance:
+        loading = load(self.train_data, plan, self.workers)
+        showing = self.reporter.progress(title, self.steps_per_epoch)
+        with loading as loaded, showing as advance:
+            batches = self._batches(loaded)
             while progress.position < self.steps_per_epoch:
                 terms = self._step([next(batches) for _ in range(settings.accumulate)])
                 for name, value in terms.items():
@@ -136,8 +138,8 @@ class Trainer:
                 self._save_if_asked()
         return time.monotonic() - started
 
-    def _batches(self, plan: list[list[Key]]) -> Iterator[Batch]:
-        for items in load(self.train_data, plan, self.workers):
+    def _batches(self, loaded: Iterator[list[Batch | Failure]]) -> Iterator[Batch]:
+        for items in loaded:
             for item in items:
                 if isinstance(item, Failure):
                     raise DataError(item.reason, code=item.code)

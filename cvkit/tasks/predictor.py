@@ -1,5 +1,6 @@
 """A trained model as a Python object."""
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,8 +135,8 @@ class Predictor:
         files = [InputFile(Path(image), str(image), str(image)) for image in images]
         results = []
         data = trained.task.source(files)
-        for items in load(data, in_order(len(files), self._batch_size), workers=0):
-            for item in items:
+        with load(data, in_order(len(files), self._batch_size), workers=0) as loaded:
+            for item in itertools.chain.from_iterable(loaded):
                 if isinstance(item, Failure):
                     raise DataError(item.reason, code=item.code)
                 with trained.fabric.autocast():

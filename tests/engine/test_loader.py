@@ -1,5 +1,7 @@
 """Order, content and failures do not depend on how many processes decode."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -29,8 +31,9 @@ class Numbers:
 
 def contents(workers):
     found = []
-    for items in load(Numbers(), [[(0, 1), (1, 0), (3, 0)], [(4, 0), (5, 0), (6, 2)]], workers):
-        for item in items:
+    keys = [[(0, 1), (1, 0), (3, 0)], [(4, 0), (5, 0), (6, 2)]]
+    with load(Numbers(), keys, workers) as loaded:
+        for item in itertools.chain.from_iterable(loaded):
             if isinstance(item, Failure):
                 found.append(item)
             else:
@@ -114,7 +117,8 @@ def test_a_ragged_dataset_keeps_different_sizes_together():
     class Ragged(Numbers):
         ragged = True
 
-    batch, failure = next(load(Ragged(), [[(3, 0), (4, 0), (5, 0)]], workers=0))
+    with load(Ragged(), [[(3, 0), (4, 0), (5, 0)]], workers=0) as loaded:
+        batch, failure = next(loaded)
     assert [tuple(image.shape) for image in batch.images] == [(3, 4, 8), (3, 6, 8)]
     assert len(batch) == 2 and failure.path == "n3"
     assert [image.max() for image in batch.blind().images] == [0, 0]
