@@ -185,7 +185,7 @@ def _usage_error(error: Exception, arguments: list[str]) -> UsageError:
 def _machine_failure(error: Exception) -> MachineError | None:
     """Return the `MachineError` behind a library's exception, if the machine is at fault."""
     text = str(error)
-    if "DataLoader worker" in text:
+    if "DataLoader worker" in text or type(error).__name__ == "BrokenProcessPool":
         return MachineError(
             " ".join(text.split()), code="machine.worker", hint="try --workers 0, or more memory"
         )
