@@ -140,7 +140,8 @@ def run(arguments: list[str]) -> int:
     except CLICK_ERROR as error:
         failure = _usage_error(error, arguments)
     except (KeyboardInterrupt, typer.Abort) as error:
-        failure = Interrupted("interrupted", signal_number=(*error.args, signal.SIGINT)[0])
+        caught = error.__cause__ or error  # Typer turns Ctrl-C into its Abort
+        failure = Interrupted("interrupted", signal_number=(*caught.args, signal.SIGINT)[0])
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE

@@ -26,5 +26,5 @@ def test_a_failure_is_one_line_with_its_exit_code(cvkit, monkeypatch, error, cod
     monkeypatch.setattr(cli, "resolve", fail)
     done = cvkit("models", "--json")
     assert done.code == code
-    assert words in done.err and len(done.err.splitlines()) == 1
+    assert words in done.err and len(done.err.strip().splitlines()) == 1
     assert done.json["ok"] is False
