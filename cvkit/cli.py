@@ -83,7 +83,11 @@ def _adapter(path: tuple[str, ...], options_class: type[Command]) -> Callable[..
         given = {name for name, where in source.items() if where and where.name != "DEFAULT"}
         options = assemble(options_class, values, given)
         task = path[:1] if path[0] in TASKS else ()
-        raise typer.Exit(resolve(HANDLERS[path[-1]])(options, *task))
+        try:
+            code = resolve(HANDLERS[path[-1]])(options, *task)
+        except KeyboardInterrupt as error:  # Typer would leave without a word
+            raise _interrupted(error) from error
+        raise typer.Exit(code)
 
     parameters = [
         inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
@@ -121,6 +125,11 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(run(arguments))
 
 
+def _interrupted(error: BaseException) -> Interrupted:
+    """Return what a KeyboardInterrupt means, whose argument may be the signal."""
+    return Interrupted("interrupted", signal_number=(*error.args, signal.SIGINT)[0])
+
+
 def _interrupt(number: int, frame: object) -> None:
     """End like Ctrl-C does, until a command handles signals itself."""
     raise KeyboardInterrupt(number)
@@ -140,8 +149,7 @@ def run(arguments: list[str]) -> int:
     except CLICK_ERROR as error:
         failure = _usage_error(error, arguments)
     except (KeyboardInterrupt, typer.Abort) as error:
-        caught = error.__cause__ or error  # Typer turns Ctrl-C into its Abort
-        failure = Interrupted("interrupted", signal_number=(*caught.args, signal.SIGINT)[0])
+        failure = _interrupted(error)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
