@@ -40,8 +40,22 @@ Walk = Callable[[Path], Iterator[Path]]
 """What is to be found under a folder: `walk_images` or `walk_videos`."""
 
 
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder is not for people: `.DS_Store`, `._x.png`, `__MACOSX`."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def matches(folder: Path, pattern: str) -> list[Path]:
+    """Return what a glob pattern finds under a folder, sorted, without what is hidden there."""
+    found = folder.glob(pattern)
+    return sorted(p for p in found if not any(map(is_hidden, p.relative_to(folder).parts)))
+
+
 def walk_images(folder: Path) -> Iterator[Path]:
-    """Yield the image files under a folder, sorted; links are followed, cycles are not."""
+    """Yield the image files under a folder, sorted, without hidden ones.
+
+    Links are followed, cycles are not.
+    """
     for place, _, names in _walk(folder):
         yield from (Path(place, name) for name in names if _suffix(name) in IMAGE_SUFFIXES)
 
@@ -49,7 +63,8 @@ def walk_images(folder: Path) -> Iterator[Path]:
 def walk_videos(folder: Path) -> Iterator[Path]:
     """Yield the video files under a folder, and the folders that hold frames, sorted.
 
-    A folder holds frames if it has pictures and no video; what lies under it does not count.
+    Hidden files and folders are left out. A folder holds frames if it has pictures and no video;
+    what lies under it does not count.
     """
     for place, folders, names in _walk(folder):
         videos = [name for name in names if _suffix(name) in VIDEO_SUFFIXES]
@@ -65,7 +80,7 @@ def _suffix(name: str) -> str:
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Yield each folder once, with its folders and files by name."""
+    """Yield each folder once, with its visible folders and files by name."""
     seen = set()
     for place, folders, names in os.walk(folder, followlinks=True):
         identity = os.path.realpath(place)
@@ -73,8 +88,8 @@ def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
             folders.clear()
             continue
         seen.add(identity)
-        folders.sort()
-        yield place, folders, sorted(names)
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        yield place, folders, sorted(name for name in names if not is_hidden(name))
 
 
 def list_inputs(

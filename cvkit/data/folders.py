@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cvkit.catalog import nearest
 from cvkit.data.classes import dataset_classes
-from cvkit.data.files import Walk, inside, walk_images
+from cvkit.data.files import Walk, inside, matches, walk_images
 from cvkit.data.tables import read_rows
 from cvkit.errors import DataError
 from cvkit.storage import sha256
@@ -139,7 +139,7 @@ def detect_layout(place: Path, wanted: str, splits: Sequence[str]) -> str:
 
 
 def _visible_folders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return [path for path in matches(folder, "*") if path.is_dir()]
 
 
 def _no_split(place: Path, split: str, known: Sequence[str]) -> DataError:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cvkit.catalog import nearest
-from cvkit.data.files import IMAGE_SUFFIXES, inside, walk_images
+from cvkit.data.files import IMAGE_SUFFIXES, inside, matches, walk_images
 from cvkit.errors import DataError
 
 
@@ -67,7 +67,7 @@ def list_names(root: Path, kind: str, split: str) -> list[str]:
     folder = root / "ImageSets" / kind
     file = inside(folder, f"{split}.txt")
     if not file.is_file():
-        raise _no_split(root, split, [path.stem for path in folder.glob("*.txt")])
+        raise _no_split(root, split, [path.stem for path in matches(folder, "*.txt")])
     lines = [line.strip() for line in file.read_text().splitlines() if line.strip()]
     # VOC's lists of one class say after each name whether the class occurs: 1, 0 or -1.
     names = [re.sub(r"\s+(-1|0|1)$", "", line) for line in lines]
@@ -95,7 +95,7 @@ def _list_voc(root: Path, split: str) -> list[LabelledImage]:
 def _list_pairs(root: Path, split: str) -> list[LabelledImage]:
     images, masks = inside(root / "images", split), inside(root / "masks", split)
     if not images.is_dir():
-        raise _no_split(root, split, [p.name for p in (root / "images").iterdir() if p.is_dir()])
+        raise _no_split(root, split, [p.name for p in matches(root / "images", "*") if p.is_dir()])
     by_stem = {path.relative_to(masks).with_suffix(""): path for path in walk_images(masks)}
     found, missing = [], []
     for image in walk_images(images):

@@ -13,6 +13,7 @@ import numpy as np
 
 from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.decode import read_image
+from cvkit.data.files import matches
 from cvkit.errors import CvkitError, DataError
 from cvkit.storage import machine_errors, sha256
 
@@ -55,7 +56,7 @@ def read_proposals(place: Path) -> dict[str, np.ndarray]:
         DataError: missing, malformed, or with a box that is none.
     """
     if place.is_dir():
-        files = sorted([*place.glob("*.npz"), *place.glob("*.json")])
+        files = sorted([*matches(place, "*.npz"), *matches(place, "*.json")])
         if not files:
             raise DataError(f"--proposals {place} holds no .npz or .json", code="proposals.empty")
         return {key: boxes for file in files for key, boxes in read_proposals(file).items()}

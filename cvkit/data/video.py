@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from cvkit.data.decode import MAX_PIXELS, read_image, upright_size_hw
-from cvkit.data.files import IMAGE_SUFFIXES
+from cvkit.data.files import IMAGE_SUFFIXES, is_hidden
 from cvkit.errors import DataError
 from cvkit.storage import machine_errors
 
@@ -264,7 +264,7 @@ def frame_files(folder: Path) -> list[Path]:
     files = [
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+        if path.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(path.name)
     ]
     parts = re.compile(r"(\d+)")
 

@@ -13,7 +13,7 @@ import yaml
 from cvkit.data.annotated import AnnotatedImage, Annotations, make_truth, no_objects
 from cvkit.data.classes import dataset_classes, make_classes
 from cvkit.data.decode import upright_size_hw
-from cvkit.data.files import inside, walk_images
+from cvkit.data.files import inside, matches, walk_images
 from cvkit.errors import CvkitError, DataError
 from cvkit.structures import ClassList, Instances, voc_color
 
@@ -23,7 +23,7 @@ SLACK = 1e-3
 
 def find_yaml(root: Path) -> Path | None:
     """Return the dataset's YAML file, if it has one with class names."""
-    files = [root] if root.suffix in (".yaml", ".yml") else sorted(root.glob("*.y*ml"))
+    files = [root] if root.suffix in (".yaml", ".yml") else matches(root, "*.y*ml")
     return next((file for file in files if "names" in _read(file)), None)
 
 
