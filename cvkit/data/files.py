@@ -1,6 +1,7 @@
 """Finding the images and videos that a command line names."""
 
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -75,6 +76,21 @@ def walk_videos(folder: Path) -> Iterator[Path]:
             yield from (Path(place, name) for name in videos)
 
 
+def frame_files(folder: Path) -> list[Path]:
+    """Return the pictures of a folder in the order of the numbers in their names."""
+    files = [
+        path
+        for path in folder.iterdir()
+        if _suffix(path.name) in IMAGE_SUFFIXES and not is_hidden(path.name)
+    ]
+    parts = re.compile(r"(\d+)")
+
+    def key(path: Path) -> list[tuple[int, int, str]]:
+        return [(1, int(p), "") if p.isdecimal() else (0, 0, p) for p in parts.split(path.name)]
+
+    return sorted(files, key=key)
+
+
 def _suffix(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
@@ -90,6 +106,27 @@ def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
         seen.add(identity)
         folders[:] = sorted(name for name in folders if not is_hidden(name))
         yield place, folders, sorted(name for name in names if not is_hidden(name))
+
+
+def _kind(walk: Walk) -> tuple[str, frozenset[str]]:
+    """Return what a walk finds: the word for it, and the suffixes of its files."""
+    return ("image", IMAGE_SUFFIXES) if walk is walk_images else ("video", VIDEO_SUFFIXES)
+
+
+def note_beside(folder: Path, what: str, walk: Walk = walk_images) -> str:
+    """Return a note if files lie in a folder of which only the subfolders are read; else "".
+
+    Args:
+        folder: that holds the subfolders.
+        what: these stand for, such as `class`.
+        walk: finds the files of a subfolder.
+    """
+    kind, suffixes = _kind(walk)
+    lost = [p.name for p in matches(folder, "*") if _suffix(p.name) in suffixes and p.is_file()]
+    if not lost:
+        return ""
+    are = f"{kind} lies" if len(lost) == 1 else f"{kind}s lie"
+    return f"{folder}: {len(lost)} {are} beside the {what} folders, unused, such as {lost[0]}"
 
 
 def list_inputs(
@@ -113,9 +150,7 @@ def list_inputs(
             if own is None or not os.path.abspath(path).startswith(own):
                 found.setdefault(path)
     if not found:
-        kind, suffixes = (
-            ("image", IMAGE_SUFFIXES) if walk is walk_images else ("video", VIDEO_SUFFIXES)
-        )
+        kind, suffixes = _kind(walk)
         raise UsageError(
             f"no {kind} found in {', '.join(inputs) or 'an empty list'}",
             code="inputs.empty",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cvkit.catalog import nearest
-from cvkit.data.files import IMAGE_SUFFIXES, inside, matches, walk_images
+from cvkit.data.files import IMAGE_SUFFIXES, inside, matches, note_beside, walk_images
 from cvkit.errors import DataError
 
 
@@ -106,6 +106,56 @@ def _list_pairs(root: Path, split: str) -> list[LabelledImage]:
             found.append(LabelledImage(image.relative_to(root).as_posix(), image, mask))
     _raise_if_missing(images, missing)
     return found
+
+
+def odd_files(root: Path, layout: str, split: str, pairs: list[LabelledImage]) -> list[str]:
+    """Return what is odd but usable about a split: files that are shared, ambiguous or unused.
+
+    Args:
+        root: the dataset.
+        layout: `voc`, whose lists name every file, or `pairs`.
+        split: its name.
+        pairs: what it contains.
+    """
+    if layout == "voc":
+        return []
+    notes = [
+        note_beside(root / "images", "split"),
+        *shared_labels([(p.mask, p.key) for p in pairs]),
+    ]
+    used, spare, others = {pair.mask for pair in pairs}, [], []
+    stems = {mask.with_suffix("") for mask in used}
+    for mask in walk_images(root / "masks" / split):
+        if mask not in used:
+            (others if mask.with_suffix("") in stems else spare).append(mask)
+    if others:
+        notes.append(
+            f"{len(others)} masks of {split!r} are not read, because another one has the same "
+            f"name, such as {others[0].relative_to(root)}"
+        )
+    if spare:
+        notes.append(
+            f"{len(spare)} masks of {split!r} belong to no image, such as "
+            f"{spare[0].relative_to(root)}"
+        )
+    return [note for note in notes if note]
+
+
+def shared_labels(pairs: list[tuple[Path, str]]) -> list[str]:
+    """Return a note if images that differ in their suffix only share a file of labels.
+
+    Args:
+        pairs: the file of labels and the key of each image.
+    """
+    keys: dict[Path, list[str]] = {}
+    for path, key in pairs:
+        keys.setdefault(path, []).append(key)
+    shared = {path: own for path, own in keys.items() if len(own) > 1}
+    if not shared:
+        return []
+    path, own = next(iter(shared.items()))
+    many = "file of labels is" if len(shared) == 1 else "files of labels are"
+    return [f"{len(shared)} {many} shared by several images, such as {path}: {', '.join(own)}"]
 
 
 def with_image_suffix(stem: Path) -> Path | None:
