@@ -97,6 +97,7 @@ def read_collection(
         heap = found.get(None)
         found = {split: found[split] for split in splits if heap is None}
     if heap is not None:
+        labels = {image.label for image in heap}
         found = divide(heap, splits, val_fraction, place, seed)
     for split, images in found.items():
         if not images:

@@ -130,12 +130,12 @@ def odd_files(root: Path, layout: str, split: str, pairs: list[LabelledImage]) -
             (others if mask.with_suffix("") in stems else spare).append(mask)
     if others:
         notes.append(
-            f"{len(others)} masks of {split!r} are not read, because another one has the same "
-            f"name, such as {others[0].relative_to(root)}"
+            f"masks of {split!r} that are not read, because another one has the same name: "
+            f"{len(others)}, such as {others[0].relative_to(root)}"
         )
     if spare:
         notes.append(
-            f"{len(spare)} masks of {split!r} belong to no image, such as "
+            f"masks of {split!r} that belong to no image: {len(spare)}, such as "
             f"{spare[0].relative_to(root)}"
         )
     return [note for note in notes if note]
@@ -154,8 +154,8 @@ def shared_labels(pairs: list[tuple[Path, str]]) -> list[str]:
     if not shared:
         return []
     path, own = next(iter(shared.items()))
-    many = "file of labels is" if len(shared) == 1 else "files of labels are"
-    return [f"{len(shared)} {many} shared by several images, such as {path}: {', '.join(own)}"]
+    images = " and ".join(own)
+    return [f"labels that several images share: {len(shared)}, such as {path} of {images}"]
 
 
 def with_image_suffix(stem: Path) -> Path | None:
