@@ -4,9 +4,8 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from cvkit.data.known import Known, known_hash
+from cvkit.data.known import Known, content_hash, known_hash
 from cvkit.errors import DataError
-from cvkit.storage import sha256
 
 
 def content_hashes(paths: Sequence[Path]) -> list[str]:
@@ -64,6 +63,9 @@ def drawn_singly(paths: Sequence[Path], val_fraction: float) -> list[bool]:
 
     Every file was drawn on its own, and a folder of frames by its first file; only so its `val`
     holds nothing that it was trained on.
+
+    Raises:
+        DataError: a file cannot be read.
     """
     firsts = [min(path.iterdir()) if path.is_dir() else path for path in paths]
-    return [int(sha256(first)[:8], 16) / 2**32 < val_fraction for first in firsts]
+    return [int(content_hash(first)[:8], 16) / 2**32 < val_fraction for first in firsts]

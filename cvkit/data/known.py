@@ -131,5 +131,8 @@ def known_hash(path: Path, known: Known) -> str:
     Raises:
         DataError: it cannot be read.
     """
-    files = frame_files(path) if path.is_dir() else [path]
+    try:
+        files = frame_files(path) if path.is_dir() else [path]
+    except OSError:
+        return content_hash(path)  # which says what is wrong
     return known.find(files or [path], lambda: content_hash(path))

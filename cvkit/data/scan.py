@@ -254,12 +254,19 @@ def _on_all_cores(
     look: Callable[[Any], Any], items: Sequence[Any], on_step: Callable[[int], None] | None
 ) -> Iterator[Any]:
     """Yield what `look` finds in each item, in order."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    cores = os.cpu_count() or 1
+    # Handing over an item costs as much as looking up a known one, so many go together.
+    size = max(1, min(64, len(items) // (16 * cores)))
+    parts = [items[first : first + size] for first in range(0, len(items), size)]
+    done = 0
+    with ThreadPoolExecutor(cores) as pool:
         try:
-            for done, found in enumerate(pool.map(look, items), 1):
-                yield found
-                if on_step:
-                    on_step(done)
+            for part in pool.map(lambda part: [look(item) for item in part], parts):
+                for found in part:
+                    yield found
+                    done += 1
+                    if on_step:
+                        on_step(done)
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -228,6 +228,14 @@ def test_what_was_found_before_an_interruption_is_kept(tmp_path, monkeypatch):
     assert len(scan_images(images[:4]).hashes) == 4
 
 
+@pytest.mark.parametrize("count", [0, 1, 31, 32, 33, 5000])
+def test_many_items_are_looked_at_in_order(count):
+    steps = []
+    found = scan._on_all_cores(lambda item: -item, range(count), steps.append)
+    assert list(found) == [-item for item in range(count)]
+    assert steps == list(range(1, count + 1))
+
+
 def test_hashes_of_a_heap_are_kept(tmp_path, monkeypatch):
     root = write("video", tmp_path / "data")
     paths = [item.path for item in classes(root, walk_videos)]
@@ -238,9 +246,9 @@ def test_hashes_of_a_heap_are_kept(tmp_path, monkeypatch):
 
 def test_findings_of_others_are_kept_beside_ones_own(tmp_path, cache):
     paths = []
-    for name in ("a", "b"):
-        paths.append(tmp_path / f"{name}.txt")
-        paths[-1].write_text(name)
+    for name in (b"a.txt", b"no \xff UTF-8.txt"):
+        paths.append(tmp_path / os.fsdecode(name))
+        paths[-1].write_bytes(name)
     for path in paths:
         os.utime(path, (1, 1))
     with Known("x", paths) as one, Known("x", paths) as other:  # two processes, in effect
