@@ -8,6 +8,7 @@ import numpy as np
 
 from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.coco import read_json
+from cvkit.data.files import matches
 from cvkit.data.segmentations import read_segmentation
 from cvkit.errors import DataError
 from cvkit.ops.masks import are_codes, mask_boxes
@@ -193,7 +194,10 @@ def _read_voc(folder: Path, images: list[AnnotatedImage], classes: ClassList) ->
     if (folder / "voc").is_dir():
         folder = folder / "voc"
     files = {
-        label: [*folder.glob(f"*_{name.replace('/', '_')}.txt"), *folder.glob(f"{name}.txt")]
+        label: [
+            *matches(folder, f"*_{name.replace('/', '_')}.txt"),
+            *matches(folder, f"{name}.txt"),
+        ]
         for label, name in enumerate(classes.names, 1)
     }
     if not any(files.values()):

@@ -9,7 +9,7 @@ import numpy as np
 
 from cvkit.data.classes import dataset_classes, numbered_classes
 from cvkit.data.files import walk_images
-from cvkit.data.layouts import LabelledImage, detect_layout, list_split
+from cvkit.data.layouts import LabelledImage, detect_layout, list_split, odd_files
 from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
 from cvkit.engine.report import Reporter
 from cvkit.errors import CvkitError, DataError, UsageError
@@ -43,7 +43,7 @@ def score_segmentation(
     """
     if options.truth is None:
         raise UsageError("--truth is missing", code="truth.missing", hint="--truth DATASET")
-    pairs = _pairs(options)
+    pairs = _pairs(options, report)
     classes, colors = dataset_classes(options.truth)
     mask_map = parse_mask_map(options.mask_map) if options.mask_map else MaskMap()
     ignore = IGNORE if options.ignore_index is None else options.ignore_index
@@ -87,7 +87,7 @@ def _score(
         ) from error
 
 
-def _pairs(options: SegmentEval) -> list[LabelledImage]:
+def _pairs(options: SegmentEval, report: Reporter) -> list[LabelledImage]:
     """Return prediction (as `image`) and truth (as `mask`) of each sample of the truth."""
     predictions, truth = options.predictions, options.truth
     for flag, folder in (("--predictions", predictions), ("--truth", truth)):
@@ -99,7 +99,7 @@ def _pairs(options: SegmentEval) -> list[LabelledImage]:
         predictions = predictions / "masks"  # the output folder of predict
     folders = [predictions, predictions / options.split]
     pairs = []
-    for stem, mask in _truths(options, truth):
+    for stem, mask in _truths(options, truth, report):
         places = [folder / f"{stem}.png" for folder in folders]
         found = next((place for place in places if place.is_file()), places[0])
         pairs.append(LabelledImage(stem, found, mask))
@@ -112,7 +112,7 @@ def _pairs(options: SegmentEval) -> list[LabelledImage]:
     return pairs
 
 
-def _truths(options: SegmentEval, truth: Path) -> Iterator[tuple[str, Path]]:
+def _truths(options: SegmentEval, truth: Path, report: Reporter) -> Iterator[tuple[str, Path]]:
     """Yield the name (without suffix) and the mask of each truth."""
     layout = options.format
     if layout == "auto":
@@ -123,7 +123,10 @@ def _truths(options: SegmentEval, truth: Path) -> Iterator[tuple[str, Path]]:
                 yield mask.relative_to(truth).with_suffix("").as_posix(), mask
             return
     base = {"voc": "JPEGImages", "pairs": f"images/{options.split}"}[layout]
-    for pair in list_split(truth, layout, options.split):
+    pairs = list_split(truth, layout, options.split)
+    for note in odd_files(truth, layout, options.split, pairs):
+        report.warn(note)
+    for pair in pairs:
         yield Path(pair.key).relative_to(base).with_suffix("").as_posix(), pair.mask
 
 

@@ -20,6 +20,7 @@ from cvkit.options.classify import ClassifyEval
 from cvkit.output.draw import draw_confusion
 from cvkit.output.files import write_csv, write_rgb
 from cvkit.structures import Classes, ClassList, Failure
+from cvkit.tasks.class_splits import check_fraction
 from cvkit.tasks.class_tables import KEYS, LABELS, find_column, fused, unique
 
 Outcomes = list[tuple[str, tuple[int, int, float]]]
@@ -61,7 +62,7 @@ def score_tables(
     """
     if options.truth is None:
         raise UsageError("--truth is missing", code="truth.missing", hint="--truth labels.csv")
-    truths, listed = _truths(options, walk)
+    truths, listed = _truths(options, walk, report)
     known = sorted({*truths.values(), *(listed or ())})
     table = fused(files, known)
     file, _ = files[0]
@@ -94,7 +95,9 @@ def score_tables(
     return metric, make_classes(list(names)), outcomes, failures
 
 
-def _truths(options: Eval, walk: Walk) -> tuple[dict[str, str], tuple[str, ...] | None]:
+def _truths(
+    options: Eval, walk: Walk, report: Reporter
+) -> tuple[dict[str, str], tuple[str, ...] | None]:
     """Return the label of each key, and the classes if the truth lists them itself."""
     place = options.truth
     if place.is_file():
@@ -102,7 +105,17 @@ def _truths(options: Eval, walk: Walk) -> tuple[dict[str, str], tuple[str, ...] 
         key, label = find_column(rows, KEYS, place), find_column(rows, LABELS, place)
         listed, _ = dataset_classes(place.parent)
         return unique([(row[key], row[label]) for row in rows], place), listed and listed.names
-    found = read_collection(place, options.format, [options.split], options.val_fraction, walk)
+    check_fraction(options.val_fraction)
+    found = read_collection(
+        place,
+        options.format,
+        [options.split],
+        options.val_fraction,
+        walk,
+        seed=options.seed or 0,
+    )
+    for note in found.notes:
+        report.warn(note)
     return {image.key: image.label for image in found.splits[options.split]}, found.names
 
 
