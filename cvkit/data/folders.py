@@ -99,12 +99,12 @@ def read_collection(
     if heap is not None:
         labels = {image.label for image in heap}
         found = divide(heap, splits, val_fraction, place, seed)
-    for split, images in found.items():
-        if not images:
-            hint = "no class has two different files" if heap else ""
-            raise DataError(f"split {split!r} of {place} is empty", code="split.empty", hint=hint)
     notes = [note_beside(shelf, "class", walk) for shelf in dict.fromkeys(shelves)]
     notes = tuple(filter(None, notes))
+    for split, images in found.items():
+        if not images:
+            hint = "no class has two different files" if heap else " ".join(notes[:1])
+            raise DataError(f"split {split!r} of {place} is empty", code="split.empty", hint=hint)
     labels |= {image.label for images in found.values() for image in images}
     if listed is None:
         names, ordered = tuple(sorted(labels)), False

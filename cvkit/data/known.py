@@ -70,10 +70,11 @@ class Known:
             look: returns plain JSON values, or raises what is not kept.
         """
         try:
-            marks = [(path.name, (s := path.stat()).st_size, s.st_mtime_ns) for path in paths]
+            places = [os.path.abspath(path) for path in paths]
+            marks = [(p, (s := os.stat(p)).st_size, s.st_mtime_ns) for p in places]
         except OSError:
             return look()  # which says what is wrong
-        key = os.path.abspath(paths[0]).removeprefix(self._base)
+        key = places[0].removeprefix(self._base)
         stamp = hashlib.sha256(repr(marks).encode()).hexdigest()[:32]
         entry = self._new.get(key) or self._old.get(key)
         if entry and entry[0] == stamp:

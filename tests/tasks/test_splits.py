@@ -411,6 +411,22 @@ def test_a_second_start_decodes_nothing(data, monkeypatch, task):
         assert measure(task, header, root) == keys[0]["val"]
 
 
+@pytest.mark.slow
+def test_trials_and_resumed_runs_decode_nothing_again(cvkit, data, tmp_path, monkeypatch):
+    root, looked = data("classify"), []
+    for path in root.rglob("*"):
+        os.utime(path, (1e9, 1e9))
+    look = scan._image_facts
+    monkeypatch.setattr(scan, "_image_facts", lambda path: looked.append(path) or look(path))
+    flags = ["--trials", 2, "--epochs", 1, "--set", "arch=linear", "--set", "image_size=16"]
+    flags += ["--set", "workers=0", "--set", "precision=fp32", "--quiet", "--out", tmp_path]
+    assert cvkit("tune", "classify", "--data", root, *flags).code == 0
+    assert sorted(looked) == sorted(walk_images(root))
+    run = next(tmp_path.rglob("best.safetensors")).parent
+    assert cvkit("classify", "train", "--resume", run, "--quiet").code == 0
+    assert len(looked) == 18
+
+
 def test_a_cache_that_cannot_be_kept_is_told(data, capsys, tmp_path, monkeypatch):
     root = data("classify")
     for path in root.rglob("*"):
