@@ -44,6 +44,7 @@ class Network:
     aux: bool
     deconv: bool
     rates: Sequence[int] | None = None
+    positions: Sequence[int] | None = None
 
     def build(self, num_classes: int) -> nn.Module:
         """Return the network, freshly initialised.
@@ -60,6 +61,7 @@ class Network:
             aux=self.aux,
             deconv=self.deconv,
             rates=self.rates,
+            positions=self.positions,
         )
 
 

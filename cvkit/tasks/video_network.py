@@ -19,9 +19,8 @@ from cvkit.models.weights import fetched, load_pretrained, read_state_dict
 from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD
 from cvkit.options.video import VideoTrain
 from cvkit.tasks.classify_setup import SMALL_IMAGE, parse_side
+from cvkit.tasks.normalisation import pretrained_statistics
 
-KINETICS_MEAN = (0.43216, 0.394666, 0.37645)
-KINETICS_STD = (0.22803, 0.22145, 0.216989)
 SPREAD = ("single-frame", "late-fusion", "cnn-lstm", "conv-lstm")
 """Networks that look at frames from all over a video, unless told otherwise."""
 
@@ -97,9 +96,7 @@ def preprocessing_for(options: VideoTrain, sizes_hw: Sequence[tuple[int, int]]) 
         side = max(16, short)
     else:
         side = min(112, max(32, round(short * 7 / 8 / 16) * 16))
-    own = {}
-    if options.pretrained == "kinetics":
-        own = {"mean": KINETICS_MEAN, "std": KINETICS_STD}
+    own = pretrained_statistics(options.pretrained, _builder(options))
     sampling = options.sampling
     if sampling == "auto":
         sampling = "uniform" if options.arch in SPREAD else "clip"
@@ -115,6 +112,15 @@ def preprocessing_for(options: VideoTrain, sizes_hw: Sequence[tuple[int, int]]) 
         crops=crops,
         **own,
     )
+
+
+def _builder(options: VideoTrain) -> str:
+    """Return torchvision's function of the network that `--pretrained` is about; empty if none."""
+    if options.arch == "i3d":
+        return "resnet50"
+    if options.arch in catalog.FRAME_ARCHS:
+        return catalog.BACKBONES[options.backbone].builder
+    return next((builder for builder, arch in VIDEO.items() if arch == options.arch), "")
 
 
 def parse_views(text: str) -> tuple[int, int]:
@@ -188,7 +194,8 @@ def load_backbone(
     if source is None:
         report.say("weights to begin with: none, trained from scratch")
         return
-    if source == "kinetics" or (network.arch in VIDEO.values() and source != "imagenet"):
+    imagenet = source.partition(":")[0] == "imagenet"
+    if source == "kinetics" or (network.arch in VIDEO.values() and not imagenet):
         report.say(_load_kinetics(model, network, options, report))
         return
     if not hasattr(model, "load_images"):

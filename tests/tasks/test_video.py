@@ -393,7 +393,6 @@ def test_a_published_network_is_found_by_name(cvkit, foreign, motions, tmp_path,
     assert damaged.code == 2 and "is damaged" in damaged.err
     # A file of that hash cannot be made here; everything but the hash is as in earnest.
     monkeypatch.setattr(weights, "verified", lambda path: path)
-    monkeypatch.setattr("cvkit.tasks.imported.verified", lambda path: path)
     done = cvkit("video", "predict", video, *flags, "--views", "1x1", "--out", tmp_path / "c")
     assert done.code == 0
     train = ["--arch", "mc3", "--pretrained", "kinetics", "--epochs", "1", "--frames", "4"]
