@@ -401,6 +401,15 @@ def test_a_published_network_is_found_by_name(cvkit, foreign, motions, tmp_path,
     assert again.code == 0 and "weights to begin with: kinetics" in again.err
 
 
+def test_another_version_of_imagenet_is_not_taken_for_a_file(cvkit, motions, tmp_path):
+    done = cvkit(
+        *("video", "train", "--data", motions, "--arch", "r3d", "--frames", 2),
+        *("--pretrained", "imagenet:v2", "--out", tmp_path / "runs", "--workers", 0, "--quiet"),
+    )
+    assert done.code == 2
+    assert "is not made of a network of images" in done.err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "own",
