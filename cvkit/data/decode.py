@@ -70,6 +70,14 @@ def _too_large(path: Path, detail: str) -> DataError:
     )
 
 
+def is_deep(image: Image.Image) -> bool:
+    """Return whether an image that was not decoded yet has several channels of 16 bits.
+
+    Pillow reads only the high byte of those.
+    """
+    return image.mode in ("RGB", "RGBA", "LA") and ";16" in str([t[-1] for t in image.tile])
+
+
 def decode(image: Image.Image, path: Path) -> Image.Image:
     """Decode all pixels of an opened image.
 

@@ -31,11 +31,13 @@ class Scan:
         pixels: [256] int64, pixels of each class index; entry `IGNORE` is those without label.
         defects: everything that was wrong, in file order.
         sizes_hw: the image sizes, in file order; None where the image could not be read.
+        recolored: palette masks that are read by their colours, not by their values.
     """
 
     pixels: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
     defects: list[CvkitError] = field(default_factory=list)
     sizes_hw: list[tuple[int, int] | None] = field(default_factory=list)
+    recolored: int = 0
 
     @property
     def largest_label(self) -> int:
@@ -58,12 +60,13 @@ def scan_pairs(
     """
     scan = Scan()
 
-    def look(pair: LabelledImage) -> np.ndarray | CvkitError:
+    def look(pair: LabelledImage) -> tuple[tuple[int, int], np.ndarray, bool] | CvkitError:
         try:
             _, mask = read_pair(pair, reader)
+            recolored = reader.recolors(pair.mask)
         except CvkitError as error:
             return error
-        return mask.shape, np.bincount(mask.ravel(), minlength=256)
+        return mask.shape, np.bincount(mask.ravel(), minlength=256), recolored
 
     for found in _on_all_cores(look, pairs, on_step):
         if isinstance(found, CvkitError):
@@ -72,6 +75,7 @@ def scan_pairs(
         else:
             scan.sizes_hw.append(found[0])
             scan.pixels += found[1]
+            scan.recolored += found[2]
     return scan
 
 

@@ -127,7 +127,7 @@ def preprocessing_for(options: ClassifyTrain, sizes_hw: Sequence[tuple[int, int]
         side = min(224, max(32, round(short * 7 / 8 / 16) * 16))
     resize = side if side <= SMALL_IMAGE else round(side * 8 / 7)
     builder = catalog.BACKBONES[backbone].builder if backbone else ""
-    own = pretrained_statistics(options.pretrained, builder)
+    own = pretrained_statistics(options, builder)
     return Preprocessing(image_size=side, resize_size=resize, **own)
 
 

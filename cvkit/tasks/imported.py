@@ -22,7 +22,7 @@ from cvkit.models.convert import (
 from cvkit.models.published import recognised, statistics
 from cvkit.models.weights import read_state_dict
 from cvkit.options.tools import WeightsImport
-from cvkit.structures import ClassList, voc_color
+from cvkit.structures import IGNORE, ClassList, voc_color
 from cvkit.tasks import (
     classify_network,
     detect_inputs,
@@ -46,6 +46,8 @@ def imported_model(options: WeightsImport) -> tuple[dict[str, Tensor], dict[str,
     source = read_state_dict(options.file)
     tensors, unused, count = converted(options.task, arch, backbone, source)
     boxes = options.task in ("detect", "instance")
+    if options.task == "segment":
+        _require_few(count)
     classes = (_object_classes if boxes else _classes)(options.classes, count)
     own = {"classify": _classifier, "segment": _segmenter, "video": _clip_network}
     make = own.get(options.task, _detector)
@@ -63,6 +65,19 @@ def imported_model(options: WeightsImport) -> tuple[dict[str, Tensor], dict[str,
         "imported": {"file": options.file.name},
     }
     return tensors, header, unused
+
+
+def _require_few(count: int) -> None:
+    """Check that masks of 8 bits can hold so many classes.
+
+    Raises:
+        ModelFileError: they cannot.
+    """
+    if count > IGNORE:
+        raise ModelFileError(
+            f"the network scores {count} classes, masks of 8 bits hold {IGNORE}",
+            code="classes.count",
+        )
 
 
 def _classifier(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, Any, str]:

@@ -1,5 +1,6 @@
 """Mean and deviation of the pixels that the weights of `--pretrained` expect."""
 
+import json
 from pathlib import Path
 
 import torchvision
@@ -7,23 +8,28 @@ import torchvision
 from cvkit.engine.checkpoint import read_header
 from cvkit.errors import ModelFileError
 from cvkit.models.published import recognised, statistics
+from cvkit.options.base import Train
 
 
-def pretrained_statistics(source: str | None, builder: str) -> dict[str, tuple[float, ...]]:
+def pretrained_statistics(options: Train, builder: str) -> dict[str, tuple[float, ...]]:
     """Return `mean` and `std` for a preprocessing, empty where the weights do not say them.
 
     Published weights are recognised by their hash, whether they are named or given as a file,
-    whatever its name; a model that cvkit wrote says it in its header.
+    whatever its name; a model that cvkit wrote says it in its header. A run that is resumed goes
+    on with the numbers that it began with: the file may have gone since.
 
     Args:
-        source: what `--pretrained` names.
+        options: of the run.
         builder: function of torchvision that makes the network; empty if there is none.
 
     Raises:
         ModelFileError: the file has a published name and another content.
     """
+    source = options.pretrained
     if source is None or not builder:
         return {}
+    if options.resume and (own := _of_run(options.resume)):
+        return own
     if source.partition(":")[0] in ("imagenet", "kinetics"):
         found = builder, torchvision.models.get_model_weights(builder).DEFAULT
     elif not Path(source).is_file():
@@ -40,7 +46,20 @@ def _of_header(path: Path) -> dict[str, tuple[float, ...]]:
     if path.suffix != ".safetensors":
         return {}
     try:
-        preprocessing = read_header(path).get("preprocessing", {})
+        return _both(read_header(path).get("preprocessing"))
     except ModelFileError:
         return {}  # tensors without a header, or a damaged file, which is refused when it is loaded
-    return {name: tuple(preprocessing[name]) for name in ("mean", "std") if name in preprocessing}
+
+
+def _of_run(run: Path) -> dict[str, tuple[float, ...]]:
+    """Return what a run wrote down at its start; the best model says it of runs that did not."""
+    try:
+        about = json.loads((run / "environment.json").read_text())
+    except (OSError, ValueError):
+        about = {}
+    return _both(about.get("preprocessing")) or _of_header(run / "best.safetensors")
+
+
+def _both(preprocessing: dict | None) -> dict[str, tuple[float, ...]]:
+    made = preprocessing or {}
+    return {name: tuple(made[name]) for name in ("mean", "std") if name in made}

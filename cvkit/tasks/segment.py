@@ -25,7 +25,7 @@ from cvkit.options.segment import SegmentEval, SegmentPredict, SegmentTrain
 from cvkit.output.draw import draw_segmentation
 from cvkit.output.files import write_label_png, write_rgb
 from cvkit.output.records import describe_labels
-from cvkit.structures import Batch, ClassList, Sample, SegMap
+from cvkit.structures import IGNORE, Batch, ClassList, Sample, SegMap
 from cvkit.tasks import segment_setup as setup
 from cvkit.tasks.image_task import (
     ImageTask,
@@ -142,7 +142,7 @@ class Segment(ImageTask):
         root = data_place(options.data, "segment")
         layout = detect_layout(root, options.format)
         pairs = list_split(root, layout, options.split)
-        classes, colors = dataset_classes(root)
+        classes, colors = dataset_classes(root, IGNORE)
         if classes is not None:
             require_same_classes(classes.names, self.classes.names)
         self.reader = MaskReader(
@@ -153,6 +153,7 @@ class Segment(ImageTask):
         )
         report.say(f"data: {root} ({layout} layout), {options.split}: {len(pairs)} images")
         scan = setup.scan_split(pairs, self.reader, options.split, report)
+        setup.say_if_recolored({options.split: scan}, report)
         # An unreadable image is a failed sample; a label outside the classes would be a wrong
         # number.
         raise_defects([d for d in scan.defects if d.code.startswith("mask.")], str(root))
@@ -244,7 +245,7 @@ class Segment(ImageTask):
     def write(self, result: SegMap, sample: Sample, stem: str, folder: Path) -> dict[str, Any]:
         """Write the palette PNG and the overlay; return the line of `predictions.jsonl`."""
         mask, overlay = f"masks/{stem}.png", f"overlays/{stem}.{self.overlay}"
-        write_label_png(folder / mask, result.labels)
+        write_label_png(folder / mask, result.labels, self.classes.colors)
         line = {"path": sample.path, **describe_labels(result, self.classes), "mask": mask}
         if self.overlay != "none":
             picture = draw_segmentation(sample.original, result, self.classes)

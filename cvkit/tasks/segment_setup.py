@@ -20,7 +20,7 @@ from cvkit.models.build import build_model
 from cvkit.ops import inference, losses
 from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD
 from cvkit.options.segment import SegmentTrain
-from cvkit.structures import ClassList
+from cvkit.structures import IGNORE, ClassList
 from cvkit.tasks.image_task import data_place
 
 
@@ -134,7 +134,7 @@ def training_data(
     else:
         counts = ", ".join(f"{name}: {len(pairs)} images" for name, pairs in splits.items())
         report.say(f"data: {root} ({layout} layout), {counts}")
-    classes, colors = dataset_classes(root)
+    classes, colors = dataset_classes(root, IGNORE)
     reader = MaskReader(
         num_classes=len(classes) if classes else None,
         colors=colors,
@@ -157,7 +157,17 @@ def training_data(
         raise DataError(f"{root}: no training pixel has a label", code="mask.all_ignore")
     report.say(f"classes: {len(classes)} ({', '.join(classes.names)})")
     reader = MaskReader(len(classes), reader.colors, reader.mask_map, reader.ignore_index)
+    say_if_recolored(scans, report)
     return splits, reader, classes, scans
+
+
+def say_if_recolored(scans: dict[str, Scan], report: Reporter) -> None:
+    """Say how many palette masks are read by their colours."""
+    if count := sum(scan.recolored for scan in scans.values()):
+        report.say(
+            f"masks: {count} are read by the colours of their palette, whose numbers are not "
+            "those of classes.txt"
+        )
 
 
 def scan_split(pairs: list[LabelledImage], reader: MaskReader, name: str, report: Reporter) -> Scan:

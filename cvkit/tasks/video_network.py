@@ -96,7 +96,7 @@ def preprocessing_for(options: VideoTrain, sizes_hw: Sequence[tuple[int, int]]) 
         side = max(16, short)
     else:
         side = min(112, max(32, round(short * 7 / 8 / 16) * 16))
-    own = pretrained_statistics(options.pretrained, _builder(options))
+    own = pretrained_statistics(options, _builder(options))
     sampling = options.sampling
     if sampling == "auto":
         sampling = "uniform" if options.arch in SPREAD else "clip"

@@ -1,6 +1,7 @@
 """Pixels are normalised as the weights of `--pretrained` expect, however these are given."""
 
 import hashlib
+import json
 
 import pytest
 import torch
@@ -28,13 +29,14 @@ def wanted(builder):
     return tuple(preset.mean), tuple(preset.std)
 
 
-def of_classifier(name, source):
-    made = classify_setup.preprocessing_for(ClassifyTrain(arch=name, pretrained=source), SMALL)
+def of_classifier(name, source, **more):
+    options = ClassifyTrain(arch=name, pretrained=source, **more)
+    made = classify_setup.preprocessing_for(options, SMALL)
     return made.mean, made.std
 
 
-def of_video(arch, source, backbone="resnet18"):
-    options = VideoTrain(arch=arch, backbone=backbone, pretrained=source)
+def of_video(arch, source, backbone="resnet18", **more):
+    options = VideoTrain(arch=arch, backbone=backbone, pretrained=source, **more)
     made = video_network.preprocessing_for(options, SMALL)
     return made.mean, made.std
 
@@ -88,3 +90,18 @@ def test_other_files_leave_the_usual_numbers(tmp_path, found):
         (tmp_path / name).write_bytes(b"something else")
         assert found(arch, str(tmp_path / name)) == usual
     assert found(arch, str(tmp_path / "missing.pth")) == usual
+
+
+@pytest.mark.parametrize("found", [of_classifier, of_video])
+def test_a_resumed_run_keeps_its_numbers_when_the_file_has_gone(tmp_path, found):
+    arch = "googlenet" if found is of_classifier else "r3d"
+    mine = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    # A run of a version that did not write them down has them in its best model only.
+    (tmp_path / "old" / "environment.json").write_text("{}")
+    save_model(tmp_path / "old/best.safetensors", {"w": torch.zeros(1)}, {"preprocessing": mine})
+    (tmp_path / "new" / "environment.json").write_text(json.dumps({"preprocessing": mine}))
+    for name in ("old", "new"):
+        again = found(arch, "gone.pth", resume=tmp_path / name)
+        assert again == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
