@@ -109,7 +109,11 @@ CITY = {BLACK: 0, GREEN: 1, RED: 2}
         ([BLUE, BLUE, BLUE], [0, 1, 2], [0, 1, 2]),  # colours of no class say nothing
         ([(n, n, n) for n in range(256)], [0, 1, 2], [0, 1, 2]),
         ([BLACK, RED, BLUE], [0, 1, 2], "value 1 the colour #800000.*value 2 a colour of no"),
-        ([RED, BLACK, GREEN] + 253 * [BLUE], [0, 1, 255], [2, 0, 255]),  # 255 is no class, whatever its colour
+        (
+            [RED, BLACK, GREEN] + 253 * [BLUE],
+            [0, 1, 255],
+            [2, 0, 255],
+        ),  # 255 is no class, whatever its colour
     ],
 )
 def test_a_palette_that_contradicts_the_classes_counts_or_is_refused(

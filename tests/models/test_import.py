@@ -148,6 +148,23 @@ def test_imagenet_classes_come_by_their_number(cvkit, small):
     assert importing(cvkit, small[0], "--overwrite").code == 0
 
 
+def test_only_masks_limit_the_classes_of_an_imported_network(cvkit, tmp_path):
+    (tmp_path / "classes.txt").write_text("\n".join(f"class {i}" for i in range(300)))
+    model = torchvision.models.mobilenet_v3_small(num_classes=300)
+    torch.save(model.state_dict(), tmp_path / "c.pth")
+    done = importing(cvkit, tmp_path / "c.pth", "--classes", tmp_path / "classes.txt")
+    assert done.code == 0, done.err
+    assert len(load(tmp_path / "c.safetensors").classes) == 300
+    model = torchvision.models.segmentation.lraspp_mobilenet_v3_large(
+        weights=None, weights_backbone=None, num_classes=300
+    )
+    torch.save(model.state_dict(), tmp_path / "s.pth")
+    own = ["--task", "segment", "--arch", "lraspp_mobilenet_v3_large"]
+    done = importing(cvkit, tmp_path / "s.pth", *own, "--classes", tmp_path / "classes.txt")
+    assert done.code == 2
+    assert "scores 300 classes" in done.err
+
+
 def test_keys_that_do_not_fit_are_listed(cvkit, small):
     path, state = small
     state = dict(state)
