@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cvkit.data.annotated import AnnotatedImage
-from cvkit.data.decode import read_image
+from cvkit.data.decode import needed_bits, read_image
 from cvkit.errors import CvkitError, DataError
 from cvkit.storage import machine_errors, sha256
 
@@ -122,20 +122,22 @@ def _cache_folder() -> Path:
     return base / "cvkit" / "proposals"
 
 
-def _search(path: Path, mode: str, seed: int, max_boxes: int) -> np.ndarray:
+def _search(path: Path, mode: str, seed: int, max_boxes: int, bits: int | None) -> np.ndarray:
     """Return the proposals of an image file, from the cache if it was searched before."""
     import cv2
 
     cv2.setNumThreads(1)
     from cvkit.ops.proposals import selective_search
 
-    name = f"{sha256(path)[:32]}-{mode}-{seed}-{max_boxes}-v{VERSION}.npz"
+    depth = 16 if bits == 16 else bits or needed_bits(path) or 16
+    kind = "" if depth == 16 else f"-{depth}bits"
+    name = f"{sha256(path)[:32]}-{mode}-{seed}-{max_boxes}{kind}-v{VERSION}.npz"
     cached = _cache_folder() / name[:2] / name
     try:
         return _read_npz(cached)["image"]
     except (OSError, ValueError, KeyError):
         pass  # not there, or damaged: it is made anew
-    found = selective_search(read_image(path), mode, seed=seed, max_boxes=max_boxes)
+    found = selective_search(read_image(path, depth), mode, seed=seed, max_boxes=max_boxes)
     write_proposals(cached, {"image": found}, {})
     return found
 
@@ -149,6 +151,7 @@ def search_images(
     workers: int,
     on_step: Callable[[int, str], None],
     stop: Callable[[], None] = lambda: None,
+    bits: int | None = None,
 ) -> dict[str, np.ndarray]:
     """Return the [R, 4] proposals of images by key; unreadable ones are left out.
 
@@ -160,13 +163,14 @@ def search_images(
         workers: processes; 0 uses none.
         on_step: told the number of images done.
         stop: raises to stop.
+        bits: see `read_image`.
     """
     images = list(images)
     result: dict[str, np.ndarray] = {}
     if workers == 0:
         for done, image in enumerate(images, 1):
             stop()
-            if (found := _search_or_none(image.path, mode, seed, max_boxes)) is not None:
+            if (found := _search_or_none(image.path, mode, seed, max_boxes, bits)) is not None:
                 result[image.key] = found
             on_step(done, "")
         return result
@@ -174,7 +178,7 @@ def search_images(
     context = get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_signals) as pool:
         waiting = {
-            pool.submit(_search_or_none, image.path, mode, seed, max_boxes): image.key
+            pool.submit(_search_or_none, image.path, mode, seed, max_boxes, bits): image.key
             for image in images
         }
         try:
@@ -194,8 +198,10 @@ def _leave_signals() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _search_or_none(path: Path, mode: str, seed: int, max_boxes: int) -> np.ndarray | None:
+def _search_or_none(
+    path: Path, mode: str, seed: int, max_boxes: int, bits: int | None
+) -> np.ndarray | None:
     try:
-        return _search(path, mode, seed, max_boxes)
+        return _search(path, mode, seed, max_boxes, bits)
     except CvkitError:
         return None  # whoever reads the image says why it cannot be read

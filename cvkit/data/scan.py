@@ -13,11 +13,11 @@ import numpy as np
 from cvkit.data.annotated import AnnotatedImage, upright
 from cvkit.data.clips import part_of
 from cvkit.data.datasets import read_pair
-from cvkit.data.decode import exif_orientation, read_image
+from cvkit.data.decode import exif_orientation, needed_bits, read_image
 from cvkit.data.folders import ClassifiedImage
 from cvkit.data.layouts import LabelledImage
 from cvkit.data.masks import MaskReader
-from cvkit.data.video import VideoIndex, index_video
+from cvkit.data.video import VideoIndex, frame_bits, frame_files, index_video
 from cvkit.errors import CvkitError, DataError
 from cvkit.storage import sha256
 from cvkit.structures import IGNORE
@@ -32,12 +32,14 @@ class Scan:
         defects: everything that was wrong, in file order.
         sizes_hw: the image sizes, in file order; None where the image could not be read.
         recolored: palette masks that are read by their colours, not by their values.
+        bits: what the files of 16 bits need together, see `needed_bits`; None without any.
     """
 
     pixels: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
     defects: list[CvkitError] = field(default_factory=list)
     sizes_hw: list[tuple[int, int] | None] = field(default_factory=list)
     recolored: int = 0
+    bits: int | None = None
 
     @property
     def largest_label(self) -> int:
@@ -60,13 +62,13 @@ def scan_pairs(
     """
     scan = Scan()
 
-    def look(pair: LabelledImage) -> tuple[tuple[int, int], np.ndarray, bool] | CvkitError:
+    def look(pair: LabelledImage) -> tuple[Any, ...] | CvkitError:
         try:
             _, mask = read_pair(pair, reader)
-            recolored = reader.recolors(pair.mask)
+            about = reader.recolors(pair.mask), needed_bits(pair.image)
         except CvkitError as error:
             return error
-        return mask.shape, np.bincount(mask.ravel(), minlength=256), recolored
+        return mask.shape, np.bincount(mask.ravel(), minlength=256), *about
 
     for found in _on_all_cores(look, pairs, on_step):
         if isinstance(found, CvkitError):
@@ -76,6 +78,7 @@ def scan_pairs(
             scan.sizes_hw.append(found[0])
             scan.pixels += found[1]
             scan.recolored += found[2]
+            scan.bits = _more(scan.bits, found[3])
     return scan
 
 
@@ -87,11 +90,13 @@ class ImageScan:
         defects: everything that was wrong, in file order.
         sizes_hw: the sizes of the readable images, in file order.
         hashes: SHA-256 of each file that could be read at all, in file order.
+        bits: see `Scan`.
     """
 
     defects: list[CvkitError] = field(default_factory=list)
     sizes_hw: list[tuple[int, int]] = field(default_factory=list)
     hashes: list[str] = field(default_factory=list)
+    bits: int | None = None
 
 
 def scan_images(
@@ -105,9 +110,10 @@ def scan_images(
     """
     scan = ImageScan()
 
-    def look(image: ClassifiedImage) -> tuple[tuple[int, int], str] | CvkitError:
+    def look(image: ClassifiedImage) -> tuple[tuple[int, int], str, int | None] | CvkitError:
         try:
-            return read_image(image.path).shape[:2], sha256(image.path)
+            size_hw = read_image(image.path).shape[:2]
+            return size_hw, sha256(image.path), needed_bits(image.path)
         except CvkitError as error:
             return error
 
@@ -117,6 +123,7 @@ def scan_images(
         else:
             scan.sizes_hw.append(found[0])
             scan.hashes.append(found[1])
+            scan.bits = _more(scan.bits, found[2])
     return scan
 
 
@@ -129,12 +136,14 @@ class BoxScan:
         defects: everything that was wrong, in file order.
         sizes_hw: the sizes of the readable images, in file order.
         clipped: boxes that reach beyond their image.
+        bits: see `Scan`.
     """
 
     images: list[AnnotatedImage] = field(default_factory=list)
     defects: list[CvkitError] = field(default_factory=list)
     sizes_hw: list[tuple[int, int]] = field(default_factory=list)
     clipped: int = 0
+    bits: int | None = None
 
 
 def scan_boxes(
@@ -148,19 +157,22 @@ def scan_boxes(
     """
     scan = BoxScan()
 
-    def look(image: AnnotatedImage) -> AnnotatedImage | CvkitError:
+    def look(image: AnnotatedImage) -> tuple[AnnotatedImage, int | None] | CvkitError:
         try:
             size_hw = read_image(image.path).shape[:2]
             made = upright(image, size_hw, exif_orientation(image.path))
+            bits = needed_bits(image.path)
         except CvkitError as error:
             return error
-        return replace(made, size_wh=size_hw[::-1])
+        return replace(made, size_wh=size_hw[::-1]), bits
 
     for image, found in zip(images, _on_all_cores(look, images, on_step), strict=True):
         if isinstance(found, CvkitError):
             scan.defects.append(found)
             scan.images.append(image)
             continue
+        found, bits = found
+        scan.bits = _more(scan.bits, bits)
         scan.images.append(found)
         scan.sizes_hw.append(found.size_wh[::-1])
         limit = np.array(found.size_wh * 2)
@@ -178,12 +190,14 @@ class VideoScan:
         sizes_hw: of the frames of readable videos, in file order.
         lengths: frames that count and frames a second of each.
         differing: videos whose header claims another number of frames.
+        bits: see `Scan`; of pictures.
     """
 
     defects: list[CvkitError] = field(default_factory=list)
     sizes_hw: list[tuple[int, int]] = field(default_factory=list)
     lengths: list[tuple[int, float]] = field(default_factory=list)
     differing: int = 0
+    bits: int | None = None
 
 
 def scan_videos(
@@ -197,10 +211,11 @@ def scan_videos(
     """
     scan = VideoScan()
 
-    def look(video: ClassifiedImage) -> tuple[VideoIndex, slice] | CvkitError:
+    def look(video: ClassifiedImage) -> tuple[VideoIndex, slice, int | None] | CvkitError:
         try:
             index = index_video(video.path)
-            return index, part_of(index, video.seconds, video.path)
+            bits = frame_bits(frame_files(video.path)) if video.path.is_dir() else None
+            return index, part_of(index, video.seconds, video.path), bits
         except CvkitError as error:
             return error
 
@@ -208,11 +223,16 @@ def scan_videos(
         if isinstance(found, CvkitError):
             scan.defects.append(found)
             continue
-        index, part = found
+        index, part, bits = found
+        scan.bits = _more(scan.bits, bits)
         scan.sizes_hw.append(index.size_hw)
         scan.lengths.append((part.stop - part.start, index.fps))
         scan.differing += index.header_frames not in (0, len(index))
     return scan
+
+
+def _more(first: int | None, second: int | None) -> int | None:
+    return max(filter(None, (first, second)), default=None)
 
 
 def _on_all_cores(

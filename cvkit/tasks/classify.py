@@ -79,8 +79,8 @@ class Classify(ImageTask):
             DataError: lists every defect of the data.
         """
         setup.check_flags(options)
-        data, sizes_hw = setup.training_data(options, report)
-        preprocessing = setup.preprocessing_for(options, sizes_hw)
+        data, sizes_hw, bits = setup.training_data(options, report)
+        preprocessing = replace(setup.preprocessing_for(options, sizes_hw), bits=bits)
         train = data.splits[options.train_split]
         side = preprocessing.image_size
         network = setup.network_for(options, side, len(train), len(data.names))
@@ -173,12 +173,18 @@ class Classify(ImageTask):
     def dataset(self, split: str, *, training: bool) -> ClassificationDataset:
         """Return a split, transformed for training or cut from the centre for evaluation."""
         transform = self.training.transform if training and not self.gradient_free else None
-        return ClassificationDataset(self.splits[split], self.classes.names, self._rule, transform)
+        return ClassificationDataset(
+            self.splits[split],
+            self.classes.names,
+            self._rule,
+            transform,
+            bits=self.preprocessing.bits,
+        )
 
     def source(self, inputs: Sequence[InputFile]) -> ImageSource:
         """Return images to predict."""
         self.paths = {file.key: file.path for file in inputs}
-        return ImageSource(inputs, self._rule)
+        return ImageSource(inputs, self._rule, bits=self.preprocessing.bits)
 
     def training_input(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return NCHW normalised images and [N, K] class probabilities, mixed where asked."""

@@ -17,7 +17,7 @@ from cvkit.errors import DataError, UsageError
 from cvkit.options.classify import ClassifyPredict, ClassifyTrain
 from cvkit.tasks.classify_network import Network, Preprocessing
 from cvkit.tasks.image_task import data_place
-from cvkit.tasks.normalisation import pretrained_statistics
+from cvkit.tasks.normalisation import pretrained_statistics, value_bits
 
 SMALL_IMAGE = 64
 """Largest image side at which `--stem auto` takes the small stem."""
@@ -170,8 +170,8 @@ def network_for(options: ClassifyTrain, side: int, examples: int, num_classes: i
 
 def training_data(
     options: ClassifyTrain, report: Reporter
-) -> tuple[Collection, list[tuple[int, int]]]:
-    """Return the images of both splits, checked, and the sizes of the training images.
+) -> tuple[Collection, list[tuple[int, int]], int | None]:
+    """Return the images of both splits, checked, the sizes of the training images, and the bits.
 
     Raises:
         DataError: lists every defect.
@@ -192,7 +192,8 @@ def training_data(
     raise_defects([d for scan in scans.values() for d in scan.defects], str(place))
     _warn_of_leaks(data, scans, options, report)
     report.say(f"classes: {len(data.names)} ({', '.join(data.names[:30])})")
-    return data, scans[options.train_split].sizes_hw
+    bits = value_bits(options, scans.values(), report)
+    return data, scans[options.train_split].sizes_hw, bits
 
 
 def require_examples(data: Collection, split: str, place: Path) -> None:

@@ -42,6 +42,7 @@ from cvkit.tasks.detect_network import (
     with_samples,
 )
 from cvkit.tasks.image_task import ImageTask, from_header
+from cvkit.tasks.normalisation import value_bits, warn_of_bits
 from cvkit.tasks.proposed import find_proposals, rcnn_stages, searcher, show_regions
 from cvkit.tasks.score_boxes import box_metric
 
@@ -97,7 +98,8 @@ class Detect(ImageTask):
         found = setup.training_data(options, cls.name, report)
         images = found.images[options.train_split]
         sizes_hw = found.scans[options.train_split].sizes_hw
-        preprocessing = input_sizes(options, images, sizes_hw)
+        bits = value_bits(options, found.scans.values(), report)
+        preprocessing = replace(input_sizes(options, images, sizes_hw), bits=bits)
         report.say(f"input: {preprocessing.words()}")
         network = with_samples(network, options, preprocessing)
         network = with_anchors(network, options, preprocessing, images)
@@ -107,7 +109,7 @@ class Detect(ImageTask):
         if isinstance(options, DetectTrain):
             task.head, task.proposal_mode = options.head, options.proposal_mode
             task.proposals = find_proposals(
-                network, found.images, options.proposals, options.proposal_mode, report
+                network, found.images, options.proposals, options.proposal_mode, report, bits
             )
         from cvkit.data.transforms.boxes import BoxTransform  # slow to import; training only
 
@@ -153,11 +155,17 @@ class Detect(ImageTask):
             DataError: classes that the model does not have, or defects.
         """
         found = setup.evaluation_split(options, self.name, report)
+        warn_of_bits(self.preprocessing.bits, found.scans.values(), report)
         table = setup.class_table(found.classes, self.classes)
         self.splits = {options.split: with_truths(found.images[options.split], table)}
         if isinstance(options, DetectEval):
             self.proposals = find_proposals(
-                self.network, self.splits, options.proposals, self.proposal_mode, report
+                self.network,
+                self.splits,
+                options.proposals,
+                self.proposal_mode,
+                report,
+                self.preprocessing.bits,
             )
 
     def header(self, options: TwoStageTrain) -> dict[str, Any]:
@@ -203,12 +211,14 @@ class Detect(ImageTask):
             from cvkit.data.transforms.boxes import mosaic
 
             transform, join = self.transform, mosaic
-        return BoxDataset(self.splits[split], transform, self.proposals, join)
+        bits = self.preprocessing.bits
+        return BoxDataset(self.splits[split], transform, self.proposals, join, bits)
 
     def source(self, inputs: Sequence[InputFile]) -> ImageSource:
         """Return images to predict."""
         search = searcher(self.network, self.proposal_file, self.proposal_mode)
-        return ImageSource(inputs, _whole, keep_original=True, propose=search)
+        bits = self.preprocessing.bits
+        return ImageSource(inputs, _whole, keep_original=True, propose=search, bits=bits)
 
     def training_input(self, batch: Batch) -> tuple[list[Tensor], Any]:
         """Return the CHW images, and the boxes, labels, proposals and masks of each."""

@@ -109,6 +109,7 @@ def _classifier(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, 
         interpolation=preset.interpolation.value,
         mean=mean,
         std=std,
+        bits=None,
     )
     return network, preprocessing, f"torchvision {entry.name}" if published else "unknown"
 
@@ -133,7 +134,7 @@ def _segmenter(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, A
     )
     side = torchvision.models.segmentation.FCN_ResNet50_Weights.DEFAULT.transforms().resize_size[0]
     origin = f"torchvision {published[0]} {published[1].name}" if published else "unknown"
-    return network, segment_setup.Preprocessing((side, side), "short"), origin
+    return network, segment_setup.Preprocessing((side, side), "short", bits=None), origin
 
 
 def _clip_network(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, Any, str]:
@@ -153,6 +154,7 @@ def _clip_network(options: WeightsImport, arch: str, backbone: str) -> tuple[Any
         clips=1 if arch == "s3d" else 5,
         mean=tuple(preset.mean),
         std=tuple(preset.std),
+        bits=None,
     )
     return network, preprocessing, "torchvision KINETICS400_V1" if published else "unknown"
 
@@ -175,7 +177,7 @@ def _detector(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, An
     network = detect_network.Network(arch, backbone, own)
     sizes = ((320,), 640) if small else ((800,), 1333)
     origin = f"torchvision {published}" if published else "unknown"
-    return network, detect_inputs.Preprocessing(*sizes), origin
+    return network, detect_inputs.Preprocessing(*sizes, bits=None), origin
 
 
 def _object_classes(name: str, count: int) -> ClassList:

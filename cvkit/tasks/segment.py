@@ -34,6 +34,7 @@ from cvkit.tasks.image_task import (
     from_header,
     require_same_classes,
 )
+from cvkit.tasks.normalisation import value_bits, warn_of_bits
 from cvkit.tasks.segment_setup import Network, Preprocessing, Training
 
 
@@ -77,10 +78,11 @@ class Segment(ImageTask):
         splits, reader, classes, scans = setup.training_data(options, report)
         train_scan = scans[options.train_split]
         size_wh = setup.image_size(options.image_size, train_scan.sizes_hw)
+        bits = value_bits(options, scans.values(), report)
         task = cls(
             classes=classes,
             network=network,
-            preprocessing=Preprocessing(size_wh, options.resize),
+            preprocessing=Preprocessing(size_wh, options.resize, bits=bits),
             reader=reader,
             splits=splits,
         )
@@ -154,6 +156,7 @@ class Segment(ImageTask):
         report.say(f"data: {root} ({layout} layout), {options.split}: {len(pairs)} images")
         scan = setup.scan_split(pairs, self.reader, options.split, report)
         setup.say_if_recolored({options.split: scan}, report)
+        warn_of_bits(self.preprocessing.bits, [scan], report)
         # An unreadable image is a failed sample; a label outside the classes would be a wrong
         # number.
         raise_defects([d for d in scan.defects if d.code.startswith("mask.")], str(root))
@@ -185,13 +188,14 @@ class Segment(ImageTask):
             image_size_wh=self.preprocessing.image_size_wh,
             resize=self._resize,
             transform=self.training.transform if training else None,
+            bits=self.preprocessing.bits,
         )
 
     def source(self, inputs: Sequence[InputFile]) -> ImageSource:
         """Return images to predict."""
         size_wh = self.preprocessing.image_size_wh
         rule = partial(prepare, image_size_wh=size_wh, resize=self._resize)
-        return ImageSource(inputs, rule, keep_original=True)
+        return ImageSource(inputs, rule, keep_original=True, bits=self.preprocessing.bits)
 
     @property
     def _resize(self) -> str:

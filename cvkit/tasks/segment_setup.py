@@ -26,12 +26,16 @@ from cvkit.tasks.image_task import data_place
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How an image becomes a network input; stored in the model file."""
+    """How an image becomes a network input; stored in the model file.
+
+    Files of 16 bits hold values in `bits` of them; see `cvkit.data.decode.read_image`.
+    """
 
     image_size_wh: tuple[int, int]
     resize: str
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    bits: int | None = 16
 
 
 @dataclass(frozen=True)

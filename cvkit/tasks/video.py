@@ -62,8 +62,8 @@ class Video(Classify):
             DataError: lists every defect of the data.
         """
         setup.check_flags(options)
-        data, sizes_hw = setup.training_data(options, report)
-        preprocessing = preprocessing_for(options, sizes_hw)
+        data, sizes_hw, bits = setup.training_data(options, report)
+        preprocessing = replace(preprocessing_for(options, sizes_hw), bits=bits)
         network = network_for(options, preprocessing, len(data.names))
         task = cls(
             classes=make_classes(list(data.names)),
@@ -188,7 +188,8 @@ class Video(Classify):
             words = [f"{label} {score:.2f}" for label, score in pairs][:3]
             path = self.paths[sample.path]
             index = index_video(path)
-            write_marked_video(folder / line["video"], all_frames(path, index), index.fps, words)
+            frames = all_frames(path, index, self.preprocessing.bits)
+            write_marked_video(folder / line["video"], frames, index.fps, words)
         return line
 
     def finish(self, folder: Path) -> None:

@@ -35,6 +35,7 @@ class Preprocessing:
         frames, sampling, stride, fps: see `ClipRule`.
         clips, crops: views of a video.
         mean, std: of the pixels in [0, 1].
+        bits: of pictures of 16 bits that hold values; see `cvkit.data.decode.read_image`.
     """
 
     image_size: int
@@ -47,6 +48,7 @@ class Preprocessing:
     crops: int = 1
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    bits: int | None = 16
 
     @property
     def clip_rule(self) -> ClipRule:
@@ -56,7 +58,7 @@ class Preprocessing:
     @property
     def frame_rule(self) -> FrameRule:
         """How frames enter the network."""
-        return FrameRule(self.image_size, tuple(self.resize_hw), self.crops)
+        return FrameRule(self.image_size, tuple(self.resize_hw), self.crops, self.bits)
 
 
 @dataclass(frozen=True, kw_only=True)

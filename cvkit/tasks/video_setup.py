@@ -13,6 +13,7 @@ from cvkit.options.video import VideoTrain
 from cvkit.output.files import write_csv
 from cvkit.tasks.classify_setup import parse_side, require_examples
 from cvkit.tasks.image_task import data_place
+from cvkit.tasks.normalisation import value_bits
 from cvkit.tasks.video_network import parse_views
 
 
@@ -39,8 +40,8 @@ def check_flags(options: VideoTrain) -> None:
 
 def training_data(
     options: VideoTrain, report: Reporter
-) -> tuple[Collection, list[tuple[int, int]]]:
-    """Return the videos of both splits, each looked at once, and the sizes of their frames.
+) -> tuple[Collection, list[tuple[int, int]], int | None]:
+    """Return the videos of both splits, each looked at once, the sizes of their frames, the bits.
 
     Raises:
         DataError: lists every defect.
@@ -71,7 +72,8 @@ def training_data(
         if short := sum(frames < max(span, options.frames) for frames in lengths):
             report.warn(f"{name}: {short} videos are shorter than a clip; they are repeated")
     report.say(f"classes: {len(data.names)} ({', '.join(data.names[:30])})")
-    return data, scans[options.train_split].sizes_hw
+    bits = value_bits(options, scans.values(), report)
+    return data, scans[options.train_split].sizes_hw, bits
 
 
 def about_data(options: VideoTrain, data: Collection) -> dict[str, Any]:
