@@ -15,9 +15,10 @@ from cvkit.data.clips import part_of
 from cvkit.data.datasets import read_pair
 from cvkit.data.decode import exif_orientation, needed_bits, read_image
 from cvkit.data.folders import ClassifiedImage
+from cvkit.data.frames import frame_bits, frame_files
 from cvkit.data.layouts import LabelledImage
 from cvkit.data.masks import MaskReader
-from cvkit.data.video import VideoIndex, frame_bits, frame_files, index_video
+from cvkit.data.video import VideoIndex, index_video
 from cvkit.errors import CvkitError, DataError
 from cvkit.storage import sha256
 from cvkit.structures import IGNORE

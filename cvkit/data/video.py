@@ -6,7 +6,6 @@ time of every frame, in the user's cache, under the file's path, size and change
 
 import hashlib
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,8 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 
-from cvkit.data.decode import MAX_PIXELS, needed_bits, read_image, upright_size_hw
-from cvkit.data.files import IMAGE_SUFFIXES
+from cvkit.data.decode import MAX_PIXELS, read_image, upright_size_hw
+from cvkit.data.frames import frame_bits, frame_files
 from cvkit.errors import DataError
 from cvkit.storage import machine_errors
 
@@ -195,12 +194,6 @@ def read_frames(
     return [found[number] for number in wanted]
 
 
-def frame_bits(files: Sequence[Path]) -> int | None:
-    """Return the bits that all pictures of a video need; see `needed_bits` of the first one."""
-    first = needed_bits(files[0])
-    return first and max(needed_bits(file) or 8 for file in files)
-
-
 def _same_size(frame: np.ndarray, index: VideoIndex) -> np.ndarray:
     """Return a picture of a folder in the size of the first one."""
     if frame.shape[:2] == index.size_hw:
@@ -270,21 +263,6 @@ def _decode(
             found[number] = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
     video.release()
     return found
-
-
-def frame_files(folder: Path) -> list[Path]:
-    """Return the pictures of a folder in the order of the numbers in their names."""
-    files = [
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-    ]
-    parts = re.compile(r"(\d+)")
-
-    def key(path: Path) -> list[tuple[int, int, str]]:
-        return [(1, int(p), "") if p.isdecimal() else (0, 0, p) for p in parts.split(path.name)]
-
-    return sorted(files, key=key)
 
 
 def _cache_place(path: Path) -> Path:

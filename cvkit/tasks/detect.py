@@ -15,6 +15,7 @@ from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.boxes import with_truths
 from cvkit.data.datasets import BoxDataset, ImageSource
 from cvkit.data.files import InputFile
+from cvkit.data.resize import whole
 from cvkit.engine.report import Reporter
 from cvkit.metrics.coco import METRICS, BoxMetric
 from cvkit.models.detection.roi_heads import Detections
@@ -29,7 +30,7 @@ from cvkit.options.detect import (
 from cvkit.output.boxes import describe_boxes, write_results
 from cvkit.output.draw import draw_boxes
 from cvkit.output.files import write_rgb
-from cvkit.structures import Batch, Geometry, Instances, Sample
+from cvkit.structures import Batch, Instances, Sample
 from cvkit.tasks import detect_setup as setup
 from cvkit.tasks.detect_inputs import Preprocessing, input_sizes, resized
 from cvkit.tasks.detect_network import (
@@ -155,18 +156,13 @@ class Detect(ImageTask):
             DataError: classes that the model does not have, or defects.
         """
         found = setup.evaluation_split(options, self.name, report)
-        warn_of_bits(self.preprocessing.bits, found.scans.values(), report)
+        bits = self.preprocessing.bits
+        warn_of_bits(bits, found.scans.values(), report)
         table = setup.class_table(found.classes, self.classes)
         self.splits = {options.split: with_truths(found.images[options.split], table)}
         if isinstance(options, DetectEval):
-            self.proposals = find_proposals(
-                self.network,
-                self.splits,
-                options.proposals,
-                self.proposal_mode,
-                report,
-                self.preprocessing.bits,
-            )
+            place, mode = options.proposals, self.proposal_mode
+            self.proposals = find_proposals(self.network, self.splits, place, mode, report, bits)
 
     def header(self, options: TwoStageTrain) -> dict[str, Any]:
         """Return what a model file says about itself."""
@@ -218,7 +214,7 @@ class Detect(ImageTask):
         """Return images to predict."""
         search = searcher(self.network, self.proposal_file, self.proposal_mode)
         bits = self.preprocessing.bits
-        return ImageSource(inputs, _whole, keep_original=True, propose=search, bits=bits)
+        return ImageSource(inputs, whole, keep_original=True, propose=search, bits=bits)
 
     def training_input(self, batch: Batch) -> tuple[list[Tensor], Any]:
         """Return the CHW images, and the boxes, labels, proposals and masks of each."""
@@ -294,10 +290,6 @@ class Detect(ImageTask):
     def finish(self, folder: Path) -> None:
         """Write `results.json` and the other files of all results together."""
         write_results(folder, self.classes, self.save, self.image_ids)
-
-
-def _whole(image: np.ndarray) -> tuple[np.ndarray, Geometry]:
-    return image, Geometry(image.shape[:2], image.shape[:2])
 
 
 def _proposals(batch: Batch) -> list[Tensor] | None:
