@@ -16,6 +16,7 @@ class BackboneEntry:
             without a hierarchy of maps, which classifies only.
         about: one line for `cvkit models`.
         builder: function in `torchvision.models`; also names its published weights.
+        versions: of its weights that are published for ImageNet, oldest first.
         output_strides: what it can be dilated to.
         aux_level: index, from the coarsest map back, of the map that feeds an auxiliary head.
         small_stem: how its first layers are changed for small images; a key of
@@ -28,6 +29,7 @@ class BackboneEntry:
     target: str = ""
     about: str = "torchvision"
     builder: str = ""
+    versions: tuple[str, ...] = ("v1",)
     output_strides: tuple[int, ...] = (32,)
     aux_level: int = -2
     small_stem: str = ""
@@ -39,10 +41,14 @@ _SEG = "cvkit.models.segmentation"
 _BB = "cvkit.models.backbones"
 
 
-def _resnet(builder: str) -> BackboneEntry:
+BOTH = ("v1", "v2")
+
+
+def _resnet(builder: str, versions: tuple[str, ...] = BOTH) -> BackboneEntry:
     return BackboneEntry(
         target=f"{_BB}:ResNet",
         builder=builder,
+        versions=versions,
         output_strides=(8, 16, 32),
         small_stem="resnet",
     )
@@ -52,14 +58,17 @@ def _vgg(builder: str) -> BackboneEntry:
     return BackboneEntry(target=f"{_BB}:VGG", builder=builder)
 
 
-def _stages(builder: str, small_stem: str) -> BackboneEntry:
-    return BackboneEntry(target=f"{_BB}:Stages", builder=builder, small_stem=small_stem)
+def _stages(builder: str, small_stem: str, versions: tuple[str, ...] = ("v1",)) -> BackboneEntry:
+    return BackboneEntry(
+        target=f"{_BB}:Stages", builder=builder, small_stem=small_stem, versions=versions
+    )
 
 
-def _mobilenet_v3(builder: str) -> BackboneEntry:
+def _mobilenet_v3(builder: str, versions: tuple[str, ...] = ("v1",)) -> BackboneEntry:
     return BackboneEntry(
         target=f"{_BB}:MobileNetV3",
         builder=builder,
+        versions=versions,
         output_strides=(16, 32),
         aux_level=-3,
         small_stem="strides",
@@ -76,20 +85,20 @@ BACKBONES = {
     "vgg19_bn": _vgg("vgg19_bn"),
     "googlenet": BackboneEntry(builder="googlenet"),
     "inception_v3": BackboneEntry(builder="inception_v3"),
-    "resnet18": _resnet("resnet18"),
-    "resnet34": _resnet("resnet34"),
+    "resnet18": _resnet("resnet18", ("v1",)),
+    "resnet34": _resnet("resnet34", ("v1",)),
     "resnet50": _resnet("resnet50"),
     "resnet101": _resnet("resnet101"),
     "resnet152": _resnet("resnet152"),
     "resnext50": _resnet("resnext50_32x4d"),
     "wide_resnet50": _resnet("wide_resnet50_2"),
     "densenet121": _stages("densenet121", "densenet"),
-    "mobilenet_v2": _stages("mobilenet_v2", "strides"),
+    "mobilenet_v2": _stages("mobilenet_v2", "strides", BOTH),
     "mobilenet_v3_small": _mobilenet_v3("mobilenet_v3_small"),
-    "mobilenet_v3_large": _mobilenet_v3("mobilenet_v3_large"),
+    "mobilenet_v3_large": _mobilenet_v3("mobilenet_v3_large", BOTH),
     "shufflenet_v2_x0_5": BackboneEntry(builder="shufflenet_v2_x0_5", small_stem="strides"),
     "efficientnet_b0": _stages("efficientnet_b0", "strides"),
-    "efficientnet_b1": _stages("efficientnet_b1", "strides"),
+    "efficientnet_b1": _stages("efficientnet_b1", "strides", BOTH),
     "efficientnet_b2": _stages("efficientnet_b2", "strides"),
     "efficientnet_b3": _stages("efficientnet_b3", "strides"),
     "convnext_tiny": _stages("convnext_tiny", "patch"),
@@ -101,9 +110,9 @@ BACKBONES = {
     "swin_s": _stages("swin_s", "patch"),
     "swin_b": _stages("swin_b", "patch"),
     "swin_v2_t": _stages("swin_v2_t", "patch"),
-    "regnet_y_400mf": _stages("regnet_y_400mf", "strides"),
-    "regnet_y_1_6gf": _stages("regnet_y_1_6gf", "strides"),
-    "regnet_y_3_2gf": _stages("regnet_y_3_2gf", "strides"),
+    "regnet_y_400mf": _stages("regnet_y_400mf", "strides", BOTH),
+    "regnet_y_1_6gf": _stages("regnet_y_1_6gf", "strides", BOTH),
+    "regnet_y_3_2gf": _stages("regnet_y_3_2gf", "strides", BOTH),
     "unet2015": BackboneEntry(
         target=f"{_SEG}.unet:ClassicUNet",
         about="the whole network of 2015, valid padding",

@@ -108,6 +108,11 @@ ARCHS = {
             aux_weight=0.4,
             min_batch=2,
         ),
+        "lraspp": Arch(
+            target=f"{_SEG}.lraspp:LRASPP",
+            about="LR-ASPP (2019), the light head of MobileNetV3",
+            output_stride=16,
+        ),
     },
 }
 
@@ -230,22 +235,6 @@ FRAME_ARCHS = (
 )
 """Networks of clips that are made of a network of images."""
 
-PUBLISHED = {
-    ("detect", "coco"): "fasterrcnn_resnet50_fpn_v2",
-    ("detect", "coco:resnet50"): "fasterrcnn_resnet50_fpn",
-    ("detect", "coco:resnet50-v2"): "fasterrcnn_resnet50_fpn_v2",
-    ("detect", "coco:mobilenet"): "fasterrcnn_mobilenet_v3_large_fpn",
-    ("detect", "coco:mobilenet-320"): "fasterrcnn_mobilenet_v3_large_320_fpn",
-    ("instance", "coco"): "maskrcnn_resnet50_fpn_v2",
-    ("instance", "coco:resnet50"): "maskrcnn_resnet50_fpn",
-    ("instance", "coco:resnet50-v2"): "maskrcnn_resnet50_fpn_v2",
-    ("video", "kinetics"): "r2plus1d_18",
-    ("video", "kinetics:r3d"): "r3d_18",
-    ("video", "kinetics:mc3"): "mc3_18",
-    ("video", "kinetics:s3d"): "s3d",
-}
-"""What `--weights` means for a task, besides files: builders of torchvision."""
-
 
 def backbones_of(task: str) -> list[str]:
     """Return the backbones that a task can use: dense ones, but all of torchvision to classify."""
@@ -260,8 +249,8 @@ def resolve(target: str) -> object:
     return getattr(importlib.import_module(module), attribute)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a hint that names the closest known spelling, or all of them."""
+def nearest(name: str, known: Iterable[str], listed: str = "") -> str:
+    """Return a hint that names the closest known spelling, or all of them (as `listed`, if set)."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+    return f"did you mean {close[0]}?" if close else f"known: {listed or ', '.join(known)}"

@@ -54,6 +54,7 @@ EXAMPLES = {
         "cvkit classify eval --predictions scores.csv --truth labels.csv",
     ),
     ("classify", "predict"): (
+        "cvkit classify predict photos/ --weights imagenet --out out/",
         "cvkit classify predict photos/ --weights shapes --out out/ --save sorted",
         "cvkit classify predict photos/ --weights runs/classify-resnet18-001 --embeddings f.npz",
     ),
@@ -75,6 +76,7 @@ EXAMPLES = {
     ),
     ("segment", "predict"): (
         "cvkit segment predict photos/ --weights runs/segment-unet-001 --out out/",
+        "cvkit segment predict photos/ --weights coco-voc --out out/",
         "cvkit segment predict a.jpg b.png @more.txt --weights model.safetensors --overlay jpg",
         "find . -name '*.jpg' | cvkit segment predict - --weights model.safetensors --resume",
     ),

@@ -21,7 +21,7 @@ ROWS = [
     {"ops"},
     {"options", "structures"},
     {"storage"},
-    {"catalog"},
+    {"catalog", "published"},
     {"backbone_table", "errors"},
 ]
 ROW = {name: number for number, names in enumerate(ROWS) for name in names}

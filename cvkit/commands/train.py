@@ -153,7 +153,9 @@ class _Job:
             run = storage.new_numbered_folder(self.options.out, stem)
             config = yaml.safe_dump(as_config(self.options), sort_keys=False)
             storage.write_file(run / "config.yaml", config)
-            storage.write_json(run / "environment.json", runtime.environment(self.fabric))
+            about = runtime.environment(self.fabric)
+            about["preprocessing"] = self.task.header(self.options)["preprocessing"]
+            storage.write_json(run / "environment.json", about)
         return Path(self.fabric.broadcast(str(run)))
 
     def announce(self, run: Path) -> None:

@@ -13,7 +13,8 @@ from cvkit.options.tools import WeightsImport, WeightsList, WeightsVerify
 def list_weights(options: WeightsList) -> int:
     """List shipped models, and published weights with where they lie or come from."""
     from cvkit.engine.checkpoint import read_header
-    from cvkit.models.weights import list_published, shipped_models
+    from cvkit.models.published import list_published
+    from cvkit.models.weights import shipped_models
 
     shipped = []
     for path in shipped_models():
@@ -40,16 +41,21 @@ def list_weights(options: WeightsList) -> int:
     print_table("models", ["name", "task", "arch", "classes", "MB", "file"], rows)
     print()
     rows = [
-        [p["backbone"], p["version"], f"{p['megabytes']:.0f}", p["path"] or "not downloaded"]
+        [
+            *(p["task"], p["backbone"], "" if p["version"] in p["weights"] else p["version"]),
+            *(", ".join(p["weights"]), f"{p['megabytes']:.0f}", p["path"] or "not downloaded"),
+        ]
         for p in published
     ]
-    print_table("published", ["network", "--pretrained, --weights", "MB", "file"], rows)
+    columns = ["task", "network", "--pretrained", "--weights", "MB", "file"]
+    print_table("published", columns, rows)
     return 0
 
 
 def verify_weights(options: WeightsVerify) -> int:
     """Check files against their hashes and say what is damaged."""
-    from cvkit.models.weights import list_published, shipped_models
+    from cvkit.models.published import list_published
+    from cvkit.models.weights import shipped_models
 
     cached = [Path(p["path"]) for p in list_published() if p["path"]]
     files = options.files or [*shipped_models(), *cached]

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from cvkit.errors import DataError
-from cvkit.structures import IGNORE, ClassList, voc_color
+from cvkit.structures import ClassList, voc_color
 
 FILE_NAMES = ("classes.txt", "labelmap.txt")
 
@@ -17,33 +17,51 @@ def numbered_classes(count: int) -> ClassList:
 def make_classes(
     names: list[str], colors: dict[int, tuple[int, int, int]] | None = None
 ) -> ClassList:
-    """Return a class list with ids equal to the indices; colours default to VOC's."""
-    indices = range(len(names))
+    """Return a class list with ids equal to the indices; colours default to VOC's.
+
+    A class whose colour of VOC was given to another one gets one of VOC's last colours.
+    """
+    indices, given = range(len(names)), colors or {}
+    taken = {*given.values(), *map(voc_color, indices)}
+    spare = (color for color in map(voc_color, range(254, 0, -1)) if color not in taken)
+    default = {
+        index: next(spare, voc_color(index)) if voc_color(index) in given.values() else None
+        for index in indices
+        if index not in given
+    }
     return ClassList(
         names=tuple(names),
         ids=tuple(indices),
-        colors=tuple((colors or {}).get(index, voc_color(index)) for index in indices),
+        colors=tuple(given.get(i) or default.get(i) or voc_color(i) for i in indices),
     )
 
 
-def dataset_classes(root: Path) -> tuple[ClassList | None, dict[tuple[int, int, int], int]]:
+def dataset_classes(
+    root: Path, most: int | None = None
+) -> tuple[ClassList | None, dict[tuple[int, int, int], int]]:
     """Return what `read_classes` finds in a dataset folder; (None, {}) if it lists no classes."""
     path = next((root / name for name in FILE_NAMES if (root / name).is_file()), None)
-    return read_classes(path) if path else (None, {})
+    return read_classes(path, most) if path else (None, {})
 
 
-def read_classes(path: Path) -> tuple[ClassList, dict[tuple[int, int, int], int]]:
+def read_classes(
+    path: Path, most: int | None = None
+) -> tuple[ClassList, dict[tuple[int, int, int], int]]:
     """Return the classes in a text file and the colours it assigns to them.
 
     One class a line, in index order: a name, optionally with a colour before or after it
     (`road 128 64 128`, `128,64,128 road`), or CVAT's `road:128,64,128:parts:actions`. Empty
     lines and lines that begin with `#` do not count.
 
+    Args:
+        path: the file.
+        most: classes that are possible: masks of 8 bits have `IGNORE`; None for any number.
+
     Returns:
         The class list, and a map from RGB to class index that holds the colours given.
 
     Raises:
-        DataError: no class, over 255 of them, a name or colour twice, or a malformed line.
+        DataError: no class, over `most` of them, a name or colour twice, or a malformed line.
     """
     names: list[str] = []
     colors: dict[tuple[int, int, int], int] = {}
@@ -62,11 +80,11 @@ def read_classes(path: Path) -> tuple[ClassList, dict[tuple[int, int, int], int]
         if color is not None:
             colors[color] = len(names)
         names.append(name)
-    if not 0 < len(names) <= IGNORE:
+    if not names or (most is not None and len(names) > most):
         raise DataError(
             f"{path} lists {len(names)} classes",
             code="classes.count",
-            hint=f"1 to {IGNORE} are possible, one a line",
+            hint="one class on each line" + (f", at most {most}" if most is not None else ""),
         )
     return make_classes(names, {index: color for color, index in colors.items()}), colors
 

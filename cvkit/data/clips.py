@@ -114,11 +114,13 @@ class FrameRule:
         image_size: side of the square.
         resize_hw: height and width that frames are resized to; one number is the shorter side.
         crops: 1: from the centre; 3: also from both ends of the longer side.
+        bits: of pictures, see `cvkit.data.video.read_frames`.
     """
 
     image_size: int
     resize_hw: tuple[int, ...]
     crops: int = 1
+    bits: int | None = 16
 
     def resized(self, frame: np.ndarray) -> np.ndarray:
         """Return a frame resized, bilinearly without antialiasing, as torchvision's presets do."""
@@ -197,7 +199,8 @@ class ClipDataset:
         numbers, _ = clip_frames(times, self.rule, random_place(len(times), self.rule, rng))
         if rng.random() < self.reverse:
             numbers = numbers[::-1]
-        frames = read_frames(item.path, found, (numbers + part.start).tolist())
+        wanted = (numbers + part.start).tolist()
+        frames = read_frames(item.path, found, wanted, self.frame_rule.bits)
         clip = self.transform(np.stack(frames), seed)
         return Sample(path=item.key, image=clip, truth=truth, seed=seed)
 
@@ -247,7 +250,7 @@ def views_of(
     times = index.times_ms[part]
     chosen = [clip_frames(times, rule, place) for place in places(clips)]
     numbers = np.concatenate([found for found, _ in chosen]) + part.start
-    frames = read_frames(path, index, numbers.tolist())
+    frames = read_frames(path, index, numbers.tolist(), frame_rule.bits)
     parts = [frames[n * rule.frames : (n + 1) * rule.frames] for n in range(clips)]
     views = np.concatenate([frame_rule.views(each) for each in parts])
     about = VideoSource(

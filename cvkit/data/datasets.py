@@ -27,13 +27,15 @@ class Transform(Protocol):
         """Return the transformed image and mask."""
 
 
-def read_pair(pair: LabelledImage, reader: MaskReader) -> tuple[np.ndarray, np.ndarray]:
-    """Return an image (HWC RGB uint8) and its mask (HW uint8).
+def read_pair(
+    pair: LabelledImage, reader: MaskReader, bits: int | None = 16
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return an image (HWC RGB uint8; `bits` as in `read_image`) and its mask (HW uint8).
 
     Raises:
         DataError: either cannot be read, or `mask.size_mismatch`.
     """
-    image, mask = read_image(pair.image), reader.read(pair.mask)
+    image, mask = read_image(pair.image, bits), reader.read(pair.mask)
     if image.shape[:2] != mask.shape:
         raise DataError(
             f"{pair.mask}: {mask.shape[1]}x{mask.shape[0]} pixels, but its image {pair.key} has "
@@ -55,6 +57,7 @@ class SegmentationDataset:
         resize: `fit` or `native`.
         transform: random transform of training; None for evaluation, which then keeps the
             truth in original pixels.
+        bits: see `read_image`.
     """
 
     pairs: Sequence[LabelledImage]
@@ -62,6 +65,7 @@ class SegmentationDataset:
     image_size_wh: tuple[int, int]
     resize: str
     transform: Transform | None = None
+    bits: int | None = 16
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -77,7 +81,7 @@ class SegmentationDataset:
             DataError: the image or its mask cannot be read.
         """
         pair = self.pairs[index]
-        image, mask = read_pair(pair, self.reader)
+        image, mask = read_pair(pair, self.reader, self.bits)
         if self.transform is not None:
             inputs, target = self.transform(image, mask, seed)
             return Sample(path=pair.key, image=inputs, mask=target)
@@ -105,12 +109,14 @@ class BoxDataset:
         transform: random transform of training; None for evaluation.
         proposals: [R, 4] regions of each image by its key; None for networks with their own.
         join: puts four images into one; what `mosaic` is made with.
+        bits: see `read_image`.
     """
 
     images: Sequence[AnnotatedImage]
     transform: ObjectTransform | None = None
     proposals: Mapping[str, np.ndarray] | None = None
     join: Callable[..., tuple[np.ndarray, Instances, np.ndarray | None]] | None = None
+    bits: int | None = 16
 
     @property
     def ragged(self) -> bool:
@@ -141,7 +147,7 @@ class BoxDataset:
         """
         item = self.images[index]
         if self.transform is None:
-            image, regions = read_image(item.path), self._proposals(item)
+            image, regions = read_image(item.path, self.bits), self._proposals(item)
             geometry = Geometry(image.shape[:2], image.shape[:2])
             return Sample(
                 path=item.key, image=image, geometry=geometry, truth=item.truth, proposals=regions
@@ -156,7 +162,7 @@ class BoxDataset:
 
     def _whole(self, index: int) -> tuple[np.ndarray, Instances, np.ndarray | None]:
         item = self.images[index]
-        image = read_image(item.path)
+        image = read_image(item.path, self.bits)
         return image, trainable(item.truth, image.shape[:2]), self._proposals(item)
 
     def _proposals(self, item: AnnotatedImage) -> np.ndarray | None:
@@ -205,12 +211,14 @@ class ClassificationDataset:
         names: of the classes, in index order.
         rule: makes the network input for evaluation.
         transform: random transform of training; None for evaluation.
+        bits: see `read_image`.
     """
 
     images: Sequence[ClassifiedImage]
     names: Sequence[str]
     rule: CropRule
     transform: ImageTransform | None = None
+    bits: int | None = 16
 
     def __len__(self) -> int:
         return len(self.images)
@@ -226,7 +234,7 @@ class ClassificationDataset:
             DataError: the image cannot be read.
         """
         item = self.images[index]
-        image = read_image(item.path)
+        image = read_image(item.path, self.bits)
         truth, geometry = Classes(self.names.index(item.label)), None
         if self.transform is not None:
             image = self.transform(image, seed)
@@ -244,12 +252,14 @@ class ImageSource:
         rule: makes the network input (HWC uint8) of an image, and says how.
         keep_original: samples also carry the decoded image, to draw on.
         propose: finds the regions of an image, given with its key.
+        bits: see `read_image`.
     """
 
     files: Sequence[InputFile]
     rule: Callable[[np.ndarray], tuple[np.ndarray, Geometry]]
     keep_original: bool = False
     propose: Callable[[str, np.ndarray], np.ndarray] | None = None
+    bits: int | None = 16
 
     def __len__(self) -> int:
         return len(self.files)
@@ -265,7 +275,7 @@ class ImageSource:
             DataError: the image cannot be read.
         """
         file = self.files[index]
-        image = read_image(file.path)
+        image = read_image(file.path, self.bits)
         inputs, geometry = self.rule(image)
         return Sample(
             path=file.key,

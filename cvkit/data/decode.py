@@ -6,8 +6,9 @@ Conversions, none of which depends on the command:
     grey (L, 1)        the value in all three channels; bilevel becomes 0 and 255
     alpha (LA, RGBA)   composed over white
     palette (P, PA)    looked up, then as alpha if it has transparency
-    16-bit grey        the high byte (value // 256), so that 256 levels stay
-    16-bit RGB         the high byte, as Pillow reads it
+    16-bit grey, RGB   the highest 8 of the bits that hold values (`bits`): cameras and
+                       microscopes store 10, 12 or 14 bits in files of 16. PGM and PPM declare
+                       their range, and Pillow spreads it over all 16 bits
     CMYK, YCbCr, LAB   Pillow's conversion to RGB
     animation          the first frame
 
@@ -15,6 +16,7 @@ Refused with a typed error: over 100 megapixels, truncated, empty, not an image,
 32-bit float.
 """
 
+import contextlib
 import os
 import stat
 import warnings
@@ -26,6 +28,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from cvkit.errors import DataError
 
 MAX_PIXELS = 100_000_000
+DEPTHS = (8, 10, 12, 14, 16)
+"""Bits of the values that are found in files of 16 bits."""
+MAX_SAMPLE_VALUE = 281
+"""Number of the TIFF field that declares the largest possible value."""
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM")
 
 
@@ -70,6 +76,14 @@ def _too_large(path: Path, detail: str) -> DataError:
     )
 
 
+def is_deep(image: Image.Image) -> bool:
+    """Return whether an image that was not decoded yet has several channels of 16 bits.
+
+    Pillow reads only the high byte of those.
+    """
+    return image.mode in ("RGB", "RGBA", "LA") and ";16" in str([t[-1] for t in image.tile])
+
+
 def decode(image: Image.Image, path: Path) -> Image.Image:
     """Decode all pixels of an opened image.
 
@@ -89,16 +103,89 @@ def decode(image: Image.Image, path: Path) -> Image.Image:
     return image
 
 
-def read_image(path: Path) -> np.ndarray:
+def read_image(path: Path, bits: int | None = 16) -> np.ndarray:
     """Return an image file as HWC RGB uint8 in [0, 255], upright.
+
+    Args:
+        path: of the file.
+        bits: of files of 16 bits that hold values, larger ones count as the largest; None takes
+            what the values of this file need, one of `DEPTHS`.
 
     Raises:
         DataError: see `open_image` and `decode`; `image.depth` for pixel formats without a
             documented conversion.
     """
     with open_image(path) as opened:
-        image = _upright(decode(opened, path))
-        return np.array(_to_rgb(image, path))  # a copy: Pillow's own buffer is read-only
+        narrow = bits != 16 and _is_wide(opened)
+        image = decode(opened, path)
+        if narrow:
+            image = _narrowed(image, path, bits)
+        return np.array(_to_rgb(_upright(image), path))  # Pillow's own buffer is read-only
+
+
+def needed_bits(path: Path) -> int | None:
+    """Return how many bits the values of a file of 16 bits need, one of `DEPTHS`.
+
+    Returns:
+        None for files of 8 bits, and for those whose range Pillow already knows.
+
+    Raises:
+        DataError: see `read_image`.
+    """
+    with open_image(path) as image:
+        if not _is_wide(image):
+            return None
+        return _depth(image, _wide_values(decode(image, path), path))
+
+
+def _is_wide(image: Image.Image) -> bool:
+    """Return whether an image that was not decoded yet has 16 bits whose use is not known."""
+    return image.format != "PPM" and (image.mode.startswith("I") or is_deep(image))
+
+
+def _depth(image: Image.Image, values: np.ndarray | None) -> int:
+    if values is None:
+        return 16
+    largest = int(values[..., :3].max() if values.ndim == 3 else values.max())
+    declared = getattr(image, "tag_v2", {}).get(MAX_SAMPLE_VALUE)
+    declared = max(declared) if isinstance(declared, tuple) else declared
+    if isinstance(declared, int) and largest <= declared < 65535:  # that is also the default
+        largest = declared
+    return next(depth for depth in DEPTHS if largest < 2**depth)
+
+
+def _wide_values(image: Image.Image, path: Path) -> np.ndarray | None:
+    """Return HW, HW3 or HW4 (RGB, alpha) values in 0..65535; None if only Pillow can read them."""
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 65535:
+            raise _unknown_depth(image, path)
+        return values
+    import cv2  # Pillow keeps only the high byte of several channels
+
+    found = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    if found is None or found.dtype != np.uint16 or found.shape[:2] != image.size[::-1]:
+        return None
+    order = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}
+    return cv2.cvtColor(found, order[found.shape[2]]) if found.ndim == 3 else found
+
+
+def _narrowed(image: Image.Image, path: Path, bits: int | None) -> Image.Image:
+    """Return a decoded image of 16 bits with the 8 highest of those that hold values."""
+    values = _wide_values(image, path)
+    if values is None:
+        return image
+    bits = bits or _depth(image, values)
+    made = Image.fromarray(np.minimum(values >> (bits - 8), 255).astype(np.uint8))
+    with contextlib.suppress(*DAMAGED_EXIF):  # it says nothing about the pixels
+        made.getexif()[0x0112] = image.getexif().get(0x0112, 1)
+    return made
+
+
+DAMAGED_EXIF = (
+    *(ValueError, SyntaxError, OSError, TypeError, KeyError, EOFError),
+    ZeroDivisionError,
+)
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -107,7 +194,7 @@ def _upright(image: Image.Image) -> Image.Image:
             warnings.simplefilter("ignore")
             if image.getexif().get(0x0112, 1) in (2, 3, 4, 5, 6, 7, 8):
                 return ImageOps.exif_transpose(image)
-    except (ValueError, SyntaxError, OSError, TypeError, KeyError, EOFError, ZeroDivisionError):
+    except DAMAGED_EXIF:
         return image  # a damaged EXIF block says nothing about the pixels
     return image
 

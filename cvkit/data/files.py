@@ -1,7 +1,6 @@
 """Finding the images and videos that a command line names."""
 
 import os
-import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -74,21 +73,6 @@ def walk_videos(folder: Path) -> Iterator[Path]:
             yield Path(place)
         else:
             yield from (Path(place, name) for name in videos)
-
-
-def frame_files(folder: Path) -> list[Path]:
-    """Return the pictures of a folder in the order of the numbers in their names."""
-    files = [
-        path
-        for path in folder.iterdir()
-        if _suffix(path.name) in IMAGE_SUFFIXES and not is_hidden(path.name)
-    ]
-    parts = re.compile(r"(\d+)")
-
-    def key(path: Path) -> list[tuple[int, int, str]]:
-        return [(1, int(p), "") if p.isdecimal() else (0, 0, p) for p in parts.split(path.name)]
-
-    return sorted(files, key=key)
 
 
 def _suffix(name: str) -> str:

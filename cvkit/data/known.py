@@ -15,7 +15,7 @@ from typing import Any
 
 import PIL
 
-from cvkit.data.files import frame_files
+from cvkit.data.frames import frame_files
 from cvkit.errors import CvkitError, DataError
 from cvkit.storage import cache_folder, sha256, write_file
 

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from cvkit.data.decode import decode, open_image
+from cvkit.data.decode import decode, is_deep, open_image
 from cvkit.errors import DataError, UsageError
-from cvkit.structures import IGNORE
+from cvkit.structures import IGNORE, VOC_PALETTE, voc_color
 
 RGB = tuple[int, int, int]
 
@@ -49,22 +50,25 @@ class MaskReader:
 
     Attributes:
         num_classes: labels must lie below it; None while the classes are being found out.
-        colors: class index of each colour, for RGB masks.
+        colors: class index of each colour, for RGB masks and palettes.
         mask_map: replaces values (or colours) before anything else.
         ignore_index: value, after the map, of pixels without a label.
+        trust_voc_palette: the colours of VOC's palette may say which class a value is.
     """
 
     num_classes: int | None = None
     colors: dict[RGB, int] = field(default_factory=dict)
     mask_map: MaskMap = field(default_factory=MaskMap)
     ignore_index: int = IGNORE
+    trust_voc_palette: bool = True
 
     def read(self, path: Path) -> np.ndarray:
         """Return a mask as HW uint8 class indices, `IGNORE` where there is no label.
 
         Raises:
             DataError: `mask.value_range` names a label outside the classes; `mask.lossy`,
-                `mask.16bit`, `mask.color` and the errors of `cvkit.data.decode`.
+                `mask.16bit`, `mask.float`, `mask.color`, `mask.palette` and the errors of
+                `cvkit.data.decode`.
         """
         raw = self._read_values(path)
         mapped = self._lookup_table()[raw]
@@ -97,17 +101,91 @@ class MaskReader:
                     code="mask.lossy",
                     hint="save masks as PNG",
                 )
+            if is_deep(image):
+                raise DataError(
+                    f"{path} is a mask with 16 bits in each of several channels",
+                    code="mask.16bit",
+                    hint="save it as a grey or palette PNG of 8 bits",
+                )
             decode(image, path)
             if image.mode == "1":
                 return np.asarray(image).astype(np.uint8)
-            if image.mode in ("L", "P"):
+            if image.mode == "L":
                 return np.asarray(image)
-            if image.mode in ("LA", "PA"):
+            if image.mode in ("P", "PA"):
+                return self._index_palette(image, path)
+            if image.mode == "LA":
                 return np.asarray(image)[..., 0]
             values = np.asarray(image)
+            if values.ndim == 3 and image.mode not in ("RGB", "RGBA"):
+                values = np.asarray(image.convert("RGB"))
         if values.ndim == 2:
             return _narrow(values, path)
         return self._index_colors(values[..., :3], path)
+
+    def recolors(self, path: Path) -> bool:
+        """Return whether a readable mask is a palette image that is read by its colours."""
+        if not self.colors:
+            return False
+        with open_image(path) as image:
+            if image.mode not in ("P", "PA"):
+                return False
+            values = _first_channel(decode(image, path))
+            return not np.array_equal(self._index_palette(image, path), values)
+
+    def _index_palette(self, image: Image.Image, path: Path) -> np.ndarray:
+        """Return HW uint8 class indices of a palette mask.
+
+        They are its values, unless the palette gives one of them the colour of another class:
+        then the colours count, and each must be that of a class. Colours of `--mask-map` always
+        count. Values that `--mask-map` or `--ignore-index` name are meant as they are.
+        """
+        values, palette = _first_channel(image), _palette(image)
+        named = {self.ignore_index, *self.mask_map.values}
+        used = {
+            value: palette[value] if value < len(palette) else None
+            for value in np.unique(values).tolist()
+            if value not in named
+        }
+        replaced = {
+            v: self.mask_map.colors[c] for v, c in used.items() if c in self.mask_map.colors
+        }
+        meant = {v: self.colors.get(c) for v, c in used.items() if v not in replaced}
+        wrong = [value for value, index in meant.items() if index not in (None, value)]
+        if wrong and self._is_plain(palette):
+            wrong = []
+        if not wrong and not replaced:
+            return values
+        unknown = [value for value, index in meant.items() if index is None]
+        if wrong and unknown:
+            raise self._contradiction(path, wrong[0], unknown[0], used)
+        table = np.arange(256, dtype=np.uint8)
+        for value, index in (replaced | (meant if wrong else {})).items():
+            table[value] = index
+        return table[values]
+
+    def _is_plain(self, palette: list[RGB]) -> bool:
+        """Return whether a palette says nothing of classes: VOC's, where they have other colours.
+
+        Many programs give VOC's palette to whatever they write.
+        """
+        count = len(palette)
+        if palette != [tuple(VOC_PALETTE[3 * n : 3 * n + 3]) for n in range(count)]:
+            return False
+        first = {voc_color(index) for index in range(self.num_classes or 0)}
+        return not (self.trust_voc_palette and self.colors.keys() <= first)
+
+    def _contradiction(
+        self, path: Path, wrong: int, unknown: int, used: dict[int, RGB | None]
+    ) -> DataError:
+        color = "#{:02x}{:02x}{:02x}".format(*used[wrong])
+        return DataError(
+            f"{path}: its palette gives value {wrong} the colour {color}, which classes.txt gives "
+            f"to class {self.colors[used[wrong]]}, and value {unknown} a colour of no class",
+            code="mask.palette",
+            hint="give each class the colour of the palette in classes.txt, or leave the colours "
+            "out there to read the values",
+        )
 
     def _index_colors(self, rgb: np.ndarray, path: Path) -> np.ndarray:
         """Return HW uint8 class indices of an HW3 colour-coded mask."""
@@ -134,7 +212,24 @@ IGNORE_MARK = np.int16(511)
 """Stands for "no label" while 255 may still be an ordinary value; as uint8 it is `IGNORE`."""
 
 
+def _first_channel(image: Image.Image) -> np.ndarray:
+    values = np.asarray(image)
+    return values if values.ndim == 2 else values[..., 0]
+
+
+def _palette(image: Image.Image) -> list[RGB]:
+    flat = image.getpalette("RGB") or []
+    return [tuple(flat[start : start + 3]) for start in range(0, len(flat), 3)]
+
+
 def _narrow(values: np.ndarray, path: Path) -> np.ndarray:
+    whole = np.isfinite(values) & (values == np.round(values))
+    if not whole.all():
+        raise DataError(
+            f"{path}: mask value {values[~whole][0]:g} is not a whole number",
+            code="mask.float",
+            hint="masks hold class indices from 0 to 255; save them as PNG of 8 bits",
+        )
     if values.min() < 0 or values.max() > 255:
         raise DataError(
             f"{path}: mask value {int(values.max())} does not fit 8 bits",

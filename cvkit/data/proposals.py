@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cvkit.data.annotated import AnnotatedImage
-from cvkit.data.decode import read_image
+from cvkit.data.decode import needed_bits, read_image
 from cvkit.data.files import matches
 from cvkit.errors import CvkitError, DataError
 from cvkit.storage import cache_folder, machine_errors, sha256
@@ -118,20 +118,22 @@ def inside_image(boxes: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     return boxes[((boxes[:, 2:] - boxes[:, :2]) >= 1).all(1)]
 
 
-def _search(path: Path, mode: str, seed: int, max_boxes: int) -> np.ndarray:
+def _search(path: Path, mode: str, seed: int, max_boxes: int, bits: int | None) -> np.ndarray:
     """Return the proposals of an image file, from the cache if it was searched before."""
     import cv2
 
     cv2.setNumThreads(1)
     from cvkit.ops.proposals import selective_search
 
-    name = f"{sha256(path)[:32]}-{mode}-{seed}-{max_boxes}-v{VERSION}.npz"
+    depth = 16 if bits == 16 else bits or needed_bits(path) or 16
+    kind = "" if depth == 16 else f"-{depth}bits"
+    name = f"{sha256(path)[:32]}-{mode}-{seed}-{max_boxes}{kind}-v{VERSION}.npz"
     cached = cache_folder("proposals") / name[:2] / name
     try:
         return _read_npz(cached)["image"]
     except (OSError, ValueError, KeyError):
         pass  # not there, or damaged: it is made anew
-    found = selective_search(read_image(path), mode, seed=seed, max_boxes=max_boxes)
+    found = selective_search(read_image(path, depth), mode, seed=seed, max_boxes=max_boxes)
     write_proposals(cached, {"image": found}, {})
     return found
 
@@ -145,6 +147,7 @@ def search_images(
     workers: int,
     on_step: Callable[[int, str], None],
     stop: Callable[[], None] = lambda: None,
+    bits: int | None = None,
 ) -> dict[str, np.ndarray]:
     """Return the [R, 4] proposals of images by key; unreadable ones are left out.
 
@@ -156,13 +159,14 @@ def search_images(
         workers: processes; 0 uses none.
         on_step: told the number of images done.
         stop: raises to stop.
+        bits: see `read_image`.
     """
     images = list(images)
     result: dict[str, np.ndarray] = {}
     if workers == 0:
         for done, image in enumerate(images, 1):
             stop()
-            if (found := _search_or_none(image.path, mode, seed, max_boxes)) is not None:
+            if (found := _search_or_none(image.path, mode, seed, max_boxes, bits)) is not None:
                 result[image.key] = found
             on_step(done, "")
         return result
@@ -170,7 +174,7 @@ def search_images(
     context = get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_signals) as pool:
         waiting = {
-            pool.submit(_search_or_none, image.path, mode, seed, max_boxes): image.key
+            pool.submit(_search_or_none, image.path, mode, seed, max_boxes, bits): image.key
             for image in images
         }
         try:
@@ -190,8 +194,10 @@ def _leave_signals() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _search_or_none(path: Path, mode: str, seed: int, max_boxes: int) -> np.ndarray | None:
+def _search_or_none(
+    path: Path, mode: str, seed: int, max_boxes: int, bits: int | None
+) -> np.ndarray | None:
     try:
-        return _search(path, mode, seed, max_boxes)
+        return _search(path, mode, seed, max_boxes, bits)
     except CvkitError:
         return None  # whoever reads the image says why it cannot be read

@@ -91,3 +91,8 @@ def centre_crop(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
         image = np.pad(image, [*sides, (0, 0)])
     top, left = (round((have - want) / 2) for have, want in zip(image.shape, size_hw, strict=False))
     return np.ascontiguousarray(image[top : top + size_hw[0], left : left + size_hw[1]])
+
+
+def whole(image: np.ndarray) -> tuple[np.ndarray, Geometry]:
+    """Return an image as it is; its network resizes it."""
+    return image, Geometry(image.shape[:2], image.shape[:2])

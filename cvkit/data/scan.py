@@ -15,8 +15,9 @@ import numpy as np
 from cvkit.data.annotated import AnnotatedImage, upright
 from cvkit.data.clips import part_of
 from cvkit.data.datasets import read_pair
-from cvkit.data.decode import exif_orientation, read_image
+from cvkit.data.decode import exif_orientation, needed_bits, read_image
 from cvkit.data.folders import ClassifiedImage
+from cvkit.data.frames import frame_bits, frame_files
 from cvkit.data.known import Known, content_hash, known_hash
 from cvkit.data.layouts import LabelledImage
 from cvkit.data.masks import MaskReader
@@ -32,12 +33,18 @@ class Found:
     Attributes:
         defects: everything that was wrong, in file order.
         hashes: `content_hash` of each image or video that could be read, in file order.
+        bits: what the files of 16 bits need together, see `needed_bits`; None without any.
         note: why the findings cannot be kept for the next start; empty if they are.
     """
 
     defects: list[CvkitError] = field(default_factory=list)
     hashes: list[str] = field(default_factory=list)
+    bits: int | None = None
     note: str = ""
+
+    def widen(self, bits: int | None) -> None:
+        """Take in what one more image or video needs."""
+        self.bits = max(filter(None, (self.bits, bits)), default=None)
 
 
 @dataclass
@@ -48,11 +55,13 @@ class Scan(Found):
         pixels: [256] int64, pixels of each class index; entry `IGNORE` is those without label.
         sizes_hw: the image sizes, in file order; None where the image could not be read.
         mask_hashes: `content_hash` of each mask whose pair could be read, in file order.
+        recolored: palette masks that are read by their colours, not by their values.
     """
 
     pixels: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
     sizes_hw: list[tuple[int, int] | None] = field(default_factory=list)
     mask_hashes: list[str] = field(default_factory=list)
+    recolored: int = 0
 
     @property
     def largest_label(self) -> int:
@@ -87,10 +96,12 @@ def scan_pairs(
                 scan.defects.append(found)
                 scan.sizes_hw.append(None)
                 continue
-            size_hw, counts, image_hash, mask_hash = found
+            size_hw, counts, image_hash, mask_hash, recolored, bits = found
             scan.sizes_hw.append(tuple(size_hw))
             scan.hashes.append(image_hash)
             scan.mask_hashes.append(mask_hash)
+            scan.recolored += recolored
+            scan.widen(bits)
             for label, count in counts:
                 scan.pixels[label] += count
     scan.note = known.note
@@ -98,17 +109,19 @@ def scan_pairs(
 
 
 def _pair_facts(pair: LabelledImage, reader: MaskReader) -> list[Any]:
-    """Return size, pixels of each label and hashes of an image with its mask."""
+    """Return size, pixels of each label, hashes, recolouring and bits of an image with its mask."""
     _, mask = read_pair(pair, reader)
     labels, counts = np.unique(mask, return_counts=True)
     pairs = np.stack([labels, counts], 1).tolist()
-    return [list(mask.shape), pairs, content_hash(pair.image), content_hash(pair.mask)]
+    hashes = content_hash(pair.image), content_hash(pair.mask)
+    recolored = bool(reader.recolors(pair.mask))
+    return [list(mask.shape), pairs, *hashes, recolored, needed_bits(pair.image)]
 
 
 def _image_facts(path: Path) -> list[Any]:
-    """Return size, EXIF orientation and hash of an image."""
+    """Return size, EXIF orientation, hash and bits of an image."""
     size_hw = read_image(path).shape[:2]
-    return [list(size_hw), exif_orientation(path), content_hash(path)]
+    return [list(size_hw), exif_orientation(path), content_hash(path), needed_bits(path)]
 
 
 @dataclass
@@ -146,6 +159,7 @@ def scan_images(
             else:
                 scan.sizes_hw.append(tuple(found[0]))
                 scan.hashes.append(found[2])
+                scan.widen(found[3])
     scan.note = known.note
     return scan
 
@@ -177,21 +191,22 @@ def scan_boxes(
     scan = BoxScan()
     with Known("image", [image.path for image in images]) as known:
 
-        def look(image: AnnotatedImage) -> tuple[AnnotatedImage, str] | CvkitError:
+        def look(image: AnnotatedImage) -> tuple[AnnotatedImage, str, int | None] | CvkitError:
             try:
                 found = known.find([image.path], lambda: _image_facts(image.path))
-                size_hw, orientation, digest = tuple(found[0]), *found[1:]
+                size_hw, orientation, digest, bits = tuple(found[0]), *found[1:]
                 made = upright(image, size_hw, orientation)
             except CvkitError as error:
                 return error
-            return replace(made, size_wh=size_hw[::-1]), digest
+            return replace(made, size_wh=size_hw[::-1]), digest, bits
 
         for image, found in zip(images, _on_all_cores(look, images, on_step), strict=True):
             if isinstance(found, CvkitError):
                 scan.defects.append(found)
                 scan.images.append(image)
                 continue
-            made, digest = found
+            made, digest, bits = found
+            scan.widen(bits)
             scan.images.append(made)
             scan.hashes.append(digest)
             scan.sizes_hw.append(made.size_wh[::-1])
@@ -229,11 +244,12 @@ def scan_videos(
     scan = VideoScan()
     with Known("content", [video.path for video in videos]) as known:
 
-        def look(video: ClassifiedImage) -> tuple[VideoIndex, slice, str] | CvkitError:
+        def look(video: ClassifiedImage) -> tuple[VideoIndex, slice, str, int | None] | CvkitError:
             try:
                 index = index_video(video.path)
                 part = part_of(index, video.seconds, video.path)
-                return index, part, known_hash(video.path, known)
+                bits = frame_bits(frame_files(video.path)) if video.path.is_dir() else None
+                return index, part, known_hash(video.path, known), bits
             except CvkitError as error:
                 return error
 
@@ -241,7 +257,8 @@ def scan_videos(
             if isinstance(found, CvkitError):
                 scan.defects.append(found)
                 continue
-            index, part, digest = found
+            index, part, digest, bits = found
+            scan.widen(bits)
             scan.hashes.append(digest)
             scan.sizes_hw.append(index.size_hw)
             scan.lengths.append((part.stop - part.start, index.fps))

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from cvkit.data.decode import MAX_PIXELS, read_image, upright_size_hw
-from cvkit.data.files import frame_files
+from cvkit.data.frames import frame_bits, frame_files
 from cvkit.errors import DataError
 from cvkit.storage import cache_folder, machine_errors
 
@@ -166,13 +166,16 @@ def _open(path: Path) -> cv2.VideoCapture:
     return video
 
 
-def read_frames(path: Path, index: VideoIndex, wanted: Sequence[int]) -> list[np.ndarray]:
+def read_frames(
+    path: Path, index: VideoIndex, wanted: Sequence[int], bits: int | None = 16
+) -> list[np.ndarray]:
     """Return frames as HWC RGB uint8, upright.
 
     Args:
         path: a video file or a folder of frames.
         index: of it.
         wanted: frame numbers in any order, also several times.
+        bits: of pictures, see `read_image`; None takes what all that are wanted need.
 
     Raises:
         DataError: a frame cannot be decoded any more.
@@ -180,7 +183,9 @@ def read_frames(path: Path, index: VideoIndex, wanted: Sequence[int]) -> list[np
     numbers = sorted(set(wanted))
     if path.is_dir():
         files = frame_files(path)
-        found = {number: _same_size(read_image(files[number]), index) for number in numbers}
+        if bits is None:
+            bits = frame_bits([files[number] for number in numbers])
+        found = {number: _same_size(read_image(files[number], bits), index) for number in numbers}
     else:
         found = _seek_and_decode(path, index, numbers) or _decode_from_start(path, numbers)
     if len(found) < len(numbers):
@@ -221,14 +226,16 @@ def _seek_and_decode(path: Path, index: VideoIndex, numbers: list[int]) -> dict[
     return found if len(found) == len(numbers) else {}
 
 
-def all_frames(path: Path, index: VideoIndex) -> Iterator[np.ndarray]:
-    """Yield every frame of a video as HWC RGB uint8, upright.
+def all_frames(path: Path, index: VideoIndex, bits: int | None = 16) -> Iterator[np.ndarray]:
+    """Yield every frame of a video as HWC RGB uint8, upright; `bits` as in `read_frames`.
 
     Raises:
         DataError: it cannot be read any more.
     """
     if path.is_dir():
-        yield from (_same_size(read_image(file), index) for file in frame_files(path))
+        files = frame_files(path)
+        bits = frame_bits(files) if bits is None else bits
+        yield from (_same_size(read_image(file, bits), index) for file in files)
         return
     video = _open(path)
     while video.grab():

@@ -58,6 +58,7 @@ def build_model(
     aux: bool = True,
     deconv: bool = False,
     rates: Sequence[int] | None = None,
+    positions: Sequence[int] | None = None,
 ) -> nn.Module:
     """Return a freshly initialised network.
 
@@ -70,6 +71,7 @@ def build_model(
         aux: add the auxiliary head where the architecture has one.
         deconv: transposed convolutions instead of interpolation, for the FCNs with skips.
         rates: of the atrous convolutions of DeepLab; None takes those of the output stride.
+        positions: layers of the backbone whose maps are read; None takes the last of each stride.
 
     Raises:
         UsageError: a name is unknown, or these parts do not go together.
@@ -95,7 +97,8 @@ def build_model(
             f"--backbone {backbone} has no maps at several strides, which --arch {arch} needs",
             code="backbone.unsupported",
         )
-    features = catalog.resolve(body.target)(body.builder, output_stride=stride)
+    taps = {} if positions is None else {"positions": tuple(positions)}
+    features = catalog.resolve(body.target)(body.builder, output_stride=stride, **taps)
     aux_level = body.aux_level if aux and head.aux_weight else None
     return network_class(features, num_classes, aux_level, **own)
 

@@ -15,8 +15,15 @@ from cvkit.errors import ModelFileError, UsageError
 from cvkit.models.backbones import torchvision_network
 from cvkit.models.classify import head_name
 
-SEGMENTATION = {"fcn": "fcn", "deeplabv3": "deeplab"}
+SEGMENTATION = {"fcn": "fcn", "deeplabv3": "deeplab", "lraspp": "lraspp"}
 """First part of torchvision's names to architectures here."""
+
+SCORES = {"lraspp": "classifier.low_classifier"}
+"""Layer that scores the classes, of architectures where it is not `classifier.4`."""
+
+MAPS = {("lraspp", "mobilenet_v3_large"): (4, 16)}
+"""Layers of the backbone whose maps torchvision's network reads, where they are not the last ones
+of each stride."""
 
 DETECTION = {
     "fasterrcnn_resnet50_fpn": ("faster-rcnn", "resnet50"),
@@ -133,7 +140,7 @@ def converted(
         head, renamed = ("classifier.1" if arch == "s3d" else "fc"), kept
         last = f"{head}.weight"
     else:
-        head = "classifier.4"
+        head = SCORES.get(arch, "classifier.4")
         chain = r"backbone.features.\1" if backbone.startswith("mobilenet") else r"backbone.\1"
         renamed = {re.sub(r"^backbone\.(\d.*)$", chain, n): t for n, t in kept.items()}
         last = f"{head}.weight"

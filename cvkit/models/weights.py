@@ -15,16 +15,20 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 
-from cvkit import catalog
+from cvkit import catalog, published
 from cvkit.errors import ModelFileError, UsageError
 from cvkit.models.convert import TRAINING_ONLY, modern_names
 from cvkit.storage import sha256
 
 
-def find_model(name: str) -> Path:
+def find_model(name: str, task: str | None = None) -> Path:
     """Return the model file that `--weights` names.
 
     A run folder stands for its `best.safetensors`; a bare name for a file in `weights/`.
+
+    Args:
+        name: path or bare name.
+        task: whose published models the message about a missing one names.
 
     Raises:
         ModelFileError: nothing of that name exists.
@@ -35,11 +39,10 @@ def find_model(name: str) -> Path:
     found = next((p for p in candidates if p.is_file()), None)
     if found is None:
         why = "has no best.safetensors" if path.is_dir() else "does not exist"
-        raise ModelFileError(
-            f"--weights {name} {why}",
-            code="model.missing",
-            hint="name a run folder, a .safetensors file or a file in weights/",
-        )
+        hint = "name a run folder, a .safetensors file or a file in weights/"
+        if task is not None:
+            hint += f", or a published model, such as {', '.join(published.families(task))}"
+        raise ModelFileError(f"--weights {name} {why}", code="model.missing", hint=hint)
     return found
 
 
@@ -128,29 +131,6 @@ def published_preset(backbone: str, version: str = "v1") -> Any:
     return table[f"IMAGENET1K_{version.upper()}"].transforms()
 
 
-def published_model(
-    task: str, name: str, offline: bool, say: Callable[[str], None]
-) -> tuple[str, Path] | None:
-    """Return builder and verified file of a published model; None if the name means none.
-
-    Raises:
-        ModelFileError: missing and not to be had, or damaged.
-        UsageError: a version of a published model that does not exist.
-    """
-    known = [version for kind, version in catalog.PUBLISHED if kind == task]
-    if name.partition(":")[0] not in known:
-        return None
-    if (task, name) not in catalog.PUBLISHED:
-        raise UsageError(
-            f"--weights {name} is not published",
-            code="weights.unknown",
-            hint=catalog.nearest(name, known),
-        )
-    builder = catalog.PUBLISHED[task, name]
-    entry = torchvision.models.get_model_weights(builder).DEFAULT
-    return builder, fetched(entry, offline, say)
-
-
 def shipped_models() -> list[Path]:
     """Return the trained models in the folders named `weights`, each name once."""
     found: dict[str, Path] = {}
@@ -158,29 +138,6 @@ def shipped_models() -> list[Path]:
         for path in sorted(shelf.glob("*.safetensors")):
             found.setdefault(path.name, path)
     return list(found.values())
-
-
-def list_published() -> list[dict[str, object]]:
-    """Return what `--pretrained` and `--weights` accept by name, and where it lies, if here."""
-    rows = []
-    for (_, version), builder in catalog.PUBLISHED.items():
-        weights = torchvision.models.get_model_weights(builder).DEFAULT
-        row = {"backbone": builder, "version": version, "url": weights.url}
-        row |= {"megabytes": weights.meta["_file_size"], "path": _cached(weights.url)}
-        rows.append(row)
-    for name, entry in catalog.BACKBONES.items():
-        for version in published_versions(entry.builder):
-            member = f"IMAGENET1K_{version.partition(':')[2].upper()}"
-            weights = torchvision.models.get_model_weights(entry.builder)[member]
-            row = {"backbone": name, "version": version, "url": weights.url}
-            row["megabytes"] = weights.meta["_file_size"]
-            rows.append(row | {"path": _cached(weights.url)})
-    return rows
-
-
-def _cached(url: str) -> str | None:
-    file = url.rpartition("/")[2]
-    return next((str(f / file) for f in cache_folders() if (f / file).is_file()), None)
 
 
 def _published(name: str, version: str, offline: bool, say: Callable[[str], None]) -> Path:

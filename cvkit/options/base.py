@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from cvkit.published import published_text
+
 PANELS = DATA, MODEL, TRAINING, OUTPUT, RUN = "Data", "Model", "Training", "Output", "Run"
 
 
@@ -23,6 +25,16 @@ def flag(panel: str, text: str, **limits: object) -> typer.models.OptionInfo:
 def choice(names: typing.Iterable[str]) -> object:
     """Return the type of a flag that takes one of these names."""
     return Literal[tuple(names)]
+
+
+WEIGHTS_HELP = "Run folder, .safetensors file, name in weights/"
+
+
+def weights_of(task: str) -> object:
+    """Return the type of `--weights` of a task; its help lists the task's published models."""
+    return Annotated[
+        str | None, flag(MODEL, f"{WEIGHTS_HELP}, or published: {published_text(task)}")
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,12 +167,7 @@ class Train(Job):
 class Eval(Job):
     """Flags that evaluation has for every task."""
 
-    weights: Annotated[
-        str | None,
-        flag(
-            MODEL, "Run folder, .safetensors file, name in weights/, or published: coco, kinetics"
-        ),
-    ] = None
+    weights: Annotated[str | None, flag(MODEL, WEIGHTS_HELP)] = None
     data: Annotated[str | None, flag(DATA, "Dataset folder, or 'samples'; for --weights")] = None
     predictions: Annotated[
         Path | None, flag(DATA, "Folder of predictions to score instead of a model")
@@ -186,12 +193,7 @@ class Predict(Job):
             show_default=False,
         ),
     ] = dataclasses.field(default_factory=list)
-    weights: Annotated[
-        str | None,
-        flag(
-            MODEL, "Run folder, .safetensors file, name in weights/, or published: coco, kinetics"
-        ),
-    ] = None
+    weights: Annotated[str | None, flag(MODEL, WEIGHTS_HELP)] = None
     out: Annotated[Path, flag(OUTPUT, "Folder for the results; mirrors the inputs")] = Path("out")
     overwrite: Annotated[bool, flag(OUTPUT, "Replace results in --out")] = False
     resume: Annotated[bool, flag(RUN, "Skip what --out already holds; retries failures")] = False

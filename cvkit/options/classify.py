@@ -16,6 +16,7 @@ from cvkit.options.base import (
     Train,
     choice,
     flag,
+    weights_of,
 )
 
 _LAYOUTS = choice(["auto", "folders", "classes", "csv"])
@@ -104,6 +105,7 @@ class ClassifyTrain(Train):
 class ClassifyEval(Eval):
     """Measure an image classifier, or score a table of predictions."""
 
+    weights: weights_of("classify") = None
     format: Annotated[_LAYOUTS, flag(DATA, "Layout of the data")] = "auto"
     val_fraction: Annotated[
         float | None,
@@ -136,6 +138,7 @@ class ClassifyEval(Eval):
 class ClassifyPredict(Predict):
     """Classify images: a table, and a line of JSON for each."""
 
+    weights: weights_of("classify") = None
     top_k: Annotated[int, flag(OUTPUT, "Classes and scores to write for each image", min=1)] = 5
     save: Annotated[
         choice(["none", "sorted"]), flag(OUTPUT, "sorted: links to the images, a folder a class")

@@ -20,6 +20,7 @@ from cvkit.options.base import (
     Train,
     choice,
     flag,
+    weights_of,
 )
 
 _FORMATS = choice(["auto", "coco", "voc", "yolo"])
@@ -195,6 +196,7 @@ class DetectEval(DetectingEval):
     and VOC's result files against a VOC folder.
     """
 
+    weights: weights_of("detect") = None
     format: Annotated[_FORMATS, flag(DATA, "Layout of the data")] = "auto"
     proposals: Annotated[Path | None, flag(DATA, _PROPOSALS_HELP)] = None
     protocol: Annotated[
@@ -210,6 +212,7 @@ class DetectEval(DetectingEval):
 class DetectPredict(DetectingPredict):
     """Detect objects: COCO results, an overlay and a line of JSON for each image."""
 
+    weights: weights_of("detect") = None
     proposals: Annotated[Path | None, flag(DATA, _PROPOSALS_HELP)] = None
     save: Annotated[str, flag(OUTPUT, "Also write yolo, voc or csv files; several with commas")] = (
         ""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from cvkit.catalog import ARCHS, backbones_of
-from cvkit.options.base import DATA, MODEL, OUTPUT, choice, flag
+from cvkit.options.base import DATA, MODEL, OUTPUT, choice, flag, weights_of
 from cvkit.options.detect import DetectingEval, DetectingPredict, TwoStageTrain
 
 _FORMATS = choice(["auto", "coco", "index"])
@@ -46,6 +46,7 @@ class InstanceEval(_Masking, DetectingEval):
     COCO file or a dataset.
     """
 
+    weights: weights_of("instance") = None
     format: Annotated[_FORMATS, flag(DATA, "Layout of the data")] = "auto"
     boundary: Annotated[bool, flag(OUTPUT, "Also the average precision of Boundary IoU (2021)")] = (
         False
@@ -59,3 +60,5 @@ class InstancePredict(_Masking, DetectingPredict):
     Writes COCO results with run-length codes (results.json), a table with area, box and centroid
     (instances.csv), and for each image a PNG of object numbers, an overlay and a line of JSON.
     """
+
+    weights: weights_of("instance") = None

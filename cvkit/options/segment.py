@@ -4,7 +4,18 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from cvkit.catalog import ARCHS, backbones_of
-from cvkit.options.base import DATA, MODEL, OUTPUT, TRAINING, Eval, Predict, Train, choice, flag
+from cvkit.options.base import (
+    DATA,
+    MODEL,
+    OUTPUT,
+    TRAINING,
+    Eval,
+    Predict,
+    Train,
+    choice,
+    flag,
+    weights_of,
+)
 
 _SCALES_HELP = "Average over flip, over scales, or 'flip,scales'"
 _WINDOW_HELP = (
@@ -66,6 +77,7 @@ class SegmentTrain(Train):
 class SegmentEval(Eval):
     """Measure a semantic segmentation model, or score a folder of masks."""
 
+    weights: weights_of("segment") = None
     format: Annotated[choice(["auto", "voc", "pairs"]), flag(DATA, "Layout of the data")] = "auto"
     ignore_index: Annotated[
         int | None,
@@ -87,6 +99,7 @@ class SegmentEval(Eval):
 class SegmentPredict(Predict):
     """Segment images: a palette PNG, an overlay and a line of JSON for each."""
 
+    weights: weights_of("segment") = None
     overlay: Annotated[
         choice(["png", "jpg", "none"]), flag(OUTPUT, "Image with the classes drawn over it")
     ] = "png"

@@ -17,6 +17,7 @@ from cvkit.options.base import (
     Train,
     choice,
     flag,
+    weights_of,
 )
 
 _LAYOUTS = choice(["auto", "folders", "classes", "csv"])
@@ -117,6 +118,7 @@ class VideoEval(Eval):
     Several tables are fused: their scores are averaged, with weights.
     """
 
+    weights: weights_of("video") = None
     format: Annotated[_LAYOUTS, flag(DATA, "Layout of the data")] = "auto"
     val_fraction: Annotated[
         float | None, flag(DATA, "As in train; the model's by default", min=0, max=1)
@@ -152,6 +154,7 @@ class VideoEval(Eval):
 class VideoPredict(Predict):
     """Classify videos: a table, and a line of JSON for each."""
 
+    weights: weights_of("video") = None
     top_k: Annotated[int, flag(OUTPUT, "Classes and scores to write for each video", min=1)] = 5
     per_clip: Annotated[
         bool, flag(OUTPUT, "Also a table and a plot of the scores over each video's time")

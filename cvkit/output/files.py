@@ -15,10 +15,16 @@ from cvkit.storage import machine_errors, write_file
 from cvkit.structures import VOC_PALETTE
 
 
-def write_label_png(path: Path, labels: np.ndarray) -> None:
-    """Write an HW uint8 label map as a palette PNG whose indices are the class indices."""
+def write_label_png(
+    path: Path, labels: np.ndarray, colors: Sequence[tuple[int, int, int]] = ()
+) -> None:
+    """Write an HW uint8 label map as a palette PNG whose indices are the class indices.
+
+    The palette has the colours of the classes, then VOC's.
+    """
     image = Image.fromarray(labels)  # 8-bit grey, to which a palette is given
-    image.putpalette(VOC_PALETTE)
+    own = bytes(channel for color in colors for channel in color)
+    image.putpalette(own + VOC_PALETTE[len(own) :])
     stream = io.BytesIO()
     image.save(stream, "PNG")
     write_bytes(path, stream.getvalue())

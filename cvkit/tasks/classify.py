@@ -44,6 +44,7 @@ from cvkit.tasks.image_task import (
     from_header,
     require_same_classes,
 )
+from cvkit.tasks.normalisation import value_bits
 
 
 class Classify(ImageTask):
@@ -87,7 +88,8 @@ class Classify(ImageTask):
         setup.check_flags(options)
         data, scans = setup.training_data(options, report)
         sizes_hw = scans[options.train_split].sizes_hw
-        preprocessing = setup.preprocessing_for(options, sizes_hw)
+        bits = value_bits(options, scans.values(), report)
+        preprocessing = replace(setup.preprocessing_for(options, sizes_hw), bits=bits)
         train = data.splits[options.train_split]
         side = preprocessing.image_size
         network = setup.network_for(options, side, len(train), len(data.names))
@@ -180,12 +182,18 @@ class Classify(ImageTask):
     def dataset(self, split: str, *, training: bool) -> ClassificationDataset:
         """Return a split, transformed for training or cut from the centre for evaluation."""
         transform = self.training.transform if training and not self.gradient_free else None
-        return ClassificationDataset(self.splits[split], self.classes.names, self._rule, transform)
+        return ClassificationDataset(
+            self.splits[split],
+            self.classes.names,
+            self._rule,
+            transform,
+            bits=self.preprocessing.bits,
+        )
 
     def source(self, inputs: Sequence[InputFile]) -> ImageSource:
         """Return images to predict."""
         self.paths = {file.key: file.path for file in inputs}
-        return ImageSource(inputs, self._rule)
+        return ImageSource(inputs, self._rule, bits=self.preprocessing.bits)
 
     def training_input(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return NCHW normalised images and [N, K] class probabilities, mixed where asked."""

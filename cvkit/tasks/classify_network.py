@@ -18,6 +18,8 @@ class Preprocessing:
         image_size: side of the square that is cut from the centre.
         resize_size: what the shorter side is resized to before.
         interpolation: `bilinear` or `bicubic`, with antialiasing.
+        mean, std: of the pixels in [0, 1].
+        bits: of files of 16 bits that hold values; see `cvkit.data.decode.read_image`.
     """
 
     image_size: int
@@ -25,6 +27,7 @@ class Preprocessing:
     interpolation: str = "bilinear"
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    bits: int | None = 16
 
 
 @dataclass(frozen=True, kw_only=True)

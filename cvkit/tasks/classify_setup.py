@@ -13,12 +13,12 @@ from cvkit.data.folders import ClassifiedImage, Collection, read_collection
 from cvkit.data.scan import ImageScan, raise_defects, scan_images
 from cvkit.engine.report import Reporter
 from cvkit.errors import UsageError
-from cvkit.models.convert import CENTRED
 from cvkit.options.classify import ClassifyPredict, ClassifyTrain
 from cvkit.tasks.checking import checked, warn_of_leaks
 from cvkit.tasks.class_splits import check_fraction, require_examples, warn_of_gaps
 from cvkit.tasks.classify_network import Network, Preprocessing
 from cvkit.tasks.image_task import data_place
+from cvkit.tasks.normalisation import pretrained_statistics
 
 SMALL_IMAGE = 64
 """Largest image side at which `--stem auto` takes the small stem."""
@@ -126,9 +126,8 @@ def preprocessing_for(options: ClassifyTrain, sizes_hw: Sequence[tuple[int, int]
     else:
         side = min(224, max(32, round(short * 7 / 8 / 16) * 16))
     resize = side if side <= SMALL_IMAGE else round(side * 8 / 7)
-    own = {}
-    if backbone in CENTRED and (options.pretrained or "").startswith("imagenet"):
-        own = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+    builder = catalog.BACKBONES[backbone].builder if backbone else ""
+    own = pretrained_statistics(options, builder)
     return Preprocessing(image_size=side, resize_size=resize, **own)
 
 

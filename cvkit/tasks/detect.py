@@ -15,6 +15,7 @@ from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.boxes import with_truths
 from cvkit.data.datasets import BoxDataset, ImageSource
 from cvkit.data.files import InputFile
+from cvkit.data.resize import whole
 from cvkit.engine.report import Reporter
 from cvkit.metrics.coco import METRICS, BoxMetric
 from cvkit.models.detection.roi_heads import Detections
@@ -29,7 +30,7 @@ from cvkit.options.detect import (
 from cvkit.output.boxes import describe_boxes, write_results
 from cvkit.output.draw import draw_boxes
 from cvkit.output.files import write_rgb
-from cvkit.structures import Batch, Geometry, Instances, Sample
+from cvkit.structures import Batch, Instances, Sample
 from cvkit.tasks import detect_setup as setup
 from cvkit.tasks.detect_inputs import Preprocessing, input_sizes, resized
 from cvkit.tasks.detect_network import (
@@ -42,6 +43,7 @@ from cvkit.tasks.detect_network import (
     with_samples,
 )
 from cvkit.tasks.image_task import ImageTask, from_header
+from cvkit.tasks.normalisation import value_bits, warn_of_bits
 from cvkit.tasks.proposed import find_proposals, rcnn_stages, searcher, show_regions
 from cvkit.tasks.score_boxes import box_metric
 
@@ -97,7 +99,8 @@ class Detect(ImageTask):
         found = setup.training_data(options, cls.name, report)
         images = found.images[options.train_split]
         sizes_hw = found.scans[options.train_split].sizes_hw
-        preprocessing = input_sizes(options, images, sizes_hw)
+        bits = value_bits(options, found.scans.values(), report)
+        preprocessing = replace(input_sizes(options, images, sizes_hw), bits=bits)
         report.say(f"input: {preprocessing.words()}")
         network = with_samples(network, options, preprocessing)
         network = with_anchors(network, options, preprocessing, images)
@@ -107,7 +110,7 @@ class Detect(ImageTask):
         if isinstance(options, DetectTrain):
             task.head, task.proposal_mode = options.head, options.proposal_mode
             task.proposals = find_proposals(
-                network, found.images, options.proposals, options.proposal_mode, report
+                network, found.images, options.proposals, options.proposal_mode, report, bits
             )
         from cvkit.data.transforms.boxes import BoxTransform  # slow to import; training only
 
@@ -153,12 +156,13 @@ class Detect(ImageTask):
             DataError: classes that the model does not have, or defects.
         """
         found = setup.evaluation_split(options, self.name, report)
+        bits = self.preprocessing.bits
+        warn_of_bits(bits, found.scans.values(), report)
         table = setup.class_table(found.classes, self.classes)
         self.splits = {options.split: with_truths(found.images[options.split], table)}
         if isinstance(options, DetectEval):
-            self.proposals = find_proposals(
-                self.network, self.splits, options.proposals, self.proposal_mode, report
-            )
+            place, mode = options.proposals, self.proposal_mode
+            self.proposals = find_proposals(self.network, self.splits, place, mode, report, bits)
 
     def header(self, options: TwoStageTrain) -> dict[str, Any]:
         """Return what a model file says about itself."""
@@ -203,12 +207,14 @@ class Detect(ImageTask):
             from cvkit.data.transforms.boxes import mosaic
 
             transform, join = self.transform, mosaic
-        return BoxDataset(self.splits[split], transform, self.proposals, join)
+        bits = self.preprocessing.bits
+        return BoxDataset(self.splits[split], transform, self.proposals, join, bits)
 
     def source(self, inputs: Sequence[InputFile]) -> ImageSource:
         """Return images to predict."""
         search = searcher(self.network, self.proposal_file, self.proposal_mode)
-        return ImageSource(inputs, _whole, keep_original=True, propose=search)
+        bits = self.preprocessing.bits
+        return ImageSource(inputs, whole, keep_original=True, propose=search, bits=bits)
 
     def training_input(self, batch: Batch) -> tuple[list[Tensor], Any]:
         """Return the CHW images, and the boxes, labels, proposals and masks of each."""
@@ -284,10 +290,6 @@ class Detect(ImageTask):
     def finish(self, folder: Path) -> None:
         """Write `results.json` and the other files of all results together."""
         write_results(folder, self.classes, self.save, self.image_ids)
-
-
-def _whole(image: np.ndarray) -> tuple[np.ndarray, Geometry]:
-    return image, Geometry(image.shape[:2], image.shape[:2])
 
 
 def _proposals(batch: Batch) -> list[Tensor] | None:

@@ -24,7 +24,8 @@ SHORTER = 128, 320
 class Preprocessing:
     """How an image becomes a network input; stored in the model file.
 
-    Without `min_sizes` images become `scale` times as large.
+    Without `min_sizes` images become `scale` times as large. Files of 16 bits hold values in
+    `bits` of them; see `cvkit.data.decode.read_image`.
     """
 
     min_sizes: tuple[int, ...]
@@ -32,6 +33,7 @@ class Preprocessing:
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     scale: float = 1.0
+    bits: int | None = 16
 
     def words(self) -> str:
         """Return the sizes for people."""
@@ -137,4 +139,5 @@ def resized(preprocessing: Preprocessing, text: str, arch: str) -> Preprocessing
     if arch == "rcnn":
         raise UsageError("--min-size: rcnn looks at crops", code="min_size.crops")
     found = parse_sizes(text)
-    return replace(found, mean=preprocessing.mean, std=preprocessing.std)
+    kept = {name: getattr(preprocessing, name) for name in ("mean", "std", "bits")}
+    return replace(found, **kept)

@@ -12,17 +12,17 @@ from cvkit.data.classes import make_classes, read_classes
 from cvkit.data.voc import VOC_CLASSES
 from cvkit.errors import ModelFileError, UsageError
 from cvkit.models.convert import (
-    CENTRED,
     DETECTION,
+    MAPS,
     VIDEO,
     converted,
     named_parts,
     require_equal_names,
 )
-from cvkit.models.weights import read_state_dict, verified
+from cvkit.models.published import recognised, statistics
+from cvkit.models.weights import read_state_dict
 from cvkit.options.tools import WeightsImport
-from cvkit.storage import sha256
-from cvkit.structures import ClassList, voc_color
+from cvkit.structures import IGNORE, ClassList, voc_color
 from cvkit.tasks import (
     classify_network,
     detect_inputs,
@@ -46,6 +46,8 @@ def imported_model(options: WeightsImport) -> tuple[dict[str, Tensor], dict[str,
     source = read_state_dict(options.file)
     tensors, unused, count = converted(options.task, arch, backbone, source)
     boxes = options.task in ("detect", "instance")
+    if options.task == "segment":
+        _require_few(count)
     classes = (_object_classes if boxes else _classes)(options.classes, count)
     own = {"classify": _classifier, "segment": _segmenter, "video": _clip_network}
     make = own.get(options.task, _detector)
@@ -65,6 +67,19 @@ def imported_model(options: WeightsImport) -> tuple[dict[str, Tensor], dict[str,
     return tensors, header, unused
 
 
+def _require_few(count: int) -> None:
+    """Check that masks of 8 bits can hold so many classes.
+
+    Raises:
+        ModelFileError: they cannot.
+    """
+    if count > IGNORE:
+        raise ModelFileError(
+            f"the network scores {count} classes, masks of 8 bits hold {IGNORE}",
+            code="classes.count",
+        )
+
+
 def _classifier(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, Any, str]:
     """Return network, preprocessing and origin of a classifier, by torchvision's own preset.
 
@@ -73,12 +88,10 @@ def _classifier(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, 
         ModelFileError: the file has a published name and another content.
     """
     builder = catalog.BACKBONES[backbone].builder
-    members = torchvision.models.get_model_weights(builder).__members__.values()
-    published = next((w for w in members if w.url.endswith(f"/{options.file.name}")), None)
-    if published:
-        verified(options.file)
+    members = torchvision.models.get_model_weights(builder).__members__
+    published = recognised(options.file, [builder])
     wanted = f"IMAGENET1K_{options.preset.upper()}"
-    entry = published or next((w for w in members if w.name == wanted), None)
+    entry = published[1] if published else members.get(wanted)
     if entry is None:
         raise UsageError(
             f"--preset {options.preset}: nothing of that version is published for {arch}",
@@ -86,9 +99,8 @@ def _classifier(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, 
             hint="--preset v1",
         )
     preset = entry.transforms()
-    mean, std = tuple(preset.mean), tuple(preset.std)
-    if published and builder in CENTRED:
-        mean = std = (0.5, 0.5, 0.5)
+    # A network of one's own was trained as the preset says, also where torchvision's was not.
+    mean, std = statistics(*published) if published else (tuple(preset.mean), tuple(preset.std))
     size = preset.crop_size[0]
     network = classify_network.Network(arch=arch, backbone=backbone, small=False, image_size=size)
     preprocessing = classify_network.Preprocessing(
@@ -97,11 +109,20 @@ def _classifier(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, 
         interpolation=preset.interpolation.value,
         mean=mean,
         std=std,
+        bits=None,
     )
     return network, preprocessing, f"torchvision {entry.name}" if published else "unknown"
 
 
 def _segmenter(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, Any, str]:
+    """Return network, preprocessing and origin of a network of torchvision that segments.
+
+    Raises:
+        ModelFileError: the file has a published name and another content.
+    """
+    published = recognised(
+        options.file, torchvision.models.list_models(torchvision.models.segmentation)
+    )
     network = segment_setup.Network(
         arch=arch,
         backbone=backbone,
@@ -109,18 +130,18 @@ def _segmenter(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, A
         aux=False,
         deconv=False,
         rates=(12, 24, 36) if arch == "deeplab" else None,
+        positions=MAPS.get((arch, backbone)),
     )
     side = torchvision.models.segmentation.FCN_ResNet50_Weights.DEFAULT.transforms().resize_size[0]
-    return network, segment_setup.Preprocessing((side, side), "short"), "unknown"
+    origin = f"torchvision {published[0]} {published[1].name}" if published else "unknown"
+    return network, segment_setup.Preprocessing((side, side), "short", bits=None), origin
 
 
 def _clip_network(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, Any, str]:
     """Return network, preprocessing and origin of a network of clips, by torchvision's preset."""
     builder = next(name for name, own in VIDEO.items() if own == arch)
     entry = torchvision.models.get_model_weights(builder).DEFAULT
-    published = options.file.name == entry.url.rpartition("/")[2]
-    if published:
-        verified(options.file)
+    published = recognised(options.file, [builder])
     preset, length = entry.transforms(), 128 if arch == "s3d" else 16
     side = preset.crop_size[0]
     network = video_network.Network(arch=arch, backbone=None, frames=length, image_size=side)
@@ -133,13 +154,14 @@ def _clip_network(options: WeightsImport, arch: str, backbone: str) -> tuple[Any
         clips=1 if arch == "s3d" else 5,
         mean=tuple(preset.mean),
         std=tuple(preset.std),
+        bits=None,
     )
     return network, preprocessing, "torchvision KINETICS400_V1" if published else "unknown"
 
 
 def _detector(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, Any, str]:
     """Return network, preprocessing and origin of a detector, with torchvision's own numbers."""
-    published = _known_detector(options)
+    published, _ = recognised(options.file, DETECTION) or (None, None)
     own: dict[str, Any] = {"neck": "fpn", "roi": "align"}
     small = "_320_" in f"{options.arch} {published}"
     if backbone == "resnet50":
@@ -155,24 +177,7 @@ def _detector(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, An
     network = detect_network.Network(arch, backbone, own)
     sizes = ((320,), 640) if small else ((800,), 1333)
     origin = f"torchvision {published}" if published else "unknown"
-    return network, detect_inputs.Preprocessing(*sizes), origin
-
-
-def _known_detector(options: WeightsImport) -> str | None:
-    """Return which published detector a file is, by its hash, whatever its name.
-
-    Raises:
-        ModelFileError: the file has a published name and another content.
-    """
-    own = sha256(options.file)
-    for builder in DETECTION:
-        for entry in torchvision.models.get_model_weights(builder):
-            name = entry.url.rpartition("/")[2]
-            if options.file.name == name:
-                verified(options.file)
-            if own.startswith(name.rpartition("-")[2].partition(".")[0]):
-                return builder
-    return None
+    return network, detect_inputs.Preprocessing(*sizes, bits=None), origin
 
 
 def _object_classes(name: str, count: int) -> ClassList:
@@ -228,7 +233,11 @@ def _classes(name: str, count: int) -> ClassList:
     elif name == "kinetics":
         names = models.video.R3D_18_Weights.DEFAULT.meta["categories"]
     elif name == "voc":
-        names = models.segmentation.FCN_ResNet50_Weights.DEFAULT.meta["categories"]
+        # Its first name is "__background__" there; datasets write "background".
+        names = [
+            n.strip("_")
+            for n in models.segmentation.FCN_ResNet50_Weights.DEFAULT.meta["categories"]
+        ]
     elif Path(name).is_file():
         classes, _ = read_classes(Path(name))
         names = classes.names

@@ -10,7 +10,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from cvkit import catalog
+from cvkit import catalog, published
 from cvkit.data.files import InputFile
 from cvkit.engine.checkpoint import content_hash, load_exactly, read_header, read_model
 from cvkit.engine.loader import in_order, load
@@ -18,7 +18,8 @@ from cvkit.engine.report import Reporter
 from cvkit.engine.runtime import choose, choose_workers, make_fabric
 from cvkit.engine.task import Task
 from cvkit.errors import DataError, ModelFileError, UsageError
-from cvkit.models.weights import find_model, published_model
+from cvkit.models.published import published_model
+from cvkit.models.weights import find_model
 from cvkit.options.base import Job
 from cvkit.options.tools import WeightsImport
 from cvkit.options.tree import OPTIONS
@@ -98,16 +99,16 @@ def load_trained(weights: str | None, options: Job, task_name: str | None = None
 
 def _read(weights: str, options: Job, task_name: str | None) -> tuple[Path, dict, dict]:
     """Return path, tensors and header of a cvkit model, or of a published one, imported."""
-    published = None
+    found = None
     if task_name is not None and not Path(weights).exists():
         say = Reporter(options.quiet).say
-        published = published_model(task_name, weights, options.offline, say)
-    if published is None:
-        path = find_model(weights)
+        found = published_model(task_name, weights, options.offline, say)
+    if found is None:
+        path = find_model(weights, task_name)
         return path, *read_model(path)
     from cvkit.tasks.imported import imported_model
 
-    builder, path = published
+    builder, path = found
     asked = WeightsImport(file=path, out=path, task=task_name, arch=builder)
     tensors, header, _ = imported_model(asked)
     return path, tensors, header | {"sha256": content_hash(tensors)}
@@ -144,9 +145,9 @@ class Predictor:
         return results
 
 
-def load_predictor(weights: str | Path, **options: object) -> Predictor:
+def load_predictor(weights: str | Path, task: str | None = None, **options: object) -> Predictor:
     """Return a predictor; see `cvkit.load`."""
-    kind = read_header(find_model(str(weights))).get("task")
+    kind = task or _task_of(str(weights))
     if kind not in catalog.TASKS:
         raise ModelFileError(f"{weights} is a model of unknown task {kind!r}", code="model.task")
     options_class = OPTIONS[kind]["predict"]
@@ -159,4 +160,24 @@ def load_predictor(weights: str | Path, **options: object) -> Predictor:
             hint=catalog.nearest(name, options_class.__dataclass_fields__),
         )
     chosen = options_class(weights=str(weights), **options)
-    return Predictor(load_trained(str(weights), chosen), chosen.batch_size)
+    return Predictor(load_trained(str(weights), chosen, kind), chosen.batch_size)
+
+
+def _task_of(weights: str) -> object:
+    """Return the task of a model: that of the published name, else what its file says.
+
+    Raises:
+        UsageError: the name is that of several tasks' models.
+        ModelFileError: no such file, or damaged.
+    """
+    family = weights.partition(":")[0]
+    tasks = [task for task in published.PUBLISHED if family in published.families(task)]
+    if not tasks or Path(weights).exists():
+        return read_header(find_model(weights)).get("task")
+    if len(tasks) > 1:
+        raise UsageError(
+            f"{weights} is published for several tasks",
+            code="weights.task",
+            hint=" or ".join(f"task={task!r}" for task in tasks),
+        )
+    return tasks[0]

@@ -29,7 +29,11 @@ from cvkit.tasks.image_task import data_place
 
 
 def proposals_for(
-    images: Sequence[AnnotatedImage], place: Path | None, mode: str, report: Reporter
+    images: Sequence[AnnotatedImage],
+    place: Path | None,
+    mode: str,
+    report: Reporter,
+    bits: int | None,
 ) -> dict[str, np.ndarray]:
     """Return the [R, 4] proposals of images by key, read or searched, cut to the image.
 
@@ -38,6 +42,7 @@ def proposals_for(
         place: file or folder that `--proposals` names; None searches.
         mode: of selective search.
         report: for progress.
+        bits: see `cvkit.data.decode.read_image`.
 
     Raises:
         DataError: the file is unusable or lacks an image.
@@ -47,7 +52,7 @@ def proposals_for(
     else:
         with report.progress("selective search", len(images)) as advance:
             workers = cores() if len(images) > 1 else 0
-            found = search_images(images, mode=mode, workers=workers, on_step=advance)
+            found = search_images(images, mode=mode, workers=workers, on_step=advance, bits=bits)
     sizes = {image.key: image.size_wh for image in images}
     return {
         key: inside_image(boxes, sizes[key][::-1]) if sizes[key] else boxes
@@ -86,6 +91,7 @@ def find_proposals(
     place: Path | None,
     mode: str,
     report: Reporter,
+    bits: int | None,
 ) -> Mapping[str, np.ndarray] | None:
     """Return the proposals of all images by key; None for a network that makes its own.
 
@@ -95,6 +101,7 @@ def find_proposals(
         place: what `--proposals` names; None searches.
         mode: of selective search.
         report: for progress.
+        bits: see `cvkit.data.decode.read_image`.
 
     Raises:
         UsageError: `--proposals` for a network that makes its own.
@@ -107,7 +114,7 @@ def find_proposals(
             )
         return None
     images = [image for split in splits.values() for image in split]
-    return proposals_for(images, place, mode, report)
+    return proposals_for(images, place, mode, report, bits)
 
 
 def searcher(

@@ -44,11 +44,12 @@ def score_segmentation(
     if options.truth is None:
         raise UsageError("--truth is missing", code="truth.missing", hint="--truth DATASET")
     pairs = _pairs(options, report)
-    classes, colors = dataset_classes(options.truth)
+    classes, colors = dataset_classes(options.truth, IGNORE)
     mask_map = parse_mask_map(options.mask_map) if options.mask_map else MaskMap()
     ignore = IGNORE if options.ignore_index is None else options.ignore_index
     truths = MaskReader(len(classes) if classes else None, colors, mask_map, ignore)
-    results = MaskReader(len(classes) if classes else None, colors)
+    # Predictions are index PNGs whatever their palette: VOC's is the usual one.
+    results = MaskReader(len(classes) if classes else None, colors, trust_voc_palette=False)
     if classes is None:
         classes = _count_classes(pairs, truths, results)
         truths = MaskReader(len(classes), colors, mask_map, ignore)

@@ -25,7 +25,7 @@ from cvkit.options.segment import SegmentEval, SegmentPredict, SegmentTrain
 from cvkit.output.draw import draw_segmentation
 from cvkit.output.files import write_label_png, write_rgb
 from cvkit.output.records import describe_labels
-from cvkit.structures import Batch, ClassList, Sample, SegMap
+from cvkit.structures import IGNORE, Batch, ClassList, Sample, SegMap
 from cvkit.tasks import segment_setup as setup
 from cvkit.tasks.checking import about_data
 from cvkit.tasks.image_task import (
@@ -35,6 +35,7 @@ from cvkit.tasks.image_task import (
     from_header,
     require_same_classes,
 )
+from cvkit.tasks.normalisation import value_bits, warn_of_bits
 from cvkit.tasks.segment_setup import Network, Preprocessing, Training
 
 
@@ -78,10 +79,11 @@ class Segment(ImageTask):
         splits, reader, classes, scans = setup.training_data(options, report)
         train_scan = scans[options.train_split]
         size_wh = setup.image_size(options.image_size, train_scan.sizes_hw)
+        bits = value_bits(options, scans.values(), report)
         task = cls(
             classes=classes,
             network=network,
-            preprocessing=Preprocessing(size_wh, options.resize),
+            preprocessing=Preprocessing(size_wh, options.resize, bits=bits),
             reader=reader,
             splits=splits,
         )
@@ -145,7 +147,7 @@ class Segment(ImageTask):
         root = data_place(options.data, "segment")
         layout = detect_layout(root, options.format)
         pairs = list_split(root, layout, options.split)
-        classes, colors = dataset_classes(root)
+        classes, colors = dataset_classes(root, IGNORE)
         if classes is not None:
             require_same_classes(classes.names, self.classes.names)
         self.reader = MaskReader(
@@ -158,6 +160,8 @@ class Segment(ImageTask):
         for note in odd_files(root, layout, options.split, pairs):
             report.warn(note)
         scan = setup.scan_split(pairs, self.reader, options.split, report)
+        setup.say_if_recolored({options.split: scan}, report)
+        warn_of_bits(self.preprocessing.bits, [scan], report)
         # An unreadable image is a failed sample; a label outside the classes would be a wrong
         # number.
         raise_defects([d for d in scan.defects if d.code.startswith("mask.")], str(root))
@@ -189,13 +193,14 @@ class Segment(ImageTask):
             image_size_wh=self.preprocessing.image_size_wh,
             resize=self._resize,
             transform=self.training.transform if training else None,
+            bits=self.preprocessing.bits,
         )
 
     def source(self, inputs: Sequence[InputFile]) -> ImageSource:
         """Return images to predict."""
         size_wh = self.preprocessing.image_size_wh
         rule = partial(prepare, image_size_wh=size_wh, resize=self._resize)
-        return ImageSource(inputs, rule, keep_original=True)
+        return ImageSource(inputs, rule, keep_original=True, bits=self.preprocessing.bits)
 
     @property
     def _resize(self) -> str:
@@ -249,7 +254,7 @@ class Segment(ImageTask):
     def write(self, result: SegMap, sample: Sample, stem: str, folder: Path) -> dict[str, Any]:
         """Write the palette PNG and the overlay; return the line of `predictions.jsonl`."""
         mask, overlay = f"masks/{stem}.png", f"overlays/{stem}.{self.overlay}"
-        write_label_png(folder / mask, result.labels)
+        write_label_png(folder / mask, result.labels, self.classes.colors)
         line = {"path": sample.path, **describe_labels(result, self.classes), "mask": mask}
         if self.overlay != "none":
             picture = draw_segmentation(sample.original, result, self.classes)

@@ -20,19 +20,23 @@ from cvkit.models.build import build_model
 from cvkit.ops import inference, losses
 from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD
 from cvkit.options.segment import SegmentTrain
-from cvkit.structures import ClassList
+from cvkit.structures import IGNORE, ClassList
 from cvkit.tasks.checking import checked, warn_of_leaks
 from cvkit.tasks.image_task import data_place
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How an image becomes a network input; stored in the model file."""
+    """How an image becomes a network input; stored in the model file.
+
+    Files of 16 bits hold values in `bits` of them; see `cvkit.data.decode.read_image`.
+    """
 
     image_size_wh: tuple[int, int]
     resize: str
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    bits: int | None = 16
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Network:
     aux: bool
     deconv: bool
     rates: Sequence[int] | None = None
+    positions: Sequence[int] | None = None
 
     def build(self, num_classes: int) -> nn.Module:
         """Return the network, freshly initialised.
@@ -61,6 +66,7 @@ class Network:
             aux=self.aux,
             deconv=self.deconv,
             rates=self.rates,
+            positions=self.positions,
         )
 
 
@@ -133,7 +139,7 @@ def training_data(
     else:
         counts = ", ".join(f"{name}: {len(pairs)} images" for name, pairs in splits.items())
         report.say(f"data: {root} ({layout} layout), {counts}")
-    classes, colors = dataset_classes(root)
+    classes, colors = dataset_classes(root, IGNORE)
     reader = MaskReader(
         num_classes=len(classes) if classes else None,
         colors=colors,
@@ -160,7 +166,17 @@ def training_data(
         raise DataError(f"{root}: no training pixel has a label", code="mask.all_ignore")
     report.say(f"classes: {len(classes)} ({', '.join(classes.names)})")
     reader = MaskReader(len(classes), reader.colors, reader.mask_map, reader.ignore_index)
+    say_if_recolored(scans, report)
     return splits, reader, classes, scans
+
+
+def say_if_recolored(scans: dict[str, Scan], report: Reporter) -> None:
+    """Say how many palette masks are read by their colours."""
+    if count := sum(scan.recolored for scan in scans.values()):
+        report.say(
+            f"masks: {count} are read by the colours of their palette, whose numbers are not "
+            "those of classes.txt"
+        )
 
 
 def scan_split(pairs: list[LabelledImage], reader: MaskReader, name: str, report: Reporter) -> Scan:

@@ -28,6 +28,7 @@ from cvkit.tasks.class_splits import division_of, labelled_hashes
 from cvkit.tasks.classify import Classify
 from cvkit.tasks.classify_setup import Training, label_counts
 from cvkit.tasks.image_task import class_weights, from_header
+from cvkit.tasks.normalisation import value_bits
 from cvkit.tasks.video_network import (
     Network,
     Preprocessing,
@@ -66,7 +67,8 @@ class Video(Classify):
         setup.check_flags(options)
         data, scans = setup.training_data(options, report)
         sizes_hw = scans[options.train_split].sizes_hw
-        preprocessing = preprocessing_for(options, sizes_hw)
+        bits = value_bits(options, scans.values(), report)
+        preprocessing = replace(preprocessing_for(options, sizes_hw), bits=bits)
         network = network_for(options, preprocessing, len(data.names))
         task = cls(
             classes=make_classes(list(data.names)),
@@ -193,7 +195,8 @@ class Video(Classify):
             words = [f"{label} {score:.2f}" for label, score in pairs][:3]
             path = self.paths[sample.path]
             index = index_video(path)
-            write_marked_video(folder / line["video"], all_frames(path, index), index.fps, words)
+            frames = all_frames(path, index, self.preprocessing.bits)
+            write_marked_video(folder / line["video"], frames, index.fps, words)
         return line
 
     def finish(self, folder: Path) -> None:

@@ -19,9 +19,8 @@ from cvkit.models.weights import fetched, load_pretrained, read_state_dict
 from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD
 from cvkit.options.video import VideoTrain
 from cvkit.tasks.classify_setup import SMALL_IMAGE, parse_side
+from cvkit.tasks.normalisation import pretrained_statistics
 
-KINETICS_MEAN = (0.43216, 0.394666, 0.37645)
-KINETICS_STD = (0.22803, 0.22145, 0.216989)
 SPREAD = ("single-frame", "late-fusion", "cnn-lstm", "conv-lstm")
 """Networks that look at frames from all over a video, unless told otherwise."""
 
@@ -36,6 +35,7 @@ class Preprocessing:
         frames, sampling, stride, fps: see `ClipRule`.
         clips, crops: views of a video.
         mean, std: of the pixels in [0, 1].
+        bits: of pictures of 16 bits that hold values; see `cvkit.data.decode.read_image`.
     """
 
     image_size: int
@@ -48,6 +48,7 @@ class Preprocessing:
     crops: int = 1
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    bits: int | None = 16
 
     @property
     def clip_rule(self) -> ClipRule:
@@ -57,7 +58,7 @@ class Preprocessing:
     @property
     def frame_rule(self) -> FrameRule:
         """How frames enter the network."""
-        return FrameRule(self.image_size, tuple(self.resize_hw), self.crops)
+        return FrameRule(self.image_size, tuple(self.resize_hw), self.crops, self.bits)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,9 +98,7 @@ def preprocessing_for(options: VideoTrain, sizes_hw: Sequence[tuple[int, int]]) 
         side = max(16, short)
     else:
         side = min(112, max(32, round(short * 7 / 8 / 16) * 16))
-    own = {}
-    if options.pretrained == "kinetics":
-        own = {"mean": KINETICS_MEAN, "std": KINETICS_STD}
+    own = pretrained_statistics(options, _builder(options))
     sampling = options.sampling
     if sampling == "auto":
         sampling = "uniform" if options.arch in SPREAD else "clip"
@@ -115,6 +114,15 @@ def preprocessing_for(options: VideoTrain, sizes_hw: Sequence[tuple[int, int]]) 
         crops=crops,
         **own,
     )
+
+
+def _builder(options: VideoTrain) -> str:
+    """Return torchvision's function of the network that `--pretrained` is about; empty if none."""
+    if options.arch == "i3d":
+        return "resnet50"
+    if options.arch in catalog.FRAME_ARCHS:
+        return catalog.BACKBONES[options.backbone].builder
+    return next((builder for builder, arch in VIDEO.items() if arch == options.arch), "")
 
 
 def parse_views(text: str) -> tuple[int, int]:
@@ -188,7 +196,8 @@ def load_backbone(
     if source is None:
         report.say("weights to begin with: none, trained from scratch")
         return
-    if source == "kinetics" or (network.arch in VIDEO.values() and source != "imagenet"):
+    imagenet = source.partition(":")[0] == "imagenet"
+    if source == "kinetics" or (network.arch in VIDEO.values() and not imagenet):
         report.say(_load_kinetics(model, network, options, report))
         return
     if not hasattr(model, "load_images"):

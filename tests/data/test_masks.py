@@ -2,6 +2,7 @@
 
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,7 +12,8 @@ from cvkit.data.layouts import detect_layout, list_split
 from cvkit.data.masks import MaskReader, parse_mask_map
 from cvkit.data.scan import raise_defects, scan_pairs
 from cvkit.errors import CvkitError, DataError, UsageError
-from cvkit.structures import VOC_PALETTE, voc_color
+from cvkit.output.files import write_label_png
+from cvkit.structures import IGNORE, VOC_PALETTE, voc_color
 
 INDICES = np.array([[0, 1, 2], [2, 255, 0]], np.uint8)
 
@@ -88,6 +90,110 @@ def test_lossy_and_wide_masks_are_refused(tmp_path):
     assert caught.value.code == "mask.16bit"
 
 
+def flat(colors):
+    return [channel for color in colors for channel in color]
+
+
+BLACK, RED, GREEN, BLUE = (0, 0, 0), (128, 0, 0), (0, 128, 0), (1, 2, 250)
+CITY = {BLACK: 0, GREEN: 1, RED: 2}
+"""A classes.txt that lists VOC's first colours in another order."""
+
+
+@pytest.mark.parametrize(
+    ("palette", "used", "wanted"),
+    [
+        ([BLACK, GREEN, RED], [0, 1, 2], [0, 1, 2]),  # agrees
+        ([BLACK, RED, GREEN], [0, 1, 2], [0, 2, 1]),  # the same colours in another order
+        (VOC_PALETTE, [0, 1, 2, 255], [0, 2, 1, 255]),
+        ([BLACK, RED, GREEN], [0], [0]),  # what is not used does not matter
+        ([BLUE, BLUE, BLUE], [0, 1, 2], [0, 1, 2]),  # colours of no class say nothing
+        ([(n, n, n) for n in range(256)], [0, 1, 2], [0, 1, 2]),
+        ([BLACK, RED, BLUE], [0, 1, 2], "value 1 the colour #800000.*value 2 a colour of no"),
+        (
+            [RED, BLACK, GREEN] + 253 * [BLUE],
+            [0, 1, 255],
+            [2, 0, 255],
+        ),  # 255 is no class, whatever its colour
+    ],
+)
+def test_a_palette_that_contradicts_the_classes_counts_or_is_refused(
+    tmp_path, palette, used, wanted
+):
+    flattened = palette if isinstance(palette, bytes) else flat(palette)
+    path = save(tmp_path, np.array([used], np.uint8), palette=flattened)
+    reader = MaskReader(3, colors=CITY)
+    if isinstance(wanted, str):
+        with pytest.raises(DataError, match=wanted) as caught:
+            reader.read(path)
+        assert caught.value.code == "mask.palette"
+        return
+    assert reader.read(path).tolist() == [wanted]
+    assert reader.recolors(path) == (wanted != used)
+    assert MaskReader(3).read(path).tolist() == [used]
+    as_colors = save(tmp_path, Image.open(path).convert("RGB"), name="rgb.png")
+    if 255 not in used and set(flattened[:9]) == set(flat(CITY)):
+        assert reader.read(as_colors).tolist() == [wanted], "a mask means what its colours mean"
+
+
+def test_the_usual_palette_says_nothing_about_classes_with_other_colours(tmp_path):
+    """Many programs write VOC's palette; CamVid's buildings are as red as VOC's aeroplanes."""
+    camvid = {(128, 128, 128): 0, RED: 1, (192, 192, 128): 2, (128, 64, 128): 3}
+    path = save(tmp_path, np.array([[0, 1, 2, 3]], np.uint8), palette=VOC_PALETTE)
+    assert MaskReader(4, colors=camvid).read(path).tolist() == [[0, 1, 2, 3]]
+    swapped = dict(zip(camvid, (1, 0, 2, 3), strict=True))
+    assert MaskReader(4, colors=swapped).read(path).tolist() == [[0, 1, 2, 3]]
+    path = save(tmp_path, np.array([[0, 1]], np.uint8), palette=VOC_PALETTE)
+    predictions = MaskReader(3, colors=CITY, trust_voc_palette=False)
+    assert predictions.read(path).tolist() == [[0, 1]]
+
+
+def test_values_and_colours_of_a_mask_map_reach_palette_masks(tmp_path):
+    path = save(tmp_path, np.array([[0, 1, 2]], np.uint8), palette=flat([BLACK, BLUE, RED]))
+    said = "#" + bytes(BLUE).hex()
+    for colors in ({}, {BLACK: 0}):
+        reader = MaskReader(3, colors=colors, mask_map=parse_mask_map(f"{said}=255"))
+        assert reader.read(path).tolist() == [[0, 255, 2]]
+    meant = MaskReader(3, colors=CITY, mask_map=parse_mask_map("1=1,2=1"))
+    path = save(tmp_path, np.array([[0, 1, 2]], np.uint8), palette=flat([BLACK, RED, GREEN]))
+    assert meant.read(path).tolist() == [[0, 1, 1]]
+
+
+def test_what_predict_writes_is_read_as_it_was_meant(tmp_path):
+    """Also where a class without a colour would have had the colour that another one was given."""
+    texts = ["a\nb\nc", "a 0 128 0\nb 0 0 0\nc 128 0 0", "a\nb\nc 128 0 0", "a 9 9 9\nb\nc 0 0 0"]
+    for text in texts:
+        (tmp_path / "classes.txt").write_text(text)
+        classes, colors = read_classes(tmp_path / "classes.txt")
+        assert len(set(classes.colors)) == 3
+        labels = np.array([[0, 1, 2]], np.uint8)
+        for some in (labels, labels[:, :1], labels[:, 1:]):
+            write_label_png(tmp_path / "m.png", some, classes.colors)
+            assert np.array_equal(MaskReader(3, colors).read(tmp_path / "m.png"), some), text
+        shown = Image.open(tmp_path / "m.png").convert("RGB").getpixel((1, 0))
+        assert shown == classes.colors[2]
+
+
+@pytest.mark.parametrize("value", [0.5, 1.7, -0.25, 254.9, np.nan, np.inf])
+def test_float_masks_are_read_if_they_hold_whole_numbers(tmp_path, value):
+    whole = INDICES.astype(np.float32)
+    assert np.array_equal(MaskReader(3).read(save(tmp_path, whole, name="m.tif")), INDICES)
+    whole[0, 0] = value
+    with pytest.raises(DataError, match=r"m\.tif: mask value .* not a whole number") as caught:
+        MaskReader(3).read(save(tmp_path, whole, name="m.tif"))
+    assert caught.value.code == "mask.float"
+
+
+def test_colour_masks_of_16_bits_are_refused(tmp_path):
+    """Pillow would keep the high byte, in which all classes are 0."""
+    for channels in (3, 4):
+        deep = np.stack([INDICES.astype(np.uint16)] * channels, -1)
+        for name in ("m.png", "m.tif"):
+            cv2.imwrite(str(tmp_path / name), deep)
+            with pytest.raises(DataError, match="16 bits") as caught:
+                MaskReader(3).read(tmp_path / name)
+            assert caught.value.code == "mask.16bit"
+
+
 def test_voc_palette_has_the_published_colours():
     assert [voc_color(i) for i in (0, 1, 2, 15, 20, 255)] == [
         (0, 0, 0),
@@ -122,13 +228,20 @@ def test_class_files_give_names_and_colours(tmp_path, text, names, colors):
     assert classes.colors == tuple(expected.get(i, voc_color(i)) for i in range(len(names)))
 
 
-@pytest.mark.parametrize(
-    "text", ["", "a\na", "a 1 2 3\nb 1 2 3", "a 1 2 300", "\n".join(map(str, range(256)))]
-)
+@pytest.mark.parametrize("text", ["", "a\na", "a 1 2 3\nb 1 2 3", "a 1 2 300"])
 def test_unusable_class_files_are_refused(tmp_path, text):
     (tmp_path / "classes.txt").write_text(text)
     with pytest.raises(DataError, match=r"classes\.txt"):
         read_classes(tmp_path / "classes.txt")
+
+
+def test_only_masks_limit_the_number_of_classes(tmp_path):
+    path = tmp_path / "classes.txt"
+    path.write_text("\n".join(f"class {number}" for number in range(1000)))
+    assert len(read_classes(path)[0]) == 1000
+    with pytest.raises(DataError, match=r"classes\.txt lists 1000 classes") as caught:
+        read_classes(path, IGNORE)
+    assert "at most 255" in caught.value.hint
 
 
 def test_layouts_are_detected_and_listed(scenes, voc, tmp_path):

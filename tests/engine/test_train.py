@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from cvkit import catalog
 from cvkit.data import samples
-from cvkit.engine.checkpoint import read_model
+from cvkit.engine.checkpoint import read_header, read_model
 from cvkit.tasks.segment import Segment
 
 
@@ -32,7 +32,10 @@ def test_a_run_folder_holds_what_a_run_is(trained):
     }
     config = yaml.safe_load((trained / "config.yaml").read_text())
     assert (config["arch"], config["batch_size"], config["image_size"]) == ("unet", 2, "32x32")
-    assert json.loads((trained / "environment.json").read_text())["packages"]["torch"]
+    about = json.loads((trained / "environment.json").read_text())
+    assert about["packages"]["torch"]
+    header = read_header(trained / "best.safetensors")
+    assert about["preprocessing"] == header["preprocessing"]
     _, header = read_model(trained / "best.safetensors")
     assert header["task"] == "segment"
     assert [c["name"] for c in header["classes"]][:2] == ["background", "circle"]

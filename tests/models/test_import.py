@@ -11,8 +11,8 @@ from torch import nn
 
 from cvkit import catalog, load
 from cvkit.data.scenes import make_single
+from cvkit.models import weights
 from cvkit.models.convert import modern_names, named_parts
-from cvkit.tasks import imported
 
 FAMILIES = (
     *("alexnet", "vgg11_bn", "googlenet", "inception_v3", "resnet18", "resnext50", "densenet121"),
@@ -47,6 +47,11 @@ def calibrated(model, side, batch=4):
     return model.eval()
 
 
+def scoring(head):
+    """The layers of torchvision's segmentation heads that score the classes."""
+    return [m for m in head.modules() if getattr(m, "out_channels", 0) == 21]
+
+
 def head_of(model):
     return [m for m in model.modules() if isinstance(m, nn.Linear)][-1]
 
@@ -79,23 +84,25 @@ def test_an_imported_classifier_scores_as_torchvision_does(cvkit, tmp_path, pict
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    ["fcn_resnet50", "deeplabv3_resnet50", "deeplabv3_resnet101", "deeplabv3_mobilenet_v3_large"],
+    torchvision.models.list_models(torchvision.models.segmentation),
 )
 def test_an_imported_segmenter_scores_as_torchvision_does(cvkit, tmp_path, pictures, name):
     torch.manual_seed(0)
     build = getattr(torchvision.models.segmentation, name)
-    model = calibrated(build(weights=None, weights_backbone=None, aux_loss=True), 129)
-    nn.init.normal_(model.classifier[4].weight, std=0.1)
+    aux = {} if name.startswith("lraspp") else {"aux_loss": True}
+    model = calibrated(build(weights=None, weights_backbone=None, **aux), 129)
+    for scores in scoring(model.classifier):
+        nn.init.normal_(scores.weight, std=0.1)
     torch.save(model.state_dict(), tmp_path / "s.pth")
     done = cvkit(
         *("weights", "import", tmp_path / "s.pth", "--task", "segment", "--arch", name),
         *("--out", tmp_path / "s.safetensors"),
     )
     assert done.code == 0, done.err
-    assert "left out" in done.err
+    assert ("left out" in done.err) == bool(aux)
     preset = torchvision.models.segmentation.FCN_ResNet50_Weights.DEFAULT.transforms()
     predictor = load(tmp_path / "s.safetensors", precision="fp32")
-    assert predictor.classes[15] == "person"
+    assert (predictor.classes[0], predictor.classes[15]) == ("background", "person")
     path = pictures[0]
     (result,) = predictor.predict([path])
     image = Image.open(path).convert("RGB")
@@ -139,6 +146,23 @@ def test_imagenet_classes_come_by_their_number(cvkit, small):
     assert again.code == 2
     assert "exists" in again.err
     assert importing(cvkit, small[0], "--overwrite").code == 0
+
+
+def test_only_masks_limit_the_classes_of_an_imported_network(cvkit, tmp_path):
+    (tmp_path / "classes.txt").write_text("\n".join(f"class {i}" for i in range(300)))
+    model = torchvision.models.mobilenet_v3_small(num_classes=300)
+    torch.save(model.state_dict(), tmp_path / "c.pth")
+    done = importing(cvkit, tmp_path / "c.pth", "--classes", tmp_path / "classes.txt")
+    assert done.code == 0, done.err
+    assert len(load(tmp_path / "c.safetensors").classes) == 300
+    model = torchvision.models.segmentation.lraspp_mobilenet_v3_large(
+        weights=None, weights_backbone=None, num_classes=300
+    )
+    torch.save(model.state_dict(), tmp_path / "s.pth")
+    own = ["--task", "segment", "--arch", "lraspp_mobilenet_v3_large"]
+    done = importing(cvkit, tmp_path / "s.pth", *own, "--classes", tmp_path / "classes.txt")
+    assert done.code == 2
+    assert "scores 300 classes" in done.err
 
 
 def test_keys_that_do_not_fit_are_listed(cvkit, small):
@@ -202,21 +226,21 @@ def test_names_of_old_files_become_todays():
 
 
 def test_a_published_file_is_known_by_its_name(cvkit, tmp_path, monkeypatch):
-    weights = torchvision.models.GoogLeNet_Weights.IMAGENET1K_V1
+    entry = torchvision.models.GoogLeNet_Weights.IMAGENET1K_V1
     torch.manual_seed(0)
     model = calibrated(torchvision.models.googlenet(init_weights=True, transform_input=True), 96, 2)
-    path = tmp_path / weights.url.rpartition("/")[2]
+    path = tmp_path / entry.url.rpartition("/")[2]
     torch.save(model.state_dict(), path)
     out = tmp_path / "g.safetensors"
     done = cvkit("weights", "import", path, "--arch", "googlenet", "--out", out)
     assert done.code == 2
     assert "SHA-256" in done.err
-    monkeypatch.setattr(imported, "verified", lambda path: path)
+    monkeypatch.setattr(weights, "verified", lambda path: path)
     done = cvkit("weights", "import", path, "--arch", "googlenet", "--out", out, "--json")
     assert done.json["preprocessing"]["mean"] == [0.5, 0.5, 0.5]
     picture = tmp_path / "p.png"
     Image.fromarray(make_single(5, 1, (240, 300))[0].render().image).save(picture)
     (result,) = load(out, precision="fp32").predict([picture])
     with torch.no_grad():
-        expected = model(weights.transforms()(Image.open(picture))[None]).softmax(1)[0]
+        expected = model(entry.transforms()(Image.open(picture))[None]).softmax(1)[0]
     np.testing.assert_allclose(result.scores, expected.numpy(), atol=1e-5)

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from cvkit import catalog
 from cvkit.errors import UsageError
 from cvkit.models.build import build_model, complexity
+from cvkit.models.convert import MAPS
 from cvkit.models.segmentation.fcn import bilinear_kernel
 from cvkit.models.segmentation.unet import ClassicUNet, mirror_pad
 
@@ -84,11 +85,13 @@ def test_torchvision_state_dict_gives_torchvision_outputs(arch, builder, backbon
         ("deeplab", "resnet50", "DeepLabV3_ResNet50_Weights"),
         ("deeplab", "resnet101", "DeepLabV3_ResNet101_Weights"),
         ("deeplab", "mobilenet_v3_large", "DeepLabV3_MobileNet_V3_Large_Weights"),
+        ("lraspp", "mobilenet_v3_large", "LRASPP_MobileNet_V3_Large_Weights"),
     ],
 )
 def test_size_equals_torchvisions_published_figures(arch, backbone, builder):
     meta = torchvision.models.get_weight(f"{builder}.COCO_WITH_VOC_LABELS_V1").meta
-    parameters, gmacs = complexity(on_meta(arch, backbone), (520, 520))
+    positions = MAPS.get((arch, backbone))
+    parameters, gmacs = complexity(on_meta(arch, backbone, positions=positions), (520, 520))
     assert parameters == meta["num_params"]
     assert round(gmacs, 3) == meta["_ops"]
 

@@ -451,7 +451,6 @@ def test_a_published_network_is_found_by_name(cvkit, foreign, shapes, tmp_path, 
     assert damaged.code == 2 and "is damaged" in damaged.err
     # A file of that hash cannot be made here; everything but the hash is as in earnest.
     monkeypatch.setattr(weights, "verified", lambda path: path)
-    monkeypatch.setattr("cvkit.tasks.imported.verified", lambda path: path)
     done = cvkit("instance", "predict", image, *flags, "--out", tmp_path / "c")
     assert done.code == 0
     wrong = cvkit("detect", "predict", image, "--weights", "coco:resnet34", "--out", tmp_path / "d")

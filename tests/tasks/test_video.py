@@ -393,13 +393,21 @@ def test_a_published_network_is_found_by_name(cvkit, foreign, motions, tmp_path,
     assert damaged.code == 2 and "is damaged" in damaged.err
     # A file of that hash cannot be made here; everything but the hash is as in earnest.
     monkeypatch.setattr(weights, "verified", lambda path: path)
-    monkeypatch.setattr("cvkit.tasks.imported.verified", lambda path: path)
     done = cvkit("video", "predict", video, *flags, "--views", "1x1", "--out", tmp_path / "c")
     assert done.code == 0
     train = ["--arch", "mc3", "--pretrained", "kinetics", "--epochs", "1", "--frames", "4"]
     train += ["--image-size", "32", "--workers", "0", "--out", tmp_path / "runs", "--offline"]
     again = cvkit("video", "train", "--data", motions, *train)
     assert again.code == 0 and "weights to begin with: kinetics" in again.err
+
+
+def test_another_version_of_imagenet_is_not_taken_for_a_file(cvkit, motions, tmp_path):
+    done = cvkit(
+        *("video", "train", "--data", motions, "--arch", "r3d", "--frames", 2),
+        *("--pretrained", "imagenet:v2", "--out", tmp_path / "runs", "--workers", 0, "--quiet"),
+    )
+    assert done.code == 2
+    assert "is not made of a network of images" in done.err
 
 
 @pytest.mark.slow

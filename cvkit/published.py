@@ -1,0 +1,83 @@
+"""Trained models of torchvision that `--weights` takes by name, as a table to read."""
+
+from dataclasses import dataclass
+
+from cvkit.backbone_table import BACKBONES
+
+
+@dataclass(frozen=True)
+class Published:
+    """A trained model of torchvision.
+
+    Attributes:
+        builder: function of torchvision that makes the network.
+        version: name of its weights there.
+    """
+
+    builder: str
+    version: str = "DEFAULT"
+
+
+def _published_classifiers() -> dict[str, Published]:
+    """Return the classifiers of ImageNet by name; without a version the newest is meant."""
+    found = {"imagenet": Published("resnet50", "IMAGENET1K_V2")}
+    for name, entry in BACKBONES.items():
+        if entry.builder:
+            each = [Published(entry.builder, f"IMAGENET1K_{v.upper()}") for v in entry.versions]
+            found[f"imagenet:{name}"] = each[-1]
+            found |= {
+                f"imagenet:{name}:{v}": one for v, one in zip(entry.versions, each, strict=True)
+            }
+    return found
+
+
+PUBLISHED = {
+    "classify": _published_classifiers(),
+    "segment": {
+        "coco-voc": Published("deeplabv3_resnet50"),
+        "coco-voc:fcn-resnet50": Published("fcn_resnet50"),
+        "coco-voc:fcn-resnet101": Published("fcn_resnet101"),
+        "coco-voc:deeplab-resnet50": Published("deeplabv3_resnet50"),
+        "coco-voc:deeplab-resnet101": Published("deeplabv3_resnet101"),
+        "coco-voc:deeplab-mobilenet": Published("deeplabv3_mobilenet_v3_large"),
+        "coco-voc:lraspp-mobilenet": Published("lraspp_mobilenet_v3_large"),
+    },
+    "detect": {
+        "coco": Published("fasterrcnn_resnet50_fpn_v2"),
+        "coco:resnet50": Published("fasterrcnn_resnet50_fpn"),
+        "coco:resnet50-v2": Published("fasterrcnn_resnet50_fpn_v2"),
+        "coco:mobilenet": Published("fasterrcnn_mobilenet_v3_large_fpn"),
+        "coco:mobilenet-320": Published("fasterrcnn_mobilenet_v3_large_320_fpn"),
+    },
+    "instance": {
+        "coco": Published("maskrcnn_resnet50_fpn_v2"),
+        "coco:resnet50": Published("maskrcnn_resnet50_fpn"),
+        "coco:resnet50-v2": Published("maskrcnn_resnet50_fpn_v2"),
+    },
+    "video": {
+        "kinetics": Published("r2plus1d_18"),
+        "kinetics:r2plus1d": Published("r2plus1d_18"),
+        "kinetics:r3d": Published("r3d_18"),
+        "kinetics:mc3": Published("mc3_18"),
+        "kinetics:s3d": Published("s3d"),
+    },
+}
+"""What `--weights` means for a task, besides files: by task and name."""
+
+
+def published_text(task: str) -> str:
+    """Return the names of a task's published models in words; those of classifiers in short."""
+    if task != "classify":
+        return ", ".join(PUBLISHED[task])
+    names = [name for name, entry in BACKBONES.items() if entry.builder]
+    both = [name for name in names if len(BACKBONES[name].versions) > 1]
+    return (
+        "imagenet (resnet50 v2), imagenet:NETWORK (its newest version) or "
+        f"imagenet:NETWORK:VERSION, where NETWORK is one of {', '.join(names)}, and VERSION is v1, "
+        f"or v2 for {', '.join(both)}"
+    )
+
+
+def families(task: str) -> list[str]:
+    """Return the first words of the names of a task's published models, such as `coco`."""
+    return list(dict.fromkeys(name.partition(":")[0] for name in PUBLISHED[task]))

@@ -1,0 +1,102 @@
+"""How the values of pixels enter a network: their bits, mean and deviation."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torchvision
+
+from cvkit.engine.checkpoint import read_header
+from cvkit.engine.report import Reporter
+from cvkit.errors import ModelFileError
+from cvkit.models.published import recognised, statistics
+from cvkit.options.base import Train
+
+
+def value_bits(options: Train, scans: Iterable[Any], report: Reporter) -> int | None:
+    """Return how many bits of files of 16 bits hold values, as a model stores it.
+
+    Cameras and microscopes store 10, 12 or 14 bits in files of 16; the largest value of all
+    training and validation images decides, so that all are scaled alike. Without such files it
+    is None: each file that the model will see decides for itself. A resumed run keeps its rule.
+
+    Args:
+        options: of the run.
+        scans: of the splits, each with `bits`.
+        report: told the rule, if there are such files.
+    """
+    bits = max((scan.bits for scan in scans if scan.bits), default=None)
+    if options.resume and (before := _of_run(options.resume)):
+        return before.get("bits", 16)  # the rule of models that do not name one
+    if bits is not None:
+        report.say(
+            f"files of 16 bits: their values need {bits} bits, which are scaled to 8; the model "
+            "keeps this rule"
+        )
+    return bits
+
+
+def warn_of_bits(bits: int | None, scans: Iterable[Any], report: Reporter) -> None:
+    """Say that images have larger values than those that a model was trained on."""
+    largest = max((scan.bits for scan in scans if scan.bits), default=0)
+    if bits is not None and largest > bits:
+        report.warn(
+            f"files of 16 bits hold values of {largest} bits, the model was trained on {bits}: "
+            "larger values count as the largest"
+        )
+
+
+def pretrained_statistics(options: Train, builder: str) -> dict[str, tuple[float, ...]]:
+    """Return `mean` and `std` for a preprocessing, empty where the weights do not say them.
+
+    Published weights are recognised by their hash, whether they are named or given as a file,
+    whatever its name; a model that cvkit wrote says it in its header. A run that is resumed goes
+    on with the numbers that it began with: the file may have gone since.
+
+    Args:
+        options: of the run.
+        builder: function of torchvision that makes the network; empty if there is none.
+
+    Raises:
+        ModelFileError: the file has a published name and another content.
+    """
+    source = options.pretrained
+    if source is None or not builder:
+        return {}
+    if options.resume and (own := _both(_of_run(options.resume))):
+        return own
+    if source.partition(":")[0] in ("imagenet", "kinetics"):
+        found = builder, torchvision.models.get_model_weights(builder).DEFAULT
+    elif not Path(source).is_file():
+        return {}  # refused where it is loaded
+    elif own := _of_header(Path(source)):
+        return own
+    else:
+        found = recognised(Path(source), [builder])
+    return dict(zip(("mean", "std"), statistics(*found), strict=True)) if found else {}
+
+
+def _of_header(path: Path) -> dict[str, tuple[float, ...]]:
+    """Return mean and deviation that a model of cvkit stores; empty for other files."""
+    return _both(_preprocessing(path)) if path.suffix == ".safetensors" else {}
+
+
+def _preprocessing(path: Path) -> dict[str, Any]:
+    try:
+        return read_header(path).get("preprocessing") or {}
+    except ModelFileError:
+        return {}  # tensors without a header, or a damaged file, which is refused when it is loaded
+
+
+def _of_run(run: Path) -> dict[str, Any]:
+    """Return the preprocessing that a run wrote down at its start, else that of its best model."""
+    try:
+        about = json.loads((run / "environment.json").read_text())
+    except (OSError, ValueError):
+        about = {}
+    return about.get("preprocessing") or _preprocessing(run / "best.safetensors")
+
+
+def _both(preprocessing: dict[str, Any]) -> dict[str, tuple[float, ...]]:
+    return {name: tuple(preprocessing[name]) for name in ("mean", "std") if name in preprocessing}

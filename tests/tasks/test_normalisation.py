@@ -1,0 +1,107 @@
+"""Pixels are normalised as the weights of `--pretrained` expect, however these are given."""
+
+import hashlib
+import json
+
+import pytest
+import torch
+import torchvision
+
+from cvkit import catalog
+from cvkit.engine.checkpoint import save_model
+from cvkit.errors import ModelFileError
+from cvkit.models import published, weights
+from cvkit.models.convert import VIDEO
+from cvkit.options.classify import ClassifyTrain
+from cvkit.options.video import VideoTrain
+from cvkit.tasks import classify_setup, video_network
+
+HALF = (0.5, 0.5, 0.5)
+SMALL = [(64, 64)]
+NETWORKS = [(name, entry) for name, entry in catalog.BACKBONES.items() if entry.builder]
+
+
+def wanted(builder):
+    """Mean and deviation in torchvision's own words; two networks change their input inside."""
+    if builder in ("googlenet", "inception_v3"):
+        return HALF, HALF
+    preset = torchvision.models.get_model_weights(builder).DEFAULT.transforms()
+    return tuple(preset.mean), tuple(preset.std)
+
+
+def of_classifier(name, source, **more):
+    options = ClassifyTrain(arch=name, pretrained=source, **more)
+    made = classify_setup.preprocessing_for(options, SMALL)
+    return made.mean, made.std
+
+
+def of_video(arch, source, backbone="resnet18", **more):
+    options = VideoTrain(arch=arch, backbone=backbone, pretrained=source, **more)
+    made = video_network.preprocessing_for(options, SMALL)
+    return made.mean, made.std
+
+
+CASES = [
+    *((entry.builder, "imagenet", of_classifier, (name,)) for name, entry in NETWORKS),
+    *((builder, "kinetics", of_video, (arch,)) for builder, arch in VIDEO.items()),
+    *(
+        (builder, "imagenet", of_video, (arch, builder))
+        for builder in ("googlenet", "resnet18")
+        for arch in catalog.FRAME_ARCHS
+    ),
+    ("resnet50", "imagenet", of_video, ("i3d",)),
+]
+
+
+@pytest.mark.parametrize(("builder", "word", "found", "parts"), CASES)
+def test_a_file_of_published_weights_counts_as_their_name(
+    tmp_path, monkeypatch, builder, word, found, parts
+):
+    arch, *backbone = parts
+    assert found(arch, word, *backbone) == wanted(builder)
+    entry = torchvision.models.get_model_weights(builder).DEFAULT
+    named = tmp_path / entry.url.rpartition("/")[2]
+    renamed = tmp_path / "mine.pth"
+    for path in (named, renamed):
+        path.write_bytes(b"stands for the file of that hash, which cannot be made here")
+    digest = hashlib.sha256(renamed.read_bytes()).hexdigest()[:8]
+    with pytest.raises(ModelFileError, match="is damaged"):
+        found(arch, str(named), *backbone)
+    monkeypatch.setattr(weights, "verified", lambda path: path)
+    assert found(arch, str(named), *backbone) == wanted(builder)
+    monkeypatch.setattr(published, "_hash_prefix", lambda _: digest)
+    assert found(arch, str(renamed), *backbone) == wanted(builder)
+
+
+@pytest.mark.parametrize("found", [of_classifier, of_video])
+def test_a_model_of_cvkit_brings_its_own(tmp_path, found):
+    path = tmp_path / "m.safetensors"
+    header = {"preprocessing": {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}}
+    save_model(path, {"w": torch.zeros(1)}, header)
+    arch = "googlenet" if found is of_classifier else "r3d"
+    assert found(arch, str(path)) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+
+
+@pytest.mark.parametrize("found", [of_classifier, of_video])
+def test_other_files_leave_the_usual_numbers(tmp_path, found):
+    arch = "googlenet" if found is of_classifier else "r3d"
+    usual = found(arch, None)
+    for name in ("own.pth", "own.safetensors"):
+        (tmp_path / name).write_bytes(b"something else")
+        assert found(arch, str(tmp_path / name)) == usual
+    assert found(arch, str(tmp_path / "missing.pth")) == usual
+
+
+@pytest.mark.parametrize("found", [of_classifier, of_video])
+def test_a_resumed_run_keeps_its_numbers_when_the_file_has_gone(tmp_path, found):
+    arch = "googlenet" if found is of_classifier else "r3d"
+    mine = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    # A run of a version that did not write them down has them in its best model only.
+    (tmp_path / "old" / "environment.json").write_text("{}")
+    save_model(tmp_path / "old/best.safetensors", {"w": torch.zeros(1)}, {"preprocessing": mine})
+    (tmp_path / "new" / "environment.json").write_text(json.dumps({"preprocessing": mine}))
+    for name in ("old", "new"):
+        again = found(arch, "gone.pth", resume=tmp_path / name)
+        assert again == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
