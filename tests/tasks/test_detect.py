@@ -1,10 +1,12 @@
 """Detection from the command line: train, eval, predict, proposals, files of others."""
 
 import json
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.axes import Axes
 from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -15,8 +17,10 @@ import cvkit as package
 from cvkit.cli import run
 from cvkit.data.coco import read_coco
 from cvkit.data.samples import write_detection
-from cvkit.metrics.coco import METRICS
+from cvkit.metrics.coco import CLASS_COLUMNS, METRICS
 from cvkit.models import weights
+from cvkit.options.base import hints
+from cvkit.options.detect import DetectEval
 
 TINY = (
     *("--backbone", "mobilenet_v3_small", "--min-size", "64", "--batch-size", "2"),
@@ -114,6 +118,49 @@ def test_voc_protocols_are_named_with_their_rules(cvkit, detector, boxes, protoc
     assert list(done.json["metrics"]) == [f"{protocol}_map"]
     assert protocol[3:] in done.json["rules"][f"{protocol}_map"]
     assert "rule             VOC 20" in cvkit("detect", "eval", *flags).out
+
+
+PROTOCOLS = get_args(get_args(hints(DetectEval)["protocol"])[0])
+
+
+def test_the_table_of_classes_has_the_same_columns_by_every_protocol(cvkit, boxes, tmp_path):
+    truth = boxes / "annotations" / "instances_val.json"
+    path = write_results(tmp_path / "r.json", perfect(truth))
+    flags = ["--predictions", path, "--truth", truth, "--no-files"]
+    assert len(PROTOCOLS) == 3
+    for protocol in PROTOCOLS:
+        done = cvkit("detect", "eval", *flags, "--protocol", protocol, "--json")
+        rows = done.json["per_class"]
+        assert all(tuple(row) == CLASS_COLUMNS for row in rows.values()), protocol
+        name, row = next((name, row) for name, row in rows.items() if row["objects"])
+        assert [row[column] for column in ("AP", "AP50", "recall")] == pytest.approx([1, 1, 1])
+        shown = cvkit("detect", "eval", *flags, "--protocol", protocol).out
+        assert all(column in shown for column in CLASS_COLUMNS)
+        for column, value in row.items():
+            own = ["--protocol", protocol, "--fail-under"]
+            passed = cvkit("detect", "eval", *flags, *own, f"{column}@{name}={value or 0}")
+            assert passed.code == (4 if value is None else 0), (protocol, column)
+            failed = cvkit("detect", "eval", *flags, *own, f"{column}@{name}={(value or 0) + 1}")
+            assert failed.code == 4 and f"{column}@{name} is {value}" in failed.err
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (["--protocol", "coco"], "at IoU 0.5"),
+        (["--protocol", "voc07", "--iou", "0.75"], "at IoU over 0.75"),
+        (["--protocol", "voc12", "--iou", "0.3"], "at IoU over 0.3"),
+    ],
+)
+def test_curves_are_titled_with_their_iou(cvkit, boxes, tmp_path, monkeypatch, flags, words):
+    titles = []
+    draw = Axes.set_title
+    monkeypatch.setattr(Axes, "set_title", lambda *a, **k: titles.append(a[1]) or draw(*a, **k))
+    truth = boxes / "annotations" / "instances_val.json"
+    path = write_results(tmp_path / "r.json", perfect(truth))
+    files = ["--predictions", path, "--truth", truth, "--out", tmp_path]
+    assert cvkit("detect", "eval", *files, *flags).code == 0
+    assert titles == [f"precision and recall {words}"]
 
 
 def test_predict_writes_results_in_original_pixels(cvkit, detector, boxes, tmp_path):

@@ -18,7 +18,7 @@ from cvkit.data.annotated import AnnotatedImage, make_truth
 from cvkit.data.classes import make_classes
 from cvkit.data.coco import read_coco
 from cvkit.data.samples import write_detection
-from cvkit.metrics.coco import METRICS
+from cvkit.metrics.coco import CLASS_COLUMNS, METRICS
 from cvkit.models import weights
 from cvkit.ops.masks import decode, encode, index_map, make_masks
 from cvkit.options.instance import InstanceTrain
@@ -227,6 +227,19 @@ def test_truths_as_predictions_score_1(cvkit, shapes, tmp_path, boxes):
         "box": 1,
         "boundary": 1,
     }
+
+
+def test_gates_reach_every_column_of_the_table_of_classes(cvkit, shapes, tmp_path):
+    truth, path = shapes / "annotations" / "instances_val.json", tmp_path / "r.json"
+    path.write_text(json.dumps(perfect(truth, True)))
+    flags = ["--predictions", path, "--truth", truth, "--no-files"]
+    rows = cvkit("instance", "eval", *flags, "--json").json["per_class"]
+    name, row = next((name, row) for name, row in rows.items() if row["objects"])
+    assert set(row) == {*CLASS_COLUMNS, "box AP"}
+    for column, value in row.items():
+        passed = cvkit("instance", "eval", *flags, "--fail-under", f"{column}@{name}={value}")
+        failed = cvkit("instance", "eval", *flags, "--fail-under", f"{column}@{name}={value + 1}")
+        assert (passed.code, failed.code) == (0, 4), column
 
 
 def test_no_predictions_score_0_with_a_warning(cvkit, shapes, tmp_path):
