@@ -1,6 +1,7 @@
 """Class lists: `classes.txt` and `labelmap.txt`."""
 
 import re
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from cvkit.errors import DataError
@@ -30,6 +31,22 @@ def dataset_classes(root: Path) -> tuple[ClassList | None, dict[tuple[int, int, 
     """Return what `read_classes` finds in a dataset folder; (None, {}) if it lists no classes."""
     path = next((root / name for name in FILE_NAMES if (root / name).is_file()), None)
     return read_classes(path) if path else (None, {})
+
+
+BACKGROUND = ("background", "__background__")
+"""Names under which class lists, such as CVAT's, count what is no object."""
+
+
+def without_background(names: Sequence[str], used: Callable[[], Collection[str]]) -> list[str]:
+    """Return the classes of objects among those of a list.
+
+    Args:
+        names: as listed.
+        used: returns the classes that objects have; asked only if there is a background.
+    """
+    background = {name for name in names if name.lower() in BACKGROUND}
+    unused = background - set(used()) if background else background
+    return [name for name in names if name not in unused]
 
 
 def read_classes(path: Path) -> tuple[ClassList, dict[tuple[int, int, int], int]]:
