@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
 from cvkit.data.annotated import AnnotatedImage
 from cvkit.errors import UsageError
 from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD, input_scale
 from cvkit.options.detect import TwoStageTrain
+from cvkit.structures import Batch, Geometry
 
 SCALED_LONGEST = 2048
 """Longest side of an input that is not scaled to a shorter side, unless `--max-size` is given."""
@@ -127,3 +129,16 @@ def resized(preprocessing: Preprocessing, text: str, arch: str) -> Preprocessing
         raise UsageError("--min-size: rcnn looks at crops", code="min_size.crops")
     found = parse_sizes(text)
     return replace(found, mean=preprocessing.mean, std=preprocessing.std)
+
+
+def whole(image: np.ndarray) -> tuple[np.ndarray, Geometry]:
+    """Return an HWC image as it is; the network itself scales it."""
+    return image, Geometry(image.shape[:2], image.shape[:2])
+
+
+def batch_proposals(batch: Batch) -> list[torch.Tensor] | None:
+    """Return the [R, 4] proposals of each image; None for a network that makes its own."""
+    if batch.samples[0].proposals is None:
+        return None
+    device = batch.images[0].device
+    return [torch.from_numpy(sample.proposals).to(device) for sample in batch.samples]
