@@ -208,6 +208,63 @@ def test_predict_writes_results_in_original_pixels(cvkit, detector, boxes, tmp_p
     assert [float(v) for v in best.split()[2:]] == pytest.approx([x1 + 1, y1 + 1, x2, y2], abs=1e-5)
 
 
+WRONG_IDS = {
+    "missing": (None, "does not exist"),
+    "torn": ("{", "is not valid JSON"),
+    "of others": ('{"images": [{"id": 1, "file_name": "other.png"}]}', "lacks 4 images"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG_IDS)
+def test_wrong_image_ids_are_refused_before_the_first_image(cvkit, detector, boxes, tmp_path, kind):
+    """They were noticed after the last one."""
+    text, words = WRONG_IDS[kind]
+    ids, out = tmp_path / "ids.json", tmp_path / "out"
+    if text:
+        ids.write_text(text)
+    flags = [boxes / "images" / "val", "--weights", detector, "--out", out, "--quiet"]
+    done = cvkit("detect", "predict", *flags, "--image-ids", ids)
+    assert done.code == 2 and words in done.err and f"--image-ids {ids}" in done.err
+    assert not out.exists()
+    out.mkdir()
+    (out / "predictions.jsonl").write_text("of another run")
+    done = cvkit("detect", "predict", *flags, "--image-ids", ids, "--overwrite")
+    assert done.code == 2
+    assert [path.name for path in out.iterdir()] == ["predictions.jsonl"]
+    assert (out / "predictions.jsonl").read_text() == "of another run"
+
+
+def test_image_ids_know_what_a_resumed_folder_holds(cvkit, detector, boxes, tmp_path):
+    first, *others = sorted((boxes / "images" / "val").iterdir())
+    out, ids = tmp_path / "out", tmp_path / "ids.json"
+    flags = ["--weights", detector, "--out", out, "--quiet"]
+    assert cvkit("detect", "predict", first, *flags).code == 0
+    before = (out / "predictions.jsonl").read_bytes()
+    rows = [{"id": n, "file_name": path.name} for n, path in enumerate(others, 50)]
+    ids.write_text(json.dumps({"images": rows}))
+    more = [*others, *flags, "--resume", "--image-ids", ids]
+    done = cvkit("detect", "predict", *more)
+    assert done.code == 2 and f"lacks 1 images, such as {first.name}" in done.err
+    assert (out / "predictions.jsonl").read_bytes() == before
+    ids.write_text(json.dumps({"images": [*rows, {"id": 9, "file_name": first.name}]}))
+    assert cvkit("detect", "predict", *more).code == 0
+    lines = (out / "predictions.jsonl").read_text().splitlines()
+    assert [json.loads(line)["path"] for line in lines] == [p.name for p in (first, *others)]
+    found = {row["image_id"] for row in json.loads((out / "results.json").read_text())}
+    assert found <= {9, 50, 51, 52}
+
+
+@pytest.mark.parametrize("verb", ["eval", "predict"])
+def test_proposals_of_a_network_that_makes_its_own_are_refused(
+    cvkit, detector, boxes, proposals, tmp_path, verb
+):
+    flags = ["--weights", detector, "--proposals", proposals, "--out", tmp_path / "out"]
+    what = ["--data", boxes] if verb == "eval" else [boxes / "images" / "val"]
+    done = cvkit("detect", verb, *what, *flags)
+    assert done.code == 2 and "--proposals: faster-rcnn makes its own" in done.err
+    assert not (tmp_path / "out").exists()
+
+
 def test_voc_result_files_score_what_the_json_scores(cvkit, detector, boxes, tmp_path):
     out, truth = tmp_path / "out", boxes / "annotations" / "instances_val.json"
     images = boxes / "images" / "val"
@@ -422,6 +479,10 @@ def test_rcnn_stores_all_stages_in_one_file(cvkit, crops, boxes, proposals, tmp_
     images = boxes / "images" / "val"
     done = cvkit("detect", "predict", images, "--weights", crops, "--out", out)
     assert done.code == 0 and json.loads((out / "results.json").read_text())
+    flags = ["--weights", crops, "--proposals", tmp_path / "none.npz", "--out", tmp_path / "other"]
+    wrong = cvkit("detect", "predict", images, *flags)
+    assert wrong.code == 2 and "does not exist" in wrong.err
+    assert not (tmp_path / "other").exists()
 
 
 def test_rcnn_may_stop_after_its_network(boxes, proposals, tmp_path):

@@ -13,6 +13,7 @@ from pycocotools.cocoeval import COCOeval
 from torchvision.models import detection as tv
 
 import cvkit as package
+from cvkit.catalog import TASKS
 from cvkit.cli import run
 from cvkit.data.annotated import AnnotatedImage, make_truth
 from cvkit.data.classes import make_classes
@@ -22,6 +23,7 @@ from cvkit.metrics.coco import CLASS_COLUMNS, METRICS
 from cvkit.models import weights
 from cvkit.ops.masks import decode, encode, index_map, make_masks
 from cvkit.options.instance import InstanceTrain
+from cvkit.options.tree import OPTIONS
 from cvkit.output.draw import draw_instances
 from cvkit.output.instances import write_index_map
 from cvkit.structures import Instances
@@ -282,6 +284,17 @@ def test_a_folder_without_results_is_named(cvkit, shapes, tmp_path):
     truth = shapes / "annotations" / "instances_val.json"
     done = cvkit("instance", "eval", "--predictions", tmp_path, "--truth", truth)
     assert done.code == 2 and "results.json" in done.err
+
+
+def test_wrong_image_ids_are_refused_before_the_first_image(cvkit, masker, shapes, tmp_path):
+    ids, out = tmp_path / "ids.json", tmp_path / "out"
+    ids.write_text('{"images": [{"id": 1, "file_name": "other.png"}]}')
+    flags = ["--weights", masker, "--out", out, "--image-ids", ids]
+    done = cvkit("instance", "predict", shapes / "images" / "val", *flags)
+    assert done.code == 2 and f"--image-ids {ids} lacks" in done.err
+    assert not out.exists()
+    tasks = {t for t in TASKS if "image_ids" in OPTIONS[t]["predict"].__dataclass_fields__}
+    assert tasks == {"detect", "instance"}  # both are tested
 
 
 def test_gates_name_a_kind_and_a_number(cvkit, masker, shapes):
