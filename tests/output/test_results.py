@@ -3,16 +3,19 @@
 import csv
 import json
 import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from cvkit.output import boxes
 from cvkit.output.boxes import write_results
-from cvkit.output.files import write_features
+from cvkit.output.files import write_csv, write_features
 from cvkit.output.instances import COLUMNS, write_instances
 from cvkit.structures import ClassList
+from cvkit.tasks.classify import Classify
 from cvkit.tasks.detect_setup import SAVES
+from cvkit.tasks.video_setup import join_timelines
 
 CLASSES = ClassList(("cat", "dog"), (3, 7), ((0, 0, 0), (9, 9, 9)))
 
@@ -156,3 +159,44 @@ def test_features_are_what_numpy_would_write(tmp_path, count):
         assert file["paths"].tolist() == names
         assert np.array_equal(file["features"], rows if count else np.empty((0, 0)))
         assert count == 0 or file["features"].dtype == np.float32
+
+
+def peak_of(work):
+    tracemalloc.start()
+    work()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def test_tables_and_features_of_many_images_take_the_memory_of_few(tmp_path):
+    task = SimpleNamespace(top_k=2, embeddings=tmp_path / "all.npz")
+    peaks = []
+    for count in (2, 202):
+        with (tmp_path / "predictions.jsonl").open("w") as stream:
+            for n in range(count):
+                np.save(tmp_path / f"{n}.npy", np.full(1000, n, np.float32))
+                content = {"path": f"{n}.jpg", "labels": ["cat", "dog"], "scores": [0.75, 0.25]}
+                stream.write(json.dumps(content | {"features": f"{n}.npy"}) + "\n")
+        peaks.append(peak_of(lambda: Classify.finish(task, tmp_path)))
+    assert peaks[1] < peaks[0] + 100_000, peaks  # the features alone are 800 kB
+    rows = (tmp_path / "predictions.csv").read_text().splitlines()
+    assert rows[0] == "path,label,score,label_2,score_2"
+    assert rows[1:] == [f"{n}.jpg,cat,0.75,dog,0.25" for n in range(count)]
+    with np.load(tmp_path / "all.npz") as file:
+        assert file["features"][:, 7].tolist() == list(range(count))
+
+
+def test_timelines_of_many_videos_take_the_memory_of_few(tmp_path):
+    peaks = []
+    for count in (0, 2, 52):
+        lines = [{"path": f"{n}.mp4", "timeline": f"{n}.csv"} for n in range(count)]
+        for n in range(count):
+            rows = [[second, "cat", 0.5 + n] for second in range(50)]
+            write_csv(tmp_path / f"{n}.csv", ["seconds", "label", "cat"], rows)
+        peaks.append(peak_of(lambda lines=lines: join_timelines(tmp_path, lines)))
+        table = (tmp_path / "timeline.csv").read_text().splitlines()
+        assert table[0] == ("path,seconds,label,cat" if count else "path")
+        assert len(table) == 1 + 50 * count
+    assert table[-1] == "51.mp4,49,cat,51.5"
+    assert peaks[2] < peaks[1] + 100_000, peaks  # all rows are a megabyte
