@@ -31,8 +31,9 @@ from cvkit.output.draw import draw_boxes
 from cvkit.output.files import write_rgb
 from cvkit.output.records import read_lines
 from cvkit.structures import Batch, Instances, Sample
+from cvkit.tasks import detect_inputs
 from cvkit.tasks import detect_setup as setup
-from cvkit.tasks.detect_inputs import Preprocessing, batch_proposals, input_sizes, resized, whole
+from cvkit.tasks.detect_inputs import Preprocessing, batch_proposals, input_sizes, resized
 from cvkit.tasks.detect_network import (
     Network,
     check_flags,
@@ -210,7 +211,7 @@ class Detect(ImageTask):
 
     def source(self, inputs: Sequence[InputFile]) -> ImageSource:
         """Return images to predict."""
-        return ImageSource(inputs, whole, keep_original=True, propose=self.search)
+        return ImageSource(inputs, detect_inputs.whole, keep_original=True, propose=self.search)
 
     def training_input(self, batch: Batch) -> tuple[list[Tensor], Any]:
         """Return the CHW images, and the boxes, labels, proposals and masks of each."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from cvkit.data.annotated import AnnotatedImage
 from cvkit.errors import UsageError
@@ -132,12 +133,12 @@ def resized(preprocessing: Preprocessing, text: str, arch: str) -> Preprocessing
 
 
 def whole(image: np.ndarray) -> tuple[np.ndarray, Geometry]:
-    """Return an HWC image as it is; the network itself scales it."""
+    """Return an image as it is: the network itself resizes it."""
     return image, Geometry(image.shape[:2], image.shape[:2])
 
 
-def batch_proposals(batch: Batch) -> list[torch.Tensor] | None:
-    """Return the [R, 4] proposals of each image; None for a network that makes its own."""
+def batch_proposals(batch: Batch) -> list[Tensor] | None:
+    """Return the [R, 4] proposals of each image on the batch's device; None without any."""
     if batch.samples[0].proposals is None:
         return None
     device = batch.images[0].device
