@@ -37,7 +37,7 @@ def _files(folder: Path, classes: ClassList) -> dict[int, Path]:
     """Return the file of each label that has one."""
     labels = {word: label for label, word in enumerate(classes.file_words(), 1)}
     found: dict[int, list[Path]] = defaultdict(list)
-    for path in sorted(folder.glob("*.txt")):
+    for path in sorted(folder.glob("[!.]*.txt")):
         if (word := _class_word(path.stem, labels)) is not None:
             found[labels[word]].append(path)
     if not found:

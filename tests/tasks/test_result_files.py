@@ -133,7 +133,7 @@ def test_a_name_that_may_be_several_images_is_refused(cvkit, truth, tmp_path):
 @pytest.mark.parametrize(
     "files, found",
     [
-        (["comp3_det_test_dog.txt"], ["dog"]),
+        (["comp3_det_test_dog.txt", "._comp3_det_test_dog.txt"], ["dog"]),
         (["dog.txt", "hot_dog.txt"], ["dog", "hot_dog"]),
         (["comp4_det_my_val_hot_dog.txt"], ["hot_dog"]),
         (["comp3_det_test_hot_dog.txt"], ["hot_dog"]),
