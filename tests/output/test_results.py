@@ -80,8 +80,11 @@ def test_results_say_what_the_lines_say(predicted):
     own = {"image_id": 5, "file_name": "a/x.jpg"}
     first = own | {"category_id": 3, "bbox": [0.25, 0.0, 10.25, 20.0], "score": 0.5}
     second = own | {"category_id": 7, "bbox": [1.25, 0.0, 10.25, 20.0], "score": 0.501}
-    wanted = [first | {"segmentation": mask}, second | {"segmentation": mask}]
-    assert (folder / "results.json").read_text() == json.dumps(wanted) + "\n"
+    text = (folder / "results.json").read_text()
+    rows = json.loads(text)
+    assert text == json.dumps(rows) + "\n" and len(rows) == 2
+    for row, wanted in zip(rows, (first, second), strict=True):
+        assert wanted | {"segmentation": mask} | row == row
     with (folder / "instances.csv").open() as stream:
         header, row, other = csv.reader(stream)
     assert header == list(COLUMNS) and other[:4] == ["a/x.jpg", "2", "dog", "7"]

@@ -161,7 +161,6 @@ def test_files_belong_to_the_class_that_they_name(tmp_path, files, found):
     "images, rows, wanted",
     [
         (("a/x.jpg", "b/x.jpg"), [(7, "b/x.jpg")], 1),  # the name, not the id
-        (("a/x.jpg", "b/x.jpg"), [(101, "x.jpg")], 1),  # the id tells which one
         (("a/x.jpg", "b/x.jpg"), [(7, "x.jpg")], "x.jpg"),
         (("a/x.jpg", "b/x.jpg"), [(100, "c/x.jpg"), (101, "b/x.jpg")], "c/x.jpg"),
         (("a/x.jpg", "b/x.jpg"), [(100, "y.jpg"), (101, "b/x.jpg")], "y.jpg"),
@@ -179,9 +178,18 @@ def test_results_name_their_image_by_file_before_id(cvkit, truth, tmp_path, imag
     path.write_text(json.dumps(content))
     done = score(cvkit, file, path)
     if isinstance(wanted, str):
-        assert done.code == 2 and wanted in done.json["error"]["message"]
-        assert "[0]" in done.json["error"]["message"]
+        assert done.code == 2 and done.json["error"]["code"].startswith("results.")
+        assert str(path) in done.err + done.json["error"]["message"]
+        assert wanted in done.json["error"]["message"]
     else:
         assert done.code == 0, done.out
         assert done.json["per_class"]["dog"]["recall"] == 0.5
         assert done.json["metrics"]["voc12_map"] == pytest.approx(0.5)
+
+
+def test_an_id_tells_which_of_several_images_of_one_name(cvkit, truth, tmp_path):
+    file = truth(("a/x.jpg", "b/x.jpg"), ("dog",))
+    row = {"bbox": [1, 2, 21, 30], "score": 0.9, "category_id": 10}  # the object of the second
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps([row | {"image_id": 101, "file_name": "x.jpg"}]))
+    assert score(cvkit, file, path).json["per_class"]["dog"]["recall"] == 0.5
