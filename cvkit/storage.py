@@ -6,8 +6,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from cvkit.errors import MachineError, UsageError
 
@@ -56,20 +57,31 @@ def machine_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_file(path: Path, content: bytes | str) -> None:
-    """Write a file atomically: temporary neighbour, fsync, rename, fsync of the folder."""
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Yield a stream whose content becomes the file at the end, or never.
+
+    It goes to a temporary neighbour, then fsync, rename, fsync of the folder; so a file of any
+    size is written atomically without being in memory.
+    """
     path = Path(path)
     temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}.tmp")
     with machine_errors(path):
         try:
             with open(temporary, "wb") as stream:
-                stream.write(content.encode() if isinstance(content, str) else content)
+                yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
             os.replace(temporary, path)
             fsync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def write_file(path: Path, content: bytes | str) -> None:
+    """Write a file atomically."""
+    with whole_file(path) as stream:
+        stream.write(content.encode() if isinstance(content, str) else content)
 
 
 def remove_temporaries(folder: Path) -> None:
@@ -81,6 +93,16 @@ def remove_temporaries(folder: Path) -> None:
 def write_json(path: Path, value: object, indent: int | None = 1) -> None:
     """Write strict JSON atomically; NaN and infinity are refused, not written."""
     write_file(path, json.dumps(value, indent=indent, allow_nan=False) + "\n")
+
+
+def write_json_list(path: Path, rows: Iterable[object]) -> None:
+    """Write strict JSON of a list atomically, row by row, on one line."""
+    with whole_file(path) as stream:
+        before = b"["
+        for row in rows:
+            stream.write(before + json.dumps(row, allow_nan=False).encode())
+            before = b", "
+        stream.write(b"]\n" if before == b", " else b"[]\n")
 
 
 def sha256(path: Path) -> str:

@@ -30,6 +30,26 @@ def test_a_crash_while_writing_leaves_the_old_content(tmp_path, monkeypatch, ope
     assert path.read_text() == "new"
 
 
+def test_a_stream_that_breaks_off_leaves_the_old_content(tmp_path):
+    path = tmp_path / "rows.json"
+    storage.write_json_list(path, range(3))
+    assert path.read_text() == "[0, 1, 2]\n"
+
+    def rows():
+        yield 1
+        assert path.read_text() == "[0, 1, 2]\n", "the new content is elsewhere until it is whole"
+        raise Crash
+
+    with pytest.raises(Crash):
+        storage.write_json_list(path, rows())
+    with pytest.raises(ValueError, match="JSON compliant"):
+        storage.write_json_list(path, [1, float("nan")])
+    assert path.read_text() == "[0, 1, 2]\n"
+    assert list(tmp_path.iterdir()) == [path]
+    storage.write_json_list(path, [])
+    assert path.read_text() == "[]\n"
+
+
 def test_what_a_kill_left_behind_is_removed(tmp_path):
     (tmp_path / ".best.safetensors.123.tmp").write_text("half")
     (tmp_path / "best.safetensors").write_text("whole")

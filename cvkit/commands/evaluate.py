@@ -71,7 +71,8 @@ def _evaluate_model(options: Eval, task_name: str, report: Reporter) -> dict[str
         with stop.at_once():
             trained = load_trained(options.weights, options, task_name)
             task = trained.task
-            require_known(parse_gates(options.fail_under), task.metric_names)
+            gates = parse_gates(options.fail_under)
+            require_known(gates, task.metric_names, task.classes.names)
             task.use_data(options, trained.header, report)
             metric, images = task.metric(), []
             data = task.dataset(options.split, training=False)

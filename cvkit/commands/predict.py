@@ -29,6 +29,8 @@ def predict(options: Predict, task_name: str) -> int:
         with stop.at_once():
             files = list_inputs(options.inputs, without=options.out, walk=walk)
             trained = load_trained(options.weights, options, task_name)
+            keys = {file.key for file in files}
+            trained.task.check_inputs(sorted(keys))
         storage.claim_output_folder(options.out, reuse=options.overwrite or options.resume)
         about = {"model": trained.header["sha256"], "options": as_config(options)}
         journal = loop.Journal(options.out, resume=options.resume, model=about["model"])
@@ -36,6 +38,8 @@ def predict(options: Predict, task_name: str) -> int:
         what = "videos" if task_name == "video" else "images"
         report.say(f"{len(files)} {what} with {trained.path} ({trained.precision})")
         with contextlib.closing(journal), report.progress("predicting", len(files)) as advance:
+            if journal.done:  # results of other inputs may lie there too
+                trained.task.check_inputs(sorted(journal.done | keys))
             counts = loop.predict(
                 trained.task,
                 trained.model,

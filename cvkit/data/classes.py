@@ -1,6 +1,7 @@
 """Class lists: `classes.txt` and `labelmap.txt`."""
 
 import re
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from cvkit.errors import DataError
@@ -108,3 +109,19 @@ def _parse_line(line: str, where: str) -> tuple[str, tuple[int, int, int] | None
                 raise DataError(f"{where}: colour {values} is outside 0..255", code="classes.color")
             return name, tuple(values)
     return text, None
+
+
+BACKGROUND = ("background", "__background__")
+"""Names under which class lists, such as CVAT's, count what is no object."""
+
+
+def without_background(names: Sequence[str], used: Callable[[], Collection[str]]) -> list[str]:
+    """Return the classes of objects among those of a list.
+
+    Args:
+        names: as listed.
+        used: returns the classes that objects have; asked only if there is a background.
+    """
+    background = {name for name in names if name.lower() in BACKGROUND}
+    unused = background - set(used()) if background else background
+    return [name for name in names if name not in unused]

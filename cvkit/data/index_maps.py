@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cvkit.data.annotated import AnnotatedImage, Annotations, make_truth
-from cvkit.data.classes import dataset_classes, make_classes
+from cvkit.data.classes import dataset_classes, make_classes, without_background
 from cvkit.data.decode import decode, open_image, upright_size_hw
 from cvkit.data.known import Known
 from cvkit.data.layouts import LabelledImage, list_split, odd_files
@@ -143,17 +143,18 @@ def _read_table(path: Path) -> Table | None:
 
 
 def _classes(root: Path, table: Table | None) -> ClassList:
-    """Return the classes: those of classes.txt, else the table's in alphabetical order.
+    """Return the classes: those that the dataset lists, else the table's in alphabetical order.
 
     Raises:
         DataError: the table has a class that classes.txt does not list.
     """
     listed, _ = dataset_classes(root)
+    used = sorted(set(table.values())) if table is not None else []
+    known = None if listed is None else without_background(listed.names, lambda: used)
     if table is None:
-        names = list(listed.names) if listed is not None and len(listed) == 1 else [ONLY_CLASS]
+        names = known if known is not None and len(known) == 1 else [ONLY_CLASS]
     else:
-        used = sorted(set(table.values()))
-        names = used if listed is None else list(listed.names)
+        names = used if known is None else known
         if unknown := [name for name in used if name not in names]:
             raise DataError(
                 f"{root / 'instances.csv'}: class {unknown[0]!r} is not in classes.txt",

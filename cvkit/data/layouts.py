@@ -69,12 +69,20 @@ def list_names(root: Path, kind: str, split: str) -> list[str]:
     if not file.is_file():
         raise _no_split(root, split, [path.stem for path in matches(folder, "*.txt")])
     lines = [line.strip() for line in file.read_text().splitlines() if line.strip()]
-    # VOC's lists of one class say after each name whether the class occurs: 1, 0 or -1.
-    names = [re.sub(r"\s+(-1|0|1)$", "", line) for line in lines]
+    names = [_listed_name(root / "JPEGImages", line) for line in lines]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise DataError(f"{file} lists {min(twice)!r} twice", code="split.duplicate")
     return names
+
+
+def _listed_name(images: Path, line: str) -> str:
+    """Return the name in a line, after which VOC's lists of one class say 1, 0 or -1.
+
+    `cat 1` is the image `cat 1.jpg` where there is one.
+    """
+    name = re.sub(r"\s+(-1|0|1)$", "", line)
+    return line if name != line and with_image_suffix(inside(images, line)) else name
 
 
 def _list_voc(root: Path, split: str) -> list[LabelledImage]:

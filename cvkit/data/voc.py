@@ -4,6 +4,7 @@ Its pixels are 1-based and inclusive: the box (1, 1, 1, 1) is the first pixel. H
 (0, 0, 1, 1): xmin and ymin go down by one, xmax and ymax stay.
 """
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
@@ -12,7 +13,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import parse
 
 from cvkit.data.annotated import AnnotatedImage, Annotations, box_defect, make_truth
-from cvkit.data.classes import dataset_classes, make_classes
+from cvkit.data.classes import dataset_classes, make_classes, without_background
 from cvkit.data.files import inside, matches
 from cvkit.data.layouts import list_names, with_image_suffix
 from cvkit.errors import DataError
@@ -34,11 +35,16 @@ class VocObject:
     difficult: bool
 
 
+_Parsed = tuple[tuple[int, int] | None, list[VocObject]]
+"""Claimed width and height of an annotation, and its objects."""
+
+
 def read_voc(root: Path, split: str) -> Annotations:
     """Return the images and boxes of a split.
 
-    Classes are those of `classes.txt`, else VOC's twenty if they suffice, else all names that
-    occur in the folder, sorted; ids are 1, 2, ...
+    Classes are those of `classes.txt` or `labelmap.txt`, without a background that no object is
+    of; else all names that occur in the folder, sorted, which are VOC's twenty where all of them
+    occur. Ids are 1, 2, ...
 
     Raises:
         DataError: no such split. Defects of single files are collected.
@@ -85,25 +91,29 @@ def read_voc(root: Path, split: str) -> Annotations:
     return found
 
 
-def _classes(root: Path, parsed: dict) -> ClassList:
+def _classes(root: Path, parsed: dict[str, _Parsed]) -> ClassList:
+    """Return the classes of the folder; every split knows the same ones."""
     listed, _ = dataset_classes(root)
-    if listed is not None:
-        names = list(listed.names)
+    if listed is None:
+        names = sorted(_used_names(root, parsed)) or list(VOC_CLASSES)
     else:
-        names = sorted({o.name for _, objects in parsed.values() for o in objects})
-        if set(names) <= set(VOC_CLASSES):
-            names = list(VOC_CLASSES)
-        else:  # every split must know the same classes
-            names = sorted({*names, *_all_names(root)})
+        names = without_background(listed.names, lambda: _used_names(root, parsed))
     colors = {number: voc_color((number + 1) % 256) for number in range(len(names))}
     made = make_classes(names, colors)
     return ClassList(made.names, tuple(range(1, len(names) + 1)), made.colors)
 
 
-def _all_names(root: Path) -> set[str]:
-    """Return the class names in all readable annotations of the folder."""
-    names: set[str] = set()
-    for file in matches(root / "Annotations", "*.xml"):
+def _used_names(root: Path, parsed: dict[str, _Parsed]) -> set[str]:
+    """Return the class names in all readable annotations of the folder.
+
+    Args:
+        root: the dataset.
+        parsed: annotations that were read already, by name.
+    """
+    names = {o.name for _, objects in parsed.values() for o in objects}
+    folder = root / "Annotations"
+    known = {folder / f"{name}.xml" for name in parsed}
+    for file in sorted(set(matches(folder, "**/*.xml")) - known):
         try:
             _, objects = _read_xml(file)
         except DataError:
@@ -112,22 +122,34 @@ def _all_names(root: Path) -> set[str]:
     return names
 
 
-def _read_xml(path: Path) -> tuple[tuple[int, int] | None, list[VocObject]]:
+def _read_xml(path: Path) -> _Parsed:
     """Return the claimed width and height, and the objects.
 
     Raises:
         DataError: missing, malformed, or with a malformed object.
     """
     try:
-        if path.stat().st_size > 10_000_000:
+        about = path.stat()
+        if about.st_size > 10_000_000:
             raise DataError(f"{path} is larger than 10 MB", code="xml.size")
-        root = parse(path, forbid_dtd=True).getroot()
+        return _parse(path, about.st_mtime_ns, about.st_size)
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist", code="split.id_without_file") from error
     except DefusedXmlException as error:
         raise DataError(f"{path} holds a DTD or entities", code="xml.dtd") from error
-    except (ParseError, OSError, ValueError, RecursionError) as error:
+    except (ParseError, OSError, ValueError, OverflowError, RecursionError) as error:
         raise DataError(f"{path} is not valid XML: {error}", code="xml.syntax") from error
+
+
+@functools.lru_cache(100_000)
+def _parse(path: Path, changed_ns: int, size: int) -> _Parsed:
+    """Return what a file holds; each split asks for all files of the folder.
+
+    Raises:
+        DataError: it is no annotation.
+        ParseError: it is no XML; and what else defusedxml raises.
+    """
+    root = parse(path, forbid_dtd=True).getroot()
     if root.tag != "annotation":
         raise DataError(f"{path}: the root is <{root.tag}>, not <annotation>", code="root.name")
     sides = [_number(root, f"size/{side}") for side in ("width", "height")]

@@ -122,20 +122,26 @@ def _repair(path: Path) -> set[str]:
     Raises:
         DataError: a line in the middle is no JSON, so the file is not one of ours.
     """
-    content = path.read_bytes() if path.exists() else b""
-    whole = content[: content.rfind(b"\n") + 1]
-    if whole != content:
-        write_file(path, whole)
-    done = set()
-    for number, line in enumerate(whole.splitlines(), 1):
-        try:
-            done.add(json.loads(line)["path"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(
-                f"{path}:{number} is not a line of predictions",
-                code="resume.journal",
-                hint="use --overwrite to begin again",
-            ) from error
+    done: set[str] = set()
+    end = 0
+    if not path.exists():
+        return done
+    with path.open("rb") as stream:  # line by line: with masks the file may exceed the memory
+        for number, line in enumerate(stream, 1):
+            if not line.endswith(b"\n"):
+                break
+            try:
+                done.add(json.loads(line)["path"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise DataError(
+                    f"{path}:{number} is not a line of predictions",
+                    code="resume.journal",
+                    hint="use --overwrite to begin again",
+                ) from error
+            end += len(line)
+    if end < path.stat().st_size:
+        with machine_errors(path):
+            os.truncate(path, end)
     return done
 
 

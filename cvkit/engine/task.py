@@ -144,6 +144,16 @@ class Task(ABC):
         """Show a batch of training samples to a stage."""
         raise TypeError(f"{self.name} has no further stages")
 
+    def check_inputs(self, keys: Sequence[str]) -> None:  # noqa: B027, most tasks take any
+        """Check what a prediction needs to know of its inputs, before the first one.
+
+        Args:
+            keys: the inputs' paths in the results.
+
+        Raises:
+            DataError: a file that the flags name does not know an input.
+        """
+
     def finish(self, folder: Path) -> None:  # noqa: B027, most tasks have nothing to add
         """Write what belongs to all results together, after the last one."""
 

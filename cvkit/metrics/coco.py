@@ -22,6 +22,8 @@ METRICS = (
     *("AP", "AP50", "AP75", "APs", "APm", "APl"),
     *("AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
 )
+CLASS_COLUMNS = ("AP", "AP50", "AP75", "AR100", "recall", "objects")
+"""What a table of classes says by every protocol; None where the protocol has no such number."""
 FITS = 0.5
 """IoU of a detection that fits an object, for the counts beside the protocols."""
 RULES = {
@@ -177,6 +179,10 @@ class BoxMetric(ABC):
         """Return the [D, G] IoU that decides whether a detection fits an object."""
         return overlaps(result, truth)
 
+    def iou_words(self) -> str:
+        """Return the IoU of the curves, for people."""
+        return f"{FITS:g}"
+
     def state(self) -> Any:
         """Return what another process needs to `merge` this metric."""
         return self.results, self.truths, self.matched
@@ -189,6 +195,12 @@ class BoxMetric(ABC):
         ]
         found = map(list, zip(*filter(None, turns), strict=True))
         self.results, self.truths, self.matched = found
+
+    def objects(self) -> list[int]:
+        """Return how many objects of each class count."""
+        labels = [truth.labels[~uncounted(truth)] for truth in self.truths]
+        flat = np.concatenate([*labels, np.zeros(0, np.int64)])
+        return np.bincount(flat, minlength=len(self.classes) + 1)[1:].tolist()
 
     @abstractmethod
     def compute(self) -> dict[str, float | None]:
@@ -216,12 +228,8 @@ def summary(found: Accumulated) -> dict[str, float | None]:
 
 
 def per_class(found: Accumulated, metric: BoxMetric) -> dict[str, dict[str, Any]]:
-    """Return AP, AP50, AP75, AR100 and the number of objects of each class."""
-    rows = {}
-    labels = [truth.labels[~uncounted(truth)] for truth in metric.truths]
-    counts = np.bincount(
-        np.concatenate([*labels, np.zeros(0, int)]), minlength=len(metric.classes) + 1
-    )
+    """Return `CLASS_COLUMNS` of each class; the recall is that at IoU 0.5."""
+    rows, counts = {}, metric.objects()
     for index, name in enumerate(metric.classes.names):
         precision = found.precision[:, :, index, 0, 2]
         values = {
@@ -229,10 +237,11 @@ def per_class(found: Accumulated, metric: BoxMetric) -> dict[str, dict[str, Any]
             "AP50": precision[0],
             "AP75": precision[5],
             "AR100": found.recall[:, index, 0, 2],
+            "recall": found.recall[:1, index, 0, 2],
         }
         rows[name] = {
             key: float(v[v > -1].mean()) if (v > -1).any() else None for key, v in values.items()
-        } | {"objects": int(counts[index + 1])}
+        } | {"objects": counts[index]}
     return rows
 
 

@@ -15,9 +15,9 @@ def parse_gates(texts: list[str]) -> dict[str, float]:
     """
     gates = {}
     for text in texts:
-        name, _, limit = text.partition("=")
+        name, given, limit = text.rpartition("=")  # the name of a class may have one too
         try:
-            gates[name] = float(limit)
+            gates[name] = float(limit if given else "")
         except ValueError as error:
             raise UsageError(
                 f"--fail-under {text!r} is not METRIC=NUMBER", code="gate.syntax", hint="miou=0.7"
@@ -25,14 +25,17 @@ def parse_gates(texts: list[str]) -> dict[str, float]:
     return gates
 
 
-def require_known(gates: dict[str, float], metrics: Iterable[str]) -> None:
-    """Check names before an evaluation starts; those of single classes are checked after it.
+def require_known(gates: dict[str, float], metrics: Iterable[str], classes: Iterable[str]) -> None:
+    """Check names before an evaluation starts; which numbers a class has is known after it.
 
     Raises:
-        UsageError: no metric of that name.
+        UsageError: no metric or class of that name.
     """
     for name in gates:
-        if "@" not in name and name not in metrics:
+        kind, single, label = name.partition("@")
+        if single and label not in classes:
+            raise _unknown(name, [f"{kind}@{known}" for known in classes])
+        if not single and name not in metrics:
             raise _unknown(name, metrics)
 
 
@@ -49,7 +52,7 @@ def failed_gates(gates: dict[str, float], content: dict[str, Any]) -> list[str]:
             raise _unknown(name, [f"{kind}@{known}" for known in content["per_class"]])
         table = content["per_class"][label] if label else content["metrics"]
         if kind not in table:
-            raise _unknown(name, table)
+            raise _unknown(name, [f"{known}@{label}" for known in table] if label else table)
         value = table[kind]
         if value is None or not value >= limit:
             failed.append(f"{name} is {value}, under {limit:g}")

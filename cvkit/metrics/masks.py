@@ -73,7 +73,7 @@ def rules(kinds: Sequence[str]) -> dict[str, str]:
 
 
 def per_class(found: dict[str, Accumulated], metric: MaskMetric) -> dict[str, dict[str, Any]]:
-    """Return AP, AP50, AP75 and AR100 of the masks of each class, AP of its boxes, its objects."""
+    """Return `coco.CLASS_COLUMNS` of the masks of each class, and AP of its boxes."""
     boxes = coco.per_class(found["box"], metric)
     result = {}
     for name, row in coco.per_class(found["mask"], metric).items():

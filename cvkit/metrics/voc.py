@@ -4,13 +4,18 @@ Source: The PASCAL Visual Object Classes (VOC) Challenge, 2010, doi:10.1007/s112
 Boxes are continuous here, so the kit's "+1" for inclusive pixels is in them already.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from cvkit.metrics.boxes import overlaps, uncounted
-from cvkit.metrics.coco import BoxMetric
-from cvkit.structures import ClassList
+from cvkit.metrics.coco import CLASS_COLUMNS, BoxMetric
+from cvkit.structures import ClassList, Instances
+
+TABLE_IOUS = {"AP50": 0.5, "AP75": 0.75}
+"""Columns of the table of classes that name their IoU themselves."""
 
 RULES = {
     "voc07_map": "VOC 2007: mean over classes of the precision at 11 recalls, IoU over {iou:g}, "
@@ -50,6 +55,33 @@ def average_precision(recall: np.ndarray, precision: np.ndarray, eleven: bool) -
     return float(((recall[steps + 1] - recall[steps]) * envelope[steps + 1]).sum())
 
 
+def verdicts(found: Instances, truth: Instances, limits: Sequence[float]) -> np.ndarray:
+    """Return [L, D] how detections went at each limit: 1 right, 0 wrong, -1 not counted.
+
+    A detection belongs to the object of its class that it overlaps most, taken or not; the best
+    detection of an object is right, all further ones are wrong.
+
+    Args:
+        found: by falling score.
+        truth: the objects of the image.
+        limits: a detection fits if its IoU is over this.
+    """
+    result = np.zeros((len(limits), len(found)), np.int8)
+    if not len(found) or not len(truth):
+        return result
+    same = truth.labels[None] == found.labels[:, None]
+    iou = np.where(same, overlaps(found, truth), -1.0)  # [D, G]
+    best = iou.argmax(1)
+    most, spare = iou[np.arange(len(found)), best], uncounted(truth)[best]
+    for row, limit in zip(result, limits, strict=True):
+        fits = most > limit
+        row[fits & spare] = -1
+        counted = np.flatnonzero(fits & ~spare)
+        _, first = np.unique(best[counted], return_index=True)
+        row[counted[first]] = 1
+    return result
+
+
 class VocMetric(BoxMetric):
     """Mean average precision by VOC's rules.
 
@@ -68,50 +100,72 @@ class VocMetric(BoxMetric):
         """The metric's name."""
         return "voc07_map" if self.eleven else "voc12_map"
 
+    def iou_words(self) -> str:
+        """Return the IoU of the curves, for people."""
+        return f"over {self.iou:g}"
+
+    def accumulate(self) -> dict[float, list[ClassCurve]]:
+        """Return the curve of each class, at the metric's IoU and at those of the table."""
+        limits = sorted({self.iou, *TABLE_IOUS.values()})
+        ranked = [result.pick(_best_first(result)) for result in self.results]
+        pairs = zip(ranked, self.truths, strict=True)
+        none = np.zeros((len(limits), 0), np.int8)
+        went = np.concatenate([none, *(verdicts(*pair, limits) for pair in pairs)], 1)
+        labels = np.concatenate([np.zeros(0, np.int64), *(result.labels for result in ranked)])
+        scores = np.concatenate([np.zeros(0), *(result.scores for result in ranked)])
+        order = np.lexsort((-scores, labels))  # stable: of equal scores the first image's counts
+        cuts = np.searchsorted(labels[order], np.arange(1, len(self.classes) + 2))
+        objects = self.objects()
+        places = [order[first:last] for first, last in pairwise(cuts)]
+        return {
+            limit: [_curve(row[place], count) for place, count in zip(places, objects, strict=True)]
+            for limit, row in zip(limits, went, strict=True)
+        }
+
     def compute(self) -> dict[str, float | None]:
         """Return the mean over the classes that have objects; None if none has."""
-        values = [row["ap"] for row in self.per_class().values() if row["ap"] is not None]
+        return self.summary(self.accumulate())
+
+    def summary(self, found: dict[float, list[ClassCurve]]) -> dict[str, float | None]:
+        """Return the mean over the classes that have objects; None if none has."""
+        values = [self._precision(curve) for curve in found[self.iou] if curve.objects]
         return {self.name: float(np.mean(values)) if values else None}
 
-    def per_class(self) -> dict[str, dict[str, float | int | None]]:
-        """Return AP, recall and the number of objects of each class."""
+    def per_class(
+        self, found: dict[float, list[ClassCurve]]
+    ) -> dict[str, dict[str, float | int | None]]:
+        """Return the columns of `coco.CLASS_COLUMNS` for each class, by VOC's rule.
+
+        AP and recall are at the metric's IoU; VOC's rule has no AR100.
+        """
         rows = {}
-        for label, name in enumerate(self.classes.names, 1):
-            curve = self.curve(label)
-            ap = average_precision(curve.recall, curve.precision, self.eleven)
-            recall = float(curve.recall[-1]) if len(curve.recall) else 0.0
-            known = curve.objects > 0
-            rows[name] = {"ap": ap if known else None, "recall": recall if known else None}
-            rows[name]["objects"] = curve.objects
+        for place, name in enumerate(self.classes.names):
+            own = found[self.iou][place]
+            values = {"AP": self._precision(own)}
+            values |= {n: self._precision(found[iou][place]) for n, iou in TABLE_IOUS.items()}
+            values["recall"] = float(own.recall[-1]) if len(own.recall) else 0.0
+            known = values if own.objects else {}
+            rows[name] = {column: known.get(column) for column in CLASS_COLUMNS}
+            rows[name]["objects"] = own.objects
         return rows
 
-    def curves(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Return recall and precision of each class that has objects."""
-        found = {name: self.curve(label) for label, name in enumerate(self.classes.names, 1)}
-        return {name: (c.recall, c.precision) for name, c in found.items() if c.objects}
+    def curves(
+        self, found: dict[float, list[ClassCurve]]
+    ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Return recall and precision at the metric's IoU of each class that has objects."""
+        pairs = zip(self.classes.names, found[self.iou], strict=True)
+        return {name: (curve.recall, curve.precision) for name, curve in pairs if curve.objects}
 
-    def curve(self, label: int) -> ClassCurve:
-        """Return the precision and recall of a class over its detections by falling score."""
-        scores, hits, objects = [], [], 0
-        for result, truth in zip(self.results, self.truths, strict=True):
-            found, own = result.pick(result.labels == label), truth.pick(truth.labels == label)
-            spare = uncounted(own)
-            objects += int((~spare).sum())
-            if not len(found):
-                continue
-            iou = overlaps(found, own)
-            taken = np.zeros(len(own), bool)
-            for row in np.argsort(-found.scores, kind="stable"):
-                best = int(np.argmax(iou[row])) if len(own) else -1
-                fits = best >= 0 and iou[row, best] > self.iou
-                if fits and spare[best]:
-                    continue
-                scores.append(float(found.scores[row]))
-                hits.append(fits and not taken[best])
-                if fits:
-                    taken[best] = True
-        order = np.argsort(-np.array(scores), kind="stable")
-        right = np.cumsum(np.array(hits, float)[order]) if hits else np.zeros(0)
-        wrong = np.cumsum(1 - np.array(hits, float)[order]) if hits else np.zeros(0)
-        recall = right / max(objects, 1)
-        return ClassCurve(right / np.maximum(right + wrong, 1e-300), recall, objects)
+    def _precision(self, curve: ClassCurve) -> float:
+        return average_precision(curve.recall, curve.precision, self.eleven)
+
+
+def _best_first(result: Instances) -> np.ndarray:
+    return np.argsort(-result.scores, kind="stable")
+
+
+def _curve(went: np.ndarray, objects: int) -> ClassCurve:
+    """Return the curve of a class from how its detections went, best first."""
+    right = went[went >= 0]
+    hits = np.cumsum(right)
+    return ClassCurve(hits / np.arange(1, len(right) + 1), hits / max(objects, 1), objects)

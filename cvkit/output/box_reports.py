@@ -18,6 +18,8 @@ def write_box_reports(
     images: list[tuple[str, Any]],
     curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
     errors: Any,
+    *,
+    iou: str,
 ) -> dict[str, str]:
     """Write tables and pictures; return their paths by name.
 
@@ -25,8 +27,9 @@ def write_box_reports(
         folder: exists.
         classes: of the data.
         images: (path, counts of objects, detections and those found) of each image.
-        curves: recall and precision at IoU 0.5 by class.
+        curves: recall and precision by class.
         errors: `cvkit.metrics.box_errors.BoxErrors`.
+        iou: of the curves, in words.
     """
     names = ("per_image.csv", "precision_recall.csv", "precision_recall.png", "errors.csv")
     names += ("confusion_matrix.csv", "confusion_matrix.png")
@@ -42,7 +45,7 @@ def write_box_reports(
         for r, p in zip(recall, precision, strict=True)
     )
     write_csv(files["precision_recall.csv"], ["class", "recall", "precision"], rows)
-    write_precision_recall(files["precision_recall.png"], curves)
+    write_precision_recall(files["precision_recall.png"], curves, iou)
     write_csv(files["errors.csv"], ["kind", "count"], errors.counts.items())
     shown = ["background", *classes.names]
     counts = zip(shown, errors.matrix.tolist(), strict=True)

@@ -1,14 +1,14 @@
 """Files of detections: COCO results, YOLO labels, VOC result files, a table."""
 
-import json
+import contextlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
-from cvkit.errors import DataError
 from cvkit.output.files import write_csv
-from cvkit.storage import machine_errors, write_file, write_json
+from cvkit.output.records import read_lines
+from cvkit.storage import machine_errors, whole_file, write_file, write_json_list
 from cvkit.structures import ClassList, Instances
 
 
@@ -28,37 +28,25 @@ def describe_boxes(
 
 
 def write_results(
-    folder: Path, classes: ClassList, kinds: Sequence[str], ids_from: Path | None
+    folder: Path, classes: ClassList, kinds: Sequence[str], ids: Mapping[str, int]
 ) -> None:
     """Write `results.json` (COCO's format) and other files from `predictions.jsonl`.
 
     Boxes in `results.json` are x, y, width, height in pixels of the upright image; each entry
-    also names its file. Image ids are those of `ids_from`, else the numbers that the files are
-    named by, else 1, 2, ...
+    also names its file. One line is in memory at a time.
 
     Args:
         folder: of the predictions; everything is written into it.
         classes: of the model.
         kinds: further files: `yolo`, `voc`, `csv`.
-        ids_from: a COCO file that knows the images.
-
-    Raises:
-        DataError: `ids_from` lacks an image.
+        ids: of the images, by path.
     """
-    lines = list(read_lines(folder))
-    ids = _image_ids([line["path"] for line in lines], ids_from)
-    write_json(folder / "results.json", list(_coco_rows(lines, ids)), indent=None)
+    write_json_list(folder / "results.json", _coco_rows(read_lines(folder), ids))
     for kind in kinds:
-        {"yolo": _write_yolo, "voc": _write_voc, "csv": _write_table}[kind](folder, lines, classes)
+        {"yolo": _write_yolo, "voc": _write_voc, "csv": _write_table}[kind](folder, classes, ids)
 
 
-def read_lines(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the lines of `predictions.jsonl`."""
-    with open(folder / "predictions.jsonl") as stream:
-        yield from map(json.loads, stream)
-
-
-def _coco_rows(lines: list[dict], ids: dict[str, int]) -> Iterator[dict[str, Any]]:
+def _coco_rows(lines: Iterable[dict], ids: Mapping[str, int]) -> Iterator[dict[str, Any]]:
     for line in lines:
         masks = line.get("masks", [None] * len(line["boxes"]))
         columns = (line["category_ids"], line["boxes"], line["scores"], masks)
@@ -73,41 +61,11 @@ def _coco_rows(lines: list[dict], ids: dict[str, int]) -> Iterator[dict[str, Any
             yield row if mask is None else row | {"segmentation": mask}
 
 
-def _image_ids(paths: list[str], ids_from: Path | None) -> dict[str, int]:
-    if ids_from is None:
-        stems = [PurePosixPath(path).stem for path in paths]
-        if len(set(stems)) == len(stems) and all(stem.isdecimal() for stem in stems):
-            numbers = [int(stem) for stem in stems]
-            if len(set(numbers)) == len(numbers):
-                return dict(zip(paths, numbers, strict=True))
-        return {path: number for number, path in enumerate(paths, 1)}
-    try:
-        rows = json.loads(ids_from.read_text())["images"]
-        known = {row["file_name"]: row["id"] for row in rows}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"--image-ids {ids_from} is not a COCO file: {error!r}", code="image_ids.syntax"
-        ) from error
-    names = Counter(PurePosixPath(name).name for name in known)
-    known |= {
-        PurePosixPath(name).name: id_
-        for name, id_ in list(known.items())
-        if names[PurePosixPath(name).name] == 1
-    }
-    found = {path: known.get(path, known.get(PurePosixPath(path).name)) for path in paths}
-    if missing := [path for path, id_ in found.items() if id_ is None]:
-        raise DataError(
-            f"--image-ids {ids_from} lacks {len(missing)} images, such as {missing[0]}",
-            code="image_ids.missing",
-        )
-    return found
-
-
-def _write_yolo(folder: Path, lines: list[dict], classes: ClassList) -> None:
+def _write_yolo(folder: Path, classes: ClassList, paths: Iterable[str]) -> None:
     """Write `labels/STEM.txt`: class number from 0, centre and size in shares, score."""
     numbers = {name: number for number, name in enumerate(classes.names)}
-    stems = Counter(str(PurePosixPath(line["path"]).with_suffix("")) for line in lines)
-    for line in lines:
+    names = _own_names(paths, lambda path: [str(path.with_suffix(""))])
+    for line in read_lines(folder):
         width, height = line["width"], line["height"]
         rows = []
         columns = (line["labels"], line["boxes"], line["scores"])
@@ -115,35 +73,61 @@ def _write_yolo(folder: Path, lines: list[dict], classes: ClassList) -> None:
             values = ((x1 + x2) / 2 / width, (y1 + y2) / 2 / height)
             values += ((x2 - x1) / width, (y2 - y1) / height, score)
             rows.append(f"{numbers[label]} " + " ".join(f"{v:.6f}" for v in values))
-        stem = str(PurePosixPath(line["path"]).with_suffix(""))
-        name = stem if stems[stem] == 1 else line["path"]
-        path = folder / "labels" / f"{name}.txt"
+        path = folder / "labels" / f"{names[line['path']]}.txt"
         with machine_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         write_file(path, "".join(f"{row}\n" for row in rows))
 
 
-def _write_voc(folder: Path, lines: list[dict], classes: ClassList) -> None:
-    """Write `voc/comp3_det_test_CLASS.txt`: image, score and 1-based inclusive box."""
-    rows: dict[str, list[str]] = {name: [] for name in classes.names}
-    for line in lines:
-        stem = PurePosixPath(line["path"]).stem
-        columns = (line["labels"], line["boxes"], line["scores"])
-        for label, (x1, y1, x2, y2), score in zip(*columns, strict=True):
-            box = f"{x1 + 1:.6f} {y1 + 1:.6f} {x2:.6f} {y2:.6f}"
-            rows[label].append(f"{stem} {score:.8f} {box}\n")
+def _own_names(
+    paths: Iterable[str], spellings: Callable[[PurePosixPath], list[str]]
+) -> dict[str, str]:
+    """Return for each path its first spelling that no other path may have, else the path."""
+    own = {path: [*spellings(PurePosixPath(path)), path] for path in paths}
+    counts = Counter(name for names in own.values() for name in set(names))
+    return {
+        path: next((name for name in names if counts[name] == 1), path)
+        for path, names in own.items()
+    }
+
+
+VOC_FILES_AT_ONCE = 200
+"""Of 1024 that a process may usually have open."""
+
+
+def _write_voc(folder: Path, classes: ClassList, paths: Iterable[str]) -> None:
+    """Write `voc/comp3_det_test_CLASS.txt`: image, score and 1-based inclusive box.
+
+    An image is named without its suffix, and where that may be several with its folders.
+    """
+    names = _own_names(paths, lambda path: [path.stem, str(path.with_suffix(""))])
     with machine_errors(folder):
         (folder / "voc").mkdir(exist_ok=True)
-    for name, content in rows.items():
-        safe = name.replace("/", "_")
-        write_file(folder / "voc" / f"comp3_det_test_{safe}.txt", "".join(content))
+    words = list(zip(classes.names, classes.file_words(), strict=True))
+    for first in range(0, len(words), VOC_FILES_AT_ONCE):
+        with contextlib.ExitStack() as files:
+            streams = {
+                name: files.enter_context(whole_file(folder / "voc" / f"comp3_det_test_{word}.txt"))
+                for name, word in words[first : first + VOC_FILES_AT_ONCE]
+            }
+            for line in read_lines(folder):
+                _write_voc_rows(streams, line, names[line["path"]])
 
 
-def _write_table(folder: Path, lines: list[dict], classes: ClassList) -> None:
-    """Write `detections.csv`, one row a box."""
+def _write_voc_rows(streams: Mapping[str, BinaryIO], line: dict, image: str) -> None:
+    columns = (line["labels"], line["boxes"], line["scores"])
+    for label, (x1, y1, x2, y2), score in zip(*columns, strict=True):
+        if label in streams:
+            box = f"{x1 + 1:.6f} {y1 + 1:.6f} {x2:.6f} {y2:.6f}"
+            row = f"{image} {score:.8f} {box}\n"
+            streams[label].write(row.encode("utf-8", "surrogateescape"))
+
+
+def _write_table(folder: Path, classes: ClassList, paths: Iterable[str]) -> None:
+    """Write `detections.csv`, one row for each box."""
     rows = (
         [line["path"], label, category, score, *box]
-        for line in lines
+        for line in read_lines(folder)
         for label, category, score, box in zip(
             line["labels"], line["category_ids"], line["scores"], line["boxes"], strict=True
         )

@@ -73,13 +73,17 @@ def write_lr_curve(
 
 
 def write_precision_recall(
-    path: Path, curves: Mapping[str, tuple["np.ndarray", "np.ndarray"]], shown: int = 20
+    path: Path,
+    curves: Mapping[str, tuple["np.ndarray", "np.ndarray"]],
+    iou: str,
+    shown: int = 20,
 ) -> None:
     """Draw precision over recall of each class (the first `shown` ones) into a PNG.
 
     Args:
         path: of the picture.
         curves: recall and precision by class.
+        iou: at which they were counted, for the title.
         shown: classes that get a line of their own.
     """
     import matplotlib
@@ -95,7 +99,7 @@ def write_precision_recall(
     axis.set_xlabel("recall")
     axis.set_ylabel("precision")
     more = f", {shown} of {len(curves)} classes" if len(curves) > shown else ""
-    axis.set_title(f"precision and recall at IoU 0.5{more}")
+    axis.set_title(f"precision and recall at IoU {iou}{more}")
     axis.grid(alpha=0.3)
     if curves:
         axis.legend(fontsize=8)

@@ -2,8 +2,10 @@
 
 import csv
 import io
+import itertools
 import os
 import shutil
+import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from cvkit.storage import machine_errors, write_file
+from cvkit.storage import machine_errors, whole_file
 from cvkit.structures import VOC_PALETTE
 
 
@@ -50,12 +52,14 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a table; None becomes an empty cell, floats keep full precision."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(["" if cell is None else cell for cell in row] for row in rows)
-    write_file(path, stream.getvalue().encode("utf-8", "surrogateescape"))
+    """Write a table row by row; None becomes an empty cell, floats keep full precision."""
+    with whole_file(path) as content:
+        stream = io.TextIOWrapper(content, "utf-8", "surrogateescape", newline="")
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(["" if cell is None else cell for cell in row] for row in rows)
+        stream.flush()
+        stream.detach()  # closing it would close what is yet to be synced
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
@@ -63,6 +67,27 @@ def write_array(path: Path, array: np.ndarray) -> None:
     stream = io.BytesIO()
     np.save(stream, array)
     write_bytes(path, stream.getvalue())
+
+
+def write_features(path: Path, names: Sequence[str], rows: Iterable[np.ndarray]) -> None:
+    """Write `paths` [N] and `features` [N, D] as .npz, row by row.
+
+    Args:
+        path: of the file.
+        names: N.
+        rows: N arrays [D] of one type.
+    """
+    rows = iter(rows)
+    first = next(rows, np.empty(0))
+    shape = (len(names), *first.shape)
+    header = {"descr": first.dtype.str, "fortran_order": False, "shape": shape}
+    with whole_file(path) as stream, zipfile.ZipFile(stream, "w") as archive:
+        with archive.open("paths.npy", "w", force_zip64=True) as entry:
+            np.lib.format.write_array(entry, np.array(names, dtype=str))
+        with archive.open("features.npy", "w", force_zip64=True) as entry:
+            np.lib.format.write_array_header_1_0(entry, header)
+            for row in itertools.chain([first], rows):
+                entry.write(row.tobytes())
 
 
 def place_link(source: Path, path: Path) -> None:

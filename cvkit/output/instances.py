@@ -1,6 +1,7 @@
 """Files of objects with masks: maps of object numbers, and a table."""
 
 import io
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from cvkit.ops.masks import centroids, index_map, mask_areas
-from cvkit.output.boxes import read_lines
 from cvkit.output.files import write_bytes, write_csv
+from cvkit.output.records import read_lines
 from cvkit.structures import VOC_PALETTE, Masks
 
 COLUMNS = ("path", "instance", "class", "category_id", "score", "area")
@@ -46,11 +47,13 @@ def write_instances(folder: Path) -> None:
 
     `instance` is the object's value in the image's PNG, if it is shown there.
     """
-    rows = []
-    for line in read_lines(folder):
-        names = ("labels", "category_ids", "scores", "areas", "boxes", "centroids")
+    write_csv(folder / "instances.csv", COLUMNS, _rows(read_lines(folder)))
+
+
+def _rows(lines: Iterable[dict[str, Any]]) -> Iterator[list[Any]]:
+    names = ("labels", "category_ids", "scores", "areas", "boxes", "centroids")
+    for line in lines:
         columns = zip(*(line[name] for name in names), strict=True)
         for number, (label, category, score, area, box, centre) in enumerate(columns, 1):
             centre = centre or (None, None)
-            rows.append([line["path"], number, label, category, score, area, *box, *centre])
-    write_csv(folder / "instances.csv", COLUMNS, rows)
+            yield [line["path"], number, label, category, score, area, *box, *centre]

@@ -1,10 +1,19 @@
 """Lines of `predictions.jsonl`."""
 
+import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cvkit.structures import ClassList, SegMap
+
+
+def read_lines(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield the lines of a folder's `predictions.jsonl`; one is in memory at a time."""
+    with open(folder / "predictions.jsonl", encoding="utf-8") as stream:
+        yield from map(json.loads, stream)
 
 
 def describe_labels(result: SegMap, classes: ClassList) -> dict[str, Any]:

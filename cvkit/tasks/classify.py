@@ -1,9 +1,7 @@
 """Image classification: images with one class each, cross-entropy or hinge loss, accuracy."""
 
 import copy
-import csv
-import io
-import json
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,8 +22,8 @@ from cvkit.ops.inference import class_probabilities
 from cvkit.ops.losses import class_loss
 from cvkit.ops.mixing import mix
 from cvkit.options.classify import ClassifyEval, ClassifyPredict, ClassifyTrain
-from cvkit.output.files import place_link, write_array
-from cvkit.storage import write_file
+from cvkit.output.files import place_link, write_array, write_csv, write_features
+from cvkit.output.records import read_lines
 from cvkit.structures import Batch, Classes, ClassList, Sample
 from cvkit.tasks import classify_setup as setup
 from cvkit.tasks.checking import about_data
@@ -261,23 +259,17 @@ class Classify(ImageTask):
 
     def finish(self, folder: Path) -> None:
         """Write `predictions.csv`, and the features of all images in one file, where asked."""
-        with (folder / "predictions.jsonl").open() as stream:
-            lines = [json.loads(line) for line in stream]
-        table = io.StringIO()
-        writer = csv.writer(table, lineterminator="\n")
         names = [part for k in range(1, self.top_k + 1) for part in _columns(k)]
-        writer.writerow(["path", *names])
-        for line in lines:
-            pairs = zip(line["labels"], line["scores"], strict=True)
-            writer.writerow([line["path"], *(cell for pair in pairs for cell in pair)])
-        content = table.getvalue().encode("utf-8", "surrogateescape")
-        write_file(folder / "predictions.csv", content)
+        pairs = (
+            (line["path"], zip(line["labels"], line["scores"], strict=True))
+            for line in read_lines(folder)
+        )
+        rows = ([path, *itertools.chain.from_iterable(own)] for path, own in pairs)
+        write_csv(folder / "predictions.csv", ["path", *names], rows)
         if self.embeddings:
-            rows = [np.load(folder / line["features"]) for line in lines]
-            buffer = io.BytesIO()
-            paths = np.array([line["path"] for line in lines], dtype=str)
-            np.savez(buffer, paths=paths, features=np.stack(rows) if rows else np.empty((0, 0)))
-            write_file(self.embeddings, buffer.getvalue())
+            paths = [line["path"] for line in read_lines(folder)]
+            features = (np.load(folder / line["features"]) for line in read_lines(folder))
+            write_features(self.embeddings, paths, features)
 
 
 def _columns(rank: int) -> tuple[str, str]:

@@ -15,7 +15,6 @@ from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.boxes import with_truths
 from cvkit.data.datasets import BoxDataset, ImageSource
 from cvkit.data.files import InputFile
-from cvkit.data.resize import whole
 from cvkit.engine.report import Reporter
 from cvkit.metrics.coco import METRICS, BoxMetric
 from cvkit.models.detection.roi_heads import Detections
@@ -30,9 +29,11 @@ from cvkit.options.detect import (
 from cvkit.output.boxes import describe_boxes, write_results
 from cvkit.output.draw import draw_boxes
 from cvkit.output.files import write_rgb
+from cvkit.output.records import read_lines
 from cvkit.structures import Batch, Instances, Sample
+from cvkit.tasks import detect_inputs
 from cvkit.tasks import detect_setup as setup
-from cvkit.tasks.detect_inputs import Preprocessing, input_sizes, resized
+from cvkit.tasks.detect_inputs import Preprocessing, batch_proposals, input_sizes, resized
 from cvkit.tasks.detect_network import (
     Network,
     check_flags,
@@ -42,6 +43,7 @@ from cvkit.tasks.detect_network import (
     with_anchors,
     with_samples,
 )
+from cvkit.tasks.image_ids import ImageIds
 from cvkit.tasks.image_task import ImageTask, from_header
 from cvkit.tasks.normalisation import value_bits, warn_of_bits
 from cvkit.tasks.proposed import find_proposals, rcnn_stages, searcher, show_regions
@@ -78,8 +80,8 @@ class Detect(ImageTask):
         self.proposals: Mapping[str, np.ndarray] | None = None
         self.protocol, self.iou = "coco", 0.5
         self.overlay, self.draw_threshold, self.save = "png", 0.5, ()
-        self.image_ids: Path | None = None
-        self.proposal_file: Path | None = None
+        self.image_ids: ImageIds | None = None
+        self.search: Any = None
         self.proposal_mode = "fast"
 
     @property
@@ -141,12 +143,13 @@ class Detect(ImageTask):
             task.memory_format = torch.contiguous_format
         if isinstance(options, DetectingPredict):
             task.overlay, task.draw_threshold = options.overlay, options.draw_threshold
-            task.image_ids = options.image_ids
-        if isinstance(options, DetectPredict):
-            task.save, task.proposal_file = setup.parse_save(options.save), options.proposals
+            task.image_ids = ImageIds(options.image_ids)
         if isinstance(options, DetectEval):
             task.protocol, task.iou = options.protocol, options.iou
         task.proposal_mode = header.get("proposals", "fast")
+        if isinstance(options, DetectPredict):
+            task.save = setup.parse_save(options.save)
+            task.search = searcher(task.network, options.proposals, task.proposal_mode)
         return task
 
     def use_data(self, options: DetectingEval, header: dict, report: Reporter) -> None:
@@ -212,9 +215,8 @@ class Detect(ImageTask):
 
     def source(self, inputs: Sequence[InputFile]) -> ImageSource:
         """Return images to predict."""
-        search = searcher(self.network, self.proposal_file, self.proposal_mode)
-        bits = self.preprocessing.bits
-        return ImageSource(inputs, whole, keep_original=True, propose=search, bits=bits)
+        whole, bits = detect_inputs.whole, self.preprocessing.bits
+        return ImageSource(inputs, whole, keep_original=True, propose=self.search, bits=bits)
 
     def training_input(self, batch: Batch) -> tuple[list[Tensor], Any]:
         """Return the CHW images, and the boxes, labels, proposals and masks of each."""
@@ -223,7 +225,7 @@ class Detect(ImageTask):
         labels = [torch.from_numpy(sample.boxes.labels).to(device) for sample in batch.samples]
         masks = [sample.boxes.masks for sample in batch.samples]
         own = None if masks[0] is None else masks
-        return list(batch.images), (boxes, labels, _proposals(batch), own)
+        return list(batch.images), (boxes, labels, batch_proposals(batch), own)
 
     def criterion(self, outputs: dict[str, Tensor], target: Any) -> dict[str, Tensor]:
         """Return the terms of the loss; a detector's outputs in training are its losses."""
@@ -251,7 +253,7 @@ class Detect(ImageTask):
 
     def predict(self, model: nn.Module, batch: Batch) -> list[Instances]:
         """Return the detections of each sample, in original pixels."""
-        found = model.detect(list(batch.images), _proposals(batch))
+        found = model.detect(list(batch.images), batch_proposals(batch))
         return [self.result(*each) for each in zip(found, batch.samples, strict=True)]
 
     def result(self, found: Detections, sample: Sample) -> Instances:
@@ -270,7 +272,7 @@ class Detect(ImageTask):
 
     def show(self, stage: Any, batch: Batch) -> None:
         """Show images, their objects and proposals to a stage."""
-        show_regions(stage, batch, _proposals(batch))
+        show_regions(stage, batch, batch_proposals(batch))
 
     def metric(self) -> BoxMetric:
         """Return an empty metric of the protocol."""
@@ -287,13 +289,15 @@ class Detect(ImageTask):
             line["overlay"] = overlay
         return line
 
+    def check_inputs(self, keys: Sequence[str]) -> None:
+        """Check that `--image-ids` knows the inputs.
+
+        Raises:
+            DataError: it lacks one, or two are the same image.
+        """
+        self.image_ids.of(keys)
+
     def finish(self, folder: Path) -> None:
         """Write `results.json` and the other files of all results together."""
-        write_results(folder, self.classes, self.save, self.image_ids)
-
-
-def _proposals(batch: Batch) -> list[Tensor] | None:
-    if batch.samples[0].proposals is None:
-        return None
-    device = batch.images[0].device
-    return [torch.from_numpy(sample.proposals).to(device) for sample in batch.samples]
+        paths = [line["path"] for line in read_lines(folder)]
+        write_results(folder, self.classes, self.save, self.image_ids.of(paths))

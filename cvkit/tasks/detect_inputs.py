@@ -5,12 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from cvkit import catalog
 from cvkit.data.annotated import AnnotatedImage
 from cvkit.errors import UsageError
 from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD, input_scale
 from cvkit.options.detect import TwoStageTrain
+from cvkit.structures import Batch, Geometry
 
 SCALED_LONGEST = 2048
 """Longest side of an input that is not scaled to a shorter side, unless `--max-size` is given."""
@@ -141,3 +144,16 @@ def resized(preprocessing: Preprocessing, text: str, arch: str) -> Preprocessing
     found = parse_sizes(text)
     kept = {name: getattr(preprocessing, name) for name in ("mean", "std", "bits")}
     return replace(found, **kept)
+
+
+def whole(image: np.ndarray) -> tuple[np.ndarray, Geometry]:
+    """Return an image as it is: the network itself resizes it."""
+    return image, Geometry(image.shape[:2], image.shape[:2])
+
+
+def batch_proposals(batch: Batch) -> list[Tensor] | None:
+    """Return the [R, 4] proposals of each image on the batch's device; None without any."""
+    if batch.samples[0].proposals is None:
+        return None
+    device = batch.images[0].device
+    return [torch.from_numpy(sample.proposals).to(device) for sample in batch.samples]

@@ -108,20 +108,29 @@ def find_proposals(
         DataError: the file is unusable or lacks an image.
     """
     if not network.needs_proposals:
-        if place is not None:
-            raise UsageError(
-                f"--proposals: {network.arch} makes its own", code="proposals.unsupported"
-            )
+        _refuse_proposals(network, place)
         return None
     images = [image for split in splits.values() for image in split]
     return proposals_for(images, place, mode, report, bits)
 
 
+def _refuse_proposals(network: Network, place: Path | None) -> None:
+    """Raise a UsageError if `--proposals` names a place."""
+    if place is not None:
+        raise UsageError(f"--proposals: {network.arch} makes its own", code="proposals.unsupported")
+
+
 def searcher(
     network: Network, place: Path | None, mode: str
 ) -> Callable[[str, np.ndarray], np.ndarray] | None:
-    """Return what finds the regions of one image; None for a network that makes its own."""
+    """Return what finds the regions of one image; None for a network that makes its own.
+
+    Raises:
+        UsageError: `--proposals` for a network that makes its own.
+        DataError: the file is unusable.
+    """
     if not network.needs_proposals:
+        _refuse_proposals(network, place)
         return None
     return Searcher(place, mode)
 

@@ -1,18 +1,19 @@
 """Files of detections that others wrote: COCO's results and VOC's. Needs no torch."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.coco import read_json
-from cvkit.data.files import matches
+from cvkit.data.named import Names
 from cvkit.data.segmentations import read_segmentation
 from cvkit.errors import DataError
 from cvkit.ops.masks import are_codes, mask_boxes
 from cvkit.structures import ClassList, Instances, Masks
+from cvkit.tasks.voc_results import read_voc_results
 
 NO_BOX = (0.0, 0.0, 0.0, 0.0)
 """Stands for the box of a detection that has a mask only."""
@@ -87,13 +88,9 @@ def _read_results(
             hint=f"COCO's results format: [{{image_id, category_id, {shape}, score}}, ...]",
         )
     labels = {id_: number for number, id_ in enumerate(classes.ids, 1)}
-    by_id = {image.image_id: number for number, image in enumerate(images)}
-    by_id |= {str(id_): number for id_, number in by_id.items()}
-    by_name = _by_name(images)
+    finder = _Finder(images)
     try:
-        found = [
-            by_name.get(row.get("file_name"), by_id.get(row["image_id"], -1)) for row in content
-        ]
+        found = [finder.find(row["image_id"], row.get("file_name")) for row in content]
         kinds = [labels.get(row["category_id"], -1) for row in content]
         scores = np.array([row["score"] for row in content], np.float64)
         boxes = [row.get("bbox", NO_BOX) if masks else row["bbox"] for row in content]
@@ -105,14 +102,18 @@ def _read_results(
         raise
     fine = np.isfinite(table.scores) & np.isfinite(xywh).all(1) & (xywh[:, 2:] >= 0).all(1)
     for wrong, code, text in (
-        (table.images < 0, "results.image", "image {image_id!r} is not in the truth"),
+        (table.images < 0, "results.image", "image {image_id!r}{named} is not in the truth"),
         (table.labels < 0, "results.category", "category {category_id!r} is not in the truth"),
         (~fine, "results.value", "box {bbox} or score {score} is not usable"),
     ):
         if wrong.any():
             place = int(np.argmax(wrong))
+            row = {"bbox": None, "named": ""} | content[place]
             hint = "predict --image-ids writes a COCO file's" if code == "results.image" else ""
-            message = f"{path}: [{place}]: {text.format(**{'bbox': None} | content[place])}"
+            if code == "results.image" and row.get("file_name") is not None:
+                row["named"] = f", file {row['file_name']!r},"
+                hint = "file_name counts before image_id; without it image_id counts"
+            message = f"{path}: [{place}]: {text.format(**row)}"
             raise DataError(message, code=code, hint=hint)
     return _with_masks(table, content, images, path) if masks else table
 
@@ -167,6 +168,8 @@ def _require_row(row: Any, masks: bool, where: str) -> None:
     """
     try:
         hash((row["image_id"], row["category_id"], row.get("file_name")))
+        if not isinstance(row.get("file_name", ""), str | None):
+            raise TypeError(f"file_name {row['file_name']!r} is not text")
         boxes = row.get("bbox", NO_BOX) if masks else row["bbox"]
         box, score = [float(value) for value in boxes], float(row["score"])
     except KeyError as error:
@@ -179,54 +182,31 @@ def _require_row(row: Any, masks: bool, where: str) -> None:
         raise DataError(f"{where}: score {score} or box is text", code="results.row")
 
 
-def _by_name(images: list[AnnotatedImage]) -> dict[str, int]:
-    """Return the number of each image by its key and, where that is unique, its file name."""
-    names: dict[str, list[int]] = {}
-    for number, image in enumerate(images):
-        names.setdefault(PurePosixPath(image.key).name, []).append(number)
-    unique = {name: numbers[0] for name, numbers in names.items() if len(numbers) == 1}
-    return unique | {image.key: number for number, image in enumerate(images)}
+class _Finder:
+    """Finds the number of the image that a detection names by file, else by id."""
+
+    def __init__(self, images: list[AnnotatedImage]) -> None:
+        self.by_id = {image.image_id: number for number, image in enumerate(images)}
+        self.by_id |= {str(id_): number for id_, number in self.by_id.items()}
+        self.names = Names([image.key for image in images])
+        self.known: dict[str, list[int]] = {}
+
+    def find(self, image_id: Any, file_name: str | None) -> int:
+        """Return the number; -1 if the truth has no such image, or no single one."""
+        number = self.by_id.get(image_id, -1)
+        if file_name is None:
+            return number
+        if file_name not in self.known:
+            self.known[file_name] = self.names.find_inside(file_name)
+        found = self.known[file_name]
+        if len(found) > 1:  # folders are missing in the name; the id may tell
+            return number if number in found else -1
+        return found[0] if found else -1
 
 
 def _read_voc(folder: Path, images: list[AnnotatedImage], classes: ClassList) -> Table:
     """Return the lines of files `..._CLASS.txt`: image, score and 1-based inclusive box."""
-    stems = {PurePosixPath(image.key).stem: number for number, image in enumerate(images)}
-    if (folder / "voc").is_dir():
-        folder = folder / "voc"
-    files = {
-        label: [
-            *matches(folder, f"*_{name.replace('/', '_')}.txt"),
-            *matches(folder, f"{name}.txt"),
-        ]
-        for label, name in enumerate(classes.names, 1)
-    }
-    if not any(files.values()):
-        raise DataError(
-            f"--predictions {folder} holds neither results.json nor VOC result files",
-            code="predictions.missing",
-            hint=f"such as comp3_det_test_{classes.names[0]}.txt",
-        )
-    rows: list[tuple[Any, ...]] = []
-    for label, paths in files.items():
-        for path in paths[:1]:
-            for number, line in enumerate(path.read_text().splitlines(), 1):
-                if not line.strip():
-                    continue
-                try:
-                    stem, *values = line.split()
-                    score, x1, y1, x2, y2 = (float(value) for value in values)
-                except ValueError as error:
-                    raise DataError(
-                        f"{path}:{number} is not IMAGE SCORE XMIN YMIN XMAX YMAX",
-                        code="results.row",
-                    ) from error
-                if stem not in stems:
-                    raise DataError(
-                        f"{path}:{number}: image {stem!r} is not in the truth",
-                        code="results.image",
-                    )
-                box = (x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1)
-                rows.append((stems[stem], label, score, box))
+    rows = read_voc_results(folder, [image.key for image in images], classes)
     columns = list(zip(*rows, strict=True)) or [(), (), (), ()]
     found, labels, scores, boxes = columns
     return Table(

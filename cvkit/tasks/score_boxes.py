@@ -132,9 +132,10 @@ def detection_report(
         metrics, rows, rules = coco.summary(found), coco.per_class(found, metric), dict(coco.RULES)
         curves = coco.curves(found, classes)
     else:
-        metrics, rows = metric.compute(), metric.per_class()
+        found = metric.accumulate()
+        metrics, rows = metric.summary(found), metric.per_class(found)
         rules = {metric.name: voc.RULES[metric.name].format(iou=metric.iou)}
-        curves = metric.curves()
+        curves = metric.curves(found)
     errors = box_errors.analyse(metric)
     report = {
         "metrics": metrics,
@@ -151,5 +152,7 @@ def detection_report(
         "failures": [asdict(failure) for failure in failures],
     }
     if folder is not None:
-        report["files"] = write_box_reports(folder, classes, images, curves, errors)
+        report["files"] = write_box_reports(
+            folder, classes, images, curves, errors, iou=metric.iou_words()
+        )
     return report

@@ -1,6 +1,5 @@
 """Video classification: image classification, of clips."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from cvkit.metrics.classification import ranked
 from cvkit.metrics.video import METRICS, VideoMetric
 from cvkit.ops.mixing import mix
 from cvkit.options.video import VideoEval, VideoPredict, VideoTrain
+from cvkit.output.records import read_lines
 from cvkit.output.videos import write_marked_video, write_timeline
 from cvkit.structures import Batch, Classes, Sample
 from cvkit.tasks import video_setup as setup
@@ -203,6 +203,4 @@ class Video(Classify):
         """Write `predictions.csv`; with `--per-clip` also all timelines in one table."""
         super().finish(folder)
         if self.per_clip:
-            with (folder / "predictions.jsonl").open() as stream:
-                lines = [json.loads(line) for line in stream]
-            setup.join_timelines(folder, lines)
+            setup.join_timelines(folder, read_lines(folder))

@@ -1,5 +1,7 @@
 """From flags and folders to what a video run needs, everything checked first."""
 
+import itertools
+from collections.abc import Iterable
 from pathlib import Path
 
 from cvkit.data.files import walk_videos
@@ -76,12 +78,9 @@ def training_data(options: VideoTrain, report: Reporter) -> tuple[Collection, di
     return data, scans
 
 
-def join_timelines(folder: Path, lines: list[dict]) -> None:
+def join_timelines(folder: Path, lines: Iterable[dict]) -> None:
     """Write `timeline.csv`: the rows of every video's timeline, with its path."""
-    rows: list[list[str]] = []
-    columns: list[str] = []
-    for line in lines:
-        own = read_rows(folder / line["timeline"], ())
-        columns = list(own[0])
-        rows += [[line["path"], *row.values()] for row in own]
-    write_csv(folder / "timeline.csv", ["path", *columns], rows)
+    own = ((line["path"], read_rows(folder / line["timeline"], ())) for line in lines)
+    first = next(own, ("", [{}]))
+    rows = ([path, *row.values()] for path, table in itertools.chain([first], own) for row in table)
+    write_csv(folder / "timeline.csv", ["path", *first[1][0]], rows if first[0] else [])

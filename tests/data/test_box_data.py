@@ -15,7 +15,9 @@ from cvkit.data.decode import read_image
 from cvkit.data.samples import write_detection
 from cvkit.data.scan import scan_boxes
 from cvkit.data.transforms.boxes import POLICIES, BoxTransform, mosaic
+from cvkit.data.voc import VOC_CLASSES
 from cvkit.errors import DataError
+from cvkit.tasks.detect_setup import class_table
 
 OBJECTS = {"a": [("cat", (10, 20, 40, 60), 0), ("dog", (0, 0, 100, 80), 1)], "b": []}
 
@@ -246,6 +248,10 @@ def test_crowds_and_difficult_objects_do_not_train_and_boxes_are_cut():
             "bndbox.order",
         ),
         (
+            "<annotation><size><width>inf</width><height>9</height></size></annotation>",
+            "xml.syntax",
+        ),
+        (
             "<annotation><object><name>cow</name><bndbox><xmin>1</xmin><ymin>1</ymin>"
             "<xmax>3</xmax><ymax>5</ymax></bndbox></object></annotation>",
             "object.name_unknown",
@@ -263,6 +269,104 @@ def test_a_box_of_one_voc_pixel_is_kept(images):
     root = images.parent
     write_voc(root, {"a": [("cat", (4, 5, 5, 6), 0)], "b": []})
     assert boxes_of(read_boxes(root, "voc", ["train"]))["a"] == [("cat", 4, 5, 5, 6)]
+
+
+def voc_splits(root, splits, classes=None, labelmap=None):
+    """Write a VOC folder whose splits have one image for each class name."""
+    write_voc(root, {})
+    (root / "classes.txt").unlink()
+    if classes or labelmap:
+        name = "classes.txt" if classes else "labelmap.txt"
+        (root / name).write_text("\n".join(classes or labelmap))
+    for split, names in splits.items():
+        listed = []
+        for number, name in enumerate(names):
+            stem = f"{split}{number}"
+            listed.append(stem)
+            (root / "JPEGImages").mkdir(exist_ok=True)
+            Image.new("RGB", (100, 80)).save(root / "JPEGImages" / f"{stem}.jpg")
+            (root / "Annotations" / f"{stem}.xml").write_text(
+                f"<annotation><object><name>{name}</name><bndbox><xmin>1</xmin><ymin>1</ymin>"
+                "<xmax>9</xmax><ymax>9</ymax></bndbox></object></annotation>"
+            )
+        (root / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(listed))
+    return root
+
+
+@pytest.mark.parametrize(
+    "splits, names",
+    [
+        # Each split alone, or one of them, has only names of VOC.
+        ({"train": ["cat", "dog"], "val": ["dog"]}, ("cat", "dog")),
+        ({"train": ["cat", "wheel"], "val": ["cat"]}, ("cat", "wheel")),
+        ({"train": ["cat"], "val": ["wheel", "cat"]}, ("cat", "wheel")),
+        ({"train": VOC_CLASSES[:15], "val": VOC_CLASSES[10:]}, VOC_CLASSES),
+    ],
+)
+def test_all_splits_of_a_voc_folder_have_the_classes_that_occur(tmp_path, splits, names):
+    """A split whose names are all among VOC's twenty had all twenty, its neighbour others."""
+    root = voc_splits(tmp_path, splits)
+    both = read_boxes(root, "voc", ["train", "val"])
+    assert both.classes.names == names and not both.defects
+    model = both.classes
+    for split, own in splits.items():
+        alone = read_boxes(root, "voc", [split])
+        assert alone.classes == model
+        table = class_table(alone.classes, model)
+        labels = [table[label] for i in alone.splits[split] for label in i.truth.labels.tolist()]
+        assert [names[label - 1] for label in labels] == list(own)
+
+
+def test_a_voc_folder_without_any_object_has_vocs_classes(tmp_path):
+    root = voc_splits(tmp_path, {"val": ["cat"]})
+    (root / "Annotations" / "val0.xml").write_text("<annotation></annotation>")
+    assert read_boxes(root, "voc", ["val"]).classes.names == VOC_CLASSES
+
+
+CVAT = ["# label:color_rgb:parts:actions", "background:0,0,0::", "cat:128,0,0::", "dog:0,128,0::"]
+
+
+@pytest.mark.parametrize("kind", ["labelmap", "classes"])
+@pytest.mark.parametrize("name", ["background", "Background", "__background__"])
+def test_a_background_that_is_listed_is_no_class(tmp_path, kind, name):
+    listed = [line.replace("background", name) for line in CVAT]
+    splits = {"train": ["cat"], "val": ["dog"]}
+    found = read_boxes(voc_splits(tmp_path, splits, **{kind: listed}), "voc", ["train", "val"])
+    assert not found.defects
+    assert found.classes.names == ("cat", "dog") and found.classes.ids == (1, 2)
+    assert found.splits["val"][0].truth.labels.tolist() == [2]
+
+
+def test_a_background_that_objects_are_of_stays_a_class(tmp_path):
+    splits = {"train": ["background"], "val": ["dog"]}
+    root = voc_splits(tmp_path, splits, labelmap=CVAT)
+    found = read_boxes(root, "voc", ["train", "val"])
+    assert found.classes.names == ("background", "cat", "dog") and not found.defects
+
+
+@pytest.mark.parametrize("table", [None, "path,instance,class\nimages/train/a.png,1,cell\n"])
+def test_a_background_is_no_class_of_index_maps(tmp_path, table):
+    for name, value in (("images", 9), ("masks", 1)):
+        (tmp_path / name / "train").mkdir(parents=True)
+        Image.new("L", (9, 9), value).save(tmp_path / name / "train" / "a.png")
+    (tmp_path / "labelmap.txt").write_text("background:0,0,0::\ncell:1,1,1::\n")
+    if table:
+        (tmp_path / "instances.csv").write_text(table)
+    found = read_boxes(tmp_path, "index", ["train"], masks=True)
+    assert not found.defects and found.classes.names == ("cell",)
+
+
+def test_names_of_images_may_end_like_vocs_marks(images):
+    root = images.parent
+    write_voc(root)
+    for old, new in (("a", "my cat 1"), ("b", "my cat")):
+        (images / f"{old}.jpg").rename(images / f"{new}.jpg")
+        (root / "Annotations" / f"{old}.xml").rename(root / "Annotations" / f"{new}.xml")
+    file = root / "ImageSets" / "Main" / "train.txt"
+    file.write_text("my cat 1\nmy cat  -1\n")
+    found = read_boxes(root, "voc", ["train"])
+    assert not found.defects
+    assert [image.path.stem for image in found.splits["train"]] == ["my cat 1", "my cat"]
 
 
 @pytest.mark.parametrize(

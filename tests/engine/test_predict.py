@@ -5,12 +5,14 @@ import os
 import shutil
 import signal
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from cvkit.data.files import list_inputs
+from cvkit.engine.predict import Journal
 from cvkit.errors import UsageError
 
 
@@ -125,6 +127,23 @@ def test_resume_repairs_a_torn_line_and_does_the_rest(cvkit, photos, trained, tm
     assert records(out) == records(whole)
     for line in records(whole):
         assert (out / line["mask"]).read_bytes() == (whole / line["mask"]).read_bytes()
+
+
+def test_resume_reads_its_journal_line_by_line(tmp_path):
+    """The whole file was read at once; with masks it has gigabytes."""
+    filler = "0" * 20_000
+    with (tmp_path / "predictions.jsonl").open("w") as stream:
+        for n in range(100):
+            stream.write(json.dumps({"path": f"{n}.jpg", "masks": filler}) + "\n")
+        stream.write('{"path": "torn')
+    tracemalloc.start()
+    journal = Journal(tmp_path, resume=True, model="x")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    journal.close()
+    assert journal.done == {f"{n}.jpg" for n in range(100)}
+    assert peak < 300_000, peak  # of 2 MB
+    assert len((tmp_path / "predictions.jsonl").read_text().splitlines()) == 100
 
 
 def test_resume_refuses_another_model_and_foreign_files(cvkit, photos, trained, tmp_path):

@@ -13,9 +13,16 @@ from pycocotools import cocoeval as reference_eval
 
 from cvkit.data.annotated import make_truth, no_objects
 from cvkit.data.classes import make_classes
-from cvkit.metrics import box_errors
+from cvkit.metrics import box_errors, voc
 from cvkit.metrics.boxes import assign, overlaps
-from cvkit.metrics.coco import METRICS, CocoMetric, evaluate_coco, per_class, summary
+from cvkit.metrics.coco import (
+    CLASS_COLUMNS,
+    METRICS,
+    CocoMetric,
+    evaluate_coco,
+    per_class,
+    summary,
+)
 from cvkit.metrics.voc import VocMetric, average_precision
 from cvkit.structures import Instances
 
@@ -56,7 +63,7 @@ score = st.sampled_from([0.1, 0.25, 0.5, 0.5, 0.75, 0.9])
 
 
 @st.composite
-def image(draw):
+def image(draw, difficult=False):
     count = draw(st.integers(0, 5))
     truth = no_objects()
     if count:
@@ -68,6 +75,7 @@ def image(draw):
             [draw(st.integers(1, 3)) for _ in boxes],
             areas=[a if given is None else given for a, given in zip(real, areas, strict=True)],
             crowd=[draw(st.integers(0, 4)) == 0 for _ in boxes],
+            difficult=[difficult and draw(st.integers(0, 3)) == 0 for _ in boxes],
         )
     rows = [
         (draw(st.integers(1, 3)), draw(score), *draw(box)) for _ in range(draw(st.integers(0, 6)))
@@ -127,7 +135,8 @@ def test_per_class_numbers_belong_to_their_classes():
     )
     rows = per_class(metric.accumulate(), metric)
     assert rows["cat"]["AP"] == pytest.approx(1) and rows["dog"]["AP"] == 0
-    assert rows["cow"] == {"AP": None, "AP50": None, "AP75": None, "AR100": None, "objects": 0}
+    assert rows["cat"]["recall"] == 1 and rows["dog"]["recall"] == 0
+    assert rows["cow"] == dict.fromkeys(CLASS_COLUMNS) | {"objects": 0}
     assert list(summary(metric.accumulate())) == list(METRICS)
 
 
@@ -159,7 +168,7 @@ def test_voc_counts_neither_difficult_objects_nor_what_covers_them():
 def test_voc_takes_the_best_object_before_it_asks_whether_it_is_free():
     truth = objects((1, 0, 0, 100, 100), (1, 0, 0, 100, 60))
     result = detections((1, 0.9, 0, 0, 100, 100), (1, 0.8, 0, 0, 100, 90))
-    curve = filled(VocMetric(CLASSES, False), (result, truth)).curve(1)
+    curve = filled(VocMetric(CLASSES, False), (result, truth)).accumulate()[0.5][0]
     # The second one overlaps the first object most, which is taken; COCO would give it the other.
     assert curve.recall.tolist() == [0.5, 0.5]
     assert filled(CocoMetric(CLASSES), (result, truth)).compute()["AR100"] > 0.5
@@ -170,6 +179,80 @@ def test_voc_asks_for_more_than_the_limit():
     half = detections((1, 0.9, 0, 0, 10, 5))
     assert filled(VocMetric(CLASSES, True), (half, truth)).compute() == {"voc07_map": 0}
     assert filled(VocMetric(CLASSES, True, iou=0.49), (half, truth)).compute()["voc07_map"] > 0
+
+
+def kit_curve(pairs, label, limit):
+    """Return precision, recall and objects of a class as VOC's development kit loops over them."""
+    rows = [
+        (float(result.scores[d]), image, d)
+        for image, (result, _) in enumerate(pairs)
+        for d in range(len(result))
+        if result.labels[d] == label
+    ]
+    rows.sort(key=lambda row: -row[0])  # stable
+    spare = [truth.difficult | truth.crowd for _, truth in pairs]
+    counted = [(t.labels == label) & ~s for (_, t), s in zip(pairs, spare, strict=True)]
+    objects = sum(int(marks.sum()) for marks in counted)
+    taken, hits = set(), []
+    for _, image, d in rows:
+        result, truth = pairs[image]
+        iou = overlaps(result, truth)[d]
+        own = [g for g in range(len(truth)) if truth.labels[g] == label]
+        best = max(own, key=lambda g: iou[g], default=None)  # the first one of equals
+        fits = best is not None and iou[best] > limit
+        if fits and spare[image][best]:
+            continue
+        hits.append(fits and (image, best) not in taken)
+        if fits:
+            taken.add((image, best))
+    right = np.cumsum(np.array(hits, float))
+    return right / np.arange(1, len(hits) + 1), right / max(objects, 1), objects
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(image(difficult=True), min_size=1, max_size=4), st.sampled_from([0.0, 0.3, 0.5]))
+def test_voc_curves_equal_the_kits_own_loop(pairs, limit):
+    metric = filled(VocMetric(CLASSES, True, limit), *pairs)
+    found = metric.accumulate()
+    assert set(found) == {limit, 0.5, 0.75}
+    for iou, curves in found.items():
+        for label, curve in enumerate(curves, 1):
+            precision, recall, objects = kit_curve(pairs, label, iou)
+            assert curve.objects == objects
+            assert np.array_equal(curve.precision, precision)
+            assert np.array_equal(curve.recall, recall)
+
+
+def test_voc_compares_each_image_once_however_many_classes_there_are(monkeypatch):
+    """The boxes of every image were compared anew for every class, three times."""
+    classes = make_classes([str(number) for number in range(20)])
+    rows = [(label, 0, 10 * label, 8, 10 * label + 8) for label in range(1, 21)]
+    truth = objects(*rows)
+    result = detections(*((label, 0.9, *box) for label, *box in rows))
+    metric = filled(VocMetric(classes, False), (result, truth), (result, truth))
+    seen = []
+    monkeypatch.setattr(voc, "overlaps", lambda *pair: seen.append(1) or overlaps(*pair))
+    found = metric.accumulate()
+    assert metric.summary(found) == {"voc12_map": 1.0}
+    assert len(metric.per_class(found)) == len(metric.curves(found)) == 20
+    assert len(seen) == 2
+
+
+def test_voc_says_of_each_class_what_coco_says():
+    truth = objects((1, 0, 0, 10, 10), (2, 0, 0, 10, 10))
+    result = detections((1, 0.9, 0, 0, 10, 10), (2, 0.8, 0, 0, 10, 6))
+    for eleven in (True, False):
+        metric = filled(VocMetric(CLASSES, eleven, 0.7), (result, truth))
+        rows = metric.per_class(metric.accumulate())
+        assert rows["cat"] == pytest.approx(
+            {"AP": 1, "AP50": 1, "AP75": 1, "AR100": None, "recall": 1, "objects": 1}
+        )
+        # An IoU of 0.6 is over 0.5, but not over 0.7 or 0.75.
+        assert rows["dog"] == pytest.approx(
+            {"AP": 0, "AP50": 1, "AP75": 0, "AR100": None, "recall": 0, "objects": 1}
+        )
+        assert rows["cow"] == dict.fromkeys(CLASS_COLUMNS) | {"objects": 0}
+        assert all(tuple(row) == CLASS_COLUMNS for row in rows.values())
 
 
 def test_overlaps_with_crowds_are_shares_of_the_detection():

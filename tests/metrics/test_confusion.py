@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as arrays
 from cvkit.data.classes import numbered_classes
 from cvkit.errors import UsageError
 from cvkit.metrics.confusion import ConfusionMatrix, class_scores, per_class, rules, summary
-from cvkit.metrics.gates import failed_gates, parse_gates
+from cvkit.metrics.gates import failed_gates, parse_gates, require_known
 from cvkit.structures import SegMap
 
 TRUTH = np.array([[0, 0, 1], [1, 255, 2]], np.uint8)
@@ -111,6 +111,24 @@ def test_gates_name_metrics_and_classes():
     assert [line.split()[0] for line in failed] == ["miou", "iou@1", "iou@3"]
     with pytest.raises(UsageError, match="did you mean miou"):
         failed_gates(parse_gates(["mious=0.5"]), content)
+    with pytest.raises(UsageError, match="did you mean iou@1"):
+        failed_gates(parse_gates(["iuo@1=0.5"]), content)
+
+
+def test_gates_take_any_name_of_a_class():
+    assert parse_gates(["AP@a=b=0.5", "AP@c@d=1"]) == {"AP@a=b": 0.5, "AP@c@d": 1.0}
+    content = {"metrics": {}, "per_class": {"a=b": {"AP": 0.4}, "c@d": {"AP": 1.0}}}
+    gates = parse_gates(["AP@a=b=0.5", "AP@c@d=1"])
+    require_known(gates, ["AP"], content["per_class"])
+    assert failed_gates(gates, content) == ["AP@a=b is 0.4, under 0.5"]
+    for text in ("0.5", "AP", "AP=", "AP=x"):
+        with pytest.raises(UsageError, match="is not METRIC=NUMBER"):
+            parse_gates([text])
+
+
+def test_unknown_classes_of_gates_are_refused_before_the_evaluation():
+    with pytest.raises(UsageError, match="did you mean AP@cat"):
+        require_known({"AP@cot": 0.5}, ["AP"], ["cat", "dog"])
 
 
 def test_camvid_golden_case_equals_scikit_learn(cvkit, real_data, tmp_path):

@@ -1,10 +1,12 @@
 """Detection from the command line: train, eval, predict, proposals, files of others."""
 
 import json
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.axes import Axes
 from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -15,8 +17,10 @@ import cvkit as package
 from cvkit.cli import run
 from cvkit.data.coco import read_coco
 from cvkit.data.samples import write_detection
-from cvkit.metrics.coco import METRICS
+from cvkit.metrics.coco import CLASS_COLUMNS, METRICS
 from cvkit.models import weights
+from cvkit.options.base import hints
+from cvkit.options.detect import DetectEval
 
 TINY = (
     *("--backbone", "mobilenet_v3_small", "--min-size", "64", "--batch-size", "2"),
@@ -116,6 +120,49 @@ def test_voc_protocols_are_named_with_their_rules(cvkit, detector, boxes, protoc
     assert "rule             VOC 20" in cvkit("detect", "eval", *flags).out
 
 
+PROTOCOLS = get_args(get_args(hints(DetectEval)["protocol"])[0])
+
+
+def test_the_table_of_classes_has_the_same_columns_by_every_protocol(cvkit, boxes, tmp_path):
+    truth = boxes / "annotations" / "instances_val.json"
+    path = write_results(tmp_path / "r.json", perfect(truth))
+    flags = ["--predictions", path, "--truth", truth, "--no-files"]
+    assert len(PROTOCOLS) == 3
+    for protocol in PROTOCOLS:
+        done = cvkit("detect", "eval", *flags, "--protocol", protocol, "--json")
+        rows = done.json["per_class"]
+        assert all(tuple(row) == CLASS_COLUMNS for row in rows.values()), protocol
+        name, row = next((name, row) for name, row in rows.items() if row["objects"])
+        assert [row[column] for column in ("AP", "AP50", "recall")] == pytest.approx([1, 1, 1])
+        shown = cvkit("detect", "eval", *flags, "--protocol", protocol).out
+        assert all(column in shown for column in CLASS_COLUMNS)
+        for column, value in row.items():
+            own = ["--protocol", protocol, "--fail-under"]
+            passed = cvkit("detect", "eval", *flags, *own, f"{column}@{name}={value or 0}")
+            assert passed.code == (4 if value is None else 0), (protocol, column)
+            failed = cvkit("detect", "eval", *flags, *own, f"{column}@{name}={(value or 0) + 1}")
+            assert failed.code == 4 and f"{column}@{name} is {value}" in failed.err
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (["--protocol", "coco"], "at IoU 0.5"),
+        (["--protocol", "voc07", "--iou", "0.75"], "at IoU over 0.75"),
+        (["--protocol", "voc12", "--iou", "0.3"], "at IoU over 0.3"),
+    ],
+)
+def test_curves_are_titled_with_their_iou(cvkit, boxes, tmp_path, monkeypatch, flags, words):
+    titles = []
+    draw = Axes.set_title
+    monkeypatch.setattr(Axes, "set_title", lambda *a, **k: titles.append(a[1]) or draw(*a, **k))
+    truth = boxes / "annotations" / "instances_val.json"
+    path = write_results(tmp_path / "r.json", perfect(truth))
+    files = ["--predictions", path, "--truth", truth, "--out", tmp_path]
+    assert cvkit("detect", "eval", *files, *flags).code == 0
+    assert titles == [f"precision and recall {words}"]
+
+
 def test_predict_writes_results_in_original_pixels(cvkit, detector, boxes, tmp_path):
     source = tmp_path / "in"
     (source / "sub").mkdir(parents=True)
@@ -159,6 +206,63 @@ def test_predict_writes_results_in_original_pixels(cvkit, detector, boxes, tmp_p
     score = lines["sub/x.jpg"]["scores"][0]
     best = next(row for row in rows if row.startswith("x ") and f"{score:.8f}" in row)
     assert [float(v) for v in best.split()[2:]] == pytest.approx([x1 + 1, y1 + 1, x2, y2], abs=1e-5)
+
+
+WRONG_IDS = {
+    "missing": (None, "does not exist"),
+    "torn": ("{", "is not valid JSON"),
+    "of others": ('{"images": [{"id": 1, "file_name": "other.png"}]}', "lacks 4 images"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG_IDS)
+def test_wrong_image_ids_are_refused_before_the_first_image(cvkit, detector, boxes, tmp_path, kind):
+    """They were noticed after the last one."""
+    text, words = WRONG_IDS[kind]
+    ids, out = tmp_path / "ids.json", tmp_path / "out"
+    if text:
+        ids.write_text(text)
+    flags = [boxes / "images" / "val", "--weights", detector, "--out", out, "--quiet"]
+    done = cvkit("detect", "predict", *flags, "--image-ids", ids)
+    assert done.code == 2 and words in done.err and f"--image-ids {ids}" in done.err
+    assert not out.exists()
+    out.mkdir()
+    (out / "predictions.jsonl").write_text("of another run")
+    done = cvkit("detect", "predict", *flags, "--image-ids", ids, "--overwrite")
+    assert done.code == 2
+    assert [path.name for path in out.iterdir()] == ["predictions.jsonl"]
+    assert (out / "predictions.jsonl").read_text() == "of another run"
+
+
+def test_image_ids_know_what_a_resumed_folder_holds(cvkit, detector, boxes, tmp_path):
+    first, *others = sorted((boxes / "images" / "val").iterdir())
+    out, ids = tmp_path / "out", tmp_path / "ids.json"
+    flags = ["--weights", detector, "--out", out, "--quiet"]
+    assert cvkit("detect", "predict", first, *flags).code == 0
+    before = (out / "predictions.jsonl").read_bytes()
+    rows = [{"id": n, "file_name": path.name} for n, path in enumerate(others, 50)]
+    ids.write_text(json.dumps({"images": rows}))
+    more = [*others, *flags, "--resume", "--image-ids", ids]
+    done = cvkit("detect", "predict", *more)
+    assert done.code == 2 and f"lacks 1 images, such as {first.name}" in done.err
+    assert (out / "predictions.jsonl").read_bytes() == before
+    ids.write_text(json.dumps({"images": [*rows, {"id": 9, "file_name": first.name}]}))
+    assert cvkit("detect", "predict", *more).code == 0
+    lines = (out / "predictions.jsonl").read_text().splitlines()
+    assert [json.loads(line)["path"] for line in lines] == [p.name for p in (first, *others)]
+    found = {row["image_id"] for row in json.loads((out / "results.json").read_text())}
+    assert found <= {9, 50, 51, 52}
+
+
+@pytest.mark.parametrize("verb", ["eval", "predict"])
+def test_proposals_of_a_network_that_makes_its_own_are_refused(
+    cvkit, detector, boxes, proposals, tmp_path, verb
+):
+    flags = ["--weights", detector, "--proposals", proposals, "--out", tmp_path / "out"]
+    what = ["--data", boxes] if verb == "eval" else [boxes / "images" / "val"]
+    done = cvkit("detect", verb, *what, *flags)
+    assert done.code == 2 and "--proposals: faster-rcnn makes its own" in done.err
+    assert not (tmp_path / "out").exists()
 
 
 def test_voc_result_files_score_what_the_json_scores(cvkit, detector, boxes, tmp_path):
@@ -376,6 +480,10 @@ def test_rcnn_stores_all_stages_in_one_file(cvkit, crops, boxes, proposals, tmp_
     images = boxes / "images" / "val"
     done = cvkit("detect", "predict", images, "--weights", crops, "--out", out)
     assert done.code == 0 and json.loads((out / "results.json").read_text())
+    flags = ["--weights", crops, "--proposals", tmp_path / "none.npz", "--out", tmp_path / "other"]
+    wrong = cvkit("detect", "predict", images, *flags)
+    assert wrong.code == 2 and "does not exist" in wrong.err
+    assert not (tmp_path / "other").exists()
 
 
 def test_rcnn_may_stop_after_its_network(boxes, proposals, tmp_path):

@@ -14,16 +14,18 @@ from torchvision.models import detection as tv
 
 import cvkit as package
 from cvkit import catalog
+from cvkit.catalog import TASKS
 from cvkit.cli import run
 from cvkit.data.annotated import AnnotatedImage, make_truth
 from cvkit.data.classes import make_classes
 from cvkit.data.coco import read_coco
 from cvkit.data.samples import write_detection
-from cvkit.metrics.coco import METRICS
+from cvkit.metrics.coco import CLASS_COLUMNS, METRICS
 from cvkit.models import weights
 from cvkit.ops.masks import decode, encode, index_map, make_masks
 from cvkit.options.detect import DetectTrain
 from cvkit.options.instance import InstanceTrain
+from cvkit.options.tree import OPTIONS
 from cvkit.output.draw import draw_instances
 from cvkit.output.instances import write_index_map
 from cvkit.structures import Instances
@@ -231,6 +233,19 @@ def test_truths_as_predictions_score_1(cvkit, shapes, tmp_path, boxes):
     }
 
 
+def test_gates_reach_every_column_of_the_table_of_classes(cvkit, shapes, tmp_path):
+    truth, path = shapes / "annotations" / "instances_val.json", tmp_path / "r.json"
+    path.write_text(json.dumps(perfect(truth, True)))
+    flags = ["--predictions", path, "--truth", truth, "--no-files"]
+    rows = cvkit("instance", "eval", *flags, "--json").json["per_class"]
+    name, row = next((name, row) for name, row in rows.items() if row["objects"])
+    assert set(row) == {*CLASS_COLUMNS, "box AP"}
+    for column, value in row.items():
+        passed = cvkit("instance", "eval", *flags, "--fail-under", f"{column}@{name}={value}")
+        failed = cvkit("instance", "eval", *flags, "--fail-under", f"{column}@{name}={value + 1}")
+        assert (passed.code, failed.code) == (0, 4), column
+
+
 def test_no_predictions_score_0_with_a_warning(cvkit, shapes, tmp_path):
     path, truth = tmp_path / "r.json", shapes / "annotations" / "instances_val.json"
     path.write_text("[]")
@@ -271,6 +286,17 @@ def test_a_folder_without_results_is_named(cvkit, shapes, tmp_path):
     truth = shapes / "annotations" / "instances_val.json"
     done = cvkit("instance", "eval", "--predictions", tmp_path, "--truth", truth)
     assert done.code == 2 and "results.json" in done.err
+
+
+def test_wrong_image_ids_are_refused_before_the_first_image(cvkit, masker, shapes, tmp_path):
+    ids, out = tmp_path / "ids.json", tmp_path / "out"
+    ids.write_text('{"images": [{"id": 1, "file_name": "other.png"}]}')
+    flags = ["--weights", masker, "--out", out, "--image-ids", ids]
+    done = cvkit("instance", "predict", shapes / "images" / "val", *flags)
+    assert done.code == 2 and f"--image-ids {ids} lacks" in done.err
+    assert not out.exists()
+    tasks = {t for t in TASKS if "image_ids" in OPTIONS[t]["predict"].__dataclass_fields__}
+    assert tasks == {"detect", "instance"}  # both are tested
 
 
 def test_gates_name_a_kind_and_a_number(cvkit, masker, shapes):

@@ -1,0 +1,50 @@
+"""Finding files by what others call them."""
+
+import itertools
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+
+class Names:
+    """The names of files, which others may have named from another folder.
+
+    Args:
+        names: paths with `/`.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        parts = [name.split("/") for name in names]
+        levels = zip(*(own[:-1] for own in parts), strict=False)
+        shared = sum(1 for _ in itertools.takewhile(lambda level: len(set(level)) == 1, levels))
+        self._whole: dict[str, list[int]] = defaultdict(list)
+        self._relative: dict[str, list[int]] = defaultdict(list)
+        self._ends: dict[str, list[int]] = defaultdict(list)
+        for place, own in enumerate(parts):
+            self._whole["/".join(own)].append(place)
+            self._relative["/".join(own[shared:])].append(place)
+            for first in range(len(own)):
+                self._ends["/".join(own[first:])].append(place)
+
+    def find(self, name: str) -> list[int]:
+        """Return the places of the files that a name may mean.
+
+        It is the name itself, else relative to the folder that holds all files, else the end of
+        one or several names.
+        """
+        tables = (self._whole, self._relative, self._ends)
+        return next((list(table[name]) for table in tables if name in table), [])
+
+    def find_inside(self, name: str) -> list[int]:
+        """Return what `find` finds, else the longest name that ends the given one."""
+        if found := self.find(name):
+            return found
+        parts = name.split("/")
+        ends = ("/".join(parts[first:]) for first in range(1, len(parts)))
+        return next((list(self._whole[end]) for end in ends if end in self._whole), [])
+
+
+def without_suffix(name: str) -> str:
+    """Return the path of a file without the suffix of its name."""
+    return str(PurePosixPath(name).with_suffix(""))

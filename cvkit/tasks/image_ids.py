@@ -1,0 +1,101 @@
+"""The ids that `results.json` gives to images."""
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from cvkit.data.coco import read_json
+from cvkit.data.named import Names
+from cvkit.errors import DataError
+
+
+class ImageIds:
+    """Gives ids to images: those of a COCO file, else numbers.
+
+    Args:
+        file: what `--image-ids` names; None without it.
+
+    Raises:
+        DataError: it is no COCO file.
+    """
+
+    def __init__(self, file: Path | None) -> None:
+        self.file = file
+        self.known = {} if file is None else _read_ids(file)
+        self.names = Names(list(self.known))
+
+    def of(self, paths: Sequence[str]) -> dict[str, int]:
+        """Return the id of each path.
+
+        Without a file it is the number that the image is named by if all are, else its place,
+        from 1.
+
+        Raises:
+            DataError: the file lacks an image, or two paths mean the same one.
+        """
+        if self.file is None:
+            return _numbers(paths)
+        found = {path: self._name(path) for path in paths}
+        if missing := [path for path, name in found.items() if name is None]:
+            raise DataError(
+                f"--image-ids {self.file} lacks {len(missing)} images, such as {missing[0]}",
+                code="image_ids.missing",
+                hint=f"it has file names such as {next(iter(self.known))}",
+            )
+        owners: dict[str, str] = {}
+        for path, name in found.items():
+            if (other := owners.setdefault(name, path)) != path:
+                raise DataError(
+                    f"--image-ids {self.file}: {other} and {path} both mean its image {name}",
+                    code="image_ids.twice",
+                    hint="predict one of them, or name the files in it by their paths",
+                )
+        return {path: self.known[name] for path, name in found.items()}
+
+    def _name(self, path: str) -> str | None:
+        """Return the file name that a path means; None if there is none.
+
+        Raises:
+            DataError: it may mean several.
+        """
+        last = PurePosixPath(path).name
+        places = self.names.find_inside(path) or self.names.find(last)
+        if len(places) > 1:
+            names = [self.names.names[place] for place in places[:2]]
+            raise DataError(
+                f"--image-ids {self.file}: {path} may be {names[0]} or {names[1]}",
+                code="image_ids.ambiguous",
+                hint="predict from the folder that its file names are relative to",
+            )
+        return self.names.names[places[0]] if places else None
+
+
+def _read_ids(file: Path) -> dict[str, int]:
+    """Return the id of each file name.
+
+    Raises:
+        DataError: it is no COCO file, or has no or odd images.
+    """
+    try:
+        rows = read_json(file, unique_keys=False)["images"]
+        result = {row["file_name"]: int(row["id"]) for row in rows}
+        if not result or not all(isinstance(name, str) for name in result):
+            raise ValueError("it has no images with a file name")
+        if len(set(result.values())) < len(rows):
+            raise ValueError("a file name or id stands twice")
+    except (DataError, ValueError, KeyError, TypeError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else error
+        raise DataError(
+            f"--image-ids {file} is not a COCO file: {reason}",
+            code="image_ids.syntax",
+            hint='it needs "images": [{"file_name", "id"}, ...]',
+        ) from error
+    return result
+
+
+def _numbers(paths: Sequence[str]) -> dict[str, int]:
+    stems = [PurePosixPath(path).stem for path in paths]
+    if all(stem.isdecimal() for stem in stems):
+        numbers = [int(stem) for stem in stems]
+        if len(set(numbers)) == len(numbers):
+            return dict(zip(paths, numbers, strict=True))
+    return {path: number for number, path in enumerate(paths, 1)}

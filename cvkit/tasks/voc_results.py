@@ -1,0 +1,118 @@
+"""VOC's result files: one for each class, a line for each detection. Needs no torch."""
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from cvkit.data.named import Names, without_suffix
+from cvkit.errors import DataError
+from cvkit.structures import ClassList
+
+VocRow = tuple[int, int, float, tuple[float, float, float, float]]
+"""Number of the image, label from 1, score, and x, y, width, height of a continuous box."""
+
+
+def read_voc_results(folder: Path, keys: Sequence[str], classes: ClassList) -> list[VocRow]:
+    """Return the lines of files `..._CLASS.txt`: image, score and 1-based inclusive box.
+
+    Args:
+        folder: of the files, or that which predict wrote `voc` into.
+        keys: paths of the images of the truth.
+        classes: of the truth.
+
+    Raises:
+        DataError: no such file, several of a class, a malformed line, or an image that is not in
+            the truth or could be several.
+    """
+    if (folder / "voc").is_dir():
+        folder = folder / "voc"
+    finder = _Finder(keys)
+    files = _files(folder, classes)
+    return [row for label, path in files.items() for row in _read_file(path, label, finder)]
+
+
+def _files(folder: Path, classes: ClassList) -> dict[int, Path]:
+    """Return the file of each label that has one."""
+    labels = {word: label for label, word in enumerate(classes.file_words(), 1)}
+    found: dict[int, list[Path]] = defaultdict(list)
+    for path in sorted(folder.glob("[!.]*.txt")):
+        if (word := _class_word(path.stem, labels)) is not None:
+            found[labels[word]].append(path)
+    if not found:
+        raise DataError(
+            f"--predictions {folder} holds neither results.json nor VOC result files",
+            code="predictions.missing",
+            hint=f"such as comp3_det_test_{classes.file_words()[0]}.txt",
+        )
+    for label, paths in found.items():
+        if len(paths) > 1:
+            names = ", ".join(path.name for path in paths)
+            raise DataError(
+                f"--predictions {folder} has {len(paths)} files of class "
+                f"{classes.names[label - 1]!r}: {names}",
+                code="predictions.ambiguous",
+                hint="keep one in the folder",
+            )
+    return {label: paths[0] for label, paths in found.items()}
+
+
+def _class_word(stem: str, words: dict[str, int]) -> str | None:
+    """Return the class that a file name ends with: what follows `_det_SPLIT_`, else the longest."""
+    match = re.fullmatch(r".*?_det_[^_]+_(.+)", stem)
+    if match and match[1] in words:
+        return match[1]
+    fitting = [word for word in words if stem == word or stem.endswith(f"_{word}")]
+    return max(fitting, key=len, default=None)
+
+
+def _read_file(path: Path, label: int, finder: "_Finder") -> Iterator[VocRow]:
+    text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            name, *values = line.rsplit(maxsplit=5)  # the name may have spaces
+            score, x1, y1, x2, y2 = (float(value) for value in values)
+        except ValueError as error:
+            raise DataError(
+                f"{where} is not IMAGE SCORE XMIN YMIN XMAX YMAX", code="results.row"
+            ) from error
+        box = (x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1)
+        if not all(map(math.isfinite, (score, *box))) or min(box[2:]) < 0:
+            raise DataError(
+                f"{where}: box {x1:g} {y1:g} {x2:g} {y2:g} or score {score:g} is not usable",
+                code="results.value",
+            )
+        yield finder.find(name, where), label, score, box
+
+
+class _Finder:
+    """Finds images by what result files call them: paths or names, mostly without suffix."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self.keys = keys
+        self.names = Names(keys), Names([without_suffix(key) for key in keys])
+        self.known: dict[str, int] = {}
+
+    def find(self, name: str, where: str) -> int:
+        """Return the number of the image.
+
+        Raises:
+            DataError: there is none, or it may be several.
+        """
+        if name in self.known:
+            return self.known[name]
+        found = sorted({place for names in self.names for place in names.find(name)})
+        if not found:
+            raise DataError(f"{where}: image {name!r} is not in the truth", code="results.image")
+        if len(found) > 1:
+            raise DataError(
+                f"{where}: image {name!r} may be {self.keys[found[0]]} or {self.keys[found[1]]}",
+                code="results.image",
+                hint=f"name it by its path, as {without_suffix(self.keys[found[0]])}",
+            )
+        self.known[name] = found[0]
+        return found[0]
