@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cvkit.data.decode import read_header
 from cvkit.errors import CvkitError, DataError
 from cvkit.ops import masks as mask_ops
 from cvkit.structures import ClassList, Instances, Masks
@@ -119,25 +120,25 @@ def box_defect(
     return None
 
 
-def upright(image: AnnotatedImage, size_hw: tuple[int, int], orientation: int) -> AnnotatedImage:
-    """Return an image whose boxes and masks are in the pixels that `read_image` gives.
+def upright(image: AnnotatedImage, size_hw: tuple[int, int] | None = None) -> AnnotatedImage:
+    """Return an image whose boxes, masks and size are in the pixels that `read_image` gives.
 
     Where the annotation claims the size of the pixels as stored and the EXIF orientation turns
     them, boxes and masks are turned with them; where it claims the upright size, or none, they
-    stay.
+    stay. Only the header of the image file is read.
 
     Args:
         image: as annotated.
-        size_hw: of the upright image.
-        orientation: EXIF's number.
+        size_hw: of the upright image, where it has been decoded already.
 
     Raises:
-        DataError: the annotation claims another size.
+        DataError: the annotation claims another size, or those of `read_header`.
     """
-    height, width = size_hw
+    header_hw, orientation = read_header(image.path)
+    height, width = size_hw or header_hw
     claimed = image.size_wh
     if claimed is None or claimed == (width, height):
-        return image
+        return replace(image, size_wh=(width, height))
     if orientation not in (5, 6, 7, 8) or claimed != (height, width):
         raise DataError(
             f"{image.path}: its annotation says {claimed[0]}x{claimed[1]}, the image has "

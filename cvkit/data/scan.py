@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from cvkit.data.annotated import AnnotatedImage, upright
 from cvkit.data.clips import part_of
 from cvkit.data.datasets import read_pair
-from cvkit.data.decode import exif_orientation, read_image
+from cvkit.data.decode import read_image
 from cvkit.data.folders import ClassifiedImage
 from cvkit.data.layouts import LabelledImage
 from cvkit.data.masks import MaskReader
@@ -146,11 +146,9 @@ def scan_boxes(
 
     def look(image: AnnotatedImage) -> AnnotatedImage | CvkitError:
         try:
-            size_hw = read_image(image.path).shape[:2]
-            made = upright(image, size_hw, exif_orientation(image.path))
+            return upright(image, read_image(image.path).shape[:2])
         except CvkitError as error:
             return error
-        return replace(made, size_wh=size_hw[::-1])
 
     for image, found in zip(images, _on_all_cores(look, images, on_step), strict=True):
         if isinstance(found, CvkitError):
@@ -163,6 +161,31 @@ def scan_boxes(
         boxes = found.truth.boxes
         scan.clipped += int(((boxes < -0.5) | (boxes > limit + 0.5)).any(1).sum())
     return scan
+
+
+def turn_upright(images: Sequence[AnnotatedImage]) -> tuple[BoxScan, int]:
+    """Turn the boxes and masks of a split upright by the headers of its images.
+
+    For scoring files, which needs no image: one that is missing or unreadable stays as it is.
+
+    Returns:
+        The split with its defects, and how many of its images were turned.
+    """
+    scan, turned = BoxScan(), 0
+
+    def look(image: AnnotatedImage) -> AnnotatedImage | CvkitError:
+        try:
+            return upright(image)
+        except CvkitError as error:
+            return error
+
+    for image, found in zip(images, _on_all_cores(look, images, None), strict=True):
+        known = isinstance(found, AnnotatedImage)
+        scan.images.append(found if known else image)
+        turned += known and image.size_wh not in (None, found.size_wh)
+        if not known and found.code == "image.size_mismatch":
+            scan.defects.append(found)
+    return scan, turned
 
 
 @dataclass

@@ -1,6 +1,8 @@
-"""Files of detections that others wrote: COCO's results and VOC's. Needs no torch."""
+"""Files of detections: COCO's results, VOC's, and what predict wrote. Needs no torch."""
 
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -8,10 +10,12 @@ import numpy as np
 
 from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.coco import read_json
+from cvkit.data.joining import join_names
 from cvkit.data.segmentations import read_segmentation
 from cvkit.errors import DataError
 from cvkit.ops.masks import are_codes, mask_boxes
-from cvkit.structures import ClassList, Instances, Masks
+from cvkit.structures import ClassList, Failure, Instances, Masks
+from cvkit.tasks.predicted import Predicted, read_predicted
 
 NO_BOX = (0.0, 0.0, 0.0, 0.0)
 """Stands for the box of a detection that has a mask only."""
@@ -32,10 +36,28 @@ class Table:
     boxless: np.ndarray | None = None
 
 
+@dataclass(frozen=True)
+class Results:
+    """What a file or folder of detections holds.
+
+    Attributes:
+        images: the detections of each image of the truth, best first (of equal scores the
+            file's order stays), or why it has none.
+        left_out: detections of each class that the truth does not have.
+        extra: inputs that were predicted and are not in the truth.
+        unknown: classes of the truth that the model does not know.
+    """
+
+    images: list[Instances | Failure]
+    left_out: Counter[str] = field(default_factory=Counter)
+    extra: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+
 def read_results(
     place: Path, images: list[AnnotatedImage], classes: ClassList, masks: bool = False
-) -> list[Instances]:
-    """Return the detections of each image, best first; of equal scores the file's order stays.
+) -> Results:
+    """Return the detections of each image.
 
     Args:
         place: COCO results (.json), the output folder of predict, or a folder of VOC's files.
@@ -46,16 +68,92 @@ def read_results(
     Raises:
         DataError: malformed, or detections of unknown images or categories.
     """
+    if predicted := read_predicted(place):
+        return _join(predicted, images, classes, masks)
     if place.is_dir() and (masks or (place / "results.json").is_file()):
         place = place / "results.json"
     if place.is_dir():
-        table = _read_voc(place, images, classes)
-    else:
-        table = _read_results(place, images, classes, masks)
+        return Results(_by_image(_read_voc(place, images, classes), images))
+    table, left_out = _read_results(
+        place, read_json(place, unique_keys=False), images, classes, masks
+    )
+    return Results(_by_image(table, images), left_out)
+
+
+def _by_image(table: Table, images: list[AnnotatedImage]) -> list[Instances]:
     order = np.lexsort((-table.scores, table.images))  # stable
     cuts = np.searchsorted(table.images[order], np.arange(1, len(images)))
     parts = zip(images, np.split(order, cuts), strict=True)
     return [_instances(table, part, image) for image, part in parts]
+
+
+def _join(
+    predicted: Predicted, images: list[AnnotatedImage], classes: ClassList, masks: bool
+) -> Results:
+    """Return what predict wrote of each image; images and classes are joined by their names.
+
+    Raises:
+        DataError: nothing is of the truth, or an image was predicted in another size.
+    """
+    joined = join_images(images, predicted.paths)
+    file = predicted.folder / "predictions.jsonl"
+    if not joined:
+        raise DataError(
+            f"no image of {file} is in the truth",
+            code="predictions.names",
+            hint=f"expected for example {images[0].key}",
+        )
+    owners = {path: number for number, path in joined.items()}
+    content: list[dict[str, Any]] = []
+    done = set()
+    for place, line in enumerate(predicted.lines, 1):
+        if (number := owners.get(line["path"])) is None:
+            continue
+        try:
+            content += _rows(line, images[number].key)
+            size_wh = line["width"], line["height"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{file}:{place} holds no boxes: {error!r}",
+                code="predictions.task",
+                hint="it must come from predict of the same task",
+            ) from error
+        _require_size(images[number], size_wh, f"{file}:{place}")
+        done.add(number)
+    table, left_out = _read_results(file, content, images, classes, masks)
+    found: list[Instances | Failure] = list(_by_image(table, images))
+    for number, image in enumerate(images):
+        if number not in done:
+            found[number] = predicted.failure(image.key, joined.get(number))
+    extra = tuple(path for path in predicted.paths if path not in owners)
+    names = predicted.names
+    unknown = tuple(n for n in classes.names if names is not None and n not in names)
+    return Results(found, left_out, extra, unknown)
+
+
+def _rows(line: dict[str, Any], key: str) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a line of `predictions.jsonl` as COCO's results."""
+    masks = line.get("masks", [None] * len(line["boxes"]))
+    columns = (line["labels"], line["boxes"], line["scores"], masks)
+    for name, (x1, y1, x2, y2), score, mask in zip(*columns, strict=True):
+        row = {"file_name": key, "category_name": name, "score": score}
+        row["bbox"] = [x1, y1, x2 - x1, y2 - y1]
+        yield row if mask is None else row | {"segmentation": mask}
+
+
+def _require_size(image: AnnotatedImage, size_wh: tuple[int, int], where: str) -> None:
+    """Check that an image was predicted in the pixels of its truth.
+
+    Raises:
+        DataError: it was not.
+    """
+    if image.size_wh not in (None, size_wh):
+        raise DataError(
+            f"{where}: {image.key} was predicted at {size_wh[0]}x{size_wh[1]}, its annotation says "
+            f"{image.size_wh[0]}x{image.size_wh[1]}",
+            code="image.size_mismatch",
+            hint="an image that EXIF turns must be there to turn its annotation: --images DIR",
+        )
 
 
 def _instances(table: Table, rows: np.ndarray, image: AnnotatedImage) -> Instances:
@@ -70,14 +168,13 @@ def _instances(table: Table, rows: np.ndarray, image: AnnotatedImage) -> Instanc
 
 
 def _read_results(
-    path: Path, images: list[AnnotatedImage], classes: ClassList, masks: bool
-) -> Table:
-    """Return the detections of a file in COCO's results format.
+    path: Path, content: Any, images: list[AnnotatedImage], classes: ClassList, masks: bool
+) -> tuple[Table, Counter[str]]:
+    """Return the detections in COCO's results format, and those of other classes by name.
 
     Raises:
         DataError: malformed, or of an image or category that the truth does not have.
     """
-    content = read_json(path, unique_keys=False)
     shape = "segmentation" if masks else "bbox"
     if not isinstance(content, list):
         raise DataError(
@@ -85,35 +182,101 @@ def _read_results(
             code="results.type",
             hint=f"COCO's results format: [{{image_id, category_id, {shape}, score}}, ...]",
         )
-    labels = {id_: number for number, id_ in enumerate(classes.ids, 1)}
-    by_id = {image.image_id: number for number, image in enumerate(images)}
-    by_id |= {str(id_): number for id_, number in by_id.items()}
-    by_name = _by_name(images)
     try:
-        found = [
-            by_name.get(row.get("file_name"), by_id.get(row["image_id"], -1)) for row in content
-        ]
-        kinds = [labels.get(row["category_id"], -1) for row in content]
+        names = {row.get("file_name") for row in content}
+        numbers, kinds = _image_numbers(content, names, images), _labels(content, classes, path)
         scores = np.array([row["score"] for row in content], np.float64)
         boxes = [row.get("bbox", NO_BOX) if masks else row["bbox"] for row in content]
         xywh = np.array(boxes, np.float64).reshape(-1, 4)
-        table = Table(np.array(found, int), np.array(kinds, int), scores, xywh)
+        table = Table(np.array(numbers, int), np.array(kinds, int), scores, xywh)
     except (KeyError, TypeError, ValueError, AttributeError):
         for place, row in enumerate(content):
             _require_row(row, masks, f"{path}: [{place}]")
         raise
-    fine = np.isfinite(table.scores) & np.isfinite(xywh).all(1) & (xywh[:, 2:] >= 0).all(1)
+    _require_known(table, content, path)
+    left_out = Counter(
+        row["category_name"] for row, kind in zip(content, kinds, strict=True) if not kind
+    )
+    if left_out:
+        kept = table.labels > 0
+        content = [row for row, keep in zip(content, kept.tolist(), strict=True) if keep]
+        table = Table(table.images[kept], table.labels[kept], scores[kept], xywh[kept])
+    return (_with_masks(table, content, images, path) if masks else table), left_out
+
+
+def _image_numbers(content: list[dict], names: set[Any], images: list[AnnotatedImage]) -> list[int]:
+    """Return the number of each row's image, -1 if there is none.
+
+    Where any name of a file is known names decide: ids that predict made up may be those of
+    other images.
+    """
+    found = join_images(images, [name for name in names if isinstance(name, str)])
+    by_name = {name: number for number, name in found.items()}
+    by_id = {image.image_id: number for number, image in enumerate(images)}
+    by_id |= {str(id_): number for id_, number in by_id.items()}
+    if not by_name:
+        return [by_id.get(row["image_id"], -1) for row in content]
+    return [
+        by_name.get(row["file_name"], -1)
+        if row.get("file_name") is not None
+        else by_id.get(row["image_id"], -1)
+        for row in content
+    ]
+
+
+def join_images(images: list[AnnotatedImage], names: list[str]) -> dict[int, str]:
+    """Return which of the names, of files, is that of each image by its number."""
+    keys = [image.key for image in images]
+    places = {image.key: [image.path.as_posix()] for image in images}
+    found = join_names(keys, names, places)
+    return {number: found[key] for number, key in enumerate(keys) if key in found}
+
+
+def _labels(content: list[dict], classes: ClassList, path: Path) -> list[int]:
+    """Return the label of each row, by its name if it has one; 0: of a class left out, -1: of none.
+
+    Raises:
+        DataError: none of the names is in the truth.
+    """
+    by_id = {id_: number for number, id_ in enumerate(classes.ids, 1)}
+    by_name = {name: number for number, name in enumerate(classes.names, 1)}
+    given = {row.get("category_name") for row in content} - {None}
+    if given and not given & by_name.keys():
+        shown = ", ".join(sorted(map(str, given))[:8])
+        raise DataError(
+            f"{path}: none of its classes ({shown}) is in the truth",
+            code="results.category",
+            hint=f"the truth has {', '.join(classes.names[:8])}; rows without category_name are "
+            "joined by category_id",
+        )
+    return [
+        by_name.get(name, 0)
+        if (name := row.get("category_name")) is not None
+        else by_id.get(row["category_id"], -1)
+        for row in content
+    ]
+
+
+def _require_known(table: Table, content: list[dict], path: Path) -> None:
+    """Check that every row has an image, a category and usable numbers.
+
+    Raises:
+        DataError: names the first row that does not.
+    """
+    fine = np.isfinite(table.scores) & np.isfinite(table.xywh).all(1)
+    fine &= (table.xywh[:, 2:] >= 0).all(1)
     for wrong, code, text in (
-        (table.images < 0, "results.image", "image {image_id!r} is not in the truth"),
+        (table.images < 0, "results.image", "image {image_id!r}{named} is not in the truth"),
         (table.labels < 0, "results.category", "category {category_id!r} is not in the truth"),
         (~fine, "results.value", "box {bbox} or score {score} is not usable"),
     ):
         if wrong.any():
             place = int(np.argmax(wrong))
+            row = {"bbox": None, "image_id": None} | content[place]
+            named = f" ({row['file_name']})" if row.get("file_name") else ""
             hint = "predict --image-ids writes a COCO file's" if code == "results.image" else ""
-            message = f"{path}: [{place}]: {text.format(**{'bbox': None} | content[place])}"
+            message = f"{path}: [{place}]: {text.format(**row | {'named': named})}"
             raise DataError(message, code=code, hint=hint)
-    return _with_masks(table, content, images, path) if masks else table
 
 
 def _with_masks(
@@ -165,7 +328,7 @@ def _require_row(row: Any, masks: bool, where: str) -> None:
         DataError: what is wrong with it.
     """
     try:
-        hash((row["image_id"], row["category_id"], row.get("file_name")))
+        hash((row["image_id"], row["category_id"], row.get("file_name"), row.get("category_name")))
         boxes = row.get("bbox", NO_BOX) if masks else row["bbox"]
         box, score = [float(value) for value in boxes], float(row["score"])
     except KeyError as error:
@@ -176,15 +339,6 @@ def _require_row(row: Any, masks: bool, where: str) -> None:
         raise DataError(f"{where}: bbox {box} is not four numbers", code="results.row")
     if isinstance(row["score"], str) or any(isinstance(v, str) for v in boxes):
         raise DataError(f"{where}: score {score} or box is text", code="results.row")
-
-
-def _by_name(images: list[AnnotatedImage]) -> dict[str, int]:
-    """Return the number of each image by its key and, where that is unique, its file name."""
-    names: dict[str, list[int]] = {}
-    for number, image in enumerate(images):
-        names.setdefault(PurePosixPath(image.key).name, []).append(number)
-    unique = {name: numbers[0] for name, numbers in names.items() if len(numbers) == 1}
-    return unique | {image.key: number for number, image in enumerate(images)}
 
 
 def _read_voc(folder: Path, images: list[AnnotatedImage], classes: ClassList) -> Table:
