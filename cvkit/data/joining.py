@@ -32,19 +32,17 @@ def join_names(truths: Sequence[str], found: Sequence[str], longer: Names | None
     for name in left:
         by_last[_last(name)].append(name)
     longer = longer or {}
-    near = {
-        name: [
-            other
-            for other in by_last.get(_last(name), ())
-            if _ends(other, name)
-            or any(_ends(long, other) for long in (name, *longer.get(name, ())))
-        ]
-        for name in rest
-    }
+    near = {name: _near(by_last.get(_last(name), ()), name, longer.get(name, ())) for name in rest}
     result |= _only(near)
     if not result:
         result = _only({name: by_last.get(_last(name), []) for name in rest})
     return result
+
+
+def _near(others: Sequence[str], name: str, longer: Sequence[str]) -> list[str]:
+    """Return which of the others may be a name: the longest that ends it, else what it ends."""
+    inner = [other for other in others if any(_ends(each, other) for each in (name, *longer))]
+    return [max(inner, key=len)] if inner else [other for other in others if _ends(other, name)]
 
 
 def _only(candidates: Mapping[str, Sequence[str]]) -> dict[str, str]:

@@ -1,10 +1,12 @@
 """The output folder of predict, read back to be scored. Needs no torch."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cvkit.engine.report import Reporter
 from cvkit.errors import DataError
 from cvkit.structures import Failure
 
@@ -47,6 +49,28 @@ class Predicted:
             reason = f"{self.folder} has no prediction for {key}"
             return Failure(key, "prediction.missing", reason)
         return Failure(key, found.code, found.reason)
+
+
+def require_any(failures: Sequence[Failure], samples: int, what: str = "images") -> None:
+    """Check that not all samples failed.
+
+    Raises:
+        DataError: they did.
+    """
+    if failures and len(failures) == samples:
+        raise DataError(
+            f"none of {samples} {what} could be evaluated: {failures[0].reason}",
+            code=failures[0].code,
+        )
+
+
+def tell_unknown(names: Sequence[str], model: Sequence[str] | None, report: Reporter) -> None:
+    """Warn of classes of the truth that the model does not know, if it says which it knows."""
+    unknown = [name for name in names if model is not None and name not in model]
+    if unknown:
+        shown = ", ".join(unknown[:8]) + (", ..." if len(unknown) > 8 else "")
+        count = "1 class" if len(unknown) == 1 else f"{len(unknown)} classes"
+        report.warn(f"the model does not know {count} of the truth: {shown}")
 
 
 def read_predicted(place: Path) -> Predicted | None:

@@ -45,13 +45,13 @@ class Results:
             file's order stays), or why it has none.
         left_out: detections of each class that the truth does not have.
         extra: inputs that were predicted and are not in the truth.
-        unknown: classes of the truth that the model does not know.
+        names: of the classes that the model knows, if it is known.
     """
 
     images: list[Instances | Failure]
     left_out: Counter[str] = field(default_factory=Counter)
     extra: tuple[str, ...] = ()
-    unknown: tuple[str, ...] = ()
+    names: tuple[str, ...] | None = None
 
 
 def read_results(
@@ -125,10 +125,8 @@ def _join(
     for number, image in enumerate(images):
         if number not in done:
             found[number] = predicted.failure(image.key, joined.get(number))
-    extra = tuple(path for path in predicted.paths if path not in owners)
-    names = predicted.names
-    unknown = tuple(n for n in classes.names if names is not None and n not in names)
-    return Results(found, left_out, extra, unknown)
+    extra = tuple(line["path"] for line in predicted.lines if line["path"] not in owners)
+    return Results(found, left_out, extra, predicted.names)
 
 
 def _rows(line: dict[str, Any], key: str) -> Iterator[dict[str, Any]]:
@@ -183,8 +181,8 @@ def _read_results(
             hint=f"COCO's results format: [{{image_id, category_id, {shape}, score}}, ...]",
         )
     try:
-        names = {row.get("file_name") for row in content}
-        numbers, kinds = _image_numbers(content, names, images), _labels(content, classes, path)
+        numbers = _image_numbers(content, images, path)
+        kinds = _labels(content, classes, path)
         scores = np.array([row["score"] for row in content], np.float64)
         boxes = [row.get("bbox", NO_BOX) if masks else row["bbox"] for row in content]
         xywh = np.array(boxes, np.float64).reshape(-1, 4)
@@ -204,21 +202,27 @@ def _read_results(
     return (_with_masks(table, content, images, path) if masks else table), left_out
 
 
-def _image_numbers(content: list[dict], names: set[Any], images: list[AnnotatedImage]) -> list[int]:
-    """Return the number of each row's image, -1 if there is none.
+def _image_numbers(content: list[dict], images: list[AnnotatedImage], path: Path) -> list[int]:
+    """Return the number of each row's image, by its file's name if it has one; -1: of none.
 
-    Where any name of a file is known names decide: ids that predict made up may be those of
-    other images.
+    Raises:
+        DataError: none of the names is in the truth.
     """
-    found = join_images(images, [name for name in names if isinstance(name, str)])
-    by_name = {name: number for number, name in found.items()}
+    given = {row.get("file_name") for row in content} - {None}
+    joined = join_images(images, [name for name in given if isinstance(name, str)])
+    if given and not joined:
+        raise DataError(
+            f"{path}: none of its images, such as {min(map(str, given))}, is in the truth",
+            code="results.image",
+            hint=f"expected for example {images[0].key}; rows without file_name are joined by "
+            "image_id",
+        )
+    by_name = {name: number for number, name in joined.items()}
     by_id = {image.image_id: number for number, image in enumerate(images)}
     by_id |= {str(id_): number for id_, number in by_id.items()}
-    if not by_name:
-        return [by_id.get(row["image_id"], -1) for row in content]
     return [
-        by_name.get(row["file_name"], -1)
-        if row.get("file_name") is not None
+        by_name.get(name, -1)
+        if (name := row.get("file_name")) is not None
         else by_id.get(row["image_id"], -1)
         for row in content
     ]

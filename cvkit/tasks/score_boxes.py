@@ -19,6 +19,7 @@ from cvkit.options.detect import DetectEval
 from cvkit.options.instance import InstanceEval
 from cvkit.output.box_reports import write_box_reports
 from cvkit.structures import ClassList, Failure, Instances
+from cvkit.tasks.predicted import require_any, tell_unknown
 from cvkit.tasks.result_files import Results, read_results
 
 ImageOutcomes = list[tuple[str, ImageOutcome]]
@@ -80,18 +81,13 @@ def _score(
             own = metric.update(_limited(result, options), image.truth)
             outcomes.append((image.key, own))
     metric.left_out = found.left_out.total()
-    _tell(found, outcomes, options.predictions, report)
+    require_any(failures, len(images))
+    _tell(found, metric, options.predictions, report)
     return metric, truth.classes, outcomes, failures
 
 
-def _tell(found: Results, outcomes: ImageOutcomes, place: Path, report: Reporter) -> None:
+def _tell(found: Results, metric: BoxMetric, place: Path, report: Reporter) -> None:
     """Warn of what does not fit between results and truth."""
-    if not outcomes:
-        first = next(result for result in found.images if isinstance(result, Failure))
-        raise DataError(
-            f"none of {len(found.images)} images could be evaluated: {first.reason}",
-            code=first.code,
-        )
     if found.left_out:
         shown = ", ".join(f"{name} ({n})" for name, n in found.left_out.most_common(8))
         more = ", ..." if len(found.left_out) > 8 else ""
@@ -103,9 +99,7 @@ def _tell(found: Results, outcomes: ImageOutcomes, place: Path, report: Reporter
         report.warn(
             f"{len(found.extra)} predictions have no truth, such as {sorted(found.extra)[0]}"
         )
-    if found.unknown:
-        shown = ", ".join(found.unknown[:8]) + (", ..." if len(found.unknown) > 8 else "")
-        report.warn(f"the model does not know {len(found.unknown)} classes of the truth: {shown}")
+    tell_unknown(metric.classes.names, found.names, report)
     if not any(len(result) for result in found.images if isinstance(result, Instances)):
         report.warn(f"{place} holds no detection: every class with objects scores 0")
 
