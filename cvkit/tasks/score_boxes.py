@@ -133,7 +133,9 @@ def _truth(options: DetectEval | InstanceEval, report: Reporter, *, masks: bool)
             place, options.format, [options.split], images=options.images, masks=masks
         )
     scan, turned = turn_upright(found.splits[options.split])
-    raise_defects([*found.defects, *scan.defects], str(place))
+    # Images that were only found near the file, and do not fit it, may be others.
+    near = place.suffix == ".json" and options.images is None
+    raise_defects([*found.defects, *([] if near else scan.defects)], str(place))
     for note in found.notes:
         report.warn(note)
     if turned:
