@@ -422,3 +422,114 @@ def test_a_lone_file_of_other_things_is_refused(
             continue
         assert found.code == 2 and found.json["error"]["code"] == code
         assert words in found.json["error"]["message"]
+
+
+def test_what_was_predicted_beside_the_truth_is_told(
+    cvkit, task, data, live, predictions, tmp_path
+):
+    """Images of another split under the same names do not take the place of the truth's."""
+    out = Path(shutil.copytree(predictions, tmp_path / "out"))
+    lines = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+    wrong = [line | {"path": line["path"].replace("val/", "train/")} for line in lines[::-1]]
+    for row, other in zip(wrong, lines, strict=True):
+        for name in row.keys() - {"path"}:
+            row[name] = other[name]
+    (out / "predictions.jsonl").write_text("".join(f"{json.dumps(x)}\n" for x in wrong + lines))
+    if task in FOLDERS:
+        table = (out / "predictions.csv").read_text().splitlines(keepends=True)
+        more = [row.replace("val/", "train/") for row in table[:0:-1]]
+        (out / "predictions.csv").write_text("".join([*table, *more]))
+    found = score(cvkit, task, out, data)
+    assert_same(task, found, live)
+    assert task == "segment" or f"{len(lines)} predictions have no truth" in found.err
+
+
+def test_a_truth_that_was_not_predicted_counts_as_failed(cvkit, task, data, predictions, tmp_path):
+    out = Path(shutil.copytree(predictions, tmp_path / "out"))
+    lines = (out / "predictions.jsonl").read_text().splitlines(keepends=True)
+    (out / "predictions.jsonl").write_text("".join(lines[1:]))
+    if task in FOLDERS:
+        table = (out / "predictions.csv").read_text().splitlines(keepends=True)
+        (out / "predictions.csv").write_text("".join([table[0], *table[2:]]))
+    found = score(cvkit, task, out, data)
+    assert found.code == 3 and found.json["counts"]["failed"] == 2
+    assert found.json["counts"]["evaluated"] == len(lines) - 1
+    path = json.loads(lines[0])["path"]
+    missing = next(row for row in found.json["failures"] if row["code"] == "prediction.missing")
+    assert Path(missing["path"]).stem == Path(path).stem
+
+
+def test_nothing_of_the_truth_is_refused(cvkit, task, data, predictions, tmp_path):
+    out = Path(shutil.copytree(predictions, tmp_path / "out"))
+    for name in ("predictions.jsonl", "failures.jsonl", "predictions.csv"):
+        if (out / name).is_file():
+            text = (out / name).read_text()
+            (out / name).write_text(text.replace("scene", "photo").replace("shape0", "photo0"))
+    found = score(cvkit, task, out, data)
+    assert found.code == 2 and found.json["error"]["code"] == "predictions.names"
+    assert "expected for example" in found.json["error"]["hint"]
+
+
+def test_where_all_failed_there_is_no_number(cvkit, task, data, predictions, tmp_path):
+    out = Path(shutil.copytree(predictions, tmp_path / "out"))
+    lines = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+    rows = [{"path": line["path"], "code": "image.lost", "reason": "gone"} for line in lines]
+    (out / "failures.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    (out / "predictions.jsonl").write_text("")
+    if task in FOLDERS:
+        lone = "path,label,score\nelse.png,a,1\n"
+        (out / "predictions.csv").write_text(lone)
+    found = score(cvkit, task, out, data)
+    assert found.code == 2
+    assert found.json["error"]["code"] in ("image.lost", "prediction.missing")
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("{", "is not a line of predictions"),
+        ('{"labels": []}', "is not a line of predictions"),
+        ('{"path": 5}', "is not a line of predictions"),
+        ("TWICE", "a second time"),
+    ],
+)
+def test_a_torn_line_is_named(cvkit, task, data, predictions, tmp_path, text, words):
+    out = Path(shutil.copytree(predictions, tmp_path / "out"))
+    lines = (out / "predictions.jsonl").read_text().splitlines()
+    lines.append(lines[0] if text == "TWICE" else text)
+    (out / "predictions.jsonl").write_text("\n".join(lines))
+    found = score(cvkit, task, out, data)
+    assert found.code == 2, found.err
+    assert f"predictions.jsonl:{len(lines)}" in found.json["error"]["message"]
+    assert words in found.json["error"]["message"]
+
+
+def test_a_damaged_description_of_the_model_is_named(cvkit, task, data, predictions, tmp_path):
+    out = Path(shutil.copytree(predictions, tmp_path / "out"))
+    for text in ("{", "[]", '{"classes": [1]}', '{"classes": 5}', '{"labels": 5}'):
+        (out / "predict.json").write_text(text)
+        found = score(cvkit, task, out, data)
+        assert found.code == 2 and found.json["error"]["code"] == "predictions.about", text
+        assert "predict.json" in found.json["error"]["message"]
+
+
+def test_folders_without_the_models_classes_are_scored_too(
+    cvkit, task, data, live, predictions, tmp_path
+):
+    """As earlier versions wrote them."""
+    out = Path(shutil.copytree(predictions, tmp_path / "out"))
+    (out / "predict.json").write_text('{"model": "x"}')
+    assert_same(task, score(cvkit, task, out, data), live)
+
+
+def test_the_folder_of_another_task_is_refused(cvkit, task, data, predictions, tmp_path):
+    out = Path(shutil.copytree(predictions, tmp_path / "out"))
+    lines = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+    own = {"boxes", "mask", "masks", "labels"}
+    bare = [{name: value for name, value in line.items() if name not in own} for line in lines]
+    (out / "predictions.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in bare))
+    if task in FOLDERS:
+        (out / "predictions.csv").unlink()
+    found = score(cvkit, task, out, data)
+    assert found.code == 2, found.err
+    assert found.json["error"]["code"] in ("predictions.task", "list.unreadable")
