@@ -37,6 +37,27 @@ class Predicted:
         """Of all inputs, those that failed too."""
         return [*(line["path"] for line in self.lines), *self.failures]
 
+    def names_by_value(self) -> dict[int, str]:
+        """Return the class of each value of a mask; without `names`, of those that occur.
+
+        Raises:
+            DataError: the lines say it of other things than masks.
+        """
+        if self.names is not None:
+            return dict(enumerate(self.names))
+        try:
+            return {
+                int(value): str(name)
+                for line in self.lines
+                for value, name in zip(line["category_ids"], line["labels"], strict=True)
+            }
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{self.folder / 'predictions.jsonl'} does not name its classes: {error!r}",
+                code="predictions.task",
+                hint="predict again",
+            ) from error
+
     def failure(self, key: str, path: str | None) -> Failure:
         """Return why a truth has no prediction.
 

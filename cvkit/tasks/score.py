@@ -93,7 +93,7 @@ def _readers(
     ignore = options.ignore_index
     ignore = labels.get("ignore_index", IGNORE) if ignore is None else ignore
     renumbered = MaskMap()
-    if predicted and predicted.names and classes:
+    if predicted and classes:
         renumbered = _renumbered(predicted, classes, pairs, report)
     elif predicted and predicted.names:
         classes = make_classes(list(predicted.names))
@@ -219,8 +219,8 @@ def _renumbered(
                 hint=f"it has {', '.join(classes.names[:8])}",
             )
     tell_unknown(classes.names, predicted.names, report)
-    shared = [name for name in predicted.names if name in classes.names]
-    return MaskMap({predicted.names.index(name): classes.names.index(name) for name in shared})
+    known = predicted.names_by_value().items()
+    return MaskMap({v: classes.names.index(name) for v, name in known if name in classes.names})
 
 
 def _truths(options: SegmentEval, truth: Path) -> Iterator[tuple[str, Path | None, Path]]:

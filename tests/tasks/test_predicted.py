@@ -14,6 +14,7 @@ from cvkit.catalog import TASKS
 from cvkit.cli import run
 from cvkit.data.boxes import LAYOUTS
 from cvkit.data.samples import WRITERS
+from cvkit.engine.checkpoint import read_header
 from cvkit.ops.masks import decode, encode, index_map, make_masks
 
 ROOT = Path(__file__).parents[2]
@@ -167,6 +168,12 @@ def test_files_score_what_the_model_scores(cvkit, task, data, live, predictions)
     assert failures[0]["code"] == failures[1]["code"]
     assert Path(failures[0]["path"]).stem == Path(failures[1]["path"]).stem
     assert "no prediction" not in failures[1]["reason"]
+    about, header = (
+        json.loads((predictions / "predict.json").read_text()),
+        read_header(MODELS[task]),
+    )
+    assert about["classes"] == header["classes"]
+    assert about["labels"] == header.get("labels", {})
 
 
 def edited_classes(root, edit):
@@ -532,6 +539,9 @@ def test_folders_without_the_models_classes_are_scored_too(
     out = Path(shutil.copytree(predictions, tmp_path / "out"))
     (out / "predict.json").write_text('{"model": "x"}')
     assert_same(task, score(cvkit, task, out, data), live)
+    other = copy_of(data, tmp_path)
+    reorder(task, other)
+    assert_same(task, score(cvkit, task, out, other), live)
 
 
 def test_the_folder_of_another_task_is_refused(cvkit, task, data, predictions, tmp_path):

@@ -40,7 +40,7 @@ def masks(tmp_path):
         save(root / "masks" / "val" / f"{stem}.png", rows)
         save(out / "masks" / "sub" / f"{stem}.png", found[stem])
         line = {"path": f"sub/{stem}.png", "mask": f"masks/sub/{stem}.png"}
-        lines.append(json.dumps(line | {"labels": ["sky", "road"]}))
+        lines.append(json.dumps(line | {"labels": ["sky", "road"], "category_ids": [0, 1]}))
     (out / "predictions.jsonl").write_text("\n".join(lines) + "\n")
     write_about(out, NAMES)
     return root, out
