@@ -1,21 +1,18 @@
-"""Files of detections: COCO's results, VOC's, and what predict wrote. Needs no torch."""
+"""Files of detections that others wrote: COCO's results and VOC's. Needs no torch."""
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from cvkit.data.annotated import AnnotatedImage
-from cvkit.data.coco import read_json
 from cvkit.data.joining import join_names
 from cvkit.data.segmentations import read_segmentation
 from cvkit.errors import DataError
 from cvkit.ops.masks import are_codes, mask_boxes
-from cvkit.structures import ClassList, Failure, Instances, Masks
-from cvkit.tasks.predicted import Predicted, read_predicted
+from cvkit.structures import ClassList, Instances, Masks
 
 NO_BOX = (0.0, 0.0, 0.0, 0.0)
 """Stands for the box of a detection that has a mask only."""
@@ -36,122 +33,12 @@ class Table:
     boxless: np.ndarray | None = None
 
 
-@dataclass(frozen=True)
-class Results:
-    """What a file or folder of detections holds.
-
-    Attributes:
-        images: the detections of each image of the truth, best first (of equal scores the
-            file's order stays), or why it has none.
-        left_out: detections of each class that the truth does not have.
-        extra: inputs that were predicted and are not in the truth.
-        names: of the classes that the model knows, if it is known.
-    """
-
-    images: list[Instances | Failure]
-    left_out: Counter[str] = field(default_factory=Counter)
-    extra: tuple[str, ...] = ()
-    names: tuple[str, ...] | None = None
-
-
-def read_results(
-    place: Path, images: list[AnnotatedImage], classes: ClassList, masks: bool = False
-) -> Results:
-    """Return the detections of each image.
-
-    Args:
-        place: COCO results (.json), the output folder of predict, or a folder of VOC's files.
-        images: of the truth.
-        classes: of the truth.
-        masks: detections must have masks; their boxes then follow from them where none is given.
-
-    Raises:
-        DataError: malformed, or detections of unknown images or categories.
-    """
-    if predicted := read_predicted(place):
-        return _join(predicted, images, classes, masks)
-    if place.is_dir() and (masks or (place / "results.json").is_file()):
-        place = place / "results.json"
-    if place.is_dir():
-        return Results(_by_image(_read_voc(place, images, classes), images))
-    table, left_out = _read_results(
-        place, read_json(place, unique_keys=False), images, classes, masks
-    )
-    return Results(_by_image(table, images), left_out)
-
-
-def _by_image(table: Table, images: list[AnnotatedImage]) -> list[Instances]:
+def by_image(table: Table, images: list[AnnotatedImage]) -> list[Instances]:
+    """Return the detections of each image, best first; of equal scores the file's order stays."""
     order = np.lexsort((-table.scores, table.images))  # stable
     cuts = np.searchsorted(table.images[order], np.arange(1, len(images)))
     parts = zip(images, np.split(order, cuts), strict=True)
     return [_instances(table, part, image) for image, part in parts]
-
-
-def _join(
-    predicted: Predicted, images: list[AnnotatedImage], classes: ClassList, masks: bool
-) -> Results:
-    """Return what predict wrote of each image; images and classes are joined by their names.
-
-    Raises:
-        DataError: nothing is of the truth, or an image was predicted in another size.
-    """
-    joined = join_images(images, predicted.paths)
-    file = predicted.folder / "predictions.jsonl"
-    if not joined:
-        raise DataError(
-            f"no image of {file} is in the truth",
-            code="predictions.names",
-            hint=f"expected for example {images[0].key}",
-        )
-    owners = {path: number for number, path in joined.items()}
-    content: list[dict[str, Any]] = []
-    done = set()
-    for place, line in enumerate(predicted.lines, 1):
-        if (number := owners.get(line["path"])) is None:
-            continue
-        try:
-            content += _rows(line, images[number].key)
-            size_wh = line["width"], line["height"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(
-                f"{file}:{place} holds no boxes: {error!r}",
-                code="predictions.task",
-                hint="it must come from predict of the same task",
-            ) from error
-        _require_size(images[number], size_wh, f"{file}:{place}")
-        done.add(number)
-    table, left_out = _read_results(file, content, images, classes, masks)
-    found: list[Instances | Failure] = list(_by_image(table, images))
-    for number, image in enumerate(images):
-        if number not in done:
-            found[number] = predicted.failure(image.key, joined.get(number))
-    extra = tuple(line["path"] for line in predicted.lines if line["path"] not in owners)
-    return Results(found, left_out, extra, predicted.names)
-
-
-def _rows(line: dict[str, Any], key: str) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a line of `predictions.jsonl` as COCO's results."""
-    masks = line.get("masks", [None] * len(line["boxes"]))
-    columns = (line["labels"], line["boxes"], line["scores"], masks)
-    for name, (x1, y1, x2, y2), score, mask in zip(*columns, strict=True):
-        row = {"file_name": key, "category_name": name, "score": score}
-        row["bbox"] = [x1, y1, x2 - x1, y2 - y1]
-        yield row if mask is None else row | {"segmentation": mask}
-
-
-def _require_size(image: AnnotatedImage, size_wh: tuple[int, int], where: str) -> None:
-    """Check that an image was predicted in the pixels of its truth.
-
-    Raises:
-        DataError: it was not.
-    """
-    if image.size_wh not in (None, size_wh):
-        raise DataError(
-            f"{where}: {image.key} was predicted at {size_wh[0]}x{size_wh[1]}, its annotation says "
-            f"{image.size_wh[0]}x{image.size_wh[1]}",
-            code="image.size_mismatch",
-            hint="an image that EXIF turns must be there to turn its annotation: --images DIR",
-        )
 
 
 def _instances(table: Table, rows: np.ndarray, image: AnnotatedImage) -> Instances:
@@ -165,7 +52,7 @@ def _instances(table: Table, rows: np.ndarray, image: AnnotatedImage) -> Instanc
     return Instances(corners, labels, scores=scores, xywh=xywh, masks=masks)
 
 
-def _read_results(
+def read_table(
     path: Path, content: Any, images: list[AnnotatedImage], classes: ClassList, masks: bool
 ) -> tuple[Table, Counter[str]]:
     """Return the detections in COCO's results format, and those of other classes by name.
@@ -345,7 +232,7 @@ def _require_row(row: Any, masks: bool, where: str) -> None:
         raise DataError(f"{where}: score {score} or box is text", code="results.row")
 
 
-def _read_voc(folder: Path, images: list[AnnotatedImage], classes: ClassList) -> Table:
+def read_voc_table(folder: Path, images: list[AnnotatedImage], classes: ClassList) -> Table:
     """Return the lines of files `..._CLASS.txt`: image, score and 1-based inclusive box."""
     stems = {PurePosixPath(image.key).stem: number for number, image in enumerate(images)}
     if (folder / "voc").is_dir():

@@ -20,7 +20,7 @@ from cvkit.options.instance import InstanceEval
 from cvkit.output.box_reports import write_box_reports
 from cvkit.structures import ClassList, Failure, Instances
 from cvkit.tasks.predicted import require_any, tell_unknown
-from cvkit.tasks.result_files import Results, read_results
+from cvkit.tasks.results import Results, read_results
 
 ImageOutcomes = list[tuple[str, ImageOutcome]]
 """(path, how it went) of each evaluated image."""

@@ -21,7 +21,7 @@ from cvkit.options.classify import ClassifyEval
 from cvkit.output.draw import draw_confusion
 from cvkit.output.files import write_csv, write_rgb
 from cvkit.structures import Classes, ClassList, Failure
-from cvkit.tasks.class_tables import KEYS, LABELS, find_column, fused, unique
+from cvkit.tasks.class_tables import KEYS, LABELS, Table, find_column, fused, unique
 from cvkit.tasks.predicted import Predicted, read_predicted, require_any, tell_unknown
 
 Outcomes = list[tuple[str, tuple[int, int, float]]]
@@ -67,9 +67,7 @@ def score_tables(
     predicted = read_predicted(file)
     truths, listed = _truths(options, walk, predicted)
     table = fused(files, _known(truths, listed, predicted))
-    names = listed if listed and set(table.names) <= set(listed) else table.names
-    if predicted and predicted.names and set(table.names) <= set(predicted.names):
-        names = predicted.names  # of equal scores the model's first class wins
+    names = _class_names(table, listed, predicted)
     if predicted:
         tell_unknown(names, predicted.names, report)
     lost = predicted.failures.keys() - table.scores.keys() if predicted else ()
@@ -82,9 +80,7 @@ def score_tables(
     for key, label in truths.items():
         own = joined.get(key)
         if own not in table.scores:
-            reason = f"{file} has no prediction for {key}"
-            missing = Failure(key, "prediction.missing", reason)
-            failures.append(predicted.failure(key, own) if predicted else missing)
+            failures.append(_missing(predicted, key, own, file))
             continue
         scores = np.full(len(names), np.nan)
         scores[place] = table.scores[own]
@@ -100,6 +96,21 @@ def score_tables(
     if extra := table.scores.keys() - set(joined.values()):
         report.warn(f"{len(extra)} predictions have no truth, such as {sorted(extra)[0]}")
     return metric, make_classes(list(names)), outcomes, failures
+
+
+def _class_names(
+    table: Table, listed: tuple[str, ...] | None, predicted: Predicted | None
+) -> tuple[str, ...]:
+    """Return the classes in the order that decides between equal scores."""
+    if predicted and predicted.names and set(table.names) <= set(predicted.names):
+        return predicted.names
+    return listed if listed and set(table.names) <= set(listed) else table.names
+
+
+def _missing(predicted: Predicted | None, key: str, own: str | None, file: Path) -> Failure:
+    if predicted:
+        return predicted.failure(key, own)
+    return Failure(key, "prediction.missing", f"{file} has no prediction for {key}")
 
 
 def _known(
