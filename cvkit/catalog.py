@@ -23,6 +23,7 @@ class Arch:
         aux_weight: weight of the auxiliary loss; 0 for an architecture without one.
         min_batch: smallest training batch (batch norm after global pooling needs two).
         own: constructor arguments that tell variants of one class apart.
+        least_side: of an input, in pixels; no anchor lies inside a smaller one. 0: any will do.
     """
 
     target: str
@@ -31,6 +32,7 @@ class Arch:
     aux_weight: float = 0.0
     min_batch: int = 1
     own: tuple[tuple[str, object], ...] = ()
+    least_side: int = 0
 
 
 TASKS = {
@@ -146,6 +148,7 @@ ARCHS["detect"] = {
         target=_DET,
         about="the configuration of 2015: one map, RoI Pool, 9 anchors; made for vgg16",
         own=(("historic", True), ("neck", "c4"), ("roi", "pool")),
+        least_side=144,
     ),
     "fast-rcnn": Arch(
         target=_DET,

@@ -83,7 +83,11 @@ def _adapter(path: tuple[str, ...], options_class: type[Command]) -> Callable[..
         given = {name for name, where in source.items() if where and where.name != "DEFAULT"}
         options = assemble(options_class, values, given)
         task = path[:1] if path[0] in TASKS else ()
-        raise typer.Exit(resolve(HANDLERS[path[-1]])(options, *task))
+        try:
+            code = resolve(HANDLERS[path[-1]])(options, *task)
+        except KeyboardInterrupt as error:  # Typer would leave without a word
+            raise _interrupted(error) from error
+        raise typer.Exit(code)
 
     parameters = [
         inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
@@ -121,6 +125,11 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(run(arguments))
 
 
+def _interrupted(error: BaseException) -> Interrupted:
+    """Return what a KeyboardInterrupt means, whose argument may be the signal."""
+    return Interrupted("interrupted", signal_number=(*error.args, signal.SIGINT)[0])
+
+
 def _interrupt(number: int, frame: object) -> None:
     """End like Ctrl-C does, until a command handles signals itself."""
     raise KeyboardInterrupt(number)
@@ -140,7 +149,7 @@ def run(arguments: list[str]) -> int:
     except CLICK_ERROR as error:
         failure = _usage_error(error, arguments)
     except (KeyboardInterrupt, typer.Abort) as error:
-        failure = Interrupted("interrupted", signal_number=(*error.args, signal.SIGINT)[0])
+        failure = _interrupted(error)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
@@ -185,7 +194,7 @@ def _usage_error(error: Exception, arguments: list[str]) -> UsageError:
 def _machine_failure(error: Exception) -> MachineError | None:
     """Return the `MachineError` behind a library's exception, if the machine is at fault."""
     text = str(error)
-    if "DataLoader worker" in text:
+    if "DataLoader worker" in text or type(error).__name__ == "BrokenProcessPool":
         return MachineError(
             " ".join(text.split()), code="machine.worker", hint="try --workers 0, or more memory"
         )

@@ -89,6 +89,23 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def cache_folder(name: str) -> Path:
+    """Return the folder of that name in the user's cache; it may not exist yet.
+
+    Raises:
+        UsageError: the user has no home.
+    """
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(base or Path.home() / ".cache") / "cvkit" / name
+    except RuntimeError as error:
+        raise UsageError(
+            "there is no home folder for the cache",
+            code="cache.home",
+            hint="set XDG_CACHE_HOME to a folder",
+        ) from error
+
+
 def new_numbered_folder(parent: Path, stem: str) -> Path:
     """Create and return `parent/stem-NNN` with the first number above all that exist."""
     with machine_errors(parent):

@@ -69,7 +69,8 @@ def run_training(options: Train, task_name: str, report: Reporter, stop: Any = N
         run = job.run_folder()
         job.announce(run)
         if options.check and not options.resume and job.fabric.global_rank == 0:
-            _check(job, run)
+            with stop.at_once():
+                _check(job, run)
         if job.task.gradient_free:
             return Outcome(run, job.task, job.remember(run, stop), True)
         trainer = job.trainer(run, stop)

@@ -1,6 +1,7 @@
 """Images with boxes, whatever file described them."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -120,7 +121,9 @@ def box_defect(
     return None
 
 
-def upright(image: AnnotatedImage, size_hw: tuple[int, int] | None = None) -> AnnotatedImage:
+def upright(
+    image: AnnotatedImage, header: tuple[tuple[int, int], int] | None = None
+) -> AnnotatedImage:
     """Return an image whose boxes, masks and size are in the pixels that `read_image` gives.
 
     Where the annotation claims the size of the pixels as stored and the EXIF orientation turns
@@ -129,13 +132,12 @@ def upright(image: AnnotatedImage, size_hw: tuple[int, int] | None = None) -> An
 
     Args:
         image: as annotated.
-        size_hw: of the upright image, where it has been decoded already.
+        header: what `read_header` says of the file, where that is known already.
 
     Raises:
         DataError: the annotation claims another size, or those of `read_header`.
     """
-    header_hw, orientation = read_header(image.path)
-    height, width = size_hw or header_hw
+    (height, width), orientation = header or read_header(image.path)
     claimed = image.size_wh
     if claimed is None or claimed == (width, height):
         return replace(image, size_wh=(width, height))
@@ -159,6 +161,31 @@ def upright(image: AnnotatedImage, size_hw: tuple[int, int] | None = None) -> An
     if truth.masks is not None:
         truth = replace(truth, masks=mask_ops.turned(truth.masks, orientation))
     return replace(image, size_wh=(width, height), truth=truth)
+
+
+def turn_upright(
+    images: Sequence[AnnotatedImage],
+) -> tuple[list[AnnotatedImage], list[CvkitError], int]:
+    """Return a split whose boxes and masks are upright, its defects, and how many were turned.
+
+    For scoring files, which needs no image: one that is missing or unreadable stays as it is.
+    """
+    made, defects, turned = [], [], 0
+
+    def look(image: AnnotatedImage) -> AnnotatedImage | CvkitError:
+        try:
+            return upright(image)
+        except CvkitError as error:
+            return error
+
+    with ThreadPoolExecutor() as pool:  # files may lie on a slow disk
+        for image, found in zip(images, pool.map(look, images, chunksize=64), strict=True):
+            known = isinstance(found, AnnotatedImage)
+            made.append(found if known else image)
+            turned += known and image.size_wh not in (None, found.size_wh)
+            if not known and found.code == "image.size_mismatch":
+                defects.append(found)
+    return made, defects, turned
 
 
 def trainable(truth: Instances, size_hw: tuple[int, int]) -> Instances:

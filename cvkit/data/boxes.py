@@ -7,6 +7,7 @@ from pathlib import Path
 from cvkit.data.annotated import AnnotatedImage, Annotations
 from cvkit.data.coco import read_coco
 from cvkit.data.coco_places import find_coco
+from cvkit.data.files import matches
 from cvkit.data.index_maps import read_index_maps
 from cvkit.data.voc import read_voc
 from cvkit.data.yolo import find_yaml, read_yolo
@@ -55,7 +56,7 @@ def detect_box_layout(root: Path, wanted: str = "auto", masks: bool = False) -> 
     if not masks and (root.is_file() or find_yaml(root) or (root / "labels").is_dir()):
         return "yolo"
     if any((root / name).is_dir() for name in ("annotations", "coco")) or any(
-        [*root.glob("*.json"), *root.glob("*/_annotations.coco.json")]
+        [*matches(root, "*.json"), *matches(root, "*/_annotations.coco.json")]
     ):
         return "coco"
     if masks and (root / "images").is_dir() and (root / "masks").is_dir():

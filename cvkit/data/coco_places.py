@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from cvkit.data.files import inside
+from cvkit.data.files import inside, matches
 from cvkit.errors import DataError
 
 
@@ -17,7 +17,7 @@ def find_coco(root: Path, split: str) -> Path:
     folders = [root / "annotations", root / "coco", root / split, root]
     everything: list[Path] = []
     for folder in folders:
-        files = sorted(folder.glob("*.json")) if folder.is_dir() else []
+        files = matches(folder, "*.json")
         everything += files
         if folder.name == split and (folder / "_annotations.coco.json").is_file():
             return folder / "_annotations.coco.json"
@@ -57,7 +57,7 @@ def find_images(root: Path, path: Path, split: str, rows: list[Any]) -> Path:
         return root
     inside(root, name)
     near = [root / "images" / split, root / "images", root / split, root, path.parent]
-    deeper = sorted(p for p in [*root.glob("*"), *root.glob("*/*")] if p.is_dir())
+    deeper = sorted(p for p in [*matches(root, "*"), *matches(root, "*/*")] if p.is_dir())
     for folder in [*near, *deeper]:
         if (folder / name).is_file():
             return folder

@@ -1,6 +1,7 @@
 """Finding the images and videos that a command line names."""
 
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -40,8 +41,22 @@ Walk = Callable[[Path], Iterator[Path]]
 """What is to be found under a folder: `walk_images` or `walk_videos`."""
 
 
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder is not for people: `.DS_Store`, `._x.png`, `__MACOSX`."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def matches(folder: Path, pattern: str) -> list[Path]:
+    """Return what a glob pattern finds under a folder, sorted, without what is hidden there."""
+    found = folder.glob(pattern)
+    return sorted(p for p in found if not any(map(is_hidden, p.relative_to(folder).parts)))
+
+
 def walk_images(folder: Path) -> Iterator[Path]:
-    """Yield the image files under a folder, sorted; links are followed, cycles are not."""
+    """Yield the image files under a folder, sorted, without hidden ones.
+
+    Links are followed, cycles are not.
+    """
     for place, _, names in _walk(folder):
         yield from (Path(place, name) for name in names if _suffix(name) in IMAGE_SUFFIXES)
 
@@ -49,7 +64,8 @@ def walk_images(folder: Path) -> Iterator[Path]:
 def walk_videos(folder: Path) -> Iterator[Path]:
     """Yield the video files under a folder, and the folders that hold frames, sorted.
 
-    A folder holds frames if it has pictures and no video; what lies under it does not count.
+    Hidden files and folders are left out. A folder holds frames if it has pictures and no video;
+    what lies under it does not count.
     """
     for place, folders, names in _walk(folder):
         videos = [name for name in names if _suffix(name) in VIDEO_SUFFIXES]
@@ -60,12 +76,27 @@ def walk_videos(folder: Path) -> Iterator[Path]:
             yield from (Path(place, name) for name in videos)
 
 
+def frame_files(folder: Path) -> list[Path]:
+    """Return the pictures of a folder in the order of the numbers in their names."""
+    files = [
+        path
+        for path in folder.iterdir()
+        if _suffix(path.name) in IMAGE_SUFFIXES and not is_hidden(path.name)
+    ]
+    parts = re.compile(r"(\d+)")
+
+    def key(path: Path) -> list[tuple[int, int, str]]:
+        return [(1, int(p), "") if p.isdecimal() else (0, 0, p) for p in parts.split(path.name)]
+
+    return sorted(files, key=key)
+
+
 def _suffix(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Yield each folder once, with its folders and files by name."""
+    """Yield each folder once, with its visible folders and files by name."""
     seen = set()
     for place, folders, names in os.walk(folder, followlinks=True):
         identity = os.path.realpath(place)
@@ -73,8 +104,29 @@ def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
             folders.clear()
             continue
         seen.add(identity)
-        folders.sort()
-        yield place, folders, sorted(names)
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        yield place, folders, sorted(name for name in names if not is_hidden(name))
+
+
+def _kind(walk: Walk) -> tuple[str, frozenset[str]]:
+    """Return what a walk finds: the word for it, and the suffixes of its files."""
+    return ("image", IMAGE_SUFFIXES) if walk is walk_images else ("video", VIDEO_SUFFIXES)
+
+
+def note_beside(folder: Path, what: str, walk: Walk = walk_images) -> str:
+    """Return a note if files lie in a folder of which only the subfolders are read; else "".
+
+    Args:
+        folder: that holds the subfolders.
+        what: these stand for, such as `class`.
+        walk: finds the files of a subfolder.
+    """
+    kind, suffixes = _kind(walk)
+    lost = [p.name for p in matches(folder, "*") if _suffix(p.name) in suffixes and p.is_file()]
+    if not lost:
+        return ""
+    are = f"{kind} lies" if len(lost) == 1 else f"{kind}s lie"
+    return f"{folder}: {len(lost)} {are} beside the {what} folders, unused, such as {lost[0]}"
 
 
 def list_inputs(
@@ -98,9 +150,7 @@ def list_inputs(
             if own is None or not os.path.abspath(path).startswith(own):
                 found.setdefault(path)
     if not found:
-        kind, suffixes = (
-            ("image", IMAGE_SUFFIXES) if walk is walk_images else ("video", VIDEO_SUFFIXES)
-        )
+        kind, suffixes = _kind(walk)
         raise UsageError(
             f"no {kind} found in {', '.join(inputs) or 'an empty list'}",
             code="inputs.empty",

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from cvkit.catalog import nearest
 from cvkit.data.classes import dataset_classes
-from cvkit.data.files import Walk, inside, walk_images
+from cvkit.data.division import content_hashes, draw_val, drawn_singly
+from cvkit.data.files import Walk, inside, matches, note_beside, walk_images
 from cvkit.data.tables import read_rows
 from cvkit.errors import DataError
-from cvkit.storage import sha256
 
 TABLE = "labels.csv"
 """Name of the table that makes a folder a dataset in the `csv` layout."""
@@ -46,6 +46,7 @@ class Collection:
         ordered: the dataset itself says in which order (classes.txt); else it is alphabetical.
         splits: the images that were asked for, by name of the split.
         divided: the data are in one heap, and `val_fraction` made the splits.
+        notes: what is odd but usable.
     """
 
     layout: str
@@ -53,6 +54,7 @@ class Collection:
     ordered: bool
     splits: dict[str, list[ClassifiedImage]]
     divided: bool
+    notes: tuple[str, ...] = ()
 
 
 def read_collection(
@@ -61,6 +63,7 @@ def read_collection(
     splits: Sequence[str],
     val_fraction: float | None,
     walk: Walk = walk_images,
+    seed: int | None = 0,
 ) -> Collection:
     """Return the images (or videos) of some splits.
 
@@ -68,10 +71,10 @@ def read_collection(
         place: the dataset's folder, or a CSV file.
         wanted: layout, or `auto`.
         splits: names; data that are not split have `all`, or `train` and `val`.
-        val_fraction: share of the images that become `val` where the data are not split,
-            chosen by their content, so that it stays the same when images are added; None does
-            not divide such data, so that any split is all of them.
+        val_fraction: share of each class that becomes `val` where the data are not split, drawn
+            by content; None does not divide such data, so that any split is all of them.
         walk: finds what a folder of a class holds.
+        seed: of the division; None divides as before there were seeds, see `drawn_singly`.
 
     Raises:
         DataError: unknown layout, missing split or file, malformed table, unknown class.
@@ -79,12 +82,14 @@ def read_collection(
     layout = detect_layout(place, wanted, splits)
     root = place.parent if place.is_file() else place
     listed, _ = dataset_classes(root)
-    heap, labels = None, set()
+    heap, labels, shelves = None, set(), []
     if layout == "folders":
+        shelves = [_split_folder(root, split) for split in splits]
         found = {split: _class_folders(_split_folder(root, split), root, walk) for split in splits}
         both = (root / split for split in ("train", "val") if (root / split).is_dir())
         labels = {place.name for folder in both for place in _visible_folders(folder)}
     elif layout == "classes":
+        shelves = [root]
         heap = _class_folders(root, root, walk)
     else:
         found = _read_table(place if place.is_file() else root / TABLE, splits)
@@ -92,20 +97,25 @@ def read_collection(
         heap = found.get(None)
         found = {split: found[split] for split in splits if heap is None}
     if heap is not None:
-        found = divide(heap, splits, val_fraction, place)
+        labels = {image.label for image in heap}
+        found = divide(heap, splits, val_fraction, place, seed)
     for split, images in found.items():
         if not images:
-            raise DataError(f"split {split!r} of {place} is empty", code="split.empty")
+            hint = "no class has two different files" if heap else ""
+            raise DataError(f"split {split!r} of {place} is empty", code="split.empty", hint=hint)
+    notes = [note_beside(shelf, "class", walk) for shelf in dict.fromkeys(shelves)]
+    notes = tuple(filter(None, notes))
     labels |= {image.label for images in found.values() for image in images}
     if listed is None:
-        return Collection(layout, tuple(sorted(labels)), False, found, heap is not None)
+        names, ordered = tuple(sorted(labels)), False
+        return Collection(layout, names, ordered, found, heap is not None, notes)
     if unknown := sorted(labels - set(listed.names)):
         raise DataError(
             f"class {unknown[0]!r} of {place} is not in its classes.txt",
             code="class.unknown",
             hint=nearest(unknown[0], listed.names),
         )
-    return Collection(layout, listed.names, True, found, heap is not None)
+    return Collection(layout, listed.names, True, found, heap is not None, notes)
 
 
 def detect_layout(place: Path, wanted: str, splits: Sequence[str]) -> str:
@@ -139,7 +149,7 @@ def detect_layout(place: Path, wanted: str, splits: Sequence[str]) -> str:
 
 
 def _visible_folders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return [path for path in matches(folder, "*") if path.is_dir()]
 
 
 def _no_split(place: Path, split: str, known: Sequence[str]) -> DataError:
@@ -193,7 +203,11 @@ def _class_folders(folder: Path, root: Path, walk: Walk) -> list[ClassifiedImage
 
 
 def divide(
-    images: list[ClassifiedImage], splits: Sequence[str], val_fraction: float | None, place: Path
+    images: list[ClassifiedImage],
+    splits: Sequence[str],
+    val_fraction: float | None,
+    place: Path,
+    seed: int | None,
 ) -> dict[str, list[ClassifiedImage]]:
     """Return splits of images that are in one heap; equal files are always on the same side.
 
@@ -205,18 +219,18 @@ def divide(
             raise _no_split(place, split, ("train", "val", ALL))
     if tuple(splits) == (ALL,) or val_fraction is None:
         return dict.fromkeys(splits, images)
-    in_val = [int(_content_hash(image.path)[:8], 16) / 2**32 < val_fraction for image in images]
+    paths = [image.path for image in images]
+    if seed is None:
+        in_val = drawn_singly(paths, val_fraction)
+    else:
+        labels = [image.label for image in images]
+        in_val = draw_val(labels, content_hashes(paths), val_fraction, seed)
     chosen = {
         "train": [image for image, val in zip(images, in_val, strict=True) if not val],
         "val": [image for image, val in zip(images, in_val, strict=True) if val],
         ALL: images,
     }
     return {split: chosen[split] for split in splits}
-
-
-def _content_hash(path: Path) -> str:
-    """Return a hash of a file; of a folder of pictures that of its first one."""
-    return sha256(min(path.iterdir()) if path.is_dir() else path)
 
 
 def _read_table(path: Path, splits: Sequence[str]) -> dict[str | None, list[ClassifiedImage]]:

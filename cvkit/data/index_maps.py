@@ -8,15 +8,17 @@ classes: a row for each object with `path` (of the image, relative to the folder
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from cvkit.data.annotated import AnnotatedImage, Annotations, make_truth
 from cvkit.data.classes import dataset_classes, make_classes
 from cvkit.data.decode import decode, open_image, upright_size_hw
-from cvkit.data.layouts import LabelledImage, list_split
+from cvkit.data.known import Known
+from cvkit.data.layouts import LabelledImage, list_split, odd_files
 from cvkit.errors import CvkitError, DataError
-from cvkit.ops.masks import from_index_map, mask_areas, mask_boxes
+from cvkit.ops.masks import from_index_map, make_masks, mask_areas, mask_boxes
 from cvkit.structures import ClassList, Instances, voc_color
 
 ONLY_CLASS = "object"
@@ -34,15 +36,17 @@ def read_index_maps(root: Path, split: str) -> Annotations:
     """
     table = _read_table(root / "instances.csv")
     classes = _classes(root, table)
-    found = Annotations(classes)
-    for number, pair in enumerate(list_split(root, "pairs", split), 1):
-        try:
-            size_hw = upright_size_hw(pair.image)
-            truth = _objects(pair, size_hw, classes, table)
-        except CvkitError as defect:
-            found.defects.append(defect)
-            continue
-        found.images.append(AnnotatedImage(pair.key, pair.image, number, size_hw[::-1], truth))
+    pairs = list_split(root, "pairs", split)
+    found = Annotations(classes, notes=odd_files(root, "pairs", split, pairs))
+    with Known("index map", [pair.mask for pair in pairs]) as known:
+        for number, pair in enumerate(pairs, 1):
+            try:
+                size_hw = upright_size_hw(pair.image)
+                truth = _objects(pair, size_hw, classes, table, known)
+            except CvkitError as defect:
+                found.defects.append(defect)
+                continue
+            found.images.append(AnnotatedImage(pair.key, pair.image, number, size_hw[::-1], truth))
     return found
 
 
@@ -70,20 +74,31 @@ def read_index_map(path: Path) -> np.ndarray:
     return values
 
 
+def _map_facts(path: Path) -> list[Any]:
+    """Return the size of a mask of instances, and the number and code of each object."""
+    values = read_index_map(path)
+    numbers, masks = from_index_map(values)
+    return [list(values.shape), numbers.tolist(), [code.decode("ascii") for code in masks.codes]]
+
+
 def _objects(
-    pair: LabelledImage, size_hw: tuple[int, int], classes: ClassList, table: Table | None
+    pair: LabelledImage,
+    size_hw: tuple[int, int],
+    classes: ClassList,
+    table: Table | None,
+    known: Known,
 ) -> Instances:
-    values = read_index_map(pair.mask)
-    if values.shape != size_hw:
+    shape, numbers, codes = known.find([pair.mask], lambda: _map_facts(pair.mask))
+    if tuple(shape) != size_hw:
         raise DataError(
-            f"{pair.mask}: {values.shape[1]}x{values.shape[0]} pixels, but its image {pair.key} "
+            f"{pair.mask}: {shape[1]}x{shape[0]} pixels, but its image {pair.key} "
             f"has {size_hw[1]}x{size_hw[0]}",
             code="mask.size_mismatch",
             hint="save the mask at the size of the upright image",
         )
-    numbers, masks = from_index_map(values)
+    masks = make_masks([code.encode("ascii") for code in codes], size_hw)
     labels = []
-    for number in numbers.tolist():
+    for number in numbers:
         name = classes.names[0] if table is None else table.get((pair.key, number))
         if name is None:
             raise DataError(

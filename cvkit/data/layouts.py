@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cvkit.catalog import nearest
-from cvkit.data.files import IMAGE_SUFFIXES, inside, walk_images
+from cvkit.data.files import IMAGE_SUFFIXES, inside, matches, note_beside, walk_images
 from cvkit.errors import DataError
 
 
@@ -67,7 +67,7 @@ def list_names(root: Path, kind: str, split: str) -> list[str]:
     folder = root / "ImageSets" / kind
     file = inside(folder, f"{split}.txt")
     if not file.is_file():
-        raise _no_split(root, split, [path.stem for path in folder.glob("*.txt")])
+        raise _no_split(root, split, [path.stem for path in matches(folder, "*.txt")])
     lines = [line.strip() for line in file.read_text().splitlines() if line.strip()]
     # VOC's lists of one class say after each name whether the class occurs: 1, 0 or -1.
     names = [re.sub(r"\s+(-1|0|1)$", "", line) for line in lines]
@@ -95,7 +95,7 @@ def _list_voc(root: Path, split: str) -> list[LabelledImage]:
 def _list_pairs(root: Path, split: str) -> list[LabelledImage]:
     images, masks = inside(root / "images", split), inside(root / "masks", split)
     if not images.is_dir():
-        raise _no_split(root, split, [p.name for p in (root / "images").iterdir() if p.is_dir()])
+        raise _no_split(root, split, [p.name for p in matches(root / "images", "*") if p.is_dir()])
     by_stem = {path.relative_to(masks).with_suffix(""): path for path in walk_images(masks)}
     found, missing = [], []
     for image in walk_images(images):
@@ -106,6 +106,56 @@ def _list_pairs(root: Path, split: str) -> list[LabelledImage]:
             found.append(LabelledImage(image.relative_to(root).as_posix(), image, mask))
     _raise_if_missing(images, missing)
     return found
+
+
+def odd_files(root: Path, layout: str, split: str, pairs: list[LabelledImage]) -> list[str]:
+    """Return what is odd but usable about a split: files that are shared, ambiguous or unused.
+
+    Args:
+        root: the dataset.
+        layout: `voc`, whose lists name every file, or `pairs`.
+        split: its name.
+        pairs: what it contains.
+    """
+    if layout == "voc":
+        return []
+    notes = [
+        note_beside(root / "images", "split"),
+        *shared_labels([(p.mask, p.key) for p in pairs]),
+    ]
+    used, spare, others = {pair.mask for pair in pairs}, [], []
+    stems = {mask.with_suffix("") for mask in used}
+    for mask in walk_images(root / "masks" / split):
+        if mask not in used:
+            (others if mask.with_suffix("") in stems else spare).append(mask)
+    if others:
+        notes.append(
+            f"masks of {split!r} that are not read, because another one has the same name: "
+            f"{len(others)}, such as {others[0].relative_to(root)}"
+        )
+    if spare:
+        notes.append(
+            f"masks of {split!r} that belong to no image: {len(spare)}, such as "
+            f"{spare[0].relative_to(root)}"
+        )
+    return [note for note in notes if note]
+
+
+def shared_labels(pairs: list[tuple[Path, str]]) -> list[str]:
+    """Return a note if images that differ in their suffix only share a file of labels.
+
+    Args:
+        pairs: the file of labels and the key of each image.
+    """
+    keys: dict[Path, list[str]] = {}
+    for path, key in pairs:
+        keys.setdefault(path, []).append(key)
+    shared = {path: own for path, own in keys.items() if len(own) > 1}
+    if not shared:
+        return []
+    path, own = next(iter(shared.items()))
+    images = " and ".join(own)
+    return [f"labels that several images share: {len(shared)}, such as {path} of {images}"]
 
 
 def with_image_suffix(stem: Path) -> Path | None:

@@ -13,8 +13,9 @@ import numpy as np
 
 from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.decode import read_image
+from cvkit.data.files import matches
 from cvkit.errors import CvkitError, DataError
-from cvkit.storage import machine_errors, sha256
+from cvkit.storage import cache_folder, machine_errors, sha256
 
 VERSION = 1
 """Part of the names in the cache; raise it when selective search changes."""
@@ -55,7 +56,7 @@ def read_proposals(place: Path) -> dict[str, np.ndarray]:
         DataError: missing, malformed, or with a box that is none.
     """
     if place.is_dir():
-        files = sorted([*place.glob("*.npz"), *place.glob("*.json")])
+        files = sorted([*matches(place, "*.npz"), *matches(place, "*.json")])
         if not files:
             raise DataError(f"--proposals {place} holds no .npz or .json", code="proposals.empty")
         return {key: boxes for file in files for key, boxes in read_proposals(file).items()}
@@ -117,11 +118,6 @@ def inside_image(boxes: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     return boxes[((boxes[:, 2:] - boxes[:, :2]) >= 1).all(1)]
 
 
-def _cache_folder() -> Path:
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "cvkit" / "proposals"
-
-
 def _search(path: Path, mode: str, seed: int, max_boxes: int) -> np.ndarray:
     """Return the proposals of an image file, from the cache if it was searched before."""
     import cv2
@@ -130,7 +126,7 @@ def _search(path: Path, mode: str, seed: int, max_boxes: int) -> np.ndarray:
     from cvkit.ops.proposals import selective_search
 
     name = f"{sha256(path)[:32]}-{mode}-{seed}-{max_boxes}-v{VERSION}.npz"
-    cached = _cache_folder() / name[:2] / name
+    cached = cache_folder("proposals") / name[:2] / name
     try:
         return _read_npz(cached)["image"]
     except (OSError, ValueError, KeyError):

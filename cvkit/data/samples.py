@@ -20,7 +20,7 @@ from cvkit.data.scenes import (
 )
 from cvkit.errors import MachineError
 from cvkit.ops.masks import encode_part
-from cvkit.storage import fsync_folder, machine_errors, write_file, write_json
+from cvkit.storage import cache_folder, fsync_folder, machine_errors, write_file, write_json
 from cvkit.structures import VOC_PALETTE, voc_color
 
 VERSION = 3
@@ -200,7 +200,7 @@ CACHED = {
 
 def cached_samples(task: str, seed: int = 0) -> Path:
     """Return the folder of a task's built-in dataset, made once in the user's cache."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cvkit" / "samples"
+    base = cache_folder("samples")
     (train, val), size_hw = CACHED[task]
     folder = base / f"{task}-v{VERSION}-{train}-{val}-{seed}"
     if folder.is_dir():

@@ -1,6 +1,8 @@
-"""Reading a whole dataset once before work starts, to find what is wrong with it."""
+"""Reading a whole dataset once before work starts, to find what is wrong with it.
 
-import hashlib
+What was found in a file is remembered, so that the next start decodes only what has changed.
+"""
+
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,29 +15,44 @@ import numpy as np
 from cvkit.data.annotated import AnnotatedImage, upright
 from cvkit.data.clips import part_of
 from cvkit.data.datasets import read_pair
-from cvkit.data.decode import read_image
+from cvkit.data.decode import exif_orientation, read_image
 from cvkit.data.folders import ClassifiedImage
+from cvkit.data.known import Known, content_hash, known_hash
 from cvkit.data.layouts import LabelledImage
 from cvkit.data.masks import MaskReader
 from cvkit.data.video import VideoIndex, index_video
 from cvkit.errors import CvkitError, DataError
-from cvkit.storage import sha256
 from cvkit.structures import IGNORE
 
 
 @dataclass
-class Scan:
-    """What was found in a split.
+class Found:
+    """What every scan of a split finds.
+
+    Attributes:
+        defects: everything that was wrong, in file order.
+        hashes: `content_hash` of each image or video that could be read, in file order.
+        note: why the findings cannot be kept for the next start; empty if they are.
+    """
+
+    defects: list[CvkitError] = field(default_factory=list)
+    hashes: list[str] = field(default_factory=list)
+    note: str = ""
+
+
+@dataclass
+class Scan(Found):
+    """What was found in a split of images with masks.
 
     Attributes:
         pixels: [256] int64, pixels of each class index; entry `IGNORE` is those without label.
-        defects: everything that was wrong, in file order.
         sizes_hw: the image sizes, in file order; None where the image could not be read.
+        mask_hashes: `content_hash` of each mask whose pair could be read, in file order.
     """
 
     pixels: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
-    defects: list[CvkitError] = field(default_factory=list)
     sizes_hw: list[tuple[int, int] | None] = field(default_factory=list)
+    mask_hashes: list[str] = field(default_factory=list)
 
     @property
     def largest_label(self) -> int:
@@ -49,7 +66,7 @@ def scan_pairs(
     reader: MaskReader,
     on_step: Callable[[int], None] | None = None,
 ) -> Scan:
-    """Decode every image and mask of a split once, on all cores.
+    """Decode every image and mask of a split that is not known yet, on all cores.
 
     Args:
         pairs: the split.
@@ -57,78 +74,93 @@ def scan_pairs(
         on_step: called with the number of pairs done so far.
     """
     scan = Scan()
+    with Known(f"pair {reader}", [pair.image for pair in pairs]) as known:
 
-    def look(pair: LabelledImage) -> np.ndarray | CvkitError:
-        try:
-            _, mask = read_pair(pair, reader)
-        except CvkitError as error:
-            return error
-        return mask.shape, np.bincount(mask.ravel(), minlength=256)
+        def look(pair: LabelledImage) -> list[Any] | CvkitError:
+            try:
+                return known.find([pair.image, pair.mask], lambda: _pair_facts(pair, reader))
+            except CvkitError as error:
+                return error
 
-    for found in _on_all_cores(look, pairs, on_step):
-        if isinstance(found, CvkitError):
-            scan.defects.append(found)
-            scan.sizes_hw.append(None)
-        else:
-            scan.sizes_hw.append(found[0])
-            scan.pixels += found[1]
+        for found in _on_all_cores(look, pairs, on_step):
+            if isinstance(found, CvkitError):
+                scan.defects.append(found)
+                scan.sizes_hw.append(None)
+                continue
+            size_hw, counts, image_hash, mask_hash = found
+            scan.sizes_hw.append(tuple(size_hw))
+            scan.hashes.append(image_hash)
+            scan.mask_hashes.append(mask_hash)
+            for label, count in counts:
+                scan.pixels[label] += count
+    scan.note = known.note
     return scan
 
 
+def _pair_facts(pair: LabelledImage, reader: MaskReader) -> list[Any]:
+    """Return size, pixels of each label and hashes of an image with its mask."""
+    _, mask = read_pair(pair, reader)
+    labels, counts = np.unique(mask, return_counts=True)
+    pairs = np.stack([labels, counts], 1).tolist()
+    return [list(mask.shape), pairs, content_hash(pair.image), content_hash(pair.mask)]
+
+
+def _image_facts(path: Path) -> list[Any]:
+    """Return size, EXIF orientation and hash of an image."""
+    size_hw = read_image(path).shape[:2]
+    return [list(size_hw), exif_orientation(path), content_hash(path)]
+
+
 @dataclass
-class ImageScan:
+class ImageScan(Found):
     """What was found in a split of whole images.
 
     Attributes:
-        defects: everything that was wrong, in file order.
         sizes_hw: the sizes of the readable images, in file order.
-        hashes: SHA-256 of each file that could be read at all, in file order.
     """
 
-    defects: list[CvkitError] = field(default_factory=list)
     sizes_hw: list[tuple[int, int]] = field(default_factory=list)
-    hashes: list[str] = field(default_factory=list)
 
 
 def scan_images(
     images: Sequence[ClassifiedImage], on_step: Callable[[int], None] | None = None
 ) -> ImageScan:
-    """Decode every image of a split once, on all cores.
+    """Decode every image of a split that is not known yet, on all cores.
 
     Args:
         images: the split.
         on_step: called with the number of images done so far.
     """
     scan = ImageScan()
+    with Known("image", [image.path for image in images]) as known:
 
-    def look(image: ClassifiedImage) -> tuple[tuple[int, int], str] | CvkitError:
-        try:
-            return read_image(image.path).shape[:2], sha256(image.path)
-        except CvkitError as error:
-            return error
+        def look(image: ClassifiedImage) -> list[Any] | CvkitError:
+            try:
+                return known.find([image.path], lambda: _image_facts(image.path))
+            except CvkitError as error:
+                return error
 
-    for found in _on_all_cores(look, images, on_step):
-        if isinstance(found, CvkitError):
-            scan.defects.append(found)
-        else:
-            scan.sizes_hw.append(found[0])
-            scan.hashes.append(found[1])
+        for found in _on_all_cores(look, images, on_step):
+            if isinstance(found, CvkitError):
+                scan.defects.append(found)
+            else:
+                scan.sizes_hw.append(tuple(found[0]))
+                scan.hashes.append(found[2])
+    scan.note = known.note
     return scan
 
 
 @dataclass
-class BoxScan:
+class BoxScan(Found):
     """What was found in a split of images with boxes.
 
     Attributes:
         images: the split, boxes in the pixels that `read_image` gives.
-        defects: everything that was wrong, in file order.
         sizes_hw: the sizes of the readable images, in file order.
         clipped: boxes that reach beyond their image.
     """
 
     images: list[AnnotatedImage] = field(default_factory=list)
-    defects: list[CvkitError] = field(default_factory=list)
     sizes_hw: list[tuple[int, int]] = field(default_factory=list)
     clipped: int = 0
 
@@ -136,70 +168,49 @@ class BoxScan:
 def scan_boxes(
     images: Sequence[AnnotatedImage], on_step: Callable[[int, str], None] | None = None
 ) -> BoxScan:
-    """Decode every image of a split once, on all cores, and turn boxes upright.
+    """Decode every image of a split that is not known yet, on all cores; turn boxes upright.
 
     Args:
         images: the split.
         on_step: called with the number of images done so far.
     """
     scan = BoxScan()
+    with Known("image", [image.path for image in images]) as known:
 
-    def look(image: AnnotatedImage) -> AnnotatedImage | CvkitError:
-        try:
-            return upright(image, read_image(image.path).shape[:2])
-        except CvkitError as error:
-            return error
+        def look(image: AnnotatedImage) -> tuple[AnnotatedImage, str] | CvkitError:
+            try:
+                found = known.find([image.path], lambda: _image_facts(image.path))
+                size_hw, orientation, digest = tuple(found[0]), *found[1:]
+                return upright(image, (size_hw, orientation)), digest
+            except CvkitError as error:
+                return error
 
-    for image, found in zip(images, _on_all_cores(look, images, on_step), strict=True):
-        if isinstance(found, CvkitError):
-            scan.defects.append(found)
-            scan.images.append(image)
-            continue
-        scan.images.append(found)
-        scan.sizes_hw.append(found.size_wh[::-1])
-        limit = np.array(found.size_wh * 2)
-        boxes = found.truth.boxes
-        scan.clipped += int(((boxes < -0.5) | (boxes > limit + 0.5)).any(1).sum())
+        for image, found in zip(images, _on_all_cores(look, images, on_step), strict=True):
+            if isinstance(found, CvkitError):
+                scan.defects.append(found)
+                scan.images.append(image)
+                continue
+            made, digest = found
+            scan.images.append(made)
+            scan.hashes.append(digest)
+            scan.sizes_hw.append(made.size_wh[::-1])
+            limit = np.array(made.size_wh * 2)
+            boxes = made.truth.boxes
+            scan.clipped += int(((boxes < -0.5) | (boxes > limit + 0.5)).any(1).sum())
+    scan.note = known.note
     return scan
 
 
-def turn_upright(images: Sequence[AnnotatedImage]) -> tuple[BoxScan, int]:
-    """Turn the boxes and masks of a split upright by the headers of its images.
-
-    For scoring files, which needs no image: one that is missing or unreadable stays as it is.
-
-    Returns:
-        The split with its defects, and how many of its images were turned.
-    """
-    scan, turned = BoxScan(), 0
-
-    def look(image: AnnotatedImage) -> AnnotatedImage | CvkitError:
-        try:
-            return upright(image)
-        except CvkitError as error:
-            return error
-
-    for image, found in zip(images, _on_all_cores(look, images, None), strict=True):
-        known = isinstance(found, AnnotatedImage)
-        scan.images.append(found if known else image)
-        turned += known and image.size_wh not in (None, found.size_wh)
-        if not known and found.code == "image.size_mismatch":
-            scan.defects.append(found)
-    return scan, turned
-
-
 @dataclass
-class VideoScan:
+class VideoScan(Found):
     """What was found in a split of videos.
 
     Attributes:
-        defects: everything that was wrong, in file order.
         sizes_hw: of the frames of readable videos, in file order.
         lengths: frames that count and frames a second of each.
         differing: videos whose header claims another number of frames.
     """
 
-    defects: list[CvkitError] = field(default_factory=list)
     sizes_hw: list[tuple[int, int]] = field(default_factory=list)
     lengths: list[tuple[int, float]] = field(default_factory=list)
     differing: int = 0
@@ -215,22 +226,26 @@ def scan_videos(
         on_step: called with the number of videos done so far.
     """
     scan = VideoScan()
+    with Known("content", [video.path for video in videos]) as known:
 
-    def look(video: ClassifiedImage) -> tuple[VideoIndex, slice] | CvkitError:
-        try:
-            index = index_video(video.path)
-            return index, part_of(index, video.seconds, video.path)
-        except CvkitError as error:
-            return error
+        def look(video: ClassifiedImage) -> tuple[VideoIndex, slice, str] | CvkitError:
+            try:
+                index = index_video(video.path)
+                part = part_of(index, video.seconds, video.path)
+                return index, part, known_hash(video.path, known)
+            except CvkitError as error:
+                return error
 
-    for found in _on_all_cores(look, videos, on_step):
-        if isinstance(found, CvkitError):
-            scan.defects.append(found)
-            continue
-        index, part = found
-        scan.sizes_hw.append(index.size_hw)
-        scan.lengths.append((part.stop - part.start, index.fps))
-        scan.differing += index.header_frames not in (0, len(index))
+        for found in _on_all_cores(look, videos, on_step):
+            if isinstance(found, CvkitError):
+                scan.defects.append(found)
+                continue
+            index, part, digest = found
+            scan.hashes.append(digest)
+            scan.sizes_hw.append(index.size_hw)
+            scan.lengths.append((part.stop - part.start, index.fps))
+            scan.differing += index.header_frames not in (0, len(index))
+    scan.note = known.note
     return scan
 
 
@@ -238,12 +253,19 @@ def _on_all_cores(
     look: Callable[[Any], Any], items: Sequence[Any], on_step: Callable[[int], None] | None
 ) -> Iterator[Any]:
     """Yield what `look` finds in each item, in order."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    cores = os.cpu_count() or 1
+    # Handing over an item costs as much as looking up a known one, so many go together.
+    size = max(1, min(64, len(items) // (16 * cores)))
+    parts = [items[first : first + size] for first in range(0, len(items), size)]
+    done = 0
+    with ThreadPoolExecutor(cores) as pool:
         try:
-            for done, found in enumerate(pool.map(look, items), 1):
-                yield found
-                if on_step:
-                    on_step(done)
+            for part in pool.map(lambda part: [look(item) for item in part], parts):
+                for found in part:
+                    yield found
+                    done += 1
+                    if on_step:
+                        on_step(done)
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -265,15 +287,3 @@ def raise_defects(defects: Sequence[CvkitError], what: str) -> None:
         "\n".join([f"{what} has {len(defects)} defects:", *shown, *more]),
         code=codes.pop() if len(codes) == 1 else "data.defects",
     )
-
-
-def fingerprint(items: Sequence[tuple[str, Sequence[Path]]]) -> str:
-    """Return a SHA-256 over the names and file sizes of a split's samples."""
-    digest = hashlib.sha256()
-    for key, paths in items:
-        files = [
-            file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])
-        ]
-        sizes = [file.stat().st_size for file in files]
-        digest.update(f"{key}\0{sizes}\n".encode(errors="surrogateescape"))
-    return digest.hexdigest()

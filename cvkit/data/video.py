@@ -6,7 +6,6 @@ time of every frame, in the user's cache, under the file's path, size and change
 
 import hashlib
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,9 @@ import cv2
 import numpy as np
 
 from cvkit.data.decode import MAX_PIXELS, read_image, upright_size_hw
-from cvkit.data.files import IMAGE_SUFFIXES
+from cvkit.data.files import frame_files
 from cvkit.errors import DataError
-from cvkit.storage import machine_errors
+from cvkit.storage import cache_folder, machine_errors
 
 # A file may be a list of other files or addresses, whatever its suffix; only containers are opened.
 os.environ.setdefault(
@@ -259,23 +258,8 @@ def _decode(
     return found
 
 
-def frame_files(folder: Path) -> list[Path]:
-    """Return the pictures of a folder in the order of the numbers in their names."""
-    files = [
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-    ]
-    parts = re.compile(r"(\d+)")
-
-    def key(path: Path) -> list[tuple[int, int, str]]:
-        return [(1, int(p), "") if p.isdecimal() else (0, 0, p) for p in parts.split(path.name)]
-
-    return sorted(files, key=key)
-
-
 def _cache_place(path: Path) -> Path:
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cvkit" / "videos"
+    base = cache_folder("videos")
     try:
         about = path.stat()
     except OSError as error:

@@ -13,7 +13,7 @@ from defusedxml.ElementTree import parse
 
 from cvkit.data.annotated import AnnotatedImage, Annotations, box_defect, make_truth
 from cvkit.data.classes import dataset_classes, make_classes
-from cvkit.data.files import inside
+from cvkit.data.files import inside, matches
 from cvkit.data.layouts import list_names, with_image_suffix
 from cvkit.errors import DataError
 from cvkit.structures import ClassList, voc_color
@@ -103,7 +103,7 @@ def _classes(root: Path, parsed: dict) -> ClassList:
 def _all_names(root: Path) -> set[str]:
     """Return the class names in all readable annotations of the folder."""
     names: set[str] = set()
-    for file in sorted((root / "Annotations").glob("*.xml")):
+    for file in matches(root / "Annotations", "*.xml"):
         try:
             _, objects = _read_xml(file)
         except DataError:

@@ -13,7 +13,8 @@ import yaml
 from cvkit.data.annotated import AnnotatedImage, Annotations, make_truth, no_objects
 from cvkit.data.classes import dataset_classes, make_classes
 from cvkit.data.decode import upright_size_hw
-from cvkit.data.files import inside, walk_images
+from cvkit.data.files import inside, matches, walk_images
+from cvkit.data.layouts import shared_labels
 from cvkit.errors import CvkitError, DataError
 from cvkit.structures import ClassList, Instances, voc_color
 
@@ -23,7 +24,7 @@ SLACK = 1e-3
 
 def find_yaml(root: Path) -> Path | None:
     """Return the dataset's YAML file, if it has one with class names."""
-    files = [root] if root.suffix in (".yaml", ".yml") else sorted(root.glob("*.y*ml"))
+    files = [root] if root.suffix in (".yaml", ".yml") else matches(root, "*.y*ml")
     return next((file for file in files if "names" in _read(file)), None)
 
 
@@ -52,9 +53,10 @@ def read_yolo(root: Path, split: str) -> Annotations:
         if entry is None:
             raise DataError(f"{file} has no split {split!r}", code="split.missing")
         places = [str(place) for place in (entry if isinstance(entry, list) else [entry])]
-    found = Annotations(_classes(file, base))
-    for path in _images(base, places, split):
-        key = path.relative_to(base).as_posix()
+    images = [(path, path.relative_to(base).as_posix()) for path in _images(base, places, split)]
+    labels = [(_label_path(base, path), key) for path, key in dict(images).items()]
+    found = Annotations(_classes(file, base), notes=shared_labels(labels))
+    for path, key in images:
         try:
             height, width = upright_size_hw(path)
             truth = _truth(_label_path(base, path), len(found.classes), (width, height))

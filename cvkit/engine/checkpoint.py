@@ -253,15 +253,26 @@ def load_state(run: Path, data: dict) -> tuple[dict[str, dict[str, Tensor]], dic
             }
             state = json.loads((folder / "state.json").read_text())
             if state["data"] != data:
-                raise ModelFileError(
-                    f"the dataset is not the one that {run} was trained on",
-                    code="resume.data",
-                    hint="restore its files, or start a new run",
-                )
+                raise _other_data(run, state["data"], data)
             return tensors, state, rejected
         rejected.append(f"{folder.name}: {reason}")
     raise ModelFileError(
         f"{run} has no save to resume from" + (f": {'; '.join(rejected)}" if rejected else ""),
         code="resume.nothing",
         hint="start a new run",
+    )
+
+
+def _other_data(run: Path, then: dict, now: dict) -> ModelFileError:
+    """Return the error of a run whose data are not described as they were."""
+    if then.get("fingerprint_rule") != now.get("fingerprint_rule"):
+        return ModelFileError(
+            f"{run} was begun by another version of cvkit, which described data in another way",
+            code="resume.data",
+            hint="finish it with that version, or start a new run",
+        )
+    return ModelFileError(
+        f"the dataset is not the one that {run} was trained on",
+        code="resume.data",
+        hint="restore its files and labels, or start a new run",
     )

@@ -2,11 +2,13 @@
 
 import contextlib
 import ctypes
+import logging
 import multiprocessing
 import os
 import platform
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -90,6 +92,9 @@ def make_fabric(device: torch.device, devices: int, precision: str) -> Fabric:
     kind = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[precision]
     if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, cores() // devices))
+    if device.type == "cuda":
+        _make_cuda_exact(precision)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it greets on stderr
     fabric = Fabric(
         accelerator=device.type,
         devices=devices if devices > 1 else single,
@@ -98,6 +103,21 @@ def make_fabric(device: torch.device, devices: int, precision: str) -> Fabric:
     )
     fabric.launch()
     return fabric
+
+
+def _make_cuda_exact(precision: str) -> None:
+    """Make the same command give the same bits, and fp32 mean fp32.
+
+    By default cuDNN rounds the factors of fp32 convolutions to 10 bits (TF32), which moves
+    probabilities in the third digit, and some kernels add up in the order in which their threads
+    arrive. Operations without another kernel stay as they are; docs/gpu.md lists them.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when it starts
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.conv.fp32_precision = "ieee" if precision == "fp32" else "tf32"
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # it only helps to find bugs
+    warnings.filterwarnings("ignore", ".*does not have a deterministic implementation")
 
 
 def cores() -> int:

@@ -1,8 +1,6 @@
 """Layers that several heads are made of."""
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 
 def conv_bn_relu(
@@ -21,13 +19,6 @@ def conv_bn_relu(
         nn.BatchNorm2d(out_channels),
         nn.ReLU(inplace=True),
     )
-
-
-def resize_bilinear(maps: Tensor, size_hw: tuple[int, int]) -> Tensor:
-    """Resize NCHW maps bilinearly with pixel centres aligned (`align_corners=False`)."""
-    if maps.shape[-2:] == torch.Size(size_hw):
-        return maps
-    return F.interpolate(maps, size=size_hw, mode="bilinear", align_corners=False)
 
 
 def fcn_head(in_channels: int, num_classes: int) -> nn.Sequential:

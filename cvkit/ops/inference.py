@@ -5,7 +5,8 @@ from itertools import product
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from cvkit.ops.resize import resize_bilinear
 
 MAX_CHUNK = 2**25
 """Values that the enlarged logits of one image may hold at a time (128 MiB of float32)."""
@@ -28,7 +29,7 @@ def enlarged_argmax(logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
     chunk = max(1, MAX_CHUNK // (size_hw[0] * size_hw[1]))
     best = label = None
     for first in range(0, logits.shape[0], chunk):
-        part = _resize(logits[None, first : first + chunk], size_hw)[0]
+        part = resize_bilinear(logits[None, first : first + chunk], size_hw)[0]
         value, index = part.max(0)
         if best is None:
             best, label = value, index
@@ -40,13 +41,7 @@ def enlarged_argmax(logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
 
 def confidence(logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
     """Return HW the largest class probability of KHW logits, interpolated to a size."""
-    return _resize(logits.softmax(0).amax(0)[None, None], size_hw)[0, 0]
-
-
-def _resize(maps: Tensor, size_hw: tuple[int, int]) -> Tensor:
-    if maps.shape[-2:] == torch.Size(size_hw):
-        return maps
-    return F.interpolate(maps, size=size_hw, mode="bilinear", align_corners=False)
+    return resize_bilinear(logits.softmax(0).amax(0)[None, None], size_hw)[0, 0]
 
 
 def augmented(
@@ -63,9 +58,9 @@ def augmented(
     total, count = 0.0, 0
     for scale, mirrored in product(scales, (False, True) if flip else (False,)):
         size_hw = [max(1, round(side * scale)) for side in images.shape[-2:]]
-        scaled = _resize(images, size_hw)
+        scaled = resize_bilinear(images, size_hw)
         logits = predict(scaled.flip(-1)).flip(-1) if mirrored else predict(scaled)
-        total = total + _resize(logits.float().softmax(1), images.shape[-2:])
+        total = total + resize_bilinear(logits.float().softmax(1), images.shape[-2:])
         count += 1
     return (total / count).clamp(min=1e-12).log()
 

@@ -22,6 +22,8 @@ def cross_entropy(
     """
     if not _pixel_weights(truth, weight).any():
         return logits.sum() * 0.0
+    if logits.ndim > 2:  # as rows: CUDA adds up the losses of maps in no fixed order
+        logits, truth = logits.movedim(1, -1).flatten(0, -2), truth.flatten()
     return F.cross_entropy(
         logits, truth, weight, ignore_index=IGNORE, label_smoothing=label_smoothing
     )

@@ -30,7 +30,7 @@ def roi_align(
     """
     if len(boxes) == 0:
         return maps.new_zeros((0, maps.shape[1], side, side))
-    if maps.device.type == "cpu":
+    if maps.device.type in ("cpu", "cuda"):
         return _align_by_lookup(maps, boxes, image, side, scale, samples)
     # The boxes stay float32: a bf16 coordinate is wrong by several pixels.
     rois = torch.cat((image[:, None].to(boxes), boxes), 1).float()
@@ -109,7 +109,33 @@ def roi_pool(maps: Tensor, boxes: Tensor, image: Tensor, *, side: int, scale: fl
     if len(boxes) == 0:
         return maps.new_zeros((0, maps.shape[1], side, side))
     rois = torch.cat((image[:, None].to(boxes), boxes), 1).float()
+    if maps.device.type == "cuda":
+        return _ExactPool.apply(maps.float(), rois, side, scale).to(maps.dtype)
     return kernel_pool(maps.float(), rois, (side, side), scale).to(maps.dtype)
+
+
+class _ExactPool(torch.autograd.Function):
+    """RoI Pool with a gradient that adds up in a fixed order where torch is asked for that."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, rois: Tensor, side: int, scale: float) -> Tensor:
+        """Return [R, C, side, side] of [N, C, H, W] maps and [R, 5] (image, box) rows."""
+        found, place = torch.ops.torchvision.roi_pool(maps, rois, scale, side, side)
+        ctx.save_for_backward(rois, place)
+        ctx.shape = maps.shape
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        """Return the gradient of the maps: each cell's goes to the place of its maximum."""
+        rois, place = ctx.saved_tensors
+        count, channels, height, width = ctx.shape
+        plane = rois[:, 0].long()[:, None] * channels + torch.arange(channels, device=rois.device)
+        index = plane[:, :, None, None] * (height * width) + place.long()
+        filled = place >= 0  # an empty cell has no maximum
+        maps = gradient.new_zeros(count * channels * height * width)
+        maps.index_put_((index[filled],), gradient[filled], accumulate=True)
+        return maps.view(ctx.shape), None, None, None
 
 
 def pyramid_level(boxes: Tensor, lowest: int, highest: int) -> Tensor:

@@ -62,7 +62,13 @@ class ClassifyTrain(Train):
     ] = "uniform"
     format: Annotated[_LAYOUTS, flag(DATA, "Layout of --data")] = "auto"
     val_fraction: Annotated[
-        float, flag(DATA, "Share that becomes val where the data are not split", min=0, max=1)
+        float,
+        flag(
+            DATA,
+            "Share of each class that becomes val where the data are not split; drawn by --seed",
+            min=0,
+            max=1,
+        ),
     ] = 0.2
     image_size: Annotated[
         str, flag(DATA, "Side of the input; auto: small images as they are, others at most 224")
@@ -102,6 +108,15 @@ class ClassifyEval(Eval):
     val_fraction: Annotated[
         float | None,
         flag(DATA, "As in train; the model's by default", min=0, max=1),
+    ] = None
+    seed: Annotated[
+        int | None,
+        flag(
+            DATA,
+            "Seed of the division of data that are not split; the model's by default",
+            min=0,
+            max=2**31 - 1,
+        ),
     ] = None
     predictions: Annotated[
         Path | None,

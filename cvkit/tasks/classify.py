@@ -18,7 +18,6 @@ from cvkit.data.classes import make_classes
 from cvkit.data.datasets import ClassificationDataset, CropRule, ImageSource
 from cvkit.data.files import InputFile, walk_images
 from cvkit.data.folders import ClassifiedImage, read_collection
-from cvkit.data.scan import fingerprint
 from cvkit.engine.report import Reporter
 from cvkit.metrics.classification import METRICS, ClassificationMetric, ranked
 from cvkit.ops.inference import class_probabilities
@@ -29,6 +28,13 @@ from cvkit.output.files import place_link, write_array
 from cvkit.storage import write_file
 from cvkit.structures import Batch, Classes, ClassList, Sample
 from cvkit.tasks import classify_setup as setup
+from cvkit.tasks.checking import about_data
+from cvkit.tasks.class_splits import (
+    division_of,
+    labelled_hashes,
+    model_division,
+    warn_if_changed,
+)
 from cvkit.tasks.classify_network import Network, Preprocessing
 from cvkit.tasks.classify_setup import Training
 from cvkit.tasks.image_task import (
@@ -65,7 +71,7 @@ class Classify(ImageTask):
         super().__init__(classes=classes, network=network, preprocessing=preprocessing)
         self.splits = splits or {}
         self.training: Training | None = None
-        self.val_fraction: float | None = None
+        self.division: dict[str, Any] = {}
         self.flip = self.ten_crop = False
         self.top_k, self.sorted, self.embeddings = 5, False, None
         self.paths: dict[str, Path] = {}
@@ -79,7 +85,8 @@ class Classify(ImageTask):
             DataError: lists every defect of the data.
         """
         setup.check_flags(options)
-        data, sizes_hw = setup.training_data(options, report)
+        data, scans = setup.training_data(options, report)
+        sizes_hw = scans[options.train_split].sizes_hw
         preprocessing = setup.preprocessing_for(options, sizes_hw)
         train = data.splits[options.train_split]
         side = preprocessing.image_size
@@ -103,15 +110,10 @@ class Classify(ImageTask):
             cutmix=options.cutmix,
             transform=ClassifyTransform(options.augment, side, options.erasing),
         )
-        task.val_fraction = options.val_fraction if data.divided else None
-        task.about_data = {
-            "name": options.data if options.data == "samples" else Path(options.data).name,
-            "fingerprints": {
-                name: fingerprint([(image.key, [image.path]) for image in images])
-                for name, images in data.splits.items()
-            },
-            "images": {name: len(images) for name, images in data.splits.items()},
-        }
+        task.division = division_of(options, data)
+        hashes = {name: scan.hashes for name, scan in scans.items()}
+        rows = labelled_hashes(data.splits, hashes)
+        task.about_data = about_data(options.data, task.classes, rows, cls.things)
         return task
 
     @classmethod
@@ -142,18 +144,23 @@ class Classify(ImageTask):
             DataError: other classes than the model's.
         """
         place = data_place(options.data, self.name)
-        fraction = options.val_fraction or header.get("labels", {}).get("val_fraction")
-        data = read_collection(place, options.format, [options.split], fraction, self.walk)
+        fraction, seed = model_division(options, header)
+        data = read_collection(
+            place, options.format, [options.split], fraction, self.walk, seed=seed
+        )
         require_same_classes(data.names, self.classes.names, ordered=data.ordered)
         count = f"{len(data.splits[options.split])} {self.things}"
         report.say(f"data: {place} ({data.layout} layout), {options.split}: {count}")
+        for note in data.notes:
+            report.warn(note)
+        warn_if_changed(place, data, header, report)
         self.splits = data.splits
 
     def header(self, options: ClassifyTrain) -> dict[str, Any]:
         """Return what a model file says about itself."""
         return {
             **self.about_model(),
-            "labels": {"val_fraction": self.val_fraction},
+            "labels": self.division,
             "rule": "top1: share of images whose largest score is the true class",
         }
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +10,13 @@ from torch import Tensor
 
 from cvkit import catalog
 from cvkit.data.folders import ClassifiedImage, Collection, read_collection
-from cvkit.data.scan import raise_defects, scan_images
+from cvkit.data.scan import ImageScan, raise_defects, scan_images
 from cvkit.engine.report import Reporter
-from cvkit.errors import DataError, UsageError
+from cvkit.errors import UsageError
 from cvkit.models.convert import CENTRED
 from cvkit.options.classify import ClassifyPredict, ClassifyTrain
+from cvkit.tasks.checking import checked, warn_of_leaks
+from cvkit.tasks.class_splits import check_fraction, require_examples, warn_of_gaps
 from cvkit.tasks.classify_network import Network, Preprocessing
 from cvkit.tasks.image_task import data_place
 
@@ -89,8 +90,7 @@ def check_flags(options: ClassifyTrain) -> None:
         raise UsageError("--arch knn runs in one process", code="devices.unsupported")
     if options.image_size != "auto":
         parse_side(options.image_size)
-    if not 0 < options.val_fraction < 1:
-        raise UsageError(f"--val-fraction {options.val_fraction} is not inside 0..1", code="split")
+    check_fraction(options.val_fraction)
 
 
 def parse_side(text: str) -> int:
@@ -171,64 +171,29 @@ def network_for(options: ClassifyTrain, side: int, examples: int, num_classes: i
 
 def training_data(
     options: ClassifyTrain, report: Reporter
-) -> tuple[Collection, list[tuple[int, int]]]:
-    """Return the images of both splits, checked, and the sizes of the training images.
+) -> tuple[Collection, dict[str, ImageScan]]:
+    """Return the images of both splits, and what the check of each found.
 
     Raises:
         DataError: lists every defect.
     """
     place = data_place(options.data, "classify")
     names = (options.train_split, options.val_split)
-    data = read_collection(place, options.format, names, options.val_fraction)
+    data = read_collection(place, options.format, names, options.val_fraction, seed=options.seed)
     counts = ", ".join(f"{name}: {len(images)} images" for name, images in data.splits.items())
     if options.data == "samples":
         report.say(f"training on the built-in samples (one synthetic shape an image), {counts}")
     else:
         report.say(f"data: {place} ({data.layout} layout), {counts}")
     require_examples(data, options.train_split, place)
-    scans = {}
-    for name, images in data.splits.items():
-        with report.progress(f"checking {name}", len(images)) as advance:
-            scans[name] = scan_images(images, advance)
+    scans = {
+        name: checked(scan_images, images, name, report) for name, images in data.splits.items()
+    }
     raise_defects([d for scan in scans.values() for d in scan.defects], str(place))
-    _warn_of_leaks(data, scans, options, report)
+    warn_of_leaks(names, data.splits, scans, report)
+    warn_of_gaps(data, options.val_split, report)
     report.say(f"classes: {len(data.names)} ({', '.join(data.names[:30])})")
-    return data, scans[options.train_split].sizes_hw
-
-
-def require_examples(data: Collection, split: str, place: Path) -> None:
-    """Check that there are two classes or more, and that each can be learned.
-
-    Raises:
-        DataError: names the class that the training split lacks, or the only one.
-    """
-    if only := sorted(set(data.names) - {item.label for item in data.splits[split]}):
-        raise DataError(
-            f"class {only[0]!r} of {place} has nothing in {split!r}",
-            code="class.only_in_val",
-            hint="move some of its files there, or remove the class",
-        )
-    if len(data.names) < 2:
-        raise DataError(f"{place} has one class, {data.names[0]!r}", code="classes.count")
-
-
-def _warn_of_leaks(data: Collection, scans: dict, options: ClassifyTrain, report: Reporter) -> None:
-    """Say which images of the validation split are also trained on."""
-    train, val = options.train_split, options.val_split
-    if train == val:
-        report.warn(f"training and validation use the same split {train!r}")
-        return
-    seen = dict(zip(scans[train].hashes, data.splits[train], strict=True))
-    twins = [
-        (image, seen[digest])
-        for image, digest in zip(data.splits[val], scans[val].hashes, strict=True)
-        if digest in seen
-    ]
-    if twins:
-        report.warn(
-            f"{len(twins)} images of {val!r} are also in {train!r}, such as {twins[0][0].key} "
-            f"({twins[0][1].key}): the validation numbers will be too good"
-        )
+    return data, scans
 
 
 def label_counts(images: Sequence[ClassifiedImage], names: Sequence[str]) -> Tensor:

@@ -112,7 +112,7 @@ class Detect(ImageTask):
         from cvkit.data.transforms.boxes import BoxTransform  # slow to import; training only
 
         task.transform = BoxTransform(options.augment)
-        task.about_data = setup.about_data(options, found)
+        task.about_data = setup.about_training(options, found)
         return task
 
     @classmethod

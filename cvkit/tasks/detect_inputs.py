@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cvkit import catalog
 from cvkit.data.annotated import AnnotatedImage
 from cvkit.errors import UsageError
 from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD, input_scale
@@ -79,6 +80,8 @@ def input_sizes(
         found = parse_sizes(options.min_size)
     elif options.arch == "rcnn":
         found = parse_sizes("112")
+    elif catalog.DETECTORS[options.arch].least_side:
+        found = parse_sizes(str(SHORTER[1]))
     elif _are_small(images):
         side = min(SHORTER[1], max(SHORTER[0], median))
         found = Preprocessing((), SCALED_LONGEST, scale=side / median)
@@ -90,6 +93,14 @@ def input_sizes(
         raise UsageError(
             f"--max-size {found.max_size} is smaller than --min-size {max(found.min_sizes)}",
             code="max_size.small",
+        )
+    least = catalog.DETECTORS[options.arch].least_side
+    if found.min_sizes and min(found.min_sizes) < least:
+        raise UsageError(
+            f"--min-size {min(found.min_sizes)}: no anchor of --arch {options.arch} lies inside an "
+            f"input of less than {least} pixels",
+            code="min_size.anchors",
+            hint=f"such as {SHORTER[1]}",
         )
     return found
 

@@ -7,11 +7,13 @@ from typing import Any
 
 from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.boxes import BoxData, read_boxes
-from cvkit.data.scan import BoxScan, fingerprint, raise_defects, scan_boxes
+from cvkit.data.fingerprint import describe_objects
+from cvkit.data.scan import BoxScan, raise_defects, scan_boxes
 from cvkit.engine.report import Reporter
 from cvkit.errors import DataError, UsageError
 from cvkit.options.detect import DetectingEval, TwoStageTrain
 from cvkit.structures import ClassList
+from cvkit.tasks.checking import about_data, checked, warn_of_leaks
 from cvkit.tasks.image_task import data_place
 
 
@@ -66,6 +68,7 @@ def training_data(options: TwoStageTrain, task: str, report: Reporter) -> Splits
     trained = [image.truth for image in found.images[options.train_split]]
     if not any((~truth.crowd & ~truth.difficult).any() for truth in trained):
         raise DataError(f"{root}: no training image has an object", code="annotations.empty")
+    warn_of_leaks(names, found.images, found.scans, report)
     return found
 
 
@@ -96,17 +99,22 @@ def evaluation_split(options: DetectingEval, task: str, report: Reporter) -> Spl
     )
 
 
-def about_data(options: TwoStageTrain, found: Splits) -> dict[str, Any]:
+def about_training(options: TwoStageTrain, found: Splits) -> dict[str, Any]:
     """Return what a model file says about its training data."""
     built_in = options.data == "samples" and not options.train_json
+    name = "samples" if built_in else str(found.root)
+    about = about_data(name, found.classes, _described(found))
+    return about | {"layout": found.data.layout}
+
+
+def _described(found: Splits) -> dict[str, list[tuple[str, ...]]]:
+    """Return key, hash and annotation of each image, by split; all of them are readable."""
     return {
-        "name": "samples" if built_in else found.root.name,
-        "layout": found.data.layout,
-        "fingerprints": {
-            name: fingerprint([(image.key, [image.path]) for image in images])
-            for name, images in found.images.items()
-        },
-        "images": {name: len(images) for name, images in found.images.items()},
+        name: [
+            (image.key, digest, describe_objects(image.truth, found.classes.names))
+            for image, digest in zip(images, found.scans[name].hashes, strict=True)
+        ]
+        for name, images in found.images.items()
     }
 
 
@@ -136,17 +144,15 @@ def checked_splits(
     Raises:
         DataError: lists every defect.
     """
+    names = list(dict.fromkeys(names))
     data = read_boxes(root, layout, names, json_files=json_files, images=images, masks=masks)
-    scans, kept = {}, {}
-    for name in names:
-        with report.progress(f"checking {name}", len(data.splits[name])) as advance:
-            scans[name] = scan_boxes(data.splits[name], advance)
-        kept[name] = scans[name].images
+    scans = {name: checked(scan_boxes, data.splits[name], name, report) for name in names}
+    kept = {name: scan.images for name, scan in scans.items()}
     found = [d for scan in scans.values() for d in scan.defects]
     if not strict:
         found = [d for d in found if d.code == "image.size_mismatch"]
     raise_defects([*data.defects, *found], str(root))
-    for note in data.notes:
+    for note in dict.fromkeys(data.notes):
         report.warn(note)
     for name in names:
         objects = sum(len(image.truth) for image in kept[name])

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from cvkit.data.files import inside, walk_images
 from cvkit.data.joining import join_names
-from cvkit.data.layouts import detect_layout, list_split
+from cvkit.data.layouts import detect_layout, list_split, odd_files
 from cvkit.data.masks import MaskMap
 from cvkit.engine.report import Reporter
 from cvkit.errors import DataError
@@ -47,12 +47,12 @@ def require_folders(options: SegmentEval) -> None:
         )
 
 
-def paired_by_name(options: SegmentEval) -> list[ScoredPair]:
+def paired_by_name(options: SegmentEval, report: Reporter) -> list[ScoredPair]:
     """Return prediction and truth of each sample of the truth, joined by their names."""
     predictions = options.predictions
     folders = [predictions, predictions / options.split]
     pairs = []
-    for name, _, mask in _truths(options, options.truth):
+    for name, _, mask in _truths(options, options.truth, report):
         places = [folder / f"{name}.png" for folder in folders]
         found = next((place for place in places if place.is_file()), places[0])
         pairs.append(ScoredPair(name, found, mask))
@@ -65,13 +65,15 @@ def paired_by_name(options: SegmentEval) -> list[ScoredPair]:
     return pairs
 
 
-def paired_with_folder(options: SegmentEval, predicted: Predicted) -> list[ScoredPair]:
+def paired_with_folder(
+    options: SegmentEval, predicted: Predicted, report: Reporter
+) -> list[ScoredPair]:
     """Return prediction and truth of each sample, joined by the names of the images.
 
     Raises:
         DataError: nothing that was predicted is in the truth, or a line is malformed.
     """
-    truths = list(_truths(options, options.truth))
+    truths = list(_truths(options, options.truth, report))
     lines = {line["path"]: line for line in predicted.lines}
     if all(image is None for _, image, _ in truths):  # only masks, which have other suffixes
         own = {path: PurePosixPath(path).with_suffix("").as_posix() for path in predicted.paths}
@@ -127,7 +129,9 @@ def renumbered(
     return MaskMap({v: classes.names.index(name) for v, name in known if name in classes.names})
 
 
-def _truths(options: SegmentEval, truth: Path) -> Iterator[tuple[str, Path | None, Path]]:
+def _truths(
+    options: SegmentEval, truth: Path, report: Reporter
+) -> Iterator[tuple[str, Path | None, Path]]:
     """Yield the name (without suffix), the image (of a dataset) and the mask of each truth."""
     layout = options.format
     if layout == "auto":
@@ -138,6 +142,9 @@ def _truths(options: SegmentEval, truth: Path) -> Iterator[tuple[str, Path | Non
                 yield mask.relative_to(truth).with_suffix("").as_posix(), None, mask
             return
     base = {"voc": "JPEGImages", "pairs": f"images/{options.split}"}[layout]
-    for pair in list_split(truth, layout, options.split):
+    pairs = list_split(truth, layout, options.split)
+    for note in odd_files(truth, layout, options.split, pairs):
+        report.warn(note)
+    for pair in pairs:
         name = Path(pair.key).relative_to(base).with_suffix("").as_posix()
         yield name, pair.image, pair.mask

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from cvkit.data.annotated import AnnotatedImage
+from cvkit.data.files import matches
 from cvkit.data.joining import join_names
 from cvkit.data.segmentations import read_segmentation
 from cvkit.errors import DataError
@@ -238,7 +239,10 @@ def read_voc_table(folder: Path, images: list[AnnotatedImage], classes: ClassLis
     if (folder / "voc").is_dir():
         folder = folder / "voc"
     files = {
-        label: [*folder.glob(f"*_{name.replace('/', '_')}.txt"), *folder.glob(f"{name}.txt")]
+        label: [
+            *matches(folder, f"*_{name.replace('/', '_')}.txt"),
+            *matches(folder, f"{name}.txt"),
+        ]
         for label, name in enumerate(classes.names, 1)
     }
     if not any(files.values()):

@@ -50,7 +50,10 @@ def score_segmentation(
         raise UsageError("--truth is missing", code="truth.missing", hint="--truth DATASET")
     require_folders(options)
     predicted = read_predicted(options.predictions)
-    pairs = paired_with_folder(options, predicted) if predicted else paired_by_name(options)
+    if predicted:
+        pairs = paired_with_folder(options, predicted, report)
+    else:
+        pairs = paired_by_name(options, report)
     truths, results, classes = _readers(options, predicted, pairs, report)
     metric = ConfusionMatrix(len(classes), options.absent_class)
     images: ImageMatrices = []

@@ -4,11 +4,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from cvkit.data.annotated import AnnotatedImage
+from cvkit.data.annotated import AnnotatedImage, turn_upright
 from cvkit.data.boxes import BoxData, read_boxes
 from cvkit.data.coco import read_coco
 from cvkit.data.coco_places import find_images
-from cvkit.data.scan import raise_defects, turn_upright
+from cvkit.data.scan import raise_defects
 from cvkit.engine.report import Reporter
 from cvkit.errors import DataError, UsageError
 from cvkit.metrics import box_errors, coco, masks, voc
@@ -132,10 +132,10 @@ def _truth(options: DetectEval | InstanceEval, report: Reporter, *, masks: bool)
         found = read_boxes(
             place, options.format, [options.split], images=options.images, masks=masks
         )
-    scan, turned = turn_upright(found.splits[options.split])
+    images, defects, turned = turn_upright(found.splits[options.split])
     # Images that were only found near the file, and do not fit it, may be others.
     near = place.suffix == ".json" and options.images is None
-    raise_defects([*found.defects, *([] if near else scan.defects)], str(place))
+    raise_defects([*found.defects, *([] if near else defects)], str(place))
     for note in found.notes:
         report.warn(note)
     if turned:
@@ -143,7 +143,7 @@ def _truth(options: DetectEval | InstanceEval, report: Reporter, *, masks: bool)
             f"{turned} images are turned by EXIF; their annotations are turned upright with them, "
             "as detections must be"
         )
-    return replace(found, splits={options.split: scan.images})
+    return replace(found, splits={options.split: images})
 
 
 def _placed(images: list[AnnotatedImage], file: Path, split: str) -> list[AnnotatedImage]:

@@ -21,6 +21,7 @@ from cvkit.options.classify import ClassifyEval
 from cvkit.output.draw import draw_confusion
 from cvkit.output.files import write_csv, write_rgb
 from cvkit.structures import Classes, ClassList, Failure
+from cvkit.tasks.class_splits import model_division
 from cvkit.tasks.class_tables import KEYS, LABELS, Table, find_column, fused, unique
 from cvkit.tasks.predicted import Predicted, read_predicted, require_any, tell_unknown
 
@@ -65,7 +66,7 @@ def score_tables(
         raise UsageError("--truth is missing", code="truth.missing", hint="--truth labels.csv")
     file, _ = files[0]
     predicted = read_predicted(file)
-    truths, listed = _truths(options, walk, predicted)
+    truths, listed = _truths(options, walk, predicted, report)
     table = fused(files, _known(truths, listed, predicted))
     names = _class_names(table, listed, predicted)
     if predicted:
@@ -124,7 +125,7 @@ def _known(
 
 
 def _truths(
-    options: Eval, walk: Walk, predicted: Predicted | None
+    options: Eval, walk: Walk, predicted: Predicted | None, report: Reporter
 ) -> tuple[dict[str, str], tuple[str, ...] | None]:
     """Return the label of each key, and the classes if the truth lists them itself."""
     place = options.truth
@@ -134,8 +135,10 @@ def _truths(
         listed, _ = dataset_classes(place.parent)
         return unique([(row[key], row[label]) for row in rows], place), listed and listed.names
     # Data that training divided are divided alike, as eval with the model does.
-    fraction = options.val_fraction or (predicted and predicted.labels.get("val_fraction"))
-    found = read_collection(place, options.format, [options.split], fraction, walk)
+    fraction, seed = model_division(options, {"labels": predicted.labels if predicted else {}})
+    found = read_collection(place, options.format, [options.split], fraction, walk, seed=seed)
+    for note in found.notes:
+        report.warn(note)
     return {image.key: image.label for image in found.splits[options.split]}, found.names
 
 

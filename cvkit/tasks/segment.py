@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from cvkit.data.classes import dataset_classes
 from cvkit.data.datasets import ImageSource, SegmentationDataset
 from cvkit.data.files import InputFile
-from cvkit.data.layouts import LabelledImage, detect_layout, list_split
+from cvkit.data.layouts import LabelledImage, detect_layout, list_split, odd_files
 from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
 from cvkit.data.resize import prepare
-from cvkit.data.scan import fingerprint, raise_defects
+from cvkit.data.scan import raise_defects
 from cvkit.engine.report import Reporter
 from cvkit.errors import UsageError
 from cvkit.metrics.confusion import METRICS, ConfusionMatrix
@@ -27,6 +27,7 @@ from cvkit.output.files import write_label_png, write_rgb
 from cvkit.output.records import describe_labels
 from cvkit.structures import Batch, ClassList, Sample, SegMap
 from cvkit.tasks import segment_setup as setup
+from cvkit.tasks.checking import about_data
 from cvkit.tasks.image_task import (
     ImageTask,
     class_weights,
@@ -97,14 +98,16 @@ class Segment(ImageTask):
             aux_weight=aux_weight,
             transform=TrainTransform(options.augment, size_wh, options.resize, scale),
         )
-        task.about_data = {
-            "name": options.data if options.data == "samples" else Path(options.data).name,
-            "fingerprints": {
-                name: fingerprint([(pair.key, [pair.image, pair.mask]) for pair in pairs])
-                for name, pairs in splits.items()
-            },
-            "images": {name: len(pairs) for name, pairs in splits.items()},
+        rows = {
+            name: zip(
+                [pair.key for pair in pairs],
+                scans[name].hashes,
+                scans[name].mask_hashes,
+                strict=True,
+            )
+            for name, pairs in splits.items()
         }
+        task.about_data = about_data(options.data, classes, rows)
         return task
 
     @classmethod
@@ -152,6 +155,8 @@ class Segment(ImageTask):
             ignore_index=ignore if options.ignore_index is None else options.ignore_index,
         )
         report.say(f"data: {root} ({layout} layout), {options.split}: {len(pairs)} images")
+        for note in odd_files(root, layout, options.split, pairs):
+            report.warn(note)
         scan = setup.scan_split(pairs, self.reader, options.split, report)
         # An unreadable image is a failed sample; a label outside the classes would be a wrong
         # number.

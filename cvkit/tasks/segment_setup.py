@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cvkit import catalog
 from cvkit.data.classes import dataset_classes, numbered_classes
-from cvkit.data.layouts import LabelledImage, detect_layout, list_split
+from cvkit.data.layouts import LabelledImage, detect_layout, list_split, odd_files
 from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
 from cvkit.data.scan import Scan, raise_defects, scan_pairs
 from cvkit.engine.report import Reporter
@@ -21,6 +21,7 @@ from cvkit.ops import inference, losses
 from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD
 from cvkit.options.segment import SegmentTrain
 from cvkit.structures import ClassList
+from cvkit.tasks.checking import checked, warn_of_leaks
 from cvkit.tasks.image_task import data_place
 
 
@@ -122,7 +123,7 @@ def training_data(
     """Return the splits, how to read their masks, the classes, and what the check found."""
     root = data_place(options.data, "segment")
     layout = detect_layout(root, options.format)
-    names = (options.train_split, options.val_split)
+    names = dict.fromkeys((options.train_split, options.val_split))
     splits = {name: list_split(root, layout, name) for name in names}
     if options.data == "samples":
         report.say(
@@ -141,6 +142,10 @@ def training_data(
     )
     scans = {name: scan_split(pairs, reader, name, report) for name, pairs in splits.items()}
     raise_defects([d for scan in scans.values() for d in scan.defects], str(root))
+    notes = [note for name in splits for note in odd_files(root, layout, name, splits[name])]
+    for note in dict.fromkeys(notes):
+        report.warn(note)
+    warn_of_leaks((options.train_split, options.val_split), splits, scans, report)
     largest = max(scan.largest_label for scan in scans.values())
     if classes is None:
         classes = numbered_classes(largest + 1) if largest > 0 else None
@@ -160,8 +165,7 @@ def training_data(
 
 def scan_split(pairs: list[LabelledImage], reader: MaskReader, name: str, report: Reporter) -> Scan:
     """Check a split with a progress bar; see `scan_pairs`."""
-    with report.progress(f"checking {name}", len(pairs)) as advance:
-        return scan_pairs(pairs, reader, advance)
+    return checked(lambda items, advance: scan_pairs(items, reader, advance), pairs, name, report)
 
 
 def parse_scale(text: str) -> tuple[float, float]:

@@ -23,6 +23,8 @@ from cvkit.options.video import VideoEval, VideoPredict, VideoTrain
 from cvkit.output.videos import write_marked_video, write_timeline
 from cvkit.structures import Batch, Classes, Sample
 from cvkit.tasks import video_setup as setup
+from cvkit.tasks.checking import about_data
+from cvkit.tasks.class_splits import division_of, labelled_hashes
 from cvkit.tasks.classify import Classify
 from cvkit.tasks.classify_setup import Training, label_counts
 from cvkit.tasks.image_task import class_weights, from_header
@@ -62,7 +64,8 @@ class Video(Classify):
             DataError: lists every defect of the data.
         """
         setup.check_flags(options)
-        data, sizes_hw = setup.training_data(options, report)
+        data, scans = setup.training_data(options, report)
+        sizes_hw = scans[options.train_split].sizes_hw
         preprocessing = preprocessing_for(options, sizes_hw)
         network = network_for(options, preprocessing, len(data.names))
         task = cls(
@@ -85,8 +88,10 @@ class Video(Classify):
             transform=ClipTransform(options.augment, side, flip=options.flip),
         )
         task.reverse, task.clips = options.reverse, options.clips
-        task.val_fraction = options.val_fraction if data.divided else None
-        task.about_data = setup.about_data(options, data)
+        task.division = division_of(options, data)
+        hashes = {name: scan.hashes for name, scan in scans.items()}
+        rows = labelled_hashes(data.splits, hashes)
+        task.about_data = about_data(options.data, task.classes, rows, cls.things)
         return task
 
     @classmethod
@@ -110,7 +115,7 @@ class Video(Classify):
         """Return what a model file says about itself."""
         return {
             **self.about_model(),
-            "labels": {"val_fraction": self.val_fraction},
+            "labels": self.division,
             "rule": "video_top1: share of videos whose largest score is the true class",
         }
 

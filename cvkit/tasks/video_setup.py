@@ -1,17 +1,18 @@
 """From flags and folders to what a video run needs, everything checked first."""
 
 from pathlib import Path
-from typing import Any
 
 from cvkit.data.files import walk_videos
 from cvkit.data.folders import Collection, read_collection
-from cvkit.data.scan import fingerprint, raise_defects, scan_videos
+from cvkit.data.scan import VideoScan, raise_defects, scan_videos
 from cvkit.data.tables import read_rows
 from cvkit.engine.report import Reporter
 from cvkit.errors import UsageError
 from cvkit.options.video import VideoTrain
 from cvkit.output.files import write_csv
-from cvkit.tasks.classify_setup import parse_side, require_examples
+from cvkit.tasks.checking import checked, warn_of_leaks
+from cvkit.tasks.class_splits import check_fraction, require_examples, warn_of_gaps
+from cvkit.tasks.classify_setup import parse_side
 from cvkit.tasks.image_task import data_place
 from cvkit.tasks.video_network import parse_views
 
@@ -33,34 +34,35 @@ def check_flags(options: VideoTrain) -> None:
         )
     if options.fps and options.stride > 1:
         raise UsageError("--fps and --stride exclude each other", code="fps.stride")
-    if not 0 < options.val_fraction < 1:
-        raise UsageError(f"--val-fraction {options.val_fraction} is not inside 0..1", code="split")
+    check_fraction(options.val_fraction)
 
 
-def training_data(
-    options: VideoTrain, report: Reporter
-) -> tuple[Collection, list[tuple[int, int]]]:
-    """Return the videos of both splits, each looked at once, and the sizes of their frames.
+def training_data(options: VideoTrain, report: Reporter) -> tuple[Collection, dict[str, VideoScan]]:
+    """Return the videos of both splits, and what a look at each of them found.
 
     Raises:
         DataError: lists every defect.
     """
     place = data_place(options.data, "video")
     names = (options.train_split, options.val_split)
-    data = read_collection(place, options.format, names, options.val_fraction, walk_videos)
+    data = read_collection(
+        place, options.format, names, options.val_fraction, walk_videos, seed=options.seed
+    )
     counts = ", ".join(f"{name}: {len(videos)} videos" for name, videos in data.splits.items())
     if options.data == "samples":
         report.say(f"training on the built-in samples (a synthetic shape that moves), {counts}")
     else:
         report.say(f"data: {place} ({data.layout} layout), {counts}")
     require_examples(data, options.train_split, place)
-    if options.train_split == options.val_split:
-        report.warn(f"training and validation use the same split {options.val_split!r}")
-    scans = {}
-    for name, videos in data.splits.items():
-        with report.progress(f"looking at {name}", len(videos)) as advance:
-            scans[name] = scan_videos(videos, advance)
+    scans = {
+        name: checked(scan_videos, videos, name, report, "looking at")
+        for name, videos in data.splits.items()
+    }
     raise_defects([d for scan in scans.values() for d in scan.defects], str(place))
+    parts = any(video.seconds for videos in data.splits.values() for video in videos)
+    relation = "come from files that are also in" if parts else "are also in"
+    warn_of_leaks(names, data.splits, scans, report, "videos", relation)
+    warn_of_gaps(data, options.val_split, report)
     for name, scan in scans.items():
         lengths = [frames for frames, _ in scan.lengths]
         report.say(
@@ -71,19 +73,7 @@ def training_data(
         if short := sum(frames < max(span, options.frames) for frames in lengths):
             report.warn(f"{name}: {short} videos are shorter than a clip; they are repeated")
     report.say(f"classes: {len(data.names)} ({', '.join(data.names[:30])})")
-    return data, scans[options.train_split].sizes_hw
-
-
-def about_data(options: VideoTrain, data: Collection) -> dict[str, Any]:
-    """Return what a model file says about its training data."""
-    return {
-        "name": options.data if options.data == "samples" else Path(options.data).name,
-        "fingerprints": {
-            name: fingerprint([(video.key, [video.path]) for video in videos])
-            for name, videos in data.splits.items()
-        },
-        "videos": {name: len(videos) for name, videos in data.splits.items()},
-    }
+    return data, scans
 
 
 def join_timelines(folder: Path, lines: list[dict]) -> None:

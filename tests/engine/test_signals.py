@@ -20,6 +20,7 @@ from cvkit import catalog
 from cvkit.cli import main
 from cvkit.data.samples import WRITERS
 from cvkit.engine import loader
+from cvkit.engine.runtime import stop_signals
 
 SECONDS = 5
 """Between a signal and the end of everything."""
@@ -170,3 +171,45 @@ def test_a_diverging_training_ends(places, tmp_path, task, workers):
 
     train = commands(task, places[task], tmp_path)["train"]
     assert trial(train, lambda pid: None, workers, poison) == 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "verb, place",
+    [
+        ("train", "cvkit.commands.train._Job.prepare"),
+        ("eval", "cvkit.tasks.predictor.load_trained"),
+        ("predict", "cvkit.tasks.predictor.load_trained"),
+    ],
+)
+def test_a_signal_before_the_work_ends_it_at_once(
+    cvkit, scenes, tmp_path, monkeypatch, verb, place, number
+):
+    def look(*rest):
+        signal.raise_signal(number)
+        raise AssertionError("the data would be read to its end")
+
+    monkeypatch.setattr(place, look)
+    done = cvkit(*commands("segment", scenes, tmp_path)[verb])
+    assert done.code == 128 + number and "before the work began" in done.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_signal_while_the_network_is_checked_ends_it(cvkit, scenes, tmp_path, monkeypatch):
+    def look(*rest):
+        signal.raise_signal(signal.SIGTERM)
+        raise AssertionError("all checks would run")
+
+    monkeypatch.setattr("cvkit.commands.train._check", look)
+    done = cvkit(*commands("segment", scenes, tmp_path)["train"], "--check")
+    assert done.code == 143
+
+
+def test_a_second_signal_ends_the_process_with_its_code():
+    pid = os.fork()
+    if not pid:
+        with stop_signals():
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)  # on its way out
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130

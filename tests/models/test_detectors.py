@@ -15,6 +15,7 @@ from torchvision.models import detection as tv
 from torchvision.models.detection.rpn import concat_box_prediction_layers
 from torchvision.ops import FrozenBatchNorm2d
 
+from cvkit import catalog
 from cvkit.errors import UsageError
 from cvkit.models.convert import converted, named_parts, require_equal_names
 from cvkit.models.detection import rpn
@@ -376,6 +377,15 @@ def test_detectors_learn_from_every_part_and_detect_deterministically(backbone, 
         assert len(one.boxes) and torch.equal(one.boxes, two.boxes)
         assert (one.scores[:-1] >= one.scores[1:]).all()
         assert one.labels.min() >= 1 and one.labels.max() <= 3
+
+
+def test_an_input_smaller_than_every_anchor_gives_a_finite_loss():
+    own = dict(catalog.DETECTORS["faster-rcnn-2015"].own)
+    model = build_detector("resnet18", 3, DetectionInputs((96,), 160, MEAN, STD), **own).train()
+    losses = model(images((97, 97), (97, 97)), *OBJECTS)
+    assert losses["loss_objectness"] == losses["loss_rpn_box_reg"] == 0
+    sum(losses.values()).backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
 
 def test_images_without_objects_train():

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+import torchvision
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops import roi_align as kernel
 
 from cvkit.models.detection.roi_heads import RoIFeatures
-from cvkit.ops.roi import pyramid_level, roi_align, roi_pool
+from cvkit.ops.roi import _ExactPool, pyramid_level, roi_align, roi_pool
 
 RAMP = torch.arange(16.0).view(1, 1, 4, 4)
 
@@ -93,3 +94,23 @@ def test_features_of_several_levels_come_in_the_order_of_the_boxes():
     wanted = reference(maps, boxes, [(256, 320), (256, 320)])
     found = RoIFeatures([4, 8, 16, 32], 7, "align")(list(maps.values()), boxes)
     assert torch.allclose(found, wanted, atol=1e-5)
+
+
+def test_the_exact_roi_pool_is_torchvisions_with_its_gradient():
+    torch.manual_seed(0)
+    maps = torch.randn(2, 3, 16, 20, requires_grad=True)
+    boxes = torch.cat((many_boxes(30), torch.tensor([[500.0, 500.0, 600.0, 600.0]])))  # off the map
+    image = torch.randint(0, 2, (31,))
+    rois = torch.cat((image[:, None].to(boxes), boxes), 1)
+    weight = torch.randn(31, 3, 4, 4)
+    results = []
+    for pooled in (
+        _ExactPool.apply(maps, rois, 4, 0.25),
+        torchvision.ops.roi_pool(maps, rois, (4, 4), 0.25),
+    ):
+        maps.grad = None
+        (pooled * weight).sum().backward()
+        results.append((pooled.detach(), maps.grad.clone()))
+    (found, gradient), (wanted, expected) = results
+    assert torch.equal(found, wanted)
+    assert torch.allclose(gradient, expected, atol=1e-5) and expected.abs().max() > 1

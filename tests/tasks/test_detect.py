@@ -286,6 +286,7 @@ def test_json_files_without_a_dataset_folder(cvkit, boxes, tmp_path):
         (["--label-smoothing", "0.1"], "--label-smoothing has no meaning"),
         (["--head", "softmax"], "--head has no meaning for --arch faster-rcnn"),
         (["--arch", "rcnn", "--neck", "c4"], "--neck has no meaning for --arch rcnn"),
+        (["--arch", "faster-rcnn-2015", "--min-size", "143"], "no anchor of --arch"),
     ],
 )
 def test_mistakes_are_told_in_one_line(cvkit, boxes, tmp_path, flags, text):

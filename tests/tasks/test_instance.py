@@ -13,6 +13,7 @@ from pycocotools.cocoeval import COCOeval
 from torchvision.models import detection as tv
 
 import cvkit as package
+from cvkit import catalog
 from cvkit.cli import run
 from cvkit.data.annotated import AnnotatedImage, make_truth
 from cvkit.data.classes import make_classes
@@ -21,6 +22,7 @@ from cvkit.data.samples import write_detection
 from cvkit.metrics.coco import METRICS
 from cvkit.models import weights
 from cvkit.ops.masks import decode, encode, index_map, make_masks
+from cvkit.options.detect import DetectTrain
 from cvkit.options.instance import InstanceTrain
 from cvkit.output.draw import draw_instances
 from cvkit.output.instances import write_index_map
@@ -375,6 +377,15 @@ def test_images_of_small_objects_are_scaled_by_one_factor(side, sizes, wanted):
         assert (found.min_sizes, found.scale) == wanted
     assert input_sizes(InstanceTrain(min_size="480"), images, [(side, side)]).min_sizes == (480,)
     assert input_sizes(InstanceTrain(), [nothing], [(256, 256)]).min_sizes == (256,)
+
+
+@pytest.mark.parametrize("arch", catalog.DETECTORS)
+def test_images_left_to_themselves_get_a_size_that_holds_anchors(arch):
+    truth = make_truth(np.array([[0.0, 0, 40, 40]]), [1])
+    image = AnnotatedImage("a", Path("a"), 1, (64, 64), truth)
+    options = InstanceTrain if arch in catalog.ARCHS["instance"] else DetectTrain
+    side = min(input_sizes(options(arch=arch), [image], [(64, 64)]).min_sizes)
+    assert side >= max(32, catalog.DETECTORS[arch].least_side)
 
 
 def test_a_factor_is_stored_with_the_model(cvkit, shapes, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -156,16 +157,27 @@ def test_numbers_as_labels_are_those_of_the_models_classes(cvkit, tmp_path, task
     assert done.code == 2 and done.json["error"]["code"] == "class.unknown"
 
 
-def test_data_are_divided_as_in_training(cvkit, tmp_path):
+@pytest.mark.parametrize("kept", [{"split_seed": 3}, {}])
+def test_data_are_divided_as_in_training(cvkit, tmp_path, kept):
     write_classification(tmp_path / "made", {"all": 24}, seed=3, size_hw=(32, 32))
     root, out = tmp_path / "made" / "all", tmp_path / "out"
     everything = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.png"))
     names = sorted({name.split("/")[0] for name in everything})
     write_table(out, [f"{name},{name.split('/')[0]},0.9,{names[0]},0.1" for name in everything])
-    write_about(out, names, val_fraction=0.5)
-    wanted = len(read_collection(root, "auto", ["val"], 0.5).splits["val"])
-    assert 0 < wanted < 24
-    assert score(cvkit, "classify", out, root).json["counts"]["evaluated"] == wanted
-    few = len(read_collection(root, "auto", ["val"], 0.2).splits["val"])
-    done = score(cvkit, "classify", out, root, "--val-fraction", "0.2")
-    assert done.json["counts"]["evaluated"] == few != wanted
+    write_about(out, names, val_fraction=0.5, **kept)
+
+    def divided(fraction, seed):
+        return {item.key for item in read_collection(
+            root, "auto", ["val"], fraction, seed=seed).splits["val"]}  # fmt: skip
+
+    def scored(*flags):
+        flags = ["--predictions", out, "--truth", root, "--out", tmp_path / "runs", *flags]
+        done = cvkit("classify", "eval", *flags, "--json")
+        table = Path(done.json["files"]["per_image"]).read_text().splitlines()[1:]
+        return {row.split(",")[0] for row in table}
+
+    seed = kept.get("split_seed")
+    assert 0 < len(divided(0.5, seed)) < 24
+    assert scored() == divided(0.5, seed)
+    assert scored("--val-fraction", "0.2") == divided(0.2, seed) != divided(0.5, seed)
+    assert scored("--seed", "7") == divided(0.5, 7) != divided(0.5, seed)

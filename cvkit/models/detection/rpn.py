@@ -223,8 +223,11 @@ class RegionProposals(nn.Module):
             count += len(chosen)
         found, target = (torch.cat(parts) for parts in zip(*errors, strict=True))
         box = F.smooth_l1_loss(found, target, beta=BETA, reduction="sum") / max(count, 1)
-        objectness = F.binary_cross_entropy_with_logits(torch.cat(scores), torch.cat(wanted))
-        return {"loss_objectness": objectness, "loss_rpn_box_reg": box}
+        # Of images smaller than every anchor none may count: a sum of nothing, not a mean.
+        objectness = F.binary_cross_entropy_with_logits(
+            torch.cat(scores), torch.cat(wanted), reduction="sum"
+        )
+        return {"loss_objectness": objectness / max(count, 1), "loss_rpn_box_reg": box}
 
     def _targets(
         self, anchors: Tensor, boxes: Tensor, size_hw: tuple[int, int]

@@ -5,7 +5,8 @@ from abc import ABC, abstractmethod
 from torch import Tensor, nn
 
 from cvkit.models.backbones import Backbone
-from cvkit.models.layers import fcn_head, resize_bilinear
+from cvkit.models.layers import fcn_head
+from cvkit.ops.resize import resize_bilinear
 
 
 class SegmentationModel(nn.Module, ABC):

@@ -4,8 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from cvkit.models.backbones import Backbone
-from cvkit.models.layers import conv_bn_relu, resize_bilinear
+from cvkit.models.layers import conv_bn_relu
 from cvkit.models.segmentation.base import SegmentationModel
+from cvkit.ops.resize import resize_bilinear
 
 RATES = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}
 """Atrous rates by output stride, so that they span the same part of the image."""

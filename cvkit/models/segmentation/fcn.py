@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from cvkit.models.backbones import Backbone, vgg_features
-from cvkit.models.layers import fcn_head, resize_bilinear
+from cvkit.models.layers import fcn_head
 from cvkit.models.segmentation.base import SegmentationModel
+from cvkit.ops.resize import resize_bilinear
 
 
 class FCN(SegmentationModel):

@@ -4,8 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from cvkit.models.backbones import Backbone
-from cvkit.models.layers import conv_bn_relu, resize_bilinear
+from cvkit.models.layers import conv_bn_relu
 from cvkit.models.segmentation.base import SegmentationModel
+from cvkit.ops.resize import resize_bilinear
 
 
 class PyramidPooling(nn.Module):

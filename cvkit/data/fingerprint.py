@@ -1,0 +1,35 @@
+"""What tells one dataset from another: the content of its samples and their labels."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+from cvkit.structures import Instances
+
+RULE = "content and labels"
+"""What fingerprints are made of; another rule makes other ones of the same data."""
+
+
+def fingerprint(samples: Iterable[tuple[str, ...]]) -> str:
+    """Return a SHA-256 over the samples of a split.
+
+    Args:
+        samples: of each its key, the hash of its content, and its label in any form.
+    """
+    digest = hashlib.sha256()
+    for sample in samples:
+        digest.update(f"{sample!r}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def describe_objects(truth: Instances, names: Sequence[str]) -> str:
+    """Return a SHA-256 over all that is annotated in an image.
+
+    Args:
+        truth: its objects.
+        names: of the classes; label 1 is the first.
+    """
+    arrays = (truth.boxes, truth.xywh, truth.areas, truth.crowd, truth.difficult)
+    parts = [b"-" if array is None else array.tobytes() for array in arrays]
+    parts += [names[label - 1].encode(errors="surrogateescape") for label in truth.labels]
+    parts += [] if truth.masks is None else [bytes(code) for code in truth.masks.codes]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()

@@ -1,0 +1,104 @@
+"""What every task does with the splits of its data: look at them, warn, take fingerprints."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from cvkit.data.fingerprint import RULE, fingerprint
+from cvkit.data.scan import Found
+from cvkit.engine.report import Advance, Reporter
+from cvkit.structures import ClassList
+
+F = TypeVar("F", bound=Found)
+
+
+def checked(
+    scan: Callable[[Sequence[Any], Advance], F],
+    items: Sequence[Any],
+    name: str,
+    report: Reporter,
+    doing: str = "checking",
+) -> F:
+    """Return what a scan of a split finds; shows its progress.
+
+    Args:
+        scan: of `cvkit.data.scan`.
+        items: the split.
+        name: its name.
+        report: for progress.
+        doing: the word for it.
+    """
+    with report.progress(f"{doing} {name}", len(items)) as advance:
+        found = scan(items, advance)
+    if found.note:
+        report.warn(
+            f"what the check of {name} found cannot be kept for the next start: {found.note}"
+        )
+    return found
+
+
+class Keyed(Protocol):
+    """A sample: an image or video with its label."""
+
+    @property
+    def key(self) -> str:
+        """Its path relative to the dataset."""
+
+
+def warn_of_leaks(
+    names: tuple[str, str],
+    splits: Mapping[str, Sequence[Keyed]],
+    scans: Mapping[str, Found],
+    report: Reporter,
+    things: str = "images",
+    relation: str = "are also in",
+) -> None:
+    """Say which samples of the validation split are also trained on.
+
+    Args:
+        names: of the training and the validation split.
+        splits: the samples, all of them readable.
+        scans: what was found in them.
+        report: for the warning.
+        things: what the samples are, in the plural.
+        relation: of samples with equal hashes.
+    """
+    train, val = names
+    if train == val:
+        report.warn(f"training and validation use the same split {train!r}")
+        return
+    seen = dict(zip(scans[train].hashes, (item.key for item in splits[train]), strict=True))
+    twins = [
+        (item.key, seen[digest])
+        for item, digest in zip(splits[val], scans[val].hashes, strict=True)
+        if digest in seen
+    ]
+    if twins:
+        report.warn(
+            f"{len(twins)} {things} of {val!r} {relation} {train!r}, such as {twins[0][0]} "
+            f"({twins[0][1]}): the validation numbers will be too good"
+        )
+
+
+def about_data(
+    data: str,
+    classes: ClassList,
+    splits: Mapping[str, Iterable[tuple[str, ...]]],
+    things: str = "images",
+) -> dict[str, Any]:
+    """Return what a model file says about its training data.
+
+    Args:
+        data: what `--data` names.
+        classes: of the data; in another order the same labels mean other things.
+        splits: key, hash and label of each sample, by split.
+        things: what its samples are, in the plural.
+    """
+    rows = {name: list(samples) for name, samples in splits.items()}
+    return {
+        "name": data if data == "samples" else Path(data).name,
+        "fingerprint_rule": RULE,
+        "class_fingerprint": fingerprint([(str(row),) for row in classes.as_json()]),
+        "fingerprints": {name: fingerprint(samples) for name, samples in rows.items()},
+        things: {name: len(samples) for name, samples in rows.items()},
+    }
