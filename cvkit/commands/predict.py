@@ -33,6 +33,9 @@ def predict(options: Predict, task_name: str) -> int:
             trained.task.check_inputs(sorted(keys))
         storage.claim_output_folder(options.out, reuse=options.overwrite or options.resume)
         about = {"model": trained.header["sha256"], "options": as_config(options)}
+        # What scoring the files needs to know of the model.
+        about["classes"] = trained.task.classes.as_json()
+        about["labels"] = trained.header.get("labels", {})
         journal = loop.Journal(options.out, resume=options.resume, model=about["model"])
         storage.write_json(options.out / "predict.json", about)
         what = "videos" if task_name == "video" else "images"

@@ -1,11 +1,13 @@
 """Images with boxes, whatever file described them."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from cvkit.data.decode import read_header
 from cvkit.errors import CvkitError, DataError
 from cvkit.ops import masks as mask_ops
 from cvkit.structures import ClassList, Instances, Masks
@@ -119,25 +121,26 @@ def box_defect(
     return None
 
 
-def upright(image: AnnotatedImage, size_hw: tuple[int, int], orientation: int) -> AnnotatedImage:
-    """Return an image whose boxes and masks are in the pixels that `read_image` gives.
+def upright(
+    image: AnnotatedImage, header: tuple[tuple[int, int], int] | None = None
+) -> AnnotatedImage:
+    """Return an image whose boxes, masks and size are in the pixels that `read_image` gives.
 
     Where the annotation claims the size of the pixels as stored and the EXIF orientation turns
     them, boxes and masks are turned with them; where it claims the upright size, or none, they
-    stay.
+    stay. Only the header of the image file is read.
 
     Args:
         image: as annotated.
-        size_hw: of the upright image.
-        orientation: EXIF's number.
+        header: what `read_header` says of the file, where that is known already.
 
     Raises:
-        DataError: the annotation claims another size.
+        DataError: the annotation claims another size, or those of `read_header`.
     """
-    height, width = size_hw
+    (height, width), orientation = header or read_header(image.path)
     claimed = image.size_wh
     if claimed is None or claimed == (width, height):
-        return image
+        return replace(image, size_wh=(width, height))
     if orientation not in (5, 6, 7, 8) or claimed != (height, width):
         raise DataError(
             f"{image.path}: its annotation says {claimed[0]}x{claimed[1]}, the image has "
@@ -158,6 +161,31 @@ def upright(image: AnnotatedImage, size_hw: tuple[int, int], orientation: int) -
     if truth.masks is not None:
         truth = replace(truth, masks=mask_ops.turned(truth.masks, orientation))
     return replace(image, size_wh=(width, height), truth=truth)
+
+
+def turn_upright(
+    images: Sequence[AnnotatedImage],
+) -> tuple[list[AnnotatedImage], list[CvkitError], int]:
+    """Return a split whose boxes and masks are upright, its defects, and how many were turned.
+
+    For scoring files, which needs no image: one that is missing or unreadable stays as it is.
+    """
+    made, defects, turned = [], [], 0
+
+    def look(image: AnnotatedImage) -> AnnotatedImage | CvkitError:
+        try:
+            return upright(image)
+        except CvkitError as error:
+            return error
+
+    with ThreadPoolExecutor() as pool:  # files may lie on a slow disk
+        for image, found in zip(images, pool.map(look, images, chunksize=64), strict=True):
+            known = isinstance(found, AnnotatedImage)
+            made.append(found if known else image)
+            turned += known and image.size_wh not in (None, found.size_wh)
+            if not known and found.code == "image.size_mismatch":
+                defects.append(found)
+    return made, defects, turned
 
 
 def trainable(truth: Instances, size_hw: tuple[int, int]) -> Instances:

@@ -226,16 +226,25 @@ def _unknown_depth(image: Image.Image, path: Path) -> DataError:
 
 def exif_orientation(path: Path) -> int:
     """Return EXIF's number of how an image is turned: 1 to 8, 1 where it says nothing."""
-    with open_image(path) as image:
-        try:
-            value = image.getexif().get(0x0112, 1)
-        except (ValueError, SyntaxError, OSError, TypeError, KeyError, EOFError):
-            return 1  # as `_upright` does
-    return value if value in range(1, 9) else 1
+    return read_header(path)[1]
 
 
 def upright_size_hw(path: Path) -> tuple[int, int]:
     """Return height and width as `read_image` would give them, from the header alone."""
-    turned = exif_orientation(path) in (5, 6, 7, 8)
+    return read_header(path)[0]
+
+
+def read_header(path: Path) -> tuple[tuple[int, int], int]:
+    """Return height and width of the upright image, and EXIF's number; decodes no pixel.
+
+    Raises:
+        DataError: see `open_image`.
+    """
     with open_image(path) as image:
-        return (image.width, image.height) if turned else (image.height, image.width)
+        width, height = image.size
+        try:
+            value = image.getexif().get(0x0112, 1)
+        except (ValueError, SyntaxError, OSError, TypeError, KeyError, EOFError, ZeroDivisionError):
+            value = 1  # as `_upright` does
+    orientation = value if value in range(1, 9) else 1
+    return ((width, height) if orientation in (5, 6, 7, 8) else (height, width)), orientation

@@ -6,7 +6,7 @@ What was found in a file is remembered, so that the next start decodes only what
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -195,10 +195,9 @@ def scan_boxes(
             try:
                 found = known.find([image.path], lambda: _image_facts(image.path))
                 size_hw, orientation, digest, bits = tuple(found[0]), *found[1:]
-                made = upright(image, size_hw, orientation)
+                return upright(image, (size_hw, orientation)), digest, bits
             except CvkitError as error:
                 return error
-            return replace(made, size_wh=size_hw[::-1]), digest, bits
 
         for image, found in zip(images, _on_all_cores(look, images, on_step), strict=True):
             if isinstance(found, CvkitError):

@@ -165,6 +165,8 @@ class BoxMetric(ABC):
         self.truths: list[Instances] = []
         self.matched: list[np.ndarray] = []
         """What `assign` says of each image's detections at IoU 0.5."""
+        self.left_out = 0
+        """Detections of classes that the truth does not have; they do not count."""
 
     def update(self, result: Instances, truth: Instances) -> ImageOutcome:
         """Add one image; return how it went."""

@@ -33,7 +33,7 @@ def write_results(
     """Write `results.json` (COCO's format) and other files from `predictions.jsonl`.
 
     Boxes in `results.json` are x, y, width, height in pixels of the upright image; each entry
-    also names its file. One line is in memory at a time.
+    also names its file and its class. One line is in memory at a time.
 
     Args:
         folder: of the predictions; everything is written into it.
@@ -49,12 +49,13 @@ def write_results(
 def _coco_rows(lines: Iterable[dict], ids: Mapping[str, int]) -> Iterator[dict[str, Any]]:
     for line in lines:
         masks = line.get("masks", [None] * len(line["boxes"]))
-        columns = (line["category_ids"], line["boxes"], line["scores"], masks)
-        for category, (x1, y1, x2, y2), score, mask in zip(*columns, strict=True):
+        columns = (line["category_ids"], line["labels"], line["boxes"], line["scores"], masks)
+        for category, name, (x1, y1, x2, y2), score, mask in zip(*columns, strict=True):
             row = {
                 "image_id": ids[line["path"]],
                 "file_name": line["path"],
                 "category_id": category,
+                "category_name": name,
                 "bbox": [x1, y1, x2 - x1, y2 - y1],
                 "score": score,
             }

@@ -1,5 +1,6 @@
 """Files of detections that others wrote: COCO's results and VOC's. Needs no torch."""
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cvkit.data.annotated import AnnotatedImage
-from cvkit.data.coco import read_json
+from cvkit.data.joining import join_names
 from cvkit.data.named import Names
 from cvkit.data.segmentations import read_segmentation
 from cvkit.errors import DataError
@@ -34,26 +35,8 @@ class Table:
     boxless: np.ndarray | None = None
 
 
-def read_results(
-    place: Path, images: list[AnnotatedImage], classes: ClassList, masks: bool = False
-) -> list[Instances]:
-    """Return the detections of each image, best first; of equal scores the file's order stays.
-
-    Args:
-        place: COCO results (.json), the output folder of predict, or a folder of VOC's files.
-        images: of the truth.
-        classes: of the truth.
-        masks: detections must have masks; their boxes then follow from them where none is given.
-
-    Raises:
-        DataError: malformed, or detections of unknown images or categories.
-    """
-    if place.is_dir() and (masks or (place / "results.json").is_file()):
-        place = place / "results.json"
-    if place.is_dir():
-        table = _read_voc(place, images, classes)
-    else:
-        table = _read_results(place, images, classes, masks)
+def by_image(table: Table, images: list[AnnotatedImage]) -> list[Instances]:
+    """Return the detections of each image, best first; of equal scores the file's order stays."""
     order = np.lexsort((-table.scores, table.images))  # stable
     cuts = np.searchsorted(table.images[order], np.arange(1, len(images)))
     parts = zip(images, np.split(order, cuts), strict=True)
@@ -71,15 +54,14 @@ def _instances(table: Table, rows: np.ndarray, image: AnnotatedImage) -> Instanc
     return Instances(corners, labels, scores=scores, xywh=xywh, masks=masks)
 
 
-def _read_results(
-    path: Path, images: list[AnnotatedImage], classes: ClassList, masks: bool
-) -> Table:
-    """Return the detections of a file in COCO's results format.
+def read_table(
+    path: Path, content: Any, images: list[AnnotatedImage], classes: ClassList, masks: bool
+) -> tuple[Table, Counter[str]]:
+    """Return the detections in COCO's results format, and those of other classes by name.
 
     Raises:
         DataError: malformed, or of an image or category that the truth does not have.
     """
-    content = read_json(path, unique_keys=False)
     shape = "segmentation" if masks else "bbox"
     if not isinstance(content, list):
         raise DataError(
@@ -87,20 +69,102 @@ def _read_results(
             code="results.type",
             hint=f"COCO's results format: [{{image_id, category_id, {shape}, score}}, ...]",
         )
-    labels = {id_: number for number, id_ in enumerate(classes.ids, 1)}
-    finder = _Finder(images)
     try:
-        found = [finder.find(row["image_id"], row.get("file_name")) for row in content]
-        kinds = [labels.get(row["category_id"], -1) for row in content]
+        numbers = _image_numbers(content, images, path)
+        kinds = _labels(content, classes, path)
         scores = np.array([row["score"] for row in content], np.float64)
         boxes = [row.get("bbox", NO_BOX) if masks else row["bbox"] for row in content]
         xywh = np.array(boxes, np.float64).reshape(-1, 4)
-        table = Table(np.array(found, int), np.array(kinds, int), scores, xywh)
+        table = Table(np.array(numbers, int), np.array(kinds, int), scores, xywh)
     except (KeyError, TypeError, ValueError, AttributeError):
         for place, row in enumerate(content):
             _require_row(row, masks, f"{path}: [{place}]")
         raise
-    fine = np.isfinite(table.scores) & np.isfinite(xywh).all(1) & (xywh[:, 2:] >= 0).all(1)
+    _require_known(table, content, path)
+    left_out = Counter(
+        row["category_name"] for row, kind in zip(content, kinds, strict=True) if not kind
+    )
+    if left_out:
+        kept = table.labels > 0
+        content = [row for row, keep in zip(content, kept.tolist(), strict=True) if keep]
+        table = Table(table.images[kept], table.labels[kept], scores[kept], xywh[kept])
+    return (_with_masks(table, content, images, path) if masks else table), left_out
+
+
+def _image_numbers(content: list[dict], images: list[AnnotatedImage], path: Path) -> list[int]:
+    """Return the number of each row's image, by its file's name if it has one; -1: of none.
+
+    Raises:
+        DataError: none of the names is in the truth.
+        TypeError, AttributeError: a name is not text.
+    """
+    by_id = {image.image_id: number for number, image in enumerate(images)}
+    by_id |= {str(id_): number for id_, number in by_id.items()}
+    given = {row.get("file_name") for row in content} - {None}
+    joined = {name: number for number, name in join_images(images, list(given)).items()}
+    names = Names([image.key for image in images])
+    several = {name: names.find_inside(name) for name in given - joined.keys()}
+    if given and not joined and not any(several.values()):
+        raise DataError(
+            f"{path}: none of its images, such as {min(map(str, given))}, is in the truth",
+            code="results.image",
+            hint=f"expected for example {images[0].key}; rows without file_name are joined by "
+            "image_id",
+        )
+
+    def number(row: dict) -> int:
+        if (name := row.get("file_name")) is None:
+            return by_id.get(row["image_id"], -1)
+        if name in joined:
+            return joined[name]
+        # Folders may be missing in a name that several images have; the id may tell.
+        found = by_id.get(row.get("image_id"), -1)
+        return found if len(several[name]) > 1 and found in several[name] else -1
+
+    return [number(row) for row in content]
+
+
+def join_images(images: list[AnnotatedImage], names: list[str]) -> dict[int, str]:
+    """Return which of the names, of files, is that of each image by its number."""
+    keys = [image.key for image in images]
+    places = {image.key: [image.path.as_posix()] for image in images}
+    found = join_names(keys, names, places)
+    return {number: found[key] for number, key in enumerate(keys) if key in found}
+
+
+def _labels(content: list[dict], classes: ClassList, path: Path) -> list[int]:
+    """Return the label of each row, by its name if it has one; 0: of a class left out, -1: of none.
+
+    Raises:
+        DataError: none of the names is in the truth.
+    """
+    by_id = {id_: number for number, id_ in enumerate(classes.ids, 1)}
+    by_name = {name: number for number, name in enumerate(classes.names, 1)}
+    given = {row.get("category_name") for row in content} - {None}
+    if given and not given & by_name.keys():
+        shown = ", ".join(sorted(map(str, given))[:8])
+        raise DataError(
+            f"{path}: none of its classes ({shown}) is in the truth",
+            code="results.category",
+            hint=f"the truth has {', '.join(classes.names[:8])}; rows without category_name are "
+            "joined by category_id",
+        )
+    return [
+        by_name.get(name, 0)
+        if (name := row.get("category_name")) is not None
+        else by_id.get(row["category_id"], -1)
+        for row in content
+    ]
+
+
+def _require_known(table: Table, content: list[dict], path: Path) -> None:
+    """Check that every row has an image, a category and usable numbers.
+
+    Raises:
+        DataError: names the first row that does not.
+    """
+    fine = np.isfinite(table.scores) & np.isfinite(table.xywh).all(1)
+    fine &= (table.xywh[:, 2:] >= 0).all(1)
     for wrong, code, text in (
         (table.images < 0, "results.image", "image {image_id!r}{named} is not in the truth"),
         (table.labels < 0, "results.category", "category {category_id!r} is not in the truth"),
@@ -108,14 +172,11 @@ def _read_results(
     ):
         if wrong.any():
             place = int(np.argmax(wrong))
-            row = {"bbox": None, "named": ""} | content[place]
+            row = {"bbox": None, "image_id": None} | content[place]
+            named = f" ({row['file_name']})" if row.get("file_name") else ""
             hint = "predict --image-ids writes a COCO file's" if code == "results.image" else ""
-            if code == "results.image" and row.get("file_name") is not None:
-                row["named"] = f", file {row['file_name']!r},"
-                hint = "file_name counts before image_id; without it image_id counts"
-            message = f"{path}: [{place}]: {text.format(**row)}"
+            message = f"{path}: [{place}]: {text.format(**row | {'named': named})}"
             raise DataError(message, code=code, hint=hint)
-    return _with_masks(table, content, images, path) if masks else table
 
 
 def _with_masks(
@@ -167,7 +228,7 @@ def _require_row(row: Any, masks: bool, where: str) -> None:
         DataError: what is wrong with it.
     """
     try:
-        hash((row["image_id"], row["category_id"], row.get("file_name")))
+        hash((row["image_id"], row["category_id"], row.get("file_name"), row.get("category_name")))
         if not isinstance(row.get("file_name", ""), str | None):
             raise TypeError(f"file_name {row['file_name']!r} is not text")
         boxes = row.get("bbox", NO_BOX) if masks else row["bbox"]
@@ -182,29 +243,7 @@ def _require_row(row: Any, masks: bool, where: str) -> None:
         raise DataError(f"{where}: score {score} or box is text", code="results.row")
 
 
-class _Finder:
-    """Finds the number of the image that a detection names by file, else by id."""
-
-    def __init__(self, images: list[AnnotatedImage]) -> None:
-        self.by_id = {image.image_id: number for number, image in enumerate(images)}
-        self.by_id |= {str(id_): number for id_, number in self.by_id.items()}
-        self.names = Names([image.key for image in images])
-        self.known: dict[str, list[int]] = {}
-
-    def find(self, image_id: Any, file_name: str | None) -> int:
-        """Return the number; -1 if the truth has no such image, or no single one."""
-        number = self.by_id.get(image_id, -1)
-        if file_name is None:
-            return number
-        if file_name not in self.known:
-            self.known[file_name] = self.names.find_inside(file_name)
-        found = self.known[file_name]
-        if len(found) > 1:  # folders are missing in the name; the id may tell
-            return number if number in found else -1
-        return found[0] if found else -1
-
-
-def _read_voc(folder: Path, images: list[AnnotatedImage], classes: ClassList) -> Table:
+def read_voc_table(folder: Path, images: list[AnnotatedImage], classes: ClassList) -> Table:
     """Return the lines of files `..._CLASS.txt`: image, score and 1-based inclusive box."""
     rows = read_voc_results(folder, [image.key for image in images], classes)
     columns = list(zip(*rows, strict=True)) or [(), (), (), ()]

@@ -1,15 +1,12 @@
 """Scoring segmentation masks, whoever made them. Needs no network and does not import torch."""
 
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cvkit.data.classes import dataset_classes, numbered_classes
-from cvkit.data.files import walk_images
-from cvkit.data.layouts import LabelledImage, detect_layout, list_split, odd_files
+from cvkit.data.classes import dataset_classes, make_classes, numbered_classes
 from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
 from cvkit.engine.report import Reporter
 from cvkit.errors import CvkitError, DataError, UsageError
@@ -18,6 +15,14 @@ from cvkit.metrics.confusion import ConfusionMatrix
 from cvkit.options.segment import SegmentEval
 from cvkit.output.files import write_csv
 from cvkit.structures import IGNORE, ClassList, Failure, SegMap
+from cvkit.tasks.mask_pairs import (
+    ScoredPair,
+    paired_by_name,
+    paired_with_folder,
+    renumbered,
+    require_folders,
+)
+from cvkit.tasks.predicted import Predicted, read_predicted, require_any
 
 ImageMatrices = list[tuple[str, np.ndarray]]
 """(path, [K, K] confusion matrix) of each evaluated image."""
@@ -43,16 +48,13 @@ def score_segmentation(
     """
     if options.truth is None:
         raise UsageError("--truth is missing", code="truth.missing", hint="--truth DATASET")
-    pairs = _pairs(options, report)
-    classes, colors = dataset_classes(options.truth, IGNORE)
-    mask_map = parse_mask_map(options.mask_map) if options.mask_map else MaskMap()
-    ignore = IGNORE if options.ignore_index is None else options.ignore_index
-    truths = MaskReader(len(classes) if classes else None, colors, mask_map, ignore)
-    # Predictions are index PNGs whatever their palette: VOC's is the usual one.
-    results = MaskReader(len(classes) if classes else None, colors, trust_voc_palette=False)
-    if classes is None:
-        classes = _count_classes(pairs, truths, results)
-        truths = MaskReader(len(classes), colors, mask_map, ignore)
+    require_folders(options)
+    predicted = read_predicted(options.predictions)
+    if predicted:
+        pairs = paired_with_folder(options, predicted, report)
+    else:
+        pairs = paired_by_name(options, report)
+    truths, results, classes = _readers(options, predicted, pairs, report)
     metric = ConfusionMatrix(len(classes), options.absent_class)
     images: ImageMatrices = []
     failures: list[Failure] = []
@@ -64,16 +66,44 @@ def score_segmentation(
             else:
                 images.append((pair.key, found))
             advance(done, "")
+    require_any(failures, len(pairs))
     return metric, classes, images, failures
 
 
+def _readers(
+    options: SegmentEval, predicted: Predicted | None, pairs: list[ScoredPair], report: Reporter
+) -> tuple[MaskReader, MaskReader, ClassList]:
+    """Return what reads truths and predictions, as flags or the model say, and the classes."""
+    classes, colors = dataset_classes(options.truth, IGNORE)
+    labels = predicted.labels if predicted else {}
+    written = labels.get("mask_map") if options.mask_map is None else options.mask_map
+    mask_map = parse_mask_map(written) if written else MaskMap()
+    ignore = options.ignore_index
+    ignore = labels.get("ignore_index", IGNORE) if ignore is None else ignore
+    by_name = MaskMap()
+    if predicted and classes:
+        by_name = renumbered(predicted, classes, pairs, report)
+    elif predicted and predicted.names:
+        classes = make_classes(list(predicted.names))
+    truths = MaskReader(len(classes) if classes else None, colors, mask_map, ignore)
+    # Predictions are index PNGs whatever their palette: VOC's is the usual one.
+    count = len(classes) if classes else None
+    results = MaskReader(count, colors, by_name, trust_voc_palette=False)
+    if classes is None:
+        classes = _count_classes(pairs, truths, results)
+        truths = MaskReader(len(classes), colors, mask_map, ignore)
+    return truths, results, classes
+
+
 def _score(
-    pair: LabelledImage, results: MaskReader, truths: MaskReader, metric: ConfusionMatrix
+    pair: ScoredPair, results: MaskReader, truths: MaskReader, metric: ConfusionMatrix
 ) -> np.ndarray | Failure:
-    """Return the matrix of a pair (`image` is the prediction), or why there is none."""
+    """Return the matrix of a pair, or why there is none."""
     truth = truths.read(pair.mask)
+    if isinstance(pair.prediction, Failure):
+        return pair.prediction
     try:
-        result = results.read(pair.image)
+        result = results.read(pair.prediction)
     except CvkitError as error:
         if error.code.startswith("image."):
             return Failure(pair.key, error.code, str(error))
@@ -82,64 +112,19 @@ def _score(
         return metric.update(SegMap(result), SegMap(truth))
     except ValueError as error:
         raise DataError(
-            f"{pair.image}: {error}",
+            f"{pair.prediction}: {error}",
             code="prediction.mismatch",
             hint="predictions are index PNGs at the size of the truth",
         ) from error
 
 
-def _pairs(options: SegmentEval, report: Reporter) -> list[LabelledImage]:
-    """Return prediction (as `image`) and truth (as `mask`) of each sample of the truth."""
-    predictions, truth = options.predictions, options.truth
-    for flag, folder in (("--predictions", predictions), ("--truth", truth)):
-        if not folder.is_dir():
-            raise DataError(f"{flag} {folder} is not a folder", code="data.missing")
-    if not any(walk_images(predictions)):
-        raise DataError(f"--predictions {predictions} holds no image", code="predictions.empty")
-    if (predictions / "masks").is_dir() and (predictions / "predictions.jsonl").is_file():
-        predictions = predictions / "masks"  # the output folder of predict
-    folders = [predictions, predictions / options.split]
-    pairs = []
-    for stem, mask in _truths(options, truth, report):
-        places = [folder / f"{stem}.png" for folder in folders]
-        found = next((place for place in places if place.is_file()), places[0])
-        pairs.append(LabelledImage(stem, found, mask))
-    if not any(pair.image.is_file() for pair in pairs):
-        raise DataError(
-            f"no file in {predictions} has the name of a truth mask",
-            code="predictions.names",
-            hint=f"expected for example {pairs[0].key}.png",
-        )
-    return pairs
-
-
-def _truths(options: SegmentEval, truth: Path, report: Reporter) -> Iterator[tuple[str, Path]]:
-    """Yield the name (without suffix) and the mask of each truth."""
-    layout = options.format
-    if layout == "auto":
-        try:
-            layout = detect_layout(truth)
-        except DataError:
-            for mask in walk_images(truth):
-                yield mask.relative_to(truth).with_suffix("").as_posix(), mask
-            return
-    base = {"voc": "JPEGImages", "pairs": f"images/{options.split}"}[layout]
-    pairs = list_split(truth, layout, options.split)
-    for note in odd_files(truth, layout, options.split, pairs):
-        report.warn(note)
-    for pair in pairs:
-        yield Path(pair.key).relative_to(base).with_suffix("").as_posix(), pair.mask
-
-
-def _count_classes(
-    pairs: list[LabelledImage], truths: MaskReader, results: MaskReader
-) -> ClassList:
+def _count_classes(pairs: list[ScoredPair], truths: MaskReader, results: MaskReader) -> ClassList:
     """Return the classes 0 to the largest value in truths and predictions."""
     largest = 0
     for pair in pairs:
         largest = max(largest, _largest(truths.read(pair.mask)))
-        if pair.image.is_file():
-            largest = max(largest, _largest(results.read(pair.image)))
+        if isinstance(pair.prediction, Path) and pair.prediction.is_file():
+            largest = max(largest, _largest(results.read(pair.prediction)))
     return numbered_classes(largest + 1)
 
 

@@ -4,11 +4,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from cvkit.data.annotated import AnnotatedImage, turn_upright
 from cvkit.data.boxes import BoxData, read_boxes
 from cvkit.data.coco import read_coco
+from cvkit.data.coco_places import find_images
 from cvkit.data.scan import raise_defects
 from cvkit.engine.report import Reporter
-from cvkit.errors import UsageError
+from cvkit.errors import DataError, UsageError
 from cvkit.metrics import box_errors, coco, masks, voc
 from cvkit.metrics.coco import BoxMetric, CocoMetric, ImageOutcome
 from cvkit.metrics.masks import MaskMetric
@@ -17,7 +19,8 @@ from cvkit.options.detect import DetectEval
 from cvkit.options.instance import InstanceEval
 from cvkit.output.box_reports import write_box_reports
 from cvkit.structures import ClassList, Failure, Instances
-from cvkit.tasks.result_files import read_results
+from cvkit.tasks.predicted import require_any, tell_unknown
+from cvkit.tasks.results import Results, read_results
 
 ImageOutcomes = list[tuple[str, ImageOutcome]]
 """(path, how it went) of each evaluated image."""
@@ -61,7 +64,7 @@ def _score(
 
     Returns:
         The metric, the classes, the outcome of each image of the truth (those without detections
-        too), and no failures.
+        too), and the images that predict could not read or did not see.
 
     Raises:
         DataError: malformed, or detections of unknown images or categories.
@@ -69,13 +72,36 @@ def _score(
     images = next(iter(truth.splits.values()))
     with_masks = isinstance(metric, MaskMetric)
     found = read_results(options.predictions, images, truth.classes, with_masks)
-    outcomes = [
-        (image.key, metric.update(_limited(result, options), image.truth))
-        for image, result in zip(images, found, strict=True)
-    ]
-    if not any(len(result) for result in found):
-        report.warn(f"{options.predictions} holds no detection: every class with objects scores 0")
-    return metric, truth.classes, outcomes, []
+    outcomes: ImageOutcomes = []
+    failures: list[Failure] = []
+    for image, result in zip(images, found.images, strict=True):
+        if isinstance(result, Failure):
+            failures.append(result)
+        else:
+            own = metric.update(_limited(result, options), image.truth)
+            outcomes.append((image.key, own))
+    metric.left_out = found.left_out.total()
+    require_any(failures, len(images))
+    _tell(found, metric, options.predictions, report)
+    return metric, truth.classes, outcomes, failures
+
+
+def _tell(found: Results, metric: BoxMetric, place: Path, report: Reporter) -> None:
+    """Warn of what does not fit between results and truth."""
+    if found.left_out:
+        shown = ", ".join(f"{name} ({n})" for name, n in found.left_out.most_common(8))
+        more = ", ..." if len(found.left_out) > 8 else ""
+        report.warn(
+            f"{found.left_out.total()} detections of classes that the truth lacks do not count: "
+            f"{shown}{more}"
+        )
+    if found.extra:
+        report.warn(
+            f"{len(found.extra)} predictions have no truth, such as {sorted(found.extra)[0]}"
+        )
+    tell_unknown(metric.classes.names, found.names, report)
+    if not any(len(result) for result in found.images if isinstance(result, Instances)):
+        report.warn(f"{place} holds no detection: every class with objects scores 0")
 
 
 def _limited(result: Instances, options: DetectEval | InstanceEval) -> Instances:
@@ -96,15 +122,38 @@ def _truth(options: DetectEval | InstanceEval, report: Reporter, *, masks: bool)
     if place is None:
         raise UsageError("--truth is missing", code="truth.missing", hint="--truth instances.json")
     if place.suffix == ".json":
-        content = read_coco(place, place.parent, place.parent, masks=masks)
+        folder = options.images or place.parent
+        content = read_coco(place, folder, folder, masks=masks)
+        if options.images is None:
+            content.images = _placed(content.images, place, options.split)
         splits = {options.split: content.images}
         found = BoxData("coco", content.classes, splits, content.defects, content.notes)
     else:
-        found = read_boxes(place, options.format, [options.split], masks=masks)
-    raise_defects(found.defects, str(place))
+        found = read_boxes(
+            place, options.format, [options.split], images=options.images, masks=masks
+        )
+    images, defects, turned = turn_upright(found.splits[options.split])
+    # Images that were only found near the file, and do not fit it, may be others.
+    near = place.suffix == ".json" and options.images is None
+    raise_defects([*found.defects, *([] if near else defects)], str(place))
     for note in found.notes:
         report.warn(note)
-    return found
+    if turned:
+        report.say(
+            f"{turned} images are turned by EXIF; their annotations are turned upright with them, "
+            "as detections must be"
+        )
+    return replace(found, splits={options.split: images})
+
+
+def _placed(images: list[AnnotatedImage], file: Path, split: str) -> list[AnnotatedImage]:
+    """Return the images of a COCO file where they lie; as they are if they are not at hand."""
+    root = file.parent.parent if file.parent.name in ("annotations", "coco") else file.parent
+    try:
+        folder = find_images(root, file, split, [{"file_name": each.key} for each in images[:1]])
+    except DataError:
+        return images
+    return [replace(image, path=folder / image.key) for image in images]
 
 
 def detection_report(
@@ -148,6 +197,7 @@ def detection_report(
             "failed": len(failures),
             "objects": sum(own.objects for _, own in images),
             "detections": sum(own.detections for _, own in images),
+            **({"left_out": metric.left_out} if metric.left_out else {}),
         },
         "failures": [asdict(failure) for failure in failures],
     }

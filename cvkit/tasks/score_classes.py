@@ -10,6 +10,7 @@ import numpy as np
 from cvkit.data.classes import dataset_classes, make_classes
 from cvkit.data.files import Walk, walk_images
 from cvkit.data.folders import read_collection
+from cvkit.data.joining import join_names
 from cvkit.data.tables import read_rows
 from cvkit.engine.report import Reporter
 from cvkit.errors import DataError, UsageError
@@ -20,8 +21,9 @@ from cvkit.options.classify import ClassifyEval
 from cvkit.output.draw import draw_confusion
 from cvkit.output.files import write_csv, write_rgb
 from cvkit.structures import Classes, ClassList, Failure
-from cvkit.tasks.class_splits import check_fraction
-from cvkit.tasks.class_tables import KEYS, LABELS, find_column, fused, unique
+from cvkit.tasks.class_splits import model_division
+from cvkit.tasks.class_tables import KEYS, LABELS, Table, find_column, fused, unique
+from cvkit.tasks.predicted import Predicted, read_predicted, require_any, tell_unknown
 
 Outcomes = list[tuple[str, tuple[int, int, float]]]
 """(path, (true class, predicted class, its score)) of each evaluated image."""
@@ -62,41 +64,68 @@ def score_tables(
     """
     if options.truth is None:
         raise UsageError("--truth is missing", code="truth.missing", hint="--truth labels.csv")
-    truths, listed = _truths(options, walk, report)
-    known = sorted({*truths.values(), *(listed or ())})
-    table = fused(files, known)
     file, _ = files[0]
-    names = listed if listed and set(table.names) <= set(listed) else table.names
+    predicted = read_predicted(file)
+    truths, listed = _truths(options, walk, predicted, report)
+    table = fused(files, _known(truths, listed, predicted))
+    names = _class_names(table, listed, predicted)
+    if predicted:
+        tell_unknown(names, predicted.names, report)
+    lost = predicted.failures.keys() - table.scores.keys() if predicted else ()
+    joined = join_names(list(truths), [*table.scores, *lost])
     place = [names.index(name) for name in table.names]
     index = _label_index(truths, names, options.truth)
     metric = make_metric(len(names))
     outcomes: Outcomes = []
     failures: list[Failure] = []
-    used = set()
     for key, label in truths.items():
-        # What was predicted may have been the dataset, or the folder of the split.
-        own = key if key in table.scores else key.removeprefix(f"{options.split}/")
-        used.add(own)
+        own = joined.get(key)
         if own not in table.scores:
-            reason = f"{file} has no prediction for {key}"
-            failures.append(Failure(key, "prediction.missing", reason))
+            failures.append(_missing(predicted, key, own, file))
             continue
         scores = np.full(len(names), np.nan)
         scores[place] = table.scores[own]
         outcomes.append((key, metric.update(Classes(-1, scores), Classes(index[label]))))
-    if not outcomes:
+    if joined:
+        require_any(failures, len(truths))
+    else:
         raise DataError(
             f"no row of {file} is in {options.truth}",
             code="predictions.names",
             hint=f"expected for example {next(iter(truths))}",
         )
-    if extra := table.scores.keys() - used:
+    if extra := table.scores.keys() - set(joined.values()):
         report.warn(f"{len(extra)} predictions have no truth, such as {sorted(extra)[0]}")
     return metric, make_classes(list(names)), outcomes, failures
 
 
+def _class_names(
+    table: Table, listed: tuple[str, ...] | None, predicted: Predicted | None
+) -> tuple[str, ...]:
+    """Return the classes in the order that decides between equal scores."""
+    if predicted and predicted.names and set(table.names) <= set(predicted.names):
+        return predicted.names
+    return listed if listed and set(table.names) <= set(listed) else table.names
+
+
+def _missing(predicted: Predicted | None, key: str, own: str | None, file: Path) -> Failure:
+    if predicted:
+        return predicted.failure(key, own)
+    return Failure(key, "prediction.missing", f"{file} has no prediction for {key}")
+
+
+def _known(
+    truths: dict[str, str], listed: tuple[str, ...] | None, predicted: Predicted | None
+) -> list[str]:
+    """Return the classes that are known without a table."""
+    labels = set(truths.values())
+    if predicted and predicted.names and not labels & set(predicted.names):
+        return sorted(predicted.names)  # labels are numbers of these, or no classes at all
+    return sorted({*labels, *(listed or ())})
+
+
 def _truths(
-    options: Eval, walk: Walk, report: Reporter
+    options: Eval, walk: Walk, predicted: Predicted | None, report: Reporter
 ) -> tuple[dict[str, str], tuple[str, ...] | None]:
     """Return the label of each key, and the classes if the truth lists them itself."""
     place = options.truth
@@ -105,15 +134,9 @@ def _truths(
         key, label = find_column(rows, KEYS, place), find_column(rows, LABELS, place)
         listed, _ = dataset_classes(place.parent)
         return unique([(row[key], row[label]) for row in rows], place), listed and listed.names
-    check_fraction(options.val_fraction)
-    found = read_collection(
-        place,
-        options.format,
-        [options.split],
-        options.val_fraction,
-        walk,
-        seed=options.seed or 0,
-    )
+    # Data that training divided are divided alike, as eval with the model does.
+    fraction, seed = model_division(options, {"labels": predicted.labels if predicted else {}})
+    found = read_collection(place, options.format, [options.split], fraction, walk, seed=seed)
     for note in found.notes:
         report.warn(note)
     return {image.key: image.label for image in found.splits[options.split]}, found.names

@@ -1,0 +1,150 @@
+"""Which predicted mask belongs to which true one, and its classes to which. Needs no torch."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from cvkit.data.files import inside, walk_images
+from cvkit.data.joining import join_names
+from cvkit.data.layouts import detect_layout, list_split, odd_files
+from cvkit.data.masks import MaskMap
+from cvkit.engine.report import Reporter
+from cvkit.errors import DataError
+from cvkit.options.segment import SegmentEval
+from cvkit.structures import ClassList, Failure
+from cvkit.tasks.predicted import Predicted, tell_unknown
+
+
+@dataclass(frozen=True)
+class ScoredPair:
+    """A truth and its prediction.
+
+    Attributes:
+        key: name of the truth, without suffix.
+        prediction: its PNG, which may be missing; or why there is none.
+        mask: of the truth.
+        labels: names of the classes that were predicted, as far as they are known.
+    """
+
+    key: str
+    prediction: Path | Failure
+    mask: Path
+    labels: tuple[str, ...] = ()
+
+
+def require_folders(options: SegmentEval) -> None:
+    """Check what `--predictions` and `--truth` name.
+
+    Raises:
+        DataError: one of them is no folder, or there is no prediction.
+    """
+    for flag, folder in (("--predictions", options.predictions), ("--truth", options.truth)):
+        if not folder.is_dir():
+            raise DataError(f"{flag} {folder} is not a folder", code="data.missing")
+    if not any(walk_images(options.predictions)):
+        raise DataError(
+            f"--predictions {options.predictions} holds no image", code="predictions.empty"
+        )
+
+
+def paired_by_name(options: SegmentEval, report: Reporter) -> list[ScoredPair]:
+    """Return prediction and truth of each sample of the truth, joined by their names."""
+    predictions = options.predictions
+    folders = [predictions, predictions / options.split]
+    pairs = []
+    for name, _, mask in _truths(options, options.truth, report):
+        places = [folder / f"{name}.png" for folder in folders]
+        found = next((place for place in places if place.is_file()), places[0])
+        pairs.append(ScoredPair(name, found, mask))
+    if not any(pair.prediction.is_file() for pair in pairs):
+        raise DataError(
+            f"no file in {predictions} has the name of a truth mask",
+            code="predictions.names",
+            hint=f"expected for example {pairs[0].key}.png",
+        )
+    return pairs
+
+
+def paired_with_folder(
+    options: SegmentEval, predicted: Predicted, report: Reporter
+) -> list[ScoredPair]:
+    """Return prediction and truth of each sample, joined by the names of the images.
+
+    Raises:
+        DataError: nothing that was predicted is in the truth, or a line is malformed.
+    """
+    truths = list(_truths(options, options.truth, report))
+    lines = {line["path"]: line for line in predicted.lines}
+    if all(image is None for _, image, _ in truths):  # only masks, which have other suffixes
+        own = {path: PurePosixPath(path).with_suffix("").as_posix() for path in predicted.paths}
+        found = join_names([name for name, _, _ in truths], list(own.values()))
+        paths = {stem: path for path, stem in own.items()}
+        joined = {name: paths[stem] for name, stem in found.items()}
+    else:
+        names = {name: image.as_posix() for name, image, _ in truths}
+        places = join_names(list(names.values()), predicted.paths)
+        joined = {name: places[place] for name, place in names.items() if place in places}
+    if not joined:
+        raise DataError(
+            f"no image of {predicted.folder / 'predictions.jsonl'} is in the truth",
+            code="predictions.names",
+            hint=f"expected for example {truths[0][0]}",
+        )
+    pairs = []
+    for name, _, mask in truths:
+        path = joined.get(name)
+        line = lines.get(path)
+        if line is None:
+            pairs.append(ScoredPair(name, predicted.failure(name, path), mask))
+            continue
+        try:
+            png, labels = inside(predicted.folder, line["mask"]), tuple(line["labels"])
+        except (KeyError, TypeError) as error:
+            raise DataError(
+                f"{predicted.folder / 'predictions.jsonl'}: {path} has no mask: {error!r}",
+                code="predictions.task",
+                hint="it must come from predict of the same task",
+            ) from error
+        pairs.append(ScoredPair(name, png, mask, labels))
+    return pairs
+
+
+def renumbered(
+    predicted: Predicted, classes: ClassList, pairs: list[ScoredPair], report: Reporter
+) -> MaskMap:
+    """Return the truth's number of each class of the model, by its name.
+
+    Raises:
+        DataError: a class was predicted that the truth does not have.
+    """
+    for pair in pairs:
+        if other := [name for name in pair.labels if name not in classes.names]:
+            raise DataError(
+                f"{pair.prediction}: class {other[0]!r} is not in the truth",
+                code="classes.differ",
+                hint=f"it has {', '.join(classes.names[:8])}",
+            )
+    tell_unknown(classes.names, predicted.names, report)
+    known = predicted.names_by_value().items()
+    return MaskMap({v: classes.names.index(name) for v, name in known if name in classes.names})
+
+
+def _truths(
+    options: SegmentEval, truth: Path, report: Reporter
+) -> Iterator[tuple[str, Path | None, Path]]:
+    """Yield the name (without suffix), the image (of a dataset) and the mask of each truth."""
+    layout = options.format
+    if layout == "auto":
+        try:
+            layout = detect_layout(truth)
+        except DataError:
+            for mask in walk_images(truth):
+                yield mask.relative_to(truth).with_suffix("").as_posix(), None, mask
+            return
+    base = {"voc": "JPEGImages", "pairs": f"images/{options.split}"}[layout]
+    pairs = list_split(truth, layout, options.split)
+    for note in odd_files(truth, layout, options.split, pairs):
+        report.warn(note)
+    for pair in pairs:
+        name = Path(pair.key).relative_to(base).with_suffix("").as_posix()
+        yield name, pair.image, pair.mask

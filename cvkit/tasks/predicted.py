@@ -1,0 +1,159 @@
+"""The output folder of predict, read back to be scored. Needs no torch."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cvkit.engine.report import Reporter
+from cvkit.errors import DataError
+from cvkit.structures import Failure
+
+PARTS = ("masks", "predictions.csv", "predictions.jsonl")
+"""What stands for the whole folder when it is named alone."""
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What predict left in a folder.
+
+    Attributes:
+        folder: the folder.
+        names: of the model's classes in index order; None where the folder does not say.
+        labels: what the model says of the labels it was trained with, such as `mask_map`.
+        lines: those of `predictions.jsonl`; each has a `path`.
+        failures: inputs that could not be predicted, by path.
+    """
+
+    folder: Path
+    names: tuple[str, ...] | None
+    labels: dict[str, Any]
+    lines: list[dict[str, Any]]
+    failures: dict[str, Failure]
+
+    @property
+    def paths(self) -> list[str]:
+        """Of all inputs, those that failed too."""
+        return [*(line["path"] for line in self.lines), *self.failures]
+
+    def names_by_value(self) -> dict[int, str]:
+        """Return the class of each value of a mask; without `names`, of those that occur.
+
+        Raises:
+            DataError: the lines say it of other things than masks.
+        """
+        if self.names is not None:
+            return dict(enumerate(self.names))
+        try:
+            return {
+                int(value): str(name)
+                for line in self.lines
+                for value, name in zip(line["category_ids"], line["labels"], strict=True)
+            }
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{self.folder / 'predictions.jsonl'} does not name its classes: {error!r}",
+                code="predictions.task",
+                hint="predict again",
+            ) from error
+
+    def failure(self, key: str, path: str | None) -> Failure:
+        """Return why a truth has no prediction.
+
+        Args:
+            key: of the truth.
+            path: the input that it is joined with, if any.
+        """
+        found = self.failures.get(path)
+        if found is None:
+            reason = f"{self.folder} has no prediction for {key}"
+            return Failure(key, "prediction.missing", reason)
+        return Failure(key, found.code, found.reason)
+
+
+def require_any(failures: Sequence[Failure], samples: int, what: str = "images") -> None:
+    """Check that not all samples failed.
+
+    Raises:
+        DataError: they did.
+    """
+    if failures and len(failures) == samples:
+        raise DataError(
+            f"none of {samples} {what} could be evaluated: {failures[0].reason}",
+            code=failures[0].code,
+        )
+
+
+def tell_unknown(names: Sequence[str], model: Sequence[str] | None, report: Reporter) -> None:
+    """Warn of classes of the truth that the model does not know, if it says which it knows."""
+    unknown = [name for name in names if model is not None and name not in model]
+    if unknown:
+        shown = ", ".join(unknown[:8]) + (", ..." if len(unknown) > 8 else "")
+        count = "1 class" if len(unknown) == 1 else f"{len(unknown)} classes"
+        report.warn(f"the model does not know {count} of the truth: {shown}")
+
+
+def read_predicted(place: Path) -> Predicted | None:
+    """Return what predict left in a folder; None if a place is no such folder.
+
+    Args:
+        place: the folder, or the part of it that is scored.
+
+    Raises:
+        DataError: a line of its files is malformed.
+    """
+    folder = place.parent if place.name in PARTS else place
+    if not all((folder / name).is_file() for name in ("predict.json", "predictions.jsonl")):
+        return None
+    about = _read_about(folder / "predict.json")
+    failed = _read_lines(folder / "failures.jsonl") if (folder / "failures.jsonl").exists() else []
+    return Predicted(
+        folder=folder,
+        names=about["classes"],
+        labels=about["labels"],
+        lines=_read_lines(folder / "predictions.jsonl"),
+        failures={
+            line["path"]: Failure(line["path"], str(line.get("code")), str(line.get("reason")))
+            for line in failed
+        },
+    )
+
+
+def _read_about(path: Path) -> dict[str, Any]:
+    """Return the class names and the labels of the model, as far as the folder says them."""
+    try:
+        content = json.loads(path.read_text())
+        classes, labels = content.get("classes"), content.get("labels") or {}
+        names = None if classes is None else tuple(str(row["name"]) for row in classes)
+        return {"classes": names, "labels": dict(labels)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{path} is not what predict wrote: {error!r}",
+            code="predictions.about",
+            hint="predict again, or name results.json itself",
+        ) from error
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    lines, seen = [], set()
+    with path.open(errors="surrogateescape") as stream:
+        for number, text in enumerate(stream, 1):
+            try:
+                line = json.loads(text)
+                key = line["path"]
+                if not isinstance(key, str):
+                    raise TypeError("its path is not text")
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                raise DataError(
+                    f"{path}:{number} is not a line of predictions: {error}",
+                    code="predictions.line",
+                    hint="predict --resume completes what was interrupted",
+                ) from error
+            if key in seen:
+                raise DataError(
+                    f"{path}:{number} has {key!r} a second time", code="predictions.duplicate"
+                )
+            seen.add(key)
+            lines.append(line)
+    return lines

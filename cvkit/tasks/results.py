@@ -1,0 +1,123 @@
+"""The detections of each image of a truth, from files of others or of predict. Needs no torch."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cvkit.data.annotated import AnnotatedImage
+from cvkit.data.coco import read_json
+from cvkit.errors import DataError
+from cvkit.structures import ClassList, Failure, Instances
+from cvkit.tasks.predicted import Predicted, read_predicted
+from cvkit.tasks.result_files import by_image, join_images, read_table, read_voc_table
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a file or folder of detections holds.
+
+    Attributes:
+        images: the detections of each image of the truth, best first (of equal scores the
+            file's order stays), or why it has none.
+        left_out: detections of each class that the truth does not have.
+        extra: inputs that were predicted and are not in the truth.
+        names: of the classes that the model knows, if it is known.
+    """
+
+    images: list[Instances | Failure]
+    left_out: Counter[str] = field(default_factory=Counter)
+    extra: tuple[str, ...] = ()
+    names: tuple[str, ...] | None = None
+
+
+def read_results(
+    place: Path, images: list[AnnotatedImage], classes: ClassList, masks: bool = False
+) -> Results:
+    """Return the detections of each image.
+
+    Args:
+        place: COCO results (.json), the output folder of predict, or a folder of VOC's files.
+        images: of the truth.
+        classes: of the truth.
+        masks: detections must have masks; their boxes then follow from them where none is given.
+
+    Raises:
+        DataError: malformed, or detections of unknown images or categories.
+    """
+    if predicted := read_predicted(place):
+        return _join(predicted, images, classes, masks)
+    if place.is_dir() and (masks or (place / "results.json").is_file()):
+        place = place / "results.json"
+    if place.is_dir():
+        return Results(by_image(read_voc_table(place, images, classes), images))
+    table, left_out = read_table(place, read_json(place, unique_keys=False), images, classes, masks)
+    return Results(by_image(table, images), left_out)
+
+
+def _join(
+    predicted: Predicted, images: list[AnnotatedImage], classes: ClassList, masks: bool
+) -> Results:
+    """Return what predict wrote of each image; images and classes are joined by their names.
+
+    Raises:
+        DataError: nothing is of the truth, or an image was predicted in another size.
+    """
+    joined = join_images(images, predicted.paths)
+    file = predicted.folder / "predictions.jsonl"
+    if not joined:
+        raise DataError(
+            f"no image of {file} is in the truth",
+            code="predictions.names",
+            hint=f"expected for example {images[0].key}",
+        )
+    owners = {path: number for number, path in joined.items()}
+    content: list[dict[str, Any]] = []
+    done = set()
+    for place, line in enumerate(predicted.lines, 1):
+        if (number := owners.get(line["path"])) is None:
+            continue
+        try:
+            content += _rows(line, images[number].key)
+            size_wh = line["width"], line["height"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{file}:{place} holds no boxes: {error!r}",
+                code="predictions.task",
+                hint="it must come from predict of the same task",
+            ) from error
+        _require_size(images[number], size_wh, f"{file}:{place}")
+        done.add(number)
+    table, left_out = read_table(file, content, images, classes, masks)
+    found: list[Instances | Failure] = list(by_image(table, images))
+    for number, image in enumerate(images):
+        if number not in done:
+            found[number] = predicted.failure(image.key, joined.get(number))
+    extra = tuple(line["path"] for line in predicted.lines if line["path"] not in owners)
+    return Results(found, left_out, extra, predicted.names)
+
+
+def _rows(line: dict[str, Any], key: str) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a line of `predictions.jsonl` as COCO's results."""
+    masks = line.get("masks", [None] * len(line["boxes"]))
+    columns = (line["labels"], line["boxes"], line["scores"], masks)
+    for name, (x1, y1, x2, y2), score, mask in zip(*columns, strict=True):
+        row = {"file_name": key, "category_name": name, "score": score}
+        row["bbox"] = [x1, y1, x2 - x1, y2 - y1]
+        yield row if mask is None else row | {"segmentation": mask}
+
+
+def _require_size(image: AnnotatedImage, size_wh: tuple[int, int], where: str) -> None:
+    """Check that an image was predicted in the pixels of its truth.
+
+    Raises:
+        DataError: it was not.
+    """
+    if image.size_wh not in (None, size_wh):
+        raise DataError(
+            f"{where}: {image.key} was predicted at {size_wh[0]}x{size_wh[1]}, its annotation says "
+            f"{image.size_wh[0]}x{image.size_wh[1]}",
+            code="image.size_mismatch",
+            hint="an image that EXIF turns must be there to turn its annotation: --images DIR",
+        )
