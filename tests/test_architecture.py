@@ -84,7 +84,7 @@ def test_no_import_cycle_exists():
 @pytest.mark.parametrize("path", FILES, ids=module)
 def test_files_and_functions_stay_within_their_budget(path):
     text = path.read_text()
-    assert text.count("\n") <= 300
+    assert text.count("\n") <= 400
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
             length = node.end_lineno - node.lineno + 1
