@@ -102,6 +102,17 @@ def test_a_name_asks_for_its_file_and_nothing_else(cvkit, cache, tmp_path, task,
     assert not (tmp_path / "out").exists()
 
 
+def test_a_dataset_folder_of_the_same_name_is_no_model(cvkit, cache, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.png").touch()
+    for task in ("classify", "segment", "detect", "instance"):
+        name = families(task)[0]
+        (tmp_path / name).mkdir(exist_ok=True)
+        done = cvkit(task, "predict", "a.png", "--weights", name, "--offline")
+        assert done.code == 2
+        assert entry_of(task, name).url in done.err
+
+
 @pytest.mark.parametrize("task", catalog.TASKS)
 def test_a_wrong_name_is_one_line_that_says_what_there_is(cvkit, cache, tmp_path, task):
     (tmp_path / "a.png").touch()
@@ -201,7 +212,9 @@ def test_the_list_has_every_name_once_with_its_task(cvkit):
     listed = [(row["task"], name) for row in rows for name in row["weights"]]
     assert sorted(listed) == sorted(NAMES)
     assert len({row["url"] for row in rows}) == len(rows)
-    assert "coco-voc:lraspp-mobilenet" in cvkit("weights", "list").out
+    shown = cvkit("weights", "list").out
+    for _, name in NAMES:
+        assert re.search(rf"{name}\s", shown), "names are not cut off"
 
 
 def test_a_file_is_recognised_by_its_hash_whatever_its_name(tmp_path, monkeypatch):
