@@ -42,12 +42,13 @@ def list_weights(options: WeightsList) -> int:
     print()
     rows = [
         [
-            *(p["task"], p["backbone"], "" if p["version"] in p["weights"] else p["version"]),
-            *(", ".join(p["weights"]), f"{p['megabytes']:.0f}", p["path"] or "not downloaded"),
+            *(p["task"], "\n".join(p["weights"])),
+            "" if p["version"] in p["weights"] else p["version"],
+            *(f"{p['megabytes']:.0f}", p["path"] or "not downloaded"),
         ]
         for p in published
     ]
-    columns = ["task", "network", "--pretrained", "--weights", "MB", "file"]
+    columns = ["task", "--weights", "--pretrained", "MB", "file"]
     print_table("published", columns, rows)
     return 0
 

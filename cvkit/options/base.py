@@ -82,7 +82,11 @@ class Train(Job):
     ] = "light"
     pretrained: Annotated[
         str | None,
-        flag(MODEL, "Backbone weights: 'imagenet' (torchvision's), or a file; none by default"),
+        flag(
+            MODEL,
+            "Backbone weights: torchvision's 'imagenet' or 'imagenet:v2' (see 'cvkit weights "
+            "list'), or a file; none by default",
+        ),
     ] = None
     freeze_backbone: Annotated[
         bool, flag(MODEL, "Train the head only; batch norm of the backbone stays as it is")

@@ -100,7 +100,7 @@ def load_trained(weights: str | None, options: Job, task_name: str | None = None
 def _read(weights: str, options: Job, task_name: str | None) -> tuple[Path, dict, dict]:
     """Return path, tensors and header of a cvkit model, or of a published one, imported."""
     found = None
-    if task_name is not None and not Path(weights).exists():
+    if task_name is not None and not _is_here(weights):
         say = Reporter(options.quiet).say
         found = published_model(task_name, weights, options.offline, say)
     if found is None:
@@ -112,6 +112,11 @@ def _read(weights: str, options: Job, task_name: str | None) -> tuple[Path, dict
     asked = WeightsImport(file=path, out=path, task=task_name, arch=builder)
     tensors, header, _ = imported_model(asked)
     return path, tensors, header | {"sha256": content_hash(tensors)}
+
+
+def _is_here(weights: str) -> bool:
+    """Return whether a file or run folder has the name; any other folder may be called `coco`."""
+    return Path(weights).is_file() or (Path(weights) / "best.safetensors").is_file()
 
 
 class Predictor:
@@ -172,7 +177,7 @@ def _task_of(weights: str) -> object:
     """
     family = weights.partition(":")[0]
     tasks = [task for task in published.PUBLISHED if family in published.families(task)]
-    if not tasks or Path(weights).exists():
+    if not tasks or _is_here(weights):
         return read_header(find_model(weights)).get("task")
     if len(tasks) > 1:
         raise UsageError(
