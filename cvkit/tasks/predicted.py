@@ -94,6 +94,13 @@ def tell_unknown(names: Sequence[str], model: Sequence[str] | None, report: Repo
         report.warn(f"the model does not know {count} of the truth: {shown}")
 
 
+def predicted_folder(place: Path) -> Path | None:
+    """Return the output folder of predict that a place is or stands for; None if it is not."""
+    folder = place.parent if place.name in PARTS else place
+    wanted = ("predict.json", "predictions.jsonl")
+    return folder if all((folder / name).is_file() for name in wanted) else None
+
+
 def read_predicted(place: Path) -> Predicted | None:
     """Return what predict left in a folder; None if a place is no such folder.
 
@@ -103,8 +110,8 @@ def read_predicted(place: Path) -> Predicted | None:
     Raises:
         DataError: a line of its files is malformed.
     """
-    folder = place.parent if place.name in PARTS else place
-    if not all((folder / name).is_file() for name in ("predict.json", "predictions.jsonl")):
+    folder = predicted_folder(place)
+    if folder is None:
         return None
     about = _read_about(folder / "predict.json")
     failed = _read_lines(folder / "failures.jsonl") if (folder / "failures.jsonl").exists() else []

@@ -19,7 +19,7 @@ from cvkit.options.detect import DetectEval
 from cvkit.options.instance import InstanceEval
 from cvkit.output.box_reports import write_box_reports
 from cvkit.structures import ClassList, Failure, Instances
-from cvkit.tasks.predicted import require_any, tell_unknown
+from cvkit.tasks.predicted import predicted_folder, require_any, tell_unknown
 from cvkit.tasks.results import Results, read_results
 
 ImageOutcomes = list[tuple[str, ImageOutcome]]
@@ -139,9 +139,12 @@ def _truth(options: DetectEval | InstanceEval, report: Reporter, *, masks: bool)
     for note in found.notes:
         report.warn(note)
     if turned:
-        report.say(
-            f"{turned} images are turned by EXIF; their annotations are turned upright with them, "
-            "as detections must be"
+        # Predict writes upright pixels; what others do is not known.
+        tell = report.say if predicted_folder(options.predictions) else report.warn
+        count = "1 image is" if turned == 1 else f"{turned} images are"
+        tell(
+            f"{count} turned by EXIF, annotated in the pixels as stored: the annotations are "
+            "turned upright, detections must be upright"
         )
     return replace(found, splits={options.split: images})
 

@@ -103,7 +103,23 @@ def test_perfect_detections_are_perfect(cvkit, turned, tmp_path, task, place, fo
     metrics = found.json["metrics"]
     for each in metrics.values() if task == "instance" else [metrics]:
         assert each["AP"] == pytest.approx(1)
-    assert f"{len(TURNS) - 1} images are turned by EXIF" in found.err
+    told = f"{len(TURNS) - 1} images are turned by EXIF"
+    assert told in found.err and (f"warning: {told}" in found.err) is not folder
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_perfect_voc_files_are_perfect(cvkit, turned, tmp_path, place):
+    root, results = turned
+    lines = []
+    for row in json.loads(results.read_text()):
+        x, y, w, h = row["bbox"]
+        lines.append(f"i{row['image_id']} 0.9 {x + 1} {y + 1} {x + w} {y + h}")
+    (tmp_path / "voc").mkdir()
+    (tmp_path / "voc" / "comp3_det_test_cat.txt").write_text("\n".join(lines))
+    truth, *flags = PLACES[place]
+    found = score(cvkit, "detect", tmp_path / "voc", root / truth, *flags, "--protocol", "voc12")
+    assert found.code == 0, found.err
+    assert found.json["metrics"]["voc12_map"] == pytest.approx(1)
 
 
 @pytest.mark.parametrize("task", ["detect", "instance"])
