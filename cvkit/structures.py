@@ -55,17 +55,6 @@ class ClassList:
     def __len__(self) -> int:
         return len(self.names)
 
-    def file_words(self) -> tuple[str, ...]:
-        """Return the names as parts of file names, one per class, unique.
-
-        A slash becomes `_`, or `%2F` where that is the name of another class.
-        """
-        plain = [name.replace("/", "_") for name in self.names]
-        return tuple(
-            word if plain.count(word) == 1 else name.replace("/", "%2F")
-            for name, word in zip(self.names, plain, strict=True)
-        )
-
     def as_json(self) -> list[dict]:
         """Return one JSON object per class."""
         rows = zip(self.names, self.ids, self.colors, strict=True)

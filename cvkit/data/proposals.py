@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.decode import needed_bits, read_image
 from cvkit.data.files import matches
+from cvkit.data.named import Names
 from cvkit.errors import CvkitError, DataError
 from cvkit.storage import cache_folder, machine_errors, sha256
 
@@ -92,23 +93,58 @@ def _read_json(path: Path) -> dict[str, np.ndarray]:
     return {key: np.array(boxes, np.float32).reshape(-1, 4) for key, boxes in content.items()}
 
 
-def pick_proposals(
-    found: Mapping[str, np.ndarray], keys: Sequence[str], place: Path
-) -> dict[str, np.ndarray]:
-    """Return the proposals of some images; a key may also stand under its file name alone.
+class Proposals:
+    """The proposals in a file or folder, found by the names of images.
+
+    Args:
+        place: what `--proposals` names.
 
     Raises:
-        DataError: an image has none.
+        DataError: see `read_proposals`.
     """
-    names = {Path(key).name: boxes for key, boxes in found.items()}
-    result = {key: found.get(key, names.get(Path(key).name)) for key in keys}
-    missing = [key for key, boxes in result.items() if boxes is None]
-    if missing:
-        raise DataError(
-            f"--proposals {place} lacks {len(missing)} images, such as {missing[0]}",
-            code="proposals.image",
-        )
-    return result
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.boxes = read_proposals(place)
+        self.names = Names(list(self.boxes))
+
+    def of(self, keys: Sequence[str]) -> dict[str, np.ndarray]:
+        """Return the [R, 4] proposals of images; folders in their names may be missing or others.
+
+        Raises:
+            DataError: an image has none, could have several, or shares them with another one.
+        """
+        found = {key: self._name(key) for key in keys}
+        if missing := [key for key, name in found.items() if name is None]:
+            raise DataError(
+                f"--proposals {self.place} lacks {len(missing)} images, such as {missing[0]}",
+                code="proposals.image",
+            )
+        owners: dict[str, str] = {}
+        for key, name in found.items():
+            if (other := owners.setdefault(name, key)) != key:
+                raise DataError(
+                    f"--proposals {self.place}: its {name} may be {other} or {key}",
+                    code="proposals.ambiguous",
+                    hint="name images by their paths in the dataset",
+                )
+        return {key: self.boxes[name] for key, name in found.items()}
+
+    def _name(self, key: str) -> str | None:
+        """Return the name of an image's proposals; None if it has none.
+
+        Raises:
+            DataError: there are several.
+        """
+        places = self.names.find_inside(key) or self.names.find(PurePosixPath(key).name)
+        names = [self.names.names[place] for place in places]
+        if len(names) > 1:
+            raise DataError(
+                f"--proposals {self.place}: {key} may be its {names[0]} or {names[1]}",
+                code="proposals.ambiguous",
+                hint="name images by their paths in the dataset",
+            )
+        return names[0] if names else None
 
 
 def inside_image(boxes: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:

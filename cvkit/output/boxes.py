@@ -92,6 +92,19 @@ def _own_names(
     }
 
 
+def file_words(names: Sequence[str]) -> tuple[str, ...]:
+    """Return names of classes as parts of file names, unique.
+
+    A slash becomes `_`, or `%2F` where that is the name of another class.
+    """
+    plain = [name.replace("/", "_") for name in names]
+    counts = Counter(plain)
+    return tuple(
+        word if counts[word] == 1 else name.replace("/", "%2F")
+        for name, word in zip(names, plain, strict=True)
+    )
+
+
 VOC_FILES_AT_ONCE = 200
 """Of 1024 that a process may usually have open."""
 
@@ -104,7 +117,7 @@ def _write_voc(folder: Path, classes: ClassList, paths: Iterable[str]) -> None:
     names = _own_names(paths, lambda path: [path.stem, str(path.with_suffix(""))])
     with machine_errors(folder):
         (folder / "voc").mkdir(exist_ok=True)
-    words = list(zip(classes.names, classes.file_words(), strict=True))
+    words = list(zip(classes.names, file_words(classes.names), strict=True))
     for first in range(0, len(words), VOC_FILES_AT_ONCE):
         with contextlib.ExitStack() as files:
             streams = {

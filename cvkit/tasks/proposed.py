@@ -10,9 +10,8 @@ import torch
 
 from cvkit.data.annotated import AnnotatedImage, trainable
 from cvkit.data.proposals import (
+    Proposals,
     inside_image,
-    pick_proposals,
-    read_proposals,
     search_images,
     write_proposals,
 )
@@ -48,7 +47,7 @@ def proposals_for(
         DataError: the file is unusable or lacks an image.
     """
     if place is not None:
-        found = pick_proposals(read_proposals(place), [image.key for image in images], place)
+        found = Proposals(place).of([image.key for image in images])
     else:
         with report.progress("selective search", len(images)) as advance:
             workers = cores() if len(images) > 1 else 0
@@ -69,19 +68,19 @@ class Searcher:
     """
 
     def __init__(self, place: Path | None, mode: str) -> None:
-        self.place, self.mode = place, mode
-        self.known = None if place is None else read_proposals(place)
+        self.mode = mode
+        self.known = None if place is None else Proposals(place)
 
     def __call__(self, key: str, image: np.ndarray) -> np.ndarray:
         """Return the [R, 4] proposals of an image.
 
         Raises:
-            DataError: the file lacks it.
+            DataError: the file lacks it, or it could be several.
         """
         if self.known is None:
             boxes = selective_search(image, self.mode)
         else:
-            boxes = pick_proposals(self.known, [key], self.place)[key]
+            boxes = self.known.of([key])[key]
         return inside_image(boxes, image.shape[:2])
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cvkit.data.named import Names, without_suffix
 from cvkit.errors import DataError
+from cvkit.output.boxes import file_words
 from cvkit.structures import ClassList
 
 VocRow = tuple[int, int, float, tuple[float, float, float, float]]
@@ -35,7 +36,8 @@ def read_voc_results(folder: Path, keys: Sequence[str], classes: ClassList) -> l
 
 def _files(folder: Path, classes: ClassList) -> dict[int, Path]:
     """Return the file of each label that has one."""
-    labels = {word: label for label, word in enumerate(classes.file_words(), 1)}
+    words = file_words(classes.names)
+    labels = {word: label for label, word in enumerate(words, 1)}
     found: dict[int, list[Path]] = defaultdict(list)
     for path in sorted(folder.glob("[!.]*.txt")):
         if (word := _class_word(path.stem, labels)) is not None:
@@ -44,7 +46,7 @@ def _files(folder: Path, classes: ClassList) -> dict[int, Path]:
         raise DataError(
             f"--predictions {folder} holds neither results.json nor VOC result files",
             code="predictions.missing",
-            hint=f"such as comp3_det_test_{classes.file_words()[0]}.txt",
+            hint=f"such as comp3_det_test_{words[0]}.txt",
         )
     for label, paths in found.items():
         if len(paths) > 1:
