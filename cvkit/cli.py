@@ -1,13 +1,14 @@
 """The command tree, built from `options.OPTIONS`. Imports nothing heavy."""
 
+import copy
 import dataclasses
 import inspect
 import json
 import os
 import signal
 import sys
+import typing
 from collections.abc import Callable
-from itertools import pairwise
 
 import typer
 import typer.core
@@ -32,8 +33,57 @@ class _Page:
         formatter.write(render(tuple(ctx.command_path.split()[1:])))
 
 
+_YES = frozenset(("1", "true", "t", "yes", "y", "on"))
+"""What a variable holds that switches a flag on."""
+
+
 class _Command(_Page, typer.core.TyperCommand):
     """A verb."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        """Read the words of the command line.
+
+        Raises:
+            UsageError: a word or a variable cannot be used; the message names its value.
+        """
+        words = list(args)  # the parser empties its list
+        wanted = ctx.ensure_object(dict)
+        for param in self.params:  # they decide how a mistake in the others is told
+            if param.name in wanted and os.environ.get(param.envvar, "").lower() in _YES:
+                wanted[param.name] = True
+        try:
+            return super().parse_args(ctx, args)
+        except CLICK_ERROR as error:
+            hint = f"{ctx.command_path} --help"
+            raise UsageError(_complaint(error, ctx, words), code="usage", hint=hint) from error
+
+
+def _complaint(error: Exception, ctx: typer.Context, words: list[str]) -> str:
+    """Return Typer's complaint about a command line as one line that names the refused value.
+
+    The value is looked up as Typer itself does it: only the parser knows which words are flags,
+    which flag takes the next word, and where a variable of the environment stands in.
+    """
+    message = " ".join(error.format_message().split())
+    param = getattr(error, "param", None)
+    if param is None:
+        return message
+    given, *_ = ctx.command.make_parser(ctx).parse_args(list(words))
+    value, source = param.consume_value(ctx, given)
+    if not isinstance(value, str):
+        return message
+    reason = " ".join(error.message.removeprefix("Value error, ").split())  # pydantic's prefix
+    is_option = param.param_type_name == "option"
+    name, link = param.opts[0] if is_option else param.metavar or param.name, " "
+    if source.name == "ENVIRONMENT":
+        name, link = param.envvar, "="
+    elif is_option and any(
+        value in (*other.opts, *other.secondary_opts) for other in ctx.command.params
+    ):
+        return f"'{name}' needs a value, but the flag '{value}' follows"
+    if repr(value) not in reason:
+        name += link + (value if value.split() == [value] else json.dumps(value))
+    return f"Invalid value for '{name}': {reason}"
 
 
 class _Group(_Page, typer.core.TyperGroup):
@@ -82,36 +132,44 @@ def _adapter(path: tuple[str, ...], options_class: type[Command]) -> Callable[..
         source = {name: ctx.get_parameter_source(name) for name in values}
         given = {name for name, where in source.items() if where and where.name != "DEFAULT"}
         options = assemble(options_class, values, given)
+        wanted = ctx.ensure_object(dict)
+        wanted |= {name: getattr(options, name) for name in wanted}
         task = path[:1] if path[0] in TASKS else ()
         raise typer.Exit(resolve(HANDLERS[path[-1]])(options, *task))
 
-    parameters = [
-        inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
-    ]
     types = hints(options_class)
-    for field in in_panel_order(options_class):
-        option = types[field.name].__metadata__[0]
-        if isinstance(option, typer.models.OptionInfo):
-            option.envvar = f"CVKIT_{path[-1]}_{field.name}".upper()
-            option.show_envvar = False
-            if field.default is False and not option.param_decls:
-                option.param_decls = (f"--{field.name.replace('_', '-')}",)  # without a --no-...
-        default = field.default
-        if field.default_factory is not dataclasses.MISSING:
-            default = field.default_factory()
-        if default is dataclasses.MISSING:
-            default = inspect.Parameter.empty
-        parameters.append(
-            inspect.Parameter(
-                field.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=default,
-                annotation=types[field.name],
-            )
-        )
+    parameters = [
+        inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
+        *(_parameter(path, f, types[f.name]) for f in in_panel_order(options_class)),
+    ]
     run.__signature__ = inspect.Signature(parameters)
     run.__annotations__ = {p.name: p.annotation for p in parameters}
     return run
+
+
+def _parameter(
+    path: tuple[str, ...], field: dataclasses.Field, annotation: object
+) -> inspect.Parameter:
+    """Return a field of the options as Typer wants it, with this command's own variable."""
+    kind, option = typing.get_args(annotation)
+    if isinstance(option, typer.models.OptionInfo):
+        # Verbs that inherit a field share its option: each command names its variable in a copy.
+        option = copy.copy(option)
+        option.envvar = f"CVKIT_{path[-1]}_{field.name}".upper()
+        option.show_envvar = False
+        if field.default is False and not option.param_decls:
+            option.param_decls = (f"--{field.name.replace('_', '-')}",)  # without a --no-...
+    default = field.default
+    if field.default_factory is not dataclasses.MISSING:
+        default = field.default_factory()
+    if default is dataclasses.MISSING:
+        default = inspect.Parameter.empty
+    return inspect.Parameter(
+        field.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=typing.Annotated[kind, option],
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -128,17 +186,21 @@ def _interrupt(number: int, frame: object) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run the command line and return its exit code."""
-    as_json = "--json" in arguments
-    if (page := _requested_page(arguments)) is not None:
+    # How to talk; variables and a configuration file may add to it while the command is read.
+    wanted = {name: f"--{name}" in arguments for name in ("json", "debug")}
+    completing = "_CVKIT_COMPLETE" in os.environ  # the shell asks, without arguments
+    if not completing and (page := _requested_page(arguments)) is not None:
         print(page, end="")
         return 0
     try:
-        code = build_app()(arguments, prog_name="cvkit", standalone_mode=False)
+        code = build_app()(arguments, prog_name="cvkit", standalone_mode=False, obj=wanted)
         return code if isinstance(code, int) else 0
     except CvkitError as error:
         failure = error
     except CLICK_ERROR as error:
-        failure = _usage_error(error, arguments)
+        command = getattr(getattr(error, "ctx", None), "command_path", "cvkit")
+        message = " ".join(error.format_message().split())
+        failure = UsageError(message, code="usage", hint=f"{command} --help")
     except (KeyboardInterrupt, typer.Abort) as error:
         failure = Interrupted("interrupted", signal_number=(*error.args, signal.SIGINT)[0])
     except BrokenPipeError:
@@ -151,12 +213,12 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         failure = _machine_failure(error)
         if failure is None:
-            return _report_bug(error, as_json, "--debug" in arguments)
-    if "--debug" in arguments:
+            return _report_bug(error, wanted["json"], wanted["debug"])
+    if wanted["debug"]:
         import traceback
 
         traceback.print_exception(failure)
-    return _report(failure, as_json)
+    return _report(failure, wanted["json"])
 
 
 def _requested_page(arguments: list[str]) -> str | None:
@@ -170,16 +232,6 @@ def _requested_page(arguments: list[str]) -> str | None:
     for name in path:
         entry = entry.get(name) if isinstance(entry, dict) else None
     return render(path) if isinstance(entry, dict) or (asked and entry is not None) else None
-
-
-def _usage_error(error: Exception, arguments: list[str]) -> UsageError:
-    """Return Typer's complaint about the command line as one line that names the value."""
-    command = getattr(getattr(error, "ctx", None), "command_path", "cvkit")
-    message = " ".join(error.format_message().split())
-    for flag, value in pairwise(arguments):
-        if f"'{flag}'" in message and repr(value) not in message:
-            message = message.replace(f"'{flag}'", f"'{flag} {value}'")
-    return UsageError(message, code="usage", hint=f"{command} --help")
 
 
 def _machine_failure(error: Exception) -> MachineError | None:
