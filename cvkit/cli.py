@@ -15,10 +15,10 @@ import typer.core
 
 from cvkit import __version__
 from cvkit.catalog import TASKS, resolve
-from cvkit.config import assemble
+from cvkit.config import EMPTY_HINT, assemble
 from cvkit.errors import CvkitError, Interrupted, MachineError, UsageError
-from cvkit.helptext import in_panel_order, render, short_help
-from cvkit.options.base import Command, hints
+from cvkit.helptext import in_panel_order, name_text, render, short_help
+from cvkit.options.base import Command, hints, never_empty
 from cvkit.options.tree import HANDLERS, OPTIONS
 
 # Typer carries its own copy of Click; BadParameter < UsageError < ClickException is its public end.
@@ -52,10 +52,35 @@ class _Command(_Page, typer.core.TyperCommand):
             if param.name in wanted and os.environ.get(param.envvar, "").lower() in _YES:
                 wanted[param.name] = True
         try:
-            return super().parse_args(ctx, args)
+            rest = super().parse_args(ctx, args)
         except CLICK_ERROR as error:
             hint = f"{ctx.command_path} --help"
             raise UsageError(_complaint(error, ctx, words), code="usage", hint=hint) from error
+        if not ctx.resilient_parsing:  # a shell that asks what may follow
+            _refuse_empty(ctx, words)
+        return rest
+
+
+def _refuse_empty(ctx: typer.Context, words: list[str]) -> None:
+    """Raise a `UsageError` if an empty word stands where a name must.
+
+    Only the words tell it: as a path, the empty name is the current folder's.
+    """
+    given, *_ = ctx.command.make_parser(ctx).parse_args(list(words))
+    options_class = _options_of(tuple(ctx.command_path.split()[1:]))
+    types = hints(options_class)
+    for field in dataclasses.fields(options_class):
+        value = given.get(field.name)
+        values = value if isinstance(value, list | tuple) else (value,)
+        if "" in values and never_empty(field, types[field.name]):
+            name, *_ = name_text(field, types[field.name].__metadata__[0]).split(", ")
+            which = "" if isinstance(value, str) else "one of "
+            raise UsageError(f"{which}{name} is empty", code="usage.empty", hint=EMPTY_HINT)
+
+
+def _options_of(path: tuple[str, ...]) -> type[Command]:
+    entry = OPTIONS[path[0]]
+    return entry[path[1]] if isinstance(entry, dict) else entry
 
 
 def _complaint(error: Exception, ctx: typer.Context, words: list[str]) -> str:

@@ -8,7 +8,10 @@ from typing import Literal
 
 from cvkit.catalog import nearest
 from cvkit.errors import UsageError
-from cvkit.options.base import Command, hints
+from cvkit.options.base import Command, hints, never_empty
+
+EMPTY_HINT = "give a value, or leave it out; a shell variable that is not set is empty"
+"""What to do about an empty name."""
 
 NOT_STORED = frozenset({"config", "json", "quiet", "debug", "resume", "check", "find_lr"})
 """Flags that say how to talk, not what to do; a run's config.yaml leaves them out."""
@@ -92,6 +95,7 @@ def from_config(options_class: type[Command], content: object, where: str) -> di
     if not isinstance(content, dict):
         raise UsageError(f"{where} is not a mapping of flags to values", code="config.type")
     known = hints(options_class)
+    fields = {field.name: field for field in dataclasses.fields(options_class)}
     values = {}
     for key, value in content.items():
         name = str(key).replace("-", "_")
@@ -99,6 +103,10 @@ def from_config(options_class: type[Command], content: object, where: str) -> di
             raise UsageError(
                 f"{where}: unknown key {key!r}", code="config.key", hint=nearest(name, known)
             )
+        if never_empty(fields[name], known[name]) and (
+            value == "" or (isinstance(value, list) and "" in value)
+        ):
+            raise UsageError(f"{where}: {key} is empty", code="config.value", hint=EMPTY_HINT)
         values[name] = _checked(known[name], value, f"{where}: {key}")
     return values
 

@@ -10,6 +10,8 @@ import pytest
 import typer
 
 from cvkit import cli
+from cvkit.config import from_config
+from cvkit.errors import UsageError
 from cvkit.helptext import name_text
 from cvkit.options.base import hints
 from cvkit.options.tree import OPTIONS
@@ -266,3 +268,45 @@ def test_an_unknown_command_is_named_alone(cvkit, arguments, more):
     done = cvkit(*arguments, *more)
     assert done.code == 2
     assert f"No such command '{arguments[-1]}'." in done.err
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_an_empty_name_is_refused(refused, path):
+    """A path would be the current folder: `samples "$UNSET"` wrote into it."""
+    for field, kind, _ in flags_of(path):
+        flag = f"--{field.name.replace('_', '-')}"
+        if kind is Path or (kind is str and isinstance(field.default, str) and field.default):
+            for words in ([flag, ""], [f"{flag}="], [flag, "", "--quiet"]):
+                assert refused(*begin(path), *words).startswith(f"{flag} is empty (give a value")
+        elif typing.get_origin(kind) is list:
+            flag = flag.removesuffix("s") if flag == "--splits" else flag
+            message = refused(*begin(path), flag, "one", flag, "")
+            assert message.startswith(f"one of {flag} is empty (give a value")
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [(("samples",), "DIR"), (("detect", "proposals"), "DATA"), (("weights", "import"), "FILE")]
+    + [(path, "one of INPUTS") for path in COMMANDS if path[-1] == "predict"]
+    + [(("weights", "verify"), "one of FILES")],
+)
+def test_an_empty_argument_is_refused(refused, path, shown):
+    out = ["--out", "x"] if "import" in path else []
+    assert refused(*path, "", *out).startswith(f"{shown} is empty (give a value")
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_text_that_switches_something_off_may_be_empty(read, path):
+    flags = [f"--{f.name.replace('_', '-')}" for f, kind, _ in flags_of(path) if f.default == ""]
+    values, given = read(*begin(path), *(word for flag in flags for word in (flag, "")))
+    assert len(given) >= len(flags)
+    assert all(values[flag.removeprefix("--").replace("-", "_")] == "" for flag in flags)
+
+
+@pytest.mark.parametrize("path", [path for path in COMMANDS if "config" in hints(options_of(path))])
+def test_an_empty_name_in_a_configuration_is_refused(path):
+    for field, kind, _ in flags_of(path):
+        is_list = typing.get_origin(kind) is list
+        if field.name != "config" and (kind is Path or is_list):
+            with pytest.raises(UsageError, match=f"c.yaml: {field.name} is empty .give a value"):
+                from_config(options_of(path), {field.name: ["a", ""] if is_list else ""}, "c.yaml")

@@ -7,6 +7,7 @@ from typing import Any
 
 from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.boxes import BoxData, read_boxes
+from cvkit.data.coco_places import TRAINING, DataFlags
 from cvkit.data.scan import BoxScan, fingerprint, raise_defects, scan_boxes
 from cvkit.engine.report import Reporter
 from cvkit.errors import DataError, UsageError
@@ -93,6 +94,7 @@ def evaluation_split(options: DetectingEval, task: str, report: Reporter) -> Spl
         images=options.images,
         masks=task == "instance",
         strict=False,
+        flags=DataFlags("--data", "choose with --json-file"),
     )
 
 
@@ -120,6 +122,7 @@ def checked_splits(
     images: Path | None = None,
     masks: bool = False,
     strict: bool = True,
+    flags: DataFlags = TRAINING,
 ) -> Splits:
     """Return splits whose annotations and images were all looked at.
 
@@ -132,11 +135,14 @@ def checked_splits(
         images: see `read_boxes`.
         masks: see `read_boxes`.
         strict: an unreadable image is a defect; else it stays, to fail when it is read.
+        flags: see `read_boxes`.
 
     Raises:
         DataError: lists every defect.
     """
-    data = read_boxes(root, layout, names, json_files=json_files, images=images, masks=masks)
+    data = read_boxes(
+        root, layout, names, json_files=json_files, images=images, masks=masks, flags=flags
+    )
     scans, kept = {}, {}
     for name in names:
         with report.progress(f"checking {name}", len(data.splits[name])) as advance:

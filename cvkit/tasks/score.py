@@ -103,6 +103,12 @@ def _pairs(options: SegmentEval) -> list[LabelledImage]:
         places = [folder / f"{stem}.png" for folder in folders]
         found = next((place for place in places if place.is_file()), places[0])
         pairs.append(LabelledImage(stem, found, mask))
+    if not pairs:
+        raise DataError(
+            f"--truth {truth} holds neither a dataset nor a mask",
+            code="truth.empty",
+            hint="name a dataset, or a folder of masks",
+        )
     if not any(pair.image.is_file() for pair in pairs):
         raise DataError(
             f"no file in {predictions} has the name of a truth mask",

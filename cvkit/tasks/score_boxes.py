@@ -6,6 +6,7 @@ from typing import Any
 
 from cvkit.data.boxes import BoxData, read_boxes
 from cvkit.data.coco import read_coco
+from cvkit.data.coco_places import DataFlags
 from cvkit.data.scan import raise_defects
 from cvkit.engine.report import Reporter
 from cvkit.errors import UsageError
@@ -100,7 +101,9 @@ def _truth(options: DetectEval | InstanceEval, report: Reporter, *, masks: bool)
         splits = {options.split: content.images}
         found = BoxData("coco", content.classes, splits, content.defects, content.notes)
     else:
-        found = read_boxes(place, options.format, [options.split], masks=masks)
+        flags = DataFlags("--truth", "name the file itself with --truth")
+        names, images = [options.split], options.images
+        found = read_boxes(place, options.format, names, images=images, masks=masks, flags=flags)
     raise_defects(found.defects, str(place))
     for note in found.notes:
         report.warn(note)

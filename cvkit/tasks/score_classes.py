@@ -102,7 +102,9 @@ def _truths(options: Eval, walk: Walk) -> tuple[dict[str, str], tuple[str, ...] 
         key, label = find_column(rows, KEYS, place), find_column(rows, LABELS, place)
         listed, _ = dataset_classes(place.parent)
         return unique([(row[key], row[label]) for row in rows], place), listed and listed.names
-    found = read_collection(place, options.format, [options.split], options.val_fraction, walk)
+    found = read_collection(
+        place, options.format, [options.split], options.val_fraction, walk, "--truth"
+    )
     return {image.key: image.label for image in found.splits[options.split]}, found.names
 
 
