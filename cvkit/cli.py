@@ -154,8 +154,12 @@ def _adapter(path: tuple[str, ...], options_class: type[Command]) -> Callable[..
     """Return a function whose signature is the options dataclass, as Typer wants it."""
 
     def run(ctx: typer.Context, **values: object) -> None:
-        source = {name: ctx.get_parameter_source(name) for name in values}
-        given = {name for name, where in source.items() if where and where.name != "DEFAULT"}
+        given = {}
+        for param in ctx.command.params:
+            source = ctx.get_parameter_source(param.name)
+            if param.name in values and source and source.name != "DEFAULT":
+                by_variable = source.name == "ENVIRONMENT"
+                given[param.name] = param.envvar if by_variable else param.opts[0]
         options = assemble(options_class, values, given)
         wanted = ctx.ensure_object(dict)
         wanted |= {name: getattr(options, name) for name in wanted}

@@ -17,8 +17,13 @@ NOT_STORED = frozenset({"config", "json", "quiet", "debug", "resume", "check", "
 """Flags that say how to talk, not what to do; a run's config.yaml leaves them out."""
 
 
-def assemble(options_class: type[Command], values: dict, given: set[str]) -> Command:
+def assemble(options_class: type[Command], values: dict, given: dict[str, str]) -> Command:
     """Return the options from what was given and, below it, from `--config` or `--resume`.
+
+    Args:
+        options_class: of the command.
+        values: of all its flags.
+        given: how each flag that somebody gave was named: the flag, or a variable.
 
     Raises:
         UsageError: the configuration file is unusable, or `--resume` comes with a flag that
@@ -34,24 +39,26 @@ def assemble(options_class: type[Command], values: dict, given: set[str]) -> Com
     return options_class(**values)
 
 
-CHANGEABLE = frozenset({"resume", "workers", "device", "json", "quiet", "debug", "save_minutes"})
+CHANGEABLE = frozenset(
+    {"resume", "workers", "device", "offline", "json", "quiet", "debug", "save_minutes"}
+)
 """Flags that may differ when a run is resumed, because they do not change its result."""
 
 
-def _resumed(options_class: type[Command], values: dict, given: set[str]) -> Command:
+def _resumed(options_class: type[Command], values: dict, given: dict[str, str]) -> Command:
     config = values["resume"] / "config.yaml"
     stored = from_config(options_class, _read_yaml(config), str(config))
     changed = sorted(
-        name for name in given - CHANGEABLE if stored.get(name, values[name]) != values[name]
+        name for name in given.keys() - CHANGEABLE if stored.get(name, values[name]) != values[name]
     )
     if changed:
         name = changed[0]
         raise UsageError(
-            f"--{name.replace('_', '-')} {values[name]} differs from the run's {stored.get(name)}",
+            f"{given[name]} {values[name]} differs from the run's {stored.get(name)}",
             code="resume.changed",
             hint="a resumed run keeps its settings; start a new one to change them",
         )
-    kept = {name: value for name, value in stored.items() if name not in given & CHANGEABLE}
+    kept = {name: value for name, value in stored.items() if name not in given.keys() & CHANGEABLE}
     return options_class(**(values | kept))
 
 

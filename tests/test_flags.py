@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from cvkit import cli
-from cvkit.config import from_config
+from cvkit.config import assemble, from_config
 from cvkit.errors import UsageError
 from cvkit.helptext import name_text
 from cvkit.options.base import hints
@@ -83,6 +83,17 @@ def read(cvkit, monkeypatch):
     return call
 
 
+@pytest.fixture(scope="module")
+def tree():
+    """The command tree, built once: these tests call it a thousand times."""
+    return typer.main.get_command(cli.build_app())
+
+
+@pytest.fixture(autouse=True)
+def one_tree(tree, monkeypatch):
+    monkeypatch.setattr(cli, "build_app", lambda: tree)
+
+
 @pytest.fixture(autouse=True)
 def no_variables(monkeypatch):
     for name in [name for name in os.environ if name.startswith("CVKIT_")]:
@@ -97,7 +108,10 @@ def test_every_flag_listens_to_its_commands_variable(read, path, monkeypatch):
         monkeypatch.setenv(f"CVKIT_{path[-1]}_{field.name}".upper(), text)
     values, given = read(*path, *NEEDED.get(path, []))
     assert {name: values[name] for name in wanted} == wanted
-    assert given >= set(wanted)
+    verb = path[-1].upper()
+    assert {name: given[name] for name in wanted} == {
+        name: f"CVKIT_{verb}_{name.upper()}" for name in wanted
+    }
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
@@ -107,7 +121,7 @@ def test_no_flag_listens_to_another_verbs_variable(read, path, monkeypatch):
             text, _ = another(field, kind, option)
             monkeypatch.setenv(f"CVKIT_{verb}_{field.name}".upper(), text)
     values, given = read(*begin(path))
-    assert given == {"samples": {"folder"}, "tune": {"task"}, "import": {"file", "out"}}.get(
+    assert set(given) == {"samples": {"folder"}, "tune": {"task"}, "import": {"file", "out"}}.get(
         path[-1], set()
     )
     for field, *_ in flags_of(path):
@@ -126,6 +140,29 @@ def test_a_flag_wins_over_its_variable(read, path, monkeypatch):
     values, _ = read(*begin(path), *flags)
     assert values["json"] is True
     assert not has_out or values["out"] == Path("from-the-flag")
+
+
+TRAININGS = [path for path in COMMANDS if path[-1] == "train"]
+
+
+@pytest.mark.parametrize("path", TRAININGS, ids=" ".join)
+def test_a_change_of_a_resumed_run_is_named_as_it_was_given(cvkit, path, tmp_path, monkeypatch):
+    (tmp_path / "config.yaml").write_text("seed: 1\n")
+    command = (*path, "--resume", tmp_path)
+    assert "error: --seed 7 differs from the run's 1 (" in cvkit(*command, "--seed", "7").err
+    monkeypatch.setenv("CVKIT_TRAIN_SEED", "8")
+    assert "error: CVKIT_TRAIN_SEED 8 differs from the run's 1 (" in cvkit(*command).err
+    assert "error: --seed 7 differs from the run's 1 (" in cvkit(*command, "--seed", "7").err
+
+
+@pytest.mark.parametrize("path", TRAININGS, ids=" ".join)
+def test_what_does_not_change_the_result_may_change_when_a_run_is_resumed(path, tmp_path):
+    (tmp_path / "config.yaml").write_text("offline: false\nworkers: 0\ndevice: auto\nlr: 0.5\n")
+    values = {"offline": True, "workers": 2, "device": "cpu"}
+    given = {name: f"--{name}" for name in values}
+    found = assemble(options_of(path), values | {"resume": tmp_path}, given)
+    assert {name: getattr(found, name) for name in values} == values
+    assert found.lr == 0.5
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
@@ -163,16 +200,9 @@ def test_the_names_on_the_help_page_are_those_that_work(tree, path):
         assert set(name_text(field, option).split(", ")) == typed[field.name]
 
 
-@pytest.fixture(scope="module")
-def tree():
-    """The command tree, built once: these tests call it a thousand times."""
-    return typer.main.get_command(cli.build_app())
-
-
 @pytest.fixture
-def refused(cvkit, tree, monkeypatch):
+def refused(cvkit, monkeypatch):
     """Return the message about a command line."""
-    monkeypatch.setattr(cli, "build_app", lambda: tree)
     monkeypatch.delattr(cli, "assemble")  # nothing begins where a mistake is overlooked
 
     def call(*arguments):
