@@ -1,23 +1,24 @@
 """The command tree, built from `options.OPTIONS`. Imports nothing heavy."""
 
+import copy
 import dataclasses
 import inspect
 import json
 import os
 import signal
 import sys
+import typing
 from collections.abc import Callable
-from itertools import pairwise
 
 import typer
 import typer.core
 
 from cvkit import __version__
 from cvkit.catalog import TASKS, resolve
-from cvkit.config import assemble
+from cvkit.config import EMPTY_HINT, assemble
 from cvkit.errors import CvkitError, Interrupted, MachineError, UsageError
-from cvkit.helptext import in_panel_order, render, short_help
-from cvkit.options.base import Command, hints
+from cvkit.helptext import in_panel_order, name_text, render, short_help
+from cvkit.options.base import Command, hints, never_empty
 from cvkit.options.tree import HANDLERS, OPTIONS
 
 # Typer carries its own copy of Click; BadParameter < UsageError < ClickException is its public end.
@@ -32,8 +33,82 @@ class _Page:
         formatter.write(render(tuple(ctx.command_path.split()[1:])))
 
 
+_YES = frozenset(("1", "true", "t", "yes", "y", "on"))
+"""What a variable holds that switches a flag on."""
+
+
 class _Command(_Page, typer.core.TyperCommand):
     """A verb."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        """Read the words of the command line.
+
+        Raises:
+            UsageError: a word or a variable cannot be used; the message names its value.
+        """
+        words = list(args)  # the parser empties its list
+        wanted = ctx.ensure_object(dict)
+        for param in self.params:  # they decide how a mistake in the others is told
+            if param.name in wanted and os.environ.get(param.envvar, "").lower() in _YES:
+                wanted[param.name] = True
+        try:
+            rest = super().parse_args(ctx, args)
+        except CLICK_ERROR as error:
+            hint = f"{ctx.command_path} --help"
+            raise UsageError(_complaint(error, ctx, words), code="usage", hint=hint) from error
+        if not ctx.resilient_parsing:  # a shell that asks what may follow
+            _refuse_empty(ctx, words)
+        return rest
+
+
+def _refuse_empty(ctx: typer.Context, words: list[str]) -> None:
+    """Raise a `UsageError` if an empty word stands where a name must.
+
+    Only the words tell it: as a path, the empty name is the current folder's.
+    """
+    given, *_ = ctx.command.make_parser(ctx).parse_args(list(words))
+    options_class = _options_of(tuple(ctx.command_path.split()[1:]))
+    types = hints(options_class)
+    for field in dataclasses.fields(options_class):
+        value = given.get(field.name)
+        values = value if isinstance(value, list | tuple) else (value,)
+        if "" in values and never_empty(field, types[field.name]):
+            name, *_ = name_text(field, types[field.name].__metadata__[0]).split(", ")
+            which = "" if isinstance(value, str) else "one of "
+            raise UsageError(f"{which}{name} is empty", code="usage.empty", hint=EMPTY_HINT)
+
+
+def _options_of(path: tuple[str, ...]) -> type[Command]:
+    entry = OPTIONS[path[0]]
+    return entry[path[1]] if isinstance(entry, dict) else entry
+
+
+def _complaint(error: Exception, ctx: typer.Context, words: list[str]) -> str:
+    """Return Typer's complaint about a command line as one line that names the refused value.
+
+    The value is looked up as Typer itself does it: only the parser knows which words are flags,
+    which flag takes the next word, and where a variable of the environment stands in.
+    """
+    message = " ".join(error.format_message().split())
+    param = getattr(error, "param", None)
+    if param is None:
+        return message
+    given, *_ = ctx.command.make_parser(ctx).parse_args(list(words))
+    value, source = param.consume_value(ctx, given)
+    if not isinstance(value, str):
+        return message
+    reason = " ".join(error.message.removeprefix("Value error, ").split())  # pydantic's prefix
+    is_option = param.param_type_name == "option"
+    name, link = param.opts[0] if is_option else param.metavar or param.name, " "
+    if source.name == "ENVIRONMENT":
+        name, link = param.envvar, "="
+    elif is_option and any(
+        value in (*other.opts, *other.secondary_opts) for other in ctx.command.params
+    ):
+        return f"'{name}' needs a value, but the flag '{value}' follows"
+    if repr(value) not in reason:
+        name += link + (value if value.split() == [value] else json.dumps(value))
+    return f"Invalid value for '{name}': {reason}"
 
 
 class _Group(_Page, typer.core.TyperGroup):
@@ -79,9 +154,15 @@ def _adapter(path: tuple[str, ...], options_class: type[Command]) -> Callable[..
     """Return a function whose signature is the options dataclass, as Typer wants it."""
 
     def run(ctx: typer.Context, **values: object) -> None:
-        source = {name: ctx.get_parameter_source(name) for name in values}
-        given = {name for name, where in source.items() if where and where.name != "DEFAULT"}
+        given = {}
+        for param in ctx.command.params:
+            source = ctx.get_parameter_source(param.name)
+            if param.name in values and source and source.name != "DEFAULT":
+                by_variable = source.name == "ENVIRONMENT"
+                given[param.name] = param.envvar if by_variable else param.opts[0]
         options = assemble(options_class, values, given)
+        wanted = ctx.ensure_object(dict)
+        wanted |= {name: getattr(options, name) for name in wanted}
         task = path[:1] if path[0] in TASKS else ()
         try:
             code = resolve(HANDLERS[path[-1]])(options, *task)
@@ -89,33 +170,39 @@ def _adapter(path: tuple[str, ...], options_class: type[Command]) -> Callable[..
             raise _interrupted(error) from error
         raise typer.Exit(code)
 
-    parameters = [
-        inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
-    ]
     types = hints(options_class)
-    for field in in_panel_order(options_class):
-        option = types[field.name].__metadata__[0]
-        if isinstance(option, typer.models.OptionInfo):
-            option.envvar = f"CVKIT_{path[-1]}_{field.name}".upper()
-            option.show_envvar = False
-            if field.default is False and not option.param_decls:
-                option.param_decls = (f"--{field.name.replace('_', '-')}",)  # without a --no-...
-        default = field.default
-        if field.default_factory is not dataclasses.MISSING:
-            default = field.default_factory()
-        if default is dataclasses.MISSING:
-            default = inspect.Parameter.empty
-        parameters.append(
-            inspect.Parameter(
-                field.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=default,
-                annotation=types[field.name],
-            )
-        )
+    parameters = [
+        inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
+        *(_parameter(path, f, types[f.name]) for f in in_panel_order(options_class)),
+    ]
     run.__signature__ = inspect.Signature(parameters)
     run.__annotations__ = {p.name: p.annotation for p in parameters}
     return run
+
+
+def _parameter(
+    path: tuple[str, ...], field: dataclasses.Field, annotation: object
+) -> inspect.Parameter:
+    """Return a field of the options as Typer wants it, with this command's own variable."""
+    kind, option = typing.get_args(annotation)
+    if isinstance(option, typer.models.OptionInfo):
+        # Verbs that inherit a field share its option: each command names its variable in a copy.
+        option = copy.copy(option)
+        option.envvar = f"CVKIT_{path[-1]}_{field.name}".upper()
+        option.show_envvar = False
+        if field.default is False and not option.param_decls:
+            option.param_decls = (f"--{field.name.replace('_', '-')}",)  # without a --no-...
+    default = field.default
+    if field.default_factory is not dataclasses.MISSING:
+        default = field.default_factory()
+    if default is dataclasses.MISSING:
+        default = inspect.Parameter.empty
+    return inspect.Parameter(
+        field.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=typing.Annotated[kind, option],
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -137,17 +224,21 @@ def _interrupt(number: int, frame: object) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run the command line and return its exit code."""
-    as_json = "--json" in arguments
-    if (page := _requested_page(arguments)) is not None:
+    # How to talk; variables and a configuration file may add to it while the command is read.
+    wanted = {name: f"--{name}" in arguments for name in ("json", "debug")}
+    completing = "_CVKIT_COMPLETE" in os.environ  # the shell asks, without arguments
+    if not completing and (page := _requested_page(arguments)) is not None:
         print(page, end="")
         return 0
     try:
-        code = build_app()(arguments, prog_name="cvkit", standalone_mode=False)
+        code = build_app()(arguments, prog_name="cvkit", standalone_mode=False, obj=wanted)
         return code if isinstance(code, int) else 0
     except CvkitError as error:
         failure = error
     except CLICK_ERROR as error:
-        failure = _usage_error(error, arguments)
+        command = getattr(getattr(error, "ctx", None), "command_path", "cvkit")
+        message = " ".join(error.format_message().split())
+        failure = UsageError(message, code="usage", hint=f"{command} --help")
     except (KeyboardInterrupt, typer.Abort) as error:
         failure = _interrupted(error)
     except BrokenPipeError:
@@ -160,12 +251,12 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         failure = _machine_failure(error)
         if failure is None:
-            return _report_bug(error, as_json, "--debug" in arguments)
-    if "--debug" in arguments:
+            return _report_bug(error, wanted["json"], wanted["debug"])
+    if wanted["debug"]:
         import traceback
 
         traceback.print_exception(failure)
-    return _report(failure, as_json)
+    return _report(failure, wanted["json"])
 
 
 def _requested_page(arguments: list[str]) -> str | None:
@@ -179,16 +270,6 @@ def _requested_page(arguments: list[str]) -> str | None:
     for name in path:
         entry = entry.get(name) if isinstance(entry, dict) else None
     return render(path) if isinstance(entry, dict) or (asked and entry is not None) else None
-
-
-def _usage_error(error: Exception, arguments: list[str]) -> UsageError:
-    """Return Typer's complaint about the command line as one line that names the value."""
-    command = getattr(getattr(error, "ctx", None), "command_path", "cvkit")
-    message = " ".join(error.format_message().split())
-    for flag, value in pairwise(arguments):
-        if f"'{flag}'" in message and repr(value) not in message:
-            message = message.replace(f"'{flag}'", f"'{flag} {value}'")
-    return UsageError(message, code="usage", hint=f"{command} --help")
 
 
 def _machine_failure(error: Exception) -> MachineError | None:

@@ -8,14 +8,22 @@ from typing import Literal
 
 from cvkit.catalog import nearest
 from cvkit.errors import UsageError
-from cvkit.options.base import Command, hints
+from cvkit.options.base import Command, hints, never_empty
+
+EMPTY_HINT = "give a value, or leave it out; a shell variable that is not set is empty"
+"""What to do about an empty name."""
 
 NOT_STORED = frozenset({"config", "json", "quiet", "debug", "resume", "check", "find_lr"})
 """Flags that say how to talk, not what to do; a run's config.yaml leaves them out."""
 
 
-def assemble(options_class: type[Command], values: dict, given: set[str]) -> Command:
+def assemble(options_class: type[Command], values: dict, given: dict[str, str]) -> Command:
     """Return the options from what was given and, below it, from `--config` or `--resume`.
+
+    Args:
+        options_class: of the command.
+        values: of all its flags.
+        given: how each flag that somebody gave was named: the flag, or a variable.
 
     Raises:
         UsageError: the configuration file is unusable, or `--resume` comes with a flag that
@@ -31,24 +39,26 @@ def assemble(options_class: type[Command], values: dict, given: set[str]) -> Com
     return options_class(**values)
 
 
-CHANGEABLE = frozenset({"resume", "workers", "device", "json", "quiet", "debug", "save_minutes"})
+CHANGEABLE = frozenset(
+    {"resume", "workers", "device", "offline", "json", "quiet", "debug", "save_minutes"}
+)
 """Flags that may differ when a run is resumed, because they do not change its result."""
 
 
-def _resumed(options_class: type[Command], values: dict, given: set[str]) -> Command:
+def _resumed(options_class: type[Command], values: dict, given: dict[str, str]) -> Command:
     config = values["resume"] / "config.yaml"
     stored = from_config(options_class, _read_yaml(config), str(config))
     changed = sorted(
-        name for name in given - CHANGEABLE if stored.get(name, values[name]) != values[name]
+        name for name in given.keys() - CHANGEABLE if stored.get(name, values[name]) != values[name]
     )
     if changed:
         name = changed[0]
         raise UsageError(
-            f"--{name.replace('_', '-')} {values[name]} differs from the run's {stored.get(name)}",
+            f"{given[name]} {values[name]} differs from the run's {stored.get(name)}",
             code="resume.changed",
             hint="a resumed run keeps its settings; start a new one to change them",
         )
-    kept = {name: value for name, value in stored.items() if name not in given & CHANGEABLE}
+    kept = {name: value for name, value in stored.items() if name not in given.keys() & CHANGEABLE}
     return options_class(**(values | kept))
 
 
@@ -92,6 +102,7 @@ def from_config(options_class: type[Command], content: object, where: str) -> di
     if not isinstance(content, dict):
         raise UsageError(f"{where} is not a mapping of flags to values", code="config.type")
     known = hints(options_class)
+    fields = {field.name: field for field in dataclasses.fields(options_class)}
     values = {}
     for key, value in content.items():
         name = str(key).replace("-", "_")
@@ -99,6 +110,10 @@ def from_config(options_class: type[Command], content: object, where: str) -> di
             raise UsageError(
                 f"{where}: unknown key {key!r}", code="config.key", hint=nearest(name, known)
             )
+        if never_empty(fields[name], known[name]) and (
+            value == "" or (isinstance(value, list) and "" in value)
+        ):
+            raise UsageError(f"{where}: {key} is empty", code="config.value", hint=EMPTY_HINT)
         values[name] = _checked(known[name], value, f"{where}: {key}")
     return values
 

@@ -237,8 +237,11 @@ def name_text(field: dataclasses.Field, option: object) -> str:
     if isinstance(option, typer.models.ArgumentInfo):
         return option.metavar or field.name.upper()
     name = field.name.replace("_", "-")
-    short = ", -q" if name == "quiet" else ""
-    return f"--{name}, --no-{name}" if field.default is True else f"--{name}{short}"
+    # Where an option has names of its own, Typer keeps the first one as the default.
+    own = [text for text in (option.default, *(option.param_decls or ())) if isinstance(text, str)]
+    if own:
+        return ", ".join(own)
+    return f"--{name}, --no-{name}" if field.default is True else f"--{name}"
 
 
 def default_text(field: dataclasses.Field) -> str:

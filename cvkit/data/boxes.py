@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cvkit.data.annotated import AnnotatedImage, Annotations
 from cvkit.data.coco import read_coco
-from cvkit.data.coco_places import find_coco
+from cvkit.data.coco_places import TRAINING, DataFlags, find_coco
 from cvkit.data.files import matches
 from cvkit.data.index_maps import read_index_maps
 from cvkit.data.voc import read_voc
@@ -36,19 +36,22 @@ class BoxData:
     notes: list[str]
 
 
-def detect_box_layout(root: Path, wanted: str = "auto", masks: bool = False) -> str:
+def detect_box_layout(
+    root: Path, wanted: str = "auto", masks: bool = False, flag: str = "--data"
+) -> str:
     """Return one of `LAYOUTS`: what the folder looks like, or what `wanted` says.
 
     Args:
         root: the dataset.
         wanted: `auto`, or the answer.
         masks: look for layouts of objects with masks (`coco` and `index`) only.
+        flag: what names the dataset, for messages.
 
     Raises:
         DataError: the folder is missing or has none of them.
     """
     if not root.is_dir() and not (root.suffix in (".yaml", ".yml") and root.is_file()):
-        raise DataError(f"--data {root} is not a folder", code="data.missing", hint="check it")
+        raise DataError(f"{flag} {root} is not a folder", code="data.missing", hint="check it")
     if wanted != "auto":
         return wanted
     if not masks and (root / "ImageSets" / "Main").is_dir():
@@ -68,7 +71,7 @@ def detect_box_layout(root: Path, wanted: str = "auto", masks: bool = False) -> 
         else "voc: Annotations/, JPEGImages/, ImageSets/Main/SPLIT.txt; "
         "yolo: data.yaml, images/, labels/"
     )
-    raise DataError(f"--data {root} has no known layout", code="data.layout", hint=known)
+    raise DataError(f"{flag} {root} has no known layout", code="data.layout", hint=known)
 
 
 def read_boxes(
@@ -79,6 +82,7 @@ def read_boxes(
     json_files: dict[str, Path | None] | None = None,
     images: Path | None = None,
     masks: bool = False,
+    flags: DataFlags = TRAINING,
 ) -> BoxData:
     """Return the splits of a dataset, defects collected.
 
@@ -89,17 +93,18 @@ def read_boxes(
         json_files: COCO files of splits that are not found by their names.
         images: folder that the file names of COCO files are relative to.
         masks: read the objects' masks too, which all of them must have.
+        flags: how the command names the data, for messages.
 
     Raises:
         DataError: no such layout or split, or the splits have different classes.
     """
     json_files = json_files or {}
     forced = any(json_files.values())
-    layout = "coco" if forced else detect_box_layout(root, layout, masks)
+    layout = "coco" if forced else detect_box_layout(root, layout, masks, flags.place)
     found: dict[str, Annotations] = {}
     for split in splits:
         if layout == "coco":
-            path = json_files.get(split) or find_coco(root, split)
+            path = json_files.get(split) or find_coco(root, split, flags.choose)
             found[split] = read_coco(path, images, root, split, masks=masks)
         else:
             read = {"voc": read_voc, "yolo": read_yolo, "index": read_index_maps}[layout]

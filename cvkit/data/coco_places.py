@@ -1,6 +1,7 @@
 """Where the files of a COCO dataset lie."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,30 @@ from cvkit.data.files import inside, matches
 from cvkit.errors import DataError
 
 
-def find_coco(root: Path, split: str) -> Path:
+@dataclass(frozen=True)
+class DataFlags:
+    """How a command names its data, for messages that say what to change.
+
+    Attributes:
+        place: the flag or argument that names the dataset.
+        choose: what to do where several COCO files fit a split.
+    """
+
+    place: str
+    choose: str
+
+
+TRAINING = DataFlags("--data", "choose with --train-json and --val-json")
+"""Those of train."""
+
+
+def find_coco(root: Path, split: str, choose: str) -> Path:
     """Return the annotation file of a split: `annotations/instances_SPLIT.json` and the like.
+
+    Args:
+        root: of the dataset.
+        split: whose name the file has.
+        choose: see `DataFlags`.
 
     Raises:
         DataError: none, or several.
@@ -30,7 +53,7 @@ def find_coco(root: Path, split: str) -> Path:
                 f"{folder} has {len(named)} files for split {split!r}: "
                 f"{', '.join(f.name for f in named)}",
                 code="split.ambiguous",
-                hint="choose with --train-json and --val-json",
+                hint=choose,
             )
     names = ", ".join(file.name for file in everything[:8])
     raise DataError(

@@ -158,7 +158,9 @@ def _expand(text: str, walk: Walk) -> Iterator[Path]:
             lines = Path(text[1:]).read_text(errors="surrogateescape").splitlines()
         except OSError as error:
             raise UsageError(
-                f"cannot read the list {text[1:]}: {error.strerror}", code="inputs.list"
+                f"cannot read the list {text[1:] or repr('')}: {error.strerror}",
+                code="inputs.list",
+                hint="@ stands before the name of a text file with one path per line",
             ) from error
         yield from (Path(line) for line in lines if line.strip())
     elif os.path.isdir(text):
@@ -172,7 +174,8 @@ def _expand(text: str, walk: Walk) -> Iterator[Path]:
             else:
                 yield Path(match)
     else:
-        raise UsageError(f"{text} does not exist", code="inputs.missing", hint="check the path")
+        shown = text if text.strip() else repr(text)
+        raise UsageError(f"{shown} does not exist", code="inputs.missing", hint="check the path")
 
 
 def _keys(paths: list[Path], inputs: list[str]) -> list[str]:

@@ -64,6 +64,7 @@ def read_collection(
     val_fraction: float | None,
     walk: Walk = walk_images,
     seed: int | None = 0,
+    flag: str = "--data",
 ) -> Collection:
     """Return the images (or videos) of some splits.
 
@@ -75,17 +76,21 @@ def read_collection(
             by content; None does not divide such data, so that any split is all of them.
         walk: finds what a folder of a class holds.
         seed: of the division; None divides as before there were seeds, see `drawn_singly`.
+        flag: what names the place, for messages.
 
     Raises:
         DataError: unknown layout, missing split or file, malformed table, unknown class.
     """
-    layout = detect_layout(place, wanted, splits)
+    layout = detect_layout(place, wanted, splits, flag)
     root = place.parent if place.is_file() else place
     listed, _ = dataset_classes(root)
     heap, labels, shelves = None, set(), []
     if layout == "folders":
-        shelves = [_split_folder(root, split) for split in splits]
-        found = {split: _class_folders(_split_folder(root, split), root, walk) for split in splits}
+        shelves = [_split_folder(root, split, flag) for split in splits]
+        found = {
+            split: _class_folders(shelf, root, walk)
+            for split, shelf in zip(splits, shelves, strict=True)
+        }
         both = (root / split for split in ("train", "val") if (root / split).is_dir())
         labels = {place.name for folder in both for place in _visible_folders(folder)}
     elif layout == "classes":
@@ -118,7 +123,7 @@ def read_collection(
     return Collection(layout, listed.names, True, found, heap is not None, notes)
 
 
-def detect_layout(place: Path, wanted: str, splits: Sequence[str]) -> str:
+def detect_layout(place: Path, wanted: str, splits: Sequence[str], flag: str = "--data") -> str:
     """Return `folders`, `classes` or `csv`: what a place looks like, or what `wanted` says.
 
     Raises:
@@ -128,7 +133,7 @@ def detect_layout(place: Path, wanted: str, splits: Sequence[str]) -> str:
         return "csv"
     if not place.is_dir():
         raise DataError(
-            f"--data {place} is not a folder or a .csv file", code="data.missing", hint="check it"
+            f"{flag} {place} is not a folder or a .csv file", code="data.missing", hint="check it"
         )
     if wanted != "auto":
         return wanted
@@ -139,10 +144,10 @@ def detect_layout(place: Path, wanted: str, splits: Sequence[str]) -> str:
     if any(_visible_folders(place)):
         known = [p.name for p in _visible_folders(place)]
         if {"train", "val", "test", "valid", "validation"} & set(known):
-            raise _no_split(place, splits[0], known)
+            raise _no_split(place, splits[0], known, flag)
         return "classes"
     raise DataError(
-        f"--data {place} has no known layout",
+        f"{flag} {place} has no known layout",
         code="data.layout",
         hint=f"SPLIT/CLASS/images, CLASS/images, or a table {TABLE} with path,label[,split]",
     )
@@ -152,17 +157,17 @@ def _visible_folders(folder: Path) -> list[Path]:
     return [path for path in matches(folder, "*") if path.is_dir()]
 
 
-def _no_split(place: Path, split: str, known: Sequence[str]) -> DataError:
+def _no_split(place: Path, split: str, known: Sequence[str], flag: str = "--data") -> DataError:
     hint = nearest(split, known) if known else "there are none"
-    if list(known) == ["train"]:
-        hint = f"--data {place / 'train'} divides it by --val-fraction"
+    if list(known) == ["train"] and place.is_dir():  # a table has no folder of its splits
+        hint = f"{flag} {place / 'train'} divides it by --val-fraction"
     return DataError(f"{place} has no split {split!r}", code="split.missing", hint=hint)
 
 
-def _split_folder(root: Path, split: str) -> Path:
+def _split_folder(root: Path, split: str, flag: str) -> Path:
     folder = inside(root, split)
     if not folder.is_dir():
-        raise _no_split(root, split, [p.name for p in _visible_folders(root)])
+        raise _no_split(root, split, [p.name for p in _visible_folders(root)], flag)
     return folder
 
 

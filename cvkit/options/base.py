@@ -207,6 +207,19 @@ class Predict(Job):
     ] = 0
 
 
+def never_empty(field: dataclasses.Field, annotation: object) -> bool:
+    """Return whether an empty value of a flag is a mistake.
+
+    As a path it would be the current folder, in a list an element that means nothing. Other text
+    may be empty where that is the default or no default is: it switches something off.
+    """
+    kind = typing.get_args(annotation)[0]
+    kinds = typing.get_args(kind) or (kind,)
+    if Path in kinds or typing.get_origin(kind) is list:
+        return True
+    return str in kinds and isinstance(field.default, str) and bool(field.default)
+
+
 def hints(options_class: type[Command]) -> dict[str, object]:
     """Return the annotated type of each flag."""
     return typing.get_type_hints(options_class, include_extras=True)

@@ -232,7 +232,8 @@ class DetectProposals(Command):
     out: Annotated[Path, flag(OUTPUT, "File to write (.npz)")] = Path("proposals.npz")
     overwrite: Annotated[bool, flag(OUTPUT, "Replace --out")] = False
     splits: Annotated[
-        list[str], typer.Option("--split", help="Split; may repeat", rich_help_panel=DATA)
+        list[str],
+        typer.Option("--split", "--splits", help="Split; may repeat", rich_help_panel=DATA),
     ] = dataclasses.field(default_factory=lambda: ["train", "val"])
     format: Annotated[_FORMATS, flag(DATA, "Layout of the data")] = "auto"
     images: Annotated[Path | None, flag(DATA, "Folder of the images of COCO files")] = None

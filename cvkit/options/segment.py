@@ -19,7 +19,8 @@ from cvkit.options.base import (
 
 _SCALES_HELP = "Average over flip, over scales, or 'flip,scales'"
 _WINDOW_HELP = (
-    "Run windows of the model's image size over the image at its own resolution and average"
+    "Run windows of the model's image size over the image at the scale of training and average: "
+    "at its own resolution after --resize native; after fit mostly one window, the image itself"
 )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.boxes import BoxData, read_boxes
+from cvkit.data.coco_places import TRAINING, DataFlags
 from cvkit.data.fingerprint import describe_objects
 from cvkit.data.scan import BoxScan, raise_defects, scan_boxes
 from cvkit.engine.report import Reporter
@@ -96,6 +97,7 @@ def evaluation_split(options: DetectingEval, task: str, report: Reporter) -> Spl
         images=options.images,
         masks=task == "instance",
         strict=False,
+        flags=DataFlags("--data", "choose with --json-file"),
     )
 
 
@@ -128,6 +130,7 @@ def checked_splits(
     images: Path | None = None,
     masks: bool = False,
     strict: bool = True,
+    flags: DataFlags = TRAINING,
 ) -> Splits:
     """Return splits whose annotations and images were all looked at.
 
@@ -140,12 +143,15 @@ def checked_splits(
         images: see `read_boxes`.
         masks: see `read_boxes`.
         strict: an unreadable image is a defect; else it stays, to fail when it is read.
+        flags: see `read_boxes`.
 
     Raises:
         DataError: lists every defect.
     """
     names = list(dict.fromkeys(names))
-    data = read_boxes(root, layout, names, json_files=json_files, images=images, masks=masks)
+    data = read_boxes(
+        root, layout, names, json_files=json_files, images=images, masks=masks, flags=flags
+    )
     scans = {name: checked(scan_boxes, data.splits[name], name, report) for name in names}
     kept = {name: scan.images for name, scan in scans.items()}
     found = [d for scan in scans.values() for d in scan.defects]

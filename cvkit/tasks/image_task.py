@@ -147,7 +147,7 @@ def data_place(name: str | None, task: str) -> Path:
     Raises:
         UsageError: there is no `--data`.
     """
-    if name is None:
+    if not name:
         raise UsageError("--data is missing", code="data.missing", hint="--data DIR or samples")
     return cached_samples(task) if name == "samples" else Path(name)
 

@@ -1,6 +1,6 @@
 """Which predicted mask belongs to which true one, and its classes to which. Needs no torch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -56,6 +56,7 @@ def paired_by_name(options: SegmentEval, report: Reporter) -> list[ScoredPair]:
         places = [folder / f"{name}.png" for folder in folders]
         found = next((place for place in places if place.is_file()), places[0])
         pairs.append(ScoredPair(name, found, mask))
+    _require_truths(pairs, options)
     if not any(pair.prediction.is_file() for pair in pairs):
         raise DataError(
             f"no file in {predictions} has the name of a truth mask",
@@ -63,6 +64,15 @@ def paired_by_name(options: SegmentEval, report: Reporter) -> list[ScoredPair]:
             hint=f"expected for example {pairs[0].key}.png",
         )
     return pairs
+
+
+def _require_truths(found: Sequence[object], options: SegmentEval) -> None:
+    if not found:
+        raise DataError(
+            f"--truth {options.truth} holds neither a dataset nor a mask",
+            code="truth.empty",
+            hint="name a dataset, or a folder of masks",
+        )
 
 
 def paired_with_folder(
@@ -74,6 +84,7 @@ def paired_with_folder(
         DataError: nothing that was predicted is in the truth, or a line is malformed.
     """
     truths = list(_truths(options, options.truth, report))
+    _require_truths(truths, options)
     lines = {line["path"]: line for line in predicted.lines}
     if all(image is None for _, image, _ in truths):  # only masks, which have other suffixes
         own = {path: PurePosixPath(path).with_suffix("").as_posix() for path in predicted.paths}

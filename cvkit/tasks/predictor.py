@@ -61,7 +61,7 @@ def load_trained(weights: str | None, options: Job, task_name: str | None = None
         UsageError: `--weights` or the device is missing.
         ModelFileError: no such file, damaged, or of another task.
     """
-    if weights is None:
+    if not weights:
         raise UsageError("--weights is missing", code="weights.missing", hint="--weights RUN")
     path, tensors, header = _read(weights, options, task_name)
     kind = header.get("task")

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from cvkit.data.annotated import AnnotatedImage, trainable
+from cvkit.data.coco_places import DataFlags
 from cvkit.data.proposals import (
     Proposals,
     inside_image,
@@ -168,7 +169,10 @@ def propose_dataset(
         Interrupted: a signal came; what was searched stays in the cache.
     """
     root = data_place(options.data, "detect")
-    found = checked_splits(root, options.format, options.splits, report, images=options.images)
+    flags = DataFlags("DATA", "leave one of them in the folder")
+    found = checked_splits(
+        root, options.format, options.splits, report, images=options.images, flags=flags
+    )
     everything: dict[str, np.ndarray] = {}
     result = {}
     for name, images in found.images.items():

@@ -7,7 +7,7 @@ from typing import Any
 from cvkit.data.annotated import AnnotatedImage, turn_upright
 from cvkit.data.boxes import BoxData, read_boxes
 from cvkit.data.coco import read_coco
-from cvkit.data.coco_places import find_images
+from cvkit.data.coco_places import DataFlags, find_images
 from cvkit.data.scan import raise_defects
 from cvkit.engine.report import Reporter
 from cvkit.errors import DataError, UsageError
@@ -129,9 +129,9 @@ def _truth(options: DetectEval | InstanceEval, report: Reporter, *, masks: bool)
         splits = {options.split: content.images}
         found = BoxData("coco", content.classes, splits, content.defects, content.notes)
     else:
-        found = read_boxes(
-            place, options.format, [options.split], images=options.images, masks=masks
-        )
+        flags = DataFlags("--truth", "name the file itself with --truth")
+        names, images = [options.split], options.images
+        found = read_boxes(place, options.format, names, images=images, masks=masks, flags=flags)
     images, defects, turned = turn_upright(found.splits[options.split])
     # Images that were only found near the file, and do not fit it, may be others.
     near = place.suffix == ".json" and options.images is None

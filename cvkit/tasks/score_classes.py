@@ -136,7 +136,9 @@ def _truths(
         return unique([(row[key], row[label]) for row in rows], place), listed and listed.names
     # Data that training divided are divided alike, as eval with the model does.
     fraction, seed = model_division(options, {"labels": predicted.labels if predicted else {}})
-    found = read_collection(place, options.format, [options.split], fraction, walk, seed=seed)
+    found = read_collection(
+        place, options.format, [options.split], fraction, walk, seed=seed, flag="--truth"
+    )
     for note in found.notes:
         report.warn(note)
     return {image.key: image.label for image in found.splits[options.split]}, found.names

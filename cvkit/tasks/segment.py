@@ -179,7 +179,6 @@ class Segment(ImageTask):
         """Return how images go through the network, for reports."""
         return {
             **asdict(self.preprocessing),
-            "resize": self._resize,
             "sliding_window": self.sliding_window,
             "flip": self.flip,
             "scales": self.scales,
@@ -191,20 +190,16 @@ class Segment(ImageTask):
             pairs=self.splits[split],
             reader=self.reader,
             image_size_wh=self.preprocessing.image_size_wh,
-            resize=self._resize,
+            resize=self.preprocessing.resize,
             transform=self.training.transform if training else None,
             bits=self.preprocessing.bits,
         )
 
     def source(self, inputs: Sequence[InputFile]) -> ImageSource:
         """Return images to predict."""
-        size_wh = self.preprocessing.image_size_wh
-        rule = partial(prepare, image_size_wh=size_wh, resize=self._resize)
+        size_wh, resize = self.preprocessing.image_size_wh, self.preprocessing.resize
+        rule = partial(prepare, image_size_wh=size_wh, resize=resize)
         return ImageSource(inputs, rule, keep_original=True, bits=self.preprocessing.bits)
-
-    @property
-    def _resize(self) -> str:
-        return "native" if self.sliding_window else self.preprocessing.resize
 
     def training_input(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return NCHW normalised images, and the NHW masks that the loss compares with."""

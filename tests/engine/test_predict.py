@@ -253,6 +253,22 @@ def test_inputs_come_from_files_folders_globs_lists_and_stdin(photos, tmp_path, 
         keys(photos / "notes")
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("", "'' does not exist"),
+        ("  ", "'  ' does not exist"),
+        ("no.jpg", "no.jpg does not exist"),
+        ("@", "cannot read the list ''"),
+        ("@no.txt", "cannot read the list no.txt"),
+    ],
+)
+def test_a_name_that_means_nothing_is_shown(name, shown, photos):
+    with pytest.raises(UsageError) as told:
+        list_inputs([str(photos / "a"), name])
+    assert str(told.value).startswith(shown)
+
+
 def test_results_inside_the_inputs_are_not_inputs(cvkit, photos, trained):
     assert predict(cvkit, photos, trained, photos / "out").code == 0
     done = predict(cvkit, photos, trained, photos / "out", "--overwrite", "--json")

@@ -9,8 +9,13 @@ import pytest
 from PIL import Image
 
 import cvkit as package
+from cvkit.data.classes import numbered_classes
+from cvkit.data.files import list_inputs
+from cvkit.engine.loader import stack
 from cvkit.errors import DataError, ModelFileError, UsageError
 from cvkit.structures import SegMap
+from cvkit.tasks.segment import Segment
+from cvkit.tasks.segment_setup import Network, Preprocessing
 
 
 def evaluate(cvkit, trained, data, out, *more):
@@ -113,16 +118,80 @@ def test_gates_decide_the_exit_code(cvkit, trained, scenes, tmp_path):
     assert unknown.code == 2
 
 
-@pytest.mark.parametrize("more", [("--tta", "flip,scales"), ("--sliding-window",)])
+@pytest.fixture
+def native(cvkit, scenes, tiny, tmp_path):
+    """A run folder of a small model that learned from crops of the images as they are."""
+    flags = ("--resize", "native", "--epochs", 1, "--out", tmp_path / "native", *tiny)
+    assert cvkit("segment", "train", "--data", scenes, *flags).code == 0
+    return tmp_path / "native" / "segment-unet-001"
+
+
+@pytest.mark.parametrize(
+    ("model", "more"), [("trained", ("--tta", "flip,scales")), ("native", ("--sliding-window",))]
+)
 def test_inference_options_are_reported_and_change_the_result(
-    cvkit, trained, scenes, tmp_path, more
+    cvkit, request, scenes, tmp_path, model, more
 ):
-    plain = evaluate(cvkit, trained, scenes, tmp_path).json
-    other = evaluate(cvkit, trained, scenes, tmp_path, *more).json
+    model = request.getfixturevalue(model)
+    plain = evaluate(cvkit, model, scenes, tmp_path).json
+    other = evaluate(cvkit, model, scenes, tmp_path, *more).json
     assert other["inference"] != plain["inference"]
     assert other["metrics"] != plain["metrics"]
+
+
+def test_windows_and_augmentation_exclude_each_other(cvkit, trained, scenes, tmp_path):
     refused = evaluate(cvkit, trained, scenes, tmp_path, "--tta", "flip", "--sliding-window")
     assert refused.code == 2
+
+
+def test_one_window_that_holds_the_fitted_image_changes_nothing(cvkit, trained, scenes, tmp_path):
+    plain = evaluate(cvkit, trained, scenes, tmp_path).json
+    other = evaluate(cvkit, trained, scenes, tmp_path, "--sliding-window").json
+    assert other["inference"] == plain["inference"] | {"sliding_window": True}
+    assert other["metrics"] == plain["metrics"]
+    folders = [tmp_path / name for name in ("plain", "windows")]
+    for folder, more in zip(folders, ((), ("--sliding-window",)), strict=True):
+        command = ("segment", "predict", scenes / "images/val", "--weights", trained, "--quiet")
+        assert cvkit(*command, "--out", folder, *more).code == 0
+    masks = [sorted((folder / "masks").iterdir()) for folder in folders]
+    assert len(masks[0]) == 4
+    assert [m.read_bytes() for m in masks[0]] == [m.read_bytes() for m in masks[1]]
+
+
+@pytest.mark.parametrize(
+    ("resize", "size_hw", "windows_hw"),
+    [
+        ("fit", (64, 96), [(32, 48)]),
+        ("fit", (96, 64), [(32, 32), (32, 32)]),
+        ("fit", (40, 200), [(10, 48)]),
+        ("short", (64, 96), [(32, 48)]),
+        ("short", (96, 64), [(32, 32), (32, 32)]),
+        ("short", (40, 80), [(32, 48), (32, 48)]),
+        ("native", (64, 96), [(32, 48)] * 9),
+        ("native", (30, 20), [(30, 20)]),
+    ],
+)
+def test_windows_slide_at_the_scale_of_training(resize, size_hw, windows_hw, tmp_path):
+    seen = []
+
+    class Model:
+        def logits(self, images):
+            seen.append(tuple(images.shape[-2:]))
+            return images[:, :2]
+
+    Image.new("RGB", size_hw[::-1]).save(tmp_path / "a.png")
+    task = Segment(
+        classes=numbered_classes(2),
+        network=Network("unet", "resnet18", None, False, False),
+        preprocessing=Preprocessing((48, 32), resize),
+    )
+    task.sliding_window = True
+    task.splits = {"val": []}
+    assert task.dataset("val", training=False).resize == resize
+    sample = task.source(list_inputs([str(tmp_path / "a.png")])).read(0)
+    (result,) = task.predict(Model(), *stack([sample]))
+    assert seen == windows_hw
+    assert result.labels.shape == size_hw
 
 
 def test_damaged_and_foreign_models_are_refused(cvkit, trained, scenes, tmp_path):
