@@ -223,6 +223,8 @@ class RegionProposals(nn.Module):
             count += len(chosen)
         found, target = (torch.cat(parts) for parts in zip(*errors, strict=True))
         box = F.smooth_l1_loss(found, target, beta=BETA, reduction="sum") / max(count, 1)
+        if not count:  # every anchor leaves its image: the mean of nothing is no number
+            return {"loss_objectness": 0.0 * all_logits.sum(), "loss_rpn_box_reg": box}
         objectness = F.binary_cross_entropy_with_logits(torch.cat(scores), torch.cat(wanted))
         return {"loss_objectness": objectness, "loss_rpn_box_reg": box}
 
