@@ -112,6 +112,7 @@ class _Job:
         import torch
 
         from cvkit.engine.freezing import Freezing
+        from cvkit.engine.norms import require_company, rest_where_alone
         from cvkit.engine.plan import MODEL_SEED
         from cvkit.models.layers import initialise
         from cvkit.ops.seeds import key_seed
@@ -136,6 +137,9 @@ class _Job:
             self.task.dataset(options.train_split, training=True),
             self.task.dataset(options.val_split, training=False),
         )
+        if not self.task.gradient_free:
+            require_company(self.task, model, self.data[0], self.settings, options.devices)
+            rest_where_alone(model)
 
     def run_folder(self) -> Path:
         """Return the run folder; a new one gets its configuration and environment."""

@@ -180,6 +180,11 @@ class Classify(ImageTask):
         self.paths = {file.key: file.path for file in inputs}
         return ImageSource(inputs, self._rule)
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Channels, height and width of a training sample."""
+        return 3, self.preprocessing.image_size, self.preprocessing.image_size
+
     def training_input(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return NCHW normalised images and [N, K] class probabilities, mixed where asked."""
         images = self.normalized(batch)
