@@ -38,6 +38,7 @@ from cvkit.tasks.image_task import (
     from_header,
     require_same_classes,
 )
+from cvkit.tasks.shares import require_share, warn_of_idle_share
 
 
 class Classify(ImageTask):
@@ -142,8 +143,12 @@ class Classify(ImageTask):
             DataError: other classes than the model's.
         """
         place = data_place(options.data, self.name)
-        fraction = options.val_fraction or header.get("labels", {}).get("val_fraction")
+        require_share(options)
+        fraction = options.val_fraction
+        if fraction is None:
+            fraction = header.get("labels", {}).get("val_fraction")
         data = read_collection(place, options.format, [options.split], fraction, self.walk)
+        warn_of_idle_share(options, data, report)
         require_same_classes(data.names, self.classes.names, ordered=data.ordered)
         count = f"{len(data.splits[options.split])} {self.things}"
         report.say(f"data: {place} ({data.layout} layout), {options.split}: {count}")

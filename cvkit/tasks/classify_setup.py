@@ -18,6 +18,7 @@ from cvkit.models.convert import CENTRED
 from cvkit.options.classify import ClassifyPredict, ClassifyTrain
 from cvkit.tasks.classify_network import Network, Preprocessing
 from cvkit.tasks.image_task import data_place
+from cvkit.tasks.shares import warn_of_idle_share
 
 SMALL_IMAGE = 64
 """Largest image side at which `--stem auto` takes the small stem."""
@@ -180,6 +181,7 @@ def training_data(
     place = data_place(options.data, "classify")
     names = (options.train_split, options.val_split)
     data = read_collection(place, options.format, names, options.val_fraction)
+    warn_of_idle_share(options, data, report)
     counts = ", ".join(f"{name}: {len(images)} images" for name, images in data.splits.items())
     if options.data == "samples":
         report.say(f"training on the built-in samples (one synthetic shape an image), {counts}")

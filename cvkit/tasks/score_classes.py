@@ -21,6 +21,7 @@ from cvkit.output.draw import draw_confusion
 from cvkit.output.files import write_csv, write_rgb
 from cvkit.structures import Classes, ClassList, Failure
 from cvkit.tasks.class_tables import KEYS, LABELS, find_column, fused, unique
+from cvkit.tasks.shares import require_share
 
 Outcomes = list[tuple[str, tuple[int, int, float]]]
 """(path, (true class, predicted class, its score)) of each evaluated image."""
@@ -102,6 +103,7 @@ def _truths(options: Eval, walk: Walk) -> tuple[dict[str, str], tuple[str, ...] 
         key, label = find_column(rows, KEYS, place), find_column(rows, LABELS, place)
         listed, _ = dataset_classes(place.parent)
         return unique([(row[key], row[label]) for row in rows], place), listed and listed.names
+    require_share(options)
     found = read_collection(place, options.format, [options.split], options.val_fraction, walk)
     return {image.key: image.label for image in found.splits[options.split]}, found.names
 

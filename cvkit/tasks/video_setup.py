@@ -13,6 +13,7 @@ from cvkit.options.video import VideoTrain
 from cvkit.output.files import write_csv
 from cvkit.tasks.classify_setup import parse_side, require_examples
 from cvkit.tasks.image_task import data_place
+from cvkit.tasks.shares import warn_of_idle_share
 from cvkit.tasks.video_network import parse_views
 
 
@@ -48,6 +49,7 @@ def training_data(
     place = data_place(options.data, "video")
     names = (options.train_split, options.val_split)
     data = read_collection(place, options.format, names, options.val_fraction, walk_videos)
+    warn_of_idle_share(options, data, report)
     counts = ", ".join(f"{name}: {len(videos)} videos" for name, videos in data.splits.items())
     if options.data == "samples":
         report.say(f"training on the built-in samples (a synthetic shape that moves), {counts}")

@@ -2,6 +2,7 @@
 
 import copy
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +10,9 @@ from torch import nn
 
 from cvkit import catalog
 from cvkit.data.samples import write_classification, write_detection, write_videos
-from cvkit.engine.norms import rest_where_alone
+from cvkit.engine import norms
+from cvkit.engine.norms import require_company, rest_where_alone
+from cvkit.errors import UsageError
 from cvkit.models.build import build_model
 
 KINDS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
@@ -87,11 +90,11 @@ COMMON = ("--epochs", 1, "--workers", 0, "--quiet")
     ("task", "place", "more", "words"),
     [
         *((t, t, ("--batch-size", 1), ["--batch-size 1", "32x32"]) for t in list(OWN)[:3]),
-        *((t, t, ("--accumulate", 6), ["--accumulate 6", "one sample"]) for t in list(OWN)[:3]),
-        ("segment", "one", ("--arch", "pspnet"), ["1 training images", "more images"]),
-        ("segment", "one", ("--arch", "deeplab"), ["1 training images", "more images"]),
-        ("segment", "one", ("--arch", "deeplab-plus"), ["1 training images", "more images"]),
-        ("segment", "one", ("--find-lr",), ["1 training images", "more images"]),
+        *(
+            ("segment", "one", ("--arch", arch, *more), ["1 training"])
+            for arch in ("pspnet", "deeplab", "deeplab-plus")
+            for more in ((), ("--find-lr",))
+        ),
     ],
 )
 def test_batches_of_one_are_refused_before_work_starts(
@@ -101,7 +104,7 @@ def test_batches_of_one_are_refused_before_work_starts(
     done = cvkit(task, "train", *common, *OWN[task], *more)
     assert done.code == 2, done.err
     assert len(done.err.strip().splitlines()) == 1
-    for word in (*words, "batch norm", "one value"):
+    for word in (*words, "batch norm"):
         assert word in done.err
     assert not (tmp_path / "runs").exists()
 
@@ -119,3 +122,20 @@ def test_batches_of_one_train_where_norms_rest_or_see_more(cvkit, data, tmp_path
     common = ("--data", data / task, "--out", tmp_path, *COMMON, "--batch-size", 1)
     done = cvkit(task, "train", *common, *OWN[task], *more)
     assert done.code == 0, done.err
+
+
+def test_few_images_in_many_batches_are_told_with_their_numbers(monkeypatch):
+    """Whatever the plan of the batches is: their size is that of the first one."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(4))
+    task = SimpleNamespace(input_shape=(3, 16, 24))
+    settings = SimpleNamespace(batch_size=4, accumulate=6)
+    monkeypatch.setattr(norms, "batch_plan", lambda *_: [[(0, 0)]] * 6)
+    with pytest.raises(UsageError) as refused:
+        require_company(task, model, range(7), settings, 2)
+    for word in ("7 training images", "--accumulate 6", "--devices 2", "24x16", "batch norm 2 "):
+        assert word in str(refused.value)
+    require_company(task, model[:2], range(7), settings, 2)
+    require_company(SimpleNamespace(input_shape=None), model, range(7), settings, 2)
+    monkeypatch.setattr(norms, "batch_plan", lambda *_: [[(0, 0), (1, 0)]])
+    require_company(task, model, range(7), settings, 2)
+    assert model[2].num_batches_tracked == 0
