@@ -237,10 +237,17 @@ FRAME_ARCHS = (
 
 
 def backbones_of(task: str) -> list[str]:
-    """Return the backbones that a task can use: dense ones, but all of torchvision to classify."""
+    """Return the backbones that a task can use: those with maps, but all of them to classify.
+
+    A whole network serves the tasks that its architectures belong to.
+    """
     if task == "classify":
         return [name for name, entry in BACKBONES.items() if entry.builder]
-    return [name for name, entry in BACKBONES.items() if entry.target]
+    return [
+        name
+        for name, entry in BACKBONES.items()
+        if (entry.target and not entry.whole) or set(entry.whole) & set(ARCHS[task])
+    ]
 
 
 def resolve(target: str) -> object:

@@ -44,7 +44,7 @@ def backbones(task: str) -> str:
     whole = ", ".join(
         f"`{name}` ({', '.join(BACKBONES[name].whole)})" for name in names if BACKBONES[name].whole
     )
-    return f"{bodies}; whole networks: {whole}"
+    return f"{bodies}; whole networks: {whole}" if whole else bodies
 
 
 def exit_codes() -> str:

@@ -93,8 +93,11 @@ class _Job:
 
     def __init__(self, options: Train, task_name: str, report: Reporter) -> None:
         from cvkit.engine import runtime
+        from cvkit.tasks.train_flags import require_sense
 
         self.options, self.task_name, self.report = options, task_name, report
+        if not options.resume:
+            require_sense(options)
         runtime.keep_memory()
         self.device, self.precision = runtime.choose(options.device, options.precision)
         if options.unfreeze_at and options.devices > 1:
@@ -113,15 +116,23 @@ class _Job:
         import torch
 
         from cvkit.engine.freezing import Freezing
+        from cvkit.engine.norms import require_company, rest_where_alone
         from cvkit.engine.plan import MODEL_SEED
         from cvkit.models.layers import initialise
         from cvkit.ops.seeds import key_seed
+        from cvkit.tasks.train_flags import idle_words
 
         options = self.options
         self.task = catalog.resolve(catalog.TASKS[self.task_name]).for_training(
             options, self.report
         )
         self.settings = _settings(options, self.task)
+        for line in [] if options.resume else idle_words(options, self.settings.optimizer):
+            self.report.warn(line)
+        if options.check and self.task.gradient_free:
+            raise UsageError(
+                "--check needs a model that is trained by steps", code="check.unsupported"
+            )
         torch.manual_seed(key_seed(MODEL_SEED, options.seed))
         model = self.task.build()
         if not options.resume:
@@ -137,6 +148,9 @@ class _Job:
             self.task.dataset(options.train_split, training=True),
             self.task.dataset(options.val_split, training=False),
         )
+        if not self.task.gradient_free:
+            require_company(self.task, model, self.data[0], self.settings, options.devices)
+            rest_where_alone(model)
 
     def run_folder(self) -> Path:
         """Return the run folder; a new one gets its configuration and environment."""
@@ -220,8 +234,6 @@ def _check(job: _Job, run: Path) -> None:
     """Run the sanity checks, show and keep their results."""
     from cvkit.engine.checks import run_checks
 
-    if job.task.gradient_free:
-        raise UsageError("--check needs a model that is trained by steps", code="check.unsupported")
     with job.report.progress("checking the network", 6) as advance:
         checks = run_checks(
             job.task, job.model, job.data[0], job.settings, job.fabric, job.workers, advance

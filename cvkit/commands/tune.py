@@ -26,7 +26,7 @@ def tune(options: Tune) -> int:
     plan = search.trials(space, options.strategy, options.trials, options.points, options.seed)
     base = _base(options)
     for values in plan:  # all of them are checked before the first one starts
-        _trial_options(base, values, Path())
+        _require_effect(_trial_options(base, values, Path()), values)
     study = _study_folder(options)
     results = _finished(study, plan)
     report.say(f"study: {study}, {len(plan)} trials, {len(results)} of them done")
@@ -121,6 +121,21 @@ def _base(options: Tune) -> Train:
 def _trial_options(base: Train, values: dict, out: Path) -> Train:
     checked = from_config(type(base), values, "trial")
     return dataclasses.replace(base, **checked, out=out)
+
+
+def _require_effect(options: Train, values: dict) -> None:
+    """Check the flags of a trial, and that what it tries has an effect.
+
+    Raises:
+        UsageError: names the first flag that cannot work, or that nothing would depend on.
+    """
+    from cvkit.tasks.train_flags import idle_flags, require_sense
+
+    require_sense(options)
+    for reason, flags in idle_flags(options, options.optimizer).items():
+        for flag in flags:
+            if flag[2:].replace("-", "_") in values:
+                raise UsageError(f"{flag} has no effect with {reason}", code="tune.idle")
 
 
 def _study_folder(options: Tune) -> Path:

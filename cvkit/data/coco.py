@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -225,13 +226,15 @@ def _annotation(
     where = f"{where} (id {id_})"
     if isinstance(image_id, str) and re.fullmatch(r"-?\d+", image_id):
         image_id = int(image_id)
+    if not isinstance(id_, Hashable):
+        return DataError(f"{where}: its id is not a number", code="ann.id_type")
     if id_ is not None and id_ in seen:
         return DataError(f"{where}: annotation id twice", code="ann.id_duplicate")
     seen.add(id_)
-    if image_id not in images:
+    if not isinstance(image_id, Hashable) or image_id not in images:
         return DataError(f"{where}: there is no image {image_id!r}", code="ann.image_unknown")
-    if row.get("category_id") not in file.labels:
-        category = row.get("category_id")
+    category = row.get("category_id")
+    if not isinstance(category, Hashable) or category not in file.labels:
         return DataError(f"{where}: there is no category {category!r}", code="ann.category_unknown")
     if row.get("iscrowd", 0) not in (0, 1):
         return DataError(f"{where}: iscrowd {row['iscrowd']!r} is not 0 or 1", code="iscrowd.value")

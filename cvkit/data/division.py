@@ -30,16 +30,19 @@ def draw_val(
     """Return which samples are measured: the same share of every class.
 
     Of a class with two or more different files at least one is on either side; a single one is
-    trained on. Samples with equal hashes, such as copies of an image or parts of one video, are
-    on the same side, also where they have different classes: then the rarest class is served
-    first, as in Sechidis et al., On the Stratification of Multi-label Data, 2011.
+    trained on. A share of 0 or 1 leaves one side empty. Samples with equal hashes, such as copies
+    of an image or parts of one video, are on the same side, also where they have different
+    classes: then the rarest class is served first, as in Sechidis et al., On the Stratification
+    of Multi-label Data, 2011.
 
     Args:
         labels: class of each sample.
         hashes: of its content.
-        val_fraction: the share, in (0, 1).
+        val_fraction: the share, in [0, 1].
         seed: another one draws another division; the order of the samples does not matter.
     """
+    if val_fraction in (0, 1):
+        return [val_fraction == 1] * len(labels)
     found: dict[str, set[str]] = {}
     for label, file in zip(labels, hashes, strict=True):
         found.setdefault(file, set()).add(label)

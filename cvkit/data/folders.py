@@ -111,16 +111,19 @@ def read_collection(
             hint = "no class has two different files" if heap else " ".join(notes[:1])
             raise DataError(f"split {split!r} of {place} is empty", code="split.empty", hint=hint)
     labels |= {image.label for images in found.values() for image in images}
-    if listed is None:
-        names, ordered = tuple(sorted(labels)), False
-        return Collection(layout, names, ordered, found, heap is not None, notes)
-    if unknown := sorted(labels - set(listed.names)):
+    if listed is not None:
+        _require_listed(labels, listed.names, place)
+    names = tuple(sorted(labels)) if listed is None else listed.names
+    return Collection(layout, names, listed is not None, found, heap is not None, notes)
+
+
+def _require_listed(labels: set[str], names: Sequence[str], place: Path) -> None:
+    if unknown := sorted(labels - set(names)):
         raise DataError(
             f"class {unknown[0]!r} of {place} is not in its classes.txt",
             code="class.unknown",
-            hint=nearest(unknown[0], listed.names),
+            hint=nearest(unknown[0], names),
         )
-    return Collection(layout, listed.names, True, found, heap is not None, notes)
 
 
 def detect_layout(place: Path, wanted: str, splits: Sequence[str], flag: str = "--data") -> str:

@@ -1,6 +1,7 @@
 """Segmentations of annotation and result files: polygons, run lengths, compressed codes."""
 
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -86,5 +87,7 @@ def around(segmentation: Any) -> list[float] | None:
 
 
 def is_number(value: Any) -> bool:
-    """Return whether a value of a JSON file is a number."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Return whether a value of a JSON file is a number that a float can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return isinstance(value, float) or abs(value) <= sys.float_info.max

@@ -70,6 +70,8 @@ class Task(ABC):
     """Name of the layers that `--freeze-backbone` freezes."""
     memory_format = torch.channels_last
     """Of the network's weights."""
+    input_shape: tuple[int, ...] | None = None
+    """Of a training sample as the network sees it, channels first; None where sizes differ."""
     gradient_free = False
     """The model is not trained by steps, but keeps what `remember` shows it."""
 

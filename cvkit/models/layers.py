@@ -1,6 +1,10 @@
 """Layers that several heads are made of."""
 
-from torch import nn
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+TRANSPOSED = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 
 
 def conv_bn_relu(
@@ -30,7 +34,11 @@ def fcn_head(in_channels: int, num_classes: int) -> nn.Sequential:
 
 
 def initialise(module: nn.Module, how: str) -> None:
-    """Draw the weights of all convolutions and linear layers anew; their biases become 0.
+    """Draw the weights of all layers that multiply anew; the biases beside them become 0.
+
+    These are convolutions of any dimension, transposed ones too, linear layers, recurrent cells
+    and attentions: every weight of two or more dimensions. Norms, embeddings of positions and
+    factors of single channels stay, and so does an interpolation that is never trained.
 
     Args:
         module: changed in place.
@@ -46,10 +54,25 @@ def initialise(module: nn.Module, how: str) -> None:
     if how == "auto":
         return
     for layer in module.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            ways[how](layer.weight)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+        own = dict(layer.named_parameters(recurse=False))
+        weights = [p for name, p in own.items() if "weight" in name and p.ndim > 1]
+        if isinstance(layer, TRANSPOSED):
+            weights = [weight for weight in weights if weight.requires_grad]
+        for weight in weights:
+            for matrix in _matrices(layer, weight):
+                ways[how](matrix)
+        for name, parameter in own.items():
+            if weights and "bias" in name:
+                nn.init.zeros_(parameter)
+
+
+def _matrices(layer: nn.Module, weight: Tensor) -> Sequence[Tensor]:
+    """Return the parts of a weight that are layers of their own: gates, or queries and keys."""
+    if isinstance(layer, nn.RNNBase):
+        return weight.split(layer.hidden_size)
+    if isinstance(layer, nn.MultiheadAttention):
+        return weight.split(layer.embed_dim)
+    return (weight,)
 
 
 def init_kaiming(module: nn.Module) -> None:

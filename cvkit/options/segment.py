@@ -46,7 +46,11 @@ class SegmentTrain(Train):
         ),
     ] = None
     deconv: Annotated[
-        bool, flag(MODEL, "Transposed convolutions that start bilinear (fcn-32s, -16s, -8s)")
+        bool,
+        flag(
+            MODEL,
+            "Transposed convolutions that start bilinear, or as --init says (fcn-32s, -16s, -8s)",
+        ),
     ] = False
     format: Annotated[choice(["auto", "voc", "pairs"]), flag(DATA, "Layout of --data")] = "auto"
     image_size: Annotated[

@@ -12,18 +12,43 @@ from cvkit.options.classify import ClassifyEval, ClassifyTrain
 from cvkit.options.video import VideoEval, VideoTrain
 
 
-def check_fraction(val_fraction: float | None) -> None:
-    """Check `--val-fraction`, if it is given.
+def check_fraction(val_fraction: float) -> None:
+    """Check the `--val-fraction` of a training, which needs both splits.
 
     Raises:
         UsageError: it is 0 or 1, so that a split would be empty.
     """
-    if val_fraction is not None and not 0 < val_fraction < 1:
+    if not 0 < val_fraction < 1:
         raise UsageError(
             f"--val-fraction {val_fraction:g} leaves a split empty",
             code="split",
             hint="a number between 0 and 1, such as 0.2",
         )
+
+
+def require_share(options: ClassifyEval | VideoEval) -> None:
+    """Check that `--val-fraction`, if it is given, leaves something in the split of an evaluation.
+
+    Raises:
+        UsageError: it leaves nothing.
+    """
+    if options.split == {0.0: "val", 1.0: "train"}.get(options.val_fraction):
+        raise UsageError(
+            f"--val-fraction {options.val_fraction:g} leaves nothing in split {options.split!r}",
+            code="split.empty",
+            hint="--split all takes everything",
+        )
+
+
+def warn_of_idle_share(
+    options: ClassifyTrain | VideoTrain | ClassifyEval | VideoEval,
+    data: Collection,
+    report: Reporter,
+) -> None:
+    """Say that `--val-fraction` divides nothing where the data are split already."""
+    default = type(options).__dataclass_fields__["val_fraction"].default
+    if options.val_fraction != default and not data.divided:
+        report.warn("--val-fraction has no effect: the data are split already")
 
 
 def require_examples(data: Collection, split: str, place: Path) -> None:
@@ -82,13 +107,14 @@ def model_division(
     nothing that it was trained on. The seed of models from before there was one is None.
 
     Raises:
-        UsageError: `--val-fraction` is no share.
+        UsageError: `--val-fraction` leaves the split empty.
     """
     kept = header.get("labels", {})
     known = kept.get("val_fraction")
     seed = kept.get("split_seed", 0 if known is None else None)
-    check_fraction(options.val_fraction)
-    return options.val_fraction or known, seed if options.seed is None else options.seed
+    require_share(options)
+    fraction = known if options.val_fraction is None else options.val_fraction
+    return fraction, seed if options.seed is None else options.seed
 
 
 def warn_if_changed(place: Path, data: Collection, header: dict, report: Reporter) -> None:

@@ -32,6 +32,7 @@ from cvkit.tasks.class_splits import (
     labelled_hashes,
     model_division,
     warn_if_changed,
+    warn_of_idle_share,
 )
 from cvkit.tasks.classify_network import Network, Preprocessing
 from cvkit.tasks.classify_setup import Training
@@ -148,6 +149,7 @@ class Classify(ImageTask):
         data = read_collection(
             place, options.format, [options.split], fraction, self.walk, seed=seed
         )
+        warn_of_idle_share(options, data, report)
         require_same_classes(data.names, self.classes.names, ordered=data.ordered)
         count = f"{len(data.splits[options.split])} {self.things}"
         report.say(f"data: {place} ({data.layout} layout), {options.split}: {count}")
@@ -192,6 +194,11 @@ class Classify(ImageTask):
         """Return images to predict."""
         self.paths = {file.key: file.path for file in inputs}
         return ImageSource(inputs, self._rule, bits=self.preprocessing.bits)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Channels, height and width of a training sample."""
+        return 3, self.preprocessing.image_size, self.preprocessing.image_size
 
     def training_input(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return NCHW normalised images and [N, K] class probabilities, mixed where asked."""

@@ -15,7 +15,12 @@ from cvkit.engine.report import Reporter
 from cvkit.errors import UsageError
 from cvkit.options.classify import ClassifyPredict, ClassifyTrain
 from cvkit.tasks.checking import checked, warn_of_leaks
-from cvkit.tasks.class_splits import check_fraction, require_examples, warn_of_gaps
+from cvkit.tasks.class_splits import (
+    check_fraction,
+    require_examples,
+    warn_of_gaps,
+    warn_of_idle_share,
+)
 from cvkit.tasks.classify_network import Network, Preprocessing
 from cvkit.tasks.image_task import data_place
 from cvkit.tasks.normalisation import pretrained_statistics
@@ -179,6 +184,7 @@ def training_data(
     place = data_place(options.data, "classify")
     names = (options.train_split, options.val_split)
     data = read_collection(place, options.format, names, options.val_fraction, seed=options.seed)
+    warn_of_idle_share(options, data, report)
     counts = ", ".join(f"{name}: {len(images)} images" for name, images in data.splits.items())
     if options.data == "samples":
         report.say(f"training on the built-in samples (one synthetic shape an image), {counts}")

@@ -76,7 +76,7 @@ def read_table(
         boxes = [row.get("bbox", NO_BOX) if masks else row["bbox"] for row in content]
         xywh = np.array(boxes, np.float64).reshape(-1, 4)
         table = Table(np.array(numbers, int), np.array(kinds, int), scores, xywh)
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         for place, row in enumerate(content):
             _require_row(row, masks, f"{path}: [{place}]")
         raise
@@ -235,7 +235,7 @@ def _require_row(row: Any, masks: bool, where: str) -> None:
         box, score = [float(value) for value in boxes], float(row["score"])
     except KeyError as error:
         raise DataError(f"{where} has no {error.args[0]!r}", code="results.key") from error
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DataError(f"{where} is malformed: {error}", code="results.row") from error
     if len(box) != 4:
         raise DataError(f"{where}: bbox {box} is not four numbers", code="results.row")

@@ -201,6 +201,11 @@ class Segment(ImageTask):
         rule = partial(prepare, image_size_wh=size_wh, resize=resize)
         return ImageSource(inputs, rule, keep_original=True, bits=self.preprocessing.bits)
 
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of a training sample."""
+        return 3, *self.preprocessing.image_size_wh[::-1]
+
     def training_input(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return NCHW normalised images, and the NHW masks that the loss compares with."""
         return self.normalized(batch), batch.masks

@@ -153,6 +153,12 @@ class Video(Classify):
         self.paths = {file.key: file.path for file in inputs}
         return VideoInputs(inputs, made.clip_rule, made.frame_rule, made.clips)
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Channels, frames, height and width of a training sample."""
+        made = self.preprocessing
+        return 3, made.frames, made.image_size, made.image_size
+
     def training_input(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return NCTHW normalised clips and [N, K] class probabilities, mixed where asked."""
         clips = self.normalized(batch)

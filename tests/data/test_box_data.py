@@ -170,6 +170,40 @@ def test_defects_of_coco_files_have_codes(images, content, code):
     assert str(path) in str(defects[0]) or code == "path.escape"
 
 
+ODD = (
+    *(None, True, "", "x", "1", 0, -1, 1.5, 1e308, 10**400),
+    *([], [1], [[1]], [1, 2, 3, 10**400], {}, {"a": 1}),
+)
+"""One value of every kind that JSON has, and numbers that no float holds."""
+
+
+@pytest.mark.parametrize("masks", [False, True])
+@pytest.mark.parametrize("part", ["images", "categories", "annotations"])
+def test_any_value_in_any_field_of_a_coco_file_is_read_or_is_a_defect(images, part, masks):
+    fields = {"iscrowd": 0, "area": 9, "segmentation": [[1, 1, 9, 1, 9, 9]]}
+    content = altered(("annotations", 0), **fields)
+    assert not read_coco(write_coco(images.parent, content), images, images.parent).defects
+    for field in content[part][0]:
+        refused = 0
+        for value in ODD:
+            changed = json.loads(json.dumps(content))
+            changed[part][0][field] = value
+            path = write_coco(images.parent, changed)
+            try:
+                refused += bool(read_coco(path, images, images.parent, masks=masks).defects)
+            except DataError:
+                refused += 1
+        assert refused or field in ("name", "width", "height", "area", "segmentation"), field
+
+
+@pytest.mark.parametrize("field", ["id", "image_id", "category_id"])
+def test_an_id_that_is_a_list_is_named_with_its_place(images, field):
+    path = write_coco(images.parent, altered(("annotations", 1), **{field: [3]}))
+    (defect,) = read_coco(path, images, images.parent).defects
+    assert f"{path}: annotations[1]" in str(defect)
+    assert "[3]" in str(defect)
+
+
 @pytest.mark.parametrize(
     "text, code",
     [

@@ -153,6 +153,23 @@ def test_a_class_without_examples_is_never_found(setting):
     assert len(labels) and (labels == 1).all()
 
 
+def test_an_image_without_objects_and_regions_changes_no_stage(setting):
+    model, images = setting
+    nothing = (images[0][0], torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+    fitted = []
+    for samples in (images, [*images[:3], (*nothing, torch.zeros(0, 4)), *images[3:]]):
+        first = Positives(model)
+        second = NegativesAndBoxes(model, first, 0)
+        with torch.no_grad():
+            for stage in (first, second):
+                for sample in samples:
+                    stage.see(*sample)
+                stage.finish()
+        fitted.append(model.svm_weight.clone())
+    assert fitted[0].any()
+    torch.testing.assert_close(fitted[0], fitted[1])
+
+
 def test_training_samples_a_quarter_of_objects():
     model = RCNN("mobilenet_v3_small", 2, INPUTS, regions={"samples": 8})
     regions = torch.tensor([[0.0, 0, 10, 10]] * 20 + [[50.0, 50, 60, 60]] * 20)
@@ -179,6 +196,9 @@ def test_any_classifier_serves(backbone):
     assert len(found.boxes) and found.scores.max() <= 1
     (none,) = model.detect([image], [torch.zeros(0, 4)])
     assert len(none.boxes) == 0
+    model.train()
+    nothing = model([image], [box[:0]], [torch.zeros(0, dtype=torch.int64)], [regions[:0]])
+    assert nothing["loss_classifier"] == 0
 
 
 def test_negatives_and_near_regions_are_chosen_by_their_overlap(setting, monkeypatch):

@@ -318,6 +318,9 @@ def test_no_predictions_score_0_with_a_warning(cvkit, boxes, tmp_path):
     "row, code",
     [
         ({"image_id": 99}, "results.image"),
+        ({"image_id": [1]}, "results.row"),
+        ({"category_id": {}}, "results.row"),
+        ({"score": 10**400}, "results.row"),
         ({"category_id": 99}, "results.category"),
         ({"bbox": [1, 2, 3]}, "results.row"),
         ({"bbox": [1, 2, -3, 4]}, "results.value"),

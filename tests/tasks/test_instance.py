@@ -261,6 +261,9 @@ def test_no_predictions_score_0_with_a_warning(cvkit, shapes, tmp_path):
     "row, code",
     [
         ({"image_id": 99}, "results.image"),
+        ({"image_id": [1]}, "results.row"),
+        ({"category_id": {}}, "results.row"),
+        ({"score": 10**400}, "results.row"),
         ({"category_id": 99}, "results.category"),
         ({"segmentation": None}, "segm.missing"),
         ({"segmentation": {"size": [96, 95], "counts": [9120]}}, "rle.size_mismatch"),

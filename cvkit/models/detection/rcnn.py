@@ -116,6 +116,8 @@ class RCNN(nn.Module):
             chosen, target = self.sample(regions, own, label)
             crops.append(warped_crops(self.normalized(image), chosen, self.side))
             targets.append(target)
+        if not any(map(len, crops)):  # nothing to learn from: every gradient is 0
+            return {"loss_classifier": 0.0 * sum(p.sum() for p in self.parameters())}
         joined = torch.cat(crops).contiguous(memory_format=torch.channels_last)
         logits = self.head(self.backbone(joined)).float()
         return {"loss_classifier": F.cross_entropy(logits, torch.cat(targets))}
@@ -143,7 +145,7 @@ class RCNN(nn.Module):
 
     def _chunks(self, image: Tensor, regions: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         image = self.normalized(image)
-        for part in regions.split(CHUNK):
+        for part in regions.split(CHUNK) if len(regions) else ():
             yield _features(self.backbone, warped_crops(image, part, self.side))
 
     def detect(

@@ -156,10 +156,11 @@ class RoIHeads(nn.Module):
             torch.cat([getattr(each, name) for each in samples]) for name in ("truths", "regions")
         )
         target = encode_boxes(truths[positive], regions[positive], WEIGHTS)
-        own = deltas.view(len(deltas), -1, 4)[positive, label[positive]]
+        own = deltas.unflatten(1, (-1, 4))[positive, label[positive]]  # [P, 4]
         box = F.smooth_l1_loss(own, target, beta=self.rule.beta, reduction="sum")
+        # Images without objects and proposals have no region; the mean of nothing is no number.
         return {
-            "loss_classifier": F.cross_entropy(logits, label),
+            "loss_classifier": F.cross_entropy(logits, label) if len(label) else logits.sum(),
             "loss_box_reg": box / max(label.numel(), 1),
         }
 

@@ -1,0 +1,88 @@
+"""Batch norms that have one value to normalise, of which nothing can be learned."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from cvkit.engine.freezing import rest_statistics
+from cvkit.engine.plan import Settings, batch_plan
+from cvkit.engine.task import Dataset, Task
+from cvkit.errors import UsageError
+
+NORMS = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
+
+
+def rest_where_alone(model: nn.Module) -> None:
+    """Make batch norms use their running statistics for a batch with one value per channel.
+
+    That is what a small rest of an epoch leaves of a map of one pixel: its variance is 0, and
+    torch refuses it.
+    """
+    for layer in _norms(model).values():
+        layer.register_forward_pre_hook(_rest)
+        layer.register_forward_hook(_wake, always_call=True)
+
+
+def require_company(
+    task: Task, model: nn.Module, data: Dataset, settings: Settings, devices: int
+) -> None:
+    """Check that the batches of a training have more than one value for each batch norm.
+
+    Tried on a copy without memory, with the first batch's size; data whose sizes differ are left
+    to `rest_where_alone`.
+
+    Args:
+        task: the problem.
+        model: as training will find it; not changed.
+        data: training samples.
+        settings: of the run.
+        devices: processes that train together.
+
+    Raises:
+        UsageError: all of its batches have one sample, of which a norm sees one value.
+    """
+    plan = batch_plan(len(data), 0, settings, 0, devices)
+    if task.input_shape is None or not plan or len(plan[0]) > 1:
+        return
+    twin = copy.deepcopy(model).to("meta").train()
+    rest_statistics(twin)
+    alone: list[str] = []
+    for name, layer in _norms(twin).items():
+        layer.register_forward_pre_hook(
+            lambda norm, given, name=name: alone.append(name) if _is_alone(norm, given[0]) else None
+        )
+    rest_where_alone(twin)
+    with torch.no_grad():
+        twin(torch.empty(1, *task.input_shape, device="meta"))
+    if not alone:
+        return
+    size = "x".join(map(str, task.input_shape[:0:-1]))
+    why, hint = f"--batch-size {settings.batch_size}", "--batch-size 2"
+    if settings.batch_size > 1:
+        why = f"{len(data)} training images, --accumulate {settings.accumulate}"
+        why += f" and --devices {devices}" if devices > 1 else ""
+        hint = "more images, or a smaller --accumulate"
+    raise UsageError(
+        f"{why}: batches have one sample, in which at {size} the batch norm {alone[0]} sees one "
+        "value per channel",
+        code="batch_size.min",
+        hint=hint,
+    )
+
+
+def _norms(model: nn.Module) -> dict[str, nn.Module]:
+    return {name: layer for name, layer in model.named_modules() if isinstance(layer, NORMS)}
+
+
+def _is_alone(norm: nn.Module, maps: Tensor) -> bool:
+    return norm.training and maps.numel() == maps.shape[1]
+
+
+def _rest(norm: nn.Module, given: tuple[Tensor, ...]) -> None:
+    norm.rests = _is_alone(norm, given[0])
+    norm.training = norm.training and not norm.rests
+
+
+def _wake(norm: nn.Module, given: tuple[Tensor, ...], found: Tensor) -> None:
+    norm.training = norm.training or norm.rests

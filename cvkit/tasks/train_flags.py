@@ -1,0 +1,133 @@
+"""Flags of a training that contradict each other, and flags that have no effect beside others."""
+
+from collections.abc import Iterator
+
+from cvkit import catalog
+from cvkit.errors import UsageError
+from cvkit.ops.losses import parse_loss
+from cvkit.options.base import Train
+from cvkit.options.classify import ClassifyTrain
+from cvkit.options.detect import DetectTrain, TwoStageTrain
+from cvkit.options.segment import SegmentTrain
+from cvkit.options.video import VideoTrain
+from cvkit.tasks.video_network import SPREAD
+
+STEPS = (
+    *("epochs", "accumulate", "optimizer", "lr", "momentum", "weight_decay", "l1", "l2"),
+    *("schedule", "warmup_epochs", "clip_grad", "ema", "label_smoothing", "patience"),
+    *("mixup", "cutmix", "loss", "class_weights", "augment", "erasing", "save_minutes"),
+    *("freeze_backbone", "freeze", "dropout", "stochastic_depth"),
+)
+"""Flags of a training by steps, which a model that only keeps its examples does not have."""
+
+Rule = tuple[bool, tuple[str, ...], str]
+"""(whether it holds, flags that then have no effect, the flag that takes it from them)."""
+
+
+def require_sense(options: Train) -> None:
+    """Check flags of every task against each other; reads no data.
+
+    Raises:
+        UsageError: names the first one that cannot mean what it says.
+    """
+    epochs, until = options.epochs, options.unfreeze_at
+    wrong = {
+        f"--momentum {options.momentum:g} never forgets a gradient": (
+            options.momentum >= 1,
+            "a number below 1, such as 0.9",
+        ),
+        f"--ema {options.ema:g} never takes a step into the average": (
+            options.ema >= 1,
+            "a number below 1, such as 0.999",
+        ),
+        f"--warmup-epochs {options.warmup_epochs:g} is more than --epochs {epochs}: the learning "
+        "rate never reaches --lr": (options.warmup_epochs > epochs, "fewer, or more --epochs"),
+        f"--unfreeze-at {until} is after the last epoch of --epochs {epochs}": (
+            until > epochs,
+            "an earlier epoch, or leave it out to freeze for the whole run",
+        ),
+        "--unfreeze-at 1 is the first epoch: nothing would ever be frozen": (
+            until == 1,
+            "a later epoch, or no frozen layers",
+        ),
+    }
+    for text, (holds, hint) in wrong.items():
+        if holds:
+            raise UsageError(text, code=f"{text.split()[0][2:]}.senseless", hint=hint)
+
+
+def idle_flags(options: Train, optimizer: str) -> dict[str, list[str]]:
+    """Return the flags that differ from their defaults and have no effect, by the reason.
+
+    Args:
+        options: of the run.
+        optimizer: that it uses.
+    """
+    own = (
+        (ClassifyTrain, _classify),
+        (SegmentTrain, _segment),
+        (TwoStageTrain, _detect),
+        (VideoTrain, _video),
+    )
+    rules = [
+        (optimizer not in ("sgd", "rmsprop"), ("momentum",), f"--optimizer {optimizer}"),
+        (options.patience >= options.epochs, ("patience",), f"--epochs {options.epochs}"),
+    ]
+    if getattr(options, "arch", None) == "knn":
+        rules = []  # whatever it is about, it is about steps
+    for kind, more in own:
+        rules += more(options) if isinstance(options, kind) else ()
+    found: dict[str, list[str]] = {}
+    for holds, names, reason in rules:
+        if given := [name for name in names if holds and _differs(options, name)]:
+            found[reason] = found.get(reason, []) + [f"--{n.replace('_', '-')}" for n in given]
+    return found
+
+
+def idle_words(options: Train, optimizer: str) -> list[str]:
+    """Return a line for each reason that leaves flags without effect."""
+    return [
+        f"{', '.join(flags)} {'has' if len(flags) == 1 else 'have'} no effect with {reason}"
+        for reason, flags in idle_flags(options, optimizer).items()
+    ]
+
+
+def _differs(options: Train, name: str) -> bool:
+    field = type(options).__dataclass_fields__.get(name)
+    return field is not None and getattr(options, name) != field.default
+
+
+def _classify(options: ClassifyTrain) -> Iterator[Rule]:
+    arch, reason = options.arch, f"--arch {options.arch or options.backbone or 'resnet18'}"
+    yield arch == "knn", STEPS, reason
+    yield (
+        arch == "knn" and (options.backbone is None or bool(options.pretrained)),
+        ("init",),
+        reason,
+    )
+    yield arch != "knn", ("neighbors", "distance", "votes"), reason
+    bare = options.backbone is None and arch is not None and arch not in catalog.BACKBONES
+    yield bare, ("stem",), reason
+
+
+def _segment(options: SegmentTrain) -> Iterator[Rule]:
+    scaled = options.augment in ("light", "strong")
+    yield not scaled, ("scale",), f"--augment {options.augment}"
+    smooth = "ce" in parse_loss(options.loss)
+    yield not smooth, ("label_smoothing",), f"--loss {options.loss}"
+    whole = bool(catalog.BACKBONES[options.backbone].whole)
+    yield whole, ("output_stride",), f"--backbone {options.backbone}"
+
+
+def _detect(options: TwoStageTrain) -> Iterator[Rule]:
+    reason = f"--arch {options.arch}"
+    yield options.arch == "rcnn", ("roi_samples", "max_size"), reason
+    if isinstance(options, DetectTrain):
+        yield options.arch not in ("fast-rcnn", "rcnn"), ("proposal_mode",), reason
+
+
+def _video(options: VideoTrain) -> Iterator[Rule]:
+    spread = options.sampling == "uniform"
+    yield spread, ("stride", "fps"), "--sampling uniform"
+    chosen = options.sampling == "auto" and options.arch in SPREAD
+    yield chosen, ("stride", "fps"), f"--arch {options.arch}, whose frames are spread over a video"
