@@ -36,12 +36,10 @@ def train(options: Train, task_name: str) -> int:
     done = run_training(options, task_name, report)
     if not done.is_main:
         return 0
-    progress = done.progress
-    best = progress.history[progress.best_epoch - 1] if progress.best_epoch else {}
-    best = best | (done.final or {})
+    best = done.progress.kept(options.keep) | (done.final or {})
     rows = [[name, number(value)] for name, value in best.items() if name in done.task.metric_names]
-    report.show(table(f"best epoch: {progress.best_epoch}", ["metric", "value"], rows))
-    report.say(f"model: {done.run / 'best.safetensors'}")
+    report.show(table(f"{options.keep} epoch: {best['epoch']}", ["metric", "value"], rows))
+    report.say(f"model: {done.run / f'{options.keep}.safetensors'}")
     if options.json:
         print_json({"task": task_name, "command": "train", "run": str(done.run), "best": best})
     else:
@@ -80,7 +78,7 @@ def run_training(options: Train, task_name: str, report: Reporter, stop: Any = N
         progress, is_main = trainer.progress, job.fabric.global_rank == 0
         try:
             trainer.fit()
-            final = run_stages(trainer, job.task.dataset(options.train_split, training=False))
+            final = run_stages(trainer, job.data[2])
         finally:
             if is_main and progress.history:
                 write_curves(run / "curves.png", progress.history, job.task.best)
@@ -135,6 +133,7 @@ class _Job:
         self.data = (
             self.task.dataset(options.train_split, training=True),
             self.task.dataset(options.val_split, training=False),
+            self.task.dataset(options.train_split, training=False),
         )
 
     def run_folder(self) -> Path:
@@ -191,8 +190,8 @@ class _Job:
         return remember(
             self.task,
             self.model,
-            self.data,
-            run=run,
+            self.data[:2],
+            path=run / self.settings.model_file,
             header=self.task.header(self.options),
             fabric=self.fabric,
             batch_size=self.options.batch_size,

@@ -168,8 +168,8 @@ def _run(base: Train, values: dict, study: Path, trial: int, stop: Any) -> dict[
             signal_number=error.exit_code - 128,
             hint=f"go on with: cvkit tune {task_name} --resume {study}",
         ) from error
-    best = done.progress.best
-    return {"metric": done.task.best, "value": best, "run": str(done.run), "reason": ""}
+    value = done.progress.kept(options.keep)[done.task.best]
+    return {"metric": done.task.best, "value": value, "run": str(done.run), "reason": ""}
 
 
 def _words(values: dict) -> str:

@@ -128,6 +128,19 @@ class Task(ABC):
     def predict(self, model: nn.Module, batch: Batch) -> list[Any]:
         """Return one result a sample, in the pixels of the original image."""
 
+    def validate(self, model: nn.Module, batch: Batch) -> tuple[list[Any], Tensor]:
+        """Return what `predict` does, and the mean loss of the batch.
+
+        The loss is that of training without label smoothing, mixing and auxiliary heads. Batches
+        are those of evaluation.
+        """
+        terms = self.plain().loss(model, self.judged(batch))
+        return self.predict(model, batch), sum(terms.values())
+
+    def judged(self, batch: Batch) -> Batch:
+        """Return a batch of evaluation with what a training loss compares with."""
+        return batch
+
     @abstractmethod
     def metric(self) -> Metric:
         """Return an empty metric."""

@@ -4,7 +4,6 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +11,23 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from cvkit.engine import checkpoint, optim
-from cvkit.engine.evaluate import evaluate
+from cvkit.engine import optim
+from cvkit.engine.evaluate import Measured, MeanLoss, Part, evaluate
 from cvkit.engine.freezing import Freezing, rest_statistics
 from cvkit.engine.guard import require_finite_gradient, require_finite_loss
 from cvkit.engine.loader import Key, load
 from cvkit.engine.plan import STEP_SEED, Progress, Settings, batch_plan
-from cvkit.engine.report import Reporter, number
+from cvkit.engine.report import Advance, Reporter, number
 from cvkit.engine.runtime import StopSignal
+from cvkit.engine.saves import Saves
 from cvkit.engine.task import Dataset, Task
-from cvkit.errors import DataError, Interrupted, ModelFileError
+from cvkit.errors import DataError, Interrupted
 from cvkit.ops.seeds import key_seed
 from cvkit.storage import write_file
 from cvkit.structures import Batch, Failure
+
+SEEN = 100
+"""Training samples, at most, that are measured like those of validation after every epoch."""
 
 
 class Trainer:
@@ -33,7 +36,7 @@ class Trainer:
     Args:
         task: the problem.
         model: freshly built or restored; moved to the device by `fabric`.
-        data: training and validation samples.
+        data: training and validation samples, and the training ones as evaluation sees them.
         settings: how to train.
         freezing: the layers that do not train.
         run: the run folder.
@@ -49,7 +52,7 @@ class Trainer:
         *,
         task: Task,
         model: nn.Module,
-        data: tuple[Dataset, Dataset],
+        data: tuple[Dataset, Dataset, Dataset],
         settings: Settings,
         freezing: Freezing,
         run: Path,
@@ -59,8 +62,9 @@ class Trainer:
         reporter: Reporter,
         stop: StopSignal,
     ) -> None:
-        self.task, self.settings, self.run, self.header = task, settings, run, header
-        self.train_data, self.val_data = data
+        self.task, self.settings, self.run = task, settings, run
+        self.train_data, self.val_data, seen = data
+        self.seen = Part(seen, min(SEEN, len(self.val_data)))
         self.freezing = freezing
         groups = getattr(self.train_data, "groups", None)
         self.groups = groups() if groups else None
@@ -72,6 +76,15 @@ class Trainer:
         self.average = None
         if settings.ema:
             self.average = optim.WeightAverage(self.bare, settings.ema)
+        self.saves = Saves(
+            run=run,
+            header=header,
+            fabric=fabric,
+            model=self.bare,
+            optimizer=self.optimizer,
+            average=self.average,
+            freezing=freezing,
+        )
         self.progress = Progress()
         first = self._plan(0)
         self.steps_per_epoch = len(first) // settings.accumulate
@@ -108,7 +121,7 @@ class Trainer:
             self._validate(seconds)
 
     def _out_of_patience(self) -> bool:
-        waited = self.progress.epoch - self.progress.best_epoch
+        waited = self.progress.epoch - self.progress.improved
         return bool(self.settings.patience) and waited >= self.settings.patience
 
     def _train_epoch(self) -> float:
@@ -205,76 +218,74 @@ class Trainer:
 
     def _validate(self, seconds: float) -> None:
         """Measure, keep the model if it is the best one, and finish the epoch."""
-        progress = self.progress
+        progress, settings = self.progress, self.settings
         started = time.monotonic()
-        network = self.average.model if self.average else self.bare
-        metrics = self.measure(network)
-        better = progress.finish_epoch(self.steps_per_epoch, self._lr(), metrics, self.task.best)
-        if better or progress.best is None:
-            self._write_model(network, metrics)
+        measured = self.measure(self.saves.measured)
+        better = progress.finish_epoch(self.steps_per_epoch, self._lr(), measured, self.task.best)
+        if better and settings.keep == "best":
+            self.saves.write_model("best.safetensors", progress, measured)
         if self.fabric.global_rank == 0:
             lines = "".join(json.dumps(line) + "\n" for line in progress.history)
             write_file(self.run / "metrics.jsonl", lines)
         # Where epochs are short, saving after each would take most of the time.
         waited = time.monotonic() - self._saved_at >= 10 * self._save_seconds
-        first_or_last = progress.epoch in (1, self.settings.epochs) or self._out_of_patience()
+        first_or_last = progress.epoch in (1, settings.epochs) or self._out_of_patience()
         if self.fabric.broadcast(first_or_last or waited):
-            self.save()
+            self.save(measured)
+        name, train = self.task.best, number(measured.train)
         self.reporter.say(
-            f"epoch {progress.epoch}/{self.settings.epochs}  "
-            f"loss {progress.history[-1]['loss']:.4f}  "
-            f"{self.task.best} {number(metrics[self.task.best])}{' *' if better else ''}  "
+            f"epoch {progress.epoch}/{settings.epochs}  "
+            f"loss {progress.history[-1]['loss']:.4f}, validation {number(measured.loss)}  "
+            f"{name} {number(measured.metrics[name])}{' *' if better else ''}, training {train}  "
             f"train {seconds:.1f} s, validation {time.monotonic() - started:.1f} s"
         )
 
-    def measure(self, network: nn.Module) -> dict[str, float | None]:
-        """Return the metrics of the validation split."""
-        metric = self.task.metric()
+    def measure(self, network: nn.Module) -> Measured:
+        """Return the metrics and the loss of validation, and the metric on some training images."""
         # With several processes only the steps agree on when to stop, so validation ends first.
         stop = self.stop if self.fabric.world_size == 1 else StopSignal()
+        loss = MeanLoss()
         try:
             with self.reporter.progress("validation", len(self.val_data)) as advance:
-                failures = evaluate(
-                    self.task,
-                    network,
-                    self.val_data,
-                    self.fabric,
-                    metric=metric,
-                    batch_size=self.settings.batch_size,
-                    workers=self.workers,
-                    stop=stop,
-                    advance=advance,
-                )
+                metrics = self._metrics(network, self.val_data, stop, advance, loss)
+            with self.reporter.progress("training metric", len(self.seen)) as advance:
+                seen = self._metrics(network, self.seen, stop, advance)
         except Interrupted:
             self._save_if_asked()
             raise
+        return Measured(metrics, loss.compute(), seen[self.task.best])
+
+    def _metrics(
+        self,
+        network: nn.Module,
+        data: Dataset,
+        stop: StopSignal,
+        advance: Advance,
+        loss: MeanLoss | None = None,
+    ) -> dict[str, float | None]:
+        metric = self.task.metric()
+        failures = evaluate(
+            self.task,
+            network,
+            data,
+            self.fabric,
+            metric=metric,
+            batch_size=self.settings.batch_size,
+            workers=self.workers,
+            stop=stop,
+            advance=advance,
+            loss=loss,
+        )
         if failures:
             raise DataError(failures[0].reason, code=failures[0].code)
         return metric.compute()
 
-    def _write_model(self, network: nn.Module, metrics: dict[str, float | None]) -> None:
-        if self.fabric.global_rank == 0:
-            training = {"epoch": self.progress.epoch, "step": self.progress.step}
-            header = {**self.header, "metrics": metrics, "training": training}
-            checkpoint.save_model(self.run / "best.safetensors", network.state_dict(), header)
-
-    def save(self) -> None:
-        """Write the resume state, and the history that belongs to it."""
+    def save(self, measured: Measured | None = None) -> None:
+        """Write the resume state and, of a finished epoch that was measured, its model."""
         started = time.monotonic()
-        if self.fabric.global_rank == 0:
-            tensors = {
-                "model": self.bare.state_dict(),
-                "optim": optim.optimizer_tensors(self.optimizer),
-            }
-            if self.average:
-                tensors["ema"] = self.average.model.state_dict()
-            state = {
-                "progress": asdict(self.progress),
-                "scaler": self.fabric.strategy.precision.state_dict(),
-                "data": self.header["data"],
-            }
-            checkpoint.save_state(self.run, self.progress.step, tensors, state)
-        self.fabric.barrier()
+        if measured:
+            self.saves.write_model("last.safetensors", self.progress, measured)
+        self.saves.save(self.progress)
         self._saved_at = time.monotonic()
         self._save_seconds = self._saved_at - started
 
@@ -284,18 +295,5 @@ class Trainer:
         Raises:
             ModelFileError: there is none, or it does not fit the model or the data.
         """
-        tensors, state, rejected = checkpoint.load_state(self.run, self.header["data"])
-        try:
-            checkpoint.load_exactly(self.bare, tensors["model"])
-            step = state["progress"]["step"]
-            untouched = self.freezing.untouched(step, self.steps_per_epoch)
-            optim.load_optimizer_tensors(self.optimizer, tensors["optim"], step, untouched)
-            if self.average:
-                checkpoint.load_exactly(self.average.model, tensors["ema"])
-            self.fabric.strategy.precision.load_state_dict(state["scaler"])
-            self.progress = Progress(**state["progress"])
-        except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise ModelFileError(
-                f"the save in {self.run} does not fit this model: {error}", code="resume.mismatch"
-            ) from error
+        self.progress, rejected = self.saves.restore(self.steps_per_epoch)
         return rejected

@@ -24,17 +24,19 @@ from cvkit.storage import sha256
 def find_model(name: str) -> Path:
     """Return the model file that `--weights` names.
 
-    A run folder stands for its `best.safetensors`; a bare name for a file in `weights/`.
+    A run folder stands for its `best.safetensors`, else (`--keep last`) for its
+    `last.safetensors`; a bare name for a file in `weights/`.
 
     Raises:
         ModelFileError: nothing of that name exists.
     """
     path = Path(name)
     shelves = (shelf / f"{name}.safetensors" for shelf in weight_shelves())
-    candidates = [path / "best.safetensors", path, *shelves]
+    kept = (path / f"{which}.safetensors" for which in ("best", "last"))
+    candidates = [*kept, path, *shelves]
     found = next((p for p in candidates if p.is_file()), None)
     if found is None:
-        why = "has no best.safetensors" if path.is_dir() else "does not exist"
+        why = "holds neither best.safetensors nor last.safetensors" if path.is_dir() else "does not exist"
         raise ModelFileError(
             f"--weights {name} {why}",
             code="model.missing",

@@ -138,6 +138,14 @@ class Train(Job):
         bool, flag(RUN, "Only try learning rates: draws lr.png and names a good one")
     ] = False
     out: Annotated[Path, flag(OUTPUT, "Folder for numbered run folders")] = Path("runs")
+    keep: Annotated[
+        choice(["best", "last"]),
+        flag(
+            OUTPUT,
+            "Model that the run folder stands for: of the best epoch, with last.safetensors "
+            "beside it, or of the last one only",
+        ),
+    ] = "best"
     save_minutes: Annotated[
         float,
         flag(OUTPUT, "Minutes between saves inside an epoch; 0 saves after every step", min=0),

@@ -213,9 +213,19 @@ class Classify(ImageTask):
         scores, features = class_probabilities(
             model, self.normalized(batch), size, flip=self.flip, ten_crop=self.ten_crop
         )
+        return self._results(scores, features)
+
+    def _results(self, scores: Tensor, features: Tensor) -> list[Classes]:
         rows = scores.float().cpu().numpy()
         kept = features.float().cpu().numpy() if self.embeddings else [None] * len(rows)
         return [Classes(int(ranked(row)[0]), row, own) for row, own in zip(rows, kept, strict=True)]
+
+    def validate(self, model: nn.Module, batch: Batch) -> tuple[list[Classes], Tensor]:
+        """Return what `predict` does, and the mean loss; the network runs once."""
+        features = model.embed(self.normalized(batch))
+        results = self._results(model.probabilities(features), features)
+        targets = F.one_hot(batch.labels, len(self.classes)).float()
+        return results, self.plain().criterion({"out": model.head(features)}, targets)["out"]
 
     def metric(self) -> ClassificationMetric:
         """Return empty counts."""

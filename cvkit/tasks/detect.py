@@ -31,7 +31,7 @@ from cvkit.output.draw import draw_boxes
 from cvkit.output.files import write_rgb
 from cvkit.structures import Batch, Geometry, Instances, Sample
 from cvkit.tasks import detect_setup as setup
-from cvkit.tasks.detect_inputs import Preprocessing, input_sizes, resized
+from cvkit.tasks.detect_inputs import Preprocessing, input_sizes, resized, with_objects
 from cvkit.tasks.detect_network import (
     Network,
     check_flags,
@@ -227,6 +227,10 @@ class Detect(ImageTask):
         """Return the losses by torchvision's names."""
         images, objects = self.training_input(batch)
         return model(images, *objects)
+
+    def judged(self, batch: Batch) -> Batch:
+        """Return a batch of evaluation with the objects that a training loss compares with."""
+        return with_objects(batch)
 
     learned = (0.2, 0.35, 100)
 

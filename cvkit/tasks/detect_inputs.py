@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cvkit.data.annotated import AnnotatedImage
+from cvkit.data.annotated import AnnotatedImage, trainable
 from cvkit.errors import UsageError
 from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD, input_scale
 from cvkit.options.detect import TwoStageTrain
+from cvkit.structures import Batch
 
 SCALED_LONGEST = 2048
 """Longest side of an input that is not scaled to a shorter side, unless `--max-size` is given."""
@@ -127,3 +128,12 @@ def resized(preprocessing: Preprocessing, text: str, arch: str) -> Preprocessing
         raise UsageError("--min-size: rcnn looks at crops", code="min_size.crops")
     found = parse_sizes(text)
     return replace(found, mean=preprocessing.mean, std=preprocessing.std)
+
+
+def with_objects(batch: Batch) -> Batch:
+    """Return a batch of evaluation with the objects that a training loss compares with."""
+    samples = [
+        replace(sample, boxes=trainable(sample.truth, sample.geometry.original_hw))
+        for sample in batch.samples
+    ]
+    return replace(batch, samples=tuple(samples))

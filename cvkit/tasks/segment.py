@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from cvkit.data.classes import dataset_classes
 from cvkit.data.datasets import ImageSource, SegmentationDataset
@@ -228,6 +229,19 @@ class Segment(ImageTask):
         else:
             logits = model.logits(images).float()
         return [self._result(*pair) for pair in zip(logits, batch.samples, strict=True)]
+
+    def validate(self, model: nn.Module, batch: Batch) -> tuple[list[SegMap], Tensor]:
+        """Return what `predict` does, and the mean loss; the network runs once.
+
+        The loss compares at the size of the network's input, as in training.
+        """
+        logits = model.logits(self.normalized(batch)).float()
+        results = [self._result(*pair) for pair in zip(logits, batch.samples, strict=True)]
+        masks = [torch.from_numpy(sample.truth.labels)[None, None] for sample in batch.samples]
+        size_hw = logits.shape[-2:]
+        truth = torch.cat([F.interpolate(mask, size_hw, mode="nearest-exact") for mask in masks])
+        target = truth[:, 0].long().to(logits.device)  # [N, H, W]
+        return results, self.plain().criterion({"out": logits}, target)["out"]
 
     def _result(self, logits: Tensor, sample: Sample) -> SegMap:
         size_hw = sample.geometry.original_hw

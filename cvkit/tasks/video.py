@@ -157,15 +157,22 @@ class Video(Classify):
 
     def predict(self, model: nn.Module, batch: Batch) -> list[Classes]:
         """Return the scores of each video: the mean of its views' probabilities."""
+        return _results(self._view_logits(model, batch))
+
+    def validate(self, model: nn.Module, batch: Batch) -> tuple[list[Classes], Tensor]:
+        """Return what `predict` does, and the mean loss of all views; the network runs once."""
+        logits = self._view_logits(model, batch)
+        targets = F.one_hot(batch.labels, len(self.classes)).float()
+        targets = targets.repeat_interleave(logits.shape[1], 0)
+        loss = self.plain().criterion({"out": logits.flatten(0, 1)}, targets)["out"]
+        return _results(logits), loss
+
+    def _view_logits(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return [N, V, K] the logits of each view of the videos."""
         views = self.normalized(batch).transpose(1, 2)  # [N, V, C, T, H, W]
         parts = views.flatten(0, 1).split(CLIPS_AT_ONCE)
         logits = torch.cat([model(part)["out"].float() for part in parts])
-        clips = logits.softmax(-1).unflatten(0, views.shape[:2])  # [N, V, K]
-        rows, every = clips.mean(1).cpu().numpy(), clips.cpu().numpy()
-        return [
-            Classes(int(ranked(row)[0]), row, clips=own)
-            for row, own in zip(rows, every, strict=True)
-        ]
+        return logits.unflatten(0, views.shape[:2])
 
     def metric(self) -> VideoMetric:
         """Return empty counts."""
@@ -198,3 +205,12 @@ class Video(Classify):
             with (folder / "predictions.jsonl").open() as stream:
                 lines = [json.loads(line) for line in stream]
             setup.join_timelines(folder, lines)
+
+
+def _results(logits: Tensor) -> list[Classes]:
+    """Return the scores of each video from the [N, V, K] logits of its views."""
+    clips = logits.softmax(-1)
+    rows, every = clips.mean(1).cpu().numpy(), clips.cpu().numpy()
+    return [
+        Classes(int(ranked(row)[0]), row, clips=own) for row, own in zip(rows, every, strict=True)
+    ]

@@ -27,8 +27,8 @@ def states(run):
 def test_a_run_folder_holds_what_a_run_is(trained):
     names = {path.name for path in trained.iterdir()}
     assert names == {
-        *("best.safetensors", "ckpt", "config.yaml", "curves.png", "environment.json"),
-        "metrics.jsonl",
+        *("best.safetensors", "last.safetensors", "ckpt", "config.yaml", "curves.png"),
+        *("environment.json", "metrics.jsonl"),
     }
     config = yaml.safe_load((trained / "config.yaml").read_text())
     assert (config["arch"], config["batch_size"], config["image_size"]) == ("unet", 2, "32x32")
