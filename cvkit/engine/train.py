@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from cvkit.engine import optim
-from cvkit.engine.evaluate import Measured, MeanLoss, Part, evaluate
+from cvkit.engine.evaluate import MeanLoss, Measured, Part, evaluate
 from cvkit.engine.freezing import Freezing, rest_statistics
 from cvkit.engine.guard import require_finite_gradient, require_finite_loss
 from cvkit.engine.loader import Key, load

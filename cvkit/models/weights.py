@@ -36,7 +36,8 @@ def find_model(name: str) -> Path:
     candidates = [*kept, path, *shelves]
     found = next((p for p in candidates if p.is_file()), None)
     if found is None:
-        why = "holds neither best.safetensors nor last.safetensors" if path.is_dir() else "does not exist"
+        empty = "holds neither best.safetensors nor last.safetensors"
+        why = empty if path.is_dir() else "does not exist"
         raise ModelFileError(
             f"--weights {name} {why}",
             code="model.missing",
