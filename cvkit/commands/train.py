@@ -8,7 +8,7 @@ from typing import Any
 
 from cvkit import catalog, storage
 from cvkit.commands.printing import print_json
-from cvkit.config import as_config
+from cvkit.config import as_config, update_config
 from cvkit.engine.report import Reporter, number, table
 from cvkit.errors import UsageError
 from cvkit.options.base import Train
@@ -72,9 +72,7 @@ def run_training(options: Train, task_name: str, report: Reporter, stop: Any = N
             return Outcome(run, job.task, job.remember(run, stop), True)
         trainer = job.trainer(run, stop)
         if options.resume:
-            for reason in trainer.restore():
-                report.warn(f"passed over a damaged save: {reason}")
-            report.say(f"resuming {run} at step {trainer.progress.step}")
+            _resume(trainer, options, report)
         progress, is_main = trainer.progress, job.fabric.global_rank == 0
         try:
             trainer.fit()
@@ -82,7 +80,26 @@ def run_training(options: Train, task_name: str, report: Reporter, stop: Any = N
         finally:
             if is_main and progress.history:
                 write_curves(run / "curves.png", progress.history, job.task.best)
+        if not options.keep_states:
+            trainer.saves.finish()
     return Outcome(run, job.task, progress, is_main, final)
+
+
+def _resume(trainer: Any, options: Train, report: Reporter) -> None:
+    """Go on where a run was saved, and say how; from here on its config.yaml is up to date."""
+    for note in trainer.restore():
+        report.warn(note)
+    progress, run = trainer.progress, trainer.run
+    report.say(f"resuming {run} at step {progress.step}")
+    changed = update_config(run / "config.yaml", options) if trainer.is_main else {}
+    if progress.epoch == options.epochs:
+        report.say(f"all {options.epochs} epochs are done; a larger --epochs prolongs the run")
+    elif "epochs" in changed:
+        report.say(
+            f"epochs: {changed['epochs'][0]} -> {options.epochs}, {progress.epoch} done; from here "
+            f"on the learning rate is that of --schedule {trainer.settings.schedule} over "
+            f"{options.epochs} epochs, now {trainer.lr():.2e}"
+        )
 
 
 class _Job:

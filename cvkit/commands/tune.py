@@ -154,9 +154,12 @@ def _run(base: Train, values: dict, study: Path, trial: int, stop: Any) -> dict[
     """Run a trial, or go on with it, and return its result."""
     folder = study / "trials" / f"{trial:03d}"
     options = _trial_options(base, values, folder)
-    begun = next(folder.glob("*/ckpt/last"), None) if folder.is_dir() else None
+    marks = ("*/ckpt/last", "*/last.safetensors")  # of one that has begun, of one that has ended
+    begun = [mark for pattern in marks for mark in folder.glob(pattern)]
     if begun:
-        options = dataclasses.replace(options, resume=begun.parents[1])
+        options = dataclasses.replace(
+            options, resume=folder / begun[0].relative_to(folder).parts[0]
+        )
     task_name = next(name for name in TASKS if OPTIONS[name]["train"] is type(base))
     try:
         done = run_training(options, task_name, Reporter(quiet=True), stop)

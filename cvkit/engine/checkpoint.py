@@ -225,6 +225,19 @@ def _damage(folder: Path) -> str:
     return ""
 
 
+def has_states(run: Path) -> bool:
+    """Return whether a run folder holds resume states, intact or not."""
+    return (run / "ckpt").is_dir()
+
+
+def remove_states(run: Path) -> None:
+    """Remove the resume states of a run; what a crash leaves goes when the run is resumed."""
+    with machine_errors(run):
+        temporary = run / f".ckpt.{os.getpid()}.tmp"
+        os.replace(run / "ckpt", temporary)  # all at once: half a state would look like damage
+        shutil.rmtree(temporary)
+
+
 def load_state(run: Path, data: dict) -> tuple[dict[str, dict[str, Tensor]], dict, list[str]]:
     """Return the newest intact resume state of a run.
 
@@ -252,12 +265,7 @@ def load_state(run: Path, data: dict) -> tuple[dict[str, dict[str, Tensor]], dic
                 path.stem: load_tensors(path.read_bytes()) for path in folder.glob("*.safetensors")
             }
             state = json.loads((folder / "state.json").read_text())
-            if state["data"] != data:
-                raise ModelFileError(
-                    f"the dataset is not the one that {run} was trained on",
-                    code="resume.data",
-                    hint="restore its files, or start a new run",
-                )
+            require_same_data(run, state["data"], data)
             return tensors, state, rejected
         rejected.append(f"{folder.name}: {reason}")
     raise ModelFileError(
@@ -265,3 +273,17 @@ def load_state(run: Path, data: dict) -> tuple[dict[str, dict[str, Tensor]], dic
         code="resume.nothing",
         hint="start a new run",
     )
+
+
+def require_same_data(run: Path, then: dict, now: dict) -> None:
+    """Check that a dataset is the one of a run, wherever it lies now.
+
+    Raises:
+        ModelFileError: it has other files.
+    """
+    if {**then, "name": ""} != {**now, "name": ""}:
+        raise ModelFileError(
+            f"the dataset is not the one that {run} was trained on",
+            code="resume.data",
+            hint="restore its files, or start a new run; --data names a dataset that has moved",
+        )

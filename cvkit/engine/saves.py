@@ -1,5 +1,6 @@
 """What a training run writes to be used, and to go on: its models and its resume states."""
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from cvkit.engine.freezing import Freezing
 from cvkit.engine.optim import WeightAverage
 from cvkit.engine.plan import Progress
 from cvkit.errors import ModelFileError
+
+LAST = "last.safetensors"
+"""The model of the last epoch; also where a run goes on that has no resume state any more."""
 
 
 class Saves:
@@ -52,7 +56,8 @@ class Saves:
     def write_model(self, name: str, progress: Progress, measured: Measured) -> None:
         """Write the measured network into a file of the run folder."""
         if self.fabric.global_rank == 0:
-            training = {"epoch": progress.epoch, "step": progress.step}
+            names = ("epoch", "step", "best", "best_epoch", "best_loss", "improved")
+            training = {each: getattr(progress, each) for each in names}
             training |= {"val_loss": measured.loss}
             header = {**self.header, "metrics": measured.metrics, "training": training}
             checkpoint.save_model(self.run / name, self.measured.state_dict(), header)
@@ -74,8 +79,19 @@ class Saves:
             checkpoint.save_state(self.run, progress.step, tensors, state)
         self.fabric.barrier()
 
+    def finish(self) -> None:
+        """Remove the resume states of a finished run, whose last model is on the disk."""
+        done = checkpoint.has_states(self.run) and (self.run / LAST).is_file()
+        if self.fabric.global_rank == 0 and done:
+            checkpoint.remove_states(self.run)
+
+    @property
+    def without_state(self) -> bool:
+        """Whether the run has nothing but its last model to go on from, as finished ones have."""
+        return not checkpoint.has_states(self.run) and (self.run / LAST).is_file()
+
     def restore(self, steps_per_epoch: int) -> tuple[Progress, list[str]]:
-        """Load the run's newest intact state; return where it was, and why newer were rejected.
+        """Load the newest intact state; return where it was, and why newer were passed over.
 
         Raises:
             ModelFileError: there is none, or it does not fit the model or the data.
@@ -89,8 +105,32 @@ class Saves:
             if self.average:
                 checkpoint.load_exactly(self.average.model, tensors["ema"])
             self.fabric.strategy.precision.load_state_dict(state["scaler"])
-            return Progress(**state["progress"]), rejected
+            progress = Progress(**state["progress"])
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise ModelFileError(
                 f"the save in {self.run} does not fit this model: {error}", code="resume.mismatch"
+            ) from error
+        return progress, rejected
+
+    def begin_anew(self) -> Progress:
+        """Load the model of the last epoch, as if its optimizer were fresh; return where it was.
+
+        Raises:
+            ModelFileError: it is damaged, without its history, or of other data.
+        """
+        tensors, header = checkpoint.read_model(self.run / LAST)
+        checkpoint.require_same_data(self.run, header.get("data", {}), self.header["data"])
+        try:
+            for model in filter(None, (self.model, self.average and self.average.model)):
+                checkpoint.load_exactly(model, tensors)
+            known = {k: v for k, v in header["training"].items() if k != "val_loss"}
+            lines = (self.run / "metrics.jsonl").read_text().splitlines()[: known["epoch"]]
+            if len(lines) < known["epoch"]:
+                raise ValueError(f"metrics.jsonl has {len(lines)} epochs of {known['epoch']}")
+            return Progress(**known, history=[json.loads(line) for line in lines])
+        except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise ModelFileError(
+                f"{self.run} cannot go on from {LAST}: {error}",
+                code="resume.mismatch",
+                hint="start a new run from it with --weights",
             ) from error

@@ -12,22 +12,20 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from cvkit.engine import optim
-from cvkit.engine.evaluate import MeanLoss, Measured, Part, evaluate
+from cvkit.engine.evaluate import Measured
 from cvkit.engine.freezing import Freezing, rest_statistics
 from cvkit.engine.guard import require_finite_gradient, require_finite_loss
 from cvkit.engine.loader import Key, load
 from cvkit.engine.plan import STEP_SEED, Progress, Settings, batch_plan
-from cvkit.engine.report import Advance, Reporter, number
+from cvkit.engine.report import Reporter, number
 from cvkit.engine.runtime import StopSignal
-from cvkit.engine.saves import Saves
+from cvkit.engine.saves import LAST, Saves
 from cvkit.engine.task import Dataset, Task
-from cvkit.errors import DataError, Interrupted
+from cvkit.engine.validation import Validation
+from cvkit.errors import DataError, Interrupted, UsageError
 from cvkit.ops.seeds import key_seed
 from cvkit.storage import write_file
 from cvkit.structures import Batch, Failure
-
-SEEN = 100
-"""Training samples, at most, that are measured like those of validation after every epoch."""
 
 
 class Trainer:
@@ -63,8 +61,16 @@ class Trainer:
         stop: StopSignal,
     ) -> None:
         self.task, self.settings, self.run = task, settings, run
-        self.train_data, self.val_data, seen = data
-        self.seen = Part(seen, min(SEEN, len(self.val_data)))
+        self.train_data = data[0]
+        self.validation = Validation(
+            task=task,
+            data=data[1:],
+            fabric=fabric,
+            batch_size=settings.batch_size,
+            workers=workers,
+            reporter=reporter,
+            stop=stop,
+        )
         self.freezing = freezing
         groups = getattr(self.train_data, "groups", None)
         self.groups = groups() if groups else None
@@ -100,6 +106,11 @@ class Trainer:
     def bare(self) -> nn.Module:
         """The network itself, without Fabric's wrapper."""
         return self.model.module
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes and reports."""
+        return self.fabric.global_rank == 0
 
     def _plan(self, epoch: int) -> list[list[Key]]:
         world, rank = self.fabric.world_size, self.fabric.global_rank
@@ -146,7 +157,7 @@ class Trainer:
                 progress.step += 1
                 done += 1
                 rate = done * images / (time.monotonic() - started)
-                words = f"loss {sum(terms.values()):.3f} lr {self._lr():.2e} {rate:.0f} img/s"
+                words = f"loss {sum(terms.values()):.3f} lr {self.lr():.2e} {rate:.0f} img/s"
                 advance(progress.position, words)
                 self._save_if_asked()
         return time.monotonic() - started
@@ -160,7 +171,8 @@ class Trainer:
                 raise DataError("training samples differ in size", code="data.sizes")
             yield items[0].to(self.fabric.device)
 
-    def _lr(self) -> float:
+    def lr(self) -> float:
+        """Return the learning rate of the next step."""
         warmup = round(self.settings.warmup_epochs * self.steps_per_epoch)
         factor = optim.lr_factor(
             self.settings.schedule, self.progress.step, self.total_steps, warmup
@@ -170,7 +182,7 @@ class Trainer:
     def _step(self, batches: list[Batch]) -> dict[str, float]:
         """Make one update from the gradients of some batches; return the mean loss terms."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self._lr()
+            group["lr"] = self.lr()
         self.optimizer.zero_grad()
         sums: dict[str, Tensor] = {}
         for position, batch in enumerate(batches):
@@ -221,7 +233,7 @@ class Trainer:
         progress, settings = self.progress, self.settings
         started = time.monotonic()
         measured = self.measure(self.saves.measured)
-        better = progress.finish_epoch(self.steps_per_epoch, self._lr(), measured, self.task.best)
+        better = progress.finish_epoch(self.steps_per_epoch, self.lr(), measured, self.task.best)
         if better and settings.keep == "best":
             self.saves.write_model("best.safetensors", progress, measured)
         if self.fabric.global_rank == 0:
@@ -241,59 +253,49 @@ class Trainer:
         )
 
     def measure(self, network: nn.Module) -> Measured:
-        """Return the metrics and the loss of validation, and the metric on some training images."""
-        # With several processes only the steps agree on when to stop, so validation ends first.
-        stop = self.stop if self.fabric.world_size == 1 else StopSignal()
-        loss = MeanLoss()
+        """Return what a network is worth on the validation split; see `Validation`."""
         try:
-            with self.reporter.progress("validation", len(self.val_data)) as advance:
-                metrics = self._metrics(network, self.val_data, stop, advance, loss)
-            with self.reporter.progress("training metric", len(self.seen)) as advance:
-                seen = self._metrics(network, self.seen, stop, advance)
+            return self.validation.measure(network)
         except Interrupted:
             self._save_if_asked()
             raise
-        return Measured(metrics, loss.compute(), seen[self.task.best])
-
-    def _metrics(
-        self,
-        network: nn.Module,
-        data: Dataset,
-        stop: StopSignal,
-        advance: Advance,
-        loss: MeanLoss | None = None,
-    ) -> dict[str, float | None]:
-        metric = self.task.metric()
-        failures = evaluate(
-            self.task,
-            network,
-            data,
-            self.fabric,
-            metric=metric,
-            batch_size=self.settings.batch_size,
-            workers=self.workers,
-            stop=stop,
-            advance=advance,
-            loss=loss,
-        )
-        if failures:
-            raise DataError(failures[0].reason, code=failures[0].code)
-        return metric.compute()
 
     def save(self, measured: Measured | None = None) -> None:
         """Write the resume state and, of a finished epoch that was measured, its model."""
         started = time.monotonic()
         if measured:
-            self.saves.write_model("last.safetensors", self.progress, measured)
+            self.saves.write_model(LAST, self.progress, measured)
         self.saves.save(self.progress)
         self._saved_at = time.monotonic()
         self._save_seconds = self._saved_at - started
 
     def restore(self) -> list[str]:
-        """Continue from the run's newest intact state; return why newer ones were rejected.
+        """Continue where the run was saved; return what is to be said of it.
 
         Raises:
             ModelFileError: there is none, or it does not fit the model or the data.
+            UsageError: more epochs are done than the run is to have.
         """
-        self.progress, rejected = self.saves.restore(self.steps_per_epoch)
-        return rejected
+        fresh, rejected = self.saves.without_state, []
+        if fresh:
+            self.progress = self.saves.begin_anew()
+        else:
+            self.progress, rejected = self.saves.restore(self.steps_per_epoch)
+        notes = [f"passed over a damaged save: {reason}" for reason in rejected]
+        done, wanted = self.progress.epoch, self.settings.epochs
+        if done > wanted:
+            raise UsageError(
+                f"--epochs {wanted}: {self.run} has {done} epochs already",
+                code="resume.epochs",
+                hint="name a larger number, or leave --epochs out",
+            )
+        if done < wanted and fresh:
+            notes.append(
+                f"no resume state was kept (--keep-states): {LAST} goes on with a fresh optimizer"
+            )
+        if done < wanted and self._out_of_patience():
+            notes.append(
+                f"--patience {self.settings.patience} is used up, so no epoch follows; a larger "
+                "one, or 0, lets the run go on"
+            )
+        return notes

@@ -27,8 +27,12 @@ def choice(names: typing.Iterable[str]) -> object:
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """Flags that every command has."""
+    """Flags that every command has.
 
+    `given` are the names of the flags that the command line or a configuration file sets.
+    """
+
+    given = frozenset()
     json: Annotated[bool, flag(RUN, "Print one JSON object on stdout, also on failure")] = False
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Only errors on stderr", rich_help_panel=RUN)
@@ -68,9 +72,21 @@ class Train(Job):
     augment: Annotated[
         str, flag(DATA, "none, light, strong, or an albumentations YAML or JSON file")
     ] = "light"
+    weights: Annotated[
+        str | None,
+        flag(
+            MODEL,
+            "Model to begin with, network and all: run folder, .safetensors file, name in "
+            "weights/, or published; its last layer is made anew for other classes",
+        ),
+    ] = None
     pretrained: Annotated[
         str | None,
-        flag(MODEL, "Backbone weights: 'imagenet' (torchvision's), or a file; none by default"),
+        flag(
+            MODEL,
+            "Backbone weights: 'imagenet' (torchvision's), a run folder, or a file; none by "
+            "default",
+        ),
     ] = None
     freeze_backbone: Annotated[
         bool, flag(MODEL, "Train the head only; batch norm of the backbone stays as it is")
@@ -150,8 +166,17 @@ class Train(Job):
         float,
         flag(OUTPUT, "Minutes between saves inside an epoch; 0 saves after every step", min=0),
     ] = 5.0
+    keep_states: Annotated[
+        bool,
+        flag(OUTPUT, "Keep the resume states of a finished run, to prolong it bit-exactly"),
+    ] = False
     resume: Annotated[
-        Path | None, flag(RUN, "Continue this run folder, bit-exactly, from its last save")
+        Path | None,
+        flag(
+            RUN,
+            "Continue this run folder, bit-exactly, from its last save; with more --epochs also a "
+            "finished one; --data names its dataset where that has moved",
+        ),
     ] = None
     devices: Annotated[int, flag(RUN, "Processes that train together", min=1)] = 1
     channels_last: Annotated[
