@@ -3,14 +3,13 @@
 import dataclasses
 import types
 import typing
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
 from cvkit import storage
 from cvkit.catalog import nearest
 from cvkit.errors import UsageError
-from cvkit.options.base import Command, hints
+from cvkit.options.base import Command, hints, with_given
 
 NOT_STORED = frozenset({"config", "json", "quiet", "debug", "resume", "check", "find_lr"})
 """Flags that say how to talk, not what to do; a run's config.yaml leaves them out."""
@@ -32,12 +31,6 @@ def assemble(options_class: type[Command], values: dict, given: set[str]) -> Com
         values = values | {name: value for name, value in stored.items() if name not in given}
         given = given | stored.keys()
     return with_given(options_class(**values), given)
-
-
-def with_given(options: Command, names: Iterable[str]) -> Command:
-    """Return the options, which from now on know the flags that somebody has set."""
-    object.__setattr__(options, "given", frozenset(names))
-    return options
 
 
 PLACES = frozenset({"data", "train_json", "val_json", "images", "proposals"})

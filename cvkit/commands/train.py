@@ -130,17 +130,26 @@ class _Job:
         from cvkit.engine.plan import MODEL_SEED
         from cvkit.models.layers import initialise
         from cvkit.ops.seeds import key_seed
+        from cvkit.tasks.continued import read_start, take_over
 
-        options = self.options
+        options, start = self.options, None
+        if options.weights and not options.resume:
+            options, start = read_start(options, self.task_name)
+            self.options = options
         self.task = catalog.resolve(catalog.TASKS[self.task_name]).for_training(
             options, self.report
         )
+        if start:
+            self.task.adopt(start.header)
         self.settings = _settings(options, self.task)
         torch.manual_seed(key_seed(MODEL_SEED, options.seed))
         model = self.task.build()
         if not options.resume:
             initialise(model, options.init)
-            self.task.load_pretrained(model, options, self.report)
+            if start:
+                take_over(start, self.task, model, self.report)
+            else:
+                self.task.load_pretrained(model, options, self.report)
         self.task.freeze(model, options)
         layers = f"{options.freeze},{self.task.body}" if options.freeze_backbone else options.freeze
         self.freezing = Freezing(model, layers, options.unfreeze_at)

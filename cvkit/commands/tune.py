@@ -12,7 +12,7 @@ from cvkit.commands.train import run_training
 from cvkit.config import NOT_STORED, as_config, from_config
 from cvkit.engine.report import Reporter, number, print_table
 from cvkit.errors import Interrupted, TrainingDiverged, UsageError
-from cvkit.options.base import Train
+from cvkit.options.base import Train, with_given
 from cvkit.options.tools import Tune
 from cvkit.options.tree import OPTIONS
 
@@ -115,12 +115,13 @@ def _base(options: Tune) -> Train:
             raise UsageError(f"--set {text!r}: the value is no YAML", code="set.syntax") from error
     options_class = OPTIONS[options.task]["train"]
     chosen = from_config(options_class, content, "--set")
-    return options_class(**chosen, data=options.data, epochs=options.epochs, quiet=True)
+    base = options_class(**chosen, data=options.data, epochs=options.epochs, quiet=True)
+    return with_given(base, chosen)
 
 
 def _trial_options(base: Train, values: dict, out: Path) -> Train:
     checked = from_config(type(base), values, "trial")
-    return dataclasses.replace(base, **checked, out=out)
+    return with_given(dataclasses.replace(base, **checked, out=out), base.given | checked.keys())
 
 
 def _study_folder(options: Tune) -> Path:

@@ -1,5 +1,7 @@
 """Where weights come from: trained models by name, and backbones that others trained."""
 
+import contextlib
+import json
 import os
 import re
 import socket
@@ -10,7 +12,7 @@ from typing import Any
 
 import torch
 import torchvision
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
@@ -21,8 +23,8 @@ from cvkit.models.convert import TRAINING_ONLY, modern_names
 from cvkit.storage import sha256
 
 
-def find_model(name: str) -> Path:
-    """Return the model file that `--weights` names.
+def find_model(name: str, flag: str = "--weights") -> Path:
+    """Return the model file that `--weights` (or another flag) names.
 
     A run folder stands for its `best.safetensors`, else (`--keep last`) for its
     `last.safetensors`; a bare name for a file in `weights/`.
@@ -39,7 +41,7 @@ def find_model(name: str) -> Path:
         empty = "holds neither best.safetensors nor last.safetensors"
         why = empty if path.is_dir() else "does not exist"
         raise ModelFileError(
-            f"--weights {name} {why}",
+            f"{flag} {name} {why}",
             code="model.missing",
             hint="name a run folder, a .safetensors file or a file in weights/",
         )
@@ -69,7 +71,8 @@ def load_pretrained(
         backbone: a `cvkit.models.backbones.Backbone` (or historic whole network).
         name: its key in `catalog.BACKBONES`.
         source: `imagenet`, `imagenet:v1`, `imagenet:v2`, or a file: torchvision's state dict
-            of the classifier (.pth), or safetensors, also a model that cvkit wrote.
+            of the classifier (.pth), or safetensors, also a model that cvkit wrote, or the run
+            folder of one.
         offline: do not download.
         say: told the URL and size before a download.
 
@@ -80,14 +83,8 @@ def load_pretrained(
     if source.split(":")[0] == "imagenet":
         path = _published(name, source.partition(":")[2] or "v1", offline, say)
     else:
-        path = Path(source)
-    tensors = modern_names(read_state_dict(path))
-    if any(key.startswith("backbone.") for key in tensors):
-        tensors = {
-            key.removeprefix("backbone."): value
-            for key, value in tensors.items()
-            if key.startswith("backbone.")
-        }
+        path = find_model(source, "--pretrained")
+    tensors = _of_backbone(modern_names(read_state_dict(path)))
     wanted = backbone.state_dict()
     # Heads that only training needs score the classes of the file, not of the new data.
     wanted = {k: v for k, v in wanted.items() if not re.match(TRAINING_ONLY, k)}
@@ -102,10 +99,41 @@ def load_pretrained(
             f"{path} does not fit --backbone {name}: {len(missing)} tensors missing, "
             f"{len(wrong)} of another shape, such as {(missing + wrong)[0]}",
             code="pretrained.mismatch",
-            hint="choose the backbone that the file was made for",
+            hint="choose the backbone that the file was made for; first layers for small images "
+            "(--stem small) do not fit those for large ones",
         )
     backbone.load_state_dict({k: tensors[k] for k in wanted if k in tensors}, strict=False)
     return f"backbone weights: {source} ({path.name}, {len(wanted)} tensors)"
+
+
+def _of_backbone(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of the backbone under its own names, if they are those of a model.
+
+    A detector's backbone lies deeper; one without a pyramid has the last stage in its box head.
+    """
+    for places in (("backbone.body.", "roi_heads.box_head."), ("backbone.",)):
+        if any(name.startswith(places[0]) for name in tensors):
+            return {
+                name.removeprefix(place): value
+                for place in places
+                for name, value in tensors.items()
+                if name.startswith(place)
+            }
+    return tensors
+
+
+def has_small_stem(source: str) -> bool:
+    """Return whether `--pretrained` names a model of cvkit with first layers for small images."""
+    if source.split(":")[0] == "imagenet":
+        return False
+    path = find_model(source, "--pretrained")
+    if path.suffix != ".safetensors":
+        return False
+    with contextlib.suppress(SafetensorError, OSError, ValueError, AttributeError):
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get("cvkit", "{}"))
+        return header.get("network", {}).get("small") is True
+    return False  # whatever is wrong with the file is told when it is read
 
 
 def _with_positions_of(net: VisionTransformer, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -237,3 +237,9 @@ class Predict(Job):
 def hints(options_class: type[Command]) -> dict[str, object]:
     """Return the annotated type of each flag."""
     return typing.get_type_hints(options_class, include_extras=True)
+
+
+def with_given(options: Command, names: typing.Iterable[str]) -> Command:
+    """Return the options, which from now on know the names of the flags that somebody has set."""
+    object.__setattr__(options, "given", frozenset(names))
+    return options

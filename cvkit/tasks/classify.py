@@ -35,7 +35,6 @@ from cvkit.tasks.image_task import (
     ImageTask,
     class_weights,
     data_place,
-    from_header,
     require_same_classes,
 )
 
@@ -51,6 +50,7 @@ class Classify(ImageTask):
     """
 
     name, best, metric_names = "classify", "top1", METRICS
+    network_class, preprocessing_class = Network, Preprocessing
     things, walk = "images", staticmethod(walk_images)
     """What has a class, and what finds it in a folder."""
 
@@ -122,7 +122,7 @@ class Classify(ImageTask):
             ModelFileError: the header lacks something.
             UsageError: `--tta` is malformed, or `--embeddings` cannot be written.
         """
-        task = cls(**from_header(header, Network, Preprocessing))
+        task = cls(**cls.known_parts(header))
         task.flip, task.ten_crop = setup.parse_tta(options.tta)
         if isinstance(options, ClassifyPredict):
             task.top_k = min(options.top_k, len(task.classes))

@@ -15,6 +15,7 @@ from cvkit.data.scan import raise_defects, scan_images
 from cvkit.engine.report import Reporter
 from cvkit.errors import DataError, UsageError
 from cvkit.models.convert import CENTRED
+from cvkit.models.weights import has_small_stem
 from cvkit.options.classify import ClassifyPredict, ClassifyTrain
 from cvkit.tasks.classify_network import Network, Preprocessing
 from cvkit.tasks.image_task import data_place
@@ -140,8 +141,9 @@ def network_for(options: ClassifyTrain, side: int, examples: int, num_classes: i
     """
     arch, backbone = chosen_parts(options)
     small = options.stem == "small"
-    if options.stem == "auto" and backbone is not None and options.pretrained is None:
-        small = side <= SMALL_IMAGE and bool(catalog.BACKBONES[backbone].small_stem)
+    if options.stem == "auto" and backbone is not None and catalog.BACKBONES[backbone].small_stem:
+        source = options.pretrained
+        small = side <= SMALL_IMAGE if source is None else has_small_stem(source)
     own_weight = catalog.ARCHS["classify"][arch].aux_weight
     network = Network(
         arch=arch,

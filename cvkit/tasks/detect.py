@@ -29,9 +29,10 @@ from cvkit.options.detect import (
 from cvkit.output.boxes import describe_boxes, write_results
 from cvkit.output.draw import draw_boxes
 from cvkit.output.files import write_rgb
-from cvkit.structures import Batch, Geometry, Instances, Sample
+from cvkit.structures import Batch, Instances, Sample
+from cvkit.tasks import detect_inputs
 from cvkit.tasks import detect_setup as setup
-from cvkit.tasks.detect_inputs import Preprocessing, input_sizes, resized, with_objects
+from cvkit.tasks.detect_inputs import Preprocessing, batch_proposals, input_sizes, resized
 from cvkit.tasks.detect_network import (
     Network,
     check_flags,
@@ -41,7 +42,7 @@ from cvkit.tasks.detect_network import (
     with_anchors,
     with_samples,
 )
-from cvkit.tasks.image_task import ImageTask, from_header
+from cvkit.tasks.image_task import ImageTask
 from cvkit.tasks.proposed import find_proposals, rcnn_stages, searcher, show_regions
 from cvkit.tasks.score_boxes import box_metric
 
@@ -57,6 +58,7 @@ class Detect(ImageTask):
     """
 
     name, best = "detect", "AP"
+    network_class, preprocessing_class = Network, Preprocessing
     draw = staticmethod(draw_boxes)
     """Makes the overlay."""
 
@@ -122,7 +124,7 @@ class Detect(ImageTask):
         Raises:
             ModelFileError: the header lacks something.
         """
-        task = cls(**from_header(header, Network, Preprocessing))
+        task = cls(**cls.known_parts(header))
         limits = {
             "min_score": options.threshold,
             "nms": options.nms,
@@ -159,6 +161,12 @@ class Detect(ImageTask):
             self.proposals = find_proposals(
                 self.network, self.splits, options.proposals, self.proposal_mode, report
             )
+
+    def adopt(self, header: dict) -> None:
+        """Take over the normalisation, and the numbers of the network that no flag can say."""
+        super().adopt(header)
+        own = dict(header["network"].get("own") or {}) | dict(self.network.own)
+        self.network = replace(self.network, own=own)
 
     def header(self, options: TwoStageTrain) -> dict[str, Any]:
         """Return what a model file says about itself."""
@@ -208,7 +216,7 @@ class Detect(ImageTask):
     def source(self, inputs: Sequence[InputFile]) -> ImageSource:
         """Return images to predict."""
         search = searcher(self.network, self.proposal_file, self.proposal_mode)
-        return ImageSource(inputs, _whole, keep_original=True, propose=search)
+        return ImageSource(inputs, detect_inputs.whole, keep_original=True, propose=search)
 
     def training_input(self, batch: Batch) -> tuple[list[Tensor], Any]:
         """Return the CHW images, and the boxes, labels, proposals and masks of each."""
@@ -217,7 +225,7 @@ class Detect(ImageTask):
         labels = [torch.from_numpy(sample.boxes.labels).to(device) for sample in batch.samples]
         masks = [sample.boxes.masks for sample in batch.samples]
         own = None if masks[0] is None else masks
-        return list(batch.images), (boxes, labels, _proposals(batch), own)
+        return list(batch.images), (boxes, labels, batch_proposals(batch), own)
 
     def criterion(self, outputs: dict[str, Tensor], target: Any) -> dict[str, Tensor]:
         """Return the terms of the loss; a detector's outputs in training are its losses."""
@@ -230,7 +238,7 @@ class Detect(ImageTask):
 
     def judged(self, batch: Batch) -> Batch:
         """Return a batch of evaluation with the objects that a training loss compares with."""
-        return with_objects(batch)
+        return detect_inputs.with_objects(batch)
 
     learned = (0.2, 0.35, 100)
 
@@ -249,7 +257,7 @@ class Detect(ImageTask):
 
     def predict(self, model: nn.Module, batch: Batch) -> list[Instances]:
         """Return the detections of each sample, in original pixels."""
-        found = model.detect(list(batch.images), _proposals(batch))
+        found = model.detect(list(batch.images), batch_proposals(batch))
         return [self.result(*each) for each in zip(found, batch.samples, strict=True)]
 
     def result(self, found: Detections, sample: Sample) -> Instances:
@@ -268,7 +276,7 @@ class Detect(ImageTask):
 
     def show(self, stage: Any, batch: Batch) -> None:
         """Show images, their objects and proposals to a stage."""
-        show_regions(stage, batch, _proposals(batch))
+        show_regions(stage, batch, batch_proposals(batch))
 
     def metric(self) -> BoxMetric:
         """Return an empty metric of the protocol."""
@@ -288,14 +296,3 @@ class Detect(ImageTask):
     def finish(self, folder: Path) -> None:
         """Write `results.json` and the other files of all results together."""
         write_results(folder, self.classes, self.save, self.image_ids)
-
-
-def _whole(image: np.ndarray) -> tuple[np.ndarray, Geometry]:
-    return image, Geometry(image.shape[:2], image.shape[:2])
-
-
-def _proposals(batch: Batch) -> list[Tensor] | None:
-    if batch.samples[0].proposals is None:
-        return None
-    device = batch.images[0].device
-    return [torch.from_numpy(sample.proposals).to(device) for sample in batch.samples]

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from cvkit.data.annotated import AnnotatedImage, trainable
 from cvkit.errors import UsageError
 from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD, input_scale
 from cvkit.options.detect import TwoStageTrain
-from cvkit.structures import Batch
+from cvkit.structures import Batch, Geometry
 
 SCALED_LONGEST = 2048
 """Longest side of an input that is not scaled to a shorter side, unless `--max-size` is given."""
@@ -137,3 +139,16 @@ def with_objects(batch: Batch) -> Batch:
         for sample in batch.samples
     ]
     return replace(batch, samples=tuple(samples))
+
+
+def whole(image: np.ndarray) -> tuple[np.ndarray, Geometry]:
+    """Return an image as it is: the network itself resizes it."""
+    return image, Geometry(image.shape[:2], image.shape[:2])
+
+
+def batch_proposals(batch: Batch) -> list[Tensor] | None:
+    """Return the [R, 4] proposals of each image on the batch's device; None without any."""
+    if batch.samples[0].proposals is None:
+        return None
+    device = batch.images[0].device
+    return [torch.from_numpy(sample.proposals).to(device) for sample in batch.samples]

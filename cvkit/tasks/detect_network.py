@@ -19,6 +19,9 @@ from cvkit.models.weights import load_pretrained
 from cvkit.options.detect import DetectTrain, TwoStageTrain
 from cvkit.tasks.detect_inputs import Preprocessing, object_sides, parse_sizes
 
+FIXED_ANCHORS = ("faster-rcnn-2015", "fast-rcnn", "rcnn")
+"""Architectures that have no anchors, or those of their paper."""
+
 
 @dataclass(frozen=True)
 class Network:
@@ -32,6 +35,17 @@ class Network:
     def needs_proposals(self) -> bool:
         """Whether it looks at regions that others propose."""
         return self.arch in ("fast-rcnn", "rcnn")
+
+    def flags(self, preprocessing: Preprocessing) -> dict[str, Any]:
+        """Return the flags of train that lead to this network and to these inputs."""
+        sizes = ",".join(map(str, preprocessing.min_sizes)) or f"x{preprocessing.scale!r}"
+        flags = {"arch": self.arch, "backbone": self.backbone, "min_size": sizes}
+        flags["max_size"] = preprocessing.max_size
+        names = {"neck": "neck", "roi": "roi", "width": "channels"}
+        flags |= {flag: self.own[name] for name, flag in names.items() if name in self.own}
+        if self.arch not in FIXED_ANCHORS:
+            flags["anchor_size"] = self.own.get("smallest", 32)
+        return flags
 
     def build(self, num_classes: int, preprocessing: Preprocessing) -> nn.Module:
         """Return the network, freshly initialised.
@@ -75,7 +89,7 @@ def recipe(options: TwoStageTrain) -> dict[str, Any]:
     images = options.batch_size * options.accumulate * options.devices
     optimizer, schedule = options.optimizer, options.schedule
     if optimizer == "auto":
-        optimizer = "sgd" if options.pretrained else "adamw"
+        optimizer = "sgd" if options.pretrained or options.weights else "adamw"
     if schedule == "auto":
         schedule = "step" if optimizer == "sgd" else "poly"
     rate, decay = DEFAULTS[optimizer]
@@ -161,7 +175,7 @@ def with_anchors(
 
     An object that is much smaller than all anchors is matched by chance only.
     """
-    if options.arch in ("faster-rcnn-2015", "fast-rcnn", "rcnn"):
+    if options.arch in FIXED_ANCHORS:
         return network
     size = options.anchor_size
     if not size:

@@ -1,7 +1,7 @@
 """What the tasks have in common whose network maps one image tensor to logits by name."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,6 +29,9 @@ class Network(Protocol):
     def build(self, num_classes: int) -> nn.Module:
         """Return the network, freshly initialised."""
 
+    def flags(self, preprocessing: Any) -> dict[str, Any]:
+        """Return the flags of train that lead to this network and to these inputs."""
+
 
 class ImageTask(Task):
     """A problem with one network, whose outputs are logits by name.
@@ -39,9 +42,28 @@ class ImageTask(Task):
         preprocessing: of the images; a dataclass with `mean` and `std`.
     """
 
+    network_class: type
+    preprocessing_class: type
+
     def __init__(self, *, classes: ClassList, network: Network, preprocessing: Any) -> None:
         self.classes, self.network, self.preprocessing = classes, network, preprocessing
         self.about_data: dict[str, Any] = {}
+
+    @classmethod
+    def known_parts(cls, header: dict) -> dict[str, Any]:
+        """Return classes, network and preprocessing that a model file's header describes.
+
+        Raises:
+            ModelFileError: the header lacks something.
+        """
+        return from_header(header, cls.network_class, cls.preprocessing_class)
+
+    def adopt(self, header: dict) -> None:
+        """Take over what a model file says of its inputs and what no flag can say."""
+        made = self.known_parts(header)["preprocessing"]
+        names = [name for name in ("mean", "std", "interpolation") if hasattr(made, name)]
+        own = {name: getattr(made, name) for name in names}
+        self.preprocessing = replace(self.preprocessing, **own)
 
     def build(self) -> nn.Module:
         """Return a freshly initialised network for the classes."""

@@ -32,7 +32,6 @@ from cvkit.tasks.image_task import (
     ImageTask,
     class_weights,
     data_place,
-    from_header,
     require_same_classes,
 )
 from cvkit.tasks.segment_setup import Network, Preprocessing, Training
@@ -50,6 +49,7 @@ class Segment(ImageTask):
     """
 
     name, best, metric_names = "segment", "miou", METRICS
+    network_class, preprocessing_class = Network, Preprocessing
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class Segment(ImageTask):
             ModelFileError: the header lacks something.
             UsageError: `--tta` is malformed.
         """
-        task = cls(**from_header(header, Network, Preprocessing))
+        task = cls(**cls.known_parts(header))
         task.sliding_window = options.sliding_window
         task.flip, task.scales = setup.parse_tta(options.tta)
         if options.sliding_window and options.tta:
@@ -158,6 +158,11 @@ class Segment(ImageTask):
         # number.
         raise_defects([d for d in scan.defects if d.code.startswith("mask.")], str(root))
         self.splits = {options.split: pairs}
+
+    def adopt(self, header: dict) -> None:
+        """Take over the normalisation, and the rates of the atrous convolutions."""
+        super().adopt(header)
+        self.network = replace(self.network, rates=header["network"].get("rates"))
 
     def header(self, options: SegmentTrain) -> dict[str, Any]:
         """Return what a model file says about itself."""

@@ -25,7 +25,7 @@ from cvkit.structures import Batch, Classes, Sample
 from cvkit.tasks import video_setup as setup
 from cvkit.tasks.classify import Classify
 from cvkit.tasks.classify_setup import Training, label_counts
-from cvkit.tasks.image_task import class_weights, from_header
+from cvkit.tasks.image_task import class_weights
 from cvkit.tasks.video_network import (
     Network,
     Preprocessing,
@@ -43,6 +43,7 @@ class Video(Classify):
     """Video classification, as the three loops see it."""
 
     name, best, metric_names = "video", "video_top1", METRICS
+    network_class, preprocessing_class = Network, Preprocessing
     things, walk = "videos", staticmethod(walk_videos)
     reverse, clips = 0.0, 1
     per_clip, marked = False, False
@@ -97,7 +98,7 @@ class Video(Classify):
             ModelFileError: the header lacks something.
             UsageError: `--views` is malformed.
         """
-        task = cls(**from_header(header, Network, Preprocessing))
+        task = cls(**cls.known_parts(header))
         if options.views:
             clips, crops = parse_views(options.views)
             task.preprocessing = replace(task.preprocessing, clips=clips, crops=crops)
