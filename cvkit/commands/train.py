@@ -91,7 +91,7 @@ def _resume(trainer: Any, options: Train, report: Reporter) -> None:
         report.warn(note)
     progress, run = trainer.progress, trainer.run
     report.say(f"resuming {run} at step {progress.step}")
-    changed = update_config(run / "config.yaml", options) if trainer.is_main else {}
+    changed = update_config(run / "config.yaml", options) if trainer.fabric.global_rank == 0 else {}
     if progress.epoch == options.epochs:
         report.say(f"all {options.epochs} epochs are done; a larger --epochs prolongs the run")
     elif "epochs" in changed:
@@ -127,15 +127,13 @@ class _Job:
         import torch
 
         from cvkit.engine.freezing import Freezing
-        from cvkit.engine.plan import MODEL_SEED
+        from cvkit.engine.plan import MODEL_SEED, describe_epoch
         from cvkit.models.layers import initialise
         from cvkit.ops.seeds import key_seed
         from cvkit.tasks.continued import read_start, take_over
 
-        options, start = self.options, None
-        if options.weights and not options.resume:
-            options, start = read_start(options, self.task_name)
-            self.options = options
+        options, start = read_start(self.options, self.task_name)
+        self.options = options
         self.task = catalog.resolve(catalog.TASKS[self.task_name]).for_training(
             options, self.report
         )
@@ -161,6 +159,9 @@ class _Job:
             self.task.dataset(options.val_split, training=False),
             self.task.dataset(options.train_split, training=False),
         )
+        if not self.task.gradient_free:
+            count, world = len(self.data[0]), self.fabric.world_size
+            self.report.say(describe_epoch(count, self.settings, world))
 
     def run_folder(self) -> Path:
         """Return the run folder; a new one gets its configuration and environment."""
@@ -231,11 +232,12 @@ def _settings(options: Train, task: Any) -> Any:
     """Return the engine's part of the flags, the task's defaults filled in."""
     from cvkit.engine.plan import Settings
 
-    chosen = {f.name: getattr(options, f.name) for f in dataclasses.fields(Settings)}
+    names = {field.name for field in dataclasses.fields(Settings)} - {"min_batch"}
+    chosen = {name: getattr(options, name) for name in names}
     for name, default in task.recipe(options).items():
         if chosen[name] in (None, "auto"):
             chosen[name] = default
-    return Settings(**chosen)
+    return Settings(**chosen, min_batch=task.min_batch)
 
 
 def _check(job: _Job, run: Path) -> None:

@@ -70,6 +70,8 @@ class Task(ABC):
     """Name of the layers that `--freeze-backbone` freezes."""
     memory_format = torch.channels_last
     """Of the network's weights."""
+    min_batch = 1
+    """Samples that a batch must have in training; batch norms over one value need two."""
     gradient_free = False
     """The model is not trained by steps, but keeps what `remember` shows it."""
 

@@ -1,5 +1,6 @@
 """The training loop."""
 
+import itertools
 import json
 import math
 import time
@@ -16,7 +17,7 @@ from cvkit.engine.evaluate import Measured
 from cvkit.engine.freezing import Freezing, rest_statistics
 from cvkit.engine.guard import require_finite_gradient, require_finite_loss
 from cvkit.engine.loader import Key, load
-from cvkit.engine.plan import STEP_SEED, Progress, Settings, batch_plan
+from cvkit.engine.plan import STEP_SEED, Progress, Settings, batch_plan, batch_sizes
 from cvkit.engine.report import Reporter, number
 from cvkit.engine.runtime import StopSignal
 from cvkit.engine.saves import LAST, Saves
@@ -92,25 +93,14 @@ class Trainer:
             freezing=freezing,
         )
         self.progress = Progress()
-        first = self._plan(0)
-        self.steps_per_epoch = len(first) // settings.accumulate
-        if not self.steps_per_epoch:
-            raise DataError(
-                f"{len(self.train_data)} training images are fewer than one step needs",
-                code="data.too_small",
-                hint="fewer --devices or a smaller --accumulate",
-            )
+        self.sizes = batch_sizes(len(self.train_data), settings, fabric.world_size)
+        self.steps_per_epoch = math.ceil(len(self._plan(0)) / settings.accumulate)
         self.total_steps = self.steps_per_epoch * settings.epochs
 
     @property
     def bare(self) -> nn.Module:
         """The network itself, without Fabric's wrapper."""
         return self.model.module
-
-    @property
-    def is_main(self) -> bool:
-        """Whether this process writes and reports."""
-        return self.fabric.global_rank == 0
 
     def _plan(self, epoch: int) -> list[list[Key]]:
         world, rank = self.fabric.world_size, self.fabric.global_rank
@@ -150,7 +140,7 @@ class Trainer:
         with loading as loaded, showing as advance:
             batches = self._batches(loaded)
             while progress.position < self.steps_per_epoch:
-                terms = self._step([next(batches) for _ in range(settings.accumulate)])
+                terms = self._step(list(itertools.islice(batches, settings.accumulate)))
                 for name, value in terms.items():
                     progress.sums[name] = progress.sums.get(name, 0.0) + value
                 progress.position += 1
@@ -180,23 +170,30 @@ class Trainer:
         return self.settings.lr * factor
 
     def _step(self, batches: list[Batch]) -> dict[str, float]:
-        """Make one update from the gradients of some batches; return the mean loss terms."""
+        """Make one update from the gradients of some batches; return the mean loss terms.
+
+        Every sample of the step counts the same, whatever the size of its batch.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr()
         self.optimizer.zero_grad()
         sums: dict[str, Tensor] = {}
+        world, accumulate = self.fabric.world_size, self.settings.accumulate
+        first = self.progress.position * accumulate * world
+        samples = sum(self.sizes[first : first + accumulate * world])
         for position, batch in enumerate(batches):
-            micro = self.progress.step * len(batches) + position  # counted in all processes:
-            micro = micro * self.fabric.world_size + self.fabric.global_rank
+            micro = self.progress.step * accumulate + position  # counted in all processes:
+            micro = micro * world + self.fabric.global_rank
             torch.manual_seed(key_seed(STEP_SEED, self.settings.seed, micro))
             last = position == len(batches) - 1
             with self.fabric.no_backward_sync(self.model, enabled=not last):
                 terms = self.task.loss(self.model, batch)
                 terms |= optim.penalties(self.bare, self.settings.l1, self.settings.l2)
                 require_finite_loss(self.fabric, terms, batch, self.progress.step + 1)
-                self.fabric.backward(sum(terms.values()) / len(batches))
+                share = len(batch) * world / samples  # processes are averaged
+                self.fabric.backward(sum(terms.values()) * share)
             for name, value in terms.items():
-                sums[name] = sums.get(name, 0.0) + value.detach() / len(batches)
+                sums[name] = sums.get(name, 0.0) + value.detach() * share
         self._clip(batches)
         self.optimizer.step()
         if self.average:

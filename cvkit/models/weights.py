@@ -19,7 +19,7 @@ from torchvision.models.vision_transformer import VisionTransformer, interpolate
 
 from cvkit import catalog
 from cvkit.errors import ModelFileError, UsageError
-from cvkit.models.convert import TRAINING_ONLY, modern_names
+from cvkit.models.convert import TRAINING_ONLY, backbone_tensors, modern_names
 from cvkit.storage import sha256
 
 
@@ -70,9 +70,8 @@ def load_pretrained(
     Args:
         backbone: a `cvkit.models.backbones.Backbone` (or historic whole network).
         name: its key in `catalog.BACKBONES`.
-        source: `imagenet`, `imagenet:v1`, `imagenet:v2`, or a file: torchvision's state dict
-            of the classifier (.pth), or safetensors, also a model that cvkit wrote, or the run
-            folder of one.
+        source: `imagenet`, `imagenet:v1`, `imagenet:v2`, a file (torchvision's state dict of the
+            classifier as .pth or safetensors, or a model of cvkit), or a run folder.
         offline: do not download.
         say: told the URL and size before a download.
 
@@ -84,7 +83,7 @@ def load_pretrained(
         path = _published(name, source.partition(":")[2] or "v1", offline, say)
     else:
         path = find_model(source, "--pretrained")
-    tensors = _of_backbone(modern_names(read_state_dict(path)))
+    tensors = backbone_tensors(modern_names(read_state_dict(path)))
     wanted = backbone.state_dict()
     # Heads that only training needs score the classes of the file, not of the new data.
     wanted = {k: v for k, v in wanted.items() if not re.match(TRAINING_ONLY, k)}
@@ -104,22 +103,6 @@ def load_pretrained(
         )
     backbone.load_state_dict({k: tensors[k] for k in wanted if k in tensors}, strict=False)
     return f"backbone weights: {source} ({path.name}, {len(wanted)} tensors)"
-
-
-def _of_backbone(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of the backbone under its own names, if they are those of a model.
-
-    A detector's backbone lies deeper; one without a pyramid has the last stage in its box head.
-    """
-    for places in (("backbone.body.", "roi_heads.box_head."), ("backbone.",)):
-        if any(name.startswith(places[0]) for name in tensors):
-            return {
-                name.removeprefix(place): value
-                for place in places
-                for name, value in tensors.items()
-                if name.startswith(place)
-            }
-    return tensors
 
 
 def has_small_stem(source: str) -> bool:

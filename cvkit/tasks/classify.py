@@ -36,6 +36,7 @@ from cvkit.tasks.image_task import (
     class_weights,
     data_place,
     require_same_classes,
+    smallest_batch,
 )
 
 
@@ -129,6 +130,12 @@ class Classify(ImageTask):
             task.sorted, task.embeddings = options.save == "sorted", options.embeddings
             setup.check_embeddings(options)
         return task
+
+    @property
+    def min_batch(self) -> int:
+        """Images that a batch must have in training."""
+        side = self.preprocessing.image_size
+        return smallest_batch(self.build, (3, side, side))
 
     @property
     def gradient_free(self) -> bool:

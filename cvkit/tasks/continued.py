@@ -26,15 +26,18 @@ class Start:
     header: dict[str, Any]
 
 
-def read_start(options: Train, task_name: str) -> tuple[Train, Start]:
+def read_start(options: Train, task_name: str) -> tuple[Train, Start | None]:
     """Return the options with the network of the model that `--weights` names, and the model.
 
-    Flags that somebody has set stay as they are; whether the weights fit then is seen later.
+    Flags that somebody has set stay as they are; whether the weights fit then is seen later. A
+    run that is resumed has its own weights already.
 
     Raises:
         UsageError: `--pretrained` is given, too.
         ModelFileError: no such file, damaged, or of another task.
     """
+    if options.weights is None or options.resume:
+        return options, None
     if options.pretrained:
         raise UsageError(
             f"--weights {options.weights} and --pretrained {options.pretrained} exclude each other",

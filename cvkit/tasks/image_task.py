@@ -1,6 +1,6 @@
 """What the tasks have in common whose network maps one image tensor to logits by name."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -128,6 +128,23 @@ def from_header(header: dict, network: type, preprocessing: type) -> dict[str, A
         ) from error
 
 
+def smallest_batch(build: Callable[[], nn.Module], shape: Sequence[int]) -> int:
+    """Return how many samples a training batch of a network needs: 1 or 2.
+
+    A batch norm that sees one value of each channel has nothing to normalise, and fails.
+
+    Args:
+        build: returns the network.
+        shape: of one sample.
+    """
+    try:
+        with torch.device("meta"), torch.no_grad():
+            build().train()(torch.empty(1, *shape))
+    except ValueError:
+        return 2
+    return 1
+
+
 def require_same_classes(
     data: Sequence[str], model: Sequence[str], *, ordered: bool = True
 ) -> None:
@@ -177,11 +194,29 @@ def data_place(name: str | None, task: str) -> Path:
 def class_weights(text: str, counts: Tensor) -> Tensor | None:
     """Return the [K] factors that `--class-weights` means for a training set.
 
+    Their mean over the set is 1, so that a loss may divide by the number of samples: a division
+    by the weights of a batch would cancel them in a batch of one class.
+
+    Args:
+        text: the flag.
+        counts: [K] images or pixels of each class in the set.
+
     Raises:
-        UsageError: not one number a class.
+        UsageError: not one number for each class, or all are 0.
     """
     if text == "none":
         return None
+    weights = _class_weights(text, counts)
+    mean = (weights.double() * counts).sum() / counts.sum()
+    if not mean > 0:
+        raise UsageError(
+            f"--class-weights {text!r}: all classes that occur have weight 0",
+            code="class_weights.zero",
+        )
+    return (weights / mean).float()
+
+
+def _class_weights(text: str, counts: Tensor) -> Tensor:
     if text in ("balanced", "sqrt"):
         weights = balanced_weights(counts)
         return weights if text == "balanced" else weights.sqrt()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cvkit import catalog
 from cvkit.data.classes import dataset_classes
 from cvkit.data.datasets import ImageSource, SegmentationDataset
 from cvkit.data.files import InputFile
@@ -158,6 +159,11 @@ class Segment(ImageTask):
         # number.
         raise_defects([d for d in scan.defects if d.code.startswith("mask.")], str(root))
         self.splits = {options.split: pairs}
+
+    @property
+    def min_batch(self) -> int:
+        """Images that a batch must have in training."""
+        return catalog.ARCHS["segment"][self.network.arch].min_batch
 
     def adopt(self, header: dict) -> None:
         """Take over the normalisation, and the rates of the atrous convolutions."""

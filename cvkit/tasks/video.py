@@ -25,7 +25,7 @@ from cvkit.structures import Batch, Classes, Sample
 from cvkit.tasks import video_setup as setup
 from cvkit.tasks.classify import Classify
 from cvkit.tasks.classify_setup import Training, label_counts
-from cvkit.tasks.image_task import class_weights
+from cvkit.tasks.image_task import class_weights, smallest_batch
 from cvkit.tasks.video_network import (
     Network,
     Preprocessing,
@@ -53,6 +53,12 @@ class Video(Classify):
         """Of the network's weights."""
         images = self.network.arch in catalog.FRAME_ARCHS
         return torch.channels_last if images else torch.channels_last_3d
+
+    @property
+    def min_batch(self) -> int:
+        """Clips that a batch must have in training."""
+        made = self.preprocessing
+        return smallest_batch(self.build, (3, made.frames, made.image_size, made.image_size))
 
     @classmethod
     def for_training(cls, options: VideoTrain, report: Reporter) -> "Video":
