@@ -133,13 +133,18 @@ def evaluate(
                         on_image(sample, own)
                 done += len(item)
             advance(min(done * world, len(data)), "")
-    if world > 1:
-        states: list[Any] = [None] * world
-        sums = (loss.total, loss.count) if loss else (0.0, 0)
-        torch.distributed.all_gather_object(states, (metric.state(), failures, sums))
-        metric.merge([state for state, *_ in states])
-        failures = [failure for _, own, _ in states for failure in own]
-        if loss:
-            totals, counts = zip(*(sums for *_, sums in states), strict=True)
-            loss.total, loss.count = sum(totals), sum(counts)
-    return failures
+    return _together(metric, failures, loss, world) if world > 1 else failures
+
+
+def _together(
+    metric: Metric, failures: list[Failure], loss: MeanLoss | None, world: int
+) -> list[Failure]:
+    """Merge the counts of all processes into the own ones; return all failures."""
+    states: list[Any] = [None] * world
+    sums = (loss.total, loss.count) if loss else (0.0, 0)
+    torch.distributed.all_gather_object(states, (metric.state(), failures, sums))
+    metric.merge([state for state, *_ in states])
+    if loss:
+        totals, counts = zip(*(sums for *_, sums in states), strict=True)
+        loss.total, loss.count = sum(totals), sum(counts)
+    return [failure for _, own, _ in states for failure in own]

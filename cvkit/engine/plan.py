@@ -144,7 +144,9 @@ def describe_epoch(count: int, settings: Settings, world: int) -> str:
     each = str(sizes[0]) if sizes[0] == sizes[-1] else f"{sizes[-1]} or {sizes[0]}"
     words = f"{count} training samples: {steps} steps per epoch, {len(sizes)} batches of {each}"
     if left:
-        words += f"; {left} are left out, others in every epoch, for batches are {each}"
+        words += f"; {left} left out, others in every epoch: a batch needs {settings.min_batch}" + (
+            f" in each of {world} processes" if world > 1 else ""
+        )
     return words
 
 
