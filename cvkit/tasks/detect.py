@@ -39,6 +39,7 @@ from cvkit.tasks.detect_network import (
     freeze_backbone,
     load_backbone,
     recipe,
+    smallest_batch_of,
     with_anchors,
     with_samples,
 )
@@ -125,15 +126,11 @@ class Detect(ImageTask):
             ModelFileError: the header lacks something.
         """
         task = cls(**cls.known_parts(header))
-        limits = {
-            "min_score": options.threshold,
-            "nms": options.nms,
-            "max_detections": options.max_detections,
-        }
+        names = {"min_score": "threshold", "nms": "nms", "max_detections": "max_detections"}
+        limits = {name: getattr(options, flag) for name, flag in names.items()}
         chosen = {name: value for name, value in limits.items() if value is not None}
-        own = dict(task.network.own)
-        own["regions"] = dict(own.get("regions") or {}) | chosen
-        task.network = replace(task.network, own=own)
+        regions = dict(task.network.own.get("regions") or {}) | chosen
+        task.network = replace(task.network, own={**task.network.own, "regions": regions})
         task.preprocessing = resized(task.preprocessing, options.min_size, task.network.arch)
         if "imported" in header:
             # Torchvision's own order of additions; NHWC, as in training here, is a sixth faster.
@@ -161,6 +158,11 @@ class Detect(ImageTask):
             self.proposals = find_proposals(
                 self.network, self.splits, options.proposals, self.proposal_mode, report
             )
+
+    @property
+    def min_batch(self) -> int:
+        """Images that a batch must have in training."""
+        return smallest_batch_of(self.build, self.preprocessing)
 
     def adopt(self, header: dict) -> None:
         """Take over the normalisation, and the numbers of the network that no flag can say."""

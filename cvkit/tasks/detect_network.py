@@ -1,10 +1,12 @@
 """Which detector: its parts, rates and frozen layers."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from cvkit import catalog
@@ -13,11 +15,12 @@ from cvkit.engine.optim import DEFAULTS
 from cvkit.engine.report import Reporter
 from cvkit.errors import UsageError
 from cvkit.models.detection.build import pretrained_part, stages
-from cvkit.models.detection.detectors import rest_batch_norms
+from cvkit.models.detection.detectors import Detector, rest_batch_norms
 from cvkit.models.detection.inputs import DetectionInputs
 from cvkit.models.weights import load_pretrained
 from cvkit.options.detect import DetectTrain, TwoStageTrain
 from cvkit.tasks.detect_inputs import Preprocessing, object_sides, parse_sizes
+from cvkit.tasks.image_task import smallest_batch
 
 FIXED_ANCHORS = ("faster-rcnn-2015", "fast-rcnn", "rcnn")
 """Architectures that have no anchors, or those of their paper."""
@@ -199,6 +202,21 @@ def load_backbone(
     source, offline = options.pretrained, options.offline
     line = load_pretrained(part, network.backbone, source, offline=offline, say=report.say)
     report.say(line)
+
+
+def smallest_batch_of(build: Callable[[], nn.Module], preprocessing: Preprocessing) -> int:
+    """Return how many images a training batch needs: 2 if the last map may be a single pixel.
+
+    Args:
+        build: returns the network.
+        preprocessing: of the images; those of a factor are taken to be large enough.
+    """
+    with torch.device("meta"):
+        fed_with_crops = not isinstance(build(), Detector)
+    if fed_with_crops or not preprocessing.min_sizes:
+        return 1
+    side = math.ceil(min(preprocessing.min_sizes) / 32) * 32  # images are padded to whole strides
+    return smallest_batch(lambda: build().backbone, (3, side, side))
 
 
 def freeze_backbone(model: nn.Module, options: TwoStageTrain) -> None:

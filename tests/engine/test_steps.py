@@ -115,8 +115,11 @@ def test_every_task_divides_its_class_weights_by_their_mean(data_of, smallest, t
         ("classify", {"arch": "resnet18", "stem": "small"}, 1),
         ("segment", {}, 1),
         *(("segment", {"arch": arch}, 2) for arch in ("deeplab", "deeplab-plus", "pspnet")),
-        ("detect", {}, 1),
-        ("instance", {}, 1),
+        ("detect", {}, 2),
+        ("instance", {}, 2),
+        ("detect", {"min_size": "64"}, 1),
+        ("instance", {"min_size": "64"}, 1),
+        ("detect", {"backbone": "vgg11"}, 1),
         ("video", {}, 2),
     ],
 )
