@@ -6,9 +6,10 @@ import typing
 from pathlib import Path
 from typing import Literal
 
+from cvkit import storage
 from cvkit.catalog import nearest
 from cvkit.errors import UsageError
-from cvkit.options.base import Command, hints, never_empty
+from cvkit.options.base import Command, hints, never_empty, with_given
 
 EMPTY_HINT = "give a value, or leave it out; a shell variable that is not set is empty"
 """What to do about an empty name."""
@@ -36,13 +37,31 @@ def assemble(options_class: type[Command], values: dict, given: dict[str, str]) 
     if config is not None:
         stored = from_config(options_class, _read_yaml(config), str(config))
         values = values | {name: value for name, value in stored.items() if name not in given}
-    return options_class(**values)
+        given = given | dict.fromkeys(stored, str(config))
+    return with_given(options_class(**values), given)
 
 
-CHANGEABLE = frozenset(
-    {"resume", "workers", "device", "offline", "json", "quiet", "debug", "save_minutes"}
-)
-"""Flags that may differ when a run is resumed, because they do not change its result."""
+PLACES = frozenset({"data", "train_json", "val_json", "images", "proposals"})
+"""Flags that say where the data of a run lie; a fingerprint tells whether it is the same data."""
+LASTING = PLACES | {"epochs", "patience", "keep_states"}
+"""Flags that a resumed run may change, and then keeps in its config.yaml."""
+CHANGEABLE = LASTING | {
+    *("resume", "workers", "device", "offline", "json", "quiet", "debug", "save_minutes"),
+}
+"""Flags that may differ when a run is resumed: how long it is, and what changes no result."""
+
+
+def update_config(path: Path, options: Command) -> dict[str, tuple[object, object]]:
+    """Bring the config.yaml of a resumed run up to date; return (old, new) of what changed."""
+    import yaml
+
+    stored, now = _read_yaml(path), as_config(options)
+    before = {name: stored.get(name, getattr(type(options), name)) for name in LASTING & now.keys()}
+    changed = {name: (old, now[name]) for name, old in before.items() if old != now[name]}
+    if changed:
+        stored |= {name: new for name, (_, new) in changed.items()}
+        storage.write_file(path, yaml.safe_dump(stored, sort_keys=False))
+    return changed
 
 
 def _resumed(options_class: type[Command], values: dict, given: dict[str, str]) -> Command:
@@ -56,7 +75,8 @@ def _resumed(options_class: type[Command], values: dict, given: dict[str, str]) 
         raise UsageError(
             f"{given[name]} {values[name]} differs from the run's {stored.get(name)}",
             code="resume.changed",
-            hint="a resumed run keeps its settings; start a new one to change them",
+            hint="a resumed run keeps its settings; start a new one to change them, from this "
+            "one's model with --weights",
         )
     kept = {name: value for name, value in stored.items() if name not in given.keys() & CHANGEABLE}
     return options_class(**(values | kept))

@@ -85,9 +85,12 @@ def write_file(path: Path, content: bytes | str) -> None:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove what `write_file` left in a folder when its process was killed."""
+    """Remove what a killed process left in a folder: half-written files, half-removed folders."""
     for path in folder.glob(".*.tmp"):
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: object, indent: int | None = 1) -> None:

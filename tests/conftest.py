@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cvkit.cli import run
-from cvkit.data.samples import write_segmentation
+from cvkit.data.samples import WRITERS, write_segmentation
 
 # The reference precision, also on machines where `auto` would choose another.
 for verb in ("TRAIN", "EVAL", "PREDICT"):
@@ -131,6 +131,64 @@ def trained(scenes, tmp_path_factory):
     )
     assert code == 0
     return out / "segment-unet-001"
+
+
+_DETECTOR = {"backbone": "mobilenet_v3_small", "channels": 16, "min_size": "32", "roi_samples": 16}
+_SMALLEST = {
+    "classify": {"arch": "lenet", "image_size": "32", "loss": "hinge"},
+    "segment": {"arch": "fcn", "backbone": "mobilenet_v3_small", "image_size": "32x32"},
+    "detect": _DETECTOR,
+    "instance": _DETECTOR,
+    "video": {"arch": "r3d-small", "frames": 4, "image_size": "16"},
+}
+
+
+@pytest.fixture(scope="session")
+def smallest():
+    """Options of the smallest network of each task."""
+    return _SMALLEST
+
+
+@pytest.fixture(scope="session")
+def flags_of():
+    """Flags of a training of the smallest network of a task, and further ones."""
+
+    def get(task, **more):
+        values = _SMALLEST[task] | {"batch_size": 6, "workers": 0} | more
+        pairs = ((f"--{name.replace('_', '-')}", str(value)) for name, value in values.items())
+        return [part for pair in pairs for part in pair]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def data_of(tmp_path_factory):
+    """The smallest dataset of each task: 14 samples to train, 7 to validate."""
+    made = {}
+
+    def get(task):
+        if task not in made:
+            made[task] = tmp_path_factory.mktemp(f"data-{task}")
+            WRITERS[task](made[task], {"train": 14, "val": 7}, 5, (32, 32))
+        return made[task]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def run_of(data_of, flags_of, tmp_path_factory):
+    """A finished run of two epochs of each task; not to be changed."""
+    made = {}
+
+    def get(task):
+        if task not in made:
+            out = tmp_path_factory.mktemp(f"runs-{task}")
+            more = flags_of(task, epochs=2, data=data_of(task), out=out)
+            assert run([task, "train", *more, "--quiet"]) == 0
+            (made[task],) = out.iterdir()
+        return made[task]
+
+    return get
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from typing import Any
 
 from cvkit import catalog, storage
 from cvkit.commands.printing import print_json
-from cvkit.config import as_config
+from cvkit.config import as_config, update_config
 from cvkit.engine.report import Reporter, number, table
 from cvkit.errors import UsageError
 from cvkit.options.base import Train
@@ -36,12 +36,10 @@ def train(options: Train, task_name: str) -> int:
     done = run_training(options, task_name, report)
     if not done.is_main:
         return 0
-    progress = done.progress
-    best = progress.history[progress.best_epoch - 1] if progress.best_epoch else {}
-    best = best | (done.final or {})
+    best = done.progress.kept(options.keep) | (done.final or {})
     rows = [[name, number(value)] for name, value in best.items() if name in done.task.metric_names]
-    report.show(table(f"best epoch: {progress.best_epoch}", ["metric", "value"], rows))
-    report.say(f"model: {done.run / 'best.safetensors'}")
+    report.show(table(f"{options.keep} epoch: {best['epoch']}", ["metric", "value"], rows))
+    report.say(f"model: {done.run / f'{options.keep}.safetensors'}")
     if options.json:
         print_json({"task": task_name, "command": "train", "run": str(done.run), "best": best})
     else:
@@ -75,17 +73,34 @@ def run_training(options: Train, task_name: str, report: Reporter, stop: Any = N
             return Outcome(run, job.task, job.remember(run, stop), True)
         trainer = job.trainer(run, stop)
         if options.resume:
-            for reason in trainer.restore():
-                report.warn(f"passed over a damaged save: {reason}")
-            report.say(f"resuming {run} at step {trainer.progress.step}")
+            _resume(trainer, options, report)
         progress, is_main = trainer.progress, job.fabric.global_rank == 0
         try:
             trainer.fit()
-            final = run_stages(trainer, job.task.dataset(options.train_split, training=False))
+            final = run_stages(trainer, job.data[2])
         finally:
             if is_main and progress.history:
                 write_curves(run / "curves.png", progress.history, job.task.best)
+        if not options.keep_states:
+            trainer.saves.finish()
     return Outcome(run, job.task, progress, is_main, final)
+
+
+def _resume(trainer: Any, options: Train, report: Reporter) -> None:
+    """Go on where a run was saved, and say how; from here on its config.yaml is up to date."""
+    for note in trainer.restore():
+        report.warn(note)
+    progress, run = trainer.progress, trainer.run
+    report.say(f"resuming {run} at step {progress.step}")
+    changed = update_config(run / "config.yaml", options) if trainer.fabric.global_rank == 0 else {}
+    if progress.epoch == options.epochs:
+        report.say(f"all {options.epochs} epochs are done; a larger --epochs prolongs the run")
+    elif "epochs" in changed:
+        report.say(
+            f"epochs: {changed['epochs'][0]} -> {options.epochs}, {progress.epoch} done; from here "
+            f"on the learning rate is that of --schedule {trainer.settings.schedule} over "
+            f"{options.epochs} epochs, now {trainer.lr():.2e}"
+        )
 
 
 class _Job:
@@ -117,15 +132,19 @@ class _Job:
 
         from cvkit.engine.freezing import Freezing
         from cvkit.engine.norms import require_company, rest_where_alone
-        from cvkit.engine.plan import MODEL_SEED
+        from cvkit.engine.plan import MODEL_SEED, describe_epoch
         from cvkit.models.layers import initialise
         from cvkit.ops.seeds import key_seed
+        from cvkit.tasks.continued import read_start, take_over
         from cvkit.tasks.train_flags import idle_words
 
-        options = self.options
+        options, start = read_start(self.options, self.task_name)
+        self.options = options
         self.task = catalog.resolve(catalog.TASKS[self.task_name]).for_training(
             options, self.report
         )
+        if start:
+            self.task.adopt(start.header)
         self.settings = _settings(options, self.task)
         for line in [] if options.resume else idle_words(options, self.settings.optimizer):
             self.report.warn(line)
@@ -137,7 +156,10 @@ class _Job:
         model = self.task.build()
         if not options.resume:
             initialise(model, options.init)
-            self.task.load_pretrained(model, options, self.report)
+            if start:
+                take_over(start, self.task, model, self.report)
+            else:
+                self.task.load_pretrained(model, options, self.report)
         self.task.freeze(model, options)
         layers = f"{options.freeze},{self.task.body}" if options.freeze_backbone else options.freeze
         self.freezing = Freezing(model, layers, options.unfreeze_at)
@@ -147,10 +169,13 @@ class _Job:
         self.data = (
             self.task.dataset(options.train_split, training=True),
             self.task.dataset(options.val_split, training=False),
+            self.task.dataset(options.train_split, training=False),
         )
         if not self.task.gradient_free:
             require_company(self.task, model, self.data[0], self.settings, options.devices)
             rest_where_alone(model)
+            count, world = len(self.data[0]), self.fabric.world_size
+            self.report.say(describe_epoch(count, self.settings, world))
 
     def run_folder(self) -> Path:
         """Return the run folder; a new one gets its configuration and environment."""
@@ -208,8 +233,8 @@ class _Job:
         return remember(
             self.task,
             self.model,
-            self.data,
-            run=run,
+            self.data[:2],
+            path=run / self.settings.model_file,
             header=self.task.header(self.options),
             fabric=self.fabric,
             batch_size=self.options.batch_size,
@@ -223,11 +248,12 @@ def _settings(options: Train, task: Any) -> Any:
     """Return the engine's part of the flags, the task's defaults filled in."""
     from cvkit.engine.plan import Settings
 
-    chosen = {f.name: getattr(options, f.name) for f in dataclasses.fields(Settings)}
+    names = {field.name for field in dataclasses.fields(Settings)} - {"min_batch"}
+    chosen = {name: getattr(options, name) for name in names}
     for name, default in task.recipe(options).items():
         if chosen[name] in (None, "auto"):
             chosen[name] = default
-    return Settings(**chosen)
+    return Settings(**chosen, min_batch=task.min_batch)
 
 
 def _check(job: _Job, run: Path) -> None:

@@ -12,7 +12,7 @@ from cvkit.commands.train import run_training
 from cvkit.config import NOT_STORED, as_config, from_config
 from cvkit.engine.report import Reporter, number, print_table
 from cvkit.errors import Interrupted, TrainingDiverged, UsageError
-from cvkit.options.base import Train
+from cvkit.options.base import Train, with_given
 from cvkit.options.tools import Tune
 from cvkit.options.tree import OPTIONS
 
@@ -115,12 +115,13 @@ def _base(options: Tune) -> Train:
             raise UsageError(f"--set {text!r}: the value is no YAML", code="set.syntax") from error
     options_class = OPTIONS[options.task]["train"]
     chosen = from_config(options_class, content, "--set")
-    return options_class(**chosen, data=options.data, epochs=options.epochs, quiet=True)
+    base = options_class(**chosen, data=options.data, epochs=options.epochs, quiet=True)
+    return with_given(base, chosen)
 
 
 def _trial_options(base: Train, values: dict, out: Path) -> Train:
     checked = from_config(type(base), values, "trial")
-    return dataclasses.replace(base, **checked, out=out)
+    return with_given(dataclasses.replace(base, **checked, out=out), base.given | checked.keys())
 
 
 def _require_effect(options: Train, values: dict) -> None:
@@ -169,9 +170,12 @@ def _run(base: Train, values: dict, study: Path, trial: int, stop: Any) -> dict[
     """Run a trial, or go on with it, and return its result."""
     folder = study / "trials" / f"{trial:03d}"
     options = _trial_options(base, values, folder)
-    begun = next(folder.glob("*/ckpt/last"), None) if folder.is_dir() else None
+    marks = ("*/ckpt/last", "*/last.safetensors")  # of one that has begun, of one that has ended
+    begun = [mark for pattern in marks for mark in folder.glob(pattern)]
     if begun:
-        options = dataclasses.replace(options, resume=begun.parents[1])
+        options = dataclasses.replace(
+            options, resume=folder / begun[0].relative_to(folder).parts[0]
+        )
     task_name = next(name for name in TASKS if OPTIONS[name]["train"] is type(base))
     try:
         done = run_training(options, task_name, Reporter(quiet=True), stop)
@@ -183,8 +187,8 @@ def _run(base: Train, values: dict, study: Path, trial: int, stop: Any) -> dict[
             signal_number=error.exit_code - 128,
             hint=f"go on with: cvkit tune {task_name} --resume {study}",
         ) from error
-    best = done.progress.best
-    return {"metric": done.task.best, "value": best, "run": str(done.run), "reason": ""}
+    value = done.progress.kept(options.keep)[done.task.best]
+    return {"metric": done.task.best, "value": value, "run": str(done.run), "reason": ""}
 
 
 def _words(values: dict) -> str:

@@ -225,6 +225,19 @@ def _damage(folder: Path) -> str:
     return ""
 
 
+def has_states(run: Path) -> bool:
+    """Return whether a run folder holds resume states, intact or not."""
+    return (run / "ckpt").is_dir()
+
+
+def remove_states(run: Path) -> None:
+    """Remove the resume states of a run; what a crash leaves goes when the run is resumed."""
+    with machine_errors(run):
+        temporary = run / f".ckpt.{os.getpid()}.tmp"
+        os.replace(run / "ckpt", temporary)  # all at once: half a state would look like damage
+        shutil.rmtree(temporary)
+
+
 def load_state(run: Path, data: dict) -> tuple[dict[str, dict[str, Tensor]], dict, list[str]]:
     """Return the newest intact resume state of a run.
 
@@ -252,8 +265,7 @@ def load_state(run: Path, data: dict) -> tuple[dict[str, dict[str, Tensor]], dic
                 path.stem: load_tensors(path.read_bytes()) for path in folder.glob("*.safetensors")
             }
             state = json.loads((folder / "state.json").read_text())
-            if state["data"] != data:
-                raise _other_data(run, state["data"], data)
+            require_same_data(run, state["data"], data)
             return tensors, state, rejected
         rejected.append(f"{folder.name}: {reason}")
     raise ModelFileError(
@@ -263,16 +275,22 @@ def load_state(run: Path, data: dict) -> tuple[dict[str, dict[str, Tensor]], dic
     )
 
 
-def _other_data(run: Path, then: dict, now: dict) -> ModelFileError:
-    """Return the error of a run whose data are not described as they were."""
+def require_same_data(run: Path, then: dict, now: dict) -> None:
+    """Check that a dataset is the one of a run, wherever it lies now.
+
+    Raises:
+        ModelFileError: it has other files.
+    """
     if then.get("fingerprint_rule") != now.get("fingerprint_rule"):
-        return ModelFileError(
+        raise ModelFileError(
             f"{run} was begun by another version of cvkit, which described data in another way",
             code="resume.data",
             hint="finish it with that version, or start a new run",
         )
-    return ModelFileError(
-        f"the dataset is not the one that {run} was trained on",
-        code="resume.data",
-        hint="restore its files and labels, or start a new run",
-    )
+    if {**then, "name": ""} != {**now, "name": ""}:
+        raise ModelFileError(
+            f"the dataset is not the one that {run} was trained on",
+            code="resume.data",
+            hint="restore its files and labels, or start a new run; --data names a dataset that "
+            "has moved",
+        )

@@ -1,6 +1,8 @@
 """The evaluation loop: results against truths."""
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,10 +13,69 @@ from cvkit.engine.loader import in_order, load
 from cvkit.engine.report import Advance
 from cvkit.engine.runtime import StopSignal
 from cvkit.engine.task import Dataset, Metric, Task
+from cvkit.ops.seeds import key_seed
 from cvkit.structures import Failure, Sample
 
 OnImage = Callable[[Sample, Any], None]
 """Called with a sample and what `Metric.update` returned for it."""
+LOSS_SEED = 6
+"""First part of the key of what is random in a loss: the regions that a detector draws."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured after an epoch.
+
+    Attributes:
+        metrics: of the validation split, by name.
+        loss: mean over its samples; None where there is none, or it is not finite.
+        train: the deciding metric on a part of the training split, looked at as in validation.
+    """
+
+    metrics: dict[str, float | None]
+    loss: float | None = None
+    train: float | None = None
+
+
+class MeanLoss:
+    """The mean loss of samples that come in batches."""
+
+    def __init__(self) -> None:
+        self.total, self.count = 0.0, 0
+
+    def add(self, loss: float, count: int) -> None:
+        """Add the mean loss of so many samples."""
+        self.total, self.count = self.total + loss * count, self.count + count
+
+    def compute(self) -> float | None:
+        """Return the mean over all samples; None if it is not a finite number."""
+        mean = self.total / self.count if self.count else math.nan
+        return mean if math.isfinite(mean) else None
+
+
+class Part:
+    """Some samples of a dataset, evenly from all of it, so that every class has its share.
+
+    Args:
+        data: the whole.
+        count: samples of the part, at most.
+    """
+
+    def __init__(self, data: Dataset, count: int) -> None:
+        self.data, whole = data, len(data)
+        count = min(count, whole)
+        self.indices = [place * whole // count for place in range(count)]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def key(self, index: int) -> str:
+        """Return the path of a sample, relative to the dataset."""
+        return self.data.key(self.indices[index])
+
+    def read(self, index: int, seed: int = 0) -> Sample:
+        """Return one sample; see `Dataset.read`."""
+        return self.data.read(self.indices[index], seed)
 
 
 @torch.inference_mode()
@@ -30,8 +91,11 @@ def evaluate(
     stop: StopSignal,
     advance: Advance,
     on_image: OnImage | None = None,
+    loss: MeanLoss | None = None,
 ) -> list[Failure]:
     """Predict every sample once and fill the metric; return the samples that failed.
+
+    `loss`, for a task that is made for training, becomes that of all samples.
 
     Each process takes every n-th sample and ends up with the metric of all of them; `on_image`
     sees the own samples only.
@@ -56,16 +120,31 @@ def evaluate(
                     done += 1
                     continue
                 with fabric.autocast():
-                    results = task.predict(model, item.to(fabric.device))
+                    item = item.to(fabric.device)
+                    if loss is None:
+                        results = task.predict(model, item)
+                    else:
+                        torch.manual_seed(key_seed(LOSS_SEED, done, fabric.global_rank))
+                        results, value = task.validate(model, item)
+                        loss.add(float(value), len(item))
                 for sample, result in zip(item.samples, results, strict=True):
                     own = metric.update(result, sample.truth)
                     if on_image:
                         on_image(sample, own)
                 done += len(item)
             advance(min(done * world, len(data)), "")
-    if world > 1:
-        states: list[Any] = [None] * world
-        torch.distributed.all_gather_object(states, (metric.state(), failures))
-        metric.merge([state for state, _ in states])
-        failures = [failure for _, own in states for failure in own]
-    return failures
+    return _together(metric, failures, loss, world) if world > 1 else failures
+
+
+def _together(
+    metric: Metric, failures: list[Failure], loss: MeanLoss | None, world: int
+) -> list[Failure]:
+    """Merge the counts of all processes into the own ones; return all failures."""
+    states: list[Any] = [None] * world
+    sums = (loss.total, loss.count) if loss else (0.0, 0)
+    torch.distributed.all_gather_object(states, (metric.state(), failures, sums))
+    metric.merge([state for state, *_ in states])
+    if loss:
+        totals, counts = zip(*(sums for *_, sums in states), strict=True)
+        loss.total, loss.count = sum(totals), sum(counts)
+    return [failure for _, own, _ in states for failure in own]

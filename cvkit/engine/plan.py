@@ -1,10 +1,14 @@
 """What a training run is, where it is, and which samples each of its steps sees."""
 
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cvkit.engine.evaluate import Measured
 from cvkit.engine.loader import Key
+from cvkit.errors import DataError
 from cvkit.ops.seeds import key_seed, permutation
 
 MODEL_SEED, ORDER_SEED, SAMPLE_SEED, STEP_SEED = range(4)
@@ -13,7 +17,10 @@ MODEL_SEED, ORDER_SEED, SAMPLE_SEED, STEP_SEED = range(4)
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How to train; the fields are the flags of the same names."""
+    """How to train; the fields are the flags of the same names.
+
+    `min_batch` is no flag: it is the smallest batch that the network's batch norms can train on.
+    """
 
     epochs: int
     batch_size: int
@@ -31,6 +38,13 @@ class Settings:
     patience: int
     seed: int
     save_minutes: float
+    keep: str = "best"
+    min_batch: int = 1
+
+    @property
+    def model_file(self) -> str:
+        """Name of the file in the run folder that holds the kept model."""
+        return f"{self.keep}.safetensors"
 
 
 @dataclass
@@ -42,7 +56,11 @@ class Progress:
         position: steps done in the current epoch.
         step: steps done in the run.
         sums: of each loss term over the current epoch's steps.
-        best: best value of the task's metric so far, in epoch `best_epoch` (from 1).
+        best: best value of the task's metric so far.
+        best_epoch: number (from 1) of the epoch that is kept: of those with that value the one
+            with the smallest validation loss, and of these the last one.
+        best_loss: its validation loss.
+        improved: number of the epoch that reached that value first.
         history: one entry an epoch, the lines of metrics.jsonl.
     """
 
@@ -52,27 +70,84 @@ class Progress:
     sums: dict[str, float] = field(default_factory=dict)
     best: float | None = None
     best_epoch: int = 0
+    best_loss: float | None = None
+    improved: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
 
-    def finish_epoch(self, steps: int, lr: float, metrics: dict[str, Any], name: str) -> bool:
+    def finish_epoch(self, steps: int, lr: float, measured: Measured, name: str) -> bool:
         """Add an epoch of so many steps to the history; return whether it is the best so far.
 
         Args:
             steps: of the epoch.
             lr: learning rate at its end.
-            metrics: measured after it.
+            measured: after it.
             name: of the metric that decides.
         """
         losses = {term: total / steps for term, total in self.sums.items()}
         self.epoch += 1
         self.position, self.sums = 0, {}
         line = {"epoch": self.epoch, "step": self.step, "lr": lr, "loss": sum(losses.values())}
-        self.history.append(line | {"losses": losses} | metrics)
-        value = metrics[name]
-        better = value is not None and (self.best is None or value > self.best)
-        if better:
-            self.best, self.best_epoch = value, self.epoch
-        return better
+        line |= {"val_loss": measured.loss, f"train_{name}": measured.train}
+        self.history.append(line | {"losses": losses} | measured.metrics)
+        value, loss = measured.metrics[name], measured.loss
+        if not self.best_epoch or _larger(value, self.best):
+            self.improved = self.epoch
+        elif _larger(self.best, value) or _larger(loss, self.best_loss, none=math.inf):
+            return False
+        self.best, self.best_epoch, self.best_loss = value, self.epoch, loss
+        return True
+
+    def kept(self, which: str) -> dict[str, Any]:
+        """Return the line of the epoch that `--keep` means; empty before the first one."""
+        epoch = self.best_epoch if which == "best" else self.epoch
+        return self.history[epoch - 1] if epoch else {}
+
+
+def _larger(one: float | None, other: float | None, none: float = -math.inf) -> bool:
+    """Return whether a number is larger than another one; None counts as `none`."""
+    return (none if one is None else one) > (none if other is None else other)
+
+
+def batch_sizes(count: int, settings: Settings, world: int) -> list[int]:
+    """Return how many samples each batch of an epoch has, in all processes together.
+
+    No batch is larger than `batch_size`, and they differ by one sample at most: an epoch ends
+    with a whole step, not with a remainder. Where the samples are too few for batches of
+    `min_batch`, the last step has fewer batches, and what is still left over is left out.
+    """
+    per_step = settings.accumulate * world
+    batches = math.ceil(count / (settings.batch_size * per_step)) * per_step
+    most = count // settings.min_batch
+    if batches > most:
+        batches = most // world * world
+    if not batches:
+        return []
+    size, larger = divmod(min(count, batches * settings.batch_size), batches)
+    return [size + 1] * larger + [size] * (batches - larger)
+
+
+def describe_epoch(count: int, settings: Settings, world: int) -> str:
+    """Return for people which steps an epoch of so many samples has.
+
+    Raises:
+        DataError: it has none.
+    """
+    sizes, per_step = batch_sizes(count, settings, world), settings.accumulate * world
+    if not sizes:
+        raise DataError(
+            f"{count} training samples are fewer than one step needs: {world} x "
+            f"{settings.min_batch} for the batch norms of this network",
+            code="data.too_small",
+            hint="more samples" + (", or fewer --devices" if world > 1 else ""),
+        )
+    steps, left = math.ceil(len(sizes) / per_step), count - sum(sizes)
+    each = str(sizes[0]) if sizes[0] == sizes[-1] else f"{sizes[-1]} or {sizes[0]}"
+    words = f"{count} training samples: {steps} steps per epoch, {len(sizes)} batches of {each}"
+    if left:
+        words += f"; {left} left out, others in every epoch: a batch needs {settings.min_batch}" + (
+            f" in each of {world} processes" if world > 1 else ""
+        )
+    return words
 
 
 def batch_plan(
@@ -87,8 +162,7 @@ def batch_plan(
 
     Every sample's place and seed depend on (seed, epoch, index) alone. Batch number m of a
     step goes to process m modulo `world`, so that two processes see what one process would
-    accumulate. A last step that is not full is left out (another part of the data every epoch)
-    unless it would be the only one.
+    accumulate.
 
     Args:
         count: samples.
@@ -99,25 +173,33 @@ def batch_plan(
         groups: a number for each sample; only the last batches mix samples of different ones.
     """
     order = permutation(count, ORDER_SEED, settings.seed, epoch)
-    size, per_step = settings.batch_size, settings.accumulate * world
     keys = [(int(i), key_seed(SAMPLE_SEED, settings.seed, epoch, int(i))) for i in order]
-    if count < size * per_step:
-        size = max(1, count // per_step)
+    sizes = batch_sizes(count, settings, world)
     if groups is not None:
-        keys = _by_group(keys, groups, size)
-    micro = [keys[first : first + size] for first in range(0, count - size + 1, size)]
-    whole = len(micro) // per_step * per_step
-    return micro[:whole][rank::world]
+        keys = _by_group(keys, groups, sizes)
+    ends = list(itertools.accumulate(sizes))
+    starts = [0, *ends[:-1]]
+    batches = [keys[start:end] for start, end in zip(starts, ends, strict=False)]
+    return batches[rank::world]
 
 
-def _by_group(keys: list[Key], groups: Sequence[int], size: int) -> list[Key]:
-    """Return keys reordered so that runs of `size` come from one group while there are enough."""
+def _by_group(keys: list[Key], groups: Sequence[int], sizes: Sequence[int]) -> list[Key]:
+    """Return keys reordered so that batches come from one group while there are enough.
+
+    Args:
+        keys: of the samples.
+        groups: a number for each sample.
+        sizes: of the batches, falling.
+    """
     waiting: dict[int, list[Key]] = {}
     result: list[Key] = []
+    left = iter(sizes)
+    size = next(left, 0)
     for key in keys:
         row = waiting.setdefault(groups[key[0]], [])
         row.append(key)
-        if len(row) == size:
-            result += row
-            row.clear()
+        if len(row) >= size > 0:
+            result += row[:size]
+            del row[:size]
+            size = next(left, 0)
     return result + [key for _, row in sorted(waiting.items()) for key in row]

@@ -25,7 +25,7 @@ def remember(
     model: nn.Module,
     data: tuple[Dataset, Dataset],
     *,
-    run: Path,
+    path: Path,
     header: dict[str, Any],
     fabric: Fabric,
     batch_size: int,
@@ -34,6 +34,8 @@ def remember(
     stop: StopSignal,
 ) -> Progress:
     """Show the training split to the model, measure it on the other one and write it.
+
+    The model goes to `path`, its metrics beside it.
 
     Raises:
         Interrupted: a signal came; nothing is written, since it starts anew in no time.
@@ -59,10 +61,10 @@ def remember(
     if failures:
         raise DataError(failures[0].reason, code=failures[0].code)
     metrics = metric.compute()
-    progress = Progress(epoch=1, best=metrics[task.best], best_epoch=1)
+    progress = Progress(epoch=1, best=metrics[task.best], best_epoch=1, improved=1)
     progress.history.append({"epoch": 1, "step": 0} | metrics)
     header = {**header, "metrics": metrics, "training": {"epoch": 1, "step": 0}}
-    checkpoint.save_model(run / "best.safetensors", model.state_dict(), header)
-    write_file(run / "metrics.jsonl", json.dumps(progress.history[0]) + "\n")
+    checkpoint.save_model(path, model.state_dict(), header)
+    write_file(path.with_name("metrics.jsonl"), json.dumps(progress.history[0]) + "\n")
     reporter.say(f"{task.best} {number(metrics[task.best])}")
     return progress

@@ -17,7 +17,7 @@ from cvkit.structures import Failure
 
 @torch.no_grad()
 def run_stages(trainer: Trainer, data: Dataset) -> dict[str, Any] | None:
-    """Run the task's further stages on the best model, measure it and write it again.
+    """Run the task's further stages on the kept model, measure it and write it again.
 
     An interrupted stage begins anew when the run is resumed: the steps before it are done.
 
@@ -29,10 +29,10 @@ def run_stages(trainer: Trainer, data: Dataset) -> dict[str, Any] | None:
         The metrics of the completed model; None for a task without further stages.
 
     Raises:
-        Interrupted: a signal came; the best model of the steps is on the disk.
+        Interrupted: a signal came; the kept model of the steps is on the disk.
         DataError: an image could not be read.
     """
-    task, model, path = trainer.task, trainer.bare, trainer.run / "best.safetensors"
+    task, model, path = trainer.task, trainer.bare, trainer.run / trainer.settings.model_file
     stages = task.stages(model, trainer.settings.seed)
     if not stages:
         return None
@@ -55,7 +55,7 @@ def run_stages(trainer: Trainer, data: Dataset) -> dict[str, Any] | None:
                     advance(done, "")
             stage.finish()
         trainer.reporter.say(f"{title}: done")
-    metrics = trainer.measure(model)
+    metrics = trainer.measure(model).metrics
     name = task.best
     trainer.reporter.say(f"{name} {number(header['metrics'][name])} -> {number(metrics[name])}")
     header = {key: value for key, value in header.items() if key not in ("sha256", "metrics")}

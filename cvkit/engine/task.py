@@ -72,6 +72,8 @@ class Task(ABC):
     """Of the network's weights."""
     input_shape: tuple[int, ...] | None = None
     """Of a training sample as the network sees it, channels first; None where sizes differ."""
+    min_batch = 1
+    """Samples that a batch must have in training; batch norms over one value need two."""
     gradient_free = False
     """The model is not trained by steps, but keeps what `remember` shows it."""
 
@@ -129,6 +131,19 @@ class Task(ABC):
     @abstractmethod
     def predict(self, model: nn.Module, batch: Batch) -> list[Any]:
         """Return one result a sample, in the pixels of the original image."""
+
+    def validate(self, model: nn.Module, batch: Batch) -> tuple[list[Any], Tensor]:
+        """Return what `predict` does, and the mean loss of the batch.
+
+        The loss is that of training without label smoothing, mixing and auxiliary heads. Batches
+        are those of evaluation.
+        """
+        terms = self.plain().loss(model, self.judged(batch))
+        return self.predict(model, batch), sum(terms.values())
+
+    def judged(self, batch: Batch) -> Batch:
+        """Return a batch of evaluation with what a training loss compares with."""
+        return batch
 
     @abstractmethod
     def metric(self) -> Metric:

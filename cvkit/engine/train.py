@@ -1,10 +1,10 @@
 """The training loop."""
 
+import itertools
 import json
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,18 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from cvkit.engine import checkpoint, optim
-from cvkit.engine.evaluate import evaluate
+from cvkit.engine import optim
+from cvkit.engine.evaluate import Measured
 from cvkit.engine.freezing import Freezing, rest_statistics
 from cvkit.engine.guard import require_finite_gradient, require_finite_loss
 from cvkit.engine.loader import Key, load
-from cvkit.engine.plan import STEP_SEED, Progress, Settings, batch_plan
+from cvkit.engine.plan import STEP_SEED, Progress, Settings, batch_plan, batch_sizes
 from cvkit.engine.report import Reporter, number
 from cvkit.engine.runtime import StopSignal
+from cvkit.engine.saves import LAST, Saves
 from cvkit.engine.task import Dataset, Task
-from cvkit.errors import DataError, Interrupted, ModelFileError
+from cvkit.engine.validation import Validation
+from cvkit.errors import DataError, Interrupted, UsageError
 from cvkit.ops.seeds import key_seed
 from cvkit.storage import write_file
 from cvkit.structures import Batch, Failure
@@ -33,7 +35,7 @@ class Trainer:
     Args:
         task: the problem.
         model: freshly built or restored; moved to the device by `fabric`.
-        data: training and validation samples.
+        data: training and validation samples, and the training ones as evaluation sees them.
         settings: how to train.
         freezing: the layers that do not train.
         run: the run folder.
@@ -49,7 +51,7 @@ class Trainer:
         *,
         task: Task,
         model: nn.Module,
-        data: tuple[Dataset, Dataset],
+        data: tuple[Dataset, Dataset, Dataset],
         settings: Settings,
         freezing: Freezing,
         run: Path,
@@ -59,8 +61,17 @@ class Trainer:
         reporter: Reporter,
         stop: StopSignal,
     ) -> None:
-        self.task, self.settings, self.run, self.header = task, settings, run, header
-        self.train_data, self.val_data = data
+        self.task, self.settings, self.run = task, settings, run
+        self.train_data = data[0]
+        self.validation = Validation(
+            task=task,
+            data=data[1:],
+            fabric=fabric,
+            batch_size=settings.batch_size,
+            workers=workers,
+            reporter=reporter,
+            stop=stop,
+        )
         self.freezing = freezing
         groups = getattr(self.train_data, "groups", None)
         self.groups = groups() if groups else None
@@ -72,15 +83,18 @@ class Trainer:
         self.average = None
         if settings.ema:
             self.average = optim.WeightAverage(self.bare, settings.ema)
+        self.saves = Saves(
+            run=run,
+            header=header,
+            fabric=fabric,
+            model=self.bare,
+            optimizer=self.optimizer,
+            average=self.average,
+            freezing=freezing,
+        )
         self.progress = Progress()
-        first = self._plan(0)
-        self.steps_per_epoch = len(first) // settings.accumulate
-        if not self.steps_per_epoch:
-            raise DataError(
-                f"{len(self.train_data)} training images are fewer than one step needs",
-                code="data.too_small",
-                hint="fewer --devices or a smaller --accumulate",
-            )
+        self.sizes = batch_sizes(len(self.train_data), settings, fabric.world_size)
+        self.steps_per_epoch = math.ceil(len(self._plan(0)) / settings.accumulate)
         self.total_steps = self.steps_per_epoch * settings.epochs
 
     @property
@@ -108,7 +122,7 @@ class Trainer:
             self._validate(seconds)
 
     def _out_of_patience(self) -> bool:
-        waited = self.progress.epoch - self.progress.best_epoch
+        waited = self.progress.epoch - self.progress.improved
         return bool(self.settings.patience) and waited >= self.settings.patience
 
     def _train_epoch(self) -> float:
@@ -126,14 +140,14 @@ class Trainer:
         with loading as loaded, showing as advance:
             batches = self._batches(loaded)
             while progress.position < self.steps_per_epoch:
-                terms = self._step([next(batches) for _ in range(settings.accumulate)])
+                terms = self._step(list(itertools.islice(batches, settings.accumulate)))
                 for name, value in terms.items():
                     progress.sums[name] = progress.sums.get(name, 0.0) + value
                 progress.position += 1
                 progress.step += 1
                 done += 1
                 rate = done * images / (time.monotonic() - started)
-                words = f"loss {sum(terms.values()):.3f} lr {self._lr():.2e} {rate:.0f} img/s"
+                words = f"loss {sum(terms.values()):.3f} lr {self.lr():.2e} {rate:.0f} img/s"
                 advance(progress.position, words)
                 self._save_if_asked()
         return time.monotonic() - started
@@ -147,7 +161,8 @@ class Trainer:
                 raise DataError("training samples differ in size", code="data.sizes")
             yield items[0].to(self.fabric.device)
 
-    def _lr(self) -> float:
+    def lr(self) -> float:
+        """Return the learning rate of the next step."""
         warmup = round(self.settings.warmup_epochs * self.steps_per_epoch)
         factor = optim.lr_factor(
             self.settings.schedule, self.progress.step, self.total_steps, warmup
@@ -155,23 +170,30 @@ class Trainer:
         return self.settings.lr * factor
 
     def _step(self, batches: list[Batch]) -> dict[str, float]:
-        """Make one update from the gradients of some batches; return the mean loss terms."""
+        """Make one update from the gradients of some batches; return the mean loss terms.
+
+        Every sample of the step counts the same, whatever the size of its batch.
+        """
         for group in self.optimizer.param_groups:
-            group["lr"] = self._lr()
+            group["lr"] = self.lr()
         self.optimizer.zero_grad()
         sums: dict[str, Tensor] = {}
+        world, accumulate = self.fabric.world_size, self.settings.accumulate
+        first = self.progress.position * accumulate * world
+        samples = sum(self.sizes[first : first + accumulate * world])
         for position, batch in enumerate(batches):
-            micro = self.progress.step * len(batches) + position  # counted in all processes:
-            micro = micro * self.fabric.world_size + self.fabric.global_rank
+            micro = self.progress.step * accumulate + position  # counted in all processes:
+            micro = micro * world + self.fabric.global_rank
             torch.manual_seed(key_seed(STEP_SEED, self.settings.seed, micro))
             last = position == len(batches) - 1
             with self.fabric.no_backward_sync(self.model, enabled=not last):
                 terms = self.task.loss(self.model, batch)
                 terms |= optim.penalties(self.bare, self.settings.l1, self.settings.l2)
                 require_finite_loss(self.fabric, terms, batch, self.progress.step + 1)
-                self.fabric.backward(sum(terms.values()) / len(batches))
+                share = len(batch) * world / samples  # processes are averaged
+                self.fabric.backward(sum(terms.values()) * share)
             for name, value in terms.items():
-                sums[name] = sums.get(name, 0.0) + value.detach() / len(batches)
+                sums[name] = sums.get(name, 0.0) + value.detach() * share
         self._clip(batches)
         self.optimizer.step()
         if self.average:
@@ -205,97 +227,72 @@ class Trainer:
 
     def _validate(self, seconds: float) -> None:
         """Measure, keep the model if it is the best one, and finish the epoch."""
-        progress = self.progress
+        progress, settings = self.progress, self.settings
         started = time.monotonic()
-        network = self.average.model if self.average else self.bare
-        metrics = self.measure(network)
-        better = progress.finish_epoch(self.steps_per_epoch, self._lr(), metrics, self.task.best)
-        if better or progress.best is None:
-            self._write_model(network, metrics)
+        measured = self.measure(self.saves.measured)
+        better = progress.finish_epoch(self.steps_per_epoch, self.lr(), measured, self.task.best)
+        if better and settings.keep == "best":
+            self.saves.write_model("best.safetensors", progress, measured)
         if self.fabric.global_rank == 0:
             lines = "".join(json.dumps(line) + "\n" for line in progress.history)
             write_file(self.run / "metrics.jsonl", lines)
         # Where epochs are short, saving after each would take most of the time.
         waited = time.monotonic() - self._saved_at >= 10 * self._save_seconds
-        first_or_last = progress.epoch in (1, self.settings.epochs) or self._out_of_patience()
+        first_or_last = progress.epoch in (1, settings.epochs) or self._out_of_patience()
         if self.fabric.broadcast(first_or_last or waited):
-            self.save()
+            self.save(measured)
+        name, train = self.task.best, number(measured.train)
         self.reporter.say(
-            f"epoch {progress.epoch}/{self.settings.epochs}  "
-            f"loss {progress.history[-1]['loss']:.4f}  "
-            f"{self.task.best} {number(metrics[self.task.best])}{' *' if better else ''}  "
+            f"epoch {progress.epoch}/{settings.epochs}  "
+            f"loss {progress.history[-1]['loss']:.4f}, validation {number(measured.loss)}  "
+            f"{name} {number(measured.metrics[name])}{' *' if better else ''}, training {train}  "
             f"train {seconds:.1f} s, validation {time.monotonic() - started:.1f} s"
         )
 
-    def measure(self, network: nn.Module) -> dict[str, float | None]:
-        """Return the metrics of the validation split."""
-        metric = self.task.metric()
-        # With several processes only the steps agree on when to stop, so validation ends first.
-        stop = self.stop if self.fabric.world_size == 1 else StopSignal()
+    def measure(self, network: nn.Module) -> Measured:
+        """Return what a network is worth on the validation split; see `Validation`."""
         try:
-            with self.reporter.progress("validation", len(self.val_data)) as advance:
-                failures = evaluate(
-                    self.task,
-                    network,
-                    self.val_data,
-                    self.fabric,
-                    metric=metric,
-                    batch_size=self.settings.batch_size,
-                    workers=self.workers,
-                    stop=stop,
-                    advance=advance,
-                )
+            return self.validation.measure(network)
         except Interrupted:
             self._save_if_asked()
             raise
-        if failures:
-            raise DataError(failures[0].reason, code=failures[0].code)
-        return metric.compute()
 
-    def _write_model(self, network: nn.Module, metrics: dict[str, float | None]) -> None:
-        if self.fabric.global_rank == 0:
-            training = {"epoch": self.progress.epoch, "step": self.progress.step}
-            header = {**self.header, "metrics": metrics, "training": training}
-            checkpoint.save_model(self.run / "best.safetensors", network.state_dict(), header)
-
-    def save(self) -> None:
-        """Write the resume state, and the history that belongs to it."""
+    def save(self, measured: Measured | None = None) -> None:
+        """Write the resume state and, of a finished epoch that was measured, its model."""
         started = time.monotonic()
-        if self.fabric.global_rank == 0:
-            tensors = {
-                "model": self.bare.state_dict(),
-                "optim": optim.optimizer_tensors(self.optimizer),
-            }
-            if self.average:
-                tensors["ema"] = self.average.model.state_dict()
-            state = {
-                "progress": asdict(self.progress),
-                "scaler": self.fabric.strategy.precision.state_dict(),
-                "data": self.header["data"],
-            }
-            checkpoint.save_state(self.run, self.progress.step, tensors, state)
-        self.fabric.barrier()
+        if measured:
+            self.saves.write_model(LAST, self.progress, measured)
+        self.saves.save(self.progress)
         self._saved_at = time.monotonic()
         self._save_seconds = self._saved_at - started
 
     def restore(self) -> list[str]:
-        """Continue from the run's newest intact state; return why newer ones were rejected.
+        """Continue where the run was saved; return what is to be said of it.
 
         Raises:
             ModelFileError: there is none, or it does not fit the model or the data.
+            UsageError: more epochs are done than the run is to have.
         """
-        tensors, state, rejected = checkpoint.load_state(self.run, self.header["data"])
-        try:
-            checkpoint.load_exactly(self.bare, tensors["model"])
-            step = state["progress"]["step"]
-            untouched = self.freezing.untouched(step, self.steps_per_epoch)
-            optim.load_optimizer_tensors(self.optimizer, tensors["optim"], step, untouched)
-            if self.average:
-                checkpoint.load_exactly(self.average.model, tensors["ema"])
-            self.fabric.strategy.precision.load_state_dict(state["scaler"])
-            self.progress = Progress(**state["progress"])
-        except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise ModelFileError(
-                f"the save in {self.run} does not fit this model: {error}", code="resume.mismatch"
-            ) from error
-        return rejected
+        fresh, rejected = self.saves.without_state, []
+        if fresh:
+            self.progress = self.saves.begin_anew()
+        else:
+            self.progress, rejected = self.saves.restore(self.steps_per_epoch)
+        notes = [f"passed over a damaged save: {reason}" for reason in rejected]
+        done, wanted = self.progress.epoch, self.settings.epochs
+        if done > wanted:
+            raise UsageError(
+                f"--epochs {wanted}: {self.run} has {done} epochs already",
+                code="resume.epochs",
+                hint="name a larger number, or leave --epochs out",
+            )
+        if done < wanted and fresh:
+            notes.append(
+                f"no resume state was kept (--keep-states): {LAST} goes on with a fresh optimizer"
+            )
+        if done < wanted and self._out_of_patience():
+            notes.append(
+                f"--patience {self.settings.patience} is used up, so no epoch follows; a larger "
+                "one, or 0, lets the run go on"
+            )
+        return notes

@@ -1,5 +1,7 @@
 """Where weights come from: trained models by name, and backbones that others trained."""
 
+import contextlib
+import json
 import os
 import re
 import socket
@@ -10,39 +12,43 @@ from typing import Any
 
 import torch
 import torchvision
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 
 from cvkit import catalog, published
 from cvkit.errors import ModelFileError, UsageError
-from cvkit.models.convert import TRAINING_ONLY, modern_names
+from cvkit.models.convert import TRAINING_ONLY, backbone_tensors, modern_names
 from cvkit.storage import sha256
 
 
-def find_model(name: str, task: str | None = None) -> Path:
-    """Return the model file that `--weights` names.
+def find_model(name: str, task: str | None = None, flag: str = "--weights") -> Path:
+    """Return the model file that `--weights` (or another flag) names.
 
-    A run folder stands for its `best.safetensors`; a bare name for a file in `weights/`.
+    A run folder stands for its `best.safetensors`, else (`--keep last`) for its
+    `last.safetensors`; a bare name for a file in `weights/`.
 
     Args:
         name: path or bare name.
         task: whose published models the message about a missing one names.
+        flag: that names it, for messages.
 
     Raises:
         ModelFileError: nothing of that name exists.
     """
     path = Path(name)
     shelves = (shelf / f"{name}.safetensors" for shelf in weight_shelves())
-    candidates = [path / "best.safetensors", path, *shelves]
+    kept = (path / f"{which}.safetensors" for which in ("best", "last"))
+    candidates = [*kept, path, *shelves]
     found = next((p for p in candidates if p.is_file()), None)
     if found is None:
-        why = "has no best.safetensors" if path.is_dir() else "does not exist"
+        empty = "holds neither best.safetensors nor last.safetensors"
+        why = empty if path.is_dir() else "does not exist"
         hint = "name a run folder, a .safetensors file or a file in weights/"
         if task is not None:
             hint += f", or a published model, such as {', '.join(published.families(task))}"
-        raise ModelFileError(f"--weights {name} {why}", code="model.missing", hint=hint)
+        raise ModelFileError(f"{flag} {name} {why}", code="model.missing", hint=hint)
     return found
 
 
@@ -68,8 +74,8 @@ def load_pretrained(
     Args:
         backbone: a `cvkit.models.backbones.Backbone` (or historic whole network).
         name: its key in `catalog.BACKBONES`.
-        source: `imagenet`, `imagenet:v1`, `imagenet:v2`, or a file: torchvision's state dict
-            of the classifier (.pth), or safetensors, also a model that cvkit wrote.
+        source: `imagenet`, `imagenet:v1`, `imagenet:v2`, a file (torchvision's state dict of the
+            classifier as .pth or safetensors, or a model of cvkit), or a run folder.
         offline: do not download.
         say: told the URL and size before a download.
 
@@ -80,14 +86,8 @@ def load_pretrained(
     if source.split(":")[0] == "imagenet":
         path = _published(name, source.partition(":")[2] or "v1", offline, say)
     else:
-        path = Path(source)
-    tensors = modern_names(read_state_dict(path))
-    if any(key.startswith("backbone.") for key in tensors):
-        tensors = {
-            key.removeprefix("backbone."): value
-            for key, value in tensors.items()
-            if key.startswith("backbone.")
-        }
+        path = find_model(source, flag="--pretrained")
+    tensors = backbone_tensors(modern_names(read_state_dict(path)))
     wanted = backbone.state_dict()
     # Heads that only training needs score the classes of the file, not of the new data.
     wanted = {k: v for k, v in wanted.items() if not re.match(TRAINING_ONLY, k)}
@@ -102,10 +102,25 @@ def load_pretrained(
             f"{path} does not fit --backbone {name}: {len(missing)} tensors missing, "
             f"{len(wrong)} of another shape, such as {(missing + wrong)[0]}",
             code="pretrained.mismatch",
-            hint="choose the backbone that the file was made for",
+            hint="choose the backbone that the file was made for; first layers for small images "
+            "(--stem small) do not fit those for large ones",
         )
     backbone.load_state_dict({k: tensors[k] for k in wanted if k in tensors}, strict=False)
     return f"backbone weights: {source} ({path.name}, {len(wanted)} tensors)"
+
+
+def has_small_stem(source: str) -> bool:
+    """Return whether `--pretrained` names a model of cvkit with first layers for small images."""
+    if source.split(":")[0] == "imagenet":
+        return False
+    path = find_model(source, flag="--pretrained")
+    if path.suffix != ".safetensors":
+        return False
+    with contextlib.suppress(SafetensorError, OSError, ValueError, AttributeError):
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get("cvkit", "{}"))
+        return header.get("network", {}).get("small") is True
+    return False  # whatever is wrong with the file is told when it is read
 
 
 def _with_positions_of(net: VisionTransformer, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -12,21 +12,28 @@ from cvkit.structures import IGNORE
 def cross_entropy(
     logits: Tensor, truth: Tensor, weight: Tensor | None = None, label_smoothing: float = 0.0
 ) -> Tensor:
-    """Return the mean cross-entropy over labelled pixels; 0 if none of them has weight.
+    """Return the mean cross-entropy over labelled pixels; 0 without any.
 
     Args:
         logits: NKHW.
         truth: NHW.
-        weight: [K] factor of each class; the mean is then weighted.
+        weight: [K] factor of each class, with a mean of 1 over the pixels of a training set.
         label_smoothing: probability spread over all classes, in [0, 1).
     """
-    if not _pixel_weights(truth, weight).any():
+    labelled = (truth != IGNORE).sum()
+    if not labelled:
         return logits.sum() * 0.0
     if logits.ndim > 2:  # as rows: CUDA adds up the losses of maps in no fixed order
         logits, truth = logits.movedim(1, -1).flatten(0, -2), truth.flatten()
-    return F.cross_entropy(
-        logits, truth, weight, ignore_index=IGNORE, label_smoothing=label_smoothing
+    total = F.cross_entropy(
+        logits,
+        truth,
+        weight,
+        ignore_index=IGNORE,
+        label_smoothing=label_smoothing,
+        reduction="sum",
     )
+    return total / labelled
 
 
 def dice_loss(logits: Tensor, truth: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -56,7 +63,7 @@ def focal_loss(
     losses = F.cross_entropy(logits, truth, ignore_index=IGNORE, reduction="none")  # [N, H, W]
     losses = (1 - torch.exp(-losses)) ** gamma * losses
     factors = _pixel_weights(truth, weight)
-    return (losses * factors).sum() / factors.sum().clamp(min=1e-12)
+    return (losses * factors).sum() / (truth != IGNORE).sum().clamp(min=1)
 
 
 def ohem_cross_entropy(
@@ -82,7 +89,7 @@ def ohem_cross_entropy(
         losses.detach().topk(least).values[-1], -torch.tensor(threshold).log().to(losses)
     )
     hard = losses.detach() >= limit
-    return (losses[hard] * factors[hard]).sum() / factors[hard].sum().clamp(min=1e-12)
+    return (losses[hard] * factors[hard]).mean()
 
 
 def _pixel_weights(truth: Tensor, weight: Tensor | None) -> Tensor:
@@ -170,18 +177,18 @@ def class_loss(
     weight: Tensor | None = None,
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """Return the mean loss of a classifier, weighted by the classes of the images.
+    """Return the mean over the images of their losses times the weights of their classes.
 
     Args:
         kind: `ce` or `hinge`.
         logits: [N, K].
         targets: [N, K] class probabilities.
-        weight: [K] factor of each class; the mean is then weighted.
+        weight: [K] factor of each class, with a mean of 1 over the images of a training set.
         label_smoothing: probability spread over all classes (`ce` only), in [0, 1).
     """
     factors = targets if weight is None else targets * weight  # [N, K]
     if kind == "hinge":
-        return multiclass_hinge(logits, factors).sum() / factors.sum()
+        return multiclass_hinge(logits, factors).mean()
     smooth = factors * (1 - label_smoothing)
     smooth = smooth + label_smoothing / logits.shape[1] * (1.0 if weight is None else weight)
-    return -(smooth * logits.log_softmax(1)).sum() / factors.sum()
+    return -(smooth * logits.log_softmax(1)).sum() / len(logits)

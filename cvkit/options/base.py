@@ -39,8 +39,12 @@ def weights_of(task: str) -> object:
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """Flags that every command has."""
+    """Flags that every command has.
 
+    `given` are the names of the flags that the command line or a configuration file sets.
+    """
+
+    given = frozenset()
     json: Annotated[bool, flag(RUN, "Print one JSON object on stdout, also on failure")] = False
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Only errors on stderr", rich_help_panel=RUN)
@@ -80,12 +84,20 @@ class Train(Job):
     augment: Annotated[
         str, flag(DATA, "none, light, strong, or an albumentations YAML or JSON file")
     ] = "light"
+    weights: Annotated[
+        str | None,
+        flag(
+            MODEL,
+            "Model to begin with, network and all: run folder, .safetensors file, name in "
+            "weights/, or published; its last layer is made anew for other classes",
+        ),
+    ] = None
     pretrained: Annotated[
         str | None,
         flag(
             MODEL,
             "Backbone weights: torchvision's 'imagenet' or 'imagenet:v2' (see 'cvkit weights "
-            "list'), or a file; none by default",
+            "list'), a run folder, or a file; none by default",
         ),
     ] = None
     freeze_backbone: Annotated[
@@ -154,12 +166,29 @@ class Train(Job):
         bool, flag(RUN, "Only try learning rates: draws lr.png and names a good one")
     ] = False
     out: Annotated[Path, flag(OUTPUT, "Folder for numbered run folders")] = Path("runs")
+    keep: Annotated[
+        choice(["best", "last"]),
+        flag(
+            OUTPUT,
+            "Model that the run folder stands for: of the best epoch, with last.safetensors "
+            "beside it, or of the last one only",
+        ),
+    ] = "best"
     save_minutes: Annotated[
         float,
         flag(OUTPUT, "Minutes between saves inside an epoch; 0 saves after every step", min=0),
     ] = 5.0
+    keep_states: Annotated[
+        bool,
+        flag(OUTPUT, "Keep the resume states of a finished run, to prolong it bit-exactly"),
+    ] = False
     resume: Annotated[
-        Path | None, flag(RUN, "Continue this run folder, bit-exactly, from its last save")
+        Path | None,
+        flag(
+            RUN,
+            "Continue this run folder, bit-exactly, from its last save; with more --epochs also a "
+            "finished one; --data names its dataset where that has moved",
+        ),
     ] = None
     devices: Annotated[int, flag(RUN, "Processes that train together", min=1)] = 1
     channels_last: Annotated[
@@ -223,3 +252,9 @@ def never_empty(field: dataclasses.Field, annotation: object) -> bool:
 def hints(options_class: type[Command]) -> dict[str, object]:
     """Return the annotated type of each flag."""
     return typing.get_type_hints(options_class, include_extras=True)
+
+
+def with_given(options: Command, names: typing.Iterable[str]) -> Command:
+    """Return the options, which from now on know the names of the flags that somebody has set."""
+    object.__setattr__(options, "given", frozenset(names))
+    return options

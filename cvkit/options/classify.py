@@ -41,7 +41,10 @@ class ClassifyTrain(Train):
     ] = None
     stem: Annotated[
         choice(["auto", "imagenet", "small"]),
-        flag(MODEL, "First layers; auto: small for images up to 64 pixels without --pretrained"),
+        flag(
+            MODEL,
+            "First layers; auto: those of --pretrained, else small for images up to 64 pixels",
+        ),
     ] = "auto"
     dropout: Annotated[
         float | None, flag(MODEL, "Rate; the network's own by default", min=0, max=0.99)

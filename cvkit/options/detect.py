@@ -99,7 +99,7 @@ class TwoStageTrain(Train):
     precision: _PRECISIONS = "fp32"
     optimizer: Annotated[
         choice(["auto", "adamw", "adam", "sgd", "rmsprop", "adagrad"]),
-        flag(TRAINING, "Update rule; auto: sgd with --pretrained, adamw from scratch"),
+        flag(TRAINING, "Update rule; auto: sgd with --pretrained or --weights, adamw from scratch"),
     ] = "auto"
     lr: Annotated[
         float | None,

@@ -59,7 +59,7 @@ class VideoTrain(Train):
         flag(
             MODEL,
             "'imagenet' for what is made of a network of images, and i3d; 'kinetics' for r3d, mc3, "
-            "r2plus1d and s3d; or a file; none by default",
+            "r2plus1d and s3d; a run folder, or a file; none by default",
         ),
     ] = None
     format: Annotated[_LAYOUTS, flag(DATA, "Layout of --data")] = "auto"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def write_curves(path: Path, history: Sequence[dict], metric: str) -> None:
-    """Draw loss, metric and learning rate over the epochs into a PNG."""
+    """Draw losses and metric of training and validation, and the learning rate, into a PNG."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -22,24 +22,30 @@ def write_curves(path: Path, history: Sequence[dict], metric: str) -> None:
 
     epochs = [line["epoch"] for line in history]
     figure, axes = plt.subplots(1, 3, figsize=(13, 3.6), constrained_layout=True)
-    axes[0].plot(epochs, [line["loss"] for line in history], marker=".", label="sum")
+    axes[0].plot(epochs, _values(history, "loss"), marker=".", label="training")
+    axes[0].plot(epochs, _values(history, "val_loss"), marker=".", label="validation")
     for name in history[-1]["losses"]:
         values = [line["losses"].get(name) for line in history]
         if len(history[-1]["losses"]) > 1:
             axes[0].plot(epochs, values, linestyle="--", label=name)
     axes[0].legend()
-    values = [float("nan") if line[metric] is None else line[metric] for line in history]
-    axes[1].plot(epochs, values, marker=".", color="tab:green")
+    axes[1].plot(epochs, _values(history, f"train_{metric}"), marker=".", label="training")
+    axes[1].plot(epochs, _values(history, metric), marker=".", label="validation")
     axes[1].set_ylim(0, 1)
+    axes[1].legend()
     axes[2].plot(epochs, [line["lr"] for line in history], marker=".", color="tab:gray")
-    for axis, title in zip(
-        axes, ("training loss", f"validation {metric}", "learning rate"), strict=True
-    ):
+    for axis, title in zip(axes, ("loss", metric, "learning rate"), strict=True):
         axis.set_title(title)
         axis.set_xlabel("epoch")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
     _save(figure, path)
+
+
+def _values(history: Sequence[dict], name: str) -> list[float]:
+    """Return a number of each epoch, NaN where there is none."""
+    found = (line.get(name) for line in history)
+    return [float("nan") if value is None else value for value in found]
 
 
 def _save(figure: "Figure", path: Path) -> None:

@@ -40,8 +40,8 @@ from cvkit.tasks.image_task import (
     ImageTask,
     class_weights,
     data_place,
-    from_header,
     require_same_classes,
+    smallest_batch,
 )
 from cvkit.tasks.normalisation import value_bits
 
@@ -57,6 +57,7 @@ class Classify(ImageTask):
     """
 
     name, best, metric_names = "classify", "top1", METRICS
+    network_class, preprocessing_class = Network, Preprocessing
     things, walk = "images", staticmethod(walk_images)
     """What has a class, and what finds it in a folder."""
 
@@ -125,13 +126,18 @@ class Classify(ImageTask):
             ModelFileError: the header lacks something.
             UsageError: `--tta` is malformed, or `--embeddings` cannot be written.
         """
-        task = cls(**from_header(header, Network, Preprocessing))
+        task = cls(**cls.known_parts(header))
         task.flip, task.ten_crop = setup.parse_tta(options.tta)
         if isinstance(options, ClassifyPredict):
             task.top_k = min(options.top_k, len(task.classes))
             task.sorted, task.embeddings = options.save == "sorted", options.embeddings
             setup.check_embeddings(options)
         return task
+
+    @property
+    def min_batch(self) -> int:
+        """Images that a batch must have in training."""
+        return smallest_batch(self.build, self.input_shape)
 
     @property
     def gradient_free(self) -> bool:
@@ -233,9 +239,19 @@ class Classify(ImageTask):
         scores, features = class_probabilities(
             model, self.normalized(batch), size, flip=self.flip, ten_crop=self.ten_crop
         )
+        return self._results(scores, features)
+
+    def _results(self, scores: Tensor, features: Tensor) -> list[Classes]:
         rows = scores.float().cpu().numpy()
         kept = features.float().cpu().numpy() if self.embeddings else [None] * len(rows)
         return [Classes(int(ranked(row)[0]), row, own) for row, own in zip(rows, kept, strict=True)]
+
+    def validate(self, model: nn.Module, batch: Batch) -> tuple[list[Classes], Tensor]:
+        """Return what `predict` does, and the mean loss; the network runs once."""
+        features = model.embed(self.normalized(batch))
+        results = self._results(model.probabilities(features), features)
+        targets = F.one_hot(batch.labels, len(self.classes)).float()
+        return results, self.plain().criterion({"out": model.head(features)}, targets)["out"]
 
     def metric(self) -> ClassificationMetric:
         """Return empty counts."""

@@ -1,6 +1,7 @@
 """Which network classifies, and how images enter it: what a model file says about itself."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -57,6 +58,21 @@ class Network:
     neighbors: int = 5
     distance: str = "l2"
     votes: str = "uniform"
+
+    def flags(self, preprocessing: Preprocessing) -> dict[str, Any]:
+        """Return the flags of train that lead to this network and to these inputs."""
+        own_head = self.arch in ("knn", "linear")
+        stem = "small" if self.small else "auto" if self.backbone is None else "imagenet"
+        unaided = catalog.ARCHS["classify"][self.arch].aux_weight and not self.aux
+        return {
+            "arch": self.arch,
+            "backbone": self.backbone if own_head else None,
+            "stem": stem,
+            "image_size": str(preprocessing.image_size),
+            "dropout": self.dropout,
+            "stochastic_depth": self.stochastic_depth,
+            **({"aux_weight": 0.0} if unaided else {}),
+        }
 
     def build(self, num_classes: int) -> nn.Module:
         """Return the network, freshly initialised.

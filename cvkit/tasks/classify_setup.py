@@ -13,6 +13,7 @@ from cvkit.data.folders import ClassifiedImage, Collection, read_collection
 from cvkit.data.scan import ImageScan, raise_defects, scan_images
 from cvkit.engine.report import Reporter
 from cvkit.errors import UsageError
+from cvkit.models.weights import has_small_stem
 from cvkit.options.classify import ClassifyPredict, ClassifyTrain
 from cvkit.tasks.checking import checked, warn_of_leaks
 from cvkit.tasks.class_splits import (
@@ -144,8 +145,9 @@ def network_for(options: ClassifyTrain, side: int, examples: int, num_classes: i
     """
     arch, backbone = chosen_parts(options)
     small = options.stem == "small"
-    if options.stem == "auto" and backbone is not None and options.pretrained is None:
-        small = side <= SMALL_IMAGE and bool(catalog.BACKBONES[backbone].small_stem)
+    if options.stem == "auto" and backbone is not None and catalog.BACKBONES[backbone].small_stem:
+        source = options.pretrained
+        small = side <= SMALL_IMAGE if source is None else has_small_stem(source)
     own_weight = catalog.ARCHS["classify"][arch].aux_weight
     network = Network(
         arch=arch,

@@ -40,11 +40,12 @@ from cvkit.tasks.detect_network import (
     freeze_backbone,
     load_backbone,
     recipe,
+    smallest_batch_of,
     with_anchors,
     with_samples,
 )
 from cvkit.tasks.image_ids import ImageIds
-from cvkit.tasks.image_task import ImageTask, from_header
+from cvkit.tasks.image_task import ImageTask
 from cvkit.tasks.normalisation import value_bits, warn_of_bits
 from cvkit.tasks.proposed import find_proposals, rcnn_stages, searcher, show_regions
 from cvkit.tasks.score_boxes import box_metric
@@ -61,6 +62,7 @@ class Detect(ImageTask):
     """
 
     name, best = "detect", "AP"
+    network_class, preprocessing_class = Network, Preprocessing
     draw = staticmethod(draw_boxes)
     """Makes the overlay."""
 
@@ -127,16 +129,12 @@ class Detect(ImageTask):
         Raises:
             ModelFileError: the header lacks something.
         """
-        task = cls(**from_header(header, Network, Preprocessing))
-        limits = {
-            "min_score": options.threshold,
-            "nms": options.nms,
-            "max_detections": options.max_detections,
-        }
+        task = cls(**cls.known_parts(header))
+        names = {"min_score": "threshold", "nms": "nms", "max_detections": "max_detections"}
+        limits = {name: getattr(options, flag) for name, flag in names.items()}
         chosen = {name: value for name, value in limits.items() if value is not None}
-        own = dict(task.network.own)
-        own["regions"] = dict(own.get("regions") or {}) | chosen
-        task.network = replace(task.network, own=own)
+        regions = dict(task.network.own.get("regions") or {}) | chosen
+        task.network = replace(task.network, own={**task.network.own, "regions": regions})
         task.preprocessing = resized(task.preprocessing, options.min_size, task.network.arch)
         if "imported" in header:
             # Torchvision's own order of additions; NHWC, as in training here, is a sixth faster.
@@ -166,6 +164,17 @@ class Detect(ImageTask):
         if isinstance(options, DetectEval):
             place, mode = options.proposals, self.proposal_mode
             self.proposals = find_proposals(self.network, self.splits, place, mode, report, bits)
+
+    @property
+    def min_batch(self) -> int:
+        """Images that a batch must have in training."""
+        return smallest_batch_of(self.build, self.preprocessing)
+
+    def adopt(self, header: dict) -> None:
+        """Take over the normalisation, and the numbers of the network that no flag can say."""
+        super().adopt(header)
+        own = dict(header["network"].get("own") or {}) | dict(self.network.own)
+        self.network = replace(self.network, own=own)
 
     def header(self, options: TwoStageTrain) -> dict[str, Any]:
         """Return what a model file says about itself."""
@@ -235,6 +244,10 @@ class Detect(ImageTask):
         """Return the losses by torchvision's names."""
         images, objects = self.training_input(batch)
         return model(images, *objects)
+
+    def judged(self, batch: Batch) -> Batch:
+        """Return a batch of evaluation with the objects that a training loss compares with."""
+        return detect_inputs.with_objects(batch)
 
     learned = (0.2, 0.35, 100)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cvkit import catalog
-from cvkit.data.annotated import AnnotatedImage
+from cvkit.data.annotated import AnnotatedImage, trainable
 from cvkit.errors import UsageError
 from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD, input_scale
 from cvkit.options.detect import TwoStageTrain
@@ -144,6 +144,15 @@ def resized(preprocessing: Preprocessing, text: str, arch: str) -> Preprocessing
     found = parse_sizes(text)
     kept = {name: getattr(preprocessing, name) for name in ("mean", "std", "bits")}
     return replace(found, **kept)
+
+
+def with_objects(batch: Batch) -> Batch:
+    """Return a batch of evaluation with the objects that a training loss compares with."""
+    samples = [
+        replace(sample, boxes=trainable(sample.truth, sample.geometry.original_hw))
+        for sample in batch.samples
+    ]
+    return replace(batch, samples=tuple(samples))
 
 
 def whole(image: np.ndarray) -> tuple[np.ndarray, Geometry]:

@@ -1,10 +1,12 @@
 """Which detector: its parts, rates and frozen layers."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from cvkit import catalog
@@ -13,11 +15,15 @@ from cvkit.engine.optim import DEFAULTS
 from cvkit.engine.report import Reporter
 from cvkit.errors import UsageError
 from cvkit.models.detection.build import pretrained_part, stages
-from cvkit.models.detection.detectors import rest_batch_norms
+from cvkit.models.detection.detectors import Detector, rest_batch_norms
 from cvkit.models.detection.inputs import DetectionInputs
 from cvkit.models.weights import load_pretrained
 from cvkit.options.detect import DetectTrain, TwoStageTrain
 from cvkit.tasks.detect_inputs import Preprocessing, object_sides, parse_sizes
+from cvkit.tasks.image_task import smallest_batch
+
+FIXED_ANCHORS = ("faster-rcnn-2015", "fast-rcnn", "rcnn")
+"""Architectures that have no anchors, or those of their paper."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,17 @@ class Network:
     def needs_proposals(self) -> bool:
         """Whether it looks at regions that others propose."""
         return self.arch in ("fast-rcnn", "rcnn")
+
+    def flags(self, preprocessing: Preprocessing) -> dict[str, Any]:
+        """Return the flags of train that lead to this network and to these inputs."""
+        sizes = ",".join(map(str, preprocessing.min_sizes)) or f"x{preprocessing.scale!r}"
+        flags = {"arch": self.arch, "backbone": self.backbone, "min_size": sizes}
+        flags["max_size"] = preprocessing.max_size
+        names = {"neck": "neck", "roi": "roi", "width": "channels"}
+        flags |= {flag: self.own[name] for name, flag in names.items() if name in self.own}
+        if self.arch not in FIXED_ANCHORS:
+            flags["anchor_size"] = self.own.get("smallest", 32)
+        return flags
 
     def build(self, num_classes: int, preprocessing: Preprocessing) -> nn.Module:
         """Return the network, freshly initialised.
@@ -75,7 +92,7 @@ def recipe(options: TwoStageTrain) -> dict[str, Any]:
     images = options.batch_size * options.accumulate * options.devices
     optimizer, schedule = options.optimizer, options.schedule
     if optimizer == "auto":
-        optimizer = "sgd" if options.pretrained else "adamw"
+        optimizer = "sgd" if options.pretrained or options.weights else "adamw"
     if schedule == "auto":
         schedule = "step" if optimizer == "sgd" else "poly"
     rate, decay = DEFAULTS[optimizer]
@@ -161,7 +178,7 @@ def with_anchors(
 
     An object that is much smaller than all anchors is matched by chance only.
     """
-    if options.arch in ("faster-rcnn-2015", "fast-rcnn", "rcnn"):
+    if options.arch in FIXED_ANCHORS:
         return network
     size = options.anchor_size
     if not size:
@@ -185,6 +202,21 @@ def load_backbone(
     source, offline = options.pretrained, options.offline
     line = load_pretrained(part, network.backbone, source, offline=offline, say=report.say)
     report.say(line)
+
+
+def smallest_batch_of(build: Callable[[], nn.Module], preprocessing: Preprocessing) -> int:
+    """Return how many images a training batch needs: 2 if the last map may be a single pixel.
+
+    Args:
+        build: returns the network.
+        preprocessing: of the images; those of a factor are taken to be large enough.
+    """
+    with torch.device("meta"):
+        fed_with_crops = not isinstance(build(), Detector)
+    if fed_with_crops or not preprocessing.min_sizes:
+        return 1
+    side = math.ceil(min(preprocessing.min_sizes) / 32) * 32  # images are padded to whole strides
+    return smallest_batch(lambda: build().backbone, (3, side, side))
 
 
 def freeze_backbone(model: nn.Module, options: TwoStageTrain) -> None:

@@ -1,7 +1,7 @@
 """What the tasks have in common whose network maps one image tensor to logits by name."""
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,6 +29,9 @@ class Network(Protocol):
     def build(self, num_classes: int) -> nn.Module:
         """Return the network, freshly initialised."""
 
+    def flags(self, preprocessing: Any) -> dict[str, Any]:
+        """Return the flags of train that lead to this network and to these inputs."""
+
 
 class ImageTask(Task):
     """A problem with one network, whose outputs are logits by name.
@@ -39,9 +42,28 @@ class ImageTask(Task):
         preprocessing: of the images; a dataclass with `mean` and `std`.
     """
 
+    network_class: type
+    preprocessing_class: type
+
     def __init__(self, *, classes: ClassList, network: Network, preprocessing: Any) -> None:
         self.classes, self.network, self.preprocessing = classes, network, preprocessing
         self.about_data: dict[str, Any] = {}
+
+    @classmethod
+    def known_parts(cls, header: dict) -> dict[str, Any]:
+        """Return classes, network and preprocessing that a model file's header describes.
+
+        Raises:
+            ModelFileError: the header lacks something.
+        """
+        return from_header(header, cls.network_class, cls.preprocessing_class)
+
+    def adopt(self, header: dict) -> None:
+        """Take over what a model file says of its inputs and what no flag can say."""
+        made = self.known_parts(header)["preprocessing"]
+        names = [name for name in ("mean", "std", "interpolation") if hasattr(made, name)]
+        own = {name: getattr(made, name) for name in names}
+        self.preprocessing = replace(self.preprocessing, **own)
 
     def build(self) -> nn.Module:
         """Return a freshly initialised network for the classes."""
@@ -106,6 +128,23 @@ def from_header(header: dict, network: type, preprocessing: type) -> dict[str, A
         ) from error
 
 
+def smallest_batch(build: Callable[[], nn.Module], shape: Sequence[int]) -> int:
+    """Return how many samples a training batch of a network needs: 1 or 2.
+
+    A batch norm that sees one value of each channel has nothing to normalise, and fails.
+
+    Args:
+        build: returns the network.
+        shape: of one sample.
+    """
+    try:
+        with torch.device("meta"), torch.no_grad():
+            build().train()(torch.empty(1, *shape))
+    except ValueError:
+        return 2
+    return 1
+
+
 def require_same_classes(
     data: Sequence[str], model: Sequence[str], *, ordered: bool = True
 ) -> None:
@@ -155,11 +194,29 @@ def data_place(name: str | None, task: str) -> Path:
 def class_weights(text: str, counts: Tensor) -> Tensor | None:
     """Return the [K] factors that `--class-weights` means for a training set.
 
+    Their mean over the set is 1, so that a loss may divide by the number of samples: a division
+    by the weights of a batch would cancel them in a batch of one class.
+
+    Args:
+        text: the flag.
+        counts: [K] images or pixels of each class in the set.
+
     Raises:
-        UsageError: not one number a class.
+        UsageError: not one number for each class, or all are 0.
     """
     if text == "none":
         return None
+    weights = _class_weights(text, counts)
+    mean = (weights.double() * counts).sum() / counts.sum()
+    if not mean > 0:
+        raise UsageError(
+            f"--class-weights {text!r}: all classes that occur have weight 0",
+            code="class_weights.zero",
+        )
+    return (weights / mean).float()
+
+
+def _class_weights(text: str, counts: Tensor) -> Tensor:
     if text in ("balanced", "sqrt"):
         weights = balanced_weights(counts)
         return weights if text == "balanced" else weights.sqrt()

@@ -63,7 +63,7 @@ def load_trained(weights: str | None, options: Job, task_name: str | None = None
     """
     if not weights:
         raise UsageError("--weights is missing", code="weights.missing", hint="--weights RUN")
-    path, tensors, header = _read(weights, options, task_name)
+    path, tensors, header = read_trained(weights, options, task_name)
     kind = header.get("task")
     if kind not in catalog.TASKS or (task_name is not None and kind != task_name):
         raise ModelFileError(
@@ -97,8 +97,12 @@ def load_trained(weights: str | None, options: Job, task_name: str | None = None
     )
 
 
-def _read(weights: str, options: Job, task_name: str | None) -> tuple[Path, dict, dict]:
-    """Return path, tensors and header of a cvkit model, or of a published one, imported."""
+def read_trained(weights: str, options: Job, task_name: str | None) -> tuple[Path, dict, dict]:
+    """Return path, tensors and header of a cvkit model, or of a published one, imported.
+
+    Raises:
+        ModelFileError: no such file, or damaged.
+    """
     found = None
     if task_name is not None and not _is_here(weights):
         say = Reporter(options.quiet).say

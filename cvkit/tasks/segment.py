@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from cvkit import catalog
 from cvkit.data.classes import dataset_classes
 from cvkit.data.datasets import ImageSource, SegmentationDataset
 from cvkit.data.files import InputFile
@@ -32,7 +34,6 @@ from cvkit.tasks.image_task import (
     ImageTask,
     class_weights,
     data_place,
-    from_header,
     require_same_classes,
 )
 from cvkit.tasks.normalisation import value_bits, warn_of_bits
@@ -51,6 +52,7 @@ class Segment(ImageTask):
     """
 
     name, best, metric_names = "segment", "miou", METRICS
+    network_class, preprocessing_class = Network, Preprocessing
 
     def __init__(
         self,
@@ -120,7 +122,7 @@ class Segment(ImageTask):
             ModelFileError: the header lacks something.
             UsageError: `--tta` is malformed.
         """
-        task = cls(**from_header(header, Network, Preprocessing))
+        task = cls(**cls.known_parts(header))
         task.sliding_window = options.sliding_window
         task.flip, task.scales = setup.parse_tta(options.tta)
         if options.sliding_window and options.tta:
@@ -166,6 +168,16 @@ class Segment(ImageTask):
         # number.
         raise_defects([d for d in scan.defects if d.code.startswith("mask.")], str(root))
         self.splits = {options.split: pairs}
+
+    @property
+    def min_batch(self) -> int:
+        """Images that a batch must have in training."""
+        return catalog.ARCHS["segment"][self.network.arch].min_batch
+
+    def adopt(self, header: dict) -> None:
+        """Take over the normalisation, and the rates of the atrous convolutions."""
+        super().adopt(header)
+        self.network = replace(self.network, rates=header["network"].get("rates"))
 
     def header(self, options: SegmentTrain) -> dict[str, Any]:
         """Return what a model file says about itself."""
@@ -238,6 +250,19 @@ class Segment(ImageTask):
         else:
             logits = model.logits(images).float()
         return [self._result(*pair) for pair in zip(logits, batch.samples, strict=True)]
+
+    def validate(self, model: nn.Module, batch: Batch) -> tuple[list[SegMap], Tensor]:
+        """Return what `predict` does, and the mean loss; the network runs once.
+
+        The loss compares at the size of the network's input, as in training.
+        """
+        logits = model.logits(self.normalized(batch)).float()
+        results = [self._result(*pair) for pair in zip(logits, batch.samples, strict=True)]
+        masks = [torch.from_numpy(sample.truth.labels)[None, None] for sample in batch.samples]
+        size_hw = logits.shape[-2:]
+        truth = torch.cat([F.interpolate(mask, size_hw, mode="nearest-exact") for mask in masks])
+        target = truth[:, 0].long().to(logits.device)  # [N, H, W]
+        return results, self.plain().criterion({"out": logits}, target)["out"]
 
     def _result(self, logits: Tensor, sample: Sample) -> SegMap:
         size_hw = sample.geometry.original_hw

@@ -51,6 +51,20 @@ class Network:
     rates: Sequence[int] | None = None
     positions: Sequence[int] | None = None
 
+    def flags(self, preprocessing: Preprocessing) -> dict[str, Any]:
+        """Return the flags of train that lead to this network and to these inputs."""
+        width, height = preprocessing.image_size_wh
+        unaided = catalog.ARCHS["segment"][self.arch].aux_weight and not self.aux
+        return {
+            "arch": self.arch,
+            "backbone": self.backbone,
+            "output_stride": self.output_stride,
+            "deconv": self.deconv,
+            "image_size": f"{width}x{height}",
+            "resize": "native" if preprocessing.resize == "native" else "fit",
+            **({"aux_weight": 0.0} if unaided else {}),
+        }
+
     def build(self, num_classes: int) -> nn.Module:
         """Return the network, freshly initialised.
 

@@ -27,7 +27,7 @@ from cvkit.tasks.checking import about_data
 from cvkit.tasks.class_splits import division_of, labelled_hashes
 from cvkit.tasks.classify import Classify
 from cvkit.tasks.classify_setup import Training, label_counts
-from cvkit.tasks.image_task import class_weights, from_header
+from cvkit.tasks.image_task import class_weights, smallest_batch
 from cvkit.tasks.normalisation import value_bits
 from cvkit.tasks.video_network import (
     Network,
@@ -46,6 +46,7 @@ class Video(Classify):
     """Video classification, as the three loops see it."""
 
     name, best, metric_names = "video", "video_top1", METRICS
+    network_class, preprocessing_class = Network, Preprocessing
     things, walk = "videos", staticmethod(walk_videos)
     reverse, clips = 0.0, 1
     per_clip, marked = False, False
@@ -55,6 +56,11 @@ class Video(Classify):
         """Of the network's weights."""
         images = self.network.arch in catalog.FRAME_ARCHS
         return torch.channels_last if images else torch.channels_last_3d
+
+    @property
+    def min_batch(self) -> int:
+        """Clips that a batch must have in training."""
+        return smallest_batch(self.build, self.input_shape)
 
     @classmethod
     def for_training(cls, options: VideoTrain, report: Reporter) -> "Video":
@@ -104,7 +110,7 @@ class Video(Classify):
             ModelFileError: the header lacks something.
             UsageError: `--views` is malformed.
         """
-        task = cls(**from_header(header, Network, Preprocessing))
+        task = cls(**cls.known_parts(header))
         if options.views:
             clips, crops = parse_views(options.views)
             task.preprocessing = replace(task.preprocessing, clips=clips, crops=crops)
@@ -170,15 +176,22 @@ class Video(Classify):
 
     def predict(self, model: nn.Module, batch: Batch) -> list[Classes]:
         """Return the scores of each video: the mean of its views' probabilities."""
+        return _results(self._view_logits(model, batch))
+
+    def validate(self, model: nn.Module, batch: Batch) -> tuple[list[Classes], Tensor]:
+        """Return what `predict` does, and the mean loss of all views; the network runs once."""
+        logits = self._view_logits(model, batch)
+        targets = F.one_hot(batch.labels, len(self.classes)).float()
+        targets = targets.repeat_interleave(logits.shape[1], 0)
+        loss = self.plain().criterion({"out": logits.flatten(0, 1)}, targets)["out"]
+        return _results(logits), loss
+
+    def _view_logits(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return [N, V, K] the logits of each view of the videos."""
         views = self.normalized(batch).transpose(1, 2)  # [N, V, C, T, H, W]
         parts = views.flatten(0, 1).split(CLIPS_AT_ONCE)
         logits = torch.cat([model(part)["out"].float() for part in parts])
-        clips = logits.softmax(-1).unflatten(0, views.shape[:2])  # [N, V, K]
-        rows, every = clips.mean(1).cpu().numpy(), clips.cpu().numpy()
-        return [
-            Classes(int(ranked(row)[0]), row, clips=own)
-            for row, own in zip(rows, every, strict=True)
-        ]
+        return logits.unflatten(0, views.shape[:2])
 
     def metric(self) -> VideoMetric:
         """Return empty counts."""
@@ -210,3 +223,12 @@ class Video(Classify):
         super().finish(folder)
         if self.per_clip:
             setup.join_timelines(folder, read_lines(folder))
+
+
+def _results(logits: Tensor) -> list[Classes]:
+    """Return the scores of each video from the [N, V, K] logits of its views."""
+    clips = logits.softmax(-1)
+    rows, every = clips.mean(1).cpu().numpy(), clips.cpu().numpy()
+    return [
+        Classes(int(ranked(row)[0]), row, clips=own) for row, own in zip(rows, every, strict=True)
+    ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision
@@ -15,7 +15,7 @@ from cvkit.errors import UsageError
 from cvkit.models.build import build_video
 from cvkit.models.classify import torchvision_parts
 from cvkit.models.convert import VIDEO, kinetics_tensors
-from cvkit.models.weights import fetched, load_pretrained, read_state_dict
+from cvkit.models.weights import fetched, find_model, load_pretrained, read_state_dict
 from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD
 from cvkit.options.video import VideoTrain
 from cvkit.tasks.classify_setup import SMALL_IMAGE, parse_side
@@ -74,6 +74,13 @@ class Network:
     hidden: int = 256
     bidirectional: bool = False
     dropout: float | None = None
+
+    def flags(self, preprocessing: Preprocessing) -> dict[str, Any]:
+        """Return the flags of train that lead to this network and to these inputs."""
+        own = {name: value for name, value in asdict(self).items() if value is not None}
+        own |= {name: getattr(preprocessing, name) for name in ("sampling", "stride", "fps")}
+        own["views"] = f"{preprocessing.clips}x{preprocessing.crops}"
+        return own | {"image_size": str(preprocessing.image_size)}
 
     def build(self, num_classes: int) -> nn.Module:
         """Return the network, freshly initialised.
@@ -233,7 +240,7 @@ def _load_kinetics(
         entry = torchvision.models.get_model_weights(builder).DEFAULT
         path = fetched(entry, options.offline, report.say)
     else:
-        path = Path(options.pretrained)
+        path = find_model(options.pretrained, flag="--pretrained")
     tensors = kinetics_tensors(model.state_dict(), read_state_dict(path), path)
     model.load_state_dict(tensors, strict=False)
     return f"weights to begin with: {options.pretrained} ({path.name}, {len(tensors)} tensors)"

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cvkit.engine.loader import in_order, load, stack
-from cvkit.engine.plan import Settings, batch_plan
+from cvkit.engine.plan import Settings, batch_plan, batch_sizes, describe_epoch
 from cvkit.errors import DataError
 from cvkit.structures import Batch, Failure, Geometry, Sample, SegMap
 
@@ -75,19 +75,16 @@ def test_evaluation_visits_every_sample_once_whatever_the_processes():
     assert in_order(3, 2) == [[(0, 0), (1, 0)], [(2, 0)]]
 
 
+PLAIN = {
+    **{"epochs": 1, "batch_size": 3, "accumulate": 1, "optimizer": "sgd", "lr": 1.0},
+    **{"momentum": 0.0, "weight_decay": 0.0, "schedule": "poly", "warmup_epochs": 0.0},
+    **{"l1": 0.0, "l2": 0.0, "clip_grad": 0.0, "ema": 0.0, "patience": 0, "seed": 1},
+    "save_minutes": 1.0,
+}
+
+
 def plan(count=20, epoch=0, rank=0, world=1, groups=None, **changes):
-    values = {"epochs": 1, "batch_size": 3, "accumulate": 1, "optimizer": "sgd", "lr": 1.0}
-    values |= {"momentum": 0.0, "weight_decay": 0.0, "schedule": "poly", "warmup_epochs": 0.0}
-    values |= {
-        "l1": 0.0,
-        "l2": 0.0,
-        "clip_grad": 0.0,
-        "ema": 0.0,
-        "patience": 0,
-        "seed": 1,
-        "save_minutes": 1.0,
-    }
-    return batch_plan(count, epoch, Settings(**(values | changes)), rank, world, groups)
+    return batch_plan(count, epoch, settings(**changes), rank, world, groups)
 
 
 def test_training_order_is_a_function_of_seed_and_epoch():
@@ -97,15 +94,76 @@ def test_training_order_is_a_function_of_seed_and_epoch():
     assert plan() == plan()
     assert order() != order(epoch=1)
     assert order() != order(seed=2)
-    assert len(set(order())) == len(order()) == 18  # two of twenty wait for another epoch
+    assert sorted(order()) == list(range(20))
     seeds = {seed for epoch in (0, 1) for batch in plan(epoch=epoch) for _, seed in batch}
-    assert len(seeds) == 36, "every sample has another seed in every epoch"
+    assert len(seeds) == 40, "every sample has another seed in every epoch"
 
 
 def test_two_processes_see_what_one_would_accumulate():
     alone = plan(accumulate=2)
     both = [plan(rank=rank, world=2) for rank in (0, 1)]
     assert alone == [batch for pair in zip(*both, strict=True) for batch in pair]
+
+
+def settings(**changes):
+    return Settings(**(PLAIN | changes))
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize("accumulate", [1, 3, 4])
+@pytest.mark.parametrize(("batch", "smallest"), [(1, 1), (2, 1), (2, 2), (3, 2), (8, 1), (32, 2)])
+def test_batches_share_the_samples_evenly_and_leave_out_what_they_must(
+    batch, smallest, accumulate, world
+):
+    for count in range(1, 150):
+        made = settings(batch_size=batch, accumulate=accumulate, min_batch=smallest)
+        sizes = batch_sizes(count, made, world)
+        left = count - sum(sizes)
+        if not sizes:
+            assert count < smallest * world
+            with pytest.raises(DataError, match="fewer than one step needs"):
+                describe_epoch(count, made, world)
+            continue
+        assert smallest <= min(sizes) and max(sizes) <= min(batch, min(sizes) + 1)
+        assert len(sizes) % world == 0
+        assert 0 <= left < smallest * world
+        assert ("left out" in describe_epoch(count, made, world)) == bool(left)
+        if world == smallest == 1:
+            assert not left
+        plans = [
+            batch_plan(count, 0, made, rank, world, [i % 3 for i in range(count)])
+            for rank in range(world)
+        ]
+        assert len({len(each) for each in plans}) == 1
+        seen = [index for each in plans for batch in each for index, _ in batch]
+        assert len(set(seen)) == len(seen) == count - left
+
+
+@pytest.mark.parametrize(
+    ("count", "batch", "accumulate", "sizes"),
+    [
+        (63, 32, 1, [32, 31]),  # 31 of 63 samples were left out
+        (250, 32, 4, [32, 32, 31, 31, 31, 31, 31, 31]),  # 122 of 250 were
+        (9, 2, 1, [2, 2, 2, 2, 1]),
+        (64, 32, 2, [32, 32]),
+    ],
+)
+def test_half_an_epoch_is_not_left_out(count, batch, accumulate, sizes):
+    made = settings(batch_size=batch, accumulate=accumulate)
+    assert batch_sizes(count, made, 1) == sizes
+    words = describe_epoch(count, made, 1)
+    assert words.startswith(f"{count} training samples: ") and "left out" not in words
+
+
+def test_what_batch_norm_forbids_is_left_out_and_told():
+    made = settings(batch_size=2, min_batch=2)
+    assert batch_sizes(9, made, 1) == [2, 2, 2, 2]
+    assert "1 left out" in describe_epoch(9, made, 1)
+    everything = {index for e in range(20) for batch in plan(9, e, **TWO) for index, _ in batch}
+    assert everything == set(range(9)), "another one in every epoch"
+
+
+TWO = {"batch_size": 2, "min_batch": 2}
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -21,6 +21,7 @@ def arguments(scenes, out):
         *("segment", "train", "--data", scenes, "--out", out, "--epochs", EPOCHS),
         *("--arch", "fcn", "--backbone", "mobilenet_v3_small", "--image-size", "32x32"),
         *("--batch-size", 2, "--ema", 0.9, "--workers", 0, "--quiet"),
+        "--keep-states",
     )
 
 

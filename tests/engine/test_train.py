@@ -27,8 +27,8 @@ def states(run):
 def test_a_run_folder_holds_what_a_run_is(trained):
     names = {path.name for path in trained.iterdir()}
     assert names == {
-        *("best.safetensors", "ckpt", "config.yaml", "curves.png", "environment.json"),
-        "metrics.jsonl",
+        *("best.safetensors", "last.safetensors", "config.yaml", "curves.png"),
+        *("environment.json", "metrics.jsonl"),
     }
     config = yaml.safe_load((trained / "config.yaml").read_text())
     assert (config["arch"], config["batch_size"], config["image_size"]) == ("unet", 2, "32x32")
@@ -67,7 +67,7 @@ def test_two_processes_make_the_update_of_one_that_accumulates(scenes, spawn, tm
         *("segment", "train", "--data", scenes, "--epochs", 1, "--optimizer", "sgd", "--lr", 0.1),
         *("--backbone", "mobilenet_v3_small", "--image-size", "32x32", "--batch-size", 4),
         *("--arch", "deeplab", "--clip-grad", 0, "--device", "cpu", "--workers", 0),
-        *("--warmup-epochs", 0),
+        *("--warmup-epochs", 0, "--keep-states"),
     )
     both = spawn(*common, "--out", tmp_path / "two", "--devices", 2)
     alone = spawn(*common, "--out", tmp_path / "one", "--accumulate", 2)
@@ -149,7 +149,7 @@ def test_a_frozen_backbone_keeps_weights_and_statistics(scenes, cvkit, tmp_path,
 
 
 def test_patience_ends_a_run_that_does_not_improve(scenes, cvkit, tmp_path, tiny):
-    more = ("--patience", 2, "--lr", 0, "--freeze-backbone")
+    more = ("--patience", 2, "--lr", 0, "--freeze-backbone", "--keep-states")
     done = train(cvkit, scenes, tmp_path, tiny, "--epochs", 50, *more)
     assert done.code == 0
     history = lines(tmp_path / "segment-unet-001")

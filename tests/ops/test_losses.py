@@ -26,7 +26,7 @@ P_SECOND = 1 / (1 + math.exp(-1))  # probability of class 1 in the second pixel
 def test_cross_entropy_is_the_mean_over_labelled_pixels():
     expected = -(math.log(P_FIRST) + math.log(P_SECOND)) / 2
     assert cross_entropy(LOGITS, TRUTH).item() == pytest.approx(expected, abs=1e-6)
-    weighted = -(3 * math.log(P_FIRST) + math.log(P_SECOND)) / 4
+    weighted = -(3 * math.log(P_FIRST) + math.log(P_SECOND)) / 2
     found = cross_entropy(LOGITS, TRUTH, torch.tensor([3.0, 1.0])).item()
     assert found == pytest.approx(weighted, abs=1e-6)
 

@@ -24,6 +24,7 @@ def arguments(scenes, out):
         *("detect", "train", "--data", str(scenes), "--out", str(out), "--epochs", "2"),
         *("--backbone", "mobilenet_v3_small", "--channels", "16", "--min-size", "48,64"),
         *("--batch-size", "2", "--augment", "mosaic", "--ema", "0.9", "--workers", "0", "--quiet"),
+        "--keep-states",
     ]
 
 

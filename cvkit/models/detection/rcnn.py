@@ -64,6 +64,12 @@ class RCNN(nn.Module):
         regions: fields of `RegionRule` that differ from R-CNN's own.
     """
 
+    fitted_names = (
+        *("fitted", "feature_scale", "grid_scale", "svm_weight", "svm_bias"),
+        *("ridge_weight", "ridge_mean"),
+    )
+    """Buffers that are fitted after training."""
+
     def __init__(
         self,
         backbone: str,

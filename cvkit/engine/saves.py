@@ -1,0 +1,136 @@
+"""What a training run writes to be used, and to go on: its models and its resume states."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from lightning_fabric import Fabric
+from torch import nn
+from torch.optim import Optimizer
+
+from cvkit.engine import checkpoint, optim
+from cvkit.engine.evaluate import Measured
+from cvkit.engine.freezing import Freezing
+from cvkit.engine.optim import WeightAverage
+from cvkit.engine.plan import Progress
+from cvkit.errors import ModelFileError
+
+LAST = "last.safetensors"
+"""The model of the last epoch; also where a run goes on that has no resume state any more."""
+
+
+class Saves:
+    """The files of a run that hold tensors.
+
+    Args:
+        run: the run folder.
+        header: of the model files; `metrics` and `training` are added.
+        fabric: the device, precision and processes; the first process writes.
+        model: the network that trains, without Fabric's wrapper.
+        optimizer: over its parameters.
+        average: of its weights, if there is one.
+        freezing: the layers that do not train.
+    """
+
+    def __init__(
+        self,
+        *,
+        run: Path,
+        header: dict[str, Any],
+        fabric: Fabric,
+        model: nn.Module,
+        optimizer: Optimizer,
+        average: WeightAverage | None,
+        freezing: Freezing,
+    ) -> None:
+        self.run, self.header, self.fabric = run, header, fabric
+        self.model, self.optimizer, self.average = model, optimizer, average
+        self.freezing = freezing
+
+    @property
+    def measured(self) -> nn.Module:
+        """The network that is measured and kept: the average, where there is one."""
+        return self.average.model if self.average else self.model
+
+    def write_model(self, name: str, progress: Progress, measured: Measured) -> None:
+        """Write the measured network into a file of the run folder."""
+        if self.fabric.global_rank == 0:
+            names = ("epoch", "step", "best", "best_epoch", "best_loss", "improved")
+            training = {each: getattr(progress, each) for each in names}
+            training |= {"val_loss": measured.loss}
+            header = {**self.header, "metrics": measured.metrics, "training": training}
+            checkpoint.save_model(self.run / name, self.measured.state_dict(), header)
+
+    def save(self, progress: Progress) -> None:
+        """Write the resume state."""
+        if self.fabric.global_rank == 0:
+            tensors = {
+                "model": self.model.state_dict(),
+                "optim": optim.optimizer_tensors(self.optimizer),
+            }
+            if self.average:
+                tensors["ema"] = self.average.model.state_dict()
+            state = {
+                "progress": asdict(progress),
+                "scaler": self.fabric.strategy.precision.state_dict(),
+                "data": self.header["data"],
+            }
+            checkpoint.save_state(self.run, progress.step, tensors, state)
+        self.fabric.barrier()
+
+    def finish(self) -> None:
+        """Remove the resume states of a finished run, whose last model is on the disk."""
+        done = checkpoint.has_states(self.run) and (self.run / LAST).is_file()
+        if self.fabric.global_rank == 0 and done:
+            checkpoint.remove_states(self.run)
+
+    @property
+    def without_state(self) -> bool:
+        """Whether the run has nothing but its last model to go on from, as finished ones have."""
+        return not checkpoint.has_states(self.run) and (self.run / LAST).is_file()
+
+    def restore(self, steps_per_epoch: int) -> tuple[Progress, list[str]]:
+        """Load the newest intact state; return where it was, and why newer were passed over.
+
+        Raises:
+            ModelFileError: there is none, or it does not fit the model or the data.
+        """
+        tensors, state, rejected = checkpoint.load_state(self.run, self.header["data"])
+        try:
+            checkpoint.load_exactly(self.model, tensors["model"])
+            step = state["progress"]["step"]
+            untouched = self.freezing.untouched(step, steps_per_epoch)
+            optim.load_optimizer_tensors(self.optimizer, tensors["optim"], step, untouched)
+            if self.average:
+                checkpoint.load_exactly(self.average.model, tensors["ema"])
+            self.fabric.strategy.precision.load_state_dict(state["scaler"])
+            progress = Progress(**state["progress"])
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise ModelFileError(
+                f"the save in {self.run} does not fit this model: {error}", code="resume.mismatch"
+            ) from error
+        return progress, rejected
+
+    def begin_anew(self) -> Progress:
+        """Load the model of the last epoch, as if its optimizer were fresh; return where it was.
+
+        Raises:
+            ModelFileError: it is damaged, without its history, or of other data.
+        """
+        tensors, header = checkpoint.read_model(self.run / LAST)
+        checkpoint.require_same_data(self.run, header.get("data", {}), self.header["data"])
+        try:
+            for model in filter(None, (self.model, self.average and self.average.model)):
+                checkpoint.load_exactly(model, tensors)
+            known = {k: v for k, v in header["training"].items() if k != "val_loss"}
+            lines = (self.run / "metrics.jsonl").read_text().splitlines()[: known["epoch"]]
+            if len(lines) < known["epoch"]:
+                raise ValueError(f"metrics.jsonl has {len(lines)} epochs of {known['epoch']}")
+            return Progress(**known, history=[json.loads(line) for line in lines])
+        except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise ModelFileError(
+                f"{self.run} cannot go on from {LAST}: {error}",
+                code="resume.mismatch",
+                hint="start a new run from it with --weights",
+            ) from error

@@ -1,0 +1,78 @@
+"""What is measured after every epoch of a training."""
+
+from lightning_fabric import Fabric
+from torch import nn
+
+from cvkit.engine.evaluate import MeanLoss, Measured, Part, evaluate
+from cvkit.engine.report import Reporter
+from cvkit.engine.runtime import StopSignal
+from cvkit.engine.task import Dataset, Task
+from cvkit.errors import DataError
+
+SEEN = 100
+"""Training samples, at most, that are measured like those of validation after every epoch."""
+
+
+class Validation:
+    """Measures a network on the validation split, and on some of the training samples.
+
+    Args:
+        task: the problem.
+        data: validation samples, and all training samples as evaluation sees them.
+        fabric: device, precision and processes.
+        batch_size: of the forward passes.
+        workers: decoding processes.
+        reporter: for progress.
+        stop: asks to stop.
+    """
+
+    def __init__(
+        self,
+        *,
+        task: Task,
+        data: tuple[Dataset, Dataset],
+        fabric: Fabric,
+        batch_size: int,
+        workers: int,
+        reporter: Reporter,
+        stop: StopSignal,
+    ) -> None:
+        self.task, self.fabric, self.reporter = task, fabric, reporter
+        self.batch_size, self.workers = batch_size, workers
+        self.data, seen = data
+        self.seen = Part(seen, min(SEEN, len(self.data)))
+        # With several processes only the steps agree on when to stop, so validation ends first.
+        self.stop = stop if fabric.world_size == 1 else StopSignal()
+
+    def measure(self, network: nn.Module) -> Measured:
+        """Return the metrics and the loss of the split, and the metric of training samples.
+
+        Raises:
+            Interrupted: a signal came.
+            DataError: an image could not be read.
+        """
+        loss = MeanLoss()
+        metrics = self._metrics(network, self.data, "validation", loss)
+        seen = self._metrics(network, self.seen, "training metric")
+        return Measured(metrics, loss.compute(), seen[self.task.best])
+
+    def _metrics(
+        self, network: nn.Module, data: Dataset, title: str, loss: MeanLoss | None = None
+    ) -> dict[str, float | None]:
+        metric = self.task.metric()
+        with self.reporter.progress(title, len(data)) as advance:
+            failures = evaluate(
+                self.task,
+                network,
+                data,
+                self.fabric,
+                metric=metric,
+                batch_size=self.batch_size,
+                workers=self.workers,
+                stop=self.stop,
+                advance=advance,
+                loss=loss,
+            )
+        if failures:
+            raise DataError(failures[0].reason, code=failures[0].code)
+        return metric.compute()

@@ -1,0 +1,116 @@
+"""A training that begins with a trained model: its network, its inputs and its weights."""
+
+import copy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cvkit import catalog
+from cvkit.engine.report import Reporter
+from cvkit.errors import ModelFileError, UsageError
+from cvkit.options.base import Train, with_given
+from cvkit.structures import ClassList
+from cvkit.tasks.image_task import ImageTask
+from cvkit.tasks.predictor import read_trained
+
+
+@dataclass(frozen=True)
+class Start:
+    """The model that `--weights` of a training names."""
+
+    path: Path
+    tensors: dict[str, Tensor]
+    header: dict[str, Any]
+
+
+def read_start(options: Train, task_name: str) -> tuple[Train, Start | None]:
+    """Return the options with the network of the model that `--weights` names, and the model.
+
+    Flags that somebody has set stay as they are; whether the weights fit then is seen later. A
+    run that is resumed has its own weights already.
+
+    Raises:
+        UsageError: `--pretrained` is given, too.
+        ModelFileError: no such file, damaged, or of another task.
+    """
+    if options.weights is None or options.resume:
+        return options, None
+    if options.pretrained:
+        raise UsageError(
+            f"--weights {options.weights} and --pretrained {options.pretrained} exclude each other",
+            code="weights.pretrained",
+            hint="--weights takes over the backbone, too",
+        )
+    path, tensors, header = read_trained(options.weights, options, task_name)
+    kind = header.get("task")
+    if kind != task_name:
+        raise ModelFileError(
+            f"{path} is a model of task {kind!r}, not {task_name!r}",
+            code="model.task",
+            hint="--pretrained takes over its backbone",
+        )
+    known = catalog.resolve(catalog.TASKS[task_name]).known_parts(header)
+    flags = known["network"].flags(known["preprocessing"])
+    changed = {name: value for name, value in flags.items() if name not in options.given}
+    return with_given(replace(options, **changed), options.given), Start(path, tensors, header)
+
+
+def take_over(start: Start, task: ImageTask, model: nn.Module, report: Reporter) -> None:
+    """Load all weights of a model; those that depend on the classes only if these are the same.
+
+    Args:
+        start: the model.
+        task: of the training.
+        model: its network, freshly initialised; changed in place.
+        report: told what was loaded and what was not.
+
+    Raises:
+        UsageError: a model without weights that train.
+        ModelFileError: the network is another one.
+    """
+    if task.gradient_free:
+        raise UsageError(
+            f"--weights: --arch {task.network.arch} has no weights that train",
+            code="weights.unsupported",
+            hint="--pretrained takes over the backbone whose features it compares",
+        )
+    then = [row["name"] for row in start.header["classes"]]
+    own = model.state_dict()
+    anew = set(getattr(model, "fitted_names", ()))  # follows from the weights, after training
+    if tuple(then) != task.classes.names:
+        anew |= _class_tensors(task, own)
+    wanted = [name for name in own if name not in anew]
+    wrong = [n for n in wanted if n not in start.tensors or start.tensors[n].shape != own[n].shape]
+    if wrong:
+        network = start.header["network"]
+        parts = dict.fromkeys(filter(None, (network.get("arch"), network.get("backbone"))))
+        raise ModelFileError(
+            f"--weights {start.path} is another network ({', '.join(parts)}): {len(wrong)} tensors "
+            f"are missing or of another shape, such as {wrong[0]}",
+            code="weights.mismatch",
+            hint="leave out the flags of the network; the file says which one it is",
+        )
+    model.load_state_dict({name: start.tensors[name] for name in wanted}, strict=False)
+    report.say(f"weights to begin with: {start.path}, {len(wanted)} tensors")
+    if tuple(then) != task.classes.names:
+        report.say(
+            f"other classes than the model's ({_some(then)}): the {len(anew)} tensors that depend "
+            "on them begin anew"
+        )
+
+
+def _class_tensors(task: ImageTask, own: dict[str, Tensor]) -> set[str]:
+    """Return the names of the tensors whose shape depends on the number of classes."""
+    twin, known = copy.copy(task), task.classes
+    more = ((*known.names, "another"), (*known.ids, -1), (*known.colors, (0, 0, 0)))
+    twin.classes = ClassList(*more)
+    with torch.device("meta"):
+        shapes = {name: value.shape for name, value in twin.build().state_dict().items()}
+    return {name for name, value in own.items() if shapes[name] != value.shape}
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
