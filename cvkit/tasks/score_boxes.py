@@ -124,8 +124,10 @@ def _truth(options: DetectEval | InstanceEval, report: Reporter, *, masks: bool)
     if place.suffix == ".json":
         folder = options.images or place.parent
         content = read_coco(place, folder, folder, masks=masks)
-        if options.images is None:
-            content.images = _placed(content.images, place, options.split)
+        if options.images is None and (near := _folder_near(content.images, place, options.split)):
+            if content.defects:  # the size of an image may have been wanted
+                content = read_coco(place, near, near, masks=masks)
+            content.images = [replace(each, path=near / each.key) for each in content.images]
         splits = {options.split: content.images}
         found = BoxData("coco", content.classes, splits, content.defects, content.notes)
     else:
@@ -149,14 +151,13 @@ def _truth(options: DetectEval | InstanceEval, report: Reporter, *, masks: bool)
     return replace(found, splits={options.split: images})
 
 
-def _placed(images: list[AnnotatedImage], file: Path, split: str) -> list[AnnotatedImage]:
-    """Return the images of a COCO file where they lie; as they are if they are not at hand."""
+def _folder_near(images: list[AnnotatedImage], file: Path, split: str) -> Path | None:
+    """Return the folder of the images of a COCO file; None if they are not at hand."""
     root = file.parent.parent if file.parent.name in ("annotations", "coco") else file.parent
     try:
-        folder = find_images(root, file, split, [{"file_name": each.key} for each in images[:1]])
+        return find_images(root, file, split, [{"file_name": each.key} for each in images[:1]])
     except DataError:
-        return images
-    return [replace(image, path=folder / image.key) for image in images]
+        return None
 
 
 def detection_report(

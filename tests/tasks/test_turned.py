@@ -160,3 +160,23 @@ def test_another_size_than_the_images_is_refused(cvkit, turned, tmp_path, task):
         assert found.code == 2
         assert found.json["error"]["code"] == "image.size_mismatch"
         assert "61x40" in found.json["error"]["message"]
+
+
+@pytest.mark.parametrize("task", ["detect", "instance"])
+def test_sizes_that_a_file_does_not_say_are_those_of_its_images(cvkit, turned, tmp_path, task):
+    """Its annotations are then of the upright pixels."""
+    root, results = turned
+    truth = root / "annotations" / "instances_val.json"
+    content = json.loads(truth.read_text())
+    for image in content["images"]:
+        del image["width"], image["height"]
+    rows = {row["image_id"]: row for row in json.loads(results.read_text())}
+    for row in content["annotations"]:
+        row |= {name: rows[row["image_id"]][name] for name in ("bbox", "segmentation")}
+    truth.write_text(json.dumps(content))
+    for place in (results, lines_of(results, tmp_path / "out")):
+        found = score(cvkit, task, place, truth)
+        assert found.code == 0, found.err
+        best = found.json["metrics"]["mask"] if task == "instance" else found.json["metrics"]
+        assert best["AP"] == pytest.approx(1)
+        assert "EXIF" not in found.err
