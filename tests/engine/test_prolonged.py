@@ -96,6 +96,7 @@ def test_other_data_are_not_taken_for_those_that_moved(copied, cvkit, tmp_path, 
     assert tree(folder) == before
 
 
+@pytest.mark.slow
 def test_with_its_states_a_longer_run_is_what_it_would_have_been(
     flags_of, data_of, cvkit, tmp_path
 ):
