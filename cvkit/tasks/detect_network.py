@@ -15,7 +15,9 @@ from cvkit.errors import UsageError
 from cvkit.models.detection.build import pretrained_part, stages
 from cvkit.models.detection.detectors import rest_batch_norms
 from cvkit.models.detection.inputs import DetectionInputs
+from cvkit.models.detection.rpn import cell_anchors_2015
 from cvkit.models.weights import load_pretrained
+from cvkit.ops.images import input_scale
 from cvkit.options.detect import DetectTrain, TwoStageTrain
 from cvkit.tasks.detect_inputs import Preprocessing, object_sides, parse_sizes
 
@@ -160,7 +162,12 @@ def with_anchors(
     """Return the network with the smallest anchors that `--anchor-size` means for training data.
 
     An object that is much smaller than all anchors is matched by chance only.
+
+    Raises:
+        UsageError: the training images have no room for the fixed anchors of 2015.
     """
+    if options.arch == "faster-rcnn-2015":
+        _require_room(preprocessing, images)
     if options.arch in ("faster-rcnn-2015", "fast-rcnn", "rcnn"):
         return network
     size = options.anchor_size
@@ -168,6 +175,28 @@ def with_anchors(
         small = float(np.percentile(object_sides(images, preprocessing), 20))
         size = next((each for each in (32, 16) if small >= each), 8)
     return network if size == 32 else replace(network, own=dict(network.own) | {"smallest": size})
+
+
+def _require_room(preprocessing: Preprocessing, images: Sequence[AnnotatedImage]) -> None:
+    """Check that an anchor of 2015 lies inside a training image: no other ones are learned from.
+
+    Raises:
+        UsageError: all images are too small.
+    """
+    corners = cell_anchors_2015().numpy()  # [9, 4]
+    moved = np.ceil(np.maximum(-corners[:, :2], 0) / 16) * 16  # to the first place inside
+    ends = corners[:, 2:] + moved
+    shorter = max(preprocessing.min_sizes, default=None)
+    for image in images:
+        scale = input_scale(image.size_wh, shorter, preprocessing.max_size, preprocessing.scale)
+        if (ends <= np.array(image.size_wh) * scale).all(1).any():
+            return
+    raise UsageError(
+        "--arch faster-rcnn-2015: its anchors, of 128 pixels and more, fit into none of the "
+        f"training images ({preprocessing.words()})",
+        code="min_size.anchors",
+        hint="a larger --min-size, 600 in the paper",
+    )
 
 
 def load_backbone(

@@ -1,6 +1,7 @@
 """Detection from the command line: train, eval, predict, proposals, files of others."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +14,15 @@ from torchvision.models import detection as tv
 
 import cvkit as package
 from cvkit.cli import run
+from cvkit.data.annotated import AnnotatedImage, no_objects
 from cvkit.data.coco import read_coco
 from cvkit.data.samples import write_detection
+from cvkit.errors import UsageError
 from cvkit.metrics.coco import METRICS
 from cvkit.models import weights
+from cvkit.options.detect import DetectTrain
+from cvkit.tasks.detect_inputs import Preprocessing
+from cvkit.tasks.detect_network import Network, with_anchors
 
 TINY = (
     *("--backbone", "mobilenet_v3_small", "--min-size", "64", "--batch-size", "2"),
@@ -289,6 +295,7 @@ def test_json_files_without_a_dataset_folder(cvkit, boxes, tmp_path):
         (["--label-smoothing", "0.1"], "--label-smoothing has no meaning"),
         (["--head", "softmax"], "--head has no meaning for --arch faster-rcnn"),
         (["--arch", "rcnn", "--neck", "c4"], "--neck has no meaning for --arch rcnn"),
+        (["--arch", "faster-rcnn-2015", "--min-size", "128"], "fit into none of the training"),
     ],
 )
 def test_mistakes_are_told_in_one_line(cvkit, boxes, tmp_path, flags, text):
@@ -299,6 +306,28 @@ def test_mistakes_are_told_in_one_line(cvkit, boxes, tmp_path, flags, text):
     assert done.code == 2 and text in done.err
     assert len(done.err.strip().splitlines()) == 1
     assert not list((tmp_path).glob("runs/*"))
+
+
+@pytest.mark.parametrize(
+    ("size_wh", "shorter", "room"),
+    [
+        # The anchor of 128x128 around (7.5, 7.5) ends at 72 and begins at -56: moved by 64.
+        ((136, 136), 136, True),
+        ((135, 135), 135, False),
+        ((68, 68), 136, True),
+        # That of 184x96 ends at 100 and 56, moved by 96 and 48.
+        ((200, 104), 104, True),
+        ((195, 104), 104, False),
+    ],
+)
+def test_the_anchors_of_2015_need_room(size_wh, shorter, room):
+    image = AnnotatedImage("a", Path("a"), 1, size_wh, no_objects())
+    options, network = DetectTrain(arch="faster-rcnn-2015"), Network("faster-rcnn-2015", "vgg11")
+    if room:
+        assert with_anchors(network, options, Preprocessing((shorter,), 999), [image]) is network
+    else:
+        with pytest.raises(UsageError, match="600"):
+            with_anchors(network, options, Preprocessing((shorter,), 999), [image])
 
 
 def test_resting_norms_and_layers_stay_as_they_began(boxes, tmp_path):
