@@ -113,6 +113,12 @@ class _Job:
         self.options, self.task_name, self.report = options, task_name, report
         if not options.resume:
             require_sense(options)
+        elif options.check:
+            raise UsageError(
+                "--check looks at a network before its first step; --resume goes on after it",
+                code="check.resume",
+                hint="leave one of them out",
+            )
         runtime.keep_memory()
         self.device, self.precision = runtime.choose(options.device, options.precision)
         if options.unfreeze_at and options.devices > 1:

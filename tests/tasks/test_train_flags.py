@@ -171,6 +171,26 @@ def test_knn_says_what_it_does_not_look_at_and_a_check_leaves_nothing(cvkit, hea
     assert not (tmp_path / "none").exists()
 
 
+def test_a_resumed_run_is_not_checked_and_says_so(cvkit, trained):
+    before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
+    done = cvkit("segment", "train", "--resume", trained, "--check")
+    assert done.code == 2
+    assert "--check" in done.err
+    assert "--resume" in done.err
+    assert before == {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
+
+
+def test_flags_of_an_older_run_do_not_keep_it_from_going_on(cvkit, trained, tmp_path):
+    """What is refused today may have been begun before; what it did then it goes on doing."""
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("warmup_epochs: 1.0", "warmup_epochs: 9.0"))
+    assert "9.0" in (run / "config.yaml").read_text()
+    done = cvkit("segment", "train", "--resume", run, "--workers", 0)
+    assert done.code == 0, done.err
+
+
 def test_a_study_of_what_has_no_effect_is_refused(cvkit, heaps, tmp_path):
     common = ("tune", "classify", "--data", heaps / "split", "--out", tmp_path / "studies")
     done = cvkit(*common, "--set", "arch=knn")

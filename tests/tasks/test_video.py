@@ -278,6 +278,21 @@ def test_short_videos_are_repeated_with_a_word(cvkit, motions, tmp_path):
     assert done.code == 0 and "14 videos are shorter than a clip; they are repeated" in done.err
 
 
+@pytest.mark.parametrize(("how", "spread"), [("normal", 0.01), ("xavier", None)])
+def test_asked_for_initialisation_reaches_the_weights_that_are_trained(
+    motions, tmp_path, how, spread
+):
+    flags = ["--data", str(motions), "--out", str(tmp_path), "--epochs", "1", "--lr", "0", *TINY]
+    assert run(["video", "train", "--init", how, *flags]) == 0
+    tensors = load_file(tmp_path / "video-r3d-small-001" / "best.safetensors")
+    kernels = {name: value for name, value in tensors.items() if value.ndim == 5}
+    assert len(kernels) == 12
+    for name, value in kernels.items():
+        places = value[0, 0].numel()
+        wanted = spread or (2 / (sum(value.shape[:2]) * places)) ** 0.5
+        assert value.std().item() == pytest.approx(wanted, rel=0.15), name
+
+
 def final(run_folder):
     """Everything a run ends with."""
     (folder,) = run_folder.glob("ckpt/step-0000000004")
