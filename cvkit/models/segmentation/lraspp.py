@@ -3,7 +3,8 @@
 from torch import Tensor, nn
 
 from cvkit.models.backbones import Backbone
-from cvkit.models.layers import conv_bn_relu, resize_bilinear
+from cvkit.models.layers import conv_bn_relu
+from cvkit.ops.resize import resize_bilinear
 from cvkit.models.segmentation.base import SegmentationModel
 
 WIDTH = 128
