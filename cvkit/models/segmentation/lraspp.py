@@ -4,8 +4,8 @@ from torch import Tensor, nn
 
 from cvkit.models.backbones import Backbone
 from cvkit.models.layers import conv_bn_relu
-from cvkit.ops.resize import resize_bilinear
 from cvkit.models.segmentation.base import SegmentationModel
+from cvkit.ops.resize import resize_bilinear
 
 WIDTH = 128
 """Channels of the coarse branch."""
