@@ -114,6 +114,8 @@ def test_every_task_divides_its_class_weights_by_their_mean(data_of, smallest, t
         ("classify", {"arch": "resnet18", "stem": "imagenet"}, 2),
         ("classify", {"arch": "resnet18", "stem": "small"}, 1),
         ("segment", {}, 1),
+        ("segment", {"arch": "unet"}, 2),
+        ("segment", {"arch": "unet", "image_size": "64x64"}, 1),
         *(("segment", {"arch": arch}, 2) for arch in ("deeplab", "deeplab-plus", "pspnet")),
         ("detect", {}, 2),
         ("instance", {}, 2),
