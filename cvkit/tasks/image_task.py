@@ -136,12 +136,22 @@ def smallest_batch(build: Callable[[], nn.Module], shape: Sequence[int]) -> int:
     Args:
         build: returns the network.
         shape: of one sample.
+
+    Raises:
+        UsageError: the network cannot take samples of this size.
     """
     try:
         with torch.device("meta"), torch.no_grad():
             build().train()(torch.empty(1, *shape))
     except ValueError:
         return 2
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UsageError(
+            f"the network cannot take inputs of {'x'.join(map(str, shape[:0:-1]))}: {reason}",
+            code="image_size.unsupported",
+            hint="try a larger --image-size",
+        ) from error
     return 1
 
 

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cvkit import catalog
 from cvkit.data.classes import dataset_classes
 from cvkit.data.datasets import ImageSource, SegmentationDataset
 from cvkit.data.files import InputFile
@@ -35,6 +34,7 @@ from cvkit.tasks.image_task import (
     class_weights,
     data_place,
     require_same_classes,
+    smallest_batch,
 )
 from cvkit.tasks.normalisation import value_bits, warn_of_bits
 from cvkit.tasks.segment_setup import Network, Preprocessing, Training
@@ -172,7 +172,7 @@ class Segment(ImageTask):
     @property
     def min_batch(self) -> int:
         """Images that a batch must have in training."""
-        return catalog.ARCHS["segment"][self.network.arch].min_batch
+        return smallest_batch(self.build, (3, *self.preprocessing.image_size_wh[::-1]))
 
     def adopt(self, header: dict) -> None:
         """Take over the normalisation, and the rates of the atrous convolutions."""

@@ -75,7 +75,7 @@ def command(shapes, out, *more):
     return (
         *("classify", "train", "--data", shapes, "--out", out, "--quiet", "--workers", 0),
         *("--arch", "mobilenet_v3_small", "--batch-size", 6, "--epochs", 3, "--warmup-epochs", 0),
-        *more,
+        *("--keep-states", *more),
     )
 
 

@@ -114,6 +114,8 @@ def test_every_task_divides_its_class_weights_by_their_mean(data_of, smallest, t
         ("classify", {"arch": "resnet18", "stem": "imagenet"}, 2),
         ("classify", {"arch": "resnet18", "stem": "small"}, 1),
         ("segment", {}, 1),
+        ("segment", {"arch": "unet"}, 2),
+        ("segment", {"arch": "unet", "image_size": "64x64"}, 1),
         *(("segment", {"arch": arch}, 2) for arch in ("deeplab", "deeplab-plus", "pspnet")),
         ("detect", {}, 2),
         ("instance", {}, 2),
@@ -145,3 +147,11 @@ def test_a_task_knows_its_smallest_batch(data_of, smallest, task, more, least):
     if least == 2:
         with pytest.raises(ValueError, match="more than 1 value"):
             step(1)
+
+
+def test_images_that_a_network_cannot_take_are_refused(data_of, cvkit, tmp_path):
+    flags = ("--backbone", "convnext_tiny", "--image-size", "16x16", "--workers", 0)
+    done = cvkit("segment", "train", "--data", data_of("segment"), "--out", tmp_path / "o", *flags)
+    assert done.code == 2
+    assert "cannot take inputs of 16x16" in done.err and "--image-size" in done.err
+    assert not (tmp_path / "o").exists()

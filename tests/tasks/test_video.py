@@ -323,6 +323,7 @@ def test_a_stopped_run_ends_in_the_same_bits(motions, tmp_path, monkeypatch, own
             "2",
             *TINY,
             *own,
+            "--keep-states",
             "--out",
             name,
         ]
