@@ -420,7 +420,8 @@ def test_resting_norms_and_layers_stay_as_they_began(boxes, tmp_path):
 
 
 def test_a_frozen_backbone_leaves_its_new_pyramid_to_train(boxes, tmp_path):
-    flags = ["--data", str(boxes), "--epochs", "1", *TINY, "--channels", "16", "--freeze-backbone"]
+    flags = ["--data", str(boxes), "--epochs", "1", *TINY, "--channels", "16", "--keep-states"]
+    flags.append("--freeze-backbone")
     assert run(["detect", "train", *flags, "--out", str(tmp_path)]) == 0
     folder = tmp_path / "detect-faster-rcnn-001"
     (first, last) = sorted(folder.glob("ckpt/step-*/model.safetensors"))
