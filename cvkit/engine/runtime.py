@@ -110,11 +110,13 @@ def _make_cuda_exact(precision: str) -> None:
 
     By default cuDNN rounds the factors of fp32 convolutions to 10 bits (TF32), which moves
     probabilities in the third digit, and some kernels add up in the order in which their threads
-    arrive. Operations without another kernel stay as they are; docs/gpu.md lists them.
+    arrive; docs/gpu.md says what the exact ones cost. `CVKIT_EXACT=0` leaves them alone.
     """
+    torch.backends.cudnn.conv.fp32_precision = "ieee" if precision == "fp32" else "tf32"
+    if os.environ.get("CVKIT_EXACT") == "0":
+        return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when it starts
     torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.conv.fp32_precision = "ieee" if precision == "fp32" else "tf32"
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # it only helps to find bugs
     warnings.filterwarnings("ignore", ".*does not have a deterministic implementation")
