@@ -162,13 +162,14 @@ def test_resume_refuses_another_model_and_foreign_files(cvkit, photos, trained, 
 
 
 @pytest.mark.slow
-def test_a_killed_prediction_resumes_to_the_same_files(cvkit, spawn, trained, tmp_path):
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_killed_prediction_resumes_to_the_same_files(cvkit, spawn, trained, tmp_path, workers):
     for index in range(120):
         photo(tmp_path / "in" / f"{index:03d}.jpg", index)
     whole, out = tmp_path / "whole", tmp_path / "out"
     predict(cvkit, tmp_path / "in", trained, whole, "--batch-size", 1)
     command = ("segment", "predict", tmp_path / "in", "--weights", trained, "--out", out)
-    process = spawn(*command, "--batch-size", 1)
+    process = spawn(*command, "--batch-size", 1, "--workers", workers)
     journal = out / "predictions.jsonl"
     while not journal.exists() or journal.stat().st_size < 3000:
         assert process.poll() is None, process.stderr.read()

@@ -86,7 +86,7 @@ def test_a_stopped_run_resumes_bit_exactly(
 ):
     with monkeypatch.context() as patch:
         signal_in(patch, method, call, number)
-        stopped = cvkit(*arguments(scenes, tmp_path))
+        stopped = cvkit(*arguments(scenes, tmp_path), "--workers", 2 - workers)
     assert stopped.code == 128 + number
     run = tmp_path / "segment-fcn-001"
     assert f"--resume {run}" in stopped.err
@@ -102,9 +102,9 @@ def test_workers_do_not_change_a_run(scenes, cvkit, tmp_path, reference):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", [0, 7])
-def test_a_killed_run_resumes_bit_exactly(scenes, cvkit, spawn, tmp_path, reference, step):
-    process = spawn(*arguments(scenes, tmp_path), "--save-minutes", 0)
+@pytest.mark.parametrize(("step", "workers"), [(0, 2), (7, 0)])
+def test_a_killed_run_resumes_bit_exactly(scenes, cvkit, spawn, tmp_path, reference, step, workers):
+    process = spawn(*arguments(scenes, tmp_path), "--save-minutes", 0, "--workers", workers)
     run, deadline = tmp_path / "segment-fcn-001", time.monotonic() + 120
     last = run / "ckpt" / "last"
     while not last.exists() or int(last.read_text().removeprefix("step-")) < step:

@@ -187,8 +187,10 @@ def test_settings_train(scenes, cvkit, tmp_path, tiny, more):
     assert 0 < lines(run)[0]["loss"] < 50
 
 
-def test_sigterm_saves_and_tells_how_to_go_on(scenes, spawn, tmp_path, tiny):
-    process = spawn("segment", "train", "--data", scenes, "--out", tmp_path, "--epochs", 500, *tiny)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_sigterm_saves_and_tells_how_to_go_on(scenes, spawn, tmp_path, tiny, workers):
+    flags = ("--data", scenes, "--out", tmp_path, "--epochs", 500, *tiny, "--workers", workers)
+    process = spawn("segment", "train", *flags)
     run = tmp_path / "segment-unet-001"
     while not (run / "best.safetensors").exists():
         assert process.poll() is None
