@@ -161,5 +161,5 @@ def test_models_are_found_by_run_file_and_name(tmp_path, monkeypatch):
     with pytest.raises(ModelFileError, match="nothing does not exist"):
         find_model("nothing")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ModelFileError, match=r"has no best\.safetensors"):
+    with pytest.raises(ModelFileError, match=r"holds neither best\.safetensors nor last\."):
         find_model("empty")
