@@ -208,7 +208,8 @@ def _parameter(
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with one of `EXIT_CODES`."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
     sys.exit(run(arguments))
 
 
@@ -217,9 +218,16 @@ def _interrupted(error: BaseException) -> Interrupted:
     return Interrupted("interrupted", signal_number=(*error.args, signal.SIGINT)[0])
 
 
-def _interrupt(number: int, frame: object) -> None:
-    """End like Ctrl-C does, until a command handles signals itself."""
-    raise KeyboardInterrupt(number)
+def _leave(number: int, frame: object) -> None:
+    """End at once, as there is nothing to save before a command handles signals itself.
+
+    An exception would not do: libraries swallow it while they are imported.
+    """
+    failure = Interrupted("interrupted", signal_number=number)
+    if "--json" in sys.argv:
+        os.write(1, f"{json.dumps({'ok': False, 'error': failure.as_json()})}\n".encode())
+    os.write(2, b"error: interrupted\n")
+    os._exit(failure.exit_code)
 
 
 def run(arguments: list[str]) -> int:
@@ -287,6 +295,8 @@ def _machine_failure(error: Exception) -> MachineError | None:
 
 
 def _report(failure: CvkitError, as_json: bool) -> int:
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        return failure.exit_code  # of several processes that train together the first one speaks
     if as_json:
         print(json.dumps({"ok": False, "error": failure.as_json()}))
     message = str(failure).encode("utf-8", "backslashreplace").decode()

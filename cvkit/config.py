@@ -9,7 +9,7 @@ from typing import Literal
 from cvkit import storage
 from cvkit.catalog import nearest
 from cvkit.errors import UsageError
-from cvkit.options.base import Command, hints, never_empty, with_given
+from cvkit.options.base import Command, Train, hints, never_empty, with_given
 
 EMPTY_HINT = "give a value, or leave it out; a shell variable that is not set is empty"
 """What to do about an empty name."""
@@ -36,6 +36,12 @@ def assemble(options_class: type[Command], values: dict, given: dict[str, str]) 
     config = values.get("config")
     if config is not None:
         stored = from_config(options_class, _read_yaml(config), str(config))
+        if isinstance(stored.get("resume"), Path):
+            raise UsageError(
+                f"{config}: resume is a flag of the command line",
+                code="config.resume",
+                hint="--resume RUN alone: the run has its own configuration",
+            )
         values = values | {name: value for name, value in stored.items() if name not in given}
         given = given | dict.fromkeys(stored, str(config))
     return with_given(options_class(**values), given)
@@ -65,10 +71,17 @@ def update_config(path: Path, options: Command) -> dict[str, tuple[object, objec
 
 
 def _resumed(options_class: type[Command], values: dict, given: dict[str, str]) -> Command:
+    if values.get("config") is not None:
+        raise UsageError(
+            "--config and --resume exclude each other",
+            code="resume.config",
+            hint="a resumed run has its own configuration",
+        )
     config = values["resume"] / "config.yaml"
     stored = from_config(options_class, _read_yaml(config), str(config))
+    changeable = CHANGEABLE if issubclass(options_class, Train) else CHANGEABLE - LASTING
     changed = sorted(
-        name for name in given.keys() - CHANGEABLE if stored.get(name, values[name]) != values[name]
+        name for name in given.keys() - changeable if stored.get(name, values[name]) != values[name]
     )
     if changed:
         name = changed[0]
@@ -78,7 +91,7 @@ def _resumed(options_class: type[Command], values: dict, given: dict[str, str]) 
             hint="a resumed run keeps its settings; start a new one to change them, from this "
             "one's model with --weights",
         )
-    kept = {name: value for name, value in stored.items() if name not in given.keys() & CHANGEABLE}
+    kept = {name: value for name, value in stored.items() if name not in given.keys() & changeable}
     return options_class(**(values | kept))
 
 

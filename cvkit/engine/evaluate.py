@@ -13,6 +13,7 @@ from cvkit.engine.loader import in_order, load
 from cvkit.engine.report import Advance
 from cvkit.engine.runtime import StopSignal
 from cvkit.engine.task import Dataset, Metric, Task
+from cvkit.errors import TrainingDiverged
 from cvkit.ops.seeds import key_seed
 from cvkit.structures import Failure, Sample
 
@@ -46,6 +47,11 @@ class MeanLoss:
     def add(self, loss: float, count: int) -> None:
         """Add the mean loss of so many samples."""
         self.total, self.count = self.total + loss * count, self.count + count
+
+    @property
+    def finite(self) -> bool:
+        """Whether all losses were finite numbers."""
+        return math.isfinite(self.total)
 
     def compute(self) -> float | None:
         """Return the mean over all samples; None if it is not a finite number."""
@@ -102,6 +108,7 @@ def evaluate(
 
     Raises:
         Interrupted: a signal came; the metric is incomplete.
+        TrainingDiverged: the loss that was asked for is not finite.
     """
     model.eval()
     failures: list[Failure] = []
@@ -127,13 +134,29 @@ def evaluate(
                         torch.manual_seed(key_seed(LOSS_SEED, done, fabric.global_rank))
                         results, value = task.validate(model, item)
                         loss.add(float(value), len(item))
-                for sample, result in zip(item.samples, results, strict=True):
+                        if not loss.finite and world == 1:
+                            raise _diverged()
+                # With several processes all of them must meet before one may leave.
+                finite = loss is None or loss.finite
+                for sample, result in zip(item.samples, results, strict=True) if finite else ():
                     own = metric.update(result, sample.truth)
                     if on_image:
                         on_image(sample, own)
                 done += len(item)
             advance(min(done * world, len(data)), "")
-    return _together(metric, failures, loss, world) if world > 1 else failures
+    if world > 1:
+        failures = _together(metric, failures, loss, world)
+        if loss and not loss.finite:
+            raise _diverged()
+    return failures
+
+
+def _diverged() -> TrainingDiverged:
+    return TrainingDiverged(
+        "the validation loss is not finite",
+        code="diverged.validation",
+        hint="the model was not saved; lower --lr, or resume from the last save",
+    )
 
 
 def _together(

@@ -38,6 +38,15 @@ class Freezing:
                 code="freeze.nothing",
                 hint="name them with --freeze",
             )
+        resting = {id(parameter) for parameter in self.resting}
+        training = {id(parameter) for parameter in parameters.values() if parameter.requires_grad}
+        if resting and resting >= training:
+            when = f" before epoch {until}" if until else ""
+            raise UsageError(
+                f"--freeze {layers}: nothing is left to train{when}",
+                code="freeze.everything",
+                hint="leave out the last layers",
+            )
         if not until:
             self.apply(0)
 

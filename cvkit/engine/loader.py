@@ -22,6 +22,9 @@ Key = tuple[int, int]
 """(index of a sample, seed of its random transform)."""
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
 class _Keyed(torch.utils.data.Dataset):
     """Reads by key; an unusable sample becomes a value, since exceptions do not pickle well."""
 
@@ -56,15 +59,19 @@ def _load(
     workers = min(workers, len(batches))
     over = multiprocessing.get_context().Event() if workers else None
     others = set(multiprocessing.active_children())
-    iterator = iter(
-        DataLoader(
-            _Keyed(dataset),
-            batch_sampler=batches,
-            num_workers=workers,
-            collate_fn=gather if getattr(dataset, "ragged", False) else stack,
-            worker_init_fn=partial(_start_worker, over),
-        )
+    loader = DataLoader(
+        _Keyed(dataset),
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=gather if getattr(dataset, "ragged", False) else stack,
+        worker_init_fn=partial(_start_worker, over),
     )
+    # Until a worker has its handlers, torch's would end it: a signal waits till then.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        iterator = iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     own = set(multiprocessing.active_children()) - others
     try:
         yield from iterator
@@ -89,6 +96,7 @@ def _start_worker(over: Any, _: int) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, end)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def stack(items: Sequence[Sample | Failure]) -> list[Batch | Failure]:

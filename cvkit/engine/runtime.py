@@ -190,10 +190,14 @@ class StopSignal:
             yield
         except KeyboardInterrupt:
             self._waits = True
-            self.raise_if_set("interrupted before the work began", "run the same command again")
+            self._raise_early()
             raise
         finally:
             self._waits = True
+        self._raise_early()  # where a library swallowed the exception
+
+    def _raise_early(self) -> None:
+        self.raise_if_set("interrupted before the work began", "run the same command again")
 
     def raise_if_set(self, message: str, hint: str = "") -> None:
         """Do nothing without a signal.

@@ -1,5 +1,6 @@
 """Limits that an evaluation must reach, for scripts and CI."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,11 +18,16 @@ def parse_gates(texts: list[str]) -> dict[str, float]:
     for text in texts:
         name, given, limit = text.rpartition("=")  # the name of a class may have one too
         try:
-            gates[name] = float(limit if given else "")
-        except ValueError as error:
+            value = float(limit if given else "")
+        except ValueError:
+            value = math.nan
+        if math.isnan(value) or name.endswith("@"):
             raise UsageError(
-                f"--fail-under {text!r} is not METRIC=NUMBER", code="gate.syntax", hint="miou=0.7"
-            ) from error
+                f"--fail-under {text!r} is not METRIC=NUMBER or METRIC@CLASS=NUMBER",
+                code="gate.syntax",
+                hint="miou=0.7",
+            )
+        gates[name] = max(value, gates.get(name, value))  # of two limits both must hold
     return gates
 
 

@@ -91,6 +91,13 @@ def _readers(
     results = MaskReader(count, colors, by_name, trust_voc_palette=False)
     if classes is None:
         classes = _count_classes(pairs, truths, results)
+        if len(classes) < 2:
+            raise DataError(
+                f"{options.truth}: truths and predictions hold one class besides the value "
+                f"{ignore} of pixels without a label",
+                code="classes.count",
+                hint="masks of 0 and 255 need --mask-map 255=1",
+            )
         truths = MaskReader(len(classes), colors, mask_map, ignore)
     return truths, results, classes
 

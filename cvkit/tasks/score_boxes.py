@@ -72,6 +72,7 @@ def _score(
     images = next(iter(truth.splits.values()))
     with_masks = isinstance(metric, MaskMetric)
     found = read_results(options.predictions, images, truth.classes, with_masks)
+    _warn_of_failures(options.predictions, report)
     outcomes: ImageOutcomes = []
     failures: list[Failure] = []
     for image, result in zip(images, found.images, strict=True):
@@ -109,6 +110,16 @@ def _limited(result: Instances, options: DetectEval | InstanceEval) -> Instances
     if options.threshold is not None:
         result = result.pick(result.scores > options.threshold)
     return result if options.max_detections is None else result.pick(slice(options.max_detections))
+
+
+def _warn_of_failures(place: Path, report: Reporter) -> None:
+    """Say that a file of predict does not know which images could not be read."""
+    folder = predicted_folder(place.parent)
+    if folder and folder != predicted_folder(place) and (folder / "failures.jsonl").stat().st_size:
+        report.warn(
+            f"{place} does not say which images could not be predicted: they count as images "
+            f"without detections; --predictions {folder} counts them as failed"
+        )
 
 
 def _truth(options: DetectEval | InstanceEval, report: Reporter, *, masks: bool) -> BoxData:

@@ -20,6 +20,9 @@ STEPS = (
 )
 """Flags of a training by steps, which a model that only keeps its examples does not have."""
 
+LARGEST = 1e37
+"""Of a rate or factor; float32 ends a little above it."""
+
 Rule = tuple[bool, tuple[str, ...], str]
 """(whether it holds, flags that then have no effect, the flag that takes it from them)."""
 
@@ -51,6 +54,11 @@ def require_sense(options: Train) -> None:
             "a later epoch, or no frozen layers",
         ),
     }
+    for name in ("weights", "pretrained"):
+        wrong[f"--{name} is empty"] = getattr(options, name) == "", "name a model, or leave it out"
+    for name in ("lr", "weight_decay", "l1", "l2", "clip_grad"):
+        value, flag = getattr(options, name) or 0.0, name.replace("_", "-")
+        wrong[f"--{flag} {value:g} is too large"] = value > LARGEST, "it would end in infinity"
     for text, (holds, hint) in wrong.items():
         if holds:
             raise UsageError(text, code=f"{text.split()[0][2:]}.senseless", hint=hint)

@@ -152,3 +152,11 @@ def test_mixing_changes_the_run(cvkit, shapes, tmp_path):
         with open(f"{done.json['run']}/metrics.jsonl") as stream:
             losses.append(json.loads(stream.readline())["loss"])
     assert losses[0] != losses[1]
+
+
+@pytest.mark.parametrize("more, words", [((), "to train ("), (("--unfreeze-at", 2), "epoch 2")])
+def test_a_network_without_a_layer_to_train_is_refused(cvkit, shapes, tmp_path, more, words):
+    flags = ("--freeze", "backbone,head", *more)
+    refused = cvkit(*command(shapes, tmp_path, *flags))
+    assert refused.code == 2 and "nothing is left to train" in refused.err and words in refused.err
+    assert not list(tmp_path.iterdir())

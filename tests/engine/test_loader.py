@@ -1,6 +1,9 @@
 """Order, content and failures do not depend on how many processes decode."""
 
 import itertools
+import multiprocessing
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -192,3 +195,15 @@ def test_batches_come_from_one_group_while_there_are_enough():
     everything = {key for batch in plan(23, 0, batch_size=1) for key in batch}
     assert set(seen) <= everything
     assert plan(23, 0, groups=groups) == batches != plan(23, 1, groups=groups)
+
+
+def test_a_signal_to_all_while_workers_start_ends_none_of_them(monkeypatch):
+    real = multiprocessing.Process.start
+
+    def start(process):
+        real(process)
+        os.kill(process.pid, signal.SIGTERM)  # before it has its handlers
+
+    monkeypatch.setattr(multiprocessing.Process, "start", start)
+    with load(Numbers(), [[(0, 0)], [(1, 0)], [(2, 0)]], workers=2) as loaded:
+        assert len(list(loaded)) == 3

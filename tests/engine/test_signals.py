@@ -213,3 +213,12 @@ def test_a_second_signal_ends_the_process_with_its_code():
         signal.raise_signal(signal.SIGINT)  # on its way out
         os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
+
+
+@pytest.mark.parametrize("task", catalog.TASKS)
+def test_a_model_that_gives_no_numbers_has_diverged(cvkit, places, tmp_path, task):
+    """Its only step per epoch ruins the weights, which only the validation can see."""
+    train = commands(task, places[task], tmp_path)["train"]
+    done = cvkit(*train, "--batch-size", 12, "--lr", 1e30, "--warmup-epochs", 0, "--workers", 0)
+    assert done.code == 5, done.err
+    assert not list(tmp_path.rglob("best.safetensors"))
