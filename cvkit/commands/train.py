@@ -172,11 +172,10 @@ class _Job:
         if options.channels_last != "off":
             model = model.to(memory_format=self.task.memory_format)
         self.model = model
-        self.data = (
-            self.task.dataset(options.train_split, training=True),
-            self.task.dataset(options.val_split, training=False),
-            self.task.dataset(options.train_split, training=False),
-        )
+        val = self.task.dataset(options.val_split, training=False)
+        same = options.train_split == options.val_split
+        seen = val if same else self.task.dataset(options.train_split, training=False)
+        self.data = (self.task.dataset(options.train_split, training=True), val, seen)
         if not self.task.gradient_free:
             require_company(self.task, model, self.data[0], self.settings, options.devices)
             rest_where_alone(model)

@@ -15,7 +15,7 @@ from cvkit.engine.runtime import StopSignal
 from cvkit.engine.task import Dataset, Metric, Task
 from cvkit.errors import TrainingDiverged
 from cvkit.ops.seeds import key_seed
-from cvkit.structures import Failure, Sample
+from cvkit.structures import Batch, Failure, Sample
 
 OnImage = Callable[[Sample, Any], None]
 """Called with a sample and what `Metric.update` returned for it."""
@@ -128,17 +128,13 @@ def evaluate(
                     continue
                 with fabric.autocast():
                     item = item.to(fabric.device)
-                    if loss is None:
-                        results = task.predict(model, item)
-                    else:
-                        torch.manual_seed(key_seed(LOSS_SEED, done, fabric.global_rank))
-                        results, value = task.validate(model, item)
-                        loss.add(float(value), len(item))
-                        if not loss.finite and world == 1:
-                            raise _diverged()
-                # With several processes all of them must meet before one may leave.
-                finite = loss is None or loss.finite
-                for sample, result in zip(item.samples, results, strict=True) if finite else ():
+                    seed = key_seed(LOSS_SEED, done, fabric.global_rank)
+                    results = _results(task, model, item, loss, seed)
+                if loss and not loss.finite:
+                    if world == 1:
+                        raise _diverged()
+                    results = []  # the processes must meet before one may leave
+                for sample, result in zip(item.samples, results, strict=bool(results)):
                     own = metric.update(result, sample.truth)
                     if on_image:
                         on_image(sample, own)
@@ -149,6 +145,18 @@ def evaluate(
         if loss and not loss.finite:
             raise _diverged()
     return failures
+
+
+def _results(
+    task: Task, model: nn.Module, batch: Batch, loss: MeanLoss | None, seed: int
+) -> list[Any]:
+    """Return the results of a batch, whose loss is added where it is asked for."""
+    if loss is None:
+        return task.predict(model, batch)
+    torch.manual_seed(seed)
+    results, value = task.validate(model, batch)
+    loss.add(float(value), len(batch))
+    return results
 
 
 def _diverged() -> TrainingDiverged:

@@ -18,7 +18,8 @@ class Validation:
 
     Args:
         task: the problem.
-        data: validation samples, and all training samples as evaluation sees them.
+        data: validation samples, and all training samples as evaluation sees them; where both
+            are the same object, they are measured once.
         fabric: device, precision and processes.
         batch_size: of the forward passes.
         workers: decoding processes.
@@ -40,7 +41,7 @@ class Validation:
         self.task, self.fabric, self.reporter = task, fabric, reporter
         self.batch_size, self.workers = batch_size, workers
         self.data, seen = data
-        self.seen = Part(seen, min(SEEN, len(self.data)))
+        self.seen = None if seen is self.data else Part(seen, min(SEEN, len(self.data)))
         # With several processes only the steps agree on when to stop, so validation ends first.
         self.stop = stop if fabric.world_size == 1 else StopSignal()
 
@@ -53,7 +54,7 @@ class Validation:
         """
         loss = MeanLoss()
         metrics = self._metrics(network, self.data, "validation", loss)
-        seen = self._metrics(network, self.seen, "training metric")
+        seen = self._metrics(network, self.seen, "training metric") if self.seen else metrics
         return Measured(metrics, loss.compute(), seen[self.task.best])
 
     def _metrics(
