@@ -162,3 +162,14 @@ def test_camvid_golden_case_equals_scikit_learn(cvkit, real_data, tmp_path):
         for label, iou in enumerate(image["iou"]):
             cell = rows[path][f"iou:{label}"]
             assert (cell == "") if iou is None else float(cell) == pytest.approx(iou, abs=1e-12)
+
+
+@pytest.mark.parametrize("text", ["miou=nan", "iou@=0.1", "miou", "miou=x"])
+def test_a_gate_that_cannot_be_meant_is_refused(text):
+    with pytest.raises(UsageError, match="is not METRIC=NUMBER"):
+        parse_gates([text])
+
+
+@pytest.mark.parametrize("texts", [("miou=0.9", "miou=0.1"), ("miou=0.1", "miou=0.9")])
+def test_of_two_limits_both_hold(texts):
+    assert parse_gates(list(texts)) == {"miou": 0.9}

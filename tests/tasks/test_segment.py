@@ -248,3 +248,15 @@ def test_real_images_train_evaluate_and_predict(cvkit, real_data, tmp_path):
     done = cvkit("segment", "predict", *images, "--weights", run, "--out", tmp_path / "out", "-q")
     assert done.code == 0
     assert len(list((tmp_path / "out/masks").glob("*.png"))) == 5
+
+
+def test_masks_of_one_class_are_not_scored_as_perfect(cvkit, tmp_path):
+    for name, value in (("truth", 255), ("found", 0)):
+        (tmp_path / name).mkdir()
+        mask = np.zeros((8, 8), np.uint8)
+        mask[2:6] = value
+        Image.fromarray(mask).save(tmp_path / name / "a.png")
+    flags = ("--predictions", tmp_path / "found", "--truth", tmp_path / "truth", "--no-files")
+    refused = cvkit("segment", "eval", *flags)
+    assert refused.code == 2 and "--mask-map 255=1" in refused.err
+    assert cvkit("segment", "eval", *flags, "--mask-map", "255=1").code == 0

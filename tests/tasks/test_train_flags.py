@@ -16,6 +16,9 @@ from cvkit.tasks.train_flags import idle_flags, idle_words, require_sense
 TRAIN = {task: OPTIONS[task]["train"] for task in TASKS}
 
 
+FACTORS = ("lr", "weight_decay", "l1", "l2", "clip_grad")
+
+
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize(
     ("flags", "words"),
@@ -25,6 +28,10 @@ TRAIN = {task: OPTIONS[task]["train"] for task in TASKS}
         ({"epochs": 3, "warmup_epochs": 3.5}, ["--warmup-epochs 3.5", "--epochs 3"]),
         ({"epochs": 3, "unfreeze_at": 4}, ["--unfreeze-at 4", "--epochs 3"]),
         ({"unfreeze_at": 1}, ["--unfreeze-at 1", "first epoch"]),
+        ({"weights": ""}, ["--weights is empty"]),
+        ({"pretrained": ""}, ["--pretrained is empty"]),
+        *(({name: 1e38}, [f"--{name.replace('_', '-')} 1e+38"]) for name in FACTORS),
+        *(({name: float("inf")}, ["too large"]) for name in FACTORS),
     ],
     ids=str,
 )
