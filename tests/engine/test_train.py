@@ -244,11 +244,11 @@ def write_four_images(root):
     rng = np.random.default_rng(0)
     for kind in ("images", "masks"):
         (root / kind / "train").mkdir(parents=True)
-    for index, border in enumerate((36, 60, 36, 60)):
-        mask = np.zeros((96, 96), np.uint8)
+    for index, border in enumerate((24, 40, 24, 40)):
+        mask = np.zeros((64, 64), np.uint8)
         mask[:, border:] = 1
         mask = mask if index < 2 else mask.T
-        image = rng.normal(128, 40, (96, 96, 3)) + (mask[..., None] * 2.0 - 1) * (30, -30, 0)
+        image = rng.normal(128, 40, (64, 64, 3)) + (mask[..., None] * 2.0 - 1) * (30, -30, 0)
         Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(
             root / f"images/train/{index}.png"
         )
@@ -256,12 +256,13 @@ def write_four_images(root):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("measured_last")
 @pytest.mark.parametrize("arch", catalog.ARCHS["segment"])
 def test_every_arch_overfits_four_images(cvkit, tmp_path, arch):
     write_four_images(tmp_path / "four")
     done = cvkit(
         *("segment", "train", "--data", tmp_path / "four", "--val-split", "train", "--arch", arch),
-        *("--backbone", "resnet18", "--image-size", "96x96", "--augment", "none", "--epochs", 60),
+        *("--backbone", "resnet18", "--image-size", "64x64", "--augment", "none", "--epochs", 60),
         *("--batch-size", 4, "--schedule", "cosine", "--out", tmp_path, "--quiet", "--json"),
         *("--workers", 0),
     )

@@ -574,11 +574,12 @@ FIT = ("--workers", "0", "--quiet", "--augment", "none", "--batch-size", "4")
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("measured_last")
 @pytest.mark.parametrize(
     "own, epochs, least",
     [
-        (["--channels", "64", "--min-size", "96", "--lr", "1e-3"], 30, 0.5),
-        (["--arch", "fast-rcnn", "--channels", "64", "--min-size", "96", "--lr", "1e-3"], 30, 0.5),
+        (["--channels", "64", "--min-size", "96", "--lr", "1e-3"], 20, 0.5),
+        (["--arch", "fast-rcnn", "--channels", "64", "--min-size", "96", "--lr", "1e-3"], 20, 0.5),
         (["--arch", "rcnn", "--min-size", "48", "--lr", "1e-3"], 12, 0.3),
     ],
     ids=["faster-rcnn", "fast-rcnn", "rcnn"],

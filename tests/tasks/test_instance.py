@@ -487,11 +487,12 @@ def test_a_published_network_is_found_by_name(cvkit, foreign, shapes, tmp_path, 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("measured_last")
 def test_masks_learn_the_images_they_see(cvkit, shapes, tmp_path):
     flags = ["--data", shapes, "--val-split", "train", "--backbone", "resnet18", "--lr", "1e-3"]
     flags += ["--workers", "0", "--quiet", "--augment", "none", "--batch-size", "4"]
     flags += ["--channels", "64"]
-    more = ["--min-size", "96", "--epochs", 30, "--out", tmp_path, "--json"]
+    more = ["--min-size", "96", "--epochs", 20, "--out", tmp_path, "--json"]
     done = cvkit("instance", "train", *flags, *more)
     assert done.code == 0
     assert done.json["best"]["mask.AP50"] > 0.5

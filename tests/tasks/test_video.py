@@ -427,6 +427,7 @@ def test_another_version_of_imagenet_is_not_taken_for_a_file(cvkit, motions, tmp
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("measured_last")
 @pytest.mark.parametrize(
     "own",
     [
