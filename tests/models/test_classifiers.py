@@ -71,12 +71,12 @@ def test_every_network_keeps_the_contract(name, small, side):
     model.zero_grad(set_to_none=True)
     with torch.no_grad():
         first = model.eval()(images)["out"]
-        assert torch.equal(first, model(images)["out"])
         features = model.embed(images)
         assert features.shape == (2, model.head.in_features)
         torch.testing.assert_close(model.head(features), first)
-        again = build()
-        again.load_state_dict(model.state_dict())
+        with torch.device("meta"):
+            again = build()
+        again.load_state_dict(model.state_dict(), assign=True)
         assert torch.equal(first, again.eval()(images)["out"])
 
 

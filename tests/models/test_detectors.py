@@ -6,6 +6,7 @@ detections first asserts that there are some.
 """
 
 import copy
+import functools
 
 import pytest
 import torch
@@ -61,6 +62,11 @@ def samples(name):
 
 def pair(name, classes=5, seed=0, **own):
     """Return torchvision's model and ours, with the same weights."""
+    return copy.deepcopy(built(name, classes, seed, **own))
+
+
+@functools.lru_cache(maxsize=2)
+def built(name, classes, seed, **own):
     torch.manual_seed(seed)
     limits = {"box_score_thresh": 0.0, "rpn_score_thresh": 0.0, **samples(name)}
     theirs = getattr(tv, name)(

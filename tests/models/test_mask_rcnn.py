@@ -4,6 +4,7 @@ See `test_detectors` for how random weights are made to prove something.
 """
 
 import copy
+import functools
 
 import numpy as np
 import pytest
@@ -35,13 +36,18 @@ def centre_masks(model):
     hook.remove()
 
 
-def pair(name, classes=5, seed=0):
+def pair(name, classes=5):
     """Return torchvision's model and ours, with the same weights."""
-    torch.manual_seed(seed)
+    return copy.deepcopy(built(name, classes))
+
+
+@functools.lru_cache(maxsize=2)
+def built(name, classes):
+    torch.manual_seed(0)
     most = 100 if MODELS[name][0] == 2 else 30  # the best boxes of the second one are tiny
     limits = {"box_score_thresh": 0.0, "rpn_score_thresh": 0.0, "box_detections_per_img": most}
     few = 64 if MODELS[name][0] == 2 else 512  # regions in the loss; its head is slow
-    limits["box_batch_size_per_image"] = few
+    limits |= {"box_batch_size_per_image": few, "rpn_post_nms_top_n_test": 200}
     theirs = getattr(tv, name)(
         weights=None, weights_backbone=None, num_classes=classes, **SIZES, **limits
     )
@@ -50,6 +56,7 @@ def pair(name, classes=5, seed=0):
     version = MODELS[name][0]
     regions = {"min_score": 0.0, "max_detections": most, "samples": few}
     own = {"masks": True, "version": version, "regions": regions}
+    own["proposals"] = {"after_nms": (2000, 200)}
     ours = build_detector("resnet50", classes - 1, inputs(), **own).eval()
     parts = named_parts("instance", name, None)
     tensors, unused, count = converted("instance", *parts, theirs.state_dict())

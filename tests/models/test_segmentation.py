@@ -216,10 +216,10 @@ def test_every_arch_keeps_the_contract(arch, backbone):
     model.eval()
     with torch.no_grad():
         first = model.logits(images)
-        assert torch.equal(first, model.logits(images))
         assert torch.allclose(first[:1], model.logits(images[:1]), atol=1e-4)
-        again = build(arch, backbone, 3)
-        again.load_state_dict(model.state_dict())
+        with torch.device("meta"):
+            again = build(arch, backbone, 3)
+        again.load_state_dict(model.state_dict(), assign=True)
         assert torch.equal(first, again.eval().logits(images))
         assert model.logits(images[..., :47]).shape == (2, 3, 65, 47)
 
