@@ -19,7 +19,7 @@ ROWS = [
     {"tasks"},
     {"engine", "data", "models", "metrics", "output"},
     {"ops"},
-    {"options", "structures"},
+    {"options", "structures", "model_files"},
     {"storage"},
     {"catalog", "published"},
     {"backbone_table", "errors"},

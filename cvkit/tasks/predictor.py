@@ -12,12 +12,13 @@ from torch import nn
 
 from cvkit import catalog, published
 from cvkit.data.files import InputFile
-from cvkit.engine.checkpoint import content_hash, load_exactly, read_header, read_model
+from cvkit.engine.checkpoint import load_exactly
 from cvkit.engine.loader import in_order, load
 from cvkit.engine.report import Reporter
 from cvkit.engine.runtime import choose, choose_workers, make_fabric
 from cvkit.engine.task import Task
 from cvkit.errors import DataError, ModelFileError, UsageError
+from cvkit.model_files import content_hash, read_header, read_model, unverified
 from cvkit.models.published import published_model
 from cvkit.models.weights import find_model
 from cvkit.options.base import Job
@@ -103,12 +104,13 @@ def read_trained(weights: str, options: Job, task_name: str | None) -> tuple[Pat
     Raises:
         ModelFileError: no such file, or damaged.
     """
-    found = None
+    found, report = None, Reporter(options.quiet)
     if task_name is not None and not _is_here(weights):
-        say = Reporter(options.quiet).say
-        found = published_model(task_name, weights, options.offline, say)
+        found = published_model(task_name, weights, options.offline, report.say)
     if found is None:
         path = find_model(weights, task_name)
+        if note := unverified(path):
+            report.warn(note)
         return path, *read_model(path)
     from cvkit.tasks.imported import imported_model
 
