@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,11 +61,16 @@ def run_training(options: Train, task_name: str, report: Reporter, stop: Any = N
     from cvkit.engine.stages import run_stages
     from cvkit.output.curves import write_curves
 
-    with runtime.stop_signals() if stop is None else contextlib.nullcontext(stop) as stop:
+    own = runtime.stop_signals() if stop is None else contextlib.nullcontext(stop)
+    with own as stop, contextlib.ExitStack() as holding:
+        if options.resume:
+            holding.enter_context(_held(options.resume, report))
         with stop.at_once():
             job = _Job(options, task_name, report)
             job.prepare()
         run = job.run_folder()
+        if not options.resume:
+            holding.enter_context(_held(run, report))
         job.announce(run)
         if options.check and not options.resume and job.fabric.global_rank == 0:
             with stop.at_once():
@@ -84,6 +90,13 @@ def run_training(options: Train, task_name: str, report: Reporter, stop: Any = N
         if not options.keep_states:
             trainer.saves.finish()
     return Outcome(run, job.task, progress, is_main, final)
+
+
+def _held(run: Path, report: Reporter) -> contextlib.AbstractContextManager[None]:
+    """Hold a run folder; of several processes that train together the first one does."""
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        return contextlib.nullcontext()
+    return storage.held(run, report.warn)
 
 
 def _resume(trainer: Any, options: Train, report: Reporter) -> None:
@@ -295,7 +308,7 @@ def _find_lr(options: Train, task_name: str, report: Reporter) -> int:
             raise UsageError("--find-lr needs a model that is trained by steps", code="find_lr.knn")
         run = job.run_folder()
         job.announce(run)
-        with report.progress("trying learning rates", 100) as advance:
+        with _held(run, report), report.progress("trying learning rates", 100) as advance:
             found = lr_range(
                 job.task,
                 job.model,
