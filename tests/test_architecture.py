@@ -20,9 +20,10 @@ ROWS = [
     {"engine", "data", "models", "metrics", "output"},
     {"ops"},
     {"options", "structures", "model_files"},
-    {"storage"},
+    {"storage", "early"},
     {"catalog", "published"},
     {"backbone_table", "errors"},
+    {"printable"},
 ]
 ROW = {name: number for number, names in enumerate(ROWS) for name in names}
 FILES = sorted(ROOT.rglob("*.py"))

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from cvkit import storage
 from cvkit.commands.printing import print_json
 from cvkit.config import as_config
-from cvkit.engine.report import Reporter
+from cvkit.engine.report import Reporter, print_line
 from cvkit.errors import UsageError
 from cvkit.options.base import Predict
 
@@ -65,5 +65,5 @@ def predict(options: Predict, task_name: str) -> int:
             | {"counts": asdict(counts), "precision": trained.precision, "engine": "eager"}
         )
     else:
-        print(options.out)
+        print_line(options.out)
     return 3 if counts.failed else 0

@@ -2,7 +2,7 @@
 
 from cvkit import catalog, storage
 from cvkit.commands.printing import print_json
-from cvkit.engine.report import Reporter, print_models
+from cvkit.engine.report import Reporter, print_line, print_models
 from cvkit.options.tools import Models, Samples
 
 
@@ -32,5 +32,5 @@ def samples(options: Samples) -> int:
     if options.json:
         print_json({"command": "samples", "folder": str(options.folder), "counts": counts})
     else:
-        print(options.folder)
+        print_line(options.folder)
     return 0

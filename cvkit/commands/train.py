@@ -10,7 +10,7 @@ from typing import Any
 from cvkit import catalog, storage
 from cvkit.commands.printing import print_json
 from cvkit.config import as_config, update_config
-from cvkit.engine.report import Reporter, number, table
+from cvkit.engine.report import Reporter, number, print_line, table
 from cvkit.errors import UsageError
 from cvkit.options.base import Train
 
@@ -44,7 +44,7 @@ def train(options: Train, task_name: str) -> int:
     if options.json:
         print_json({"task": task_name, "command": "train", "run": str(done.run), "best": best})
     else:
-        print(done.run)
+        print_line(done.run)
     return 0
 
 
@@ -328,5 +328,5 @@ def _find_lr(options: Train, task_name: str, report: Reporter) -> int:
     if options.json:
         print_json({"task": task_name, "command": "train", "run": str(run), "find_lr": content})
     else:
-        print(f"{found.suggested:.2e}")
+        print_line(f"{found.suggested:.2e}")
     return 0

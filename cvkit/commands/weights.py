@@ -5,7 +5,7 @@ from typing import Any
 
 from cvkit import storage
 from cvkit.commands.printing import print_json
-from cvkit.engine.report import Reporter, print_table
+from cvkit.engine.report import Reporter, print_line, print_table
 from cvkit.errors import CvkitError, ModelFileError, UsageError
 from cvkit.options.tools import WeightsImport, WeightsList, WeightsVerify
 
@@ -42,7 +42,7 @@ def list_weights(options: WeightsList) -> int:
     print()
     rows = [
         [
-            *(p["task"], "\n".join(p["weights"])),
+            *(p["task"], p["weights"]),
             "" if p["version"] in p["weights"] else p["version"],
             *(f"{p['megabytes']:.0f}", p["path"] or "not downloaded"),
         ]
@@ -67,7 +67,7 @@ def verify_weights(options: WeightsVerify) -> int:
         print_json({"command": "weights verify", "files": results})
     if not options.json:
         for result in results:
-            print(f"{'refused' if result['reason'] else 'intact':8} {result['path']}")
+            print_line(f"{'refused' if result['reason'] else 'intact':8} {result['path']}")
     if damaged:
         raise ModelFileError(
             "; ".join(result["reason"] for result in damaged), code="weights.damaged"
@@ -144,5 +144,5 @@ def import_weights(options: WeightsImport) -> int:
     if options.json:
         print_json({"command": "weights import", "out": str(options.out), **about})
     else:
-        print(options.out)
+        print_line(options.out)
     return 0
