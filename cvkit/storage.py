@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from cvkit.errors import MachineError, UsageError
+from cvkit.errors import DataError, MachineError, UsageError
 
 try:
     import fcntl
@@ -114,6 +114,23 @@ def write_json_list(path: Path, rows: Iterable[object]) -> None:
             stream.write(before + json.dumps(row, allow_nan=False).encode())
             before = b", "
         stream.write(b"]\n" if before == b", " else b"[]\n")
+
+
+def opencv_name(path: Path) -> str:
+    """Return the name of a file for OpenCV, which dies of bytes that are no text.
+
+    Raises:
+        DataError: it has such bytes.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{path}: the name is not valid UTF-8, so no video can have it",
+            code="video.name",
+            hint="rename the file, or its folder",
+        ) from error
+    return str(path)
 
 
 def sha256(path: Path) -> str:

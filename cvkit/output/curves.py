@@ -112,7 +112,7 @@ def write_precision_recall(
     from matplotlib import pyplot as plt
 
     figure, axis = plt.subplots(figsize=(7, 5), constrained_layout=True)
-    for name, (recall, precision) in list(curves.items())[:shown]:
+    for recall, precision in list(curves.values())[:shown]:
         axis.plot(recall, precision)
     axis.set_xlim(0, 1)
     axis.set_ylim(0, 1.02)
