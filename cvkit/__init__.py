@@ -13,8 +13,25 @@ def load(weights, task=None, **options):
         **options: any flag of the task's `predict` command, for example `batch_size=4`.
 
     Raises:
-        cvkit.errors.CvkitError: the model cannot be found or read, or an option is unknown.
+        cvkit.errors.CvkitError: the model cannot be found or read, or an option is unknown or has
+            a value that the flag does not take.
     """
-    from cvkit.tasks.predictor import load_predictor
+    from os import PathLike, fspath
 
-    return load_predictor(weights, task, **options)
+    from cvkit.config import from_config
+    from cvkit.errors import UsageError
+    from cvkit.options.tree import OPTIONS
+    from cvkit.tasks.predictor import load_predictor, task_of
+
+    if not isinstance(weights, str | PathLike) or not fspath(weights):
+        raise UsageError(
+            f"cvkit.load: weights={weights!r} is neither a name nor a path",
+            code="weights.type",
+            hint="a run folder, a .safetensors file, or a name such as 'shapes'",
+        )
+    weights = fspath(weights)
+    kind = task_of(weights, task)
+    plain = {k: fspath(v) if isinstance(v, PathLike) else v for k, v in options.items()}
+    chosen = from_config(OPTIONS[kind]["predict"], plain, "cvkit.load")
+    chosen = OPTIONS[kind]["predict"](**chosen | {"weights": weights})
+    return load_predictor(weights, kind, chosen)

@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import json
 import os
+import select
 import signal
 import sys
 import typing
@@ -16,11 +17,14 @@ import typer.core
 from cvkit import __version__
 from cvkit.catalog import TASKS, resolve
 from cvkit.config import EMPTY_HINT, assemble
+from cvkit.early import answer_signals, failure_json, how_to_talk, speaks
 from cvkit.errors import CvkitError, Interrupted, MachineError, UsageError
 from cvkit.helptext import in_panel_order, name_text, render, short_help
 from cvkit.options.base import Command, hints, never_empty
 from cvkit.options.tree import HANDLERS, OPTIONS
+from cvkit.printable import printable
 
+PIPE_CLOSED = 141
 # Typer carries its own copy of Click; BadParameter < UsageError < ClickException is its public end.
 CLICK_ERROR = typer.BadParameter.__mro__[2]
 
@@ -33,10 +37,6 @@ class _Page:
         formatter.write(render(tuple(ctx.command_path.split()[1:])))
 
 
-_YES = frozenset(("1", "true", "t", "yes", "y", "on"))
-"""What a variable holds that switches a flag on."""
-
-
 class _Command(_Page, typer.core.TyperCommand):
     """A verb."""
 
@@ -47,10 +47,6 @@ class _Command(_Page, typer.core.TyperCommand):
             UsageError: a word or a variable cannot be used; the message names its value.
         """
         words = list(args)  # the parser empties its list
-        wanted = ctx.ensure_object(dict)
-        for param in self.params:  # they decide how a mistake in the others is told
-            if param.name in wanted and os.environ.get(param.envvar, "").lower() in _YES:
-                wanted[param.name] = True
         try:
             rest = super().parse_args(ctx, args)
         except CLICK_ERROR as error:
@@ -101,7 +97,7 @@ def _complaint(error: Exception, ctx: typer.Context, words: list[str]) -> str:
     is_option = param.param_type_name == "option"
     name, link = param.opts[0] if is_option else param.metavar or param.name, " "
     if source.name == "ENVIRONMENT":
-        name, link = param.envvar, "="
+        name, link = _variable(param), "="
     elif is_option and any(
         value in (*other.opts, *other.secondary_opts) for other in ctx.command.params
     ):
@@ -109,6 +105,11 @@ def _complaint(error: Exception, ctx: typer.Context, words: list[str]) -> str:
     if repr(value) not in reason:
         name += link + (value if value.split() == [value] else json.dumps(value))
     return f"Invalid value for '{name}': {reason}"
+
+
+def _variable(param: typer.core.TyperOption) -> str:
+    """Return the variable that a flag has its value from."""
+    return next(name for name in param.envvar if os.environ.get(name))
 
 
 class _Group(_Page, typer.core.TyperGroup):
@@ -133,7 +134,7 @@ def build_app() -> typer.Typer:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"cvkit {__version__}")
+        print(f"cvkit {__version__}")
         raise typer.Exit
 
 
@@ -159,7 +160,7 @@ def _adapter(path: tuple[str, ...], options_class: type[Command]) -> Callable[..
             source = ctx.get_parameter_source(param.name)
             if param.name in values and source and source.name != "DEFAULT":
                 by_variable = source.name == "ENVIRONMENT"
-                given[param.name] = param.envvar if by_variable else param.opts[0]
+                given[param.name] = _variable(param) if by_variable else param.opts[0]
         options = assemble(options_class, values, given)
         wanted = ctx.ensure_object(dict)
         wanted |= {name: getattr(options, name) for name in wanted}
@@ -168,6 +169,12 @@ def _adapter(path: tuple[str, ...], options_class: type[Command]) -> Callable[..
             code = resolve(HANDLERS[path[-1]])(options, *task)
         except KeyboardInterrupt as error:  # Typer would leave without a word
             raise _interrupted(error) from error
+        except BrokenPipeError as error:  # Typer would leave with exit code 1
+            if _reader_left():
+                raise _ReaderLeft from error
+            raise MachineError(
+                "another process broke off", code="machine.worker", hint="try --workers 0"
+            ) from error
         raise typer.Exit(code)
 
     types = hints(options_class)
@@ -180,6 +187,10 @@ def _adapter(path: tuple[str, ...], options_class: type[Command]) -> Callable[..
     return run
 
 
+_FOR_ALL = frozenset(field.name for field in dataclasses.fields(Command))
+"""Flags of all commands: they have a variable for all verbs, too."""
+
+
 def _parameter(
     path: tuple[str, ...], field: dataclasses.Field, annotation: object
 ) -> inspect.Parameter:
@@ -188,7 +199,9 @@ def _parameter(
     if isinstance(option, typer.models.OptionInfo):
         # Verbs that inherit a field share its option: each command names its variable in a copy.
         option = copy.copy(option)
-        option.envvar = f"CVKIT_{path[-1]}_{field.name}".upper()
+        option.envvar = [f"CVKIT_{path[-1]}_{field.name}".upper()]
+        if field.name in _FOR_ALL:
+            option.envvar.append(f"CVKIT_{field.name}".upper())
         option.show_envvar = False
         if field.default is False and not option.param_decls:
             option.param_decls = (f"--{field.name.replace('_', '-')}",)  # without a --no-...
@@ -208,9 +221,28 @@ def _parameter(
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with one of `EXIT_CODES`."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _leave)
-    sys.exit(run(arguments))
+    answer_signals(arguments)
+    code = PIPE_CLOSED
+    try:
+        code = run(arguments)
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            stream.flush()
+    except BrokenPipeError:
+        for number in (1, 2):  # the interpreter flushes once more
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    sys.exit(code)
+
+
+class _ReaderLeft(Exception):
+    """Nobody reads what is printed any more."""
+
+
+def _reader_left() -> bool:
+    """Return whether the reader of stdout or stderr has left."""
+    poll = select.poll()
+    for number in (1, 2):
+        poll.register(number, 0)  # errors only
+    return bool(poll.poll(0))
 
 
 def _interrupted(error: BaseException) -> Interrupted:
@@ -218,22 +250,10 @@ def _interrupted(error: BaseException) -> Interrupted:
     return Interrupted("interrupted", signal_number=(*error.args, signal.SIGINT)[0])
 
 
-def _leave(number: int, frame: object) -> None:
-    """End at once, as there is nothing to save before a command handles signals itself.
-
-    An exception would not do: libraries swallow it while they are imported.
-    """
-    failure = Interrupted("interrupted", signal_number=number)
-    if "--json" in sys.argv:
-        os.write(1, f"{json.dumps({'ok': False, 'error': failure.as_json()})}\n".encode())
-    os.write(2, b"error: interrupted\n")
-    os._exit(failure.exit_code)
-
-
 def run(arguments: list[str]) -> int:
     """Run the command line and return its exit code."""
     # How to talk; variables and a configuration file may add to it while the command is read.
-    wanted = {name: f"--{name}" in arguments for name in ("json", "debug")}
+    wanted = how_to_talk(arguments)
     completing = "_CVKIT_COMPLETE" in os.environ  # the shell asks, without arguments
     if not completing and (page := _requested_page(arguments)) is not None:
         print(page, end="")
@@ -249,9 +269,8 @@ def run(arguments: list[str]) -> int:
         failure = UsageError(message, code="usage", hint=f"{command} --help")
     except (KeyboardInterrupt, typer.Abort) as error:
         failure = _interrupted(error)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+    except _ReaderLeft:
+        return PIPE_CLOSED
     except MemoryError:
         failure = MachineError(
             "out of memory", code="machine.memory", hint="a smaller --batch-size"
@@ -259,12 +278,8 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         failure = _machine_failure(error)
         if failure is None:
-            return _report_bug(error, wanted["json"], wanted["debug"])
-    if wanted["debug"]:
-        import traceback
-
-        traceback.print_exception(failure)
-    return _report(failure, wanted["json"])
+            failure = _bug(error)
+    return _report(failure, wanted)
 
 
 def _requested_page(arguments: list[str]) -> str | None:
@@ -283,6 +298,12 @@ def _requested_page(arguments: list[str]) -> str | None:
 def _machine_failure(error: Exception) -> MachineError | None:
     """Return the `MachineError` behind a library's exception, if the machine is at fault."""
     text = str(error)
+    if isinstance(error, ImportError) and not (error.name or "").startswith("cvkit"):
+        return MachineError(
+            f"cvkit is not installed as it should be: {text}",
+            code="machine.import",
+            hint="install it again",
+        )
     if "DataLoader worker" in text or type(error).__name__ == "BrokenProcessPool":
         return MachineError(
             " ".join(text.split()), code="machine.worker", hint="try --workers 0, or more memory"
@@ -294,25 +315,26 @@ def _machine_failure(error: Exception) -> MachineError | None:
     return None
 
 
-def _report(failure: CvkitError, as_json: bool) -> int:
-    if os.environ.get("LOCAL_RANK", "0") != "0":
-        return failure.exit_code  # of several processes that train together the first one speaks
-    if as_json:
-        print(json.dumps({"ok": False, "error": failure.as_json()}))
-    message = str(failure).encode("utf-8", "backslashreplace").decode()
-    print(f"error: {message}", file=sys.stderr)
+def _report(failure: CvkitError, wanted: dict[str, bool]) -> int:
+    if not speaks():
+        return failure.exit_code
+    if wanted["debug"]:
+        import traceback
+
+        for line in "".join(traceback.format_exception(failure)).splitlines():
+            print(printable(line), file=sys.stderr)
+    if wanted["json"]:
+        print(failure_json(failure))
+    print(f"error: {failure.shown()}", file=sys.stderr)
     return failure.exit_code
 
 
-def _report_bug(error: Exception, as_json: bool, debug: bool) -> int:
-    if debug:
-        import traceback
-
-        traceback.print_exc()
+def _bug(error: Exception) -> CvkitError:
     bug = CvkitError(
         f"this is a bug in cvkit: {type(error).__name__}: {error}",
         code="bug",
         hint="run again with --debug and report the traceback",
     )
     bug.exit_code = 1
-    return _report(bug, as_json)
+    bug.__cause__ = error
+    return bug

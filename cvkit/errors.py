@@ -1,5 +1,11 @@
 """Everything that can end a command, and the exit code each one means."""
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from cvkit.printable import printable
+
 EXIT_CODES = {
     0: "done",
     1: "a bug in cvkit",
@@ -9,6 +15,7 @@ EXIT_CODES = {
     5: "training diverged (a non-finite number)",
     6: "the machine failed (disk full, out of memory, a worker died)",
     130: "interrupted by SIGINT, resumable",
+    141: "the reader of the output, such as head, has left",
     143: "stopped by SIGTERM, resumable",
 }
 
@@ -19,23 +26,44 @@ class CvkitError(Exception):
     Attributes:
         code: stable dotted identifier for scripts, such as `image.truncated`.
         hint: what to do about it; may be empty.
+        details: further lines of the message.
+        content: what `--json` tells besides the error.
         exit_code: key of `EXIT_CODES`.
     """
 
     exit_code = 2
 
-    def __init__(self, message: str, *, code: str, hint: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        hint: str = "",
+        details: Sequence[str] = (),
+        content: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.hint = hint
+        self.details = tuple(details)
+        self.content = dict(content)
 
     def __str__(self) -> str:
-        message = super().__str__()
+        message = self._whole()
         return f"{message} ({self.hint})" if self.hint else message
+
+    def _whole(self) -> str:
+        return "\n".join([*self.args, *self.details])
+
+    def shown(self) -> str:
+        """Return the message for a terminal: one line, and one for each of the details."""
+        *lines, last = *self.args, *self.details
+        lines.append(f"{last} ({self.hint})" if self.hint else last)
+        return "\n".join(map(printable, lines))
 
     def as_json(self) -> dict:
         """Return the object that stands under `error` in `--json` output."""
-        return {"code": self.code, "message": super().__str__(), "hint": self.hint}
+        return {"code": self.code, "message": self._whole(), "hint": self.hint}
 
 
 class UsageError(CvkitError):

@@ -6,11 +6,19 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from cvkit.errors import MachineError, UsageError
+from cvkit.errors import DataError, MachineError, UsageError
+
+try:
+    import fcntl
+except ImportError:  # a system without such locks
+    fcntl = None
+
+LOCK = ".lock"
+"""File of a folder that a process holds; it contains the number of the process."""
 
 
 def fsync_folder(folder: Path) -> None:
@@ -108,6 +116,23 @@ def write_json_list(path: Path, rows: Iterable[object]) -> None:
         stream.write(b"]\n" if before == b", " else b"[]\n")
 
 
+def opencv_name(path: Path) -> str:
+    """Return the name of a file for OpenCV, which dies of bytes that are no text.
+
+    Raises:
+        DataError: it has such bytes.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{path}: the name is not valid UTF-8, so no video can have it",
+            code="video.name",
+            hint="rename the file, or its folder",
+        ) from error
+    return str(path)
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's content as 64 hexadecimal digits."""
     with open(path, "rb") as stream:
@@ -146,19 +171,110 @@ def new_numbered_folder(parent: Path, stem: str) -> Path:
             return folder
 
 
-def claim_output_folder(folder: Path, *, reuse: bool) -> None:
-    """Make `folder` ready for writing; refuse one that holds something unless `reuse`.
+_held: set[int] = set()
+
+
+def _let_go() -> None:
+    """Close what a fork got of the locks, which must end with the process that took them."""
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
+
+
+@contextlib.contextmanager
+def held(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold a folder inside the block: another process that asks for it is refused.
+
+    The lock is the operating system's, so it ends with the process, however that ends.
+
+    Args:
+        folder: exists.
+        say: told where the file system has no locks, so that nothing is refused.
 
     Raises:
-        UsageError: the folder is not empty, or the path is a file.
+        UsageError: another process holds the folder.
+        MachineError: the folder cannot be written to.
+    """
+    path = folder / LOCK
+    with machine_errors(path):
+        descriptor = _locked(path, say)
+    _held.add(descriptor)
+    try:
+        os.truncate(descriptor, 0)
+        os.write(descriptor, str(os.getpid()).encode())
+        yield
+    finally:
+        if descriptor in _held:  # not in a fork
+            _held.discard(descriptor)
+            path.unlink(missing_ok=True)  # still locked: nobody else can have taken it
+            os.close(descriptor)
+
+
+def _locked(path: Path, say: Callable[[str], None]) -> int:
+    """Return the descriptor of a lock file that this process has locked, if that is possible.
+
+    Raises:
+        UsageError: another process has.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if fcntl is None:
+                raise OSError(errno.ENOSYS, "no locks on this system")
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(descriptor, path):
+                return descriptor
+        except BlockingIOError as error:
+            holder = os.read(descriptor, 20).decode("ascii", "replace")
+            who = f"process {holder}" if holder.isdecimal() else "another process"
+            os.close(descriptor)
+            raise UsageError(
+                f"{path.parent} is in use by {who}",
+                code="folder.in_use",
+                hint="wait for its end, or choose another folder",
+            ) from error
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):
+                os.close(descriptor)
+                raise
+            say(f"{path.parent} cannot be locked here: take care that no other process uses it")
+            return descriptor
+        os.close(descriptor)  # its holder has removed the file since it was opened
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+@contextlib.contextmanager
+def output_folder(folder: Path, *, reuse: bool, say: Callable[[str], None]) -> Iterator[None]:
+    """Make and hold a folder for writing; refuse one that holds something unless `reuse`.
+
+    Args:
+        folder: that `--out` names.
+        reuse: it need not be empty.
+        say: see `held`.
+
+    Raises:
+        UsageError: the folder is not empty, in use, or the path is a file.
+        MachineError: it cannot be written to.
     """
     if folder.is_file():
         raise UsageError(f"--out {folder} is a file", code="out.is_a_file", hint="name a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not reuse:
-        raise UsageError(
-            f"--out {folder} is not empty",
-            code="out.not_empty",
-            hint="choose another folder, or add --overwrite to replace files in it",
-        )
     with machine_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    with held(folder, say):
+        if not reuse and any(path.name != LOCK for path in folder.iterdir()):
+            raise UsageError(
+                f"--out {folder} is not empty",
+                code="out.not_empty",
+                hint="choose another folder, or add --overwrite to replace files in it",
+            )
+        yield

@@ -78,7 +78,7 @@ def reference() -> str:
 
 def models() -> str:
     """Return the table of the models in weights/."""
-    from cvkit.engine.checkpoint import read_header
+    from cvkit.model_files import read_header
 
     rows = ["| name | task | arch | classes | data | metric | size | sha256 of the file |"]
     rows += ["|---|---|---|---|---|---|---|---|"]

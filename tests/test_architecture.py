@@ -19,10 +19,11 @@ ROWS = [
     {"tasks"},
     {"engine", "data", "models", "metrics", "output"},
     {"ops"},
-    {"options", "structures"},
-    {"storage"},
+    {"options", "structures", "model_files"},
+    {"storage", "early"},
     {"catalog", "published"},
     {"backbone_table", "errors"},
+    {"printable"},
 ]
 ROW = {name: number for number, names in enumerate(ROWS) for name in names}
 FILES = sorted(ROOT.rglob("*.py"))

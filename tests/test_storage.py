@@ -1,6 +1,8 @@
 """Files are written whole or not at all; folders are numbered, never reused."""
 
+import errno
 import os
+import signal
 
 import pytest
 
@@ -71,18 +73,145 @@ def test_folders_are_numbered_above_all_that_exist(tmp_path):
     assert storage.new_numbered_folder(tmp_path / "runs", "a-b").name == "a-b-1000"
 
 
-def test_a_full_folder_or_a_file_is_not_claimed(tmp_path):
+def test_a_full_folder_or_a_file_is_no_place_for_output(tmp_path):
+    def claim(folder, reuse):
+        with storage.output_folder(folder, reuse=reuse, say=pytest.fail):
+            assert folder.is_dir()
+
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()
     with pytest.raises(UsageError, match="--overwrite"):
-        storage.claim_output_folder(tmp_path / "full", reuse=False)
-    storage.claim_output_folder(tmp_path / "full", reuse=True)
+        claim(tmp_path / "full", reuse=False)
+    claim(tmp_path / "full", reuse=True)
     with pytest.raises(UsageError, match="is a file"):
-        storage.claim_output_folder(tmp_path / "full" / "x", reuse=True)
+        claim(tmp_path / "full" / "x", reuse=True)
     with pytest.raises(UsageError, match="not a folder"):
-        storage.claim_output_folder(tmp_path / "full" / "x" / "y", reuse=False)
-    storage.claim_output_folder(tmp_path / "new" / "deep", reuse=False)
-    assert (tmp_path / "new" / "deep").is_dir()
+        claim(tmp_path / "full" / "x" / "y", reuse=False)
+    claim(tmp_path / "new" / "deep", reuse=False)
+    (tmp_path / "new" / "deep" / storage.LOCK).touch()  # of a process that was killed
+    claim(tmp_path / "new" / "deep", reuse=False)
+    assert not list((tmp_path / "new" / "deep").iterdir())
+
+
+@pytest.fixture
+def fork():
+    """Fork a process that calls a function and then waits; return its number."""
+    children = []
+
+    def start(function):
+        here, there = os.pipe()
+        child = os.fork()
+        if not child:
+            try:
+                function(lambda: os.write(there, b"."))
+            except UsageError as error:
+                os.write(there, str(error).encode())
+            finally:
+                os._exit(0)
+        os.close(there)
+        children.append(child)
+        with os.fdopen(here, "rb") as pipe:
+            return child, pipe.read(200 if function.__name__ == "ask" else 1).decode()
+
+    yield start
+    for child in children:
+        try:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        except (ProcessLookupError, ChildProcessError):
+            pass
+
+
+def test_a_folder_is_held_by_one_process_only_and_its_kill_lets_go(tmp_path, fork):
+    def hold(ready):
+        with storage.held(tmp_path, pytest.fail):
+            ready()
+            signal.pause()
+
+    def ask(ready):
+        with storage.held(tmp_path, pytest.fail):
+            ready()
+
+    holder, said = fork(hold)
+    assert said == "."
+    told = f"{tmp_path} is in use by process {holder} (wait for its end, or choose another folder)"
+    assert fork(ask)[1] == told
+    with pytest.raises(UsageError, match=f"process {holder} "), storage.held(tmp_path, pytest.fail):
+        pass
+    os.kill(holder, signal.SIGKILL)
+    os.waitpid(holder, 0)
+    assert (tmp_path / storage.LOCK).is_file()
+    assert fork(ask)[1] == "."
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_does_not_outlive_its_process_in_a_child(tmp_path, fork):
+    """A process that decodes images may be killed later than the one that trains."""
+
+    def hold(ready):
+        with storage.held(tmp_path, pytest.fail):
+            if not os.fork():
+                signal.alarm(20)
+                ready()
+                signal.pause()
+            signal.pause()
+
+    holder, _ = fork(hold)
+    with pytest.raises(UsageError), storage.held(tmp_path, pytest.fail):
+        pass
+    os.kill(holder, signal.SIGKILL)
+    os.waitpid(holder, 0)
+    with storage.held(tmp_path, pytest.fail):
+        pass
+
+
+def test_a_child_that_leaves_the_block_does_not_unlock_it(tmp_path):
+    try:
+        with storage.held(tmp_path, pytest.fail):
+            child = os.fork()
+            if not child:
+                raise Crash
+            os.waitpid(child, 0)
+            with pytest.raises(UsageError), storage.held(tmp_path, pytest.fail):
+                pass
+    except Crash:
+        os._exit(0)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(storage.fcntl, "flock", refuse)
+    said = []
+    with storage.held(tmp_path, said.append):
+        assert len(said) == 1
+        assert f"{tmp_path} cannot be locked" in said[0]
+    assert not list(tmp_path.iterdir())
+
+
+def test_processes_that_start_runs_at_once_get_folders_of_their_own(tmp_path):
+    go, started = os.pipe()
+    children = []
+    for _ in range(8):
+        children.append(os.fork())
+        if not children[-1]:
+            try:
+                os.close(started)
+                os.read(go, 1)  # all of them at the moment when the other end is closed
+                for _ in range(10):
+                    folder = storage.new_numbered_folder(tmp_path / "runs", "a")
+                    (folder / str(os.getpid())).touch(exist_ok=False)
+            finally:
+                os._exit(0)
+    os.close(started)
+    for child in children:
+        assert os.waitpid(child, 0)[1] == 0
+    os.close(go)
+    folders = list((tmp_path / "runs").iterdir())
+    assert {folder.name for folder in folders} == {f"a-{n:03d}" for n in range(1, 81)}
+    assert all(len(list(folder.iterdir())) == 1 for folder in folders)
 
 
 def test_the_disks_refusal_names_path_and_free_space(tmp_path, monkeypatch):

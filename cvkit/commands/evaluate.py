@@ -30,14 +30,14 @@ def evaluate(options: Eval, task_name: str) -> int:
     shown = content | {name: nested(content[name]) for name in ("metrics", "rules")}
     if "folder" in content:
         storage.write_json(Path(content["folder"]) / "report.json", shown)
-    if options.json:
-        print_json(shown)
-    else:
+    if not options.json:
         print_evaluation(content)
+    elif not failed:
+        print_json(shown)
     for failure in content["failures"]:
         report.warn(f"not evaluated: {failure['reason']}")
     if failed:
-        raise GateFailed("; ".join(failed), code="gate.failed")
+        raise GateFailed("; ".join(failed), code="gate.failed", content=shown)
     return 3 if content["failures"] else 0
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from cvkit import storage
 from cvkit.commands.printing import print_json
 from cvkit.config import as_config
-from cvkit.engine.report import Reporter
+from cvkit.engine.report import Reporter, print_line
 from cvkit.errors import UsageError
 from cvkit.options.base import Predict
 
@@ -31,31 +31,32 @@ def predict(options: Predict, task_name: str) -> int:
             trained = load_trained(options.weights, options, task_name)
             keys = {file.key for file in files}
             trained.task.check_inputs(sorted(keys))
-        storage.claim_output_folder(options.out, reuse=options.overwrite or options.resume)
-        about = {"model": trained.header["sha256"], "options": as_config(options)}
-        # What scoring the files needs to know of the model.
-        about["classes"] = trained.task.classes.as_json()
-        about["labels"] = trained.header.get("labels", {})
-        journal = loop.Journal(options.out, resume=options.resume, model=about["model"])
-        storage.write_json(options.out / "predict.json", about)
-        what = "videos" if task_name == "video" else "images"
-        report.say(f"{len(files)} {what} with {trained.path} ({trained.precision})")
-        with contextlib.closing(journal), report.progress("predicting", len(files)) as advance:
-            if journal.done:  # results of other inputs may lie there too
-                trained.task.check_inputs(sorted(journal.done | keys))
-            counts = loop.predict(
-                trained.task,
-                trained.model,
-                files,
-                journal,
-                trained.fabric,
-                batch_size=options.batch_size,
-                workers=trained.workers,
-                stop=stop,
-                advance=advance,
-                max_failures=options.max_failures,
-            )
-    trained.task.finish(options.out)
+        reuse = options.overwrite or options.resume
+        with storage.output_folder(options.out, reuse=reuse, say=report.warn):
+            about = {"model": trained.header["sha256"], "options": as_config(options)}
+            # What scoring the files needs to know of the model.
+            about["classes"] = trained.task.classes.as_json()
+            about["labels"] = trained.header.get("labels", {})
+            journal = loop.Journal(options.out, resume=options.resume, model=about["model"])
+            storage.write_json(options.out / "predict.json", about)
+            what = "videos" if task_name == "video" else "images"
+            report.say(f"{len(files)} {what} with {trained.path} ({trained.precision})")
+            with contextlib.closing(journal), report.progress("predicting", len(files)) as advance:
+                if journal.done:  # results of other inputs may lie there too
+                    trained.task.check_inputs(sorted(journal.done | keys))
+                counts = loop.predict(
+                    trained.task,
+                    trained.model,
+                    files,
+                    journal,
+                    trained.fabric,
+                    batch_size=options.batch_size,
+                    workers=trained.workers,
+                    stop=stop,
+                    advance=advance,
+                    max_failures=options.max_failures,
+                )
+            trained.task.finish(options.out)
     summary = f"{counts.predicted} predicted, {counts.failed} failed, {counts.skipped} skipped"
     report.say(f"{summary}; results in {options.out}")
     if options.json:
@@ -64,5 +65,5 @@ def predict(options: Predict, task_name: str) -> int:
             | {"counts": asdict(counts), "precision": trained.precision, "engine": "eager"}
         )
     else:
-        print(options.out)
+        print_line(options.out)
     return 3 if counts.failed else 0

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-SCHEMA_VERSION = 1
+from cvkit.early import SCHEMA_VERSION
 
 
 def print_json(content: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """Propose regions for a dataset."""
 
 from cvkit.commands.printing import print_json
-from cvkit.engine.report import Reporter, number, table
+from cvkit.engine.report import Reporter, number, print_line, table
 from cvkit.errors import UsageError
 from cvkit.options.detect import DetectProposals
 
@@ -37,5 +37,5 @@ def proposals(options: DetectProposals, task_name: str) -> int:
     if options.json:
         print_json({"task": task_name, "command": "proposals", "out": str(options.out)} | found)
     else:
-        print(options.out)
+        print_line(options.out)
     return 0

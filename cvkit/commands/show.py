@@ -2,7 +2,7 @@
 
 from cvkit import catalog, storage
 from cvkit.commands.printing import print_json
-from cvkit.engine.report import print_models
+from cvkit.engine.report import Reporter, print_line, print_models
 from cvkit.options.tools import Models, Samples
 
 
@@ -23,13 +23,14 @@ def samples(options: Samples) -> int:
     """Write synthetic scenes as a dataset."""
     from cvkit.data.samples import WRITERS
 
-    storage.claim_output_folder(options.folder, reuse=False)
     val = max(1, options.count // 5)
     counts = {"train": options.count - val, "val": val}
     size_hw = (options.size, options.size)
-    WRITERS[options.task](options.folder, counts, options.seed, size_hw)
+    say = Reporter(options.quiet).warn
+    with storage.output_folder(options.folder, reuse=False, say=say):
+        WRITERS[options.task](options.folder, counts, options.seed, size_hw)
     if options.json:
         print_json({"command": "samples", "folder": str(options.folder), "counts": counts})
     else:
-        print(options.folder)
+        print_line(options.folder)
     return 0

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from cvkit import catalog, storage
 from cvkit.commands.printing import print_json
 from cvkit.config import as_config, update_config
-from cvkit.engine.report import Reporter, number, table
+from cvkit.engine.report import Reporter, number, print_line, table
 from cvkit.errors import UsageError
 from cvkit.options.base import Train
 
@@ -43,7 +44,7 @@ def train(options: Train, task_name: str) -> int:
     if options.json:
         print_json({"task": task_name, "command": "train", "run": str(done.run), "best": best})
     else:
-        print(done.run)
+        print_line(done.run)
     return 0
 
 
@@ -60,11 +61,16 @@ def run_training(options: Train, task_name: str, report: Reporter, stop: Any = N
     from cvkit.engine.stages import run_stages
     from cvkit.output.curves import write_curves
 
-    with runtime.stop_signals() if stop is None else contextlib.nullcontext(stop) as stop:
+    own = runtime.stop_signals() if stop is None else contextlib.nullcontext(stop)
+    with own as stop, contextlib.ExitStack() as holding:
+        if options.resume:
+            holding.enter_context(_held(options.resume, report))
         with stop.at_once():
             job = _Job(options, task_name, report)
             job.prepare()
         run = job.run_folder()
+        if not options.resume:
+            holding.enter_context(_held(run, report))
         job.announce(run)
         if options.check and not options.resume and job.fabric.global_rank == 0:
             with stop.at_once():
@@ -84,6 +90,13 @@ def run_training(options: Train, task_name: str, report: Reporter, stop: Any = N
         if not options.keep_states:
             trainer.saves.finish()
     return Outcome(run, job.task, progress, is_main, final)
+
+
+def _held(run: Path, report: Reporter) -> contextlib.AbstractContextManager[None]:
+    """Hold a run folder; of several processes that train together the first one does."""
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        return contextlib.nullcontext()
+    return storage.held(run, report.warn)
 
 
 def _resume(trainer: Any, options: Train, report: Reporter) -> None:
@@ -295,7 +308,7 @@ def _find_lr(options: Train, task_name: str, report: Reporter) -> int:
             raise UsageError("--find-lr needs a model that is trained by steps", code="find_lr.knn")
         run = job.run_folder()
         job.announce(run)
-        with report.progress("trying learning rates", 100) as advance:
+        with _held(run, report), report.progress("trying learning rates", 100) as advance:
             found = lr_range(
                 job.task,
                 job.model,
@@ -315,5 +328,5 @@ def _find_lr(options: Train, task_name: str, report: Reporter) -> int:
     if options.json:
         print_json({"task": task_name, "command": "train", "run": str(run), "find_lr": content})
     else:
-        print(f"{found.suggested:.2e}")
+        print_line(f"{found.suggested:.2e}")
     return 0

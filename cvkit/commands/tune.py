@@ -19,7 +19,7 @@ from cvkit.options.tree import OPTIONS
 
 def tune(options: Tune) -> int:
     """Run the trials that are not done yet, then rank all of them."""
-    from cvkit.engine import runtime, search
+    from cvkit.engine import search
 
     report = Reporter(options.quiet)
     space = _space(options)
@@ -28,25 +28,17 @@ def tune(options: Tune) -> int:
     for values in plan:  # all of them are checked before the first one starts
         _require_effect(_trial_options(base, values, Path()), values)
     study = _study_folder(options)
-    results = _finished(study, plan)
-    report.say(f"study: {study}, {len(plan)} trials, {len(results)} of them done")
-    with runtime.stop_signals() as stop:
-        for trial in range(len(results), len(plan)):
-            result = {"trial": trial} | plan[trial] | _run(base, plan[trial], study, trial, stop)
-            results.append(result)
-            lines = "".join(json.dumps(line) + "\n" for line in results)
-            storage.write_file(study / "trials.jsonl", lines)
-            report.say(f"trial {trial}: {_words(plan[trial])} -> {number(result['value'])}")
-    ranked = search.ranking(results)
-    warnings = search.edges(space, ranked[0]) if ranked[0]["value"] is not None else []
-    content = {
-        "task": options.task,
-        "command": "tune",
-        "study": str(study),
-        "ranking": ranked,
-        "warnings": warnings,
-    }
-    storage.write_json(study / "study.json", content)
+    with storage.held(study, report.warn):
+        ranked = search.ranking(_run_trials(base, plan, study, report))
+        warnings = search.edges(space, ranked[0]) if ranked[0]["value"] is not None else []
+        content = {
+            "task": options.task,
+            "command": "tune",
+            "study": str(study),
+            "ranking": ranked,
+            "warnings": warnings,
+        }
+        storage.write_json(study / "study.json", content)
     if options.json:
         print_json(content)
     else:
@@ -63,6 +55,22 @@ def tune(options: Tune) -> int:
     for warning in warnings:
         report.warn(warning)
     return 0
+
+
+def _run_trials(base: Train, plan: list[dict], study: Path, report: Reporter) -> list[dict]:
+    """Run the trials of a plan that are not done yet, and return the results of all."""
+    from cvkit.engine import runtime
+
+    results = _finished(study, plan)
+    report.say(f"study: {study}, {len(plan)} trials, {len(results)} of them done")
+    with runtime.stop_signals() as stop:
+        for trial in range(len(results), len(plan)):
+            result = {"trial": trial} | plan[trial] | _run(base, plan[trial], study, trial, stop)
+            results.append(result)
+            lines = "".join(json.dumps(line) + "\n" for line in results)
+            storage.write_file(study / "trials.jsonl", lines)
+            report.say(f"trial {trial}: {_words(plan[trial])} -> {number(result['value'])}")
+    return results
 
 
 def _space(options: Tune) -> dict[str, Any]:

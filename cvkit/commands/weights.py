@@ -5,14 +5,14 @@ from typing import Any
 
 from cvkit import storage
 from cvkit.commands.printing import print_json
-from cvkit.engine.report import Reporter, print_table
+from cvkit.engine.report import Reporter, print_line, print_table
 from cvkit.errors import CvkitError, ModelFileError, UsageError
 from cvkit.options.tools import WeightsImport, WeightsList, WeightsVerify
 
 
 def list_weights(options: WeightsList) -> int:
     """List shipped models, and published weights with where they lie or come from."""
-    from cvkit.engine.checkpoint import read_header
+    from cvkit.model_files import read_header
     from cvkit.models.published import list_published
     from cvkit.models.weights import shipped_models
 
@@ -42,7 +42,7 @@ def list_weights(options: WeightsList) -> int:
     print()
     rows = [
         [
-            *(p["task"], "\n".join(p["weights"])),
+            *(p["task"], p["weights"]),
             "" if p["version"] in p["weights"] else p["version"],
             *(f"{p['megabytes']:.0f}", p["path"] or "not downloaded"),
         ]
@@ -60,25 +60,48 @@ def verify_weights(options: WeightsVerify) -> int:
 
     cached = [Path(p["path"]) for p in list_published() if p["path"]]
     files = options.files or [*shipped_models(), *cached]
-    results = [{"path": str(path), "reason": _damage(path)} for path in files]
+    found = {path: reason for place in files for path, reason in _verified(place).items()}
+    results = [{"path": str(path), "reason": reason} for path, reason in found.items()]
     damaged = [result for result in results if result["reason"]]
     if options.json and not damaged:
         print_json({"command": "weights verify", "files": results})
     if not options.json:
         for result in results:
-            print(f"{'damaged' if result['reason'] else 'intact':8} {result['path']}")
+            print_line(f"{'refused' if result['reason'] else 'intact':8} {result['path']}")
     if damaged:
         raise ModelFileError(
-            "; ".join(result["reason"] for result in damaged),
-            code="weights.damaged",
-            hint="restore them from a copy, or fetch them again",
+            "; ".join(result["reason"] for result in damaged), code="weights.damaged"
         )
     return 0
 
 
-def _damage(path: Path) -> str:
-    """Return why a file cannot be used; empty if its hash is right."""
-    from cvkit.engine.checkpoint import read_model
+def _verified(place: Path) -> dict[Path, str]:
+    """Return why each model of a place is not what was written; nothing if its hash is right.
+
+    Args:
+        place: a file; or a folder, which stands for its files and its resume states.
+
+    Raises:
+        ModelFileError: the folder has none of them.
+    """
+    from cvkit.engine.checkpoint import damage_of_states
+
+    if not place.is_dir():
+        return {place: _refusal(place)}
+    files = sorted(path for path in place.iterdir() if path.suffix in (".safetensors", ".pth"))
+    found = {path: _refusal(path) for path in files} | damage_of_states(place)
+    if not found:
+        raise ModelFileError(
+            f"{place} holds no model",
+            code="weights.none",
+            hint="name a run folder, or .safetensors and .pth files",
+        )
+    return found
+
+
+def _refusal(path: Path) -> str:
+    """Return why a file is not what was written, as far as its hash tells; empty if it is."""
+    from cvkit.model_files import read_model, unverified
     from cvkit.models.weights import verified
 
     try:
@@ -90,13 +113,13 @@ def _damage(path: Path) -> str:
             return f"{path} does not exist"
     except CvkitError as error:
         return str(error)
-    return ""
+    return unverified(path)
 
 
 def import_weights(options: WeightsImport) -> int:
     """Write a cvkit model made from a state dict of torchvision."""
     from cvkit.engine.checkpoint import save_model
-    from cvkit.tasks.imported import imported_model
+    from cvkit.tasks.imported import earlier_model, imported_model
 
     report = Reporter(options.quiet)
     if options.out.suffix != ".safetensors":
@@ -107,16 +130,19 @@ def import_weights(options: WeightsImport) -> int:
         raise UsageError(
             f"--out {options.out} exists", code="out.exists", hint="add --overwrite to replace it"
         )
-    tensors, header, unused = imported_model(options)
+    known = earlier_model(options)
+    tensors, header, unused = (*known, []) if known else imported_model(options)
     with storage.machine_errors(options.out):
         options.out.parent.mkdir(parents=True, exist_ok=True)
     save_model(options.out, tensors, header)
     if unused:
         report.say(f"left out, as only training needs it: {len(unused)} tensors, {unused[0]} ...")
-    about: dict[str, Any] = {name: header[name] for name in ("task", "network", "preprocessing")}
-    report.say(f"{len(tensors)} tensors, {len(header['classes'])} classes")
+    about: dict[str, Any] = {
+        name: header.get(name) for name in ("task", "network", "preprocessing")
+    }
+    report.say(f"{len(tensors)} tensors, {len(header.get('classes', ()))} classes")
     if options.json:
         print_json({"command": "weights import", "out": str(options.out), **about})
     else:
-        print(options.out)
+        print_line(options.out)
     return 0

@@ -20,7 +20,14 @@ from cvkit.data.scenes import (
 )
 from cvkit.errors import MachineError
 from cvkit.ops.masks import encode_part
-from cvkit.storage import cache_folder, fsync_folder, machine_errors, write_file, write_json
+from cvkit.storage import (
+    cache_folder,
+    fsync_folder,
+    machine_errors,
+    opencv_name,
+    write_file,
+    write_json,
+)
 from cvkit.structures import VOC_PALETTE, voc_color
 
 VERSION = 3
@@ -168,7 +175,7 @@ def write_videos(
             with machine_errors(folder):
                 path.parent.mkdir(parents=True, exist_ok=True)
             code = cv2.VideoWriter_fourcc(*"mp4v")
-            writer = cv2.VideoWriter(str(path), code, FPS, size_hw[::-1])
+            writer = cv2.VideoWriter(opencv_name(path), code, FPS, size_hw[::-1])
             if not writer.isOpened():
                 raise MachineError(f"cannot write {path}: no video encoder", code="video.encoder")
             for frame in range(FRAMES):

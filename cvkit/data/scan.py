@@ -301,6 +301,7 @@ def raise_defects(defects: Sequence[CvkitError], what: str) -> None:
     more = [f"  and {len(defects) - 100} more"] if len(defects) > 100 else []
     codes = {defect.code for defect in defects}
     raise DataError(
-        "\n".join([f"{what} has {len(defects)} defects:", *shown, *more]),
+        f"{what} has {len(defects)} defects:",
         code=codes.pop() if len(codes) == 1 else "data.defects",
+        details=[*shown, *more],
     )

@@ -17,7 +17,7 @@ import numpy as np
 from cvkit.data.decode import MAX_PIXELS, read_image, upright_size_hw
 from cvkit.data.frames import frame_bits, frame_files
 from cvkit.errors import DataError
-from cvkit.storage import cache_folder, machine_errors
+from cvkit.storage import cache_folder, machine_errors, opencv_name
 
 # A file may be a list of other files or addresses, whatever its suffix; only containers are opened.
 os.environ.setdefault(
@@ -152,7 +152,7 @@ def _open(path: Path) -> cv2.VideoCapture:
         raise DataError(f"{path} {reason}", code="video.unreadable")
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty", code="video.unreadable", hint="get it again")
-    video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    video = cv2.VideoCapture(opencv_name(path), cv2.CAP_FFMPEG)
     if not video.isOpened():
         raise DataError(
             f"{path} is no video that can be decoded",

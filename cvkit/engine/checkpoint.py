@@ -12,33 +12,22 @@ import re
 import shutil
 from pathlib import Path
 
-import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from cvkit.engine.guard import require_finite
 from cvkit.errors import MachineError, ModelFileError
+from cvkit.model_files import write_sealed
 from cvkit.storage import fsync_folder, machine_errors, sha256, write_file
 
 FORMAT_VERSION = 1
-MAX_HEADER = 16 * 2**20
+"""Of resume states."""
 KEEP = 2
 
 
 def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-
-
-def content_hash(tensors: dict[str, Tensor]) -> str:
-    """Return a SHA-256 over the names, types, shapes and bytes of tensors."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def load_exactly(model: nn.Module, tensors: dict[str, Tensor]) -> None:
@@ -63,73 +52,7 @@ def save_model(path: Path, tensors: dict[str, Tensor], header: dict) -> None:
         MachineError: the disk refused.
     """
     require_finite(tensors, str(path.name))
-    tensors = _plain(tensors)
-    header = {"format_version": FORMAT_VERSION, **header, "sha256": content_hash(tensors)}
-    write_file(path, save_tensors(tensors, {"cvkit": json.dumps(header, allow_nan=False)}))
-
-
-def read_header(path: Path) -> dict:
-    """Return the header of a model file without reading its tensors.
-
-    Raises:
-        ModelFileError: missing, not safetensors, or not written by cvkit.
-    """
-    try:
-        if path.stat().st_size < 8:
-            raise ModelFileError(f"{path} is too short for a model file", code="model.corrupt")
-        with open(path, "rb") as stream:
-            if int.from_bytes(stream.read(8), "little") > MAX_HEADER:
-                raise ModelFileError(
-                    f"{path} is not a safetensors model file",
-                    code="model.corrupt",
-                    hint="its header length is impossible",
-                )
-        with safe_open(path, framework="pt") as file:
-            content = (file.metadata() or {}).get("cvkit")
-    except OSError as error:
-        raise ModelFileError(
-            f"cannot read {path}: {error.strerror}", code="model.missing"
-        ) from error
-    except SafetensorError as error:
-        raise ModelFileError(
-            f"{path} is not a usable safetensors file: {error}", code="model.corrupt"
-        ) from error
-    if content is None:
-        raise ModelFileError(
-            f"{path} has no cvkit header",
-            code="model.foreign",
-            hint="it is not a model that cvkit wrote",
-        )
-    try:
-        header = json.loads(content)
-        version = header["format_version"]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise ModelFileError(f"{path} has a damaged header", code="model.corrupt") from error
-    if version != FORMAT_VERSION:
-        raise ModelFileError(
-            f"{path} has format {version}, this cvkit reads {FORMAT_VERSION}", code="model.version"
-        )
-    return header
-
-
-def read_model(path: Path) -> tuple[dict[str, Tensor], dict]:
-    """Return the tensors and the header of a model file, its hash verified.
-
-    Raises:
-        ModelFileError: see `read_header`; `model.hash` if the tensors are not those written.
-    """
-    header = read_header(path)
-    try:
-        tensors = load_tensors(path.read_bytes())
-    except SafetensorError as error:
-        raise ModelFileError(f"{path} is damaged: {error}", code="model.corrupt") from error
-    if content_hash(tensors) != header.get("sha256"):
-        raise ModelFileError(
-            f"{path} is damaged: its tensors do not match the hash in its header",
-            code="model.hash",
-            hint="restore it from a copy",
-        )
-    return tensors, header
+    write_sealed(path, _plain(tensors), header)
 
 
 def save_state(run: Path, step: int, tensors: dict[str, dict[str, Tensor]], state: dict) -> Path:
@@ -214,6 +137,8 @@ def _damage(folder: Path) -> str:
         manifest = json.loads((folder / "MANIFEST.json").read_text())
         if manifest["format_version"] != FORMAT_VERSION or manifest["step"] != int(folder.name[5:]):
             return "MANIFEST.json is of another format or step"
+        if {path.name for path in folder.iterdir()} != {*manifest["files"], "MANIFEST.json"}:
+            return "it holds other files than MANIFEST.json lists"
         for name, entry in manifest["files"].items():
             path = folder / name
             if path.stat().st_size != entry["size"] or sha256(path) != entry["sha256"]:
@@ -223,6 +148,14 @@ def _damage(folder: Path) -> str:
     except (ValueError, KeyError, TypeError, AttributeError):
         return "MANIFEST.json is damaged"
     return ""
+
+
+def damage_of_states(run: Path) -> dict[Path, str]:
+    """Return why each resume state of a run, newest first, cannot be used; empty if it can."""
+    return {
+        folder: f"{folder} is damaged: {reason}" if (reason := _damage(folder)) else ""
+        for folder in _states(run / "ckpt")
+    }
 
 
 def has_states(run: Path) -> bool:

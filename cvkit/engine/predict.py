@@ -1,7 +1,6 @@
 """The prediction loop: decode, model and writing overlap, memory stays bounded."""
 
 import contextlib
-import fcntl
 import json
 import os
 from collections import deque
@@ -47,18 +46,17 @@ class Journal:
     """`predictions.jsonl` and `failures.jsonl`, appended line by line, repaired after a kill.
 
     Args:
-        folder: where they lie; locked against a second process while the journal is open.
+        folder: where they lie.
         resume: keep the finished lines and say which inputs they cover; failures are tried
             again. Otherwise both files start empty.
         model: hash of the model; what is resumed must have been made by the same.
 
     Raises:
-        UsageError: another process is writing to the folder, or another model wrote to it.
+        UsageError: another model wrote to the folder.
     """
 
     def __init__(self, folder: Path, *, resume: bool, model: str) -> None:
         self.folder = folder
-        self._lock = _lock(folder)
         about = folder / "predict.json"
         if resume and about.is_file() and json.loads(about.read_text())["model"] != model:
             raise UsageError(
@@ -98,22 +96,7 @@ class Journal:
         self.sync()
         self._results.close()
         self._failures.close()
-        self._lock.close()
         fsync_folder(self.folder)
-
-
-def _lock(folder: Path) -> IO[str]:
-    stream = (folder / ".lock").open("w")
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        stream.close()
-        raise UsageError(
-            f"another process is writing to --out {folder}",
-            code="out.locked",
-            hint="choose another folder, or wait",
-        ) from error
-    return stream
 
 
 def _repair(path: Path) -> set[str]:

@@ -10,6 +10,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
+
+from cvkit.printable import printable
 
 LINE_SECONDS = 20.0
 """Seconds between progress lines where there is no terminal to draw a bar on."""
@@ -17,8 +20,26 @@ LINE_SECONDS = 20.0
 FILE_WIDTH = 110
 """Columns of a table where there is no terminal to measure."""
 
+Cell = str | list[str]
+"""Of a table: a line, or several."""
 Advance = Callable[[int, str], None]
 """Called with the number of things done so far, and a few words."""
+
+
+class _Stderr(Console):
+    """Messages to a reader; where that leaves, the work goes on."""
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing from now on."""
+        self.quiet = True
+
+
+class _Stdout(Console):
+    """Data for a reader; where that leaves, the command ends."""
+
+    def on_broken_pipe(self) -> None:
+        """Leave the decision to the command line."""
+        raise
 
 
 class Reporter:
@@ -31,7 +52,7 @@ class Reporter:
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
         width = None if sys.stderr.isatty() else FILE_WIDTH
-        self.console = Console(
+        self.console = _Stderr(
             stderr=True, quiet=quiet, highlight=False, soft_wrap=True, width=width
         )
 
@@ -41,11 +62,11 @@ class Reporter:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        self.console.print(text, markup=False)
+        self.console.print(Text(printable(text)))
 
     def warn(self, text: str) -> None:
         """Print a line that begins with `warning:`."""
-        self.console.print(f"warning: {text}", markup=False, style="yellow")
+        self.console.print(Text(f"warning: {printable(text)}", "yellow"))
 
     def show(self, content: Table) -> None:
         """Print a table."""
@@ -58,15 +79,15 @@ class Reporter:
             yield self._lines(title, total)
             return
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[words]}"),
+            TextColumn("{task.fields[words]}", markup=False),
         )
         with Progress(*columns, console=self.console, transient=True) as bar:
-            job = bar.add_task(title, total=total, words="")
-            yield lambda done, words="": bar.update(job, completed=done, words=words)
+            job = bar.add_task(printable(title), total=total, words="")
+            yield lambda done, words="": bar.update(job, completed=done, words=printable(words))
 
     def _lines(self, title: str, total: int) -> Advance:
         start = shown = time.monotonic()
@@ -82,21 +103,32 @@ class Reporter:
         return advance
 
 
-def table(title: str, columns: list[str], rows: list[list[str]]) -> Table:
+def table(title: str, columns: list[str], rows: list[list[Cell]]) -> Table:
     """Return a rich table; columns of numbers are aligned to the right."""
+    title = Text(printable(title), "table.title")
     result = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
     for position, column in enumerate(columns):
-        numeric = all(re.fullmatch(r"[\d.,-]+", row[position]) for row in rows)
-        result.add_column(column, justify="right" if numeric else "left")
+        numeric = all(re.fullmatch(r"[\d.,-]+", _text(row[position]).plain) for row in rows)
+        result.add_column(_text(column), justify="right" if numeric else "left")
     for row in rows:
-        result.add_row(*row)
+        result.add_row(*map(_text, row))
     return result
 
 
-def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+def _text(cell: Cell) -> Text:
+    lines = [cell] if isinstance(cell, str) else cell
+    return Text("\n".join(map(printable, lines)))
+
+
+def print_table(title: str, columns: list[str], rows: list[list[Cell]]) -> None:
     """Print a table to stdout."""
     width = None if sys.stdout.isatty() else FILE_WIDTH
-    Console(file=sys.stdout, width=width, highlight=False).print(table(title, columns, rows))
+    _Stdout(file=sys.stdout, width=width, highlight=False).print(table(title, columns, rows))
+
+
+def print_line(text: object) -> None:
+    """Print a line to stdout."""
+    print(printable(str(text)))
 
 
 def number(value: float | None) -> str:
@@ -114,17 +146,17 @@ def print_evaluation(content: dict[str, Any]) -> None:
     ]
     print_table("per class", ["class", *columns, counted], rows)
     for name, value in content["metrics"].items():
-        print(f"{name:16} {number(value)}")
-    print(f"rule             {content['rules'][next(iter(content['metrics']))]}")
+        print_line(f"{name:16} {number(value)}")
+    print_line(f"rule             {content['rules'][next(iter(content['metrics']))]}")
     rules, counts = content["rules"], content["counts"]
     if "classes_counted" in rules:
         absent = ", ".join(rules["classes_absent"]) or "none"
-        print(f"classes          {len(rules['classes_counted'])} counted; absent: {absent}")
+        print_line(f"classes          {len(rules['classes_counted'])} counted; absent: {absent}")
     what = "videos" if "videos" in counts else "images"
-    print(f"{what}           {counts['evaluated']} evaluated, {counts['failed']} failed")
-    print(f"precision        {content['precision'] or 'of the files'}")
+    print_line(f"{what}           {counts['evaluated']} evaluated, {counts['failed']} failed")
+    print_line(f"precision        {content['precision'] or 'of the files'}")
     if "folder" in content:
-        print(f"files            {content['folder']}")
+        print_line(f"files            {content['folder']}")
 
 
 def print_models(archs: list[dict[str, Any]], backbones: list[dict[str, Any]]) -> None:

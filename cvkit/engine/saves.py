@@ -15,6 +15,7 @@ from cvkit.engine.freezing import Freezing
 from cvkit.engine.optim import WeightAverage
 from cvkit.engine.plan import Progress
 from cvkit.errors import ModelFileError
+from cvkit.model_files import read_model, unverified
 
 LAST = "last.safetensors"
 """The model of the last epoch; also where a run goes on that has no resume state any more."""
@@ -112,13 +113,16 @@ class Saves:
             ) from error
         return progress, rejected
 
-    def begin_anew(self) -> Progress:
-        """Load the model of the last epoch, as if its optimizer were fresh; return where it was.
+    def begin_anew(self) -> tuple[Progress, list[str]]:
+        """Load the model of the last epoch, as if its optimizer were fresh.
+
+        Returns:
+            Where it was, and what cannot be verified of it.
 
         Raises:
             ModelFileError: it is damaged, without its history, or of other data.
         """
-        tensors, header = checkpoint.read_model(self.run / LAST)
+        tensors, header = read_model(self.run / LAST)
         checkpoint.require_same_data(self.run, header.get("data", {}), self.header["data"])
         try:
             for model in filter(None, (self.model, self.average and self.average.model)):
@@ -127,7 +131,8 @@ class Saves:
             lines = (self.run / "metrics.jsonl").read_text().splitlines()[: known["epoch"]]
             if len(lines) < known["epoch"]:
                 raise ValueError(f"metrics.jsonl has {len(lines)} epochs of {known['epoch']}")
-            return Progress(**known, history=[json.loads(line) for line in lines])
+            notes = [note for note in [unverified(self.run / LAST)] if note]
+            return Progress(**known, history=[json.loads(line) for line in lines]), notes
         except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise ModelFileError(
                 f"{self.run} cannot go on from {LAST}: {error}",

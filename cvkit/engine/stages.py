@@ -11,6 +11,7 @@ from cvkit.engine.report import number
 from cvkit.engine.task import Dataset
 from cvkit.engine.train import Trainer
 from cvkit.errors import DataError
+from cvkit.model_files import read_model
 from cvkit.storage import write_file
 from cvkit.structures import Failure
 
@@ -36,7 +37,7 @@ def run_stages(trainer: Trainer, data: Dataset) -> dict[str, Any] | None:
     stages = task.stages(model, trainer.settings.seed)
     if not stages:
         return None
-    tensors, header = checkpoint.read_model(path)
+    tensors, header = read_model(path)
     model.load_state_dict(tensors)
     model.eval()
     if trainer.fabric.world_size > 1:
@@ -58,7 +59,6 @@ def run_stages(trainer: Trainer, data: Dataset) -> dict[str, Any] | None:
     metrics = trainer.measure(model).metrics
     name = task.best
     trainer.reporter.say(f"{name} {number(header['metrics'][name])} -> {number(metrics[name])}")
-    header = {key: value for key, value in header.items() if key not in ("sha256", "metrics")}
     checkpoint.save_model(path, model.state_dict(), header | {"metrics": metrics})
     write_file(trainer.run / "stages.json", json.dumps(metrics, allow_nan=False) + "\n")
     return metrics

@@ -274,12 +274,12 @@ class Trainer:
             ModelFileError: there is none, or it does not fit the model or the data.
             UsageError: more epochs are done than the run is to have.
         """
-        fresh, rejected = self.saves.without_state, []
+        fresh = self.saves.without_state
         if fresh:
-            self.progress = self.saves.begin_anew()
+            self.progress, notes = self.saves.begin_anew()
         else:
             self.progress, rejected = self.saves.restore(self.steps_per_epoch)
-        notes = [f"passed over a damaged save: {reason}" for reason in rejected]
+            notes = [f"passed over a damaged save: {reason}" for reason in rejected]
         done, wanted = self.progress.epoch, self.settings.epochs
         if done > wanted:
             raise UsageError(

@@ -1,7 +1,5 @@
 """Where weights come from: trained models by name, and backbones that others trained."""
 
-import contextlib
-import json
 import os
 import re
 import socket
@@ -12,13 +10,14 @@ from typing import Any
 
 import torch
 import torchvision
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 
 from cvkit import catalog, published
 from cvkit.errors import ModelFileError, UsageError
+from cvkit.model_files import read_header, read_model, unverified
 from cvkit.models.convert import TRAINING_ONLY, backbone_tensors, modern_names
 from cvkit.storage import sha256
 
@@ -87,6 +86,8 @@ def load_pretrained(
         path = _published(name, source.partition(":")[2] or "v1", offline, say)
     else:
         path = find_model(source, flag="--pretrained")
+        if note := unverified(path):
+            say(f"warning: {note}")
     tensors = backbone_tensors(modern_names(read_state_dict(path)))
     wanted = backbone.state_dict()
     # Heads that only training needs score the classes of the file, not of the new data.
@@ -116,11 +117,10 @@ def has_small_stem(source: str) -> bool:
     path = find_model(source, flag="--pretrained")
     if path.suffix != ".safetensors":
         return False
-    with contextlib.suppress(SafetensorError, OSError, ValueError, AttributeError):
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("cvkit", "{}"))
-        return header.get("network", {}).get("small") is True
-    return False  # whatever is wrong with the file is told when it is read
+    try:
+        return read_header(path).get("network", {}).get("small") is True
+    except ModelFileError:
+        return False  # whatever is wrong with the file is told when it is read
 
 
 def _with_positions_of(net: VisionTransformer, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -214,9 +214,15 @@ def verified(path: Path) -> Path:
     """Return the path of a file whose name ends in the first digits of its SHA-256.
 
     Raises:
-        ModelFileError: the content has another hash.
+        ModelFileError: the content has another hash, or the name has none.
     """
     wanted = path.stem.rpartition("-")[2]
+    if not re.fullmatch("[0-9a-f]{8,64}", wanted):
+        raise ModelFileError(
+            f"{path} cannot be verified: its name does not end in a hash, as published names do",
+            code="pretrained.name",
+            hint="name a file as it was published, or a .safetensors file of cvkit",
+        )
     found = sha256(path)
     if not found.startswith(wanted):
         raise ModelFileError(
@@ -235,8 +241,10 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     """
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return _verified_tensors(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except ModelFileError:
+        raise
     except FileNotFoundError as error:
         raise ModelFileError(f"{path} does not exist", code="model.missing") from error
     except SafetensorError as error:
@@ -256,3 +264,13 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     ):
         raise ModelFileError(f"{path} is not a dict of tensors", code="model.foreign")
     return content
+
+
+def _verified_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a .safetensors file; a model of cvkit must match its hash."""
+    try:
+        return read_model(path)[0]
+    except ModelFileError as error:
+        if error.code != "model.foreign":
+            raise
+    return load_file(path)  # of another program

@@ -38,10 +38,13 @@ class WeightsList(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsVerify(Command):
-    """Check weights against their hashes: those of `weights list`, or the files named."""
+    """Check weights against their hashes: those of `weights list`, or what is named."""
 
     files: Annotated[
-        list[Path], typer.Argument(help="Model files or published .pth files", show_default=False)
+        list[Path],
+        typer.Argument(
+            help="Model files, published .pth files, or run folders", show_default=False
+        ),
     ] = dataclasses.field(default_factory=list)
 
 
@@ -49,7 +52,8 @@ class WeightsVerify(Command):
 class WeightsImport(Command):
     """Turn a state dict of a torchvision network into a cvkit model.
 
-    The file is read without running code. After it, predict gives torchvision's own scores.
+    The file is read without running code. After it, predict gives torchvision's own scores. A
+    model of an earlier version of cvkit becomes one whose hash covers all of it.
     """
 
     file: Annotated[Path, typer.Argument(help="State dict (.pth or .safetensors)")]

@@ -1,15 +1,21 @@
 """Training curves."""
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cvkit.printable import printable
 from cvkit.storage import write_file
 
 if TYPE_CHECKING:
     import numpy as np
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+# Names in scripts that the font lacks are boxes in the legend; the tables have them in full.
+warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from")
 
 
 def write_curves(path: Path, history: Sequence[dict], metric: str) -> None:
@@ -57,6 +63,14 @@ def _save(figure: "Figure", path: Path) -> None:
     write_file(path, stream.getvalue())
 
 
+def _name_lines(axis: "Axes", names: Sequence[str]) -> None:
+    """Write the names of classes into a legend: as they are, none of them a formula."""
+    legend = axis.legend(axis.get_lines(), ["" for _ in names], fontsize=8)
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        text.set_parse_math(False)
+        text.set_text(printable(name))
+
+
 def write_lr_curve(
     path: Path, rates: Sequence[float], losses: Sequence[float], suggested: float
 ) -> None:
@@ -98,8 +112,8 @@ def write_precision_recall(
     from matplotlib import pyplot as plt
 
     figure, axis = plt.subplots(figsize=(7, 5), constrained_layout=True)
-    for name, (recall, precision) in list(curves.items())[:shown]:
-        axis.plot(recall, precision, label=name)
+    for recall, precision in list(curves.values())[:shown]:
+        axis.plot(recall, precision)
     axis.set_xlim(0, 1)
     axis.set_ylim(0, 1.02)
     axis.set_xlabel("recall")
@@ -108,7 +122,7 @@ def write_precision_recall(
     axis.set_title(f"precision and recall at IoU {iou}{more}")
     axis.grid(alpha=0.3)
     if curves:
-        axis.legend(fontsize=8)
+        _name_lines(axis, list(curves)[:shown])
     _save(figure, path)
 
 
@@ -130,13 +144,14 @@ def write_scores_over_time(
     figure = Figure(figsize=(8, 3.6), constrained_layout=True)  # pyplot is not for threads
     FigureCanvasAgg(figure)
     axis = figure.subplots()
-    for index in (-scores.mean(0)).argsort(kind="stable")[:shown]:
-        axis.plot(seconds, scores[:, index], marker=".", label=names[index])
+    best = (-scores.mean(0)).argsort(kind="stable")[:shown]
+    for index in best:
+        axis.plot(seconds, scores[:, index], marker=".")
     axis.set_ylim(0, 1.02)
     axis.set_xlabel("seconds")
     axis.set_ylabel("score")
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=8)
+    _name_lines(axis, [names[index] for index in best])
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=110)
     write_file(path, stream.getvalue())

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from cvkit.ops.masks import decode_parts, outlines
+from cvkit.printable import printable
 from cvkit.structures import IGNORE, ClassList, Instances, SegMap, voc_color
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -95,7 +96,7 @@ def draw_instances(
         bright = [int(v) for v in color // 2 + 127]
         cv2.drawContours(picture, outlines(part), -1, bright, 1, offset=(x, y))
         words = _words(result, index, classes)
-        (wide, high), _ = cv2.getTextSize(words, FONT, _font_scale(image), 1)
+        wide, high, _ = _size(words, _font_scale(image))
         if wide <= part.shape[1] and 2 * high <= part.shape[0]:
             tags.append((words, (x, y), [int(v) for v in color]))
     for tag in tags:
@@ -130,7 +131,7 @@ def write_tag(
         below: always below; else only where there is no room above.
     """
     scale = _font_scale(picture)
-    (wide, high), under = cv2.getTextSize(text, FONT, scale, 1)
+    wide, high, under = _size(text, scale)
     left = max(0, min(corner_xy[0], picture.shape[1] - wide - 4))
     above = corner_xy[1] - high - under - 2
     top = corner_xy[1] if below or above < 0 else above
@@ -138,15 +139,32 @@ def write_tag(
     cv2.rectangle(picture, (left, top), (left + wide + 4, end), color, -1)
     bright = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
     ink = (20, 20, 20) if bright > 140 else (255, 255, 255)
-    cv2.putText(picture, text, (left + 2, top + high + 1), FONT, scale, ink, 1, cv2.LINE_AA)
+    _write(picture, text, (left + 2, top + high + 1), scale, ink)
     return end
+
+
+def _size(text: str, scale: float) -> tuple[int, int, int]:
+    """Return the pixels that a line takes: to the right, above its base line and below it."""
+    (wide, high), under = cv2.getTextSize(printable(text), FONT, scale, 1)
+    return wide, high, under
+
+
+def _write(
+    picture: np.ndarray,
+    text: str,
+    place_xy: tuple[int, int],
+    scale: float,
+    ink: Sequence[int] = (20, 20, 20),
+) -> None:
+    """Write a line that begins at a place on its base line; OpenCV dies of broken bytes."""
+    cv2.putText(picture, printable(text), place_xy, FONT, scale, ink, 1, cv2.LINE_AA)
 
 
 def _legend(entries: list[tuple[str, tuple[int, int, int]]], width: int) -> np.ndarray:
     """Return an HWC picture of colour boxes and words, as wide as the image."""
     places, x, y = [], 6, 0
     for text, color in entries:
-        (length, _), _ = cv2.getTextSize(text, FONT, 0.45, 1)
+        length, _, _ = _size(text, 0.45)
         if x > 6 and x + length + 24 > width:
             x, y = 6, y + ROW
         places.append((text, color, x, y))
@@ -156,8 +174,7 @@ def _legend(entries: list[tuple[str, tuple[int, int, int]]], width: int) -> np.n
         box = ((left, top + 6), (left + 12, top + 18))
         cv2.rectangle(picture, *box, [int(v) for v in color], -1)
         cv2.rectangle(picture, *box, (60, 60, 60), 1)
-        place = (left + 18, top + 17)
-        cv2.putText(picture, text, place, FONT, 0.45, (20, 20, 20), 1, cv2.LINE_AA)
+        _write(picture, text, (left + 18, top + 17), 0.45)
     return picture
 
 
@@ -177,7 +194,7 @@ def draw_confusion(matrix: np.ndarray, names: Sequence[str]) -> np.ndarray:
     labelled = cell >= 14
     margin = 8
     if labelled:
-        longest = max(cv2.getTextSize(name, FONT, 0.4, 1)[0][0] for name in names)
+        longest = max(_size(name, 0.4)[0] for name in names)
         margin = min(longest, 240) + 16
     head = 28
     side = cell * len(names)
@@ -186,26 +203,17 @@ def draw_confusion(matrix: np.ndarray, names: Sequence[str]) -> np.ndarray:
     blue = np.stack([255 - 215 * shares, 255 - 135 * shares, 255 - 60 * shares], -1)
     cells = blue.astype(np.uint8).repeat(cell, 0).repeat(cell, 1)
     picture[head + margin : head + margin + side, margin : margin + side] = cells
-    cv2.putText(
-        picture,
-        "truth (rows), prediction (columns)",
-        (8, 18),
-        FONT,
-        0.45,
-        (20, 20, 20),
-        1,
-        cv2.LINE_AA,
-    )
+    _write(picture, "truth (rows), prediction (columns)", (8, 18), 0.45)
     if labelled:
         _name_axes(picture, names, cell, margin, head)
     if len(names) <= 30:
         for row, column in np.argwhere(matrix):
             text = str(matrix[row, column])
-            (width, _), _ = cv2.getTextSize(text, FONT, 0.36, 1)
+            width, _, _ = _size(text, 0.36)
             left = margin + column * cell + (cell - width) // 2
             place = (left, head + margin + row * cell + cell // 2 + 4)
             ink = (255, 255, 255) if shares[row, column] > 0.5 else (20, 20, 20)
-            cv2.putText(picture, text, place, FONT, 0.36, ink, 1, cv2.LINE_AA)
+            _write(picture, text, place, 0.36, ink)
     return picture
 
 
@@ -215,8 +223,7 @@ def _name_axes(
     """Write class names beside the rows and, turned, above the columns."""
     strip = np.full((cell * len(names), margin, 3), 255, np.uint8)
     for index, name in enumerate(names):
-        place = (6, index * cell + cell // 2 + 4)
-        cv2.putText(strip, name, place, FONT, 0.4, (20, 20, 20), 1, cv2.LINE_AA)
+        _write(strip, name, (6, index * cell + cell // 2 + 4), 0.4)
     side = len(strip)
     picture[head + margin : head + margin + side, :margin] = strip
     picture[head : head + margin, margin : margin + side] = np.rot90(strip)

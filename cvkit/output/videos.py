@@ -11,7 +11,7 @@ from cvkit.errors import MachineError
 from cvkit.output.curves import write_scores_over_time
 from cvkit.output.draw import write_tag
 from cvkit.output.files import write_csv
-from cvkit.storage import machine_errors
+from cvkit.storage import machine_errors, opencv_name
 from cvkit.structures import ClassList
 
 
@@ -62,7 +62,7 @@ def write_marked_video(
                 height, width = (side // 2 * 2 for side in frame.shape[:2])
                 if writer is None:
                     code = cv2.VideoWriter_fourcc(*"mp4v")
-                    writer = cv2.VideoWriter(str(temporary), code, fps, (width, height))
+                    writer = cv2.VideoWriter(opencv_name(temporary), code, fps, (width, height))
                     if not writer.isOpened():
                         raise MachineError(
                             f"cannot write {path}: OpenCV has no encoder for it",

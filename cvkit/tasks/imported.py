@@ -11,6 +11,7 @@ from cvkit import __version__, catalog
 from cvkit.data.classes import make_classes, read_classes
 from cvkit.data.voc import VOC_CLASSES
 from cvkit.errors import ModelFileError, UsageError
+from cvkit.model_files import read_model, unverified
 from cvkit.models.convert import (
     DETECTION,
     MAPS,
@@ -65,6 +66,27 @@ def imported_model(options: WeightsImport) -> tuple[dict[str, Tensor], dict[str,
         "imported": {"file": options.file.name},
     }
     return tensors, header, unused
+
+
+def earlier_model(options: WeightsImport) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Return the tensors and the header of a model that an earlier version of cvkit wrote.
+
+    Written anew, its hash covers its header. None for other files.
+
+    Raises:
+        ModelFileError: damaged.
+        UsageError: a flag says something that stands in the header.
+    """
+    if not unverified(options.file):
+        return None
+    idle = options.given - {"file", "out", "overwrite", "json", "quiet", "debug"}
+    if idle:
+        raise UsageError(
+            f"--{min(idle)} has no effect: {options.file} is a model of cvkit already",
+            code="import.idle",
+            hint="leave it out",
+        )
+    return read_model(options.file)
 
 
 def _require_few(count: int) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import torchvision
 
-from cvkit.engine.checkpoint import read_header
 from cvkit.engine.report import Reporter
 from cvkit.errors import ModelFileError
+from cvkit.model_files import read_header
 from cvkit.models.published import recognised, statistics
 from cvkit.options.base import Train
 

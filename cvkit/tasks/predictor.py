@@ -12,17 +12,17 @@ from torch import nn
 
 from cvkit import catalog, published
 from cvkit.data.files import InputFile
-from cvkit.engine.checkpoint import content_hash, load_exactly, read_header, read_model
+from cvkit.engine.checkpoint import load_exactly
 from cvkit.engine.loader import in_order, load
 from cvkit.engine.report import Reporter
 from cvkit.engine.runtime import choose, choose_workers, make_fabric
 from cvkit.engine.task import Task
 from cvkit.errors import DataError, ModelFileError, UsageError
+from cvkit.model_files import content_hash, read_header, read_model, unverified
 from cvkit.models.published import published_model
 from cvkit.models.weights import find_model
-from cvkit.options.base import Job
+from cvkit.options.base import Job, Predict
 from cvkit.options.tools import WeightsImport
-from cvkit.options.tree import OPTIONS
 from cvkit.structures import Failure
 
 
@@ -103,12 +103,13 @@ def read_trained(weights: str, options: Job, task_name: str | None) -> tuple[Pat
     Raises:
         ModelFileError: no such file, or damaged.
     """
-    found = None
+    found, report = None, Reporter(options.quiet)
     if task_name is not None and not _is_here(weights):
-        say = Reporter(options.quiet).say
-        found = published_model(task_name, weights, options.offline, say)
+        found = published_model(task_name, weights, options.offline, report.say)
     if found is None:
         path = find_model(weights, task_name)
+        if note := unverified(path):
+            report.warn(note)
         return path, *read_model(path)
     from cvkit.tasks.imported import imported_model
 
@@ -140,7 +141,14 @@ class Predictor:
 
         Raises:
             DataError: names the first file that could not be read.
+            UsageError: one path instead of several.
         """
+        if isinstance(images, str | bytes | Path):
+            raise UsageError(
+                f"predict({images!r}): several paths are expected",
+                code="inputs.type",
+                hint=f"predict([{images!r}])",
+            )
         trained = self._trained
         files = [InputFile(Path(image), str(image), str(image)) for image in images]
         results = []
@@ -154,31 +162,35 @@ class Predictor:
         return results
 
 
-def load_predictor(weights: str | Path, task: str | None = None, **options: object) -> Predictor:
-    """Return a predictor; see `cvkit.load`."""
-    kind = task or _task_of(str(weights))
-    if kind not in catalog.TASKS:
-        raise ModelFileError(f"{weights} is a model of unknown task {kind!r}", code="model.task")
-    options_class = OPTIONS[kind]["predict"]
-    unknown = options.keys() - options_class.__dataclass_fields__.keys()
-    if unknown:
-        name = sorted(unknown)[0]
-        raise UsageError(
-            f"unknown option {name!r}",
-            code="option.unknown",
-            hint=catalog.nearest(name, options_class.__dataclass_fields__),
-        )
-    chosen = options_class(weights=str(weights), **options)
-    return Predictor(load_trained(str(weights), chosen, kind), chosen.batch_size)
+def load_predictor(weights: str, task: str, options: Predict) -> Predictor:
+    """Return a predictor of a task that `task_of` knows; see `cvkit.load`."""
+    return Predictor(load_trained(weights, options, task), options.batch_size)
 
 
-def _task_of(weights: str) -> object:
-    """Return the task of a model: that of the published name, else what its file says.
+def task_of(weights: str, task: object = None) -> str:
+    """Return the task of a model: as given, that of the published name, or what its file says.
 
     Raises:
-        UsageError: the name is that of several tasks' models.
-        ModelFileError: no such file, or damaged.
+        UsageError: no such task, or the name is that of several tasks' models.
+        ModelFileError: no such file, damaged, or of an unknown task.
     """
+    if task is None:
+        task = _told_task(weights)
+        if task not in catalog.TASKS:
+            raise ModelFileError(
+                f"{weights} is a model of unknown task {task!r}", code="model.task"
+            )
+    if task not in catalog.TASKS:
+        raise UsageError(
+            f"task={task!r} is no task",
+            code="task.unknown",
+            hint=catalog.nearest(str(task), catalog.TASKS),
+        )
+    return str(task)
+
+
+def _told_task(weights: str) -> object:
+    """Return the task that a name or a file tells."""
     family = weights.partition(":")[0]
     tasks = [task for task in published.PUBLISHED if family in published.families(task)]
     if not tasks or _is_here(weights):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cvkit import storage
 from cvkit.data.files import list_inputs
 from cvkit.engine.predict import Journal
 from cvkit.errors import UsageError
@@ -202,15 +203,14 @@ def test_a_signal_ends_at_a_whole_line(cvkit, photos, trained, tmp_path, monkeyp
 
 
 def test_two_predictions_cannot_share_a_folder(cvkit, photos, trained, tmp_path):
-    import fcntl
-
     out = tmp_path / "out"
-    predict(cvkit, photos, trained, out)
-    with (out / ".lock").open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        refused = predict(cvkit, photos, trained, out, "--overwrite")
-    assert refused.code == 2
-    assert "another process" in refused.err
+    out.mkdir()
+    for how in ((), ("--overwrite",), ("--resume",)):
+        with storage.held(out, pytest.fail):
+            refused = predict(cvkit, photos, trained, out, *how)
+        assert refused.code == 2
+        assert f"{out} is in use by process {os.getpid()}" in refused.err
+        assert not list(out.iterdir())
 
 
 def test_inputs_are_never_modified(cvkit, photos, trained, tmp_path):

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from cvkit import catalog
 from cvkit.config import CHANGEABLE
 from cvkit.data.samples import WRITERS
-from cvkit.engine.checkpoint import read_model
 from cvkit.engine.optim import lr_factor
+from cvkit.model_files import read_model
 from cvkit.options.base import DATA, Train, hints
 from cvkit.options.tree import OPTIONS
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from cvkit import catalog
 from cvkit.data import samples
-from cvkit.engine.checkpoint import read_header, read_model
+from cvkit.model_files import read_header, read_model
 from cvkit.tasks.segment import Segment
 
 

@@ -15,7 +15,8 @@ from cvkit import load
 from cvkit.data.datasets import ClassificationDataset, CropRule
 from cvkit.data.folders import read_collection
 from cvkit.data.samples import write_classification
-from cvkit.engine.checkpoint import read_model, save_model
+from cvkit.engine.checkpoint import save_model
+from cvkit.model_files import read_model
 
 TINY = (
     *("--arch", "mobilenet_v3_small", "--batch-size", "6", "--workers", "0", "--quiet"),

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from cvkit import catalog
 from cvkit.cli import run
-from cvkit.engine.checkpoint import read_header
+from cvkit.model_files import read_header
 from cvkit.models.weights import has_small_stem
 from cvkit.options.tree import OPTIONS
 from cvkit.tasks import classify_setup, detect_network, segment_setup, video_network

@@ -407,7 +407,7 @@ def test_mistakes_are_told_in_one_line(cvkit, boxes, tmp_path, flags, text):
 
 
 def test_resting_norms_and_layers_stay_as_they_began(boxes, tmp_path):
-    from cvkit.engine.checkpoint import read_model
+    from cvkit.model_files import read_model
 
     flags = ["--data", str(boxes), "--epochs", "1", *TINY, "--freeze-bn", "--trainable-layers", "1"]
     assert run(["detect", "train", *flags, "--out", str(tmp_path / "a")]) == 0

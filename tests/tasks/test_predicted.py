@@ -14,7 +14,7 @@ from cvkit.catalog import TASKS
 from cvkit.cli import run
 from cvkit.data.boxes import LAYOUTS
 from cvkit.data.samples import WRITERS
-from cvkit.engine.checkpoint import read_header
+from cvkit.model_files import read_header
 from cvkit.ops.masks import decode, encode, index_map, make_masks
 
 ROOT = Path(__file__).parents[2]

@@ -1,0 +1,160 @@
+"""Model files: safetensors whose header says everything else, sealed by a hash of every byte.
+
+The header is the JSON that stands under `cvkit` in the metadata of safetensors. Its first entry,
+`sha256`, is the SHA-256 of the whole file with 64 zeros in its own place. So no name, shape or
+offset, no class and no number of the preprocessing changes unseen. In files of format 1, which
+earlier versions wrote, the hash covers the tensors only.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from cvkit.errors import ModelFileError
+from cvkit.storage import whole_file
+
+FORMAT_VERSION = 2
+TENSORS_ONLY = 1
+"""The format whose hash does not cover the header."""
+MAX_HEADER = 16 * 2**20
+_BEFORE_HASH = b'{"__metadata__":{"cvkit":"{\\"sha256\\": \\"'
+_ZEROS = "0" * 64
+
+
+def content_hash(tensors: dict[str, Tensor]) -> str:
+    """Return a SHA-256 over the names, types, shapes and bytes of tensors."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def write_sealed(path: Path, tensors: dict[str, Tensor], header: dict) -> None:
+    """Write a model file; format and hash in the header are replaced by its own.
+
+    Args:
+        path: of the file.
+        tensors: contiguous, on the CPU.
+        header: JSON without NaN and infinity.
+
+    Raises:
+        MachineError: the disk refused.
+    """
+    own = {"sha256": _ZEROS, "format_version": FORMAT_VERSION}
+    header = own | {name: value for name, value in header.items() if name not in own}
+    content = memoryview(save_tensors(tensors, {"cvkit": json.dumps(header, allow_nan=False)}))
+    before, after, digest = _sealed_parts(content)
+    if not digest:
+        raise RuntimeError("safetensors orders its header in another way than cvkit knows")
+    with whole_file(path) as stream:
+        for part in (before, digest.encode(), after):
+            stream.write(part)
+
+
+def _sealed_parts(content: memoryview) -> tuple[memoryview, memoryview, str]:
+    """Return what stands before and after the hash of a file, and what the hash must be.
+
+    The hash must be nothing where the file has no place for it.
+    """
+    place = 8 + len(_BEFORE_HASH)  # after the length of the header
+    before, after = content[:place], content[place + len(_ZEROS) :]
+    if before[8:] != _BEFORE_HASH:
+        return before, after, ""
+    digest = hashlib.sha256(before)
+    digest.update(_ZEROS.encode())
+    digest.update(after)
+    return before, after, digest.hexdigest()
+
+
+def read_header(path: Path) -> dict:
+    """Return the header of a model file without reading its tensors, and so unverified.
+
+    Raises:
+        ModelFileError: missing, not safetensors, or not written by cvkit.
+    """
+    try:
+        if path.stat().st_size < 8:
+            raise ModelFileError(f"{path} is too short for a model file", code="model.corrupt")
+        with open(path, "rb") as stream:
+            if int.from_bytes(stream.read(8), "little") > MAX_HEADER:
+                raise ModelFileError(
+                    f"{path} is not a safetensors model file",
+                    code="model.corrupt",
+                    hint="its header length is impossible",
+                )
+        with safe_open(path, framework="pt") as file:
+            content = (file.metadata() or {}).get("cvkit")
+    except OSError as error:
+        raise ModelFileError(
+            f"cannot read {path}: {error.strerror}", code="model.missing"
+        ) from error
+    except SafetensorError as error:
+        raise ModelFileError(
+            f"{path} is not a usable safetensors file: {error}", code="model.corrupt"
+        ) from error
+    if content is None:
+        raise ModelFileError(
+            f"{path} has no cvkit header",
+            code="model.foreign",
+            hint="it is not a model that cvkit wrote",
+        )
+    try:
+        header = json.loads(content)
+        version = header["format_version"]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ModelFileError(f"{path} has a damaged header", code="model.corrupt") from error
+    if version not in (TENSORS_ONLY, FORMAT_VERSION):
+        raise ModelFileError(
+            f"{path} has format {version}, this cvkit reads up to {FORMAT_VERSION}",
+            code="model.version",
+        )
+    return header
+
+
+def read_model(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """Return the tensors and the header of a model file, its hash verified.
+
+    Raises:
+        ModelFileError: see `read_header`; `model.hash` if the file is not the one written.
+    """
+    header = read_header(path)
+    content = path.read_bytes()
+    try:
+        tensors = load_tensors(content)
+    except SafetensorError as error:
+        raise ModelFileError(f"{path} is damaged: {error}", code="model.corrupt") from error
+    if header["format_version"] == TENSORS_ONLY:
+        what, wanted = "its tensors do", content_hash(tensors)
+    else:
+        what, wanted = "it does", _sealed_parts(memoryview(content))[2]
+    if header.get("sha256") != wanted:
+        raise ModelFileError(
+            f"{path} is damaged: {what} not match the hash in its header",
+            code="model.hash",
+            hint="restore it from a copy",
+        )
+    return tensors, header
+
+
+def unverified(path: Path) -> str:
+    """Return what no hash can verify of a file that is read as a model; empty if all is covered.
+
+    What is wrong with a file that is no usable model is told when its tensors are read.
+    """
+    try:
+        if path.suffix != ".safetensors" or read_header(path)["format_version"] != TENSORS_ONLY:
+            return ""
+    except ModelFileError:
+        return ""
+    return (
+        f"{path} is of an earlier version: its hash covers the tensors, not the classes and the "
+        f"preprocessing; to seal what it says: cvkit weights import {path} --out NEW.safetensors"
+    )
