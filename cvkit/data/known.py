@@ -132,8 +132,5 @@ def known_hash(path: Path, known: Known) -> str:
     Raises:
         DataError: it cannot be read.
     """
-    try:
-        files = frame_files(path) if path.is_dir() else [path]
-    except OSError:
-        return content_hash(path)  # which says what is wrong
+    files = frame_files(path) if path.is_dir() else [path]
     return known.find(files or [path], lambda: content_hash(path))

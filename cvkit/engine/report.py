@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -30,6 +31,7 @@ class Reporter:
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
+        self.warned: set[str] = set()
         width = None if sys.stderr.isatty() else FILE_WIDTH
         self.console = Console(
             stderr=True, quiet=quiet, highlight=False, soft_wrap=True, width=width
@@ -44,7 +46,10 @@ class Reporter:
         self.console.print(text, markup=False)
 
     def warn(self, text: str) -> None:
-        """Print a line that begins with `warning:`."""
+        """Print a line that begins with `warning:`; the same one only once."""
+        if text in self.warned:
+            return
+        self.warned.add(text)
         self.console.print(f"warning: {text}", markup=False, style="yellow")
 
     def show(self, content: Table) -> None:
@@ -89,7 +94,7 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> Table:
         numeric = all(re.fullmatch(r"[\d.,-]+", row[position]) for row in rows)
         result.add_column(column, justify="right" if numeric else "left")
     for row in rows:
-        result.add_row(*row)
+        result.add_row(*map(escape, row))
     return result
 
 
