@@ -28,12 +28,18 @@ def output_names(keys: Iterable[str], taken: Mapping[str, str] | None = None) ->
     names = dict(taken or {})
     keys = list(dict.fromkeys([*keys, *names]))
     spellings = _Spellings([(_without_suffix(key), key) for key in keys])
-    refused = {_fold(name) for name in names.values()} | set(_begun(map(_fold, keys)))
+    folders = {str(folder) for key in keys for folder in PurePosixPath(_fold(key)).parents}
+    refused = {_fold(name) for name in names.values()} | set(_begun(folders))
     for key in keys:
-        if key not in names:
-            name = spellings.own(_without_suffix(key), key, refused) or f"{key}-{_digest(key)}"
-            folder, slash, last = name.rpartition("/")
-            names[key] = f"{folder}{slash}{short_name(last)}"
+        if key in names:
+            continue
+        short = _without_suffix(key)
+        name = spellings.own(short, key, refused)
+        # A link to what has no suffix has none either, and may get the name of a folder.
+        if name is None or (short == key and _fold(name) in folders):
+            name = f"{key}-{_digest(key)}"
+        folder, slash, last = name.rpartition("/")
+        names[key] = f"{folder}{slash}{short_name(last)}"
     return names
 
 
@@ -59,9 +65,8 @@ def _digest(name: str) -> str:
     return sha256(os.fsencode(name)).hexdigest()[:16]
 
 
-def _begun(keys: Iterable[str]) -> Iterator[str]:
+def _begun(folders: Iterable[str]) -> Iterator[str]:
     """Yield what the names of folders begin with, up to each dot: a suffix would make them."""
-    folders = {str(folder) for key in keys for folder in PurePosixPath(key).parents}
     for folder in folders:
         start = folder.rfind("/") + 1
         yield from (folder[:at] for at in range(start, len(folder)) if folder[at] == ".")

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -277,7 +278,7 @@ class Classify(ImageTask):
         if self.sorted:
             source = self.paths[sample.path]
             folders, _, last = f"{self.shelves[order[0]]}/{stem}".rpartition("/")
-            place = f"sorted/{folders}/{short_name(last + source.suffix, 255)}"
+            place = f"sorted/{folders}/{short_name(last + os.path.splitext(source)[1], 255)}"
             place_link(source, folder / place)
             line["sorted"] = place
         if self.embeddings:
