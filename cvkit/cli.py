@@ -276,6 +276,12 @@ def run(arguments: list[str]) -> int:
         failure = MachineError(
             "out of memory", code="machine.memory", hint="a smaller --batch-size"
         )
+    except PermissionError as error:
+        failure = UsageError(
+            f"{error.filename or error}: permission denied",
+            code="file.permission",
+            hint="let this user read and write it, or name another",
+        )
     except Exception as error:
         failure = _machine_failure(error)
         if failure is None:

@@ -217,12 +217,13 @@ def unknown_command(path: tuple[str, ...], words: Sequence[str]) -> tuple[str, s
     verbs = {verb for task in tasks for verb in OPTIONS[task]}
     shown = word if word.isprintable() and len(word) < 100 else repr(word[:100])
     message = f"there is no command 'cvkit {' '.join([*path, shown])}'"
-    if not path and word in verbs:
-        fitting = [task for task in tasks if word in OPTIONS[task]]
-        named = [task for task in fitting if task in rest] or fitting
-        return message, f"the task stands first: {_either(f'cvkit {t} {word}' for t in named)}"
     known = OPTIONS[path[0]] if path else OPTIONS
-    if close := difflib.get_close_matches(word, known, n=3):
+    close = difflib.get_close_matches(word, known, n=3)
+    if not path and not close and (verb := difflib.get_close_matches(word, verbs, n=1)):
+        fitting = [task for task in tasks if verb[0] in OPTIONS[task]]
+        named = [task for task in fitting if task in rest] or fitting
+        return message, f"the task stands first: {_either(f'cvkit {t} {verb[0]}' for t in named)}"
+    if close:
         return message, f"did you mean {_either(' '.join(['cvkit', *path, c]) for c in close)}?"
     is_file = os.path.lexists(word) or os.path.splitext(word)[1]
     if is_file and path in [(task,) for task in tasks]:

@@ -54,7 +54,7 @@ def machine_errors(path: Path) -> Iterator[None]:
     names = {
         errno.ENAMETOOLONG: "its name is too long",
         errno.EISDIR: "it is a folder",
-        errno.ENOENT: "its folder is gone",
+        errno.ENOENT: "there is no such folder",
         errno.EINVAL: "the file system has no such names",
         errno.EILSEQ: "the file system has no such names",
         errno.ELOOP: "its links lead in a circle",
@@ -85,9 +85,12 @@ def machine_errors(path: Path) -> Iterator[None]:
         }
         if error.errno not in reasons:
             raise
-        free = shutil.disk_usage(next(p for p in [path, *path.parents] if os.path.exists(p))).free
+        free = ""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            there = next(place for place in [path, *path.parents] if os.path.exists(place))
+            free = f" ({shutil.disk_usage(there).free / 2**20:.0f} MiB free)"
         raise MachineError(
-            f"cannot write {path}: {reasons[error.errno]} ({free / 2**20:.0f} MiB free)",
+            f"cannot write {path}: {reasons[error.errno]}{free}",
             code="machine.write",
             hint="free some space or choose another --out",
         ) from error

@@ -21,49 +21,26 @@ LISTED = 20
 def predict(options: Predict, task_name: str) -> int:
     """Predict images or videos into a folder."""
     from cvkit.data.files import list_inputs, walk_images, walk_videos
-    from cvkit.engine import predict as loop
     from cvkit.engine import runtime
-    from cvkit.output.names import output_names
     from cvkit.tasks.predictor import load_trained
 
     report = Reporter(options.quiet)
     _check_flags(options)
     walk = walk_videos if task_name == "video" else walk_images
     lost: list[Any] = []
+    total: Counter[str] = Counter()
     runtime.keep_memory()
     with runtime.stop_signals() as stop:
         with stop.at_once():
             files = list_inputs(options.inputs, _results_folders(options, task_name), walk, lost)
             trained = load_trained(options.weights, options, task_name)
-            keys = [file.key for file in files]
-            trained.task.check_inputs(sorted(keys), report)
+            trained.task.check_inputs(sorted(file.key for file in files), report)
         options = _with_folder(options, task_name)
-        about = _about(trained, options)
-        journal = loop.Journal(options.out, resume=options.resume, model=about["model"])
-        storage.write_json(options.out / "predict.json", about)
         what = "videos" if task_name == "video" else "images"
         report.say(f"{len(files)} {what} with {trained.path} ({trained.precision})")
-        answers, total = trained.task.answers(), Counter()
-        with contextlib.closing(journal), report.progress("predicting", len(files)) as advance:
-            if journal.names:  # results of other inputs may lie there too
-                trained.task.check_inputs(sorted(journal.names.keys() | set(keys)), report)
-            known = {key: name for key, name in journal.names.items() if name}
-            counts = loop.predict(
-                trained.task,
-                trained.model,
-                files,
-                journal,
-                trained.fabric,
-                names=output_names([*journal.names, *keys], known),
-                batch_size=options.batch_size,
-                workers=trained.workers,
-                stop=stop,
-                advance=advance,
-                max_failures=options.max_failures,
-                lost=lost,
-                on_line=lambda line: total.update(answers.tally(line)),
-            )
-    results = _Results(options.out, [*keys, *(failure.path for failure in lost)])
+        counts = _run(options, trained, files, report, total, stop=stop, lost=lost)
+    results = _Results(options.out, [entry.key for entry in files] + [one.path for one in lost])
+    answers = trained.task.answers()
     if len(results.paths) > LISTED:
         report.say(answers.summary(total))
     elif not options.json:
@@ -80,6 +57,51 @@ def predict(options: Predict, task_name: str) -> int:
     else:
         print(options.out)
     return 3 if counts.failed else 0
+
+
+def _run(
+    options: Predict,
+    trained: Any,
+    files: Sequence[Any],
+    report: Reporter,
+    total: Counter[str],
+    **more: Any,
+) -> Any:
+    """Predict into a folder that is ready for it; return how it went.
+
+    Args:
+        options: with their folder.
+        trained: the model.
+        files: the inputs.
+        report: for progress.
+        total: gets what is counted of the new results.
+        more: what else `cvkit.engine.predict.predict` takes.
+    """
+    from cvkit.engine import predict as loop
+    from cvkit.output.names import output_names
+
+    about, tally = _about(trained, options), trained.task.answers().tally
+    journal = loop.Journal(options.out, resume=options.resume, model=about["model"])
+    storage.write_json(options.out / "predict.json", about)
+    keys = [file.key for file in files]
+    known = {key: name for key, name in journal.names.items() if name}
+    with contextlib.closing(journal), report.progress("predicting", len(files)) as advance:
+        if journal.names:  # results of other inputs may lie there too
+            trained.task.check_inputs(sorted(journal.names.keys() | set(keys)), report)
+        return loop.predict(
+            trained.task,
+            trained.model,
+            files,
+            journal,
+            trained.fabric,
+            names=output_names([*journal.names, *keys], known),
+            batch_size=options.batch_size,
+            workers=trained.workers,
+            advance=advance,
+            max_failures=options.max_failures,
+            on_line=lambda line: total.update(tally(line)),
+            **more,
+        )
 
 
 def _check_flags(options: Predict) -> None:

@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path, PurePosixPath
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -66,7 +67,7 @@ def read_proposals(place: Path) -> dict[str, np.ndarray]:
         found = _read_npz(place) if place.suffix == ".npz" else _read_json(place)
     except FileNotFoundError as error:
         raise DataError(f"--proposals {place} does not exist", code="proposals.missing") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, BadZipFile) as error:
         raise DataError(
             f"--proposals {place} is malformed: {error}",
             code="proposals.syntax",
@@ -165,7 +166,7 @@ def _search(path: Path, mode: str, seed: int, max_boxes: int, bits: int | None) 
     depth = 16 if bits == 16 else bits or needed_bits(path) or 16
     kind = "" if depth == 16 else f"-{depth}bits"
     name = f"{sha256(path)[:32]}-{mode}-{seed}-{max_boxes}{kind}-v{VERSION}.npz"
-    with contextlib.suppress(UsageError, OSError, ValueError, KeyError):
+    with contextlib.suppress(UsageError, OSError, ValueError, KeyError, EOFError, BadZipFile):
         # If it is there, and not damaged.
         return _read_npz(cache_folder("proposals") / name[:2] / name)["image"]
     found = selective_search(read_image(path, depth), mode, seed=seed, max_boxes=max_boxes)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -78,7 +79,7 @@ def index_video(path: Path) -> VideoIndex:
     name = _cache_name(path)
     if name in _held:
         return _held[name]
-    with contextlib.suppress(UsageError, OSError, ValueError, KeyError, EOFError):
+    with contextlib.suppress(UsageError, OSError, ValueError, KeyError, EOFError, BadZipFile):
         return _kept(cache_folder("videos") / name)  # if it is there, and not damaged
     index = _decode_all(path)
     try:

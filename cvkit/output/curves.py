@@ -1,6 +1,7 @@
 """Training curves."""
 
 import io
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,9 @@ from cvkit.storage import write_file
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
+
+# Without a home it keeps its list of fonts in a temporary folder, which is nobody's concern.
+logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 
 def write_curves(path: Path, history: Sequence[dict], metric: str) -> None:
