@@ -127,7 +127,8 @@ class _Group(_Page, typer.core.TyperGroup):
         Raises:
             UsageError: none; the hint names the command that is probably meant.
         """
-        if args[0].startswith("-") or self.get_command(ctx, args[0]) is not None:
+        known = self.get_command(ctx, args[0]) is not None
+        if known or args[0].startswith("-") or ctx.resilient_parsing:  # a shell that asks
             return super().resolve_command(ctx, args)
         path = tuple(ctx.command_path.split()[1:])
         message, hint = unknown_command(path, args)

@@ -81,6 +81,7 @@ def machine_errors(path: Path) -> Iterator[None]:
             errno.EFBIG: "the file size limit is reached",
             errno.EROFS: "the file system is read-only",
             errno.EACCES: "permission denied",
+            errno.EPERM: "it is not permitted",
             errno.EIO: "the disk reported an error",
         }
         if error.errno not in reasons:
