@@ -41,10 +41,10 @@ def predict(options: Predict, task_name: str) -> int:
         counts = _run(options, trained, files, report, total, stop=stop, lost=lost)
     results = _Results(options.out, [entry.key for entry in files] + [one.path for one in lost])
     answers = trained.task.answers()
-    if len(results.paths) > LISTED:
-        report.say(answers.summary(total))
-    elif not options.json:
+    if len(results.paths) <= LISTED and not options.json:
         report.show(results.table(answers, what))
+    elif counts.predicted and not options.json:
+        report.say(answers.summary(total))
     summary = f"{counts.predicted} predicted, {counts.failed} failed, {counts.skipped} skipped"
     report.say(f"{summary}; results in {options.out}")
     if options.json:

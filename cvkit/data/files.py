@@ -24,6 +24,8 @@ VIDEO_SUFFIXES = frozenset(
     (".mp4", ".m4v", ".avi", ".mov", ".mkv", ".webm", ".mpeg", ".mpg", ".gif")
 )
 
+READ_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
+
 
 @dataclass(frozen=True)
 class InputFile:
@@ -125,7 +127,7 @@ def _walk(folder: Path, on_lost: OnLost) -> Iterator[tuple[str, list[str], list[
         folders[:] = sorted(name for name in folders if not is_hidden(name))
         names = sorted(name for name in names if not is_hidden(name))
         for name in names:
-            if _suffix(name) not in IMAGE_SUFFIXES | VIDEO_SUFFIXES:  # else reading it tells
+            if _suffix(name) not in READ_SUFFIXES:  # else reading it tells
                 require_end(os.path.join(place, name), on_lost)
         yield place, folders, names
 

@@ -12,6 +12,7 @@ from PIL import Image
 from cvkit.catalog import TASKS
 from cvkit.data.files import list_inputs, walk_videos
 from cvkit.data.samples import WRITERS
+from cvkit.tasks.predicted import read_predicted
 
 SAVES = {
     "classify": ("--save", "sorted", "--embeddings", "{}.npz"),
@@ -145,6 +146,7 @@ def test_a_label_file_that_cannot_be_written_is_a_failure(predict, tmp_path):
     assert (out / "labels" / "b.txt").is_file() and (out / "results.json").is_file()
     (failure,) = lines(out, "failures")
     assert failure["path"] == "a.jpg" and "labels/a.txt" in failure["reason"]
+    assert read_predicted(out).paths == ["a.jpg", "b.jpg"]  # twice, its name would mean none
 
 
 @pytest.mark.parametrize("task", TASKS)
