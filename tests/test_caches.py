@@ -109,10 +109,11 @@ def test_damaged_files_in_the_cache_are_made_anew(clip, tmp_path, monkeypatch, c
 
 def searched(tmp_path):
     """Return the regions of an image."""
-    pixels = np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8)
+    pixels = np.zeros((24, 30, 3), np.uint8)
+    pixels[6:18, 8:20] = 200
     Image.fromarray(pixels).save(tmp_path / "a.png")
     truth = Instances(np.zeros((0, 4)), np.zeros(0, int))
-    image = AnnotatedImage("a.png", tmp_path / "a.png", image_id=1, truth=truth, size_wh=(50, 40))
+    image = AnnotatedImage("a.png", tmp_path / "a.png", image_id=1, truth=truth, size_wh=(30, 24))
     found = search_images([image], mode="fast", workers=0, on_step=lambda done, words: None)
     return found.get("a.png", ())
 
