@@ -19,7 +19,14 @@ from cvkit.catalog import TASKS, resolve
 from cvkit.config import EMPTY_HINT, assemble
 from cvkit.early import answer_signals, failure_json, how_to_talk, speaks
 from cvkit.errors import CvkitError, Interrupted, MachineError, UsageError
-from cvkit.helptext import in_panel_order, name_text, render, short_help
+from cvkit.helptext import (
+    HELP_FLAGS,
+    in_panel_order,
+    name_text,
+    render,
+    short_help,
+    unknown_command,
+)
 from cvkit.options.base import Command, hints, never_empty
 from cvkit.options.tree import HANDLERS, OPTIONS
 from cvkit.printable import printable
@@ -115,10 +122,24 @@ def _variable(param: typer.core.TyperOption) -> str:
 class _Group(_Page, typer.core.TyperGroup):
     """A task, or cvkit itself."""
 
+    def resolve_command(self, ctx: typer.Context, args: list[str]) -> tuple:
+        """Return the command that the first word names.
+
+        Raises:
+            UsageError: none; the hint names the command that is probably meant.
+        """
+        known = self.get_command(ctx, args[0]) is not None
+        if known or args[0].startswith("-") or ctx.resilient_parsing:  # a shell that asks
+            return super().resolve_command(ctx, args)
+        path = tuple(ctx.command_path.split()[1:])
+        message, hint = unknown_command(path, args)
+        raise UsageError(message, code="usage", hint=hint)
+
 
 def build_app() -> typer.Typer:
     """Return the Typer application of `OPTIONS`."""
-    settings = {"cls": _Group, "rich_markup_mode": None}
+    own = {"help_option_names": list(HELP_FLAGS)}  # commands take it over from their group
+    settings = {"cls": _Group, "rich_markup_mode": None, "context_settings": own}
     app = typer.Typer(name="cvkit", **settings)
     app.callback()(_root)
     for name, entry in OPTIONS.items():
@@ -275,6 +296,12 @@ def run(arguments: list[str]) -> int:
         failure = MachineError(
             "out of memory", code="machine.memory", hint="a smaller --batch-size"
         )
+    except PermissionError as error:
+        failure = UsageError(
+            f"{error.filename or error}: permission denied",
+            code="file.permission",
+            hint="let this user read and write it, or name another",
+        )
     except Exception as error:
         failure = _machine_failure(error)
         if failure is None:
@@ -283,11 +310,11 @@ def run(arguments: list[str]) -> int:
 
 
 def _requested_page(arguments: list[str]) -> str | None:
-    """Return the page of `[TASK [VERB]] --help`, or of a group without a command.
+    """Return the page of `[TASK [VERB]] --help` (or -h), or of a group without a command.
 
     It needs no command tree, so it comes fast.
     """
-    asked = arguments[-1:] == ["--help"]
+    asked = arguments[-1:] != [] and arguments[-1] in HELP_FLAGS
     path = tuple(arguments[:-1] if asked else arguments)
     entry: object = OPTIONS
     for name in path:

@@ -14,7 +14,9 @@ from cvkit.options.base import Command, Train, hints, never_empty, with_given
 EMPTY_HINT = "give a value, or leave it out; a shell variable that is not set is empty"
 """What to do about an empty name."""
 
-NOT_STORED = frozenset({"config", "json", "quiet", "debug", "resume", "check", "find_lr"})
+NOT_STORED = frozenset(
+    {"config", "json", "json_results", "quiet", "debug", "resume", "check", "find_lr"}
+)
 """Flags that say how to talk, not what to do; a run's config.yaml leaves them out."""
 
 

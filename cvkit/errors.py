@@ -70,6 +70,10 @@ class UsageError(CvkitError):
     """A flag, configuration key or combination of them that cannot work."""
 
 
+class OutputError(UsageError):
+    """One file that cannot be written where it should be, while others can."""
+
+
 class DataError(CvkitError):
     """A dataset, image or mask that cannot be used as it is."""
 

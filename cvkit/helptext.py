@@ -5,17 +5,19 @@ traceback machinery, whose import takes longer than everything else that `--help
 """
 
 import dataclasses
+import difflib
 import inspect
 import os
 import shutil
 import sys
 import textwrap
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import typer
 
+from cvkit.catalog import TASKS
 from cvkit.errors import EXIT_CODES
 from cvkit.options.base import PANELS, Command, hints
 from cvkit.options.tree import OPTIONS
@@ -78,7 +80,7 @@ EXAMPLES = {
         "cvkit segment predict photos/ --weights runs/segment-unet-001 --out out/",
         "cvkit segment predict photos/ --weights coco-voc --out out/",
         "cvkit segment predict a.jpg b.png @more.txt --weights model.safetensors --overlay jpg",
-        "find . -name '*.jpg' | cvkit segment predict - --weights model.safetensors --resume",
+        "find . -name '*.jpg' | cvkit segment predict - --weights model.safetensors --out out/",
     ),
     ("detect",): (
         "cvkit detect train --data DIR --arch faster-rcnn --backbone resnet50 --epochs 12",
@@ -164,8 +166,9 @@ ROOT_FLAGS = (
     ("--version", "", "Show the version"),
     ("--install-completion", "", "Set up completion for the current shell"),
     ("--show-completion", "", "Print the completion script"),
-    ("--help", "", "Show this page"),
+    ("--help, -h", "", "Show this page"),
 )
+HELP_FLAGS = ("--help", "-h")
 
 Row = tuple[str, str, str]
 """Name, values, meaning."""
@@ -200,6 +203,40 @@ def render(path: tuple[str, ...]) -> str:
     codes = "Exit codes: " + " | ".join(f"{code} {text}" for code, text in EXIT_CODES.items())
     lines += textwrap.wrap(codes, width, initial_indent=" ", subsequent_indent=" ")
     return "\n".join(lines) + "\n"
+
+
+def unknown_command(path: tuple[str, ...], words: Sequence[str]) -> tuple[str, str]:
+    """Return what is wrong with a word where a command should stand, and a hint.
+
+    Args:
+        path: words before it: none, or a task.
+        words: it, and what follows.
+    """
+    word, *rest = words
+    tasks = [name for name in OPTIONS if name in TASKS]
+    verbs = {verb for task in tasks for verb in OPTIONS[task]}
+    shown = word if word.isprintable() and len(word) < 100 else repr(word[:100])
+    message = f"there is no command 'cvkit {' '.join([*path, shown])}'"
+    known = OPTIONS[path[0]] if path else OPTIONS
+    close = difflib.get_close_matches(word, known, n=3)
+    if not path and not close and (verb := difflib.get_close_matches(word, verbs, n=1)):
+        fitting = [task for task in tasks if verb[0] in OPTIONS[task]]
+        named = [task for task in fitting if task in rest] or fitting
+        return message, f"the task stands first: {_either(f'cvkit {t} {verb[0]}' for t in named)}"
+    if close:
+        return message, f"did you mean {_either(' '.join(['cvkit', *path, c]) for c in close)}?"
+    is_file = os.path.lexists(word) or os.path.splitext(word)[1]
+    if is_file and path in [(task,) for task in tasks]:
+        return message, f"cvkit {path[0]} predict {shown} --weights MODEL"
+    if is_file and not path:
+        hint = f"cvkit TASK predict {shown} --weights MODEL, where TASK is {_either(tasks)}"
+        return message, hint
+    return message, f"{' '.join(['cvkit', *path])} --help"
+
+
+def _either(words: Iterable[str]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def short_help(path: tuple[str, ...]) -> str:

@@ -1,16 +1,19 @@
 """Writing files so that a crash at any moment leaves either the old file or the new one."""
 
+import atexit
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from cvkit.errors import DataError, MachineError, UsageError
+from cvkit.errors import CvkitError, DataError, MachineError, OutputError, UsageError
 
 try:
     import fcntl
@@ -19,6 +22,23 @@ except ImportError:  # a system without such locks
 
 LOCK = ".lock"
 """File of a folder that a process holds; it contains the number of the process."""
+LONGEST_NAME = 240
+"""Bytes of a name; file systems allow 255, and a suffix such as `.jpeg` may follow."""
+
+
+def short_name(name: str, limit: int = LONGEST_NAME) -> str:
+    """Return a file's name, cut where it has more bytes than `limit`; a hash keeps it unique."""
+    content = os.fsencode(name)
+    if len(content) <= limit:
+        return name
+    digest = hashlib.sha256(content).hexdigest()[:16]
+    # Where the cut divides a character, its first bytes go too.
+    return f"{content[: limit - 17].decode(errors='ignore')}-{digest}"
+
+
+def temporary_beside(path: Path, tail: str = ".tmp") -> Path:
+    """Return a hidden name beside a file that no other file's has, nor another process's."""
+    return path.with_name(f".{short_name(path.name, 200)}.{os.getpid()}{tail}")
 
 
 def fsync_folder(folder: Path) -> None:
@@ -35,31 +55,50 @@ def machine_errors(path: Path) -> Iterator[None]:
     """Turn a full disk, a quota or an unwritable place into an error that names the path.
 
     Raises:
-        UsageError: the path leads through a file.
+        OutputError: nothing can have this path: it is too long, or leads through a file.
         MachineError: the machine refuses.
     """
+    names = {
+        errno.ENAMETOOLONG: "its name is too long",
+        errno.EISDIR: "it is a folder",
+        errno.ENOENT: "there is no such folder",
+        errno.EINVAL: "the file system has no such names",
+        errno.EILSEQ: "the file system has no such names",
+        errno.ELOOP: "its links lead in a circle",
+    }
     try:
         yield
     except (NotADirectoryError, FileExistsError) as error:
-        raise UsageError(
-            f"cannot write {path}: {error.filename} is not a folder",
+        through = (p for p in reversed(path.parents) if os.path.lexists(p) and not p.is_dir())
+        raise OutputError(
+            f"cannot write {path}: {next(through, error.filename)} is not a folder",
             code="out.not_a_folder",
             hint="choose another --out",
         ) from error
     except OSError as error:
+        if error.errno in names:
+            raise OutputError(
+                f"cannot write {path}: {names[error.errno]}",
+                code="out.name",
+                hint="choose another --out, or rename the input",
+            ) from error
         reasons = {
             errno.ENOSPC: "the disk is full",
             errno.EDQUOT: "the disk quota is used up",
             errno.EFBIG: "the file size limit is reached",
             errno.EROFS: "the file system is read-only",
             errno.EACCES: "permission denied",
+            errno.EPERM: "it is not permitted",
             errno.EIO: "the disk reported an error",
         }
         if error.errno not in reasons:
             raise
-        free = shutil.disk_usage(next(p for p in [path, *path.parents] if p.exists())).free
+        free = ""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            there = next(place for place in [path, *path.parents] if os.path.exists(place))
+            free = f" ({shutil.disk_usage(there).free / 2**20:.0f} MiB free)"
         raise MachineError(
-            f"cannot write {path}: {reasons[error.errno]} ({free / 2**20:.0f} MiB free)",
+            f"cannot write {path}: {reasons[error.errno]}{free}",
             code="machine.write",
             hint="free some space or choose another --out",
         ) from error
@@ -73,7 +112,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     size is written atomically without being in memory.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     with machine_errors(path):
         try:
             with open(temporary, "wb") as stream:
@@ -154,6 +193,28 @@ def cache_folder(name: str) -> Path:
             code="cache.home",
             hint="set XDG_CACHE_HOME to a folder",
         ) from error
+
+
+def cache_trouble(name: str) -> str:
+    """Return why nothing can be kept in a folder of the user's cache; empty if it can."""
+    try:
+        folder = cache_folder(name)
+        with machine_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            place = temporary_beside(folder / "tried")
+            place.touch()
+            place.unlink()
+    except CvkitError as error:
+        return error.as_json()["message"]
+    return ""
+
+
+@functools.cache
+def passing_folder(name: str) -> Path:
+    """Return a new folder that goes when the process ends, instead of one in the cache."""
+    folder = tempfile.mkdtemp(prefix=f"cvkit-{name}-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def new_numbered_folder(parent: Path, stem: str) -> Path:

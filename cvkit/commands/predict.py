@@ -1,69 +1,187 @@
 """Predict images or videos into a folder."""
 
 import contextlib
-from dataclasses import asdict
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
 
 from cvkit import storage
 from cvkit.commands.printing import print_json
 from cvkit.config import as_config
-from cvkit.engine.report import Reporter, print_line
+from cvkit.engine.report import Reporter, print_line, table
 from cvkit.errors import UsageError
-from cvkit.options.base import Predict
+from cvkit.options.base import RUNS, Predict
+
+LISTED = 20
+"""Inputs whose results are shown one by one; of more there is a summary."""
 
 
 def predict(options: Predict, task_name: str) -> int:
     """Predict images or videos into a folder."""
     from cvkit.data.files import list_inputs, walk_images, walk_videos
-    from cvkit.engine import predict as loop
     from cvkit.engine import runtime
     from cvkit.tasks.predictor import load_trained
 
     report = Reporter(options.quiet)
-    if not options.inputs:
-        raise UsageError("no input given", code="inputs.missing", hint="name files or folders")
-    if options.resume and options.overwrite:
-        raise UsageError("--resume and --overwrite exclude each other", code="out.resume")
+    _check_flags(options)
     walk = walk_videos if task_name == "video" else walk_images
+    lost: list[Any] = []
+    total: Counter[str] = Counter()
     runtime.keep_memory()
     with runtime.stop_signals() as stop:
         with stop.at_once():
-            files = list_inputs(options.inputs, without=options.out, walk=walk)
+            files = list_inputs(options.inputs, _results_folders(options, task_name), walk, lost)
             trained = load_trained(options.weights, options, task_name)
-            keys = {file.key for file in files}
-            trained.task.check_inputs(sorted(keys))
-        reuse = options.overwrite or options.resume
-        with storage.output_folder(options.out, reuse=reuse, say=report.warn):
-            about = {"model": trained.header["sha256"], "options": as_config(options)}
-            # What scoring the files needs to know of the model.
-            about["classes"] = trained.task.classes.as_json()
-            about["labels"] = trained.header.get("labels", {})
-            journal = loop.Journal(options.out, resume=options.resume, model=about["model"])
-            storage.write_json(options.out / "predict.json", about)
-            what = "videos" if task_name == "video" else "images"
+            trained.task.check_inputs(sorted(file.key for file in files), report)
+        what = "videos" if task_name == "video" else "images"
+        with _held_folder(options, task_name, report) as options:
             report.say(f"{len(files)} {what} with {trained.path} ({trained.precision})")
-            with contextlib.closing(journal), report.progress("predicting", len(files)) as advance:
-                if journal.done:  # results of other inputs may lie there too
-                    trained.task.check_inputs(sorted(journal.done | keys))
-                counts = loop.predict(
-                    trained.task,
-                    trained.model,
-                    files,
-                    journal,
-                    trained.fabric,
-                    batch_size=options.batch_size,
-                    workers=trained.workers,
-                    stop=stop,
-                    advance=advance,
-                    max_failures=options.max_failures,
-                )
-            trained.task.finish(options.out)
+            counts = _run(options, trained, files, report, total, stop=stop, lost=lost)
+    results = _Results(options.out, [entry.key for entry in files] + [one.path for one in lost])
+    answers = trained.task.answers()
+    if len(results.paths) <= LISTED and not options.json:
+        report.show(results.table(answers, what))
+    elif counts.predicted and not options.json:
+        report.say(answers.summary(total))
     summary = f"{counts.predicted} predicted, {counts.failed} failed, {counts.skipped} skipped"
     report.say(f"{summary}; results in {options.out}")
     if options.json:
+        lists = {"results": results.lines(), "failures": results.failures()}
         print_json(
             {"task": task_name, "command": "predict", "out": str(options.out)}
-            | {"counts": asdict(counts), "precision": trained.precision, "engine": "eager"}
+            | {"counts": asdict(counts), "precision": trained.precision, "engine": "eager"},
+            lists if options.json_results else {},
         )
     else:
         print_line(options.out)
     return 3 if counts.failed else 0
+
+
+def _run(
+    options: Predict,
+    trained: Any,
+    files: Sequence[Any],
+    report: Reporter,
+    total: Counter[str],
+    **more: Any,
+) -> Any:
+    """Predict into a folder that is ready for it; return how it went.
+
+    Args:
+        options: with their folder.
+        trained: the model.
+        files: the inputs.
+        report: for progress.
+        total: gets what is counted of the new results.
+        more: what else `cvkit.engine.predict.predict` takes.
+    """
+    from cvkit.engine import predict as loop
+    from cvkit.output.names import output_names
+
+    about, tally = _about(trained, options), trained.task.answers().tally
+    journal = loop.Journal(options.out, resume=options.resume, model=about["model"])
+    storage.write_json(options.out / "predict.json", about)
+    keys = [file.key for file in files]
+    known = {key: name for key, name in journal.names.items() if name}
+    with contextlib.closing(journal), report.progress("predicting", len(files)) as advance:
+        if journal.names:  # results of other inputs may lie there too
+            trained.task.check_inputs(sorted(journal.names.keys() | set(keys)), report)
+        return loop.predict(
+            trained.task,
+            trained.model,
+            files,
+            journal,
+            trained.fabric,
+            names=output_names([*journal.names, *keys], known),
+            batch_size=options.batch_size,
+            workers=trained.workers,
+            advance=advance,
+            max_failures=options.max_failures,
+            on_line=lambda line: total.update(tally(line)),
+            **more,
+        )
+
+
+def _check_flags(options: Predict) -> None:
+    """Check what can be checked before anything is read.
+
+    Raises:
+        UsageError: flags that do not go together, or no input.
+    """
+    if not options.inputs:
+        raise UsageError("no input given", code="inputs.missing", hint="name files or folders")
+    if options.resume and options.overwrite:
+        raise UsageError("--resume and --overwrite exclude each other", code="out.resume")
+    if options.resume and options.out is None:
+        raise UsageError("--resume needs --out", code="out.missing", hint="the results' folder")
+    if options.json_results and not options.json:
+        raise UsageError(
+            "--json-results adds to what --json prints", code="json.results", hint="add --json"
+        )
+
+
+def _results_folders(options: Predict, task_name: str) -> list[Path]:
+    """Return the folders of results, in which no input is looked for."""
+    if options.out is not None:
+        return [options.out]
+    folders = RUNS.glob(f"{task_name}-predict-*")
+    named = [Path(text).absolute() for text in options.inputs]
+    return [f for f in folders if not any(p.is_relative_to(f.absolute()) for p in named)]
+
+
+@contextlib.contextmanager
+def _held_folder(options: Predict, task_name: str, report: Reporter) -> Iterator[Predict]:
+    """Yield the options with the folder of the results, which no other process writes to.
+
+    Raises:
+        UsageError: the folder has something in it already, or another process writes to it.
+    """
+    out = options.out or storage.new_numbered_folder(RUNS, f"{task_name}-predict")
+    reuse = options.out is None or options.overwrite or options.resume
+    with storage.output_folder(out, reuse=reuse, say=report.warn):
+        yield replace(options, out=out)
+
+
+def _about(trained: Any, options: Predict) -> dict[str, Any]:
+    """Return what predict.json says: also what scoring the files needs to know of the model."""
+    return {
+        "model": trained.header["sha256"],
+        "options": as_config(options),
+        "classes": trained.task.classes.as_json(),
+        "labels": trained.header.get("labels", {}),
+    }
+
+
+class _Results:
+    """What a folder says of the inputs of this command, others may lie there too.
+
+    Args:
+        folder: of the results.
+        paths: of the inputs, in order.
+    """
+
+    def __init__(self, folder: Path, paths: Sequence[str]) -> None:
+        self.folder, self.paths = folder, dict.fromkeys(paths)
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """Yield the lines of `predictions.jsonl`."""
+        return self._own("predictions.jsonl")
+
+    def failures(self) -> Iterator[dict[str, Any]]:
+        """Yield the lines of `failures.jsonl`."""
+        return self._own("failures.jsonl")
+
+    def _own(self, name: str) -> Iterator[dict[str, Any]]:
+        from cvkit.output.records import read_lines
+
+        return (line for line in read_lines(self.folder, name) if line["path"] in self.paths)
+
+    def table(self, answers: Any, what: str) -> Any:
+        """Return a table with a row for each input; `what` are they."""
+        blank = [""] * (len(answers.columns) - 1)
+        rows = {line["path"]: answers.row(line) for line in self.lines()}
+        rows |= {line["path"]: [f"failed: {line['reason']}", *blank] for line in self.failures()}
+        shown = [[path, *rows[path]] for path in self.paths if path in rows]
+        return table("", [what, *answers.columns], shown)

@@ -1,14 +1,18 @@
 """Finding the images and videos that a command line names."""
 
+import contextlib
+import errno
 import os
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from glob import glob, has_magic
 from pathlib import Path, PurePosixPath
+from typing import NoReturn
 
 from cvkit.errors import DataError, UsageError
+from cvkit.structures import Failure
 
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp")
@@ -20,6 +24,8 @@ VIDEO_SUFFIXES = frozenset(
     (".mp4", ".m4v", ".avi", ".mov", ".mkv", ".webm", ".mpeg", ".mpg", ".gif")
 )
 
+READ_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
+
 
 @dataclass(frozen=True)
 class InputFile:
@@ -28,16 +34,35 @@ class InputFile:
     Attributes:
         path: where it lies.
         key: its path relative to what the user named, with `/`; names it in every output.
-        stem: `key` without its suffix, or `key` itself where two inputs differ only there.
     """
 
     path: Path
     key: str
-    stem: str
 
 
-Walk = Callable[[Path], Iterator[Path]]
-"""What is to be found under a folder: `walk_images` or `walk_videos`."""
+OnLost = Callable[[OSError], None]
+"""Told of a folder that cannot be read, so that nobody knows what is in it."""
+
+
+def refuse(error: OSError) -> NoReturn:
+    """Refuse to go on without what a folder holds.
+
+    Raises:
+        DataError: always.
+    """
+    raise _unreadable(error) from error
+
+
+def _unreadable(error: OSError) -> DataError:
+    return DataError(
+        f"{error.filename} cannot be read: {error.strerror}",
+        code="folder.unreadable",
+        hint="make it readable, or take it away",
+    )
+
+
+Walk = Callable[..., Iterator[Path]]
+"""What is to be found under a folder, and perhaps an `OnLost`: `walk_images` or `walk_videos`."""
 
 
 def is_hidden(name: str) -> bool:
@@ -46,27 +71,38 @@ def is_hidden(name: str) -> bool:
 
 
 def matches(folder: Path, pattern: str) -> list[Path]:
-    """Return what a glob pattern finds under a folder, sorted, without what is hidden there."""
+    """Return what a glob pattern finds under a folder, sorted, without what is hidden there.
+
+    Raises:
+        DataError: the folder cannot be read.
+    """
+    _look_into([str(folder)], refuse)
     found = folder.glob(pattern)
     return sorted(p for p in found if not any(map(is_hidden, p.relative_to(folder).parts)))
 
 
-def walk_images(folder: Path) -> Iterator[Path]:
+def walk_images(folder: Path, on_lost: OnLost = refuse) -> Iterator[Path]:
     """Yield the image files under a folder, sorted, without hidden ones.
 
     Links are followed, cycles are not.
+
+    Raises:
+        DataError: a folder cannot be read, unless `on_lost` does something else about it.
     """
-    for place, _, names in _walk(folder):
+    for place, _, names in _walk(folder, on_lost):
         yield from (Path(place, name) for name in names if _suffix(name) in IMAGE_SUFFIXES)
 
 
-def walk_videos(folder: Path) -> Iterator[Path]:
+def walk_videos(folder: Path, on_lost: OnLost = refuse) -> Iterator[Path]:
     """Yield the video files under a folder, and the folders that hold frames, sorted.
 
     Hidden files and folders are left out. A folder holds frames if it has pictures and no video;
     what lies under it does not count.
+
+    Raises:
+        DataError: a folder cannot be read, unless `on_lost` does something else about it.
     """
-    for place, folders, names in _walk(folder):
+    for place, folders, names in _walk(folder, on_lost):
         videos = [name for name in names if _suffix(name) in VIDEO_SUFFIXES]
         if not videos and any(_suffix(name) in IMAGE_SUFFIXES for name in names):
             folders.clear()
@@ -79,17 +115,37 @@ def _suffix(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
 
-def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+def _walk(folder: Path, on_lost: OnLost) -> Iterator[tuple[str, list[str], list[str]]]:
     """Yield each folder once, with its visible folders and files by name."""
     seen = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=on_lost):
         identity = os.path.realpath(place)
         if identity in seen:
             folders.clear()
             continue
         seen.add(identity)
         folders[:] = sorted(name for name in folders if not is_hidden(name))
-        yield place, folders, sorted(name for name in names if not is_hidden(name))
+        names = sorted(name for name in names if not is_hidden(name))
+        for name in names:
+            if _suffix(name) not in READ_SUFFIXES:  # else reading it tells
+                require_end(os.path.join(place, name), on_lost)
+        yield place, folders, names
+
+
+def require_end(path: str | Path, on_lost: OnLost = refuse) -> None:
+    """Tell of a link that leads to nothing: it may have been a folder."""
+    if os.path.islink(path) and not os.path.exists(path):
+        on_lost(OSError(errno.ENOENT, "the link leads to nothing", str(path)))
+
+
+def _look_into(folders: Iterable[str], on_lost: OnLost) -> None:
+    """Tell which folders cannot be read; what is no folder at all is passed over."""
+    for folder in folders:
+        try:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                os.scandir(folder).close()
+        except OSError as error:
+            on_lost(error)
 
 
 def _kind(walk: Walk) -> tuple[str, frozenset[str]]:
@@ -114,25 +170,34 @@ def note_beside(folder: Path, what: str, walk: Walk = walk_images) -> str:
 
 
 def list_inputs(
-    inputs: Iterable[str], without: Path | None = None, walk: Walk = walk_images
+    inputs: Iterable[str],
+    without: Sequence[Path] = (),
+    walk: Walk = walk_images,
+    lost: list[Failure] | None = None,
 ) -> list[InputFile]:
     """Return what files, folders, globs, `@list.txt` and `-` (paths on stdin) name.
 
     Args:
         inputs: as on the command line.
-        without: folder whose files do not count, that of the results.
+        without: folders whose files do not count, those of results.
         walk: finds what a folder holds.
+        lost: gets the folders that cannot be read; without it they are refused.
 
     Raises:
         UsageError: a path does not exist or is a URL, or nothing was found at all.
+        DataError: a folder cannot be read, and nothing else was found.
     """
     inputs = list(inputs)
     found: dict[Path, None] = {}
-    own = os.path.join(os.path.abspath(without), "") if without else None
+    own = tuple(os.path.join(os.path.abspath(folder), "") for folder in without)
+    errors: list[OSError] = []
+    on_lost = refuse if lost is None else errors.append
     for text in inputs:
-        for path in _expand(text, walk):
-            if own is None or not os.path.abspath(path).startswith(own):
+        for path in _expand(text, partial(walk, on_lost=on_lost), on_lost):
+            if not os.path.abspath(path).startswith(own):
                 found.setdefault(path)
+    if not found and errors:
+        refuse(errors[0])
     if not found:
         kind, suffixes = _kind(walk)
         raise UsageError(
@@ -140,15 +205,21 @@ def list_inputs(
             code="inputs.empty",
             hint=f"looked for {', '.join(sorted(suffixes))}",
         )
-    keys = _keys(list(found), inputs)
-    stems = Counter(_without_suffix(key).casefold() for key in keys)
-    return [
-        InputFile(path, key, key if stems[(s := _without_suffix(key)).casefold()] > 1 else s)
-        for path, key in zip(found, keys, strict=True)
-    ]
+    if errors:
+        once = {os.path.abspath(error.filename): error for error in errors}
+        lost += [_lost(error, inputs) for error in once.values()]
+    return [InputFile(*pair) for pair in zip(found, _keys(list(found), inputs), strict=True)]
 
 
-def _expand(text: str, walk: Walk) -> Iterator[Path]:
+def _lost(error: OSError, inputs: Sequence[str]) -> Failure:
+    """Return the failure that an unreadable folder is; it is named as inputs are."""
+    reason, path = _unreadable(error), os.path.normpath(error.filename)
+    if len(inputs) == 1 and path.startswith(os.path.join(os.path.normpath(inputs[0]), "")):
+        path = os.path.relpath(path, inputs[0])
+    return Failure(Path(path).as_posix(), reason.code, str(reason))
+
+
+def _expand(text: str, walk: Walk, on_lost: OnLost) -> Iterator[Path]:
     if "://" in text:
         raise UsageError(f"{text} is a URL", code="inputs.url", hint="download it first")
     if text == "-":
@@ -168,6 +239,7 @@ def _expand(text: str, walk: Walk) -> Iterator[Path]:
     elif os.path.lexists(text):
         yield Path(text)
     elif has_magic(text):
+        _look_into(_searched(text), on_lost)
         for match in sorted(glob(text, recursive=True)):
             if os.path.isdir(match):
                 yield from walk(Path(match))
@@ -178,17 +250,22 @@ def _expand(text: str, walk: Walk) -> Iterator[Path]:
         raise UsageError(f"{shown} does not exist", code="inputs.missing", hint="check the path")
 
 
+def _searched(pattern: str) -> Iterator[str]:
+    """Yield the folders whose names a glob pattern compares; `glob` says nothing of unreadable."""
+    parts = Path(pattern).parts
+    for place, part in enumerate(parts):
+        starts = [place] * has_magic(part) + [place + 1] * (part == "**")
+        for start in starts:
+            yield from glob(str(Path(*parts[:start])), recursive=True)
+
+
 def _keys(paths: list[Path], inputs: list[str]) -> list[str]:
     """Return each path relative to the one folder that was named, else to their common one."""
-    if len(inputs) == 1 and os.path.isdir(inputs[0]):
+    if len(inputs) == 1 and os.path.isdir(inputs[0]) and paths != [Path(inputs[0])]:
         return [path.relative_to(inputs[0]).as_posix() for path in paths]
     absolute = [os.path.abspath(path) for path in paths]
     common = os.path.commonpath([os.path.dirname(path) for path in absolute])
     return [PurePosixPath(os.path.relpath(path, common)).as_posix() for path in absolute]
-
-
-def _without_suffix(key: str) -> str:
-    return str(PurePosixPath(key).with_suffix(""))
 
 
 def inside(root: Path, relative: str) -> Path:

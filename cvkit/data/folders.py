@@ -8,7 +8,7 @@ from pathlib import Path
 from cvkit.catalog import nearest
 from cvkit.data.classes import dataset_classes
 from cvkit.data.division import content_hashes, draw_val, drawn_singly
-from cvkit.data.files import Walk, inside, matches, note_beside, walk_images
+from cvkit.data.files import Walk, inside, matches, note_beside, require_end, walk_images
 from cvkit.data.tables import read_rows
 from cvkit.errors import DataError
 
@@ -157,7 +157,16 @@ def detect_layout(place: Path, wanted: str, splits: Sequence[str], flag: str = "
 
 
 def _visible_folders(folder: Path) -> list[Path]:
-    return [path for path in matches(folder, "*") if path.is_dir()]
+    """Return the folders in a folder.
+
+    Raises:
+        DataError: it cannot be read, or a link in it that leads to nothing may have been one.
+    """
+    found = matches(folder, "*")
+    for path in found:
+        if not path.suffix:
+            require_end(path)
+    return [path for path in found if path.is_dir()]
 
 
 def _no_split(place: Path, split: str, known: Sequence[str], flag: str = "--data") -> DataError:

@@ -1,20 +1,26 @@
 """Folders of pictures that are videos."""
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from cvkit.data.decode import needed_bits
-from cvkit.data.files import IMAGE_SUFFIXES, is_hidden
+from cvkit.data.files import IMAGE_SUFFIXES, is_hidden, refuse
 
 
 def frame_files(folder: Path) -> list[Path]:
-    """Return the pictures of a folder in the order of the numbers in their names."""
-    files = [
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(path.name)
-    ]
+    """Return the pictures of a folder in the order of the numbers in their names.
+
+    Raises:
+        DataError: the folder cannot be read.
+    """
+    try:
+        names = os.listdir(folder)
+    except OSError as error:
+        refuse(error)
+    paths = (folder / name for name in names if not is_hidden(name))
+    files = [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
     parts = re.compile(r"(\d+)")
 
     def key(path: Path) -> list[tuple[int, int, str]]:

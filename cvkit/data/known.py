@@ -17,7 +17,7 @@ import PIL
 
 from cvkit.data.frames import frame_files
 from cvkit.errors import CvkitError, DataError
-from cvkit.storage import cache_folder, sha256, write_file
+from cvkit.storage import cache_folder, machine_errors, sha256, write_file
 
 VERSION = 1
 """Part of the names in the cache; raise it when an image is decoded in another way."""
@@ -99,7 +99,8 @@ class Known:
         # Another process may have kept findings about other files since.
         content = json.dumps(self._read() | dict(self._new), separators=(",", ":"))
         try:
-            self._place.parent.mkdir(parents=True, exist_ok=True)
+            with machine_errors(self._place.parent):
+                self._place.parent.mkdir(parents=True, exist_ok=True)
             write_file(self._place, content)
         except OSError as problem:
             self.note = str(problem)
@@ -132,8 +133,5 @@ def known_hash(path: Path, known: Known) -> str:
     Raises:
         DataError: it cannot be read.
     """
-    try:
-        files = frame_files(path) if path.is_dir() else [path]
-    except OSError:
-        return content_hash(path)  # which says what is wrong
+    files = frame_files(path) if path.is_dir() else [path]
     return known.find(files or [path], lambda: content_hash(path))

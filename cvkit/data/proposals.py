@@ -1,5 +1,6 @@
 """Files of proposals, and proposals computed for a whole dataset."""
 
+import contextlib
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path, PurePosixPath
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -15,8 +17,8 @@ from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.decode import needed_bits, read_image
 from cvkit.data.files import matches
 from cvkit.data.named import Names
-from cvkit.errors import CvkitError, DataError
-from cvkit.storage import cache_folder, machine_errors, sha256
+from cvkit.errors import CvkitError, DataError, MachineError, UsageError
+from cvkit.storage import cache_folder, machine_errors, sha256, temporary_beside
 
 VERSION = 1
 """Part of the names in the cache; raise it when selective search changes."""
@@ -31,7 +33,7 @@ def write_proposals(path: Path, found: Mapping[str, np.ndarray], about: dict[str
         about: how they were made.
     """
     counts = [len(boxes) for boxes in found.values()]
-    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}.tmp.npz")
+    temporary = temporary_beside(path, ".tmp.npz")
     with machine_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -65,7 +67,7 @@ def read_proposals(place: Path) -> dict[str, np.ndarray]:
         found = _read_npz(place) if place.suffix == ".npz" else _read_json(place)
     except FileNotFoundError as error:
         raise DataError(f"--proposals {place} does not exist", code="proposals.missing") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, BadZipFile) as error:
         raise DataError(
             f"--proposals {place} is malformed: {error}",
             code="proposals.syntax",
@@ -164,13 +166,12 @@ def _search(path: Path, mode: str, seed: int, max_boxes: int, bits: int | None) 
     depth = 16 if bits == 16 else bits or needed_bits(path) or 16
     kind = "" if depth == 16 else f"-{depth}bits"
     name = f"{sha256(path)[:32]}-{mode}-{seed}-{max_boxes}{kind}-v{VERSION}.npz"
-    cached = cache_folder("proposals") / name[:2] / name
-    try:
-        return _read_npz(cached)["image"]
-    except (OSError, ValueError, KeyError):
-        pass  # not there, or damaged: it is made anew
+    with contextlib.suppress(UsageError, OSError, ValueError, KeyError, EOFError, BadZipFile):
+        # If it is there, and not damaged.
+        return _read_npz(cache_folder("proposals") / name[:2] / name)["image"]
     found = selective_search(read_image(path, depth), mode, seed=seed, max_boxes=max_boxes)
-    write_proposals(cached, {"image": found}, {})
+    with contextlib.suppress(UsageError, MachineError):  # `warn_of_cache` says it once
+        write_proposals(cache_folder("proposals") / name[:2] / name, {"image": found}, {})
     return found
 
 

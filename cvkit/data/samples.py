@@ -1,5 +1,6 @@
 """The built-in datasets: synthetic scenes, written in the layout of each task."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -18,13 +19,15 @@ from cvkit.data.scenes import (
     make_scene,
     make_single,
 )
-from cvkit.errors import MachineError
+from cvkit.errors import MachineError, UsageError
 from cvkit.ops.masks import encode_part
 from cvkit.storage import (
     cache_folder,
+    cache_trouble,
     fsync_folder,
     machine_errors,
     opencv_name,
+    passing_folder,
     write_file,
     write_json,
 )
@@ -206,10 +209,14 @@ CACHED = {
 
 
 def cached_samples(task: str, seed: int = 0) -> Path:
-    """Return the folder of a task's built-in dataset, made once in the user's cache."""
-    base = cache_folder("samples")
+    """Return the folder of a task's built-in dataset, made once in the user's cache.
+
+    Without one it is made in a temporary folder, which goes when the process ends.
+    """
     (train, val), size_hw = CACHED[task]
-    folder = base / f"{task}-v{VERSION}-{train}-{val}-{seed}"
+    name = f"{task}-v{VERSION}-{train}-{val}-{seed}"
+    base = _base(name)
+    folder = base / name
     if folder.is_dir():
         return folder
     temporary = base / f".{folder.name}.{os.getpid()}"
@@ -225,3 +232,11 @@ def cached_samples(task: str, seed: int = 0) -> Path:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
+
+
+def _base(name: str) -> Path:
+    """Return the folder that holds a built-in dataset, or will."""
+    with contextlib.suppress(UsageError):
+        if (cache_folder("samples") / name).is_dir() or not cache_trouble("samples"):
+            return cache_folder("samples")
+    return passing_folder("samples")

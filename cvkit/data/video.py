@@ -4,20 +4,22 @@ A header's frame count is never trusted: the first look at a file decodes it onc
 time of every frame, in the user's cache, under the file's path, size and change time.
 """
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
 
 from cvkit.data.decode import MAX_PIXELS, read_image, upright_size_hw
 from cvkit.data.frames import frame_bits, frame_files
-from cvkit.errors import DataError
-from cvkit.storage import cache_folder, machine_errors, opencv_name
+from cvkit.errors import CvkitError, DataError, UsageError
+from cvkit.storage import cache_folder, machine_errors, opencv_name, temporary_beside
 
 # A file may be a list of other files or addresses, whatever its suffix; only containers are opened.
 os.environ.setdefault(
@@ -32,6 +34,8 @@ FRAME_MS = 40.0
 """Time from one picture of a folder of frames to the next."""
 NEAR = 48
 """Frames that are decoded one after the other rather than sought."""
+_held: dict[str, "VideoIndex"] = {}
+"""Indexes that the cache cannot keep, for as long as this process and its workers live."""
 
 
 @dataclass(frozen=True)
@@ -72,17 +76,23 @@ def index_video(path: Path) -> VideoIndex:
             raise DataError(f"{path} holds no frames", code="video.zero_frames")
         times = FRAME_MS * np.arange(len(frames))
         return VideoIndex(times, upright_size_hw(frames[0]), len(frames))
-    place = _cache_place(path)
-    if place.is_file():
-        try:
-            with np.load(place) as kept:
-                height, width, claimed = kept["about"].tolist()
-                return VideoIndex(kept["times"], (height, width), claimed)
-        except (OSError, ValueError, KeyError, EOFError):
-            place.unlink(missing_ok=True)  # damaged; made anew
+    name = _cache_name(path)
+    if name in _held:
+        return _held[name]
+    with contextlib.suppress(UsageError, OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return _kept(cache_folder("videos") / name)  # if it is there, and not damaged
     index = _decode_all(path)
-    _keep(place, index)
+    try:
+        _keep(cache_folder("videos") / name, index)
+    except CvkitError:  # `warn_of_cache` says it once
+        _held[name] = index
     return index
+
+
+def _kept(place: Path) -> VideoIndex:
+    with np.load(place) as kept:
+        height, width, claimed = kept["about"].tolist()
+        return VideoIndex(kept["times"], (height, width), claimed)
 
 
 def _decode_all(path: Path) -> VideoIndex:
@@ -265,19 +275,27 @@ def _decode(
     return found
 
 
-def _cache_place(path: Path) -> Path:
-    base = cache_folder("videos")
+def _cache_name(path: Path) -> str:
+    """Return the name of the file that keeps the index of a video.
+
+    Raises:
+        DataError: there is no such video.
+    """
     try:
         about = path.stat()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}", code="video.unreadable") from error
     key = f"{path.resolve()}\0{about.st_size}\0{about.st_mtime_ns}"
-    return base / f"{hashlib.sha256(key.encode(errors='surrogateescape')).hexdigest()[:32]}.npz"
+    return f"{hashlib.sha256(key.encode(errors='surrogateescape')).hexdigest()[:32]}.npz"
 
 
 def _keep(place: Path, index: VideoIndex) -> None:
-    """Write an index into the cache, whole or not at all."""
-    temporary = place.with_name(f".{place.stem}.{os.getpid()}.npz")
+    """Write an index into the cache, whole or not at all.
+
+    Raises:
+        CvkitError: it cannot be kept there.
+    """
+    temporary = temporary_beside(place, ".npz")
     with machine_errors(place):
         place.parent.mkdir(parents=True, exist_ok=True)
         try:

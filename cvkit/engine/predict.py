@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,19 +18,21 @@ from cvkit.engine.loader import in_order, load
 from cvkit.engine.report import Advance
 from cvkit.engine.runtime import StopSignal
 from cvkit.engine.task import Task
-from cvkit.errors import DataError, UsageError
+from cvkit.errors import DataError, OutputError, UsageError
 from cvkit.storage import fsync_folder, machine_errors, write_file
 from cvkit.structures import Failure
+
+OnLine = Callable[[dict[str, Any]], None]
+"""Called with a line of `predictions.jsonl`."""
 
 WAITING_RESULTS = 8
 """Results (with their decoded images) that may wait to be written before the model waits."""
 
 
 class NamedInput(Protocol):
-    """An input with the names of its outputs."""
+    """An input, named by a path."""
 
     key: str
-    stem: str
 
 
 @dataclass
@@ -51,6 +53,10 @@ class Journal:
             again. Otherwise both files start empty.
         model: hash of the model; what is resumed must have been made by the same.
 
+    Attributes:
+        names: of the files of each input that has finished lines; None where its line, of an
+            older version, does not tell.
+
     Raises:
         UsageError: another model wrote to the folder.
     """
@@ -65,12 +71,17 @@ class Journal:
                 hint="use --overwrite, or another folder",
             )
         path = folder / "predictions.jsonl"
-        self.done = _repair(path) if resume else set()
+        self.names = _repair(path) if resume else {}
         if not resume:
             write_file(path, "")
         write_file(folder / "failures.jsonl", "")
         self._results = path.open("a")
         self._failures = (folder / "failures.jsonl").open("a")
+
+    @property
+    def done(self) -> set[str]:
+        """The inputs that have finished lines."""
+        return set(self.names)
 
     def result(self, line: dict) -> None:
         """Append a result."""
@@ -99,13 +110,13 @@ class Journal:
         fsync_folder(self.folder)
 
 
-def _repair(path: Path) -> set[str]:
-    """Cut off a line that a kill left half-written; return the inputs of the others.
+def _repair(path: Path) -> dict[str, str | None]:
+    """Cut off a line that a kill left half-written; return inputs and names of the others.
 
     Raises:
         DataError: a line in the middle is no JSON, so the file is not one of ours.
     """
-    done: set[str] = set()
+    done: dict[str, str | None] = {}
     end = 0
     if not path.exists():
         return done
@@ -114,8 +125,9 @@ def _repair(path: Path) -> set[str]:
             if not line.endswith(b"\n"):
                 break
             try:
-                done.add(json.loads(line)["path"])
-            except (ValueError, KeyError, TypeError) as error:
+                content = json.loads(line)
+                done[content["path"]] = content.get("name")
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise DataError(
                     f"{path}:{number} is not a line of predictions",
                     code="resume.journal",
@@ -128,6 +140,71 @@ def _repair(path: Path) -> set[str]:
     return done
 
 
+class _Records:
+    """Writes results while the model goes on, and keeps the journal of them, in order.
+
+    Args:
+        write: `Task.write`.
+        journal: of the folder.
+        names: of what is written for each input, by its key.
+        max_failures: failures that end the prediction; 0: any number may fail.
+        on_line: called with each new line of `predictions.jsonl`.
+    """
+
+    def __init__(
+        self,
+        write: Callable[..., dict[str, Any]],
+        journal: Journal,
+        names: Mapping[str, str],
+        max_failures: int,
+        on_line: OnLine,
+    ) -> None:
+        self.write, self.journal, self.names = write, journal, names
+        self.max_failures, self.on_line = max_failures, on_line
+        self.counts = Counts()
+        self.waiting: deque[tuple[str, Future[dict[str, Any]]]] = deque()
+
+    @property
+    def begun(self) -> int:
+        """Inputs that are done, or wait to be written."""
+        return self.counts.predicted + self.counts.failed + len(self.waiting)
+
+    def fail(self, failure: Failure) -> None:
+        """Record an input that failed.
+
+        Raises:
+            DataError: it is the last one that may.
+        """
+        self.counts.failed += 1
+        self.journal.failure(failure)
+        if self.counts.failed == self.max_failures:
+            raise DataError(
+                f"{self.max_failures} inputs failed, the last one: {failure.reason}",
+                code="predict.max_failures",
+                hint=f"see {self.journal.folder / 'failures.jsonl'}",
+            )
+
+    def add(self, result: Any, sample: Any, writers: ThreadPoolExecutor) -> None:
+        """Have a result written."""
+        name, folder = self.names[sample.path], self.journal.folder
+        job = writers.submit(self.write, result, sample, name, folder)
+        self.waiting.append((sample.path, job))
+        self.finish(WAITING_RESULTS)
+
+    def finish(self, limit: int = 0) -> None:
+        """Record results until no more than `limit` wait."""
+        while len(self.waiting) > limit:
+            key, job = self.waiting.popleft()
+            try:
+                line = {"path": key, "name": self.names[key]} | job.result()
+            except (OutputError, DataError) as error:
+                self.fail(Failure(key, error.code, str(error)))
+                continue
+            self.journal.result(line)
+            self.counts.predicted += 1
+            self.on_line(line)
+
+
 def predict(
     task: Task,
     model: nn.Module,
@@ -135,53 +212,46 @@ def predict(
     journal: Journal,
     fabric: Fabric,
     *,
+    names: Mapping[str, str],
     batch_size: int,
     workers: int,
     stop: StopSignal,
     advance: Advance,
     max_failures: int = 0,
+    lost: Sequence[Failure] = (),
+    on_line: OnLine = lambda line: None,
 ) -> Counts:
     """Predict all files that the journal does not hold yet, in order.
 
     A line is written only when the files that it names are, so a kill loses nothing that the
-    journal promises.
+    journal promises. An input whose own files cannot be written fails alone. `lost` is what
+    could not even be looked into; it counts as failed.
 
     Raises:
         Interrupted: a signal came; everything before it is written.
         DataError: `max_failures` inputs failed.
+        MachineError: the disk is full, for example.
     """
-    todo = [file for file in files if file.key not in journal.done]
-    stems = {file.key: file.stem for file in todo}
-    counts = Counts(skipped=len(files) - len(todo))
+    todo = [file for file in files if file.key not in journal.names]
+    records = _Records(task.write, journal, names, max_failures, on_line)
+    records.counts.skipped = len(files) - len(todo)
     data, batches = task.source(todo), in_order(len(todo), batch_size)
-    waiting: deque[Future[dict[str, Any]]] = deque()
-
-    def finish(limit: int) -> None:
-        while len(waiting) > limit:
-            journal.result(waiting.popleft().result())
-            counts.predicted += 1
-
     with ThreadPoolExecutor(2) as writers, contextlib.ExitStack() as ending:
         ending.callback(journal.sync)
-        ending.callback(finish, 0)
+        for failure in lost:
+            records.fail(failure)
+        ending.callback(records.finish)
         loaded = ending.enter_context(load(data, batches, workers))
         for sample, result in _results(task, model, loaded, fabric):
             if isinstance(sample, Failure):
-                counts.failed += 1
-                journal.failure(sample)
-                if counts.failed == max_failures:
-                    raise DataError(
-                        f"{max_failures} inputs failed, the last one: {sample.reason}",
-                        code="predict.max_failures",
-                        hint=f"see {journal.folder / 'failures.jsonl'}",
-                    )
+                records.fail(sample)
             else:
-                stem = stems[sample.path]
-                waiting.append(writers.submit(task.write, result, sample, stem, journal.folder))
-                finish(WAITING_RESULTS)
-            advance(counts.predicted + counts.failed + len(waiting), "")
+                records.add(result, sample, writers)
+            advance(records.begun, "")
             stop.raise_if_set("prediction interrupted", "add --resume to go on")
-    return counts
+    for failure in task.finish(journal.folder):
+        records.fail(failure)
+    return records.counts
 
 
 def _results(

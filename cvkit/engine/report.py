@@ -51,6 +51,7 @@ class Reporter:
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
+        self.warned: set[str] = set()
         width = None if sys.stderr.isatty() else FILE_WIDTH
         self.console = _Stderr(
             stderr=True, quiet=quiet, highlight=False, soft_wrap=True, width=width
@@ -65,7 +66,10 @@ class Reporter:
         self.console.print(Text(printable(text)))
 
     def warn(self, text: str) -> None:
-        """Print a line that begins with `warning:`."""
+        """Print a line that begins with `warning:`; the same one only once."""
+        if text in self.warned:
+            return
+        self.warned.add(text)
         self.console.print(Text(f"warning: {printable(text)}", "yellow"))
 
     def show(self, content: Table) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from cvkit.engine.optim import DEFAULTS
-from cvkit.structures import Batch, ClassList, Sample
+from cvkit.engine.report import Reporter
+from cvkit.structures import Batch, ClassList, Failure, Sample
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -43,6 +45,23 @@ class Metric(Protocol):
 
     def compute(self) -> dict[str, float | None]:
         """Return the metrics by name."""
+
+
+class Answers(Protocol):
+    """How results are told in a few words, from their lines of `predictions.jsonl`."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Heads of the cells of a row."""
+
+    def row(self, line: dict[str, Any]) -> list[str]:
+        """Return the cells of one result."""
+
+    def tally(self, line: dict[str, Any]) -> Counter[str]:
+        """Return what is counted of one result, by class."""
+
+    def summary(self, total: Counter[str]) -> str:
+        """Return the counts of many results in one line."""
 
 
 class Stage(Protocol):
@@ -161,19 +180,41 @@ class Task(ABC):
         """Show a batch of training samples to a stage."""
         raise TypeError(f"{self.name} has no further stages")
 
-    def check_inputs(self, keys: Sequence[str]) -> None:  # noqa: B027, most tasks take any
+    def check_inputs(  # noqa: B027, most tasks take any
+        self, keys: Sequence[str], report: Reporter
+    ) -> None:
         """Check what a prediction needs to know of its inputs, before the first one.
 
         Args:
             keys: the inputs' paths in the results.
+            report: for warnings.
 
         Raises:
             DataError: a file that the flags name does not know an input.
         """
 
-    def finish(self, folder: Path) -> None:  # noqa: B027, most tasks have nothing to add
-        """Write what belongs to all results together, after the last one."""
+    def finish(self, folder: Path) -> list[Failure]:
+        """Write what belongs to all results together, after the last one.
+
+        Returns:
+            The inputs of which a file could not be written.
+        """
+        return []
+
+    @abstractmethod
+    def answers(self) -> Answers:
+        """Return what tells results in a few words."""
 
     @abstractmethod
     def write(self, result: Any, sample: Sample, stem: str, folder: Path) -> dict[str, Any]:
-        """Write the files of one result and return its line of `predictions.jsonl`."""
+        """Write the files of one result and return its line of `predictions.jsonl`.
+
+        Args:
+            result: of `predict`.
+            sample: that it is of.
+            stem: name of the files without suffix, which no other input has.
+            folder: of all results.
+
+        Raises:
+            OutputError: a file cannot have this name, or something is in its place.
+        """

@@ -1,5 +1,6 @@
 """Where weights come from: trained models by name, and backbones that others trained."""
 
+import contextlib
 import os
 import re
 import socket
@@ -19,7 +20,7 @@ from cvkit import catalog, published
 from cvkit.errors import ModelFileError, UsageError
 from cvkit.model_files import read_header, read_model, unverified
 from cvkit.models.convert import TRAINING_ONLY, backbone_tensors, modern_names
-from cvkit.storage import sha256
+from cvkit.storage import cache_folder, cache_trouble, machine_errors, passing_folder, sha256
 
 
 def find_model(name: str, task: str | None = None, flag: str = "--weights") -> Path:
@@ -59,10 +60,19 @@ def weight_shelves() -> list[Path]:
 
 def cache_folders() -> list[Path]:
     """Return where published weights may lie, the one to download to first."""
-    own = os.environ.get("CVKIT_WEIGHTS")
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cvkit" / "weights"
-    hub = Path(torch.hub.get_dir()) / "checkpoints"
-    return [Path(own) if own else user, user, *weight_shelves(), hub]
+    folders = [Path(own)] if (own := os.environ.get("CVKIT_WEIGHTS")) else []
+    with contextlib.suppress(UsageError):  # nobody's cache
+        folders.append(cache_folder("weights"))
+    return [*folders, *weight_shelves(), Path(torch.hub.get_dir()) / "checkpoints"]
+
+
+def download_folder() -> tuple[Path, str]:
+    """Return where to download to, and why that is a folder for this run only, or ""."""
+    if own := os.environ.get("CVKIT_WEIGHTS"):
+        return Path(own), ""
+    if trouble := cache_trouble("weights"):
+        return passing_folder("weights"), trouble
+    return cache_folder("weights"), ""
 
 
 def load_pretrained(
@@ -184,15 +194,21 @@ def fetched(entry: Any, offline: bool, say: Callable[[str], None]) -> Path:
     for folder in cache_folders():
         if (folder / file).is_file():
             return verified(folder / file)
-    target = cache_folders()[0] / file
     if offline:
+        target = cache_folders()[0] / file
         raise ModelFileError(
             f"{target} is not there and --offline forbids to fetch it",
             code="pretrained.offline",
             hint=f"get {entry.url} elsewhere and put it there",
         )
-    say(f"downloading {entry.url} ({entry.meta['_file_size']:.0f} MB) to {target}")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    folder, trouble = download_folder()
+    target = folder / file
+    if target.is_file():
+        return verified(target)
+    why = f", for this run only: {trouble}" if trouble else ""
+    say(f"downloading {entry.url} ({entry.meta['_file_size']:.0f} MB) to {target}{why}")
+    with machine_errors(target):
+        folder.mkdir(parents=True, exist_ok=True)
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(30)  # a network that swallows packets must not hang the command
     try:
@@ -203,7 +219,7 @@ def fetched(entry: Any, offline: bool, say: Callable[[str], None]) -> Path:
         raise ModelFileError(
             f"cannot download {entry.url}: {error}",
             code="pretrained.network",
-            hint=f"put the file at {target}",
+            hint=f"put the file at {target}" if not trouble else "set CVKIT_WEIGHTS to its folder",
         ) from error
     finally:
         socket.setdefaulttimeout(before)

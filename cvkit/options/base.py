@@ -27,6 +27,9 @@ def choice(names: typing.Iterable[str]) -> object:
     return Literal[tuple(names)]
 
 
+RUNS = Path("runs")
+"""Folder for numbered folders of runs, reports and results."""
+
 WEIGHTS_HELP = "Run folder, .safetensors file, name in weights/"
 
 
@@ -165,7 +168,7 @@ class Train(Job):
     find_lr: Annotated[
         bool, flag(RUN, "Only try learning rates: draws lr.png and names a good one")
     ] = False
-    out: Annotated[Path, flag(OUTPUT, "Folder for numbered run folders")] = Path("runs")
+    out: Annotated[Path, flag(OUTPUT, "Folder for numbered run folders")] = RUNS
     keep: Annotated[
         choice(["best", "last"]),
         flag(
@@ -211,7 +214,7 @@ class Eval(Job):
     fail_under: Annotated[
         list[str], flag(OUTPUT, "Exit 4 if METRIC=NUMBER is not reached; may repeat")
     ] = dataclasses.field(default_factory=list)
-    out: Annotated[Path, flag(OUTPUT, "Folder for numbered report folders")] = Path("runs")
+    out: Annotated[Path, flag(OUTPUT, "Folder for numbered report folders")] = RUNS
     files: Annotated[bool, flag(OUTPUT, "Write report files, not only what is printed")] = True
 
 
@@ -227,9 +230,20 @@ class Predict(Job):
         ),
     ] = dataclasses.field(default_factory=list)
     weights: Annotated[str | None, flag(MODEL, WEIGHTS_HELP)] = None
-    out: Annotated[Path, flag(OUTPUT, "Folder for the results; mirrors the inputs")] = Path("out")
+    out: Annotated[
+        Path | None,
+        flag(
+            OUTPUT,
+            "Folder for the results, mirrors the inputs; by default a new one, "
+            "runs/TASK-predict-NNN",
+        ),
+    ] = None
     overwrite: Annotated[bool, flag(OUTPUT, "Replace results in --out")] = False
     resume: Annotated[bool, flag(RUN, "Skip what --out already holds; retries failures")] = False
+    json_results: Annotated[
+        bool,
+        flag(RUN, "With --json, also print the lines of predictions.jsonl and failures.jsonl"),
+    ] = False
     batch_size: Annotated[int, flag(RUN, "Images a forward pass", min=1)] = 4
     max_failures: Annotated[
         int, flag(RUN, "Stop when this many inputs failed; 0: never", min=0)

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
+from cvkit.errors import OutputError
 from cvkit.output.files import write_csv
+from cvkit.output.names import class_words, output_names
 from cvkit.output.records import read_lines
 from cvkit.storage import machine_errors, whole_file, write_file, write_json_list
-from cvkit.structures import ClassList, Instances
+from cvkit.structures import ClassList, Failure, Instances
 
 
 def describe_boxes(
@@ -29,7 +31,7 @@ def describe_boxes(
 
 def write_results(
     folder: Path, classes: ClassList, kinds: Sequence[str], ids: Mapping[str, int]
-) -> None:
+) -> list[Failure]:
     """Write `results.json` (COCO's format) and other files from `predictions.jsonl`.
 
     Boxes in `results.json` are x, y, width, height in pixels of the upright image; each entry
@@ -40,10 +42,16 @@ def write_results(
         classes: of the model.
         kinds: further files: `yolo`, `voc`, `csv`.
         ids: of the images, by path.
+
+    Returns:
+        The images whose own file cannot be written.
     """
     write_json_list(folder / "results.json", _coco_rows(read_lines(folder), ids))
-    for kind in kinds:
-        {"yolo": _write_yolo, "voc": _write_voc, "csv": _write_table}[kind](folder, classes, ids)
+    if "voc" in kinds:
+        _write_voc(folder, classes, ids)
+    if "csv" in kinds:
+        _write_table(folder)
+    return _write_yolo(folder, classes, ids) if "yolo" in kinds else []
 
 
 def _coco_rows(lines: Iterable[dict], ids: Mapping[str, int]) -> Iterator[dict[str, Any]]:
@@ -62,22 +70,30 @@ def _coco_rows(lines: Iterable[dict], ids: Mapping[str, int]) -> Iterator[dict[s
             yield row if mask is None else row | {"segmentation": mask}
 
 
-def _write_yolo(folder: Path, classes: ClassList, paths: Iterable[str]) -> None:
-    """Write `labels/STEM.txt`: class number from 0, centre and size in shares, score."""
+def _write_yolo(folder: Path, classes: ClassList, paths: Iterable[str]) -> list[Failure]:
+    """Write `labels/NAME.txt`: class number from 0, centre and size in shares, score."""
     numbers = {name: number for number, name in enumerate(classes.names)}
-    names = _own_names(paths, lambda path: [str(path.with_suffix(""))])
+    known = {line["path"]: line["name"] for line in read_lines(folder) if "name" in line}
+    names = output_names(paths, known)
+    failures = []
     for line in read_lines(folder):
-        width, height = line["width"], line["height"]
-        rows = []
-        columns = (line["labels"], line["boxes"], line["scores"])
-        for label, (x1, y1, x2, y2), score in zip(*columns, strict=True):
-            values = ((x1 + x2) / 2 / width, (y1 + y2) / 2 / height)
-            values += ((x2 - x1) / width, (y2 - y1) / height, score)
-            rows.append(f"{numbers[label]} " + " ".join(f"{v:.6f}" for v in values))
         path = folder / "labels" / f"{names[line['path']]}.txt"
-        with machine_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, "".join(f"{row}\n" for row in rows))
+        try:
+            with machine_errors(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            write_file(path, "".join(f"{row}\n" for row in _yolo_rows(line, numbers)))
+        except OutputError as error:
+            failures.append(Failure(line["path"], error.code, str(error)))
+    return failures
+
+
+def _yolo_rows(line: dict[str, Any], numbers: Mapping[str, int]) -> Iterator[str]:
+    width, height = line["width"], line["height"]
+    columns = (line["labels"], line["boxes"], line["scores"])
+    for label, (x1, y1, x2, y2), score in zip(*columns, strict=True):
+        values = ((x1 + x2) / 2 / width, (y1 + y2) / 2 / height)
+        values += ((x2 - x1) / width, (y2 - y1) / height, score)
+        yield f"{numbers[label]} " + " ".join(f"{v:.6f}" for v in values)
 
 
 def _own_names(
@@ -92,19 +108,6 @@ def _own_names(
     }
 
 
-def file_words(names: Sequence[str]) -> tuple[str, ...]:
-    """Return names of classes as parts of file names, unique.
-
-    A slash becomes `_`, or `%2F` where that is the name of another class.
-    """
-    plain = [name.replace("/", "_") for name in names]
-    counts = Counter(plain)
-    return tuple(
-        word if counts[word] == 1 else name.replace("/", "%2F")
-        for name, word in zip(names, plain, strict=True)
-    )
-
-
 VOC_FILES_AT_ONCE = 200
 """Of 1024 that a process may usually have open."""
 
@@ -117,7 +120,7 @@ def _write_voc(folder: Path, classes: ClassList, paths: Iterable[str]) -> None:
     names = _own_names(paths, lambda path: [path.stem, str(path.with_suffix(""))])
     with machine_errors(folder):
         (folder / "voc").mkdir(exist_ok=True)
-    words = list(zip(classes.names, file_words(classes.names), strict=True))
+    words = list(zip(classes.names, class_words(classes.names), strict=True))
     for first in range(0, len(words), VOC_FILES_AT_ONCE):
         with contextlib.ExitStack() as files:
             streams = {
@@ -137,7 +140,7 @@ def _write_voc_rows(streams: Mapping[str, BinaryIO], line: dict, image: str) -> 
             streams[label].write(row.encode("utf-8", "surrogateescape"))
 
 
-def _write_table(folder: Path, classes: ClassList, paths: Iterable[str]) -> None:
+def _write_table(folder: Path) -> None:
     """Write `detections.csv`, one row for each box."""
     rows = (
         [line["path"], label, category, score, *box]

@@ -1,6 +1,7 @@
 """Training curves."""
 
 import io
+import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 # Names in scripts that the font lacks are boxes in the legend; the tables have them in full.
 warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from")
+# Without a home it keeps its list of fonts in a temporary folder, which is nobody's concern.
+logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 
 def write_curves(path: Path, history: Sequence[dict], metric: str) -> None:

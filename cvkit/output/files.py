@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from cvkit.storage import machine_errors, whole_file
+from cvkit.storage import machine_errors, temporary_beside, whole_file
 from cvkit.structures import VOC_PALETTE
 
 
@@ -41,7 +41,7 @@ def write_rgb(path: Path, image: np.ndarray) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write by rename, without the fsync that would cost more than the picture."""
-    temporary = path.with_name(f".{path.name[:200]}.tmp")
+    temporary = temporary_beside(path)
     with machine_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -10,9 +10,9 @@ import numpy as np
 from cvkit.structures import ClassList, SegMap
 
 
-def read_lines(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the lines of a folder's `predictions.jsonl`; one is in memory at a time."""
-    with open(folder / "predictions.jsonl", encoding="utf-8") as stream:
+def read_lines(folder: Path, name: str = "predictions.jsonl") -> Iterator[dict[str, Any]]:
+    """Yield the lines of a file in a folder of results; one is in memory at a time."""
+    with open(folder / name, encoding="utf-8") as stream:
         yield from map(json.loads, stream)
 
 

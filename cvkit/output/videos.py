@@ -11,7 +11,7 @@ from cvkit.errors import MachineError
 from cvkit.output.curves import write_scores_over_time
 from cvkit.output.draw import write_tag
 from cvkit.output.files import write_csv
-from cvkit.storage import machine_errors, opencv_name
+from cvkit.storage import machine_errors, opencv_name, temporary_beside
 from cvkit.structures import ClassList
 
 
@@ -53,11 +53,12 @@ def write_marked_video(
     Raises:
         MachineError: it cannot be written, or not whole.
     """
-    temporary = path.with_name(f".{path.stem[:200]}.tmp.mp4")
+    temporary = temporary_beside(path, ".tmp.mp4")
     with machine_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         writer, written = None, 0
         try:
+            temporary.touch()  # says what is wrong with the place; the encoder would not
             for frame in frames:
                 height, width = (side // 2 * 2 for side in frame.shape[:2])
                 if writer is None:

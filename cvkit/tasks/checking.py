@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 from cvkit.data.fingerprint import RULE, fingerprint
 from cvkit.data.scan import Found
 from cvkit.engine.report import Advance, Reporter
+from cvkit.storage import cache_trouble
 from cvkit.structures import ClassList
 
 F = TypeVar("F", bound=Found)
@@ -31,10 +32,18 @@ def checked(
     with report.progress(f"{doing} {name}", len(items)) as advance:
         found = scan(items, advance)
     if found.note:
-        report.warn(
-            f"what the check of {name} found cannot be kept for the next start: {found.note}"
-        )
+        _warn_of_cache(found.note, report)
     return found
+
+
+def warn_of_cache(name: str, report: Reporter) -> None:
+    """Warn if nothing can be kept in a folder of the user's cache."""
+    if trouble := cache_trouble(name):
+        _warn_of_cache(trouble, report)
+
+
+def _warn_of_cache(trouble: str, report: Reporter) -> None:
+    report.warn(f"what is found in the data cannot be kept for the next start: {trouble}")
 
 
 class Keyed(Protocol):

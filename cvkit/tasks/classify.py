@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,9 +23,12 @@ from cvkit.ops.inference import class_probabilities
 from cvkit.ops.losses import class_loss
 from cvkit.ops.mixing import mix
 from cvkit.options.classify import ClassifyEval, ClassifyPredict, ClassifyTrain
+from cvkit.output.answers import ClassAnswers
 from cvkit.output.files import place_link, write_array, write_csv, write_features
+from cvkit.output.names import class_words
 from cvkit.output.records import read_lines
-from cvkit.structures import Batch, Classes, ClassList, Sample
+from cvkit.storage import short_name
+from cvkit.structures import Batch, Classes, ClassList, Failure, Sample
 from cvkit.tasks import classify_setup as setup
 from cvkit.tasks.checking import about_data
 from cvkit.tasks.class_splits import (
@@ -75,6 +79,7 @@ class Classify(ImageTask):
         self.division: dict[str, Any] = {}
         self.flip = self.ten_crop = False
         self.top_k, self.sorted, self.embeddings = 5, False, None
+        self.shelves: tuple[str, ...] = ()
         self.paths: dict[str, Path] = {}
 
     @classmethod
@@ -131,6 +136,7 @@ class Classify(ImageTask):
         if isinstance(options, ClassifyPredict):
             task.top_k = min(options.top_k, len(task.classes))
             task.sorted, task.embeddings = options.save == "sorted", options.embeddings
+            task.shelves = class_words(task.classes.names)
             setup.check_embeddings(options)
         return task
 
@@ -271,8 +277,8 @@ class Classify(ImageTask):
         }
         if self.sorted:
             source = self.paths[sample.path]
-            shelf = line["labels"][0].replace("/", "_").strip(".") or "_"
-            place = f"sorted/{shelf}/{stem}{source.suffix}"
+            folders, _, last = f"{self.shelves[order[0]]}/{stem}".rpartition("/")
+            place = f"sorted/{folders}/{short_name(last + os.path.splitext(source)[1], 255)}"
             place_link(source, folder / place)
             line["sorted"] = place
         if self.embeddings:
@@ -280,7 +286,11 @@ class Classify(ImageTask):
             write_array(folder / line["features"], result.features)
         return line
 
-    def finish(self, folder: Path) -> None:
+    def answers(self) -> ClassAnswers:
+        """Return what tells the best classes."""
+        return ClassAnswers()
+
+    def finish(self, folder: Path) -> list[Failure]:
         """Write `predictions.csv`, and the features of all images in one file, where asked."""
         names = [part for k in range(1, self.top_k + 1) for part in _columns(k)]
         pairs = (
@@ -293,6 +303,7 @@ class Classify(ImageTask):
             paths = [line["path"] for line in read_lines(folder)]
             features = (np.load(folder / line["features"]) for line in read_lines(folder))
             write_features(self.embeddings, paths, features)
+        return []
 
 
 def _columns(rank: int) -> tuple[str, str]:

@@ -26,11 +26,12 @@ from cvkit.options.detect import (
     DetectTrain,
     TwoStageTrain,
 )
+from cvkit.output.answers import ObjectAnswers
 from cvkit.output.boxes import describe_boxes, write_results
 from cvkit.output.draw import draw_boxes
 from cvkit.output.files import write_rgb
 from cvkit.output.records import read_lines
-from cvkit.structures import Batch, Instances, Sample
+from cvkit.structures import Batch, Failure, Instances, Sample
 from cvkit.tasks import detect_inputs
 from cvkit.tasks import detect_setup as setup
 from cvkit.tasks.detect_inputs import Preprocessing, batch_proposals, input_sizes, resized
@@ -302,7 +303,7 @@ class Detect(ImageTask):
             line["overlay"] = overlay
         return line
 
-    def check_inputs(self, keys: Sequence[str]) -> None:
+    def check_inputs(self, keys: Sequence[str], report: Reporter) -> None:
         """Check that `--image-ids` knows the inputs.
 
         Raises:
@@ -310,7 +311,11 @@ class Detect(ImageTask):
         """
         self.image_ids.of(keys)
 
-    def finish(self, folder: Path) -> None:
+    def answers(self) -> ObjectAnswers:
+        """Return what tells the numbers of the objects that pictures show."""
+        return ObjectAnswers(self.draw_threshold)
+
+    def finish(self, folder: Path) -> list[Failure]:
         """Write `results.json` and the other files of all results together."""
         paths = [line["path"] for line in read_lines(folder)]
-        write_results(folder, self.classes, self.save, self.image_ids.of(paths))
+        return write_results(folder, self.classes, self.save, self.image_ids.of(paths))

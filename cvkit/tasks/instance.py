@@ -10,7 +10,7 @@ from cvkit.ops.mask_grids import paste_masks
 from cvkit.options.instance import InstanceEval, InstancePredict
 from cvkit.output.draw import draw_instances
 from cvkit.output.instances import describe_masks, write_index_map, write_instances
-from cvkit.structures import Instances, Sample
+from cvkit.structures import Failure, Instances, Sample
 from cvkit.tasks.detect import Detect
 
 
@@ -60,7 +60,8 @@ class Instance(Detect):
         write_index_map(folder / line["mask"], shown.masks)
         return line
 
-    def finish(self, folder: Path) -> None:
+    def finish(self, folder: Path) -> list[Failure]:
         """Write `results.json` and `instances.csv` of all results together."""
-        super().finish(folder)
+        failures = super().finish(folder)
         write_instances(folder)
+        return failures

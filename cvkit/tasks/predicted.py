@@ -34,8 +34,8 @@ class Predicted:
 
     @property
     def paths(self) -> list[str]:
-        """Of all inputs, those that failed too."""
-        return [*(line["path"] for line in self.lines), *self.failures]
+        """Of all inputs, each once, those that failed too."""
+        return list(dict.fromkeys([*(line["path"] for line in self.lines), *self.failures]))
 
     def names_by_value(self) -> dict[int, str]:
         """Return the class of each value of a mask; without `names`, of those that occur.

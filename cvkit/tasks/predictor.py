@@ -150,7 +150,7 @@ class Predictor:
                 hint=f"predict([{images!r}])",
             )
         trained = self._trained
-        files = [InputFile(Path(image), str(image), str(image)) for image in images]
+        files = [InputFile(Path(image), str(image)) for image in images]
         results = []
         data = trained.task.source(files)
         with load(data, in_order(len(files), self._batch_size), workers=0) as loaded:

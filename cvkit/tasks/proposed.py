@@ -23,6 +23,7 @@ from cvkit.metrics.coverage import coverage
 from cvkit.ops.proposals import selective_search
 from cvkit.options.detect import DetectProposals
 from cvkit.structures import Batch
+from cvkit.tasks.checking import warn_of_cache
 from cvkit.tasks.detect_network import Network
 from cvkit.tasks.detect_setup import checked_splits
 from cvkit.tasks.image_task import data_place
@@ -50,6 +51,7 @@ def proposals_for(
     if place is not None:
         found = Proposals(place).of([image.key for image in images])
     else:
+        warn_of_cache("proposals", report)
         with report.progress("selective search", len(images)) as advance:
             workers = cores() if len(images) > 1 else 0
             found = search_images(images, mode=mode, workers=workers, on_step=advance, bits=bits)
@@ -173,6 +175,7 @@ def propose_dataset(
     found = checked_splits(
         root, options.format, options.splits, report, images=options.images, flags=flags
     )
+    warn_of_cache("proposals", report)
     everything: dict[str, np.ndarray] = {}
     result = {}
     for name, images in found.images.items():

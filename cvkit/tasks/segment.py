@@ -23,6 +23,7 @@ from cvkit.errors import UsageError
 from cvkit.metrics.confusion import METRICS, ConfusionMatrix
 from cvkit.ops import inference, losses
 from cvkit.options.segment import SegmentEval, SegmentPredict, SegmentTrain
+from cvkit.output.answers import AreaAnswers
 from cvkit.output.draw import draw_segmentation
 from cvkit.output.files import write_label_png, write_rgb
 from cvkit.output.records import describe_labels
@@ -286,3 +287,7 @@ class Segment(ImageTask):
             write_rgb(folder / overlay, picture)
             line["overlay"] = overlay
         return line
+
+    def answers(self) -> AreaAnswers:
+        """Return what tells the shares of the classes in the area."""
+        return AreaAnswers()

@@ -21,9 +21,9 @@ from cvkit.ops.mixing import mix
 from cvkit.options.video import VideoEval, VideoPredict, VideoTrain
 from cvkit.output.records import read_lines
 from cvkit.output.videos import write_marked_video, write_timeline
-from cvkit.structures import Batch, Classes, Sample
+from cvkit.structures import Batch, Classes, Failure, Sample
 from cvkit.tasks import video_setup as setup
-from cvkit.tasks.checking import about_data
+from cvkit.tasks.checking import about_data, warn_of_cache
 from cvkit.tasks.class_splits import division_of, labelled_hashes
 from cvkit.tasks.classify import Classify
 from cvkit.tasks.classify_setup import Training, label_counts
@@ -153,6 +153,10 @@ class Video(Classify):
             self.reverse,
         )
 
+    def check_inputs(self, keys: Sequence[str], report: Reporter) -> None:
+        """Warn if what is found in the videos cannot be kept."""
+        warn_of_cache("videos", report)
+
     def source(self, inputs: Sequence[InputFile]) -> VideoInputs:
         """Return videos to predict."""
         made = self.preprocessing
@@ -218,11 +222,12 @@ class Video(Classify):
             write_marked_video(folder / line["video"], frames, index.fps, words)
         return line
 
-    def finish(self, folder: Path) -> None:
+    def finish(self, folder: Path) -> list[Failure]:
         """Write `predictions.csv`; with `--per-clip` also all timelines in one table."""
-        super().finish(folder)
+        failures = super().finish(folder)
         if self.per_clip:
             setup.join_timelines(folder, read_lines(folder))
+        return failures
 
 
 def _results(logits: Tensor) -> list[Classes]:

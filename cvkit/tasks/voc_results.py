@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cvkit.data.named import Names, without_suffix
 from cvkit.errors import DataError
-from cvkit.output.boxes import file_words
+from cvkit.output.names import class_words
 from cvkit.structures import ClassList
 
 VocRow = tuple[int, int, float, tuple[float, float, float, float]]
@@ -36,8 +36,9 @@ def read_voc_results(folder: Path, keys: Sequence[str], classes: ClassList) -> l
 
 def _files(folder: Path, classes: ClassList) -> dict[int, Path]:
     """Return the file of each label that has one."""
-    words = file_words(classes.names)
+    words = class_words(classes.names)
     labels = {word: label for label, word in enumerate(words, 1)}
+    labels |= {name: label for label, name in enumerate(classes.names, 1)}  # as others write them
     found: dict[int, list[Path]] = defaultdict(list)
     for path in sorted(folder.glob("[!.]*.txt")):
         if (word := _class_word(path.stem, labels)) is not None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cvkit.output import boxes
-from cvkit.output.boxes import file_words, write_results
+from cvkit.output.boxes import write_results
 from cvkit.output.files import write_csv, write_features
 from cvkit.output.instances import COLUMNS, write_instances
 from cvkit.structures import ClassList
@@ -143,10 +143,6 @@ def test_many_classes_do_not_open_as_many_files(predicted, monkeypatch):
     for place, name in enumerate(names):
         (row,) = (folder / "voc" / f"comp3_det_test_{name}.txt").read_text().splitlines()
         assert row.split()[2] == f"{place + 1.25:.6f}"
-
-
-def test_classes_have_files_of_their_own():
-    assert file_words(("a/b", "a_b", "c/d", "e f")) == ("a%2Fb", "a_b", "c_d", "e f")
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])

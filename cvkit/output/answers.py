@@ -1,0 +1,96 @@
+"""The results of a prediction in a few words, from their lines in `predictions.jsonl`.
+
+Every class here is a `cvkit.engine.task.Answers`.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+NAMED = 10
+"""Classes that a cell or a line names."""
+
+
+class ClassAnswers:
+    """The best classes of an image or video, and their scores."""
+
+    columns = ("class", "score", "next best")
+
+    def row(self, line: dict[str, Any]) -> list[str]:
+        """Return the cells of one result: the best class, its score, the second and third."""
+        pairs = list(zip(line["labels"], line["scores"], strict=True))
+        (label, score), *others = pairs[:3]
+        rest = ", ".join(f"{name} {value:.2f}" for name, value in others)
+        return [label, f"{score:.2f}", rest or "-"]
+
+    def tally(self, line: dict[str, Any]) -> Counter[str]:
+        """Return the best class, once."""
+        return Counter(line["labels"][:1])
+
+    def summary(self, total: Counter[str]) -> str:
+        """Return how often each class was the best one."""
+        return f"best classes: {_some(f'{name} {count}' for name, count in total.most_common())}"
+
+
+class AreaAnswers:
+    """The classes of an image's pixels."""
+
+    columns = ("shares of the area",)
+
+    def row(self, line: dict[str, Any]) -> list[str]:
+        """Return the cell of one result: the share of each class, largest first."""
+        return [self._shares(self.tally(line))]
+
+    def tally(self, line: dict[str, Any]) -> Counter[str]:
+        """Return the pixels of each class."""
+        return Counter(dict(zip(line["labels"], line["pixels"], strict=True)))
+
+    def summary(self, total: Counter[str]) -> str:
+        """Return the share of each class in all pixels."""
+        return f"shares of the area: {self._shares(total)}"
+
+    @staticmethod
+    def _shares(pixels: Counter[str]) -> str:
+        everything = pixels.total()
+        return _some(f"{name} {100 * n / everything:.1f} %" for name, n in pixels.most_common())
+
+
+@dataclass(frozen=True)
+class ObjectAnswers:
+    """The objects in an image, by class.
+
+    Attributes:
+        least: smallest score of an object that counts, that of the pictures.
+    """
+
+    least: float
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Heads of the cells."""
+        return (f"objects with a score of at least {self.least:g}",)
+
+    def row(self, line: dict[str, Any]) -> list[str]:
+        """Return the cell of one result: how many there are of each class."""
+        return [self._counts(self.tally(line))]
+
+    def tally(self, line: dict[str, Any]) -> Counter[str]:
+        """Return the number of objects of each class."""
+        pairs = zip(line["labels"], line["scores"], strict=True)
+        return Counter(label for label, score in pairs if score >= self.least)
+
+    def summary(self, total: Counter[str]) -> str:
+        """Return the number of objects of each class in all images."""
+        return f"{self.columns[0]}: {self._counts(total)}"
+
+    @staticmethod
+    def _counts(total: Counter[str]) -> str:
+        return _some(f"{count} {name}" for name, count in total.most_common())
+
+
+def _some(words: Iterable[str]) -> str:
+    """Return the first of some words with commas, and how many follow."""
+    words = list(words)
+    more = [f"{len(words) - NAMED} more"] if len(words) > NAMED else []
+    return ", ".join([*words[:NAMED], *more]) or "none"
