@@ -17,12 +17,19 @@ def predict(options: Predict, task_name: str) -> int:
     from cvkit.engine import predict as loop
     from cvkit.engine import runtime
     from cvkit.tasks.predictor import load_trained
+    from cvkit.tasks.sheets import SHEET, write_contact_sheet
 
     report = Reporter(options.quiet)
     if not options.inputs:
         raise UsageError("no input given", code="inputs.missing", hint="name files or folders")
     if options.resume and options.overwrite:
         raise UsageError("--resume and --overwrite exclude each other", code="out.resume")
+    if "contact_sheet" in options.given and getattr(options, "overlay", "png") == "none":
+        raise UsageError(
+            "--contact-sheet shows overlays, and --overlay none makes none",
+            code="sheet.overlay",
+            hint="leave one of them out",
+        )
     walk = walk_videos if task_name == "video" else walk_images
     runtime.keep_memory()
     with runtime.stop_signals() as stop:
@@ -32,6 +39,8 @@ def predict(options: Predict, task_name: str) -> int:
             keys = {file.key for file in files}
             trained.task.check_inputs(sorted(keys))
         storage.claim_output_folder(options.out, reuse=options.overwrite or options.resume)
+        if options.overwrite:  # of other results
+            (options.out / SHEET).unlink(missing_ok=True)
         about = {"model": trained.header["sha256"], "options": as_config(options)}
         # What scoring the files needs to know of the model.
         about["classes"] = trained.task.classes.as_json()
@@ -56,11 +65,15 @@ def predict(options: Predict, task_name: str) -> int:
                 max_failures=options.max_failures,
             )
     trained.task.finish(options.out)
+    sheet = None
+    if options.contact_sheet:
+        sheet = write_contact_sheet(trained, files, options.out, options.contact_sheet)
     summary = f"{counts.predicted} predicted, {counts.failed} failed, {counts.skipped} skipped"
     report.say(f"{summary}; results in {options.out}")
     if options.json:
         print_json(
             {"task": task_name, "command": "predict", "out": str(options.out)}
+            | {"contact_sheet": None if sheet is None else str(sheet)}
             | {"counts": asdict(counts), "precision": trained.precision, "engine": "eager"}
         )
     else:

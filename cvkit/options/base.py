@@ -229,6 +229,15 @@ class Predict(Job):
     weights: Annotated[str | None, flag(MODEL, WEIGHTS_HELP)] = None
     out: Annotated[Path, flag(OUTPUT, "Folder for the results; mirrors the inputs")] = Path("out")
     overwrite: Annotated[bool, flag(OUTPUT, "Replace results in --out")] = False
+    contact_sheet: Annotated[
+        int,
+        flag(
+            OUTPUT,
+            "Pictures on contact_sheet.png, taken evenly from all results; 0: no sheet",
+            min=0,
+            max=400,
+        ),
+    ] = 12
     resume: Annotated[bool, flag(RUN, "Skip what --out already holds; retries failures")] = False
     batch_size: Annotated[int, flag(RUN, "Images a forward pass", min=1)] = 4
     max_failures: Annotated[
