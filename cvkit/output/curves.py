@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cvkit.output.lettering import fit
 from cvkit.storage import write_file
 
 if TYPE_CHECKING:
@@ -40,6 +41,14 @@ def write_curves(path: Path, history: Sequence[dict], metric: str) -> None:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
     _save(figure, path)
+
+
+def _shown(name: str) -> str:
+    """Return a name as it is shown: without mathematics, and also where it begins with `_`.
+
+    matplotlib sets what stands between dollar signs, and leaves out of legends what begins so.
+    """
+    return fit(name, 12, 300).replace("$", r"\$").replace("_", "\u2009_", name.startswith("_"))
 
 
 def _values(history: Sequence[dict], name: str) -> list[float]:
@@ -99,7 +108,7 @@ def write_precision_recall(
 
     figure, axis = plt.subplots(figsize=(7, 5), constrained_layout=True)
     for name, (recall, precision) in list(curves.items())[:shown]:
-        axis.plot(recall, precision, label=name)
+        axis.plot(recall, precision, label=_shown(name))
     axis.set_xlim(0, 1)
     axis.set_ylim(0, 1.02)
     axis.set_xlabel("recall")
@@ -131,7 +140,7 @@ def write_scores_over_time(
     FigureCanvasAgg(figure)
     axis = figure.subplots()
     for index in (-scores.mean(0)).argsort(kind="stable")[:shown]:
-        axis.plot(seconds, scores[:, index], marker=".", label=names[index])
+        axis.plot(seconds, scores[:, index], marker=".", label=_shown(names[index]))
     axis.set_ylim(0, 1.02)
     axis.set_xlabel("seconds")
     axis.set_ylabel("score")

@@ -2,7 +2,10 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from cvkit.data.classes import make_classes
+from cvkit.metrics.confusion import ConfusionMatrix
 from cvkit.output.confusion_picture import (
     CELL,
     EDGE,
@@ -15,6 +18,8 @@ from cvkit.output.confusion_picture import (
     draw_confusion,
 )
 from cvkit.output.lettering import fit, text_size, write_text
+from cvkit.structures import SegMap
+from cvkit.tasks.score import segmentation_report
 
 
 def words(text):
@@ -116,6 +121,18 @@ def test_numbers_stand_in_their_cells(shares):
         ink = (255, 255, 255) if share > 0.5 else (20, 20, 20)
         write_text(expected, texts[row][column], corner, SMALL, ink)
         assert np.array_equal(place[2:-2, 2:-2], expected)
+
+
+def test_segment_eval_draws_the_shares_of_each_true_class(tmp_path):
+    metric = ConfusionMatrix(2)
+    truth, found = np.array([[0, 0, 0, 1]], np.uint8), np.array([[0, 0, 1, 1]], np.uint8)
+    images = [("a.png", metric.update(SegMap(found), SegMap(truth)))]
+    classes = make_classes(["road", "sky"])
+    report = segmentation_report(metric, classes, images, [], tmp_path)
+    drawn = np.asarray(Image.open(report["files"]["confusion_picture"]))
+    expected = draw_confusion(np.array([[2, 1], [0, 1]]), ["road", "sky"], shares=True)
+    assert np.array_equal(drawn, expected)
+    assert not np.array_equal(drawn, draw_confusion(metric.matrix, ["road", "sky"]))
 
 
 def test_every_count_fits_into_its_cell():

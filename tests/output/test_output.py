@@ -6,10 +6,11 @@ import sys
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 
 from cvkit.errors import MachineError
-from cvkit.output.curves import write_curves
+from cvkit.output.curves import write_curves, write_precision_recall, write_scores_over_time
 from cvkit.output.files import write_csv, write_label_png, write_rgb
 from cvkit.output.records import describe_labels
 from cvkit.structures import ClassList, SegMap
@@ -71,6 +72,27 @@ def test_curves_are_drawn_also_where_a_metric_is_missing(tmp_path):
     write_curves(tmp_path / "c.png", history, "miou")
     with Image.open(tmp_path / "c.png") as image:
         assert image.size[0] > 1000
+
+
+NAMES = ["$5", r"$\bad{$", "_hidden", "plain", "x" * 500]
+
+
+@pytest.mark.parametrize("kind", ["precision_recall", "scores_over_time"])
+def test_legends_show_names_as_they_are(tmp_path, monkeypatch, kind):
+    legends = []
+    add = Axes.legend
+    monkeypatch.setattr(Axes, "legend", lambda *a, **k: legends.append(add(*a, **k)) or legends[-1])
+    if kind == "precision_recall":
+        line = np.array([0.0, 1.0])
+        write_precision_recall(tmp_path / "p.png", dict.fromkeys(NAMES, (line, line)), "0.5")
+    else:
+        scores = np.linspace(0.3, 0.1, 5)[None].repeat(2, 0)
+        write_scores_over_time(tmp_path / "s.png", [0.0, 1.0], scores, NAMES)
+    texts = [text.get_text() for text in legends[0].get_texts()]
+    shown = [text.replace(r"\$", "$").removeprefix("\u2009") for text in texts]
+    assert shown[:4] == NAMES[:4]
+    assert shown[4].startswith("xxx") and len(shown[4]) < 60
+    assert Image.open(next(tmp_path.iterdir())).size[0] > 500
 
 
 def test_a_video_that_the_disk_does_not_take_whole_is_no_video(tmp_path):
