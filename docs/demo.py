@@ -58,10 +58,10 @@ def write_tiles(folder: Path) -> None:
             for y in range(0, image.shape[0] - TILE + 1, TILE)
             for x in range(0, image.shape[1] - TILE + 1, TILE)
         ]
-        chosen = rng.permutation(len(corners))[:64]
+        chosen = rng.permutation(len(corners))[:32]
         for number, place in enumerate(chosen.tolist()):
             y, x = corners[place]
-            split = "val" if number < 16 else "train"
+            split = "val" if number < 8 else "train"
             write(folder / split / name / f"{number:02d}.png", image[y : y + TILE, x : x + TILE])
 
 
@@ -132,33 +132,38 @@ MOTIONS = ("down", "grows", "left", "right", "shrinks", "spins", "up")
 
 
 def moving(name: str, rng: np.random.Generator, count: int = 16, side: int = 64) -> np.ndarray:
-    """Return frames in which a disc of one photograph moves over another one."""
-    ground, pattern = (photograph(PHOTOGRAPHS[k]) for k in rng.permutation(len(PHOTOGRAPHS))[:2])
+    """Return [T, H, W, 3] frames in which a piece of one photograph moves over another one."""
+    ground, piece = (photograph(PHOTOGRAPHS[k]) for k in rng.permutation(len(PHOTOGRAPHS))[:2])
     ground = cv2.resize(ground, (side, side), interpolation=cv2.INTER_AREA)
-    high, wide = pattern.shape[:2]
-    cut = min(high, wide) // 2
-    pattern = pattern[high // 4 :][:cut, wide // 4 :][:, :cut]
-    frames, way = [], np.linspace(-1, 1, count)
-    for step in way:
-        radius = 11 + {"grows": 6, "shrinks": -6}.get(name, 0) * step
-        right, down = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}.get(
-            name, (0, 0)
-        )
-        center = side / 2 + 16 * step * right, side / 2 + 16 * step * down
-        angle = 90 * step if name == "spins" else 0.0
-        turn = cv2.getRotationMatrix2D((cut / 2, cut / 2), angle, 2 * radius / cut)
-        turn[:, 2] += np.array(center) - cut / 2
-        shown = cv2.warpAffine(pattern, turn, (side, side), flags=cv2.INTER_AREA)
-        inside = cv2.warpAffine(np.full((cut, cut), 255, np.uint8), turn, (side, side))
+    cut = min(piece.shape[:2]) // 2
+    y, x = (int(rng.integers(0, length - cut)) for length in piece.shape[:2])
+    piece = cv2.resize(piece[y : y + cut, x : x + cut], (side, side), interpolation=cv2.INTER_AREA)
+    ways = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
+    way = np.array(ways.get(name, (0, 0)))
+    radius, angle, off = rng.uniform(8, 13), rng.uniform(0, 360), rng.uniform(-6, 6, 2)
+    off[np.flatnonzero(way)] = 0
+    frames = []
+    for step in np.linspace(-1, 1, count):
+        factor = (radius + {"grows": 5, "shrinks": -5}.get(name, 0) * step) * 2 / side
+        turned = angle + (80 * step if name == "spins" else 0)
+        turn = cv2.getRotationMatrix2D((side / 2, side / 2), turned, factor)
+        turn[:, 2] += 15 * step * way + off
+        shown = cv2.warpAffine(piece, turn, (side, side), flags=cv2.INTER_AREA)
+        inside = cv2.warpAffine(np.full((side, side), 255, np.uint8), turn, (side, side))
         frames.append(np.where(inside[..., None] > 127, shown, ground))
     return np.stack(frames)
 
 
 def write_motions(folder: Path) -> None:
-    """Write photographs in motion as folders of frames."""
-    for number, name in enumerate(MOTIONS):
-        for index, frame in enumerate(moving(name, np.random.default_rng(number))):
-            write(folder / name / "photograph" / f"{index:02d}.png", frame)
+    """Write videos of photographs in motion: SPLIT/CLASS/NAME.mp4."""
+    for kind, name in enumerate(MOTIONS):
+        for number in range(12):
+            path = folder / ("val" if number < 2 else "train") / name / f"{number:02d}.mp4"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 12, (64, 64))
+            for frame in moving(name, np.random.default_rng((kind, number))):
+                video.write(np.ascontiguousarray(frame[..., ::-1]))
+            video.release()
 
 
 def join(sheet: Path, parts: list[Path]) -> None:
@@ -181,7 +186,7 @@ def main(arguments: list[str]) -> None:
         folder = Path(arguments[1])
         write_tiles(folder / "tiles-of-photographs")
         write_coins(folder / "upper-coins-of-a-photograph")
-        write_motions(folder / "motions")
+        write_motions(folder / "moving-photographs")
     elif len(arguments) == 2 and arguments[0] == "sheets":
         for task in TASKS:
             kinds = [Path(arguments[1], kind, task) for kind in ("scenes", "photographs")]

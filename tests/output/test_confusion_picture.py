@@ -33,6 +33,8 @@ def words(text):
 def places(picture, text):
     """Return where a line stands in a picture: y, x of its corner."""
     patch = words(text)[..., 0]
+    if patch.shape[0] > picture.shape[0] or patch.shape[1] > picture.shape[1]:
+        return []
     windows = np.lib.stride_tricks.sliding_window_view(picture[..., 0], patch.shape)
     probe = np.argwhere(patch < 100)[:12]
     fine = np.ones(windows.shape[:2], bool)
