@@ -10,6 +10,7 @@ coins (Brooklyn Museum) has no known copyright restrictions; china and flower ar
 danielbuechele and vultilion on Flickr.
 """
 
+import functools
 import json
 import sys
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ COIN_ROWS = 165
 """Rows of the photograph of coins that are trained on; it has 303."""
 
 
+@functools.cache
 def photograph(name: str) -> np.ndarray:
     """Return a photograph, HWC RGB uint8."""
     own = name in ("china", "flower")
