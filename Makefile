@@ -40,6 +40,7 @@ demo: .venv/installed
 	$(BIN)/cvkit video predict $(MOVING)/val --weights demo/runs/video-r3d-small-001 --out demo/photographs/video
 	$(BIN)/python docs/demo.py sheets demo
 	@echo "look at demo/sheets/*.png: one picture for each task, synthetic scenes above, photographs below."
+	@echo "Captions are the paths of the inputs, which for classify and video name the true class, and what the model says."
 	@echo "More: demo/scenes/ (overlays, files and videos of predictions), demo/runs/ (curves.png, confusion_matrix.png)"
 
 test: .venv/installed

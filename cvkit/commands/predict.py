@@ -20,16 +20,7 @@ def predict(options: Predict, task_name: str) -> int:
     from cvkit.tasks.sheets import SHEET, write_contact_sheet
 
     report = Reporter(options.quiet)
-    if not options.inputs:
-        raise UsageError("no input given", code="inputs.missing", hint="name files or folders")
-    if options.resume and options.overwrite:
-        raise UsageError("--resume and --overwrite exclude each other", code="out.resume")
-    if "contact_sheet" in options.given and getattr(options, "overlay", "png") == "none":
-        raise UsageError(
-            "--contact-sheet shows overlays, and --overlay none makes none",
-            code="sheet.overlay",
-            hint="leave one of them out",
-        )
+    _check_flags(options)
     walk = walk_videos if task_name == "video" else walk_images
     runtime.keep_memory()
     with runtime.stop_signals() as stop:
@@ -79,3 +70,21 @@ def predict(options: Predict, task_name: str) -> int:
     else:
         print(options.out)
     return 3 if counts.failed else 0
+
+
+def _check_flags(options: Predict) -> None:
+    """Refuse what cannot be meant.
+
+    Raises:
+        UsageError: flags that are missing or exclude each other.
+    """
+    if not options.inputs:
+        raise UsageError("no input given", code="inputs.missing", hint="name files or folders")
+    if options.resume and options.overwrite:
+        raise UsageError("--resume and --overwrite exclude each other", code="out.resume")
+    if "contact_sheet" in options.given and getattr(options, "overlay", "png") == "none":
+        raise UsageError(
+            "--contact-sheet shows overlays, and --overlay none makes none",
+            code="sheet.overlay",
+            hint="leave one of them out",
+        )
