@@ -26,17 +26,17 @@ demo: .venv/installed
 	$(BIN)/cvkit instance predict samples/detect/images --weights masks --out demo/scenes/instance
 	$(BIN)/cvkit video predict samples/video --weights motions --save video --out demo/scenes/video
 	$(BIN)/python docs/demo.py photographs $(PHOTOS)
-	$(BIN)/cvkit segment train --data $(COINS) --format pairs --weights scenes --epochs 8 --out demo/runs
+	$(BIN)/cvkit segment train --data $(COINS) --format pairs --weights scenes --epochs 8 --keep last --out demo/runs
 	$(BIN)/cvkit segment eval --weights demo/runs/segment-fcn-8s-001 --data $(COINS) --format pairs --out demo/runs
 	$(BIN)/cvkit segment predict $(COINS)/images/val --weights demo/runs/segment-fcn-8s-001 --out demo/photographs/segment
-	$(BIN)/cvkit classify train --data $(TILES) --weights shapes --epochs 8 --out demo/runs
+	$(BIN)/cvkit classify train --data $(TILES) --weights shapes --epochs 8 --keep last --out demo/runs
 	$(BIN)/cvkit classify eval --weights demo/runs/classify-shufflenet_v2_x0_5-001 --data $(TILES) --out demo/runs
 	$(BIN)/cvkit classify predict $(TILES)/val --weights demo/runs/classify-shufflenet_v2_x0_5-001 --out demo/photographs/classify
-	$(BIN)/cvkit detect train --data $(COINS) --format coco --weights boxes --epochs 6 --out demo/runs
+	$(BIN)/cvkit detect train --data $(COINS) --format coco --weights boxes --epochs 6 --keep last --out demo/runs
 	$(BIN)/cvkit detect predict $(COINS)/images/val --weights demo/runs/detect-faster-rcnn-001 --draw-threshold 0.8 --out demo/photographs/detect
-	$(BIN)/cvkit instance train --data $(COINS) --format coco --weights masks --epochs 6 --out demo/runs
+	$(BIN)/cvkit instance train --data $(COINS) --format coco --weights masks --epochs 6 --keep last --out demo/runs
 	$(BIN)/cvkit instance predict $(COINS)/images/val --weights demo/runs/instance-mask-rcnn-001 --draw-threshold 0.8 --out demo/photographs/instance
-	$(BIN)/cvkit video train --data $(MOVING) --weights motions --epochs 6 --out demo/runs
+	$(BIN)/cvkit video train --data $(MOVING) --weights motions --epochs 6 --keep last --out demo/runs
 	$(BIN)/cvkit video predict $(MOVING)/val --weights demo/runs/video-r3d-small-001 --out demo/photographs/video
 	$(BIN)/python docs/demo.py sheets demo
 	@echo "look at demo/sheets/*.png: one picture for each task, synthetic scenes above, photographs below."

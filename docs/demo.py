@@ -180,6 +180,8 @@ def join(sheet: Path, parts: list[Path]) -> None:
         for i in images
     ]
     write(sheet, np.vstack(wide)[..., ::-1])
+    for part in parts:  # it is in the joined one
+        part.unlink()
 
 
 def main(arguments: list[str]) -> None:

@@ -114,3 +114,4 @@ def test_sheets_of_all_tasks_are_joined(tmp_path):
         assert sheet.shape == (20, 30 + number, 3)
         assert (sheet[:10] == (200, number, 9)).all() and (sheet[10:, :20, 0] == 200).all()
         assert (sheet[10:, 20:] == 255).all()
+    assert not list(tmp_path.rglob("contact_sheet.png")), "each picture is there once"
