@@ -13,21 +13,35 @@ WORKERS ?= $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || echo 2)
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	touch $@
 
+PHOTOS := demo/data
+COINS := $(PHOTOS)/upper-coins-of-a-photograph
+TILES := $(PHOTOS)/tiles-of-photographs
+MOVING := $(PHOTOS)/moving-photographs
+
 demo: .venv/installed
 	rm -rf demo
-	$(BIN)/cvkit segment train --arch unet --epochs 8 --out demo/runs
-	$(BIN)/cvkit segment eval --weights demo/runs/segment-unet-001 --data samples --out demo/runs
-	$(BIN)/cvkit segment predict samples/segment/images --weights demo/runs/segment-unet-001 --out demo/predictions
-	$(BIN)/cvkit classify predict samples/classify --weights shapes --save sorted --out demo/shapes
-	$(BIN)/cvkit detect predict samples/detect/images --weights boxes --out demo/boxes
-	$(BIN)/cvkit detect eval --weights boxes --data samples --out demo/runs
-	$(BIN)/cvkit instance predict samples/detect/images --weights masks --out demo/masks
-	$(BIN)/cvkit video predict samples/video --weights motions --save video --out demo/videos
-	@echo "look at demo/videos/videos/*/*/*.mp4 (clips with their motion written on them),"
-	@echo "demo/masks/overlays/val/*.png (objects in colours of their own),"
-	@echo "demo/boxes/overlays/val/*.png (boxes with classes and scores),"
-	@echo "demo/shapes/sorted/ (a folder for each class) and at"
-	@echo "demo/predictions/overlays/val/*.png and demo/runs/segment-unet-001/curves.png"
+	$(BIN)/cvkit segment predict samples/segment/images --weights scenes --out demo/scenes/segment
+	$(BIN)/cvkit classify predict samples/classify --weights shapes --save sorted --out demo/scenes/classify
+	$(BIN)/cvkit detect predict samples/detect/images --weights boxes --out demo/scenes/detect
+	$(BIN)/cvkit instance predict samples/detect/images --weights masks --out demo/scenes/instance
+	$(BIN)/cvkit video predict samples/video --weights motions --save video --out demo/scenes/video
+	$(BIN)/python docs/demo.py photographs $(PHOTOS)
+	$(BIN)/cvkit segment train --data $(COINS) --format pairs --weights scenes --epochs 8 --keep last --out demo/runs
+	$(BIN)/cvkit segment eval --weights demo/runs/segment-fcn-8s-001 --data $(COINS) --format pairs --out demo/runs
+	$(BIN)/cvkit segment predict $(COINS)/images/val --weights demo/runs/segment-fcn-8s-001 --out demo/photographs/segment
+	$(BIN)/cvkit classify train --data $(TILES) --weights shapes --epochs 8 --keep last --out demo/runs
+	$(BIN)/cvkit classify eval --weights demo/runs/classify-shufflenet_v2_x0_5-001 --data $(TILES) --out demo/runs
+	$(BIN)/cvkit classify predict $(TILES)/val --weights demo/runs/classify-shufflenet_v2_x0_5-001 --out demo/photographs/classify
+	$(BIN)/cvkit detect train --data $(COINS) --format coco --weights boxes --epochs 6 --keep last --out demo/runs
+	$(BIN)/cvkit detect predict $(COINS)/images/val --weights demo/runs/detect-faster-rcnn-001 --draw-threshold 0.8 --out demo/photographs/detect
+	$(BIN)/cvkit instance train --data $(COINS) --format coco --weights masks --epochs 6 --keep last --out demo/runs
+	$(BIN)/cvkit instance predict $(COINS)/images/val --weights demo/runs/instance-mask-rcnn-001 --draw-threshold 0.8 --out demo/photographs/instance
+	$(BIN)/cvkit video train --data $(MOVING) --weights motions --epochs 6 --keep last --out demo/runs
+	$(BIN)/cvkit video predict $(MOVING)/val --weights demo/runs/video-r3d-small-001 --out demo/photographs/video
+	$(BIN)/python docs/demo.py sheets demo
+	@echo "look at demo/sheets/*.png: one picture for each task, synthetic scenes above, photographs below."
+	@echo "Captions are the paths of the inputs, which for classify and video name the true class, and what the model says."
+	@echo "More: demo/scenes/ (overlays, files and videos of predictions), demo/runs/ (curves.png, confusion_matrix.png)"
 
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q --durations 10

@@ -23,6 +23,7 @@ def predict(options: Predict, task_name: str) -> int:
     from cvkit.data.files import list_inputs, walk_images, walk_videos
     from cvkit.engine import runtime
     from cvkit.tasks.predictor import load_trained
+    from cvkit.tasks.sheets import SHEET, write_contact_sheet
 
     report = Reporter(options.quiet)
     _check_flags(options)
@@ -38,7 +39,12 @@ def predict(options: Predict, task_name: str) -> int:
         what = "videos" if task_name == "video" else "images"
         with _held_folder(options, task_name, report) as options:
             report.say(f"{len(files)} {what} with {trained.path} ({trained.precision})")
+            if options.overwrite:  # of other results
+                (options.out / SHEET).unlink(missing_ok=True)
             counts = _run(options, trained, files, report, total, stop=stop, lost=lost)
+            sheet = None
+            if options.contact_sheet:
+                sheet = write_contact_sheet(trained, files, options.out, options.contact_sheet)
     results = _Results(options.out, [entry.key for entry in files] + [one.path for one in lost])
     answers = trained.task.answers()
     if len(results.paths) <= LISTED and not options.json:
@@ -51,6 +57,7 @@ def predict(options: Predict, task_name: str) -> int:
         lists = {"results": results.lines(), "failures": results.failures()}
         print_json(
             {"task": task_name, "command": "predict", "out": str(options.out)}
+            | {"contact_sheet": None if sheet is None else str(sheet)}
             | {"counts": asdict(counts), "precision": trained.precision, "engine": "eager"},
             lists if options.json_results else {},
         )
@@ -119,6 +126,12 @@ def _check_flags(options: Predict) -> None:
     if options.json_results and not options.json:
         raise UsageError(
             "--json-results adds to what --json prints", code="json.results", hint="add --json"
+        )
+    if "contact_sheet" in options.given and getattr(options, "overlay", "png") == "none":
+        raise UsageError(
+            "--contact-sheet shows overlays, and --overlay none makes none",
+            code="sheet.overlay",
+            hint="leave one of them out",
         )
 
 

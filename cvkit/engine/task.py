@@ -206,6 +206,22 @@ class Task(ABC):
         """Return what tells results in a few words."""
 
     @abstractmethod
+    def tile(self, line: dict[str, Any], path: Path, folder: Path) -> tuple[Any, str] | None:
+        """Return the picture (HWC RGB uint8) and words that show a result on a contact sheet.
+
+        Args:
+            line: of `predictions.jsonl`.
+            path: of the input.
+            folder: of the results.
+
+        Returns:
+            None if nothing was drawn.
+
+        Raises:
+            DataError: the picture cannot be read.
+        """
+
+    @abstractmethod
     def write(self, result: Any, sample: Sample, stem: str, folder: Path) -> dict[str, Any]:
         """Write the files of one result and return its line of `predictions.jsonl`.
 

@@ -239,6 +239,15 @@ class Predict(Job):
         ),
     ] = None
     overwrite: Annotated[bool, flag(OUTPUT, "Replace results in --out")] = False
+    contact_sheet: Annotated[
+        int,
+        flag(
+            OUTPUT,
+            "Pictures on contact_sheet.png, taken evenly from all results; 0: no sheet",
+            min=0,
+            max=400,
+        ),
+    ] = 12
     resume: Annotated[bool, flag(RUN, "Skip what --out already holds; retries failures")] = False
     json_results: Annotated[
         bool,

@@ -160,7 +160,8 @@ class VideoPredict(Predict):
         bool, flag(OUTPUT, "Also a table and a plot of the scores over each video's time")
     ] = False
     save: Annotated[
-        choice(["none", "video"]), flag(OUTPUT, "video: mp4 files with the classes written on them")
+        choice(["none", "video"]),
+        flag(OUTPUT, "video: mp4 files with the classes written under them"),
     ] = "none"
     views: _VIEWS = ""
     batch_size: Annotated[int, flag(RUN, "Videos a forward pass", min=1)] = 4

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from cvkit.output.confusion_picture import draw_confusion
 from cvkit.output.curves import write_precision_recall
-from cvkit.output.draw import draw_confusion
 from cvkit.output.files import write_csv, write_rgb
 from cvkit.structures import ClassList
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cvkit.printable import printable
+from cvkit.output.lettering import fit
 from cvkit.storage import write_file
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _name_lines(axis: "Axes", names: Sequence[str]) -> None:
     legend = axis.legend(axis.get_lines(), ["" for _ in names], fontsize=8)
     for text, name in zip(legend.get_texts(), names, strict=True):
         text.set_parse_math(False)
-        text.set_text(printable(name))
+        text.set_text(fit(name, 12, 300))
 
 
 def write_lr_curve(

@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 
 from cvkit.errors import MachineError
+from cvkit.output.canvas import Canvas
 from cvkit.output.curves import write_scores_over_time
-from cvkit.output.draw import write_tag
 from cvkit.output.files import write_csv
+from cvkit.output.lettering import fit, text_size, write_text
 from cvkit.storage import machine_errors, opencv_name, temporary_beside
 from cvkit.structures import ClassList
 
@@ -42,7 +43,9 @@ def write_timeline(
 def write_marked_video(
     path: Path, frames: Iterable[np.ndarray], fps: float, words: Sequence[str]
 ) -> None:
-    """Write an mp4 with lines of words in its upper left corner, whole or not at all.
+    """Write an mp4 with lines of words under its pictures, whole or not at all.
+
+    Small videos are enlarged, as images are.
 
     Args:
         path: of the file.
@@ -60,7 +63,11 @@ def write_marked_video(
         try:
             temporary.touch()  # says what is wrong with the place; the encoder would not
             for frame in frames:
-                height, width = (side // 2 * 2 for side in frame.shape[:2])
+                canvas = Canvas(frame)
+                if writer is None:
+                    strip = _strip(words, canvas.picture.shape[1], canvas.text)
+                shown = np.vstack([canvas.picture, strip])
+                height, width = (side // 2 * 2 for side in shown.shape[:2])
                 if writer is None:
                     code = cv2.VideoWriter_fourcc(*"mp4v")
                     writer = cv2.VideoWriter(opencv_name(temporary), code, fps, (width, height))
@@ -69,11 +76,7 @@ def write_marked_video(
                             f"cannot write {path}: OpenCV has no encoder for it",
                             code="machine.write",
                         )
-                shown = np.ascontiguousarray(frame[:height, :width, ::-1])
-                place = 0
-                for text in words:
-                    place = write_tag(shown, text, (0, place), (30, 30, 30), below=True)
-                writer.write(shown)
+                writer.write(np.ascontiguousarray(shown[:height, :width, ::-1]))
                 written += 1
             if writer is not None:
                 writer.release()
@@ -87,6 +90,16 @@ def write_marked_video(
                 os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _strip(words: Sequence[str], width: int, pixels: int) -> np.ndarray:
+    """Return an HWC picture of lines, as wide as a frame."""
+    row = text_size("", pixels)[1] + pixels // 4
+    strip = np.full((len(words) * row + pixels // 2, width, 3), 255, np.uint8)
+    for number, line in enumerate(words):
+        place = pixels // 2, pixels // 4 + number * row
+        write_text(strip, fit(line, pixels, width - pixels), place, pixels)
+    return strip
 
 
 def _counted_frames(path: Path) -> int:

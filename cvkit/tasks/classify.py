@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from cvkit import catalog
 from cvkit.data.classes import make_classes
 from cvkit.data.datasets import ClassificationDataset, CropRule, ImageSource
+from cvkit.data.decode import read_image
 from cvkit.data.files import InputFile, walk_images
 from cvkit.data.folders import ClassifiedImage, read_collection
 from cvkit.engine.report import Reporter
@@ -290,6 +291,10 @@ class Classify(ImageTask):
         """Return what tells the best classes."""
         return ClassAnswers()
 
+    def tile(self, line: dict[str, Any], path: Path, folder: Path) -> tuple[np.ndarray, str]:
+        """Return the image, and its two best classes."""
+        return read_image(path, self.preprocessing.bits), best_words(line)
+
     def finish(self, folder: Path) -> list[Failure]:
         """Write `predictions.csv`, and the features of all images in one file, where asked."""
         names = [part for k in range(1, self.top_k + 1) for part in _columns(k)]
@@ -304,6 +309,12 @@ class Classify(ImageTask):
             features = (np.load(folder / line["features"]) for line in read_lines(folder))
             write_features(self.embeddings, paths, features)
         return []
+
+
+def best_words(line: dict[str, Any]) -> str:
+    """Return the two best classes of a line of `predictions.jsonl`, and their scores."""
+    pairs = list(zip(line["labels"], line["scores"], strict=True))[:2]
+    return ", ".join(f"{label} {score:.2f}" for label, score in pairs)
 
 
 def _columns(rank: int) -> tuple[str, str]:

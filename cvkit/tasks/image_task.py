@@ -5,10 +5,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cvkit import __version__
+from cvkit.data.decode import read_image
 from cvkit.data.samples import cached_samples
 from cvkit.engine.report import Reporter
 from cvkit.engine.task import Task
@@ -99,6 +101,10 @@ class ImageTask(Task):
             "preprocessing": asdict(self.preprocessing),
             "data": self.about_data,
         }
+
+    def tile(self, line: dict[str, Any], path: Path, folder: Path) -> tuple[np.ndarray, str] | None:
+        """Return the overlay of a result; None if none was asked for."""
+        return (read_image(folder / line["overlay"]), "") if "overlay" in line else None
 
     def normalized(self, batch: Batch) -> Tensor:
         """Return the NCHW float images of a batch as the network wants them."""

@@ -13,7 +13,8 @@ from cvkit.errors import CvkitError, DataError, UsageError
 from cvkit.metrics import confusion
 from cvkit.metrics.confusion import ConfusionMatrix
 from cvkit.options.segment import SegmentEval
-from cvkit.output.files import write_csv
+from cvkit.output.confusion_picture import draw_confusion
+from cvkit.output.files import write_csv, write_rgb
 from cvkit.structures import IGNORE, ClassList, Failure, SegMap
 from cvkit.tasks.mask_pairs import (
     ScoredPair,
@@ -154,7 +155,8 @@ def segmentation_report(
         classes: of the metric.
         images: matrices of the evaluated images.
         failures: samples that could not be evaluated.
-        folder: gets `per_image.csv` and `confusion_matrix.csv`; None writes nothing.
+        folder: gets `per_image.csv`, `confusion_matrix.csv` and `confusion_matrix.png`; None
+            writes nothing.
     """
     rows = metric.matrix.sum(1)
     report = {
@@ -176,7 +178,10 @@ def segmentation_report(
         write_csv(table, columns, (_image_row(*image, metric.absent_class) for image in images))
         counts = zip(classes.names, metric.matrix.tolist(), strict=True)
         write_csv(matrix, ["truth\\prediction", *classes.names], ([n, *row] for n, row in counts))
+        picture = folder / "confusion_matrix.png"
+        write_rgb(picture, draw_confusion(metric.matrix, classes.names, shares=True))
         report["files"] = {"per_image": str(table), "confusion_matrix": str(matrix)}
+        report["files"]["confusion_picture"] = str(picture)
     return report
 
 

@@ -18,7 +18,7 @@ from cvkit.metrics import classification
 from cvkit.metrics.classification import ClassificationMetric
 from cvkit.options.base import Eval
 from cvkit.options.classify import ClassifyEval
-from cvkit.output.draw import draw_confusion
+from cvkit.output.confusion_picture import draw_confusion
 from cvkit.output.files import write_csv, write_rgb
 from cvkit.structures import Classes, ClassList, Failure
 from cvkit.tasks.class_splits import model_division

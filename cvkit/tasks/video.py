@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,19 +14,20 @@ from cvkit import catalog
 from cvkit.data.classes import make_classes
 from cvkit.data.clips import ClipDataset, VideoInputs
 from cvkit.data.files import InputFile, walk_videos
-from cvkit.data.video import all_frames, index_video
+from cvkit.data.video import all_frames, index_video, read_frames
 from cvkit.engine.report import Reporter
 from cvkit.metrics.classification import ranked
 from cvkit.metrics.video import METRICS, VideoMetric
 from cvkit.ops.mixing import mix
 from cvkit.options.video import VideoEval, VideoPredict, VideoTrain
 from cvkit.output.records import read_lines
+from cvkit.output.sheet import grid_of_four
 from cvkit.output.videos import write_marked_video, write_timeline
 from cvkit.structures import Batch, Classes, Failure, Sample
 from cvkit.tasks import video_setup as setup
 from cvkit.tasks.checking import about_data, warn_of_cache
 from cvkit.tasks.class_splits import division_of, labelled_hashes
-from cvkit.tasks.classify import Classify
+from cvkit.tasks.classify import Classify, best_words
 from cvkit.tasks.classify_setup import Training, label_counts
 from cvkit.tasks.image_task import class_weights, smallest_batch
 from cvkit.tasks.normalisation import value_bits
@@ -221,6 +223,13 @@ class Video(Classify):
             frames = all_frames(path, index, self.preprocessing.bits)
             write_marked_video(folder / line["video"], frames, index.fps, words)
         return line
+
+    def tile(self, line: dict[str, Any], path: Path, folder: Path) -> tuple[np.ndarray, str]:
+        """Return four frames of the video, row by row in their order, and its best classes."""
+        index = index_video(path)
+        wanted = np.linspace(0, len(index) - 1, 4).round().astype(int).tolist()
+        frames = read_frames(path, index, wanted, self.preprocessing.bits)
+        return grid_of_four(frames), best_words(line)
 
     def finish(self, folder: Path) -> list[Failure]:
         """Write `predictions.csv`; with `--per-clip` also all timelines in one table."""

@@ -15,6 +15,7 @@ from cvkit import storage
 from cvkit.data.files import list_inputs
 from cvkit.engine.predict import Journal
 from cvkit.errors import UsageError
+from cvkit.output.canvas import enlarged_hw
 
 
 def records(out, name="predictions"):
@@ -65,7 +66,7 @@ def test_output_mirrors_the_input_tree_and_never_collides(cvkit, photos, trained
         stored = dict(zip(line["category_ids"], line["pixels"], strict=True))
         assert stored == dict(zip(labels.tolist(), counts.tolist(), strict=True))
         assert all(0 <= score <= 1 for score in line["scores"])
-        assert Image.open(out / line["overlay"]).size[0] == size[0]
+        assert Image.open(out / line["overlay"]).size[0] == enlarged_hw(size[::-1])[1]
     assert records(out, "failures") == []
 
 

@@ -6,11 +6,11 @@ import sys
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 
 from cvkit.errors import MachineError
-from cvkit.output.curves import write_curves
-from cvkit.output.draw import draw_confusion, draw_segmentation
+from cvkit.output.curves import write_curves, write_precision_recall, write_scores_over_time
 from cvkit.output.files import write_csv, write_label_png, write_rgb
 from cvkit.output.records import describe_labels
 from cvkit.structures import ClassList, SegMap
@@ -32,21 +32,6 @@ def test_rgb_survives_as_png(tmp_path):
     image = np.random.default_rng(0).integers(0, 255, (9, 7, 3), np.uint8)
     write_rgb(tmp_path / "i.png", image)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "i.png")), image)
-
-
-def test_overlay_mixes_colours_and_leaves_black_and_unlabelled_alone():
-    image = np.full((40, 30, 3), 100, np.uint8)
-    drawn = draw_segmentation(image, SegMap(LABELS), CLASSES, opacity=0.5)
-    assert drawn.shape[1] == 30
-    assert drawn.shape[0] > 40, "the legend stands under the image"
-    assert drawn[5, 15].tolist() == [100, 100, 100]
-    assert drawn[15, 15].tolist() == [150, 50, 50]
-    assert drawn[25, 15].tolist() == [50, 50, 150]
-    assert drawn[35, 15].tolist() == [100, 100, 100]
-    assert (image == 100).all(), "the input is not drawn on"
-    legend = drawn[40:].reshape(-1, 3).tolist()
-    assert [200, 0, 0] in legend
-    assert [0, 0, 200] in legend
 
 
 def test_a_record_lists_the_classes_by_size_with_their_own_ids():
@@ -89,29 +74,25 @@ def test_curves_are_drawn_also_where_a_metric_is_missing(tmp_path):
         assert image.size[0] > 1000
 
 
-@pytest.mark.parametrize("classes", [2, 12, 120])
-def test_a_confusion_picture_is_darkest_where_the_counts_are(classes):
-    matrix = np.eye(classes, dtype=int) * 9
-    matrix[0, 1] = 1
-    picture = draw_confusion(matrix, [f"class {index}" for index in range(classes)])
-    assert picture.dtype == np.uint8
-    cell = max(4, min(46, 1400 // classes))
-    grid = picture[-8 - cell * classes : -8, -8 - cell * classes : -8]
-    cells = grid[cell // 8 :: cell, cell // 8 :: cell].astype(int).sum(2)  # beside the numbers
-    assert cells.shape == (classes, classes)
-    assert (cells.argmin(1) == np.arange(classes)).all()
-    assert cells[0, 1] < cells[1, 0] == 3 * 255
+NAMES = ["$5", r"$\bad{$", "_hidden", "plain", "x" * 500]
 
 
-def test_names_stand_beside_rows_and_above_columns():
-    picture = draw_confusion(np.eye(3, dtype=int), ["a", "wide name", "c"])
-    side = 46 * 3
-    left = picture[-8 - side : -8, : -8 - side]
-    above = picture[28 : -8 - side, -8 - side : -8]
-    ink = [(left[46 * i : 46 * (i + 1)] < 128).sum() for i in range(3)]
-    assert ink[1] > 3 * ink[0] > 0
-    turned = [(above[:, 46 * i : 46 * (i + 1)] < 128).sum() for i in range(3)]
-    assert turned == ink
+@pytest.mark.parametrize("kind", ["precision_recall", "scores_over_time"])
+def test_legends_show_names_as_they_are(tmp_path, monkeypatch, kind):
+    legends = []
+    add = Axes.legend
+    monkeypatch.setattr(Axes, "legend", lambda *a, **k: legends.append(add(*a, **k)) or legends[-1])
+    if kind == "precision_recall":
+        line = np.array([0.0, 1.0])
+        write_precision_recall(tmp_path / "p.png", dict.fromkeys(NAMES, (line, line)), "0.5")
+    else:
+        scores = np.linspace(0.3, 0.1, 5)[None].repeat(2, 0)
+        write_scores_over_time(tmp_path / "s.png", [0.0, 1.0], scores, NAMES)
+    texts = [text.get_text() for text in legends[0].get_texts()]
+    shown = [text.replace(r"\$", "$").removeprefix("\u2009") for text in texts]
+    assert shown[:4] == NAMES[:4]
+    assert shown[4].startswith("xxx") and len(shown[4]) < 60
+    assert Image.open(next(tmp_path.iterdir())).size[0] > 500
 
 
 def test_a_video_that_the_disk_does_not_take_whole_is_no_video(tmp_path):

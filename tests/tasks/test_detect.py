@@ -21,6 +21,7 @@ from cvkit.metrics.coco import CLASS_COLUMNS, METRICS
 from cvkit.models import weights
 from cvkit.options.base import hints
 from cvkit.options.detect import DetectEval
+from cvkit.output.canvas import enlarged_hw
 
 TINY = (
     *("--backbone", "mobilenet_v3_small", "--min-size", "64", "--batch-size", "2"),
@@ -193,7 +194,8 @@ def test_predict_writes_results_in_original_pixels(cvkit, detector, boxes, tmp_p
         assert (found >= -1e-3).all() and (found[:, 2] <= line["width"] + 1e-3).all()
         assert found[:, 3].max() > 75  # not left in the pixels of the network's input
         assert line["scores"] == sorted(line["scores"], reverse=True)
-        assert Image.open(out / line["overlay"]).size == (line["width"], line["height"])
+        shown = enlarged_hw((line["height"], line["width"]))
+        assert Image.open(out / line["overlay"]).size == shown[::-1]
     first = next(row for row in results if row["file_name"] == "sub/x.jpg")
     x1, y1, x2, y2 = lines["sub/x.jpg"]["boxes"][0]
     assert first["bbox"] == [x1, y1, x2 - x1, y2 - y1]

@@ -1,0 +1,120 @@
+"""Words in pictures: any letters, in DejaVu Sans or a font of the system."""
+
+import bisect
+import itertools
+import math
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+DARK, LIGHT = (20, 20, 20), (255, 255, 255)
+PLAIN = (("\0", "\u02e9"), ("\u0380", "\u0525"), ("…", "…"))
+"""Ranges of which DejaVu Sans has all letters: Latin, Greek and Cyrillic."""
+
+
+def text_size(text: str, pixels: int) -> tuple[int, int]:
+    """Return width and height of a line; the height is the same for all words of a size."""
+    height, width = _coverage(text, pixels).shape
+    return width, height
+
+
+def fit(text: str, pixels: int, room: int) -> str:
+    """Return the words, shortened in the middle until they are at most `room` pixels wide."""
+    text = one_line(text)
+
+    def short(kept: int) -> str:
+        if kept == len(text):
+            return text
+        return f"{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}"
+
+    most = min(len(text), room)  # no letter is narrower than a pixel
+    too_many = bisect.bisect_right(
+        range(most + 1), room, key=lambda kept: text_size(short(kept), pixels)[0]
+    )
+    return short(max(0, too_many - 1))
+
+
+def one_line(text: str) -> str:
+    """Return text with single spaces for all white space, and codes for what cannot be shown."""
+    shown = (char if char.isprintable() else _code(char) for char in " ".join(text.split()))
+    return "".join(shown)
+
+
+def _code(char: str) -> str:
+    return char.encode("unicode_escape").decode()
+
+
+def write_text(
+    picture: np.ndarray,
+    text: str,
+    left_top: tuple[int, int],
+    pixels: int,
+    ink: tuple[int, int, int] = DARK,
+) -> None:
+    """Write a line into a picture; what lies outside is cut off.
+
+    Args:
+        picture: HWC uint8, changed in place.
+        text: any letters.
+        left_top: of the line, in pixels.
+        pixels: height of a capital letter and a half, as fonts count it.
+        ink: in the order of the picture's channels.
+    """
+    mask, (left, top) = _coverage(text, pixels), left_top
+    mask = mask[max(0, -top) :, max(0, -left) :]
+    place = picture[max(0, top) :, max(0, left) :][: len(mask), : mask.shape[1]]
+    share = mask[: len(place), : place.shape[1], None] / 255
+    place[:] = np.rint(place + (np.array(ink) - place) * share)
+
+
+@lru_cache(4096)
+def _coverage(text: str, pixels: int) -> np.ndarray:
+    """Return [H, W] uint8, how much of each pixel the letters of a line cover."""
+    fonts = [(_font(path, pixels), part) for path, part in _parts(one_line(text))]
+    above, below = _font(_dejavu(), pixels).getmetrics()
+    width = math.ceil(sum(font.getlength(part) for font, part in fonts))
+    image = Image.new("L", (width + 2, above + below))  # letters may reach over their places
+    pen, x = ImageDraw.Draw(image), 1.0
+    for font, part in fonts:
+        pen.text((x, above), part, 255, font, anchor="ls")
+        x += font.getlength(part)
+    return np.asarray(image)
+
+
+def _parts(text: str) -> list[tuple[str, str]]:
+    """Return parts of a line, each with the file of a font that has its letters."""
+    if all(any(first <= char <= last for first, last in PLAIN) for char in text):
+        return [(_dejavu(), text)]
+    shown = [(_font_with(char), char) for char in text]
+    coded = [(path or _dejavu(), char if path else _code(char)) for path, char in shown]
+    groups = itertools.groupby(coded, lambda pair: pair[0])
+    return [(path, "".join(char for _, char in pairs)) for path, pairs in groups]
+
+
+@lru_cache(4096)
+def _font_with(char: str) -> str | None:
+    """Return the file of a font that has a letter: DejaVu, else one of the system, else None."""
+    from matplotlib.font_manager import findSystemFonts  # slow to import; for rare letters only
+    from matplotlib.ft2font import FT2Font
+
+    for path in (_dejavu(), *sorted(findSystemFonts())):
+        try:
+            if FT2Font(path).get_char_index(ord(char)):
+                return path
+        except RuntimeError:  # a font that FreeType cannot read
+            continue
+    return None
+
+
+@lru_cache(1)
+def _dejavu() -> str:
+    """Return the file of DejaVu Sans that matplotlib brings along, without importing it."""
+    return str(Path(find_spec("matplotlib").origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf")
+
+
+@lru_cache(256)
+def _font(path: str, pixels: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(path, pixels)

@@ -1,0 +1,118 @@
+"""Plates with the names of objects, placed where they cover as little as possible."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from cvkit.output.lettering import DARK, LIGHT, fit, text_size, write_text
+
+Rectangle = tuple[int, int, int, int]
+"""x1, y1, x2, y2 in pixels, the last ones outside."""
+
+
+class Covers:
+    """How many objects lie on each pixel of an image; of a large one only some are looked at.
+
+    Args:
+        size_hw: of the image.
+    """
+
+    def __init__(self, size_hw: tuple[int, int]) -> None:
+        self.step = max(1, max(size_hw) // 1000)
+        self.grid = np.zeros([-(-side // self.step) for side in size_hw], np.uint16)
+
+    def add_box(self, box: Sequence[float]) -> None:
+        """Add a box x1, y1, x2, y2 in pixels."""
+        x1, y1, x2, y2 = (max(0, -(-round(float(v)) // self.step)) for v in box)
+        self.grid[y1:y2, x1:x2] += 1
+
+    def add_part(self, part: np.ndarray, corner_yx: tuple[int, int]) -> None:
+        """Add a mask, [h, w] bool, whose corner lies there."""
+        y, x = corner_yx
+        seen = part[-y % self.step :: self.step, -x % self.step :: self.step]
+        place = self.grid[-(-y // self.step) :, -(-x // self.step) :]
+        place[: seen.shape[0], : seen.shape[1]] += seen
+
+
+class Plates:
+    """Places for the plates of one picture.
+
+    Args:
+        picture: HWC uint8, changed in place.
+        pixels: size of the letters.
+        covers: the objects of the image that the picture shows, of whatever size.
+    """
+
+    def __init__(self, picture: np.ndarray, pixels: int, covers: Covers) -> None:
+        self.picture, self.pixels = picture, pixels
+        self.taken: list[Rectangle] = []
+        height, width = picture.shape[:2]
+        rows, columns = covers.grid.shape
+        self._scale = np.array(2 * (columns / width, rows / height))
+        self._sums = cv2.integral(covers.grid.astype(np.float32), sdepth=cv2.CV_64F)
+
+    def size(self, words: str) -> tuple[int, int]:
+        """Return width and height of a plate."""
+        width, height = text_size(words, self.pixels)
+        return width + self.pixels // 2, height
+
+    def place(self, words: str, box: Sequence[int]) -> tuple[Rectangle, bool, bool]:
+        """Return the best place of a plate for an object, and what it costs.
+
+        Above the object, below, beside and inside it, in this order, are tried; the first that
+        covers least is taken. Other plates count most, then other objects, then the object itself.
+
+        Args:
+            words: on the plate; they fit into the picture.
+            box: x1, y1, x2, y2 of the object, in pixels of the picture.
+
+        Returns:
+            The place, whether it covers another plate, and whether it covers an object.
+        """
+        (wide, high), (x1, y1, x2, y2) = self.size(words), box
+        corners = [(x1, y1 - high), (x2 - wide, y1 - high), (x1, y2), (x2 - wide, y2)]
+        corners += [(x2, y1), (x1 - wide, y1), (x2, y2 - high), (x1 - wide, y2 - high)]
+        corners += [(x1, y1), (x2 - wide, y1), (x1, y2 - high), (x2 - wide, y2 - high)]
+        height, width = self.picture.shape[:2]
+        inside = np.clip(corners, 0, (max(0, width - wide), max(0, height - high)))
+        tried = np.concatenate([inside, np.minimum(inside + (wide, high), (width, height))], 1)
+        others = np.array(self.taken).reshape(-1, 4)
+        plates = _overlaps(tried, others).sum(1)
+        objects = self._covered(tried)
+        # One's own object is half as bad as another one.
+        own = _overlaps(tried, np.array([box]))[:, 0] * self._scale[0] * self._scale[1]
+        best = int(np.lexsort((objects - own / 2, plates))[0])  # of equal ones the first
+        return tuple(tried[best].tolist()), bool(plates[best]), bool(objects[best])
+
+    def draw(self, words: str, where: Rectangle, color: Sequence[int]) -> None:
+        """Draw a plate, and keep its place."""
+        self.taken.append(where)
+        x1, y1, x2, y2 = where
+        self.picture[y1:y2, x1:x2] = color
+        write_text(self.picture, words, (x1 + self.pixels // 4, y1), self.pixels, ink_on(color))
+
+    def fit(self, words: str) -> str:
+        """Return words that a plate inside the picture has room for."""
+        return fit(words, self.pixels, self.picture.shape[1] - self.pixels // 2)
+
+    def _covered(self, rectangles: np.ndarray) -> np.ndarray:
+        """Return how many pixels of objects each of [N, 4] rectangles covers."""
+        places = rectangles * self._scale
+        x1, y1 = np.floor(places[:, :2]).astype(int).T
+        x2, y2 = np.ceil(places[:, 2:]).astype(int).T
+        sums = self._sums
+        return sums[y2, x2] - sums[y1, x2] - sums[y2, x1] + sums[y1, x1]
+
+
+def ink_on(color: Sequence[int]) -> tuple[int, int, int]:
+    """Return the colour of letters that can be read on a ground: dark or light."""
+    bright = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
+    return DARK if bright > 140 else LIGHT
+
+
+def _overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return [N, M] areas that [N, 4] and [M, 4] rectangles share."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    return np.clip(high - low, 0, None).prod(2)
