@@ -1,5 +1,8 @@
 """Everything that can end a command, and the exit code each one means."""
 
+import itertools
+from collections.abc import Iterable
+
 EXIT_CODES = {
     0: "done",
     1: "a bug in cvkit",
@@ -11,6 +14,25 @@ EXIT_CODES = {
     130: "interrupted by SIGINT, resumable",
     143: "stopped by SIGTERM, resumable",
 }
+
+
+LONGEST_LINE = 1000
+"""Characters of a line of a message; what a file holds may be of any length."""
+
+
+def _plain(text: str) -> str:
+    """Return a message that a terminal shows as it is: no control characters, no endless lines."""
+    if not text.replace("\n", "").isprintable():
+        text = "".join(
+            char
+            if char == "\n" or char.isprintable() or "\ud800" <= char <= "\udfff"
+            else char.encode("unicode_escape").decode()
+            for char in text
+        )
+    half = LONGEST_LINE // 2
+    lines = text.split("\n")
+    cut = [f"{s[:half]} ... {s[-half:]}" if len(s) > LONGEST_LINE else s for s in lines]
+    return "\n".join(cut)
 
 
 class CvkitError(Exception):
@@ -25,9 +47,9 @@ class CvkitError(Exception):
     exit_code = 2
 
     def __init__(self, message: str, *, code: str, hint: str = "") -> None:
-        super().__init__(message)
+        super().__init__(_plain(message))
         self.code = code
-        self.hint = hint
+        self.hint = _plain(hint)
 
     def __str__(self) -> str:
         message = super().__str__()
@@ -74,3 +96,26 @@ class Interrupted(CvkitError):
     def __init__(self, message: str, *, signal_number: int, hint: str = "") -> None:
         super().__init__(message, code="interrupted", hint=hint)
         self.exit_code = 128 + signal_number
+
+
+def raise_defects(defects: Iterable[CvkitError], what: str) -> None:
+    """Do nothing without defects.
+
+    Raises:
+        DataError: lists the defects, one if it is the only one.
+    """
+    defects = iter(defects)
+    shown = list(itertools.islice(defects, 100))
+    if not shown:
+        return
+    codes, more = {defect.code for defect in shown}, 0
+    for defect in defects:
+        codes.add(defect.code)
+        more += 1
+    if len(shown) == 1:
+        raise shown[0]
+    lines = [f"  {defect}" for defect in shown] + ([f"  and {more} more"] if more else [])
+    raise DataError(
+        "\n".join([f"{what} has {len(shown) + more} defects:", *lines]),
+        code=codes.pop() if len(codes) == 1 else "data.defects",
+    )

@@ -20,8 +20,8 @@ ROWS = [
     {"engine", "data", "models", "metrics", "output"},
     {"ops"},
     {"options", "structures"},
-    {"storage"},
-    {"catalog", "published"},
+    {"storage", "yaml_files"},
+    {"catalog", "published", "texts"},
     {"backbone_table", "errors"},
 ]
 ROW = {name: number for number, names in enumerate(ROWS) for name in names}

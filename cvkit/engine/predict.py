@@ -22,6 +22,7 @@ from cvkit.engine.task import Task
 from cvkit.errors import DataError, UsageError
 from cvkit.storage import fsync_folder, machine_errors, write_file
 from cvkit.structures import Failure
+from cvkit.texts import read_json
 
 WAITING_RESULTS = 8
 """Results (with their decoded images) that may wait to be written before the model waits."""
@@ -60,7 +61,7 @@ class Journal:
         self.folder = folder
         self._lock = _lock(folder)
         about = folder / "predict.json"
-        if resume and about.is_file() and json.loads(about.read_text())["model"] != model:
+        if resume and about.is_file() and _model(about) != model:
             raise UsageError(
                 f"the results in --out {folder} come from another model",
                 code="resume.model",
@@ -102,6 +103,16 @@ class Journal:
         fsync_folder(self.folder)
 
 
+def _model(about: Path) -> str | None:
+    """Return the hash of the model that wrote to a folder, as its `predict.json` says it.
+
+    Raises:
+        DataError: it is no JSON.
+    """
+    content = read_json(about)
+    return content.get("model") if isinstance(content, dict) else None
+
+
 def _lock(folder: Path) -> IO[str]:
     stream = (folder / ".lock").open("w")
     try:
@@ -132,7 +143,7 @@ def _repair(path: Path) -> set[str]:
                 break
             try:
                 done.add(json.loads(line)["path"])
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise DataError(
                     f"{path}:{number} is not a line of predictions",
                     code="resume.journal",
