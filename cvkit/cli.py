@@ -2,12 +2,14 @@
 
 import copy
 import dataclasses
+import errno
 import inspect
 import json
 import os
 import signal
 import sys
 import typing
+import warnings
 from collections.abc import Callable
 
 import typer
@@ -16,7 +18,7 @@ import typer.core
 from cvkit import __version__
 from cvkit.catalog import TASKS, resolve
 from cvkit.config import EMPTY_HINT, assemble
-from cvkit.errors import CvkitError, Interrupted, MachineError, UsageError
+from cvkit.errors import CvkitError, CvkitWarning, Interrupted, MachineError, UsageError
 from cvkit.helptext import in_panel_order, name_text, render, short_help
 from cvkit.options.base import Command, hints, never_empty
 from cvkit.options.tree import HANDLERS, OPTIONS
@@ -230,6 +232,16 @@ def _leave(number: int, frame: object) -> None:
     os._exit(failure.exit_code)
 
 
+def _show_warning(
+    message: Warning, category: type[Warning], filename: str, lineno: int, *_: object
+) -> None:
+    """Print a warning of cvkit as one line, those of libraries as Python does it."""
+    if issubclass(category, CvkitWarning):
+        print(f"warning: {message}", file=sys.stderr)
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
+
+
 def run(arguments: list[str]) -> int:
     """Run the command line and return its exit code."""
     # How to talk; variables and a configuration file may add to it while the command is read.
@@ -239,7 +251,9 @@ def run(arguments: list[str]) -> int:
         print(page, end="")
         return 0
     try:
-        code = build_app()(arguments, prog_name="cvkit", standalone_mode=False, obj=wanted)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            code = build_app()(arguments, prog_name="cvkit", standalone_mode=False, obj=wanted)
         return code if isinstance(code, int) else 0
     except CvkitError as error:
         failure = error
@@ -282,7 +296,19 @@ def _requested_page(arguments: list[str]) -> str | None:
 
 def _machine_failure(error: Exception) -> MachineError | None:
     """Return the `MachineError` behind a library's exception, if the machine is at fault."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return MachineError(
+            f"no space is left: {error}",
+            code="machine.space",
+            hint="free some of the disk, or of shared memory (/dev/shm), or try --workers 0",
+        )
     text = str(error)
+    if "signal: Bus error" in text:
+        return MachineError(
+            "a process that decodes images was killed: shared memory (/dev/shm) is full",
+            code="machine.worker",
+            hint="try --workers 0, or more of it, as with docker run --shm-size=1g",
+        )
     if "DataLoader worker" in text or type(error).__name__ == "BrokenProcessPool":
         return MachineError(
             " ".join(text.split()), code="machine.worker", hint="try --workers 0, or more memory"

@@ -60,6 +60,10 @@ class CvkitError(Exception):
         return {"code": self.code, "message": super().__str__(), "hint": self.hint}
 
 
+class CvkitWarning(UserWarning):
+    """What a user should know of a library's or the machine's limits; shown as one line."""
+
+
 class UsageError(CvkitError):
     """A flag, configuration key or combination of them that cannot work."""
 

@@ -4,12 +4,15 @@ import contextlib
 import re
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+from cvkit.errors import CvkitWarning
 
 LINE_SECONDS = 20.0
 """Seconds between progress lines where there is no terminal to draw a bar on."""
@@ -30,6 +33,8 @@ class Reporter:
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
+        if quiet:
+            warnings.simplefilter("ignore", CvkitWarning)
         width = None if sys.stderr.isatty() else FILE_WIDTH
         self.console = Console(
             stderr=True, quiet=quiet, highlight=False, soft_wrap=True, width=width
@@ -37,6 +42,7 @@ class Reporter:
 
     def hush(self) -> None:
         """Say nothing from now on: another process speaks for all."""
+        warnings.simplefilter("ignore", CvkitWarning)
         self.quiet = self.console.quiet = True
 
     def say(self, text: str) -> None:
