@@ -109,18 +109,18 @@ def _start(
 ) -> tuple[Iterator[list[Any]], Any]:
     """Return the iterator of a loader, and the event that lets a signal end its workers."""
     over = multiprocessing.get_context().Event() if workers else None
-    loader = DataLoader(
-        _Keyed(dataset),
-        batch_sampler=batches,
-        num_workers=workers,
-        collate_fn=partial(_handed_over, collate) if workers else collate,
-        worker_init_fn=partial(_start_worker, over),
-    )
     # Until a worker has its handlers, torch's would end it: a signal waits till then.
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "This DataLoader will create")  # more than cores
+            loader = DataLoader(
+                _Keyed(dataset),
+                batch_sampler=batches,
+                num_workers=workers,
+                collate_fn=partial(_handed_over, collate) if workers else collate,
+                worker_init_fn=partial(_start_worker, over),
+            )
             return iter(loader), over
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cvkit.engine.report import Reporter
@@ -168,8 +168,8 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
             try:
                 line = json.loads(text, parse_constant=_refuse)
                 key = line["path"]
-                if not is_text(key):
-                    raise TypeError("its path is not text")
+                if not is_text(key) or not PurePosixPath(key).name:
+                    raise TypeError(f"its path {shown(key)} is no path")
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 reason = json_reason(error) if isinstance(error, RecursionError) else error
                 raise DataError(
