@@ -245,7 +245,7 @@ def dataset(tmp_path):
     return make
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.replace(" ", "-"))
 def test_a_hostile_file_is_refused_in_words(cvkit, dataset, case):
     command, name, content, words = CASES[case]
     root = dataset(name)

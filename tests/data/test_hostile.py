@@ -266,7 +266,9 @@ def reader(request, folder):
         (folder / place).unlink()
 
 
-every_reader = pytest.mark.parametrize("reader", READERS, indirect=True)
+every_reader = pytest.mark.parametrize(
+    "reader", READERS, indirect=True, ids=lambda name: name.replace(" ", "-")
+)
 
 
 def as_bytes(content):
