@@ -101,6 +101,10 @@ CASES = {
         *(DETECT, "train.json", coco(annotation={"area": "large"})),
         ["annotations[0] (id 1)", "area 'large'"],
     ),
+    "an area without end": (
+        *(DETECT, "train.json", coco(annotation={"area": 7}).replace('"area": 7', '"area": 1e999')),
+        ["annotations[0] (id 1)", "area inf"],
+    ),
     "NaN in JSON": (
         *(DETECT, "train.json", coco().replace("[1, 1, 3, 3]", "[NaN, 1, 3, 3]")),
         ["train.json", "NaN is not JSON"],
