@@ -207,28 +207,3 @@ def test_targets_are_torchvisions_of_resized_masks(size_hw):
     found = mask_targets(layers, objects.numpy(), regions.numpy(), size_hw, 28)
     assert 0.1 < wanted.mean() < 0.9 and ((wanted > 0) & (wanted < 1)).any()
     assert np.abs(found - wanted.numpy()).max() < 1e-6
-
-
-def packed(number):
-    """Return a number as a code has it: groups of five bits, lowest first."""
-    text = ""
-    while True:
-        group, number = number & 31, number >> 5
-        more = number != (-1 if group & 16 else 0)
-        text += chr(48 + group + 32 * more)
-        if not more:
-            return text
-
-
-def test_runs_that_add_up_beyond_64_bits_are_no_mask():
-    """Differences of 2^38 in a row make runs whose sum is that of a small mask again."""
-    runs, deltas = [0, 0, 0], [0, 0, 0]
-    while (rest := 2**64 + 48 - sum(runs)) - runs[-2] >= 2**38:
-        deltas.append(2**38)
-        runs.append(runs[-2] + 2**38)
-    deltas.append(rest - runs[-2])
-    runs.append(rest)
-    code = "".join(map(packed, deltas)).encode()
-    assert ops.run_lengths(code) == runs and sum(runs) % 2**64 == 48
-    assert not ops.are_codes([code], [48])
-    assert ops.are_codes([packed(48).encode()], [48])
