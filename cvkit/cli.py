@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import errno
 import inspect
 import json
 import os
@@ -9,6 +10,7 @@ import select
 import signal
 import sys
 import typing
+import warnings
 from collections.abc import Callable
 
 import typer
@@ -18,7 +20,7 @@ from cvkit import __version__
 from cvkit.catalog import TASKS, resolve
 from cvkit.config import EMPTY_HINT, assemble
 from cvkit.early import answer_signals, failure_json, how_to_talk, speaks
-from cvkit.errors import CvkitError, Interrupted, MachineError, UsageError
+from cvkit.errors import CvkitError, CvkitWarning, Interrupted, MachineError, UsageError
 from cvkit.helptext import (
     HELP_FLAGS,
     in_panel_order,
@@ -271,6 +273,16 @@ def _interrupted(error: BaseException) -> Interrupted:
     return Interrupted("interrupted", signal_number=(*error.args, signal.SIGINT)[0])
 
 
+def _show_warning(
+    message: Warning, category: type[Warning], filename: str, lineno: int, *_: object
+) -> None:
+    """Print a warning of cvkit as one line, those of libraries as Python does it."""
+    if issubclass(category, CvkitWarning):
+        print(f"warning: {printable(str(message))}", file=sys.stderr)
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
+
+
 def run(arguments: list[str]) -> int:
     """Run the command line and return its exit code."""
     # How to talk; variables and a configuration file may add to it while the command is read.
@@ -280,7 +292,9 @@ def run(arguments: list[str]) -> int:
         print(page, end="")
         return 0
     try:
-        code = build_app()(arguments, prog_name="cvkit", standalone_mode=False, obj=wanted)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            code = build_app()(arguments, prog_name="cvkit", standalone_mode=False, obj=wanted)
         return code if isinstance(code, int) else 0
     except CvkitError as error:
         failure = error
@@ -324,12 +338,24 @@ def _requested_page(arguments: list[str]) -> str | None:
 
 def _machine_failure(error: Exception) -> MachineError | None:
     """Return the `MachineError` behind a library's exception, if the machine is at fault."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return MachineError(
+            f"no space is left: {error}",
+            code="machine.space",
+            hint="free some of the disk, or of shared memory (/dev/shm), or try --workers 0",
+        )
     text = str(error)
     if isinstance(error, ImportError) and not (error.name or "").startswith("cvkit"):
         return MachineError(
             f"cvkit is not installed as it should be: {text}",
             code="machine.import",
             hint="install it again",
+        )
+    if "signal: Bus error" in text:
+        return MachineError(
+            "a process that decodes images was killed: shared memory (/dev/shm) is full",
+            code="machine.worker",
+            hint="try --workers 0, or more of it, as with docker run --shm-size=1g",
         )
     if "DataLoader worker" in text or type(error).__name__ == "BrokenProcessPool":
         return MachineError(

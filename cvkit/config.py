@@ -10,6 +10,7 @@ from cvkit import storage
 from cvkit.catalog import nearest
 from cvkit.errors import UsageError
 from cvkit.options.base import Command, Train, hints, never_empty, with_given
+from cvkit.texts import shown
 
 EMPTY_HINT = "give a value, or leave it out; a shell variable that is not set is empty"
 """What to do about an empty name."""
@@ -61,14 +62,14 @@ CHANGEABLE = LASTING | {
 
 def update_config(path: Path, options: Command) -> dict[str, tuple[object, object]]:
     """Bring the config.yaml of a resumed run up to date; return (old, new) of what changed."""
-    import yaml
+    from cvkit.yaml_files import dump_yaml
 
     stored, now = _read_yaml(path), as_config(options)
     before = {name: stored.get(name, getattr(type(options), name)) for name in LASTING & now.keys()}
     changed = {name: (old, now[name]) for name, old in before.items() if old != now[name]}
     if changed:
         stored |= {name: new for name, (_, new) in changed.items()}
-        storage.write_file(path, yaml.safe_dump(stored, sort_keys=False))
+        storage.write_file(path, dump_yaml(stored))
     return changed
 
 
@@ -98,24 +99,9 @@ def _resumed(options_class: type[Command], values: dict, given: dict[str, str]) 
 
 
 def _read_yaml(path: Path) -> object:
-    import yaml
+    from cvkit.yaml_files import read_yaml
 
-    try:
-        if path.stat().st_size > 1_000_000:
-            raise UsageError(f"{path} is larger than 1 MB", code="config.size")
-        text = path.read_text()
-        if (
-            "&" in text
-            and "*" in text
-            and any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text))
-        ):
-            raise UsageError(f"{path} uses YAML aliases", code="config.alias", hint="write it out")
-        return yaml.safe_load(text)
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}", code="config.missing") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise UsageError(f"{path} is not valid YAML: {reason}", code="config.syntax") from error
+    return read_yaml(path, area="config", error=UsageError)
 
 
 def as_config(options: Command) -> dict[str, object]:
@@ -143,7 +129,7 @@ def from_config(options_class: type[Command], content: object, where: str) -> di
         name = str(key).replace("-", "_")
         if name not in known or name == "config":
             raise UsageError(
-                f"{where}: unknown key {key!r}", code="config.key", hint=nearest(name, known)
+                f"{where}: unknown key {shown(key)}", code="config.key", hint=nearest(name, known)
             )
         if never_empty(fields[name], known[name]) and (
             value == "" or (isinstance(value, list) and "" in value)
@@ -166,16 +152,19 @@ def _checked(annotation: object, value: object, where: str) -> object:
     if typing.get_origin(kind) is Literal:
         fits, expected = value in typing.get_args(kind), " | ".join(typing.get_args(kind))
     elif typing.get_origin(kind) is list:
-        fits, expected = isinstance(value, list), "a list"
+        fits = isinstance(value, list) and all(type(each) is str for each in value)
+        expected = "a list of texts"
     else:
         accepted = {float: (int, float), Path: (str,)}.get(kind, (kind,))
         fits = isinstance(value, accepted) and (kind is bool) == isinstance(value, bool)
-        expected = {str: "text", int: "a whole number", bool: "true or false"}.get(
-            kind, kind.__name__
-        )
+        words = {int: "a whole number", float: "a number", bool: "true or false"}
+        expected = words.get(kind, "text")
+        if isinstance(value, str) and "\0" in value:
+            fits, expected = False, "text without a NUL character"
         low, high = getattr(option, "min", None), getattr(option, "max", None)
-        if fits and ((low is not None and value < low) or (high is not None and value > high)):
+        # NaN is neither below nor above a limit, nor within it.
+        if fits and not ((low is None or value >= low) and (high is None or value <= high)):
             fits, expected = False, f"{low} to {'' if high is None else high}".strip()
     if not fits:
-        raise UsageError(f"{where}: {value!r} is not {expected}", code="config.value")
+        raise UsageError(f"{where}: {shown(value)} is not {expected}", code="config.value")
     return kind(value) if kind in (float, Path) else value

@@ -1,6 +1,7 @@
 """Everything that can end a command, and the exit code each one means."""
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -18,6 +19,15 @@ EXIT_CODES = {
     141: "the reader of the output, such as head, has left",
     143: "stopped by SIGTERM, resumable",
 }
+
+
+LONGEST_LINE = 1000
+"""Characters of a line of a message; what a file holds may be of any length."""
+
+
+def _cut(line: str) -> str:
+    half = LONGEST_LINE // 2
+    return f"{line[:half]} ... {line[-half:]}" if len(line) > LONGEST_LINE else line
 
 
 class CvkitError(Exception):
@@ -42,10 +52,10 @@ class CvkitError(Exception):
         details: Sequence[str] = (),
         content: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        super().__init__(message)
+        super().__init__(_cut(message))
         self.code = code
-        self.hint = hint
-        self.details = tuple(details)
+        self.hint = _cut(hint)
+        self.details = tuple(map(_cut, details))
         self.content = dict(content)
 
     def __str__(self) -> str:
@@ -64,6 +74,10 @@ class CvkitError(Exception):
     def as_json(self) -> dict:
         """Return the object that stands under `error` in `--json` output."""
         return {"code": self.code, "message": self._whole(), "hint": self.hint}
+
+
+class CvkitWarning(UserWarning):
+    """What a user should know of a library's or the machine's limits; shown as one line."""
 
 
 class UsageError(CvkitError):
@@ -106,3 +120,27 @@ class Interrupted(CvkitError):
     def __init__(self, message: str, *, signal_number: int, hint: str = "") -> None:
         super().__init__(message, code="interrupted", hint=hint)
         self.exit_code = 128 + signal_number
+
+
+def raise_defects(defects: Iterable[CvkitError], what: str) -> None:
+    """Do nothing without defects.
+
+    Raises:
+        DataError: lists the defects, one if it is the only one.
+    """
+    defects = iter(defects)
+    shown = list(itertools.islice(defects, 100))
+    if not shown:
+        return
+    codes, more = {defect.code for defect in shown}, 0
+    for defect in defects:
+        codes.add(defect.code)
+        more += 1
+    if len(shown) == 1:
+        raise shown[0]
+    lines = [f"  {defect}" for defect in shown] + ([f"  and {more} more"] if more else [])
+    raise DataError(
+        f"{what} has {len(shown) + more} defects:",
+        code=codes.pop() if len(codes) == 1 else "data.defects",
+        details=lines,
+    )

@@ -20,8 +20,8 @@ ROWS = [
     {"engine", "data", "models", "metrics", "output"},
     {"ops"},
     {"options", "structures", "model_files"},
-    {"storage", "early"},
-    {"catalog", "published"},
+    {"storage", "early", "yaml_files"},
+    {"catalog", "published", "texts"},
     {"backbone_table", "errors"},
     {"printable"},
 ]

@@ -1,10 +1,13 @@
 """What ends a command from outside has the exit code of its kind, and one line."""
 
+import errno
+import warnings
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
 from cvkit import cli
+from cvkit.errors import CvkitError, CvkitWarning
 
 
 @pytest.mark.parametrize(
@@ -13,6 +16,7 @@ from cvkit import cli
         (BrokenProcessPool("a process in the pool ended abruptly"), 6, "--workers 0"),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), 6, "--workers 0"),
         (MemoryError(), 6, "--batch-size"),
+        (OSError(errno.ENOSPC, "No space left on device"), 6, "/dev/shm"),
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), 6, "--batch-size"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (KeyboardInterrupt(15), 143, "interrupted"),
@@ -28,3 +32,33 @@ def test_a_failure_is_one_line_with_its_exit_code(cvkit, monkeypatch, error, cod
     assert done.code == code
     assert words in done.err and len(done.err.strip().splitlines()) == 1
     assert done.json["ok"] is False
+
+
+def test_a_message_shows_what_files_hold_as_it_is_and_no_more():
+    text = "a\x1b[31m\u2028b\ufeff\rcaf\u00e9 \udcff" + "x" * 9000 + "\nnext"
+    first, second = str(CvkitError(text, code="x", hint="do\x07")).split("\n")
+    assert first.startswith("a\\x1b[31m\\u2028b\\ufeff\\rcaf\u00e9 \udcffxxx")
+    assert len(first) < 1100 and " ... " in first
+    assert second == "next (do\\x07)"
+
+
+def test_a_bus_error_is_told_as_what_it_is(cvkit, monkeypatch):
+    torchs = "DataLoader worker (pid(s) 7) is killed by signal: Bus error. It is possible that"
+
+    def fail(name):
+        raise RuntimeError(torchs)
+
+    monkeypatch.setattr(cli, "resolve", fail)
+    done = cvkit("models")
+    assert done.code == 6 and "/dev/shm" in done.err and "--workers 0" in done.err
+
+
+def test_a_warning_of_cvkit_is_one_line(cvkit, monkeypatch):
+    def warn(name):
+        warnings.warn("shared memory is small", CvkitWarning, stacklevel=1)
+        return lambda *_: 0
+
+    monkeypatch.setattr(cli, "resolve", warn)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert cvkit("models").err == "warning: shared memory is small\n"

@@ -200,16 +200,14 @@ class _Job:
         if self.options.resume:
             storage.remove_temporaries(self.options.resume)
             return self.options.resume
-        import yaml
-
         from cvkit.engine import runtime
+        from cvkit.yaml_files import dump_yaml
 
         run = None
         if self.fabric.global_rank == 0:
             stem = f"{self.task_name}-{self.task.network.arch}"
             run = storage.new_numbered_folder(self.options.out, stem)
-            config = yaml.safe_dump(as_config(self.options), sort_keys=False)
-            storage.write_file(run / "config.yaml", config)
+            storage.write_file(run / "config.yaml", dump_yaml(as_config(self.options)))
             about = runtime.environment(self.fabric)
             about["preprocessing"] = self.task.header(self.options)["preprocessing"]
             storage.write_json(run / "environment.json", about)

@@ -105,7 +105,7 @@ def _base(options: Tune) -> Train:
     Raises:
         UsageError: `--set` is malformed, or names an unknown flag or one of the study's own.
     """
-    import yaml
+    from cvkit.yaml_files import parse_yaml
 
     content: dict[str, Any] = {}
     for text in options.set:
@@ -117,10 +117,7 @@ def _base(options: Tune) -> Train:
             )
         if name in TAKEN | NOT_STORED:
             raise UsageError(f"--set {name}: this flag is not free", code="set.taken")
-        try:
-            content[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise UsageError(f"--set {text!r}: the value is no YAML", code="set.syntax") from error
+        content[name] = parse_yaml(value, f"--set {text!r}", area="set", error=UsageError)
     options_class = OPTIONS[options.task]["train"]
     chosen = from_config(options_class, content, "--set")
     base = options_class(**chosen, data=options.data, epochs=options.epochs, quiet=True)
@@ -148,13 +145,12 @@ def _require_effect(options: Train, values: dict) -> None:
 
 
 def _study_folder(options: Tune) -> Path:
-    import yaml
+    from cvkit.yaml_files import dump_yaml
 
     if options.resume:
         return options.resume
     study = storage.new_numbered_folder(options.out, f"tune-{options.task}")
-    config = yaml.safe_dump(as_config(options), sort_keys=False)
-    storage.write_file(study / "config.yaml", config)
+    storage.write_file(study / "config.yaml", dump_yaml(as_config(options)))
     return study
 
 

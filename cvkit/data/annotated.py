@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from cvkit.data.decode import read_header
 from cvkit.errors import CvkitError, DataError
 from cvkit.ops import masks as mask_ops
 from cvkit.structures import ClassList, Instances, Masks
+from cvkit.texts import is_number, shown, whole_number
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,43 @@ class Annotations:
     images: list[AnnotatedImage] = field(default_factory=list)
     defects: list[CvkitError] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+
+MOST_PIXELS = 10**9
+"""Of an image that an annotation or a result claims; larger claims are mistakes, or attacks."""
+
+
+def claimed_size(sides: Sequence[Any], where: str, code: str) -> tuple[int, int] | None:
+    """Return the width and height that a file claims of an image; None if it claims none.
+
+    Nothing is claimed by sides that are missing, or both 0.
+
+    Args:
+        sides: the two values in the file.
+        where: file and place, for messages.
+        code: of errors.
+
+    Raises:
+        DataError: a side is no whole number from 1, or there are over `MOST_PIXELS`
+            pixels.
+    """
+    if any(side is None for side in sides) or all(is_number(side) and side == 0 for side in sides):
+        return None
+    whole = [None if isinstance(side, str) else whole_number(side) for side in sides]
+    if None in whole or min(whole) < 1:
+        shape = " x ".join(shown(side) for side in sides)
+        raise DataError(
+            f"{where}: width x height {shape} are not two whole numbers from 1",
+            code=code,
+            hint="leave them out if they are not known",
+        )
+    if whole[0] * whole[1] > MOST_PIXELS:
+        raise DataError(
+            f"{where}: {whole[0]}x{whole[1]} are over {MOST_PIXELS // 10**6} megapixels",
+            code=code,
+            hint="no image is that large; correct the size",
+        )
+    return whole[0], whole[1]
 
 
 def no_objects() -> Instances:
@@ -105,6 +144,11 @@ def box_defect(
     x1, y1, x2, y2 = box
     if not all(np.isfinite(value) for value in box):
         return DataError(f"{where}: box {list(box)} is not finite", code=f"{kind}.nonfinite")
+    if max(map(abs, box)) > MOST_PIXELS:
+        return DataError(
+            f"{where}: box from ({x1:g}, {y1:g}) to ({x2:g}, {y2:g}) is outside any image",
+            code=f"{kind}.outside",
+        )
     if x2 < x1 or y2 < y1:
         return DataError(
             f"{where}: box from ({x1:g}, {y1:g}) to ({x2:g}, {y2:g}) ends before it begins",

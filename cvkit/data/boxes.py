@@ -112,7 +112,8 @@ def read_boxes(
         if not found[split].images and not found[split].defects:
             raise DataError(f"split {split!r} of {root} is empty", code="split.empty")
     first = found[splits[0]].classes
-    for split, content in found.items():
+    defects = [defect for content in found.values() for defect in content.defects]
+    for split, content in found.items() if not defects else ():
         if (content.classes.names, content.classes.ids) != (first.names, first.ids):
             raise DataError(
                 f"{root}: splits {splits[0]!r} and {split!r} have different classes",
@@ -123,7 +124,7 @@ def read_boxes(
         layout=layout,
         classes=first,
         splits={split: content.images for split, content in found.items()},
-        defects=[defect for content in found.values() for defect in content.defects],
+        defects=defects,
         notes=[note for content in found.values() for note in content.notes],
     )
 

@@ -6,8 +6,12 @@ from pathlib import Path
 
 from cvkit.errors import DataError
 from cvkit.structures import ClassList, voc_color
+from cvkit.texts import read_lines, shown
 
 FILE_NAMES = ("classes.txt", "labelmap.txt")
+
+LONGEST_LINE = 1000
+"""Characters of a class with its colour; what is longer is another kind of file."""
 
 
 def numbered_classes(count: int) -> ClassList:
@@ -65,22 +69,20 @@ def read_classes(
         DataError: no class, over `most` of them, a name or colour twice, or a malformed line.
     """
     names: list[str] = []
+    seen: set[str] = set()
     colors: dict[tuple[int, int, int], int] = {}
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path}: {error}", code="classes.unreadable") from error
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_lines(path, area="classes"), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         name, color = _parse_line(line, f"{path}:{number}")
-        if name in names:
-            raise DataError(f"{path}:{number}: class {name!r} twice", code="classes.duplicate")
+        if name in seen:
+            raise DataError(f"{path}:{number}: class {shown(name)} twice", code="classes.duplicate")
         if color is not None and color in colors:
             raise DataError(f"{path}:{number}: colour {color} twice", code="classes.duplicate")
         if color is not None:
             colors[color] = len(names)
         names.append(name)
+        seen.add(name)
     if not names or (most is not None and len(names) > most):
         raise DataError(
             f"{path} lists {len(names)} classes",
@@ -92,8 +94,9 @@ def read_classes(
 
 def _parse_line(line: str, where: str) -> tuple[str, tuple[int, int, int] | None]:
     text = line.strip()
-    number = r"(\d+)"
-    rgb = rf"{number}[\s,]+{number}[\s,]+{number}"
+    if len(text) > LONGEST_LINE:
+        raise DataError(f"{where} has over {LONGEST_LINE} characters", code="classes.line")
+    rgb = r"(?P<r>[0-9]+)[\s,]+(?P<g>[0-9]+)[\s,]+(?P<b>[0-9]+)"
     patterns = (
         rf"(?P<name>[^:]+):\s*(?:{rgb})?\s*(?::.*)?",
         rf"(?P<name>.+?)[\s,]+{rgb}",
@@ -102,12 +105,13 @@ def _parse_line(line: str, where: str) -> tuple[str, tuple[int, int, int] | None
     for pattern in patterns:
         if match := re.fullmatch(pattern, text):
             name = match["name"].strip()
-            values = [int(v) for v in match.groups() if v is not None and v != match["name"]]
-            if not values:
+            if match["r"] is None:
                 return name, None
-            if max(values) > 255:
-                raise DataError(f"{where}: colour {values} is outside 0..255", code="classes.color")
-            return name, tuple(values)
+            color = tuple(int(match[channel]) for channel in "rgb")
+            if max(color) > 255:
+                shade = shown(" ".join(match[channel] for channel in "rgb"))
+                raise DataError(f"{where}: colour {shade} is outside 0..255", code="classes.color")
+            return name, color
     return text, None
 
 

@@ -1,68 +1,45 @@
 """COCO's annotation files, read strictly."""
 
-import json
-import re
-from collections import Counter
-from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cvkit.data.annotated import AnnotatedImage, Annotations, box_defect, make_truth
+from cvkit.data.annotated import (
+    AnnotatedImage,
+    Annotations,
+    box_defect,
+    claimed_size,
+    make_truth,
+)
 from cvkit.data.coco_places import find_images
 from cvkit.data.decode import upright_size_hw
 from cvkit.data.files import inside
-from cvkit.data.segmentations import around, is_number, read_segmentation
+from cvkit.data.segmentations import around, read_segmentation
 from cvkit.errors import DataError
 from cvkit.ops.masks import make_masks, mask_areas
 from cvkit.structures import ClassList, Instances, voc_color
-
-
-def read_json(path: Path, unique_keys: bool = True) -> Any:
-    """Return the content of a JSON file.
-
-    Args:
-        path: the file.
-        unique_keys: refuse a key that stands twice in an object; takes as long as all the rest.
-
-    Raises:
-        DataError: missing, malformed, with NaN or infinity, or with a key twice.
-    """
-
-    def refuse(text: str) -> None:
-        raise DataError(f"{path}: {text} is not JSON", code="json.nan_literal")
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        result = dict(pairs)
-        if len(result) < len(pairs):
-            key = Counter(name for name, _ in pairs).most_common(1)[0][0]
-            raise DataError(f"{path}: key {key!r} twice in one object", code="json.duplicate_key")
-        return result
-
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        return json.loads(
-            text, parse_constant=refuse, object_pairs_hook=unique if unique_keys else None
-        )
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist", code="json.missing") from error
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}", code="json.missing") from error
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else error
-        raise DataError(f"{path} is not valid JSON: {reason}", code="json.syntax") from error
+from cvkit.texts import is_number, is_text, read_json, shown, whole_number
 
 
 @dataclass(frozen=True)
 class _File:
-    """What reading an annotation needs to know: labels by category id, image sizes by image id."""
+    """What reading an annotation needs to know.
+
+    Attributes:
+        path: of the file.
+        labels: by category id.
+        sizes_wh: of images, by id, as far as they are known.
+        masks: annotations must have one.
+        complete: all categories could be read, so that others are unknown.
+    """
 
     path: Path
     labels: dict[int, int]
     sizes_wh: dict[int, tuple[int, int] | None]
     masks: bool
+    complete: bool
 
 
 @dataclass(frozen=True)
@@ -104,22 +81,25 @@ def read_coco(
                 code=f"{name}.missing",
                 hint="a COCO file has images, categories and annotations",
             )
+    found = Annotations(ClassList((), (), ()))
+    found.classes = _classes(content["categories"], path, found)
+    complete = not found.defects
+    rows, sizes = _index_images(content["images"], path, found)
     if images is None:
-        images = find_images(root, path, split, content["images"])
-    found = Annotations(_classes(content["categories"], path))
-    rows = _index_images(content["images"], path, found)
+        images = find_images(root, path, split, list(rows.values()))
     places = _places(rows, images, found)
-    sizes = {id_: _size(rows[id_]) for id_ in places}
+    known = sizes
     if masks:
-        sizes = {id_: size or _header_size(places[id_], found) for id_, size in sizes.items()}
+        known = {id_: sizes[id_] or _header_size(places[id_], found) for id_ in places}
     labels = {id_: number for number, id_ in enumerate(found.classes.ids, 1)}
-    objects = _collect(content["annotations"], _File(path, labels, sizes, masks), rows, found)
+    file = _File(path, labels, known, masks, complete)
+    objects = _collect(content["annotations"], file, rows, found)
     # By id, as pycocotools visits them: of equal scores in two images the first one counts first.
     for id_, place in sorted(places.items()):
         key = place.relative_to(root).as_posix() if place.is_relative_to(root) else None
-        size, name = _size(rows[id_]), key or rows[id_]["file_name"]
-        truth = _truth(objects[id_], sizes[id_] if masks else None)
-        found.images.append(AnnotatedImage(name, place, id_, size, truth))
+        name = key or rows[id_]["file_name"]
+        truth = _truth(objects[id_], known[id_] if masks else None)
+        found.images.append(AnnotatedImage(name, place, id_, sizes[id_], truth))
     return found
 
 
@@ -143,59 +123,69 @@ def _header_size(path: Path, found: Annotations) -> tuple[int, int] | None:
         return None
 
 
-def _classes(rows: list[Any], path: Path) -> ClassList:
-    try:
-        pairs = sorted((int(row["id"]), str(row["name"])) for row in rows)
-    except (TypeError, KeyError, ValueError) as error:
-        raise DataError(
-            f"{path}: categories must have a number 'id' and a 'name'", code="category.malformed"
-        ) from error
-    for position, code in ((0, "category.id_duplicate"), (1, "category.name_duplicate")):
-        values = Counter(pair[position] for pair in pairs)
-        twice = [value for value, count in values.items() if count > 1]
-        if twice:
-            raise DataError(f"{path}: category {twice[0]!r} twice", code=code)
-    if not pairs:
-        raise DataError(f"{path} has no categories", code="category.missing")
-    colors = tuple(voc_color(number % 256) for number in range(1, len(pairs) + 1))
-    return ClassList(
-        names=tuple(name for _, name in pairs), ids=tuple(id_ for id_, _ in pairs), colors=colors
-    )
+def _classes(rows: list[Any], path: Path, found: Annotations) -> ClassList:
+    """Return the classes, without categories that cannot be used; these are defects."""
+    names: dict[int, str] = {}
+    for place, row in enumerate(rows):
+        where = f"{path}: categories[{place}]"
+        id_, name = (row.get("id"), row.get("name")) if isinstance(row, dict) else (None, None)
+        number = whole_number(id_)
+        if number is None:
+            words, code = f"id {shown(id_)} is not a whole number", "category.malformed"
+        elif not is_text(name) and whole_number(name) is None:
+            words, code = f"name {shown(name)} is not text", "category.malformed"
+        elif number in names:
+            words, code = f"category id {number} twice", "category.id_duplicate"
+        elif str(name) in names.values():
+            words, code = f"category name {shown(name)} twice", "category.name_duplicate"
+        else:
+            names[number] = str(name)
+            continue
+        found.defects.append(DataError(f"{where}: {words}", code=code))
+    if not rows:
+        found.defects.append(DataError(f"{path} has no categories", code="category.missing"))
+    ids = sorted(names)
+    colors = tuple(voc_color(number % 256) for number in range(1, len(ids) + 1))
+    return ClassList(names=tuple(names[id_] for id_ in ids), ids=tuple(ids), colors=colors)
 
 
-def _index_images(rows: list[Any], path: Path, found: Annotations) -> dict[int, dict]:
-    """Return the images by id, without those that cannot be used."""
+def _index_images(
+    rows: list[Any], path: Path, found: Annotations
+) -> tuple[dict[int, dict], dict[int, tuple[int, int] | None]]:
+    """Return the images by id, without those that cannot be used, and the sizes they claim."""
     result: dict[int, dict] = {}
+    sizes: dict[int, tuple[int, int] | None] = {}
     names: set[str] = set()
     for place, row in enumerate(rows):
         where = f"{path}: images[{place}]"
         id_, name = (row.get("id"), row.get("file_name")) if isinstance(row, dict) else (None, None)
-        if isinstance(id_, str) and re.fullmatch(r"-?\d+", id_):
-            id_ = int(id_)
-        if not isinstance(id_, int) or isinstance(id_, bool):
-            defect = DataError(f"{where}: id {id_!r} is not a whole number", code="image.id_type")
+        number = whole_number(id_)
+        if number is None:
+            words, code = f"id {shown(id_)} is not a whole number", "image.id_type"
         elif not isinstance(name, str) or not name:
-            defect = DataError(
-                f"{where}: file_name {name!r} is not text", code="image.file_name_type"
-            )
-        elif id_ in result:
-            defect = DataError(f"{where}: image id {id_} twice", code="image.id_duplicate")
+            words, code = f"file_name {shown(name)} is not text", "image.file_name_type"
+        elif number in result:
+            words, code = f"image id {number} twice", "image.id_duplicate"
         elif name in names:
-            defect = DataError(f"{where}: file {name!r} twice", code="image.file_duplicate")
+            words, code = f"file {shown(name)} twice", "image.file_duplicate"
         else:
-            result[id_] = row
+            result[number] = row
             names.add(name)
+            sizes[number] = _size(row, where, found)
             continue
-        found.defects.append(defect)
+        found.defects.append(DataError(f"{where}: {words}", code=code))
     if not rows:
         found.defects.append(DataError(f"{path} lists no images", code="images.empty"))
-    return result
+    return result, sizes
 
 
-def _size(row: dict) -> tuple[int, int] | None:
-    width, height = row.get("width"), row.get("height")
-    whole = all(isinstance(side, int) and side > 0 for side in (width, height))
-    return (width, height) if whole else None
+def _size(row: dict, where: str, found: Annotations) -> tuple[int, int] | None:
+    """Return the width and height that an image claims; a defect is noted where they are none."""
+    try:
+        return claimed_size([row.get("width"), row.get("height")], where, "image.size")
+    except DataError as defect:
+        found.defects.append(defect)
+        return None
 
 
 def _collect(
@@ -203,13 +193,16 @@ def _collect(
 ) -> dict[int, list[_Entry]]:
     """Return the annotations of each image by its id."""
     result: dict[int, list[_Entry]] = {id_: [] for id_ in images}
-    seen: set[Any] = set()
+    seen: set[int] = set()
     for place, row in enumerate(rows):
-        made = _annotation(row, images, file, seen, f"{file.path}: annotations[{place}]")
-        if isinstance(made, DataError):
-            found.defects.append(made)
+        where = f"{file.path}: annotations[{place}]"
+        try:
+            image_id, entry = _annotation(row, images, file, seen, where)
+        except DataError as defect:
+            if file.complete or defect.code != "ann.category_unknown":
+                found.defects.append(defect)
         else:
-            result[made[0]].append(made[1])
+            result[image_id].append(entry)
     empty = sum(0 in entry.xywh[2:] for entries in result.values() for entry in entries)
     if empty:
         found.notes.append(f"{file.path.name}: {empty} boxes have no area; they are not trained on")
@@ -217,43 +210,79 @@ def _collect(
 
 
 def _annotation(
-    row: Any, images: dict[int, dict], file: _File, seen: set[Any], where: str
-) -> tuple[int, _Entry] | DataError:
-    """Return the image and content of an annotation, or what is wrong with it."""
+    row: Any, images: dict[int, dict], file: _File, seen: set[int], where: str
+) -> tuple[int, _Entry]:
+    """Return the image and content of an annotation.
+
+    Raises:
+        DataError: what is wrong with it.
+    """
     if not isinstance(row, dict):
-        return DataError(f"{where} is not an object", code="ann.malformed")
-    id_, image_id = row.get("id"), row.get("image_id")
-    where = f"{where} (id {id_})"
-    if isinstance(image_id, str) and re.fullmatch(r"-?\d+", image_id):
-        image_id = int(image_id)
-    if not isinstance(id_, Hashable):
-        return DataError(f"{where}: its id is not a number", code="ann.id_type")
-    if id_ is not None and id_ in seen:
-        return DataError(f"{where}: annotation id twice", code="ann.id_duplicate")
-    seen.add(id_)
-    if not isinstance(image_id, Hashable) or image_id not in images:
-        return DataError(f"{where}: there is no image {image_id!r}", code="ann.image_unknown")
-    category = row.get("category_id")
-    if not isinstance(category, Hashable) or category not in file.labels:
-        return DataError(f"{where}: there is no category {category!r}", code="ann.category_unknown")
-    if row.get("iscrowd", 0) not in (0, 1):
-        return DataError(f"{where}: iscrowd {row['iscrowd']!r} is not 0 or 1", code="iscrowd.value")
+        raise DataError(f"{where} is not an object", code="ann.malformed")
+    if row.get("id") is not None:
+        where = f"{where} (id {shown(row['id'])})"
+        id_ = whole_number(row["id"])
+        if id_ is None:
+            raise DataError(f"{where}: its id is not a whole number", code="ann.id_type")
+        if id_ in seen:
+            raise DataError(f"{where}: annotation id twice", code="ann.id_duplicate")
+        seen.add(id_)
+    image_id, category = whole_number(row.get("image_id")), whole_number(row.get("category_id"))
+    if image_id not in images:
+        words = f"there is no image {shown(row.get('image_id'))}"
+        raise DataError(f"{where}: {words}", code="ann.image_unknown")
+    if category not in file.labels:
+        words = f"there is no category {shown(row.get('category_id'))}"
+        raise DataError(f"{where}: {words}", code="ann.category_unknown")
+    crowd = row.get("iscrowd", 0)
+    if not isinstance(crowd, int) or crowd not in (0, 1):
+        raise DataError(f"{where}: iscrowd {shown(crowd)} is not 0 or 1", code="iscrowd.value")
     size_wh, code = file.sizes_wh.get(image_id), None
     if file.masks and size_wh:
-        code = read_segmentation(row.get("segmentation"), size_wh[::-1], where)
-        if isinstance(code, DataError):
-            return code
-    box = row["bbox"] if "bbox" in row else around(row.get("segmentation"))
+        code = _usable(read_segmentation(row.get("segmentation"), size_wh[::-1], where))
+    xywh = _box(row, size_wh, where)
+    area = _area(row, where)
+    if area is None:
+        area = mask_areas(make_masks([code], size_wh[::-1]))[0] if code else xywh[2] * xywh[3]
+    return image_id, _Entry(xywh, file.labels[category], float(area), bool(crowd), code)
+
+
+def _usable(value: Any) -> Any:
+    """Return a value that is no defect; raise the defect otherwise."""
+    if isinstance(value, DataError):
+        raise value
+    return value
+
+
+def _box(
+    row: dict, size_wh: tuple[int, int] | None, where: str
+) -> tuple[float, float, float, float]:
+    """Return x, y, width and height of an annotation, of its segmentation where it has no box.
+
+    Raises:
+        DataError: they are not usable.
+    """
+    box = row.get("bbox")
+    if "bbox" not in row and isinstance(row.get("segmentation"), list | dict):
+        box = _usable(around(row["segmentation"], where))
     if not isinstance(box, list) or len(box) != 4 or not all(is_number(v) for v in box):
-        return DataError(f"{where}: bbox {box!r} is not four numbers", code="bbox.length")
+        raise DataError(f"{where}: bbox {shown(box)} is not four numbers", code="bbox.length")
     x, y, w, h = (float(value) for value in box)
     if defect := box_defect((x, y, x + w, y + h), size_wh, where, "bbox"):
-        return defect
-    area = row["area"] if is_number(row.get("area")) else w * h
-    if code and not is_number(row.get("area")):
-        area = mask_areas(make_masks([code], size_wh[::-1]))[0]
-    crowd = bool(row.get("iscrowd", 0))
-    return image_id, _Entry((x, y, w, h), file.labels[row["category_id"]], float(area), crowd, code)
+        raise defect
+    return x, y, w, h
+
+
+def _area(row: dict, where: str) -> float | None:
+    """Return the annotated area; None if there is none.
+
+    Raises:
+        DataError: it is no area.
+    """
+    area = row.get("area")
+    if area is not None and (not is_number(area) or area < 0):
+        raise DataError(f"{where}: area {shown(area)} is not a number from 0", code="area.value")
+    return area
 
 
 def _truth(entries: list[_Entry], size_wh: tuple[int, int] | None) -> Instances:

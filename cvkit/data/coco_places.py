@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cvkit.data.files import inside, matches
+from cvkit.data.files import escapes, matches
 from cvkit.errors import DataError
+from cvkit.texts import shown
 
 
 @dataclass(frozen=True)
@@ -63,29 +64,28 @@ def find_coco(root: Path, split: str, choose: str) -> Path:
     )
 
 
-def find_images(root: Path, path: Path, split: str, rows: list[Any]) -> Path:
+def find_images(root: Path, path: Path, split: str, rows: list[dict[str, Any]]) -> Path:
     """Return the folder that the file names of a COCO file are relative to.
 
     Args:
         root: of the dataset.
         path: of the file.
         split: whose name the folder may have.
-        rows: the file's images.
+        rows: the file's images, each with a `file_name`; names that `inside` refuses do not count.
 
     Raises:
         DataError: no folder holds its first image.
     """
-    name = rows[0].get("file_name") if rows and isinstance(rows[0], dict) else None
-    if not isinstance(name, str):
+    name = next((row["file_name"] for row in rows if not escapes(row["file_name"])), None)
+    if name is None:
         return root
-    inside(root, name)
     near = [root / "images" / split, root / "images", root / split, root, path.parent]
     deeper = sorted(p for p in [*matches(root, "*"), *matches(root, "*/*")] if p.is_dir())
     for folder in [*near, *deeper]:
         if (folder / name).is_file():
             return folder
     raise DataError(
-        f"{path}: no folder under {root} holds its first image {name!r}",
+        f"{path}: no folder under {root} holds its first image {shown(name)}",
         code="image.file_missing",
         hint="name the folder with --images",
     )

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from glob import glob, has_magic
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NoReturn
 
 from cvkit.errors import DataError, UsageError
 from cvkit.structures import Failure
+from cvkit.texts import is_text, shown
 
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp")
@@ -268,16 +269,31 @@ def _keys(paths: list[Path], inputs: list[str]) -> list[str]:
     return [PurePosixPath(os.path.relpath(path, common)).as_posix() for path in absolute]
 
 
+def escapes(relative: str) -> str:
+    """Return why a name in a file must not be followed from its folder; "" if it may.
+
+    Absolute names are refused, those of Windows too, wherever they lead, and so is `..`. What
+    is a link in the folder was put there by its owner, and is followed.
+    """
+    pure = PurePosixPath(relative)
+    if pure.is_absolute() or PureWindowsPath(relative).is_absolute() or ".." in pure.parts:
+        return "leaves the dataset folder"
+    if "\0" in relative or not is_text(relative):
+        return "has a character that no file name has, in the dataset folder"
+    if any(len(os.fsencode(part)) > 255 for part in pure.parts) or len(relative) > 4000:
+        return "is too long for a file name in the dataset folder"
+    return ""
+
+
 def inside(root: Path, relative: str) -> Path:
     """Return `root/relative`.
 
     Raises:
-        DataError: the path would leave the root.
+        DataError: see `escapes`.
     """
-    pure = PurePosixPath(relative)
-    if pure.is_absolute() or ".." in pure.parts or "\0" in relative:
+    if reason := escapes(relative):
         raise DataError(
-            f"{relative!r} leaves the dataset folder {root}",
+            f"{shown(relative)} {reason} {root}",
             code="path.escape",
             hint="use names inside the folder",
         )

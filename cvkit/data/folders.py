@@ -10,7 +10,8 @@ from cvkit.data.classes import dataset_classes
 from cvkit.data.division import content_hashes, draw_val, drawn_singly
 from cvkit.data.files import Walk, inside, matches, note_beside, require_end, walk_images
 from cvkit.data.tables import read_rows
-from cvkit.errors import DataError
+from cvkit.errors import CvkitError, DataError, raise_defects
+from cvkit.texts import shown
 
 TABLE = "labels.csv"
 """Name of the table that makes a folder a dataset in the `csv` layout."""
@@ -257,13 +258,18 @@ def _read_table(path: Path, splits: Sequence[str]) -> dict[str | None, list[Clas
     """
     rows = read_rows(path, ("path", "label"))
     root, images, missing = path.parent, [], []
+    defects: list[CvkitError] = []
     for row in rows:
-        file = inside(root, row["path"])
-        seconds = _seconds(row, path)
+        try:
+            file, seconds = inside(root, row["path"]), _seconds(row, path)
+        except DataError as defect:
+            defects.append(defect)
+            continue
         key = row["path"] if seconds is None else f"{row['path']}#{seconds[0]:g}-{seconds[1]:g}"
         image = ClassifiedImage(key, file, row["label"].strip(), seconds)
         images.append((row.get("split"), image))
         missing += [] if file.exists() else [row["path"]]
+    raise_defects(defects, str(path))
     if missing:
         raise DataError(
             f"{path}: {len(missing)} files are missing: {', '.join(missing[:5])}"
@@ -300,7 +306,8 @@ def _seconds(row: dict[str, str], path: Path) -> tuple[float, float] | None:
         start, end = 1.0, 0.0
     if not 0 <= start < end:
         raise DataError(
-            f"{path}: {row['path']}: from {cells[0]!r} to {cells[1]!r} is no part of a video",
+            f"{path}: {row['path']}: from {shown(cells[0])} to {shown(cells[1])} is no part of a "
+            "video",
             code="list.bad_line",
             hint="start and end are seconds",
         )

@@ -6,7 +6,6 @@ classes: a row for each object with `path` (of the image, relative to the folder
 (its value in the PNG) and `class`.
 """
 
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,11 @@ from cvkit.data.classes import dataset_classes, make_classes, without_background
 from cvkit.data.decode import decode, open_image, upright_size_hw
 from cvkit.data.known import Known
 from cvkit.data.layouts import LabelledImage, list_split, odd_files
-from cvkit.errors import CvkitError, DataError
+from cvkit.data.tables import read_rows
+from cvkit.errors import CvkitError, DataError, raise_defects
 from cvkit.ops.masks import from_index_map, make_masks, mask_areas, mask_boxes
 from cvkit.structures import ClassList, Instances, voc_color
+from cvkit.texts import shown, whole_number
 
 ONLY_CLASS = "object"
 """Name of the class of a dataset that names none."""
@@ -121,24 +122,19 @@ def _read_table(path: Path) -> Table | None:
     if not path.is_file():
         return None
     result: Table = {}
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream)
-        missing = {"path", "instance", "class"} - set(reader.fieldnames or ())
-        if missing:
-            raise DataError(
-                f"{path} has no column {min(missing)!r}",
-                code="instances.columns",
-                hint="path,instance,class",
-            )
-        for row in reader:
-            number = row["instance"] or ""
-            if not number.isdecimal() or not row["class"]:
-                raise DataError(
-                    f"{path}:{reader.line_num}: instance {number!r} of class {row['class']!r} is "
-                    "not a whole number with a class",
-                    code="instances.row",
-                )
-            result[row["path"], int(number)] = row["class"]
+    defects: list[CvkitError] = []
+    for row in read_rows(path, ("path", "instance", "class")):
+        number, words = whole_number(row["instance"].strip()), ""
+        if number is None or number < 0:
+            words = "is not a whole number"
+        elif (row["path"], number) in result:
+            words = "stands twice"
+        else:
+            result[row["path"], number] = row["class"]
+            continue
+        where = f"{path}: instance {shown(row['instance'])} of {shown(row['path'])}"
+        defects.append(DataError(f"{where} {words}", code="instances.row"))
+    raise_defects(defects, str(path))
     return result
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cvkit.catalog import nearest
-from cvkit.data.files import IMAGE_SUFFIXES, inside, matches, note_beside, walk_images
-from cvkit.errors import DataError
+from cvkit.data.files import IMAGE_SUFFIXES, escapes, inside, matches, note_beside, walk_images
+from cvkit.errors import DataError, raise_defects
+from cvkit.texts import read_lines, shown
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,11 @@ def list_names(root: Path, kind: str, split: str) -> list[str]:
     file = inside(folder, f"{split}.txt")
     if not file.is_file():
         raise _no_split(root, split, [path.stem for path in matches(folder, "*.txt")])
-    lines = [line.strip() for line in file.read_text().splitlines() if line.strip()]
+    lines = [line.strip() for line in read_lines(file, area="split") if line.strip()]
     names = [_listed_name(root / "JPEGImages", line) for line in lines]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise DataError(f"{file} lists {min(twice)!r} twice", code="split.duplicate")
+        raise DataError(f"{file} lists {shown(min(twice))} twice", code="split.duplicate")
     return names
 
 
@@ -82,22 +83,33 @@ def _listed_name(images: Path, line: str) -> str:
     `cat 1` is the image `cat 1.jpg` where there is one.
     """
     name = re.sub(r"\s+(-1|0|1)$", "", line)
-    return line if name != line and with_image_suffix(inside(images, line)) else name
+    has_image = name != line and not escapes(line) and with_image_suffix(images / line)
+    return line if has_image else name
 
 
 def _list_voc(root: Path, split: str) -> list[LabelledImage]:
     file = root / "ImageSets" / "Segmentation" / f"{split}.txt"
     names = list_names(root, "Segmentation", split)
+    raise_defects([defect for name in names if (defect := _leaving(root, name))], str(file))
     found, missing = [], []
     for name in names:
-        image = with_image_suffix(inside(root / "JPEGImages", name))
-        mask = inside(root / "SegmentationClass", f"{name}.png")
+        image = with_image_suffix(root / "JPEGImages" / name)
+        mask = root / "SegmentationClass" / f"{name}.png"
         missing += [] if image else [f"JPEGImages/{name}.jpg"]
         missing += [] if mask.is_file() else [f"SegmentationClass/{name}.png"]
         if image:
             found.append(LabelledImage(image.relative_to(root).as_posix(), image, mask))
     _raise_if_missing(file, missing)
     return found
+
+
+def _leaving(root: Path, name: str) -> DataError | None:
+    """Return why a name of a list is not one in the dataset; None if it is."""
+    try:
+        inside(root, f"{name}.png")
+    except DataError as defect:
+        return defect
+    return None
 
 
 def _list_pairs(root: Path, split: str) -> list[LabelledImage]:

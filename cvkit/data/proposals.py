@@ -2,23 +2,27 @@
 
 import contextlib
 import json
+import math
 import os
 import signal
+import struct
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path, PurePosixPath
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
-from cvkit.data.annotated import AnnotatedImage
+from cvkit.data.annotated import MOST_PIXELS, AnnotatedImage
 from cvkit.data.decode import needed_bits, read_image
 from cvkit.data.files import matches
 from cvkit.data.named import Names
-from cvkit.errors import CvkitError, DataError, MachineError, UsageError
+from cvkit.errors import CvkitError, DataError, MachineError, UsageError, raise_defects
 from cvkit.storage import cache_folder, machine_errors, sha256, temporary_beside
+from cvkit.texts import is_number, is_text, read_json, shown
 
 VERSION = 1
 """Part of the names in the cache; raise it when selective search changes."""
@@ -64,35 +68,98 @@ def read_proposals(place: Path) -> dict[str, np.ndarray]:
             raise DataError(f"--proposals {place} holds no .npz or .json", code="proposals.empty")
         return {key: boxes for file in files for key, boxes in read_proposals(file).items()}
     try:
-        found = _read_npz(place) if place.suffix == ".npz" else _read_json(place)
+        found = _read_npz(place) if place.suffix == ".npz" else _read_boxes(place)
     except FileNotFoundError as error:
         raise DataError(f"--proposals {place} does not exist", code="proposals.missing") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, BadZipFile) as error:
+    except (*BROKEN, DataError) as error:
+        reason = error.as_json()["message"] if isinstance(error, DataError) else error
         raise DataError(
-            f"--proposals {place} is malformed: {error}",
+            f"--proposals {place} is malformed: {reason}",
             code="proposals.syntax",
             hint="cvkit detect proposals writes such files",
         ) from error
-    for key, boxes in found.items():
-        if not np.isfinite(boxes).all() or (boxes[:, 2:] <= boxes[:, :2]).any():
-            raise DataError(
-                f"--proposals {place}: {key} has a box without area", code="proposals.box"
-            )
+    raise_defects((d for d in map(_box_defect, found.items()) if d), f"--proposals {place}")
     return found
 
 
+def _box_defect(pair: tuple[str, np.ndarray]) -> DataError | None:
+    """Return what is wrong with the boxes of an image; None if nothing is."""
+    key, boxes = pair
+    if (np.abs(boxes) <= MOST_PIXELS).all() and (boxes[:, 2:] > boxes[:, :2]).all():
+        return None
+    return DataError(f"{shown(key)} has a box without area, or far outside", code="proposals.box")
+
+
+BROKEN = (
+    *(OSError, ValueError, KeyError, TypeError, EOFError, NotImplementedError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error, struct.error, SyntaxError, MemoryError, OverflowError),
+)
+"""What zipfile and numpy raise for a damaged .npz file."""
+
+
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(path) as file:
+        for member in file.infolist():
+            _require_size(file, member)
     with np.load(path, allow_pickle=False) as file:
-        boxes, offsets = file["boxes"].astype(np.float32).reshape(-1, 4), file["offsets"].tolist()
-        pairs = zip(file["keys"].tolist(), offsets[:-1], offsets[1:], strict=True)
-        return {key: boxes[first:last] for key, first, last in pairs}
+        keys, boxes, offsets = file["keys"], file["boxes"], file["offsets"]
+    kinds = keys.dtype.kind + boxes.dtype.kind + offsets.dtype.kind
+    if kinds not in ("Ufi", "Ufu") or boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ValueError("keys must be text, boxes [N, 4] numbers, offsets whole numbers")
+    steps = np.diff(offsets, prepend=0)
+    if offsets.shape != (len(keys) + 1,) or offsets[0] or (steps < 0).any():
+        raise ValueError("offsets must rise from 0, one more than there are keys")
+    if offsets[-1] != len(boxes) or len(set(keys.tolist())) < len(keys):
+        raise ValueError("offsets must end at the number of boxes, and keys be unique")
+    parts = np.split(boxes.astype(np.float32), offsets[1:-1])
+    return dict(zip(keys.tolist(), parts, strict=True)) if len(keys) else {}
 
 
-def _read_json(path: Path) -> dict[str, np.ndarray]:
-    content = json.loads(path.read_text())
+def _require_size(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    """Check that an array is as large as its header says, before numpy makes room for it.
+
+    Raises:
+        ValueError: it is not, or it is no array.
+    """
+    with file.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        if version not in ((1, 0), (2, 0)):
+            raise ValueError(f"{shown(member.filename)} has format {version}")
+        read = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
+        shape, _, dtype = read[version[0]](stream)
+        begin = stream.tell()
+    if math.prod(shape) * dtype.itemsize != member.file_size - begin or min(shape, default=0) < 0:
+        raise ValueError(f"{shown(member.filename)} is not as large as its header says")
+
+
+def _read_boxes(path: Path) -> dict[str, np.ndarray]:
+    """Return the boxes in a JSON file.
+
+    Raises:
+        DataError: lists the images whose boxes are none.
+    """
+    content = read_json(path)
     if isinstance(content, list):
-        content = {row.get("path") or row["file_name"]: row["boxes"] for row in content}
-    return {key: np.array(boxes, np.float32).reshape(-1, 4) for key, boxes in content.items()}
+        rows = [row if isinstance(row, dict) else {} for row in content]
+        pairs = [(row.get("path") or row.get("file_name"), row.get("boxes")) for row in rows]
+    elif isinstance(content, dict):
+        pairs = list(content.items())
+    else:
+        raise DataError("it holds neither an object nor a list", code="proposals.syntax")
+    defects: list[CvkitError] = []
+    result: dict[str, np.ndarray] = {}
+    for place, (key, boxes) in enumerate(pairs):
+        plain = isinstance(boxes, list) and all(
+            isinstance(box, list) and len(box) == 4 and all(map(is_number, box)) for box in boxes
+        )
+        if is_text(key) and plain and key not in result:
+            wide = np.array(boxes, np.float64).reshape(-1, 4)
+            result[key] = wide.clip(-2 * MOST_PIXELS, 2 * MOST_PIXELS).astype(np.float32)
+            continue
+        words = "stands twice" if is_text(key) and plain else "has no list of [x1, y1, x2, y2]"
+        defects.append(DataError(f"[{place}]: {shown(key)} {words}", code="proposals.syntax"))
+    raise_defects(defects, path.name)
+    return result
 
 
 class Proposals:
@@ -166,8 +233,7 @@ def _search(path: Path, mode: str, seed: int, max_boxes: int, bits: int | None) 
     depth = 16 if bits == 16 else bits or needed_bits(path) or 16
     kind = "" if depth == 16 else f"-{depth}bits"
     name = f"{sha256(path)[:32]}-{mode}-{seed}-{max_boxes}{kind}-v{VERSION}.npz"
-    with contextlib.suppress(UsageError, OSError, ValueError, KeyError, EOFError, BadZipFile):
-        # If it is there, and not damaged.
+    with contextlib.suppress(UsageError, *BROKEN):  # if it is there, and not damaged
         return _read_npz(cache_folder("proposals") / name[:2] / name)["image"]
     found = selective_search(read_image(path, depth), mode, seed=seed, max_boxes=max_boxes)
     with contextlib.suppress(UsageError, MachineError):  # `warn_of_cache` says it once

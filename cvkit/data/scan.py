@@ -22,7 +22,7 @@ from cvkit.data.known import Known, content_hash, known_hash
 from cvkit.data.layouts import LabelledImage
 from cvkit.data.masks import MaskReader
 from cvkit.data.video import VideoIndex, index_video
-from cvkit.errors import CvkitError, DataError
+from cvkit.errors import CvkitError
 from cvkit.structures import IGNORE
 
 
@@ -285,23 +285,3 @@ def _on_all_cores(
                         on_step(done)
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def raise_defects(defects: Sequence[CvkitError], what: str) -> None:
-    """Do nothing without defects.
-
-    Raises:
-        DataError: lists the defects, one if it is the only one.
-    """
-    if not defects:
-        return
-    if len(defects) == 1:
-        raise defects[0]
-    shown = [f"  {defect}" for defect in defects[:100]]
-    more = [f"  and {len(defects) - 100} more"] if len(defects) > 100 else []
-    codes = {defect.code for defect in defects}
-    raise DataError(
-        f"{what} has {len(defects)} defects:",
-        code=codes.pop() if len(codes) == 1 else "data.defects",
-        details=[*shown, *more],
-    )

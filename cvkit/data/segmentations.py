@@ -1,17 +1,25 @@
-"""Segmentations of annotation and result files: polygons, run lengths, compressed codes."""
+"""Segmentations of annotation and result files: polygons, run lengths, compressed codes.
+
+Everything is checked before pycocotools sees it: its C code trusts sizes and coordinates.
+"""
 
 import math
-import sys
+from itertools import pairwise
 from typing import Any
 
-import numpy as np
 from pycocotools import mask as coco
 
+from cvkit.data.annotated import MOST_PIXELS, claimed_size
 from cvkit.errors import DataError
-from cvkit.ops.masks import compress, run_lengths
+from cvkit.ops.masks import compress, make_masks, mask_boxes, run_lengths
+from cvkit.texts import is_number, shown
 
 FAR = 10
 """Sides of the image beyond which a corner of a polygon is taken for a mistake."""
+FARTHEST = 10**8
+"""Pixels; pycocotools multiplies coordinates by 5 in 32 bits."""
+LONGEST = 2_000_000
+"""Pixels around the polygons of an object; pycocotools takes some 60 bytes for each."""
 
 
 def read_segmentation(value: Any, size_hw: tuple[int, int], where: str) -> bytes | DataError:
@@ -19,18 +27,25 @@ def read_segmentation(value: Any, size_hw: tuple[int, int], where: str) -> bytes
 
     Args:
         value: list of polygons (x, y, x, y ...), or an object with size and counts.
-        size_hw: of the image.
+        size_hw: of the image, of up to `MOST_PIXELS` pixels.
         where: file and place, for messages.
     """
     if isinstance(value, dict):
         return _read_runs(value, size_hw, where)
+    if defect := _polygon_defect(value, size_hw, where):
+        return defect
+    return coco.merge(coco.frPyObjects(value, *size_hw))["counts"]
+
+
+def _polygon_defect(value: Any, size_hw: tuple[int, int] | None, where: str) -> DataError | None:
+    """Return why a value is no list of polygons; None if it is one."""
     if not isinstance(value, list) or not value:
         return DataError(
-            f"{where}: segmentation {value!r} is missing or no mask",
+            f"{where}: segmentation {shown(value)} is missing or no mask",
             code="segm.missing",
             hint="polygons, or size and counts; boxes alone serve 'cvkit detect'",
         )
-    limit = FAR * max(size_hw)
+    limit = min(FAR * max(size_hw), FARTHEST) if size_hw else FARTHEST
     for number, polygon in enumerate(value):
         short = not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2
         if short or not all(is_number(v) for v in polygon):
@@ -40,54 +55,72 @@ def read_segmentation(value: Any, size_hw: tuple[int, int], where: str) -> bytes
                 hint="[x1, y1, x2, y2, x3, y3, ...]",
             )
         if any(abs(v) > limit for v in polygon):
+            image = f"the image of {size_hw[1]}x{size_hw[0]}" if size_hw else "any image"
             return DataError(
-                f"{where}: polygon {number} has a corner far outside the image of "
-                f"{size_hw[1]}x{size_hw[0]}",
+                f"{where}: polygon {number} has a corner far outside {image}",
                 code="segm.outside",
             )
-    return coco.merge(coco.frPyObjects(value, *size_hw))["counts"]
+    corners = sum(map(len, value)) // 2
+    if 2 * limit * corners > LONGEST and sum(map(_outline, value)) > LONGEST:
+        return DataError(
+            f"{where}: its polygons have outlines of over {LONGEST} pixels", code="segm.too_long"
+        )
+    return None
+
+
+def _outline(polygon: list[float]) -> float:
+    """Return the steps to a next pixel that it takes to go once around a polygon."""
+    corners = list(zip(polygon[::2], polygon[1::2], strict=True))
+    closed = [*corners, corners[0]]
+    return sum(max(abs(a[0] - b[0]), abs(a[1] - b[1])) for a, b in pairwise(closed))
 
 
 def _read_runs(value: dict, size_hw: tuple[int, int], where: str) -> bytes | DataError:
     size, counts = value.get("size"), value.get("counts")
-    if size != list(size_hw):
+    if not isinstance(size, list) or size != list(size_hw) or any(type(s) is bool for s in size):
         return DataError(
-            f"{where}: its mask has size {size!r}, the image [{size_hw[0]}, {size_hw[1]}] "
+            f"{where}: its mask has size {shown(size)}, the image [{size_hw[0]}, {size_hw[1]}] "
             "(height, width)",
             code="rle.size_mismatch",
         )
     try:
         if isinstance(counts, str):
             counts = counts.encode("ascii")
+        if not isinstance(counts, list | bytes):
+            raise TypeError(f"counts {shown(counts)} are neither a list nor text")
         runs = run_lengths(counts) if isinstance(counts, bytes) else counts
         if not all(type(run) is int and run >= 0 for run in runs):
             reason = "its runs are not whole numbers from 0"
         elif sum(runs) != math.prod(size_hw):
-            reason = f"its runs add up to {sum(runs)} pixels, not {math.prod(size_hw)}"
+            covered = sum(runs)
+            pixels = str(covered) if covered <= MOST_PIXELS else f"over {MOST_PIXELS}"
+            reason = f"its runs add up to {pixels} pixels, not {math.prod(size_hw)}"
         else:
             return counts if isinstance(counts, bytes) else compress(counts, size_hw)
+    except UnicodeEncodeError:
+        reason = "it has a character that no code has"
     except (TypeError, ValueError) as error:
         reason = str(error)
     return DataError(f"{where}: run-length code is not valid: {reason}", code="rle.invalid")
 
 
-def around(segmentation: Any) -> list[float] | None:
-    """Return x, y, width, height of polygons or a run-length code; None if they are neither."""
+def around(segmentation: Any, where: str) -> list[float] | DataError:
+    """Return x, y, width, height of polygons or a run-length code, or what is wrong with it."""
+    if not isinstance(segmentation, dict):
+        if defect := _polygon_defect(segmentation, None, where):
+            return defect
+        x = [v for polygon in segmentation for v in polygon[::2]]
+        y = [v for polygon in segmentation for v in polygon[1::2]]
+        return [min(x), min(y), max(x) - min(x), max(y) - min(y)]
+    size = segmentation.get("size")
+    sides = size[::-1] if isinstance(size, list) and len(size) == 2 else [size, None]
     try:
-        if isinstance(segmentation, dict):
-            height, width = segmentation["size"]
-            coded = isinstance(segmentation["counts"], list)
-            code = coco.frPyObjects(segmentation, height, width) if coded else segmentation
-            return coco.toBbox(code).tolist()
-        points = np.concatenate([np.reshape(polygon, (-1, 2)) for polygon in segmentation])
-        low, high = points.min(0), points.max(0)
-        return [*low.tolist(), *(high - low).tolist()]
-    except (TypeError, ValueError, KeyError):
-        return None
-
-
-def is_number(value: Any) -> bool:
-    """Return whether a value of a JSON file is a number that a float can hold."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return isinstance(value, float) or abs(value) <= sys.float_info.max
+        size_wh = claimed_size(sides, f"{where}: size of its mask", "rle.size")
+    except DataError as defect:
+        return defect
+    if size_wh is None:
+        return DataError(f"{where}: its mask has no size", code="rle.size_mismatch")
+    code = _read_runs(segmentation, size_wh[::-1], where)
+    if isinstance(code, DataError):
+        return code
+    return mask_boxes(make_masks([code], size_wh[::-1]))[0].tolist()

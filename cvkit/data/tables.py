@@ -1,40 +1,77 @@
 """CSV tables, read strictly."""
 
 import csv
+import io
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from cvkit.errors import DataError
+from cvkit.errors import CvkitError, DataError, raise_defects
+from cvkit.texts import read_text, shown
 
 
 def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
     """Return the rows of a CSV table as dicts, checked.
 
     Raises:
-        DataError: unreadable, empty, without a needed column, or with a row that lacks cells.
+        DataError: unreadable, empty, a column that is missing or stands twice; or a list of all
+            rows that cannot be used.
+    """
+    rows: list[dict[str, str]] = []
+    defects: list[CvkitError] = []
+    reader = csv.reader(io.StringIO(read_text(path, area="list"), newline=""), strict=True)
+    columns = [name.strip() for name in _next(reader, path) or ()]
+    _check_columns(columns, needed, path)
+    while (cells := _next(reader, path)) is not None:
+        where = f"{path}:{reader.line_num}"
+        if not cells:
+            continue
+        if len(cells) != len(columns):
+            words = f"the row does not have {len(columns)} cells but {len(cells)}"
+            defects.append(DataError(f"{where}: {words}", code="list.bad_line"))
+            continue
+        row = dict(zip(columns, cells, strict=True))
+        if wrong := [name for name in columns if "\0" in row[name]]:
+            words = f"{wrong[0]} has a NUL character"
+            defects.append(DataError(f"{where}: {words}", code="list.bad_line"))
+        elif empty := [name for name in needed if not row[name].strip()]:
+            defects.append(DataError(f"{where}: {empty[0]} is empty", code="list.bad_line"))
+        else:
+            rows.append(row)
+    raise_defects(defects, str(path))
+    if not rows:
+        raise DataError(f"{path} has no rows", code="list.empty")
+    return rows
+
+
+def _next(reader: Any, path: Path) -> list[str] | None:
+    """Return the next row; None at the end.
+
+    Raises:
+        DataError: what follows is no CSV.
     """
     try:
-        with open(path, newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            reader.fieldnames = columns = [name.strip() for name in reader.fieldnames or ()]
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"cannot read {path}: {error}", code="list.unreadable") from error
+        return next(reader, None)
+    except csv.Error as error:
+        raise DataError(
+            f"{path}:{reader.line_num} is not CSV: {error}", code="list.unreadable"
+        ) from error
+
+
+def _check_columns(columns: list[str], needed: Sequence[str], path: Path) -> None:
+    """Check the names of the columns.
+
+    Raises:
+        DataError: one that is needed is missing, or one stands twice.
+    """
     lacking = [name for name in needed if name not in columns]
     if lacking:
         raise DataError(
             f"{path} has no column {lacking[0]!r}",
             code="list.column",
-            hint=f"its first line names {', '.join(columns) or 'nothing'}",
+            hint=f"its first line names {shown(', '.join(columns)) if columns else 'nothing'}",
         )
-    if not rows:
-        raise DataError(f"{path} has no rows", code="list.empty")
-    for number, row in enumerate(rows, 2):
-        if None in row or any(value is None for value in row.values()):
-            raise DataError(
-                f"{path}:{number}: the row does not have {len(columns)} cells", code="list.bad_line"
-            )
-        empty = [name for name in needed if not row[name].strip()]
-        if empty:
-            raise DataError(f"{path}:{number}: {empty[0]} is empty", code="list.bad_line")
-    return rows
+    twice = [name for name, count in Counter(columns).items() if count > 1]
+    if twice:
+        raise DataError(f"{path} has two columns {shown(twice[0])}", code="list.column")

@@ -12,12 +12,22 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import parse
 
-from cvkit.data.annotated import AnnotatedImage, Annotations, box_defect, make_truth
+from cvkit.data.annotated import (
+    AnnotatedImage,
+    Annotations,
+    box_defect,
+    claimed_size,
+    make_truth,
+)
 from cvkit.data.classes import dataset_classes, make_classes, without_background
 from cvkit.data.files import inside, matches
 from cvkit.data.layouts import list_names, with_image_suffix
 from cvkit.errors import DataError
 from cvkit.structures import ClassList, voc_color
+from cvkit.texts import shown
+
+MOST_BYTES = 10_000_000
+"""Of an annotation; VOC's own have some thousand."""
 
 VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -50,32 +60,28 @@ def read_voc(root: Path, split: str) -> Annotations:
         DataError: no such split. Defects of single files are collected.
     """
     names = list_names(root, "Main", split)
-    parsed = {}
-    defects = []
+    parsed, places = {}, {}
+    defects: list[DataError] = []
     for name in names:
-        file = inside(root / "Annotations", f"{name}.xml")
         try:
-            parsed[name] = _read_xml(file)
+            places[name] = inside(root / "JPEGImages", name)
+            parsed[name] = _read_xml(root / "Annotations" / f"{name}.xml")
         except DataError as defect:
-            defects.append(defect)
+            defects += getattr(defect, "defects", [defect])
     found = Annotations(_classes(root, parsed), defects=defects)
     numbers = {name: number for number, name in enumerate(found.classes.names, 1)}
     for position, name in enumerate(names, 1):
-        path = with_image_suffix(inside(root / "JPEGImages", name))
-        if path is None:
-            found.defects.append(
-                DataError(
-                    f"{root / 'JPEGImages' / name}.jpg does not exist", code="split.id_without_file"
-                )
-            )
+        path = with_image_suffix(places[name]) if name in places else None
+        if name in places and path is None:
+            words = f"{places[name]}.jpg does not exist"
+            found.defects.append(DataError(words, code="split.id_without_file"))
         elif name in parsed:
             size_wh, objects = parsed[name]
-            unknown = sorted({o.name for o in objects} - numbers.keys())
-            if unknown:
+            if unknown := sorted({o.name for o in objects} - numbers.keys()):
                 where = root / "Annotations" / f"{name}.xml"
                 found.defects.append(
                     DataError(
-                        f"{where}: {unknown[0]!r} is no class",
+                        f"{where}: {shown(unknown[0])} is no class",
                         code="object.name_unknown",
                         hint=f"known: {', '.join(found.classes.names[:20])}",
                     )
@@ -126,19 +132,29 @@ def _read_xml(path: Path) -> _Parsed:
     """Return the claimed width and height, and the objects.
 
     Raises:
-        DataError: missing, malformed, or with a malformed object.
+        DataError: missing, malformed, or with malformed objects; `_Defects` lists several.
     """
     try:
         about = path.stat()
-        if about.st_size > 10_000_000:
-            raise DataError(f"{path} is larger than 10 MB", code="xml.size")
+        if about.st_size > MOST_BYTES:
+            raise DataError(f"{path} is larger than {MOST_BYTES / 1e6:g} MB", code="xml.size")
         return _parse(path, about.st_mtime_ns, about.st_size)
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist", code="split.id_without_file") from error
     except DefusedXmlException as error:
         raise DataError(f"{path} holds a DTD or entities", code="xml.dtd") from error
-    except (ParseError, OSError, ValueError, OverflowError, RecursionError) as error:
+    except LookupError as error:
+        raise DataError(f"{path}: {error}", code="xml.encoding", hint="save it as UTF-8") from error
+    except (ParseError, OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is not valid XML: {error}", code="xml.syntax") from error
+
+
+class _Defects(DataError):
+    """Several defects of one file."""
+
+    def __init__(self, defects: list[DataError]) -> None:
+        super().__init__(str(defects[0]), code=defects[0].code)
+        self.defects = defects
 
 
 @functools.lru_cache(100_000)
@@ -151,18 +167,40 @@ def _parse(path: Path, changed_ns: int, size: int) -> _Parsed:
     """
     root = parse(path, forbid_dtd=True).getroot()
     if root.tag != "annotation":
-        raise DataError(f"{path}: the root is <{root.tag}>, not <annotation>", code="root.name")
-    sides = [_number(root, f"size/{side}") for side in ("width", "height")]
-    size_wh = tuple(int(side) for side in sides) if all(sides) else None
-    return size_wh, [_object(node, path, size_wh) for node in root.findall("object")]
+        raise DataError(
+            f"{path}: the root is <{shown(root.tag)[1:-1]}>, not <annotation>", code="root.name"
+        )
+    defects: list[DataError] = []
+    size_wh, objects = None, []
+    try:
+        sides = [_side(root.findtext(f"size/{side}")) for side in ("width", "height")]
+        size_wh = claimed_size(sides, f"{path}: <size>", "size.value")
+    except DataError as defect:
+        defects.append(defect)
+    for node in root.findall("object"):
+        try:
+            objects.append(_object(node, path, size_wh))
+        except DataError as defect:
+            defects.append(defect)
+    if defects:
+        raise _Defects(defects)
+    return size_wh, objects
+
+
+def _side(text: str | None) -> float | str | None:
+    """Return a side of an image as `claimed_size` takes it; None where it is not given."""
+    if text is None or not text.strip():
+        return None
+    return _float(text) if _float(text) is not None else text
 
 
 def _object(node: Element, path: Path, size_wh: tuple[int, int] | None) -> VocObject:
     name = (node.findtext("name") or "").strip()
-    where = f"{path}: {name or 'object without a name'}"
+    where = f"{path}: {shown(name)[1:-1] or 'object without a name'}"
     if not name:
         raise DataError(where, code="object.name_missing")
-    values = [_number(node, f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]
+    sides = ("xmin", "ymin", "xmax", "ymax")
+    values = [_float(node.findtext(f"bndbox/{side}")) for side in sides]
     if None in values:
         raise DataError(f"{where}: <bndbox> is incomplete", code="bndbox.missing")
     if values[2] < values[0] or values[3] < values[1]:
@@ -175,8 +213,9 @@ def _object(node: Element, path: Path, size_wh: tuple[int, int] | None) -> VocOb
     return VocObject(name, box, (node.findtext("difficult") or "0").strip() == "1")
 
 
-def _number(node: Element, place: str) -> float | None:
+def _float(text: str | None) -> float | None:
+    """Return the number that a text is; None if it is none."""
     try:
-        return float(node.findtext(place) or "")
+        return float(text or "")
     except ValueError:
         return None

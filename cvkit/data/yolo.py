@@ -3,37 +3,61 @@
 A line is `CLASS CX CY W H` in shares of the image, or `CLASS X Y X Y X Y ...` for a polygon,
 which becomes its box. `data.yaml` names the classes and the image folders; labels lie in the
 same tree with `labels` in place of `images`.
+
+Nothing outside the folder of `data.yaml` is read: where its `path` leads out, images are looked up
+beside the file, which is told; where they are not there either, that is an error.
 """
 
+import math
+import re
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from cvkit.data.annotated import AnnotatedImage, Annotations, make_truth, no_objects
 from cvkit.data.classes import dataset_classes, make_classes
 from cvkit.data.decode import upright_size_hw
-from cvkit.data.files import inside, matches, walk_images
+from cvkit.data.files import escapes, inside, matches, walk_images
 from cvkit.data.layouts import shared_labels
 from cvkit.errors import CvkitError, DataError
 from cvkit.structures import ClassList, Instances, voc_color
+from cvkit.texts import is_text, read_lines, shown
+from cvkit.yaml_files import MOST_BYTES, read_yaml
 
 SLACK = 1e-3
 """How far, in shares of the image, rounding may carry a box over the edge."""
 
 
 def find_yaml(root: Path) -> Path | None:
-    """Return the dataset's YAML file, if it has one with class names."""
+    """Return the dataset's YAML file, if it has one with class names.
+
+    Raises:
+        DataError: there is none, but one that seems to have names cannot be read.
+    """
     files = [root] if root.suffix in (".yaml", ".yml") else matches(root, "*.y*ml")
-    return next((file for file in files if "names" in _read(file)), None)
+    refused = None
+    for file in files:
+        try:
+            if "names" in _read(file):
+                return file
+        except DataError as error:
+            # A folder may hold YAML files of other programs, which may be anything.
+            refused = refused or (error if file == root or _has_names(file) else None)
+    if refused:
+        raise refused
+    return None
+
+
+def _has_names(file: Path) -> bool:
+    """Return whether a file that is not read as YAML has a line that begins with `names`."""
+    try:
+        with file.open("rb") as stream:
+            return re.search(rb"^[\s'\"{]*names\b", stream.read(MOST_BYTES), re.M) is not None
+    except OSError:
+        return False
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{path} is not valid YAML: {reason}", code="yaml.syntax") from error
+    content = read_yaml(path)
     return content if isinstance(content, dict) else {}
 
 
@@ -45,17 +69,26 @@ def read_yolo(root: Path, split: str) -> Annotations:
     """
     file = find_yaml(root)
     base, places = (root if root.is_dir() else root.parent), [f"images/{split}"]
+    outside = ""
     if file is not None:
         content = _read(file)
-        base = _base(file, content)
-        entry = content.get(split)
-        entry = content.get("valid") if entry is None and split == "val" else entry
-        if entry is None:
-            raise DataError(f"{file} has no split {split!r}", code="split.missing")
-        places = [str(place) for place in (entry if isinstance(entry, list) else [entry])]
-    images = [(path, path.relative_to(base).as_posix()) for path in _images(base, places, split)]
+        base, outside = _base(file, content)
+        places = _places(file, content, split)
+    defects: list[CvkitError] = []
+    try:
+        paths = _images(base, places, split, defects)
+    except DataError as error:
+        if outside and error.code == "split.missing":
+            raise _left(file, outside) from error
+        raise
+    images = [(path, path.relative_to(base).as_posix()) for path in paths]
     labels = [(_label_path(base, path), key) for path, key in dict(images).items()]
-    found = Annotations(_classes(file, base), notes=shared_labels(labels))
+    found = Annotations(_classes(file, base), defects=defects, notes=shared_labels(labels))
+    if outside:
+        found.notes.append(
+            f"{file}: path {shown(outside)} leads out of the dataset folder and is not followed; "
+            "the images are those beside the file"
+        )
     for path, key in images:
         try:
             height, width = upright_size_hw(path)
@@ -68,11 +101,50 @@ def read_yolo(root: Path, split: str) -> Annotations:
     return found
 
 
-def _base(file: Path, content: dict[str, Any]) -> Path:
-    """Return the folder that the YAML's paths are relative to."""
-    named = Path(str(content.get("path") or "."))
-    inner = file.parent / named
-    return inner if not named.is_absolute() and inner.is_dir() else file.parent
+def _left(file: Path, outside: str) -> DataError:
+    return DataError(
+        f"{file}: path {shown(outside)} leads out of the dataset folder, and the images are not "
+        "beside the file",
+        code="path.escape",
+        hint=f"put {file.name} into the folder of the images, without path, and name that folder",
+    )
+
+
+def _base(file: Path, content: dict[str, Any]) -> tuple[Path, str]:
+    """Return the folder that the YAML's paths are relative to, and its `path` if it leads out.
+
+    Raises:
+        DataError: `path` is not text.
+    """
+    here, named = file.parent, content.get("path")
+    if named is None:
+        return here, ""
+    if not isinstance(named, str):
+        raise DataError(f"{file}: path {shown(named)} is not text", code="yolo.path")
+    if not escapes(named):
+        return (here / named if (here / named).is_dir() else here), ""
+    try:
+        same = (here / named).resolve() == here.resolve()
+    except (OSError, ValueError, RuntimeError):  # too long, or a NUL, or links in a circle
+        same = False
+    return here, "" if same else named
+
+
+def _places(file: Path, content: dict[str, Any], split: str) -> list[str]:
+    """Return the folders and lists that the YAML names for a split.
+
+    Raises:
+        DataError: it names none, or something that is no path.
+    """
+    entry = content.get(split)
+    entry = content.get("valid") if entry is None and split == "val" else entry
+    if entry is None:
+        raise DataError(f"{file} has no split {split!r}", code="split.missing")
+    places = entry if isinstance(entry, list) else [entry]
+    for place in places:
+        if not isinstance(place, str):
+            raise DataError(f"{file}: {split}: {shown(place)} is not a path", code="yolo.path")
+    return places
 
 
 def _classes(file: Path | None, base: Path) -> ClassList:
@@ -86,10 +158,18 @@ def _classes(file: Path | None, base: Path) -> ClassList:
     names = _read(file)["names"]
     if isinstance(names, list):
         names = dict(enumerate(names))
-    if not isinstance(names, dict) or sorted(names) != list(range(len(names))) or not names:
+    numbered = isinstance(names, dict) and set(map(type, names)) == {int}
+    if not numbered or sorted(names) != list(range(len(names))):
         raise DataError(
             f"{file}: names must be a list, or numbers from 0 to names", code="classes.syntax"
         )
+    for number, name in names.items():
+        if type(name) is not int and (not is_text(name) or not name.strip()):
+            raise DataError(
+                f"{file}: the name of class {number}, {shown(name)}, is not text",
+                code="classes.syntax",
+                hint="put it in quotes",
+            )
     ordered = [str(names[number]) for number in range(len(names))]
     if len(set(ordered)) < len(ordered):
         raise DataError(f"{file}: a class name twice", code="classes.duplicate")
@@ -97,21 +177,29 @@ def _classes(file: Path | None, base: Path) -> ClassList:
     return make_classes(ordered, colors)
 
 
-def _images(base: Path, places: list[str], split: str) -> list[Path]:
+def _images(base: Path, places: list[str], split: str, defects: list[CvkitError]) -> list[Path]:
+    """Return the images in the folders and lists of a split; lines that lead out are defects.
+
+    Raises:
+        DataError: a place leads out, is missing, or all of them are empty.
+    """
     result: list[Path] = []
     for place in places:
         # Exports name folders relative to where a training tool once ran.
         path = inside(base, place.removeprefix("../").removeprefix("./"))
         if path.suffix == ".txt" and path.is_file():
-            lines = [line.strip() for line in path.read_text().splitlines()]
-            result += [inside(base, line.removeprefix("./")) for line in lines if line]
+            for line in filter(None, map(str.strip, read_lines(path, area="split"))):
+                try:
+                    result.append(inside(base, line.removeprefix("./")))
+                except DataError as defect:
+                    defects.append(defect)
         elif path.is_dir():
             result += walk_images(path)
         else:
             raise DataError(
                 f"{base} has no split {split!r}: {path} is missing", code="split.missing"
             )
-    if not result:
+    if not result and not defects:
         raise DataError(f"split {split!r} of {base} is empty", code="split.empty")
     return result
 
@@ -135,16 +223,19 @@ def _truth(path: Path, count: int, size_wh: tuple[int, int]) -> Instances:
     if not path.is_file():
         return no_objects()
     boxes, labels = [], []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(read_lines(path, area="yolo"), 1):
         if not line.strip():
             continue
         where = f"{path}:{number}"
         try:
             label, *values = (float(part) for part in line.split())
         except ValueError as error:
-            raise DataError(f"{where}: {line!r} is not numbers", code="yolo.syntax") from error
+            raise DataError(f"{where}: {shown(line)} is not numbers", code="yolo.syntax") from error
         if not label.is_integer() or not 0 <= label < count:
-            raise DataError(f"{where}: class {label:g} is not in 0..{count - 1}", code="yolo.class")
+            raise DataError(
+                f"{where}: class {shown(line.split()[0])} is not in 0..{count - 1}",
+                code="yolo.class",
+            )
         boxes.append(_corners(values, size_wh, where))
         labels.append(int(label) + 1)
     return make_truth(boxes, labels) if boxes else no_objects()
@@ -158,10 +249,11 @@ def _corners(values: list[float], size_wh: tuple[int, int], where: str) -> tuple
         shares = (min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2]))
     else:
         raise DataError(f"{where}: {len(values)} numbers are no box", code="yolo.syntax")
-    wrong = not all(-SLACK <= share <= 1 + SLACK for share in shares)
+    wrong = not all(map(math.isfinite, values))  # the least and the largest hide NaN
+    wrong |= not all(-SLACK <= share <= 1 + SLACK for share in shares)
     if wrong or shares[2] < shares[0] or shares[3] < shares[1]:
         raise DataError(
-            f"{where}: box {[round(v, 4) for v in values]} leaves the image",
+            f"{where}: box {shown([round(v, 4) for v in values])} leaves the image",
             code="yolo.range",
             hint="centre and size are shares of the image from 0 to 1",
         )

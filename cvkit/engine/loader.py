@@ -1,11 +1,13 @@
 """Samples in parallel, in a fixed order, stacked into batches."""
 
 import contextlib
+import errno
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -15,11 +17,14 @@ import torch
 from torch.utils.data import DataLoader
 
 from cvkit.engine.task import Dataset
-from cvkit.errors import CvkitError
+from cvkit.errors import CvkitError, CvkitWarning
 from cvkit.structures import Batch, Classes, Failure, Sample
 
 Key = tuple[int, int]
 """(index of a sample, seed of its random transform)."""
+
+Collate = Callable[[Sequence[Sample | Failure]], list[Batch | Failure]]
+"""`stack` or `gather`."""
 
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -47,6 +52,10 @@ def load(
     Each item holds the samples stacked by size, and those that failed. Samples of a ragged
     dataset stay together in one batch, listed instead of stacked. Neither the order nor the
     content depends on `workers`. Leaving the `with`, by an exception too, ends the workers.
+
+    Workers hand over batches in shared memory, of which a container may have little: what does not
+    fit comes through pipes, and where workers cannot even start, this process reads the samples.
+    A `CvkitWarning` tells it.
     """
     return contextlib.closing(_load(dataset, batches, workers))
 
@@ -56,31 +65,134 @@ def _load(
 ) -> Iterator[list[Batch | Failure]]:
     if not batches:
         return
-    workers = min(workers, len(batches))
-    over = multiprocessing.get_context().Event() if workers else None
-    others = set(multiprocessing.active_children())
-    loader = DataLoader(
-        _Keyed(dataset),
-        batch_sampler=batches,
-        num_workers=workers,
-        collate_fn=gather if getattr(dataset, "ragged", False) else stack,
-        worker_init_fn=partial(_start_worker, over),
-    )
-    # Until a worker has its handlers, torch's would end it: a signal waits till then.
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    collate = gather if getattr(dataset, "ragged", False) else stack
+    workers, before = min(workers, len(batches)), set(multiprocessing.active_children())
     try:
-        iterator = iter(loader)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-    own = set(multiprocessing.active_children()) - others
+        iterator, over = _start(dataset, batches, workers, collate)
+    except OSError as error:
+        if error.errno not in NO_SEMAPHORE or not workers:
+            raise
+        _warn(f"cannot be used ({error.strerror}), so images are decoded in one process")
+        iterator, over = _start(dataset, batches, 0, collate)
+    own = set(multiprocessing.active_children()) - before
     try:
-        yield from iterator
+        for items in iterator:
+            if any(isinstance(item, _Piped) for item in items):
+                _warn("is too small for the batches of the workers, which come through pipes")
+            yield [item.batch() if isinstance(item, _Piped) else item for item in items]
     finally:
         if over:
             over.set()
         for worker in own:
             worker.terminate()
         del iterator  # joins them
+
+
+NO_SEMAPHORE = (errno.ENOSPC, errno.ENOENT, errno.EACCES, errno.EROFS, errno.ENOSYS)
+"""Why a semaphore, which lies in shared memory, cannot be made."""
+
+SHARED_MEMORY = "/dev/shm"
+
+
+def _warn(what: str) -> None:
+    """Tell what shared memory is not enough for; the same text is told once."""
+    warnings.warn(
+        f"shared memory ({SHARED_MEMORY}) {what}, which is slower; more of it, as with docker run "
+        "--shm-size=1g, or fewer --workers help",
+        CvkitWarning,
+        stacklevel=2,
+    )
+
+
+def _start(
+    dataset: Dataset, batches: Sequence[Sequence[Key]], workers: int, collate: Collate
+) -> tuple[Iterator[list[Any]], Any]:
+    """Return the iterator of a loader, and the event that lets a signal end its workers."""
+    over = multiprocessing.get_context().Event() if workers else None
+    # Until a worker has its handlers, torch's would end it: a signal waits till then.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "This DataLoader will create")  # more than cores
+            loader = DataLoader(
+                _Keyed(dataset),
+                batch_sampler=batches,
+                num_workers=workers,
+                collate_fn=partial(_handed_over, collate) if workers else collate,
+                worker_init_fn=partial(_start_worker, over),
+            )
+            return iter(loader), over
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+@dataclass(frozen=True)
+class _Piped:
+    """A batch whose tensors travel as arrays, by pickling, which needs no shared memory."""
+
+    images: Any
+    masks: Any
+    samples: tuple[Sample, ...]
+    labels: Any
+
+    def batch(self) -> Batch:
+        """Return the batch."""
+        listed = isinstance(self.images, list)
+        images = [_tensor(each) for each in self.images] if listed else _tensor(self.images)
+        return Batch(images, _tensor(self.masks), self.samples, _tensor(self.labels))
+
+
+def _handed_over(
+    collate: Collate, items: Sequence[Sample | Failure]
+) -> list[Batch | _Piped | Failure]:
+    """Return, in a worker, batches that lie in shared memory, or need none."""
+    return [_shared(each) if isinstance(each, Batch) else each for each in collate(items)]
+
+
+def _shared(batch: Batch) -> Batch | _Piped:
+    """Return a batch in shared memory, or one for a pipe where it would fill half of the rest.
+
+    Left to torch, a batch that does not fit is lost in a thread, and the main process waits for
+    it without end.
+    """
+    images = batch.images if isinstance(batch.images, list) else [batch.images]
+    tensors = [t for t in (*images, batch.masks, batch.labels) if t is not None]
+    needed = sum(tensor.nbytes for tensor in tensors)
+    if 2 * needed <= _free():
+        try:
+            for tensor in tensors:
+                tensor.share_memory_()
+            return batch
+        except RuntimeError:  # another process was faster; tensors that fitted stay as they are
+            pass
+    arrays = [_array(each) for each in images]
+    pixels = arrays if isinstance(batch.images, list) else arrays[0]
+    return _Piped(pixels, _array(batch.masks), batch.samples, _array(batch.labels))
+
+
+def _free() -> float:
+    """Return the free bytes of shared memory; infinity where it is not a file system."""
+    try:
+        about = os.statvfs(SHARED_MEMORY)
+    except OSError:
+        return float("inf")
+    return about.f_bavail * about.f_frsize
+
+
+def _array(tensor: torch.Tensor | None) -> tuple[np.ndarray, list[int]] | None:
+    """Return an array with the axes in the order of memory, and that order."""
+    if tensor is None:
+        return None
+    order = sorted(range(tensor.dim()), key=tensor.stride, reverse=True)
+    return tensor.permute(order).contiguous().numpy(), order
+
+
+def _tensor(pair: tuple[np.ndarray, list[int]] | None) -> torch.Tensor | None:
+    """Return the tensor of `_array`, with the same order in memory."""
+    if pair is None:
+        return None
+    array, order = pair
+    return torch.from_numpy(array).permute([order.index(axis) for axis in range(len(order))])
 
 
 def _start_worker(over: Any, _: int) -> None:

@@ -21,6 +21,7 @@ from cvkit.engine.task import Task
 from cvkit.errors import DataError, OutputError, UsageError
 from cvkit.storage import fsync_folder, machine_errors, write_file
 from cvkit.structures import Failure
+from cvkit.texts import read_json
 
 OnLine = Callable[[dict[str, Any]], None]
 """Called with a line of `predictions.jsonl`."""
@@ -64,7 +65,7 @@ class Journal:
     def __init__(self, folder: Path, *, resume: bool, model: str) -> None:
         self.folder = folder
         about = folder / "predict.json"
-        if resume and about.is_file() and json.loads(about.read_text())["model"] != model:
+        if resume and about.is_file() and _model(about) != model:
             raise UsageError(
                 f"the results in --out {folder} come from another model",
                 code="resume.model",
@@ -110,6 +111,16 @@ class Journal:
         fsync_folder(self.folder)
 
 
+def _model(about: Path) -> str | None:
+    """Return the hash of the model that wrote to a folder, as its `predict.json` says it.
+
+    Raises:
+        DataError: it is no JSON.
+    """
+    content = read_json(about)
+    return content.get("model") if isinstance(content, dict) else None
+
+
 def _repair(path: Path) -> dict[str, str | None]:
     """Cut off a line that a kill left half-written; return inputs and names of the others.
 
@@ -127,7 +138,7 @@ def _repair(path: Path) -> dict[str, str | None]:
             try:
                 content = json.loads(line)
                 done[content["path"]] = content.get("name")
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 raise DataError(
                     f"{path}:{number} is not a line of predictions",
                     code="resume.journal",

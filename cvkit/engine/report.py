@@ -4,6 +4,7 @@ import contextlib
 import re
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from cvkit.errors import CvkitWarning
 from cvkit.printable import printable
 
 LINE_SECONDS = 20.0
@@ -52,6 +54,8 @@ class Reporter:
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
         self.warned: set[str] = set()
+        if quiet:
+            warnings.simplefilter("ignore", CvkitWarning)
         width = None if sys.stderr.isatty() else FILE_WIDTH
         self.console = _Stderr(
             stderr=True, quiet=quiet, highlight=False, soft_wrap=True, width=width
@@ -59,6 +63,7 @@ class Reporter:
 
     def hush(self) -> None:
         """Say nothing from now on: another process speaks for all."""
+        warnings.simplefilter("ignore", CvkitWarning)
         self.quiet = self.console.quiet = True
 
     def say(self, text: str) -> None:

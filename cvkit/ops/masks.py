@@ -96,8 +96,10 @@ def are_codes(codes: Sequence[bytes], pixels: Sequence[int]) -> bool:
             runs, counts = _all_runs(part)
         except ValueError:
             return False
-        begins = np.cumsum(counts) - counts
-        if runs.min() < 0 or (np.add.reduceat(runs, begins) != pixels[start : start + 2048]).any():
+        begins, wanted = np.cumsum(counts) - counts, np.array(pixels[start : start + 2048])
+        if runs.min() < 0 or (runs > np.repeat(wanted, counts)).any():
+            return False  # what is larger may add up beyond 64 bits
+        if (np.add.reduceat(runs, begins) != wanted).any():
             return False
     return True
 

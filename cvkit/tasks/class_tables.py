@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from cvkit.data.tables import read_rows
-from cvkit.errors import DataError, UsageError
+from cvkit.errors import CvkitError, DataError, UsageError, raise_defects
+from cvkit.texts import shown
 
 KEYS = ("path", "id", "image", "file", "filename", "name")
 LABELS = ("label", "class", "truth", "target")
@@ -34,7 +35,7 @@ def find_column(rows: list[dict[str, str]], known: Sequence[str], path: Path) ->
         raise DataError(
             f"{path} has none of the columns {', '.join(known)}",
             code="list.column",
-            hint=f"its first line names {', '.join(rows[0])}",
+            hint=f"its first line names {shown(', '.join(rows[0]))}",
         )
     return column
 
@@ -49,7 +50,7 @@ def unique(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
     if len(result) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))
-        raise DataError(f"{path} lists {twice!r} twice", code="list.duplicate")
+        raise DataError(f"{path} lists {shown(twice)} twice", code="list.duplicate")
     return result
 
 
@@ -70,10 +71,11 @@ def read_scores(path: Path, labels: list[str]) -> Table:
             code="predictions.columns",
             hint="one column for each class",
         )
-    pairs = []
+    pairs, defects = [], []
     for number, row in enumerate(rows, 2):
-        scores = [_number(row[name], f"{path}:{number}: {name}") for name in names]
+        scores = [_number(row[name], f"{path}:{number}: {name}", defects) for name in names]
         pairs.append((row[key], np.array(scores)))
+    raise_defects(defects, str(path))
     return Table(names, unique(pairs, path))
 
 
@@ -84,26 +86,37 @@ def _ranked_table(rows: list[dict[str, str]], key: str, path: Path, labels: list
         for name in rows[0]
         if (match := re.fullmatch(r"label_(\d+)", name)) and f"score_{match[1]}" in rows[0]
     ]
+    if "label" not in rows[0]:
+        raise DataError(
+            f"{path} has a column 'score' and no column 'label'",
+            code="list.column",
+            hint=f"its first line names {shown(', '.join(rows[0]))}",
+        )
     named = {row[label] for row in rows for label, _ in places} - {""}
     names = tuple(sorted(named | set(labels)))
     index = {name: number for number, name in enumerate(names)}
-    pairs = []
+    pairs, defects = [], []
     for number, row in enumerate(rows, 2):
         scores = np.full(len(names), np.nan)
         for label, score in places:
             if row[label]:
-                scores[index[row[label]]] = _number(row[score], f"{path}:{number}: {score}")
+                scores[index[row[label]]] = _number(
+                    row[score], f"{path}:{number}: {score}", defects
+                )
         pairs.append((row[key], scores))
+    raise_defects(defects, str(path))
     return Table(names, unique(pairs, path))
 
 
-def _number(text: str, where: str) -> float:
+def _number(text: str, where: str, defects: list[CvkitError]) -> float:
+    """Return the number that a cell holds; NaN, and one defect more, if it holds none."""
     try:
         value = float(text)
     except ValueError:
         value = np.nan
     if not np.isfinite(value):
-        raise DataError(f"{where}: {text!r} is not a finite number", code="predictions.value")
+        words = f"{where}: {shown(text)} is not a finite number"
+        defects.append(DataError(words, code="predictions.value"))
     return value
 
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from cvkit import catalog
 from cvkit.data.folders import ClassifiedImage, Collection, read_collection
-from cvkit.data.scan import ImageScan, raise_defects, scan_images
+from cvkit.data.scan import ImageScan, scan_images
 from cvkit.engine.report import Reporter
-from cvkit.errors import UsageError
+from cvkit.errors import UsageError, raise_defects
 from cvkit.models.weights import has_small_stem
 from cvkit.options.classify import ClassifyPredict, ClassifyTrain
 from cvkit.tasks.checking import checked, warn_of_leaks

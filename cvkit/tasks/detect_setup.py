@@ -9,9 +9,9 @@ from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.boxes import BoxData, read_boxes
 from cvkit.data.coco_places import TRAINING, DataFlags
 from cvkit.data.fingerprint import describe_objects
-from cvkit.data.scan import BoxScan, raise_defects, scan_boxes
+from cvkit.data.scan import BoxScan, scan_boxes
 from cvkit.engine.report import Reporter
-from cvkit.errors import DataError, UsageError
+from cvkit.errors import DataError, UsageError, raise_defects
 from cvkit.options.detect import DetectingEval, TwoStageTrain
 from cvkit.structures import ClassList
 from cvkit.tasks.checking import about_data, checked, warn_of_leaks

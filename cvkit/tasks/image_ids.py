@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from cvkit.data.coco import read_json
 from cvkit.data.named import Names
 from cvkit.errors import DataError
+from cvkit.texts import read_json, shown, whole_number
 
 
 class ImageIds:
@@ -77,9 +77,11 @@ def _read_ids(file: Path) -> dict[str, int]:
     """
     try:
         rows = read_json(file, unique_keys=False)["images"]
-        result = {row["file_name"]: int(row["id"]) for row in rows}
+        result = {row["file_name"]: whole_number(row["id"]) for row in rows}
         if not result or not all(isinstance(name, str) for name in result):
             raise ValueError("it has no images with a file name")
+        if odd := [row["id"] for row in rows if whole_number(row["id"]) is None]:
+            raise ValueError(f"id {shown(odd[0])} is not a whole number")
         if len(set(result.values())) < len(rows):
             raise ValueError("a file name or id stands twice")
     except (DataError, ValueError, KeyError, TypeError) as error:

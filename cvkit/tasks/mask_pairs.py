@@ -13,6 +13,7 @@ from cvkit.errors import DataError
 from cvkit.options.segment import SegmentEval
 from cvkit.structures import ClassList, Failure
 from cvkit.tasks.predicted import Predicted, tell_unknown
+from cvkit.texts import is_text, shown
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,8 @@ def paired_with_folder(
             continue
         try:
             png, labels = inside(predicted.folder, line["mask"]), tuple(line["labels"])
+            if not all(map(is_text, labels)):
+                raise TypeError("its labels are not text")
         except (KeyError, TypeError) as error:
             raise DataError(
                 f"{predicted.folder / 'predictions.jsonl'}: {path} has no mask: {error!r}",
@@ -131,7 +134,7 @@ def renumbered(
     for pair in pairs:
         if other := [name for name in pair.labels if name not in classes.names]:
             raise DataError(
-                f"{pair.prediction}: class {other[0]!r} is not in the truth",
+                f"{pair.prediction}: class {shown(other[0])} is not in the truth",
                 code="classes.differ",
                 hint=f"it has {', '.join(classes.names[:8])}",
             )

@@ -1,6 +1,5 @@
 """How the values of pixels enter a network: their bits, mean and deviation."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -8,10 +7,11 @@ from typing import Any
 import torchvision
 
 from cvkit.engine.report import Reporter
-from cvkit.errors import ModelFileError
+from cvkit.errors import DataError, ModelFileError
 from cvkit.model_files import read_header
 from cvkit.models.published import recognised, statistics
 from cvkit.options.base import Train
+from cvkit.texts import read_json
 
 
 def value_bits(options: Train, scans: Iterable[Any], report: Reporter) -> int | None:
@@ -92,10 +92,11 @@ def _preprocessing(path: Path) -> dict[str, Any]:
 def _of_run(run: Path) -> dict[str, Any]:
     """Return the preprocessing that a run wrote down at its start, else that of its best model."""
     try:
-        about = json.loads((run / "environment.json").read_text())
-    except (OSError, ValueError):
-        about = {}
-    return about.get("preprocessing") or _preprocessing(run / "best.safetensors")
+        about = read_json(run / "environment.json")
+    except DataError:
+        about = {}  # the model of a run says it too
+    known = about.get("preprocessing") if isinstance(about, dict) else None
+    return known or _preprocessing(run / "best.safetensors")
 
 
 def _both(preprocessing: dict[str, Any]) -> dict[str, tuple[float, ...]]:

@@ -1,14 +1,23 @@
 """The output folder of predict, read back to be scored. Needs no torch."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cvkit.engine.report import Reporter
 from cvkit.errors import DataError
 from cvkit.structures import Failure
+from cvkit.texts import is_number, is_text, json_reason, read_json, shown, whole_number
+
+LABELS: dict[str, Callable[[Any], bool]] = {
+    "mask_map": lambda value: value is None or is_text(value),
+    "ignore_index": lambda value: value is None or (type(value) is int and 0 <= value < 256),
+    "val_fraction": lambda value: value is None or (is_number(value) and 0 <= value <= 1),
+    "split_seed": lambda value: value is None or (type(value) is int and 0 <= value < 2**63),
+}
+"""What predict.json may say of the labels of the training data."""
 
 PARTS = ("masks", "predictions.csv", "predictions.jsonl")
 """What stands for the whole folder when it is named alone."""
@@ -46,11 +55,14 @@ class Predicted:
         if self.names is not None:
             return dict(enumerate(self.names))
         try:
-            return {
-                int(value): str(name)
+            named = {
+                whole_number(value): name
                 for line in self.lines
                 for value, name in zip(line["category_ids"], line["labels"], strict=True)
             }
+            if not named.keys() <= set(range(256)) or not all(map(is_text, named.values())):
+                raise ValueError("its ids are not numbers up to 255, or its labels not text")
+            return named
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"{self.folder / 'predictions.jsonl'} does not name its classes: {error!r}",
@@ -129,38 +141,50 @@ def read_predicted(place: Path) -> Predicted | None:
 
 def _read_about(path: Path) -> dict[str, Any]:
     """Return the class names and the labels of the model, as far as the folder says them."""
+    content, reason = None, ""
     try:
-        content = json.loads(path.read_text())
-        classes, labels = content.get("classes"), content.get("labels") or {}
-        names = None if classes is None else tuple(str(row["name"]) for row in classes)
-        return {"classes": names, "labels": dict(labels)}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        content = read_json(path)
+    except DataError as error:
+        reason = f": {error}"
+    classes = content.get("classes") if isinstance(content, dict) else None
+    rows = classes if isinstance(classes, list) else []
+    names = tuple(row.get("name") for row in rows if isinstance(row, dict))
+    labels = content.get("labels") or {} if isinstance(content, dict) else None
+    fine = classes is None or (len(names) == len(rows) > 0 and all(map(is_text, names)))
+    fine &= isinstance(labels, dict) and len(set(map(str, names))) == len(names)
+    if not fine or not all(fits(labels.get(name)) for name, fits in LABELS.items()):
         raise DataError(
-            f"{path} is not what predict wrote: {error!r}",
+            f"{path} is not what predict wrote{reason}",
             code="predictions.about",
             hint="predict again, or name results.json itself",
-        ) from error
+        )
+    return {"classes": names or None, "labels": labels}
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
     lines, seen = [], set()
-    with path.open(errors="surrogateescape") as stream:
+    with path.open(encoding="utf-8", errors="surrogateescape") as stream:
         for number, text in enumerate(stream, 1):
             try:
-                line = json.loads(text)
+                line = json.loads(text, parse_constant=_refuse)
                 key = line["path"]
-                if not isinstance(key, str):
-                    raise TypeError("its path is not text")
+                if not is_text(key) or not PurePosixPath(key).name:
+                    raise TypeError(f"its path {shown(key)} is no path")
             except (ValueError, KeyError, TypeError, RecursionError) as error:
+                reason = json_reason(error) if isinstance(error, RecursionError) else error
                 raise DataError(
-                    f"{path}:{number} is not a line of predictions: {error}",
+                    f"{path}:{number} is not a line of predictions: {reason}",
                     code="predictions.line",
                     hint="predict --resume completes what was interrupted",
                 ) from error
             if key in seen:
                 raise DataError(
-                    f"{path}:{number} has {key!r} a second time", code="predictions.duplicate"
+                    f"{path}:{number} has {shown(key)} a second time", code="predictions.duplicate"
                 )
             seen.add(key)
             lines.append(line)
     return lines
+
+
+def _refuse(text: str) -> None:
+    raise ValueError(f"{text} is not JSON")

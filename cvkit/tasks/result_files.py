@@ -1,20 +1,22 @@
 """Files of detections that others wrote: COCO's results and VOC's. Needs no torch."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cvkit.data.annotated import AnnotatedImage
+from cvkit.data.annotated import MOST_PIXELS, AnnotatedImage
 from cvkit.data.joining import join_names
 from cvkit.data.named import Names
 from cvkit.data.segmentations import read_segmentation
-from cvkit.errors import DataError
+from cvkit.errors import DataError, raise_defects
 from cvkit.ops.masks import are_codes, mask_boxes
 from cvkit.structures import ClassList, Instances, Masks
 from cvkit.tasks.voc_results import read_voc_results
+from cvkit.texts import is_number, is_text, shown, whole_number
 
 NO_BOX = (0.0, 0.0, 0.0, 0.0)
 """Stands for the box of a detection that has a mask only."""
@@ -69,18 +71,15 @@ def read_table(
             code="results.type",
             hint=f"COCO's results format: [{{image_id, category_id, {shape}, score}}, ...]",
         )
-    try:
-        numbers = _image_numbers(content, images, path)
-        kinds = _labels(content, classes, path)
-        scores = np.array([row["score"] for row in content], np.float64)
-        boxes = [row.get("bbox", NO_BOX) if masks else row["bbox"] for row in content]
-        xywh = np.array(boxes, np.float64).reshape(-1, 4)
-        table = Table(np.array(numbers, int), np.array(kinds, int), scores, xywh)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-        for place, row in enumerate(content):
-            _require_row(row, masks, f"{path}: [{place}]")
-        raise
-    _require_known(table, content, path)
+    if not _all_plain(content, masks):
+        raise_defects(_malformed(content, masks, path), str(path))
+    numbers = _image_numbers(content, images, path)
+    kinds = _labels(content, classes, path)
+    scores = np.array([row["score"] for row in content], np.float64)
+    boxes = [row.get("bbox", NO_BOX) if masks else row["bbox"] for row in content]
+    xywh = np.array(boxes, np.float64).reshape(-1, 4)
+    table = Table(np.array(numbers, int), np.array(kinds, int), scores, xywh)
+    raise_defects(_unknown(table, content, path), str(path))
     left_out = Counter(
         row["category_name"] for row, kind in zip(content, kinds, strict=True) if not kind
     )
@@ -96,7 +95,6 @@ def _image_numbers(content: list[dict], images: list[AnnotatedImage], path: Path
 
     Raises:
         DataError: none of the names is in the truth.
-        TypeError, AttributeError: a name is not text.
     """
     by_id = {image.image_id: number for number, image in enumerate(images)}
     by_id |= {str(id_): number for id_, number in by_id.items()}
@@ -106,7 +104,7 @@ def _image_numbers(content: list[dict], images: list[AnnotatedImage], path: Path
     several = {name: names.find_inside(name) for name in given - joined.keys()}
     if given and not joined and not any(several.values()):
         raise DataError(
-            f"{path}: none of its images, such as {min(map(str, given))}, is in the truth",
+            f"{path}: none of its images, such as {shown(min(given))}, is in the truth",
             code="results.image",
             hint=f"expected for example {images[0].key}; rows without file_name are joined by "
             "image_id",
@@ -114,7 +112,7 @@ def _image_numbers(content: list[dict], images: list[AnnotatedImage], path: Path
 
     def number(row: dict) -> int:
         if (name := row.get("file_name")) is None:
-            return by_id.get(row["image_id"], -1)
+            return by_id.get(row.get("image_id"), -1)
         if name in joined:
             return joined[name]
         # Folders may be missing in a name that several images have; the id may tell.
@@ -142,9 +140,9 @@ def _labels(content: list[dict], classes: ClassList, path: Path) -> list[int]:
     by_name = {name: number for number, name in enumerate(classes.names, 1)}
     given = {row.get("category_name") for row in content} - {None}
     if given and not given & by_name.keys():
-        shown = ", ".join(sorted(map(str, given))[:8])
+        some = shown(", ".join(sorted(given)[:8]))
         raise DataError(
-            f"{path}: none of its classes ({shown}) is in the truth",
+            f"{path}: none of its classes ({some}) is in the truth",
             code="results.category",
             hint=f"the truth has {', '.join(classes.names[:8])}; rows without category_name are "
             "joined by category_id",
@@ -152,31 +150,27 @@ def _labels(content: list[dict], classes: ClassList, path: Path) -> list[int]:
     return [
         by_name.get(name, 0)
         if (name := row.get("category_name")) is not None
-        else by_id.get(row["category_id"], -1)
+        else by_id.get(row.get("category_id"), -1)
         for row in content
     ]
 
 
-def _require_known(table: Table, content: list[dict], path: Path) -> None:
-    """Check that every row has an image, a category and usable numbers.
-
-    Raises:
-        DataError: names the first row that does not.
-    """
-    fine = np.isfinite(table.scores) & np.isfinite(table.xywh).all(1)
+def _unknown(table: Table, content: list[dict], path: Path) -> Iterator[DataError]:
+    """Yield what is wrong with rows whose image, category or numbers are not usable."""
+    fine = np.isfinite(table.scores) & (np.abs(table.xywh) <= MOST_PIXELS).all(1)
     fine &= (table.xywh[:, 2:] >= 0).all(1)
     for wrong, code, text in (
-        (table.images < 0, "results.image", "image {image_id!r}{named} is not in the truth"),
-        (table.labels < 0, "results.category", "category {category_id!r} is not in the truth"),
+        (table.images < 0, "results.image", "image {image_id}{named} is not in the truth"),
+        (table.labels < 0, "results.category", "category {category_id} is not in the truth"),
         (~fine, "results.value", "box {bbox} or score {score} is not usable"),
     ):
-        if wrong.any():
-            place = int(np.argmax(wrong))
-            row = {"bbox": None, "image_id": None} | content[place]
-            named = f" ({row['file_name']})" if row.get("file_name") else ""
+        for place in np.flatnonzero(wrong).tolist():
+            row = {"bbox": None, "image_id": None, "category_id": None} | content[place]
+            words = {name: shown(value) for name, value in row.items()}
+            words["named"] = f" ({words['file_name']})" if row.get("file_name") else ""
             hint = "predict --image-ids writes a COCO file's" if code == "results.image" else ""
-            message = f"{path}: [{place}]: {text.format(**row | {'named': named})}"
-            raise DataError(message, code=code, hint=hint)
+            message = f"{path}: [{place}]: {text.format(**words)}"
+            yield DataError(message, code=code, hint=hint)
 
 
 def _with_masks(
@@ -185,14 +179,19 @@ def _with_masks(
     """Return detections with the codes of their masks, and boxes where the file has none.
 
     Raises:
-        DataError: names the first mask that is missing or not of its image's size.
+        DataError: lists the masks that are missing or not of their image's size.
     """
     sizes = [images[number].truth.masks.size_hw for number in table.images.tolist()]
     codes = np.empty(len(content), object)
-    codes[:] = _plain_codes(content, sizes) or [
-        _code(row, size, f"{path}: [{place}]")
-        for place, (row, size) in enumerate(zip(content, sizes, strict=True))
-    ]
+    found = _plain_codes(content, sizes)
+    if found is None:
+        pairs = enumerate(zip(content, sizes, strict=True))
+        found = [
+            read_segmentation(row.get("segmentation"), size, f"{path}: [{place}]")
+            for place, (row, size) in pairs
+        ]
+        raise_defects((each for each in found if isinstance(each, DataError)), str(path))
+    codes[:] = found
     boxless = np.array(["bbox" not in row for row in content], bool)
     return replace(table, codes=codes, boxless=boxless)
 
@@ -209,38 +208,56 @@ def _plain_codes(content: list[dict], sizes: list[tuple[int, int]]) -> list[byte
     return codes if are_codes(codes, [height * width for height, width in sizes]) else None
 
 
-def _code(row: dict, size_hw: tuple[int, int], where: str) -> bytes:
-    """Return the code of a detection's mask.
+def _all_plain(content: list[Any], masks: bool) -> bool:
+    """Return whether all rows have the fields and types that they must have, at a glance."""
+    if set(map(type, content)) - {dict}:
+        return False
+    ids = {type(row.get(name)) for name in ("image_id", "category_id") for row in content}
+    names = {type(row.get(name)) for name in ("file_name", "category_name") for row in content}
+    boxes = [row.get("bbox", NO_BOX if masks else None) for row in content]
+    if not (ids <= {int, str, type(None)} and names <= {str, type(None)}):
+        return False
+    if any(not isinstance(box, list | tuple) or len(box) != 4 for box in boxes):
+        return False
+    numbers = [row.get("score") for row in content] + [value for box in boxes for value in box]
+    if set(map(type, numbers)) - {float, int}:
+        return False
+    if any(abs(number) > MOST_PIXELS for number in numbers):
+        return False
+    pairs = (("image_id", "file_name"), ("category_id", "category_name"))
+    return all(id_ in row or row.get(name) is not None for row in content for id_, name in pairs)
 
-    Raises:
-        DataError: it has none, or one that is malformed or of another size.
-    """
-    code = read_segmentation(row.get("segmentation"), size_hw, where)
-    if isinstance(code, DataError):
-        raise code
-    return code
+
+def _malformed(content: list[Any], masks: bool, path: Path) -> Iterator[DataError]:
+    """Yield what is wrong with the rows that lack a field, or have one of another type."""
+    for place, row in enumerate(content):
+        if defect := _row_defect(row, masks, f"{path}: [{place}]"):
+            yield defect
 
 
-def _require_row(row: Any, masks: bool, where: str) -> None:
-    """Check one entry of a result file.
-
-    Raises:
-        DataError: what is wrong with it.
-    """
-    try:
-        hash((row["image_id"], row["category_id"], row.get("file_name"), row.get("category_name")))
-        if not isinstance(row.get("file_name", ""), str | None):
-            raise TypeError(f"file_name {row['file_name']!r} is not text")
-        boxes = row.get("bbox", NO_BOX) if masks else row["bbox"]
-        box, score = [float(value) for value in boxes], float(row["score"])
-    except KeyError as error:
-        raise DataError(f"{where} has no {error.args[0]!r}", code="results.key") from error
-    except (TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise DataError(f"{where} is malformed: {error}", code="results.row") from error
-    if len(box) != 4:
-        raise DataError(f"{where}: bbox {box} is not four numbers", code="results.row")
-    if isinstance(row["score"], str) or any(isinstance(v, str) for v in boxes):
-        raise DataError(f"{where}: score {score} or box is text", code="results.row")
+def _row_defect(row: Any, masks: bool, where: str) -> DataError | None:
+    """Return what is wrong with the fields of one entry of a result file; None if nothing is."""
+    if not isinstance(row, dict):
+        return DataError(f"{where} is not an object", code="results.row")
+    for id_, name in (("image_id", "file_name"), ("category_id", "category_name")):
+        if row.get(name) is not None and not is_text(row[name]):
+            return DataError(f"{where}: {name} {shown(row[name])} is not text", code="results.row")
+        if row.get(name) is None and id_ not in row:
+            return DataError(f"{where} has no {id_!r}", code="results.key")
+        known = isinstance(row.get(id_), str) or whole_number(row.get(id_)) is not None
+        if row.get(id_) is not None and not known:
+            words = f"{id_} {shown(row[id_])} is not a whole number"
+            return DataError(f"{where}: {words}", code="results.row")
+    if "score" not in row or (not masks and "bbox" not in row):
+        lacking = "bbox" if "score" in row else "score"
+        return DataError(f"{where} has no {lacking!r}", code="results.key")
+    box = row.get("bbox", list(NO_BOX))
+    if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
+        return DataError(f"{where}: bbox {shown(box)} is not four numbers", code="results.row")
+    if not is_number(row["score"]):
+        words = f"score {shown(row['score'])} is not a number"
+        return DataError(f"{where}: {words}", code="results.row")
+    return None
 
 
 def read_voc_table(folder: Path, images: list[AnnotatedImage], classes: ClassList) -> Table:

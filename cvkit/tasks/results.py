@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cvkit.data.annotated import AnnotatedImage
-from cvkit.data.coco import read_json
+from cvkit.data.annotated import AnnotatedImage, claimed_size
 from cvkit.errors import DataError
 from cvkit.structures import ClassList, Failure, Instances
 from cvkit.tasks.predicted import Predicted, read_predicted
 from cvkit.tasks.result_files import by_image, join_images, read_table, read_voc_table
+from cvkit.texts import read_json
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _join(
             continue
         try:
             content += _rows(line, images[number].key)
-            size_wh = line["width"], line["height"]
+            size_wh = claimed_size([line["width"], line["height"]], f"{file}:{place}", "image.size")
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"{file}:{place} holds no boxes: {error!r}",
@@ -108,12 +108,14 @@ def _rows(line: dict[str, Any], key: str) -> Iterator[dict[str, Any]]:
         yield row if mask is None else row | {"segmentation": mask}
 
 
-def _require_size(image: AnnotatedImage, size_wh: tuple[int, int], where: str) -> None:
+def _require_size(image: AnnotatedImage, size_wh: tuple[int, int] | None, where: str) -> None:
     """Check that an image was predicted in the pixels of its truth.
 
     Raises:
         DataError: it was not.
     """
+    if size_wh is None:
+        raise DataError(f"{where} has no width and height", code="image.size")
     if image.size_wh not in (None, size_wh):
         raise DataError(
             f"{where}: {image.key} was predicted at {size_wh[0]}x{size_wh[1]}, its annotation says "

@@ -8,9 +8,8 @@ from cvkit.data.annotated import AnnotatedImage, turn_upright
 from cvkit.data.boxes import BoxData, read_boxes
 from cvkit.data.coco import read_coco
 from cvkit.data.coco_places import DataFlags, find_images
-from cvkit.data.scan import raise_defects
 from cvkit.engine.report import Reporter
-from cvkit.errors import DataError, UsageError
+from cvkit.errors import DataError, UsageError, raise_defects
 from cvkit.metrics import box_errors, coco, masks, voc
 from cvkit.metrics.coco import BoxMetric, CocoMetric, ImageOutcome
 from cvkit.metrics.masks import MaskMetric

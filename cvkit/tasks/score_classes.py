@@ -24,6 +24,7 @@ from cvkit.structures import Classes, ClassList, Failure
 from cvkit.tasks.class_splits import model_division
 from cvkit.tasks.class_tables import KEYS, LABELS, Table, find_column, fused, unique
 from cvkit.tasks.predicted import Predicted, read_predicted, require_any, tell_unknown
+from cvkit.texts import shown, whole_number
 
 Outcomes = list[tuple[str, tuple[int, int, float]]]
 """(path, (true class, predicted class, its score)) of each evaluated image."""
@@ -153,11 +154,12 @@ def _label_index(truths: dict[str, str], names: Sequence[str], path: Path) -> di
     labels = sorted(set(truths.values()))
     if set(labels) <= set(names):
         return {name: number for number, name in enumerate(names)}
-    if all(label.isdecimal() and int(label) < len(names) for label in labels):
-        return {label: int(label) for label in labels}
+    numbers = {label: whole_number(label) for label in labels}
+    if all(number is not None and 0 <= number < len(names) for number in numbers.values()):
+        return numbers
     wrong = next(label for label in labels if label not in names)
     raise DataError(
-        f"{path}: label {wrong!r} is no class",
+        f"{path}: label {shown(wrong)} is no class",
         code="class.unknown",
         hint=f"known: {', '.join(names[:20])}",
     )

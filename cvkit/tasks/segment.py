@@ -17,9 +17,8 @@ from cvkit.data.files import InputFile
 from cvkit.data.layouts import LabelledImage, detect_layout, list_split, odd_files
 from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
 from cvkit.data.resize import prepare
-from cvkit.data.scan import raise_defects
 from cvkit.engine.report import Reporter
-from cvkit.errors import UsageError
+from cvkit.errors import UsageError, raise_defects
 from cvkit.metrics.confusion import METRICS, ConfusionMatrix
 from cvkit.ops import inference, losses
 from cvkit.options.segment import SegmentEval, SegmentPredict, SegmentTrain

@@ -13,9 +13,9 @@ from cvkit import catalog
 from cvkit.data.classes import dataset_classes, numbered_classes
 from cvkit.data.layouts import LabelledImage, detect_layout, list_split, odd_files
 from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
-from cvkit.data.scan import Scan, raise_defects, scan_pairs
+from cvkit.data.scan import Scan, scan_pairs
 from cvkit.engine.report import Reporter
-from cvkit.errors import DataError, UsageError
+from cvkit.errors import DataError, UsageError, raise_defects
 from cvkit.models.build import build_model
 from cvkit.ops import inference, losses
 from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD

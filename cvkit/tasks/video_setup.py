@@ -6,10 +6,10 @@ from pathlib import Path
 
 from cvkit.data.files import walk_videos
 from cvkit.data.folders import Collection, read_collection
-from cvkit.data.scan import VideoScan, raise_defects, scan_videos
+from cvkit.data.scan import VideoScan, scan_videos
 from cvkit.data.tables import read_rows
 from cvkit.engine.report import Reporter
-from cvkit.errors import UsageError
+from cvkit.errors import UsageError, raise_defects
 from cvkit.options.video import VideoTrain
 from cvkit.output.files import write_csv
 from cvkit.tasks.checking import checked, warn_of_leaks

@@ -3,13 +3,15 @@
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from cvkit.data.annotated import MOST_PIXELS
 from cvkit.data.named import Names, without_suffix
-from cvkit.errors import DataError
+from cvkit.errors import CvkitError, DataError, raise_defects
 from cvkit.output.names import class_words
 from cvkit.structures import ClassList
+from cvkit.texts import shown
 
 VocRow = tuple[int, int, float, tuple[float, float, float, float]]
 """Number of the image, label from 1, score, and x, y, width, height of a continuous box."""
@@ -30,8 +32,17 @@ def read_voc_results(folder: Path, keys: Sequence[str], classes: ClassList) -> l
     if (folder / "voc").is_dir():
         folder = folder / "voc"
     finder = _Finder(keys)
-    files = _files(folder, classes)
-    return [row for label, path in files.items() for row in _read_file(path, label, finder)]
+    rows: list[VocRow] = []
+    defects: list[CvkitError] = []
+    for label, path in _files(folder, classes).items():
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        for number, line in enumerate(text.split("\n"), 1):
+            try:
+                rows += [_row(line, label, finder, f"{path}:{number}")] if line.strip() else []
+            except DataError as defect:
+                defects.append(defect)
+    raise_defects(defects, str(folder))
+    return rows
 
 
 def _files(folder: Path, classes: ClassList) -> dict[int, Path]:
@@ -70,26 +81,27 @@ def _class_word(stem: str, words: dict[str, int]) -> str | None:
     return max(fitting, key=len, default=None)
 
 
-def _read_file(path: Path, label: int, finder: "_Finder") -> Iterator[VocRow]:
-    text = path.read_text(encoding="utf-8", errors="surrogateescape")
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        where = f"{path}:{number}"
-        try:
-            name, *values = line.rsplit(maxsplit=5)  # the name may have spaces
-            score, x1, y1, x2, y2 = (float(value) for value in values)
-        except ValueError as error:
-            raise DataError(
-                f"{where} is not IMAGE SCORE XMIN YMIN XMAX YMAX", code="results.row"
-            ) from error
-        box = (x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1)
-        if not all(map(math.isfinite, (score, *box))) or min(box[2:]) < 0:
-            raise DataError(
-                f"{where}: box {x1:g} {y1:g} {x2:g} {y2:g} or score {score:g} is not usable",
-                code="results.value",
-            )
-        yield finder.find(name, where), label, score, box
+def _row(line: str, label: int, finder: "_Finder", where: str) -> VocRow:
+    """Return what a line says.
+
+    Raises:
+        DataError: it is malformed, or of an image that is not in the truth or could be several.
+    """
+    try:
+        name, *values = line.rsplit(maxsplit=5)  # the name may have spaces
+        score, x1, y1, x2, y2 = (float(value) for value in values)
+    except ValueError as error:
+        raise DataError(
+            f"{where} is not IMAGE SCORE XMIN YMIN XMAX YMAX", code="results.row"
+        ) from error
+    box = (x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1)
+    # NaN is not within a limit either.
+    if not (math.isfinite(score) and all(abs(v) <= MOST_PIXELS for v in box) and min(box[2:]) >= 0):
+        raise DataError(
+            f"{where}: box {x1:g} {y1:g} {x2:g} {y2:g} or score {score:g} is not usable",
+            code="results.value",
+        )
+    return finder.find(name, where), label, score, box
 
 
 class _Finder:
@@ -110,12 +122,15 @@ class _Finder:
             return self.known[name]
         found = sorted({place for names in self.names for place in names.find(name)})
         if not found:
-            raise DataError(f"{where}: image {name!r} is not in the truth", code="results.image")
-        if len(found) > 1:
             raise DataError(
-                f"{where}: image {name!r} may be {self.keys[found[0]]} or {self.keys[found[1]]}",
+                f"{where}: image {shown(name)} is not in the truth", code="results.image"
+            )
+        if len(found) > 1:
+            first, second = (self.keys[place] for place in found[:2])
+            raise DataError(
+                f"{where}: image {shown(name)} may be {first} or {second}",
                 code="results.image",
-                hint=f"name it by its path, as {without_suffix(self.keys[found[0]])}",
+                hint=f"name it by its path, as {without_suffix(first)}",
             )
         self.known[name] = found[0]
         return found[0]

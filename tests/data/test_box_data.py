@@ -283,7 +283,7 @@ def test_crowds_and_difficult_objects_do_not_train_and_boxes_are_cut():
         ),
         (
             "<annotation><size><width>inf</width><height>9</height></size></annotation>",
-            "xml.syntax",
+            "size.value",
         ),
         (
             "<annotation><object><name>cow</name><bndbox><xmin>1</xmin><ymin>1</ymin>"

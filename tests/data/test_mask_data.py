@@ -159,9 +159,9 @@ def test_a_table_gives_classes(tmp_path):
 @pytest.mark.parametrize(
     "table, code",
     [
-        ("path,instance\n", "instances.columns"),
+        ("path,instance\n", "list.column"),
         ("path,instance,class\nimages/train/sub/a.jpg,one,dog\n", "instances.row"),
-        ("path,instance,class\nimages/train/sub/a.jpg,1,\n", "instances.row"),
+        ("path,instance,class\nimages/train/sub/a.jpg,1,\n", "list.bad_line"),
     ],
 )
 def test_a_malformed_table_is_refused(tmp_path, table, code):

@@ -10,8 +10,8 @@ from PIL import Image
 from cvkit.data.classes import read_classes
 from cvkit.data.layouts import detect_layout, list_split
 from cvkit.data.masks import MaskReader, parse_mask_map
-from cvkit.data.scan import raise_defects, scan_pairs
-from cvkit.errors import CvkitError, DataError, UsageError
+from cvkit.data.scan import scan_pairs
+from cvkit.errors import CvkitError, DataError, UsageError, raise_defects
 from cvkit.output.files import write_label_png
 from cvkit.structures import IGNORE, VOC_PALETTE, voc_color
 

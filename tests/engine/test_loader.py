@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from cvkit.engine import loader
 from cvkit.engine.loader import in_order, load, stack
 from cvkit.engine.plan import Settings, batch_plan, batch_sizes, describe_epoch
-from cvkit.errors import DataError
+from cvkit.errors import CvkitWarning, DataError
 from cvkit.structures import Batch, Failure, Geometry, Sample, SegMap
 
 
@@ -207,3 +208,78 @@ def test_a_signal_to_all_while_workers_start_ends_none_of_them(monkeypatch):
     monkeypatch.setattr(multiprocessing.Process, "start", start)
     with load(Numbers(), [[(0, 0)], [(1, 0)], [(2, 0)]], workers=2) as loaded:
         assert len(list(loaded)) == 3
+
+
+class Wide(Numbers):
+    """Samples of 3 KB, all readable; ragged ones are listed."""
+
+    def __init__(self, ragged):
+        self.ragged = ragged
+
+    def read(self, index, seed=0):
+        image = np.arange(index, index + 3072, dtype=np.int64).astype(np.uint8)
+        side = 32 if not self.ragged or index % 2 else 16
+        image = image.reshape(side, -1, 3)
+        size = image.shape[:2]
+        return Sample(f"n{index}", image, Geometry(size, size), mask=image[..., 0])
+
+
+def tensors(ragged):
+    """Return all tensors of two batches that a worker made, with their order in memory."""
+    with load(Wide(ragged), [[(0, 0), (1, 0), (2, 0)], [(3, 0)]], workers=1) as loaded:
+        batches = [item for items in loaded for item in items]
+    assert all(isinstance(batch, Batch) for batch in batches)
+    listed = [batch.images if ragged else [batch.images] for batch in batches]
+    found = [tensor for images in listed for tensor in images]
+    return found + [batch.masks for batch in batches if batch.masks is not None]
+
+
+def same(first, second):
+    return len(first) == len(second) and all(
+        torch.equal(a, b) and a.stride() == b.stride() and a.dtype == b.dtype
+        for a, b in zip(first, second, strict=True)
+    )
+
+
+@pytest.mark.parametrize("ragged", [False, True])
+def test_what_does_not_fit_into_shared_memory_comes_through_pipes(monkeypatch, ragged):
+    plain = tensors(ragged)
+    assert all(tensor.is_shared() for tensor in plain)
+    monkeypatch.setattr(loader, "_free", lambda: 1000)
+    with pytest.warns(CvkitWarning, match=r"/dev/shm\) is too small .* --workers"):
+        piped = tensors(ragged)
+    assert not any(tensor.is_shared() for tensor in piped)
+    assert same(plain, piped)
+
+
+def test_shared_memory_that_another_process_fills_first_ends_nothing(monkeypatch):
+    plain = tensors(ragged=False)
+
+    def refuse(tensor):
+        raise RuntimeError("unable to allocate shared memory(shm) for file: No space left (28)")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", refuse)
+    with pytest.warns(CvkitWarning, match="too small"):
+        assert same(plain, tensors(ragged=False))
+
+
+@pytest.mark.parametrize("number", loader.NO_SEMAPHORE)
+def test_without_semaphores_this_process_reads(monkeypatch, number):
+    class Context:
+        def Event(self):
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(multiprocessing, "get_context", lambda: Context())
+    keys = [[(0, 0)], [(1, 0)]]
+    with (
+        pytest.warns(CvkitWarning, match="decoded in one process"),
+        load(Wide(False), keys, workers=2) as loaded,
+    ):
+        assert [items[0].images[0, 0, 0, 0].item() for items in loaded] == [0, 1]
+
+
+def test_more_workers_than_cores_are_not_torchs_to_comment(recwarn):
+    many = 2 * (os.cpu_count() or 1) + 1
+    with load(Wide(False), [[(0, 0)]] * many, workers=many) as loaded:
+        assert len(list(loaded)) == many
+    assert not [str(each.message) for each in recwarn]

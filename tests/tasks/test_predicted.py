@@ -554,4 +554,4 @@ def test_the_folder_of_another_task_is_refused(cvkit, task, data, predictions, t
         (out / "predictions.csv").unlink()
     found = score(cvkit, task, out, data)
     assert found.code == 2, found.err
-    assert found.json["error"]["code"] in ("predictions.task", "list.unreadable")
+    assert found.json["error"]["code"] in ("predictions.task", "list.missing")

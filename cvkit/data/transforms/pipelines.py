@@ -1,7 +1,6 @@
 """Pipelines whose randomness is a function of a seed."""
 
 import copy
-import json
 import threading
 import warnings
 from collections.abc import Sequence
@@ -9,9 +8,10 @@ from pathlib import Path
 
 import albumentations as A
 import numpy as np
-import yaml
 
-from cvkit.errors import UsageError
+from cvkit.errors import DataError, UsageError
+from cvkit.texts import read_json
+from cvkit.yaml_files import read_yaml
 
 FILL_RGB = (124, 116, 104)
 """Colour of padding: the mean of ImageNet, 0 after normalisation."""
@@ -54,19 +54,24 @@ def load_pipeline(path: Path, known: Sequence[str]) -> A.BaseCompose | A.BasicTr
         UsageError: the file is missing, malformed or names an unknown transform.
     """
     hint = "albumentations.save(pipeline, FILE, data_format='yaml') writes such a file"
+    if not path.is_file():
+        raise UsageError(
+            f"--augment {path} is not a file",
+            code="augment.missing",
+            hint=f"{', '.join(known)}, or an albumentations YAML or JSON file",
+        )
     try:
-        text = path.read_text()
-        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        if path.suffix == ".json":
+            content = read_json(path)
+        else:
+            content = read_yaml(path, area="augment", error=UsageError)
+    except DataError as error:
+        raise UsageError(f"--augment {error}", code="augment.invalid", hint=hint) from error
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the errors below say what matters
             return A.from_dict(content)
-    except OSError as error:
-        raise UsageError(
-            f"--augment {path}: {error.strerror}",
-            code="augment.missing",
-            hint=f"{', '.join(known)}, or an albumentations YAML or JSON file",
-        ) from error
-    except (ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
+    except Exception as error:  # whatever the constructor of a transform raises for a wrong value
         reason = " ".join(str(error).split())
         raise UsageError(
             f"--augment {path}: {reason}", code="augment.invalid", hint=hint

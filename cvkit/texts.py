@@ -1,0 +1,145 @@
+"""Text and JSON files that others wrote, read strictly."""
+
+import json
+import math
+import re
+import reprlib
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from cvkit.errors import CvkitError, DataError
+
+WHOLE = 2**53
+"""Whole numbers up to this are exact in every program; no id is larger."""
+
+_short = reprlib.Repr()
+_short.maxlevel, _short.maxlist, _short.maxdict, _short.maxtuple = 2, 4, 4, 4
+_short.maxstring, _short.maxother, _short.maxlong = 160, 60, 40
+
+
+def shown(value: Any) -> str:
+    """Return a value from a file for a message: on one line, and short however large it is."""
+    return _short.repr(value)
+
+
+def read_text(
+    path: Path,
+    *,
+    area: str = "text",
+    error: type[CvkitError] = DataError,
+    most_bytes: int | None = None,
+) -> str:
+    """Return the content of a text file in UTF-8, without a byte order mark.
+
+    Args:
+        path: the file.
+        area: first part of the codes of errors: `AREA.missing`, `AREA.encoding`, `AREA.size`.
+        error: what to raise.
+        most_bytes: the largest file that is read; None for any.
+
+    Raises:
+        CvkitError: missing, unreadable, too large, or not in UTF-8; the line is named.
+    """
+    try:
+        if most_bytes is not None and path.stat().st_size > most_bytes:
+            raise error(
+                f"{path} is larger than {most_bytes / 1e6:g} MB",
+                code=f"{area}.size",
+                hint="is it the right file?",
+            )
+        content = path.read_bytes()
+    except FileNotFoundError as problem:
+        raise error(f"{path} does not exist", code=f"{area}.missing") from problem
+    except (OSError, ValueError) as problem:
+        reason = getattr(problem, "strerror", None) or problem
+        raise error(f"cannot read {path}: {reason}", code=f"{area}.missing") from problem
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        line = content.count(b"\n", 0, problem.start) + 1
+        raise error(
+            f"{path}:{line} is not UTF-8 (byte {content[problem.start]:#04x})",
+            code=f"{area}.encoding",
+            hint="save the file as UTF-8",
+        ) from problem
+
+
+def read_lines(path: Path, *, area: str) -> list[str]:
+    """Return the lines of a text file in UTF-8, as `read_text` reads it.
+
+    They end where an editor ends them: U+2028 and the like are characters of a line.
+    """
+    lines = read_text(path, area=area).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return lines[:-1] if lines[-1] == "" else lines
+
+
+def read_json(path: Path, unique_keys: bool = True) -> Any:
+    """Return the content of a JSON file.
+
+    Args:
+        path: the file.
+        unique_keys: refuse a key that stands twice in an object; takes as long as all the rest.
+
+    Raises:
+        DataError: missing, malformed, with NaN or infinity, or with a key twice.
+    """
+
+    def refuse(text: str) -> None:
+        raise DataError(f"{path}: {text} is not JSON", code="json.nan_literal")
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) < len(pairs):
+            key = Counter(name for name, _ in pairs).most_common(1)[0][0]
+            raise DataError(
+                f"{path}: key {shown(key)} twice in one object", code="json.duplicate_key"
+            )
+        return result
+
+    text = read_text(path, area="json")
+    try:
+        return json.loads(
+            text, parse_constant=refuse, object_pairs_hook=unique if unique_keys else None
+        )
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"{path} is not valid JSON: {json_reason(error)}", code="json.syntax"
+        ) from error
+
+
+def json_reason(error: Exception) -> str:
+    """Return in words why JSON could not be read."""
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    if isinstance(error, json.JSONDecodeError):
+        return str(error)
+    return f"a number of over {sys.get_int_max_str_digits()} digits"
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a value of a file is a finite number that a float can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) if isinstance(value, float) else abs(value) <= sys.float_info.max
+
+
+def whole_number(value: Any) -> int | None:
+    """Return a whole number of up to 2^53, such as 7, 7.0 or "7"; None for any other value."""
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,16}", value):
+        value = int(value)
+    if not is_number(value) or abs(value) > WHOLE or value != int(value):
+        return None
+    return int(value)
+
+
+def is_text(value: Any) -> bool:
+    """Return whether a value of a file is text that can be written to a file again."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
