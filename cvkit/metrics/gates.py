@@ -6,6 +6,7 @@ from typing import Any
 
 from cvkit.catalog import nearest
 from cvkit.errors import UsageError
+from cvkit.metrics.classification import TOP5
 
 
 def parse_gates(texts: list[str]) -> dict[str, float]:
@@ -66,6 +67,5 @@ def failed_gates(gates: dict[str, float], content: dict[str, Any]) -> list[str]:
 
 
 def _unknown(name: str, known: Iterable[str]) -> UsageError:
-    return UsageError(
-        f"--fail-under {name}: no such metric", code="gate.unknown", hint=nearest(name, known)
-    )
+    hint = "it is reported for more than 5 classes" if name in TOP5 else nearest(name, known)
+    return UsageError(f"--fail-under {name}: no such metric", code="gate.unknown", hint=hint)

@@ -17,7 +17,7 @@ from cvkit.data.datasets import ClassificationDataset, CropRule, ImageSource
 from cvkit.data.files import InputFile, walk_images
 from cvkit.data.folders import ClassifiedImage, read_collection
 from cvkit.engine.report import Reporter
-from cvkit.metrics.classification import METRICS, ClassificationMetric, ranked
+from cvkit.metrics.classification import METRICS, ClassificationMetric, ranked, reported
 from cvkit.ops.inference import class_probabilities
 from cvkit.ops.losses import class_loss
 from cvkit.ops.mixing import mix
@@ -56,7 +56,7 @@ class Classify(ImageTask):
         splits: labelled images by name of the split.
     """
 
-    name, best, metric_names = "classify", "top1", METRICS
+    name, best, all_metrics = "classify", "top1", METRICS
     network_class, preprocessing_class = Network, Preprocessing
     things, walk = "images", staticmethod(walk_images)
     """What has a class, and what finds it in a folder."""
@@ -133,6 +133,11 @@ class Classify(ImageTask):
             task.sorted, task.embeddings = options.save == "sorted", options.embeddings
             setup.check_embeddings(options)
         return task
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Names of what is computed for these classes."""
+        return reported(self.all_metrics, len(self.classes))
 
     @property
     def min_batch(self) -> int:

@@ -45,7 +45,7 @@ CLIPS_AT_ONCE = 8
 class Video(Classify):
     """Video classification, as the three loops see it."""
 
-    name, best, metric_names = "video", "video_top1", METRICS
+    name, best, all_metrics = "video", "video_top1", METRICS
     network_class, preprocessing_class = Network, Preprocessing
     things, walk = "videos", staticmethod(walk_videos)
     reverse, clips = 0.0, 1
