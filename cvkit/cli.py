@@ -14,11 +14,11 @@ import typer
 import typer.core
 
 from cvkit import __version__
-from cvkit.catalog import TASKS, resolve
-from cvkit.config import EMPTY_HINT, assemble
+from cvkit.catalog import TASKS, closest, resolve
+from cvkit.config import EMPTY_HINT, SWITCHES, assemble, misnamed_variables, variable
 from cvkit.errors import CvkitError, Interrupted, MachineError, UsageError
 from cvkit.helptext import in_panel_order, name_text, render, short_help
-from cvkit.options.base import Command, hints, never_empty
+from cvkit.options.base import Command, choices_of, hints, never_empty
 from cvkit.options.tree import HANDLERS, OPTIONS
 
 # Typer carries its own copy of Click; BadParameter < UsageError < ClickException is its public end.
@@ -33,10 +33,6 @@ class _Page:
         formatter.write(render(tuple(ctx.command_path.split()[1:])))
 
 
-_YES = frozenset(("1", "true", "t", "yes", "y", "on"))
-"""What a variable holds that switches a flag on."""
-
-
 class _Command(_Page, typer.core.TyperCommand):
     """A verb."""
 
@@ -49,12 +45,12 @@ class _Command(_Page, typer.core.TyperCommand):
         words = list(args)  # the parser empties its list
         wanted = ctx.ensure_object(dict)
         for param in self.params:  # they decide how a mistake in the others is told
-            if param.name in wanted and os.environ.get(param.envvar, "").lower() in _YES:
+            if param.name in wanted and SWITCHES.get(os.environ.get(param.envvar, "").lower()):
                 wanted[param.name] = True
         try:
             rest = super().parse_args(ctx, args)
         except CLICK_ERROR as error:
-            hint = f"{ctx.command_path} --help"
+            hint = _near_choice(error, ctx, words) or f"{ctx.command_path} --help"
             raise UsageError(_complaint(error, ctx, words), code="usage", hint=hint) from error
         if not ctx.resilient_parsing:  # a shell that asks what may follow
             _refuse_empty(ctx, words)
@@ -83,6 +79,23 @@ def _options_of(path: tuple[str, ...]) -> type[Command]:
     return entry[path[1]] if isinstance(entry, dict) else entry
 
 
+def _given(param: object, ctx: typer.Context, words: list[str]) -> tuple[object, object]:
+    """Return the value of a parameter as it was typed, and whether words or a variable gave it."""
+    given, *_ = ctx.command.make_parser(ctx).parse_args(list(words))
+    return param.consume_value(ctx, given)
+
+
+def _near_choice(error: Exception, ctx: typer.Context, words: list[str]) -> str:
+    """Return a hint that names the choice nearest to a refused value; empty if none is near."""
+    param = getattr(error, "param", None)
+    types = hints(_options_of(tuple(ctx.command_path.split()[1:])))
+    if param is None or param.name not in types:
+        return ""
+    value, _ = _given(param, ctx, words)
+    near = closest(value, choices_of(types[param.name])) if isinstance(value, str) else None
+    return f"did you mean {near}?" if near else ""
+
+
 def _complaint(error: Exception, ctx: typer.Context, words: list[str]) -> str:
     """Return Typer's complaint about a command line as one line that names the refused value.
 
@@ -93,8 +106,7 @@ def _complaint(error: Exception, ctx: typer.Context, words: list[str]) -> str:
     param = getattr(error, "param", None)
     if param is None:
         return message
-    given, *_ = ctx.command.make_parser(ctx).parse_args(list(words))
-    value, source = param.consume_value(ctx, given)
+    value, source = _given(param, ctx, words)
     if not isinstance(value, str):
         return message
     reason = " ".join(error.message.removeprefix("Value error, ").split())  # pydantic's prefix
@@ -163,6 +175,9 @@ def _adapter(path: tuple[str, ...], options_class: type[Command]) -> Callable[..
         options = assemble(options_class, values, given)
         wanted = ctx.ensure_object(dict)
         wanted |= {name: getattr(options, name) for name in wanted}
+        if not options.quiet and _speaks():
+            for line in misnamed_variables(path, os.environ):
+                print(f"warning: {line}", file=sys.stderr)
         task = path[:1] if path[0] in TASKS else ()
         try:
             code = resolve(HANDLERS[path[-1]])(options, *task)
@@ -188,7 +203,7 @@ def _parameter(
     if isinstance(option, typer.models.OptionInfo):
         # Verbs that inherit a field share its option: each command names its variable in a copy.
         option = copy.copy(option)
-        option.envvar = f"CVKIT_{path[-1]}_{field.name}".upper()
+        option.envvar = variable(path, field.name)
         option.show_envvar = False
         if field.default is False and not option.param_decls:
             option.param_decls = (f"--{field.name.replace('_', '-')}",)  # without a --no-...
@@ -294,9 +309,14 @@ def _machine_failure(error: Exception) -> MachineError | None:
     return None
 
 
+def _speaks() -> bool:
+    """Return whether this is the process that speaks, of several that train together."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
 def _report(failure: CvkitError, as_json: bool) -> int:
-    if os.environ.get("LOCAL_RANK", "0") != "0":
-        return failure.exit_code  # of several processes that train together the first one speaks
+    if not _speaks():
+        return failure.exit_code
     if as_json:
         print(json.dumps({"ok": False, "error": failure.as_json()}))
     message = str(failure).encode("utf-8", "backslashreplace").decode()

@@ -27,8 +27,8 @@ def predict(options: Predict, task_name: str) -> int:
     runtime.keep_memory()
     with runtime.stop_signals() as stop:
         with stop.at_once():
-            files = list_inputs(options.inputs, without=options.out, walk=walk)
             trained = load_trained(options.weights, options, task_name)
+            files = list_inputs(options.inputs, without=options.out, walk=walk)
             keys = {file.key for file in files}
             trained.task.check_inputs(sorted(keys))
         storage.claim_output_folder(options.out, reuse=options.overwrite or options.resume)

@@ -249,6 +249,14 @@ def never_empty(field: dataclasses.Field, annotation: object) -> bool:
     return str in kinds and isinstance(field.default, str) and bool(field.default)
 
 
+def choices_of(annotation: object) -> tuple[str, ...]:
+    """Return the names that a flag takes; none for a flag that takes any text or number."""
+    kind = typing.get_args(annotation)[0]
+    kinds = (kind, *typing.get_args(kind))
+    literal = next((each for each in kinds if typing.get_origin(each) is Literal), None)
+    return typing.get_args(literal) if literal else ()
+
+
 def hints(options_class: type[Command]) -> dict[str, object]:
     """Return the annotated type of each flag."""
     return typing.get_type_hints(options_class, include_extras=True)

@@ -217,8 +217,9 @@ def parse_tta(text: str | None) -> tuple[bool, bool]:
         UsageError: neither of them.
     """
     parts = set((text or "").replace(" ", "").split(",")) - {""}
-    if parts - {"flip", "ten-crop"}:
-        raise UsageError(f"--tta {text!r} is unknown", code="tta.syntax", hint="flip or ten-crop")
+    if unknown := sorted(parts - {"flip", "ten-crop"}):
+        hint = catalog.nearest(unknown[0], ("flip", "ten-crop"))
+        raise UsageError(f"--tta {text!r} is unknown", code="tta.syntax", hint=hint)
     return "flip" in parts, "ten-crop" in parts
 
 

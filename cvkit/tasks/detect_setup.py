@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cvkit.catalog import nearest
 from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.boxes import BoxData, read_boxes
 from cvkit.data.coco_places import TRAINING, DataFlags
@@ -206,6 +207,6 @@ def parse_save(text: str) -> tuple[str, ...]:
     for kind in kinds:
         if kind not in SAVES:
             raise UsageError(
-                f"--save {kind!r} is unknown", code="save.unknown", hint=", ".join(SAVES)
+                f"--save {kind!r} is unknown", code="save.unknown", hint=nearest(kind, SAVES)
             )
     return kinds

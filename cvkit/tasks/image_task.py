@@ -201,6 +201,10 @@ def data_place(name: str | None, task: str) -> Path:
     return cached_samples(task) if name == "samples" else Path(name)
 
 
+CLASS_WEIGHTS = ("none", "balanced", "sqrt")
+"""What `--class-weights` takes besides numbers."""
+
+
 def class_weights(text: str, counts: Tensor) -> Tensor | None:
     """Return the [K] factors that `--class-weights` means for a training set.
 

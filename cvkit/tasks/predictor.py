@@ -108,7 +108,7 @@ def read_trained(weights: str, options: Job, task_name: str | None) -> tuple[Pat
         say = Reporter(options.quiet).say
         found = published_model(task_name, weights, options.offline, say)
     if found is None:
-        path = find_model(weights, task_name)
+        path = find_model(weights, task_name, names=list(published.PUBLISHED.get(task_name, ())))
         return path, *read_model(path)
     from cvkit.tasks.imported import imported_model
 
@@ -158,7 +158,11 @@ def load_predictor(weights: str | Path, task: str | None = None, **options: obje
     """Return a predictor; see `cvkit.load`."""
     kind = task or _task_of(str(weights))
     if kind not in catalog.TASKS:
-        raise ModelFileError(f"{weights} is a model of unknown task {kind!r}", code="model.task")
+        raise ModelFileError(
+            f"{weights} is a model of unknown task {kind!r}",
+            code="model.task",
+            hint=catalog.nearest(str(kind), catalog.TASKS),
+        )
     options_class = OPTIONS[kind]["predict"]
     unknown = options.keys() - options_class.__dataclass_fields__.keys()
     if unknown:

@@ -33,6 +33,13 @@ def box_metric(classes: ClassList, protocol: str, iou: float) -> BoxMetric:
     return VocMetric(classes, protocol == "voc07", iou)
 
 
+def metric_names(options: DetectEval | InstanceEval) -> tuple[str, ...]:
+    """Return the names of what is computed."""
+    if isinstance(options, InstanceEval):
+        return masks.metric_names(MaskMetric(ClassList((), (), ()), options.boundary).kinds)
+    return coco.METRICS if options.protocol == "coco" else (f"{options.protocol}_map",)
+
+
 def score_detection(
     options: DetectEval, report: Reporter
 ) -> tuple[BoxMetric, ClassList, ImageOutcomes, list[Failure]]:

@@ -29,6 +29,11 @@ Outcomes = list[tuple[str, tuple[int, int, float]]]
 """(path, (true class, predicted class, its score)) of each evaluated image."""
 
 
+def metric_names(options: ClassifyEval) -> tuple[str, ...]:
+    """Return the names of what may be computed; how many classes there are is seen later."""
+    return classification.METRICS
+
+
 def score_classification(
     options: ClassifyEval, report: Reporter
 ) -> tuple[ClassificationMetric, ClassList, Outcomes, list[Failure]]:

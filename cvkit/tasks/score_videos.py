@@ -7,10 +7,15 @@ from cvkit.data.files import walk_videos
 from cvkit.engine.report import Reporter
 from cvkit.errors import UsageError
 from cvkit.metrics.classification import reported
-from cvkit.metrics.video import VIDEO_RULES, VideoMetric
+from cvkit.metrics.video import METRICS, VIDEO_RULES, VideoMetric
 from cvkit.options.video import VideoEval
 from cvkit.structures import ClassList, Failure
 from cvkit.tasks.score_classes import Outcomes, classification_report, score_tables
+
+
+def metric_names(options: VideoEval) -> tuple[str, ...]:
+    """Return the names of what may be computed; how many classes there are is seen later."""
+    return METRICS
 
 
 def score_videos(

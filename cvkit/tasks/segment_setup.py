@@ -117,10 +117,7 @@ def check_flags(options: SegmentTrain) -> tuple[Network, dict[str, float], float
             code="batch_size.min",
             hint=f"its pooled batch norm needs {arch.min_batch}",
         )
-    try:
-        loss = losses.parse_loss(options.loss)
-    except ValueError as error:
-        raise UsageError(f"--loss: {error}", code="loss.syntax") from error
+    loss = loss_terms(options.loss)
     parse_scale(options.scale)
     if options.image_size != "auto":
         image_size(options.image_size, [])
@@ -135,6 +132,20 @@ def check_flags(options: SegmentTrain) -> tuple[Network, dict[str, float], float
     with torch.device("meta"):
         network.build(2)
     return network, loss, aux_weight
+
+
+def loss_terms(text: str) -> dict[str, float]:
+    """Return the weight of each loss in `--loss`.
+
+    Raises:
+        UsageError: malformed, or an unknown loss; the hint names the nearest.
+    """
+    try:
+        return losses.parse_loss(text)
+    except ValueError as error:
+        unknown = [word for word in re.findall(r"[A-Za-z]+", text) if word not in losses.LOSSES]
+        hint = catalog.nearest(unknown[0], losses.LOSSES) if unknown else "such as ce+0.5*dice"
+        raise UsageError(f"--loss: {error}", code="loss.syntax", hint=hint) from error
 
 
 def training_data(
@@ -239,8 +250,7 @@ def parse_tta(text: str | None) -> tuple[bool, tuple[float, ...]]:
         UsageError: neither flip nor scales.
     """
     parts = set((text or "").replace(" ", "").split(",")) - {""}
-    if parts - {"flip", "scales"}:
-        raise UsageError(
-            f"--tta {text!r} is unknown", code="tta.syntax", hint="flip, scales or flip,scales"
-        )
+    if unknown := sorted(parts - {"flip", "scales"}):
+        hint = catalog.nearest(unknown[0], ("flip", "scales"), "flip, scales or flip,scales")
+        raise UsageError(f"--tta {text!r} is unknown", code="tta.syntax", hint=hint)
     return "flip" in parts, inference.TTA_SCALES if "scales" in parts else (1.0,)

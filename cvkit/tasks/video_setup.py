@@ -33,12 +33,6 @@ def check_flags(options: VideoTrain) -> None:
     parse_views(options.views)
     if options.image_size != "auto":
         parse_side(options.image_size)
-    if options.augment in ("randaugment", "trivialaugment"):
-        raise UsageError(
-            f"--augment {options.augment} is not the same for all frames of a clip",
-            code="augment.unsupported",
-            hint="none, light, strong, or an albumentations file",
-        )
     if options.fps and options.stride > 1:
         raise UsageError("--fps and --stride exclude each other", code="fps.stride")
     check_fraction(options.val_fraction)
