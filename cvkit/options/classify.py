@@ -75,7 +75,13 @@ class ClassifyTrain(Train):
         ),
     ] = 0.2
     image_size: Annotated[
-        str, flag(DATA, "Side of the input; auto: small images as they are, others at most 224")
+        str,
+        flag(
+            DATA,
+            "Frame of the network's input, a square of SIDE: training cuts it out at random; eval "
+            "and predict scale the shorter side to it (above 64 to 8/7 of it) and cut out the "
+            "middle; auto: small images as they are, others at most 224",
+        ),
     ] = "auto"
     augment: Annotated[
         str,

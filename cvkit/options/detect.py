@@ -32,6 +32,8 @@ _PRECISIONS = Annotated[
     choice(["auto", "fp32", "bf16", "fp16"]),
     flag(RUN, "Of detectors only fp32 is proven; auto: bf16 on CUDA and on CPUs with AMX"),
 ]
+INSTEAD = {"image_size": ("min_size", "max_size")}
+"""Flags that say another way what other flags say."""
 _MODE_HELP = "Selective search: 8 groupings, or 80"
 
 
@@ -69,6 +71,15 @@ class TwoStageTrain(Train):
     train_json: Annotated[Path | None, flag(DATA, "COCO file of the training split")] = None
     val_json: Annotated[Path | None, flag(DATA, "COCO file of the validation split")] = None
     images: Annotated[Path | None, flag(DATA, "Folder of the images of COCO files")] = None
+    image_size: Annotated[
+        str,
+        flag(
+            DATA,
+            "Frame of the network's input, SIDE (a square) or WIDTHxHEIGHT: images, upright or "
+            "turned, are scaled to fit into it, none is cut; for rcnn the size of the crops; "
+            "auto: as --min-size and --max-size say",
+        ),
+    ] = "auto"
     min_size: Annotated[
         str,
         flag(
@@ -152,6 +163,14 @@ class Detecting:
     nms: Annotated[
         float | None, flag(MODEL, "IoU above which NMS drops a box; the model's own", min=0, max=1)
     ] = None
+    image_size: Annotated[
+        str,
+        flag(
+            DATA,
+            "Frame that images are scaled to fit into, SIDE (a square) or WIDTHxHEIGHT; empty: the "
+            "model's own",
+        ),
+    ] = ""
     min_size: Annotated[
         str,
         flag(

@@ -54,7 +54,13 @@ class SegmentTrain(Train):
     ] = False
     format: Annotated[choice(["auto", "voc", "pairs"]), flag(DATA, "Layout of --data")] = "auto"
     image_size: Annotated[
-        str, flag(DATA, "WIDTHxHEIGHT of training crops; auto: the data's, at most 512")
+        str,
+        flag(
+            DATA,
+            "Frame of the network's input, SIDE (a square) or WIDTHxHEIGHT: training cuts crops of "
+            "this size; eval and predict scale images, upright or turned, to fit into it and cut "
+            "none; auto: the data's, at most 512",
+        ),
     ] = "auto"
     resize: Annotated[
         choice(["fit", "native"]),

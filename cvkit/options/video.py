@@ -90,7 +90,13 @@ class VideoTrain(Train):
     clips: Annotated[int, flag(DATA, "Clips of each video in an epoch", min=1)] = 1
     views: Annotated[str, flag(DATA, "Clips and crops of a video to measure it: 5x1, 10x3")] = "1x1"
     image_size: Annotated[
-        str, flag(DATA, "Side of the frames; auto: small ones as they are, others at most 112")
+        str,
+        flag(
+            DATA,
+            "Frame of the network's input, a square of SIDE: training cuts it out at random; eval "
+            "and predict scale the shorter side of a video's pictures to it (above 64 to 8/7 of "
+            "it) and cut out the middle; auto: small ones as they are, others at most 112",
+        ),
     ] = "auto"
     flip: Annotated[
         float,

@@ -23,7 +23,7 @@ from cvkit.tasks.class_splits import (
     warn_of_idle_share,
 )
 from cvkit.tasks.classify_network import Network, Preprocessing
-from cvkit.tasks.image_task import data_place
+from cvkit.tasks.image_task import data_place, parse_image_size
 from cvkit.tasks.normalisation import pretrained_statistics
 
 SMALL_IMAGE = 64
@@ -105,14 +105,14 @@ def parse_side(text: str) -> int:
     Raises:
         UsageError: malformed, or not square.
     """
-    width, _, height = text.partition("x")
-    if width.isdecimal() and height in ("", width) and 16 <= int(width) <= 2048:
-        return int(width)
-    raise UsageError(
-        f"--image-size {text!r} is not a side in pixels",
-        code="image_size.syntax",
-        hint="such as 224, from 16 to 2048; classification uses squares",
-    )
+    width, height = parse_image_size(text, 16, 2048)
+    if width != height:
+        raise UsageError(
+            f"--image-size {text!r} is not a square, as classification needs",
+            code="image_size.square",
+            hint=f"such as {min(width, height)}",
+        )
+    return width
 
 
 def preprocessing_for(options: ClassifyTrain, sizes_hw: Sequence[tuple[int, int]]) -> Preprocessing:

@@ -135,7 +135,7 @@ class Detect(ImageTask):
         chosen = {name: value for name, value in limits.items() if value is not None}
         regions = dict(task.network.own.get("regions") or {}) | chosen
         task.network = replace(task.network, own={**task.network.own, "regions": regions})
-        task.preprocessing = resized(task.preprocessing, options.min_size, task.network.arch)
+        task.preprocessing = resized(task.preprocessing, options, task.network.arch)
         if "imported" in header:
             # Torchvision's own order of additions; NHWC, as in training here, is a sixth faster.
             task.memory_format = torch.contiguous_format

@@ -22,7 +22,7 @@ from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD
 from cvkit.options.segment import SegmentTrain
 from cvkit.structures import IGNORE, ClassList
 from cvkit.tasks.checking import checked, warn_of_leaks
-from cvkit.tasks.image_task import data_place
+from cvkit.tasks.image_task import data_place, parse_image_size
 
 
 @dataclass(frozen=True)
@@ -233,14 +233,7 @@ def image_size(text: str, sizes_hw: list[tuple[int, int] | None]) -> tuple[int, 
         height, width = (float(np.median(sides)) for sides in zip(*sizes_hw, strict=True))
         scale = min(1.0, 512 / max(height, width))
         return tuple(max(32, round(side * scale / 16) * 16) for side in (width, height))
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
-    if not match or not all(16 <= int(side) <= 8192 for side in match.groups()):
-        raise UsageError(
-            f"--image-size {text!r} is not WIDTHxHEIGHT",
-            code="image_size.syntax",
-            hint="such as 480x360, sides from 16 to 8192",
-        )
-    return int(match[1]), int(match[2])
+    return parse_image_size(text, 16, 8192)
 
 
 def parse_tta(text: str | None) -> tuple[bool, tuple[float, ...]]:
