@@ -5,6 +5,7 @@ which becomes its box. `data.yaml` names the classes and the image folders; labe
 same tree with `labels` in place of `images`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import yaml
 from cvkit.data.annotated import AnnotatedImage, Annotations, make_truth, no_objects
 from cvkit.data.classes import dataset_classes, make_classes
 from cvkit.data.decode import upright_size_hw
+from cvkit.data.division import is_split
 from cvkit.data.files import inside, matches, walk_images
-from cvkit.data.layouts import shared_labels
+from cvkit.data.layouts import folder_parts, shared_labels
 from cvkit.errors import CvkitError, DataError
 from cvkit.structures import ClassList, Instances, voc_color
 
@@ -37,22 +39,41 @@ def _read(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def yolo_parts(root: Path, splits: Sequence[str]) -> tuple[list[str], str | None]:
+    """Return the names of the splits, and "" where there is none: then `images` is divided.
+
+    Args:
+        root: the dataset, or its YAML file.
+        splits: names that may lie deeper.
+    """
+    file = find_yaml(root)
+    if file is None:
+        return folder_parts(root, splits)
+    entries = {name: value for name, value in _read(file).items() if value is not None}
+    known = [name for name in entries if is_split(name) or name in splits]
+    if not known:
+        return folder_parts(_base(file, entries), splits)
+    return known, None
+
+
 def read_yolo(root: Path, split: str) -> Annotations:
     """Return the images and boxes of a split; ids are the file's own class numbers.
 
+    Args:
+        root: the dataset, or its YAML file.
+        split: its own name of it; empty for all images.
+
     Raises:
-        DataError: no such split or no class names. Defects of single lines are collected.
+        DataError: no such folder or no class names. Defects of single lines are collected.
     """
     file = find_yaml(root)
-    base, places = (root if root.is_dir() else root.parent), [f"images/{split}"]
+    base, places = (root if root.is_dir() else root.parent), [f"images/{split}".rstrip("/")]
     if file is not None:
         content = _read(file)
         base = _base(file, content)
         entry = content.get(split)
-        entry = content.get("valid") if entry is None and split == "val" else entry
-        if entry is None:
-            raise DataError(f"{file} has no split {split!r}", code="split.missing")
-        places = [str(place) for place in (entry if isinstance(entry, list) else [entry])]
+        if entry is not None:
+            places = [str(place) for place in (entry if isinstance(entry, list) else [entry])]
     images = [(path, path.relative_to(base).as_posix()) for path in _images(base, places, split)]
     labels = [(_label_path(base, path), key) for path, key in dict(images).items()]
     found = Annotations(_classes(file, base), notes=shared_labels(labels))

@@ -65,15 +65,6 @@ class ClassifyTrain(Train):
         choice(["uniform", "distance"]), flag(MODEL, "Of knn: equal, or by 1 / distance")
     ] = "uniform"
     format: Annotated[_LAYOUTS, flag(DATA, "Layout of --data")] = "auto"
-    val_fraction: Annotated[
-        float,
-        flag(
-            DATA,
-            "Share of each class that becomes val where the data are not split; drawn by --seed",
-            min=0,
-            max=1,
-        ),
-    ] = 0.2
     image_size: Annotated[
         str,
         flag(
@@ -116,19 +107,6 @@ class ClassifyEval(Eval):
 
     weights: weights_of("classify") = None
     format: Annotated[_LAYOUTS, flag(DATA, "Layout of the data")] = "auto"
-    val_fraction: Annotated[
-        float | None,
-        flag(DATA, "As in train; the model's by default", min=0, max=1),
-    ] = None
-    seed: Annotated[
-        int | None,
-        flag(
-            DATA,
-            "Seed of the division of data that are not split; the model's by default",
-            min=0,
-            max=2**31 - 1,
-        ),
-    ] = None
     predictions: Annotated[
         Path | None,
         flag(

@@ -63,15 +63,6 @@ class VideoTrain(Train):
         ),
     ] = None
     format: Annotated[_LAYOUTS, flag(DATA, "Layout of --data")] = "auto"
-    val_fraction: Annotated[
-        float,
-        flag(
-            DATA,
-            "Share of each class that becomes val where the data are not split; drawn by --seed",
-            min=0,
-            max=1,
-        ),
-    ] = 0.2
     frames: Annotated[int, flag(DATA, "Frames of a clip", min=1, max=512)] = 16
     sampling: Annotated[
         choice(["auto", "clip", "uniform"]),
@@ -126,18 +117,6 @@ class VideoEval(Eval):
 
     weights: weights_of("video") = None
     format: Annotated[_LAYOUTS, flag(DATA, "Layout of the data")] = "auto"
-    val_fraction: Annotated[
-        float | None, flag(DATA, "As in train; the model's by default", min=0, max=1)
-    ] = None
-    seed: Annotated[
-        int | None,
-        flag(
-            DATA,
-            "Seed of the division of data that are not split; the model's by default",
-            min=0,
-            max=2**31 - 1,
-        ),
-    ] = None
     predictions: Annotated[
         Path | None,
         flag(

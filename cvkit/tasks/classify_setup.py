@@ -16,13 +16,9 @@ from cvkit.errors import UsageError
 from cvkit.models.weights import has_small_stem
 from cvkit.options.classify import ClassifyPredict, ClassifyTrain
 from cvkit.tasks.checking import checked, warn_of_leaks
-from cvkit.tasks.class_splits import (
-    check_fraction,
-    require_examples,
-    warn_of_gaps,
-    warn_of_idle_share,
-)
+from cvkit.tasks.class_splits import require_examples, warn_of_gaps
 from cvkit.tasks.classify_network import Network, Preprocessing
+from cvkit.tasks.divided import tell_division, training_division
 from cvkit.tasks.image_task import data_place, parse_image_size
 from cvkit.tasks.normalisation import pretrained_statistics
 
@@ -96,7 +92,7 @@ def check_flags(options: ClassifyTrain) -> None:
         raise UsageError("--arch knn runs in one process", code="devices.unsupported")
     if options.image_size != "auto":
         parse_side(options.image_size)
-    check_fraction(options.val_fraction)
+    training_division(options)
 
 
 def parse_side(text: str) -> int:
@@ -186,7 +182,8 @@ def training_data(
     place = data_place(options.data, "classify")
     names = (options.train_split, options.val_split)
     data = read_collection(place, options.format, names, options.val_fraction, seed=options.seed)
-    warn_of_idle_share(options, data, report)
+    division = training_division(options)
+    tell_division(options, place, data.heap, division, data.splits, report)
     counts = ", ".join(f"{name}: {len(images)} images" for name, images in data.splits.items())
     if options.data == "samples":
         report.say(f"training on the built-in samples (one synthetic shape an image), {counts}")

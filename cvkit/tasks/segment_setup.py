@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from cvkit import catalog
 from cvkit.data.classes import dataset_classes, numbered_classes
-from cvkit.data.layouts import LabelledImage, detect_layout, list_split, odd_files
+from cvkit.data.division import Parts
+from cvkit.data.layouts import LabelledImage, detect_layout, read_pairs
 from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
 from cvkit.data.scan import Scan, raise_defects, scan_pairs
 from cvkit.engine.report import Reporter
@@ -22,6 +23,7 @@ from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD
 from cvkit.options.segment import SegmentTrain
 from cvkit.structures import IGNORE, ClassList
 from cvkit.tasks.checking import checked, warn_of_leaks
+from cvkit.tasks.divided import tell_division, training_division
 from cvkit.tasks.image_task import data_place, parse_image_size
 
 
@@ -119,6 +121,7 @@ def check_flags(options: SegmentTrain) -> tuple[Network, dict[str, float], float
         )
     loss = loss_terms(options.loss)
     parse_scale(options.scale)
+    training_division(options)
     if options.image_size != "auto":
         image_size(options.image_size, [])
     aux_weight = arch.aux_weight if options.aux_weight is None else options.aux_weight
@@ -150,12 +153,15 @@ def loss_terms(text: str) -> dict[str, float]:
 
 def training_data(
     options: SegmentTrain, report: Reporter
-) -> tuple[dict[str, list[LabelledImage]], MaskReader, ClassList, dict[str, Scan]]:
+) -> tuple[Parts[LabelledImage], MaskReader, ClassList, dict[str, Scan]]:
     """Return the splits, how to read their masks, the classes, and what the check found."""
     root = data_place(options.data, "segment")
     layout = detect_layout(root, options.format)
     names = dict.fromkeys((options.train_split, options.val_split))
-    splits = {name: list_split(root, layout, name) for name in names}
+    division = training_division(options)
+    parts = read_pairs(root, layout, list(names), division)
+    splits = parts.splits
+    tell_division(options, root, parts.heap, division, splits, report)
     if options.data == "samples":
         report.say(
             f"training on the built-in samples (synthetic shapes, not real data): "
@@ -173,8 +179,7 @@ def training_data(
     )
     scans = {name: scan_split(pairs, reader, name, report) for name, pairs in splits.items()}
     raise_defects([d for scan in scans.values() for d in scan.defects], str(root))
-    notes = [note for name in splits for note in odd_files(root, layout, name, splits[name])]
-    for note in dict.fromkeys(notes):
+    for note in parts.notes:
         report.warn(note)
     warn_of_leaks((options.train_split, options.val_split), splits, scans, report)
     largest = max(scan.largest_label for scan in scans.values())
@@ -192,7 +197,13 @@ def training_data(
     report.say(f"classes: {len(classes)} ({', '.join(classes.names)})")
     reader = MaskReader(len(classes), reader.colors, reader.mask_map, reader.ignore_index)
     say_if_recolored(scans, report)
-    return splits, reader, classes, scans
+    return parts, reader, classes, scans
+
+
+def described(pairs: Sequence[LabelledImage], scan: Scan) -> list[tuple[str, str, str]]:
+    """Return key, hash and hash of the mask of each sample; all of them are readable."""
+    keys = [pair.key for pair in pairs]
+    return list(zip(keys, scan.hashes, scan.mask_hashes, strict=True))
 
 
 def say_if_recolored(scans: dict[str, Scan], report: Reporter) -> None:
