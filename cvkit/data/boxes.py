@@ -131,23 +131,33 @@ def read_boxes(
     for split, own in parts.own.items():
         if not parts.splits[split] and not found[own].defects:
             raise DataError(f"split {split!r} of {root} is empty", code="split.empty")
-    names = list(found)
-    first = found[names[0]].classes
-    for split, content in found.items():
-        if (content.classes.names, content.classes.ids) != (first.names, first.ids):
-            raise DataError(
-                f"{root}: splits {names[0]!r} and {split!r} have different classes",
-                code="classes.differ",
-                hint="both files must list the same categories",
-            )
     return BoxData(
         layout=layout,
-        classes=first,
+        classes=_same_classes(root, found),
         splits=parts.splits,
         defects=[defect for content in found.values() for defect in content.defects],
         notes=[*(note for content in found.values() for note in content.notes), *parts.notes],
         heap=parts.heap,
     )
+
+
+def _same_classes(root: Path, found: dict[str, Annotations]) -> ClassList:
+    """Return the classes of all splits.
+
+    Raises:
+        DataError: the splits have different ones.
+    """
+    first, *others = found
+    classes = found[first].classes
+    for split in others:
+        own = found[split].classes
+        if (own.names, own.ids) != (classes.names, classes.ids):
+            raise DataError(
+                f"{root}: splits {first!r} and {split!r} have different classes",
+                code="classes.differ",
+                hint="both files must list the same categories",
+            )
+    return classes
 
 
 def divided_file(place: Path, content: Annotations, split: str, division: Division) -> BoxData:

@@ -204,19 +204,21 @@ def checked_splits(
     for note in dict.fromkeys(data.notes):
         report.warn(note)
     for name in names:
-        objects = sum(len(image.truth) for image in kept[name])
-        empty = sum(not len(image.truth) for image in kept[name])
-        without = f", {empty} of them without objects" if empty else ""
-        report.say(
-            f"data: {root} ({data.layout}), {name}: {len(kept[name])} images{without}, "
-            f"{objects} objects"
-        )
+        _tell_split(f"{root} ({data.layout}), {name}", kept[name], report)
         if scans[name].clipped:
             report.say(f"{name}: {scans[name].clipped} boxes reach beyond their image; cut to it")
     classes = data.classes.names
     shown = ", ".join(classes[:12]) + (" ..." if len(classes) > 12 else "")
     report.say(f"classes: {len(classes)} ({shown})")
     return Splits(data, kept, scans, root)
+
+
+def _tell_split(what: str, images: Sequence[AnnotatedImage], report: Reporter) -> None:
+    """Say how many images and objects a split has."""
+    objects = sum(len(image.truth) for image in images)
+    empty = sum(not len(image.truth) for image in images)
+    without = f", {empty} of them without objects" if empty else ""
+    report.say(f"data: {what}: {len(images)} images{without}, {objects} objects")
 
 
 def class_table(data: ClassList, model: ClassList) -> dict[int, int]:
