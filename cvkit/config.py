@@ -226,12 +226,14 @@ def from_text(options_class: type[Command], name: str, text: str) -> object:
     import yaml
 
     known = hints(options_class)
-    if name not in known or choices_of(known[name]):
+    if name not in known:
         return text
     kind = typing.get_args(known[name])[0]
     kinds = (kind, *typing.get_args(kind))
     if text == "null" and type(None) in kinds:
         return None
+    if choices_of(known[name]):
+        return text
     if bool in kinds and text.lower() in SWITCHES:
         return SWITCHES[text.lower()]
     if typing.get_origin(kind) is list:

@@ -68,7 +68,10 @@ class TwoStageTrain(Train):
     freeze_bn: Annotated[
         bool, flag(MODEL, "Keep the backbone's batch norms as they are; for small batches")
     ] = False
-    train_json: Annotated[Path | None, flag(DATA, "COCO file of the training split")] = None
+    train_json: Annotated[
+        Path | None,
+        flag(DATA, "COCO file of the training split; alone it is divided by --val-fraction"),
+    ] = None
     val_json: Annotated[Path | None, flag(DATA, "COCO file of the validation split")] = None
     images: Annotated[Path | None, flag(DATA, "Folder of the images of COCO files")] = None
     image_size: Annotated[
@@ -133,7 +136,8 @@ class DetectTrain(TwoStageTrain):
 
     Layouts: COCO (annotations/*SPLIT*.json and an image folder, or --train-json, --val-json and
     --images), VOC (Annotations, JPEGImages, ImageSets/Main) and YOLO (data.yaml, images,
-    labels), found by looking at the folder.
+    labels), found by looking at the folder. Data without a split for validation, also
+    --train-json alone, are divided by --val-fraction.
     """
 
     arch: Annotated[choice(ARCHS["detect"]), flag(MODEL, "Detector; see 'cvkit models'")] = (

@@ -29,7 +29,8 @@ class SegmentTrain(Train):
     """Train a semantic segmentation model.
 
     Layouts: VOC (JPEGImages, SegmentationClass, ImageSets/Segmentation) and pairs
-    (images/SPLIT, masks/SPLIT), found by looking at the folder.
+    (images/SPLIT, masks/SPLIT), found by looking at the folder. Data without a split for
+    validation are divided by --val-fraction.
     """
 
     arch: Annotated[choice(ARCHS["segment"]), flag(MODEL, "Decoder; see 'cvkit models'")] = "unet"
