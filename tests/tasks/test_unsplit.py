@@ -20,9 +20,12 @@ SAMPLES = [(f"{number:02d}", CLASSES[number % 3 == 0]) for number in range(12)]
 SIDE = 32
 
 
-def picture(path, name):
+def picture(path, name, frame=0):
+    """Write an image whose content follows from the last two digits of its name."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(int(name)).integers(0, 255, (SIDE, SIDE, 3), np.uint8)
+    pixels = np.random.default_rng((int(name[-2:]), frame)).integers(
+        0, 255, (SIDE, SIDE, 3), np.uint8
+    )
     Image.fromarray(pixels).save(path)
 
 
@@ -42,8 +45,8 @@ def folders(root, parts):
 def clips(root, parts):
     for part, samples in parts.items():
         for name, label in samples:
-            for frame in "012":
-                picture(root / part / label / name / f"{frame}.png", f"{name}{frame}")
+            for frame in range(3):
+                picture(root / part / label / name / f"{frame}.png", name, frame)
 
 
 def table(root, parts, of=folders, suffix=".png"):
@@ -245,9 +248,9 @@ def test_data_without_a_split_for_validation_are_divided(tmp_path, capsys, task,
 def test_a_division_follows_the_content_not_the_names(tmp_path, task, lay):
     part = "train" if lay is roboflow else ""
     lay(tmp_path / "a", {part: SAMPLES})
-    lay(tmp_path / "b", {part: SAMPLES[::-1]})
-    first, second = (prepare(task, tmp_path / place) for place in "ab")
-    assert sorted(names(first, "val")) == sorted(names(second, "val"))
+    lay(tmp_path / "b", {part: [(f"{99 - int(name)}{name}", label) for name, label in SAMPLES]})
+    first, second = (prepare(task, tmp_path / place, val_fraction=0.4) for place in "ab")
+    assert sorted(names(first, "val")) == sorted(name[-2:] for name in names(second, "val"))
 
 
 @pytest.mark.parametrize(("task", "lay"), CASES, ids=short)
