@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from cvkit.catalog import TASKS, resolve
-from cvkit.data.division import SPELLINGS, draw_shares
+from cvkit.data.division import SPELLINGS, draw_shares, find_split
 from cvkit.engine.report import Reporter
 from cvkit.errors import DataError
 from cvkit.options.tree import OPTIONS
@@ -401,6 +401,13 @@ def test_proposals_of_data_that_are_not_split_are_searched_once(cvkit, tmp_path)
     done = cvkit("detect", "proposals", root, "--out", tmp_path / "p.npz", "--workers", 0, "--json")
     assert done.code == 0, done.err
     assert done.json["all"]["images"] == 3
+
+
+def test_case_does_not_count_in_the_names_of_splits():
+    assert find_split("val", ["Train", "Validation"]) == "Validation"
+    assert find_split("TRAIN", ["training", "VAL"]) == "training"
+    assert find_split("val", ["VAL", "val", "valid"]) == "val"
+    assert find_split("val", ["train", "value"]) is None
 
 
 def test_a_sample_of_several_classes_counts_for_all_of_them():
