@@ -26,7 +26,6 @@ from cvkit.tasks.detect_inputs import (
     parse_sizes,
     require_one_size,
 )
-from cvkit.tasks.divided import training_division
 from cvkit.tasks.image_task import smallest_batch
 
 FIXED_ANCHORS = ("faster-rcnn-2015", "fast-rcnn", "rcnn")
@@ -125,7 +124,6 @@ def check_flags(options: TwoStageTrain) -> Network:
             code="backbone.unsupported",
             hint=f"known: {', '.join(catalog.backbones_of('detect'))}",
         )
-    training_division(options)
     own: dict[str, Any] = {}
     if options.arch not in ("faster-rcnn-2015", "rcnn"):
         pool = options.roi == "pool" or (options.roi == "auto" and options.arch == "fast-rcnn")

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from cvkit.catalog import TASKS, resolve
-from cvkit.data.division import SPELLINGS, draw_shares, find_split
+from cvkit.data.division import draw_shares, find_split
 from cvkit.engine.report import Reporter
 from cvkit.errors import DataError
 from cvkit.options.tree import OPTIONS
@@ -244,6 +244,22 @@ def test_data_without_a_split_for_validation_are_divided(tmp_path, capsys, task,
         assert sorted(measured(task, header, root, seed=5, val_fraction=0.5)) == other
 
 
+@pytest.mark.parametrize(
+    ("task", "lay", "heap"),
+    [(task, lay, "train") for task, lay in CASES]
+    + [(task, lay, "trainval") for task, lay in CASES if lay in WITH_TRAINVAL],
+    ids=short,
+)
+def test_a_split_for_testing_takes_no_part_in_a_division(tmp_path, task, lay, heap):
+    lay(tmp_path, {heap: SAMPLES[:9], "test": SAMPLES[9:]})
+    made = prepare(task, tmp_path)
+    train, val = names(made, "train"), names(made, "val")
+    assert sorted(train + val) == [name for name, _ in SAMPLES[:9]] and train and val
+    header = made.header(OPTIONS[task]["train"]())
+    assert sorted(measured(task, header, tmp_path, split="test")) == ["09", "10", "11"]
+    assert sorted(measured(task, header, tmp_path)) == sorted(val)
+
+
 @pytest.mark.parametrize(("task", "lay"), CASES, ids=short)
 def test_a_division_follows_the_content_not_the_names(tmp_path, task, lay):
     part = "train" if lay is roboflow else ""
@@ -272,9 +288,13 @@ SPLIT = {"train": SAMPLES[:6], "val": SAMPLES[6:9], "test": SAMPLES[9:]}
 @pytest.mark.parametrize(("task", "lay"), CASES, ids=short)
 def test_splits_are_found_by_other_usual_names(tmp_path, capsys, task, lay):
     wanted = {split: [name for name, _ in samples] for split, samples in SPLIT.items()}
-    longest = max(map(len, SPELLINGS))
-    for number in range(longest):
-        spelt = {row[0]: row[min(number, len(row) - 1)] for row in SPELLINGS}
+    spellings = (
+        ("train", "valid", "test"),
+        ("training", "validation", "testing"),
+        ("Train", "dev", "Test"),
+    )
+    for number, words in enumerate(spellings):
+        spelt = dict(zip(("train", "val", "test"), words, strict=True))
         root = tmp_path / str(number)
         lay(root, {spelt[split]: samples for split, samples in SPLIT.items()})
         made = prepare(task, root)
