@@ -159,7 +159,12 @@ def _typos():
 TYPOS = list(_typos())
 
 
-@pytest.mark.parametrize(("arguments", "meant"), TYPOS, ids=lambda value: str(value)[:90])
+def _id(words):
+    kind = ["files"] if "--predictions" in words else []
+    return "-".join([*words[:2], *kind, words[-2].strip("-"), words[-1]])
+
+
+@pytest.mark.parametrize(("arguments", "meant"), TYPOS, ids=[_id(words) for words, _ in TYPOS])
 def test_a_misspelt_name_is_told_with_the_nearest_before_data_are_read(cvkit, arguments, meant):
     done = cvkit(*arguments)
     assert done.code == 2
