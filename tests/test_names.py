@@ -283,9 +283,10 @@ def test_trials_listen_to_the_variables_of_train(trials, monkeypatch, task, tmp_
     assert {"optimizer", "freeze_backbone", "workers"} <= options.given
     assert "optimizer=sgd" in told
     monkeypatch.setenv("CVKIT_TRAIN_OPTIMIZER", "adam")
+    monkeypatch.setenv("CVKIT_TRAIN_ACCUMULATE", "2")
     (study,) = tmp_path.glob("tune-*")
     again, _ = trials(task, "--resume", study)
-    assert again.optimizer == "sgd"
+    assert (again.optimizer, again.accumulate) == ("sgd", 1)
 
 
 def test_variables_that_a_study_decides_itself_are_told(trials, monkeypatch):
