@@ -5,6 +5,7 @@ Every target is a `"module:attribute"` string, so that reading the tables import
 
 import difflib
 import importlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -51,6 +52,15 @@ SCORERS = {
     "video": "cvkit.tasks.score_videos:score_videos",
 }
 """What `eval --predictions` calls; these modules import no torch."""
+
+METRIC_NAMES = {
+    "classify": "cvkit.tasks.score_classes:metric_names",
+    "segment": "cvkit.tasks.score:metric_names",
+    "detect": "cvkit.tasks.score_boxes:metric_names",
+    "instance": "cvkit.tasks.score_boxes:metric_names",
+    "video": "cvkit.tasks.score_videos:metric_names",
+}
+"""What names the metrics that the options of `eval --predictions` may lead to."""
 
 REPORTS = {
     "classify": "cvkit.tasks.score_classes:classification_report",
@@ -225,6 +235,15 @@ ARCHS["video"] = {
     "i3d": Arch(target=f"{_VID}.inflated:I3D", about="ResNet-50 inflated in time (2017)"),
     "s3d": Arch(target=f"{_VID}.inflated:S3D", about="S3D (2017), separated Inception"),
 }
+AUGMENTATIONS = {
+    "classify": ("none", "light", "strong", "randaugment", "trivialaugment"),
+    "segment": ("none", "light", "strong"),
+    "detect": ("none", "light", "strong", "lsj", "mosaic"),
+    "instance": ("none", "light", "strong", "lsj", "mosaic"),
+    "video": ("none", "light", "strong"),
+}
+"""What `--augment` takes by name; anything else is a file."""
+
 FRAME_ARCHS = (
     "single-frame",
     "late-fusion",
@@ -256,8 +275,22 @@ def resolve(target: str) -> object:
     return getattr(importlib.import_module(module), attribute)
 
 
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known spelling that is closest to a name; None if none is near.
+
+    Case, hyphens, underscores, colons and spaces do not count.
+    """
+    spellings = {_bare(each): each for each in sorted(known, reverse=True)}
+    close = difflib.get_close_matches(_bare(name), spellings, n=1)
+    return spellings[close[0]] if close else None
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[-_:\s]", "", name.casefold())
+
+
 def nearest(name: str, known: Iterable[str], listed: str = "") -> str:
     """Return a hint that names the closest known spelling, or all of them (as `listed`, if set)."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]}?" if close else f"known: {listed or ', '.join(known)}"
+    close = closest(name, known)
+    return f"did you mean {close}?" if close else f"known: {listed or ', '.join(known)}"

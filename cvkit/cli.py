@@ -17,8 +17,8 @@ import typer
 import typer.core
 
 from cvkit import __version__
-from cvkit.catalog import TASKS, resolve
-from cvkit.config import EMPTY_HINT, assemble
+from cvkit.catalog import TASKS, closest, resolve
+from cvkit.config import EMPTY_HINT, FOR_ALL, assemble, misnamed_variables, variable
 from cvkit.early import answer_signals, failure_json, how_to_talk, speaks
 from cvkit.errors import CvkitError, CvkitWarning, Interrupted, MachineError, UsageError
 from cvkit.helptext import (
@@ -29,7 +29,7 @@ from cvkit.helptext import (
     short_help,
     unknown_command,
 )
-from cvkit.options.base import Command, hints, never_empty
+from cvkit.options.base import Command, choices_of, hints, never_empty
 from cvkit.options.tree import HANDLERS, OPTIONS
 from cvkit.printable import printable
 
@@ -59,7 +59,7 @@ class _Command(_Page, typer.core.TyperCommand):
         try:
             rest = super().parse_args(ctx, args)
         except CLICK_ERROR as error:
-            hint = f"{ctx.command_path} --help"
+            hint = _near_choice(error, ctx, words) or f"{ctx.command_path} --help"
             raise UsageError(_complaint(error, ctx, words), code="usage", hint=hint) from error
         if not ctx.resilient_parsing:  # a shell that asks what may follow
             _refuse_empty(ctx, words)
@@ -88,6 +88,23 @@ def _options_of(path: tuple[str, ...]) -> type[Command]:
     return entry[path[1]] if isinstance(entry, dict) else entry
 
 
+def _given(param: object, ctx: typer.Context, words: list[str]) -> tuple[object, object]:
+    """Return the value of a parameter as it was typed, and whether words or a variable gave it."""
+    given, *_ = ctx.command.make_parser(ctx).parse_args(list(words))
+    return param.consume_value(ctx, given)
+
+
+def _near_choice(error: Exception, ctx: typer.Context, words: list[str]) -> str:
+    """Return a hint that names the choice nearest to a refused value; empty if none is near."""
+    param = getattr(error, "param", None)
+    types = hints(_options_of(tuple(ctx.command_path.split()[1:])))
+    if param is None or param.name not in types:
+        return ""
+    value, _ = _given(param, ctx, words)
+    near = closest(value, choices_of(types[param.name])) if isinstance(value, str) else None
+    return f"did you mean {near}?" if near else ""
+
+
 def _complaint(error: Exception, ctx: typer.Context, words: list[str]) -> str:
     """Return Typer's complaint about a command line as one line that names the refused value.
 
@@ -98,8 +115,7 @@ def _complaint(error: Exception, ctx: typer.Context, words: list[str]) -> str:
     param = getattr(error, "param", None)
     if param is None:
         return message
-    given, *_ = ctx.command.make_parser(ctx).parse_args(list(words))
-    value, source = param.consume_value(ctx, given)
+    value, source = _given(param, ctx, words)
     if not isinstance(value, str):
         return message
     reason = " ".join(error.message.removeprefix("Value error, ").split())  # pydantic's prefix
@@ -187,6 +203,9 @@ def _adapter(path: tuple[str, ...], options_class: type[Command]) -> Callable[..
         options = assemble(options_class, values, given)
         wanted = ctx.ensure_object(dict)
         wanted |= {name: getattr(options, name) for name in wanted}
+        if not options.quiet and speaks():
+            for line in misnamed_variables(path, os.environ):
+                print(f"warning: {printable(line)}", file=sys.stderr)
         task = path[:1] if path[0] in TASKS else ()
         try:
             code = resolve(HANDLERS[path[-1]])(options, *task)
@@ -210,10 +229,6 @@ def _adapter(path: tuple[str, ...], options_class: type[Command]) -> Callable[..
     return run
 
 
-_FOR_ALL = frozenset(field.name for field in dataclasses.fields(Command))
-"""Flags of all commands: they have a variable for all verbs, too."""
-
-
 def _parameter(
     path: tuple[str, ...], field: dataclasses.Field, annotation: object
 ) -> inspect.Parameter:
@@ -222,9 +237,9 @@ def _parameter(
     if isinstance(option, typer.models.OptionInfo):
         # Verbs that inherit a field share its option: each command names its variable in a copy.
         option = copy.copy(option)
-        option.envvar = [f"CVKIT_{path[-1]}_{field.name}".upper()]
-        if field.name in _FOR_ALL:
-            option.envvar.append(f"CVKIT_{field.name}".upper())
+        option.envvar = [variable(path, field.name)]
+        if field.name in FOR_ALL:
+            option.envvar.append(FOR_ALL[field.name])
         option.show_envvar = False
         if field.default is False and not option.param_decls:
             option.param_decls = (f"--{field.name.replace('_', '-')}",)  # without a --no-...

@@ -1,15 +1,18 @@
 """Where flag values come from below the command line: a YAML file, or the run to resume."""
 
+import contextlib
 import dataclasses
 import types
 import typing
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from cvkit import storage
-from cvkit.catalog import nearest
+from cvkit.catalog import closest, nearest
 from cvkit.errors import UsageError
-from cvkit.options.base import Command, Train, hints, never_empty, with_given
+from cvkit.options.base import Command, Train, choices_of, hints, never_empty, with_given
+from cvkit.options.tree import commands
 from cvkit.texts import shown
 
 EMPTY_HINT = "give a value, or leave it out; a shell variable that is not set is empty"
@@ -48,6 +51,67 @@ def assemble(options_class: type[Command], values: dict, given: dict[str, str]) 
         values = values | {name: value for name, value in stored.items() if name not in given}
         given = given | dict.fromkeys(stored, str(config))
     return with_given(options_class(**values), given)
+
+
+VARIABLES = {
+    "CVKIT_WEIGHTS": "folder of downloaded weights",
+    "CVKIT_EXACT": "0 allows GPUs faster kernels whose sums are not repeatable",
+    "CVKIT_MALLOC": "0 leaves glibc's memory settings alone",
+    "CVKIT_DATA": "folder of real datasets that tests use",
+}
+"""Variables of the environment that stand for no flag."""
+FOR_ALL = {field.name: f"CVKIT_{field.name}".upper() for field in dataclasses.fields(Command)}
+"""Flags of all commands, and the variables that stand for them for all verbs."""
+
+
+def variable(path: Sequence[str], name: str) -> str:
+    """Return the variable of the environment that stands for a flag.
+
+    Args:
+        path: of the command; its last word counts.
+        name: of the flag's field.
+    """
+    return f"CVKIT_{path[-1]}_{name}".upper()
+
+
+def misnamed_variables(path: Sequence[str], names: Iterable[str]) -> list[str]:
+    """Return a line for each variable that begins with CVKIT_ and stands for nothing.
+
+    Args:
+        path: of the command that runs.
+        names: of the environment.
+    """
+    known: dict[str, set[str]] = {}
+    for command, options_class in commands():
+        own = {field.name for field in dataclasses.fields(options_class)}
+        known[command[-1]] = known.get(command[-1], set()) | own
+    every = {variable((verb,), flag) for verb, flags in known.items() for flag in flags}
+    every |= VARIABLES.keys() | set(FOR_ALL.values())
+    lines = []
+    for name in sorted(n for n in names if n.startswith("CVKIT_") and n not in every):
+        near = _nearest_variable(name, path[-1], known)
+        hint = f"did you mean {near}?" if near else "CVKIT_VERB_FLAG, such as CVKIT_TRAIN_EPOCHS"
+        lines.append(f"the variable {name} stands for no flag ({hint})")
+    return lines
+
+
+def _nearest_variable(name: str, verb: str, known: Mapping[str, set[str]]) -> str | None:
+    """Return the variable that a name may have meant; None if none is near.
+
+    Args:
+        name: of a variable that stands for nothing.
+        verb: that runs; it is the one meant where the name has none.
+        known: the flags of each verb.
+    """
+    whole = name.removeprefix("CVKIT_").lower()
+    first, _, rest = whole.partition("_")
+    meant = first if first in known else closest(first, known)
+    flag = closest(rest, known[meant]) if meant and rest else None
+    if flag or first in known:
+        return flag and variable((meant,), flag)
+    others = {each.removeprefix("CVKIT_").lower(): each for each in VARIABLES}
+    near = closest(whole, [*known[verb], *others])
+    return near and others.get(near, variable((verb,), near))
 
 
 PLACES = frozenset({"data", "train_json", "val_json", "images", "proposals"})
@@ -139,6 +203,53 @@ def from_config(options_class: type[Command], content: object, where: str) -> di
     return values
 
 
+def from_text(options_class: type[Command], name: str, text: str) -> object:
+    """Return what a text means as the value of a flag, in the types of a YAML file.
+
+    What is no such value is returned as it is, for `from_config` to refuse.
+
+    Args:
+        options_class: of the command.
+        name: of the flag's field; an unknown one is left to `from_config`, too.
+        text: `1` or `true` switch on; a list is separated by spaces; `null` is no value.
+    """
+    known = hints(options_class)
+    if name not in known:
+        return text
+    kind = typing.get_args(known[name])[0]
+    kinds = (kind, *typing.get_args(kind))
+    if text == "null" and type(None) in kinds:
+        return None
+    if choices_of(known[name]):
+        return text
+    if bool in kinds and text.lower() in SWITCHES:
+        return SWITCHES[text.lower()]
+    if typing.get_origin(kind) is list:
+        return text.split()
+    if float in kinds:
+        with contextlib.suppress(ValueError):
+            return float(text)
+    if int in kinds:
+        with contextlib.suppress(ValueError):
+            return int(text)
+    return text
+
+
+SWITCHES = dict.fromkeys(("1", "true", "t", "yes", "y", "on"), True) | dict.fromkeys(
+    ("0", "false", "f", "no", "n", "off"), False
+)
+"""What a text means that switches a flag on or off."""
+
+
+def from_environment(
+    options_class: type[Command], verb: str, environ: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the texts that variables of the environment give to the flags of a command."""
+    names = (field.name for field in dataclasses.fields(options_class))
+    texts = {name: environ.get(variable((verb,), name), "") for name in names}
+    return {name: text for name, text in texts.items() if text}
+
+
 def _checked(annotation: object, value: object, where: str) -> object:
     """Return `value` as the annotated type, or raise a `UsageError`."""
     kind, option = typing.get_args(annotation)[:2]
@@ -166,5 +277,9 @@ def _checked(annotation: object, value: object, where: str) -> object:
         if fits and not ((low is None or value >= low) and (high is None or value <= high)):
             fits, expected = False, f"{low} to {'' if high is None else high}".strip()
     if not fits:
-        raise UsageError(f"{where}: {shown(value)} is not {expected}", code="config.value")
+        near = closest(str(value), choices_of(annotation))
+        hint = f"did you mean {near}?" if near else ""
+        raise UsageError(
+            f"{where}: {shown(value)} is not {expected}", code="config.value", hint=hint
+        )
     return kind(value) if kind in (float, Path) else value

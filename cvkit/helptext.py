@@ -19,7 +19,7 @@ import typer
 
 from cvkit.catalog import TASKS
 from cvkit.errors import EXIT_CODES
-from cvkit.options.base import PANELS, Command, hints
+from cvkit.options.base import PANELS, Command, choices_of, hints
 from cvkit.options.tree import OPTIONS
 
 ABOUT = "Train, evaluate and run vision models, with numbers that can be trusted."
@@ -292,10 +292,8 @@ def values_text(annotation: object) -> str:
     """Return what a flag takes: its choices, or text, path, number; empty for a switch."""
     kind = typing.get_args(annotation)[0]
     parts = [part for part in typing.get_args(kind) if part is not type(None)]
-    if typing.get_origin(kind) is typing.Literal:
-        return "|".join(parts)
-    if parts and typing.get_origin(parts[0]) is typing.Literal:
-        return "|".join(typing.get_args(parts[0]))
+    if choices := choices_of(annotation):
+        return "|".join(choices)
     names = {str: "text", Path: "path", int: "integer", float: "number", bool: ""}
     return names[parts[0] if parts else kind]
 

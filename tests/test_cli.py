@@ -99,8 +99,8 @@ def test_completion_script_is_available(spawn):
         (["segment", "eval", "--predictions", "/nowhere", "--truth", "."], ["/nowhere"]),
         (["segment", "eval", "--weights", "x", "--fail-under", "miou"], ["miou=0.7"]),
         (["segment", "predict", "--weights", "x"], ["input"]),
-        (["segment", "predict", "/nowhere.jpg", "--weights", "x"], ["/nowhere.jpg"]),
-        (["segment", "predict", "https://example.org/a.jpg", "--weights", "x"], ["URL"]),
+        (["segment", "predict", "/nowhere.jpg", "--weights", "scenes"], ["/nowhere.jpg"]),
+        (["segment", "predict", "https://example.org/a.jpg", "--weights", "scenes"], ["URL"]),
     ],
 )
 def test_a_users_mistake_is_one_line_with_exit_code_2(cvkit, arguments, words):

@@ -50,6 +50,8 @@ def _report_folder(options: Eval, task_name: str) -> Path | None:
 def _evaluate_files(options: Eval, task_name: str, report: Reporter) -> dict[str, Any]:
     scorer = catalog.resolve(catalog.SCORERS[task_name])
     write = catalog.resolve(catalog.REPORTS[task_name])
+    names = catalog.resolve(catalog.METRIC_NAMES[task_name])
+    require_known(parse_gates(options.fail_under), names(options), None)
     content = {"predictions": str(options.predictions), "truth": str(options.truth)}
     gc.disable()  # hundreds of thousands of rows, none of them in a cycle: a quarter of the time
     try:

@@ -33,8 +33,8 @@ def predict(options: Predict, task_name: str) -> int:
     runtime.keep_memory()
     with runtime.stop_signals() as stop:
         with stop.at_once():
-            files = list_inputs(options.inputs, _results_folders(options, task_name), walk, lost)
             trained = load_trained(options.weights, options, task_name)
+            files = list_inputs(options.inputs, _results_folders(options, task_name), walk, lost)
             trained.task.check_inputs(sorted(file.key for file in files), report)
         what = "videos" if task_name == "video" else "images"
         with _held_folder(options, task_name, report) as options:

@@ -121,7 +121,7 @@ class _Job:
 
     def __init__(self, options: Train, task_name: str, report: Reporter) -> None:
         from cvkit.engine import runtime
-        from cvkit.tasks.train_flags import require_sense
+        from cvkit.tasks.train_flags import require_names, require_sense
 
         self.options, self.task_name, self.report = options, task_name, report
         if not options.resume:
@@ -132,6 +132,7 @@ class _Job:
                 code="check.resume",
                 hint="leave one of them out",
             )
+        require_names(options, task_name)
         runtime.keep_memory()
         self.device, self.precision = runtime.choose(options.device, options.precision)
         if options.unfreeze_at and options.devices > 1:

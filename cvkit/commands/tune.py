@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,14 @@ from cvkit import storage
 from cvkit.catalog import TASKS
 from cvkit.commands.printing import print_json
 from cvkit.commands.train import run_training
-from cvkit.config import NOT_STORED, as_config, from_config
+from cvkit.config import (
+    NOT_STORED,
+    as_config,
+    from_config,
+    from_environment,
+    from_text,
+    variable,
+)
 from cvkit.engine.report import Reporter, number, print_table
 from cvkit.errors import Interrupted, TrainingDiverged, UsageError
 from cvkit.options.base import Train, with_given
@@ -22,11 +30,12 @@ def tune(options: Tune) -> int:
     from cvkit.engine import search
 
     report = Reporter(options.quiet)
+    options = _with_variables(options, report)
     space = _space(options)
     plan = search.trials(space, options.strategy, options.trials, options.points, options.seed)
     base = _base(options)
     for values in plan:  # all of them are checked before the first one starts
-        _require_effect(_trial_options(base, values, Path()), values)
+        _require_effect(_trial_options(base, values, Path()), values, options.task)
     study = _study_folder(options)
     with storage.held(study, report.warn):
         ranked = search.ranking(_run_trials(base, plan, study, report))
@@ -99,15 +108,34 @@ TAKEN = frozenset({"data", "epochs", "lr", "weight_decay", "out", "resume", "fin
 """Training flags that `--set` must leave to the study."""
 
 
+UNHEARD = frozenset({"json", "quiet", "debug"})
+"""Training flags that say how a single run talks."""
+
+
+def _with_variables(options: Tune, report: Reporter) -> Tune:
+    """Return the options with what CVKIT_TRAIN_... say, as the first of `--set`.
+
+    A study that is resumed has its own already.
+    """
+    if options.resume:
+        return options
+    texts = from_environment(OPTIONS[options.task]["train"], "train", os.environ)
+    for name in sorted(texts.keys() & (TAKEN | NOT_STORED) - UNHEARD):
+        report.warn(f"{variable(('train',), name)} has no effect on the trials of tune")
+    own = [f"{n}={text}" for n, text in texts.items() if n not in TAKEN | NOT_STORED]
+    if own:
+        report.say(f"from the environment (CVKIT_TRAIN_...): {', '.join(own)}")
+    return dataclasses.replace(options, set=[*own, *options.set])
+
+
 def _base(options: Tune) -> Train:
     """Return the training flags that all trials share.
 
     Raises:
         UsageError: `--set` is malformed, or names an unknown flag or one of the study's own.
     """
-    from cvkit.yaml_files import parse_yaml
-
     content: dict[str, Any] = {}
+    options_class = OPTIONS[options.task]["train"]
     for text in options.set:
         name, equals, value = text.partition("=")
         name = name.strip().lstrip("-").replace("-", "_")
@@ -117,8 +145,7 @@ def _base(options: Tune) -> Train:
             )
         if name in TAKEN | NOT_STORED:
             raise UsageError(f"--set {name}: this flag is not free", code="set.taken")
-        content[name] = parse_yaml(value, f"--set {text!r}", area="set", error=UsageError)
-    options_class = OPTIONS[options.task]["train"]
+        content[name] = from_text(options_class, name, value)
     chosen = from_config(options_class, content, "--set")
     base = options_class(**chosen, data=options.data, epochs=options.epochs, quiet=True)
     return with_given(base, chosen)
@@ -129,15 +156,16 @@ def _trial_options(base: Train, values: dict, out: Path) -> Train:
     return with_given(dataclasses.replace(base, **checked, out=out), base.given | checked.keys())
 
 
-def _require_effect(options: Train, values: dict) -> None:
+def _require_effect(options: Train, values: dict, task: str) -> None:
     """Check the flags of a trial, and that what it tries has an effect.
 
     Raises:
         UsageError: names the first flag that cannot work, or that nothing would depend on.
     """
-    from cvkit.tasks.train_flags import idle_flags, require_sense
+    from cvkit.tasks.train_flags import idle_flags, require_names, require_sense
 
     require_sense(options)
+    require_names(options, task)
     for reason, flags in idle_flags(options, options.optimizer).items():
         for flag in flags:
             if flag[2:].replace("-", "_") in values:

@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from cvkit.data.annotated import AnnotatedImage, Annotations
 from cvkit.data.coco import read_coco
-from cvkit.data.coco_places import TRAINING, DataFlags, find_coco
+from cvkit.data.coco_places import TRAINING, DataFlags, coco_hint, coco_parts, find_coco
+from cvkit.data.division import WHOLE, Division, Source, read_splits
 from cvkit.data.files import matches
 from cvkit.data.index_maps import read_index_maps
+from cvkit.data.layouts import folder_parts, list_parts
 from cvkit.data.voc import read_voc
-from cvkit.data.yolo import find_yaml, read_yolo
+from cvkit.data.yolo import find_yaml, read_yolo, yolo_parts
 from cvkit.errors import CvkitError, DataError
 from cvkit.structures import ClassList
 
@@ -27,6 +30,7 @@ class BoxData:
         splits: images by name of the split.
         defects: everything that makes the data unusable.
         notes: what is odd but usable.
+        heap: what had to be divided, see `Parts`; None where the data are split.
     """
 
     layout: str
@@ -34,6 +38,7 @@ class BoxData:
     splits: dict[str, list[AnnotatedImage]]
     defects: list[CvkitError]
     notes: list[str]
+    heap: str | None = None
 
 
 def detect_box_layout(
@@ -54,7 +59,8 @@ def detect_box_layout(
         raise DataError(f"{flag} {root} is not a folder", code="data.missing", hint="check it")
     if wanted != "auto":
         return wanted
-    if not masks and (root / "ImageSets" / "Main").is_dir():
+    voc = all((root / name).is_dir() for name in ("JPEGImages", "Annotations"))
+    if not masks and (voc or (root / "ImageSets" / "Main").is_dir()):
         return "voc"
     if not masks and (root.is_file() or find_yaml(root) or (root / "labels").is_dir()):
         return "yolo"
@@ -83,6 +89,7 @@ def read_boxes(
     images: Path | None = None,
     masks: bool = False,
     flags: DataFlags = TRAINING,
+    division: Division = WHOLE,
 ) -> BoxData:
     """Return the splits of a dataset, defects collected.
 
@@ -90,43 +97,115 @@ def read_boxes(
         root: its folder.
         layout: one of `LAYOUTS`, or `auto`.
         splits: their names.
-        json_files: COCO files of splits that are not found by their names.
+        json_files: COCO files of splits that are not found by their names; one under "" is not
+            split, and divided.
         images: folder that the file names of COCO files are relative to.
         masks: read the objects' masks too, which all of them must have.
         flags: how the command names the data, for messages.
+        division: of data that are not split; each side gets its share of every class.
 
     Raises:
         DataError: no such layout or split, or the splits have different classes.
     """
-    json_files = json_files or {}
-    forced = any(json_files.values())
-    layout = "coco" if forced else detect_box_layout(root, layout, masks, flags.place)
+    given = {split: path for split, path in (json_files or {}).items() if path}
+    if given and "" not in given:
+        division = WHOLE  # each file is named for its split
+    layout = "coco" if given else detect_box_layout(root, layout, masks, flags.place)
     found: dict[str, Annotations] = {}
-    for split in splits:
+    known, heap, hint = _parts(root, layout, splits, given)
+    other = given.get("") or (coco_parts(root, splits)[1] if layout == "coco" else None)
+
+    def read(split: str) -> list[AnnotatedImage]:
         if layout == "coco":
-            path = json_files.get(split) or find_coco(root, split, flags.choose)
+            path = (given.get(split) if split else other) or find_coco(root, split, flags.choose)
             found[split] = read_coco(path, images, root, split, masks=masks)
         else:
-            read = {"voc": read_voc, "yolo": read_yolo, "index": read_index_maps}[layout]
-            found[split] = read(root, split)
-        if not found[split].images and not found[split].defects:
+            readers = {"voc": read_voc, "yolo": read_yolo, "index": read_index_maps}
+            found[split] = readers[layout](root, split)
+        return found[split].images
+
+    source = Source(
+        root, known, heap, read, lambda image: image.path, partial(_labels, found), hint
+    )
+    parts = read_splits(source, splits, division)
+    for split, own in parts.own.items():
+        if not parts.splits[split] and not found[own].defects:
             raise DataError(f"split {split!r} of {root} is empty", code="split.empty")
-    first = found[splits[0]].classes
     defects = [defect for content in found.values() for defect in content.defects]
-    for split, content in found.items() if not defects else ():
-        if (content.classes.names, content.classes.ids) != (first.names, first.ids):
+    first = next(iter(found.values())).classes
+    return BoxData(
+        layout=layout,
+        classes=first if defects else _same_classes(root, found),
+        splits=parts.splits,
+        defects=defects,
+        notes=[*(note for content in found.values() for note in content.notes), *parts.notes],
+        heap=parts.heap,
+    )
+
+
+def _same_classes(root: Path, found: dict[str, Annotations]) -> ClassList:
+    """Return the classes of all splits.
+
+    Raises:
+        DataError: the splits have different ones.
+    """
+    first, *others = found
+    classes = found[first].classes
+    for split in others:
+        own = found[split].classes
+        if (own.names, own.ids) != (classes.names, classes.ids):
             raise DataError(
-                f"{root}: splits {splits[0]!r} and {split!r} have different classes",
+                f"{root}: splits {first!r} and {split!r} have different classes",
                 code="classes.differ",
                 hint="both files must list the same categories",
             )
-    return BoxData(
-        layout=layout,
-        classes=first,
-        splits={split: content.images for split, content in found.items()},
-        defects=defects,
-        notes=[note for content in found.values() for note in content.notes],
-    )
+    return classes
+
+
+def divided_file(place: Path, content: Annotations, split: str, division: Division) -> BoxData:
+    """Return one side of a COCO file that is not split.
+
+    Args:
+        place: the file.
+        content: of it.
+        split: `train`, `val` or `all`.
+        division: by which share and seed.
+
+    Raises:
+        DataError: no such split, or an empty one.
+    """
+    labels = partial(_labels, {"": content})
+    source = Source(place, [], "", lambda _: content.images, lambda image: image.path, labels)
+    parts = read_splits(source, [split], division)
+    notes = [*content.notes, *parts.notes]
+    return BoxData("coco", content.classes, parts.splits, content.defects, notes, parts.heap)
+
+
+def _parts(
+    root: Path, layout: str, splits: Sequence[str], given: dict[str, Path]
+) -> tuple[list[str], str | None, str]:
+    """Return the names of the splits, what may be divided, and what there is; see `Source`.
+
+    Args:
+        root: the dataset.
+        layout: of it.
+        splits: that are asked for.
+        given: COCO files of splits; that of "" is divided.
+    """
+    if layout == "coco":
+        named, other = coco_parts(root, splits)
+        heap = "" if "" in given or (other and not given) else None
+        return [] if "" in given else [*named, *given], heap, coco_hint(root)
+    if layout == "voc":
+        return *list_parts(root, "Main", splits), "the dataset has no splits"
+    list_folders = yolo_parts if layout == "yolo" else folder_parts
+    return *list_folders(root, splits), "the dataset has no splits"
+
+
+def _labels(found: dict[str, Annotations], images: Sequence[AnnotatedImage]) -> list[list[str]]:
+    """Return the names of the classes in each image of what is divided."""
+    names = next(iter(found.values())).classes.names
+    return [[names[label - 1] for label in set(image.truth.labels.tolist())] for image in images]
 
 
 def with_truths(images: Sequence[AnnotatedImage], table: dict[int, int]) -> list[AnnotatedImage]:

@@ -1,11 +1,13 @@
 """Where the files of a COCO dataset lie."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cvkit.data.files import escapes, matches
+from cvkit.data.division import is_split
+from cvkit.data.files import escapes, inside, matches
 from cvkit.errors import DataError
 from cvkit.texts import shown
 
@@ -27,6 +29,10 @@ TRAINING = DataFlags("--data", "choose with --train-json and --val-json")
 """Those of train."""
 
 
+ROBOFLOW = "_annotations.coco.json"
+"""Name of the file in the folder of each split of an export."""
+
+
 def find_coco(root: Path, split: str, choose: str) -> Path:
     """Return the annotation file of a split: `annotations/instances_SPLIT.json` and the like.
 
@@ -36,32 +42,60 @@ def find_coco(root: Path, split: str, choose: str) -> Path:
         choose: see `DataFlags`.
 
     Raises:
-        DataError: none, or several.
+        DataError: several.
     """
-    folders = [root / "annotations", root / "coco", root / split, root]
-    everything: list[Path] = []
-    for folder in folders:
-        files = matches(folder, "*.json")
-        everything += files
-        if folder.name == split and (folder / "_annotations.coco.json").is_file():
-            return folder / "_annotations.coco.json"
-        named = [f for f in files if split in re.split(r"[^A-Za-z]+", f.stem)]
-        named = [f for f in named if "instances" in f.stem] or named
-        if len(named) == 1:
-            return named[0]
-        if named:
-            raise DataError(
-                f"{folder} has {len(named)} files for split {split!r}: "
-                f"{', '.join(f.name for f in named)}",
-                code="split.ambiguous",
-                hint=choose,
-            )
-    names = ", ".join(file.name for file in everything[:8])
-    raise DataError(
-        f"{root} has no COCO file for split {split!r}",
-        code="split.missing",
-        hint=f"there is {names}" if names else "expected annotations/instances_SPLIT.json",
-    )
+    named = _named(root, split)
+    if len(named) > 1:
+        raise DataError(
+            f"{named[0].parent} has {len(named)} files for split {split!r}: "
+            f"{', '.join(f.name for f in named)}",
+            code="split.ambiguous",
+            hint=choose,
+        )
+    return named[0]
+
+
+def _named(root: Path, split: str) -> list[Path]:
+    """Return the files of a split in the first folder that has some."""
+    for folder in (root / "annotations", root / "coco", inside(root, split), root):
+        if folder.name == split and (folder / ROBOFLOW).is_file():
+            return [folder / ROBOFLOW]
+        named = [f for f in matches(folder, "*.json") if split in _words(f)]
+        if named := [f for f in named if "instances" in f.stem] or named:
+            return named
+    return []
+
+
+def _words(file: Path) -> list[str]:
+    return [word for word in re.split(r"[^A-Za-z]+", file.stem) if word]
+
+
+def coco_parts(root: Path, splits: Sequence[str]) -> tuple[list[str], Path | None]:
+    """Return the splits that files are named after, and the file that belongs to none.
+
+    Args:
+        root: of the dataset.
+        splits: names that are no usual ones.
+
+    Returns:
+        The splits, and the other file, if there is one only.
+    """
+    folders = [root / "annotations", root / "coco", root]
+    files = [file for folder in folders for file in matches(folder, "*.json")]
+    words = {word for file in files for word in _words(file)}
+    words |= {file.parent.name for file in matches(root, f"*/{ROBOFLOW}")}
+    known = [name for name in words if is_split(name) or name in splits]
+    known += [split for split in splits if split not in known and _named(root, split)]
+    others = [file for file in files if not {*_words(file)} & {*known}]
+    others = [file for file in others if "instances" in file.stem] or others
+    return sorted(known), others[0] if len(others) == 1 else None
+
+
+def coco_hint(root: Path) -> str:
+    """Return what COCO files there are."""
+    folders = [root / "annotations", root / "coco", root]
+    names = ", ".join([f.name for folder in folders for f in matches(folder, "*.json")][:8])
+    return f"there is {names}" if names else "expected annotations/instances_SPLIT.json"
 
 
 def find_images(root: Path, path: Path, split: str, rows: list[dict[str, Any]]) -> Path:

@@ -1,11 +1,226 @@
-"""Dividing data that lie in one heap into what is trained on and what is measured."""
+"""Which splits a dataset has, and how data in one heap are divided into them."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
+from cvkit.catalog import nearest
 from cvkit.data.known import Known, content_hash, known_hash
 from cvkit.errors import DataError
+
+T = TypeVar("T")
+
+ALL = "all"
+"""Split that holds everything, of data that are not split."""
+SPELLINGS = (
+    ("train", "training"),
+    ("val", "valid", "validation", "dev"),
+    ("test", "testing"),
+)
+"""Names that mean the same split; in each row the first one that a dataset has is taken."""
+
+
+@dataclass(frozen=True)
+class Division:
+    """How data that are not split are divided.
+
+    Attributes:
+        val_fraction: the share that is measured; None does not divide, so that any split is all.
+        seed: that draws it; None divides as before there were seeds, see `drawn_singly`.
+    """
+
+    val_fraction: float | None = None
+    seed: int | None = 0
+
+
+WHOLE = Division()
+
+
+@dataclass(frozen=True)
+class Source(Generic[T]):
+    """What a dataset holds, whatever its layout.
+
+    Attributes:
+        place: the dataset, for messages.
+        known: its own names of its splits.
+        heap: its own name of what is to be divided where it has splits for neither training nor
+            validation; empty for all of it, None if there is nothing of the kind.
+        read: returns the samples of a split or of the heap, by the dataset's own name.
+        path: returns the file of a sample.
+        labels: returns the classes in each sample; each side gets its share of every one.
+        hint: what there is, for data without any split.
+    """
+
+    place: Path
+    known: Sequence[str]
+    heap: str | None
+    read: Callable[[str], list[T]]
+    path: Callable[[T], Path]
+    labels: Callable[[list[T]], Sequence[Collection[str]]]
+    hint: str = "the dataset has no splits"
+
+
+@dataclass(frozen=True)
+class Parts(Generic[T]):
+    """The samples of a dataset by split.
+
+    Attributes:
+        splits: the samples that were asked for, by the name that was asked for.
+        own: the dataset's own name of each, or of the heap that it comes from.
+        heap: what had to be divided, by its own name; None where the dataset itself is split.
+        notes: what is odd but usable.
+    """
+
+    splits: dict[str, list[T]]
+    own: dict[str, str]
+    heap: str | None
+    notes: tuple[str, ...] = ()
+
+
+def spellings(split: str) -> tuple[str, ...]:
+    """Return the names that may mean a split, that itself first."""
+    row = next((row for row in SPELLINGS if split.casefold() in row), ())
+    return (split, *(name for name in row if name != split))
+
+
+def find_split(split: str, known: Collection[str]) -> str | None:
+    """Return the dataset's own name of a split, `valid` for `val`; None if it has none.
+
+    Case counts only where the same name is there in both.
+    """
+    if split in known:
+        return split
+    folded = {name.casefold(): name for name in sorted(known, reverse=True)}
+    found = (folded.get(name.casefold()) for name in spellings(split))
+    return next((name for name in found if name), None)
+
+
+def is_split(name: str) -> bool:
+    """Return whether a name is that of a split, however spelt."""
+    return any(name.casefold() in row for row in SPELLINGS)
+
+
+def read_splits(source: Source[T], wanted: Sequence[str], division: Division) -> Parts[T]:
+    """Return splits of a dataset; one that has none for validation is divided.
+
+    Divided is what there is to train on: the split for training, else the heap. Equal files are
+    always on the same side.
+
+    Args:
+        source: the dataset.
+        wanted: names of splits; of divided data also `all`.
+        division: share and seed. Without a share no split for training is divided.
+
+    Raises:
+        DataError: no such split, or a division that leaves a side empty.
+    """
+    wanted = tuple(dict.fromkeys(wanted))
+    heap = _heap(source, wanted, division)
+    if heap is not None:
+        return _divided(source, heap, wanted, division)
+    own = {split: _own_name(source, split) for split in wanted}
+    notes = [_twins(source, split, name) for split, name in own.items()]
+    found = {name: source.read(name) for name in dict.fromkeys(own.values())}
+    splits = {split: found[name] for split, name in own.items()}
+    return Parts(splits, own, None, tuple(filter(None, notes)))
+
+
+def _heap(source: Source, wanted: Sequence[str], division: Division) -> str | None:
+    """Return the own name of what must be divided; None if the splits are there or cannot be."""
+    known = source.known
+    sides = {*spellings("train"), *spellings("val"), ALL}
+    if find_split("val", known) is not None or not {s.casefold() for s in wanted} <= sides:
+        return None
+    if ALL in wanted and ALL in known:
+        return None
+    train = find_split("train", known)
+    if train is None:
+        return source.heap
+    return None if division.val_fraction is None else train
+
+
+def _own_name(source: Source, split: str) -> str:
+    name, known = find_split(split, source.known), source.known
+    if name is not None:
+        return name
+    train, hint = find_split("train", known), source.hint
+    if "val" in spellings(split) and train is not None:
+        hint = f"--split {train} takes all that there is"
+    elif source.heap is not None:
+        hint = nearest(split, ("train", "val", ALL, *known))
+    elif known:
+        hint = nearest(split, known)
+    raise DataError(f"{source.place} has no split {split!r}", code="split.missing", hint=hint)
+
+
+def _twins(source: Source, split: str, name: str) -> str:
+    """Return a note if a dataset has several splits of one meaning; else "".
+
+    Args:
+        source: the dataset.
+        split: that was asked for.
+        name: its own name, which is taken.
+    """
+    others = [n for n in source.known if n != name and n.casefold() in spellings(split)]
+    if not others:
+        return ""
+    unused = " and ".join(map(repr, sorted(others)))
+    return f"{source.place}: {name!r} is taken for split {split!r}, not {unused}"
+
+
+def _divided(source: Source[T], heap: str, wanted: Sequence[str], division: Division) -> Parts[T]:
+    items, own = source.read(heap), dict.fromkeys(wanted, heap)
+    if division.val_fraction is None or tuple(wanted) == (ALL,):
+        return Parts(dict.fromkeys(wanted, items), own, heap)
+    paths = [source.path(item) for item in items]
+    labels = source.labels(items)
+    if division.seed is None:
+        in_val = drawn_singly(paths, division.val_fraction)
+    else:
+        hashes = content_hashes(paths)
+        in_val = draw_shares(labels, hashes, division.val_fraction, division.seed)
+    pairs = list(zip(items, in_val, strict=True))
+    sides = {
+        ALL: items,
+        "train": [item for item, val in pairs if not val],
+        "val": [item for item, val in pairs if val],
+    }
+    splits = {split: sides[_side(split)] for split in wanted}
+    for split, found in splits.items():
+        if items and not found:
+            raise DataError(
+                f"split {split!r} of {source.place} is empty",
+                code="split.empty",
+                hint="no class has two different files",
+            )
+    trained = {label for own, val in zip(labels, in_val, strict=True) if not val for label in own}
+    lacking = sorted({label for own in labels for label in own} - trained)
+    note = f"the division leaves nothing to train on of: {', '.join(lacking[:8])}"
+    return Parts(splits, own, heap, (note,) if lacking and division.val_fraction < 1 else ())
+
+
+def _side(split: str) -> str:
+    return next((row[0] for row in SPELLINGS if split.casefold() in row), ALL)
+
+
+def draw_shares(
+    labels: Sequence[Collection[str]], hashes: Sequence[str], val_fraction: float, seed: int
+) -> list[bool]:
+    """Return which samples are measured, where a sample may show several classes, or none.
+
+    See `draw_val`; what shows nothing is a class of its own.
+    """
+    pairs = [
+        (label, digest)
+        for own, digest in zip(labels, hashes, strict=True)
+        for label in sorted(set(own)) or ("",)
+    ]
+    names, digests = [label for label, _ in pairs], [digest for _, digest in pairs]
+    drawn = draw_val(names, digests, val_fraction, seed)
+    in_val = {digest for digest, val in zip(digests, drawn, strict=True) if val}
+    return [digest in in_val for digest in hashes]
 
 
 def content_hashes(paths: Sequence[Path]) -> list[str]:

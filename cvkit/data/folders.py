@@ -1,13 +1,21 @@
 """Datasets whose images or videos have one class each: a folder a class, or a CSV table."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cvkit.catalog import nearest
 from cvkit.data.classes import dataset_classes
-from cvkit.data.division import content_hashes, draw_val, drawn_singly
+from cvkit.data.division import (
+    ALL,
+    Division,
+    Source,
+    find_split,
+    is_split,
+    read_splits,
+    spellings,
+)
 from cvkit.data.files import Walk, inside, matches, note_beside, require_end, walk_images
 from cvkit.data.tables import read_rows
 from cvkit.errors import CvkitError, DataError, raise_defects
@@ -15,9 +23,6 @@ from cvkit.texts import shown
 
 TABLE = "labels.csv"
 """Name of the table that makes a folder a dataset in the `csv` layout."""
-
-ALL = "all"
-"""Split that holds everything, of data that are not split into folders."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Collection:
         names: of the classes, in index order; those of `train` and `val` too, asked for or not.
         ordered: the dataset itself says in which order (classes.txt); else it is alphabetical.
         splits: the images that were asked for, by name of the split.
-        divided: the data are in one heap, and `val_fraction` made the splits.
+        heap: what had to be divided, see `Parts`; None where the data are split.
         notes: what is odd but usable.
     """
 
@@ -54,7 +59,7 @@ class Collection:
     names: tuple[str, ...]
     ordered: bool
     splits: dict[str, list[ClassifiedImage]]
-    divided: bool
+    heap: str | None
     notes: tuple[str, ...] = ()
 
 
@@ -85,37 +90,47 @@ def read_collection(
     layout = detect_layout(place, wanted, splits, flag)
     root = place.parent if place.is_file() else place
     listed, _ = dataset_classes(root)
-    heap, labels, shelves = None, set(), []
+    known, heap, read = _source(place, root, layout, splits, walk)
+    source = Source(
+        place, known, heap, read, lambda item: item.path, lambda items: [(i.label,) for i in items]
+    )
+    parts = read_splits(source, splits, Division(val_fraction, seed))
+    labels = {image.label for images in parts.splits.values() for image in images}
+    shelves = {"folders": list(parts.own.values()), "classes": [""]}.get(layout, [])
     if layout == "folders":
-        shelves = [_split_folder(root, split, flag) for split in splits]
-        found = {
-            split: _class_folders(shelf, root, walk)
-            for split, shelf in zip(splits, shelves, strict=True)
-        }
-        both = (root / split for split in ("train", "val") if (root / split).is_dir())
-        labels = {place.name for folder in both for place in _visible_folders(folder)}
-    elif layout == "classes":
-        shelves = [root]
-        heap = _class_folders(root, root, walk)
-    else:
-        found = _read_table(place if place.is_file() else root / TABLE, splits)
-        labels = {image.label for images in found.values() for image in images}
-        heap = found.get(None)
-        found = {split: found[split] for split in splits if heap is None}
-    if heap is not None:
-        labels = {image.label for image in heap}
-        found = divide(heap, splits, val_fraction, place, seed)
-    notes = [note_beside(shelf, "class", walk) for shelf in dict.fromkeys(shelves)]
-    notes = tuple(filter(None, notes))
-    for split, images in found.items():
+        both = filter(None, (find_split(split, known) for split in ("train", "val")))
+        labels |= {shelf.name for own in both for shelf in _visible_folders(root / own)}
+    elif parts.heap is not None or layout == "csv":
+        labels |= {image.label for image in read(ALL)}
+    beside = (note_beside(root / shelf, "class", walk) for shelf in dict.fromkeys(shelves))
+    notes = tuple(filter(None, (*beside, *parts.notes)))
+    for split, images in parts.splits.items():
         if not images:
-            hint = "no class has two different files" if heap else " ".join(notes[:1])
+            hint = " ".join(notes[:1])
             raise DataError(f"split {split!r} of {place} is empty", code="split.empty", hint=hint)
-    labels |= {image.label for images in found.values() for image in images}
     if listed is not None:
         _require_listed(labels, listed.names, place)
     names = tuple(sorted(labels)) if listed is None else listed.names
-    return Collection(layout, names, listed is not None, found, heap is not None, notes)
+    return Collection(layout, names, listed is not None, parts.splits, parts.heap, notes)
+
+
+def _source(
+    place: Path, root: Path, layout: str, splits: Sequence[str], walk: Walk
+) -> tuple[list[str], str | None, Callable[[str], list[ClassifiedImage]]]:
+    """Return the names of the splits, what may be divided, and what reads them; see `Source`."""
+    if layout == "folders":
+        here = [split for split in splits if inside(root, split).is_dir()]
+        known = list(dict.fromkeys([*(p.name for p in _visible_folders(root)), *here]))
+        return known, None, lambda split: _class_folders(inside(root, split), root, walk)
+    if layout == "classes":
+        heap = _class_folders(root, root, walk)
+        return [], "", lambda _: heap
+    rows = _read_table(place if place.is_file() else root / TABLE)
+    everything = [image for _, image in rows]
+    known = sorted({split for split, _ in rows if split is not None})
+    if not known:
+        return [], "", lambda _: everything
+    return [*known, ALL], None, lambda split: [i for own, i in rows if split in (own, ALL)]
 
 
 def _require_listed(labels: set[str], names: Sequence[str], place: Path) -> None:
@@ -143,12 +158,10 @@ def detect_layout(place: Path, wanted: str, splits: Sequence[str], flag: str = "
         return wanted
     if (place / TABLE).is_file():
         return "csv"
-    if any((place / split).is_dir() for split in splits):
+    known = _visible_folders(place)
+    if _has_splits(known, splits):
         return "folders"
-    if any(_visible_folders(place)):
-        known = [p.name for p in _visible_folders(place)]
-        if {"train", "val", "test", "valid", "validation"} & set(known):
-            raise _no_split(place, splits[0], known, flag)
+    if known:
         return "classes"
     raise DataError(
         f"{flag} {place} has no known layout",
@@ -170,18 +183,15 @@ def _visible_folders(folder: Path) -> list[Path]:
     return [path for path in found if path.is_dir()]
 
 
-def _no_split(place: Path, split: str, known: Sequence[str], flag: str = "--data") -> DataError:
-    hint = nearest(split, known) if known else "there are none"
-    if list(known) == ["train"] and place.is_dir():  # a table has no folder of its splits
-        hint = f"{flag} {place / 'train'} divides it by --val-fraction"
-    return DataError(f"{place} has no split {split!r}", code="split.missing", hint=hint)
+def _has_splits(folders: Sequence[Path], splits: Sequence[str]) -> bool:
+    """Return whether folders are splits, and not classes that have the name of one.
 
-
-def _split_folder(root: Path, split: str, flag: str) -> Path:
-    folder = inside(root, split)
-    if not folder.is_dir():
-        raise _no_split(root, split, [p.name for p in _visible_folders(root)], flag)
-    return folder
+    Splits hold the folders of classes, or stand beside other splits.
+    """
+    named = [folder for folder in folders if is_split(folder.name) or folder.name in splits]
+    several = len({spellings(folder.name)[-1] for folder in named}) > 1
+    alone = bool(named) and len(named) == len(folders)
+    return several or alone or any(_visible_folders(folder) for folder in named)
 
 
 def _class_folders(folder: Path, root: Path, walk: Walk) -> list[ClassifiedImage]:
@@ -220,41 +230,11 @@ def _class_folders(folder: Path, root: Path, walk: Walk) -> list[ClassifiedImage
     return images
 
 
-def divide(
-    images: list[ClassifiedImage],
-    splits: Sequence[str],
-    val_fraction: float | None,
-    place: Path,
-    seed: int | None,
-) -> dict[str, list[ClassifiedImage]]:
-    """Return splits of images that are in one heap; equal files are always on the same side.
+def _read_table(path: Path) -> list[tuple[str | None, ClassifiedImage]]:
+    """Return the images of a table with columns path, label and perhaps split, each with its split.
 
     Raises:
-        DataError: a split other than train, val and all.
-    """
-    for split in splits:
-        if split not in ("train", "val", ALL):
-            raise _no_split(place, split, ("train", "val", ALL))
-    if tuple(splits) == (ALL,) or val_fraction is None:
-        return dict.fromkeys(splits, images)
-    paths = [image.path for image in images]
-    if seed is None:
-        in_val = drawn_singly(paths, val_fraction)
-    else:
-        labels = [image.label for image in images]
-        in_val = draw_val(labels, content_hashes(paths), val_fraction, seed)
-    chosen = {
-        "train": [image for image, val in zip(images, in_val, strict=True) if not val],
-        "val": [image for image, val in zip(images, in_val, strict=True) if val],
-        ALL: images,
-    }
-    return {split: chosen[split] for split in splits}
-
-
-def _read_table(path: Path, splits: Sequence[str]) -> dict[str | None, list[ClassifiedImage]]:
-    """Return the images of a table with columns path, label and perhaps split, by split.
-
-    Without that column all of them are under None; `splits` must be there otherwise.
+        DataError: a malformed row, or missing files.
     """
     rows = read_rows(path, ("path", "label"))
     root, images, missing = path.parent, [], []
@@ -280,15 +260,7 @@ def _read_table(path: Path, splits: Sequence[str]) -> dict[str | None, list[Clas
     (key, times), *_ = Counter(image.key for _, image in images).most_common(1)
     if times > 1:
         raise DataError(f"{path} lists {key!r} twice", code="split.duplicate")
-    if "split" not in rows[0]:
-        return {None: [image for _, image in images]}
-    known = sorted({split for split, _ in images})
-    for split in splits:
-        if split not in known and split != ALL:
-            raise _no_split(path, split, known)
-    return {
-        split: [image for own, image in images if split in (own, ALL)] for split in (*known, ALL)
-    }
+    return images
 
 
 def _seconds(row: dict[str, str], path: Path) -> tuple[float, float] | None:

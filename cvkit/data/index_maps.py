@@ -14,8 +14,9 @@ import numpy as np
 from cvkit.data.annotated import AnnotatedImage, Annotations, make_truth
 from cvkit.data.classes import dataset_classes, make_classes, without_background
 from cvkit.data.decode import decode, open_image, upright_size_hw
+from cvkit.data.division import ALL
 from cvkit.data.known import Known
-from cvkit.data.layouts import LabelledImage, list_split, odd_files
+from cvkit.data.layouts import LabelledImage, read_pairs
 from cvkit.data.tables import read_rows
 from cvkit.errors import CvkitError, DataError, raise_defects
 from cvkit.ops.masks import from_index_map, make_masks, mask_areas, mask_boxes
@@ -30,15 +31,16 @@ Table = dict[tuple[str, int], str]
 
 
 def read_index_maps(root: Path, split: str) -> Annotations:
-    """Return the images and objects of a split.
+    """Return the images and objects of a split; of the whole dataset if the name is empty.
 
     Raises:
         DataError: no such split, or a malformed table. Defects of single files are collected.
     """
     table = _read_table(root / "instances.csv")
     classes = _classes(root, table)
-    pairs = list_split(root, "pairs", split)
-    found = Annotations(classes, notes=odd_files(root, "pairs", split, pairs))
+    parts = read_pairs(root, "pairs", [split or ALL])
+    (pairs,) = parts.splits.values()
+    found = Annotations(classes, notes=list(parts.notes))
     with Known("index map", [pair.mask for pair in pairs]) as known:
         for number, pair in enumerate(pairs, 1):
             try:

@@ -2,22 +2,37 @@
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from cvkit.catalog import nearest
+import numpy as np
+
+from cvkit.data.decode import decode, open_image
+from cvkit.data.division import WHOLE, Division, Parts, Source, is_split, read_splits
 from cvkit.data.files import IMAGE_SUFFIXES, escapes, inside, matches, note_beside, walk_images
+from cvkit.data.known import Known
 from cvkit.errors import DataError, raise_defects
 from cvkit.texts import read_lines, shown
 
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """An image and its mask; `key` is the image's path relative to the dataset."""
+    """An image and its mask.
+
+    Attributes:
+        key: the image's path relative to the dataset.
+        image: where it lies.
+        mask: where its mask lies.
+        name: the image's path relative to the folder of its split, without suffix.
+    """
 
     key: str
     image: Path
     mask: Path
+    name: str
 
 
 def detect_layout(root: Path, wanted: str = "auto") -> str:
@@ -30,28 +45,112 @@ def detect_layout(root: Path, wanted: str = "auto") -> str:
         raise DataError(f"--data {root} is not a folder", code="data.missing", hint="check it")
     if wanted != "auto":
         return wanted
-    if (root / "ImageSets" / "Segmentation").is_dir():
+    if (root / "ImageSets" / "Segmentation").is_dir() or all(
+        (root / name).is_dir() for name in ("JPEGImages", "SegmentationClass")
+    ):
         return "voc"
     if (root / "images").is_dir() and (root / "masks").is_dir():
         return "pairs"
     raise DataError(
         f"--data {root} has no known layout",
         code="data.layout",
-        hint="voc: JPEGImages/, SegmentationClass/, ImageSets/Segmentation/<split>.txt; "
-        "pairs: images/<split>/, masks/<split>/ with equal names",
+        hint="voc: JPEGImages/, SegmentationClass/, and ImageSets/Segmentation/<split>.txt if it "
+        "is split; pairs: images/<split>/, masks/<split>/ with equal names, or images/, masks/",
     )
 
 
-def list_split(root: Path, layout: str, split: str) -> list[LabelledImage]:
-    """Return the labelled images of a split, sorted by name (VOC: in the file's order).
+def read_pairs(
+    root: Path, layout: str, splits: Sequence[str], division: Division = WHOLE
+) -> Parts[LabelledImage]:
+    """Return the labelled images of splits, sorted by name (VOC: in the file's order).
+
+    Args:
+        root: the dataset.
+        layout: `voc` or `pairs`.
+        splits: their names.
+        division: of data that are not split; each side gets its share of every value that masks
+            hold.
 
     Raises:
         DataError: no such split, an empty one, or images without a mask; all are counted.
     """
-    found = _list_voc(root, split) if layout == "voc" else _list_pairs(root, split)
-    if not found:
-        raise DataError(f"split {split!r} of {root} is empty", code="split.empty")
-    return found
+    if layout == "voc":
+        known, heap = list_parts(root, "Segmentation", splits)
+        read = partial(_list_voc, root)
+    else:
+        known, heap = folder_parts(root, splits)
+        read = partial(_list_pairs, root)
+    source = Source(root, known, heap, read, lambda pair: pair.image, _mask_values)
+    parts = read_splits(source, splits, division)
+    for split, found in parts.splits.items():
+        if not found:
+            raise DataError(f"split {split!r} of {root} is empty", code="split.empty")
+    notes = [n for own in dict.fromkeys(parts.own.values()) for n in odd_files(root, layout, own)]
+    named = ((p.mask, p.key) for pairs in parts.splits.values() for p in pairs)
+    shared = shared_labels(list(dict.fromkeys(named))) if layout == "pairs" else []
+    return replace(parts, notes=(*dict.fromkeys(notes), *shared, *parts.notes))
+
+
+def _mask_values(pairs: Sequence[LabelledImage]) -> list[list[str]]:
+    """Return the values or colours in each mask as they are stored; of unreadable ones none.
+
+    They are not classes yet: flags that say what a value means must not move the division.
+    """
+    with Known("mask values", [pair.mask for pair in pairs]) as known:
+
+        def look(pair: LabelledImage) -> list[str]:
+            try:
+                return known.find([pair.mask], lambda: _stored_values(pair.mask))
+            except DataError:
+                return []
+
+        with ThreadPoolExecutor() as pool:
+            return list(pool.map(look, pairs))
+
+
+def _stored_values(path: Path) -> list[str]:
+    with open_image(path) as image:
+        values = np.asarray(decode(image, path))
+    return sorted(
+        {str(value) for value in np.unique(values.reshape(-1, *values.shape[2:]), axis=0)}
+    )
+
+
+def list_split(root: Path, layout: str, split: str) -> list[LabelledImage]:
+    """Return the labelled images of one split; see `read_pairs`."""
+    return read_pairs(root, layout, [split]).splits[split]
+
+
+def list_parts(root: Path, kind: str, splits: Sequence[str]) -> tuple[list[str], str | None]:
+    """Return the names of VOC's lists, and which of them is not one side only.
+
+    Without any list it is all of the folder (""): `trainval`, or the only list that there is.
+
+    Args:
+        root: the dataset.
+        kind: `Segmentation` or `Main`.
+        splits: names that may lie deeper.
+    """
+    folder = root / "ImageSets" / kind
+    known = [path.stem for path in matches(folder, "*.txt")]
+    known += [s for s in splits if s not in known and inside(folder, f"{s}.txt").is_file()]
+    if not known:
+        return [], ""
+    heaps = [name for name in known if name == "trainval"]
+    alone = [name for name in known if len(known) == 1 and not is_split(name)]
+    return known, next(iter(heaps + alone), None)
+
+
+def folder_parts(root: Path, splits: Sequence[str]) -> tuple[list[str], str | None]:
+    """Return the folders under `images`, and "" where none of them is a split.
+
+    Args:
+        root: the dataset.
+        splits: names that may lie deeper.
+    """
+    known = [path.name for path in matches(root / "images", "*") if path.is_dir()]
+    known += [s for s in splits if s not in known and inside(root / "images", s).is_dir()]
+    return known, None if any(map(is_split, known)) else ""
 
 
 def list_names(root: Path, kind: str, split: str) -> list[str]:
@@ -63,12 +162,10 @@ def list_names(root: Path, kind: str, split: str) -> list[str]:
         split: name of the file without `.txt`.
 
     Raises:
-        DataError: no such split, or a name twice.
+        DataError: a name twice.
     """
     folder = root / "ImageSets" / kind
     file = inside(folder, f"{split}.txt")
-    if not file.is_file():
-        raise _no_split(root, split, [path.stem for path in matches(folder, "*.txt")])
     lines = [line.strip() for line in read_lines(file, area="split") if line.strip()]
     names = [_listed_name(root / "JPEGImages", line) for line in lines]
     twice = [name for name, count in Counter(names).items() if count > 1]
@@ -89,16 +186,21 @@ def _listed_name(images: Path, line: str) -> str:
 
 def _list_voc(root: Path, split: str) -> list[LabelledImage]:
     file = root / "ImageSets" / "Segmentation" / f"{split}.txt"
-    names = list_names(root, "Segmentation", split)
+    masks = root / "SegmentationClass"
+    if split:
+        names = list_names(root, "Segmentation", split)
+    else:
+        file = masks
+        names = [p.relative_to(masks).with_suffix("").as_posix() for p in walk_images(masks)]
     raise_defects([defect for name in names if (defect := _leaving(root, name))], str(file))
     found, missing = [], []
     for name in names:
         image = with_image_suffix(root / "JPEGImages" / name)
-        mask = root / "SegmentationClass" / f"{name}.png"
+        mask = masks / f"{name}.png"
         missing += [] if image else [f"JPEGImages/{name}.jpg"]
         missing += [] if mask.is_file() else [f"SegmentationClass/{name}.png"]
         if image:
-            found.append(LabelledImage(image.relative_to(root).as_posix(), image, mask))
+            found.append(LabelledImage(image.relative_to(root).as_posix(), image, mask, name))
     _raise_if_missing(file, missing)
     return found
 
@@ -114,51 +216,63 @@ def _leaving(root: Path, name: str) -> DataError | None:
 
 def _list_pairs(root: Path, split: str) -> list[LabelledImage]:
     images, masks = inside(root / "images", split), inside(root / "masks", split)
-    if not images.is_dir():
-        raise _no_split(root, split, [p.name for p in matches(root / "images", "*") if p.is_dir()])
     by_stem = {path.relative_to(masks).with_suffix(""): path for path in walk_images(masks)}
     found, missing = [], []
     for image in walk_images(images):
-        mask = by_stem.get(image.relative_to(images).with_suffix(""))
+        stem = image.relative_to(images).with_suffix("")
+        mask = by_stem.get(stem)
         if mask is None:
-            missing.append(f"masks/{split}/{image.relative_to(images).with_suffix('.png')}")
+            missing.append(masks.joinpath(stem).with_suffix(".png").relative_to(root).as_posix())
         else:
-            found.append(LabelledImage(image.relative_to(root).as_posix(), image, mask))
+            key = image.relative_to(root).as_posix()
+            found.append(LabelledImage(key, image, mask, stem.as_posix()))
     _raise_if_missing(images, missing)
     return found
 
 
-def odd_files(root: Path, layout: str, split: str, pairs: list[LabelledImage]) -> list[str]:
-    """Return what is odd but usable about a split: files that are shared, ambiguous or unused.
+def odd_files(root: Path, layout: str, split: str) -> list[str]:
+    """Return what is odd but usable about a split: files that are ambiguous or unused.
 
     Args:
         root: the dataset.
         layout: `voc`, whose lists name every file, or `pairs`.
-        split: its name.
-        pairs: what it contains.
+        split: its own name of it; empty for a dataset that is not split.
     """
     if layout == "voc":
-        return []
-    notes = [
-        note_beside(root / "images", "split"),
-        *shared_labels([(p.mask, p.key) for p in pairs]),
-    ]
+        return [] if split else _without_labels(root, "SegmentationClass", "mask")
+    pairs, where = _list_pairs(root, split), f"masks of {split!r}" if split else "masks"
+    notes = [note_beside(root / "images", "split")] if split else []
     used, spare, others = {pair.mask for pair in pairs}, [], []
     stems = {mask.with_suffix("") for mask in used}
-    for mask in walk_images(root / "masks" / split):
+    for mask in walk_images(inside(root / "masks", split)):
         if mask not in used:
             (others if mask.with_suffix("") in stems else spare).append(mask)
     if others:
         notes.append(
-            f"masks of {split!r} that are not read, because another one has the same name: "
+            f"{where} that are not read, because another one has the same name: "
             f"{len(others)}, such as {others[0].relative_to(root)}"
         )
     if spare:
         notes.append(
-            f"masks of {split!r} that belong to no image: {len(spare)}, such as "
-            f"{spare[0].relative_to(root)}"
+            f"{where} that belong to no image: {len(spare)}, such as {spare[0].relative_to(root)}"
         )
     return [note for note in notes if note]
+
+
+def _without_labels(root: Path, folder: str, what: str) -> list[str]:
+    """Return a note if images of a VOC dataset without lists have no file of labels."""
+    labels = (path.relative_to(root / folder) for path in matches(root / folder, "**/*.*"))
+    stems = {path.with_suffix("") for path in labels}
+    images = [path.relative_to(root / "JPEGImages") for path in walk_images(root / "JPEGImages")]
+    bare = [path for path in images if path.with_suffix("") not in stems]
+    if not bare:
+        return []
+    return [f"images without {what}, unused: {len(bare)}, such as JPEGImages/{bare[0]}"]
+
+
+def without_annotation(root: Path) -> list[str]:
+    """Return a note if images of a VOC dataset without lists have no annotation."""
+    return _without_labels(root, "Annotations", "annotation")
 
 
 def shared_labels(pairs: list[tuple[Path, str]]) -> list[str]:
@@ -183,11 +297,6 @@ def with_image_suffix(stem: Path) -> Path | None:
     suffixes = [".jpg", ".png", *sorted(IMAGE_SUFFIXES - {".jpg", ".png"})]
     candidates = (stem.with_name(stem.name + suffix) for suffix in suffixes)
     return next((path for path in candidates if path.is_file()), None)
-
-
-def _no_split(root: Path, split: str, known: list[str]) -> DataError:
-    hint = nearest(split, known) if known else "the dataset has no splits"
-    return DataError(f"{root} has no split {split!r}", code="split.missing", hint=hint)
 
 
 def _raise_if_missing(where: Path, missing: list[str]) -> None:

@@ -21,7 +21,7 @@ from cvkit.data.annotated import (
 )
 from cvkit.data.classes import dataset_classes, make_classes, without_background
 from cvkit.data.files import inside, matches
-from cvkit.data.layouts import list_names, with_image_suffix
+from cvkit.data.layouts import list_names, with_image_suffix, without_annotation
 from cvkit.errors import DataError
 from cvkit.structures import ClassList, voc_color
 from cvkit.texts import shown
@@ -50,7 +50,7 @@ _Parsed = tuple[tuple[int, int] | None, list[VocObject]]
 
 
 def read_voc(root: Path, split: str) -> Annotations:
-    """Return the images and boxes of a split.
+    """Return the images and boxes of a split; of all annotations if its name is empty.
 
     Classes are those of `classes.txt` or `labelmap.txt`, without a background that no object is
     of; else all names that occur in the folder, sorted, which are VOC's twenty where all of them
@@ -59,7 +59,13 @@ def read_voc(root: Path, split: str) -> Annotations:
     Raises:
         DataError: no such split. Defects of single files are collected.
     """
-    names = list_names(root, "Main", split)
+    folder, notes = root / "Annotations", []
+    if split:
+        names = list_names(root, "Main", split)
+    else:
+        files = matches(folder, "**/*.xml")
+        names = [file.relative_to(folder).with_suffix("").as_posix() for file in files]
+        notes = without_annotation(root)
     parsed, places = {}, {}
     defects: list[DataError] = []
     for name in names:
@@ -68,7 +74,7 @@ def read_voc(root: Path, split: str) -> Annotations:
             parsed[name] = _read_xml(root / "Annotations" / f"{name}.xml")
         except DataError as defect:
             defects += getattr(defect, "defects", [defect])
-    found = Annotations(_classes(root, parsed), defects=defects)
+    found = Annotations(_classes(root, parsed), defects=defects, notes=notes)
     numbers = {name: number for number, name in enumerate(found.classes.names, 1)}
     for position, name in enumerate(names, 1):
         path = with_image_suffix(places[name]) if name in places else None

@@ -10,14 +10,16 @@ beside the file, which is told; where they are not there either, that is an erro
 
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from cvkit.data.annotated import AnnotatedImage, Annotations, make_truth, no_objects
 from cvkit.data.classes import dataset_classes, make_classes
 from cvkit.data.decode import upright_size_hw
+from cvkit.data.division import is_split
 from cvkit.data.files import escapes, inside, matches, walk_images
-from cvkit.data.layouts import shared_labels
+from cvkit.data.layouts import folder_parts, shared_labels
 from cvkit.errors import CvkitError, DataError
 from cvkit.structures import ClassList, Instances, voc_color
 from cvkit.texts import is_text, read_lines, shown
@@ -61,19 +63,40 @@ def _read(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def yolo_parts(root: Path, splits: Sequence[str]) -> tuple[list[str], str | None]:
+    """Return the names of the splits, and "" where there is none: then `images` is divided.
+
+    Args:
+        root: the dataset, or its YAML file.
+        splits: names that may lie deeper.
+    """
+    file = find_yaml(root)
+    if file is None:
+        return folder_parts(root, splits)
+    entries = {name: value for name, value in _read(file).items() if value is not None}
+    known = [name for name in entries if is_split(name) or name in splits]
+    if not known:
+        return folder_parts(_base(file, entries)[0], splits)
+    return known, None
+
+
 def read_yolo(root: Path, split: str) -> Annotations:
     """Return the images and boxes of a split; ids are the file's own class numbers.
 
+    Args:
+        root: the dataset, or its YAML file.
+        split: its own name of it; empty for all images.
+
     Raises:
-        DataError: no such split or no class names. Defects of single lines are collected.
+        DataError: no such folder or no class names. Defects of single lines are collected.
     """
     file = find_yaml(root)
-    base, places = (root if root.is_dir() else root.parent), [f"images/{split}"]
+    base, places = (root if root.is_dir() else root.parent), [f"images/{split}".rstrip("/")]
     outside = ""
     if file is not None:
         content = _read(file)
         base, outside = _base(file, content)
-        places = _places(file, content, split)
+        places = _places(file, content, split) or places
     defects: list[CvkitError] = []
     try:
         paths = _images(base, places, split, defects)
@@ -131,16 +154,13 @@ def _base(file: Path, content: dict[str, Any]) -> tuple[Path, str]:
 
 
 def _places(file: Path, content: dict[str, Any], split: str) -> list[str]:
-    """Return the folders and lists that the YAML names for a split.
+    """Return the folders and lists that the YAML names for a split, if any.
 
     Raises:
-        DataError: it names none, or something that is no path.
+        DataError: it names something that is no path.
     """
     entry = content.get(split)
-    entry = content.get("valid") if entry is None and split == "val" else entry
-    if entry is None:
-        raise DataError(f"{file} has no split {split!r}", code="split.missing")
-    places = entry if isinstance(entry, list) else [entry]
+    places = entry if isinstance(entry, list) else [] if entry is None else [entry]
     for place in places:
         if not isinstance(place, str):
             raise DataError(f"{file}: {split}: {shown(place)} is not a path", code="yolo.path")

@@ -20,6 +20,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision, Precision
 
 from cvkit import __version__
+from cvkit.catalog import closest
 from cvkit.errors import Interrupted, UsageError
 
 
@@ -52,9 +53,9 @@ def choose_device(name: str) -> torch.device:
     known = kind in here and (not number or number.isdecimal())
     if not known or int(number or 0) >= here[kind]:
         found = ", ".join(f"{count} {kind}" for kind, count in here.items() if count)
-        raise UsageError(
-            f"--device {name} is not available", code="device.missing", hint=f"here: {found}"
-        )
+        near = None if kind in here else closest(kind, ("auto", *here))
+        hint = f"did you mean {near}?" if near else f"here: {found}"
+        raise UsageError(f"--device {name} is not available", code="device.missing", hint=hint)
     return torch.device("cpu") if kind == "cpu" else torch.device(kind, int(number or 0))
 
 

@@ -1,20 +1,22 @@
 """Numbers of classifiers: accuracy, F1 and calibration. Needs numpy only."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from cvkit.structures import Classes, ClassList
 
 METRICS = ("top1", "top5", "balanced_accuracy", "macro_f1", "weighted_f1", "ece")
+TOP5 = frozenset(("top5", "video_top5"))
+"""Metrics of the five largest scores: of five classes or fewer they are 1 whatever is guessed."""
 BINS = 15
 """Equal intervals of confidence that the calibration error sums over."""
 
 RULES = {
     "top1": "share of images whose largest score is the true class; of equal scores the class "
     "with the lowest index wins",
-    "top5": "share of images whose true class is among the 5 largest scores, or all of them "
-    "where there are fewer classes; null where fewer are known",
+    "top5": "share of images whose true class is among the 5 largest scores; only for more than 5 "
+    "classes, null where fewer scores are known",
     "balanced_accuracy": "mean recall over classes that occur in the truth",
     "macro_f1": "mean F1 over classes that occur in the truth or the predictions",
     "weighted_f1": "mean F1 weighted by the images of each class in the truth",
@@ -48,9 +50,8 @@ class ClassificationMetric:
         if len(result.scores) != classes or not 0 <= truth.label < classes:
             raise ValueError(f"{len(result.scores)} scores, truth {truth.label}: {classes} classes")
         order = ranked(result.scores)
-        wanted = min(5, classes)
-        self.top5_known &= bool(np.isfinite(result.scores).sum() >= wanted)
-        self.in_top5 += int(truth.label in order[:wanted])
+        self.top5_known &= bool(np.isfinite(result.scores).sum() >= 5)
+        self.in_top5 += int(truth.label in order[:5])
         guess, sure = int(order[0]), float(result.scores[order[0]])
         self.matrix[truth.label, guess] += 1
         self.probabilities &= 0 <= sure <= 1 + 1e-6
@@ -71,9 +72,9 @@ class ClassificationMetric:
 
     def compute(self) -> dict[str, float | None]:
         """Return all metrics, fractions in [0, 1]; None where nothing was counted."""
-        total = int(self.matrix.sum())
+        total, names = int(self.matrix.sum()), reported(METRICS, len(self.matrix))
         if not total:
-            return dict.fromkeys(METRICS)
+            return dict.fromkeys(names)
         scores = class_scores(self.matrix)
         support, occurs = self.matrix.sum(1), self.matrix.sum(1) + self.matrix.sum(0) > 0
         f1 = np.nan_to_num(scores["f1"])
@@ -87,7 +88,12 @@ class ClassificationMetric:
             if self.probabilities
             else None,
         }
-        return {name: None if v is None else float(v) for name, v in values.items()}
+        return {name: None if values[name] is None else float(values[name]) for name in names}
+
+
+def reported(names: Iterable[str], num_classes: int) -> tuple[str, ...]:
+    """Return the metrics that say something about so many classes."""
+    return tuple(name for name in names if num_classes > 5 or name not in TOP5)
 
 
 def ranked(scores: np.ndarray) -> np.ndarray:
@@ -126,7 +132,7 @@ def rules(matrix: np.ndarray, classes: ClassList) -> dict[str, object]:
     """Return in words and names how the metrics were computed."""
     support = matrix.sum(1)
     return {
-        **RULES,
+        **{name: RULES[name] for name in reported(RULES, len(matrix))},
         "classes_counted": [n for n, s in zip(classes.names, support, strict=True) if s],
         "classes_absent": [n for n, s in zip(classes.names, support, strict=True) if not s],
     }

@@ -6,6 +6,7 @@ from typing import Any
 
 from cvkit.catalog import nearest
 from cvkit.errors import UsageError
+from cvkit.metrics.classification import TOP5
 
 
 def parse_gates(texts: list[str]) -> dict[str, float]:
@@ -31,15 +32,22 @@ def parse_gates(texts: list[str]) -> dict[str, float]:
     return gates
 
 
-def require_known(gates: dict[str, float], metrics: Iterable[str], classes: Iterable[str]) -> None:
+def require_known(
+    gates: dict[str, float], metrics: Iterable[str], classes: Iterable[str] | None
+) -> None:
     """Check names before an evaluation starts; which numbers a class has is known after it.
+
+    Args:
+        gates: the limits.
+        metrics: names of what is computed.
+        classes: names of the classes; None where they are not known yet.
 
     Raises:
         UsageError: no metric or class of that name.
     """
     for name in gates:
         kind, single, label = name.partition("@")
-        if single and label not in classes:
+        if single and classes is not None and label not in classes:
             raise _unknown(name, [f"{kind}@{known}" for known in classes])
         if not single and name not in metrics:
             raise _unknown(name, metrics)
@@ -66,6 +74,5 @@ def failed_gates(gates: dict[str, float], content: dict[str, Any]) -> list[str]:
 
 
 def _unknown(name: str, known: Iterable[str]) -> UsageError:
-    return UsageError(
-        f"--fail-under {name}: no such metric", code="gate.unknown", hint=nearest(name, known)
-    )
+    hint = "it is reported for more than 5 classes" if name in TOP5 else nearest(name, known)
+    return UsageError(f"--fail-under {name}: no such metric", code="gate.unknown", hint=hint)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cvkit.metrics.classification import RULES, ClassificationMetric, ranked
+from cvkit.metrics.classification import RULES, ClassificationMetric, ranked, reported
 from cvkit.structures import Classes
 
 METRICS = (
@@ -16,8 +16,8 @@ VIDEO_RULES = {
     "only scores of videos are known",
     "video_top1": "share of videos whose largest score is the true class; a video's scores are "
     "the mean of the class probabilities (after softmax) of its clips",
-    "video_top5": "share of videos whose true class is among the 5 largest scores, or all of "
-    "them where there are fewer classes; null where fewer are known",
+    "video_top5": "share of videos whose true class is among the 5 largest scores; only for more "
+    "than 5 classes, null where fewer scores are known",
 } | {name: RULES[name] for name in METRICS[3:]}
 
 
@@ -49,6 +49,6 @@ class VideoMetric(ClassificationMetric):
         """Return all metrics, fractions in [0, 1]; None where nothing was counted."""
         found = super().compute()
         total, right = self.clips.tolist()
-        found |= {"video_top1": found["top1"], "video_top5": found["top5"]}
+        found |= {"video_top1": found["top1"], "video_top5": found.get("top5")}
         found["clip_top1"] = right / total if total else None
-        return {name: found[name] for name in METRICS}
+        return {name: found[name] for name in reported(METRICS, len(self.matrix))}

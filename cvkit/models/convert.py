@@ -97,11 +97,19 @@ def named_parts(task: str, arch: str, backbone: str | None) -> tuple[str, str]:
             return SEGMENTATION[first], rest
         if arch in SEGMENTATION.values() and backbone in BACKBONES:
             return arch, backbone
-        if arch in SEGMENTATION.values():
+        if arch in SEGMENTATION.values() and backbone is None:
             raise UsageError(
                 f"--arch {arch} needs --backbone", code="backbone.missing", hint="such as resnet50"
             )
         known = torchvision.models.list_models(torchvision.models.segmentation)
+    heads = [(own, name) for own in SEGMENTATION.values() for name in BACKBONES]
+    pairs = heads if task == "segment" else DETECTION.values()
+    if fitting := [own for first, own in pairs if first == arch]:  # then it is the backbone
+        raise UsageError(
+            f"--backbone {backbone} is not of a network of torchvision with --arch {arch}",
+            code="backbone.unknown",
+            hint=nearest(str(backbone), fitting),
+        )
     raise UsageError(
         f"--arch {arch} is no network of torchvision for --task {task}",
         code="arch.unknown",

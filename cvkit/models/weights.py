@@ -5,7 +5,7 @@ import os
 import re
 import socket
 import urllib.error
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,19 @@ from torch import Tensor, nn
 from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 
 from cvkit import catalog, published
+from cvkit.catalog import closest, nearest
 from cvkit.errors import ModelFileError, UsageError
 from cvkit.model_files import read_header, read_model, unverified
 from cvkit.models.convert import TRAINING_ONLY, backbone_tensors, modern_names
 from cvkit.storage import cache_folder, cache_trouble, machine_errors, passing_folder, sha256
 
 
-def find_model(name: str, task: str | None = None, flag: str = "--weights") -> Path:
+def find_model(
+    name: str,
+    task: str | None = None,
+    flag: str = "--weights",
+    names: Sequence[str] = (),
+) -> Path:
     """Return the model file that `--weights` (or another flag) names.
 
     A run folder stands for its `best.safetensors`, else (`--keep last`) for its
@@ -33,6 +39,7 @@ def find_model(name: str, task: str | None = None, flag: str = "--weights") -> P
         name: path or bare name.
         task: whose published models the message about a missing one names.
         flag: that names it, for messages.
+        names: published ones that may have been meant.
 
     Raises:
         ModelFileError: nothing of that name exists.
@@ -48,8 +55,45 @@ def find_model(name: str, task: str | None = None, flag: str = "--weights") -> P
         hint = "name a run folder, a .safetensors file or a file in weights/"
         if task is not None:
             hint += f", or a published model, such as {', '.join(published.families(task))}"
+        near = None if path.is_dir() else closest(name, [*names, *_models_beside(path)])
+        hint = f"did you mean {near}?" if near else hint
         raise ModelFileError(f"{flag} {name} {why}", code="model.missing", hint=hint)
     return found
+
+
+def _models_beside(path: Path) -> list[str]:
+    """Return the model files, run folders and models in `weights/` that a name may have meant."""
+    runs = [kept.parent for kept in path.parent.glob("*/*.safetensors")]
+    files = path.parent.glob("*.safetensors")
+    return [str(found) for found in (*runs, *files)] + [model.stem for model in shipped_models()]
+
+
+def require_source(source: str, backbone: str | None, families: Sequence[str]) -> None:
+    """Check what `--pretrained` names, as far as that takes no network and no data.
+
+    Args:
+        source: the flag.
+        backbone: key of `catalog.BACKBONES`, as far as it is known.
+        families: first words of published names.
+
+    Raises:
+        UsageError: a version that is not published; the hint names the nearest.
+        ModelFileError: no such file or run folder.
+    """
+    family, _, version = source.partition(":")
+    entry = catalog.BACKBONES.get(backbone or "")
+    every = {v for each in catalog.BACKBONES.values() for v in each.versions}
+    versions = entry.versions if entry and entry.builder and family == "imagenet" else sorted(every)
+    if family not in families:
+        names = [*families, *(f"imagenet:{each}" for each in versions)]
+        find_model(source, flag="--pretrained", names=names)
+    elif version and version not in versions:
+        of = f" for --backbone {backbone}" if entry else ""
+        raise UsageError(
+            f"--pretrained {source} is not published{of}",
+            code="pretrained.unknown",
+            hint=nearest(source, [family, *(f"{family}:{each}" for each in versions)]),
+        )
 
 
 def weight_shelves() -> list[Path]:

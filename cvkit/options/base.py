@@ -84,6 +84,16 @@ class Train(Job):
     ] = "samples"
     train_split: Annotated[str, flag(DATA, "Split to train on")] = "train"
     val_split: Annotated[str, flag(DATA, "Split to measure after every epoch")] = "val"
+    val_fraction: Annotated[
+        float,
+        flag(
+            DATA,
+            "Share that becomes val where the data have no such split, the same of every class; "
+            "drawn by --seed",
+            min=0,
+            max=1,
+        ),
+    ] = 0.2
     augment: Annotated[
         str, flag(DATA, "none, light, strong, or an albumentations YAML or JSON file")
     ] = "light"
@@ -209,7 +219,19 @@ class Eval(Job):
         Path | None, flag(DATA, "Folder of predictions to score instead of a model")
     ] = None
     truth: Annotated[Path | None, flag(DATA, "Dataset or mask folder to score them with")] = None
-    split: Annotated[str, flag(DATA, "Split to evaluate")] = "val"
+    split: Annotated[str, flag(DATA, "Split to evaluate; 'all' of data that are not split")] = "val"
+    val_fraction: Annotated[
+        float | None, flag(DATA, "As in train; the model's by default", min=0, max=1)
+    ] = None
+    seed: Annotated[
+        int | None,
+        flag(
+            DATA,
+            "Seed of the division of data that are not split; the model's by default",
+            min=0,
+            max=2**31 - 1,
+        ),
+    ] = None
     batch_size: Annotated[int, flag(RUN, "Images a forward pass", min=1)] = 4
     fail_under: Annotated[
         list[str], flag(OUTPUT, "Exit 4 if METRIC=NUMBER is not reached; may repeat")
@@ -270,6 +292,14 @@ def never_empty(field: dataclasses.Field, annotation: object) -> bool:
     if Path in kinds or typing.get_origin(kind) is list:
         return True
     return str in kinds and isinstance(field.default, str) and bool(field.default)
+
+
+def choices_of(annotation: object) -> tuple[str, ...]:
+    """Return the names that a flag takes; none for a flag that takes any text or number."""
+    kind = typing.get_args(annotation)[0]
+    kinds = (kind, *typing.get_args(kind))
+    literal = next((each for each in kinds if typing.get_origin(each) is Literal), None)
+    return typing.get_args(literal) if literal else ()
 
 
 def hints(options_class: type[Command]) -> dict[str, object]:

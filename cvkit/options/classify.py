@@ -65,17 +65,14 @@ class ClassifyTrain(Train):
         choice(["uniform", "distance"]), flag(MODEL, "Of knn: equal, or by 1 / distance")
     ] = "uniform"
     format: Annotated[_LAYOUTS, flag(DATA, "Layout of --data")] = "auto"
-    val_fraction: Annotated[
-        float,
+    image_size: Annotated[
+        str,
         flag(
             DATA,
-            "Share of each class that becomes val where the data are not split; drawn by --seed",
-            min=0,
-            max=1,
+            "Frame of the network's input, a square of SIDE: training cuts it out at random; eval "
+            "and predict scale the shorter side to it (above 64 to 8/7 of it) and cut out the "
+            "middle; auto: small images as they are, others at most 224",
         ),
-    ] = 0.2
-    image_size: Annotated[
-        str, flag(DATA, "Side of the input; auto: small images as they are, others at most 224")
     ] = "auto"
     augment: Annotated[
         str,
@@ -110,19 +107,6 @@ class ClassifyEval(Eval):
 
     weights: weights_of("classify") = None
     format: Annotated[_LAYOUTS, flag(DATA, "Layout of the data")] = "auto"
-    val_fraction: Annotated[
-        float | None,
-        flag(DATA, "As in train; the model's by default", min=0, max=1),
-    ] = None
-    seed: Annotated[
-        int | None,
-        flag(
-            DATA,
-            "Seed of the division of data that are not split; the model's by default",
-            min=0,
-            max=2**31 - 1,
-        ),
-    ] = None
     predictions: Annotated[
         Path | None,
         flag(

@@ -32,6 +32,8 @@ _PRECISIONS = Annotated[
     choice(["auto", "fp32", "bf16", "fp16"]),
     flag(RUN, "Of detectors only fp32 is proven; auto: bf16 on CUDA and on CPUs with AMX"),
 ]
+INSTEAD = {"image_size": ("min_size", "max_size")}
+"""Flags that say another way what other flags say."""
 _MODE_HELP = "Selective search: 8 groupings, or 80"
 
 
@@ -66,9 +68,21 @@ class TwoStageTrain(Train):
     freeze_bn: Annotated[
         bool, flag(MODEL, "Keep the backbone's batch norms as they are; for small batches")
     ] = False
-    train_json: Annotated[Path | None, flag(DATA, "COCO file of the training split")] = None
+    train_json: Annotated[
+        Path | None,
+        flag(DATA, "COCO file of the training split; alone it is divided by --val-fraction"),
+    ] = None
     val_json: Annotated[Path | None, flag(DATA, "COCO file of the validation split")] = None
     images: Annotated[Path | None, flag(DATA, "Folder of the images of COCO files")] = None
+    image_size: Annotated[
+        str,
+        flag(
+            DATA,
+            "Frame of the network's input, SIDE (a square) or WIDTHxHEIGHT: images, upright or "
+            "turned, are scaled to fit into it, none is cut; for rcnn the size of the crops; "
+            "auto: as --min-size and --max-size say",
+        ),
+    ] = "auto"
     min_size: Annotated[
         str,
         flag(
@@ -122,7 +136,8 @@ class DetectTrain(TwoStageTrain):
 
     Layouts: COCO (annotations/*SPLIT*.json and an image folder, or --train-json, --val-json and
     --images), VOC (Annotations, JPEGImages, ImageSets/Main) and YOLO (data.yaml, images,
-    labels), found by looking at the folder.
+    labels), found by looking at the folder. Data without a split for validation, also
+    --train-json alone, are divided by --val-fraction.
     """
 
     arch: Annotated[choice(ARCHS["detect"]), flag(MODEL, "Detector; see 'cvkit models'")] = (
@@ -152,6 +167,14 @@ class Detecting:
     nms: Annotated[
         float | None, flag(MODEL, "IoU above which NMS drops a box; the model's own", min=0, max=1)
     ] = None
+    image_size: Annotated[
+        str,
+        flag(
+            DATA,
+            "Frame that images are scaled to fit into, SIDE (a square) or WIDTHxHEIGHT; empty: the "
+            "model's own",
+        ),
+    ] = ""
     min_size: Annotated[
         str,
         flag(

@@ -17,7 +17,8 @@ class InstanceTrain(TwoStageTrain):
     Layouts, found by looking at the folder: COCO (annotations/*SPLIT*.json with polygons or
     run-length codes, and an image folder; or --train-json, --val-json and --images), and one PNG
     an image (images/SPLIT and masks/SPLIT with equal names; 0 is background, every other value
-    an object; instances.csv with path, instance and class if there are several classes).
+    an object; instances.csv with path, instance and class if there are several classes). Data
+    without a split for validation, also --train-json alone, are divided by --val-fraction.
     """
 
     arch: Annotated[choice(ARCHS["instance"]), flag(MODEL, "Network; see 'cvkit models'")] = (

@@ -29,7 +29,8 @@ class SegmentTrain(Train):
     """Train a semantic segmentation model.
 
     Layouts: VOC (JPEGImages, SegmentationClass, ImageSets/Segmentation) and pairs
-    (images/SPLIT, masks/SPLIT), found by looking at the folder.
+    (images/SPLIT, masks/SPLIT), found by looking at the folder. Data without a split for
+    validation are divided by --val-fraction.
     """
 
     arch: Annotated[choice(ARCHS["segment"]), flag(MODEL, "Decoder; see 'cvkit models'")] = "unet"
@@ -54,7 +55,13 @@ class SegmentTrain(Train):
     ] = False
     format: Annotated[choice(["auto", "voc", "pairs"]), flag(DATA, "Layout of --data")] = "auto"
     image_size: Annotated[
-        str, flag(DATA, "WIDTHxHEIGHT of training crops; auto: the data's, at most 512")
+        str,
+        flag(
+            DATA,
+            "Frame of the network's input, SIDE (a square) or WIDTHxHEIGHT: training cuts crops of "
+            "this size; eval and predict scale images, upright or turned, to fit into it and cut "
+            "none; auto: the data's, at most 512",
+        ),
     ] = "auto"
     resize: Annotated[
         choice(["fit", "native"]),

@@ -99,7 +99,8 @@ class Tune(Command):
     """Search learning rate, weight decay, batch size and augmentation by short trainings.
 
     Ranges are LOW,HIGH on a logarithmic scale; lists are tried as they are. Each trial is an
-    ordinary run; the study folder holds a ranked table.
+    ordinary run, which the variables CVKIT_TRAIN_... also speak to; the study folder holds a
+    ranked table.
     """
 
     task: Annotated[choice(TASKS), typer.Argument(help="Task to train", show_default=False)]

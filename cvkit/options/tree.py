@@ -1,5 +1,7 @@
 """The command tree: task -> verb -> options, and the commands without a task."""
 
+from collections.abc import Iterator
+
 from cvkit.options.base import Command
 from cvkit.options.classify import ClassifyEval, ClassifyPredict, ClassifyTrain
 from cvkit.options.detect import DetectEval, DetectPredict, DetectProposals, DetectTrain
@@ -31,6 +33,14 @@ OPTIONS: dict[str, type[Command] | dict[str, type[Command]]] = {
     "models": Models,
     "samples": Samples,
 }
+
+
+def commands() -> Iterator[tuple[tuple[str, ...], type[Command]]]:
+    """Yield the words and the options of every command."""
+    for name, entry in OPTIONS.items():
+        verbs = entry.items() if isinstance(entry, dict) else [("", entry)]
+        yield from (((name, verb) if verb else (name,), own) for verb, own in verbs)
+
 
 _COMMANDS = "cvkit.commands"
 HANDLERS = {

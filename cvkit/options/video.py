@@ -63,15 +63,6 @@ class VideoTrain(Train):
         ),
     ] = None
     format: Annotated[_LAYOUTS, flag(DATA, "Layout of --data")] = "auto"
-    val_fraction: Annotated[
-        float,
-        flag(
-            DATA,
-            "Share of each class that becomes val where the data are not split; drawn by --seed",
-            min=0,
-            max=1,
-        ),
-    ] = 0.2
     frames: Annotated[int, flag(DATA, "Frames of a clip", min=1, max=512)] = 16
     sampling: Annotated[
         choice(["auto", "clip", "uniform"]),
@@ -90,7 +81,13 @@ class VideoTrain(Train):
     clips: Annotated[int, flag(DATA, "Clips of each video in an epoch", min=1)] = 1
     views: Annotated[str, flag(DATA, "Clips and crops of a video to measure it: 5x1, 10x3")] = "1x1"
     image_size: Annotated[
-        str, flag(DATA, "Side of the frames; auto: small ones as they are, others at most 112")
+        str,
+        flag(
+            DATA,
+            "Frame of the network's input, a square of SIDE: training cuts it out at random; eval "
+            "and predict scale the shorter side of a video's pictures to it (above 64 to 8/7 of "
+            "it) and cut out the middle; auto: small ones as they are, others at most 112",
+        ),
     ] = "auto"
     flip: Annotated[
         float,
@@ -120,18 +117,6 @@ class VideoEval(Eval):
 
     weights: weights_of("video") = None
     format: Annotated[_LAYOUTS, flag(DATA, "Layout of the data")] = "auto"
-    val_fraction: Annotated[
-        float | None, flag(DATA, "As in train; the model's by default", min=0, max=1)
-    ] = None
-    seed: Annotated[
-        int | None,
-        flag(
-            DATA,
-            "Seed of the division of data that are not split; the model's by default",
-            min=0,
-            max=2**31 - 1,
-        ),
-    ] = None
     predictions: Annotated[
         Path | None,
         flag(

@@ -16,10 +16,11 @@ from cvkit import catalog
 from cvkit.data.classes import make_classes
 from cvkit.data.datasets import ClassificationDataset, CropRule, ImageSource
 from cvkit.data.decode import read_image
+from cvkit.data.division import content_hashes
 from cvkit.data.files import InputFile, walk_images
 from cvkit.data.folders import ClassifiedImage, read_collection
 from cvkit.engine.report import Reporter
-from cvkit.metrics.classification import METRICS, ClassificationMetric, ranked
+from cvkit.metrics.classification import METRICS, ClassificationMetric, ranked, reported
 from cvkit.ops.inference import class_probabilities
 from cvkit.ops.losses import class_loss
 from cvkit.ops.mixing import mix
@@ -32,15 +33,10 @@ from cvkit.storage import short_name
 from cvkit.structures import Batch, Classes, ClassList, Failure, Sample
 from cvkit.tasks import classify_setup as setup
 from cvkit.tasks.checking import about_data
-from cvkit.tasks.class_splits import (
-    division_of,
-    labelled_hashes,
-    model_division,
-    warn_if_changed,
-    warn_of_idle_share,
-)
+from cvkit.tasks.class_splits import labelled_hashes
 from cvkit.tasks.classify_network import Network, Preprocessing
 from cvkit.tasks.classify_setup import Training
+from cvkit.tasks.divided import division_of, model_division, tell_division, warn_if_changed
 from cvkit.tasks.image_task import (
     ImageTask,
     class_weights,
@@ -61,7 +57,7 @@ class Classify(ImageTask):
         splits: labelled images by name of the split.
     """
 
-    name, best, metric_names = "classify", "top1", METRICS
+    name, best, all_metrics = "classify", "top1", METRICS
     network_class, preprocessing_class = Network, Preprocessing
     things, walk = "images", staticmethod(walk_images)
     """What has a class, and what finds it in a folder."""
@@ -118,7 +114,7 @@ class Classify(ImageTask):
             cutmix=options.cutmix,
             transform=ClassifyTransform(options.augment, side, options.erasing),
         )
-        task.division = division_of(options, data)
+        task.division = division_of(options, data.heap)
         hashes = {name: scan.hashes for name, scan in scans.items()}
         rows = labelled_hashes(data.splits, hashes)
         task.about_data = about_data(options.data, task.classes, rows, cls.things)
@@ -142,6 +138,11 @@ class Classify(ImageTask):
         return task
 
     @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Names of what is computed for these classes."""
+        return reported(self.all_metrics, len(self.classes))
+
+    @property
     def min_batch(self) -> int:
         """Images that a batch must have in training."""
         return smallest_batch(self.build, self.input_shape)
@@ -158,17 +159,22 @@ class Classify(ImageTask):
             DataError: other classes than the model's.
         """
         place = data_place(options.data, self.name)
-        fraction, seed = model_division(options, header)
-        data = read_collection(
-            place, options.format, [options.split], fraction, self.walk, seed=seed
-        )
-        warn_of_idle_share(options, data, report)
+        made = model_division(options, header)
+        share, names = made.val_fraction, [options.split]
+        data = read_collection(place, options.format, names, share, self.walk, seed=made.seed)
+        tell_division(options, place, data.heap, made, data.splits, report)
         require_same_classes(data.names, self.classes.names, ordered=data.ordered)
         count = f"{len(data.splits[options.split])} {self.things}"
         report.say(f"data: {place} ({data.layout} layout), {options.split}: {count}")
         for note in data.notes:
             report.warn(note)
-        warn_if_changed(place, data, header, report)
+        if data.heap is not None:
+            hashes = {
+                name: content_hashes([item.path for item in items])
+                for name, items in data.splits.items()
+            }
+            rows = labelled_hashes(data.splits, hashes)
+            warn_if_changed(place, data.heap, rows, header, report)
         self.splits = data.splits
 
     def header(self, options: ClassifyTrain) -> dict[str, Any]:

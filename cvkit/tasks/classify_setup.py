@@ -16,14 +16,10 @@ from cvkit.errors import UsageError, raise_defects
 from cvkit.models.weights import has_small_stem
 from cvkit.options.classify import ClassifyPredict, ClassifyTrain
 from cvkit.tasks.checking import checked, warn_of_leaks
-from cvkit.tasks.class_splits import (
-    check_fraction,
-    require_examples,
-    warn_of_gaps,
-    warn_of_idle_share,
-)
+from cvkit.tasks.class_splits import require_examples, warn_of_gaps
 from cvkit.tasks.classify_network import Network, Preprocessing
-from cvkit.tasks.image_task import data_place
+from cvkit.tasks.divided import tell_division, training_division
+from cvkit.tasks.image_task import data_place, parse_image_size
 from cvkit.tasks.normalisation import pretrained_statistics
 
 SMALL_IMAGE = 64
@@ -96,7 +92,7 @@ def check_flags(options: ClassifyTrain) -> None:
         raise UsageError("--arch knn runs in one process", code="devices.unsupported")
     if options.image_size != "auto":
         parse_side(options.image_size)
-    check_fraction(options.val_fraction)
+    training_division(options)
 
 
 def parse_side(text: str) -> int:
@@ -105,14 +101,14 @@ def parse_side(text: str) -> int:
     Raises:
         UsageError: malformed, or not square.
     """
-    width, _, height = text.partition("x")
-    if width.isdecimal() and height in ("", width) and 16 <= int(width) <= 2048:
-        return int(width)
-    raise UsageError(
-        f"--image-size {text!r} is not a side in pixels",
-        code="image_size.syntax",
-        hint="such as 224, from 16 to 2048; classification uses squares",
-    )
+    width, height = parse_image_size(text, 16, 2048)
+    if width != height:
+        raise UsageError(
+            f"--image-size {text!r} is not a square, as classification needs",
+            code="image_size.square",
+            hint=f"such as {min(width, height)}",
+        )
+    return width
 
 
 def preprocessing_for(options: ClassifyTrain, sizes_hw: Sequence[tuple[int, int]]) -> Preprocessing:
@@ -186,7 +182,8 @@ def training_data(
     place = data_place(options.data, "classify")
     names = (options.train_split, options.val_split)
     data = read_collection(place, options.format, names, options.val_fraction, seed=options.seed)
-    warn_of_idle_share(options, data, report)
+    division = training_division(options)
+    tell_division(options, place, data.heap, division, data.splits, report)
     counts = ", ".join(f"{name}: {len(images)} images" for name, images in data.splits.items())
     if options.data == "samples":
         report.say(f"training on the built-in samples (one synthetic shape an image), {counts}")
@@ -217,8 +214,9 @@ def parse_tta(text: str | None) -> tuple[bool, bool]:
         UsageError: neither of them.
     """
     parts = set((text or "").replace(" ", "").split(",")) - {""}
-    if parts - {"flip", "ten-crop"}:
-        raise UsageError(f"--tta {text!r} is unknown", code="tta.syntax", hint="flip or ten-crop")
+    if unknown := sorted(parts - {"flip", "ten-crop"}):
+        hint = catalog.nearest(unknown[0], ("flip", "ten-crop"))
+        raise UsageError(f"--tta {text!r} is unknown", code="tta.syntax", hint=hint)
     return "flip" in parts, "ten-crop" in parts
 
 

@@ -12,6 +12,7 @@ from cvkit import catalog
 from cvkit.engine.report import Reporter
 from cvkit.errors import ModelFileError, UsageError
 from cvkit.options.base import Train, with_given
+from cvkit.options.detect import INSTEAD
 from cvkit.structures import ClassList
 from cvkit.tasks.image_task import ImageTask
 from cvkit.tasks.predictor import read_trained
@@ -54,7 +55,8 @@ def read_start(options: Train, task_name: str) -> tuple[Train, Start | None]:
         )
     known = catalog.resolve(catalog.TASKS[task_name]).known_parts(header)
     flags = known["network"].flags(known["preprocessing"])
-    changed = {name: value for name, value in flags.items() if name not in options.given}
+    settled = options.given.union(*(INSTEAD.get(name, ()) for name in options.given))
+    changed = {name: value for name, value in flags.items() if name not in settled}
     return with_given(replace(options, **changed), options.given), Start(path, tensors, header)
 
 

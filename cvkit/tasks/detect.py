@@ -78,6 +78,7 @@ class Detect(ImageTask):
         super().__init__(classes=classes, network=network, preprocessing=preprocessing)
         self.splits = splits or {}
         self.transform: Any = None
+        self.division: dict[str, Any] = {}
         self.head = "svm"
         self.body = "backbone" if network.arch == "rcnn" else "backbone.body"
         self.proposals: Mapping[str, np.ndarray] | None = None
@@ -121,6 +122,7 @@ class Detect(ImageTask):
 
         task.transform = BoxTransform(options.augment)
         task.about_data = setup.about_training(options, found)
+        task.division = setup.division_words(options, found)
         return task
 
     @classmethod
@@ -136,7 +138,7 @@ class Detect(ImageTask):
         chosen = {name: value for name, value in limits.items() if value is not None}
         regions = dict(task.network.own.get("regions") or {}) | chosen
         task.network = replace(task.network, own={**task.network.own, "regions": regions})
-        task.preprocessing = resized(task.preprocessing, options.min_size, task.network.arch)
+        task.preprocessing = resized(task.preprocessing, options, task.network.arch)
         if "imported" in header:
             # Torchvision's own order of additions; NHWC, as in training here, is a sixth faster.
             task.memory_format = torch.contiguous_format
@@ -157,7 +159,7 @@ class Detect(ImageTask):
         Raises:
             DataError: classes that the model does not have, or defects.
         """
-        found = setup.evaluation_split(options, self.name, report)
+        found = setup.evaluation_split(options, self.name, header, report)
         bits = self.preprocessing.bits
         warn_of_bits(bits, found.scans.values(), report)
         table = setup.class_table(found.classes, self.classes)
@@ -181,6 +183,7 @@ class Detect(ImageTask):
         """Return what a model file says about itself."""
         return {
             **self.about_model(),
+            "labels": self.division,
             "proposals": self.proposal_mode,
             "rule": f"{self.best}: COCO, mean over IoU 0.50:0.05:0.95 and classes",
         }

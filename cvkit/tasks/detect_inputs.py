@@ -12,8 +12,9 @@ from cvkit import catalog
 from cvkit.data.annotated import AnnotatedImage, trainable
 from cvkit.errors import UsageError
 from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD, input_scale
-from cvkit.options.detect import TwoStageTrain
+from cvkit.options.detect import Detecting, TwoStageTrain
 from cvkit.structures import Batch, Geometry
+from cvkit.tasks.image_task import parse_image_size
 
 SCALED_LONGEST = 2048
 """Longest side of an input that is not scaled to a shorter side, unless `--max-size` is given."""
@@ -57,19 +58,42 @@ def parse_sizes(text: str) -> Preprocessing:
         return Preprocessing((), SCALED_LONGEST, scale=float(factor[1]))
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and 32 <= int(part) <= 4096 for part in parts):
+        near = catalog.closest(text, ("auto", "native"))
         raise UsageError(
             f"--min-size {text!r} is neither whole numbers from 32 to 4096 nor a factor",
             code="min_size.syntax",
-            hint="such as 480, or 640,704,800, or native, or x0.5",
+            hint=f"did you mean {near}?" if near else "such as 480, 640,704,800, native or x0.5",
         )
     shorter = tuple(int(part) for part in parts)
     return Preprocessing(shorter, round(max(shorter) * 5 / 3))
 
 
+def parse_frame(text: str, crops: bool) -> Preprocessing:
+    """Return what `--image-size` means: images are scaled to fit into a frame, also turned.
+
+    Args:
+        text: the flag.
+        crops: the network looks at crops, which are squares.
+
+    Raises:
+        UsageError: malformed, or no square for crops.
+    """
+    width, height = parse_image_size(text, 32, 4096)
+    if not crops:
+        return Preprocessing((min(width, height),), max(width, height))
+    if width != height:
+        raise UsageError(
+            f"--image-size {text!r} is not a square, as the crops of rcnn are",
+            code="image_size.square",
+            hint=f"such as {min(width, height)}",
+        )
+    return parse_sizes(str(width))
+
+
 def input_sizes(
     options: TwoStageTrain, images: Sequence[AnnotatedImage], sizes_hw: Sequence[tuple[int, int]]
 ) -> Preprocessing:
-    """Return the sizes that `--min-size` and `--max-size` mean for training data.
+    """Return the sizes that `--image-size`, or `--min-size` and `--max-size`, mean for training.
 
     Left to itself, a photo gets a fixed shorter side: its objects grow with it. Where all objects
     are small parts of their images, as under a microscope, a larger image shows more of them, not
@@ -81,7 +105,10 @@ def input_sizes(
         sizes_hw: of all images.
     """
     median = float(np.median([min(size) for size in sizes_hw]))
-    if options.min_size != "auto":
+    flag = "--min-size" if options.image_size == "auto" else "--image-size"
+    if options.image_size != "auto":
+        found = parse_frame(options.image_size, options.arch == "rcnn")
+    elif options.min_size != "auto":
         found = parse_sizes(options.min_size)
     elif options.arch == "rcnn":
         found = parse_sizes("112")
@@ -102,7 +129,7 @@ def input_sizes(
     least = catalog.DETECTORS[options.arch].least_side
     if found.min_sizes and min(found.min_sizes) < least:
         raise UsageError(
-            f"--min-size {min(found.min_sizes)}: no anchor of --arch {options.arch} lies inside an "
+            f"{flag} {min(found.min_sizes)}: no anchor of --arch {options.arch} lies inside an "
             f"input of less than {least} pixels",
             code="min_size.anchors",
             hint=f"such as {SHORTER[1]}",
@@ -131,19 +158,44 @@ def object_sides(images: Sequence[AnnotatedImage], preprocessing: Preprocessing)
     return np.concatenate(result)
 
 
-def resized(preprocessing: Preprocessing, text: str, arch: str) -> Preprocessing:
-    """Return how images become inputs with another `--min-size` than in training, if given.
+def resized(preprocessing: Preprocessing, options: Detecting, arch: str) -> Preprocessing:
+    """Return how images become inputs of another size than in training, if one is given.
 
     Raises:
         UsageError: malformed, or the network looks at crops.
     """
-    if not text:
+    require_one_size(options.image_size, "", {"--min-size": options.min_size})
+    flag = "--image-size" if options.image_size else "--min-size"
+    if not (options.image_size or options.min_size):
         return preprocessing
     if arch == "rcnn":
-        raise UsageError("--min-size: rcnn looks at crops", code="min_size.crops")
-    found = parse_sizes(text)
+        raise UsageError(f"{flag}: rcnn looks at crops", code="min_size.crops")
+    if options.image_size:
+        found = parse_frame(options.image_size, crops=False)
+    else:
+        found = parse_sizes(options.min_size)
     kept = {name: getattr(preprocessing, name) for name in ("mean", "std", "bits")}
     return replace(found, **kept)
+
+
+def require_one_size(image_size: str, default: str, others: dict[str, object]) -> None:
+    """Check that the size of the inputs is given in one way.
+
+    Args:
+        image_size: the flag.
+        default: of it.
+        others: flags that also say it, empty or 0 where they were left out.
+
+    Raises:
+        UsageError: names both flags.
+    """
+    for name, value in others.items():
+        if image_size != default and value:
+            raise UsageError(
+                f"--image-size {image_size} and {name} {value} exclude each other",
+                code="image_size.twice",
+                hint="--image-size is a frame, --min-size a shorter side",
+            )
 
 
 def with_objects(batch: Batch) -> Batch:

@@ -19,7 +19,13 @@ from cvkit.models.detection.detectors import Detector, rest_batch_norms
 from cvkit.models.detection.inputs import DetectionInputs
 from cvkit.models.weights import load_pretrained
 from cvkit.options.detect import DetectTrain, TwoStageTrain
-from cvkit.tasks.detect_inputs import Preprocessing, object_sides, parse_sizes
+from cvkit.tasks.detect_inputs import (
+    Preprocessing,
+    object_sides,
+    parse_frame,
+    parse_sizes,
+    require_one_size,
+)
 from cvkit.tasks.image_task import smallest_batch
 
 FIXED_ANCHORS = ("faster-rcnn-2015", "fast-rcnn", "rcnn")
@@ -124,7 +130,12 @@ def check_flags(options: TwoStageTrain) -> Network:
         own = {"neck": options.neck, "roi": "pool" if pool else "align"}
         own["width"] = options.channels
     _refuse_what_means_nothing(options, fixed=not own)
-    if options.min_size != "auto":
+    named = "" if options.min_size == "auto" else options.min_size
+    others = {"--min-size": named, "--max-size": options.max_size}
+    require_one_size(options.image_size, "auto", others)
+    if options.image_size != "auto":
+        parse_frame(options.image_size, options.arch == "rcnn")
+    elif options.min_size != "auto":
         sizes = parse_sizes(options.min_size)
         if options.arch == "rcnn" and not sizes.min_sizes:
             raise UsageError(

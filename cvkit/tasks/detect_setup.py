@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cvkit.catalog import nearest
 from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.boxes import BoxData, read_boxes
 from cvkit.data.coco_places import TRAINING, DataFlags
+from cvkit.data.division import WHOLE, Division
 from cvkit.data.fingerprint import describe_objects
 from cvkit.data.scan import BoxScan, scan_boxes
 from cvkit.engine.report import Reporter
@@ -15,6 +17,13 @@ from cvkit.errors import DataError, UsageError, raise_defects
 from cvkit.options.detect import DetectingEval, TwoStageTrain
 from cvkit.structures import ClassList
 from cvkit.tasks.checking import about_data, checked, warn_of_leaks
+from cvkit.tasks.divided import (
+    division_of,
+    model_division,
+    tell_division,
+    training_division,
+    warn_if_changed,
+)
 from cvkit.tasks.image_task import data_place
 
 
@@ -46,10 +55,13 @@ def training_data(options: TwoStageTrain, task: str, report: Reporter) -> Splits
         DataError: lists every defect.
     """
     files = {options.train_split: options.train_json, options.val_split: options.val_json}
-    if any(files.values()) and not all(files.values()):
+    if options.val_json and not options.train_json:
         raise UsageError(
-            "--train-json and --val-json go together", code="json.pair", hint="name both files"
+            "--val-json without --train-json", code="json.pair", hint="name both files"
         )
+    if not options.val_json:
+        files = {"": options.train_json}  # which is then divided
+    division = training_division(options)
     if options.train_json and options.data == "samples":
         root = options.images or options.train_json.parent
     else:
@@ -63,7 +75,9 @@ def training_data(options: TwoStageTrain, task: str, report: Reporter) -> Splits
         json_files=files,
         images=options.images,
         masks=task == "instance",
+        division=division,
     )
+    tell_division(options, root, found.data.heap, division, found.images, report)
     if options.data == "samples" and not options.train_json:
         report.say("training on the built-in samples (synthetic shapes, not real data)")
     trained = [image.truth for image in found.images[options.train_split]]
@@ -73,12 +87,13 @@ def training_data(options: TwoStageTrain, task: str, report: Reporter) -> Splits
     return found
 
 
-def evaluation_split(options: DetectingEval, task: str, report: Reporter) -> Splits:
+def evaluation_split(options: DetectingEval, task: str, header: dict, report: Reporter) -> Splits:
     """Return the checked split that a trained model is evaluated on.
 
     Args:
         options: of the command.
         task: see `training_data`.
+        header: of the model.
         report: for counts and warnings.
 
     Raises:
@@ -88,17 +103,36 @@ def evaluation_split(options: DetectingEval, task: str, report: Reporter) -> Spl
         root = options.images or options.json_file.parent
     else:
         root = data_place(options.data, task)
-    return checked_splits(
+    division = model_division(options, header)
+    file = options.json_file
+    heap = file and (options.val_fraction is not None or _was_divided(file, header))
+    found = checked_splits(
         root,
         options.format,
         [options.split],
         report,
-        json_files={options.split: options.json_file},
+        json_files={"" if heap else options.split: file},
         images=options.images,
         masks=task == "instance",
         strict=False,
         flags=DataFlags("--data", "choose with --json-file"),
+        division=division,
     )
+    tell_division(options, root, found.data.heap, division, found.images, report)
+    if not any(scan.defects for scan in found.scans.values()):
+        warn_if_changed(root, found.data.heap, _described(found), header, report)
+    return found
+
+
+def _was_divided(file: Path, header: dict) -> bool:
+    """Return whether a model was trained on a part of a COCO file of this name."""
+    return file.name == header.get("labels", {}).get("divided_file")
+
+
+def division_words(options: TwoStageTrain, found: Splits) -> dict[str, Any]:
+    """Return what a model file says about how its data were divided."""
+    file = {"divided_file": options.train_json.name} if options.train_json else {}
+    return division_of(options, found.data.heap) | (file if found.data.heap is not None else {})
 
 
 def about_training(options: TwoStageTrain, found: Splits) -> dict[str, Any]:
@@ -131,6 +165,7 @@ def checked_splits(
     masks: bool = False,
     strict: bool = True,
     flags: DataFlags = TRAINING,
+    division: Division = WHOLE,
 ) -> Splits:
     """Return splits whose annotations and images were all looked at.
 
@@ -144,13 +179,21 @@ def checked_splits(
         masks: see `read_boxes`.
         strict: an unreadable image is a defect; else it stays, to fail when it is read.
         flags: see `read_boxes`.
+        division: see `read_boxes`.
 
     Raises:
         DataError: lists every defect.
     """
     names = list(dict.fromkeys(names))
     data = read_boxes(
-        root, layout, names, json_files=json_files, images=images, masks=masks, flags=flags
+        root,
+        layout,
+        names,
+        json_files=json_files,
+        images=images,
+        masks=masks,
+        flags=flags,
+        division=division,
     )
     scans = {name: checked(scan_boxes, data.splits[name], name, report) for name in names}
     kept = {name: scan.images for name, scan in scans.items()}
@@ -161,19 +204,21 @@ def checked_splits(
     for note in dict.fromkeys(data.notes):
         report.warn(note)
     for name in names:
-        objects = sum(len(image.truth) for image in kept[name])
-        empty = sum(not len(image.truth) for image in kept[name])
-        without = f", {empty} of them without objects" if empty else ""
-        report.say(
-            f"data: {root} ({data.layout}), {name}: {len(kept[name])} images{without}, "
-            f"{objects} objects"
-        )
+        _tell_split(f"{root} ({data.layout}), {name}", kept[name], report)
         if scans[name].clipped:
             report.say(f"{name}: {scans[name].clipped} boxes reach beyond their image; cut to it")
     classes = data.classes.names
     shown = ", ".join(classes[:12]) + (" ..." if len(classes) > 12 else "")
     report.say(f"classes: {len(classes)} ({shown})")
     return Splits(data, kept, scans, root)
+
+
+def _tell_split(what: str, images: Sequence[AnnotatedImage], report: Reporter) -> None:
+    """Say how many images and objects a split has."""
+    objects = sum(len(image.truth) for image in images)
+    empty = sum(not len(image.truth) for image in images)
+    without = f", {empty} of them without objects" if empty else ""
+    report.say(f"data: {what}: {len(images)} images{without}, {objects} objects")
 
 
 def class_table(data: ClassList, model: ClassList) -> dict[int, int]:
@@ -206,6 +251,6 @@ def parse_save(text: str) -> tuple[str, ...]:
     for kind in kinds:
         if kind not in SAVES:
             raise UsageError(
-                f"--save {kind!r} is unknown", code="save.unknown", hint=", ".join(SAVES)
+                f"--save {kind!r} is unknown", code="save.unknown", hint=nearest(kind, SAVES)
             )
     return kinds

@@ -1,5 +1,6 @@
 """What the tasks have in common whose network maps one image tensor to logits by name."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cvkit import __version__
+from cvkit import __version__, catalog
 from cvkit.data.decode import read_image
 from cvkit.data.samples import cached_samples
 from cvkit.engine.report import Reporter
@@ -205,6 +206,35 @@ def data_place(name: str | None, task: str) -> Path:
     if not name:
         raise UsageError("--data is missing", code="data.missing", hint="--data DIR or samples")
     return cached_samples(task) if name == "samples" else Path(name)
+
+
+def parse_image_size(text: str, low: int, high: int) -> tuple[int, int]:
+    """Return the (width, height) in pixels that `--image-size` means in every task.
+
+    Args:
+        text: `64` is a square of 64x64; or WIDTHxHEIGHT.
+        low: smallest possible side.
+        high: largest one.
+
+    Raises:
+        UsageError: malformed, or a side out of range.
+    """
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
+    width, height = (int(side) for side in (match[1], match[2] or match[1])) if match else (0, 0)
+    if not all(low <= side <= high for side in (width, height)):
+        hint = f"such as 224, or 480x360, sides from {low} to {high}"
+        if catalog.closest(text, ("auto",)):
+            hint = "did you mean auto?"
+        raise UsageError(
+            f"--image-size {text!r} is neither a side in pixels nor WIDTHxHEIGHT",
+            code="image_size.syntax",
+            hint=hint,
+        )
+    return width, height
+
+
+CLASS_WEIGHTS = ("none", "balanced", "sqrt")
+"""What `--class-weights` takes besides numbers."""
 
 
 def class_weights(text: str, counts: Tensor) -> Tensor | None:

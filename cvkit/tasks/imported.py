@@ -44,6 +44,7 @@ def imported_model(options: WeightsImport) -> tuple[dict[str, Tensor], dict[str,
         ModelFileError: the file is unusable, or its tensors do not fit.
     """
     arch, backbone = named_parts(options.task, options.arch, options.backbone)
+    _require_list(options)
     source = read_state_dict(options.file)
     tensors, unused, count = converted(options.task, arch, backbone, source)
     boxes = options.task in ("detect", "instance")
@@ -87,6 +88,23 @@ def earlier_model(options: WeightsImport) -> tuple[dict[str, Tensor], dict[str, 
             hint="leave it out",
         )
     return read_model(options.file)
+
+
+def _require_list(options: WeightsImport) -> None:
+    """Check that `--classes` names a list; how many it must have is seen in the file.
+
+    Raises:
+        UsageError: it names none; the hint is the nearest.
+    """
+    boxes = options.task in ("detect", "instance")
+    known = ("auto", "coco", "voc") if boxes else ("auto", "imagenet", "voc", "kinetics")
+    if options.classes not in known and not Path(options.classes).is_file():
+        listed = f"{', '.join(known)}, or a file with one class a line"
+        raise UsageError(
+            f"--classes {options.classes} is neither a list nor a file",
+            code="classes.missing",
+            hint=catalog.nearest(options.classes, known, listed),
+        )
 
 
 def _require_few(count: int) -> None:

@@ -3,15 +3,17 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from cvkit.data.files import inside, walk_images
 from cvkit.data.joining import join_names
-from cvkit.data.layouts import detect_layout, list_split, odd_files
+from cvkit.data.layouts import detect_layout, read_pairs
 from cvkit.data.masks import MaskMap
 from cvkit.engine.report import Reporter
 from cvkit.errors import DataError
 from cvkit.options.segment import SegmentEval
 from cvkit.structures import ClassList, Failure
+from cvkit.tasks.divided import model_division, tell_division
 from cvkit.tasks.predicted import Predicted, tell_unknown
 from cvkit.texts import is_text, shown
 
@@ -53,7 +55,7 @@ def paired_by_name(options: SegmentEval, report: Reporter) -> list[ScoredPair]:
     predictions = options.predictions
     folders = [predictions, predictions / options.split]
     pairs = []
-    for name, _, mask in _truths(options, options.truth, report):
+    for name, _, mask in _truths(options, {}, report):
         places = [folder / f"{name}.png" for folder in folders]
         found = next((place for place in places if place.is_file()), places[0])
         pairs.append(ScoredPair(name, found, mask))
@@ -84,7 +86,7 @@ def paired_with_folder(
     Raises:
         DataError: nothing that was predicted is in the truth, or a line is malformed.
     """
-    truths = list(_truths(options, options.truth, report))
+    truths = list(_truths(options, predicted.labels, report))
     _require_truths(truths, options)
     lines = {line["path"]: line for line in predicted.lines}
     if all(image is None for _, image, _ in truths):  # only masks, which have other suffixes
@@ -144,10 +146,16 @@ def renumbered(
 
 
 def _truths(
-    options: SegmentEval, truth: Path, report: Reporter
+    options: SegmentEval, labels: dict[str, Any], report: Reporter
 ) -> Iterator[tuple[str, Path | None, Path]]:
-    """Yield the name (without suffix), the image (of a dataset) and the mask of each truth."""
-    layout = options.format
+    """Yield the name (without suffix), the image (of a dataset) and the mask of each truth.
+
+    Args:
+        options: of the command.
+        labels: what the model that predicted says of its labels and their division.
+        report: for what is odd.
+    """
+    layout, truth = options.format, options.truth
     if layout == "auto":
         try:
             layout = detect_layout(truth)
@@ -155,10 +163,10 @@ def _truths(
             for mask in walk_images(truth):
                 yield mask.relative_to(truth).with_suffix("").as_posix(), None, mask
             return
-    base = {"voc": "JPEGImages", "pairs": f"images/{options.split}"}[layout]
-    pairs = list_split(truth, layout, options.split)
-    for note in odd_files(truth, layout, options.split, pairs):
+    division = model_division(options, {"labels": labels})
+    parts = read_pairs(truth, layout, [options.split], division)
+    tell_division(options, truth, parts.heap, division, parts.splits, report)
+    for note in parts.notes:
         report.warn(note)
-    for pair in pairs:
-        name = Path(pair.key).relative_to(base).with_suffix("").as_posix()
-        yield name, pair.image, pair.mask
+    for pair in parts.splits[options.split]:
+        yield pair.name, pair.image, pair.mask

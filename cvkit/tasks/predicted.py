@@ -139,6 +139,16 @@ def read_predicted(place: Path) -> Predicted | None:
     )
 
 
+def read_labels(place: Path) -> dict[str, Any]:
+    """Return what the model that predicted says of its labels; nothing for files of others.
+
+    Raises:
+        DataError: the folder of predict is malformed.
+    """
+    folder = predicted_folder(place)
+    return {} if folder is None else _read_about(folder / "predict.json")["labels"]
+
+
 def _read_about(path: Path) -> dict[str, Any]:
     """Return the class names and the labels of the model, as far as the folder says them."""
     content, reason = None, ""

@@ -107,7 +107,7 @@ def read_trained(weights: str, options: Job, task_name: str | None) -> tuple[Pat
     if task_name is not None and not _is_here(weights):
         found = published_model(task_name, weights, options.offline, report.say)
     if found is None:
-        path = find_model(weights, task_name)
+        path = find_model(weights, task_name, names=list(published.PUBLISHED.get(task_name, ())))
         if note := unverified(path):
             report.warn(note)
         return path, *read_model(path)
@@ -178,7 +178,9 @@ def task_of(weights: str, task: object = None) -> str:
         task = _told_task(weights)
         if task not in catalog.TASKS:
             raise ModelFileError(
-                f"{weights} is a model of unknown task {task!r}", code="model.task"
+                f"{weights} is a model of unknown task {task!r}",
+                code="model.task",
+                hint=catalog.nearest(str(task), catalog.TASKS),
             )
     if task not in catalog.TASKS:
         raise UsageError(

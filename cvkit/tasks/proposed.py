@@ -10,6 +10,7 @@ import torch
 
 from cvkit.data.annotated import AnnotatedImage, trainable
 from cvkit.data.coco_places import DataFlags
+from cvkit.data.division import ALL
 from cvkit.data.proposals import (
     Proposals,
     inside_image,
@@ -178,7 +179,10 @@ def propose_dataset(
     warn_of_cache("proposals", report)
     everything: dict[str, np.ndarray] = {}
     result = {}
-    for name, images in found.images.items():
+    splits = found.images
+    if found.data.heap is not None:  # every split is all of it
+        splits = {ALL: next(iter(splits.values()))}
+    for name, images in splits.items():
         started = time.monotonic()
         with report.progress(f"searching {name}", len(images)) as advance:
             boxes = search_images(

@@ -29,6 +29,11 @@ ImageMatrices = list[tuple[str, np.ndarray]]
 """(path, [K, K] confusion matrix) of each evaluated image."""
 
 
+def metric_names(options: SegmentEval) -> tuple[str, ...]:
+    """Return the names of what is computed."""
+    return confusion.METRICS
+
+
 def score_segmentation(
     options: SegmentEval, report: Reporter
 ) -> tuple[ConfusionMatrix, ClassList, ImageMatrices, list[Failure]]:

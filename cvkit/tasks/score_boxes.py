@@ -4,10 +4,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from cvkit.data.annotated import AnnotatedImage, turn_upright
-from cvkit.data.boxes import BoxData, read_boxes
+from cvkit.data.annotated import AnnotatedImage, Annotations, turn_upright
+from cvkit.data.boxes import BoxData, divided_file, read_boxes
 from cvkit.data.coco import read_coco
 from cvkit.data.coco_places import DataFlags, find_images
+from cvkit.data.division import Division
 from cvkit.engine.report import Reporter
 from cvkit.errors import DataError, UsageError, raise_defects
 from cvkit.metrics import box_errors, coco, masks, voc
@@ -18,7 +19,8 @@ from cvkit.options.detect import DetectEval
 from cvkit.options.instance import InstanceEval
 from cvkit.output.box_reports import write_box_reports
 from cvkit.structures import ClassList, Failure, Instances
-from cvkit.tasks.predicted import predicted_folder, require_any, tell_unknown
+from cvkit.tasks.divided import model_division, tell_division
+from cvkit.tasks.predicted import predicted_folder, read_labels, require_any, tell_unknown
 from cvkit.tasks.results import Results, read_results
 
 ImageOutcomes = list[tuple[str, ImageOutcome]]
@@ -30,6 +32,13 @@ def box_metric(classes: ClassList, protocol: str, iou: float) -> BoxMetric:
     if protocol == "coco":
         return CocoMetric(classes)
     return VocMetric(classes, protocol == "voc07", iou)
+
+
+def metric_names(options: DetectEval | InstanceEval) -> tuple[str, ...]:
+    """Return the names of what is computed."""
+    if isinstance(options, InstanceEval):
+        return masks.metric_names(MaskMetric(ClassList((), (), ()), options.boundary).kinds)
+    return coco.METRICS if options.protocol == "coco" else (f"{options.protocol}_map",)
 
 
 def score_detection(
@@ -131,6 +140,8 @@ def _truth(options: DetectEval | InstanceEval, report: Reporter, *, masks: bool)
     place = options.truth
     if place is None:
         raise UsageError("--truth is missing", code="truth.missing", hint="--truth instances.json")
+    predicted = read_labels(options.predictions)
+    division = model_division(options, {"labels": predicted})
     if place.suffix == ".json":
         folder = options.images or place.parent
         content = read_coco(place, folder, folder, masks=masks)
@@ -138,12 +149,20 @@ def _truth(options: DetectEval | InstanceEval, report: Reporter, *, masks: bool)
             if content.defects:  # the size of an image may have been wanted
                 content = read_coco(place, near, near, masks=masks)
             content.images = [replace(each, path=near / each.key) for each in content.images]
-        splits = {options.split: content.images}
-        found = BoxData("coco", content.classes, splits, content.defects, content.notes)
+        found = _of_file(options, content, division, place.name == predicted.get("divided_file"))
     else:
         flags = DataFlags("--truth", "name the file itself with --truth")
         names, images = [options.split], options.images
-        found = read_boxes(place, options.format, names, images=images, masks=masks, flags=flags)
+        found = read_boxes(
+            place,
+            options.format,
+            names,
+            images=images,
+            masks=masks,
+            flags=flags,
+            division=division,
+        )
+    tell_division(options, place, found.heap, division, found.splits, report)
     images, defects, turned = turn_upright(found.splits[options.split])
     # Images that were only found near the file, and do not fit it, may be others.
     near = place.suffix == ".json" and options.images is None
@@ -159,6 +178,23 @@ def _truth(options: DetectEval | InstanceEval, report: Reporter, *, masks: bool)
             "turned upright, detections must be upright"
         )
     return replace(found, splits={options.split: images})
+
+
+def _of_file(
+    options: DetectEval | InstanceEval, content: Annotations, division: Division, known: bool
+) -> BoxData:
+    """Return what is scored of a COCO file: all of it, or its part of a division.
+
+    Args:
+        options: of the command.
+        content: of the file.
+        division: see `cvkit.data.division.read_splits`.
+        known: the model that predicted was trained on the other part of this file.
+    """
+    if known or options.val_fraction is not None:
+        return divided_file(options.truth, content, options.split, division)
+    splits = {options.split: content.images}
+    return BoxData("coco", content.classes, splits, content.defects, content.notes)
 
 
 def _folder_near(images: list[AnnotatedImage], file: Path, split: str) -> Path | None:

@@ -21,13 +21,18 @@ from cvkit.options.classify import ClassifyEval
 from cvkit.output.confusion_picture import draw_confusion
 from cvkit.output.files import write_csv, write_rgb
 from cvkit.structures import Classes, ClassList, Failure
-from cvkit.tasks.class_splits import model_division
 from cvkit.tasks.class_tables import KEYS, LABELS, Table, find_column, fused, unique
+from cvkit.tasks.divided import model_division, tell_division
 from cvkit.tasks.predicted import Predicted, read_predicted, require_any, tell_unknown
 from cvkit.texts import shown, whole_number
 
 Outcomes = list[tuple[str, tuple[int, int, float]]]
 """(path, (true class, predicted class, its score)) of each evaluated image."""
+
+
+def metric_names(options: ClassifyEval) -> tuple[str, ...]:
+    """Return the names of what may be computed; how many classes there are is seen later."""
+    return classification.METRICS
 
 
 def score_classification(
@@ -136,10 +141,12 @@ def _truths(
         listed, _ = dataset_classes(place.parent)
         return unique([(row[key], row[label]) for row in rows], place), listed and listed.names
     # Data that training divided are divided alike, as eval with the model does.
-    fraction, seed = model_division(options, {"labels": predicted.labels if predicted else {}})
+    made = model_division(options, {"labels": predicted.labels if predicted else {}})
+    share, names = made.val_fraction, [options.split]
     found = read_collection(
-        place, options.format, [options.split], fraction, walk, seed=seed, flag="--truth"
+        place, options.format, names, share, walk, seed=made.seed, flag="--truth"
     )
+    tell_division(options, place, found.heap, made, found.splits, report)
     for note in found.notes:
         report.warn(note)
     return {image.key: image.label for image in found.splits[options.split]}, found.names

@@ -6,10 +6,16 @@ from typing import Any
 from cvkit.data.files import walk_videos
 from cvkit.engine.report import Reporter
 from cvkit.errors import UsageError
-from cvkit.metrics.video import VIDEO_RULES, VideoMetric
+from cvkit.metrics.classification import reported
+from cvkit.metrics.video import METRICS, VIDEO_RULES, VideoMetric
 from cvkit.options.video import VideoEval
 from cvkit.structures import ClassList, Failure
 from cvkit.tasks.score_classes import Outcomes, classification_report, score_tables
+
+
+def metric_names(options: VideoEval) -> tuple[str, ...]:
+    """Return the names of what may be computed; how many classes there are is seen later."""
+    return METRICS
 
 
 def score_videos(
@@ -59,6 +65,7 @@ def video_report(
     report = classification_report(metric, classes, outcomes, failures, folder, "video")
     report["counts"]["clips"] = int(metric.clips[0])
     kept = {name: report["rules"][name] for name in ("classes_counted", "classes_absent")}
-    report["rules"] = VIDEO_RULES | kept
+    words = {name: VIDEO_RULES[name] for name in reported(VIDEO_RULES, len(classes))}
+    report["rules"] = words | kept
     report["baseline"] = {"video_top1": report["baseline"]["top1"]}
     return report

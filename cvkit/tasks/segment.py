@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from cvkit.data.classes import dataset_classes
 from cvkit.data.datasets import ImageSource, SegmentationDataset
 from cvkit.data.files import InputFile
-from cvkit.data.layouts import LabelledImage, detect_layout, list_split, odd_files
+from cvkit.data.layouts import LabelledImage, detect_layout, read_pairs
 from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
 from cvkit.data.resize import prepare
 from cvkit.engine.report import Reporter
@@ -29,6 +29,7 @@ from cvkit.output.records import describe_labels
 from cvkit.structures import IGNORE, Batch, ClassList, Sample, SegMap
 from cvkit.tasks import segment_setup as setup
 from cvkit.tasks.checking import about_data
+from cvkit.tasks.divided import division_of, model_division, tell_division, warn_if_changed
 from cvkit.tasks.image_task import (
     ImageTask,
     class_weights,
@@ -66,6 +67,7 @@ class Segment(ImageTask):
         super().__init__(classes=classes, network=network, preprocessing=preprocessing)
         self.reader, self.splits = reader, splits or {}
         self.training: Training | None = None
+        self.division: dict[str, Any] = {}
         self.sliding_window, self.flip, self.scales = False, False, (1.0,)
         self.absent_class, self.overlay, self.with_confidence = "exclude", "png", False
 
@@ -78,7 +80,7 @@ class Segment(ImageTask):
             DataError: lists every defect of the data.
         """
         network, loss, aux_weight = setup.check_flags(options)
-        splits, reader, classes, scans = setup.training_data(options, report)
+        parts, reader, classes, scans = setup.training_data(options, report)
         train_scan = scans[options.train_split]
         size_wh = setup.image_size(options.image_size, train_scan.sizes_hw)
         bits = value_bits(options, scans.values(), report)
@@ -87,8 +89,9 @@ class Segment(ImageTask):
             network=network,
             preprocessing=Preprocessing(size_wh, options.resize, bits=bits),
             reader=reader,
-            splits=splits,
+            splits=parts.splits,
         )
+        task.division = division_of(options, parts.heap)
         from cvkit.data.transforms.masks import (
             TrainTransform,
         )  # slow to import; only training needs it
@@ -102,15 +105,7 @@ class Segment(ImageTask):
             aux_weight=aux_weight,
             transform=TrainTransform(options.augment, size_wh, options.resize, scale),
         )
-        rows = {
-            name: zip(
-                [pair.key for pair in pairs],
-                scans[name].hashes,
-                scans[name].mask_hashes,
-                strict=True,
-            )
-            for name, pairs in splits.items()
-        }
+        rows = {name: setup.described(pairs, scans[name]) for name, pairs in parts.splits.items()}
         task.about_data = about_data(options.data, classes, rows)
         return task
 
@@ -148,7 +143,10 @@ class Segment(ImageTask):
         mask_map = options.mask_map if options.mask_map is not None else labels.get("mask_map")
         root = data_place(options.data, "segment")
         layout = detect_layout(root, options.format)
-        pairs = list_split(root, layout, options.split)
+        division = model_division(options, header)
+        parts = read_pairs(root, layout, [options.split], division)
+        pairs = parts.splits[options.split]
+        tell_division(options, root, parts.heap, division, parts.splits, report)
         classes, colors = dataset_classes(root, IGNORE)
         if classes is not None:
             require_same_classes(classes.names, self.classes.names)
@@ -159,7 +157,7 @@ class Segment(ImageTask):
             ignore_index=ignore if options.ignore_index is None else options.ignore_index,
         )
         report.say(f"data: {root} ({layout} layout), {options.split}: {len(pairs)} images")
-        for note in odd_files(root, layout, options.split, pairs):
+        for note in parts.notes:
             report.warn(note)
         scan = setup.scan_split(pairs, self.reader, options.split, report)
         setup.say_if_recolored({options.split: scan}, report)
@@ -167,7 +165,10 @@ class Segment(ImageTask):
         # An unreadable image is a failed sample; a label outside the classes would be a wrong
         # number.
         raise_defects([d for d in scan.defects if d.code.startswith("mask.")], str(root))
-        self.splits = {options.split: pairs}
+        self.splits = parts.splits
+        if not scan.defects:
+            rows = {options.split: setup.described(pairs, scan)}
+            warn_if_changed(root, parts.heap, rows, header, report)
 
     @property
     def min_batch(self) -> int:
@@ -183,7 +184,11 @@ class Segment(ImageTask):
         """Return what a model file says about itself."""
         return {
             **self.about_model(),
-            "labels": {"ignore_index": options.ignore_index, "mask_map": options.mask_map},
+            "labels": {
+                "ignore_index": options.ignore_index,
+                "mask_map": options.mask_map,
+                **self.division,
+            },
             "rule": "miou: mean IoU over occurring classes, one matrix, original resolution",
         }
 

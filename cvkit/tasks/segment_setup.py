@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from cvkit import catalog
 from cvkit.data.classes import dataset_classes, numbered_classes
-from cvkit.data.layouts import LabelledImage, detect_layout, list_split, odd_files
+from cvkit.data.division import Parts
+from cvkit.data.layouts import LabelledImage, detect_layout, read_pairs
 from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
 from cvkit.data.scan import Scan, scan_pairs
 from cvkit.engine.report import Reporter
@@ -22,7 +23,8 @@ from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD
 from cvkit.options.segment import SegmentTrain
 from cvkit.structures import IGNORE, ClassList
 from cvkit.tasks.checking import checked, warn_of_leaks
-from cvkit.tasks.image_task import data_place
+from cvkit.tasks.divided import tell_division, training_division
+from cvkit.tasks.image_task import data_place, parse_image_size
 
 
 @dataclass(frozen=True)
@@ -117,11 +119,9 @@ def check_flags(options: SegmentTrain) -> tuple[Network, dict[str, float], float
             code="batch_size.min",
             hint=f"its pooled batch norm needs {arch.min_batch}",
         )
-    try:
-        loss = losses.parse_loss(options.loss)
-    except ValueError as error:
-        raise UsageError(f"--loss: {error}", code="loss.syntax") from error
+    loss = loss_terms(options.loss)
     parse_scale(options.scale)
+    training_division(options)
     if options.image_size != "auto":
         image_size(options.image_size, [])
     aux_weight = arch.aux_weight if options.aux_weight is None else options.aux_weight
@@ -137,14 +137,31 @@ def check_flags(options: SegmentTrain) -> tuple[Network, dict[str, float], float
     return network, loss, aux_weight
 
 
+def loss_terms(text: str) -> dict[str, float]:
+    """Return the weight of each loss in `--loss`.
+
+    Raises:
+        UsageError: malformed, or an unknown loss; the hint names the nearest.
+    """
+    try:
+        return losses.parse_loss(text)
+    except ValueError as error:
+        unknown = [word for word in re.findall(r"[A-Za-z]+", text) if word not in losses.LOSSES]
+        hint = catalog.nearest(unknown[0], losses.LOSSES) if unknown else "such as ce+0.5*dice"
+        raise UsageError(f"--loss: {error}", code="loss.syntax", hint=hint) from error
+
+
 def training_data(
     options: SegmentTrain, report: Reporter
-) -> tuple[dict[str, list[LabelledImage]], MaskReader, ClassList, dict[str, Scan]]:
+) -> tuple[Parts[LabelledImage], MaskReader, ClassList, dict[str, Scan]]:
     """Return the splits, how to read their masks, the classes, and what the check found."""
     root = data_place(options.data, "segment")
     layout = detect_layout(root, options.format)
     names = dict.fromkeys((options.train_split, options.val_split))
-    splits = {name: list_split(root, layout, name) for name in names}
+    division = training_division(options)
+    parts = read_pairs(root, layout, list(names), division)
+    splits = parts.splits
+    tell_division(options, root, parts.heap, division, splits, report)
     if options.data == "samples":
         report.say(
             f"training on the built-in samples (synthetic shapes, not real data): "
@@ -162,8 +179,7 @@ def training_data(
     )
     scans = {name: scan_split(pairs, reader, name, report) for name, pairs in splits.items()}
     raise_defects([d for scan in scans.values() for d in scan.defects], str(root))
-    notes = [note for name in splits for note in odd_files(root, layout, name, splits[name])]
-    for note in dict.fromkeys(notes):
+    for note in parts.notes:
         report.warn(note)
     warn_of_leaks((options.train_split, options.val_split), splits, scans, report)
     largest = max(scan.largest_label for scan in scans.values())
@@ -181,7 +197,13 @@ def training_data(
     report.say(f"classes: {len(classes)} ({', '.join(classes.names)})")
     reader = MaskReader(len(classes), reader.colors, reader.mask_map, reader.ignore_index)
     say_if_recolored(scans, report)
-    return splits, reader, classes, scans
+    return parts, reader, classes, scans
+
+
+def described(pairs: Sequence[LabelledImage], scan: Scan) -> list[tuple[str, str, str]]:
+    """Return key, hash and hash of the mask of each sample; all of them are readable."""
+    keys = [pair.key for pair in pairs]
+    return list(zip(keys, scan.hashes, scan.mask_hashes, strict=True))
 
 
 def say_if_recolored(scans: dict[str, Scan], report: Reporter) -> None:
@@ -222,14 +244,7 @@ def image_size(text: str, sizes_hw: list[tuple[int, int] | None]) -> tuple[int, 
         height, width = (float(np.median(sides)) for sides in zip(*sizes_hw, strict=True))
         scale = min(1.0, 512 / max(height, width))
         return tuple(max(32, round(side * scale / 16) * 16) for side in (width, height))
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
-    if not match or not all(16 <= int(side) <= 8192 for side in match.groups()):
-        raise UsageError(
-            f"--image-size {text!r} is not WIDTHxHEIGHT",
-            code="image_size.syntax",
-            hint="such as 480x360, sides from 16 to 8192",
-        )
-    return int(match[1]), int(match[2])
+    return parse_image_size(text, 16, 8192)
 
 
 def parse_tta(text: str | None) -> tuple[bool, tuple[float, ...]]:
@@ -239,8 +254,7 @@ def parse_tta(text: str | None) -> tuple[bool, tuple[float, ...]]:
         UsageError: neither flip nor scales.
     """
     parts = set((text or "").replace(" ", "").split(",")) - {""}
-    if parts - {"flip", "scales"}:
-        raise UsageError(
-            f"--tta {text!r} is unknown", code="tta.syntax", hint="flip, scales or flip,scales"
-        )
+    if unknown := sorted(parts - {"flip", "scales"}):
+        hint = catalog.nearest(unknown[0], ("flip", "scales"), "flip, scales or flip,scales")
+        raise UsageError(f"--tta {text!r} is unknown", code="tta.syntax", hint=hint)
     return "flip" in parts, inference.TTA_SCALES if "scales" in parts else (1.0,)

@@ -1,15 +1,18 @@
 """Flags of a training that contradict each other, and flags that have no effect beside others."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from cvkit import catalog
 from cvkit.errors import UsageError
-from cvkit.ops.losses import parse_loss
+from cvkit.models.weights import require_source
 from cvkit.options.base import Train
 from cvkit.options.classify import ClassifyTrain
 from cvkit.options.detect import DetectTrain, TwoStageTrain
 from cvkit.options.segment import SegmentTrain
 from cvkit.options.video import VideoTrain
+from cvkit.tasks.image_task import CLASS_WEIGHTS
+from cvkit.tasks.segment_setup import loss_terms
 from cvkit.tasks.video_network import SPREAD
 
 STEPS = (
@@ -62,6 +65,45 @@ def require_sense(options: Train) -> None:
     for text, (holds, hint) in wrong.items():
         if holds:
             raise UsageError(text, code=f"{text.split()[0][2:]}.senseless", hint=hint)
+
+
+def require_names(options: Train, task: str) -> None:
+    """Check flags that take a name or something else; reads no data.
+
+    Args:
+        options: of the run.
+        task: its key in `catalog.TASKS`.
+
+    Raises:
+        UsageError: names the nearest of the names, if one is near.
+        ModelFileError: `--pretrained` names nothing that exists.
+    """
+    known, name = catalog.AUGMENTATIONS[task], options.augment
+    if name not in known and not Path(name).is_file():
+        listed = f"{', '.join(known)}, or an albumentations YAML or JSON file"
+        raise UsageError(
+            f"--augment {name} is neither a policy of {task} nor a file",
+            code="augment.missing",
+            hint=catalog.nearest(name, known, listed),
+        )
+    weights = getattr(options, "class_weights", "none")
+    if weights not in CLASS_WEIGHTS and not _are_numbers(weights):
+        raise UsageError(
+            f"--class-weights {weights!r} is neither a rule nor numbers",
+            code="class_weights.syntax",
+            hint=catalog.nearest(weights, CLASS_WEIGHTS, "none, balanced, sqrt, or 1,2,0.5"),
+        )
+    if options.pretrained is not None and not options.resume:
+        backbone = getattr(options, "backbone", None) or getattr(options, "arch", None)
+        families = ("imagenet", "kinetics") if task == "video" else ("imagenet",)
+        require_source(options.pretrained, backbone, families)
+
+
+def _are_numbers(text: str) -> bool:
+    try:
+        return bool([float(part) for part in text.split(",")])
+    except ValueError:
+        return False
 
 
 def idle_flags(options: Train, optimizer: str) -> dict[str, list[str]]:
@@ -121,7 +163,7 @@ def _classify(options: ClassifyTrain) -> Iterator[Rule]:
 def _segment(options: SegmentTrain) -> Iterator[Rule]:
     scaled = options.augment in ("light", "strong")
     yield not scaled, ("scale",), f"--augment {options.augment}"
-    smooth = "ce" in parse_loss(options.loss)
+    smooth = "ce" in loss_terms(options.loss)
     yield not smooth, ("label_smoothing",), f"--loss {options.loss}"
     whole = bool(catalog.BACKBONES[options.backbone].whole)
     yield whole, ("output_stride",), f"--backbone {options.backbone}"

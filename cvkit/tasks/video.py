@@ -26,9 +26,10 @@ from cvkit.output.videos import write_marked_video, write_timeline
 from cvkit.structures import Batch, Classes, Failure, Sample
 from cvkit.tasks import video_setup as setup
 from cvkit.tasks.checking import about_data, warn_of_cache
-from cvkit.tasks.class_splits import division_of, labelled_hashes
+from cvkit.tasks.class_splits import labelled_hashes
 from cvkit.tasks.classify import Classify, best_words
 from cvkit.tasks.classify_setup import Training, label_counts
+from cvkit.tasks.divided import division_of
 from cvkit.tasks.image_task import class_weights, smallest_batch
 from cvkit.tasks.normalisation import value_bits
 from cvkit.tasks.video_network import (
@@ -47,7 +48,7 @@ CLIPS_AT_ONCE = 8
 class Video(Classify):
     """Video classification, as the three loops see it."""
 
-    name, best, metric_names = "video", "video_top1", METRICS
+    name, best, all_metrics = "video", "video_top1", METRICS
     network_class, preprocessing_class = Network, Preprocessing
     things, walk = "videos", staticmethod(walk_videos)
     reverse, clips = 0.0, 1
@@ -98,7 +99,7 @@ class Video(Classify):
             transform=ClipTransform(options.augment, side, flip=options.flip),
         )
         task.reverse, task.clips = options.reverse, options.clips
-        task.division = division_of(options, data)
+        task.division = division_of(options, data.heap)
         hashes = {name: scan.hashes for name, scan in scans.items()}
         rows = labelled_hashes(data.splits, hashes)
         task.about_data = about_data(options.data, task.classes, rows, cls.things)

@@ -13,13 +13,9 @@ from cvkit.errors import UsageError, raise_defects
 from cvkit.options.video import VideoTrain
 from cvkit.output.files import write_csv
 from cvkit.tasks.checking import checked, warn_of_leaks
-from cvkit.tasks.class_splits import (
-    check_fraction,
-    require_examples,
-    warn_of_gaps,
-    warn_of_idle_share,
-)
+from cvkit.tasks.class_splits import require_examples, warn_of_gaps
 from cvkit.tasks.classify_setup import parse_side
+from cvkit.tasks.divided import tell_division, training_division
 from cvkit.tasks.image_task import data_place
 from cvkit.tasks.video_network import parse_views
 
@@ -33,15 +29,9 @@ def check_flags(options: VideoTrain) -> None:
     parse_views(options.views)
     if options.image_size != "auto":
         parse_side(options.image_size)
-    if options.augment in ("randaugment", "trivialaugment"):
-        raise UsageError(
-            f"--augment {options.augment} is not the same for all frames of a clip",
-            code="augment.unsupported",
-            hint="none, light, strong, or an albumentations file",
-        )
     if options.fps and options.stride > 1:
         raise UsageError("--fps and --stride exclude each other", code="fps.stride")
-    check_fraction(options.val_fraction)
+    training_division(options)
 
 
 def training_data(options: VideoTrain, report: Reporter) -> tuple[Collection, dict[str, VideoScan]]:
@@ -55,7 +45,8 @@ def training_data(options: VideoTrain, report: Reporter) -> tuple[Collection, di
     data = read_collection(
         place, options.format, names, options.val_fraction, walk_videos, seed=options.seed
     )
-    warn_of_idle_share(options, data, report)
+    division = training_division(options)
+    tell_division(options, place, data.heap, division, data.splits, report)
     counts = ", ".join(f"{name}: {len(videos)} videos" for name, videos in data.splits.items())
     if options.data == "samples":
         report.say(f"training on the built-in samples (a synthetic shape that moves), {counts}")

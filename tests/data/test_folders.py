@@ -83,7 +83,7 @@ def test_one_heap_is_divided_by_content(heap):
     assert set(keys(train)) <= set(keys(read(heap, "train").splits["train"]))
     with pytest.raises(DataError, match="no split 'test'"):
         read(heap, "test")
-    assert found.divided
+    assert found.heap == ""
     undivided = read(heap, "val", fraction=None)
     assert len(undivided.splits["val"]) == 122
 
@@ -116,7 +116,7 @@ def test_a_table_lists_images_and_splits(folders, tmp_path):
             ["train/dog/0.png", "twice"],
             "split.duplicate",
         ),
-        ("path,label,split\ntrain/dog/0.png,x,train\n", ["'val'", "train"], "split.missing"),
+        ("path,label,split\ntrain/dog/0.png,x,test\n", ["'val'", "test"], "split.missing"),
     ],
 )
 def test_a_bad_table_is_refused_with_its_line(folders, content, words, code):
@@ -170,8 +170,8 @@ def test_a_heap_has_all_of_its_classes_in_every_split(tmp_path):
 
 def test_training_data_without_val_get_a_hint(tmp_path):
     picture(tmp_path / "train" / "a" / "x.png")
-    with pytest.raises(DataError, match=r"train divides it by --val-fraction"):
-        read(tmp_path, "train", "val")
+    with pytest.raises(DataError, match=r"no split 'val' \(--split train takes all that there is"):
+        read(tmp_path, "train", "val", fraction=None)
 
 
 def test_a_class_needs_a_name_that_can_be_written(tmp_path):

@@ -7,11 +7,12 @@ import albumentations as A
 import cv2
 import numpy as np
 
+from cvkit.catalog import AUGMENTATIONS
 from cvkit.data.transforms.pipelines import FILL_RGB, Seeded, load_pipeline
 from cvkit.ops.masks import layer_boxes
 from cvkit.structures import Instances, MaskLayers
 
-POLICIES = ("none", "light", "strong", "lsj", "mosaic")
+POLICIES = AUGMENTATIONS["detect"]
 VISIBLE = 0.25
 """Share of a box's area that must stay inside the image for the object to count."""
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import albumentations as A
 import numpy as np
 
+from cvkit.catalog import AUGMENTATIONS
 from cvkit.data.resize import resize_image, short_side_hw
 from cvkit.data.transforms.pipelines import FILL_RGB, Seeded, load_pipeline
 
@@ -80,7 +81,7 @@ def _policy() -> list[A.BasicTransform]:
 SMALL_SIDE = 64
 """Images up to this side are shifted by an eighth instead of being cut and enlarged."""
 
-CLASSIFY_POLICIES = ("none", "light", "strong", "randaugment", "trivialaugment")
+CLASSIFY_POLICIES = AUGMENTATIONS["classify"]
 
 
 class ClassifyTransform(Seeded):

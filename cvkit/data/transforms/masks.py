@@ -6,11 +6,12 @@ from pathlib import Path
 import albumentations as A
 import numpy as np
 
+from cvkit.catalog import AUGMENTATIONS
 from cvkit.data.resize import input_size_hw, resize_image, resize_mask
 from cvkit.data.transforms.pipelines import FILL_RGB, Seeded, load_pipeline
 from cvkit.structures import IGNORE
 
-POLICIES = ("none", "light", "strong")
+POLICIES = AUGMENTATIONS["segment"]
 
 
 class ScaleCrop(A.DualTransform):

@@ -1,0 +1,122 @@
+"""Data that are not split: by which share and seed they are divided, and whether they still are."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cvkit.data.division import Division
+from cvkit.data.fingerprint import RULE, fingerprint
+from cvkit.engine.report import Reporter
+from cvkit.errors import UsageError
+from cvkit.options.base import Eval, Train
+
+
+def training_division(options: Train) -> Division:
+    """Return how a training divides data that are not split.
+
+    Raises:
+        UsageError: `--val-fraction` is 0 or 1, so that a split would be empty.
+    """
+    share = options.val_fraction
+    if not 0 < share < 1:
+        raise UsageError(
+            f"--val-fraction {share:g} leaves a split empty",
+            code="split",
+            hint="a number between 0 and 1, such as 0.2",
+        )
+    return Division(share, options.seed)
+
+
+def model_division(options: Eval, header: dict) -> Division:
+    """Return share and seed that data that are not split are divided by to measure a model.
+
+    Without `--val-fraction` and `--seed` they are those of its training, so that `val` holds
+    nothing that it was trained on. The seed of models from before there was one is None.
+
+    Raises:
+        UsageError: `--val-fraction` leaves nothing in the split that is measured.
+    """
+    if options.split == {0.0: "val", 1.0: "train"}.get(options.val_fraction):
+        raise UsageError(
+            f"--val-fraction {options.val_fraction:g} leaves nothing in split {options.split!r}",
+            code="split.empty",
+            hint="--split all takes everything",
+        )
+    kept = header.get("labels", {})
+    known = kept.get("val_fraction")
+    seed = kept.get("split_seed", 0 if known is None else None)
+    fraction = known if options.val_fraction is None else options.val_fraction
+    return Division(fraction, seed if options.seed is None else options.seed)
+
+
+def division_of(options: Train, heap: str | None) -> dict[str, Any]:
+    """Return what a model file says about how its data were divided; see `model_division`.
+
+    Args:
+        options: of the training.
+        heap: what was divided, see `cvkit.data.division.Parts`.
+    """
+    if heap is None:
+        return {"val_fraction": None}
+    return {"val_fraction": options.val_fraction, "split_seed": options.seed}
+
+
+def tell_division(
+    options: Train | Eval,
+    place: Path,
+    heap: str | None,
+    division: Division,
+    splits: Mapping[str, Sequence[Any]],
+    report: Reporter,
+) -> None:
+    """Say how data were divided and how many went where, or that `--val-fraction` had no effect.
+
+    Args:
+        options: of the command.
+        place: of the data.
+        heap: what was divided, see `cvkit.data.division.Parts`.
+        division: by which share and seed.
+        splits: the samples of each split that was asked for.
+        report: for the line.
+    """
+    default = type(options).__dataclass_fields__["val_fraction"].default
+    if heap is None:
+        if options.val_fraction != default:
+            report.warn("--val-fraction has no effect: the data are split already")
+        return
+    if division.val_fraction is None:
+        names = ", ".join(map(repr, splits))
+        report.say(f"data: {place} is not split: {names} is all of it")
+        return
+    what = f"{heap!r} of {place}" if heap else str(place)
+    seed = "" if division.seed is None else f" and --seed {division.seed}"
+    counts = ", ".join(f"{name}: {len(samples)}" for name, samples in splits.items())
+    share = f"--val-fraction {division.val_fraction:g}{seed}"
+    report.say(f"data: there is no split for validation; {share} divide {what} into {counts}")
+
+
+def warn_if_changed(
+    place: Path,
+    heap: str | None,
+    rows: Mapping[str, Iterable[tuple[str, ...]]],
+    header: dict,
+    report: Reporter,
+) -> None:
+    """Say that a heap is no longer what a model was trained on, so that its division is another.
+
+    Args:
+        place: of the data.
+        heap: what was divided as in training, see `cvkit.data.division.Parts`.
+        rows: of each split what its fingerprint is made of.
+        header: of the model.
+        report: for the warning.
+    """
+    about = header.get("data", {})
+    if heap is None or about.get("name") != place.name or about.get("fingerprint_rule") != RULE:
+        return
+    for name, samples in rows.items():
+        if about["fingerprints"].get(name, "") not in ("", fingerprint(samples)):
+            report.warn(
+                f"{name!r} of {place} is not what it was when the model was trained: files or "
+                "flags of the division have changed, and it may hold what was trained on"
+            )
