@@ -20,6 +20,7 @@ from torchvision.models.vision_transformer import VisionTransformer, interpolate
 from cvkit import catalog, published
 from cvkit.errors import ModelFileError, UsageError
 from cvkit.models.convert import TRAINING_ONLY, backbone_tensors, modern_names
+from cvkit.published import weight_shelves
 from cvkit.storage import sha256
 
 
@@ -50,12 +51,6 @@ def find_model(name: str, task: str | None = None, flag: str = "--weights") -> P
             hint += f", or a published model, such as {', '.join(published.families(task))}"
         raise ModelFileError(f"{flag} {name} {why}", code="model.missing", hint=hint)
     return found
-
-
-def weight_shelves() -> list[Path]:
-    """Return the folders named `weights` that may hold trained models: here, and cvkit's own."""
-    package = Path(__file__).parents[1]  # an installed package carries its weights inside
-    return [Path("weights"), package.parent / "weights", package / "weights"]
 
 
 def cache_folders() -> list[Path]:

@@ -5,6 +5,7 @@ stores. A field that is a `typer.Argument` is positional.
 """
 
 import dataclasses
+import functools
 import typing
 from dataclasses import dataclass
 from pathlib import Path
@@ -249,6 +250,7 @@ def never_empty(field: dataclasses.Field, annotation: object) -> bool:
     return str in kinds and isinstance(field.default, str) and bool(field.default)
 
 
+@functools.cache
 def hints(options_class: type[Command]) -> dict[str, object]:
     """Return the annotated type of each flag."""
     return typing.get_type_hints(options_class, include_extras=True)
