@@ -61,8 +61,7 @@ class _Command(_Page, typer.core.TyperCommand):
         except CLICK_ERROR as error:
             hint = _near_choice(error, ctx, words) or f"{ctx.command_path} --help"
             raise UsageError(_complaint(error, ctx, words), code="usage", hint=hint) from error
-        if not ctx.resilient_parsing:  # a shell that asks what may follow
-            _refuse_empty(ctx, words)
+        _refuse_empty(ctx, words)
         return rest
 
 
@@ -158,7 +157,7 @@ def build_app() -> typer.Typer:
     """Return the Typer application of `OPTIONS`."""
     own = {"help_option_names": list(HELP_FLAGS)}  # commands take it over from their group
     settings = {"cls": _Group, "rich_markup_mode": None, "context_settings": own}
-    app = typer.Typer(name="cvkit", **settings)
+    app = typer.Typer(name="cvkit", add_completion=False, **settings)
     app.callback()(_root)
     for name, entry in OPTIONS.items():
         if isinstance(entry, dict):
@@ -177,10 +176,29 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _show_completion(wanted: bool) -> None:
+    if wanted:
+        from cvkit.completion import install, shells
+
+        typer.echo(shells.script(install.current_shell()), nl=False)
+        raise typer.Exit
+
+
+def _install_completion(wanted: bool) -> None:
+    if wanted:
+        from cvkit.completion import install
+
+        place = install.install(install.current_shell())
+        typer.echo(f"{place}; it works in shells that start from now on")
+        raise typer.Exit
+
+
 def _root(
-    version: bool = typer.Option(
-        False, "--version", callback=_show_version, is_eager=True, help="Show the version"
+    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True),
+    install: bool = typer.Option(
+        False, "--install-completion", callback=_install_completion, is_eager=True
     ),
+    show: bool = typer.Option(False, "--show-completion", callback=_show_completion, is_eager=True),
 ) -> None:
     """Nothing: the commands do the work."""
 
@@ -302,11 +320,16 @@ def run(arguments: list[str]) -> int:
     """Run the command line and return its exit code."""
     # How to talk; variables and a configuration file may add to it while the command is read.
     wanted = how_to_talk(arguments)
-    completing = "_CVKIT_COMPLETE" in os.environ  # the shell asks, without arguments
-    if not completing and (page := _requested_page(arguments)) is not None:
+    asked = os.environ.get("_CVKIT_COMPLETE")
+    if asked is None and (page := _requested_page(arguments)) is not None:
         print(page, end="")
         return 0
     try:
+        if asked is not None:
+            from cvkit.completion import shells
+
+            print(shells.answer(asked, arguments), end="")
+            return 0
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             code = build_app()(arguments, prog_name="cvkit", standalone_mode=False, obj=wanted)

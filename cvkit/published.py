@@ -1,6 +1,7 @@
-"""Trained models of torchvision that `--weights` takes by name, as a table to read."""
+"""Trained models that `--weights` takes by name: a table of torchvision's, and where files lie."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from cvkit.backbone_table import BACKBONES
 
@@ -81,3 +82,9 @@ def published_text(task: str) -> str:
 def families(task: str) -> list[str]:
     """Return the first words of the names of a task's published models, such as `coco`."""
     return list(dict.fromkeys(name.partition(":")[0] for name in PUBLISHED[task]))
+
+
+def weight_shelves() -> list[Path]:
+    """Return the folders named `weights` that may hold trained models: here, and cvkit's own."""
+    package = Path(__file__).parent  # an installed package carries its weights inside
+    return [Path("weights"), package.parent / "weights", package / "weights"]

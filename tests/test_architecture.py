@@ -1,6 +1,7 @@
 """The rules of the house: rows, no cycles, a cold command line, one importer of albumentations."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ ROOT = Path(__file__).parents[1] / "cvkit"
 ROWS = [
     {"__main__"},
     {"cli"},
-    {"commands"},
+    {"commands", "completion"},
     {"config", "helptext"},
     {"tasks"},
     {"engine", "data", "models", "metrics", "output"},
@@ -100,14 +101,18 @@ def test_only_transforms_imports_albumentations():
 HEAVY = ("torch", "torchvision", "albumentations", "cv2", "numpy", "matplotlib", "lightning_fabric")
 
 
-def modules_after(arguments):
+def modules_after(arguments, **environment):
     code = (
         "import sys; from cvkit.cli import run; code = run(sys.argv[1:]);"
         "print('MODULES', code, *sorted(sys.modules))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
     )
+    assert not environment or not done.stderr
     line = next(line for line in done.stdout.splitlines() if line.startswith("MODULES"))
     code, *names = line.split()[1:]
     return int(code), set(names)
@@ -132,6 +137,13 @@ def test_help_and_usage_errors_import_nothing_heavy(arguments):
     assert code == (2 if "nonsense" in arguments else 0)
     assert not names & set(HEAVY)
     assert "typer" in names
+
+
+@pytest.mark.parametrize("words", [["tr"], ["train", "--weights", ""], ["train", "--split", ""]])
+def test_completion_imports_nothing_heavy_and_does_not_even_build_the_commands(words):
+    code, names = modules_after(["detect", *words], _CVKIT_COMPLETE="complete_fish")
+    assert code == 0
+    assert not names & {*HEAVY, "yaml", "cvkit.completion.install"}
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -71,11 +71,6 @@ def test_version_and_module_entry(cvkit, spawn):
     assert process.returncode == 0
 
 
-def test_completion_script_is_available(spawn):
-    process = spawn("--show-completion", _CVKIT_COMPLETE="source_bash")
-    assert "_CVKIT_COMPLETE" in process.communicate()[0]
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -1,8 +1,23 @@
 """What a configuration file and a run that is resumed leave to the command line."""
 
+import dataclasses
+import typing
+
 import pytest
 
 from cvkit import catalog
+from cvkit.config import as_config, from_config
+from cvkit.errors import UsageError
+from cvkit.options.base import hints
+from cvkit.options.tree import OPTIONS
+
+JOBS = [
+    (name, verb)
+    for name, entry in OPTIONS.items()
+    if isinstance(entry, dict)
+    for verb, options_class in entry.items()
+    if "config" in hints(options_class)
+]
 
 
 @pytest.mark.parametrize("task", catalog.TASKS)
@@ -27,3 +42,38 @@ def test_a_study_keeps_its_settings(cvkit, tmp_path, flag, value):
     (tmp_path / "config.yaml").write_text("epochs: 1\ndata: samples\ntrials: 1\n")
     refused = cvkit("tune", "classify", "--resume", tmp_path, flag, value)
     assert refused.code == 2 and f"{flag} {value} differs" in refused.err
+
+
+@pytest.mark.parametrize("path", JOBS, ids=" ".join)
+def test_the_ends_of_a_range_belong_to_it(path):
+    options_class = OPTIONS[path[0]][path[1]]
+    for name, annotation in hints(options_class).items():
+        option = typing.get_args(annotation)[1]
+        for end, beyond in ((getattr(option, "min", None), -1), (getattr(option, "max", None), 1)):
+            if end is not None:
+                assert from_config(options_class, {name: end}, "c.yaml") == {name: end}
+                with pytest.raises(UsageError, match=f"c.yaml: {name}: {end + beyond} is not "):
+                    from_config(options_class, {name: end + beyond}, "c.yaml")
+
+
+@pytest.mark.parametrize("path", JOBS, ids=" ".join)
+def test_a_configuration_holds_every_flag_that_says_what_to_do(path):
+    options_class = OPTIONS[path[0]][path[1]]
+    stored = as_config(options_class())
+    names = {field.name for field in dataclasses.fields(options_class)}
+    how = {"config", "json", "quiet", "debug", "resume", "check", "find_lr"}
+    assert set(stored) == names - how
+    inputs = {name: value for name, value in stored.items() if value is not None}
+    assert options_class(**from_config(options_class, inputs, "c.yaml")) == options_class()
+
+
+@pytest.mark.parametrize("path", JOBS, ids=" ".join)
+def test_a_switch_is_true_or_false_and_a_number_is_neither(path):
+    options_class = OPTIONS[path[0]][path[1]]
+    for name, annotation in hints(options_class).items():
+        kind = typing.get_args(annotation)[0]
+        if kind is bool:
+            assert from_config(options_class, {name: True}, "c.yaml") == {name: True}
+        if kind in (bool, int, float):
+            with pytest.raises(UsageError, match=f"c.yaml: {name}: "):
+                from_config(options_class, {name: 1 if kind is bool else True}, "c.yaml")

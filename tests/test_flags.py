@@ -185,11 +185,6 @@ def test_a_failure_is_json_where_the_configuration_asks_for_it(cvkit, tmp_path):
     assert done.json["error"]["code"] == "eval.what"
 
 
-def test_the_shell_gets_the_words_that_may_follow(spawn):
-    process = spawn(_CVKIT_COMPLETE="complete_bash", COMP_WORDS="cvkit detect ", COMP_CWORD="2")
-    assert process.communicate()[0].split() == list(OPTIONS["detect"])
-
-
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_the_names_on_the_help_page_are_those_that_work(tree, path):
     command = tree

@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import stat
 
 import pytest
 
@@ -30,6 +31,30 @@ def test_a_crash_while_writing_leaves_the_old_content(tmp_path, monkeypatch, ope
     assert list(tmp_path.iterdir()) == [path]
     storage.write_file(path, "new")
     assert path.read_text() == "new"
+
+
+def test_the_content_is_on_the_disk_before_its_name_and_the_name_before_the_end(
+    tmp_path, monkeypatch
+):
+    done = []
+    fsync, replace = os.fsync, os.replace
+
+    def synced(descriptor):
+        done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "content")
+        fsync(descriptor)
+
+    def named(source, target):
+        done.append(f"name {os.path.basename(target)}")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", named)
+    storage.write_file(tmp_path / "a.txt", "content")
+    storage.write_json_list(tmp_path / "b.json", [1])
+    assert done == [
+        *("content", "name a.txt", "folder"),
+        *("content", "name b.json", "folder"),
+    ]
 
 
 def test_a_stream_that_breaks_off_leaves_the_old_content(tmp_path):
@@ -222,3 +247,9 @@ def test_the_disks_refusal_names_path_and_free_space(tmp_path, monkeypatch):
     with pytest.raises(MachineError, match=r"x\.txt: the disk is full \(\d+ MiB free\)") as caught:
         storage.write_file(tmp_path / "x.txt", "x")
     assert caught.value.exit_code == 6
+
+
+def test_numbers_are_compared_as_numbers(tmp_path):
+    for name in ("run-999", "run-1000", "run-x"):
+        (tmp_path / name).mkdir()
+    assert storage.new_numbered_folder(tmp_path, "run").name == "run-1001"

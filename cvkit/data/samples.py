@@ -33,8 +33,11 @@ from cvkit.storage import (
 )
 from cvkit.structures import VOC_PALETTE, voc_color
 
-VERSION = 3
-"""Part of the cache folder's name; raise it when the pixels change."""
+VERSION = 4
+"""Part of the cache folder's name; raise it when pixels or labels change."""
+
+CATEGORY_IDS = dict(zip(SHAPES, (3, 7, 20, 44, 90), strict=True))
+"""Ids of the classes in COCO files: with gaps, as COCO's own, so that no id is a class's place."""
 
 
 def write_segmentation(
@@ -127,7 +130,7 @@ def write_detection(
             images.append({"id": number, "file_name": name} | size)
             for row in _objects(scene, frame):
                 objects.append({"id": len(objects) + 1, "image_id": number} | row)
-        categories = [{"id": number, "name": name} for number, name in enumerate(SHAPES, 1)]
+        categories = [{"id": number, "name": name} for name, number in CATEGORY_IDS.items()]
         content = {"images": images, "annotations": objects, "categories": categories}
         write_json(folder / "annotations" / f"instances_{split}.json", content, indent=None)
         first += count
@@ -146,7 +149,7 @@ def _objects(scene: Scene, frame: Frame) -> list[dict]:
         code = encode_part(frame.visible == index, (0, 0), frame.visible.shape)
         rows.append(
             {
-                "category_id": SHAPES.index(shape.kind) + 1,
+                "category_id": CATEGORY_IDS[shape.kind],
                 "bbox": box,
                 "segmentation": {"size": list(frame.visible.shape), "counts": code.decode()},
                 "area": len(y),

@@ -21,6 +21,7 @@ from cvkit.catalog import closest, nearest
 from cvkit.errors import ModelFileError, UsageError
 from cvkit.model_files import read_header, read_model, unverified
 from cvkit.models.convert import TRAINING_ONLY, backbone_tensors, modern_names
+from cvkit.published import weight_shelves
 from cvkit.storage import cache_folder, cache_trouble, machine_errors, passing_folder, sha256
 
 
@@ -94,12 +95,6 @@ def require_source(source: str, backbone: str | None, families: Sequence[str]) -
             code="pretrained.unknown",
             hint=nearest(source, [family, *(f"{family}:{each}" for each in versions)]),
         )
-
-
-def weight_shelves() -> list[Path]:
-    """Return the folders named `weights` that may hold trained models: here, and cvkit's own."""
-    package = Path(__file__).parents[1]  # an installed package carries its weights inside
-    return [Path("weights"), package.parent / "weights", package / "weights"]
 
 
 def cache_folders() -> list[Path]:

@@ -5,6 +5,7 @@ stores. A field that is a `typer.Argument` is positional.
 """
 
 import dataclasses
+import functools
 import typing
 from dataclasses import dataclass
 from pathlib import Path
@@ -302,6 +303,7 @@ def choices_of(annotation: object) -> tuple[str, ...]:
     return typing.get_args(literal) if literal else ()
 
 
+@functools.cache
 def hints(options_class: type[Command]) -> dict[str, object]:
     """Return the annotated type of each flag."""
     return typing.get_type_hints(options_class, include_extras=True)

@@ -1,11 +1,18 @@
 """Synthetic scenes: deterministic, exact, and of all kinds."""
 
 import hashlib
+import json
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from cvkit.data.samples import write_classification, write_segmentation
+from cvkit.data.samples import (
+    WRITERS,
+    write_classification,
+    write_detection,
+    write_segmentation,
+)
 from cvkit.data.scenes import CLASSES, KINDS, SHAPES, Scene, Shape, make_scene, make_single
 
 
@@ -106,3 +113,32 @@ def test_a_cross_by_hand():
     assert cross[10, 2] and cross[2, 10] and cross[10, 10]
     assert not cross[2, 2]
     assert not cross[10, 0]
+
+
+@pytest.mark.parametrize("task", WRITERS)
+def test_splits_of_no_task_share_a_picture(task, tmp_path):
+    WRITERS[task](tmp_path, {"train": 6, "val": 6}, 2, (32, 32))
+    files = {
+        split: {
+            path.read_bytes()
+            for path in [*tmp_path.rglob("*.png"), *tmp_path.rglob("*.mp4")]
+            if split in path.parts and "masks" not in path.parts
+        }
+        for split in ("train", "val")
+    }
+    assert len(files["train"]) == len(files["val"]) == 6
+    assert not files["train"] & files["val"]
+
+
+def test_category_ids_have_gaps_and_mean_the_shapes_that_are_there(tmp_path):
+    write_detection(tmp_path, {"train": 2, "val": 3}, seed=4, size_hw=(64, 64))
+    content = json.loads((tmp_path / "annotations" / "instances_val.json").read_text())
+    ids = {row["name"]: row["id"] for row in content["categories"]}
+    assert list(ids) == list(SHAPES)
+    assert list(ids.values()) == sorted(ids.values())
+    assert all(id_ not in (place, place + 1) for place, id_ in enumerate(ids.values()))
+    for number, image in enumerate(content["images"]):
+        kinds = [shape.kind for shape in make_scene(4, 2 + number, (64, 64)).shapes]
+        rows = [row for row in content["annotations"] if row["image_id"] == image["id"]]
+        own = {row["category_id"] for row in rows}
+        assert own and own <= {ids[kind] for kind in kinds}

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from cvkit.data.resize import input_size_hw, prepare, resize_mask
+from cvkit.data.transforms.classes import ClipTransform
 from cvkit.data.transforms.masks import TrainTransform
 from cvkit.data.transforms.pipelines import FILL_RGB
 from cvkit.errors import UsageError
@@ -89,3 +90,15 @@ def test_unusable_pipelines_are_refused(tmp_path, content):
         TrainTransform(str(tmp_path / "p.yaml"), (80, 60), "fit", (1, 1))
     with pytest.raises(UsageError, match=r"none, light, strong"):
         TrainTransform(str(tmp_path / "missing"), (80, 60), "fit", (1, 1))
+
+
+@pytest.mark.parametrize("augment", ["none", "light", "strong"])  # those that video takes
+@pytest.mark.parametrize("side", [32, 80])
+def test_every_frame_of_a_clip_is_transformed_alike(augment, side):
+    frame = np.random.default_rng(3).integers(0, 255, (90, 120, 3), np.uint8)
+    transform = ClipTransform(augment, side, erasing=0.5)
+    made = [transform(np.stack([frame] * 4), seed) for seed in range(6)]
+    for clip in made:
+        assert clip.shape == (4, side, side, 3)
+        assert (clip == clip[0]).all()
+    assert len({clip.tobytes() for clip in made}) > 1, "the seed decides"

@@ -28,6 +28,14 @@ def test_label_png_holds_indices_and_the_voc_palette(tmp_path):
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["m.png"]
 
 
+def test_the_palette_of_a_mask_has_the_colours_of_its_classes(tmp_path):
+    write_label_png(tmp_path / "m.png", LABELS, CLASSES.colors)
+    with Image.open(tmp_path / "m.png") as image:
+        own = [channel for color in CLASSES.colors for channel in color]
+        assert image.getpalette()[:12] == [*own, 128, 128, 0]
+        assert np.array_equal(np.asarray(image), LABELS)
+
+
 def test_rgb_survives_as_png(tmp_path):
     image = np.random.default_rng(0).integers(0, 255, (9, 7, 3), np.uint8)
     write_rgb(tmp_path / "i.png", image)

@@ -255,7 +255,7 @@ def test_no_predictions_score_0_with_a_warning(cvkit, shapes, tmp_path):
 )
 def test_unusable_results_are_refused(cvkit, shapes, tmp_path, row, code):
     mask = {"size": [96, 96], "counts": [0, 50, 9166]}
-    good = {"image_id": 1, "category_id": 1, "segmentation": mask, "score": 0.5}
+    good = {"image_id": 1, "category_id": 3, "segmentation": mask, "score": 0.5}
     path, truth = tmp_path / "r.json", shapes / "annotations" / "instances_val.json"
     path.write_text(json.dumps([good, good | row]))
     flags = ["--predictions", path, "--truth", truth, "--no-files", "--json"]

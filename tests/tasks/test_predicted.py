@@ -13,7 +13,7 @@ from PIL import Image
 from cvkit.catalog import TASKS
 from cvkit.cli import run
 from cvkit.data.boxes import LAYOUTS
-from cvkit.data.samples import WRITERS
+from cvkit.data.samples import CATEGORY_IDS, WRITERS
 from cvkit.model_files import read_header
 from cvkit.ops.masks import decode, encode, index_map, make_masks
 
@@ -24,6 +24,9 @@ MODELS = {name: ROOT / "weights" / f"{model}.safetensors" for name, model in (
 )}  # fmt: skip
 """The small models that come with cvkit and know the built-in samples."""
 BOXES = ("detect", "instance")
+IDS = tuple(CATEGORY_IDS.values())
+SWAPPED = dict(zip(IDS, IDS[::-1], strict=True))
+"""The ids of the classes, counted the other way round."""
 FOLDERS = ("classify", "video")
 FULL = {task: ["--top-k", "7"] for task in FOLDERS}
 """Flags with which predict writes all scores."""
@@ -196,9 +199,9 @@ def reorder(task, root):
     if task in BOXES:
         content = json.loads(truth_file(root).read_text())
         for row in content["categories"]:
-            row["id"] = 6 - row["id"]
+            row["id"] = SWAPPED[row["id"]]
         for row in content["annotations"]:
-            row["category_id"] = 6 - row["category_id"]
+            row["category_id"] = SWAPPED[row["category_id"]]
         truth_file(root).write_text(json.dumps(content))
         return
     edited_classes(root, lambda lines: lines[::-1])
@@ -221,7 +224,8 @@ def drop_class(task, root):
     edited_classes(root, lambda rows: rows[:-1])
     if task in BOXES:
         content = json.loads(truth_file(root).read_text())
-        content["annotations"] = [a for a in content["annotations"] if a["category_id"] != 5]
+        last = CATEGORY_IDS["ring"]
+        content["annotations"] = [a for a in content["annotations"] if a["category_id"] != last]
         truth_file(root).write_text(json.dumps(content))
         return
     for path in (root / "masks").rglob("*.png"):
@@ -322,6 +326,7 @@ def write_yolo(root, to):
     shutil.copytree(root / "images", to / "images")
     (to / "labels" / "val").mkdir(parents=True)
     # In another order than the model's, and from 0.
+    ids = [row["id"] for row in content["categories"]][::-1]
     names = [row["name"] for row in content["categories"]][::-1]
     (to / "data.yaml").write_text(json.dumps({"names": names, "val": "images/val"}))
     for image in content["images"]:
@@ -333,7 +338,7 @@ def write_yolo(root, to):
                 shares = [(x + w / 2) / width, (y + h / 2) / height, w / width, h / height]
                 if (width, height) == (96, 128):  # stored on its side
                     shares = [1 - shares[1], shares[0], shares[3], shares[2]]
-                lines.append(f"{5 - row['category_id']} {' '.join(map(str, shares))}")
+                lines.append(f"{ids.index(row['category_id'])} {' '.join(map(str, shares))}")
         label = to / "labels" / "val" / Path(image["file_name"]).with_suffix(".txt").name
         label.write_text("\n".join(lines))
 
@@ -409,7 +414,7 @@ def test_a_lone_file_is_joined_by_the_names_in_it(cvkit, task, data, predictions
             truth_file(other).read_text())["images"]}  # fmt: skip
         for row in rows:
             row["image_id"] = ids[row.pop("file_name")]
-            row["category_id"] = 6 - row["category_id"]
+            row["category_id"] = SWAPPED[row["category_id"]]
             del row["category_name"]
     (tmp_path / "moved.json").write_text(json.dumps(rows))
     found = score(cvkit, task, tmp_path / "moved.json", truth_file(other))

@@ -153,7 +153,8 @@ def move_category(root, task):
     place = root / "annotations" / "instances_train.json"
     content = json.loads(place.read_text())
     first = content["annotations"][0]
-    first["category_id"] = first["category_id"] % 3 + 1
+    ids = [row["id"] for row in content["categories"]]
+    first["category_id"] = next(id_ for id_ in ids if id_ != first["category_id"])
     place.write_text(json.dumps(content))
 
 

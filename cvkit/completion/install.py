@@ -1,0 +1,63 @@
+"""Setting up completion in the user's shell."""
+
+import os
+import shlex
+from pathlib import Path
+
+import shellingham
+
+from cvkit import storage
+from cvkit.completion.shells import SCRIPTS, VARIABLE, script
+from cvkit.errors import UsageError
+
+
+def current_shell() -> str:
+    """Return the name of the shell that cvkit was called from.
+
+    Raises:
+        UsageError: it is not known, or there is no completion for it.
+    """
+    try:
+        shell = shellingham.detect_shell()[0]
+    except shellingham.ShellDetectionFailure:
+        shell = Path(os.environ.get("SHELL", "")).name
+    if shell not in SCRIPTS:
+        raise UsageError(
+            f"there is no completion for the shell {shell!r}",
+            code="completion.shell",
+            hint=f"for {', '.join(SCRIPTS)} there is: {VARIABLE}=source_bash cvkit prints a script",
+        )
+    return shell
+
+
+def install(shell: str) -> Path:
+    """Write the script of a shell where it is read at the next start, and return its place.
+
+    bash and zsh read it from their rc file, to which a line is added once; fish finds it.
+    """
+    home = Path.home()
+    own = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
+    target, rc = {
+        "bash": (own / "cvkit" / "completion.bash", home / ".bashrc"),
+        "zsh": (
+            own / "cvkit" / "completion.zsh",
+            Path(os.environ.get("ZDOTDIR") or home) / ".zshrc",
+        ),
+        "fish": (own / "fish" / "completions" / "cvkit.fish", None),
+    }[shell]
+    with storage.machine_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    storage.write_file(target, script(shell))
+    if rc is not None:
+        _add_line(rc, f"source {shlex.quote(str(target))}")
+    return target
+
+
+def _add_line(path: Path, line: str) -> None:
+    """Add a line to a file that the user owns, unless it is there; the rest stays as it is."""
+    with storage.machine_errors(path), open(path, "ab+") as stream:
+        stream.seek(0)
+        content = stream.read()
+        if line.encode() not in content.splitlines():
+            start = b"\n" if content and not content.endswith(b"\n") else b""
+            stream.write(start + line.encode() + b"\n")

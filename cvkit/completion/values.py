@@ -1,0 +1,303 @@
+"""Which values a flag or an argument takes, as words to choose from."""
+
+import dataclasses
+import itertools
+import json
+import os
+import re
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cvkit.backbone_table import BACKBONES
+from cvkit.catalog import ARCHS, TASKS, backbones_of
+from cvkit.options.base import Command, hints
+from cvkit.options.tree import OPTIONS
+from cvkit.published import PUBLISHED, weight_shelves
+
+ENTRIES = 1000
+"""Entries of a folder that are looked at, so that a large one does not make the shell wait."""
+HEADER_BYTES = 2**20
+"""Longest header of a model file that is read."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A command line up to the word that is being typed.
+
+    Attributes:
+        command: the words of the command, such as `("segment", "train")`.
+        values: of the flags and arguments so far, by the name of their field.
+        partial: what is there of the word, or of the value behind `--flag=`.
+    """
+
+    command: tuple[str, ...]
+    values: dict[str, list[str]] = field(default_factory=dict)
+    partial: str = ""
+
+    @property
+    def task(self) -> str | None:
+        """The task that the command is about, if any."""
+        named = self.command[0] if self.command[0] in TASKS else self.value("task")
+        return named if named in TASKS else None
+
+    def value(self, *names: str) -> str | None:
+        """Return the last value of the first of these flags that has one."""
+        return next((self.values[name][-1] for name in names if self.values.get(name)), None)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Words to choose from, each with what it means, and the paths that fit besides.
+
+    Attributes:
+        words: text to what it means, which may be empty.
+        paths: `files` (and folders), `folders`, or empty for none; the shell knows them best.
+        prefix: what stands before the value in its word, such as `--arch=`.
+    """
+
+    words: dict[str, str] = field(default_factory=dict)
+    paths: str = ""
+    prefix: str = ""
+
+    def starting(self, partial: str) -> "Choices":
+        """Return those whose words begin with what is typed."""
+        words = {text: about for text, about in self.words.items() if text.startswith(partial)}
+        return dataclasses.replace(self, words=words)
+
+
+def choices_for(line: Line, options_class: type[Command], name: str) -> Choices:
+    """Return what may stand as a value of a flag or an argument.
+
+    Args:
+        line: what is typed so far.
+        options_class: of the command.
+        name: field of the options.
+    """
+    kind = value_type(hints(options_class)[name])
+    if typing.get_origin(kind) is typing.Literal:
+        about = ARCHS.get(line.task or "", {}) if name == "arch" else {}
+        words = typing.get_args(kind)
+        return Choices({word: about[word].about if word in about else "" for word in words})
+    if name in SOURCES:
+        return SOURCES[name](line)
+    return Choices(paths="files" if kind is Path else "")
+
+
+def value_type(annotation: object) -> object:
+    """Return the type of one value of a flag: without None, and of a list its elements'."""
+    kind = typing.get_args(annotation)[0]
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
+        kind = typing.get_args(kind)[0]
+    return typing.get_args(kind)[0] if typing.get_origin(kind) is list else kind
+
+
+def _named(*words: str, paths: str = "") -> Callable[[Line], Choices]:
+    return lambda line: Choices(dict.fromkeys(words, ""), paths)
+
+
+def _joined(separators: str, words: Iterable[str], line: Line) -> Choices:
+    """Return words that may be joined: what is typed up to the last separator stays."""
+    begun = re.match(rf".*[{re.escape(separators)}]|", line.partial)[0]
+    taken = re.split(rf"[{re.escape(separators)}]", begun)
+    return Choices({begun + word: "" for word in words if word not in taken})
+
+
+def _entries(folder: Path) -> list[os.DirEntry]:
+    """Return the first entries of a folder in alphabetical order; none if it cannot be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(itertools.islice(entries, ENTRIES), key=lambda entry: entry.name)
+    except OSError:
+        return []
+
+
+def _folders(folder: Path) -> list[str]:
+    return [e.name for e in _entries(folder) if e.is_dir() and not e.name.startswith(".")]
+
+
+def _files(folder: Path, *suffixes: str) -> list[str]:
+    return [e.name for e in _entries(folder) if e.name.endswith(suffixes) and not e.is_dir()]
+
+
+def _typed_files(line: Line, *suffixes: str) -> dict[str, str]:
+    """Return the files with these suffixes in the folder whose path is typed."""
+    start = line.partial[: line.partial.rfind("/") + 1]
+    return {start + name: "" for name in _files(Path(start).expanduser(), *suffixes)}
+
+
+def _runs(line: Line, *marks: str) -> Iterator[str]:
+    """Yield the run folders of a task that hold one of the marks, in `--out` and in `runs`."""
+    others = tuple(f"{task}-" for task in TASKS if task != line.task)
+    for parent in dict.fromkeys((*line.values.get("out", ()), "runs")):
+        for name in _folders(Path(parent)):
+            folder = Path(parent, name)
+            if not name.startswith(others) and any((folder / mark).exists() for mark in marks):
+                yield str(folder)
+
+
+def _models(line: Line) -> Choices:
+    """Return what `--weights` takes: runs, files, names in weights/, published names."""
+    words = dict.fromkeys(_runs(line, "best.safetensors", "last.safetensors"), "run folder")
+    for shelf in weight_shelves():
+        for name in _files(shelf, ".safetensors"):
+            if _task_of(shelf / name) in (None, line.task):
+                words.setdefault(name.removesuffix(".safetensors"), "in weights/")
+    words |= dict.fromkeys(PUBLISHED.get(line.task or "", ()), "published")
+    return Choices(words | _typed_files(line, ".safetensors"), "folders")
+
+
+def _task_of(path: Path) -> str | None:
+    """Return the task that the header of a model file names; None if it cannot be read."""
+    try:
+        with open(path, "rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            content = json.loads(stream.read(length)) if length <= HEADER_BYTES else {}
+        return json.loads(content["__metadata__"]["cvkit"])["task"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def _backbone_weights(line: Line) -> Choices:
+    """Return what `--pretrained` takes; the versions are those of `--backbone`."""
+    name = line.value("backbone", "arch")
+    known = BACKBONES[name].versions if name in BACKBONES else ("v1", "v2")
+    words = ["imagenet", *(f"imagenet:{version}" for version in known)]
+    words += ["kinetics"] if line.task == "video" else []
+    runs = _runs(line, "best.safetensors", "last.safetensors")
+    files = _typed_files(line, ".safetensors", ".pth")
+    return Choices(dict.fromkeys((*words, *runs), "") | files, "folders")
+
+
+def _resumable(line: Line) -> Choices:
+    if line.command == ("tune",):
+        studies = Path(line.value("out") or "runs")
+        words = [str(studies / name) for name in _folders(studies) if name.startswith("tune-")]
+        return Choices(dict.fromkeys(words, ""), "folders")
+    return Choices(dict.fromkeys(_runs(line, "ckpt", "last.safetensors"), ""), "folders")
+
+
+def _datasets(line: Line) -> Choices:
+    tables = _typed_files(line, ".csv") if line.task in ("classify", "video") else {}
+    return Choices({"samples": "built-in synthetic data"} | tables, "folders")
+
+
+SPLITS = ("train", "val", "test")
+
+
+def _splits(line: Line) -> Choices:
+    """Return the splits of the dataset on the line, as its folders tell them."""
+    place = line.value("data", "truth")
+    root = Path(place or "").expanduser()
+    found = set(_splits_in(root)) if place not in (None, "samples") and root.is_dir() else ()
+    listed = sorted(found, key=lambda name: (SPLITS.index(name) if name in SPLITS else 3, name))
+    return Choices(dict.fromkeys(listed or SPLITS, ""))
+
+
+def _splits_in(root: Path) -> Iterator[str]:
+    """Yield what may be a split of a dataset in any layout."""
+    for kind in ("Segmentation", "Main"):
+        names = [name.removesuffix(".txt") for name in _files(root / "ImageSets" / kind, ".txt")]
+        # VOC also has lists for each class, such as cat_train.txt.
+        yield from (n for n in names if "_" not in n or n.rpartition("_")[2] not in names)
+    yield from _folders(root / "images")
+    for name in _files(root / "annotations", ".json"):
+        yield from set(re.split(r"[^A-Za-z]+", name)) & {*SPLITS, "valid"}
+    if not (root / "images").is_dir():
+        yield from (name for name in _folders(root) if name in (*SPLITS, "valid"))
+
+
+def _devices(line: Line) -> Choices:
+    cards = [name for name in os.listdir("/dev") if re.fullmatch(r"nvidia\d+", name)]
+    numbered = sorted(f"cuda:{name.removeprefix('nvidia')}" for name in cards)
+    return Choices(dict.fromkeys(("auto", "cpu", "cuda", "mps", *numbered), ""))
+
+
+_BOX_AUGMENTS = ("none", "light", "strong", "lsj", "mosaic")
+AUGMENTS = {
+    "classify": ("none", "light", "strong", "randaugment", "trivialaugment"),
+    "segment": ("none", "light", "strong"),
+    "detect": _BOX_AUGMENTS,
+    "instance": _BOX_AUGMENTS,
+    "video": ("none", "light", "strong"),
+}
+"""Names that `--augment` takes, besides files."""
+LOSSES = ("ce", "dice", "focal", "ohem")
+"""Terms of `--loss` of segment."""
+TTA = {"classify": ("flip", "ten-crop"), "segment": ("flip", "scales")}
+"""What `--tta` averages over."""
+
+
+def _augments(line: Line) -> Choices:
+    names = AUGMENTS.get(line.task or "", ())
+    if line.command == ("tune",):
+        return _joined(",", names, line)
+    files = _typed_files(line, ".yaml", ".yml", ".json")
+    return Choices(dict.fromkeys(names, "") | files, "folders")
+
+
+def _sides(line: Line) -> Choices:
+    finders = line.task in ("detect", "instance")
+    return Choices(dict.fromkeys(("auto", "native") if finders else ("auto",), ""))
+
+
+def _archs(line: Line) -> Choices:
+    task = line.task or "classify"
+    return Choices({name: entry.about for name, entry in ARCHS[task].items()})
+
+
+def _backbones(line: Line) -> Choices:
+    return Choices(dict.fromkeys(backbones_of(line.task or "classify"), ""))
+
+
+def _settings(line: Line) -> Choices:
+    """Return NAME=VALUE of the training flags of a task; first the names, then the values."""
+    if line.task is None:
+        return Choices()
+    options_class = OPTIONS[line.task]["train"]
+    name, equals, partial = line.partial.partition("=")
+    if not equals:
+        names = (f.name.replace("_", "-") for f in dataclasses.fields(options_class))
+        return Choices({f"{name}=": "" for name in names})
+    if (key := name.lstrip("-").replace("-", "_")) not in hints(options_class):
+        return Choices()
+    inner = Line((line.task, "train"), partial=partial)
+    found = choices_for(inner, options_class, key)
+    return Choices({f"{name}={word}": about for word, about in found.words.items()})
+
+
+SOURCES: dict[str, Callable[[Line], Choices]] = {
+    "arch": _archs,
+    "augment": _augments,
+    "backbone": _backbones,
+    "class_weights": _named("none", "balanced", "sqrt"),
+    "classes": _named("auto", "imagenet", "voc", "coco", "kinetics", paths="files"),
+    "data": _datasets,
+    "device": _devices,
+    "folder": _named(paths="folders"),
+    "fuse": _named(paths="files"),
+    "image_size": _sides,
+    "images": _named(paths="folders"),
+    "inputs": _named(paths="files"),
+    "loss": lambda line: _joined("+*", LOSSES, line),
+    "min_size": _sides,
+    "out": lambda line: Choices(paths="files" if line.command[-1] in WRITES_FILE else "folders"),
+    "pretrained": _backbone_weights,
+    "resume": _resumable,
+    "save": lambda line: _joined(",", ("yolo", "voc", "csv"), line),
+    "set": _settings,
+    "split": _splits,
+    "splits": _splits,
+    "train_split": _splits,
+    "tta": lambda line: _joined(",", TTA.get(line.task or "", ()), line),
+    "val_split": _splits,
+    "views": _named("1x1", "5x1", "10x3"),
+    "weights": _models,
+}
+"""What the flags and arguments take whose type does not say it, by the name of their field."""
+WRITES_FILE = ("import", "proposals")
+"""Commands whose --out is a file."""
+FREE = frozenset({"batch_size", "fail_under", "freeze", "lr", "mask_map", "scale", "weight_decay"})
+"""Flags with text of one's own, for which there are no words to choose from."""

@@ -1,0 +1,123 @@
+"""Which words may follow on a command line."""
+
+import dataclasses
+import typing
+
+import typer
+
+from cvkit.completion.values import Choices, Line, choices_for
+from cvkit.helptext import ROOT_FLAGS, in_panel_order, name_text, short_help
+from cvkit.options.base import Command, hints
+from cvkit.options.tree import OPTIONS
+
+
+def complete(words: list[str], partial: str) -> Choices:
+    """Return what the word that is being typed may become.
+
+    Args:
+        words: complete words after `cvkit`, without quotes.
+        partial: the beginning of the next one; may be empty.
+    """
+    words, entry, path = list(words), OPTIONS, ()
+    while words and isinstance(entry, dict):
+        word = words.pop(0)
+        if not word.startswith("-"):
+            if word not in entry:
+                return Choices()
+            entry, path = entry[word], (*path, word)
+    if not isinstance(entry, dict):
+        return _of_command(path, entry, words, partial)
+    flags = ROOT_FLAGS if not path else ROOT_FLAGS[-1:]
+    if partial.startswith("-"):
+        return Choices({name: about for name, _, about in flags}).starting(partial)
+    return Choices({name: short_help((*path, name)) for name in entry}).starting(partial)
+
+
+def flags_of(options_class: type[Command]) -> dict[str, dataclasses.Field]:
+    """Return the flags of a command as they are typed, and which field each one fills."""
+    types = hints(options_class)
+    return {
+        name: field
+        for field in in_panel_order(options_class)
+        if isinstance(option := types[field.name].__metadata__[0], typer.models.OptionInfo)
+        for name in name_text(field, option).split(", ")
+    }
+
+
+def arguments_of(options_class: type[Command]) -> list[str]:
+    """Return the fields of the arguments of a command; the last one repeats if it is a list."""
+    types = hints(options_class)
+    return [
+        field.name
+        for field in dataclasses.fields(options_class)
+        if isinstance(types[field.name].__metadata__[0], typer.models.ArgumentInfo)
+    ]
+
+
+def _is_switch(options_class: type[Command], field: dataclasses.Field) -> bool:
+    return typing.get_args(hints(options_class)[field.name])[0] is bool
+
+
+def _is_list(options_class: type[Command], name: str) -> bool:
+    return typing.get_origin(typing.get_args(hints(options_class)[name])[0]) is list
+
+
+def _of_command(
+    path: tuple[str, ...], options_class: type[Command], words: list[str], partial: str
+) -> Choices:
+    """Return what may follow the words of a command."""
+    flags, values, plain, waiting, rest = flags_of(options_class), {}, False, None, []
+    for word in words:
+        name, equals, value = word.partition("=")
+        if waiting:
+            values.setdefault(waiting, []).append(word)
+            waiting = None
+        elif plain or not word.startswith("-") or word == "-":
+            rest.append(word)
+        elif word == "--":
+            plain = True
+        elif name in flags:
+            field = flags[name]
+            values.setdefault(field.name, []).extend([value] if equals else [])
+            waiting = None if equals or _is_switch(options_class, field) else field.name
+    open_argument = _next_argument(options_class, rest, values)
+    if waiting is None and not plain and partial.startswith("-"):
+        name, equals, value = partial.partition("=")
+        if not equals:
+            return _free_flags(options_class, flags, values).starting(partial)
+        if name not in flags or _is_switch(options_class, flags[name]):
+            return Choices()
+        found = choices_for(Line(path, values, value), options_class, flags[name].name)
+        return dataclasses.replace(found.starting(value), prefix=f"{name}=")
+    target = waiting or open_argument
+    if target is not None:
+        return choices_for(Line(path, values, partial), options_class, target).starting(partial)
+    return Choices() if plain else _free_flags(options_class, flags, values).starting(partial)
+
+
+def _next_argument(
+    options_class: type[Command], rest: list[str], values: dict[str, list[str]]
+) -> str | None:
+    """Return the argument that comes next, if any; those that are given are put to the values."""
+    names = arguments_of(options_class)
+    for word in rest:
+        if names:
+            values.setdefault(names[0], []).append(word)
+            if not _is_list(options_class, names[0]):
+                names.pop(0)
+    return names[0] if names else None
+
+
+def _free_flags(
+    options_class: type[Command],
+    flags: dict[str, dataclasses.Field],
+    values: dict[str, list[str]],
+) -> Choices:
+    """Return the flags that are not given yet, or may be given again."""
+    types = hints(options_class)
+    free = {
+        name: types[field.name].__metadata__[0].help
+        for name, field in flags.items()
+        if field.name not in values or _is_list(options_class, field.name)
+    }
+    return Choices({"--help": ROOT_FLAGS[-1][-1]} | free)
