@@ -9,6 +9,7 @@ from cvkit.config import as_config
 from cvkit.engine.report import Reporter
 from cvkit.errors import UsageError
 from cvkit.options.base import Predict
+from cvkit.tasks.inference_flags import require_effect
 
 
 def predict(options: Predict, task_name: str) -> int:
@@ -23,6 +24,7 @@ def predict(options: Predict, task_name: str) -> int:
         raise UsageError("no input given", code="inputs.missing", hint="name files or folders")
     if options.resume and options.overwrite:
         raise UsageError("--resume and --overwrite exclude each other", code="out.resume")
+    require_effect(options)
     walk = walk_videos if task_name == "video" else walk_images
     runtime.keep_memory()
     with runtime.stop_signals() as stop:

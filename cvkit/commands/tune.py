@@ -22,6 +22,7 @@ def tune(options: Tune) -> int:
     from cvkit.engine import runtime, search
 
     report = Reporter(options.quiet)
+    _require_searched(options)
     space = _space(options)
     plan = search.trials(space, options.strategy, options.trials, options.points, options.seed)
     base = _base(options)
@@ -63,6 +64,22 @@ def tune(options: Tune) -> int:
     for warning in warnings:
         report.warn(warning)
     return 0
+
+
+def _require_searched(options: Tune) -> None:
+    """Check that the strategy looks at the flags about it.
+
+    Raises:
+        UsageError: names the first one that it does not look at.
+    """
+    idle = {"random": ("points",), "grid": ("trials", "seed")}[options.strategy]
+    for name in idle:
+        if getattr(options, name) != type(options).__dataclass_fields__[name].default:
+            raise UsageError(
+                f"--{name} has no effect with --strategy {options.strategy}",
+                code=f"{name}.idle",
+                hint="leave it out",
+            )
 
 
 def _space(options: Tune) -> dict[str, Any]:

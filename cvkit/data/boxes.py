@@ -11,7 +11,7 @@ from cvkit.data.files import matches
 from cvkit.data.index_maps import read_index_maps
 from cvkit.data.voc import read_voc
 from cvkit.data.yolo import find_yaml, read_yolo
-from cvkit.errors import CvkitError, DataError
+from cvkit.errors import CvkitError, DataError, UsageError
 from cvkit.structures import ClassList
 
 LAYOUTS = ("voc", "coco", "yolo", "index")
@@ -97,10 +97,23 @@ def read_boxes(
 
     Raises:
         DataError: no such layout or split, or the splits have different classes.
+        UsageError: `layout` or `images` contradict what is there.
     """
     json_files = json_files or {}
     forced = any(json_files.values())
+    if forced and layout not in ("auto", "coco"):
+        raise UsageError(
+            f"--format {layout}: {next(filter(None, json_files.values()))} is a COCO file",
+            code="format.json",
+            hint="--format coco, or leave it out",
+        )
     layout = "coco" if forced else detect_box_layout(root, layout, masks, flags.place)
+    if images is not None and layout != "coco":
+        raise UsageError(
+            f"--images has no effect: {root} has the layout {layout}, which says where they lie",
+            code="images.idle",
+            hint="it belongs to COCO files",
+        )
     found: dict[str, Annotations] = {}
     for split in splits:
         if layout == "coco":

@@ -8,6 +8,7 @@ from cvkit.data.fingerprint import RULE, fingerprint
 from cvkit.data.folders import ClassifiedImage, Collection
 from cvkit.engine.report import Reporter
 from cvkit.errors import DataError, UsageError
+from cvkit.options.base import Train
 from cvkit.options.classify import ClassifyEval, ClassifyTrain
 from cvkit.options.video import VideoEval, VideoTrain
 
@@ -45,10 +46,13 @@ def warn_of_idle_share(
     data: Collection,
     report: Reporter,
 ) -> None:
-    """Say that `--val-fraction` divides nothing where the data are split already."""
-    default = type(options).__dataclass_fields__["val_fraction"].default
-    if options.val_fraction != default and not data.divided:
-        report.warn("--val-fraction has no effect: the data are split already")
+    """Say that `--val-fraction` and eval's `--seed` divide nothing that is split already."""
+    names = ["val_fraction"] if isinstance(options, Train) else ["val_fraction", "seed"]
+    fields = type(options).__dataclass_fields__
+    for name in names:
+        if getattr(options, name) != fields[name].default and not data.divided:
+            flag = name.replace("_", "-")
+            report.warn(f"--{flag} has no effect: the data are split already")
 
 
 def require_examples(data: Collection, split: str, place: Path) -> None:

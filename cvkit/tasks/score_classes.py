@@ -21,7 +21,7 @@ from cvkit.options.classify import ClassifyEval
 from cvkit.output.draw import draw_confusion
 from cvkit.output.files import write_csv, write_rgb
 from cvkit.structures import Classes, ClassList, Failure
-from cvkit.tasks.class_splits import model_division
+from cvkit.tasks.class_splits import model_division, warn_of_idle_share
 from cvkit.tasks.class_tables import KEYS, LABELS, Table, find_column, fused, unique
 from cvkit.tasks.predicted import Predicted, read_predicted, require_any, tell_unknown
 
@@ -139,6 +139,7 @@ def _truths(
     found = read_collection(
         place, options.format, [options.split], fraction, walk, seed=seed, flag="--truth"
     )
+    warn_of_idle_share(options, found, report)
     for note in found.notes:
         report.warn(note)
     return {image.key: image.label for image in found.splits[options.split]}, found.names
