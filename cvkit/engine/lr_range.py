@@ -69,6 +69,7 @@ def lr_range(
         advance: told the steps done.
         stop: asks to stop.
     """
+    model = fabric.to_device(model)  # Adagrad makes its states at once
     optimizer = optim.make_optimizer(
         model, settings.optimizer, settings.lr, settings.weight_decay, settings.momentum
     )

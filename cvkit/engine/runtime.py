@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision, Precision
 
 from cvkit import __version__
 from cvkit.errors import Interrupted, UsageError
@@ -89,7 +90,6 @@ def make_fabric(device: torch.device, devices: int, precision: str) -> Fabric:
             code="devices.missing",
         )
     single = [device.index] if device.type == "cuda" else 1
-    kind = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[precision]
     if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, cores() // devices))
     if device.type == "cuda":
@@ -99,10 +99,27 @@ def make_fabric(device: torch.device, devices: int, precision: str) -> Fabric:
         accelerator=device.type,
         devices=devices if devices > 1 else single,
         strategy="ddp" if devices > 1 else "auto",
-        precision=kind,
+        plugins=_plugin(precision, device),
     )
     fabric.launch()
     return fabric
+
+
+class _Autocast(MixedPrecision):
+    """Mixed precision that leaves inputs as they are.
+
+    Fabric would cast every floating-point input, so boxes at 900 px would move by up to 2 px;
+    autocast alone casts what is multiplied.
+    """
+
+    def convert_input(self, data: Any) -> Any:
+        return data
+
+
+def _plugin(precision: str, device: torch.device) -> Precision:
+    if precision == "fp32":
+        return Precision()
+    return _Autocast({"bf16": "bf16-mixed", "fp16": "16-mixed"}[precision], device.type)
 
 
 def _make_cuda_exact(precision: str) -> None:

@@ -76,6 +76,7 @@ class Trainer:
         groups = getattr(self.train_data, "groups", None)
         self.groups = groups() if groups else None
         self.fabric, self.workers, self.reporter, self.stop = fabric, workers, reporter, stop
+        model = fabric.to_device(model)  # Adagrad makes its states at once
         optimizer = optim.make_optimizer(
             model, settings.optimizer, settings.lr, settings.weight_decay, settings.momentum
         )

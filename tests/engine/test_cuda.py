@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from cvkit import catalog
 from cvkit.data.samples import WRITERS
+from cvkit.engine import optim
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
@@ -64,3 +65,13 @@ def test_fp32_gives_the_numbers_of_a_cpu(cvkit, places, tmp_path, task):
         lines = (tmp_path / device / "predictions.jsonl").read_text().splitlines()
         scores.append([score for line in lines for score in json.loads(line)["scores"]])
     np.testing.assert_allclose(scores[1], scores[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", optim.DEFAULTS)
+def test_every_optimizer_steps(cvkit, places, tmp_path, optimizer):
+    done = cvkit(
+        *("segment", "train", "--data", places["segment"], "--out", tmp_path, "--device", "cuda"),
+        *("--epochs", 1, "--optimizer", optimizer, "--backbone", "mobilenet_v3_small"),
+        *("--image-size", "64x64"),
+    )
+    assert done.code == 0, done.err

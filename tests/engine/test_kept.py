@@ -11,6 +11,7 @@ from cvkit.engine.evaluate import MeanLoss, Measured, Part
 from cvkit.engine.loader import in_order, load
 from cvkit.engine.plan import Progress
 from cvkit.engine.report import Reporter
+from cvkit.engine.runtime import choose_device
 from cvkit.models.weights import find_model
 from cvkit.options.tree import OPTIONS
 from cvkit.output import curves
@@ -91,12 +92,14 @@ def test_validation_gives_predicts_results_and_the_loss_of_training(
     made = catalog.resolve(catalog.TASKS[task]).for_training(options, Reporter(quiet=True))
     model = made.build()
     model.load_state_dict(read_model(run_of(task) / "last.safetensors")[0])
-    model.eval()
+    device = choose_device("auto")
+    model.to(device).eval()
     metric, loss = made.metric(), MeanLoss()
     data = made.dataset("val", training=False)
     with torch.inference_mode(), load(data, in_order(len(data), 6), 0) as loaded:
         for batch in (batch for found in loaded for batch in found):
             torch.manual_seed(0)
+            batch = batch.to(device)
             results, value = made.validate(model, batch)
             loss.add(float(value), len(batch))
             pairs = zip(batch.samples, results, made.predict(model, batch), strict=True)
