@@ -94,7 +94,9 @@ def equal(one, other):
 def require_effect(row, found):
     """Check the measurements of a row's values against each other."""
     for (a, one), (b, other) in itertools.combinations(zip(row.values, found, strict=True), 2):
-        assert equal(one, other) == row.same, f"{row.flag}: {a} and {b}: {one!r:.300}"
+        if equal(one, other) != row.same:
+            change = "changes" if row.same else "does not change"
+            pytest.fail(f"--{row.flag} {a} or {b} {change} {row.measure.__name__}", pytrace=False)
 
 
 class Toy(Backbone):
@@ -159,7 +161,7 @@ class Made:
 
     @cached_property
     def keys(self):
-        """The samples of training, of validation, and of the training split as validation sees it."""
+        """The samples of training, of validation, and of training as validation sees them."""
         return [[data.key(i) for i in range(len(data))] for data in self.job.data]
 
     @cached_property

@@ -14,6 +14,7 @@ from model_parts import (
     predictions,
     report,
     results,
+    rounded,
     run,
     table,
     told,
@@ -27,6 +28,7 @@ from cvkit.data.samples import WRITERS
 CLASSIFY, SEGMENT, DETECT = ("classify",), ("segment",), ("detect",)
 INSTANCE, VIDEO = ("instance",), ("video",)
 ALONE = {"weights": None, "data": None}
+LARGE = {"weights": model(image_size="64x64")}
 NATIVE = {"weights": model(resize="native")}
 
 
@@ -60,12 +62,12 @@ COCO = {"data": None, "json_file": annotations("val"), "images": pictures(1)}
 HEAP = {"data": heap, "weights": model(data=heap)}
 ROWS = [
     Row("weights", (model(), model(epochs=2, seed=3)), results("eval")),
-    Row("data", (lambda at: str(at.data()), lambda at: str(at.data(6))), results("eval")),
+    Row("data", (lambda at: str(at.data()), lambda at: str(at.data(6))), content),
     Row("predictions", (predictions(0), predictions(1)), content, base=FILES),
     Row("truth", (truth(0), truth(1)), content, base=FILES),
     Row("split", ("val", "train"), evaluated),
     Row("batch_size", (1, 2), batches("eval")),
-    Row("batch_size", (1, 2), content, same=True),
+    Row("batch_size", (1, 2), rounded, same=True),
     Row("fail_under", (None, 0.5), gated, base=FILES | {"predictions": predictions(1)}),
     Row("fail_under", (None, 0.5), gated, base=FILES, same=True),
     Row("out", (lambda at: at.root / "a", lambda at: at.root / "b"), report, base={"files": True}),
@@ -94,7 +96,7 @@ ROWS = [
     Row("val_fraction", (None, 0.6), evaluated, CLASSED, HEAP),
     Row("seed", (None, 5), evaluated, CLASSED, HEAP),
     Row("tta", (None, "flip", "ten-crop"), results("eval"), CLASSIFY),
-    Row("tta", (None, "flip", "scales", "flip,scales"), results("eval"), SEGMENT),
+    Row("tta", (None, "flip", "scales", "flip,scales"), results("eval"), SEGMENT, LARGE),
     Row("ignore_index", (None, 1), content, SEGMENT),
     Row("mask_map", (None, "1=255"), content, SEGMENT),
     Row("ignore_index", (None, 1), content, SEGMENT, FILES),

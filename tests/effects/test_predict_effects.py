@@ -15,7 +15,7 @@ from model_parts import (
     told,
     written,
 )
-from test_eval_effects import CLASSIFY, DETECT, INSTANCE, NATIVE, SEGMENT, VIDEO, large
+from test_eval_effects import CLASSIFY, DETECT, INSTANCE, LARGE, NATIVE, SEGMENT, VIDEO, large
 from test_train_own_effects import FAST, regions
 
 
@@ -96,7 +96,7 @@ ROWS = [
     Row("save", ("none", "sorted"), written, CLASSIFY),
     Row("embeddings", (None, lambda at: at.root / "features.npz"), embedded, CLASSIFY),
     Row("tta", (None, "flip", "ten-crop"), results("predict"), CLASSIFY),
-    Row("tta", (None, "flip", "scales", "flip,scales"), results("predict"), SEGMENT),
+    Row("tta", (None, "flip", "scales", "flip,scales"), results("predict"), SEGMENT, LARGE),
     Row("overlay", ("png", "jpg", "none"), written, SEGMENT + BOXES),
     Row(
         "sliding_window",

@@ -210,6 +210,7 @@ ROWS = [
     Row("epochs", (1, 2), steps),
     Row("batch_size", (2, 4), steps),
     Row("accumulate", (1, 2), steps),
+    Row("accumulate", (1, 2), after, base=SGD),
     Row("optimizer", ("adamw", "adam", "sgd", "rmsprop", "adagrad"), after, base={"lr": 0.01}),
     Row("lr", (None, 0.5), rates),
     Row("momentum", (0.0, 0.5), after, base=SGD),
