@@ -1,7 +1,7 @@
 """Every flag of eval does in each task what it says."""
 
 import numpy as np
-from effect_parts import BOXES, COUNTS, Row, cases, require_effect
+from effect_parts import BOXES, COUNTS, TASKS, Row, cases, require_effect
 from model_parts import (
     BEST,
     FILES,
@@ -9,12 +9,12 @@ from model_parts import (
     content,
     evaluated,
     model,
+    near_content,
     network_use,
     objects,
     predictions,
     report,
     results,
-    rounded,
     run,
     table,
     told,
@@ -28,6 +28,9 @@ from cvkit.data.samples import WRITERS
 CLASSIFY, SEGMENT, DETECT = ("classify",), ("segment",), ("detect",)
 INSTANCE, VIDEO = ("instance",), ("video",)
 ALONE = {"weights": None, "data": None}
+ALL_BUT_SEGMENT = tuple(task for task in TASKS if task != "segment")
+MOVED = {"weights": model(lr=0.1)}
+"""The last layer begins with zeros; small steps would hide what rounding changes."""
 LARGE = {"weights": model(image_size="64x64")}
 NATIVE = {"weights": model(resize="native")}
 
@@ -67,14 +70,15 @@ ROWS = [
     Row("truth", (truth(0), truth(1)), content, base=FILES),
     Row("split", ("val", "train"), evaluated),
     Row("batch_size", (1, 2), batches("eval")),
-    Row("batch_size", (1, 2), rounded, same=True),
+    Row("batch_size", (1, 2), near_content, same=True),
     Row("fail_under", (None, 0.5), gated, base=FILES | {"predictions": predictions(1)}),
     Row("fail_under", (None, 0.5), gated, base=FILES, same=True),
     Row("out", (lambda at: at.root / "a", lambda at: at.root / "b"), report, base={"files": True}),
     Row("files", (True, False), report),
     Row("device", ("cpu", "cuda:99"), told("eval")),
     Row("device", ("cpu", "auto"), results("eval"), same=True),
-    Row("precision", ("fp32", "bf16"), results("eval")),
+    Row("precision", ("fp32", "bf16"), results("eval"), ALL_BUT_SEGMENT),
+    Row("precision", ("fp32", "bf16"), results("eval"), SEGMENT, MOVED),
     Row("workers", (0, 1), batches("eval")),
     Row("offline", (False, True), network_use("eval")),
     *(
@@ -86,7 +90,7 @@ ROWS = [
         Row(
             "format",
             values,
-            content,
+            told("eval"),
             (task,),
             {"data": data, "weights": model(data=data, format=values[1])},
         )

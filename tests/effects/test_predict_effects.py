@@ -8,6 +8,7 @@ from model_parts import (
     inputs,
     lines,
     model,
+    near_scores,
     network_use,
     pictures,
     results,
@@ -15,7 +16,18 @@ from model_parts import (
     told,
     written,
 )
-from test_eval_effects import CLASSIFY, DETECT, INSTANCE, LARGE, NATIVE, SEGMENT, VIDEO, large
+from test_eval_effects import (
+    ALL_BUT_SEGMENT,
+    CLASSIFY,
+    DETECT,
+    INSTANCE,
+    LARGE,
+    MOVED,
+    NATIVE,
+    SEGMENT,
+    VIDEO,
+    large,
+)
 from test_train_own_effects import FAST, regions
 
 
@@ -85,11 +97,12 @@ ROWS = [
     Row("overwrite", (False, True), filled),
     Row("resume", (False, True), filled),
     Row("batch_size", (1, 2), batches("predict")),
-    Row("batch_size", (1, 2), lines, same=True),
+    Row("batch_size", (1, 2), near_scores, same=True),
     Row("max_failures", (0, 1), failures),
     Row("device", ("cpu", "cuda:99"), told("predict")),
     Row("device", ("cpu", "auto"), results("predict"), same=True),
-    Row("precision", ("fp32", "bf16"), results("predict")),
+    Row("precision", ("fp32", "bf16"), results("predict"), ALL_BUT_SEGMENT),
+    Row("precision", ("fp32", "bf16"), results("predict"), SEGMENT, MOVED),
     Row("workers", (0, 1), batches("predict")),
     Row("offline", (False, True), network_use("predict")),
     Row("top_k", (1, 2), lines, CLASSIFY + VIDEO),
