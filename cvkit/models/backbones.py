@@ -208,7 +208,7 @@ def stride_taps(builder: str, positions: tuple[int, ...] = ()) -> list[tuple[int
 
 @functools.cache
 def _all_maps(builder: str) -> tuple[tuple[int, int, int], ...]:
-    """Return (position, stride, channels) of every layer's map; a command builds a network often."""
+    """Return (position, stride, channels) of every layer; one command asks several times."""
     side = 64
     with torch.device("meta"), torch.no_grad():
         net = torchvision_network(builder).eval()

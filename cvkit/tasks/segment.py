@@ -120,7 +120,7 @@ class Segment(ImageTask):
 
         Raises:
             ModelFileError: the header lacks something.
-            UsageError: `--tta` is malformed.
+            UsageError: `--tta` is malformed, or the network cannot take smaller images.
         """
         task = cls(**cls.known_parts(header))
         task.sliding_window = options.sliding_window
@@ -131,6 +131,8 @@ class Segment(ImageTask):
                 code="tta.window",
                 hint="choose one",
             )
+        if task.preprocessing.resize == "fit":  # else inputs are as large as the images
+            setup.require_scales(task.build, task.preprocessing.image_size_wh, task.scales)
         if isinstance(options, SegmentPredict):
             task.overlay, task.with_confidence = options.overlay, True
         else:

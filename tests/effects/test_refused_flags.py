@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 from effect_parts import BOXES, TASKS
-from model_parts import FILES, options
+from model_parts import FILES, options, predictions
+from model_parts import model as trained
 from test_tool_effects import DETECTOR, FILE, SEGMENTER, fresh
 from test_train_effects import model, torch_file
 from test_train_own_effects import (
@@ -202,6 +203,7 @@ def eval_cases():
     yield "segment", {"tta": "flip", "sliding_window": True}, "tta.window"
     for task in ("classify", "segment"):
         yield task, {"tta": "up"}, "tta.syntax"
+    yield "segment", {"tta": "scales"}, "tta.scales"
     yield "video", {"views": "2x2"}, "views.syntax"
 
 
@@ -233,6 +235,7 @@ PREDICTS = [
     ("detect", {"proposals": regions(20)}, "proposals.unsupported"),
     ("segment", {"tta": "flip", "sliding_window": True}, "tta.window"),
     ("segment", {"tta": "up"}, "tta.syntax"),
+    ("segment", {"tta": "flip,scales"}, "tta.scales"),
     ("classify", {"tta": "up"}, "tta.syntax"),
     ("classify", {"embeddings": Path("f.npy")}, "embeddings.suffix"),
     ("classify", {"embeddings": Path("no/f.npz")}, "embeddings.folder"),
@@ -306,6 +309,23 @@ def test_a_command_whose_flags_cannot_work_is_refused(places, monkeypatch, path,
         "import": lambda: weights.import_weights(asked),
     }[path[-1]]
     assert code_of(call) == code
+
+
+@pytest.mark.parametrize("flag", ["--seed", "--val-fraction"])
+@pytest.mark.parametrize("how", ["model", "files"])
+@pytest.mark.parametrize("task", CLASSED)
+def test_dividing_what_is_split_already_is_told(cvkit, places, task, how, flag):
+    at = places(task)
+    ways = {
+        "model": ("--weights", trained()(at), "--data", at.data(), "--workers", 0),
+        "files": ("--predictions", predictions(0)(at), "--truth", at.data()),
+    }
+    words = (task, "eval", *ways[how], "--no-files")
+    told = "warning: --{} has no effect: the data are split already"
+    for more in ((), (flag, "0.5" if flag == "--val-fraction" else 3)):
+        done = cvkit(*words, *more)
+        assert done.code == 0, done.err
+        assert (told.format(flag[2:]) in done.err) == bool(more)
 
 
 def codes():
