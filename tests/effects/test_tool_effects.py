@@ -155,7 +155,7 @@ def state_dict(name, package=torchvision.models, **own):
             net = getattr(package, name)(weights=None, **own)
             torch.save(net.state_dict(), path)
 
-        return at.once(f"{name}-{len(own)}.pth", write)
+        return at.once(f"{name}-{'-'.join(own)}.pth", write)
 
     return make
 
