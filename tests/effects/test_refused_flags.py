@@ -8,7 +8,6 @@ from effect_parts import BOXES, TASKS
 from model_parts import FILES, options, predictions
 from model_parts import model as trained
 from test_tool_effects import DETECTOR, FILE, SEGMENTER, fresh
-from test_train_effects import model, torch_file
 from test_train_own_effects import (
     FAST,
     FRAMES,
@@ -58,7 +57,7 @@ CLASSED = CLASSIFY + VIDEO
 RCNN = {"arch": "rcnn", "backbone": MOBILE, "channels": 256, "min_size": "64", "roi_samples": 0}
 RCNN |= {"proposals": regions(20)}
 YOLO = {"data": changed("yolo", yolo_too), "format": "yolo"}
-PUBLISHED = {"weights": model, "pretrained": torch_file}
+TWICE = {"weights": "m.safetensors", "pretrained": "p.pth"}
 TRAIN = [
     (TASKS, {"momentum": 1.0}, "momentum.senseless"),
     (TASKS, {"ema": 1.0}, "ema.senseless"),
@@ -74,7 +73,7 @@ TRAIN = [
     (TASKS, {"unfreeze_at": 2, "epochs": 2}, "freeze.nothing"),
     (TASKS, {"device": "cuda:99"}, "device.missing"),
     (TASKS, {"device": "cpu", "precision": "fp16"}, "precision"),
-    (TASKS, PUBLISHED, "weights.pretrained"),
+    (TASKS, TWICE, "weights.pretrained"),
     (TASKS, {"find_lr": True, "devices": 2}, "find_lr.unsupported"),
     (TASKS, {"find_lr": True, "resume": lambda at: at.root}, "find_lr.unsupported"),
     (TASKS, {"check": True, "resume": lambda at: at.root}, "check.resume"),
