@@ -8,6 +8,7 @@ from effect_parts import BOXES, TASKS
 from model_parts import FILES, options, predictions
 from model_parts import model as trained
 from test_tool_effects import DETECTOR, FILE, SEGMENTER, fresh
+from test_train_effects import model
 from test_train_own_effects import (
     FAST,
     FRAMES,
@@ -86,6 +87,7 @@ TRAIN = [
     (CLASSIFY, {"loss": "hinge", "label_smoothing": 0.1}, "label_smoothing.unsupported"),
     (CLASSIFY, {"aux_weight": 0.1}, "aux_weight.unsupported"),
     (CLASSIFY, KNN | {"devices": 2}, "devices.unsupported"),
+    (CLASSIFY, KNN | {"weights": model}, "weights.unsupported"),
     (CLASSIFY, KNN | {"check": True}, "check.unsupported"),
     (CLASSIFY, KNN | {"find_lr": True}, "find_lr.knn"),
     (CLASSIFY, {"stochastic_depth": 0.1}, "stochastic_depth.unsupported"),
@@ -165,8 +167,8 @@ def fail(*_, **__):
 def test_a_training_that_cannot_mean_what_it_says_is_refused(
     places, monkeypatch, task, flags, code
 ):
-    monkeypatch.setattr(train._Job, "run_folder", fail)
     asked = places(task).options(**flags)
+    monkeypatch.setattr(train._Job, "run_folder", fail)
     assert code_of(lambda: train.train(asked, task)) == code
 
 
