@@ -101,19 +101,9 @@ def read_boxes(
     """
     json_files = json_files or {}
     forced = any(json_files.values())
-    if forced and layout not in ("auto", "coco"):
-        raise UsageError(
-            f"--format {layout}: {next(filter(None, json_files.values()))} is a COCO file",
-            code="format.json",
-            hint="--format coco, or leave it out",
-        )
-    layout = "coco" if forced else detect_box_layout(root, layout, masks, flags.place)
-    if images is not None and layout != "coco":
-        raise UsageError(
-            f"--images has no effect: {root} has the layout {layout}, which says where they lie",
-            code="images.idle",
-            hint="it belongs to COCO files",
-        )
+    chosen = "coco" if forced else detect_box_layout(root, layout, masks, flags.place)
+    _require_agreement(root, layout, chosen, json_files, images)
+    layout = chosen
     found: dict[str, Annotations] = {}
     for split in splits:
         if layout == "coco":
@@ -139,6 +129,40 @@ def read_boxes(
         defects=[defect for content in found.values() for defect in content.defects],
         notes=[note for content in found.values() for note in content.notes],
     )
+
+
+def _require_agreement(
+    root: Path,
+    asked: str,
+    layout: str,
+    json_files: dict[str, Path | None],
+    images: Path | None,
+) -> None:
+    """Check that files and folders of COCO are named for data in that layout only.
+
+    Args:
+        root: the dataset.
+        asked: the layout that is asked for, or `auto`.
+        layout: the one that is read.
+        json_files: COCO files of splits.
+        images: folder of their images.
+
+    Raises:
+        UsageError: they contradict each other.
+    """
+    file = next(filter(None, json_files.values()), None)
+    if file is not None and asked not in ("auto", "coco"):
+        raise UsageError(
+            f"--format {asked}: {file} is a COCO file",
+            code="format.json",
+            hint="--format coco, or leave it out",
+        )
+    if images is not None and layout != "coco":
+        raise UsageError(
+            f"--images has no effect: {root} has the layout {layout}, which says where they lie",
+            code="images.idle",
+            hint="it belongs to COCO files",
+        )
 
 
 def with_truths(images: Sequence[AnnotatedImage], table: dict[int, int]) -> list[AnnotatedImage]:
