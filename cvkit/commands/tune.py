@@ -22,7 +22,8 @@ def tune(options: Tune) -> int:
     from cvkit.engine import runtime, search
 
     report = Reporter(options.quiet)
-    _require_searched(options)
+    if not options.resume:
+        _require_searched(options)
     space = _space(options)
     plan = search.trials(space, options.strategy, options.trials, options.points, options.seed)
     base = _base(options)

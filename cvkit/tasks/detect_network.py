@@ -158,7 +158,7 @@ def _refuse_what_means_nothing(options: TwoStageTrain, fixed: bool) -> None:
             raise UsageError(
                 f"--{name} has no meaning for --arch {options.arch}", code=f"{name}.unsupported"
             )
-    if options.neck == "c4" and options.channels != 256:
+    if options.neck == "c4" and options.channels != 256 and not options.resume:
         raise UsageError(
             "--channels has no meaning for --neck c4, which has no pyramid",
             code="channels.unsupported",

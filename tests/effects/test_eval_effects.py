@@ -29,7 +29,7 @@ CLASSIFY, SEGMENT, DETECT = ("classify",), ("segment",), ("detect",)
 INSTANCE, VIDEO = ("instance",), ("video",)
 ALONE = {"weights": None, "data": None}
 ALL_BUT_SEGMENT = tuple(task for task in TASKS if task != "segment")
-MOVED = {"weights": model(lr=0.1)}
+MOVED = {"weights": model(lr=0.01)}
 """The last layer begins with zeros; small steps would hide what rounding changes."""
 LARGE = {"weights": model(image_size="64x64")}
 NATIVE = {"weights": model(resize="native")}
