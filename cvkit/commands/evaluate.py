@@ -10,6 +10,7 @@ from cvkit.engine.report import Reporter, print_evaluation
 from cvkit.errors import DataError, GateFailed, UsageError
 from cvkit.metrics.gates import failed_gates, parse_gates, require_known
 from cvkit.options.base import Eval
+from cvkit.tasks.inference_flags import require_effect
 
 
 def evaluate(options: Eval, task_name: str) -> int:
@@ -22,6 +23,7 @@ def evaluate(options: Eval, task_name: str) -> int:
             code="eval.what",
             hint="--weights RUN --data DIR, or --predictions DIR --truth DIR",
         )
+    require_effect(options)
     measure = _evaluate_files if options.predictions else _evaluate_model
     content = measure(options, task_name, report)
     content = {"task": task_name, "command": "eval", "split": options.split, **content}

@@ -13,6 +13,7 @@ from cvkit.config import as_config
 from cvkit.engine.report import Reporter, print_line, table
 from cvkit.errors import UsageError
 from cvkit.options.base import RUNS, Predict
+from cvkit.tasks.inference_flags import require_effect
 
 LISTED = 20
 """Inputs whose results are shown one by one; of more there is a summary."""
@@ -133,6 +134,7 @@ def _check_flags(options: Predict) -> None:
             code="sheet.overlay",
             hint="leave one of them out",
         )
+    require_effect(options)
 
 
 def _results_folders(options: Predict, task_name: str) -> list[Path]:

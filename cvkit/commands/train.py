@@ -181,8 +181,9 @@ class _Job:
             else:
                 self.task.load_pretrained(model, options, self.report)
         self.task.freeze(model, options)
-        layers = f"{options.freeze},{self.task.body}" if options.freeze_backbone else options.freeze
-        self.freezing = Freezing(model, layers, options.unfreeze_at)
+        self.freezing = Freezing(
+            model, _resting_layers(options, self.task, model), options.unfreeze_at
+        )
         if options.channels_last != "off":
             model = model.to(memory_format=self.task.memory_format)
         self.model = model
@@ -259,6 +260,25 @@ class _Job:
             reporter=self.report,
             stop=stop,
         )
+
+
+def _resting_layers(options: Train, task: Any, model: Any) -> str:
+    """Return the names of the layers that `--freeze` and `--freeze-backbone` mean.
+
+    Raises:
+        UsageError: the network is one piece, without a backbone.
+    """
+    if not options.freeze_backbone:
+        return options.freeze
+    names = [name for name, _ in model.named_parameters()]
+    if not any(name.startswith(f"{task.body}.") for name in names):
+        parts = dict.fromkeys(name.partition(".")[0] for name in names)
+        raise UsageError(
+            f"--freeze-backbone: --arch {task.network.arch} has no backbone",
+            code="freeze_backbone.unsupported",
+            hint=f"--freeze names its layers: {', '.join(parts)}",
+        )
+    return f"{options.freeze},{task.body}"
 
 
 def _settings(options: Train, task: Any) -> Any:

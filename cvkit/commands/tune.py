@@ -31,6 +31,8 @@ def tune(options: Tune) -> int:
 
     report = Reporter(options.quiet)
     options = _with_variables(options, report)
+    if not options.resume:
+        _require_searched(options)
     space = _space(options)
     plan = search.trials(space, options.strategy, options.trials, options.points, options.seed)
     base = _base(options)
@@ -80,6 +82,22 @@ def _run_trials(base: Train, plan: list[dict], study: Path, report: Reporter) ->
             storage.write_file(study / "trials.jsonl", lines)
             report.say(f"trial {trial}: {_words(plan[trial])} -> {number(result['value'])}")
     return results
+
+
+def _require_searched(options: Tune) -> None:
+    """Check that the strategy looks at the flags about it.
+
+    Raises:
+        UsageError: names the first one that it does not look at.
+    """
+    idle = {"random": ("points",), "grid": ("trials", "seed")}[options.strategy]
+    for name in idle:
+        if getattr(options, name) != type(options).__dataclass_fields__[name].default:
+            raise UsageError(
+                f"--{name} has no effect with --strategy {options.strategy}",
+                code=f"{name}.idle",
+                hint="leave it out",
+            )
 
 
 def _space(options: Tune) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from cvkit.data.index_maps import read_index_maps
 from cvkit.data.layouts import folder_parts, list_parts
 from cvkit.data.voc import read_voc
 from cvkit.data.yolo import find_yaml, read_yolo, yolo_parts
-from cvkit.errors import CvkitError, DataError
+from cvkit.errors import CvkitError, DataError, UsageError
 from cvkit.structures import ClassList
 
 LAYOUTS = ("voc", "coco", "yolo", "index")
@@ -106,11 +106,14 @@ def read_boxes(
 
     Raises:
         DataError: no such layout or split, or the splits have different classes.
+        UsageError: `layout` or `images` contradict what is there.
     """
     given = {split: path for split, path in (json_files or {}).items() if path}
     if given and "" not in given:
         division = WHOLE  # each file is named for its split
-    layout = "coco" if given else detect_box_layout(root, layout, masks, flags.place)
+    chosen = "coco" if given else detect_box_layout(root, layout, masks, flags.place)
+    _require_agreement(root, layout, chosen, given, images)
+    layout = chosen
     found: dict[str, Annotations] = {}
     known, heap, hint = _parts(root, layout, splits, given)
     other = given.get("") or (coco_parts(root, splits)[1] if layout == "coco" else None)
@@ -206,6 +209,40 @@ def _labels(found: dict[str, Annotations], images: Sequence[AnnotatedImage]) -> 
     """Return the names of the classes in each image of what is divided."""
     names = next(iter(found.values())).classes.names
     return [[names[label - 1] for label in set(image.truth.labels.tolist())] for image in images]
+
+
+def _require_agreement(
+    root: Path,
+    asked: str,
+    layout: str,
+    json_files: dict[str, Path],
+    images: Path | None,
+) -> None:
+    """Check that files and folders of COCO are named for data in that layout only.
+
+    Args:
+        root: the dataset.
+        asked: the layout that is asked for, or `auto`.
+        layout: the one that is read.
+        json_files: COCO files of splits.
+        images: folder of their images.
+
+    Raises:
+        UsageError: they contradict each other.
+    """
+    file = next(iter(json_files.values()), None)
+    if file is not None and asked not in ("auto", "coco"):
+        raise UsageError(
+            f"--format {asked}: {file} is a COCO file",
+            code="format.json",
+            hint="--format coco, or leave it out",
+        )
+    if images is not None and layout != "coco":
+        raise UsageError(
+            f"--images has no effect: {root} has the layout {layout}, which says where they lie",
+            code="images.idle",
+            hint="it belongs to COCO files",
+        )
 
 
 def with_truths(images: Sequence[AnnotatedImage], table: dict[int, int]) -> list[AnnotatedImage]:

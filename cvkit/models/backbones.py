@@ -5,6 +5,7 @@ exposes `channels` and `strides`, lists of the same length. Its parameters carry
 own names, so a classification checkpoint loads without renaming.
 """
 
+import functools
 from abc import ABC, abstractmethod
 
 import torch
@@ -198,6 +199,16 @@ def stride_taps(builder: str, positions: tuple[int, ...] = ()) -> list[tuple[int
         builder: torchvision function name.
         positions: the maps to tell of instead.
     """
+    found = _all_maps(builder)
+    if positions:
+        return [found[position] for position in positions]
+    last = {stride: (position, stride, channels) for position, stride, channels in found}
+    return [tap for stride, tap in last.items() if stride > 1]
+
+
+@functools.cache
+def _all_maps(builder: str) -> tuple[tuple[int, int, int], ...]:
+    """Return (position, stride, channels) of every layer; one command asks several times."""
     side = 64
     with torch.device("meta"), torch.no_grad():
         net = torchvision_network(builder).eval()
@@ -208,7 +219,4 @@ def stride_taps(builder: str, positions: tuple[int, ...] = ()) -> list[tuple[int
             nhwc = isinstance(net, SwinTransformer)
             stride = side // maps.shape[1 if nhwc else 2]
             found.append((position, stride, maps.shape[3 if nhwc else 1]))
-    if positions:
-        return [found[position] for position in positions]
-    last = {stride: (position, stride, channels) for position, stride, channels in found}
-    return [tap for stride, tap in last.items() if stride > 1]
+    return tuple(found)

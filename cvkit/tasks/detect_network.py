@@ -169,6 +169,11 @@ def _refuse_what_means_nothing(options: TwoStageTrain, fixed: bool) -> None:
             raise UsageError(
                 f"--{name} has no meaning for --arch {options.arch}", code=f"{name}.unsupported"
             )
+    if options.neck == "c4" and options.channels != 256 and not options.resume:
+        raise UsageError(
+            "--channels has no meaning for --neck c4, which has no pyramid",
+            code="channels.unsupported",
+        )
 
 
 def with_samples(network: Network, options: TwoStageTrain, preprocessing: Preprocessing) -> Network:

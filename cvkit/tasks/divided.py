@@ -69,7 +69,7 @@ def tell_division(
     splits: Mapping[str, Sequence[Any]],
     report: Reporter,
 ) -> None:
-    """Say how data were divided and how many went where, or that `--val-fraction` had no effect.
+    """Say how data were divided and how many went where, or which flags had no effect.
 
     Args:
         options: of the command.
@@ -79,10 +79,12 @@ def tell_division(
         splits: the samples of each split that was asked for.
         report: for the line.
     """
-    default = type(options).__dataclass_fields__["val_fraction"].default
     if heap is None:
-        if options.val_fraction != default:
-            report.warn("--val-fraction has no effect: the data are split already")
+        fields = type(options).__dataclass_fields__
+        for name in ("val_fraction",) if isinstance(options, Train) else ("val_fraction", "seed"):
+            if getattr(options, name) != fields[name].default:
+                flag = name.replace("_", "-")
+                report.warn(f"--{flag} has no effect: the data are split already")
         return
     if division.val_fraction is None:
         names = ", ".join(map(repr, splits))

@@ -45,6 +45,7 @@ def imported_model(options: WeightsImport) -> tuple[dict[str, Tensor], dict[str,
     """
     arch, backbone = named_parts(options.task, options.arch, options.backbone)
     _require_list(options)
+    _require_meaning(options, backbone)
     source = read_state_dict(options.file)
     tensors, unused, count = converted(options.task, arch, backbone, source)
     boxes = options.task in ("detect", "instance")
@@ -105,6 +106,37 @@ def _require_list(options: WeightsImport) -> None:
             code="classes.missing",
             hint=catalog.nearest(options.classes, known, listed),
         )
+
+
+def _require_meaning(options: WeightsImport, backbone: str) -> None:
+    """Check flags that only some networks look at.
+
+    Args:
+        options: of the command.
+        backbone: of the network that `--arch` means.
+
+    Raises:
+        UsageError: names the first one that this network does not look at.
+    """
+    if options.backbone not in (None, backbone):
+        raise UsageError(
+            f"--backbone {options.backbone} has no effect with --arch {options.arch}, which is a "
+            "network of its own",
+            code="backbone.idle",
+            hint="leave it out",
+        )
+    boxes = options.task in ("detect", "instance")
+    idle = {
+        "preset": options.preset != "v1" and options.task != "classify",
+        "eps": options.eps is not None and not boxes,
+    }
+    for name, wrong in idle.items():
+        if wrong:
+            raise UsageError(
+                f"--{name} has no effect with --task {options.task}",
+                code=f"{name}.idle",
+                hint="leave it out",
+            )
 
 
 def _require_few(count: int) -> None:

@@ -137,7 +137,9 @@ class Segment(ImageTask):
 
         Raises:
             DataError: other classes than the model's, or masks that it cannot be compared with.
+            UsageError: `--tta scales` makes images that the network cannot take.
         """
+        self.check_inputs(())
         labels = header.get("labels", {})
         ignore = labels.get("ignore_index", 255)
         mask_map = options.mask_map if options.mask_map is not None else labels.get("mask_map")
@@ -211,6 +213,15 @@ class Segment(ImageTask):
             transform=self.training.transform if training else None,
             bits=self.preprocessing.bits,
         )
+
+    def check_inputs(self, keys: Sequence[str]) -> None:
+        """Check that the network can take the smallest images of `--tta scales`.
+
+        Raises:
+            UsageError: it cannot.
+        """
+        if self.preprocessing.resize == "fit":  # else they are as large as what is predicted
+            setup.require_scales(self.build, self.preprocessing.image_size_wh, self.scales)
 
     def source(self, inputs: Sequence[InputFile]) -> ImageSource:
         """Return images to predict."""

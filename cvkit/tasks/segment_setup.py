@@ -1,7 +1,7 @@
 """From flags and folders to what a segmentation run needs, everything checked first."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -245,6 +245,33 @@ def image_size(text: str, sizes_hw: list[tuple[int, int] | None]) -> tuple[int, 
         scale = min(1.0, 512 / max(height, width))
         return tuple(max(32, round(side * scale / 16) * 16) for side in (width, height))
     return parse_image_size(text, 16, 8192)
+
+
+def require_scales(
+    build: Callable[[], nn.Module], size_wh: tuple[int, int], scales: Sequence[float]
+) -> None:
+    """Check that a network can take the smallest images of `--tta scales`.
+
+    Args:
+        build: returns the network.
+        size_wh: of its images.
+        scales: factors on it.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if scales == (1.0,):
+        return
+    width, height = (max(1, round(side * min(scales))) for side in size_wh)
+    try:
+        with torch.device("meta"), torch.no_grad():
+            build().eval().logits(torch.empty(1, 3, height, width))
+    except (RuntimeError, ValueError) as error:
+        raise UsageError(
+            f"--tta scales: the network cannot take images of {width}x{height}",
+            code="tta.scales",
+            hint="--tta flip",
+        ) from error
 
 
 def parse_tta(text: str | None) -> tuple[bool, tuple[float, ...]]:

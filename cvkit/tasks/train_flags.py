@@ -174,9 +174,12 @@ def _detect(options: TwoStageTrain) -> Iterator[Rule]:
     yield options.arch == "rcnn", ("roi_samples", "max_size"), reason
     if isinstance(options, DetectTrain):
         yield options.arch not in ("fast-rcnn", "rcnn"), ("proposal_mode",), reason
+        yield options.proposals is not None, ("proposal_mode",), "--proposals"
 
 
 def _video(options: VideoTrain) -> Iterator[Rule]:
+    own = options.augment in ("light", "strong")
+    yield not own, ("flip",), f"--augment {options.augment}"
     spread = options.sampling == "uniform"
     yield spread, ("stride", "fps"), "--sampling uniform"
     chosen = options.sampling == "auto" and options.arch in SPREAD

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from pathlib import Path
 from typing import Literal, get_args, get_origin
 
 import pytest
@@ -101,6 +102,14 @@ RULES = [
     ("detect", {"roi_samples": 9, "arch": "rcnn"}, "--roi-samples", "--arch rcnn"),
     ("detect", {"max_size": 900, "arch": "rcnn"}, "--max-size", "--arch rcnn"),
     ("detect", {"proposal_mode": "quality"}, "--proposal-mode", "--arch faster-rcnn"),
+    (
+        "detect",
+        {"proposal_mode": "quality", "arch": "rcnn", "proposals": Path("p.npz")},
+        "--proposal-mode",
+        "--proposals",
+    ),
+    ("video", {"flip": 0.5, "augment": "none"}, "--flip", "--augment none"),
+    ("video", {"flip": 0.5, "augment": "a.yaml"}, "--flip", "--augment a.yaml"),
     ("video", {"stride": 2, "sampling": "uniform"}, "--stride", "--sampling uniform"),
     ("video", {"fps": 5.0, "arch": "cnn-lstm"}, "--fps", "--arch cnn-lstm"),
     *((task, {"patience": 9, "epochs": 9}, "--patience", "--epochs 9") for task in TASKS),
@@ -126,6 +135,8 @@ def test_a_flag_without_effect_is_named_with_its_reason(task, flags, flag, reaso
         ("detect", {"proposal_mode": "quality", "arch": "rcnn"}),
         ("detect", {"roi_samples": 9, "max_size": 900}),
         ("video", {"stride": 2}),
+        ("video", {"flip": 0.5}),
+        ("video", {"flip": 0.5, "augment": "strong"}),
         ("video", {"fps": 5.0, "arch": "cnn-lstm", "sampling": "clip"}),
         *((task, {"patience": 8, "epochs": 9}) for task in TASKS),
     ],

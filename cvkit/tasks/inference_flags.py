@@ -1,0 +1,66 @@
+"""Flags of eval and predict that nothing would depend on. Needs no torch."""
+
+import dataclasses
+from collections.abc import Iterator
+
+from cvkit.errors import UsageError
+from cvkit.options.base import Eval, Predict
+from cvkit.options.detect import DetectEval, DetectPredict
+
+OF_A_MODEL = (
+    *("data", "json_file", "tta", "sliding_window", "views", "proposals"),
+    *("nms", "min_size", "mask_threshold"),
+)
+"""Flags about how a network sees its images, which scoring files does not look at."""
+OF_FILES = ("truth", "fuse", "weight")
+"""Flags about files of predictions, which a model does not look at."""
+OF_A_FOLDER = ("format", "val_fraction", "seed")
+"""Flags about the layout of a dataset, which a file of labels does not have."""
+HINTS = {
+    "data": "--truth names what predictions are scored with",
+    "json_file": "--truth FILE names what predictions are scored with",
+    "truth": "--data names what a model is measured on",
+}
+
+Rule = tuple[bool, tuple[str, ...], str]
+"""(whether it holds, flags that then have no effect, what takes it from them)."""
+
+
+def require_effect(options: Eval | Predict) -> None:
+    """Check that the result depends on every flag that differs from its default.
+
+    How a network runs (`--device`, `--precision`, `--workers`, `--batch-size`) is no part of it:
+    these flags are often set for all commands.
+
+    Raises:
+        UsageError: names the first flag that has no effect, and why.
+    """
+    for holds, names, reason in _rules(options):
+        for name in names:
+            if holds and _differs(options, name):
+                raise UsageError(
+                    f"--{name.replace('_', '-')} has no effect with {reason}",
+                    code=f"{name}.idle",
+                    hint=HINTS.get(name, "leave it out"),
+                )
+
+
+def _rules(options: Eval | Predict) -> Iterator[Rule]:
+    if isinstance(options, Eval):
+        yield options.predictions is not None, OF_A_MODEL, "--predictions: no network runs"
+        yield options.weights is not None, OF_FILES, "--weights"
+        file = options.truth is not None and options.truth.is_file()
+        yield file, OF_A_FOLDER, f"--truth {options.truth}, which is a file"
+    if isinstance(options, DetectEval):
+        yield options.protocol == "coco", ("iou",), "--protocol coco, which averages over IoUs"
+    if isinstance(options, DetectPredict):
+        yield options.overlay == "none", ("draw_threshold",), "--overlay none"
+
+
+def _differs(options: Eval | Predict, name: str) -> bool:
+    known = {field.name: field for field in dataclasses.fields(options)}
+    if name not in known:
+        return False
+    made = known[name].default_factory
+    default = known[name].default if made is dataclasses.MISSING else made()
+    return getattr(options, name) != default

@@ -1,0 +1,144 @@
+"""Every flag of eval does in each task what it says."""
+
+import numpy as np
+from effect_parts import BOXES, COUNTS, TASKS, Row, cases, require_effect
+from model_parts import (
+    BEST,
+    FILES,
+    batches,
+    content,
+    evaluated,
+    model,
+    near_content,
+    network_use,
+    objects,
+    predictions,
+    report,
+    results,
+    run,
+    table,
+    told,
+    truth,
+)
+from PIL import Image
+from test_train_own_effects import CLASSED, FAST, FORMATS, annotations, heap, pictures, regions
+
+from cvkit.data.samples import WRITERS
+
+CLASSIFY, SEGMENT, DETECT = ("classify",), ("segment",), ("detect",)
+INSTANCE, VIDEO = ("instance",), ("video",)
+ALONE = {"weights": None, "data": None}
+ALL_BUT_SEGMENT = tuple(task for task in TASKS if task != "segment")
+MOVED = {"weights": model(arch="unet", lr=0.01)}
+"""A network whose scores differ between pixels; equal ones would hide what rounding changes."""
+LARGE = {"weights": model(image_size="64x64")}
+NATIVE = {"weights": model(resize="native")}
+
+
+def gated(at, fail_under, **more):
+    """The exit code under a limit; `None` stands for none."""
+    limits = [] if fail_under is None else [f"{BEST[at.task]}={fail_under}"]
+    return run(at, "eval", fail_under=limits, **more)[0]
+
+
+def large(at):
+    """Images that are larger than a model's windows."""
+    return str(at.once("large", lambda path: WRITERS[at.task](path, COUNTS[at.task], 8, (64, 96))))
+
+
+def sparse(at):
+    """Masks of two of the three classes that their folder names."""
+
+    def build(path):
+        path.mkdir()
+        (path / "classes.txt").write_text("a\nb\nc\n")
+        mask = np.zeros((8, 8), np.uint8)
+        mask[:4] = 1
+        Image.fromarray(mask).save(path / "one.png")
+
+    return at.once("sparse", build)
+
+
+SPARSE = ALONE | {"predictions": sparse, "truth": sparse}
+SHRUNK = FILES | {"predictions": objects(0, shrink=0.3), "protocol": "voc12"}
+COCO = {"data": None, "json_file": annotations("val"), "images": pictures(1)}
+HEAP = {"data": heap, "weights": model(data=heap)}
+ROWS = [
+    Row("weights", (model(), model(epochs=2, seed=3)), results("eval")),
+    Row("data", (lambda at: str(at.data()), lambda at: str(at.data(6))), content),
+    Row("predictions", (predictions(0), predictions(1)), content, base=FILES),
+    Row("truth", (truth(0), truth(1)), content, base=FILES),
+    Row("split", ("val", "train"), evaluated),
+    Row("batch_size", (1, 2), batches("eval")),
+    Row("batch_size", (1, 2), near_content, same=True),
+    Row("fail_under", (None, 0.5), gated, base=FILES | {"predictions": predictions(1)}),
+    Row("fail_under", (None, 0.5), gated, base=FILES, same=True),
+    Row("out", (lambda at: at.root / "a", lambda at: at.root / "b"), report, base={"files": True}),
+    Row("files", (True, False), report),
+    Row("device", ("cpu", "cuda:99"), told("eval")),
+    Row("device", ("cpu", "auto"), results("eval"), same=True),
+    Row("precision", ("fp32", "bf16"), results("eval"), ALL_BUT_SEGMENT),
+    Row("precision", ("fp32", "bf16"), results("eval"), SEGMENT, MOVED),
+    Row("workers", (0, 1), batches("eval")),
+    Row("offline", (False, True), network_use("eval")),
+    *(
+        Row("format", values, evaluated, (task,), {"data": data})
+        for task, (values, data) in FORMATS.items()
+        if task not in BOXES
+    ),
+    *(
+        Row(
+            "format",
+            values,
+            told("eval"),
+            (task,),
+            {"data": data, "weights": model(data=data, format=values[1])},
+        )
+        for task, (values, data) in FORMATS.items()
+        if task in BOXES
+    ),
+    Row("val_fraction", (None, 0.6), evaluated, CLASSED, HEAP),
+    Row("seed", (None, 5), evaluated, CLASSED, HEAP),
+    Row("tta", (None, "flip", "ten-crop"), results("eval"), CLASSIFY),
+    Row("tta", (None, "flip", "scales", "flip,scales"), results("eval"), SEGMENT, LARGE),
+    Row("ignore_index", (None, 1), content, SEGMENT),
+    Row("mask_map", (None, "1=255"), content, SEGMENT),
+    Row("ignore_index", (None, 1), content, SEGMENT, FILES),
+    Row("mask_map", (None, "1=255"), content, SEGMENT, FILES),
+    Row("absent_class", ("exclude", "zero", "nan"), content, SEGMENT, SPARSE),
+    Row("sliding_window", (False, True), results("eval"), SEGMENT, NATIVE | {"data": large}),
+    Row("threshold", (None, 0.9), results("eval"), BOXES),
+    Row("nms", (None, 0.01), results("eval"), BOXES),
+    Row("min_size", ("", "64"), results("eval"), BOXES),
+    Row("max_detections", (None, 1), results("eval"), BOXES),
+    Row("threshold", (None, 0.95), content, BOXES, FILES),
+    Row("max_detections", (None, 1), content, BOXES, FILES),
+    Row("json_file", (annotations("val"), annotations("train")), evaluated, BOXES, COCO),
+    Row("images", (pictures(1), pictures(2)), results("eval"), BOXES, COCO),
+    Row("protocol", ("coco", "voc07", "voc12"), content, DETECT, FILES),
+    Row("iou", (0.5, 0.9), content, DETECT, SHRUNK),
+    Row("mask_threshold", (0.3, 0.7), results("eval"), INSTANCE),
+    Row("boundary", (False, True), content, INSTANCE, FILES),
+    Row(
+        "proposals",
+        (regions(20), regions(30)),
+        results("eval"),
+        DETECT,
+        {"weights": model(**FAST, proposals=regions(20))},
+    ),
+    Row("fuse", ([], ["other"]), content, VIDEO, FILES),
+    Row("weight", (1.0, 0.1), content, VIDEO, FILES | {"fuse": ["other"]}),
+    Row("views", ("", "2x1", "1x3"), results("eval"), VIDEO, {"data": large}),
+]
+
+
+@cases(ROWS)
+def test_an_evaluation_does_what_its_flag_says(places, task, row):
+    at = places(task)
+    found = []
+    for value in row.values:
+        more = row.base | {row.flag: value}
+        if more.get("fuse"):
+            more["fuse"] = [f"{table(1)(at)}=3" if row.flag == "fuse" else f"{table(1)(at)}=0.5"]
+        found.append(row.measure(at, **more))
+    require_effect(row, found)

@@ -1,0 +1,152 @@
+"""Every flag of predict does in each task what it says."""
+
+import json
+
+from effect_parts import BOXES, Row, cases, require_effect
+from model_parts import (
+    batches,
+    inputs,
+    lines,
+    model,
+    near_scores,
+    network_use,
+    pictures,
+    results,
+    run,
+    told,
+    written,
+)
+from test_eval_effects import (
+    ALL_BUT_SEGMENT,
+    CLASSIFY,
+    DETECT,
+    INSTANCE,
+    LARGE,
+    MOVED,
+    NATIVE,
+    SEGMENT,
+    VIDEO,
+    large,
+)
+from test_train_own_effects import FAST, regions
+
+
+def training(at):
+    return [inputs(at)[0].replace("/val", "/train")]
+
+
+def paths(at, **more):
+    return [line["path"] for line in lines(at, **more)]
+
+
+def folder(at, **more):
+    return run(at, "predict", **more)[1]["out"]
+
+
+def filled(at, **more):
+    """What a second prediction into the same folder does."""
+    out = at.root / f"filled-{at.task}-{sorted(more.items())[-1]}".replace(" ", "")
+    first = {name: value for name, value in more.items() if name not in ("resume", "overwrite")}
+    assert run(at, "predict", out=out, **first)[0] == 0
+    code, found = run(at, "predict", out=out, **more)
+    return [code, found["counts"] if code == 0 else "refused"]
+
+
+def failures(at, **more):
+    """What predict counts where two inputs cannot be read."""
+    broken = []
+    for number in range(2):
+        suffix = "mp4" if at.task == "video" else "png"
+        path = at.root / f"broken-{at.task}-{number}.{suffix}"
+        path.write_text("no picture")
+        broken.append(str(path))
+    code, found = run(at, "predict", inputs=[*broken, *inputs(at)], **more)
+    return [code, found["counts"] if isinstance(found, dict) else "stopped"]
+
+
+def numbers(at, **more):
+    """The ids of the images in the results of all inputs."""
+    _, found = run(at, "predict", **more)
+    with open(f"{found['out']}/results.json") as stream:
+        return sorted({row["image_id"] for row in json.load(stream)})
+
+
+def coco(first):
+    """Return what makes a COCO file whose image ids begin with a number."""
+
+    def make(at):
+        content = json.loads((at.data() / "annotations" / "instances_val.json").read_text())
+        for row in content["images"]:
+            row["id"] += first
+        return at.write(f"ids{first}.json", content | {"annotations": []})
+
+    return make
+
+
+def embedded(at, embeddings, **more):
+    """What predict writes, and whether the features are where they were asked for."""
+    return [written(at, embeddings=embeddings, **more), bool(embeddings and embeddings.exists())]
+
+
+ROWS = [
+    Row("inputs", (inputs, training), paths),
+    Row("weights", (model(), model(epochs=2, seed=3)), results("predict")),
+    Row(
+        "out", (lambda at: at.root / f"o1-{at.task}", lambda at: at.root / f"o2-{at.task}"), folder
+    ),
+    Row("overwrite", (False, True), filled),
+    Row("resume", (False, True), filled),
+    Row("batch_size", (1, 2), batches("predict")),
+    Row("batch_size", (1, 2), near_scores, same=True),
+    Row("max_failures", (0, 1), failures),
+    Row("device", ("cpu", "cuda:99"), told("predict")),
+    Row("device", ("cpu", "auto"), results("predict"), same=True),
+    Row("precision", ("fp32", "bf16"), results("predict"), ALL_BUT_SEGMENT),
+    Row("precision", ("fp32", "bf16"), results("predict"), SEGMENT, MOVED),
+    Row("workers", (0, 1), batches("predict")),
+    Row("offline", (False, True), network_use("predict")),
+    Row("top_k", (1, 2), lines, CLASSIFY + VIDEO),
+    Row("save", ("none", "sorted"), written, CLASSIFY),
+    Row("embeddings", (None, lambda at: at.root / "features.npz"), embedded, CLASSIFY),
+    Row("tta", (None, "flip", "ten-crop"), results("predict"), CLASSIFY),
+    Row("tta", (None, "flip", "scales", "flip,scales"), results("predict"), SEGMENT, LARGE),
+    Row("overlay", ("png", "jpg", "none"), written, SEGMENT + BOXES),
+    Row(
+        "sliding_window",
+        (False, True),
+        results("predict"),
+        SEGMENT,
+        NATIVE | {"inputs": lambda at: [large(at) + "/images/val"]},
+    ),
+    Row("threshold", (None, 0.9), lines, BOXES),
+    Row("nms", (None, 0.01), lines, BOXES),
+    Row("min_size", ("", "64"), lines, BOXES),
+    Row("max_detections", (None, 1), lines, BOXES),
+    Row("draw_threshold", (0.0, 1.0), pictures, BOXES),
+    Row("image_ids", (coco(100), coco(200)), numbers, BOXES),
+    Row("save", ("", "yolo", "voc", "csv", "yolo,csv"), written, DETECT),
+    Row(
+        "proposals",
+        (regions(20), regions(30)),
+        results("predict"),
+        DETECT,
+        {"weights": model(**FAST, proposals=regions(20))},
+    ),
+    Row("mask_threshold", (0.3, 0.7), results("predict"), INSTANCE),
+    Row("per_clip", (False, True), written, VIDEO),
+    Row("save", ("none", "video"), written, VIDEO),
+    Row(
+        "views",
+        ("", "2x1", "1x3"),
+        results("predict"),
+        VIDEO,
+        {"inputs": lambda at: [large(at) + "/val"]},
+    ),
+]
+
+
+@cases(ROWS)
+def test_a_prediction_does_what_its_flag_says(places, task, row):
+    at = places(task)
+    values = [value(at) if callable(value) else value for value in row.values]
+    require_effect(row, [row.measure(at, **row.base | {row.flag: value}) for value in values])

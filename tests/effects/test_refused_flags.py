@@ -1,0 +1,348 @@
+"""What cannot work, or would have no effect, is refused before anything begins."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from effect_parts import BOXES, TASKS
+from model_parts import FILES, options, predictions
+from model_parts import model as trained
+from test_tool_effects import DETECTOR, FILE, SEGMENTER, fresh
+from test_train_effects import model
+from test_train_own_effects import (
+    FAST,
+    FRAMES,
+    KNN,
+    MOBILE,
+    annotations,
+    changed,
+    heap,
+    pictures,
+    regions,
+    yolo_too,
+)
+
+from cvkit.commands import evaluate, predict, proposals, train, tune, weights
+from cvkit.errors import CvkitError
+from cvkit.options.base import with_given
+from cvkit.options.tree import OPTIONS
+
+ROOT = Path(__file__).parents[2] / "cvkit"
+SETUP = (
+    *("train_flags", "classify_setup", "segment_setup", "detect_setup", "detect_network"),
+    *("detect_inputs", "video_setup", "video_network", "class_splits", "inference_flags"),
+    *("proposed", "image_task", "continued", "classify_network", "segment", "imported"),
+)
+FILES_OF = [ROOT / "tasks" / f"{name}.py" for name in SETUP]
+FILES_OF += [ROOT / "commands" / f"{name}.py" for name in ("train", "tune", "evaluate", "predict")]
+FILES_OF += [ROOT / "commands" / "proposals.py", ROOT / "commands" / "weights.py"]
+FILES_OF += [ROOT / name for name in ("engine/freezing.py", "engine/runtime.py", "data/boxes.py")]
+FILES_OF += [ROOT / name for name in ("models/build.py", "models/detection/build.py")]
+ELSEWHERE = {
+    "preset.unknown": "tests/models/test_import.py",
+    "classes.missing": "tests/models/test_import.py",
+    "devices.missing": "needs a GPU",
+    "arch.unknown": "the choices of --arch hold",
+    "backbone.unknown": "the choices of --backbone hold",
+    "batch_size.min": "tests/engine/test_norms.py",
+    "resume.changed": "tests/engine/test_search.py",
+    "image_size.unsupported": "tests/engine/test_steps.py",
+    "data.missing": "tests/test_remedies.py",
+    "class_weights.zero": "tests/engine/test_steps.py",
+}
+"""Codes of refusals that are not about flags alone, and where they are tested."""
+FROZEN = {"freeze_backbone": True}
+NOT_BOXES = tuple(task for task in TASKS if task not in BOXES)
+CLASSIFY, SEGMENT, DETECT, VIDEO = ("classify",), ("segment",), ("detect",), ("video",)
+CLASSED = CLASSIFY + VIDEO
+RCNN = {"arch": "rcnn", "backbone": MOBILE, "channels": 256, "min_size": "64", "roi_samples": 0}
+RCNN |= {"proposals": regions(20)}
+YOLO = {"data": changed("yolo", yolo_too), "format": "yolo"}
+TWICE = {"weights": "m.safetensors", "pretrained": "p.pth"}
+TRAIN = [
+    (TASKS, {"momentum": 1.0}, "momentum.senseless"),
+    (TASKS, {"ema": 1.0}, "ema.senseless"),
+    (TASKS, {"warmup_epochs": 2.0}, "warmup-epochs.senseless"),
+    (TASKS, {"unfreeze_at": 2}, "unfreeze-at.senseless"),
+    (TASKS, {"unfreeze_at": 1}, "unfreeze-at.senseless"),
+    (TASKS, {"weights": ""}, "weights.senseless"),
+    (TASKS, {"pretrained": ""}, "pretrained.senseless"),
+    *((TASKS, {n: 1e38}, f"{n.replace('_', '-')}.senseless") for n in ("lr", "l1", "l2")),
+    (TASKS, {"weight_decay": 1e38}, "weight-decay.senseless"),
+    (TASKS, {"clip_grad": 1e38}, "clip-grad.senseless"),
+    (TASKS, {"freeze": "no.layer"}, "freeze.unknown"),
+    (TASKS, {"unfreeze_at": 2, "epochs": 2}, "freeze.nothing"),
+    (TASKS, {"device": "cuda:99"}, "device.missing"),
+    (TASKS, {"device": "cpu", "precision": "fp16"}, "precision"),
+    (TASKS, TWICE, "weights.pretrained"),
+    (TASKS, {"find_lr": True, "devices": 2}, "find_lr.unsupported"),
+    (TASKS, {"find_lr": True, "resume": lambda at: at.root}, "find_lr.unsupported"),
+    (TASKS, {"check": True, "resume": lambda at: at.root}, "check.resume"),
+    (TASKS, {"unfreeze_at": 2, "epochs": 2, "devices": 2}, "freeze.devices"),
+    (CLASSIFY, {"freeze": "backbone,head"}, "freeze.everything"),
+    (VIDEO, FROZEN, "freeze_backbone.unsupported"),
+    (CLASSIFY, {"arch": MOBILE, "backbone": "vgg11"}, "backbone.unsupported"),
+    (CLASSIFY, {"arch": "lenet", "backbone": "vgg11"}, "backbone.unsupported"),
+    (CLASSIFY, {"stem": "small"}, "stem.unsupported"),
+    (CLASSIFY, {"loss": "hinge", "label_smoothing": 0.1}, "label_smoothing.unsupported"),
+    (CLASSIFY, {"aux_weight": 0.1}, "aux_weight.unsupported"),
+    (CLASSIFY, KNN | {"devices": 2}, "devices.unsupported"),
+    (CLASSIFY, KNN | {"weights": model}, "weights.unsupported"),
+    (CLASSIFY, KNN | {"check": True}, "check.unsupported"),
+    (CLASSIFY, KNN | {"find_lr": True}, "find_lr.knn"),
+    (CLASSIFY, {"stochastic_depth": 0.1}, "stochastic_depth.unsupported"),
+    (CLASSIFY, {"pretrained": "imagenet"}, "pretrained.unsupported"),
+    (CLASSED, {"class_weights": "1,2"}, "class_weights.syntax"),
+    (SEGMENT, {"class_weights": "1,2"}, "class_weights.syntax"),
+    (CLASSED, {"val_fraction": 0.0}, "split"),
+    (CLASSED, {"val_fraction": 1.0}, "split"),
+    (NOT_BOXES, {"image_size": "tall"}, "image_size.syntax"),
+    (SEGMENT, {"aux_weight": 0.1}, "aux_weight.unsupported"),
+    (SEGMENT, {"arch": "deeplab", "batch_size": 1}, "batch_size.min"),
+    (SEGMENT, {"loss": "ce+ce"}, "loss.syntax"),
+    (SEGMENT, {"scale": "2,1"}, "scale.syntax"),
+    (SEGMENT, {"arch": "unet", "deconv": True}, "deconv.unsupported"),
+    (SEGMENT, {"output_stride": 8}, "output_stride.unsupported"),
+    (SEGMENT, {"backbone": "unet-bn"}, "backbone.unsupported"),
+    (BOXES, {"label_smoothing": 0.1}, "label-smoothing.unsupported"),
+    (BOXES, {"neck": "c4"}, "channels.unsupported"),
+    (BOXES, {"neck": "c4", "channels": 256}, "neck.unsupported"),
+    (BOXES, {"trainable_layers": 99}, "trainable_layers.range"),
+    (BOXES, {"min_size": "tall"}, "min_size.syntax"),
+    (BOXES, {"min_size": "64", "max_size": 32}, "max_size.small"),
+    (BOXES, {"train_json": annotations("train")}, "json.pair"),
+    (BOXES, {"val_json": annotations("val")}, "json.pair"),
+    (DETECT, YOLO | {"images": pictures(1)}, "images.idle"),
+    (
+        DETECT,
+        {"format": "yolo", "train_json": annotations("train"), "val_json": annotations("val")},
+        "format.json",
+    ),
+    (DETECT, {"backbone": "vit_b_16"}, "backbone.unsupported"),
+    (DETECT, {"head": "softmax"}, "head.unsupported"),
+    (DETECT, FAST | {"anchor_size": 8}, "anchor-size.unsupported"),
+    (DETECT, RCNN | {"anchor_size": 8}, "anchor-size.unsupported"),
+    (DETECT, RCNN | {"neck": "c4"}, "neck.unsupported"),
+    (DETECT, RCNN | {"roi": "pool"}, "roi.unsupported"),
+    (DETECT, RCNN | {"channels": 16}, "channels.unsupported"),
+    (DETECT, RCNN | {"min_size": "native"}, "min_size.native"),
+    (
+        DETECT,
+        {"arch": "faster-rcnn-2015", "backbone": "vgg11", "channels": 256},
+        "min_size.anchors",
+    ),
+    (DETECT, {"proposals": regions(20)}, "proposals.unsupported"),
+    (VIDEO, {"augment": "randaugment"}, "augment.unsupported"),
+    (VIDEO, {"augment": "trivialaugment"}, "augment.unsupported"),
+    (VIDEO, {"fps": 5.0, "stride": 2}, "fps.stride"),
+    (VIDEO, {"views": "2x2"}, "views.syntax"),
+    *(
+        (VIDEO, {name: value}, f"{name}.unused")
+        for name, value in {
+            **{"fusion": "concat", "cell": "gru", "bidirectional": True, "hidden": 8},
+            **{"dropout": 0.1, "backbone": MOBILE},
+        }.items()
+    ),
+    (VIDEO, FRAMES | {"label_smoothing": 0.1}, "label-smoothing.unused"),
+    (VIDEO, {"pretrained": "kinetics"}, "pretrained.unsupported"),
+    (VIDEO, {"pretrained": "imagenet"}, "pretrained.unsupported"),
+]
+CASES = [(task, flags, code) for tasks, flags, code in TRAIN for task in tasks]
+
+
+def code_of(call):
+    with pytest.raises(CvkitError) as refused:
+        call()
+    assert len(str(refused.value).splitlines()) == 1
+    return refused.value.code
+
+
+def fail(*_, **__):
+    pytest.fail("something began")
+
+
+@pytest.mark.parametrize(
+    ("task", "flags", "code"), CASES, ids=[f"{t}-{'-'.join(f)}-{c}" for t, f, c in CASES]
+)
+def test_a_training_that_cannot_mean_what_it_says_is_refused(
+    places, monkeypatch, task, flags, code
+):
+    asked = places(task).options(**flags)
+    monkeypatch.setattr(train._Job, "run_folder", fail)
+    assert code_of(lambda: train.train(asked, task)) == code
+
+
+IDLE = {"tta": "flip", "sliding_window": True, "views": "2x1", "nms": 0.1, "min_size": "64"}
+IDLE |= {"data": "d", "mask_threshold": 0.4, "json_file": Path("j"), "proposals": Path("p")}
+IN_FILES = {"truth": Path("t"), "fuse": ["a"], "weight": 0.5}
+
+
+def eval_cases():
+    """Yield task, flags and code of every evaluation that is refused."""
+    for task in TASKS:
+        known = OPTIONS[task]["eval"].__dataclass_fields__
+        yield task, {"weights": None}, "eval.what"
+        yield task, FILES | {"weights": "w"}, "eval.what"
+        for name, value in IDLE.items():
+            if name in known:
+                yield task, FILES | {name: value}, f"{name}.idle"
+        for name, value in IN_FILES.items():
+            if name in known:
+                yield task, {"weights": "w", name: value}, f"{name}.idle"
+    for task in CLASSED:
+        for name, value in {"format": "csv", "val_fraction": 0.5, "seed": 3}.items():
+            yield task, FILES | {name: value}, f"{name}.idle"
+        yield task, {"data": heap, "val_fraction": 0.0}, "split.empty"
+    for task in BOXES:
+        yield task, FILES | {"format": "coco"}, "format.idle"
+    yield "detect", FILES | {"iou": 0.7}, "iou.idle"
+    yield "detect", {"iou": 0.7}, "iou.idle"
+    yield "detect", {"data": None, "json_file": annotations("val"), "format": "voc"}, "format.json"
+    yield "detect", YOLO | {"images": pictures(1)}, "images.idle"
+    yield "detect", {"proposals": regions(20)}, "proposals.unsupported"
+    yield "detect", {"weights": "rcnn", "min_size": "64"}, "min_size.crops"
+    yield "segment", {"tta": "flip", "sliding_window": True}, "tta.window"
+    for task in ("classify", "segment"):
+        yield task, {"tta": "up"}, "tta.syntax"
+    yield "segment", {"tta": "scales"}, "tta.scales"
+    yield "video", {"views": "2x2"}, "views.syntax"
+
+
+EVALS = list(eval_cases())
+
+
+@pytest.mark.parametrize(
+    ("task", "flags", "code"), EVALS, ids=[f"{t}-{'-'.join(f)}-{c}" for t, f, c in EVALS]
+)
+def test_an_evaluation_of_which_nothing_depends_on_a_flag_is_refused(
+    places, monkeypatch, task, flags, code
+):
+    at = places(task)
+    if flags.get("weights") == "rcnn":
+        flags = flags | {"weights": at.begun(**RCNN | {"head": "softmax"}).done.run}
+    monkeypatch.setattr("cvkit.engine.evaluate.evaluate", fail)
+    monkeypatch.setattr(evaluate, "_report_folder", fail)
+    chosen = {name: str(v) if name == "weights" and v else v for name, v in flags.items()}
+    asked = options(at, "eval", **chosen)
+    assert code_of(lambda: evaluate.evaluate(asked, task)) == code
+
+
+PREDICTS = [
+    *((task, {"inputs": []}, "inputs.missing") for task in TASKS),
+    *((task, {"resume": True, "overwrite": True}, "out.resume") for task in TASKS),
+    *((task, {"device": "cuda:99"}, "device.missing") for task in TASKS),
+    ("detect", {"overlay": "none", "draw_threshold": 0.2}, "draw_threshold.idle"),
+    ("detect", {"save": "pdf"}, "save.unknown"),
+    ("detect", {"proposals": regions(20)}, "proposals.unsupported"),
+    ("segment", {"tta": "flip", "sliding_window": True}, "tta.window"),
+    ("segment", {"tta": "up"}, "tta.syntax"),
+    ("segment", {"tta": "flip,scales"}, "tta.scales"),
+    ("classify", {"tta": "up"}, "tta.syntax"),
+    ("classify", {"embeddings": Path("f.npy")}, "embeddings.suffix"),
+    ("classify", {"embeddings": Path("no/f.npz")}, "embeddings.folder"),
+    ("classify", {"embeddings": lambda at: at.write("f.npz", "")}, "embeddings.exists"),
+    ("video", {"views": "2x2"}, "views.syntax"),
+]
+
+
+@pytest.mark.parametrize(
+    ("task", "flags", "code"), PREDICTS, ids=[f"{t}-{'-'.join(f)}-{c}" for t, f, c in PREDICTS]
+)
+def test_a_prediction_that_cannot_work_is_refused(places, monkeypatch, task, flags, code):
+    monkeypatch.setattr("cvkit.storage.claim_output_folder", fail)
+    asked = options(places(task), "predict", **flags)
+    assert code_of(lambda: predict.predict(asked, task)) == code
+
+
+TOOLS = [
+    (("tune",), {"points": 4}, "points.idle"),
+    (("tune",), {"strategy": "grid", "trials": 4}, "trials.idle"),
+    (("tune",), {"strategy": "grid", "seed": 4}, "seed.idle"),
+    (("tune",), {"lr": "high"}, "range.syntax"),
+    (("tune",), {"batch_size": "many"}, "range.syntax"),
+    (("tune",), {"set": ["lr"]}, "set.syntax"),
+    (("tune",), {"set": ["lr=1"]}, "set.taken"),
+    (("tune",), {"task": "classify", "set": ["arch=knn"]}, "tune.idle"),
+    (("detect", "proposals"), {"out": Path("p.txt")}, "out.suffix"),
+    (("detect", "proposals"), {"out": lambda at: at.write("p.npz", "")}, "out.exists"),
+    (("detect", "proposals"), YOLO | {"images": pictures(1)}, "images.idle"),
+    (("weights", "import"), FILE | {"out": Path("p.txt")}, "out.suffix"),
+    (("weights", "import"), FILE | {"out": lambda at: at.write("p.safetensors", "")}, "out.exists"),
+    (("weights", "import"), FILE | {"backbone": "vgg11"}, "backbone.idle"),
+    (("weights", "import"), FILE | {"eps": 0.1}, "eps.idle"),
+    *(
+        (("weights", "import"), more | {name: value}, f"{name}.idle")
+        for more, name, value in (
+            ({"file": SEGMENTER, "task": "segment", "arch": "lraspp_mobilenet_v3_large"}, "eps", 1),
+            ({"file": SEGMENTER, "task": "segment", "arch": "fcn_resnet50"}, "preset", "v2"),
+            (
+                {"file": DETECTOR, "task": "detect", "arch": "fasterrcnn_resnet50_fpn"},
+                "preset",
+                "v2",
+            ),
+            ({"file": SEGMENTER, "task": "video", "arch": "r3d"}, "preset", "v2"),
+            ({"file": SEGMENTER, "task": "video", "arch": "r3d"}, "backbone", "vgg11"),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "flags", "code"), TOOLS, ids=[f"{p[-1]}-{'-'.join(f)}-{c}" for p, f, c in TOOLS]
+)
+def test_a_command_whose_flags_cannot_work_is_refused(places, monkeypatch, path, flags, code):
+    at = places("detect")
+    monkeypatch.setattr(tune, "run_training", fail)
+    monkeypatch.setattr(tune, "_study_folder", fail)
+    monkeypatch.setattr("cvkit.tasks.proposed.search_images", fail)
+    monkeypatch.setattr("cvkit.engine.checkpoint.save_model", fail)
+    base = {
+        "tune": {"task": "segment"},
+        "proposals": {"data": str(at.data())},
+        "import": {"out": fresh(at, "m.safetensors")},
+    }[path[-1]]
+    chosen = {n: v(at) if callable(v) else v for n, v in (base | flags).items()}
+    entry = OPTIONS[path[0]]
+    asked = with_given((entry[path[1]] if len(path) > 1 else entry)(**chosen), chosen)
+    call = {
+        "tune": lambda: tune.tune(asked),
+        "proposals": lambda: proposals.proposals(asked, "detect"),
+        "import": lambda: weights.import_weights(asked),
+    }[path[-1]]
+    assert code_of(call) == code
+
+
+@pytest.mark.parametrize("flag", ["--seed", "--val-fraction"])
+@pytest.mark.parametrize("how", ["model", "files"])
+@pytest.mark.parametrize("task", CLASSED)
+def test_dividing_what_is_split_already_is_told(cvkit, places, task, how, flag):
+    at = places(task)
+    ways = {
+        "model": ("--weights", trained()(at), "--data", at.data(), "--workers", 0),
+        "files": ("--predictions", predictions(0)(at), "--truth", at.data()),
+    }
+    words = (task, "eval", *ways[how], "--no-files")
+    told = "warning: --{} has no effect: the data are split already"
+    for more in ((), (flag, "0.5" if flag == "--val-fraction" else 3)):
+        done = cvkit(*words, *more)
+        assert done.code == 0, done.err
+        assert (told.format(flag[2:]) in done.err) == bool(more)
+
+
+def codes():
+    """Yield the codes of the refusals in the modules that look at flags."""
+    for file in FILES_OF:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "UsageError":
+                code = next(k.value for k in node.keywords if k.arg == "code")
+                if isinstance(code, ast.Constant):
+                    yield code.value
+                else:  # the first part is the name of the flag
+                    yield code.values[-1].value
+
+
+def test_every_refusal_about_flags_is_tested():
+    tested = {code for *_, code in TRAIN + EVALS + PREDICTS + TOOLS} | set(ELSEWHERE)
+    ends = {f".{code.rpartition('.')[2]}" for code in tested}
+    for code in codes():
+        assert code in tested or code in ends, code

@@ -1,0 +1,311 @@
+"""Every flag of the commands that belong to no training does what it says."""
+
+import contextlib
+import io
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torchvision
+from effect_parts import Row, require_effect
+from test_train_own_effects import changed, pictures, yolo_too
+
+from cvkit.commands import proposals, show, tune, weights
+from cvkit.data import proposals as search
+from cvkit.errors import CvkitError
+from cvkit.models import build
+from cvkit.models.weights import shipped_models
+from cvkit.options.tree import OPTIONS
+from cvkit.tasks.imported import imported_model
+
+NUMBERS = {"n": 0}
+
+
+def fresh(at, name):
+    """Return a path that nothing lies at yet."""
+    NUMBERS["n"] += 1
+    return at.root / f"{NUMBERS['n']}-{name}"
+
+
+def printed(call):
+    """Return the JSON that a command prints, or the message with which it is refused."""
+    out = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(out):
+            call()
+    except CvkitError as error:
+        return str(error)
+    return json.loads(out.getvalue())
+
+
+def proposed(at, **more):
+    """The file of proposals, or the message; selective search itself is a stand-in."""
+    calls = []
+
+    def searching(image, mode="fast", *, seed=0, max_boxes=2000):
+        calls.append(1)
+        number = len(mode) + seed + min(max_boxes, 3) + int(image.mean())
+        boxes = [[1, 1, 5 + number % 20, 9], [2, 2, 9, 9], [3, 3, 20, 20]][:max_boxes]
+        return torch.tensor(boxes).float().numpy()
+
+    base = {"data": str(at.data()), "workers": 0, "quiet": True, "json": True}
+    base |= {"out": fresh(at, "p.npz"), "splits": ["train", "val"]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cvkit.ops.proposals.selective_search", searching)
+        patch.setattr(search, "cache_folder", lambda name: at.root / str(NUMBERS["n"]) / name)
+        options = OPTIONS["detect"]["proposals"](**base | more)
+        said = printed(lambda: proposals.proposals(options, "detect"))
+    if isinstance(said, str):
+        return said
+    found = search.read_proposals(options.out)
+    about = {n: v for n, v in said.items() if n not in ("out", "train", "val")}
+    return [about, list(found), [boxes.tolist() for boxes in found.values()]]
+
+
+def proposed_at(at, out, **more):
+    proposed(at, out=out, **more)
+    return out.exists(), str(out)
+
+
+def pool(at, **more):
+    """How many processes search."""
+    counts = []
+
+    class Pool(Exception):
+        pass
+
+    def start(workers, **_):
+        counts.append(workers)
+        raise Pool
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Pool):
+        patch.setattr(search, "ProcessPoolExecutor", start)
+        proposed(at, **more)
+    return counts
+
+
+def again(at, **more):
+    """What happens where the file is already there."""
+    path = fresh(at, "there.npz")
+    path.write_bytes(b"old")
+    said = proposed(at, out=path, **more)
+    return "refused" if isinstance(said, str) else "written"
+
+
+def study(at, **more):
+    """What a study runs and finds; its trainings are stand-ins."""
+    runs = []
+
+    def training(options, task, *_):
+        runs.append((task, options))
+        progress = SimpleNamespace(kept=lambda which: {"m": len(runs)})
+        return SimpleNamespace(run=Path("r"), progress=progress, task=SimpleNamespace(best="m"))
+
+    base = {"task": "segment", "out": fresh(at, "studies"), "quiet": True, "json": True}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tune, "run_training", training)
+        few = {} if more.get("strategy") == "grid" else {"trials": 2}
+        options = OPTIONS["tune"](**base | few | more)
+        said = printed(lambda: tune.tune(options))
+    if isinstance(said, str):
+        return said
+    names = ("data", "epochs", "lr", "weight_decay", "batch_size", "augment", "arch")
+    done = [(task, [getattr(options, n) for n in names]) for task, options in runs]
+    return [done, len(said["ranking"])]
+
+
+def study_place(at, **more):
+    return [str(path) for path in more["out"].iterdir()] if study(at, **more) else []
+
+
+def half_done(at):
+    """A study of which one trial of two is done."""
+
+    def make(path):
+        path.mkdir()
+        first = tune._trial_options  # the plan of the same flags
+        assert first
+        plan = search_plan()
+        (path / "trials.jsonl").write_text(
+            json.dumps(
+                {"trial": 0} | plan[0] | {"metric": "m", "value": 1, "run": "r", "reason": ""}
+            )
+            + "\n"
+        )
+
+    return at.once("half", make)
+
+
+def search_plan():
+    from cvkit.engine import search
+
+    options = OPTIONS["tune"](task="segment", trials=2)
+    space = tune._space(options)
+    return search.trials(space, options.strategy, options.trials, options.points, options.seed)
+
+
+def state_dict(name, package=torchvision.models, **own):
+    """Return what makes a file with the weights of a network of torchvision."""
+
+    def make(at):
+        def write(path):
+            torch.manual_seed(len(name) + len(own))
+            net = getattr(package, name)(weights=None, **own)
+            torch.save(net.state_dict(), path)
+
+        return at.once(f"{name}-{'-'.join(own)}.pth", write)
+
+    return make
+
+
+def imported(at, **more):
+    """What an imported model says of itself and begins with, or the message."""
+    options = OPTIONS["weights"]["import"](**{"out": fresh(at, "m.safetensors")} | more)
+    try:
+        tensors, header, _ = imported_model(options)
+    except CvkitError as error:
+        return str(error)
+    first = next(iter(tensors))
+    parts = ("task", "network", "classes", "preprocessing")
+    return [first, tensors[first], {name: header[name] for name in parts}]
+
+
+def imported_at(at, out, **more):
+    """Whether the command writes where it should."""
+    options = OPTIONS["weights"]["import"](out=out, quiet=True, json=True, **more)
+    said = printed(lambda: weights.import_weights(options))
+    return [said["out"], out.exists()]
+
+
+def imported_again(at, **more):
+    path = fresh(at, "old.safetensors")
+    path.write_bytes(b"old")
+    options = OPTIONS["weights"]["import"](out=path, quiet=True, json=True, **more)
+    said = printed(lambda: weights.import_weights(options))
+    return "refused" if isinstance(said, str) else "written"
+
+
+def listed(at, task):
+    """The tasks whose architectures are listed."""
+    asked = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "list_archs", lambda tasks: asked.extend(tasks) or [])
+        patch.setattr(build, "list_backbones", list)
+        printed(lambda: show.models(OPTIONS["models"](task=task, json=True)))
+    return asked
+
+
+def verified(at, files):
+    said = printed(
+        lambda: weights.verify_weights(OPTIONS["weights"]["verify"](files=files, json=True))
+    )
+    return [row["path"] for row in said["files"]]
+
+
+def sampled(at, **more):
+    """The names of the samples and the bytes of the first picture."""
+    folder = fresh(at, "samples")
+    base = {"folder": folder, "count": 5, "size": 32, "json": True}
+    said = printed(lambda: show.samples(OPTIONS["samples"](**base | more)))
+    names = sorted(path for path in Path(said["folder"]).rglob("*") if path.is_file())
+    picture = next(path for path in names if path.suffix in (".png", ".mp4"))
+    return [[str(path.relative_to(said["folder"])) for path in names], picture.read_bytes()]
+
+
+SMALL = state_dict("mobilenet_v3_small")
+TEN = state_dict("mobilenet_v3_small", num_classes=10)
+CLASSES = {"ten": lambda at: at.write("ten.txt", "".join(f"c{n}\n" for n in range(10)))}
+CLASSES["other"] = lambda at: at.write("other.txt", "".join(f"d{n}\n" for n in range(10)))
+FILE = {"file": SMALL, "arch": "mobilenet_v3_small"}
+SEGMENTER = state_dict(
+    "lraspp_mobilenet_v3_large", torchvision.models.segmentation, weights_backbone=None
+)
+DETECTOR = state_dict(
+    "fasterrcnn_mobilenet_v3_large_320_fpn", torchvision.models.detection, weights_backbone=None
+)
+BOXED = {"file": DETECTOR, "task": "detect", "arch": "fasterrcnn_mobilenet_v3_large_320_fpn"}
+FCN = {"task": "segment", "arch": "lraspp", "file": SEGMENTER}
+YOLO = changed("yolo", yolo_too)
+GRID = {"strategy": "grid", "points": 2}
+ROWS = {
+    ("detect", "proposals"): [
+        Row("data", (lambda at: str(at.data()), lambda at: str(at.data(6))), proposed),
+        Row("out", (lambda at: fresh(at, "a.npz"), lambda at: fresh(at, "b.npz")), proposed_at),
+        Row("overwrite", (False, True), again),
+        Row("splits", (["train"], ["val"], ["train", "val"]), proposed),
+        Row("format", ("coco", "voc"), proposed),
+        Row("images", (pictures(1), pictures(9)), proposed, base={"format": "coco"}),
+        Row("mode", ("fast", "quality"), proposed),
+        Row("max_boxes", (1, 2), proposed),
+        Row("seed", (0, 1), proposed),
+        Row("workers", (0, 1, 2), pool),
+    ],
+    ("tune",): [
+        Row("task", ("segment", "video"), study),
+        Row("data", ("samples", "elsewhere"), study),
+        Row("trials", (1, 2), study),
+        Row("strategy", ("random", "grid"), study),
+        Row("epochs", (1, 2), study),
+        Row("lr", ("1e-4,1e-2", "0.5"), study),
+        Row("weight_decay", ("1e-5,1e-1", "0.5"), study),
+        Row("batch_size", (None, "3"), study),
+        Row("augment", (None, "none"), study),
+        Row("points", (2, 3), study, base={"strategy": "grid"}),
+        Row("set", ([], ["arch=fcn"]), study),
+        Row("seed", (0, 1), study),
+        Row("out", (lambda at: fresh(at, "a"), lambda at: fresh(at, "b")), study_place),
+        Row("resume", (None, half_done), study),
+    ],
+    ("weights", "list"): [],
+    ("weights", "verify"): [Row("files", (shipped_models()[:1], shipped_models()[1:2]), verified)],
+    ("weights", "import"): [
+        Row("file", (SMALL, state_dict("mobilenet_v3_small", dropout=0.1)), imported, base=FILE),
+        Row(
+            "out",
+            (lambda at: fresh(at, "a.safetensors"), lambda at: fresh(at, "b.safetensors")),
+            imported_at,
+            base=FILE,
+        ),
+        Row("task", ("classify", "segment"), imported, base=FCN),
+        Row("arch", ("mobilenet_v3_small", "mobilenet_v3_large"), imported, base=FILE),
+        Row("backbone", ("mobilenet_v3_large", "resnet50"), imported, base=FCN),
+        Row(
+            "classes",
+            (CLASSES["ten"], CLASSES["other"], "auto"),
+            imported,
+            base=FILE | {"file": TEN},
+        ),
+        Row("preset", ("v1", "v2"), imported, base=FILE),
+        Row("eps", (None, 1e-3), imported, base=BOXED),
+        Row("overwrite", (False, True), imported_again, base=FILE),
+    ],
+    ("models",): [Row("task", (None, "video"), listed)],
+    ("samples",): [
+        Row(
+            "folder",
+            (lambda at: fresh(at, "s"), lambda at: fresh(at, "t")),
+            lambda at, **m: (sampled(at, **m), str(m["folder"])),
+        ),
+        Row("task", ("segment", "classify", "detect", "video"), sampled),
+        Row("count", (5, 6), sampled),
+        Row("seed", (0, 1), sampled),
+        Row("size", (32, 64), sampled),
+    ],
+}
+PAIRS = [(path, row) for path, rows in ROWS.items() for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("path", "row"), PAIRS, ids=[f"{'-'.join(path)}-{row.flag}" for path, row in PAIRS]
+)
+def test_a_command_does_what_its_flag_says(places, path, row):
+    at = places("detect")
+
+    def made(value):
+        return value(at) if callable(value) else value
+
+    base = {name: made(value) for name, value in row.base.items()}
+    found = [row.measure(at, **base | {row.flag: made(value)}) for value in row.values]
+    require_effect(row, found)
