@@ -123,6 +123,22 @@ def test_a_seed_decides_the_order_and_nothing_else(scene):
     assert np.array_equal(selective_search(scene, seed=1, max_boxes=20), first[:20])
 
 
+def test_the_most_promising_boxes_come_first(monkeypatch):
+    """A box ranks by its place in the hierarchy, the whole image's being 1, times a random number.
+
+    So the whole image, which has a chance in each of eight hierarchies, is among the first ones,
+    and what was merged last stands before the first regions.
+    """
+    sides = np.stack([np.linspace(40 + n, 500, 100).round().astype(int) for n in range(8)])
+    nested = [np.stack([0 * row, 0 * row, row, row], 1) for row in sides]
+    monkeypatch.setattr(proposals, "hierarchies", lambda *_: nested)
+    for seed in range(5):
+        found = selective_search(np.zeros((500, 500, 3), np.uint8), seed=seed)
+        (whole,) = np.flatnonzero(found[:, 2] == 500)
+        assert whole < 5
+        assert found[:30, 2].mean() > 1.5 * found[-200:, 2].mean()
+
+
 def test_fast_mode_has_8_strategies_and_quality_80(scene):
     assert len(list(hierarchies(scene, "fast"))) == 8
     spaces, similarities, sizes = proposals.MODES["quality"]
