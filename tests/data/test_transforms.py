@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cvkit.data.resize import input_size_hw, prepare, resize_mask
-from cvkit.data.transforms.masks import TrainTransform
+from cvkit.data.transforms.masks import ScaleCrop, TrainTransform
 from cvkit.data.transforms.pipelines import FILL_RGB
 from cvkit.errors import UsageError
 
@@ -89,3 +89,12 @@ def test_unusable_pipelines_are_refused(tmp_path, content):
         TrainTransform(str(tmp_path / "p.yaml"), (80, 60), "fit", (1, 1))
     with pytest.raises(UsageError, match=r"none, light, strong"):
         TrainTransform(str(tmp_path / "missing"), (80, 60), "fit", (1, 1))
+
+
+def test_scales_are_drawn_log_uniformly_around_the_evaluation_scale():
+    step = ScaleCrop((48, 40), (0.5, 2.0), "fit")
+    step.set_random_seed(0)
+    drawn = [step.get_params_dependent_on_data({"shape": (800, 960, 3)}, {}) for _ in range(400)]
+    factors = np.array([each["scaled_hw"][0] / 40 for each in drawn])
+    assert factors.min() >= 0.5 and factors.max() <= 2 and len(set(factors)) > 30
+    assert 0.44 < (factors < 1).mean() < 0.56  # as often smaller as larger

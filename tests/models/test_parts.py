@@ -6,8 +6,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from cvkit import catalog
+from cvkit.models.backbones import torchvision_network
 from cvkit.models.build import build_model, build_video
+from cvkit.models.classify import torchvision_parts
 from cvkit.models.detection.inputs import DetectionInputs
+from cvkit.models.detection.roi_heads import RegionRule, choose_detections
+from cvkit.models.detection.rpn import ProposalRule, RegionProposals, RPNHead
 from cvkit.models.segmentation.deeplab import ASPP, ImagePooling
 from cvkit.models.segmentation.fcn import FCN2014, SkipFCN, bilinear_deconv
 from cvkit.models.segmentation.pspnet import PyramidPooling
@@ -197,3 +201,80 @@ def test_half_of_the_anchors_of_a_loss_may_be_objects(arch):
     rule = detector(arch).rpn.rule
     assert (rule.samples, rule.positive_share, rule.high, rule.low) == (256, 0.5, 0.7, 0.3)
     assert rule.inside_only == (arch == "faster-rcnn-2015")
+
+
+def test_background_of_fast_rcnn_touches_an_object():
+    """Far regions are easy, and there are thousands of them: it trains on IoU 0.1 to 0.5."""
+    touching, far = [0.0, 5, 10, 25], [0.0, 9, 10, 60]  # IoU 0.2 and 1/60
+    regions, truth = torch.tensor([touching] * 40 + [far] * 40), torch.tensor([[0.0, 0, 10, 10]])
+    chosen = detector("fast-rcnn").roi_heads.sample(regions, truth, torch.tensor([1]))
+    assert len(chosen.labels) == 41 and not (chosen.regions[:, 3] == 60).any()
+    chosen = detector("faster-rcnn").roi_heads.sample(regions, truth, torch.tensor([1]))
+    assert (chosen.regions[:, 3] == 60).sum() == 40
+
+
+def test_more_proposals_stay_in_training():
+    rule = ProposalRule(before_nms=(8, 4), after_nms=(6, 3))
+    network = RegionProposals(RPNHead(4, 1), [torch.zeros(1, 4)], rule)
+    corner = 20.0 * torch.arange(10.0)[:, None]
+    anchors = torch.cat((corner, 0 * corner, corner + 10, 0 * corner + 10), 1)
+    given = (anchors, [torch.arange(10.0)[None]], torch.zeros(1, 10, 4), [(20, 200)])
+    assert [len(r) for r in network.train().choose(*given)] == [6]
+    (found,) = network.eval().choose(*given)
+    assert found[:, 0].tolist() == [180, 160, 140]  # the best ones
+
+
+def test_anchors_that_leave_the_image_do_not_train_the_network_of_2015():
+    anchors = torch.tensor([[0.0, 0, 20, 20], [-1, 0, 19, 20], [21, 5, 41, 20], [21, 5, 30, 31]])
+    for arch, wanted in (("faster-rcnn-2015", [1, -1, -1, -1]), ("faster-rcnn", [1, 1, 0, 0])):
+        network = detector(arch).rpn
+        label, _ = network._targets(anchors, anchors[:1], (30, 40))
+        assert label.tolist() == wanted, arch
+
+
+def test_the_best_detections_stay():
+    """Of one class NMS keeps the best of overlapping boxes; classes do not see each other."""
+    one, two = [0.0, 0, 10, 10], [0.0, 1, 10, 10]  # IoU 0.9
+    boxes = torch.tensor([one, two, [50.0, 50, 60, 60]])[:, None].repeat(1, 3, 1)
+    scores = torch.tensor([[0.1, 0.8, 0.1], [0.3, 0.7, 0.6], [0.9, 0.06, 0.04]])
+    found = choose_detections(boxes, scores, RegionRule())
+    rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
+    rows = [(label, round(score, 2), box[:2]) for label, score, box in rows]
+    assert rows == [(1, 0.8, [0, 0]), (2, 0.6, [0, 1]), (1, 0.06, [50, 50])]
+    best = choose_detections(boxes, scores, RegionRule(max_detections=2))
+    assert torch.equal(best.scores, found.scores[:2])
+    few = choose_detections(boxes, scores, RegionRule(min_score=0.6))
+    assert [round(score, 2) for score in few.scores.tolist()] == [0.8]
+
+
+STEMS = {"resnet": 4, "densenet": 4, "strides": 4, "patch": 2}
+"""How much larger a small stem leaves the last map."""
+STEMMED = (
+    *("resnet18", "densenet121", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0"),
+    *("shufflenet_v2_x0_5", "regnet_y_400mf", "convnext_tiny", "swin_t"),
+)
+
+
+@pytest.mark.parametrize("name", STEMMED)
+def test_a_small_stem_leaves_two_halvings_out(name):
+    assert {catalog.BACKBONES[each].small_stem for each in STEMMED} >= set(STEMS)
+    sides = {}
+    for small in (False, True):
+        with torch.device("meta"):
+            body, _ = torchvision_parts(name, 3, small=small, image_size=128, aux=False)
+            seen = []
+            for layer in body.modules():
+                if isinstance(layer, nn.Conv2d):
+                    layer.register_forward_hook(lambda *found, seen=seen: seen.append(found[-1]))
+            body.eval()(torch.empty(1, 3, 128, 128))
+        sides[small] = seen[-1].shape[-1]
+    assert sides[True] == STEMS[catalog.BACKBONES[name].small_stem] * sides[False]
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_b0"])
+def test_statistics_follow_within_short_runs(name):
+    """Torchvision's 0.01 of some networks would need hundreds of steps."""
+    with torch.device("meta"):
+        layers = torchvision_network(name).modules()
+    momenta = {layer.momentum for layer in layers if isinstance(layer, nn.BatchNorm2d)}
+    assert momenta == {0.1}

@@ -9,6 +9,7 @@ tests run in forks of this process, which has imported the large libraries but n
 
 import argparse
 import compileall
+import gc
 import importlib
 import json
 import multiprocessing
@@ -38,8 +39,14 @@ LARGE = (
     *("torch", "torchvision", "torch._dynamo", "cv2", "albumentations", "lightning_fabric"),
     *("scipy.ndimage", "skimage.segmentation", "sklearn.svm", "matplotlib"),
     *("pycocotools.mask", "ultrafast_pycocotools", "safetensors.torch", "pytest", "typer"),
+    *("hypothesis.extra.numpy", "xdist"),
 )
 """What takes long to import, and is imported once."""
+PYTEST = (
+    *("-x", "-q", "-p", "no:cacheprovider"),
+    *("-p", "no:unraisableexception"),  # it collects garbage five times at the end
+    *("-W", "ignore::pytest.PytestAssertRewriteWarning"),  # what is imported already is a library
+)
 GOOD = ("caught", "timeout", "explained")
 
 
@@ -72,6 +79,7 @@ def run_tests(copy: Path, tests: Iterable[str], modules: Iterable[str]) -> None:
         modules: that must be importable.
     """
     os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.chdir(copy)
     sys.path[0] = str(copy)
     os.environ["PYTHONPATH"] = str(copy)
@@ -89,8 +97,7 @@ def run_tests(copy: Path, tests: Iterable[str], modules: Iterable[str]) -> None:
     else:
         import pytest
 
-        options = ["-x", "-q", "-p", "no:cacheprovider", f"--basetemp={copy.parent / 'tmp'}"]
-        code = int(pytest.main([*options, *tests], plugins=[reports]))
+        code = int(pytest.main([*PYTEST, f"--basetemp={copy.parent / 'tmp'}", *tests], [reports]))
     result = {"code": code, "tests": reports.tests, "broken": broken}
     (copy.parent / "result.json").write_text(json.dumps(result))
     sys.stdout.flush()
@@ -128,12 +135,14 @@ class Pool:
                     originals, modules = plant(job.mutant, copy)
                     process = fork.Process(target=run_tests, args=(copy, job.tests, modules))
                     process.start()
-                    busy[process] = (job, copy, originals, time.monotonic())
-                ends = [started + self.limit for *_, started in busy.values()]
+                    # Without a bug all tests of a file run together.
+                    seconds = self.limit * (1 if job.mutant else len(job.tests))
+                    busy[process] = (job, copy, originals, time.monotonic(), seconds)
+                ends = [started + limit for *_, started, limit in busy.values()]
                 wait([p.sentinel for p in busy], max(0.0, min(ends) - time.monotonic()))
-                for process, (job, copy, originals, started) in list(busy.items()):
+                for process, (job, copy, originals, started, limit) in list(busy.items()):
                     seconds = time.monotonic() - started
-                    if process.is_alive() and seconds < self.limit:
+                    if process.is_alive() and seconds < limit:
                         continue
                     job.outcome = collect(process, copy, seconds)
                     for path, text in originals.items():
@@ -229,10 +238,12 @@ def main() -> int:
     os.environ |= {"OMP_NUM_THREADS": "1", "NO_ALBUMENTATIONS_UPDATE": "1"}
     # A change of a second ago may leave a file's time and size as they were.
     os.environ["PYTHONDONTWRITEBYTECODE"], sys.dont_write_bytecode = "1", True
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no copy is left behind
     started = time.monotonic()
     mutants, bad = choose(options.names)
     for name in LARGE:
         importlib.import_module(name)
+    gc.freeze()
     rows = [(name, "bad", 0.0, reason, "") for name, reason in bad.items()]
     width = max(map(len, [*bad, *(mutant.name for mutant in mutants), "name"]))
 

@@ -40,6 +40,19 @@ def test_dice_sums_over_the_batch():
     assert dice_loss(LOGITS, only_first).item() == pytest.approx(alone, abs=1e-6)
 
 
+def test_dice_sums_over_all_images_of_a_batch():
+    """Not over each image: a mean of their coefficients would be another number."""
+    sizes = (9, 2)  # labelled pixels of class 1 in each image
+    truth, logits = torch.zeros(2, 1, 10, dtype=torch.long), torch.zeros(2, 2, 1, 10)
+    for image, size in enumerate(sizes):
+        truth[image, 0, :size] = 1
+        logits[image, 1] = math.log(3) * (1 - 2 * image)  # class 1 has 3/4, and 1/4
+    hits = 9 * 0.75 + 2 * 0.25, 1 * 0.25 + 8 * 0.75
+    sums = 10 * 0.75 + 10 * 0.25 + 11, 10 * 0.25 + 10 * 0.75 + 9
+    wanted = sum(1 - (2 * hit + 1) / (total + 1) for hit, total in zip(hits, sums, strict=True)) / 2
+    assert dice_loss(logits, truth).item() == pytest.approx(wanted, abs=1e-6)
+
+
 def test_focal_scales_each_pixel_by_its_doubt():
     expected = sum(-((1 - p) ** 2) * math.log(p) for p in (P_FIRST, P_SECOND)) / 2
     assert focal_loss(LOGITS, TRUTH).item() == pytest.approx(expected, abs=1e-6)
