@@ -63,6 +63,8 @@ def test_regions_are_described_exactly():
 def test_neighbours_touch_at_sides_and_corners():
     labels = np.array([[0, 0, 1], [2, 0, 1], [2, 3, 3]])
     assert neighbours(labels).tolist() == [[0, 1], [0, 2], [0, 3], [1, 3], [2, 3]]
+    four = neighbours(np.array([[0, 1], [2, 3]]))
+    assert four.tolist() == [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]]
 
 
 @pytest.mark.parametrize("similarity", [proposals.CTSF, proposals.TSF, "f", "s"])
