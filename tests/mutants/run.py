@@ -243,6 +243,10 @@ def main() -> int:
     mutants, bad = choose(options.names)
     for name in LARGE:
         importlib.import_module(name)
+    hypothesis = importlib.import_module("hypothesis")
+    once = [hypothesis.Phase.explicit, hypothesis.Phase.generate]  # no failure is made smaller
+    hypothesis.settings.register_profile("mutants", phases=once, derandomize=True)
+    hypothesis.settings.load_profile("mutants")
     gc.freeze()
     rows = [(name, "bad", 0.0, reason, "") for name, reason in bad.items()]
     width = max(map(len, [*bad, *(mutant.name for mutant in mutants), "name"]))

@@ -12,6 +12,7 @@ from cvkit.ops.losses import LOSSES, combined_loss
 from cvkit.options.tree import OPTIONS
 from cvkit.structures import IGNORE
 from cvkit.tasks.image_task import class_weights
+from cvkit.tasks.video import _results
 
 CLASSES = {"classify": 6, "segment": 6, "video": 7}
 TARGETED = [task for task in catalog.TASKS if "class_weights" in vars(OPTIONS[task]["train"])]
@@ -141,6 +142,16 @@ def test_inputs_are_normalised_channel_by_channel_in_rgb(made, task):
     for channel in range(3):
         wanted = (batch.images[:, channel].float() / 255 - mean_[channel]) / std[channel]
         torch.testing.assert_close(images[:, channel], wanted)
+
+
+def test_scores_of_a_video_are_the_mean_of_the_probabilities_of_its_views():
+    """One view is sure, two lean to the other class: the mean of logits would be another one."""
+    logits = torch.tensor([[[4.0, 0.0], [0.0, 0.5], [0.0, 0.5]], [[0.0, 1.0]] * 3])
+    found = _results(logits)
+    for result, views in zip(found, logits.softmax(-1), strict=True):
+        torch.testing.assert_close(torch.from_numpy(result.scores), views.mean(0))
+        torch.testing.assert_close(torch.from_numpy(result.clips), views)
+    assert [result.label for result in found] == [0, 1]
 
 
 @pytest.mark.parametrize(
