@@ -16,6 +16,7 @@ from cvkit.models.segmentation.deeplab import ASPP, ImagePooling
 from cvkit.models.segmentation.fcn import FCN2014, SkipFCN, bilinear_deconv
 from cvkit.models.segmentation.pspnet import PyramidPooling
 from cvkit.models.segmentation.unet import ClassicUNet
+from cvkit.models.video.inflated import InflatedConv
 from cvkit.models.video.recurrent import ConvLSTM
 
 
@@ -278,3 +279,18 @@ def test_statistics_follow_within_short_runs(name):
         layers = torchvision_network(name).modules()
     momenta = {layer.momentum for layer in layers if isinstance(layer, nn.BatchNorm2d)}
     assert momenta == {0.1}
+
+
+@pytest.mark.parametrize("arch", catalog.ARCHS["instance"])
+def test_masks_are_cut_out_of_14_cells_and_boxes_out_of_7(arch):
+    heads = detector(arch).roi_heads
+    assert (heads.mask_features.side, heads.features.side) == (14, 7)
+
+
+def test_an_inflated_convolution_gives_every_frame_of_a_still_clip_the_same():
+    torch.manual_seed(0)
+    conv = InflatedConv(2, 3, (3, 3, 3), padding=(1, 1, 1))
+    image = torch.randn(1, 2, 6, 6)
+    wanted = F.conv2d(image, conv.weight.sum(2), conv.bias, padding=1)
+    found = conv(image[:, :, None].expand(-1, -1, 4, -1, -1))
+    torch.testing.assert_close(found, wanted[:, :, None].expand(-1, -1, 4, -1, -1))
