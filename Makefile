@@ -1,11 +1,12 @@
 # make demo: install, then train, evaluate and predict on the built-in samples
 # make test: install, then run every test
+# make mutants: plant the bugs of tests/mutants, one at a time, and see whether the tests notice (MUTANTS="NAME ..." for some)
 
 PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || echo 2)
 
-.PHONY: demo test style clean
+.PHONY: demo test mutants style clean
 
 .venv/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -45,6 +46,9 @@ demo: .venv/installed
 
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q --durations 10
+
+mutants: .venv/installed
+	$(BIN)/python tests/mutants/run.py $(MUTANTS)
 
 style: .venv/installed
 	$(BIN)/ruff check .

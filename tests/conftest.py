@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,6 +100,20 @@ def measured_last(monkeypatch):
         return measure(trainer, network)
 
     monkeypatch.setattr(Trainer, "measure", last)
+
+
+@pytest.fixture
+def wait_until():
+    """Wait for what a process does: at most two minutes, and no longer than it lives."""
+
+    def wait(happened, process):
+        deadline = time.monotonic() + 120
+        while not happened():
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < deadline, "it has not happened within two minutes"
+            time.sleep(0.005)
+
+    return wait
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import json
 import os
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -273,6 +274,22 @@ def test_augmentation_keeps_masks_boxes_and_labels_in_step(policy):
         assert_in_step(shown, objects)
         seen += len(objects)
     assert seen > 40
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_augmentation_keeps_boxes_and_labels_in_step_without_masks(policy):
+    """The middle of a box has the colour of its object, but for a few that are cut."""
+    transform, right, dropped = still_colored(policy), [], 0
+    for seed in range(25):
+        image, truth = scene(seed)
+        own = replace(trainable(truth, image.shape[:2]), masks=None)
+        shown, objects, _ = transform(image, own, None, seed)
+        dropped += len(own) - len(objects)
+        for box, label in zip(objects.boxes, objects.labels, strict=True):
+            x, y = ((box[:2] + box[2:]) / 2).astype(int)
+            right.append(abs(int(shown[y, x, 0]) - (60 + 30 * (int(label) - 1))) <= 6)
+    assert len(right) > 40 and np.mean(right) > 0.9
+    assert dropped or policy == "none"
 
 
 def test_a_pipeline_of_the_user_keeps_them_in_step(tmp_path):

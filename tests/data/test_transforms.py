@@ -6,7 +6,7 @@ import pytest
 
 from cvkit.data.resize import input_size_hw, prepare, resize_mask
 from cvkit.data.transforms.classes import ClipTransform
-from cvkit.data.transforms.masks import TrainTransform
+from cvkit.data.transforms.masks import ScaleCrop, TrainTransform
 from cvkit.data.transforms.pipelines import FILL_RGB
 from cvkit.errors import UsageError
 
@@ -102,3 +102,12 @@ def test_every_frame_of_a_clip_is_transformed_alike(augment, side):
         assert clip.shape == (4, side, side, 3)
         assert (clip == clip[0]).all()
     assert len({clip.tobytes() for clip in made}) > 1, "the seed decides"
+
+
+def test_scales_are_drawn_log_uniformly_around_the_evaluation_scale():
+    step = ScaleCrop((48, 40), (0.5, 2.0), "fit")
+    step.set_random_seed(0)
+    drawn = [step.get_params_dependent_on_data({"shape": (800, 960, 3)}, {}) for _ in range(400)]
+    factors = np.array([each["scaled_hw"][0] / 40 for each in drawn])
+    assert factors.min() >= 0.5 and factors.max() <= 2 and len(set(factors)) > 30
+    assert 0.44 < (factors < 1).mean() < 0.56  # as often smaller as larger

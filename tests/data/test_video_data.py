@@ -250,6 +250,7 @@ def times(count, fps=25):
         (50, ClipRule(4, fps=5), 0, [0, 5, 10, 15], False),
         (50, ClipRule(4, fps=5), 1, [34, 39, 44, 49], False),
         (10, ClipRule(4, fps=5), 0, [0, 5, 0, 5], True),
+        (50, ClipRule(3, fps=3), 0, [0, 8, 16], False),
     ],
 )
 def test_clips_are_made_of_these_frames(count, rule, place, wanted, looped):

@@ -132,6 +132,7 @@ def test_a_part_of_a_dataset_comes_evenly_from_all_of_it(count, wanted):
     steps = {b - a for a, b in zip(part.indices, part.indices[1:], strict=False)}
     assert not steps or max(steps) - min(steps) <= 1
     assert part.indices[0] == 0
+    assert count - part.indices[-1] <= -(-count // len(part))
 
 
 @pytest.mark.parametrize("task", catalog.TASKS)

@@ -1,11 +1,13 @@
 """Batch norms with one value per channel: refused where all batches are so, else they rest."""
 
 import copy
+import json
 import shutil
 from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from cvkit import catalog
@@ -122,6 +124,13 @@ def test_batches_of_one_train_where_norms_rest_or_see_more(cvkit, data, tmp_path
     common = ("--data", data / task, "--out", tmp_path, *COMMON, "--batch-size", 1)
     done = cvkit(task, "train", *common, *OWN[task], *more)
     assert done.code == 0, done.err
+    (run,) = tmp_path.iterdir()
+    (line,) = (run / "metrics.jsonl").read_text().splitlines()
+    found = json.loads(line)
+    assert found["step"] >= 1 and 0 < found["loss"] < 50
+    tensors = load_file(run / "last.safetensors")
+    trained = [n for n, v in tensors.items() if "running_mean" in n and v.abs().max() > 0]
+    assert trained, "no batch norm has seen the images"
 
 
 def test_few_images_in_many_batches_are_told_with_their_numbers(monkeypatch):

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import time
 import tracemalloc
 
 import numpy as np
@@ -165,7 +164,9 @@ def test_resume_refuses_another_model_and_foreign_files(cvkit, photos, trained, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_killed_prediction_resumes_to_the_same_files(cvkit, spawn, trained, tmp_path, workers):
+def test_a_killed_prediction_resumes_to_the_same_files(
+    cvkit, spawn, wait_until, trained, tmp_path, workers
+):
     for index in range(120):
         photo(tmp_path / "in" / f"{index:03d}.jpg", index)
     whole, out = tmp_path / "whole", tmp_path / "out"
@@ -173,9 +174,7 @@ def test_a_killed_prediction_resumes_to_the_same_files(cvkit, spawn, trained, tm
     command = ("segment", "predict", tmp_path / "in", "--weights", trained, "--out", out)
     process = spawn(*command, "--batch-size", 1, "--workers", workers)
     journal = out / "predictions.jsonl"
-    while not journal.exists() or journal.stat().st_size < 3000:
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.002)
+    wait_until(lambda: journal.exists() and journal.stat().st_size >= 3000, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     done = predict(cvkit, tmp_path / "in", trained, out, "--resume", "--batch-size", 1, "--json")

@@ -188,12 +188,11 @@ def test_settings_train(scenes, cvkit, tmp_path, tiny, more):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_sigterm_saves_and_tells_how_to_go_on(scenes, spawn, tmp_path, tiny, workers):
+def test_sigterm_saves_and_tells_how_to_go_on(scenes, spawn, wait_until, tmp_path, tiny, workers):
     flags = ("--data", scenes, "--out", tmp_path, "--epochs", 500, *tiny, "--workers", workers)
     process = spawn("segment", "train", *flags)
     run = tmp_path / "segment-unet-001"
-    while not (run / "best.safetensors").exists():
-        assert process.poll() is None
+    wait_until((run / "best.safetensors").exists, process)
     process.send_signal(signal.SIGTERM)
     process.wait(timeout=60)
     assert process.returncode == 143

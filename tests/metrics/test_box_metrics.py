@@ -140,6 +140,54 @@ def test_per_class_numbers_belong_to_their_classes():
     assert list(summary(metric.accumulate())) == list(METRICS)
 
 
+def test_recalls_are_those_of_as_many_detections_as_they_say():
+    rows = [(1, 20 * n, 0, 20 * n + 10, 10) for n in range(20)] + [(2, 0, 50, 10, 60)]
+    truth = objects(*rows)
+    result = detections(*((row[0], 0.9 - 0.01 * n, *row[1:]) for n, row in enumerate(rows)))
+    metric = filled(CocoMetric(CLASSES), (result, truth))
+    found = metric.accumulate()
+    values = summary(found)
+    assert values["AR1"] == pytest.approx((1 / 20 + 1) / 2)
+    assert values["AR10"] == pytest.approx((10 / 20 + 1) / 2)
+    assert values["AR100"] == values["AP"] == values["APs"] == values["ARs"] == 1
+    assert values["APm"] is values["ARl"] is None
+    rows = per_class(found, metric)
+    assert (rows["cat"]["AR100"], rows["cat"]["recall"], rows["cat"]["AP"]) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(("height", "limits"), [(7.8, (1, 1)), (7.2, (1, 0)), (4.9, (0, 0))])
+def test_every_column_is_read_at_its_own_iou(height, limits):
+    pair = detections((1, 0.9, 0, 0, 10, height)), objects((1, 0, 0, 10, 10))
+    metric = filled(CocoMetric(CLASSES), pair)
+    found = metric.accumulate()
+    row, values = per_class(found, metric)["cat"], summary(found)
+    for source in (row, values):
+        assert (source["AP50"], source["AP75"]) == pytest.approx(limits)
+    steps = np.arange(0.5, 1, 0.05) <= height / 10
+    assert row["AP"] == pytest.approx(values["AP"]) == pytest.approx(steps.mean())
+    assert row["recall"] == limits[0]
+
+
+def test_objects_have_the_size_that_is_annotated():
+    """A polygon of 500 square pixels in a box of 10 000 is small."""
+    truth = objects((1, 0, 0, 100, 100), areas=[500.0])
+    found = filled(CocoMetric(CLASSES), (detections((1, 0.9, 0, 0, 100, 100)), truth)).compute()
+    assert found["APs"] == pytest.approx(1) and found["APm"] is found["APl"] is None
+
+
+@pytest.mark.parametrize("upper", [10.0, 10.0001])
+def test_an_overlap_of_one_half_fits_by_cocos_rule(upper):
+    """A detection of twice the object's area has an IoU of 0.5 exactly, or a little less."""
+    metric = filled(
+        CocoMetric(CLASSES), (detections((1, 0.9, 0, 0, 20, upper)), objects((1, 0, 0, 10, 10)))
+    )
+    fits = upper == 10.0
+    assert metric.compute()["AP50"] == pytest.approx(float(fits))
+    assert [list(each >= 0) for each in metric.matched] == [[fits]]
+    assert box_errors.analyse(metric).counts["correct"] == fits
+    assert box_errors.analyse(metric).matrix[1, 1] == fits
+
+
 def test_merging_restores_the_order_of_the_images():
     pairs = [(detections((1, 0.5, 0, 0, n + 1, 9)), objects((1, 0, 0, n + 1, 9))) for n in range(5)]
     parts = [filled(CocoMetric(CLASSES), *pairs[rank::2]) for rank in range(2)]

@@ -10,6 +10,7 @@ from sklearn import metrics as sklearn_metrics
 
 from cvkit.data.classes import make_classes
 from cvkit.metrics.classification import METRICS, ClassificationMetric, per_class, ranked
+from cvkit.metrics.video import VideoMetric
 from cvkit.structures import Classes
 
 
@@ -116,3 +117,15 @@ def test_golden_numbers(cvkit, real_data, tmp_path):
     lines = (tmp_path / "classify-eval-001" / "confusion_matrix.csv").read_text().splitlines()
     matrix = [[int(cell) for cell in line.split(",")[1:]] for line in lines[1:]]
     assert matrix == expected["confusion"]
+
+
+def test_clips_are_counted_by_their_own_scores():
+    metric = VideoMetric(3)
+    clips = np.array([[0.9, 0.1, 0.0], [0.4, 0.6, 0.0], [0.0, 0.1, 0.9]])
+    metric.update(Classes(0, clips.mean(0), clips=clips), Classes(0))
+    metric.update(Classes(1, clips[1], clips=clips[1:2]), Classes(1))
+    found = metric.compute()
+    assert found["clip_top1"] == 2 / 4 and found["video_top1"] == 1
+    other = VideoMetric(3)
+    other.merge([metric.state(), metric.state()])
+    assert other.compute() == found and other.clips.tolist() == [8, 4]

@@ -115,6 +115,12 @@ def test_gates_name_metrics_and_classes():
         failed_gates(parse_gates(["iuo@1=0.5"]), content)
 
 
+def test_a_number_that_just_reaches_its_gate_passes():
+    content = {"metrics": {"miou": 0.5}, "per_class": {"road": {"iou": 0.25}}}
+    assert failed_gates({"miou": 0.5, "iou@road": 0.25}, content) == []
+    assert len(failed_gates({"miou": 0.5000001, "iou@road": 0.26}, content)) == 2
+
+
 def test_gates_take_any_name_of_a_class():
     assert parse_gates(["AP@a=b=0.5", "AP@c@d=1"]) == {"AP@a=b": 0.5, "AP@c@d": 1.0}
     content = {"metrics": {}, "per_class": {"a=b": {"AP": 0.4}, "c@d": {"AP": 1.0}}}

@@ -221,3 +221,16 @@ def test_negatives_and_near_regions_are_chosen_by_their_overlap(setting, monkeyp
                 stage.finish()
     assert added == [5, 2]
     assert learned == [[[0, 0, 0, 0], [0, 0.125, 0, 0.223]]]
+
+
+def test_boxes_are_moved_by_the_regressors_of_their_class():
+    with torch.device("meta"):
+        model = RCNN("mobilenet_v3_small", 2, INPUTS)
+    model.ridge_weight = torch.zeros(2, 4, 3)
+    model.ridge_weight[0, 0, 0], model.ridge_weight[1, 1, 1] = 0.1, 0.2  # dx and dy, of a cell
+    model.ridge_weight[1, 1, 2] = 0.3  # the constant cell
+    model.ridge_mean = torch.tensor([[0.0, 0.0, 0.0, 0.0], [0.5, 0.0, 0.0, 0.0]])
+    boxes, grids = torch.tensor([[0.0, 0, 10, 20]] * 2), torch.tensor([[3.0, 9], [9, 2]])
+    found = model.correct(boxes, grids, torch.tensor([1, 2]))
+    wanted = torch.tensor([[3.0, 0, 13, 20], [5, 14, 15, 34]])
+    torch.testing.assert_close(found, wanted)

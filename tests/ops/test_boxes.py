@@ -79,7 +79,8 @@ IOU = torch.tensor([[0.9, 0.65, 0.2, 0.0, 0.3], [0.1, 0.0, 0.4, 0.0, 0.69]])
 def test_matching_separates_matches_background_and_what_lies_between():
     assert match(IOU, 0.7, 0.3).tolist() == [0, BETWEEN, BETWEEN, BELOW, BETWEEN]
     assert match(IOU, 0.5, 0.5).tolist() == [0, 0, BELOW, BELOW, 1]
-    assert match(torch.tensor([[0.7, 0.3, 0.2999]]), 0.7, 0.3).tolist() == [0, BETWEEN, BELOW]
+    exact = torch.tensor([[0.75, 0.25, 0.2499]])
+    assert match(exact, 0.75, 0.25).tolist() == [0, BETWEEN, BELOW]
 
 
 def test_each_truth_keeps_its_best_boxes_ties_included():
@@ -101,6 +102,8 @@ def test_sampling_fills_up_with_negatives_and_comes_back_in_order():
     chosen = sample_balanced(labels, 4, 0.25)
     assert len(chosen) == 4 and chosen.tolist() == sorted(chosen.tolist())
     assert (labels[chosen] >= 1).sum() == 1
+    few = sample_balanced(torch.tensor([1] + [0] * 20), 8, 0.5)
+    assert len(few) == 8 and few[0] == 0
     everything = sample_balanced(labels, 100, 0.5)
     assert everything.tolist() == [0, 1, 2, 4, 5, 7, 8, 9]
     assert len(sample_balanced(torch.full((5,), -1), 4, 0.5)) == 0

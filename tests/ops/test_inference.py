@@ -49,6 +49,35 @@ def test_windows_step_by_two_thirds_and_end_at_the_border():
     assert inference._starts(15, 9) == [0, 6]
 
 
+def numbered(images):
+    """A network whose answer is another one for every size and place: two classes."""
+    first = images[:, :1] * images.shape[-1] + images.mean()
+    return torch.cat([first, 1 - first], 1)
+
+
+def test_views_are_averaged_as_probabilities():
+    torch.manual_seed(0)
+    images = torch.randn(1, 1, 6, 8)
+    plain = numbered(images).softmax(1)
+    mirrored = numbered(images.flip(-1)).flip(-1).softmax(1)
+    small = F.interpolate(images, (3, 4), mode="bilinear")
+    enlarged = F.interpolate(numbered(small).softmax(1), (6, 8), mode="bilinear")
+    found = inference.augmented(numbered, images, flip=True, scales=(1.0,)).exp()
+    torch.testing.assert_close(found, (plain + mirrored) / 2)
+    found = inference.augmented(numbered, images, flip=False, scales=(1.0, 0.5)).exp()
+    torch.testing.assert_close(found, (plain + enlarged) / 2)
+
+
+def test_overlapping_windows_are_averaged():
+    torch.manual_seed(0)
+    images = torch.randn(1, 1, 4, 8)
+    found = inference.sliding_window(numbered, images, (4, 6)).exp()
+    windows = [(left, numbered(images[..., left : left + 6]).softmax(1)) for left in (0, 2)]
+    total = sum(F.pad(scores, (left, 2 - left)) for left, scores in windows)
+    count = sum(F.pad(torch.ones(6), (left, 2 - left)) for left, _ in windows)
+    torch.testing.assert_close(found, total / count)
+
+
 def test_flip_is_undone_and_scales_are_averaged():
     seen = []
 

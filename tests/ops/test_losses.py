@@ -40,6 +40,19 @@ def test_dice_sums_over_the_batch():
     assert dice_loss(LOGITS, only_first).item() == pytest.approx(alone, abs=1e-6)
 
 
+def test_dice_sums_over_all_images_of_a_batch():
+    """Not over each image: a mean of their coefficients would be another number."""
+    sizes = (9, 2)  # labelled pixels of class 1 in each image
+    truth, logits = torch.zeros(2, 1, 10, dtype=torch.long), torch.zeros(2, 2, 1, 10)
+    for image, size in enumerate(sizes):
+        truth[image, 0, :size] = 1
+        logits[image, 1] = math.log(3) * (1 - 2 * image)  # class 1 has 3/4, and 1/4
+    hits = 9 * 0.75 + 2 * 0.25, 1 * 0.25 + 8 * 0.75
+    sums = 10 * 0.75 + 10 * 0.25 + 11, 10 * 0.25 + 10 * 0.75 + 9
+    wanted = sum(1 - (2 * hit + 1) / (total + 1) for hit, total in zip(hits, sums, strict=True)) / 2
+    assert dice_loss(logits, truth).item() == pytest.approx(wanted, abs=1e-6)
+
+
 def test_focal_scales_each_pixel_by_its_doubt():
     expected = sum(-((1 - p) ** 2) * math.log(p) for p in (P_FIRST, P_SECOND)) / 2
     assert focal_loss(LOGITS, TRUTH).item() == pytest.approx(expected, abs=1e-6)
@@ -53,7 +66,7 @@ def test_ohem_keeps_hard_pixels_and_at_least_a_share():
     hard = losses[losses >= -math.log(0.7)]
     assert 0.25 * losses.numel() < hard.numel() < losses.numel()
     assert ohem_cross_entropy(logits, truth) == pytest.approx(hard.mean().item(), abs=1e-6)
-    easy = F.one_hot(truth, 3).movedim(-1, 1) * 20.0
+    easy = F.one_hot(truth, 3).movedim(-1, 1) * torch.linspace(3, 9, 64).view(8, 8)
     kept = F.cross_entropy(easy, truth, reduction="none").flatten().topk(32).values.mean()
     assert ohem_cross_entropy(easy, truth) == pytest.approx(kept.item(), abs=1e-6)
 

@@ -63,6 +63,8 @@ def test_regions_are_described_exactly():
 def test_neighbours_touch_at_sides_and_corners():
     labels = np.array([[0, 0, 1], [2, 0, 1], [2, 3, 3]])
     assert neighbours(labels).tolist() == [[0, 1], [0, 2], [0, 3], [1, 3], [2, 3]]
+    four = neighbours(np.array([[0, 1], [2, 3]]))
+    assert four.tolist() == [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]]
 
 
 @pytest.mark.parametrize("similarity", [proposals.CTSF, proposals.TSF, "f", "s"])
@@ -95,6 +97,18 @@ def test_similarities_lie_between_0_and_1_and_merges_keep_the_mass():
     ] == pytest.approx(1 - (480 - 240) / 2880)
 
 
+def test_a_merged_region_has_the_histogram_of_its_pixels():
+    labels, image = random_labels()
+    labels[labels == 2] = 1  # two patches of one region: twice the others' pixels
+    labels[labels > 2] -= 1
+    state = proposals._Grouping(regions_of(image, labels), "ctsf")
+    state.merge(0, 1, 23)
+    joined = np.where(labels == 1, 0, labels)
+    wanted = regions_of(image, np.where(joined > 0, joined - 1, 0))
+    for table, whole in zip(state.histograms, (wanted.colors, wanted.textures), strict=True):
+        np.testing.assert_allclose(table[23], whole[0], atol=1e-6)
+
+
 def test_the_most_similar_neighbours_merge_first():
     image = np.zeros((40, 120, 3), np.uint8)
     image[:, :40], image[:, 40:80], image[:, 80:] = (10, 10, 10), (12, 12, 12), (250, 250, 0)
@@ -121,6 +135,22 @@ def test_a_seed_decides_the_order_and_nothing_else(scene):
     assert np.array_equal(first, again) and not np.array_equal(first, other)
     assert sorted(map(tuple, first)) == sorted(map(tuple, other))
     assert np.array_equal(selective_search(scene, seed=1, max_boxes=20), first[:20])
+
+
+def test_the_most_promising_boxes_come_first(monkeypatch):
+    """A box ranks by its place in the hierarchy, the whole image's being 1, times a random number.
+
+    So the whole image, which has a chance in each of eight hierarchies, is among the first ones,
+    and what was merged last stands before the first regions.
+    """
+    sides = np.stack([np.linspace(40 + n, 500, 100).round().astype(int) for n in range(8)])
+    nested = [np.stack([0 * row, 0 * row, row, row], 1) for row in sides]
+    monkeypatch.setattr(proposals, "hierarchies", lambda *_: nested)
+    for seed in range(5):
+        found = selective_search(np.zeros((500, 500, 3), np.uint8), seed=seed)
+        (whole,) = np.flatnonzero(found[:, 2] == 500)
+        assert whole < 30  # of 790
+        assert found[:30, 2].mean() > 1.5 * found[-200:, 2].mean()
 
 
 def test_fast_mode_has_8_strategies_and_quality_80(scene):

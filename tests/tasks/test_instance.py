@@ -18,6 +18,7 @@ from cvkit.catalog import TASKS
 from cvkit.cli import run
 from cvkit.data.annotated import AnnotatedImage, make_truth
 from cvkit.data.coco import read_coco
+from cvkit.data.index_maps import read_index_maps
 from cvkit.data.samples import write_detection
 from cvkit.metrics.coco import CLASS_COLUMNS, METRICS
 from cvkit.models import weights
@@ -183,6 +184,9 @@ def test_a_folder_of_predictions_is_a_dataset(cvkit, masker, shapes, tmp_path):
     table = (out / "instances.csv").read_text().splitlines()
     moved = [table[0], *(f"images/{row}" for row in table[1:])]
     (data / "instances.csv").write_text("\n".join(moved) + "\n")
+    written = len([row for row in table[1:] if row.startswith("train/")])
+    found = read_index_maps(data, "train").images
+    assert 0 < sum(len(image.truth) for image in found) <= written  # some are hidden by others
     done = cvkit("instance", "train", "--data", data, "--epochs", "1", "--out", tmp_path, *TINY)
     assert done.code == 0
 

@@ -1,5 +1,6 @@
 """Networks of images looking at clips: every frame by itself, or frames as channels."""
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -119,7 +120,9 @@ class SlowFusion(ClipNetwork):
     """Frames are fused step by step: four at first, then neighbours between the stages.
 
     Groups of four frames, two apart, enter as channels; after each stage neighbours are joined
-    by a 1x1 convolution over two groups, until one is left.
+    by a 1x1 convolution over two groups, until one is left. Of an odd number of groups the last
+    two pairs share one, and of an odd number of frames the last one stands twice: every frame
+    counts.
 
     Source: Large-scale Video Classification with Convolutional Neural Networks, 2014, CVPR.
 
@@ -139,7 +142,7 @@ class SlowFusion(ClipNetwork):
             )
         self.backbone = dense_backbone(backbone, "slow-fusion")
         self.first = widen_first(self.backbone, self.EXTENT)
-        groups = (frames - self.EXTENT) // self.STEP + 1
+        groups = math.ceil((frames - self.EXTENT) / self.STEP) + 1
         self.merges = nn.ModuleList()
         with torch.device("meta"), torch.no_grad():
             maps = torch.empty(2, 3 * self.EXTENT, 64, 64)
@@ -150,16 +153,18 @@ class SlowFusion(ClipNetwork):
         for width in widths[:-1]:
             if groups > 1:
                 self.merges.append(conv_bn_relu(2 * width, width, kernel=1))
-                groups //= 2
+                groups = math.ceil(groups / 2)
         self.head = nn.Linear(widths[-1], num_classes)
 
     def forward(self, clips: Tensor) -> dict[str, Tensor]:
         """Return the [N, K] logits of NCTHW clips."""
+        missing = (self.EXTENT - clips.shape[2]) % self.STEP
+        clips = torch.cat((clips, clips[:, :, -1:].expand(-1, -1, missing, -1, -1)), 2)
         groups = clips.unfold(2, self.EXTENT, self.STEP)  # [N, C, G, H, W, 4]
         maps = groups.permute(0, 2, 5, 1, 3, 4).flatten(2, 3)  # [N, G, 4 * C, H, W]
         for number, piece in enumerate(_pieces(self.backbone)):
             if 0 < number <= len(self.merges):
-                pairs = maps[:, : maps.shape[1] // 2 * 2].unflatten(1, (-1, 2)).flatten(2, 3)
+                pairs = _pairs(maps)
                 maps = self.merges[number - 1](pairs.flatten(0, 1)).unflatten(0, pairs.shape[:2])
             maps = piece(maps.flatten(0, 1)).unflatten(0, maps.shape[:2])
         return {"out": self.head(maps.mean((1, 3, 4)))}
@@ -167,6 +172,13 @@ class SlowFusion(ClipNetwork):
     def load_images(self, tensors: Mapping[str, Tensor]) -> None:
         """Load a state dict of images; each frame gets an equal part of the first kernels."""
         super().load_images(_widened(tensors, self.backbone, self.first))
+
+
+def _pairs(maps: Tensor) -> Tensor:
+    """Return [N, ceil(G / 2), 2 * C, H, W] neighbours of [N, G, C, H, W] maps, of G > 1 groups."""
+    last = maps.shape[1] - 2
+    first = torch.tensor([*range(0, last, 2), last], device=maps.device)
+    return torch.cat((maps[:, first], maps[:, first + 1]), 2)
 
 
 def dense_backbone(backbone: str, arch: str) -> nn.Module:
