@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import errno
 import inspect
 import json
 import os
@@ -20,7 +19,14 @@ from cvkit import __version__
 from cvkit.catalog import TASKS, closest, resolve
 from cvkit.config import EMPTY_HINT, FOR_ALL, assemble, misnamed_variables, variable
 from cvkit.early import answer_signals, failure_json, how_to_talk, speaks
-from cvkit.errors import CvkitError, CvkitWarning, Interrupted, MachineError, UsageError
+from cvkit.errors import (
+    CvkitError,
+    CvkitWarning,
+    Interrupted,
+    MachineError,
+    UsageError,
+    as_cvkit_error,
+)
 from cvkit.helptext import (
     HELP_FLAGS,
     in_panel_order,
@@ -344,20 +350,8 @@ def run(arguments: list[str]) -> int:
         failure = _interrupted(error)
     except _ReaderLeft:
         return PIPE_CLOSED
-    except MemoryError:
-        failure = MachineError(
-            "out of memory", code="machine.memory", hint="a smaller --batch-size"
-        )
-    except PermissionError as error:
-        failure = UsageError(
-            f"{error.filename or error}: permission denied",
-            code="file.permission",
-            hint="let this user read and write it, or name another",
-        )
     except Exception as error:
-        failure = _machine_failure(error)
-        if failure is None:
-            failure = _bug(error)
+        failure = as_cvkit_error(error)
     return _report(failure, wanted)
 
 
@@ -374,38 +368,6 @@ def _requested_page(arguments: list[str]) -> str | None:
     return render(path) if isinstance(entry, dict) or (asked and entry is not None) else None
 
 
-def _machine_failure(error: Exception) -> MachineError | None:
-    """Return the `MachineError` behind a library's exception, if the machine is at fault."""
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return MachineError(
-            f"no space is left: {error}",
-            code="machine.space",
-            hint="free some of the disk, or of shared memory (/dev/shm), or try --workers 0",
-        )
-    text = str(error)
-    if isinstance(error, ImportError) and not (error.name or "").startswith("cvkit"):
-        return MachineError(
-            f"cvkit is not installed as it should be: {text}",
-            code="machine.import",
-            hint="install it again",
-        )
-    if "signal: Bus error" in text:
-        return MachineError(
-            "a process that decodes images was killed: shared memory (/dev/shm) is full",
-            code="machine.worker",
-            hint="try --workers 0, or more of it, as with docker run --shm-size=1g",
-        )
-    if "DataLoader worker" in text or type(error).__name__ == "BrokenProcessPool":
-        return MachineError(
-            " ".join(text.split()), code="machine.worker", hint="try --workers 0, or more memory"
-        )
-    if "out of memory" in text or "can't allocate memory" in text:
-        return MachineError(
-            text.splitlines()[0], code="machine.memory", hint="a smaller --batch-size or image"
-        )
-    return None
-
-
 def _report(failure: CvkitError, wanted: dict[str, bool]) -> int:
     if not speaks():
         return failure.exit_code
@@ -418,14 +380,3 @@ def _report(failure: CvkitError, wanted: dict[str, bool]) -> int:
         print(failure_json(failure))
     print(f"error: {failure.shown()}", file=sys.stderr)
     return failure.exit_code
-
-
-def _bug(error: Exception) -> CvkitError:
-    bug = CvkitError(
-        f"this is a bug in cvkit: {type(error).__name__}: {error}",
-        code="bug",
-        hint="run again with --debug and report the traceback",
-    )
-    bug.exit_code = 1
-    bug.__cause__ = error
-    return bug

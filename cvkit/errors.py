@@ -1,5 +1,6 @@
 """Everything that can end a command, and the exit code each one means."""
 
+import errno
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -144,3 +145,59 @@ def raise_defects(defects: Iterable[CvkitError], what: str) -> None:
         code=codes.pop() if len(codes) == 1 else "data.defects",
         details=lines,
     )
+
+
+def as_cvkit_error(error: Exception) -> CvkitError:
+    """Return what an exception that is none of cvkit's means for its reader."""
+    if isinstance(error, PermissionError):
+        return UsageError(
+            f"{error.filename or error}: permission denied",
+            code="file.permission",
+            hint="let this user read and write it, or name another",
+        )
+    return _machine_failure(error) or _bug(error)
+
+
+def _machine_failure(error: Exception) -> MachineError | None:
+    """Return the `MachineError` behind an exception, if the machine is at fault."""
+    if isinstance(error, MemoryError):
+        return MachineError("out of memory", code="machine.memory", hint="a smaller --batch-size")
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return MachineError(
+            f"no space is left: {error}",
+            code="machine.space",
+            hint="free some of the disk, or of shared memory (/dev/shm), or try --workers 0",
+        )
+    text = str(error)
+    if isinstance(error, ImportError) and not (error.name or "").startswith("cvkit"):
+        return MachineError(
+            f"cvkit is not installed as it should be: {text}",
+            code="machine.import",
+            hint="install it again",
+        )
+    if "signal: Bus error" in text:
+        return MachineError(
+            "a process that decodes images was killed: shared memory (/dev/shm) is full",
+            code="machine.worker",
+            hint="try --workers 0, or more of it, as with docker run --shm-size=1g",
+        )
+    if "DataLoader worker" in text or type(error).__name__ == "BrokenProcessPool":
+        return MachineError(
+            " ".join(text.split()), code="machine.worker", hint="try --workers 0, or more memory"
+        )
+    if "out of memory" in text or "can't allocate memory" in text:
+        return MachineError(
+            text.splitlines()[0], code="machine.memory", hint="a smaller --batch-size or image"
+        )
+    return None
+
+
+def _bug(error: Exception) -> CvkitError:
+    bug = CvkitError(
+        f"this is a bug in cvkit: {type(error).__name__}: {error}",
+        code="bug",
+        hint="run again with --debug and report the traceback",
+    )
+    bug.exit_code = 1
+    bug.__cause__ = error
+    return bug

@@ -8,7 +8,7 @@ from pathlib import Path
 from cvkit.data.annotated import AnnotatedImage, Annotations
 from cvkit.data.coco import read_coco
 from cvkit.data.coco_places import TRAINING, DataFlags, coco_hint, coco_parts, find_coco
-from cvkit.data.division import WHOLE, Division, Source, read_splits
+from cvkit.data.division import WHOLE, Division, Parts, Source, read_splits
 from cvkit.data.files import matches
 from cvkit.data.index_maps import read_index_maps
 from cvkit.data.layouts import folder_parts, list_parts
@@ -134,14 +134,20 @@ def read_boxes(
     for split, own in parts.own.items():
         if not parts.splits[split] and not found[own].defects:
             raise DataError(f"split {split!r} of {root} is empty", code="split.empty")
+    return _joined(root, layout, found, parts)
+
+
+def _joined(root: Path, layout: str, found: dict[str, Annotations], parts: Parts) -> BoxData:
+    """Return all splits together; their classes are compared where nothing else is wrong."""
     defects = [defect for content in found.values() for defect in content.defects]
     first = next(iter(found.values())).classes
+    notes = [note for content in found.values() for note in content.notes]
     return BoxData(
         layout=layout,
         classes=first if defects else _same_classes(root, found),
         splits=parts.splits,
         defects=defects,
-        notes=[*(note for content in found.values() for note in content.notes), *parts.notes],
+        notes=[*notes, *parts.notes],
         heap=parts.heap,
     )
 
