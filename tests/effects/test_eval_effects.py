@@ -21,7 +21,7 @@ from model_parts import (
     truth,
 )
 from PIL import Image
-from test_train_own_effects import CLASSED, FAST, FORMATS, annotations, heap, pictures, regions
+from test_train_own_effects import FAST, FORMATS, annotations, heap, pictures, regions
 
 from cvkit.data.samples import WRITERS
 

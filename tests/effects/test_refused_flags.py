@@ -111,6 +111,7 @@ TRAIN = [
     (BOXES, {"trainable_layers": 99}, "trainable_layers.range"),
     (BOXES, {"min_size": "tall"}, "min_size.syntax"),
     (CLASSED, {"image_size": "64x32"}, "image_size.square"),
+    (BOXES, {"image_size": "64", "min_size": "64"}, "image_size.twice"),
     (BOXES, {"min_size": "64", "max_size": 32}, "max_size.small"),
     (BOXES, {"val_json": annotations("val")}, "json.pair"),
     (DETECT, YOLO | {"images": pictures(1)}, "images.idle"),
@@ -200,6 +201,8 @@ def eval_cases():
     yield "detect", {"iou": 0.7}, "iou.idle"
     yield "detect", {"data": None, "json_file": annotations("val"), "format": "voc"}, "format.json"
     yield "detect", YOLO | {"images": pictures(1)}, "images.idle"
+    for task in BOXES:
+        yield task, {"image_size": "64", "min_size": "64"}, "image_size.twice"
     yield "detect", {"proposals": regions(20)}, "proposals.unsupported"
     yield "detect", {"weights": "rcnn", "min_size": "64"}, "min_size.crops"
     yield "segment", {"tta": "flip", "sliding_window": True}, "tta.window"
