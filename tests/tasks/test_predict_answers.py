@@ -85,7 +85,7 @@ def test_results_are_shown_and_numbered(cvkit, run_of, inputs_of, task, tmp_path
     plain = cvkit(task, "predict", inputs, *flags, "--json").json
     assert plain == {
         key: value for key, value in given.json.items() if key not in ("results", "failures")
-    } | {"out": f"runs/{task}-predict-005"}
+    } | {"out": f"runs/{task}-predict-005", "contact_sheet": plain["contact_sheet"]}
 
 
 @pytest.mark.parametrize("task", TASKS)
