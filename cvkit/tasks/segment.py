@@ -139,7 +139,7 @@ class Segment(ImageTask):
             DataError: other classes than the model's, or masks that it cannot be compared with.
             UsageError: `--tta scales` makes images that the network cannot take.
         """
-        self.check_inputs(())
+        self._require_scales()
         labels = header.get("labels", {})
         ignore = labels.get("ignore_index", 255)
         mask_map = options.mask_map if options.mask_map is not None else labels.get("mask_map")
@@ -214,12 +214,15 @@ class Segment(ImageTask):
             bits=self.preprocessing.bits,
         )
 
-    def check_inputs(self, keys: Sequence[str]) -> None:
+    def check_inputs(self, keys: Sequence[str], report: Reporter) -> None:
         """Check that the network can take the smallest images of `--tta scales`.
 
         Raises:
             UsageError: it cannot.
         """
+        self._require_scales()
+
+    def _require_scales(self) -> None:
         if self.preprocessing.resize == "fit":  # else they are as large as what is predicted
             setup.require_scales(self.build, self.preprocessing.image_size_wh, self.scales)
 

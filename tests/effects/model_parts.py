@@ -86,7 +86,7 @@ def results(verb):
             from cvkit.data.files import list_inputs, walk_images, walk_videos
 
             walk = walk_videos if at.task == "video" else walk_images
-            data = trained.task.source(list_inputs(asked.inputs, without=asked.out, walk=walk))
+            data = trained.task.source(list_inputs(asked.inputs, without=[asked.out], walk=walk))
         if hasattr(trained.task, "with_confidence"):
             trained.task.with_confidence = True  # labels alone hide small differences
         with load(data, in_order(min(2, len(data)), 2), 0) as loaded:

@@ -21,7 +21,7 @@ from model_parts import (
     truth,
 )
 from PIL import Image
-from test_train_own_effects import CLASSED, FAST, FORMATS, annotations, heap, pictures, regions
+from test_train_own_effects import FAST, FORMATS, annotations, heap, pictures, regions
 
 from cvkit.data.samples import WRITERS
 
@@ -97,8 +97,8 @@ ROWS = [
         for task, (values, data) in FORMATS.items()
         if task in BOXES
     ),
-    Row("val_fraction", (None, 0.6), evaluated, CLASSED, HEAP),
-    Row("seed", (None, 5), evaluated, CLASSED, HEAP),
+    Row("val_fraction", (None, 0.6), evaluated, base=HEAP),
+    Row("seed", (None, 5), evaluated, base=HEAP),
     Row("tta", (None, "flip", "ten-crop"), results("eval"), CLASSIFY),
     Row("tta", (None, "flip", "scales", "flip,scales"), results("eval"), SEGMENT, LARGE),
     Row("ignore_index", (None, 1), content, SEGMENT),
@@ -110,6 +110,7 @@ ROWS = [
     Row("threshold", (None, 0.9), results("eval"), BOXES),
     Row("nms", (None, 0.01), results("eval"), BOXES),
     Row("min_size", ("", "64"), results("eval"), BOXES),
+    Row("image_size", ("", "64", "64x48"), results("eval"), BOXES),
     Row("max_detections", (None, 1), results("eval"), BOXES),
     Row("threshold", (None, 0.95), content, BOXES, FILES),
     Row("max_detections", (None, 1), content, BOXES, FILES),

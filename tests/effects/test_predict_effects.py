@@ -1,6 +1,7 @@
 """Every flag of predict does in each task what it says."""
 
 import json
+from pathlib import Path
 
 from effect_parts import BOXES, Row, cases, require_effect
 from model_parts import (
@@ -88,6 +89,16 @@ def embedded(at, embeddings, **more):
     return [written(at, embeddings=embeddings, **more), bool(embeddings and embeddings.exists())]
 
 
+def sheet(at, **more):
+    """The contact sheet, if there is one."""
+    place = Path(folder(at, **more)) / "contact_sheet.png"
+    return place.read_bytes() if place.exists() else None
+
+
+def keys(at, **more):
+    return sorted(run(at, "predict", **more)[1])
+
+
 ROWS = [
     Row("inputs", (inputs, training), paths),
     Row("weights", (model(), model(epochs=2, seed=3)), results("predict")),
@@ -105,6 +116,8 @@ ROWS = [
     Row("precision", ("fp32", "bf16"), results("predict"), SEGMENT, MOVED),
     Row("workers", (0, 1), batches("predict")),
     Row("offline", (False, True), network_use("predict")),
+    Row("contact_sheet", (0, 1, 2), sheet),
+    Row("json_results", (False, True), keys),
     Row("top_k", (1, 2), lines, CLASSIFY + VIDEO),
     Row("save", ("none", "sorted"), written, CLASSIFY),
     Row("embeddings", (None, lambda at: at.root / "features.npz"), embedded, CLASSIFY),
@@ -121,6 +134,7 @@ ROWS = [
     Row("threshold", (None, 0.9), lines, BOXES),
     Row("nms", (None, 0.01), lines, BOXES),
     Row("min_size", ("", "64"), lines, BOXES),
+    Row("image_size", ("", "64", "64x48"), lines, BOXES),
     Row("max_detections", (None, 1), lines, BOXES),
     Row("draw_threshold", (0.0, 1.0), pictures, BOXES),
     Row("image_ids", (coco(100), coco(200)), numbers, BOXES),

@@ -58,7 +58,7 @@ CLASSED = CLASSIFY + VIDEO
 RCNN = {"arch": "rcnn", "backbone": MOBILE, "channels": 256, "min_size": "64", "roi_samples": 0}
 RCNN |= {"proposals": regions(20)}
 YOLO = {"data": changed("yolo", yolo_too), "format": "yolo"}
-TWICE = {"weights": "m.safetensors", "pretrained": "p.pth"}
+TWICE = {"weights": "m.safetensors", "pretrained": "imagenet"}
 TRAIN = [
     (TASKS, {"momentum": 1.0}, "momentum.senseless"),
     (TASKS, {"ema": 1.0}, "ema.senseless"),
@@ -75,6 +75,7 @@ TRAIN = [
     (TASKS, {"device": "cuda:99"}, "device.missing"),
     (TASKS, {"device": "cpu", "precision": "fp16"}, "precision"),
     (TASKS, TWICE, "weights.pretrained"),
+    (TASKS, {"augment": "missing.yaml"}, "augment.missing"),
     (TASKS, {"find_lr": True, "devices": 2}, "find_lr.unsupported"),
     (TASKS, {"find_lr": True, "resume": lambda at: at.root}, "find_lr.unsupported"),
     (TASKS, {"check": True, "resume": lambda at: at.root}, "check.resume"),
@@ -94,8 +95,8 @@ TRAIN = [
     (CLASSIFY, {"pretrained": "imagenet"}, "pretrained.unsupported"),
     (CLASSED, {"class_weights": "1,2"}, "class_weights.syntax"),
     (SEGMENT, {"class_weights": "1,2"}, "class_weights.syntax"),
-    (CLASSED, {"val_fraction": 0.0}, "split"),
-    (CLASSED, {"val_fraction": 1.0}, "split"),
+    (TASKS, {"val_fraction": 0.0}, "split"),
+    (TASKS, {"val_fraction": 1.0}, "split"),
     (NOT_BOXES, {"image_size": "tall"}, "image_size.syntax"),
     (SEGMENT, {"aux_weight": 0.1}, "aux_weight.unsupported"),
     (SEGMENT, {"arch": "deeplab", "batch_size": 1}, "batch_size.min"),
@@ -109,8 +110,9 @@ TRAIN = [
     (BOXES, {"neck": "c4", "channels": 256}, "neck.unsupported"),
     (BOXES, {"trainable_layers": 99}, "trainable_layers.range"),
     (BOXES, {"min_size": "tall"}, "min_size.syntax"),
+    (CLASSED, {"image_size": "64x32"}, "image_size.square"),
+    (BOXES, {"image_size": "64", "min_size": "64"}, "image_size.twice"),
     (BOXES, {"min_size": "64", "max_size": 32}, "max_size.small"),
-    (BOXES, {"train_json": annotations("train")}, "json.pair"),
     (BOXES, {"val_json": annotations("val")}, "json.pair"),
     (DETECT, YOLO | {"images": pictures(1)}, "images.idle"),
     (
@@ -132,8 +134,8 @@ TRAIN = [
         "min_size.anchors",
     ),
     (DETECT, {"proposals": regions(20)}, "proposals.unsupported"),
-    (VIDEO, {"augment": "randaugment"}, "augment.unsupported"),
-    (VIDEO, {"augment": "trivialaugment"}, "augment.unsupported"),
+    (VIDEO, {"augment": "randaugment"}, "augment.missing"),
+    (VIDEO, {"augment": "trivialaugment"}, "augment.missing"),
     (VIDEO, {"fps": 5.0, "stride": 2}, "fps.stride"),
     (VIDEO, {"views": "2x2"}, "views.syntax"),
     *(
@@ -189,16 +191,18 @@ def eval_cases():
         for name, value in IN_FILES.items():
             if name in known:
                 yield task, {"weights": "w", name: value}, f"{name}.idle"
+        yield task, {"data": heap, "val_fraction": 0.0}, "split.empty"
     for task in CLASSED:
         for name, value in {"format": "csv", "val_fraction": 0.5, "seed": 3}.items():
             yield task, FILES | {name: value}, f"{name}.idle"
-        yield task, {"data": heap, "val_fraction": 0.0}, "split.empty"
     for task in BOXES:
         yield task, FILES | {"format": "coco"}, "format.idle"
     yield "detect", FILES | {"iou": 0.7}, "iou.idle"
     yield "detect", {"iou": 0.7}, "iou.idle"
     yield "detect", {"data": None, "json_file": annotations("val"), "format": "voc"}, "format.json"
     yield "detect", YOLO | {"images": pictures(1)}, "images.idle"
+    for task in BOXES:
+        yield task, {"image_size": "64", "min_size": "64"}, "image_size.twice"
     yield "detect", {"proposals": regions(20)}, "proposals.unsupported"
     yield "detect", {"weights": "rcnn", "min_size": "64"}, "min_size.crops"
     yield "segment", {"tta": "flip", "sliding_window": True}, "tta.window"
@@ -249,7 +253,7 @@ PREDICTS = [
     ("task", "flags", "code"), PREDICTS, ids=[f"{t}-{'-'.join(f)}-{c}" for t, f, c in PREDICTS]
 )
 def test_a_prediction_that_cannot_work_is_refused(places, monkeypatch, task, flags, code):
-    monkeypatch.setattr("cvkit.storage.claim_output_folder", fail)
+    monkeypatch.setattr("cvkit.storage.output_folder", fail)
     asked = options(places(task), "predict", **flags)
     assert code_of(lambda: predict.predict(asked, task)) == code
 

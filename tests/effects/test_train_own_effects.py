@@ -91,7 +91,9 @@ def heap(at):
     """Data that are not divided."""
 
     def build(path):
-        WRITERS[at.task](path, {"train": 21}, 9, (32, 32))
+        WRITERS[at.task](path, {"train": 21 if at.task in CLASSED else 8}, 9, (32, 32))
+        if at.task not in CLASSED:
+            return
         for folder in (path / "train").iterdir():
             folder.rename(path / folder.name)
         (path / "train").rmdir()
@@ -204,10 +206,11 @@ ROWS = [
     Row("erasing", (0.0, 1.0), seen, CLASSIFY),
     Row("cutmix", (0.0, 1.0), loss, CLASSIFY),
     Row("loss", ("ce", "hinge"), loss, CLASSIFY),
+    # all
+    Row("val_fraction", (0.2, 0.6), train_keys, base={"data": heap}),
     # classify and video
     Row("dropout", (0.0, 0.9), loss, CLASSIFY),
     Row("dropout", (0.0, 0.9), loss, VIDEO, LSTM),
-    Row("val_fraction", (0.2, 0.6), train_keys, CLASSED, {"data": heap}),
     Row("image_size", ("32", "40"), seen, CLASSED),
     Row("mixup", (0.0, 0.5), loss, CLASSED),
     *(
@@ -248,6 +251,7 @@ ROWS = [
     Row("images", (pictures(1), pictures(2)), seen, BOXES, BOTH),
     Row("min_size", ("32", "64", "x1.5"), inputs, BOXES),
     Row("max_size", (0, 48), inputs, BOXES, {"min_size": "x2"}),
+    Row("image_size", ("32", "64", "64x48"), inputs, BOXES, {"min_size": ...}),
     Row("roi_samples", (2, 16), loss, BOXES),
     Row("proposals", (regions(20), regions(30)), seen, DETECT, FAST),
     Row("proposal_mode", ("fast", "quality"), asked_mode, DETECT, FAST),
