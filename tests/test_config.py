@@ -61,7 +61,7 @@ def test_a_configuration_holds_every_flag_that_says_what_to_do(path):
     options_class = OPTIONS[path[0]][path[1]]
     stored = as_config(options_class())
     names = {field.name for field in dataclasses.fields(options_class)}
-    how = {"config", "json", "quiet", "debug", "resume", "check", "find_lr"}
+    how = {"config", "json", "json_results", "quiet", "debug", "resume", "check", "find_lr"}
     assert set(stored) == names - how
     inputs = {name: value for name, value in stored.items() if value is not None}
     assert options_class(**from_config(options_class, inputs, "c.yaml")) == options_class()

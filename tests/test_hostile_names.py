@@ -21,8 +21,8 @@ from cvkit.data.video import index_video
 from cvkit.engine.report import Reporter, print_line, print_table, table
 from cvkit.errors import CvkitError, DataError
 from cvkit.options.tree import OPTIONS
+from cvkit.output.confusion_picture import draw_confusion
 from cvkit.output.curves import write_precision_recall, write_scores_over_time
-from cvkit.output.draw import draw_confusion
 from cvkit.printable import printable
 
 MARKUP = "[red]a"

@@ -82,10 +82,13 @@ def test_results_are_shown_and_numbered(cvkit, run_of, inputs_of, task, tmp_path
     assert given.json["counts"]["predicted"] == 2, "earlier results are no inputs"
     assert given.json["results"] == lines(tmp_path / given.json["out"], "predictions")
     assert given.json["failures"] == lines(tmp_path / given.json["out"], "failures")
-    plain = cvkit(task, "predict", inputs, *flags, "--json").json
+    plain, folder = (
+        cvkit(task, "predict", inputs, *flags, "--json").json,
+        f"runs/{task}-predict-005",
+    )
     assert plain == {
         key: value for key, value in given.json.items() if key not in ("results", "failures")
-    } | {"out": f"runs/{task}-predict-005"}
+    } | {"out": folder, "contact_sheet": f"{folder}/contact_sheet.png"}
 
 
 @pytest.mark.parametrize("task", TASKS)
