@@ -57,6 +57,16 @@ def test_the_ends_of_a_range_belong_to_it(path):
 
 
 @pytest.mark.parametrize("path", JOBS, ids=" ".join)
+def test_nan_lies_in_no_range(path):
+    options_class = OPTIONS[path[0]][path[1]]
+    for name, annotation in hints(options_class).items():
+        kind = typing.get_args(annotation)[0]
+        if float in (kind, *typing.get_args(kind)):
+            with pytest.raises(UsageError, match=f"c.yaml: {name}: nan is not "):
+                from_config(options_class, {name: float("nan")}, "c.yaml")
+
+
+@pytest.mark.parametrize("path", JOBS, ids=" ".join)
 def test_a_configuration_holds_every_flag_that_says_what_to_do(path):
     options_class = OPTIONS[path[0]][path[1]]
     stored = as_config(options_class())
