@@ -70,9 +70,3 @@ def test_other_words_get_a_hint(cvkit, words, hint):
 def test_a_word_with_control_characters_is_shown_safely(cvkit):
     done = cvkit("a\x1b[31m.png")
     assert "\x1b" not in done.err and done.code == 2
-
-
-def test_a_shell_that_asks_gets_no_error(spawn):
-    process = spawn(_CVKIT_COMPLETE="complete_bash", COMP_WORDS="cvkit nonsense x", COMP_CWORD="2")
-    out, err = process.communicate()
-    assert not out.split() and not err

@@ -201,6 +201,7 @@ COMMANDS = [
     for name, entry in OPTIONS.items()
     for path in ([(name, verb) for verb in entry] if isinstance(entry, dict) else [(name,)])
 ]
+SHIPPED = dict(zip(TASKS, ("shapes", "scenes", "boxes", "masks", "motions"), strict=True))
 WORD = "\x1b[31m[/x]\u202e\udcff"
 
 
@@ -232,8 +233,9 @@ def test_values_of_files_and_flags_are_not_obeyed(cvkit, tmp_path, task, verb):
         ("--weights", place),
         (mark, place, *(("--truth", place) if verb == "eval" else ())),
     ):
-        more = ("--data", place) if verb != "predict" else (place,)
-        done = required(cvkit(task, verb, *more, *words), code=2)
+        more = {"train": ("--data", place), "eval": (), "predict": (place,)}[verb]
+        weights = () if "--weights" in words or verb != "predict" else ("--weights", SHIPPED[task])
+        done = required(cvkit(task, verb, *more, *weights, *words), code=2)
         assert r"\x1b[31m[/x]\u202e" in done.err
     assert not place.exists()
 

@@ -29,7 +29,7 @@ def complete(words: list[str], partial: str) -> Choices:
         return _of_command(path, entry, words, partial)
     flags = ROOT_FLAGS if not path else ROOT_FLAGS[-1:]
     if partial.startswith("-"):
-        return Choices({name: about for name, _, about in flags}).starting(partial)
+        return Choices({name.split(",")[0]: about for name, _, about in flags}).starting(partial)
     return Choices({name: short_help((*path, name)) for name in entry}).starting(partial)
 
 

@@ -195,7 +195,7 @@ def list_inputs(
     on_lost = refuse if lost is None else errors.append
     for text in inputs:
         for path in _expand(text, partial(walk, on_lost=on_lost), on_lost):
-            if not os.path.abspath(path).startswith(own):
+            if not os.path.join(os.path.abspath(path), "").startswith(own):
                 found.setdefault(path)
     if not found and errors:
         refuse(errors[0])

@@ -52,7 +52,7 @@ def empty_folder(tmp_path, monkeypatch):
 def test_commands_are_offered_and_their_beginnings():
     assert offered("") == list(OPTIONS)
     assert offered("se") == ["segment"]
-    assert offered("--") == [name for name, *_ in ROOT_FLAGS]
+    assert offered("--") == [name.split(",")[0] for name, *_ in ROOT_FLAGS]
     for name, entry in OPTIONS.items():
         if isinstance(entry, dict):
             assert offered(name, "") == list(entry)

@@ -18,6 +18,7 @@ from cvkit.engine import loader
 from cvkit.engine.loader import in_order, load
 from cvkit.engine.report import Reporter
 from cvkit.errors import CvkitError, GateFailed
+from cvkit.options.base import with_given
 from cvkit.options.tree import OPTIONS
 from cvkit.tasks.predictor import load_trained
 
@@ -46,7 +47,7 @@ def options(at, verb, **more):
         number = len(list(at.root.glob("out-*")))
         base |= {"inputs": inputs(at), "out": at.root / f"out-{number}"}
     chosen = {n: v(at) if callable(v) else v for n, v in (base | more).items()}
-    return OPTIONS[at.task][verb](**chosen)
+    return with_given(OPTIONS[at.task][verb](**chosen), more)
 
 
 def run(at, verb, **more):

@@ -23,6 +23,7 @@ from test_train_own_effects import (
 )
 
 from cvkit.commands import evaluate, predict, proposals, train, tune, weights
+from cvkit.engine import runtime
 from cvkit.errors import CvkitError
 from cvkit.options.base import with_given
 from cvkit.options.tree import OPTIONS
@@ -49,6 +50,7 @@ ELSEWHERE = {
     "image_size.unsupported": "tests/engine/test_steps.py",
     "data.missing": "tests/test_remedies.py",
     "class_weights.zero": "tests/engine/test_steps.py",
+    "import.idle": "tests/test_model_files.py",
 }
 """Codes of refusals that are not about flags alone, and where they are tested."""
 FROZEN = {"freeze_backbone": True}
@@ -58,6 +60,7 @@ CLASSED = CLASSIFY + VIDEO
 RCNN = {"arch": "rcnn", "backbone": MOBILE, "channels": 256, "min_size": "64", "roi_samples": 0}
 RCNN |= {"proposals": regions(20)}
 YOLO = {"data": changed("yolo", yolo_too), "format": "yolo"}
+ALONE = runtime.make_fabric
 TWICE = {"weights": "m.safetensors", "pretrained": "imagenet"}
 TRAIN = [
     (TASKS, {"momentum": 1.0}, "momentum.senseless"),
@@ -171,6 +174,8 @@ def test_a_training_that_cannot_mean_what_it_says_is_refused(
 ):
     asked = places(task).options(**flags)
     monkeypatch.setattr(train._Job, "run_folder", fail)
+    # With more devices it would start this program again.
+    monkeypatch.setattr(runtime, "make_fabric", lambda kind, _, name: ALONE(kind, 1, name))
     assert code_of(lambda: train.train(asked, task)) == code
 
 
@@ -235,6 +240,12 @@ PREDICTS = [
     *((task, {"inputs": []}, "inputs.missing") for task in TASKS),
     *((task, {"resume": True, "overwrite": True}, "out.resume") for task in TASKS),
     *((task, {"device": "cuda:99"}, "device.missing") for task in TASKS),
+    *((task, {"resume": True, "out": None}, "out.missing") for task in TASKS),
+    *((task, {"json_results": True}, "json.results") for task in TASKS),
+    *(
+        (task, {"overlay": "none", "contact_sheet": 3}, "sheet.overlay")
+        for task in ("segment", *BOXES)
+    ),
     ("detect", {"overlay": "none", "draw_threshold": 0.2}, "draw_threshold.idle"),
     ("detect", {"save": "pdf"}, "save.unknown"),
     ("detect", {"proposals": regions(20)}, "proposals.unsupported"),
