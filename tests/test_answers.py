@@ -219,6 +219,14 @@ def test_a_signal_is_answered_as_asked_and_by_one_process():
     assert ended(silent, ["models", "--json"], LOCAL_RANK="1") == (143, "", "")
 
 
+def test_a_failure_is_told_by_one_process(cvkit, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    failed(cvkit("models", "--no-such", "--json"), 2, "usage")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    silent = cvkit("models", "--no-such", "--json", "--debug")
+    assert (silent.code, silent.out, silent.err) == (2, "", "")
+
+
 def signalled(number):
     """Return what makes a command get a signal before it begins."""
 

@@ -94,7 +94,7 @@ def test_a_video_is_decoded_once_without_a_cache(clip, no_cache, monkeypatch):
     assert np.array_equal(index_video(clip).times_ms, first.times_ms)
 
 
-@pytest.mark.parametrize("content", [b"", b"PK", b"x" * 200])
+@pytest.mark.parametrize("content", [b"", b"PK", b"PK\3\4" + b"x" * 99, b"x" * 200])
 def test_damaged_files_in_the_cache_are_made_anew(clip, tmp_path, monkeypatch, content):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     looks = (lambda: len(index_video(clip)), lambda: len(searched(tmp_path)))

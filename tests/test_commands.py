@@ -79,7 +79,9 @@ def test_eval_wants_a_model_or_files(cvkit, flags):
 )
 def test_predict_goes_on_or_begins_anew(cvkit, tmp_path, monkeypatch, flags, code):
     monkeypatch.chdir(tmp_path)
-    done = cvkit("segment", "predict", "none.png", "--weights", "x", "--json", *flags)
+    done = cvkit(
+        "segment", "predict", "none.png", "--weights", "scenes", "--out", "out", "--json", *flags
+    )
     assert (done.code, done.json["error"]["code"]) == (2, code)
 
 

@@ -57,11 +57,21 @@ def test_the_ends_of_a_range_belong_to_it(path):
 
 
 @pytest.mark.parametrize("path", JOBS, ids=" ".join)
+def test_nan_lies_in_no_range(path):
+    options_class = OPTIONS[path[0]][path[1]]
+    for name, annotation in hints(options_class).items():
+        kind = typing.get_args(annotation)[0]
+        if float in (kind, *typing.get_args(kind)):
+            with pytest.raises(UsageError, match=f"c.yaml: {name}: nan is not "):
+                from_config(options_class, {name: float("nan")}, "c.yaml")
+
+
+@pytest.mark.parametrize("path", JOBS, ids=" ".join)
 def test_a_configuration_holds_every_flag_that_says_what_to_do(path):
     options_class = OPTIONS[path[0]][path[1]]
     stored = as_config(options_class())
     names = {field.name for field in dataclasses.fields(options_class)}
-    how = {"config", "json", "quiet", "debug", "resume", "check", "find_lr"}
+    how = {"config", "json", "json_results", "quiet", "debug", "resume", "check", "find_lr"}
     assert set(stored) == names - how
     inputs = {name: value for name, value in stored.items() if value is not None}
     assert options_class(**from_config(options_class, inputs, "c.yaml")) == options_class()

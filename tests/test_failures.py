@@ -35,11 +35,14 @@ def test_a_failure_is_one_line_with_its_exit_code(cvkit, monkeypatch, error, cod
 
 
 def test_a_message_shows_what_files_hold_as_it_is_and_no_more():
-    text = "a\x1b[31m\u2028b\ufeff\rcaf\u00e9 \udcff" + "x" * 9000 + "\nnext"
-    first, second = str(CvkitError(text, code="x", hint="do\x07")).split("\n")
-    assert first.startswith("a\\x1b[31m\\u2028b\\ufeff\\rcaf\u00e9 \udcffxxx")
-    assert len(first) < 1100 and " ... " in first
-    assert second == "next (do\\x07)"
+    text = "a\x1b[31m\u2028b\rcaf\u00e9 \udcff" + "x" * 9000
+    error = CvkitError(text, code="x", hint="do\x07" + "y" * 9000, details=["next\n", "z" * 9000])
+    first, second, third = error.shown().split("\n")
+    assert first.startswith("a\\x1b[31m\\u2028b\\rcaf\u00e9 \\udcffxxx")
+    assert second == "next\\n"
+    assert third.startswith("zzz") and "(do\\x07yyy" in third
+    assert len(first) < 1100 and first.count(" ... ") == 1
+    assert len(third) < 2200 and third.count(" ... ") == 2
 
 
 def test_a_bus_error_is_told_as_what_it_is(cvkit, monkeypatch):

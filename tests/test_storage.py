@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -214,6 +215,20 @@ def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, number):
         assert len(said) == 1
         assert f"{tmp_path} cannot be locked" in said[0]
     assert not list(tmp_path.iterdir())
+
+
+def test_a_number_that_another_process_takes_first_is_left_to_it(tmp_path, monkeypatch):
+    real, others = Path.mkdir, []
+
+    def mkdir(folder, *args, **more):
+        if folder.name == "a-001" and not others:
+            others.append(folder)
+            os.mkdir(folder)
+        real(folder, *args, **more)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    assert storage.new_numbered_folder(tmp_path, "a").name == "a-002"
+    assert others == [tmp_path / "a-001"]
 
 
 def test_processes_that_start_runs_at_once_get_folders_of_their_own(tmp_path):

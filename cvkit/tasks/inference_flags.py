@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from cvkit.errors import UsageError
 from cvkit.options.base import Eval, Predict
-from cvkit.options.detect import DetectEval, DetectPredict
+from cvkit.options.detect import DetectEval, DetectingEval, DetectPredict
 
 OF_A_MODEL = (
     *("data", "json_file", "tta", "sliding_window", "views", "proposals"),
@@ -14,8 +14,8 @@ OF_A_MODEL = (
 """Flags about how a network sees its images, which scoring files does not look at."""
 OF_FILES = ("truth", "fuse", "weight")
 """Flags about files of predictions, which a model does not look at."""
-OF_A_FOLDER = ("format", "val_fraction", "seed")
-"""Flags about the layout of a dataset, which a file of labels does not have."""
+DIVIDING = ("val_fraction", "seed")
+"""Flags that divide data that are not split; a COCO file is divided, a table is taken whole."""
 HINTS = {
     "data": "--truth names what predictions are scored with",
     "json_file": "--truth FILE names what predictions are scored with",
@@ -50,7 +50,11 @@ def _rules(options: Eval | Predict) -> Iterator[Rule]:
         yield options.predictions is not None, OF_A_MODEL, "--predictions: no network runs"
         yield options.weights is not None, OF_FILES, "--weights"
         file = options.truth is not None and options.truth.is_file()
-        yield file, OF_A_FOLDER, f"--truth {options.truth}, which is a file"
+        reason, coco = (
+            f"--truth {options.truth}, which is a file",
+            isinstance(options, DetectingEval),
+        )
+        yield file, ("format",) if coco else ("format", *DIVIDING), reason
     if isinstance(options, DetectEval):
         yield options.protocol == "coco", ("iou",), "--protocol coco, which averages over IoUs"
     if isinstance(options, DetectPredict):

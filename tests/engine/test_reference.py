@@ -76,7 +76,7 @@ class Toy(Task):
     def dataset(self, split, *, training):
         raise NotImplementedError
 
-    source = build = write = dataset
+    source = build = write = answers = tile = dataset
 
     def plain(self):
         return self

@@ -158,6 +158,44 @@ def test_objects_are_painted_where_their_masks_are(size_hw):
     assert not changed[-5:].any() and not changed[:, -5:].any()
 
 
+def over_each_other(size_hw):
+    """Return two objects that share a quarter of the picture's middle, the best one first."""
+    height, width = size_hw
+    masks = np.zeros((2, height, width), bool)
+    masks[0, height // 2 :, width // 4 : 3 * width // 4] = True
+    masks[1, height // 4 : 3 * height // 4, width // 2 :] = True
+    boxes = [
+        [width // 4, height // 2, 3 * width // 4, height],
+        [width // 2, height // 4, width, 3 * height // 4],
+    ]
+    return replace(objects(size_hw), boxes=np.array(boxes, np.float32), masks=encode(masks))
+
+
+@pytest.mark.parametrize("size_hw", SIZES)
+def test_the_best_object_lies_on_top(size_hw, monkeypatch):
+    monkeypatch.setattr(Plates, "draw", lambda *_: None)
+    image, found = np.full((*size_hw, 3), 100, np.uint8), over_each_other(size_hw)
+    drawn = draw_boxes(image, found, THINGS)
+    scale = np.array(drawn.shape[1::-1]) / size_hw[::-1]
+    x, y = np.rint(found.boxes[1, 0] * scale[0]), np.rint(found.boxes[0, 1] * scale[1])
+    assert drawn[int(y), int(x)].tolist() == list(THINGS.colors[0]), "where the frames cross"
+    drawn = draw_instances(image, found, THINGS, opacity=1.0)
+    height, width = drawn.shape[:2]
+    both = drawn[height // 2 + 9 : 3 * height // 4 - 9, width // 2 + 9 : 3 * width // 4 - 9]
+    painted = (both == voc_color(1)).all(2)
+    assert painted.mean() > 0.7, "all but the outline of the other one"
+
+
+@pytest.mark.parametrize("draw", [draw_boxes, draw_instances])
+def test_words_name_the_class_and_the_score(draw, monkeypatch):
+    found, said = objects((480, 640)), []
+    monkeypatch.setattr(Plates, "draw", lambda _, words, *__: said.append(words))
+    image = np.zeros((480, 640, 3), np.uint8)
+    draw(image, found, THINGS)
+    draw(image, replace(found, scores=None), THINGS)
+    assert said == ["cat 0.90", "dog 0.80", "cat", "dog"]
+
+
 def test_words_in_instance_pictures_cover_no_small_objects():
     masks = np.zeros((2, 480, 640), bool)
     masks[0, 200:400, 100:400], masks[1, 5:12, 600:610] = True, True
