@@ -253,7 +253,7 @@ def test_no_predictions_score_0_with_a_warning(cvkit, shapes, tmp_path):
         ({"segmentation": {"size": [96, 96], "counts": "zz"}}, "rle.invalid"),
         ({"segmentation": [[1, 2, 3, 4]]}, "segm.odd_or_short"),
         ({"score": "high"}, "results.row"),
-        ({"score": None}, "results.value"),
+        ({"score": None}, "results.row"),
         ({"bbox": [1, 2, 3]}, "results.row"),
     ],
 )
