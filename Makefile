@@ -30,7 +30,7 @@ demo: .venv/installed
 	$(BIN)/cvkit segment train --data $(COINS) --format pairs --weights scenes --epochs 8 --keep last --out demo/runs
 	$(BIN)/cvkit segment eval --weights demo/runs/segment-fcn-8s-001 --data $(COINS) --format pairs --out demo/runs
 	$(BIN)/cvkit segment predict $(COINS)/images/val --weights demo/runs/segment-fcn-8s-001 --out demo/photographs/segment
-	$(BIN)/cvkit classify train --data $(TILES) --weights shapes --epochs 8 --keep last --out demo/runs
+	$(BIN)/cvkit classify train --data $(TILES) --weights shapes --epochs 5 --keep last --out demo/runs
 	$(BIN)/cvkit classify eval --weights demo/runs/classify-shufflenet_v2_x0_5-001 --data $(TILES) --out demo/runs
 	$(BIN)/cvkit classify predict $(TILES)/val --weights demo/runs/classify-shufflenet_v2_x0_5-001 --out demo/photographs/classify
 	$(BIN)/cvkit detect train --data $(COINS) --format coco --weights boxes --epochs 6 --keep last --out demo/runs

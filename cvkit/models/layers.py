@@ -2,9 +2,35 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 TRANSPOSED = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+
+
+class Conv3d(nn.Conv3d):
+    """A convolution over space and time that is trained in 32 bits on a CPU.
+
+    There the gradient of bfloat16 weights is garbage where clips are hardly larger than the
+    kernel, as with two frames and a kernel of three: oneDNN reads memory that nothing wrote.
+    """
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Return the maps of NCTHW clips."""
+        return self.convolve(clips, self.padding)
+
+    def convolve(self, clips: Tensor, padding: tuple[int, ...]) -> Tensor:
+        """Return the maps of NCTHW clips, with these numbers of zeros around them."""
+        if clips.device.type == "cpu" and torch.is_grad_enabled():
+            with torch.autocast("cpu", enabled=False):
+                return self._plain(clips.float(), padding)
+        return self._plain(clips, padding)
+
+    def _plain(self, clips: Tensor, padding: tuple[int, ...]) -> Tensor:
+        return F.conv3d(
+            clips, self.weight, self.bias, self.stride, padding, self.dilation, self.groups
+        )
 
 
 def conv_bn_relu(

@@ -303,5 +303,5 @@ def test_a_spoilt_file_is_read_or_refused_in_words(reader, data):
     for defect in defects:
         assert defect.exit_code == 2
         assert defect.code and str(defect).strip()
-        for line in str(defect).split("\n"):
+        for line in defect.shown().split("\n"):
             assert len(line) < 2100 and line.encode("ascii", "replace").decode().isprintable()

@@ -257,9 +257,9 @@ def objects(shift, *, truth=False, shrink=0.0):
 
     def make(at):
         found = json.loads((at.data() / "annotations" / "instances_val.json").read_text())
-        count = len(found["categories"])
+        ids = [row["id"] for row in found["categories"]]
         for row in found["annotations"]:
-            row["category_id"] = (row["category_id"] - 1 + shift) % count + 1
+            row["category_id"] = ids[(ids.index(row["category_id"]) + shift) % len(ids)]
             row["bbox"][2] *= 1 - shrink
             row["score"] = 0.9
         what = found if truth else found["annotations"]

@@ -8,6 +8,8 @@ from torch import nn
 
 from cvkit import catalog
 from cvkit.engine.runtime import make_fabric
+from cvkit.models.build import build_video
+from cvkit.models.layers import Conv3d
 
 
 @pytest.mark.parametrize("task", catalog.TASKS)
@@ -41,3 +43,34 @@ def test_coordinates_keep_32_bits_in_every_precision(precision, wanted):
     assert torch.equal(same, box)
     error = abs(float(product) - 1 / 3)
     assert error < wanted and (error > 1e-4) == (precision == "bf16")
+
+
+OF_FRAMES = ("models.video.frames", "models.video.recurrent")
+VOLUMES = [
+    arch
+    for arch, entry in catalog.ARCHS["video"].items()
+    if not any(module in entry.target for module in OF_FRAMES)
+]
+
+
+@pytest.mark.parametrize("arch", VOLUMES)
+def test_gradients_of_thin_clips_are_those_of_32_bits(arch):
+    torch.manual_seed(0)
+    model = build_video(arch, None, 3)
+    convolutions = [layer for layer in model.modules() if isinstance(layer, nn.Conv3d)]
+    assert convolutions
+    for layer in convolutions:
+        assert isinstance(layer, Conv3d), "a plain one trains on garbage"
+    kinds = {(each.kernel_size, each.stride): each for each in convolutions}
+    for layer in kinds.values():
+        clips = torch.randn(2, layer.in_channels, max(2, layer.kernel_size[0] - 1), 3, 3)
+        found = []
+        for precision in ("fp32", "bf16"):
+            layer.zero_grad()
+            with make_fabric(torch.device("cpu"), 1, precision).autocast():
+                maps = layer(clips)
+            maps.square().mean().backward()
+            found.append(layer.weight.grad)
+        torch.testing.assert_close(*found, rtol=1e-4, atol=1e-6)  # in bf16: 1e30, or NaN
+        with torch.no_grad(), make_fabric(torch.device("cpu"), 1, "bf16").autocast():
+            assert layer(clips).dtype == torch.bfloat16

@@ -242,7 +242,7 @@ def train(cvkit, shapes, out, *more):
     ("flags", "words"),
     [
         (("--arch", "alexnet", "--image-size", 32), ["alexnet", "32x32", "--image-size"]),
-        (("--image-size", "64x32"), ["64x32", "squares"]),
+        (("--image-size", "64x32"), ["64x32", "not a square"]),
         (("--arch", "alexnet", "--stem", "small"), ["--stem small", "alexnet"]),
         (("--arch", "resnet18", "--backbone", "vgg11"), ["resnet18", "vgg11"]),
         (("--arch", "lenet", "--backbone", "vgg11"), ["lenet"]),

@@ -328,7 +328,7 @@ def test_no_predictions_score_0_with_a_warning(cvkit, boxes, tmp_path):
         ({"bbox": [1, 2, 3]}, "results.row"),
         ({"bbox": [1, 2, -3, 4]}, "results.value"),
         ({"score": "high"}, "results.row"),
-        ({"score": None}, "results.value"),
+        ({"score": None}, "results.row"),
     ],
 )
 def test_unusable_results_are_refused(cvkit, boxes, tmp_path, row, code):
@@ -379,8 +379,8 @@ def test_json_files_without_a_dataset_folder(cvkit, boxes, tmp_path):
         *("--images", boxes / "images", "--epochs", "1", "--out", tmp_path / "runs", *TINY),
     )
     assert done.code == 0
-    alone = cvkit("detect", "train", "--train-json", moved["train"], "--out", tmp_path, *TINY)
-    assert alone.code == 2 and "--val-json" in alone.err
+    alone = cvkit("detect", "train", "--val-json", moved["val"], "--out", tmp_path, *TINY)
+    assert alone.code == 2 and "--train-json" in alone.err
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cvkit.models.backbones import torchvision_network
+from cvkit.models.layers import Conv3d
 
 
-class InflatedConv(nn.Conv3d):
+class InflatedConv(Conv3d):
     """A convolution over space and time; in time the first and last frame go on.
 
     So a clip of equal frames gives in every frame what the convolution of images gives.
@@ -19,7 +20,7 @@ class InflatedConv(nn.Conv3d):
         frames = self.kernel_size[0] // 2
         if frames:
             clips = F.pad(clips, (0, 0, 0, 0, frames, frames), mode="replicate")
-        return F.conv3d(clips, self.weight, self.bias, self.stride, (0, *self.padding[1:]))
+        return self.convolve(clips, (0, *self.padding[1:]))
 
 
 class I3D(nn.Module):
@@ -114,6 +115,9 @@ class S3D(nn.Module):
     def __init__(self, num_classes: int, dropout: float = 0.2) -> None:
         super().__init__()
         net = torchvision.models.video.s3d(num_classes=num_classes, dropout=dropout)
+        for layer in net.modules():
+            if type(layer) is nn.Conv3d:
+                layer.__class__ = Conv3d
         self.features, self.avgpool, self.classifier = net.features, net.avgpool, net.classifier
 
     def forward(self, clips: Tensor) -> dict[str, Tensor]:
@@ -145,7 +149,7 @@ class C3D(nn.Module):
         channels = 3
         for number, widths in enumerate(self.STAGES):
             for width in widths:
-                layers += [nn.Conv3d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
+                layers += [Conv3d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
                 channels = width
             size = (1, 2, 2) if number == 0 else 2
             layers.append(nn.MaxPool3d(size, size, padding=(0, 1, 1) if number == 4 else 0))
@@ -173,7 +177,7 @@ def _like(layers: list[nn.Module]) -> list[nn.Module]:
     made = []
     for layer in layers:
         if isinstance(layer, nn.Conv3d):
-            made.append(nn.Conv3d(layer.in_channels, layer.out_channels, 3, padding=1))
+            made.append(Conv3d(layer.in_channels, layer.out_channels, 3, padding=1))
         else:
             made.append(layer)
     return made

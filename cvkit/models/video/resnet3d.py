@@ -8,25 +8,27 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
+from cvkit.models.layers import Conv3d
+
 STRIDES = (1, 2, 2, 2)
 Conv = Callable[[int, int, int, int], nn.Module]
 """Called with input and output channels, channels in the middle, and the stride."""
 
 
 def _full(channels: int, out: int, _: int, stride: int) -> nn.Module:
-    return nn.Conv3d(channels, out, 3, stride, 1, bias=False)
+    return Conv3d(channels, out, 3, stride, 1, bias=False)
 
 
 def _flat(channels: int, out: int, _: int, stride: int) -> nn.Module:
-    return nn.Conv3d(channels, out, (1, 3, 3), (1, stride, stride), (0, 1, 1), bias=False)
+    return Conv3d(channels, out, (1, 3, 3), (1, stride, stride), (0, 1, 1), bias=False)
 
 
 def _split(channels: int, out: int, middle: int, stride: int) -> nn.Module:
     return nn.Sequential(
-        nn.Conv3d(channels, middle, (1, 3, 3), (1, stride, stride), (0, 1, 1), bias=False),
+        Conv3d(channels, middle, (1, 3, 3), (1, stride, stride), (0, 1, 1), bias=False),
         nn.BatchNorm3d(middle),
         nn.ReLU(inplace=True),
-        nn.Conv3d(middle, out, (3, 1, 1), (stride, 1, 1), (1, 0, 0), bias=False),
+        Conv3d(middle, out, (3, 1, 1), (stride, 1, 1), (1, 0, 0), bias=False),
     )
 
 
@@ -62,7 +64,7 @@ class Block(nn.Module):
         if stride != 1 or channels != out:
             steps = (1, stride, stride) if conv is _flat else stride
             self.downsample = nn.Sequential(
-                nn.Conv3d(channels, out, 1, steps, bias=False), nn.BatchNorm3d(out)
+                Conv3d(channels, out, 1, steps, bias=False), nn.BatchNorm3d(out)
             )
 
     def forward(self, clips: Tensor) -> Tensor:
@@ -128,15 +130,15 @@ def _stem(kind: str, width: int) -> nn.Sequential:
     if kind == "r2plus1d":
         middle = 45 * width // 64
         return nn.Sequential(
-            nn.Conv3d(3, middle, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False),
+            Conv3d(3, middle, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False),
             nn.BatchNorm3d(middle),
             nn.ReLU(inplace=True),
-            nn.Conv3d(middle, width, (3, 1, 1), 1, (1, 0, 0), bias=False),
+            Conv3d(middle, width, (3, 1, 1), 1, (1, 0, 0), bias=False),
             nn.BatchNorm3d(width),
             nn.ReLU(inplace=True),
         )
     return nn.Sequential(
-        nn.Conv3d(3, width, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False),
+        Conv3d(3, width, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False),
         nn.BatchNorm3d(width),
         nn.ReLU(inplace=True),
     )
