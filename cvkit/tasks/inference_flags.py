@@ -50,11 +50,8 @@ def _rules(options: Eval | Predict) -> Iterator[Rule]:
         yield options.predictions is not None, OF_A_MODEL, "--predictions: no network runs"
         yield options.weights is not None, OF_FILES, "--weights"
         file = options.truth is not None and options.truth.is_file()
-        reason, coco = (
-            f"--truth {options.truth}, which is a file",
-            isinstance(options, DetectingEval),
-        )
-        yield file, ("format",) if coco else ("format", *DIVIDING), reason
+        names = ("format",) if isinstance(options, DetectingEval) else ("format", *DIVIDING)
+        yield file, names, f"--truth {options.truth}, which is a file"
     if isinstance(options, DetectEval):
         yield options.protocol == "coco", ("iou",), "--protocol coco, which averages over IoUs"
     if isinstance(options, DetectPredict):
