@@ -10,10 +10,12 @@ TRANSPOSED = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 
 
 class Conv3d(nn.Conv3d):
-    """A convolution over space and time that is trained in 32 bits on a CPU.
+    """A convolution over space and time whose gradient can be trusted on a CPU.
 
-    There the gradient of bfloat16 weights is garbage where clips are hardly larger than the
-    kernel, as with two frames and a kernel of three: oneDNN reads memory that nothing wrote.
+    oneDNN's gradient of the weights reads and writes beyond its memory where clips are hardly
+    larger than the kernel: in bfloat16 with two frames and a kernel of three, in float32 with six
+    frames and S3D's kernel of seven. So training is in 32 bits, and fewer frames than the kernel
+    has get their zeros before, not in the convolution.
     """
 
     def forward(self, clips: Tensor) -> Tensor:
@@ -23,8 +25,11 @@ class Conv3d(nn.Conv3d):
     def convolve(self, clips: Tensor, padding: tuple[int, ...]) -> Tensor:
         """Return the maps of NCTHW clips, with these numbers of zeros around them."""
         if clips.device.type == "cpu" and torch.is_grad_enabled():
+            time, *space = padding
+            if time and clips.shape[2] < self.kernel_size[0]:
+                clips, padding = F.pad(clips, (0, 0, 0, 0, time, time)), (0, *space)
             with torch.autocast("cpu", enabled=False):
-                return self._plain(clips.float(), padding)
+                return self._plain(clips.to(self.weight.dtype), padding)
         return self._plain(clips, padding)
 
     def _plain(self, clips: Tensor, padding: tuple[int, ...]) -> Tensor:
