@@ -95,7 +95,11 @@ def require_names(options: Train, task: str) -> None:
         )
     if options.pretrained is not None and not options.resume:
         backbone = getattr(options, "backbone", None) or getattr(options, "arch", None)
-        families = ("imagenet", "kinetics") if task == "video" else ("imagenet",)
+        families = ("imagenet",)
+        if task == "video":
+            families = ("imagenet", "kinetics")
+            network = catalog.resolve(catalog.ARCHS[task][options.arch].target)
+            backbone = backbone if hasattr(network, "load_images") else None
         require_source(options.pretrained, backbone, families)
 
 
