@@ -39,8 +39,7 @@ def predict(options: Predict, task_name: str) -> int:
             trained.task.check_inputs(sorted(file.key for file in files), report)
         what = "videos" if task_name == "video" else "images"
         with _held_folder(options, task_name, report) as options:
-            number = f"{len(files)} {what if len(files) > 1 else what[:-1]}"
-            report.say(f"{number} with {trained.path} ({trained.precision})")
+            report.say(f"{len(files)} {what} with {trained.path} ({trained.precision})")
             if options.overwrite:  # of other results
                 (options.out / SHEET).unlink(missing_ok=True)
             counts = _run(options, trained, files, report, total, stop=stop, lost=lost)
