@@ -81,8 +81,8 @@ def _load(
                 _warn("is too small for the batches of the workers, which come through pipes")
             yield [item.batch() if isinstance(item, _Piped) else item for item in items]
     finally:
-        if over:
-            over.set()
+        if over is not None:
+            over.value = 1
         for worker in own:
             worker.terminate()
         del iterator  # joins them
@@ -107,8 +107,14 @@ def _warn(what: str) -> None:
 def _start(
     dataset: Dataset, batches: Sequence[Sequence[Key]], workers: int, collate: Collate
 ) -> tuple[Iterator[list[Any]], Any]:
-    """Return the iterator of a loader, and the event that lets a signal end its workers."""
-    over = multiprocessing.get_context().Event() if workers else None
+    """Return the iterator of a loader, and the shared number that lets a signal end its workers.
+
+    It has no lock: a second signal would wait for what the first one's handler holds.
+    """
+    over = None
+    if workers:
+        multiprocessing.Lock()  # torch's loader would fail halfway where there are none
+        over = multiprocessing.RawValue("b", 0)
     # Until a worker has its handlers, torch's would end it: a signal waits till then.
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
@@ -199,11 +205,11 @@ def _start_worker(over: Any, _: int) -> None:
     """Leave signals to the main process, which stops at a safe point and ends its workers.
 
     SIGTERM reaches the workers as well where it is sent to a whole group of processes, so it
-    ends a worker only once `over`, an event that the processes share, is set.
+    ends a worker only once `over`, a number that the processes share, is 1.
     """
 
     def end(number: int, frame: object) -> None:
-        if over.is_set():
+        if over.value:
             os._exit(0)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -2,6 +2,7 @@
 
 import itertools
 import multiprocessing
+import multiprocessing.synchronize
 import os
 import signal
 
@@ -263,19 +264,24 @@ def test_shared_memory_that_another_process_fills_first_ends_nothing(monkeypatch
         assert same(plain, tensors(ragged=False))
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("number", loader.NO_SEMAPHORE)
 def test_without_semaphores_this_process_reads(monkeypatch, number):
-    class Context:
-        def Event(self):
-            raise OSError(number, os.strerror(number))
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(multiprocessing, "get_context", lambda: Context())
+    monkeypatch.setattr(multiprocessing.synchronize.SemLock, "__init__", refuse)
     keys = [[(0, 0)], [(1, 0)]]
     with (
         pytest.warns(CvkitWarning, match="decoded in one process"),
         load(Wide(False), keys, workers=2) as loaded,
     ):
         assert [items[0].images[0, 0, 0, 0].item() for items in loaded] == [0, 1]
+
+
+def test_the_number_that_ends_workers_needs_no_lock():
+    _, over = loader._start(Wide(False), [[(0, 0)]], 1, loader.stack)
+    assert not hasattr(over, "get_lock") and over.value == 0
 
 
 def test_more_workers_than_cores_are_not_torchs_to_comment(recwarn):
