@@ -1,0 +1,1 @@
+"""How datasets lie on the disk: one file per format."""

@@ -1,0 +1,1 @@
+"""The built-in samples: drawn, not photographed."""

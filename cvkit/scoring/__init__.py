@@ -1,0 +1,1 @@
+"""Files of predictions against truths, for every task. Nothing here imports torch."""

@@ -1,0 +1,1 @@
+"""Instance segmentation: object detection, and a mask per object."""

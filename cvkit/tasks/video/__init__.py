@@ -1,0 +1,1 @@
+"""Video classification: one class per clip."""
