@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from cvkit.engine.runtime import keep_memory
-from cvkit.ops.mask_grids import paste_masks
+from cvkit.ops.mask_pasting import paste_masks
 
 SIZE_HW = (1080, 1920)
 

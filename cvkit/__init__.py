@@ -4,7 +4,7 @@ __version__ = "0.1.0"
 
 
 def load(weights, task=None, **options):
-    """Return a ready `cvkit.tasks.predictor.Predictor` for a trained model.
+    """Return a ready `cvkit.tasks.trained.Predictor` for a trained model.
 
     Args:
         weights: run folder, `.safetensors` file, the name of a file in `weights/`, or a published
@@ -21,7 +21,7 @@ def load(weights, task=None, **options):
     from cvkit.config import from_config
     from cvkit.errors import UsageError
     from cvkit.options.tree import OPTIONS
-    from cvkit.tasks.predictor import load_predictor, task_of
+    from cvkit.tasks.trained import load_predictor, task_of
 
     if not isinstance(weights, str | PathLike) or not fspath(weights):
         raise UsageError(

@@ -37,37 +37,37 @@ class Arch:
 
 
 TASKS = {
-    "classify": "cvkit.tasks.classify:Classify",
-    "segment": "cvkit.tasks.segment:Segment",
-    "detect": "cvkit.tasks.detect:Detect",
-    "instance": "cvkit.tasks.instance:Instance",
-    "video": "cvkit.tasks.video:Video",
+    "classify": "cvkit.tasks.classify.task:Classify",
+    "segment": "cvkit.tasks.segment.task:Segment",
+    "detect": "cvkit.tasks.detect.task:Detect",
+    "instance": "cvkit.tasks.instance.task:Instance",
+    "video": "cvkit.tasks.video.task:Video",
 }
 
 SCORERS = {
-    "classify": "cvkit.tasks.score_classes:score_classification",
-    "segment": "cvkit.tasks.score:score_segmentation",
-    "detect": "cvkit.tasks.score_boxes:score_detection",
-    "instance": "cvkit.tasks.score_boxes:score_instances",
-    "video": "cvkit.tasks.score_videos:score_videos",
+    "classify": "cvkit.scoring.classify:score_classification",
+    "segment": "cvkit.scoring.segment:score_segmentation",
+    "detect": "cvkit.scoring.detect:score_detection",
+    "instance": "cvkit.scoring.detect:score_instances",
+    "video": "cvkit.scoring.video:score_videos",
 }
 """What `eval --predictions` calls; these modules import no torch."""
 
 METRIC_NAMES = {
-    "classify": "cvkit.tasks.score_classes:metric_names",
-    "segment": "cvkit.tasks.score:metric_names",
-    "detect": "cvkit.tasks.score_boxes:metric_names",
-    "instance": "cvkit.tasks.score_boxes:metric_names",
-    "video": "cvkit.tasks.score_videos:metric_names",
+    "classify": "cvkit.scoring.classify:metric_names",
+    "segment": "cvkit.scoring.segment:metric_names",
+    "detect": "cvkit.scoring.detect:metric_names",
+    "instance": "cvkit.scoring.detect:metric_names",
+    "video": "cvkit.scoring.video:metric_names",
 }
 """What names the metrics that the options of `eval --predictions` may lead to."""
 
 REPORTS = {
-    "classify": "cvkit.tasks.score_classes:classification_report",
-    "segment": "cvkit.tasks.score:segmentation_report",
-    "detect": "cvkit.tasks.score_boxes:detection_report",
-    "instance": "cvkit.tasks.score_boxes:detection_report",
-    "video": "cvkit.tasks.score_videos:video_report",
+    "classify": "cvkit.scoring.classify:classification_report",
+    "segment": "cvkit.scoring.segment:segmentation_report",
+    "detect": "cvkit.scoring.detect:detection_report",
+    "instance": "cvkit.scoring.detect:detection_report",
+    "video": "cvkit.scoring.video:video_report",
 }
 """What turns a filled metric into the content of `eval --json`."""
 

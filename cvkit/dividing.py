@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cvkit.console import Reporter
 from cvkit.data.division import Division
 from cvkit.data.fingerprint import RULE, fingerprint
-from cvkit.engine.report import Reporter
 from cvkit.errors import UsageError
 from cvkit.options.base import Eval, Train
 

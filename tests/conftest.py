@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cvkit.cli import run
-from cvkit.data.samples import WRITERS, write_segmentation
+from cvkit.data.synthetic.samples import WRITERS, write_segmentation
 from cvkit.engine.evaluate import Measured
 from cvkit.engine.train import Trainer
 

@@ -311,7 +311,7 @@ def test_results_that_nobody_reads_are_no_error(tmp_path, name, more):
 
 
 def test_a_table_that_nobody_reads_ends_the_command(monkeypatch):
-    from cvkit.engine.report import print_table
+    from cvkit.console import print_table
 
     def prepare():
         def command(options, *task):
@@ -332,7 +332,7 @@ def test_a_table_that_nobody_reads_ends_the_command(monkeypatch):
 
 
 def test_messages_that_nobody_reads_do_not_end_the_work():
-    from cvkit.engine.report import Reporter
+    from cvkit.console import Reporter
 
     here, there = os.pipe()
     os.close(here)

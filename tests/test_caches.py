@@ -13,10 +13,11 @@ from PIL import Image
 
 from cvkit import storage
 from cvkit.catalog import TASKS
-from cvkit.data import samples, video
+from cvkit.data import video
 from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.proposals import search_images
-from cvkit.data.samples import cached_samples
+from cvkit.data.synthetic import samples
+from cvkit.data.synthetic.samples import cached_samples
 from cvkit.data.video import index_video
 from cvkit.models import weights
 from cvkit.structures import Instances

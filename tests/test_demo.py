@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from cvkit.catalog import TASKS
-from cvkit.data.coco import read_coco
+from cvkit.data.formats.coco import read_coco
 from cvkit.data.video import all_frames, index_video
-from cvkit.ops.masks import decode
+from cvkit.ops.rle import decode
 from cvkit.options.base import hints
 from cvkit.options.tree import OPTIONS
 

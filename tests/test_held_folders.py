@@ -8,7 +8,7 @@ import pytest
 from cvkit import storage
 from cvkit.catalog import TASKS
 from cvkit.commands import train
-from cvkit.engine.report import Reporter
+from cvkit.console import Reporter
 from cvkit.errors import UsageError
 
 MODELS = {
@@ -96,7 +96,7 @@ def test_a_command_holds_its_folder_while_it_works(
         ),
         (
             ("classify", "predict", image, "--weights", run, "--out", tmp_path / "out"),
-            "cvkit.tasks.classify.Classify.finish",
+            "cvkit.tasks.classify.task.Classify.finish",
             lambda: tmp_path / "out",
         ),
         (study, "cvkit.commands.tune.run_training", newest),

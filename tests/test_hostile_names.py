@@ -17,8 +17,8 @@ from rich.console import Console
 
 from cvkit import cli
 from cvkit.catalog import TASKS
+from cvkit.console import Reporter, print_line, print_table, table
 from cvkit.data.video import index_video
-from cvkit.engine.report import Reporter, print_line, print_table, table
 from cvkit.errors import CvkitError, DataError
 from cvkit.options.tree import OPTIONS
 from cvkit.output.confusion_picture import draw_confusion

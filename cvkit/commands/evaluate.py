@@ -6,7 +6,7 @@ from typing import Any
 
 from cvkit import catalog, storage
 from cvkit.commands.printing import nested, print_json
-from cvkit.engine.report import Reporter, print_evaluation
+from cvkit.console import Reporter, print_evaluation
 from cvkit.errors import DataError, GateFailed, UsageError
 from cvkit.metrics.gates import failed_gates, parse_gates, require_known
 from cvkit.options.base import Eval
@@ -68,7 +68,7 @@ def _evaluate_files(options: Eval, task_name: str, report: Reporter) -> dict[str
 def _evaluate_model(options: Eval, task_name: str, report: Reporter) -> dict[str, Any]:
     from cvkit.engine import runtime
     from cvkit.engine.evaluate import evaluate as run_evaluation
-    from cvkit.tasks.predictor import load_trained
+    from cvkit.tasks.trained import load_trained
 
     runtime.keep_memory()
     with runtime.stop_signals() as stop:

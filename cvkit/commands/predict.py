@@ -10,7 +10,7 @@ from typing import Any
 from cvkit import storage
 from cvkit.commands.printing import print_json
 from cvkit.config import as_config
-from cvkit.engine.report import Reporter, print_line, table
+from cvkit.console import Reporter, print_line, table
 from cvkit.errors import UsageError
 from cvkit.options.base import RUNS, Predict
 from cvkit.tasks.inference_flags import require_effect
@@ -23,8 +23,8 @@ def predict(options: Predict, task_name: str) -> int:
     """Predict images or videos into a folder."""
     from cvkit.data.files import list_inputs, walk_images, walk_videos
     from cvkit.engine import runtime
-    from cvkit.tasks.predictor import load_trained
     from cvkit.tasks.sheets import SHEET, write_contact_sheet
+    from cvkit.tasks.trained import load_trained
 
     report = Reporter(options.quiet)
     _check_flags(options)

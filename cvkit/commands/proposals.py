@@ -1,7 +1,7 @@
 """Propose regions for a dataset."""
 
 from cvkit.commands.printing import print_json
-from cvkit.engine.report import Reporter, number, print_line, table
+from cvkit.console import Reporter, number, print_line, table
 from cvkit.errors import UsageError
 from cvkit.options.detect import DetectProposals
 
@@ -9,7 +9,7 @@ from cvkit.options.detect import DetectProposals
 def proposals(options: DetectProposals, task_name: str) -> int:
     """Write proposals of every image and say how well they cover the objects."""
     from cvkit.engine import runtime
-    from cvkit.tasks.proposed import propose_dataset
+    from cvkit.tasks.detect.proposals import propose_dataset
 
     report = Reporter(options.quiet)
     if options.out.suffix != ".npz":

@@ -2,7 +2,7 @@
 
 from cvkit import catalog, storage
 from cvkit.commands.printing import print_json
-from cvkit.engine.report import Reporter, print_line, print_models
+from cvkit.console import Reporter, print_line, print_models
 from cvkit.options.tools import Models, Samples
 
 
@@ -21,7 +21,7 @@ def models(options: Models) -> int:
 
 def samples(options: Samples) -> int:
     """Write synthetic scenes as a dataset."""
-    from cvkit.data.samples import WRITERS
+    from cvkit.data.synthetic.samples import WRITERS
 
     val = max(1, options.count // 5)
     counts = {"train": options.count - val, "val": val}

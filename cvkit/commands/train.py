@@ -10,7 +10,7 @@ from typing import Any
 from cvkit import catalog, storage
 from cvkit.commands.printing import print_json
 from cvkit.config import as_config, update_config
-from cvkit.engine.report import Reporter, number, print_line, table
+from cvkit.console import Reporter, number, print_line, table
 from cvkit.errors import UsageError
 from cvkit.options.base import Train
 
@@ -58,7 +58,7 @@ def run_training(options: Train, task_name: str, report: Reporter, stop: Any = N
         stop: the caller's signal handler; None installs one.
     """
     from cvkit.engine import runtime
-    from cvkit.engine.stages import run_stages
+    from cvkit.engine.post_fit import run_stages
     from cvkit.output.curves import write_curves
 
     own = runtime.stop_signals() if stop is None else contextlib.nullcontext(stop)
@@ -152,7 +152,7 @@ class _Job:
 
         from cvkit.engine.freezing import Freezing
         from cvkit.engine.norms import require_company, rest_where_alone
-        from cvkit.engine.plan import MODEL_SEED, describe_epoch
+        from cvkit.engine.sampler import MODEL_SEED, describe_epoch
         from cvkit.models.layers import initialise
         from cvkit.ops.seeds import key_seed
         from cvkit.tasks.continued import read_start, take_over
@@ -246,7 +246,7 @@ class _Job:
 
     def remember(self, run: Path, stop: Any) -> Any:
         """Let a gradient-free model see the data."""
-        from cvkit.engine.remember import remember
+        from cvkit.engine.memorise import remember
 
         return remember(
             self.task,
@@ -283,7 +283,7 @@ def _resting_layers(options: Train, task: Any, model: Any) -> str:
 
 def _settings(options: Train, task: Any) -> Any:
     """Return the engine's part of the flags, the task's defaults filled in."""
-    from cvkit.engine.plan import Settings
+    from cvkit.engine.sampler import Settings
 
     names = {field.name for field in dataclasses.fields(Settings)} - {"min_batch"}
     chosen = {name: getattr(options, name) for name in names}

@@ -18,7 +18,7 @@ from cvkit.config import (
     from_text,
     variable,
 )
-from cvkit.engine.report import Reporter, number, print_table
+from cvkit.console import Reporter, number, print_table
 from cvkit.errors import Interrupted, TrainingDiverged, UsageError
 from cvkit.options.base import Train, with_given
 from cvkit.options.tools import Tune

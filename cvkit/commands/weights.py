@@ -5,7 +5,7 @@ from typing import Any
 
 from cvkit import storage
 from cvkit.commands.printing import print_json
-from cvkit.engine.report import Reporter, print_line, print_table
+from cvkit.console import Reporter, print_line, print_table
 from cvkit.errors import CvkitError, ModelFileError, UsageError
 from cvkit.options.tools import WeightsImport, WeightsList, WeightsVerify
 
@@ -119,7 +119,7 @@ def _refusal(path: Path) -> str:
 def import_weights(options: WeightsImport) -> int:
     """Write a cvkit model made from a state dict of torchvision."""
     from cvkit.engine.checkpoint import save_model
-    from cvkit.tasks.imported import earlier_model, imported_model
+    from cvkit.tasks.torchvision_import import earlier_model, imported_model
 
     report = Reporter(options.quiet)
     if options.out.suffix != ".safetensors":

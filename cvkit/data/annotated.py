@@ -10,7 +10,7 @@ import numpy as np
 
 from cvkit.data.decode import read_header
 from cvkit.errors import CvkitError, DataError
-from cvkit.ops import masks as mask_ops
+from cvkit.ops import rle as mask_ops
 from cvkit.structures import ClassList, Instances, Masks
 from cvkit.texts import is_number, shown, whole_number
 

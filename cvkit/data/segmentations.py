@@ -11,7 +11,7 @@ from pycocotools import mask as coco
 
 from cvkit.data.annotated import MOST_PIXELS, claimed_size
 from cvkit.errors import DataError
-from cvkit.ops.masks import compress, make_masks, mask_boxes, run_lengths
+from cvkit.ops.rle import compress, make_masks, mask_boxes, run_lengths
 from cvkit.texts import is_number, shown
 
 FAR = 10

@@ -16,7 +16,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from cvkit.engine.guard import require_finite
+from cvkit.engine.finite import require_finite
 from cvkit.errors import MachineError, ModelFileError
 from cvkit.model_files import write_sealed
 from cvkit.storage import fsync_folder, machine_errors, sha256, write_file

@@ -14,15 +14,15 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
+from cvkit.console import Advance
 from cvkit.engine import optim
 from cvkit.engine.freezing import rest_statistics
 from cvkit.engine.loader import load
-from cvkit.engine.plan import STEP_SEED, Settings, batch_plan
-from cvkit.engine.report import Advance
-from cvkit.engine.task import Dataset, Task
+from cvkit.engine.sampler import STEP_SEED, Settings, batch_plan
 from cvkit.errors import DataError
 from cvkit.ops.seeds import key_seed
 from cvkit.structures import Batch, Failure
+from cvkit.tasks.contract import Dataset, Task
 
 SAMPLES = 8
 """Training samples that the checks use, at most; the batch size if that is smaller."""

@@ -9,13 +9,13 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from cvkit.console import Advance
 from cvkit.engine.loader import in_order, load
-from cvkit.engine.report import Advance
 from cvkit.engine.runtime import StopSignal
-from cvkit.engine.task import Dataset, Metric, Task
 from cvkit.errors import TrainingDiverged
 from cvkit.ops.seeds import key_seed
 from cvkit.structures import Batch, Failure, Sample
+from cvkit.tasks.contract import Dataset, Metric, Task
 
 OnImage = Callable[[Sample, Any], None]
 """Called with a sample and what `Metric.update` returned for it."""

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from cvkit.engine.task import Dataset
 from cvkit.errors import CvkitError, CvkitWarning
 from cvkit.structures import Batch, Classes, Failure, Sample
+from cvkit.tasks.contract import Dataset
 
 Key = tuple[int, int]
 """(index of a sample, seed of its random transform)."""

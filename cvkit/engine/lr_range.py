@@ -11,16 +11,16 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from cvkit.console import Advance
 from cvkit.engine import optim
 from cvkit.engine.freezing import rest_statistics
 from cvkit.engine.loader import Key, load
-from cvkit.engine.plan import STEP_SEED, Settings, batch_plan
-from cvkit.engine.report import Advance
 from cvkit.engine.runtime import StopSignal
-from cvkit.engine.task import Dataset, Task
+from cvkit.engine.sampler import STEP_SEED, Settings, batch_plan
 from cvkit.errors import DataError
 from cvkit.ops.seeds import key_seed
 from cvkit.structures import Failure
+from cvkit.tasks.contract import Dataset, Task
 
 STEPS, LOW, HIGH = 100, 1e-6, 1.0
 SMOOTHING = 0.8

@@ -8,16 +8,16 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from cvkit.console import Reporter, number
 from cvkit.engine import checkpoint
 from cvkit.engine.evaluate import evaluate
 from cvkit.engine.loader import in_order, load
-from cvkit.engine.plan import Progress
-from cvkit.engine.report import Reporter, number
 from cvkit.engine.runtime import StopSignal
-from cvkit.engine.task import Dataset, Task
+from cvkit.engine.sampler import Progress
 from cvkit.errors import DataError
 from cvkit.storage import write_file
 from cvkit.structures import Failure
+from cvkit.tasks.contract import Dataset, Task
 
 
 def remember(

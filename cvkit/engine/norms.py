@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from cvkit.engine.freezing import rest_statistics
-from cvkit.engine.plan import Settings, batch_plan
-from cvkit.engine.task import Dataset, Task
+from cvkit.engine.sampler import Settings, batch_plan
 from cvkit.errors import UsageError
+from cvkit.tasks.contract import Dataset, Task
 
 NORMS = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 

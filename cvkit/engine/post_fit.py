@@ -5,15 +5,15 @@ from typing import Any
 
 import torch
 
+from cvkit.console import number
 from cvkit.engine import checkpoint
 from cvkit.engine.loader import in_order, load
-from cvkit.engine.report import number
-from cvkit.engine.task import Dataset
 from cvkit.engine.train import Trainer
 from cvkit.errors import DataError
 from cvkit.model_files import read_model
 from cvkit.storage import write_file
 from cvkit.structures import Failure
+from cvkit.tasks.contract import Dataset
 
 
 @torch.no_grad()

@@ -14,13 +14,13 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from cvkit.console import Advance
 from cvkit.engine.loader import in_order, load
-from cvkit.engine.report import Advance
 from cvkit.engine.runtime import StopSignal
-from cvkit.engine.task import Task
 from cvkit.errors import DataError, OutputError, UsageError
 from cvkit.storage import fsync_folder, machine_errors, write_file
 from cvkit.structures import Failure
+from cvkit.tasks.contract import Task
 from cvkit.texts import read_json
 
 OnLine = Callable[[dict[str, Any]], None]

@@ -12,21 +12,21 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from cvkit.console import Reporter, number
 from cvkit.engine import optim
 from cvkit.engine.evaluate import Measured
+from cvkit.engine.finite import require_finite_gradient, require_finite_loss
 from cvkit.engine.freezing import Freezing, rest_statistics
-from cvkit.engine.guard import require_finite_gradient, require_finite_loss
 from cvkit.engine.loader import Key, load
-from cvkit.engine.plan import STEP_SEED, Progress, Settings, batch_plan, batch_sizes
-from cvkit.engine.report import Reporter, number
 from cvkit.engine.runtime import StopSignal
+from cvkit.engine.sampler import STEP_SEED, Progress, Settings, batch_plan, batch_sizes
 from cvkit.engine.saves import LAST, Saves
-from cvkit.engine.task import Dataset, Task
 from cvkit.engine.validation import Validation
 from cvkit.errors import DataError, Interrupted, UsageError
 from cvkit.ops.seeds import key_seed
 from cvkit.storage import write_file
 from cvkit.structures import Batch, Failure
+from cvkit.tasks.contract import Dataset, Task
 
 
 class Trainer:

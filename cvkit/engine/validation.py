@@ -3,11 +3,11 @@
 from lightning_fabric import Fabric
 from torch import nn
 
+from cvkit.console import Reporter
 from cvkit.engine.evaluate import MeanLoss, Measured, Part, evaluate
-from cvkit.engine.report import Reporter
 from cvkit.engine.runtime import StopSignal
-from cvkit.engine.task import Dataset, Task
 from cvkit.errors import DataError
+from cvkit.tasks.contract import Dataset, Task
 
 SEEN = 100
 """Training samples, at most, that are measured like those of validation after every epoch."""

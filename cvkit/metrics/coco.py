@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from cvkit.metrics.boxes import assign, overlaps, uncounted
-from cvkit.ops.masks import mask_areas
+from cvkit.ops.rle import mask_areas
 from cvkit.structures import ClassList, Instances
 
 METRICS = (

@@ -7,7 +7,7 @@ import numpy as np
 
 from cvkit.metrics import coco
 from cvkit.metrics.coco import METRICS, Accumulated, CocoMetric, evaluate_coco
-from cvkit.ops.masks import mask_iou
+from cvkit.ops.rle import mask_iou
 from cvkit.structures import ClassList, Instances
 
 KINDS = {"mask": "segm", "box": "bbox", "boundary": "boundary"}

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cvkit.ops.masks import encode_part, make_masks
+from cvkit.ops.rle import encode_part, make_masks
 from cvkit.structures import MaskLayers, Masks
 
 

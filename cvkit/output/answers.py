@@ -1,6 +1,6 @@
 """The results of a prediction in a few words, from their lines in `predictions.jsonl`.
 
-Every class here is a `cvkit.engine.task.Answers`.
+Every class here is a `cvkit.tasks.contract.Answers`.
 """
 
 from collections import Counter

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from cvkit.ops.masks import decode_parts, outlines
+from cvkit.ops.rle import decode_parts, outlines
 from cvkit.output.canvas import Canvas
 from cvkit.output.lettering import fit, text_size, write_text
 from cvkit.output.plates import Covers, Plates

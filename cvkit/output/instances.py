@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cvkit.ops.masks import centroids, index_map, mask_areas
+from cvkit.ops.rle import centroids, index_map, mask_areas
 from cvkit.output.files import write_bytes, write_csv
 from cvkit.output.records import read_lines
 from cvkit.structures import VOC_PALETTE, Masks

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from cvkit.console import Reporter
 from cvkit.data.classes import dataset_classes, make_classes
 from cvkit.data.files import Walk, walk_images
-from cvkit.data.folders import read_collection
+from cvkit.data.formats.folders import read_collection
 from cvkit.data.joining import join_names
 from cvkit.data.tables import read_rows
-from cvkit.engine.report import Reporter
+from cvkit.dividing import model_division, tell_division
 from cvkit.errors import DataError, UsageError
 from cvkit.metrics import classification
 from cvkit.metrics.classification import ClassificationMetric
@@ -20,10 +21,9 @@ from cvkit.options.base import Eval
 from cvkit.options.classify import ClassifyEval
 from cvkit.output.confusion_picture import draw_confusion
 from cvkit.output.files import write_csv, write_rgb
+from cvkit.scoring.class_tables import KEYS, LABELS, Table, find_column, fused, unique
+from cvkit.scoring.predicted import Predicted, read_predicted, require_any, tell_unknown
 from cvkit.structures import Classes, ClassList, Failure
-from cvkit.tasks.class_tables import KEYS, LABELS, Table, find_column, fused, unique
-from cvkit.tasks.divided import model_division, tell_division
-from cvkit.tasks.predicted import Predicted, read_predicted, require_any, tell_unknown
 from cvkit.texts import shown, whole_number
 
 Outcomes = list[tuple[str, tuple[int, int, float]]]

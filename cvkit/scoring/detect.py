@@ -4,12 +4,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from cvkit.console import Reporter
 from cvkit.data.annotated import AnnotatedImage, Annotations, turn_upright
-from cvkit.data.boxes import BoxData, divided_file, read_boxes
-from cvkit.data.coco import read_coco
-from cvkit.data.coco_places import DataFlags, find_images
 from cvkit.data.division import Division
-from cvkit.engine.report import Reporter
+from cvkit.data.formats.boxes import BoxData, divided_file, read_boxes
+from cvkit.data.formats.coco import read_coco
+from cvkit.data.formats.coco_places import DataFlags, find_images
+from cvkit.dividing import model_division, tell_division
 from cvkit.errors import DataError, UsageError, raise_defects
 from cvkit.metrics import box_errors, coco, masks, voc
 from cvkit.metrics.coco import BoxMetric, CocoMetric, ImageOutcome
@@ -18,10 +19,9 @@ from cvkit.metrics.voc import VocMetric
 from cvkit.options.detect import DetectEval
 from cvkit.options.instance import InstanceEval
 from cvkit.output.box_reports import write_box_reports
+from cvkit.scoring.predicted import predicted_folder, read_labels, require_any, tell_unknown
+from cvkit.scoring.results import Results, read_results
 from cvkit.structures import ClassList, Failure, Instances
-from cvkit.tasks.divided import model_division, tell_division
-from cvkit.tasks.predicted import predicted_folder, read_labels, require_any, tell_unknown
-from cvkit.tasks.results import Results, read_results
 
 ImageOutcomes = list[tuple[str, ImageOutcome]]
 """(path, how it went) of each evaluated image."""

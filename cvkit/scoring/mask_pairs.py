@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from cvkit.console import Reporter
 from cvkit.data.files import inside, walk_images
+from cvkit.data.formats.layouts import detect_layout, read_pairs
 from cvkit.data.joining import join_names
-from cvkit.data.layouts import detect_layout, read_pairs
 from cvkit.data.masks import MaskMap
-from cvkit.engine.report import Reporter
+from cvkit.dividing import model_division, tell_division
 from cvkit.errors import DataError
 from cvkit.options.segment import SegmentEval
+from cvkit.scoring.predicted import Predicted, tell_unknown
 from cvkit.structures import ClassList, Failure
-from cvkit.tasks.divided import model_division, tell_division
-from cvkit.tasks.predicted import Predicted, tell_unknown
 from cvkit.texts import is_text, shown
 
 

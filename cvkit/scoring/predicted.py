@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from cvkit.engine.report import Reporter
+from cvkit.console import Reporter
 from cvkit.errors import DataError
 from cvkit.structures import Failure
 from cvkit.texts import is_number, is_text, json_reason, read_json, shown, whole_number

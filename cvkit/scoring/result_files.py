@@ -13,9 +13,9 @@ from cvkit.data.joining import join_names
 from cvkit.data.named import Names
 from cvkit.data.segmentations import read_segmentation
 from cvkit.errors import DataError, raise_defects
-from cvkit.ops.masks import are_codes, mask_boxes
+from cvkit.ops.rle import are_codes, mask_boxes
+from cvkit.scoring.voc_results import read_voc_results
 from cvkit.structures import ClassList, Instances, Masks
-from cvkit.tasks.voc_results import read_voc_results
 from cvkit.texts import is_number, is_text, shown, whole_number
 
 NO_BOX = (0.0, 0.0, 0.0, 0.0)

@@ -8,9 +8,9 @@ from typing import Any
 
 from cvkit.data.annotated import AnnotatedImage, claimed_size
 from cvkit.errors import DataError
+from cvkit.scoring.predicted import Predicted, read_predicted
+from cvkit.scoring.result_files import by_image, join_images, read_table, read_voc_table
 from cvkit.structures import ClassList, Failure, Instances
-from cvkit.tasks.predicted import Predicted, read_predicted
-from cvkit.tasks.result_files import by_image, join_images, read_table, read_voc_table
 from cvkit.texts import read_json
 
 

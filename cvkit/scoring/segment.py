@@ -6,24 +6,24 @@ from typing import Any
 
 import numpy as np
 
+from cvkit.console import Reporter
 from cvkit.data.classes import dataset_classes, make_classes, numbered_classes
 from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
-from cvkit.engine.report import Reporter
 from cvkit.errors import CvkitError, DataError, UsageError
 from cvkit.metrics import confusion
 from cvkit.metrics.confusion import ConfusionMatrix
 from cvkit.options.segment import SegmentEval
 from cvkit.output.confusion_picture import draw_confusion
 from cvkit.output.files import write_csv, write_rgb
-from cvkit.structures import IGNORE, ClassList, Failure, SegMap
-from cvkit.tasks.mask_pairs import (
+from cvkit.scoring.mask_pairs import (
     ScoredPair,
     paired_by_name,
     paired_with_folder,
     renumbered,
     require_folders,
 )
-from cvkit.tasks.predicted import Predicted, read_predicted, require_any
+from cvkit.scoring.predicted import Predicted, read_predicted, require_any
+from cvkit.structures import IGNORE, ClassList, Failure, SegMap
 
 ImageMatrices = list[tuple[str, np.ndarray]]
 """(path, [K, K] confusion matrix) of each evaluated image."""

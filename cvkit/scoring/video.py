@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+from cvkit.console import Reporter
 from cvkit.data.files import walk_videos
-from cvkit.engine.report import Reporter
 from cvkit.errors import UsageError
 from cvkit.metrics.classification import reported
 from cvkit.metrics.video import METRICS, VIDEO_RULES, VideoMetric
 from cvkit.options.video import VideoEval
+from cvkit.scoring.classify import Outcomes, classification_report, score_tables
 from cvkit.structures import ClassList, Failure
-from cvkit.tasks.score_classes import Outcomes, classification_report, score_tables
 
 
 def metric_names(options: VideoEval) -> tuple[str, ...]:

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from cvkit.console import Advance, Reporter
 from cvkit.data.fingerprint import RULE, fingerprint
 from cvkit.data.scan import Found
-from cvkit.engine.report import Advance, Reporter
 from cvkit.storage import cache_trouble
 from cvkit.structures import ClassList
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from cvkit.data.folders import ClassifiedImage, Collection
-from cvkit.engine.report import Reporter
+from cvkit.console import Reporter
+from cvkit.data.formats.folders import ClassifiedImage, Collection
 from cvkit.errors import DataError
 
 

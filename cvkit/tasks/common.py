@@ -11,16 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from cvkit import __version__, catalog
+from cvkit.console import Reporter
 from cvkit.data.decode import read_image
-from cvkit.data.samples import cached_samples
-from cvkit.engine.report import Reporter
-from cvkit.engine.task import Task
+from cvkit.data.synthetic.samples import cached_samples
 from cvkit.errors import DataError, ModelFileError, UsageError
 from cvkit.models.weights import load_pretrained
 from cvkit.ops.images import normalize
 from cvkit.ops.losses import balanced_weights
 from cvkit.options.base import Train
 from cvkit.structures import Batch, ClassList
+from cvkit.tasks.contract import Task
 
 
 class Network(Protocol):

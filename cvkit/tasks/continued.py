@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from cvkit import catalog
-from cvkit.engine.report import Reporter
+from cvkit.console import Reporter
 from cvkit.errors import ModelFileError, UsageError
 from cvkit.options.base import Train, with_given
 from cvkit.options.detect import INSTEAD
 from cvkit.structures import ClassList
-from cvkit.tasks.image_task import ImageTask
-from cvkit.tasks.predictor import read_trained
+from cvkit.tasks.common import ImageTask
+from cvkit.tasks.trained import read_trained
 
 
 @dataclass(frozen=True)

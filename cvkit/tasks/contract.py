@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
+from cvkit.console import Reporter
 from cvkit.engine.optim import DEFAULTS
-from cvkit.engine.report import Reporter
 from cvkit.structures import Batch, ClassList, Failure, Sample
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torchvision
 
-from cvkit.engine.report import Reporter
+from cvkit.console import Reporter
 from cvkit.errors import DataError, ModelFileError
 from cvkit.model_files import read_header
 from cvkit.models.published import recognised, statistics

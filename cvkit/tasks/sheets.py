@@ -11,7 +11,7 @@ from cvkit.errors import DataError
 from cvkit.output.files import write_rgb
 from cvkit.output.records import read_lines
 from cvkit.output.sheet import Tile, draw_sheet
-from cvkit.tasks.predictor import Trained
+from cvkit.tasks.trained import Trained
 
 SHEET = "contact_sheet.png"
 UNREADABLE = np.full((480, 480, 3), 225, np.uint8)

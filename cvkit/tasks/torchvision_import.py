@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cvkit import __version__, catalog
 from cvkit.data.classes import make_classes, read_classes
-from cvkit.data.voc import VOC_CLASSES
+from cvkit.data.formats.voc import VOC_CLASSES
 from cvkit.errors import ModelFileError, UsageError
 from cvkit.model_files import read_model, unverified
 from cvkit.models.convert import (
@@ -24,13 +24,11 @@ from cvkit.models.published import recognised, statistics
 from cvkit.models.weights import read_state_dict
 from cvkit.options.tools import WeightsImport
 from cvkit.structures import IGNORE, ClassList, voc_color
-from cvkit.tasks import (
-    classify_network,
-    detect_inputs,
-    detect_network,
-    segment_setup,
-    video_network,
-)
+from cvkit.tasks.classify import network as classify_network
+from cvkit.tasks.detect import inputs as detect_inputs
+from cvkit.tasks.detect import network as detect_network
+from cvkit.tasks.segment import setup as segment_setup
+from cvkit.tasks.video import network as video_network
 
 CLASS_SETS = {1000: "imagenet", 21: "voc", 91: "coco", 400: "kinetics"}
 """What `--classes auto` takes for a number of outputs."""

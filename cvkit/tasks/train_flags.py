@@ -11,9 +11,9 @@ from cvkit.options.classify import ClassifyTrain
 from cvkit.options.detect import DetectTrain, TwoStageTrain
 from cvkit.options.segment import SegmentTrain
 from cvkit.options.video import VideoTrain
-from cvkit.tasks.image_task import CLASS_WEIGHTS
-from cvkit.tasks.segment_setup import loss_terms
-from cvkit.tasks.video_network import SPREAD
+from cvkit.tasks.common import CLASS_WEIGHTS
+from cvkit.tasks.segment.setup import loss_terms
+from cvkit.tasks.video.network import SPREAD
 
 STEPS = (
     *("epochs", "accumulate", "optimizer", "lr", "momentum", "weight_decay", "l1", "l2"),

@@ -11,12 +11,11 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from cvkit import catalog, published
+from cvkit.console import Reporter
 from cvkit.data.files import InputFile
 from cvkit.engine.checkpoint import load_exactly
 from cvkit.engine.loader import in_order, load
-from cvkit.engine.report import Reporter
 from cvkit.engine.runtime import choose, choose_workers, make_fabric
-from cvkit.engine.task import Task
 from cvkit.errors import DataError, ModelFileError, UsageError
 from cvkit.model_files import content_hash, read_header, read_model, unverified
 from cvkit.models.published import published_model
@@ -24,6 +23,7 @@ from cvkit.models.weights import find_model
 from cvkit.options.base import Job, Predict
 from cvkit.options.tools import WeightsImport
 from cvkit.structures import Failure
+from cvkit.tasks.contract import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,7 @@ def read_trained(weights: str, options: Job, task_name: str | None) -> tuple[Pat
         if note := unverified(path):
             report.warn(note)
         return path, *read_model(path)
-    from cvkit.tasks.imported import imported_model
+    from cvkit.tasks.torchvision_import import imported_model
 
     builder, path = found
     asked = WeightsImport(file=path, out=path, task=task_name, arch=builder)

@@ -11,14 +11,16 @@ from cvkit.catalog import ARCHS, TASKS, backbones_of
 from cvkit.completion import values
 from cvkit.completion.values import FREE, SOURCES, value_type
 from cvkit.completion.words import arguments_of, complete, flags_of
-from cvkit.data.samples import WRITERS
+from cvkit.data.synthetic.samples import WRITERS
 from cvkit.data.transforms import boxes, classes, masks
 from cvkit.helptext import ROOT_FLAGS
 from cvkit.ops.losses import LOSSES
 from cvkit.options.base import hints
 from cvkit.options.tree import OPTIONS
 from cvkit.published import PUBLISHED
-from cvkit.tasks import classify_setup, imported, segment_setup
+from cvkit.tasks import torchvision_import as imported
+from cvkit.tasks.classify import setup as classify_setup
+from cvkit.tasks.segment import setup as segment_setup
 
 COMMANDS = [
     (name, verb) for name, entry in OPTIONS.items() if isinstance(entry, dict) for verb in entry

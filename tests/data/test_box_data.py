@@ -8,16 +8,16 @@ import pytest
 from PIL import Image
 
 from cvkit.data.annotated import AnnotatedImage, make_truth, no_objects, trainable
-from cvkit.data.boxes import detect_box_layout, read_boxes
-from cvkit.data.coco import read_coco
 from cvkit.data.datasets import BoxDataset
 from cvkit.data.decode import read_image
-from cvkit.data.samples import write_detection
+from cvkit.data.formats.boxes import detect_box_layout, read_boxes
+from cvkit.data.formats.coco import read_coco
+from cvkit.data.formats.voc import VOC_CLASSES
 from cvkit.data.scan import scan_boxes
+from cvkit.data.synthetic.samples import write_detection
 from cvkit.data.transforms.boxes import POLICIES, BoxTransform, mosaic
-from cvkit.data.voc import VOC_CLASSES
 from cvkit.errors import DataError
-from cvkit.tasks.detect_setup import class_table
+from cvkit.tasks.detect.setup import class_table
 
 OBJECTS = {"a": [("cat", (10, 20, 40, 60), 0), ("dog", (0, 0, 100, 80), 1)], "b": []}
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cvkit.data.folders import ALL, read_collection
+from cvkit.data.formats.folders import ALL, read_collection
 from cvkit.errors import DataError
 
 

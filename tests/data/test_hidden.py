@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from cvkit.data.boxes import read_boxes
-from cvkit.data.coco import read_coco
 from cvkit.data.files import list_inputs, walk_images, walk_videos
-from cvkit.data.folders import read_collection
+from cvkit.data.formats.boxes import read_boxes
+from cvkit.data.formats.coco import read_coco
+from cvkit.data.formats.folders import read_collection
+from cvkit.data.formats.layouts import detect_layout, list_split
+from cvkit.data.formats.yolo import find_yaml
 from cvkit.data.frames import frame_files
-from cvkit.data.layouts import detect_layout, list_split
 from cvkit.data.proposals import read_proposals
-from cvkit.data.samples import WRITERS
-from cvkit.data.yolo import find_yaml
+from cvkit.data.synthetic.samples import WRITERS
 from cvkit.errors import DataError
 
 

@@ -17,23 +17,23 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cvkit.config import assemble
+from cvkit.console import Reporter
 from cvkit.data.annotated import AnnotatedImage, make_truth
-from cvkit.data.boxes import read_boxes
 from cvkit.data.classes import make_classes, read_classes
-from cvkit.data.folders import read_collection
-from cvkit.data.layouts import list_split
+from cvkit.data.formats.boxes import read_boxes
+from cvkit.data.formats.folders import read_collection
+from cvkit.data.formats.layouts import list_split
 from cvkit.data.proposals import read_proposals
 from cvkit.data.transforms.pipelines import load_pipeline
-from cvkit.engine.report import Reporter
 from cvkit.errors import CvkitError
-from cvkit.ops.masks import encode, mask_areas
+from cvkit.ops.rle import encode, mask_areas
 from cvkit.options.classify import ClassifyEval
 from cvkit.options.segment import SegmentEval, SegmentTrain
-from cvkit.tasks.class_tables import read_scores
-from cvkit.tasks.image_ids import ImageIds
-from cvkit.tasks.results import read_results
-from cvkit.tasks.score import score_segmentation
-from cvkit.tasks.score_classes import score_classification
+from cvkit.scoring.class_tables import read_scores
+from cvkit.scoring.classify import score_classification
+from cvkit.scoring.results import read_results
+from cvkit.scoring.segment import score_segmentation
+from cvkit.tasks.detect.image_ids import ImageIds
 
 SIZE = (4, 6)
 MASK = encode(np.eye(*SIZE, dtype=bool)[None])

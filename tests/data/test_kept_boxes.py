@@ -6,7 +6,7 @@ import pytest
 
 from cvkit.data.annotated import box_defect, make_truth
 from cvkit.data.transforms.boxes import BoxTransform
-from cvkit.ops.masks import encode, to_layers
+from cvkit.ops.rle import encode, to_layers
 
 BOXES = np.array(
     [

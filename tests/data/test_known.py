@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cvkit.data import index_maps, known, scan, video
-from cvkit.data.boxes import read_boxes
+from cvkit.data import known, scan, video
 from cvkit.data.division import content_hashes
 from cvkit.data.files import walk_images, walk_videos
-from cvkit.data.folders import read_collection
+from cvkit.data.formats import index_maps
+from cvkit.data.formats.boxes import read_boxes
+from cvkit.data.formats.folders import read_collection
+from cvkit.data.formats.layouts import list_split
 from cvkit.data.known import Known
-from cvkit.data.layouts import list_split
 from cvkit.data.masks import MaskReader, parse_mask_map
-from cvkit.data.samples import WRITERS
 from cvkit.data.scan import scan_boxes, scan_images, scan_pairs, scan_videos
+from cvkit.data.synthetic.samples import WRITERS
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cvkit.data.boxes import LAYOUTS, read_boxes
-from cvkit.data.folders import read_collection
+from cvkit.data.formats.boxes import LAYOUTS, read_boxes
+from cvkit.data.formats.folders import read_collection
 
 NAMES = [f"class {number}" for number in range(300)]
 RARE = 280

@@ -12,15 +12,15 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from cvkit.data.annotated import make_truth, trainable
-from cvkit.data.boxes import read_boxes
-from cvkit.data.coco import read_coco
 from cvkit.data.datasets import BoxDataset
 from cvkit.data.decode import read_image
-from cvkit.data.samples import write_detection
+from cvkit.data.formats.boxes import read_boxes
+from cvkit.data.formats.coco import read_coco
 from cvkit.data.scan import scan_boxes
+from cvkit.data.synthetic.samples import write_detection
 from cvkit.data.transforms.boxes import POLICIES, BoxTransform, mosaic
 from cvkit.errors import DataError
-from cvkit.ops.masks import decode, encode, layer_boxes, mask_areas, mask_boxes
+from cvkit.ops.rle import decode, encode, layer_boxes, mask_areas, mask_boxes
 from cvkit.structures import Instances
 
 POLYGON = [[10.0, 20, 40, 20, 40, 60, 10, 60]]

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from cvkit.data.classes import read_classes
-from cvkit.data.layouts import detect_layout, list_split
+from cvkit.data.formats.layouts import detect_layout, list_split
 from cvkit.data.masks import MaskReader, parse_mask_map
 from cvkit.data.scan import scan_pairs
 from cvkit.errors import CvkitError, DataError, UsageError, raise_defects

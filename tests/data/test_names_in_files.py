@@ -5,12 +5,12 @@ import json
 import pytest
 from PIL import Image
 
-from cvkit.data.boxes import read_boxes
 from cvkit.data.files import inside
-from cvkit.data.folders import read_collection
-from cvkit.data.layouts import list_split
+from cvkit.data.formats.boxes import read_boxes
+from cvkit.data.formats.folders import read_collection
+from cvkit.data.formats.layouts import list_split
 from cvkit.errors import CvkitError, DataError
-from cvkit.tasks.predicted import read_predicted
+from cvkit.scoring.predicted import read_predicted
 
 
 def write(path, text):

@@ -7,13 +7,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cvkit.data.samples import (
+from cvkit.data.synthetic.samples import (
     WRITERS,
     write_classification,
     write_detection,
     write_segmentation,
 )
-from cvkit.data.scenes import CLASSES, KINDS, SHAPES, Scene, Shape, make_scene, make_single
+from cvkit.data.synthetic.scenes import (
+    CLASSES,
+    KINDS,
+    SHAPES,
+    Scene,
+    Shape,
+    make_scene,
+    make_single,
+)
 
 
 def still(kind, angle=0.0, radius=40.0):

@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 
 from cvkit.cli import run
-from cvkit.data.boxes import read_boxes
 from cvkit.data.files import list_inputs, walk_images, walk_videos
-from cvkit.data.folders import read_collection
+from cvkit.data.formats.boxes import read_boxes
+from cvkit.data.formats.folders import read_collection
+from cvkit.data.formats.layouts import list_split
 from cvkit.data.frames import frame_files
-from cvkit.data.layouts import list_split
-from cvkit.data.samples import WRITERS
+from cvkit.data.synthetic.samples import WRITERS
 from cvkit.data.video import index_video
 from cvkit.errors import DataError
 

@@ -8,7 +8,7 @@ from PIL import Image
 from cvkit.data.annotated import AnnotatedImage, no_objects
 from cvkit.data.decode import DEPTHS, needed_bits, read_image
 from cvkit.data.proposals import search_images
-from cvkit.data.scenes import make_single
+from cvkit.data.synthetic.scenes import make_single
 
 
 def ramp(bits, channels=1):

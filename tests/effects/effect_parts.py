@@ -15,12 +15,12 @@ from torch import nn
 from cvkit import catalog
 from cvkit.backbone_table import BackboneEntry
 from cvkit.commands.train import _Job, run_training
-from cvkit.data.samples import WRITERS
+from cvkit.console import Reporter
+from cvkit.data.synthetic.samples import WRITERS
 from cvkit.engine.evaluate import Measured
 from cvkit.engine.loader import load
-from cvkit.engine.plan import batch_plan
-from cvkit.engine.report import Reporter
 from cvkit.engine.runtime import StopSignal
+from cvkit.engine.sampler import batch_plan
 from cvkit.engine.train import Trainer
 from cvkit.errors import CvkitError
 from cvkit.models.backbones import Backbone

@@ -14,13 +14,13 @@ from PIL import Image
 from cvkit import published
 from cvkit.commands.evaluate import evaluate
 from cvkit.commands.predict import predict
+from cvkit.console import Reporter
 from cvkit.engine import loader
 from cvkit.engine.loader import in_order, load
-from cvkit.engine.report import Reporter
 from cvkit.errors import CvkitError, GateFailed
 from cvkit.options.base import with_given
 from cvkit.options.tree import OPTIONS
-from cvkit.tasks.predictor import load_trained
+from cvkit.tasks.trained import load_trained
 
 HANDLERS = {"eval": evaluate, "predict": predict}
 BEST = {"classify": "top1", "segment": "miou", "detect": "AP", "instance": "box.AP"}

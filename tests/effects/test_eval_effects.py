@@ -23,7 +23,7 @@ from model_parts import (
 from PIL import Image
 from test_train_own_effects import FAST, FORMATS, annotations, heap, pictures, regions
 
-from cvkit.data.samples import WRITERS
+from cvkit.data.synthetic.samples import WRITERS
 
 CLASSIFY, SEGMENT, DETECT = ("classify",), ("segment",), ("detect",)
 INSTANCE, VIDEO = ("instance",), ("video",)

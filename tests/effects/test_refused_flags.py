@@ -309,7 +309,7 @@ def test_a_command_whose_flags_cannot_work_is_refused(places, monkeypatch, path,
     at = places("detect")
     monkeypatch.setattr(tune, "run_training", fail)
     monkeypatch.setattr(tune, "_study_folder", fail)
-    monkeypatch.setattr("cvkit.tasks.proposed.search_images", fail)
+    monkeypatch.setattr("cvkit.tasks.detect.proposals.search_images", fail)
     monkeypatch.setattr("cvkit.engine.checkpoint.save_model", fail)
     base = {
         "tune": {"task": "segment"},

@@ -18,7 +18,7 @@ from cvkit.errors import CvkitError
 from cvkit.models import build
 from cvkit.models.weights import shipped_models
 from cvkit.options.tree import OPTIONS
-from cvkit.tasks.imported import imported_model
+from cvkit.tasks.torchvision_import import imported_model
 
 NUMBERS = {"n": 0}
 

@@ -9,8 +9,8 @@ from PIL import Image
 from test_train_effects import body_changes, loss, seen, start, train_keys, val_keys
 
 from cvkit import catalog, load
-from cvkit.data.samples import WRITERS
-from cvkit.tasks import proposed
+from cvkit.data.synthetic.samples import WRITERS
+from cvkit.tasks.detect import proposals as proposed
 
 CLASSIFY, SEGMENT, VIDEO = ("classify",), ("segment",), ("video",)
 DETECT, INSTANCE = ("detect",), ("instance",)

@@ -10,12 +10,12 @@ from torch import nn
 
 from cvkit.cli import run as command_line
 from cvkit.commands.train import _settings
-from cvkit.data.samples import write_classification
+from cvkit.console import Reporter
+from cvkit.data.synthetic.samples import write_classification
 from cvkit.engine.checks import run_checks
-from cvkit.engine.report import Reporter
 from cvkit.engine.runtime import make_fabric
 from cvkit.options.classify import ClassifyTrain
-from cvkit.tasks.classify import Classify
+from cvkit.tasks.classify.task import Classify
 
 NAMES = (
     "initial loss",

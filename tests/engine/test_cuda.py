@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from cvkit import catalog
-from cvkit.data.samples import WRITERS
+from cvkit.data.synthetic.samples import WRITERS
 from cvkit.engine import optim
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")

@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from cvkit.data.samples import write_classification
+from cvkit.data.synthetic.samples import write_classification
 from cvkit.engine.freezing import Freezing, rest_statistics
 from cvkit.errors import UsageError
-from cvkit.tasks.classify import Classify
+from cvkit.tasks.classify.task import Classify
 
 
 class Net(nn.Module):

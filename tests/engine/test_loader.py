@@ -12,7 +12,7 @@ import torch
 
 from cvkit.engine import loader
 from cvkit.engine.loader import in_order, load, stack
-from cvkit.engine.plan import Settings, batch_plan, batch_sizes, describe_epoch
+from cvkit.engine.sampler import Settings, batch_plan, batch_sizes, describe_epoch
 from cvkit.errors import CvkitWarning, DataError
 from cvkit.structures import Batch, Failure, Geometry, Sample, SegMap
 

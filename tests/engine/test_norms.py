@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from cvkit import catalog
-from cvkit.data.samples import write_classification, write_detection, write_videos
+from cvkit.data.synthetic.samples import write_classification, write_detection, write_videos
 from cvkit.engine import norms
 from cvkit.engine.norms import require_company, rest_where_alone
 from cvkit.errors import UsageError

@@ -183,7 +183,7 @@ def test_a_killed_prediction_resumes_to_the_same_files(
 
 
 def test_a_signal_ends_at_a_whole_line(cvkit, photos, trained, tmp_path, monkeypatch):
-    from cvkit.tasks.segment import Segment
+    from cvkit.tasks.segment.task import Segment
 
     real = Segment.predict
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from cvkit import catalog
 from cvkit.config import CHANGEABLE
-from cvkit.data.samples import WRITERS
+from cvkit.data.synthetic.samples import WRITERS
 from cvkit.engine.optim import lr_factor
 from cvkit.model_files import read_model
 from cvkit.options.base import DATA, Train, hints

@@ -12,14 +12,14 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
+from cvkit.console import Reporter
 from cvkit.engine.freezing import Freezing
 from cvkit.engine.optim import lr_factor
-from cvkit.engine.plan import Settings, batch_plan
-from cvkit.engine.report import Reporter
 from cvkit.engine.runtime import StopSignal, make_fabric
-from cvkit.engine.task import Task
+from cvkit.engine.sampler import Settings, batch_plan
 from cvkit.engine.train import Trainer
 from cvkit.structures import Classes, Sample
+from cvkit.tasks.contract import Task
 
 COUNT, CLASSES = 11, 3
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from cvkit.engine import checkpoint
-from cvkit.tasks.segment import Segment
+from cvkit.tasks.segment.task import Segment
 
 EPOCHS = 3
 STEPS = 4 * EPOCHS  # 8 images in batches of 2

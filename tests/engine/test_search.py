@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from cvkit.commands import tune as tune_command
-from cvkit.data.samples import write_classification
+from cvkit.data.synthetic.samples import write_classification
 from cvkit.engine.lr_range import conclude
 from cvkit.engine.search import Choices, Range, edges, parse_range, ranking, trials
 from cvkit.errors import TrainingDiverged, UsageError

@@ -18,7 +18,7 @@ import torch
 import cvkit
 from cvkit import catalog
 from cvkit.cli import main
-from cvkit.data.samples import WRITERS
+from cvkit.data.synthetic.samples import WRITERS
 from cvkit.engine import loader
 from cvkit.engine.runtime import stop_signals
 
@@ -178,8 +178,8 @@ def test_a_diverging_training_ends(places, tmp_path, task, workers):
     "verb, place",
     [
         ("train", "cvkit.commands.train._Job.prepare"),
-        ("eval", "cvkit.tasks.predictor.load_trained"),
-        ("predict", "cvkit.tasks.predictor.load_trained"),
+        ("eval", "cvkit.tasks.trained.load_trained"),
+        ("predict", "cvkit.tasks.trained.load_trained"),
     ],
 )
 def test_a_signal_before_the_work_ends_it_at_once(

@@ -6,11 +6,11 @@ from safetensors.torch import load_file
 
 from cvkit import catalog
 from cvkit.cli import run
-from cvkit.data.samples import write_classification
+from cvkit.data.synthetic.samples import write_classification
 from cvkit.errors import UsageError
 from cvkit.ops.losses import LOSSES, class_loss
 from cvkit.options.tree import OPTIONS
-from cvkit.tasks.image_task import class_weights
+from cvkit.tasks.common import class_weights
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_the_loss_of_an_image_of_one_class_has_the_weight_of_the_class(name):
     "task", [t for t in catalog.TASKS if "class_weights" in vars(OPTIONS[t]["train"])]
 )
 def test_every_task_divides_its_class_weights_by_their_mean(data_of, smallest, task):
-    from cvkit.engine.report import Reporter
+    from cvkit.console import Reporter
 
     made = catalog.resolve(catalog.TASKS[task])
     count = {"segment": 6, "classify": 6, "video": 7}[task]
@@ -126,7 +126,7 @@ def test_every_task_divides_its_class_weights_by_their_mean(data_of, smallest, t
     ],
 )
 def test_a_task_knows_its_smallest_batch(data_of, smallest, task, more, least):
-    from cvkit.engine.report import Reporter
+    from cvkit.console import Reporter
 
     options = OPTIONS[task]["train"](
         **(smallest[task] | {"loss": "ce"} | more) if task == "classify" else smallest[task] | more,

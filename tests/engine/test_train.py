@@ -11,9 +11,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from cvkit import catalog
-from cvkit.data import samples
+from cvkit.data.synthetic import samples
 from cvkit.model_files import read_header, read_model
-from cvkit.tasks.segment import Segment
+from cvkit.tasks.segment.task import Segment
 
 
 def lines(run):
@@ -89,7 +89,7 @@ def test_two_processes_make_the_update_of_one_that_accumulates(scenes, spawn, tm
 
 def fresh(arch):
     """The weights that a run with seed 0 starts from."""
-    from cvkit.engine.plan import MODEL_SEED
+    from cvkit.engine.sampler import MODEL_SEED
     from cvkit.models.build import build_model
     from cvkit.ops.seeds import key_seed
 

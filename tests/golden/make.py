@@ -47,7 +47,7 @@ def described(result):
         for field in ("boxes", "labels", "scores"):
             values[field] = getattr(result, field)[sure].tolist()
         if result.masks is not None:
-            from cvkit.ops.masks import mask_areas
+            from cvkit.ops.rle import mask_areas
 
             values["areas"] = mask_areas(result.masks[sure]).tolist()
     else:

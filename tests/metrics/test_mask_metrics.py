@@ -17,7 +17,7 @@ from cvkit.data.classes import make_classes
 from cvkit.metrics import box_errors
 from cvkit.metrics.coco import METRICS, CocoMetric, evaluate_coco
 from cvkit.metrics.masks import MaskMetric
-from cvkit.ops.masks import (
+from cvkit.ops.rle import (
     decode,
     encode,
     encode_part,

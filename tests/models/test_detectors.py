@@ -25,7 +25,7 @@ from cvkit.models.detection.detectors import rest_batch_norms
 from cvkit.models.detection.inputs import DetectionInputs
 from cvkit.models.detection.roi_heads import RegionRule
 from cvkit.models.weights import load_pretrained
-from cvkit.ops.masks import make_masks, to_layers
+from cvkit.ops.rle import make_masks, to_layers
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIZES = {"min_size": 160, "max_size": 200}

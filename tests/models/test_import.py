@@ -10,7 +10,7 @@ from PIL import Image
 from torch import nn
 
 from cvkit import catalog, load
-from cvkit.data.scenes import make_single
+from cvkit.data.synthetic.scenes import make_single
 from cvkit.models import weights
 from cvkit.models.convert import modern_names, named_parts
 

@@ -16,8 +16,8 @@ from cvkit.models.convert import converted, named_parts, require_equal_names
 from cvkit.models.detection import mask_heads
 from cvkit.models.detection.build import build_detector
 from cvkit.models.detection.inputs import DetectionInputs
-from cvkit.ops.mask_grids import paste_masks
-from cvkit.ops.masks import decode, encode, layer_boxes, to_layers
+from cvkit.ops.mask_pasting import paste_masks
+from cvkit.ops.rle import decode, encode, layer_boxes, to_layers
 
 MODELS = {"maskrcnn_resnet50_fpn": (1, 360), "maskrcnn_resnet50_fpn_v2": (2, 432)}
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 import cvkit as package
 from cvkit import catalog
-from cvkit.data.scenes import make_single
-from cvkit.data.voc import VOC_CLASSES
+from cvkit.data.formats.voc import VOC_CLASSES
+from cvkit.data.synthetic.scenes import make_single
 from cvkit.models import published, weights
 from cvkit.models.convert import DETECTION, VIDEO, named_parts
 from cvkit.options.base import hints

@@ -10,8 +10,8 @@ from pycocotools import mask as coco
 from torch.nn import functional as F
 from torchvision.models.detection import roi_heads as tv
 
-from cvkit.ops import masks as ops
-from cvkit.ops.mask_grids import mask_targets, paste_masks
+from cvkit.ops import rle as ops
+from cvkit.ops.mask_pasting import mask_targets, paste_masks
 
 
 def reference(mask):

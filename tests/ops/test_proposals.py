@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cvkit.data.scenes import make_scene
+from cvkit.data.synthetic.scenes import make_scene
 from cvkit.metrics.coverage import coverage
 from cvkit.ops import proposals
 from cvkit.ops.proposals import (

@@ -18,8 +18,8 @@ from cvkit.output.confusion_picture import (
     draw_confusion,
 )
 from cvkit.output.lettering import fit, text_size, write_text
+from cvkit.scoring.segment import segmentation_report
 from cvkit.structures import SegMap
-from cvkit.tasks.score import segmentation_report
 
 
 def words(text):

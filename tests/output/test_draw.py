@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cvkit.ops.masks import encode
+from cvkit.ops.rle import encode
 from cvkit.output.canvas import Canvas, enlarged_hw
 from cvkit.output.draw import draw_boxes, draw_instances, draw_segmentation
 from cvkit.output.lettering import text_size

@@ -13,9 +13,9 @@ from cvkit.output.boxes import write_results
 from cvkit.output.files import write_csv, write_features
 from cvkit.output.instances import COLUMNS, write_instances
 from cvkit.structures import ClassList
-from cvkit.tasks.classify import Classify
-from cvkit.tasks.detect_setup import SAVES
-from cvkit.tasks.video_setup import join_timelines
+from cvkit.tasks.classify.task import Classify
+from cvkit.tasks.detect.setup import SAVES
+from cvkit.tasks.video.setup import join_timelines
 
 CLASSES = ClassList(("cat", "dog"), (3, 7), ((0, 0, 0), (9, 9, 9)))
 

@@ -12,10 +12,10 @@ from PIL import Image
 
 from cvkit.catalog import TASKS
 from cvkit.cli import run
-from cvkit.data.boxes import LAYOUTS
-from cvkit.data.samples import CATEGORY_IDS, WRITERS
+from cvkit.data.formats.boxes import LAYOUTS
+from cvkit.data.synthetic.samples import CATEGORY_IDS, WRITERS
 from cvkit.model_files import read_header
-from cvkit.ops.masks import decode, encode, index_map, make_masks
+from cvkit.ops.rle import decode, encode, index_map, make_masks
 
 ROOT = Path(__file__).parents[2]
 MODELS = {name: ROOT / "weights" / f"{model}.safetensors" for name, model in (

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cvkit.data.folders import read_collection
-from cvkit.data.samples import write_classification
+from cvkit.data.formats.folders import read_collection
+from cvkit.data.synthetic.samples import write_classification
 
 NAMES = ("sky", "road", "car")
 

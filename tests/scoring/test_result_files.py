@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 
 from cvkit.data.classes import make_classes
-from cvkit.data.coco import read_coco
+from cvkit.data.formats.coco import read_coco
 from cvkit.errors import DataError
 from cvkit.options.base import hints
 from cvkit.options.detect import DetectEval
 from cvkit.output.boxes import write_results
-from cvkit.tasks.voc_results import read_voc_results
+from cvkit.scoring.voc_results import read_voc_results
 
 PROTOCOLS = get_args(get_args(hints(DetectEval)["protocol"])[0])
 COLLIDING = ("a/x.jpg", "b/x.jpg", "x.jpg", "b/my photo 1.jpg", "y.jpg")

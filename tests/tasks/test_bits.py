@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from cvkit import catalog
+from cvkit.console import Reporter
 from cvkit.data.files import list_inputs, walk_images, walk_videos
-from cvkit.data.samples import write_classification, write_detection, write_segmentation
-from cvkit.engine.report import Reporter
+from cvkit.data.synthetic.samples import write_classification, write_detection, write_segmentation
 from cvkit.options.tree import OPTIONS
 
 TASKS = list(catalog.TASKS)

@@ -13,9 +13,12 @@ from cvkit.cli import run
 from cvkit.model_files import read_header
 from cvkit.models.weights import has_small_stem
 from cvkit.options.tree import OPTIONS
-from cvkit.tasks import classify_setup, detect_network, segment_setup, video_network
-from cvkit.tasks.classify_network import Preprocessing as Square
-from cvkit.tasks.detect_inputs import parse_sizes
+from cvkit.tasks.classify import setup as classify_setup
+from cvkit.tasks.classify.network import Preprocessing as Square
+from cvkit.tasks.detect import network as detect_network
+from cvkit.tasks.detect.inputs import parse_sizes
+from cvkit.tasks.segment import setup as segment_setup
+from cvkit.tasks.video import network as video_network
 
 STILL = ("--lr", 0, "--epochs", 1, "--workers", 0, "--batch-size", 6)
 """Flags of a training that changes no weight."""

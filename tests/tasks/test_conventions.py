@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cvkit.data.boxes import read_boxes
 from cvkit.data.classes import make_classes
-from cvkit.ops.masks import encode
+from cvkit.data.formats.boxes import read_boxes
+from cvkit.ops.rle import encode
 from cvkit.output.boxes import write_results
 
 WIDTH, HEIGHT = 200, 50

@@ -6,13 +6,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from cvkit import catalog
+from cvkit.console import Reporter
 from cvkit.engine.loader import load
-from cvkit.engine.report import Reporter
 from cvkit.ops.losses import LOSSES, combined_loss
 from cvkit.options.tree import OPTIONS
 from cvkit.structures import IGNORE
-from cvkit.tasks.image_task import class_weights
-from cvkit.tasks.video import _results
+from cvkit.tasks.common import class_weights
+from cvkit.tasks.video.task import _results
 
 CLASSES = {"classify": 6, "segment": 6, "video": 7}
 TARGETED = [task for task in catalog.TASKS if "class_weights" in vars(OPTIONS[task]["train"])]

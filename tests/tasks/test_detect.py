@@ -15,8 +15,8 @@ from torchvision.models import detection as tv
 
 import cvkit as package
 from cvkit.cli import run
-from cvkit.data.coco import read_coco
-from cvkit.data.samples import CATEGORY_IDS, write_detection
+from cvkit.data.formats.coco import read_coco
+from cvkit.data.synthetic.samples import CATEGORY_IDS, write_detection
 from cvkit.metrics.coco import CLASS_COLUMNS, METRICS
 from cvkit.models import weights
 from cvkit.options.base import hints

@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file
 
 from cvkit.cli import run
-from cvkit.data.samples import write_detection
-from cvkit.tasks.detect import Detect
-from cvkit.tasks.instance import Instance
+from cvkit.data.synthetic.samples import write_detection
+from cvkit.tasks.detect.task import Detect
+from cvkit.tasks.instance.task import Instance
 
 
 @pytest.fixture(scope="module")

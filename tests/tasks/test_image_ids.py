@@ -5,7 +5,7 @@ import json
 import pytest
 
 from cvkit.errors import DataError
-from cvkit.tasks.image_ids import ImageIds
+from cvkit.tasks.detect.image_ids import ImageIds
 
 
 @pytest.fixture

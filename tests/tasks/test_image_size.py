@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from cvkit.catalog import TASKS, resolve
-from cvkit.data.samples import WRITERS
-from cvkit.engine.report import Reporter
+from cvkit.console import Reporter
+from cvkit.data.synthetic.samples import WRITERS
 from cvkit.errors import UsageError
 from cvkit.options.base import with_given
 from cvkit.options.tree import OPTIONS
 from cvkit.tasks.continued import read_start
-from cvkit.tasks.detect_inputs import Preprocessing, input_sizes, resized
+from cvkit.tasks.detect.inputs import Preprocessing, input_sizes, resized
 
 DETECTING = ("detect", "instance")
 SQUARE = ("classify", "video")

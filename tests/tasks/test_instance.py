@@ -17,19 +17,19 @@ from cvkit import catalog
 from cvkit.catalog import TASKS
 from cvkit.cli import run
 from cvkit.data.annotated import AnnotatedImage, make_truth
-from cvkit.data.coco import read_coco
-from cvkit.data.index_maps import read_index_maps
-from cvkit.data.samples import write_detection
+from cvkit.data.formats.coco import read_coco
+from cvkit.data.formats.index_maps import read_index_maps
+from cvkit.data.synthetic.samples import write_detection
 from cvkit.metrics.coco import CLASS_COLUMNS, METRICS
 from cvkit.models import weights
-from cvkit.ops.masks import decode, encode, index_map, make_masks
+from cvkit.ops.rle import decode, encode, index_map, make_masks
 from cvkit.options.detect import DetectTrain
 from cvkit.options.instance import InstanceTrain
 from cvkit.options.tree import OPTIONS
 from cvkit.output.canvas import enlarged_hw
 from cvkit.output.instances import write_index_map
-from cvkit.tasks.detect_inputs import Preprocessing, input_sizes
-from cvkit.tasks.detect_network import Network, with_anchors
+from cvkit.tasks.detect.inputs import Preprocessing, input_sizes
+from cvkit.tasks.detect.network import Network, with_anchors
 
 TINY = (
     *("--backbone", "mobilenet_v3_small", "--channels", "32", "--min-size", "64"),

@@ -14,7 +14,8 @@ from cvkit.models import published, weights
 from cvkit.models.convert import VIDEO
 from cvkit.options.classify import ClassifyTrain
 from cvkit.options.video import VideoTrain
-from cvkit.tasks import classify_setup, video_network
+from cvkit.tasks.classify import setup as classify_setup
+from cvkit.tasks.video import network as video_network
 
 HALF = (0.5, 0.5, 0.5)
 SMALL = [(64, 64)]

@@ -11,8 +11,8 @@ from PIL import Image
 
 from cvkit.catalog import TASKS
 from cvkit.data.files import list_inputs, walk_videos
-from cvkit.data.samples import WRITERS
-from cvkit.tasks.predicted import read_predicted
+from cvkit.data.synthetic.samples import WRITERS
+from cvkit.scoring.predicted import read_predicted
 
 SAVES = {
     "classify": ("--save", "sorted", "--embeddings", "{}.npz"),

@@ -7,7 +7,7 @@ import pytest
 
 from cvkit.catalog import TASKS
 from cvkit.commands import predict as command
-from cvkit.data.samples import WRITERS
+from cvkit.data.synthetic.samples import WRITERS
 from cvkit.output.answers import AreaAnswers, ClassAnswers, ObjectAnswers
 
 SUMMARY = {

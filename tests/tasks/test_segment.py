@@ -14,8 +14,8 @@ from cvkit.data.files import list_inputs
 from cvkit.engine.loader import stack
 from cvkit.errors import DataError, ModelFileError, UsageError
 from cvkit.structures import SegMap
-from cvkit.tasks.segment import Segment
-from cvkit.tasks.segment_setup import Network, Preprocessing
+from cvkit.tasks.segment.setup import Network, Preprocessing
+from cvkit.tasks.segment.task import Segment
 
 
 def evaluate(cvkit, trained, data, out, *more):

@@ -8,7 +8,7 @@ from typing import Literal, get_args, get_origin
 import pytest
 
 from cvkit.catalog import ARCHS, TASKS
-from cvkit.data.samples import write_classification, write_videos
+from cvkit.data.synthetic.samples import write_classification, write_videos
 from cvkit.errors import UsageError
 from cvkit.options.base import TRAINING, hints
 from cvkit.options.tree import OPTIONS

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from cvkit.ops.masks import encode
+from cvkit.ops.rle import encode
 
 TURNS = (1, 5, 6, 7, 8)
 BOX = (30, 5, 50, 15)

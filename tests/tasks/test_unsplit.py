@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from cvkit.catalog import TASKS, resolve
+from cvkit.console import Reporter
 from cvkit.data.division import draw_shares, find_split
-from cvkit.engine.report import Reporter
 from cvkit.errors import DataError
 from cvkit.options.tree import OPTIONS
 

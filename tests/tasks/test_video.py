@@ -14,12 +14,12 @@ from torchvision.models import video as tv
 
 import cvkit as package
 from cvkit.cli import run
-from cvkit.data.samples import write_videos
-from cvkit.data.scenes import MOTIONS
+from cvkit.data.synthetic.samples import write_videos
+from cvkit.data.synthetic.scenes import MOTIONS
 from cvkit.metrics.video import METRICS, VideoMetric
 from cvkit.models import weights
 from cvkit.structures import Batch, Classes
-from cvkit.tasks.video import Video
+from cvkit.tasks.video.task import Video
 
 TINY = (
     *("--arch", "r3d-small", "--frames", "8", "--image-size", "32", "--stride", "2"),

@@ -6,14 +6,14 @@ from functools import partial
 from pathlib import Path
 
 from cvkit.data.annotated import AnnotatedImage, Annotations
-from cvkit.data.coco import read_coco
-from cvkit.data.coco_places import TRAINING, DataFlags, coco_hint, coco_parts, find_coco
 from cvkit.data.division import WHOLE, Division, Parts, Source, read_splits
 from cvkit.data.files import matches
-from cvkit.data.index_maps import read_index_maps
-from cvkit.data.layouts import folder_parts, list_parts
-from cvkit.data.voc import read_voc
-from cvkit.data.yolo import find_yaml, read_yolo, yolo_parts
+from cvkit.data.formats.coco import read_coco
+from cvkit.data.formats.coco_places import TRAINING, DataFlags, coco_hint, coco_parts, find_coco
+from cvkit.data.formats.index_maps import read_index_maps
+from cvkit.data.formats.layouts import folder_parts, list_parts
+from cvkit.data.formats.voc import read_voc
+from cvkit.data.formats.yolo import find_yaml, read_yolo, yolo_parts
 from cvkit.errors import CvkitError, DataError, UsageError
 from cvkit.structures import ClassList
 

@@ -13,12 +13,12 @@ from cvkit.data.annotated import (
     claimed_size,
     make_truth,
 )
-from cvkit.data.coco_places import find_images
 from cvkit.data.decode import upright_size_hw
 from cvkit.data.files import inside
+from cvkit.data.formats.coco_places import find_images
 from cvkit.data.segmentations import around, read_segmentation
 from cvkit.errors import DataError
-from cvkit.ops.masks import make_masks, mask_areas
+from cvkit.ops.rle import make_masks, mask_areas
 from cvkit.structures import ClassList, Instances, voc_color
 from cvkit.texts import is_number, is_text, read_json, shown, whole_number
 

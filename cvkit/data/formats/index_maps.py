@@ -15,11 +15,11 @@ from cvkit.data.annotated import AnnotatedImage, Annotations, make_truth
 from cvkit.data.classes import dataset_classes, make_classes, without_background
 from cvkit.data.decode import decode, open_image, upright_size_hw
 from cvkit.data.division import ALL
+from cvkit.data.formats.layouts import LabelledImage, read_pairs
 from cvkit.data.known import Known
-from cvkit.data.layouts import LabelledImage, read_pairs
 from cvkit.data.tables import read_rows
 from cvkit.errors import CvkitError, DataError, raise_defects
-from cvkit.ops.masks import from_index_map, make_masks, mask_areas, mask_boxes
+from cvkit.ops.rle import from_index_map, make_masks, mask_areas, mask_boxes
 from cvkit.structures import ClassList, Instances, voc_color
 from cvkit.texts import shown, whole_number
 

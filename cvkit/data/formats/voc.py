@@ -21,7 +21,7 @@ from cvkit.data.annotated import (
 )
 from cvkit.data.classes import dataset_classes, make_classes, without_background
 from cvkit.data.files import inside, matches
-from cvkit.data.layouts import list_names, with_image_suffix, without_annotation
+from cvkit.data.formats.layouts import list_names, with_image_suffix, without_annotation
 from cvkit.errors import DataError
 from cvkit.structures import ClassList, voc_color
 from cvkit.texts import shown

@@ -19,7 +19,7 @@ from cvkit.data.classes import dataset_classes, make_classes
 from cvkit.data.decode import upright_size_hw
 from cvkit.data.division import is_split
 from cvkit.data.files import escapes, inside, matches, walk_images
-from cvkit.data.layouts import folder_parts, shared_labels
+from cvkit.data.formats.layouts import folder_parts, shared_labels
 from cvkit.errors import CvkitError, DataError
 from cvkit.structures import ClassList, Instances, voc_color
 from cvkit.texts import is_text, read_lines, shown

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from cvkit.data.scenes import (
+from cvkit.data.synthetic.scenes import (
     CLASSES,
     SHAPES,
     Frame,
@@ -20,7 +20,7 @@ from cvkit.data.scenes import (
     make_single,
 )
 from cvkit.errors import MachineError, UsageError
-from cvkit.ops.masks import encode_part
+from cvkit.ops.rle import encode_part
 from cvkit.storage import (
     cache_folder,
     cache_trouble,

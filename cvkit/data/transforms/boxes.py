@@ -9,7 +9,7 @@ import numpy as np
 
 from cvkit.catalog import AUGMENTATIONS
 from cvkit.data.transforms.pipelines import FILL_RGB, Seeded, load_pipeline
-from cvkit.ops.masks import layer_boxes
+from cvkit.ops.rle import layer_boxes
 from cvkit.structures import Instances, MaskLayers
 
 POLICIES = AUGMENTATIONS["detect"]

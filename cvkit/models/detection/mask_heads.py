@@ -18,7 +18,7 @@ from cvkit.models.detection.roi_heads import (
     SampledRegions,
 )
 from cvkit.models.layers import conv_bn_relu
-from cvkit.ops.mask_grids import mask_targets
+from cvkit.ops.mask_pasting import mask_targets
 from cvkit.structures import MaskLayers
 
 WIDTH = 256

@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 from cvkit import catalog
-from cvkit.data.folders import ClassifiedImage, Collection, read_collection
+from cvkit.console import Reporter
+from cvkit.data.formats.folders import ClassifiedImage, Collection, read_collection
 from cvkit.data.scan import ImageScan, scan_images
-from cvkit.engine.report import Reporter
+from cvkit.dividing import tell_division, training_division
 from cvkit.errors import UsageError, raise_defects
 from cvkit.models.weights import has_small_stem
 from cvkit.options.classify import ClassifyPredict, ClassifyTrain
 from cvkit.tasks.checking import checked, warn_of_leaks
 from cvkit.tasks.class_splits import require_examples, warn_of_gaps
-from cvkit.tasks.classify_network import Network, Preprocessing
-from cvkit.tasks.divided import tell_division, training_division
-from cvkit.tasks.image_task import data_place, parse_image_size
+from cvkit.tasks.classify.network import Network, Preprocessing
+from cvkit.tasks.common import data_place, parse_image_size
 from cvkit.tasks.normalisation import pretrained_statistics
 
 SMALL_IMAGE = 64

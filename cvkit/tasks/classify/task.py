@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cvkit import catalog
+from cvkit.console import Reporter
 from cvkit.data.classes import make_classes
 from cvkit.data.datasets import ClassificationDataset, CropRule, ImageSource
 from cvkit.data.decode import read_image
 from cvkit.data.division import content_hashes
 from cvkit.data.files import InputFile, walk_images
-from cvkit.data.folders import ClassifiedImage, read_collection
-from cvkit.engine.report import Reporter
+from cvkit.data.formats.folders import ClassifiedImage, read_collection
+from cvkit.dividing import division_of, model_division, tell_division, warn_if_changed
 from cvkit.metrics.classification import METRICS, ClassificationMetric, ranked, reported
 from cvkit.ops.inference import class_probabilities
 from cvkit.ops.losses import class_loss
@@ -31,13 +32,12 @@ from cvkit.output.names import class_words
 from cvkit.output.records import read_lines
 from cvkit.storage import short_name
 from cvkit.structures import Batch, Classes, ClassList, Failure, Sample
-from cvkit.tasks import classify_setup as setup
 from cvkit.tasks.checking import about_data
 from cvkit.tasks.class_splits import labelled_hashes
-from cvkit.tasks.classify_network import Network, Preprocessing
-from cvkit.tasks.classify_setup import Training
-from cvkit.tasks.divided import division_of, model_division, tell_division, warn_if_changed
-from cvkit.tasks.image_task import (
+from cvkit.tasks.classify import setup
+from cvkit.tasks.classify.network import Network, Preprocessing
+from cvkit.tasks.classify.setup import Training
+from cvkit.tasks.common import (
     ImageTask,
     class_weights,
     data_place,

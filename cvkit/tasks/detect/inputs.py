@@ -14,7 +14,7 @@ from cvkit.errors import UsageError
 from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD, input_scale
 from cvkit.options.detect import Detecting, TwoStageTrain
 from cvkit.structures import Batch, Geometry
-from cvkit.tasks.image_task import parse_image_size
+from cvkit.tasks.common import parse_image_size
 
 SCALED_LONGEST = 2048
 """Longest side of an input that is not scaled to a shorter side, unless `--max-size` is given."""

@@ -10,23 +10,23 @@ import torch
 from torch import nn
 
 from cvkit import catalog
+from cvkit.console import Reporter
 from cvkit.data.annotated import AnnotatedImage
 from cvkit.engine.optim import DEFAULTS
-from cvkit.engine.report import Reporter
 from cvkit.errors import UsageError
 from cvkit.models.detection.build import pretrained_part, stages
 from cvkit.models.detection.detectors import Detector, rest_batch_norms
 from cvkit.models.detection.inputs import DetectionInputs
 from cvkit.models.weights import load_pretrained
 from cvkit.options.detect import DetectTrain, TwoStageTrain
-from cvkit.tasks.detect_inputs import (
+from cvkit.tasks.common import smallest_batch
+from cvkit.tasks.detect.inputs import (
     Preprocessing,
     object_sides,
     parse_frame,
     parse_sizes,
     require_one_size,
 )
-from cvkit.tasks.image_task import smallest_batch
 
 FIXED_ANCHORS = ("faster-rcnn-2015", "fast-rcnn", "rcnn")
 """Architectures that have no anchors, or those of their paper."""

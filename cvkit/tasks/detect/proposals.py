@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from cvkit.console import Reporter
 from cvkit.data.annotated import AnnotatedImage, trainable
-from cvkit.data.coco_places import DataFlags
 from cvkit.data.division import ALL
+from cvkit.data.formats.coco_places import DataFlags
 from cvkit.data.proposals import (
     Proposals,
     inside_image,
     search_images,
     write_proposals,
 )
-from cvkit.engine.report import Reporter
 from cvkit.engine.runtime import StopSignal, cores
 from cvkit.errors import UsageError
 from cvkit.metrics.coverage import coverage
@@ -25,9 +25,9 @@ from cvkit.ops.proposals import selective_search
 from cvkit.options.detect import DetectProposals
 from cvkit.structures import Batch
 from cvkit.tasks.checking import warn_of_cache
-from cvkit.tasks.detect_network import Network
-from cvkit.tasks.detect_setup import checked_splits
-from cvkit.tasks.image_task import data_place
+from cvkit.tasks.common import data_place
+from cvkit.tasks.detect.network import Network
+from cvkit.tasks.detect.setup import checked_splits
 
 
 def proposals_for(

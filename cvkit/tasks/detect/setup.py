@@ -6,25 +6,25 @@ from pathlib import Path
 from typing import Any
 
 from cvkit.catalog import nearest
+from cvkit.console import Reporter
 from cvkit.data.annotated import AnnotatedImage
-from cvkit.data.boxes import BoxData, read_boxes
-from cvkit.data.coco_places import TRAINING, DataFlags
 from cvkit.data.division import WHOLE, Division
 from cvkit.data.fingerprint import describe_objects
+from cvkit.data.formats.boxes import BoxData, read_boxes
+from cvkit.data.formats.coco_places import TRAINING, DataFlags
 from cvkit.data.scan import BoxScan, scan_boxes
-from cvkit.engine.report import Reporter
-from cvkit.errors import DataError, UsageError, raise_defects
-from cvkit.options.detect import DetectingEval, TwoStageTrain
-from cvkit.structures import ClassList
-from cvkit.tasks.checking import about_data, checked, warn_of_leaks
-from cvkit.tasks.divided import (
+from cvkit.dividing import (
     division_of,
     model_division,
     tell_division,
     training_division,
     warn_if_changed,
 )
-from cvkit.tasks.image_task import data_place
+from cvkit.errors import DataError, UsageError, raise_defects
+from cvkit.options.detect import DetectingEval, TwoStageTrain
+from cvkit.structures import ClassList
+from cvkit.tasks.checking import about_data, checked, warn_of_leaks
+from cvkit.tasks.common import data_place
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cvkit.console import Reporter
 from cvkit.data.annotated import AnnotatedImage
-from cvkit.data.boxes import with_truths
 from cvkit.data.datasets import BoxDataset, ImageSource
 from cvkit.data.files import InputFile
-from cvkit.engine.report import Reporter
+from cvkit.data.formats.boxes import with_truths
 from cvkit.metrics.coco import METRICS, BoxMetric
 from cvkit.models.detection.roi_heads import Detections
 from cvkit.options.detect import (
@@ -31,11 +31,14 @@ from cvkit.output.boxes import describe_boxes, write_results
 from cvkit.output.draw import draw_boxes
 from cvkit.output.files import write_rgb
 from cvkit.output.records import read_lines
+from cvkit.scoring.detect import box_metric
 from cvkit.structures import Batch, Failure, Instances, Sample
-from cvkit.tasks import detect_inputs
-from cvkit.tasks import detect_setup as setup
-from cvkit.tasks.detect_inputs import Preprocessing, batch_proposals, input_sizes, resized
-from cvkit.tasks.detect_network import (
+from cvkit.tasks.common import ImageTask
+from cvkit.tasks.detect import inputs as detect_inputs
+from cvkit.tasks.detect import setup
+from cvkit.tasks.detect.image_ids import ImageIds
+from cvkit.tasks.detect.inputs import Preprocessing, batch_proposals, input_sizes, resized
+from cvkit.tasks.detect.network import (
     Network,
     check_flags,
     freeze_backbone,
@@ -45,11 +48,8 @@ from cvkit.tasks.detect_network import (
     with_anchors,
     with_samples,
 )
-from cvkit.tasks.image_ids import ImageIds
-from cvkit.tasks.image_task import ImageTask
+from cvkit.tasks.detect.proposals import find_proposals, rcnn_stages, searcher, show_regions
 from cvkit.tasks.normalisation import value_bits, warn_of_bits
-from cvkit.tasks.proposed import find_proposals, rcnn_stages, searcher, show_regions
-from cvkit.tasks.score_boxes import box_metric
 
 
 class Detect(ImageTask):

@@ -6,12 +6,12 @@ from typing import Any
 
 from cvkit.metrics.masks import MaskMetric, metric_names
 from cvkit.models.detection.roi_heads import Detections
-from cvkit.ops.mask_grids import paste_masks
+from cvkit.ops.mask_pasting import paste_masks
 from cvkit.options.instance import InstanceEval, InstancePredict
 from cvkit.output.draw import draw_instances
 from cvkit.output.instances import describe_masks, write_index_map, write_instances
 from cvkit.structures import Failure, Instances, Sample
-from cvkit.tasks.detect import Detect
+from cvkit.tasks.detect.task import Detect
 
 
 class Instance(Detect):

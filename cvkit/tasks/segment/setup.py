@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from cvkit import catalog
+from cvkit.console import Reporter
 from cvkit.data.classes import dataset_classes, numbered_classes
 from cvkit.data.division import Parts
-from cvkit.data.layouts import LabelledImage, detect_layout, read_pairs
+from cvkit.data.formats.layouts import LabelledImage, detect_layout, read_pairs
 from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
 from cvkit.data.scan import Scan, scan_pairs
-from cvkit.engine.report import Reporter
+from cvkit.dividing import tell_division, training_division
 from cvkit.errors import DataError, UsageError, raise_defects
 from cvkit.models.build import build_model
 from cvkit.ops import inference, losses
@@ -23,8 +24,7 @@ from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD
 from cvkit.options.segment import SegmentTrain
 from cvkit.structures import IGNORE, ClassList
 from cvkit.tasks.checking import checked, warn_of_leaks
-from cvkit.tasks.divided import tell_division, training_division
-from cvkit.tasks.image_task import data_place, parse_image_size
+from cvkit.tasks.common import data_place, parse_image_size
 
 
 @dataclass(frozen=True)

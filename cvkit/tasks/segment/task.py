@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cvkit.console import Reporter
 from cvkit.data.classes import dataset_classes
 from cvkit.data.datasets import ImageSource, SegmentationDataset
 from cvkit.data.files import InputFile
-from cvkit.data.layouts import LabelledImage, detect_layout, read_pairs
+from cvkit.data.formats.layouts import LabelledImage, detect_layout, read_pairs
 from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
 from cvkit.data.resize import prepare
-from cvkit.engine.report import Reporter
+from cvkit.dividing import division_of, model_division, tell_division, warn_if_changed
 from cvkit.errors import UsageError, raise_defects
 from cvkit.metrics.confusion import METRICS, ConfusionMatrix
 from cvkit.ops import inference, losses
@@ -27,10 +28,8 @@ from cvkit.output.draw import draw_segmentation
 from cvkit.output.files import write_label_png, write_rgb
 from cvkit.output.records import describe_labels
 from cvkit.structures import IGNORE, Batch, ClassList, Sample, SegMap
-from cvkit.tasks import segment_setup as setup
 from cvkit.tasks.checking import about_data
-from cvkit.tasks.divided import division_of, model_division, tell_division, warn_if_changed
-from cvkit.tasks.image_task import (
+from cvkit.tasks.common import (
     ImageTask,
     class_weights,
     data_place,
@@ -38,7 +37,8 @@ from cvkit.tasks.image_task import (
     smallest_batch,
 )
 from cvkit.tasks.normalisation import value_bits, warn_of_bits
-from cvkit.tasks.segment_setup import Network, Preprocessing, Training
+from cvkit.tasks.segment import setup
+from cvkit.tasks.segment.setup import Network, Preprocessing, Training
 
 
 class Segment(ImageTask):

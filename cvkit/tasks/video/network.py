@@ -9,8 +9,8 @@ import torchvision
 from torch import nn
 
 from cvkit import catalog
+from cvkit.console import Reporter
 from cvkit.data.clips import ClipRule, FrameRule
-from cvkit.engine.report import Reporter
 from cvkit.errors import UsageError
 from cvkit.models.build import build_video
 from cvkit.models.classify import torchvision_parts
@@ -18,7 +18,7 @@ from cvkit.models.convert import VIDEO, kinetics_tensors
 from cvkit.models.weights import fetched, find_model, load_pretrained, read_state_dict
 from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD
 from cvkit.options.video import VideoTrain
-from cvkit.tasks.classify_setup import SMALL_IMAGE, parse_side
+from cvkit.tasks.classify.setup import SMALL_IMAGE, parse_side
 from cvkit.tasks.normalisation import pretrained_statistics
 
 SPREAD = ("single-frame", "late-fusion", "cnn-lstm", "conv-lstm")

@@ -4,20 +4,20 @@ import itertools
 from collections.abc import Iterable
 from pathlib import Path
 
+from cvkit.console import Reporter
 from cvkit.data.files import walk_videos
-from cvkit.data.folders import Collection, read_collection
+from cvkit.data.formats.folders import Collection, read_collection
 from cvkit.data.scan import VideoScan, scan_videos
 from cvkit.data.tables import read_rows
-from cvkit.engine.report import Reporter
+from cvkit.dividing import tell_division, training_division
 from cvkit.errors import UsageError, raise_defects
 from cvkit.options.video import VideoTrain
 from cvkit.output.files import write_csv
 from cvkit.tasks.checking import checked, warn_of_leaks
 from cvkit.tasks.class_splits import require_examples, warn_of_gaps
-from cvkit.tasks.classify_setup import parse_side
-from cvkit.tasks.divided import tell_division, training_division
-from cvkit.tasks.image_task import data_place
-from cvkit.tasks.video_network import parse_views
+from cvkit.tasks.classify.setup import parse_side
+from cvkit.tasks.common import data_place
+from cvkit.tasks.video.network import parse_views
 
 
 def check_flags(options: VideoTrain) -> None:

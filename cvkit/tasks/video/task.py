@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cvkit import catalog
+from cvkit.console import Reporter
 from cvkit.data.classes import make_classes
 from cvkit.data.clips import ClipDataset, VideoInputs
 from cvkit.data.files import InputFile, walk_videos
 from cvkit.data.video import all_frames, index_video, read_frames
-from cvkit.engine.report import Reporter
+from cvkit.dividing import division_of
 from cvkit.metrics.classification import ranked
 from cvkit.metrics.video import METRICS, VideoMetric
 from cvkit.ops.mixing import mix
@@ -24,15 +25,14 @@ from cvkit.output.records import read_lines
 from cvkit.output.sheet import grid_of_four
 from cvkit.output.videos import write_marked_video, write_timeline
 from cvkit.structures import Batch, Classes, Failure, Sample
-from cvkit.tasks import video_setup as setup
 from cvkit.tasks.checking import about_data, warn_of_cache
 from cvkit.tasks.class_splits import labelled_hashes
-from cvkit.tasks.classify import Classify, best_words
-from cvkit.tasks.classify_setup import Training, label_counts
-from cvkit.tasks.divided import division_of
-from cvkit.tasks.image_task import class_weights, smallest_batch
+from cvkit.tasks.classify.setup import Training, label_counts
+from cvkit.tasks.classify.task import Classify, best_words
+from cvkit.tasks.common import class_weights, smallest_batch
 from cvkit.tasks.normalisation import value_bits
-from cvkit.tasks.video_network import (
+from cvkit.tasks.video import setup
+from cvkit.tasks.video.network import (
     Network,
     Preprocessing,
     load_backbone,
