@@ -255,6 +255,16 @@ FRAME_ARCHS = (
 """Networks of clips that are made of a network of images."""
 
 
+OPTIMIZERS = {
+    "adamw": (1e-3, 1e-2),
+    "adam": (1e-3, 0.0),
+    "sgd": (2e-2, 1e-4),
+    "rmsprop": (3e-4, 0.0),
+    "adagrad": (1e-2, 0.0),
+}
+"""(learning rate, weight decay) of each optimizer."""
+
+
 def backbones_of(task: str) -> list[str]:
     """Return the backbones that a task can use: those with maps, but all of them to classify.
 

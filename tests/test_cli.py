@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from cvkit import __version__
-from cvkit.console import print_models
+from cvkit.commands.printing import print_models
 from cvkit.errors import EXIT_CODES
 from cvkit.helptext import EXAMPLES
 from cvkit.options.tree import OPTIONS

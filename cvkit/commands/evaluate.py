@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from cvkit import catalog, storage
-from cvkit.commands.printing import nested, print_json
-from cvkit.console import Reporter, print_evaluation
+from cvkit.commands.printing import nested, print_evaluation, print_json
+from cvkit.console import Reporter
 from cvkit.errors import DataError, GateFailed, UsageError
 from cvkit.metrics.gates import failed_gates, parse_gates, require_known
 from cvkit.options.base import Eval

@@ -1,8 +1,8 @@
 """Show what there is, and write samples."""
 
 from cvkit import catalog, storage
-from cvkit.commands.printing import print_json
-from cvkit.console import Reporter, print_line, print_models
+from cvkit.commands.printing import print_json, print_models
+from cvkit.console import Reporter, print_line
 from cvkit.options.tools import Models, Samples
 
 

@@ -283,7 +283,7 @@ def _resting_layers(options: Train, task: Any, model: Any) -> str:
 
 def _settings(options: Train, task: Any) -> Any:
     """Return the engine's part of the flags, the task's defaults filled in."""
-    from cvkit.engine.sampler import Settings
+    from cvkit.engine.progress import Settings
 
     names = {field.name for field in dataclasses.fields(Settings)} - {"min_batch"}
     chosen = {name: getattr(options, name) for name in names}

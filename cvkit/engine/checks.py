@@ -18,7 +18,8 @@ from cvkit.console import Advance
 from cvkit.engine import optim
 from cvkit.engine.freezing import rest_statistics
 from cvkit.engine.loader import load
-from cvkit.engine.sampler import STEP_SEED, Settings, batch_plan
+from cvkit.engine.progress import Settings
+from cvkit.engine.sampler import STEP_SEED, batch_plan
 from cvkit.errors import DataError
 from cvkit.ops.seeds import key_seed
 from cvkit.structures import Batch, Failure

@@ -12,8 +12,8 @@ from cvkit.console import Reporter, number
 from cvkit.engine import checkpoint
 from cvkit.engine.evaluate import evaluate
 from cvkit.engine.loader import in_order, load
+from cvkit.engine.progress import Progress
 from cvkit.engine.runtime import StopSignal
-from cvkit.engine.sampler import Progress
 from cvkit.errors import DataError
 from cvkit.storage import write_file
 from cvkit.structures import Failure

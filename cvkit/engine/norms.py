@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from cvkit.engine.freezing import rest_statistics
-from cvkit.engine.sampler import Settings, batch_plan
+from cvkit.engine.progress import Settings
+from cvkit.engine.sampler import batch_plan
 from cvkit.errors import UsageError
 from cvkit.tasks.contract import Dataset, Task
 

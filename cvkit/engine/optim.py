@@ -7,15 +7,6 @@ from collections.abc import Callable, Container
 import torch
 from torch import Tensor, nn
 
-DEFAULTS = {
-    "adamw": (1e-3, 1e-2),
-    "adam": (1e-3, 0.0),
-    "sgd": (2e-2, 1e-4),
-    "rmsprop": (3e-4, 0.0),
-    "adagrad": (1e-2, 0.0),
-}
-"""(learning rate, weight decay) of each optimizer."""
-
 
 def make_optimizer(
     model: nn.Module, name: str, lr: float, weight_decay: float, momentum: float

@@ -1,111 +1,16 @@
-"""What a training run is, where it is, and which samples each of its steps sees."""
+"""Which samples each step of a training sees."""
 
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
-from cvkit.engine.evaluate import Measured
 from cvkit.engine.loader import Key
+from cvkit.engine.progress import Settings
 from cvkit.errors import DataError
 from cvkit.ops.seeds import key_seed, permutation
 
 MODEL_SEED, ORDER_SEED, SAMPLE_SEED, STEP_SEED = range(4)
 """First part of the key of each kind of random decision."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How to train; the fields are the flags of the same names.
-
-    `min_batch` is no flag: it is the smallest batch that the network's batch norms can train on.
-    """
-
-    epochs: int
-    batch_size: int
-    accumulate: int
-    optimizer: str
-    lr: float
-    momentum: float
-    weight_decay: float
-    schedule: str
-    warmup_epochs: float
-    clip_grad: float
-    l1: float
-    l2: float
-    ema: float
-    patience: int
-    seed: int
-    save_minutes: float
-    keep: str = "best"
-    min_batch: int = 1
-
-    @property
-    def model_file(self) -> str:
-        """Name of the file in the run folder that holds the kept model."""
-        return f"{self.keep}.safetensors"
-
-
-@dataclass
-class Progress:
-    """Where a run is; all of it is in the resume state.
-
-    Attributes:
-        epoch: epochs finished.
-        position: steps done in the current epoch.
-        step: steps done in the run.
-        sums: of each loss term over the current epoch's steps.
-        best: best value of the task's metric so far.
-        best_epoch: number (from 1) of the epoch that is kept: of those with that value the one
-            with the smallest validation loss, and of these the last one.
-        best_loss: its validation loss.
-        improved: number of the epoch that reached that value first.
-        history: one entry an epoch, the lines of metrics.jsonl.
-    """
-
-    epoch: int = 0
-    position: int = 0
-    step: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
-    best: float | None = None
-    best_epoch: int = 0
-    best_loss: float | None = None
-    improved: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
-
-    def finish_epoch(self, steps: int, lr: float, measured: Measured, name: str) -> bool:
-        """Add an epoch of so many steps to the history; return whether it is the best so far.
-
-        Args:
-            steps: of the epoch.
-            lr: learning rate at its end.
-            measured: after it.
-            name: of the metric that decides.
-        """
-        losses = {term: total / steps for term, total in self.sums.items()}
-        self.epoch += 1
-        self.position, self.sums = 0, {}
-        line = {"epoch": self.epoch, "step": self.step, "lr": lr, "loss": sum(losses.values())}
-        line |= {"val_loss": measured.loss, f"train_{name}": measured.train}
-        self.history.append(line | {"losses": losses} | measured.metrics)
-        value, loss = measured.metrics[name], measured.loss
-        if not self.best_epoch or _larger(value, self.best):
-            self.improved = self.epoch
-        elif _larger(self.best, value) or _larger(loss, self.best_loss, none=math.inf):
-            return False
-        self.best, self.best_epoch, self.best_loss = value, self.epoch, loss
-        return True
-
-    def kept(self, which: str) -> dict[str, Any]:
-        """Return the line of the epoch that `--keep` means; empty before the first one."""
-        epoch = self.best_epoch if which == "best" else self.epoch
-        return self.history[epoch - 1] if epoch else {}
-
-
-def _larger(one: float | None, other: float | None, none: float = -math.inf) -> bool:
-    """Return whether a number is larger than another one; None counts as `none`."""
-    return (none if one is None else one) > (none if other is None else other)
 
 
 def batch_sizes(count: int, settings: Settings, world: int) -> list[int]:

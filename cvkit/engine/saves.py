@@ -13,7 +13,7 @@ from cvkit.engine import checkpoint, optim
 from cvkit.engine.evaluate import Measured
 from cvkit.engine.freezing import Freezing
 from cvkit.engine.optim import WeightAverage
-from cvkit.engine.sampler import Progress
+from cvkit.engine.progress import Progress
 from cvkit.errors import ModelFileError
 from cvkit.model_files import read_model, unverified
 

@@ -18,8 +18,9 @@ from cvkit.engine.evaluate import Measured
 from cvkit.engine.finite import require_finite_gradient, require_finite_loss
 from cvkit.engine.freezing import Freezing, rest_statistics
 from cvkit.engine.loader import Key, load
+from cvkit.engine.progress import Progress, Settings
 from cvkit.engine.runtime import StopSignal
-from cvkit.engine.sampler import STEP_SEED, Progress, Settings, batch_plan, batch_sizes
+from cvkit.engine.sampler import STEP_SEED, batch_plan, batch_sizes
 from cvkit.engine.saves import LAST, Saves
 from cvkit.engine.validation import Validation
 from cvkit.errors import DataError, Interrupted, UsageError

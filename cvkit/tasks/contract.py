@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
+from cvkit.catalog import OPTIMIZERS
 from cvkit.console import Reporter
-from cvkit.engine.optim import DEFAULTS
 from cvkit.structures import Batch, ClassList, Failure, Sample
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Task(ABC):
 
     def recipe(self, options: Any) -> dict[str, Any]:
         """Return the settings that flags leave open (None or auto), by name."""
-        return dict(zip(("lr", "weight_decay"), DEFAULTS[options.optimizer], strict=True))
+        return dict(zip(("lr", "weight_decay"), OPTIMIZERS[options.optimizer], strict=True))
 
     def freeze(self, model: nn.Module, options: Any) -> None:  # noqa: B027, most need no more
         """Switch off the training of what the task's own flags name."""

@@ -27,7 +27,7 @@ from cvkit.structures import IGNORE, ClassList, voc_color
 from cvkit.tasks.classify import network as classify_network
 from cvkit.tasks.detect import inputs as detect_inputs
 from cvkit.tasks.detect import network as detect_network
-from cvkit.tasks.segment import setup as segment_setup
+from cvkit.tasks.segment import network as segment_network
 from cvkit.tasks.video import network as video_network
 
 CLASS_SETS = {1000: "imagenet", 21: "voc", 91: "coco", 400: "kinetics"}
@@ -193,7 +193,7 @@ def _segmenter(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, A
     published = recognised(
         options.file, torchvision.models.list_models(torchvision.models.segmentation)
     )
-    network = segment_setup.Network(
+    network = segment_network.Network(
         arch=arch,
         backbone=backbone,
         output_stride=None,
@@ -204,7 +204,7 @@ def _segmenter(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, A
     )
     side = torchvision.models.segmentation.FCN_ResNet50_Weights.DEFAULT.transforms().resize_size[0]
     origin = f"torchvision {published[0]} {published[1].name}" if published else "unknown"
-    return network, segment_setup.Preprocessing((side, side), "short", bits=None), origin
+    return network, segment_network.Preprocessing((side, side), "short", bits=None), origin
 
 
 def _clip_network(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, Any, str]:

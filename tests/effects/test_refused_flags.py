@@ -30,14 +30,16 @@ from cvkit.options.tree import OPTIONS
 
 ROOT = Path(__file__).parents[2] / "cvkit"
 SETUP = (
-    *("train_flags", "classify_setup", "segment_setup", "detect_setup", "detect_network"),
-    *("detect_inputs", "video_setup", "video_network", "class_splits", "inference_flags"),
-    *("proposed", "image_task", "continued", "classify_network", "segment", "imported"),
+    *("train_flags", "classify/setup", "segment/setup", "detect/setup", "detect/network"),
+    *("detect/inputs", "video/setup", "video/network", "class_splits", "inference_flags"),
+    *("detect/proposals", "common", "continued", "classify/network", "segment/task"),
+    "torchvision_import",
 )
 FILES_OF = [ROOT / "tasks" / f"{name}.py" for name in SETUP]
 FILES_OF += [ROOT / "commands" / f"{name}.py" for name in ("train", "tune", "evaluate", "predict")]
 FILES_OF += [ROOT / "commands" / "proposals.py", ROOT / "commands" / "weights.py"]
-FILES_OF += [ROOT / name for name in ("engine/freezing.py", "engine/runtime.py", "data/boxes.py")]
+FILES_OF += [ROOT / name for name in ("engine/freezing.py", "engine/runtime.py")]
+FILES_OF += [ROOT / "data" / "formats" / "boxes.py"]
 FILES_OF += [ROOT / name for name in ("models/build.py", "models/detection/build.py")]
 ELSEWHERE = {
     "preset.unknown": "tests/models/test_import.py",

@@ -9,7 +9,6 @@ from safetensors.torch import load_file
 
 from cvkit import catalog
 from cvkit.data.synthetic.samples import WRITERS
-from cvkit.engine import optim
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
@@ -67,7 +66,7 @@ def test_fp32_gives_the_numbers_of_a_cpu(cvkit, places, tmp_path, task):
     np.testing.assert_allclose(scores[1], scores[0], atol=1e-4)
 
 
-@pytest.mark.parametrize("optimizer", optim.DEFAULTS)
+@pytest.mark.parametrize("optimizer", catalog.OPTIMIZERS)
 def test_every_optimizer_steps(cvkit, places, tmp_path, optimizer):
     done = cvkit(
         *("segment", "train", "--data", places["segment"], "--out", tmp_path, "--device", "cuda"),

@@ -9,8 +9,8 @@ from cvkit import catalog
 from cvkit.console import Reporter
 from cvkit.engine.evaluate import MeanLoss, Measured, Part
 from cvkit.engine.loader import in_order, load
+from cvkit.engine.progress import Progress
 from cvkit.engine.runtime import choose_device
-from cvkit.engine.sampler import Progress
 from cvkit.model_files import read_model
 from cvkit.models.weights import find_model
 from cvkit.options.tree import OPTIONS

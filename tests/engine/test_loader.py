@@ -12,7 +12,8 @@ import torch
 
 from cvkit.engine import loader
 from cvkit.engine.loader import in_order, load, stack
-from cvkit.engine.sampler import Settings, batch_plan, batch_sizes, describe_epoch
+from cvkit.engine.progress import Settings
+from cvkit.engine.sampler import batch_plan, batch_sizes, describe_epoch
 from cvkit.errors import CvkitWarning, DataError
 from cvkit.structures import Batch, Failure, Geometry, Sample, SegMap
 

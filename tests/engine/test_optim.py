@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from cvkit.catalog import OPTIMIZERS
 from cvkit.engine.optim import (
-    DEFAULTS,
     WeightAverage,
     load_optimizer_tensors,
     lr_factor,
@@ -46,7 +46,7 @@ class Net(nn.Module):
 def test_norms_and_biases_do_not_decay():
     net = Net()
     net.conv.weight.requires_grad_(True)
-    for name, (lr, decay) in DEFAULTS.items():
+    for name, (lr, decay) in OPTIMIZERS.items():
         optimizer = make_optimizer(net, name, lr, 0.3, 0.9)
         first, second = optimizer.param_groups
         assert [p is net.conv.weight for p in first["params"]] == [True]
@@ -55,10 +55,10 @@ def test_norms_and_biases_do_not_decay():
         assert len(second["params"]) == 3
         assert lr > 0 <= decay
     known = hints(Train)["optimizer"].__origin__.__args__
-    assert set(known) == set(DEFAULTS)
+    assert set(known) == set(OPTIMIZERS)
 
 
-@pytest.mark.parametrize("name", DEFAULTS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_optimizer_state_survives_a_round_trip_exactly(name):
     def step(net, optimizer, seed):
         torch.manual_seed(seed)

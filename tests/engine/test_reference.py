@@ -15,8 +15,9 @@ from torch.nn import functional as F
 from cvkit.console import Reporter
 from cvkit.engine.freezing import Freezing
 from cvkit.engine.optim import lr_factor
+from cvkit.engine.progress import Settings
 from cvkit.engine.runtime import StopSignal, make_fabric
-from cvkit.engine.sampler import Settings, batch_plan
+from cvkit.engine.sampler import batch_plan
 from cvkit.engine.train import Trainer
 from cvkit.structures import Classes, Sample
 from cvkit.tasks.contract import Task

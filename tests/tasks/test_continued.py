@@ -17,6 +17,7 @@ from cvkit.tasks.classify import setup as classify_setup
 from cvkit.tasks.classify.network import Preprocessing as Square
 from cvkit.tasks.detect import network as detect_network
 from cvkit.tasks.detect.inputs import parse_sizes
+from cvkit.tasks.segment import network as segment_network
 from cvkit.tasks.segment import setup as segment_setup
 from cvkit.tasks.video import network as video_network
 
@@ -138,7 +139,7 @@ def test_weights_that_cannot_be_begun_with(
 def made_network(task, options):
     """The network of some flags, as a training makes it, and its inputs."""
     if task == "segment":
-        return segment_setup.check_flags(options)[0], segment_setup.Preprocessing((64, 48), "fit")
+        return segment_setup.check_flags(options)[0], segment_network.Preprocessing((64, 48), "fit")
     if task == "classify":
         side = 96 if options.image_size == "auto" else int(options.image_size)
         return classify_setup.network_for(options, side, 5, 3), Square(side, side)

@@ -14,7 +14,7 @@ from cvkit.data.files import list_inputs
 from cvkit.engine.loader import stack
 from cvkit.errors import DataError, ModelFileError, UsageError
 from cvkit.structures import SegMap
-from cvkit.tasks.segment.setup import Network, Preprocessing
+from cvkit.tasks.segment.network import Network, Preprocessing
 from cvkit.tasks.segment.task import Segment
 
 

@@ -12,7 +12,6 @@ from torch import nn
 from cvkit import catalog
 from cvkit.console import Reporter
 from cvkit.data.annotated import AnnotatedImage
-from cvkit.engine.optim import DEFAULTS
 from cvkit.errors import UsageError
 from cvkit.models.detection.build import pretrained_part, stages
 from cvkit.models.detection.detectors import Detector, rest_batch_norms
@@ -101,7 +100,7 @@ def recipe(options: TwoStageTrain) -> dict[str, Any]:
         optimizer = "sgd" if options.pretrained or options.weights else "adamw"
     if schedule == "auto":
         schedule = "step" if optimizer == "sgd" else "poly"
-    rate, decay = DEFAULTS[optimizer]
+    rate, decay = catalog.OPTIMIZERS[optimizer]
     if optimizer == "sgd":
         family = next(name for name in RECIPE if options.arch.startswith(name))
         rate = RECIPE[family][0] * images / RECIPE[family][1]

@@ -18,72 +18,12 @@ from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
 from cvkit.data.scan import Scan, scan_pairs
 from cvkit.dividing import tell_division, training_division
 from cvkit.errors import DataError, UsageError, raise_defects
-from cvkit.models.build import build_model
 from cvkit.ops import inference, losses
-from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD
 from cvkit.options.segment import SegmentTrain
 from cvkit.structures import IGNORE, ClassList
 from cvkit.tasks.checking import checked, warn_of_leaks
 from cvkit.tasks.common import data_place, parse_image_size
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How an image becomes a network input; stored in the model file.
-
-    Files of 16 bits hold values in `bits` of them; see `cvkit.data.decode.read_image`.
-    """
-
-    image_size_wh: tuple[int, int]
-    resize: str
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
-    bits: int | None = 16
-
-
-@dataclass(frozen=True)
-class Network:
-    """Which network; stored in the model file."""
-
-    arch: str
-    backbone: str
-    output_stride: int | None
-    aux: bool
-    deconv: bool
-    rates: Sequence[int] | None = None
-    positions: Sequence[int] | None = None
-
-    def flags(self, preprocessing: Preprocessing) -> dict[str, Any]:
-        """Return the flags of train that lead to this network and to these inputs."""
-        width, height = preprocessing.image_size_wh
-        unaided = catalog.ARCHS["segment"][self.arch].aux_weight and not self.aux
-        return {
-            "arch": self.arch,
-            "backbone": self.backbone,
-            "output_stride": self.output_stride,
-            "deconv": self.deconv,
-            "image_size": f"{width}x{height}",
-            "resize": "native" if preprocessing.resize == "native" else "fit",
-            **({"aux_weight": 0.0} if unaided else {}),
-        }
-
-    def build(self, num_classes: int) -> nn.Module:
-        """Return the network, freshly initialised.
-
-        Raises:
-            UsageError: its parts do not go together.
-        """
-        return build_model(
-            "segment",
-            self.arch,
-            self.backbone,
-            num_classes,
-            output_stride=self.output_stride,
-            aux=self.aux,
-            deconv=self.deconv,
-            rates=self.rates,
-            positions=self.positions,
-        )
+from cvkit.tasks.segment.network import Network
 
 
 @dataclass(frozen=True)

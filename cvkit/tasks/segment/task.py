@@ -38,7 +38,8 @@ from cvkit.tasks.common import (
 )
 from cvkit.tasks.normalisation import value_bits, warn_of_bits
 from cvkit.tasks.segment import setup
-from cvkit.tasks.segment.setup import Network, Preprocessing, Training
+from cvkit.tasks.segment.network import Network, Preprocessing
+from cvkit.tasks.segment.setup import Training
 
 
 class Segment(ImageTask):
