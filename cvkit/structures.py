@@ -281,7 +281,7 @@ class Batch:
     def __len__(self) -> int:
         return len(self.samples)
 
-    def blind(self) -> Batch:
+    def blacked_out(self) -> Batch:
         """Return the batch with black images."""
         listed = isinstance(self.images, list)
         images = [0 * image for image in self.images] if listed else 0 * self.images

@@ -58,7 +58,7 @@ def run_training(options: Train, task_name: str, report: Reporter, stop: Any = N
         stop: the caller's signal handler; None installs one.
     """
     from cvkit.engine import runtime
-    from cvkit.engine.post_fit import run_stages
+    from cvkit.engine.post_fit import run_post_fits
     from cvkit.output.curves import write_curves
 
     own = runtime.stop_signals() if stop is None else contextlib.nullcontext(stop)
@@ -76,14 +76,14 @@ def run_training(options: Train, task_name: str, report: Reporter, stop: Any = N
             with stop.at_once():
                 _check(job, run)
         if job.task.gradient_free:
-            return Outcome(run, job.task, job.remember(run, stop), True)
+            return Outcome(run, job.task, job.memorise(run, stop), True)
         trainer = job.trainer(run, stop)
         if options.resume:
             _resume(trainer, options, report)
         progress, is_main = trainer.progress, job.fabric.global_rank == 0
         try:
             trainer.fit()
-            final = run_stages(trainer, job.data[2])
+            final = run_post_fits(trainer, job.data[2])
         finally:
             if is_main and progress.history:
                 write_curves(run / "curves.png", progress.history, job.task.best)
@@ -244,11 +244,11 @@ class _Job:
             stop=stop,
         )
 
-    def remember(self, run: Path, stop: Any) -> Any:
+    def memorise(self, run: Path, stop: Any) -> Any:
         """Let a gradient-free model see the data."""
-        from cvkit.engine.memorise import remember
+        from cvkit.engine.memorise import memorise
 
-        return remember(
+        return memorise(
             self.task,
             self.model,
             self.data[:2],

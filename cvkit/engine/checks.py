@@ -60,7 +60,7 @@ def run_checks(
         workers: decoding processes.
         advance: told the number of checks done.
     """
-    task = task.plain()
+    task = task.unregularised()
     model = _quiet_copy(fabric.to_device(copy.deepcopy(model)))
     batch = _first_batch(data, settings, workers).to(fabric.device)
     bench = _Bench(task, model, batch, settings)
@@ -139,7 +139,7 @@ def _initial_loss(bench: _Bench) -> Check:
         torch.manual_seed(bench.settings.seed)
         found = bench.loss(model, bench.batch).item()
         torch.manual_seed(bench.settings.seed)
-        wanted = float(bench.task.even_loss(model, bench.batch))
+        wanted = float(bench.task.uniform_loss(model, bench.batch))
     return Check(
         "initial loss",
         abs(found - wanted) < max(0.25, 0.1 * wanted),
@@ -210,7 +210,7 @@ def _update_ratio(bench: _Bench) -> Check:
 
 def _overfit(bench: _Bench) -> Check:
     model = bench.copy()
-    limit, share, steps = bench.task.learned
+    limit, share, steps = bench.task.overfit_goal
     first = [0.0]
 
     def learned(loss: float) -> bool:
@@ -230,11 +230,11 @@ def _overfit(bench: _Bench) -> Check:
 def _input_matters(bench: _Bench) -> Check:
     model = bench.copy()
     steps = min(BASELINE_STEPS, len(bench.losses))
-    blind = min(bench.fit(model, bench.batch.blind(), steps, lambda _: False))
+    unseen = min(bench.fit(model, bench.batch.blacked_out(), steps, lambda _: False))
     seen = min(bench.losses[:steps])
     return Check(
         "the input matters",
-        seen < 0.8 * blind,
-        f"loss {seen:.3f}; {blind:.3f} with black images, {steps} steps",
+        seen < 0.8 * unseen,
+        f"loss {seen:.3f}; {unseen:.3f} with black images, {steps} steps",
         "the network does not see the images, or all labels of the batch are equal",
     )

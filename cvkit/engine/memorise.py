@@ -20,7 +20,7 @@ from cvkit.structures import Failure
 from cvkit.tasks.contract import Dataset, Task
 
 
-def remember(
+def memorise(
     task: Task,
     model: nn.Module,
     data: tuple[Dataset, Dataset],
@@ -52,7 +52,7 @@ def remember(
                     if isinstance(item, Failure):
                         raise DataError(item.reason, code=item.code)
                     with fabric.autocast():
-                        task.remember(model, item.to(fabric.device))
+                        task.memorise(model, item.to(fabric.device))
                     done += len(item)
                 advance(done, "")
     metric = task.metric()

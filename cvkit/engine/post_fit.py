@@ -17,32 +17,32 @@ from cvkit.tasks.contract import Dataset
 
 
 @torch.no_grad()
-def run_stages(trainer: Trainer, data: Dataset) -> dict[str, Any] | None:
-    """Run the task's further stages on the kept model, measure it and write it again.
+def run_post_fits(trainer: Trainer, data: Dataset) -> dict[str, Any] | None:
+    """Run the task's post-fits on the kept model, measure it and write it again.
 
-    An interrupted stage begins anew when the run is resumed: the steps before it are done.
+    An interrupted post-fit begins anew when the run is resumed: the steps before it are done.
 
     Args:
         trainer: after its last step.
         data: training samples as evaluation sees them.
 
     Returns:
-        The metrics of the completed model; None for a task without further stages.
+        The metrics of the completed model; None for a task without post-fits.
 
     Raises:
         Interrupted: a signal came; the kept model of the steps is on the disk.
         DataError: an image could not be read.
     """
     task, model, path = trainer.task, trainer.bare, trainer.run / trainer.settings.model_file
-    stages = task.stages(model, trainer.settings.seed)
-    if not stages:
+    fits = task.post_fits(model, trainer.settings.seed)
+    if not fits:
         return None
     tensors, header = read_model(path)
     model.load_state_dict(tensors)
     model.eval()
     if trainer.fabric.world_size > 1:
-        raise DataError("further stages need one process", code="stages.devices")
-    for title, stage in stages:
+        raise DataError("post-fits need one process", code="post_fits.devices")
+    for title, fit in fits:
         with trainer.reporter.progress(title, len(data)) as advance:
             done = 0
             with load(data, in_order(len(data), 1), trainer.workers) as loaded:
@@ -51,10 +51,10 @@ def run_stages(trainer: Trainer, data: Dataset) -> dict[str, Any] | None:
                     for item in items:
                         if isinstance(item, Failure):
                             raise DataError(item.reason, code=item.code)
-                        task.show(stage, item.to(trainer.fabric.device))
+                        task.fit_batch(fit, item.to(trainer.fabric.device))
                         done += 1
                     advance(done, "")
-            stage.finish()
+            fit.finish()
         trainer.reporter.say(f"{title}: done")
     metrics = trainer.measure(model).metrics
     name = task.best

@@ -59,7 +59,7 @@ def warn_of_leaks(
     splits: Mapping[str, Sequence[Keyed]],
     scans: Mapping[str, Found],
     report: Reporter,
-    things: str = "images",
+    noun: str = "images",
     relation: str = "are also in",
 ) -> None:
     """Say which samples of the validation split are also trained on.
@@ -69,7 +69,7 @@ def warn_of_leaks(
         splits: the samples, all of them readable.
         scans: what was found in them.
         report: for the warning.
-        things: what the samples are, in the plural.
+        noun: what the samples are, in the plural.
         relation: of samples with equal hashes.
     """
     train, val = names
@@ -84,7 +84,7 @@ def warn_of_leaks(
     ]
     if twins:
         report.warn(
-            f"{len(twins)} {things} of {val!r} {relation} {train!r}, such as {twins[0][0]} "
+            f"{len(twins)} {noun} of {val!r} {relation} {train!r}, such as {twins[0][0]} "
             f"({twins[0][1]}): the validation numbers will be too good"
         )
 
@@ -93,7 +93,7 @@ def about_data(
     data: str,
     classes: ClassList,
     splits: Mapping[str, Iterable[tuple[str, ...]]],
-    things: str = "images",
+    noun: str = "images",
 ) -> dict[str, Any]:
     """Return what a model file says about its training data.
 
@@ -101,7 +101,7 @@ def about_data(
         data: what `--data` names.
         classes: of the data; in another order the same labels mean other things.
         splits: key, hash and label of each sample, by split.
-        things: what its samples are, in the plural.
+        noun: what its samples are, in the plural.
     """
     rows = {name: list(samples) for name, samples in splits.items()}
     return {
@@ -109,5 +109,5 @@ def about_data(
         "fingerprint_rule": RULE,
         "class_fingerprint": fingerprint([(str(row),) for row in classes.as_json()]),
         "fingerprints": {name: fingerprint(samples) for name, samples in rows.items()},
-        things: {name: len(samples) for name, samples in rows.items()},
+        noun: {name: len(samples) for name, samples in rows.items()},
     }

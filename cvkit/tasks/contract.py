@@ -64,7 +64,7 @@ class Answers(Protocol):
         """Return the counts of many results in one line."""
 
 
-class Stage(Protocol):
+class PostFit(Protocol):
     """Something that is fitted by looking at every training image once."""
 
     def finish(self) -> None:
@@ -94,7 +94,7 @@ class Task(ABC):
     min_batch = 1
     """Samples that a batch must have in training; batch norms over one value need two."""
     gradient_free = False
-    """The model is not trained by steps, but keeps what `remember` shows it."""
+    """The model is not trained by steps, but keeps what `memorise` shows it."""
 
     @abstractmethod
     def dataset(self, split: str, *, training: bool) -> Dataset:
@@ -128,11 +128,11 @@ class Task(ABC):
         inputs, target = self.training_input(batch)
         return self.criterion(model(inputs), target)
 
-    learned = (0.01, 0.1, 300)
+    overfit_goal = (0.01, 0.1, 300)
     """Of the check that one batch can be learned: the share of the first loss at which it stops,
     the share that is enough, and the most steps."""
 
-    def even_loss(self, model: nn.Module, batch: Batch) -> Tensor:
+    def uniform_loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the loss if all classes scored equally, for `--check`."""
         inputs, target = self.training_input(batch)
         same = {name: 0 * logits for name, logits in model(inputs).items()}
@@ -144,7 +144,7 @@ class Task(ABC):
         return inputs, model(inputs)["out"]
 
     @abstractmethod
-    def plain(self) -> Task:
+    def unregularised(self) -> Task:
         """Return the same problem without what keeps its loss from reaching zero."""
 
     @abstractmethod
@@ -157,7 +157,7 @@ class Task(ABC):
         The loss is that of training without label smoothing, mixing and auxiliary heads. Batches
         are those of evaluation.
         """
-        terms = self.plain().loss(model, self.judged(batch))
+        terms = self.unregularised().loss(model, self.judged(batch))
         return self.predict(model, batch), sum(terms.values())
 
     def judged(self, batch: Batch) -> Batch:
@@ -168,15 +168,15 @@ class Task(ABC):
     def metric(self) -> Metric:
         """Return an empty metric."""
 
-    def remember(self, model: nn.Module, batch: Batch) -> None:
+    def memorise(self, model: nn.Module, batch: Batch) -> None:
         """Show a batch of training samples to a gradient-free model."""
         raise TypeError(f"{self.name} has no gradient-free model")
 
-    def stages(self, model: nn.Module, seed: int) -> list[tuple[str, Stage]]:
+    def post_fits(self, model: nn.Module, seed: int) -> list[tuple[str, PostFit]]:
         """Return what is fitted after the steps, each with its title, in order."""
         return []
 
-    def show(self, stage: Stage, batch: Batch) -> None:
+    def fit_batch(self, fit: PostFit, batch: Batch) -> None:
         """Show a batch of training samples to a stage."""
         raise TypeError(f"{self.name} has no further stages")
 

@@ -47,7 +47,7 @@ def inputs(at, **more):
 def fitted_last(at, **more):
     """What is fitted after the last step."""
     job = at.begun(**more).job
-    return [title for title, _ in job.task.stages(job.model, 0)]
+    return [title for title, _ in job.task.post_fits(job.model, 0)]
 
 
 def asked_mode(at, **more):

@@ -185,7 +185,7 @@ def test_a_ragged_dataset_keeps_different_sizes_together():
         batch, failure = next(loaded)
     assert [tuple(image.shape) for image in batch.images] == [(3, 4, 8), (3, 6, 8)]
     assert len(batch) == 2 and failure.path == "n3"
-    assert [image.max() for image in batch.blind().images] == [0, 0]
+    assert [image.max() for image in batch.blacked_out().images] == [0, 0]
 
 
 def test_batches_come_from_one_group_while_there_are_enough():

@@ -79,7 +79,7 @@ class Toy(Task):
 
     source = build = write = answers = tile = dataset
 
-    def plain(self):
+    def unregularised(self):
         return self
 
     def training_input(self, batch):

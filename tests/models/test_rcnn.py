@@ -8,7 +8,7 @@ from sklearn.svm import LinearSVC
 
 from cvkit.models.detection.inputs import DetectionInputs
 from cvkit.models.detection.rcnn import CONTEXT, RCNN, warped_crops
-from cvkit.models.detection.rcnn_stages import (
+from cvkit.models.detection.rcnn_post_fits import (
     RIDGE,
     NegativesAndBoxes,
     Positives,

@@ -66,7 +66,7 @@ def test_weights_and_smoothing_reach_the_loss(made, task, smoothing, weighted):
     wanted = mean(logits, labels, weight, smoothing)
     found = problem.criterion({"out": logits}, target)
     torch.testing.assert_close(found["out"], wanted)
-    plain = problem.plain().criterion({"out": logits}, target)
+    plain = problem.unregularised().criterion({"out": logits}, target)
     torch.testing.assert_close(plain["out"], mean(logits, labels, weight))
 
 

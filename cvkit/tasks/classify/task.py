@@ -59,7 +59,7 @@ class Classify(ImageTask):
 
     name, best, all_metrics = "classify", "top1", METRICS
     network_class, preprocessing_class = Network, Preprocessing
-    things, walk = "images", staticmethod(walk_images)
+    noun, walk = "images", staticmethod(walk_images)
     """What has a class, and what finds it in a folder."""
 
     def __init__(
@@ -117,7 +117,7 @@ class Classify(ImageTask):
         task.division = division_of(options, data.heap)
         hashes = {name: scan.hashes for name, scan in scans.items()}
         rows = labelled_hashes(data.splits, hashes)
-        task.about_data = about_data(options.data, task.classes, rows, cls.things)
+        task.about_data = about_data(options.data, task.classes, rows, cls.noun)
         return task
 
     @classmethod
@@ -149,7 +149,7 @@ class Classify(ImageTask):
 
     @property
     def gradient_free(self) -> bool:
-        """Whether training means to remember the examples."""
+        """Whether training means to memorise the examples."""
         return self.network.arch == "knn"
 
     def use_data(self, options: Any, header: dict, report: Reporter) -> None:
@@ -164,7 +164,7 @@ class Classify(ImageTask):
         data = read_collection(place, options.format, names, share, self.walk, seed=made.seed)
         tell_division(options, place, data.heap, made, data.splits, report)
         require_same_classes(data.names, self.classes.names, ordered=data.ordered)
-        count = f"{len(data.splits[options.split])} {self.things}"
+        count = f"{len(data.splits[options.split])} {self.noun}"
         report.say(f"data: {place} ({data.layout} layout), {options.split}: {count}")
         for note in data.notes:
             report.warn(note)
@@ -236,13 +236,13 @@ class Classify(ImageTask):
             for name, logits in outputs.items()
         }
 
-    def plain(self) -> "Classify":
+    def unregularised(self) -> "Classify":
         """Return the same problem without label smoothing and mixing."""
         twin = copy.copy(self)
         twin.training = replace(self.training, label_smoothing=0.0, mixup=0.0, cutmix=0.0)
         return twin
 
-    def remember(self, model: nn.Module, batch: Batch) -> None:
+    def memorise(self, model: nn.Module, batch: Batch) -> None:
         """Let a gradient-free model keep a batch of training images."""
         model.store(model.embed(self.normalized(batch)).float(), batch.labels)
 
@@ -264,7 +264,9 @@ class Classify(ImageTask):
         features = model.embed(self.normalized(batch))
         results = self._results(model.probabilities(features), features)
         targets = F.one_hot(batch.labels, len(self.classes)).float()
-        return results, self.plain().criterion({"out": model.head(features)}, targets)["out"]
+        return results, self.unregularised().criterion({"out": model.head(features)}, targets)[
+            "out"
+        ]
 
     def metric(self) -> ClassificationMetric:
         """Return empty counts."""

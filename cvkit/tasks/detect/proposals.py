@@ -138,20 +138,20 @@ def searcher(
     return Searcher(place, mode)
 
 
-def rcnn_stages(model: torch.nn.Module, seed: int) -> list[tuple[str, Any]]:
+def rcnn_post_fits(model: torch.nn.Module, seed: int) -> list[tuple[str, Any]]:
     """Return what is fitted after the steps of R-CNN, each with its title."""
-    from cvkit.models.detection.rcnn_stages import NegativesAndBoxes, Positives
+    from cvkit.models.detection.rcnn_post_fits import NegativesAndBoxes, Positives
 
     first = Positives(model)
     second = NegativesAndBoxes(model, first, seed)
     return [("features of the objects", first), ("SVMs and box regressors", second)]
 
 
-def show_regions(stage: Any, batch: Batch, proposals: list[torch.Tensor]) -> None:
-    """Show images, their objects and proposals to a stage of R-CNN.
+def fit_regions(fit: Any, batch: Batch, proposals: list[torch.Tensor]) -> None:
+    """Show images, their objects and proposals to a fit of R-CNN.
 
     Args:
-        stage: of `cvkit.models.detection.rcnn_stages`.
+        fit: of `cvkit.models.detection.rcnn_post_fits`.
         batch: training samples, not transformed.
         proposals: [R, 4] of each.
     """
@@ -159,7 +159,7 @@ def show_regions(stage: Any, batch: Batch, proposals: list[torch.Tensor]) -> Non
     for image, sample, regions in zip(batch.images, batch.samples, proposals, strict=True):
         own = trainable(sample.truth, sample.geometry.original_hw)
         boxes, labels = torch.from_numpy(own.boxes), torch.from_numpy(own.labels)
-        stage.see(image, boxes.to(device), labels.to(device), regions)
+        fit.see(image, boxes.to(device), labels.to(device), regions)
 
 
 def propose_dataset(

@@ -48,7 +48,7 @@ from cvkit.tasks.detect.network import (
     with_anchors,
     with_samples,
 )
-from cvkit.tasks.detect.proposals import find_proposals, rcnn_stages, searcher, show_regions
+from cvkit.tasks.detect.proposals import find_proposals, fit_regions, rcnn_post_fits, searcher
 from cvkit.tasks.normalisation import value_bits, warn_of_bits
 
 
@@ -253,9 +253,9 @@ class Detect(ImageTask):
         """Return a batch of evaluation with the objects that a training loss compares with."""
         return detect_inputs.with_objects(batch)
 
-    learned = (0.2, 0.35, 100)
+    overfit_goal = (0.2, 0.35, 100)
 
-    def even_loss(self, model: nn.Module, batch: Batch) -> Tensor:
+    def uniform_loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the loss if all classes scored equally; the boxes' part is what it is."""
         even = {"loss_classifier": math.log(len(self.classes) + 1), "loss_objectness": math.log(2)}
         return sum(even.get(name, value) for name, value in self.loss(model, batch).items())
@@ -264,7 +264,7 @@ class Detect(ImageTask):
         """Return the backbone's input and its finest map (of crops: the features)."""
         return model.probe(self.training_input(batch)[0])
 
-    def plain(self) -> "Detect":
+    def unregularised(self) -> "Detect":
         """Return the same problem: its loss has no smoothing."""
         return copy.copy(self)
 
@@ -281,15 +281,15 @@ class Detect(ImageTask):
             scores=found.scores.float().cpu().numpy(),
         )
 
-    def stages(self, model: nn.Module, seed: int) -> list[tuple[str, Any]]:
+    def post_fits(self, model: nn.Module, seed: int) -> list[tuple[str, Any]]:
         """Return R-CNN's SVMs and box regressors; other detectors have nothing to add."""
         if self.network.arch != "rcnn" or self.head == "softmax":
             return []
-        return rcnn_stages(model, seed)
+        return rcnn_post_fits(model, seed)
 
-    def show(self, stage: Any, batch: Batch) -> None:
+    def fit_batch(self, fit: Any, batch: Batch) -> None:
         """Show images, their objects and proposals to a stage."""
-        show_regions(stage, batch, batch_proposals(batch))
+        fit_regions(fit, batch, batch_proposals(batch))
 
     def metric(self) -> BoxMetric:
         """Return an empty metric of the protocol."""

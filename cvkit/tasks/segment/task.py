@@ -253,7 +253,7 @@ class Segment(ImageTask):
             for name, logits in outputs.items()
         }
 
-    def plain(self) -> "Segment":
+    def unregularised(self) -> "Segment":
         """Return the same problem without label smoothing."""
         twin = copy.copy(self)
         twin.training = replace(self.training, label_smoothing=0.0)
@@ -282,7 +282,7 @@ class Segment(ImageTask):
         size_hw = logits.shape[-2:]
         truth = torch.cat([F.interpolate(mask, size_hw, mode="nearest-exact") for mask in masks])
         target = truth[:, 0].long().to(logits.device)  # [N, H, W]
-        return results, self.plain().criterion({"out": logits}, target)["out"]
+        return results, self.unregularised().criterion({"out": logits}, target)["out"]
 
     def _result(self, logits: Tensor, sample: Sample) -> SegMap:
         size_hw = sample.geometry.original_hw

@@ -50,7 +50,7 @@ class Video(Classify):
 
     name, best, all_metrics = "video", "video_top1", METRICS
     network_class, preprocessing_class = Network, Preprocessing
-    things, walk = "videos", staticmethod(walk_videos)
+    noun, walk = "videos", staticmethod(walk_videos)
     reverse, clips = 0.0, 1
     per_clip, marked = False, False
 
@@ -102,7 +102,7 @@ class Video(Classify):
         task.division = division_of(options, data.heap)
         hashes = {name: scan.hashes for name, scan in scans.items()}
         rows = labelled_hashes(data.splits, hashes)
-        task.about_data = about_data(options.data, task.classes, rows, cls.things)
+        task.about_data = about_data(options.data, task.classes, rows, cls.noun)
         return task
 
     @classmethod
@@ -190,7 +190,7 @@ class Video(Classify):
         logits = self._view_logits(model, batch)
         targets = F.one_hot(batch.labels, len(self.classes)).float()
         targets = targets.repeat_interleave(logits.shape[1], 0)
-        loss = self.plain().criterion({"out": logits.flatten(0, 1)}, targets)["out"]
+        loss = self.unregularised().criterion({"out": logits.flatten(0, 1)}, targets)["out"]
         return _results(logits), loss
 
     def _view_logits(self, model: nn.Module, batch: Batch) -> Tensor:
