@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -239,6 +240,7 @@ class Sample:
             that do not propose their own.
         video: where the clips of a video come from.
         seed: decided everything random about the sample; also how it is mixed with others.
+        file: where an input of predict lies.
     """
 
     path: str
@@ -251,6 +253,7 @@ class Sample:
     proposals: np.ndarray | None = None
     video: VideoSource | None = None
     seed: int = 0
+    file: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def _evaluate_model(options: Eval, task_name: str, report: Reporter) -> dict[str
             task = trained.task
             gates = parse_gates(options.fail_under)
             require_known(gates, task.metric_names, task.classes.names)
-            task.use_data(options, trained.header, report)
+            task = task.with_data(options, trained.header, report)
             metric, images = task.metric(), []
             data = task.dataset(options.split, training=False)
         with report.progress("evaluating", len(data)) as advance:

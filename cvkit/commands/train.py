@@ -164,7 +164,7 @@ class _Job:
             options, self.report
         )
         if start:
-            self.task.adopt(start.header)
+            self.task = self.task.adopting(start.header)
         self.settings = _settings(options, self.task)
         for line in [] if options.resume else idle_words(options, self.settings.optimizer):
             self.report.warn(line)

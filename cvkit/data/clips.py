@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -228,7 +228,8 @@ class VideoInputs:
             DataError: it cannot be read.
         """
         file = self.files[index]
-        return views_of(file.key, file.path, self.rule, self.frame_rule, self.clips)
+        sample = views_of(file.key, file.path, self.rule, self.frame_rule, self.clips)
+        return replace(sample, file=file.path)
 
 
 def views_of(

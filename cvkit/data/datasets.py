@@ -283,4 +283,5 @@ class ImageSource:
             geometry=geometry,
             original=image if self.keep_original else None,
             proposals=self.propose(file.key, image) if self.propose else None,
+            file=file.path,
         )

@@ -13,7 +13,7 @@ from cvkit.errors import DataError
 from cvkit.model_files import read_model
 from cvkit.storage import write_file
 from cvkit.structures import Failure
-from cvkit.tasks.contract import Dataset
+from cvkit.tasks.contract import Dataset, PostFitting
 
 
 @torch.no_grad()
@@ -34,6 +34,8 @@ def run_post_fits(trainer: Trainer, data: Dataset) -> dict[str, Any] | None:
         DataError: an image could not be read.
     """
     task, model, path = trainer.task, trainer.bare, trainer.run / trainer.settings.model_file
+    if not isinstance(task, PostFitting):
+        return None
     fits = task.post_fits(model, trainer.settings.seed)
     if not fits:
         return None

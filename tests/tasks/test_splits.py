@@ -53,7 +53,7 @@ def measure(task, header, root, **own):
     """Find the data that a model is measured on."""
     options = OPTIONS[task]["eval"](data=str(root), **own)
     made = resolve(TASKS[task]).for_model(options, json.loads(json.dumps(header)))
-    made.use_data(options, json.loads(json.dumps(header)), Reporter())
+    made = made.with_data(options, json.loads(json.dumps(header)), Reporter())
     return [item.key for item in made.splits[options.split]]
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,9 +15,11 @@ from cvkit.data.scan import ImageScan, scan_images
 from cvkit.dividing import tell_division, training_division
 from cvkit.errors import UsageError, raise_defects
 from cvkit.models.weights import has_small_stem
-from cvkit.options.classify import ClassifyPredict, ClassifyTrain
+from cvkit.options.classify import ClassifyEval, ClassifyPredict, ClassifyTrain
+from cvkit.output.names import class_words
+from cvkit.structures import ClassList
 from cvkit.tasks.checking import checked, warn_of_leaks
-from cvkit.tasks.class_splits import require_examples, warn_of_gaps
+from cvkit.tasks.classed import require_examples, warn_of_gaps
 from cvkit.tasks.classify.network import Network, Preprocessing
 from cvkit.tasks.common import data_place, parse_image_size
 from cvkit.tasks.normalisation import pretrained_statistics
@@ -26,17 +28,40 @@ SMALL_IMAGE = 64
 """Largest image side at which `--stem auto` takes the small stem."""
 
 
-@dataclass(frozen=True)
-class Training:
-    """What only training needs."""
+@dataclass(frozen=True, kw_only=True)
+class Inference:
+    """What only evaluation and prediction need; most fields are the flags of the same names.
 
-    loss: str
-    weights: Tensor | None
-    label_smoothing: float
-    aux_weight: float
-    mixup: float
-    cutmix: float
-    transform: Any
+    `flip` and `ten_crop` are what `--tta` says; `shelves` are the folders of the classes for
+    `--save sorted`.
+    """
+
+    flip: bool = False
+    ten_crop: bool = False
+    top_k: int = 5
+    sorted: bool = False
+    embeddings: Path | None = None
+    shelves: tuple[str, ...] = ()
+
+
+def inference_for(options: ClassifyEval | ClassifyPredict, classes: ClassList) -> Inference:
+    """Return what the flags of evaluation or prediction ask for.
+
+    Raises:
+        UsageError: `--tta` is malformed, or `--embeddings` cannot be written.
+    """
+    flip, ten_crop = parse_tta(options.tta)
+    if not isinstance(options, ClassifyPredict):
+        return Inference(flip=flip, ten_crop=ten_crop)
+    check_embeddings(options)
+    return Inference(
+        flip=flip,
+        ten_crop=ten_crop,
+        top_k=min(options.top_k, len(classes)),
+        sorted=options.save == "sorted",
+        embeddings=options.embeddings,
+        shelves=class_words(classes.names),
+    )
 
 
 def chosen_parts(options: ClassifyTrain) -> tuple[str, str | None]:

@@ -39,7 +39,7 @@ class Preprocessing:
     scale: float = 1.0
     bits: int | None = 16
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """Return the sizes for people."""
         if self.min_sizes:
             return f"shorter side {', '.join(map(str, self.min_sizes))}, up to {self.max_size}"

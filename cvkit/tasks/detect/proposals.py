@@ -1,7 +1,7 @@
 """Proposals for the detectors that do not make their own."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,9 +123,7 @@ def _refuse_proposals(network: Network, place: Path | None) -> None:
         raise UsageError(f"--proposals: {network.arch} makes its own", code="proposals.unsupported")
 
 
-def searcher(
-    network: Network, place: Path | None, mode: str
-) -> Callable[[str, np.ndarray], np.ndarray] | None:
+def searcher(network: Network, place: Path | None, mode: str) -> Searcher | None:
     """Return what finds the regions of one image; None for a network that makes its own.
 
     Raises:

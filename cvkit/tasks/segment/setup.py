@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from cvkit.data.scan import Scan, scan_pairs
 from cvkit.dividing import tell_division, training_division
 from cvkit.errors import DataError, UsageError, raise_defects
 from cvkit.ops import inference, losses
-from cvkit.options.segment import SegmentTrain
+from cvkit.options.segment import SegmentEval, SegmentPredict, SegmentTrain
 from cvkit.structures import IGNORE, ClassList
 from cvkit.tasks.checking import checked, warn_of_leaks
 from cvkit.tasks.common import data_place, parse_image_size
@@ -35,6 +35,21 @@ class Training:
     label_smoothing: float
     aux_weight: float
     transform: Any
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What only evaluation and prediction need; the fields are the flags of the same names.
+
+    `flip` and `scales` are what `--tta` says, `confidence` asks for the score of each pixel.
+    """
+
+    sliding_window: bool = False
+    flip: bool = False
+    scales: tuple[float, ...] = (1.0,)
+    absent_class: str = "exclude"
+    overlay: str = "png"
+    confidence: bool = False
 
 
 def check_flags(options: SegmentTrain) -> tuple[Network, dict[str, float], float]:
@@ -212,6 +227,23 @@ def require_scales(
             code="tta.scales",
             hint="--tta flip",
         ) from error
+
+
+def inference_for(options: SegmentEval | SegmentPredict) -> Inference:
+    """Return what the flags of evaluation or prediction ask for.
+
+    Raises:
+        UsageError: `--tta` is malformed, or combined with `--sliding-window`.
+    """
+    flip, scales = parse_tta(options.tta)
+    if options.sliding_window and options.tta:
+        raise UsageError(
+            "--sliding-window and --tta cannot be combined", code="tta.window", hint="choose one"
+        )
+    shared = Inference(sliding_window=options.sliding_window, flip=flip, scales=scales)
+    if isinstance(options, SegmentPredict):
+        return replace(shared, overlay=options.overlay, confidence=True)
+    return replace(shared, absent_class=options.absent_class)
 
 
 def parse_tta(text: str | None) -> tuple[bool, tuple[float, ...]]:

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from cvkit.console import Reporter
@@ -11,13 +12,45 @@ from cvkit.data.scan import VideoScan, scan_videos
 from cvkit.data.tables import read_rows
 from cvkit.dividing import tell_division, training_division
 from cvkit.errors import UsageError, raise_defects
-from cvkit.options.video import VideoTrain
+from cvkit.options.video import VideoEval, VideoPredict, VideoTrain
 from cvkit.output.files import write_csv
+from cvkit.structures import ClassList
 from cvkit.tasks.checking import checked, warn_of_leaks
-from cvkit.tasks.class_splits import require_examples, warn_of_gaps
+from cvkit.tasks.classed import ClassTraining, require_examples, warn_of_gaps
 from cvkit.tasks.classify.setup import parse_side
 from cvkit.tasks.common import data_place
 from cvkit.tasks.video.network import parse_views
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(ClassTraining):
+    """What only training needs; the further fields are the flags of the same names."""
+
+    reverse: float
+    clips: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inference:
+    """What only evaluation and prediction need; the fields are the flags of the same names.
+
+    `marked` is `--save video`.
+    """
+
+    top_k: int = 5
+    per_clip: bool = False
+    marked: bool = False
+
+
+def inference_for(options: VideoEval | VideoPredict, classes: ClassList) -> Inference:
+    """Return what the flags of evaluation or prediction ask for."""
+    if not isinstance(options, VideoPredict):
+        return Inference()
+    return Inference(
+        top_k=min(options.top_k, len(classes)),
+        per_clip=options.per_clip,
+        marked=options.save == "video",
+    )
 
 
 def check_flags(options: VideoTrain) -> None:
