@@ -65,7 +65,7 @@ def take_over(start: Start, task: Task, model: nn.Module, report: Reporter) -> N
         start: the model.
         task: of the training.
         model: its network, freshly initialised; changed in place.
-        report: told what was loaded and what was not.
+        report: for what was loaded and what was not.
 
     Raises:
         UsageError: a model without weights that train.

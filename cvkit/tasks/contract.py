@@ -44,13 +44,13 @@ class Metric(Protocol):
     """Counts that grow image by image, and the numbers that follow from them."""
 
     def update(self, result: Any, truth: Any) -> Any:
-        """Add one image; return its own counts."""
+        """Add one image; return its counts."""
 
     def state(self) -> Any:
         """Return what another process needs to `merge` this metric."""
 
     def merge(self, states: Sequence[Any]) -> None:
-        """Replace the own counts by those of all processes together."""
+        """Replace the counts by those of all processes together."""
 
     def compute(self) -> dict[str, float | None]:
         """Return the metrics by name."""

@@ -24,7 +24,7 @@ def value_bits(options: Train, scans: Iterable[Any], report: Reporter) -> int | 
     Args:
         options: of the run.
         scans: of the splits, each with `bits`.
-        report: told the rule, if there are such files.
+        report: for the rule, if there are such files.
     """
     bits = max((scan.bits for scan in scans if scan.bits), default=None)
     if options.resume and (before := _of_run(options.resume)):

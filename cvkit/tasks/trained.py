@@ -137,7 +137,7 @@ class Predictor:
 
     @torch.inference_mode()
     def predict(self, images: Iterable[str | Path]) -> list[Any]:
-        """Return one result an image file, in the pixels of the original image.
+        """Return one result per image file, in the pixels of the original image.
 
         Raises:
             DataError: names the first file that could not be read.
@@ -175,7 +175,7 @@ def task_of(weights: str, task: object = None) -> str:
         ModelFileError: no such file, damaged, or of an unknown task.
     """
     if task is None:
-        task = _told_task(weights)
+        task = _named_task(weights)
         if task not in catalog.TASKS:
             raise ModelFileError(
                 f"{weights} is a model of unknown task {task!r}",
@@ -191,8 +191,8 @@ def task_of(weights: str, task: object = None) -> str:
     return str(task)
 
 
-def _told_task(weights: str) -> object:
-    """Return the task that a name or a file tells."""
+def _named_task(weights: str) -> object:
+    """Return the task that a name or a file says."""
     family = weights.partition(":")[0]
     tasks = [task for task in published.PUBLISHED if family in published.families(task)]
     if not tasks or _is_here(weights):

@@ -81,7 +81,7 @@ def chosen_parts(options: ClassifyTrain) -> tuple[str, str | None]:
             raise UsageError(
                 f"--arch {arch} with --backbone {backbone}: which one?",
                 code="backbone.unsupported",
-                hint="--backbone goes with knn and linear, or stands alone",
+                hint="give --backbone with knn or linear, or without --arch",
             )
         return arch, arch
     if backbone is not None:
@@ -211,7 +211,7 @@ def training_data(
     tell_division(options, place, data.heap, division, data.splits, report)
     counts = ", ".join(f"{name}: {len(images)} images" for name, images in data.splits.items())
     if options.data == "samples":
-        report.say(f"training on the built-in samples (one synthetic shape an image), {counts}")
+        report.say(f"training on the built-in samples (one synthetic shape per image), {counts}")
     else:
         report.say(f"data: {place} ({data.layout} layout), {counts}")
     require_examples(data, options.train_split, place)

@@ -83,7 +83,7 @@ def _read_ids(file: Path) -> dict[str, int]:
         if odd := [row["id"] for row in rows if whole_number(row["id"]) is None]:
             raise ValueError(f"id {shown(odd[0])} is not a whole number")
         if len(set(result.values())) < len(rows):
-            raise ValueError("a file name or id stands twice")
+            raise ValueError("a file name or id occurs twice")
     except (DataError, ValueError, KeyError, TypeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error
         raise DataError(

@@ -21,7 +21,7 @@ SCALED_LONGEST = 2048
 SMALL = 1 / 6
 """Objects are small parts of an image if nine tenths of them are below this share of its side."""
 SHORTER = 128, 320
-"""Shorter sides that a network from scratch gets by itself."""
+"""Shorter sides that a network from scratch gets by default."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def parse_frame(text: str, crops: bool) -> Preprocessing:
 
     Args:
         text: the flag.
-        crops: the network looks at crops, which are squares.
+        crops: the network sees crops, which are squares.
 
     Raises:
         UsageError: malformed, or no square for crops.
@@ -162,14 +162,14 @@ def resized(preprocessing: Preprocessing, options: Detecting, arch: str) -> Prep
     """Return how images become inputs of another size than in training, if one is given.
 
     Raises:
-        UsageError: malformed, or the network looks at crops.
+        UsageError: malformed, or the network sees crops.
     """
     require_one_size(options.image_size, "", {"--min-size": options.min_size})
     flag = "--image-size" if options.image_size else "--min-size"
     if not (options.image_size or options.min_size):
         return preprocessing
     if arch == "rcnn":
-        raise UsageError(f"{flag}: rcnn looks at crops", code="min_size.crops")
+        raise UsageError(f"{flag} has no meaning for --arch rcnn, which sees crops", code="min_size.crops")
     if options.image_size:
         found = parse_frame(options.image_size, crops=False)
     else:

@@ -41,7 +41,7 @@ class Network:
 
     @property
     def needs_proposals(self) -> bool:
-        """Whether it looks at regions that others propose."""
+        """Whether it needs regions that others propose."""
         return self.arch in ("fast-rcnn", "rcnn")
 
     def flags(self, preprocessing: Preprocessing) -> dict[str, Any]:
@@ -83,9 +83,9 @@ RECIPE = {
     "fast-rcnn": (0.001, 2),
     "rcnn": (0.001, 2),
 }
-"""Learning rate of SGD and images a step in each architecture's own recipe."""
+"""Learning rate of SGD and images per step in each architecture's own recipe."""
 SCRATCH_RATE = 1e-4
-"""Learning rate of AdamW for each image of a step, for networks that begin at random."""
+"""Learning rate of AdamW per image of a step, for networks trained from scratch."""
 
 
 def recipe(options: TwoStageTrain) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def recipe(options: TwoStageTrain) -> dict[str, Any]:
 
 
 def check_flags(options: TwoStageTrain) -> Network:
-    """Return the network; reads no data, so that a mistake is told at once.
+    """Return the network; reads no data, so that a mistake is reported at once.
 
     Raises:
         UsageError: flags that do not go together.
@@ -145,7 +145,7 @@ def check_flags(options: TwoStageTrain) -> Network:
 
 
 def _refuse_what_means_nothing(options: TwoStageTrain, fixed: bool) -> None:
-    """Check flags that an architecture would not look at.
+    """Check flags that mean nothing to an architecture.
 
     Args:
         options: of the run.

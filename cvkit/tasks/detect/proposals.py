@@ -99,7 +99,7 @@ def find_proposals(
     """Return the proposals of all images by key; None for a network that makes its own.
 
     Args:
-        network: that looks at them.
+        network: that uses them.
         splits: the images.
         place: what `--proposals` names; None searches.
         mode: of selective search.

@@ -55,7 +55,7 @@ class Inference:
 def check_flags(options: SegmentTrain) -> tuple[Network, dict[str, float], float]:
     """Return the network, the loss terms and the weight of the auxiliary loss.
 
-    Reads no data, so that a mistake is told at once.
+    Reads no data, so that a mistake is reported at once.
 
     Raises:
         UsageError: a flag is malformed, or flags do not go together.

@@ -22,7 +22,7 @@ from cvkit.tasks.classify.setup import SMALL_IMAGE, parse_side
 from cvkit.tasks.normalisation import pretrained_statistics
 
 SPREAD = ("single-frame", "late-fusion", "cnn-lstm", "conv-lstm")
-"""Networks that look at frames from all over a video, unless told otherwise."""
+"""Networks whose frames are spread over the whole video by default."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def network_for(options: VideoTrain, preprocessing: Preprocessing, num_classes: 
     """Return the network of a run, tried with clips of its size.
 
     Raises:
-        UsageError: flags that it does not look at, or clips that it cannot take.
+        UsageError: flags that mean nothing to it, or clips that it cannot take.
     """
     arch = options.arch
     unused = {

@@ -68,7 +68,7 @@ def check_flags(options: VideoTrain) -> None:
 
 
 def training_data(options: VideoTrain, report: Reporter) -> tuple[Collection, dict[str, VideoScan]]:
-    """Return the videos of both splits, and what a look at each of them found.
+    """Return the videos of both splits, and what the check of each found.
 
     Raises:
         DataError: lists every defect.
@@ -87,7 +87,7 @@ def training_data(options: VideoTrain, report: Reporter) -> tuple[Collection, di
         report.say(f"data: {place} ({data.layout} layout), {counts}")
     require_examples(data, options.train_split, place)
     scans = {
-        name: checked(scan_videos, videos, name, report, "looking at")
+        name: checked(scan_videos, videos, name, report, "reading")
         for name, videos in data.splits.items()
     }
     raise_defects([d for scan in scans.values() for d in scan.defects], str(place))
@@ -98,7 +98,7 @@ def training_data(options: VideoTrain, report: Reporter) -> tuple[Collection, di
     for name, scan in scans.items():
         lengths = [frames for frames, _ in scan.lengths]
         report.say(
-            f"{name}: {min(lengths)} to {max(lengths)} frames a video, "
+            f"{name}: {min(lengths)} to {max(lengths)} frames per video, "
             f"{scan.differing} headers claim another number"
         )
         span = 1 if options.sampling == "uniform" else (options.frames - 1) * options.stride + 1
