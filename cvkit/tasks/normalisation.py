@@ -64,14 +64,14 @@ def pretrained_statistics(options: Train, builder: str) -> dict[str, tuple[float
     source = options.pretrained
     if source is None or not builder:
         return {}
-    if options.resume and (own := _both(_of_run(options.resume))):
-        return own
+    if options.resume and (stored := _both(_of_run(options.resume))):
+        return stored
     if source.partition(":")[0] in ("imagenet", "kinetics"):
         found = builder, torchvision.models.get_model_weights(builder).DEFAULT
     elif not Path(source).is_file():
         return {}  # refused where it is loaded
-    elif own := _of_header(Path(source)):
-        return own
+    elif stored := _of_header(Path(source)):
+        return stored
     else:
         found = recognised(Path(source), [builder])
     return dict(zip(("mean", "std"), statistics(*found), strict=True)) if found else {}

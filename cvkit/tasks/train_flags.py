@@ -117,7 +117,7 @@ def idle_flags(options: Train, optimizer: str) -> dict[str, list[str]]:
         options: of the run.
         optimizer: that it uses.
     """
-    own = (
+    rules_of = (
         (ClassifyTrain, _classify),
         (SegmentTrain, _segment),
         (TwoStageTrain, _detect),
@@ -129,7 +129,7 @@ def idle_flags(options: Train, optimizer: str) -> dict[str, list[str]]:
     ]
     if getattr(options, "arch", None) == "knn":
         rules = []  # whatever it is about, it is about steps
-    for kind, more in own:
+    for kind, more in rules_of:
         rules += more(options) if isinstance(options, kind) else ()
     found: dict[str, list[str]] = {}
     for holds, names, reason in rules:
@@ -182,8 +182,8 @@ def _detect(options: TwoStageTrain) -> Iterator[Rule]:
 
 
 def _video(options: VideoTrain) -> Iterator[Rule]:
-    own = options.augment in ("light", "strong")
-    yield not own, ("flip",), f"--augment {options.augment}"
+    flips = options.augment in ("light", "strong")
+    yield not flips, ("flip",), f"--augment {options.augment}"
     spread = options.sampling == "uniform"
     yield spread, ("stride", "fps"), "--sampling uniform"
     chosen = options.sampling == "auto" and options.arch in SPREAD

@@ -154,8 +154,8 @@ def preprocessing_for(options: ClassifyTrain, sizes_hw: Sequence[tuple[int, int]
         side = min(224, max(32, round(short * 7 / 8 / 16) * 16))
     resize = side if side <= SMALL_IMAGE else round(side * 8 / 7)
     builder = catalog.BACKBONES[backbone].builder if backbone else ""
-    own = pretrained_statistics(options, builder)
-    return Preprocessing(image_size=side, resize_size=resize, **own)
+    statistics = pretrained_statistics(options, builder)
+    return Preprocessing(image_size=side, resize_size=resize, **statistics)
 
 
 def network_for(options: ClassifyTrain, side: int, examples: int, num_classes: int) -> Network:
@@ -169,13 +169,13 @@ def network_for(options: ClassifyTrain, side: int, examples: int, num_classes: i
     if options.stem == "auto" and backbone is not None and catalog.BACKBONES[backbone].small_stem:
         source = options.pretrained
         small = side <= SMALL_IMAGE if source is None else has_small_stem(source)
-    own_weight = catalog.ARCHS["classify"][arch].aux_weight
+    usual_weight = catalog.ARCHS["classify"][arch].aux_weight
     network = Network(
         arch=arch,
         backbone=backbone,
         small=small,
         image_size=side,
-        aux=bool(own_weight) and options.aux_weight != 0,
+        aux=bool(usual_weight) and options.aux_weight != 0,
         dropout=options.dropout,
         stochastic_depth=options.stochastic_depth,
         examples=examples if arch == "knn" else 0,

@@ -169,7 +169,9 @@ def resized(preprocessing: Preprocessing, options: Detecting, arch: str) -> Prep
     if not (options.image_size or options.min_size):
         return preprocessing
     if arch == "rcnn":
-        raise UsageError(f"{flag} has no meaning for --arch rcnn, which sees crops", code="min_size.crops")
+        raise UsageError(
+            f"{flag} has no meaning for --arch rcnn, which sees crops", code="min_size.crops"
+        )
     if options.image_size:
         found = parse_frame(options.image_size, crops=False)
     else:

@@ -155,8 +155,8 @@ def fit_regions(fit: Any, batch: Batch, proposals: list[torch.Tensor]) -> None:
     """
     device = batch.images[0].device
     for image, sample, regions in zip(batch.images, batch.samples, proposals, strict=True):
-        own = trainable(sample.truth, sample.geometry.original_hw)
-        boxes, labels = torch.from_numpy(own.boxes), torch.from_numpy(own.labels)
+        objects = trainable(sample.truth, sample.geometry.original_hw)
+        boxes, labels = torch.from_numpy(objects.boxes), torch.from_numpy(objects.labels)
         fit.see(image, boxes.to(device), labels.to(device), regions)
 
 

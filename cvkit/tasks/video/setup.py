@@ -110,7 +110,9 @@ def training_data(options: VideoTrain, report: Reporter) -> tuple[Collection, di
 
 def join_timelines(folder: Path, lines: Iterable[dict]) -> None:
     """Write `timeline.csv`: the rows of every video's timeline, with its path."""
-    own = ((line["path"], read_rows(folder / line["timeline"], ())) for line in lines)
-    first = next(own, ("", [{}]))
-    rows = ([path, *row.values()] for path, table in itertools.chain([first], own) for row in table)
+    tables = ((line["path"], read_rows(folder / line["timeline"], ())) for line in lines)
+    first = next(tables, ("", [{}]))
+    rows = (
+        [path, *row.values()] for path, table in itertools.chain([first], tables) for row in table
+    )
     write_csv(folder / "timeline.csv", ["path", *first[1][0]], rows if first[0] else [])
