@@ -12,7 +12,7 @@ import torch
 
 from cvkit.catalog import OPTIMIZERS
 from cvkit.console import Reporter
-from cvkit.structures import Batch, ClassList, Failure, Sample
+from cvkit.structures import Batch, ClassList, Failure, MetricReport, Sample
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -45,6 +45,9 @@ class Metric(Protocol):
 
     def compute(self) -> dict[str, float | None]:
         """Return the metrics by name."""
+
+    def report(self, classes: ClassList) -> MetricReport:
+        """Return the metrics, their rules and the numbers of each class, computed together."""
 
 
 class Answers(Protocol):
