@@ -44,33 +44,6 @@ TASKS = {
     "video": "cvkit.tasks.video.task:Video",
 }
 
-SCORERS = {
-    "classify": "cvkit.scoring.classify:score_classification",
-    "segment": "cvkit.scoring.segment:score_segmentation",
-    "detect": "cvkit.scoring.detect:score_detection",
-    "instance": "cvkit.scoring.detect:score_instances",
-    "video": "cvkit.scoring.video:score_videos",
-}
-"""What `eval --predictions` calls; these modules import no torch."""
-
-METRIC_NAMES = {
-    "classify": "cvkit.scoring.classify:metric_names",
-    "segment": "cvkit.scoring.segment:metric_names",
-    "detect": "cvkit.scoring.detect:metric_names",
-    "instance": "cvkit.scoring.detect:metric_names",
-    "video": "cvkit.scoring.video:metric_names",
-}
-"""What names the metrics that the options of `eval --predictions` may lead to."""
-
-REPORTS = {
-    "classify": "cvkit.scoring.classify:classification_report",
-    "segment": "cvkit.scoring.segment:segmentation_report",
-    "detect": "cvkit.scoring.detect:detection_report",
-    "instance": "cvkit.scoring.detect:detection_report",
-    "video": "cvkit.scoring.video:video_report",
-}
-"""What turns a filled metric into the content of `eval --json`."""
-
 _SEG = "cvkit.models.segmentation"
 ARCHS = {
     "segment": {

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -254,6 +254,22 @@ class Sample:
     video: VideoSource | None = None
     seed: int = 0
     file: Path | None = None
+
+
+@dataclass(frozen=True)
+class MetricReport:
+    """What a metric says of a whole dataset.
+
+    Attributes:
+        metrics: by name, fractions in [0, 1]; None where nothing was counted.
+        rules: how they were computed, in words and names.
+        per_class: the numbers of each class by its name: fractions, and last how many pixels,
+            images, videos or objects of the class the truth has.
+    """
+
+    metrics: dict[str, float | None]
+    rules: dict[str, Any]
+    per_class: dict[str, dict[str, float | None]]
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,17 @@ def shown(value: Any) -> str:
     return _short.repr(value)
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun, such as "1 image" or "2 images".
+
+    Args:
+        number: from 0.
+        noun: in the singular.
+        plural: where it is not the noun and an s.
+    """
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 def read_text(
     path: Path,
     *,

@@ -16,7 +16,7 @@ import torch
 
 from cvkit.console import Reporter
 from cvkit.options.base import Eval, Predict, Train
-from cvkit.structures import Batch, ClassList, Failure, Sample
+from cvkit.structures import Batch, ClassList, Failure, MetricReport, Sample
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,6 +54,9 @@ class Metric(Protocol):
 
     def compute(self) -> dict[str, float | None]:
         """Return the metrics by name."""
+
+    def report(self, classes: ClassList) -> MetricReport:
+        """Return the metrics, their rules and the numbers of each class, computed together."""
 
 
 class Answers(Protocol):

@@ -29,10 +29,10 @@ from cvkit.errors import CvkitError
 from cvkit.ops.rle import encode, mask_areas
 from cvkit.options.classify import ClassifyEval
 from cvkit.options.segment import SegmentEval, SegmentTrain
+from cvkit.scoring import classify as classify_files
+from cvkit.scoring import segment as segment_files
 from cvkit.scoring.class_tables import read_scores
-from cvkit.scoring.classify import score_classification
 from cvkit.scoring.results import read_results
-from cvkit.scoring.segment import score_segmentation
 from cvkit.tasks.detect.image_ids import ImageIds
 
 SIZE = (4, 6)
@@ -127,12 +127,12 @@ def config(root):
 
 def segment(root):
     options = SegmentEval(predictions=root / "out", truth=root / "truth")
-    score_segmentation(options, Reporter(quiet=True))
+    segment_files.score(options, Reporter(quiet=True))
 
 
 def classify(root):
     options = ClassifyEval(predictions=root / "scores.csv", truth=root / "truth.csv")
-    score_classification(options, Reporter(quiet=True))
+    classify_files.score(options, Reporter(quiet=True))
 
 
 def lines(*documents):
