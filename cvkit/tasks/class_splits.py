@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from cvkit.console import Reporter
-from cvkit.data.formats.folders import ClassifiedImage, Collection
+from cvkit.data.classified import ClassifiedImage, Collection
 from cvkit.errors import DataError
 
 

@@ -15,11 +15,11 @@ from torch.nn import functional as F
 from cvkit import catalog
 from cvkit.console import Reporter
 from cvkit.data.classes import make_classes
+from cvkit.data.classified import ClassifiedImage, read_collection
 from cvkit.data.datasets import ClassificationDataset, CropRule, ImageSource
 from cvkit.data.decode import read_image
 from cvkit.data.division import content_hashes
 from cvkit.data.files import InputFile, walk_images
-from cvkit.data.formats.folders import ClassifiedImage, read_collection
 from cvkit.dividing import division_of, model_division, tell_division, warn_if_changed
 from cvkit.metrics.classification import METRICS, ClassificationMetric, ranked, reported
 from cvkit.ops.inference import class_probabilities
