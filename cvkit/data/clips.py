@@ -9,8 +9,8 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from cvkit.data.classified import ClassifiedImage
 from cvkit.data.files import InputFile
-from cvkit.data.formats.folders import ClassifiedImage
 from cvkit.data.video import VideoIndex, index_video, read_frames
 from cvkit.errors import DataError
 from cvkit.structures import Classes, Geometry, Sample, VideoSource

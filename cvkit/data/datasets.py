@@ -8,10 +8,10 @@ from typing import Protocol
 import numpy as np
 
 from cvkit.data.annotated import AnnotatedImage, trainable
+from cvkit.data.classified import ClassifiedImage
 from cvkit.data.decode import read_image
 from cvkit.data.files import InputFile
-from cvkit.data.formats.folders import ClassifiedImage
-from cvkit.data.formats.layouts import LabelledImage
+from cvkit.data.labelled import LabelledImage
 from cvkit.data.masks import MaskReader
 from cvkit.data.resize import centre_crop, prepare, resize_antialiased, short_side_hw
 from cvkit.errors import DataError

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from cvkit.data.annotated import AnnotatedImage, upright
+from cvkit.data.classified import ClassifiedImage
 from cvkit.data.clips import part_of
 from cvkit.data.datasets import read_pair
 from cvkit.data.decode import exif_orientation, needed_bits, read_image
-from cvkit.data.formats.folders import ClassifiedImage
-from cvkit.data.formats.layouts import LabelledImage
 from cvkit.data.frames import frame_bits, frame_files
 from cvkit.data.known import Known, content_hash, known_hash
+from cvkit.data.labelled import LabelledImage
 from cvkit.data.masks import MaskReader
 from cvkit.data.video import VideoIndex, index_video
 from cvkit.errors import CvkitError

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from cvkit.catalog import ARCHS, backbones_of
+from cvkit.format_table import format_choices
 from cvkit.options.base import (
     DATA,
     MODEL,
@@ -19,7 +20,7 @@ from cvkit.options.base import (
     weights_of,
 )
 
-_LAYOUTS = choice(["auto", "folders", "classes", "csv"])
+_FORMATS = choice(format_choices("classes"))
 _TTA_HELP = "Average over 'flip' (the mirror image too) or 'ten-crop'"
 
 
@@ -64,7 +65,7 @@ class ClassifyTrain(Train):
     votes: Annotated[
         choice(["uniform", "distance"]), flag(MODEL, "Of knn: equal, or by 1 / distance")
     ] = "uniform"
-    format: Annotated[_LAYOUTS, flag(DATA, "Layout of --data")] = "auto"
+    format: Annotated[_FORMATS, flag(DATA, "Layout of --data")] = "auto"
     image_size: Annotated[
         str,
         flag(
@@ -106,7 +107,7 @@ class ClassifyEval(Eval):
     """Measure an image classifier, or score a table of predictions."""
 
     weights: weights_of("classify") = None
-    format: Annotated[_LAYOUTS, flag(DATA, "Layout of the data")] = "auto"
+    format: Annotated[_FORMATS, flag(DATA, "Layout of the data")] = "auto"
     predictions: Annotated[
         Path | None,
         flag(

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cvkit.catalog import ARCHS, backbones_of
+from cvkit.format_table import format_choices
 from cvkit.options.base import (
     DATA,
     MODEL,
@@ -23,7 +24,7 @@ from cvkit.options.base import (
     weights_of,
 )
 
-_FORMATS = choice(["auto", "coco", "voc", "yolo"])
+_FORMATS = choice(format_choices("boxes"))
 _PROPOSALS_HELP = (
     "Regions for fast-rcnn and rcnn: .npz or .json file, or a folder of them; selective search "
     "by default"

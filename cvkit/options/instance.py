@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from cvkit.catalog import ARCHS, backbones_of
+from cvkit.format_table import format_choices
 from cvkit.options.base import DATA, MODEL, OUTPUT, choice, flag, weights_of
 from cvkit.options.detect import DetectingEval, DetectingPredict, TwoStageTrain
 
-_FORMATS = choice(["auto", "coco", "index"])
+_FORMATS = choice(format_choices("instances"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from cvkit.catalog import ARCHS, backbones_of
+from cvkit.format_table import format_choices
 from cvkit.options.base import (
     DATA,
     MODEL,
@@ -22,6 +23,8 @@ _WINDOW_HELP = (
     "Run windows of the model's image size over the image at the scale of training and average: "
     "at its own resolution after --resize native; after fit mostly one window, the image itself"
 )
+
+_FORMATS = choice(format_choices("masks"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +56,7 @@ class SegmentTrain(Train):
             "Transposed convolutions that start bilinear, or as --init says (fcn-32s, -16s, -8s)",
         ),
     ] = False
-    format: Annotated[choice(["auto", "voc", "pairs"]), flag(DATA, "Layout of --data")] = "auto"
+    format: Annotated[_FORMATS, flag(DATA, "Layout of --data")] = "auto"
     image_size: Annotated[
         str,
         flag(
@@ -90,7 +93,7 @@ class SegmentEval(Eval):
     """Measure a semantic segmentation model, or score a folder of masks."""
 
     weights: weights_of("segment") = None
-    format: Annotated[choice(["auto", "voc", "pairs"]), flag(DATA, "Layout of the data")] = "auto"
+    format: Annotated[_FORMATS, flag(DATA, "Layout of the data")] = "auto"
     ignore_index: Annotated[
         int | None,
         flag(DATA, "Mask value of pixels without a label; the model's, else 255", min=0, max=255),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from cvkit.catalog import ARCHS, backbones_of
+from cvkit.format_table import format_choices
 from cvkit.options.base import (
     DATA,
     MODEL,
@@ -20,7 +21,7 @@ from cvkit.options.base import (
     weights_of,
 )
 
-_LAYOUTS = choice(["auto", "folders", "classes", "csv"])
+_FORMATS = choice(format_choices("classes"))
 _VIEWS = Annotated[
     str,
     flag(
@@ -62,7 +63,7 @@ class VideoTrain(Train):
             "r2plus1d and s3d; a run folder, or a file; none by default",
         ),
     ] = None
-    format: Annotated[_LAYOUTS, flag(DATA, "Layout of --data")] = "auto"
+    format: Annotated[_FORMATS, flag(DATA, "Layout of --data")] = "auto"
     frames: Annotated[int, flag(DATA, "Frames of a clip", min=1, max=512)] = 16
     sampling: Annotated[
         choice(["auto", "clip", "uniform"]),
@@ -116,7 +117,7 @@ class VideoEval(Eval):
     """
 
     weights: weights_of("video") = None
-    format: Annotated[_LAYOUTS, flag(DATA, "Layout of the data")] = "auto"
+    format: Annotated[_FORMATS, flag(DATA, "Layout of the data")] = "auto"
     predictions: Annotated[
         Path | None,
         flag(

@@ -8,8 +8,8 @@ import numpy as np
 
 from cvkit.console import Reporter
 from cvkit.data.classes import dataset_classes, make_classes
+from cvkit.data.classified import read_collection
 from cvkit.data.files import Walk, walk_images
-from cvkit.data.formats.folders import read_collection
 from cvkit.data.joining import join_names
 from cvkit.data.tables import read_rows
 from cvkit.dividing import model_division, tell_division

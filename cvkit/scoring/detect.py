@@ -7,10 +7,11 @@ from typing import Any, TypeVar
 
 from cvkit.console import Reporter
 from cvkit.data.annotated import AnnotatedImage, Annotations, turn_upright
+from cvkit.data.boxes import BoxData, divided_file, read_boxes
 from cvkit.data.division import Division
-from cvkit.data.formats.boxes import BoxData, divided_file, read_boxes
 from cvkit.data.formats.coco import read_coco
-from cvkit.data.formats.coco_places import DataFlags, find_images
+from cvkit.data.formats.coco_places import find_images
+from cvkit.data.formats.contract import DataFlags
 from cvkit.dividing import model_division, tell_division
 from cvkit.errors import DataError, raise_defects
 from cvkit.metrics import box_errors, coco

@@ -7,8 +7,9 @@ from typing import Any
 
 from cvkit.console import Reporter
 from cvkit.data.files import inside, walk_images
-from cvkit.data.formats.layouts import detect_layout, read_pairs
+from cvkit.data.formats.recognise import detect_format
 from cvkit.data.joining import join_names
+from cvkit.data.labelled import read_pairs
 from cvkit.data.masks import MaskMap
 from cvkit.dividing import model_division, tell_division
 from cvkit.errors import DataError
@@ -160,7 +161,7 @@ def _truths(
     layout = options.format
     if layout == "auto":
         try:
-            layout = detect_layout(truth)
+            layout = detect_format("masks", truth)
         except DataError:
             for mask in walk_images(truth):
                 yield mask.relative_to(truth).with_suffix("").as_posix(), None, mask

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cvkit.console import Reporter
+from cvkit.data.classified import ClassifiedImage, Collection, read_collection
 from cvkit.data.division import content_hashes
 from cvkit.data.files import Walk
-from cvkit.data.formats.folders import ClassifiedImage, Collection, read_collection
 from cvkit.dividing import model_division, tell_division, warn_if_changed
 from cvkit.errors import DataError
 from cvkit.metrics.classification import ranked

@@ -12,8 +12,8 @@ from PIL import Image
 from cvkit.catalog import TASKS, resolve
 from cvkit.console import Reporter
 from cvkit.data import known, scan, video
+from cvkit.data.classified import read_collection
 from cvkit.data.files import walk_images, walk_videos
-from cvkit.data.formats.folders import read_collection
 from cvkit.data.synthetic.samples import WRITERS
 from cvkit.options.tree import OPTIONS
 

@@ -1,5 +1,6 @@
 """COCO's annotation files, read strictly."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from cvkit.data.annotated import (
     make_truth,
 )
 from cvkit.data.decode import upright_size_hw
-from cvkit.data.files import inside
-from cvkit.data.formats.coco_places import find_images
+from cvkit.data.files import inside, matches
+from cvkit.data.formats.coco_places import ROBOFLOW, coco_hint, coco_parts, find_coco, find_images
+from cvkit.data.formats.contract import Contents, Query
 from cvkit.data.segmentations import around, read_segmentation
 from cvkit.errors import DataError
 from cvkit.ops.rle import make_masks, mask_areas
@@ -51,6 +53,33 @@ class _Entry:
     area: float
     crowd: bool
     code: bytes | None
+
+
+def looks_like(place: Path, splits: Sequence[str]) -> bool:
+    """Return whether a folder has one for annotations, or JSON files."""
+    return any((place / name).is_dir() for name in ("annotations", "coco")) or any(
+        [*matches(place, "*.json"), *matches(place, f"*/{ROBOFLOW}")]
+    )
+
+
+def read(query: Query) -> Contents[Annotations]:
+    """Return the splits of a dataset, those of files that are named for them too.
+
+    One file that belongs to no split may be divided.
+    """
+    root, files = query.root, query.json_files
+    named, other = coco_parts(root, query.splits)
+    divided = files.get("") or (None if files else other)
+
+    def read_split(split: str) -> Annotations:
+        path = (files.get(split) if split else divided) or find_coco(
+            root, split, query.flags.choose
+        )
+        return read_coco(path, query.images, root, split, masks=query.masks)
+
+    known = [] if "" in files else [*named, *files]
+    heap = None if divided is None else ""
+    return Contents(known, heap, read_split, hint=coco_hint(root))
 
 
 def read_coco(

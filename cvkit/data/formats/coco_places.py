@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +9,6 @@ from cvkit.data.division import is_split
 from cvkit.data.files import escapes, inside, matches
 from cvkit.errors import DataError
 from cvkit.texts import shown
-
-
-@dataclass(frozen=True)
-class DataFlags:
-    """How a command names its data, for messages that say what to change.
-
-    Attributes:
-        place: the flag or argument that names the dataset.
-        choose: what to do where several COCO files fit a split.
-    """
-
-    place: str
-    choose: str
-
-
-TRAINING = DataFlags("--data", "choose with --train-json and --val-json")
-"""Those of train."""
-
 
 ROBOFLOW = "_annotations.coco.json"
 """Name of the file in the folder of each split of an export."""
@@ -39,7 +20,7 @@ def find_coco(root: Path, split: str, choose: str) -> Path:
     Args:
         root: of the dataset.
         split: whose name the file has.
-        choose: see `DataFlags`.
+        choose: see `cvkit.data.formats.contract.DataFlags`.
 
     Raises:
         DataError: several.

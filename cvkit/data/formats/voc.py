@@ -5,6 +5,7 @@ Its pixels are 1-based and inclusive: the box (1, 1, 1, 1) is the first pixel. H
 """
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
@@ -21,7 +22,8 @@ from cvkit.data.annotated import (
 )
 from cvkit.data.classes import dataset_classes, make_classes, without_background
 from cvkit.data.files import inside, matches
-from cvkit.data.formats.layouts import list_names, with_image_suffix, without_annotation
+from cvkit.data.formats.contract import Contents, Query
+from cvkit.data.formats.voc_lists import list_names, list_parts, with_image_suffix, without_labels
 from cvkit.errors import DataError
 from cvkit.structures import ClassList, voc_color
 from cvkit.texts import shown
@@ -49,6 +51,18 @@ _Parsed = tuple[tuple[int, int] | None, list[VocObject]]
 """Claimed width and height of an annotation, and its objects."""
 
 
+def looks_like(place: Path, splits: Sequence[str]) -> bool:
+    """Return whether a folder has images and annotations, or lists of them."""
+    both = all((place / name).is_dir() for name in ("JPEGImages", "Annotations"))
+    return both or (place / "ImageSets" / "Main").is_dir()
+
+
+def read(query: Query) -> Contents[Annotations]:
+    """Return the splits of a dataset; see `list_parts`."""
+    known, heap = list_parts(query.root, "Main", query.splits)
+    return Contents(known, heap, lambda split: read_voc(query.root, split))
+
+
 def read_voc(root: Path, split: str) -> Annotations:
     """Return the images and boxes of a split; of all annotations if its name is empty.
 
@@ -65,7 +79,7 @@ def read_voc(root: Path, split: str) -> Annotations:
     else:
         files = matches(folder, "**/*.xml")
         names = [file.relative_to(folder).with_suffix("").as_posix() for file in files]
-        notes = without_annotation(root)
+        notes = without_labels(root, "Annotations", "annotation")
     parsed, places = {}, {}
     defects: list[DataError] = []
     for name in names:

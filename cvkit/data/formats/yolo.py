@@ -19,7 +19,8 @@ from cvkit.data.classes import dataset_classes, make_classes
 from cvkit.data.decode import upright_size_hw
 from cvkit.data.division import is_split
 from cvkit.data.files import escapes, inside, matches, walk_images
-from cvkit.data.formats.layouts import folder_parts, shared_labels
+from cvkit.data.formats.contract import Contents, Query
+from cvkit.data.formats.image_tree import folder_parts, shared_labels
 from cvkit.errors import CvkitError, DataError
 from cvkit.structures import ClassList, Instances, voc_color
 from cvkit.texts import is_text, read_lines, shown
@@ -29,13 +30,24 @@ SLACK = 1e-3
 """How far, in shares of the image, rounding may carry a box over the edge."""
 
 
+def looks_like(place: Path, splits: Sequence[str]) -> bool:
+    """Return whether a dataset is a YAML file, or a folder with one or with labels."""
+    return place.is_file() or find_yaml(place) is not None or (place / "labels").is_dir()
+
+
+def read(query: Query) -> Contents[Annotations]:
+    """Return the splits of a dataset; without any, all images may be divided."""
+    known, heap = yolo_parts(query.root, query.splits)
+    return Contents(known, heap, lambda split: read_yolo(query.root, split))
+
+
 def find_yaml(root: Path) -> Path | None:
     """Return the dataset's YAML file, if it has one with class names.
 
     Raises:
         DataError: there is none, but one that seems to have names cannot be read.
     """
-    files = [root] if root.suffix in (".yaml", ".yml") else matches(root, "*.y*ml")
+    files = [root] if root.suffix.lower() in (".yaml", ".yml") else matches(root, "*.y*ml")
     refused = None
     for file in files:
         try:

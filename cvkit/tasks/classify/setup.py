@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cvkit import catalog
 from cvkit.console import Reporter
-from cvkit.data.formats.folders import ClassifiedImage, Collection, read_collection
+from cvkit.data.classified import ClassifiedImage, Collection, read_collection
 from cvkit.data.scan import ImageScan, scan_images
 from cvkit.dividing import tell_division, training_division
 from cvkit.errors import UsageError, raise_defects

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from cvkit import catalog
 from cvkit.console import Reporter
 from cvkit.data.classes import make_classes
+from cvkit.data.classified import ClassifiedImage
 from cvkit.data.datasets import ClassificationDataset, CropRule, ImageSource
 from cvkit.data.decode import read_image
 from cvkit.data.files import InputFile, walk_images
-from cvkit.data.formats.folders import ClassifiedImage
 from cvkit.dividing import division_of
 from cvkit.metrics.classification import METRICS, ClassificationMetric, ranked, reported
 from cvkit.ops.inference import class_probabilities

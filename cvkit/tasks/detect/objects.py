@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from cvkit.console import Reporter
 from cvkit.data.annotated import AnnotatedImage
+from cvkit.data.boxes import with_truths
 from cvkit.data.datasets import BoxDataset, ImageSource
 from cvkit.data.files import InputFile
-from cvkit.data.formats.boxes import with_truths
 from cvkit.models.detection.roi_heads import Detections
 from cvkit.options.detect import DetectingEval, DetectingPredict, TwoStageTrain
 from cvkit.output.answers import ObjectAnswers

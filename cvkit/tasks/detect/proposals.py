@@ -11,7 +11,7 @@ import torch
 from cvkit.console import Reporter
 from cvkit.data.annotated import AnnotatedImage, trainable
 from cvkit.data.division import ALL
-from cvkit.data.formats.coco_places import DataFlags
+from cvkit.data.formats.contract import DataFlags
 from cvkit.data.proposals import (
     Proposals,
     inside_image,

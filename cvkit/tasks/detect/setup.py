@@ -8,10 +8,10 @@ from typing import Any
 from cvkit.catalog import nearest
 from cvkit.console import Reporter
 from cvkit.data.annotated import AnnotatedImage
+from cvkit.data.boxes import BoxData, read_boxes
 from cvkit.data.division import WHOLE, Division
 from cvkit.data.fingerprint import describe_objects
-from cvkit.data.formats.boxes import BoxData, read_boxes
-from cvkit.data.formats.coco_places import TRAINING, DataFlags
+from cvkit.data.formats.contract import TRAINING, DataFlags
 from cvkit.data.scan import BoxScan, scan_boxes
 from cvkit.dividing import (
     division_of,

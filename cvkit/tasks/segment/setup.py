@@ -13,7 +13,8 @@ from cvkit import catalog
 from cvkit.console import Reporter
 from cvkit.data.classes import dataset_classes, numbered_classes
 from cvkit.data.division import Parts
-from cvkit.data.formats.layouts import LabelledImage, detect_layout, read_pairs
+from cvkit.data.formats.recognise import detect_format
+from cvkit.data.labelled import LabelledImage, read_pairs
 from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
 from cvkit.data.scan import Scan, scan_pairs
 from cvkit.dividing import tell_division, training_division
@@ -111,7 +112,7 @@ def training_data(
 ) -> tuple[Parts[LabelledImage], MaskReader, ClassList, dict[str, Scan]]:
     """Return the splits, how to read their masks, the classes, and what the check found."""
     root = data_place(options.data, "segment")
-    layout = detect_layout(root, options.format)
+    layout = detect_format("masks", root, options.format)
     names = dict.fromkeys((options.train_split, options.val_split))
     division = training_division(options)
     parts = read_pairs(root, layout, list(names), division)

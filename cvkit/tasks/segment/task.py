@@ -14,7 +14,8 @@ from cvkit.console import Reporter
 from cvkit.data.classes import dataset_classes
 from cvkit.data.datasets import ImageSource, SegmentationDataset
 from cvkit.data.files import InputFile
-from cvkit.data.formats.layouts import LabelledImage, detect_layout, read_pairs
+from cvkit.data.formats.recognise import detect_format
+from cvkit.data.labelled import LabelledImage, read_pairs
 from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
 from cvkit.data.resize import prepare
 from cvkit.dividing import division_of, model_division, tell_division, warn_if_changed
@@ -125,7 +126,7 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
         ignore = labels.get("ignore_index", 255)
         mask_map = options.mask_map if options.mask_map is not None else labels.get("mask_map")
         root = data_place(options.data, "segment")
-        layout = detect_layout(root, options.format)
+        layout = detect_format("masks", root, options.format)
         division = model_division(options, header)
         parts = read_pairs(root, layout, [options.split], division)
         pairs = parts.splits[options.split]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cvkit.console import Reporter
+from cvkit.data.classified import Collection, read_collection
 from cvkit.data.files import walk_videos
-from cvkit.data.formats.folders import Collection, read_collection
 from cvkit.data.scan import VideoScan, scan_videos
 from cvkit.data.tables import read_rows
 from cvkit.dividing import tell_division, training_division

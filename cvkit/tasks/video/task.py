@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from cvkit import catalog
 from cvkit.console import Reporter
 from cvkit.data.classes import make_classes
+from cvkit.data.classified import ClassifiedImage
 from cvkit.data.clips import ClipDataset, VideoInputs
 from cvkit.data.files import InputFile, walk_videos
-from cvkit.data.formats.folders import ClassifiedImage
 from cvkit.data.video import all_frames, index_video, read_frames
 from cvkit.dividing import division_of
 from cvkit.metrics.classification import ranked, reported
