@@ -32,23 +32,23 @@ LISTED = 20
 
 def predict(options: Predict, task_name: str) -> int:
     """Predict images or videos into a folder."""
-    from cvkit.data.files import list_inputs, walk_images, walk_videos
+    from cvkit.data.files import list_inputs
     from cvkit.engine import runtime
     from cvkit.tasks.sheets import SHEET, write_contact_sheet
     from cvkit.tasks.trained import load_trained
 
     report = Reporter(options.quiet)
     _check_flags(options)
-    walk = walk_videos if task_name == "video" else walk_images
     lost: list[Failure] = []
     total: Counter[str] = Counter()
     runtime.keep_memory()
     with runtime.stop_signals() as stop:
         with stop.at_once():
             trained = load_trained(options.weights, options, task_name)
-            files = list_inputs(options.inputs, _results_folders(options, task_name), walk, lost)
+            without, walk = _results_folders(options, task_name), trained.task.walk
+            files = list_inputs(options.inputs, without, walk, lost)
             trained.task.check_inputs(sorted(file.key for file in files), report)
-        what = "videos" if task_name == "video" else "images"
+        what = trained.task.noun
         with _held_folder(options, task_name, report) as out:
             options = replace(options, out=out)
             report.say(f"{len(files)} {what} with {trained.path} ({trained.precision})")

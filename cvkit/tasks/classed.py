@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from cvkit.console import Reporter
 from cvkit.data.classified import ClassifiedImage, Collection, read_collection
 from cvkit.data.division import content_hashes
-from cvkit.data.files import Walk
 from cvkit.dividing import model_division, tell_division, warn_if_changed
 from cvkit.errors import DataError
 from cvkit.metrics.classification import ranked
@@ -23,6 +22,7 @@ from cvkit.output.files import write_csv
 from cvkit.output.records import read_lines
 from cvkit.structures import Batch, Classes, ClassList, Sample
 from cvkit.tasks.common import data_place, require_same_classes
+from cvkit.tasks.contract import Task
 
 C = TypeVar("C", bound="ClassTraining")
 
@@ -110,36 +110,29 @@ def labelled_hashes(
 
 
 def evaluation_split(
+    task: Task,
     options: ClassifyEval | VideoEval,
-    classes: ClassList,
     header: dict[str, Any],
     report: Reporter,
-    *,
-    task: str,
-    walk: Walk,
-    noun: str,
 ) -> dict[str, list[ClassifiedImage]]:
     """Return the split that a trained model is evaluated on, its classes checked.
 
     Args:
+        task: of the model.
         options: of the command.
-        classes: of the model.
         header: of the model.
         report: for counts and warnings.
-        task: name of the task.
-        walk: finds what has a class in a folder.
-        noun: what that is, in the plural.
 
     Raises:
         DataError: other classes than the model's.
     """
-    place = data_place(options.data, task)
+    place = data_place(options.data, task.name)
     made = model_division(options, header)
     share, names = made.val_fraction, [options.split]
-    data = read_collection(place, options.format, names, share, walk, seed=made.seed)
+    data = read_collection(place, options.format, names, share, task.walk, seed=made.seed)
     tell_division(options, place, data.heap, made, data.splits, report)
-    require_same_classes(data.names, classes.names, ordered=data.ordered)
-    count = f"{len(data.splits[options.split])} {noun}"
+    require_same_classes(data.names, task.classes.names, ordered=data.ordered)
+    count = f"{len(data.splits[options.split])} {task.noun}"
     report.say(f"data: {place} ({data.layout} layout), {options.split}: {count}")
     for note in data.notes:
         report.warn(note)

@@ -16,6 +16,7 @@ from cvkit import __version__, catalog
 from cvkit.catalog import OPTIMIZERS
 from cvkit.console import Reporter
 from cvkit.data.decode import read_image
+from cvkit.data.files import walk_images
 from cvkit.data.synthetic.samples import cached_samples
 from cvkit.errors import DataError, ModelFileError, UsageError
 from cvkit.models.weights import load_pretrained
@@ -62,8 +63,7 @@ class ImageTask(Task[T, E, P]):
 
     network_class: ClassVar[type]
     preprocessing_class: ClassVar[type]
-    noun: ClassVar[str] = "images"
-    """What the samples are, in the plural."""
+    walk = staticmethod(walk_images)
 
     classes: ClassList
     network: Any

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar, runtime_checkable
 
@@ -93,6 +93,8 @@ class Task(ABC, Generic[T, E, P]):
 
     Attributes:
         name: key in `catalog.TASKS`.
+        noun: what the inputs are, in the plural.
+        walk: finds the inputs in a folder; see `cvkit.data.files`.
         best: name of the metric that picks the best checkpoint; larger is better.
         metric_names: of what `Metric.compute` returns.
         classes: of the data or the model.
@@ -107,6 +109,8 @@ class Task(ABC, Generic[T, E, P]):
     """
 
     name: ClassVar[str]
+    noun: ClassVar[str] = "images"
+    walk: ClassVar[Callable[..., Iterator[Path]]]
     best: ClassVar[str]
     metric_names: tuple[str, ...]
     classes: ClassList

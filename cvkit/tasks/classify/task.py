@@ -15,7 +15,7 @@ from cvkit.data.classes import make_classes
 from cvkit.data.classified import ClassifiedImage
 from cvkit.data.datasets import ClassificationDataset, CropRule, ImageSource
 from cvkit.data.decode import read_image
-from cvkit.data.files import InputFile, walk_images
+from cvkit.data.files import InputFile
 from cvkit.dividing import division_of
 from cvkit.metrics.classification import METRICS, ClassificationMetric, ranked, reported
 from cvkit.ops.inference import class_probabilities
@@ -117,15 +117,7 @@ class Classify(LogitsTask[ClassifyTrain, ClassifyEval, ClassifyPredict]):
         Raises:
             DataError: other classes than the model's.
         """
-        splits = classed.evaluation_split(
-            options,
-            self.classes,
-            header,
-            report,
-            task=self.name,
-            walk=walk_images,
-            noun=self.noun,
-        )
+        splits = classed.evaluation_split(self, options, header, report)
         return replace(self, splits=splits)
 
     @property

@@ -57,7 +57,7 @@ class Video(LogitsTask[VideoTrain, VideoEval, VideoPredict]):
 
     name, best = "video", "video_top1"
     network_class, preprocessing_class = Network, Preprocessing
-    noun = "videos"
+    noun, walk = "videos", staticmethod(walk_videos)
 
     network: Network
     preprocessing: Preprocessing
@@ -127,15 +127,7 @@ class Video(LogitsTask[VideoTrain, VideoEval, VideoPredict]):
         Raises:
             DataError: other classes than the model's.
         """
-        splits = classed.evaluation_split(
-            options,
-            self.classes,
-            header,
-            report,
-            task=self.name,
-            walk=walk_videos,
-            noun=self.noun,
-        )
+        splits = classed.evaluation_split(self, options, header, report)
         return replace(self, splits=splits)
 
     @property
