@@ -55,9 +55,8 @@ def calibrate(model):
     return model.eval()
 
 
-def samples(name):
-    """Torchvision's argument for the regions in the loss: the usual ones, or few in slow heads."""
-    return {"box_batch_size_per_image": 64 if name.endswith("v2") else 512}
+SAMPLES, PROPOSALS = 64, 200
+"""Regions of an image in the loss and at test: few, because the heads are slow."""
 
 
 def pair(name, classes=5, seed=0, **own):
@@ -68,7 +67,11 @@ def pair(name, classes=5, seed=0, **own):
 @functools.lru_cache(maxsize=2)
 def built(name, classes, seed, **own):
     torch.manual_seed(seed)
-    limits = {"box_score_thresh": 0.0, "rpn_score_thresh": 0.0, **samples(name)}
+    limits = {"box_score_thresh": 0.0, "rpn_score_thresh": 0.0, "box_batch_size_per_image": SAMPLES}
+    parts = dict(MODELS[name])
+    if name.endswith("v2"):
+        limits["rpn_post_nms_top_n_test"] = PROPOSALS
+        parts["proposals"] = {"after_nms": (2000, PROPOSALS)}
     theirs = getattr(tv, name)(
         weights=None, weights_backbone=None, num_classes=classes, **SIZES, **limits
     )
@@ -79,8 +82,8 @@ def built(name, classes, seed, **own):
         classes - 1,
         DetectionInputs((160,), 200, MEAN, STD),
         version=2 if arch.endswith("v2") else 1,
-        regions={"min_score": 0.0, "samples": samples(name)["box_batch_size_per_image"]},
-        **(MODELS[name] | own),
+        regions={"min_score": 0.0, "samples": SAMPLES},
+        **(parts | own),
     ).eval()
     tensors, unused, count = converted("detect", arch, backbone, theirs.state_dict())
     assert count == classes and not unused
@@ -108,6 +111,7 @@ def test_resized_sides_are_rounded_down(size_hw, wanted):
     assert batch.sizes_hw == [wanted]
 
 
+@pytest.mark.usefixtures("quick_weights")
 def test_inputs_equal_torchvisions_bit_by_bit():
     theirs, ours = pair("fasterrcnn_resnet50_fpn")
     given = images((97, 131), (150, 90))
@@ -165,6 +169,7 @@ def test_the_anchors_of_2015_are_those_of_the_original_code():
 
 
 @pytest.mark.parametrize("name", ["fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2"])
+@pytest.mark.usefixtures("quick_weights")
 def test_every_stage_equals_torchvisions_bit_by_bit(name):
     theirs, ours = pair(name)
     given = images((97, 131), (150, 90))
@@ -216,6 +221,7 @@ def assert_equal_detections(theirs, ours, given):
 
 
 @pytest.mark.parametrize("name", MODELS)
+@pytest.mark.usefixtures("quick_weights")
 def test_detections_equal_torchvisions(name):
     theirs, ours = pair(name)
     assert_equal_detections(theirs, ours, images((97, 131), (150, 90)))
@@ -223,6 +229,7 @@ def test_detections_equal_torchvisions(name):
 
 
 @pytest.mark.parametrize("classes", [2, 91])
+@pytest.mark.usefixtures("quick_weights")
 def test_detections_equal_torchvisions_for_few_and_many_classes(classes):
     theirs, ours = pair("fasterrcnn_resnet50_fpn", classes=classes, seed=3)
     assert_equal_detections(theirs, ours, images((130, 97)))
@@ -276,6 +283,7 @@ def legacy(tensors):
     return result
 
 
+@pytest.mark.usefixtures("quick_weights")
 def test_legacy_names_load_strictly():
     theirs, ours = pair("fasterrcnn_resnet50_fpn")
     old = legacy(theirs.state_dict())
@@ -297,6 +305,7 @@ OBJECTS = (
 
 @pytest.mark.parametrize("name", ["fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2"])
 @pytest.mark.parametrize("empty", [False, True])
+@pytest.mark.usefixtures("quick_weights")
 def test_losses_and_gradients_equal_torchvisions(name, empty, monkeypatch):
     theirs, ours = pair(name)
     monkeypatch.setattr(torch, "randperm", lambda n, device=None: torch.arange(n, device=device))
@@ -319,6 +328,27 @@ def test_losses_and_gradients_equal_torchvisions(name, empty, monkeypatch):
     for key, parameter in theirs.named_parameters():
         norm = parameter.grad.norm().item()
         assert own[key].grad.norm().item() == pytest.approx(norm, rel=2e-3, abs=1e-6), key
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_counts_of_regions_are_torchvisions(name):
+    """Networks that other tests compare have fewer of them."""
+    arch, backbone = named_parts("detect", name, None)
+    inputs = DetectionInputs((160,), 200, MEAN, STD)
+    with torch.device("meta"):
+        theirs = getattr(tv, name)(weights=None, weights_backbone=None)
+        version = 2 if arch.endswith("v2") else 1
+        ours = build_detector(backbone, 90, inputs, version=version, **MODELS[name])
+    for place, key in enumerate(("training", "testing")):
+        assert ours.rpn.rule.before_nms[place] == theirs.rpn._pre_nms_top_n[key]
+        assert ours.rpn.rule.after_nms[place] == theirs.rpn._post_nms_top_n[key]
+    for own, other in (
+        (ours.rpn.rule, theirs.rpn.fg_bg_sampler),
+        (ours.roi_heads.rule, theirs.roi_heads.fg_bg_sampler),
+    ):
+        assert own.samples == other.batch_size_per_image
+        assert own.positive_share == other.positive_fraction
+    assert ours.roi_heads.rule.max_detections == theirs.roi_heads.detections_per_img
 
 
 @pytest.mark.parametrize("name", ["fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2"])
@@ -355,6 +385,7 @@ def test_weights_begin_as_torchvisions_do(name):
     ],
     ids=str,
 )
+@pytest.mark.usefixtures("quick_weights")
 def test_detectors_learn_from_every_part_and_detect_deterministically(backbone, own):
     torch.manual_seed(0)
     model = build_detector(
@@ -388,6 +419,7 @@ def test_detectors_learn_from_every_part_and_detect_deterministically(backbone, 
 
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("arch", catalog.DETECTORS)
+@pytest.mark.usefixtures("quick_weights")
 def test_images_without_objects_and_proposals_train(arch, count):
     """Small images: no anchor of 2015 lies inside them, so even its first stage learns nothing."""
     entry = catalog.DETECTORS[arch]
@@ -485,6 +517,7 @@ def test_a_backbone_without_a_division_refuses_one_map():
         build_detector("swin_t", 3, DetectionInputs((96,), 160, MEAN, STD), neck="c4")
 
 
+@pytest.mark.usefixtures("quick_weights")
 def test_fast_rcnn_equals_torchvisions_second_stage():
     """Torchvision has no Fast R-CNN, but its second stage takes any regions."""
     theirs, ours = pair("fasterrcnn_resnet50_fpn")
@@ -530,6 +563,7 @@ def test_low_overlaps_are_left_out_where_a_rule_says_so():
         ("mobilenet_v3_small", {}),
     ],
 )
+@pytest.mark.usefixtures("quick_weights")
 def test_published_classifiers_fill_all_layers_that_they_have(backbone, own, tmp_path):
     builder = getattr(torchvision.models, backbone)
     torch.manual_seed(0)

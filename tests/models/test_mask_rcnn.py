@@ -9,7 +9,17 @@ import functools
 import numpy as np
 import pytest
 import torch
-from test_detectors import MEAN, OBJECTS, SIZES, STD, calibrate, images, legacy
+from test_detectors import (
+    MEAN,
+    OBJECTS,
+    PROPOSALS,
+    SAMPLES,
+    SIZES,
+    STD,
+    calibrate,
+    images,
+    legacy,
+)
 from torchvision.models import detection as tv
 
 from cvkit.models.convert import converted, named_parts, require_equal_names
@@ -46,17 +56,16 @@ def built(name, classes):
     torch.manual_seed(0)
     most = 100 if MODELS[name][0] == 2 else 30  # the best boxes of the second one are tiny
     limits = {"box_score_thresh": 0.0, "rpn_score_thresh": 0.0, "box_detections_per_img": most}
-    few = 64 if MODELS[name][0] == 2 else 512  # regions in the loss; its head is slow
-    limits |= {"box_batch_size_per_image": few, "rpn_post_nms_top_n_test": 200}
+    limits |= {"box_batch_size_per_image": SAMPLES, "rpn_post_nms_top_n_test": PROPOSALS}
     theirs = getattr(tv, name)(
         weights=None, weights_backbone=None, num_classes=classes, **SIZES, **limits
     )
     calibrate(theirs)
     centre_masks(theirs)
     version = MODELS[name][0]
-    regions = {"min_score": 0.0, "max_detections": most, "samples": few}
+    regions = {"min_score": 0.0, "max_detections": most, "samples": SAMPLES}
     own = {"masks": True, "version": version, "regions": regions}
-    own["proposals"] = {"after_nms": (2000, 200)}
+    own["proposals"] = {"after_nms": (2000, PROPOSALS)}
     ours = build_detector("resnet50", classes - 1, inputs(), **own).eval()
     parts = named_parts("instance", name, None)
     tensors, unused, count = converted("instance", *parts, theirs.state_dict())
@@ -66,6 +75,7 @@ def built(name, classes):
 
 
 @pytest.mark.parametrize("name", MODELS)
+@pytest.mark.usefixtures("quick_weights")
 def test_names_of_tensors_are_torchvisions(name):
     theirs, ours = pair(name)
     assert set(theirs.state_dict()) == set(ours.state_dict())
@@ -81,6 +91,7 @@ def test_names_of_tensors_are_torchvisions(name):
         ("maskrcnn_resnet50_fpn_v2", 5),
     ],
 )
+@pytest.mark.usefixtures("quick_weights")
 def test_masks_equal_torchvisions(name, classes):
     theirs, ours = pair(name, classes)
     given = images((97, 131), (150, 90)) if classes == 5 else images((130, 97))
@@ -115,6 +126,7 @@ def shapes(sizes, boxes):
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("empty", [False, True])
+@pytest.mark.usefixtures("quick_weights")
 def test_losses_and_gradients_equal_torchvisions(name, empty, monkeypatch):
     theirs, ours = pair(name)
     monkeypatch.setattr(torch, "randperm", lambda n, device=None: torch.arange(n, device=device))
@@ -145,6 +157,7 @@ def test_losses_and_gradients_equal_torchvisions(name, empty, monkeypatch):
         assert own[key].grad.norm().item() == pytest.approx(norm, rel=2e-3, abs=1e-6), key
 
 
+@pytest.mark.usefixtures("quick_weights")
 def test_legacy_names_load_strictly():
     theirs, ours = pair("maskrcnn_resnet50_fpn")
     old = {}
@@ -204,6 +217,7 @@ def test_weights_of_the_mask_branch_begin_as_torchvisions_do(name):
     ],
     ids=str,
 )
+@pytest.mark.usefixtures("quick_weights")
 def test_every_part_learns_and_masks_are_deterministic(backbone, own, side):
     torch.manual_seed(0)
     model = build_detector(
@@ -234,6 +248,7 @@ def test_every_part_learns_and_masks_are_deterministic(backbone, own, side):
 
 
 @pytest.mark.parametrize("own", [{}, {"version": 2}, {"neck": "c4"}], ids=str)
+@pytest.mark.usefixtures("quick_weights")
 def test_images_without_objects_train(own):
     torch.manual_seed(0)
     own = {"masks": True, "regions": {"samples": 64}, **own}

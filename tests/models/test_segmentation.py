@@ -201,6 +201,7 @@ def combinations():
         yield "deeplab-plus", backbone
 
 
+@pytest.mark.usefixtures("quick_weights")
 @pytest.mark.parametrize(("arch", "backbone"), sorted(set(combinations())))
 def test_every_arch_keeps_the_contract(arch, backbone):
     torch.manual_seed(0)
@@ -236,6 +237,7 @@ def test_backbone_maps_have_the_channels_and_strides_they_announce(backbone):
         assert features.strides[-1] == stride
 
 
+@pytest.mark.usefixtures("quick_weights")
 def test_dilated_resnet_equals_torchvisions_own_dilation():
     torch.manual_seed(0)
     reference = torchvision.models.resnet50(replace_stride_with_dilation=[False, True, True])
