@@ -197,7 +197,7 @@ class _Job:
             model, _resting_layers(options, self.task, model), options.unfreeze_at
         )
         if options.channels_last != "off":
-            model = model.to(memory_format=self.task.memory_format)
+            model = model.to(memory_format=self.task.weight_format)
         self.model = model
         val = self.task.dataset(options.val_split, training=False)
         same = options.train_split == options.val_split

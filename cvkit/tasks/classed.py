@@ -21,7 +21,7 @@ from cvkit.options.video import VideoEval
 from cvkit.output.files import write_csv
 from cvkit.output.records import read_lines
 from cvkit.structures import Batch, Classes, ClassList, Sample
-from cvkit.tasks.common import data_place, require_same_classes
+from cvkit.tasks.common import data_place, require_same_classes, required
 from cvkit.tasks.contract import Task
 
 C = TypeVar("C", bound="ClassTraining")
@@ -66,7 +66,7 @@ def unregularised(training: C) -> C:
 
 def one_hot(batch: Batch, num_classes: int) -> Tensor:
     """Return the [N, K] class probabilities of a batch of labelled samples."""
-    return F.one_hot(batch.labels, num_classes).float()
+    return F.one_hot(required(batch.labels), num_classes).float()
 
 
 def require_examples(data: Collection, split: str, place: Path) -> None:
@@ -150,15 +150,16 @@ def describe_classes(
     result: Classes, sample: Sample, classes: ClassList, top_k: int
 ) -> dict[str, Any]:
     """Return the line of `predictions.jsonl` of a sample's best classes."""
-    order = [int(index) for index in ranked(result.scores)[:top_k]]
-    height, width = sample.geometry.original_hw
+    scores = required(result.scores)
+    order = [int(index) for index in ranked(scores)[:top_k]]
+    height, width = required(sample.geometry).original_hw
     return {
         "path": sample.path,
         "width": width,
         "height": height,
         "labels": [classes.names[index] for index in order],
         "category_ids": [classes.ids[index] for index in order],
-        "scores": [float(result.scores[index]) for index in order],
+        "scores": [float(scores[index]) for index in order],
     }
 
 

@@ -22,7 +22,7 @@ from cvkit.errors import DataError, ModelFileError, UsageError
 from cvkit.models.weights import load_pretrained
 from cvkit.ops.images import normalize
 from cvkit.ops.losses import balanced_weights
-from cvkit.structures import Batch, ClassList
+from cvkit.structures import Batch, ClassList, Sample
 from cvkit.tasks.contract import E, Network, P, T, Task
 
 
@@ -122,14 +122,15 @@ class ImageTask(Task[T, E, P]):
             report.say("backbone weights: none, trained from scratch")
             return
         name, source = self.network.backbone, options.pretrained
-        if not hasattr(model, "backbone") or name is None:
+        backbone = getattr(model, "backbone", None)
+        if backbone is None or name is None:
             raise UsageError(
                 f"--pretrained: {name or self.network.arch} is a whole network without "
                 "pretrained weights",
                 code="pretrained.unsupported",
             )
         offline = options.offline
-        report.say(load_pretrained(model.backbone, name, source, offline=offline, say=report.say))
+        report.say(load_pretrained(backbone, name, source, offline=offline, say=report.say))
 
     def about_model(self) -> dict[str, Any]:
         """Return the part of a model file's header that every task needs to load it."""
@@ -178,6 +179,7 @@ class LogitsTask(ImageTask[T, E, P]):
 
     def normalized(self, batch: Batch) -> Tensor:
         """Return the NCHW float images of a batch as the network wants them."""
+        assert isinstance(batch.images, Tensor), "images of one size are stacked"
         return normalize(batch.images, self.preprocessing.mean, self.preprocessing.std)
 
 
@@ -190,6 +192,17 @@ def required(part: F | None) -> F:
     if part is None:
         raise TypeError("this task was not made for that")
     return part
+
+
+def truth_of(sample: Sample, kind: type[F]) -> F:
+    """Return the truth of a labelled sample, which is of this type.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if not isinstance(sample.truth, kind):
+        raise TypeError(f"{sample.path} has no {kind.__name__}")
+    return sample.truth
 
 
 def total(terms: Mapping[str, Tensor]) -> Tensor:

@@ -96,30 +96,46 @@ class Task(ABC, Generic[T, E, P]):
         noun: what the inputs are, in the plural.
         walk: finds the inputs in a folder; see `cvkit.data.files`.
         best: name of the metric that picks the best checkpoint; larger is better.
-        metric_names: of what `Metric.compute` returns.
         classes: of the data or the model.
         network: which network.
-        body: name of the layers that `--freeze-backbone` freezes.
-        memory_format: of the network's weights.
-        input_shape: of a training sample as the network sees it, channels first; None where
-            sizes differ.
-        min_batch: samples that a batch must have in training; batch norms over one value need
-            two.
-        gradient_free: the model is not trained by steps; the task is a `Memorising` one.
     """
 
     name: ClassVar[str]
     noun: ClassVar[str] = "images"
     walk: ClassVar[Callable[..., Iterator[Path]]]
     best: ClassVar[str]
-    metric_names: tuple[str, ...]
     classes: ClassList
     network: Network
-    body: str = "backbone"
-    memory_format: torch.memory_format = torch.channels_last
-    input_shape: tuple[int, ...] | None = None
-    min_batch: int = 1
-    gradient_free: bool = False
+
+    @property
+    @abstractmethod
+    def metric_names(self) -> tuple[str, ...]:
+        """Of what `Metric.compute` returns."""
+
+    @property
+    def body(self) -> str:
+        """Name of the layers that `--freeze-backbone` freezes."""
+        return "backbone"
+
+    @property
+    def weight_format(self) -> torch.memory_format:
+        """Memory format of the network's weights."""
+        return torch.channels_last
+
+    @property
+    def input_shape(self) -> tuple[int, ...] | None:
+        """Of a training sample as the network sees it, channels first; None where sizes differ."""
+        return None
+
+    @property
+    def min_batch(self) -> int:
+        """Samples that a training batch must have; batch norms over one value need two."""
+        return 1
+
+    @property
+    def gradient_free(self) -> bool:
+        """Whether the model is not trained by steps; then the task is a `Memorising` one."""
+        return False
 
     @classmethod
     @abstractmethod

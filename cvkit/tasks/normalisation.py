@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torchvision
 
@@ -12,6 +12,13 @@ from cvkit.model_files import read_header
 from cvkit.models.published import recognised, statistics
 from cvkit.options.base import Train
 from cvkit.texts import read_json
+
+
+class Statistics(TypedDict, total=False):
+    """Mean and deviation of each channel's pixels in [0, 1]; both or none."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
 def value_bits(options: Train, scans: Iterable[Any], report: Reporter) -> int | None:
@@ -47,7 +54,7 @@ def warn_of_bits(bits: int | None, scans: Iterable[Any], report: Reporter) -> No
         )
 
 
-def pretrained_statistics(options: Train, builder: str) -> dict[str, tuple[float, ...]]:
+def pretrained_statistics(options: Train, builder: str) -> Statistics:
     """Return `mean` and `std` for a preprocessing, empty where the weights do not say them.
 
     Published weights are recognised by their hash, whether they are named or given as a file,
@@ -66,6 +73,7 @@ def pretrained_statistics(options: Train, builder: str) -> dict[str, tuple[float
         return {}
     if options.resume and (stored := _both(_of_run(options.resume))):
         return stored
+    found: tuple[str, Any] | None
     if source.partition(":")[0] in ("imagenet", "kinetics"):
         found = builder, torchvision.models.get_model_weights(builder).DEFAULT
     elif not Path(source).is_file():
@@ -74,10 +82,13 @@ def pretrained_statistics(options: Train, builder: str) -> dict[str, tuple[float
         return stored
     else:
         found = recognised(Path(source), [builder])
-    return dict(zip(("mean", "std"), statistics(*found), strict=True)) if found else {}
+    if found is None:
+        return {}
+    mean, std = statistics(*found)
+    return {"mean": mean, "std": std}
 
 
-def _of_header(path: Path) -> dict[str, tuple[float, ...]]:
+def _of_header(path: Path) -> Statistics:
     """Return mean and deviation that a model of cvkit stores; empty for other files."""
     return _both(_preprocessing(path)) if path.suffix == ".safetensors" else {}
 
@@ -99,5 +110,7 @@ def _of_run(run: Path) -> dict[str, Any]:
     return known or _preprocessing(run / "best.safetensors")
 
 
-def _both(preprocessing: dict[str, Any]) -> dict[str, tuple[float, ...]]:
-    return {name: tuple(preprocessing[name]) for name in ("mean", "std") if name in preprocessing}
+def _both(preprocessing: dict[str, Any]) -> Statistics:
+    if not preprocessing.keys() >= {"mean", "std"}:
+        return {}
+    return {"mean": tuple(preprocessing["mean"]), "std": tuple(preprocessing["std"])}

@@ -90,7 +90,7 @@ def load_trained(weights: str | None, options: Job, task_name: str | None = None
         path=path,
         header=header,
         task=task,
-        model=fabric.to_device(model.to(memory_format=task.memory_format)),
+        model=fabric.to_device(model.to(memory_format=task.weight_format)),
         fabric=fabric,
         workers=choose_workers(options.workers, device),
         precision=precision,

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from cvkit.data.decode import read_image
 from cvkit.data.files import InputFile
 from cvkit.dividing import division_of
 from cvkit.metrics.classification import METRICS, ClassificationMetric, ranked, reported
+from cvkit.models.classify import Classifier, NearestNeighbours
 from cvkit.ops.inference import class_probabilities
 from cvkit.ops.mixing import mix
 from cvkit.options.classify import ClassifyEval, ClassifyPredict, ClassifyTrain
@@ -193,7 +194,9 @@ class Classify(LogitsTask[ClassifyTrain, ClassifyEval, ClassifyPredict]):
 
     def memorise(self, model: nn.Module, batch: Batch) -> None:
         """Let a gradient-free model keep a batch of training images."""
-        model.store(model.embed(self.normalized(batch)).float(), batch.labels)
+        network = cast(NearestNeighbours, model)
+        features = network.embed(self.normalized(batch)).float()
+        network.store(features, required(batch.labels))
 
     def predict(self, model: nn.Module, batch: Batch) -> list[Classes]:
         """Return the scores of each sample."""
@@ -209,9 +212,9 @@ class Classify(LogitsTask[ClassifyTrain, ClassifyEval, ClassifyPredict]):
 
     def _results(self, scores: Tensor, features: Tensor) -> list[Classes]:
         rows = scores.float().cpu().numpy()
-        kept: Sequence[np.ndarray | None] = [None] * len(rows)
+        kept: list[np.ndarray | None] = [None] * len(rows)
         if self.inference.embeddings:
-            kept = features.float().cpu().numpy()
+            kept = list(features.float().cpu().numpy())
         return [
             Classes(int(ranked(row)[0]), row, vector)
             for row, vector in zip(rows, kept, strict=True)
@@ -219,10 +222,11 @@ class Classify(LogitsTask[ClassifyTrain, ClassifyEval, ClassifyPredict]):
 
     def validate(self, model: nn.Module, batch: Batch) -> tuple[list[Classes], Tensor]:
         """Return what `predict` does, and the mean loss; the network runs once."""
-        features = model.embed(self.normalized(batch))
-        results = self._results(model.probabilities(features), features)
+        network = cast(Classifier, model)
+        features = network.embed(self.normalized(batch))
+        results = self._results(network.probabilities(features), features)
         targets = classed.one_hot(batch, len(self.classes))
-        logits = {"out": model.head(features)}
+        logits = {"out": network.head(features)}
         return results, self.unregularised().criterion(logits, targets)["out"]
 
     def metric(self) -> ClassificationMetric:
@@ -241,7 +245,7 @@ class Classify(LogitsTask[ClassifyTrain, ClassifyEval, ClassifyPredict]):
             line["sorted"] = place
         if rule.embeddings:
             line["features"] = f"features/{stem}.npy"
-            write_array(folder / line["features"], result.features)
+            write_array(folder / line["features"], required(result.features))
         return line
 
     def answers(self) -> ClassAnswers:

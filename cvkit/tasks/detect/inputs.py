@@ -13,8 +13,8 @@ from cvkit.data.annotated import AnnotatedImage, trainable
 from cvkit.errors import UsageError
 from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD, input_scale
 from cvkit.options.detect import Detecting, TwoStageTrain
-from cvkit.structures import Batch, Geometry
-from cvkit.tasks.common import parse_image_size
+from cvkit.structures import Batch, Geometry, Instances
+from cvkit.tasks.common import parse_image_size, required, truth_of
 
 SCALED_LONGEST = 2048
 """Longest side of an input that is not scaled to a shorter side, unless `--max-size` is given."""
@@ -203,7 +203,10 @@ def require_one_size(image_size: str, default: str, others: dict[str, object]) -
 def with_objects(batch: Batch) -> Batch:
     """Return a batch of evaluation with the objects that a training loss compares with."""
     samples = [
-        replace(sample, boxes=trainable(sample.truth, sample.geometry.original_hw))
+        replace(
+            sample,
+            boxes=trainable(truth_of(sample, Instances), required(sample.geometry).original_hw),
+        )
         for sample in batch.samples
     ]
     return replace(batch, samples=tuple(samples))

@@ -1,10 +1,11 @@
 """What finds objects: images with boxes, two-stage detectors; shared by detect and instance."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
@@ -15,13 +16,14 @@ from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.boxes import with_truths
 from cvkit.data.datasets import BoxDataset, ImageSource
 from cvkit.data.files import InputFile
+from cvkit.models.detection.detectors import Detector
 from cvkit.models.detection.roi_heads import Detections
 from cvkit.options.detect import DetectingEval, DetectingPredict, TwoStageTrain
 from cvkit.output.answers import ObjectAnswers
 from cvkit.output.boxes import describe_boxes, write_results
 from cvkit.output.files import write_rgb
 from cvkit.output.records import read_lines
-from cvkit.structures import Batch, ClassList, Failure, Instances, Sample
+from cvkit.structures import Batch, Failure, Instances, Sample
 from cvkit.tasks.common import ImageTask, Origin, required, total
 from cvkit.tasks.detect import inputs, setup
 from cvkit.tasks.detect.inputs import Preprocessing, batch_proposals, input_sizes, resized
@@ -50,22 +52,20 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
         classes: without background.
         transform: of the training samples; None for a trained model.
         inference: how a trained model is used.
-        memory_format: of the network's weights.
+        as_imported: the network was trained by torchvision.
     """
 
     network_class, preprocessing_class = Network, Preprocessing
     overfit_goal = (0.2, 0.35, 100)
     with_masks: ClassVar[bool]
     """Whether the objects have masks."""
-    draw: ClassVar[Callable[[np.ndarray, Instances, ClassList], np.ndarray]]
-    """Makes the overlay."""
 
     network: Network
     preprocessing: Preprocessing
     splits: Mapping[str, list[AnnotatedImage]] = field(default_factory=dict)
     transform: Any = None
     inference: Inference = field(default_factory=Inference)
-    memory_format: torch.memory_format = torch.channels_last
+    as_imported: bool = False
 
     @classmethod
     def for_training(cls, options: TwoStageTrain, report: Reporter) -> Self:
@@ -125,11 +125,9 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
         regions = dict(network.own.get("regions") or {}) | chosen
         network = replace(network, own={**network.own, "regions": regions})
         known["preprocessing"] = resized(known["preprocessing"], options, network.arch)
-        # Torchvision's own order of additions; NHWC, as in training here, is a sixth faster.
-        imported = "imported" in header
         return cls(
             **known | {"network": network},
-            memory_format=torch.contiguous_format if imported else torch.channels_last,
+            as_imported="imported" in header,
             inference=setup.inference_for(options),
             **cls._parts_for_model(options, network, header),
         )
@@ -157,6 +155,12 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
     def body(self) -> str:
         """Name of the layers that `--freeze-backbone` freezes."""
         return "backbone" if self.network.arch == "rcnn" else "backbone.body"
+
+    @property
+    def weight_format(self) -> torch.memory_format:
+        """Memory format of the network's weights."""
+        # Torchvision's order of additions; NHWC, as in training here, is a sixth faster.
+        return torch.contiguous_format if self.as_imported else torch.channels_last
 
     @property
     def min_batch(self) -> int:
@@ -236,7 +240,8 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return the losses by torchvision's names."""
         images, objects = self.training_input(batch)
-        return model(images, *objects)
+        terms: dict[str, Tensor] = model(images, *objects)
+        return terms
 
     def unregularised(self) -> Self:
         """Return the same problem: its loss has no smoothing."""
@@ -250,11 +255,11 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
 
     def probe(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the backbone's input and its finest map (of crops: the features)."""
-        return model.probe(self.training_input(batch)[0])
+        return cast(Detector, model).probe(self.training_input(batch)[0])
 
     def predict(self, model: nn.Module, batch: Batch) -> list[Instances]:
         """Return the detections of each sample, in original pixels."""
-        found = model.detect(list(batch.images), batch_proposals(batch))
+        found = cast(Detector, model).detect(list(batch.images), batch_proposals(batch))
         return [self.result(*each) for each in zip(found, batch.samples, strict=True)]
 
     def validate(self, model: nn.Module, batch: Batch) -> tuple[list[Instances], Tensor]:
@@ -276,10 +281,14 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
         line = {"path": sample.path, **describe_boxes(result, self.classes, original.shape[:2])}
         if self.inference.overlay != "none":
             overlay = f"overlays/{stem}.{self.inference.overlay}"
-            shown = result.pick(result.scores >= self.inference.draw_threshold)
-            write_rgb(folder / overlay, type(self).draw(original, shown, self.classes))
+            shown = result.pick(required(result.scores) >= self.inference.draw_threshold)
+            write_rgb(folder / overlay, self.draw(original, shown))
             line["overlay"] = overlay
         return line
+
+    @abstractmethod
+    def draw(self, image: np.ndarray, result: Instances) -> np.ndarray:
+        """Return an overlay: the objects drawn on their HWC RGB uint8 image."""
 
     def check_inputs(self, keys: Sequence[str], report: Reporter) -> None:
         """Check that `--image-ids` knows the inputs.

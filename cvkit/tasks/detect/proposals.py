@@ -23,9 +23,9 @@ from cvkit.errors import UsageError
 from cvkit.metrics.coverage import coverage
 from cvkit.ops.proposals import selective_search
 from cvkit.options.detect import DetectProposals
-from cvkit.structures import Batch
+from cvkit.structures import Batch, Instances
 from cvkit.tasks.checking import warn_of_cache
-from cvkit.tasks.common import data_place
+from cvkit.tasks.common import data_place, required, truth_of
 from cvkit.tasks.detect.network import Network
 from cvkit.tasks.detect.setup import checked_splits
 
@@ -90,7 +90,7 @@ class Searcher:
 
 def find_proposals(
     network: Network,
-    splits: dict[str, list[AnnotatedImage]],
+    splits: Mapping[str, list[AnnotatedImage]],
     place: Path | None,
     mode: str,
     report: Reporter,
@@ -155,7 +155,7 @@ def fit_regions(fit: Any, batch: Batch, proposals: list[torch.Tensor]) -> None:
     """
     device = batch.images[0].device
     for image, sample, regions in zip(batch.images, batch.samples, proposals, strict=True):
-        objects = trainable(sample.truth, sample.geometry.original_hw)
+        objects = trainable(truth_of(sample, Instances), required(sample.geometry).original_hw)
         boxes, labels = torch.from_numpy(objects.boxes), torch.from_numpy(objects.labels)
         fit.see(image, boxes.to(device), labels.to(device), regions)
 

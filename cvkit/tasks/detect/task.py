@@ -21,7 +21,8 @@ from cvkit.options.detect import (
 )
 from cvkit.output.draw import draw_boxes
 from cvkit.scoring.detect import box_metric
-from cvkit.structures import Batch
+from cvkit.structures import Batch, Instances
+from cvkit.tasks.common import required
 from cvkit.tasks.contract import PostFit
 from cvkit.tasks.detect.inputs import batch_proposals
 from cvkit.tasks.detect.network import Network
@@ -50,7 +51,6 @@ class Detect(ObjectTask):
     """
 
     name, best, with_masks = "detect", "AP", False
-    draw = staticmethod(draw_boxes)
 
     head: str = "svm"
     proposals: Mapping[str, np.ndarray] | None = None
@@ -110,6 +110,10 @@ class Detect(ObjectTask):
         """Return what a model file says about itself."""
         return super().header(options) | {"proposals": self.proposal_mode}
 
+    def draw(self, image: np.ndarray, result: Instances) -> np.ndarray:
+        """Return an overlay: the boxes drawn on their HWC RGB uint8 image."""
+        return draw_boxes(image, result, self.classes)
+
     def _proposals(self) -> Mapping[str, np.ndarray] | None:
         return self.proposals
 
@@ -125,4 +129,4 @@ class Detect(ObjectTask):
 
     def fit_batch(self, fit: PostFit, batch: Batch) -> None:
         """Show images, their objects and proposals to a post-fit."""
-        fit_regions(fit, batch, batch_proposals(batch))
+        fit_regions(fit, batch, required(batch_proposals(batch)))

@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cvkit.metrics.masks import MaskMetric, metric_names
 from cvkit.models.detection.roi_heads import Detections
 from cvkit.ops.mask_pasting import paste_masks
@@ -12,6 +14,7 @@ from cvkit.options.instance import InstanceEval, InstancePredict
 from cvkit.output.draw import draw_instances
 from cvkit.output.instances import describe_masks, write_index_map, write_instances
 from cvkit.structures import Failure, Instances, Sample
+from cvkit.tasks.common import required
 from cvkit.tasks.detect.network import Network
 from cvkit.tasks.detect.objects import ObjectTask
 
@@ -26,7 +29,6 @@ class Instance(ObjectTask):
     """
 
     name, best, with_masks = "instance", "mask.AP", True
-    draw = staticmethod(draw_instances)
 
     mask_threshold: float = 0.5
     boundary: bool = False
@@ -46,13 +48,17 @@ class Instance(ObjectTask):
 
     def result(self, found: Detections, sample: Sample) -> Instances:
         """Return what a network found in an image, in original pixels."""
-        size_hw = sample.geometry.original_hw
-        masks = paste_masks(found.grids, found.boxes, size_hw, self.mask_threshold)
+        size_hw = required(sample.geometry).original_hw
+        masks = paste_masks(required(found.grids), found.boxes, size_hw, self.mask_threshold)
         return replace(super().result(found, sample), masks=masks)
 
     def metric(self) -> MaskMetric:
         """Return an empty metric."""
         return MaskMetric(self.classes, self.boundary)
+
+    def draw(self, image: np.ndarray, result: Instances) -> np.ndarray:
+        """Return an overlay: the masks and boxes drawn on their HWC RGB uint8 image."""
+        return draw_instances(image, result, self.classes)
 
     def inference_rule(self) -> dict[str, Any]:
         """Return how images go through the network, for reports."""
@@ -62,7 +68,7 @@ class Instance(ObjectTask):
         """Write the map of objects and the overlay; return the line of `predictions.jsonl`."""
         line = super().write(result, sample, stem, folder) | describe_masks(result.masks)
         line["mask"] = f"masks/{stem}.png"
-        shown = result.pick(result.scores >= self.inference.draw_threshold)
+        shown = result.pick(required(result.scores) >= self.inference.draw_threshold)
         write_index_map(folder / line["mask"], shown.masks)
         return line
 

@@ -2,13 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, cast
 
-from torch import nn
+from torch import Tensor, nn
 
 from cvkit import catalog
 from cvkit.models.build import build_model
 from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD
+
+
+class Segmenter(Protocol):
+    """What every segmentation network offers."""
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return the class logits of NCHW normalised images, at their size."""
+
+
+def segmenter(model: nn.Module) -> Segmenter:
+    """Return a network as what it offers."""
+    return cast(Segmenter, model)
 
 
 @dataclass(frozen=True)

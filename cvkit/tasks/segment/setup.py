@@ -24,7 +24,7 @@ from cvkit.options.segment import SegmentEval, SegmentPredict, SegmentTrain
 from cvkit.structures import IGNORE, ClassList
 from cvkit.tasks.checking import checked, warn_of_leaks
 from cvkit.tasks.common import data_place, parse_image_size
-from cvkit.tasks.segment.network import Network
+from cvkit.tasks.segment.network import Network, segmenter
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,8 @@ def image_size(text: str, sizes_hw: list[tuple[int, int] | None]) -> tuple[int, 
     if text == "auto":
         height, width = (float(np.median(sides)) for sides in zip(*sizes_hw, strict=True))
         scale = min(1.0, 512 / max(height, width))
-        return tuple(max(32, round(side * scale / 16) * 16) for side in (width, height))
+        sides = [max(32, round(side * scale / 16) * 16) for side in (width, height)]
+        return sides[0], sides[1]
     return parse_image_size(text, 16, 8192)
 
 
@@ -221,7 +222,7 @@ def require_scales(
     width, height = (max(1, round(side * min(scales))) for side in size_wh)
     try:
         with torch.device("meta"), torch.no_grad():
-            build().eval().logits(torch.empty(1, 3, height, width))
+            segmenter(build().eval()).logits(torch.empty(1, 3, height, width))
     except (RuntimeError, ValueError) as error:
         raise UsageError(
             f"--tta scales: the network cannot take images of {width}x{height}",

@@ -37,10 +37,11 @@ from cvkit.tasks.common import (
     require_same_classes,
     required,
     smallest_batch,
+    truth_of,
 )
 from cvkit.tasks.normalisation import value_bits, warn_of_bits
 from cvkit.tasks.segment import setup
-from cvkit.tasks.segment.network import Network, Preprocessing
+from cvkit.tasks.segment.network import Network, Preprocessing, segmenter
 from cvkit.tasks.segment.setup import Inference, Training
 
 
@@ -54,7 +55,7 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
         inference: how a trained model is used.
     """
 
-    name, best, metric_names = "segment", "miou", METRICS
+    name, best = "segment", "miou"
     network_class, preprocessing_class = Network, Preprocessing
 
     network: Network
@@ -155,6 +156,11 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
         return replace(self, splits=parts.splits, reader=reader)
 
     @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Names of what is computed."""
+        return METRICS
+
+    @property
     def min_batch(self) -> int:
         """Images that a batch must have in training."""
         return smallest_batch(self.build, (3, *self.preprocessing.image_size_wh[::-1]))
@@ -223,7 +229,7 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
 
     def training_input(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return NCHW normalised images, and the NHW masks that the loss compares with."""
-        return self.normalized(batch), batch.masks
+        return self.normalized(batch), required(batch.masks)
 
     def criterion(self, outputs: dict[str, Tensor], target: Tensor) -> dict[str, Tensor]:
         """Return the loss of each output by name, the auxiliary one weighted."""
@@ -242,14 +248,14 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
 
     def predict(self, model: nn.Module, batch: Batch) -> list[SegMap]:
         """Return a label map for each sample, in original pixels."""
-        images, rule = self.normalized(batch), self.inference
+        images, rule, network = self.normalized(batch), self.inference, segmenter(model)
         if rule.sliding_window:
             window_hw = self.preprocessing.image_size_wh[::-1]
-            logits = inference.sliding_window(model.logits, images, window_hw)
+            logits = inference.sliding_window(network.logits, images, window_hw)
         elif rule.flip or rule.scales != (1.0,):
-            logits = inference.augmented(model.logits, images, flip=rule.flip, scales=rule.scales)
+            logits = inference.augmented(network.logits, images, flip=rule.flip, scales=rule.scales)
         else:
-            logits = model.logits(images).float()
+            logits = network.logits(images).float()
         return [self._result(*pair) for pair in zip(logits, batch.samples, strict=True)]
 
     def validate(self, model: nn.Module, batch: Batch) -> tuple[list[SegMap], Tensor]:
@@ -257,16 +263,17 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
 
         The loss compares at the size of the network's input, as in training.
         """
-        logits = model.logits(self.normalized(batch)).float()
+        logits = segmenter(model).logits(self.normalized(batch)).float()
         results = [self._result(*pair) for pair in zip(logits, batch.samples, strict=True)]
-        masks = [torch.from_numpy(sample.truth.labels)[None, None] for sample in batch.samples]
+        truths = [truth_of(sample, SegMap).labels for sample in batch.samples]
+        masks = [torch.from_numpy(labels)[None, None] for labels in truths]
         size_hw = logits.shape[-2:]
         truth = torch.cat([F.interpolate(mask, size_hw, mode="nearest-exact") for mask in masks])
         target = truth[:, 0].long().to(logits.device)  # [N, H, W]
         return results, self.unregularised().criterion({"out": logits}, target)["out"]
 
     def _result(self, logits: Tensor, sample: Sample) -> SegMap:
-        size_hw = sample.geometry.original_hw
+        size_hw = required(sample.geometry).original_hw
         labels = inference.enlarged_argmax(logits, size_hw).cpu().numpy()
         if not self.inference.confidence:
             return SegMap(labels)
@@ -283,7 +290,7 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
         write_label_png(folder / mask, result.labels, self.classes.colors)
         line = {"path": sample.path, **describe_labels(result, self.classes), "mask": mask}
         if self.inference.overlay != "none":
-            picture = draw_segmentation(sample.original, result, self.classes)
+            picture = draw_segmentation(required(sample.original), result, self.classes)
             write_rgb(folder / overlay, picture)
             line["overlay"] = overlay
         return line

@@ -136,8 +136,8 @@ class Video(LogitsTask[VideoTrain, VideoEval, VideoPredict]):
         return reported(METRICS, len(self.classes))
 
     @property
-    def memory_format(self) -> torch.memory_format:
-        """Of the network's weights."""
+    def weight_format(self) -> torch.memory_format:
+        """Memory format of the network's weights."""
         images = self.network.arch in catalog.FRAME_ARCHS
         return torch.channels_last if images else torch.channels_last_3d
 
@@ -244,7 +244,7 @@ class Video(LogitsTask[VideoTrain, VideoEval, VideoPredict]):
         line |= {"seconds": about.seconds, "looped": about.looped}
         if rule.per_clip:
             crops = self.preprocessing.crops
-            scores = result.clips.reshape(-1, crops, len(self.classes)).mean(1)
+            scores = required(result.clips).reshape(-1, crops, len(self.classes)).mean(1)
             line["timeline"] = f"timelines/{stem}.csv"
             write_timeline(folder / line["timeline"], about.starts, scores, self.classes)
         if rule.marked:
