@@ -25,8 +25,15 @@ from cvkit.output.files import write_rgb
 from cvkit.output.records import read_lines
 from cvkit.structures import Batch, Failure, Instances, Sample
 from cvkit.tasks.common import ImageTask, Origin, required, total
-from cvkit.tasks.detect import inputs, setup
-from cvkit.tasks.detect.inputs import Preprocessing, batch_proposals, input_sizes, resized
+from cvkit.tasks.detect import setup
+from cvkit.tasks.detect.inputs import (
+    Preprocessing,
+    batch_proposals,
+    input_sizes,
+    resized,
+    whole,
+    with_objects,
+)
 from cvkit.tasks.detect.network import (
     Network,
     check_flags,
@@ -223,10 +230,10 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
         """Return the [R, 4] proposals of each image by key; None if the network makes them."""
         return None
 
-    def source(self, inputs_: Sequence[InputFile]) -> ImageSource:
+    def source(self, inputs: Sequence[InputFile]) -> ImageSource:
         """Return images to predict."""
         bits = self.preprocessing.bits
-        return ImageSource(inputs_, inputs.whole, keep_original=True, bits=bits)
+        return ImageSource(inputs, whole, keep_original=True, bits=bits)
 
     def training_input(self, batch: Batch) -> tuple[list[Tensor], Any]:
         """Return the CHW images, and the boxes, labels, proposals and masks of each."""
@@ -264,7 +271,7 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
 
     def validate(self, model: nn.Module, batch: Batch) -> tuple[list[Instances], Tensor]:
         """Return what `predict` does, and the mean loss of the batch."""
-        terms = self.loss(model, inputs.with_objects(batch))
+        terms = self.loss(model, with_objects(batch))
         return self.predict(model, batch), total(terms)
 
     def result(self, found: Detections, sample: Sample) -> Instances:

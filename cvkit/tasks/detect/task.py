@@ -117,9 +117,9 @@ class Detect(ObjectTask):
     def _proposals(self) -> Mapping[str, np.ndarray] | None:
         return self.proposals
 
-    def source(self, inputs_: Sequence[InputFile]) -> ImageSource:
+    def source(self, inputs: Sequence[InputFile]) -> ImageSource:
         """Return images to predict."""
-        return replace(super().source(inputs_), propose=self.search)
+        return replace(super().source(inputs), propose=self.search)
 
     def post_fits(self, model: nn.Module, seed: int) -> list[tuple[str, PostFit]]:
         """Return R-CNN's SVMs and box regressors; other detectors have nothing to add."""
