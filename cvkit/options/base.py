@@ -7,9 +7,10 @@ stores. A field that is a `typer.Argument` is positional.
 import dataclasses
 import functools
 import typing
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import typer
 
@@ -18,14 +19,21 @@ from cvkit.published import published_text
 PANELS = DATA, MODEL, TRAINING, OUTPUT, RUN = "Data", "Model", "Training", "Output", "Run"
 
 
-def flag(panel: str, text: str, **limits: object) -> typer.models.OptionInfo:
+def flag(
+    panel: str, text: str, *, min: float | None = None, max: float | None = None
+) -> typer.models.OptionInfo:
     """Return the description of a flag that is shown in one of the help panels."""
-    return typer.Option(help=text, rich_help_panel=panel, **limits)
+    option: typer.models.OptionInfo = typer.Option(
+        help=text, rich_help_panel=panel, min=min, max=max
+    )
+    return option
 
 
-def choice(names: typing.Iterable[str]) -> object:
-    """Return the type of a flag that takes one of these names."""
-    return Literal[tuple(names)]
+@dataclass(frozen=True)
+class Choice:
+    """Part of the annotation of a flag that takes one of these names and no other text."""
+
+    names: Collection[str]
 
 
 RUNS = Path("runs")
@@ -34,11 +42,9 @@ RUNS = Path("runs")
 WEIGHTS_HELP = "Run folder, .safetensors file, name in weights/"
 
 
-def weights_of(task: str) -> object:
-    """Return the type of `--weights` of a task; its help lists the task's published models."""
-    return Annotated[
-        str | None, flag(MODEL, f"{WEIGHTS_HELP}, or published: {published_text(task)}")
-    ]
+def weights_flag(task: str) -> typer.models.OptionInfo:
+    """Return the description of a task's `--weights`, which lists its published models."""
+    return flag(MODEL, f"{WEIGHTS_HELP}, or published: {published_text(task)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +54,15 @@ class Command:
     `given` are the names of the flags that the command line or a configuration file sets.
     """
 
-    given = frozenset()
+    given: ClassVar[frozenset[str]] = frozenset()
     json: Annotated[bool, flag(RUN, "Print one JSON object on stdout, also on failure")] = False
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Only errors on stderr", rich_help_panel=RUN)
     ] = False
     debug: Annotated[bool, flag(RUN, "Show the traceback of an error")] = False
+
+
+AnyCommand = TypeVar("AnyCommand", bound=Command)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +76,8 @@ class Job(Command):
         str, flag(RUN, "auto, cpu, cuda, cuda:N or mps; auto takes an accelerator if there is one")
     ] = "auto"
     precision: Annotated[
-        choice(["auto", "fp32", "bf16", "fp16"]),
+        str,
+        Choice(["auto", "fp32", "bf16", "fp16"]),
         flag(RUN, "auto: bf16 on CUDA and on CPUs with AMX, else fp32"),
     ] = "auto"
     workers: Annotated[
@@ -124,14 +134,15 @@ class Train(Job):
         int, flag(MODEL, "Epoch from which frozen layers train too; 0: never", min=0)
     ] = 0
     init: Annotated[
-        choice(["auto", "xavier", "kaiming", "normal"]),
+        str,
+        Choice(["auto", "xavier", "kaiming", "normal"]),
         flag(MODEL, "How weights that are not loaded begin; auto: each network's own way"),
     ] = "auto"
     epochs: Annotated[int, flag(TRAINING, "Passes over the training split", min=1)] = 30
     batch_size: Annotated[int, flag(TRAINING, "Images a step and process", min=1)] = 4
     accumulate: Annotated[int, flag(TRAINING, "Batches whose gradients make one step", min=1)] = 1
     optimizer: Annotated[
-        choice(["adamw", "adam", "sgd", "rmsprop", "adagrad"]), flag(TRAINING, "Update rule")
+        str, Choice(["adamw", "adam", "sgd", "rmsprop", "adagrad"]), flag(TRAINING, "Update rule")
     ] = "adamw"
     lr: Annotated[
         float | None, flag(TRAINING, "Peak learning rate; the optimizer's own by default", min=0)
@@ -151,7 +162,8 @@ class Train(Job):
         flag(TRAINING, "Factor of half the sum of squares in the loss; with --l1 elastic", min=0),
     ] = 0.0
     schedule: Annotated[
-        choice(["poly", "cosine", "linear", "step", "inverse-sqrt", "constant"]),
+        str,
+        Choice(["poly", "cosine", "linear", "step", "inverse-sqrt", "constant"]),
         flag(TRAINING, "How the learning rate falls"),
     ] = "poly"
     warmup_epochs: Annotated[
@@ -181,7 +193,8 @@ class Train(Job):
     ] = False
     out: Annotated[Path, flag(OUTPUT, "Folder for numbered run folders")] = RUNS
     keep: Annotated[
-        choice(["best", "last"]),
+        str,
+        Choice(["best", "last"]),
         flag(
             OUTPUT,
             "Model that the run folder stands for: of the best epoch, with last.safetensors "
@@ -206,7 +219,7 @@ class Train(Job):
     ] = None
     devices: Annotated[int, flag(RUN, "Processes that train together", min=1)] = 1
     channels_last: Annotated[
-        choice(["auto", "on", "off"]), flag(RUN, "Memory order NHWC; auto is on")
+        str, Choice(["auto", "on", "off"]), flag(RUN, "Memory order NHWC; auto is on")
     ] = "auto"
 
 
@@ -282,13 +295,28 @@ class Predict(Job):
     ] = 0
 
 
-def never_empty(field: dataclasses.Field, annotation: object) -> bool:
+Description = typer.models.OptionInfo | typer.models.ArgumentInfo
+"""How Typer shows and checks a flag or an argument."""
+
+
+def description(annotation: object) -> Description:
+    """Return the description of a flag from its annotated type, as `hints` returns it."""
+    option: Description = typing.get_args(annotation)[1]
+    return option
+
+
+def type_of(annotation: object) -> Any:
+    """Return the type of a flag, which may be a union with None, from its annotated type."""
+    return typing.get_args(annotation)[0]
+
+
+def never_empty(field: dataclasses.Field[Any], annotation: object) -> bool:
     """Return whether an empty value of a flag is a mistake.
 
     As a path it would be the current folder, in a list an element that means nothing. Other text
     may be empty where that is the default or no default is: it switches something off.
     """
-    kind = typing.get_args(annotation)[0]
+    kind = type_of(annotation)
     kinds = typing.get_args(kind) or (kind,)
     if Path in kinds or typing.get_origin(kind) is list:
         return True
@@ -297,7 +325,7 @@ def never_empty(field: dataclasses.Field, annotation: object) -> bool:
 
 def choices_of(annotation: object) -> tuple[str, ...]:
     """Return the names that a flag takes; none for a flag that takes any text or number."""
-    kind = typing.get_args(annotation)[0]
+    kind = type_of(annotation)
     kinds = (kind, *typing.get_args(kind))
     literal = next((each for each in kinds if typing.get_origin(each) is Literal), None)
     return typing.get_args(literal) if literal else ()
@@ -305,11 +333,26 @@ def choices_of(annotation: object) -> tuple[str, ...]:
 
 @functools.cache
 def hints(options_class: type[Command]) -> dict[str, object]:
-    """Return the annotated type of each flag."""
-    return typing.get_type_hints(options_class, include_extras=True)
+    """Return the type of each flag, annotated with its description, as Typer takes it.
+
+    The type of a flag with a `Choice` is the `Literal` of its names.
+    """
+    annotations = typing.get_type_hints(options_class, include_extras=True)
+    fields = dataclasses.fields(options_class)
+    return {field.name: _for_typer(annotations[field.name]) for field in fields}
 
 
-def with_given(options: Command, names: typing.Iterable[str]) -> Command:
+def _for_typer(annotation: object) -> object:
+    kind, *described = typing.get_args(annotation)
+    option = next(each for each in described if isinstance(each, Description))
+    for each in described:
+        if isinstance(each, Choice):
+            names: Any = Literal.__getitem__(tuple(each.names))
+            kind = names | None if type(None) in typing.get_args(kind) else names
+    return Annotated.__class_getitem__((kind, option))
+
+
+def with_given(options: AnyCommand, names: Iterable[str]) -> AnyCommand:
     """Return the options, which from now on know the names of the flags that somebody has set."""
     object.__setattr__(options, "given", frozenset(names))
     return options

@@ -11,15 +11,15 @@ from cvkit.options.base import (
     OUTPUT,
     RUN,
     TRAINING,
+    Choice,
     Eval,
     Predict,
     Train,
-    choice,
     flag,
-    weights_of,
+    weights_flag,
 )
 
-_LAYOUTS = choice(["auto", "folders", "classes", "csv"])
+_LAYOUTS = Annotated[str, Choice(["auto", "folders", "classes", "csv"])]
 _TTA_HELP = "Average over 'flip' (the mirror image too) or 'ten-crop'"
 
 
@@ -32,15 +32,18 @@ class ClassifyTrain(Train):
     """
 
     arch: Annotated[
-        choice(ARCHS["classify"]) | None,
+        str | None,
+        Choice(ARCHS["classify"]),
         flag(MODEL, "Network; see 'cvkit models'. The --backbone, else resnet18 by default"),
     ] = None
     backbone: Annotated[
-        choice(backbones_of("classify")) | None,
+        str | None,
+        Choice(backbones_of("classify")),
         flag(MODEL, "Frozen features of knn and linear (the pixels by default); or the network"),
     ] = None
     stem: Annotated[
-        choice(["auto", "imagenet", "small"]),
+        str,
+        Choice(["auto", "imagenet", "small"]),
         flag(
             MODEL,
             "First layers; auto: those of --pretrained, else small for images up to 64 pixels",
@@ -60,9 +63,9 @@ class ClassifyTrain(Train):
         flag(MODEL, "Weight of the auxiliary losses of googlenet and inception_v3", min=0),
     ] = None
     neighbors: Annotated[int, flag(MODEL, "Votes that knn counts", min=1)] = 5
-    distance: Annotated[choice(["l1", "l2", "cosine"]), flag(MODEL, "Of knn")] = "l2"
+    distance: Annotated[str, Choice(["l1", "l2", "cosine"]), flag(MODEL, "Of knn")] = "l2"
     votes: Annotated[
-        choice(["uniform", "distance"]), flag(MODEL, "Of knn: equal, or by 1 / distance")
+        str, Choice(["uniform", "distance"]), flag(MODEL, "Of knn: equal, or by 1 / distance")
     ] = "uniform"
     format: Annotated[_LAYOUTS, flag(DATA, "Layout of --data")] = "auto"
     image_size: Annotated[
@@ -92,7 +95,7 @@ class ClassifyTrain(Train):
         float, flag(TRAINING, "Beta parameter of CutMix, such as 1; 0: none", min=0)
     ] = 0.0
     loss: Annotated[
-        choice(["ce", "hinge"]), flag(TRAINING, "Cross-entropy, or multiclass hinge (SVM)")
+        str, Choice(["ce", "hinge"]), flag(TRAINING, "Cross-entropy, or multiclass hinge (SVM)")
     ] = "ce"
     class_weights: Annotated[
         str,
@@ -105,7 +108,7 @@ class ClassifyTrain(Train):
 class ClassifyEval(Eval):
     """Measure an image classifier, or score a table of predictions."""
 
-    weights: weights_of("classify") = None
+    weights: Annotated[str | None, weights_flag("classify")] = None
     format: Annotated[_LAYOUTS, flag(DATA, "Layout of the data")] = "auto"
     predictions: Annotated[
         Path | None,
@@ -125,10 +128,12 @@ class ClassifyEval(Eval):
 class ClassifyPredict(Predict):
     """Classify images: a table, and a line of JSON for each."""
 
-    weights: weights_of("classify") = None
+    weights: Annotated[str | None, weights_flag("classify")] = None
     top_k: Annotated[int, flag(OUTPUT, "Classes and scores to write for each image", min=1)] = 5
     save: Annotated[
-        choice(["none", "sorted"]), flag(OUTPUT, "sorted: links to the images, a folder a class")
+        str,
+        Choice(["none", "sorted"]),
+        flag(OUTPUT, "sorted: links to the images, a folder a class"),
     ] = "none"
     embeddings: Annotated[
         Path | None, flag(OUTPUT, "Also write the features of all images to this .npz file")

@@ -14,22 +14,23 @@ from cvkit.options.base import (
     OUTPUT,
     RUN,
     TRAINING,
+    Choice,
     Command,
     Eval,
     Predict,
     Train,
-    choice,
     flag,
-    weights_of,
+    weights_flag,
 )
 
-_FORMATS = choice(["auto", "coco", "voc", "yolo"])
+_FORMATS = Annotated[str, Choice(["auto", "coco", "voc", "yolo"])]
 _PROPOSALS_HELP = (
     "Regions for fast-rcnn and rcnn: .npz or .json file, or a folder of them; selective search "
     "by default"
 )
 _PRECISIONS = Annotated[
-    choice(["auto", "fp32", "bf16", "fp16"]),
+    str,
+    Choice(["auto", "fp32", "bf16", "fp16"]),
     flag(RUN, "Of detectors only fp32 is proven; auto: bf16 on CUDA and on CPUs with AMX"),
 ]
 INSTEAD = {"image_size": ("min_size", "max_size")}
@@ -42,13 +43,14 @@ class TwoStageTrain(Train):
     """Flags of training a network of two stages: regions, then what is in them."""
 
     neck: Annotated[
-        choice(["fpn", "c4"]), flag(MODEL, "Feature pyramid, or the one map of stride 16")
+        str, Choice(["fpn", "c4"]), flag(MODEL, "Feature pyramid, or the one map of stride 16")
     ] = "fpn"
     channels: Annotated[
         int, flag(MODEL, "Channels of the pyramid; its box head is four times as wide", min=8)
     ] = 256
     roi: Annotated[
-        choice(["auto", "align", "pool"]),
+        str,
+        Choice(["auto", "align", "pool"]),
         flag(MODEL, "RoI Align or RoI Pool; auto: align, pool for fast-rcnn"),
     ] = "auto"
     anchor_size: Annotated[
@@ -112,7 +114,8 @@ class TwoStageTrain(Train):
     ] = 0
     precision: _PRECISIONS = "fp32"
     optimizer: Annotated[
-        choice(["auto", "adamw", "adam", "sgd", "rmsprop", "adagrad"]),
+        str,
+        Choice(["auto", "adamw", "adam", "sgd", "rmsprop", "adagrad"]),
         flag(TRAINING, "Update rule; auto: sgd with --pretrained or --weights, adamw from scratch"),
     ] = "auto"
     lr: Annotated[
@@ -125,7 +128,8 @@ class TwoStageTrain(Train):
         ),
     ] = None
     schedule: Annotated[
-        choice(["auto", "poly", "cosine", "linear", "step", "inverse-sqrt", "constant"]),
+        str,
+        Choice(["auto", "poly", "cosine", "linear", "step", "inverse-sqrt", "constant"]),
         flag(TRAINING, "How the learning rate falls; auto: step for sgd, else poly"),
     ] = "auto"
 
@@ -140,20 +144,22 @@ class DetectTrain(TwoStageTrain):
     --train-json alone, are divided by --val-fraction.
     """
 
-    arch: Annotated[choice(ARCHS["detect"]), flag(MODEL, "Detector; see 'cvkit models'")] = (
+    arch: Annotated[str, Choice(ARCHS["detect"]), flag(MODEL, "Detector; see 'cvkit models'")] = (
         "faster-rcnn"
     )
     backbone: Annotated[
-        choice(backbones_of("classify")),
+        str,
+        Choice(backbones_of("classify")),
         flag(MODEL, "Feature extractor; those without maps at several strides serve rcnn only"),
     ] = "resnet18"
     head: Annotated[
-        choice(["svm", "softmax"]),
+        str,
+        Choice(["svm", "softmax"]),
         flag(MODEL, "What classifies the crops of rcnn after their network was trained"),
     ] = "svm"
     format: Annotated[_FORMATS, flag(DATA, "Layout of --data")] = "auto"
     proposals: Annotated[Path | None, flag(DATA, _PROPOSALS_HELP)] = None
-    proposal_mode: Annotated[choice(["fast", "quality"]), flag(DATA, _MODE_HELP)] = "fast"
+    proposal_mode: Annotated[str, Choice(["fast", "quality"]), flag(DATA, _MODE_HELP)] = "fast"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +207,7 @@ class DetectingPredict(Detecting, Predict):
     """Flags of running a detector."""
 
     overlay: Annotated[
-        choice(["png", "jpg", "none"]), flag(OUTPUT, "Image with the objects drawn over it")
+        str, Choice(["png", "jpg", "none"]), flag(OUTPUT, "Image with the objects drawn over it")
     ] = "png"
     draw_threshold: Annotated[
         float, flag(OUTPUT, "Smallest score of an object that pictures show", min=0, max=1)
@@ -219,11 +225,12 @@ class DetectEval(DetectingEval):
     and VOC's result files against a VOC folder.
     """
 
-    weights: weights_of("detect") = None
+    weights: Annotated[str | None, weights_flag("detect")] = None
     format: Annotated[_FORMATS, flag(DATA, "Layout of the data")] = "auto"
     proposals: Annotated[Path | None, flag(DATA, _PROPOSALS_HELP)] = None
     protocol: Annotated[
-        choice(["coco", "voc07", "voc12"]),
+        str,
+        Choice(["coco", "voc07", "voc12"]),
         flag(OUTPUT, "Rule of the average precision: COCO's, or VOC's of 2007 or since 2010"),
     ] = "coco"
     iou: Annotated[
@@ -235,7 +242,7 @@ class DetectEval(DetectingEval):
 class DetectPredict(DetectingPredict):
     """Detect objects: COCO results, an overlay and a line of JSON for each image."""
 
-    weights: weights_of("detect") = None
+    weights: Annotated[str | None, weights_flag("detect")] = None
     proposals: Annotated[Path | None, flag(DATA, _PROPOSALS_HELP)] = None
     save: Annotated[str, flag(OUTPUT, "Also write yolo, voc or csv files; several with commas")] = (
         ""
@@ -260,7 +267,7 @@ class DetectProposals(Command):
     ] = dataclasses.field(default_factory=lambda: ["train", "val"])
     format: Annotated[_FORMATS, flag(DATA, "Layout of the data")] = "auto"
     images: Annotated[Path | None, flag(DATA, "Folder of the images of COCO files")] = None
-    mode: Annotated[choice(["fast", "quality"]), flag(MODEL, _MODE_HELP)] = "fast"
+    mode: Annotated[str, Choice(["fast", "quality"]), flag(MODEL, _MODE_HELP)] = "fast"
     max_boxes: Annotated[
         int, flag(MODEL, "Best-ranked regions of an image that are kept", min=1)
     ] = 2000

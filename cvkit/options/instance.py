@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from cvkit.catalog import ARCHS, backbones_of
-from cvkit.options.base import DATA, MODEL, OUTPUT, choice, flag, weights_of
+from cvkit.options.base import DATA, MODEL, OUTPUT, Choice, flag, weights_flag
 from cvkit.options.detect import DetectingEval, DetectingPredict, TwoStageTrain
 
-_FORMATS = choice(["auto", "coco", "index"])
+_FORMATS = Annotated[str, Choice(["auto", "coco", "index"])]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,10 +21,10 @@ class InstanceTrain(TwoStageTrain):
     without a split for validation, also --train-json alone, are divided by --val-fraction.
     """
 
-    arch: Annotated[choice(ARCHS["instance"]), flag(MODEL, "Network; see 'cvkit models'")] = (
+    arch: Annotated[str, Choice(ARCHS["instance"]), flag(MODEL, "Network; see 'cvkit models'")] = (
         "mask-rcnn"
     )
-    backbone: Annotated[choice(backbones_of("instance")), flag(MODEL, "Feature extractor")] = (
+    backbone: Annotated[str, Choice(backbones_of("instance")), flag(MODEL, "Feature extractor")] = (
         "resnet18"
     )
     format: Annotated[_FORMATS, flag(DATA, "Layout of --data")] = "auto"
@@ -47,7 +47,7 @@ class InstanceEval(_Masking, DetectingEval):
     COCO file or a dataset.
     """
 
-    weights: weights_of("instance") = None
+    weights: Annotated[str | None, weights_flag("instance")] = None
     format: Annotated[_FORMATS, flag(DATA, "Layout of the data")] = "auto"
     boundary: Annotated[bool, flag(OUTPUT, "Also the average precision of Boundary IoU (2021)")] = (
         False
@@ -62,4 +62,4 @@ class InstancePredict(_Masking, DetectingPredict):
     (instances.csv), and for each image a PNG of object numbers, an overlay and a line of JSON.
     """
 
-    weights: weights_of("instance") = None
+    weights: Annotated[str | None, weights_flag("instance")] = None

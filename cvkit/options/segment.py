@@ -9,12 +9,12 @@ from cvkit.options.base import (
     MODEL,
     OUTPUT,
     TRAINING,
+    Choice,
     Eval,
     Predict,
     Train,
-    choice,
     flag,
-    weights_of,
+    weights_flag,
 )
 
 _SCALES_HELP = "Average over flip, over scales, or 'flip,scales'"
@@ -33,9 +33,11 @@ class SegmentTrain(Train):
     validation are divided by --val-fraction.
     """
 
-    arch: Annotated[choice(ARCHS["segment"]), flag(MODEL, "Decoder; see 'cvkit models'")] = "unet"
+    arch: Annotated[str, Choice(ARCHS["segment"]), flag(MODEL, "Decoder; see 'cvkit models'")] = (
+        "unet"
+    )
     backbone: Annotated[
-        choice(backbones_of("segment")), flag(MODEL, "Feature extractor; see 'cvkit models'")
+        str, Choice(backbones_of("segment")), flag(MODEL, "Feature extractor; see 'cvkit models'")
     ] = "resnet18"
     output_stride: Annotated[
         int | None, flag(MODEL, "8, 16 or 32 by dilation; the architecture's own by default")
@@ -53,7 +55,9 @@ class SegmentTrain(Train):
             "Transposed convolutions that start bilinear, or as --init says (fcn-32s, -16s, -8s)",
         ),
     ] = False
-    format: Annotated[choice(["auto", "voc", "pairs"]), flag(DATA, "Layout of --data")] = "auto"
+    format: Annotated[str, Choice(["auto", "voc", "pairs"]), flag(DATA, "Layout of --data")] = (
+        "auto"
+    )
     image_size: Annotated[
         str,
         flag(
@@ -64,7 +68,8 @@ class SegmentTrain(Train):
         ),
     ] = "auto"
     resize: Annotated[
-        choice(["fit", "native"]),
+        str,
+        Choice(["fit", "native"]),
         flag(DATA, "fit images into the image size, or crop from their native resolution"),
     ] = "fit"
     scale: Annotated[
@@ -89,8 +94,10 @@ class SegmentTrain(Train):
 class SegmentEval(Eval):
     """Measure a semantic segmentation model, or score a folder of masks."""
 
-    weights: weights_of("segment") = None
-    format: Annotated[choice(["auto", "voc", "pairs"]), flag(DATA, "Layout of the data")] = "auto"
+    weights: Annotated[str | None, weights_flag("segment")] = None
+    format: Annotated[str, Choice(["auto", "voc", "pairs"]), flag(DATA, "Layout of the data")] = (
+        "auto"
+    )
     ignore_index: Annotated[
         int | None,
         flag(DATA, "Mask value of pixels without a label; the model's, else 255", min=0, max=255),
@@ -100,7 +107,8 @@ class SegmentEval(Eval):
         flag(DATA, "Replace mask values or colours of the truth; the model's by default"),
     ] = None
     absent_class: Annotated[
-        choice(["exclude", "zero", "nan"]),
+        str,
+        Choice(["exclude", "zero", "nan"]),
         flag(OUTPUT, "How a class in neither truth nor prediction enters mIoU"),
     ] = "exclude"
     sliding_window: Annotated[bool, flag(MODEL, _WINDOW_HELP)] = False
@@ -111,9 +119,9 @@ class SegmentEval(Eval):
 class SegmentPredict(Predict):
     """Segment images: a palette PNG, an overlay and a line of JSON for each."""
 
-    weights: weights_of("segment") = None
+    weights: Annotated[str | None, weights_flag("segment")] = None
     overlay: Annotated[
-        choice(["png", "jpg", "none"]), flag(OUTPUT, "Image with the classes drawn over it")
+        str, Choice(["png", "jpg", "none"]), flag(OUTPUT, "Image with the classes drawn over it")
     ] = "png"
     sliding_window: Annotated[bool, flag(MODEL, _WINDOW_HELP)] = False
     tta: Annotated[str | None, flag(MODEL, _SCALES_HELP)] = None

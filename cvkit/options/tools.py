@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cvkit.catalog import TASKS
-from cvkit.options.base import DATA, MODEL, OUTPUT, RUN, TRAINING, Command, choice, flag
+from cvkit.options.base import DATA, MODEL, OUTPUT, RUN, TRAINING, Choice, Command, flag
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +16,7 @@ class Models(Command):
     """List architectures and backbones with their parameters and GMACs."""
 
     task: Annotated[
-        choice(TASKS) | None, typer.Argument(help="Only this task", show_default=False)
+        str | None, Choice(TASKS), typer.Argument(help="Only this task", show_default=False)
     ] = None
 
 
@@ -25,7 +25,7 @@ class Samples(Command):
     """Write built-in synthetic scenes as a dataset: the same seed, the same files."""
 
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="New or empty folder")]
-    task: Annotated[choice(TASKS), flag(DATA, "Task whose labels to write")] = "segment"
+    task: Annotated[str, Choice(TASKS), flag(DATA, "Task whose labels to write")] = "segment"
     count: Annotated[int, flag(DATA, "Scenes; a fifth of them become the val split", min=2)] = 50
     seed: Annotated[int, flag(DATA, "Decides every scene", min=0, max=2**31 - 1)] = 0
     size: Annotated[int, flag(DATA, "Width and height in pixels", min=32, max=2048)] = 128
@@ -58,7 +58,7 @@ class WeightsImport(Command):
 
     file: Annotated[Path, typer.Argument(help="State dict (.pth or .safetensors)")]
     out: Annotated[Path, flag(OUTPUT, "Model file to write (.safetensors)")]
-    task: Annotated[choice(TASKS), flag(MODEL, "What the network does")] = "classify"
+    task: Annotated[str, Choice(TASKS), flag(MODEL, "What the network does")] = "classify"
     arch: Annotated[
         str,
         flag(
@@ -75,7 +75,8 @@ class WeightsImport(Command):
         ),
     ] = "auto"
     preset: Annotated[
-        choice(["v1", "v2"]),
+        str,
+        Choice(["v1", "v2"]),
         flag(
             MODEL,
             "Published weights whose image size, resizing and normalisation to use; files with "
@@ -103,11 +104,11 @@ class Tune(Command):
     ranked table.
     """
 
-    task: Annotated[choice(TASKS), typer.Argument(help="Task to train", show_default=False)]
+    task: Annotated[str, Choice(TASKS), typer.Argument(help="Task to train", show_default=False)]
     data: Annotated[str, flag(DATA, "Dataset, or 'samples'")] = "samples"
     trials: Annotated[int, flag(TRAINING, "Trainings of a random search", min=1)] = 10
     strategy: Annotated[
-        choice(["random", "grid"]), flag(TRAINING, "Draw at random, or try all combinations")
+        str, Choice(["random", "grid"]), flag(TRAINING, "Draw at random, or try all combinations")
     ] = "random"
     epochs: Annotated[int, flag(TRAINING, "Epochs of each trial", min=1)] = 3
     lr: Annotated[str, flag(TRAINING, "Range LOW,HIGH of the learning rate, or one value")] = (

@@ -12,15 +12,15 @@ from cvkit.options.base import (
     OUTPUT,
     RUN,
     TRAINING,
+    Choice,
     Eval,
     Predict,
     Train,
-    choice,
     flag,
-    weights_of,
+    weights_flag,
 )
 
-_LAYOUTS = choice(["auto", "folders", "classes", "csv"])
+_LAYOUTS = Annotated[str, Choice(["auto", "folders", "classes", "csv"])]
 _VIEWS = Annotated[
     str,
     flag(
@@ -40,15 +40,16 @@ class VideoTrain(Train):
     in seconds). A folder of pictures is a video, too.
     """
 
-    arch: Annotated[choice(ARCHS["video"]), flag(MODEL, "Network; see 'cvkit models'")] = "r3d"
+    arch: Annotated[str, Choice(ARCHS["video"]), flag(MODEL, "Network; see 'cvkit models'")] = "r3d"
     backbone: Annotated[
-        choice(backbones_of("classify")),
+        str,
+        Choice(backbones_of("classify")),
         flag(MODEL, "Network of images that single-frame, the fusions and the LSTMs are made of"),
     ] = "resnet18"
     fusion: Annotated[
-        choice(["pool", "concat"]), flag(MODEL, "Of late-fusion: mean, or all frames at once")
+        str, Choice(["pool", "concat"]), flag(MODEL, "Of late-fusion: mean, or all frames at once")
     ] = "pool"
-    cell: Annotated[choice(["lstm", "gru"]), flag(MODEL, "Of cnn-lstm")] = "lstm"
+    cell: Annotated[str, Choice(["lstm", "gru"]), flag(MODEL, "Of cnn-lstm")] = "lstm"
     hidden: Annotated[int, flag(MODEL, "Width of the state of cnn-lstm and conv-lstm", min=1)] = 256
     bidirectional: Annotated[bool, flag(MODEL, "cnn-lstm also reads backwards")] = False
     dropout: Annotated[
@@ -65,7 +66,8 @@ class VideoTrain(Train):
     format: Annotated[_LAYOUTS, flag(DATA, "Layout of --data")] = "auto"
     frames: Annotated[int, flag(DATA, "Frames of a clip", min=1, max=512)] = 16
     sampling: Annotated[
-        choice(["auto", "clip", "uniform"]),
+        str,
+        Choice(["auto", "clip", "uniform"]),
         flag(
             DATA,
             "Frames that follow each other, or are spread over the video; auto: uniform for "
@@ -115,7 +117,7 @@ class VideoEval(Eval):
     Several tables are fused: their scores are averaged, with weights.
     """
 
-    weights: weights_of("video") = None
+    weights: Annotated[str | None, weights_flag("video")] = None
     format: Annotated[_LAYOUTS, flag(DATA, "Layout of the data")] = "auto"
     predictions: Annotated[
         Path | None,
@@ -139,13 +141,14 @@ class VideoEval(Eval):
 class VideoPredict(Predict):
     """Classify videos: a table, and a line of JSON for each."""
 
-    weights: weights_of("video") = None
+    weights: Annotated[str | None, weights_flag("video")] = None
     top_k: Annotated[int, flag(OUTPUT, "Classes and scores to write for each video", min=1)] = 5
     per_clip: Annotated[
         bool, flag(OUTPUT, "Also a table and a plot of the scores over each video's time")
     ] = False
     save: Annotated[
-        choice(["none", "video"]),
+        str,
+        Choice(["none", "video"]),
         flag(OUTPUT, "video: mp4 files with the classes written under them"),
     ] = "none"
     views: _VIEWS = ""
