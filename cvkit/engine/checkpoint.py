@@ -185,7 +185,7 @@ def load_state(run: Path, data: dict) -> tuple[dict[str, dict[str, Tensor]], dic
         ModelFileError: there is no intact state (lists what was rejected and why), or the
             dataset is not the one that it was trained on.
     """
-    root, rejected = run / "ckpt", []
+    root, rejected = run / "ckpt", list[str]()
     states = _states(root)
     pointer = root / "last"
     if pointer.is_file():

@@ -5,7 +5,6 @@ stores. A field that is a `typer.Argument` is positional.
 """
 
 import dataclasses
-import functools
 import typing
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -331,15 +330,19 @@ def choices_of(annotation: object) -> tuple[str, ...]:
     return typing.get_args(literal) if literal else ()
 
 
-@functools.cache
+_HINTS: dict[type[Command], dict[str, object]] = {}
+
+
 def hints(options_class: type[Command]) -> dict[str, object]:
     """Return the type of each flag, annotated with its description, as Typer takes it.
 
     The type of a flag with a `Choice` is the `Literal` of its names.
     """
-    annotations = typing.get_type_hints(options_class, include_extras=True)
-    fields = dataclasses.fields(options_class)
-    return {field.name: _for_typer(annotations[field.name]) for field in fields}
+    if options_class not in _HINTS:
+        found = typing.get_type_hints(options_class, include_extras=True)
+        fields = dataclasses.fields(options_class)
+        _HINTS[options_class] = {field.name: _for_typer(found[field.name]) for field in fields}
+    return _HINTS[options_class]
 
 
 def _for_typer(annotation: object) -> object:
@@ -349,7 +352,7 @@ def _for_typer(annotation: object) -> object:
         if isinstance(each, Choice):
             names: Any = Literal.__getitem__(tuple(each.names))
             kind = names | None if type(None) in typing.get_args(kind) else names
-    return Annotated.__class_getitem__((kind, option))
+    return Annotated[kind, option]
 
 
 def with_given(options: AnyCommand, names: Iterable[str]) -> AnyCommand:

@@ -1,8 +1,9 @@
 """The command tree: task -> verb -> options, and the commands without a task."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, overload
 
-from cvkit.options.base import Command
+from cvkit.options.base import Command, Eval, Predict, Train
 from cvkit.options.classify import ClassifyEval, ClassifyPredict, ClassifyTrain
 from cvkit.options.detect import DetectEval, DetectPredict, DetectProposals, DetectTrain
 from cvkit.options.instance import InstanceEval, InstancePredict, InstanceTrain
@@ -35,11 +36,30 @@ OPTIONS: dict[str, type[Command] | dict[str, type[Command]]] = {
 }
 
 
+def options_of(path: Sequence[str]) -> type[Command]:
+    """Return the options of a command: of a task and a verb, or of one word."""
+    entry = OPTIONS[path[0]]
+    return entry[path[1]] if isinstance(entry, dict) else entry
+
+
+@overload
+def task_options(task: str, verb: Literal["train"]) -> type[Train]: ...
+@overload
+def task_options(task: str, verb: Literal["eval"]) -> type[Eval]: ...
+@overload
+def task_options(task: str, verb: Literal["predict"]) -> type[Predict]: ...
+def task_options(task: str, verb: str) -> Any:
+    """Return the options of a verb that every task has."""
+    return options_of((task, verb))
+
+
 def commands() -> Iterator[tuple[tuple[str, ...], type[Command]]]:
     """Yield the words and the options of every command."""
     for name, entry in OPTIONS.items():
-        verbs = entry.items() if isinstance(entry, dict) else [("", entry)]
-        yield from (((name, verb) if verb else (name,), own) for verb, own in verbs)
+        if isinstance(entry, dict):
+            yield from (((name, verb), options_class) for verb, options_class in entry.items())
+        else:
+            yield (name,), entry
 
 
 _COMMANDS = "cvkit.commands"

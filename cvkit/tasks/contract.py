@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 
@@ -29,6 +29,23 @@ class Dataset(Protocol):
 
     def read(self, index: int, seed: int = 0) -> Sample:
         """Return a sample; raises `CvkitError` if its files are unusable."""
+
+
+@runtime_checkable
+class Ragged(Protocol):
+    """A dataset whose samples may differ in size and share a batch all the same."""
+
+    @property
+    def ragged(self) -> bool:
+        """Whether they do: then they are listed in a batch instead of stacked."""
+
+
+@runtime_checkable
+class Grouped(Protocol):
+    """A dataset whose batches are better made of similar samples."""
+
+    def groups(self) -> Sequence[int]:
+        """Return for each sample a number that similar ones share."""
 
 
 class Metric(Protocol):
