@@ -1,6 +1,6 @@
 """Help pages: examples first, then the flags in panels, then the exit codes.
 
-They are drawn from the options themselves. Typer's own pages would need rich's markdown and
+They are made from the options themselves. Typer's own pages would need rich's markdown and
 traceback machinery, whose import takes longer than everything else that `--help` does.
 """
 
@@ -29,7 +29,7 @@ from cvkit.options.base import (
     hints,
     type_of,
 )
-from cvkit.options.tree import OPTIONS, commands
+from cvkit.options.tree import COMMANDS, OPTIONS
 
 ABOUT = "Train, evaluate and run vision models, with numbers that can be trusted."
 TASK_ABOUT = {
@@ -38,7 +38,7 @@ TASK_ABOUT = {
     "detect": "Object detection: boxes with a class and a score.",
     "instance": "Instance segmentation: boxes and a mask for every object (Mask R-CNN).",
     "video": "Video classification: a class for every clip.",
-    "weights": "Trained weights: what there is, whether it is intact, and where to take it from.",
+    "weights": "Trained weights: list, verify and import them.",
 }
 EXAMPLES = {
     (): (
@@ -178,8 +178,6 @@ ROOT_FLAGS = (
     ("--help, -h", "", "Show this page"),
 )
 HELP_FLAGS = ("--help", "-h")
-COMMANDS = dict(commands())
-"""The options of each command, by its words."""
 
 Row = tuple[str, str, str]
 """Name, values, meaning."""

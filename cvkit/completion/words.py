@@ -9,7 +9,6 @@ import typer
 
 from cvkit.completion.values import Choices, Line, choices_for
 from cvkit.helptext import (
-    COMMANDS,
     ROOT_FLAGS,
     in_panel_order,
     name_text,
@@ -17,6 +16,7 @@ from cvkit.helptext import (
     short_help,
 )
 from cvkit.options.base import Command, description, hints, type_of
+from cvkit.options.tree import COMMANDS
 
 Field = dataclasses.Field[Any]
 

@@ -62,17 +62,20 @@ def commands() -> Iterator[tuple[tuple[str, ...], type[Command]]]:
             yield (name,), entry
 
 
-_COMMANDS = "cvkit.commands"
+COMMANDS = dict(commands())
+"""The options of each command, by its words."""
+
+_HANDLERS = "cvkit.commands"
 HANDLERS = {
-    "train": f"{_COMMANDS}.train:train",
-    "eval": f"{_COMMANDS}.evaluate:evaluate",
-    "predict": f"{_COMMANDS}.predict:predict",
-    "proposals": f"{_COMMANDS}.proposals:proposals",
-    "tune": f"{_COMMANDS}.tune:tune",
-    "list": f"{_COMMANDS}.weights:list_weights",
-    "verify": f"{_COMMANDS}.weights:verify_weights",
-    "import": f"{_COMMANDS}.weights:import_weights",
-    "models": f"{_COMMANDS}.show:models",
-    "samples": f"{_COMMANDS}.show:samples",
+    "train": f"{_HANDLERS}.train:train",
+    "eval": f"{_HANDLERS}.evaluate:evaluate",
+    "predict": f"{_HANDLERS}.predict:predict",
+    "proposals": f"{_HANDLERS}.proposals:proposals",
+    "tune": f"{_HANDLERS}.tune:tune",
+    "list": f"{_HANDLERS}.weights:list_weights",
+    "verify": f"{_HANDLERS}.weights:verify_weights",
+    "import": f"{_HANDLERS}.weights:import_weights",
+    "models": f"{_HANDLERS}.show:models",
+    "samples": f"{_HANDLERS}.show:samples",
 }
 """What runs a command, by its last word."""
