@@ -44,8 +44,8 @@ class ClassifyTrain(Train):
         Choice(backbones_of("classify")),
         flag(
             MODEL,
-            "Network whose frozen features knn and linear use (default: the pixels); without "
-            "--arch, the network to train",
+            "Network to train where --arch is not given; for knn and linear, the one whose frozen "
+            "features they use (default: the pixels)",
         ),
     ] = None
     stem: Annotated[
