@@ -62,35 +62,35 @@ class _Command(_Page, typer.core.TyperCommand):
     """A verb."""
 
     def parse_args(self, ctx: "Context", args: list[str]) -> list[str]:
-        """Read the words of the command line.
+        """Read the arguments of the command line.
 
         Raises:
-            UsageError: a word or a variable cannot be used; the message names its value.
+            UsageError: an argument or a variable cannot be used; the message names its value.
         """
-        words = list(args)  # the parser empties its list
+        arguments = list(args)  # the parser empties its list
         try:
             rest = super().parse_args(ctx, args)
         except ClickException as error:
-            hint = _near_choice(error, ctx, words) or f"{ctx.command_path} --help"
-            raise UsageError(_complaint(error, ctx, words), code="usage", hint=hint) from error
-        _refuse_empty(ctx, words)
+            hint = _near_choice(error, ctx, arguments) or f"{ctx.command_path} --help"
+            raise UsageError(_complaint(error, ctx, arguments), code="usage", hint=hint) from error
+        _refuse_empty(ctx, arguments)
         return rest
 
 
 def _path(ctx: "Context") -> tuple[str, ...]:
-    """Return the words of a command, without `cvkit`."""
+    """Return the names that make up a command, without `cvkit`."""
     return tuple(ctx.command_path.split()[1:])
 
 
-def _refuse_empty(ctx: "Context", words: list[str]) -> None:
-    """Refuse an empty word in place of a name.
+def _refuse_empty(ctx: "Context", arguments: list[str]) -> None:
+    """Refuse an empty argument in place of a name.
 
-    Only the words show it: as a path, the empty name is the current folder.
+    Only the arguments show it: as a path, the empty name is the current folder.
 
     Raises:
         UsageError: names the flag.
     """
-    given, *_ = ctx.command.make_parser(ctx).parse_args(list(words))
+    given, *_ = ctx.command.make_parser(ctx).parse_args(list(arguments))
     options_class = options_of(_path(ctx))
     types = hints(options_class)
     for field in dataclasses.fields(options_class):
@@ -102,35 +102,35 @@ def _refuse_empty(ctx: "Context", words: list[str]) -> None:
             raise UsageError(f"{which}{name} is empty", code="usage.empty", hint=EMPTY_HINT)
 
 
-def _given(param: "Parameter", ctx: "Context", words: list[str]) -> tuple[object, str]:
+def _given(param: "Parameter", ctx: "Context", arguments: list[str]) -> tuple[object, str]:
     """Return the value of a parameter as it was typed, and the name of where it came from."""
-    given, *_ = ctx.command.make_parser(ctx).parse_args(list(words))
+    given, *_ = ctx.command.make_parser(ctx).parse_args(list(arguments))
     value, source = param.consume_value(ctx, given)
     return value, source.name
 
 
-def _near_choice(error: ClickException, ctx: "Context", words: list[str]) -> str:
+def _near_choice(error: ClickException, ctx: "Context", arguments: list[str]) -> str:
     """Return a hint that names the choice nearest to a refused value; empty if none is near."""
     param = getattr(error, "param", None)
     types = hints(options_of(_path(ctx)))
     if param is None or param.name not in types:
         return ""
-    value, _ = _given(param, ctx, words)
+    value, _ = _given(param, ctx, arguments)
     near = closest(value, choices_of(types[param.name])) if isinstance(value, str) else None
     return f"did you mean {near}?" if near else ""
 
 
-def _complaint(error: ClickException, ctx: "Context", words: list[str]) -> str:
+def _complaint(error: ClickException, ctx: "Context", arguments: list[str]) -> str:
     """Return Typer's complaint about a command line as one line that names the refused value.
 
-    The value is looked up as Typer itself does it: only the parser knows which words are flags,
-    which flag takes the next word, and where the value of a variable of the environment is used.
+    The value is looked up as Typer itself does it: only the parser knows which arguments are
+    flags, which flag takes the next one, and where a variable of the environment is used instead.
     """
     message = " ".join(error.format_message().split())
     param = getattr(error, "param", None)
     if param is None:
         return message
-    value, source = _given(param, ctx, words)
+    value, source = _given(param, ctx, arguments)
     if not isinstance(value, str):
         return message
     reason = " ".join(error.message.removeprefix("Value error, ").split())  # pydantic's prefix
@@ -221,7 +221,7 @@ def _root(
     ),
     show: bool = typer.Option(False, "--show-completion", callback=_show_completion, is_eager=True),
 ) -> None:
-    """Nothing: the commands do the work."""
+    """The commands do the work."""
 
 
 def _add(app: typer.Typer, path: tuple[str, ...], options_class: type[Command]) -> None:
@@ -249,13 +249,13 @@ def _adapter(path: tuple[str, ...], options_class: type[Command]) -> Callable[..
         try:
             handler: Any = resolve(HANDLERS[path[-1]])
             code = handler(options, *task)
-        except KeyboardInterrupt as error:  # Typer would leave without a word
+        except KeyboardInterrupt as error:  # Typer would leave without a message
             raise _interrupted(error) from error
         except BrokenPipeError as error:  # Typer would leave with exit code 1
             if _reader_left():
                 raise _ReaderLeft from error
             raise MachineError(
-                "another process broke off", code="machine.worker", hint="try --workers 0"
+                "another process ended unexpectedly", code="machine.worker", hint="try --workers 0"
             ) from error
         raise typer.Exit(code)
 
@@ -311,7 +311,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 class _ReaderLeft(Exception):
-    """Nobody reads what is printed any more."""
+    """The reader of what is printed has left."""
 
 
 def _reader_left() -> bool:
@@ -344,7 +344,7 @@ def _show_warning(
 
 def run(arguments: list[str]) -> int:
     """Run the command line and return its exit code."""
-    # How to talk; variables and a configuration file may add to it while the command is read.
+    # How to report; variables and a configuration file may add to it while the command is read.
     wanted = how_to_talk(arguments)
     asked = os.environ.get("_CVKIT_COMPLETE")
     if asked is None and (page := _requested_page(arguments)) is not None:

@@ -162,7 +162,7 @@ def as_cvkit_error(error: Exception) -> CvkitError:
 def _machine_failure(error: Exception) -> MachineError | None:
     """Return the `MachineError` behind an exception, if the machine is at fault."""
     if isinstance(error, MemoryError):
-        return MachineError("out of memory", code="machine.memory", hint="a smaller --batch-size")
+        return MachineError("out of memory", code="machine.memory", hint="use a smaller --batch-size")
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return MachineError(
             f"no space is left: {error}",
@@ -188,7 +188,7 @@ def _machine_failure(error: Exception) -> MachineError | None:
         )
     if "out of memory" in text or "can't allocate memory" in text:
         return MachineError(
-            text.splitlines()[0], code="machine.memory", hint="a smaller --batch-size or image"
+            text.splitlines()[0], code="machine.memory", hint="use a smaller --batch-size or image"
         )
     return None
 

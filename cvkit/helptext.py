@@ -166,7 +166,7 @@ EXAMPLES = {
     ("weights", "import"): (
         "cvkit weights import resnet50-0676ba61.pth --arch resnet50 --out resnet50.safetensors",
         "cvkit weights import f.pth --task segment --arch fcn_resnet50 --out fcn.safetensors",
-        "cvkit weights import own.pth --arch swin_t --classes classes.txt --out own.safetensors",
+        "cvkit weights import swin.pth --arch swin_t --classes classes.txt --out swin.safetensors",
     ),
     ("models",): ("cvkit models", "cvkit models segment --json"),
     ("samples",): ("cvkit samples scenes/ --task segment --count 200 --seed 1",),
@@ -218,14 +218,14 @@ def names_in(path: tuple[str, ...]) -> list[str]:
     return list(group) if isinstance(group, dict) else []
 
 
-def unknown_command(path: tuple[str, ...], words: Sequence[str]) -> tuple[str, str]:
+def unknown_command(path: tuple[str, ...], arguments: Sequence[str]) -> tuple[str, str]:
     """Return what is wrong with a word that should be a command, and a hint.
 
     Args:
-        path: words before it: none, or a task.
-        words: it, and what follows.
+        path: what precedes it: nothing, or a task.
+        arguments: it, and what follows.
     """
-    word, *rest = words
+    word, *rest = arguments
     tasks = [name for name in OPTIONS if name in TASKS]
     verbs = {verb for task in tasks for verb in names_in((task,))}
     shown = word if word.isprintable() and len(word) < 100 else repr(word[:100])
@@ -234,7 +234,7 @@ def unknown_command(path: tuple[str, ...], words: Sequence[str]) -> tuple[str, s
     if not path and not close and (verb := difflib.get_close_matches(word, verbs, n=1)):
         fitting = [task for task in tasks if (task, verb[0]) in COMMANDS]
         named = [task for task in fitting if task in rest] or fitting
-        return message, f"the task stands first: {_either(f'cvkit {t} {verb[0]}' for t in named)}"
+        return message, f"the task comes first: {_either(f'cvkit {t} {verb[0]}' for t in named)}"
     if close:
         return message, f"did you mean {_either(' '.join(['cvkit', *path, c]) for c in close)}?"
     is_file = os.path.lexists(word) or os.path.splitext(word)[1]
@@ -246,8 +246,8 @@ def unknown_command(path: tuple[str, ...], words: Sequence[str]) -> tuple[str, s
     return message, f"{' '.join(['cvkit', *path])} --help"
 
 
-def _either(words: Iterable[str]) -> str:
-    *first, last = words
+def _either(names: Iterable[str]) -> str:
+    *first, last = names
     return f"{', '.join(first)} or {last}" if first else last
 
 
@@ -285,7 +285,7 @@ def _panels(options_class: type[Command]) -> dict[str, list[Row]]:
 
 
 def name_text(field: dataclasses.Field[Any], option: Description) -> str:
-    """Return a flag as it is typed, or an argument's name; `--no-` shows what is on by default."""
+    """Return a flag as it is typed, or the name of an argument; `--no-` where the default is on."""
     if isinstance(option, typer.models.ArgumentInfo):
         return option.metavar or field.name.upper()
     name = field.name.replace("_", "-")

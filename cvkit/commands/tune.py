@@ -169,7 +169,7 @@ def _base(options: Tune) -> Train:
                 f"--set {text!r} is not NAME=VALUE", code="set.syntax", hint="arch=resnet18"
             )
         if name in TAKEN | NOT_STORED:
-            raise UsageError(f"--set {name}: this flag is not free", code="set.taken")
+            raise UsageError(f"--set {name}: the study decides this flag", code="set.taken")
         content[name] = from_text(options_class, name, value)
     chosen = from_config(options_class, content, "--set")
     base = options_class(**chosen, data=options.data, epochs=options.epochs, quiet=True)

@@ -106,7 +106,7 @@ def script(shell: str) -> str:
         raise UsageError(
             f"there is no completion for {shell}",
             code="completion.shell",
-            hint=f"there is for {', '.join(SCRIPTS)}",
+            hint=f"supported: {', '.join(SCRIPTS)}",
         )
     return SCRIPTS[shell]
 

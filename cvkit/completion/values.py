@@ -55,7 +55,7 @@ class Choices:
     Attributes:
         words: text to what it means, which may be empty.
         paths: `files` (and folders), `folders`, or empty for none; the shell knows them best.
-        prefix: what stands before the value in its word, such as `--arch=`.
+        prefix: what precedes the value in its word, such as `--arch=`.
     """
 
     words: dict[str, str] = field(default_factory=dict)
@@ -291,4 +291,4 @@ SOURCES: dict[str, Callable[[Line], Choices]] = {
 }
 """What the flags and arguments take whose type does not say it, by the name of their field."""
 FREE = frozenset({"batch_size", "fail_under", "freeze", "lr", "mask_map", "scale", "weight_decay"})
-"""Flags with text of one's own, for which there are no words to choose from."""
+"""Flags with free text, for which there is nothing to choose from."""

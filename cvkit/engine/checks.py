@@ -140,7 +140,7 @@ def _initial_loss(bench: _Bench) -> Check:
         "initial loss",
         abs(found - wanted) < max(0.25, 0.1 * wanted),
         f"{found:.3f}; {wanted:.3f} if all classes score equally",
-        "the last layer begins too sure: initialisation, a doubled softmax, the class count",
+        "the last layer is too confident: check initialisation, a doubled softmax, the class count",
     )
 
 
@@ -209,11 +209,11 @@ def _overfit(bench: _Bench) -> Check:
     limit, share, steps = bench.task.overfit_goal
     first = [0.0]
 
-    def learned(loss: float) -> bool:
+    def low_enough(loss: float) -> bool:
         first[0] = first[0] or loss
         return loss < limit * first[0]
 
-    bench.losses = bench.fit(model, bench.batch, steps, learned)
+    bench.losses = bench.fit(model, bench.batch, steps, low_enough)
     best = min(bench.losses)
     return Check(
         "one batch can be learned",

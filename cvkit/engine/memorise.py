@@ -41,7 +41,7 @@ def memorise(
         DataError: an image could not be read.
     """
     model = fabric.to_device(model).eval()
-    with reporter.progress("remembering", len(data[0])) as advance, torch.inference_mode():
+    with reporter.progress("memorising", len(data[0])) as advance, torch.inference_mode():
         done = 0
         with load(data[0], in_order(len(data[0]), batch_size), workers) as loaded:
             for items in loaded:

@@ -54,7 +54,7 @@ def choose_device(name: str) -> torch.device:
     if not known or int(number or 0) >= here[kind]:
         found = ", ".join(f"{count} {kind}" for kind, count in here.items() if count)
         near = None if kind in here else closest(kind, ("auto", *here))
-        hint = f"did you mean {near}?" if near else f"here: {found}"
+        hint = f"did you mean {near}?" if near else f"available: {found}"
         raise UsageError(f"--device {name} is not available", code="device.missing", hint=hint)
     return torch.device("cpu") if kind == "cpu" else torch.device(kind, int(number or 0))
 
@@ -87,7 +87,7 @@ def make_fabric(device: torch.device, devices: int, precision: str) -> Fabric:
     """
     if device.type == "cuda" and devices > torch.cuda.device_count():
         raise UsageError(
-            f"--devices {devices} but there are {torch.cuda.device_count()} GPUs",
+            f"--devices {devices} exceeds the number of GPUs, {torch.cuda.device_count()}",
             code="devices.missing",
         )
     single = [device.index] if device.type == "cuda" else 1

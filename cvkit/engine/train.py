@@ -278,7 +278,7 @@ class Trainer:
             self.progress, notes = self.saves.begin_anew()
         else:
             self.progress, rejected = self.saves.restore(self.steps_per_epoch)
-            notes = [f"passed over a damaged save: {reason}" for reason in rejected]
+            notes = [f"skipped a damaged save: {reason}" for reason in rejected]
         done, wanted = self.progress.epoch, self.settings.epochs
         if done > wanted:
             raise UsageError(

@@ -37,7 +37,7 @@ OPTIONS: dict[str, type[Command] | dict[str, type[Command]]] = {
 
 
 def options_of(path: Sequence[str]) -> type[Command]:
-    """Return the options of a command: of a task and a verb, or of one word."""
+    """Return the options of a command, such as `("segment", "train")` or `("tune",)`."""
     entry = OPTIONS[path[0]]
     return entry[path[1]] if isinstance(entry, dict) else entry
 
@@ -54,7 +54,7 @@ def task_options(task: str, verb: str) -> Any:
 
 
 def commands() -> Iterator[tuple[tuple[str, ...], type[Command]]]:
-    """Yield the words and the options of every command."""
+    """Yield the path, such as `("segment", "train")`, and the options of every command."""
     for name, entry in OPTIONS.items():
         if isinstance(entry, dict):
             yield from (((name, verb), options_class) for verb, options_class in entry.items())
@@ -63,7 +63,7 @@ def commands() -> Iterator[tuple[tuple[str, ...], type[Command]]]:
 
 
 COMMANDS = dict(commands())
-"""The options of each command, by its words."""
+"""The options of each command, by its path."""
 
 _HANDLERS = "cvkit.commands"
 HANDLERS = {
@@ -78,4 +78,4 @@ HANDLERS = {
     "models": f"{_HANDLERS}.show:models",
     "samples": f"{_HANDLERS}.show:samples",
 }
-"""What runs a command, by its last word."""
+"""What runs a command, by the last name of its path."""
