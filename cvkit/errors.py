@@ -162,7 +162,9 @@ def as_cvkit_error(error: Exception) -> CvkitError:
 def _machine_failure(error: Exception) -> MachineError | None:
     """Return the `MachineError` behind an exception, if the machine is at fault."""
     if isinstance(error, MemoryError):
-        return MachineError("out of memory", code="machine.memory", hint="use a smaller --batch-size")
+        return MachineError(
+            "out of memory", code="machine.memory", hint="use a smaller --batch-size"
+        )
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return MachineError(
             f"no space is left: {error}",
