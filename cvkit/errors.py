@@ -38,7 +38,7 @@ class CvkitError(Exception):
         code: stable dotted identifier for scripts, such as `image.truncated`.
         hint: what to do about it; may be empty.
         details: further lines of the message.
-        content: what `--json` tells besides the error.
+        content: what `--json` prints besides the error.
         exit_code: key of `EXIT_CODES`.
     """
 
@@ -68,12 +68,13 @@ class CvkitError(Exception):
 
     def shown(self) -> str:
         """Return the message for a terminal: one line, and one for each of the details."""
-        *lines, last = *self.args, *self.details
-        lines.append(f"{last} ({self.hint})" if self.hint else last)
+        lines = [*map(str, self.args), *self.details]
+        if self.hint:
+            lines[-1] += f" ({self.hint})"
         return "\n".join(map(printable, lines))
 
-    def as_json(self) -> dict:
-        """Return the object that stands under `error` in `--json` output."""
+    def as_json(self) -> dict[str, str]:
+        """Return the object under `error` in the output of `--json`."""
         return {"code": self.code, "message": self._whole(), "hint": self.hint}
 
 
@@ -161,7 +162,9 @@ def as_cvkit_error(error: Exception) -> CvkitError:
 def _machine_failure(error: Exception) -> MachineError | None:
     """Return the `MachineError` behind an exception, if the machine is at fault."""
     if isinstance(error, MemoryError):
-        return MachineError("out of memory", code="machine.memory", hint="a smaller --batch-size")
+        return MachineError(
+            "out of memory", code="machine.memory", hint="use a smaller --batch-size"
+        )
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return MachineError(
             f"no space is left: {error}",
@@ -187,7 +190,7 @@ def _machine_failure(error: Exception) -> MachineError | None:
         )
     if "out of memory" in text or "can't allocate memory" in text:
         return MachineError(
-            text.splitlines()[0], code="machine.memory", hint="a smaller --batch-size or image"
+            text.splitlines()[0], code="machine.memory", hint="use a smaller --batch-size or image"
         )
     return None
 

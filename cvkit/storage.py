@@ -15,11 +15,6 @@ from typing import BinaryIO
 
 from cvkit.errors import CvkitError, DataError, MachineError, OutputError, UsageError
 
-try:
-    import fcntl
-except ImportError:  # a system without such locks
-    fcntl = None
-
 LOCK = ".lock"
 """File of a folder that a process holds; it contains the number of the process."""
 LONGEST_NAME = 240
@@ -254,7 +249,7 @@ def held(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
 
     Args:
         folder: exists.
-        say: told where the file system has no locks, so that nothing is refused.
+        say: called where the file system has no locks, so that nothing is refused.
 
     Raises:
         UsageError: another process holds the folder.
@@ -275,6 +270,20 @@ def held(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
             os.close(descriptor)
 
 
+def _lock(descriptor: int) -> None:
+    """Lock a file.
+
+    Raises:
+        BlockingIOError: another process has.
+        OSError: the file system or the operating system has no locks, among others.
+    """
+    try:
+        import fcntl
+    except ImportError as error:
+        raise OSError(errno.ENOSYS, "no locks on this system") from error
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def _locked(path: Path, say: Callable[[str], None]) -> int:
     """Return the descriptor of a lock file that this process has locked, if that is possible.
 
@@ -284,9 +293,7 @@ def _locked(path: Path, say: Callable[[str], None]) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            if fcntl is None:
-                raise OSError(errno.ENOSYS, "no locks on this system")
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(descriptor)
             if _is_at(descriptor, path):
                 return descriptor
         except BlockingIOError as error:

@@ -25,7 +25,7 @@ def current_shell() -> str:
         raise UsageError(
             f"there is no completion for the shell {shell!r}",
             code="completion.shell",
-            hint=f"for {', '.join(SCRIPTS)} there is: {VARIABLE}=source_bash cvkit prints a script",
+            hint=f"supported: {', '.join(SCRIPTS)}; {VARIABLE}=source_bash cvkit prints a script",
         )
     return shell
 
@@ -36,14 +36,14 @@ def install(shell: str) -> Path:
     bash and zsh read it from their rc file, to which a line is added once; fish finds it.
     """
     home = Path.home()
-    own = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
+    folder = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
     target, rc = {
-        "bash": (own / "cvkit" / "completion.bash", home / ".bashrc"),
+        "bash": (folder / "cvkit" / "completion.bash", home / ".bashrc"),
         "zsh": (
-            own / "cvkit" / "completion.zsh",
+            folder / "cvkit" / "completion.zsh",
             Path(os.environ.get("ZDOTDIR") or home) / ".zshrc",
         ),
-        "fish": (own / "fish" / "completions" / "cvkit.fish", None),
+        "fish": (folder / "fish" / "completions" / "cvkit.fish", None),
     }[shell]
     with storage.machine_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)

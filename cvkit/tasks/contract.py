@@ -40,6 +40,23 @@ class Dataset(Protocol):
         """Return a sample; raises `CvkitError` if its files are unusable."""
 
 
+@runtime_checkable
+class Ragged(Protocol):
+    """A dataset whose samples may differ in size and share a batch all the same."""
+
+    @property
+    def ragged(self) -> bool:
+        """Whether they do: then they are listed in a batch instead of stacked."""
+
+
+@runtime_checkable
+class Grouped(Protocol):
+    """A dataset whose batches are better made of similar samples."""
+
+    def groups(self) -> Sequence[int]:
+        """Return for each sample a number that similar ones share."""
+
+
 class Metric(Protocol):
     """Counts that grow image by image, and the numbers that follow from them."""
 

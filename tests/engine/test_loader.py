@@ -65,7 +65,7 @@ def test_batches_move_as_a_whole_and_drop_what_was_stacked():
     (batch,) = stack([sample])
     assert isinstance(batch, Batch)
     assert len(batch) == 1
-    assert batch.samples[0].image is None
+    assert batch.samples[0].image.size == 0
     assert batch.to(torch.device("cpu")).masks is None
 
 
