@@ -8,8 +8,9 @@ import importlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
-from cvkit.backbone_table import BACKBONES
+from cvkit.backbone_table import BACKBONES as BACKBONES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,7 +253,7 @@ def backbones_of(task: str) -> list[str]:
     ]
 
 
-def resolve(target: str) -> object:
+def resolve(target: str) -> Any:
     """Import and return what a `"module:attribute"` string names."""
     module, attribute = target.split(":")
     return getattr(importlib.import_module(module), attribute)
