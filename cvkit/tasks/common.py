@@ -45,7 +45,7 @@ class ImageTask(Task):
         preprocessing: of the images; a dataclass with `mean` and `std`.
     """
 
-    network_class: type
+    network_class: Callable[..., Any]
     preprocessing_class: type
 
     def __init__(self, *, classes: ClassList, network: Network, preprocessing: Any) -> None:
@@ -112,7 +112,7 @@ class ImageTask(Task):
         return normalize(batch.images, self.preprocessing.mean, self.preprocessing.std)
 
 
-def from_header(header: dict, network: type, preprocessing: type) -> dict[str, Any]:
+def from_header(header: dict, network: Callable[..., Any], preprocessing: type) -> dict[str, Any]:
     """Return the constructor arguments of an `ImageTask` that a model file's header describes.
 
     Raises:

@@ -32,7 +32,7 @@ from cvkit.output.draw import draw_boxes
 from cvkit.output.files import write_rgb
 from cvkit.output.records import read_lines
 from cvkit.scoring.detect import box_metric
-from cvkit.structures import Batch, Failure, Instances, Sample
+from cvkit.structures import Batch, DetectionTargets, Failure, Instances, Sample
 from cvkit.tasks.common import ImageTask
 from cvkit.tasks.detect import inputs as detect_inputs
 from cvkit.tasks.detect import setup
@@ -63,7 +63,7 @@ class Detect(ImageTask):
     """
 
     name, best = "detect", "AP"
-    network_class, preprocessing_class = Network, Preprocessing
+    network_class, preprocessing_class = Network.from_file, Preprocessing
     draw = staticmethod(draw_boxes)
     """Makes the overlay."""
 
@@ -80,7 +80,7 @@ class Detect(ImageTask):
         self.transform: Any = None
         self.division: dict[str, Any] = {}
         self.head = "svm"
-        self.body = "backbone" if network.arch == "rcnn" else "backbone.body"
+        self.body = "backbone" if network.facts.looks_at_crops else "backbone.body"
         self.proposals: Mapping[str, np.ndarray] | None = None
         self.protocol, self.iou = "coco", 0.5
         self.overlay, self.draw_threshold, self.save = "png", 0.5, ()
@@ -136,8 +136,7 @@ class Detect(ImageTask):
         names = {"min_score": "threshold", "nms": "nms", "max_detections": "max_detections"}
         limits = {name: getattr(options, flag) for name, flag in names.items()}
         chosen = {name: value for name, value in limits.items() if value is not None}
-        regions = dict(task.network.own.get("regions") or {}) | chosen
-        task.network = replace(task.network, own={**task.network.own, "regions": regions})
+        task.network = replace(task.network, **chosen)
         task.preprocessing = resized(task.preprocessing, options, task.network.arch)
         if "imported" in header:
             # Torchvision's own order of additions; NHWC, as in training here, is a sixth faster.
@@ -176,8 +175,7 @@ class Detect(ImageTask):
     def adopt(self, header: dict) -> None:
         """Take over the normalisation, and the numbers of the network that no flag can say."""
         super().adopt(header)
-        own = dict(header["network"].get("own") or {}) | dict(self.network.own)
-        self.network = replace(self.network, own=own)
+        self.network = self.network.adopted(self.known_parts(header)["network"])
 
     def header(self, options: TwoStageTrain) -> dict[str, Any]:
         """Return what a model file says about itself."""
@@ -190,7 +188,7 @@ class Detect(ImageTask):
 
     def inference_rule(self) -> dict[str, Any]:
         """Return how images go through the network, for reports."""
-        return {**asdict(self.preprocessing), **self.network.own}
+        return {**asdict(self.preprocessing), **self.network.reported()}
 
     def build(self) -> nn.Module:
         """Return a freshly initialised network for the classes."""
@@ -231,14 +229,14 @@ class Detect(ImageTask):
         whole, bits = detect_inputs.whole, self.preprocessing.bits
         return ImageSource(inputs, whole, keep_original=True, propose=self.search, bits=bits)
 
-    def training_input(self, batch: Batch) -> tuple[list[Tensor], Any]:
-        """Return the CHW images, and the boxes, labels, proposals and masks of each."""
+    def training_input(self, batch: Batch) -> tuple[list[Tensor], DetectionTargets]:
+        """Return the CHW images, and their objects."""
         device = batch.images[0].device
         boxes = [torch.from_numpy(sample.boxes.boxes).to(device) for sample in batch.samples]
         labels = [torch.from_numpy(sample.boxes.labels).to(device) for sample in batch.samples]
         masks = [sample.boxes.masks for sample in batch.samples]
-        own = None if masks[0] is None else masks
-        return list(batch.images), (boxes, labels, batch_proposals(batch), own)
+        found = None if masks[0] is None else masks
+        return list(batch.images), DetectionTargets(boxes, labels, batch_proposals(batch), found)
 
     def criterion(self, outputs: dict[str, Tensor], target: Any) -> dict[str, Tensor]:
         """Return the terms of the loss; a detector's outputs in training are its losses."""
@@ -246,8 +244,7 @@ class Detect(ImageTask):
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return the losses by torchvision's names."""
-        images, objects = self.training_input(batch)
-        return model(images, *objects)
+        return model(*self.training_input(batch))
 
     def judged(self, batch: Batch) -> Batch:
         """Return a batch of evaluation with the objects that a training loss compares with."""
@@ -283,7 +280,7 @@ class Detect(ImageTask):
 
     def post_fits(self, model: nn.Module, seed: int) -> list[tuple[str, Any]]:
         """Return R-CNN's SVMs and box regressors; other detectors have nothing to add."""
-        if self.network.arch != "rcnn" or self.head == "softmax":
+        if not self.network.facts.looks_at_crops or self.head == "softmax":
             return []
         return rcnn_post_fits(model, seed)
 
