@@ -80,7 +80,7 @@ def _list_clip_networks() -> list[Row]:
         with torch.device("meta"):
             spec = ClipSpec(arch=arch, backbone=backbone, frames=16, image_size=side)
             model = build("video", spec, 400)
-        row = {"task": "video", "arch": arch, "backbone": backbone}
+        row: Row = {"task": "video", "arch": arch, "backbone": backbone}
         parameters, gmacs = _complexity(model, torch.empty(1, 3, 16, side, side, device="meta"))
         row |= {"parameters": parameters, "about": entry.about}
         rows.append(row | {"gmacs": round(gmacs, 3)})
@@ -132,7 +132,7 @@ def list_backbones() -> list[Row]:
             continue
         with torch.device("meta"):
             model = catalog.resolve(entry.target)(entry.builder)
-        row = {"backbone": name} | _size(model, 224)
+        row: Row = {"backbone": name} | _size(model, 224)
         row |= {"output_strides": list(entry.output_strides)}
         rows.append(row | {"weights": published_versions(entry.builder)})
     return rows

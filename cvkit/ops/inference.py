@@ -4,9 +4,9 @@ from collections.abc import Callable
 from itertools import product
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from cvkit.ops.resize import resize_bilinear
+from cvkit.ops.resize import height_width, resize_bilinear
 
 MAX_CHUNK = 2**25
 """Values that the enlarged logits of one image may hold at a time (128 MiB of float32)."""
@@ -27,15 +27,12 @@ def enlarged_argmax(logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
         HW uint8; the lowest class index wins a tie.
     """
     chunk = max(1, MAX_CHUNK // (size_hw[0] * size_hw[1]))
-    best = label = None
-    for first in range(0, logits.shape[0], chunk):
+    best, label = resize_bilinear(logits[None, :chunk], size_hw)[0].max(0)
+    for first in range(chunk, logits.shape[0], chunk):
         part = resize_bilinear(logits[None, first : first + chunk], size_hw)[0]
         value, index = part.max(0)
-        if best is None:
-            best, label = value, index
-        else:
-            larger = value > best
-            best, label = best.where(~larger, value), label.where(~larger, index + first)
+        larger = value > best
+        best, label = best.where(~larger, value), label.where(~larger, index + first)
     return label.to(torch.uint8)
 
 
@@ -55,14 +52,13 @@ def augmented(
         flip: also predict the mirror image, and mirror the result back.
         scales: factors on the image size.
     """
-    total, count = 0.0, 0
+    terms = []
     for scale, mirrored in product(scales, (False, True) if flip else (False,)):
-        size_hw = [max(1, round(side * scale)) for side in images.shape[-2:]]
-        scaled = resize_bilinear(images, size_hw)
+        height, width = (max(1, round(side * scale)) for side in images.shape[-2:])
+        scaled = resize_bilinear(images, (height, width))
         logits = predict(scaled.flip(-1)).flip(-1) if mirrored else predict(scaled)
-        total = total + resize_bilinear(logits.float().softmax(1), images.shape[-2:])
-        count += 1
-    return (total / count).clamp(min=1e-12).log()
+        terms.append(resize_bilinear(logits.float().softmax(1), height_width(images)))
+    return (sum(terms[1:], terms[0]) / len(terms)).clamp(min=1e-12).log()
 
 
 def sliding_window(

@@ -1,7 +1,7 @@
 """From what a model file says of a detector to the detector, composed from its parts."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
@@ -127,8 +127,8 @@ SINGLE_MAP: dict[str, Callable[[str], Front]] = {
 NECKS: dict[str, Callable[[DetectorSpec, Facts], Front]] = {"fpn": pyramid, "c4": single_map}
 """What `DetectorSpec.neck` means."""
 
-PAPER = {"samples": 128, "beta": 1.0, "nms": 0.3}
-"""Fields of `RegionRule` in the code of the papers of 2015."""
+PAPER = RegionRule(samples=128, beta=1.0, nms=0.3)
+"""That of the code of the papers of 2015."""
 
 
 def two_stage(
@@ -137,8 +137,10 @@ def two_stage(
     """Return a Fast, Faster or Mask R-CNN on the neck that the spec names."""
     front = NECKS[spec.neck](spec, facts)
     _set_epsilon(front.neck.body, spec.eps)
-    own = PAPER | {"samples": facts.roi_samples, "low": 0.1} if facts.needs_proposals else {}
-    rule = RegionRule(**(own | spec.region_limits()))
+    rule = RegionRule()
+    if facts.needs_proposals:
+        rule = replace(PAPER, samples=facts.roi_samples, low=0.1)
+    rule = replace(rule, **spec.region_limits())
     heads = _region_heads(front, num_classes, rule, spec.roi, gaussian=facts.needs_proposals)
     if facts.masks:
         norm, channels = facts.version == 2, front.neck.channels
@@ -159,13 +161,15 @@ def faster_rcnn_2015(
     """Return a Faster R-CNN with the anchors, limits and initialisation of the paper's code."""
     front = single_map(spec, facts)
     _set_epsilon(front.neck.body, spec.eps)
-    rule = RegionRule(**(PAPER | spec.region_limits()))
+    rule = replace(PAPER, **spec.region_limits())
     heads = _region_heads(front, num_classes, rule, "pool", gaussian=True)
     cells = [cell_anchors_2015()]
     head = RPNHead(front.neck.channels, len(cells[0]), middle=512)
-    limits = {"before_nms": (12000, 6000), "after_nms": (2000, 300), "min_side": 16.0}
-    chosen = ProposalRule(**(limits | {"inside_only": True} | spec.proposal_limits()))
-    return FasterRCNN(transform, front.neck, RegionProposals(head, cells, chosen), heads)
+    limits = ProposalRule(
+        before_nms=(12000, 6000), after_nms=(2000, 300), min_side=16.0, inside_only=True
+    )
+    limits = replace(limits, **spec.proposal_limits())
+    return FasterRCNN(transform, front.neck, RegionProposals(head, cells, limits), heads)
 
 
 def _region_heads(

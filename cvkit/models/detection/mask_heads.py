@@ -127,8 +127,8 @@ class MaskRoIHeads(RoIHeads):
         if targets.masks is None:
             raise ValueError("Mask R-CNN learns from masks")
         samples = self.samples(regions, targets)
-        loss_mask = self.mask_loss(maps, samples, targets.masks, sizes_hw)
-        return self.box_losses(maps, samples) | {"loss_mask": loss_mask}
+        losses = self.box_losses(maps, samples)
+        return losses | {"loss_mask": self.mask_loss(maps, samples, targets.masks, sizes_hw)}
 
     def mask_loss(
         self,

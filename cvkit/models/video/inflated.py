@@ -34,6 +34,11 @@ class I3D(nn.Module):
         builder: the ResNet of torchvision.
     """
 
+    layer1: nn.Module
+    layer2: nn.Module
+    layer3: nn.Module
+    layer4: nn.Module
+
     def __init__(self, num_classes: int, builder: str = "resnet50") -> None:
         super().__init__()
         net = torchvision_network(builder, num_classes=num_classes)
@@ -77,6 +82,7 @@ def inflated_conv(conv: nn.Conv2d, frames: int) -> InflatedConv:
 
     Weights that are the same for all frames would not see which frame comes first.
     """
+    assert not isinstance(conv.padding, str)
     made = InflatedConv(
         conv.in_channels,
         conv.out_channels,
@@ -164,7 +170,8 @@ class C3D(nn.Module):
         for layer in self.modules():
             if isinstance(layer, nn.Conv3d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-                nn.init.zeros_(layer.bias)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
 
     def forward(self, clips: Tensor) -> dict[str, Tensor]:
         """Return the [N, K] logits of NCTHW clips."""
