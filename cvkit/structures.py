@@ -203,6 +203,23 @@ class Instances:
 
 
 @dataclass(frozen=True)
+class DetectionTargets:
+    """What a detector learns from: the objects of a batch of images, in their pixels.
+
+    Attributes:
+        boxes: [M, 4] float32 x1, y1, x2, y2 of each image; M may be 0.
+        labels: [M] int64 of each image, from 1.
+        proposals: [R, 4] float32 of each image, for a network that does not propose its own.
+        masks: of the objects of each image, for a network that finds masks.
+    """
+
+    boxes: list[torch.Tensor]
+    labels: list[torch.Tensor]
+    proposals: list[torch.Tensor] | None = None
+    masks: list[MaskLayers] | None = None
+
+
+@dataclass(frozen=True)
 class VideoSource:
     """What the clips of a video were taken from.
 

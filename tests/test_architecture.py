@@ -26,7 +26,8 @@ ROWS = [
     {"options", "structures", "model_files"},
     {"storage", "early", "yaml_files"},
     {"catalog", "published", "texts"},
-    {"backbone_table", "errors", "format_table"},
+    {"arch_table"},
+    {"arch_facts", "backbone_table", "errors", "format_table"},
     {"printable"},
 ]
 """From the top down; a module with a row of its own is named with its package."""

@@ -61,7 +61,7 @@ class ImageTask(Task[T, E, P]):
         origin: of a model that is going to be trained.
     """
 
-    network_class: ClassVar[type]
+    network_class: ClassVar[Callable[..., Any]]
     preprocessing_class: ClassVar[type]
     walk = staticmethod(walk_images)
 
@@ -210,7 +210,9 @@ def total(terms: Mapping[str, Tensor]) -> Tensor:
     return reduce(torch.add, terms.values())
 
 
-def from_header(header: dict, network: type, preprocessing: type) -> dict[str, Any]:
+def from_header(
+    header: dict[str, Any], network: Callable[..., Any], preprocessing: type
+) -> dict[str, Any]:
     """Return the constructor arguments of an `ImageTask` that a model file's header describes.
 
     Raises:

@@ -13,7 +13,6 @@ from cvkit.options.segment import SegmentTrain
 from cvkit.options.video import VideoTrain
 from cvkit.tasks.common import CLASS_WEIGHTS
 from cvkit.tasks.segment.setup import loss_terms
-from cvkit.tasks.video.network import SPREAD
 
 STEPS = (
     *("epochs", "accumulate", "optimizer", "lr", "momentum", "weight_decay", "l1", "l2"),
@@ -127,7 +126,7 @@ def idle_flags(options: Train, optimizer: str) -> dict[str, list[str]]:
         (optimizer not in ("sgd", "rmsprop"), ("momentum",), f"--optimizer {optimizer}"),
         (options.patience >= options.epochs, ("patience",), f"--epochs {options.epochs}"),
     ]
-    if getattr(options, "arch", None) == "knn":
+    if isinstance(options, ClassifyTrain) and _keeps_examples(options):
         rules = []  # whatever it is about, it is about steps
     for kind, more in rules_of:
         rules += more(options) if isinstance(options, kind) else ()
@@ -153,15 +152,16 @@ def _differs(options: Train, name: str) -> bool:
 
 def _classify(options: ClassifyTrain) -> Iterator[Rule]:
     arch, reason = options.arch, f"--arch {options.arch or options.backbone or 'resnet18'}"
-    yield arch == "knn", STEPS, reason
-    yield (
-        arch == "knn" and (options.backbone is None or bool(options.pretrained)),
-        ("init",),
-        reason,
-    )
-    yield arch != "knn", ("neighbors", "distance", "votes"), reason
+    keeps = _keeps_examples(options)
+    yield keeps, STEPS, reason
+    yield keeps and (options.backbone is None or bool(options.pretrained)), ("init",), reason
+    yield not keeps, ("neighbors", "distance", "votes"), reason
     bare = options.backbone is None and arch is not None and arch not in catalog.BACKBONES
     yield bare, ("stem",), reason
+
+
+def _keeps_examples(options: ClassifyTrain) -> bool:
+    return options.arch is not None and catalog.CLASSIFIERS[options.arch].gradient_free
 
 
 def _segment(options: SegmentTrain) -> Iterator[Rule]:
@@ -175,9 +175,10 @@ def _segment(options: SegmentTrain) -> Iterator[Rule]:
 
 def _detect(options: TwoStageTrain) -> Iterator[Rule]:
     reason = f"--arch {options.arch}"
-    yield options.arch == "rcnn", ("roi_samples", "max_size"), reason
+    entry = catalog.DETECTORS[options.arch]
+    yield entry.looks_at_crops, ("roi_samples", "max_size"), reason
     if isinstance(options, DetectTrain):
-        yield options.arch not in ("fast-rcnn", "rcnn"), ("proposal_mode",), reason
+        yield not entry.needs_proposals, ("proposal_mode",), reason
         yield options.proposals is not None, ("proposal_mode",), "--proposals"
 
 
@@ -186,5 +187,6 @@ def _video(options: VideoTrain) -> Iterator[Rule]:
     yield not flips, ("flip",), f"--augment {options.augment}"
     spread = options.sampling == "uniform"
     yield spread, ("stride", "fps"), "--sampling uniform"
-    chosen = options.sampling == "auto" and options.arch in SPREAD
+    spreads = catalog.CLIP_NETWORKS[options.arch].spreads_frames
+    chosen = options.sampling == "auto" and spreads
     yield chosen, ("stride", "fps"), f"--arch {options.arch}, whose frames are spread over a video"

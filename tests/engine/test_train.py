@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from networks import segmenter
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -90,11 +91,10 @@ def test_two_processes_make_the_update_of_one_that_accumulates(scenes, spawn, tm
 def fresh(arch):
     """The weights that a run with seed 0 starts from."""
     from cvkit.engine.sampler import MODEL_SEED
-    from cvkit.models.build import build_model
     from cvkit.ops.seeds import key_seed
 
     torch.manual_seed(key_seed(MODEL_SEED, 0))
-    return build_model("segment", arch, "mobilenet_v3_small", 6).state_dict()
+    return segmenter(arch, "mobilenet_v3_small", 6).state_dict()
 
 
 def train(cvkit, scenes, out, tiny, *more):

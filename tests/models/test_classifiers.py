@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from cvkit import catalog
 from cvkit.engine.optim import penalties
-from cvkit.models.build import complexity
 from cvkit.models.classify import (
     Classifier,
     LeNet,
@@ -23,6 +22,7 @@ from cvkit.models.classify import (
     set_stochastic_depth,
     torchvision_parts,
 )
+from cvkit.models.listing import complexity
 from cvkit.ops.losses import class_loss
 
 NAMES = catalog.backbones_of("classify")

@@ -71,7 +71,7 @@ def chosen_parts(options: ClassifyTrain) -> tuple[str, str | None]:
         UsageError: they contradict each other.
     """
     arch, backbone = options.arch, options.backbone
-    if arch in ("knn", "linear"):
+    if arch is not None and catalog.CLASSIFIERS[arch].takes_backbone:
         return arch, backbone
     if arch is None:
         name = backbone or "resnet18"
@@ -113,8 +113,8 @@ def check_flags(options: ClassifyTrain) -> None:
         raise UsageError(
             f"--aux-weight has no meaning for --arch {arch}", code="aux_weight.unsupported"
         )
-    if arch == "knn" and options.devices > 1:
-        raise UsageError("--arch knn runs in one process", code="devices.unsupported")
+    if catalog.CLASSIFIERS[arch].gradient_free and options.devices > 1:
+        raise UsageError(f"--arch {arch} runs in one process", code="devices.unsupported")
     if options.image_size != "auto":
         parse_side(options.image_size)
     training_division(options)
@@ -178,7 +178,7 @@ def network_for(options: ClassifyTrain, side: int, examples: int, num_classes: i
         aux=bool(usual_weight) and options.aux_weight != 0,
         dropout=options.dropout,
         stochastic_depth=options.stochastic_depth,
-        examples=examples if arch == "knn" else 0,
+        examples=examples if catalog.CLASSIFIERS[arch].gradient_free else 0,
         neighbors=options.neighbors,
         distance=options.distance,
         votes=options.votes,

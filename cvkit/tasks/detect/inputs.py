@@ -104,15 +104,16 @@ def input_sizes(
         images: of the training split.
         sizes_hw: of all images.
     """
+    facts = catalog.DETECTORS[options.arch]
     median = float(np.median([min(size) for size in sizes_hw]))
     flag = "--min-size" if options.image_size == "auto" else "--image-size"
     if options.image_size != "auto":
-        found = parse_frame(options.image_size, options.arch == "rcnn")
+        found = parse_frame(options.image_size, facts.looks_at_crops)
     elif options.min_size != "auto":
         found = parse_sizes(options.min_size)
-    elif options.arch == "rcnn":
+    elif facts.looks_at_crops:
         found = parse_sizes("112")
-    elif catalog.DETECTORS[options.arch].least_side:
+    elif facts.least_side:
         found = parse_sizes(str(SHORTER[1]))
     elif _are_small(images):
         side = min(SHORTER[1], max(SHORTER[0], median))
@@ -126,7 +127,7 @@ def input_sizes(
             f"--max-size {found.max_size} is smaller than --min-size {max(found.min_sizes)}",
             code="max_size.small",
         )
-    least = catalog.DETECTORS[options.arch].least_side
+    least = facts.least_side
     if found.min_sizes and min(found.min_sizes) < least:
         raise UsageError(
             f"{flag} {min(found.min_sizes)}: no anchor of --arch {options.arch} lies inside an "
@@ -168,9 +169,9 @@ def resized(preprocessing: Preprocessing, options: Detecting, arch: str) -> Prep
     flag = "--image-size" if options.image_size else "--min-size"
     if not (options.image_size or options.min_size):
         return preprocessing
-    if arch == "rcnn":
+    if catalog.DETECTORS[arch].looks_at_crops:
         raise UsageError(
-            f"{flag} has no meaning for --arch rcnn, which sees crops", code="min_size.crops"
+            f"{flag} has no meaning for --arch {arch}, which sees crops", code="min_size.crops"
         )
     if options.image_size:
         found = parse_frame(options.image_size, crops=False)

@@ -23,7 +23,7 @@ from cvkit.output.answers import ObjectAnswers
 from cvkit.output.boxes import describe_boxes, write_results
 from cvkit.output.files import write_rgb
 from cvkit.output.records import read_lines
-from cvkit.structures import Batch, Failure, Instances, Sample
+from cvkit.structures import Batch, DetectionTargets, Failure, Instances, Sample
 from cvkit.tasks.common import ImageTask, Origin, required, total
 from cvkit.tasks.detect import setup
 from cvkit.tasks.detect.inputs import (
@@ -62,7 +62,7 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
         as_imported: the network was trained by torchvision.
     """
 
-    network_class, preprocessing_class = Network, Preprocessing
+    network_class, preprocessing_class = Network.from_file, Preprocessing
     overfit_goal = (0.2, 0.35, 100)
     with_masks: ClassVar[bool]
     """Whether the objects have masks."""
@@ -129,8 +129,7 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
         network: Network = known["network"]
         limits = {name: getattr(options, flag) for name, flag in LIMITS.items()}
         chosen = {name: value for name, value in limits.items() if value is not None}
-        regions = dict(network.own.get("regions") or {}) | chosen
-        network = replace(network, own={**network.own, "regions": regions})
+        network = replace(network, **chosen)
         known["preprocessing"] = resized(known["preprocessing"], options, network.arch)
         return cls(
             **known | {"network": network},
@@ -161,7 +160,7 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
     @property
     def body(self) -> str:
         """Name of the layers that `--freeze-backbone` freezes."""
-        return "backbone" if self.network.arch == "rcnn" else "backbone.body"
+        return "backbone" if self.network.facts.looks_at_crops else "backbone.body"
 
     @property
     def weight_format(self) -> torch.memory_format:
@@ -176,8 +175,8 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
 
     def adopting(self, header: dict[str, Any]) -> Self:
         """Return the task with the normalisation and the network's numbers of a model."""
-        then = dict(header["network"].get("own") or {}) | dict(self.network.own)
-        return replace(super().adopting(header), network=replace(self.network, own=then))
+        network = self.network.adopted(self.known_parts(header)["network"])
+        return replace(super().adopting(header), network=network)
 
     def header(self, options: TwoStageTrain) -> dict[str, Any]:
         """Return what a model file says about itself."""
@@ -190,7 +189,7 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
 
     def inference_rule(self) -> dict[str, Any]:
         """Return how images go through the network, for reports."""
-        return {**asdict(self.preprocessing), **self.network.own}
+        return {**asdict(self.preprocessing), **self.network.reported()}
 
     def build(self) -> nn.Module:
         """Return a freshly initialised network for the classes."""
@@ -235,19 +234,19 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
         bits = self.preprocessing.bits
         return ImageSource(inputs, whole, keep_original=True, bits=bits)
 
-    def training_input(self, batch: Batch) -> tuple[list[Tensor], Any]:
-        """Return the CHW images, and the boxes, labels, proposals and masks of each."""
+    def training_input(self, batch: Batch) -> tuple[list[Tensor], DetectionTargets]:
+        """Return the CHW images, and their objects."""
         device = batch.images[0].device
-        boxes = [torch.from_numpy(sample.boxes.boxes).to(device) for sample in batch.samples]
-        labels = [torch.from_numpy(sample.boxes.labels).to(device) for sample in batch.samples]
-        masks = [sample.boxes.masks for sample in batch.samples]
-        own = None if masks[0] is None else masks
-        return list(batch.images), (boxes, labels, batch_proposals(batch), own)
+        objects = [required(sample.boxes) for sample in batch.samples]
+        boxes = [torch.from_numpy(each.boxes).to(device) for each in objects]
+        labels = [torch.from_numpy(each.labels).to(device) for each in objects]
+        masks = [each.masks for each in objects]
+        known = None if masks[0] is None else masks
+        return list(batch.images), DetectionTargets(boxes, labels, batch_proposals(batch), known)
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return the losses by torchvision's names."""
-        images, objects = self.training_input(batch)
-        terms: dict[str, Tensor] = model(images, *objects)
+        terms: dict[str, Tensor] = model(*self.training_input(batch))
         return terms
 
     def unregularised(self) -> Self:

@@ -123,7 +123,7 @@ class Detect(ObjectTask):
 
     def post_fits(self, model: nn.Module, seed: int) -> list[tuple[str, PostFit]]:
         """Return R-CNN's SVMs and box regressors; other detectors have nothing to add."""
-        if self.network.arch != "rcnn" or self.head == "softmax":
+        if not self.network.facts.looks_at_crops or self.head == "softmax":
             return []
         return rcnn_post_fits(model, seed)
 

@@ -12,17 +12,15 @@ from cvkit import catalog
 from cvkit.console import Reporter
 from cvkit.data.clips import ClipRule, FrameRule
 from cvkit.errors import UsageError
-from cvkit.models.build import build_video
+from cvkit.models.build import build
 from cvkit.models.classify import torchvision_parts
 from cvkit.models.convert import VIDEO, kinetics_tensors
+from cvkit.models.specs import ClipSpec
 from cvkit.models.weights import fetched, find_model, load_pretrained, read_state_dict
 from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD
 from cvkit.options.video import VideoTrain
 from cvkit.tasks.classify.setup import SMALL_IMAGE, parse_side
 from cvkit.tasks.normalisation import pretrained_statistics
-
-SPREAD = ("single-frame", "late-fusion", "cnn-lstm", "conv-lstm")
-"""Networks whose frames are spread over the whole video by default."""
 
 
 @dataclass(frozen=True)
@@ -62,18 +60,8 @@ class Preprocessing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Network:
+class Network(ClipSpec):
     """Which network; stored in the model file. What an architecture does not know is unused."""
-
-    arch: str
-    backbone: str | None
-    frames: int
-    image_size: int
-    fusion: str = "pool"
-    cell: str = "lstm"
-    hidden: int = 256
-    bidirectional: bool = False
-    dropout: float | None = None
 
     def flags(self, preprocessing: Preprocessing) -> dict[str, Any]:
         """Return the flags of train that lead to this network and to these inputs."""
@@ -88,8 +76,7 @@ class Network:
         Raises:
             UsageError: its parts do not go together.
         """
-        own = {name: value for name, value in asdict(self).items() if name != "arch"}
-        return build_video(self.arch, own.pop("backbone"), num_classes, **own)
+        return build("video", self, num_classes)
 
 
 def preprocessing_for(options: VideoTrain, sizes_hw: Sequence[tuple[int, int]]) -> Preprocessing:
@@ -108,7 +95,7 @@ def preprocessing_for(options: VideoTrain, sizes_hw: Sequence[tuple[int, int]]) 
     own = pretrained_statistics(options, _builder(options))
     sampling = options.sampling
     if sampling == "auto":
-        sampling = "uniform" if options.arch in SPREAD else "clip"
+        sampling = "uniform" if catalog.CLIP_NETWORKS[options.arch].spreads_frames else "clip"
     clips, crops = parse_views(options.views)
     return Preprocessing(
         image_size=side,
@@ -125,10 +112,9 @@ def preprocessing_for(options: VideoTrain, sizes_hw: Sequence[tuple[int, int]]) 
 
 def _builder(options: VideoTrain) -> str:
     """Return torchvision's function of the network that `--pretrained` is about; empty if none."""
-    if options.arch == "i3d":
-        return "resnet50"
-    if options.arch in catalog.FRAME_ARCHS:
-        return catalog.BACKBONES[options.backbone].builder
+    entry = catalog.CLIP_NETWORKS[options.arch]
+    if name := options.backbone if entry.takes_backbone else entry.inflates:
+        return catalog.BACKBONES[name].builder
     return next((builder for builder, arch in VIDEO.items() if arch == options.arch), "")
 
 
@@ -213,9 +199,10 @@ def load_backbone(
             code="pretrained.unsupported",
             hint="kinetics" if network.arch in VIDEO.values() else "train from scratch",
         )
-    name = network.backbone or "resnet50"
+    facts = catalog.CLIP_NETWORKS[network.arch]
+    name = network.backbone or facts.inflates
     entry = catalog.BACKBONES[name]
-    if network.arch in ("slow-fusion", "conv-lstm"):
+    if facts.needs_maps:
         plain = catalog.resolve(entry.target)(entry.builder)
     else:
         side = network.image_size
