@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cvkit import __version__, catalog
 from cvkit.console import Reporter
 from cvkit.data.decode import read_image
-from cvkit.data.synthetic.samples import cached_samples
+from cvkit.data.synthetic.cache import cached_samples
 from cvkit.errors import DataError, ModelFileError, UsageError
 from cvkit.models.weights import load_pretrained
 from cvkit.ops.images import normalize
