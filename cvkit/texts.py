@@ -80,7 +80,7 @@ def read_json(path: Path, unique_keys: bool = True) -> Any:
 
     Args:
         path: the file.
-        unique_keys: refuse a key that stands twice in an object; takes as long as all the rest.
+        unique_keys: refuse a key that occurs twice in an object; takes as long as all the rest.
 
     Raises:
         DataError: missing, malformed, with NaN or infinity, or with a key twice.

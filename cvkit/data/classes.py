@@ -107,7 +107,7 @@ def _parse_line(line: str, where: str) -> tuple[str, tuple[int, int, int] | None
             name = match["name"].strip()
             if match["r"] is None:
                 return name, None
-            color = tuple(int(match[channel]) for channel in "rgb")
+            color = int(match["r"]), int(match["g"]), int(match["b"])
             if max(color) > 255:
                 shade = shown(" ".join(match[channel] for channel in "rgb"))
                 raise DataError(f"{where}: colour {shade} is outside 0..255", code="classes.color")

@@ -159,7 +159,7 @@ def note_beside(folder: Path, what: str, walk: Walk = walk_images) -> str:
 
     Args:
         folder: that holds the subfolders.
-        what: these stand for, such as `class`.
+        what: each of them is, such as `class`.
         walk: finds the files of a subfolder.
     """
     kind, suffixes = _kind(walk)
@@ -190,12 +190,12 @@ def list_inputs(
     """
     inputs = list(inputs)
     found: dict[Path, None] = {}
-    own = tuple(os.path.join(os.path.abspath(folder), "") for folder in without)
+    excluded = tuple(os.path.join(os.path.abspath(folder), "") for folder in without)
     errors: list[OSError] = []
     on_lost = refuse if lost is None else errors.append
     for text in inputs:
         for path in _expand(text, partial(walk, on_lost=on_lost), on_lost):
-            if not os.path.join(os.path.abspath(path), "").startswith(own):
+            if not os.path.join(os.path.abspath(path), "").startswith(excluded):
                 found.setdefault(path)
     if not found and errors:
         refuse(errors[0])
@@ -206,7 +206,7 @@ def list_inputs(
             code="inputs.empty",
             hint=f"looked for {', '.join(sorted(suffixes))}",
         )
-    if errors:
+    if lost is not None:
         once = {os.path.abspath(error.filename): error for error in errors}
         lost += [_lost(error, inputs) for error in once.values()]
     return [InputFile(*pair) for pair in zip(found, _keys(list(found), inputs), strict=True)]
@@ -232,7 +232,7 @@ def _expand(text: str, walk: Walk, on_lost: OnLost) -> Iterator[Path]:
             raise UsageError(
                 f"cannot read the list {text[1:] or repr('')}: {error.strerror}",
                 code="inputs.list",
-                hint="@ stands before the name of a text file with one path per line",
+                hint="@ precedes the name of a text file with one path per line",
             ) from error
         yield from (Path(line) for line in lines if line.strip())
     elif os.path.isdir(text):

@@ -41,14 +41,15 @@ def _named(root: Path, split: str) -> list[Path]:
     for folder in (root / "annotations", root / "coco", inside(root, split), root):
         if folder.name == split and (folder / ROBOFLOW).is_file():
             return [folder / ROBOFLOW]
-        named = [f for f in matches(folder, "*.json") if split in _words(f)]
+        named = [f for f in matches(folder, "*.json") if split in _name_parts(f)]
         if named := [f for f in named if "instances" in f.stem] or named:
             return named
     return []
 
 
-def _words(file: Path) -> list[str]:
-    return [word for word in re.split(r"[^A-Za-z]+", file.stem) if word]
+def _name_parts(file: Path) -> list[str]:
+    """Return what a file's name consists of, such as `instances` and `val`."""
+    return [part for part in re.split(r"[^A-Za-z]+", file.stem) if part]
 
 
 def coco_parts(root: Path, splits: Sequence[str]) -> tuple[list[str], Path | None]:
@@ -63,11 +64,11 @@ def coco_parts(root: Path, splits: Sequence[str]) -> tuple[list[str], Path | Non
     """
     folders = [root / "annotations", root / "coco", root]
     files = [file for folder in folders for file in matches(folder, "*.json")]
-    words = {word for file in files for word in _words(file)}
-    words |= {file.parent.name for file in matches(root, f"*/{ROBOFLOW}")}
-    known = [name for name in words if is_split(name) or name in splits]
+    parts = {part for file in files for part in _name_parts(file)}
+    parts |= {file.parent.name for file in matches(root, f"*/{ROBOFLOW}")}
+    known = [name for name in parts if is_split(name) or name in splits]
     known += [split for split in splits if split not in known and _named(root, split)]
-    others = [file for file in files if not {*_words(file)} & {*known}]
+    others = [file for file in files if not {*_name_parts(file)} & {*known}]
     others = [file for file in others if "instances" in file.stem] or others
     return sorted(known), others[0] if len(others) == 1 else None
 

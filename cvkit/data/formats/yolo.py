@@ -1,11 +1,11 @@
-"""The text layout of the YOLO tools: one file an image, one line an object.
+"""The text layout of the YOLO tools: one file per image, one line per object.
 
 A line is `CLASS CX CY W H` in shares of the image, or `CLASS X Y X Y X Y ...` for a polygon,
 which becomes its box. `data.yaml` names the classes and the image folders; labels lie in the
 same tree with `labels` in place of `images`.
 
 Nothing outside the folder of `data.yaml` is read: where its `path` leads out, images are looked up
-beside the file, which is told; where they are not there either, that is an error.
+beside the file, which is reported; where they are not there either, that is an error.
 """
 
 import math
@@ -113,7 +113,7 @@ def read_yolo(root: Path, split: str) -> Annotations:
     try:
         paths = _images(base, places, split, defects)
     except DataError as error:
-        if outside and error.code == "split.missing":
+        if file is not None and outside and error.code == "split.missing":
             raise _left(file, outside) from error
         raise
     images = [(path, path.relative_to(base).as_posix()) for path in paths]

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,7 +20,7 @@ VERSION = 4
 """Part of the cache folder's name; raise it when pixels or labels change."""
 
 CATEGORY_IDS = dict(zip(SHAPES, (3, 7, 20, 44, 90), strict=True))
-"""Ids of the classes in COCO files: with gaps, as COCO's own, so that no id is a class's place."""
+"""Ids of the classes in COCO files: with gaps, as COCO's own, so that no id is a class's index."""
 
 
 def _numbered(counts: dict[str, int]) -> Iterator[tuple[str, range]]:
@@ -108,7 +109,8 @@ def write_detection(
         with machine_errors(folder):
             (folder / "images" / split).mkdir(parents=True, exist_ok=True)
             (folder / "annotations").mkdir(exist_ok=True)
-        images, objects = [], []
+        images: list[dict[str, Any]] = []
+        objects: list[dict[str, Any]] = []
         for number, index in enumerate(indices, 1):
             scene = make_scene(seed, index, size_hw)
             frame = scene.render()
@@ -166,7 +168,7 @@ def write_videos(
             path = folder / split / motion / f"shape{index:05d}.mp4"
             with machine_errors(folder):
                 path.parent.mkdir(parents=True, exist_ok=True)
-            code = cv2.VideoWriter_fourcc(*"mp4v")
+            code = cv2.VideoWriter.fourcc(*"mp4v")
             writer = cv2.VideoWriter(opencv_name(path), code, FPS, size_hw[::-1])
             if not writer.isOpened():
                 raise MachineError(f"cannot write {path}: no video encoder", code="video.encoder")

@@ -81,7 +81,7 @@ def make_single(seed: int, index: int, size_hw: tuple[int, int] = (64, 64)) -> t
     radius = min(size_hw) * rng.uniform(0.25, 0.42)
     shape = Shape(
         kind=KINDS[kind],
-        centre_xy=tuple(rng.uniform(radius, side - radius) for side in (width, height)),
+        centre_xy=(rng.uniform(radius, width - radius), rng.uniform(radius, height - radius)),
         velocity_xy=(0.0, 0.0),
         radius=radius,
         angle=rng.uniform(0, 2 * math.pi),
@@ -148,13 +148,15 @@ def _random_color(
     rng: np.random.Generator, hue: float, saturation: tuple[float, float]
 ) -> tuple[float, float, float]:
     """Return an RGB colour in [0, 255] of a hue (1 is the full circle)."""
-    rgb = colorsys.hsv_to_rgb(hue % 1.0, rng.uniform(*saturation), rng.uniform(0.45, 0.95))
-    return tuple(255 * value for value in rgb)
+    sat, value = rng.uniform(*saturation), rng.uniform(0.45, 0.95)
+    red, green, blue = colorsys.hsv_to_rgb(hue % 1.0, sat, value)
+    return 255 * red, 255 * green, 255 * blue
 
 
 def _texture(rng: np.random.Generator, size_hw: tuple[int, int]) -> np.ndarray:
     """Return HW3 float: two colours mixed by smooth noise, with stripes on top."""
-    smooth = sum(_smooth_noise(rng, size_hw, cells) / cells for cells in (3, 6, 12, 24))
+    noise = (_smooth_noise(rng, size_hw, cells) / cells for cells in (3, 6, 12, 24))
+    smooth = sum(noise, np.zeros(size_hw))
     smooth = (smooth - smooth.min()) / np.ptp(smooth)  # [H, W] in [0, 1]
     first, second = (np.array(_random_color(rng, rng.uniform(0, 1), (0.0, 0.3))) for _ in range(2))
     y, x = np.mgrid[: size_hw[0], : size_hw[1]]

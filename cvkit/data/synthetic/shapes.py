@@ -17,12 +17,12 @@ class Shape:
     Attributes:
         kind: one of `KINDS`.
         centre_xy: in pixels at time 0.
-        velocity_xy: in pixels a frame.
+        velocity_xy: in pixels per frame.
         radius: in pixels.
         angle: in radians.
         color: RGB in [0, 255].
         growth: log of the factor of the radius from a frame to the next.
-        spin: in radians a frame.
+        spin: in radians per frame.
     """
 
     kind: str
