@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -227,6 +228,7 @@ def _expand(text: str, walk: Walk, on_lost: OnLost) -> Iterator[Path]:
         yield from (Path(line) for line in sys.stdin.read().splitlines() if line.strip())
     elif text.startswith("@"):
         try:
+            _require_end_of_list(Path(text[1:]))
             lines = Path(text[1:]).read_text(errors="surrogateescape").splitlines()
         except OSError as error:
             raise UsageError(
@@ -249,6 +251,20 @@ def _expand(text: str, walk: Walk, on_lost: OnLost) -> Iterator[Path]:
     else:
         shown = text if text.strip() else repr(text)
         raise UsageError(f"{shown} does not exist", code="inputs.missing", hint="check the path")
+
+
+def _require_end_of_list(path: Path) -> None:
+    """Refuse a list that may have no end, unlike a pipe that a shell makes.
+
+    Raises:
+        UsageError: it is a device.
+        OSError: it does not exist.
+    """
+    mode = path.stat().st_mode
+    if stat.S_ISBLK(mode) or stat.S_ISCHR(mode):
+        raise UsageError(
+            f"the list {path} is a device", code="inputs.list", hint="name a text file, or -"
+        )
 
 
 def _searched(pattern: str) -> Iterator[str]:

@@ -22,7 +22,7 @@ from cvkit.data.files import matches
 from cvkit.data.named import Names
 from cvkit.errors import CvkitError, DataError, MachineError, UsageError, raise_defects
 from cvkit.storage import cache_folder, machine_errors, sha256, temporary_beside
-from cvkit.texts import is_number, is_text, read_json, shown
+from cvkit.texts import is_number, is_text, read_json, require_regular, shown
 
 VERSION = 1
 """Part of the names in the cache; raise it when selective search changes."""
@@ -98,6 +98,7 @@ BROKEN = (
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    require_regular(path, area="proposals")
     with zipfile.ZipFile(path) as file:
         for member in file.infolist():
             _require_size(file, member)

@@ -16,9 +16,16 @@ from cvkit.data.annotated import (
 )
 from cvkit.data.decode import upright_size_hw
 from cvkit.data.files import inside, matches
-from cvkit.data.formats.coco_places import ROBOFLOW, coco_hint, coco_parts, find_coco, find_images
+from cvkit.data.formats.coco_places import (
+    ROBOFLOW,
+    coco_hint,
+    coco_parts,
+    find_coco,
+    find_images,
+    json_files,
+)
 from cvkit.data.formats.contract import Contents, Query
-from cvkit.data.segmentations import around, read_segmentation
+from cvkit.data.segmentations import around, lies_outside, read_segmentation
 from cvkit.errors import DataError
 from cvkit.ops.rle import make_masks, mask_areas
 from cvkit.structures import ClassList, Instances, voc_color
@@ -56,9 +63,9 @@ class _Entry:
 
 
 def looks_like(place: Path, splits: Sequence[str]) -> bool:
-    """Return whether a folder has one for annotations, or JSON files."""
+    """Return whether a folder has one for annotations, or JSON files that may hold some."""
     return any((place / name).is_dir() for name in ("annotations", "coco")) or any(
-        [*matches(place, "*.json"), *matches(place, f"*/{ROBOFLOW}")]
+        [*json_files(place), *matches(place, f"*/{ROBOFLOW}")]
     )
 
 
@@ -235,7 +242,17 @@ def _collect(
     empty = sum(0 in entry.xywh[2:] for entries in result.values() for entry in entries)
     if empty:
         found.notes.append(f"{file.path.name}: {empty} boxes have no area; they are not trained on")
+    if bare := sum(_without_pixels(each, file.sizes_wh.get(id_)) for id_, each in result.items()):
+        found.notes.append(
+            f"{file.path.name}: {bare} masks have no pixels; they are not trained on"
+        )
     return result
+
+
+def _without_pixels(entries: list[_Entry], size_wh: tuple[int, int] | None) -> int:
+    """Return how many of the masks of an image are empty."""
+    codes = [entry.code for entry in entries if entry.code is not None]
+    return int((mask_areas(make_masks(codes, size_wh[::-1])) == 0).sum()) if size_wh else 0
 
 
 def _annotation(
@@ -269,6 +286,11 @@ def _annotation(
     size_wh, code = file.sizes_wh.get(image_id), None
     if file.masks and size_wh:
         code = _usable(read_segmentation(row.get("segmentation"), size_wh[::-1], where))
+        if lies_outside(row.get("segmentation"), size_wh[::-1]):
+            raise DataError(
+                f"{where}: its polygons are outside the image of {size_wh[0]}x{size_wh[1]}",
+                code="segm.outside",
+            )
     xywh = _box(row, size_wh, where)
     area = _area(row, where)
     if area is None:

@@ -23,10 +23,16 @@ from cvkit.data.annotated import (
 from cvkit.data.classes import dataset_classes, make_classes, without_background
 from cvkit.data.files import inside, matches
 from cvkit.data.formats.contract import Contents, Query
-from cvkit.data.formats.voc_lists import list_names, list_parts, with_image_suffix, without_labels
+from cvkit.data.formats.voc_lists import (
+    list_names,
+    list_parts,
+    passed_over,
+    with_image_suffix,
+    without_labels,
+)
 from cvkit.errors import CvkitError, DataError
 from cvkit.structures import ClassList, voc_color
-from cvkit.texts import shown
+from cvkit.texts import parse_number, require_regular, shown
 
 MOST_BYTES = 10_000_000
 """Of an annotation; those of VOC have some thousand."""
@@ -117,6 +123,7 @@ def read_voc(root: Path, split: str) -> Annotations:
             )
             key = path.relative_to(root).as_posix()
             found.images.append(AnnotatedImage(key, path, position, size_wh, truth))
+    found.notes += passed_over(root, [image.path for image in found.images])
     return found
 
 
@@ -158,6 +165,7 @@ def _read_xml(path: Path) -> _Parsed:
         DataError: missing, malformed, or with malformed objects; `_Defects` lists several.
     """
     try:
+        require_regular(path, area="xml")
         about = path.stat()
         if about.st_size > MOST_BYTES:
             raise DataError(f"{path} is larger than {MOST_BYTES / 1e6:g} MB", code="xml.size")
@@ -216,7 +224,8 @@ def _side(text: str | None) -> float | str | None:
     """Return a side of an image as `claimed_size` takes it; None where it is not given."""
     if text is None or not text.strip():
         return None
-    return _float(text) if _float(text) is not None else text
+    number = parse_number(text)
+    return text if number is None else number
 
 
 def _object(node: Element, path: Path, size_wh: tuple[int, int] | None) -> VocObject:
@@ -225,7 +234,7 @@ def _object(node: Element, path: Path, size_wh: tuple[int, int] | None) -> VocOb
     if not name:
         raise DataError(where, code="object.name_missing")
     sides = ("xmin", "ymin", "xmax", "ymax")
-    found = [_float(node.findtext(f"bndbox/{side}")) for side in sides]
+    found = [parse_number(node.findtext(f"bndbox/{side}") or "") for side in sides]
     values = [value for value in found if value is not None]
     if len(values) < len(sides):
         raise DataError(f"{where}: <bndbox> is incomplete", code="bndbox.missing")
@@ -236,12 +245,9 @@ def _object(node: Element, path: Path, size_wh: tuple[int, int] | None) -> VocOb
     box = (values[0] - 1, values[1] - 1, values[2], values[3])
     if defect := box_defect(box, size_wh, where, "bndbox"):
         raise defect
-    return VocObject(name, box, (node.findtext("difficult") or "0").strip() == "1")
-
-
-def _float(text: str | None) -> float | None:
-    """Return the number that a text is; None if it is none."""
-    try:
-        return float(text or "")
-    except ValueError:
-        return None
+    difficult = (node.findtext("difficult") or "").strip() or "0"
+    if difficult not in ("0", "1"):
+        raise DataError(
+            f"{where}: <difficult> {shown(difficult)} is not 0 or 1", code="difficult.value"
+        )
+    return VocObject(name, box, difficult == "1")

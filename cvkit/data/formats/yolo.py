@@ -23,7 +23,7 @@ from cvkit.data.formats.contract import Contents, Query
 from cvkit.data.formats.image_tree import folder_parts, shared_labels
 from cvkit.errors import CvkitError, DataError
 from cvkit.structures import ClassList, Instances, voc_color
-from cvkit.texts import is_text, read_lines, shown
+from cvkit.texts import is_text, parse_number, read_lines, require_regular, shown
 from cvkit.yaml_files import MOST_BYTES, read_yaml
 
 SLACK = 1e-3
@@ -64,9 +64,10 @@ def find_yaml(root: Path) -> Path | None:
 def _has_names(file: Path) -> bool:
     """Return whether a file that is not read as YAML has a line that begins with `names`."""
     try:
+        require_regular(file)
         with file.open("rb") as stream:
             return re.search(rb"^[\s'\"{]*names\b", stream.read(MOST_BYTES), re.M) is not None
-    except OSError:
+    except (OSError, DataError):
         return False
 
 
@@ -259,10 +260,10 @@ def _truth(path: Path, count: int, size_wh: tuple[int, int]) -> Instances:
         if not line.strip():
             continue
         where = f"{path}:{number}"
-        try:
-            label, *values = (float(part) for part in line.split())
-        except ValueError as error:
-            raise DataError(f"{where}: {shown(line)} is not numbers", code="yolo.syntax") from error
+        parts = [parse_number(part) for part in line.split()]
+        label, *values = numbers = [part for part in parts if part is not None]
+        if len(numbers) < len(parts):
+            raise DataError(f"{where}: {shown(line)} is not numbers", code="yolo.syntax")
         if not label.is_integer() or not 0 <= label < count:
             raise DataError(
                 f"{where}: class {shown(line.split()[0])} is not in 0..{count - 1}",
