@@ -21,6 +21,7 @@ class Format:
         files: suffixes of a file that may be named in place of the folder.
         last: what it is recognised by, others may have too, so that they are tried first.
         json_files: the flags that name annotation files and the folder of images belong to it.
+        vague: much that is no dataset looks like it, so that no hint speaks of it.
     """
 
     module: str
@@ -28,13 +29,16 @@ class Format:
     files: tuple[str, ...] = ()
     last: bool = False
     json_files: bool = False
+    vague: bool = False
 
 
 _PLACE = "cvkit.data.formats"
 FORMATS: dict[Truth, dict[str, Format]] = {
     "classes": {
         "folders": Format(module=f"{_PLACE}.split_folders", about="SPLIT/CLASS/images", last=True),
-        "classes": Format(module=f"{_PLACE}.class_folders", about="CLASS/images", last=True),
+        "classes": Format(
+            module=f"{_PLACE}.class_folders", about="CLASS/images", last=True, vague=True
+        ),
         "csv": Format(
             module=f"{_PLACE}.csv_table",
             about="a table labels.csv with path,label[,split]",
@@ -81,6 +85,15 @@ FORMATS: dict[Truth, dict[str, Format]] = {
     },
 }
 """Formats by name, in the order of help and hints."""
+
+
+TASK_OF: dict[Truth, str] = {
+    "classes": "classify",
+    "masks": "segment",
+    "boxes": "detect",
+    "instances": "instance",
+}
+"""The task that data are meant for; classes may also be those of videos."""
 
 
 def format_choices(truth: Truth) -> tuple[str, ...]:

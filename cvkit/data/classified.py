@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from cvkit.data.classes import dataset_classes
 from cvkit.data.division import Division, Source, read_splits
 from cvkit.data.files import Walk, walk_images
 from cvkit.data.formats.contract import DataFlags, Listing, Query
-from cvkit.data.formats.recognise import detect_format, reader_of
+from cvkit.data.formats.recognise import NO_CLASSES, detect_format, other_data, reader_of
 from cvkit.errors import DataError
+from cvkit.format_table import FORMATS
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def read_collection(
     labels = {image.label for images in parts.splits.values() for image in images}
     labels |= {*contents.class_names()}
     beside = dict.fromkeys(note for name in parts.names.values() for note in listing(name).notes)
-    notes = (*beside, *parts.notes)
+    notes = (*beside, *_doubts(place, layout, labels), *parts.notes)
     for split, images in parts.splits.items():
         if not images:
             hint = " ".join(notes[:1])
@@ -107,6 +109,14 @@ def read_collection(
         _require_listed(labels, listed.names, place)
     names = tuple(sorted(labels)) if listed is None else listed.names
     return Collection(layout, names, listed is not None, parts.splits, parts.heap, notes)
+
+
+def _doubts(place: Path, layout: str, labels: AbstractSet[str]) -> list[str]:
+    """Return a note if what was taken for classes are the folders of data for another task."""
+    if not FORMATS["classes"][layout].last or not labels & NO_CLASSES:
+        return []
+    hint = other_data("classes", place, deeper=False)
+    return [f"{place}: its folders are taken for classes, but {hint}"] if hint else []
 
 
 def _require_listed(labels: set[str], names: Sequence[str], place: Path) -> None:
@@ -119,5 +129,6 @@ def _require_listed(labels: set[str], names: Sequence[str], place: Path) -> None
         raise DataError(
             f"class {unknown[0]!r} of {place} is not in its classes.txt",
             code="class.unknown",
-            hint=nearest(unknown[0], names),
+            hint=(unknown[0] in NO_CLASSES and other_data("classes", place, deeper=False))
+            or nearest(unknown[0], names),
         )

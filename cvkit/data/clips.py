@@ -27,7 +27,7 @@ class ClipRule:
         frames: of a clip.
         sampling: `clip`: frames that follow each other; `uniform`: spread over the whole video.
         stride: of a clip, in frames of the video.
-        fps: frames a second of a clip; 0 counts by `stride`.
+        fps: frames per second of a clip; 0 counts by `stride`.
     """
 
     frames: int

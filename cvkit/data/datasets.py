@@ -154,7 +154,7 @@ class BoxDataset:
             )
         parts = self._whole(index)
         rng = np.random.default_rng(seed)
-        if self.transform.mosaic and rng.random() < 0.5:
+        if self.join and self.transform.mosaic and rng.random() < 0.5:
             others = rng.integers(len(self.images), size=3)
             parts = self.join([parts, *(self._whole(int(other)) for other in others)], seed)
         image, objects, regions = self.transform(*parts, seed)

@@ -198,7 +198,8 @@ def _divided(source: Source[T], heap: str, wanted: Sequence[str], division: Divi
             raise DataError(
                 f"split {split!r} of {source.place} is empty",
                 code="split.empty",
-                hint="no class has two different files",
+                hint="no class has two different files; add some, or name data with a split for "
+                "validation",
             )
     trained = {label for each, val in zip(labels, in_val, strict=True) if not val for label in each}
     lacking = sorted({label for each in labels for label in each} - trained)

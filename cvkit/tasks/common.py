@@ -17,7 +17,7 @@ from cvkit.catalog import OPTIMIZERS
 from cvkit.console import Reporter
 from cvkit.data.decode import read_image
 from cvkit.data.files import walk_images
-from cvkit.data.synthetic.samples import cached_samples
+from cvkit.data.synthetic.cache import cached_samples
 from cvkit.errors import DataError, ModelFileError, UsageError
 from cvkit.models.weights import load_pretrained
 from cvkit.ops.images import normalize

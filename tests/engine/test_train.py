@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from cvkit import catalog
-from cvkit.data.synthetic import samples
+from cvkit.data.synthetic import cache
 from cvkit.model_files import read_header, read_model
 from cvkit.tasks.segment.task import Segment
 
@@ -51,7 +51,7 @@ def test_training_without_data_says_in_its_first_line_that_it_uses_samples(
     cvkit, tmp_path, monkeypatch, tiny
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setitem(samples.CACHED, "segment", ((4, 2), (64, 64)))
+    monkeypatch.setitem(cache.CACHED, "segment", ((4, 2), (64, 64)))
     loud = [flag for flag in tiny if flag != "--quiet"]
     done = cvkit("segment", "train", "--arch", "unet", "--epochs", 1, "--out", tmp_path, *loud)
     assert done.code == 0

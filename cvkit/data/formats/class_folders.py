@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cvkit.data.classified import ClassifiedImage
-from cvkit.data.files import Walk, matches, note_beside, require_end
+from cvkit.data.files import Walk, matches, note_beside, require_end, walk_images, walk_videos
 from cvkit.data.formats.contract import Contents, Listing, Query
+from cvkit.data.formats.recognise import other_data
 from cvkit.errors import DataError
 
 
@@ -21,11 +22,30 @@ def read(query: Query) -> Contents[Listing[ClassifiedImage]]:
         DataError: see `list_classes`.
     """
     root = query.root
-    content = Listing(
-        list_classes(root, root, query.walk),
-        [note] if (note := note_beside(root, "class", query.walk)) else [],
-    )
+    content = list_part(root, root, query.walk)
     return Contents([], "", lambda _: content, lambda: {p.name for p in visible_folders(root)})
+
+
+def list_part(folder: Path, root: Path, walk: Walk) -> Listing[ClassifiedImage]:
+    """Return what lies in the folders of classes in a folder, and what is odd about it.
+
+    Args:
+        folder: of a split, or of the dataset.
+        root: of the dataset, that keys are relative to.
+        walk: finds what a folder of a class holds.
+
+    Raises:
+        DataError: see `list_classes`.
+    """
+    images = list_classes(folder, root, walk)
+    notes = [note_beside(folder, "class", walk)]
+    if itself := [image for image in images if image.path == folder / image.label]:
+        notes.append(
+            f"{folder}: {len(itself)} folders of classes hold pictures themselves, such as "
+            f"{itself[0].label}; each of them is read as one video. 'cvkit classify' takes "
+            "pictures with classes"
+        )
+    return Listing(images, [note for note in notes if note])
 
 
 def visible_folders(folder: Path) -> list[Path]:
@@ -39,6 +59,13 @@ def visible_folders(folder: Path) -> list[Path]:
         if not path.suffix:
             require_end(path)
     return [path for path in found if path.is_dir()]
+
+
+def _remedy(folder: Path, walk: Walk) -> str:
+    """Return what to do about the folder of a class that holds nothing."""
+    if walk is walk_images and next(walk_videos(folder), None):
+        return "it holds videos, which 'cvkit video' takes"
+    return "add files, or check that this is the folder of the dataset"
 
 
 def list_classes(folder: Path, root: Path, walk: Walk) -> list[ClassifiedImage]:
@@ -71,7 +98,7 @@ def list_classes(folder: Path, root: Path, walk: Walk) -> list[ClassifiedImage]:
             raise DataError(
                 f"class {place.name!r} of {folder} is empty",
                 code="class.empty",
-                hint="add files, or remove the folder",
+                hint=other_data("classes", root) or _remedy(place, walk),
             )
         images += found
     return images

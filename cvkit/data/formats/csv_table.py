@@ -13,7 +13,7 @@ from cvkit.data.files import inside
 from cvkit.data.formats.contract import Contents, Listing, Query
 from cvkit.data.tables import read_rows
 from cvkit.errors import CvkitError, DataError, raise_defects
-from cvkit.texts import shown
+from cvkit.texts import parse_number, shown
 
 TABLE = "labels.csv"
 """Name of the table that makes a folder a dataset in this format."""
@@ -86,11 +86,8 @@ def _seconds(row: dict[str, str], path: Path) -> tuple[float, float] | None:
     cells = [(row.get(name) or "").strip() for name in ("start", "end")]
     if not any(cells):
         return None
-    try:
-        start, end = float(cells[0] or 0), float(cells[1] or "inf")
-    except ValueError:
-        start, end = 1.0, 0.0
-    if not 0 <= start < end:
+    start, end = parse_number(cells[0] or "0"), parse_number(cells[1] or "inf")
+    if start is None or end is None or not 0 <= start < end:
         raise DataError(
             f"{path}: {row['path']}: from {shown(cells[0])} to {shown(cells[1])} is no part of a "
             "video",

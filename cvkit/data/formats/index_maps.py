@@ -1,4 +1,4 @@
-"""Instance masks as one PNG an image: 0 is background, every other value one object.
+"""Instance masks as one PNG per image: 0 is background, every other value one object.
 
 Images lie in `images/SPLIT`, their PNGs (8 or 16 bits) under the same names in `masks/SPLIT`.
 Without more, all objects are of one class. `instances.csv` in the dataset's folder gives
@@ -137,16 +137,16 @@ def _read_table(path: Path) -> Table | None:
     result: Table = {}
     defects: list[CvkitError] = []
     for row in read_rows(path, ("path", "instance", "class")):
-        number, words = whole_number(row["instance"].strip()), ""
+        number, reason = whole_number(row["instance"].strip()), ""
         if number is None or number < 0:
-            words = "is not a whole number"
+            reason = "is not a whole number"
         elif (row["path"], number) in result:
-            words = "stands twice"
+            reason = "occurs twice"
         else:
             result[row["path"], number] = row["class"]
             continue
         where = f"{path}: instance {shown(row['instance'])} of {shown(row['path'])}"
-        defects.append(DataError(f"{where} {words}", code="instances.row"))
+        defects.append(DataError(f"{where} {reason}", code="instances.row"))
     raise_defects(defects, str(path))
     return result
 

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cvkit.data.files import matches, walk_images, walk_videos
 from cvkit.data.formats.contract import Reader
 from cvkit.errors import DataError, UsageError
-from cvkit.format_table import FORMATS, Truth
+from cvkit.format_table import FORMATS, TASK_OF, Truth
 
 
 def reader_of(truth: Truth, name: str) -> Reader:
@@ -55,14 +56,83 @@ def detect_format(
         )
     if wanted != "auto":
         return wanted
-    for name in sorted(rows, key=lambda name: rows[name].last):
+    for name in _tried(truth):
         if reader_of(truth, name).looks_like(place, splits):
             return name
     raise DataError(
         f"{flag} {place} has no known layout",
         code="data.layout",
-        hint="; ".join(f"{name}: {row.about}" for name, row in rows.items()),
+        hint="; ".join(
+            [f"{name}: {row.about}" for name, row in rows.items()]
+            + [hint for hint in (other_data(truth, place),) if hint]
+        ),
     )
+
+
+MOST_FOLDERS = 20
+"""In which datasets are looked for."""
+NO_CLASSES = frozenset(
+    ("images", "masks", "labels", "annotations")
+    + ("JPEGImages", "SegmentationClass", "Annotations", "ImageSets")
+)
+"""Folders that data of other formats have; few classes are called so."""
+
+
+def other_data(truth: Truth, place: Path, deeper: bool = True) -> str:
+    """Return a hint if a folder looks like data for another task, or a folder in it like data.
+
+    Args:
+        truth: what it was expected to say of its images.
+        place: the folder.
+        deeper: look into its folders too.
+    """
+    if tasks := _meant_for(place, without=truth):
+        return f"it looks like data for {tasks}"
+    inner = [path for path in matches(place, "*") if path.is_dir()][:MOST_FOLDERS] if deeper else []
+    for path in inner:
+        if name := _recognised(truth, path):
+            return f"its folder {path.name} has the layout {name}"
+    found = {path.name: tasks for path in inner if (tasks := _meant_for(path))}
+    return next((f"its folder {n} looks like data for {tasks}" for n, tasks in found.items()), "")
+
+
+def _meant_for(place: Path, without: Truth | None = None) -> str:
+    """Return the tasks that may use a dataset, with the format that it has for each.
+
+    Args:
+        place: its folder.
+        without: what it does not say of its images.
+    """
+    found = []
+    for truth in FORMATS.keys() - {without}:
+        task = TASK_OF[truth] if truth != "classes" else _task_of_classes(place)
+        if task and (name := _recognised(truth, place)):
+            found.append(f"'cvkit {task}' ({name})")
+    return " or ".join(sorted(found))
+
+
+def _recognised(truth: Truth, place: Path) -> str | None:
+    """Return the format that a folder looks like; None where that would be a mere guess."""
+    names = [name for name in _tried(truth) if not FORMATS[truth][name].vague]
+    try:
+        return next((n for n in names if reader_of(truth, n).looks_like(place, ())), None)
+    except DataError:  # it was not meant to have this format, so that its defects do not matter
+        return None
+
+
+def _tried(truth: Truth) -> list[str]:
+    """Return the names of formats in the order in which they are tried."""
+    rows = FORMATS[truth]
+    return sorted(rows, key=lambda name: rows[name].last)
+
+
+def _task_of_classes(place: Path) -> str:
+    """Return the task that learns the classes of what lies in a folder; "" where none may."""
+    if any(path.name in NO_CLASSES for path in matches(place, "*")):
+        return ""
+    if next(walk_images(place, lambda error: None), None):
+        return "classify"
+    return "video" if next(walk_videos(place, lambda error: None), None) else ""
 
 
 def _agreed(name: str, wanted: str, file: Path) -> str:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from cvkit.data.classified import ClassifiedImage
 from cvkit.data.division import find_split, is_split, spellings
-from cvkit.data.files import inside, note_beside
-from cvkit.data.formats.class_folders import list_classes, visible_folders
+from cvkit.data.files import inside
+from cvkit.data.formats.class_folders import list_part, visible_folders
 from cvkit.data.formats.contract import Contents, Listing, Query
 
 
@@ -29,10 +29,7 @@ def read(query: Query) -> Contents[Listing[ClassifiedImage]]:
     known = list(dict.fromkeys([*(folder.name for folder in visible_folders(root)), *here]))
 
     def read_split(split: str) -> Listing[ClassifiedImage]:
-        folder = inside(root, split)
-        images = list_classes(folder, root, query.walk)
-        note = note_beside(root / split, "class", query.walk)
-        return Listing(images, [note] if note else [])
+        return list_part(inside(root, split), root, query.walk)
 
     def class_names() -> set[str]:
         both = filter(None, (find_split(split, known) for split in ("train", "val")))

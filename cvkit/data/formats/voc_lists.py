@@ -73,8 +73,33 @@ def without_labels(root: Path, folder: str, what: str) -> list[str]:
     return [f"images without {what}, unused: {len(bare)}, such as JPEGImages/{bare[0]}"]
 
 
+SUFFIXES = (".jpg", ".png", *sorted(IMAGE_SUFFIXES - {".jpg", ".png"}))
+
+
 def with_image_suffix(stem: Path) -> Path | None:
     """Return the image file whose name begins with the stem, .jpg first; None without one."""
-    suffixes = [".jpg", ".png", *sorted(IMAGE_SUFFIXES - {".jpg", ".png"})]
-    candidates = (stem.with_name(stem.name + suffix) for suffix in suffixes)
+    candidates = (stem.with_name(stem.name + suffix) for suffix in SUFFIXES)
     return next((path for path in candidates if path.is_file()), None)
+
+
+def passed_over(root: Path, used: Sequence[Path]) -> list[str]:
+    """Return a note if images differ in their suffix only from those that are used.
+
+    Args:
+        root: the dataset.
+        used: the images of a split, in `JPEGImages`.
+    """
+    names: dict[Path, list[str]] = {}
+    for folder in {path.parent for path in used}:
+        for path in matches(folder, "*.*"):
+            if path.suffix in SUFFIXES:
+                names.setdefault(path.with_suffix(""), []).append(path.suffix)
+    twins = [path for path in used if len(names.get(path.with_suffix(""), ())) > 1]
+    if not twins:
+        return []
+    path = twins[0]
+    other = next(s for s in names[path.with_suffix("")] if s != path.suffix)
+    return [
+        "images that are not read, because another one has the same name: "
+        f"{len(twins)}, such as {path.with_suffix(other).relative_to(root)}"
+    ]

@@ -5,7 +5,13 @@ from pathlib import Path
 
 from cvkit.data.files import inside, walk_images
 from cvkit.data.formats.contract import Contents, Listing, Query
-from cvkit.data.formats.voc_lists import list_names, list_parts, with_image_suffix, without_labels
+from cvkit.data.formats.voc_lists import (
+    list_names,
+    list_parts,
+    passed_over,
+    with_image_suffix,
+    without_labels,
+)
 from cvkit.data.labelled import LabelledImage, raise_if_missing
 from cvkit.errors import DataError, raise_defects
 
@@ -43,7 +49,7 @@ def _read_split(root: Path, split: str) -> Listing[LabelledImage]:
             found.append(LabelledImage(image.relative_to(root).as_posix(), image, mask, name))
     raise_if_missing(file, missing)
     notes = [] if split else without_labels(root, "SegmentationClass", "mask")
-    return Listing(found, notes)
+    return Listing(found, [*notes, *passed_over(root, [pair.image for pair in found])])
 
 
 def _leaving(root: Path, name: str) -> DataError | None:
