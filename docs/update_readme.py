@@ -128,8 +128,8 @@ FILES: dict[Path, dict[str, Callable[[], str]]] = {
 def updated(text: str, parts: dict[str, Callable[[], str]]) -> str:
     """Return a page with its generated parts made anew."""
     for name, make in parts.items():
-        pattern = rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)"
-        content = make()
+        pattern = rf"(<!-- {name} -->\n)(?:.*?\n)?(<!-- /{name} -->)"
+        content = f"\n{make()}\n\n"
         text, count = re.subn(pattern, lambda m, c=content: m[1] + c + m[2], text, flags=re.DOTALL)
         if count != 1:
             raise SystemExit(f"a page has {count} parts named {name}")
