@@ -54,6 +54,7 @@ test: .venv/installed
 
 docs: .venv/installed-docs
 	$(BIN)/mkdocs build --strict --quiet --config-file .mkdocs.yml
+	@! grep -rlE '<(script|link|img)[^>]*="https?:' site --include='*.html' || { echo "these pages need the network"; exit 1; }
 
 mutants: .venv/installed
 	$(BIN)/python tests/mutants/run.py $(MUTANTS)

@@ -1,5 +1,6 @@
 """What the README and the pages say is what the code does."""
 
+import dataclasses
 import json
 import re
 import runpy
@@ -84,6 +85,30 @@ def test_every_generated_part_is_made_by_the_script():
     for path in FILES:
         found = re.findall(r"<!-- /(.+?) -->", path.read_text())
         assert sorted(found) == sorted(MADE["FILES"].get(path, {})), path
+
+
+def sections(path):
+    """Return the text under each heading of a page, by the heading's anchor."""
+    parts = re.split(r"^#+ (.+)$", path.read_text(), flags=re.MULTILINE)
+    return {MADE["slug"](title): text for title, text in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+@pytest.mark.parametrize(("words", "options_class"), list(commands()), ids=lambda v: str(v)[:40])
+def test_the_reference_has_each_flag_of_a_command_once(words, options_class):
+    found = sections(ROOT / "docs" / "reference.md")
+    own = found["-".join(("cvkit", *words))]
+    places = [own, found["flags-of-every-command"]]
+    places += [found[anchor] for anchor in re.findall(r"\]\(#(.+?)\)", own)]
+    rows = [line for place in places for line in place.splitlines() if line.startswith("| `")]
+    types = hints(options_class)
+    for field in dataclasses.fields(options_class):
+        option = types[field.name].__metadata__[0]
+        (row,) = [r for r in rows if r.startswith(f"| `{name_text(field, option)}` |")]
+        cells = row.replace("\\|", "/").strip("| ").split(" | ")
+        assert cells[-1] == option.help.replace("|", "/")
+        if field.default not in (None, dataclasses.MISSING, "", True, False):
+            assert f"`{field.default}`" in cells
+    assert len(rows) == len(dataclasses.fields(options_class))
 
 
 def test_the_readme_is_short_and_every_page_is_in_the_navigation():
