@@ -1,12 +1,13 @@
 # make demo: install, then train, evaluate and predict on the built-in samples
 # make test: install, then run every test
+# make docs: install, then build the pages of docs/ into site/
 # make mutants: plant the bugs of tests/mutants, one at a time, and see whether the tests notice (MUTANTS="NAME ..." for some)
 
 PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || echo 2)
 
-.PHONY: demo test mutants style clean
+.PHONY: demo test docs mutants style clean
 
 .venv/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -47,6 +48,14 @@ demo: .venv/installed
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q --durations 10
 
+.venv/installed-docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
+	touch $@
+
+docs: .venv/installed-docs
+	$(BIN)/mkdocs build --strict --quiet --config-file .mkdocs.yml
+	@! grep -rlE '<(script|link|img)[^>]*="https?:' site --include='*.html' || { echo "these pages need the network"; exit 1; }
+
 mutants: .venv/installed
 	$(BIN)/python tests/mutants/run.py $(MUTANTS)
 
@@ -55,4 +64,4 @@ style: .venv/installed
 	$(BIN)/ruff format --check .
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv demo site

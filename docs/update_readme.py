@@ -1,50 +1,62 @@
-"""Write the parts of README.md and weights/README.md that are made from the code and the models.
+"""Write the parts of README.md, the pages and weights/README.md that are made from the code.
 
     python docs/update_readme.py
 
-Each part stands between `<!-- NAME -->` and `<!-- /NAME -->`; a test compares them with the code.
+Each part is between `<!-- NAME -->` and `<!-- /NAME -->`; a test compares them with the code.
 """
 
 import re
+import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from cvkit.catalog import ARCHS, BACKBONES, backbones_of
+from cvkit.catalog import ARCHS, BACKBONES, TASKS, backbones_of
 from cvkit.errors import EXIT_CODES
-from cvkit.helptext import (
-    TASK_ABOUT,
-    default_text,
-    in_panel_order,
-    name_text,
-    values_text,
-)
-from cvkit.options.base import hints
-from cvkit.options.tree import OPTIONS
+from cvkit.helptext import TASK_ABOUT
+from cvkit.published import published_text
 from cvkit.storage import sha256
 
 ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 README, WEIGHTS = ROOT / "README.md", ROOT / "weights" / "README.md"
+sys.path.insert(0, str(DOCS))
+
+from reference import reference, variables  # noqa: E402, it lies beside this file
+
+
+def listed(names: list[str]) -> str:
+    """Return names as code, separated by commas."""
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def tasks() -> str:
-    """Return the table of tasks, architectures and backbones."""
-    rows = ["| task | architectures (`--arch`) | backbones (`--backbone`) |", "|---|---|---|"]
-    for task, archs in sorted(ARCHS.items()):
-        heads = ", ".join(f"`{name}`" for name in archs)
-        rows.append(f"| `{task}`: {TASK_ABOUT[task]} | {heads} | {backbones(task)} |")
+    """Return the table of tasks and architectures."""
+    rows = ["| task | result | architectures (`--arch`) |", "|---|---|---|"]
+    for task in TASKS:
+        _, result = TASK_ABOUT[task].rstrip(".").split(": ", 1)
+        rows.append(f"| [`{task}`](docs/{task}.md) | {result} | {listed(list(ARCHS[task]))} |")
+    return "\n".join(rows)
+
+
+def architectures(task: str) -> str:
+    """Return the table of the architectures of a task; torchvision's classifiers are one row."""
+    rows = ["| `--arch` | what it is |", "|---|---|"]
+    named = {name: arch for name, arch in ARCHS[task].items() if name not in BACKBONES}
+    if taken := [name for name in ARCHS[task] if name in BACKBONES]:
+        rows.append(f"| {listed(taken)} | torchvision's networks of these names |")
+    rows += [f"| `{name}` | {arch.about} |" for name, arch in named.items()]
     return "\n".join(rows)
 
 
 def backbones(task: str) -> str:
-    """Return the cell with the backbones of a task."""
-    if task == "classify":
-        return "for `knn` and `linear`: pixels, or any of the networks of torchvision"
+    """Return the list of the backbones of a task."""
     names = backbones_of(task)
-    bodies = ", ".join(f"`{name}`" for name in names if not BACKBONES[name].whole)
-    whole = ", ".join(
-        f"`{name}` ({', '.join(BACKBONES[name].whole)})" for name in names if BACKBONES[name].whole
-    )
-    return f"{bodies}; whole networks: {whole}" if whole else bodies
+    text = listed([name for name in names if not BACKBONES[name].whole]) + "."
+    for name in names:
+        if archs := BACKBONES[name].whole:
+            text += f" `{name}` is a whole network, for {listed(list(archs))}."
+    return text
 
 
 def exit_codes() -> str:
@@ -53,27 +65,27 @@ def exit_codes() -> str:
     return "\n".join(["| code | meaning |", "|---|---|", *rows])
 
 
-def command(path: str, options_class: type) -> str:
-    """Return the flags of a command as a folded table."""
-    types = hints(options_class)
-    lines = [f"<details><summary><code>cvkit {path}</code></summary>", ""]
-    lines += ["| flag | values | default | meaning |", "|---|---|---|---|"]
-    for field in in_panel_order(options_class):
-        option = types[field.name].__metadata__[0]
-        name, text = name_text(field, option), option.help.replace("|", "\\|")
-        values = values_text(types[field.name]).replace("|", " ")
-        default = f"`{default_text(field)}`" if default_text(field) else ""
-        lines.append(f"| `{name}` | {values} | {default} | {text} |")
-    return "\n".join([*lines, "", "</details>"])
+def exit_line() -> str:
+    """Return the exit codes in a line."""
+    return "Exit codes: " + "; ".join(f"{code} {text}" for code, text in EXIT_CODES.items()) + "."
 
 
-def reference() -> str:
-    """Return the flags of every command."""
-    parts = []
-    for name, entry in OPTIONS.items():
-        verbs = entry.items() if isinstance(entry, dict) else [("", entry)]
-        parts += [command(f"{name} {verb}".strip(), options_class) for verb, options_class in verbs]
-    return "\n\n".join(parts)
+def published() -> str:
+    """Return the table of the published models that `--weights` takes by name."""
+    rows = ["| task | `--weights` |", "|---|---|"]
+    rows += [f"| `{task}` | {published_text(task)} |" for task in TASKS]
+    return "\n".join(rows)
+
+
+def contents(path: Path) -> str:
+    """Return the headings of the second level of a page as links."""
+    titles = re.findall(r"^## (.+)$", path.read_text(), flags=re.MULTILINE)
+    return "\n".join(f"- [{title}](#{slug(title)})" for title in titles if title != "Contents")
+
+
+def slug(title: str) -> str:
+    """Return the name of a heading in links."""
+    return re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", title).strip().lower())
 
 
 def models() -> str:
@@ -96,20 +108,31 @@ def models() -> str:
     return "\n".join(rows)
 
 
-FILES = {
-    README: {"tasks": tasks, "exit codes": exit_codes, "reference": reference},
+FILES: dict[Path, dict[str, Callable[[], str]]] = {
+    README: {"tasks": tasks, "exit codes": exit_line},
     WEIGHTS: {"models": models},
+    DOCS / "reference.md": {"variables": variables, "reference": reference},
+    DOCS / "troubleshooting.md": {"exit codes": exit_codes},
+    DOCS / "weights.md": {"published": published},
+    DOCS / "design.md": {"contents": partial(contents, DOCS / "design.md")},
+    **{
+        DOCS / f"{task}.md": {
+            "architectures": partial(architectures, task),
+            "backbones": partial(backbones, task),
+        }
+        for task in TASKS
+    },
 }
 
 
 def updated(text: str, parts: dict[str, Callable[[], str]]) -> str:
-    """Return a README with its generated parts made anew."""
+    """Return a page with its generated parts made anew."""
     for name, make in parts.items():
-        pattern = rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)"
-        content = make()
+        pattern = rf"(<!-- {name} -->\n)(?:.*?\n)?(<!-- /{name} -->)"
+        content = f"\n{make()}\n\n"
         text, count = re.subn(pattern, lambda m, c=content: m[1] + c + m[2], text, flags=re.DOTALL)
         if count != 1:
-            raise SystemExit(f"a README has {count} parts named {name}")
+            raise SystemExit(f"a page has {count} parts named {name}")
     return text
 
 

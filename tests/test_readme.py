@@ -1,59 +1,264 @@
-"""What the README says is what the code does."""
+"""What the README and the pages say is what the code does."""
 
+import dataclasses
 import json
 import re
 import runpy
+import shlex
 import shutil
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import typer
+import yaml
 from PIL import Image
 
+import cvkit.cli
+from cvkit import catalog
+from cvkit.catalog import METRIC_NAMES, TASKS, resolve
 from cvkit.data.video import all_frames, index_video
+from cvkit.helptext import ROOT_FLAGS, name_text
+from cvkit.metrics.gates import parse_gates, require_known
+from cvkit.models.build import build_model
 from cvkit.options.base import hints
-from cvkit.options.tree import OPTIONS
+from cvkit.options.tree import OPTIONS, commands
+from cvkit.published import PUBLISHED
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
-COMMANDS = re.findall(r"^    (cvkit [a-z].*)$", README, flags=re.MULTILINE)
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+FILES = [ROOT / "README.md", *PAGES]
+MADE = runpy.run_path(str(ROOT / "docs" / "update_readme.py"))
+SHOWN = [
+    (path, line)
+    for path in [*FILES, ROOT / "weights" / "README.md"]
+    for line in re.findall(r"^    (\S.*)$", path.read_text(), flags=re.MULTILINE)
+]
+"""Lines of code blocks, each with its page."""
+COMMANDS = {
+    (path.name, f"cvkit {found[1]}")
+    for path, line in SHOWN
+    if (found := re.search(r"(?:^|[/\s|])cvkit ([a-z].*)$", line))
+}
+COMMANDS |= {
+    (path.name, command)
+    for path in FILES
+    for command in re.findall(r"`(cvkit [a-z][^`]*)`", path.read_text())
+}
+
+
+def ids(pairs):
+    return [": ".join(pair) for pair in pairs]
+
+
+def flags_of(options_class):
+    """Return the flags of a command as they are typed."""
+    types = hints(options_class)
+    options = {name: kind.__metadata__[0] for name, kind in types.items() if name != "given"}
+    fields = options_class.__dataclass_fields__
+    texts = (name_text(fields[name], option) for name, option in options.items())
+    return {flag for text in texts for flag in text.split(", ") if flag.startswith("-")}
+
+
+def code_spans(path):
+    """Return what a page shows as code inside a line, outside of its generated parts."""
+    text = re.sub(r"<!-- (.+?) -->.*?<!-- /\1 -->", "", path.read_text(), flags=re.DOTALL)
+    text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    return re.findall(r"`([^`\n]+)`", text)
+
+
+def headings(path):
+    text = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
+    return {MADE["slug"](title) for title in re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)}
 
 
 def test_generated_parts_are_current():
-    made = runpy.run_path(str(ROOT / "docs" / "update_readme.py"))
-    for path, parts in made["FILES"].items():
+    for path, parts in MADE["FILES"].items():
         text = path.read_text()
-        assert made["updated"](text, parts) == text, "run: python docs/update_readme.py"
+        assert MADE["updated"](text, parts) == text, "run: python docs/update_readme.py"
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_shown_exists_with_its_flags(cvkit, command):
-    words = command.split()[1:]
-    entry = OPTIONS[words[0]]
-    path = words[:2] if isinstance(entry, dict) else words[:1]
-    assert cvkit(*path, "--help").code == 0
-    known = hints(entry[words[1]] if isinstance(entry, dict) else entry)
-    for flag in re.findall(r"--([a-z-]+)", command):
-        assert flag.replace("-", "_") in known, flag
+def test_every_generated_part_is_made_by_the_script():
+    for path in FILES:
+        found = re.findall(r"<!-- /(.+?) -->", path.read_text())
+        assert sorted(found) == sorted(MADE["FILES"].get(path, {})), path
 
 
-def test_the_readme_shows_commands():
-    assert len(COMMANDS) > 6
+def sections(path):
+    """Return the text under each heading of a page, by the heading's anchor."""
+    parts = re.split(r"^#+ (.+)$", path.read_text(), flags=re.MULTILINE)
+    return {MADE["slug"](title): text for title, text in zip(parts[1::2], parts[2::2], strict=True)}
 
 
-def test_the_python_example_runs(trained, tmp_path, monkeypatch, capsys):
-    (example,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+@pytest.mark.parametrize(("words", "options_class"), list(commands()), ids=lambda v: str(v)[:40])
+def test_the_reference_has_each_flag_of_a_command_once(words, options_class):
+    found = sections(ROOT / "docs" / "reference.md")
+    own = found["-".join(("cvkit", *words))]
+    places = [own, found["flags-of-every-command"]]
+    places += [found[anchor] for anchor in re.findall(r"\]\(#(.+?)\)", own)]
+    rows = [line for place in places for line in place.splitlines() if line.startswith("| `")]
+    types = hints(options_class)
+    for field in dataclasses.fields(options_class):
+        option = types[field.name].__metadata__[0]
+        (row,) = [r for r in rows if r.startswith(f"| `{name_text(field, option)}` |")]
+        cells = row.replace("\\|", "/").strip("| ").split(" | ")
+        assert cells[-1] == option.help.replace("|", "/")
+        if field.default not in (None, dataclasses.MISSING, "", True, False):
+            assert f"`{field.default}`" in cells
+    assert len(rows) == len(dataclasses.fields(options_class))
+
+
+def test_the_readme_is_short_and_every_page_is_in_the_navigation():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 250
+    config = yaml.safe_load((ROOT / ".mkdocs.yml").read_text())
+    listed = re.findall(r"[\w/]+\.md", json.dumps(config["nav"]))
+    assert sorted(listed) == [path.relative_to(ROOT / "docs").as_posix() for path in PAGES]
+
+
+@pytest.fixture(scope="module")
+def command_tree():
+    """The command line, built once: building takes longer than reading a command."""
+    return typer.main.get_command(cvkit.cli.build_app())
+
+
+@pytest.fixture
+def parsed(monkeypatch, command_tree):
+    """Return the options that a command line means; no command runs."""
+    seen = []
+    monkeypatch.setattr(cvkit.cli, "build_app", lambda: command_tree)
+    monkeypatch.setattr("cvkit.cli.resolve", lambda _: lambda options, *_: seen.append(options))
+    monkeypatch.setattr(cvkit.cli, "assemble", lambda kind, values, _: kind(**values))
+
+    def call(command):
+        code = cvkit.cli.run(shlex.split(command)[1:])
+        return code, seen[-1] if seen else None
+
+    return call
+
+
+@pytest.mark.parametrize(("page", "command"), sorted(COMMANDS), ids=ids(sorted(COMMANDS)))
+def test_every_command_shown_is_one_that_cvkit_takes(parsed, page, command):
+    _, task, *rest = command.removesuffix(" --help").split()
+    if not rest:
+        assert task in OPTIONS
+        return
+    code, options = parsed(command)
+    assert code == 0
+    if options is None:  # a page of help
+        return
+    names = [getattr(options, "weights", None)]
+    if hasattr(options, "fail_under") and options.fail_under:
+        require_known(parse_gates(options.fail_under), resolve(METRIC_NAMES[task])(options), None)
+    for name in filter(None, names):
+        is_path = "/" in name or name.endswith(".safetensors")
+        shipped = (ROOT / "weights" / f"{name}.safetensors").is_file()
+        assert is_path or shipped or name in PUBLISHED[task], f"no model is called {name}"
+
+
+def test_commands_are_found_in_every_form():
+    found = {command for _, command in COMMANDS}
+    assert "cvkit samples scenes/ --task segment --count 200 --seed 1" in found  # of a page
+    assert any(c.startswith("cvkit segment predict - ") for c in found)  # behind a pipe
+    assert "cvkit models segment" in found  # inside a line
+    for task in TASKS:
+        for verb in ("train", "eval", "predict"):
+            assert any(c.startswith(f"cvkit {task} {verb} ") for c in found), (task, verb)
+    readme = {command for page, command in COMMANDS if page == "README.md"}
+    for task in TASKS:
+        verbs = {command.split()[2] for command in readme if command.startswith(f"cvkit {task} ")}
+        assert verbs >= {"train", "eval", "predict"}, task
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_every_flag_named_exists(path):
+    """A flag on the page of a task is one of that task."""
+    mine = [kind for words, kind in commands() if path.stem not in TASKS or words[0] == path.stem]
+    known = {flag for kind in mine for flag in flags_of(kind)}
+    known |= {flag for names, _, _ in ROOT_FLAGS for flag in names.split(", ")}
+    for span in code_spans(path):
+        for flag in re.findall(r"(?<![\w-])--?[a-z][\w-]*", span):
+            assert flag in known or span.startswith(("cvkit ", "python ", "-m ")), f"{flag}: {span}"
+    for _, line in (pair for pair in SHOWN if pair[0] == path):
+        for flag in re.findall(r"cvkit (--[a-z-]+)", line):
+            assert flag in known, line
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_pictures_links_and_files_named_exist(path):
+    text = path.read_text()
+    for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]+))?\)", text):
+        place = (path.parent / target) if target else path
+        assert place.exists(), target
+        if path.is_relative_to(ROOT / "docs"):
+            assert place.is_relative_to(ROOT / "docs"), f"{target} is not on the site"
+        assert not anchor or anchor in headings(place), f"{target}#{anchor}"
+    tops = ("cvkit/", "docs/", "tests/", "benchmarks/", "weights/", "samples/", ".ci/")
+    for span in code_spans(path):
+        if span.startswith(tops) and not re.search(r"[A-Z*{ ]", span):
+            assert (ROOT / span).exists(), span
+
+
+def test_scripts_and_targets_shown_exist():
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    found = 0
+    for path, line in SHOWN:
+        words = line.split("#")[0].split()
+        if words[0] == "make":
+            assert set(words[1:]) <= set(targets), f"{path.name}: {line}"
+        elif words[0] == "python":
+            assert (ROOT / words[1]).is_file(), f"{path.name}: {line}"
+        else:
+            continue
+        found += 1
+    assert found > 5
+    for path in FILES:
+        for target in re.findall(r"`make ([a-z]+)", path.read_text()):
+            assert target in targets, target
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_metric_has_its_rule_on_the_page(task):
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    eval_class = OPTIONS[task]["eval"]
+    protocols = ("coco", "voc07", "voc12") if task == "detect" else ("",)
+    for protocol in protocols:
+        options = eval_class(protocol=protocol) if protocol else eval_class()
+        for name in resolve(METRIC_NAMES[task])(options):
+            assert f"`{name}`" in page or f"`{name.rpartition('.')[2]}`" in page, name
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
+def test_the_python_example_runs(trained, tmp_path, monkeypatch, capsys, page):
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
     shutil.copytree(trained, tmp_path / "runs" / "segment-unet-001")
     Image.new("RGB", (40, 30), "red").save(tmp_path / "a.jpg")
     monkeypatch.chdir(tmp_path)
-    exec(compile(example, "README.md", "exec"), {})
+    exec(compile(example, page, "exec"), {})
     shown = capsys.readouterr().out
     assert shown.startswith("(30, 40) ")
 
 
-def test_pictures_and_links_exist():
-    for target in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (ROOT / target).exists(), target
+def test_the_architecture_and_the_backbone_of_the_page_on_extending_work(monkeypatch):
+    text = (ROOT / "docs" / "extending.md").read_text()
+    network, arch, backbone, reader = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    module = types.ModuleType("cvkit.models.segmentation.coarse")
+    exec(network, module.__dict__)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    for rows, table in ((arch, catalog.ARCHS["segment"]), (backbone, catalog.BACKBONES)):
+        names = {"Arch": catalog.Arch, "BackboneEntry": type(catalog.BACKBONES["resnet18"])}
+        for name, row in eval(f"{{{rows}}}", names).items():
+            monkeypatch.setitem(table, name, row)
+    for name in ("resnet18", "efficientnet_b4"):
+        model = build_model("segment", "coarse", name, 3).eval()
+        assert model(torch.zeros(1, 3, 65, 33))["out"].shape == (1, 3, 65, 33)
+    exec(reader, {})
+
+
+def test_the_picture_of_the_first_page_is_small():
+    assert (ROOT / "docs" / "images" / "photographs.jpg").stat().st_size < 300_000
 
 
 @pytest.mark.parametrize(

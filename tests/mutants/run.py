@@ -32,7 +32,7 @@ from patches import ROOT, BadPatch, Mutant, Outcome, fails, mutated, parse, read
 LEAST_SHARE, LEAST_COUNT = 0.95, 120
 """Share of the bugs that must be caught, and how many there must be."""
 LEFT_OUT = shutil.ignore_patterns(
-    *(".git", ".venv", "demo", "runs", "out", "build", "dist", "benchmarks"),
+    *(".git", ".venv", "demo", "site", "runs", "out", "build", "dist"),
     *("__pycache__", ".*_cache", ".hypothesis", "*.egg-info"),
 )
 LARGE = (
