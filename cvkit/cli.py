@@ -19,7 +19,7 @@ import typer.core
 from cvkit import __version__
 from cvkit.catalog import TASKS, closest, resolve
 from cvkit.config import EMPTY_HINT, FOR_ALL, assemble, misnamed_variables, variable
-from cvkit.early import answer_signals, failure_json, how_to_talk, speaks
+from cvkit.early import answer_signals, how_to_talk, print_failure, speaks
 from cvkit.errors import (
     CvkitError,
     CvkitWarning,
@@ -242,11 +242,11 @@ def _adapter(path: tuple[str, ...], options_class: type[Command]) -> Callable[..
         options = assemble(options_class, values, given)
         wanted = ctx.ensure_object(dict)
         wanted |= {name: getattr(options, name) for name in wanted}
-        if not options.quiet and speaks():
-            for line in misnamed_variables(path, os.environ):
-                print(f"warning: {printable(line)}", file=sys.stderr)
         task = path[:1] if path[0] in TASKS else ()
         try:
+            if not options.quiet and speaks():
+                for line in misnamed_variables(path, os.environ):
+                    print(f"warning: {printable(line)}", file=sys.stderr)
             handler: Any = resolve(HANDLERS[path[-1]])
             code = handler(options, *task)
         except KeyboardInterrupt as error:  # Typer would leave without a message
@@ -305,9 +305,23 @@ def main(arguments: list[str] | None = None) -> None:
         for stream in filter(None, (sys.stdout, sys.stderr)):
             stream.flush()
     except BrokenPipeError:
-        for number in (1, 2):  # the interpreter flushes once more
-            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+        _discard(1, 2)
+    except OSError as error:
+        _discard(1)
+        failure = MachineError(
+            f"cannot write to stdout: {error.strerror}",
+            code="machine.stdout",
+            hint="free some space, or write to another place",
+        )
+        print_failure(failure, as_json=False)
+        code = failure.exit_code
     sys.exit(code)
+
+
+def _discard(*streams: int) -> None:
+    """Send what is left in a stream nowhere: the interpreter flushes once more."""
+    for number in streams:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
 
 class _ReaderLeft(Exception):
@@ -396,7 +410,5 @@ def _report(failure: CvkitError, wanted: dict[str, bool]) -> int:
 
         for line in "".join(traceback.format_exception(failure)).splitlines():
             print(printable(line), file=sys.stderr)
-    if wanted["json"]:
-        print(failure_json(failure))
-    print(f"error: {failure.shown()}", file=sys.stderr)
+    print_failure(failure, wanted["json"])
     return failure.exit_code

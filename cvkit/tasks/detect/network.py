@@ -1,6 +1,7 @@
 """Which detector: its parts, rates and frozen layers."""
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,7 +13,7 @@ from torch import nn
 from cvkit import catalog
 from cvkit.console import Reporter
 from cvkit.data.annotated import AnnotatedImage
-from cvkit.errors import UsageError
+from cvkit.errors import CvkitWarning, UsageError
 from cvkit.models.detection.build import pretrained_part, stages
 from cvkit.models.detection.detectors import Detector, rest_batch_norms
 from cvkit.models.detection.inputs import DetectionInputs
@@ -242,6 +243,10 @@ def freeze_backbone(model: nn.Module, options: TwoStageTrain) -> None:
     """
     body = getattr(model.backbone, "body", model.backbone)
     if options.freeze_bn:
+        if not any(isinstance(layer, nn.BatchNorm2d) for layer in body.modules()):
+            name = options.backbone
+            message = f"--freeze-bn has no effect: the backbone {name} has no batch norms"
+            warnings.warn(message, CvkitWarning, stacklevel=2)
         rest_batch_norms(body)
     wanted = options.trainable_layers
     if wanted is None:
