@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 import inspect
-import json
 import os
 import select
 import signal
@@ -17,9 +16,9 @@ import typer
 import typer.core
 
 from cvkit import __version__
-from cvkit.catalog import TASKS, closest, resolve
+from cvkit.catalog import TASKS, resolve
 from cvkit.config import EMPTY_HINT, FOR_ALL, assemble, misnamed_variables, variable
-from cvkit.early import answer_signals, failure_json, how_to_talk, speaks
+from cvkit.early import answer_signals, how_to_talk, print_failure, speaks
 from cvkit.errors import (
     CvkitError,
     CvkitWarning,
@@ -36,12 +35,13 @@ from cvkit.helptext import (
     short_help,
     unknown_command,
 )
-from cvkit.options.base import Command, choices_of, description, hints, never_empty, type_of
+from cvkit.mistakes import explain, path_of, variable_of
+from cvkit.options.base import Command, description, hints, never_empty, type_of
 from cvkit.options.tree import HANDLERS, OPTIONS, options_of
 from cvkit.printable import printable
 
 if TYPE_CHECKING:
-    from typer._click import ClickException, Context, HelpFormatter, Parameter
+    from typer._click import ClickException, Context, HelpFormatter
     from typer._click import Command as ClickCommand
 else:
     # Typer has its own copy of Click; only BadParameter < UsageError < ClickException is public.
@@ -71,15 +71,9 @@ class _Command(_Page, typer.core.TyperCommand):
         try:
             rest = super().parse_args(ctx, args)
         except ClickException as error:
-            hint = _near_choice(error, ctx, arguments) or f"{ctx.command_path} --help"
-            raise UsageError(_complaint(error, ctx, arguments), code="usage", hint=hint) from error
+            raise explain(error, ctx, arguments) from error
         _refuse_empty(ctx, arguments)
         return rest
-
-
-def _path(ctx: "Context") -> tuple[str, ...]:
-    """Return the names that make up a command, without `cvkit`."""
-    return tuple(ctx.command_path.split()[1:])
 
 
 def _refuse_empty(ctx: "Context", arguments: list[str]) -> None:
@@ -91,7 +85,7 @@ def _refuse_empty(ctx: "Context", arguments: list[str]) -> None:
         UsageError: names the flag.
     """
     given, *_ = ctx.command.make_parser(ctx).parse_args(list(arguments))
-    options_class = options_of(_path(ctx))
+    options_class = options_of(path_of(ctx))
     types = hints(options_class)
     for field in dataclasses.fields(options_class):
         value = given.get(field.name)
@@ -100,56 +94,6 @@ def _refuse_empty(ctx: "Context", arguments: list[str]) -> None:
             name, *_ = name_text(field, description(types[field.name])).split(", ")
             which = "" if isinstance(value, str) else "one of "
             raise UsageError(f"{which}{name} is empty", code="usage.empty", hint=EMPTY_HINT)
-
-
-def _given(param: "Parameter", ctx: "Context", arguments: list[str]) -> tuple[object, str]:
-    """Return the value of a parameter as it was typed, and the name of where it came from."""
-    given, *_ = ctx.command.make_parser(ctx).parse_args(list(arguments))
-    value, source = param.consume_value(ctx, given)
-    return value, source.name
-
-
-def _near_choice(error: ClickException, ctx: "Context", arguments: list[str]) -> str:
-    """Return a hint that names the choice nearest to a refused value; empty if none is near."""
-    param = getattr(error, "param", None)
-    types = hints(options_of(_path(ctx)))
-    if param is None or param.name not in types:
-        return ""
-    value, _ = _given(param, ctx, arguments)
-    near = closest(value, choices_of(types[param.name])) if isinstance(value, str) else None
-    return f"did you mean {near}?" if near else ""
-
-
-def _complaint(error: ClickException, ctx: "Context", arguments: list[str]) -> str:
-    """Return Typer's complaint about a command line as one line that names the refused value.
-
-    The value is looked up as Typer itself does it: only the parser knows which arguments are
-    flags, which flag takes the next one, and where a variable of the environment is used instead.
-    """
-    message = " ".join(error.format_message().split())
-    param = getattr(error, "param", None)
-    if param is None:
-        return message
-    value, source = _given(param, ctx, arguments)
-    if not isinstance(value, str):
-        return message
-    reason = " ".join(error.message.removeprefix("Value error, ").split())  # pydantic's prefix
-    is_option = param.param_type_name == "option"
-    name, link = param.opts[0] if is_option else param.metavar or param.name, " "
-    if source == "ENVIRONMENT":
-        name, link = _variable(param), "="
-    elif is_option and any(
-        value in (*other.opts, *other.secondary_opts) for other in ctx.command.params
-    ):
-        return f"'{name}' needs a value, but the flag '{value}' follows"
-    if repr(value) not in reason:
-        name += link + (value if value.split() == [value] else json.dumps(value))
-    return f"Invalid value for '{name}': {reason}"
-
-
-def _variable(param: "Parameter") -> str:
-    """Return the variable of the environment that a flag has its value from."""
-    return next(name for name in param.envvar or () if os.environ.get(name))
 
 
 class _Group(_Page, typer.core.TyperGroup):
@@ -166,7 +110,7 @@ class _Group(_Page, typer.core.TyperGroup):
         known = self.get_command(ctx, args[0]) is not None
         if known or args[0].startswith("-") or ctx.resilient_parsing:  # a shell that asks
             return super().resolve_command(ctx, args)
-        message, hint = unknown_command(_path(ctx), args)
+        message, hint = unknown_command(path_of(ctx), args)
         raise UsageError(message, code="usage", hint=hint)
 
 
@@ -197,29 +141,8 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def _show_completion(wanted: bool) -> None:
-    if wanted:
-        from cvkit.completion import install, shells
-
-        typer.echo(shells.script(install.current_shell()), nl=False)
-        raise typer.Exit
-
-
-def _install_completion(wanted: bool) -> None:
-    if wanted:
-        from cvkit.completion import install
-
-        place = install.install(install.current_shell())
-        typer.echo(f"{place}; it works in shells that start from now on")
-        raise typer.Exit
-
-
 def _root(
     version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True),
-    install: bool = typer.Option(
-        False, "--install-completion", callback=_install_completion, is_eager=True
-    ),
-    show: bool = typer.Option(False, "--show-completion", callback=_show_completion, is_eager=True),
 ) -> None:
     """The commands do the work."""
 
@@ -238,15 +161,15 @@ def _adapter(path: tuple[str, ...], options_class: type[Command]) -> Callable[..
             source = ctx.get_parameter_source(param.name)
             if param.name in values and source and source.name != "DEFAULT":
                 by_variable = source.name == "ENVIRONMENT"
-                given[param.name] = _variable(param) if by_variable else param.opts[0]
+                given[param.name] = variable_of(param) if by_variable else param.opts[0]
         options = assemble(options_class, values, given)
         wanted = ctx.ensure_object(dict)
         wanted |= {name: getattr(options, name) for name in wanted}
-        if not options.quiet and speaks():
-            for line in misnamed_variables(path, os.environ):
-                print(f"warning: {printable(line)}", file=sys.stderr)
         task = path[:1] if path[0] in TASKS else ()
         try:
+            if not options.quiet and speaks():
+                for line in misnamed_variables(path, os.environ):
+                    print(f"warning: {printable(line)}", file=sys.stderr)
             handler: Any = resolve(HANDLERS[path[-1]])
             code = handler(options, *task)
         except KeyboardInterrupt as error:  # Typer would leave without a message
@@ -305,9 +228,23 @@ def main(arguments: list[str] | None = None) -> None:
         for stream in filter(None, (sys.stdout, sys.stderr)):
             stream.flush()
     except BrokenPipeError:
-        for number in (1, 2):  # the interpreter flushes once more
-            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+        _discard(1, 2)
+    except OSError as error:
+        _discard(1)
+        failure = MachineError(
+            f"cannot write to stdout: {error.strerror}",
+            code="machine.stdout",
+            hint="free some space, or write to another place",
+        )
+        print_failure(failure, as_json=False)
+        code = failure.exit_code
     sys.exit(code)
+
+
+def _discard(*streams: int) -> None:
+    """Send what is left in a stream nowhere: the interpreter flushes once more."""
+    for number in streams:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
 
 class _ReaderLeft(Exception):
@@ -356,6 +293,11 @@ def run(arguments: list[str]) -> int:
 
             print(shells.answer(asked, arguments), end="")
             return 0
+        if arguments[:1] in (["--install-completion"], ["--show-completion"]):
+            from cvkit.completion import install
+
+            print(install.run(arguments[0], arguments[1:]), end="")
+            return 0
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             code = build_app()(arguments, prog_name="cvkit", standalone_mode=False, obj=wanted)
@@ -396,7 +338,5 @@ def _report(failure: CvkitError, wanted: dict[str, bool]) -> int:
 
         for line in "".join(traceback.format_exception(failure)).splitlines():
             print(printable(line), file=sys.stderr)
-    if wanted["json"]:
-        print(failure_json(failure))
-    print(f"error: {failure.shown()}", file=sys.stderr)
+    print_failure(failure, wanted["json"])
     return failure.exit_code

@@ -1,15 +1,22 @@
 """How mistakes and signals are answered before the command line has been read."""
 
 import contextlib
+import errno
+import io
 import itertools
 import json
 import os
 import re
 import signal
+import sys
 import types
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
 
 from cvkit.errors import CvkitError, Interrupted
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 SCHEMA_VERSION = 1
 """Of the object that `--json` prints."""
@@ -63,7 +70,8 @@ def _configuration(arguments: Sequence[str]) -> str:
 
 def speaks() -> bool:
     """Return whether this process prints; of several that train together the first one does."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
+    rank = os.environ.get("LOCAL_RANK", "0")
+    return rank == "0" or not rank.isdecimal()
 
 
 def failure_json(failure: CvkitError) -> str:
@@ -78,16 +86,69 @@ def answer_signals(arguments: Sequence[str]) -> None:
     There is nothing to save before a command handles signals itself. An exception would not do:
     libraries swallow it while they are imported.
     """
-    as_json = how_to_talk(arguments)["json"]
-
-    def leave(number: int, frame: types.FrameType | None) -> None:
-        failure = Interrupted("interrupted", signal_number=number)
-        with contextlib.suppress(OSError):  # nobody listens
-            if speaks():
-                os.write(2, b"error: interrupted\n")
-            if speaks() and as_json:
-                os.write(1, f"{failure_json(failure)}\n".encode())
-        os._exit(failure.exit_code)
-
+    _answer.as_json = how_to_talk(arguments)["json"]
+    _answer.given = False
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, leave)
+
+
+class _Answer:
+    """How a failure is answered, and whether it has been."""
+
+    as_json = False
+    given = False
+
+
+_answer = _Answer()
+
+
+def leave(number: int, frame: types.FrameType | None = None) -> NoReturn:
+    """End the process at once with the answer to a signal, unless a failure was answered."""
+    failure = Interrupted("interrupted", signal_number=number)
+    if speaks() and not _answer.given:
+        with contextlib.suppress(OSError):  # nobody listens
+            os.write(2, b"error: interrupted\n")
+        with contextlib.suppress(OSError):
+            if _answer.as_json:
+                os.write(1, f"{failure_json(failure)}\n".encode())
+    os._exit(failure.exit_code)
+
+
+def print_failure(failure: CvkitError, as_json: bool) -> None:
+    """Print a failure: one line on stderr and, where that is asked for, an object on stdout.
+
+    What cannot be written, to a full disk for example, is left out: the exit code tells it, too.
+    """
+    _answer.given = True
+    if as_json:
+        with contextlib.suppress(OSError):
+            print(failure_json(failure), flush=True)
+    with contextlib.suppress(OSError):
+        print(f"error: {failure.shown()}", file=sys.stderr)
+
+
+class _Messages(io.FileIO):
+    """Stderr, on which a line that cannot be written must not end the work."""
+
+    def write(self, data: "Buffer", /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise
+            return memoryview(data).nbytes
+
+
+def open_streams() -> None:
+    """Give the process a stdin, stdout and stderr: the caller may have closed each of them.
+
+    A file that is opened later would otherwise take the number, and the messages.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+    messages = io.BufferedWriter(_Messages(2, "w", closefd=False))
+    sys.stderr = io.TextIOWrapper(messages, errors="backslashreplace", line_buffering=True)

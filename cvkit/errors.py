@@ -156,7 +156,24 @@ def as_cvkit_error(error: Exception) -> CvkitError:
             code="file.permission",
             hint="let this user read and write it, or name another",
         )
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return UsageError(
+            f"{error.filename or error}: the name is too long",
+            code="file.name",
+            hint="name another file or folder",
+        )
     return _machine_failure(error) or _bug(error)
+
+
+_LIMITS = {
+    errno.EFBIG: ("the limit of the size of files is reached", "raise it (ulimit -f)"),
+    errno.EMFILE: ("too many files are open", "raise the limit (ulimit -n), or try --workers 0"),
+    errno.ENFILE: ("too many files are open on this machine", "close other programs"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space, or choose another --out"),
+    errno.EROFS: ("the file system is read-only", "choose another --out"),
+    errno.EIO: ("the disk reported an error", "check the disk"),
+}
+"""What the operating system refuses for reasons of its own, and what to do about it."""
 
 
 def _machine_failure(error: Exception) -> MachineError | None:
@@ -171,6 +188,10 @@ def _machine_failure(error: Exception) -> MachineError | None:
             code="machine.space",
             hint="free some of the disk, or of shared memory (/dev/shm), or try --workers 0",
         )
+    if isinstance(error, OSError) and error.errno in _LIMITS:
+        what, hint = _LIMITS[error.errno]
+        where = f"{error.filename}: " if error.filename else ""
+        return MachineError(f"{where}{what}", code="machine.limit", hint=hint)
     text = str(error)
     if isinstance(error, ImportError) and not (error.name or "").startswith("cvkit"):
         return MachineError(

@@ -173,11 +173,18 @@ EXAMPLES = {
 }
 ROOT_FLAGS = (
     ("--version", "", "Show the version"),
-    ("--install-completion", "", "Set up completion for the current shell"),
-    ("--show-completion", "", "Print the completion script"),
+    ("--install-completion", "", "Set up completion for the current shell, or the one named"),
+    ("--show-completion", "", "Print the completion script of this shell, or of the one named"),
     ("--help, -h", "", "Show this page"),
 )
 HELP_FLAGS = ("--help", "-h")
+
+TASK_COMMANDS = ("tune", "models")
+"""Commands whose argument is a task."""
+VERBS_MEANT = dict.fromkeys(("test", "val", "validate", "score"), "eval")
+VERBS_MEANT |= dict.fromkeys(("infer", "inference", "run"), "predict")
+VERBS_MEANT |= dict.fromkeys(("fit", "finetune"), "train")
+"""Verbs of other programs, and those that mean the same here."""
 
 Row = tuple[str, str, str]
 """Name, values, meaning."""
@@ -230,7 +237,11 @@ def unknown_command(path: tuple[str, ...], arguments: Sequence[str]) -> tuple[st
     verbs = {verb for task in tasks for verb in names_in((task,))}
     shown = word if word.isprintable() and len(word) < 100 else repr(word[:100])
     message = f"there is no command 'cvkit {' '.join([*path, shown])}'"
+    if path and word in TASK_COMMANDS:
+        return message, f"did you mean cvkit {word} {path[0]}?"
     close = difflib.get_close_matches(word, names_in(path), n=3)
+    if path and (verb := VERBS_MEANT.get(word)) in names_in(path):
+        close = [verb]
     if not path and not close and (verb := difflib.get_close_matches(word, verbs, n=1)):
         fitting = [task for task in tasks if (task, verb[0]) in COMMANDS]
         named = [task for task in fitting if task in rest] or fitting

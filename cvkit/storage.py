@@ -51,6 +51,7 @@ def machine_errors(path: Path) -> Iterator[None]:
 
     Raises:
         OutputError: nothing can have this path: it is too long, or leads through a file.
+        UsageError: this user may not write there.
         MachineError: the machine refuses.
     """
     names = {
@@ -77,13 +78,15 @@ def machine_errors(path: Path) -> Iterator[None]:
                 code="out.name",
                 hint="choose another --out, or rename the input",
             ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            why = "the file system is read-only" if error.errno == errno.EROFS else "not permitted"
+            raise UsageError(
+                f"cannot write {path}: {why}", code="out.permission", hint="choose another --out"
+            ) from error
         reasons = {
             errno.ENOSPC: "the disk is full",
             errno.EDQUOT: "the disk quota is used up",
             errno.EFBIG: "the file size limit is reached",
-            errno.EROFS: "the file system is read-only",
-            errno.EACCES: "permission denied",
-            errno.EPERM: "it is not permitted",
             errno.EIO: "the disk reported an error",
         }
         if error.errno not in reasons:
@@ -210,6 +213,23 @@ def passing_folder(name: str) -> Path:
     folder = tempfile.mkdtemp(prefix=f"cvkit-{name}-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)
+
+
+def require_writable(folder: Path) -> None:
+    """Check that a folder can be made, or written to; makes nothing.
+
+    Raises:
+        UsageError: this user may not.
+    """
+    there = next(
+        place for place in (folder.absolute(), *folder.absolute().parents) if place.exists()
+    )
+    if there.is_dir() and not os.access(there, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"cannot write {folder}: {there} is not writable",
+            code="out.permission",
+            hint="choose another --out",
+        )
 
 
 def new_numbered_folder(parent: Path, stem: str) -> Path:

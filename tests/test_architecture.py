@@ -16,7 +16,7 @@ ROWS = [
     {"__main__"},
     {"cli"},
     {"commands", "completion"},
-    {"config", "helptext"},
+    {"config", "helptext", "mistakes"},
     {"tasks"},
     {"scoring"},
     {"dividing"},

@@ -138,6 +138,7 @@ class _Job:
         self.options, self.task_name, self.report = options, task_name, report
         if not options.resume:
             require_sense(options)
+            storage.require_writable(options.out)
         elif options.check:
             raise UsageError(
                 "--check examines a network before its first step, and --resume continues after it",

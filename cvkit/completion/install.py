@@ -30,6 +30,29 @@ def current_shell() -> str:
     return shell
 
 
+def run(flag: str, arguments: list[str]) -> str:
+    """Return what `--install-completion` or `--show-completion` prints.
+
+    Args:
+        flag: one of them.
+        arguments: that follow it: the name of a shell, or nothing for the current one.
+
+    Raises:
+        UsageError: no such shell, or more arguments.
+    """
+    if len(arguments) > 1:
+        raise UsageError(
+            f"{flag} takes one shell, not {' '.join(arguments)}",
+            code="completion.shell",
+            hint=f"one of {', '.join(SCRIPTS)}",
+        )
+    shell = arguments[0] if arguments else current_shell()
+    content = script(shell)
+    if flag == "--show-completion":
+        return content
+    return f"{install(shell)}; it works in shells that start from now on\n"
+
+
 def install(shell: str) -> Path:
     """Write the script of a shell where it is read at the next start, and return its place.
 

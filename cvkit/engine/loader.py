@@ -1,10 +1,13 @@
 """Samples in parallel, in a fixed order, stacked into batches."""
 
 import contextlib
+import ctypes
 import errno
 import multiprocessing
 import os
 import signal
+import sys
+import threading
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -113,6 +116,9 @@ def _start(
     It has no lock: a second signal would wait for what the first one's handler holds.
     """
     over = None
+    # The death of a parent is signalled when its thread ends, so only the main thread counts.
+    forks = sys.platform == "linux" and multiprocessing.get_start_method() == "fork"
+    bound = forks and threading.current_thread() is threading.main_thread()
     if workers:
         multiprocessing.Lock()  # torch's loader would fail halfway where there are none
         over = multiprocessing.RawValue("b", 0)
@@ -126,7 +132,7 @@ def _start(
                 batch_sampler=[list(keys) for keys in batches],
                 num_workers=workers,
                 collate_fn=partial(_handed_over, collate) if workers else collate,
-                worker_init_fn=partial(_start_worker, over),
+                worker_init_fn=partial(_start_worker, over, os.getpid() if bound else None),
             )
             return iter(loader), over
     finally:
@@ -212,8 +218,11 @@ def _free() -> float:
     return about.f_bavail * about.f_frsize
 
 
-def _start_worker(over: Any, _: int) -> None:
+def _start_worker(over: Any, parent: int | None, _: int) -> None:
     """Leave signals to the main process, which stops at a safe point and ends its workers.
+
+    Where it is killed, its workers are killed with it: torch's own would notice only while they
+    wait for work.
 
     SIGTERM reaches the workers as well where it is sent to a whole group of processes, so it
     ends a worker only once `over`, a number that the processes share, is 1.
@@ -223,6 +232,11 @@ def _start_worker(over: Any, _: int) -> None:
         if over.value:
             os._exit(0)
 
+    if parent is not None:
+        set_death_signal = 1  # PR_SET_PDEATHSIG
+        ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
+        if os.getppid() != parent:  # it was killed in between
+            os._exit(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, end)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)

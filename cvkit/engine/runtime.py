@@ -21,6 +21,7 @@ from lightning_fabric.plugins import MixedPrecision, Precision
 
 from cvkit import __version__
 from cvkit.catalog import closest
+from cvkit.early import leave
 from cvkit.errors import Interrupted, UsageError
 
 
@@ -54,6 +55,7 @@ def choose_device(name: str) -> torch.device:
     if not known or int(number or 0) >= here[kind]:
         found = ", ".join(f"{count} {kind}" for kind, count in here.items() if count)
         near = None if kind in here else closest(kind, ("auto", *here))
+        near = "cuda" if kind == "gpu" else near
         hint = f"did you mean {near}?" if near else f"available: {found}"
         raise UsageError(f"--device {name} is not available", code="device.missing", hint=hint)
     return torch.device("cpu") if kind == "cpu" else torch.device(kind, int(number or 0))
@@ -83,8 +85,14 @@ def make_fabric(device: torch.device, devices: int, precision: str) -> Fabric:
     """Return a launched Fabric: one process, or `devices` of them that share gradients.
 
     Raises:
-        UsageError: more processes than GPUs.
+        UsageError: more processes than GPUs or cores.
     """
+    if device.type != "cuda" and devices > cores():
+        raise UsageError(
+            f"--devices {devices} exceeds the number of cores, {cores()}",
+            code="devices.missing",
+            hint="use fewer processes",
+        )
     if device.type == "cuda" and devices > torch.cuda.device_count():
         raise UsageError(
             f"--devices {devices} exceeds the number of GPUs, {torch.cuda.device_count()}",
@@ -195,7 +203,7 @@ class StopSignal:
         if self.number:
             for child in multiprocessing.active_children():
                 child.kill()
-            os._exit(128 + number)
+            leave(number)
         self.number = number
         if not self._waits:
             raise KeyboardInterrupt(number)

@@ -1,6 +1,7 @@
 """Which detector: its parts, rates and frozen layers."""
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +14,7 @@ from cvkit import catalog
 from cvkit.arch_facts import Detector as Facts
 from cvkit.console import Reporter
 from cvkit.data.annotated import AnnotatedImage
-from cvkit.errors import UsageError
+from cvkit.errors import CvkitWarning, UsageError
 from cvkit.models.build import build
 from cvkit.models.detection.detectors import Detector, TwoStageDetector, rest_batch_norms
 from cvkit.models.specs import PROPOSAL_LIMITS, DetectorSpec, detector_fields
@@ -250,6 +251,10 @@ def freeze_backbone(model: Detector, options: TwoStageTrain) -> None:
         UsageError: `--trainable-layers` is more than the backbone has, or it is not divided.
     """
     if options.freeze_bn:
+        if not any(isinstance(layer, nn.BatchNorm2d) for layer in model.body.modules()):
+            name = options.backbone
+            message = f"--freeze-bn has no effect: the backbone {name} has no batch norms"
+            warnings.warn(message, CvkitWarning, stacklevel=2)
         rest_batch_norms(model.body)
     wanted = options.trainable_layers
     if wanted is None:
