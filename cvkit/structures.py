@@ -194,6 +194,15 @@ class Instances:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return Instances(**{k: None if v is None else v[which] for k, v in values.items()})
 
+    @property
+    def counted(self) -> np.ndarray:
+        """[N] bool: objects that count, neither crowds nor difficult; of truth."""
+        left_out = np.zeros(len(self), bool)
+        for flags in (self.crowd, self.difficult):
+            if flags is not None:
+                left_out |= flags
+        return ~left_out
+
     def corner_and_size(self) -> np.ndarray:
         """Return [N, 4] float64 x, y, width, height."""
         if self.xywh is not None:

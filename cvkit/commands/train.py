@@ -309,6 +309,12 @@ def _settings(options: Train, task: Task) -> Settings:
 def _check(job: _Job, run: Path) -> None:
     """Run the sanity checks, show and keep their results."""
     from cvkit.engine.checks import run_checks
+    from cvkit.tasks.contract import Checkable
+
+    if not isinstance(job.task, Checkable):
+        raise UsageError(
+            f"--check: {job.task.name} has no checks", code="check.unsupported", hint="leave it out"
+        )
 
     with job.report.progress("checking the network", 6) as advance:
         checks = run_checks(

@@ -22,7 +22,7 @@ from cvkit.engine.progress import Settings
 from cvkit.engine.sampler import STEP_SEED, batch_plan
 from cvkit.ops.seeds import key_seed
 from cvkit.structures import Batch
-from cvkit.tasks.contract import Dataset, Task
+from cvkit.tasks.contract import Checkable, Dataset
 
 SAMPLES = 8
 """Training samples that the checks use, at most; the batch size if that is smaller."""
@@ -40,7 +40,7 @@ class Check:
 
 
 def run_checks(
-    task: Task,
+    task: Checkable,
     model: nn.Module,
     data: Dataset,
     settings: Settings,
@@ -94,7 +94,7 @@ def _first_batch(data: Dataset, settings: Settings, workers: int) -> Batch:
 class _Bench:
     """What the checks work on; `losses` remembers the course of the overfitting."""
 
-    def __init__(self, task: Task, model: nn.Module, batch: Batch, settings: Settings) -> None:
+    def __init__(self, task: Checkable, model: nn.Module, batch: Batch, settings: Settings) -> None:
         self.task, self.model, self.batch, self.settings = task, model, batch, settings
         self.losses: list[float] = []
 

@@ -16,7 +16,7 @@ from cvkit.engine.progress import Progress
 from cvkit.engine.runtime import StopSignal
 from cvkit.errors import DataError
 from cvkit.storage import write_file
-from cvkit.tasks.contract import Dataset, Task
+from cvkit.tasks.contract import Dataset, Memorising, Task
 
 
 def memorise(
@@ -40,6 +40,8 @@ def memorise(
         Interrupted: a signal came; nothing is written, since it starts anew in no time.
         DataError: an image could not be read.
     """
+    if not isinstance(task, Memorising):
+        raise TypeError(f"{task.name} keeps no samples")
     model = fabric.to_device(model).eval()
     with reporter.progress("memorising", len(data[0])) as advance, torch.inference_mode():
         done = 0

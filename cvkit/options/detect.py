@@ -3,7 +3,7 @@
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -46,6 +46,11 @@ _MODE_HELP = "Selective search with 8 groupings (fast) or 80 (quality)"
 @dataclass(frozen=True, kw_only=True)
 class TwoStageTrain(Train):
     """Flags of training a two-stage detector: regions first, then their classes and boxes."""
+
+    if TYPE_CHECKING:  # each task has its own choices
+        arch: str
+        backbone: str
+        format: str
 
     neck: Annotated[
         str,
@@ -233,6 +238,9 @@ class Detecting:
 @dataclass(frozen=True, kw_only=True)
 class DetectingEval(Detecting, Eval):
     """Flags of measuring a detector."""
+
+    if TYPE_CHECKING:  # each task has its own choices
+        format: str
 
     json_file: Annotated[Path | None, flag(DATA, "COCO file of the split to evaluate")] = None
     images: Annotated[Path | None, flag(DATA, "Folder with the images of the COCO files")] = None

@@ -94,10 +94,10 @@ def require_names(options: Train, task: str) -> None:
         )
     if options.pretrained is not None and not options.resume:
         backbone = getattr(options, "backbone", None) or getattr(options, "arch", None)
-        families = ("imagenet",)
-        if task == "video":
+        families: tuple[str, ...] = ("imagenet",)
+        if isinstance(options, VideoTrain):
             families = ("imagenet", "kinetics")
-            network = catalog.resolve(catalog.ARCHS[task][options.arch].target)
+            network = catalog.resolve(catalog.CLIP_NETWORKS[options.arch].target)
             backbone = backbone if hasattr(network, "load_images") else None
         require_source(options.pretrained, backbone, families)
 
@@ -116,20 +116,13 @@ def idle_flags(options: Train, optimizer: str) -> dict[str, list[str]]:
         options: of the run.
         optimizer: that it uses.
     """
-    rules_of = (
-        (ClassifyTrain, _classify),
-        (SegmentTrain, _segment),
-        (TwoStageTrain, _detect),
-        (VideoTrain, _video),
-    )
-    rules = [
+    rules: list[Rule] = [
         (optimizer not in ("sgd", "rmsprop"), ("momentum",), f"--optimizer {optimizer}"),
         (options.patience >= options.epochs, ("patience",), f"--epochs {options.epochs}"),
     ]
     if isinstance(options, ClassifyTrain) and _keeps_examples(options):
         rules = []  # whatever it is about, it is about steps
-    for kind, more in rules_of:
-        rules += more(options) if isinstance(options, kind) else ()
+    rules += _of_task(options)
     found: dict[str, list[str]] = {}
     for holds, names, reason in rules:
         if given := [name for name in names if holds and _differs(options, name)]:
@@ -148,6 +141,19 @@ def idle_words(options: Train, optimizer: str) -> list[str]:
 def _differs(options: Train, name: str) -> bool:
     field = type(options).__dataclass_fields__.get(name)
     return field is not None and getattr(options, name) != field.default
+
+
+def _of_task(options: Train) -> Iterator[Rule]:
+    """Yield the rules of the task that the options are of."""
+    match options:
+        case ClassifyTrain():
+            yield from _classify(options)
+        case SegmentTrain():
+            yield from _segment(options)
+        case TwoStageTrain():
+            yield from _detect(options)
+        case VideoTrain():
+            yield from _video(options)
 
 
 def _classify(options: ClassifyTrain) -> Iterator[Rule]:

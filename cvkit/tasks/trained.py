@@ -103,20 +103,21 @@ def read_trained(weights: str, options: Job, task_name: str | None) -> tuple[Pat
     Raises:
         ModelFileError: no such file, or damaged.
     """
-    found, report = None, Reporter(options.quiet)
+    report = Reporter(options.quiet)
     if task_name is not None and not _is_here(weights):
         found = published_model(task_name, weights, options.offline, report.say)
-    if found is None:
-        path = find_model(weights, task_name, names=list(published.PUBLISHED.get(task_name, ())))
-        if note := unverified(path):
-            report.warn(note)
-        return path, *read_model(path)
-    from cvkit.tasks.torchvision_import import imported_model
+        if found is not None:
+            from cvkit.tasks.torchvision_import import imported_model
 
-    builder, path = found
-    asked = WeightsImport(file=path, out=path, task=task_name, arch=builder)
-    tensors, header, _ = imported_model(asked)
-    return path, tensors, header | {"sha256": content_hash(tensors)}
+            builder, path = found
+            asked = WeightsImport(file=path, out=path, task=task_name, arch=builder)
+            tensors, header, _ = imported_model(asked)
+            return path, tensors, header | {"sha256": content_hash(tensors)}
+    names = published.PUBLISHED.get(task_name, ()) if task_name else ()
+    path = find_model(weights, task_name, names=list(names))
+    if note := unverified(path):
+        report.warn(note)
+    return path, *read_model(path)
 
 
 def _is_here(weights: str) -> bool:

@@ -202,7 +202,7 @@ class Classify(LogitsTask[ClassifyTrain, ClassifyEval, ClassifyPredict]):
         """Return the scores of each sample."""
         rule = self.inference
         scores, features = class_probabilities(
-            model,
+            cast(Classifier, model),
             self.normalized(batch),
             self.preprocessing.image_size,
             flip=rule.flip,

@@ -142,7 +142,7 @@ def _are_small(images: Sequence[AnnotatedImage]) -> bool:
     """Return whether nearly all objects are small parts of their images."""
     unscaled = Preprocessing((), 2**31)
     shares = np.concatenate(
-        [object_sides([image], unscaled) / min(image.size_wh) for image in images]
+        [object_sides([image], unscaled) / min(required(image.size_wh)) for image in images]
     )
     return bool(len(shares)) and float(np.percentile(shares, 90)) < SMALL
 
@@ -153,8 +153,8 @@ def object_sides(images: Sequence[AnnotatedImage], preprocessing: Preprocessing)
     for image in images:
         shorter = (preprocessing.min_sizes or (None,))[-1]
         longest, factor = preprocessing.max_size, preprocessing.scale
-        scale = input_scale(image.size_wh, shorter, longest, factor)
-        counted = image.truth.pick(~image.truth.crowd & ~image.truth.difficult)
+        scale = input_scale(required(image.size_wh), shorter, longest, factor)
+        counted = image.truth.pick(image.truth.counted)
         result.append(np.sqrt(counted.corner_and_size()[:, 2:].prod(1)) * scale)
     return np.concatenate(result)
 

@@ -23,7 +23,7 @@ from cvkit.output.answers import ObjectAnswers
 from cvkit.output.boxes import describe_boxes, write_results
 from cvkit.output.files import write_rgb
 from cvkit.output.records import read_lines
-from cvkit.structures import Batch, DetectionTargets, Failure, Instances, Sample
+from cvkit.structures import Batch, DetectionTargets, Failure, Instances, MaskLayers, Sample
 from cvkit.tasks.common import ImageTask, Origin, required, total
 from cvkit.tasks.detect import setup
 from cvkit.tasks.detect.inputs import (
@@ -201,7 +201,7 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
         Raises:
             ModelFileError: the weights are missing, damaged or do not fit.
         """
-        load_backbone(model, self.network, options, report)
+        load_backbone(cast(Detector, model), self.network, options, report)
 
     def recipe(self, options: TwoStageTrain) -> dict[str, Any]:
         """Return optimizer, schedule, learning rate and weight decay."""
@@ -213,7 +213,7 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
         Raises:
             UsageError: `--trainable-layers` is more than the backbone has.
         """
-        freeze_backbone(model, options)
+        freeze_backbone(cast(Detector, model), options)
 
     def dataset(self, split: str, *, training: bool) -> BoxDataset:
         """Return a split, transformed for training or whole for evaluation."""
@@ -240,9 +240,10 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
         objects = [required(sample.boxes) for sample in batch.samples]
         boxes = [torch.from_numpy(each.boxes).to(device) for each in objects]
         labels = [torch.from_numpy(each.labels).to(device) for each in objects]
-        masks = [each.masks for each in objects]
-        known = None if masks[0] is None else masks
-        return list(batch.images), DetectionTargets(boxes, labels, batch_proposals(batch), known)
+        masks = [each.masks for each in objects if isinstance(each.masks, MaskLayers)]
+        return list(batch.images), DetectionTargets(
+            boxes, labels, batch_proposals(batch), masks or None
+        )
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return the losses by torchvision's names."""

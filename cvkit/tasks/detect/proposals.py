@@ -21,11 +21,13 @@ from cvkit.data.proposals import (
 from cvkit.engine.runtime import StopSignal, cores
 from cvkit.errors import UsageError
 from cvkit.metrics.coverage import coverage
+from cvkit.models.detection.rcnn import RCNN
 from cvkit.ops.proposals import selective_search
 from cvkit.options.detect import DetectProposals
 from cvkit.structures import Batch, Instances
 from cvkit.tasks.checking import warn_of_cache
 from cvkit.tasks.common import data_place, required, truth_of
+from cvkit.tasks.contract import PostFit
 from cvkit.tasks.detect.network import Network
 from cvkit.tasks.detect.setup import checked_splits
 
@@ -57,10 +59,12 @@ def proposals_for(
             workers = cores() if len(images) > 1 else 0
             found = search_images(images, mode=mode, workers=workers, on_step=advance, bits=bits)
     sizes = {image.key: image.size_wh for image in images}
-    return {
-        key: inside_image(boxes, sizes[key][::-1]) if sizes[key] else boxes
-        for key, boxes in found.items()
-    }
+    return {key: _inside(boxes, sizes[key]) for key, boxes in found.items()}
+
+
+def _inside(boxes: np.ndarray, size_wh: tuple[int, int] | None) -> np.ndarray:
+    """Return boxes cut to an image, where its size is known."""
+    return boxes if size_wh is None else inside_image(boxes, size_wh[::-1])
 
 
 class Searcher:
@@ -136,7 +140,7 @@ def searcher(network: Network, place: Path | None, mode: str) -> Searcher | None
     return Searcher(place, mode)
 
 
-def rcnn_post_fits(model: torch.nn.Module, seed: int) -> list[tuple[str, Any]]:
+def rcnn_post_fits(model: RCNN, seed: int) -> list[tuple[str, PostFit]]:
     """Return what is fitted after the steps of R-CNN, each with its title."""
     from cvkit.models.detection.rcnn_post_fits import NegativesAndBoxes, Positives
 
@@ -193,7 +197,7 @@ def propose_dataset(
                 stop=lambda: stop.raise_if_set("stopped", "run the same command again"),
             )
         everything |= boxes
-        counted = [image.truth.pick(~image.truth.crowd) for image in images]
+        counted = [image.truth.pick(~required(image.truth.crowd)) for image in images]
         result[name] = coverage(
             [boxes[image.key] for image in images],
             [truth.boxes for truth in counted],

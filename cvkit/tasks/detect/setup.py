@@ -113,7 +113,7 @@ def training_data(options: TwoStageTrain, task: str, report: Reporter, *, masks:
     if options.data == "samples" and not options.train_json:
         report.say("training on the built-in samples (synthetic shapes, not real data)")
     trained = [image.truth for image in found.images[options.train_split]]
-    if not any((~truth.crowd & ~truth.difficult).any() for truth in trained):
+    if not any(truth.counted.any() for truth in trained):
         raise DataError(f"{root}: no training image has an object", code="annotations.empty")
     warn_of_leaks(names, found.images, found.scans, report)
     return found

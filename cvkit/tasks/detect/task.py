@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from torch import nn
@@ -11,6 +11,7 @@ from cvkit.console import Reporter
 from cvkit.data.datasets import ImageSource
 from cvkit.data.files import InputFile
 from cvkit.metrics.coco import METRICS, BoxMetric
+from cvkit.models.detection.rcnn import RCNN
 from cvkit.options.detect import (
     DetectEval,
     DetectingEval,
@@ -125,7 +126,7 @@ class Detect(ObjectTask):
         """Return R-CNN's SVMs and box regressors; other detectors have nothing to add."""
         if not self.network.facts.looks_at_crops or self.head == "softmax":
             return []
-        return rcnn_post_fits(model, seed)
+        return rcnn_post_fits(cast(RCNN, model), seed)
 
     def fit_batch(self, fit: PostFit, batch: Batch) -> None:
         """Show images, their objects and proposals to a post-fit."""

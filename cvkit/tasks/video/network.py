@@ -216,6 +216,7 @@ def _load_kinetics(
     model: nn.Module, network: Network, options: VideoTrain, report: Reporter
 ) -> str:
     """Load a video network's published weights, or a file of them, but for the last layer."""
+    source = options.pretrained or "kinetics"
     builder = next((b for b, arch in VIDEO.items() if arch == network.arch), None)
     if builder is None:
         raise UsageError(
@@ -223,11 +224,11 @@ def _load_kinetics(
             code="pretrained.unsupported",
             hint=", ".join(VIDEO.values()),
         )
-    if options.pretrained == "kinetics":
+    if source == "kinetics":
         entry = torchvision.models.get_model_weights(builder).DEFAULT
         path = fetched(entry, options.offline, report.say)
     else:
-        path = find_model(options.pretrained, flag="--pretrained")
+        path = find_model(source, flag="--pretrained")
     tensors = kinetics_tensors(model.state_dict(), read_state_dict(path), path)
     model.load_state_dict(tensors, strict=False)
     return f"weights to begin with: {options.pretrained} ({path.name}, {len(tensors)} tensors)"

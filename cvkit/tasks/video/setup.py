@@ -111,8 +111,8 @@ def training_data(options: VideoTrain, report: Reporter) -> tuple[Collection, di
 def join_timelines(folder: Path, lines: Iterable[dict]) -> None:
     """Write `timeline.csv`: the rows of every video's timeline, with its path."""
     tables = ((line["path"], read_rows(folder / line["timeline"], ())) for line in lines)
-    first = next(tables, ("", [{}]))
-    rows = (
-        [path, *row.values()] for path, table in itertools.chain([first], tables) for row in table
-    )
-    write_csv(folder / "timeline.csv", ["path", *first[1][0]], rows if first[0] else [])
+    first = next(tables, None)
+    columns = [] if first is None else list(first[1][0])
+    known = tables if first is None else itertools.chain([first], tables)
+    rows = ([path, *row.values()] for path, table in known for row in table)
+    write_csv(folder / "timeline.csv", ["path", *columns], rows)
