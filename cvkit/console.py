@@ -123,8 +123,8 @@ class Reporter:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Table:
     """Return a rich table; columns of numbers are aligned to the right."""
-    title = Text(printable(title), "table.title")
-    result = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
+    heading = Text(printable(title), "table.title")
+    result = Table(title=heading, title_justify="left", show_edge=False, pad_edge=False)
     for position, column in enumerate(columns):
         numeric = all(re.fullmatch(r"[\d.,-]+", _text(row[position]).plain) for row in rows)
         result.add_column(_text(column), justify="right" if numeric else "left")

@@ -28,11 +28,11 @@ def voc_color(index: int) -> tuple[int, int, int]:
     Bit 0, 3, 6 ... of the index become the high bits of red, bit 1, 4, 7 ... of green and bit
     2, 5, 8 ... of blue.
     """
-    channels = (
+    red, green, blue = (
         sum(((index >> (3 * bit + channel)) & 1) << (7 - bit) for bit in range(8))
         for channel in range(3)
     )
-    return tuple(channels)
+    return red, green, blue
 
 
 VOC_PALETTE = bytes(value for index in range(256) for value in voc_color(index))
@@ -191,7 +191,7 @@ class Instances:
 
     def pick(self, which: np.ndarray) -> Instances:
         """Return the objects at these places (indices or bools)."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         return Instances(**{k: None if v is None else v[which] for k, v in values.items()})
 
     @property
@@ -335,6 +335,6 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """Return the batch with its tensors on a device."""
         masks, labels = (t if t is None else t.to(device) for t in (self.masks, self.labels))
-        listed = isinstance(self.images, list)
-        images = [i.to(device) for i in self.images] if listed else self.images.to(device)
-        return Batch(images, masks, self.samples, labels)
+        if isinstance(self.images, list):
+            return Batch([i.to(device) for i in self.images], masks, self.samples, labels)
+        return Batch(self.images.to(device), masks, self.samples, labels)

@@ -33,7 +33,9 @@ WAITING_RESULTS = 8
 class NamedInput(Protocol):
     """An input, named by a path."""
 
-    key: str
+    @property
+    def key(self) -> str:
+        """Its path in the results."""
 
 
 @dataclass

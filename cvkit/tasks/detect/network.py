@@ -237,11 +237,11 @@ def smallest_batch_of(build: Callable[[], nn.Module], preprocessing: Preprocessi
         preprocessing: of the images; those of a factor are taken to be large enough.
     """
     with torch.device("meta"):
-        fed_with_crops = not isinstance(build(), TwoStageDetector)
-    if fed_with_crops or not preprocessing.min_sizes:
+        model = build()
+    if not isinstance(model, TwoStageDetector) or not preprocessing.min_sizes:
         return 1
     side = math.ceil(min(preprocessing.min_sizes) / 32) * 32  # images are padded to whole strides
-    return smallest_batch(lambda: build().backbone, (3, side, side))
+    return smallest_batch(lambda: model.backbone, (3, side, side))
 
 
 def freeze_backbone(model: Detector, options: TwoStageTrain) -> None:

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol, cast
 
 import torch
 import torchvision
-from torch import nn
+from torch import Tensor, nn
 
 from cvkit import catalog
 from cvkit.console import Reporter
@@ -176,6 +176,13 @@ def network_for(options: VideoTrain, preprocessing: Preprocessing, num_classes: 
     return network
 
 
+class MadeOfImages(Protocol):
+    """A network of clips that is made of a network of images."""
+
+    def load_images(self, tensors: dict[str, Tensor]) -> None:
+        """Take over the weights of that network."""
+
+
 def load_backbone(
     model: nn.Module, network: Network, options: VideoTrain, report: Reporter
 ) -> None:
@@ -208,7 +215,7 @@ def load_backbone(
         side = network.image_size
         plain, _ = torchvision_parts(name, 1, small=False, image_size=side, aux=False)
     line = load_pretrained(plain, name, source, offline=options.offline, say=report.say)
-    model.load_images(plain.state_dict())
+    cast(MadeOfImages, model).load_images(plain.state_dict())
     report.say(line)
 
 
