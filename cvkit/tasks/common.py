@@ -2,7 +2,7 @@
 
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import reduce
 from pathlib import Path
@@ -22,6 +22,7 @@ from cvkit.errors import DataError, ModelFileError, UsageError
 from cvkit.models.weights import load_pretrained
 from cvkit.ops.images import normalize
 from cvkit.ops.losses import balanced_weights
+from cvkit.options.base import Train, differs
 from cvkit.structures import Batch, ClassList, Sample
 from cvkit.tasks.contract import E, Network, P, T, Task
 
@@ -233,6 +234,27 @@ def from_header(
         raise ModelFileError(
             f"the model's header is incomplete: {error!r}", code="model.header"
         ) from error
+
+
+def refuse_idle(
+    options: Train, task: str, arch: str, code: str, *, but: Collection[str] = ()
+) -> None:
+    """Check that an architecture uses the flags that are not at their defaults.
+
+    Args:
+        options: of the run.
+        task: key of `catalog.ARCHS`.
+        arch: key of the task's table, whose rows name the flags.
+        code: last part of the code of the error.
+        but: flags that are left to others.
+
+    Raises:
+        UsageError: names the first one that means something to other architectures only.
+    """
+    for name in sorted(catalog.idle_flags(task, arch).difference(but)):
+        if differs(options, name):
+            flag = name.replace("_", "-")
+            raise UsageError(f"--{flag} has no meaning for --arch {arch}", code=f"{flag}.{code}")
 
 
 def smallest_batch(build: Callable[[], nn.Module], shape: Sequence[int]) -> int:

@@ -19,8 +19,8 @@ from cvkit.models.build import build
 from cvkit.models.detection.detectors import Detector, TwoStageDetector, rest_batch_norms
 from cvkit.models.specs import PROPOSAL_LIMITS, DetectorSpec, detector_fields
 from cvkit.models.weights import load_pretrained
-from cvkit.options.detect import DetectTrain, TwoStageTrain
-from cvkit.tasks.common import smallest_batch
+from cvkit.options.detect import TwoStageTrain
+from cvkit.tasks.common import refuse_idle, smallest_batch
 from cvkit.tasks.detect.inputs import (
     Preprocessing,
     object_sides,
@@ -116,8 +116,12 @@ def recipe(options: TwoStageTrain) -> dict[str, Any]:
     return {"optimizer": optimizer, "schedule": schedule, "lr": rate, "weight_decay": decay}
 
 
-def check_flags(options: TwoStageTrain) -> Network:
+def check_flags(options: TwoStageTrain, task: str) -> Network:
     """Return the network; reads no data, so that a mistake is reported at once.
+
+    Args:
+        options: of the run.
+        task: key of `catalog.ARCHS`.
 
     Raises:
         UsageError: flags that do not go together.
@@ -136,7 +140,7 @@ def check_flags(options: TwoStageTrain) -> Network:
         pool = options.roi == "pool" or (options.roi == "auto" and facts.pools)
         roi = "pool" if pool else "align"
         network = replace(network, neck=options.neck, roi=roi, width=options.channels)
-    _refuse_what_means_nothing(options, facts)
+    _refuse_what_means_nothing(options, task)
     named = "" if options.min_size == "auto" else options.min_size
     others = {"--min-size": named, "--max-size": options.max_size}
     require_one_size(options.image_size, "auto", others)
@@ -152,31 +156,24 @@ def check_flags(options: TwoStageTrain) -> Network:
     return network
 
 
-def _refuse_what_means_nothing(options: TwoStageTrain, facts: Facts) -> None:
+def _refuse_what_means_nothing(options: TwoStageTrain, task: str) -> None:
     """Check flags that mean nothing to an architecture.
 
     Args:
         options: of the run.
-        facts: of the architecture.
+        task: key of `catalog.ARCHS`.
 
     Raises:
         UsageError: names the first one.
     """
-    head = options.head if isinstance(options, DetectTrain) else "svm"
-    fixed = facts.fixed_parts
-    given = {
-        "label-smoothing": bool(options.label_smoothing),
-        "head": head != "svm" and "head" not in facts.flags,
-        "anchor-size": bool(options.anchor_size) and facts.fixed_anchors,
-        "neck": fixed and options.neck != "fpn",
-        "roi": fixed and options.roi != "auto",
-        "channels": fixed and options.channels != 256,
-    }
-    for name, wrong in given.items():
-        if wrong:
-            raise UsageError(
-                f"--{name} has no meaning for --arch {options.arch}", code=f"{name}.unsupported"
-            )
+    if options.label_smoothing:
+        raise UsageError(
+            f"--label-smoothing has no meaning for --arch {options.arch}",
+            code="label-smoothing.unsupported",
+        )
+    # These are reported where they are read.
+    but = {"roi_samples", "max_size", "proposals", "proposal_mode"}
+    refuse_idle(options, task, options.arch, "unsupported", but=but)
     if options.neck == "c4" and options.channels != 256 and not options.resume:
         raise UsageError(
             "--channels has no meaning for --neck c4, which has no pyramid",

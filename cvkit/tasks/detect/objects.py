@@ -82,7 +82,7 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
             UsageError: flags that do not go together.
             DataError: lists every defect of the data.
         """
-        network = check_flags(options)
+        network = check_flags(options, cls.name)
         found = setup.training_data(options, cls.name, report, masks=cls.with_masks)
         images = found.images[options.train_split]
         sizes_hw = found.scans[options.train_split].sizes_hw

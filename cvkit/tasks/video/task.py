@@ -138,7 +138,7 @@ class Video(LogitsTask[VideoTrain, VideoEval, VideoPredict]):
     @property
     def weight_format(self) -> torch.memory_format:
         """Memory format of the network's weights."""
-        images = self.network.arch in catalog.FRAME_ARCHS
+        images = catalog.CLIP_NETWORKS[self.network.arch].takes_backbone
         return torch.channels_last if images else torch.channels_last_3d
 
     @property
