@@ -15,18 +15,20 @@ import pytest
 import torch
 import typer
 import yaml
+from networks import segmenter
 from PIL import Image
 
 import cvkit.cli
 from cvkit import catalog
-from cvkit.catalog import METRIC_NAMES, TASKS, resolve
+from cvkit.arch_facts import Segmenter
+from cvkit.catalog import TASKS
 from cvkit.data.video import all_frames, index_video
 from cvkit.helptext import ROOT_FLAGS, name_text
 from cvkit.metrics.gates import parse_gates, require_known
-from cvkit.models.build import build_model
 from cvkit.options.base import hints
 from cvkit.options.tree import OPTIONS, commands
 from cvkit.published import PUBLISHED
+from cvkit.scoring.contract import scoring_of
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -151,7 +153,7 @@ def test_every_command_shown_is_one_that_cvkit_takes(parsed, page, command):
         return
     names = [getattr(options, "weights", None)]
     if hasattr(options, "fail_under") and options.fail_under:
-        require_known(parse_gates(options.fail_under), resolve(METRIC_NAMES[task])(options), None)
+        require_known(parse_gates(options.fail_under), scoring_of(task).metric_names(options), None)
     for name in filter(None, names):
         is_path = "/" in name or name.endswith(".safetensors")
         shipped = (ROOT / "weights" / f"{name}.safetensors").is_file()
@@ -226,7 +228,7 @@ def test_every_metric_has_its_rule_on_the_page(task):
     protocols = ("coco", "voc07", "voc12") if task == "detect" else ("",)
     for protocol in protocols:
         options = eval_class(protocol=protocol) if protocol else eval_class()
-        for name in resolve(METRIC_NAMES[task])(options):
+        for name in scoring_of(task).metric_names(options):
             assert f"`{name}`" in page or f"`{name.rpartition('.')[2]}`" in page, name
 
 
@@ -243,18 +245,17 @@ def test_the_python_example_runs(trained, tmp_path, monkeypatch, capsys, page):
 
 def test_the_architecture_and_the_backbone_of_the_page_on_extending_work(monkeypatch):
     text = (ROOT / "docs" / "extending.md").read_text()
-    network, arch, backbone, reader = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    network, arch, backbone = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     module = types.ModuleType("cvkit.models.segmentation.coarse")
     exec(network, module.__dict__)
     monkeypatch.setitem(sys.modules, module.__name__, module)
     for rows, table in ((arch, catalog.ARCHS["segment"]), (backbone, catalog.BACKBONES)):
-        names = {"Arch": catalog.Arch, "BackboneEntry": type(catalog.BACKBONES["resnet18"])}
+        names = {"Segmenter": Segmenter, "BackboneEntry": type(catalog.BACKBONES["resnet18"])}
         for name, row in eval(f"{{{rows}}}", names).items():
             monkeypatch.setitem(table, name, row)
     for name in ("resnet18", "efficientnet_b4"):
-        model = build_model("segment", "coarse", name, 3).eval()
+        model = segmenter("coarse", name, 3).eval()
         assert model(torch.zeros(1, 3, 65, 33))["out"].shape == (1, 3, 65, 33)
-    exec(reader, {})
 
 
 def test_the_picture_of_the_first_page_is_small():

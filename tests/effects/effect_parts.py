@@ -119,6 +119,13 @@ class Toy(Backbone):
                 maps.append(images)
         return maps
 
+    def stages(self):
+        return [self.features[start : start + 4] for start in range(0, len(self.features), 4)]
+
+    @classmethod
+    def divided(cls, net, builder):
+        raise NotImplementedError("no network of torchvision has these layers")
+
 
 TOY = BackboneEntry(target="effect_parts:Toy", builder="resnet18")
 

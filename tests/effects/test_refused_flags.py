@@ -354,8 +354,10 @@ def codes():
                 code = next(k.value for k in node.keywords if k.arg == "code")
                 if isinstance(code, ast.Constant):
                     yield code.value
-                else:  # the first part is the name of the flag
+                elif isinstance(code.values[-1], ast.Constant):  # after the name of the flag
                     yield code.values[-1].value
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "refuse_idle":
+                yield f".{node.args[3].value}"
 
 
 def test_every_refusal_about_flags_is_tested():
