@@ -80,7 +80,7 @@ class Detect(ImageTask):
         self.transform: Any = None
         self.division: dict[str, Any] = {}
         self.head = "svm"
-        self.body = "backbone" if network.facts.looks_at_crops else "backbone.body"
+        self.body = "backbone" if network.facts.takes_crops else "backbone.body"
         self.proposals: Mapping[str, np.ndarray] | None = None
         self.protocol, self.iou = "coco", 0.5
         self.overlay, self.draw_threshold, self.save = "png", 0.5, ()
@@ -280,7 +280,7 @@ class Detect(ImageTask):
 
     def post_fits(self, model: nn.Module, seed: int) -> list[tuple[str, Any]]:
         """Return R-CNN's SVMs and box regressors; other detectors have nothing to add."""
-        if not self.network.facts.looks_at_crops or self.head == "softmax":
+        if not self.network.facts.takes_crops or self.head == "softmax":
             return []
         return rcnn_post_fits(model, seed)
 

@@ -1,7 +1,7 @@
 """Which network classifies clips, and how videos enter it: what a model file says of itself."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
@@ -139,22 +139,15 @@ def network_for(options: VideoTrain, preprocessing: Preprocessing, num_classes: 
         UsageError: flags that it does not look at, or clips that it cannot take.
     """
     arch = options.arch
-    unused = {
-        "fusion": options.fusion != "pool" and arch != "late-fusion",
-        "cell": options.cell != "lstm" and arch != "cnn-lstm",
-        "bidirectional": options.bidirectional and arch != "cnn-lstm",
-        "hidden": options.hidden != 256 and arch not in ("cnn-lstm", "conv-lstm"),
-        "dropout": options.dropout is not None and arch not in ("cnn-lstm", "c3d", "s3d"),
-        "backbone": options.backbone != "resnet18" and arch not in catalog.FRAME_ARCHS,
-        "label-smoothing": bool(options.label_smoothing) and arch == "single-frame",
-    }
-    for name, wrong in unused.items():
-        if wrong:
-            raise UsageError(f"--{name} has no meaning for --arch {arch}", code=f"{name}.unused")
+    idle = catalog.idle_flags("video", arch)
+    for field in fields(options):
+        if field.name in idle and getattr(options, field.name) != field.default:
+            flag = field.name.replace("_", "-")
+            raise UsageError(f"--{flag} has no meaning for --arch {arch}", code=f"{flag}.unused")
     side, frames = preprocessing.image_size, preprocessing.frames
     network = Network(
         arch=arch,
-        backbone=options.backbone if arch in catalog.FRAME_ARCHS else None,
+        backbone=options.backbone if catalog.CLIP_NETWORKS[arch].takes_backbone else None,
         frames=frames,
         image_size=side,
         fusion=options.fusion,

@@ -57,7 +57,7 @@ class Video(Classify):
     @property
     def memory_format(self) -> torch.memory_format:
         """Of the network's weights."""
-        images = self.network.arch in catalog.FRAME_ARCHS
+        images = catalog.CLIP_NETWORKS[self.network.arch].takes_backbone
         return torch.channels_last if images else torch.channels_last_3d
 
     @property
