@@ -1,5 +1,6 @@
 """What the tables offer, and that it can be used."""
 
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Literal, get_args, get_origin
@@ -16,7 +17,7 @@ from cvkit.catalog import (
     backbones_of,
     idle_flags,
 )
-from cvkit.errors import UsageError
+from cvkit.errors import DataError, UsageError
 from cvkit.options.base import hints
 from cvkit.options.tree import OPTIONS
 
@@ -97,11 +98,8 @@ def complaint(task, arch, flag):
     def objects(options):
         network = detect.check_flags(options)
         if getattr(options, "proposals", None):
-            try:
+            with suppress(DataError):  # then it looks for the file
                 proposals.searcher(network, options.proposals, "fast")
-            except UsageError as error:
-                if error.code == "proposals.unsupported":  # else the file is not there
-                    raise
 
     checks = {"classify": classify.check_flags, "segment": segment.check_flags, "video": clips}
     options = OPTIONS[task]["train"](arch=arch, **{flag: VALUES[flag]})

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from golden.make import inputs as golden_inputs
 from networks import MEAN, STD
 
 from cvkit import catalog, load
@@ -85,7 +86,7 @@ def test_a_file_of_an_earlier_version_predicts_what_one_of_this_version_does(nam
     network = Network.from_file(**header["network"])
     assert network.width == header["network"]["own"]["width"] and network.roi_samples == 128
     write_sealed(tmp_path / "now.safetensors", tensors, header | {"network": asdict(network)})
-    image = sorted((ROOT / "samples" / "detect").rglob("*.jpg"))[:1]
+    image = golden_inputs(name)[:1]
     paths = (earlier, tmp_path / "now.safetensors")
     (one,), (other,) = (load(path, precision="fp32", device="cpu").predict(image) for path in paths)
     assert len(one.boxes)
