@@ -1,5 +1,6 @@
 """What the tables offer, and that it can be used."""
 
+import inspect
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -16,6 +17,7 @@ from cvkit.catalog import (
     TASKS,
     backbones_of,
     idle_flags,
+    resolve,
 )
 from cvkit.errors import DataError, UsageError
 from cvkit.options.base import hints
@@ -150,3 +152,16 @@ def test_facts_of_architectures_go_together():
     for arch, classifier in CLASSIFIERS.items():
         assert bool(classifier.parts) == (arch not in BACKBONES), arch
         assert not classifier.gradient_free or classifier.takes_backbone, arch
+
+
+@pytest.mark.parametrize(
+    ("task", "flags"),
+    [
+        ("segment", {"deconv"}),
+        ("video", {"fusion", "cell", "bidirectional", "hidden", "dropout", "backbone"}),
+    ],
+)
+def test_flags_of_a_network_are_arguments_of_its_constructor(task, flags):
+    for arch, entry in ARCHS[task].items():
+        known = inspect.signature(resolve(entry.target)).parameters
+        assert entry.flags & flags == flags & set(known), arch
