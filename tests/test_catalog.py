@@ -124,7 +124,9 @@ MEANT = [
 ]
 
 
-@pytest.mark.parametrize(("task", "arch", "flag", "meant"), MEANT)
+@pytest.mark.parametrize(
+    ("task", "arch", "flag", "meant"), MEANT, ids=["-".join(row[:3]) for row in MEANT]
+)
 def test_a_flag_is_complained_about_where_it_means_nothing(task, arch, flag, meant):
     found = complaint(task, arch, flag)
     assert bool(found) != meant, found
