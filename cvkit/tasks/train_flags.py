@@ -177,7 +177,7 @@ def _segment(options: SegmentTrain) -> Iterator[Rule]:
 def _detect(options: TwoStageTrain) -> Iterator[Rule]:
     reason = f"--arch {options.arch}"
     entry = catalog.DETECTORS[options.arch]
-    yield entry.looks_at_crops, ("roi_samples", "max_size"), reason
+    yield entry.takes_crops, ("roi_samples", "max_size"), reason
     if isinstance(options, DetectTrain):
         yield not entry.needs_proposals, ("proposal_mode",), reason
         yield options.proposals is not None, ("proposal_mode",), "--proposals"

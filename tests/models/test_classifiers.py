@@ -17,9 +17,9 @@ from cvkit.models.classify import (
     LeNet,
     LinearProbe,
     NearestNeighbours,
-    plain_parts,
     set_dropout,
     set_stochastic_depth,
+    small_parts,
     torchvision_parts,
 )
 from cvkit.models.listing import complexity
@@ -232,7 +232,7 @@ def test_frozen_features_stay_as_they_are():
 
 
 def test_pixels_are_the_flat_image():
-    body, head = plain_parts("pixels", 3, 8)
+    body, head = small_parts("pixels", 3, 8)
     images = torch.arange(192.0).view(1, 3, 8, 8)
     assert torch.equal(body(images), images.view(1, 192))
     assert head.in_features == 192

@@ -128,7 +128,7 @@ def check_flags(options: TwoStageTrain, task: str) -> Network:
     """
     entry = catalog.BACKBONES[options.backbone]
     facts = catalog.DETECTORS[options.arch]
-    if not facts.looks_at_crops and not entry.target:
+    if not facts.takes_crops and not entry.target:
         raise UsageError(
             f"--backbone {options.backbone} has no maps at several strides, which --arch "
             f"{options.arch} needs",
@@ -145,10 +145,10 @@ def check_flags(options: TwoStageTrain, task: str) -> Network:
     others = {"--min-size": named, "--max-size": options.max_size}
     require_one_size(options.image_size, "auto", others)
     if options.image_size != "auto":
-        parse_frame(options.image_size, facts.looks_at_crops)
+        parse_frame(options.image_size, facts.takes_crops)
     elif options.min_size != "auto":
         sizes = parse_sizes(options.min_size)
-        if facts.looks_at_crops and not sizes.min_sizes:
+        if facts.takes_crops and not sizes.min_sizes:
             raise UsageError(
                 f"--min-size {options.min_size} has no meaning for --arch {options.arch}",
                 code="min_size.native",
@@ -184,7 +184,7 @@ def _refuse_what_means_nothing(options: TwoStageTrain, task: str) -> None:
 def with_samples(network: Network, options: TwoStageTrain, preprocessing: Preprocessing) -> Network:
     """Return the network with the number of regions that `--roi-samples` means."""
     facts = network.facts
-    if facts.looks_at_crops or (facts.roi_samples and not options.roi_samples):
+    if facts.takes_crops or (facts.roi_samples and not options.roi_samples):
         return network
     count = options.roi_samples or (512 if max(preprocessing.min_sizes, default=0) >= 600 else 128)
     return replace(network, roi_samples=count)

@@ -160,7 +160,7 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
     @property
     def body(self) -> str:
         """Name of the layers that `--freeze-backbone` freezes."""
-        return "backbone" if self.network.facts.looks_at_crops else "backbone.body"
+        return "backbone" if self.network.facts.takes_crops else "backbone.body"
 
     @property
     def weight_format(self) -> torch.memory_format:
