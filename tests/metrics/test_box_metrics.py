@@ -13,13 +13,12 @@ from pycocotools import cocoeval as reference_eval
 
 from cvkit.data.annotated import make_truth, no_objects
 from cvkit.data.classes import make_classes
-from cvkit.metrics import box_errors, voc
+from cvkit.metrics import box_errors, coco, voc
 from cvkit.metrics.boxes import assign, overlaps
 from cvkit.metrics.coco import (
     CLASS_COLUMNS,
     METRICS,
     CocoMetric,
-    curves,
     evaluate_coco,
     per_class,
     summary,
@@ -319,7 +318,7 @@ def test_recall_is_the_share_of_the_objects_and_precision_of_the_detections(elev
     assert rows["cat"]["recall"] == pytest.approx(1 / 3)
     assert (rows["cat"]["objects"], rows["dog"]["objects"]) == (3, 1)
     assert (rows["dog"]["recall"], rows["dog"]["AP"]) == (0, 0)
-    shown = curves(found, CLASSES) if eleven is None else metric.curves(found)
+    shown = coco.curves(found, CLASSES) if eleven is None else metric.curves(found)
     assert list(shown) == ["cat", "dog"]  # a class without objects has none
     recall, precision = shown["cat"]
     if eleven is None:
@@ -336,7 +335,9 @@ def test_coco_curves_are_those_at_one_half():
     """A detection with an IoU of 0.6 with one of two objects."""
     truth = objects((1, 0, 0, 10, 10), (1, 50, 0, 60, 10))
     metric = filled(CocoMetric(CLASSES), (detections((1, 0.9, 0, 0, 10, 6)), truth))
-    (precision,) = (precision for _, precision in curves(metric.accumulate(), CLASSES).values())
+    (precision,) = (
+        precision for _, precision in coco.curves(metric.accumulate(), CLASSES).values()
+    )
     assert precision.tolist() == pytest.approx([1.0] * 51 + [0.0] * 50)
 
 
