@@ -15,13 +15,15 @@ from torchvision.models import detection as tv
 
 import cvkit as package
 from cvkit.cli import run
+from cvkit.console import Reporter
 from cvkit.data.formats.coco import read_coco
 from cvkit.data.synthetic.samples import CATEGORY_IDS, write_detection
 from cvkit.metrics.coco import CLASS_COLUMNS, METRICS
 from cvkit.models import weights
 from cvkit.options.base import hints
-from cvkit.options.detect import DetectEval
+from cvkit.options.detect import DetectEval, DetectPredict, DetectTrain
 from cvkit.output.canvas import enlarged_hw
+from cvkit.tasks.detect.task import Detect
 
 TINY = (
     *("--backbone", "mobilenet_v3_small", "--min-size", "64", "--batch-size", "2"),
@@ -610,3 +612,31 @@ def test_checks_pass_for_detectors(cvkit, boxes, proposals, tmp_path, arch):
     checks = json.loads((tmp_path / f"detect-{arch}-001" / "checks.json").read_text())
     assert len(checks) == 6
     assert {check["name"] for check in checks if not check["passed"]} <= {"size of an update"}
+
+
+@pytest.mark.parametrize("arch", ["rcnn", "fast-rcnn"])
+@pytest.mark.parametrize("mode", ["fast", "quality"])
+def test_evaluation_and_prediction_search_as_training_did(boxes, monkeypatch, arch, mode):
+    asked, regions = [], np.array([[0, 0, 9, 9]], np.float32)
+
+    def search_images(images, *, mode, **_):
+        asked.append(mode)
+        return {image.key: regions for image in images}
+
+    place = "cvkit.tasks.detect.proposals"
+    monkeypatch.setattr(f"{place}.search_images", search_images)
+    monkeypatch.setattr(f"{place}.selective_search", lambda _, mode: asked.append(mode) or regions)
+    flags = {"arch": arch, "backbone": "mobilenet_v3_small", "min_size": "32"}
+    options, quiet = DetectTrain(data=str(boxes), proposal_mode=mode, **flags), Reporter(quiet=True)
+    task = Detect.for_training(options, quiet)
+    assert asked == [mode] and task.network.needs_proposals
+    header = task.header(options)
+    for wanted in (mode, "fast"):
+        asked.clear()
+        used = DetectEval(data=str(boxes))
+        evaluated = Detect.for_model(used, header).with_data(used, header, quiet)
+        assert asked == [wanted] and len(evaluated.proposals) == 4
+        model = Detect.for_model(DetectPredict(), header)
+        assert model.search("a.jpg", np.zeros((20, 20, 3), np.uint8)).tolist() == regions.tolist()
+        assert asked == [wanted] * 2
+        header.pop("proposals", None)  # a file that does not say it
