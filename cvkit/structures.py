@@ -193,6 +193,16 @@ class Instances:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return Instances(**{k: None if v is None else v[which] for k, v in values.items()})
 
+    def prediction_scores(self) -> np.ndarray:
+        """Return [N] scores.
+
+        Raises:
+            ValueError: these are objects of a truth, which have none.
+        """
+        if self.scores is None:
+            raise ValueError("objects of a truth have no scores")
+        return self.scores
+
     def corner_and_size(self) -> np.ndarray:
         """Return [N, 4] float64 x, y, width, height."""
         if self.xywh is not None:

@@ -213,8 +213,6 @@ NETWORKS = {
 FLAGS = {"preset": ("v2", {"classify"}), "eps": ("0.001", {"detect", "instance"})}
 """Flags that only some tasks know: a value that is not the default, and these tasks."""
 IDLE = [(task, name) for task in TASKS for name in FLAGS if task not in FLAGS[name][1]]
-    (task, name) for task in TASKS for name, (_, knowing) in FLAGS.items() if task not in knowing
-]
 
 
 @pytest.mark.parametrize(("task", "name"), IDLE)
