@@ -222,6 +222,14 @@ def test_voc_takes_the_best_object_before_it_asks_whether_it_is_free():
     assert filled(CocoMetric(CLASSES), (result, truth)).compute()["AR100"] > 0.5
 
 
+def test_voc_takes_the_first_of_equal_objects():
+    """A difficult object and one that counts in the same place: the first one decides."""
+    result = detections((1, 0.9, 0, 0, 10, 10))
+    for difficult, wanted in (([True, False], 0.0), ([False, True], 1.0)):
+        truth = objects((1, 0, 0, 10, 10), (1, 0, 0, 10, 10), difficult=difficult)
+        assert filled(VocMetric(CLASSES, False), (result, truth)).compute() == {"voc12_map": wanted}
+
+
 def test_voc_asks_for_more_than_the_limit():
     truth = objects((1, 0, 0, 10, 10))
     half = detections((1, 0.9, 0, 0, 10, 5))
