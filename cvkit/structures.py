@@ -27,11 +27,11 @@ def voc_color(index: int) -> tuple[int, int, int]:
     Bit 0, 3, 6 ... of the index become the high bits of red, bit 1, 4, 7 ... of green and bit
     2, 5, 8 ... of blue.
     """
-    channels = (
+    red, green, blue = (
         sum(((index >> (3 * bit + channel)) & 1) << (7 - bit) for bit in range(8))
         for channel in range(3)
     )
-    return tuple(channels)
+    return red, green, blue
 
 
 VOC_PALETTE = bytes(value for index in range(256) for value in voc_color(index))
@@ -95,6 +95,16 @@ class SegMap:
     labels: np.ndarray
     confidence: np.ndarray | None = None
 
+    def prediction_confidence(self) -> np.ndarray:
+        """Return the HW probabilities.
+
+        Raises:
+            ValueError: it is a truth, which has none.
+        """
+        if self.confidence is None:
+            raise ValueError("the label map of a truth has no confidence")
+        return self.confidence
+
 
 @dataclass(frozen=True)
 class Classes:
@@ -112,6 +122,16 @@ class Classes:
     features: np.ndarray | None = None
     clips: np.ndarray | None = None
 
+    def prediction_scores(self) -> np.ndarray:
+        """Return [K] scores.
+
+        Raises:
+            ValueError: it is a truth, which has none.
+        """
+        if self.scores is None:
+            raise ValueError("the class of a truth has no scores")
+        return self.scores
+
 
 @dataclass(frozen=True)
 class Masks:
@@ -128,7 +148,7 @@ class Masks:
     def __len__(self) -> int:
         return len(self.codes)
 
-    def __getitem__(self, which: np.ndarray) -> Masks:
+    def __getitem__(self, which: np.ndarray | slice) -> Masks:
         return Masks(self.size_hw, self.codes[which])
 
     def as_rle(self) -> list[dict]:
@@ -156,7 +176,7 @@ class MaskLayers:
     def __len__(self) -> int:
         return len(self.layers)
 
-    def __getitem__(self, which: np.ndarray) -> MaskLayers:
+    def __getitem__(self, which: np.ndarray | slice) -> MaskLayers:
         return MaskLayers(self.maps, self.layers[which], self.values[which])
 
 
@@ -188,10 +208,21 @@ class Instances:
     def __len__(self) -> int:
         return len(self.boxes)
 
-    def pick(self, which: np.ndarray) -> Instances:
-        """Return the objects at these places (indices or bools)."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Instances(**{k: None if v is None else v[which] for k, v in values.items()})
+    def pick(self, which: np.ndarray | slice) -> Instances:
+        """Return the objects at these places (indices, bools or a slice)."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        picked: dict[str, Any] = {k: None if v is None else v[which] for k, v in values.items()}
+        return Instances(**picked)
+
+    def coded_masks(self) -> Masks:
+        """Return the masks as run-length codes.
+
+        Raises:
+            ValueError: the objects have none.
+        """
+        if not isinstance(self.masks, Masks):
+            raise ValueError("the objects have no masks in run-length codes")
+        return self.masks
 
     def prediction_scores(self) -> np.ndarray:
         """Return [N] scores.
@@ -316,6 +347,6 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """Return the batch with its tensors on a device."""
         masks, labels = (t if t is None else t.to(device) for t in (self.masks, self.labels))
-        listed = isinstance(self.images, list)
-        images = [i.to(device) for i in self.images] if listed else self.images.to(device)
-        return Batch(images, masks, self.samples, labels)
+        if isinstance(self.images, list):
+            return Batch([i.to(device) for i in self.images], masks, self.samples, labels)
+        return Batch(self.images.to(device), masks, self.samples, labels)

@@ -6,7 +6,7 @@ from cvkit.structures import Instances
 
 
 def overlaps(found: Instances, truth: Instances) -> np.ndarray:
-    """Return [D, G] float64 intersection over union; over the detection's own area for crowds."""
+    """Return [D, G] float64 intersection over union; over the detection's area for crowds."""
     first, second = found.corner_and_size(), truth.corner_and_size()
     return box_iou(first[:, None], second[None], crowds(truth)[None])
 
@@ -61,10 +61,11 @@ def assign(found: Instances, truth: Instances, iou: np.ndarray, least: float) ->
     candidates = np.flatnonzero(fits.any(1)) if len(truth) else np.zeros(0, int)
     spare = uncounted(truth)
     free = ~spare
-    for row in candidates[np.argsort(-found.scores[candidates], kind="stable")]:
-        own = fits[row] & free
-        if own.any():
-            best = int(np.argmax(np.where(own, iou[row], -1)))
+    scores = found.prediction_scores()
+    for row in candidates[np.argsort(-scores[candidates], kind="stable")]:
+        possible = fits[row] & free
+        if possible.any():
+            best = int(np.argmax(np.where(possible, iou[row], -1)))
             result[row], free[best] = best, False
         elif fits[row, spare].any():
             result[row] = -2

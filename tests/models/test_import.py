@@ -1,6 +1,8 @@
 """After `weights import`, predict gives torchvision's own scores, preprocessing included."""
 
 import json
+import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -241,6 +243,24 @@ def test_classes_come_by_their_number_or_by_the_name_of_a_list(task):
     more = " and background" if background else ""
     with pytest.raises(UsageError, match=f"--classes is missing: the network scores 1 class{more}"):
         kind.classes("auto", 1 + background)
+
+
+class Harm:
+    """Would run code when it is unpickled."""
+
+    def __reduce__(self):
+        return print, ("harm",)
+
+
+def test_a_file_that_would_run_code_is_refused_in_one_line(cvkit, tmp_path):
+    with (tmp_path / "evil.pth").open("wb") as stream:
+        pickle.dump(Harm(), stream, protocol=4)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        done = importing(cvkit, tmp_path / "evil.pth")
+    assert done.code == 2 and "loaded safely" in done.err
+    assert len(done.err.strip().splitlines()) == 1 and not done.out
+    assert not caught
 
 
 def test_torchvisions_own_names_are_known():
