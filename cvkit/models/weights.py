@@ -5,6 +5,7 @@ import os
 import re
 import socket
 import urllib.error
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -297,7 +298,9 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return _verified_tensors(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the unpickler; what it refuses is said below
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except ModelFileError:
         raise
     except FileNotFoundError as error:

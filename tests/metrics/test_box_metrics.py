@@ -14,7 +14,7 @@ from pycocotools import cocoeval as reference_eval
 from cvkit.data.annotated import make_truth, no_objects
 from cvkit.data.classes import make_classes
 from cvkit.metrics import box_errors, coco, voc
-from cvkit.metrics.boxes import assign, overlaps
+from cvkit.metrics.boxes import assign, box_iou, overlaps
 from cvkit.metrics.coco import (
     CLASS_COLUMNS,
     METRICS,
@@ -222,6 +222,14 @@ def test_voc_takes_the_best_object_before_it_asks_whether_it_is_free():
     assert filled(CocoMetric(CLASSES), (result, truth)).compute()["AR100"] > 0.5
 
 
+def test_voc_takes_the_first_of_equal_objects():
+    """A difficult object and one that counts in the same place: the first one decides."""
+    result = detections((1, 0.9, 0, 0, 10, 10))
+    for difficult, wanted in (([True, False], 0.0), ([False, True], 1.0)):
+        truth = objects((1, 0, 0, 10, 10), (1, 0, 0, 10, 10), difficult=difficult)
+        assert filled(VocMetric(CLASSES, False), (result, truth)).compute() == {"voc12_map": wanted}
+
+
 def test_voc_asks_for_more_than_the_limit():
     truth = objects((1, 0, 0, 10, 10))
     half = detections((1, 0.9, 0, 0, 10, 5))
@@ -278,12 +286,30 @@ def test_voc_compares_each_image_once_however_many_classes_there_are(monkeypatch
     truth = objects(*rows)
     result = detections(*((label, 0.9, *box) for label, *box in rows))
     metric = filled(VocMetric(classes, False), (result, truth), (result, truth))
-    seen = []
-    monkeypatch.setattr(voc, "overlaps", lambda *pair: seen.append(1) or overlaps(*pair))
-    found = metric.accumulate()
-    assert metric.summary(found) == {"voc12_map": 1.0}
-    assert len(metric.per_class(found)) == len(metric.curves(found)) == 20
-    assert len(seen) == 2
+    compared, averaged = [], []
+    monkeypatch.setattr(
+        voc, "box_iou", lambda first, *more: compared.append(len(first)) or box_iou(first, *more)
+    )
+    monkeypatch.setattr(
+        voc, "average_precision", lambda *curve: averaged.append(1) or average_precision(*curve)
+    )
+    found = metric.report(classes)
+    assert found.metrics == {"voc12_map": 1.0}
+    assert len(found.per_class) == len(found.curves) == 20
+    assert compared == [40]  # each detection with the object of its class
+    assert len(averaged) == 2 * 20  # at an IoU of 0.5 and 0.75
+
+
+@pytest.mark.parametrize("pairs", [1, 2, 7])
+def test_voc_compares_many_boxes_in_parts_with_the_same_result(monkeypatch, pairs):
+    spots = [(label, 7 * n, 0, 7 * n + 10, 10) for label in (1, 2) for n in range(4)]
+    truth = objects(*spots)
+    result = detections(*((label, n % 5 / 5, *box) for n, (label, *box) in enumerate(spots)))
+    metric = filled(VocMetric(CLASSES, False, 0.1), (result, truth), (detections(), truth))
+    whole = metric.report(CLASSES)
+    monkeypatch.setattr(voc, "PAIRS", pairs)
+    assert metric.report(CLASSES).per_class == whole.per_class
+    assert 0 < whole.metrics["voc12_map"] < 1
 
 
 def test_voc_says_of_each_class_what_coco_says():

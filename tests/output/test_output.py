@@ -187,3 +187,18 @@ except MachineError as error:
     )
     assert done.stderr.splitlines()[-1] == "machine.write"
     assert [path.name for path in tmp_path.iterdir()] == ["whole.mp4"]
+
+
+def test_names_survive_a_table_whatever_letters_they_have(tmp_path):
+    names = ["a\rb.png", "a\nb.png", 'say "a", b', "=1+1", "a\r\nb", " a ", "ä;b", "-", "a\tb"]
+    rows = [[name, 0.1 + 0.2, number] for number, name in enumerate(names)]
+    write_csv(tmp_path / "t.csv", ["path", "a\rclass", "n"], rows)
+    with open(tmp_path / "t.csv", encoding="utf-8", newline="") as stream:
+        header, *found = csv.reader(stream)
+    assert header == ["path", "a\rclass", "n"]
+    assert found == [[str(cell) for cell in row] for row in rows]
+
+
+def test_a_table_without_returns_has_no_needless_quotes(tmp_path):
+    write_csv(tmp_path / "t.csv", ["path", "n"], [["a b.png", None], ["c,d.png", 2]])
+    assert (tmp_path / "t.csv").read_text() == 'path,n\na b.png,\n"c,d.png",2\n'

@@ -288,7 +288,7 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
         line = {"path": sample.path, **describe_boxes(result, self.classes, original.shape[:2])}
         if self.inference.overlay != "none":
             overlay = f"overlays/{stem}.{self.inference.overlay}"
-            shown = result.pick(required(result.scores) >= self.inference.draw_threshold)
+            shown = result.pick(result.prediction_scores() >= self.inference.draw_threshold)
             write_rgb(folder / overlay, self.draw(original, shown))
             line["overlay"] = overlay
         return line
