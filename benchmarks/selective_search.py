@@ -14,8 +14,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from cvkit.data.boxes import read_boxes
 from cvkit.data.decode import read_image
-from cvkit.data.formats.boxes import read_boxes
 from cvkit.metrics.coverage import coverage
 from cvkit.ops.proposals import WORK_WIDTH, selective_search
 

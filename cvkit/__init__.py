@@ -1,9 +1,15 @@
 """cvkit: train, evaluate and run vision models, with numbers that can be trusted."""
 
+from os import PathLike, fspath
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cvkit.tasks.trained import Predictor
+
 __version__ = "0.1.0"
 
 
-def load(weights, task=None, **options):
+def load(weights: str | PathLike[str], task: str | None = None, **options: object) -> "Predictor":
     """Return a ready `cvkit.tasks.trained.Predictor` for a trained model.
 
     Args:
@@ -16,11 +22,9 @@ def load(weights, task=None, **options):
         cvkit.errors.CvkitError: the model cannot be found or read, or an option is unknown or has
             a value that the flag does not take.
     """
-    from os import PathLike, fspath
-
     from cvkit.config import from_config
     from cvkit.errors import UsageError
-    from cvkit.options.tree import OPTIONS
+    from cvkit.options.tree import task_options
     from cvkit.tasks.trained import load_predictor, task_of
 
     if not isinstance(weights, str | PathLike) or not fspath(weights):
@@ -31,7 +35,7 @@ def load(weights, task=None, **options):
         )
     weights = fspath(weights)
     kind = task_of(weights, task)
-    plain = {k: fspath(v) if isinstance(v, PathLike) else v for k, v in options.items()}
-    chosen = from_config(OPTIONS[kind]["predict"], plain, "cvkit.load")
-    chosen = OPTIONS[kind]["predict"](**chosen | {"weights": weights})
-    return load_predictor(weights, kind, chosen)
+    given = {k: fspath(v) if isinstance(v, PathLike) else v for k, v in options.items()}
+    options_class = task_options(kind, "predict")
+    chosen = from_config(options_class, given, "cvkit.load") | {"weights": weights}
+    return load_predictor(weights, kind, options_class(**chosen))

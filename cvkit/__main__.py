@@ -2,12 +2,13 @@
 
 import sys
 
-from cvkit.early import answer_signals, failure_json, how_to_talk
+from cvkit.early import answer_signals, how_to_talk, open_streams, print_failure
 from cvkit.errors import MachineError
 
 
 def main() -> None:
     """Run the command line; signals are answered from here on."""
+    open_streams()
     answer_signals(sys.argv[1:])
     try:
         from cvkit.cli import main as run
@@ -15,9 +16,7 @@ def main() -> None:
         failure = MachineError(
             f"cvkit cannot start: {error}", code="machine.import", hint="install it again"
         )
-        if how_to_talk(sys.argv[1:])["json"]:
-            print(failure_json(failure))
-        print(f"error: {failure}", file=sys.stderr)
+        print_failure(failure, how_to_talk(sys.argv[1:])["json"])
         sys.exit(failure.exit_code)
     run()
 

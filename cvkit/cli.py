@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 import inspect
-import json
 import os
 import select
 import signal
@@ -11,14 +10,15 @@ import sys
 import typing
 import warnings
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 import typer.core
 
 from cvkit import __version__
-from cvkit.catalog import TASKS, closest, resolve
+from cvkit.catalog import TASKS, resolve
 from cvkit.config import EMPTY_HINT, FOR_ALL, assemble, misnamed_variables, variable
-from cvkit.early import answer_signals, failure_json, how_to_talk, speaks
+from cvkit.early import answer_signals, how_to_talk, print_failure, speaks
 from cvkit.errors import (
     CvkitError,
     CvkitWarning,
@@ -35,19 +35,25 @@ from cvkit.helptext import (
     short_help,
     unknown_command,
 )
-from cvkit.options.base import Command, choices_of, hints, never_empty
-from cvkit.options.tree import HANDLERS, OPTIONS
+from cvkit.mistakes import explain, path_of, variable_of
+from cvkit.options.base import Command, description, hints, never_empty, type_of
+from cvkit.options.tree import HANDLERS, OPTIONS, options_of
 from cvkit.printable import printable
 
+if TYPE_CHECKING:
+    from typer._click import ClickException, Context, HelpFormatter
+    from typer._click import Command as ClickCommand
+else:
+    # Typer has its own copy of Click; only BadParameter < UsageError < ClickException is public.
+    ClickException = typer.BadParameter.__mro__[2]
+
 PIPE_CLOSED = 141
-# Typer carries its own copy of Click; BadParameter < UsageError < ClickException is its public end.
-CLICK_ERROR = typer.BadParameter.__mro__[2]
 
 
 class _Page:
     """Shows the page of `cvkit.helptext` for a Typer command or group."""
 
-    def format_help(self, ctx: typer.Context, formatter: object) -> None:
+    def format_help(self, ctx: "Context", formatter: "HelpFormatter") -> None:
         """Write the page."""
         formatter.write(render(tuple(ctx.command_path.split()[1:])))
 
@@ -55,114 +61,67 @@ class _Page:
 class _Command(_Page, typer.core.TyperCommand):
     """A verb."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
-        """Read the words of the command line.
+    def parse_args(self, ctx: "Context", args: list[str]) -> list[str]:
+        """Read the arguments of the command line.
 
         Raises:
-            UsageError: a word or a variable cannot be used; the message names its value.
+            UsageError: an argument or a variable cannot be used; the message names its value.
         """
-        words = list(args)  # the parser empties its list
+        arguments = list(args)  # the parser empties its list
         try:
             rest = super().parse_args(ctx, args)
-        except CLICK_ERROR as error:
-            hint = _near_choice(error, ctx, words) or f"{ctx.command_path} --help"
-            raise UsageError(_complaint(error, ctx, words), code="usage", hint=hint) from error
-        _refuse_empty(ctx, words)
+        except ClickException as error:
+            raise explain(error, ctx, arguments) from error
+        _refuse_empty(ctx, arguments)
         return rest
 
 
-def _refuse_empty(ctx: typer.Context, words: list[str]) -> None:
-    """Raise a `UsageError` if an empty word stands where a name must.
+def _refuse_empty(ctx: "Context", arguments: list[str]) -> None:
+    """Refuse an empty argument in place of a name.
 
-    Only the words tell it: as a path, the empty name is the current folder's.
+    Only the arguments show it: as a path, the empty name is the current folder.
+
+    Raises:
+        UsageError: names the flag.
     """
-    given, *_ = ctx.command.make_parser(ctx).parse_args(list(words))
-    options_class = _options_of(tuple(ctx.command_path.split()[1:]))
+    given, *_ = ctx.command.make_parser(ctx).parse_args(list(arguments))
+    options_class = options_of(path_of(ctx))
     types = hints(options_class)
     for field in dataclasses.fields(options_class):
         value = given.get(field.name)
         values = value if isinstance(value, list | tuple) else (value,)
         if "" in values and never_empty(field, types[field.name]):
-            name, *_ = name_text(field, types[field.name].__metadata__[0]).split(", ")
+            name, *_ = name_text(field, description(types[field.name])).split(", ")
             which = "" if isinstance(value, str) else "one of "
             raise UsageError(f"{which}{name} is empty", code="usage.empty", hint=EMPTY_HINT)
-
-
-def _options_of(path: tuple[str, ...]) -> type[Command]:
-    entry = OPTIONS[path[0]]
-    return entry[path[1]] if isinstance(entry, dict) else entry
-
-
-def _given(param: object, ctx: typer.Context, words: list[str]) -> tuple[object, object]:
-    """Return the value of a parameter as it was typed, and whether words or a variable gave it."""
-    given, *_ = ctx.command.make_parser(ctx).parse_args(list(words))
-    return param.consume_value(ctx, given)
-
-
-def _near_choice(error: Exception, ctx: typer.Context, words: list[str]) -> str:
-    """Return a hint that names the choice nearest to a refused value; empty if none is near."""
-    param = getattr(error, "param", None)
-    types = hints(_options_of(tuple(ctx.command_path.split()[1:])))
-    if param is None or param.name not in types:
-        return ""
-    value, _ = _given(param, ctx, words)
-    near = closest(value, choices_of(types[param.name])) if isinstance(value, str) else None
-    return f"did you mean {near}?" if near else ""
-
-
-def _complaint(error: Exception, ctx: typer.Context, words: list[str]) -> str:
-    """Return Typer's complaint about a command line as one line that names the refused value.
-
-    The value is looked up as Typer itself does it: only the parser knows which words are flags,
-    which flag takes the next word, and where a variable of the environment stands in.
-    """
-    message = " ".join(error.format_message().split())
-    param = getattr(error, "param", None)
-    if param is None:
-        return message
-    value, source = _given(param, ctx, words)
-    if not isinstance(value, str):
-        return message
-    reason = " ".join(error.message.removeprefix("Value error, ").split())  # pydantic's prefix
-    is_option = param.param_type_name == "option"
-    name, link = param.opts[0] if is_option else param.metavar or param.name, " "
-    if source.name == "ENVIRONMENT":
-        name, link = _variable(param), "="
-    elif is_option and any(
-        value in (*other.opts, *other.secondary_opts) for other in ctx.command.params
-    ):
-        return f"'{name}' needs a value, but the flag '{value}' follows"
-    if repr(value) not in reason:
-        name += link + (value if value.split() == [value] else json.dumps(value))
-    return f"Invalid value for '{name}': {reason}"
-
-
-def _variable(param: typer.core.TyperOption) -> str:
-    """Return the variable that a flag has its value from."""
-    return next(name for name in param.envvar if os.environ.get(name))
 
 
 class _Group(_Page, typer.core.TyperGroup):
     """A task, or cvkit itself."""
 
-    def resolve_command(self, ctx: typer.Context, args: list[str]) -> tuple:
+    def resolve_command(
+        self, ctx: "Context", args: list[str]
+    ) -> "tuple[str | None, ClickCommand | None, list[str]]":
         """Return the command that the first word names.
 
         Raises:
-            UsageError: none; the hint names the command that is probably meant.
+            UsageError: it names none; the hint says which one is probably meant.
         """
         known = self.get_command(ctx, args[0]) is not None
         if known or args[0].startswith("-") or ctx.resilient_parsing:  # a shell that asks
             return super().resolve_command(ctx, args)
-        path = tuple(ctx.command_path.split()[1:])
-        message, hint = unknown_command(path, args)
+        message, hint = unknown_command(path_of(ctx), args)
         raise UsageError(message, code="usage", hint=hint)
 
 
 def build_app() -> typer.Typer:
     """Return the Typer application of `OPTIONS`."""
-    own = {"help_option_names": list(HELP_FLAGS)}  # commands take it over from their group
-    settings = {"cls": _Group, "rich_markup_mode": None, "context_settings": own}
+    context = {"help_option_names": list(HELP_FLAGS)}  # commands take it over from their group
+    settings: dict[str, Any] = {
+        "cls": _Group,
+        "rich_markup_mode": None,
+        "context_settings": context,
+    }
     app = typer.Typer(name="cvkit", add_completion=False, **settings)
     app.callback()(_root)
     for name, entry in OPTIONS.items():
@@ -182,31 +141,10 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def _show_completion(wanted: bool) -> None:
-    if wanted:
-        from cvkit.completion import install, shells
-
-        typer.echo(shells.script(install.current_shell()), nl=False)
-        raise typer.Exit
-
-
-def _install_completion(wanted: bool) -> None:
-    if wanted:
-        from cvkit.completion import install
-
-        place = install.install(install.current_shell())
-        typer.echo(f"{place}; it works in shells that start from now on")
-        raise typer.Exit
-
-
 def _root(
     version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True),
-    install: bool = typer.Option(
-        False, "--install-completion", callback=_install_completion, is_eager=True
-    ),
-    show: bool = typer.Option(False, "--show-completion", callback=_show_completion, is_eager=True),
 ) -> None:
-    """Nothing: the commands do the work."""
+    """The commands do the work."""
 
 
 def _add(app: typer.Typer, path: tuple[str, ...], options_class: type[Command]) -> None:
@@ -217,29 +155,30 @@ def _add(app: typer.Typer, path: tuple[str, ...], options_class: type[Command]) 
 def _adapter(path: tuple[str, ...], options_class: type[Command]) -> Callable[..., None]:
     """Return a function whose signature is the options dataclass, as Typer wants it."""
 
-    def run(ctx: typer.Context, **values: object) -> None:
+    def run(ctx: typer.Context, **values: Any) -> None:
         given = {}
         for param in ctx.command.params:
             source = ctx.get_parameter_source(param.name)
             if param.name in values and source and source.name != "DEFAULT":
                 by_variable = source.name == "ENVIRONMENT"
-                given[param.name] = _variable(param) if by_variable else param.opts[0]
+                given[param.name] = variable_of(param) if by_variable else param.opts[0]
         options = assemble(options_class, values, given)
         wanted = ctx.ensure_object(dict)
         wanted |= {name: getattr(options, name) for name in wanted}
-        if not options.quiet and speaks():
-            for line in misnamed_variables(path, os.environ):
-                print(f"warning: {printable(line)}", file=sys.stderr)
         task = path[:1] if path[0] in TASKS else ()
         try:
-            code = resolve(HANDLERS[path[-1]])(options, *task)
-        except KeyboardInterrupt as error:  # Typer would leave without a word
+            if not options.quiet and speaks():
+                for line in misnamed_variables(path, os.environ):
+                    print(f"warning: {printable(line)}", file=sys.stderr)
+            handler: Any = resolve(HANDLERS[path[-1]])
+            code = handler(options, *task)
+        except KeyboardInterrupt as error:  # Typer would leave without a message
             raise _interrupted(error) from error
         except BrokenPipeError as error:  # Typer would leave with exit code 1
             if _reader_left():
                 raise _ReaderLeft from error
             raise MachineError(
-                "another process broke off", code="machine.worker", hint="try --workers 0"
+                "another process ended unexpectedly", code="machine.worker", hint="try --workers 0"
             ) from error
         raise typer.Exit(code)
 
@@ -248,22 +187,21 @@ def _adapter(path: tuple[str, ...], options_class: type[Command]) -> Callable[..
         inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
         *(_parameter(path, f, types[f.name]) for f in in_panel_order(options_class)),
     ]
-    run.__signature__ = inspect.Signature(parameters)
+    vars(run)["__signature__"] = inspect.Signature(parameters)
     run.__annotations__ = {p.name: p.annotation for p in parameters}
     return run
 
 
 def _parameter(
-    path: tuple[str, ...], field: dataclasses.Field, annotation: object
+    path: tuple[str, ...], field: "dataclasses.Field[Any]", annotation: object
 ) -> inspect.Parameter:
-    """Return a field of the options as Typer wants it, with this command's own variable."""
-    kind, option = typing.get_args(annotation)
+    """Return a field of the options as Typer wants it, with the variable of this command."""
+    option = description(annotation)
     if isinstance(option, typer.models.OptionInfo):
         # Verbs that inherit a field share its option: each command names its variable in a copy.
         option = copy.copy(option)
-        option.envvar = [variable(path, field.name)]
-        if field.name in FOR_ALL:
-            option.envvar.append(FOR_ALL[field.name])
+        for_all = [FOR_ALL[field.name]] if field.name in FOR_ALL else []
+        option.envvar = [variable(path, field.name), *for_all]
         option.show_envvar = False
         if field.default is False and not option.param_decls:
             option.param_decls = (f"--{field.name.replace('_', '-')}",)  # without a --no-...
@@ -276,7 +214,7 @@ def _parameter(
         field.name,
         inspect.Parameter.KEYWORD_ONLY,
         default=default,
-        annotation=typing.Annotated[kind, option],
+        annotation=typing.Annotated[type_of(annotation), option],
     )
 
 
@@ -290,13 +228,27 @@ def main(arguments: list[str] | None = None) -> None:
         for stream in filter(None, (sys.stdout, sys.stderr)):
             stream.flush()
     except BrokenPipeError:
-        for number in (1, 2):  # the interpreter flushes once more
-            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+        _discard(1, 2)
+    except OSError as error:
+        _discard(1)
+        failure = MachineError(
+            f"cannot write to stdout: {error.strerror}",
+            code="machine.stdout",
+            hint="free some space, or write to another place",
+        )
+        print_failure(failure, as_json=False)
+        code = failure.exit_code
     sys.exit(code)
 
 
+def _discard(*streams: int) -> None:
+    """Send what is left in a stream nowhere: the interpreter flushes once more."""
+    for number in streams:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+
+
 class _ReaderLeft(Exception):
-    """Nobody reads what is printed any more."""
+    """The reader of what is printed has left."""
 
 
 def _reader_left() -> bool:
@@ -313,7 +265,12 @@ def _interrupted(error: BaseException) -> Interrupted:
 
 
 def _show_warning(
-    message: Warning, category: type[Warning], filename: str, lineno: int, *_: object
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
 ) -> None:
     """Print a warning of cvkit as one line, those of libraries as Python does it."""
     if issubclass(category, CvkitWarning):
@@ -324,7 +281,7 @@ def _show_warning(
 
 def run(arguments: list[str]) -> int:
     """Run the command line and return its exit code."""
-    # How to talk; variables and a configuration file may add to it while the command is read.
+    # How to report; variables and a configuration file may add to it while the command is read.
     wanted = how_to_talk(arguments)
     asked = os.environ.get("_CVKIT_COMPLETE")
     if asked is None and (page := _requested_page(arguments)) is not None:
@@ -336,13 +293,18 @@ def run(arguments: list[str]) -> int:
 
             print(shells.answer(asked, arguments), end="")
             return 0
+        if arguments[:1] in (["--install-completion"], ["--show-completion"]):
+            from cvkit.completion import install
+
+            print(install.run(arguments[0], arguments[1:]), end="")
+            return 0
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             code = build_app()(arguments, prog_name="cvkit", standalone_mode=False, obj=wanted)
         return code if isinstance(code, int) else 0
     except CvkitError as error:
-        failure = error
-    except CLICK_ERROR as error:
+        failure: CvkitError = error
+    except ClickException as error:
         command = getattr(getattr(error, "ctx", None), "command_path", "cvkit")
         message = " ".join(error.format_message().split())
         failure = UsageError(message, code="usage", hint=f"{command} --help")
@@ -376,7 +338,5 @@ def _report(failure: CvkitError, wanted: dict[str, bool]) -> int:
 
         for line in "".join(traceback.format_exception(failure)).splitlines():
             print(printable(line), file=sys.stderr)
-    if wanted["json"]:
-        print(failure_json(failure))
-    print(f"error: {failure.shown()}", file=sys.stderr)
+    print_failure(failure, wanted["json"])
     return failure.exit_code

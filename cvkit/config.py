@@ -6,25 +6,37 @@ import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from cvkit import storage
 from cvkit.catalog import closest, nearest
 from cvkit.errors import UsageError
-from cvkit.options.base import Command, Train, choices_of, hints, never_empty, with_given
+from cvkit.options.base import (
+    AnyCommand,
+    Command,
+    Train,
+    choices_of,
+    description,
+    hints,
+    never_empty,
+    type_of,
+    with_given,
+)
 from cvkit.options.tree import commands
 from cvkit.texts import shown
 
 EMPTY_HINT = "give a value, or leave it out; a shell variable that is not set is empty"
-"""What to do about an empty name."""
+"""The remedy for an empty name."""
 
 NOT_STORED = frozenset(
     {"config", "json", "json_results", "quiet", "debug", "resume", "check", "find_lr"}
 )
-"""Flags that say how to talk, not what to do; a run's config.yaml leaves them out."""
+"""Flags about what is printed, not about what is done; a run's config.yaml leaves them out."""
 
 
-def assemble(options_class: type[Command], values: dict, given: dict[str, str]) -> Command:
+def assemble(
+    options_class: type[AnyCommand], values: dict[str, Any], given: dict[str, str]
+) -> AnyCommand:
     """Return the options from what was given and, below it, from `--config` or `--resume`.
 
     Args:
@@ -41,7 +53,7 @@ def assemble(options_class: type[Command], values: dict, given: dict[str, str]) 
         return _resumed(options_class, values, given)
     config = values.get("config")
     if config is not None:
-        stored = from_config(options_class, _read_yaml(config), str(config))
+        stored = from_config(options_class, _read_config(config), str(config))
         if isinstance(stored.get("resume"), Path):
             raise UsageError(
                 f"{config}: resume is a flag of the command line",
@@ -59,13 +71,13 @@ VARIABLES = {
     "CVKIT_MALLOC": "0 leaves glibc's memory settings alone",
     "CVKIT_DATA": "folder of real datasets that tests use",
 }
-"""Variables of the environment that stand for no flag."""
+"""Variables of the environment that set no flag."""
 FOR_ALL = {field.name: f"CVKIT_{field.name}".upper() for field in dataclasses.fields(Command)}
-"""Flags of all commands, and the variables that stand for them for all verbs."""
+"""Flags of all commands, and the variables that set them for all verbs."""
 
 
 def variable(path: Sequence[str], name: str) -> str:
-    """Return the variable of the environment that stands for a flag.
+    """Return the variable of the environment that sets a flag.
 
     Args:
         path: of the command; its last word counts.
@@ -75,7 +87,7 @@ def variable(path: Sequence[str], name: str) -> str:
 
 
 def misnamed_variables(path: Sequence[str], names: Iterable[str]) -> list[str]:
-    """Return a line for each variable that begins with CVKIT_ and stands for nothing.
+    """Return a line for each variable that begins with CVKIT_ and sets nothing.
 
     Args:
         path: of the command that runs.
@@ -83,15 +95,14 @@ def misnamed_variables(path: Sequence[str], names: Iterable[str]) -> list[str]:
     """
     known: dict[str, set[str]] = {}
     for command, options_class in commands():
-        own = {field.name for field in dataclasses.fields(options_class)}
-        known[command[-1]] = known.get(command[-1], set()) | own
+        known.setdefault(command[-1], set()).update(hints(options_class))
     every = {variable((verb,), flag) for verb, flags in known.items() for flag in flags}
     every |= VARIABLES.keys() | set(FOR_ALL.values())
     lines = []
     for name in sorted(n for n in names if n.startswith("CVKIT_") and n not in every):
         near = _nearest_variable(name, path[-1], known)
         hint = f"did you mean {near}?" if near else "CVKIT_VERB_FLAG, such as CVKIT_TRAIN_EPOCHS"
-        lines.append(f"the variable {name} stands for no flag ({hint})")
+        lines.append(f"the variable {name} sets no flag ({hint})")
     return lines
 
 
@@ -99,7 +110,7 @@ def _nearest_variable(name: str, verb: str, known: Mapping[str, set[str]]) -> st
     """Return the variable that a name may have meant; None if none is near.
 
     Args:
-        name: of a variable that stands for nothing.
+        name: of a variable that sets nothing.
         verb: that runs; it is the one meant where the name has none.
         known: the flags of each verb.
     """
@@ -107,11 +118,13 @@ def _nearest_variable(name: str, verb: str, known: Mapping[str, set[str]]) -> st
     first, _, rest = whole.partition("_")
     meant = first if first in known else closest(first, known)
     flag = closest(rest, known[meant]) if meant and rest else None
-    if flag or first in known:
-        return flag and variable((meant,), flag)
+    if meant and flag:
+        return variable((meant,), flag)
+    if first in known:
+        return None
     others = {each.removeprefix("CVKIT_").lower(): each for each in VARIABLES}
     near = closest(whole, [*known[verb], *others])
-    return near and others.get(near, variable((verb,), near))
+    return others.get(near, variable((verb,), near)) if near else None
 
 
 PLACES = frozenset({"data", "train_json", "val_json", "images", "proposals"})
@@ -128,16 +141,18 @@ def update_config(path: Path, options: Command) -> dict[str, tuple[object, objec
     """Bring the config.yaml of a resumed run up to date; return (old, new) of what changed."""
     from cvkit.yaml_files import dump_yaml
 
-    stored, now = _read_yaml(path), as_config(options)
+    stored, now = _read_config(path), as_config(options)
     before = {name: stored.get(name, getattr(type(options), name)) for name in LASTING & now.keys()}
     changed = {name: (old, now[name]) for name, old in before.items() if old != now[name]}
     if changed:
         stored |= {name: new for name, (_, new) in changed.items()}
-        storage.write_file(path, dump_yaml(stored))
+        storage.write_file(path, dump_yaml({str(name): value for name, value in stored.items()}))
     return changed
 
 
-def _resumed(options_class: type[Command], values: dict, given: dict[str, str]) -> Command:
+def _resumed(
+    options_class: type[AnyCommand], values: dict[str, Any], given: dict[str, str]
+) -> AnyCommand:
     if values.get("config") is not None:
         raise UsageError(
             "--config and --resume exclude each other",
@@ -145,7 +160,7 @@ def _resumed(options_class: type[Command], values: dict, given: dict[str, str]) 
             hint="a resumed run has its own configuration",
         )
     config = values["resume"] / "config.yaml"
-    stored = from_config(options_class, _read_yaml(config), str(config))
+    stored = from_config(options_class, _read_config(config), str(config))
     changeable = CHANGEABLE if issubclass(options_class, Train) else CHANGEABLE - LASTING
     changed = sorted(
         name for name in given.keys() - changeable if stored.get(name, values[name]) != values[name]
@@ -162,14 +177,24 @@ def _resumed(options_class: type[Command], values: dict, given: dict[str, str]) 
     return options_class(**(values | kept))
 
 
-def _read_yaml(path: Path) -> object:
+def _read_config(path: Path) -> dict[object, object]:
+    """Return the flags in a configuration file, unchecked.
+
+    Raises:
+        UsageError: unreadable, or not a mapping.
+    """
     from cvkit.yaml_files import read_yaml
 
-    return read_yaml(path, area="config", error=UsageError)
+    if path.exists() and not (path.is_file() or path.is_fifo()):  # a device may never end
+        raise UsageError(f"{path} is not a file", code="config.file", hint="name a YAML file")
+    content = read_yaml(path, area="config", error=UsageError)
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} is not a mapping of flags to values", code="config.type")
+    return content
 
 
 def as_config(options: Command) -> dict[str, object]:
-    """Return the flags as plain values for config.yaml."""
+    """Return the flags as the values that config.yaml holds."""
     values = {f.name: getattr(options, f.name) for f in dataclasses.fields(options)}
     return {
         name: str(value) if isinstance(value, Path) else value
@@ -178,17 +203,17 @@ def as_config(options: Command) -> dict[str, object]:
     }
 
 
-def from_config(options_class: type[Command], content: object, where: str) -> dict[str, object]:
+def from_config(
+    options_class: type[Command], content: Mapping[Any, object], where: str
+) -> dict[str, Any]:
     """Return flag values from the content of a YAML file, checked against their types.
 
     Raises:
-        UsageError: not a mapping, an unknown key (the nearest is named) or a wrong value.
+        UsageError: an unknown key (the nearest is named) or a wrong value.
     """
-    if not isinstance(content, dict):
-        raise UsageError(f"{where} is not a mapping of flags to values", code="config.type")
     known = hints(options_class)
     fields = {field.name: field for field in dataclasses.fields(options_class)}
-    values = {}
+    values: dict[str, Any] = {}
     for key, value in content.items():
         name = str(key).replace("-", "_")
         if name not in known or name == "config":
@@ -216,7 +241,7 @@ def from_text(options_class: type[Command], name: str, text: str) -> object:
     known = hints(options_class)
     if name not in known:
         return text
-    kind = typing.get_args(known[name])[0]
+    kind = type_of(known[name])
     kinds = (kind, *typing.get_args(kind))
     if text == "null" and type(None) in kinds:
         return None
@@ -250,9 +275,9 @@ def from_environment(
     return {name: text for name, text in texts.items() if text}
 
 
-def _checked(annotation: object, value: object, where: str) -> object:
+def _checked(annotation: object, value: Any, where: str) -> object:
     """Return `value` as the annotated type, or raise a `UsageError`."""
-    kind, option = typing.get_args(annotation)[:2]
+    kind, option = type_of(annotation), description(annotation)
     is_union = typing.get_origin(kind) in (types.UnionType, typing.Union)
     alternatives = typing.get_args(kind) if is_union else (kind,)
     if value is None and type(None) in alternatives:
@@ -260,24 +285,24 @@ def _checked(annotation: object, value: object, where: str) -> object:
     kind = alternatives[0]
     if kind is str and type(value) in (int, float):
         return str(value)  # what YAML takes for a number, such as an image size of 224
-    if typing.get_origin(kind) is Literal:
-        fits, expected = value in typing.get_args(kind), " | ".join(typing.get_args(kind))
+    if choices := choices_of(annotation):
+        fits, expected = value in choices, " | ".join(choices)
     elif typing.get_origin(kind) is list:
         fits = isinstance(value, list) and all(type(each) is str for each in value)
         expected = "a list of texts"
     else:
         accepted = {float: (int, float), Path: (str,)}.get(kind, (kind,))
         fits = isinstance(value, accepted) and (kind is bool) == isinstance(value, bool)
-        words = {int: "a whole number", float: "a number", bool: "true or false"}
-        expected = words.get(kind, "text")
+        expectations = {int: "a whole number", float: "a number", bool: "true or false"}
+        expected = expectations.get(kind, "text")
         if isinstance(value, str) and "\0" in value:
             fits, expected = False, "text without a NUL character"
-        low, high = getattr(option, "min", None), getattr(option, "max", None)
+        low, high = option.min, option.max
         # NaN is neither below nor above a limit, nor within it.
         if fits and not ((low is None or value >= low) and (high is None or value <= high)):
             fits, expected = False, f"{low} to {'' if high is None else high}".strip()
     if not fits:
-        near = closest(str(value), choices_of(annotation))
+        near = closest(str(value), choices)
         hint = f"did you mean {near}?" if near else ""
         raise UsageError(
             f"{where}: {shown(value)} is not {expected}", code="config.value", hint=hint

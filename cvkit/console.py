@@ -5,7 +5,8 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -23,8 +24,13 @@ FILE_WIDTH = 110
 
 Cell = str | list[str]
 """Of a table: a line, or several."""
-Advance = Callable[[int, str], None]
-"""Called with the number of things done so far, and a few words."""
+
+
+class Advance(Protocol):
+    """What a loop calls to show how far it is."""
+
+    def __call__(self, done: int, note: str = "", /) -> None:
+        """Show the number of samples done so far, and a note."""
 
 
 class _Stderr(Console):
@@ -95,26 +101,30 @@ class Reporter:
         )
         with Progress(*columns, console=self.console, transient=True) as bar:
             job = bar.add_task(printable(title), total=total, words="")
-            yield lambda done, words="": bar.update(job, completed=done, words=printable(words))
+
+            def advance(done: int, note: str = "", /) -> None:
+                bar.update(job, completed=done, words=printable(note))
+
+            yield advance
 
     def _lines(self, title: str, total: int) -> Advance:
         start = shown = time.monotonic()
 
-        def advance(done: int, words: str = "") -> None:
+        def advance(done: int, note: str = "", /) -> None:
             nonlocal shown
             now = time.monotonic()
             if now - shown >= LINE_SECONDS:
                 shown = now
                 left = (now - start) / done * (total - done) if done else 0
-                self.say(f"{title} {done}/{total} {words} ({left:.0f} s left)")
+                self.say(f"{title} {done}/{total} {note} ({left:.0f} s left)")
 
         return advance
 
 
-def table(title: str, columns: list[str], rows: list[list[Cell]]) -> Table:
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Table:
     """Return a rich table; columns of numbers are aligned to the right."""
-    title = Text(printable(title), "table.title")
-    result = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
+    heading = Text(printable(title), "table.title")
+    result = Table(title=heading, title_justify="left", show_edge=False, pad_edge=False)
     for position, column in enumerate(columns):
         numeric = all(re.fullmatch(r"[\d.,-]+", _text(row[position]).plain) for row in rows)
         result.add_column(_text(column), justify="right" if numeric else "left")
@@ -128,7 +138,7 @@ def _text(cell: Cell) -> Text:
     return Text("\n".join(map(printable, lines)))
 
 
-def print_table(title: str, columns: list[str], rows: list[list[Cell]]) -> None:
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
     """Print a table to stdout."""
     width = None if sys.stdout.isatty() else FILE_WIDTH
     _Stdout(file=sys.stdout, width=width, highlight=False).print(table(title, columns, rows))

@@ -36,16 +36,17 @@ def model_division(options: Eval, header: dict) -> Division:
     Raises:
         UsageError: `--val-fraction` leaves nothing in the split that is measured.
     """
-    if options.split == {0.0: "val", 1.0: "train"}.get(options.val_fraction):
+    share = options.val_fraction
+    if share is not None and options.split == {0.0: "val", 1.0: "train"}.get(share):
         raise UsageError(
-            f"--val-fraction {options.val_fraction:g} leaves nothing in split {options.split!r}",
+            f"--val-fraction {share:g} leaves nothing in split {options.split!r}",
             code="split.empty",
             hint="--split all takes everything",
         )
     kept = header.get("labels", {})
     known = kept.get("val_fraction")
     seed = kept.get("split_seed", 0 if known is None else None)
-    fraction = known if options.val_fraction is None else options.val_fraction
+    fraction = known if share is None else share
     return Division(fraction, seed if options.seed is None else options.seed)
 
 

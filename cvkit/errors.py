@@ -38,7 +38,7 @@ class CvkitError(Exception):
         code: stable dotted identifier for scripts, such as `image.truncated`.
         hint: what to do about it; may be empty.
         details: further lines of the message.
-        content: what `--json` tells besides the error.
+        content: what `--json` prints besides the error.
         exit_code: key of `EXIT_CODES`.
     """
 
@@ -68,12 +68,13 @@ class CvkitError(Exception):
 
     def shown(self) -> str:
         """Return the message for a terminal: one line, and one for each of the details."""
-        *lines, last = *self.args, *self.details
-        lines.append(f"{last} ({self.hint})" if self.hint else last)
+        lines = [*map(str, self.args), *self.details]
+        if self.hint:
+            lines[-1] += f" ({self.hint})"
         return "\n".join(map(printable, lines))
 
-    def as_json(self) -> dict:
-        """Return the object that stands under `error` in `--json` output."""
+    def as_json(self) -> dict[str, str]:
+        """Return the object under `error` in the output of `--json`."""
         return {"code": self.code, "message": self._whole(), "hint": self.hint}
 
 
@@ -155,19 +156,42 @@ def as_cvkit_error(error: Exception) -> CvkitError:
             code="file.permission",
             hint="let this user read and write it, or name another",
         )
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return UsageError(
+            f"{error.filename or error}: the name is too long",
+            code="file.name",
+            hint="name another file or folder",
+        )
     return _machine_failure(error) or _bug(error)
+
+
+_LIMITS = {
+    errno.EFBIG: ("the limit of the size of files is reached", "raise it (ulimit -f)"),
+    errno.EMFILE: ("too many files are open", "raise the limit (ulimit -n), or try --workers 0"),
+    errno.ENFILE: ("too many files are open on this machine", "close other programs"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space, or choose another --out"),
+    errno.EROFS: ("the file system is read-only", "choose another --out"),
+    errno.EIO: ("the disk reported an error", "check the disk"),
+}
+"""What the operating system refuses for reasons of its own, and what to do about it."""
 
 
 def _machine_failure(error: Exception) -> MachineError | None:
     """Return the `MachineError` behind an exception, if the machine is at fault."""
     if isinstance(error, MemoryError):
-        return MachineError("out of memory", code="machine.memory", hint="a smaller --batch-size")
+        return MachineError(
+            "out of memory", code="machine.memory", hint="use a smaller --batch-size"
+        )
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return MachineError(
             f"no space is left: {error}",
             code="machine.space",
             hint="free some of the disk, or of shared memory (/dev/shm), or try --workers 0",
         )
+    if isinstance(error, OSError) and error.errno in _LIMITS:
+        what, hint = _LIMITS[error.errno]
+        where = f"{error.filename}: " if error.filename else ""
+        return MachineError(f"{where}{what}", code="machine.limit", hint=hint)
     text = str(error)
     if isinstance(error, ImportError) and not (error.name or "").startswith("cvkit"):
         return MachineError(
@@ -187,7 +211,7 @@ def _machine_failure(error: Exception) -> MachineError | None:
         )
     if "out of memory" in text or "can't allocate memory" in text:
         return MachineError(
-            text.splitlines()[0], code="machine.memory", hint="a smaller --batch-size or image"
+            text.splitlines()[0], code="machine.memory", hint="use a smaller --batch-size or image"
         )
     return None
 

@@ -1,6 +1,6 @@
 """Help pages: examples first, then the flags in panels, then the exit codes.
 
-They are drawn from the options themselves. Typer's own pages would need rich's markdown and
+They are made from the options themselves. Typer's own pages would need rich's markdown and
 traceback machinery, whose import takes longer than everything else that `--help` does.
 """
 
@@ -14,13 +14,22 @@ import textwrap
 import typing
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from cvkit.catalog import TASKS
 from cvkit.errors import EXIT_CODES
-from cvkit.options.base import PANELS, Command, choices_of, hints
-from cvkit.options.tree import OPTIONS
+from cvkit.options.base import (
+    PANELS,
+    Command,
+    Description,
+    choices_of,
+    description,
+    hints,
+    type_of,
+)
+from cvkit.options.tree import COMMANDS, OPTIONS
 
 ABOUT = "Train, evaluate and run vision models, with numbers that can be trusted."
 TASK_ABOUT = {
@@ -29,7 +38,7 @@ TASK_ABOUT = {
     "detect": "Object detection: boxes with a class and a score.",
     "instance": "Instance segmentation: boxes and a mask for every object (Mask R-CNN).",
     "video": "Video classification: a class for every clip.",
-    "weights": "Trained weights: what there is, whether it is intact, and where to take it from.",
+    "weights": "Trained weights: list, verify and import them.",
 }
 EXAMPLES = {
     (): (
@@ -157,18 +166,25 @@ EXAMPLES = {
     ("weights", "import"): (
         "cvkit weights import resnet50-0676ba61.pth --arch resnet50 --out resnet50.safetensors",
         "cvkit weights import f.pth --task segment --arch fcn_resnet50 --out fcn.safetensors",
-        "cvkit weights import own.pth --arch swin_t --classes classes.txt --out own.safetensors",
+        "cvkit weights import swin.pth --arch swin_t --classes classes.txt --out swin.safetensors",
     ),
     ("models",): ("cvkit models", "cvkit models segment --json"),
     ("samples",): ("cvkit samples scenes/ --task segment --count 200 --seed 1",),
 }
 ROOT_FLAGS = (
     ("--version", "", "Show the version"),
-    ("--install-completion", "", "Set up completion for the current shell"),
-    ("--show-completion", "", "Print the completion script"),
+    ("--install-completion", "", "Set up completion for the current shell, or the one named"),
+    ("--show-completion", "", "Print the completion script of this shell, or of the one named"),
     ("--help, -h", "", "Show this page"),
 )
 HELP_FLAGS = ("--help", "-h")
+
+TASK_COMMANDS = ("tune", "models")
+"""Commands whose argument is a task."""
+VERBS_MEANT = dict.fromkeys(("test", "val", "validate", "score"), "eval")
+VERBS_MEANT |= dict.fromkeys(("infer", "inference", "run"), "predict")
+VERBS_MEANT |= dict.fromkeys(("fit", "finetune"), "train")
+"""Verbs of other programs, and those that mean the same here."""
 
 Row = tuple[str, str, str]
 """Name, values, meaning."""
@@ -176,24 +192,22 @@ Row = tuple[str, str, str]
 
 def render(path: tuple[str, ...]) -> str:
     """Return the help page of a command, a group or (for an empty path) of cvkit."""
-    entry = OPTIONS
-    for name in path:
-        entry = entry[name]
-    if isinstance(entry, dict):
+    options_class = COMMANDS.get(path)
+    if options_class is None:
         about = TASK_ABOUT[path[0]] if path else ABOUT
         usage = " ".join(["cvkit", *path, "COMMAND ..."])
-        panels = {"Options": ROOT_FLAGS if not path else ROOT_FLAGS[-1:]}
-        panels["Commands"] = [(name, "", short_help((*path, name))) for name in entry]
+        panels = {"Options": list(ROOT_FLAGS if not path else ROOT_FLAGS[-1:])}
+        panels["Commands"] = [(name, "", short_help((*path, name))) for name in names_in(path)]
     else:
-        about = inspect.cleandoc(entry.__doc__)
-        types = hints(entry)
+        about = inspect.cleandoc(options_class.__doc__ or "")
+        types = hints(options_class)
         arguments = [
-            name_text(field, types[field.name].__metadata__[0])
-            for field in in_panel_order(entry)
-            if panel(types[field.name].__metadata__[0]) == "Arguments"
+            name_text(field, description(types[field.name]))
+            for field in in_panel_order(options_class)
+            if panel(description(types[field.name])) == "Arguments"
         ]
         usage = " ".join(["cvkit", *path, "[OPTIONS]", *arguments])
-        panels = _panels(entry)
+        panels = _panels(options_class)
     width = min(shutil.get_terminal_size((80, 24)).columns, 100)
     lines = [f" Usage: {usage}", "", " Examples:", *(f"   {e}" for e in EXAMPLES[path]), ""]
     for paragraph in about.split("\n\n"):
@@ -205,24 +219,33 @@ def render(path: tuple[str, ...]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def unknown_command(path: tuple[str, ...], words: Sequence[str]) -> tuple[str, str]:
-    """Return what is wrong with a word where a command should stand, and a hint.
+def names_in(path: tuple[str, ...]) -> list[str]:
+    """Return the words that may follow `cvkit`, or `cvkit` and the name of a group."""
+    group = OPTIONS[path[0]] if path else OPTIONS
+    return list(group) if isinstance(group, dict) else []
+
+
+def unknown_command(path: tuple[str, ...], arguments: Sequence[str]) -> tuple[str, str]:
+    """Return what is wrong with a word that should be a command, and a hint.
 
     Args:
-        path: words before it: none, or a task.
-        words: it, and what follows.
+        path: what precedes it: nothing, or a task.
+        arguments: it, and what follows.
     """
-    word, *rest = words
+    word, *rest = arguments
     tasks = [name for name in OPTIONS if name in TASKS]
-    verbs = {verb for task in tasks for verb in OPTIONS[task]}
+    verbs = {verb for task in tasks for verb in names_in((task,))}
     shown = word if word.isprintable() and len(word) < 100 else repr(word[:100])
     message = f"there is no command 'cvkit {' '.join([*path, shown])}'"
-    known = OPTIONS[path[0]] if path else OPTIONS
-    close = difflib.get_close_matches(word, known, n=3)
+    if path and word in TASK_COMMANDS:
+        return message, f"did you mean cvkit {word} {path[0]}?"
+    close = difflib.get_close_matches(word, names_in(path), n=3)
+    if path and (verb := VERBS_MEANT.get(word)) in names_in(path):
+        close = [verb]
     if not path and not close and (verb := difflib.get_close_matches(word, verbs, n=1)):
-        fitting = [task for task in tasks if verb[0] in OPTIONS[task]]
+        fitting = [task for task in tasks if (task, verb[0]) in COMMANDS]
         named = [task for task in fitting if task in rest] or fitting
-        return message, f"the task stands first: {_either(f'cvkit {t} {verb[0]}' for t in named)}"
+        return message, f"the task comes first: {_either(f'cvkit {t} {verb[0]}' for t in named)}"
     if close:
         return message, f"did you mean {_either(' '.join(['cvkit', *path, c]) for c in close)}?"
     is_file = os.path.lexists(word) or os.path.splitext(word)[1]
@@ -234,54 +257,59 @@ def unknown_command(path: tuple[str, ...], words: Sequence[str]) -> tuple[str, s
     return message, f"{' '.join(['cvkit', *path])} --help"
 
 
-def _either(words: Iterable[str]) -> str:
-    *first, last = words
+def _either(names: Iterable[str]) -> str:
+    *first, last = names
     return f"{', '.join(first)} or {last}" if first else last
 
 
 def short_help(path: tuple[str, ...]) -> str:
-    """Return the line that stands for a command in the page of its group."""
-    entry = OPTIONS[path[0]] if len(path) == 1 else OPTIONS[path[0]][path[1]]
-    return TASK_ABOUT[path[0]] if isinstance(entry, dict) else entry.__doc__.splitlines()[0]
+    """Return the line about a command or a group in the page of the group above it."""
+    if path not in COMMANDS:
+        return TASK_ABOUT[path[0]]
+    first, *_ = (COMMANDS[path].__doc__ or "").splitlines()
+    return first
 
 
-def panel(option: object) -> str:
+def panel(option: Description) -> str:
     """Return the panel of a flag, or Arguments."""
-    return getattr(option, "rich_help_panel", None) or "Arguments"
+    return option.rich_help_panel or "Arguments"
 
 
-def in_panel_order(options_class: type[Command]) -> list[dataclasses.Field]:
+def in_panel_order(options_class: type[Command]) -> list[dataclasses.Field[Any]]:
     """Return the fields of a command: arguments first, then panel by panel."""
     order = ("Arguments", *PANELS)
     types = hints(options_class)
     fields = dataclasses.fields(options_class)
-    return sorted(fields, key=lambda f: order.index(panel(types[f.name].__metadata__[0])))
+    return sorted(fields, key=lambda f: order.index(panel(description(types[f.name]))))
 
 
 def _panels(options_class: type[Command]) -> dict[str, list[Row]]:
     types = hints(options_class)
     panels: dict[str, list[Row]] = {"Options": list(ROOT_FLAGS[-1:])}
     for field in in_panel_order(options_class):
-        option = types[field.name].__metadata__[0]
-        text = option.help + (f" [default: {default}]" if (default := default_text(field)) else "")
+        option = description(types[field.name])
+        default = default_text(field)
+        text = f"{option.help} [default: {default}]" if default else option.help or ""
         row = (name_text(field, option), values_text(types[field.name]), text)
         panels.setdefault(panel(option), []).append(row)
     return panels
 
 
-def name_text(field: dataclasses.Field, option: object) -> str:
-    """Return a flag as it is typed, or an argument's name; `--no-` shows what is on by default."""
+def name_text(field: dataclasses.Field[Any], option: Description) -> str:
+    """Return a flag as it is typed, or the name of an argument; `--no-` where the default is on."""
     if isinstance(option, typer.models.ArgumentInfo):
         return option.metavar or field.name.upper()
     name = field.name.replace("_", "-")
     # Where an option has names of its own, Typer keeps the first one as the default.
-    own = [text for text in (option.default, *(option.param_decls or ())) if isinstance(text, str)]
-    if own:
-        return ", ".join(own)
+    given = [
+        each for each in (option.default, *(option.param_decls or ())) if isinstance(each, str)
+    ]
+    if given:
+        return ", ".join(given)
     return f"--{name}, --no-{name}" if field.default is True else f"--{name}"
 
 
-def default_text(field: dataclasses.Field) -> str:
+def default_text(field: dataclasses.Field[Any]) -> str:
     """Return the default of a field; empty if there is none worth saying."""
     if field.default is None or isinstance(field.default, bool | type(dataclasses.MISSING)):
         return ""
@@ -290,7 +318,7 @@ def default_text(field: dataclasses.Field) -> str:
 
 def values_text(annotation: object) -> str:
     """Return what a flag takes: its choices, or text, path, number; empty for a switch."""
-    kind = typing.get_args(annotation)[0]
+    kind = type_of(annotation)
     parts = [part for part in typing.get_args(kind) if part is not type(None)]
     if choices := choices_of(annotation):
         return "|".join(choices)

@@ -33,7 +33,7 @@ def content_hash(tensors: dict[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -48,8 +48,8 @@ def write_sealed(path: Path, tensors: dict[str, Tensor], header: dict) -> None:
     Raises:
         MachineError: the disk refused.
     """
-    own = {"sha256": _ZEROS, "format_version": FORMAT_VERSION}
-    header = own | {name: value for name, value in header.items() if name not in own}
+    first = {"sha256": _ZEROS, "format_version": FORMAT_VERSION}
+    header = first | {name: value for name, value in header.items() if name not in first}
     content = memoryview(save_tensors(tensors, {"cvkit": json.dumps(header, allow_nan=False)}))
     before, after, digest = _sealed_parts(content)
     if not digest:

@@ -15,11 +15,6 @@ from typing import BinaryIO
 
 from cvkit.errors import CvkitError, DataError, MachineError, OutputError, UsageError
 
-try:
-    import fcntl
-except ImportError:  # a system without such locks
-    fcntl = None
-
 LOCK = ".lock"
 """File of a folder that a process holds; it contains the number of the process."""
 LONGEST_NAME = 240
@@ -56,6 +51,7 @@ def machine_errors(path: Path) -> Iterator[None]:
 
     Raises:
         OutputError: nothing can have this path: it is too long, or leads through a file.
+        UsageError: this user may not write there.
         MachineError: the machine refuses.
     """
     names = {
@@ -82,13 +78,15 @@ def machine_errors(path: Path) -> Iterator[None]:
                 code="out.name",
                 hint="choose another --out, or rename the input",
             ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            why = "the file system is read-only" if error.errno == errno.EROFS else "not permitted"
+            raise UsageError(
+                f"cannot write {path}: {why}", code="out.permission", hint="choose another --out"
+            ) from error
         reasons = {
             errno.ENOSPC: "the disk is full",
             errno.EDQUOT: "the disk quota is used up",
             errno.EFBIG: "the file size limit is reached",
-            errno.EROFS: "the file system is read-only",
-            errno.EACCES: "permission denied",
-            errno.EPERM: "it is not permitted",
             errno.EIO: "the disk reported an error",
         }
         if error.errno not in reasons:
@@ -217,6 +215,23 @@ def passing_folder(name: str) -> Path:
     return Path(folder)
 
 
+def require_writable(folder: Path) -> None:
+    """Check that a folder can be made, or written to; makes nothing.
+
+    Raises:
+        UsageError: this user may not.
+    """
+    there = next(
+        place for place in (folder.absolute(), *folder.absolute().parents) if place.exists()
+    )
+    if there.is_dir() and not os.access(there, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"cannot write {folder}: {there} is not writable",
+            code="out.permission",
+            hint="choose another --out",
+        )
+
+
 def new_numbered_folder(parent: Path, stem: str) -> Path:
     """Create and return `parent/stem-NNN` with the first number above all that exist."""
     with machine_errors(parent):
@@ -254,7 +269,7 @@ def held(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
 
     Args:
         folder: exists.
-        say: told where the file system has no locks, so that nothing is refused.
+        say: called where the file system has no locks, so that nothing is refused.
 
     Raises:
         UsageError: another process holds the folder.
@@ -275,6 +290,20 @@ def held(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
             os.close(descriptor)
 
 
+def _lock(descriptor: int) -> None:
+    """Lock a file.
+
+    Raises:
+        BlockingIOError: another process has.
+        OSError: the file system or the operating system has no locks, among others.
+    """
+    try:
+        import fcntl
+    except ImportError as error:
+        raise OSError(errno.ENOSYS, "no locks on this system") from error
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def _locked(path: Path, say: Callable[[str], None]) -> int:
     """Return the descriptor of a lock file that this process has locked, if that is possible.
 
@@ -284,9 +313,7 @@ def _locked(path: Path, say: Callable[[str], None]) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            if fcntl is None:
-                raise OSError(errno.ENOSYS, "no locks on this system")
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(descriptor)
             if _is_at(descriptor, path):
                 return descriptor
         except BlockingIOError as error:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,11 +28,11 @@ def voc_color(index: int) -> tuple[int, int, int]:
     Bit 0, 3, 6 ... of the index become the high bits of red, bit 1, 4, 7 ... of green and bit
     2, 5, 8 ... of blue.
     """
-    channels = (
+    red, green, blue = (
         sum(((index >> (3 * bit + channel)) & 1) << (7 - bit) for bit in range(8))
         for channel in range(3)
     )
-    return tuple(channels)
+    return red, green, blue
 
 
 VOC_PALETTE = bytes(value for index in range(256) for value in voc_color(index))
@@ -190,8 +191,17 @@ class Instances:
 
     def pick(self, which: np.ndarray) -> Instances:
         """Return the objects at these places (indices or bools)."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         return Instances(**{k: None if v is None else v[which] for k, v in values.items()})
+
+    @property
+    def counted(self) -> np.ndarray:
+        """[N] bool: objects that count, neither crowds nor difficult; of truth."""
+        left_out = np.zeros(len(self), bool)
+        for flags in (self.crowd, self.difficult):
+            if flags is not None:
+                left_out |= flags
+        return ~left_out
 
     def corner_and_size(self) -> np.ndarray:
         """Return [N, 4] float64 x, y, width, height."""
@@ -199,6 +209,23 @@ class Instances:
             return self.xywh
         boxes = self.boxes.astype(np.float64)
         return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
+
+
+@dataclass(frozen=True)
+class DetectionTargets:
+    """What a detector learns from: the objects of a batch of images, in their pixels.
+
+    Attributes:
+        boxes: [M, 4] float32 x1, y1, x2, y2 of each image; M may be 0.
+        labels: [M] int64 of each image, from 1.
+        proposals: [R, 4] float32 of each image, for a network that does not propose its own.
+        masks: of the objects of each image, for a network that finds masks.
+    """
+
+    boxes: list[torch.Tensor]
+    labels: list[torch.Tensor]
+    proposals: list[torch.Tensor] | None = None
+    masks: list[MaskLayers] | None = None
 
 
 @dataclass(frozen=True)
@@ -239,6 +266,7 @@ class Sample:
             that do not propose their own.
         video: where the clips of a video come from.
         seed: decided everything random about the sample; also how it is mixed with others.
+        file: where an input of predict lies.
     """
 
     path: str
@@ -251,6 +279,23 @@ class Sample:
     proposals: np.ndarray | None = None
     video: VideoSource | None = None
     seed: int = 0
+    file: Path | None = None
+
+
+@dataclass(frozen=True)
+class MetricReport:
+    """What a metric says of a whole dataset.
+
+    Attributes:
+        metrics: by name, fractions in [0, 1]; None where nothing was counted.
+        rules: how they were computed, in words and names.
+        per_class: the numbers of each class by its name: fractions, and last how many pixels,
+            images, videos or objects of the class the truth has.
+    """
+
+    metrics: dict[str, float | None]
+    rules: dict[str, Any]
+    per_class: dict[str, dict[str, float | None]]
 
 
 @dataclass(frozen=True)
@@ -290,6 +335,6 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """Return the batch with its tensors on a device."""
         masks, labels = (t if t is None else t.to(device) for t in (self.masks, self.labels))
-        listed = isinstance(self.images, list)
-        images = [i.to(device) for i in self.images] if listed else self.images.to(device)
-        return Batch(images, masks, self.samples, labels)
+        if isinstance(self.images, list):
+            return Batch([i.to(device) for i in self.images], masks, self.samples, labels)
+        return Batch(self.images.to(device), masks, self.samples, labels)

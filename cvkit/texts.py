@@ -4,6 +4,7 @@ import json
 import math
 import re
 import reprlib
+import stat
 import sys
 from collections import Counter
 from pathlib import Path
@@ -24,6 +25,38 @@ def shown(value: Any) -> str:
     return _short.repr(value)
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun, such as "1 image" or "2 images".
+
+    Args:
+        number: from 0.
+        noun: in the singular.
+        plural: where it is not the noun and an s.
+    """
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def require_regular(path: Path, *, area: str = "text", error: type[CvkitError] = DataError) -> None:
+    """Refuse devices and pipes, which may have no end, before they are opened.
+
+    Args:
+        path: of a file; a folder is left to whoever opens it.
+        area: first part of the code of the error, `AREA.not_a_file`.
+        error: what to raise.
+
+    Raises:
+        CvkitError: it is neither a regular file nor a folder.
+        OSError: it does not exist.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise error(
+            f"{path} is not a regular file",
+            code=f"{area}.not_a_file",
+            hint="write its content to a file first",
+        )
+
+
 def read_text(
     path: Path,
     *,
@@ -35,21 +68,25 @@ def read_text(
 
     Args:
         path: the file.
-        area: first part of the codes of errors: `AREA.missing`, `AREA.encoding`, `AREA.size`.
+        area: first part of the codes of errors: `AREA.missing`, `AREA.not_a_file`,
+            `AREA.encoding`, `AREA.size`.
         error: what to raise.
         most_bytes: the largest file that is read; None for any.
 
     Raises:
-        CvkitError: missing, unreadable, too large, or not in UTF-8; the line is named.
+        CvkitError: missing, unreadable, no regular file, too large, or not in UTF-8; the line is
+            named.
     """
     try:
-        if most_bytes is not None and path.stat().st_size > most_bytes:
+        require_regular(path, area=area, error=error)
+        with path.open("rb") as stream:
+            content = stream.read(-1 if most_bytes is None else most_bytes + 1)
+        if most_bytes is not None and len(content) > most_bytes:
             raise error(
                 f"{path} is larger than {most_bytes / 1e6:g} MB",
                 code=f"{area}.size",
                 hint="is it the right file?",
             )
-        content = path.read_bytes()
     except FileNotFoundError as problem:
         raise error(f"{path} does not exist", code=f"{area}.missing") from problem
     except (OSError, ValueError) as problem:
@@ -80,7 +117,7 @@ def read_json(path: Path, unique_keys: bool = True) -> Any:
 
     Args:
         path: the file.
-        unique_keys: refuse a key that stands twice in an object; takes as long as all the rest.
+        unique_keys: refuse a key that occurs twice in an object; takes as long as all the rest.
 
     Raises:
         DataError: missing, malformed, with NaN or infinity, or with a key twice.
@@ -123,6 +160,19 @@ def is_number(value: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return math.isfinite(value) if isinstance(value, float) else abs(value) <= sys.float_info.max
+
+
+def parse_number(text: str) -> float | None:
+    """Return the number that a text is, NaN and infinity too; None if it is none.
+
+    Python's own `1_000` and digits of other scripts are no numbers here.
+    """
+    if not text.isascii() or "_" in text:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def whole_number(value: Any) -> int | None:

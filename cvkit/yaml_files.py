@@ -12,7 +12,7 @@ which YAML 1.1 takes for 90.
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -33,11 +33,11 @@ _FLOAT = re.compile(
 
 
 class _Refused(Exception):
-    """Why a document is not read: second part of the code, line from 0, words, remedy."""
+    """Why a document is not read: second part of the code, line from 0, reason, remedy."""
 
 
 def _resolvers() -> dict[str, list[tuple[str, re.Pattern]]]:
-    """Return what plain words mean, by their first characters."""
+    """Return what text without quotes means, by its first character."""
     kept = (f"{_TAG}null", f"{_TAG}bool")
     table = {
         first: [(tag, what) for tag, what in rules if tag in kept]
@@ -49,7 +49,13 @@ def _resolvers() -> dict[str, list[tuple[str, re.Pattern]]]:
     return table
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+if TYPE_CHECKING:
+    _Parser = yaml.SafeLoader
+else:  # PyYAML may have been built without libyaml
+    _Parser = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_Parser):
     """Makes plain values of a document whose events were checked."""
 
     yaml_implicit_resolvers = _resolvers()
@@ -63,7 +69,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
                 hint = "put it in quotes"
                 raise _Refused("key", line, f"key {key_node.value!r} is not text", hint)
             if key in result:
-                raise _Refused("duplicate_key", line, f"key {shown(key)} stands twice", "")
+                raise _Refused("duplicate_key", line, f"key {shown(key)} occurs twice", "")
             result[key] = self.construct_object(value_node, deep=deep)
         return result
 
@@ -71,8 +77,8 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
         """Return a whole number of up to 64 bits."""
         value = self.construct_yaml_int(node) if len(node.value) <= 70 else 2**64
         if not -(2**63) <= value < 2**63:
-            words = f"{shown(node.value)} is a number of over 64 bits"
-            raise _Refused("number", node.start_mark.line, words, "put it in quotes if it is text")
+            reason = f"{shown(node.value)} is a number of over 64 bits"
+            raise _Refused("number", node.start_mark.line, reason, "put it in quotes if it is text")
         return value
 
 
@@ -113,15 +119,17 @@ def parse_yaml(
             pass
         return yaml.load(text, Loader=_Loader)
     except _Refused as refused:
-        kind, line, words, hint = refused.args
-        raise error(f"{where}:{line + 1}: {words}", code=f"{area}.{kind}", hint=hint) from refused
-    except yaml.YAMLError as problem:
-        if isinstance(problem, yaml.reader.ReaderError):  # knows no line
-            line, words = text.count("\n", 0, problem.position), "it has a control character"
-        else:
-            line, words = problem.problem_mark.line, " ".join(str(problem.problem).split())
+        kind, line, reason, hint = refused.args
+        raise error(f"{where}:{line + 1}: {reason}", code=f"{area}.{kind}", hint=hint) from refused
+    except yaml.reader.ReaderError as problem:  # knows no line
+        line = text.count("\n", 0, problem.position)
+        reason = f"{where}:{line + 1} is not valid YAML: it has a control character"
+        raise error(reason, code=f"{area}.syntax") from problem
+    except yaml.MarkedYAMLError as problem:
+        line = problem.problem_mark.line if problem.problem_mark else 0
+        reason = " ".join(str(problem.problem).split())
         place = f"{where}:{line + 1}"
-        raise error(f"{place} is not valid YAML: {words}", code=f"{area}.syntax") from problem
+        raise error(f"{place} is not valid YAML: {reason}", code=f"{area}.syntax") from problem
     except ValueError as problem:  # such as `0b_`, which has the form of a number
         reason = f"{where} is not valid YAML: {problem}"
         raise error(reason, code=f"{area}.syntax") from problem
@@ -140,7 +148,7 @@ def _checked_events(text: str) -> Iterator[yaml.Event]:
     """
     depth = values = documents = 0
     for event in yaml.parse(text, Loader=_Loader):
-        line = event.start_mark.line
+        line = event.start_mark.line if event.start_mark else 0
         if isinstance(event, yaml.AliasEvent):
             raise _Refused("alias", line, "YAML aliases are not read", "write it out")
         if isinstance(event, yaml.DocumentStartEvent):
@@ -155,8 +163,8 @@ def _checked_events(text: str) -> Iterator[yaml.Event]:
             values += 1
             tag = getattr(event, "tag", None)
             if tag not in (None, "!", f"{_TAG}str"):
-                words = f"YAML tag {shown(tag.replace(_TAG, '!!'))} is not read"
-                raise _Refused("tag", line, words, "plain values only")
+                reason = f"YAML tag {shown(tag.replace(_TAG, '!!'))} is not read"
+                raise _Refused("tag", line, reason, "plain values only")
         if depth > MOST_LEVELS:
             raise _Refused("depth", line, f"nested in over {MOST_LEVELS} levels", "")
         if values > MOST_VALUES:

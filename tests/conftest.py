@@ -15,6 +15,7 @@ from cvkit.cli import run
 from cvkit.data.synthetic.samples import WRITERS, write_segmentation
 from cvkit.engine.evaluate import Measured
 from cvkit.engine.train import Trainer
+from cvkit.ops import proposals as searching
 
 # The reference precision, also on machines where `auto` would choose another.
 for verb in ("TRAIN", "EVAL", "PREDICT"):
@@ -40,6 +41,18 @@ def own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def true_search_width():
+    """Search small images for regions; return the width that users get.
+
+    The images of tests are small, and searching one that was enlarged first takes seconds.
+    """
+    width = searching.WORK_WIDTH
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(searching, "WORK_WIDTH", 160)
+        yield width
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ ROWS = [
     {"__main__"},
     {"cli"},
     {"commands", "completion"},
-    {"config", "helptext"},
+    {"config", "helptext", "mistakes"},
     {"tasks"},
     {"scoring"},
     {"dividing"},
@@ -26,7 +26,8 @@ ROWS = [
     {"options", "structures", "model_files"},
     {"storage", "early", "yaml_files"},
     {"catalog", "published", "texts"},
-    {"backbone_table", "errors"},
+    {"arch_table"},
+    {"arch_facts", "backbone_table", "errors", "format_table"},
     {"printable"},
 ]
 """From the top down; a module with a row of its own is named with its package."""

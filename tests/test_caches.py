@@ -16,8 +16,8 @@ from cvkit.catalog import TASKS
 from cvkit.data import video
 from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.proposals import search_images
-from cvkit.data.synthetic import samples
-from cvkit.data.synthetic.samples import cached_samples
+from cvkit.data.synthetic import cache, samples
+from cvkit.data.synthetic.cache import cached_samples
 from cvkit.data.video import index_video
 from cvkit.models import weights
 from cvkit.structures import Instances
@@ -126,7 +126,7 @@ def test_regions_are_searched_without_a_cache(tmp_path, no_cache):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_built_in_samples_are_made_without_a_cache(no_cache, monkeypatch, task):
-    monkeypatch.setitem(samples.CACHED, task, ((7, 7), (32, 32)))
+    monkeypatch.setitem(cache.CACHED, task, ((7, 7), (32, 32)))
     folder = cached_samples(task)
     assert folder.is_relative_to(storage.passing_folder("samples"))
     assert (folder / "samples.json").is_file() and cached_samples(task) == folder

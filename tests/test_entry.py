@@ -37,7 +37,7 @@ def test_a_verb_without_a_task_names_the_commands(cvkit, verb, more):
 def test_a_verb_before_its_task_is_turned(task, verb):
     if verb in OPTIONS[task]:
         _, hint = unknown_command((), [verb, task, "--json"])
-        assert hint == f"the task stands first: cvkit {task} {verb}"
+        assert hint == f"the task comes first: cvkit {task} {verb}"
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import types
 import typing
 from pathlib import Path
@@ -13,7 +14,7 @@ from cvkit import cli
 from cvkit.config import assemble, from_config
 from cvkit.errors import UsageError
 from cvkit.helptext import name_text
-from cvkit.options.base import hints
+from cvkit.options.base import Choice, choices_of, hints, type_of
 from cvkit.options.tree import OPTIONS
 
 COMMANDS = [
@@ -335,3 +336,29 @@ def test_an_empty_name_in_a_configuration_is_refused(path):
         if field.name != "config" and (kind is Path or is_list):
             with pytest.raises(UsageError, match=f"c.yaml: {field.name} is empty .give a value"):
                 from_config(options_of(path), {field.name: ["a", ""] if is_list else ""}, "c.yaml")
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_choices_are_what_typer_checks(path):
+    written = typing.get_type_hints(options_of(path), include_extras=True)
+    for field in dataclasses.fields(options_of(path)):
+        (*_, choice) = (
+            None,
+            *(each for each in typing.get_args(written[field.name]) if isinstance(each, Choice)),
+        )
+        names = tuple(choice.names) if choice else ()
+        annotation = hints(options_of(path))[field.name]
+        assert choices_of(annotation) == names
+        is_optional = type(None) in typing.get_args(typing.get_args(written[field.name])[0])
+        assert is_optional == (type(None) in typing.get_args(type_of(annotation)))
+        required = field.default is field.default_factory is dataclasses.MISSING
+        assert not names or required or field.default in (*names, None)
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_help_words_defaults_in_one_way(path):
+    for field, _, option in flags_of(path):
+        assert "by default" not in option.help, field.name
+        assert "own" not in option.help.split(), field.name
+        if field.default is None and "default" in option.help:
+            assert re.search(r"\(default(: |, )[^)]+\)$", option.help), field.name

@@ -227,7 +227,7 @@ def test_a_command_warns_of_a_misspelt_variable_once(cvkit, monkeypatch, wrong, 
         monkeypatch.setenv(name, "/nowhere")
     done = cvkit("classify", "train", "--data", "/nowhere")
     warnings = [line for line in done.err.splitlines() if line.startswith("warning")]
-    assert warnings == [f"warning: the variable {wrong} stands for no flag ({hint})"]
+    assert warnings == [f"warning: the variable {wrong} sets no flag ({hint})"]
     assert "warning" not in cvkit("classify", "train", "--data", "/nowhere", "--quiet").err
 
 

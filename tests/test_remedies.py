@@ -120,7 +120,10 @@ def test_several_files_of_a_split_are_chosen_with_the_commands_flag(told, place,
 def test_data_that_are_not_divided_are_named_by_the_commands_flag(told, place, task, how):
     message = "ROOT has no split 'val' (--split train takes all that there is)"
     if how == "train":  # divides what there is, which here is one file
-        message = "split 'val' of ROOT is empty (no class has two different files)"
+        message = (
+            "split 'val' of ROOT is empty (no class has two different files; add some, or name "
+            "data with a split for validation)"
+        )
     assert told(task, how, place("only train")) == message
 
 

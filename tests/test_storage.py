@@ -1,6 +1,7 @@
 """Files are written whole or not at all; folders are numbered, never reused."""
 
 import errno
+import fcntl
 import os
 import signal
 import stat
@@ -209,7 +210,7 @@ def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, number):
     def refuse(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(storage.fcntl, "flock", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
     said = []
     with storage.held(tmp_path, said.append):
         assert len(said) == 1

@@ -4,12 +4,14 @@ import gc
 from pathlib import Path
 from typing import Any
 
-from cvkit import catalog, storage
+from cvkit import storage
 from cvkit.commands.printing import nested, print_evaluation, print_json
 from cvkit.console import Reporter
-from cvkit.errors import DataError, GateFailed, UsageError
+from cvkit.errors import GateFailed, UsageError
 from cvkit.metrics.gates import failed_gates, parse_gates, require_known
 from cvkit.options.base import Eval
+from cvkit.scoring.contract import Scored, scoring_of
+from cvkit.scoring.predicted import require_any
 from cvkit.tasks.inference_flags import require_effect
 
 
@@ -50,16 +52,14 @@ def _report_folder(options: Eval, task_name: str) -> Path | None:
 
 
 def _evaluate_files(options: Eval, task_name: str, report: Reporter) -> dict[str, Any]:
-    scorer = catalog.resolve(catalog.SCORERS[task_name])
-    write = catalog.resolve(catalog.REPORTS[task_name])
-    names = catalog.resolve(catalog.METRIC_NAMES[task_name])
-    require_known(parse_gates(options.fail_under), names(options), None)
+    scoring = scoring_of(task_name)
+    require_known(parse_gates(options.fail_under), scoring.metric_names(options), None)
     content = {"predictions": str(options.predictions), "truth": str(options.truth)}
     gc.disable()  # hundreds of thousands of rows, none of them in a cycle: a quarter of the time
     try:
-        found = scorer(options, report)
+        scored = scoring.score(options, report)
         folder = _report_folder(options, task_name)
-        content |= write(*found, folder) | {"precision": None, "engine": "files"}
+        content |= scoring.write_report(scored, folder) | {"precision": None, "engine": "files"}
     finally:
         gc.enable()
     return content | ({"folder": str(folder)} if folder else {})
@@ -77,7 +77,7 @@ def _evaluate_model(options: Eval, task_name: str, report: Reporter) -> dict[str
             task = trained.task
             gates = parse_gates(options.fail_under)
             require_known(gates, task.metric_names, task.classes.names)
-            task.use_data(options, trained.header, report)
+            task = task.with_data(options, trained.header, report)
             metric, images = task.metric(), []
             data = task.dataset(options.split, training=False)
         with report.progress("evaluating", len(data)) as advance:
@@ -91,17 +91,14 @@ def _evaluate_model(options: Eval, task_name: str, report: Reporter) -> dict[str
                 workers=trained.workers,
                 stop=stop,
                 advance=advance,
-                on_image=lambda sample, own: images.append((sample.path, own)),
+                on_image=lambda sample, outcome: images.append((sample.path, outcome)),
             )
-    if not images:
-        raise DataError(
-            f"none of {len(failures)} images could be evaluated: {failures[0].reason}",
-            code=failures[0].code,
-        )
+    scoring = scoring_of(task_name)
+    require_any(failures, len(failures) + len(images), scoring.SAMPLE)
     folder = _report_folder(options, task_name)
-    write = catalog.resolve(catalog.REPORTS[task_name])
+    scored = Scored(metric, task.classes, images, failures)
     content = {"weights": str(trained.path), "data": options.data}
-    content |= write(metric, task.classes, images, failures, folder)
+    content |= scoring.write_report(scored, folder)
     content |= {"precision": trained.precision, "engine": "eager"}
     content["inference"] = task.inference_rule()
     return content | ({"folder": str(folder)} if folder else {})

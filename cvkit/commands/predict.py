@@ -1,11 +1,13 @@
 """Predict images or videos into a folder."""
 
+from __future__ import annotations
+
 import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cvkit import storage
 from cvkit.commands.printing import print_json
@@ -15,70 +17,82 @@ from cvkit.errors import UsageError
 from cvkit.options.base import RUNS, Predict
 from cvkit.tasks.inference_flags import require_effect
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from cvkit.data.files import InputFile
+    from cvkit.engine.predict import Counts
+    from cvkit.structures import Failure
+    from cvkit.tasks.contract import Answers
+    from cvkit.tasks.trained import Trained
+
 LISTED = 20
 """Inputs whose results are shown one by one; of more there is a summary."""
 
 
 def predict(options: Predict, task_name: str) -> int:
     """Predict images or videos into a folder."""
-    from cvkit.data.files import list_inputs, walk_images, walk_videos
+    from cvkit.data.files import list_inputs
     from cvkit.engine import runtime
     from cvkit.tasks.sheets import SHEET, write_contact_sheet
     from cvkit.tasks.trained import load_trained
 
     report = Reporter(options.quiet)
     _check_flags(options)
-    walk = walk_videos if task_name == "video" else walk_images
-    lost: list[Any] = []
+    lost: list[Failure] = []
     total: Counter[str] = Counter()
     runtime.keep_memory()
     with runtime.stop_signals() as stop:
         with stop.at_once():
             trained = load_trained(options.weights, options, task_name)
-            files = list_inputs(options.inputs, _results_folders(options, task_name), walk, lost)
+            without, walk = _results_folders(options, task_name), trained.task.walk
+            files = list_inputs(options.inputs, without, walk, lost)
             trained.task.check_inputs(sorted(file.key for file in files), report)
-        what = "videos" if task_name == "video" else "images"
-        with _held_folder(options, task_name, report) as options:
+        what = trained.task.noun
+        with _held_folder(options, task_name, report) as out:
+            options = replace(options, out=out)
             report.say(f"{len(files)} {what} with {trained.path} ({trained.precision})")
             if options.overwrite:  # of other results
-                (options.out / SHEET).unlink(missing_ok=True)
-            counts = _run(options, trained, files, report, total, stop=stop, lost=lost)
+                (out / SHEET).unlink(missing_ok=True)
+            counts = _run(options, out, trained, files, report, total, stop=stop, lost=lost)
             sheet = None
             if options.contact_sheet:
-                sheet = write_contact_sheet(trained, files, options.out, options.contact_sheet)
-    results = _Results(options.out, [entry.key for entry in files] + [one.path for one in lost])
+                sheet = write_contact_sheet(trained, files, out, options.contact_sheet)
+    results = _Results(out, [entry.key for entry in files] + [one.path for one in lost])
     answers = trained.task.answers()
     if len(results.paths) <= LISTED and not options.json:
         report.show(results.table(answers, what))
     elif counts.predicted and not options.json:
         report.say(answers.summary(total))
     summary = f"{counts.predicted} predicted, {counts.failed} failed, {counts.skipped} skipped"
-    report.say(f"{summary}; results in {options.out}")
+    report.say(f"{summary}; results in {out}")
     if options.json:
         lists = {"results": results.lines(), "failures": results.failures()}
         print_json(
-            {"task": task_name, "command": "predict", "out": str(options.out)}
+            {"task": task_name, "command": "predict", "out": str(out)}
             | {"contact_sheet": None if sheet is None else str(sheet)}
             | {"counts": asdict(counts), "precision": trained.precision, "engine": "eager"},
             lists if options.json_results else {},
         )
     else:
-        print_line(options.out)
+        print_line(out)
     return 3 if counts.failed else 0
 
 
 def _run(
     options: Predict,
-    trained: Any,
-    files: Sequence[Any],
+    out: Path,
+    trained: Trained,
+    files: Sequence[InputFile],
     report: Reporter,
     total: Counter[str],
     **more: Any,
-) -> Any:
+) -> Counts:
     """Predict into a folder that is ready for it; return how it went.
 
     Args:
-        options: with their folder.
+        options: of the command.
+        out: the folder.
         trained: the model.
         files: the inputs.
         report: for progress.
@@ -89,8 +103,8 @@ def _run(
     from cvkit.output.names import output_names
 
     about, tally = _about(trained, options), trained.task.answers().tally
-    journal = loop.Journal(options.out, resume=options.resume, model=about["model"])
-    storage.write_json(options.out / "predict.json", about)
+    journal = loop.Journal(out, resume=options.resume, model=about["model"])
+    storage.write_json(out / "predict.json", about)
     keys = [file.key for file in files]
     known = {key: name for key, name in journal.names.items() if name}
     with contextlib.closing(journal), report.progress("predicting", len(files)) as advance:
@@ -147,8 +161,8 @@ def _results_folders(options: Predict, task_name: str) -> list[Path]:
 
 
 @contextlib.contextmanager
-def _held_folder(options: Predict, task_name: str, report: Reporter) -> Iterator[Predict]:
-    """Yield the options with the folder of the results, which no other process writes to.
+def _held_folder(options: Predict, task_name: str, report: Reporter) -> Iterator[Path]:
+    """Yield the folder of the results, which no other process writes to.
 
     Raises:
         UsageError: the folder has something in it already, or another process writes to it.
@@ -156,10 +170,10 @@ def _held_folder(options: Predict, task_name: str, report: Reporter) -> Iterator
     out = options.out or storage.new_numbered_folder(RUNS, f"{task_name}-predict")
     reuse = options.out is None or options.overwrite or options.resume
     with storage.output_folder(out, reuse=reuse, say=report.warn):
-        yield replace(options, out=out)
+        yield out
 
 
-def _about(trained: Any, options: Predict) -> dict[str, Any]:
+def _about(trained: Trained, options: Predict) -> dict[str, Any]:
     """Return what predict.json says: also what scoring the files needs to know of the model."""
     return {
         "model": trained.header["sha256"],
@@ -193,7 +207,7 @@ class _Results:
 
         return (line for line in read_lines(self.folder, name) if line["path"] in self.paths)
 
-    def table(self, answers: Any, what: str) -> Any:
+    def table(self, answers: Answers, what: str) -> Table:
         """Return a table with a row for each input; `what` are they."""
         blank = [""] * (len(answers.columns) - 1)
         rows = {line["path"]: answers.row(line) for line in self.lines()}

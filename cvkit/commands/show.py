@@ -8,7 +8,7 @@ from cvkit.options.tools import Models, Samples
 
 def models(options: Models) -> int:
     """List architectures and backbones, with sizes computed from the networks themselves."""
-    from cvkit.models.build import list_archs, list_backbones
+    from cvkit.models.listing import list_archs, list_backbones
 
     tasks = [options.task] if options.task else list(catalog.ARCHS)
     archs, backbones = list_archs(tasks), list_backbones()

@@ -1,30 +1,40 @@
 """Train a model."""
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cvkit import catalog, storage
 from cvkit.commands.printing import print_json
 from cvkit.config import as_config, update_config
-from cvkit.console import Reporter, number, print_line, table
+from cvkit.console import Cell, Reporter, number, print_line, table
 from cvkit.errors import UsageError
 from cvkit.options.base import Train
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from cvkit.engine.progress import Progress, Settings
+    from cvkit.engine.runtime import StopSignal
+    from cvkit.engine.train import Trainer
+    from cvkit.tasks.contract import Task
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What a training left behind; `is_main` in the process that reports.
 
-    `final` are the metrics after the stages that follow the steps, where a task has some.
+    `final` are the metrics after the post-fits, where a task has some.
     """
 
     run: Path
-    task: Any
-    progress: Any
+    task: Task
+    progress: Progress
     is_main: bool
     final: dict[str, Any] | None = None
 
@@ -48,7 +58,9 @@ def train(options: Train, task_name: str) -> int:
     return 0
 
 
-def run_training(options: Train, task_name: str, report: Reporter, stop: Any = None) -> Outcome:
+def run_training(
+    options: Train, task_name: str, report: Reporter, stop: StopSignal | None = None
+) -> Outcome:
     """Train and return what came of it.
 
     Args:
@@ -99,7 +111,7 @@ def _held(run: Path, report: Reporter) -> contextlib.AbstractContextManager[None
     return storage.held(run, report.warn)
 
 
-def _resume(trainer: Any, options: Train, report: Reporter) -> None:
+def _resume(trainer: Trainer, options: Train, report: Reporter) -> None:
     """Go on where a run was saved, and say how; from here on its config.yaml is up to date."""
     for note in trainer.restore():
         report.warn(note)
@@ -126,9 +138,10 @@ class _Job:
         self.options, self.task_name, self.report = options, task_name, report
         if not options.resume:
             require_sense(options)
+            storage.require_writable(options.out)
         elif options.check:
             raise UsageError(
-                "--check looks at a network before its first step; --resume goes on after it",
+                "--check examines a network before its first step, and --resume continues after it",
                 code="check.resume",
                 hint="leave one of them out",
             )
@@ -147,7 +160,7 @@ class _Job:
         self.workers = runtime.choose_workers(options.workers, self.device, options.devices)
 
     def prepare(self) -> None:
-        """Read the data and build the network; everything that can be wrong is told here."""
+        """Read the data and build the network; everything that can be wrong is reported here."""
         import torch
 
         from cvkit.engine.freezing import Freezing
@@ -160,11 +173,11 @@ class _Job:
 
         options, start = read_start(self.options, self.task_name)
         self.options = options
-        self.task = catalog.resolve(catalog.TASKS[self.task_name]).for_training(
+        self.task: Task = catalog.resolve(catalog.TASKS[self.task_name]).for_training(
             options, self.report
         )
         if start:
-            self.task.adopt(start.header)
+            self.task = self.task.adopting(start.header)
         self.settings = _settings(options, self.task)
         for line in [] if options.resume else idle_words(options, self.settings.optimizer):
             self.report.warn(line)
@@ -185,7 +198,7 @@ class _Job:
             model, _resting_layers(options, self.task, model), options.unfreeze_at
         )
         if options.channels_last != "off":
-            model = model.to(memory_format=self.task.memory_format)
+            model = model.to(memory_format=self.task.weight_format)
         self.model = model
         val = self.task.dataset(options.val_split, training=False)
         same = options.train_split == options.val_split
@@ -226,7 +239,7 @@ class _Job:
             f"{settings.optimizer} lr {settings.lr:g}; run: {run}"
         )
 
-    def trainer(self, run: Path, stop: Any) -> Any:
+    def trainer(self, run: Path, stop: StopSignal) -> Trainer:
         """Return the training loop, at its first step."""
         from cvkit.engine.train import Trainer
 
@@ -244,7 +257,7 @@ class _Job:
             stop=stop,
         )
 
-    def memorise(self, run: Path, stop: Any) -> Any:
+    def memorise(self, run: Path, stop: StopSignal) -> Progress:
         """Let a gradient-free model see the data."""
         from cvkit.engine.memorise import memorise
 
@@ -262,7 +275,7 @@ class _Job:
         )
 
 
-def _resting_layers(options: Train, task: Any, model: Any) -> str:
+def _resting_layers(options: Train, task: Task, model: nn.Module) -> str:
     """Return the names of the layers that `--freeze` and `--freeze-backbone` mean.
 
     Raises:
@@ -281,7 +294,7 @@ def _resting_layers(options: Train, task: Any, model: Any) -> str:
     return f"{options.freeze},{task.body}"
 
 
-def _settings(options: Train, task: Any) -> Any:
+def _settings(options: Train, task: Task) -> Settings:
     """Return the engine's part of the flags, the task's defaults filled in."""
     from cvkit.engine.progress import Settings
 
@@ -296,12 +309,20 @@ def _settings(options: Train, task: Any) -> Any:
 def _check(job: _Job, run: Path) -> None:
     """Run the sanity checks, show and keep their results."""
     from cvkit.engine.checks import run_checks
+    from cvkit.tasks.contract import Checkable
+
+    if not isinstance(job.task, Checkable):
+        raise UsageError(
+            f"--check: {job.task.name} has no checks", code="check.unsupported", hint="leave it out"
+        )
 
     with job.report.progress("checking the network", 6) as advance:
         checks = run_checks(
             job.task, job.model, job.data[0], job.settings, job.fabric, job.workers, advance
         )
-    rows = [[c.name, "pass" if c.passed else "FAIL", c.found, c.meaning] for c in checks]
+    rows: list[list[Cell]] = [
+        [c.name, "pass" if c.passed else "FAIL", c.found, c.meaning] for c in checks
+    ]
     job.report.show(table("checks", ["check", "result", "found", "what a failure means"], rows))
     storage.write_json(run / "checks.json", [dataclasses.asdict(check) for check in checks])
     failed = [check.name for check in checks if not check.passed]

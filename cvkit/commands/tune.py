@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cvkit import storage
 from cvkit.catalog import TASKS
@@ -22,7 +22,14 @@ from cvkit.console import Reporter, number, print_table
 from cvkit.errors import Interrupted, TrainingDiverged, UsageError
 from cvkit.options.base import Train, with_given
 from cvkit.options.tools import Tune
-from cvkit.options.tree import OPTIONS
+from cvkit.options.tree import task_options
+
+if TYPE_CHECKING:
+    from cvkit.engine.runtime import StopSignal
+    from cvkit.engine.search import Space
+
+Values = dict[str, Any]
+"""Settings of a trial by name of the flag, or a line of results."""
 
 
 def tune(options: Tune) -> int:
@@ -68,7 +75,7 @@ def tune(options: Tune) -> int:
     return 0
 
 
-def _run_trials(base: Train, plan: list[dict], study: Path, report: Reporter) -> list[dict]:
+def _run_trials(base: Train, plan: list[Values], study: Path, report: Reporter) -> list[Values]:
     """Run the trials of a plan that are not done yet, and return the results of all."""
     from cvkit.engine import runtime
 
@@ -80,15 +87,15 @@ def _run_trials(base: Train, plan: list[dict], study: Path, report: Reporter) ->
             results.append(result)
             lines = "".join(json.dumps(line) + "\n" for line in results)
             storage.write_file(study / "trials.jsonl", lines)
-            report.say(f"trial {trial}: {_words(plan[trial])} -> {number(result['value'])}")
+            report.say(f"trial {trial}: {_shown(plan[trial])} -> {number(result['value'])}")
     return results
 
 
 def _require_searched(options: Tune) -> None:
-    """Check that the strategy looks at the flags about it.
+    """Check that the flags about the search have an effect with the strategy.
 
     Raises:
-        UsageError: names the first one that it does not look at.
+        UsageError: names the first one that has none.
     """
     idle = {"random": ("points",), "grid": ("trials", "seed")}[options.strategy]
     for name in idle:
@@ -100,11 +107,11 @@ def _require_searched(options: Tune) -> None:
             )
 
 
-def _space(options: Tune) -> dict[str, Any]:
+def _space(options: Tune) -> "Space":
     """Return what is searched."""
     from cvkit.engine.search import Choices, parse_range
 
-    space: dict[str, Any] = {
+    space: Space = {
         "lr": parse_range(options.lr, "lr"),
         "weight_decay": parse_range(options.weight_decay, "weight-decay"),
     }
@@ -123,37 +130,37 @@ def _space(options: Tune) -> dict[str, Any]:
 
 
 TAKEN = frozenset({"data", "epochs", "lr", "weight_decay", "out", "resume", "find_lr", "check"})
-"""Training flags that `--set` must leave to the study."""
+"""Training flags that the study decides."""
 
 
-UNHEARD = frozenset({"json", "quiet", "debug"})
-"""Training flags that say how a single run talks."""
+PRINTING = frozenset({"json", "quiet", "debug"})
+"""Training flags about what a single run prints."""
 
 
 def _with_variables(options: Tune, report: Reporter) -> Tune:
     """Return the options with what CVKIT_TRAIN_... say, as the first of `--set`.
 
-    A study that is resumed has its own already.
+    A study that is resumed has them already.
     """
     if options.resume:
         return options
-    texts = from_environment(OPTIONS[options.task]["train"], "train", os.environ)
-    for name in sorted(texts.keys() & (TAKEN | NOT_STORED) - UNHEARD):
+    texts = from_environment(task_options(options.task, "train"), "train", os.environ)
+    for name in sorted(texts.keys() & (TAKEN | NOT_STORED) - PRINTING):
         report.warn(f"{variable(('train',), name)} has no effect on the trials of tune")
-    own = [f"{n}={text}" for n, text in texts.items() if n not in TAKEN | NOT_STORED]
-    if own:
-        report.say(f"from the environment (CVKIT_TRAIN_...): {', '.join(own)}")
-    return dataclasses.replace(options, set=[*own, *options.set])
+    added = [f"{n}={text}" for n, text in texts.items() if n not in TAKEN | NOT_STORED]
+    if added:
+        report.say(f"from the environment (CVKIT_TRAIN_...): {', '.join(added)}")
+    return dataclasses.replace(options, set=[*added, *options.set])
 
 
 def _base(options: Tune) -> Train:
     """Return the training flags that all trials share.
 
     Raises:
-        UsageError: `--set` is malformed, or names an unknown flag or one of the study's own.
+        UsageError: `--set` is malformed, or names an unknown flag or one that the study decides.
     """
-    content: dict[str, Any] = {}
-    options_class = OPTIONS[options.task]["train"]
+    content: Values = {}
+    options_class = task_options(options.task, "train")
     for text in options.set:
         name, equals, value = text.partition("=")
         name = name.strip().lstrip("-").replace("-", "_")
@@ -162,19 +169,20 @@ def _base(options: Tune) -> Train:
                 f"--set {text!r} is not NAME=VALUE", code="set.syntax", hint="arch=resnet18"
             )
         if name in TAKEN | NOT_STORED:
-            raise UsageError(f"--set {name}: this flag is not free", code="set.taken")
+            raise UsageError(f"--set {name}: the study decides this flag", code="set.taken")
         content[name] = from_text(options_class, name, value)
     chosen = from_config(options_class, content, "--set")
     base = options_class(**chosen, data=options.data, epochs=options.epochs, quiet=True)
     return with_given(base, chosen)
 
 
-def _trial_options(base: Train, values: dict, out: Path) -> Train:
+def _trial_options(base: Train, values: Values, out: Path) -> Train:
     checked = from_config(type(base), values, "trial")
-    return with_given(dataclasses.replace(base, **checked, out=out), base.given | checked.keys())
+    options = dataclasses.replace(base, **checked | {"out": out})
+    return with_given(options, base.given | checked.keys())
 
 
-def _require_effect(options: Train, values: dict, task: str) -> None:
+def _require_effect(options: Train, values: Values, task: str) -> None:
     """Check the flags of a trial, and that what it tries has an effect.
 
     Raises:
@@ -200,7 +208,7 @@ def _study_folder(options: Tune) -> Path:
     return study
 
 
-def _finished(study: Path, plan: list[dict]) -> list[dict]:
+def _finished(study: Path, plan: list[Values]) -> list[Values]:
     """Return the results of the trials that are done, in order.
 
     Raises:
@@ -216,7 +224,7 @@ def _finished(study: Path, plan: list[dict]) -> list[dict]:
     return results
 
 
-def _run(base: Train, values: dict, study: Path, trial: int, stop: Any) -> dict[str, Any]:
+def _run(base: Train, values: Values, study: Path, trial: int, stop: "StopSignal") -> Values:
     """Run a trial, or go on with it, and return its result."""
     folder = study / "trials" / f"{trial:03d}"
     options = _trial_options(base, values, folder)
@@ -226,7 +234,7 @@ def _run(base: Train, values: dict, study: Path, trial: int, stop: Any) -> dict[
         options = dataclasses.replace(
             options, resume=folder / begun[0].relative_to(folder).parts[0]
         )
-    task_name = next(name for name in TASKS if OPTIONS[name]["train"] is type(base))
+    task_name = next(name for name in TASKS if task_options(name, "train") is type(base))
     try:
         done = run_training(options, task_name, Reporter(quiet=True), stop)
     except TrainingDiverged as error:
@@ -241,5 +249,5 @@ def _run(base: Train, values: dict, study: Path, trial: int, stop: Any) -> dict[
     return {"metric": done.task.best, "value": value, "run": str(done.run), "reason": ""}
 
 
-def _words(values: dict) -> str:
+def _shown(values: Values) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())

@@ -25,9 +25,32 @@ def current_shell() -> str:
         raise UsageError(
             f"there is no completion for the shell {shell!r}",
             code="completion.shell",
-            hint=f"for {', '.join(SCRIPTS)} there is: {VARIABLE}=source_bash cvkit prints a script",
+            hint=f"supported: {', '.join(SCRIPTS)}; {VARIABLE}=source_bash cvkit prints a script",
         )
     return shell
+
+
+def run(flag: str, arguments: list[str]) -> str:
+    """Return what `--install-completion` or `--show-completion` prints.
+
+    Args:
+        flag: one of them.
+        arguments: that follow it: the name of a shell, or nothing for the current one.
+
+    Raises:
+        UsageError: no such shell, or more arguments.
+    """
+    if len(arguments) > 1:
+        raise UsageError(
+            f"{flag} takes one shell, not {' '.join(arguments)}",
+            code="completion.shell",
+            hint=f"one of {', '.join(SCRIPTS)}",
+        )
+    shell = arguments[0] if arguments else current_shell()
+    content = script(shell)
+    if flag == "--show-completion":
+        return content
+    return f"{install(shell)}; it works in shells that start from now on\n"
 
 
 def install(shell: str) -> Path:
@@ -36,14 +59,14 @@ def install(shell: str) -> Path:
     bash and zsh read it from their rc file, to which a line is added once; fish finds it.
     """
     home = Path.home()
-    own = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
+    folder = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
     target, rc = {
-        "bash": (own / "cvkit" / "completion.bash", home / ".bashrc"),
+        "bash": (folder / "cvkit" / "completion.bash", home / ".bashrc"),
         "zsh": (
-            own / "cvkit" / "completion.zsh",
+            folder / "cvkit" / "completion.zsh",
             Path(os.environ.get("ZDOTDIR") or home) / ".zshrc",
         ),
-        "fish": (own / "fish" / "completions" / "cvkit.fish", None),
+        "fish": (folder / "fish" / "completions" / "cvkit.fish", None),
     }[shell]
     with storage.machine_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)

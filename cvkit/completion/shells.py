@@ -106,7 +106,7 @@ def script(shell: str) -> str:
         raise UsageError(
             f"there is no completion for {shell}",
             code="completion.shell",
-            hint=f"there is for {', '.join(SCRIPTS)}",
+            hint=f"supported: {', '.join(SCRIPTS)}",
         )
     return SCRIPTS[shell]
 
@@ -154,14 +154,16 @@ def split_line(line: str, breaks: str) -> tuple[list[str], int, str]:
         The words without quotes, of which the last one (maybe empty) is being typed; how many of
         its characters bash leaves as they are; and the quote that is open, or nothing.
     """
-    words, word, cut, quote, escaped = [], None, 0, "", False
+    words: list[str] = []
+    word: str | None = None
+    cut, quote, escaped = 0, "", False
     for character in line:
         if escaped:
             word, escaped = (word or "") + character, False
         elif character == "\\" and quote != "'":
             escaped, word = True, word or ""
         elif quote:
-            word, quote = (word, "") if character == quote else (word + character, quote)
+            word, quote = (word, "") if character == quote else (f"{word}{character}", quote)
         elif character in "\"'":
             word, quote = word or "", character
             cut = len(word)

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cvkit.backbone_table import BACKBONES
-from cvkit.catalog import ARCHS, TASKS, backbones_of
-from cvkit.options.base import Command, hints
-from cvkit.options.tree import OPTIONS
+from cvkit.catalog import ARCHS, AUGMENTATIONS, TASKS, backbones_of
+from cvkit.options.base import Command, choices_of, hints, type_of
+from cvkit.options.tree import task_options
 from cvkit.published import PUBLISHED, weight_shelves
 
 ENTRIES = 1000
-"""Entries of a folder that are looked at, so that a large one does not make the shell wait."""
+"""Entries of a folder that are read, so that a large one does not make the shell wait."""
 HEADER_BYTES = 2**20
 """Longest header of a model file that is read."""
 
@@ -55,7 +55,7 @@ class Choices:
     Attributes:
         words: text to what it means, which may be empty.
         paths: `files` (and folders), `folders`, or empty for none; the shell knows them best.
-        prefix: what stands before the value in its word, such as `--arch=`.
+        prefix: what precedes the value in its word, such as `--arch=`.
     """
 
     words: dict[str, str] = field(default_factory=dict)
@@ -76,19 +76,18 @@ def choices_for(line: Line, options_class: type[Command], name: str) -> Choices:
         options_class: of the command.
         name: field of the options.
     """
-    kind = value_type(hints(options_class)[name])
-    if typing.get_origin(kind) is typing.Literal:
+    annotation = hints(options_class)[name]
+    if words := choices_of(annotation):
         about = ARCHS.get(line.task or "", {}) if name == "arch" else {}
-        words = typing.get_args(kind)
         return Choices({word: about[word].about if word in about else "" for word in words})
     if name in SOURCES:
         return SOURCES[name](line)
-    return Choices(paths="files" if kind is Path else "")
+    return Choices(paths="files" if value_type(annotation) is Path else "")
 
 
 def value_type(annotation: object) -> object:
     """Return the type of one value of a flag: without None, and of a list its elements'."""
-    kind = typing.get_args(annotation)[0]
+    kind = type_of(annotation)
     if typing.get_origin(kind) in (types.UnionType, typing.Union):
         kind = typing.get_args(kind)[0]
     return typing.get_args(kind)[0] if typing.get_origin(kind) is list else kind
@@ -100,7 +99,8 @@ def _named(*words: str, paths: str = "") -> Callable[[Line], Choices]:
 
 def _joined(separators: str, words: Iterable[str], line: Line) -> Choices:
     """Return words that may be joined: what is typed up to the last separator stays."""
-    begun = re.match(rf".*[{re.escape(separators)}]|", line.partial)[0]
+    ends = [line.partial.rfind(separator) + 1 for separator in separators]
+    begun = line.partial[: max(ends)]
     taken = re.split(rf"[{re.escape(separators)}]", begun)
     return Choices({begun + word: "" for word in words if word not in taken})
 
@@ -215,15 +215,6 @@ def _devices(line: Line) -> Choices:
     return Choices(dict.fromkeys(("auto", "cpu", "cuda", "mps", *numbered), ""))
 
 
-_BOX_AUGMENTS = ("none", "light", "strong", "lsj", "mosaic")
-AUGMENTS = {
-    "classify": ("none", "light", "strong", "randaugment", "trivialaugment"),
-    "segment": ("none", "light", "strong"),
-    "detect": _BOX_AUGMENTS,
-    "instance": _BOX_AUGMENTS,
-    "video": ("none", "light", "strong"),
-}
-"""Names that `--augment` takes, besides files."""
 LOSSES = ("ce", "dice", "focal", "ohem")
 """Terms of `--loss` of segment."""
 TTA = {"classify": ("flip", "ten-crop"), "segment": ("flip", "scales")}
@@ -231,7 +222,7 @@ TTA = {"classify": ("flip", "ten-crop"), "segment": ("flip", "scales")}
 
 
 def _augments(line: Line) -> Choices:
-    names = AUGMENTS.get(line.task or "", ())
+    names = AUGMENTATIONS.get(line.task or "", ())
     if line.command == ("tune",):
         return _joined(",", names, line)
     files = _typed_files(line, ".yaml", ".yml", ".json")
@@ -256,7 +247,7 @@ def _settings(line: Line) -> Choices:
     """Return NAME=VALUE of the training flags of a task; first the names, then the values."""
     if line.task is None:
         return Choices()
-    options_class = OPTIONS[line.task]["train"]
+    options_class = task_options(line.task, "train")
     name, equals, partial = line.partial.partition("=")
     if not equals:
         names = (f.name.replace("_", "-") for f in dataclasses.fields(options_class))
@@ -268,6 +259,8 @@ def _settings(line: Line) -> Choices:
     return Choices({f"{name}={word}": about for word, about in found.words.items()})
 
 
+WRITES_FILE = ("import", "proposals")
+"""Commands whose --out is a file."""
 SOURCES: dict[str, Callable[[Line], Choices]] = {
     "arch": _archs,
     "augment": _augments,
@@ -297,7 +290,5 @@ SOURCES: dict[str, Callable[[Line], Choices]] = {
     "weights": _models,
 }
 """What the flags and arguments take whose type does not say it, by the name of their field."""
-WRITES_FILE = ("import", "proposals")
-"""Commands whose --out is a file."""
 FREE = frozenset({"batch_size", "fail_under", "freeze", "lr", "mask_map", "scale", "weight_decay"})
-"""Flags with text of one's own, for which there are no words to choose from."""
+"""Flags with free text, for which there is nothing to choose from."""

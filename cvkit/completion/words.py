@@ -2,44 +2,54 @@
 
 import dataclasses
 import typing
+from collections.abc import Sequence
+from typing import Any
 
 import typer
 
 from cvkit.completion.values import Choices, Line, choices_for
-from cvkit.helptext import ROOT_FLAGS, in_panel_order, name_text, short_help
-from cvkit.options.base import Command, hints
-from cvkit.options.tree import OPTIONS
+from cvkit.helptext import (
+    ROOT_FLAGS,
+    in_panel_order,
+    name_text,
+    names_in,
+    short_help,
+)
+from cvkit.options.base import Command, description, hints, type_of
+from cvkit.options.tree import COMMANDS
+
+Field = dataclasses.Field[Any]
 
 
-def complete(words: list[str], partial: str) -> Choices:
+def complete(words: Sequence[str], partial: str) -> Choices:
     """Return what the word that is being typed may become.
 
     Args:
         words: complete words after `cvkit`, without quotes.
         partial: the beginning of the next one; may be empty.
     """
-    words, entry, path = list(words), OPTIONS, ()
-    while words and isinstance(entry, dict):
-        word = words.pop(0)
+    rest, path = list(words), tuple[str, ...]()
+    while rest and path not in COMMANDS:
+        word = rest.pop(0)
         if not word.startswith("-"):
-            if word not in entry:
+            if word not in names_in(path):
                 return Choices()
-            entry, path = entry[word], (*path, word)
-    if not isinstance(entry, dict):
-        return _of_command(path, entry, words, partial)
+            path = (*path, word)
+    if path in COMMANDS:
+        return _of_command(path, COMMANDS[path], rest, partial)
     flags = ROOT_FLAGS if not path else ROOT_FLAGS[-1:]
     if partial.startswith("-"):
         return Choices({name.split(",")[0]: about for name, _, about in flags}).starting(partial)
-    return Choices({name: short_help((*path, name)) for name in entry}).starting(partial)
+    return Choices({name: short_help((*path, name)) for name in names_in(path)}).starting(partial)
 
 
-def flags_of(options_class: type[Command]) -> dict[str, dataclasses.Field]:
+def flags_of(options_class: type[Command]) -> dict[str, Field]:
     """Return the flags of a command as they are typed, and which field each one fills."""
     types = hints(options_class)
     return {
         name: field
         for field in in_panel_order(options_class)
-        if isinstance(option := types[field.name].__metadata__[0], typer.models.OptionInfo)
+        if isinstance(option := description(types[field.name]), typer.models.OptionInfo)
         for name in name_text(field, option).split(", ")
     }
 
@@ -50,38 +60,39 @@ def arguments_of(options_class: type[Command]) -> list[str]:
     return [
         field.name
         for field in dataclasses.fields(options_class)
-        if isinstance(types[field.name].__metadata__[0], typer.models.ArgumentInfo)
+        if isinstance(description(types[field.name]), typer.models.ArgumentInfo)
     ]
 
 
-def _is_switch(options_class: type[Command], field: dataclasses.Field) -> bool:
-    return typing.get_args(hints(options_class)[field.name])[0] is bool
+def _is_switch(options_class: type[Command], field: Field) -> bool:
+    return type_of(hints(options_class)[field.name]) is bool
 
 
 def _is_list(options_class: type[Command], name: str) -> bool:
-    return typing.get_origin(typing.get_args(hints(options_class)[name])[0]) is list
+    return typing.get_origin(type_of(hints(options_class)[name])) is list
 
 
 def _of_command(
     path: tuple[str, ...], options_class: type[Command], words: list[str], partial: str
 ) -> Choices:
     """Return what may follow the words of a command."""
-    flags, values, plain, waiting, rest = flags_of(options_class), {}, False, None, []
+    flags, values = flags_of(options_class), dict[str, list[str]]()
+    after_dashes, waiting, rest = False, None, []
     for word in words:
         name, equals, value = word.partition("=")
         if waiting:
             values.setdefault(waiting, []).append(word)
             waiting = None
-        elif plain or not word.startswith("-") or word == "-":
+        elif after_dashes or not word.startswith("-") or word == "-":
             rest.append(word)
         elif word == "--":
-            plain = True
+            after_dashes = True
         elif name in flags:
             field = flags[name]
             values.setdefault(field.name, []).extend([value] if equals else [])
             waiting = None if equals or _is_switch(options_class, field) else field.name
     open_argument = _next_argument(options_class, rest, values)
-    if waiting is None and not plain and partial.startswith("-"):
+    if waiting is None and not after_dashes and partial.startswith("-"):
         name, equals, value = partial.partition("=")
         if not equals:
             return _free_flags(options_class, flags, values).starting(partial)
@@ -92,7 +103,9 @@ def _of_command(
     target = waiting or open_argument
     if target is not None:
         return choices_for(Line(path, values, partial), options_class, target).starting(partial)
-    return Choices() if plain else _free_flags(options_class, flags, values).starting(partial)
+    if after_dashes:
+        return Choices()
+    return _free_flags(options_class, flags, values).starting(partial)
 
 
 def _next_argument(
@@ -110,13 +123,13 @@ def _next_argument(
 
 def _free_flags(
     options_class: type[Command],
-    flags: dict[str, dataclasses.Field],
+    flags: dict[str, Field],
     values: dict[str, list[str]],
 ) -> Choices:
     """Return the flags that are not given yet, or may be given again."""
     types = hints(options_class)
     free = {
-        name: types[field.name].__metadata__[0].help
+        name: description(types[field.name]).help or ""
         for name, field in flags.items()
         if field.name not in values or _is_list(options_class, field.name)
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cvkit.data.decode import read_header
 from cvkit.errors import CvkitError, DataError
@@ -42,7 +43,7 @@ class Annotations:
         classes: in index order.
         images: in the file's order.
         defects: everything that makes it unusable.
-        notes: what is odd but usable, told as warnings.
+        notes: what is odd but usable, for warnings.
     """
 
     classes: ClassList
@@ -71,21 +72,21 @@ def claimed_size(sides: Sequence[Any], where: str, code: str) -> tuple[int, int]
     """
     if any(side is None for side in sides) or all(is_number(side) and side == 0 for side in sides):
         return None
-    whole = [None if isinstance(side, str) else whole_number(side) for side in sides]
-    if None in whole or min(whole) < 1:
+    width, height = (None if isinstance(side, str) else whole_number(side) for side in sides)
+    if width is None or height is None or min(width, height) < 1:
         shape = " x ".join(shown(side) for side in sides)
         raise DataError(
             f"{where}: width x height {shape} are not two whole numbers from 1",
             code=code,
             hint="leave them out if they are not known",
         )
-    if whole[0] * whole[1] > MOST_PIXELS:
+    if width * height > MOST_PIXELS:
         raise DataError(
-            f"{where}: {whole[0]}x{whole[1]} are over {MOST_PIXELS // 10**6} megapixels",
+            f"{where}: {width}x{height} are over {MOST_PIXELS // 10**6} megapixels",
             code=code,
             hint="no image is that large; correct the size",
         )
-    return whole[0], whole[1]
+    return width, height
 
 
 def no_objects() -> Instances:
@@ -94,12 +95,12 @@ def no_objects() -> Instances:
 
 
 def make_truth(
-    boxes: np.ndarray,
-    labels: Sequence[int] | np.ndarray,
+    boxes: ArrayLike,
+    labels: ArrayLike,
     *,
-    areas: Sequence[float] | None = None,
-    crowd: Sequence[bool] | None = None,
-    difficult: Sequence[bool] | None = None,
+    areas: ArrayLike | None = None,
+    crowd: ArrayLike | None = None,
+    difficult: ArrayLike | None = None,
     xywh: np.ndarray | None = None,
     masks: Masks | None = None,
 ) -> Instances:
@@ -114,13 +115,12 @@ def make_truth(
         xywh: see `Instances`.
         masks: see `Instances`.
     """
-    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
-    count = len(boxes)
+    corners = np.asarray(boxes, np.float64).reshape(-1, 4)
     if areas is None:
-        areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    none = np.zeros(count, bool)
+        areas = (corners[:, 2] - corners[:, 0]) * (corners[:, 3] - corners[:, 1])
+    none = np.zeros(len(corners), bool)
     return Instances(
-        boxes=boxes.astype(np.float32),
+        boxes=corners.astype(np.float32),
         labels=np.asarray(labels, np.int64).reshape(-1),
         areas=np.asarray(areas, np.float64),
         crowd=none if crowd is None else np.asarray(crowd, bool),
@@ -155,8 +155,7 @@ def box_defect(
             code="bbox.nonpositive" if kind == "bbox" else "bndbox.order",
             hint="widths and heights are positive",
         )
-    outside = size_wh and (x1 >= size_wh[0] or y1 >= size_wh[1] or x2 <= 0 or y2 <= 0)
-    if outside:
+    if size_wh and (x1 >= size_wh[0] or y1 >= size_wh[1] or x2 <= 0 or y2 <= 0):
         return DataError(
             f"{where}: box from ({x1:g}, {y1:g}) to ({x2:g}, {y2:g}) is outside the image of "
             f"{size_wh[0]}x{size_wh[1]}",
@@ -202,7 +201,7 @@ def upright(
     }[orientation]
     boxes = np.stack(moved, 1).astype(np.float32)
     truth = replace(image.truth, boxes=boxes, xywh=None)
-    if truth.masks is not None:
+    if isinstance(truth.masks, Masks):
         truth = replace(truth, masks=mask_ops.turned(truth.masks, orientation))
     return replace(image, size_wh=(width, height), truth=truth)
 
@@ -214,20 +213,24 @@ def turn_upright(
 
     For scoring files, which needs no image: one that is missing or unreadable stays as it is.
     """
-    made, defects, turned = [], [], 0
+    made: list[AnnotatedImage] = []
+    defects: list[CvkitError] = []
+    turned = 0
 
-    def look(image: AnnotatedImage) -> AnnotatedImage | CvkitError:
+    def turn(image: AnnotatedImage) -> AnnotatedImage | CvkitError:
         try:
             return upright(image)
         except CvkitError as error:
             return error
 
     with ThreadPoolExecutor() as pool:  # files may lie on a slow disk
-        for image, found in zip(images, pool.map(look, images, chunksize=64), strict=True):
-            known = isinstance(found, AnnotatedImage)
-            made.append(found if known else image)
-            turned += known and image.size_wh not in (None, found.size_wh)
-            if not known and found.code == "image.size_mismatch":
+        for image, found in zip(images, pool.map(turn, images, chunksize=64), strict=True):
+            if isinstance(found, AnnotatedImage):
+                made.append(found)
+                turned += image.size_wh not in (None, found.size_wh)
+                continue
+            made.append(image)
+            if found.code == "image.size_mismatch":
                 defects.append(found)
     return made, defects, turned
 
@@ -240,8 +243,10 @@ def trainable(truth: Instances, size_hw: tuple[int, int]) -> Instances:
     limit = np.array([size_hw[1], size_hw[0]] * 2, np.float32)
     boxes = np.clip(truth.boxes, 0, limit)
     sides = boxes[:, 2:] - boxes[:, :2]
-    usable = (sides > 0).all(1) & ~truth.crowd & ~truth.difficult
+    usable = (sides > 0).all(1)
+    for mark in (truth.crowd, truth.difficult):
+        usable &= True if mark is None else ~mark
     left = replace(truth, boxes=boxes, xywh=None).pick(usable)
-    if left.masks is None:
+    if not isinstance(left.masks, Masks):
         return left
     return replace(left, masks=mask_ops.to_layers(left.masks))

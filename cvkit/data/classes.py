@@ -3,6 +3,9 @@
 import re
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from cvkit.errors import DataError
 from cvkit.structures import ClassList, voc_color
@@ -26,19 +29,26 @@ def make_classes(
 
     A class whose colour of VOC was given to another one gets one of VOC's last colours.
     """
-    indices, given = range(len(names)), colors or {}
-    taken = {*given.values(), *map(voc_color, indices)}
+    given = colors or {}
+    chosen, standard = set(given.values()), voc_colors(len(names))
+    taken = chosen.union(standard)
     spare = (color for color in map(voc_color, range(254, 0, -1)) if color not in taken)
-    default = {
-        index: next(spare, voc_color(index)) if voc_color(index) in given.values() else None
-        for index in indices
-        if index not in given
-    }
+    default = [
+        next(spare, color) if color in chosen and index not in given else color
+        for index, color in enumerate(standard)
+    ]
     return ClassList(
         names=tuple(names),
-        ids=tuple(indices),
-        colors=tuple(given.get(i) or default.get(i) or voc_color(i) for i in indices),
+        ids=tuple(range(len(names))),
+        colors=tuple(given.get(index, color) for index, color in enumerate(default)),
     )
+
+
+def voc_colors(count: int) -> list[tuple[int, int, int]]:
+    """Return `voc_color` of the first indices; of many at once, since a list may be long."""
+    indices: Any = np.arange(count)
+    channels: Any = voc_color(indices)
+    return list(zip(*(channel.tolist() for channel in channels), strict=True))
 
 
 def dataset_classes(
@@ -107,7 +117,7 @@ def _parse_line(line: str, where: str) -> tuple[str, tuple[int, int, int] | None
             name = match["name"].strip()
             if match["r"] is None:
                 return name, None
-            color = tuple(int(match[channel]) for channel in "rgb")
+            color = int(match["r"]), int(match["g"]), int(match["b"])
             if max(color) > 255:
                 shade = shown(" ".join(match[channel] for channel in "rgb"))
                 raise DataError(f"{where}: colour {shade} is outside 0..255", code="classes.color")

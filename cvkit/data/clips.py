@@ -2,15 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import cv2
 import numpy as np
 
+from cvkit.data.classified import ClassifiedImage
 from cvkit.data.files import InputFile
-from cvkit.data.formats.folders import ClassifiedImage
 from cvkit.data.video import VideoIndex, index_video, read_frames
 from cvkit.errors import DataError
 from cvkit.structures import Classes, Geometry, Sample, VideoSource
@@ -27,7 +27,7 @@ class ClipRule:
         frames: of a clip.
         sampling: `clip`: frames that follow each other; `uniform`: spread over the whole video.
         stride: of a clip, in frames of the video.
-        fps: frames a second of a clip; 0 counts by `stride`.
+        fps: frames per second of a clip; 0 counts by `stride`.
     """
 
     frames: int
@@ -228,7 +228,8 @@ class VideoInputs:
             DataError: it cannot be read.
         """
         file = self.files[index]
-        return views_of(file.key, file.path, self.rule, self.frame_rule, self.clips)
+        sample = views_of(file.key, file.path, self.rule, self.frame_rule, self.clips)
+        return replace(sample, file=file.path)
 
 
 def views_of(

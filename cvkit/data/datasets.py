@@ -8,10 +8,10 @@ from typing import Protocol
 import numpy as np
 
 from cvkit.data.annotated import AnnotatedImage, trainable
+from cvkit.data.classified import ClassifiedImage
 from cvkit.data.decode import read_image
 from cvkit.data.files import InputFile
-from cvkit.data.formats.folders import ClassifiedImage
-from cvkit.data.formats.layouts import LabelledImage
+from cvkit.data.labelled import LabelledImage
 from cvkit.data.masks import MaskReader
 from cvkit.data.resize import centre_crop, prepare, resize_antialiased, short_side_hw
 from cvkit.errors import DataError
@@ -154,7 +154,7 @@ class BoxDataset:
             )
         parts = self._whole(index)
         rng = np.random.default_rng(seed)
-        if self.transform.mosaic and rng.random() < 0.5:
+        if self.join and self.transform.mosaic and rng.random() < 0.5:
             others = rng.integers(len(self.images), size=3)
             parts = self.join([parts, *(self._whole(int(other)) for other in others)], seed)
         image, objects, regions = self.transform(*parts, seed)
@@ -283,4 +283,5 @@ class ImageSource:
             geometry=geometry,
             original=image if self.keep_original else None,
             proposals=self.propose(file.key, image) if self.propose else None,
+            file=file.path,
         )

@@ -23,7 +23,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from cvkit.errors import DataError
 
@@ -81,7 +81,8 @@ def is_deep(image: Image.Image) -> bool:
 
     Pillow reads only the high byte of those.
     """
-    return image.mode in ("RGB", "RGBA", "LA") and ";16" in str([t[-1] for t in image.tile])
+    tiles = image.tile if isinstance(image, ImageFile.ImageFile) else []
+    return image.mode in ("RGB", "RGBA", "LA") and ";16" in str([tile[-1] for tile in tiles])
 
 
 def decode(image: Image.Image, path: Path) -> Image.Image:
@@ -220,7 +221,7 @@ def _unknown_depth(image: Image.Image, path: Path) -> DataError:
     return DataError(
         f"{path} has {image.mode} pixels (32 bit), whose range is not known",
         code="image.depth",
-        hint="save it with 8 or 16 bits a channel",
+        hint="save it with 8 or 16 bits per channel",
     )
 
 

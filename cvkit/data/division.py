@@ -68,13 +68,13 @@ class Parts(Generic[T]):
 
     Attributes:
         splits: the samples that were asked for, by the name that was asked for.
-        own: the dataset's own name of each, or of the heap that it comes from.
+        names: the dataset's own name of each, or of the heap that it comes from.
         heap: what had to be divided, by its own name; None where the dataset itself is split.
         notes: what is odd but usable.
     """
 
     splits: dict[str, list[T]]
-    own: dict[str, str]
+    names: dict[str, str]
     heap: str | None
     notes: tuple[str, ...] = ()
 
@@ -120,11 +120,11 @@ def read_splits(source: Source[T], wanted: Sequence[str], division: Division) ->
     heap = _heap(source, wanted, division)
     if heap is not None:
         return _divided(source, heap, wanted, division)
-    own = {split: _own_name(source, split) for split in wanted}
-    notes = [_twins(source, split, name) for split, name in own.items()]
-    found = {name: source.read(name) for name in dict.fromkeys(own.values())}
-    splits = {split: found[name] for split, name in own.items()}
-    return Parts(splits, own, None, tuple(filter(None, notes)))
+    names = {split: _known_name(source, split) for split in wanted}
+    notes = [_twins(source, split, name) for split, name in names.items()]
+    found = {name: source.read(name) for name in dict.fromkeys(names.values())}
+    splits = {split: found[name] for split, name in names.items()}
+    return Parts(splits, names, None, tuple(filter(None, notes)))
 
 
 def _heap(source: Source, wanted: Sequence[str], division: Division) -> str | None:
@@ -141,7 +141,12 @@ def _heap(source: Source, wanted: Sequence[str], division: Division) -> str | No
     return None if division.val_fraction is None else train
 
 
-def _own_name(source: Source, split: str) -> str:
+def _known_name(source: Source, split: str) -> str:
+    """Return the dataset's own name of a split.
+
+    Raises:
+        DataError: it has none.
+    """
     name, known = find_split(split, source.known), source.known
     if name is not None:
         return name
@@ -171,9 +176,9 @@ def _twins(source: Source, split: str, name: str) -> str:
 
 
 def _divided(source: Source[T], heap: str, wanted: Sequence[str], division: Division) -> Parts[T]:
-    items, own = source.read(heap), dict.fromkeys(wanted, heap)
+    items, names = source.read(heap), dict.fromkeys(wanted, heap)
     if division.val_fraction is None or tuple(wanted) == (ALL,):
-        return Parts(dict.fromkeys(wanted, items), own, heap)
+        return Parts(dict.fromkeys(wanted, items), names, heap)
     paths = [source.path(item) for item in items]
     labels = source.labels(items)
     if division.seed is None:
@@ -193,15 +198,17 @@ def _divided(source: Source[T], heap: str, wanted: Sequence[str], division: Divi
             raise DataError(
                 f"split {split!r} of {source.place} is empty",
                 code="split.empty",
-                hint="no class has two different files",
+                hint="no class has two different files; add some, or name data with a split for "
+                "validation",
             )
-    trained = {label for own, val in zip(labels, in_val, strict=True) if not val for label in own}
-    lacking = sorted({label for own in labels for label in own} - trained)
+    trained = {label for each, val in zip(labels, in_val, strict=True) if not val for label in each}
+    lacking = sorted({label for each in labels for label in each} - trained)
     note = f"the division leaves nothing to train on of: {', '.join(lacking[:8])}"
-    return Parts(splits, own, heap, (note,) if lacking and division.val_fraction < 1 else ())
+    return Parts(splits, names, heap, (note,) if lacking and division.val_fraction < 1 else ())
 
 
 def _side(split: str) -> str:
+    """Return `train`, `val` or `test` of a split however spelt; `all` of any other."""
     return next((row[0] for row in SPELLINGS if split.casefold() in row), ALL)
 
 
@@ -214,8 +221,8 @@ def draw_shares(
     """
     pairs = [
         (label, digest)
-        for own, digest in zip(labels, hashes, strict=True)
-        for label in sorted(set(own)) or ("",)
+        for classes, digest in zip(labels, hashes, strict=True)
+        for label in sorted(set(classes)) or ("",)
     ]
     names, digests = [label for label, _ in pairs], [digest for _, digest in pairs]
     drawn = draw_val(names, digests, val_fraction, seed)
@@ -266,10 +273,10 @@ def draw_val(
         for label in found[file]:
             classes[label].append(file)
     in_val: dict[str, bool] = {}
-    for _, own in sorted(classes.items(), key=lambda item: (len(item[1]), item[0])):
-        wanted = min(max(1, int(len(own) * val_fraction + 0.5)), len(own) - 1)
-        left = wanted - sum(in_val.get(file, False) for file in own)
-        for file in own:
+    for _, files in sorted(classes.items(), key=lambda item: (len(item[1]), item[0])):
+        wanted = min(max(1, int(len(files) * val_fraction + 0.5)), len(files) - 1)
+        left = wanted - sum(in_val.get(file, False) for file in files)
+        for file in files:
             if file not in in_val:
                 in_val[file] = left > 0
                 left -= in_val[file]

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -159,7 +160,7 @@ def note_beside(folder: Path, what: str, walk: Walk = walk_images) -> str:
 
     Args:
         folder: that holds the subfolders.
-        what: these stand for, such as `class`.
+        what: each of them is, such as `class`.
         walk: finds the files of a subfolder.
     """
     kind, suffixes = _kind(walk)
@@ -190,12 +191,12 @@ def list_inputs(
     """
     inputs = list(inputs)
     found: dict[Path, None] = {}
-    own = tuple(os.path.join(os.path.abspath(folder), "") for folder in without)
+    excluded = tuple(os.path.join(os.path.abspath(folder), "") for folder in without)
     errors: list[OSError] = []
     on_lost = refuse if lost is None else errors.append
     for text in inputs:
         for path in _expand(text, partial(walk, on_lost=on_lost), on_lost):
-            if not os.path.join(os.path.abspath(path), "").startswith(own):
+            if not os.path.join(os.path.abspath(path), "").startswith(excluded):
                 found.setdefault(path)
     if not found and errors:
         refuse(errors[0])
@@ -206,7 +207,7 @@ def list_inputs(
             code="inputs.empty",
             hint=f"looked for {', '.join(sorted(suffixes))}",
         )
-    if errors:
+    if lost is not None:
         once = {os.path.abspath(error.filename): error for error in errors}
         lost += [_lost(error, inputs) for error in once.values()]
     return [InputFile(*pair) for pair in zip(found, _keys(list(found), inputs), strict=True)]
@@ -227,12 +228,13 @@ def _expand(text: str, walk: Walk, on_lost: OnLost) -> Iterator[Path]:
         yield from (Path(line) for line in sys.stdin.read().splitlines() if line.strip())
     elif text.startswith("@"):
         try:
+            _require_end_of_list(Path(text[1:]))
             lines = Path(text[1:]).read_text(errors="surrogateescape").splitlines()
         except OSError as error:
             raise UsageError(
                 f"cannot read the list {text[1:] or repr('')}: {error.strerror}",
                 code="inputs.list",
-                hint="@ stands before the name of a text file with one path per line",
+                hint="@ precedes the name of a text file with one path per line",
             ) from error
         yield from (Path(line) for line in lines if line.strip())
     elif os.path.isdir(text):
@@ -249,6 +251,20 @@ def _expand(text: str, walk: Walk, on_lost: OnLost) -> Iterator[Path]:
     else:
         shown = text if text.strip() else repr(text)
         raise UsageError(f"{shown} does not exist", code="inputs.missing", hint="check the path")
+
+
+def _require_end_of_list(path: Path) -> None:
+    """Refuse a list that may have no end, unlike a pipe that a shell makes.
+
+    Raises:
+        UsageError: it is a device.
+        OSError: it does not exist.
+    """
+    mode = path.stat().st_mode
+    if stat.S_ISBLK(mode) or stat.S_ISCHR(mode):
+        raise UsageError(
+            f"the list {path} is a device", code="inputs.list", hint="name a text file, or -"
+        )
 
 
 def _searched(pattern: str) -> Iterator[str]:

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 
-from cvkit.structures import Instances
+from cvkit.structures import Instances, Masks
 
 RULE = "content and labels"
 """What fingerprints are made of; another rule makes other ones of the same data."""
@@ -31,5 +31,6 @@ def describe_objects(truth: Instances, names: Sequence[str]) -> str:
     arrays = (truth.boxes, truth.xywh, truth.areas, truth.crowd, truth.difficult)
     parts = [b"-" if array is None else array.tobytes() for array in arrays]
     parts += [names[label - 1].encode(errors="surrogateescape") for label in truth.labels]
-    parts += [] if truth.masks is None else [bytes(code) for code in truth.masks.codes]
+    if isinstance(truth.masks, Masks):
+        parts += [bytes(code) for code in truth.masks.codes]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()

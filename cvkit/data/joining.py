@@ -17,7 +17,7 @@ def join_names(truths: Sequence[str], found: Sequence[str], longer: Names | None
 
     Args:
         truths: each once.
-        found: a name that stands twice means none.
+        found: a name that occurs twice means none.
         longer: of the truths; they may end with a found name.
 
     Returns:

@@ -48,10 +48,11 @@ class Known:
         self.note = ""
         text = f"{VERSION}\0{PIL.__version__}\0{kind}\0{self._base}"
         name = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:32]
+        self._place: Path | None = None
         try:
             self._place = cache_folder("checked") / f"{name}.json"
         except CvkitError as error:
-            self._place, self.note = None, str(error)
+            self.note = str(error)
         self._old = self._read()
 
     def _read(self) -> dict[str, list[Any]]:
@@ -62,24 +63,24 @@ class Known:
         except (OSError, ValueError, AttributeError, TypeError):
             return {}
 
-    def find(self, paths: Sequence[Path], look: Callable[[], Any]) -> Any:
-        """Return what is known of files that belong together, else what a look at them finds.
+    def find(self, paths: Sequence[Path], examine: Callable[[], Any]) -> Any:
+        """Return what is known of files that belong together, else what examining them finds.
 
         Args:
             paths: the files; the first one's path is the key.
-            look: returns plain JSON values, or raises what is not kept.
+            examine: returns JSON values, or raises what is not kept.
         """
         try:
             places = [os.path.abspath(path) for path in paths]
             marks = [(p, (s := os.stat(p)).st_size, s.st_mtime_ns) for p in places]
         except OSError:
-            return look()  # which says what is wrong
+            return examine()  # which says what is wrong
         key = places[0].removeprefix(self._base)
         stamp = hashlib.sha256(repr(marks).encode()).hexdigest()[:32]
         entry = self._new.get(key) or self._old.get(key)
         if entry and entry[0] == stamp:
             return entry[1]
-        now, found = time.time_ns(), look()
+        now, found = time.time_ns(), examine()
         if all(abs(now - changed) > FRESH_NS for _, _, changed in marks):
             self._new[key] = [stamp, found]
         return found

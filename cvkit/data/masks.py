@@ -28,7 +28,8 @@ def parse_mask_map(text: str) -> MaskMap:
     Raises:
         UsageError: an entry is malformed or outside 0..255.
     """
-    values, colors = {}, {}
+    values: dict[int, int] = {}
+    colors: dict[RGB, int] = {}
     for entry in text.split(","):
         match = re.fullmatch(r"\s*(\d+|#[0-9a-fA-F]{6})\s*=\s*(\d+)\s*", entry)
         if not match or int(match[2]) > 255 or (match[1][0] != "#" and int(match[1]) > 255):
@@ -38,7 +39,8 @@ def parse_mask_map(text: str) -> MaskMap:
                 hint="write for example 255=1,254=255 or #e0e0c0=255, numbers 0 to 255",
             )
         if match[1].startswith("#"):
-            colors[tuple(bytes.fromhex(match[1][1:]))] = int(match[2])
+            red, green, blue = bytes.fromhex(match[1][1:])
+            colors[red, green, blue] = int(match[2])
         else:
             values[int(match[1])] = int(match[2])
     return MaskMap(values, colors)
@@ -142,29 +144,26 @@ class MaskReader:
         """
         values, palette = _first_channel(image), _palette(image)
         named = {self.ignore_index, *self.mask_map.values}
-        used = {
-            value: palette[value] if value < len(palette) else None
-            for value in np.unique(values).tolist()
-            if value not in named
-        }
-        replaced = {
-            v: self.mask_map.colors[c] for v, c in used.items() if c in self.mask_map.colors
-        }
-        meant = {v: self.colors.get(c) for v, c in used.items() if v not in replaced}
-        wrong = [value for value, index in meant.items() if index not in (None, value)]
-        if wrong and self._is_plain(palette):
+        used = [value for value in np.unique(values).tolist() if value not in named]
+        colors = {value: palette[value] for value in used if value < len(palette)}
+        mapped = self.mask_map.colors
+        replaced = {value: mapped[c] for value, c in colors.items() if c in mapped}
+        left = [value for value in used if value not in replaced]
+        meant = {v: self.colors[c] for v, c in colors.items() if v in left and c in self.colors}
+        wrong = [value for value, index in meant.items() if index != value]
+        if wrong and self._says_nothing(palette):
             wrong = []
         if not wrong and not replaced:
             return values
-        unknown = [value for value, index in meant.items() if index is None]
+        unknown = [value for value in left if value not in meant]
         if wrong and unknown:
-            raise self._contradiction(path, wrong[0], unknown[0], used)
+            raise self._contradiction(path, wrong[0], unknown[0], colors[wrong[0]])
         table = np.arange(256, dtype=np.uint8)
         for value, index in (replaced | (meant if wrong else {})).items():
             table[value] = index
         return table[values]
 
-    def _is_plain(self, palette: list[RGB]) -> bool:
+    def _says_nothing(self, palette: list[RGB]) -> bool:
         """Return whether a palette says nothing of classes: VOC's, where they have other colours.
 
         Many programs give VOC's palette to whatever they write.
@@ -175,13 +174,12 @@ class MaskReader:
         first = {voc_color(index) for index in range(self.num_classes or 0)}
         return not (self.trust_voc_palette and self.colors.keys() <= first)
 
-    def _contradiction(
-        self, path: Path, wrong: int, unknown: int, used: dict[int, RGB | None]
-    ) -> DataError:
-        color = "#{:02x}{:02x}{:02x}".format(*used[wrong])
+    def _contradiction(self, path: Path, wrong: int, unknown: int, color: RGB) -> DataError:
+        red, green, blue = color
         return DataError(
-            f"{path}: its palette gives value {wrong} the colour {color}, which classes.txt gives "
-            f"to class {self.colors[used[wrong]]}, and value {unknown} a colour of no class",
+            f"{path}: its palette gives value {wrong} the colour #{red:02x}{green:02x}{blue:02x}, "
+            f"which classes.txt gives to class {self.colors[color]}, and value {unknown} a colour "
+            "of no class",
             code="mask.palette",
             hint="give each class the colour of the palette in classes.txt, or leave the colours "
             "out there to read the values",
@@ -219,7 +217,7 @@ def _first_channel(image: Image.Image) -> np.ndarray:
 
 def _palette(image: Image.Image) -> list[RGB]:
     flat = image.getpalette("RGB") or []
-    return [tuple(flat[start : start + 3]) for start in range(0, len(flat), 3)]
+    return list(zip(flat[::3], flat[1::3], flat[2::3], strict=True))
 
 
 def _narrow(values: np.ndarray, path: Path) -> np.ndarray:

@@ -16,16 +16,16 @@ class Names:
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
         parts = [name.split("/") for name in names]
-        levels = zip(*(own[:-1] for own in parts), strict=False)
+        levels = zip(*(each[:-1] for each in parts), strict=False)
         shared = sum(1 for _ in itertools.takewhile(lambda level: len(set(level)) == 1, levels))
         self._whole: dict[str, list[int]] = defaultdict(list)
         self._relative: dict[str, list[int]] = defaultdict(list)
         self._ends: dict[str, list[int]] = defaultdict(list)
-        for place, own in enumerate(parts):
-            self._whole["/".join(own)].append(place)
-            self._relative["/".join(own[shared:])].append(place)
-            for first in range(len(own)):
-                self._ends["/".join(own[first:])].append(place)
+        for place, each in enumerate(parts):
+            self._whole["/".join(each)].append(place)
+            self._relative["/".join(each[shared:])].append(place)
+            for first in range(len(each)):
+                self._ends["/".join(each[first:])].append(place)
 
     def find(self, name: str) -> list[int]:
         """Return the places of the files that a name may mean.

@@ -22,7 +22,7 @@ from cvkit.data.files import matches
 from cvkit.data.named import Names
 from cvkit.errors import CvkitError, DataError, MachineError, UsageError, raise_defects
 from cvkit.storage import cache_folder, machine_errors, sha256, temporary_beside
-from cvkit.texts import is_number, is_text, read_json, shown
+from cvkit.texts import is_number, is_text, read_json, require_regular, shown
 
 VERSION = 1
 """Part of the names in the cache; raise it when selective search changes."""
@@ -98,6 +98,7 @@ BROKEN = (
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    require_regular(path, area="proposals")
     with zipfile.ZipFile(path) as file:
         for member in file.infolist():
             _require_size(file, member)
@@ -149,15 +150,16 @@ def _read_boxes(path: Path) -> dict[str, np.ndarray]:
     defects: list[CvkitError] = []
     result: dict[str, np.ndarray] = {}
     for place, (key, boxes) in enumerate(pairs):
-        plain = isinstance(boxes, list) and all(
+        are_boxes = isinstance(boxes, list) and all(
             isinstance(box, list) and len(box) == 4 and all(map(is_number, box)) for box in boxes
         )
-        if is_text(key) and plain and key not in result:
+        if isinstance(key, str) and is_text(key) and are_boxes and key not in result:
             wide = np.array(boxes, np.float64).reshape(-1, 4)
             result[key] = wide.clip(-2 * MOST_PIXELS, 2 * MOST_PIXELS).astype(np.float32)
             continue
-        words = "stands twice" if is_text(key) and plain else "has no list of [x1, y1, x2, y2]"
-        defects.append(DataError(f"[{place}]: {shown(key)} {words}", code="proposals.syntax"))
+        twice = is_text(key) and are_boxes
+        reason = "occurs twice" if twice else "has no list of [x1, y1, x2, y2]"
+        defects.append(DataError(f"[{place}]: {shown(key)} {reason}", code="proposals.syntax"))
     raise_defects(defects, path.name)
     return result
 
@@ -183,12 +185,13 @@ class Proposals:
         Raises:
             DataError: an image has none, could have several, or shares them with another one.
         """
-        found = {key: self._name(key) for key in keys}
-        if missing := [key for key, name in found.items() if name is None]:
+        names = {key: self._name(key) for key in keys}
+        if missing := [key for key, name in names.items() if name is None]:
             raise DataError(
                 f"--proposals {self.place} lacks {len(missing)} images, such as {missing[0]}",
                 code="proposals.image",
             )
+        found = {key: name for key, name in names.items() if name is not None}
         owners: dict[str, str] = {}
         for key, name in found.items():
             if (other := owners.setdefault(name, key)) != key:
@@ -258,9 +261,9 @@ def search_images(
         images: to search.
         mode: key of `cvkit.ops.proposals.MODES`.
         seed: of the ranking.
-        max_boxes: of an image.
+        max_boxes: per image.
         workers: processes; 0 uses none.
-        on_step: told the number of images done.
+        on_step: called with the number of images done so far.
         stop: raises to stop.
         bits: see `read_image`.
     """

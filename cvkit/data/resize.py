@@ -29,7 +29,8 @@ def input_size_hw(
         max(image_size_wh) / max(original_hw),
         min(image_size_wh) / min(original_hw),
     )
-    return tuple(max(1, round(side * scale)) for side in original_hw)
+    height, width = original_hw
+    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def resize_image(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from cvkit.data.annotated import AnnotatedImage, upright
+from cvkit.data.classified import ClassifiedImage
 from cvkit.data.clips import part_of
 from cvkit.data.datasets import read_pair
 from cvkit.data.decode import exif_orientation, needed_bits, read_image
-from cvkit.data.formats.folders import ClassifiedImage
-from cvkit.data.formats.layouts import LabelledImage
 from cvkit.data.frames import frame_bits, frame_files
 from cvkit.data.known import Known, content_hash, known_hash
+from cvkit.data.labelled import LabelledImage
 from cvkit.data.masks import MaskReader
 from cvkit.data.video import VideoIndex, index_video
 from cvkit.errors import CvkitError
@@ -85,13 +85,13 @@ def scan_pairs(
     scan = Scan()
     with Known(f"pair {reader}", [pair.image for pair in pairs]) as known:
 
-        def look(pair: LabelledImage) -> list[Any] | CvkitError:
+        def examine(pair: LabelledImage) -> list[Any] | CvkitError:
             try:
                 return known.find([pair.image, pair.mask], lambda: _pair_facts(pair, reader))
             except CvkitError as error:
                 return error
 
-        for found in _on_all_cores(look, pairs, on_step):
+        for found in _on_all_cores(examine, pairs, on_step):
             if isinstance(found, CvkitError):
                 scan.defects.append(found)
                 scan.sizes_hw.append(None)
@@ -147,13 +147,13 @@ def scan_images(
     scan = ImageScan()
     with Known("image", [image.path for image in images]) as known:
 
-        def look(image: ClassifiedImage) -> list[Any] | CvkitError:
+        def examine(image: ClassifiedImage) -> list[Any] | CvkitError:
             try:
                 return known.find([image.path], lambda: _image_facts(image.path))
             except CvkitError as error:
                 return error
 
-        for found in _on_all_cores(look, images, on_step):
+        for found in _on_all_cores(examine, images, on_step):
             if isinstance(found, CvkitError):
                 scan.defects.append(found)
             else:
@@ -180,7 +180,7 @@ class BoxScan(Found):
 
 
 def scan_boxes(
-    images: Sequence[AnnotatedImage], on_step: Callable[[int, str], None] | None = None
+    images: Sequence[AnnotatedImage], on_step: Callable[[int], None] | None = None
 ) -> BoxScan:
     """Decode every image of a split that is not known yet, on all cores; turn boxes upright.
 
@@ -191,15 +191,15 @@ def scan_boxes(
     scan = BoxScan()
     with Known("image", [image.path for image in images]) as known:
 
-        def look(image: AnnotatedImage) -> tuple[AnnotatedImage, str, int | None] | CvkitError:
+        def examine(image: AnnotatedImage) -> tuple[AnnotatedImage, str, int | None] | CvkitError:
             try:
-                found = known.find([image.path], lambda: _image_facts(image.path))
-                size_hw, orientation, digest, bits = tuple(found[0]), *found[1:]
-                return upright(image, (size_hw, orientation)), digest, bits
+                facts = known.find([image.path], lambda: _image_facts(image.path))
+                (height, width), orientation, digest, bits = facts
+                return upright(image, ((height, width), orientation)), digest, bits
             except CvkitError as error:
                 return error
 
-        for image, found in zip(images, _on_all_cores(look, images, on_step), strict=True):
+        for image, found in zip(images, _on_all_cores(examine, images, on_step), strict=True):
             if isinstance(found, CvkitError):
                 scan.defects.append(found)
                 scan.images.append(image)
@@ -222,7 +222,7 @@ class VideoScan(Found):
 
     Attributes:
         sizes_hw: of the frames of readable videos, in file order.
-        lengths: frames that count and frames a second of each.
+        lengths: frames that count and frames per second of each.
         differing: videos whose header claims another number of frames.
     """
 
@@ -243,7 +243,9 @@ def scan_videos(
     scan = VideoScan()
     with Known("content", [video.path for video in videos]) as known:
 
-        def look(video: ClassifiedImage) -> tuple[VideoIndex, slice, str, int | None] | CvkitError:
+        def examine(
+            video: ClassifiedImage,
+        ) -> tuple[VideoIndex, slice, str, int | None] | CvkitError:
             try:
                 index = index_video(video.path)
                 part = part_of(index, video.seconds, video.path)
@@ -252,7 +254,7 @@ def scan_videos(
             except CvkitError as error:
                 return error
 
-        for found in _on_all_cores(look, videos, on_step):
+        for found in _on_all_cores(examine, videos, on_step):
             if isinstance(found, CvkitError):
                 scan.defects.append(found)
                 continue
@@ -267,17 +269,17 @@ def scan_videos(
 
 
 def _on_all_cores(
-    look: Callable[[Any], Any], items: Sequence[Any], on_step: Callable[[int], None] | None
+    examine: Callable[[Any], Any], items: Sequence[Any], on_step: Callable[[int], None] | None
 ) -> Iterator[Any]:
-    """Yield what `look` finds in each item, in order."""
+    """Yield what `examine` finds in each item, in order."""
     cores = os.cpu_count() or 1
-    # Handing over an item costs as much as looking up a known one, so many go together.
+    # Handing over an item costs as much as finding a known one, so many go together.
     size = max(1, min(64, len(items) // (16 * cores)))
     parts = [items[first : first + size] for first in range(0, len(items), size)]
     done = 0
     with ThreadPoolExecutor(cores) as pool:
         try:
-            for part in pool.map(lambda part: [look(item) for item in part], parts):
+            for part in pool.map(lambda part: [examine(item) for item in part], parts):
                 for found in part:
                     yield found
                     done += 1

@@ -68,6 +68,15 @@ def _polygon_defect(value: Any, size_hw: tuple[int, int] | None, where: str) -> 
     return None
 
 
+def lies_outside(value: Any, size_hw: tuple[int, int]) -> bool:
+    """Return whether all polygons of an object lie outside an image; no run-length code does."""
+    if not isinstance(value, list):
+        return False
+    height, width = size_hw
+    spans = [(min(p[::2]), max(p[::2]), min(p[1::2]), max(p[1::2])) for p in value]
+    return all(x1 >= width or x2 <= 0 or y1 >= height or y2 <= 0 for x1, x2, y1, y2 in spans)
+
+
 def _outline(polygon: list[float]) -> float:
     """Return the steps to a next pixel that it takes to go once around a polygon."""
     corners = list(zip(polygon[::2], polygon[1::2], strict=True))

@@ -15,7 +15,7 @@ def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
     """Return the rows of a CSV table as dicts, checked.
 
     Raises:
-        DataError: unreadable, empty, a column that is missing or stands twice; or a list of all
+        DataError: unreadable, empty, a column that is missing or occurs twice; or a list of all
             rows that cannot be used.
     """
     rows: list[dict[str, str]] = []
@@ -28,13 +28,13 @@ def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
         if not cells:
             continue
         if len(cells) != len(columns):
-            words = f"the row does not have {len(columns)} cells but {len(cells)}"
-            defects.append(DataError(f"{where}: {words}", code="list.bad_line"))
+            reason = f"the row does not have {len(columns)} cells but {len(cells)}"
+            defects.append(DataError(f"{where}: {reason}", code="list.bad_line"))
             continue
         row = dict(zip(columns, cells, strict=True))
         if wrong := [name for name in columns if "\0" in row[name]]:
-            words = f"{wrong[0]} has a NUL character"
-            defects.append(DataError(f"{where}: {words}", code="list.bad_line"))
+            reason = f"{wrong[0]} has a NUL character"
+            defects.append(DataError(f"{where}: {reason}", code="list.bad_line"))
         elif empty := [name for name in needed if not row[name].strip()]:
             defects.append(DataError(f"{where}: {empty[0]} is empty", code="list.bad_line"))
         else:
@@ -63,7 +63,7 @@ def _check_columns(columns: list[str], needed: Sequence[str], path: Path) -> Non
     """Check the names of the columns.
 
     Raises:
-        DataError: one that is needed is missing, or one stands twice.
+        DataError: one that is needed is missing, or one occurs twice.
     """
     lacking = [name for name in needed if name not in columns]
     if lacking:

@@ -1,6 +1,6 @@
 """Videos: what is in a file, found by decoding it, and frames by their numbers.
 
-A header's frame count is never trusted: the first look at a file decodes it once and keeps the
+A header's frame count is never trusted: the first use of a file decodes it once and keeps the
 time of every frame, in the user's cache, under the file's path, size and change time.
 """
 
@@ -26,7 +26,7 @@ os.environ.setdefault(
     "OPENCV_FFMPEG_CAPTURE_OPTIONS",
     "protocol_whitelist;file|format_whitelist;mov,mp4,avi,matroska,webm,mpeg,mpegvideo,mpegts,gif",
 )
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # errors are told in our own words
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # cvkit reports errors itself
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 COUNTED = frozenset({".mp4", ".m4v", ".mov", ".avi"})
 """Containers that store how many frames they have; of others a header's count is a guess."""
@@ -57,7 +57,7 @@ class VideoIndex:
 
     @property
     def fps(self) -> float:
-        """Mean frames a second; 25 of a single frame."""
+        """Mean frames per second; 25 of a single frame."""
         span = self.times_ms[-1] - self.times_ms[0]
         return 1000 * (len(self) - 1) / span if span > 0 else 1000 / FRAME_MS
 
@@ -67,7 +67,7 @@ def index_video(path: Path) -> VideoIndex:
 
     Raises:
         DataError: `video.unreadable`, `video.zero_frames`, `video.truncated` (over 1 % of the
-            of the frames that the container counts, or of the bytes it should have, is missing),
+            frames that the container counts, or of the bytes it should have, is missing),
             `image.too_large`.
     """
     if path.is_dir():
@@ -141,7 +141,7 @@ def _missing_bytes(path: Path) -> int:
 
 
 def _element_size(stream: BinaryIO) -> int | None:
-    """Return the number of one to eight bytes that comes next; None if it stands for unknown."""
+    """Return the number of one to eight bytes that comes next; None if it means unknown."""
     first = stream.read(1)
     if not first or not first[0]:
         return None

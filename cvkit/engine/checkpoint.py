@@ -26,7 +26,7 @@ FORMAT_VERSION = 1
 KEEP = 2
 
 
-def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
 
 
@@ -52,11 +52,11 @@ def save_model(path: Path, tensors: dict[str, Tensor], header: dict) -> None:
         MachineError: the disk refused.
     """
     require_finite(tensors, str(path.name))
-    write_sealed(path, _plain(tensors), header)
+    write_sealed(path, _on_cpu(tensors), header)
 
 
 def save_state(run: Path, step: int, tensors: dict[str, dict[str, Tensor]], state: dict) -> Path:
-    """Write the resume state of a step and return its folder; older ones go, but for one.
+    """Write the resume state of a step and return its folder; all but one of the older ones go.
 
     Args:
         run: the run folder.
@@ -72,7 +72,7 @@ def save_state(run: Path, step: int, tensors: dict[str, dict[str, Tensor]], stat
         require_finite(group, f"step {step} ({name})")
     root = run / "ckpt"
     target, temporary = root / f"step-{step:010d}", root / f".tmp-{step}-{os.getpid()}"
-    files = {f"{name}.safetensors": save_tensors(_plain(group)) for name, group in tensors.items()}
+    files = {f"{name}.safetensors": save_tensors(_on_cpu(group)) for name, group in tensors.items()}
     files["state.json"] = json.dumps(state, allow_nan=False).encode()
     with machine_errors(root):
         root.mkdir(exist_ok=True)
@@ -185,7 +185,7 @@ def load_state(run: Path, data: dict) -> tuple[dict[str, dict[str, Tensor]], dic
         ModelFileError: there is no intact state (lists what was rejected and why), or the
             dataset is not the one that it was trained on.
     """
-    root, rejected = run / "ckpt", []
+    root, rejected = run / "ckpt", list[str]()
     states = _states(root)
     pointer = root / "last"
     if pointer.is_file():

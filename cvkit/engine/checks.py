@@ -17,13 +17,12 @@ from torchvision.ops import StochasticDepth
 from cvkit.console import Advance
 from cvkit.engine import optim
 from cvkit.engine.freezing import rest_statistics
-from cvkit.engine.loader import load
+from cvkit.engine.loader import load, only_batch
 from cvkit.engine.progress import Settings
 from cvkit.engine.sampler import STEP_SEED, batch_plan
-from cvkit.errors import DataError
 from cvkit.ops.seeds import key_seed
-from cvkit.structures import Batch, Failure
-from cvkit.tasks.contract import Dataset, Task
+from cvkit.structures import Batch
+from cvkit.tasks.contract import Checkable, Dataset
 
 SAMPLES = 8
 """Training samples that the checks use, at most; the batch size if that is smaller."""
@@ -41,7 +40,7 @@ class Check:
 
 
 def run_checks(
-    task: Task,
+    task: Checkable,
     model: nn.Module,
     data: Dataset,
     settings: Settings,
@@ -58,7 +57,7 @@ def run_checks(
         settings: of the run; its optimizer and peak learning rate are used.
         fabric: the device.
         workers: decoding processes.
-        advance: told the number of checks done.
+        advance: called with the number of checks done.
     """
     task = task.unregularised()
     model = _quiet_copy(fabric.to_device(copy.deepcopy(model)))
@@ -89,16 +88,13 @@ def _quiet_copy(model: nn.Module) -> nn.Module:
 def _first_batch(data: Dataset, settings: Settings, workers: int) -> Batch:
     keys = batch_plan(len(data), 0, settings, 0, 1)[0][: max(2, min(SAMPLES, settings.batch_size))]
     with load(data, [keys], workers) as loaded:
-        item = next(loaded)[0]
-    if isinstance(item, Failure):
-        raise DataError(item.reason, code=item.code)
-    return item
+        return only_batch(next(loaded))
 
 
 class _Bench:
     """What the checks work on; `losses` remembers the course of the overfitting."""
 
-    def __init__(self, task: Task, model: nn.Module, batch: Batch, settings: Settings) -> None:
+    def __init__(self, task: Checkable, model: nn.Module, batch: Batch, settings: Settings) -> None:
         self.task, self.model, self.batch, self.settings = task, model, batch, settings
         self.losses: list[float] = []
 
@@ -110,7 +106,7 @@ class _Bench:
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the loss, without penalties on the weights."""
-        return sum(self.task.loss(model, batch).values())
+        return optim.total(self.task.loss(model, batch))
 
     def fit(
         self, model: nn.Module, batch: Batch, steps: int, until: Callable[[float], bool]
@@ -144,7 +140,7 @@ def _initial_loss(bench: _Bench) -> Check:
         "initial loss",
         abs(found - wanted) < max(0.25, 0.1 * wanted),
         f"{found:.3f}; {wanted:.3f} if all classes score equally",
-        "the last layer begins too sure: initialisation, a doubled softmax, the class count",
+        "the last layer is too confident: check initialisation, a doubled softmax, the class count",
     )
 
 
@@ -173,11 +169,11 @@ def _gradients(bench: _Bench) -> Check:
 def _independence(bench: _Bench) -> Check:
     model = bench.copy().eval()
     inputs, outputs = bench.task.probe(model, bench.batch)
-    outputs[0].float().sum().backward()
-    leak = inputs.grad[1:].abs().max().item() if len(inputs) > 1 else 0.0
+    (gradient,) = torch.autograd.grad(outputs[0].float().sum(), inputs, materialize_grads=True)
+    leak = gradient[1:].abs().max().item() if len(inputs) > 1 else 0.0
     return Check(
         "samples are independent",
-        leak == 0.0 and bool(inputs.grad[0].any()),
+        leak == 0.0 and bool(gradient[0].any()),
         f"gradient of one output to other inputs: {leak:g}",
         "samples of a batch are mixed up: a wrong view or reshape",
     )
@@ -213,11 +209,11 @@ def _overfit(bench: _Bench) -> Check:
     limit, share, steps = bench.task.overfit_goal
     first = [0.0]
 
-    def learned(loss: float) -> bool:
+    def low_enough(loss: float) -> bool:
         first[0] = first[0] or loss
         return loss < limit * first[0]
 
-    bench.losses = bench.fit(model, bench.batch, steps, learned)
+    bench.losses = bench.fit(model, bench.batch, steps, low_enough)
     best = min(bench.losses)
     return Check(
         "one batch can be learned",

@@ -30,7 +30,7 @@ class Measured:
     Attributes:
         metrics: of the validation split, by name.
         loss: mean over its samples; None where there is none, or it is not finite.
-        train: the deciding metric on a part of the training split, looked at as in validation.
+        train: the deciding metric on a part of the training split, measured as in validation.
     """
 
     metrics: dict[str, float | None]
@@ -104,7 +104,7 @@ def evaluate(
     `loss`, for a task that is made for training, becomes that of all samples.
 
     Each process takes every n-th sample and ends up with the metric of all of them; `on_image`
-    sees the own samples only.
+    sees only the samples of its process.
 
     Raises:
         Interrupted: a signal came; the metric is incomplete.
@@ -135,9 +135,9 @@ def evaluate(
                         raise _diverged()
                     results = []  # the processes must meet before one may leave
                 for sample, result in zip(item.samples, results, strict=bool(results)):
-                    own = metric.update(result, sample.truth)
+                    counts = metric.update(result, sample.truth)
                     if on_image:
-                        on_image(sample, own)
+                        on_image(sample, counts)
                 done += len(item)
             advance(min(done * world, len(data)), "")
     if world > 1:
@@ -170,7 +170,7 @@ def _diverged() -> TrainingDiverged:
 def _together(
     metric: Metric, failures: list[Failure], loss: MeanLoss | None, world: int
 ) -> list[Failure]:
-    """Merge the counts of all processes into the own ones; return all failures."""
+    """Merge the counts of all processes into those of this process; return all failures."""
     states: list[Any] = [None] * world
     sums = (loss.total, loss.count) if loss else (0.0, 0)
     torch.distributed.all_gather_object(states, (metric.state(), failures, sums))
@@ -178,4 +178,4 @@ def _together(
     if loss:
         totals, counts = zip(*(sums for *_, sums in states), strict=True)
         loss.total, loss.count = sum(totals), sum(counts)
-    return [failure for _, own, _ in states for failure in own]
+    return [failure for _, failed, _ in states for failure in failed]

@@ -40,7 +40,7 @@ def require_finite_loss(fabric: Fabric, terms: dict[str, Tensor], batch: Batch, 
     raise TrainingDiverged(
         f"{what} at step {step}; images: {_images([batch])}",
         code="diverged.loss",
-        hint="nothing of it was saved; lower --lr, or look at the images",
+        hint="nothing of it was saved; lower --lr, or check the images",
     )
 
 

@@ -1,27 +1,33 @@
 """Samples in parallel, in a fixed order, stacked into batches."""
 
 import contextlib
+import ctypes
 import errno
 import multiprocessing
 import os
 import signal
+import sys
+import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from cvkit.errors import CvkitError, CvkitWarning
+from cvkit.errors import CvkitError, CvkitWarning, DataError
 from cvkit.structures import Batch, Classes, Failure, Sample
-from cvkit.tasks.contract import Dataset
+from cvkit.tasks.contract import Dataset, Ragged
 
 Key = tuple[int, int]
 """(index of a sample, seed of its random transform)."""
+
+Loaded = Generator[list[Batch | Failure], None, None]
+"""For each list of keys its samples, in batches of equal size, and those that failed."""
 
 Collate = Callable[[Sequence[Sample | Failure]], list[Batch | Failure]]
 """`stack` or `gather`."""
@@ -46,7 +52,7 @@ class _Keyed(torch.utils.data.Dataset):
 
 def load(
     dataset: Dataset, batches: Sequence[Sequence[Key]], workers: int
-) -> contextlib.closing[Iterator[list[Batch | Failure]]]:
+) -> contextlib.closing[Loaded]:
     """Return, to be used in a `with`, an iterator over the samples of each list of keys.
 
     Each item holds the samples stacked by size, and those that failed. Samples of a ragged
@@ -55,17 +61,15 @@ def load(
 
     Workers hand over batches in shared memory, of which a container may have little: what does not
     fit comes through pipes, and where workers cannot even start, this process reads the samples.
-    A `CvkitWarning` tells it.
+    A `CvkitWarning` reports it.
     """
     return contextlib.closing(_load(dataset, batches, workers))
 
 
-def _load(
-    dataset: Dataset, batches: Sequence[Sequence[Key]], workers: int
-) -> Iterator[list[Batch | Failure]]:
+def _load(dataset: Dataset, batches: Sequence[Sequence[Key]], workers: int) -> Loaded:
     if not batches:
         return
-    collate = gather if getattr(dataset, "ragged", False) else stack
+    collate = gather if isinstance(dataset, Ragged) and dataset.ragged else stack
     workers, before = min(workers, len(batches)), set(multiprocessing.active_children())
     try:
         iterator, over = _start(dataset, batches, workers, collate)
@@ -74,7 +78,7 @@ def _load(
             raise
         _warn(f"cannot be used ({error.strerror}), so images are decoded in one process")
         iterator, over = _start(dataset, batches, 0, collate)
-    own = set(multiprocessing.active_children()) - before
+    started = set(multiprocessing.active_children()) - before
     try:
         for items in iterator:
             if any(isinstance(item, _Piped) for item in items):
@@ -83,7 +87,7 @@ def _load(
     finally:
         if over is not None:
             over.value = 1
-        for worker in own:
+        for worker in started:
             worker.terminate()
         del iterator  # joins them
 
@@ -95,7 +99,7 @@ SHARED_MEMORY = "/dev/shm"
 
 
 def _warn(what: str) -> None:
-    """Tell what shared memory is not enough for; the same text is told once."""
+    """Warn of what shared memory is not enough for; the same text is shown once."""
     warnings.warn(
         f"shared memory ({SHARED_MEMORY}) {what}, which is slower; more of it, as with docker run "
         "--shm-size=1g, or fewer --workers help",
@@ -107,11 +111,14 @@ def _warn(what: str) -> None:
 def _start(
     dataset: Dataset, batches: Sequence[Sequence[Key]], workers: int, collate: Collate
 ) -> tuple[Iterator[list[Any]], Any]:
-    """Return the iterator of a loader, and the shared number that lets a signal end its workers.
+    """Return the iterator of a loader, and the shared number by which a signal ends its workers.
 
     It has no lock: a second signal would wait for what the first one's handler holds.
     """
     over = None
+    # The death of a parent is signalled when its thread ends, so only the main thread counts.
+    forks = sys.platform == "linux" and multiprocessing.get_start_method() == "fork"
+    bound = forks and threading.current_thread() is threading.main_thread()
     if workers:
         multiprocessing.Lock()  # torch's loader would fail halfway where there are none
         over = multiprocessing.RawValue("b", 0)
@@ -122,10 +129,10 @@ def _start(
             warnings.filterwarnings("ignore", "This DataLoader will create")  # more than cores
             loader = DataLoader(
                 _Keyed(dataset),
-                batch_sampler=batches,
+                batch_sampler=[list(keys) for keys in batches],
                 num_workers=workers,
                 collate_fn=partial(_handed_over, collate) if workers else collate,
-                worker_init_fn=partial(_start_worker, over),
+                worker_init_fn=partial(_start_worker, over, os.getpid() if bound else None),
             )
             return iter(loader), over
     finally:
@@ -133,19 +140,44 @@ def _start(
 
 
 @dataclass(frozen=True)
+class _Array:
+    """A tensor as an array.
+
+    Attributes:
+        values: with the axes in the order of memory.
+        order: the axes of the tensor in that order.
+    """
+
+    values: np.ndarray
+    order: list[int]
+
+    @classmethod
+    def of(cls, tensor: torch.Tensor) -> "_Array":
+        """Return the array of a tensor."""
+        order = sorted(range(tensor.dim()), key=tensor.stride, reverse=True)
+        return cls(tensor.permute(order).contiguous().numpy(), order)
+
+    def tensor(self) -> torch.Tensor:
+        """Return the tensor, with the same order in memory."""
+        axes = range(len(self.order))
+        return torch.from_numpy(self.values).permute([self.order.index(axis) for axis in axes])
+
+
+@dataclass(frozen=True)
 class _Piped:
     """A batch whose tensors travel as arrays, by pickling, which needs no shared memory."""
 
-    images: Any
-    masks: Any
+    images: "_Array | list[_Array]"
+    masks: "_Array | None"
     samples: tuple[Sample, ...]
-    labels: Any
+    labels: "_Array | None"
 
     def batch(self) -> Batch:
         """Return the batch."""
-        listed = isinstance(self.images, list)
-        images = [_tensor(each) for each in self.images] if listed else _tensor(self.images)
-        return Batch(images, _tensor(self.masks), self.samples, _tensor(self.labels))
+        masks, labels = (a if a is None else a.tensor() for a in (self.masks, self.labels))
+        if isinstance(self.images, list):
+            return Batch([each.tensor() for each in self.images], masks, self.samples, labels)
+        return Batch(self.images.tensor(), masks, self.samples, labels)
 
 
 def _handed_over(
@@ -171,9 +203,10 @@ def _shared(batch: Batch) -> Batch | _Piped:
             return batch
         except RuntimeError:  # another process was faster; tensors that fitted stay as they are
             pass
-    arrays = [_array(each) for each in images]
+    arrays = [_Array.of(each) for each in images]
     pixels = arrays if isinstance(batch.images, list) else arrays[0]
-    return _Piped(pixels, _array(batch.masks), batch.samples, _array(batch.labels))
+    masks, labels = (None if t is None else _Array.of(t) for t in (batch.masks, batch.labels))
+    return _Piped(pixels, masks, batch.samples, labels)
 
 
 def _free() -> float:
@@ -185,24 +218,11 @@ def _free() -> float:
     return about.f_bavail * about.f_frsize
 
 
-def _array(tensor: torch.Tensor | None) -> tuple[np.ndarray, list[int]] | None:
-    """Return an array with the axes in the order of memory, and that order."""
-    if tensor is None:
-        return None
-    order = sorted(range(tensor.dim()), key=tensor.stride, reverse=True)
-    return tensor.permute(order).contiguous().numpy(), order
-
-
-def _tensor(pair: tuple[np.ndarray, list[int]] | None) -> torch.Tensor | None:
-    """Return the tensor of `_array`, with the same order in memory."""
-    if pair is None:
-        return None
-    array, order = pair
-    return torch.from_numpy(array).permute([order.index(axis) for axis in range(len(order))])
-
-
-def _start_worker(over: Any, _: int) -> None:
+def _start_worker(over: Any, parent: int | None, _: int) -> None:
     """Leave signals to the main process, which stops at a safe point and ends its workers.
+
+    Where it is killed, its workers are killed with it: torch's own would notice only while they
+    wait for work.
 
     SIGTERM reaches the workers as well where it is sent to a whole group of processes, so it
     ends a worker only once `over`, a number that the processes share, is 1.
@@ -212,6 +232,11 @@ def _start_worker(over: Any, _: int) -> None:
         if over.value:
             os._exit(0)
 
+    if parent is not None:
+        set_death_signal = 1  # PR_SET_PDEATHSIG
+        ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
+        if os.getppid() != parent:  # it was killed in between
+            os._exit(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, end)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
@@ -224,31 +249,65 @@ def stack(items: Sequence[Sample | Failure]) -> list[Batch | Failure]:
     """
     groups = groupby(items, lambda item: item.image.shape if isinstance(item, Sample) else None)
     result: list[Batch | Failure] = []
-    for shape, group in groups:
-        result += [_batch(list(group))] if shape else list(group)
+    for _, group in groups:
+        samples, failures = _divided(list(group))
+        result += [_batch(samples)] if samples else failures
     return result
 
 
 def gather(items: Sequence[Sample | Failure]) -> list[Batch | Failure]:
     """Return the samples, whatever their sizes, as one batch, and the failures."""
-    samples = [item for item in items if isinstance(item, Sample)]
-    failures = [item for item in items if isinstance(item, Failure)]
+    samples, failures = _divided(items)
     if not samples:
-        return failures
+        return list(failures)
     images = [torch.from_numpy(sample.image).permute(2, 0, 1) for sample in samples]  # CHW
-    slim = tuple(replace(sample, image=None) for sample in samples)
+    slim = tuple(replace(sample, image=_NO_PIXELS) for sample in samples)
     return [Batch(images, None, slim), *failures]
+
+
+_NO_PIXELS = np.empty(0, np.uint8)
+"""In the samples of a batch, which has the pixels itself."""
+
+_Kind = TypeVar("_Kind", Batch, Sample)
+
+
+def _divided(items: Sequence[_Kind | Failure]) -> tuple[list[_Kind], list[Failure]]:
+    """Return what could be read, and the failures."""
+    failures = [item for item in items if isinstance(item, Failure)]
+    return [item for item in items if not isinstance(item, Failure)], failures
+
+
+def all_read(items: Sequence[Batch | Failure]) -> list[Batch]:
+    """Return the batches of an item of `load`.
+
+    Raises:
+        DataError: a sample could not be read.
+    """
+    batches, failures = _divided(items)
+    if failures:
+        raise DataError(failures[0].reason, code=failures[0].code)
+    return batches
+
+
+def only_batch(items: Sequence[Batch | Failure]) -> Batch:
+    """Return the batch of a training step.
+
+    Raises:
+        DataError: a sample could not be read, or they differ in size.
+    """
+    batches = all_read(items)
+    if len(batches) != 1:
+        raise DataError("training samples differ in size", code="data.sizes")
+    return batches[0]
 
 
 def _batch(samples: list[Sample]) -> Batch:
     images = torch.from_numpy(np.stack([sample.image for sample in samples]))  # [N, ..., H, W, C]
-    masks = None
-    if samples[0].mask is not None:
-        masks = torch.from_numpy(np.stack([sample.mask for sample in samples])).long()
-    labels = None
-    if isinstance(samples[0].truth, Classes):
-        labels = torch.tensor([sample.truth.label for sample in samples])
-    slim = tuple(replace(sample, image=None, mask=None) for sample in samples)
+    maps = [sample.mask for sample in samples if sample.mask is not None]
+    masks = torch.from_numpy(np.stack(maps)).long() if maps else None
+    classes = [s.truth.label for s in samples if isinstance(s.truth, Classes)]
+    labels = torch.tensor(classes) if classes else None
+    slim = tuple(replace(sample, image=_NO_PIXELS, mask=None) for sample in samples)
     return Batch(images.movedim(-1, 1), masks, slim, labels)
 
 

@@ -14,13 +14,12 @@ from torch import nn
 from cvkit.console import Advance
 from cvkit.engine import optim
 from cvkit.engine.freezing import rest_statistics
-from cvkit.engine.loader import Key, load
+from cvkit.engine.loader import Key, load, only_batch
 from cvkit.engine.progress import Settings
 from cvkit.engine.runtime import StopSignal
 from cvkit.engine.sampler import STEP_SEED, batch_plan
 from cvkit.errors import DataError
 from cvkit.ops.seeds import key_seed
-from cvkit.structures import Failure
 from cvkit.tasks.contract import Dataset, Task
 
 STEPS, LOW, HIGH = 100, 1e-6, 1.0
@@ -67,7 +66,7 @@ def lr_range(
         settings: of the run.
         fabric: the device and precision.
         workers: decoding processes.
-        advance: told the steps done.
+        advance: called with the steps done.
         stop: asks to stop.
     """
     model = fabric.to_device(model)  # Adagrad makes its states at once
@@ -83,13 +82,12 @@ def lr_range(
     with load(data, list(_plan(len(data), settings)), workers) as loaded:
         for step, items in enumerate(loaded):
             stop.raise_if_set("stopped")
-            if isinstance(items[0], Failure):
-                raise DataError(items[0].reason, code=items[0].code)
+            batch = only_batch(items).to(fabric.device)
             rate = LOW * (HIGH / LOW) ** (step / (STEPS - 1))
             for group in optimizer.param_groups:
                 group["lr"] = rate
             torch.manual_seed(key_seed(STEP_SEED, settings.seed, step))
-            loss = sum(task.loss(model, items[0].to(fabric.device)).values())
+            loss = optim.total(task.loss(model, batch))
             if not math.isfinite(loss.item()):
                 diverged = rate
                 break

@@ -11,13 +11,12 @@ from torch import nn
 from cvkit.console import Reporter, number
 from cvkit.engine import checkpoint
 from cvkit.engine.evaluate import evaluate
-from cvkit.engine.loader import in_order, load
+from cvkit.engine.loader import all_read, in_order, load
 from cvkit.engine.progress import Progress
 from cvkit.engine.runtime import StopSignal
 from cvkit.errors import DataError
 from cvkit.storage import write_file
-from cvkit.structures import Failure
-from cvkit.tasks.contract import Dataset, Task
+from cvkit.tasks.contract import Dataset, Memorising, Task
 
 
 def memorise(
@@ -41,23 +40,32 @@ def memorise(
         Interrupted: a signal came; nothing is written, since it starts anew in no time.
         DataError: an image could not be read.
     """
+    if not isinstance(task, Memorising):
+        raise TypeError(f"{task.name} keeps no samples")
     model = fabric.to_device(model).eval()
-    common = {"batch_size": batch_size, "workers": workers, "stop": stop}
-    with reporter.progress("remembering", len(data[0])) as advance, torch.inference_mode():
+    with reporter.progress("memorising", len(data[0])) as advance, torch.inference_mode():
         done = 0
         with load(data[0], in_order(len(data[0]), batch_size), workers) as loaded:
             for items in loaded:
                 stop.raise_if_set("stopped", "run the same command again")
-                for item in items:
-                    if isinstance(item, Failure):
-                        raise DataError(item.reason, code=item.code)
+                for batch in all_read(items):
                     with fabric.autocast():
-                        task.memorise(model, item.to(fabric.device))
-                    done += len(item)
+                        task.memorise(model, batch.to(fabric.device))
+                    done += len(batch)
                 advance(done, "")
     metric = task.metric()
     with reporter.progress("validation", len(data[1])) as advance:
-        failures = evaluate(task, model, data[1], fabric, metric=metric, advance=advance, **common)
+        failures = evaluate(
+            task,
+            model,
+            data[1],
+            fabric,
+            metric=metric,
+            batch_size=batch_size,
+            workers=workers,
+            stop=stop,
+            advance=advance,
+        )
     if failures:
         raise DataError(failures[0].reason, code=failures[0].code)
     metrics = metric.compute()

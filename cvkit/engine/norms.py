@@ -21,8 +21,9 @@ def rest_where_alone(model: nn.Module) -> None:
     torch refuses it.
     """
     for layer in _norms(model).values():
-        layer.register_forward_pre_hook(_rest)
-        layer.register_forward_hook(_wake, always_call=True)
+        rest = _Rest()
+        layer.register_forward_pre_hook(rest.begin)
+        layer.register_forward_hook(rest.end, always_call=True)
 
 
 def require_company(
@@ -80,10 +81,17 @@ def _is_alone(norm: nn.Module, maps: Tensor) -> bool:
     return norm.training and maps.numel() == maps.shape[1]
 
 
-def _rest(norm: nn.Module, given: tuple[Tensor, ...]) -> None:
-    norm.rests = _is_alone(norm, given[0])
-    norm.training = norm.training and not norm.rests
+class _Rest:
+    """Takes a batch norm out of training for one forward pass."""
 
+    def __init__(self) -> None:
+        self.rests = False
 
-def _wake(norm: nn.Module, given: tuple[Tensor, ...], found: Tensor) -> None:
-    norm.training = norm.training or norm.rests
+    def begin(self, norm: nn.Module, given: tuple[Tensor, ...]) -> None:
+        """Before the pass: rest if there is one value per channel."""
+        self.rests = _is_alone(norm, given[0])
+        norm.training = norm.training and not self.rests
+
+    def end(self, norm: nn.Module, given: tuple[Tensor, ...], found: Tensor | None) -> None:
+        """After the pass, or its failure."""
+        norm.training = norm.training or self.rests

@@ -27,6 +27,12 @@ def make_optimizer(
     return make[name]()
 
 
+def total(terms: dict[str, Tensor]) -> Tensor:
+    """Return the sum of the terms of a loss."""
+    first, *others = terms.values()
+    return sum(others, start=first)
+
+
 def penalties(model: nn.Module, l1: float, l2: float) -> dict[str, Tensor]:
     """Return the penalties on the trainable weights by name; norms and biases go free.
 
@@ -84,8 +90,9 @@ class WeightAverage:
     def update(self, model: nn.Module, step: int) -> None:
         """Move the average towards the weights after step number `step` (from 0)."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        averages, weights = list(self.model.parameters()), list(model.parameters())
-        torch._foreach_lerp_(averages, [w.detach() for w in weights], 1 - decay)
+        averages = [average.detach() for average in self.model.parameters()]
+        weights = [weight.detach() for weight in model.parameters()]
+        torch._foreach_lerp_(averages, weights, 1 - decay)
         for average, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
             average.copy_(buffer)
 

@@ -1,4 +1,4 @@
-"""What is fitted after the steps of a training, by looking at the training data once more."""
+"""What is fitted after the last step of a training, in one more pass over the training data."""
 
 import json
 from typing import Any
@@ -7,13 +7,12 @@ import torch
 
 from cvkit.console import number
 from cvkit.engine import checkpoint
-from cvkit.engine.loader import in_order, load
+from cvkit.engine.loader import all_read, in_order, load
 from cvkit.engine.train import Trainer
 from cvkit.errors import DataError
 from cvkit.model_files import read_model
 from cvkit.storage import write_file
-from cvkit.structures import Failure
-from cvkit.tasks.contract import Dataset
+from cvkit.tasks.contract import Dataset, PostFitting
 
 
 @torch.no_grad()
@@ -34,6 +33,8 @@ def run_post_fits(trainer: Trainer, data: Dataset) -> dict[str, Any] | None:
         DataError: an image could not be read.
     """
     task, model, path = trainer.task, trainer.bare, trainer.run / trainer.settings.model_file
+    if not isinstance(task, PostFitting):
+        return None
     fits = task.post_fits(model, trainer.settings.seed)
     if not fits:
         return None
@@ -48,10 +49,8 @@ def run_post_fits(trainer: Trainer, data: Dataset) -> dict[str, Any] | None:
             with load(data, in_order(len(data), 1), trainer.workers) as loaded:
                 for items in loaded:
                     trainer.stop.raise_if_set(f"stopped at {title}", f"--resume {trainer.run}")
-                    for item in items:
-                        if isinstance(item, Failure):
-                            raise DataError(item.reason, code=item.code)
-                        task.fit_batch(fit, item.to(trainer.fabric.device))
+                    for batch in all_read(items):
+                        task.fit_batch(fit, batch.to(trainer.fabric.device))
                         done += 1
                     advance(done, "")
             fit.finish()

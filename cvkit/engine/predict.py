@@ -33,7 +33,9 @@ WAITING_RESULTS = 8
 class NamedInput(Protocol):
     """An input, named by a path."""
 
-    key: str
+    @property
+    def key(self) -> str:
+        """Its path in the results."""
 
 
 @dataclass
@@ -235,8 +237,8 @@ def predict(
     """Predict all files that the journal does not hold yet, in order.
 
     A line is written only when the files that it names are, so a kill loses nothing that the
-    journal promises. An input whose own files cannot be written fails alone. `lost` is what
-    could not even be looked into; it counts as failed.
+    journal promises. An input whose files cannot be written fails alone. `lost` is what
+    could not be opened; it counts as failed.
 
     Raises:
         Interrupted: a signal came; everything before it is written.

@@ -78,9 +78,10 @@ class Progress:
         losses = {term: total / steps for term, total in self.sums.items()}
         self.epoch += 1
         self.position, self.sums = 0, {}
-        line = {"epoch": self.epoch, "step": self.step, "lr": lr, "loss": sum(losses.values())}
-        line |= {"val_loss": measured.loss, f"train_{name}": measured.train}
-        self.history.append(line | {"losses": losses} | measured.metrics)
+        line: dict[str, Any] = {"epoch": self.epoch, "step": self.step, "lr": lr}
+        line |= {"loss": sum(losses.values()), "val_loss": measured.loss}
+        line |= {f"train_{name}": measured.train, "losses": losses}
+        self.history.append(line | measured.metrics)
         value, loss = measured.metrics[name], measured.loss
         if not self.best_epoch or _larger(value, self.best):
             self.improved = self.epoch

@@ -21,6 +21,7 @@ from lightning_fabric.plugins import MixedPrecision, Precision
 
 from cvkit import __version__
 from cvkit.catalog import closest
+from cvkit.early import leave
 from cvkit.errors import Interrupted, UsageError
 
 
@@ -54,7 +55,8 @@ def choose_device(name: str) -> torch.device:
     if not known or int(number or 0) >= here[kind]:
         found = ", ".join(f"{count} {kind}" for kind, count in here.items() if count)
         near = None if kind in here else closest(kind, ("auto", *here))
-        hint = f"did you mean {near}?" if near else f"here: {found}"
+        near = "cuda" if kind == "gpu" else near
+        hint = f"did you mean {near}?" if near else f"available: {found}"
         raise UsageError(f"--device {name} is not available", code="device.missing", hint=hint)
     return torch.device("cpu") if kind == "cpu" else torch.device(kind, int(number or 0))
 
@@ -83,11 +85,17 @@ def make_fabric(device: torch.device, devices: int, precision: str) -> Fabric:
     """Return a launched Fabric: one process, or `devices` of them that share gradients.
 
     Raises:
-        UsageError: more processes than GPUs.
+        UsageError: more processes than GPUs or cores.
     """
+    if device.type != "cuda" and devices > cores():
+        raise UsageError(
+            f"--devices {devices} exceeds the number of cores, {cores()}",
+            code="devices.missing",
+            hint="use fewer processes",
+        )
     if device.type == "cuda" and devices > torch.cuda.device_count():
         raise UsageError(
-            f"--devices {devices} but there are {torch.cuda.device_count()} GPUs",
+            f"--devices {devices} exceeds the number of GPUs, {torch.cuda.device_count()}",
             code="devices.missing",
         )
     single = [device.index] if device.type == "cuda" else 1
@@ -120,7 +128,7 @@ class _Autocast(MixedPrecision):
 def _plugin(precision: str, device: torch.device) -> Precision:
     if precision == "fp32":
         return Precision()
-    return _Autocast({"bf16": "bf16-mixed", "fp16": "16-mixed"}[precision], device.type)
+    return _Autocast("bf16-mixed" if precision == "bf16" else "16-mixed", device.type)
 
 
 def _make_cuda_exact(precision: str) -> None:
@@ -130,19 +138,23 @@ def _make_cuda_exact(precision: str) -> None:
     probabilities in the third digit, and some kernels add up in the order in which their threads
     arrive; docs/gpu.md says what the exact ones cost. `CVKIT_EXACT=0` leaves them alone.
     """
-    torch.backends.cudnn.conv.fp32_precision = "ieee" if precision == "fp32" else "tf32"
+    rounding = "ieee" if precision == "fp32" else "tf32"
+    # Torch makes these two attributes where no type checker sees it.
+    torch.backends.cudnn.conv.fp32_precision = rounding  # type: ignore[attr-defined]
     if os.environ.get("CVKIT_EXACT") == "0":
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when it starts
     torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # it only helps to find bugs
+    # It only helps to find bugs.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     warnings.filterwarnings("ignore", ".*does not have a deterministic implementation")
 
 
 def cores() -> int:
     """Return the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    known = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
 
 
 def choose_workers(wanted: int, device: torch.device, devices: int = 1) -> int:
@@ -191,7 +203,7 @@ class StopSignal:
         if self.number:
             for child in multiprocessing.active_children():
                 child.kill()
-            os._exit(128 + number)
+            leave(number)
         self.number = number
         if not self._waits:
             raise KeyboardInterrupt(number)
@@ -231,7 +243,7 @@ class StopSignal:
 def stop_signals() -> Iterator[StopSignal]:
     """Catch SIGINT and SIGTERM inside the block.
 
-    When one came they stay caught after it: a second one, which a process on its way out may
+    When one came, they stay caught after it: a second one, which a process on its way out may
     get, still ends it with the right code.
     """
     stop = StopSignal()

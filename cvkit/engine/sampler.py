@@ -47,12 +47,12 @@ def describe_epoch(count: int, settings: Settings, world: int) -> str:
         )
     steps, left = math.ceil(len(sizes) / per_step), count - sum(sizes)
     each = str(sizes[0]) if sizes[0] == sizes[-1] else f"{sizes[-1]} or {sizes[0]}"
-    words = f"{count} training samples: {steps} steps per epoch, {len(sizes)} batches of {each}"
+    text = f"{count} training samples: {steps} steps per epoch, {len(sizes)} batches of {each}"
     if left:
-        words += f"; {left} left out, others in every epoch: a batch needs {settings.min_batch}" + (
+        text += f"; {left} left out, others in every epoch: a batch needs {settings.min_batch}" + (
             f" in each of {world} processes" if world > 1 else ""
         )
-    return words
+    return text
 
 
 def batch_plan(

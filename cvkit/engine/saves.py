@@ -125,7 +125,7 @@ class Saves:
         tensors, header = read_model(self.run / LAST)
         checkpoint.require_same_data(self.run, header.get("data", {}), self.header["data"])
         try:
-            for model in filter(None, (self.model, self.average and self.average.model)):
+            for model in {self.model, self.measured}:
                 checkpoint.load_exactly(model, tensors)
             known = {k: v for k, v in header["training"].items() if k != "val_loss"}
             lines = (self.run / "metrics.jsonl").read_text().splitlines()[: known["epoch"]]

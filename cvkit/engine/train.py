@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 from torch import Tensor, nn
 
 from cvkit.console import Reporter, number
@@ -17,17 +18,17 @@ from cvkit.engine import optim
 from cvkit.engine.evaluate import Measured
 from cvkit.engine.finite import require_finite_gradient, require_finite_loss
 from cvkit.engine.freezing import Freezing, rest_statistics
-from cvkit.engine.loader import Key, load
+from cvkit.engine.loader import Key, Loaded, load, only_batch
 from cvkit.engine.progress import Progress, Settings
 from cvkit.engine.runtime import StopSignal
 from cvkit.engine.sampler import STEP_SEED, batch_plan, batch_sizes
 from cvkit.engine.saves import LAST, Saves
 from cvkit.engine.validation import Validation
-from cvkit.errors import DataError, Interrupted, UsageError
+from cvkit.errors import Interrupted, UsageError
 from cvkit.ops.seeds import key_seed
 from cvkit.storage import write_file
-from cvkit.structures import Batch, Failure
-from cvkit.tasks.contract import Dataset, Task
+from cvkit.structures import Batch
+from cvkit.tasks.contract import Dataset, Grouped, Task
 
 
 class Trainer:
@@ -74,8 +75,7 @@ class Trainer:
             stop=stop,
         )
         self.freezing = freezing
-        groups = getattr(self.train_data, "groups", None)
-        self.groups = groups() if groups else None
+        self.groups = data[0].groups() if isinstance(data[0], Grouped) else None
         self.fabric, self.workers, self.reporter, self.stop = fabric, workers, reporter, stop
         model = fabric.to_device(model)  # Adagrad makes its states at once
         optimizer = optim.make_optimizer(
@@ -149,19 +149,14 @@ class Trainer:
                 progress.step += 1
                 done += 1
                 rate = done * images / (time.monotonic() - started)
-                words = f"loss {sum(terms.values()):.3f} lr {self.lr():.2e} {rate:.0f} img/s"
-                advance(progress.position, words)
+                shown = f"loss {sum(terms.values()):.3f} lr {self.lr():.2e} {rate:.0f} img/s"
+                advance(progress.position, shown)
                 self._save_if_asked()
         return time.monotonic() - started
 
-    def _batches(self, loaded: Iterator[list[Batch | Failure]]) -> Iterator[Batch]:
+    def _batches(self, loaded: Loaded) -> Iterator[Batch]:
         for items in loaded:
-            for item in items:
-                if isinstance(item, Failure):
-                    raise DataError(item.reason, code=item.code)
-            if len(items) != 1:
-                raise DataError("training samples differ in size", code="data.sizes")
-            yield items[0].to(self.fabric.device)
+            yield only_batch(items).to(self.fabric.device)
 
     def lr(self) -> float:
         """Return the learning rate of the next step."""
@@ -193,14 +188,16 @@ class Trainer:
                 terms |= optim.penalties(self.bare, self.settings.l1, self.settings.l2)
                 require_finite_loss(self.fabric, terms, batch, self.progress.step + 1)
                 share = len(batch) * world / samples  # processes are averaged
-                self.fabric.backward(sum(terms.values()) * share)
+                self.fabric.backward(optim.total(terms) * share)
             for name, value in terms.items():
-                sums[name] = sums.get(name, 0.0) + value.detach() * share
+                part = value.detach() * share
+                sums[name] = sums[name] + part if name in sums else part
         self._clip(batches)
         self.optimizer.step()
         if self.average:
             self.average.update(self.bare, self.progress.step)
-        return {name: self.fabric.all_reduce(value).item() for name, value in sums.items()}
+        means = {name: self.fabric.all_reduce(value) for name, value in sums.items()}
+        return {name: torch.as_tensor(mean).item() for name, mean in means.items()}
 
     def _clip(self, batches: list[Batch]) -> None:
         limit = self.settings.clip_grad or math.inf
@@ -208,8 +205,9 @@ class Trainer:
             self.model, self.optimizer, max_norm=limit, error_if_nonfinite=False
         )
         # The scaler of fp16 skips steps whose scaled gradient overflowed, and lowers the scale.
-        if getattr(self.fabric.strategy.precision, "scaler", None) is None:
-            require_finite_gradient(norm, batches, self.progress.step + 1)
+        precision = self.fabric.strategy.precision
+        if not isinstance(precision, MixedPrecision) or precision.scaler is None:
+            require_finite_gradient(torch.as_tensor(norm), batches, self.progress.step + 1)
 
     def _save_if_asked(self) -> None:
         """Save when a signal came anywhere, or the time has come."""
@@ -280,7 +278,7 @@ class Trainer:
             self.progress, notes = self.saves.begin_anew()
         else:
             self.progress, rejected = self.saves.restore(self.steps_per_epoch)
-            notes = [f"passed over a damaged save: {reason}" for reason in rejected]
+            notes = [f"skipped a damaged save: {reason}" for reason in rejected]
         done, wanted = self.progress.epoch, self.settings.epochs
         if done > wanted:
             raise UsageError(

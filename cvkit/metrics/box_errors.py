@@ -33,10 +33,10 @@ class BoxErrors:
 
     score: float
     counts: dict[str, int]
-    matrix: np.ndarray | None
+    matrix: np.ndarray
 
     def as_json(self) -> dict[str, Any]:
-        """Return the counts, the score and the rule."""
+        """Return the counts, the score and the rule, without the matrix."""
         return {**self.counts, "score": self.score, "rule": RULE.format(score=self.score)}
 
 

@@ -1,10 +1,11 @@
 """Numbers of classifiers: accuracy, F1 and calibration. Needs numpy only."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
-from cvkit.structures import Classes, ClassList
+from cvkit.structures import Classes, ClassList, MetricReport
 
 METRICS = ("top1", "top5", "balanced_accuracy", "macro_f1", "weighted_f1", "ece")
 TOP5 = frozenset(("top5", "video_top5"))
@@ -30,10 +31,17 @@ class ClassificationMetric:
 
     Args:
         num_classes: K.
+
+    Attributes:
+        matrix: [K, K] counts; rows are truth, columns are prediction.
     """
 
+    rules = RULES
+    counted = "images"
+    """What has a class, in the plural."""
+
     def __init__(self, num_classes: int) -> None:
-        self.matrix = np.zeros((num_classes, num_classes), np.int64)  # rows are truth
+        self.matrix = np.zeros((num_classes, num_classes), np.int64)
         self.in_top5 = 0
         self.top5_known = self.probabilities = True
         self.bins = np.zeros((BINS, 3))  # images, hits, sum of the largest score
@@ -90,6 +98,17 @@ class ClassificationMetric:
         }
         return {name: None if values[name] is None else float(values[name]) for name in names}
 
+    def report(self, classes: ClassList) -> MetricReport:
+        """Return the metrics, their rules and the numbers of each class."""
+        support = zip(classes.names, self.matrix.sum(1), strict=True)
+        absent = [name for name, count in support if not count]
+        rules: dict[str, Any] = {
+            name: self.rules[name] for name in reported(self.rules, len(classes))
+        }
+        rules["classes_counted"] = [name for name in classes.names if name not in absent]
+        rules["classes_absent"] = absent
+        return MetricReport(self.compute(), rules, per_class(self.matrix, classes, self.counted))
+
 
 def reported(names: Iterable[str], num_classes: int) -> tuple[str, ...]:
     """Return the metrics that say something about so many classes."""
@@ -125,14 +144,4 @@ def per_class(
         }
         | {counted: int(matrix[index].sum())}
         for index, name in enumerate(classes.names)
-    }
-
-
-def rules(matrix: np.ndarray, classes: ClassList) -> dict[str, object]:
-    """Return in words and names how the metrics were computed."""
-    support = matrix.sum(1)
-    return {
-        **{name: RULES[name] for name in reported(RULES, len(matrix))},
-        "classes_counted": [n for n, s in zip(classes.names, support, strict=True) if s],
-        "classes_absent": [n for n, s in zip(classes.names, support, strict=True) if not s],
     }

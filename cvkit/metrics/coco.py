@@ -16,7 +16,7 @@ import numpy as np
 
 from cvkit.metrics.boxes import assign, overlaps, uncounted
 from cvkit.ops.rle import mask_areas
-from cvkit.structures import ClassList, Instances
+from cvkit.structures import ClassList, Instances, MetricReport
 
 METRICS = (
     *("AP", "AP50", "AP75", "APs", "APm", "APl"),
@@ -143,6 +143,17 @@ def _rows(images: Sequence[Instances], kind: str) -> list[dict[str, Any]]:
     ]
 
 
+Curves = dict[str, tuple[np.ndarray, np.ndarray]]
+"""Recall and precision of each class that has objects, by its name."""
+
+
+@dataclass(frozen=True)
+class BoxReport(MetricReport):
+    """What a metric of detections says of a whole dataset, with the curves behind it."""
+
+    curves: Curves
+
+
 @dataclass(frozen=True)
 class ImageOutcome:
     """How one image went, at IoU 0.5: its objects, detections, and those that fit."""
@@ -208,6 +219,10 @@ class BoxMetric(ABC):
     def compute(self) -> dict[str, float | None]:
         """Return the metrics by name."""
 
+    @abstractmethod
+    def report(self, classes: ClassList) -> BoxReport:
+        """Return the metrics, their rules, the numbers of each class, and the curves."""
+
 
 class CocoMetric(BoxMetric):
     """COCO's twelve numbers."""
@@ -219,6 +234,12 @@ class CocoMetric(BoxMetric):
     def compute(self) -> dict[str, float | None]:
         """Return the twelve numbers by name; None where no object counts."""
         return summary(self.accumulate())
+
+    def report(self, classes: ClassList) -> BoxReport:
+        """Return the metrics, their rules, the numbers of each class, and the curves."""
+        found = self.accumulate()
+        rows = per_class(found, self)
+        return BoxReport(summary(found), dict(RULES), rows, curves(found, classes))
 
 
 def summary(found: Accumulated) -> dict[str, float | None]:
@@ -247,7 +268,7 @@ def per_class(found: Accumulated, metric: BoxMetric) -> dict[str, dict[str, Any]
     return rows
 
 
-def curves(found: Accumulated, classes: ClassList) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def curves(found: Accumulated, classes: ClassList) -> Curves:
     """Return recall and precision at IoU 0.5 of each class that has objects."""
     recall = np.linspace(0, 1, found.precision.shape[1])
     rows = zip(classes.names, np.moveaxis(found.precision[0, :, :, 0, 2], 1, 0), strict=True)

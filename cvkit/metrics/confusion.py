@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cvkit.structures import IGNORE, ClassList, SegMap
+from cvkit.structures import IGNORE, ClassList, MetricReport, SegMap
 
 RULES = {
     "exclude": "classes in neither truth nor prediction are left out of the mean (nanmean)",
@@ -51,6 +51,11 @@ class ConfusionMatrix:
     def compute(self) -> dict[str, float | None]:
         """Return all metrics, fractions in [0, 1]; None where nothing was counted."""
         return summary(self.matrix, self.absent_class)
+
+    def report(self, classes: ClassList) -> MetricReport:
+        """Return the metrics, their rules and the numbers of each class."""
+        meaning = rules(self.matrix, classes, self.absent_class)
+        return MetricReport(self.compute(), meaning, per_class(self.matrix, classes))
 
 
 def image_matrix(predicted: np.ndarray, truth: np.ndarray, num_classes: int) -> np.ndarray:

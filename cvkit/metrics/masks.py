@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from cvkit.metrics import coco
-from cvkit.metrics.coco import METRICS, Accumulated, CocoMetric, evaluate_coco
+from cvkit.metrics.coco import METRICS, Accumulated, BoxReport, CocoMetric, evaluate_coco
 from cvkit.ops.rle import mask_iou
 from cvkit.structures import ClassList, Instances
 
@@ -18,6 +18,11 @@ MEANINGS = {
     "boundary": "the smaller of the IoU of masks and that of their borders, which are 2 % of the "
     "image's diagonal wide (Boundary IoU, 2021)",
 }
+
+
+def kinds(boundary: bool) -> tuple[str, ...]:
+    """Return what is measured, with boundaries or without."""
+    return ("mask", "box", "boundary") if boundary else ("mask", "box")
 
 
 def metric_names(kinds: Sequence[str]) -> tuple[str, ...]:
@@ -35,7 +40,7 @@ class MaskMetric(CocoMetric):
 
     def __init__(self, classes: ClassList, boundary: bool = False) -> None:
         super().__init__(classes)
-        self.kinds = ("mask", "box", "boundary") if boundary else ("mask", "box")
+        self.kinds = kinds(boundary)
 
     def overlaps(self, result: Instances, truth: Instances) -> np.ndarray:
         """Return the [D, G] IoU of masks."""
@@ -52,6 +57,12 @@ class MaskMetric(CocoMetric):
     def compute(self) -> dict[str, float | None]:
         """Return the numbers by name, such as `mask.AP50`; None where no object counts."""
         return summary(self.accumulate_all())
+
+    def report(self, classes: ClassList) -> BoxReport:
+        """Return the metrics, their rules, the numbers of each class, and the masks' curves."""
+        found = self.accumulate_all()
+        curves = coco.curves(found["mask"], classes)
+        return BoxReport(summary(found), rules(self.kinds), per_class(found, self), curves)
 
 
 def summary(found: dict[str, Accumulated]) -> dict[str, float | None]:

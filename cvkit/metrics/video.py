@@ -24,6 +24,9 @@ VIDEO_RULES = {
 class VideoMetric(ClassificationMetric):
     """Counts over a whole dataset, every video once."""
 
+    rules = VIDEO_RULES
+    counted = "videos"
+
     def __init__(self, num_classes: int) -> None:
         super().__init__(num_classes)
         self.clips = np.zeros(2, np.int64)  # all, and right ones

@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from cvkit.metrics.boxes import overlaps, uncounted
-from cvkit.metrics.coco import CLASS_COLUMNS, BoxMetric
+from cvkit.metrics.coco import CLASS_COLUMNS, BoxMetric, BoxReport, Curves
 from cvkit.structures import ClassList, Instances
 
 TABLE_IOUS = {"AP50": 0.5, "AP75": 0.75}
@@ -126,6 +126,12 @@ class VocMetric(BoxMetric):
         """Return the mean over the classes that have objects; None if none has."""
         return self.summary(self.accumulate())
 
+    def report(self, classes: ClassList) -> BoxReport:
+        """Return the metrics, their rules, the numbers of each class, and the curves."""
+        found = self.accumulate()
+        rules = {self.name: RULES[self.name].format(iou=self.iou)}
+        return BoxReport(self.summary(found), rules, self.per_class(found), self.curves(found))
+
     def summary(self, found: dict[float, list[ClassCurve]]) -> dict[str, float | None]:
         """Return the mean over the classes that have objects; None if none has."""
         values = [self._precision(curve) for curve in found[self.iou] if curve.objects]
@@ -149,9 +155,7 @@ class VocMetric(BoxMetric):
             rows[name]["objects"] = own.objects
         return rows
 
-    def curves(
-        self, found: dict[float, list[ClassCurve]]
-    ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    def curves(self, found: dict[float, list[ClassCurve]]) -> Curves:
         """Return recall and precision at the metric's IoU of each class that has objects."""
         pairs = zip(self.classes.names, found[self.iou], strict=True)
         return {name: (curve.recall, curve.precision) for name, curve in pairs if curve.objects}

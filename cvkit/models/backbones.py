@@ -6,32 +6,36 @@ own names, so a classification checkpoint loads without renaming.
 """
 
 import functools
+import itertools
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 import torchvision
 from torch import Tensor, nn
-from torchvision.models.swin_transformer import SwinTransformer
 
+from cvkit.catalog import BACKBONES, BUILDERS, resolve
+from cvkit.errors import UsageError
 from cvkit.models.layers import init_kaiming
 
 STRIDES = (2, 4, 8, 16, 32)
 
 
-def torchvision_network(builder: str, **own: object) -> nn.Module:
+def torchvision_network(builder: str, **arguments: object) -> Any:
     """Return a freshly initialised torchvision network on torch's current default device.
 
     Args:
         builder: function in `torchvision.models`.
-        own: its arguments.
+        arguments: of that function.
     """
     build = getattr(torchvision.models, builder)
     place = torch.empty(0).device
-    # RegNet computes its widths with tensors, which have no values on the meta device.
-    with torch.device("cpu" if builder.startswith("regnet") else place):
-        net = build(weights=None, **own).to(place)
+    # Tensors have no values on the meta device.
+    with torch.device("cpu" if BACKBONES[BUILDERS[builder]].computed_widths else place):
+        net = build(weights=None, **arguments).to(place)
     for layer in net.modules():
-        if isinstance(layer, nn.BatchNorm2d):
+        if isinstance(layer, nn.BatchNorm2d) and layer.momentum is not None:
             # Some networks have 0.01, for runs of hundreds of epochs; in shorter ones their
             # statistics would lag behind the weights.
             layer.momentum = max(layer.momentum, 0.1)
@@ -43,6 +47,8 @@ class Backbone(nn.Module, ABC):
 
     channels: list[int]
     strides: list[int]
+    unfused = 1
+    """Stages at the beginning that networks of clips do not fuse frames between."""
 
     def _set_contract(self, channels: list[int], output_stride: int) -> None:
         self.channels = channels
@@ -51,6 +57,39 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the maps C1..C5 of NCHW images."""
+
+    @abstractmethod
+    def stages(self) -> list[nn.Module]:
+        """Return its parts from the image to the last map, each of which ends with one of the maps.
+
+        Applied one after the other they are the backbone; every layer belongs to one of them.
+        """
+
+    @classmethod
+    @abstractmethod
+    def divided(cls, net: Any, builder: str) -> list[nn.Module]:
+        """Return the same stages of the whole network of torchvision, by its builder."""
+
+
+def network_stages(backbone: str, net: nn.Module) -> list[nn.Module]:
+    """Return the stages of a network of torchvision, which may have its classifier.
+
+    Args:
+        backbone: its key in `catalog.BACKBONES`.
+        net: the network.
+
+    Raises:
+        UsageError: it is not divided into stages.
+    """
+    entry = BACKBONES[backbone]
+    if not entry.divider:
+        raise UsageError(
+            f"--backbone {backbone} is not divided into stages",
+            code="stages.unsupported",
+            hint="such as resnet18",
+        )
+    divider: type[Backbone] = resolve(entry.divider)
+    return divider.divided(net, entry.builder)
 
 
 class ResNet(Backbone):
@@ -65,6 +104,8 @@ class ResNet(Backbone):
         uniform_dilation: give the first block of a dilated stage the new rate too. Published
             torchvision weights were trained without it, with the previous stage's rate there.
     """
+
+    unfused = 2
 
     def __init__(
         self, builder: str, output_stride: int = 32, uniform_dilation: bool = False
@@ -83,12 +124,34 @@ class ResNet(Backbone):
         self._set_contract([64, width // 8, width // 4, width // 2, width], output_stride)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Return the maps C1..C5 of NCHW images."""
-        c1 = self.relu(self.bn1(self.conv1(images)))
-        c2 = self.layer1(self.maxpool(c1))
-        c3 = self.layer2(c2)
-        c4 = self.layer3(c3)
-        return [c1, c2, c3, c4, self.layer4(c4)]
+        """Return the maps C1..C5 of NCHW images; C1..C4 without the last stage."""
+        maps = [self.relu(self.bn1(self.conv1(images)))]
+        images = self.maxpool(maps[0])
+        for layer in self._layers():
+            images = layer(images)
+            maps.append(images)
+        return maps
+
+    def stages(self) -> list[nn.Module]:
+        """Return the first convolution, pooling with the first layers, and each further part."""
+        return self.divided(self, "")[: len(self.strides)]
+
+    @classmethod
+    def divided(cls, net: Any, builder: str) -> list[nn.Module]:
+        """Return the same stages of the whole network of torchvision."""
+        first = nn.Sequential(net.conv1, net.bn1, net.relu)
+        second = nn.Sequential(net.maxpool, net.layer1)
+        return [first, second, net.layer2, net.layer3, net.layer4]
+
+    def take_last_stage(self) -> nn.Module:
+        """Return the last stage, which the backbone then does without."""
+        last, self.layer4 = self.layer4, nn.Sequential()
+        self.channels, self.strides = self.channels[:-1], self.strides[:-1]
+        return last
+
+    def _layers(self) -> list[nn.Module]:
+        layers = [self.layer1, self.layer2, self.layer3, self.layer4]
+        return layers[: len(self.strides) - 1]
 
 
 def _dilate(stage: nn.Sequential, first: int, rest: int) -> None:
@@ -102,25 +165,46 @@ def _dilate(stage: nn.Sequential, first: int, rest: int) -> None:
 
 
 class VGG(Backbone):
-    """VGG-16's convolutions; each map is what comes out of a pooling layer.
+    """The convolutions of a VGG; each map is what comes out of a pooling layer.
 
     Source: Very Deep Convolutional Networks for Large-Scale Image Recognition, 2014,
     arXiv:1409.1556.
+
+    Args:
+        builder: torchvision function name.
+        output_stride: 32; or 16, to leave out the last pooling layer.
     """
 
     def __init__(self, builder: str, output_stride: int = 32) -> None:
         super().__init__()
-        self.features = vgg_features(builder)
+        features = vgg_features(builder)
+        self.features = features if output_stride == 32 else features[:-1]
         self._set_contract([64, 128, 256, 512, 512], output_stride)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the maps C1..C5 of NCHW images."""
         maps = []
-        for layer in self.features:
-            images = layer(images)
-            if isinstance(layer, nn.MaxPool2d):
-                maps.append(images)
+        for stage in self.stages():
+            images = stage(images)
+            maps.append(images)
         return maps
+
+    def stages(self) -> list[nn.Module]:
+        """Return the layers up to each pooling layer, and those after the last one."""
+        return self.divided(self, "")
+
+    @classmethod
+    def divided(cls, net: Any, builder: str) -> list[nn.Module]:
+        """Return the same stages of the whole network of torchvision."""
+        layers = list(net.features)
+        ends = [i + 1 for i, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
+        return _divided(layers, ends)
+
+
+def _divided(layers: Sequence[nn.Module], ends: Iterable[int]) -> list[nn.Module]:
+    """Return parts of a chain, each up to an end (exclusive), and what is left after the last."""
+    places = sorted({0, *ends, len(layers)})
+    return [nn.Sequential(*layers[a:b]) for a, b in itertools.pairwise(places)]
 
 
 def vgg_features(builder: str) -> nn.Sequential:
@@ -130,13 +214,13 @@ def vgg_features(builder: str) -> nn.Sequential:
     return features
 
 
-class Stages(Backbone):
+class Chain(Backbone):
     """A torchvision network that is a chain of layers; each map is the last one of its stride.
 
-    Serves DenseNet, MobileNetV2, EfficientNet, ConvNeXt, Swin and RegNet. ConvNeXt and Swin
-    begin at stride 4, so they have the four maps C2..C5.
+    Serves DenseNet, MobileNetV2, EfficientNet and ConvNeXt, which begins at stride 4, so that it
+    has the four maps C2..C5.
 
-    Source: arXiv:1608.06993, 1801.04381, 1905.11946, 2201.03545, 2103.14030, 2003.13678.
+    Source: arXiv:1608.06993, 1801.04381, 1905.11946, 2201.03545.
 
     Args:
         builder: torchvision function name.
@@ -144,79 +228,108 @@ class Stages(Backbone):
         positions: of the layers in the chain whose maps are returned instead.
     """
 
+    parts: tuple[str, ...] = ("features",)
+    """Names of the layers before the classifier."""
+    channels_last = False
+    """The maps inside are NHWC."""
+
     def __init__(
         self, builder: str, output_stride: int = 32, positions: tuple[int, ...] = ()
     ) -> None:
         super().__init__()
-        net = torchvision_network(builder, **self._own(output_stride))
-        for name in CHAINS[hasattr(net, "features")]:
+        net = torchvision_network(builder, **self._arguments(output_stride))
+        for name in self.parts:
             setattr(self, name, getattr(net, name))
-        self._nhwc = isinstance(net, SwinTransformer)
-        taps = stride_taps(builder, positions)
+        taps = self.taps_of(builder, positions)
         self.taps = [position for position, _, _ in taps]
         self.channels = [channels for _, _, channels in taps]
         self.strides = [min(stride, output_stride) for _, stride, _ in taps]
 
-    def _own(self, output_stride: int) -> dict[str, object]:
+    def _arguments(self, output_stride: int) -> dict[str, object]:
         """Return the builder's arguments for an output stride."""
         return {}
+
+    @classmethod
+    def layers(cls, net: Any) -> list[nn.Module]:
+        """Return the layers of a network that lead from the images to the last map."""
+        return list(net.features)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the maps C1..C5, or C2..C5, of NCHW images."""
         maps = []
-        for position, layer in enumerate(chain(self)):
+        for position, layer in enumerate(self.layers(self)):
             images = layer(images)
             if position in self.taps:
-                maps.append(images.permute(0, 3, 1, 2) if self._nhwc else images)
+                maps.append(images.permute(0, 3, 1, 2) if self.channels_last else images)
         return maps
 
+    def stages(self) -> list[nn.Module]:
+        """Return the layers up to each of the maps."""
+        return _divided(self.layers(self), (tap + 1 for tap in self.taps))
 
-class MobileNetV3(Stages):
+    @classmethod
+    def divided(cls, net: Any, builder: str) -> list[nn.Module]:
+        """Return the same stages of the whole network of torchvision."""
+        return _divided(cls.layers(net), (tap + 1 for tap, _, _ in cls.taps_of(builder)))
+
+    @classmethod
+    def taps_of(cls, builder: str, positions: tuple[int, ...] = ()) -> list[tuple[int, int, int]]:
+        """Return (position in the chain, stride, channels) of the last map of each stride from 2.
+
+        Args:
+            builder: torchvision function name.
+            positions: the maps to describe instead.
+        """
+        found = cls._all_maps(builder)
+        if positions:
+            return [found[position] for position in positions]
+        last = {stride: (position, stride, channels) for position, stride, channels in found}
+        return [tap for stride, tap in last.items() if stride > 1]
+
+    @classmethod
+    @functools.cache
+    def _all_maps(cls, builder: str) -> tuple[tuple[int, int, int], ...]:
+        """Return (position, stride, channels) of every layer; one command asks several times."""
+        side = 64
+        found: list[tuple[int, int, int]] = []
+        with torch.device("meta"), torch.no_grad():
+            net = torchvision_network(builder).eval()
+            maps = torch.empty(1, 3, side, side)
+            for position, layer in enumerate(cls.layers(net)):
+                maps = layer(maps)
+                height, channels = (1, 3) if cls.channels_last else (2, 1)
+                found.append((position, side // maps.shape[height], maps.shape[channels]))
+        return tuple(found)
+
+
+class Swin(Chain):
+    """Swin's features, whose maps are NHWC inside; it begins at stride 4.
+
+    Source: Swin Transformer, 2021, arXiv:2103.14030.
+    """
+
+    channels_last = True
+
+
+class RegNet(Chain):
+    """RegNet's stem and stages.
+
+    Source: Designing Network Design Spaces, 2020, arXiv:2003.13678.
+    """
+
+    parts = ("stem", "trunk_output")
+
+    @classmethod
+    def layers(cls, net: Any) -> list[nn.Module]:
+        """Return the layers of a network that lead from the images to the last map."""
+        return [net.stem, *net.trunk_output]
+
+
+class MobileNetV3(Chain):
     """MobileNetV3's features, dilated to an output stride of 16 where asked.
 
     Source: Searching for MobileNetV3, 2019, arXiv:1905.02244.
     """
 
-    def _own(self, output_stride: int) -> dict[str, object]:
+    def _arguments(self, output_stride: int) -> dict[str, object]:
         return {"dilated": output_stride == 16}
-
-
-CHAINS = {True: ("features",), False: ("stem", "trunk_output")}
-"""Names of the layers before the classifier, for networks with and without `features`."""
-
-
-def chain(net: nn.Module) -> list[nn.Module]:
-    """Return the layers that lead from the images to the last map."""
-    if hasattr(net, "features"):
-        return list(net.features)
-    return [net.stem, *net.trunk_output]
-
-
-def stride_taps(builder: str, positions: tuple[int, ...] = ()) -> list[tuple[int, int, int]]:
-    """Return (position in the chain, stride, channels) of the last map of each stride from 2.
-
-    Args:
-        builder: torchvision function name.
-        positions: the maps to tell of instead.
-    """
-    found = _all_maps(builder)
-    if positions:
-        return [found[position] for position in positions]
-    last = {stride: (position, stride, channels) for position, stride, channels in found}
-    return [tap for stride, tap in last.items() if stride > 1]
-
-
-@functools.cache
-def _all_maps(builder: str) -> tuple[tuple[int, int, int], ...]:
-    """Return (position, stride, channels) of every layer; one command asks several times."""
-    side = 64
-    with torch.device("meta"), torch.no_grad():
-        net = torchvision_network(builder).eval()
-        maps = torch.empty(1, 3, side, side)
-        found: list[tuple[int, int, int]] = []
-        for position, layer in enumerate(chain(net)):
-            maps = layer(maps)
-            nhwc = isinstance(net, SwinTransformer)
-            stride = side // maps.shape[1 if nhwc else 2]
-            found.append((position, stride, maps.shape[3 if nhwc else 1]))
-    return tuple(found)

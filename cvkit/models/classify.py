@@ -7,8 +7,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import StochasticDepth
 
+from cvkit import catalog
 from cvkit.catalog import BACKBONES
+from cvkit.errors import UsageError
 from cvkit.models.backbones import torchvision_network
+from cvkit.models.specs import ClassifierSpec
 from cvkit.models.stems import SMALL, SMALL_PATCH
 
 HIDDEN = 512
@@ -94,6 +97,8 @@ class NearestNeighbours(nn.Module):
         self.backbone = backbone.requires_grad_(False)
         self.num_classes, self.neighbors = num_classes, min(neighbors, max(examples, 1))
         self.distance, self.weighted = distance, weighted
+        self.bank: Tensor
+        self.bank_labels: Tensor
         self.register_buffer("bank", torch.zeros(examples, width))
         self.register_buffer("bank_labels", torch.zeros(examples, dtype=torch.long))
         self.stored = 0
@@ -187,13 +192,12 @@ def torchvision_parts(
         aux: auxiliary heads, for the two networks that have some.
     """
     entry = BACKBONES[name]
-    own: dict[str, object] = {"num_classes": num_classes}
-    if name in ("googlenet", "inception_v3"):
-        own |= {"aux_logits": aux, "init_weights": True}
-    if entry.small_stem == "vit":
-        patch = int(name.rpartition("_")[2])
-        own["image_size"] = image_size * patch // SMALL_PATCH if small else image_size
-    net = torchvision_network(entry.builder, **own)
+    arguments: dict[str, object] = {"num_classes": num_classes}
+    if entry.aux_weight:
+        arguments |= {"aux_logits": aux, "init_weights": True}
+    if entry.patch:
+        arguments["image_size"] = image_size * entry.patch // SMALL_PATCH if small else image_size
+    net = torchvision_network(entry.builder, **arguments)
     if small:
         SMALL[entry.small_stem](net)
     place, _, last = head_name(net).rpartition(".")
@@ -203,12 +207,54 @@ def torchvision_parts(
     return net, head
 
 
-def plain_parts(name: str, num_classes: int, image_size: int) -> tuple[nn.Module, nn.Linear]:
-    """Return `lenet`, `mlp` or `pixels` (the flattened image), and its last layer."""
-    if name == "pixels":
-        return nn.Flatten(), nn.Linear(3 * image_size**2, num_classes)
-    backbone = LeNet(image_size) if name == "lenet" else _mlp(image_size)
-    return backbone, nn.Linear(LeNet.width if name == "lenet" else HIDDEN, num_classes)
+SMALL_NETWORKS: dict[str, Callable[[int], tuple[nn.Module, int]]] = {
+    "lenet": lambda side: (LeNet(side), LeNet.width),
+    "mlp": lambda side: (_mlp(side), HIDDEN),
+    "pixels": lambda side: (nn.Flatten(), 3 * side**2),
+}
+"""Networks that torchvision does not have, and the width of what they return, by the image size."""
+
+
+def small_parts(name: str, num_classes: int, image_size: int) -> tuple[nn.Module, nn.Linear]:
+    """Return one of `SMALL_NETWORKS`, and its last layer."""
+    backbone, width = SMALL_NETWORKS[name](image_size)
+    return backbone, nn.Linear(width, num_classes)
+
+
+def build_classifier(spec: ClassifierSpec, num_classes: int) -> nn.Module:
+    """Return a freshly initialised classifier.
+
+    Raises:
+        UsageError: it has no blocks that `stochastic_depth` could skip.
+    """
+    entry = catalog.CLASSIFIERS[spec.arch]
+    if spec.backbone is not None:
+        body, head = torchvision_parts(
+            spec.backbone, num_classes, small=spec.small, image_size=spec.image_size, aux=spec.aux
+        )
+    else:
+        body, head = small_parts(entry.parts, num_classes, spec.image_size)
+    if entry.gradient_free:
+        return NearestNeighbours(
+            body,
+            head.in_features,
+            num_classes,
+            examples=spec.examples,
+            neighbors=spec.neighbors,
+            distance=spec.distance,
+            weighted=spec.votes == "distance",
+        )
+    depth = spec.stochastic_depth
+    if depth is not None and not set_stochastic_depth(body, depth):
+        raise UsageError(
+            f"--stochastic-depth: {spec.arch} has no blocks that can be skipped",
+            code="stochastic_depth.unsupported",
+            hint="efficientnet, convnext and swin have",
+        )
+    inside = spec.dropout is not None and set_dropout(body, spec.dropout)
+    rate = 0.0 if inside or spec.dropout is None else spec.dropout
+    network: type[Classifier] = catalog.resolve(entry.target)
+    return network(body, head, rate)
 
 
 def set_dropout(net: nn.Module, rate: float) -> bool:

@@ -1,48 +1,46 @@
-"""State dicts of torchvision's networks, as cvkit's own.
+"""State dicts of torchvision's networks, under cvkit's names.
 
 The networks are the same and most names are; what differs is written down here.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torchvision
 from torch import Tensor
 
-from cvkit.catalog import ARCHS, BACKBONES, nearest
+from cvkit import catalog
+from cvkit.catalog import BACKBONES, BUILDERS, nearest
 from cvkit.errors import ModelFileError, UsageError
 from cvkit.models.backbones import torchvision_network
 from cvkit.models.classify import head_name
 
-SEGMENTATION = {"fcn": "fcn", "deeplabv3": "deeplab", "lraspp": "lraspp"}
+SEGMENTATION = {
+    name: arch for arch, entry in catalog.SEGMENTERS.items() for name, _ in entry.torchvision
+}
 """First part of torchvision's names to architectures here."""
-
-SCORES = {"lraspp": "classifier.low_classifier"}
-"""Layer that scores the classes, of architectures where it is not `classifier.4`."""
 
 MAPS = {("lraspp", "mobilenet_v3_large"): (4, 16)}
 """Layers of the backbone whose maps torchvision's network reads, where they are not the last ones
 of each stride."""
 
 DETECTION = {
-    "fasterrcnn_resnet50_fpn": ("faster-rcnn", "resnet50"),
-    "fasterrcnn_resnet50_fpn_v2": ("faster-rcnn-v2", "resnet50"),
-    "fasterrcnn_mobilenet_v3_large_fpn": ("faster-rcnn", "mobilenet_v3_large"),
-    "fasterrcnn_mobilenet_v3_large_320_fpn": ("faster-rcnn", "mobilenet_v3_large"),
-    "maskrcnn_resnet50_fpn": ("mask-rcnn", "resnet50"),
-    "maskrcnn_resnet50_fpn_v2": ("mask-rcnn-v2", "resnet50"),
+    name: (arch, backbone)
+    for arch, entry in catalog.DETECTORS.items()
+    for name, backbone in entry.torchvision
 }
 """Torchvision's names of detectors to architectures and backbones here."""
 
-VIDEO = {"r2plus1d_18": "r2plus1d", "r3d_18": "r3d", "mc3_18": "mc3", "s3d": "s3d"}
+VIDEO = {
+    name: arch for arch, entry in catalog.CLIP_NETWORKS.items() for name, _ in entry.torchvision
+}
 """Torchvision's names of networks of clips to architectures here."""
 
 TRAINING_ONLY = r"(aux_classifier|aux1|aux2|AuxLogits)\."
 """Parts that a network needs in training only; an imported model leaves them out."""
-
-CENTRED = ("googlenet", "inception_v3")
-"""Networks whose published weights were trained on pixels in -1..1 (mean and deviation 0.5)."""
 
 LEGACY = (
     (r"^(.*denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2"),
@@ -76,22 +74,66 @@ def named_parts(task: str, arch: str, backbone: str | None) -> tuple[str, str]:
     Raises:
         UsageError: no such network, or none that torchvision has.
     """
-    if task == "classify":
-        builders = {entry.builder: name for name, entry in BACKBONES.items() if entry.builder}
-        name = builders.get(arch, arch)
-        if name in builders.values():
-            return name, name
-        known = [*builders, *builders.values()]
-    elif task in ("detect", "instance"):
-        own = {name: parts for name, parts in DETECTION.items() if parts[0] in ARCHS[task]}
-        if arch in own or (arch, backbone) in own.values():
-            return own.get(arch, (arch, backbone))
-        known = list(own)
-    elif task == "video":
-        if arch in VIDEO or arch in VIDEO.values():
-            return VIDEO.get(arch, arch), ""
-        known = list(VIDEO)
-    else:
+    counterparts = COUNTERPARTS[task]()
+    if found := counterparts.find(arch, backbone):
+        return found
+    if fitting := [b for a, b in counterparts.pairs if a == arch]:  # then it is the backbone
+        raise UsageError(
+            f"--backbone {backbone} is not of a network of torchvision with --arch {arch}",
+            code="backbone.unknown",
+            hint=nearest(str(backbone), fitting),
+        )
+    raise UsageError(
+        f"--arch {arch} is no network of torchvision for --task {task}",
+        code="arch.unknown",
+        hint=nearest(arch, counterparts.known),
+    )
+
+
+@dataclass(frozen=True)
+class Counterparts:
+    """The networks of a task that torchvision has, too.
+
+    Attributes:
+        find: architecture and backbone of the names that `--arch` and `--backbone` give; None if
+            there is no such network.
+        known: names for `--arch`.
+        pairs: architectures and backbones that go together.
+    """
+
+    find: Callable[[str, str | None], tuple[str, str] | None]
+    known: Sequence[str]
+    pairs: Sequence[tuple[str, str]] = ()
+
+
+def _detectors(task: str) -> Counterparts:
+    known = {name: parts for name, parts in DETECTION.items() if parts[0] in catalog.ARCHS[task]}
+
+    def find(arch: str, backbone: str | None) -> tuple[str, str] | None:
+        named = known.get(arch)
+        return named or next((pair for pair in known.values() if pair == (arch, backbone)), None)
+
+    return Counterparts(find, list(known), list(known.values()))
+
+
+def _classifiers() -> Counterparts:
+    def find(arch: str, _: str | None) -> tuple[str, str] | None:
+        name = BUILDERS.get(arch, arch)
+        return (name, name) if name in BUILDERS.values() else None
+
+    return Counterparts(find, [*BUILDERS, *BUILDERS.values()])
+
+
+def _clip_networks() -> Counterparts:
+    def find(arch: str, _: str | None) -> tuple[str, str] | None:
+        name = VIDEO.get(arch, arch)
+        return (name, "") if name in VIDEO.values() else None
+
+    return Counterparts(find, list(VIDEO))
+
+
+def _segmenters() -> Counterparts:
+    def find(arch: str, backbone: str | None) -> tuple[str, str] | None:
         first, _, rest = arch.partition("_")
         if backbone is None and first in SEGMENTATION and rest in BACKBONES:
             return SEGMENTATION[first], rest
@@ -101,20 +143,20 @@ def named_parts(task: str, arch: str, backbone: str | None) -> tuple[str, str]:
             raise UsageError(
                 f"--arch {arch} needs --backbone", code="backbone.missing", hint="such as resnet50"
             )
-        known = torchvision.models.list_models(torchvision.models.segmentation)
-    heads = [(own, name) for own in SEGMENTATION.values() for name in BACKBONES]
-    pairs = heads if task == "segment" else DETECTION.values()
-    if fitting := [own for first, own in pairs if first == arch]:  # then it is the backbone
-        raise UsageError(
-            f"--backbone {backbone} is not of a network of torchvision with --arch {arch}",
-            code="backbone.unknown",
-            hint=nearest(str(backbone), fitting),
-        )
-    raise UsageError(
-        f"--arch {arch} is no network of torchvision for --task {task}",
-        code="arch.unknown",
-        hint=nearest(arch, known),
-    )
+        return None
+
+    known = torchvision.models.list_models(torchvision.models.segmentation)
+    return Counterparts(find, known, [(a, b) for a in SEGMENTATION.values() for b in BACKBONES])
+
+
+COUNTERPARTS: dict[str, Callable[[], Counterparts]] = {
+    "classify": _classifiers,
+    "segment": _segmenters,
+    "detect": partial(_detectors, "detect"),
+    "instance": partial(_detectors, "instance"),
+    "video": _clip_networks,
+}
+"""By task."""
 
 
 def converted(
@@ -134,53 +176,45 @@ def converted(
     tensors = modern_names(tensors)
     unused = [name for name in tensors if re.match(TRAINING_ONLY, name)]
     kept = {name: tensor for name, tensor in tensors.items() if name not in unused}
-    if task == "classify":
+    head = catalog.ARCHS[task][arch].scores  # torchvision's name of the layer
+    last = head
+    if not head:
         with torch.device("meta"):
-            head = head_name(torchvision_network(BACKBONES[backbone].builder))
-        renamed = {_classifier_name(name, head): tensor for name, tensor in kept.items()}
-        last = "head.weight"
-    elif task in ("detect", "instance"):
-        head = "roi_heads.box_predictor.cls_score"
-        chain = r"backbone.body.features.\1" if "mobilenet" in backbone else r"backbone.body.\1"
-        renamed = {re.sub(r"^backbone\.body\.(\d.*)$", chain, n): t for n, t in kept.items()}
-        last = f"{head}.weight"
-    elif task == "video":
-        head, renamed = ("classifier.1" if arch == "s3d" else "fc"), kept
-        last = f"{head}.weight"
-    else:
-        head = SCORES.get(arch, "classifier.4")
-        chain = r"backbone.features.\1" if backbone.startswith("mobilenet") else r"backbone.\1"
-        renamed = {re.sub(r"^backbone\.(\d.*)$", chain, n): t for n, t in kept.items()}
-        last = f"{head}.weight"
-    if last not in renamed:
+            head, last = head_name(torchvision_network(BACKBONES[backbone].builder)), "head"
+        kept = {_classifier_name(name, head): tensor for name, tensor in kept.items()}
+    renamed = {re.sub(FEATURES, r"\1features.\2", name): t for name, t in kept.items()}
+    if f"{last}.weight" not in renamed:
         raise ModelFileError(
             f"the file has no {head}.weight, the layer of {arch} that scores the classes",
             code="import.keys",
             hint="is it a state dict of this network?",
         )
-    return renamed, unused, len(renamed[last])
+    return renamed, unused, len(renamed[f"{last}.weight"])
 
 
-VIDEO_HEAD = ("fc.", "classifier.1.")
+FEATURES = r"^(backbone\.(?:body\.)?)(\d.*)$"
+"""Names of the layers of a network whose `features` torchvision makes the whole backbone."""
+
+VIDEO_HEAD = tuple({f"{entry.scores}." for entry in catalog.CLIP_NETWORKS.values()})
 """Beginnings of the names of the layers that score the classes of clips."""
 
 
 def kinetics_tensors(
-    own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: object
+    state: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: object
 ) -> dict[str, Tensor]:
     """Return the tensors of a published network of clips that another number of classes can use.
 
     Args:
-        own: state dict of the network.
+        state: state dict of the network.
         tensors: of the file.
         path: of it, for messages.
 
     Raises:
         ModelFileError: a layer is missing or has another shape.
     """
-    wanted = [name for name in own if not name.startswith(VIDEO_HEAD)]
+    wanted = [name for name in state if not name.startswith(VIDEO_HEAD)]
     wanted = [name for name in wanted if not name.endswith("num_batches_tracked")]
-    wrong = [n for n in wanted if n not in tensors or tensors[n].shape != own[n].shape]
+    wrong = [n for n in wanted if n not in tensors or tensors[n].shape != state[n].shape]
     if wrong:
         raise ModelFileError(
             f"{path} does not fit: {len(wrong)} tensors are missing or of another shape, such as "
@@ -192,7 +226,7 @@ def kinetics_tensors(
 
 
 def backbone_tensors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of the backbone under its own names, if they are those of a model.
+    """Return the tensors of the backbone under torchvision's names, if they are those of a model.
 
     A detector's backbone lies deeper; one without a pyramid has the last stage in its box head.
     """
@@ -214,26 +248,26 @@ def _classifier_name(name: str, head: str) -> str:
     return f"backbone.{name}"
 
 
-def require_equal_names(own: Mapping[str, Tensor], found: dict[str, Tensor]) -> dict[str, Tensor]:
+def require_equal_names(state: Mapping[str, Tensor], found: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors of a state dict that fits exactly; counters of batch norm are added.
 
     Args:
-        own: the network's state dict.
+        state: the network's state dict.
         found: to load into it.
 
     Raises:
         ModelFileError: lists what is missing, unknown or of another shape.
     """
     found = dict(found)
-    for name, tensor in own.items():
+    for name, tensor in state.items():
         if name.endswith("num_batches_tracked") and name not in found:
             found[name] = torch.zeros((), dtype=tensor.dtype)  # plays no part in the result
-    missing = [f"missing {name}" for name in own if name not in found]
-    unknown = [f"unknown {name}" for name in found if name not in own]
+    missing = [f"missing {name}" for name in state if name not in found]
+    unknown = [f"unknown {name}" for name in found if name not in state]
     shapes = [
-        f"{name} is {tuple(found[name].shape)}, not {tuple(own[name].shape)}"
-        for name in own
-        if name in found and found[name].shape != own[name].shape
+        f"{name} is {tuple(found[name].shape)}, not {tuple(state[name].shape)}"
+        for name in state
+        if name in found and found[name].shape != state[name].shape
     ]
     wrong = missing + unknown + shapes
     if wrong:

@@ -20,6 +20,7 @@ class Conv3d(nn.Conv3d):
 
     def forward(self, clips: Tensor) -> Tensor:
         """Return the maps of NCTHW clips."""
+        assert not isinstance(self.padding, str)  # "same" and "valid" are not used here
         return self.convolve(clips, self.padding)
 
     def convolve(self, clips: Tensor, padding: tuple[int, ...]) -> Tensor:
@@ -29,13 +30,19 @@ class Conv3d(nn.Conv3d):
             if time and clips.shape[2] < self.kernel_size[0]:
                 clips, padding = F.pad(clips, (0, 0, 0, 0, time, time)), (0, *space)
             with torch.autocast("cpu", enabled=False):
-                return self._plain(clips.to(self.weight.dtype), padding)
-        return self._plain(clips, padding)
+                return self._convolved(clips.to(self.weight.dtype), padding)
+        return self._convolved(clips, padding)
 
-    def _plain(self, clips: Tensor, padding: tuple[int, ...]) -> Tensor:
+    def _convolved(self, clips: Tensor, padding: tuple[int, ...]) -> Tensor:
         return F.conv3d(
             clips, self.weight, self.bias, self.stride, padding, self.dilation, self.groups
         )
+
+
+def pair(numbers: tuple[int, ...]) -> tuple[int, int]:
+    """Return what a layer of images has for height and width, such as its stride."""
+    height, width = numbers
+    return height, width
 
 
 def conv_bn_relu(
@@ -85,14 +92,14 @@ def initialise(module: nn.Module, how: str) -> None:
     if how == "auto":
         return
     for layer in module.modules():
-        own = dict(layer.named_parameters(recurse=False))
-        weights = [p for name, p in own.items() if "weight" in name and p.ndim > 1]
+        parameters = dict(layer.named_parameters(recurse=False))
+        weights = [p for name, p in parameters.items() if "weight" in name and p.ndim > 1]
         if isinstance(layer, TRANSPOSED):
             weights = [weight for weight in weights if weight.requires_grad]
         for weight in weights:
             for matrix in _matrices(layer, weight):
                 ways[how](matrix)
-        for name, parameter in own.items():
+        for name, parameter in parameters.items():
             if weights and "bias" in name:
                 nn.init.zeros_(parameter)
 

@@ -9,7 +9,6 @@ import torchvision
 from cvkit import catalog, published
 from cvkit.errors import UsageError
 from cvkit.models import weights
-from cvkit.models.convert import CENTRED
 from cvkit.storage import sha256
 
 
@@ -57,13 +56,13 @@ def recognised(path: Path, builders: Iterable[str]) -> tuple[str, Any] | None:
         if path.name == _file_name(entry):
             weights.verified(path)
             return builder, entry
-    own = sha256(path)
-    return next((pair for pair in entries if own.startswith(_hash_prefix(pair[1]))), None)
+    digest = sha256(path)
+    return next((pair for pair in entries if digest.startswith(_hash_prefix(pair[1]))), None)
 
 
 def statistics(builder: str, entry: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and deviation of the pixels in [0, 1] that published weights expect."""
-    if builder in CENTRED:
+    if builder in catalog.BUILDERS and catalog.BACKBONES[catalog.BUILDERS[builder]].centred:
         return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
     preset = entry.transforms()
     return tuple(preset.mean), tuple(preset.std)
@@ -85,16 +84,15 @@ def list_published() -> list[dict[str, object]]:
     the first of `weights`.
     """
     rows: dict[tuple[str, str], dict[str, Any]] = {}
-    backbones = {entry.builder: name for name, entry in catalog.BACKBONES.items()}
     for task, models in published.PUBLISHED.items():
         for name, model in models.items():
             entry = _entry(model)
             if (task, entry.url) in rows:
                 rows[task, entry.url]["weights"].append(name)
                 continue
-            backbone = backbones.get(model.builder, model.builder)
+            backbone = catalog.BUILDERS.get(model.builder, model.builder)
             version = name
-            if model.builder in backbones:
+            if model.builder in catalog.BUILDERS:
                 version = f"imagenet:{entry.name.rpartition('_')[2].lower()}"
             rows[task, entry.url] = {
                 "task": task,

@@ -6,18 +6,19 @@ leaves the first two halvings out (or, for patches, takes smaller ones).
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import nn
 
 
-def _resnet(net: nn.Module) -> None:
+def _resnet(net: Any) -> None:
     """3x3 without stride and without max-pooling, as the ResNet paper does on CIFAR."""
     net.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
     nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
     net.maxpool = nn.Identity()
 
 
-def _densenet(net: nn.Module) -> None:
+def _densenet(net: Any) -> None:
     """3x3 without stride and without max-pooling, as the DenseNet paper does on CIFAR."""
     net.features.conv0 = nn.Conv2d(3, net.features.conv0.out_channels, 3, padding=1, bias=False)
     nn.init.kaiming_normal_(net.features.conv0.weight)
@@ -36,7 +37,7 @@ def _strides(net: nn.Module) -> None:
             layer.stride = (1, 1)
 
 
-def _patch(net: nn.Module) -> None:
+def _patch(net: Any) -> None:
     """Patches of 2 instead of 4 pixels."""
     old = net.features[0][0]
     net.features[0][0] = nn.Conv2d(3, old.out_channels, 2, stride=2)
@@ -44,7 +45,7 @@ def _patch(net: nn.Module) -> None:
     nn.init.zeros_(net.features[0][0].bias)
 
 
-def _vit(net: nn.Module) -> None:
+def _vit(net: Any) -> None:
     """Patches of 4 pixels; the network must have been built for that many of its own patches."""
     width = net.conv_proj.out_channels
     net.image_size, net.patch_size = net.image_size * SMALL_PATCH // net.patch_size, SMALL_PATCH
@@ -56,7 +57,7 @@ def _vit(net: nn.Module) -> None:
 SMALL_PATCH = 4
 """Side of the patches of a vision transformer with a small stem, in pixels."""
 
-SMALL: dict[str, Callable[[nn.Module], None]] = {
+SMALL: dict[str, Callable[[Any], None]] = {
     "resnet": _resnet,
     "densenet": _densenet,
     "strides": _strides,

@@ -99,7 +99,7 @@ def require_source(source: str, backbone: str | None, families: Sequence[str]) -
 
 def cache_folders() -> list[Path]:
     """Return where published weights may lie, the one to download to first."""
-    folders = [Path(own)] if (own := os.environ.get("CVKIT_WEIGHTS")) else []
+    folders = [Path(chosen)] if (chosen := os.environ.get("CVKIT_WEIGHTS")) else []
     with contextlib.suppress(UsageError):  # nobody's cache
         folders.append(cache_folder("weights"))
     return [*folders, *weight_shelves(), Path(torch.hub.get_dir()) / "checkpoints"]
@@ -107,8 +107,8 @@ def cache_folders() -> list[Path]:
 
 def download_folder() -> tuple[Path, str]:
     """Return where to download to, and why that is a folder for this run only, or ""."""
-    if own := os.environ.get("CVKIT_WEIGHTS"):
-        return Path(own), ""
+    if chosen := os.environ.get("CVKIT_WEIGHTS"):
+        return Path(chosen), ""
     if trouble := cache_trouble("weights"):
         return passing_folder("weights"), trouble
     return cache_folder("weights"), ""

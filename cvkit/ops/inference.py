@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from itertools import product
+from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from cvkit.ops.resize import resize_bilinear
+from cvkit.ops.resize import height_width, resize_bilinear
 
 MAX_CHUNK = 2**25
 """Values that the enlarged logits of one image may hold at a time (128 MiB of float32)."""
@@ -27,15 +28,12 @@ def enlarged_argmax(logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
         HW uint8; the lowest class index wins a tie.
     """
     chunk = max(1, MAX_CHUNK // (size_hw[0] * size_hw[1]))
-    best = label = None
-    for first in range(0, logits.shape[0], chunk):
+    best, label = resize_bilinear(logits[None, :chunk], size_hw)[0].max(0)
+    for first in range(chunk, logits.shape[0], chunk):
         part = resize_bilinear(logits[None, first : first + chunk], size_hw)[0]
         value, index = part.max(0)
-        if best is None:
-            best, label = value, index
-        else:
-            larger = value > best
-            best, label = best.where(~larger, value), label.where(~larger, index + first)
+        larger = value > best
+        best, label = best.where(~larger, value), label.where(~larger, index + first)
     return label.to(torch.uint8)
 
 
@@ -55,12 +53,12 @@ def augmented(
         flip: also predict the mirror image, and mirror the result back.
         scales: factors on the image size.
     """
-    total, count = 0.0, 0
+    total, count = images.new_zeros(()), 0
     for scale, mirrored in product(scales, (False, True) if flip else (False,)):
-        size_hw = [max(1, round(side * scale)) for side in images.shape[-2:]]
-        scaled = resize_bilinear(images, size_hw)
+        height, width = (max(1, round(side * scale)) for side in height_width(images))
+        scaled = resize_bilinear(images, (height, width))
         logits = predict(scaled.flip(-1)).flip(-1) if mirrored else predict(scaled)
-        total = total + resize_bilinear(logits.float().softmax(1), images.shape[-2:])
+        total = total + resize_bilinear(logits.float().softmax(1), height_width(images))
         count += 1
     return (total / count).clamp(min=1e-12).log()
 
@@ -77,15 +75,16 @@ def sliding_window(
     rows, columns = (
         _starts(have, want) for have, want in zip((height, width), window_hw, strict=True)
     )
-    total = count = None
+    total: Tensor | None = None
+    count = torch.zeros(height, width, device=images.device)
     for top, left in product(rows, columns):
         window = (..., slice(top, top + window_hw[0]), slice(left, left + window_hw[1]))
         scores = predict(images[window]).float().softmax(1)
         if total is None:
             total = scores.new_zeros(images.shape[0], scores.shape[1], height, width)
-            count = scores.new_zeros(height, width)
         total[window] += scores
         count[window[1:]] += 1
+    assert total is not None  # there is at least one window
     return (total / count).clamp(min=1e-12).log()
 
 
@@ -96,17 +95,27 @@ def _starts(have: int, want: int) -> list[int]:
     return [*range(0, last, step), last]
 
 
+class Embedder(Protocol):
+    """A classifier in two steps."""
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Return the [N, D] features of NCHW normalised images."""
+
+    def probabilities(self, features: Tensor) -> Tensor:
+        """Return the [N, K] class probabilities of features."""
+
+
 def class_probabilities(
-    model: nn.Module, images: Tensor, side: int, *, flip: bool, ten_crop: bool
+    model: Embedder, images: Tensor, side: int, *, flip: bool, ten_crop: bool
 ) -> tuple[Tensor, Tensor]:
     """Return [N, K] mean class probabilities over views of images, and [N, D] mean features.
 
     Args:
-        model: with `embed` (NCHW to [N, D]) and `probabilities` ([N, D] to [N, K]).
+        model: the classifier.
         images: NCHW normalised; larger than `side` for ten crops.
         side: of the crops, in pixels.
-        flip: also look at the mirror image.
-        ten_crop: look at the corners and the centre, and at their mirror images.
+        flip: add the mirror image.
+        ten_crop: take the corners and the centre, and their mirror images.
     """
     views = ten_crops(images, side) if ten_crop else [images]
     if flip and not ten_crop:

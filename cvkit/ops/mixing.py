@@ -54,4 +54,5 @@ def _rectangle(
         half = side * area**0.5 / 2
         centre = rng.uniform(0, side)
         slices.append(slice(max(0, round(centre - half)), min(side, round(centre + half))))
-    return tuple(slices)
+    rows, columns = slices
+    return rows, columns

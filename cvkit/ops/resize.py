@@ -7,14 +7,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+def height_width(maps: Tensor) -> tuple[int, int]:
+    """Return height and width of [..., H, W] maps."""
+    height, width = maps.shape[-2:]
+    return height, width
+
+
 def resize_bilinear(maps: Tensor, size_hw: tuple[int, int]) -> Tensor:
     """Return NCHW maps resized bilinearly with pixel centres aligned (`align_corners=False`).
 
     On CUDA it is a product with two matrices, equal to the rounding of float32: the gradient of
     torch's kernel adds up in any order, and torch's own exact replacement takes ten times as long.
     """
-    size_hw = tuple(size_hw)
-    if tuple(maps.shape[-2:]) == size_hw:
+    if tuple(maps.shape[-2:]) == tuple(size_hw):
         return maps
     if maps.device.type != "cuda":
         return F.interpolate(maps, size=size_hw, mode="bilinear", align_corners=False)

@@ -19,7 +19,8 @@ def make_masks(codes: Sequence[bytes], size_hw: tuple[int, int]) -> Masks:
     """Return masks of these codes."""
     array = np.empty(len(codes), object)
     array[:] = codes
-    return Masks(tuple(size_hw), array)
+    height, width = size_hw
+    return Masks((height, width), array)
 
 
 def encode_part(part: np.ndarray, corner_yx: tuple[int, int], size_hw: tuple[int, int]) -> bytes:
@@ -37,8 +38,7 @@ def encode_part(part: np.ndarray, corner_yx: tuple[int, int], size_hw: tuple[int
     column, row = np.divmod(edges, height + 1)
     places = (corner_yx[1] + column) * size_hw[0] + corner_yx[0] + row
     if height == size_hw[0]:  # a run may go on at the top of the next column
-        ends, begins = places[1:-1:2], places[2::2]
-        parted = ends != begins
+        parted = places[1:-1:2] != places[2::2]  # an end, and the next begin
         kept = np.concatenate([[True], parted.repeat(2), [True]])[: len(places)]
         places = places[kept]
     last = size_hw[0] * size_hw[1]
@@ -227,7 +227,9 @@ def from_index_map(index: np.ndarray) -> tuple[np.ndarray, Masks]:
     compact = compact.reshape(index.shape) + (numbers[0] != 0)  # 0 stays what no object covers
     numbers = numbers[numbers != 0]
     codes = []
-    for number, (rows, columns) in enumerate(_find_objects(compact), 1):
+    for number, found in enumerate(_find_objects(compact), 1):
+        assert found is not None  # every number occurs
+        rows, columns = found
         part = compact[rows, columns] == number
         codes.append(encode_part(part, (rows.start, columns.start), index.shape))
     return numbers, make_masks(codes, index.shape)

@@ -5,22 +5,26 @@ from pathlib import Path
 from typing import Annotated
 
 from cvkit.catalog import ARCHS, backbones_of
+from cvkit.format_table import format_choices
 from cvkit.options.base import (
     DATA,
     MODEL,
     OUTPUT,
     RUN,
     TRAINING,
+    Choice,
     Eval,
     Predict,
     Train,
-    choice,
     flag,
-    weights_of,
+    weights_flag,
 )
 
-_LAYOUTS = choice(["auto", "folders", "classes", "csv"])
-_TTA_HELP = "Average over 'flip' (the mirror image too) or 'ten-crop'"
+_FORMATS = Annotated[str, Choice(format_choices("classes"))]
+_TTA_HELP = (
+    "Test-time augmentation, over which scores are averaged: flip (adds the mirror "
+    "image) or ten-crop"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,106 +36,135 @@ class ClassifyTrain(Train):
     """
 
     arch: Annotated[
-        choice(ARCHS["classify"]) | None,
-        flag(MODEL, "Network; see 'cvkit models'. The --backbone, else resnet18 by default"),
+        str | None,
+        Choice(ARCHS["classify"]),
+        flag(MODEL, "Architecture; see 'cvkit models' (default: the --backbone, else resnet18)"),
     ] = None
     backbone: Annotated[
-        choice(backbones_of("classify")) | None,
-        flag(MODEL, "Frozen features of knn and linear (the pixels by default); or the network"),
-    ] = None
-    stem: Annotated[
-        choice(["auto", "imagenet", "small"]),
+        str | None,
+        Choice(backbones_of("classify")),
         flag(
             MODEL,
-            "First layers; auto: those of --pretrained, else small for images up to 64 pixels",
+            "Network to train where --arch is not given; for knn and linear, the one whose frozen "
+            "features they use (default: the pixels)",
+        ),
+    ] = None
+    stem: Annotated[
+        str,
+        Choice(["auto", "imagenet", "small"]),
+        flag(
+            MODEL,
+            "First layers; auto: those of --pretrained, else small for images of up to 64 pixels",
         ),
     ] = "auto"
     dropout: Annotated[
-        float | None, flag(MODEL, "Rate; the network's own by default", min=0, max=0.99)
+        float | None, flag(MODEL, "Dropout rate (default: the network's)", min=0, max=0.99)
     ] = None
     stochastic_depth: Annotated[
         float | None,
-        flag(
-            MODEL, "Largest rate of skipped blocks; the network's own by default", min=0, max=0.99
-        ),
+        flag(MODEL, "Maximum rate of skipped blocks (default: the network's)", min=0, max=0.99),
     ] = None
     aux_weight: Annotated[
         float | None,
-        flag(MODEL, "Weight of the auxiliary losses of googlenet and inception_v3", min=0),
+        flag(
+            MODEL,
+            "Weight of the auxiliary losses of googlenet and inception_v3 (default: the network's)",
+            min=0,
+        ),
     ] = None
-    neighbors: Annotated[int, flag(MODEL, "Votes that knn counts", min=1)] = 5
-    distance: Annotated[choice(["l1", "l2", "cosine"]), flag(MODEL, "Of knn")] = "l2"
+    neighbors: Annotated[
+        int, flag(MODEL, "Number of nearest neighbours that vote in knn", min=1)
+    ] = 5
+    distance: Annotated[
+        str, Choice(["l1", "l2", "cosine"]), flag(MODEL, "Distance by which knn finds neighbours")
+    ] = "l2"
     votes: Annotated[
-        choice(["uniform", "distance"]), flag(MODEL, "Of knn: equal, or by 1 / distance")
+        str,
+        Choice(["uniform", "distance"]),
+        flag(MODEL, "Weight of the votes in knn: uniform, or 1 / distance"),
     ] = "uniform"
-    format: Annotated[_LAYOUTS, flag(DATA, "Layout of --data")] = "auto"
+    format: Annotated[_FORMATS, flag(DATA, "Layout of the data; auto: detected")] = "auto"
     image_size: Annotated[
         str,
         flag(
             DATA,
-            "Frame of the network's input, a square of SIDE: training cuts it out at random; eval "
-            "and predict scale the shorter side to it (above 64 to 8/7 of it) and cut out the "
-            "middle; auto: small images as they are, others at most 224",
+            "Input size, a square of SIDE pixels: training takes a random crop; eval and "
+            "predict scale the shorter side to it (above 64, to 8/7 of it) and take the "
+            "centre crop; auto: that of small images, else at most 224",
         ),
     ] = "auto"
     augment: Annotated[
         str,
         flag(
             DATA,
-            "none, light, strong, randaugment, trivialaugment, or an albumentations YAML or JSON "
-            "file",
+            "Augmentation: none, light, strong, randaugment, trivialaugment, or an "
+            "albumentations YAML or JSON file",
         ),
     ] = "light"
     erasing: Annotated[
-        float, flag(DATA, "Probability that a random rectangle is painted over", min=0, max=1)
+        float, flag(DATA, "Probability that a random rectangle is erased", min=0, max=1)
     ] = 0.0
     mixup: Annotated[
-        float, flag(TRAINING, "Beta parameter of mixup, such as 0.2; 0: none", min=0)
+        float,
+        flag(TRAINING, "Parameter of mixup's beta distribution, such as 0.2; 0: no mixup", min=0),
     ] = 0.0
     cutmix: Annotated[
-        float, flag(TRAINING, "Beta parameter of CutMix, such as 1; 0: none", min=0)
+        float,
+        flag(TRAINING, "Parameter of CutMix's beta distribution, such as 1; 0: no CutMix", min=0),
     ] = 0.0
     loss: Annotated[
-        choice(["ce", "hinge"]), flag(TRAINING, "Cross-entropy, or multiclass hinge (SVM)")
+        str,
+        Choice(["ce", "hinge"]),
+        flag(TRAINING, "ce: cross-entropy; hinge: multiclass hinge loss (SVM)"),
     ] = "ce"
     class_weights: Annotated[
         str,
-        flag(TRAINING, "none, balanced (median frequency), sqrt (its root), or numbers: 1,2,0.5"),
+        flag(
+            TRAINING,
+            "Weights of the classes in the loss: none, balanced (median frequency), sqrt "
+            "(its square root), or numbers such as 1,2,0.5",
+        ),
     ] = "none"
-    batch_size: Annotated[int, flag(TRAINING, "Images a step and process", min=1)] = 32
+    batch_size: Annotated[int, flag(TRAINING, "Images per batch and process", min=1)] = 32
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifyEval(Eval):
     """Measure an image classifier, or score a table of predictions."""
 
-    weights: weights_of("classify") = None
-    format: Annotated[_LAYOUTS, flag(DATA, "Layout of the data")] = "auto"
+    weights: Annotated[str | None, weights_flag("classify")] = None
+    format: Annotated[_FORMATS, flag(DATA, "Layout of the data; auto: detected")] = "auto"
     predictions: Annotated[
         Path | None,
         flag(
             DATA,
-            "CSV with a column of scores for each class, or predict's output, instead of a model",
+            "CSV file with one column of scores per class, or the output folder of predict, "
+            "to score instead of a model",
         ),
     ] = None
     truth: Annotated[
-        Path | None, flag(DATA, "CSV with a column label, or a dataset, to score them with")
+        Path | None,
+        flag(DATA, "Ground truth for --predictions: a CSV file with a column label, or a dataset"),
     ] = None
     tta: Annotated[str | None, flag(MODEL, _TTA_HELP)] = None
-    batch_size: Annotated[int, flag(RUN, "Images a forward pass", min=1)] = 32
+    batch_size: Annotated[int, flag(RUN, "Images per forward pass", min=1)] = 32
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifyPredict(Predict):
-    """Classify images: a table, and a line of JSON for each."""
+    """Classify images: writes a table, and a line of JSON per image."""
 
-    weights: weights_of("classify") = None
-    top_k: Annotated[int, flag(OUTPUT, "Classes and scores to write for each image", min=1)] = 5
+    weights: Annotated[str | None, weights_flag("classify")] = None
+    top_k: Annotated[
+        int, flag(OUTPUT, "Number of classes per image that are written, with their scores", min=1)
+    ] = 5
     save: Annotated[
-        choice(["none", "sorted"]), flag(OUTPUT, "sorted: links to the images, a folder a class")
+        str,
+        Choice(["none", "sorted"]),
+        flag(OUTPUT, "sorted: write a folder per class with links to its images"),
     ] = "none"
     embeddings: Annotated[
         Path | None, flag(OUTPUT, "Also write the features of all images to this .npz file")
     ] = None
     tta: Annotated[str | None, flag(MODEL, _TTA_HELP)] = None
-    batch_size: Annotated[int, flag(RUN, "Images a forward pass", min=1)] = 32
+    batch_size: Annotated[int, flag(RUN, "Images per forward pass", min=1)] = 32

@@ -4,30 +4,31 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from cvkit.catalog import ARCHS, backbones_of
-from cvkit.options.base import DATA, MODEL, OUTPUT, choice, flag, weights_of
+from cvkit.format_table import format_choices
+from cvkit.options.base import DATA, MODEL, OUTPUT, Choice, flag, weights_flag
 from cvkit.options.detect import DetectingEval, DetectingPredict, TwoStageTrain
 
-_FORMATS = choice(["auto", "coco", "index"])
+_FORMATS = Annotated[str, Choice(format_choices("instances"))]
 
 
 @dataclass(frozen=True, kw_only=True)
 class InstanceTrain(TwoStageTrain):
     """Train a network that finds objects and their masks.
 
-    Layouts, found by looking at the folder: COCO (annotations/*SPLIT*.json with polygons or
-    run-length codes, and an image folder; or --train-json, --val-json and --images), and one PNG
-    an image (images/SPLIT and masks/SPLIT with equal names; 0 is background, every other value
-    an object; instances.csv with path, instance and class if there are several classes). Data
-    without a split for validation, also --train-json alone, are divided by --val-fraction.
+    Layouts: COCO (annotations/*SPLIT*.json with polygons or run-length codes, and an image folder;
+    or --train-json, --val-json and --images), and one PNG per image (images/SPLIT and masks/SPLIT
+    with equal names; 0 is background, every other value an object; instances.csv with path,
+    instance and class if there are several classes). Data without a validation split, and
+    --train-json without --val-json, are divided by --val-fraction.
     """
 
-    arch: Annotated[choice(ARCHS["instance"]), flag(MODEL, "Network; see 'cvkit models'")] = (
-        "mask-rcnn"
-    )
-    backbone: Annotated[choice(backbones_of("instance")), flag(MODEL, "Feature extractor")] = (
-        "resnet18"
-    )
-    format: Annotated[_FORMATS, flag(DATA, "Layout of --data")] = "auto"
+    arch: Annotated[
+        str, Choice(ARCHS["instance"]), flag(MODEL, "Architecture; see 'cvkit models'")
+    ] = "mask-rcnn"
+    backbone: Annotated[
+        str, Choice(backbones_of("instance")), flag(MODEL, "Backbone; see 'cvkit models'")
+    ] = "resnet18"
+    format: Annotated[_FORMATS, flag(DATA, "Layout of the data; auto: detected")] = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ class _Masking:
     """Flags of the commands that run a trained network."""
 
     mask_threshold: Annotated[
-        float, flag(MODEL, "Probability that a pixel of a mask must exceed", min=0, max=1)
+        float, flag(MODEL, "Probability above which a pixel belongs to a mask", min=0, max=1)
     ] = 0.5
 
 
@@ -43,15 +44,14 @@ class _Masking:
 class InstanceEval(_Masking, DetectingEval):
     """Measure a network that finds objects and masks, or score a file of its results.
 
-    Files: COCO results with run-length codes (.json), or the output folder of predict, against a
-    COCO file or a dataset.
+    Predictions: COCO results with run-length codes (.json), or the output folder of predict.
     """
 
-    weights: weights_of("instance") = None
-    format: Annotated[_FORMATS, flag(DATA, "Layout of the data")] = "auto"
-    boundary: Annotated[bool, flag(OUTPUT, "Also the average precision of Boundary IoU (2021)")] = (
-        False
-    )
+    weights: Annotated[str | None, weights_flag("instance")] = None
+    format: Annotated[_FORMATS, flag(DATA, "Layout of the data; auto: detected")] = "auto"
+    boundary: Annotated[
+        bool, flag(OUTPUT, "Also compute the average precision of Boundary IoU (2021)")
+    ] = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class InstancePredict(_Masking, DetectingPredict):
     """Find objects and their masks.
 
     Writes COCO results with run-length codes (results.json), a table with area, box and centroid
-    (instances.csv), and for each image a PNG of object numbers, an overlay and a line of JSON.
+    (instances.csv), and per image a PNG of object numbers, an overlay and a line of JSON.
     """
 
-    weights: weights_of("instance") = None
+    weights: Annotated[str | None, weights_flag("instance")] = None

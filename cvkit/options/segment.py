@@ -4,24 +4,30 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from cvkit.catalog import ARCHS, backbones_of
+from cvkit.format_table import format_choices
 from cvkit.options.base import (
     DATA,
     MODEL,
     OUTPUT,
     TRAINING,
+    Choice,
     Eval,
     Predict,
     Train,
-    choice,
     flag,
-    weights_of,
+    weights_flag,
 )
 
-_SCALES_HELP = "Average over flip, over scales, or 'flip,scales'"
-_WINDOW_HELP = (
-    "Run windows of the model's image size over the image at the scale of training and average: "
-    "at its own resolution after --resize native; after fit mostly one window, the image itself"
+_SCALES_HELP = (
+    "Test-time augmentation, over which scores are averaged: flip, scales, or flip,scales"
 )
+_WINDOW_HELP = (
+    "Slide windows of the model's image size over the image at the scale of training "
+    "and average their scores: at native resolution after --resize native; after "
+    "--resize fit usually one window, the whole image"
+)
+
+_FORMATS = Annotated[str, Choice(format_choices("masks"))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,59 +35,73 @@ class SegmentTrain(Train):
     """Train a semantic segmentation model.
 
     Layouts: VOC (JPEGImages, SegmentationClass, ImageSets/Segmentation) and pairs
-    (images/SPLIT, masks/SPLIT), found by looking at the folder. Data without a split for
-    validation are divided by --val-fraction.
+    (images/SPLIT, masks/SPLIT). Data without a validation split are divided by --val-fraction.
     """
 
-    arch: Annotated[choice(ARCHS["segment"]), flag(MODEL, "Decoder; see 'cvkit models'")] = "unet"
+    arch: Annotated[
+        str, Choice(ARCHS["segment"]), flag(MODEL, "Architecture; see 'cvkit models'")
+    ] = "unet"
     backbone: Annotated[
-        choice(backbones_of("segment")), flag(MODEL, "Feature extractor; see 'cvkit models'")
+        str, Choice(backbones_of("segment")), flag(MODEL, "Backbone; see 'cvkit models'")
     ] = "resnet18"
     output_stride: Annotated[
-        int | None, flag(MODEL, "8, 16 or 32 by dilation; the architecture's own by default")
+        int | None,
+        flag(MODEL, "Output stride: 8, 16 or 32, by dilation (default: the architecture's)"),
     ] = None
     aux_weight: Annotated[
         float | None,
         flag(
-            MODEL, "Weight of the auxiliary loss, 0 removes the head; the paper's by default", min=0
+            MODEL,
+            "Weight of the auxiliary loss; 0: no auxiliary head (default: the paper's)",
+            min=0,
         ),
     ] = None
     deconv: Annotated[
         bool,
         flag(
             MODEL,
-            "Transposed convolutions that start bilinear, or as --init says (fcn-32s, -16s, -8s)",
+            "Upsample by transposed convolutions, initialised as bilinear or as --init says "
+            "(fcn-32s, fcn-16s and fcn-8s)",
         ),
     ] = False
-    format: Annotated[choice(["auto", "voc", "pairs"]), flag(DATA, "Layout of --data")] = "auto"
+    format: Annotated[_FORMATS, flag(DATA, "Layout of the data; auto: detected")] = "auto"
     image_size: Annotated[
         str,
         flag(
             DATA,
-            "Frame of the network's input, SIDE (a square) or WIDTHxHEIGHT: training cuts crops of "
-            "this size; eval and predict scale images, upright or turned, to fit into it and cut "
-            "none; auto: the data's, at most 512",
+            "Input size, SIDE (a square) or WIDTHxHEIGHT: training takes crops of this size; "
+            "eval and predict scale images, in portrait or landscape, to fit into it without "
+            "cropping; auto: that of the data, at most 512",
         ),
     ] = "auto"
     resize: Annotated[
-        choice(["fit", "native"]),
-        flag(DATA, "fit images into the image size, or crop from their native resolution"),
+        str,
+        Choice(["fit", "native"]),
+        flag(
+            DATA,
+            "fit: scale images to the image size; native: take crops at their native resolution",
+        ),
     ] = "fit"
     scale: Annotated[
-        str, flag(DATA, "Smallest,largest random scale of light and strong augmentation")
+        str,
+        flag(DATA, "Range of the random scale in light and strong augmentation: SMALLEST,LARGEST"),
     ] = "0.5,2"
     ignore_index: Annotated[
         int, flag(DATA, "Mask value of pixels without a label", min=0, max=255)
     ] = 255
     mask_map: Annotated[
-        str | None, flag(DATA, "Replace mask values or colours: 255=1,#e0e0c0=255")
+        str | None, flag(DATA, "Mask values or colours to replace, such as 255=1,#e0e0c0=255")
     ] = None
     loss: Annotated[
-        str, flag(TRAINING, "Sum of ce, dice, focal, ohem with weights: ce+0.5*dice")
+        str, flag(TRAINING, "Sum of ce, dice, focal and ohem with weights, such as ce+0.5*dice")
     ] = "ce+dice"
     class_weights: Annotated[
         str,
-        flag(TRAINING, "none, balanced (median frequency), sqrt (its root), or numbers: 1,2,0.5"),
+        flag(
+            TRAINING,
+            "Weights of the classes in the loss: none, balanced (median frequency), sqrt "
+            "(its square root), or numbers such as 1,2,0.5",
+        ),
     ] = "sqrt"
 
 
@@ -89,19 +109,25 @@ class SegmentTrain(Train):
 class SegmentEval(Eval):
     """Measure a semantic segmentation model, or score a folder of masks."""
 
-    weights: weights_of("segment") = None
-    format: Annotated[choice(["auto", "voc", "pairs"]), flag(DATA, "Layout of the data")] = "auto"
+    weights: Annotated[str | None, weights_flag("segment")] = None
+    format: Annotated[_FORMATS, flag(DATA, "Layout of the data; auto: detected")] = "auto"
     ignore_index: Annotated[
         int | None,
-        flag(DATA, "Mask value of pixels without a label; the model's, else 255", min=0, max=255),
+        flag(
+            DATA,
+            "Mask value of pixels without a label (default: the model's, else 255)",
+            min=0,
+            max=255,
+        ),
     ] = None
     mask_map: Annotated[
         str | None,
-        flag(DATA, "Replace mask values or colours of the truth; the model's by default"),
+        flag(DATA, "Mask values or colours of the truth to replace (default: the model's)"),
     ] = None
     absent_class: Annotated[
-        choice(["exclude", "zero", "nan"]),
-        flag(OUTPUT, "How a class in neither truth nor prediction enters mIoU"),
+        str,
+        Choice(["exclude", "zero", "nan"]),
+        flag(OUTPUT, "How a class that is neither in the truth nor in the predictions enters mIoU"),
     ] = "exclude"
     sliding_window: Annotated[bool, flag(MODEL, _WINDOW_HELP)] = False
     tta: Annotated[str | None, flag(MODEL, _SCALES_HELP)] = None
@@ -109,11 +135,13 @@ class SegmentEval(Eval):
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentPredict(Predict):
-    """Segment images: a palette PNG, an overlay and a line of JSON for each."""
+    """Segment images: writes a palette PNG, an overlay and a line of JSON per image."""
 
-    weights: weights_of("segment") = None
+    weights: Annotated[str | None, weights_flag("segment")] = None
     overlay: Annotated[
-        choice(["png", "jpg", "none"]), flag(OUTPUT, "Image with the classes drawn over it")
+        str,
+        Choice(["png", "jpg", "none"]),
+        flag(OUTPUT, "Format of the images with the classes drawn over them"),
     ] = "png"
     sliding_window: Annotated[bool, flag(MODEL, _WINDOW_HELP)] = False
     tta: Annotated[str | None, flag(MODEL, _SCALES_HELP)] = None

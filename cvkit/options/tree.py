@@ -1,8 +1,9 @@
 """The command tree: task -> verb -> options, and the commands without a task."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, overload
 
-from cvkit.options.base import Command
+from cvkit.options.base import Command, Eval, Predict, Train
 from cvkit.options.classify import ClassifyEval, ClassifyPredict, ClassifyTrain
 from cvkit.options.detect import DetectEval, DetectPredict, DetectProposals, DetectTrain
 from cvkit.options.instance import InstanceEval, InstancePredict, InstanceTrain
@@ -35,24 +36,46 @@ OPTIONS: dict[str, type[Command] | dict[str, type[Command]]] = {
 }
 
 
+def options_of(path: Sequence[str]) -> type[Command]:
+    """Return the options of a command, such as `("segment", "train")` or `("tune",)`."""
+    entry = OPTIONS[path[0]]
+    return entry[path[1]] if isinstance(entry, dict) else entry
+
+
+@overload
+def task_options(task: str, verb: Literal["train"]) -> type[Train]: ...
+@overload
+def task_options(task: str, verb: Literal["eval"]) -> type[Eval]: ...
+@overload
+def task_options(task: str, verb: Literal["predict"]) -> type[Predict]: ...
+def task_options(task: str, verb: str) -> Any:
+    """Return the options of a verb that every task has."""
+    return options_of((task, verb))
+
+
 def commands() -> Iterator[tuple[tuple[str, ...], type[Command]]]:
-    """Yield the words and the options of every command."""
+    """Yield the path, such as `("segment", "train")`, and the options of every command."""
     for name, entry in OPTIONS.items():
-        verbs = entry.items() if isinstance(entry, dict) else [("", entry)]
-        yield from (((name, verb) if verb else (name,), own) for verb, own in verbs)
+        if isinstance(entry, dict):
+            yield from (((name, verb), options_class) for verb, options_class in entry.items())
+        else:
+            yield (name,), entry
 
 
-_COMMANDS = "cvkit.commands"
+COMMANDS = dict(commands())
+"""The options of each command, by its path."""
+
+_HANDLERS = "cvkit.commands"
 HANDLERS = {
-    "train": f"{_COMMANDS}.train:train",
-    "eval": f"{_COMMANDS}.evaluate:evaluate",
-    "predict": f"{_COMMANDS}.predict:predict",
-    "proposals": f"{_COMMANDS}.proposals:proposals",
-    "tune": f"{_COMMANDS}.tune:tune",
-    "list": f"{_COMMANDS}.weights:list_weights",
-    "verify": f"{_COMMANDS}.weights:verify_weights",
-    "import": f"{_COMMANDS}.weights:import_weights",
-    "models": f"{_COMMANDS}.show:models",
-    "samples": f"{_COMMANDS}.show:samples",
+    "train": f"{_HANDLERS}.train:train",
+    "eval": f"{_HANDLERS}.evaluate:evaluate",
+    "predict": f"{_HANDLERS}.predict:predict",
+    "proposals": f"{_HANDLERS}.proposals:proposals",
+    "tune": f"{_HANDLERS}.tune:tune",
+    "list": f"{_HANDLERS}.weights:list_weights",
+    "verify": f"{_HANDLERS}.weights:verify_weights",
+    "import": f"{_HANDLERS}.weights:import_weights",
+    "models": f"{_HANDLERS}.show:models",
+    "samples": f"{_HANDLERS}.show:samples",
 }
-"""What runs a command, by its last word."""
+"""What runs a command, by the last name of its path."""

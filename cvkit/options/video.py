@@ -6,27 +6,28 @@ from pathlib import Path
 from typing import Annotated
 
 from cvkit.catalog import ARCHS, backbones_of
+from cvkit.format_table import format_choices
 from cvkit.options.base import (
     DATA,
     MODEL,
     OUTPUT,
     RUN,
     TRAINING,
+    Choice,
     Eval,
     Predict,
     Train,
-    choice,
     flag,
-    weights_of,
+    weights_flag,
 )
 
-_LAYOUTS = choice(["auto", "folders", "classes", "csv"])
+_FORMATS = Annotated[str, Choice(format_choices("classes"))]
 _VIEWS = Annotated[
     str,
     flag(
         DATA,
-        "Clips of a video, evenly over its length, times crops of each frame (1 or 3): 5x1, 10x3; "
-        "empty: the model's own",
+        "Clips per video, spaced evenly, times crops per frame (1 or 3), such as 5x1 or "
+        "10x3 (default: the model's)",
     ),
 ]
 
@@ -37,116 +38,157 @@ class VideoTrain(Train):
 
     Layouts: SPLIT/CLASS/videos, CLASS/videos (divided by --val-fraction), or a table with the
     columns path,label[,split,start,end] (a .csv file, or labels.csv in the folder; start and end
-    in seconds). A folder of pictures is a video, too.
+    in seconds). A folder of pictures counts as a video.
     """
 
-    arch: Annotated[choice(ARCHS["video"]), flag(MODEL, "Network; see 'cvkit models'")] = "r3d"
+    arch: Annotated[
+        str, Choice(ARCHS["video"]), flag(MODEL, "Architecture; see 'cvkit models'")
+    ] = "r3d"
     backbone: Annotated[
-        choice(backbones_of("classify")),
-        flag(MODEL, "Network of images that single-frame, the fusions and the LSTMs are made of"),
+        str,
+        Choice(backbones_of("classify")),
+        flag(
+            MODEL,
+            "Image network that single-frame, the fusion and the LSTM architectures are made of",
+        ),
     ] = "resnet18"
     fusion: Annotated[
-        choice(["pool", "concat"]), flag(MODEL, "Of late-fusion: mean, or all frames at once")
+        str,
+        Choice(["pool", "concat"]),
+        flag(
+            MODEL,
+            "Fusion in late-fusion: the mean of the frames (pool), or all frames at once (concat)",
+        ),
     ] = "pool"
-    cell: Annotated[choice(["lstm", "gru"]), flag(MODEL, "Of cnn-lstm")] = "lstm"
-    hidden: Annotated[int, flag(MODEL, "Width of the state of cnn-lstm and conv-lstm", min=1)] = 256
-    bidirectional: Annotated[bool, flag(MODEL, "cnn-lstm also reads backwards")] = False
+    cell: Annotated[str, Choice(["lstm", "gru"]), flag(MODEL, "Recurrent cell of cnn-lstm")] = (
+        "lstm"
+    )
+    hidden: Annotated[
+        int, flag(MODEL, "Width of the hidden state of cnn-lstm and conv-lstm", min=1)
+    ] = 256
+    bidirectional: Annotated[bool, flag(MODEL, "Let cnn-lstm read the frames backwards, too")] = (
+        False
+    )
     dropout: Annotated[
-        float | None, flag(MODEL, "Rate of cnn-lstm, c3d and s3d; their own", min=0, max=0.99)
+        float | None,
+        flag(
+            MODEL, "Dropout rate of cnn-lstm, c3d and s3d (default: the network's)", min=0, max=0.99
+        ),
     ] = None
     pretrained: Annotated[
         str | None,
         flag(
             MODEL,
-            "'imagenet' for what is made of a network of images, and i3d; 'kinetics' for r3d, mc3, "
-            "r2plus1d and s3d; a run folder, or a file; none by default",
+            "'imagenet' for i3d and for architectures made of an image network; 'kinetics' "
+            "for r3d, mc3, r2plus1d and s3d; a run folder, or a file (default: none)",
         ),
     ] = None
-    format: Annotated[_LAYOUTS, flag(DATA, "Layout of --data")] = "auto"
-    frames: Annotated[int, flag(DATA, "Frames of a clip", min=1, max=512)] = 16
+    format: Annotated[_FORMATS, flag(DATA, "Layout of the data; auto: detected")] = "auto"
+    frames: Annotated[int, flag(DATA, "Frames per clip", min=1, max=512)] = 16
     sampling: Annotated[
-        choice(["auto", "clip", "uniform"]),
+        str,
+        Choice(["auto", "clip", "uniform"]),
         flag(
             DATA,
-            "Frames that follow each other, or are spread over the video; auto: uniform for "
-            "single-frame, late-fusion and the LSTMs",
+            "clip: frames that follow each other; uniform: frames spread over the video; "
+            "auto: uniform for single-frame, late-fusion and the LSTMs, else clip",
         ),
     ] = "auto"
     stride: Annotated[
-        int, flag(DATA, "Frames of the video from one of a clip to the next", min=1)
+        int, flag(DATA, "Step between the frames of a clip, in frames of the video", min=1)
     ] = 1
     fps: Annotated[
-        float, flag(DATA, "Frames a second of a clip, by their times; 0: by --stride", min=0)
+        float,
+        flag(DATA, "Frames per second of a clip, chosen by their times; 0: by --stride", min=0),
     ] = 0.0
-    clips: Annotated[int, flag(DATA, "Clips of each video in an epoch", min=1)] = 1
-    views: Annotated[str, flag(DATA, "Clips and crops of a video to measure it: 5x1, 10x3")] = "1x1"
+    clips: Annotated[int, flag(DATA, "Clips per video and epoch", min=1)] = 1
+    views: Annotated[
+        str, flag(DATA, "Clips per video times crops per frame in validation, such as 5x1 or 10x3")
+    ] = "1x1"
     image_size: Annotated[
         str,
         flag(
             DATA,
-            "Frame of the network's input, a square of SIDE: training cuts it out at random; eval "
-            "and predict scale the shorter side of a video's pictures to it (above 64 to 8/7 of "
-            "it) and cut out the middle; auto: small ones as they are, others at most 112",
+            "Input size, a square of SIDE pixels: training takes a random crop; eval and "
+            "predict scale the shorter side of a video's frames to it (above 64, to 8/7 of "
+            "it) and take the centre crop; auto: that of small frames, else at most 112",
         ),
     ] = "auto"
     flip: Annotated[
         float,
         flag(
-            DATA, "Probability of mirroring a clip; not where left and right matter", min=0, max=1
+            DATA,
+            "Probability that a clip is mirrored; not for classes that tell left from right",
+            min=0,
+            max=1,
         ),
     ] = 0.0
     reverse: Annotated[
-        float, flag(DATA, "Probability that a clip runs backwards", min=0, max=1)
+        float, flag(DATA, "Probability that a clip is reversed in time", min=0, max=1)
     ] = 0.0
     mixup: Annotated[
-        float, flag(TRAINING, "Beta parameter of mixup, such as 0.2; 0: none", min=0)
+        float,
+        flag(TRAINING, "Parameter of mixup's beta distribution, such as 0.2; 0: no mixup", min=0),
     ] = 0.0
     class_weights: Annotated[
         str,
-        flag(TRAINING, "none, balanced (median frequency), sqrt (its root), or numbers: 1,2,0.5"),
+        flag(
+            TRAINING,
+            "Weights of the classes in the loss: none, balanced (median frequency), sqrt "
+            "(its square root), or numbers such as 1,2,0.5",
+        ),
     ] = "none"
-    batch_size: Annotated[int, flag(TRAINING, "Clips a step and process", min=1)] = 8
+    batch_size: Annotated[int, flag(TRAINING, "Clips per batch and process", min=1)] = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoEval(Eval):
     """Measure a video classifier, or score tables of predictions.
 
-    Several tables are fused: their scores are averaged, with weights.
+    Several tables are fused by a weighted mean of their scores.
     """
 
-    weights: weights_of("video") = None
-    format: Annotated[_LAYOUTS, flag(DATA, "Layout of the data")] = "auto"
+    weights: Annotated[str | None, weights_flag("video")] = None
+    format: Annotated[_FORMATS, flag(DATA, "Layout of the data; auto: detected")] = "auto"
     predictions: Annotated[
         Path | None,
         flag(
             DATA,
-            "CSV with a column of scores for each class, or predict's output, instead of a model",
+            "CSV file with one column of scores per class, or the output folder of predict, "
+            "to score instead of a model",
         ),
     ] = None
     fuse: Annotated[
-        list[str], flag(DATA, "Another such file to average with: FILE or FILE=WEIGHT; may repeat")
+        list[str],
+        flag(DATA, "Further predictions to average with: FILE or FILE=WEIGHT; may be repeated"),
     ] = dataclasses.field(default_factory=list)
-    weight: Annotated[float, flag(DATA, "Weight of --predictions among them", min=0)] = 1.0
+    weight: Annotated[
+        float, flag(DATA, "Weight of --predictions in the average with --fuse", min=0)
+    ] = 1.0
     truth: Annotated[
-        Path | None, flag(DATA, "CSV with a column label, or a dataset, to score them with")
+        Path | None,
+        flag(DATA, "Ground truth for --predictions: a CSV file with a column label, or a dataset"),
     ] = None
     views: _VIEWS = ""
-    batch_size: Annotated[int, flag(RUN, "Videos a forward pass", min=1)] = 4
+    batch_size: Annotated[int, flag(RUN, "Videos per forward pass", min=1)] = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoPredict(Predict):
-    """Classify videos: a table, and a line of JSON for each."""
+    """Classify videos: writes a table, and a line of JSON per video."""
 
-    weights: weights_of("video") = None
-    top_k: Annotated[int, flag(OUTPUT, "Classes and scores to write for each video", min=1)] = 5
+    weights: Annotated[str | None, weights_flag("video")] = None
+    top_k: Annotated[
+        int, flag(OUTPUT, "Number of classes per video that are written, with their scores", min=1)
+    ] = 5
     per_clip: Annotated[
-        bool, flag(OUTPUT, "Also a table and a plot of the scores over each video's time")
+        bool,
+        flag(OUTPUT, "Also write a table and a plot of the scores over the time of each video"),
     ] = False
     save: Annotated[
-        choice(["none", "video"]),
-        flag(OUTPUT, "video: mp4 files with the classes written under them"),
+        str,
+        Choice(["none", "video"]),
+        flag(OUTPUT, "video: write mp4 files with the classes below the picture"),
     ] = "none"
     views: _VIEWS = ""
-    batch_size: Annotated[int, flag(RUN, "Videos a forward pass", min=1)] = 4
+    batch_size: Annotated[int, flag(RUN, "Videos per forward pass", min=1)] = 4

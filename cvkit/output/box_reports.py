@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from cvkit.output.confusion_picture import draw_confusion
+from cvkit.output.confusion_picture import write_confusion
 from cvkit.output.curves import write_precision_recall
-from cvkit.output.files import write_csv, write_rgb
+from cvkit.output.files import write_csv
 from cvkit.structures import ClassList
 
 
@@ -32,12 +32,11 @@ def write_box_reports(
         iou: of the curves, in words.
     """
     names = ("per_image.csv", "precision_recall.csv", "precision_recall.png", "errors.csv")
-    names += ("confusion_matrix.csv", "confusion_matrix.png")
     files = {name: folder / name for name in names}
     write_csv(
         files["per_image.csv"],
         ["path", "objects", "detections", "found"],
-        ([path, own.objects, own.detections, own.found] for path, own in images),
+        ([path, image.objects, image.detections, image.found] for path, image in images),
     )
     rows = (
         [name, float(r), float(p)]
@@ -47,12 +46,5 @@ def write_box_reports(
     write_csv(files["precision_recall.csv"], ["class", "recall", "precision"], rows)
     write_precision_recall(files["precision_recall.png"], curves, iou)
     write_csv(files["errors.csv"], ["kind", "count"], errors.counts.items())
-    shown = ["background", *classes.names]
-    counts = zip(shown, errors.matrix.tolist(), strict=True)
-    write_csv(
-        files["confusion_matrix.csv"],
-        ["truth\\prediction", *shown],
-        ([name, *row] for name, row in counts),
-    )
-    write_rgb(files["confusion_matrix.png"], draw_confusion(errors.matrix, shown))
-    return {name.replace(".", "_"): str(path) for name, path in files.items()}
+    confusion = write_confusion(folder, errors.matrix, ["background", *classes.names])
+    return {path.name.replace(".", "_"): str(path) for path in (*files.values(), *confusion)}

@@ -1,9 +1,11 @@
-"""Pictures of confusion matrices. Imports neither torch nor matplotlib."""
+"""Tables and pictures of confusion matrices. Imports neither torch nor matplotlib."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
+from cvkit.output.files import write_csv, write_rgb
 from cvkit.output.lettering import DARK, LIGHT, fit, text_size, write_text
 
 TITLE = "rows: truth, columns: prediction"
@@ -17,6 +19,24 @@ LONGEST = 320
 EDGE = 8
 COUNTED, COUNTED_SIDE = 250, 4000
 """Classes up to which all are named; side of the matrix with more of them."""
+
+
+def write_confusion(
+    folder: Path, matrix: np.ndarray, names: Sequence[str], *, shares: bool = False
+) -> tuple[Path, Path]:
+    """Write `confusion_matrix.csv` and `confusion_matrix.png`; return their paths.
+
+    Args:
+        folder: exists.
+        matrix: [K, K] counts; rows are truth, columns are prediction.
+        names: K names.
+        shares: the picture says shares and not counts.
+    """
+    table, picture = folder / "confusion_matrix.csv", folder / "confusion_matrix.png"
+    rows = zip(names, matrix.tolist(), strict=True)
+    write_csv(table, ["truth\\prediction", *names], ([name, *row] for name, row in rows))
+    write_rgb(picture, draw_confusion(matrix, names, shares=shares))
+    return table, picture
 
 
 def draw_confusion(matrix: np.ndarray, names: Sequence[str], *, shares: bool = False) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 
 from cvkit.data.tables import read_rows
 from cvkit.errors import CvkitError, DataError, UsageError, raise_defects
-from cvkit.texts import shown
+from cvkit.texts import parse_number, shown
 
 KEYS = ("path", "id", "image", "file", "filename", "name")
 LABELS = ("label", "class", "truth", "target")
@@ -110,10 +110,8 @@ def _ranked_table(rows: list[dict[str, str]], key: str, path: Path, labels: list
 
 def _number(text: str, where: str, defects: list[CvkitError]) -> float:
     """Return the number that a cell holds; NaN, and one defect more, if it holds none."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = np.nan
+    found = parse_number(text)
+    value = np.nan if found is None else found
     if not np.isfinite(value):
         words = f"{where}: {shown(text)} is not a finite number"
         defects.append(DataError(words, code="predictions.value"))

@@ -7,12 +7,14 @@ from typing import Any
 
 from cvkit.console import Reporter
 from cvkit.data.files import inside, walk_images
-from cvkit.data.formats.layouts import detect_layout, read_pairs
+from cvkit.data.formats.recognise import detect_format
 from cvkit.data.joining import join_names
+from cvkit.data.labelled import read_pairs
 from cvkit.data.masks import MaskMap
 from cvkit.dividing import model_division, tell_division
 from cvkit.errors import DataError
 from cvkit.options.segment import SegmentEval
+from cvkit.scoring.contract import Places
 from cvkit.scoring.predicted import Predicted, tell_unknown
 from cvkit.structures import ClassList, Failure
 from cvkit.texts import is_text, shown
@@ -35,67 +37,67 @@ class ScoredPair:
     labels: tuple[str, ...] = ()
 
 
-def require_folders(options: SegmentEval) -> None:
+def require_folders(places: Places) -> None:
     """Check what `--predictions` and `--truth` name.
 
     Raises:
         DataError: one of them is no folder, or there is no prediction.
     """
-    for flag, folder in (("--predictions", options.predictions), ("--truth", options.truth)):
+    for flag, folder in (("--predictions", places.predictions), ("--truth", places.truth)):
         if not folder.is_dir():
             raise DataError(f"{flag} {folder} is not a folder", code="data.missing")
-    if not any(walk_images(options.predictions)):
+    if not any(walk_images(places.predictions)):
         raise DataError(
-            f"--predictions {options.predictions} holds no image", code="predictions.empty"
+            f"--predictions {places.predictions} holds no image", code="predictions.empty"
         )
 
 
-def paired_by_name(options: SegmentEval, report: Reporter) -> list[ScoredPair]:
+def paired_by_name(options: SegmentEval, places: Places, report: Reporter) -> list[ScoredPair]:
     """Return prediction and truth of each sample of the truth, joined by their names."""
-    predictions = options.predictions
-    folders = [predictions, predictions / options.split]
-    pairs = []
-    for name, _, mask in _truths(options, {}, report):
-        places = [folder / f"{name}.png" for folder in folders]
-        found = next((place for place in places if place.is_file()), places[0])
-        pairs.append(ScoredPair(name, found, mask))
-    _require_truths(pairs, options)
-    if not any(pair.prediction.is_file() for pair in pairs):
+    folders = [places.predictions, places.predictions / options.split]
+    pairs, any_found = [], False
+    for name, _, mask in _truths(options, places.truth, {}, report):
+        files = [folder / f"{name}.png" for folder in folders]
+        found = next((file for file in files if file.is_file()), None)
+        any_found |= found is not None
+        pairs.append(ScoredPair(name, found or files[0], mask))
+    _require_truths(pairs, places.truth)
+    if not any_found:
         raise DataError(
-            f"no file in {predictions} has the name of a truth mask",
+            f"no file in {places.predictions} has the name of a truth mask",
             code="predictions.names",
             hint=f"expected for example {pairs[0].key}.png",
         )
     return pairs
 
 
-def _require_truths(found: Sequence[object], options: SegmentEval) -> None:
+def _require_truths(found: Sequence[object], truth: Path) -> None:
     if not found:
         raise DataError(
-            f"--truth {options.truth} holds neither a dataset nor a mask",
+            f"--truth {truth} holds neither a dataset nor a mask",
             code="truth.empty",
             hint="name a dataset, or a folder of masks",
         )
 
 
 def paired_with_folder(
-    options: SegmentEval, predicted: Predicted, report: Reporter
+    options: SegmentEval, truth: Path, predicted: Predicted, report: Reporter
 ) -> list[ScoredPair]:
     """Return prediction and truth of each sample, joined by the names of the images.
 
     Raises:
         DataError: nothing that was predicted is in the truth, or a line is malformed.
     """
-    truths = list(_truths(options, predicted.labels, report))
-    _require_truths(truths, options)
+    truths = list(_truths(options, truth, predicted.labels, report))
+    _require_truths(truths, truth)
     lines = {line["path"]: line for line in predicted.lines}
-    if all(image is None for _, image, _ in truths):  # only masks, which have other suffixes
-        own = {path: PurePosixPath(path).with_suffix("").as_posix() for path in predicted.paths}
-        found = join_names([name for name, _, _ in truths], list(own.values()))
-        paths = {stem: path for path, stem in own.items()}
+    names = {name: image.as_posix() for name, image, _ in truths if image is not None}
+    if not names:  # only masks, which have other suffixes
+        stems = {path: PurePosixPath(path).with_suffix("").as_posix() for path in predicted.paths}
+        found = join_names([name for name, _, _ in truths], list(stems.values()))
+        paths = {stem: path for path, stem in stems.items()}
         joined = {name: paths[stem] for name, stem in found.items()}
     else:
-        names = {name: image.as_posix() for name, image, _ in truths}
         places = join_names(list(names.values()), predicted.paths)
         joined = {name: places[place] for name, place in names.items() if place in places}
     if not joined:
@@ -146,19 +148,20 @@ def renumbered(
 
 
 def _truths(
-    options: SegmentEval, labels: dict[str, Any], report: Reporter
+    options: SegmentEval, truth: Path, labels: dict[str, Any], report: Reporter
 ) -> Iterator[tuple[str, Path | None, Path]]:
     """Yield the name (without suffix), the image (of a dataset) and the mask of each truth.
 
     Args:
         options: of the command.
+        truth: a dataset, or a folder of masks.
         labels: what the model that predicted says of its labels and their division.
         report: for what is odd.
     """
-    layout, truth = options.format, options.truth
+    layout = options.format
     if layout == "auto":
         try:
-            layout = detect_layout(truth)
+            layout = detect_format("masks", truth)
         except DataError:
             for mask in walk_images(truth):
                 yield mask.relative_to(truth).with_suffix("").as_posix(), None, mask

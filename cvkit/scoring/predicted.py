@@ -1,7 +1,7 @@
 """The output folder of predict, read back to be scored. Needs no torch."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from cvkit.console import Reporter
 from cvkit.errors import DataError
 from cvkit.structures import Failure
-from cvkit.texts import is_number, is_text, json_reason, read_json, shown, whole_number
+from cvkit.texts import counted, is_number, is_text, json_reason, read_json, shown, whole_number
 
 LABELS: dict[str, Callable[[Any], bool]] = {
     "mask_map": lambda value: value is None or is_text(value),
@@ -84,15 +84,15 @@ class Predicted:
         return Failure(key, found.code, found.reason)
 
 
-def require_any(failures: Sequence[Failure], samples: int, what: str = "images") -> None:
-    """Check that not all samples failed.
+def require_any(failures: Sequence[Failure], count: int, sample: str) -> None:
+    """Check that not all of `count` samples (`image` or `video`) failed.
 
     Raises:
         DataError: they did.
     """
-    if failures and len(failures) == samples:
+    if failures and len(failures) == count:
         raise DataError(
-            f"none of {samples} {what} could be evaluated: {failures[0].reason}",
+            f"none of {counted(count, sample)} could be evaluated: {failures[0].reason}",
             code=failures[0].code,
         )
 
@@ -102,8 +102,15 @@ def tell_unknown(names: Sequence[str], model: Sequence[str] | None, report: Repo
     unknown = [name for name in names if model is not None and name not in model]
     if unknown:
         shown = ", ".join(unknown[:8]) + (", ..." if len(unknown) > 8 else "")
-        count = "1 class" if len(unknown) == 1 else f"{len(unknown)} classes"
+        count = counted(len(unknown), "class", "classes")
         report.warn(f"the model does not know {count} of the truth: {shown}")
+
+
+def tell_extra(extra: Collection[str], report: Reporter) -> None:
+    """Warn of inputs that were predicted and are not in the truth."""
+    have = "has" if len(extra) == 1 else "have"
+    count = counted(len(extra), "prediction")
+    report.warn(f"{count} {have} no truth, such as {min(extra)}")
 
 
 def predicted_folder(place: Path) -> Path | None:

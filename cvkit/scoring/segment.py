@@ -1,6 +1,5 @@
 """Scoring segmentation masks, whoever made them. Needs no network and does not import torch."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +8,13 @@ import numpy as np
 from cvkit.console import Reporter
 from cvkit.data.classes import dataset_classes, make_classes, numbered_classes
 from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
-from cvkit.errors import CvkitError, DataError, UsageError
+from cvkit.errors import CvkitError, DataError
 from cvkit.metrics import confusion
 from cvkit.metrics.confusion import ConfusionMatrix
 from cvkit.options.segment import SegmentEval
-from cvkit.output.confusion_picture import draw_confusion
-from cvkit.output.files import write_csv, write_rgb
+from cvkit.output.confusion_picture import write_confusion
+from cvkit.output.files import write_csv
+from cvkit.scoring.contract import Scored, commonest, content, given_places
 from cvkit.scoring.mask_pairs import (
     ScoredPair,
     paired_by_name,
@@ -25,8 +25,7 @@ from cvkit.scoring.mask_pairs import (
 from cvkit.scoring.predicted import Predicted, read_predicted, require_any
 from cvkit.structures import IGNORE, ClassList, Failure, SegMap
 
-ImageMatrices = list[tuple[str, np.ndarray]]
-"""(path, [K, K] confusion matrix) of each evaluated image."""
+SAMPLE = "image"
 
 
 def metric_names(options: SegmentEval) -> tuple[str, ...]:
@@ -34,35 +33,32 @@ def metric_names(options: SegmentEval) -> tuple[str, ...]:
     return confusion.METRICS
 
 
-def score_segmentation(
-    options: SegmentEval, report: Reporter
-) -> tuple[ConfusionMatrix, ClassList, ImageMatrices, list[Failure]]:
+def score(options: SegmentEval, report: Reporter) -> Scored[ConfusionMatrix, np.ndarray]:
     """Compare a folder of index PNGs with the truth.
 
     Args:
         options: `predictions` and `truth`; the truth is a dataset (then `split` applies) or a
-            plain folder of masks.
+            folder of masks.
         report: for progress.
 
     Returns:
-        The metric, the classes, the matrix of each image, and the truths whose prediction is
-        missing or unreadable.
+        The evaluation, with the matrix of each image; truths whose prediction is missing or
+        unreadable are its failures.
 
     Raises:
         DataError: a label or a predicted value is no class, or nothing matches.
         UsageError: `--truth` is missing.
     """
-    if options.truth is None:
-        raise UsageError("--truth is missing", code="truth.missing", hint="--truth DATASET")
-    require_folders(options)
-    predicted = read_predicted(options.predictions)
+    places = given_places(options, "DATASET")
+    require_folders(places)
+    predicted = read_predicted(places.predictions)
     if predicted:
-        pairs = paired_with_folder(options, predicted, report)
+        pairs = paired_with_folder(options, places.truth, predicted, report)
     else:
-        pairs = paired_by_name(options, report)
-    truths, results, classes = _readers(options, predicted, pairs, report)
+        pairs = paired_by_name(options, places, report)
+    truths, results, classes = _readers(options, places.truth, predicted, pairs, report)
     metric = ConfusionMatrix(len(classes), options.absent_class)
-    images: ImageMatrices = []
+    images: list[tuple[str, np.ndarray]] = []
     failures: list[Failure] = []
     with report.progress("scoring", len(pairs)) as advance:
         for done, pair in enumerate(pairs, 1):
@@ -72,15 +68,19 @@ def score_segmentation(
             else:
                 images.append((pair.key, found))
             advance(done, "")
-    require_any(failures, len(pairs))
-    return metric, classes, images, failures
+    require_any(failures, len(pairs), SAMPLE)
+    return Scored(metric, classes, images, failures)
 
 
 def _readers(
-    options: SegmentEval, predicted: Predicted | None, pairs: list[ScoredPair], report: Reporter
+    options: SegmentEval,
+    truth: Path,
+    predicted: Predicted | None,
+    pairs: list[ScoredPair],
+    report: Reporter,
 ) -> tuple[MaskReader, MaskReader, ClassList]:
     """Return what reads truths and predictions, as flags or the model say, and the classes."""
-    classes, colors = dataset_classes(options.truth, IGNORE)
+    classes, colors = dataset_classes(truth, IGNORE)
     labels = predicted.labels if predicted else {}
     written = labels.get("mask_map") if options.mask_map is None else options.mask_map
     mask_map = parse_mask_map(written) if written else MaskMap()
@@ -99,7 +99,7 @@ def _readers(
         classes = _count_classes(pairs, truths, results)
         if len(classes) < 2:
             raise DataError(
-                f"{options.truth}: truths and predictions hold one class besides the value "
+                f"{truth}: truths and predictions hold one class besides the value "
                 f"{ignore} of pixels without a label",
                 code="classes.count",
                 hint="masks of 0 and 255 need --mask-map 255=1",
@@ -146,47 +146,30 @@ def _largest(labels: np.ndarray) -> int:
     return int(values.max()) if values.size else 0
 
 
-def segmentation_report(
-    metric: ConfusionMatrix,
-    classes: ClassList,
-    images: ImageMatrices,
-    failures: list[Failure],
-    folder: Path | None,
+def write_report(
+    scored: Scored[ConfusionMatrix, np.ndarray], folder: Path | None
 ) -> dict[str, Any]:
-    """Return what `eval --json` prints about the numbers, and write the tables behind them.
+    """Return what `eval --json` says about the numbers, and write the files behind them.
 
     Args:
-        metric: filled.
-        classes: of the metric.
-        images: matrices of the evaluated images.
-        failures: samples that could not be evaluated.
+        scored: the evaluation.
         folder: gets `per_image.csv`, `confusion_matrix.csv` and `confusion_matrix.png`; None
             writes nothing.
     """
-    rows = metric.matrix.sum(1)
-    report = {
-        "metrics": metric.compute(),
-        "rules": confusion.rules(metric.matrix, classes, metric.absent_class),
-        "per_class": confusion.per_class(metric.matrix, classes),
-        "counts": {
-            "images": len(images) + len(failures),
-            "evaluated": len(images),
-            "failed": len(failures),
-            "pixels": int(rows.sum()),
-        },
-        "baseline": {"pixel_accuracy": float(rows.max() / rows.sum()) if rows.sum() else None},
-        "failures": [asdict(failure) for failure in failures],
-    }
+    metric, names = scored.metric, scored.classes.names
+    report = content(
+        scored,
+        metric.report(scored.classes),
+        counts={"pixels": int(metric.matrix.sum())},
+        baseline={"pixel_accuracy": commonest(metric.matrix)},
+    )
     if folder is not None:
-        table, matrix = folder / "per_image.csv", folder / "confusion_matrix.csv"
-        columns = ["path", "miou", "pixel_accuracy", *(f"iou:{name}" for name in classes.names)]
-        write_csv(table, columns, (_image_row(*image, metric.absent_class) for image in images))
-        counts = zip(classes.names, metric.matrix.tolist(), strict=True)
-        write_csv(matrix, ["truth\\prediction", *classes.names], ([n, *row] for n, row in counts))
-        picture = folder / "confusion_matrix.png"
-        write_rgb(picture, draw_confusion(metric.matrix, classes.names, shares=True))
-        report["files"] = {"per_image": str(table), "confusion_matrix": str(matrix)}
-        report["files"]["confusion_picture"] = str(picture)
+        table, columns = folder / "per_image.csv", [f"iou:{name}" for name in names]
+        rows = (_image_row(*image, metric.absent_class) for image in scored.outcomes)
+        write_csv(table, ["path", "miou", "pixel_accuracy", *columns], rows)
+        matrix, picture = write_confusion(folder, metric.matrix, names, shares=True)
+        files = {"per_image": table, "confusion_matrix": matrix, "confusion_picture": picture}
+        report["files"] = {name: str(path) for name, path in files.items()}
     return report
 
 

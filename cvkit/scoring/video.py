@@ -6,11 +6,12 @@ from typing import Any
 from cvkit.console import Reporter
 from cvkit.data.files import walk_videos
 from cvkit.errors import UsageError
-from cvkit.metrics.classification import reported
-from cvkit.metrics.video import METRICS, VIDEO_RULES, VideoMetric
+from cvkit.metrics.video import METRICS, VideoMetric
 from cvkit.options.video import VideoEval
-from cvkit.scoring.classify import Outcomes, classification_report, score_tables
-from cvkit.structures import ClassList, Failure
+from cvkit.scoring.classify import Outcome, score_tables, write_tables
+from cvkit.scoring.contract import Scored, commonest, content, given_places
+
+SAMPLE = "video"
 
 
 def metric_names(options: VideoEval) -> tuple[str, ...]:
@@ -18,12 +19,19 @@ def metric_names(options: VideoEval) -> tuple[str, ...]:
     return METRICS
 
 
-def score_videos(
-    options: VideoEval, report: Reporter
-) -> tuple[VideoMetric, ClassList, Outcomes, list[Failure]]:
+def score(options: VideoEval, report: Reporter) -> Scored[VideoMetric, Outcome]:
     """Compare one or several tables of scores with the truth; see `score_tables`."""
-    files = [(options.predictions, options.weight), *map(_weighted, options.fuse)]
-    return score_tables(options, report, files, VideoMetric, walk_videos)
+    places = given_places(options, "labels.csv")
+    files = [(places.predictions, options.weight), *map(_weighted, options.fuse)]
+    return score_tables(
+        options,
+        places.truth,
+        files,
+        report,
+        make_metric=VideoMetric,
+        walk=walk_videos,
+        sample=SAMPLE,
+    )
 
 
 def _weighted(text: str) -> tuple[Path, float]:
@@ -46,26 +54,22 @@ def _weighted(text: str) -> tuple[Path, float]:
     return Path(file), value
 
 
-def video_report(
-    metric: VideoMetric,
-    classes: ClassList,
-    outcomes: Outcomes,
-    failures: list[Failure],
-    folder: Path | None,
-) -> dict[str, Any]:
-    """Return what `eval --json` prints about the numbers, and write the tables behind them.
+def write_report(scored: Scored[VideoMetric, Outcome], folder: Path | None) -> dict[str, Any]:
+    """Return what `eval --json` says about the numbers, and write the files behind them.
 
     Args:
-        metric: filled.
-        classes: of the metric.
-        outcomes: of the evaluated videos.
-        failures: videos that could not be evaluated.
-        folder: see `classification_report`.
+        scored: the evaluation.
+        folder: gets `per_video.csv`, `confusion_matrix.csv` and `confusion_matrix.png`; None
+            writes nothing.
     """
-    report = classification_report(metric, classes, outcomes, failures, folder, "video")
-    report["counts"]["clips"] = int(metric.clips[0])
-    kept = {name: report["rules"][name] for name in ("classes_counted", "classes_absent")}
-    words = {name: VIDEO_RULES[name] for name in reported(VIDEO_RULES, len(classes))}
-    report["rules"] = words | kept
-    report["baseline"] = {"video_top1": report["baseline"]["top1"]}
+    metric = scored.metric
+    report = content(
+        scored,
+        metric.report(scored.classes),
+        sample=SAMPLE,
+        counts={"clips": int(metric.clips[0])},
+        baseline={"video_top1": commonest(metric.matrix)},
+    )
+    if folder is not None:
+        report["files"] = write_tables(scored, folder, "per_video")
     return report

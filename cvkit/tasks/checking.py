@@ -1,4 +1,4 @@
-"""What every task does with the splits of its data: look at them, warn, take fingerprints."""
+"""What every task does with the splits of its data: check them, warn, take fingerprints."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path

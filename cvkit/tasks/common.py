@@ -1,59 +1,78 @@
-"""What the tasks have in common whose network maps one image tensor to logits by name."""
+"""What tasks share: one network with classes and preprocessing, as a model file describes it."""
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import reduce
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cvkit import __version__, catalog
+from cvkit.catalog import OPTIMIZERS
 from cvkit.console import Reporter
 from cvkit.data.decode import read_image
-from cvkit.data.synthetic.samples import cached_samples
+from cvkit.data.files import walk_images
+from cvkit.data.synthetic.cache import cached_samples
 from cvkit.errors import DataError, ModelFileError, UsageError
 from cvkit.models.weights import load_pretrained
 from cvkit.ops.images import normalize
 from cvkit.ops.losses import balanced_weights
-from cvkit.options.base import Train
-from cvkit.structures import Batch, ClassList
-from cvkit.tasks.contract import Task
+from cvkit.structures import Batch, ClassList, Sample
+from cvkit.tasks.contract import E, Network, P, T, Task
 
 
-class Network(Protocol):
-    """Which network; a dataclass that is stored in the model file."""
-
-    arch: str
-    backbone: str | None
-
-    def build(self, num_classes: int) -> nn.Module:
-        """Return the network, freshly initialised."""
+class BuildableNetwork(Network, Protocol):
+    """A network that leads back to the flags it was made from."""
 
     def flags(self, preprocessing: Any) -> dict[str, Any]:
         """Return the flags of train that lead to this network and to these inputs."""
 
 
-class ImageTask(Task):
-    """A problem with one network, whose outputs are logits by name.
+F = TypeVar("F")
 
-    Args:
+
+@dataclass(frozen=True)
+class Origin:
+    """What a model file says about its training data.
+
+    Attributes:
+        data: name, fingerprints and sizes, see `cvkit.tasks.checking.about_data`.
+        division: how they were divided, see `cvkit.dividing.division_of`.
+    """
+
+    data: Mapping[str, Any] = field(default_factory=dict)
+    division: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageTask(Task[T, E, P]):
+    """A problem with one network, and what a model file says of it.
+
+    Attributes:
         classes: of the data or the model.
         network: what to build.
         preprocessing: of the images; a dataclass with `mean` and `std`.
+        splits: labelled samples by name of the split.
+        origin: of a model that is going to be trained.
     """
 
-    network_class: type
-    preprocessing_class: type
+    network_class: ClassVar[Callable[..., Any]]
+    preprocessing_class: ClassVar[type]
+    walk = staticmethod(walk_images)
 
-    def __init__(self, *, classes: ClassList, network: Network, preprocessing: Any) -> None:
-        self.classes, self.network, self.preprocessing = classes, network, preprocessing
-        self.about_data: dict[str, Any] = {}
+    classes: ClassList
+    network: Any
+    preprocessing: Any
+    splits: Mapping[str, list[Any]] = field(default_factory=dict)
+    origin: Origin = field(default_factory=Origin)
 
     @classmethod
-    def known_parts(cls, header: dict) -> dict[str, Any]:
+    def known_parts(cls, header: dict[str, Any]) -> dict[str, Any]:
         """Return classes, network and preprocessing that a model file's header describes.
 
         Raises:
@@ -61,18 +80,38 @@ class ImageTask(Task):
         """
         return from_header(header, cls.network_class, cls.preprocessing_class)
 
-    def adopt(self, header: dict) -> None:
-        """Take over what a model file says of its inputs and what no flag can say."""
+    @classmethod
+    def flags_of(cls, header: dict[str, Any]) -> dict[str, Any]:
+        """Return the flags of train that lead to the network and the inputs of a model.
+
+        Raises:
+            ModelFileError: the header lacks something.
+        """
+        known = cls.known_parts(header)
+        network: BuildableNetwork = known["network"]
+        return network.flags(known["preprocessing"])
+
+    def adopting(self, header: dict[str, Any]) -> Self:
+        """Return the task with what a model file says of its inputs and what no flag can say."""
         made = self.known_parts(header)["preprocessing"]
         names = [name for name in ("mean", "std", "interpolation") if hasattr(made, name)]
-        own = {name: getattr(made, name) for name in names}
-        self.preprocessing = replace(self.preprocessing, **own)
+        kept = {name: getattr(made, name) for name in names}
+        return replace(self, preprocessing=replace(self.preprocessing, **kept))
+
+    def with_classes(self, classes: ClassList) -> Self:
+        """Return the task with other classes."""
+        return replace(self, classes=classes)
 
     def build(self) -> nn.Module:
         """Return a freshly initialised network for the classes."""
-        return self.network.build(len(self.classes))
+        network: nn.Module = self.network.build(len(self.classes))
+        return network
 
-    def load_pretrained(self, model: nn.Module, options: Train, report: Reporter) -> None:
+    def recipe(self, options: T) -> dict[str, Any]:
+        """Return the settings that flags leave open (None or auto), by name."""
+        return dict(zip(("lr", "weight_decay"), OPTIMIZERS[options.optimizer], strict=True))
+
+    def load_pretrained(self, model: nn.Module, options: T, report: Reporter) -> None:
         """Load the backbone weights that `--pretrained` names, or say that there are none.
 
         Raises:
@@ -83,14 +122,15 @@ class ImageTask(Task):
             report.say("backbone weights: none, trained from scratch")
             return
         name, source = self.network.backbone, options.pretrained
-        if not hasattr(model, "backbone") or name is None:
+        backbone = getattr(model, "backbone", None)
+        if backbone is None or name is None:
             raise UsageError(
                 f"--pretrained: {name or self.network.arch} is a whole network without "
                 "pretrained weights",
                 code="pretrained.unsupported",
             )
         offline = options.offline
-        report.say(load_pretrained(model.backbone, name, source, offline=offline, say=report.say))
+        report.say(load_pretrained(backbone, name, source, offline=offline, say=report.say))
 
     def about_model(self) -> dict[str, Any]:
         """Return the part of a model file's header that every task needs to load it."""
@@ -100,19 +140,79 @@ class ImageTask(Task):
             "network": asdict(self.network),
             "classes": self.classes.as_json(),
             "preprocessing": asdict(self.preprocessing),
-            "data": self.about_data,
+            "data": dict(self.origin.data),
         }
 
     def tile(self, line: dict[str, Any], path: Path, folder: Path) -> tuple[np.ndarray, str] | None:
         """Return the overlay of a result; None if none was asked for."""
         return (read_image(folder / line["overlay"]), "") if "overlay" in line else None
 
+
+class LogitsTask(ImageTask[T, E, P]):
+    """A problem whose network maps one image tensor to logits by name."""
+
+    overfit_goal = (0.01, 0.1, 300)
+
+    @abstractmethod
+    def training_input(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return what the network sees of a batch, and what its outputs are compared with."""
+
+    @abstractmethod
+    def criterion(self, outputs: dict[str, Tensor], target: Tensor) -> dict[str, Tensor]:
+        """Return the terms of the loss by name, from the network's outputs."""
+
+    def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Return the terms of the loss by name; their sum is minimised."""
+        inputs, target = self.training_input(batch)
+        return self.criterion(model(inputs), target)
+
+    def uniform_loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the loss if all classes scored equally."""
+        inputs, target = self.training_input(batch)
+        same = {name: 0 * logits for name, logits in model(inputs).items()}
+        return total(self.criterion(same, target))
+
+    def probe(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the network's input, which gathers a gradient, and an output."""
+        inputs = self.training_input(batch)[0].detach().clone().requires_grad_()
+        return inputs, model(inputs)["out"]
+
     def normalized(self, batch: Batch) -> Tensor:
         """Return the NCHW float images of a batch as the network wants them."""
+        assert isinstance(batch.images, Tensor), "images of one size are stacked"
         return normalize(batch.images, self.preprocessing.mean, self.preprocessing.std)
 
 
-def from_header(header: dict, network: type, preprocessing: type) -> dict[str, Any]:
+def required(part: F | None) -> F:
+    """Return a part of a task that only training, or only evaluation, has.
+
+    Raises:
+        TypeError: this task was made for something else.
+    """
+    if part is None:
+        raise TypeError("this task was not made for that")
+    return part
+
+
+def truth_of(sample: Sample, kind: type[F]) -> F:
+    """Return the truth of a labelled sample, which is of this type.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if not isinstance(sample.truth, kind):
+        raise TypeError(f"{sample.path} has no {kind.__name__}")
+    return sample.truth
+
+
+def total(terms: Mapping[str, Tensor]) -> Tensor:
+    """Return the sum of the terms of a loss."""
+    return reduce(torch.add, terms.values())
+
+
+def from_header(
+    header: dict[str, Any], network: Callable[..., Any], preprocessing: type
+) -> dict[str, Any]:
     """Return the constructor arguments of an `ImageTask` that a model file's header describes.
 
     Raises:

@@ -1,6 +1,5 @@
 """A training that begins with a trained model: its network, its inputs and its weights."""
 
-import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from cvkit.errors import ModelFileError, UsageError
 from cvkit.options.base import Train, with_given
 from cvkit.options.detect import INSTEAD
 from cvkit.structures import ClassList
-from cvkit.tasks.common import ImageTask
+from cvkit.tasks.contract import Task
 from cvkit.tasks.trained import read_trained
 
 
@@ -53,21 +52,20 @@ def read_start(options: Train, task_name: str) -> tuple[Train, Start | None]:
             code="model.task",
             hint="--pretrained takes over its backbone",
         )
-    known = catalog.resolve(catalog.TASKS[task_name]).known_parts(header)
-    flags = known["network"].flags(known["preprocessing"])
+    flags = catalog.resolve(catalog.TASKS[task_name]).flags_of(header)
     settled = options.given.union(*(INSTEAD.get(name, ()) for name in options.given))
     changed = {name: value for name, value in flags.items() if name not in settled}
     return with_given(replace(options, **changed), options.given), Start(path, tensors, header)
 
 
-def take_over(start: Start, task: ImageTask, model: nn.Module, report: Reporter) -> None:
+def take_over(start: Start, task: Task, model: nn.Module, report: Reporter) -> None:
     """Load all weights of a model; those that depend on the classes only if these are the same.
 
     Args:
         start: the model.
         task: of the training.
         model: its network, freshly initialised; changed in place.
-        report: told what was loaded and what was not.
+        report: for what was loaded and what was not.
 
     Raises:
         UsageError: a model without weights that train.
@@ -80,12 +78,14 @@ def take_over(start: Start, task: ImageTask, model: nn.Module, report: Reporter)
             hint="--pretrained takes over the backbone whose features it compares",
         )
     then = [row["name"] for row in start.header["classes"]]
-    own = model.state_dict()
+    state = model.state_dict()
     anew = set(getattr(model, "fitted_names", ()))  # follows from the weights, after training
     if tuple(then) != task.classes.names:
-        anew |= _class_tensors(task, own)
-    wanted = [name for name in own if name not in anew]
-    wrong = [n for n in wanted if n not in start.tensors or start.tensors[n].shape != own[n].shape]
+        anew |= _class_tensors(task, state)
+    wanted = [name for name in state if name not in anew]
+    wrong = [
+        n for n in wanted if n not in start.tensors or start.tensors[n].shape != state[n].shape
+    ]
     if wrong:
         network = start.header["network"]
         parts = dict.fromkeys(filter(None, (network.get("arch"), network.get("backbone"))))
@@ -104,14 +104,14 @@ def take_over(start: Start, task: ImageTask, model: nn.Module, report: Reporter)
         )
 
 
-def _class_tensors(task: ImageTask, own: dict[str, Tensor]) -> set[str]:
+def _class_tensors(task: Task, tensors: dict[str, Tensor]) -> set[str]:
     """Return the names of the tensors whose shape depends on the number of classes."""
-    twin, known = copy.copy(task), task.classes
+    known = task.classes
     more = ((*known.names, "another"), (*known.ids, -1), (*known.colors, (0, 0, 0)))
-    twin.classes = ClassList(*more)
+    twin = task.with_classes(ClassList(*more))
     with torch.device("meta"):
         shapes = {name: value.shape for name, value in twin.build().state_dict().items()}
-    return {name for name, value in own.items() if shapes[name] != value.shape}
+    return {name for name, value in tensors.items() if shapes[name] != value.shape}
 
 
 def _some(names: list[str]) -> str:

@@ -1,21 +1,30 @@
-"""What the loops know of a problem."""
+"""What commands and loops may call on a task; nothing else is called.
+
+A task is complete when it is constructed: `for_training` and `for_model` check everything and
+return one, `with_data` and `adopting` return another one, and nothing is assigned to it later.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar, runtime_checkable
 
 import torch
 
-from cvkit.catalog import OPTIMIZERS
 from cvkit.console import Reporter
-from cvkit.structures import Batch, ClassList, Failure, Sample
+from cvkit.options.base import Eval, Predict, Train
+from cvkit.structures import Batch, ClassList, Failure, MetricReport, Sample
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor, nn
+
+T = TypeVar("T", bound=Train)
+E = TypeVar("E", bound=Eval)
+P = TypeVar("P", bound=Predict)
 
 
 class Dataset(Protocol):
@@ -31,24 +40,44 @@ class Dataset(Protocol):
         """Return a sample; raises `CvkitError` if its files are unusable."""
 
 
+@runtime_checkable
+class Ragged(Protocol):
+    """A dataset whose samples may differ in size and share a batch all the same."""
+
+    @property
+    def ragged(self) -> bool:
+        """Whether they do: then they are listed in a batch instead of stacked."""
+
+
+@runtime_checkable
+class Grouped(Protocol):
+    """A dataset whose batches are better made of similar samples."""
+
+    def groups(self) -> Sequence[int]:
+        """Return for each sample a number that similar ones share."""
+
+
 class Metric(Protocol):
     """Counts that grow image by image, and the numbers that follow from them."""
 
     def update(self, result: Any, truth: Any) -> Any:
-        """Add one image; return its own counts."""
+        """Add one image; return its counts."""
 
     def state(self) -> Any:
         """Return what another process needs to `merge` this metric."""
 
     def merge(self, states: Sequence[Any]) -> None:
-        """Replace the own counts by those of all processes together."""
+        """Replace the counts by those of all processes together."""
 
     def compute(self) -> dict[str, float | None]:
         """Return the metrics by name."""
 
+    def report(self, classes: ClassList) -> MetricReport:
+        """Return the metrics, their rules and the numbers of each class, computed together."""
+
 
 class Answers(Protocol):
-    """How results are told in a few words, from their lines of `predictions.jsonl`."""
+    """How results are summarised for people, from their lines of `predictions.jsonl`."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -64,37 +93,119 @@ class Answers(Protocol):
         """Return the counts of many results in one line."""
 
 
-class PostFit(Protocol):
-    """Something that is fitted by looking at every training image once."""
+class Network(Protocol):
+    """Which network; a dataclass that is stored in the model file."""
 
-    def finish(self) -> None:
-        """Conclude from what was seen."""
+    @property
+    def arch(self) -> str:
+        """Key of the task's table in `catalog.ARCHS`."""
+
+    @property
+    def backbone(self) -> str | None:
+        """Key of `catalog.BACKBONES`; None for a network without one."""
 
 
-class Task(ABC):
+class Task(ABC, Generic[T, E, P]):
     """A problem: its data, network, loss, result and metric.
 
     Attributes:
         name: key in `catalog.TASKS`.
+        noun: what the inputs are, in the plural.
+        walk: finds the inputs in a folder; see `cvkit.data.files`.
         best: name of the metric that picks the best checkpoint; larger is better.
-        metric_names: of what `Metric.compute` returns.
         classes: of the data or the model.
+        network: which network.
     """
 
-    name: str
-    best: str
-    metric_names: tuple[str, ...]
+    name: ClassVar[str]
+    noun: ClassVar[str] = "images"
+    walk: ClassVar[Callable[..., Iterator[Path]]]
+    best: ClassVar[str]
     classes: ClassList
-    body = "backbone"
-    """Name of the layers that `--freeze-backbone` freezes."""
-    memory_format = torch.channels_last
-    """Of the network's weights."""
-    input_shape: tuple[int, ...] | None = None
-    """Of a training sample as the network sees it, channels first; None where sizes differ."""
-    min_batch = 1
-    """Samples that a batch must have in training; batch norms over one value need two."""
-    gradient_free = False
-    """The model is not trained by steps, but keeps what `memorise` shows it."""
+    network: Network
+
+    @property
+    @abstractmethod
+    def metric_names(self) -> tuple[str, ...]:
+        """Of what `Metric.compute` returns."""
+
+    @property
+    def body(self) -> str:
+        """Name of the layers that `--freeze-backbone` freezes."""
+        return "backbone"
+
+    @property
+    def weight_format(self) -> torch.memory_format:
+        """Memory format of the network's weights."""
+        return torch.channels_last
+
+    @property
+    def input_shape(self) -> tuple[int, ...] | None:
+        """Of a training sample as the network sees it, channels first; None where sizes differ."""
+        return None
+
+    @property
+    def min_batch(self) -> int:
+        """Samples that a training batch must have; batch norms over one value need two."""
+        return 1
+
+    @property
+    def gradient_free(self) -> bool:
+        """Whether the model is not trained by steps; then the task is a `Memorising` one."""
+        return False
+
+    @classmethod
+    @abstractmethod
+    def for_training(cls, options: T, report: Reporter) -> Self:
+        """Return the task of a training run; reads and checks the whole dataset.
+
+        Raises:
+            UsageError: flags that do not go together.
+            DataError: lists every defect of the data.
+        """
+
+    @classmethod
+    @abstractmethod
+    def for_model(cls, options: E | P, header: dict[str, Any]) -> Self:
+        """Return the task of a trained model, as its file's header describes it.
+
+        Raises:
+            ModelFileError: the header lacks something.
+            UsageError: a flag that this model cannot follow.
+        """
+
+    @abstractmethod
+    def with_data(self, options: E, header: dict[str, Any], report: Reporter) -> Self:
+        """Return the task with the split that a trained model is evaluated on, found and checked.
+
+        Raises:
+            DataError: other classes than the model's, or data that it cannot be compared with.
+        """
+
+    @classmethod
+    @abstractmethod
+    def flags_of(cls, header: dict[str, Any]) -> dict[str, Any]:
+        """Return the flags of train that lead to the network and the inputs of a model.
+
+        Raises:
+            ModelFileError: the header lacks something.
+        """
+
+    @abstractmethod
+    def adopting(self, header: dict[str, Any]) -> Self:
+        """Return the task with what a model file says of its inputs and what no flag can say."""
+
+    @abstractmethod
+    def with_classes(self, classes: ClassList) -> Self:
+        """Return the task with other classes."""
+
+    @abstractmethod
+    def header(self, options: T) -> dict[str, Any]:
+        """Return what a model file says about itself."""
+
+    @abstractmethod
+    def inference_rule(self) -> dict[str, Any]:
+        """Return how samples go through the network, for reports."""
 
     @abstractmethod
     def dataset(self, split: str, *, training: bool) -> Dataset:
@@ -102,87 +213,53 @@ class Task(ABC):
 
     @abstractmethod
     def source(self, inputs: Sequence[Any]) -> Dataset:
-        """Return unlabelled samples for predict."""
+        """Return unlabelled samples for predict.
+
+        Args:
+            inputs: `cvkit.data.files.InputFile` of each.
+        """
 
     @abstractmethod
     def build(self) -> nn.Module:
         """Return a freshly initialised network for `classes`."""
 
-    def recipe(self, options: Any) -> dict[str, Any]:
-        """Return the settings that flags leave open (None or auto), by name."""
-        return dict(zip(("lr", "weight_decay"), OPTIMIZERS[options.optimizer], strict=True))
+    @abstractmethod
+    def load_pretrained(self, model: nn.Module, options: T, report: Reporter) -> None:
+        """Load the weights that `--pretrained` names, or say that there are none.
 
-    def freeze(self, model: nn.Module, options: Any) -> None:  # noqa: B027, most need no more
+        Raises:
+            UsageError: nothing is published for this network.
+            ModelFileError: the weights are missing, damaged or do not fit.
+        """
+
+    @abstractmethod
+    def recipe(self, options: T) -> dict[str, Any]:
+        """Return the settings that flags leave open (None or auto), by name."""
+
+    def freeze(self, model: nn.Module, options: T) -> None:
         """Switch off the training of what the task's own flags name."""
 
     @abstractmethod
-    def training_input(self, batch: Batch) -> tuple[Tensor, Any]:
-        """Return what the network sees of a batch, and what its outputs are compared with."""
-
-    @abstractmethod
-    def criterion(self, outputs: dict[str, Tensor], target: Any) -> dict[str, Tensor]:
-        """Return the terms of the loss by name, from the network's outputs."""
-
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return the terms of the loss by name; their sum is minimised."""
-        inputs, target = self.training_input(batch)
-        return self.criterion(model(inputs), target)
-
-    overfit_goal = (0.01, 0.1, 300)
-    """Of the check that one batch can be learned: the share of the first loss at which it stops,
-    the share that is enough, and the most steps."""
-
-    def uniform_loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the loss if all classes scored equally, for `--check`."""
-        inputs, target = self.training_input(batch)
-        same = {name: 0 * logits for name, logits in model(inputs).items()}
-        return sum(self.criterion(same, target).values())
-
-    def probe(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the network's input, which gathers a gradient, and an output, for `--check`."""
-        inputs = self.training_input(batch)[0].detach().clone().requires_grad_()
-        return inputs, model(inputs)["out"]
-
-    @abstractmethod
-    def unregularised(self) -> Task:
-        """Return the same problem without what keeps its loss from reaching zero."""
 
     @abstractmethod
     def predict(self, model: nn.Module, batch: Batch) -> list[Any]:
-        """Return one result a sample, in the pixels of the original image."""
+        """Return one result per sample, in the pixels of the original image."""
 
+    @abstractmethod
     def validate(self, model: nn.Module, batch: Batch) -> tuple[list[Any], Tensor]:
         """Return what `predict` does, and the mean loss of the batch.
 
         The loss is that of training without label smoothing, mixing and auxiliary heads. Batches
         are those of evaluation.
         """
-        terms = self.unregularised().loss(model, self.judged(batch))
-        return self.predict(model, batch), sum(terms.values())
-
-    def judged(self, batch: Batch) -> Batch:
-        """Return a batch of evaluation with what a training loss compares with."""
-        return batch
 
     @abstractmethod
     def metric(self) -> Metric:
         """Return an empty metric."""
 
-    def memorise(self, model: nn.Module, batch: Batch) -> None:
-        """Show a batch of training samples to a gradient-free model."""
-        raise TypeError(f"{self.name} has no gradient-free model")
-
-    def post_fits(self, model: nn.Module, seed: int) -> list[tuple[str, PostFit]]:
-        """Return what is fitted after the steps, each with its title, in order."""
-        return []
-
-    def fit_batch(self, fit: PostFit, batch: Batch) -> None:
-        """Show a batch of training samples to a stage."""
-        raise TypeError(f"{self.name} has no further stages")
-
-    def check_inputs(  # noqa: B027, most tasks take any
-        self, keys: Sequence[str], report: Reporter
-    ) -> None:
+    def check_inputs(self, keys: Sequence[str], report: Reporter) -> None:
         """Check what a prediction needs to know of its inputs, before the first one.
 
         Args:
@@ -191,34 +268,6 @@ class Task(ABC):
 
         Raises:
             DataError: a file that the flags name does not know an input.
-        """
-
-    def finish(self, folder: Path) -> list[Failure]:
-        """Write what belongs to all results together, after the last one.
-
-        Returns:
-            The inputs of which a file could not be written.
-        """
-        return []
-
-    @abstractmethod
-    def answers(self) -> Answers:
-        """Return what tells results in a few words."""
-
-    @abstractmethod
-    def tile(self, line: dict[str, Any], path: Path, folder: Path) -> tuple[Any, str] | None:
-        """Return the picture (HWC RGB uint8) and words that show a result on a contact sheet.
-
-        Args:
-            line: of `predictions.jsonl`.
-            path: of the input.
-            folder: of the results.
-
-        Returns:
-            None if nothing was drawn.
-
-        Raises:
-            DataError: the picture cannot be read.
         """
 
     @abstractmethod
@@ -234,3 +283,83 @@ class Task(ABC):
         Raises:
             OutputError: a file cannot have this name, or something is in its place.
         """
+
+    def finish(self, folder: Path) -> list[Failure]:
+        """Write what belongs to all results together, after the last one.
+
+        Returns:
+            The inputs of which a file could not be written.
+        """
+        return []
+
+    @abstractmethod
+    def answers(self) -> Answers:
+        """Return what summarises results for people."""
+
+    @abstractmethod
+    def tile(self, line: dict[str, Any], path: Path, folder: Path) -> tuple[np.ndarray, str] | None:
+        """Return the picture (HWC RGB uint8) and words that show a result on a contact sheet.
+
+        Args:
+            line: of `predictions.jsonl`.
+            path: of the input.
+            folder: of the results.
+
+        Returns:
+            None if nothing was drawn.
+
+        Raises:
+            DataError: the picture cannot be read.
+        """
+
+
+@runtime_checkable
+class Checkable(Protocol):
+    """A task whose loss and network `--check` can examine.
+
+    Attributes:
+        overfit_goal: of the check that one batch can be learned: the share of the first loss at
+            which it stops, the share that is enough, and the most steps.
+    """
+
+    @property
+    def overfit_goal(self) -> tuple[float, float, int]:
+        """See the class."""
+
+    def unregularised(self) -> Checkable:
+        """Return the same problem without what keeps its loss from reaching zero."""
+
+    def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Return the terms of the loss by name."""
+
+    def uniform_loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the loss if all classes scored equally."""
+
+    def probe(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the network's input, which gathers a gradient, and an output."""
+
+
+@runtime_checkable
+class Memorising(Protocol):
+    """A task whose model may keep the training samples instead of being trained by steps."""
+
+    def memorise(self, model: nn.Module, batch: Batch) -> None:
+        """Let the model keep a batch of training samples."""
+
+
+class PostFit(Protocol):
+    """Something that is fitted by one pass over all training images, after the last step."""
+
+    def finish(self) -> None:
+        """Conclude from what was seen."""
+
+
+@runtime_checkable
+class PostFitting(Protocol):
+    """A task with post-fits."""
+
+    def post_fits(self, model: nn.Module, seed: int) -> list[tuple[str, PostFit]]:
+        """Return what is fitted after the steps, each with its title, in order."""
+
+    def fit_batch(self, fit: PostFit, batch: Batch) -> None:
+        """Show a batch of training samples to a post-fit."""

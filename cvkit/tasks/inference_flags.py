@@ -11,9 +11,9 @@ OF_A_MODEL = (
     *("data", "json_file", "tta", "sliding_window", "views", "proposals"),
     *("nms", "min_size", "mask_threshold"),
 )
-"""Flags about how a network sees its images, which scoring files does not look at."""
+"""Flags about how a network sees its images; they mean nothing when files are scored."""
 OF_FILES = ("truth", "fuse", "weight")
-"""Flags about files of predictions, which a model does not look at."""
+"""Flags about files of predictions; they mean nothing to a model."""
 DIVIDING = ("val_fraction", "seed")
 """Flags that divide data that are not split; a COCO file is divided, a table is taken whole."""
 HINTS = {

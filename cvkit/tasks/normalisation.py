@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torchvision
 
@@ -12,6 +12,13 @@ from cvkit.model_files import read_header
 from cvkit.models.published import recognised, statistics
 from cvkit.options.base import Train
 from cvkit.texts import read_json
+
+
+class Statistics(TypedDict, total=False):
+    """Mean and deviation of each channel's pixels in [0, 1]; both or none."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
 def value_bits(options: Train, scans: Iterable[Any], report: Reporter) -> int | None:
@@ -24,7 +31,7 @@ def value_bits(options: Train, scans: Iterable[Any], report: Reporter) -> int | 
     Args:
         options: of the run.
         scans: of the splits, each with `bits`.
-        report: told the rule, if there are such files.
+        report: for the rule, if there are such files.
     """
     bits = max((scan.bits for scan in scans if scan.bits), default=None)
     if options.resume and (before := _of_run(options.resume)):
@@ -47,7 +54,7 @@ def warn_of_bits(bits: int | None, scans: Iterable[Any], report: Reporter) -> No
         )
 
 
-def pretrained_statistics(options: Train, builder: str) -> dict[str, tuple[float, ...]]:
+def pretrained_statistics(options: Train, builder: str) -> Statistics:
     """Return `mean` and `std` for a preprocessing, empty where the weights do not say them.
 
     Published weights are recognised by their hash, whether they are named or given as a file,
@@ -64,20 +71,24 @@ def pretrained_statistics(options: Train, builder: str) -> dict[str, tuple[float
     source = options.pretrained
     if source is None or not builder:
         return {}
-    if options.resume and (own := _both(_of_run(options.resume))):
-        return own
+    if options.resume and (stored := _both(_of_run(options.resume))):
+        return stored
+    found: tuple[str, Any] | None
     if source.partition(":")[0] in ("imagenet", "kinetics"):
         found = builder, torchvision.models.get_model_weights(builder).DEFAULT
     elif not Path(source).is_file():
         return {}  # refused where it is loaded
-    elif own := _of_header(Path(source)):
-        return own
+    elif stored := _of_header(Path(source)):
+        return stored
     else:
         found = recognised(Path(source), [builder])
-    return dict(zip(("mean", "std"), statistics(*found), strict=True)) if found else {}
+    if found is None:
+        return {}
+    mean, std = statistics(*found)
+    return {"mean": mean, "std": std}
 
 
-def _of_header(path: Path) -> dict[str, tuple[float, ...]]:
+def _of_header(path: Path) -> Statistics:
     """Return mean and deviation that a model of cvkit stores; empty for other files."""
     return _both(_preprocessing(path)) if path.suffix == ".safetensors" else {}
 
@@ -99,5 +110,7 @@ def _of_run(run: Path) -> dict[str, Any]:
     return known or _preprocessing(run / "best.safetensors")
 
 
-def _both(preprocessing: dict[str, Any]) -> dict[str, tuple[float, ...]]:
-    return {name: tuple(preprocessing[name]) for name in ("mean", "std") if name in preprocessing}
+def _both(preprocessing: dict[str, Any]) -> Statistics:
+    if not preprocessing.keys() >= {"mean", "std"}:
+        return {}
+    return {"mean": tuple(preprocessing["mean"]), "std": tuple(preprocessing["std"])}

@@ -63,5 +63,5 @@ def model_words(trained: Trained) -> str:
     network: dict[str, Any] = trained.header["network"]
     parts = dict.fromkeys(network[name] for name in ("arch", "backbone") if network.get(name))
     data = (trained.header.get("data") or {}).get("name")
-    named = {"samples": "the built-in synthetic samples"}.get(data, data)
+    named = "the built-in synthetic samples" if data == "samples" else data
     return " ".join(parts) + (f", trained on {named}" if named else "")

@@ -1,6 +1,6 @@
 """Models made from state dicts of torchvision."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +199,7 @@ def _segmenter(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, A
         output_stride=None,
         aux=False,
         deconv=False,
-        rates=(12, 24, 36) if arch == "deeplab" else None,
+        rates=catalog.SEGMENTERS[arch].atrous or None,
         positions=MAPS.get((arch, backbone)),
     )
     side = torchvision.models.segmentation.FCN_ResNet50_Weights.DEFAULT.transforms().resize_size[0]
@@ -212,7 +212,8 @@ def _clip_network(options: WeightsImport, arch: str, backbone: str) -> tuple[Any
     builder = next(name for name, own in VIDEO.items() if own == arch)
     entry = torchvision.models.get_model_weights(builder).DEFAULT
     published = recognised(options.file, [builder])
-    preset, length = entry.transforms(), 128 if arch == "s3d" else 16
+    facts = catalog.CLIP_NETWORKS[arch]
+    preset, length = entry.transforms(), facts.published_frames
     side = preset.crop_size[0]
     network = video_network.Network(arch=arch, backbone=None, frames=length, image_size=side)
     preprocessing = video_network.Preprocessing(
@@ -221,7 +222,7 @@ def _clip_network(options: WeightsImport, arch: str, backbone: str) -> tuple[Any
         frames=length,
         sampling="clip",
         fps=15.0,
-        clips=1 if arch == "s3d" else 5,
+        clips=facts.published_clips,
         mean=tuple(preset.mean),
         std=tuple(preset.std),
         bits=None,
@@ -232,19 +233,19 @@ def _clip_network(options: WeightsImport, arch: str, backbone: str) -> tuple[Any
 def _detector(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, Any, str]:
     """Return network, preprocessing and origin of a detector, with torchvision's own numbers."""
     published, _ = recognised(options.file, DETECTION) or (None, None)
-    own: dict[str, Any] = {"neck": "fpn", "roi": "align"}
+    network = detect_network.Network(arch, backbone)
     small = "_320_" in f"{options.arch} {published}"
     if backbone == "resnet50":
         # Only these files were trained with batch norms whose epsilon is 0.
         first = published in ("fasterrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn")
-        own["eps"] = options.eps if options.eps is not None else 0.0 if first else 1e-5
+        eps = options.eps if options.eps is not None else 0.0 if first else 1e-5
+        network = replace(network, eps=eps)
     else:
-        own |= {"positions": (13, 16), "all_sizes": True}
-        own["eps"] = 1e-5 if options.eps is None else options.eps
-        own["proposals"] = {"min_score": 0.05}
+        eps = 1e-5 if options.eps is None else options.eps
+        network = replace(network, positions=(13, 16), all_sizes=True, eps=eps)
+        network = replace(network, min_proposal_score=0.05)
         if small:
-            own["proposals"] |= {"before_nms": (2000, 150), "after_nms": (2000, 150)}
-    network = detect_network.Network(arch, backbone, own)
+            network = replace(network, before_nms=(2000, 150), after_nms=(2000, 150))
     sizes = ((320,), 640) if small else ((800,), 1333)
     origin = f"torchvision {published}" if published else "unknown"
     return network, detect_inputs.Preprocessing(*sizes, bits=None), origin

@@ -13,7 +13,6 @@ from cvkit.options.segment import SegmentTrain
 from cvkit.options.video import VideoTrain
 from cvkit.tasks.common import CLASS_WEIGHTS
 from cvkit.tasks.segment.setup import loss_terms
-from cvkit.tasks.video.network import SPREAD
 
 STEPS = (
     *("epochs", "accumulate", "optimizer", "lr", "momentum", "weight_decay", "l1", "l2"),
@@ -95,10 +94,10 @@ def require_names(options: Train, task: str) -> None:
         )
     if options.pretrained is not None and not options.resume:
         backbone = getattr(options, "backbone", None) or getattr(options, "arch", None)
-        families = ("imagenet",)
-        if task == "video":
+        families: tuple[str, ...] = ("imagenet",)
+        if isinstance(options, VideoTrain):
             families = ("imagenet", "kinetics")
-            network = catalog.resolve(catalog.ARCHS[task][options.arch].target)
+            network = catalog.resolve(catalog.CLIP_NETWORKS[options.arch].target)
             backbone = backbone if hasattr(network, "load_images") else None
         require_source(options.pretrained, backbone, families)
 
@@ -117,20 +116,13 @@ def idle_flags(options: Train, optimizer: str) -> dict[str, list[str]]:
         options: of the run.
         optimizer: that it uses.
     """
-    own = (
-        (ClassifyTrain, _classify),
-        (SegmentTrain, _segment),
-        (TwoStageTrain, _detect),
-        (VideoTrain, _video),
-    )
-    rules = [
+    rules: list[Rule] = [
         (optimizer not in ("sgd", "rmsprop"), ("momentum",), f"--optimizer {optimizer}"),
         (options.patience >= options.epochs, ("patience",), f"--epochs {options.epochs}"),
     ]
-    if getattr(options, "arch", None) == "knn":
+    if isinstance(options, ClassifyTrain) and _keeps_examples(options):
         rules = []  # whatever it is about, it is about steps
-    for kind, more in own:
-        rules += more(options) if isinstance(options, kind) else ()
+    rules += _of_task(options)
     found: dict[str, list[str]] = {}
     for holds, names, reason in rules:
         if given := [name for name in names if holds and _differs(options, name)]:
@@ -151,17 +143,31 @@ def _differs(options: Train, name: str) -> bool:
     return field is not None and getattr(options, name) != field.default
 
 
+def _of_task(options: Train) -> Iterator[Rule]:
+    """Yield the rules of the task that the options are of."""
+    match options:
+        case ClassifyTrain():
+            yield from _classify(options)
+        case SegmentTrain():
+            yield from _segment(options)
+        case TwoStageTrain():
+            yield from _detect(options)
+        case VideoTrain():
+            yield from _video(options)
+
+
 def _classify(options: ClassifyTrain) -> Iterator[Rule]:
     arch, reason = options.arch, f"--arch {options.arch or options.backbone or 'resnet18'}"
-    yield arch == "knn", STEPS, reason
-    yield (
-        arch == "knn" and (options.backbone is None or bool(options.pretrained)),
-        ("init",),
-        reason,
-    )
-    yield arch != "knn", ("neighbors", "distance", "votes"), reason
+    keeps = _keeps_examples(options)
+    yield keeps, STEPS, reason
+    yield keeps and (options.backbone is None or bool(options.pretrained)), ("init",), reason
+    yield not keeps, ("neighbors", "distance", "votes"), reason
     bare = options.backbone is None and arch is not None and arch not in catalog.BACKBONES
     yield bare, ("stem",), reason
+
+
+def _keeps_examples(options: ClassifyTrain) -> bool:
+    return options.arch is not None and catalog.CLASSIFIERS[options.arch].gradient_free
 
 
 def _segment(options: SegmentTrain) -> Iterator[Rule]:
@@ -175,16 +181,18 @@ def _segment(options: SegmentTrain) -> Iterator[Rule]:
 
 def _detect(options: TwoStageTrain) -> Iterator[Rule]:
     reason = f"--arch {options.arch}"
-    yield options.arch == "rcnn", ("roi_samples", "max_size"), reason
+    entry = catalog.DETECTORS[options.arch]
+    yield entry.looks_at_crops, ("roi_samples", "max_size"), reason
     if isinstance(options, DetectTrain):
-        yield options.arch not in ("fast-rcnn", "rcnn"), ("proposal_mode",), reason
+        yield not entry.needs_proposals, ("proposal_mode",), reason
         yield options.proposals is not None, ("proposal_mode",), "--proposals"
 
 
 def _video(options: VideoTrain) -> Iterator[Rule]:
-    own = options.augment in ("light", "strong")
-    yield not own, ("flip",), f"--augment {options.augment}"
+    flips = options.augment in ("light", "strong")
+    yield not flips, ("flip",), f"--augment {options.augment}"
     spread = options.sampling == "uniform"
     yield spread, ("stride", "fps"), "--sampling uniform"
-    chosen = options.sampling == "auto" and options.arch in SPREAD
+    spreads = catalog.CLIP_NETWORKS[options.arch].spreads_frames
+    chosen = options.sampling == "auto" and spreads
     yield chosen, ("stride", "fps"), f"--arch {options.arch}, whose frames are spread over a video"

@@ -90,7 +90,7 @@ def load_trained(weights: str | None, options: Job, task_name: str | None = None
         path=path,
         header=header,
         task=task,
-        model=fabric.to_device(model.to(memory_format=task.memory_format)),
+        model=fabric.to_device(model.to(memory_format=task.weight_format)),
         fabric=fabric,
         workers=choose_workers(options.workers, device),
         precision=precision,
@@ -103,20 +103,21 @@ def read_trained(weights: str, options: Job, task_name: str | None) -> tuple[Pat
     Raises:
         ModelFileError: no such file, or damaged.
     """
-    found, report = None, Reporter(options.quiet)
+    report = Reporter(options.quiet)
     if task_name is not None and not _is_here(weights):
         found = published_model(task_name, weights, options.offline, report.say)
-    if found is None:
-        path = find_model(weights, task_name, names=list(published.PUBLISHED.get(task_name, ())))
-        if note := unverified(path):
-            report.warn(note)
-        return path, *read_model(path)
-    from cvkit.tasks.torchvision_import import imported_model
+        if found is not None:
+            from cvkit.tasks.torchvision_import import imported_model
 
-    builder, path = found
-    asked = WeightsImport(file=path, out=path, task=task_name, arch=builder)
-    tensors, header, _ = imported_model(asked)
-    return path, tensors, header | {"sha256": content_hash(tensors)}
+            builder, path = found
+            asked = WeightsImport(file=path, out=path, task=task_name, arch=builder)
+            tensors, header, _ = imported_model(asked)
+            return path, tensors, header | {"sha256": content_hash(tensors)}
+    names = published.PUBLISHED.get(task_name, ()) if task_name else ()
+    path = find_model(weights, task_name, names=list(names))
+    if note := unverified(path):
+        report.warn(note)
+    return path, *read_model(path)
 
 
 def _is_here(weights: str) -> bool:
@@ -137,7 +138,7 @@ class Predictor:
 
     @torch.inference_mode()
     def predict(self, images: Iterable[str | Path]) -> list[Any]:
-        """Return one result an image file, in the pixels of the original image.
+        """Return one result per image file, in the pixels of the original image.
 
         Raises:
             DataError: names the first file that could not be read.
@@ -175,7 +176,7 @@ def task_of(weights: str, task: object = None) -> str:
         ModelFileError: no such file, damaged, or of an unknown task.
     """
     if task is None:
-        task = _told_task(weights)
+        task = _named_task(weights)
         if task not in catalog.TASKS:
             raise ModelFileError(
                 f"{weights} is a model of unknown task {task!r}",
@@ -191,8 +192,8 @@ def task_of(weights: str, task: object = None) -> str:
     return str(task)
 
 
-def _told_task(weights: str) -> object:
-    """Return the task that a name or a file tells."""
+def _named_task(weights: str) -> object:
+    """Return the task that a name or a file says."""
     family = weights.partition(":")[0]
     tasks = [task for task in published.PUBLISHED if family in published.families(task)]
     if not tasks or _is_here(weights):

@@ -117,7 +117,7 @@ def test_an_unknown_shell_is_named(cvkit, home, monkeypatch, flag):
     done = cvkit(flag)
     assert done.code == 2
     assert (
-        "error: there is no completion for the shell 'tcsh' (for bash, zsh, fish there is: "
+        "error: there is no completion for the shell 'tcsh' (supported: bash, zsh, fish; "
         in done.err
     )
     assert not list(home.iterdir())

@@ -227,8 +227,8 @@ def test_names_in_text_flags_are_those_that_work():
         "instance": boxes.POLICIES,
         "video": tuple(n for n in classes.CLASSIFY_POLICIES if not n.endswith("augment")),
     }
-    assert known == values.AUGMENTS
-    for task, names in values.AUGMENTS.items():
+    assert known == values.AUGMENTATIONS
+    for task, names in values.AUGMENTATIONS.items():
         assert offered(task, "train", "--augment", "") == list(names)
         assert offered("tune", task, "--augment", "light,") == [
             f"light,{name}" for name in names if name != "light"

@@ -8,10 +8,11 @@ import pytest
 from PIL import Image
 
 from cvkit.data.annotated import AnnotatedImage, make_truth, no_objects, trainable
+from cvkit.data.boxes import read_boxes
 from cvkit.data.datasets import BoxDataset
 from cvkit.data.decode import read_image
-from cvkit.data.formats.boxes import detect_box_layout, read_boxes
 from cvkit.data.formats.coco import read_coco
+from cvkit.data.formats.recognise import detect_format
 from cvkit.data.formats.voc import VOC_CLASSES
 from cvkit.data.scan import scan_boxes
 from cvkit.data.synthetic.samples import write_detection
@@ -431,7 +432,7 @@ def test_yolo_polygons_become_their_boxes(tmp_path):
 
 def test_unknown_folders_and_splits_are_told(images):
     with pytest.raises(DataError, match="no known layout"):
-        detect_box_layout(images)
+        detect_format("boxes", images)
     write_coco(images.parent, coco_content())
     with pytest.raises(DataError, match="no split 'val'"):
         read_boxes(images.parent, "auto", ["train", "val"])

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cvkit.data.classified import read_collection
 from cvkit.data.division import draw_val
 from cvkit.data.files import walk_images, walk_videos
-from cvkit.data.formats.folders import read_collection
 from cvkit.data.known import content_hash
 from cvkit.errors import DataError
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cvkit.data.formats.folders import ALL, read_collection
+from cvkit.data.classified import read_collection
+from cvkit.data.division import ALL
 from cvkit.errors import DataError
 
 

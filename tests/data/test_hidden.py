@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from cvkit.data.boxes import read_boxes
+from cvkit.data.classified import read_collection
 from cvkit.data.files import list_inputs, walk_images, walk_videos
-from cvkit.data.formats.boxes import read_boxes
 from cvkit.data.formats.coco import read_coco
-from cvkit.data.formats.folders import read_collection
-from cvkit.data.formats.layouts import detect_layout, list_split
+from cvkit.data.formats.recognise import detect_format
 from cvkit.data.formats.yolo import find_yaml
 from cvkit.data.frames import frame_files
+from cvkit.data.labelled import read_pairs
 from cvkit.data.proposals import read_proposals
 from cvkit.data.synthetic.samples import WRITERS
 from cvkit.errors import DataError
@@ -94,8 +95,8 @@ def collection(walk):
 
 
 def pairs(root):
-    layout = detect_layout(root)
-    return layout, list_split(root, layout, "train")
+    layout = detect_format("masks", root)
+    return layout, read_pairs(root, layout, ["train"]).splits["train"]
 
 
 def boxes(masks):
@@ -181,7 +182,7 @@ def test_hidden_files_are_not_offered_as_splits(scenes, tmp_path):
         clutter(root)
     assert find_yaml(tmp_path / "yolo").name == "data.yaml"
     with pytest.raises(DataError) as caught:
-        list_split(tmp_path / "voc", "voc", "val")
+        read_pairs(tmp_path / "voc", "voc", ["val"])
     assert "._" not in str(caught.value)
     with pytest.raises(DataError) as caught:
         read_boxes(tmp_path / "coco", "auto", ["val"])

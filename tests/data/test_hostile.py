@@ -19,20 +19,20 @@ from PIL import Image
 from cvkit.config import assemble
 from cvkit.console import Reporter
 from cvkit.data.annotated import AnnotatedImage, make_truth
+from cvkit.data.boxes import read_boxes
 from cvkit.data.classes import make_classes, read_classes
-from cvkit.data.formats.boxes import read_boxes
-from cvkit.data.formats.folders import read_collection
-from cvkit.data.formats.layouts import list_split
+from cvkit.data.classified import read_collection
+from cvkit.data.labelled import read_pairs
 from cvkit.data.proposals import read_proposals
 from cvkit.data.transforms.pipelines import load_pipeline
 from cvkit.errors import CvkitError
 from cvkit.ops.rle import encode, mask_areas
 from cvkit.options.classify import ClassifyEval
 from cvkit.options.segment import SegmentEval, SegmentTrain
+from cvkit.scoring import classify as classify_files
+from cvkit.scoring import segment as segment_files
 from cvkit.scoring.class_tables import read_scores
-from cvkit.scoring.classify import score_classification
 from cvkit.scoring.results import read_results
-from cvkit.scoring.segment import score_segmentation
 from cvkit.tasks.detect.image_ids import ImageIds
 
 SIZE = (4, 6)
@@ -127,12 +127,12 @@ def config(root):
 
 def segment(root):
     options = SegmentEval(predictions=root / "out", truth=root / "truth")
-    score_segmentation(options, Reporter(quiet=True))
+    segment_files.score(options, Reporter(quiet=True))
 
 
 def classify(root):
     options = ClassifyEval(predictions=root / "scores.csv", truth=root / "truth.csv")
-    score_classification(options, Reporter(quiet=True))
+    classify_files.score(options, Reporter(quiet=True))
 
 
 def lines(*documents):
@@ -176,7 +176,7 @@ READERS = {
     "VOC list": ("ImageSets/Main/train.txt", b"a 1\nb -1\n", VOC, boxes("voc")),
     "VOC list of masks": (
         *("ImageSets/Segmentation/train.txt", b"a\nb\n", {}),
-        lambda root: list_split(root, "voc", "train"),
+        lambda root: read_pairs(root, "voc", ["train"]).splits["train"],
     ),
     "VOC results": ("det_cat.txt", b"a 0.5 1 1 3 3\nb.png 1 2 2 3 3\n", {}, results("")),
     "YOLO data": ("data.yaml", YOLO, {}, boxes("yolo")),

@@ -11,13 +11,13 @@ import pytest
 from PIL import Image
 
 from cvkit.data import known, scan, video
+from cvkit.data.boxes import read_boxes
+from cvkit.data.classified import read_collection
 from cvkit.data.division import content_hashes
 from cvkit.data.files import walk_images, walk_videos
 from cvkit.data.formats import index_maps
-from cvkit.data.formats.boxes import read_boxes
-from cvkit.data.formats.folders import read_collection
-from cvkit.data.formats.layouts import list_split
 from cvkit.data.known import Known
+from cvkit.data.labelled import read_pairs
 from cvkit.data.masks import MaskReader, parse_mask_map
 from cvkit.data.scan import scan_boxes, scan_images, scan_pairs, scan_videos
 from cvkit.data.synthetic.samples import WRITERS
@@ -67,7 +67,9 @@ def boxes(masks):
 
 SCANS = {
     "classify": lambda root: scan_images(classes(root)),
-    "segment": lambda root: scan_pairs(list_split(root, "pairs", "train"), MaskReader()),
+    "segment": lambda root: scan_pairs(
+        read_pairs(root, "pairs", ["train"]).splits["train"], MaskReader()
+    ),
     "detect": boxes(masks=False),
     "instance": boxes(masks=True),
     "video": lambda root: scan_videos(classes(root, walk_videos)),
@@ -139,7 +141,7 @@ def test_a_changed_mask_is_looked_at_again(tmp_path, kind):
 
 def test_what_a_finding_depends_on_is_part_of_its_kind(tmp_path):
     root = write("segment", tmp_path / "data")
-    pairs = list_split(root, "pairs", "train")
+    pairs = read_pairs(root, "pairs", ["train"]).splits["train"]
     plain = scan_pairs(pairs, MaskReader())
     mapped = scan_pairs(pairs, MaskReader(mask_map=parse_mask_map("1=0")))
     assert plain.pixels[1] and not mapped.pixels[1]

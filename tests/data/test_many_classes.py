@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cvkit.data.formats.boxes import LAYOUTS, read_boxes
-from cvkit.data.formats.folders import read_collection
+from cvkit.data.boxes import read_boxes
+from cvkit.data.classified import read_collection
+from cvkit.format_table import FORMATS
 
 NAMES = [f"class {number}" for number in range(300)]
 RARE = 280
@@ -56,7 +57,7 @@ def write_boxes(root, layout):
         (root / "instances.csv").write_text(table)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", [*FORMATS["boxes"], "index"])
 def test_boxes_and_instances_of_many_classes(tmp_path, layout):
     write_boxes(tmp_path, layout)
     found = read_boxes(tmp_path, layout, ["train"], masks=layout == "index")
@@ -66,7 +67,7 @@ def test_boxes_and_instances_of_many_classes(tmp_path, layout):
     assert found.classes.names[image.truth.labels[0] - 1] == NAMES[RARE]
 
 
-@pytest.mark.parametrize("layout", ["folders", "classes", "csv"])
+@pytest.mark.parametrize("layout", FORMATS["classes"])
 def test_images_of_many_classes(tmp_path, layout):
     (tmp_path / "classes.txt").write_text("\n".join(NAMES))
     place = {"folders": "train/", "classes": "", "csv": "photos/"}[layout]

@@ -12,9 +12,9 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from cvkit.data.annotated import make_truth, trainable
+from cvkit.data.boxes import read_boxes
 from cvkit.data.datasets import BoxDataset
 from cvkit.data.decode import read_image
-from cvkit.data.formats.boxes import read_boxes
 from cvkit.data.formats.coco import read_coco
 from cvkit.data.scan import scan_boxes
 from cvkit.data.synthetic.samples import write_detection

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from cvkit.data.classes import read_classes
-from cvkit.data.formats.layouts import detect_layout, list_split
+from cvkit.data.formats.recognise import detect_format
+from cvkit.data.labelled import read_pairs
 from cvkit.data.masks import MaskReader, parse_mask_map
 from cvkit.data.scan import scan_pairs
 from cvkit.errors import CvkitError, DataError, UsageError, raise_defects
@@ -245,16 +246,18 @@ def test_only_masks_limit_the_number_of_classes(tmp_path):
 
 
 def test_layouts_are_detected_and_listed(scenes, voc, tmp_path):
-    assert (detect_layout(scenes), detect_layout(voc)) == ("pairs", "voc")
-    pairs = list_split(scenes, "pairs", "val")
+    assert (detect_format("masks", scenes), detect_format("masks", voc)) == ("pairs", "voc")
+    pairs = read_pairs(scenes, "pairs", ["val"]).splits["val"]
     assert [p.key for p in pairs] == [f"images/val/scene{i:05d}.png" for i in range(8, 12)]
-    assert [p.image.name for p in list_split(voc, "voc", "val")] == [p.image.name for p in pairs]
+    assert [p.image.name for p in read_pairs(voc, "voc", ["val"]).splits["val"]] == [
+        p.image.name for p in pairs
+    ]
     with pytest.raises(DataError, match="no known layout"):
-        detect_layout(tmp_path)
+        detect_format("masks", tmp_path)
     with pytest.raises(DataError, match="did you mean val"):
-        list_split(scenes, "pairs", "vall")
+        read_pairs(scenes, "pairs", ["vall"]).splits["vall"]
     with pytest.raises(DataError, match="known: train, val"):
-        list_split(voc, "voc", "x")
+        read_pairs(voc, "voc", ["x"]).splits["x"]
 
 
 def test_missing_files_and_escapes_are_listed(voc, tmp_path):
@@ -263,17 +266,17 @@ def test_missing_files_and_escapes_are_listed(voc, tmp_path):
     split = root / "ImageSets/Segmentation/val.txt"
     split.write_text("scene00008\nnope\n")
     with pytest.raises(DataError, match=r"2 files are missing: JPEGImages/nope\.jpg"):
-        list_split(root, "voc", "val")
+        read_pairs(root, "voc", ["val"]).splits["val"]
     split.write_text("../../etc/passwd\n")
     with pytest.raises(DataError) as caught:
-        list_split(root, "voc", "val")
+        read_pairs(root, "voc", ["val"]).splits["val"]
     assert caught.value.code == "path.escape"
     split.write_text("scene00008\nscene00008\n")
     with pytest.raises(DataError, match="twice"):
-        list_split(root, "voc", "val")
+        read_pairs(root, "voc", ["val"]).splits["val"]
     split.write_text("\n")
     with pytest.raises(DataError, match="empty"):
-        list_split(root, "voc", "val")
+        read_pairs(root, "voc", ["val"]).splits["val"]
 
 
 def test_a_scan_finds_every_seeded_defect_at_once(scenes, tmp_path):
@@ -284,7 +287,7 @@ def test_a_scan_finds_every_seeded_defect_at_once(scenes, tmp_path):
     (images / "scene00001.png").write_bytes((images / "scene00001.png").read_bytes()[:900])
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(masks / "scene00002.png")
     Image.fromarray(np.full((64, 64), 77, np.uint8)).save(masks / "scene00003.png")
-    scan = scan_pairs(list_split(root, "pairs", "train"), MaskReader(6))
+    scan = scan_pairs(read_pairs(root, "pairs", ["train"]).splits["train"], MaskReader(6))
     assert [d.code for d in scan.defects] == [
         "image.empty",
         "image.truncated",
@@ -298,7 +301,7 @@ def test_a_scan_finds_every_seeded_defect_at_once(scenes, tmp_path):
 
 
 def test_a_scan_counts_pixels_by_class(scenes):
-    pairs = list_split(scenes, "pairs", "train")
+    pairs = read_pairs(scenes, "pairs", ["train"]).splits["train"]
     scan = scan_pairs(pairs, MaskReader())
     expected = np.zeros(256, np.int64)
     for pair in pairs:

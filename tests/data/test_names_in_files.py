@@ -5,10 +5,10 @@ import json
 import pytest
 from PIL import Image
 
+from cvkit.data.boxes import read_boxes
+from cvkit.data.classified import read_collection
 from cvkit.data.files import inside
-from cvkit.data.formats.boxes import read_boxes
-from cvkit.data.formats.folders import read_collection
-from cvkit.data.formats.layouts import list_split
+from cvkit.data.labelled import read_pairs
 from cvkit.errors import CvkitError, DataError
 from cvkit.scoring.predicted import read_predicted
 
@@ -35,7 +35,7 @@ def voc(root, name):
 
 def voc_masks(root, name):
     write(root / "ImageSets" / "Segmentation" / "train.txt", f"in\n{name.removesuffix('.png')}\n")
-    list_split(root, "voc", "train")
+    read_pairs(root, "voc", ["train"]).splits["train"]
 
 
 def yolo_folder(root, name):

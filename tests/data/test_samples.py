@@ -13,15 +13,8 @@ from cvkit.data.synthetic.samples import (
     write_detection,
     write_segmentation,
 )
-from cvkit.data.synthetic.scenes import (
-    CLASSES,
-    KINDS,
-    SHAPES,
-    Scene,
-    Shape,
-    make_scene,
-    make_single,
-)
+from cvkit.data.synthetic.scenes import CLASSES, Scene, make_scene, make_single
+from cvkit.data.synthetic.shapes import KINDS, SHAPES, Shape
 
 
 def still(kind, angle=0.0, radius=40.0):

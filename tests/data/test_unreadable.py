@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 
 from cvkit.cli import run
+from cvkit.data.boxes import read_boxes
+from cvkit.data.classified import read_collection
 from cvkit.data.files import list_inputs, walk_images, walk_videos
-from cvkit.data.formats.boxes import read_boxes
-from cvkit.data.formats.folders import read_collection
-from cvkit.data.formats.layouts import list_split
 from cvkit.data.frames import frame_files
+from cvkit.data.labelled import read_pairs
 from cvkit.data.synthetic.samples import WRITERS
 from cvkit.data.video import index_video
 from cvkit.errors import DataError
@@ -148,12 +148,12 @@ READERS = {
     ),
     "pairs": (
         lambda root: write("segment", root),
-        lambda root: list_split(root, "pairs", "train"),
+        lambda root: read_pairs(root, "pairs", ["train"]).splits["train"],
         "images/train",
     ),
     "masks": (
         lambda root: write("segment", root),
-        lambda root: list_split(root, "pairs", "train"),
+        lambda root: read_pairs(root, "pairs", ["train"]).splits["train"],
         "masks/train",
     ),
     "yolo": (yolo, boxes, "images/train"),

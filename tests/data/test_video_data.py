@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from cvkit.data import video as reader
+from cvkit.data.classified import ClassifiedImage, read_collection
 from cvkit.data.clips import ClipDataset, ClipRule, FrameRule, clip_frames, part_of, places
 from cvkit.data.files import walk_videos
-from cvkit.data.formats.folders import ClassifiedImage, read_collection
 from cvkit.data.scan import scan_videos
 from cvkit.data.synthetic.scenes import MOTIONS, make_motion
 from cvkit.data.video import VideoIndex, index_video, read_frames

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -81,19 +82,20 @@ def results(verb):
         asked = options(at, verb, **more)
         trained = load_trained(asked.weights, asked, at.task)
         if verb == "eval":
-            trained.task.use_data(asked, trained.header, Reporter(quiet=True))
-            data = trained.task.dataset(asked.split, training=False)
+            task = trained.task.with_data(asked, trained.header, Reporter(quiet=True))
+            data = task.dataset(asked.split, training=False)
         else:
             from cvkit.data.files import list_inputs, walk_images, walk_videos
 
             walk = walk_videos if at.task == "video" else walk_images
-            data = trained.task.source(list_inputs(asked.inputs, without=[asked.out], walk=walk))
-        if hasattr(trained.task, "with_confidence"):
-            trained.task.with_confidence = True  # labels alone hide small differences
+            task = trained.task
+            data = task.source(list_inputs(asked.inputs, without=[asked.out], walk=walk))
+        if at.task == "segment":  # labels alone hide small differences
+            task = replace(task, inference=replace(task.inference, confidence=True))
         with load(data, in_order(min(2, len(data)), 2), 0) as loaded:
             (batch,) = next(loaded)
         with trained.fabric.autocast():
-            found = trained.task.predict(trained.model, batch)
+            found = task.predict(trained.model, batch)
         return [_fields(each) for each in found]
 
     return measure

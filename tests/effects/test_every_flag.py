@@ -15,7 +15,7 @@ from test_tool_effects import TEN, fresh
 
 from cvkit import cli
 from cvkit.commands import train, tune
-from cvkit.models import build
+from cvkit.models import listing
 from cvkit.models.weights import shipped_models
 from cvkit.options.tree import OPTIONS
 
@@ -70,8 +70,8 @@ def words(places, monkeypatch):
 
     monkeypatch.setattr(train, "run_training", training)
     monkeypatch.setattr(tune, "run_training", training)
-    monkeypatch.setattr(build, "list_archs", lambda tasks: [])
-    monkeypatch.setattr(build, "list_backbones", list)
+    monkeypatch.setattr(listing, "list_archs", lambda tasks: [])
+    monkeypatch.setattr(listing, "list_backbones", list)
 
     def get(path):
         task = path[0] if path[0] in TASKS else "detect"

@@ -31,7 +31,7 @@ from cvkit.options.tree import OPTIONS
 ROOT = Path(__file__).parents[2] / "cvkit"
 SETUP = (
     *("train_flags", "classify/setup", "segment/setup", "detect/setup", "detect/network"),
-    *("detect/inputs", "video/setup", "video/network", "class_splits", "inference_flags"),
+    *("detect/inputs", "video/setup", "video/network", "classed", "inference_flags"),
     *("detect/proposals", "common", "continued", "classify/network", "segment/task"),
     "torchvision_import",
 )

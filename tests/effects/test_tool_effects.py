@@ -15,7 +15,7 @@ from test_train_own_effects import changed, pictures, yolo_too
 from cvkit.commands import proposals, show, tune, weights
 from cvkit.data import proposals as search
 from cvkit.errors import CvkitError
-from cvkit.models import build
+from cvkit.models import listing
 from cvkit.models.weights import shipped_models
 from cvkit.options.tree import OPTIONS
 from cvkit.tasks.torchvision_import import imported_model
@@ -191,8 +191,8 @@ def listed(at, task):
     """The tasks whose architectures are listed."""
     asked = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "list_archs", lambda tasks: asked.extend(tasks) or [])
-        patch.setattr(build, "list_backbones", list)
+        patch.setattr(listing, "list_archs", lambda tasks: asked.extend(tasks) or [])
+        patch.setattr(listing, "list_backbones", list)
         printed(lambda: show.models(OPTIONS["models"](task=task, json=True)))
     return asked
 

@@ -126,7 +126,7 @@ def test_a_loss_that_leads_nowhere(setting):
 def test_check_prints_a_table_and_keeps_it(capsys, scenes, setting, tmp_path, task):
     data = setting[2].data if task == "classify" else scenes
     flags = ["--backbone", "mobilenet_v3_small", "--epochs", "1", "--workers", "0", "--check"]
-    flags += ["--image-size", "64" if task == "classify" else "64x64"]
+    flags += ["--batch-size", "4", "--image-size", "32" if task == "classify" else "32x32"]
     code = command_line([task, "train", "--data", str(data), "--out", str(tmp_path), *flags])
     shown = capsys.readouterr()
     assert code == 0, shown.err

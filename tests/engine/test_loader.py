@@ -5,6 +5,9 @@ import multiprocessing
 import multiprocessing.synchronize
 import os
 import signal
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,7 +68,7 @@ def test_batches_move_as_a_whole_and_drop_what_was_stacked():
     (batch,) = stack([sample])
     assert isinstance(batch, Batch)
     assert len(batch) == 1
-    assert batch.samples[0].image is None
+    assert batch.samples[0].image.size == 0
     assert batch.to(torch.device("cpu")).masks is None
 
 
@@ -290,3 +293,51 @@ def test_more_workers_than_cores_are_not_torchs_to_comment(recwarn):
     with load(Wide(False), [[(0, 0)]] * many, workers=many) as loaded:
         assert len(list(loaded)) == many
     assert not [str(each.message) for each in recwarn]
+
+
+class Endless:
+    """Samples that take minutes; each reader names itself."""
+
+    def __init__(self, there):
+        self.there = there
+
+    def __len__(self):
+        return 4
+
+    def key(self, index):
+        return str(index)
+
+    def read(self, index, seed=0):
+        os.write(self.there, os.getpid().to_bytes(4, "little"))
+        time.sleep(300)
+
+
+def runs(pid):
+    """Return whether a process runs; one that nobody waited for may still have its number."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no death signal")
+def test_workers_end_with_a_process_that_is_killed():
+    here, there = os.pipe()
+    torch.set_num_threads(1)  # a fork would not take threads along
+    main = os.fork()
+    if not main:
+        with load(Endless(there), [[(index, 0)] for index in range(4)], 2) as loaded:
+            next(loaded)
+        os._exit(0)
+    workers = [int.from_bytes(os.read(here, 4), "little") for _ in range(2)]
+    try:
+        assert all(map(runs, workers))
+        os.kill(main, signal.SIGKILL)
+        os.waitpid(main, 0)
+        deadline = time.monotonic() + 20
+        while any(map(runs, workers)):
+            assert time.monotonic() < deadline, "workers outlive their process"
+            time.sleep(0.02)
+    finally:
+        for pid in filter(runs, workers):
+            os.kill(pid, signal.SIGKILL)

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from networks import segmenter
 from safetensors.torch import load_file
 from torch import nn
 
@@ -15,7 +16,6 @@ from cvkit.data.synthetic.samples import write_classification, write_detection, 
 from cvkit.engine import norms
 from cvkit.engine.norms import require_company, rest_where_alone
 from cvkit.errors import UsageError
-from cvkit.models.build import build_model
 
 KINDS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
@@ -51,7 +51,7 @@ def test_more_values_are_normalised_as_ever():
 
 @pytest.mark.parametrize("arch", catalog.ARCHS["segment"])
 def test_a_rest_of_one_image_trains_every_arch(arch):
-    model = build_model("segment", arch, "mobilenet_v3_small", 3).train()
+    model = segmenter(arch, "mobilenet_v3_small", 3).train()
     image = torch.randn(1, 3, 16, 16)
     with pytest.raises(ValueError, match="more than 1 value"):
         model(image)

@@ -5,11 +5,11 @@ import json
 
 import pytest
 import torch
+from networks import clip_network
 from torch import nn
 
 from cvkit import catalog
 from cvkit.engine.runtime import make_fabric
-from cvkit.models.build import build_video
 from cvkit.models.layers import Conv3d
 
 
@@ -57,7 +57,7 @@ VOLUMES = [
 @pytest.mark.parametrize("arch", VOLUMES)
 def test_gradients_of_thin_clips_are_those_of_32_bits(arch):
     torch.manual_seed(0)
-    model = build_video(arch, None, 3)
+    model = clip_network(arch, None, 3)
     convolutions = [layer for layer in model.modules() if isinstance(layer, nn.Conv3d)]
     assert convolutions
     for layer in convolutions:

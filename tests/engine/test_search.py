@@ -141,7 +141,7 @@ def test_a_diverged_trial_does_not_end_the_study(cvkit, shapes, tmp_path, monkey
     [
         (("--set", "arhc=lenet"), ["arhc", "arch"]),
         (("--set", "arch"), ["NAME=VALUE"]),
-        (("--set", "lr=1"), ["lr", "not free"]),
+        (("--set", "lr=1"), ["lr", "the study decides"]),
         (("--lr", "1,0.1"), ["--lr", "LOW,HIGH"]),
         (("--batch-size", "4,x"), ["4,x"]),
     ],

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from networks import segmenter
 from PIL import Image
 from safetensors.torch import load_file
 
 from cvkit import catalog
-from cvkit.data.synthetic import samples
+from cvkit.data.synthetic import cache
 from cvkit.model_files import read_header, read_model
 from cvkit.tasks.segment.task import Segment
 
@@ -50,7 +51,7 @@ def test_training_without_data_says_in_its_first_line_that_it_uses_samples(
     cvkit, tmp_path, monkeypatch, tiny
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setitem(samples.CACHED, "segment", ((4, 2), (64, 64)))
+    monkeypatch.setitem(cache.CACHED, "segment", ((4, 2), (64, 64)))
     loud = [flag for flag in tiny if flag != "--quiet"]
     done = cvkit("segment", "train", "--arch", "unet", "--epochs", 1, "--out", tmp_path, *loud)
     assert done.code == 0
@@ -90,11 +91,10 @@ def test_two_processes_make_the_update_of_one_that_accumulates(scenes, spawn, tm
 def fresh(arch):
     """The weights that a run with seed 0 starts from."""
     from cvkit.engine.sampler import MODEL_SEED
-    from cvkit.models.build import build_model
     from cvkit.ops.seeds import key_seed
 
     torch.manual_seed(key_seed(MODEL_SEED, 0))
-    return build_model("segment", arch, "mobilenet_v3_small", 6).state_dict()
+    return segmenter(arch, "mobilenet_v3_small", 6).state_dict()
 
 
 def train(cvkit, scenes, out, tiny, *more):

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from cvkit import catalog
 from cvkit.engine.optim import penalties
-from cvkit.models.build import complexity
 from cvkit.models.classify import (
     Classifier,
     LeNet,
@@ -23,6 +22,7 @@ from cvkit.models.classify import (
     set_stochastic_depth,
     torchvision_parts,
 )
+from cvkit.models.listing import complexity
 from cvkit.ops.losses import class_loss
 
 NAMES = catalog.backbones_of("classify")
@@ -49,6 +49,7 @@ def contract_cases():
             yield name, True, 32
 
 
+@pytest.mark.usefixtures("quick_weights")
 @pytest.mark.parametrize(("name", "small", "side"), contract_cases())
 def test_every_network_keeps_the_contract(name, small, side):
     torch.manual_seed(0)
@@ -110,6 +111,7 @@ def test_lenet_has_the_parameters_of_1998():
         LeNet(15)
 
 
+@pytest.mark.usefixtures("quick_weights")
 def test_dropout_and_stochastic_depth_reach_their_layers():
     body, _ = torchvision_parts("convnext_tiny", 3, small=False, image_size=64, aux=False)
     assert set_stochastic_depth(body, 0.4)

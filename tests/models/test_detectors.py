@@ -11,6 +11,7 @@ import functools
 import pytest
 import torch
 import torchvision
+from networks import MEAN, STD, detector
 from torch import nn
 from torchvision.models import detection as tv
 from torchvision.models.detection.rpn import concat_box_prediction_layers
@@ -20,14 +21,13 @@ from cvkit import catalog
 from cvkit.errors import UsageError
 from cvkit.models.convert import converted, named_parts, require_equal_names
 from cvkit.models.detection import rpn
-from cvkit.models.detection.build import build_detector, pretrained_part, stages
 from cvkit.models.detection.detectors import rest_batch_norms
 from cvkit.models.detection.inputs import DetectionInputs
 from cvkit.models.detection.roi_heads import RegionRule
 from cvkit.models.weights import load_pretrained
 from cvkit.ops.rle import make_masks, to_layers
+from cvkit.structures import DetectionTargets
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIZES = {"min_size": 160, "max_size": 200}
 
 MODELS = {
@@ -38,7 +38,8 @@ MODELS = {
         "positions": (13, 16),
         "all_sizes": True,
         "eps": 1e-5,
-        "proposals": {"before_nms": (2000, 150), "after_nms": (2000, 150)},
+        "before_nms": (2000, 150),
+        "after_nms": (2000, 150),
     },
 }
 
@@ -55,9 +56,8 @@ def calibrate(model):
     return model.eval()
 
 
-def samples(name):
-    """Torchvision's argument for the regions in the loss: the usual ones, or few in slow heads."""
-    return {"box_batch_size_per_image": 64 if name.endswith("v2") else 512}
+SAMPLES, PROPOSALS = 64, 200
+"""Regions of an image in the loss and at test: few, because the heads are slow."""
 
 
 def pair(name, classes=5, seed=0, **own):
@@ -68,20 +68,18 @@ def pair(name, classes=5, seed=0, **own):
 @functools.lru_cache(maxsize=2)
 def built(name, classes, seed, **own):
     torch.manual_seed(seed)
-    limits = {"box_score_thresh": 0.0, "rpn_score_thresh": 0.0, **samples(name)}
+    limits = {"box_score_thresh": 0.0, "rpn_score_thresh": 0.0, "box_batch_size_per_image": SAMPLES}
+    parts = dict(MODELS[name])
+    if name.endswith("v2"):
+        limits["rpn_post_nms_top_n_test"] = PROPOSALS
+        parts["after_nms"] = (2000, PROPOSALS)
     theirs = getattr(tv, name)(
         weights=None, weights_backbone=None, num_classes=classes, **SIZES, **limits
     )
     calibrate(theirs)
     arch, backbone = named_parts("detect", name, None)
-    ours = build_detector(
-        backbone,
-        classes - 1,
-        DetectionInputs((160,), 200, MEAN, STD),
-        version=2 if arch.endswith("v2") else 1,
-        regions={"min_score": 0.0, "samples": samples(name)["box_batch_size_per_image"]},
-        **(MODELS[name] | own),
-    ).eval()
+    numbers = {"min_score": 0.0, "roi_samples": SAMPLES} | parts | own
+    ours = detector(arch, backbone, classes - 1, 160, 200, **numbers).eval()
     tensors, unused, count = converted("detect", arch, backbone, theirs.state_dict())
     assert count == classes and not unused
     ours.load_state_dict(require_equal_names(ours.state_dict(), tensors))
@@ -108,6 +106,7 @@ def test_resized_sides_are_rounded_down(size_hw, wanted):
     assert batch.sizes_hw == [wanted]
 
 
+@pytest.mark.usefixtures("quick_weights")
 def test_inputs_equal_torchvisions_bit_by_bit():
     theirs, ours = pair("fasterrcnn_resnet50_fpn")
     given = images((97, 131), (150, 90))
@@ -165,6 +164,7 @@ def test_the_anchors_of_2015_are_those_of_the_original_code():
 
 
 @pytest.mark.parametrize("name", ["fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2"])
+@pytest.mark.usefixtures("quick_weights")
 def test_every_stage_equals_torchvisions_bit_by_bit(name):
     theirs, ours = pair(name)
     given = images((97, 131), (150, 90))
@@ -216,6 +216,7 @@ def assert_equal_detections(theirs, ours, given):
 
 
 @pytest.mark.parametrize("name", MODELS)
+@pytest.mark.usefixtures("quick_weights")
 def test_detections_equal_torchvisions(name):
     theirs, ours = pair(name)
     assert_equal_detections(theirs, ours, images((97, 131), (150, 90)))
@@ -223,6 +224,7 @@ def test_detections_equal_torchvisions(name):
 
 
 @pytest.mark.parametrize("classes", [2, 91])
+@pytest.mark.usefixtures("quick_weights")
 def test_detections_equal_torchvisions_for_few_and_many_classes(classes):
     theirs, ours = pair("fasterrcnn_resnet50_fpn", classes=classes, seed=3)
     assert_equal_detections(theirs, ours, images((130, 97)))
@@ -276,6 +278,7 @@ def legacy(tensors):
     return result
 
 
+@pytest.mark.usefixtures("quick_weights")
 def test_legacy_names_load_strictly():
     theirs, ours = pair("fasterrcnn_resnet50_fpn")
     old = legacy(theirs.state_dict())
@@ -297,6 +300,7 @@ OBJECTS = (
 
 @pytest.mark.parametrize("name", ["fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2"])
 @pytest.mark.parametrize("empty", [False, True])
+@pytest.mark.usefixtures("quick_weights")
 def test_losses_and_gradients_equal_torchvisions(name, empty, monkeypatch):
     theirs, ours = pair(name)
     monkeypatch.setattr(torch, "randperm", lambda n, device=None: torch.arange(n, device=device))
@@ -308,7 +312,7 @@ def test_losses_and_gradients_equal_torchvisions(name, empty, monkeypatch):
     ours.train()
     targets = [{"boxes": b, "labels": n} for b, n in zip(boxes, labels, strict=True)]
     wanted = theirs(given, targets)
-    found = ours(given, boxes, labels)
+    found = ours(given, DetectionTargets(boxes, labels))
     assert found.keys() == wanted.keys()
     for key in wanted:
         assert found[key].item() == pytest.approx(wanted[key].item(), rel=1e-4, abs=1e-6), key
@@ -321,13 +325,30 @@ def test_losses_and_gradients_equal_torchvisions(name, empty, monkeypatch):
         assert own[key].grad.norm().item() == pytest.approx(norm, rel=2e-3, abs=1e-6), key
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_counts_of_regions_are_torchvisions(name):
+    """Networks that other tests compare have fewer of them."""
+    arch, backbone = named_parts("detect", name, None)
+    with torch.device("meta"):
+        theirs = getattr(tv, name)(weights=None, weights_backbone=None)
+        ours = detector(arch, backbone, 90, 160, 200, **MODELS[name])
+    for place, key in enumerate(("training", "testing")):
+        assert ours.rpn.rule.before_nms[place] == theirs.rpn._pre_nms_top_n[key]
+        assert ours.rpn.rule.after_nms[place] == theirs.rpn._post_nms_top_n[key]
+    for own, other in (
+        (ours.rpn.rule, theirs.rpn.fg_bg_sampler),
+        (ours.roi_heads.rule, theirs.roi_heads.fg_bg_sampler),
+    ):
+        assert own.samples == other.batch_size_per_image
+        assert own.positive_share == other.positive_fraction
+    assert ours.roi_heads.rule.max_detections == theirs.roi_heads.detections_per_img
+
+
 @pytest.mark.parametrize("name", ["fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2"])
 def test_weights_begin_as_torchvisions_do(name):
     torch.manual_seed(0)
     theirs = getattr(tv, name)(weights=None, weights_backbone=None, num_classes=21)
-    version = 2 if name.endswith("v2") else 1
-    inputs = DetectionInputs((160,), 200, MEAN, STD)
-    ours = build_detector("resnet50", 20, inputs, version=version).state_dict()
+    ours = detector(*named_parts("detect", name, None), 20).state_dict()
     compared = 0
     for key, tensor in theirs.state_dict().items():
         if tensor.ndim > 1:
@@ -341,37 +362,32 @@ def test_weights_begin_as_torchvisions_do(name):
 
 
 @pytest.mark.parametrize(
-    "backbone, own",
+    "arch, backbone, numbers",
     [
-        ("resnet18", {}),
-        ("resnet18", {"version": 2}),
-        ("resnet18", {"neck": "c4"}),
-        ("vgg11", {"historic": True, "neck": "c4", "roi": "pool"}),
-        ("vgg11_bn", {}),
-        ("mobilenet_v3_small", {"roi": "pool"}),
-        ("swin_t", {}),
-        ("efficientnet_b0", {"own_proposals": False}),
-        ("resnet18", {"own_proposals": False, "neck": "c4", "roi": "pool"}),
+        ("faster-rcnn", "resnet18", {}),
+        ("faster-rcnn-v2", "resnet18", {}),
+        ("faster-rcnn", "resnet18", {"neck": "c4"}),
+        ("faster-rcnn-2015", "vgg11", {}),
+        ("faster-rcnn", "vgg11_bn", {}),
+        ("faster-rcnn", "mobilenet_v3_small", {"roi": "pool"}),
+        ("faster-rcnn", "swin_t", {}),
+        ("fast-rcnn", "efficientnet_b0", {}),
+        ("fast-rcnn", "resnet18", {"neck": "c4", "roi": "pool"}),
     ],
     ids=str,
 )
-def test_detectors_learn_from_every_part_and_detect_deterministically(backbone, own):
+@pytest.mark.usefixtures("quick_weights")
+def test_detectors_learn_from_every_part_and_detect_deterministically(arch, backbone, numbers):
     torch.manual_seed(0)
-    model = build_detector(
-        backbone,
-        3,
-        DetectionInputs((96,), 160, MEAN, STD),
-        proposals={"after_nms": (300, 100)},
-        regions={"min_score": 0.0, "samples": 64},
-        **own,
-    ).train()
+    few = {"after_nms": (300, 100), "min_score": 0.0, "roi_samples": 64}
+    model = detector(arch, backbone, 3, **(few | numbers)).train()
     given = images((97, 131), (150, 90))
     regions = None
-    if own.get("own_proposals") is False:
+    if catalog.DETECTORS[arch].needs_proposals:
         regions = [
             torch.cat((b, torch.tensor([[0.0, 0, 50, 60], [3, 3, 80, 80]]))) for b in OBJECTS[0]
         ]
-    losses = model(given, *OBJECTS, regions)
+    losses = model(given, DetectionTargets(*OBJECTS, regions))
     wanted = {"loss_classifier", "loss_box_reg"}
     assert set(losses) == wanted | (set() if regions else {"loss_objectness", "loss_rpn_box_reg"})
     sum(losses.values()).backward()
@@ -388,20 +404,19 @@ def test_detectors_learn_from_every_part_and_detect_deterministically(backbone, 
 
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("arch", catalog.DETECTORS)
+@pytest.mark.usefixtures("quick_weights")
 def test_images_without_objects_and_proposals_train(arch, count):
     """Small images: no anchor of 2015 lies inside them, so even its first stage learns nothing."""
-    entry = catalog.DETECTORS[arch]
+    facts = catalog.DETECTORS[arch]
     backbone = "vgg11" if arch == "faster-rcnn-2015" else "mobilenet_v3_small"
-    own = {"width": 16} if entry.target.endswith("build_detector") else {}
-    inputs = DetectionInputs((64,), 107, MEAN, STD)
-    model = catalog.resolve(entry.target)(backbone, 3, inputs, **(own | dict(entry.own))).train()
+    model = detector(arch, backbone, 3, 64, 107, width=16).train()
     given, nothing = images((64, 80), (64, 64))[:count], [torch.zeros(0, 4)] * count
     masks = [to_layers(make_masks([], image.shape[-2:])) for image in given]
     labels = [torch.zeros(0, dtype=torch.int64)] * count
-    losses = model(given, nothing, labels, nothing, masks if arch.startswith("mask") else None)
+    losses = model(given, DetectionTargets(nothing, labels, nothing, masks))
     assert all(loss.isfinite() for loss in losses.values())
     assert all(losses[name] == 0 for name in losses if name.endswith("_reg"))
-    if arch in ("fast-rcnn", "rcnn"):
+    if facts.needs_proposals:
         assert sum(losses.values()) == 0
     sum(losses.values()).backward()
     gradients = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
@@ -411,44 +426,44 @@ def test_images_without_objects_and_proposals_train(arch, count):
 
 
 def test_an_image_without_regions_leaves_the_loss_of_the_others():
-    inputs, own = DetectionInputs((64,), 107, MEAN, STD), {"own_proposals": False, "width": 16}
     torch.manual_seed(0)
-    model = build_detector("mobilenet_v3_small", 3, inputs, **own).eval()
+    model = detector("fast-rcnn", "mobilenet_v3_small", 3, 64, 107, width=16).eval()
     two, box = images((64, 64), (64, 64)), torch.tensor([[4.0, 4, 40, 50]])
     full = ([box], [torch.tensor([2])], [box + 1])
     none = ([box[:0]], [torch.zeros(0, dtype=torch.int64)], [box[:0]])
     torch.manual_seed(1)
-    alone = model(two[:1], *full)["loss_classifier"]
+    alone = model(two[:1], DetectionTargets(*full))["loss_classifier"]
     torch.manual_seed(1)
-    both = model(two, *(a + b for a, b in zip(full, none, strict=True)))["loss_classifier"]
+    joined = (a + b for a, b in zip(full, none, strict=True))
+    both = model(two, DetectionTargets(*joined))["loss_classifier"]
     assert both.item() == pytest.approx(alone.item(), rel=1e-5)
     assert alone > 0
 
 
 @pytest.mark.parametrize(
-    "backbone, classes, own, parameters",
+    "arch, classes, parameters",
     [
-        ("resnet50", 20, {}, 41_449_656),
-        ("resnet50", 90, {}, 41_808_406),
-        ("resnet50", 90, {"version": 2}, 43_712_278),
+        ("faster-rcnn", 20, 41_449_656),
+        ("faster-rcnn", 90, 41_808_406),
+        ("faster-rcnn-v2", 90, 43_712_278),
     ],
 )
-def test_parameters_are_counted_as_published(backbone, classes, own, parameters):
+def test_parameters_are_counted_as_published(arch, classes, parameters):
     with torch.device("meta"):
-        model = build_detector(backbone, classes, DetectionInputs((800,), 1333, MEAN, STD), **own)
+        model = detector(arch, "resnet50", classes)
     assert sum(p.numel() for p in model.parameters()) == parameters
 
 
 @pytest.mark.parametrize(
-    "backbone, own, parameters",
+    "backbone, numbers, parameters",
     [
         ("resnet50", {}, 41_755_286),
         ("mobilenet_v3_large", {"positions": (13, 16), "all_sizes": True}, 19_386_354),
     ],
 )
-def test_resting_norms_do_not_count_as_published(backbone, own, parameters):
+def test_resting_norms_do_not_count_as_published(backbone, numbers, parameters):
     with torch.device("meta"):
-        model = build_detector(backbone, 90, DetectionInputs((800,), 1333, MEAN, STD), **own)
+        model = detector("faster-rcnn", backbone, 90, **numbers)
     rest_batch_norms(model.backbone.body)
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == parameters
 
@@ -459,8 +474,8 @@ def test_resting_norms_do_not_count_as_published(backbone, own, parameters):
 )
 def test_trainable_layers_are_counted_from_the_last_one(trainable, parameters):
     with torch.device("meta"):
-        model = build_detector("resnet50", 20, DetectionInputs((800,), 1333, MEAN, STD))
-    parts = stages(model.backbone.body)
+        model = detector("faster-rcnn", "resnet50", 20)
+    parts = model.stages()
     assert len(parts) == 5
     rest_batch_norms(model.backbone.body)
     for part in parts[: 5 - trainable]:
@@ -469,32 +484,80 @@ def test_trainable_layers_are_counted_from_the_last_one(trainable, parameters):
     assert count == parameters
 
 
-@pytest.mark.parametrize("backbone", ["vgg16", "mobilenet_v3_large", "efficientnet_b0", "swin_t"])
-def test_stages_cover_a_backbone_once(backbone):
-    with torch.device("meta"):
-        model = build_detector(backbone, 3, DetectionInputs((96,), 160, MEAN, STD))
-    body = model.backbone.body
-    parts = stages(body)
-    assert len(parts) >= 4
+MAPPED = [name for name, entry in catalog.BACKBONES.items() if entry.target and not entry.whole]
+
+
+def without_map(maps, backbone):
+    return maps if catalog.BACKBONES[backbone].channels_first else maps.permute(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize("backbone", MAPPED)
+def test_stages_are_a_backbone_from_the_image_to_the_last_map(backbone):
+    """One after the other they give its maps, and every parameter belongs to one of them."""
+    entry = catalog.BACKBONES[backbone]
+    with torch.device("meta"), torch.no_grad():
+        body = catalog.resolve(entry.target)(entry.builder).eval()
+        maps = given = torch.empty(1, 3, 64, 64)
+        parts = body.stages()
+        assert len(parts) == len(body.channels) == len(body.strides) >= 4
+        for part, wanted in zip(parts, body(given), strict=True):
+            maps = part(maps)
+            assert without_map(maps, backbone).shape == wanted.shape
     counted = [id(p) for part in parts for p in part.parameters()]
     assert sorted(counted) == sorted(id(p) for p in body.parameters())
 
 
+@pytest.mark.parametrize("backbone", ["resnet18", "vgg11_bn", "mobilenet_v3_small", "swin_t"])
+def test_the_maps_of_stages_are_those_of_the_backbone(backbone):
+    entry = catalog.BACKBONES[backbone]
+    torch.manual_seed(0)
+    body = catalog.resolve(entry.target)(entry.builder).eval()
+    maps = given = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        for part, wanted in zip(body.stages(), body(given), strict=True):
+            maps = part(maps)
+            assert torch.equal(without_map(maps, backbone), wanted)
+
+
+@pytest.mark.parametrize("neck", ["fpn", "c4"])
+@pytest.mark.parametrize("backbone", ["resnet18", "vgg11"])
+def test_the_stages_of_a_detector_are_those_of_its_backbone(backbone, neck):
+    with torch.device("meta"):
+        model = detector("faster-rcnn", backbone, 3, neck=neck)
+    parts = model.stages()
+    assert len(parts) == (4 if neck == "c4" and backbone == "resnet18" else 5)
+    counted = [id(p) for part in parts for p in part.parameters()]
+    assert sorted(counted) == sorted(id(p) for p in model.body.parameters())
+
+
+CLASSIFYING = [name for name, entry in catalog.BACKBONES.items() if entry.builder]
+
+
+@pytest.mark.parametrize("backbone", CLASSIFYING)
+def test_the_classifier_of_crops_has_the_stages_of_its_network(backbone):
+    with torch.device("meta"):
+        model = detector("rcnn", backbone, 3)
+    if not catalog.BACKBONES[backbone].divider:
+        with pytest.raises(UsageError, match=f"--backbone {backbone} is not divided into stages"):
+            model.stages()
+        return
+    parts = model.stages()
+    assert len(parts) >= 3
+    counted = [id(p) for part in parts for p in part.parameters()]
+    assert len(counted) == len(set(counted))
+    assert set(counted) <= {id(p) for p in model.body.parameters()}
+
+
 def test_a_backbone_without_a_division_refuses_one_map():
     with pytest.raises(UsageError, match="--neck c4 needs a VGG or ResNet"):
-        build_detector("swin_t", 3, DetectionInputs((96,), 160, MEAN, STD), neck="c4")
+        detector("faster-rcnn", "swin_t", 3, neck="c4")
 
 
+@pytest.mark.usefixtures("quick_weights")
 def test_fast_rcnn_equals_torchvisions_second_stage():
     """Torchvision has no Fast R-CNN, but its second stage takes any regions."""
     theirs, ours = pair("fasterrcnn_resnet50_fpn")
-    fast = build_detector(
-        "resnet50",
-        4,
-        DetectionInputs((160,), 200, MEAN, STD),
-        own_proposals=False,
-        regions={"min_score": 0.0, "nms": 0.5},
-    ).eval()
+    fast = detector("fast-rcnn", "resnet50", 4, 160, 200, min_score=0.0, nms=0.5).eval()
     fast.load_state_dict({k: v for k, v in ours.state_dict().items() if not k.startswith("rpn.")})
     given = images((160, 192))
     generator = torch.Generator().manual_seed(0)
@@ -511,9 +574,7 @@ def test_fast_rcnn_equals_torchvisions_second_stage():
 
 def test_low_overlaps_are_left_out_where_a_rule_says_so():
     rule = RegionRule(low=0.1, samples=100, positive_share=0.25)
-    model = build_detector(
-        "resnet18", 3, DetectionInputs((96,), 160, MEAN, STD), own_proposals=False
-    )
+    model = detector("fast-rcnn", "resnet18", 3)
     model.roi_heads.rule = rule
     regions = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 4], [80, 80, 90, 90]])
     found = model.roi_heads.sample(regions, torch.tensor([[0.0, 0, 10, 10]]), torch.tensor([2]))
@@ -522,23 +583,24 @@ def test_low_overlaps_are_left_out_where_a_rule_says_so():
 
 
 @pytest.mark.parametrize(
-    "backbone, own",
+    "arch, backbone, numbers",
     [
-        ("resnet18", {}),
-        ("resnet18", {"neck": "c4"}),
-        ("vgg11", {"historic": True, "neck": "c4", "roi": "pool"}),
-        ("mobilenet_v3_small", {}),
+        ("faster-rcnn", "resnet18", {}),
+        ("faster-rcnn", "resnet18", {"neck": "c4"}),
+        ("faster-rcnn-2015", "vgg11", {}),
+        ("faster-rcnn", "mobilenet_v3_small", {}),
     ],
 )
-def test_published_classifiers_fill_all_layers_that_they_have(backbone, own, tmp_path):
+@pytest.mark.usefixtures("quick_weights")
+def test_published_classifiers_fill_all_layers_that_they_have(arch, backbone, numbers, tmp_path):
     builder = getattr(torchvision.models, backbone)
     torch.manual_seed(0)
     tensors = builder(weights=None).state_dict()
     path = tmp_path / "classifier.pth"
     torch.save(tensors, path)
     torch.manual_seed(1)
-    model = build_detector(backbone, 3, DetectionInputs((96,), 160, MEAN, STD), **own)
-    part = pretrained_part(model)
+    model = detector(arch, backbone, 3, **numbers)
+    part = model.pretrained_part()
     load_pretrained(part, backbone, str(path), offline=True, say=print)
     loaded = part.state_dict()
     assert all(torch.equal(value, tensors[name]) for name, value in loaded.items())

@@ -2,12 +2,11 @@
 
 import pytest
 import torch
+from networks import clip_network, detector, segmenter
 from torch import nn
 
 from cvkit import catalog
 from cvkit.models import classify
-from cvkit.models.build import build_model, build_video
-from cvkit.models.detection.inputs import DetectionInputs
 from cvkit.models.layers import initialise
 from cvkit.models.segmentation.fcn import bilinear_deconv, bilinear_kernel
 
@@ -24,17 +23,15 @@ def network(task, arch, backbone):
     with torch.device("meta"):
         if task == "segment":
             deconv = arch.startswith("fcn-") and not catalog.BACKBONES[backbone].whole
-            return build_model("segment", arch, backbone, 4, deconv=deconv)
+            return segmenter(arch, backbone, 4, deconv=deconv)
         if task == "video":
-            return build_video(arch, backbone, 4, frames=16, image_size=112, hidden=8)
+            return clip_network(arch, backbone, 4, hidden=8)
         if task == "classify":
             if arch in catalog.BACKBONES:
                 parts = {"small": False, "image_size": 64, "aux": bool(entry.aux_weight)}
                 return classify.Classifier(*classify.torchvision_parts(arch, 4, **parts))
-            plain = arch if arch in ("lenet", "mlp") else "pixels"  # of knn and linear
-            return classify.Classifier(*classify.plain_parts(plain, 4, 32))
-        transform = DetectionInputs((64,), 100, (0.0,) * 3, (1.0,) * 3)
-        return catalog.resolve(entry.target)(backbone, 4, transform, **dict(entry.own))
+            return classify.Classifier(*classify.small_parts(entry.parts, 4, 32))
+        return detector(arch, backbone, 4)
 
 
 NETWORKS = [

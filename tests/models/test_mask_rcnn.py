@@ -9,21 +9,17 @@ import functools
 import numpy as np
 import pytest
 import torch
-from test_detectors import MEAN, OBJECTS, SIZES, STD, calibrate, images, legacy
+from networks import detector
+from test_detectors import OBJECTS, PROPOSALS, SAMPLES, SIZES, calibrate, images, legacy
 from torchvision.models import detection as tv
 
 from cvkit.models.convert import converted, named_parts, require_equal_names
 from cvkit.models.detection import mask_heads
-from cvkit.models.detection.build import build_detector
-from cvkit.models.detection.inputs import DetectionInputs
 from cvkit.ops.mask_pasting import paste_masks
 from cvkit.ops.rle import decode, encode, layer_boxes, to_layers
+from cvkit.structures import DetectionTargets
 
 MODELS = {"maskrcnn_resnet50_fpn": (1, 360), "maskrcnn_resnet50_fpn_v2": (2, 432)}
-
-
-def inputs():
-    return DetectionInputs((160,), 200, MEAN, STD)
 
 
 def centre_masks(model):
@@ -46,19 +42,15 @@ def built(name, classes):
     torch.manual_seed(0)
     most = 100 if MODELS[name][0] == 2 else 30  # the best boxes of the second one are tiny
     limits = {"box_score_thresh": 0.0, "rpn_score_thresh": 0.0, "box_detections_per_img": most}
-    few = 64 if MODELS[name][0] == 2 else 512  # regions in the loss; its head is slow
-    limits |= {"box_batch_size_per_image": few, "rpn_post_nms_top_n_test": 200}
+    limits |= {"box_batch_size_per_image": SAMPLES, "rpn_post_nms_top_n_test": PROPOSALS}
     theirs = getattr(tv, name)(
         weights=None, weights_backbone=None, num_classes=classes, **SIZES, **limits
     )
     calibrate(theirs)
     centre_masks(theirs)
-    version = MODELS[name][0]
-    regions = {"min_score": 0.0, "max_detections": most, "samples": few}
-    own = {"masks": True, "version": version, "regions": regions}
-    own["proposals"] = {"after_nms": (2000, 200)}
-    ours = build_detector("resnet50", classes - 1, inputs(), **own).eval()
     parts = named_parts("instance", name, None)
+    numbers = {"min_score": 0.0, "max_detections": most, "roi_samples": SAMPLES}
+    ours = detector(*parts, classes - 1, 160, 200, after_nms=(2000, PROPOSALS), **numbers).eval()
     tensors, unused, count = converted("instance", *parts, theirs.state_dict())
     assert count == classes and not unused
     ours.load_state_dict(require_equal_names(ours.state_dict(), tensors))
@@ -66,6 +58,7 @@ def built(name, classes):
 
 
 @pytest.mark.parametrize("name", MODELS)
+@pytest.mark.usefixtures("quick_weights")
 def test_names_of_tensors_are_torchvisions(name):
     theirs, ours = pair(name)
     assert set(theirs.state_dict()) == set(ours.state_dict())
@@ -81,6 +74,7 @@ def test_names_of_tensors_are_torchvisions(name):
         ("maskrcnn_resnet50_fpn_v2", 5),
     ],
 )
+@pytest.mark.usefixtures("quick_weights")
 def test_masks_equal_torchvisions(name, classes):
     theirs, ours = pair(name, classes)
     given = images((97, 131), (150, 90)) if classes == 5 else images((130, 97))
@@ -115,6 +109,7 @@ def shapes(sizes, boxes):
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("empty", [False, True])
+@pytest.mark.usefixtures("quick_weights")
 def test_losses_and_gradients_equal_torchvisions(name, empty, monkeypatch):
     theirs, ours = pair(name)
     monkeypatch.setattr(torch, "randperm", lambda n, device=None: torch.arange(n, device=device))
@@ -132,7 +127,7 @@ def test_losses_and_gradients_equal_torchvisions(name, empty, monkeypatch):
     given = images(*sizes)
     wanted = theirs(given, targets)
     layers = [to_layers(encode(each)) for each in masks]
-    found = ours(given, boxes, labels, None, layers)
+    found = ours(given, DetectionTargets(boxes, labels, masks=layers))
     assert found.keys() == wanted.keys() and len(found) == 5
     for key in wanted:
         assert found[key].item() == pytest.approx(wanted[key].item(), rel=1e-4, abs=1e-6), key
@@ -145,6 +140,7 @@ def test_losses_and_gradients_equal_torchvisions(name, empty, monkeypatch):
         assert own[key].grad.norm().item() == pytest.approx(norm, rel=2e-3, abs=1e-6), key
 
 
+@pytest.mark.usefixtures("quick_weights")
 def test_legacy_names_load_strictly():
     theirs, ours = pair("maskrcnn_resnet50_fpn")
     old = {}
@@ -162,16 +158,16 @@ def test_legacy_names_load_strictly():
 
 
 @pytest.mark.parametrize(
-    "classes, own, parameters",
+    "arch, classes, parameters",
     [
-        (20, {}, 44_077_773),
-        (90, {}, 44_401_393 + 53_120),  # published with norms that rest
-        (90, {"version": 2}, 46_359_409),
+        ("mask-rcnn", 20, 44_077_773),
+        ("mask-rcnn", 90, 44_401_393 + 53_120),  # published with norms that rest
+        ("mask-rcnn-v2", 90, 46_359_409),
     ],
 )
-def test_parameters_are_counted_as_published(classes, own, parameters):
+def test_parameters_are_counted_as_published(arch, classes, parameters):
     with torch.device("meta"):
-        model = build_detector("resnet50", classes, inputs(), masks=True, **own)
+        model = detector(arch, "resnet50", classes)
     assert sum(p.numel() for p in model.parameters()) == parameters
 
 
@@ -179,7 +175,7 @@ def test_parameters_are_counted_as_published(classes, own, parameters):
 def test_weights_of_the_mask_branch_begin_as_torchvisions_do(name):
     torch.manual_seed(0)
     theirs = getattr(tv, name)(weights=None, weights_backbone=None, num_classes=21)
-    ours = build_detector("resnet50", 20, inputs(), masks=True, version=MODELS[name][0])
+    ours = detector(*named_parts("instance", name, None), 20)
     own, compared = ours.state_dict(), 0
     for key, tensor in theirs.state_dict().items():
         if "mask" not in key:
@@ -193,31 +189,25 @@ def test_weights_of_the_mask_branch_begin_as_torchvisions_do(name):
 
 
 @pytest.mark.parametrize(
-    "backbone, own, side",
+    "arch, backbone, numbers, side",
     [
-        ("resnet18", {}, 28),
-        ("resnet18", {"version": 2}, 28),
-        ("resnet18", {"neck": "c4"}, 14),
-        ("vgg11_bn", {"neck": "c4"}, 28),
-        ("mobilenet_v3_small", {"width": 32, "smallest": 8}, 28),
-        ("swin_t", {}, 28),
+        ("mask-rcnn", "resnet18", {}, 28),
+        ("mask-rcnn-v2", "resnet18", {}, 28),
+        ("mask-rcnn", "resnet18", {"neck": "c4"}, 14),
+        ("mask-rcnn", "vgg11_bn", {"neck": "c4"}, 28),
+        ("mask-rcnn", "mobilenet_v3_small", {"width": 32, "smallest": 8}, 28),
+        ("mask-rcnn", "swin_t", {}, 28),
     ],
     ids=str,
 )
-def test_every_part_learns_and_masks_are_deterministic(backbone, own, side):
+@pytest.mark.usefixtures("quick_weights")
+def test_every_part_learns_and_masks_are_deterministic(arch, backbone, numbers, side):
     torch.manual_seed(0)
-    model = build_detector(
-        backbone,
-        3,
-        DetectionInputs((96,), 160, MEAN, STD),
-        masks=True,
-        proposals={"after_nms": (300, 100)},
-        regions={"min_score": 0.0, "samples": 64, "max_detections": 20},
-        **own,
-    ).train()
+    few = {"after_nms": (300, 100), "min_score": 0.0, "roi_samples": 64, "max_detections": 20}
+    model = detector(arch, backbone, 3, **few, **numbers).train()
     sizes = [(97, 131), (150, 90)]
     layers = [to_layers(encode(each)) for each in shapes(sizes, OBJECTS[0])]
-    losses = model(images(*sizes), *OBJECTS, None, layers)
+    losses = model(images(*sizes), DetectionTargets(*OBJECTS, masks=layers))
     assert len(losses) == 5
     sum(losses.values()).backward()
     dead = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
@@ -233,16 +223,18 @@ def test_every_part_learns_and_masks_are_deterministic(backbone, own, side):
         assert one.grids.min() >= 0 and one.grids.max() <= 1
 
 
-@pytest.mark.parametrize("own", [{}, {"version": 2}, {"neck": "c4"}], ids=str)
-def test_images_without_objects_train(own):
+@pytest.mark.usefixtures("quick_weights")
+@pytest.mark.parametrize(
+    "arch, neck", [("mask-rcnn", "fpn"), ("mask-rcnn-v2", "fpn"), ("mask-rcnn", "c4")]
+)
+def test_images_without_objects_train(arch, neck):
     torch.manual_seed(0)
-    own = {"masks": True, "regions": {"samples": 64}, **own}
-    model = build_detector("resnet18", 3, DetectionInputs((96,), 160, MEAN, STD), **own).train()
+    model = detector(arch, "resnet18", 3, neck=neck, roi_samples=64).train()
     sizes = [(97, 131), (150, 90)]
     none = [torch.zeros(0, 4)] * 2
     layers = [to_layers(encode(np.zeros((0, *size), bool))) for size in sizes]
     labels = [torch.zeros(0, dtype=torch.int64)] * 2
-    losses = model(images(*sizes), none, labels, None, layers)
+    losses = model(images(*sizes), DetectionTargets(none, labels, masks=layers))
     assert losses["loss_mask"] == 0
     sum(losses.values()).backward()
     assert all(loss.isfinite() for loss in losses.values())
@@ -250,14 +242,8 @@ def test_images_without_objects_train(own):
 
 
 def test_of_300_objects_only_a_sample_is_masked(monkeypatch):
-    model = build_detector(
-        "mobilenet_v3_small",
-        1,
-        DetectionInputs((240,), 320, MEAN, STD),
-        masks=True,
-        width=16,
-        regions={"samples": 64},
-    ).train()
+    numbers = {"width": 16, "roi_samples": 64}
+    model = detector("mask-rcnn", "mobilenet_v3_small", 1, 240, 320, **numbers).train()
     masks = np.zeros((300, 240, 320), bool)
     for number, mask in enumerate(masks):
         y, x = 15 * (number // 20), 16 * (number % 20)
@@ -272,20 +258,13 @@ def test_of_300_objects_only_a_sample_is_masked(monkeypatch):
         return real(own, objects, regions, *rest)
 
     monkeypatch.setattr(mask_heads, "mask_targets", counted)
-    losses = model(
-        images((240, 320)), [boxes], [torch.ones(300, dtype=torch.int64)], None, [layers]
-    )
+    labels = [torch.ones(300, dtype=torch.int64)]
+    losses = model(images((240, 320)), DetectionTargets([boxes], labels, masks=[layers]))
     assert seen == [16] and losses["loss_mask"] > 0
 
 
 def test_an_image_without_detections_has_no_masks():
-    model = build_detector(
-        "resnet18",
-        3,
-        DetectionInputs((96,), 160, MEAN, STD),
-        masks=True,
-        regions={"min_score": 0.999},
-    ).eval()
+    model = detector("mask-rcnn", "resnet18", 3, min_score=0.999).eval()
     with torch.no_grad():
         (found,) = model.detect(images((97, 131)))
     assert found.grids.shape == (0, 28, 28)

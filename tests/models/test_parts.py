@@ -2,14 +2,13 @@
 
 import pytest
 import torch
+from networks import clip_network, detector, segmenter
 from torch import nn
 from torch.nn import functional as F
 
 from cvkit import catalog
 from cvkit.models.backbones import torchvision_network
-from cvkit.models.build import build_model, build_video
 from cvkit.models.classify import torchvision_parts
-from cvkit.models.detection.inputs import DetectionInputs
 from cvkit.models.detection.roi_heads import RegionRule, choose_detections
 from cvkit.models.detection.rpn import ProposalRule, RegionProposals, RPNHead
 from cvkit.models.segmentation.deeplab import ASPP, ImagePooling
@@ -26,7 +25,7 @@ from cvkit.models.video.recurrent import ConvLSTM
 )
 def test_atrous_rates_halve_with_the_map(arch, stride, wanted):
     with torch.device("meta"):
-        model = build_model("segment", arch, "resnet18", 3, output_stride=stride)
+        model = segmenter(arch, "resnet18", 3, output_stride=stride)
     aspp = next(layer for layer in model.modules() if isinstance(layer, ASPP))
     assert [branch[0].dilation[0] for branch in list(aspp.convs)[:-1]] == wanted
 
@@ -56,7 +55,7 @@ def some_maps(channels, strides, side=64):
 def test_unet_has_the_decoded_map_before_the_skip():
     """The order of all weights that were ever trained: first what comes from below."""
     torch.manual_seed(0)
-    model = build_model("segment", "unet", "resnet18", 3).eval()
+    model = segmenter("unet", "resnet18", 3).eval()
     maps = some_maps(model.backbone.channels, model.backbone.strides)
     with torch.no_grad():
         for block, skip in zip(model.blocks, (256, 128, 64, 64, 0), strict=True):
@@ -83,7 +82,7 @@ def test_the_unet_of_2015_has_the_skip_before_the_decoded_map():
 def test_skips_add_their_scores_as_they_are(stride, skips):
     torch.manual_seed(0)
     with torch.device("meta"):
-        backbone = build_model("segment", "fcn-8s", "resnet18", 3).backbone
+        backbone = segmenter("fcn-8s", "resnet18", 3).backbone
     model = SkipFCN(backbone, 3, stride=stride)
     for layer in (model.score, *model.skip_scores):
         nn.init.normal_(layer.weight)
@@ -162,34 +161,32 @@ def test_conv_lstm_is_an_lstm_where_maps_are_one_pixel(monkeypatch):
 @pytest.mark.parametrize("arch", [*catalog.FRAME_ARCHS, "r3d-small"])
 def test_every_frame_counts(arch, frames):
     torch.manual_seed(0)
-    own = {"frames": frames, "image_size": 32, "fusion": "concat", "hidden": 16}
-    model = build_video(arch, "mobilenet_v3_small", 5, **own).eval()
+    numbers = {"frames": frames, "image_size": 32, "fusion": "concat", "hidden": 16}
+    model = clip_network(arch, "mobilenet_v3_small", 5, **numbers).eval()
     clip = torch.randn(1, 3, frames, 32, 32, requires_grad=True)
     (model(clip)["out"] * torch.randn(5)).sum().backward()
     assert (clip.grad.abs().amax((0, 1, 3, 4)) > 0).tolist() == [True] * frames
 
 
-def detector(arch, **own):
-    entry = catalog.DETECTORS[arch]
-    inputs = DetectionInputs((64,), 64, (0.5,) * 3, (0.25,) * 3)
+def on_meta(arch, **numbers):
     with torch.device("meta"):
-        return catalog.resolve(entry.target)("resnet18", 2, inputs, **dict(entry.own) | own)
+        return detector(arch, "resnet18", 2, **numbers)
 
 
 @pytest.mark.parametrize(
-    ("arch", "own", "samples"),
+    ("arch", "numbers", "samples"),
     [
         ("faster-rcnn", {}, 512),
         ("faster-rcnn-v2", {}, 512),
         ("faster-rcnn-2015", {}, 128),
         ("fast-rcnn", {}, 64),
-        ("fast-rcnn", {"regions": {"samples": 16}}, 16),
+        ("fast-rcnn", {"roi_samples": 16}, 16),
         ("mask-rcnn", {}, 512),
         ("mask-rcnn-v2", {}, 512),
     ],
 )
-def test_a_quarter_of_the_regions_of_a_loss_may_be_objects(arch, own, samples):
-    heads = detector(arch, **own).roi_heads
+def test_a_quarter_of_the_regions_of_a_loss_may_be_objects(arch, numbers, samples):
+    heads = on_meta(arch, **numbers).roi_heads
     near = torch.tensor([[0.0, 0, 10, 10]]).repeat(600, 1)
     beside = torch.tensor([[0.0, 5, 10, 25]]).repeat(600, 1)  # IoU 0.2
     chosen = heads.sample(torch.cat((near, beside)), near[:1], torch.tensor([2]))
@@ -199,7 +196,7 @@ def test_a_quarter_of_the_regions_of_a_loss_may_be_objects(arch, own, samples):
 
 @pytest.mark.parametrize("arch", ["faster-rcnn", "faster-rcnn-2015", "mask-rcnn"])
 def test_half_of_the_anchors_of_a_loss_may_be_objects(arch):
-    rule = detector(arch).rpn.rule
+    rule = on_meta(arch).rpn.rule
     assert (rule.samples, rule.positive_share, rule.high, rule.low) == (256, 0.5, 0.7, 0.3)
     assert rule.inside_only == (arch == "faster-rcnn-2015")
 
@@ -208,9 +205,9 @@ def test_background_of_fast_rcnn_touches_an_object():
     """Far regions are easy, and there are thousands of them: it trains on IoU 0.1 to 0.5."""
     touching, far = [0.0, 5, 10, 25], [0.0, 9, 10, 60]  # IoU 0.2 and 1/60
     regions, truth = torch.tensor([touching] * 40 + [far] * 40), torch.tensor([[0.0, 0, 10, 10]])
-    chosen = detector("fast-rcnn").roi_heads.sample(regions, truth, torch.tensor([1]))
+    chosen = on_meta("fast-rcnn").roi_heads.sample(regions, truth, torch.tensor([1]))
     assert len(chosen.labels) == 41 and not (chosen.regions[:, 3] == 60).any()
-    chosen = detector("faster-rcnn").roi_heads.sample(regions, truth, torch.tensor([1]))
+    chosen = on_meta("faster-rcnn").roi_heads.sample(regions, truth, torch.tensor([1]))
     assert (chosen.regions[:, 3] == 60).sum() == 40
 
 
@@ -228,7 +225,7 @@ def test_more_proposals_stay_in_training():
 def test_anchors_that_leave_the_image_do_not_train_the_network_of_2015():
     anchors = torch.tensor([[0.0, 0, 20, 20], [-1, 0, 19, 20], [21, 5, 41, 20], [21, 5, 30, 31]])
     for arch, wanted in (("faster-rcnn-2015", [1, -1, -1, -1]), ("faster-rcnn", [1, 1, 0, 0])):
-        network = detector(arch).rpn
+        network = on_meta(arch).rpn
         label, _ = network._targets(anchors, anchors[:1], (30, 40))
         assert label.tolist() == wanted, arch
 
@@ -283,7 +280,7 @@ def test_statistics_follow_within_short_runs(name):
 
 @pytest.mark.parametrize("arch", catalog.ARCHS["instance"])
 def test_masks_are_cut_out_of_14_cells_and_boxes_out_of_7(arch):
-    heads = detector(arch).roi_heads
+    heads = on_meta(arch).roi_heads
     assert (heads.mask_features.side, heads.features.side) == (14, 7)
 
 

@@ -3,26 +3,23 @@
 import pytest
 import torch
 import torchvision
+from networks import segmenter
 from torch import nn
 from torch.nn import functional as F
 
 from cvkit import catalog
 from cvkit.errors import UsageError
-from cvkit.models.build import build_model, complexity
 from cvkit.models.convert import MAPS
+from cvkit.models.listing import complexity
 from cvkit.models.segmentation.fcn import bilinear_kernel
 from cvkit.models.segmentation.unet import ClassicUNet, mirror_pad
 
 ARCHS = catalog.ARCHS["segment"]
 
 
-def build(arch, backbone, classes=21, **options):
-    return build_model("segment", arch, backbone, classes, **options)
-
-
 def on_meta(arch, backbone, classes=21, **options):
     with torch.device("meta"):
-        return build(arch, backbone, classes, **options)
+        return segmenter(arch, backbone, classes, **options)
 
 
 def calibrate(model):
@@ -54,7 +51,7 @@ def test_torchvision_state_dict_gives_torchvision_outputs(arch, builder, backbon
         weights=None, weights_backbone=None, num_classes=21, aux_loss=True
     )
     calibrate(reference)
-    ours = build(arch, backbone)
+    ours = segmenter(arch, backbone)
     ours.load_state_dict(reference.state_dict())
     for model in (ours, reference):
         for layer in model.modules():
@@ -174,8 +171,8 @@ def test_bilinear_kernel_has_the_golden_values():
 
 def test_deconv_starts_as_interpolation_away_from_the_border():
     torch.manual_seed(0)
-    smooth = build("fcn-8s", "resnet18", 5)
-    deconv = build("fcn-8s", "resnet18", 5, deconv=True)
+    smooth = segmenter("fcn-8s", "resnet18", 5)
+    deconv = segmenter("fcn-8s", "resnet18", 5, deconv=True)
     missing = deconv.load_state_dict(smooth.state_dict(), strict=False)
     assert all(name.startswith("deconvs.") for name in missing.missing_keys)
     images = torch.randn(1, 3, 256, 256)
@@ -201,10 +198,11 @@ def combinations():
         yield "deeplab-plus", backbone
 
 
+@pytest.mark.usefixtures("quick_weights")
 @pytest.mark.parametrize(("arch", "backbone"), sorted(set(combinations())))
 def test_every_arch_keeps_the_contract(arch, backbone):
     torch.manual_seed(0)
-    model = build(arch, backbone, 3)
+    model = segmenter(arch, backbone, 3)
     images = torch.randn(2, 3, 65, 97)
     outputs = model.train()(images)
     for logits in outputs.values():
@@ -218,7 +216,7 @@ def test_every_arch_keeps_the_contract(arch, backbone):
         first = model.logits(images)
         assert torch.allclose(first[:1], model.logits(images[:1]), atol=1e-4)
         with torch.device("meta"):
-            again = build(arch, backbone, 3)
+            again = segmenter(arch, backbone, 3)
         again.load_state_dict(model.state_dict(), assign=True)
         assert torch.equal(first, again.eval().logits(images))
         assert model.logits(images[..., :47]).shape == (2, 3, 65, 47)
@@ -236,6 +234,7 @@ def test_backbone_maps_have_the_channels_and_strides_they_announce(backbone):
         assert features.strides[-1] == stride
 
 
+@pytest.mark.usefixtures("quick_weights")
 def test_dilated_resnet_equals_torchvisions_own_dilation():
     torch.manual_seed(0)
     reference = torchvision.models.resnet50(replace_stride_with_dilation=[False, True, True])
@@ -268,4 +267,4 @@ def test_mirror_pad_repeats_for_small_images():
 )
 def test_impossible_combinations_are_refused_with_a_hint(arch, backbone, options, word):
     with pytest.raises(UsageError, match=word):
-        build(arch, backbone, **options)
+        segmenter(arch, backbone, **options)

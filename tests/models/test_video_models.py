@@ -3,14 +3,15 @@
 import pytest
 import torch
 import torchvision
+from networks import clip_network
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import video as tv
 
 from cvkit.catalog import ARCHS
 from cvkit.errors import UsageError
-from cvkit.models.build import build_video, list_archs
 from cvkit.models.convert import converted, kinetics_tensors, named_parts, require_equal_names
+from cvkit.models.listing import list_archs
 from cvkit.models.video.frames import EarlyFusion, LateFusion, SingleFrame
 from cvkit.models.video.inflated import C3D, I3D
 from cvkit.models.video.resnet3d import VideoResNet
@@ -62,7 +63,7 @@ def test_residual_networks_give_torchvisions_outputs(name):
 def test_s3d_gives_torchvisions_outputs():
     torch.manual_seed(0)
     theirs = tv.s3d(num_classes=5).eval()
-    ours = build_video("s3d", None, 5).eval()
+    ours = clip_network("s3d", None, 5).eval()
     tensors, _, count = converted("video", "s3d", "", theirs.state_dict())
     assert count == 5
     ours.load_state_dict(require_equal_names(ours.state_dict(), tensors))
@@ -89,7 +90,7 @@ def test_s3d_gives_torchvisions_outputs():
 def test_parameters_are_counted_as_specified(arch, classes, own, parameters):
     given = {"frames": 16, "image_size": 112, "fusion": "pool"} | own
     with torch.device("meta"):
-        assert size(build_video(arch, "resnet18", classes, **given)) == parameters
+        assert size(clip_network(arch, "resnet18", classes, **given)) == parameters
 
 
 def test_multiplications_are_counted_as_published():
@@ -119,7 +120,7 @@ def test_every_part_learns_and_outputs_are_deterministic(arch):
     torch.manual_seed(0)
     side = 224 if arch == "s3d" else 64
     given = {"frames": 16, "image_size": side, "fusion": "concat", "cell": "gru"}
-    model = build_video(arch, "resnet18", 5, **given, bidirectional=True, hidden=32).train()
+    model = clip_network(arch, "resnet18", 5, **given, bidirectional=True, hidden=32).train()
     out = model(clips(16, side))["out"]
     assert out.shape == (2, 5)
     nn.functional.cross_entropy(out, torch.tensor([1, 3])).backward()
@@ -137,7 +138,7 @@ TIMELESS = ("single-frame", "late-fusion")
 def test_only_networks_without_time_ignore_the_order_of_frames(arch):
     torch.manual_seed(0)
     given = {"frames": 16, "image_size": 64, "fusion": "pool", "hidden": 32}
-    model = trained(build_video(arch, "resnet18", 5, **given))
+    model = trained(clip_network(arch, "resnet18", 5, **given))
     with torch.no_grad():
         there, back = model(clips())["out"], model(clips().flip(2))["out"]
     same = torch.allclose(there, back, atol=1e-5)
@@ -173,7 +174,7 @@ def test_early_fusion_takes_channels_frame_by_frame():
 @pytest.mark.parametrize("arch", ["early-fusion", "slow-fusion", "late-fusion", "cnn-lstm"])
 def test_weights_of_images_are_spread_over_the_frames(arch):
     torch.manual_seed(0)
-    model = build_video(arch, "resnet18", 5, frames=8, image_size=64, fusion="pool")
+    model = clip_network(arch, "resnet18", 5, frames=8, image_size=64, fusion="pool")
     plain = torchvision.models.resnet18()
     tensors = {n: t for n, t in plain.state_dict().items() if not n.startswith("fc.")}
     model.load_images(tensors)
@@ -219,9 +220,9 @@ def test_a_published_network_keeps_its_layers_for_other_classes():
 
 def test_clips_that_a_network_cannot_take_are_refused():
     with pytest.raises(UsageError, match="slow-fusion needs 4"):
-        build_video("slow-fusion", "resnet18", 5, frames=3)
+        clip_network("slow-fusion", "resnet18", 5, frames=3)
     with pytest.raises(UsageError, match="works on maps"):
-        build_video("conv-lstm", "vit_b_16", 5, frames=3)
+        clip_network("conv-lstm", "vit_b_16", 5, frames=3)
     model = LateFusion("resnet18", 5, 8, 64, "concat")
     with pytest.raises(ValueError, match="16 frames, made for 8"):
         model(clips(16))

@@ -16,6 +16,14 @@ from cvkit.ops.proposals import (
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def search_as_users_do(true_search_width):
+    """Search images at the width that users get."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(proposals, "WORK_WIDTH", true_search_width)
+        yield
+
+
 def quadrants(side=200):
     image = np.zeros((side, side, 3), np.uint8)
     half = side // 2

@@ -18,7 +18,8 @@ from cvkit.output.confusion_picture import (
     draw_confusion,
 )
 from cvkit.output.lettering import fit, text_size, write_text
-from cvkit.scoring.segment import segmentation_report
+from cvkit.scoring.contract import Scored
+from cvkit.scoring.segment import write_report
 from cvkit.structures import SegMap
 
 
@@ -130,7 +131,7 @@ def test_segment_eval_draws_the_shares_of_each_true_class(tmp_path):
     truth, found = np.array([[0, 0, 0, 1]], np.uint8), np.array([[0, 0, 1, 1]], np.uint8)
     images = [("a.png", metric.update(SegMap(found), SegMap(truth)))]
     classes = make_classes(["road", "sky"])
-    report = segmentation_report(metric, classes, images, [], tmp_path)
+    report = write_report(Scored(metric, classes, images, []), tmp_path)
     drawn = np.asarray(Image.open(report["files"]["confusion_picture"]))
     expected = draw_confusion(np.array([[2, 1], [0, 1]]), ["road", "sky"], shares=True)
     assert np.array_equal(drawn, expected)

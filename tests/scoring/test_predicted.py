@@ -12,8 +12,8 @@ from PIL import Image
 
 from cvkit.catalog import TASKS
 from cvkit.cli import run
-from cvkit.data.formats.boxes import LAYOUTS
 from cvkit.data.synthetic.samples import CATEGORY_IDS, WRITERS
+from cvkit.format_table import FORMATS
 from cvkit.model_files import read_header
 from cvkit.ops.rle import decode, encode, index_map, make_masks
 
@@ -370,8 +370,8 @@ def write_coco(root, to):
 WRITE = {"coco": write_coco, "voc": write_voc, "yolo": write_yolo, "index": write_index}
 
 
-CASES = [(task, layout) for task in BOXES for layout in LAYOUTS if (task == "detect") != (
-    layout == "index") or layout == "coco"]  # fmt: skip
+TRUTHS = {"detect": "boxes", "instance": "instances"}
+CASES = [(task, layout) for task in BOXES for layout in FORMATS[TRUTHS[task]]]
 
 
 @pytest.mark.parametrize("task, layout", CASES, indirect=["task"])

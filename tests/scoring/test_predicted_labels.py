@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cvkit.data.formats.folders import read_collection
+from cvkit.data.classified import read_collection
 from cvkit.data.synthetic.samples import write_classification
 
 NAMES = ("sky", "road", "car")

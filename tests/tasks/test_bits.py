@@ -178,5 +178,5 @@ def test_values_beyond_the_models_are_told_when_it_is_measured(tmp_path, name):
         used = OPTIONS[name]["eval"](data=str(folder))
         model = catalog.resolve(catalog.TASKS[name]).for_model(used, header)
         report = Listening()
-        model.use_data(used, header, report)
+        model.with_data(used, header, report)
         assert any("14 bits" in line and "on 10" in line for line in report.said) == told

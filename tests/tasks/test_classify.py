@@ -12,8 +12,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from cvkit import load
+from cvkit.data.classified import read_collection
 from cvkit.data.datasets import ClassificationDataset, CropRule
-from cvkit.data.formats.folders import read_collection
 from cvkit.data.synthetic.samples import write_classification
 from cvkit.engine.checkpoint import save_model
 from cvkit.model_files import read_model

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cvkit.data.boxes import read_boxes
 from cvkit.data.classes import make_classes
-from cvkit.data.formats.boxes import read_boxes
 from cvkit.ops.rle import encode
 from cvkit.output.boxes import write_results
 

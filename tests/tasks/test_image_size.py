@@ -117,7 +117,7 @@ def test_a_trained_detector_takes_a_frame_too(task, verb):
     found = resized(before, options, "faster-rcnn")
     assert found == replace(before, min_sizes=(64,), max_size=96)
     assert resized(before, OPTIONS[task][verb](), "faster-rcnn") == before
-    with pytest.raises(UsageError, match="rcnn looks at crops"):
+    with pytest.raises(UsageError, match="rcnn, which sees crops"):
         resized(before, options, "rcnn")
 
 

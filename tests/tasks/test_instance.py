@@ -365,9 +365,9 @@ def test_anchors_fit_the_smallest_fifth_of_the_objects(sides, wanted):
     images = [AnnotatedImage("a", Path("a"), 1, (200, 100), truth)]
     network = Network("mask-rcnn", "resnet18")
     found = with_anchors(network, InstanceTrain(), Preprocessing((100,), 400), images)
-    assert found.own.get("smallest", 32) == wanted
+    assert found.smallest == wanted
     given = with_anchors(network, InstanceTrain(anchor_size=24), Preprocessing((100,), 400), images)
-    assert given.own["smallest"] == 24
+    assert given.smallest == 24
 
 
 @pytest.mark.parametrize(

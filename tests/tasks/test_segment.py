@@ -11,10 +11,12 @@ from PIL import Image
 import cvkit as package
 from cvkit.data.classes import numbered_classes
 from cvkit.data.files import list_inputs
+from cvkit.data.masks import MaskReader
 from cvkit.engine.loader import stack
 from cvkit.errors import DataError, ModelFileError, UsageError
 from cvkit.structures import SegMap
 from cvkit.tasks.segment.network import Network, Preprocessing
+from cvkit.tasks.segment.setup import Inference
 from cvkit.tasks.segment.task import Segment
 
 
@@ -184,9 +186,10 @@ def test_windows_slide_at_the_scale_of_training(resize, size_hw, windows_hw, tmp
         classes=numbered_classes(2),
         network=Network("unet", "resnet18", None, False, False),
         preprocessing=Preprocessing((48, 32), resize),
+        splits={"val": []},
+        reader=MaskReader(2),
+        inference=Inference(sliding_window=True),
     )
-    task.sliding_window = True
-    task.splits = {"val": []}
     assert task.dataset("val", training=False).resize == resize
     sample = task.source(list_inputs([str(tmp_path / "a.png")])).read(0)
     (result,) = task.predict(Model(), *stack([sample]))

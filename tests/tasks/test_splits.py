@@ -12,8 +12,8 @@ from PIL import Image
 from cvkit.catalog import TASKS, resolve
 from cvkit.console import Reporter
 from cvkit.data import known, scan, video
+from cvkit.data.classified import read_collection
 from cvkit.data.files import walk_images, walk_videos
-from cvkit.data.formats.folders import read_collection
 from cvkit.data.synthetic.samples import WRITERS
 from cvkit.options.tree import OPTIONS
 
@@ -53,7 +53,7 @@ def measure(task, header, root, **own):
     """Find the data that a model is measured on."""
     options = OPTIONS[task]["eval"](data=str(root), **own)
     made = resolve(TASKS[task]).for_model(options, json.loads(json.dumps(header)))
-    made.use_data(options, json.loads(json.dumps(header)), Reporter())
+    made = made.with_data(options, json.loads(json.dumps(header)), Reporter())
     return [item.key for item in made.splits[options.split]]
 
 
@@ -184,10 +184,10 @@ def test_labels_are_part_of_the_fingerprint(data, task, change):
         tabled(root, task)
     if task == "segment":
         plain_masks(root)
-    before = prepare(task, root).about_data
-    assert prepare(task, root).about_data == before
+    before = prepare(task, root).origin.data
+    assert prepare(task, root).origin.data == before
     change(root, task)
-    after = prepare(task, root).about_data
+    after = prepare(task, root).origin.data
     assert after["fingerprints"]["train"] != before["fingerprints"]["train"]
     assert after["fingerprints"]["val"] == before["fingerprints"]["val"]
 
@@ -195,10 +195,10 @@ def test_labels_are_part_of_the_fingerprint(data, task, change):
 @pytest.mark.parametrize("task", TASKS)
 def test_content_is_part_of_the_fingerprint(data, task):
     root = data(task)
-    before = prepare(task, root).about_data["fingerprints"]
+    before = prepare(task, root).origin.data["fingerprints"]
     one, other = files(root, "train")[:2]
     shutil.copyfile(other, one)
-    after = prepare(task, root).about_data["fingerprints"]
+    after = prepare(task, root).origin.data["fingerprints"]
     assert after["train"] != before["train"] and after["val"] == before["val"]
 
 
@@ -208,10 +208,10 @@ def test_the_order_of_classes_is_part_of_the_data(data, task):
     if task in CLASSES:
         names = sorted({path.parent.name for path in files(root, "train")})
         (root / "classes.txt").write_text("\n".join(names))
-    before = prepare(task, root).about_data
+    before = prepare(task, root).origin.data
     lines = (root / "classes.txt").read_text().splitlines()
     (root / "classes.txt").write_text("\n".join([*lines[1:], lines[0]]))
-    after = prepare(task, root).about_data
+    after = prepare(task, root).origin.data
     assert after != before and after["fingerprints"] == before["fingerprints"]
 
 
@@ -400,7 +400,7 @@ def test_a_second_start_decodes_nothing(data, monkeypatch, task):
     ):
         monkeypatch.setattr(module, name, refuse)
     again = prepare(task, root)
-    assert again.about_data == first.about_data
+    assert again.origin.data == first.origin.data
     assert again.preprocessing == first.preprocessing
     keys = [{name: [s.key for s in own] for name, own in t.splits.items()} for t in (first, again)]
     assert keys[0] == keys[1]

@@ -205,7 +205,7 @@ def measured(task, header, root, **own):
     options = OPTIONS[task]["eval"](data=str(root), **own)
     header = json.loads(json.dumps(header))
     made = resolve(TASKS[task]).for_model(options, header)
-    made.use_data(options, header, Reporter())
+    made = made.with_data(options, header, Reporter())
     return names(made, options.split)
 
 
@@ -345,7 +345,7 @@ def test_one_file_is_divided_and_measured_alike(tmp_path, capsys, task):
     for place, wanted in ((file, val), (other, sorted(train + val))):
         given = OPTIONS[task]["eval"](json_file=place, images=tmp_path / "photos")
         model = resolve(TASKS[task]).for_model(given, header)
-        model.use_data(given, header, Reporter())
+        model = model.with_data(given, header, Reporter())
         assert sorted(names(model, "val")) == wanted
 
 

@@ -1,5 +1,6 @@
 """COCO's annotation files, read strictly."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,17 @@ from cvkit.data.annotated import (
     make_truth,
 )
 from cvkit.data.decode import upright_size_hw
-from cvkit.data.files import inside
-from cvkit.data.formats.coco_places import find_images
-from cvkit.data.segmentations import around, read_segmentation
+from cvkit.data.files import inside, matches
+from cvkit.data.formats.coco_places import (
+    ROBOFLOW,
+    coco_hint,
+    coco_parts,
+    find_coco,
+    find_images,
+    json_files,
+)
+from cvkit.data.formats.contract import Contents, Query
+from cvkit.data.segmentations import around, lies_outside, read_segmentation
 from cvkit.errors import DataError
 from cvkit.ops.rle import make_masks, mask_areas
 from cvkit.structures import ClassList, Instances, voc_color
@@ -51,6 +60,33 @@ class _Entry:
     area: float
     crowd: bool
     code: bytes | None
+
+
+def looks_like(place: Path, splits: Sequence[str]) -> bool:
+    """Return whether a folder has one for annotations, or JSON files that may hold some."""
+    return any((place / name).is_dir() for name in ("annotations", "coco")) or any(
+        [*json_files(place), *matches(place, f"*/{ROBOFLOW}")]
+    )
+
+
+def read(query: Query) -> Contents[Annotations]:
+    """Return the splits of a dataset, those of files that are named for them too.
+
+    One file that belongs to no split may be divided.
+    """
+    root, files = query.root, query.json_files
+    named, other = coco_parts(root, query.splits)
+    divided = files.get("") or (None if files else other)
+
+    def read_split(split: str) -> Annotations:
+        path = (files.get(split) if split else divided) or find_coco(
+            root, split, query.flags.choose
+        )
+        return read_coco(path, query.images, root, split, masks=query.masks)
+
+    known = [] if "" in files else [*named, *files]
+    heap = None if divided is None else ""
+    return Contents(known, heap, read_split, hint=coco_hint(root))
 
 
 def read_coco(
@@ -131,17 +167,17 @@ def _classes(rows: list[Any], path: Path, found: Annotations) -> ClassList:
         id_, name = (row.get("id"), row.get("name")) if isinstance(row, dict) else (None, None)
         number = whole_number(id_)
         if number is None:
-            words, code = f"id {shown(id_)} is not a whole number", "category.malformed"
+            reason, code = f"id {shown(id_)} is not a whole number", "category.malformed"
         elif not is_text(name) and whole_number(name) is None:
-            words, code = f"name {shown(name)} is not text", "category.malformed"
+            reason, code = f"name {shown(name)} is not text", "category.malformed"
         elif number in names:
-            words, code = f"category id {number} twice", "category.id_duplicate"
+            reason, code = f"category id {number} twice", "category.id_duplicate"
         elif str(name) in names.values():
-            words, code = f"category name {shown(name)} twice", "category.name_duplicate"
+            reason, code = f"category name {shown(name)} twice", "category.name_duplicate"
         else:
             names[number] = str(name)
             continue
-        found.defects.append(DataError(f"{where}: {words}", code=code))
+        found.defects.append(DataError(f"{where}: {reason}", code=code))
     if not rows:
         found.defects.append(DataError(f"{path} has no categories", code="category.missing"))
     ids = sorted(names)
@@ -161,19 +197,19 @@ def _index_images(
         id_, name = (row.get("id"), row.get("file_name")) if isinstance(row, dict) else (None, None)
         number = whole_number(id_)
         if number is None:
-            words, code = f"id {shown(id_)} is not a whole number", "image.id_type"
+            reason, code = f"id {shown(id_)} is not a whole number", "image.id_type"
         elif not isinstance(name, str) or not name:
-            words, code = f"file_name {shown(name)} is not text", "image.file_name_type"
+            reason, code = f"file_name {shown(name)} is not text", "image.file_name_type"
         elif number in result:
-            words, code = f"image id {number} twice", "image.id_duplicate"
+            reason, code = f"image id {number} twice", "image.id_duplicate"
         elif name in names:
-            words, code = f"file {shown(name)} twice", "image.file_duplicate"
+            reason, code = f"file {shown(name)} twice", "image.file_duplicate"
         else:
             result[number] = row
             names.add(name)
             sizes[number] = _size(row, where, found)
             continue
-        found.defects.append(DataError(f"{where}: {words}", code=code))
+        found.defects.append(DataError(f"{where}: {reason}", code=code))
     if not rows:
         found.defects.append(DataError(f"{path} lists no images", code="images.empty"))
     return result, sizes
@@ -206,7 +242,17 @@ def _collect(
     empty = sum(0 in entry.xywh[2:] for entries in result.values() for entry in entries)
     if empty:
         found.notes.append(f"{file.path.name}: {empty} boxes have no area; they are not trained on")
+    if bare := sum(_without_pixels(each, file.sizes_wh.get(id_)) for id_, each in result.items()):
+        found.notes.append(
+            f"{file.path.name}: {bare} masks have no pixels; they are not trained on"
+        )
     return result
+
+
+def _without_pixels(entries: list[_Entry], size_wh: tuple[int, int] | None) -> int:
+    """Return how many of the masks of an image are empty."""
+    codes = [entry.code for entry in entries if entry.code is not None]
+    return int((mask_areas(make_masks(codes, size_wh[::-1])) == 0).sum()) if size_wh else 0
 
 
 def _annotation(
@@ -229,21 +275,29 @@ def _annotation(
         seen.add(id_)
     image_id, category = whole_number(row.get("image_id")), whole_number(row.get("category_id"))
     if image_id not in images:
-        words = f"there is no image {shown(row.get('image_id'))}"
-        raise DataError(f"{where}: {words}", code="ann.image_unknown")
+        reason = f"there is no image {shown(row.get('image_id'))}"
+        raise DataError(f"{where}: {reason}", code="ann.image_unknown")
     if category not in file.labels:
-        words = f"there is no category {shown(row.get('category_id'))}"
-        raise DataError(f"{where}: {words}", code="ann.category_unknown")
+        reason = f"there is no category {shown(row.get('category_id'))}"
+        raise DataError(f"{where}: {reason}", code="ann.category_unknown")
     crowd = row.get("iscrowd", 0)
     if not isinstance(crowd, int) or crowd not in (0, 1):
         raise DataError(f"{where}: iscrowd {shown(crowd)} is not 0 or 1", code="iscrowd.value")
     size_wh, code = file.sizes_wh.get(image_id), None
     if file.masks and size_wh:
         code = _usable(read_segmentation(row.get("segmentation"), size_wh[::-1], where))
+        if lies_outside(row.get("segmentation"), size_wh[::-1]):
+            raise DataError(
+                f"{where}: its polygons are outside the image of {size_wh[0]}x{size_wh[1]}",
+                code="segm.outside",
+            )
     xywh = _box(row, size_wh, where)
     area = _area(row, where)
     if area is None:
-        area = mask_areas(make_masks([code], size_wh[::-1]))[0] if code else xywh[2] * xywh[3]
+        if code and size_wh:
+            area = float(mask_areas(make_masks([code], size_wh[::-1]))[0])
+        else:
+            area = xywh[2] * xywh[3]
     return image_id, _Entry(xywh, file.labels[category], float(area), bool(crowd), code)
 
 
@@ -287,7 +341,8 @@ def _area(row: dict, where: str) -> float | None:
 
 def _truth(entries: list[_Entry], size_wh: tuple[int, int] | None) -> Instances:
     """Return the objects of an image; with masks if its size is given."""
-    masks = make_masks([entry.code for entry in entries], size_wh[::-1]) if size_wh else None
+    codes = [entry.code for entry in entries if entry.code is not None]
+    masks = make_masks(codes, size_wh[::-1]) if size_wh else None
     boxes = np.array([entry.xywh for entry in entries], np.float64).reshape(-1, 4)
     return make_truth(
         np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1),

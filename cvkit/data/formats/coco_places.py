@@ -2,35 +2,40 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cvkit.data.division import is_split
 from cvkit.data.files import escapes, inside, matches
 from cvkit.errors import DataError
-from cvkit.texts import shown
-
-
-@dataclass(frozen=True)
-class DataFlags:
-    """How a command names its data, for messages that say what to change.
-
-    Attributes:
-        place: the flag or argument that names the dataset.
-        choose: what to do where several COCO files fit a split.
-    """
-
-    place: str
-    choose: str
-
-
-TRAINING = DataFlags("--data", "choose with --train-json and --val-json")
-"""Those of train."""
-
+from cvkit.texts import require_regular, shown
 
 ROBOFLOW = "_annotations.coco.json"
 """Name of the file in the folder of each split of an export."""
+
+
+SIGNS = re.compile(rb'"(images|annotations|categories)"')
+FIRST_BYTES = 1_000_000
+"""Of a file, in which one of the lists of a COCO file begins."""
+
+
+def json_files(folder: Path) -> list[Path]:
+    """Return the JSON files of a folder but for those that are plainly none of COCO's.
+
+    A dataset may hold others, of the programs that made it.
+    """
+    return [file for file in matches(folder, "*.json") if _may_be_coco(file)]
+
+
+def _may_be_coco(file: Path) -> bool:
+    """Return whether a file has a list of COCO's, or cannot be read, which is reported later."""
+    try:
+        require_regular(file)
+        with file.open("rb") as stream:
+            start = stream.read(FIRST_BYTES)
+    except (OSError, DataError):
+        return True
+    return not start.lstrip().startswith(b"{") or SIGNS.search(start) is not None
 
 
 def find_coco(root: Path, split: str, choose: str) -> Path:
@@ -39,7 +44,7 @@ def find_coco(root: Path, split: str, choose: str) -> Path:
     Args:
         root: of the dataset.
         split: whose name the file has.
-        choose: see `DataFlags`.
+        choose: see `cvkit.data.formats.contract.DataFlags`.
 
     Raises:
         DataError: several.
@@ -60,14 +65,15 @@ def _named(root: Path, split: str) -> list[Path]:
     for folder in (root / "annotations", root / "coco", inside(root, split), root):
         if folder.name == split and (folder / ROBOFLOW).is_file():
             return [folder / ROBOFLOW]
-        named = [f for f in matches(folder, "*.json") if split in _words(f)]
+        named = [f for f in json_files(folder) if split in _name_parts(f)]
         if named := [f for f in named if "instances" in f.stem] or named:
             return named
     return []
 
 
-def _words(file: Path) -> list[str]:
-    return [word for word in re.split(r"[^A-Za-z]+", file.stem) if word]
+def _name_parts(file: Path) -> list[str]:
+    """Return what a file's name consists of, such as `instances` and `val`."""
+    return [part for part in re.split(r"[^A-Za-z]+", file.stem) if part]
 
 
 def coco_parts(root: Path, splits: Sequence[str]) -> tuple[list[str], Path | None]:
@@ -81,12 +87,12 @@ def coco_parts(root: Path, splits: Sequence[str]) -> tuple[list[str], Path | Non
         The splits, and the other file, if there is one only.
     """
     folders = [root / "annotations", root / "coco", root]
-    files = [file for folder in folders for file in matches(folder, "*.json")]
-    words = {word for file in files for word in _words(file)}
-    words |= {file.parent.name for file in matches(root, f"*/{ROBOFLOW}")}
-    known = [name for name in words if is_split(name) or name in splits]
+    files = [file for folder in folders for file in json_files(folder)]
+    parts = {part for file in files for part in _name_parts(file)}
+    parts |= {file.parent.name for file in matches(root, f"*/{ROBOFLOW}")}
+    known = [name for name in parts if is_split(name) or name in splits]
     known += [split for split in splits if split not in known and _named(root, split)]
-    others = [file for file in files if not {*_words(file)} & {*known}]
+    others = [file for file in files if not {*_name_parts(file)} & {*known}]
     others = [file for file in others if "instances" in file.stem] or others
     return sorted(known), others[0] if len(others) == 1 else None
 
@@ -94,7 +100,7 @@ def coco_parts(root: Path, splits: Sequence[str]) -> tuple[list[str], Path | Non
 def coco_hint(root: Path) -> str:
     """Return what COCO files there are."""
     folders = [root / "annotations", root / "coco", root]
-    names = ", ".join([f.name for folder in folders for f in matches(folder, "*.json")][:8])
+    names = ", ".join([f.name for folder in folders for f in json_files(folder)][:8])
     return f"there is {names}" if names else "expected annotations/instances_SPLIT.json"
 
 

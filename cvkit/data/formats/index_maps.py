@@ -1,4 +1,4 @@
-"""Instance masks as one PNG an image: 0 is background, every other value one object.
+"""Instance masks as one PNG per image: 0 is background, every other value one object.
 
 Images lie in `images/SPLIT`, their PNGs (8 or 16 bits) under the same names in `masks/SPLIT`.
 Without more, all objects are of one class. `instances.csv` in the dataset's folder gives
@@ -14,9 +14,11 @@ import numpy as np
 from cvkit.data.annotated import AnnotatedImage, Annotations, make_truth
 from cvkit.data.classes import dataset_classes, make_classes, without_background
 from cvkit.data.decode import decode, open_image, upright_size_hw
-from cvkit.data.division import ALL
-from cvkit.data.formats.layouts import LabelledImage, read_pairs
+from cvkit.data.formats import pairs
+from cvkit.data.formats.contract import Contents, Query
+from cvkit.data.formats.image_tree import folder_parts, shared_labels
 from cvkit.data.known import Known
+from cvkit.data.labelled import LabelledImage
 from cvkit.data.tables import read_rows
 from cvkit.errors import CvkitError, DataError, raise_defects
 from cvkit.ops.rle import from_index_map, make_masks, mask_areas, mask_boxes
@@ -30,6 +32,15 @@ Table = dict[tuple[str, int], str]
 """Class of an object by the path of its image and its value."""
 
 
+looks_like = pairs.looks_like
+
+
+def read(query: Query) -> Contents[Annotations]:
+    """Return the splits of a dataset; without any, all of it may be divided."""
+    known, heap = folder_parts(query.root, query.splits)
+    return Contents(known, heap, lambda split: read_index_maps(query.root, split))
+
+
 def read_index_maps(root: Path, split: str) -> Annotations:
     """Return the images and objects of a split; of the whole dataset if the name is empty.
 
@@ -38,11 +49,11 @@ def read_index_maps(root: Path, split: str) -> Annotations:
     """
     table = _read_table(root / "instances.csv")
     classes = _classes(root, table)
-    parts = read_pairs(root, "pairs", [split or ALL])
-    (pairs,) = parts.splits.values()
-    found = Annotations(classes, notes=list(parts.notes))
-    with Known("index map", [pair.mask for pair in pairs]) as known:
-        for number, pair in enumerate(pairs, 1):
+    listing = pairs.read_split(root, split)
+    shared = shared_labels([(pair.mask, pair.key) for pair in listing.images])
+    found = Annotations(classes, notes=[*listing.notes, *shared])
+    with Known("index map", [pair.mask for pair in listing.images]) as known:
+        for number, pair in enumerate(listing.images, 1):
             try:
                 size_hw = upright_size_hw(pair.image)
                 truth = _objects(pair, size_hw, classes, table, known)
@@ -126,16 +137,16 @@ def _read_table(path: Path) -> Table | None:
     result: Table = {}
     defects: list[CvkitError] = []
     for row in read_rows(path, ("path", "instance", "class")):
-        number, words = whole_number(row["instance"].strip()), ""
+        number, reason = whole_number(row["instance"].strip()), ""
         if number is None or number < 0:
-            words = "is not a whole number"
+            reason = "is not a whole number"
         elif (row["path"], number) in result:
-            words = "stands twice"
+            reason = "occurs twice"
         else:
             result[row["path"], number] = row["class"]
             continue
         where = f"{path}: instance {shown(row['instance'])} of {shown(row['path'])}"
-        defects.append(DataError(f"{where} {words}", code="instances.row"))
+        defects.append(DataError(f"{where} {reason}", code="instances.row"))
     raise_defects(defects, str(path))
     return result
 

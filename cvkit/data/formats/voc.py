@@ -5,6 +5,7 @@ Its pixels are 1-based and inclusive: the box (1, 1, 1, 1) is the first pixel. H
 """
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
@@ -21,13 +22,20 @@ from cvkit.data.annotated import (
 )
 from cvkit.data.classes import dataset_classes, make_classes, without_background
 from cvkit.data.files import inside, matches
-from cvkit.data.formats.layouts import list_names, with_image_suffix, without_annotation
-from cvkit.errors import DataError
+from cvkit.data.formats.contract import Contents, Query
+from cvkit.data.formats.voc_lists import (
+    list_names,
+    list_parts,
+    passed_over,
+    with_image_suffix,
+    without_labels,
+)
+from cvkit.errors import CvkitError, DataError
 from cvkit.structures import ClassList, voc_color
-from cvkit.texts import shown
+from cvkit.texts import parse_number, require_regular, shown
 
 MOST_BYTES = 10_000_000
-"""Of an annotation; VOC's own have some thousand."""
+"""Of an annotation; those of VOC have some thousand."""
 
 VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -49,6 +57,18 @@ _Parsed = tuple[tuple[int, int] | None, list[VocObject]]
 """Claimed width and height of an annotation, and its objects."""
 
 
+def looks_like(place: Path, splits: Sequence[str]) -> bool:
+    """Return whether a folder has images and annotations, or lists of them."""
+    both = all((place / name).is_dir() for name in ("JPEGImages", "Annotations"))
+    return both or (place / "ImageSets" / "Main").is_dir()
+
+
+def read(query: Query) -> Contents[Annotations]:
+    """Return the splits of a dataset; see `list_parts`."""
+    known, heap = list_parts(query.root, "Main", query.splits)
+    return Contents(known, heap, lambda split: read_voc(query.root, split))
+
+
 def read_voc(root: Path, split: str) -> Annotations:
     """Return the images and boxes of a split; of all annotations if its name is empty.
 
@@ -65,9 +85,10 @@ def read_voc(root: Path, split: str) -> Annotations:
     else:
         files = matches(folder, "**/*.xml")
         names = [file.relative_to(folder).with_suffix("").as_posix() for file in files]
-        notes = without_annotation(root)
-    parsed, places = {}, {}
-    defects: list[DataError] = []
+        notes = without_labels(root, "Annotations", "annotation")
+    parsed: dict[str, _Parsed] = {}
+    places: dict[str, Path] = {}
+    defects: list[CvkitError] = []
     for name in names:
         try:
             places[name] = inside(root / "JPEGImages", name)
@@ -77,10 +98,12 @@ def read_voc(root: Path, split: str) -> Annotations:
     found = Annotations(_classes(root, parsed), defects=defects, notes=notes)
     numbers = {name: number for number, name in enumerate(found.classes.names, 1)}
     for position, name in enumerate(names, 1):
-        path = with_image_suffix(places[name]) if name in places else None
-        if name in places and path is None:
-            words = f"{places[name]}.jpg does not exist"
-            found.defects.append(DataError(words, code="split.id_without_file"))
+        if name not in places:
+            continue
+        path = with_image_suffix(places[name])
+        if path is None:
+            reason = f"{places[name]}.jpg does not exist"
+            found.defects.append(DataError(reason, code="split.id_without_file"))
         elif name in parsed:
             size_wh, objects = parsed[name]
             if unknown := sorted({o.name for o in objects} - numbers.keys()):
@@ -100,6 +123,7 @@ def read_voc(root: Path, split: str) -> Annotations:
             )
             key = path.relative_to(root).as_posix()
             found.images.append(AnnotatedImage(key, path, position, size_wh, truth))
+    found.notes += passed_over(root, [image.path for image in found.images])
     return found
 
 
@@ -129,7 +153,7 @@ def _used_names(root: Path, parsed: dict[str, _Parsed]) -> set[str]:
         try:
             _, objects = _read_xml(file)
         except DataError:
-            continue  # told for the split that it belongs to
+            continue  # reported for the split that it belongs to
         names |= {o.name for o in objects}
     return names
 
@@ -141,6 +165,7 @@ def _read_xml(path: Path) -> _Parsed:
         DataError: missing, malformed, or with malformed objects; `_Defects` lists several.
     """
     try:
+        require_regular(path, area="xml")
         about = path.stat()
         if about.st_size > MOST_BYTES:
             raise DataError(f"{path} is larger than {MOST_BYTES / 1e6:g} MB", code="xml.size")
@@ -172,6 +197,8 @@ def _parse(path: Path, changed_ns: int, size: int) -> _Parsed:
         ParseError: it is no XML; and what else defusedxml raises.
     """
     root = parse(path, forbid_dtd=True).getroot()
+    if root is None:
+        raise DataError(f"{path} has no root", code="root.name")
     if root.tag != "annotation":
         raise DataError(
             f"{path}: the root is <{shown(root.tag)[1:-1]}>, not <annotation>", code="root.name"
@@ -197,7 +224,8 @@ def _side(text: str | None) -> float | str | None:
     """Return a side of an image as `claimed_size` takes it; None where it is not given."""
     if text is None or not text.strip():
         return None
-    return _float(text) if _float(text) is not None else text
+    number = parse_number(text)
+    return text if number is None else number
 
 
 def _object(node: Element, path: Path, size_wh: tuple[int, int] | None) -> VocObject:
@@ -206,8 +234,9 @@ def _object(node: Element, path: Path, size_wh: tuple[int, int] | None) -> VocOb
     if not name:
         raise DataError(where, code="object.name_missing")
     sides = ("xmin", "ymin", "xmax", "ymax")
-    values = [_float(node.findtext(f"bndbox/{side}")) for side in sides]
-    if None in values:
+    found = [parse_number(node.findtext(f"bndbox/{side}") or "") for side in sides]
+    values = [value for value in found if value is not None]
+    if len(values) < len(sides):
         raise DataError(f"{where}: <bndbox> is incomplete", code="bndbox.missing")
     if values[2] < values[0] or values[3] < values[1]:
         raise DataError(
@@ -216,12 +245,9 @@ def _object(node: Element, path: Path, size_wh: tuple[int, int] | None) -> VocOb
     box = (values[0] - 1, values[1] - 1, values[2], values[3])
     if defect := box_defect(box, size_wh, where, "bndbox"):
         raise defect
-    return VocObject(name, box, (node.findtext("difficult") or "0").strip() == "1")
-
-
-def _float(text: str | None) -> float | None:
-    """Return the number that a text is; None if it is none."""
-    try:
-        return float(text or "")
-    except ValueError:
-        return None
+    difficult = (node.findtext("difficult") or "").strip() or "0"
+    if difficult not in ("0", "1"):
+        raise DataError(
+            f"{where}: <difficult> {shown(difficult)} is not 0 or 1", code="difficult.value"
+        )
+    return VocObject(name, box, difficult == "1")

@@ -1,11 +1,11 @@
-"""The text layout of the YOLO tools: one file an image, one line an object.
+"""The text layout of the YOLO tools: one file per image, one line per object.
 
 A line is `CLASS CX CY W H` in shares of the image, or `CLASS X Y X Y X Y ...` for a polygon,
 which becomes its box. `data.yaml` names the classes and the image folders; labels lie in the
 same tree with `labels` in place of `images`.
 
 Nothing outside the folder of `data.yaml` is read: where its `path` leads out, images are looked up
-beside the file, which is told; where they are not there either, that is an error.
+beside the file, which is reported; where they are not there either, that is an error.
 """
 
 import math
@@ -19,14 +19,26 @@ from cvkit.data.classes import dataset_classes, make_classes
 from cvkit.data.decode import upright_size_hw
 from cvkit.data.division import is_split
 from cvkit.data.files import escapes, inside, matches, walk_images
-from cvkit.data.formats.layouts import folder_parts, shared_labels
+from cvkit.data.formats.contract import Contents, Query
+from cvkit.data.formats.image_tree import folder_parts, shared_labels
 from cvkit.errors import CvkitError, DataError
 from cvkit.structures import ClassList, Instances, voc_color
-from cvkit.texts import is_text, read_lines, shown
+from cvkit.texts import is_text, parse_number, read_lines, require_regular, shown
 from cvkit.yaml_files import MOST_BYTES, read_yaml
 
 SLACK = 1e-3
 """How far, in shares of the image, rounding may carry a box over the edge."""
+
+
+def looks_like(place: Path, splits: Sequence[str]) -> bool:
+    """Return whether a dataset is a YAML file, or a folder with one or with labels."""
+    return place.is_file() or find_yaml(place) is not None or (place / "labels").is_dir()
+
+
+def read(query: Query) -> Contents[Annotations]:
+    """Return the splits of a dataset; without any, all images may be divided."""
+    known, heap = yolo_parts(query.root, query.splits)
+    return Contents(known, heap, lambda split: read_yolo(query.root, split))
 
 
 def find_yaml(root: Path) -> Path | None:
@@ -35,7 +47,7 @@ def find_yaml(root: Path) -> Path | None:
     Raises:
         DataError: there is none, but one that seems to have names cannot be read.
     """
-    files = [root] if root.suffix in (".yaml", ".yml") else matches(root, "*.y*ml")
+    files = [root] if root.suffix.lower() in (".yaml", ".yml") else matches(root, "*.y*ml")
     refused = None
     for file in files:
         try:
@@ -52,9 +64,10 @@ def find_yaml(root: Path) -> Path | None:
 def _has_names(file: Path) -> bool:
     """Return whether a file that is not read as YAML has a line that begins with `names`."""
     try:
+        require_regular(file)
         with file.open("rb") as stream:
             return re.search(rb"^[\s'\"{]*names\b", stream.read(MOST_BYTES), re.M) is not None
-    except OSError:
+    except (OSError, DataError):
         return False
 
 
@@ -101,7 +114,7 @@ def read_yolo(root: Path, split: str) -> Annotations:
     try:
         paths = _images(base, places, split, defects)
     except DataError as error:
-        if outside and error.code == "split.missing":
+        if file is not None and outside and error.code == "split.missing":
             raise _left(file, outside) from error
         raise
     images = [(path, path.relative_to(base).as_posix()) for path in paths]
@@ -247,10 +260,10 @@ def _truth(path: Path, count: int, size_wh: tuple[int, int]) -> Instances:
         if not line.strip():
             continue
         where = f"{path}:{number}"
-        try:
-            label, *values = (float(part) for part in line.split())
-        except ValueError as error:
-            raise DataError(f"{where}: {shown(line)} is not numbers", code="yolo.syntax") from error
+        parts = [parse_number(part) for part in line.split()]
+        label, *values = numbers = [part for part in parts if part is not None]
+        if len(numbers) < len(parts):
+            raise DataError(f"{where}: {shown(line)} is not numbers", code="yolo.syntax")
         if not label.is_integer() or not 0 <= label < count:
             raise DataError(
                 f"{where}: class {shown(line.split()[0])} is not in 0..{count - 1}",

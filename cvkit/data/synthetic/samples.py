@@ -1,43 +1,40 @@
 """The built-in datasets: synthetic scenes, written in the layout of each task."""
 
-import contextlib
 import json
-import os
-import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from cvkit.data.synthetic.scenes import (
-    CLASSES,
-    SHAPES,
-    Frame,
-    Scene,
-    make_motion,
-    make_scene,
-    make_single,
-)
-from cvkit.errors import MachineError, UsageError
+from cvkit.data.synthetic.scenes import CLASSES, Frame, Scene, make_motion, make_scene, make_single
+from cvkit.data.synthetic.shapes import SHAPES
+from cvkit.errors import MachineError
 from cvkit.ops.rle import encode_part
-from cvkit.storage import (
-    cache_folder,
-    cache_trouble,
-    fsync_folder,
-    machine_errors,
-    opencv_name,
-    passing_folder,
-    write_file,
-    write_json,
-)
+from cvkit.storage import machine_errors, opencv_name, write_file, write_json
 from cvkit.structures import VOC_PALETTE, voc_color
 
 VERSION = 4
 """Part of the cache folder's name; raise it when pixels or labels change."""
 
 CATEGORY_IDS = dict(zip(SHAPES, (3, 7, 20, 44, 90), strict=True))
-"""Ids of the classes in COCO files: with gaps, as COCO's own, so that no id is a class's place."""
+"""Ids of the classes in COCO files: with gaps, as COCO's own, so that no id is a class's index."""
+
+
+def _numbered(counts: dict[str, int]) -> Iterator[tuple[str, range]]:
+    """Yield each split with the numbers of its samples; no two splits share one."""
+    first = 0
+    for split, count in counts.items():
+        yield split, range(first, first + count)
+        first += count
+
+
+def _describe(folder: Path, counts: dict[str, int], seed: int, size_hw: tuple[int, int]) -> None:
+    """Write `samples.json`, which says what a dataset was made of."""
+    about = {"version": VERSION, "seed": seed, "counts": counts, "size_hw": size_hw}
+    write_file(folder / "samples.json", json.dumps(about) + "\n")
 
 
 def write_segmentation(
@@ -51,12 +48,11 @@ def write_segmentation(
         seed: of the scenes.
         size_hw: of each image.
     """
-    first = 0
-    for split, count in counts.items():
+    for split, indices in _numbered(counts):
         for kind in ("images", "masks"):
             with machine_errors(folder):
                 (folder / kind / split).mkdir(parents=True, exist_ok=True)
-        for index in range(first, first + count):
+        for index in indices:
             scene = make_scene(seed, index, size_hw)
             frame = scene.render()
             name = f"scene{index:05d}.png"
@@ -65,11 +61,9 @@ def write_segmentation(
                 mask = Image.fromarray(scene.class_mask(frame))
                 mask.putpalette(VOC_PALETTE)
                 mask.save(folder / "masks" / split / name)
-        first += count
     lines = (f"{name} {' '.join(map(str, voc_color(i)))}" for i, name in enumerate(CLASSES))
     write_file(folder / "classes.txt", "\n".join(lines) + "\n")
-    about = {"version": VERSION, "seed": seed, "counts": counts, "size_hw": size_hw}
-    write_file(folder / "samples.json", json.dumps(about) + "\n")
+    _describe(folder, counts, seed, size_hw)
 
 
 def write_classification(
@@ -83,17 +77,14 @@ def write_classification(
         seed: of the images.
         size_hw: of each image.
     """
-    first = 0
-    for split, count in counts.items():
-        for index in range(first, first + count):
+    for split, indices in _numbered(counts):
+        for index in indices:
             scene, kind = make_single(seed, index, size_hw)
             path = folder / split / kind / f"shape{index:05d}.png"
             with machine_errors(folder):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(scene.render().image).save(path)
-        first += count
-    about = {"version": VERSION, "seed": seed, "counts": counts, "size_hw": size_hw}
-    write_file(folder / "samples.json", json.dumps(about) + "\n")
+    _describe(folder, counts, seed, size_hw)
 
 
 SMALLEST = 16
@@ -114,16 +105,16 @@ def write_detection(
         seed: of the scenes.
         size_hw: of each image.
     """
-    first = 0
-    for split, count in counts.items():
+    for split, indices in _numbered(counts):
         with machine_errors(folder):
             (folder / "images" / split).mkdir(parents=True, exist_ok=True)
             (folder / "annotations").mkdir(exist_ok=True)
-        images, objects = [], []
-        for number in range(1, count + 1):
-            scene = make_scene(seed, first + number - 1, size_hw)
+        images: list[dict[str, Any]] = []
+        objects: list[dict[str, Any]] = []
+        for number, index in enumerate(indices, 1):
+            scene = make_scene(seed, index, size_hw)
             frame = scene.render()
-            name = f"scene{first + number - 1:05d}.png"
+            name = f"scene{index:05d}.png"
             with machine_errors(folder):
                 Image.fromarray(frame.image).save(folder / "images" / split / name)
             size = {"height": size_hw[0], "width": size_hw[1]}
@@ -133,9 +124,7 @@ def write_detection(
         categories = [{"id": number, "name": name} for name, number in CATEGORY_IDS.items()]
         content = {"images": images, "annotations": objects, "categories": categories}
         write_json(folder / "annotations" / f"instances_{split}.json", content, indent=None)
-        first += count
-    about = {"version": VERSION, "seed": seed, "counts": counts, "size_hw": size_hw}
-    write_file(folder / "samples.json", json.dumps(about) + "\n")
+    _describe(folder, counts, seed, size_hw)
 
 
 def _objects(scene: Scene, frame: Frame) -> list[dict]:
@@ -173,23 +162,20 @@ def write_videos(
         seed: of the clips.
         size_hw: of each frame, even.
     """
-    first = 0
-    for split, count in counts.items():
-        for index in range(first, first + count):
+    for split, indices in _numbered(counts):
+        for index in indices:
             scene, motion = make_motion(seed, index, size_hw, FRAMES)
             path = folder / split / motion / f"shape{index:05d}.mp4"
             with machine_errors(folder):
                 path.parent.mkdir(parents=True, exist_ok=True)
-            code = cv2.VideoWriter_fourcc(*"mp4v")
+            code = cv2.VideoWriter.fourcc(*"mp4v")
             writer = cv2.VideoWriter(opencv_name(path), code, FPS, size_hw[::-1])
             if not writer.isOpened():
                 raise MachineError(f"cannot write {path}: no video encoder", code="video.encoder")
             for frame in range(FRAMES):
                 writer.write(scene.render(frame).image[..., ::-1])
             writer.release()
-        first += count
-    about = {"version": VERSION, "seed": seed, "counts": counts, "size_hw": size_hw}
-    write_file(folder / "samples.json", json.dumps(about) + "\n")
+    _describe(folder, counts, seed, size_hw)
 
 
 WRITERS = {
@@ -200,46 +186,3 @@ WRITERS = {
     "video": write_videos,
 }
 """What writes the built-in dataset of a task."""
-
-CACHED = {
-    "classify": ((900, 180), (64, 64)),
-    "segment": ((160, 40), (128, 128)),
-    "detect": ((160, 40), (128, 128)),
-    "instance": ((160, 40), (128, 128)),
-    "video": ((280, 70), (64, 64)),
-}
-"""Numbers of images or clips to train and to validate, and their size, of `--data samples`."""
-
-
-def cached_samples(task: str, seed: int = 0) -> Path:
-    """Return the folder of a task's built-in dataset, made once in the user's cache.
-
-    Without one it is made in a temporary folder, which goes when the process ends.
-    """
-    (train, val), size_hw = CACHED[task]
-    name = f"{task}-v{VERSION}-{train}-{val}-{seed}"
-    base = _base(name)
-    folder = base / name
-    if folder.is_dir():
-        return folder
-    temporary = base / f".{folder.name}.{os.getpid()}"
-    try:
-        WRITERS[task](temporary, {"train": train, "val": val}, seed, size_hw)
-        os.rename(temporary, folder)
-        fsync_folder(base)
-    except FileExistsError:
-        pass  # another process wrote the same images first
-    except OSError:
-        if not folder.is_dir():
-            raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return folder
-
-
-def _base(name: str) -> Path:
-    """Return the folder that holds a built-in dataset, or will."""
-    with contextlib.suppress(UsageError):
-        if (cache_folder("samples") / name).is_dir() or not cache_trouble("samples"):
-            return cache_folder("samples")
-    return passing_folder("samples")

@@ -15,78 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SHAPES = ("circle", "square", "triangle", "star", "ring")
-CLASSES = ("background", *SHAPES)
-KINDS = (*SHAPES, "cross")
-"""What an image of one shape can show; scenes have no crosses."""
+from cvkit.data.synthetic.shapes import KINDS, SHAPES, Shape
 
+CLASSES = ("background", *SHAPES)
 ANGULAR = ("square", "triangle", "star", "cross")
 """What a clip can show: shapes that look different when they turn."""
 MOTIONS = ("left", "right", "up", "down", "grows", "shrinks", "spins")
-
-
-@dataclass(frozen=True)
-class Shape:
-    """One object of a scene.
-
-    Attributes:
-        kind: one of `KINDS`.
-        centre_xy: in pixels at time 0.
-        velocity_xy: in pixels a frame.
-        radius: in pixels.
-        angle: in radians.
-        color: RGB in [0, 255].
-        growth: log of the factor of the radius from a frame to the next.
-        spin: in radians a frame.
-    """
-
-    kind: str
-    centre_xy: tuple[float, float]
-    velocity_xy: tuple[float, float]
-    radius: float
-    angle: float
-    color: tuple[float, float, float]
-    growth: float = 0.0
-    spin: float = 0.0
-
-    def covers(self, size_hw: tuple[int, int], frame: float = 0.0) -> np.ndarray:
-        """Return HW bool: which pixel centres lie inside the shape at a time."""
-        y, x = np.mgrid[: size_hw[0], : size_hw[1]] + 0.5
-        radius = self.radius * math.exp(self.growth * frame)
-        x = (x - self.centre_xy[0] - frame * self.velocity_xy[0]) / radius
-        y = (y - self.centre_xy[1] - frame * self.velocity_xy[1]) / radius
-        angle = self.angle + self.spin * frame
-        cos, sin = math.cos(angle), math.sin(angle)
-        return _INSIDE[self.kind](cos * x + sin * y, cos * y - sin * x)
-
-
-def _inside_polygon(x: np.ndarray, y: np.ndarray, corners: int) -> np.ndarray:
-    """Return which points lie in the regular polygon whose corners have distance 1."""
-    sector = 2 * math.pi / corners
-    angle = np.mod(np.arctan2(y, x), sector) - sector / 2
-    return np.hypot(x, y) * np.cos(angle) < math.cos(sector / 2)
-
-
-def _inside_star(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return which points lie in a five-pointed star with inner radius 0.45."""
-    sector, inner = 2 * math.pi / 5, 0.45
-    angle = np.abs(np.mod(np.arctan2(y, x) + sector / 2, sector) - sector / 2)
-    px, py = np.hypot(x, y) * np.cos(angle), np.hypot(x, y) * np.sin(angle)
-    # Inside the line from the tip (1, 0) to the inner corner at half a sector.
-    cx, cy = inner * math.cos(sector / 2), inner * math.sin(sector / 2)
-    return (px - 1) * cy - py * (cx - 1) < 0
-
-
-_INSIDE = {
-    "circle": lambda x, y: np.hypot(x, y) < 1,
-    "square": lambda x, y: np.maximum(np.abs(x), np.abs(y)) < math.sqrt(0.5),
-    "triangle": lambda x, y: _inside_polygon(x, y, 3),
-    "star": _inside_star,
-    "ring": lambda x, y: np.abs(np.hypot(x, y) - 0.775) < 0.225,
-    "cross": lambda x, y: (
-        (np.minimum(np.abs(x), np.abs(y)) < 0.28) & (np.maximum(np.abs(x), np.abs(y)) < 0.9)
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -147,7 +81,7 @@ def make_single(seed: int, index: int, size_hw: tuple[int, int] = (64, 64)) -> t
     radius = min(size_hw) * rng.uniform(0.25, 0.42)
     shape = Shape(
         kind=KINDS[kind],
-        centre_xy=tuple(rng.uniform(radius, side - radius) for side in (width, height)),
+        centre_xy=(rng.uniform(radius, width - radius), rng.uniform(radius, height - radius)),
         velocity_xy=(0.0, 0.0),
         radius=radius,
         angle=rng.uniform(0, 2 * math.pi),
@@ -214,13 +148,15 @@ def _random_color(
     rng: np.random.Generator, hue: float, saturation: tuple[float, float]
 ) -> tuple[float, float, float]:
     """Return an RGB colour in [0, 255] of a hue (1 is the full circle)."""
-    rgb = colorsys.hsv_to_rgb(hue % 1.0, rng.uniform(*saturation), rng.uniform(0.45, 0.95))
-    return tuple(255 * value for value in rgb)
+    sat, value = rng.uniform(*saturation), rng.uniform(0.45, 0.95)
+    red, green, blue = colorsys.hsv_to_rgb(hue % 1.0, sat, value)
+    return 255 * red, 255 * green, 255 * blue
 
 
 def _texture(rng: np.random.Generator, size_hw: tuple[int, int]) -> np.ndarray:
     """Return HW3 float: two colours mixed by smooth noise, with stripes on top."""
-    smooth = sum(_smooth_noise(rng, size_hw, cells) / cells for cells in (3, 6, 12, 24))
+    noise = (_smooth_noise(rng, size_hw, cells) / cells for cells in (3, 6, 12, 24))
+    smooth = sum(noise, np.zeros(size_hw))
     smooth = (smooth - smooth.min()) / np.ptp(smooth)  # [H, W] in [0, 1]
     first, second = (np.array(_random_color(rng, rng.uniform(0, 1), (0.0, 0.3))) for _ in range(2))
     y, x = np.mgrid[: size_hw[0], : size_hw[1]]

@@ -64,8 +64,8 @@ class BoxTransform(Seeded):
     """
 
     def __init__(self, augment: str) -> None:
-        own = augment in POLICIES
-        steps = _steps(augment) if own else [load_pipeline(Path(augment), POLICIES)]
+        known = augment in POLICIES
+        steps = _steps(augment) if known else [load_pipeline(Path(augment), POLICIES)]
         self.mosaic = augment == "mosaic"
         rule = A.BboxParams("pascal_voc", ["places"], min_visibility=VISIBLE, clip=True)
         super().__init__(steps, rule)
@@ -86,27 +86,25 @@ class BoxTransform(Seeded):
         """
         boxes = objects.boxes if proposals is None else np.concatenate([objects.boxes, proposals])
         given = {"bboxes": boxes.reshape(-1, 4), "places": np.arange(len(boxes))}
-        if objects.masks is not None:
+        if isinstance(objects.masks, MaskLayers):
             given["masks"] = objects.masks.maps
         found = self.apply(seed, image=image, **given)
         moved = np.asarray(found["bboxes"], np.float32).reshape(-1, 4)
         places = np.asarray(found["places"], np.int64).reshape(-1)
         moved, places = _with_area(moved, places)
-        own = places < len(objects)
-        result = replace(objects.pick(places[own]), boxes=moved[own])
-        if result.masks is not None:
-            result = _around_masks(
-                replace(result, masks=replace(result.masks, maps=found["masks"]))
-            )
+        is_object = places < len(objects)
+        result = replace(objects.pick(places[is_object]), boxes=moved[is_object])
+        if isinstance(result.masks, MaskLayers):
+            result = _around_masks(result, replace(result.masks, maps=found["masks"]))
         image = np.ascontiguousarray(found["image"])
-        return image, result, None if proposals is None else moved[~own]
+        return image, result, None if proposals is None else moved[~is_object]
 
 
-def _around_masks(objects: Instances) -> Instances:
+def _around_masks(objects: Instances, masks: MaskLayers) -> Instances:
     """Return the objects whose masks still have pixels, with the boxes around these."""
-    boxes = layer_boxes(objects.masks)
+    boxes = layer_boxes(masks)
     left = boxes[:, 2] > boxes[:, 0]
-    return replace(objects, boxes=boxes.astype(np.float32)).pick(left)
+    return replace(objects, boxes=boxes.astype(np.float32), masks=masks).pick(left)
 
 
 def _with_area(boxes: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -128,7 +126,7 @@ def mosaic(
     canvas = np.empty((height, width, 3), np.uint8)
     canvas[:] = FILL_RGB
     objects, regions, layers = [], [], []
-    for number, (image, own, proposals) in enumerate(parts):
+    for number, (image, placed, proposals) in enumerate(parts):
         right, low = number % 2, number // 2
         room_w, room_h = (width - cx if right else cx), (height - cy if low else cy)
         scale = min(room_w / image.shape[1], room_h / image.shape[0])
@@ -138,9 +136,9 @@ def mosaic(
         canvas[top : top + high, left : left + wide] = small
         factor = np.array([wide / image.shape[1], high / image.shape[0]] * 2, np.float32)
         shift = np.array([left, top] * 2, np.float32)
-        objects.append(replace(own, boxes=own.boxes * factor + shift))
-        if own.masks is not None:
-            layers.append(_placed(own.masks, (left, top, wide, high), (height, width)))
+        objects.append(replace(placed, boxes=placed.boxes * factor + shift))
+        if isinstance(placed.masks, MaskLayers):
+            layers.append(_placed(placed.masks, (left, top, wide, high), (height, width)))
         if proposals is not None:
             regions.append(proposals * factor + shift)
     names = ("boxes", "labels", "areas", "crowd", "difficult")

@@ -57,7 +57,7 @@ def _policy() -> list[A.BasicTransform]:
 
     Source: RandAugment, 2019, arXiv:1909.13719.
     """
-    sure, plain = {"p": 1.0}, {"fill": FILL_RGB, "p": 1.0}
+    sure, filled = {"p": 1.0}, {"fill": FILL_RGB, "p": 1.0}
     colors = [
         A.ColorJitter(brightness=0.9, contrast=0, saturation=0, hue=0, **sure),
         A.ColorJitter(brightness=0, contrast=0.9, saturation=0, hue=0, **sure),
@@ -69,11 +69,11 @@ def _policy() -> list[A.BasicTransform]:
         A.AutoContrast(**sure),
     ]
     shapes = [
-        A.Affine(rotate=(-30, 30), **plain),
-        A.Affine(shear={"x": (-17, 17), "y": (0, 0)}, **plain),
-        A.Affine(shear={"x": (0, 0), "y": (-17, 17)}, **plain),
-        A.Affine(translate_percent={"x": (-0.3, 0.3), "y": (0, 0)}, **plain),
-        A.Affine(translate_percent={"x": (0, 0), "y": (-0.3, 0.3)}, **plain),
+        A.Affine(rotate=(-30, 30), **filled),
+        A.Affine(shear={"x": (-17, 17), "y": (0, 0)}, **filled),
+        A.Affine(shear={"x": (0, 0), "y": (-17, 17)}, **filled),
+        A.Affine(translate_percent={"x": (-0.3, 0.3), "y": (0, 0)}, **filled),
+        A.Affine(translate_percent={"x": (0, 0), "y": (-0.3, 0.3)}, **filled),
     ]
     return [A.NoOp(p=1.0), *colors, *shapes]
 

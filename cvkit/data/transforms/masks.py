@@ -5,6 +5,7 @@ from pathlib import Path
 
 import albumentations as A
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cvkit.catalog import AUGMENTATIONS
 from cvkit.data.resize import input_size_hw, resize_image, resize_mask
@@ -52,7 +53,7 @@ class ScaleCrop(A.DualTransform):
         """Transform an HW uint8 mask; padding is `IGNORE`."""
         return self._cut(resize_mask(mask, scaled_hw), offset, np.uint8(IGNORE))
 
-    def _cut(self, array: np.ndarray, offset: list[int], fill: np.ndarray) -> np.ndarray:
+    def _cut(self, array: np.ndarray, offset: list[int], fill: ArrayLike) -> np.ndarray:
         result = np.empty((*self.image_size_wh[::-1], *array.shape[2:]), np.uint8)
         result[:] = fill
         source, target = [], []

@@ -26,21 +26,21 @@ class Seeded:
         bbox_params: A.BboxParams | None = None,
     ) -> None:
         self._pipeline = A.Compose(steps, bbox_params=bbox_params)
-        self._own = threading.local()
+        self._thread = threading.local()
 
     def apply(self, seed: int, **arrays: np.ndarray) -> dict[str, np.ndarray]:
         """Return what the pipeline makes of its inputs, by the same names."""
-        if not hasattr(self._own, "pipeline"):
-            self._own.pipeline = copy.deepcopy(self._pipeline)
-        self._own.pipeline.set_random_seed(seed)
-        result = self._own.pipeline(**arrays)
+        if not hasattr(self._thread, "pipeline"):
+            self._thread.pipeline = copy.deepcopy(self._pipeline)
+        self._thread.pipeline.set_random_seed(seed)
+        result = self._thread.pipeline(**arrays)
         return {name: np.ascontiguousarray(result[name]) for name in arrays}
 
     def __getstate__(self) -> dict:
-        return {name: value for name, value in vars(self).items() if name != "_own"}
+        return {name: value for name, value in vars(self).items() if name != "_thread"}
 
     def __setstate__(self, state: dict) -> None:
-        self.__dict__ |= {**state, "_own": threading.local()}
+        self.__dict__ |= {**state, "_thread": threading.local()}
 
 
 def load_pipeline(path: Path, known: Sequence[str]) -> A.BaseCompose | A.BasicTransform:

@@ -6,7 +6,21 @@ from cvkit.models.backbones import torchvision_network
 from cvkit.models.layers import conv_bn_relu
 
 
-class TwoMLPHead(nn.Module):
+class BoxHead(nn.Module):
+    """Contract: `forward` gives [R, width] of [R, C, side, side] grids."""
+
+    width: int
+    from_backbone = False
+    """Its layers are the last ones of the backbone, under their names."""
+    mask_channels: int | None = None
+    """Of what `before_masks` gives; None where it gives the grids themselves."""
+
+    def before_masks(self, grids: Tensor) -> Tensor:
+        """Return what the mask branch goes on with, of the [R, C, side, side] grids of regions."""
+        return grids
+
+
+class TwoMLPHead(BoxHead):
     """Two fully connected layers, as in Feature Pyramid Networks, 2016, arXiv:1612.03144."""
 
     def __init__(self, channels: int, side: int, width: int) -> None:
@@ -19,7 +33,7 @@ class TwoMLPHead(nn.Module):
         return self.fc7(self.fc6(grids.flatten(1)).relu_()).relu_()
 
 
-class ConvFCHead(nn.Sequential):
+class ConvFCHead(BoxHead, nn.Sequential):
     """Four 3x3 convolutions with batch norm, then one fully connected layer.
 
     Source: Benchmarking Detection Transfer Learning with Vision Transformers, 2021,
@@ -36,8 +50,10 @@ class ConvFCHead(nn.Sequential):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
 
 
-class VGGHead(nn.Module):
+class VGGHead(BoxHead):
     """fc6 and fc7 of a VGG with dropout, as in Fast R-CNN, 2015, arXiv:1504.08083."""
+
+    from_backbone = True
 
     def __init__(self, builder: str) -> None:
         super().__init__()
@@ -49,15 +65,22 @@ class VGGHead(nn.Module):
         return self.classifier(grids.flatten(1))
 
 
-class LastStageHead(nn.Module):
+class LastStageHead(BoxHead):
     """A backbone's last stage over each region, then the mean over its cells.
 
     Source: Deep Residual Learning for Image Recognition, 2015, arXiv:1512.03385 (detection).
     """
 
+    from_backbone = True
+
     def __init__(self, stage: nn.Module, width: int) -> None:
         super().__init__()
         self.layer4, self.width = stage, width
+        self.mask_channels = width
+
+    def before_masks(self, grids: Tensor) -> Tensor:
+        """Return [R, width, 7, 7] of [R, C, 14, 14]."""
+        return self.layer4(grids)
 
     def forward(self, grids: Tensor) -> Tensor:
         """Return [R, width] of [R, C, 14, 14]."""

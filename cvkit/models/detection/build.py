@@ -1,14 +1,16 @@
-"""From names and numbers to detectors."""
+"""From what a model file says of a detector to the detector, composed from its parts."""
 
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
-from torch import nn
+from torch import Tensor, nn
 
 from cvkit import catalog
+from cvkit.arch_facts import Detector as Facts
 from cvkit.errors import UsageError
-from cvkit.models.backbones import ResNet, Stages, chain, vgg_features
+from cvkit.models.backbones import VGG, ResNet
 from cvkit.models.detection.box_heads import (
+    BoxHead,
     BoxPredictor,
     ConvFCHead,
     LastStageHead,
@@ -16,8 +18,8 @@ from cvkit.models.detection.box_heads import (
     VGGHead,
 )
 from cvkit.models.detection.detectors import Detector, FasterRCNN, FastRCNN
-from cvkit.models.detection.fpn import PyramidBackbone, SingleMapBackbone
-from cvkit.models.detection.inputs import DetectionInputs
+from cvkit.models.detection.fpn import Neck, PyramidBackbone, SingleMapBackbone
+from cvkit.models.detection.inputs import DetectionInputs, DetectorPreprocessing
 from cvkit.models.detection.mask_heads import MaskRoIHeads, mask_branch
 from cvkit.models.detection.roi_heads import RegionRule, RoIFeatures, RoIHeads
 from cvkit.models.detection.rpn import (
@@ -27,166 +29,171 @@ from cvkit.models.detection.rpn import (
     cell_anchors,
     cell_anchors_2015,
 )
+from cvkit.models.specs import DetectorSpec
 
 SIZES = (32, 64, 128, 256, 512)
-"""Usual sides of the anchors in pixels of the resized image; one a map, fine to coarse."""
+"""Usual sides of the anchors in pixels of the resized image; one per map, fine to coarse."""
 RATIOS = (0.5, 1.0, 2.0)
 NO_EPSILON = 1e-30
 """Stands for an epsilon of 0, which PyTorch 2.11 refuses; it changes no variance above 1e-22."""
+MASK_SIDE = 14
+"""Of the grids that the mask branch begins with, in cells."""
 
 
 def build_detector(
-    backbone: str,
-    num_classes: int,
-    transform: DetectionInputs,
-    *,
-    neck: str = "fpn",
-    roi: str = "align",
-    width: int = 256,
-    version: int = 1,
-    historic: bool = False,
-    own_proposals: bool = True,
-    masks: bool = False,
-    smallest: int = 32,
-    positions: Sequence[int] = (),
-    all_sizes: bool = False,
-    eps: float | None = None,
-    proposals: Mapping[str, object] | None = None,
-    regions: Mapping[str, object] | None = None,
+    spec: DetectorSpec, num_classes: int, preprocessing: DetectorPreprocessing
 ) -> Detector:
-    """Return a freshly initialised Fast, Faster or Mask R-CNN.
+    """Return a freshly initialised detector.
 
     Args:
-        backbone: key of `catalog.BACKBONES`.
+        spec: which one.
         num_classes: without background.
-        transform: makes the padded batch.
-        neck: `fpn`, or `c4` for the one map of stride 16.
-        roi: `align` or `pool`.
-        width: channels of the pyramid; its box head is four times as wide.
-        version: 2 has batch norm in the pyramid, two convolutions in the proposal network and
-            four in the box head.
-        historic: the anchors, limits and initialisation of the paper's own code.
-        masks: Mask R-CNN: a mask for every detection.
-        smallest: side of the smallest anchors, in pixels of the resized image.
-        own_proposals: Faster R-CNN; else Fast R-CNN, which gets its regions from elsewhere.
-        positions: layers of a chain whose maps are used, instead of the last of each stride.
-        all_sizes: anchors of all sizes on every map.
-        eps: of the batch norms of the backbone, 0 for none; None keeps the network's own.
-        proposals: fields of `ProposalRule` that differ from the architecture's own.
-        regions: fields of `RegionRule` that differ.
+        preprocessing: of the images.
 
     Raises:
-        UsageError: these parts do not go together.
+        UsageError: a name is unknown, or these parts do not go together.
     """
-    make = _pyramid if neck == "fpn" else _single
-    features, head, side = make(backbone, width, version, tuple(positions))
-    for layer in features.body.modules() if eps is not None else ():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.eps = eps or NO_EPSILON
-    used = features.strides[: len(features.strides) - features.extra]
-    rule = _region_rule(historic, own_proposals, regions or {})
-    predictor = BoxPredictor(head.width, num_classes, gaussian=historic or not own_proposals)
-    heads = RoIHeads(RoIFeatures(used, side, roi), head, predictor, rule)
-    if masks:
-        branch = mask_branch(features.channels, head, num_classes, norm=version == 2)
-        heads = MaskRoIHeads(heads, RoIFeatures(used, 14, roi), *branch)
-    if not own_proposals:
-        return FastRCNN(transform, features, heads)
-    anchors = [size * smallest // SIZES[0] for size in SIZES]
-    rpn = _proposal_network(features, anchors, historic, version, all_sizes, proposals or {})
-    return FasterRCNN(transform, features, rpn, heads)
-
-
-def _region_rule(historic: bool, own_proposals: bool, own: Mapping[str, object]) -> RegionRule:
-    rule: dict[str, object] = {}
-    if historic or not own_proposals:  # what the papers' own code does
-        rule = {"samples": 128, "beta": 1.0, "nms": 0.3}
-    if not own_proposals:
-        rule |= {"samples": 64, "low": 0.1}
-    return RegionRule(**(rule | dict(own)))
-
-
-def _proposal_network(
-    features: nn.Module,
-    anchors: Sequence[int],
-    historic: bool,
-    version: int,
-    all_sizes: bool,
-    own: Mapping[str, object],
-) -> RegionProposals:
-    rule: dict[str, object] = {}
-    if historic:
-        cells = [cell_anchors_2015()]
-        rule = {"before_nms": (12000, 6000), "after_nms": (2000, 300), "inside_only": True}
-        rule["min_side"] = 16.0
-    elif len(features.strides) == 1 or all_sizes:
-        cells = [cell_anchors(anchors, RATIOS) for _ in features.strides]
-    else:
-        sizes = [anchors[0] * stride // 4 for stride in features.strides]
-        cells = [cell_anchors([size], RATIOS) for size in sizes]
-    head = RPNHead(
-        features.channels, len(cells[0]), depth=version, middle=512 if historic else None
+    facts = catalog.known_entry(catalog.DETECTORS, spec.arch, "arch")
+    transform = DetectionInputs(
+        tuple(preprocessing.min_sizes),
+        preprocessing.max_size,
+        tuple(preprocessing.mean),
+        tuple(preprocessing.std),
+        preprocessing.scale,
     )
-    return RegionProposals(head, cells, ProposalRule(**(rule | dict(own))))
+    detector: Detector = catalog.resolve(facts.target)(spec, num_classes, transform, facts)
+    return detector
 
 
-def _pyramid(
-    backbone: str, width: int, version: int, positions: tuple[int, ...]
-) -> tuple[nn.Module, nn.Module, int]:
-    """Return a backbone with a pyramid, its box head, and the side of its grids."""
-    entry = catalog.BACKBONES[backbone]
-    own = {"positions": positions} if positions else {}
-    body = catalog.resolve(entry.target)(entry.builder, **own)
-    features = PyramidBackbone(body, width, norm=version == 2)
-    head = (ConvFCHead if version == 2 else TwoMLPHead)(width, 7, 4 * width)
-    return features, head, 7
+@dataclass(frozen=True)
+class Front:
+    """What comes before the heads of a detector.
+
+    Attributes:
+        neck: gives the maps.
+        head: over the regions cut out of them.
+        side: of these regions, in cells.
+    """
+
+    neck: Neck
+    head: BoxHead
+    side: int
 
 
-def _single(
-    backbone: str, width: int, version: int, positions: tuple[int, ...]
-) -> tuple[nn.Module, nn.Module, int]:
-    """Return a backbone with one map of stride 16, the head that its last layers make, a side.
+def pyramid(spec: DetectorSpec, facts: Facts) -> Front:
+    """Return a backbone with a feature pyramid, and a box head of its own."""
+    entry = catalog.BACKBONES[spec.backbone]
+    positions = {"positions": spec.positions} if spec.positions else {}
+    body = catalog.resolve(entry.target)(entry.builder, **positions)
+    neck = PyramidBackbone(body, spec.width, norm=facts.version == 2)
+    head = ConvFCHead if facts.version == 2 else TwoMLPHead
+    return Front(neck, head(spec.width, 7, 4 * spec.width), 7)
+
+
+def single_map(spec: DetectorSpec, facts: Facts) -> Front:
+    """Return a backbone with one map of stride 16, and the head that its last layers make.
 
     Raises:
         UsageError: this backbone has no such division.
     """
-    entry = catalog.BACKBONES[backbone]
-    if entry.builder.startswith("vgg"):
-        trunk = nn.Sequential(OrderedDict(features=vgg_features(entry.builder)[:-1]))
-        return SingleMapBackbone(trunk, 512), VGGHead(entry.builder), 7
-    if entry.target.endswith(":ResNet"):
-        net = ResNet(entry.builder)
-        stage, width = net.layer4, net.channels[-1]
-        names = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
-        trunk = nn.Sequential(OrderedDict((name, getattr(net, name)) for name in names))
-        return SingleMapBackbone(trunk, net.channels[-2]), LastStageHead(stage, width), 14
-    raise UsageError(
-        f"--neck c4 needs a VGG or ResNet, not --backbone {backbone}",
-        code="neck.unsupported",
-        hint="--neck fpn",
+    entry = catalog.BACKBONES[spec.backbone]
+    if not entry.single_map:
+        raise UsageError(
+            f"--neck c4 needs a VGG or ResNet, not --backbone {spec.backbone}",
+            code="neck.unsupported",
+            hint="--neck fpn",
+        )
+    return SINGLE_MAP[entry.single_map](entry.builder)
+
+
+def _resnet_single_map(builder: str) -> Front:
+    body = ResNet(builder)
+    width = body.channels[-1]
+    stage = body.take_last_stage()
+    return Front(SingleMapBackbone(body), LastStageHead(stage, width), 14)
+
+
+def _vgg_single_map(builder: str) -> Front:
+    body = VGG(builder, output_stride=16)
+    return Front(SingleMapBackbone(body), VGGHead(builder), 7)
+
+
+SINGLE_MAP: dict[str, Callable[[str], Front]] = {
+    "resnet": _resnet_single_map,
+    "vgg": _vgg_single_map,
+}
+"""How families of backbones are divided at stride 16."""
+
+NECKS: dict[str, Callable[[DetectorSpec, Facts], Front]] = {"fpn": pyramid, "c4": single_map}
+"""What `DetectorSpec.neck` means."""
+
+PAPER = RegionRule(samples=128, beta=1.0, nms=0.3)
+"""That of the code of the papers of 2015."""
+
+
+def two_stage(
+    spec: DetectorSpec, num_classes: int, transform: DetectionInputs, facts: Facts
+) -> Detector:
+    """Return a Fast, Faster or Mask R-CNN on the neck that the spec names."""
+    front = NECKS[spec.neck](spec, facts)
+    _set_epsilon(front.neck.body, spec.eps)
+    rule = RegionRule()
+    if facts.needs_proposals:
+        rule = replace(PAPER, samples=facts.roi_samples, low=0.1)
+    rule = replace(rule, **spec.region_limits())
+    heads = _region_heads(front, num_classes, rule, spec.roi, gaussian=facts.needs_proposals)
+    if facts.masks:
+        norm, channels = facts.version == 2, front.neck.channels
+        branch = mask_branch(channels, front.head, num_classes, norm)
+        features = RoIFeatures(_used_strides(front.neck), MASK_SIDE, spec.roi)
+        heads = MaskRoIHeads(heads, features, *branch)
+    if facts.needs_proposals:
+        return FastRCNN(transform, front.neck, heads)
+    cells = _cells(front.neck, spec)
+    head = RPNHead(front.neck.channels, len(cells[0]), depth=facts.version)
+    proposals = RegionProposals(head, cells, ProposalRule(**spec.proposal_limits()))
+    return FasterRCNN(transform, front.neck, proposals, heads)
+
+
+def faster_rcnn_2015(
+    spec: DetectorSpec, num_classes: int, transform: DetectionInputs, facts: Facts
+) -> Detector:
+    """Return a Faster R-CNN with the anchors, limits and initialisation of the paper's code."""
+    front = single_map(spec, facts)
+    _set_epsilon(front.neck.body, spec.eps)
+    rule = replace(PAPER, **spec.region_limits())
+    heads = _region_heads(front, num_classes, rule, "pool", gaussian=True)
+    cells = [cell_anchors_2015()]
+    head = RPNHead(front.neck.channels, len(cells[0]), middle=512)
+    limits = ProposalRule(
+        before_nms=(12000, 6000), after_nms=(2000, 300), min_side=16.0, inside_only=True
     )
+    limits = replace(limits, **spec.proposal_limits())
+    return FasterRCNN(transform, front.neck, RegionProposals(head, cells, limits), heads)
 
 
-def pretrained_part(model: Detector) -> nn.Module:
-    """Return a module with the detector's own layers under the names of the classifier's file."""
-    part = nn.Module()
-    for holder in (model.backbone.body, model.roi_heads.box_head):
-        if holder is model.backbone.body or isinstance(holder, VGGHead | LastStageHead):
-            for name, child in holder.named_children():
-                part.add_module(name, child)
-    return part
+def _region_heads(
+    front: Front, num_classes: int, rule: RegionRule, roi: str, *, gaussian: bool
+) -> RoIHeads:
+    predictor = BoxPredictor(front.head.width, num_classes, gaussian=gaussian)
+    features = RoIFeatures(_used_strides(front.neck), front.side, roi)
+    return RoIHeads(features, front.head, predictor, rule)
 
 
-def stages(body: nn.Module) -> list[nn.Module]:
-    """Return the parts of a backbone from the image on, for `--trainable-layers`."""
-    if hasattr(body, "layer1"):
-        names = ("conv1", "layer1", "layer2", "layer3", "layer4")
-        parts = [getattr(body, name) for name in names if hasattr(body, name)]
-        return [nn.ModuleList([parts[0], body.bn1]), *parts[1:]]
-    if isinstance(body, Stages):
-        layers, ends = chain(body), [tap + 1 for tap in body.taps]
-    else:
-        layers = list(body.features)
-        ends = [i + 1 for i, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
-    starts, ends = [0, *ends], [*ends, len(layers)]
-    return [nn.ModuleList(layers[a:b]) for a, b in zip(starts, ends, strict=True) if b > a]
+def _used_strides(neck: Neck) -> list[int]:
+    """Return the strides of the maps that regions are cut out of."""
+    return neck.strides[: len(neck.strides) - neck.extra]
+
+
+def _cells(neck: Neck, spec: DetectorSpec) -> list[Tensor]:
+    """Return the anchors around (0, 0) of each map."""
+    sides = [side * spec.smallest // SIZES[0] for side in SIZES]
+    if len(neck.strides) == 1 or spec.all_sizes:
+        return [cell_anchors(sides, RATIOS) for _ in neck.strides]
+    return [cell_anchors([sides[0] * stride // 4], RATIOS) for stride in neck.strides]
+
+
+def _set_epsilon(body: nn.Module, eps: float | None) -> None:
+    for layer in body.modules() if eps is not None else ():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.eps = eps or NO_EPSILON

@@ -5,61 +5,32 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from cvkit.models.detection.inputs import DetectionInputs
+from cvkit.models.detection.fpn import Neck
+from cvkit.models.detection.inputs import DetectionInputs, PaddedBatch
 from cvkit.models.detection.roi_heads import Detections, RoIHeads
 from cvkit.models.detection.rpn import RegionProposals
 from cvkit.ops.boxes import scale_boxes
-from cvkit.structures import MaskLayers
+from cvkit.structures import DetectionTargets
 
 
 class Detector(nn.Module, ABC):
-    """Two stages: regions of the image, then a class and a better box for each.
+    """Contract: regions of the image, then a class and a better box for each.
 
     Calling it gives the losses, so that several processes can share the gradients; `detect`
     gives the detections. Images are CHW, uint8 or float in [0, 1], of any size; boxes and
     proposals are in their pixels.
-
-    Args:
-        transform: makes the padded batch.
-        backbone: a neck of `cvkit.models.detection.fpn`.
-        roi_heads: the second stage.
     """
 
-    def __init__(
-        self, transform: DetectionInputs, backbone: nn.Module, roi_heads: RoIHeads
-    ) -> None:
-        super().__init__()
-        self.transform, self.backbone, self.roi_heads = transform, backbone, roi_heads
+    fitted_names: tuple[str, ...] = ()
+    """Tensors that are fitted after training."""
 
-    def forward(
-        self,
-        images: list[Tensor],
-        boxes: list[Tensor],
-        labels: list[Tensor],
-        proposals: list[Tensor] | None = None,
-        masks: list[MaskLayers] | None = None,
-    ) -> dict[str, Tensor]:
-        """Return the losses by torchvision's names.
-
-        Args:
-            images: of the batch.
-            boxes: [M, 4] objects of each image; M may be 0.
-            labels: [M] their classes, from 1.
-            proposals: [R, 4] of each image, for a network without its own.
-            masks: of the objects, for a network that learns them.
-        """
-        return self.losses(images, boxes, labels, proposals, masks)
+    def forward(self, images: list[Tensor], targets: DetectionTargets) -> dict[str, Tensor]:
+        """Return the losses by torchvision's names."""
+        return self.losses(images, targets)
 
     @abstractmethod
-    def losses(
-        self,
-        images: list[Tensor],
-        boxes: list[Tensor],
-        labels: list[Tensor],
-        proposals: list[Tensor] | None = None,
-        masks: list[MaskLayers] | None = None,
-    ) -> dict[str, Tensor]:
-        """Return the losses by name; see `forward`."""
+    def losses(self, images: list[Tensor], targets: DetectionTargets) -> dict[str, Tensor]:
+        """Return the losses by torchvision's names."""
 
     @abstractmethod
     def detect(
@@ -67,24 +38,84 @@ class Detector(nn.Module, ABC):
     ) -> list[Detections]:
         """Return the detections of each image, in its own pixels."""
 
+    @abstractmethod
+    def probe(self, images: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the backbone's input, which gathers a gradient, and one of its outputs."""
+
+    @property
+    @abstractmethod
+    def body(self) -> nn.Module:
+        """The backbone."""
+
+    @abstractmethod
+    def stages(self) -> list[nn.Module]:
+        """Return the parts of the backbone, from the image to the last map.
+
+        Raises:
+            UsageError: it is not divided into stages.
+        """
+
+    @abstractmethod
+    def pretrained_part(self) -> nn.Module:
+        """Return a module with the layers that a published classifier has, under its names."""
+
+
+class TwoStageDetector(Detector):
+    """A detector that cuts its regions out of the maps of the whole image.
+
+    Args:
+        transform: makes the padded batch.
+        backbone: gives the maps.
+        roi_heads: the second stage.
+    """
+
+    def __init__(self, transform: DetectionInputs, backbone: Neck, roi_heads: RoIHeads) -> None:
+        super().__init__()
+        self.transform, self.backbone, self.roi_heads = transform, backbone, roi_heads
+
     def probe(self, images: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Return the backbone's input, which gathers a gradient, and its finest map."""
         inputs = self.transform(images).images.requires_grad_()
         return inputs, self.backbone(inputs)[0]
 
-    def _original(self, found: list[Detections], batch: object) -> list[Detections]:
+    @property
+    def body(self) -> nn.Module:
+        """The backbone, without its neck."""
+        return self.backbone.body
+
+    def stages(self) -> list[nn.Module]:
+        """Return the parts of the backbone, from the image to its last map."""
+        return self.backbone.body.stages()
+
+    def pretrained_part(self) -> nn.Module:
+        """Return a module with the layers that a published classifier has, under its names."""
+        part, head = nn.Module(), self.roi_heads.box_head
+        for holder in (self.body, head) if head.from_backbone else (self.body,):
+            for name, child in holder.named_children():
+                part.add_module(name, child)
+        return part
+
+    def _for_regions(self, maps: list[Tensor]) -> list[Tensor]:
+        """Return the maps that regions are cut out of."""
+        return maps[: len(maps) - self.backbone.extra]
+
+    def _detections(
+        self, batch: PaddedBatch, maps: list[Tensor], regions: list[Tensor]
+    ) -> list[Detections]:
+        """Return the detections in the pixels of the original images."""
+        found = self.roi_heads.detect(self._for_regions(maps), regions, batch.sizes_hw)
         sizes = zip(found, batch.sizes_hw, batch.original_hw, strict=True)
         return [replace(each, boxes=scale_boxes(each.boxes, *hw)) for each, *hw in sizes]
 
 
-class FasterRCNN(Detector):
+class FasterRCNN(TwoStageDetector):
     """A detector that proposes its own regions; with masks it is Mask R-CNN.
 
     Source: Faster R-CNN, 2015, arXiv:1506.01497; Mask R-CNN, 2017, arXiv:1703.06870.
 
     Args:
-        transform: see `Detector`.
-        backbone: see `Detector`.
+        transform: see `TwoStageDetector`.
+        backbone: see `TwoStageDetector`.
         rpn: the first stage.
         roi_heads: the second stage.
     """
@@ -92,29 +123,22 @@ class FasterRCNN(Detector):
     def __init__(
         self,
         transform: DetectionInputs,
-        backbone: nn.Module,
+        backbone: Neck,
         rpn: RegionProposals,
         roi_heads: RoIHeads,
     ) -> None:
         super().__init__(transform, backbone, roi_heads)
         self.rpn = rpn
 
-    def losses(
-        self,
-        images: list[Tensor],
-        boxes: list[Tensor],
-        labels: list[Tensor],
-        proposals: list[Tensor] | None = None,
-        masks: list[MaskLayers] | None = None,
-    ) -> dict[str, Tensor]:
-        """Return the four losses, five with masks; see `Detector.forward`."""
+    def losses(self, images: list[Tensor], targets: DetectionTargets) -> dict[str, Tensor]:
+        """Return the four losses, five with masks."""
         batch = self.transform(images)
-        boxes = self.transform.boxes(batch, boxes)
+        boxes = self.transform.boxes(batch, targets.boxes)
+        targets = replace(targets, boxes=boxes)
         maps = self.backbone(batch.images)
         regions, losses = self.rpn.propose_and_learn(maps, batch, boxes)
-        useful = maps[: len(maps) - self.backbone.extra]
-        own = {} if masks is None else {"masks": masks, "sizes_hw": batch.sizes_hw}
-        return self.roi_heads.losses(useful, regions, boxes, labels, **own) | losses
+        useful = self._for_regions(maps)
+        return self.roi_heads.losses(useful, regions, targets, batch.sizes_hw) | losses
 
     def detect(
         self, images: list[Tensor], proposals: list[Tensor] | None = None
@@ -122,30 +146,22 @@ class FasterRCNN(Detector):
         """Return the detections of each image, in its own pixels."""
         batch = self.transform(images)
         maps = self.backbone(batch.images)
-        regions = self.rpn.propose(maps, batch)
-        useful = maps[: len(maps) - self.backbone.extra]
-        return self._original(self.roi_heads.detect(useful, regions, batch.sizes_hw), batch)
+        return self._detections(batch, maps, self.rpn.propose(maps, batch))
 
 
-class FastRCNN(Detector):
+class FastRCNN(TwoStageDetector):
     """A detector of regions that others propose.
 
     Source: Fast R-CNN, 2015, arXiv:1504.08083.
     """
 
-    def losses(
-        self,
-        images: list[Tensor],
-        boxes: list[Tensor],
-        labels: list[Tensor],
-        proposals: list[Tensor] | None = None,
-        masks: list[MaskLayers] | None = None,
-    ) -> dict[str, Tensor]:
-        """Return the two losses; see `Detector.forward`."""
+    def losses(self, images: list[Tensor], targets: DetectionTargets) -> dict[str, Tensor]:
+        """Return the two losses."""
         batch = self.transform(images)
-        boxes, regions = (self.transform.boxes(batch, each) for each in (boxes, proposals))
-        maps = self._maps(batch.images)
-        losses = self.roi_heads.losses(maps, regions, boxes, labels)
+        regions = self._resized(batch, targets.proposals)
+        targets = replace(targets, boxes=self.transform.boxes(batch, targets.boxes))
+        maps = self._for_regions(self.backbone(batch.images))
+        losses = self.roi_heads.losses(maps, regions, targets, batch.sizes_hw)
         # A level that no region belongs to gets a gradient too, of zeros.
         losses["loss_box_reg"] = losses["loss_box_reg"] + 0.0 * sum(each.mean() for each in maps)
         return losses
@@ -155,13 +171,23 @@ class FastRCNN(Detector):
     ) -> list[Detections]:
         """Return the detections of each image, in its own pixels."""
         batch = self.transform(images)
-        regions = self.transform.boxes(batch, proposals)
-        found = self.roi_heads.detect(self._maps(batch.images), regions, batch.sizes_hw)
-        return self._original(found, batch)
+        regions = self._resized(batch, proposals)
+        return self._detections(batch, self.backbone(batch.images), regions)
 
-    def _maps(self, images: Tensor) -> list[Tensor]:
-        maps = self.backbone(images)
-        return maps[: len(maps) - self.backbone.extra]
+    def _resized(self, batch: PaddedBatch, proposals: list[Tensor] | None) -> list[Tensor]:
+        """Return the proposals in the pixels of the resized images."""
+        return self.transform.boxes(batch, required(proposals))
+
+
+def required(proposals: list[Tensor] | None) -> list[Tensor]:
+    """Return the proposals that a detector cannot do without.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if proposals is None:
+        raise ValueError("this detector does not propose its own regions")
+    return proposals
 
 
 def rest_batch_norms(model: nn.Module) -> None:

@@ -1,15 +1,32 @@
-"""Necks: what turns a backbone's maps into those a detector looks at.
+"""Necks: what turns a backbone's maps into those of a detector."""
 
-A neck returns maps fine to coarse and exposes `channels` (the same for all) and `strides`. The
-last `extra` of them are for proposals only.
-"""
-
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cvkit.models.backbones import Backbone
+
+
+class Neck(nn.Module, ABC):
+    """Contract: `forward(images)` returns one map per entry of `strides`, fine to coarse.
+
+    Attributes:
+        body: the backbone.
+        channels: of every map.
+        strides: of the maps.
+        extra: number of maps at the end that are for proposals only.
+    """
+
+    body: Backbone
+    channels: int
+    strides: list[int]
+    extra: int
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return the maps of NCHW images."""
 
 
 def _projection(in_channels: int, out_channels: int, kernel: int, norm: bool) -> nn.Sequential:
@@ -52,7 +69,7 @@ class FeaturePyramid(nn.Module):
         return [*result, F.max_pool2d(result[-1], kernel_size=1, stride=2)]
 
 
-class PyramidBackbone(nn.Module):
+class PyramidBackbone(Neck):
     """A backbone with a feature pyramid on its maps from stride 4 on.
 
     Args:
@@ -76,20 +93,20 @@ class PyramidBackbone(nn.Module):
         return self.fpn(self.body(images)[self.first :])
 
 
-class SingleMapBackbone(nn.Module):
-    """A backbone that gives its one map of stride 16, as detectors before the pyramid had it.
+class SingleMapBackbone(Neck):
+    """A backbone that gives its last map alone, as detectors before the pyramid had it.
 
     Args:
-        body: the stages after stride 16 must have been taken out.
+        body: ends at stride 16.
     """
 
     extra = 0
 
-    def __init__(self, body: nn.Module, channels: int) -> None:
+    def __init__(self, body: Backbone) -> None:
         super().__init__()
         self.body = body
-        self.channels, self.strides = channels, [16]
+        self.channels, self.strides = body.channels[-1], body.strides[-1:]
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the map of NCHW images."""
-        return [self.body(images)]
+        return self.body(images)[-1:]

@@ -1,6 +1,7 @@
 """From images of any size to one padded batch, and back."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,7 @@ from torch.nn import functional as F
 
 from cvkit.ops.boxes import scale_boxes
 from cvkit.ops.images import input_scale
+from cvkit.ops.resize import height_width
 
 DIVISOR = 32
 """Sides of a batch are padded to multiples of this, the coarsest stride of the maps."""
@@ -26,6 +28,30 @@ class PaddedBatch:
     images: Tensor
     sizes_hw: list[tuple[int, int]]
     original_hw: list[tuple[int, int]]
+
+
+class DetectorPreprocessing(Protocol):
+    """What a model file says of a detector's inputs; see `DetectionInputs`."""
+
+    @property
+    def min_sizes(self) -> tuple[int, ...]:
+        """Shorter sides."""
+
+    @property
+    def max_size(self) -> int:
+        """Limit of the longer side."""
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Of the pixels in [0, 1]."""
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Of the pixels in [0, 1]."""
+
+    @property
+    def scale(self) -> float:
+        """Of images without `min_sizes`."""
 
 
 class DetectionInputs(nn.Module):
@@ -55,12 +81,12 @@ class DetectionInputs(nn.Module):
     def forward(self, images: list[Tensor]) -> PaddedBatch:
         """Return the batch of CHW images: uint8, or float in [0, 1]."""
         resized = [self._resize(self._normalize(image)) for image in images]
-        sizes = [tuple(image.shape[-2:]) for image in resized]
+        sizes = [height_width(image) for image in resized]
         height, width = (-(-max(sides) // DIVISOR) * DIVISOR for sides in zip(*sizes, strict=True))
         canvas = resized[0].new_zeros((len(resized), 3, height, width))
         for place, image in zip(canvas, resized, strict=True):
             place[:, : image.shape[1], : image.shape[2]].copy_(image)
-        return PaddedBatch(canvas, sizes, [tuple(image.shape[-2:]) for image in images])
+        return PaddedBatch(canvas, sizes, [height_width(image) for image in images])
 
     def _normalize(self, image: Tensor) -> Tensor:
         if image.dtype == torch.uint8:
@@ -76,7 +102,7 @@ class DetectionInputs(nn.Module):
         if self.training and len(self.min_sizes) > 1:
             draw = torch.empty(1).uniform_(0.0, float(len(self.min_sizes)))
             wanted = self.min_sizes[int(draw.item())]
-        scale = input_scale(image.shape[-2:], wanted, self.max_size, self.scale)
+        scale = input_scale(height_width(image), wanted, self.max_size, self.scale)
         if scale == 1.0:
             return image
         return F.interpolate(

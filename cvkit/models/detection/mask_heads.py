@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cvkit.models.detection.box_heads import LastStageHead
+from cvkit.models.detection.box_heads import BoxHead
 from cvkit.models.detection.roi_heads import (
     Detections,
     RoIFeatures,
@@ -19,7 +19,7 @@ from cvkit.models.detection.roi_heads import (
 )
 from cvkit.models.layers import conv_bn_relu
 from cvkit.ops.mask_pasting import mask_targets
-from cvkit.structures import MaskLayers
+from cvkit.structures import DetectionTargets, MaskLayers
 
 WIDTH = 256
 """Channels of the mask branch where the backbone does not say."""
@@ -64,7 +64,7 @@ class MaskPredictor(nn.Sequential):
 
 
 def mask_branch(
-    channels: int, box_head: nn.Module, num_classes: int, norm: bool
+    channels: int, box_head: BoxHead, num_classes: int, norm: bool
 ) -> tuple[nn.Module, MaskPredictor]:
     """Return what a region goes through, and what predicts its mask from that.
 
@@ -74,8 +74,8 @@ def mask_branch(
         num_classes: without background.
         norm: see `MaskHead`.
     """
-    if isinstance(box_head, LastStageHead):
-        return nn.Sequential(), MaskPredictor(box_head.width, WIDTH, num_classes)
+    if box_head.mask_channels is not None:
+        return nn.Sequential(), MaskPredictor(box_head.mask_channels, WIDTH, num_classes)
     return MaskHead(channels, norm), MaskPredictor(channels, channels, num_classes)
 
 
@@ -103,34 +103,32 @@ class MaskRoIHeads(RoIHeads):
 
     def mask_logits(self, maps: list[Tensor], boxes: list[Tensor]) -> Tensor:
         """Return [R, K + 1, grid, grid] logits of the [R_i, 4] boxes of each image."""
-        grids = self.mask_features(maps, boxes)
-        if isinstance(self.box_head, LastStageHead):
-            grids = self.box_head.layer4(grids)
+        grids = self.box_head.before_masks(self.mask_features(maps, boxes))
         return self.mask_predictor(self.mask_head(grids)).float()
 
     def losses(
         self,
         maps: list[Tensor],
-        proposals: list[Tensor],
-        boxes: list[Tensor],
-        labels: list[Tensor],
-        *,
-        masks: list[MaskLayers],
+        regions: list[Tensor],
+        targets: DetectionTargets,
         sizes_hw: list[tuple[int, int]],
     ) -> dict[str, Tensor]:
         """Return the two losses of `RoIHeads` and `loss_mask`.
 
         Args:
             maps: see `RoIHeads.losses`.
-            proposals: see `RoIHeads.losses`.
-            boxes: see `RoIHeads.losses`.
-            labels: see `RoIHeads.losses`.
-            masks: of the objects, in the pixels of the original images.
-            sizes_hw: of the resized images.
+            regions: see `RoIHeads.losses`.
+            targets: see `RoIHeads.losses`; their masks are in the pixels of the original images.
+            sizes_hw: see `RoIHeads.losses`.
+
+        Raises:
+            ValueError: the targets have no masks.
         """
-        samples = [self.sample(*each) for each in zip(proposals, boxes, labels, strict=True)]
+        if targets.masks is None:
+            raise ValueError("Mask R-CNN learns from masks")
+        samples = self.samples(regions, targets)
         losses = self.box_losses(maps, samples)
-        return losses | {"loss_mask": self.mask_loss(maps, samples, masks, sizes_hw)}
+        return losses | {"loss_mask": self.mask_loss(maps, samples, targets.masks, sizes_hw)}
 
     def mask_loss(
         self,
@@ -149,7 +147,7 @@ class MaskRoIHeads(RoIHeads):
         if not len(logits):
             return 0.0 * logits.sum()
         label = torch.cat([s.labels[place] for s, place in zip(samples, positive, strict=True)])
-        own = logits[torch.arange(len(label), device=label.device), label]  # [P, grid, grid]
+        chosen = logits[torch.arange(len(label), device=label.device), label]  # [P, grid, grid]
         targets = [
             mask_targets(
                 layers,
@@ -162,8 +160,8 @@ class MaskRoIHeads(RoIHeads):
                 masks, samples, positive, sizes_hw, strict=True
             )
         ]
-        wanted = torch.cat([torch.from_numpy(target) for target in targets]).to(own)
-        return F.binary_cross_entropy_with_logits(own, wanted)
+        wanted = torch.cat([torch.from_numpy(target) for target in targets]).to(chosen)
+        return F.binary_cross_entropy_with_logits(chosen, wanted)
 
     def detect(
         self, maps: list[Tensor], proposals: list[Tensor], sizes_hw: list[tuple[int, int]]
@@ -172,6 +170,6 @@ class MaskRoIHeads(RoIHeads):
         found = super().detect(maps, proposals, sizes_hw)
         logits = self.mask_logits(maps, [each.boxes for each in found])
         label = torch.cat([each.labels for each in found])
-        own = logits[torch.arange(len(label), device=label.device), label].sigmoid()
-        parts = own.split([len(each.labels) for each in found])
+        chosen = logits[torch.arange(len(label), device=label.device), label].sigmoid()
+        parts = chosen.split([len(each.labels) for each in found])
         return [replace(each, grids=part) for each, part in zip(found, parts, strict=True)]

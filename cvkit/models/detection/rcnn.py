@@ -4,19 +4,26 @@ Source: Rich Feature Hierarchies for Accurate Object Detection and Semantic Segm
 arXiv:1311.2524.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import batched_nms
 
+from cvkit.arch_facts import Detector as Facts
+from cvkit.models.backbones import network_stages
 from cvkit.models.classify import torchvision_parts
+from cvkit.models.detection.detectors import Detector, required
 from cvkit.models.detection.inputs import DetectionInputs
 from cvkit.models.detection.roi_heads import Detections, RegionRule, choose_detections
 from cvkit.models.detection.rpn import PLAIN
+from cvkit.models.specs import DetectorSpec
 from cvkit.ops.boxes import box_iou, clip_boxes, decode_boxes
 from cvkit.ops.matching import match, sample_balanced
+from cvkit.ops.resize import height_width
+from cvkit.structures import DetectionTargets
 
 CONTEXT = 16 / 227
 """Pixels of the surroundings on each side of a crop, as a share of its side."""
@@ -51,7 +58,11 @@ def warped_crops(image: Tensor, boxes: Tensor, side: int) -> Tensor:
     return F.grid_sample(images, grid, mode="bilinear", align_corners=False)
 
 
-class RCNN(nn.Module):
+RULE = RegionRule(samples=64, nms=0.3)
+"""R-CNN's own."""
+
+
+class RCNN(Detector):
     """A classifier of regions that others propose.
 
     Until its SVMs are fitted it scores by softmax and leaves boxes as they are proposed. Both
@@ -61,7 +72,7 @@ class RCNN(nn.Module):
         backbone: key of `catalog.BACKBONES`; any classification network.
         num_classes: without background.
         transform: only its normalisation is used; its shorter side is that of the crops.
-        regions: fields of `RegionRule` that differ from R-CNN's own.
+        rule: how regions are trained and chosen.
     """
 
     fitted_names = (
@@ -75,11 +86,11 @@ class RCNN(nn.Module):
         backbone: str,
         num_classes: int,
         transform: DetectionInputs,
-        regions: Mapping[str, object] | None = None,
+        rule: RegionRule = RULE,
     ) -> None:
         super().__init__()
         self.side, self.mean, self.std = transform.min_sizes[-1], transform.mean, transform.std
-        self.rule = RegionRule(**({"samples": 64, "nms": 0.3} | dict(regions or {})))
+        self.rule, self.name = rule, backbone
         small = self.side <= SMALL_SIDE
         self.backbone, self.head = torchvision_parts(
             backbone, num_classes + 1, small=small, image_size=self.side, aux=False
@@ -92,6 +103,13 @@ class RCNN(nn.Module):
             )
             feature, grid = _features(probe.eval(), torch.empty(1, 3, self.side, self.side))
         width, cells = feature.shape[1], grid.shape[1]
+        self.fitted: Tensor
+        self.feature_scale: Tensor
+        self.grid_scale: Tensor
+        self.svm_weight: Tensor
+        self.svm_bias: Tensor
+        self.ridge_weight: Tensor
+        self.ridge_mean: Tensor
         self.register_buffer("fitted", torch.zeros(()))
         self.register_buffer("feature_scale", torch.ones(()))
         self.register_buffer("grid_scale", torch.ones(()))
@@ -108,25 +126,21 @@ class RCNN(nn.Module):
         )
         return (image - mean) / std
 
-    def forward(
-        self,
-        images: list[Tensor],
-        boxes: list[Tensor],
-        labels: list[Tensor],
-        proposals: list[Tensor],
-        masks: None = None,
-    ) -> dict[str, Tensor]:
-        """Return `loss_classifier` of sampled regions; see `Detector.forward`."""
-        crops, targets = [], []
-        for image, own, label, regions in zip(images, boxes, labels, proposals, strict=True):
-            chosen, target = self.sample(regions, own, label)
+    def losses(self, images: list[Tensor], targets: DetectionTargets) -> dict[str, Tensor]:
+        """Return `loss_classifier` of sampled regions."""
+        crops, wanted = [], []
+        proposals = required(targets.proposals)
+        objects = zip(images, proposals, targets.boxes, targets.labels, strict=True)
+        for image, *found in objects:
+            chosen, labels = self.sample(*found)
             crops.append(warped_crops(self.normalized(image), chosen, self.side))
-            targets.append(target)
+            wanted.append(labels)
         if not any(map(len, crops)):  # nothing to learn from: every gradient is 0
-            return {"loss_classifier": 0.0 * sum(p.sum() for p in self.parameters())}
+            total = torch.stack([p.sum() for p in self.parameters()]).sum()
+            return {"loss_classifier": 0.0 * total}
         joined = torch.cat(crops).contiguous(memory_format=torch.channels_last)
         logits = self.head(self.backbone(joined)).float()
-        return {"loss_classifier": F.cross_entropy(logits, torch.cat(targets))}
+        return {"loss_classifier": F.cross_entropy(logits, torch.cat(wanted))}
 
     @torch.no_grad()
     def sample(self, regions: Tensor, boxes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -158,7 +172,7 @@ class RCNN(nn.Module):
         self, images: list[Tensor], proposals: list[Tensor] | None = None
     ) -> list[Detections]:
         """Return the detections of each image, in its own pixels."""
-        return [self._detect(*pair) for pair in zip(images, proposals, strict=True)]
+        return [self._detect(*pair) for pair in zip(images, required(proposals), strict=True)]
 
     def probe(self, images: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Return whole images as crops, which gather a gradient, and their features."""
@@ -169,9 +183,21 @@ class RCNN(nn.Module):
         inputs = torch.cat(crops).requires_grad_()
         return inputs, self.backbone(inputs)
 
+    @property
+    def body(self) -> nn.Module:
+        """The classifier without its last layer."""
+        return self.backbone
+
+    def stages(self) -> list[nn.Module]:
+        """Return the parts of the classifier, from the image to its last map."""
+        return network_stages(self.name, self.backbone)
+
+    def pretrained_part(self) -> nn.Module:
+        """Return the layers that a published classifier has."""
+        return self.backbone
+
     def _detect(self, image: Tensor, regions: Tensor) -> Detections:
         features, grids = self.describe(image, regions)
-        size_hw = tuple(image.shape[-2:])
         if not self.fitted:
             logits = self.head((features / self.feature_scale).to(self.head.weight.dtype))
             boxes = regions[:, None].expand(-1, logits.shape[1], -1)
@@ -185,14 +211,20 @@ class RCNN(nn.Module):
         marked = torch.cat((boxes, places[..., None].to(boxes.dtype)), 2)
         found = _choose_marked(marked, scores, self.rule)
         moved = self.correct(found.boxes, grids[found.boxes[:, 4].long()], found.labels)
-        return Detections(clip_boxes(moved, size_hw), found.scores, found.labels)
+        return Detections(clip_boxes(moved, height_width(image)), found.scores, found.labels)
 
     def correct(self, boxes: Tensor, grids: Tensor, labels: Tensor) -> Tensor:
         """Return [D, 4] boxes moved by the regressors of their classes (from 1)."""
         ones = torch.cat((grids, grids.new_ones((len(grids), 1))), 1)
-        own = self.ridge_weight[labels - 1]  # [D, 4, G + 1]
-        deltas = torch.einsum("dg,dkg->dk", ones, own) + self.ridge_mean[labels - 1]
+        weight = self.ridge_weight[labels - 1]  # [D, 4, G + 1]
+        deltas = torch.einsum("dg,dkg->dk", ones, weight) + self.ridge_mean[labels - 1]
         return decode_boxes(deltas, boxes[:, :4], PLAIN)[:, 0]
+
+
+def rcnn(spec: DetectorSpec, num_classes: int, transform: DetectionInputs, facts: Facts) -> RCNN:
+    """Return an R-CNN on any classification network."""
+    rule = replace(RULE, **spec.region_limits())
+    return RCNN(spec.backbone, num_classes, transform, rule)
 
 
 def _features(backbone: nn.Module, crops: Tensor) -> tuple[Tensor, Tensor]:

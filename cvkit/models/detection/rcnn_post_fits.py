@@ -34,7 +34,7 @@ class Positives:
         self.norms: list[list[float]] = [[], []]
 
     def see(self, image: Tensor, boxes: Tensor, labels: Tensor, regions: Tensor) -> None:
-        """Look at an image: its objects, and a few of its regions for the scale."""
+        """Add an image: its objects, and a few of its regions for the scale."""
         if not self.norms[0]:  # a model that was completed before has its scales already
             self.model.feature_scale.fill_(1)
             self.model.grid_scale.fill_(1)
@@ -139,20 +139,20 @@ class NegativesAndBoxes:
         self.ridges = [_ClassRidge(cells) for _ in model.svm_bias]
 
     def see(self, image: Tensor, boxes: Tensor, labels: Tensor, regions: Tensor) -> None:
-        """Look at an image: its regions against the objects of each class."""
+        """Add an image: its regions against the objects of each class."""
         if not self.svms:
             self.svms = [_ClassSvm(rows, self.seed) for rows in self.first.examples]
-        features, grids = (part.cpu() for part in self.model.describe(image, regions))
+        described, grids = (part.cpu() for part in self.model.describe(image, regions))
         iou = box_iou(boxes, regions).cpu()  # [M, R]
         kinds = labels.cpu()
-        features = features.numpy()
+        features = described.numpy()
         for number, (svm, ridge) in enumerate(zip(self.svms, self.ridges, strict=True), 1):
-            own = iou[kinds == number]
-            best = own.max(0).values if len(own) else torch.zeros(len(regions))
+            overlap = iou[kinds == number]
+            best = overlap.max(0).values if len(overlap) else torch.zeros(len(regions))
             svm.add(features[(best < NEGATIVE_IOU).numpy()])
             near = torch.where(best > NEAR)[0]
             if len(near):
-                truth = boxes[labels == number][own[:, near].argmax(0)]
+                truth = boxes[labels == number][overlap[:, near].argmax(0)]
                 target = encode_boxes(truth, regions[near], PLAIN)
                 ridge.add(grids[near].numpy(), target.cpu().double().numpy())
 

@@ -1,4 +1,4 @@
-"""What looks at each region: pooling, a box head, classes and corrected boxes."""
+"""The second stage: features of each region, a box head, classes and corrected boxes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,10 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import batched_nms
 
+from cvkit.models.detection.box_heads import BoxHead
 from cvkit.models.detection.rpn import BETA
 from cvkit.ops import roi
 from cvkit.ops.boxes import box_iou, clip_boxes, decode_boxes, encode_boxes, large_enough
 from cvkit.ops.matching import BELOW, BETWEEN, match, sample_balanced
+from cvkit.structures import DetectionTargets
 
 WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 """Weights of the deltas of classified boxes: one over their usual deviations."""
@@ -74,12 +76,12 @@ class RegionRule:
     Attributes:
         high: smallest IoU of a region that belongs to an object.
         low: smallest IoU of a background region; from it to `high`, and above 0.
-        samples: regions an image in the loss.
+        samples: regions per image in the loss.
         positive_share: largest share of positives among them.
         beta: where the smooth L1 loss turns into a line.
         min_score: smallest score of a detection (exclusive).
         nms: IoU above which the lower of two detections of a class is dropped.
-        max_detections: of an image.
+        max_detections: per image.
         min_side: of a detection, in pixels of the resized image.
     """
 
@@ -96,7 +98,7 @@ class RegionRule:
 
 @dataclass(frozen=True)
 class SampledRegions:
-    """Regions of an image that a loss looks at, with the label and box they should get.
+    """Regions of an image in the loss, with the label and box they should get.
 
     `objects` are the indices of the true objects of positive regions.
     """
@@ -120,7 +122,7 @@ class RoIHeads(nn.Module):
     def __init__(
         self,
         features: RoIFeatures,
-        box_head: nn.Module,
+        box_head: BoxHead,
         box_predictor: nn.Module,
         rule: RegionRule,
     ) -> None:
@@ -134,18 +136,26 @@ class RoIHeads(nn.Module):
         return logits.float(), deltas.float()
 
     def losses(
-        self, maps: list[Tensor], proposals: list[Tensor], boxes: list[Tensor], labels: list[Tensor]
+        self,
+        maps: list[Tensor],
+        regions: list[Tensor],
+        targets: DetectionTargets,
+        sizes_hw: list[tuple[int, int]],
     ) -> dict[str, Tensor]:
         """Return `loss_classifier` and `loss_box_reg`, means over the sampled regions.
 
         Args:
             maps: of the batch.
-            proposals: [R, 4] of each image.
-            boxes: [M, 4] true ones of each image.
-            labels: [M] of them, from 1.
+            regions: [R, 4] of each image.
+            targets: boxes in the pixels of the resized images.
+            sizes_hw: of the resized images.
         """
-        samples = [self.sample(*each) for each in zip(proposals, boxes, labels, strict=True)]
-        return self.box_losses(maps, samples)
+        return self.box_losses(maps, self.samples(regions, targets))
+
+    def samples(self, regions: list[Tensor], targets: DetectionTargets) -> list[SampledRegions]:
+        """Return the regions for the loss of each image."""
+        images = zip(regions, targets.boxes, targets.labels, strict=True)
+        return [self.sample(*image) for image in images]
 
     def box_losses(self, maps: list[Tensor], samples: list[SampledRegions]) -> dict[str, Tensor]:
         """Return `loss_classifier` and `loss_box_reg` of sampled regions."""
@@ -156,8 +166,8 @@ class RoIHeads(nn.Module):
             torch.cat([getattr(each, name) for each in samples]) for name in ("truths", "regions")
         )
         target = encode_boxes(truths[positive], regions[positive], WEIGHTS)
-        own = deltas.unflatten(1, (-1, 4))[positive, label[positive]]  # [P, 4]
-        box = F.smooth_l1_loss(own, target, beta=self.rule.beta, reduction="sum")
+        found = deltas.unflatten(1, (-1, 4))[positive, label[positive]]  # [P, 4]
+        box = F.smooth_l1_loss(found, target, beta=self.rule.beta, reduction="sum")
         # Images without objects and proposals have no region; the mean of nothing is no number.
         return {
             "loss_classifier": F.cross_entropy(logits, label) if len(label) else logits.sum(),

@@ -14,6 +14,7 @@ from torchvision.ops import batched_nms
 from cvkit.models.detection.inputs import PaddedBatch
 from cvkit.ops.boxes import box_iou, clip_boxes, decode_boxes, encode_boxes, large_enough
 from cvkit.ops.matching import BELOW, BETWEEN, match, sample_balanced
+from cvkit.ops.resize import height_width
 
 PLAIN = (1.0, 1.0, 1.0, 1.0)
 """Weights of the deltas of proposals."""
@@ -90,7 +91,8 @@ class RPNHead(nn.Module):
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.normal_(layer.weight, std=0.01)
-                nn.init.zeros_(layer.bias)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
 
     def forward(self, maps: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Return for each map [N, H * W * A] objectness logits and [N, H * W * A, 4] deltas."""
@@ -110,7 +112,7 @@ class ProposalRule:
     Attributes:
         high: smallest IoU of a positive anchor.
         low: IoU under which an anchor is negative.
-        samples: anchors an image in the loss.
+        samples: anchors per image in the loss.
         positive_share: largest share of positives among them.
         before_nms: best anchors of each map that NMS sees, in training and at test.
         after_nms: proposals of an image that remain, in training and at test.
@@ -151,8 +153,8 @@ class RegionProposals(nn.Module):
         """Return the [A, 4] anchors, the [N, A_l] logits of each map, and the [N, A, 4] deltas."""
         logits, deltas = self.head(maps)
         self.cells = [cell.to(maps[0].device) for cell in self.cells]
-        sizes = [tuple(each.shape[-2:]) for each in maps]
-        anchors = grid_anchors(self.cells, sizes, tuple(batch.images.shape[-2:]))
+        sizes = [height_width(each) for each in maps]
+        anchors = grid_anchors(self.cells, sizes, height_width(batch.images))
         return torch.cat(anchors), [x.float() for x in logits], torch.cat(deltas, 1).float()
 
     def propose(self, maps: list[Tensor], batch: PaddedBatch) -> list[Tensor]:
@@ -177,10 +179,10 @@ class RegionProposals(nn.Module):
         """Return the proposals of each image: decoded, cut to it, thinned out by NMS."""
         rule, mode = self.rule, 0 if self.training else 1
         picked, levels, offset = [], [], 0
-        for level, each in enumerate(logits):
+        for number, each in enumerate(logits):
             count = min(rule.before_nms[mode], each.shape[1])
             picked.append(each.topk(count, dim=1).indices + offset)
-            levels += [level] * count
+            levels += [number] * count
             offset += each.shape[1]
         index = torch.cat(picked, 1)  # [N, P]
         level = torch.tensor(levels, device=anchors.device)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from cvkit.models.backbones import Backbone
 from cvkit.models.layers import fcn_head
-from cvkit.ops.resize import resize_bilinear
+from cvkit.ops.resize import height_width, resize_bilinear
 
 
 class SegmentationModel(nn.Module, ABC):
@@ -31,12 +31,12 @@ class SegmentationModel(nn.Module, ABC):
 
     def logits(self, images: Tensor) -> Tensor:
         """Return the class logits of NCHW normalised images, at their size."""
-        size_hw = images.shape[-2:]
+        size_hw = height_width(images)
         return resize_bilinear(self.decode(self.backbone(images), size_hw), size_hw)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return all logits by name, `out` and, with an auxiliary head, `aux`."""
-        size_hw = images.shape[-2:]
+        size_hw = height_width(images)
         maps = self.backbone(images)
         outputs = {"out": resize_bilinear(self.decode(maps, size_hw), size_hw)}
         if self.aux_level is not None:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from cvkit.models.backbones import Backbone
 from cvkit.models.layers import conv_bn_relu
 from cvkit.models.segmentation.base import SegmentationModel
-from cvkit.ops.resize import resize_bilinear
+from cvkit.ops.resize import height_width, resize_bilinear
 
 RATES = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}
 """Atrous rates by output stride, so that they span the same part of the image."""
@@ -21,7 +21,7 @@ class ImagePooling(nn.Sequential):
     def forward(self, maps: Tensor) -> Tensor:
         """Return NCHW pooled context at the size of `maps`."""
         pooled = super().forward(maps)  # [N, C, 1, 1]
-        return resize_bilinear(pooled, maps.shape[-2:])
+        return resize_bilinear(pooled, height_width(maps))
 
 
 class ASPP(nn.Module):

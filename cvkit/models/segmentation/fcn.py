@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from cvkit.models.backbones import Backbone, vgg_features
 from cvkit.models.layers import fcn_head
 from cvkit.models.segmentation.base import SegmentationModel
-from cvkit.ops.resize import resize_bilinear
+from cvkit.ops.resize import height_width, resize_bilinear
 
 
 class FCN(SegmentationModel):
@@ -45,8 +45,8 @@ def bilinear_deconv(num_classes: int, stride: int, learnable: bool = True) -> nn
 def _score(in_channels: int, num_classes: int) -> nn.Conv2d:
     """Return a 1x1 scoring layer that says zero, so that a skip starts without effect."""
     score = nn.Conv2d(in_channels, num_classes, 1)
-    nn.init.zeros_(score.weight)
-    nn.init.zeros_(score.bias)
+    for parameter in score.parameters():
+        nn.init.zeros_(parameter)
     return score
 
 
@@ -90,13 +90,14 @@ class SkipFCN(SegmentationModel):
         """Return logits at the image's size."""
         scores = self.score(maps[-1])
         for step, (level, score) in enumerate(zip(self.skips, self.skip_scores, strict=True)):
-            scores = self._upsample(scores, step, maps[level].shape[-2:]) + score(maps[level])
+            scores = self._upsample(scores, step, height_width(maps[level])) + score(maps[level])
         return self._upsample(scores, len(self.skips), size_hw)
 
     def _upsample(self, scores: Tensor, step: int, size_hw: tuple[int, int]) -> Tensor:
         if not self.deconvs:
             return resize_bilinear(scores, size_hw)
         deconv = self.deconvs[step]
+        assert isinstance(deconv, nn.ConvTranspose2d)
         return _crop(deconv(scores), deconv.stride[0] // 2, size_hw)
 
 
@@ -115,7 +116,9 @@ class FCN2014(nn.Module):
     def __init__(self, num_classes: int, *, stride: int = 8, learnable: bool = False) -> None:
         super().__init__()
         self.features = vgg_features("vgg16")
-        self.features[0].padding = (100, 100)
+        first = self.features[0]
+        assert isinstance(first, nn.Conv2d)
+        first.padding = (100, 100)
         for layer in self.features:
             if isinstance(layer, nn.MaxPool2d):
                 layer.ceil_mode = True
@@ -146,7 +149,7 @@ class FCN2014(nn.Module):
         if self.stride == 8:
             scores = self.up4(scores)
             scores = scores + _crop(self.score_pool3(pools[2]), 9, scores.shape[-2:])
-        return _crop(self.up(scores), {32: 19, 16: 27, 8: 31}[self.stride], images.shape[-2:])
+        return _crop(self.up(scores), {32: 19, 16: 27, 8: 31}[self.stride], height_width(images))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return the logits under the name `out`."""

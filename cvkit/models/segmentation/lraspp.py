@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from cvkit.models.backbones import Backbone
 from cvkit.models.layers import conv_bn_relu
 from cvkit.models.segmentation.base import SegmentationModel
-from cvkit.ops.resize import resize_bilinear
+from cvkit.ops.resize import height_width, resize_bilinear
 
 WIDTH = 128
 """Channels of the coarse branch."""
@@ -30,7 +30,7 @@ class LRASPPHead(nn.Module):
     def forward(self, low: Tensor, high: Tensor) -> Tensor:
         """Return NKHW logits at the size of `low`."""
         features = self.cbr(high) * self.scale(high)
-        features = resize_bilinear(features, low.shape[-2:])
+        features = resize_bilinear(features, height_width(low))
         return self.low_classifier(low) + self.high_classifier(features)
 
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from cvkit.models.backbones import Backbone
 from cvkit.models.layers import conv_bn_relu
 from cvkit.models.segmentation.base import SegmentationModel
-from cvkit.ops.resize import resize_bilinear
+from cvkit.ops.resize import height_width, resize_bilinear
 
 
 class PyramidPooling(nn.Module):
@@ -23,7 +23,7 @@ class PyramidPooling(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return NCHW `maps` with the pooled context appended as channels."""
-        size_hw = maps.shape[-2:]
+        size_hw = height_width(maps)
         pooled = [resize_bilinear(branch(maps), size_hw) for branch in self.branches]
         return torch.cat([maps, *pooled], 1)
 

@@ -1,22 +1,22 @@
-"""Networks of images looking at clips: every frame by itself, or frames as channels."""
+"""Networks of images made into networks of clips: each frame by itself, or frames as channels."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from cvkit import catalog
 from cvkit.errors import UsageError
-from cvkit.models.backbones import VGG, ResNet, chain
+from cvkit.models.backbones import Backbone
 from cvkit.models.classify import torchvision_parts
-from cvkit.models.layers import conv_bn_relu
+from cvkit.models.layers import conv_bn_relu, pair
 
 HIDDEN = 512
 """Width of the hidden layer of late fusion by concatenation."""
 
 
-def each_frame(net: nn.Module, clips: Tensor) -> Tensor:
+def each_frame(net: Callable[[Tensor], Tensor], clips: Tensor) -> Tensor:
     """Return [N, T, ...] what a network of images makes of the frames of NCTHW clips."""
     frames = clips.transpose(1, 2)  # [N, T, C, H, W]
     found = net(frames.flatten(0, 1))
@@ -34,8 +34,8 @@ class ClipNetwork(nn.Module):
 
     def load_images(self, tensors: Mapping[str, Tensor]) -> None:
         """Load a state dict of the network of images."""
-        own = self.backbone.state_dict()
-        self.backbone.load_state_dict({name: tensors[name] for name in own})
+        names = self.backbone.state_dict()
+        self.backbone.load_state_dict({name: tensors[name] for name in names})
 
 
 class SingleFrame(ClipNetwork):
@@ -74,10 +74,11 @@ class LateFusion(ClipNetwork):
         fusion: str = "pool",
     ) -> None:
         super().__init__()
-        self.backbone, self.head = image_parts(backbone, num_classes, image_size)
+        self.backbone, head = image_parts(backbone, num_classes, image_size)
+        self.head: nn.Module = head
         self.frames = frames if fusion == "concat" else None
         if self.frames:
-            wide = frames * self.head.in_features
+            wide = frames * head.in_features
             self.head = nn.Sequential(
                 nn.Linear(wide, HIDDEN), nn.ReLU(inplace=True), nn.Linear(HIDDEN, num_classes)
             )
@@ -133,6 +134,7 @@ class SlowFusion(ClipNetwork):
     """
 
     EXTENT, STEP = 4, 2
+    backbone: Backbone
 
     def __init__(self, backbone: str, num_classes: int, frames: int) -> None:
         super().__init__()
@@ -140,14 +142,13 @@ class SlowFusion(ClipNetwork):
             raise UsageError(
                 f"--frames {frames}: slow-fusion needs {self.EXTENT}", code="frames.few"
             )
-        self.backbone = dense_backbone(backbone, "slow-fusion")
-        self.first = widen_first(self.backbone, self.EXTENT)
+        self.backbone, self.first = self._widened(backbone)
         groups = math.ceil((frames - self.EXTENT) / self.STEP) + 1
         self.merges = nn.ModuleList()
         with torch.device("meta"), torch.no_grad():
             maps = torch.empty(2, 3 * self.EXTENT, 64, 64)
             widths = []
-            for piece in _pieces(dense_backbone(backbone, "slow-fusion"), widen=self.EXTENT):
+            for piece in self._pieces(self._widened(backbone)[0]):
                 maps = piece(maps)
                 widths.append(maps.shape[1])
         for width in widths[:-1]:
@@ -156,13 +157,26 @@ class SlowFusion(ClipNetwork):
                 groups = math.ceil(groups / 2)
         self.head = nn.Linear(widths[-1], num_classes)
 
+    def _widened(self, backbone: str) -> tuple[Backbone, str]:
+        """Return a backbone for the frames of a group, and the name of its first convolution."""
+        if not catalog.BACKBONES[backbone].channels_first:
+            raise _no_maps(backbone, "slow-fusion")
+        made = dense_backbone(backbone, "slow-fusion")
+        return made, widen_first(made, self.EXTENT)
+
+    @staticmethod
+    def _pieces(backbone: Backbone) -> list[nn.Module]:
+        """Return the parts of a backbone between which frames are fused."""
+        stages, first = backbone.stages(), backbone.unfused
+        return [nn.Sequential(*stages[:first]), *stages[first:]]
+
     def forward(self, clips: Tensor) -> dict[str, Tensor]:
         """Return the [N, K] logits of NCTHW clips."""
         missing = (self.EXTENT - clips.shape[2]) % self.STEP
         clips = torch.cat((clips, clips[:, :, -1:].expand(-1, -1, missing, -1, -1)), 2)
         groups = clips.unfold(2, self.EXTENT, self.STEP)  # [N, C, G, H, W, 4]
         maps = groups.permute(0, 2, 5, 1, 3, 4).flatten(2, 3)  # [N, G, 4 * C, H, W]
-        for number, piece in enumerate(_pieces(self.backbone)):
+        for number, piece in enumerate(self._pieces(self.backbone)):
             if 0 < number <= len(self.merges):
                 pairs = _pairs(maps)
                 maps = self.merges[number - 1](pairs.flatten(0, 1)).unflatten(0, pairs.shape[:2])
@@ -181,41 +195,25 @@ def _pairs(maps: Tensor) -> Tensor:
     return torch.cat((maps[:, first], maps[:, first + 1]), 2)
 
 
-def dense_backbone(backbone: str, arch: str) -> nn.Module:
+def dense_backbone(backbone: str, arch: str) -> Backbone:
     """Return a backbone with maps.
 
     Raises:
         UsageError: it has none.
     """
     entry = catalog.BACKBONES[backbone]
-    if not entry.target or entry.whole or (arch == "slow-fusion" and "swin" in entry.builder):
-        raise UsageError(
-            f"--backbone {backbone} cannot serve --arch {arch}, which works on maps",
-            code="backbone.unsupported",
-            hint="such as resnet18",
-        )
-    return catalog.resolve(entry.target)(entry.builder)
+    if not entry.target or entry.whole:
+        raise _no_maps(backbone, arch)
+    made: Backbone = catalog.resolve(entry.target)(entry.builder)
+    return made
 
 
-def _pieces(backbone: nn.Module, widen: int = 0) -> list[nn.Module]:
-    """Return the layers of a backbone from stage to stage.
-
-    Args:
-        backbone: of `cvkit.models.backbones`.
-        widen: frames that its first convolution is made for, if it is not yet.
-    """
-    if widen:
-        widen_first(backbone, widen)
-    if isinstance(backbone, ResNet):
-        first = (backbone.conv1, backbone.bn1, backbone.relu, backbone.maxpool, backbone.layer1)
-        return [nn.Sequential(*first), backbone.layer2, backbone.layer3, backbone.layer4]
-    layers = chain(backbone)
-    if isinstance(backbone, VGG):
-        ends = [n + 1 for n, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
-    else:
-        ends = [tap + 1 for tap in backbone.taps]
-    ends[-1] = len(layers)
-    return [nn.Sequential(*layers[a:b]) for a, b in zip([0, *ends], ends, strict=False)]
+def _no_maps(backbone: str, arch: str) -> UsageError:
+    return UsageError(
+        f"--backbone {backbone} cannot serve --arch {arch}, which works on maps",
+        code="backbone.unsupported",
+        hint="such as resnet18",
+    )
 
 
 def image_parts(backbone: str, num_classes: int, image_size: int) -> tuple[nn.Module, nn.Linear]:
@@ -232,9 +230,9 @@ def widen_first(net: nn.Module, frames: int) -> str:
     made = nn.Conv2d(
         old.in_channels * frames,
         old.out_channels,
-        old.kernel_size,
-        old.stride,
-        old.padding,
+        pair(old.kernel_size),
+        pair(old.stride),
+        old.padding if isinstance(old.padding, str) else pair(old.padding),
         bias=old.bias is not None,
     )
     nn.init.kaiming_normal_(made.weight, mode="fan_out", nonlinearity="relu")
@@ -247,6 +245,6 @@ def _widened(tensors: Mapping[str, Tensor], net: nn.Module, first: str) -> dict[
     """Return a state dict of images for a network whose first convolution was widened."""
     result = dict(tensors)
     weight = tensors[f"{first}.weight"]
-    frames = net.get_submodule(first).in_channels // weight.shape[1]
+    frames = net.get_parameter(f"{first}.weight").shape[1] // weight.shape[1]
     result[f"{first}.weight"] = weight.repeat(1, frames, 1, 1) / frames
     return result

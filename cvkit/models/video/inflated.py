@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cvkit.models.backbones import torchvision_network
-from cvkit.models.layers import Conv3d
+from cvkit.models.layers import Conv3d, pair
 
 
 class InflatedConv(Conv3d):
@@ -33,6 +33,11 @@ class I3D(nn.Module):
         num_classes: K.
         builder: the ResNet of torchvision.
     """
+
+    layer1: nn.Module
+    layer2: nn.Module
+    layer3: nn.Module
+    layer4: nn.Module
 
     def __init__(self, num_classes: int, builder: str = "resnet50") -> None:
         super().__init__()
@@ -61,15 +66,15 @@ class I3D(nn.Module):
 
         The last layer is left as it is.
         """
-        own = self.state_dict()
+        state = self.state_dict()
         for name, tensor in tensors.items():
             if name.startswith("fc."):
                 continue
-            if own[name].ndim == 5:
-                length = own[name].shape[2]
+            if state[name].ndim == 5:
+                length = state[name].shape[2]
                 tensor = tensor[:, :, None].repeat(1, 1, length, 1, 1) / length
-            own[name] = tensor
-        self.load_state_dict(own)
+            state[name] = tensor
+        self.load_state_dict(state)
 
 
 def inflated_conv(conv: nn.Conv2d, frames: int) -> InflatedConv:
@@ -77,12 +82,13 @@ def inflated_conv(conv: nn.Conv2d, frames: int) -> InflatedConv:
 
     Weights that are the same for all frames would not see which frame comes first.
     """
+    assert not isinstance(conv.padding, str)
     made = InflatedConv(
         conv.in_channels,
         conv.out_channels,
-        (frames, *conv.kernel_size),
-        (1, *conv.stride),
-        (frames // 2, *conv.padding),
+        (frames, *pair(conv.kernel_size)),
+        (1, *pair(conv.stride)),
+        (frames // 2, *pair(conv.padding)),
         bias=conv.bias is not None,
     )
     nn.init.kaiming_normal_(made.weight, mode="fan_out", nonlinearity="relu")
@@ -164,7 +170,8 @@ class C3D(nn.Module):
         for layer in self.modules():
             if isinstance(layer, nn.Conv3d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-                nn.init.zeros_(layer.bias)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
 
     def forward(self, clips: Tensor) -> dict[str, Tensor]:
         """Return the [N, K] logits of NCTHW clips."""
@@ -174,7 +181,7 @@ class C3D(nn.Module):
 
 def _like(layers: list[nn.Module]) -> list[nn.Module]:
     """Return layers of the same shapes on torch's present device."""
-    made = []
+    made: list[nn.Module] = []
     for layer in layers:
         if isinstance(layer, nn.Conv3d):
             made.append(Conv3d(layer.in_channels, layer.out_channels, 3, padding=1))

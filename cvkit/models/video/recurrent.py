@@ -1,4 +1,4 @@
-"""Networks of images whose view of a clip is read frame by frame."""
+"""Networks of images whose features are read frame by frame."""
 
 import torch
 from torch import Tensor, nn
@@ -60,9 +60,9 @@ class ConvLSTM(ClipNetwork):
 
     def __init__(self, backbone: str, num_classes: int, hidden: int = 256) -> None:
         super().__init__()
-        self.backbone = dense_backbone(backbone, "conv-lstm")
-        self.hidden = hidden
-        self.gates = nn.Conv2d(self.backbone.channels[-1] + hidden, 4 * hidden, 3, padding=1)
+        body = dense_backbone(backbone, "conv-lstm")
+        self.backbone, self.hidden = body, hidden
+        self.gates = nn.Conv2d(body.channels[-1] + hidden, 4 * hidden, 3, padding=1)
         self.head = nn.Linear(hidden, num_classes)
 
     def forward(self, clips: Tensor) -> dict[str, Tensor]:

@@ -85,6 +85,11 @@ class VideoResNet(nn.Module):
             both of a block have the middle of the first one, as in torchvision.
     """
 
+    layer1: nn.Module
+    layer2: nn.Module
+    layer3: nn.Module
+    layer4: nn.Module
+
     def __init__(
         self,
         num_classes: int,

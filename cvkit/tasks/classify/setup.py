@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,14 +10,16 @@ from torch import Tensor
 
 from cvkit import catalog
 from cvkit.console import Reporter
-from cvkit.data.formats.folders import ClassifiedImage, Collection, read_collection
+from cvkit.data.classified import ClassifiedImage, Collection, read_collection
 from cvkit.data.scan import ImageScan, scan_images
 from cvkit.dividing import tell_division, training_division
 from cvkit.errors import UsageError, raise_defects
 from cvkit.models.weights import has_small_stem
-from cvkit.options.classify import ClassifyPredict, ClassifyTrain
+from cvkit.options.classify import ClassifyEval, ClassifyPredict, ClassifyTrain
+from cvkit.output.names import class_words
+from cvkit.structures import ClassList
 from cvkit.tasks.checking import checked, warn_of_leaks
-from cvkit.tasks.class_splits import require_examples, warn_of_gaps
+from cvkit.tasks.classed import require_examples, warn_of_gaps
 from cvkit.tasks.classify.network import Network, Preprocessing
 from cvkit.tasks.common import data_place, parse_image_size
 from cvkit.tasks.normalisation import pretrained_statistics
@@ -26,17 +28,40 @@ SMALL_IMAGE = 64
 """Largest image side at which `--stem auto` takes the small stem."""
 
 
-@dataclass(frozen=True)
-class Training:
-    """What only training needs."""
+@dataclass(frozen=True, kw_only=True)
+class Inference:
+    """What only evaluation and prediction need; most fields are the flags of the same names.
 
-    loss: str
-    weights: Tensor | None
-    label_smoothing: float
-    aux_weight: float
-    mixup: float
-    cutmix: float
-    transform: Any
+    `flip` and `ten_crop` are what `--tta` says; `shelves` are the folders of the classes for
+    `--save sorted`.
+    """
+
+    flip: bool = False
+    ten_crop: bool = False
+    top_k: int = 5
+    sorted: bool = False
+    embeddings: Path | None = None
+    shelves: tuple[str, ...] = ()
+
+
+def inference_for(options: ClassifyEval | ClassifyPredict, classes: ClassList) -> Inference:
+    """Return what the flags of evaluation or prediction ask for.
+
+    Raises:
+        UsageError: `--tta` is malformed, or `--embeddings` cannot be written.
+    """
+    flip, ten_crop = parse_tta(options.tta)
+    if not isinstance(options, ClassifyPredict):
+        return Inference(flip=flip, ten_crop=ten_crop)
+    check_embeddings(options)
+    return Inference(
+        flip=flip,
+        ten_crop=ten_crop,
+        top_k=min(options.top_k, len(classes)),
+        sorted=options.save == "sorted",
+        embeddings=options.embeddings,
+        shelves=class_words(classes.names),
+    )
 
 
 def chosen_parts(options: ClassifyTrain) -> tuple[str, str | None]:
@@ -46,7 +71,7 @@ def chosen_parts(options: ClassifyTrain) -> tuple[str, str | None]:
         UsageError: they contradict each other.
     """
     arch, backbone = options.arch, options.backbone
-    if arch in ("knn", "linear"):
+    if arch is not None and catalog.CLASSIFIERS[arch].takes_backbone:
         return arch, backbone
     if arch is None:
         name = backbone or "resnet18"
@@ -56,7 +81,7 @@ def chosen_parts(options: ClassifyTrain) -> tuple[str, str | None]:
             raise UsageError(
                 f"--arch {arch} with --backbone {backbone}: which one?",
                 code="backbone.unsupported",
-                hint="--backbone goes with knn and linear, or stands alone",
+                hint="give --backbone with knn or linear, or without --arch",
             )
         return arch, arch
     if backbone is not None:
@@ -88,8 +113,8 @@ def check_flags(options: ClassifyTrain) -> None:
         raise UsageError(
             f"--aux-weight has no meaning for --arch {arch}", code="aux_weight.unsupported"
         )
-    if arch == "knn" and options.devices > 1:
-        raise UsageError("--arch knn runs in one process", code="devices.unsupported")
+    if catalog.CLASSIFIERS[arch].gradient_free and options.devices > 1:
+        raise UsageError(f"--arch {arch} runs in one process", code="devices.unsupported")
     if options.image_size != "auto":
         parse_side(options.image_size)
     training_division(options)
@@ -129,8 +154,8 @@ def preprocessing_for(options: ClassifyTrain, sizes_hw: Sequence[tuple[int, int]
         side = min(224, max(32, round(short * 7 / 8 / 16) * 16))
     resize = side if side <= SMALL_IMAGE else round(side * 8 / 7)
     builder = catalog.BACKBONES[backbone].builder if backbone else ""
-    own = pretrained_statistics(options, builder)
-    return Preprocessing(image_size=side, resize_size=resize, **own)
+    statistics = pretrained_statistics(options, builder)
+    return Preprocessing(image_size=side, resize_size=resize, **statistics)
 
 
 def network_for(options: ClassifyTrain, side: int, examples: int, num_classes: int) -> Network:
@@ -144,16 +169,16 @@ def network_for(options: ClassifyTrain, side: int, examples: int, num_classes: i
     if options.stem == "auto" and backbone is not None and catalog.BACKBONES[backbone].small_stem:
         source = options.pretrained
         small = side <= SMALL_IMAGE if source is None else has_small_stem(source)
-    own_weight = catalog.ARCHS["classify"][arch].aux_weight
+    usual_weight = catalog.ARCHS["classify"][arch].aux_weight
     network = Network(
         arch=arch,
         backbone=backbone,
         small=small,
         image_size=side,
-        aux=bool(own_weight) and options.aux_weight != 0,
+        aux=bool(usual_weight) and options.aux_weight != 0,
         dropout=options.dropout,
         stochastic_depth=options.stochastic_depth,
-        examples=examples if arch == "knn" else 0,
+        examples=examples if catalog.CLASSIFIERS[arch].gradient_free else 0,
         neighbors=options.neighbors,
         distance=options.distance,
         votes=options.votes,
@@ -186,7 +211,7 @@ def training_data(
     tell_division(options, place, data.heap, division, data.splits, report)
     counts = ", ".join(f"{name}: {len(images)} images" for name, images in data.splits.items())
     if options.data == "samples":
-        report.say(f"training on the built-in samples (one synthetic shape an image), {counts}")
+        report.say(f"training on the built-in samples (one synthetic shape per image), {counts}")
     else:
         report.say(f"data: {place} ({data.layout} layout), {counts}")
     require_examples(data, options.train_split, place)

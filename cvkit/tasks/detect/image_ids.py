@@ -34,8 +34,9 @@ class ImageIds:
         """
         if self.file is None:
             return _numbers(paths)
-        found = {path: self._name(path) for path in paths}
-        if missing := [path for path, name in found.items() if name is None]:
+        names = {path: self._name(path) for path in paths}
+        found = {path: name for path, name in names.items() if name is not None}
+        if missing := [path for path in names if path not in found]:
             raise DataError(
                 f"--image-ids {self.file} lacks {len(missing)} images, such as {missing[0]}",
                 code="image_ids.missing",
@@ -77,13 +78,16 @@ def _read_ids(file: Path) -> dict[str, int]:
     """
     try:
         rows = read_json(file, unique_keys=False)["images"]
-        result = {row["file_name"]: whole_number(row["id"]) for row in rows}
-        if not result or not all(isinstance(name, str) for name in result):
+        numbers = [whole_number(row["id"]) for row in rows]
+        names = [row["file_name"] for row in rows]
+        if not names or not all(isinstance(name, str) for name in names):
             raise ValueError("it has no images with a file name")
-        if odd := [row["id"] for row in rows if whole_number(row["id"]) is None]:
+        if odd := [r["id"] for r, number in zip(rows, numbers, strict=True) if number is None]:
             raise ValueError(f"id {shown(odd[0])} is not a whole number")
+        pairs = zip(names, numbers, strict=True)
+        result = {name: number for name, number in pairs if number is not None}
         if len(set(result.values())) < len(rows):
-            raise ValueError("a file name or id stands twice")
+            raise ValueError("a file name or id occurs twice")
     except (DataError, ValueError, KeyError, TypeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error
         raise DataError(

@@ -13,15 +13,15 @@ from cvkit.data.annotated import AnnotatedImage, trainable
 from cvkit.errors import UsageError
 from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD, input_scale
 from cvkit.options.detect import Detecting, TwoStageTrain
-from cvkit.structures import Batch, Geometry
-from cvkit.tasks.common import parse_image_size
+from cvkit.structures import Batch, Geometry, Instances
+from cvkit.tasks.common import parse_image_size, required, truth_of
 
 SCALED_LONGEST = 2048
 """Longest side of an input that is not scaled to a shorter side, unless `--max-size` is given."""
 SMALL = 1 / 6
 """Objects are small parts of an image if nine tenths of them are below this share of its side."""
 SHORTER = 128, 320
-"""Shorter sides that a network from scratch gets by itself."""
+"""Shorter sides that a network from scratch gets by default."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Preprocessing:
     scale: float = 1.0
     bits: int | None = 16
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """Return the sizes for people."""
         if self.min_sizes:
             return f"shorter side {', '.join(map(str, self.min_sizes))}, up to {self.max_size}"
@@ -73,7 +73,7 @@ def parse_frame(text: str, crops: bool) -> Preprocessing:
 
     Args:
         text: the flag.
-        crops: the network looks at crops, which are squares.
+        crops: the network sees crops, which are squares.
 
     Raises:
         UsageError: malformed, or no square for crops.
@@ -104,15 +104,16 @@ def input_sizes(
         images: of the training split.
         sizes_hw: of all images.
     """
+    facts = catalog.DETECTORS[options.arch]
     median = float(np.median([min(size) for size in sizes_hw]))
     flag = "--min-size" if options.image_size == "auto" else "--image-size"
     if options.image_size != "auto":
-        found = parse_frame(options.image_size, options.arch == "rcnn")
+        found = parse_frame(options.image_size, facts.looks_at_crops)
     elif options.min_size != "auto":
         found = parse_sizes(options.min_size)
-    elif options.arch == "rcnn":
+    elif facts.looks_at_crops:
         found = parse_sizes("112")
-    elif catalog.DETECTORS[options.arch].least_side:
+    elif facts.least_side:
         found = parse_sizes(str(SHORTER[1]))
     elif _are_small(images):
         side = min(SHORTER[1], max(SHORTER[0], median))
@@ -126,7 +127,7 @@ def input_sizes(
             f"--max-size {found.max_size} is smaller than --min-size {max(found.min_sizes)}",
             code="max_size.small",
         )
-    least = catalog.DETECTORS[options.arch].least_side
+    least = facts.least_side
     if found.min_sizes and min(found.min_sizes) < least:
         raise UsageError(
             f"{flag} {min(found.min_sizes)}: no anchor of --arch {options.arch} lies inside an "
@@ -141,7 +142,7 @@ def _are_small(images: Sequence[AnnotatedImage]) -> bool:
     """Return whether nearly all objects are small parts of their images."""
     unscaled = Preprocessing((), 2**31)
     shares = np.concatenate(
-        [object_sides([image], unscaled) / min(image.size_wh) for image in images]
+        [object_sides([image], unscaled) / min(required(image.size_wh)) for image in images]
     )
     return bool(len(shares)) and float(np.percentile(shares, 90)) < SMALL
 
@@ -152,8 +153,8 @@ def object_sides(images: Sequence[AnnotatedImage], preprocessing: Preprocessing)
     for image in images:
         shorter = (preprocessing.min_sizes or (None,))[-1]
         longest, factor = preprocessing.max_size, preprocessing.scale
-        scale = input_scale(image.size_wh, shorter, longest, factor)
-        counted = image.truth.pick(~image.truth.crowd & ~image.truth.difficult)
+        scale = input_scale(required(image.size_wh), shorter, longest, factor)
+        counted = image.truth.pick(image.truth.counted)
         result.append(np.sqrt(counted.corner_and_size()[:, 2:].prod(1)) * scale)
     return np.concatenate(result)
 
@@ -162,14 +163,16 @@ def resized(preprocessing: Preprocessing, options: Detecting, arch: str) -> Prep
     """Return how images become inputs of another size than in training, if one is given.
 
     Raises:
-        UsageError: malformed, or the network looks at crops.
+        UsageError: malformed, or the network sees crops.
     """
     require_one_size(options.image_size, "", {"--min-size": options.min_size})
     flag = "--image-size" if options.image_size else "--min-size"
     if not (options.image_size or options.min_size):
         return preprocessing
-    if arch == "rcnn":
-        raise UsageError(f"{flag}: rcnn looks at crops", code="min_size.crops")
+    if catalog.DETECTORS[arch].looks_at_crops:
+        raise UsageError(
+            f"{flag} has no meaning for --arch {arch}, which sees crops", code="min_size.crops"
+        )
     if options.image_size:
         found = parse_frame(options.image_size, crops=False)
     else:
@@ -201,7 +204,10 @@ def require_one_size(image_size: str, default: str, others: dict[str, object]) -
 def with_objects(batch: Batch) -> Batch:
     """Return a batch of evaluation with the objects that a training loss compares with."""
     samples = [
-        replace(sample, boxes=trainable(sample.truth, sample.geometry.original_hw))
+        replace(
+            sample,
+            boxes=trainable(truth_of(sample, Instances), required(sample.geometry).original_hw),
+        )
         for sample in batch.samples
     ]
     return replace(batch, samples=tuple(samples))

@@ -1,8 +1,9 @@
 """Which detector: its parts, rates and frozen layers."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,13 @@ import torch
 from torch import nn
 
 from cvkit import catalog
+from cvkit.arch_facts import Detector as Facts
 from cvkit.console import Reporter
 from cvkit.data.annotated import AnnotatedImage
-from cvkit.errors import UsageError
-from cvkit.models.detection.build import pretrained_part, stages
-from cvkit.models.detection.detectors import Detector, rest_batch_norms
-from cvkit.models.detection.inputs import DetectionInputs
+from cvkit.errors import CvkitWarning, UsageError
+from cvkit.models.build import build
+from cvkit.models.detection.detectors import Detector, TwoStageDetector, rest_batch_norms
+from cvkit.models.specs import PROPOSAL_LIMITS, DetectorSpec, detector_fields
 from cvkit.models.weights import load_pretrained
 from cvkit.options.detect import DetectTrain, TwoStageTrain
 from cvkit.tasks.common import smallest_batch
@@ -27,32 +29,53 @@ from cvkit.tasks.detect.inputs import (
     require_one_size,
 )
 
-FIXED_ANCHORS = ("faster-rcnn-2015", "fast-rcnn", "rcnn")
-"""Architectures that have no anchors, or those of their paper."""
-
 
 @dataclass(frozen=True)
-class Network:
-    """Which network; stored in the model file. `own` holds further arguments of its builder."""
+class Network(DetectorSpec):
+    """Which network; stored in the model file."""
 
-    arch: str
-    backbone: str
-    own: Mapping[str, Any] = field(default_factory=dict)
+    @classmethod
+    def from_file(cls, **content: Any) -> "Network":
+        """Return the network that a model file describes, also one of an earlier version."""
+        return cls(**detector_fields(content))
+
+    @property
+    def facts(self) -> Facts:
+        """What the catalog says of its architecture."""
+        return catalog.DETECTORS[self.arch]
 
     @property
     def needs_proposals(self) -> bool:
-        """Whether it looks at regions that others propose."""
-        return self.arch in ("fast-rcnn", "rcnn")
+        """Whether it needs regions that others propose."""
+        return self.facts.needs_proposals
+
+    def adopted(self, made: "Network") -> "Network":
+        """Return the network with those numbers of another one that no flag can say."""
+        names = ("positions", "all_sizes", "eps", *PROPOSAL_LIMITS.values())
+        kept = {name: getattr(made, name) for name in names}
+        if self.roi_samples is None:
+            kept["roi_samples"] = made.roi_samples
+        return replace(self, **kept)
+
+    def reported(self) -> dict[str, Any]:
+        """Return the numbers that differ from those of the architecture, for reports."""
+        chosen = () if self.facts.fixed_parts else ("neck", "roi", "width")
+        found = {name: getattr(self, name) for name in chosen}
+        for name in ("smallest", "positions", "all_sizes", "eps"):
+            if getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                found[name] = getattr(self, name)
+        limits = {"regions": self.region_limits(), "proposals": self.proposal_limits()}
+        return found | {name: values for name, values in limits.items() if values}
 
     def flags(self, preprocessing: Preprocessing) -> dict[str, Any]:
         """Return the flags of train that lead to this network and to these inputs."""
         sizes = ",".join(map(str, preprocessing.min_sizes)) or f"x{preprocessing.scale!r}"
-        flags = {"arch": self.arch, "backbone": self.backbone, "min_size": sizes}
+        flags: dict[str, Any] = {"arch": self.arch, "backbone": self.backbone, "min_size": sizes}
         flags["max_size"] = preprocessing.max_size
-        names = {"neck": "neck", "roi": "roi", "width": "channels"}
-        flags |= {flag: self.own[name] for name, flag in names.items() if name in self.own}
-        if self.arch not in FIXED_ANCHORS:
-            flags["anchor_size"] = self.own.get("smallest", 32)
+        if not self.facts.fixed_parts:
+            flags |= {"neck": self.neck, "roi": self.roi, "channels": self.width}
+        if not self.facts.fixed_anchors:
+            flags["anchor_size"] = self.smallest
         return flags
 
     def build(self, num_classes: int, preprocessing: Preprocessing) -> nn.Module:
@@ -65,27 +88,11 @@ class Network:
         Raises:
             UsageError: its parts do not go together.
         """
-        entry = catalog.DETECTORS[self.arch]
-        transform = DetectionInputs(
-            tuple(preprocessing.min_sizes),
-            preprocessing.max_size,
-            tuple(preprocessing.mean),
-            tuple(preprocessing.std),
-            preprocessing.scale,
-        )
-        own = dict(entry.own) | dict(self.own)
-        return catalog.resolve(entry.target)(self.backbone, num_classes, transform, **own)
+        return build("detect", self, num_classes, preprocessing)
 
 
-RECIPE = {
-    "faster-rcnn": (0.02, 16),
-    "mask-rcnn": (0.02, 16),
-    "fast-rcnn": (0.001, 2),
-    "rcnn": (0.001, 2),
-}
-"""Learning rate of SGD and images a step in each architecture's own recipe."""
 SCRATCH_RATE = 1e-4
-"""Learning rate of AdamW for each image of a step, for networks that begin at random."""
+"""Learning rate of AdamW per image of a step, for networks trained from scratch."""
 
 
 def recipe(options: TwoStageTrain) -> dict[str, Any]:
@@ -102,63 +109,65 @@ def recipe(options: TwoStageTrain) -> dict[str, Any]:
         schedule = "step" if optimizer == "sgd" else "poly"
     rate, decay = catalog.OPTIMIZERS[optimizer]
     if optimizer == "sgd":
-        family = next(name for name in RECIPE if options.arch.startswith(name))
-        rate = RECIPE[family][0] * images / RECIPE[family][1]
+        published = catalog.DETECTORS[options.arch].recipe
+        rate = published.lr * images / published.images
     elif optimizer == "adamw":
         rate = SCRATCH_RATE * images
     return {"optimizer": optimizer, "schedule": schedule, "lr": rate, "weight_decay": decay}
 
 
 def check_flags(options: TwoStageTrain) -> Network:
-    """Return the network; reads no data, so that a mistake is told at once.
+    """Return the network; reads no data, so that a mistake is reported at once.
 
     Raises:
         UsageError: flags that do not go together.
     """
     entry = catalog.BACKBONES[options.backbone]
-    if options.arch != "rcnn" and not entry.target:
+    facts = catalog.DETECTORS[options.arch]
+    if not facts.looks_at_crops and not entry.target:
         raise UsageError(
             f"--backbone {options.backbone} has no maps at several strides, which --arch "
             f"{options.arch} needs",
             code="backbone.unsupported",
             hint=f"known: {', '.join(catalog.backbones_of('detect'))}",
         )
-    own: dict[str, Any] = {}
-    if options.arch not in ("faster-rcnn-2015", "rcnn"):
-        pool = options.roi == "pool" or (options.roi == "auto" and options.arch == "fast-rcnn")
-        own = {"neck": options.neck, "roi": "pool" if pool else "align"}
-        own["width"] = options.channels
-    _refuse_what_means_nothing(options, fixed=not own)
+    network = Network(options.arch, options.backbone)
+    if not facts.fixed_parts:
+        pool = options.roi == "pool" or (options.roi == "auto" and facts.pools)
+        roi = "pool" if pool else "align"
+        network = replace(network, neck=options.neck, roi=roi, width=options.channels)
+    _refuse_what_means_nothing(options, facts)
     named = "" if options.min_size == "auto" else options.min_size
     others = {"--min-size": named, "--max-size": options.max_size}
     require_one_size(options.image_size, "auto", others)
     if options.image_size != "auto":
-        parse_frame(options.image_size, options.arch == "rcnn")
+        parse_frame(options.image_size, facts.looks_at_crops)
     elif options.min_size != "auto":
         sizes = parse_sizes(options.min_size)
-        if options.arch == "rcnn" and not sizes.min_sizes:
+        if facts.looks_at_crops and not sizes.min_sizes:
             raise UsageError(
-                f"--min-size {options.min_size} has no meaning for --arch rcnn",
+                f"--min-size {options.min_size} has no meaning for --arch {options.arch}",
                 code="min_size.native",
             )
-    return Network(options.arch, options.backbone, own)
+    return network
 
 
-def _refuse_what_means_nothing(options: TwoStageTrain, fixed: bool) -> None:
-    """Check flags that an architecture would not look at.
+def _refuse_what_means_nothing(options: TwoStageTrain, facts: Facts) -> None:
+    """Check flags that mean nothing to an architecture.
 
     Args:
         options: of the run.
-        fixed: its neck and regions are as they are.
+        facts: of the architecture.
 
     Raises:
         UsageError: names the first one.
     """
     head = options.head if isinstance(options, DetectTrain) else "svm"
+    fixed = facts.fixed_parts
     given = {
         "label-smoothing": bool(options.label_smoothing),
-        "head": head != "svm" and options.arch != "rcnn",
-        "anchor-size": bool(options.anchor_size) and (fixed or options.arch == "fast-rcnn"),
+        "head": head != "svm" and "head" not in facts.flags,
+        "anchor-size": bool(options.anchor_size) and facts.fixed_anchors,
         "neck": fixed and options.neck != "fpn",
         "roi": fixed and options.roi != "auto",
         "channels": fixed and options.channels != 256,
@@ -177,10 +186,11 @@ def _refuse_what_means_nothing(options: TwoStageTrain, fixed: bool) -> None:
 
 def with_samples(network: Network, options: TwoStageTrain, preprocessing: Preprocessing) -> Network:
     """Return the network with the number of regions that `--roi-samples` means."""
-    if options.arch == "rcnn" or (options.arch == "fast-rcnn" and not options.roi_samples):
+    facts = network.facts
+    if facts.looks_at_crops or (facts.roi_samples and not options.roi_samples):
         return network
     count = options.roi_samples or (512 if max(preprocessing.min_sizes, default=0) >= 600 else 128)
-    return replace(network, own=dict(network.own) | {"regions": {"samples": count}})
+    return replace(network, roi_samples=count)
 
 
 def with_anchors(
@@ -193,17 +203,17 @@ def with_anchors(
 
     An object that is much smaller than all anchors is matched by chance only.
     """
-    if options.arch in FIXED_ANCHORS:
+    if network.facts.fixed_anchors:
         return network
     size = options.anchor_size
     if not size:
         small = float(np.percentile(object_sides(images, preprocessing), 20))
         size = next((each for each in (32, 16) if small >= each), 8)
-    return network if size == 32 else replace(network, own=dict(network.own) | {"smallest": size})
+    return replace(network, smallest=size)
 
 
 def load_backbone(
-    model: nn.Module, network: Network, options: TwoStageTrain, report: Reporter
+    model: Detector, network: Network, options: TwoStageTrain, report: Reporter
 ) -> None:
     """Load the backbone weights that `--pretrained` names, or say that there are none.
 
@@ -213,8 +223,8 @@ def load_backbone(
     if options.pretrained is None:
         report.say("backbone weights: none, trained from scratch")
         return
-    part = model.backbone if network.arch == "rcnn" else pretrained_part(model)
     source, offline = options.pretrained, options.offline
+    part = model.pretrained_part()
     line = load_pretrained(part, network.backbone, source, offline=offline, say=report.say)
     report.say(line)
 
@@ -227,26 +237,29 @@ def smallest_batch_of(build: Callable[[], nn.Module], preprocessing: Preprocessi
         preprocessing: of the images; those of a factor are taken to be large enough.
     """
     with torch.device("meta"):
-        fed_with_crops = not isinstance(build(), Detector)
-    if fed_with_crops or not preprocessing.min_sizes:
+        model = build()
+    if not isinstance(model, TwoStageDetector) or not preprocessing.min_sizes:
         return 1
     side = math.ceil(min(preprocessing.min_sizes) / 32) * 32  # images are padded to whole strides
-    return smallest_batch(lambda: build().backbone, (3, side, side))
+    return smallest_batch(lambda: model.backbone, (3, side, side))
 
 
-def freeze_backbone(model: nn.Module, options: TwoStageTrain) -> None:
+def freeze_backbone(model: Detector, options: TwoStageTrain) -> None:
     """Switch off what `--freeze-bn` and `--trainable-layers` say.
 
     Raises:
-        UsageError: `--trainable-layers` is more than the backbone has.
+        UsageError: `--trainable-layers` is more than the backbone has, or it is not divided.
     """
-    body = getattr(model.backbone, "body", model.backbone)
     if options.freeze_bn:
-        rest_batch_norms(body)
+        if not any(isinstance(layer, nn.BatchNorm2d) for layer in model.body.modules()):
+            name = options.backbone
+            message = f"--freeze-bn has no effect: the backbone {name} has no batch norms"
+            warnings.warn(message, CvkitWarning, stacklevel=2)
+        rest_batch_norms(model.body)
     wanted = options.trainable_layers
     if wanted is None:
         return
-    parts = stages(body)
+    parts = model.stages()
     if wanted > len(parts):
         raise UsageError(
             f"--trainable-layers {wanted}: the backbone has {len(parts)}",

@@ -1,7 +1,7 @@
 """Proposals for the detectors that do not make their own."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from cvkit.console import Reporter
 from cvkit.data.annotated import AnnotatedImage, trainable
 from cvkit.data.division import ALL
-from cvkit.data.formats.coco_places import DataFlags
+from cvkit.data.formats.contract import DataFlags
 from cvkit.data.proposals import (
     Proposals,
     inside_image,
@@ -21,11 +21,13 @@ from cvkit.data.proposals import (
 from cvkit.engine.runtime import StopSignal, cores
 from cvkit.errors import UsageError
 from cvkit.metrics.coverage import coverage
+from cvkit.models.detection.rcnn import RCNN
 from cvkit.ops.proposals import selective_search
 from cvkit.options.detect import DetectProposals
-from cvkit.structures import Batch
+from cvkit.structures import Batch, Instances
 from cvkit.tasks.checking import warn_of_cache
-from cvkit.tasks.common import data_place
+from cvkit.tasks.common import data_place, required, truth_of
+from cvkit.tasks.contract import PostFit
 from cvkit.tasks.detect.network import Network
 from cvkit.tasks.detect.setup import checked_splits
 
@@ -57,10 +59,12 @@ def proposals_for(
             workers = cores() if len(images) > 1 else 0
             found = search_images(images, mode=mode, workers=workers, on_step=advance, bits=bits)
     sizes = {image.key: image.size_wh for image in images}
-    return {
-        key: inside_image(boxes, sizes[key][::-1]) if sizes[key] else boxes
-        for key, boxes in found.items()
-    }
+    return {key: _inside(boxes, sizes[key]) for key, boxes in found.items()}
+
+
+def _inside(boxes: np.ndarray, size_wh: tuple[int, int] | None) -> np.ndarray:
+    """Return boxes cut to an image, where its size is known."""
+    return boxes if size_wh is None else inside_image(boxes, size_wh[::-1])
 
 
 class Searcher:
@@ -90,7 +94,7 @@ class Searcher:
 
 def find_proposals(
     network: Network,
-    splits: dict[str, list[AnnotatedImage]],
+    splits: Mapping[str, list[AnnotatedImage]],
     place: Path | None,
     mode: str,
     report: Reporter,
@@ -99,7 +103,7 @@ def find_proposals(
     """Return the proposals of all images by key; None for a network that makes its own.
 
     Args:
-        network: that looks at them.
+        network: that uses them.
         splits: the images.
         place: what `--proposals` names; None searches.
         mode: of selective search.
@@ -123,9 +127,7 @@ def _refuse_proposals(network: Network, place: Path | None) -> None:
         raise UsageError(f"--proposals: {network.arch} makes its own", code="proposals.unsupported")
 
 
-def searcher(
-    network: Network, place: Path | None, mode: str
-) -> Callable[[str, np.ndarray], np.ndarray] | None:
+def searcher(network: Network, place: Path | None, mode: str) -> Searcher | None:
     """Return what finds the regions of one image; None for a network that makes its own.
 
     Raises:
@@ -138,7 +140,7 @@ def searcher(
     return Searcher(place, mode)
 
 
-def rcnn_post_fits(model: torch.nn.Module, seed: int) -> list[tuple[str, Any]]:
+def rcnn_post_fits(model: RCNN, seed: int) -> list[tuple[str, PostFit]]:
     """Return what is fitted after the steps of R-CNN, each with its title."""
     from cvkit.models.detection.rcnn_post_fits import NegativesAndBoxes, Positives
 
@@ -157,8 +159,8 @@ def fit_regions(fit: Any, batch: Batch, proposals: list[torch.Tensor]) -> None:
     """
     device = batch.images[0].device
     for image, sample, regions in zip(batch.images, batch.samples, proposals, strict=True):
-        own = trainable(sample.truth, sample.geometry.original_hw)
-        boxes, labels = torch.from_numpy(own.boxes), torch.from_numpy(own.labels)
+        objects = trainable(truth_of(sample, Instances), required(sample.geometry).original_hw)
+        boxes, labels = torch.from_numpy(objects.boxes), torch.from_numpy(objects.labels)
         fit.see(image, boxes.to(device), labels.to(device), regions)
 
 
@@ -195,7 +197,7 @@ def propose_dataset(
                 stop=lambda: stop.raise_if_set("stopped", "run the same command again"),
             )
         everything |= boxes
-        counted = [image.truth.pick(~image.truth.crowd) for image in images]
+        counted = [image.truth.pick(~required(image.truth.crowd)) for image in images]
         result[name] = coverage(
             [boxes[image.key] for image in images],
             [truth.boxes for truth in counted],

@@ -8,10 +8,10 @@ from typing import Any
 from cvkit.catalog import nearest
 from cvkit.console import Reporter
 from cvkit.data.annotated import AnnotatedImage
+from cvkit.data.boxes import BoxData, read_boxes
 from cvkit.data.division import WHOLE, Division
 from cvkit.data.fingerprint import describe_objects
-from cvkit.data.formats.boxes import BoxData, read_boxes
-from cvkit.data.formats.coco_places import TRAINING, DataFlags
+from cvkit.data.formats.contract import TRAINING, DataFlags
 from cvkit.data.scan import BoxScan, scan_boxes
 from cvkit.dividing import (
     division_of,
@@ -21,10 +21,11 @@ from cvkit.dividing import (
     warn_if_changed,
 )
 from cvkit.errors import DataError, UsageError, raise_defects
-from cvkit.options.detect import DetectingEval, TwoStageTrain
+from cvkit.options.detect import DetectingEval, DetectingPredict, DetectPredict, TwoStageTrain
 from cvkit.structures import ClassList
 from cvkit.tasks.checking import about_data, checked, warn_of_leaks
 from cvkit.tasks.common import data_place
+from cvkit.tasks.detect.image_ids import ImageIds
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,44 @@ class Splits:
         return self.data.classes
 
 
-def training_data(options: TwoStageTrain, task: str, report: Reporter) -> Splits:
+@dataclass(frozen=True, kw_only=True)
+class Inference:
+    """What only evaluation and prediction need; the fields are the flags of the same names.
+
+    `save` are the further kinds of files, `image_ids` gives ids to predicted images.
+    """
+
+    overlay: str = "png"
+    draw_threshold: float = 0.5
+    save: tuple[str, ...] = ()
+    image_ids: ImageIds | None = None
+
+
+def inference_for(options: DetectingEval | DetectingPredict) -> Inference:
+    """Return what the flags of evaluation or prediction ask for.
+
+    Raises:
+        UsageError: `--save` names an unknown kind.
+        DataError: `--image-ids` names no COCO file.
+    """
+    if not isinstance(options, DetectingPredict):
+        return Inference()
+    return Inference(
+        overlay=options.overlay,
+        draw_threshold=options.draw_threshold,
+        save=parse_save(options.save) if isinstance(options, DetectPredict) else (),
+        image_ids=ImageIds(options.image_ids),
+    )
+
+
+def training_data(options: TwoStageTrain, task: str, report: Reporter, *, masks: bool) -> Splits:
     """Return the checked training and validation splits.
 
     Args:
         options: of the run.
-        task: name of it; `instance` reads masks too.
+        task: name of it.
         report: for counts and warnings.
+        masks: read the masks of the objects too.
 
     Raises:
         UsageError: a COCO file without its counterpart.
@@ -74,20 +106,22 @@ def training_data(options: TwoStageTrain, task: str, report: Reporter) -> Splits
         report,
         json_files=files,
         images=options.images,
-        masks=task == "instance",
+        masks=masks,
         division=division,
     )
     tell_division(options, root, found.data.heap, division, found.images, report)
     if options.data == "samples" and not options.train_json:
         report.say("training on the built-in samples (synthetic shapes, not real data)")
     trained = [image.truth for image in found.images[options.train_split]]
-    if not any((~truth.crowd & ~truth.difficult).any() for truth in trained):
+    if not any(truth.counted.any() for truth in trained):
         raise DataError(f"{root}: no training image has an object", code="annotations.empty")
     warn_of_leaks(names, found.images, found.scans, report)
     return found
 
 
-def evaluation_split(options: DetectingEval, task: str, header: dict, report: Reporter) -> Splits:
+def evaluation_split(
+    options: DetectingEval, task: str, header: dict[str, Any], report: Reporter, *, masks: bool
+) -> Splits:
     """Return the checked split that a trained model is evaluated on.
 
     Args:
@@ -95,6 +129,7 @@ def evaluation_split(options: DetectingEval, task: str, header: dict, report: Re
         task: see `training_data`.
         header: of the model.
         report: for counts and warnings.
+        masks: read the masks of the objects too.
 
     Raises:
         DataError: lists every defect but unreadable images.
@@ -113,7 +148,7 @@ def evaluation_split(options: DetectingEval, task: str, header: dict, report: Re
         report,
         json_files={"" if heap else options.split: file},
         images=options.images,
-        masks=task == "instance",
+        masks=masks,
         strict=False,
         flags=DataFlags("--data", "choose with --json-file"),
         division=division,
@@ -129,7 +164,7 @@ def _was_divided(file: Path, header: dict) -> bool:
     return file.name == header.get("labels", {}).get("divided_file")
 
 
-def division_words(options: TwoStageTrain, found: Splits) -> dict[str, Any]:
+def describe_division(options: TwoStageTrain, found: Splits) -> dict[str, Any]:
     """Return what a model file says about how its data were divided."""
     file = {"divided_file": options.train_json.name} if options.train_json else {}
     return division_of(options, found.data.heap) | (file if found.data.heap is not None else {})

@@ -1,52 +1,75 @@
 """Instance segmentation: object detection, and a mask for every object."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from cvkit.metrics.masks import MaskMetric, metric_names
 from cvkit.models.detection.roi_heads import Detections
 from cvkit.ops.mask_pasting import paste_masks
+from cvkit.options.detect import DetectingEval, DetectingPredict
 from cvkit.options.instance import InstanceEval, InstancePredict
 from cvkit.output.draw import draw_instances
 from cvkit.output.instances import describe_masks, write_index_map, write_instances
-from cvkit.structures import Failure, Instances, Sample
-from cvkit.tasks.detect.task import Detect
+from cvkit.structures import Failure, Instances, Masks, Sample
+from cvkit.tasks.common import required
+from cvkit.tasks.detect.network import Network
+from cvkit.tasks.detect.objects import ObjectTask
 
 
-class Instance(Detect):
-    """Instance segmentation, as the three loops see it."""
+def run_lengths(result: Instances) -> Masks:
+    """Return the masks of a result, which are in original pixels.
 
-    name, best = "instance", "mask.AP"
-    draw = staticmethod(draw_instances)
-    mask_threshold, boundary = 0.5, False
+    Raises:
+        TypeError: it has none, or they are those of a training sample.
+    """
+    if not isinstance(result.masks, Masks):
+        raise TypeError("objects without run-length masks")
+    return result.masks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instance(ObjectTask):
+    """Instance segmentation, as the three loops see it.
+
+    Attributes:
+        mask_threshold: probability from which on a pixel belongs to an object.
+        boundary: measure the boundaries of masks too.
+    """
+
+    name, best, with_masks = "instance", "mask.AP", True
+
+    mask_threshold: float = 0.5
+    boundary: bool = False
+
+    @classmethod
+    def _parts_for_model(
+        cls, options: DetectingEval | DetectingPredict, network: Network, header: dict[str, Any]
+    ) -> dict[str, Any]:
+        assert isinstance(options, InstanceEval | InstancePredict)
+        boundary = isinstance(options, InstanceEval) and options.boundary
+        return {"mask_threshold": options.mask_threshold, "boundary": boundary}
 
     @property
     def metric_names(self) -> tuple[str, ...]:
         """Names of what is computed."""
         return metric_names(self.metric().kinds)
 
-    @classmethod
-    def for_model(cls, options: InstanceEval | InstancePredict, header: dict) -> "Instance":
-        """Return the task of a trained model, as its file's header describes it.
-
-        Raises:
-            ModelFileError: the header lacks something.
-        """
-        task = super().for_model(options, header)
-        task.mask_threshold = options.mask_threshold
-        task.boundary = isinstance(options, InstanceEval) and options.boundary
-        return task
-
     def result(self, found: Detections, sample: Sample) -> Instances:
         """Return what a network found in an image, in original pixels."""
-        size_hw = sample.geometry.original_hw
-        masks = paste_masks(found.grids, found.boxes, size_hw, self.mask_threshold)
+        size_hw = required(sample.geometry).original_hw
+        masks = paste_masks(required(found.grids), found.boxes, size_hw, self.mask_threshold)
         return replace(super().result(found, sample), masks=masks)
 
     def metric(self) -> MaskMetric:
         """Return an empty metric."""
         return MaskMetric(self.classes, self.boundary)
+
+    def draw(self, image: np.ndarray, result: Instances) -> np.ndarray:
+        """Return an overlay: the masks and boxes drawn on their HWC RGB uint8 image."""
+        return draw_instances(image, result, self.classes)
 
     def inference_rule(self) -> dict[str, Any]:
         """Return how images go through the network, for reports."""
@@ -54,10 +77,10 @@ class Instance(Detect):
 
     def write(self, result: Instances, sample: Sample, stem: str, folder: Path) -> dict[str, Any]:
         """Write the map of objects and the overlay; return the line of `predictions.jsonl`."""
-        line = super().write(result, sample, stem, folder) | describe_masks(result.masks)
+        line = super().write(result, sample, stem, folder) | describe_masks(run_lengths(result))
         line["mask"] = f"masks/{stem}.png"
-        shown = result.pick(result.scores >= self.draw_threshold)
-        write_index_map(folder / line["mask"], shown.masks)
+        shown = result.pick(required(result.scores) >= self.inference.draw_threshold)
+        write_index_map(folder / line["mask"], run_lengths(shown))
         return line
 
     def finish(self, folder: Path) -> list[Failure]:

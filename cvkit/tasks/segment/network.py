@@ -1,14 +1,26 @@
 """Which network segments images, and how they enter it: what a model file says of itself."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, cast
 
-from torch import nn
+from torch import Tensor, nn
 
 from cvkit import catalog
-from cvkit.models.build import build_model
+from cvkit.models.build import build
+from cvkit.models.specs import SegmenterSpec
 from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD
+
+
+class Segmenter(Protocol):
+    """What every segmentation network offers."""
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return the class logits of NCHW normalised images, at their size."""
+
+
+def segmenter(model: nn.Module) -> Segmenter:
+    """Return a network as what it offers."""
+    return cast(Segmenter, model)
 
 
 @dataclass(frozen=True)
@@ -26,21 +38,13 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
-class Network:
+class Network(SegmenterSpec):
     """Which network; stored in the model file."""
-
-    arch: str
-    backbone: str
-    output_stride: int | None
-    aux: bool
-    deconv: bool
-    rates: Sequence[int] | None = None
-    positions: Sequence[int] | None = None
 
     def flags(self, preprocessing: Preprocessing) -> dict[str, Any]:
         """Return the flags of train that lead to this network and to these inputs."""
         width, height = preprocessing.image_size_wh
-        unaided = catalog.ARCHS["segment"][self.arch].aux_weight and not self.aux
+        unaided = catalog.SEGMENTERS[self.arch].aux_weight and not self.aux
         return {
             "arch": self.arch,
             "backbone": self.backbone,
@@ -57,14 +61,4 @@ class Network:
         Raises:
             UsageError: its parts do not go together.
         """
-        return build_model(
-            "segment",
-            self.arch,
-            self.backbone,
-            num_classes,
-            output_stride=self.output_stride,
-            aux=self.aux,
-            deconv=self.deconv,
-            rates=self.rates,
-            positions=self.positions,
-        )
+        return build("segment", self, num_classes)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,17 +13,18 @@ from cvkit import catalog
 from cvkit.console import Reporter
 from cvkit.data.classes import dataset_classes, numbered_classes
 from cvkit.data.division import Parts
-from cvkit.data.formats.layouts import LabelledImage, detect_layout, read_pairs
+from cvkit.data.formats.recognise import detect_format
+from cvkit.data.labelled import LabelledImage, read_pairs
 from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
 from cvkit.data.scan import Scan, scan_pairs
 from cvkit.dividing import tell_division, training_division
 from cvkit.errors import DataError, UsageError, raise_defects
 from cvkit.ops import inference, losses
-from cvkit.options.segment import SegmentTrain
+from cvkit.options.segment import SegmentEval, SegmentPredict, SegmentTrain
 from cvkit.structures import IGNORE, ClassList
 from cvkit.tasks.checking import checked, warn_of_leaks
 from cvkit.tasks.common import data_place, parse_image_size
-from cvkit.tasks.segment.network import Network
+from cvkit.tasks.segment.network import Network, segmenter
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,25 @@ class Training:
     transform: Any
 
 
+@dataclass(frozen=True)
+class Inference:
+    """What only evaluation and prediction need; the fields are the flags of the same names.
+
+    `flip` and `scales` are what `--tta` says, `confidence` asks for the score of each pixel.
+    """
+
+    sliding_window: bool = False
+    flip: bool = False
+    scales: tuple[float, ...] = (1.0,)
+    absent_class: str = "exclude"
+    overlay: str = "png"
+    confidence: bool = False
+
+
 def check_flags(options: SegmentTrain) -> tuple[Network, dict[str, float], float]:
     """Return the network, the loss terms and the weight of the auxiliary loss.
 
-    Reads no data, so that a mistake is told at once.
+    Reads no data, so that a mistake is reported at once.
 
     Raises:
         UsageError: a flag is malformed, or flags do not go together.
@@ -96,7 +112,7 @@ def training_data(
 ) -> tuple[Parts[LabelledImage], MaskReader, ClassList, dict[str, Scan]]:
     """Return the splits, how to read their masks, the classes, and what the check found."""
     root = data_place(options.data, "segment")
-    layout = detect_layout(root, options.format)
+    layout = detect_format("masks", root, options.format)
     names = dict.fromkeys((options.train_split, options.val_split))
     division = training_division(options)
     parts = read_pairs(root, layout, list(names), division)
@@ -183,7 +199,8 @@ def image_size(text: str, sizes_hw: list[tuple[int, int] | None]) -> tuple[int, 
     if text == "auto":
         height, width = (float(np.median(sides)) for sides in zip(*sizes_hw, strict=True))
         scale = min(1.0, 512 / max(height, width))
-        return tuple(max(32, round(side * scale / 16) * 16) for side in (width, height))
+        sides = [max(32, round(side * scale / 16) * 16) for side in (width, height)]
+        return sides[0], sides[1]
     return parse_image_size(text, 16, 8192)
 
 
@@ -205,13 +222,30 @@ def require_scales(
     width, height = (max(1, round(side * min(scales))) for side in size_wh)
     try:
         with torch.device("meta"), torch.no_grad():
-            build().eval().logits(torch.empty(1, 3, height, width))
+            segmenter(build().eval()).logits(torch.empty(1, 3, height, width))
     except (RuntimeError, ValueError) as error:
         raise UsageError(
             f"--tta scales: the network cannot take images of {width}x{height}",
             code="tta.scales",
             hint="--tta flip",
         ) from error
+
+
+def inference_for(options: SegmentEval | SegmentPredict) -> Inference:
+    """Return what the flags of evaluation or prediction ask for.
+
+    Raises:
+        UsageError: `--tta` is malformed, or combined with `--sliding-window`.
+    """
+    flip, scales = parse_tta(options.tta)
+    if options.sliding_window and options.tta:
+        raise UsageError(
+            "--sliding-window and --tta cannot be combined", code="tta.window", hint="choose one"
+        )
+    shared = Inference(sliding_window=options.sliding_window, flip=flip, scales=scales)
+    if isinstance(options, SegmentPredict):
+        return replace(shared, overlay=options.overlay, confidence=True)
+    return replace(shared, absent_class=options.absent_class)
 
 
 def parse_tta(text: str | None) -> tuple[bool, tuple[float, ...]]:

@@ -2,27 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol, cast
 
 import torch
 import torchvision
-from torch import nn
+from torch import Tensor, nn
 
 from cvkit import catalog
 from cvkit.console import Reporter
 from cvkit.data.clips import ClipRule, FrameRule
 from cvkit.errors import UsageError
-from cvkit.models.build import build_video
+from cvkit.models.build import build
 from cvkit.models.classify import torchvision_parts
 from cvkit.models.convert import VIDEO, kinetics_tensors
+from cvkit.models.specs import ClipSpec
 from cvkit.models.weights import fetched, find_model, load_pretrained, read_state_dict
 from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD
 from cvkit.options.video import VideoTrain
 from cvkit.tasks.classify.setup import SMALL_IMAGE, parse_side
 from cvkit.tasks.normalisation import pretrained_statistics
-
-SPREAD = ("single-frame", "late-fusion", "cnn-lstm", "conv-lstm")
-"""Networks that look at frames from all over a video, unless told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -62,18 +60,8 @@ class Preprocessing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Network:
+class Network(ClipSpec):
     """Which network; stored in the model file. What an architecture does not know is unused."""
-
-    arch: str
-    backbone: str | None
-    frames: int
-    image_size: int
-    fusion: str = "pool"
-    cell: str = "lstm"
-    hidden: int = 256
-    bidirectional: bool = False
-    dropout: float | None = None
 
     def flags(self, preprocessing: Preprocessing) -> dict[str, Any]:
         """Return the flags of train that lead to this network and to these inputs."""
@@ -88,8 +76,7 @@ class Network:
         Raises:
             UsageError: its parts do not go together.
         """
-        own = {name: value for name, value in asdict(self).items() if name != "arch"}
-        return build_video(self.arch, own.pop("backbone"), num_classes, **own)
+        return build("video", self, num_classes)
 
 
 def preprocessing_for(options: VideoTrain, sizes_hw: Sequence[tuple[int, int]]) -> Preprocessing:
@@ -108,7 +95,7 @@ def preprocessing_for(options: VideoTrain, sizes_hw: Sequence[tuple[int, int]]) 
     own = pretrained_statistics(options, _builder(options))
     sampling = options.sampling
     if sampling == "auto":
-        sampling = "uniform" if options.arch in SPREAD else "clip"
+        sampling = "uniform" if catalog.CLIP_NETWORKS[options.arch].spreads_frames else "clip"
     clips, crops = parse_views(options.views)
     return Preprocessing(
         image_size=side,
@@ -125,10 +112,9 @@ def preprocessing_for(options: VideoTrain, sizes_hw: Sequence[tuple[int, int]]) 
 
 def _builder(options: VideoTrain) -> str:
     """Return torchvision's function of the network that `--pretrained` is about; empty if none."""
-    if options.arch == "i3d":
-        return "resnet50"
-    if options.arch in catalog.FRAME_ARCHS:
-        return catalog.BACKBONES[options.backbone].builder
+    entry = catalog.CLIP_NETWORKS[options.arch]
+    if name := options.backbone if entry.takes_backbone else entry.inflates:
+        return catalog.BACKBONES[name].builder
     return next((builder for builder, arch in VIDEO.items() if arch == options.arch), "")
 
 
@@ -150,7 +136,7 @@ def network_for(options: VideoTrain, preprocessing: Preprocessing, num_classes: 
     """Return the network of a run, tried with clips of its size.
 
     Raises:
-        UsageError: flags that it does not look at, or clips that it cannot take.
+        UsageError: flags that mean nothing to it, or clips that it cannot take.
     """
     arch = options.arch
     unused = {
@@ -190,6 +176,13 @@ def network_for(options: VideoTrain, preprocessing: Preprocessing, num_classes: 
     return network
 
 
+class MadeOfImages(Protocol):
+    """A network of clips that is made of a network of images."""
+
+    def load_images(self, tensors: dict[str, Tensor]) -> None:
+        """Take over the weights of that network."""
+
+
 def load_backbone(
     model: nn.Module, network: Network, options: VideoTrain, report: Reporter
 ) -> None:
@@ -213,15 +206,16 @@ def load_backbone(
             code="pretrained.unsupported",
             hint="kinetics" if network.arch in VIDEO.values() else "train from scratch",
         )
-    name = network.backbone or "resnet50"
+    facts = catalog.CLIP_NETWORKS[network.arch]
+    name = network.backbone or facts.inflates
     entry = catalog.BACKBONES[name]
-    if network.arch in ("slow-fusion", "conv-lstm"):
+    if facts.needs_maps:
         plain = catalog.resolve(entry.target)(entry.builder)
     else:
         side = network.image_size
         plain, _ = torchvision_parts(name, 1, small=False, image_size=side, aux=False)
     line = load_pretrained(plain, name, source, offline=options.offline, say=report.say)
-    model.load_images(plain.state_dict())
+    cast(MadeOfImages, model).load_images(plain.state_dict())
     report.say(line)
 
 
@@ -229,6 +223,7 @@ def _load_kinetics(
     model: nn.Module, network: Network, options: VideoTrain, report: Reporter
 ) -> str:
     """Load a video network's published weights, or a file of them, but for the last layer."""
+    source = options.pretrained or "kinetics"
     builder = next((b for b, arch in VIDEO.items() if arch == network.arch), None)
     if builder is None:
         raise UsageError(
@@ -236,11 +231,11 @@ def _load_kinetics(
             code="pretrained.unsupported",
             hint=", ".join(VIDEO.values()),
         )
-    if options.pretrained == "kinetics":
+    if source == "kinetics":
         entry = torchvision.models.get_model_weights(builder).DEFAULT
         path = fetched(entry, options.offline, report.say)
     else:
-        path = find_model(options.pretrained, flag="--pretrained")
+        path = find_model(source, flag="--pretrained")
     tensors = kinetics_tensors(model.state_dict(), read_state_dict(path), path)
     model.load_state_dict(tensors, strict=False)
     return f"weights to begin with: {options.pretrained} ({path.name}, {len(tensors)} tensors)"

@@ -2,22 +2,55 @@
 
 import itertools
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from cvkit.console import Reporter
+from cvkit.data.classified import Collection, read_collection
 from cvkit.data.files import walk_videos
-from cvkit.data.formats.folders import Collection, read_collection
 from cvkit.data.scan import VideoScan, scan_videos
 from cvkit.data.tables import read_rows
 from cvkit.dividing import tell_division, training_division
 from cvkit.errors import UsageError, raise_defects
-from cvkit.options.video import VideoTrain
+from cvkit.options.video import VideoEval, VideoPredict, VideoTrain
 from cvkit.output.files import write_csv
+from cvkit.structures import ClassList
 from cvkit.tasks.checking import checked, warn_of_leaks
-from cvkit.tasks.class_splits import require_examples, warn_of_gaps
+from cvkit.tasks.classed import ClassTraining, require_examples, warn_of_gaps
 from cvkit.tasks.classify.setup import parse_side
 from cvkit.tasks.common import data_place
 from cvkit.tasks.video.network import parse_views
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(ClassTraining):
+    """What only training needs; the further fields are the flags of the same names."""
+
+    reverse: float
+    clips: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inference:
+    """What only evaluation and prediction need; the fields are the flags of the same names.
+
+    `marked` is `--save video`.
+    """
+
+    top_k: int = 5
+    per_clip: bool = False
+    marked: bool = False
+
+
+def inference_for(options: VideoEval | VideoPredict, classes: ClassList) -> Inference:
+    """Return what the flags of evaluation or prediction ask for."""
+    if not isinstance(options, VideoPredict):
+        return Inference()
+    return Inference(
+        top_k=min(options.top_k, len(classes)),
+        per_clip=options.per_clip,
+        marked=options.save == "video",
+    )
 
 
 def check_flags(options: VideoTrain) -> None:
@@ -35,7 +68,7 @@ def check_flags(options: VideoTrain) -> None:
 
 
 def training_data(options: VideoTrain, report: Reporter) -> tuple[Collection, dict[str, VideoScan]]:
-    """Return the videos of both splits, and what a look at each of them found.
+    """Return the videos of both splits, and what the check of each found.
 
     Raises:
         DataError: lists every defect.
@@ -54,7 +87,7 @@ def training_data(options: VideoTrain, report: Reporter) -> tuple[Collection, di
         report.say(f"data: {place} ({data.layout} layout), {counts}")
     require_examples(data, options.train_split, place)
     scans = {
-        name: checked(scan_videos, videos, name, report, "looking at")
+        name: checked(scan_videos, videos, name, report, "reading")
         for name, videos in data.splits.items()
     }
     raise_defects([d for scan in scans.values() for d in scan.defects], str(place))
@@ -65,7 +98,7 @@ def training_data(options: VideoTrain, report: Reporter) -> tuple[Collection, di
     for name, scan in scans.items():
         lengths = [frames for frames, _ in scan.lengths]
         report.say(
-            f"{name}: {min(lengths)} to {max(lengths)} frames a video, "
+            f"{name}: {min(lengths)} to {max(lengths)} frames per video, "
             f"{scan.differing} headers claim another number"
         )
         span = 1 if options.sampling == "uniform" else (options.frames - 1) * options.stride + 1
@@ -77,7 +110,9 @@ def training_data(options: VideoTrain, report: Reporter) -> tuple[Collection, di
 
 def join_timelines(folder: Path, lines: Iterable[dict]) -> None:
     """Write `timeline.csv`: the rows of every video's timeline, with its path."""
-    own = ((line["path"], read_rows(folder / line["timeline"], ())) for line in lines)
-    first = next(own, ("", [{}]))
-    rows = ([path, *row.values()] for path, table in itertools.chain([first], own) for row in table)
-    write_csv(folder / "timeline.csv", ["path", *first[1][0]], rows if first[0] else [])
+    tables = ((line["path"], read_rows(folder / line["timeline"], ())) for line in lines)
+    first = next(tables, None)
+    columns = [] if first is None else list(first[1][0])
+    known = tables if first is None else itertools.chain([first], tables)
+    rows = ([path, *row.values()] for path, table in known for row in table)
+    write_csv(folder / "timeline.csv", ["path", *columns], rows)

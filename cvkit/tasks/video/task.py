@@ -1,35 +1,35 @@
-"""Video classification: image classification, of clips."""
+"""Video classification: videos with one class each, cross-entropy over clips, accuracy."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from cvkit import catalog
 from cvkit.console import Reporter
 from cvkit.data.classes import make_classes
+from cvkit.data.classified import ClassifiedImage
 from cvkit.data.clips import ClipDataset, VideoInputs
 from cvkit.data.files import InputFile, walk_videos
 from cvkit.data.video import all_frames, index_video, read_frames
 from cvkit.dividing import division_of
-from cvkit.metrics.classification import ranked
+from cvkit.metrics.classification import ranked, reported
 from cvkit.metrics.video import METRICS, VideoMetric
 from cvkit.ops.mixing import mix
 from cvkit.options.video import VideoEval, VideoPredict, VideoTrain
+from cvkit.output.answers import ClassAnswers
 from cvkit.output.records import read_lines
 from cvkit.output.sheet import grid_of_four
 from cvkit.output.videos import write_marked_video, write_timeline
 from cvkit.structures import Batch, Classes, Failure, Sample
+from cvkit.tasks import classed
 from cvkit.tasks.checking import about_data, warn_of_cache
-from cvkit.tasks.class_splits import labelled_hashes
-from cvkit.tasks.classify.setup import Training, label_counts
-from cvkit.tasks.classify.task import Classify, best_words
-from cvkit.tasks.common import class_weights, smallest_batch
+from cvkit.tasks.classify.setup import label_counts
+from cvkit.tasks.common import LogitsTask, Origin, class_weights, required, smallest_batch
 from cvkit.tasks.normalisation import value_bits
 from cvkit.tasks.video import setup
 from cvkit.tasks.video.network import (
@@ -40,34 +40,34 @@ from cvkit.tasks.video.network import (
     parse_views,
     preprocessing_for,
 )
+from cvkit.tasks.video.setup import Inference, Training
 
 CLIPS_AT_ONCE = 8
 """Clips in one forward pass of evaluation, whatever the number of views; bounds the memory."""
 
 
-class Video(Classify):
-    """Video classification, as the three loops see it."""
+@dataclass(frozen=True, kw_only=True)
+class Video(LogitsTask[VideoTrain, VideoEval, VideoPredict]):
+    """Video classification, as the three loops see it.
 
-    name, best, all_metrics = "video", "video_top1", METRICS
+    Attributes:
+        training: None for a trained model.
+        inference: how a trained model is used.
+    """
+
+    name, best = "video", "video_top1"
     network_class, preprocessing_class = Network, Preprocessing
     noun, walk = "videos", staticmethod(walk_videos)
-    reverse, clips = 0.0, 1
-    per_clip, marked = False, False
 
-    @property
-    def memory_format(self) -> torch.memory_format:
-        """Of the network's weights."""
-        images = self.network.arch in catalog.FRAME_ARCHS
-        return torch.channels_last if images else torch.channels_last_3d
-
-    @property
-    def min_batch(self) -> int:
-        """Clips that a batch must have in training."""
-        return smallest_batch(self.build, self.input_shape)
+    network: Network
+    preprocessing: Preprocessing
+    splits: Mapping[str, list[ClassifiedImage]] = field(default_factory=dict)
+    training: Training | None = None
+    inference: Inference = field(default_factory=Inference)
 
     @classmethod
     def for_training(cls, options: VideoTrain, report: Reporter) -> "Video":
-        """Return the task of a training run; looks at every video of the dataset.
+        """Return the task of a training run; reads every video of the dataset.
 
         Raises:
             UsageError: flags that do not go together.
@@ -79,17 +79,12 @@ class Video(Classify):
         bits = value_bits(options, scans.values(), report)
         preprocessing = replace(preprocessing_for(options, sizes_hw), bits=bits)
         network = network_for(options, preprocessing, len(data.names))
-        task = cls(
-            classes=make_classes(list(data.names)),
-            network=network,
-            preprocessing=preprocessing,
-            splits=data.splits,
-        )
+        classes = make_classes(list(data.names))
         from cvkit.data.transforms.classes import ClipTransform  # slow to import; training only
 
         counts = label_counts(data.splits[options.train_split], data.names)
         side = preprocessing.image_size
-        task.training = Training(
+        training = Training(
             loss="ce",
             weights=class_weights(options.class_weights, counts),
             label_smoothing=options.label_smoothing,
@@ -97,42 +92,72 @@ class Video(Classify):
             mixup=options.mixup,
             cutmix=0.0,
             transform=ClipTransform(options.augment, side, flip=options.flip),
+            reverse=options.reverse,
+            clips=options.clips,
         )
-        task.reverse, task.clips = options.reverse, options.clips
-        task.division = division_of(options, data.heap)
         hashes = {name: scan.hashes for name, scan in scans.items()}
-        rows = labelled_hashes(data.splits, hashes)
-        task.about_data = about_data(options.data, task.classes, rows, cls.noun)
-        return task
+        rows = classed.labelled_hashes(data.splits, hashes)
+        about = about_data(options.data, classes, rows, cls.noun)
+        return cls(
+            classes=classes,
+            network=network,
+            preprocessing=preprocessing,
+            splits=data.splits,
+            origin=Origin(about, division_of(options, data.heap)),
+            training=training,
+        )
 
     @classmethod
-    def for_model(cls, options: VideoEval | VideoPredict, header: dict) -> "Video":
+    def for_model(cls, options: VideoEval | VideoPredict, header: dict[str, Any]) -> "Video":
         """Return the task of a trained model, as its file's header describes it.
 
         Raises:
             ModelFileError: the header lacks something.
             UsageError: `--views` is malformed.
         """
-        task = cls(**cls.known_parts(header))
+        known = cls.known_parts(header)
         if options.views:
             clips, crops = parse_views(options.views)
-            task.preprocessing = replace(task.preprocessing, clips=clips, crops=crops)
-        if isinstance(options, VideoPredict):
-            task.top_k = min(options.top_k, len(task.classes))
-            task.per_clip, task.marked = options.per_clip, options.save == "video"
-        return task
+            known["preprocessing"] = replace(known["preprocessing"], clips=clips, crops=crops)
+        return cls(**known, inference=setup.inference_for(options, known["classes"]))
+
+    def with_data(self, options: VideoEval, header: dict[str, Any], report: Reporter) -> "Video":
+        """Return the task with the split that a trained model is evaluated on, checked.
+
+        Raises:
+            DataError: other classes than the model's.
+        """
+        splits = classed.evaluation_split(self, options, header, report)
+        return replace(self, splits=splits)
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Names of what is computed for these classes."""
+        return reported(METRICS, len(self.classes))
+
+    @property
+    def weight_format(self) -> torch.memory_format:
+        """Memory format of the network's weights."""
+        images = self.network.arch in catalog.FRAME_ARCHS
+        return torch.channels_last if images else torch.channels_last_3d
+
+    @property
+    def min_batch(self) -> int:
+        """Clips that a batch must have in training."""
+        return smallest_batch(self.build, self.input_shape)
 
     def header(self, options: VideoTrain) -> dict[str, Any]:
         """Return what a model file says about itself."""
         return {
             **self.about_model(),
-            "labels": self.division,
+            "labels": dict(self.origin.division),
             "rule": "video_top1: share of videos whose largest score is the true class",
         }
 
     def inference_rule(self) -> dict[str, Any]:
         """Return how videos go through the network, for reports."""
-        return self.about_model()["preprocessing"]
+        rule: dict[str, Any] = self.about_model()["preprocessing"]
+        return rule
 
     def load_pretrained(self, model: nn.Module, options: VideoTrain, report: Reporter) -> None:
         """Load the weights that `--pretrained` names, or say that there are none.
@@ -145,15 +170,15 @@ class Video(Classify):
 
     def dataset(self, split: str, *, training: bool) -> ClipDataset:
         """Return a split: random clips for training, or the views of each video."""
-        made = self.preprocessing
+        made, plan = self.preprocessing, required(self.training) if training else None
         return ClipDataset(
             self.splits[split],
             self.classes.names,
             made.clip_rule,
             made.frame_rule,
-            self.clips if training else made.clips,
-            self.training.transform if training else None,
-            self.reverse,
+            plan.clips if plan else made.clips,
+            plan.transform if plan else None,
+            plan.reverse if plan else 0.0,
         )
 
     def check_inputs(self, keys: Sequence[str], report: Reporter) -> None:
@@ -163,7 +188,6 @@ class Video(Classify):
     def source(self, inputs: Sequence[InputFile]) -> VideoInputs:
         """Return videos to predict."""
         made = self.preprocessing
-        self.paths = {file.key: file.path for file in inputs}
         return VideoInputs(inputs, made.clip_rule, made.frame_rule, made.clips)
 
     @property
@@ -175,11 +199,19 @@ class Video(Classify):
     def training_input(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return NCTHW normalised clips and [N, K] class probabilities, mixed where asked."""
         clips = self.normalized(batch)
-        targets = F.one_hot(batch.labels, len(self.classes)).float()
+        targets = classed.one_hot(batch, len(self.classes))
         seeds = [sample.seed for sample in batch.samples]
         flat = clips.flatten(1, 2)  # all frames of a clip are mixed alike
-        mixed, targets = mix(flat, targets, seeds, self.training.mixup, 0.0)
+        mixed, targets = mix(flat, targets, seeds, required(self.training).mixup, 0.0)
         return mixed.unflatten(1, clips.shape[1:3]), targets
+
+    def criterion(self, outputs: dict[str, Tensor], target: Tensor) -> dict[str, Tensor]:
+        """Return the loss of the logits."""
+        return required(self.training).criterion(outputs, target)
+
+    def unregularised(self) -> "Video":
+        """Return the same problem without label smoothing and mixing."""
+        return replace(self, training=classed.unregularised(required(self.training)))
 
     def predict(self, model: nn.Module, batch: Batch) -> list[Classes]:
         """Return the scores of each video: the mean of its views' probabilities."""
@@ -188,7 +220,7 @@ class Video(Classify):
     def validate(self, model: nn.Module, batch: Batch) -> tuple[list[Classes], Tensor]:
         """Return what `predict` does, and the mean loss of all views; the network runs once."""
         logits = self._view_logits(model, batch)
-        targets = F.one_hot(batch.labels, len(self.classes)).float()
+        targets = classed.one_hot(batch, len(self.classes))
         targets = targets.repeat_interleave(logits.shape[1], 0)
         loss = self.unregularised().criterion({"out": logits.flatten(0, 1)}, targets)["out"]
         return _results(logits), loss
@@ -206,38 +238,41 @@ class Video(Classify):
 
     def write(self, result: Classes, sample: Sample, stem: str, folder: Path) -> dict[str, Any]:
         """Write the timeline and the marked video, where asked; return its line."""
-        line = super().write(result, sample, stem, folder)
-        about = sample.video
+        rule, about = self.inference, required(sample.video)
+        line = classed.describe_classes(result, sample, self.classes, rule.top_k)
         line |= {"frames": about.frames, "header_frames": about.header_frames, "fps": about.fps}
         line |= {"seconds": about.seconds, "looped": about.looped}
-        if self.per_clip:
+        if rule.per_clip:
             crops = self.preprocessing.crops
-            scores = result.clips.reshape(-1, crops, len(self.classes)).mean(1)
+            scores = required(result.clips).reshape(-1, crops, len(self.classes)).mean(1)
             line["timeline"] = f"timelines/{stem}.csv"
             write_timeline(folder / line["timeline"], about.starts, scores, self.classes)
-        if self.marked:
+        if rule.marked:
             line["video"] = f"videos/{stem}.mp4"
-            pairs = zip(line["labels"], line["scores"], strict=True)
-            words = [f"{label} {score:.2f}" for label, score in pairs][:3]
-            path = self.paths[sample.path]
+            path = required(sample.file)
             index = index_video(path)
             frames = all_frames(path, index, self.preprocessing.bits)
-            write_marked_video(folder / line["video"], frames, index.fps, words)
+            labels = classed.best_words(line, 3)
+            write_marked_video(folder / line["video"], frames, index.fps, labels)
         return line
+
+    def answers(self) -> ClassAnswers:
+        """Return what summarises the best classes."""
+        return ClassAnswers()
 
     def tile(self, line: dict[str, Any], path: Path, folder: Path) -> tuple[np.ndarray, str]:
         """Return four frames of the video, row by row in their order, and its best classes."""
         index = index_video(path)
         wanted = np.linspace(0, len(index) - 1, 4).round().astype(int).tolist()
         frames = read_frames(path, index, wanted, self.preprocessing.bits)
-        return grid_of_four(frames), best_words(line)
+        return grid_of_four(frames), ", ".join(classed.best_words(line))
 
     def finish(self, folder: Path) -> list[Failure]:
         """Write `predictions.csv`; with `--per-clip` also all timelines in one table."""
-        failures = super().finish(folder)
-        if self.per_clip:
+        classed.write_table(folder, self.inference.top_k)
+        if self.inference.per_clip:
             setup.join_timelines(folder, read_lines(folder))
-        return failures
+        return []
 
 
 def _results(logits: Tensor) -> list[Classes]:
@@ -245,5 +280,6 @@ def _results(logits: Tensor) -> list[Classes]:
     clips = logits.softmax(-1)
     rows, every = clips.mean(1).cpu().numpy(), clips.cpu().numpy()
     return [
-        Classes(int(ranked(row)[0]), row, clips=own) for row, own in zip(rows, every, strict=True)
+        Classes(int(ranked(row)[0]), row, clips=scores)
+        for row, scores in zip(rows, every, strict=True)
     ]

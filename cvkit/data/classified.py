@@ -1,0 +1,134 @@
+"""Images or videos that have one class each, whatever format they lie in."""
+
+import functools
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from pathlib import Path
+
+from cvkit.catalog import nearest
+from cvkit.data.classes import dataset_classes
+from cvkit.data.division import Division, Source, read_splits
+from cvkit.data.files import Walk, walk_images
+from cvkit.data.formats.contract import DataFlags, Listing, Query
+from cvkit.data.formats.recognise import NO_CLASSES, detect_format, other_data, reader_of
+from cvkit.errors import DataError
+from cvkit.format_table import FORMATS
+
+
+@dataclass(frozen=True)
+class ClassifiedImage:
+    """An image or video and the name of its class.
+
+    Attributes:
+        key: its path relative to the dataset; with its times where it is a part of a video.
+        path: where it lies; a folder for a video of pictures.
+        label: name of the class.
+        seconds: begin and end of the part of a video; None for all of it.
+    """
+
+    key: str
+    path: Path
+    label: str
+    seconds: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The images of a dataset by split.
+
+    Attributes:
+        layout: the name of its format.
+        names: of the classes, in index order; those of `train` and `val` too, asked for or not.
+        ordered: the dataset itself says in which order (classes.txt); else it is alphabetical.
+        splits: the images that were asked for, by name of the split.
+        heap: what had to be divided, see `Parts`; None where the data are split.
+        notes: what is odd but usable.
+    """
+
+    layout: str
+    names: tuple[str, ...]
+    ordered: bool
+    splits: dict[str, list[ClassifiedImage]]
+    heap: str | None
+    notes: tuple[str, ...] = ()
+
+
+def read_collection(
+    place: Path,
+    wanted: str,
+    splits: Sequence[str],
+    val_fraction: float | None,
+    walk: Walk = walk_images,
+    seed: int | None = 0,
+    flag: str = "--data",
+) -> Collection:
+    """Return the images (or videos) of some splits.
+
+    Args:
+        place: the dataset's folder, or a CSV file.
+        wanted: the name of its format, or `auto`.
+        splits: names; data that are not split have `all`, or `train` and `val`.
+        val_fraction: share of each class that becomes `val` where the data are not split, drawn
+            by content; None does not divide such data, so that any split is all of them.
+        walk: finds what a folder of a class holds.
+        seed: of the division; None divides as before there were seeds, see `drawn_singly`.
+        flag: what names the place, for messages.
+
+    Raises:
+        DataError: unknown layout, missing split or file, malformed table, unknown class.
+    """
+    layout = detect_format("classes", place, wanted, splits, flag)
+    listed, _ = dataset_classes(place.parent if place.is_file() else place)
+    query = Query(root=place, splits=splits, walk=walk, flags=DataFlags(flag))
+    contents = reader_of("classes", layout).read(query)
+
+    @functools.cache
+    def listing(split: str) -> Listing[ClassifiedImage]:
+        return contents.read(split)
+
+    source = Source(
+        place,
+        contents.known,
+        contents.heap,
+        lambda split: listing(split).images,
+        lambda item: item.path,
+        lambda items: [(item.label,) for item in items],
+        contents.hint,
+    )
+    parts = read_splits(source, splits, Division(val_fraction, seed))
+    labels = {image.label for images in parts.splits.values() for image in images}
+    labels |= {*contents.class_names()}
+    beside = dict.fromkeys(note for name in parts.names.values() for note in listing(name).notes)
+    notes = (*beside, *_doubts(place, layout, labels), *parts.notes)
+    for split, images in parts.splits.items():
+        if not images:
+            hint = " ".join(notes[:1])
+            raise DataError(f"split {split!r} of {place} is empty", code="split.empty", hint=hint)
+    if listed is not None:
+        _require_listed(labels, listed.names, place)
+    names = tuple(sorted(labels)) if listed is None else listed.names
+    return Collection(layout, names, listed is not None, parts.splits, parts.heap, notes)
+
+
+def _doubts(place: Path, layout: str, labels: AbstractSet[str]) -> list[str]:
+    """Return a note if what was taken for classes are the folders of data for another task."""
+    if not FORMATS["classes"][layout].last or not labels & NO_CLASSES:
+        return []
+    hint = other_data("classes", place, deeper=False)
+    return [f"{place}: its folders are taken for classes, but {hint}"] if hint else []
+
+
+def _require_listed(labels: set[str], names: Sequence[str], place: Path) -> None:
+    """Refuse a class that the dataset does not list.
+
+    Raises:
+        DataError: there is one.
+    """
+    if unknown := sorted(labels - set(names)):
+        raise DataError(
+            f"class {unknown[0]!r} of {place} is not in its classes.txt",
+            code="class.unknown",
+            hint=(unknown[0] in NO_CLASSES and other_data("classes", place, deeper=False))
+            or nearest(unknown[0], names),
+        )

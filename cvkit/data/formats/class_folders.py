@@ -1,0 +1,104 @@
+"""Images or videos in one folder for each class: CLASS/images."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cvkit.data.classified import ClassifiedImage
+from cvkit.data.files import Walk, matches, note_beside, require_end, walk_images, walk_videos
+from cvkit.data.formats.contract import Contents, Listing, Query
+from cvkit.data.formats.recognise import other_data
+from cvkit.errors import DataError
+
+
+def looks_like(place: Path, splits: Sequence[str]) -> bool:
+    """Return whether a folder has visible folders."""
+    return bool(visible_folders(place))
+
+
+def read(query: Query) -> Contents[Listing[ClassifiedImage]]:
+    """Return what the folder of a dataset holds, all of which may be divided.
+
+    Raises:
+        DataError: see `list_classes`.
+    """
+    root = query.root
+    content = list_part(root, root, query.walk)
+    return Contents([], "", lambda _: content, lambda: {p.name for p in visible_folders(root)})
+
+
+def list_part(folder: Path, root: Path, walk: Walk) -> Listing[ClassifiedImage]:
+    """Return what lies in the folders of classes in a folder, and what is odd about it.
+
+    Args:
+        folder: of a split, or of the dataset.
+        root: of the dataset, that keys are relative to.
+        walk: finds what a folder of a class holds.
+
+    Raises:
+        DataError: see `list_classes`.
+    """
+    images = list_classes(folder, root, walk)
+    notes = [note_beside(folder, "class", walk)]
+    if itself := [image for image in images if image.path == folder / image.label]:
+        notes.append(
+            f"{folder}: {len(itself)} folders of classes hold pictures themselves, such as "
+            f"{itself[0].label}; each of them is read as one video. 'cvkit classify' takes "
+            "pictures with classes"
+        )
+    return Listing(images, [note for note in notes if note])
+
+
+def visible_folders(folder: Path) -> list[Path]:
+    """Return the folders in a folder.
+
+    Raises:
+        DataError: it cannot be read, or a link in it that leads to nothing may have been one.
+    """
+    found = matches(folder, "*")
+    for path in found:
+        if not path.suffix:
+            require_end(path)
+    return [path for path in found if path.is_dir()]
+
+
+def _remedy(folder: Path, walk: Walk) -> str:
+    """Return what to do about the folder of a class that holds nothing."""
+    if walk is walk_images and next(walk_videos(folder), None):
+        return "it holds videos, which 'cvkit video' takes"
+    return "add files, or check that this is the folder of the dataset"
+
+
+def list_classes(folder: Path, root: Path, walk: Walk) -> list[ClassifiedImage]:
+    """Return the images under the folders of a folder; each folder is a class.
+
+    Raises:
+        DataError: a class without images or with an unprintable name, or two that differ only
+            in case.
+    """
+    images: list[ClassifiedImage] = []
+    seen: dict[str, str] = {}
+    for place in visible_folders(folder):
+        if not place.name.isprintable():  # also what is not UTF-8
+            raise DataError(
+                f"{folder}: {place.name!r} cannot be the name of a class",
+                code="class.name",
+                hint="rename the folder",
+            )
+        if (twin := seen.setdefault(place.name.casefold(), place.name)) != place.name:
+            raise DataError(
+                f"{folder}: classes {twin!r} and {place.name!r} differ only in case",
+                code="class.case_collision",
+                hint="rename or join them",
+            )
+        found = [
+            ClassifiedImage(path.relative_to(root).as_posix(), path, place.name)
+            for path in walk(place)
+        ]
+        if not found:
+            raise DataError(
+                f"class {place.name!r} of {folder} is empty",
+                code="class.empty",
+                hint=other_data("classes", root) or _remedy(place, walk),
+            )
+        images += found
+    return images

@@ -1,0 +1,97 @@
+"""Images or videos listed in a CSV table with the columns path, label and perhaps split.
+
+Paths are relative to the table. Columns `start` and `end` name parts of videos, in seconds.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from cvkit.data.classified import ClassifiedImage
+from cvkit.data.division import ALL
+from cvkit.data.files import inside
+from cvkit.data.formats.contract import Contents, Listing, Query
+from cvkit.data.tables import read_rows
+from cvkit.errors import CvkitError, DataError, raise_defects
+from cvkit.texts import parse_number, shown
+
+TABLE = "labels.csv"
+"""Name of the table that makes a folder a dataset in this format."""
+
+
+def looks_like(place: Path, splits: Sequence[str]) -> bool:
+    """Return whether a dataset is a table, or a folder with one."""
+    return place.is_file() or (place / TABLE).is_file()
+
+
+def read(query: Query) -> Contents[Listing[ClassifiedImage]]:
+    """Return the rows of a table by split; without splits all of them may be divided.
+
+    Raises:
+        DataError: a malformed row, or missing files.
+    """
+    rows = _read_table(query.root if query.root.is_file() else query.root / TABLE)
+    known = sorted({split for split, _ in rows if split is not None})
+
+    def read_split(wanted: str) -> Listing[ClassifiedImage]:
+        whole = not known or wanted == ALL
+        return Listing([image for split, image in rows if whole or split == wanted])
+
+    def class_names() -> set[str]:
+        return {image.label for _, image in rows}
+
+    heap = None if known else ""
+    return Contents([*known, ALL] if known else [], heap, read_split, class_names)
+
+
+def _read_table(path: Path) -> list[tuple[str | None, ClassifiedImage]]:
+    """Return the images of a table with columns path, label and perhaps split, each with its split.
+
+    Raises:
+        DataError: a malformed row, or missing files.
+    """
+    rows = read_rows(path, ("path", "label"))
+    root, images, missing = path.parent, [], []
+    defects: list[CvkitError] = []
+    for row in rows:
+        try:
+            file, seconds = inside(root, row["path"]), _seconds(row, path)
+        except DataError as defect:
+            defects.append(defect)
+            continue
+        key = row["path"] if seconds is None else f"{row['path']}#{seconds[0]:g}-{seconds[1]:g}"
+        image = ClassifiedImage(key, file, row["label"].strip(), seconds)
+        images.append((row.get("split"), image))
+        missing += [] if file.exists() else [row["path"]]
+    raise_defects(defects, str(path))
+    if missing:
+        raise DataError(
+            f"{path}: {len(missing)} files are missing: {', '.join(missing[:5])}"
+            + (" ..." if len(missing) > 5 else ""),
+            code="split.id_without_file",
+            hint="paths are relative to the table",
+        )
+    (key, times), *_ = Counter(image.key for _, image in images).most_common(1)
+    if times > 1:
+        raise DataError(f"{path} lists {key!r} twice", code="split.duplicate")
+    return images
+
+
+def _seconds(row: dict[str, str], path: Path) -> tuple[float, float] | None:
+    """Return the part of a video that a row's cells `start` and `end` name.
+
+    Raises:
+        DataError: they are not times in order.
+    """
+    cells = [(row.get(name) or "").strip() for name in ("start", "end")]
+    if not any(cells):
+        return None
+    start, end = parse_number(cells[0] or "0"), parse_number(cells[1] or "inf")
+    if start is None or end is None or not 0 <= start < end:
+        raise DataError(
+            f"{path}: {row['path']}: from {shown(cells[0])} to {shown(cells[1])} is no part of a "
+            "video",
+            code="list.bad_line",
+            hint="start and end are seconds",
+        )
+    return start, end

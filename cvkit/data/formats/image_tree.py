@@ -1,0 +1,36 @@
+"""Images in a tree, and files of labels under the same names in a tree beside it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cvkit.data.division import is_split
+from cvkit.data.files import inside, matches
+
+
+def folder_parts(root: Path, splits: Sequence[str]) -> tuple[list[str], str | None]:
+    """Return the folders under `images`, and "" where none of them is a split.
+
+    Args:
+        root: the dataset.
+        splits: names that may lie deeper.
+    """
+    known = [path.name for path in matches(root / "images", "*") if path.is_dir()]
+    known += [s for s in splits if s not in known and inside(root / "images", s).is_dir()]
+    return known, None if any(map(is_split, known)) else ""
+
+
+def shared_labels(pairs: Sequence[tuple[Path, str]]) -> list[str]:
+    """Return a note if images that differ in their suffix only share a file of labels.
+
+    Args:
+        pairs: the file of labels and the key of each image.
+    """
+    keys: dict[Path, list[str]] = {}
+    for path, key in pairs:
+        keys.setdefault(path, []).append(key)
+    shared = {path: images for path, images in keys.items() if len(images) > 1}
+    if not shared:
+        return []
+    path, images = next(iter(shared.items()))
+    what = f"{path} of {' and '.join(images)}"
+    return [f"labels that several images share: {len(shared)}, such as {what}"]

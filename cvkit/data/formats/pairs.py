@@ -1,0 +1,70 @@
+"""Images in `images/SPLIT` and masks under the same names in `masks/SPLIT`."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from cvkit.data.files import inside, note_beside, walk_images
+from cvkit.data.formats.contract import Contents, Listing, Query
+from cvkit.data.formats.image_tree import folder_parts
+from cvkit.data.labelled import LabelledImage, raise_if_missing
+
+
+def looks_like(place: Path, splits: Sequence[str]) -> bool:
+    """Return whether a folder has the folders of images and of masks."""
+    return (place / "images").is_dir() and (place / "masks").is_dir()
+
+
+def read(query: Query) -> Contents[Listing[LabelledImage]]:
+    """Return the splits of a dataset; without any, all of it may be divided."""
+    known, heap = folder_parts(query.root, query.splits)
+    return Contents(known, heap, lambda split: read_split(query.root, split))
+
+
+def read_split(root: Path, split: str) -> Listing[LabelledImage]:
+    """Return the images of a split with their masks, sorted, and what is odd about it.
+
+    Args:
+        root: the dataset.
+        split: its folder's name; empty for a dataset that is not split.
+
+    Raises:
+        DataError: images without a mask; all are counted.
+    """
+    images, masks = inside(root / "images", split), inside(root / "masks", split)
+    all_masks = list(walk_images(masks))
+    by_stem = {path.relative_to(masks).with_suffix(""): path for path in all_masks}
+    found, missing = [], []
+    for image in walk_images(images):
+        stem = image.relative_to(images).with_suffix("")
+        mask = by_stem.get(stem)
+        if mask is None:
+            missing.append(masks.joinpath(stem).with_suffix(".png").relative_to(root).as_posix())
+        else:
+            key = image.relative_to(root).as_posix()
+            found.append(LabelledImage(key, image, mask, stem.as_posix()))
+    raise_if_missing(images, missing)
+    beside = note_beside(root / "images", "split") if split else ""
+    unused = _unused_masks(root, split, all_masks, {pair.mask for pair in found})
+    return Listing(found, [note for note in (beside, *unused) if note])
+
+
+def _unused_masks(
+    root: Path, split: str, masks: Sequence[Path], used: Collection[Path]
+) -> list[str]:
+    """Return notes of masks that are not read."""
+    where = f"masks of {split!r}" if split else "masks"
+    stems = {mask.with_suffix("") for mask in used}
+    unused = [mask for mask in masks if mask not in used]
+    twins = [mask for mask in unused if mask.with_suffix("") in stems]
+    spare = [mask for mask in unused if mask.with_suffix("") not in stems]
+    notes = []
+    if twins:
+        notes.append(
+            f"{where} that are not read, because another one has the same name: "
+            f"{len(twins)}, such as {twins[0].relative_to(root)}"
+        )
+    if spare:
+        notes.append(
+            f"{where} that belong to no image: {len(spare)}, such as {spare[0].relative_to(root)}"
+        )
+    return notes

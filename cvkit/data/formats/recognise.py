@@ -1,0 +1,150 @@
+"""Which format a dataset has."""
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cvkit.data.files import matches, walk_images, walk_videos
+from cvkit.data.formats.contract import Reader
+from cvkit.errors import DataError, UsageError
+from cvkit.format_table import FORMATS, TASK_OF, Truth
+
+
+def reader_of(truth: Truth, name: str) -> Reader:
+    """Return the module of a format.
+
+    Args:
+        truth: what the dataset says of its images.
+        name: of the format.
+    """
+    module: Any = importlib.import_module(FORMATS[truth][name].module)
+    return module
+
+
+def detect_format(
+    truth: Truth,
+    place: Path,
+    wanted: str = "auto",
+    splits: Sequence[str] = (),
+    flag: str = "--data",
+) -> str:
+    """Return the name of a dataset's format: what it looks like, or what `wanted` says.
+
+    Args:
+        truth: what the dataset says of its images.
+        place: its folder, or a file that stands for it.
+        wanted: a name, or `auto`.
+        splits: that are asked for.
+        flag: what names the dataset, for messages.
+
+    Raises:
+        DataError: there is nothing, or it has none of the formats.
+        UsageError: a file of another format than the wanted one.
+    """
+    rows = FORMATS[truth]
+    if place.is_file():
+        suffix = place.suffix.lower()
+        if name := next((name for name, row in rows.items() if suffix in row.files), None):
+            return _agreed(name, wanted, place)
+    if not place.is_dir():
+        suffixes = " or ".join(suffix for row in rows.values() for suffix in row.files)
+        raise DataError(
+            f"{flag} {place} is not a folder" + (f" or a {suffixes} file" if suffixes else ""),
+            code="data.missing",
+            hint="check it",
+        )
+    if wanted != "auto":
+        return wanted
+    for name in _tried(truth):
+        if reader_of(truth, name).looks_like(place, splits):
+            return name
+    raise DataError(
+        f"{flag} {place} has no known layout",
+        code="data.layout",
+        hint="; ".join(
+            [f"{name}: {row.about}" for name, row in rows.items()]
+            + [hint for hint in (other_data(truth, place),) if hint]
+        ),
+    )
+
+
+MOST_FOLDERS = 20
+"""In which datasets are looked for."""
+NO_CLASSES = frozenset(
+    ("images", "masks", "labels", "annotations")
+    + ("JPEGImages", "SegmentationClass", "Annotations", "ImageSets")
+)
+"""Folders that data of other formats have; few classes are called so."""
+
+
+def other_data(truth: Truth, place: Path, deeper: bool = True) -> str:
+    """Return a hint if a folder looks like data for another task, or a folder in it like data.
+
+    Args:
+        truth: what it was expected to say of its images.
+        place: the folder.
+        deeper: look into its folders too.
+    """
+    if tasks := _meant_for(place, without=truth):
+        return f"it looks like data for {tasks}"
+    inner = [path for path in matches(place, "*") if path.is_dir()][:MOST_FOLDERS] if deeper else []
+    for path in inner:
+        if name := _recognised(truth, path):
+            return f"its folder {path.name} has the layout {name}"
+    found = {path.name: tasks for path in inner if (tasks := _meant_for(path))}
+    return next((f"its folder {n} looks like data for {tasks}" for n, tasks in found.items()), "")
+
+
+def _meant_for(place: Path, without: Truth | None = None) -> str:
+    """Return the tasks that may use a dataset, with the format that it has for each.
+
+    Args:
+        place: its folder.
+        without: what it does not say of its images.
+    """
+    found = []
+    for truth in FORMATS.keys() - {without}:
+        task = TASK_OF[truth] if truth != "classes" else _task_of_classes(place)
+        if task and (name := _recognised(truth, place)):
+            found.append(f"'cvkit {task}' ({name})")
+    return " or ".join(sorted(found))
+
+
+def _recognised(truth: Truth, place: Path) -> str | None:
+    """Return the format that a folder looks like; None where that would be a mere guess."""
+    names = [name for name in _tried(truth) if not FORMATS[truth][name].vague]
+    try:
+        return next((n for n in names if reader_of(truth, n).looks_like(place, ())), None)
+    except DataError:  # it was not meant to have this format, so that its defects do not matter
+        return None
+
+
+def _tried(truth: Truth) -> list[str]:
+    """Return the names of formats in the order in which they are tried."""
+    rows = FORMATS[truth]
+    return sorted(rows, key=lambda name: rows[name].last)
+
+
+def _task_of_classes(place: Path) -> str:
+    """Return the task that learns the classes of what lies in a folder; "" where none may."""
+    if any(path.name in NO_CLASSES for path in matches(place, "*")):
+        return ""
+    if next(walk_images(place, lambda error: None), None):
+        return "classify"
+    return "video" if next(walk_videos(place, lambda error: None), None) else ""
+
+
+def _agreed(name: str, wanted: str, file: Path) -> str:
+    """Return the format of a file.
+
+    Raises:
+        UsageError: another one is wanted.
+    """
+    if wanted in ("auto", name):
+        return name
+    raise UsageError(
+        f"--format {wanted}: {file} is a file of the format {name}",
+        code="format.file",
+        hint=f"--format {name}, or leave it out",
+    )

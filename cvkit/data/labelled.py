@@ -1,0 +1,113 @@
+"""Images with masks, whatever format they lie in."""
+
+import functools
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from cvkit.data.decode import decode, open_image
+from cvkit.data.division import WHOLE, Division, Parts, Source, read_splits
+from cvkit.data.formats.contract import Listing, Query
+from cvkit.data.formats.image_tree import shared_labels
+from cvkit.data.formats.recognise import reader_of
+from cvkit.data.known import Known
+from cvkit.errors import DataError
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """An image and its mask.
+
+    Attributes:
+        key: the image's path relative to the dataset.
+        image: where it lies.
+        mask: where its mask lies.
+        name: the image's path relative to the folder of its split, without suffix.
+    """
+
+    key: str
+    image: Path
+    mask: Path
+    name: str
+
+
+def read_pairs(
+    root: Path, layout: str, splits: Sequence[str], division: Division = WHOLE
+) -> Parts[LabelledImage]:
+    """Return the labelled images of splits, sorted by name (VOC: in the file's order).
+
+    Args:
+        root: the dataset.
+        layout: the name of its format.
+        splits: their names.
+        division: of data that are not split; each side gets its share of every value that masks
+            hold.
+
+    Raises:
+        DataError: no such split, an empty one, or images without a mask; all are counted.
+    """
+    contents = reader_of("masks", layout).read(Query(root=root, splits=splits))
+
+    @functools.cache
+    def listing(split: str) -> Listing[LabelledImage]:
+        return contents.read(split)
+
+    source = Source(
+        root,
+        contents.known,
+        contents.heap,
+        lambda split: listing(split).images,
+        lambda pair: pair.image,
+        _mask_values,
+        contents.hint,
+    )
+    parts = read_splits(source, splits, division)
+    for split, found in parts.splits.items():
+        if not found:
+            raise DataError(f"split {split!r} of {root} is empty", code="split.empty")
+    notes = dict.fromkeys(n for name in parts.names.values() for n in listing(name).notes)
+    masks = dict.fromkeys((p.mask, p.key) for pairs in parts.splits.values() for p in pairs)
+    return replace(parts, notes=(*notes, *shared_labels(list(masks)), *parts.notes))
+
+
+def _mask_values(pairs: Sequence[LabelledImage]) -> list[list[str]]:
+    """Return the values or colours in each mask as they are stored; of unreadable ones none.
+
+    They are not classes yet: flags that say what a value means must not move the division.
+    """
+    with Known("mask values", [pair.mask for pair in pairs]) as known:
+
+        def values_of(pair: LabelledImage) -> list[str]:
+            try:
+                return known.find([pair.mask], lambda: _stored_values(pair.mask))
+            except DataError:
+                return []
+
+        with ThreadPoolExecutor() as pool:
+            return list(pool.map(values_of, pairs))
+
+
+def _stored_values(path: Path) -> list[str]:
+    with open_image(path) as image:
+        values = np.asarray(decode(image, path))
+    return sorted(
+        {str(value) for value in np.unique(values.reshape(-1, *values.shape[2:]), axis=0)}
+    )
+
+
+def raise_if_missing(where: Path, missing: list[str]) -> None:
+    """Refuse a split some of whose files are missing.
+
+    Raises:
+        DataError: counts them, and names the first ones.
+    """
+    if missing:
+        shown = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
+        raise DataError(
+            f"{where}: {len(missing)} files are missing: {shown}",
+            code="split.id_without_file",
+            hint="add them, or take their names out of the split",
+        )

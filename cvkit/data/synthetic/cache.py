@@ -1,0 +1,53 @@
+"""The built-in datasets in the user's cache, where they are made once."""
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+from cvkit.data.synthetic.samples import VERSION, WRITERS
+from cvkit.errors import UsageError
+from cvkit.storage import cache_folder, cache_trouble, fsync_folder, passing_folder
+
+CACHED = {
+    "classify": ((900, 180), (64, 64)),
+    "segment": ((160, 40), (128, 128)),
+    "detect": ((160, 40), (128, 128)),
+    "instance": ((160, 40), (128, 128)),
+    "video": ((280, 70), (64, 64)),
+}
+"""Numbers of images or clips to train and to validate, and their size, of `--data samples`."""
+
+
+def cached_samples(task: str, seed: int = 0) -> Path:
+    """Return the folder of a task's built-in dataset, made once in the user's cache.
+
+    Without one it is made in a temporary folder, which goes when the process ends.
+    """
+    (train, val), size_hw = CACHED[task]
+    name = f"{task}-v{VERSION}-{train}-{val}-{seed}"
+    base = _base(name)
+    folder = base / name
+    if folder.is_dir():
+        return folder
+    temporary = base / f".{folder.name}.{os.getpid()}"
+    try:
+        WRITERS[task](temporary, {"train": train, "val": val}, seed, size_hw)
+        os.rename(temporary, folder)
+        fsync_folder(base)
+    except FileExistsError:
+        pass  # another process wrote the same images first
+    except OSError:
+        if not folder.is_dir():
+            raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def _base(name: str) -> Path:
+    """Return the folder that holds a built-in dataset, or will."""
+    with contextlib.suppress(UsageError):
+        if (cache_folder("samples") / name).is_dir() or not cache_trouble("samples"):
+            return cache_folder("samples")
+    return passing_folder("samples")

@@ -1,0 +1,101 @@
+"""The formats of datasets on disk, as tables to read: names -> modules with their facts.
+
+A format is a row here and the module that the row names; see `cvkit.data.formats.contract`.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Truth = Literal["classes", "masks", "boxes", "instances"]
+"""What a dataset says of an image or video: its class, the class of every pixel, or its objects,
+without or with masks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """How a dataset lies on disk.
+
+    Attributes:
+        module: recognises and reads it.
+        about: what the dataset has, for hints.
+        files: suffixes of a file that may be named in place of the folder.
+        last: what it is recognised by, others may have too, so that they are tried first.
+        json_files: the flags that name annotation files and the folder of images belong to it.
+        vague: much that is no dataset looks like it, so that no hint speaks of it.
+    """
+
+    module: str
+    about: str
+    files: tuple[str, ...] = ()
+    last: bool = False
+    json_files: bool = False
+    vague: bool = False
+
+
+_PLACE = "cvkit.data.formats"
+FORMATS: dict[Truth, dict[str, Format]] = {
+    "classes": {
+        "folders": Format(module=f"{_PLACE}.split_folders", about="SPLIT/CLASS/images", last=True),
+        "classes": Format(
+            module=f"{_PLACE}.class_folders", about="CLASS/images", last=True, vague=True
+        ),
+        "csv": Format(
+            module=f"{_PLACE}.csv_table",
+            about="a table labels.csv with path,label[,split]",
+            files=(".csv",),
+        ),
+    },
+    "masks": {
+        "voc": Format(
+            module=f"{_PLACE}.voc_masks",
+            about="JPEGImages/, SegmentationClass/, and ImageSets/Segmentation/SPLIT.txt if it is "
+            "split",
+        ),
+        "pairs": Format(
+            module=f"{_PLACE}.pairs",
+            about="images/SPLIT/, masks/SPLIT/ with equal names, or images/, masks/",
+        ),
+    },
+    "boxes": {
+        "coco": Format(
+            module=f"{_PLACE}.coco",
+            about="annotations/instances_SPLIT.json and images",
+            last=True,
+            json_files=True,
+        ),
+        "voc": Format(
+            module=f"{_PLACE}.voc", about="Annotations/, JPEGImages/, ImageSets/Main/SPLIT.txt"
+        ),
+        "yolo": Format(
+            module=f"{_PLACE}.yolo",
+            about="data.yaml, images/, labels/",
+            files=(".yaml", ".yml"),
+        ),
+    },
+    "instances": {
+        "coco": Format(
+            module=f"{_PLACE}.coco",
+            about="annotations/instances_SPLIT.json and images",
+            json_files=True,
+        ),
+        "index": Format(
+            module=f"{_PLACE}.index_maps",
+            about="images/SPLIT/ and masks/SPLIT/ with equal names",
+        ),
+    },
+}
+"""Formats by name, in the order of help and hints."""
+
+
+TASK_OF: dict[Truth, str] = {
+    "classes": "classify",
+    "masks": "segment",
+    "boxes": "detect",
+    "instances": "instance",
+}
+"""The task that data are meant for; classes may also be those of videos."""
+
+
+def format_choices(truth: Truth) -> tuple[str, ...]:
+    """Return what `--format` takes."""
+    return ("auto", *FORMATS[truth])

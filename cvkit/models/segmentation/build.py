@@ -1,0 +1,79 @@
+"""From names and numbers to networks that segment."""
+
+from typing import Any
+
+from torch import nn
+
+from cvkit import catalog
+from cvkit.arch_facts import Segmenter
+from cvkit.backbone_table import BackboneEntry
+from cvkit.errors import UsageError
+from cvkit.models.specs import SegmenterSpec
+
+
+def build_segmenter(spec: SegmenterSpec, num_classes: int) -> nn.Module:
+    """Return a freshly initialised network with `num_classes` channels of logits.
+
+    Raises:
+        UsageError: a name is unknown, or these parts do not go together.
+    """
+    head = catalog.known_entry(catalog.SEGMENTERS, spec.arch, "arch")
+    body = catalog.known_entry(catalog.BACKBONES, spec.backbone, "backbone")
+    arguments: dict[str, Any] = dict(head.arguments)
+    if spec.deconv:
+        if "deconv" not in head.flags:
+            able = [name for name, entry in catalog.SEGMENTERS.items() if "deconv" in entry.flags]
+            raise UsageError(
+                f"--deconv has no meaning for --arch {spec.arch}",
+                code="deconv.unsupported",
+                hint=f"it belongs to {', '.join(able[:-1])} and {able[-1]}",
+            )
+        arguments["deconv"] = True
+    if spec.rates is not None:
+        arguments["rates"] = tuple(spec.rates)
+    if body.whole:
+        return _whole_network(spec, body, num_classes, arguments)
+    stride = _choose_stride(head, body, spec.output_stride)
+    if not body.target:
+        raise UsageError(
+            f"--backbone {spec.backbone} has no maps at several strides, which --arch {spec.arch} "
+            "needs",
+            code="backbone.unsupported",
+        )
+    taps = {} if spec.positions is None else {"positions": tuple(spec.positions)}
+    features = catalog.resolve(body.target)(body.builder, output_stride=stride, **taps)
+    aux_level = body.aux_level if spec.aux and head.aux_weight else None
+    decoder = catalog.resolve(head.target)
+    return decoder(features, num_classes, aux_level, **arguments)
+
+
+def _choose_stride(arch: Segmenter, backbone: BackboneEntry, wanted: int | None) -> int:
+    """Return the stride to build a backbone with: as asked, or the architecture's where it can.
+
+    Raises:
+        UsageError: `wanted` was asked for and this backbone cannot be dilated to it.
+    """
+    possible = backbone.output_strides
+    if wanted is None:
+        return min(possible, key=lambda stride: (abs(stride - arch.output_stride), stride))
+    if wanted not in possible:
+        raise UsageError(
+            f"--output-stride {wanted} is not possible with this backbone",
+            code="output_stride.unsupported",
+            hint=f"it has {', '.join(map(str, possible))}",
+        )
+    return wanted
+
+
+def _whole_network(
+    spec: SegmenterSpec, body: BackboneEntry, num_classes: int, arguments: dict[str, Any]
+) -> nn.Module:
+    if spec.arch not in body.whole:
+        raise UsageError(
+            f"--backbone {spec.backbone} is a whole network and does not serve --arch {spec.arch}",
+            code="backbone.unsupported",
+            hint=f"it goes with {', '.join(body.whole)}",
+        )
+    arguments.pop("deconv", None)  # the historic FCN has no other way of upsampling
+    network = catalog.resolve(body.target)
+    return network(num_classes, **arguments, **dict(body.arguments))

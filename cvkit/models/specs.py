@@ -1,0 +1,174 @@
+"""Which network: what a model file says of it, and what `cvkit.models.build` builds it from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierSpec:
+    """A classifier of images.
+
+    Attributes:
+        arch: key of `catalog.CLASSIFIERS`.
+        backbone: key of `catalog.BACKBONES`; None for networks without one.
+        small: first layers for small images.
+        image_size: side of the images.
+        aux: auxiliary heads.
+        dropout: rate; None keeps the network's own.
+        stochastic_depth: largest rate at which blocks are skipped; None keeps the network's own.
+        examples: training images that `knn` keeps.
+        neighbors, distance, votes: of `knn`.
+    """
+
+    arch: str
+    backbone: str | None
+    small: bool
+    image_size: int
+    aux: bool = False
+    dropout: float | None = None
+    stochastic_depth: float | None = None
+    examples: int = 0
+    neighbors: int = 5
+    distance: str = "l2"
+    votes: str = "uniform"
+
+
+@dataclass(frozen=True)
+class SegmenterSpec:
+    """A network that segments images.
+
+    Attributes:
+        arch: key of `catalog.SEGMENTERS`.
+        backbone: key of `catalog.BACKBONES`.
+        output_stride: of the backbone; None takes the architecture's own.
+        aux: add the auxiliary head where the architecture has one.
+        deconv: transposed convolutions instead of interpolation, for the FCNs with skips.
+        rates: of the atrous convolutions of DeepLab; None takes those of the output stride.
+        positions: layers of the backbone whose maps are read; None takes the last of each stride.
+    """
+
+    arch: str
+    backbone: str
+    output_stride: int | None
+    aux: bool
+    deconv: bool
+    rates: Sequence[int] | None = None
+    positions: Sequence[int] | None = None
+
+
+@dataclass(frozen=True)
+class DetectorSpec:
+    """A detector of boxes, or of boxes and masks. None is the architecture's own number.
+
+    Attributes:
+        arch: key of `catalog.DETECTORS`.
+        backbone: key of `catalog.BACKBONES`.
+        neck: `fpn`, or `c4` for the one map of stride 16.
+        roi: `align` or `pool`.
+        width: channels of the pyramid; its box head is four times as wide.
+        smallest: side of the smallest anchors, in pixels of the resized image.
+        positions: layers of a chain whose maps are used, instead of the last of each stride.
+        all_sizes: anchors of all sizes on every map.
+        eps: of the batch norms of the backbone, 0 for none; None keeps the network's own.
+        roi_samples: regions of an image in the loss.
+        min_score: smallest score of a detection (exclusive).
+        nms: IoU above which the lower of two detections of a class is dropped.
+        max_detections: per image.
+        min_proposal_score: of a proposal.
+        before_nms: best anchors of each map that NMS sees, in training and at test.
+        after_nms: proposals of an image that remain, in training and at test.
+    """
+
+    arch: str
+    backbone: str
+    neck: str = "fpn"
+    roi: str = "align"
+    width: int = 256
+    smallest: int = 32
+    positions: tuple[int, ...] = ()
+    all_sizes: bool = False
+    eps: float | None = None
+    roi_samples: int | None = None
+    min_score: float | None = None
+    nms: float | None = None
+    max_detections: int | None = None
+    min_proposal_score: float | None = None
+    before_nms: tuple[int, int] | None = None
+    after_nms: tuple[int, int] | None = None
+
+    def region_limits(self) -> dict[str, Any]:
+        """Return the fields of `RegionRule` that differ from the architecture's own."""
+        return self._given(REGION_LIMITS)
+
+    def proposal_limits(self) -> dict[str, Any]:
+        """Return the fields of `ProposalRule` that differ from the architecture's own."""
+        return self._given(PROPOSAL_LIMITS)
+
+    def _given(self, names: Mapping[str, str]) -> dict[str, Any]:
+        values = {name: getattr(self, field) for name, field in names.items()}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+REGION_LIMITS = {
+    "samples": "roi_samples",
+    "min_score": "min_score",
+    "nms": "nms",
+    "max_detections": "max_detections",
+}
+"""Fields of `RegionRule` by fields of `DetectorSpec`."""
+PROPOSAL_LIMITS = {
+    "min_score": "min_proposal_score",
+    "before_nms": "before_nms",
+    "after_nms": "after_nms",
+}
+"""Fields of `ProposalRule` by fields of `DetectorSpec`."""
+_GROUPS = {"regions": REGION_LIMITS, "proposals": PROPOSAL_LIMITS}
+
+
+def detector_fields(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of `DetectorSpec` that a model file's header holds.
+
+    Files of earlier versions hold all but `arch` and `backbone` under `own`, those of
+    `RegionRule` and `ProposalRule` in a dict of their own.
+
+    Raises:
+        TypeError: an unknown field; `DetectorSpec` raises one where a field is missing.
+    """
+    found = {name: value for name, value in content.items() if name != "own"}
+    for name, value in dict(content.get("own") or {}).items():
+        if name in _GROUPS:
+            found |= {_GROUPS[name][inner]: each for inner, each in value.items()}
+        else:
+            found[name] = value
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipSpec:
+    """A network of clips. What an architecture does not know is unused.
+
+    Attributes:
+        arch: key of `catalog.CLIP_NETWORKS`.
+        backbone: key of `catalog.BACKBONES`; None for networks without one.
+        frames: of a clip.
+        image_size: side of the frames.
+        fusion: `pool` or `concat`, of late fusion.
+        cell: `lstm` or `gru`.
+        hidden: width of a recurrent state.
+        bidirectional: it reads the frames backwards, too.
+        dropout: rate; None keeps the network's own.
+    """
+
+    arch: str
+    backbone: str | None
+    frames: int
+    image_size: int
+    fusion: str = "pool"
+    cell: str = "lstm"
+    hidden: int = 256
+    bidirectional: bool = False
+    dropout: float | None = None
+
+
+Spec = ClassifierSpec | SegmenterSpec | DetectorSpec | ClipSpec

@@ -1,0 +1,23 @@
+"""From names and numbers to networks of clips."""
+
+import inspect
+from dataclasses import asdict
+
+from torch import nn
+
+from cvkit import catalog
+from cvkit.models.specs import ClipSpec
+
+
+def build_clip_network(spec: ClipSpec, num_classes: int) -> nn.Module:
+    """Return a freshly initialised network of clips; it takes those numbers that it knows.
+
+    Raises:
+        UsageError: these parts do not go together.
+    """
+    entry = catalog.CLIP_NETWORKS[spec.arch]
+    network = catalog.resolve(entry.target)
+    known = inspect.signature(network).parameters
+    given = {name: value for name, value in asdict(spec).items() if value is not None}
+    taken = {name: value for name, value in given.items() if name in known}
+    return network(num_classes=num_classes, **(taken | dict(entry.arguments)))

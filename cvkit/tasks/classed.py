@@ -1,0 +1,185 @@
+"""What image and video classification share: data, loss and results with one class per sample."""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from cvkit.console import Reporter
+from cvkit.data.classified import ClassifiedImage, Collection, read_collection
+from cvkit.data.division import content_hashes
+from cvkit.dividing import model_division, tell_division, warn_if_changed
+from cvkit.errors import DataError
+from cvkit.metrics.classification import ranked
+from cvkit.ops.losses import class_loss
+from cvkit.options.classify import ClassifyEval
+from cvkit.options.video import VideoEval
+from cvkit.output.files import write_csv
+from cvkit.output.records import read_lines
+from cvkit.structures import Batch, Classes, ClassList, Sample
+from cvkit.tasks.common import data_place, require_same_classes, required
+from cvkit.tasks.contract import Task
+
+C = TypeVar("C", bound="ClassTraining")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassTraining:
+    """What only training needs; the numbers are the flags of the same names.
+
+    Attributes:
+        weights: [K] factors of the classes, or None.
+        transform: of the training samples.
+    """
+
+    loss: str
+    weights: Tensor | None
+    label_smoothing: float
+    aux_weight: float
+    mixup: float
+    cutmix: float
+    transform: Any
+
+    def criterion(self, outputs: Mapping[str, Tensor], target: Tensor) -> dict[str, Tensor]:
+        """Return the loss of each output by name, those of auxiliary heads weighted.
+
+        Args:
+            outputs: [N, K] logits by name.
+            target: [N, K] class probabilities.
+        """
+        weights = None if self.weights is None else self.weights.to(target.device)
+        return {
+            name: (1.0 if name == "out" else self.aux_weight)
+            * class_loss(self.loss, logits.float(), target, weights, self.label_smoothing)
+            for name, logits in outputs.items()
+        }
+
+
+def unregularised(training: C) -> C:
+    """Return what training needs, without label smoothing and mixing."""
+    return replace(training, label_smoothing=0.0, mixup=0.0, cutmix=0.0)
+
+
+def one_hot(batch: Batch, num_classes: int) -> Tensor:
+    """Return the [N, K] class probabilities of a batch of labelled samples."""
+    return F.one_hot(required(batch.labels), num_classes).float()
+
+
+def require_examples(data: Collection, split: str, place: Path) -> None:
+    """Check that there are two classes or more, and that each can be learned.
+
+    Raises:
+        DataError: names the class that the training split lacks, or the only one.
+    """
+    if only := sorted(set(data.names) - {item.label for item in data.splits[split]}):
+        raise DataError(
+            f"class {only[0]!r} of {place} has nothing in {split!r}",
+            code="class.only_in_val",
+            hint="move some of its files there, or remove the class",
+        )
+    if len(data.names) < 2:
+        raise DataError(f"{place} has one class, {data.names[0]!r}", code="classes.count")
+
+
+def warn_of_gaps(data: Collection, split: str, report: Reporter) -> None:
+    """Say which files are not used, and which classes a validation split lacks."""
+    for note in data.notes:
+        report.warn(note)
+    if lacking := sorted(set(data.names) - {item.label for item in data.splits[split]}):
+        shown = ", ".join(lacking[:8]) + (" ..." if len(lacking) > 8 else "")
+        report.warn(
+            f"{len(lacking)} of {len(data.names)} classes have nothing in {split!r} and are not "
+            f"measured: {shown}"
+        )
+
+
+def labelled_hashes(
+    splits: dict[str, list[ClassifiedImage]], hashes: dict[str, list[str]]
+) -> dict[str, list[tuple[str, str, str]]]:
+    """Return key, hash and class of each sample, by split."""
+    return {
+        name: [
+            (item.key, digest, item.label) for item, digest in zip(items, hashes[name], strict=True)
+        ]
+        for name, items in splits.items()
+    }
+
+
+def evaluation_split(
+    task: Task,
+    options: ClassifyEval | VideoEval,
+    header: dict[str, Any],
+    report: Reporter,
+) -> dict[str, list[ClassifiedImage]]:
+    """Return the split that a trained model is evaluated on, its classes checked.
+
+    Args:
+        task: of the model.
+        options: of the command.
+        header: of the model.
+        report: for counts and warnings.
+
+    Raises:
+        DataError: other classes than the model's.
+    """
+    place = data_place(options.data, task.name)
+    made = model_division(options, header)
+    share, names = made.val_fraction, [options.split]
+    data = read_collection(place, options.format, names, share, task.walk, seed=made.seed)
+    tell_division(options, place, data.heap, made, data.splits, report)
+    require_same_classes(data.names, task.classes.names, ordered=data.ordered)
+    count = f"{len(data.splits[options.split])} {task.noun}"
+    report.say(f"data: {place} ({data.layout} layout), {options.split}: {count}")
+    for note in data.notes:
+        report.warn(note)
+    if data.heap is not None:
+        hashes = {
+            name: content_hashes([item.path for item in items])
+            for name, items in data.splits.items()
+        }
+        rows = labelled_hashes(data.splits, hashes)
+        warn_if_changed(place, data.heap, rows, header, report)
+    return data.splits
+
+
+def describe_classes(
+    result: Classes, sample: Sample, classes: ClassList, top_k: int
+) -> dict[str, Any]:
+    """Return the line of `predictions.jsonl` of a sample's best classes."""
+    scores = required(result.scores)
+    order = [int(index) for index in ranked(scores)[:top_k]]
+    height, width = required(sample.geometry).original_hw
+    return {
+        "path": sample.path,
+        "width": width,
+        "height": height,
+        "labels": [classes.names[index] for index in order],
+        "category_ids": [classes.ids[index] for index in order],
+        "scores": [float(scores[index]) for index in order],
+    }
+
+
+def best_words(line: dict[str, Any], count: int = 2) -> list[str]:
+    """Return the best classes of a line of `predictions.jsonl`, each with its score."""
+    pairs = list(zip(line["labels"], line["scores"], strict=True))[:count]
+    return [f"{label} {score:.2f}" for label, score in pairs]
+
+
+def write_table(folder: Path, top_k: int) -> None:
+    """Write `predictions.csv`: a row for each line of `predictions.jsonl`."""
+    names = [part for k in range(1, top_k + 1) for part in _columns(k)]
+    pairs = (
+        (line["path"], zip(line["labels"], line["scores"], strict=True))
+        for line in read_lines(folder)
+    )
+    rows = ([path, *itertools.chain.from_iterable(cells)] for path, cells in pairs)
+    write_csv(folder / "predictions.csv", ["path", *names], rows)
+
+
+def _columns(rank: int) -> tuple[str, str]:
+    """Return the names of the columns of the rank-th best class."""
+    return ("label", "score") if rank == 1 else (f"label_{rank}", f"score_{rank}")

@@ -1,0 +1,199 @@
+"""The table of formats: every row is recognised, offered and read, and a new row is enough."""
+
+import importlib
+import json
+import sys
+import types
+import typing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cvkit.catalog import TASKS
+from cvkit.data import formats
+from cvkit.data.annotated import AnnotatedImage, Annotations, make_truth
+from cvkit.data.boxes import read_boxes
+from cvkit.data.classes import make_classes
+from cvkit.data.classified import ClassifiedImage, read_collection
+from cvkit.data.formats.contract import Contents, Listing
+from cvkit.data.formats.recognise import detect_format, reader_of
+from cvkit.data.labelled import LabelledImage, read_pairs
+from cvkit.errors import CvkitError, DataError, UsageError
+from cvkit.format_table import FORMATS, Format, format_choices
+from cvkit.options.tree import OPTIONS
+from cvkit.structures import VOC_PALETTE
+
+ROWS = [(truth, name) for truth, rows in FORMATS.items() for name in rows]
+TRUTHS = {
+    "classify": "classes",
+    "segment": "masks",
+    "detect": "boxes",
+    "instance": "instances",
+    "video": "classes",
+}
+SIGNS = {
+    ("classes", "folders"): ["train/cat/a.png", "val/cat/b.png"],
+    ("classes", "classes"): ["cat/a.png", "dog/b.png"],
+    ("classes", "csv"): ["labels.csv", "train/cat/a.png", "val/cat/b.png"],
+    ("masks", "voc"): ["JPEGImages/a.jpg", "SegmentationClass/a.png", "images/x", "masks/x"],
+    ("masks", "pairs"): ["images/a.png", "masks/a.png"],
+    ("boxes", "coco"): ["annotations/instances_val.json"],
+    ("boxes", "voc"): ["JPEGImages/a.jpg", "Annotations/a.xml", "labels/x", "annotations/x.json"],
+    ("boxes", "yolo"): ["images/a.png", "labels/a.txt", "annotations/x.json"],
+    ("instances", "coco"): ["annotations/instances_val.json", "images/a.png", "masks/a.png"],
+    ("instances", "index"): ["images/a.png", "masks/a.png"],
+}
+"""Files of a dataset in each format, with those that formats which are tried later go by."""
+
+
+@pytest.mark.parametrize(("truth", "name"), ROWS)
+def test_every_format_is_recognised_also_where_others_could_be_meant(tmp_path, truth, name):
+    for file in SIGNS[truth, name]:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    assert detect_format(truth, tmp_path) == name
+    for wanted in FORMATS[truth]:
+        assert detect_format(truth, tmp_path, wanted) == wanted
+
+
+@pytest.mark.parametrize("truth", FORMATS)
+def test_what_has_no_format_is_told_all_of_them(tmp_path, truth):
+    with pytest.raises(DataError) as caught:
+        detect_format(truth, tmp_path, flag="--truth")
+    told = caught.value.as_json()
+    assert told["message"] == f"--truth {tmp_path} has no known layout"
+    about = [f"{name}: {row.about}" for name, row in FORMATS[truth].items()]
+    assert told["hint"] == "; ".join(about)
+
+
+@pytest.mark.parametrize(("truth", "name"), ROWS)
+def test_a_file_stands_for_a_dataset_in_its_own_format_only(tmp_path, truth, name):
+    suffixes = FORMATS[truth][name].files
+    for suffix in (*suffixes, *map(str.upper, suffixes)):
+        file = tmp_path / f"data{suffix}"
+        file.touch()
+        assert detect_format(truth, file) == detect_format(truth, file, name) == name
+        for other in FORMATS[truth].keys() - {name}:
+            with pytest.raises(UsageError, match=f"--format {other}: .* of the format {name}"):
+                detect_format(truth, file, other)
+    for place in (tmp_path / "absent", tmp_path / "data.bin"):
+        if place.suffix:
+            place.touch()
+        with pytest.raises(DataError, match="is not a folder") as caught:
+            detect_format(truth, place, name)
+        assert all(suffix in str(caught.value) for suffix in suffixes)
+
+
+@pytest.mark.parametrize(("task", "verb"), [(t, v) for t in TASKS for v in OPTIONS[t]])
+def test_the_flag_offers_the_formats_of_the_table(task, verb):
+    hints = typing.get_type_hints(OPTIONS[task][verb])
+    if "format" in hints:
+        assert typing.get_args(hints["format"]) == format_choices(TRUTHS[task])
+    assert "format" in hints or verb == "predict"
+
+
+def test_every_module_of_a_format_is_in_the_table():
+    modules = {row.module for rows in FORMATS.values() for row in rows.values()}
+    (folder,) = formats.__path__
+    for file in Path(folder).glob("*.py"):
+        module = importlib.import_module(f"{formats.__name__}.{file.stem}")
+        offers = [hasattr(module, name) for name in ("looks_like", "read")]
+        assert offers == [module.__name__ in modules] * 2, file
+
+
+def picture(path, value):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((8, 8, 3), value, np.uint8)).save(path)
+    return path
+
+
+def label(path):
+    """A mask: class 1 in its left half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = Image.fromarray(np.repeat([[1] * 4 + [0] * 4], 8, 0).astype(np.uint8))
+    made.putpalette(VOC_PALETTE)
+    made.save(path)
+    return path
+
+
+def toy_images(truth, root, split):
+    """The one image of a split of a toy dataset, with what it says of it."""
+    path = root / f"{split}.png"
+    if truth == "classes":
+        return Listing([ClassifiedImage(path.name, path, "cat")], ["a note"])
+    if truth == "masks":
+        return Listing([LabelledImage(path.name, path, root / f"{split}.gif", split)], ["a note"])
+    objects = make_truth(np.array([[0, 0, 4, 8]]), [1])
+    image = AnnotatedImage(path.name, path, 1, (8, 8), objects)
+    return Annotations(make_classes(["cat"]), [image], notes=["a note"])
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """Add a format to the table; returns a function of what it says, which makes a dataset."""
+    root = tmp_path / "data"
+
+    def add(truth):
+        module = types.ModuleType("toy_format")
+        module.looks_like = lambda place, splits: (place / "TOY").is_file()
+        module.read = lambda query: Contents(
+            ["train", "val"],
+            None,
+            lambda split: toy_images(truth, query.root, split),
+            lambda: {"cat"},
+        )
+        monkeypatch.setitem(sys.modules, "toy_format", module)
+        row = Format(module="toy_format", about="a file TOY")
+        monkeypatch.setitem(FORMATS[truth], "toy", row)
+        for number, split in enumerate(("train", "val")):
+            picture(root / f"{split}.png", 60 + 90 * number)
+            label(root / f"{split}.gif")
+        (root / "TOY").touch()
+        return root
+
+    return add
+
+
+def read_toy(truth, root, split):
+    if truth == "classes":
+        found = read_collection(root, "auto", [split], None)
+        assert found.names == ("cat",)
+    elif truth == "masks":
+        found = read_pairs(root, detect_format(truth, root), [split])
+    else:
+        found = read_boxes(root, "auto", [split], masks=truth == "instances")
+        assert found.classes.names == ("cat",) and not found.defects
+    assert list(found.notes) == ["a note"]
+    return [image.key for image in found.splits[split]]
+
+
+@pytest.mark.parametrize("truth", FORMATS)
+def test_a_row_and_a_module_are_all_that_a_format_needs(toy, truth):
+    root = toy(truth)
+    assert reader_of(truth, "toy").looks_like(root, ())
+    assert [read_toy(truth, root, split) for split in ("train", "val")] == [
+        ["train.png"],
+        ["val.png"],
+    ]
+    assert "toy" in format_choices(truth)
+    (root / "TOY").unlink()
+    with pytest.raises(CvkitError) as caught:
+        read_toy(truth, root, "val")
+    assert "toy: a file TOY" in caught.value.as_json()["hint"]
+
+
+@pytest.mark.parametrize("task", ["segment", "detect"])
+def test_files_are_scored_against_data_in_a_new_format(cvkit, toy, tmp_path, task):
+    root, found = toy(TRUTHS[task]), tmp_path / "found"
+    label(found / "val.png")
+    name = {"segment": "miou", "detect": "AP50"}[task]
+    if task == "detect":
+        row = {"image_id": 1, "category_id": 0, "bbox": [0, 0, 4, 8], "score": 0.5}
+        found = tmp_path / "results.json"
+        found.write_text(json.dumps([row]))
+    flags = ["--predictions", found, "--truth", root, "--no-files", "--json"]
+    done = cvkit(task, "eval", *flags)
+    assert done.code == 0, done.err
+    assert done.json["metrics"][name] == pytest.approx(1)
