@@ -52,12 +52,17 @@ def call(*arguments: object) -> None:
 
 
 def model(task: str, folder: Path) -> Path:
-    """Return the run folder of a task's model, trained if it is not there."""
+    """Return a task's model, trained if it is not there.
+
+    It is that of the last epoch: the best one would be picked on what the picture shows.
+    """
     data, flags = TRAININGS[task]
     runs = folder / "runs" / task
-    if not list(runs.glob(f"{task}-*/best.safetensors")):
-        call(task, "train", "--data", folder / data, *flags.split(), "--out", runs)
-    return next(runs.glob(f"{task}-*/best.safetensors")).parent
+    if not list(runs.glob("*/last.safetensors")):
+        call(
+            task, "train", "--data", folder / data, *flags.split(), "--keep", "last", "--out", runs
+        )
+    return next(runs.glob("*/last.safetensors"))
 
 
 def predicted(task: str, inputs: list[Path], folder: Path, out: Path) -> list[dict]:

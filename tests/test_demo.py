@@ -102,6 +102,58 @@ def test_tiles_come_from_different_places_of_each_photograph(tmp_path, monkeypat
     assert len(tiles) == 32
 
 
+@pytest.fixture
+def picture(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    return runpy.run_path(str(ROOT / "docs" / "picture.py"))
+
+
+def test_the_picture_is_of_every_task_and_its_trainings_have_their_flags(picture):
+    assert set(picture["TRAININGS"]) == set(picture["TITLES"]) == set(TASKS)
+    for task, (_, words) in picture["TRAININGS"].items():
+        flags = [word[2:] for word in words.split() if word.startswith("--")]
+        assert flags and set(flags) <= hints(OPTIONS[task]["train"]).keys()
+
+
+def test_the_picture_shows_the_validation_split_only(picture, tmp_path, monkeypatch):
+    for split in ("train", "val"):
+        for name in ("a", "b"):
+            DEMO["write"](
+                tmp_path / picture["COINS"] / "images" / split / f"{name}-{split}.png",
+                np.full((16, 16, 3), 100, np.uint8),
+            )
+        for name in DEMO["PHOTOGRAPHS"]:
+            level = 200 if split == "val" else 0
+            tile = np.full((8, 8, 3), level, np.uint8)
+            DEMO["write"](tmp_path / picture["TILES"] / split / name / "00.png", tile)
+    monkeypatch.setitem(DEMO["write_motions"].__globals__, "MOTIONS", ("right",))
+    DEMO["write_motions"](tmp_path / picture["MOVING"])
+    shown = []
+
+    def predicted(task, inputs, folder, out):
+        shown.extend((task, path) for path in inputs)
+        for path in inputs:
+            DEMO["write"](out / f"{path.name}.png", np.full((20, 16, 3), 50, np.uint8))
+        return [{"labels": ["rocket"], "scores": [0.5], "overlay": f"{p.name}.png"} for p in inputs]
+
+    parts = picture["main"].__globals__
+    monkeypatch.setitem(parts, "predicted", predicted)
+    picture["main"]([str(tmp_path), str(tmp_path / "picture.jpg")])
+    assert {task for task, _ in shown} == set(TASKS)
+    for task, path in shown:
+        if task != "classify":
+            assert "train" not in path.parts and "train" not in path.name
+    image = np.asarray(Image.open(tmp_path / "picture.jpg"))
+    assert image.shape[1] > 2 * picture["WIDTH"]
+    assert (np.abs(image.astype(int) - 200).max(2) < 4).sum() > 1000, "tiles of val are bright"
+
+
+def test_a_wrong_class_is_marked_in_the_picture(picture):
+    line = {"labels": ["cat", "dog"], "scores": [0.75, 0.25]}
+    assert picture["caption"](line, Path("val/cat/1.png")) == "cat 0.75"
+    assert picture["caption"](line, Path("val/dog/1.png")) == "cat 0.75 (wrong)"
+
+
 def test_sheets_of_all_tasks_are_joined(tmp_path):
     for number, task in enumerate(TASKS):
         for kind, width in (("scenes", 30 + number), ("photographs", 20)):

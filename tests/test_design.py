@@ -2,6 +2,7 @@
 
 import ast
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,14 @@ def test_what_the_index_names_is_in_the_file(behaviour, path):
     text = shown(path)
     for word in words:
         assert word.lower() in text, f"{path} does not speak of {word}"
+
+
+def test_the_packages_are_the_rows_of_the_architecture():
+    rows = runpy.run_path(str(ROOT / "tests" / "test_architecture.py"))["ROWS"]
+    section = re.search(r"^## Packages\n(.*?)^## ", PAGE, flags=re.DOTALL | re.MULTILINE)[1]
+    cells = re.findall(r"^\| (`.+?) \|", section, flags=re.MULTILINE)
+    shown = [set(re.findall(r"`([\w.]+)`", cell)) for cell in cells]
+    assert shown[1:] == rows[2:] and shown[0] == rows[0] | rows[1]
 
 
 def test_each_decision_has_a_heading_that_the_contents_list():

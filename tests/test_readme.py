@@ -15,16 +15,21 @@ import pytest
 import torch
 import typer
 import yaml
-from networks import segmenter
 from PIL import Image
 
 import cvkit.cli
 from cvkit import catalog
 from cvkit.arch_facts import Segmenter
+from cvkit.backbone_table import BackboneEntry
 from cvkit.catalog import TASKS
+from cvkit.data.boxes import read_boxes
+from cvkit.data.division import Division
 from cvkit.data.video import all_frames, index_video
+from cvkit.format_table import FORMATS, Format
 from cvkit.helptext import ROOT_FLAGS, name_text
 from cvkit.metrics.gates import parse_gates, require_known
+from cvkit.models.build import build
+from cvkit.models.specs import SegmenterSpec
 from cvkit.options.base import hints
 from cvkit.options.tree import OPTIONS, commands
 from cvkit.published import PUBLISHED
@@ -153,7 +158,8 @@ def test_every_command_shown_is_one_that_cvkit_takes(parsed, page, command):
         return
     names = [getattr(options, "weights", None)]
     if hasattr(options, "fail_under") and options.fail_under:
-        require_known(parse_gates(options.fail_under), scoring_of(task).metric_names(options), None)
+        known = scoring_of(task).metric_names(options)
+        require_known(parse_gates(options.fail_under), known, None)
     for name in filter(None, names):
         is_path = "/" in name or name.endswith(".safetensors")
         shipped = (ROOT / "weights" / f"{name}.safetensors").is_file()
@@ -243,19 +249,52 @@ def test_the_python_example_runs(trained, tmp_path, monkeypatch, capsys, page):
     assert shown.startswith("(30, 40) ")
 
 
-def test_the_architecture_and_the_backbone_of_the_page_on_extending_work(monkeypatch):
-    text = (ROOT / "docs" / "extending.md").read_text()
-    network, arch, backbone = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    module = types.ModuleType("cvkit.models.segmentation.coarse")
-    exec(network, module.__dict__)
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    for rows, table in ((arch, catalog.ARCHS["segment"]), (backbone, catalog.BACKBONES)):
-        names = {"Segmenter": Segmenter, "BackboneEntry": type(catalog.BACKBONES["resnet18"])}
-        for name, row in eval(f"{{{rows}}}", names).items():
-            monkeypatch.setitem(table, name, row)
-    for name in ("resnet18", "efficientnet_b4"):
-        model = segmenter("coarse", name, 3).eval()
+@pytest.fixture
+def toys():
+    """Return the Python code of the page on extending, in its order."""
+    return re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs" / "extending.md").read_text(), flags=re.DOTALL
+    )
+
+
+def planted(monkeypatch, name, code, table, row, kind):
+    """Make code a module of cvkit, and a line of code a row of a table."""
+    if code:
+        module = types.ModuleType(name)
+        exec(code, module.__dict__)
+        monkeypatch.setitem(sys.modules, name, module)
+    for key, entry in eval(f"{{{row}}}", {kind.__name__: kind}).items():
+        monkeypatch.setitem(table, key, entry)
+
+
+def test_the_architecture_and_the_backbone_of_the_page_on_extending_work(toys, monkeypatch):
+    network, arch, backbone, *_ = toys
+    name = "cvkit.models.segmentation.coarse"
+    planted(monkeypatch, name, network, catalog.SEGMENTERS, arch, Segmenter)
+    planted(monkeypatch, "", "", catalog.BACKBONES, backbone, BackboneEntry)
+    monkeypatch.setitem(catalog.BUILDERS, "efficientnet_b4", "efficientnet_b4")  # follows from it
+    for body in ("resnet18", "efficientnet_b4"):
+        model = build("segment", SegmenterSpec("coarse", body, None, True, False), 3).eval()
         assert model(torch.zeros(1, 3, 65, 33))["out"].shape == (1, 3, 65, 33)
+
+
+def test_the_data_format_of_the_page_on_extending_works(toys, monkeypatch, tmp_path):
+    *_, reader, row = toys
+    name = "cvkit.data.formats.boxes_csv"
+    planted(monkeypatch, name, reader, FORMATS["boxes"], row, Format)
+    lines = ["image,class,x1,y1,x2,y2"]
+    for number in range(6):
+        Image.new("RGB", (40, 30), (40 * number, 9, 9)).save(tmp_path / f"{number}.png")
+        lines += [f"{number}.png,dog,1,2,11,12", f"{number}.png,cat,5,5,25,20.5"]
+    (tmp_path / "boxes.csv").write_text("\n".join(lines))
+    data = read_boxes(tmp_path, "auto", ["train", "val"], division=Division(0.34, 0))
+    assert (data.layout, data.classes.names, data.defects) == ("boxes-csv", ("cat", "dog"), [])
+    assert {split: len(images) for split, images in data.splits.items()} == {"train": 4, "val": 2}
+    for image in (image for images in data.splits.values() for image in images):
+        assert image.truth.boxes.tolist() == [[1, 2, 11, 12], [5, 5, 25, 20.5]]
+        assert image.truth.labels.tolist() == [2, 1]
+    (tmp_path / "boxes.csv").write_text(f"{lines[0]}\n../x.png,cat,1,2,3,4\n")
+    assert len(read_boxes(tmp_path, "auto", ["all"]).defects) == 1
 
 
 def test_the_picture_of_the_first_page_is_small():
