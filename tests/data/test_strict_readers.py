@@ -67,11 +67,12 @@ def test_boxes_of_annotations_are_decimal_numbers(tmp_path, text):
 
 
 @pytest.mark.parametrize("text", NO_NUMBERS[:-1])
-def test_boxes_of_text_files_are_decimal_numbers(tmp_path, text):
+@pytest.mark.parametrize("place", [0, 1])
+def test_boxes_of_text_files_are_decimal_numbers(tmp_path, text, place):
     picture(tmp_path / "images" / "train" / "a.png")
     (tmp_path / "labels" / "train").mkdir(parents=True)
     (tmp_path / "classes.txt").write_text("cat\n")
-    line = f"0 {text} 0.5 0.5 0.5"
+    line = " ".join([*["0", "0.5"][:place], text, *["0.5", "0.5", "0.5", "0.5"][place:]])
     (tmp_path / "labels" / "train" / "a.txt").write_text(line, encoding="utf-8")
     assert [d.code for d in read_boxes(tmp_path, "yolo", ["train"]).defects] == ["yolo.syntax"]
 
