@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -48,6 +49,7 @@ def assemble(
         UsageError: the configuration file is unusable, or `--resume` comes with a flag that
             would make the run another one.
     """
+    values = {name: expanded(value) for name, value in values.items()}
     resume = values.get("resume")
     if isinstance(resume, Path):
         return _resumed(options_class, values, given)
@@ -63,6 +65,18 @@ def assemble(
         values = values | {name: value for name, value in stored.items() if name not in given}
         given = given | dict.fromkeys(stored, str(config))
     return with_given(options_class(**values), given)
+
+
+def expanded(value: Any) -> Any:
+    """Return a value of a flag with a leading `~/` replaced by the user's home folder.
+
+    Shells do that for words of their own, but not in `--out=~/x`, a variable or a file.
+    """
+    if isinstance(value, list):
+        return [expanded(each) for each in value]
+    if isinstance(value, str | Path) and (str(value) == "~" or str(value).startswith("~/")):
+        return type(value)(os.path.expanduser(value))
+    return value
 
 
 VARIABLES = {
@@ -224,7 +238,7 @@ def from_config(
             value == "" or (isinstance(value, list) and "" in value)
         ):
             raise UsageError(f"{where}: {key} is empty", code="config.value", hint=EMPTY_HINT)
-        values[name] = _checked(known[name], value, f"{where}: {key}")
+        values[name] = expanded(_checked(known[name], value, f"{where}: {key}"))
     return values
 
 

@@ -1,6 +1,8 @@
 """Detection from the command line: train, eval, predict, proposals, files of others."""
 
 import json
+import warnings
+from types import SimpleNamespace
 from typing import get_args
 
 import numpy as np
@@ -17,11 +19,13 @@ import cvkit as package
 from cvkit.cli import run
 from cvkit.data.formats.coco import read_coco
 from cvkit.data.synthetic.samples import CATEGORY_IDS, write_detection
+from cvkit.errors import CvkitWarning
 from cvkit.metrics.coco import CLASS_COLUMNS, METRICS
 from cvkit.models import weights
 from cvkit.options.base import hints
-from cvkit.options.detect import DetectEval
+from cvkit.options.detect import DetectEval, DetectTrain
 from cvkit.output.canvas import enlarged_hw
+from cvkit.tasks.detect.network import freeze_backbone
 
 TINY = (
     *("--backbone", "mobilenet_v3_small", "--min-size", "64", "--batch-size", "2"),
@@ -610,3 +614,15 @@ def test_checks_pass_for_detectors(cvkit, boxes, proposals, tmp_path, arch):
     checks = json.loads((tmp_path / f"detect-{arch}-001" / "checks.json").read_text())
     assert len(checks) == 6
     assert {check["name"] for check in checks if not check["passed"]} <= {"size of an update"}
+
+
+def test_batch_norms_that_are_not_there_cannot_be_frozen():
+    options = DetectTrain(freeze_bn=True, backbone="vgg11")
+    without = SimpleNamespace(backbone=torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3)))
+    with pytest.warns(CvkitWarning, match="--freeze-bn has no effect: the backbone vgg11 has no"):
+        freeze_backbone(without, options)
+    norm = torch.nn.BatchNorm2d(4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        freeze_backbone(SimpleNamespace(backbone=torch.nn.Sequential(norm)), options)
+    assert not norm.weight.requires_grad
