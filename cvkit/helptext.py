@@ -240,8 +240,8 @@ def unknown_command(path: tuple[str, ...], arguments: Sequence[str]) -> tuple[st
     if path and word in TASK_COMMANDS:
         return message, f"did you mean cvkit {word} {path[0]}?"
     close = difflib.get_close_matches(word, names_in(path), n=3)
-    if path and (verb := VERBS_MEANT.get(word)) in names_in(path):
-        close = [verb]
+    if path and VERBS_MEANT.get(word) in names_in(path):
+        close = [VERBS_MEANT[word]]
     if not path and not close and (verb := difflib.get_close_matches(word, verbs, n=1)):
         fitting = [task for task in tasks if (task, verb[0]) in COMMANDS]
         named = [task for task in fitting if task in rest] or fitting
