@@ -11,7 +11,7 @@ from cvkit.options.classify import ClassifyTrain
 from cvkit.options.detect import DetectTrain, TwoStageTrain
 from cvkit.options.segment import SegmentTrain
 from cvkit.options.video import VideoTrain
-from cvkit.tasks.common import CLASS_WEIGHTS
+from cvkit.tasks.class_weights import CLASS_WEIGHTS
 from cvkit.tasks.segment.setup import loss_terms
 
 STEPS = (

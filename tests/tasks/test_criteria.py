@@ -16,7 +16,7 @@ from cvkit.engine.loader import load
 from cvkit.ops.losses import LOSSES, combined_loss
 from cvkit.options.tree import OPTIONS
 from cvkit.structures import IGNORE, Batch, Geometry, Sample, SegMap
-from cvkit.tasks.common import class_weights
+from cvkit.tasks.class_weights import class_weights
 from cvkit.tasks.video.task import _results
 
 CLASSES = {"classify": 6, "segment": 6, "video": 7}

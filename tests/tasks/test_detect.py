@@ -24,15 +24,10 @@ from cvkit.errors import CvkitWarning
 from cvkit.metrics.coco import CLASS_COLUMNS, METRICS
 from cvkit.models import weights
 from cvkit.options.base import hints
-<<<<<<< HEAD
 from cvkit.options.detect import DetectEval, DetectPredict, DetectTrain
 from cvkit.output.canvas import enlarged_hw
-from cvkit.tasks.detect.task import Detect
-=======
-from cvkit.options.detect import DetectEval, DetectTrain
-from cvkit.output.canvas import enlarged_hw
 from cvkit.tasks.detect.network import freeze_backbone
->>>>>>> h-engine
+from cvkit.tasks.detect.task import Detect
 
 TINY = (
     *("--backbone", "mobilenet_v3_small", "--min-size", "64", "--batch-size", "2"),
@@ -623,7 +618,6 @@ def test_checks_pass_for_detectors(cvkit, boxes, proposals, tmp_path, arch):
     assert {check["name"] for check in checks if not check["passed"]} <= {"size of an update"}
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize("arch", ["rcnn", "fast-rcnn"])
 @pytest.mark.parametrize("mode", ["fast", "quality"])
 def test_evaluation_and_prediction_search_as_training_did(boxes, monkeypatch, arch, mode):
@@ -650,7 +644,8 @@ def test_evaluation_and_prediction_search_as_training_did(boxes, monkeypatch, ar
         assert model.search("a.jpg", np.zeros((20, 20, 3), np.uint8)).tolist() == regions.tolist()
         assert asked == [wanted] * 2
         header.pop("proposals", None)  # a file that does not say it
-=======
+
+
 def test_batch_norms_that_are_not_there_cannot_be_frozen():
     options = DetectTrain(freeze_bn=True, backbone="vgg11")
     without = SimpleNamespace(backbone=torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3)))
@@ -661,4 +656,3 @@ def test_batch_norms_that_are_not_there_cannot_be_frozen():
         warnings.simplefilter("error")
         freeze_backbone(SimpleNamespace(backbone=torch.nn.Sequential(norm)), options)
     assert not norm.weight.requires_grad
->>>>>>> h-engine
