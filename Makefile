@@ -62,6 +62,7 @@ mutants: .venv/installed
 style: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 clean:
 	rm -rf .venv demo site

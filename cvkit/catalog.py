@@ -50,18 +50,26 @@ OPTIMIZERS = {
 """(learning rate, weight decay) of each optimizer."""
 
 
+ANY_NETWORK = ("detect", "video")
+"""Tasks that have architectures for backbones with maps, and others for those without."""
+
+
 def backbones_of(task: str) -> list[str]:
-    """Return the backbones that a task can use: those with maps, but all of them to classify.
+    """Return the backbones that a task can use: those with maps, but torchvision's to classify.
 
     A whole network serves the tasks that its architectures belong to.
     """
     if task == "classify":
         return [name for name, entry in BACKBONES.items() if entry.builder]
-    return [
-        name
-        for name, entry in BACKBONES.items()
-        if (entry.target and not entry.whole) or set(entry.whole) & set(ARCHS[task])
-    ]
+    if task in ANY_NETWORK:
+        return [name for name, entry in BACKBONES.items() if not entry.whole]
+    whole = [name for name, entry in BACKBONES.items() if set(entry.whole) & set(ARCHS[task])]
+    return [*backbones_with_maps(), *whole]
+
+
+def backbones_with_maps() -> list[str]:
+    """Return the backbones that give maps at several strides."""
+    return [name for name, entry in BACKBONES.items() if entry.target and not entry.whole]
 
 
 def idle_flags(task: str, arch: str) -> frozenset[str]:

@@ -183,7 +183,7 @@ class DetectTrain(TwoStageTrain):
     ] = "faster-rcnn"
     backbone: Annotated[
         str,
-        Choice(backbones_of("classify")),
+        Choice(backbones_of("detect")),
         flag(MODEL, "Backbone; those without maps at several strides are for rcnn only"),
     ] = "resnet18"
     head: Annotated[

@@ -46,7 +46,7 @@ class VideoTrain(Train):
     ] = "r3d"
     backbone: Annotated[
         str,
-        Choice(backbones_of("classify")),
+        Choice(backbones_of("video")),
         flag(
             MODEL,
             "Image network that single-frame, the fusion and the LSTM architectures are made of",

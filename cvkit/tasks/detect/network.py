@@ -133,7 +133,7 @@ def check_flags(options: TwoStageTrain, task: str) -> Network:
             f"--backbone {options.backbone} has no maps at several strides, which --arch "
             f"{options.arch} needs",
             code="backbone.unsupported",
-            hint=f"known: {', '.join(catalog.backbones_of('detect'))}",
+            hint=f"known: {', '.join(catalog.backbones_with_maps())}",
         )
     network = Network(options.arch, options.backbone)
     if not facts.fixed_parts:
