@@ -20,14 +20,16 @@ def measure(leg: str) -> float:
     import torch
 
     from cvkit.engine.runtime import keep_memory
-    from cvkit.models.build import build_model
+    from cvkit.models.build import build
+    from cvkit.models.specs import SegmenterSpec
     from cvkit.ops.losses import combined_loss
 
     torch.manual_seed(0)
     if leg == "cvkit":
         keep_memory()
     order = torch.channels_last if leg == "cvkit" else torch.contiguous_format
-    model = build_model("segment", "unet", "resnet18", 11).train().to(memory_format=order)
+    spec = SegmenterSpec("unet", "resnet18", output_stride=None, aux=True, deconv=False)
+    model = build("segment", spec, 11).train().to(memory_format=order)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     images = torch.randn(8, 3, 180, 240).contiguous(memory_format=order)
     truth = torch.randint(0, 11, (8, 180, 240))

@@ -38,7 +38,7 @@ class Arch:
 
 @dataclass(frozen=True, kw_only=True)
 class Classifier(Arch):
-    """A classifier of images; called as its `target` says.
+    """A classifier of images; see `cvkit.models.classify.build_classifier`.
 
     Attributes:
         parts: what it is made of where it has no backbone; a key of
@@ -78,14 +78,14 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Detector(Arch):
-    """A detector; called as `make(backbone, num_classes, transform, spec, entry)`.
+    """A detector; called as `make(spec, num_classes, transform, facts)`.
 
     Attributes:
         version: 2 has batch norm in the pyramid, two convolutions in the proposal network and four
             in the box head.
         masks: it finds a mask for every object.
-        needs_proposals: it looks at regions that others propose.
-        looks_at_crops: regions are cut out of the image, and enter the network one by one.
+        needs_proposals: its regions are proposed by something else.
+        takes_crops: regions are cut out of the image, and enter the network one by one.
         fixed_parts: its neck, RoI operation and width are those of its paper.
         fixed_anchors: it has no anchors, or those of its paper.
         pools: by default it takes RoI Pool instead of RoI Align.
@@ -98,7 +98,7 @@ class Detector(Arch):
     version: int = 1
     masks: bool = False
     needs_proposals: bool = False
-    looks_at_crops: bool = False
+    takes_crops: bool = False
     fixed_parts: bool = False
     fixed_anchors: bool = False
     pools: bool = False
@@ -113,7 +113,7 @@ class ClipNetwork(Arch):
     """A network of clips; called with those of a model file's numbers that its target takes.
 
     Attributes:
-        spreads_frames: it looks at frames from all over a video, unless told otherwise.
+        spreads_frames: `--sampling auto` takes its frames from all over a video.
         needs_maps: it works on the maps of its backbone, not on its features.
         inflates: the network of images that it is made of, where that is always the same one.
         side: of the frames that `cvkit models` counts its multiplications for.

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,17 +12,8 @@ from typing import Any
 from cvkit import storage
 from cvkit.catalog import closest, nearest
 from cvkit.errors import UsageError
-from cvkit.options.base import (
-    AnyCommand,
-    Command,
-    Train,
-    choices_of,
-    description,
-    hints,
-    never_empty,
-    type_of,
-    with_given,
-)
+from cvkit.options.base import AnyCommand, Command, Train, hints, with_given
+from cvkit.options.described import choices_of, description, never_empty, type_of
 from cvkit.options.tree import commands
 from cvkit.texts import shown
 
@@ -48,6 +40,7 @@ def assemble(
         UsageError: the configuration file is unusable, or `--resume` comes with a flag that
             would make the run another one.
     """
+    values = {name: expanded(value) for name, value in values.items()}
     resume = values.get("resume")
     if isinstance(resume, Path):
         return _resumed(options_class, values, given)
@@ -63,6 +56,18 @@ def assemble(
         values = values | {name: value for name, value in stored.items() if name not in given}
         given = given | dict.fromkeys(stored, str(config))
     return with_given(options_class(**values), given)
+
+
+def expanded(value: Any) -> Any:
+    """Return a value of a flag with a leading `~/` replaced by the user's home folder.
+
+    Shells do that for words of their own, but not in `--out=~/x`, a variable or a file.
+    """
+    if isinstance(value, list):
+        return [expanded(each) for each in value]
+    if isinstance(value, str | Path) and (str(value) == "~" or str(value).startswith("~/")):
+        return type(value)(os.path.expanduser(value))
+    return value
 
 
 VARIABLES = {
@@ -224,7 +229,7 @@ def from_config(
             value == "" or (isinstance(value, list) and "" in value)
         ):
             raise UsageError(f"{where}: {key} is empty", code="config.value", hint=EMPTY_HINT)
-        values[name] = _checked(known[name], value, f"{where}: {key}")
+        values[name] = expanded(_checked(known[name], value, f"{where}: {key}"))
     return values
 
 

@@ -105,7 +105,7 @@ def warn_if_changed(
     header: dict,
     report: Reporter,
 ) -> None:
-    """Say that a heap is no longer what a model was trained on, so that its division is another.
+    """Warn that a heap is no longer what a model was trained on, so that its division is another.
 
     Args:
         place: of the data.

@@ -20,15 +20,8 @@ import typer
 
 from cvkit.catalog import TASKS
 from cvkit.errors import EXIT_CODES
-from cvkit.options.base import (
-    PANELS,
-    Command,
-    Description,
-    choices_of,
-    description,
-    hints,
-    type_of,
-)
+from cvkit.options.base import PANELS, Command, hints
+from cvkit.options.described import Description, choices_of, description, type_of
 from cvkit.options.tree import COMMANDS, OPTIONS
 
 ABOUT = "Train, evaluate and run vision models, with numbers that can be trusted."
@@ -240,8 +233,8 @@ def unknown_command(path: tuple[str, ...], arguments: Sequence[str]) -> tuple[st
     if path and word in TASK_COMMANDS:
         return message, f"did you mean cvkit {word} {path[0]}?"
     close = difflib.get_close_matches(word, names_in(path), n=3)
-    if path and (verb := VERBS_MEANT.get(word)) in names_in(path):
-        close = [verb]
+    if path and VERBS_MEANT.get(word) in names_in(path):
+        close = [VERBS_MEANT[word]]
     if not path and not close and (verb := difflib.get_close_matches(word, verbs, n=1)):
         fitting = [task for task in tasks if (task, verb[0]) in COMMANDS]
         named = [task for task in fitting if task in rest] or fitting

@@ -1,6 +1,6 @@
 """Model files: safetensors whose header says everything else, sealed by a hash of every byte.
 
-The header is the JSON that stands under `cvkit` in the metadata of safetensors. Its first entry,
+The header is the JSON under `cvkit` in the metadata of safetensors. Its first entry,
 `sha256`, is the SHA-256 of the whole file with 64 zeros in its own place. So no name, shape or
 offset, no class and no number of the preprocessing changes unseen. In files of format 1, which
 earlier versions wrote, the hash covers the tensors only.
@@ -60,7 +60,7 @@ def write_sealed(path: Path, tensors: dict[str, Tensor], header: dict) -> None:
 
 
 def _sealed_parts(content: memoryview) -> tuple[memoryview, memoryview, str]:
-    """Return what stands before and after the hash of a file, and what the hash must be.
+    """Return the bytes before and after the hash of a file, and what the hash must be.
 
     The hash must be nothing where the file has no place for it.
     """
@@ -147,7 +147,7 @@ def read_model(path: Path) -> tuple[dict[str, Tensor], dict]:
 def unverified(path: Path) -> str:
     """Return what no hash can verify of a file that is read as a model; empty if all is covered.
 
-    What is wrong with a file that is no usable model is told when its tensors are read.
+    What is wrong with a file that is no usable model is reported when its tensors are read.
     """
     try:
         if path.suffix != ".safetensors" or read_header(path)["format_version"] != TENSORS_ONLY:

@@ -67,7 +67,7 @@ PUBLISHED = {
 
 
 def published_text(task: str) -> str:
-    """Return the names of a task's published models in words; those of classifiers in short."""
+    """Return the names of a task's published models as a list to read, of classifiers in short."""
     if task != "classify":
         return ", ".join(PUBLISHED[task])
     names = [name for name, entry in BACKBONES.items() if entry.builder]
@@ -80,7 +80,7 @@ def published_text(task: str) -> str:
 
 
 def families(task: str) -> list[str]:
-    """Return the first words of the names of a task's published models, such as `coco`."""
+    """Return the first parts of the names of a task's published models, such as `coco`."""
     return list(dict.fromkeys(name.partition(":")[0] for name in PUBLISHED[task]))
 
 

@@ -96,6 +96,16 @@ class SegMap:
     labels: np.ndarray
     confidence: np.ndarray | None = None
 
+    def prediction_confidence(self) -> np.ndarray:
+        """Return the HW probabilities.
+
+        Raises:
+            ValueError: it is a truth, which has none.
+        """
+        if self.confidence is None:
+            raise ValueError("the label map of a truth has no confidence")
+        return self.confidence
+
 
 @dataclass(frozen=True)
 class Classes:
@@ -113,6 +123,16 @@ class Classes:
     features: np.ndarray | None = None
     clips: np.ndarray | None = None
 
+    def prediction_scores(self) -> np.ndarray:
+        """Return [K] scores.
+
+        Raises:
+            ValueError: it is a truth, which has none.
+        """
+        if self.scores is None:
+            raise ValueError("the class of a truth has no scores")
+        return self.scores
+
 
 @dataclass(frozen=True)
 class Masks:
@@ -129,7 +149,7 @@ class Masks:
     def __len__(self) -> int:
         return len(self.codes)
 
-    def __getitem__(self, which: np.ndarray) -> Masks:
+    def __getitem__(self, which: np.ndarray | slice) -> Masks:
         return Masks(self.size_hw, self.codes[which])
 
     def as_rle(self) -> list[dict]:
@@ -157,7 +177,7 @@ class MaskLayers:
     def __len__(self) -> int:
         return len(self.layers)
 
-    def __getitem__(self, which: np.ndarray) -> MaskLayers:
+    def __getitem__(self, which: np.ndarray | slice) -> MaskLayers:
         return MaskLayers(self.maps, self.layers[which], self.values[which])
 
 
@@ -189,10 +209,31 @@ class Instances:
     def __len__(self) -> int:
         return len(self.boxes)
 
-    def pick(self, which: np.ndarray) -> Instances:
-        """Return the objects at these places (indices or bools)."""
-        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Instances(**{k: None if v is None else v[which] for k, v in values.items()})
+    def pick(self, which: np.ndarray | slice) -> Instances:
+        """Return the objects at these places (indices, bools or a slice)."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        picked: dict[str, Any] = {k: None if v is None else v[which] for k, v in values.items()}
+        return Instances(**picked)
+
+    def coded_masks(self) -> Masks:
+        """Return the masks as run-length codes.
+
+        Raises:
+            ValueError: the objects have none.
+        """
+        if not isinstance(self.masks, Masks):
+            raise ValueError("the objects have no masks in run-length codes")
+        return self.masks
+
+    def prediction_scores(self) -> np.ndarray:
+        """Return [N] scores.
+
+        Raises:
+            ValueError: these are objects of a truth, which have none.
+        """
+        if self.scores is None:
+            raise ValueError("objects of a truth have no scores")
+        return self.scores
 
     @property
     def counted(self) -> np.ndarray:

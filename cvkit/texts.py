@@ -36,27 +36,6 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
-def require_regular(path: Path, *, area: str = "text", error: type[CvkitError] = DataError) -> None:
-    """Refuse devices and pipes, which may have no end, before they are opened.
-
-    Args:
-        path: of a file; a folder is left to whoever opens it.
-        area: first part of the code of the error, `AREA.not_a_file`.
-        error: what to raise.
-
-    Raises:
-        CvkitError: it is neither a regular file nor a folder.
-        OSError: it does not exist.
-    """
-    mode = path.stat().st_mode
-    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        raise error(
-            f"{path} is not a regular file",
-            code=f"{area}.not_a_file",
-            hint="write its content to a file first",
-        )
-
-
 def read_text(
     path: Path,
     *,
@@ -110,6 +89,27 @@ def read_lines(path: Path, *, area: str) -> list[str]:
     """
     lines = read_text(path, area=area).replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return lines[:-1] if lines[-1] == "" else lines
+
+
+def require_regular(path: Path, *, area: str = "text", error: type[CvkitError] = DataError) -> None:
+    """Refuse devices and pipes, which may have no end, before they are opened.
+
+    Args:
+        path: of a file; a folder is left to whoever opens it.
+        area: first part of the code of the error, `AREA.not_a_file`.
+        error: what to raise.
+
+    Raises:
+        CvkitError: it is neither a regular file nor a folder.
+        OSError: it does not exist.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise error(
+            f"{path} is not a regular file",
+            code=f"{area}.not_a_file",
+            hint="write its content to a file first",
+        )
 
 
 def read_json(path: Path, unique_keys: bool = True) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cvkit.catalog import TASKS
+from cvkit.catalog import ARCHS, BACKBONES, TASKS
 from cvkit.data.synthetic.samples import write_detection
 
 ROOT = Path(__file__).parents[1] / "cvkit"
@@ -103,6 +103,35 @@ def test_files_and_functions_stay_within_their_budget(path):
         if isinstance(node, ast.FunctionDef):
             length = node.end_lineno - node.lineno + 1
             assert length <= 60, f"{node.name} has {length} lines"
+
+
+NAMES = {*TASKS, *BACKBONES, *(name for table in ARCHS.values() for name in table)}
+TABLES = {"catalog", "arch_table", "backbone_table", "format_table", "published"}
+COMPARED = {
+    "cvkit.completion.values": "completion starts without what knows the tasks",
+    "cvkit.tasks.torchvision_import": "which files have batch norms without an epsilon",
+    "cvkit.tasks.video.setup": "`video` is a value of --save there",
+}
+"""Modules that may compare names, and why."""
+
+
+def is_name(node):
+    """Return whether a part of an expression is a name of a task, architecture or backbone."""
+    if isinstance(node, ast.Tuple | ast.List | ast.Set):
+        return any(map(is_name, node.elts))
+    return isinstance(node, ast.Constant) and node.value in NAMES
+
+
+def test_only_tables_compare_names_of_tasks_architectures_and_backbones():
+    found = {}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            compared = isinstance(node, ast.Compare) and [node.left, *node.comparators]
+            matched = isinstance(node, ast.MatchValue) and [node.value]
+            if any(map(is_name, compared or matched or [])):
+                found.setdefault(module(path), []).append(ast.unparse(node))
+    tables = {f"cvkit.{name}" for name in TABLES}
+    assert found.keys() - tables == COMPARED.keys(), found
 
 
 def test_only_transforms_imports_albumentations():

@@ -2,14 +2,15 @@
 
 import dataclasses
 import typing
+from pathlib import Path
 
 import pytest
 
 from cvkit import catalog
-from cvkit.config import as_config, from_config
+from cvkit.config import as_config, assemble, from_config
 from cvkit.errors import UsageError
 from cvkit.options.base import hints
-from cvkit.options.tree import OPTIONS
+from cvkit.options.tree import COMMANDS, OPTIONS
 
 JOBS = [
     (name, verb)
@@ -87,3 +88,29 @@ def test_a_switch_is_true_or_false_and_a_number_is_neither(path):
         if kind in (bool, int, float):
             with pytest.raises(UsageError, match=f"c.yaml: {name}: "):
                 from_config(options_class, {name: 1 if kind is bool else True}, "c.yaml")
+
+
+REQUIRED = {
+    "Samples": {"folder": Path("x")},
+    "WeightsImport": {"file": Path("x"), "out": Path("y")},
+    "Tune": {"task": "classify"},
+}
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_the_home_folder_is_meant_in_every_text_and_path(path, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    options_class = COMMANDS[path]
+    for name, annotation in hints(options_class).items():
+        kind = typing.get_args(annotation)[0]
+        kinds = {kind, *typing.get_args(kind)} - {type(None)}
+        if not kinds & {str, Path, list[str]} or name in ("config", "resume"):
+            continue
+        make = {Path: Path, str: str}.get(next(iter(kinds & {str, Path}), None), str)
+        for text, wanted in (("~/a b", f"{tmp_path}/a b"), ("~", str(tmp_path)), ("a~/b", "a~/b")):
+            value = [text] if list in map(typing.get_origin, (kind,)) else make(text)
+            wanted = [wanted] if isinstance(value, list) else make(wanted)
+            values = REQUIRED.get(options_class.__name__, {}) | {name: value}
+            assert getattr(assemble(options_class, values, {}), name) == wanted
+            written = [text] if isinstance(value, list) else text
+            assert from_config(options_class, {name: written}, "c.yaml") == {name: wanted}

@@ -1,10 +1,14 @@
 """The first words that people try: help by -h, and a hint where the task is missing."""
 
 import pytest
+import typer
 
+from cvkit import cli
 from cvkit.catalog import TASKS
-from cvkit.helptext import EXAMPLES, unknown_command
-from cvkit.options.tree import OPTIONS
+from cvkit.helptext import EXAMPLES, TASK_COMMANDS, VERBS_MEANT, unknown_command
+from cvkit.mistakes import MEANT
+from cvkit.options.base import hints
+from cvkit.options.tree import COMMANDS, OPTIONS
 
 VERBS = sorted({verb for task in TASKS for verb in OPTIONS[task]})
 
@@ -70,3 +74,62 @@ def test_other_words_get_a_hint(cvkit, words, hint):
 def test_a_word_with_control_characters_is_shown_safely(cvkit):
     done = cvkit("a\x1b[31m.png")
     assert "\x1b" not in done.err and done.code == 2
+
+
+@pytest.fixture(scope="module")
+def tree():
+    return typer.main.get_command(cli.build_app())
+
+
+@pytest.fixture
+def one_tree(tree, monkeypatch):
+    """The command tree, built once."""
+    monkeypatch.setattr(cli, "build_app", lambda: tree)
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_flags_of_other_programs_are_answered_with_those_that_mean_the_same(cvkit, one_tree, path):
+    known = hints(COMMANDS[path])
+    start = [*path, *{"samples": ["x"], "tune": ["classify"], "import": ["x"]}.get(path[-1], [])]
+    for name, meant in MEANT.items():
+        wanted = next((each for each in meant if each in known), None)
+        if wanted is None or name in known:
+            continue
+        flag = f"--{name.replace('_', '-')}"
+        done = cvkit(*start, flag, "3")
+        assert done.code == 2
+        hint = f"did you mean --{wanted.replace('_', '-')}?"
+        if wanted == "inputs":
+            hint = f"inputs need no flag: cvkit {' '.join(path)} PATH"
+        assert done.err == f"error: there is no flag {flag} ({hint})\n"
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_commands_and_verbs_that_are_called_otherwise_are_named(cvkit, one_tree, task):
+    for name in TASK_COMMANDS:
+        assert cvkit(task, name).err.endswith(f"(did you mean cvkit {name} {task}?)\n")
+    for name, verb in VERBS_MEANT.items():
+        assert cvkit(task, name).err.endswith(f"(did you mean cvkit {task} {verb}?)\n")
+        assert "--data DIR)" in cvkit(task, "train", "place").err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["segment", "train", "--epochs", "0"], "'--epochs 0': it must be at least 1"),
+        (["segment", "train", "--momentum", "3"], "'--momentum 3': it must be at most 1"),
+        (["segment", "train", "--seed", str(2**31)], f"'--seed {2**31}': it must be at most "),
+        (["segment", "train", "--epochs", "x"], "'--epochs x': it is not a whole number"),
+        (["segment", "train", "--lr", "x"], "'--lr x': it is not a number"),
+        (["segment", "train", "--resume"], "--resume needs a value"),
+        (["segment", "train", "--json=3"], "--json takes no value"),
+        (["weights", "list", "a", "b"], "unexpected argument: a b ("),
+        (["samples"], "error: DIR is missing ("),
+        (["weights", "import", "x"], "error: --out is missing ("),
+    ],
+)
+def test_mistakes_are_told_in_our_words(cvkit, one_tree, arguments, message):
+    done = cvkit(*arguments)
+    assert done.code == 2
+    assert message in done.err
+    assert "Input should" not in done.err

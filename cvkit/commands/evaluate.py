@@ -97,7 +97,7 @@ def _evaluate_model(options: Eval, task_name: str, report: Reporter) -> dict[str
     require_any(failures, len(failures) + len(images), scoring.SAMPLE)
     folder = _report_folder(options, task_name)
     scored = Scored(metric, task.classes, images, failures)
-    content = {"weights": str(trained.path), "data": options.data}
+    content: dict[str, Any] = {"weights": str(trained.path), "data": options.data}
     content |= scoring.write_report(scored, folder)
     content |= {"precision": trained.precision, "engine": "eager"}
     content["inference"] = task.inference_rule()

@@ -32,7 +32,7 @@ def proposals(options: DetectProposals, task_name: str) -> int:
         ]
         for name, row in found.items()
     ]
-    columns = ["split", "recall@0.5", "MABO", "boxes an image", "images"]
+    columns = ["split", "recall@0.5", "MABO", "boxes per image", "images"]
     report.show(table(f"{options.mode} selective search", columns, rows))
     if options.json:
         print_json({"task": task_name, "command": "proposals", "out": str(options.out)} | found)

@@ -112,7 +112,7 @@ def _space(options: Tune) -> "Space":
     from cvkit.engine.search import Choices, parse_range
 
     space: Space = {
-        "lr": parse_range(options.lr, "lr"),
+        "lr": parse_range(options.lr, "lr", zero=False),
         "weight_decay": parse_range(options.weight_decay, "weight-decay"),
     }
     if options.batch_size:

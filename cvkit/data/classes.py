@@ -46,7 +46,7 @@ def make_classes(
 
 def voc_colors(count: int) -> list[tuple[int, int, int]]:
     """Return `voc_color` of the first indices; of many at once, since a list may be long."""
-    indices: Any = np.arange(count)
+    indices: Any = np.arange(count)  # whose bits are all that it uses
     channels: Any = voc_color(indices)
     return list(zip(*(channel.tolist() for channel in channels), strict=True))
 

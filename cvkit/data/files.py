@@ -43,7 +43,7 @@ class InputFile:
 
 
 OnLost = Callable[[OSError], None]
-"""Told of a folder that cannot be read, so that nobody knows what is in it."""
+"""Called for a folder that cannot be read, so that its content is not known."""
 
 
 def refuse(error: OSError) -> NoReturn:
@@ -129,19 +129,19 @@ def _walk(folder: Path, on_lost: OnLost) -> Iterator[tuple[str, list[str], list[
         folders[:] = sorted(name for name in folders if not is_hidden(name))
         names = sorted(name for name in names if not is_hidden(name))
         for name in names:
-            if _suffix(name) not in READ_SUFFIXES:  # else reading it tells
+            if _suffix(name) not in READ_SUFFIXES:  # else reading it reports that
                 require_end(os.path.join(place, name), on_lost)
         yield place, folders, names
 
 
 def require_end(path: str | Path, on_lost: OnLost = refuse) -> None:
-    """Tell of a link that leads to nothing: it may have been a folder."""
+    """Report a link that leads to nothing: it may have been a folder."""
     if os.path.islink(path) and not os.path.exists(path):
         on_lost(OSError(errno.ENOENT, "the link leads to nothing", str(path)))
 
 
 def _look_into(folders: Iterable[str], on_lost: OnLost) -> None:
-    """Tell which folders cannot be read; what is no folder at all is passed over."""
+    """Report the folders that cannot be read; what is no folder at all is passed over."""
     for folder in folders:
         try:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):

@@ -62,8 +62,13 @@ class Choices:
 Space = dict[str, Range | Choices]
 
 
-def parse_range(text: str, flag: str) -> Range | Choices:
+def parse_range(text: str, flag: str, *, zero: bool = True) -> Range | Choices:
     """Return the range LOW,HIGH, or the one value that a text names.
+
+    Args:
+        text: value of the flag.
+        flag: its name without dashes.
+        zero: whether 0 makes sense as the one value.
 
     Raises:
         UsageError: malformed, or LOW is not positive and below HIGH.
@@ -72,7 +77,7 @@ def parse_range(text: str, flag: str) -> Range | Choices:
         values = [float(part) for part in text.split(",")]
     except ValueError:
         values = []
-    if len(values) == 1 and values[0] >= 0:
+    if len(values) == 1 and (0 < values[0] < math.inf or (zero and values[0] == 0)):
         return Choices((values[0],))
     if len(values) != 2 or not 0 < values[0] < values[1] < math.inf:
         raise UsageError(

@@ -48,7 +48,7 @@ def analyse(metric: BoxMetric) -> BoxErrors:
     classes = len(metric.classes)
     matrix = np.zeros((classes + 1, classes + 1), np.int64)
     for result, truth, matched in images:
-        keep = result.scores >= score
+        keep = result.prediction_scores() >= score
         shown = result.pick(keep)
         iou = metric.overlaps(shown, truth)
         # Lower scores do not change what higher ones were assigned to.
@@ -62,7 +62,7 @@ def _best_score(images: list[tuple[Instances, Instances, np.ndarray]]) -> float:
     scores, hits, objects = [np.zeros(0)], [np.zeros(0, bool)], 0
     for result, truth, matched in images:
         counts = matched != -2
-        scores.append(result.scores[counts])
+        scores.append(result.prediction_scores()[counts])
         hits.append(matched[counts] >= 0)
         objects += int((~uncounted(truth)).sum())
     score, hit = np.concatenate(scores), np.concatenate(hits)
@@ -85,13 +85,13 @@ def _count(
     counts["missed"] += int((~uncounted(truth)).sum() - (matched >= 0).sum())
     for row in np.flatnonzero(matched == -1):
         same = truth.labels == result.labels[row]
-        own, other = (iou[row][mask].max(initial=0.0) for mask in (same, ~same))
-        if own >= FITS:
+        nearest, of_others = (iou[row][mask].max(initial=0.0) for mask in (same, ~same))
+        if nearest >= FITS:
             kind = "duplicate"
-        elif other >= FITS:
+        elif of_others >= FITS:
             kind = "class"
         else:
-            kind = "localisation" if own >= TOUCHES else "background"
+            kind = "localisation" if nearest >= TOUCHES else "background"
         counts[kind] += 1
 
 

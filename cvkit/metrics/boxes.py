@@ -6,18 +6,33 @@ from cvkit.structures import Instances
 
 
 def overlaps(found: Instances, truth: Instances) -> np.ndarray:
-    """Return [D, G] float64 intersection over union; over the detection's own area for crowds."""
+    """Return [D, G] float64 intersection over union; over the detection's area for crowds."""
     first, second = found.corner_and_size(), truth.corner_and_size()
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(
-        first[:, None, :2] + first[:, None, 2:], second[None, :, :2] + second[None, :, 2:]
-    )
-    inter = np.clip(high - low, 0, None).prod(2)
-    own, other = first[:, 2:].prod(1), second[:, 2:].prod(1)
-    union = own[:, None] + other[None] - inter
-    if truth.crowd is not None:
-        union = np.where(truth.crowd[None], own[:, None], union)
+    return box_iou(first[:, None], second[None], crowds(truth)[None])
+
+
+def box_iou(first: np.ndarray, second: np.ndarray, crowd: np.ndarray) -> np.ndarray:
+    """Return intersection over union; over the area of the first box where the second is a crowd.
+
+    Args:
+        first: [..., 4] float64 x, y, width, height.
+        second: [..., 4], of a shape that fits the first one's.
+        crowd: [...] bool, whether the second one is a crowd.
+
+    Returns:
+        [...] float64 in [0, 1].
+    """
+    low = np.maximum(first[..., :2], second[..., :2])
+    high = np.minimum(first[..., :2] + first[..., 2:], second[..., :2] + second[..., 2:])
+    inter = np.clip(high - low, 0, None).prod(-1)
+    first_area, second_area = first[..., 2:].prod(-1), second[..., 2:].prod(-1)
+    union = np.where(crowd, first_area, first_area + second_area - inter)
     return np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
+
+
+def crowds(truth: Instances) -> np.ndarray:
+    """Return [G] bool: regions of many objects."""
+    return np.zeros(len(truth), bool) if truth.crowd is None else truth.crowd
 
 
 def uncounted(truth: Instances) -> np.ndarray:
@@ -46,10 +61,11 @@ def assign(found: Instances, truth: Instances, iou: np.ndarray, least: float) ->
     candidates = np.flatnonzero(fits.any(1)) if len(truth) else np.zeros(0, int)
     spare = uncounted(truth)
     free = ~spare
-    for row in candidates[np.argsort(-found.scores[candidates], kind="stable")]:
-        own = fits[row] & free
-        if own.any():
-            best = int(np.argmax(np.where(own, iou[row], -1)))
+    scores = found.prediction_scores()
+    for row in candidates[np.argsort(-scores[candidates], kind="stable")]:
+        possible = fits[row] & free
+        if possible.any():
+            best = int(np.argmax(np.where(possible, iou[row], -1)))
             result[row], free[best] = best, False
         elif fits[row, spare].any():
             result[row] = -2

@@ -54,17 +54,19 @@ class ClassificationMetric:
         Raises:
             ValueError: a label is outside the classes, or the scores have another number.
         """
-        classes = len(self.matrix)
-        if len(result.scores) != classes or not 0 <= truth.label < classes:
-            raise ValueError(f"{len(result.scores)} scores, truth {truth.label}: {classes} classes")
-        order = ranked(result.scores)
-        self.top5_known &= bool(np.isfinite(result.scores).sum() >= 5)
+        classes, scores = len(self.matrix), result.prediction_scores()
+        if len(scores) != classes or not 0 <= truth.label < classes:
+            raise ValueError(f"{len(scores)} scores, truth {truth.label}: {classes} classes")
+        order = ranked(scores)
+        self.top5_known &= bool(np.isfinite(scores).sum() >= 5)
         self.in_top5 += int(truth.label in order[:5])
-        guess, sure = int(order[0]), float(result.scores[order[0]])
+        guess, sure = int(order[0]), float(scores[order[0]])
         self.matrix[truth.label, guess] += 1
-        self.probabilities &= 0 <= sure <= 1 + 1e-6
-        place = min(BINS - 1, max(0, int(np.ceil(sure * BINS)) - 1))  # (low, high]
-        self.bins[place] += (1, guess == truth.label, sure)
+        if 0 <= sure <= 1 + 1e-6:
+            place = min(BINS - 1, max(0, int(np.ceil(sure * BINS)) - 1))  # (low, high]
+            self.bins[place] += (1, guess == truth.label, sure)
+        else:
+            self.probabilities = False
         return truth.label, guess, sure
 
     def state(self) -> tuple:
@@ -72,7 +74,7 @@ class ClassificationMetric:
         return self.matrix, self.bins, self.in_top5, self.top5_known, self.probabilities
 
     def merge(self, states: Sequence[tuple]) -> None:
-        """Replace the own counts by those of all processes together."""
+        """Replace the counts by those of all processes together."""
         matrices, bins, in_top5, known, probabilities = zip(*states, strict=True)
         self.matrix, self.bins = np.sum(matrices, axis=0), np.sum(bins, axis=0)
         self.in_top5, self.top5_known = sum(in_top5), all(known)

@@ -5,6 +5,7 @@ ultrafast-pycocotools; tests compare it with pycocotools itself.
 """
 
 import contextlib
+import importlib
 import io
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -78,7 +79,7 @@ def evaluate_coco(
         engine: module with COCO and COCOeval; ultrafast-pycocotools by default.
     """
     if engine is None:
-        import ultrafast_pycocotools as engine
+        engine = importlib.import_module("ultrafast_pycocotools")
     with contextlib.redirect_stdout(io.StringIO()):
         truth, found = engine.COCO(), engine.COCO()
         shared = {
@@ -100,7 +101,7 @@ def evaluate_coco(
 def _image(number: int, truth: Instances, kind: str) -> dict[str, int]:
     if kind == "bbox":
         return {"id": number}
-    height, width = truth.masks.size_hw
+    height, width = truth.coded_masks().size_hw
     return {"id": number, "height": height, "width": width}
 
 
@@ -112,12 +113,14 @@ def _truth_rows(truths: Sequence[Instances], kind: str) -> list[dict[str, Any]]:
 
 
 def _result_rows(results: Sequence[Instances], kind: str) -> list[dict[str, Any]]:
-    scores = np.concatenate([result.scores for result in results]).astype(float).tolist()
+    scores = (
+        np.concatenate([result.prediction_scores() for result in results]).astype(float).tolist()
+    )
     if kind == "bbox":
         sides = [result.corner_and_size()[:, 2:] for result in results]
         areas = np.concatenate(sides).prod(1).tolist()
     else:
-        areas = np.concatenate([mask_areas(result.masks) for result in results]).tolist()
+        areas = np.concatenate([mask_areas(result.coded_masks()) for result in results]).tolist()
     rows = _rows(results, kind)
     for row, score, area in zip(rows, scores, areas, strict=True):
         row["score"], row["area"], row["iscrowd"] = score, area, 0
@@ -136,7 +139,7 @@ def _rows(images: Sequence[Instances], kind: str) -> list[dict[str, Any]]:
         shapes = np.concatenate([each.corner_and_size() for each in images]).tolist()
     else:
         name = "segmentation"
-        shapes = [rle for each in images for rle in each.masks.as_rle()]
+        shapes = [rle for each in images for rle in each.coded_masks().as_rle()]
     return [
         {"id": id_, "image_id": image, "category_id": label, name: shape}
         for id_, (image, label, shape) in enumerate(zip(numbers, labels, shapes, strict=True), 1)
@@ -201,7 +204,7 @@ class BoxMetric(ABC):
         return self.results, self.truths, self.matched
 
     def merge(self, states: Sequence[Any]) -> None:
-        """Replace the own images by those of all processes together, in the dataset's order."""
+        """Replace the images by those of all processes together, in the dataset's order."""
         # Process number r has seen images r, r + n, r + 2n ... of n processes.
         turns = [
             pair for turn in zip_longest(*(zip(*s, strict=True) for s in states)) for pair in turn

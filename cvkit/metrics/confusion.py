@@ -31,7 +31,7 @@ class ConfusionMatrix:
         self.matrix = np.zeros((num_classes, num_classes), np.int64)
 
     def update(self, result: SegMap, truth: SegMap) -> np.ndarray:
-        """Add one image and return its own [K, K] matrix.
+        """Add one image and return its [K, K] matrix.
 
         Raises:
             ValueError: the sizes differ, or the prediction holds a value that is no class.
@@ -45,7 +45,7 @@ class ConfusionMatrix:
         return self.matrix
 
     def merge(self, states: Sequence[np.ndarray]) -> None:
-        """Replace the own counts by the sum of the processes' counts."""
+        """Replace the counts by the sum of those of all processes."""
         self.matrix = np.sum(states, axis=0)
 
     def compute(self) -> dict[str, float | None]:

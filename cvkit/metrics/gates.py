@@ -8,25 +8,34 @@ from cvkit.catalog import nearest
 from cvkit.errors import UsageError
 from cvkit.metrics.classification import TOP5
 
+COUNTS = ("pixels", "images", "videos", "objects")
+"""Columns of classes that are no shares."""
+
 
 def parse_gates(texts: list[str]) -> dict[str, float]:
-    """Return the limits written as `METRIC=NUMBER`.
+    """Return the limits written as `METRIC=NUMBER` or `METRIC@CLASS=NUMBER`.
 
     Raises:
-        UsageError: malformed.
+        UsageError: malformed, or a share of more than 1.
     """
-    gates = {}
+    gates: dict[str, float] = {}
     for text in texts:
         name, given, limit = text.rpartition("=")  # the name of a class may have one too
         try:
             value = float(limit if given else "")
         except ValueError:
             value = math.nan
-        if math.isnan(value) or name.endswith("@"):
+        if not math.isfinite(value) or not name or name.startswith("@") or name.endswith("@"):
             raise UsageError(
                 f"--fail-under {text!r} is not METRIC=NUMBER or METRIC@CLASS=NUMBER",
                 code="gate.syntax",
                 hint="miou=0.7",
+            )
+        if value > 1 and name.partition("@")[0] not in COUNTS:
+            raise UsageError(
+                f"--fail-under {text}: metrics are shares, at most 1",
+                code="gate.share",
+                hint=f"{name}={value / 100:g}" if value <= 100 else "a number from 0 to 1",
             )
         gates[name] = max(value, gates.get(name, value))  # of two limits both must hold
     return gates

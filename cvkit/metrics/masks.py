@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from cvkit.metrics import coco
+from cvkit.metrics.boxes import crowds
 from cvkit.metrics.coco import METRICS, Accumulated, BoxReport, CocoMetric, evaluate_coco
 from cvkit.ops.rle import mask_iou
 from cvkit.structures import ClassList, Instances
@@ -44,7 +45,7 @@ class MaskMetric(CocoMetric):
 
     def overlaps(self, result: Instances, truth: Instances) -> np.ndarray:
         """Return the [D, G] IoU of masks."""
-        return mask_iou(result.masks, truth.masks, truth.crowd)
+        return mask_iou(result.coded_masks(), truth.coded_masks(), crowds(truth))
 
     def accumulate(self, kind: str = "mask") -> Accumulated:
         """Return the whole evaluation of one kind."""

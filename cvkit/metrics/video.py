@@ -43,9 +43,9 @@ class VideoMetric(ClassificationMetric):
         return super().state(), self.clips
 
     def merge(self, states: Sequence[tuple]) -> None:
-        """Replace the own counts by those of all processes together."""
-        own, clips = zip(*states, strict=True)
-        super().merge(own)
+        """Replace the counts by those of all processes together."""
+        of_videos, clips = zip(*states, strict=True)
+        super().merge(of_videos)
         self.clips = np.sum(clips, axis=0)
 
     def compute(self) -> dict[str, float | None]:

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from cvkit.metrics.boxes import overlaps, uncounted
+from cvkit.metrics.boxes import box_iou, crowds, uncounted
 from cvkit.metrics.coco import CLASS_COLUMNS, BoxMetric, BoxReport, Curves
 from cvkit.structures import ClassList, Instances
 
@@ -25,13 +25,25 @@ RULES = {
 }
 
 
+PAIRS = 2**21
+"""Pairs of boxes that are compared at a time; each takes some hundred bytes."""
+
+
 @dataclass(frozen=True)
 class ClassCurve:
-    """Detections of a class by falling score: precision and recall after each, and objects."""
+    """How the detections of a class went, by falling score.
+
+    Attributes:
+        precision: [D] after each detection.
+        recall: [D].
+        objects: that count.
+        average: average precision.
+    """
 
     precision: np.ndarray
     recall: np.ndarray
     objects: int
+    average: float
 
 
 def average_precision(recall: np.ndarray, precision: np.ndarray, eleven: bool) -> float:
@@ -43,42 +55,99 @@ def average_precision(recall: np.ndarray, precision: np.ndarray, eleven: bool) -
         eleven: mean over recalls 0, 0.1 ... 1 of the best precision from there on (2007);
             otherwise the area under the monotone envelope (since 2010).
     """
-    if eleven:
-        # The kit's own sum of steps: 0.6 must stay the float that it is there.
-        steps = np.arange(0.0, 1.1, 0.1)
-        best = [precision[recall >= t].max() if (recall >= t).any() else 0.0 for t in steps]
-        return float(sum(value / 11.0 for value in best))
     recall = np.concatenate(([0.0], recall, [1.0]))
     precision = np.concatenate(([0.0], precision, [0.0]))
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    if eleven:
+        # The kit's own sum of steps: 0.6 must stay the float that it is there.
+        best = envelope[np.searchsorted(recall, np.arange(0.0, 1.1, 0.1))]
+        return float(sum(value / 11.0 for value in best))
     steps = np.flatnonzero(recall[1:] != recall[:-1])
     return float(((recall[steps + 1] - recall[steps]) * envelope[steps + 1]).sum())
 
 
-def verdicts(found: Instances, truth: Instances, limits: Sequence[float]) -> np.ndarray:
-    """Return [L, D] how detections went at each limit: 1 right, 0 wrong, -1 not counted.
+@dataclass(frozen=True)
+class Boxes:
+    """The boxes of all images: of detections, or of objects.
+
+    Attributes:
+        images: [N] number of the image.
+        labels: [N] from 1.
+        xywh: [N, 4] float64.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    xywh: np.ndarray
+
+    def groups(self, labels: int) -> np.ndarray:
+        """Return [N] numbers that two boxes share if image and label (of so many) are the same."""
+        return self.images * labels + self.labels
+
+
+def all_boxes(images: Sequence[Instances]) -> Boxes:
+    """Return the boxes of all images, one image after the other."""
+    none = np.zeros((0, 4))
+    return Boxes(
+        np.repeat(np.arange(len(images)), [len(each) for each in images]),
+        np.concatenate([none[:, 0].astype(np.int64), *(each.labels for each in images)]),
+        np.concatenate([none, *(each.corner_and_size() for each in images)]),
+    )
+
+
+def nearest_objects(found: Boxes, truth: Boxes, crowd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return which object of its image and class each detection overlaps most, and how much.
+
+    Args:
+        found: D detections.
+        truth: G objects.
+        crowd: [G] bool.
+
+    Returns:
+        [D] place of the object, of equal ones the first, and [D] IoU; -1 where there is none.
+    """
+    place, most = np.full(len(found.labels), -1), np.full(len(found.labels), -1.0)
+    labels = 1 + max(int(boxes.labels.max(initial=0)) for boxes in (found, truth))
+    groups = truth.groups(labels)
+    order = np.argsort(groups, kind="stable")
+    first, last = (
+        np.searchsorted(groups[order], found.groups(labels), side) for side in ("left", "right")
+    )
+    counts = last - first
+    some = np.flatnonzero(counts)
+    ends = np.cumsum(counts[some])
+    cuts = np.searchsorted(ends, np.arange(PAIRS, ends[-1] if len(ends) else 0, PAIRS))
+    for rows in np.split(some, cuts):  # a detection by itself is never divided
+        each, starts = counts[rows], np.cumsum(counts[rows]) - counts[rows]
+        detection = np.repeat(rows, each)
+        objects = order[np.arange(len(detection)) + np.repeat(first[rows] - starts, each)]
+        iou = box_iou(found.xywh[detection], truth.xywh[objects], crowd[objects])
+        if len(rows):
+            most[rows] = np.maximum.reduceat(iou, starts)
+        best = np.flatnonzero(iou == most[detection])[::-1]
+        place[detection[best]] = objects[best]  # the first one is written last
+    return place, most
+
+
+def verdicts(place: np.ndarray, most: np.ndarray, spare: np.ndarray, limit: float) -> np.ndarray:
+    """Return [D] how detections went at a limit: 1 right, 0 wrong, -1 not counted.
 
     A detection belongs to the object of its class that it overlaps most, taken or not; the best
     detection of an object is right, all further ones are wrong.
 
     Args:
-        found: by falling score.
-        truth: the objects of the image.
-        limits: a detection fits if its IoU is over this.
+        place: [D] of `nearest_objects`, those of an image by falling score.
+        most: [D] of it.
+        spare: [G] bool, objects that do not count.
+        limit: a detection fits if its IoU is over this.
     """
-    result = np.zeros((len(limits), len(found)), np.int8)
-    if not len(found) or not len(truth):
-        return result
-    same = truth.labels[None] == found.labels[:, None]
-    iou = np.where(same, overlaps(found, truth), -1.0)  # [D, G]
-    best = iou.argmax(1)
-    most, spare = iou[np.arange(len(found)), best], uncounted(truth)[best]
-    for row, limit in zip(result, limits, strict=True):
-        fits = most > limit
-        row[fits & spare] = -1
-        counted = np.flatnonzero(fits & ~spare)
-        _, first = np.unique(best[counted], return_index=True)
-        row[counted[first]] = 1
+    result = np.zeros(len(place), np.int8)
+    fits = np.flatnonzero(most > limit)
+    ignored = spare[place[fits]]
+    result[fits[ignored]] = -1
+    counted = fits[~ignored]
+    _, first = np.unique(place[counted], return_index=True)
+    result[counted[first]] = 1
     return result
 
 
@@ -106,21 +175,24 @@ class VocMetric(BoxMetric):
 
     def accumulate(self) -> dict[float, list[ClassCurve]]:
         """Return the curve of each class, at the metric's IoU and at those of the table."""
-        limits = sorted({self.iou, *TABLE_IOUS.values()})
-        ranked = [result.pick(_best_first(result)) for result in self.results]
-        pairs = zip(ranked, self.truths, strict=True)
-        none = np.zeros((len(limits), 0), np.int8)
-        went = np.concatenate([none, *(verdicts(*pair, limits) for pair in pairs)], 1)
-        labels = np.concatenate([np.zeros(0, np.int64), *(result.labels for result in ranked)])
-        scores = np.concatenate([np.zeros(0), *(result.scores for result in ranked)])
-        order = np.lexsort((-scores, labels))  # stable: of equal scores the first image's counts
-        cuts = np.searchsorted(labels[order], np.arange(1, len(self.classes) + 2))
-        objects = self.objects()
-        places = [order[first:last] for first, last in pairwise(cuts)]
-        return {
-            limit: [_curve(row[place], count) for place, count in zip(places, objects, strict=True)]
-            for limit, row in zip(limits, went, strict=True)
-        }
+        scores = np.concatenate([np.zeros(0), *(r.prediction_scores() for r in self.results)])
+        found, truth = all_boxes(self.results), all_boxes(self.truths)
+        ranked = np.lexsort((-scores, found.images))  # stable
+        found = Boxes(found.images[ranked], found.labels[ranked], found.xywh[ranked])
+        none = np.zeros(0, bool)
+        crowd = np.concatenate([none, *map(crowds, self.truths)])
+        spare = np.concatenate([none, *map(uncounted, self.truths)])
+        place, most = nearest_objects(found, truth, crowd)
+        # Stable: of equal scores the first image's counts.
+        order = np.lexsort((-scores[ranked], found.labels))
+        cuts = np.searchsorted(found.labels[order], np.arange(1, len(self.classes) + 2))
+        classes = [order[first:last] for first, last in pairwise(cuts)]
+        objects, curves = self.objects(), {}
+        for limit in sorted({self.iou, *TABLE_IOUS.values()}):
+            went = verdicts(place, most, spare, limit)
+            rows = zip(classes, objects, strict=True)
+            curves[limit] = [_curve(went[of_class], count, self.eleven) for of_class, count in rows]
+        return curves
 
     def compute(self) -> dict[str, float | None]:
         """Return the mean over the classes that have objects; None if none has."""
@@ -134,7 +206,7 @@ class VocMetric(BoxMetric):
 
     def summary(self, found: dict[float, list[ClassCurve]]) -> dict[str, float | None]:
         """Return the mean over the classes that have objects; None if none has."""
-        values = [self._precision(curve) for curve in found[self.iou] if curve.objects]
+        values = [curve.average for curve in found[self.iou] if curve.objects]
         return {self.name: float(np.mean(values)) if values else None}
 
     def per_class(
@@ -146,13 +218,13 @@ class VocMetric(BoxMetric):
         """
         rows = {}
         for place, name in enumerate(self.classes.names):
-            own = found[self.iou][place]
-            values = {"AP": self._precision(own)}
-            values |= {n: self._precision(found[iou][place]) for n, iou in TABLE_IOUS.items()}
-            values["recall"] = float(own.recall[-1]) if len(own.recall) else 0.0
-            known = values if own.objects else {}
+            curve = found[self.iou][place]
+            values = {"AP": curve.average}
+            values |= {column: found[iou][place].average for column, iou in TABLE_IOUS.items()}
+            values["recall"] = float(curve.recall[-1]) if len(curve.recall) else 0.0
+            known = values if curve.objects else {}
             rows[name] = {column: known.get(column) for column in CLASS_COLUMNS}
-            rows[name]["objects"] = own.objects
+            rows[name]["objects"] = curve.objects
         return rows
 
     def curves(self, found: dict[float, list[ClassCurve]]) -> Curves:
@@ -160,16 +232,10 @@ class VocMetric(BoxMetric):
         pairs = zip(self.classes.names, found[self.iou], strict=True)
         return {name: (curve.recall, curve.precision) for name, curve in pairs if curve.objects}
 
-    def _precision(self, curve: ClassCurve) -> float:
-        return average_precision(curve.recall, curve.precision, self.eleven)
 
-
-def _best_first(result: Instances) -> np.ndarray:
-    return np.argsort(-result.scores, kind="stable")
-
-
-def _curve(went: np.ndarray, objects: int) -> ClassCurve:
+def _curve(went: np.ndarray, objects: int, eleven: bool) -> ClassCurve:
     """Return the curve of a class from how its detections went, best first."""
     right = went[went >= 0]
     hits = np.cumsum(right)
-    return ClassCurve(hits / np.arange(1, len(right) + 1), hits / max(objects, 1), objects)
+    precision, recall = hits / np.arange(1, len(right) + 1), hits / max(objects, 1)
+    return ClassCurve(precision, recall, objects, average_precision(recall, precision, eleven))

@@ -84,9 +84,9 @@ def network_stages(backbone: str, net: nn.Module) -> list[nn.Module]:
     entry = BACKBONES[backbone]
     if not entry.divider:
         raise UsageError(
-            f"--backbone {backbone} is not divided into stages",
-            code="stages.unsupported",
-            hint="such as resnet18",
+            f"--trainable-layers: --backbone {backbone} is not divided into stages",
+            code="trainable_layers.unsupported",
+            hint="leave it out, or take a backbone such as resnet18",
         )
     divider: type[Backbone] = resolve(entry.divider)
     return divider.divided(net, entry.builder)

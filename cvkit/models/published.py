@@ -77,7 +77,7 @@ def _hash_prefix(entry: Any) -> str:
     return _file_name(entry).rpartition("-")[2].partition(".")[0]
 
 
-def list_published() -> list[dict[str, object]]:
+def list_published() -> list[dict[str, Any]]:
     """Return each published file once: its names for `--weights`, and where it lies, if here.
 
     `version` is what `--pretrained` calls it; for whole models, which have no such name, it is

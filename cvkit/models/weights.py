@@ -5,6 +5,7 @@ import os
 import re
 import socket
 import urllib.error
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def find_model(
 ) -> Path:
     """Return the model file that `--weights` (or another flag) names.
 
-    A run folder stands for its `best.safetensors`, else (`--keep last`) for its
+    A run folder means its `best.safetensors`, else (`--keep last`) for its
     `last.safetensors`; a bare name for a file in `weights/`.
 
     Args:
@@ -75,7 +76,7 @@ def require_source(source: str, backbone: str | None, families: Sequence[str]) -
     Args:
         source: the flag.
         backbone: key of `catalog.BACKBONES`, as far as it is known.
-        families: first words of published names.
+        families: first parts of published names.
 
     Raises:
         UsageError: a version that is not published; the hint names the nearest.
@@ -125,7 +126,7 @@ def load_pretrained(
         source: `imagenet`, `imagenet:v1`, `imagenet:v2`, a file (torchvision's state dict of the
             classifier as .pth or safetensors, or a model of cvkit), or a run folder.
         offline: do not download.
-        say: told the URL and size before a download.
+        say: gets the URL and size before a download.
 
     Raises:
         ModelFileError: missing, damaged, or not made for this backbone.
@@ -169,7 +170,7 @@ def has_small_stem(source: str) -> bool:
     try:
         return read_header(path).get("network", {}).get("small") is True
     except ModelFileError:
-        return False  # whatever is wrong with the file is told when it is read
+        return False  # whatever is wrong with the file is reported when it is read
 
 
 def _with_positions_of(net: VisionTransformer, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -224,7 +225,7 @@ def fetched(entry: Any, offline: bool, say: Callable[[str], None]) -> Path:
     Args:
         entry: with `url` and `meta`.
         offline: do not download.
-        say: told the URL and size before a download.
+        say: gets the URL and size before a download.
 
     Raises:
         ModelFileError: missing and not to be had, or damaged.
@@ -292,12 +293,14 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a .safetensors file or of a .pth state dict; runs no code.
 
     Raises:
-        ModelFileError: missing, damaged, or not a plain dict of tensors.
+        ModelFileError: missing, damaged, or not a dict of tensors.
     """
     try:
         if path.suffix == ".safetensors":
             return _verified_tensors(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the unpickler; what it refuses is said below
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except ModelFileError:
         raise
     except FileNotFoundError as error:

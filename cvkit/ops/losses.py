@@ -118,7 +118,7 @@ def parse_loss(text: str) -> dict[str, float]:
     for term in text.replace(" ", "").split("+"):
         match = re.fullmatch(r"(?:(\d*\.?\d+)\*)?([a-z]+)", term)
         if not match or match[2] not in LOSSES or match[2] in parts:
-            raise ValueError(f"{term!r} is not one of {', '.join(LOSSES)}, or stands twice")
+            raise ValueError(f"{term!r} is not one of {', '.join(LOSSES)}, or is named twice")
         parts[match[2]] = float(match[1] or 1)
     return parts
 
@@ -133,8 +133,8 @@ def combined_loss(
     """Return the weighted sum of losses that `parse_loss` describes."""
     total = logits.new_zeros(())
     for name, factor in parts.items():
-        own = {"label_smoothing": label_smoothing} if name == "ce" else {}
-        total = total + factor * LOSSES[name](logits, truth, weight, **own)
+        arguments = {"label_smoothing": label_smoothing} if name == "ce" else {}
+        total = total + factor * LOSSES[name](logits, truth, weight, **arguments)
     return total
 
 
@@ -166,8 +166,8 @@ def multiclass_hinge(logits: Tensor, targets: Tensor) -> Tensor:
         targets: [N, K] class probabilities; mixed targets mix the losses.
     """
     margins = (1 + logits[:, None] - logits[:, :, None]).clamp(min=0)  # [N, true, other]
-    own = torch.eye(logits.shape[1], device=logits.device, dtype=torch.bool)
-    return (margins.masked_fill(own, 0.0).sum(2) * targets).sum(1)
+    same = torch.eye(logits.shape[1], device=logits.device, dtype=torch.bool)
+    return (margins.masked_fill(same, 0.0).sum(2) * targets).sum(1)
 
 
 def class_loss(

@@ -1,4 +1,4 @@
-"""Which truth a box belongs to, and which boxes a loss looks at."""
+"""Which truth a box belongs to, and which boxes count in a loss."""
 
 import torch
 from torch import Tensor

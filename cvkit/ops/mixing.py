@@ -30,7 +30,7 @@ def mix(
     if not mixup and not cutmix:
         return images, targets
     height, width = images.shape[-2:]
-    stay = torch.ones(len(images), 1, height, width)  # share of the own image at each pixel
+    stay = torch.ones(len(images), 1, height, width)  # share of the image itself at each pixel
     for index, seed in enumerate(seeds):
         rng = np.random.default_rng((MIX_SEED, seed))
         use_cutmix = bool(cutmix) and (not mixup or rng.random() < 0.5)

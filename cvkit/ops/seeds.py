@@ -9,5 +9,5 @@ def key_seed(*key: int) -> int:
 
 
 def permutation(count: int, *key: int) -> np.ndarray:
-    """Return a random order of `count` things that depends on the key alone."""
+    """Return a random order of `count` numbers that depends on the key alone."""
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(key))).permutation(count)

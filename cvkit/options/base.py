@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import typer
 
+from cvkit.options.described import Description
 from cvkit.published import published_text
 
 PANELS = DATA, MODEL, TRAINING, OUTPUT, RUN = "Data", "Model", "Training", "Output", "Run"
@@ -364,42 +365,6 @@ class Predict(Job):
     ] = 0
 
 
-Description = typer.models.OptionInfo | typer.models.ArgumentInfo
-"""How Typer shows and checks a flag or an argument."""
-
-
-def description(annotation: object) -> Description:
-    """Return the description of a flag from its annotated type, as `hints` returns it."""
-    option: Description = typing.get_args(annotation)[1]
-    return option
-
-
-def type_of(annotation: object) -> Any:
-    """Return the type of a flag, which may be a union with None, from its annotated type."""
-    return typing.get_args(annotation)[0]
-
-
-def never_empty(field: dataclasses.Field[Any], annotation: object) -> bool:
-    """Return whether an empty value of a flag is a mistake.
-
-    As a path it would be the current folder, in a list an element that means nothing. Other text
-    may be empty where that is the default or no default is: it switches something off.
-    """
-    kind = type_of(annotation)
-    kinds = typing.get_args(kind) or (kind,)
-    if Path in kinds or typing.get_origin(kind) is list:
-        return True
-    return str in kinds and isinstance(field.default, str) and bool(field.default)
-
-
-def choices_of(annotation: object) -> tuple[str, ...]:
-    """Return the names that a flag takes; none for a flag that takes any text or number."""
-    kind = type_of(annotation)
-    kinds = (kind, *typing.get_args(kind))
-    literal = next((each for each in kinds if typing.get_origin(each) is Literal), None)
-    return typing.get_args(literal) if literal else ()
-
-
 _HINTS: dict[type[Command], dict[str, object]] = {}
 
 
@@ -429,3 +394,13 @@ def with_given(options: AnyCommand, names: Iterable[str]) -> AnyCommand:
     """Return the options, which from now on know the names of the flags that somebody has set."""
     object.__setattr__(options, "given", frozenset(names))
     return options
+
+
+def differs(options: Command, name: str) -> bool:
+    """Return whether a flag is not at its default; False for a flag that the command lacks."""
+    field = type(options).__dataclass_fields__.get(name)
+    if field is None:
+        return False
+    made = field.default_factory
+    default = field.default if made is dataclasses.MISSING else made()
+    return bool(getattr(options, name) != default)

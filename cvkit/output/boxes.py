@@ -24,7 +24,7 @@ def describe_boxes(
         "height": size_hw[0],
         "labels": [classes.names[place] for place in places],
         "category_ids": [classes.ids[place] for place in places],
-        "scores": result.scores.astype(float).tolist(),
+        "scores": result.prediction_scores().astype(float).tolist(),
         "boxes": result.boxes.astype(float).tolist(),
     }
 
@@ -91,20 +91,20 @@ def _yolo_rows(line: dict[str, Any], numbers: Mapping[str, int]) -> Iterator[str
     width, height = line["width"], line["height"]
     columns = (line["labels"], line["boxes"], line["scores"])
     for label, (x1, y1, x2, y2), score in zip(*columns, strict=True):
-        values = ((x1 + x2) / 2 / width, (y1 + y2) / 2 / height)
-        values += ((x2 - x1) / width, (y2 - y1) / height, score)
+        centre = ((x1 + x2) / 2 / width, (y1 + y2) / 2 / height)
+        values = (*centre, (x2 - x1) / width, (y2 - y1) / height, score)
         yield f"{numbers[label]} " + " ".join(f"{v:.6f}" for v in values)
 
 
-def _own_names(
+def _short_names(
     paths: Iterable[str], spellings: Callable[[PurePosixPath], list[str]]
 ) -> dict[str, str]:
     """Return for each path its first spelling that no other path may have, else the path."""
-    own = {path: [*spellings(PurePosixPath(path)), path] for path in paths}
-    counts = Counter(name for names in own.values() for name in set(names))
+    possible = {path: [*spellings(PurePosixPath(path)), path] for path in paths}
+    counts = Counter(name for names in possible.values() for name in set(names))
     return {
         path: next((name for name in names if counts[name] == 1), path)
-        for path, names in own.items()
+        for path, names in possible.items()
     }
 
 
@@ -117,7 +117,7 @@ def _write_voc(folder: Path, classes: ClassList, paths: Iterable[str]) -> None:
 
     An image is named without its suffix, and where that may be several with its folders.
     """
-    names = _own_names(paths, lambda path: [path.stem, str(path.with_suffix(""))])
+    names = _short_names(paths, lambda path: [path.stem, str(path.with_suffix(""))])
     with machine_errors(folder):
         (folder / "voc").mkdir(exist_ok=True)
     words = list(zip(classes.names, class_words(classes.names), strict=True))

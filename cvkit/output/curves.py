@@ -5,7 +5,7 @@ import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from cvkit.output.lettering import fit
 from cvkit.storage import write_file
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+Place = Literal["lower left", "upper right"]
 
 # Names in scripts that the font lacks are boxes in the legend; the tables have them in full.
 warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from")
@@ -66,9 +68,10 @@ def _save(figure: "Figure", path: Path) -> None:
     write_file(path, stream.getvalue())
 
 
-def _name_lines(axis: "Axes", names: Sequence[str]) -> None:
+def _name_lines(axis: "Axes", names: Sequence[str], place: Place) -> None:
     """Write the names of classes into a legend: as they are, none of them a formula."""
-    legend = axis.legend(axis.get_lines(), ["" for _ in names], fontsize=8)
+    # A given place: the best one takes seconds to find among many points.
+    legend = axis.legend(axis.get_lines(), ["" for _ in names], fontsize=8, loc=place)
     for text, name in zip(legend.get_texts(), names, strict=True):
         text.set_parse_math(False)
         text.set_text(fit(name, 12, 300))
@@ -125,7 +128,7 @@ def write_precision_recall(
     axis.set_title(f"precision and recall at IoU {iou}{more}")
     axis.grid(alpha=0.3)
     if curves:
-        _name_lines(axis, list(curves)[:shown])
+        _name_lines(axis, list(curves)[:shown], "lower left")
     _save(figure, path)
 
 
@@ -154,7 +157,7 @@ def write_scores_over_time(
     axis.set_xlabel("seconds")
     axis.set_ylabel("score")
     axis.grid(alpha=0.3)
-    _name_lines(axis, [names[index] for index in best])
+    _name_lines(axis, [names[index] for index in best], "upper right")
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=110)
     write_file(path, stream.getvalue())

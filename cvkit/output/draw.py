@@ -94,7 +94,7 @@ def draw_instances(
     picture, covers = canvas.picture, Covers(image.shape[:2])
     boxes, colors = [], [np.array(voc_color(1 + index % 254)) for index in range(len(result))]
     for color, (small, corner) in zip(
-        colors[::-1], reversed(list(decode_parts(result.masks))), strict=True
+        colors[::-1], reversed(list(decode_parts(result.coded_masks()))), strict=True
     ):
         covers.add_part(small, corner)
         part, (y, x) = canvas.enlarge_part(small, corner)

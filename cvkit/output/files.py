@@ -25,8 +25,8 @@ def write_label_png(
     The palette has the colours of the classes, then VOC's.
     """
     image = Image.fromarray(labels)  # 8-bit grey, to which a palette is given
-    own = bytes(channel for color in colors for channel in color)
-    image.putpalette(own + VOC_PALETTE[len(own) :])
+    palette = bytes(channel for color in colors for channel in color)
+    image.putpalette(palette + VOC_PALETTE[len(palette) :])
     stream = io.BytesIO()
     image.save(stream, "PNG")
     write_bytes(path, stream.getvalue())
@@ -52,12 +52,17 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a table row by row; None becomes an empty cell, floats keep full precision."""
+    """Write a table row by row; None becomes an empty cell, floats keep full precision.
+
+    Readers end a line at a carriage return too, so rows with one are in quotes.
+    """
     with whole_file(path) as content:
         stream = io.TextIOWrapper(content, "utf-8", "surrogateescape", newline="")
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(["" if cell is None else cell for cell in row] for row in rows)
+        bare = csv.writer(stream, lineterminator="\n")
+        quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        for row in itertools.chain([header], rows):
+            returns = any(isinstance(cell, str) and "\r" in cell for cell in row)
+            (quoted if returns else bare).writerow(["" if cell is None else cell for cell in row])
         stream.flush()
         stream.detach()  # closing it would close what is yet to be synced
 

@@ -13,8 +13,10 @@ from cvkit.output.files import write_bytes, write_csv
 from cvkit.output.records import read_lines
 from cvkit.structures import VOC_PALETTE, Masks
 
-COLUMNS = ("path", "instance", "class", "category_id", "score", "area")
-COLUMNS += ("x1", "y1", "x2", "y2", "centroid_x", "centroid_y")
+COLUMNS = (
+    *("path", "instance", "class", "category_id", "score", "area"),
+    *("x1", "y1", "x2", "y2", "centroid_x", "centroid_y"),
+)
 
 
 def describe_masks(masks: Masks) -> dict[str, Any]:

@@ -112,7 +112,10 @@ def _font_with(char: str) -> str | None:
 @lru_cache(1)
 def _dejavu() -> str:
     """Return the file of DejaVu Sans that matplotlib brings along, without importing it."""
-    return str(Path(find_spec("matplotlib").origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf")
+    spec = find_spec("matplotlib")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("matplotlib, which brings the font along, is not installed")
+    return str(Path(spec.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf")
 
 
 @lru_cache(256)

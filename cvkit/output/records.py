@@ -23,7 +23,9 @@ def describe_labels(result: SegMap, classes: ClassList) -> dict[str, Any]:
     """
     flat = result.labels.ravel()
     pixels = np.bincount(flat, minlength=len(classes))
-    sums = np.bincount(flat, result.confidence.ravel().astype(float), minlength=len(classes))
+    sums = np.bincount(
+        flat, result.prediction_confidence().ravel().astype(float), minlength=len(classes)
+    )
     order = [int(i) for i in np.argsort(-pixels, kind="stable") if pixels[i]]
     return {
         "width": result.labels.shape[1],

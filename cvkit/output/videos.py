@@ -69,7 +69,7 @@ def write_marked_video(
                 shown = np.vstack([canvas.picture, strip])
                 height, width = (side // 2 * 2 for side in shown.shape[:2])
                 if writer is None:
-                    code = cv2.VideoWriter_fourcc(*"mp4v")
+                    code = cv2.VideoWriter.fourcc(*"mp4v")
                     writer = cv2.VideoWriter(opencv_name(temporary), code, fps, (width, height))
                     if not writer.isOpened():
                         raise MachineError(

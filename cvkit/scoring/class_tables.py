@@ -1,19 +1,23 @@
 """Tables of class scores that any program wrote, one or several. Needs no torch."""
 
+import functools
+import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
 from cvkit.data.tables import read_rows
 from cvkit.errors import CvkitError, DataError, UsageError, raise_defects
-from cvkit.texts import parse_number, shown
+from cvkit.texts import counted, parse_number, shown
 
 KEYS = ("path", "id", "image", "file", "filename", "name")
 LABELS = ("label", "class", "truth", "target")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ def find_column(rows: list[dict[str, str]], known: Sequence[str], path: Path) ->
     return column
 
 
-def unique(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
+def unique(pairs: Sequence[tuple[str, Value]], path: Path) -> dict[str, Value]:
     """Return the values by their keys.
 
     Raises:
@@ -48,8 +52,7 @@ def unique(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
     """
     result = dict(pairs)
     if len(result) < len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
         raise DataError(f"{path} lists {shown(twice)} twice", code="list.duplicate")
     return result
 
@@ -67,11 +70,12 @@ def read_scores(path: Path, labels: list[str]) -> Table:
     names = tuple(name for name in rows[0] if name not in (*KEYS, *LABELS, "split"))
     if len(names) < 2:
         raise DataError(
-            f"{path} has {len(names)} columns of scores",
+            f"{path} has {counted(len(names), 'column')} of scores",
             code="predictions.columns",
-            hint="one column for each class",
+            hint="one column per class",
         )
-    pairs, defects = [], []
+    pairs: list[tuple[str, np.ndarray]] = []
+    defects: list[CvkitError] = []
     for number, row in enumerate(rows, 2):
         scores = [_number(row[name], f"{path}:{number}: {name}", defects) for name in names]
         pairs.append((row[key], np.array(scores)))
@@ -95,7 +99,8 @@ def _ranked_table(rows: list[dict[str, str]], key: str, path: Path, labels: list
     named = {row[label] for row in rows for label, _ in places} - {""}
     names = tuple(sorted(named | set(labels)))
     index = {name: number for number, name in enumerate(names)}
-    pairs, defects = [], []
+    pairs: list[tuple[str, np.ndarray]] = []
+    defects: list[CvkitError] = []
     for number, row in enumerate(rows, 2):
         scores = np.full(len(names), np.nan)
         for label, score in places:
@@ -113,8 +118,8 @@ def _number(text: str, where: str, defects: list[CvkitError]) -> float:
     found = parse_number(text)
     value = np.nan if found is None else found
     if not np.isfinite(value):
-        words = f"{where}: {shown(text)} is not a finite number"
-        defects.append(DataError(words, code="predictions.value"))
+        message = f"{where}: {shown(text)} is not a finite number"
+        defects.append(DataError(message, code="predictions.value"))
     return value
 
 
@@ -132,7 +137,7 @@ def fused(files: Sequence[tuple[Path, float]], labels: list[str]) -> Table:
     # The output folder of predict stands for its table.
     paths = [file / "predictions.csv" if file.is_dir() else file for file, _ in files]
     tables = [read_scores(path, labels) for path in paths]
-    first, weights = tables[0], [weight for _, weight in files]
+    first, weights = tables[0], _scaled([weight for _, weight in files])
     if len(tables) == 1:
         return first
     for table, path in zip(tables, paths, strict=True):
@@ -143,7 +148,7 @@ def fused(files: Sequence[tuple[Path, float]], labels: list[str]) -> Table:
                 code="predictions.classes",
                 hint="tables that are fused must have the same classes",
             )
-    if not sum(weights):
+    if not any(weights):
         raise UsageError("all weights of the tables are 0", code="fuse.weights")
     common = [key for key in first.scores if all(key in table.scores for table in tables)]
     if not common:
@@ -152,12 +157,18 @@ def fused(files: Sequence[tuple[Path, float]], labels: list[str]) -> Table:
         )
     orders = [[table.names.index(name) for name in first.names] for table in tables]
     total = sum(weights)
-    scores = {
-        key: sum(
-            weight * table.scores[key][order]
-            for table, order, weight in zip(tables, orders, weights, strict=True)
-        )
-        / total
-        for key in common
-    }
+    scores = {}
+    for key in common:
+        rows = [table.scores[key][order] for table, order in zip(tables, orders, strict=True)]
+        weighted = [weight * row for weight, row in zip(weights, rows, strict=True)]
+        scores[key] = functools.reduce(np.add, weighted) / total
     return Table(first.names, scores)
+
+
+def _scaled(weights: list[float]) -> list[float]:
+    """Return weights times a power of two, so that they add up to 1 at most.
+
+    A power of two changes no digit of a mean, and the sums of large numbers stay finite.
+    """
+    _, exponent = math.frexp(max(weights))
+    return [math.ldexp(weight, -exponent - len(weights).bit_length()) for weight in weights]

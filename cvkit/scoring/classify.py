@@ -86,12 +86,17 @@ def score_tables(
     truths, listed = _truths(options, truth, walk, predicted, report)
     table = fused(files, _known(truths, listed, predicted))
     names = _class_names(table, listed, predicted)
-    if predicted:
-        tell_unknown(names, predicted.names, report)
-    lost = predicted.failures.keys() - table.scores.keys() if predicted else ()
-    joined = join_names(list(truths), [*table.scores, *lost])
+    tell_unknown(names, predicted.names if predicted else None, report)
     place = [names.index(name) for name in table.names]
     index = _label_index(truths, names, truth)
+    lost = predicted.failures.keys() - table.scores.keys() if predicted else ()
+    joined = join_names(list(truths), [*table.scores, *lost])
+    if not joined:
+        raise DataError(
+            f"no row of {file} is in {truth}",
+            code="predictions.names",
+            hint=f"expected for example {next(iter(truths))}",
+        )
     metric = make_metric(len(names))
     outcomes: list[tuple[str, Outcome]] = []
     failures: list[Failure] = []
@@ -103,14 +108,7 @@ def score_tables(
         scores = np.full(len(names), np.nan)
         scores[place] = table.scores[row]
         outcomes.append((key, metric.update(Classes(-1, scores), Classes(index[label]))))
-    if joined:
-        require_any(failures, len(truths), sample)
-    else:
-        raise DataError(
-            f"no row of {file} is in {truth}",
-            code="predictions.names",
-            hint=f"expected for example {next(iter(truths))}",
-        )
+    require_any(failures, len(truths), sample)
     if extra := table.scores.keys() - set(joined.values()):
         tell_extra(extra, report)
     return Scored(metric, make_classes(list(names)), outcomes, failures)

@@ -9,7 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 import numpy as np
 
 from cvkit.console import Reporter
-from cvkit.errors import UsageError
+from cvkit.errors import DataError, UsageError
 from cvkit.options.base import Eval
 from cvkit.structures import ClassList, Failure, MetricReport
 
@@ -118,10 +118,26 @@ def given_places(options: Eval, example: str) -> Places:
     """Return what `--predictions` and `--truth` name; `example` is a usual truth.
 
     Raises:
+        DataError: one of them is neither a file nor a folder.
         UsageError: one of them is missing.
     """
     if options.predictions is None:
         raise UsageError("--predictions is missing", code="predictions.missing")
     if options.truth is None:
         raise UsageError("--truth is missing", code="truth.missing", hint=f"--truth {example}")
-    return Places(options.predictions, options.truth)
+    return Places(regular("--predictions", options.predictions), regular("--truth", options.truth))
+
+
+def regular(flag: str, place: Path) -> Path:
+    """Return a place that is a file, a folder or nothing: reading a pipe could wait for ever.
+
+    Raises:
+        DataError: it is something else.
+    """
+    if place.exists() and not (place.is_file() or place.is_dir()):
+        raise DataError(
+            f"{flag} {place} is neither a file nor a folder",
+            code="data.missing",
+            hint="write what it yields to a file",
+        )
+    return place

@@ -106,11 +106,8 @@ def _tell(found: Results, metric: BoxMetric, place: Path, report: Reporter) -> N
         shown = ", ".join(f"{name} ({n})" for name, n in found.left_out.most_common(8))
         more = ", ..." if len(found.left_out) > 8 else ""
         left_out = found.left_out.total()
-        do = "does" if left_out == 1 else "do"
-        report.warn(
-            f"{counted(left_out, 'detection')} of classes that the truth lacks {do} not count: "
-            f"{shown}{more}"
-        )
+        count = counted(left_out, "detection")
+        report.warn(f"left out: {count} of classes that the truth lacks: {shown}{more}")
     if found.extra:
         tell_extra(found.extra, report)
     tell_unknown(metric.classes.names, found.names, report)
@@ -121,7 +118,7 @@ def _tell(found: Results, metric: BoxMetric, place: Path, report: Reporter) -> N
 def _limited(result: Instances, options: DetectEval | InstanceEval) -> Instances:
     """Return the detections that `--threshold` and `--max-detections` leave."""
     if options.threshold is not None:
-        result = result.pick(result.scores > options.threshold)
+        result = result.pick(result.prediction_scores() > options.threshold)
     return result if options.max_detections is None else result.pick(slice(options.max_detections))
 
 

@@ -15,7 +15,7 @@ from cvkit.dividing import model_division, tell_division
 from cvkit.errors import DataError
 from cvkit.options.segment import SegmentEval
 from cvkit.scoring.contract import Places
-from cvkit.scoring.predicted import Predicted, tell_unknown
+from cvkit.scoring.predicted import Malformed, Predicted, line_reason, tell_extra, tell_unknown
 from cvkit.structures import ClassList, Failure
 from cvkit.texts import is_text, shown
 
@@ -55,20 +55,48 @@ def require_folders(places: Places) -> None:
 def paired_by_name(options: SegmentEval, places: Places, report: Reporter) -> list[ScoredPair]:
     """Return prediction and truth of each sample of the truth, joined by their names."""
     folders = [places.predictions, places.predictions / options.split]
-    pairs, any_found = [], False
+    pairs, used = [], {}
     for name, _, mask in _truths(options, places.truth, {}, report):
         files = [folder / f"{name}.png" for folder in folders]
         found = next((file for file in files if file.is_file()), None)
-        any_found |= found is not None
+        if found is not None:
+            used[found] = name
         pairs.append(ScoredPair(name, found or files[0], mask))
     _require_truths(pairs, places.truth)
-    if not any_found:
+    if not used:
         raise DataError(
             f"no file in {places.predictions} has the name of a truth mask",
             code="predictions.names",
             hint=f"expected for example {pairs[0].key}.png",
         )
+    _tell_unused(folders, used, report)
     return pairs
+
+
+def _tell_unused(folders: Sequence[Path], used: dict[Path, str], report: Reporter) -> None:
+    """Warn of predictions that are not compared with a truth.
+
+    Args:
+        folders: of the predictions; the second one is in the first and named after the split.
+        used: the name of the truth of each prediction that is compared.
+        report: gets the warnings.
+    """
+    taken = {name: file for file, name in used.items()}
+    extra = []
+    for file in walk_images(folders[0]):
+        if file in used:
+            continue
+        names = [
+            file.relative_to(folder).with_suffix("").as_posix()
+            for folder in folders
+            if file.is_relative_to(folder)
+        ]
+        if name := next((name for name in names if name in taken), None):
+            report.warn(f"{name} has several predictions: {taken[name]} counts, {file} does not")
+        else:
+            extra.append(file.relative_to(folders[0]).as_posix())
+    if extra:
+        tell_extra(extra, report)
 
 
 def _require_truths(found: Sequence[object], truth: Path) -> None:
@@ -106,20 +134,23 @@ def paired_with_folder(
             code="predictions.names",
             hint=f"expected for example {truths[0][0]}",
         )
+    if extra := lines.keys() - set(joined.values()):
+        tell_extra(extra, report)
     pairs = []
     for name, _, mask in truths:
         path = joined.get(name)
-        line = lines.get(path)
+        line = None if path is None else lines.get(path)
         if line is None:
             pairs.append(ScoredPair(name, predicted.failure(name, path), mask))
             continue
         try:
             png, labels = inside(predicted.folder, line["mask"]), tuple(line["labels"])
             if not all(map(is_text, labels)):
-                raise TypeError("its labels are not text")
-        except (KeyError, TypeError) as error:
+                raise Malformed("its labels are not text")
+        except (KeyError, TypeError, Malformed) as error:
             raise DataError(
-                f"{predicted.folder / 'predictions.jsonl'}: {path} has no mask: {error!r}",
+                f"{predicted.folder / 'predictions.jsonl'}: {path} has no mask: "
+                f"{line_reason(error)}",
                 code="predictions.task",
                 hint="it must come from predict of the same task",
             ) from error

@@ -23,6 +23,19 @@ PARTS = ("masks", "predictions.csv", "predictions.jsonl")
 """What stands for the whole folder when it is named alone."""
 
 
+class Malformed(ValueError):
+    """What is wrong with a line, in words for people."""
+
+
+def line_reason(error: Exception) -> str:
+    """Return in words why a line of predictions could not be understood."""
+    if isinstance(error, KeyError):
+        return f"it has no {error.args[0]!r}"
+    if isinstance(error, RecursionError | json.JSONDecodeError):
+        return json_reason(error)
+    return str(error) if isinstance(error, Malformed) else "a field has another type or length"
+
+
 @dataclass(frozen=True)
 class Predicted:
     """What predict left in a folder.
@@ -55,17 +68,18 @@ class Predicted:
         if self.names is not None:
             return dict(enumerate(self.names))
         try:
-            named = {
-                whole_number(value): name
-                for line in self.lines
-                for value, name in zip(line["category_ids"], line["labels"], strict=True)
-            }
-            if not named.keys() <= set(range(256)) or not all(map(is_text, named.values())):
-                raise ValueError("its ids are not numbers up to 255, or its labels not text")
+            named = {}
+            for line in self.lines:
+                for value, name in zip(line["category_ids"], line["labels"], strict=True):
+                    number = whole_number(value)
+                    if number is None or not 0 <= number < 256 or not is_text(name):
+                        raise Malformed("its ids are not numbers up to 255, or its labels not text")
+                    named[number] = name
             return named
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
-                f"{self.folder / 'predictions.jsonl'} does not name its classes: {error!r}",
+                f"{self.folder / 'predictions.jsonl'} does not name its classes: "
+                f"{line_reason(error)}",
                 code="predictions.task",
                 hint="predict again",
             ) from error
@@ -77,7 +91,7 @@ class Predicted:
             key: of the truth.
             path: the input that it is joined with, if any.
         """
-        found = self.failures.get(path)
+        found = None if path is None else self.failures.get(path)
         if found is None:
             reason = f"{self.folder} has no prediction for {key}"
             return Failure(key, "prediction.missing", reason)
@@ -163,13 +177,17 @@ def _read_about(path: Path) -> dict[str, Any]:
         content = read_json(path)
     except DataError as error:
         reason = f": {error}"
-    classes = content.get("classes") if isinstance(content, dict) else None
+    about = content if isinstance(content, dict) else {"labels": None, "classes": 0}
+    classes, labels = about.get("classes"), about.get("labels") or {}
     rows = classes if isinstance(classes, list) else []
     names = tuple(row.get("name") for row in rows if isinstance(row, dict))
-    labels = content.get("labels") or {} if isinstance(content, dict) else None
     fine = classes is None or (len(names) == len(rows) > 0 and all(map(is_text, names)))
-    fine &= isinstance(labels, dict) and len(set(map(str, names))) == len(names)
-    if not fine or not all(fits(labels.get(name)) for name, fits in LABELS.items()):
+    fine &= len(set(map(str, names))) == len(names)
+    if (
+        not fine
+        or not isinstance(labels, dict)
+        or not all(fits(labels.get(name)) for name, fits in LABELS.items())
+    ):
         raise DataError(
             f"{path} is not what predict wrote{reason}",
             code="predictions.about",
@@ -186,11 +204,10 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
                 line = json.loads(text, parse_constant=_refuse)
                 key = line["path"]
                 if not is_text(key) or not PurePosixPath(key).name:
-                    raise TypeError(f"its path {shown(key)} is no path")
+                    raise Malformed(f"its path {shown(key)} is no path")
             except (ValueError, KeyError, TypeError, RecursionError) as error:
-                reason = json_reason(error) if isinstance(error, RecursionError) else error
                 raise DataError(
-                    f"{path}:{number} is not a line of predictions: {reason}",
+                    f"{path}:{number} is not a line of predictions: {line_reason(error)}",
                     code="predictions.line",
                     hint="predict --resume completes what was interrupted",
                 ) from error
@@ -204,4 +221,4 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _refuse(text: str) -> None:
-    raise ValueError(f"{text} is not JSON")
+    raise Malformed(f"{text} is not JSON")

@@ -49,8 +49,9 @@ def _instances(table: Table, rows: np.ndarray, image: AnnotatedImage) -> Instanc
     """Return the detections of an image, the given rows."""
     xywh, masks = table.xywh[rows], None
     if table.codes is not None:
-        masks = Masks(image.truth.masks.size_hw, table.codes[rows])
-        xywh = np.where(table.boxless[rows, None], mask_boxes(masks), xywh)
+        masks = Masks(image.truth.coded_masks().size_hw, table.codes[rows])
+        if table.boxless is not None:
+            xywh = np.where(table.boxless[rows, None], mask_boxes(masks), xywh)
     corners = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1)
     labels, scores = table.labels[rows], table.scores[rows]
     return Instances(corners, labels, scores=scores, xywh=xywh, masks=masks)
@@ -71,7 +72,7 @@ def read_table(
             code="results.type",
             hint=f"COCO's results format: [{{image_id, category_id, {shape}, score}}, ...]",
         )
-    if not _all_plain(content, masks):
+    if not _all_well_formed(content, masks):
         raise_defects(_malformed(content, masks, path), str(path))
     numbers = _image_numbers(content, images, path)
     kinds = _labels(content, classes, path)
@@ -96,9 +97,9 @@ def _image_numbers(content: list[dict], images: list[AnnotatedImage], path: Path
     Raises:
         DataError: none of the names is in the truth.
     """
-    by_id = {image.image_id: number for number, image in enumerate(images)}
+    by_id: dict[Any, int] = {image.image_id: number for number, image in enumerate(images)}
     by_id |= {str(id_): number for id_, number in by_id.items()}
-    given = {row.get("file_name") for row in content} - {None}
+    given = _given(content, "file_name")
     joined = {name: number for number, name in join_images(images, list(given)).items()}
     names = Names([image.key for image in images])
     several = {name: names.find_inside(name) for name in given - joined.keys()}
@@ -122,6 +123,11 @@ def _image_numbers(content: list[dict], images: list[AnnotatedImage], path: Path
     return [number(row) for row in content]
 
 
+def _given(content: list[dict], field: str) -> set[str]:
+    """Return the values of a field of the rows that have it."""
+    return {value for row in content if (value := row.get(field)) is not None}
+
+
 def join_images(images: list[AnnotatedImage], names: list[str]) -> dict[int, str]:
     """Return which of the names, of files, is that of each image by its number."""
     keys = [image.key for image in images]
@@ -136,9 +142,9 @@ def _labels(content: list[dict], classes: ClassList, path: Path) -> list[int]:
     Raises:
         DataError: none of the names is in the truth.
     """
-    by_id = {id_: number for number, id_ in enumerate(classes.ids, 1)}
+    by_id: dict[Any, int] = {id_: number for number, id_ in enumerate(classes.ids, 1)}
     by_name = {name: number for number, name in enumerate(classes.names, 1)}
-    given = {row.get("category_name") for row in content} - {None}
+    given = _given(content, "category_name")
     if given and not given & by_name.keys():
         some = shown(", ".join(sorted(given)[:8]))
         raise DataError(
@@ -166,10 +172,10 @@ def _unknown(table: Table, content: list[dict], path: Path) -> Iterator[DataErro
     ):
         for place in np.flatnonzero(wrong).tolist():
             row = {"bbox": None, "image_id": None, "category_id": None} | content[place]
-            words = {name: shown(value) for name, value in row.items()}
-            words["named"] = f" ({words['file_name']})" if row.get("file_name") else ""
+            values = {name: shown(value) for name, value in row.items()}
+            values["named"] = f" ({values['file_name']})" if row.get("file_name") else ""
             hint = "predict --image-ids writes a COCO file's" if code == "results.image" else ""
-            message = f"{path}: [{place}]: {text.format(**words)}"
+            message = f"{path}: [{place}]: {text.format(**values)}"
             yield DataError(message, code=code, hint=hint)
 
 
@@ -181,22 +187,24 @@ def _with_masks(
     Raises:
         DataError: lists the masks that are missing or not of their image's size.
     """
-    sizes = [images[number].truth.masks.size_hw for number in table.images.tolist()]
+    sizes = [images[number].truth.coded_masks().size_hw for number in table.images.tolist()]
     codes = np.empty(len(content), object)
-    found = _plain_codes(content, sizes)
-    if found is None:
+    compressed = _compressed_codes(content, sizes)
+    if compressed is None:
         pairs = enumerate(zip(content, sizes, strict=True))
         found = [
             read_segmentation(row.get("segmentation"), size, f"{path}: [{place}]")
             for place, (row, size) in pairs
         ]
         raise_defects((each for each in found if isinstance(each, DataError)), str(path))
-    codes[:] = found
+        codes[:] = found
+    else:
+        codes[:] = compressed
     boxless = np.array(["bbox" not in row for row in content], bool)
     return replace(table, codes=codes, boxless=boxless)
 
 
-def _plain_codes(content: list[dict], sizes: list[tuple[int, int]]) -> list[bytes] | None:
+def _compressed_codes(content: list[dict], sizes: list[tuple[int, int]]) -> list[bytes] | None:
     """Return compressed codes, checked all at once; None if some are anything else."""
     try:
         masks = [row["segmentation"] for row in content]
@@ -208,7 +216,7 @@ def _plain_codes(content: list[dict], sizes: list[tuple[int, int]]) -> list[byte
     return codes if are_codes(codes, [height * width for height, width in sizes]) else None
 
 
-def _all_plain(content: list[Any], masks: bool) -> bool:
+def _all_well_formed(content: list[Any], masks: bool) -> bool:
     """Return whether all rows have the fields and types that they must have, at a glance."""
     if set(map(type, content)) - {dict}:
         return False
@@ -246,8 +254,8 @@ def _row_defect(row: Any, masks: bool, where: str) -> DataError | None:
             return DataError(f"{where} has no {id_!r}", code="results.key")
         known = isinstance(row.get(id_), str) or whole_number(row.get(id_)) is not None
         if row.get(id_) is not None and not known:
-            words = f"{id_} {shown(row[id_])} is not a whole number"
-            return DataError(f"{where}: {words}", code="results.row")
+            message = f"{where}: {id_} {shown(row[id_])} is not a whole number"
+            return DataError(message, code="results.row")
     if "score" not in row or (not masks and "bbox" not in row):
         lacking = "bbox" if "score" in row else "score"
         return DataError(f"{where} has no {lacking!r}", code="results.key")
@@ -255,8 +263,8 @@ def _row_defect(row: Any, masks: bool, where: str) -> DataError | None:
     if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
         return DataError(f"{where}: bbox {shown(box)} is not four numbers", code="results.row")
     if not is_number(row["score"]):
-        words = f"score {shown(row['score'])} is not a number"
-        return DataError(f"{where}: {words}", code="results.row")
+        message = f"{where}: score {shown(row['score'])} is not a number"
+        return DataError(message, code="results.row")
     return None
 
 

@@ -127,7 +127,9 @@ def _score(
         raise DataError(
             f"{pair.prediction}: {error}",
             code="prediction.mismatch",
-            hint="predictions are index PNGs at the size of the truth",
+            hint="pixels are numbers of classes; only truths have pixels without a label"
+            if result.shape == truth.shape
+            else "predictions are index PNGs at the size of the truth",
         ) from error
 
 

@@ -1,5 +1,6 @@
 """Scoring class predictions of videos, whoever made them. Does not import torch."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from cvkit.errors import UsageError
 from cvkit.metrics.video import METRICS, VideoMetric
 from cvkit.options.video import VideoEval
 from cvkit.scoring.classify import Outcome, score_tables, write_tables
-from cvkit.scoring.contract import Scored, commonest, content, given_places
+from cvkit.scoring.contract import Scored, commonest, content, given_places, regular
 
 SAMPLE = "video"
 
@@ -22,6 +23,8 @@ def metric_names(options: VideoEval) -> tuple[str, ...]:
 def score(options: VideoEval, report: Reporter) -> Scored[VideoMetric, Outcome]:
     """Compare one or several tables of scores with the truth; see `score_tables`."""
     places = given_places(options, "labels.csv")
+    if not math.isfinite(options.weight):
+        raise UsageError(f"--weight {options.weight} is not a finite number", code="fuse.weights")
     files = [(places.predictions, options.weight), *map(_weighted, options.fuse)]
     return score_tables(
         options,
@@ -38,10 +41,11 @@ def _weighted(text: str) -> tuple[Path, float]:
     """Return the file and the weight that `--fuse` names.
 
     Raises:
+        DataError: it is neither a file nor a folder.
         UsageError: the weight is not a number from 0.
     """
     if Path(text).exists() or "=" not in text:
-        return Path(text), 1.0
+        return regular("--fuse", Path(text)), 1.0
     file, _, weight = text.rpartition("=")
     try:
         value = float(weight)
@@ -51,7 +55,7 @@ def _weighted(text: str) -> tuple[Path, float]:
         raise UsageError(
             f"--fuse {text!r} is not FILE=WEIGHT", code="fuse.syntax", hint="such as b.csv=0.5"
         )
-    return Path(file), value
+    return regular("--fuse", Path(file)), value
 
 
 def write_report(scored: Scored[VideoMetric, Outcome], folder: Path | None) -> dict[str, Any]:

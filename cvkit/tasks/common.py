@@ -2,7 +2,7 @@
 
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import reduce
 from pathlib import Path
@@ -21,7 +21,7 @@ from cvkit.data.synthetic.cache import cached_samples
 from cvkit.errors import DataError, ModelFileError, UsageError
 from cvkit.models.weights import load_pretrained
 from cvkit.ops.images import normalize
-from cvkit.ops.losses import balanced_weights
+from cvkit.options.base import Train, differs
 from cvkit.structures import Batch, ClassList, Sample
 from cvkit.tasks.contract import E, Network, P, T, Task
 
@@ -235,6 +235,27 @@ def from_header(
         ) from error
 
 
+def refuse_idle(
+    options: Train, task: str, arch: str, code: str, *, but: Collection[str] = ()
+) -> None:
+    """Check that an architecture uses the flags that are not at their defaults.
+
+    Args:
+        options: of the run.
+        task: key of `catalog.ARCHS`.
+        arch: key of the task's table, whose rows name the flags.
+        code: last part of the code of the error.
+        but: flags that are left to others.
+
+    Raises:
+        UsageError: names the first one that means something to other architectures only.
+    """
+    for name in sorted(catalog.idle_flags(task, arch).difference(but)):
+        if differs(options, name):
+            flag = name.replace("_", "-")
+            raise UsageError(f"--{flag} has no meaning for --arch {arch}", code=f"{flag}.{code}")
+
+
 def smallest_batch(build: Callable[[], nn.Module], shape: Sequence[int]) -> int:
     """Return how many samples a training batch of a network needs: 1 or 2.
 
@@ -331,49 +352,3 @@ def parse_image_size(text: str, low: int, high: int) -> tuple[int, int]:
             hint=hint,
         )
     return width, height
-
-
-CLASS_WEIGHTS = ("none", "balanced", "sqrt")
-"""What `--class-weights` takes besides numbers."""
-
-
-def class_weights(text: str, counts: Tensor) -> Tensor | None:
-    """Return the [K] factors that `--class-weights` means for a training set.
-
-    Their mean over the set is 1, so that a loss may divide by the number of samples: a division
-    by the weights of a batch would cancel them in a batch of one class.
-
-    Args:
-        text: the flag.
-        counts: [K] images or pixels of each class in the set.
-
-    Raises:
-        UsageError: not one number for each class, or all are 0.
-    """
-    if text == "none":
-        return None
-    weights = _class_weights(text, counts)
-    mean = (weights.double() * counts).sum() / counts.sum()
-    if not mean > 0:
-        raise UsageError(
-            f"--class-weights {text!r}: all classes that occur have weight 0",
-            code="class_weights.zero",
-        )
-    return (weights / mean).float()
-
-
-def _class_weights(text: str, counts: Tensor) -> Tensor:
-    if text in ("balanced", "sqrt"):
-        weights = balanced_weights(counts)
-        return weights if text == "balanced" else weights.sqrt()
-    try:
-        weights = torch.tensor([float(part) for part in text.split(",")])
-    except ValueError:
-        weights = torch.empty(0)
-    if len(weights) != len(counts) or not (weights >= 0).all() or not weights.isfinite().all():
-        raise UsageError(
-            f"--class-weights {text!r} is not one number for each of {len(counts)} classes",
-            code="class_weights.syntax",
-            hint="none, balanced, sqrt, or numbers such as 1,2,0.5",
-        )
-    return weights

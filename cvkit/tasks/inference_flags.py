@@ -1,10 +1,9 @@
 """Flags of eval and predict that nothing would depend on. Needs no torch."""
 
-import dataclasses
 from collections.abc import Iterator
 
 from cvkit.errors import UsageError
-from cvkit.options.base import Eval, Predict
+from cvkit.options.base import Eval, Predict, differs
 from cvkit.options.detect import DetectEval, DetectingEval, DetectPredict
 
 OF_A_MODEL = (
@@ -37,7 +36,7 @@ def require_effect(options: Eval | Predict) -> None:
     """
     for holds, names, reason in _rules(options):
         for name in names:
-            if holds and _differs(options, name):
+            if holds and differs(options, name):
                 raise UsageError(
                     f"--{name.replace('_', '-')} has no effect with {reason}",
                     code=f"{name}.idle",
@@ -56,12 +55,3 @@ def _rules(options: Eval | Predict) -> Iterator[Rule]:
         yield options.protocol == "coco", ("iou",), "--protocol coco, which averages over IoUs"
     if isinstance(options, DetectPredict):
         yield options.overlay == "none", ("draw_threshold",), "--overlay none"
-
-
-def _differs(options: Eval | Predict, name: str) -> bool:
-    known = {field.name: field for field in dataclasses.fields(options)}
-    if name not in known:
-        return False
-    made = known[name].default_factory
-    default = known[name].default if made is dataclasses.MISSING else made()
-    return getattr(options, name) != default

@@ -1,13 +1,15 @@
 """Models made from state dicts of torchvision."""
 
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torchvision
-from torch import Tensor
+from torch import Tensor, nn
 
 from cvkit import __version__, catalog
+from cvkit.backbone_table import BACKBONES
 from cvkit.data.classes import make_classes, read_classes
 from cvkit.data.formats.voc import VOC_CLASSES
 from cvkit.errors import ModelFileError, UsageError
@@ -29,9 +31,10 @@ from cvkit.tasks.detect import inputs as detect_inputs
 from cvkit.tasks.detect import network as detect_network
 from cvkit.tasks.segment import network as segment_network
 from cvkit.tasks.video import network as video_network
+from cvkit.texts import counted
 
-CLASS_SETS = {1000: "imagenet", 21: "voc", 91: "coco", 400: "kinetics"}
-"""What `--classes auto` takes for a number of outputs."""
+Made = tuple[Any, Any, str]
+"""Network, preprocessing and origin of a model."""
 
 
 def imported_model(options: WeightsImport) -> tuple[dict[str, Tensor], dict[str, Any], list[str]]:
@@ -41,19 +44,15 @@ def imported_model(options: WeightsImport) -> tuple[dict[str, Tensor], dict[str,
         UsageError: no such network or class list.
         ModelFileError: the file is unusable, or its tensors do not fit.
     """
+    kind = KINDS[options.task]
     arch, backbone = named_parts(options.task, options.arch, options.backbone)
-    _require_list(options)
-    _require_meaning(options, backbone)
+    _require_list(options, kind)
+    _require_meaning(options, kind, backbone)
     source = read_state_dict(options.file)
     tensors, unused, count = converted(options.task, arch, backbone, source)
-    boxes = options.task in ("detect", "instance")
-    if options.task == "segment":
-        _require_few(count)
-    classes = (_object_classes if boxes else _classes)(options.classes, count)
-    own = {"classify": _classifier, "segment": _segmenter, "video": _clip_network}
-    make = own.get(options.task, _detector)
-    network, preprocessing, origin = make(options, arch, backbone)
-    built = network.build(len(classes), preprocessing) if boxes else network.build(count)
+    classes = kind.classes(options.classes, count)
+    network, preprocessing, origin = kind.make(options, arch, backbone)
+    built = kind.build(network, preprocessing, len(classes))
     tensors = require_equal_names(built.state_dict(), tensors)
     header = {
         "cvkit": __version__,
@@ -89,16 +88,15 @@ def earlier_model(options: WeightsImport) -> tuple[dict[str, Tensor], dict[str, 
     return read_model(options.file)
 
 
-def _require_list(options: WeightsImport) -> None:
+def _require_list(options: WeightsImport, kind: "Kind") -> None:
     """Check that `--classes` names a list; how many it must have is seen in the file.
 
     Raises:
         UsageError: it names none; the hint is the nearest.
     """
-    boxes = options.task in ("detect", "instance")
-    known = ("auto", "coco", "voc") if boxes else ("auto", "imagenet", "voc", "kinetics")
+    known = ("auto", *kind.lists)
     if options.classes not in known and not Path(options.classes).is_file():
-        listed = f"{', '.join(known)}, or a file with one class a line"
+        listed = f"{', '.join(known)}, or a file with one class per line"
         raise UsageError(
             f"--classes {options.classes} is neither a list nor a file",
             code="classes.missing",
@@ -106,15 +104,16 @@ def _require_list(options: WeightsImport) -> None:
         )
 
 
-def _require_meaning(options: WeightsImport, backbone: str) -> None:
-    """Check flags that only some networks look at.
+def _require_meaning(options: WeightsImport, kind: "Kind", backbone: str) -> None:
+    """Check flags that have a meaning for some networks only.
 
     Args:
         options: of the command.
+        kind: of the task.
         backbone: of the network that `--arch` means.
 
     Raises:
-        UsageError: names the first one that this network does not look at.
+        UsageError: names the first one without a meaning for this network.
     """
     if options.backbone not in (None, backbone):
         raise UsageError(
@@ -123,13 +122,9 @@ def _require_meaning(options: WeightsImport, backbone: str) -> None:
             code="backbone.idle",
             hint="leave it out",
         )
-    boxes = options.task in ("detect", "instance")
-    idle = {
-        "preset": options.preset != "v1" and options.task != "classify",
-        "eps": options.eps is not None and not boxes,
-    }
-    for name, wrong in idle.items():
-        if wrong:
+    given = {"preset": options.preset != "v1", "eps": options.eps is not None}
+    for name, is_given in given.items():
+        if is_given and name not in kind.flags:
             raise UsageError(
                 f"--{name} has no effect with --task {options.task}",
                 code=f"{name}.idle",
@@ -137,27 +132,14 @@ def _require_meaning(options: WeightsImport, backbone: str) -> None:
             )
 
 
-def _require_few(count: int) -> None:
-    """Check that masks of 8 bits can hold so many classes.
-
-    Raises:
-        ModelFileError: they cannot.
-    """
-    if count > IGNORE:
-        raise ModelFileError(
-            f"the network scores {count} classes, masks of 8 bits hold {IGNORE}",
-            code="classes.count",
-        )
-
-
-def _classifier(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, Any, str]:
+def _classifier(options: WeightsImport, arch: str, backbone: str) -> Made:
     """Return network, preprocessing and origin of a classifier, by torchvision's own preset.
 
     Raises:
         UsageError: nothing is published under that preset.
         ModelFileError: the file has a published name and another content.
     """
-    builder = catalog.BACKBONES[backbone].builder
+    builder = BACKBONES[backbone].builder
     members = torchvision.models.get_model_weights(builder).__members__
     published = recognised(options.file, [builder])
     wanted = f"IMAGENET1K_{options.preset.upper()}"
@@ -184,7 +166,7 @@ def _classifier(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, 
     return network, preprocessing, f"torchvision {entry.name}" if published else "unknown"
 
 
-def _segmenter(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, Any, str]:
+def _segmenter(options: WeightsImport, arch: str, backbone: str) -> Made:
     """Return network, preprocessing and origin of a network of torchvision that segments.
 
     Raises:
@@ -207,19 +189,19 @@ def _segmenter(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, A
     return network, segment_network.Preprocessing((side, side), "short", bits=None), origin
 
 
-def _clip_network(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, Any, str]:
+def _clip_network(options: WeightsImport, arch: str, backbone: str) -> Made:
     """Return network, preprocessing and origin of a network of clips, by torchvision's preset."""
-    builder = next(name for name, own in VIDEO.items() if own == arch)
+    builder = next(name for name, each in VIDEO.items() if each == arch)
     entry = torchvision.models.get_model_weights(builder).DEFAULT
     published = recognised(options.file, [builder])
     facts = catalog.CLIP_NETWORKS[arch]
-    preset, length = entry.transforms(), facts.published_frames
+    preset, frames = entry.transforms(), facts.published_frames
     side = preset.crop_size[0]
-    network = video_network.Network(arch=arch, backbone=None, frames=length, image_size=side)
+    network = video_network.Network(arch=arch, backbone=None, frames=frames, image_size=side)
     preprocessing = video_network.Preprocessing(
         image_size=side,
         resize_hw=tuple(preset.resize_size),
-        frames=length,
+        frames=frames,
         sampling="clip",
         fps=15.0,
         clips=facts.published_clips,
@@ -230,7 +212,7 @@ def _clip_network(options: WeightsImport, arch: str, backbone: str) -> tuple[Any
     return network, preprocessing, "torchvision KINETICS400_V1" if published else "unknown"
 
 
-def _detector(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, Any, str]:
+def _detector(options: WeightsImport, arch: str, backbone: str) -> Made:
     """Return network, preprocessing and origin of a detector, with torchvision's own numbers."""
     published, _ = recognised(options.file, DETECTION) or (None, None)
     network = detect_network.Network(arch, backbone)
@@ -251,76 +233,119 @@ def _detector(options: WeightsImport, arch: str, backbone: str) -> tuple[Any, An
     return network, detect_inputs.Preprocessing(*sizes, bits=None), origin
 
 
-def _object_classes(name: str, count: int) -> ClassList:
-    """Return the classes of a detector with so many outputs; the first one is background.
+def _coco() -> list[str]:
+    """Return COCO's ninety categories; ten of their ids were never used."""
+    meta = torchvision.models.detection.FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta
+    names = enumerate(meta["categories"][1:], 1)
+    return [f"unused {number}" if name == "N/A" else name for number, name in names]
+
+
+LABELS: dict[str, Callable[[], list[str]]] = {
+    "imagenet": lambda: list(torchvision.models.ResNet50_Weights.IMAGENET1K_V1.meta["categories"]),
+    "voc": lambda: ["background", *VOC_CLASSES],
+    "kinetics": lambda: list(torchvision.models.video.R3D_18_Weights.DEFAULT.meta["categories"]),
+}
+"""Lists of classes of networks that score labels, by what `--classes` calls them."""
+OBJECTS: dict[str, Callable[[], list[str]]] = {"coco": _coco, "voc": lambda: list(VOC_CLASSES)}
+"""Lists of classes of detectors, without the background that they also score."""
+
+
+def _listed(
+    name: str, count: int, lists: dict[str, Callable[[], list[str]]], more: str = ""
+) -> list[str]:
+    """Return the names of the classes that `--classes` names.
+
+    Args:
+        name: of a list, of a file, or `auto`.
+        count: classes that the network scores.
+        lists: the known ones.
+        more: what else it scores.
 
     Raises:
-        UsageError: no such list.
-        ModelFileError: the file's network scores another number of classes.
+        UsageError: `auto`, and no list has as many classes.
+        ModelFileError: the list has another number of classes.
     """
-    sets = {"coco": torchvision.models.detection.FasterRCNN_ResNet50_FPN_Weights.COCO_V1}
-    if name in sets or (name == "auto" and count == 91):
-        names = sets["coco"].meta["categories"][1:]
-        # Ten of COCO's ninety category ids were never used.
-        listed = [f"unused {i}" if n == "N/A" else n for i, n in enumerate(names, 1)]
-    elif name == "voc" or (name == "auto" and count == 21):
-        listed = list(VOC_CLASSES)
-    elif name != "auto" and Path(name).is_file():
-        listed = list(read_classes(Path(name))[0].names)
-    else:
-        raise UsageError(
-            f"--classes {name}: the network scores {count - 1} classes and background",
-            code="classes.missing",
-            hint="coco, voc, or a file with one class a line, without background",
-        )
-    if len(listed) != count - 1:
+    scores = f"the network scores {counted(count, 'class', 'classes')}{more}"
+    if name == "auto":
+        found = next((names for make in lists.values() if len(names := make()) == count), None)
+        if found is None:
+            raise UsageError(
+                f"--classes is missing: {scores}",
+                code="classes.missing",
+                hint="a file with one class per line" + (", without background" if more else ""),
+            )
+        return found
+    names = lists[name]() if name in lists else list(read_classes(Path(name))[0].names)
+    if len(names) != count:
+        raise ModelFileError(f"{scores}, --classes {name} lists {len(names)}", code="classes.count")
+    return names
+
+
+def _label_classes(name: str, count: int) -> ClassList:
+    """Return the classes of a network that gives one label per image, pixel or clip."""
+    return make_classes(_listed(name, count, LABELS))
+
+
+def _mask_classes(name: str, count: int) -> ClassList:
+    """Return the classes of a network that labels pixels.
+
+    Raises:
+        ModelFileError: masks of 8 bits cannot hold so many.
+    """
+    if count > IGNORE:
         raise ModelFileError(
-            f"the network scores {count - 1} classes and background, --classes {name} lists "
-            f"{len(listed)}",
+            f"the network scores {count} classes, masks of 8 bits hold {IGNORE}",
             code="classes.count",
         )
-    made = make_classes(listed, {i: voc_color((i + 1) % 256) for i in range(len(listed))})
+    return _label_classes(name, count)
+
+
+def _object_classes(name: str, count: int) -> ClassList:
+    """Return the classes of a detector with so many outputs; the first one is background."""
+    names = _listed(name, count - 1, OBJECTS, " and background")
+    made = make_classes(names, {i: voc_color((i + 1) % 256) for i in range(len(names))})
     return ClassList(made.names, tuple(range(1, count)), made.colors)
 
 
-def _classes(name: str, count: int) -> ClassList:
-    """Return the classes that `--classes` names.
+def _build(network: Any, preprocessing: Any, num_classes: int) -> nn.Module:
+    return network.build(num_classes)
 
-    Raises:
-        UsageError: no such list.
-        ModelFileError: the file's network scores another number of classes.
+
+def _build_detector(network: Any, preprocessing: Any, num_classes: int) -> nn.Module:
+    return network.build(num_classes, preprocessing)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """How networks of torchvision become models of a task.
+
+    Attributes:
+        make: returns network, preprocessing and origin, from options, architecture and backbone.
+        classes: returns the classes, from `--classes` and the number of outputs.
+        lists: what `--classes` may name besides `auto` and files.
+        build: returns the network that the tensors must fit.
+        flags: that have a meaning for this task only.
     """
-    if name == "auto":
-        if count not in CLASS_SETS:
-            raise UsageError(
-                f"--classes is missing: the network scores {count} classes",
-                code="classes.missing",
-                hint="a file with one class a line",
-            )
-        name = CLASS_SETS[count]
-    models = torchvision.models
-    if name == "imagenet":
-        names = models.ResNet50_Weights.IMAGENET1K_V1.meta["categories"]
-    elif name == "kinetics":
-        names = models.video.R3D_18_Weights.DEFAULT.meta["categories"]
-    elif name == "voc":
-        # Its first name is "__background__" there; datasets write "background".
-        names = [
-            n.strip("_")
-            for n in models.segmentation.FCN_ResNet50_Weights.DEFAULT.meta["categories"]
-        ]
-    elif Path(name).is_file():
-        classes, _ = read_classes(Path(name))
-        names = classes.names
-    else:
-        raise UsageError(
-            f"--classes {name} is not a file",
-            code="classes.missing",
-            hint="or imagenet, voc or kinetics",
-        )
-    if len(names) != count:
-        raise ModelFileError(
-            f"the network scores {count} classes, --classes {name} lists {len(names)}",
-            code="classes.count",
-        )
-    return make_classes(list(names))
+
+    make: Callable[[WeightsImport, str, str], Made]
+    classes: Callable[[str, int], ClassList]
+    lists: tuple[str, ...] = tuple(LABELS)
+    build: Callable[[Any, Any, int], nn.Module] = _build
+    flags: frozenset[str] = frozenset()
+
+
+_DETECTOR = Kind(
+    make=_detector,
+    classes=_object_classes,
+    lists=tuple(OBJECTS),
+    build=_build_detector,
+    flags=frozenset({"eps"}),
+)
+KINDS = {
+    "classify": Kind(make=_classifier, classes=_label_classes, flags=frozenset({"preset"})),
+    "segment": Kind(make=_segmenter, classes=_mask_classes, lists=("voc",)),
+    "detect": _DETECTOR,
+    "instance": _DETECTOR,
+    "video": Kind(make=_clip_network, classes=_label_classes),
+}
+"""What is imported for each task."""

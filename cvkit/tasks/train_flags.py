@@ -6,12 +6,12 @@ from pathlib import Path
 from cvkit import catalog
 from cvkit.errors import UsageError
 from cvkit.models.weights import require_source
-from cvkit.options.base import Train
+from cvkit.options.base import Train, differs
 from cvkit.options.classify import ClassifyTrain
 from cvkit.options.detect import DetectTrain, TwoStageTrain
 from cvkit.options.segment import SegmentTrain
 from cvkit.options.video import VideoTrain
-from cvkit.tasks.common import CLASS_WEIGHTS
+from cvkit.tasks.class_weights import CLASS_WEIGHTS
 from cvkit.tasks.segment.setup import loss_terms
 
 STEPS = (
@@ -125,7 +125,7 @@ def idle_flags(options: Train, optimizer: str) -> dict[str, list[str]]:
     rules += _of_task(options)
     found: dict[str, list[str]] = {}
     for holds, names, reason in rules:
-        if given := [name for name in names if holds and _differs(options, name)]:
+        if given := [name for name in names if holds and differs(options, name)]:
             found[reason] = found.get(reason, []) + [f"--{n.replace('_', '-')}" for n in given]
     return found
 
@@ -136,11 +136,6 @@ def idle_words(options: Train, optimizer: str) -> list[str]:
         f"{', '.join(flags)} {'has' if len(flags) == 1 else 'have'} no effect with {reason}"
         for reason, flags in idle_flags(options, optimizer).items()
     ]
-
-
-def _differs(options: Train, name: str) -> bool:
-    field = type(options).__dataclass_fields__.get(name)
-    return field is not None and getattr(options, name) != field.default
 
 
 def _of_task(options: Train) -> Iterator[Rule]:
@@ -182,7 +177,7 @@ def _segment(options: SegmentTrain) -> Iterator[Rule]:
 def _detect(options: TwoStageTrain) -> Iterator[Rule]:
     reason = f"--arch {options.arch}"
     entry = catalog.DETECTORS[options.arch]
-    yield entry.looks_at_crops, ("roi_samples", "max_size"), reason
+    yield entry.takes_crops, ("roi_samples", "max_size"), reason
     if isinstance(options, DetectTrain):
         yield not entry.needs_proposals, ("proposal_mode",), reason
         yield options.proposals is not None, ("proposal_mode",), "--proposals"

@@ -1,6 +1,7 @@
 """How shells are answered, and how completion is installed."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -105,6 +106,21 @@ def test_fish_finds_its_script_by_itself(home):
     assert place == home / ".config" / "fish" / "completions" / "cvkit.fish"
     assert place.read_text() == SCRIPTS["fish"]
     assert [path.name for path in home.iterdir()] == [".config"]
+
+
+@pytest.mark.parametrize("shell", SCRIPTS)
+def test_completion_is_for_the_shell_that_is_named(cvkit, home, monkeypatch, shell):
+    other = next(name for name in SCRIPTS if name != shell)
+    monkeypatch.setattr(install.shellingham, "detect_shell", lambda: (other, other))
+    assert cvkit("--show-completion", shell).out == SCRIPTS[shell]
+    assert cvkit("--show-completion").out == SCRIPTS[other]
+    done = cvkit("--install-completion", shell)
+    assert done.code == 0
+    place = done.out.partition(";")[0]
+    assert Path(place).read_text() == SCRIPTS[shell]
+    refused = cvkit("--install-completion", "tcsh")
+    assert refused.code == 2 and "there is no completion for tcsh" in refused.err
+    assert cvkit("--install-completion", shell, other).code == 2
 
 
 @pytest.mark.parametrize("flag", ["--install-completion", "--show-completion"])

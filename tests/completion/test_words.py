@@ -242,7 +242,8 @@ def test_names_in_text_flags_are_those_that_work():
         for text in offered(name, "predict", "--tta", ""):
             assert any(parse(text))
     assert offered("segment", "eval", "--tta", "flip,") == ["flip,scales"]
-    assert offered("weights", "import", "--classes", "")[1:] == list(imported.CLASS_SETS.values())
+    lists = {name for kind in imported.KINDS.values() for name in kind.lists}
+    assert set(offered("weights", "import", "--classes", "")) == {"auto", *lists}
     assert offered("detect", "predict", "--save", "csv,") == ["csv,yolo", "csv,voc"]
 
 

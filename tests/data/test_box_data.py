@@ -516,6 +516,42 @@ def test_boxes_move_with_their_pixels(policy):
     assert checked > 10
 
 
+SCALES = {
+    "light": (0.75, 1.5),
+    "strong": (0.5, 2.0),
+    "lsj": (0.1, 2.0),
+    "mosaic": (0.75, 1.5),
+    "none": (1.0, 1.0),
+}
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_objects_change_their_size_within_the_limits_of_their_policy(policy):
+    transform, factors, (low, high) = BoxTransform(policy), [], SCALES[policy]
+    image = np.zeros((100, 100, 3), np.uint8)
+    truth = make_truth(np.array([[40, 40, 60, 60]], float), [1])
+    for seed in range(300):
+        _, found, _ = transform(image, truth, None, seed)
+        for x1, y1, x2, y2 in found.boxes:
+            if min(x1, y1) > 0 and max(x2, y2) < 100:  # not cut
+                factors.append((x2 - x1) / 20)
+                assert y2 - y1 == pytest.approx(x2 - x1, abs=0.01)
+    factors = np.array(factors)
+    assert len(factors) > 150
+    assert low - 0.001 <= factors.min() <= low + 0.1 * (1 - low) + 0.001
+    assert high - 0.15 * (high - 1) - 0.001 <= factors.max() <= high + 0.001
+    assert policy == "none" or 0.4 < (factors < 1).mean() < 0.6
+
+
+def test_boxes_thinner_than_a_pixel_do_not_train():
+    rows = [[10, 10, 10.5, 40], [10, 10, 40, 10.5], [50, 50, 51, 51], [60, 60, 60.9, 60.9]]
+    truth = make_truth(np.array(rows, float), [1, 2, 3, 4])
+    image = np.zeros((80, 100, 3), np.uint8)
+    _, found, regions = BoxTransform("none")(image, truth, truth.boxes[::-1].copy(), 0)
+    assert found.labels.tolist() == [3]
+    assert found.boxes.tolist() == regions.tolist() == [[50, 50, 51, 51]]
+
+
 def test_mosaic_shows_four_images_with_their_boxes():
     parts = []
     for value in range(4):

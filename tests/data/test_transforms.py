@@ -5,7 +5,12 @@ import numpy as np
 import pytest
 
 from cvkit.data.resize import input_size_hw, prepare, resize_mask
-from cvkit.data.transforms.classes import ClipTransform
+from cvkit.data.transforms.classes import (
+    CLASSIFY_POLICIES,
+    ClassifyTransform,
+    ClipTransform,
+    RandomArea,
+)
 from cvkit.data.transforms.masks import ScaleCrop, TrainTransform
 from cvkit.data.transforms.pipelines import FILL_RGB
 from cvkit.errors import UsageError
@@ -102,6 +107,23 @@ def test_every_frame_of_a_clip_is_transformed_alike(augment, side):
         assert clip.shape == (4, side, side, 3)
         assert (clip == clip[0]).all()
     assert len({clip.tobytes() for clip in made}) > 1, "the seed decides"
+
+
+@pytest.mark.parametrize("make", [ClassifyTransform, ClipTransform])
+@pytest.mark.parametrize("augment", [name for name in CLASSIFY_POLICIES if name != "none"])
+def test_a_training_sample_of_a_class_shows_a_quarter_of_the_image_or_more(make, augment):
+    (step,) = (s for s in make(augment, 80)._pipeline if isinstance(s, RandomArea))
+    step.set_random_seed(0)
+    shares, ratios = [], []
+    for _ in range(500):
+        (rows, columns) = step.get_params_dependent_on_data({"shape": (400, 400, 3)}, {})["box"]
+        assert 0 <= rows.start < rows.stop <= 400 and 0 <= columns.start < columns.stop <= 400
+        high, wide = rows.stop - rows.start, columns.stop - columns.start
+        shares.append(high * wide / 400**2)
+        ratios.append(wide / high)
+    assert 0.245 < min(shares) < 0.27 and max(shares) > 0.95
+    assert 0.74 < min(ratios) < 0.78 and 1.28 < max(ratios) < 1.35
+    assert 0.44 < (np.array(ratios) < 1).mean() < 0.56  # wide ones are as likely as high ones
 
 
 def test_scales_are_drawn_log_uniformly_around_the_evaluation_scale():

@@ -288,6 +288,43 @@ def test_parts_are_cut_by_time(tmp_path):
         part_of(index, (9.0, 10.0), tmp_path)
 
 
+def test_a_video_whose_clock_does_not_begin_at_0_is_cut_alike(tmp_path):
+    later = VideoIndex(times(50, 10) + 700, (4, 4), 50)
+    assert part_of(later, (1.0, 2.0), tmp_path) == slice(10, 20)
+    assert part_of(later, None, tmp_path) == slice(0, 50)
+    for rule in (ClipRule(4, fps=5), ClipRule(4, stride=3), ClipRule(4, "uniform")):
+        for place in (0, 0.4, 1):
+            plain, moved = (clip_frames(t, rule, place) for t in (times(50), times(50) + 700))
+            assert np.array_equal(plain[0], moved[0]) and plain[1] == moved[1]
+
+
+@pytest.mark.parametrize("shift", [0.0, 700.0])
+@pytest.mark.parametrize(
+    ("seconds", "first", "frames"), [(None, 0, 40), ((1.0, float("inf")), 10, 30), ((1, 3), 10, 20)]
+)
+def test_clips_of_a_part_lie_in_it_and_say_where(
+    tmp_path, monkeypatch, shift, seconds, first, frames
+):
+    """Frames and seconds count from the beginning of the video, wherever its part begins."""
+    path = write(tmp_path / "a.avi", frames=40)
+    index = VideoIndex(times(40, 10) + shift, (48, 64), 40)
+    monkeypatch.setattr("cvkit.data.clips.index_video", lambda _: index)
+    item = ClassifiedImage("a.avi", path, "a", seconds)
+    sample = ClipDataset([item], ["a"], ClipRule(8), FrameRule(48, (48,)), clips=3).read(0)
+    spare = frames - 8
+    starts = [first, first + spare // 2, first + spare]
+    assert [numbers_of(view)[0] for view in sample.image] == starts
+    assert sample.video.starts == pytest.approx([start / 10 for start in starts])
+    # What is said of the part itself is in the file's own clock.
+    ends = [(100 * number + shift) / 1000 for number in (first, first + frames - 1)]
+    assert sample.video.seconds == pytest.approx(ends)
+    assert (sample.video.frames, sample.video.header_frames) == (frames, 40)
+    training = ClipDataset([item], ["a"], ClipRule(8), FrameRule(48, (48,)), 1, still)
+    seen = {numbers_of(training.read(0, seed).image)[0] for seed in range(60)}
+    assert min(seen) < first + 4 and max(seen) > first + spare - 4
+    assert all(first <= start <= first + spare for start in seen)
+
+
 @pytest.fixture
 def dataset(tmp_path):
     """train and val of two classes; some videos in several forms."""

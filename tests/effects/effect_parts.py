@@ -23,7 +23,7 @@ from cvkit.engine.runtime import StopSignal
 from cvkit.engine.sampler import batch_plan
 from cvkit.engine.train import Trainer
 from cvkit.errors import CvkitError
-from cvkit.models.backbones import Backbone
+from cvkit.models.backbones import VGG
 from cvkit.options.base import with_given
 from cvkit.options.tree import OPTIONS
 
@@ -99,25 +99,17 @@ def require_effect(row, found):
             pytest.fail(f"--{row.flag} {a} or {b} {change} {row.measure.__name__}", pytrace=False)
 
 
-class Toy(Backbone):
+class Toy(VGG):
     """A backbone that is built in a millisecond."""
 
     def __init__(self, builder, output_stride=32):
-        super().__init__()
+        super(VGG, self).__init__()
         widths = [3, 8, 8, 16, 16, 16]
         self.features = nn.Sequential()
         for before, width in itertools.pairwise(widths):
             layers = nn.Conv2d(before, width, 3, padding=1), nn.BatchNorm2d(width)
             self.features.extend([*layers, nn.ReLU(), nn.MaxPool2d(2)])
         self._set_contract(widths[1:], output_stride)
-
-    def forward(self, images):
-        maps = []
-        for layer in self.features:
-            images = layer(images)
-            if isinstance(layer, nn.MaxPool2d):
-                maps.append(images)
-        return maps
 
 
 TOY = BackboneEntry(target="effect_parts:Toy", builder="resnet18")

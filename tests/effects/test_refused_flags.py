@@ -40,7 +40,9 @@ FILES_OF += [ROOT / "commands" / f"{name}.py" for name in ("train", "tune", "eva
 FILES_OF += [ROOT / "commands" / "proposals.py", ROOT / "commands" / "weights.py"]
 FILES_OF += [ROOT / name for name in ("engine/freezing.py", "engine/runtime.py")]
 FILES_OF += [ROOT / "data" / "formats" / "boxes.py"]
-FILES_OF += [ROOT / name for name in ("models/build.py", "models/detection/build.py")]
+FILES_OF += [ROOT / "models" / name for name in ("backbones.py", "classify.py")]
+FILES_OF += [ROOT / "models" / part / "build.py" for part in ("segmentation", "detection")]
+FILES_OF += [ROOT / "models" / "video" / "frames.py"]
 ELSEWHERE = {
     "preset.unknown": "tests/models/test_import.py",
     "classes.missing": "tests/models/test_import.py",
@@ -135,6 +137,11 @@ TRAIN = [
     (DETECT, RCNN | {"min_size": "native"}, "min_size.native"),
     (
         DETECT,
+        RCNN | {"backbone": "shufflenet_v2_x0_5", "trainable_layers": 1},
+        "trainable_layers.unsupported",
+    ),
+    (
+        DETECT,
         {"arch": "faster-rcnn-2015", "backbone": "vgg11", "channels": 256},
         "min_size.anchors",
     ),
@@ -151,6 +158,8 @@ TRAIN = [
         }.items()
     ),
     (VIDEO, FRAMES | {"label_smoothing": 0.1}, "label-smoothing.unused"),
+    (VIDEO, FRAMES | {"arch": "slow-fusion", "frames": 3}, "frames.few"),
+    (VIDEO, FRAMES | {"arch": "slow-fusion", "backbone": "swin_t"}, "backbone.unsupported"),
     (VIDEO, {"pretrained": "kinetics"}, "pretrained.unsupported"),
     (VIDEO, {"pretrained": "imagenet"}, "pretrained.unsupported"),
 ]
@@ -354,8 +363,10 @@ def codes():
                 code = next(k.value for k in node.keywords if k.arg == "code")
                 if isinstance(code, ast.Constant):
                     yield code.value
-                else:  # the first part is the name of the flag
+                elif isinstance(code.values[-1], ast.Constant):  # after the name of the flag
                     yield code.values[-1].value
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "refuse_idle":
+                yield f".{node.args[3].value}"
 
 
 def test_every_refusal_about_flags_is_tested():

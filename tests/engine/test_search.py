@@ -44,10 +44,12 @@ def test_ranking_puts_diverged_trials_last():
     assert [r["value"] for r in ranking(results)] == [0.7, 0.2, None]
 
 
-@pytest.mark.parametrize("text", ["1e-2,1e-4", "0,1", "a,b", "1,2,3", "-1", "1,inf"])
+@pytest.mark.parametrize(
+    "text", ["1e-2,1e-4", "0,1", "a,b", "1,2,3", "-1", "1,inf", "inf", "nan", "0"]
+)
 def test_impossible_ranges_are_refused(text):
     with pytest.raises(UsageError, match="--lr"):
-        parse_range(text, "lr")
+        parse_range(text, "lr", zero=False)
     assert parse_range("0", "weight-decay") == Choices((0.0,))
 
 

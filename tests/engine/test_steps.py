@@ -10,7 +10,7 @@ from cvkit.data.synthetic.samples import write_classification
 from cvkit.errors import UsageError
 from cvkit.ops.losses import LOSSES, class_loss
 from cvkit.options.tree import OPTIONS
-from cvkit.tasks.common import class_weights
+from cvkit.tasks.class_weights import class_weights
 
 
 @pytest.fixture(scope="module")

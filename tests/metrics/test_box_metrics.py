@@ -13,8 +13,8 @@ from pycocotools import cocoeval as reference_eval
 
 from cvkit.data.annotated import make_truth, no_objects
 from cvkit.data.classes import make_classes
-from cvkit.metrics import box_errors, voc
-from cvkit.metrics.boxes import assign, overlaps
+from cvkit.metrics import box_errors, coco, voc
+from cvkit.metrics.boxes import assign, box_iou, overlaps
 from cvkit.metrics.coco import (
     CLASS_COLUMNS,
     METRICS,
@@ -222,6 +222,14 @@ def test_voc_takes_the_best_object_before_it_asks_whether_it_is_free():
     assert filled(CocoMetric(CLASSES), (result, truth)).compute()["AR100"] > 0.5
 
 
+def test_voc_takes_the_first_of_equal_objects():
+    """A difficult object and one that counts in the same place: the first one decides."""
+    result = detections((1, 0.9, 0, 0, 10, 10))
+    for difficult, wanted in (([True, False], 0.0), ([False, True], 1.0)):
+        truth = objects((1, 0, 0, 10, 10), (1, 0, 0, 10, 10), difficult=difficult)
+        assert filled(VocMetric(CLASSES, False), (result, truth)).compute() == {"voc12_map": wanted}
+
+
 def test_voc_asks_for_more_than_the_limit():
     truth = objects((1, 0, 0, 10, 10))
     half = detections((1, 0.9, 0, 0, 10, 5))
@@ -278,12 +286,30 @@ def test_voc_compares_each_image_once_however_many_classes_there_are(monkeypatch
     truth = objects(*rows)
     result = detections(*((label, 0.9, *box) for label, *box in rows))
     metric = filled(VocMetric(classes, False), (result, truth), (result, truth))
-    seen = []
-    monkeypatch.setattr(voc, "overlaps", lambda *pair: seen.append(1) or overlaps(*pair))
-    found = metric.accumulate()
-    assert metric.summary(found) == {"voc12_map": 1.0}
-    assert len(metric.per_class(found)) == len(metric.curves(found)) == 20
-    assert len(seen) == 2
+    compared, averaged = [], []
+    monkeypatch.setattr(
+        voc, "box_iou", lambda first, *more: compared.append(len(first)) or box_iou(first, *more)
+    )
+    monkeypatch.setattr(
+        voc, "average_precision", lambda *curve: averaged.append(1) or average_precision(*curve)
+    )
+    found = metric.report(classes)
+    assert found.metrics == {"voc12_map": 1.0}
+    assert len(found.per_class) == len(found.curves) == 20
+    assert compared == [40]  # each detection with the object of its class
+    assert len(averaged) == 2 * 20  # at an IoU of 0.5 and 0.75
+
+
+@pytest.mark.parametrize("pairs", [1, 2, 7])
+def test_voc_compares_many_boxes_in_parts_with_the_same_result(monkeypatch, pairs):
+    spots = [(label, 7 * n, 0, 7 * n + 10, 10) for label in (1, 2) for n in range(4)]
+    truth = objects(*spots)
+    result = detections(*((label, n % 5 / 5, *box) for n, (label, *box) in enumerate(spots)))
+    metric = filled(VocMetric(CLASSES, False, 0.1), (result, truth), (detections(), truth))
+    whole = metric.report(CLASSES)
+    monkeypatch.setattr(voc, "PAIRS", pairs)
+    assert metric.report(CLASSES).per_class == whole.per_class
+    assert 0 < whole.metrics["voc12_map"] < 1
 
 
 def test_voc_says_of_each_class_what_coco_says():
@@ -301,6 +327,44 @@ def test_voc_says_of_each_class_what_coco_says():
         )
         assert rows["cow"] == dict.fromkeys(CLASS_COLUMNS) | {"objects": 0}
         assert all(tuple(row) == CLASS_COLUMNS for row in rows.values())
+
+
+def half_found():
+    """Of three cats one is found, and a detection is of nothing: recall is not precision."""
+    truth = objects(*((1, 20 * n, 0, 20 * n + 10, 10) for n in range(3)), (2, 0, 50, 10, 60))
+    return detections((1, 0.9, 0, 0, 10, 10), (1, 0.8, 70, 70, 80, 80)), truth
+
+
+@pytest.mark.parametrize("eleven", [None, True, False], ids=["coco", "voc07", "voc12"])
+def test_recall_is_the_share_of_the_objects_and_precision_of_the_detections(eleven):
+    metric = filled(CocoMetric(CLASSES) if eleven is None else VocMetric(CLASSES, eleven))
+    metric.update(*half_found())
+    found = metric.accumulate()
+    rows = per_class(found, metric) if eleven is None else metric.per_class(found)
+    assert rows["cat"]["recall"] == pytest.approx(1 / 3)
+    assert (rows["cat"]["objects"], rows["dog"]["objects"]) == (3, 1)
+    assert (rows["dog"]["recall"], rows["dog"]["AP"]) == (0, 0)
+    shown = coco.curves(found, CLASSES) if eleven is None else metric.curves(found)
+    assert list(shown) == ["cat", "dog"]  # a class without objects has none
+    recall, precision = shown["cat"]
+    if eleven is None:
+        # One precision for each of COCO's own recalls: 1 up to a third, nothing beyond.
+        assert recall.tolist() == Reference.COCOeval(iouType="bbox").params.recThrs.tolist()
+        assert precision.tolist() == pytest.approx([1.0] * 34 + [0.0] * 67)
+    else:
+        assert recall.tolist() == pytest.approx([1 / 3, 1 / 3])
+        assert precision.tolist() == [1.0, 0.5]
+        assert [len(part) for part in shown["dog"]] == [0, 0]
+
+
+def test_coco_curves_are_those_at_one_half():
+    """A detection with an IoU of 0.6 with one of two objects."""
+    truth = objects((1, 0, 0, 10, 10), (1, 50, 0, 60, 10))
+    metric = filled(CocoMetric(CLASSES), (detections((1, 0.9, 0, 0, 10, 6)), truth))
+    (precision,) = (
+        precision for _, precision in coco.curves(metric.accumulate(), CLASSES).values()
+    )
+    assert precision.tolist() == pytest.approx([1.0] * 51 + [0.0] * 50)
 
 
 def test_overlaps_with_crowds_are_shares_of_the_detection():
@@ -345,6 +409,42 @@ def test_errors_and_confusion_are_told_apart():
     assert found.matrix.tolist() == wanted
     nothing = box_errors.analyse(filled(CocoMetric(CLASSES), (detections(), truth)))
     assert nothing.counts["missed"] == 5 and nothing.matrix[1:, 0].tolist() == [3, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("right", "missed", "wanted"),
+    [
+        # F1 after each detection: 2/3, 2/4, 4/5, with the number of detections counted from 0
+        # 2/2, 2/3, 4/4.
+        ([1, 0, 1], 0, 0.7),
+        ([1, 0, 1, 0, 0], 0, 0.7),  # 4/6 and 4/7 follow
+        ([1, 0, 0, 1], 0, 0.9),  # 2/3, 2/4, 2/5, 4/6: the first of equals
+        ([0, 0, 1], 3, 0.7),  # 0, 0, 2/7
+        ([1, 0, 0, 1], 3, 0.6),  # 2/6, 2/7, 2/8, 4/9
+        ([0, 0], 1, 0.9),
+        ([1], 0, 0.9),
+    ],
+)
+def test_errors_are_counted_where_f1_is_largest(right, missed, wanted):
+    places = [(1, 20 * n, 0, 20 * n + 10, 10) for n in range(len(right) + missed)]
+    there = [*right, *[1] * missed]
+    # Among them a crowd, which is no object, and a detection of it, which is neither right nor
+    # wrong.
+    crowd = (1, 0, 100, 200, 200)
+    truth = objects(
+        *(place for place, here in zip(places, there, strict=True) if here),
+        crowd,
+        crowd=[False] * sum(there) + [True],
+    )
+    rows = [(1, 0.9 - 0.1 * n, *place[1:]) for n, place in enumerate(places[: len(right)])]
+    result = detections(*rows, (1, 0.85, 50, 120, 90, 160))
+    found = box_errors.analyse(filled(CocoMetric(CLASSES), (result, truth)))
+    assert found.score == pytest.approx(wanted)
+    kept = right[: round((0.9 - wanted) / 0.1) + 1]
+    assert found.counts["correct"] == sum(kept)
+    assert found.counts["background"] == len(kept) - sum(kept)
+    assert found.counts["missed"] == sum(there) - sum(kept)
+    assert found.matrix.sum() == len(kept) + sum(there) - sum(kept)
 
 
 @pytest.mark.parametrize("iou", ["0.1", "0.3", "0.5", "0.75"])

@@ -115,6 +115,24 @@ def test_gates_name_metrics_and_classes():
         failed_gates(parse_gates(["iuo@1=0.5"]), content)
 
 
+@pytest.mark.parametrize(
+    "text", ["=1", "miou=inf", "miou=-inf", "miou=1" + 400 * "0", "@cat=1", "miou@=1"]
+)
+def test_a_gate_without_a_name_or_a_number_is_refused(text):
+    with pytest.raises(UsageError, match="is not METRIC=NUMBER") as caught:
+        parse_gates([text])
+    assert caught.value.code == "gate.syntax"
+
+
+def test_a_limit_that_no_share_can_reach_is_refused_with_the_share():
+    with pytest.raises(UsageError, match="metrics are shares") as caught:
+        parse_gates(["AP50=60"])
+    assert (caught.value.code, caught.value.hint) == ("gate.share", "AP50=0.6")
+    with pytest.raises(UsageError, match="metrics are shares"):
+        parse_gates(["iou@cat=1.5"])
+    assert parse_gates(["miou=1", "objects@cat=60", "pixels@cat=1e6"])
+
+
 def test_a_number_that_just_reaches_its_gate_passes():
     content = {"metrics": {"miou": 0.5}, "per_class": {"road": {"iou": 0.25}}}
     assert failed_gates({"miou": 0.5, "iou@road": 0.25}, content) == []

@@ -17,15 +17,19 @@ from cvkit.models.classify import (
     LeNet,
     LinearProbe,
     NearestNeighbours,
-    plain_parts,
     set_dropout,
     set_stochastic_depth,
+    small_parts,
     torchvision_parts,
 )
 from cvkit.models.listing import complexity
 from cvkit.ops.losses import class_loss
 
 NAMES = catalog.backbones_of("classify")
+DEEP = ("convnext", "efficientnet", "maxvit", "swin")
+"""Families whose blocks are skipped at random."""
+HEADS = {"googlenet": {"aux1": "aux1", "aux2": "aux2"}, "inception_v3": {"aux": "AuxLogits"}}
+"""Where each auxiliary head lies."""
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -124,6 +128,35 @@ def test_dropout_and_stochastic_depth_reach_their_layers():
     plain, _ = torchvision_parts("resnet18", 3, small=False, image_size=64, aux=False)
     assert not set_dropout(plain, 0.5)
     assert not set_stochastic_depth(plain, 0.5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_blocks_are_skipped_the_more_often_the_deeper_they_lie(name):
+    """Deep Networks with Stochastic Depth, 2016: the rate rises linearly, from 0 on."""
+    with torch.device("meta"):
+        body, _ = torchvision_parts(name, 3, small=False, image_size=224, aux=False)
+    layers = [m for m in body.modules() if isinstance(m, torchvision.ops.StochasticDepth)]
+    assert set_stochastic_depth(body, 0.4) == bool(layers)
+    blocks = sorted({round(layer.p, 9) for layer in layers})
+    assert [round(layer.p, 9) for layer in layers] == sorted(round(layer.p, 9) for layer in layers)
+    assert bool(layers) == name.startswith(DEEP)
+    if layers:
+        assert len(blocks) > 10
+        assert blocks == pytest.approx(np.linspace(0, 0.4, len(blocks)), abs=1e-6)
+
+
+@pytest.mark.parametrize(("name", "heads"), HEADS.items())
+def test_auxiliary_logits_have_the_names_of_their_heads(name, heads):
+    parts = torchvision_parts(name, 3, small=False, image_size=299, aux=True)
+    model, made = Classifier(*parts).train(), {}
+    for place in heads.values():
+        layer = model.backbone.get_submodule(place)
+        layer.register_forward_hook(lambda _, __, logits, place=place: made.update({place: logits}))
+    outputs = model(torch.randn(2, 3, 299, 299))
+    assert set(outputs) == {"out", *heads}
+    for head, place in heads.items():
+        assert torch.equal(outputs[head], made[place])
+    assert len({tuple(logits.flatten().tolist()) for logits in outputs.values()}) == len(outputs)
 
 
 @pytest.fixture
@@ -232,7 +265,7 @@ def test_frozen_features_stay_as_they_are():
 
 
 def test_pixels_are_the_flat_image():
-    body, head = plain_parts("pixels", 3, 8)
+    body, head = small_parts("pixels", 3, 8)
     images = torch.arange(192.0).view(1, 3, 8, 8)
     assert torch.equal(body(images), images.view(1, 192))
     assert head.in_features == 192

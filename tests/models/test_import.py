@@ -1,6 +1,8 @@
 """After `weights import`, predict gives torchvision's own scores, preprocessing included."""
 
 import json
+import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -10,9 +12,12 @@ from PIL import Image
 from torch import nn
 
 from cvkit import catalog, load
+from cvkit.catalog import TASKS
 from cvkit.data.synthetic.scenes import make_single
+from cvkit.errors import ModelFileError, UsageError
 from cvkit.models import weights
 from cvkit.models.convert import modern_names, named_parts
+from cvkit.tasks.torchvision_import import KINDS
 
 FAMILIES = (
     *("alexnet", "vgg11_bn", "googlenet", "inception_v3", "resnet18", "resnext50", "densenet121"),
@@ -198,6 +203,64 @@ def test_a_wrong_import_is_one_line(cvkit, small, more, words):
     assert len(done.err.strip().splitlines()) == 1
     for word in words:
         assert word in done.err
+
+
+NETWORKS = {
+    "classify": "mobilenet_v3_small",
+    "segment": "lraspp_mobilenet_v3_large",
+    "detect": "fasterrcnn_resnet50_fpn",
+    "instance": "maskrcnn_resnet50_fpn",
+    "video": "r3d_18",
+}
+FLAGS = {"preset": ("v2", {"classify"}), "eps": ("0.001", {"detect", "instance"})}
+"""Flags that only some tasks know: a value that is not the default, and these tasks."""
+IDLE = [(task, name) for task in TASKS for name in FLAGS if task not in FLAGS[name][1]]
+
+
+@pytest.mark.parametrize(("task", "name"), IDLE)
+def test_a_flag_without_a_meaning_for_the_task_is_refused_before_the_file_is_read(
+    cvkit, tmp_path, task, name
+):
+    given = ("--task", task, "--arch", NETWORKS[task], f"--{name}", FLAGS[name][0])
+    done = importing(cvkit, tmp_path / "nowhere.pth", *given, "--json")
+    assert (done.code, done.json["error"]["code"]) == (2, f"{name}.idle")
+    assert f"--{name} has no effect with --task {task}" in done.json["error"]["message"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_classes_come_by_their_number_or_by_the_name_of_a_list(task):
+    kind = KINDS[task]
+    background = task in ("detect", "instance")
+    sizes = {"imagenet": 1000, "kinetics": 400, "coco": 91, "voc": 21}
+    for name in kind.lists:
+        for given in (name, "auto"):
+            classes = kind.classes(given, sizes[name])
+            assert len(classes) == sizes[name] - background
+            assert classes.ids == tuple(range(background, sizes[name]))
+        assert ("background" in classes.names) == (name == "voc" and not background)
+        with pytest.raises(ModelFileError, match=f"--classes {name} lists {len(classes)}"):
+            kind.classes(name, sizes[name] - 1)
+    more = " and background" if background else ""
+    with pytest.raises(UsageError, match=f"--classes is missing: the network scores 1 class{more}"):
+        kind.classes("auto", 1 + background)
+
+
+class Harm:
+    """Would run code when it is unpickled."""
+
+    def __reduce__(self):
+        return print, ("harm",)
+
+
+def test_a_file_that_would_run_code_is_refused_in_one_line(cvkit, tmp_path):
+    with (tmp_path / "evil.pth").open("wb") as stream:
+        pickle.dump(Harm(), stream, protocol=4)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        done = importing(cvkit, tmp_path / "evil.pth")
+    assert done.code == 2 and "loaded safely" in done.err
+    assert len(done.err.strip().splitlines()) == 1 and not done.out
+    assert not caught
 
 
 def test_torchvisions_own_names_are_known():

@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import video as tv
 
-from cvkit.catalog import ARCHS
+from cvkit.catalog import ARCHS, BACKBONES
 from cvkit.errors import UsageError
 from cvkit.models.convert import converted, kinetics_tensors, named_parts, require_equal_names
 from cvkit.models.listing import list_archs
@@ -226,6 +226,18 @@ def test_clips_that_a_network_cannot_take_are_refused():
     model = LateFusion("resnet18", 5, 8, 64, "concat")
     with pytest.raises(ValueError, match="16 frames, made for 8"):
         model(clips(16))
+
+
+@pytest.mark.parametrize("backbone", [n for n, e in BACKBONES.items() if e.target and not e.whole])
+def test_frames_are_fused_between_the_stages_of_any_backbone_whose_channels_come_first(backbone):
+    with torch.device("meta"), torch.no_grad():
+        if not BACKBONES[backbone].channels_first:
+            with pytest.raises(UsageError, match=f"--backbone {backbone} cannot serve"):
+                clip_network("slow-fusion", backbone, 5, 8, 64)
+            return
+        model = clip_network("slow-fusion", backbone, 5, 8, 64).eval()
+        assert len(model.merges) == 2  # of three groups of frames: two, then one
+        assert model(torch.empty(1, 3, 8, 64, 64))["out"].shape == (1, 5)
 
 
 def test_c3d_fits_its_input():

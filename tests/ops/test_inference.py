@@ -94,6 +94,19 @@ def test_flip_is_undone_and_scales_are_averaged():
     assert seen == [(2, 4), (4, 8), (6, 12)]
 
 
+def test_scaled_sides_are_rounded_to_the_nearest_pixel():
+    seen = []
+
+    def predict(images):
+        seen.append(tuple(images.shape[-2:]))
+        return images
+
+    scales = (0.5, 0.75, 1.0, 1.25, 1.75, 0.01)
+    inference.augmented(predict, torch.zeros(1, 2, 7, 10), flip=False, scales=scales)
+    # 3.5 and 5; 5.25 and 7.5; 8.75 and 12.5; 12.25 and 17.5: of two nearest ones the even.
+    assert seen == [(4, 5), (5, 8), (7, 10), (9, 12), (12, 18), (1, 1)]
+
+
 def test_confidence_is_the_largest_probability():
     logits = torch.tensor([2.0, 0.0]).view(2, 1, 1)
     expected = torch.tensor(2.0).exp() / (1 + torch.tensor(2.0).exp())
@@ -118,6 +131,13 @@ def test_ten_crops_are_torchvisions(size_hw):
         assert any(torch.equal(mine, other) for other in theirs)
     for other in theirs:
         assert any(torch.equal(mine, other) for mine in ours)
+
+
+def test_ten_crops_round_the_middle_as_torchvision_does():
+    for height in range(8, 14):
+        images = torch.arange(height * 11.0).view(1, 1, height, 11)
+        middle = torchvision.transforms.functional.center_crop(images, [8, 8])
+        assert torch.equal(ten_crops(images, 8)[4], middle)
 
 
 def test_class_probabilities_are_the_mean_over_views():

@@ -7,10 +7,16 @@ import sys
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from PIL import Image
 
 from cvkit.errors import MachineError
-from cvkit.output.curves import write_curves, write_precision_recall, write_scores_over_time
+from cvkit.output.curves import (
+    write_curves,
+    write_lr_curve,
+    write_precision_recall,
+    write_scores_over_time,
+)
 from cvkit.output.files import write_csv, write_label_png, write_rgb
 from cvkit.output.records import describe_labels
 from cvkit.structures import ClassList, SegMap
@@ -82,6 +88,62 @@ def test_curves_are_drawn_also_where_a_metric_is_missing(tmp_path):
         assert image.size[0] > 1000
 
 
+@pytest.fixture
+def drawn(monkeypatch):
+    """Return the x and y of each line of a picture, by the axis' title and the line's label."""
+
+    def lines_of(draw, *arguments):
+        figures = []
+        keep = lambda figure, *_, **__: figures.append(figure)  # noqa: E731
+        monkeypatch.setattr(Figure, "savefig", keep)
+        draw(*arguments)
+        return {
+            (axis.get_title() or axis.get_ylabel(), line.get_label()): tuple(
+                np.asarray(values, float).tolist() for values in line.get_data()
+            )
+            for axis in figures[0].axes
+            for line in axis.lines
+        }
+
+    return lines_of
+
+
+def test_every_curve_shows_its_own_numbers(drawn, tmp_path):
+    names = ("loss", "val_loss", "train_miou", "miou", "lr")
+    history = [
+        {"epoch": epoch, "losses": {"out": 0.01 * epoch, "aux": 0.02 * epoch}}
+        | {name: (place + epoch) / 10 for place, name in enumerate(names)}
+        for epoch in (1, 2)
+    ]
+    found = drawn(write_curves, tmp_path / "c.png", history, "miou")
+    rate = next(label for title, label in found if title == "learning rate")
+    wanted = {
+        ("loss", "training"): [0.1, 0.2],
+        ("loss", "validation"): [0.2, 0.3],
+        ("loss", "out"): [0.01, 0.02],
+        ("loss", "aux"): [0.02, 0.04],
+        ("miou", "training"): [0.3, 0.4],
+        ("miou", "validation"): [0.4, 0.5],
+        ("learning rate", rate): [0.5, 0.6],
+    }
+    assert found.keys() == wanted.keys()
+    for key, values in wanted.items():
+        assert found[key] == ([1, 2], pytest.approx(values)), key
+
+
+def test_axes_have_the_numbers_that_they_are_named_after(drawn, tmp_path, monkeypatch):
+    recall, precision = np.array([0.0, 0.5]), np.array([1.0, 0.75])
+    found = drawn(write_precision_recall, tmp_path / "p.png", {"cat": (recall, precision)}, "0.5")
+    assert list(found.values()) == [([0, 0.5], [1, 0.75])]
+    scores = np.array([[0.1, 0.6, 0.3], [0.0, 0.2, 0.8]])
+    found = drawn(write_scores_over_time, tmp_path / "s.png", [0.0, 1.5], scores, ["x", "y", "z"])
+    # The best class first: the mean of z is 0.55, of y 0.4, of x 0.05.
+    assert list(found.values()) == [([0, 1.5], list(scores[:, place])) for place in (2, 1, 0)]
+    found = drawn(write_lr_curve, tmp_path / "l.png", [0.001, 0.01], [2.0, 1.0], 0.005)
+    curve, suggested = found.values()
+    assert curve == ([0.001, 0.01], [2, 1]) and suggested[0] == [0.005, 0.005]
+
+
 NAMES = ["$5", r"$\bad{$", "_hidden", "plain", "x" * 500]
 
 
@@ -125,3 +187,18 @@ except MachineError as error:
     )
     assert done.stderr.splitlines()[-1] == "machine.write"
     assert [path.name for path in tmp_path.iterdir()] == ["whole.mp4"]
+
+
+def test_names_survive_a_table_whatever_letters_they_have(tmp_path):
+    names = ["a\rb.png", "a\nb.png", 'say "a", b', "=1+1", "a\r\nb", " a ", "ä;b", "-", "a\tb"]
+    rows = [[name, 0.1 + 0.2, number] for number, name in enumerate(names)]
+    write_csv(tmp_path / "t.csv", ["path", "a\rclass", "n"], rows)
+    with open(tmp_path / "t.csv", encoding="utf-8", newline="") as stream:
+        header, *found = csv.reader(stream)
+    assert header == ["path", "a\rclass", "n"]
+    assert found == [[str(cell) for cell in row] for row in rows]
+
+
+def test_a_table_without_returns_has_no_needless_quotes(tmp_path):
+    write_csv(tmp_path / "t.csv", ["path", "n"], [["a b.png", None], ["c,d.png", 2]])
+    assert (tmp_path / "t.csv").read_text() == 'path,n\na b.png,\n"c,d.png",2\n'

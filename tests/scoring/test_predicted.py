@@ -443,7 +443,11 @@ def test_a_lone_file_of_other_things_is_refused(
         (tmp_path / "moved.json").write_text(json.dumps(first + rows[count:]))
         found = score(cvkit, task, tmp_path / "moved.json", truth_file(data))
         if count == 1 and "category_name" in change:
-            assert found.code == 0 and "lacks do not count: hexagon (1)" in found.err
+            assert (
+                found.code == 0
+                and "left out: 1 detection of classes that the truth lacks: hexagon (1)"
+                in found.err
+            )
             continue
         assert found.code == 2 and found.json["error"]["code"] == code
         assert words in found.json["error"]["message"]
@@ -466,7 +470,7 @@ def test_what_was_predicted_beside_the_truth_is_told(
         (out / "predictions.csv").write_text("".join([*table, *more]))
     found = score(cvkit, task, out, data)
     assert_same(task, found, live)
-    assert task == "segment" or f"{len(lines)} predictions have no truth" in found.err
+    assert f"{len(lines)} predictions have no truth" in found.err
 
 
 def test_a_truth_that_was_not_predicted_counts_as_failed(cvkit, task, data, predictions, tmp_path):
@@ -560,3 +564,73 @@ def test_the_folder_of_another_task_is_refused(cvkit, task, data, predictions, t
     found = score(cvkit, task, out, data)
     assert found.code == 2, found.err
     assert found.json["error"]["code"] in ("predictions.task", "list.missing")
+
+
+FIELDS = {"segment": ("mask", "labels"), "detect": ("boxes", "width"), "instance": ("scores",)}
+"""Fields of a line of predictions that scoring needs."""
+
+
+@pytest.mark.parametrize("task", FIELDS, indirect=True)
+def test_a_line_without_a_field_is_refused_in_words_for_people(
+    cvkit, task, data, predictions, tmp_path
+):
+    shutil.copytree(predictions, tmp_path / "out")
+    file = tmp_path / "out" / "predictions.jsonl"
+    first, *others = (predictions / "predictions.jsonl").read_text().splitlines()
+    for field in FIELDS[task]:
+        line = json.loads(first)
+        del line[field]
+        for broken, reason in (
+            (line, f"it has no '{field}'"),
+            (json.loads(first) | {field: None}, "a field has another type or length"),
+        ):
+            if reason.startswith("a") and field == "width":
+                continue  # sizes have a message of their own
+            file.write_text("\n".join([json.dumps(broken), *others]) + "\n")
+            found = score(cvkit, task, tmp_path / "out", data)
+            assert (found.code, found.json["error"]["code"]) == (2, "predictions.task")
+            message = found.json["error"]["message"]
+            assert reason in message, message
+            assert "Error" not in message and "object" not in message
+
+
+def write_masks(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.array([[0, 1], [1, 1]], np.uint8)).save(path)
+
+
+@pytest.mark.parametrize("other", ["a.bmp", "val/a.png"])
+def test_of_several_masks_of_one_truth_both_are_named(cvkit, tmp_path, other):
+    write_masks(tmp_path / "truth", "a.png", "b.png")
+    write_masks(tmp_path / "found", "a.png", "b.png", other)
+    done = score(cvkit, "segment", tmp_path / "found", tmp_path / "truth")
+    assert done.code == 0 and done.json["metrics"]["miou"] == 1
+    warning = f"a has several predictions: {tmp_path}/found/a.png counts, {tmp_path}/found/{other}"
+    assert f"{warning} does not" in done.err
+    assert "no truth" not in done.err
+
+
+def test_masks_without_a_truth_are_counted(cvkit, tmp_path):
+    write_masks(tmp_path / "truth", "a.png")
+    write_masks(tmp_path / "found", "val/a.png", "b.png")
+    done = score(cvkit, "segment", tmp_path / "found", tmp_path / "truth")
+    assert done.code == 0
+    assert "1 prediction has no truth, such as b.png" in done.err
+    assert "several" not in done.err
+
+
+@pytest.mark.parametrize(
+    "size_hw, remedy", [((2, 3), "at the size of the truth"), ((2, 2), "only")]
+)
+def test_the_remedy_of_a_mask_that_does_not_fit_is_about_what_is_wrong(
+    cvkit, tmp_path, size_hw, remedy
+):
+    write_masks(tmp_path / "truth", "a.png")
+    (tmp_path / "truth" / "classes.txt").write_text("road\nsky\n")
+    (tmp_path / "found").mkdir()
+    Image.fromarray(np.full(size_hw, 255, np.uint8)).save(tmp_path / "found" / "a.png")
+    done = score(cvkit, "segment", tmp_path / "found", tmp_path / "truth")
+    assert (done.code, done.json["error"]["code"]) == (2, "prediction.mismatch")
+    assert remedy in done.json["error"]["hint"]

@@ -32,7 +32,10 @@ def truth(tmp_path):
             "categories": [{"id": 10 + n, "name": name} for n, name in enumerate(classes)],
             "annotations": [
                 {"id": n, "image_id": 100 + n, "category_id": 10 + n % len(classes)}
-                | {"bbox": [n, 2 * n, 20 + n, 30]}
+                | {
+                    "bbox": [n, 2 * n, 20 + n, 30],
+                    "segmentation": [[n, 2 * n, 20 + n, 2 * n, 9, 30]],
+                }
                 for n in range(len(names))
             ],
         }
@@ -193,3 +196,26 @@ def test_an_id_tells_which_of_several_images_of_one_name(cvkit, truth, tmp_path)
     path = tmp_path / "results.json"
     path.write_text(json.dumps([row | {"image_id": 101, "file_name": "x.jpg"}]))
     assert score(cvkit, file, path).json["per_class"]["dog"]["recall"] == 0.5
+
+
+@pytest.mark.parametrize("task", ["detect", "instance"])
+@pytest.mark.parametrize("place", ["row", "mask"])
+def test_a_key_that_stands_twice_in_a_row_is_refused(cvkit, truth, tmp_path, task, place):
+    mask = '{"size": [60, 90], "counts": "PX1", "counts": "PX1"}'
+    row = '{"image_id": 100, "category_id": 10, "bbox": [0, 0, 9, 9], "score": 0.5'
+    more = ', "score" : 0.9}' if place == "row" else f', "segmentation": {mask}}}'
+    (tmp_path / "results.json").write_text(f"[{row}{more}]")
+    given = ["--predictions", tmp_path / "results.json", "--truth", truth(), "--json"]
+    done = cvkit(task, "eval", *given)
+    assert (done.code, done.json["error"]["code"]) == (2, "json.duplicate_key")
+    name = "score" if place == "row" else "counts"
+    assert f"key '{name}' twice" in done.json["error"]["message"]
+
+
+def test_a_name_that_looks_like_a_key_is_no_second_one(cvkit, truth, tmp_path):
+    name = 'a":b'
+    file = truth(classes=(name, *NAMES))
+    row = {"image_id": 100, "category_name": name, "bbox": [0, 0, 9, 9], "score": 0.5}
+    (tmp_path / "results.json").write_text(json.dumps([row]))
+    given = ["--predictions", tmp_path / "results.json", "--truth", file, "--no-files", "--json"]
+    assert cvkit("detect", "eval", *given).code == 0

@@ -1,6 +1,8 @@
 """Scoring tables that other programs wrote, and what is wrong with them."""
 
 import json
+import os
+import warnings
 
 import pytest
 
@@ -88,4 +90,56 @@ def test_nothing_in_common_is_an_error(cvkit, tables):
 
 def test_one_column_of_scores_is_no_classifier(cvkit, tables):
     (tables / "scores.csv").write_text("path,cat\na.jpg,0.5\n")
-    assert "1 columns" in score(cvkit, tables).err
+    assert "1 column of scores" in score(cvkit, tables).err
+
+
+def fuse(cvkit, folder, first, second):
+    """Fuse a table that is right with one that is wrong; return the outcome."""
+    (folder / "right.csv").write_text("path,a,b\nx.mp4,0.9,0.1\ny.mp4,0.2,0.8\n")
+    (folder / "wrong.csv").write_text("path,a,b\nx.mp4,0.2,0.8\ny.mp4,0.9,0.1\n")
+    (folder / "labels.csv").write_text("path,label\nx.mp4,a\ny.mp4,b\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return cvkit(
+            *("video", "eval", "--predictions", folder / "right.csv", "--weight", first),
+            *("--fuse", f"{folder / 'wrong.csv'}={second}", "--no-files", "--json"),
+            *("--truth", folder / "labels.csv"),
+        )
+
+
+@pytest.mark.parametrize("scale", ["{}", "{}e307", "{}e-300"])
+def test_only_the_ratio_of_weights_counts_however_large_they_are(cvkit, tmp_path, scale):
+    for first, second, wanted in (("15", "5", 1.0), ("5", "15", 0.0)):
+        done = fuse(cvkit, tmp_path, scale.format(first), scale.format(second))
+        assert done.code == 0, done.err
+        assert done.json["metrics"]["video_top1"] == wanted
+
+
+@pytest.mark.parametrize("weights", [("inf", "1"), ("nan", "1"), ("1", "inf"), ("1", "nan")])
+def test_a_weight_that_is_no_number_is_refused(cvkit, tmp_path, weights):
+    assert fuse(cvkit, tmp_path, *weights).code == 2
+
+
+@pytest.mark.parametrize("task", ["classify", "video"])
+@pytest.mark.parametrize("value", [1e308, -1e308])
+def test_any_finite_score_is_ranked(cvkit, tmp_path, task, value):
+    table = tmp_path / "t.csv"
+    table.write_text(f"path,label,a,b\nx.jpg,{'a' if value > 0 else 'b'},{value},0.5\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        done = cvkit(task, "eval", "--predictions", table, "--truth", table, "--no-files", "--json")
+    assert done.code == 0, done.err
+    assert done.json["metrics"]["macro_f1"] == 1
+
+
+@pytest.mark.parametrize("task", ["classify", "segment", "detect", "instance", "video"])
+@pytest.mark.parametrize("flag", ["--predictions", "--truth", "--fuse"])
+def test_a_pipe_is_refused_before_it_is_waited_for(cvkit, tables, task, flag):
+    if flag == "--fuse" and task != "video":
+        return
+    os.mkfifo(tables / "pipe.json")
+    given = {"--predictions": tables / "scores.csv", "--truth": tables / "truth.csv"}
+    given[flag] = tables / "pipe.json"
+    done = cvkit(task, "eval", *(each for pair in given.items() for each in pair), "--json")
+    assert (done.code, done.json["error"]["code"]) == (2, "data.missing")
+    assert f"{flag} {tables / 'pipe.json'} is neither" in done.json["error"]["message"]

@@ -1,5 +1,7 @@
 """Images of 12 bits in files of 16: every task measures them, keeps the rule, and goes by it."""
 
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from cvkit.console import Reporter
 from cvkit.data.files import list_inputs, walk_images, walk_videos
 from cvkit.data.synthetic.samples import write_classification, write_detection, write_segmentation
 from cvkit.options.tree import OPTIONS
+from cvkit.tasks.normalisation import value_bits, warn_of_bits
 
 TASKS = list(catalog.TASKS)
 
@@ -99,6 +102,34 @@ def test_training_measures_says_and_stores_the_bits(pair):
         assert task.inference_rule()["bits"] == bits
         told = [line for line in report.said if "12 bits" in line]
         assert len(told) == (bits == 12)
+
+
+@pytest.mark.parametrize(
+    ("bits", "wanted"),
+    [((10, 12), 12), ((12, 10), 12), ((None, 10), 10), ((14, None, 16), 16), ((None, None), None)],
+)
+def test_the_split_with_the_largest_values_decides(bits, wanted):
+    scans = [SimpleNamespace(bits=each) for each in bits]
+    report = Listening()
+    assert value_bits(OPTIONS["segment"]["train"](), scans, report) == wanted
+    assert len(report.said) == (wanted is not None)
+    for model, told in ((16, False), (8, wanted is not None), (None, False)):
+        report = Listening()
+        warn_of_bits(model, scans, report)
+        assert len(report.said) == told
+        assert not told or f"values of {wanted} bits" in report.said[0]
+
+
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize(("split", "place"), [("train", 0), ("train", -1), ("val", 0), ("val", -1)])
+def test_the_image_with_the_largest_values_decides(tmp_path, name, split, place):
+    WRITERS[name](tmp_path)
+    deepen(tmp_path, shift=2)
+    assert made(name, tmp_path)[0].preprocessing.bits == 10
+    images = sorted(p for p in tmp_path.rglob("*.png") if "masks" not in p.parts)
+    path = [image for image in images if split in image.relative_to(tmp_path).parts][place]
+    cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED) << 2)
+    assert made(name, tmp_path)[0].preprocessing.bits == 12
 
 
 def test_training_evaluation_and_prediction_see_what_8_bits_show(pair):

@@ -146,7 +146,7 @@ def made_network(task, options):
     if task == "video":
         inputs = video_network.preprocessing_for(options, [(64, 64)])
         return video_network.network_for(options, inputs, 3), inputs
-    return detect_network.check_flags(options), parse_sizes("64,96")
+    return detect_network.check_flags(options, task), parse_sizes("64,96")
 
 
 @pytest.mark.parametrize(

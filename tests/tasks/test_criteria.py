@@ -1,5 +1,10 @@
 """What a task's flags make of its loss and network, against torch and values worked out by hand."""
 
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -10,8 +15,8 @@ from cvkit.console import Reporter
 from cvkit.engine.loader import load
 from cvkit.ops.losses import LOSSES, combined_loss
 from cvkit.options.tree import OPTIONS
-from cvkit.structures import IGNORE
-from cvkit.tasks.common import class_weights
+from cvkit.structures import IGNORE, Batch, Geometry, Sample, SegMap
+from cvkit.tasks.class_weights import class_weights
 from cvkit.tasks.video.task import _results
 
 CLASSES = {"classify": 6, "segment": 6, "video": 7}
@@ -23,7 +28,9 @@ def made(data_of, smallest):
     """Return a task as flags make it."""
 
     def get(task, **own):
-        plain = {"data": str(data_of(task)), "class_weights": "none"}
+        plain = {"data": str(data_of(task))}
+        if task in TARGETED:
+            plain["class_weights"] = "none"
         options = OPTIONS[task]["train"](**(smallest[task] | plain | own))
         return catalog.resolve(catalog.TASKS[task]).for_training(options, Reporter(quiet=True))
 
@@ -142,6 +149,92 @@ def test_inputs_are_normalised_channel_by_channel_in_rgb(made, task):
     for channel in range(3):
         wanted = (batch.images[:, channel].float() / 255 - mean_[channel]) / std[channel]
         torch.testing.assert_close(images[:, channel], wanted)
+
+
+def test_validation_compares_with_the_pixels_in_the_middle_of_those_of_the_network(made):
+    """Each of 2x2 pixels stands for 3x3 or 5x2 of the truth."""
+    problem = made("segment", loss="ce", label_smoothing=0.3)
+    square, high = np.full((6, 6), 5, np.uint8), np.full((10, 4), 5, np.uint8)
+    square[1, 1], square[1, 4], square[4, 1], square[4, 4] = 0, 1, 2, IGNORE
+    high[2, 1], high[2, 3], high[7, 1], high[7, 3] = 3, 4, IGNORE, 0
+    truths = [square, high]
+    samples = [
+        Sample(path="", image=None, geometry=Geometry(t.shape, (2, 2)), truth=SegMap(t))
+        for t in truths
+    ]
+    torch.manual_seed(0)
+    logits = torch.randn(2, 6, 2, 2)
+    model = SimpleNamespace(logits=lambda images: logits)
+    batch = Batch(torch.zeros(2, 3, 2, 2, dtype=torch.uint8), None, tuple(samples))
+    results, loss = problem.validate(model, batch)
+    seen = torch.tensor([[[0, 1], [2, IGNORE]], [[3, 4], [IGNORE, 0]]])
+    torch.testing.assert_close(loss, mean(logits, seen))
+    assert [result.labels.shape for result in results] == [(6, 6), (10, 4)]
+
+
+def test_every_view_of_a_video_is_validated_with_the_class_of_its_video(made):
+    problem = made("video", label_smoothing=0.3, mixup=1.0)
+    preprocessing = replace(problem.preprocessing, mean=(0.0,) * 3, std=(1.0,) * 3)
+    problem = replace(problem, preprocessing=preprocessing)
+    # Each view is of one value, by which it is recognised; 12 go through the network in parts.
+    views = torch.arange(12, dtype=torch.uint8).view(2, 1, 6, 1, 1, 1).expand(2, 3, 6, 4, 8, 8)
+    torch.manual_seed(0)
+    logits = torch.randn(12, 7)
+
+    def model(clips):
+        assert len(clips) <= 8 and clips.shape[1:] == (3, 4, 8, 8)
+        return {"out": logits[(255 * clips[:, 0, 0, 0, 0]).round().long()]}
+
+    batch = Batch(views, None, (None, None), labels=torch.tensor([1, 4]))
+    results, loss = problem.validate(model, batch)
+    torch.testing.assert_close(loss, F.cross_entropy(logits, torch.tensor([1] * 6 + [4] * 6)))
+    for found in (results, problem.predict(model, batch)):
+        for result, own in zip(found, logits.softmax(1).split(6), strict=True):
+            np.testing.assert_allclose(result.clips, own, rtol=1e-5)
+            np.testing.assert_allclose(result.scores, own.mean(0), rtol=1e-5)
+
+
+TERMS = {
+    "loss_classifier": 9.0,
+    "loss_box_reg": 0.75,
+    "loss_objectness": 8.0,
+    "loss_rpn_box_reg": 0.125,
+    "loss_mask": 0.5,
+}
+
+
+@pytest.mark.parametrize("task", catalog.TASKS)
+def test_equal_scores_lose_the_logarithm_of_the_number_of_classes(made, task):
+    problem = made(task, **({"loss": "ce"} if task in ("classify", "segment") else {}))
+    batch, count = first_batch(problem), len(problem.classes)
+    if task in CLASSES:
+        assert count == CLASSES[task]
+        shape = (4, count, 32, 32) if task == "segment" else (4, count)
+        names = ("out", "aux") if task == "segment" else ("out",)
+        model, wanted = lambda _: {n: torch.randn(shape) for n in names}, math.log(count)
+        wanted *= 1.5 if task == "segment" else 1
+    else:
+        model = lambda *_: {name: torch.tensor(value) for name, value in TERMS.items()}  # noqa: E731
+        # The background is a class too; the parts of boxes and masks are what they are.
+        wanted = math.log(count + 1) + math.log(2) + 0.75 + 0.125 + 0.5
+    assert float(problem.uniform_loss(model, batch)) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("task", [task for task in catalog.TASKS if task not in CLASSES])
+def test_a_detector_whose_scores_are_equal_loses_what_equal_scores_lose(made, task):
+    problem = made(task)
+    torch.manual_seed(0)
+    model, batch = problem.build().train(), first_batch(problem, 2)
+    silent = 0
+    for name, layer in model.named_modules():
+        if name.endswith(("cls_score", "cls_logits")):
+            silent += 1
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+    assert silent == 2
+    terms = problem.loss(model, batch)
+    assert terms["loss_classifier"].item() == pytest.approx(math.log(len(problem.classes) + 1))
+    assert terms["loss_objectness"].item() == pytest.approx(math.log(2))
 
 
 def test_scores_of_a_video_are_the_mean_of_the_probabilities_of_its_views():

@@ -1,6 +1,8 @@
 """Detection from the command line: train, eval, predict, proposals, files of others."""
 
 import json
+import warnings
+from types import SimpleNamespace
 from typing import get_args
 
 import numpy as np
@@ -15,13 +17,17 @@ from torchvision.models import detection as tv
 
 import cvkit as package
 from cvkit.cli import run
+from cvkit.console import Reporter
 from cvkit.data.formats.coco import read_coco
 from cvkit.data.synthetic.samples import CATEGORY_IDS, write_detection
+from cvkit.errors import CvkitWarning
 from cvkit.metrics.coco import CLASS_COLUMNS, METRICS
 from cvkit.models import weights
 from cvkit.options.base import hints
-from cvkit.options.detect import DetectEval
+from cvkit.options.detect import DetectEval, DetectPredict, DetectTrain
 from cvkit.output.canvas import enlarged_hw
+from cvkit.tasks.detect.network import freeze_backbone
+from cvkit.tasks.detect.task import Detect
 
 TINY = (
     *("--backbone", "mobilenet_v3_small", "--min-size", "64", "--batch-size", "2"),
@@ -610,3 +616,43 @@ def test_checks_pass_for_detectors(cvkit, boxes, proposals, tmp_path, arch):
     checks = json.loads((tmp_path / f"detect-{arch}-001" / "checks.json").read_text())
     assert len(checks) == 6
     assert {check["name"] for check in checks if not check["passed"]} <= {"size of an update"}
+
+
+@pytest.mark.parametrize("arch", ["rcnn", "fast-rcnn"])
+@pytest.mark.parametrize("mode", ["fast", "quality"])
+def test_evaluation_and_prediction_search_as_training_did(boxes, monkeypatch, arch, mode):
+    asked, regions = [], np.array([[0, 0, 9, 9]], np.float32)
+
+    def search_images(images, *, mode, **_):
+        asked.append(mode)
+        return {image.key: regions for image in images}
+
+    place = "cvkit.tasks.detect.proposals"
+    monkeypatch.setattr(f"{place}.search_images", search_images)
+    monkeypatch.setattr(f"{place}.selective_search", lambda _, mode: asked.append(mode) or regions)
+    flags = {"arch": arch, "backbone": "mobilenet_v3_small", "min_size": "32"}
+    options, quiet = DetectTrain(data=str(boxes), proposal_mode=mode, **flags), Reporter(quiet=True)
+    task = Detect.for_training(options, quiet)
+    assert asked == [mode] and task.network.needs_proposals
+    header = task.header(options)
+    for wanted in (mode, "fast"):
+        asked.clear()
+        used = DetectEval(data=str(boxes))
+        evaluated = Detect.for_model(used, header).with_data(used, header, quiet)
+        assert asked == [wanted] and len(evaluated.proposals) == 4
+        model = Detect.for_model(DetectPredict(), header)
+        assert model.search("a.jpg", np.zeros((20, 20, 3), np.uint8)).tolist() == regions.tolist()
+        assert asked == [wanted] * 2
+        header.pop("proposals", None)  # a file that does not say it
+
+
+def test_batch_norms_that_are_not_there_cannot_be_frozen():
+    options = DetectTrain(freeze_bn=True, backbone="vgg11")
+    without = SimpleNamespace(backbone=torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3)))
+    with pytest.warns(CvkitWarning, match="--freeze-bn has no effect: the backbone vgg11 has no"):
+        freeze_backbone(without, options)
+    norm = torch.nn.BatchNorm2d(4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        freeze_backbone(SimpleNamespace(backbone=torch.nn.Sequential(norm)), options)
+    assert not norm.weight.requires_grad

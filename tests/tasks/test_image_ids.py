@@ -28,6 +28,15 @@ def test_without_a_file_names_that_are_numbers_count():
     assert ids.of([]) == {}
 
 
+def test_ids_follow_the_order_of_the_images_and_not_of_their_names(coco):
+    ids = ImageIds(None)
+    assert ids.of(["z.jpg", "b/a.jpg", "c.jpg"]) == {"z.jpg": 1, "b/a.jpg": 2, "c.jpg": 3}
+    assert ids.of(["b/7.jpg", "a/7.jpg"]) == {"b/7.jpg": 1, "a/7.jpg": 2}
+    assert ids.of(["30.jpg", "4.jpg", "005.jpg"]) == {"30.jpg": 30, "4.jpg": 4, "005.jpg": 5}
+    listed = ImageIds(coco((2, "z.jpg"), (9, "a.jpg"), (1, "c.jpg")))
+    assert listed.of(["z.jpg", "c.jpg", "a.jpg"]) == {"z.jpg": 2, "c.jpg": 1, "a.jpg": 9}
+
+
 @pytest.mark.parametrize(
     "rows, paths, wanted",
     [

@@ -14,11 +14,14 @@ from torchvision.models import video as tv
 
 import cvkit as package
 from cvkit.cli import run
+from cvkit.data.classes import make_classes
 from cvkit.data.synthetic.samples import write_videos
 from cvkit.data.synthetic.scenes import MOTIONS
 from cvkit.metrics.video import METRICS, VideoMetric
 from cvkit.models import weights
-from cvkit.structures import Batch, Classes
+from cvkit.structures import Batch, Classes, Geometry, Sample, VideoSource
+from cvkit.tasks.video.network import Network, Preprocessing
+from cvkit.tasks.video.setup import Inference
 from cvkit.tasks.video.task import Video
 
 TINY = (
@@ -194,6 +197,35 @@ def test_predictions_of_a_video_are_the_mean_of_its_views(mover, motions):
     (found,) = predictor._trained.task.predict(lambda clips: {"out": logits}, batch)
     assert found.label == 4 and found.clips.shape == (3, 7)
     assert np.allclose(found.scores, logits.softmax(1).mean(0).numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("crops", [1, 3])
+def test_a_timeline_has_the_mean_of_the_crops_of_each_clip(tmp_path, crops):
+    """The views of a video come clip by clip, each with all its crops."""
+    task = Video(
+        classes=make_classes(["x", "y", "z"]),
+        network=Network(arch="r3d-small", backbone=None, frames=4, image_size=16),
+        preprocessing=Preprocessing(16, (16,), 4, "clip", clips=2, crops=crops),
+        inference=Inference(top_k=3, per_clip=True),
+    )
+    clips = np.array(
+        [
+            [[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.75, 0.0, 0.25]],
+            [[0.0, 0.25, 0.75], [0.25, 0.0, 0.75], [0.125, 0.125, 0.75]],
+        ],
+        np.float32,
+    )[:, :crops]
+    views = clips.reshape(-1, 3)
+    about = VideoSource(8, 10.0, False, (0.5, 2.25), (0.0, 3.0), 8)
+    sample = Sample("a.mp4", None, Geometry((16, 16), (16, 16)), video=about)
+    line = task.write(Classes(0, views.mean(0), clips=views), sample, "a", tmp_path)
+    with open(tmp_path / line["timeline"], newline="") as stream:
+        heads, *rows = csv.reader(stream)
+    assert heads == ["seconds", "label", "x", "y", "z"]
+    assert [row[:2] for row in rows] == [["0.5", "x"], ["2.25", "z"]]
+    wanted = {1: [[1, 0, 0], [0, 0.25, 0.75]], 3: [[0.75, 1 / 6, 1 / 12], [0.125, 0.125, 0.75]]}
+    shown = np.array([[float(cell) for cell in row[2:]] for row in rows])
+    np.testing.assert_allclose(shown, wanted[crops], atol=1e-6)
 
 
 @pytest.fixture

@@ -243,9 +243,7 @@ def _collect(
     if empty:
         found.notes.append(f"{file.path.name}: {empty} boxes have no area; they are not trained on")
     if bare := sum(_without_pixels(each, file.sizes_wh.get(id_)) for id_, each in result.items()):
-        found.notes.append(
-            f"{file.path.name}: {bare} masks have no pixels; they are not trained on"
-        )
+        found.notes.append(f"{file.path.name}: masks without pixels, not trained on: {bare}")
     return result
 
 

@@ -49,9 +49,10 @@ def read_index_maps(root: Path, split: str) -> Annotations:
     """
     table = _read_table(root / "instances.csv")
     classes = _classes(root, table)
+    doubts = _doubts(root, table)
     listing = pairs.read_split(root, split)
     shared = shared_labels([(pair.mask, pair.key) for pair in listing.images])
-    found = Annotations(classes, notes=[*listing.notes, *shared])
+    found = Annotations(classes, notes=[*doubts, *listing.notes, *shared])
     with Known("index map", [pair.mask for pair in listing.images]) as known:
         for number, pair in enumerate(listing.images, 1):
             try:
@@ -149,6 +150,20 @@ def _read_table(path: Path) -> Table | None:
         defects.append(DataError(f"{where} {reason}", code="instances.row"))
     raise_defects(defects, str(path))
     return result
+
+
+def _doubts(root: Path, table: Table | None) -> list[str]:
+    """Return a note if masks without a table may hold classes instead of objects."""
+    listed, _ = dataset_classes(root)
+    if table is not None or listed is None:
+        return []
+    count = len(without_background(listed.names, tuple))
+    if count < 2:
+        return []
+    return [
+        f"{root}: {count} classes are listed, but without instances.csv every object is of one "
+        f"class, {ONLY_CLASS!r}. Are these masks of classes, for 'cvkit segment'?"
+    ]
 
 
 def _classes(root: Path, table: Table | None) -> ClassList:

@@ -88,7 +88,8 @@ def other_data(truth: Truth, place: Path, deeper: bool = True) -> str:
     """
     if tasks := _meant_for(place, without=truth):
         return f"it looks like data for {tasks}"
-    inner = [path for path in matches(place, "*") if path.is_dir()][:MOST_FOLDERS] if deeper else []
+    inner = matches(place, "*") if deeper else []
+    inner = [path for path in inner if path.is_dir()][:MOST_FOLDERS]
     for path in inner:
         if name := _recognised(truth, path):
             return f"its folder {path.name} has the layout {name}"
@@ -103,11 +104,11 @@ def _meant_for(place: Path, without: Truth | None = None) -> str:
         place: its folder.
         without: what it does not say of its images.
     """
-    found = []
+    found: list[str] = []
     for truth in FORMATS.keys() - {without}:
-        task = TASK_OF[truth] if truth != "classes" else _task_of_classes(place)
-        if task and (name := _recognised(truth, place)):
-            found.append(f"'cvkit {task}' ({name})")
+        if name := _recognised(truth, place):
+            task = TASK_OF[truth] if truth != "classes" else _task_of_classes(place)
+            found += [f"'cvkit {task}' ({name})"] if task else []
     return " or ".join(sorted(found))
 
 
@@ -127,8 +128,8 @@ def _tried(truth: Truth) -> list[str]:
 
 
 def _task_of_classes(place: Path) -> str:
-    """Return the task that learns the classes of what lies in a folder; "" where none may."""
-    if any(path.name in NO_CLASSES for path in matches(place, "*")):
+    """Return the task that learns the classes of what lies in a dataset; "" where none may."""
+    if any((place / name).exists() for name in NO_CLASSES):
         return ""
     if next(walk_images(place, lambda error: None), None):
         return "classify"

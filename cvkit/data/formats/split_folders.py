@@ -13,7 +13,7 @@ from cvkit.data.formats.contract import Contents, Listing, Query
 def looks_like(place: Path, splits: Sequence[str]) -> bool:
     """Return whether folders are splits, and not classes that have the name of one.
 
-    Splits hold the folders of classes, or stand beside other splits.
+    Splits hold the folders of classes, or are beside other splits.
     """
     folders = visible_folders(place)
     named = [folder for folder in folders if is_split(folder.name) or folder.name in splits]

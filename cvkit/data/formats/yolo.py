@@ -261,9 +261,10 @@ def _truth(path: Path, count: int, size_wh: tuple[int, int]) -> Instances:
             continue
         where = f"{path}:{number}"
         parts = [parse_number(part) for part in line.split()]
-        label, *values = numbers = [part for part in parts if part is not None]
+        numbers = [part for part in parts if part is not None]
         if len(numbers) < len(parts):
             raise DataError(f"{where}: {shown(line)} is not numbers", code="yolo.syntax")
+        label, *values = numbers
         if not label.is_integer() or not 0 <= label < count:
             raise DataError(
                 f"{where}: class {shown(line.split()[0])} is not in 0..{count - 1}",

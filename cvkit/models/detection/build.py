@@ -35,7 +35,7 @@ SIZES = (32, 64, 128, 256, 512)
 """Usual sides of the anchors in pixels of the resized image; one per map, fine to coarse."""
 RATIOS = (0.5, 1.0, 2.0)
 NO_EPSILON = 1e-30
-"""Stands for an epsilon of 0, which PyTorch 2.11 refuses; it changes no variance above 1e-22."""
+"""In place of an epsilon of 0, which PyTorch 2.11 refuses; it changes no variance above 1e-22."""
 MASK_SIDE = 14
 """Of the grids that the mask branch begins with, in cells."""
 

@@ -18,7 +18,7 @@ from cvkit.models.classify import torchvision_parts
 from cvkit.models.detection.detectors import Detector, required
 from cvkit.models.detection.inputs import DetectionInputs
 from cvkit.models.detection.roi_heads import Detections, RegionRule, choose_detections
-from cvkit.models.detection.rpn import PLAIN
+from cvkit.models.detection.rpn import UNWEIGHTED
 from cvkit.models.specs import DetectorSpec
 from cvkit.ops.boxes import box_iou, clip_boxes, decode_boxes
 from cvkit.ops.matching import match, sample_balanced
@@ -218,7 +218,7 @@ class RCNN(Detector):
         ones = torch.cat((grids, grids.new_ones((len(grids), 1))), 1)
         weight = self.ridge_weight[labels - 1]  # [D, 4, G + 1]
         deltas = torch.einsum("dg,dkg->dk", ones, weight) + self.ridge_mean[labels - 1]
-        return decode_boxes(deltas, boxes[:, :4], PLAIN)[:, 0]
+        return decode_boxes(deltas, boxes[:, :4], UNWEIGHTED)[:, 0]
 
 
 def rcnn(spec: DetectorSpec, num_classes: int, transform: DetectionInputs, facts: Facts) -> RCNN:

@@ -9,7 +9,7 @@ from sklearn.svm import LinearSVC
 from torch import Tensor
 
 from cvkit.models.detection.rcnn import RCNN
-from cvkit.models.detection.rpn import PLAIN
+from cvkit.models.detection.rpn import UNWEIGHTED
 from cvkit.ops.boxes import box_iou, encode_boxes
 
 NORM = 20.0
@@ -153,7 +153,7 @@ class NegativesAndBoxes:
             near = torch.where(best > NEAR)[0]
             if len(near):
                 truth = boxes[labels == number][overlap[:, near].argmax(0)]
-                target = encode_boxes(truth, regions[near], PLAIN)
+                target = encode_boxes(truth, regions[near], UNWEIGHTED)
                 ridge.add(grids[near].numpy(), target.cpu().double().numpy())
 
     def finish(self) -> None:

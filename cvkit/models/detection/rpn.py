@@ -16,7 +16,7 @@ from cvkit.ops.boxes import box_iou, clip_boxes, decode_boxes, encode_boxes, lar
 from cvkit.ops.matching import BELOW, BETWEEN, match, sample_balanced
 from cvkit.ops.resize import height_width
 
-PLAIN = (1.0, 1.0, 1.0, 1.0)
+UNWEIGHTED = (1.0, 1.0, 1.0, 1.0)
 """Weights of the deltas of proposals."""
 BETA = 1 / 9
 """Where the smooth L1 loss of boxes turns from a square into a line."""
@@ -189,7 +189,7 @@ class RegionProposals(nn.Module):
         scores = torch.cat(logits, 1).gather(1, index)
         result = []
         for row, size_hw in enumerate(sizes_hw):
-            boxes = decode_boxes(deltas[row, index[row]], anchors[index[row]], PLAIN)[:, 0]
+            boxes = decode_boxes(deltas[row, index[row]], anchors[index[row]], UNWEIGHTED)[:, 0]
             boxes, score = clip_boxes(boxes, size_hw), torch.sigmoid(scores[row])
             keep = large_enough(boxes, rule.min_side)
             keep = keep[score[keep] >= rule.min_score]
@@ -220,7 +220,7 @@ class RegionProposals(nn.Module):
             scores.append(all_logits[row, chosen])
             wanted.append(label)
             positive = chosen[label == 1]
-            target = encode_boxes(targets[row][positive], anchors[positive], PLAIN)
+            target = encode_boxes(targets[row][positive], anchors[positive], UNWEIGHTED)
             errors.append((deltas[row, positive], target))
             count += len(chosen)
         found, target = (torch.cat(parts) for parts in zip(*errors, strict=True))

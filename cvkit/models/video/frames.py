@@ -122,7 +122,7 @@ class SlowFusion(ClipNetwork):
 
     Groups of four frames, two apart, enter as channels; after each stage neighbours are joined
     by a 1x1 convolution over two groups, until one is left. Of an odd number of groups the last
-    two pairs share one, and of an odd number of frames the last one stands twice: every frame
+    two pairs share one, and of an odd number of frames the last one is repeated: every frame
     counts.
 
     Source: Large-scale Video Classification with Convolutional Neural Networks, 2014, CVPR.

@@ -132,7 +132,7 @@ def _middle(channels: int, out: int) -> int:
 
 
 def _stem(kind: str, width: int) -> nn.Sequential:
-    if kind == "r2plus1d":
+    if KINDS[kind][0] is _split:
         middle = 45 * width // 64
         return nn.Sequential(
             Conv3d(3, middle, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False),

@@ -29,11 +29,12 @@ from cvkit.storage import short_name
 from cvkit.structures import Batch, Classes, Failure, Sample
 from cvkit.tasks import classed
 from cvkit.tasks.checking import about_data
+from cvkit.tasks.class_weights import class_weights
 from cvkit.tasks.classed import ClassTraining
 from cvkit.tasks.classify import setup
 from cvkit.tasks.classify.network import Network, Preprocessing
 from cvkit.tasks.classify.setup import Inference
-from cvkit.tasks.common import LogitsTask, Origin, class_weights, required, smallest_batch
+from cvkit.tasks.common import LogitsTask, Origin, required, smallest_batch
 from cvkit.tasks.normalisation import value_bits
 
 

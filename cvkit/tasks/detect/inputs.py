@@ -108,10 +108,10 @@ def input_sizes(
     median = float(np.median([min(size) for size in sizes_hw]))
     flag = "--min-size" if options.image_size == "auto" else "--image-size"
     if options.image_size != "auto":
-        found = parse_frame(options.image_size, facts.looks_at_crops)
+        found = parse_frame(options.image_size, facts.takes_crops)
     elif options.min_size != "auto":
         found = parse_sizes(options.min_size)
-    elif facts.looks_at_crops:
+    elif facts.takes_crops:
         found = parse_sizes("112")
     elif facts.least_side:
         found = parse_sizes(str(SHORTER[1]))
@@ -169,7 +169,7 @@ def resized(preprocessing: Preprocessing, options: Detecting, arch: str) -> Prep
     flag = "--image-size" if options.image_size else "--min-size"
     if not (options.image_size or options.min_size):
         return preprocessing
-    if catalog.DETECTORS[arch].looks_at_crops:
+    if catalog.DETECTORS[arch].takes_crops:
         raise UsageError(
             f"{flag} has no meaning for --arch {arch}, which sees crops", code="min_size.crops"
         )

@@ -19,8 +19,8 @@ from cvkit.models.build import build
 from cvkit.models.detection.detectors import Detector, TwoStageDetector, rest_batch_norms
 from cvkit.models.specs import PROPOSAL_LIMITS, DetectorSpec, detector_fields
 from cvkit.models.weights import load_pretrained
-from cvkit.options.detect import DetectTrain, TwoStageTrain
-from cvkit.tasks.common import smallest_batch
+from cvkit.options.detect import TwoStageTrain
+from cvkit.tasks.common import refuse_idle, smallest_batch
 from cvkit.tasks.detect.inputs import (
     Preprocessing,
     object_sides,
@@ -116,15 +116,19 @@ def recipe(options: TwoStageTrain) -> dict[str, Any]:
     return {"optimizer": optimizer, "schedule": schedule, "lr": rate, "weight_decay": decay}
 
 
-def check_flags(options: TwoStageTrain) -> Network:
+def check_flags(options: TwoStageTrain, task: str) -> Network:
     """Return the network; reads no data, so that a mistake is reported at once.
+
+    Args:
+        options: of the run.
+        task: key of `catalog.ARCHS`.
 
     Raises:
         UsageError: flags that do not go together.
     """
     entry = catalog.BACKBONES[options.backbone]
     facts = catalog.DETECTORS[options.arch]
-    if not facts.looks_at_crops and not entry.target:
+    if not facts.takes_crops and not entry.target:
         raise UsageError(
             f"--backbone {options.backbone} has no maps at several strides, which --arch "
             f"{options.arch} needs",
@@ -136,15 +140,15 @@ def check_flags(options: TwoStageTrain) -> Network:
         pool = options.roi == "pool" or (options.roi == "auto" and facts.pools)
         roi = "pool" if pool else "align"
         network = replace(network, neck=options.neck, roi=roi, width=options.channels)
-    _refuse_what_means_nothing(options, facts)
+    _refuse_what_means_nothing(options, task)
     named = "" if options.min_size == "auto" else options.min_size
     others = {"--min-size": named, "--max-size": options.max_size}
     require_one_size(options.image_size, "auto", others)
     if options.image_size != "auto":
-        parse_frame(options.image_size, facts.looks_at_crops)
+        parse_frame(options.image_size, facts.takes_crops)
     elif options.min_size != "auto":
         sizes = parse_sizes(options.min_size)
-        if facts.looks_at_crops and not sizes.min_sizes:
+        if facts.takes_crops and not sizes.min_sizes:
             raise UsageError(
                 f"--min-size {options.min_size} has no meaning for --arch {options.arch}",
                 code="min_size.native",
@@ -152,31 +156,24 @@ def check_flags(options: TwoStageTrain) -> Network:
     return network
 
 
-def _refuse_what_means_nothing(options: TwoStageTrain, facts: Facts) -> None:
+def _refuse_what_means_nothing(options: TwoStageTrain, task: str) -> None:
     """Check flags that mean nothing to an architecture.
 
     Args:
         options: of the run.
-        facts: of the architecture.
+        task: key of `catalog.ARCHS`.
 
     Raises:
         UsageError: names the first one.
     """
-    head = options.head if isinstance(options, DetectTrain) else "svm"
-    fixed = facts.fixed_parts
-    given = {
-        "label-smoothing": bool(options.label_smoothing),
-        "head": head != "svm" and "head" not in facts.flags,
-        "anchor-size": bool(options.anchor_size) and facts.fixed_anchors,
-        "neck": fixed and options.neck != "fpn",
-        "roi": fixed and options.roi != "auto",
-        "channels": fixed and options.channels != 256,
-    }
-    for name, wrong in given.items():
-        if wrong:
-            raise UsageError(
-                f"--{name} has no meaning for --arch {options.arch}", code=f"{name}.unsupported"
-            )
+    if options.label_smoothing:
+        raise UsageError(
+            f"--label-smoothing has no meaning for --arch {options.arch}",
+            code="label-smoothing.unsupported",
+        )
+    # These are reported where they are read.
+    but = {"roi_samples", "max_size", "proposals", "proposal_mode"}
+    refuse_idle(options, task, options.arch, "unsupported", but=but)
     if options.neck == "c4" and options.channels != 256 and not options.resume:
         raise UsageError(
             "--channels has no meaning for --neck c4, which has no pyramid",
@@ -187,7 +184,7 @@ def _refuse_what_means_nothing(options: TwoStageTrain, facts: Facts) -> None:
 def with_samples(network: Network, options: TwoStageTrain, preprocessing: Preprocessing) -> Network:
     """Return the network with the number of regions that `--roi-samples` means."""
     facts = network.facts
-    if facts.looks_at_crops or (facts.roi_samples and not options.roi_samples):
+    if facts.takes_crops or (facts.roi_samples and not options.roi_samples):
         return network
     count = options.roi_samples or (512 if max(preprocessing.min_sizes, default=0) >= 600 else 128)
     return replace(network, roi_samples=count)

@@ -82,7 +82,7 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
             UsageError: flags that do not go together.
             DataError: lists every defect of the data.
         """
-        network = check_flags(options)
+        network = check_flags(options, cls.name)
         found = setup.training_data(options, cls.name, report, masks=cls.with_masks)
         images = found.images[options.train_split]
         sizes_hw = found.scans[options.train_split].sizes_hw
@@ -160,7 +160,7 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
     @property
     def body(self) -> str:
         """Name of the layers that `--freeze-backbone` freezes."""
-        return "backbone" if self.network.facts.looks_at_crops else "backbone.body"
+        return "backbone" if self.network.facts.takes_crops else "backbone.body"
 
     @property
     def weight_format(self) -> torch.memory_format:
@@ -288,7 +288,7 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
         line = {"path": sample.path, **describe_boxes(result, self.classes, original.shape[:2])}
         if self.inference.overlay != "none":
             overlay = f"overlays/{stem}.{self.inference.overlay}"
-            shown = result.pick(required(result.scores) >= self.inference.draw_threshold)
+            shown = result.pick(result.prediction_scores() >= self.inference.draw_threshold)
             write_rgb(folder / overlay, self.draw(original, shown))
             line["overlay"] = overlay
         return line

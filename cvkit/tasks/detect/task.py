@@ -124,7 +124,7 @@ class Detect(ObjectTask):
 
     def post_fits(self, model: nn.Module, seed: int) -> list[tuple[str, PostFit]]:
         """Return R-CNN's SVMs and box regressors; other detectors have nothing to add."""
-        if not self.network.facts.looks_at_crops or self.head == "softmax":
+        if not self.network.facts.takes_crops or self.head == "softmax":
             return []
         return rcnn_post_fits(cast(RCNN, model), seed)
 

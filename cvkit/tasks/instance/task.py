@@ -13,21 +13,10 @@ from cvkit.options.detect import DetectingEval, DetectingPredict
 from cvkit.options.instance import InstanceEval, InstancePredict
 from cvkit.output.draw import draw_instances
 from cvkit.output.instances import describe_masks, write_index_map, write_instances
-from cvkit.structures import Failure, Instances, Masks, Sample
+from cvkit.structures import Failure, Instances, Sample
 from cvkit.tasks.common import required
 from cvkit.tasks.detect.network import Network
 from cvkit.tasks.detect.objects import ObjectTask
-
-
-def run_lengths(result: Instances) -> Masks:
-    """Return the masks of a result, which are in original pixels.
-
-    Raises:
-        TypeError: it has none, or they are those of a training sample.
-    """
-    if not isinstance(result.masks, Masks):
-        raise TypeError("objects without run-length masks")
-    return result.masks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +66,10 @@ class Instance(ObjectTask):
 
     def write(self, result: Instances, sample: Sample, stem: str, folder: Path) -> dict[str, Any]:
         """Write the map of objects and the overlay; return the line of `predictions.jsonl`."""
-        line = super().write(result, sample, stem, folder) | describe_masks(run_lengths(result))
+        line = super().write(result, sample, stem, folder) | describe_masks(result.coded_masks())
         line["mask"] = f"masks/{stem}.png"
-        shown = result.pick(required(result.scores) >= self.inference.draw_threshold)
-        write_index_map(folder / line["mask"], run_lengths(shown))
+        shown = result.pick(result.prediction_scores() >= self.inference.draw_threshold)
+        write_index_map(folder / line["mask"], shown.coded_masks())
         return line
 
     def finish(self, folder: Path) -> list[Failure]:

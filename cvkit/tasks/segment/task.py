@@ -29,10 +29,10 @@ from cvkit.output.files import write_label_png, write_rgb
 from cvkit.output.records import describe_labels
 from cvkit.structures import IGNORE, Batch, Sample, SegMap
 from cvkit.tasks.checking import about_data
+from cvkit.tasks.class_weights import class_weights
 from cvkit.tasks.common import (
     LogitsTask,
     Origin,
-    class_weights,
     data_place,
     require_same_classes,
     required,

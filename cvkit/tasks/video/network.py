@@ -20,6 +20,7 @@ from cvkit.models.weights import fetched, find_model, load_pretrained, read_stat
 from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD
 from cvkit.options.video import VideoTrain
 from cvkit.tasks.classify.setup import SMALL_IMAGE, parse_side
+from cvkit.tasks.common import refuse_idle
 from cvkit.tasks.normalisation import pretrained_statistics
 
 
@@ -139,22 +140,11 @@ def network_for(options: VideoTrain, preprocessing: Preprocessing, num_classes: 
         UsageError: flags that mean nothing to it, or clips that it cannot take.
     """
     arch = options.arch
-    unused = {
-        "fusion": options.fusion != "pool" and arch != "late-fusion",
-        "cell": options.cell != "lstm" and arch != "cnn-lstm",
-        "bidirectional": options.bidirectional and arch != "cnn-lstm",
-        "hidden": options.hidden != 256 and arch not in ("cnn-lstm", "conv-lstm"),
-        "dropout": options.dropout is not None and arch not in ("cnn-lstm", "c3d", "s3d"),
-        "backbone": options.backbone != "resnet18" and arch not in catalog.FRAME_ARCHS,
-        "label-smoothing": bool(options.label_smoothing) and arch == "single-frame",
-    }
-    for name, wrong in unused.items():
-        if wrong:
-            raise UsageError(f"--{name} has no meaning for --arch {arch}", code=f"{name}.unused")
+    refuse_idle(options, "video", arch, "unused")
     side, frames = preprocessing.image_size, preprocessing.frames
     network = Network(
         arch=arch,
-        backbone=options.backbone if arch in catalog.FRAME_ARCHS else None,
+        backbone=options.backbone if catalog.CLIP_NETWORKS[arch].takes_backbone else None,
         frames=frames,
         image_size=side,
         fusion=options.fusion,

@@ -28,8 +28,9 @@ from cvkit.output.videos import write_marked_video, write_timeline
 from cvkit.structures import Batch, Classes, Failure, Sample
 from cvkit.tasks import classed
 from cvkit.tasks.checking import about_data, warn_of_cache
+from cvkit.tasks.class_weights import class_weights
 from cvkit.tasks.classify.setup import label_counts
-from cvkit.tasks.common import LogitsTask, Origin, class_weights, required, smallest_batch
+from cvkit.tasks.common import LogitsTask, Origin, required, smallest_batch
 from cvkit.tasks.normalisation import value_bits
 from cvkit.tasks.video import setup
 from cvkit.tasks.video.network import (
@@ -138,7 +139,7 @@ class Video(LogitsTask[VideoTrain, VideoEval, VideoPredict]):
     @property
     def weight_format(self) -> torch.memory_format:
         """Memory format of the network's weights."""
-        images = self.network.arch in catalog.FRAME_ARCHS
+        images = catalog.CLIP_NETWORKS[self.network.arch].takes_backbone
         return torch.channels_last if images else torch.channels_last_3d
 
     @property
