@@ -297,6 +297,19 @@ def test_the_data_format_of_the_page_on_extending_works(toys, monkeypatch, tmp_p
     assert len(read_boxes(tmp_path, "auto", ["all"]).defects) == 1
 
 
+def test_the_numbers_of_the_readme_are_those_that_were_measured():
+    section = re.search(r"^## Numbers\n(.*?)^## ", (ROOT / "README.md").read_text(), re.S | re.M)[1]
+    rows = re.findall(r"^\| (.+) \|$", section, flags=re.MULTILINE)
+    results = [row.rpartition("|")[2] for row in rows if re.search(r"\d[^|]*$", row)]
+    assert len(results) >= 9
+    measured = "".join(
+        (ROOT / "docs" / f"{name}.md").read_text() for name in ("measurements", "motion")
+    )
+    for result in results:
+        for number in re.findall(r"(?<![\w.])\d+(?:\.\d+)?", result.replace(" on 36 clips", "")):
+            assert re.search(rf"(?<![\d.]){re.escape(number)}(?![\d.]\d)", measured), result
+
+
 def test_the_picture_of_the_first_page_is_small():
     assert (ROOT / "docs" / "images" / "photographs.jpg").stat().st_size < 300_000
 
