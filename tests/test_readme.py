@@ -149,7 +149,7 @@ def parsed(monkeypatch, command_tree):
 @pytest.mark.parametrize(("page", "command"), sorted(COMMANDS), ids=ids(sorted(COMMANDS)))
 def test_every_command_shown_is_one_that_cvkit_takes(parsed, page, command):
     words = command.removesuffix(" --help").split()[1:]
-    if words[0] in OPTIONS and len(words) == 1 or tuple(words) in dict(commands()):
+    if (words[0] in OPTIONS and len(words) == 1) or tuple(words) in dict(commands()):
         return  # a name, without arguments
     task = words[0]
     code, options = parsed(command)
