@@ -1,10 +1,10 @@
-"""The picture on the first page: photographs with the predictions of models trained on others.
+"""The picture on the first page: parts of photographs with what models predict in them.
 
     python docs/picture.py FOLDER docs/images/photographs.jpg
 
 Trains on the photographs of the demo, longer than the demo does, and shows parts of them that the
-models were not trained on: the lower rows of the coins, and tiles and a video of the validation
-split. Models that FOLDER already holds are not trained again. docs/demo.py names the sources.
+models were not trained on: all coins of the validation split, and the first tile in it of every
+photograph. Models that FOLDER already holds are not trained again. docs/demo.py names the sources.
 """
 
 import json
@@ -16,19 +16,18 @@ import cv2
 import numpy as np
 
 from cvkit.cli import run
-from cvkit.output.lettering import text_size, write_text
+from cvkit.output.lettering import fit, text_size, write_text
 from demo import PHOTOGRAPHS, write
 from demo import main as write_photographs
 
-WIDTH, GAP, LETTERS = 620, 16, 17
-"""Of a panel, between panels, and of its title, in pixels."""
-COINS, TILES, MOVING = "upper-coins-of-a-photograph", "tiles-of-photographs", "moving-photographs"
+WIDTH, GAP, LETTERS, CAPTION = 620, 16, 17, 11
+"""Of a panel, between panels, of its title and of a caption, in pixels."""
+COINS, TILES = "upper-coins-of-a-photograph", "tiles-of-photographs"
 TRAININGS = {
     "segment": (COINS, "--format pairs --weights scenes --epochs 40"),
     "detect": (COINS, "--format coco --weights boxes --epochs 40"),
     "instance": (COINS, "--format coco --weights masks --epochs 40"),
     "classify": (TILES, "--weights shapes --epochs 20"),
-    "video": (MOVING, "--weights motions --epochs 20"),
 }
 """Dataset and flags of each model."""
 TITLES = {
@@ -36,7 +35,6 @@ TITLES = {
     "detect": "cvkit detect: boxes",
     "instance": "cvkit instance: boxes and masks",
     "classify": "cvkit classify: which photograph is this a part of?",
-    "video": "cvkit video: how does the piece move?",
 }
 
 
@@ -70,7 +68,7 @@ def predicted(task: str, inputs: list[Path], folder: Path, out: Path) -> list[di
 
     Args:
         task: whose model to use.
-        inputs: images or videos.
+        inputs: images.
         folder: of the models.
         out: new folder for the results.
     """
@@ -98,14 +96,14 @@ def titled(title: str, image: np.ndarray) -> np.ndarray:
 def row(pictures: list[np.ndarray], captions: list[str]) -> np.ndarray:
     """Return pictures beside each other, each with a caption, as wide as a panel."""
     side = (WIDTH - (len(pictures) - 1) * 8) // len(pictures)
-    high = text_size("x", LETTERS - 4)[1]
+    high = text_size("x", CAPTION)[1]
     panel = np.full((side + high + 4, WIDTH, 3), 255, np.uint8)
     for number, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
         x = number * (side + 8)
         panel[:side, x : x + side] = cv2.resize(
             picture, (side, side), interpolation=cv2.INTER_CUBIC
         )
-        write_text(panel, caption, (x, side + 2), LETTERS - 4)
+        write_text(panel, fit(caption, CAPTION, side), (x, side + 2), CAPTION)
     return panel
 
 
@@ -126,39 +124,30 @@ def coin_panel(task: str, folder: Path, out: Path) -> np.ndarray:
 
 
 def tile_panel(folder: Path, out: Path) -> np.ndarray:
-    """Return the first tile of the validation split of some photographs."""
-    names = [name for name in PHOTOGRAPHS if name not in ("grass", "gravel", "hubble_deep_field")]
-    tiles, paths = folder / TILES / "val", []
-    for name in names[:5]:
+    """Return the first tile of the validation split of every photograph."""
+    paths = []
+    for name in PHOTOGRAPHS:
         paths.append(out / "tiles" / name / f"{name}.png")
-        write(paths[-1], cv2.imread(str(tiles / name / "00.png"))[..., ::-1])
+        write(paths[-1], cv2.imread(str(folder / TILES / "val" / name / "00.png"))[..., ::-1])
     lines = predicted("classify", paths, folder, out / "classify")
     pictures = [cv2.imread(str(path))[..., ::-1] for path in paths]
     words = [caption(line, path) for line, path in zip(lines, paths, strict=True)]
-    return titled(TITLES["classify"], row(pictures, words))
-
-
-def video_panel(folder: Path, out: Path) -> np.ndarray:
-    """Return five frames of the first video of the validation split of one motion."""
-    path = folder / MOVING / "val" / "right" / "00.mp4"
-    (line,) = predicted("video", [path], folder, out / "video")
-    video, frames = cv2.VideoCapture(str(path)), []
-    while (read := video.read())[0]:
-        frames.append(read[1][..., ::-1])
-    chosen = [frames[k] for k in np.linspace(0, len(frames) - 1, 5).round().astype(int)]
-    return titled(TITLES["video"], row(chosen, [caption(line, path), "", "", "", ""]))
+    half = len(paths) // 2
+    rows = [row(pictures[:half], words[:half]), row(pictures[half:], words[half:])]
+    return titled(TITLES["classify"], np.vstack(rows))
 
 
 def joined(columns: list[list[np.ndarray]]) -> np.ndarray:
     """Return columns of panels beside each other, on white."""
-    stacks = [np.vstack([framed(panel, 0, GAP, GAP) for panel in column]) for column in columns]
+    stacks = [np.vstack([framed(panel, 0, GAP) for panel in column]) for column in columns]
     high = max(len(stack) for stack in stacks)
-    return np.hstack([framed(stack, 0, high - len(stack), 0) for stack in stacks])
+    even = [np.pad(s, ((0, high - len(s)), (0, 0), (0, 0)), constant_values=255) for s in stacks]
+    return np.hstack(even)
 
 
-def framed(image: np.ndarray, above: int, below: int, right: int) -> np.ndarray:
-    """Return an image with white around it."""
-    return np.pad(image, ((above, below), (0, right), (0, 0)), constant_values=255)
+def framed(image: np.ndarray, above: int, beside: int) -> np.ndarray:
+    """Return an image with white above it and on both sides."""
+    return np.pad(image, ((above, 0), (beside // 2, beside // 2), (0, 0)), constant_values=255)
 
 
 def main(arguments: list[str]) -> None:
@@ -170,9 +159,9 @@ def main(arguments: list[str]) -> None:
         write_photographs(["photographs", str(folder)])
     with tempfile.TemporaryDirectory() as place:
         out = Path(place)
-        left = [coin_panel("segment", folder, out), tile_panel(folder, out)]
-        right = [coin_panel(task, folder, out) for task in ("detect", "instance")]
-        sheet = joined([[*left, video_panel(folder, out)], right])
+        coins = {task: coin_panel(task, folder, out) for task in ("segment", "detect", "instance")}
+        left = [coins["segment"], tile_panel(folder, out)]
+        sheet = framed(joined([left, [coins["detect"], coins["instance"]]]), GAP, GAP)
     target.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(target), sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
 
