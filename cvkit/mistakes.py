@@ -112,13 +112,13 @@ def _refused_value(
     ):
         return f"'{name}' needs a value, but the flag '{value}' follows", ""
     near = closest(value, choices_of(annotation))
-    reason = _reason(error, annotation, value)
+    reason = _reason(error, annotation)
     if repr(value) not in reason:
         name += link + (value if value.split() == [value] else json.dumps(value))
     return f"Invalid value for '{name}': {reason}", f"did you mean {near}?" if near else ""
 
 
-def _reason(error: "ClickException", annotation: object, value: str) -> str:
+def _reason(error: "ClickException", annotation: object) -> str:
     """Return why a value is refused."""
     option = description(annotation)
     text = " ".join(error.message.removeprefix("Value error, ").split())  # pydantic's prefix

@@ -200,7 +200,7 @@ def _update_ratio(bench: _Bench) -> Check:
         "size of an update",
         1e-4 <= ratio <= 3e-2,
         f"{ratio:.1e} of a weight at the peak rate {bench.settings.lr:g} (median)",
-        "the learning rate is too small (under 1e-4) or too large (over 3e-2)",
+        "outside 1e-4 to 3e-2 the learning rate is too small or too large",
     )
 
 

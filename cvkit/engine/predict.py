@@ -15,11 +15,11 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from cvkit.console import Advance
-from cvkit.engine.loader import in_order, load
+from cvkit.engine.loader import Loaded, in_order, load
 from cvkit.engine.runtime import StopSignal
 from cvkit.errors import DataError, OutputError, UsageError
 from cvkit.storage import fsync_folder, machine_errors, write_file
-from cvkit.structures import Failure
+from cvkit.structures import Failure, Sample
 from cvkit.tasks.contract import Task
 from cvkit.texts import read_json
 
@@ -166,7 +166,7 @@ class _Records:
 
     def __init__(
         self,
-        write: Callable[..., dict[str, Any]],
+        write: Callable[[Any, Sample, str, Path], dict[str, Any]],
         journal: Journal,
         names: Mapping[str, str],
         max_failures: int,
@@ -197,7 +197,7 @@ class _Records:
                 hint=f"see {self.journal.folder / 'failures.jsonl'}",
             )
 
-    def add(self, result: Any, sample: Any, writers: ThreadPoolExecutor) -> None:
+    def add(self, result: Any, sample: Sample, writers: ThreadPoolExecutor) -> None:
         """Have a result written."""
         name, folder = self.names[sample.path], self.journal.folder
         job = writers.submit(self.write, result, sample, name, folder)
@@ -268,8 +268,8 @@ def predict(
 
 
 def _results(
-    task: Task, model: nn.Module, groups: Iterator[list], fabric: Fabric
-) -> Iterator[tuple[Any, Any]]:
+    task: Task, model: nn.Module, groups: Loaded, fabric: Fabric
+) -> Iterator[tuple[Sample | Failure, Any]]:
     """Yield (sample, result) or (failure, None) for each input, in order."""
     for group in groups:
         for item in group:

@@ -54,8 +54,9 @@ def choose_device(name: str) -> torch.device:
     known = kind in here and (not number or number.isdecimal())
     if not known or int(number or 0) >= here[kind]:
         found = ", ".join(f"{count} {kind}" for kind, count in here.items() if count)
-        near = None if kind in here else closest(kind, ("auto", *here))
-        near = "cuda" if kind == "gpu" else near
+        usable = [name for name, count in here.items() if count]
+        meant = "cuda" if kind == "gpu" else kind
+        near = None if kind in here else closest(meant, ("auto", *usable))
         hint = f"did you mean {near}?" if near else f"available: {found}"
         raise UsageError(f"--device {name} is not available", code="device.missing", hint=hint)
     return torch.device("cpu") if kind == "cpu" else torch.device(kind, int(number or 0))

@@ -9,7 +9,8 @@ from networks import clip_network
 from torch import nn
 
 from cvkit import catalog
-from cvkit.engine.runtime import make_fabric
+from cvkit.engine.runtime import choose_device, make_fabric
+from cvkit.errors import UsageError
 from cvkit.models.layers import Conv3d
 
 
@@ -79,3 +80,22 @@ def test_gradients_of_thin_clips_are_those_of_32_bits(arch):
             torch.testing.assert_close(other, found[0], rtol=1e-3, atol=1e-5)
         with torch.no_grad(), make_fabric(torch.device("cpu"), 1, "bf16").autocast():
             assert layer(clips).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("name", "cards", "hint"),
+    [
+        ("gpu", 2, "did you mean cuda?"),
+        ("cuda/0", 2, "did you mean cuda?"),
+        ("gpu", 0, "available: 1 cpu"),
+        ("cuda", 0, "available: 1 cpu"),
+        ("cuda:2", 2, "available: 1 cpu, 2 cuda"),
+        ("cpuu", 0, "did you mean cpu?"),
+    ],
+)
+def test_a_device_that_is_not_there_is_answered_with_one_that_is(monkeypatch, name, cards, hint):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: cards)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(UsageError) as caught:
+        choose_device(name)
+    assert caught.value.hint == hint
