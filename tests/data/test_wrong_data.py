@@ -91,6 +91,16 @@ def test_classes_may_be_called_like_folders_of_other_data(data, tmp_path):
     assert told("classify", tmp_path) == ""
 
 
+def test_a_table_is_no_data_for_another_task(data, tmp_path):
+    shutil.copytree(data / "classify" / "val", tmp_path / "val")
+    image = next(walk_images(tmp_path / "val")).relative_to(tmp_path)
+    (tmp_path / "labels.csv").write_text(f"path,label\n{image},labels\n")
+    (tmp_path / "classes.txt").write_text("label\nmore\n")
+    with pytest.raises(DataError) as caught:
+        read_collection(tmp_path / "labels.csv", "auto", ["all"], None)
+    assert caught.value.as_json()["hint"] == "did you mean label?"
+
+
 @pytest.mark.parametrize("task", ["detect", "instance"])
 @pytest.mark.parametrize("task_files", [{}, {"train": 3}, {"counts": {"images": 3}}])
 def test_json_files_of_other_programs_are_no_annotations(data, tmp_path, task, task_files):
