@@ -9,6 +9,7 @@ from cvkit.catalog import TASKS
 from cvkit.data.boxes import read_boxes
 from cvkit.data.classified import read_collection
 from cvkit.data.files import walk_images, walk_videos
+from cvkit.data.formats.coco_places import FIRST_BYTES
 from cvkit.data.formats.recognise import detect_format
 from cvkit.data.labelled import read_pairs
 from cvkit.data.synthetic.samples import WRITERS
@@ -109,6 +110,16 @@ def test_json_files_of_other_programs_are_no_annotations(data, tmp_path, task, t
     (tmp_path / "data" / "train.json").write_text(json.dumps({"version": 1} | task_files))
     found = read_boxes(tmp_path / "data", "auto", ["train"], masks=task == "instance")
     assert len(found.splits["train"]) == len(expected.splits["train"]) == 7
+
+
+@pytest.mark.parametrize("task", ["detect", "instance"])
+def test_annotations_may_come_after_much_else(data, tmp_path, task):
+    shutil.copytree(data / "detect", tmp_path / "data")
+    place = tmp_path / "data" / "annotations" / "instances_train.json"
+    content = json.loads(place.read_text())
+    place.write_text(json.dumps({"videos": ["x" * FIRST_BYTES]} | content))
+    found = read_boxes(tmp_path / "data", "auto", ["train"], masks=task == "instance")
+    assert len(found.splits["train"]) == 7
 
 
 @pytest.mark.parametrize("task", ["detect", "instance"])
