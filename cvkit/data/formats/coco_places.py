@@ -16,7 +16,7 @@ ROBOFLOW = "_annotations.coco.json"
 
 SIGNS = re.compile(rb'"(images|annotations|categories)"')
 FIRST_BYTES = 1_000_000
-"""In which one of the lists of a COCO file begins, or which a file of another kind does not fill."""
+"""In which a list of a COCO file begins, or which a file of another kind does not fill."""
 
 
 def json_files(folder: Path) -> list[Path]:
