@@ -160,7 +160,7 @@ def note_beside(folder: Path, what: str, walk: Walk = walk_images) -> str:
 
     Args:
         folder: that holds the subfolders.
-        what: each of them is, such as `class`.
+        what: what each of these is, such as `class`.
         walk: finds the files of a subfolder.
     """
     kind, suffixes = _kind(walk)

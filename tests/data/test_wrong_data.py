@@ -9,6 +9,7 @@ from cvkit.catalog import TASKS
 from cvkit.data.boxes import read_boxes
 from cvkit.data.classified import read_collection
 from cvkit.data.files import walk_images, walk_videos
+from cvkit.data.formats.coco_places import FIRST_BYTES
 from cvkit.data.formats.recognise import detect_format
 from cvkit.data.labelled import read_pairs
 from cvkit.data.synthetic.samples import WRITERS
@@ -91,6 +92,16 @@ def test_classes_may_be_called_like_folders_of_other_data(data, tmp_path):
     assert told("classify", tmp_path) == ""
 
 
+def test_a_table_is_no_data_for_another_task(data, tmp_path):
+    shutil.copytree(data / "classify" / "val", tmp_path / "val")
+    image = next(walk_images(tmp_path / "val")).relative_to(tmp_path)
+    (tmp_path / "labels.csv").write_text(f"path,label\n{image},labels\n")
+    (tmp_path / "classes.txt").write_text("label\nmore\n")
+    with pytest.raises(DataError) as caught:
+        read_collection(tmp_path / "labels.csv", "auto", ["all"], None)
+    assert caught.value.as_json()["hint"] == "did you mean label?"
+
+
 @pytest.mark.parametrize("task", ["detect", "instance"])
 @pytest.mark.parametrize("task_files", [{}, {"train": 3}, {"counts": {"images": 3}}])
 def test_json_files_of_other_programs_are_no_annotations(data, tmp_path, task, task_files):
@@ -99,6 +110,16 @@ def test_json_files_of_other_programs_are_no_annotations(data, tmp_path, task, t
     (tmp_path / "data" / "train.json").write_text(json.dumps({"version": 1} | task_files))
     found = read_boxes(tmp_path / "data", "auto", ["train"], masks=task == "instance")
     assert len(found.splits["train"]) == len(expected.splits["train"]) == 7
+
+
+@pytest.mark.parametrize("task", ["detect", "instance"])
+def test_annotations_may_come_after_much_else(data, tmp_path, task):
+    shutil.copytree(data / "detect", tmp_path / "data")
+    place = tmp_path / "data" / "annotations" / "instances_train.json"
+    content = json.loads(place.read_text())
+    place.write_text(json.dumps({"videos": ["x" * FIRST_BYTES]} | content))
+    found = read_boxes(tmp_path / "data", "auto", ["train"], masks=task == "instance")
+    assert len(found.splits["train"]) == 7
 
 
 @pytest.mark.parametrize("task", ["detect", "instance"])

@@ -16,7 +16,7 @@ ROBOFLOW = "_annotations.coco.json"
 
 SIGNS = re.compile(rb'"(images|annotations|categories)"')
 FIRST_BYTES = 1_000_000
-"""Of a file, in which one of the lists of a COCO file begins."""
+"""In which a list of a COCO file begins, or which a file of another kind does not fill."""
 
 
 def json_files(folder: Path) -> list[Path]:
@@ -35,7 +35,8 @@ def _may_be_coco(file: Path) -> bool:
             start = stream.read(FIRST_BYTES)
     except (OSError, DataError):
         return True
-    return not start.lstrip().startswith(b"{") or SIGNS.search(start) is not None
+    small = start.lstrip().startswith(b"{") and len(start) < FIRST_BYTES
+    return not small or SIGNS.search(start) is not None
 
 
 def find_coco(root: Path, split: str, choose: str) -> Path:

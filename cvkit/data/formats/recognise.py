@@ -86,6 +86,8 @@ def other_data(truth: Truth, place: Path, deeper: bool = True) -> str:
         place: the folder.
         deeper: look into its folders too.
     """
+    if not place.is_dir():
+        return ""
     if tasks := _meant_for(place, without=truth):
         return f"it looks like data for {tasks}"
     inner = matches(place, "*") if deeper else []
