@@ -14,6 +14,7 @@ from cvkit.console import Reporter, print_line, table
 from cvkit.errors import UsageError
 from cvkit.options.base import RUNS, Predict
 from cvkit.tasks.inference_flags import require_effect
+from cvkit.texts import counted
 
 LISTED = 20
 """Inputs whose results are shown one by one; of more there is a summary."""
@@ -39,7 +40,8 @@ def predict(options: Predict, task_name: str) -> int:
             trained.task.check_inputs(sorted(file.key for file in files), report)
         what = "videos" if task_name == "video" else "images"
         with _held_folder(options, task_name, report) as options:
-            report.say(f"{len(files)} {what} with {trained.path} ({trained.precision})")
+            count = counted(len(files), what.removesuffix("s"))
+            report.say(f"{count} with {trained.path} ({trained.precision})")
             if options.overwrite:  # of other results
                 (options.out / SHEET).unlink(missing_ok=True)
             counts = _run(options, trained, files, report, total, stop=stop, lost=lost)

@@ -28,6 +28,7 @@ from cvkit.ops.seeds import key_seed
 from cvkit.storage import write_file
 from cvkit.structures import Batch, Failure
 from cvkit.tasks.contract import Dataset, Task
+from cvkit.texts import counted
 
 
 class Trainer:
@@ -284,7 +285,7 @@ class Trainer:
         done, wanted = self.progress.epoch, self.settings.epochs
         if done > wanted:
             raise UsageError(
-                f"--epochs {wanted}: {self.run} has {done} epochs already",
+                f"--epochs {wanted}: {self.run} has {counted(done, 'epoch')} already",
                 code="resume.epochs",
                 hint="name a larger number, or leave --epochs out",
             )

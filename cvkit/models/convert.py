@@ -14,6 +14,7 @@ from cvkit.catalog import ARCHS, BACKBONES, nearest
 from cvkit.errors import ModelFileError, UsageError
 from cvkit.models.backbones import torchvision_network
 from cvkit.models.classify import head_name
+from cvkit.texts import counted
 
 SEGMENTATION = {"fcn": "fcn", "deeplabv3": "deeplab", "lraspp": "lraspp"}
 """First part of torchvision's names to architectures here."""
@@ -183,8 +184,8 @@ def kinetics_tensors(
     wrong = [n for n in wanted if n not in tensors or tensors[n].shape != own[n].shape]
     if wrong:
         raise ModelFileError(
-            f"{path} does not fit: {len(wrong)} tensors are missing or of another shape, such as "
-            f"{wrong[0]}",
+            f"{path} does not fit: {counted(len(wrong), 'tensor')} missing or of another shape, "
+            f"such as {wrong[0]}",
             code="pretrained.mismatch",
             hint="choose the --arch that the file was made for",
         )

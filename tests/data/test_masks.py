@@ -262,7 +262,7 @@ def test_missing_files_and_escapes_are_listed(voc, tmp_path):
     shutil.copytree(voc, root)
     split = root / "ImageSets/Segmentation/val.txt"
     split.write_text("scene00008\nnope\n")
-    with pytest.raises(DataError, match=r"2 files are missing: JPEGImages/nope\.jpg"):
+    with pytest.raises(DataError, match=r"2 files missing: JPEGImages/nope\.jpg"):
         list_split(root, "voc", "val")
     split.write_text("../../etc/passwd\n")
     with pytest.raises(DataError) as caught:

@@ -20,7 +20,7 @@ from cvkit.data.segmentations import around, read_segmentation
 from cvkit.errors import DataError
 from cvkit.ops.rle import make_masks, mask_areas
 from cvkit.structures import ClassList, Instances, voc_color
-from cvkit.texts import is_number, is_text, read_json, shown, whole_number
+from cvkit.texts import counted, is_number, is_text, read_json, shown, whole_number
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,8 @@ def _collect(
             result[image_id].append(entry)
     empty = sum(0 in entry.xywh[2:] for entries in result.values() for entry in entries)
     if empty:
-        found.notes.append(f"{file.path.name}: {empty} boxes have no area; they are not trained on")
+        count = counted(empty, "box", "boxes")
+        found.notes.append(f"{file.path.name}: {count} without area, not trained on")
     return result
 
 

@@ -19,7 +19,7 @@ from cvkit.data.division import (
 from cvkit.data.files import Walk, inside, matches, note_beside, require_end, walk_images
 from cvkit.data.tables import read_rows
 from cvkit.errors import CvkitError, DataError, raise_defects
-from cvkit.texts import shown
+from cvkit.texts import counted, shown
 
 TABLE = "labels.csv"
 """Name of the table that makes a folder a dataset in the `csv` layout."""
@@ -252,7 +252,7 @@ def _read_table(path: Path) -> list[tuple[str | None, ClassifiedImage]]:
     raise_defects(defects, str(path))
     if missing:
         raise DataError(
-            f"{path}: {len(missing)} files are missing: {', '.join(missing[:5])}"
+            f"{path}: {counted(len(missing), 'file')} missing: {', '.join(missing[:5])}"
             + (" ..." if len(missing) > 5 else ""),
             code="split.id_without_file",
             hint="paths are relative to the table",

@@ -15,7 +15,7 @@ from cvkit.data.division import WHOLE, Division, Parts, Source, is_split, read_s
 from cvkit.data.files import IMAGE_SUFFIXES, escapes, inside, matches, note_beside, walk_images
 from cvkit.data.known import Known
 from cvkit.errors import DataError, raise_defects
-from cvkit.texts import read_lines, shown
+from cvkit.texts import counted, read_lines, shown
 
 
 @dataclass(frozen=True)
@@ -303,7 +303,7 @@ def _raise_if_missing(where: Path, missing: list[str]) -> None:
     if missing:
         shown = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
         raise DataError(
-            f"{where}: {len(missing)} files are missing: {shown}",
+            f"{where}: {counted(len(missing), 'file')} missing: {shown}",
             code="split.id_without_file",
             hint="add them, or take their names out of the split",
         )

@@ -21,6 +21,7 @@ from cvkit.tasks.class_splits import require_examples, warn_of_gaps
 from cvkit.tasks.classify.network import Network, Preprocessing
 from cvkit.tasks.common import data_place, parse_image_size
 from cvkit.tasks.normalisation import pretrained_statistics
+from cvkit.texts import counted
 
 SMALL_IMAGE = 64
 """Largest image side at which `--stem auto` takes the small stem."""
@@ -184,9 +185,10 @@ def training_data(
     data = read_collection(place, options.format, names, options.val_fraction, seed=options.seed)
     division = training_division(options)
     tell_division(options, place, data.heap, division, data.splits, report)
-    counts = ", ".join(f"{name}: {len(images)} images" for name, images in data.splits.items())
+    splits = data.splits.items()
+    counts = ", ".join(f"{name}: {counted(len(images), 'image')}" for name, images in splits)
     if options.data == "samples":
-        report.say(f"training on the built-in samples (one synthetic shape an image), {counts}")
+        report.say(f"training on the built-in samples (one synthetic shape per image), {counts}")
     else:
         report.say(f"data: {place} ({data.layout} layout), {counts}")
     require_examples(data, options.train_split, place)

@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 
 from cvkit.data.named import Names
 from cvkit.errors import DataError
-from cvkit.texts import read_json, shown, whole_number
+from cvkit.texts import counted, read_json, shown, whole_number
 
 
 class ImageIds:
@@ -37,7 +37,8 @@ class ImageIds:
         found = {path: self._name(path) for path in paths}
         if missing := [path for path, name in found.items() if name is None]:
             raise DataError(
-                f"--image-ids {self.file} lacks {len(missing)} images, such as {missing[0]}",
+                f"--image-ids {self.file} lacks {counted(len(missing), 'image')}, such as "
+                f"{missing[0]}",
                 code="image_ids.missing",
                 hint=f"it has file names such as {next(iter(self.known))}",
             )

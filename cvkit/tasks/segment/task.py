@@ -40,6 +40,7 @@ from cvkit.tasks.normalisation import value_bits, warn_of_bits
 from cvkit.tasks.segment import setup
 from cvkit.tasks.segment.network import Network, Preprocessing
 from cvkit.tasks.segment.setup import Training
+from cvkit.texts import counted
 
 
 class Segment(ImageTask):
@@ -159,7 +160,8 @@ class Segment(ImageTask):
             mask_map=parse_mask_map(mask_map) if mask_map else MaskMap(),
             ignore_index=ignore if options.ignore_index is None else options.ignore_index,
         )
-        report.say(f"data: {root} ({layout} layout), {options.split}: {len(pairs)} images")
+        count = counted(len(pairs), "image")
+        report.say(f"data: {root} ({layout} layout), {options.split}: {count}")
         for note in parts.notes:
             report.warn(note)
         scan = setup.scan_split(pairs, self.reader, options.split, report)

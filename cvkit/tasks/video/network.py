@@ -20,6 +20,7 @@ from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD
 from cvkit.options.video import VideoTrain
 from cvkit.tasks.classify.setup import SMALL_IMAGE, parse_side
 from cvkit.tasks.normalisation import pretrained_statistics
+from cvkit.texts import counted
 
 SPREAD = ("single-frame", "late-fusion", "cnn-lstm", "conv-lstm")
 """Networks that look at frames from all over a video, unless told otherwise."""
@@ -243,4 +244,5 @@ def _load_kinetics(
         path = find_model(options.pretrained, flag="--pretrained")
     tensors = kinetics_tensors(model.state_dict(), read_state_dict(path), path)
     model.load_state_dict(tensors, strict=False)
-    return f"weights to begin with: {options.pretrained} ({path.name}, {len(tensors)} tensors)"
+    count = counted(len(tensors), "tensor")
+    return f"weights to begin with: {options.pretrained} ({path.name}, {count})"
