@@ -39,8 +39,8 @@ def predict(options: Predict, task_name: str) -> int:
             files = list_inputs(options.inputs, _results_folders(options, task_name), walk, lost)
             trained.task.check_inputs(sorted(file.key for file in files), report)
         what = "videos" if task_name == "video" else "images"
+        count = counted(len(files), what.removesuffix("s"))
         with _held_folder(options, task_name, report) as options:
-            count = counted(len(files), what.removesuffix("s"))
             report.say(f"{count} with {trained.path} ({trained.precision})")
             if options.overwrite:  # of other results
                 (options.out / SHEET).unlink(missing_ok=True)
@@ -136,7 +136,20 @@ def _check_flags(options: Predict) -> None:
             code="sheet.overlay",
             hint="leave one of them out",
         )
+    for text in options.inputs:
+        folder = Path(text)
+        if options.out is not None and folder.is_dir() and _inside(folder, options.out):
+            raise UsageError(
+                f"--out {options.out} is the input folder {folder}, or holds it: nothing in the "
+                "folder of the results is an input",
+                code="out.input",
+                hint="name another --out",
+            )
     require_effect(options)
+
+
+def _inside(place: Path, folder: Path) -> bool:
+    return place.resolve().is_relative_to(folder.resolve())
 
 
 def _results_folders(options: Predict, task_name: str) -> list[Path]:
