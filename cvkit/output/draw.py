@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 from cvkit.ops.rle import decode_parts, outlines
+from cvkit.output.answers import per_cent
 from cvkit.output.canvas import Canvas
 from cvkit.output.lettering import fit, text_size, write_text
 from cvkit.output.plates import Covers, Plates
@@ -37,9 +38,11 @@ def draw_segmentation(
     for index in np.flatnonzero(colored & (counts > 0)):
         lines = outlines(labels == index)
         cv2.drawContours(painted, lines, -1, [int(v) for v in table[index]], canvas.line)
+    # A class that leaves the image as it is has no colour in the legend either.
+    squares = [color if any(color) else (255, 255, 255) for color in classes.colors]
     shares = counts[: len(classes)] / result.labels.size
     entries = [
-        (f"{classes.names[index]} {shares[index]:.1%}", classes.colors[index])
+        (f"{classes.names[index]} {per_cent(shares[index])}", squares[index])
         for index in np.argsort(-shares, kind="stable")
         if shares[index] > 0
     ]
@@ -91,11 +94,8 @@ def draw_instances(
     """
     canvas = Canvas(image)
     picture, covers = canvas.picture, Covers(image.shape[:2])
-    boxes, parts, colors = (
-        [],
-        [],
-        [np.array(voc_color(1 + index % 254)) for index in range(len(result))],
-    )
+    colors = [np.array(voc_color(1 + index % 254)) for index in range(len(result))]
+    boxes, parts = [], []
     for color, (small, corner) in zip(
         colors[::-1], reversed(list(decode_parts(result.coded_masks()))), strict=True
     ):
