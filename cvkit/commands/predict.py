@@ -16,6 +16,7 @@ from cvkit.console import Reporter, print_line, table
 from cvkit.errors import UsageError
 from cvkit.options.base import RUNS, Predict
 from cvkit.tasks.inference_flags import require_effect
+from cvkit.texts import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -49,9 +50,10 @@ def predict(options: Predict, task_name: str) -> int:
             files = list_inputs(options.inputs, without, walk, lost)
             trained.task.check_inputs(sorted(file.key for file in files), report)
         what = trained.task.noun
+        count = counted(len(files), what.removesuffix("s"))
         with _held_folder(options, task_name, report) as out:
             options = replace(options, out=out)
-            report.say(f"{len(files)} {what} with {trained.path} ({trained.precision})")
+            report.say(f"{count} with {trained.path} ({trained.precision})")
             if options.overwrite:  # of other results
                 (out / SHEET).unlink(missing_ok=True)
             counts = _run(options, out, trained, files, report, total, stop=stop, lost=lost)
@@ -148,7 +150,20 @@ def _check_flags(options: Predict) -> None:
             code="sheet.overlay",
             hint="leave one of them out",
         )
+    for text in options.inputs:
+        folder = Path(text)
+        if options.out is not None and folder.is_dir() and _inside(folder, options.out):
+            raise UsageError(
+                f"--out {options.out} is the input folder {folder}, or holds it: nothing in the "
+                "folder of the results is an input",
+                code="out.input",
+                hint="name another --out",
+            )
     require_effect(options)
+
+
+def _inside(place: Path, folder: Path) -> bool:
+    return place.resolve().is_relative_to(folder.resolve())
 
 
 def _results_folders(options: Predict, task_name: str) -> list[Path]:

@@ -15,6 +15,7 @@ from cvkit.config import as_config, update_config
 from cvkit.console import Cell, Reporter, number, print_line, table
 from cvkit.errors import UsageError
 from cvkit.options.base import Train
+from cvkit.texts import counted
 
 if TYPE_CHECKING:
     from torch import nn
@@ -119,12 +120,13 @@ def _resume(trainer: Trainer, options: Train, report: Reporter) -> None:
     report.say(f"resuming {run} at step {progress.step}")
     changed = update_config(run / "config.yaml", options) if trainer.fabric.global_rank == 0 else {}
     if progress.epoch == options.epochs:
-        report.say(f"all {options.epochs} epochs are done; a larger --epochs prolongs the run")
+        done = "the epoch is" if options.epochs == 1 else f"all {options.epochs} epochs are"
+        report.say(f"{done} done; a larger --epochs prolongs the run")
     elif "epochs" in changed:
         report.say(
             f"epochs: {changed['epochs'][0]} -> {options.epochs}, {progress.epoch} done; from here "
             f"on the learning rate is that of --schedule {trainer.settings.schedule} over "
-            f"{options.epochs} epochs, now {trainer.lr():.2e}"
+            f"{counted(options.epochs, 'epoch')}, now {trainer.lr():.2e}"
         )
 
 

@@ -23,6 +23,7 @@ from cvkit.errors import Interrupted, TrainingDiverged, UsageError
 from cvkit.options.base import Train, with_given
 from cvkit.options.tools import Tune
 from cvkit.options.tree import task_options
+from cvkit.texts import counted
 
 if TYPE_CHECKING:
     from cvkit.engine.runtime import StopSignal
@@ -80,7 +81,7 @@ def _run_trials(base: Train, plan: list[Values], study: Path, report: Reporter) 
     from cvkit.engine import runtime
 
     results = _finished(study, plan)
-    report.say(f"study: {study}, {len(plan)} trials, {len(results)} of them done")
+    report.say(f"study: {study}, {counted(len(plan), 'trial')}, {len(results)} of them done")
     with runtime.stop_signals() as stop:
         for trial in range(len(results), len(plan)):
             result = {"trial": trial} | plan[trial] | _run(base, plan[trial], study, trial, stop)

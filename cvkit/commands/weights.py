@@ -8,6 +8,7 @@ from cvkit.commands.printing import print_json
 from cvkit.console import Reporter, print_line, print_table
 from cvkit.errors import CvkitError, ModelFileError, UsageError
 from cvkit.options.tools import WeightsImport, WeightsList, WeightsVerify
+from cvkit.texts import counted
 
 
 def list_weights(options: WeightsList) -> int:
@@ -136,11 +137,13 @@ def import_weights(options: WeightsImport) -> int:
         options.out.parent.mkdir(parents=True, exist_ok=True)
     save_model(options.out, tensors, header)
     if unused:
-        report.say(f"left out, as only training needs it: {len(unused)} tensors, {unused[0]} ...")
+        count = counted(len(unused), "tensor")
+        report.say(f"left out, as only training needs it: {count}, {unused[0]} ...")
     about: dict[str, Any] = {
         name: header.get(name) for name in ("task", "network", "preprocessing")
     }
-    report.say(f"{len(tensors)} tensors, {len(header.get('classes', ()))} classes")
+    classes = counted(len(header.get("classes", ())), "class", "classes")
+    report.say(f"{counted(len(tensors), 'tensor')}, {classes}")
     if options.json:
         print_json({"command": "weights import", "out": str(options.out), **about})
     else:

@@ -9,7 +9,7 @@ import numpy as np
 
 from cvkit.errors import DataError
 from cvkit.structures import ClassList, voc_color
-from cvkit.texts import read_lines, shown
+from cvkit.texts import counted, read_lines, shown
 
 FILE_NAMES = ("classes.txt", "labelmap.txt")
 
@@ -95,7 +95,7 @@ def read_classes(
         seen.add(name)
     if not names or (most is not None and len(names) > most):
         raise DataError(
-            f"{path} lists {len(names)} classes",
+            f"{path} lists {counted(len(names), 'class', 'classes')}",
             code="classes.count",
             hint="one class on each line" + (f", at most {most}" if most is not None else ""),
         )

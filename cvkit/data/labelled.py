@@ -15,6 +15,7 @@ from cvkit.data.formats.image_tree import shared_labels
 from cvkit.data.formats.recognise import reader_of
 from cvkit.data.known import Known
 from cvkit.errors import DataError
+from cvkit.texts import counted
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def raise_if_missing(where: Path, missing: list[str]) -> None:
     if missing:
         shown = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
         raise DataError(
-            f"{where}: {len(missing)} files are missing: {shown}",
+            f"{where}: {counted(len(missing), 'file')} missing: {shown}",
             code="split.id_without_file",
             hint="add them, or take their names out of the split",
         )

@@ -10,6 +10,7 @@ from PIL import Image
 from cvkit.data.decode import decode, is_deep, open_image
 from cvkit.errors import DataError, UsageError
 from cvkit.structures import IGNORE, VOC_PALETTE, voc_color
+from cvkit.texts import counted
 
 RGB = tuple[int, int, int]
 
@@ -79,8 +80,8 @@ class MaskReader:
         if wrong.any():
             value = int(raw[wrong][0])
             raise DataError(
-                f"{path}: mask value {value} at {int(wrong.sum())} pixels is outside the "
-                f"{limit} classes 0..{limit - 1}",
+                f"{path}: mask value {value} at {counted(int(wrong.sum()), 'pixel')} is outside "
+                f"the {limit} classes 0..{limit - 1}",
                 code="mask.value_range",
                 hint=f"list more classes in classes.txt, or use --mask-map {value}=NEW or "
                 f"--ignore-index {value}",
@@ -197,7 +198,8 @@ class MaskReader:
         if unknown:
             shown = ", ".join(f"#{color:06x}" for color in unknown[:3])
             raise DataError(
-                f"{path} is a colour mask with {len(unknown)} colours of no class: {shown}",
+                f"{path} is a colour mask with {counted(len(unknown), 'colour')} of no class: "
+                f"{shown}",
                 code="mask.color",
                 hint="give each class its colour in classes.txt (name R G B), or use "
                 f"--mask-map '#{unknown[0]:06x}=INDEX'",

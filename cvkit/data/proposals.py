@@ -22,7 +22,7 @@ from cvkit.data.files import matches
 from cvkit.data.named import Names
 from cvkit.errors import CvkitError, DataError, MachineError, UsageError, raise_defects
 from cvkit.storage import cache_folder, machine_errors, sha256, temporary_beside
-from cvkit.texts import is_number, is_text, read_json, require_regular, shown
+from cvkit.texts import counted, is_number, is_text, read_json, require_regular, shown
 
 VERSION = 1
 """Part of the names in the cache; raise it when selective search changes."""
@@ -188,7 +188,8 @@ class Proposals:
         names = {key: self._name(key) for key in keys}
         if missing := [key for key, name in names.items() if name is None]:
             raise DataError(
-                f"--proposals {self.place} lacks {len(missing)} images, such as {missing[0]}",
+                f"--proposals {self.place} lacks {counted(len(missing), 'image')}, such as "
+                f"{missing[0]}",
                 code="proposals.image",
             )
         found = {key: name for key, name in names.items() if name is not None}

@@ -20,6 +20,7 @@ from cvkit.data.decode import MAX_PIXELS, read_image, upright_size_hw
 from cvkit.data.frames import frame_bits, frame_files
 from cvkit.errors import CvkitError, DataError, UsageError
 from cvkit.storage import cache_folder, machine_errors, opencv_name, temporary_beside
+from cvkit.texts import counted
 
 # A file may be a list of other files or addresses, whatever its suffix; only containers are opened.
 os.environ.setdefault(
@@ -117,7 +118,7 @@ def _decode_all(path: Path) -> VideoIndex:
     if path.suffix.lower() in COUNTED and lost > 1 and lost > claimed / 100:
         missing = f"{len(times)} of {claimed} frames can be decoded"
     elif short > path.stat().st_size / 100:
-        missing = f"its last {short} bytes are missing"
+        missing = f"{counted(short, 'byte')} missing at its end"
     else:
         return VideoIndex(np.array(times), size_hw, claimed)
     raise DataError(

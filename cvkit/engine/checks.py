@@ -23,6 +23,7 @@ from cvkit.engine.sampler import STEP_SEED, batch_plan
 from cvkit.ops.seeds import key_seed
 from cvkit.structures import Batch
 from cvkit.tasks.contract import Checkable, Dataset
+from cvkit.texts import counted
 
 SAMPLES = 8
 """Training samples that the checks use, at most; the batch size if that is smaller."""
@@ -155,7 +156,8 @@ def _gradients(bench: _Bench) -> Check:
             dead.append(name)
         if not parameter.requires_grad and gradient is not None:
             loud.append(name)
-    found = f"{sum(p.requires_grad for p in model.parameters())} tensors train"
+    training = sum(p.requires_grad for p in model.parameters())
+    found = f"{counted(training, 'tensor')} to train"
     if dead or loud:
         found = f"{len(dead)} without gradient, {len(loud)} frozen with one: {(dead + loud)[0]}"
     return Check(
@@ -218,7 +220,7 @@ def _overfit(bench: _Bench) -> Check:
     return Check(
         "one batch can be learned",
         best < share * bench.losses[0],
-        f"loss {bench.losses[0]:.3f} -> {best:.3f} in {len(bench.losses)} steps",
+        f"loss {bench.losses[0]:.3f} -> {best:.3f} in {counted(len(bench.losses), 'step')}",
         "labels do not belong to the images, weights do not move, or the rate is wrong",
     )
 
@@ -231,6 +233,6 @@ def _input_matters(bench: _Bench) -> Check:
     return Check(
         "the input matters",
         seen < 0.8 * unseen,
-        f"loss {seen:.3f}; {unseen:.3f} with black images, {steps} steps",
+        f"loss {seen:.3f}; {unseen:.3f} with black images, {counted(steps, 'step')}",
         "the network does not see the images, or all labels of the batch are equal",
     )

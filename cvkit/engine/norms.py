@@ -10,6 +10,7 @@ from cvkit.engine.progress import Settings
 from cvkit.engine.sampler import batch_plan
 from cvkit.errors import UsageError
 from cvkit.tasks.contract import Dataset, Task
+from cvkit.texts import counted
 
 NORMS = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
@@ -62,7 +63,7 @@ def require_company(
     size = "x".join(map(str, task.input_shape[:0:-1]))
     why, hint = f"--batch-size {settings.batch_size}", "--batch-size 2"
     if settings.batch_size > 1:
-        why = f"{len(data)} training images, --accumulate {settings.accumulate}"
+        why = f"{counted(len(data), 'training image')}, --accumulate {settings.accumulate}"
         why += f" and --devices {devices}" if devices > 1 else ""
         hint = "more images, or a smaller --accumulate"
     raise UsageError(

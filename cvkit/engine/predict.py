@@ -21,7 +21,7 @@ from cvkit.errors import DataError, OutputError, UsageError
 from cvkit.storage import fsync_folder, machine_errors, write_file
 from cvkit.structures import Failure, Sample
 from cvkit.tasks.contract import Task
-from cvkit.texts import read_json
+from cvkit.texts import counted, read_json
 
 OnLine = Callable[[dict[str, Any]], None]
 """Called with a line of `predictions.jsonl`."""
@@ -192,7 +192,7 @@ class _Records:
         self.journal.failure(failure)
         if self.counts.failed == self.max_failures:
             raise DataError(
-                f"{self.max_failures} inputs failed, the last one: {failure.reason}",
+                f"{counted(self.max_failures, 'input')} failed, the last one: {failure.reason}",
                 code="predict.max_failures",
                 hint=f"see {self.journal.folder / 'failures.jsonl'}",
             )

@@ -8,6 +8,7 @@ from cvkit.engine.loader import Key
 from cvkit.engine.progress import Settings
 from cvkit.errors import DataError
 from cvkit.ops.seeds import key_seed, permutation
+from cvkit.texts import counted
 
 MODEL_SEED, ORDER_SEED, SAMPLE_SEED, STEP_SEED = range(4)
 """First part of the key of each kind of random decision."""
@@ -40,14 +41,15 @@ def describe_epoch(count: int, settings: Settings, world: int) -> str:
     sizes, per_step = batch_sizes(count, settings, world), settings.accumulate * world
     if not sizes:
         raise DataError(
-            f"{count} training samples are fewer than one step needs: {world} x "
+            f"{counted(count, 'training sample')}, fewer than one step needs: {world} x "
             f"{settings.min_batch} for the batch norms of this network",
             code="data.too_small",
             hint="more samples" + (", or fewer --devices" if world > 1 else ""),
         )
     steps, left = math.ceil(len(sizes) / per_step), count - sum(sizes)
     each = str(sizes[0]) if sizes[0] == sizes[-1] else f"{sizes[-1]} or {sizes[0]}"
-    text = f"{count} training samples: {steps} steps per epoch, {len(sizes)} batches of {each}"
+    text = f"{counted(count, 'training sample')}: {counted(steps, 'step')} per epoch, "
+    text += f"{counted(len(sizes), 'batch', 'batches')} of {each}"
     if left:
         text += f"; {left} left out, others in every epoch: a batch needs {settings.min_batch}" + (
             f" in each of {world} processes" if world > 1 else ""

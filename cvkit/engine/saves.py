@@ -130,7 +130,7 @@ class Saves:
             known = {k: v for k, v in header["training"].items() if k != "val_loss"}
             lines = (self.run / "metrics.jsonl").read_text().splitlines()[: known["epoch"]]
             if len(lines) < known["epoch"]:
-                raise ValueError(f"metrics.jsonl has {len(lines)} epochs of {known['epoch']}")
+                raise ValueError(f"metrics.jsonl ends after epoch {len(lines)}")
             notes = [note for note in [unverified(self.run / LAST)] if note]
             return Progress(**known, history=[json.loads(line) for line in lines]), notes
         except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:

@@ -29,6 +29,7 @@ from cvkit.ops.seeds import key_seed
 from cvkit.storage import write_file
 from cvkit.structures import Batch
 from cvkit.tasks.contract import Dataset, Grouped, Task
+from cvkit.texts import counted
 
 
 class Trainer:
@@ -282,7 +283,7 @@ class Trainer:
         done, wanted = self.progress.epoch, self.settings.epochs
         if done > wanted:
             raise UsageError(
-                f"--epochs {wanted}: {self.run} has {done} epochs already",
+                f"--epochs {wanted}: {self.run} has {counted(done, 'epoch')} already",
                 code="resume.epochs",
                 hint="name a larger number, or leave --epochs out",
             )

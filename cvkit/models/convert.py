@@ -17,6 +17,7 @@ from cvkit.catalog import BACKBONES, BUILDERS, nearest
 from cvkit.errors import ModelFileError, UsageError
 from cvkit.models.backbones import torchvision_network
 from cvkit.models.classify import head_name
+from cvkit.texts import counted
 
 SEGMENTATION = {
     name: arch for arch, entry in catalog.SEGMENTERS.items() for name, _ in entry.torchvision
@@ -217,8 +218,8 @@ def kinetics_tensors(
     wrong = [n for n in wanted if n not in tensors or tensors[n].shape != state[n].shape]
     if wrong:
         raise ModelFileError(
-            f"{path} does not fit: {len(wrong)} tensors are missing or of another shape, such as "
-            f"{wrong[0]}",
+            f"{path} does not fit: {counted(len(wrong), 'tensor')} missing or of another shape, "
+            f"such as {wrong[0]}",
             code="pretrained.mismatch",
             hint="choose the --arch that the file was made for",
         )

@@ -24,6 +24,7 @@ from cvkit.model_files import read_header, read_model, unverified
 from cvkit.models.convert import TRAINING_ONLY, backbone_tensors, modern_names
 from cvkit.published import weight_shelves
 from cvkit.storage import cache_folder, cache_trouble, machine_errors, passing_folder, sha256
+from cvkit.texts import counted
 
 
 def find_model(
@@ -150,14 +151,15 @@ def load_pretrained(
     missing = [key for key in missing if not key.endswith("num_batches_tracked")]
     if missing or wrong:
         raise ModelFileError(
-            f"{path} does not fit --backbone {name}: {len(missing)} tensors missing, "
+            f"{path} does not fit --backbone {name}: "
+            f"{counted(len(missing), 'tensor')} missing, "
             f"{len(wrong)} of another shape, such as {(missing + wrong)[0]}",
             code="pretrained.mismatch",
             hint="choose the backbone that the file was made for; first layers for small images "
             "(--stem small) do not fit those for large ones",
         )
     backbone.load_state_dict({k: tensors[k] for k in wanted if k in tensors}, strict=False)
-    return f"backbone weights: {source} ({path.name}, {len(wanted)} tensors)"
+    return f"backbone weights: {source} ({path.name}, {counted(len(wanted), 'tensor')})"
 
 
 def has_small_stem(source: str) -> bool:

@@ -53,7 +53,7 @@ class AreaAnswers:
     @staticmethod
     def _shares(pixels: Counter[str]) -> str:
         everything = pixels.total()
-        return _some(f"{name} {100 * n / everything:.1f} %" for name, n in pixels.most_common())
+        return _some(f"{name} {per_cent(n / everything)}" for name, n in pixels.most_common() if n)
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,13 @@ class ObjectAnswers:
         return _some(f"{count} {name}" for name, count in total.most_common())
 
 
-def _some(words: Iterable[str]) -> str:
-    """Return the first of some words with commas, and how many follow."""
-    words = list(words)
-    more = [f"{len(words) - NAMED} more"] if len(words) > NAMED else []
-    return ", ".join([*words[:NAMED], *more]) or "none"
+def per_cent(share: float) -> str:
+    """Return a share of more than 0 in per cent."""
+    return f"{100 * share:.1f} %" if share >= 0.0005 else "<0.1 %"
+
+
+def _some(answers: Iterable[str]) -> str:
+    """Return the first of some answers with commas, and how many follow."""
+    listed = list(answers)
+    more = [f"{len(listed) - NAMED} more"] if len(listed) > NAMED else []
+    return ", ".join([*listed[:NAMED], *more]) or "none"

@@ -154,6 +154,8 @@ def write_scores_over_time(
     for index in best:
         axis.plot(seconds, scores[:, index], marker=".")
     axis.set_ylim(0, 1.02)
+    if len(seconds) == 1:
+        axis.set_xlim(seconds[0], seconds[0] + 1)  # else a few hundredths around the only clip
     axis.set_xlabel("seconds")
     axis.set_ylabel("score")
     axis.grid(alpha=0.3)

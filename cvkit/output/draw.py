@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 from cvkit.ops.rle import decode_parts, outlines
+from cvkit.output.answers import per_cent
 from cvkit.output.canvas import Canvas
 from cvkit.output.lettering import fit, text_size, write_text
 from cvkit.output.plates import Covers, Plates
@@ -37,9 +38,11 @@ def draw_segmentation(
     for index in np.flatnonzero(colored & (counts > 0)):
         lines = outlines(labels == index)
         cv2.drawContours(painted, lines, -1, [int(v) for v in table[index]], canvas.line)
+    # A class that leaves the image as it is has no colour in the legend either.
+    squares = [color if any(color) else (255, 255, 255) for color in classes.colors]
     shares = counts[: len(classes)] / result.labels.size
     entries = [
-        (f"{classes.names[index]} {shares[index]:.1%}", classes.colors[index])
+        (f"{classes.names[index]} {per_cent(shares[index])}", squares[index])
         for index in np.argsort(-shares, kind="stable")
         if shares[index] > 0
     ]
@@ -60,15 +63,14 @@ def draw_boxes(image: np.ndarray, result: Instances, classes: ClassList) -> np.n
     canvas = Canvas(image)
     boxes = canvas.enlarge_boxes(result.boxes)
     covers = Covers(image.shape[:2])
-    for box in result.boxes:
-        covers.add_box(box)
+    parts = [covers.add_box(box) for box in result.boxes]
     colors = [[int(v) for v in classes.colors[int(label) - 1]] for label in result.labels]
     for (x1, y1, x2, y2), color in zip(boxes[::-1].tolist(), colors[::-1], strict=True):
         cv2.rectangle(canvas.picture, (x1, y1), (x2 - 1, y2 - 1), color, canvas.line)
     plates = Plates(canvas.picture, canvas.text, covers)
     for index, box in enumerate(boxes):
         words = plates.fit(_words(result, index, classes))
-        where, _, _ = plates.place(words, box)
+        where, _, _ = plates.place(words, box, parts[index])
         plates.draw(words, where, colors[index])
     return canvas.picture
 
@@ -92,11 +94,12 @@ def draw_instances(
     """
     canvas = Canvas(image)
     picture, covers = canvas.picture, Covers(image.shape[:2])
-    boxes, colors = [], [np.array(voc_color(1 + index % 254)) for index in range(len(result))]
+    colors = [np.array(voc_color(1 + index % 254)) for index in range(len(result))]
+    boxes, parts = [], []
     for color, (small, corner) in zip(
         colors[::-1], reversed(list(decode_parts(result.coded_masks()))), strict=True
     ):
-        covers.add_part(small, corner)
+        parts.append(covers.add_part(small, corner))
         part, (y, x) = canvas.enlarge_part(small, corner)
         place = picture[y : y + part.shape[0], x : x + part.shape[1]]
         place[part] = ((1 - opacity) * place[part] + opacity * color).astype(np.uint8)
@@ -104,9 +107,9 @@ def draw_instances(
         cv2.drawContours(picture, outlines(part), -1, bright, canvas.line, offset=(x, y))
         boxes.append((x, y, x + part.shape[1], y + part.shape[0]))
     plates = Plates(picture, canvas.text, covers)
-    for index, box in enumerate(boxes[::-1]):
+    for index, (box, covered) in enumerate(zip(boxes[::-1], parts[::-1], strict=True)):
         words = plates.fit(_words(result, index, classes))
-        where, over_plate, over_object = plates.place(words, box)
+        where, over_plate, over_object = plates.place(words, box, covered)
         wide, high = plates.size(words)
         roomy = wide <= box[2] - box[0] and 2 * high <= box[3] - box[1]
         if not over_plate and (roomy or not over_object):

@@ -1,6 +1,7 @@
 """Plates with the names of objects, placed where they cover as little as possible."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -11,8 +12,22 @@ Rectangle = tuple[int, int, int, int]
 """x1, y1, x2, y2 in pixels, the last ones outside."""
 
 
+class Part(NamedTuple):
+    """What an object covers of the grid of `Covers`: [h, w] bool, and its corner there."""
+
+    seen: np.ndarray
+    top: int
+    left: int
+
+    def within(self, x1: int, y1: int, x2: int, y2: int) -> int:
+        """Return how many pixels of it a rectangle covers."""
+        rows = slice(max(0, y1 - self.top), max(0, y2 - self.top))
+        columns = slice(max(0, x1 - self.left), max(0, x2 - self.left))
+        return int(self.seen[rows, columns].sum())
+
+
 class Covers:
-    """How many objects lie on each pixel of an image; of a large one only some are looked at.
+    """How many objects lie on each pixel of an image; of a large one only some pixels count.
 
     Args:
         size_hw: of the image.
@@ -22,17 +37,21 @@ class Covers:
         self.step = max(1, max(size_hw) // 1000)
         self.grid = np.zeros([-(-side // self.step) for side in size_hw], np.uint16)
 
-    def add_box(self, box: Sequence[float]) -> None:
-        """Add a box x1, y1, x2, y2 in pixels."""
+    def add_box(self, box: Sequence[float]) -> Part:
+        """Add a box x1, y1, x2, y2 in pixels; return its part of the grid."""
         x1, y1, x2, y2 = (max(0, -(-round(float(v)) // self.step)) for v in box)
-        self.grid[y1:y2, x1:x2] += 1
+        place = self.grid[y1:y2, x1:x2]
+        place += 1
+        return Part(np.broadcast_to(True, place.shape), y1, x1)
 
-    def add_part(self, part: np.ndarray, corner_yx: tuple[int, int]) -> None:
-        """Add a mask, [h, w] bool, whose corner lies there."""
+    def add_part(self, part: np.ndarray, corner_yx: tuple[int, int]) -> Part:
+        """Add a mask, [h, w] bool, whose corner lies there; return its part of the grid."""
         y, x = corner_yx
-        seen = part[-y % self.step :: self.step, -x % self.step :: self.step]
-        place = self.grid[-(-y // self.step) :, -(-x // self.step) :]
+        seen = part[-y % self.step :: self.step, -x % self.step :: self.step].copy()
+        top, left = -(-y // self.step), -(-x // self.step)
+        place = self.grid[top:, left:]
         place[: seen.shape[0], : seen.shape[1]] += seen
+        return Part(seen, top, left)
 
 
 class Plates:
@@ -57,7 +76,7 @@ class Plates:
         width, height = text_size(words, self.pixels)
         return width + self.pixels // 2, height
 
-    def place(self, words: str, box: Sequence[int]) -> tuple[Rectangle, bool, bool]:
+    def place(self, words: str, box: Sequence[int], part: Part) -> tuple[Rectangle, bool, bool]:
         """Return the best place of a plate for an object, and what it costs.
 
         Above the object, below, beside and inside it, in this order, are tried; the first that
@@ -66,6 +85,7 @@ class Plates:
         Args:
             words: on the plate; they fit into the picture.
             box: x1, y1, x2, y2 of the object, in pixels of the picture.
+            part: of the grid that the object covers.
 
         Returns:
             The place, whether it covers another plate, and whether it covers an object.
@@ -79,11 +99,13 @@ class Plates:
         tried = np.concatenate([inside, np.minimum(inside + (wide, high), (width, height))], 1)
         others = np.array(self.taken).reshape(-1, 4)
         plates = _overlaps(tried, others).sum(1)
-        objects = self._covered(tried)
-        # One's own object is half as bad as another one.
-        own = _overlaps(tried, np.array([box]))[:, 0] * self._scale[0] * self._scale[1]
-        best = int(np.lexsort((objects - own / 2, plates))[0])  # of equal ones the first
-        return tuple(tried[best].tolist()), bool(plates[best]), bool(objects[best])
+        cells = self._cells(tried)
+        objects = self._covered(cells)
+        itself = np.array([part.within(*cell) for cell in cells.tolist()])
+        # The object itself is half as bad as another one.
+        best = int(np.lexsort((objects - itself / 2, plates))[0])  # of equal ones the first
+        left, top, right, bottom = tried[best].tolist()
+        return (left, top, right, bottom), bool(plates[best]), bool(objects[best])
 
     def draw(self, words: str, where: Rectangle, color: Sequence[int]) -> None:
         """Draw a plate, and keep its place."""
@@ -96,11 +118,14 @@ class Plates:
         """Return words that a plate inside the picture has room for."""
         return fit(words, self.pixels, self.picture.shape[1] - self.pixels // 2)
 
-    def _covered(self, rectangles: np.ndarray) -> np.ndarray:
-        """Return how many pixels of objects each of [N, 4] rectangles covers."""
+    def _cells(self, rectangles: np.ndarray) -> np.ndarray:
+        """Return the [N, 4] places in the grid of [N, 4] rectangles of the picture."""
         places = rectangles * self._scale
-        x1, y1 = np.floor(places[:, :2]).astype(int).T
-        x2, y2 = np.ceil(places[:, 2:]).astype(int).T
+        return np.concatenate([np.floor(places[:, :2]), np.ceil(places[:, 2:])], 1).astype(int)
+
+    def _covered(self, cells: np.ndarray) -> np.ndarray:
+        """Return how many pixels of objects each of [N, 4] places in the grid covers."""
+        x1, y1, x2, y2 = cells.T
         sums = self._sums
         return sums[y2, x2] - sums[y1, x2] - sums[y2, x1] + sums[y1, x1]
 

@@ -9,6 +9,7 @@ from cvkit.data.fingerprint import RULE, fingerprint
 from cvkit.data.scan import Found
 from cvkit.storage import cache_trouble
 from cvkit.structures import ClassList
+from cvkit.texts import counted
 
 F = TypeVar("F", bound=Found)
 
@@ -59,8 +60,8 @@ def warn_of_leaks(
     splits: Mapping[str, Sequence[Keyed]],
     scans: Mapping[str, Found],
     report: Reporter,
-    noun: str = "images",
-    relation: str = "are also in",
+    noun: str = "image",
+    relation: tuple[str, str] = ("is also in", "are also in"),
 ) -> None:
     """Say which samples of the validation split are also trained on.
 
@@ -69,8 +70,8 @@ def warn_of_leaks(
         splits: the samples, all of them readable.
         scans: what was found in them.
         report: for the warning.
-        noun: what the samples are, in the plural.
-        relation: of samples with equal hashes.
+        noun: what the samples are, in the singular.
+        relation: of samples with equal hashes, of one and of several.
     """
     train, val = names
     if train == val:
@@ -84,8 +85,8 @@ def warn_of_leaks(
     ]
     if twins:
         report.warn(
-            f"{len(twins)} {noun} of {val!r} {relation} {train!r}, such as {twins[0][0]} "
-            f"({twins[0][1]}): the validation numbers will be too good"
+            f"{counted(len(twins), noun)} of {val!r} {relation[len(twins) > 1]} {train!r}, such as "
+            f"{twins[0][0]} ({twins[0][1]}): the validation numbers will be too good"
         )
 
 

@@ -15,6 +15,7 @@ from cvkit.options.detect import INSTEAD
 from cvkit.structures import ClassList
 from cvkit.tasks.contract import Task
 from cvkit.tasks.trained import read_trained
+from cvkit.texts import counted
 
 
 @dataclass(frozen=True)
@@ -90,17 +91,17 @@ def take_over(start: Start, task: Task, model: nn.Module, report: Reporter) -> N
         network = start.header["network"]
         parts = dict.fromkeys(filter(None, (network.get("arch"), network.get("backbone"))))
         raise ModelFileError(
-            f"--weights {start.path} is another network ({', '.join(parts)}): {len(wrong)} tensors "
-            f"are missing or of another shape, such as {wrong[0]}",
+            f"--weights {start.path} is another network ({', '.join(parts)}): "
+            f"{counted(len(wrong), 'tensor')} missing or of another shape, such as {wrong[0]}",
             code="weights.mismatch",
             hint="leave out the flags of the network; the file says which one it is",
         )
     model.load_state_dict({name: start.tensors[name] for name in wanted}, strict=False)
-    report.say(f"weights to begin with: {start.path}, {len(wanted)} tensors")
+    report.say(f"weights to begin with: {start.path}, {counted(len(wanted), 'tensor')}")
     if tuple(then) != task.classes.names:
         report.say(
-            f"other classes than the model's ({_some(then)}): the {len(anew)} tensors that depend "
-            "on them begin anew"
+            f"other classes than the model's ({_some(then)}): tensors that depend on them begin "
+            f"anew: {len(anew)}"
         )
 
 

@@ -236,7 +236,7 @@ def test_all_defects_are_listed_at_once(images):
 def test_boxes_without_area_count_but_do_not_train(images):
     content = altered(("annotations", 1), bbox=[5, 5, 0, 7], iscrowd=0)
     found = read_coco(write_coco(images.parent, content), images, images.parent)
-    assert not found.defects and "1 boxes have no area" in found.notes[0]
+    assert not found.defects and "1 box without area" in found.notes[0]
     truth = found.images[0].truth
     assert len(truth) == 2 and len(trainable(truth, (80, 100))) == 1
 

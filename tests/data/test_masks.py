@@ -265,7 +265,7 @@ def test_missing_files_and_escapes_are_listed(voc, tmp_path):
     shutil.copytree(voc, root)
     split = root / "ImageSets/Segmentation/val.txt"
     split.write_text("scene00008\nnope\n")
-    with pytest.raises(DataError, match=r"2 files are missing: JPEGImages/nope\.jpg"):
+    with pytest.raises(DataError, match=r"2 files missing: JPEGImages/nope\.jpg"):
         read_pairs(root, "voc", ["val"]).splits["val"]
     split.write_text("../../etc/passwd\n")
     with pytest.raises(DataError) as caught:

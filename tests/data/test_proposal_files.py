@@ -40,7 +40,7 @@ def test_images_get_their_own_proposals(file, names, keys, wanted):
 @pytest.mark.parametrize(
     "names, keys, code, words",
     [
-        (["x.jpg"], ["y.jpg", "x.jpg"], "proposals.image", "lacks 1 images, such as y.jpg"),
+        (["x.jpg"], ["y.jpg", "x.jpg"], "proposals.image", "lacks 1 image, such as y.jpg"),
         (["a/x.jpg", "b/x.jpg"], ["c/x.jpg"], "proposals.ambiguous", "its a/x.jpg or b/x.jpg"),
         (["x.jpg"], ["a/x.jpg", "b/x.jpg"], "proposals.ambiguous", "may be a/x.jpg or b/x.jpg"),
     ],

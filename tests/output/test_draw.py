@@ -105,8 +105,9 @@ def test_the_legend_names_what_is_there_and_fits(size_hw):
     image = np.full((*size_hw, 3), 100, np.uint8)
     height, _ = enlarged_hw(size_hw)
     legend = draw_segmentation(image, SegMap(blocks(size_hw)), classes)[height:]
-    for color in CLASSES.colors:
+    for color in CLASSES.colors[1:]:
         assert (legend == color).all(2).sum() > 50
+    assert not (legend == 0).all(2).any(), "the background is as uncoloured as in the picture"
     assert (legend[:, -2:] == 255).all() and (legend[-2:] == 255).all(), "nothing is cut off"
     only = draw_segmentation(image, SegMap(np.ones(size_hw, np.uint8)), classes)[height:]
     assert not (only == CLASSES.colors[2]).all(2).any()
@@ -241,6 +242,12 @@ def plates(*boxes, size_hw=(200, 300), step=1):
     return Plates(np.zeros((*size_hw, 3), np.uint8), 16, covers)
 
 
+def placed(board, words, box, step=1):
+    """Return the place for the plate of an object that fills its box."""
+    size_hw = (board.picture.shape[0] // step, board.picture.shape[1] // step)
+    return board.place(words, box, Covers(size_hw).add_box(np.array(box) / step))
+
+
 OBJECT = (100, 80, 220, 130)
 ABOVE, BELOW = (0, 0, 300, 79), (0, 131, 300, 200)
 LEFT, RIGHT = (0, 79, 99, 131), (221, 79, 300, 131)
@@ -259,7 +266,7 @@ LEFT, RIGHT = (0, 79, 99, 131), (221, 79, 300, 131)
 )
 def test_the_first_free_place_is_taken(others, where, step):
     board = plates(OBJECT, *others, step=step)
-    (x1, y1, x2, y2), over_plate, over_object = board.place("cat", OBJECT)
+    (x1, y1, x2, y2), over_plate, over_object = placed(board, "cat", OBJECT, step)
     wide, high = board.size("cat")
     assert (x2 - x1, y2 - y1) == (wide, high) and not over_plate
     places = {
@@ -275,7 +282,7 @@ def test_the_first_free_place_is_taken(others, where, step):
 def test_plates_do_not_cover_each_other():
     board = plates(OBJECT, OBJECT, OBJECT)
     for _ in range(7):  # twelve places, of which some touch each other
-        where, over_plate, _ = board.place("cat", OBJECT)
+        where, over_plate, _ = placed(board, "cat", OBJECT)
         assert not over_plate
         board.draw("cat", where, (200, 0, 0))
     area = sum((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in board.taken)
@@ -291,11 +298,26 @@ def test_plates_stay_inside_the_picture(size_hw):
         box = (*corners.min(0), *(corners.max(0) + 1))
         board = plates(box, size_hw=size_hw)
         words = board.fit(str(rng.choice(["cat 0.5", "a very long name of a class 0.93"])))
-        (x1, y1, x2, y2), _, _ = board.place(words, box)
+        (x1, y1, x2, y2), _, _ = placed(board, words, box)
         assert 0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height
         if width > 20:
             assert x2 - x1 == board.size(words)[0] <= width, "words are shortened, not cut"
         board.draw(words, (x1, y1, x2, y2), (200, 0, 0))
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_corner_of_the_box_that_another_object_fills_is_no_place(step):
+    """Of an L only the mask is the object's, not the box: another one lies in the notch."""
+    shape = np.zeros((100 // step, 120 // step), bool)
+    shape[80 // step :] = shape[:, : 20 // step] = True
+    covers = Covers((200 // step, 300 // step))
+    part = covers.add_part(shape, (60 // step, 100 // step))
+    for box in ((0, 0, 300, 60), (0, 160, 300, 200), (0, 60, 100, 160), (125, 60, 219, 135)):
+        covers.add_box(np.array(box) / step)
+    board = Plates(np.zeros((200, 300, 3), np.uint8), 16, covers)
+    (x1, y1, x2, y2), _, over_object = board.place("cat", (100, 60, 220, 160), part)
+    assert x1 == 220 and not over_object, "the free place beside it"
+    assert part.within(x1 // step, y1 // step, x2 // step, y2 // step) == 0
 
 
 def test_large_images_are_looked_at_in_steps():

@@ -294,7 +294,7 @@ def test_images_in_both_splits_are_told(cvkit, shapes, tmp_path):
         "classify", "train", "--data", root, "--out", tmp_path / "runs", *loud, "--epochs", 1
     )
     assert done.code == 0
-    assert "warning: 1 images of 'val' are also in 'train'" in done.err
+    assert "warning: 1 image of 'val' is also in 'train'" in done.err
     assert "twin.png" in done.err
 
 

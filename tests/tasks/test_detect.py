@@ -253,7 +253,7 @@ def test_image_ids_know_what_a_resumed_folder_holds(cvkit, detector, boxes, tmp_
     ids.write_text(json.dumps({"images": rows}))
     more = [*others, *flags, "--resume", "--image-ids", ids]
     done = cvkit("detect", "predict", *more)
-    assert done.code == 2 and f"lacks 1 images, such as {first.name}" in done.err
+    assert done.code == 2 and f"lacks 1 image, such as {first.name}" in done.err
     assert (out / "predictions.jsonl").read_bytes() == before
     ids.write_text(json.dumps({"images": [*rows, {"id": 9, "file_name": first.name}]}))
     assert cvkit("detect", "predict", *more).code == 0
@@ -469,7 +469,7 @@ def test_proposals_of_others_serve_too(cvkit, boxes, proposals, tmp_path, kind):
     table.popitem()
     write_results(path, [{"path": k, "boxes": v} for k, v in table.items()])
     short = cvkit("detect", "train", *flags, "--out", tmp_path / "runs")
-    assert short.code == 2 and "lacks 1 images" in short.err
+    assert short.code == 2 and "lacks 1 image" in short.err
 
 
 @pytest.fixture(scope="session")

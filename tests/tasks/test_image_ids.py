@@ -55,7 +55,7 @@ def test_ids_are_found_by_name(coco, rows, paths, wanted):
 @pytest.mark.parametrize(
     "rows, paths, code, words",
     [
-        ([(9, "x.jpg")], ["x.jpg", "y.jpg"], "image_ids.missing", "lacks 1 images, such as y.jpg"),
+        ([(9, "x.jpg")], ["x.jpg", "y.jpg"], "image_ids.missing", "lacks 1 image, such as y.jpg"),
         ([(9, "x.jpg")], ["a/x.jpg", "b/x.jpg"], "image_ids.twice", "a/x.jpg and b/x.jpg both"),
         (
             [(9, "a/x.jpg"), (8, "b/x.jpg")],

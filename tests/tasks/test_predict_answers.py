@@ -8,7 +8,7 @@ import pytest
 from cvkit.catalog import TASKS
 from cvkit.commands import predict as command
 from cvkit.data.synthetic.samples import WRITERS
-from cvkit.output.answers import AreaAnswers, ClassAnswers, ObjectAnswers
+from cvkit.output.answers import AreaAnswers, ClassAnswers, ObjectAnswers, per_cent
 
 SUMMARY = {
     "classify": "best classes: ",
@@ -136,6 +136,12 @@ def test_areas_in_words():
     assert answers.row(line) == ["road 90.0 %, car 10.0 %"]
     total = answers.tally(line) + answers.tally({"labels": ["car"], "pixels": [1000]})
     assert answers.summary(total) == "shares of the area: car 55.0 %, road 45.0 %"
+
+
+def test_an_area_that_is_hardly_there_is_not_said_to_be_zero():
+    line = {"labels": ["road", "car", "sky"], "pixels": [99999, 1, 0]}
+    assert AreaAnswers().row(line) == ["road 100.0 %, car <0.1 %"]
+    assert [per_cent(share) for share in (0.0004, 0.0006, 1)] == ["<0.1 %", "0.1 %", "100.0 %"]
 
 
 def test_objects_in_words():

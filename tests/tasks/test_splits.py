@@ -83,8 +83,8 @@ def test_samples_in_both_splits_are_told(data, capsys, task):
     shutil.copyfile(other, mine)
     prepare(task, root)
     text = " ".join(capsys.readouterr().err.split())
-    things = "videos" if task == "video" else "images"
-    assert f"warning: 1 {things} of 'val' are also in 'train', such as" in text
+    sample = "video" if task == "video" else "image"
+    assert f"warning: 1 {sample} of 'val' is also in 'train', such as" in text
     assert mine.relative_to(root).as_posix() in text
     assert other.relative_to(root).as_posix() in text
 

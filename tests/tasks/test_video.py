@@ -307,7 +307,7 @@ def test_short_videos_are_repeated_with_a_word(cvkit, motions, tmp_path):
     flags = ["--data", motions, "--arch", "r3d-small", "--frames", "24", "--epochs", "1"]
     flags += ["--image-size", "32", "--workers", "0", "--out", tmp_path]
     done = cvkit("video", "train", *flags)
-    assert done.code == 0 and "14 videos are shorter than a clip; they are repeated" in done.err
+    assert done.code == 0 and "14 videos are shorter than a clip and repeated" in done.err
 
 
 @pytest.mark.parametrize(("how", "spread"), [("normal", 0.01), ("xavier", None)])

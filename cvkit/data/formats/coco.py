@@ -29,7 +29,7 @@ from cvkit.data.segmentations import around, lies_outside, read_segmentation
 from cvkit.errors import DataError
 from cvkit.ops.rle import make_masks, mask_areas
 from cvkit.structures import ClassList, Instances, voc_color
-from cvkit.texts import is_number, is_text, read_json, shown, whole_number
+from cvkit.texts import counted, is_number, is_text, read_json, shown, whole_number
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,8 @@ def _collect(
             result[image_id].append(entry)
     empty = sum(0 in entry.xywh[2:] for entries in result.values() for entry in entries)
     if empty:
-        found.notes.append(f"{file.path.name}: {empty} boxes have no area; they are not trained on")
+        count = counted(empty, "box", "boxes")
+        found.notes.append(f"{file.path.name}: {count} without area, not trained on")
     if bare := sum(_without_pixels(each, file.sizes_wh.get(id_)) for id_, each in result.items()):
         found.notes.append(f"{file.path.name}: masks without pixels, not trained on: {bare}")
     return result

@@ -13,7 +13,7 @@ from cvkit.data.files import inside
 from cvkit.data.formats.contract import Contents, Listing, Query
 from cvkit.data.tables import read_rows
 from cvkit.errors import CvkitError, DataError, raise_defects
-from cvkit.texts import parse_number, shown
+from cvkit.texts import counted, parse_number, shown
 
 TABLE = "labels.csv"
 """Name of the table that makes a folder a dataset in this format."""
@@ -66,7 +66,7 @@ def _read_table(path: Path) -> list[tuple[str | None, ClassifiedImage]]:
     raise_defects(defects, str(path))
     if missing:
         raise DataError(
-            f"{path}: {len(missing)} files are missing: {', '.join(missing[:5])}"
+            f"{path}: {counted(len(missing), 'file')} missing: {', '.join(missing[:5])}"
             + (" ..." if len(missing) > 5 else ""),
             code="split.id_without_file",
             hint="paths are relative to the table",

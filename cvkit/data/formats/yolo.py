@@ -23,7 +23,7 @@ from cvkit.data.formats.contract import Contents, Query
 from cvkit.data.formats.image_tree import folder_parts, shared_labels
 from cvkit.errors import CvkitError, DataError
 from cvkit.structures import ClassList, Instances, voc_color
-from cvkit.texts import is_text, parse_number, read_lines, require_regular, shown
+from cvkit.texts import counted, is_text, parse_number, read_lines, require_regular, shown
 from cvkit.yaml_files import MOST_BYTES, read_yaml
 
 SLACK = 1e-3
@@ -282,7 +282,9 @@ def _corners(values: list[float], size_wh: tuple[int, int], where: str) -> tuple
     elif len(values) >= 6 and len(values) % 2 == 0:
         shares = (min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2]))
     else:
-        raise DataError(f"{where}: {len(values)} numbers are no box", code="yolo.syntax")
+        raise DataError(
+            f"{where}: {counted(len(values), 'number')} instead of a box", code="yolo.syntax"
+        )
     wrong = not all(map(math.isfinite, values))  # the least and the largest hide NaN
     wrong |= not all(-SLACK <= share <= 1 + SLACK for share in shares)
     if wrong or shares[2] < shares[0] or shares[3] < shares[1]:

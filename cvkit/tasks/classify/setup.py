@@ -23,6 +23,7 @@ from cvkit.tasks.classed import require_examples, warn_of_gaps
 from cvkit.tasks.classify.network import Network, Preprocessing
 from cvkit.tasks.common import data_place, parse_image_size
 from cvkit.tasks.normalisation import pretrained_statistics
+from cvkit.texts import counted
 
 SMALL_IMAGE = 64
 """Largest image side at which `--stem auto` takes the small stem."""
@@ -209,7 +210,8 @@ def training_data(
     data = read_collection(place, options.format, names, options.val_fraction, seed=options.seed)
     division = training_division(options)
     tell_division(options, place, data.heap, division, data.splits, report)
-    counts = ", ".join(f"{name}: {len(images)} images" for name, images in data.splits.items())
+    splits = data.splits.items()
+    counts = ", ".join(f"{name}: {counted(len(images), 'image')}" for name, images in splits)
     if options.data == "samples":
         report.say(f"training on the built-in samples (one synthetic shape per image), {counts}")
     else:

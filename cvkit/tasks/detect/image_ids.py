@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 
 from cvkit.data.named import Names
 from cvkit.errors import DataError
-from cvkit.texts import read_json, shown, whole_number
+from cvkit.texts import counted, read_json, shown, whole_number
 
 
 class ImageIds:
@@ -38,7 +38,8 @@ class ImageIds:
         found = {path: name for path, name in names.items() if name is not None}
         if missing := [path for path in names if path not in found]:
             raise DataError(
-                f"--image-ids {self.file} lacks {len(missing)} images, such as {missing[0]}",
+                f"--image-ids {self.file} lacks {counted(len(missing), 'image')}, such as "
+                f"{missing[0]}",
                 code="image_ids.missing",
                 hint=f"it has file names such as {next(iter(self.known))}",
             )

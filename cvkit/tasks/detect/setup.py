@@ -26,6 +26,7 @@ from cvkit.structures import ClassList
 from cvkit.tasks.checking import about_data, checked, warn_of_leaks
 from cvkit.tasks.common import data_place
 from cvkit.tasks.detect.image_ids import ImageIds
+from cvkit.texts import counted
 
 
 @dataclass(frozen=True)
@@ -241,7 +242,8 @@ def checked_splits(
     for name in names:
         _tell_split(f"{root} ({data.layout}), {name}", kept[name], report)
         if scans[name].clipped:
-            report.say(f"{name}: {scans[name].clipped} boxes reach beyond their image; cut to it")
+            cut = counted(scans[name].clipped, "box", "boxes")
+            report.say(f"{name}: {cut} beyond the border of the image, cut to it")
     classes = data.classes.names
     shown = ", ".join(classes[:12]) + (" ..." if len(classes) > 12 else "")
     report.say(f"classes: {len(classes)} ({shown})")
@@ -253,7 +255,8 @@ def _tell_split(what: str, images: Sequence[AnnotatedImage], report: Reporter) -
     objects = sum(len(image.truth) for image in images)
     empty = sum(not len(image.truth) for image in images)
     without = f", {empty} of them without objects" if empty else ""
-    report.say(f"data: {what}: {len(images)} images{without}, {objects} objects")
+    count = counted(len(images), "image")
+    report.say(f"data: {what}: {count}{without}, {counted(objects, 'object')}")
 
 
 def class_table(data: ClassList, model: ClassList) -> dict[int, int]:

@@ -25,6 +25,7 @@ from cvkit.structures import IGNORE, ClassList
 from cvkit.tasks.checking import checked, warn_of_leaks
 from cvkit.tasks.common import data_place, parse_image_size
 from cvkit.tasks.segment.network import Network, segmenter
+from cvkit.texts import counted
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,9 @@ def training_data(
             f"{', '.join(f'{len(pairs)} {name}' for name, pairs in splits.items())} images"
         )
     else:
-        counts = ", ".join(f"{name}: {len(pairs)} images" for name, pairs in splits.items())
+        counts = ", ".join(
+            f"{name}: {counted(len(pairs), 'image')}" for name, pairs in splits.items()
+        )
         report.say(f"data: {root} ({layout} layout), {counts}")
     classes, colors = dataset_classes(root, IGNORE)
     reader = MaskReader(

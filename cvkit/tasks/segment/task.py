@@ -43,6 +43,7 @@ from cvkit.tasks.normalisation import value_bits, warn_of_bits
 from cvkit.tasks.segment import setup
 from cvkit.tasks.segment.network import Network, Preprocessing, segmenter
 from cvkit.tasks.segment.setup import Inference, Training
+from cvkit.texts import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +142,8 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
             mask_map=parse_mask_map(mask_map) if mask_map else MaskMap(),
             ignore_index=ignore if options.ignore_index is None else options.ignore_index,
         )
-        report.say(f"data: {root} ({layout} layout), {options.split}: {len(pairs)} images")
+        count = counted(len(pairs), "image")
+        report.say(f"data: {root} ({layout} layout), {options.split}: {count}")
         for note in parts.notes:
             report.warn(note)
         scan = setup.scan_split(pairs, reader, options.split, report)

@@ -22,6 +22,7 @@ from cvkit.options.video import VideoTrain
 from cvkit.tasks.classify.setup import SMALL_IMAGE, parse_side
 from cvkit.tasks.common import refuse_idle
 from cvkit.tasks.normalisation import pretrained_statistics
+from cvkit.texts import counted
 
 
 @dataclass(frozen=True)
@@ -228,4 +229,5 @@ def _load_kinetics(
         path = find_model(source, flag="--pretrained")
     tensors = kinetics_tensors(model.state_dict(), read_state_dict(path), path)
     model.load_state_dict(tensors, strict=False)
-    return f"weights to begin with: {options.pretrained} ({path.name}, {len(tensors)} tensors)"
+    count = counted(len(tensors), "tensor")
+    return f"weights to begin with: {options.pretrained} ({path.name}, {count})"

@@ -20,6 +20,7 @@ from cvkit.tasks.classed import ClassTraining, require_examples, warn_of_gaps
 from cvkit.tasks.classify.setup import parse_side
 from cvkit.tasks.common import data_place
 from cvkit.tasks.video.network import parse_views
+from cvkit.texts import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,8 @@ def training_data(options: VideoTrain, report: Reporter) -> tuple[Collection, di
     )
     division = training_division(options)
     tell_division(options, place, data.heap, division, data.splits, report)
-    counts = ", ".join(f"{name}: {len(videos)} videos" for name, videos in data.splits.items())
+    splits = data.splits.items()
+    counts = ", ".join(f"{name}: {counted(len(videos), 'video')}" for name, videos in splits)
     if options.data == "samples":
         report.say(f"training on the built-in samples (a synthetic shape that moves), {counts}")
     else:
@@ -91,21 +93,29 @@ def training_data(options: VideoTrain, report: Reporter) -> tuple[Collection, di
         for name, videos in data.splits.items()
     }
     raise_defects([d for scan in scans.values() for d in scan.defects], str(place))
-    parts = any(video.seconds for videos in data.splits.values() for video in videos)
-    relation = "come from files that are also in" if parts else "are also in"
-    warn_of_leaks(names, data.splits, scans, report, "videos", relation)
+    relation = ("is also in", "are also in")
+    if any(video.seconds for videos in data.splits.values() for video in videos):
+        relation = ("comes from a file that is also in", "come from files that are also in")
+    warn_of_leaks(names, data.splits, scans, report, "video", relation)
     warn_of_gaps(data, options.val_split, report)
     for name, scan in scans.items():
         lengths = [frames for frames, _ in scan.lengths]
         report.say(
-            f"{name}: {min(lengths)} to {max(lengths)} frames per video, "
-            f"{scan.differing} headers claim another number"
+            f"{name}: {_frames(lengths)} per video, headers with another number: {scan.differing}"
         )
         span = 1 if options.sampling == "uniform" else (options.frames - 1) * options.stride + 1
         if short := sum(frames < max(span, options.frames) for frames in lengths):
-            report.warn(f"{name}: {short} videos are shorter than a clip; they are repeated")
+            count = f"{counted(short, 'video')} {'is' if short == 1 else 'are'}"
+            report.warn(f"{name}: {count} shorter than a clip and repeated")
     report.say(f"classes: {len(data.names)} ({', '.join(data.names[:30])})")
     return data, scans
+
+
+def _frames(lengths: list[int]) -> str:
+    """Return in words how many frames videos have."""
+    if min(lengths) == max(lengths):
+        return counted(lengths[0], "frame")
+    return f"{min(lengths)} to {max(lengths)} frames"
 
 
 def join_timelines(folder: Path, lines: Iterable[dict]) -> None:
