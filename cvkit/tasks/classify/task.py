@@ -150,7 +150,7 @@ class Classify(ImageTask):
     @property
     def gradient_free(self) -> bool:
         """Whether training means to memorise the examples."""
-        return catalog.CLASSIFIERS[self.network.arch].gradient_free
+        return catalog.ARCHS[self.name][self.network.arch].gradient_free
 
     def use_data(self, options: Any, header: dict, report: Reporter) -> None:
         """Find the split that a trained model is evaluated on, and check its classes.
