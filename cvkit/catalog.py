@@ -37,9 +37,6 @@ AUGMENTATIONS = {
 }
 """What `--augment` takes by name; anything else is a file."""
 
-FRAME_ARCHS = tuple(name for name, entry in CLIP_NETWORKS.items() if entry.takes_backbone)
-"""Networks of clips that are made of a network of images."""
-
 OPTIMIZERS = {
     "adamw": (1e-3, 1e-2),
     "adam": (1e-3, 0.0),

@@ -100,16 +100,13 @@ class ResNet(Backbone):
 
     Args:
         builder: torchvision function name, such as `resnet50`.
-        output_stride: 8, 16 or 32.
-        uniform_dilation: give the first block of a dilated stage the new rate too. Published
-            torchvision weights were trained without it, with the previous stage's rate there.
+        output_stride: 8, 16 or 32. The first block of a dilated stage keeps the rate of the stage
+            before, as in the training of torchvision's published weights.
     """
 
     unfused = 2
 
-    def __init__(
-        self, builder: str, output_stride: int = 32, uniform_dilation: bool = False
-    ) -> None:
+    def __init__(self, builder: str, output_stride: int = 32) -> None:
         super().__init__()
         net = torchvision_network(builder)
         self.conv1, self.bn1, self.relu, self.maxpool = net.conv1, net.bn1, net.relu, net.maxpool
@@ -118,7 +115,7 @@ class ResNet(Backbone):
         rate = 1
         for stage, stride in ((self.layer3, 16), (self.layer4, 32)):
             if stride > output_stride:
-                _dilate(stage, first=2 * rate if uniform_dilation else rate, rest=2 * rate)
+                _dilate(stage, first=rate, rest=2 * rate)
                 rate *= 2
         width = net.fc.in_features
         self._set_contract([64, width // 8, width // 4, width // 2, width], output_stride)

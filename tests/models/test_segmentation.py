@@ -243,9 +243,6 @@ def test_dilated_resnet_equals_torchvisions_own_dilation():
     ours.load_state_dict(state)
     found = [m.dilation for m in ours.layer4.modules() if getattr(m, "kernel_size", 0) == (3, 3)]
     assert found == [(2, 2), (4, 4), (4, 4)]
-    uniform = type(ours)("resnet50", output_stride=8, uniform_dilation=True)
-    found = [m.dilation for m in uniform.layer4.modules() if getattr(m, "kernel_size", 0) == (3, 3)]
-    assert found == [(4, 4), (4, 4), (4, 4)]
 
 
 def test_mirror_pad_repeats_for_small_images():

@@ -48,7 +48,8 @@ CASES = [
     *(
         (builder, "imagenet", of_video, (arch, builder))
         for builder in ("googlenet", "resnet18")
-        for arch in catalog.FRAME_ARCHS
+        for arch, entry in catalog.CLIP_NETWORKS.items()
+        if entry.takes_backbone
     ),
     ("resnet50", "imagenet", of_video, ("i3d",)),
 ]

@@ -105,15 +105,15 @@ class FCN2014(nn.Module):
     """The whole network of the paper: VGG-16 with fc6 and fc7 as convolutions.
 
     The first convolution pads by 100 pixels, pooling rounds up, and the crops undo both, so
-    that the logits have the size of any image.
+    that the logits have the size of any image. The transposed convolutions are not trained, as in
+    the released models.
 
     Args:
         num_classes: channels of the logits.
         stride: 32, 16 or 8.
-        learnable: train the transposed convolutions; the released models keep them fixed.
     """
 
-    def __init__(self, num_classes: int, *, stride: int = 8, learnable: bool = False) -> None:
+    def __init__(self, num_classes: int, *, stride: int = 8) -> None:
         super().__init__()
         self.features = vgg_features("vgg16")
         first = self.features[0]
@@ -127,12 +127,12 @@ class FCN2014(nn.Module):
         self.score_fr = nn.Conv2d(4096, num_classes, 1)
         self.stride = stride
         if stride <= 16:
-            self.up2 = bilinear_deconv(num_classes, 2, learnable)
+            self.up2 = bilinear_deconv(num_classes, 2, learnable=False)
             self.score_pool4 = _score(512, num_classes)
         if stride == 8:
-            self.up4 = bilinear_deconv(num_classes, 2, learnable)
+            self.up4 = bilinear_deconv(num_classes, 2, learnable=False)
             self.score_pool3 = _score(256, num_classes)
-        self.up = bilinear_deconv(num_classes, stride, learnable)
+        self.up = bilinear_deconv(num_classes, stride, learnable=False)
 
     def logits(self, images: Tensor) -> Tensor:
         """Return the class logits of NCHW normalised images, at their size."""

@@ -48,17 +48,15 @@ class Block(nn.Module):
         out: of the output.
         conv: what the convolutions are.
         stride: of the first one.
-        middles: channels in the middle of split convolutions, of both.
+        middle: channels in the middle of split convolutions.
     """
 
-    def __init__(
-        self, channels: int, out: int, conv: Conv, stride: int, middles: tuple[int, int]
-    ) -> None:
+    def __init__(self, channels: int, out: int, conv: Conv, stride: int, middle: int) -> None:
         super().__init__()
         self.conv1 = nn.Sequential(
-            conv(channels, out, middles[0], stride), nn.BatchNorm3d(out), nn.ReLU(inplace=True)
+            conv(channels, out, middle, stride), nn.BatchNorm3d(out), nn.ReLU(inplace=True)
         )
-        self.conv2 = nn.Sequential(conv(out, out, middles[1], 1), nn.BatchNorm3d(out))
+        self.conv2 = nn.Sequential(conv(out, out, middle, 1), nn.BatchNorm3d(out))
         self.relu = nn.ReLU(inplace=True)
         self.downsample = None
         if stride != 1 or channels != out:
@@ -81,8 +79,6 @@ class VideoResNet(nn.Module):
         kind: key of `KINDS`.
         width: channels of the first stage; each further one has twice as many.
         blocks: of each stage.
-        paper: split convolutions have as many parameters as full ones, as in the paper; else
-            both of a block have the middle of the first one, as in torchvision.
     """
 
     layer1: nn.Module
@@ -97,7 +93,6 @@ class VideoResNet(nn.Module):
         kind: str,
         width: int = 64,
         blocks: Sequence[int] = (2, 2, 2, 2),
-        paper: bool = False,
     ) -> None:
         super().__init__()
         self.stem = _stem(kind, width)
@@ -108,8 +103,9 @@ class VideoResNet(nn.Module):
             out = width * 2**number
             stage = []
             for place in range(count):
-                middles = (_middle(channels, out), _middle(out if paper else channels, out))
-                stage.append(Block(channels, out, conv, stride if place == 0 else 1, middles))
+                # Both of a block have the middle of the first one, as in torchvision.
+                middle = _middle(channels, out)
+                stage.append(Block(channels, out, conv, stride if place == 0 else 1, middle))
                 channels = out
             setattr(self, f"layer{number + 1}", nn.Sequential(*stage))
         self.avgpool = nn.AdaptiveAvgPool3d(1)

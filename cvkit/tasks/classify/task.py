@@ -135,7 +135,7 @@ class Classify(LogitsTask[ClassifyTrain, ClassifyEval, ClassifyPredict]):
     @property
     def gradient_free(self) -> bool:
         """Whether training means to memorise the examples."""
-        return catalog.CLASSIFIERS[self.network.arch].gradient_free
+        return catalog.ARCHS[self.name][self.network.arch].gradient_free
 
     def header(self, options: ClassifyTrain) -> dict[str, Any]:
         """Return what a model file says about itself."""

@@ -70,8 +70,8 @@ class Network(DetectorSpec):
     def flags(self, preprocessing: Preprocessing) -> dict[str, Any]:
         """Return the flags of train that lead to this network and to these inputs."""
         sizes = ",".join(map(str, preprocessing.min_sizes)) or f"x{preprocessing.scale!r}"
-        flags: dict[str, Any] = {"arch": self.arch, "backbone": self.backbone, "min_size": sizes}
-        flags["max_size"] = preprocessing.max_size
+        flags: dict[str, Any] = {"arch": self.arch, "backbone": self.backbone}
+        flags |= {"min_size": sizes, "max_size": preprocessing.max_size}
         if not self.facts.fixed_parts:
             flags |= {"neck": self.neck, "roi": self.roi, "channels": self.width}
         if not self.facts.fixed_anchors:
