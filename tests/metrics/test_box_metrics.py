@@ -385,6 +385,50 @@ def test_errors_and_confusion_are_told_apart():
     assert nothing.counts["missed"] == 5 and nothing.matrix[1:, 0].tolist() == [3, 1, 1]
 
 
+def test_a_second_detection_is_a_duplicate_before_it_is_of_another_class():
+    """It fits a cat that is found already, and a dog; another one fits the dog alone."""
+    alone = [(1, 500, 0, 520, 20), (3, 300, 0, 400, 100)]
+    truth = objects((1, 0, 0, 100, 100), (2, 0, 0, 100, 90), *alone)
+    result = detections(
+        (1, 0.9, 0, 0, 100, 100),
+        (1, 0.8, 0, 0, 100, 95),
+        (3, 0.7, 0, 0, 100, 90),
+        (3, 0.6, 300, 0, 400, 20),  # an IoU of 0.2 with the cow
+        (3, 0.5, 300, 90, 400, 190),  # of 10 / 190
+        (3, 0.45, 500, 0, 520, 6),  # of 0.3 with a cat alone
+        *((label, 0.4, *box) for label, *box in alone),
+    )
+    counts = box_errors.analyse(filled(CocoMetric(CLASSES), (result, truth))).counts
+    assert counts == {
+        "correct": 3,
+        "duplicate": 1,
+        "class": 1,
+        "localisation": 1,
+        "background": 2,
+        "missed": 1,
+    }
+
+
+def test_objects_are_confused_with_what_overlaps_them_most_and_crowds_with_nothing():
+    truth = objects(
+        (1, 0, 0, 100, 100),
+        (2, 0, 200, 100, 300),
+        (3, 0, 400, 100, 500),
+        crowd=[False, False, True],
+    )
+    result = detections(
+        (2, 0.9, 0, 0, 100, 60),  # the surer one overlaps less
+        (1, 0.8, 0, 0, 100, 90),
+        (1, 0.7, 0, 200, 100, 280),
+        (3, 0.7, 0, 210, 100, 300),
+        (1, 0.6, 0, 420, 100, 460),  # in the crowd
+    )
+    matrix = np.zeros((4, 4), int)
+    box_errors._confuse(result, truth, overlaps(result, truth), matrix)
+    # A dog on nothing and a cat on nothing; a cat is a cat, a dog is a cow.
+    assert matrix.tolist() == [[0, 1, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]]
+
+
 @pytest.mark.parametrize(
     ("right", "missed", "wanted"),
     [

@@ -172,6 +172,22 @@ def test_validation_compares_with_the_pixels_in_the_middle_of_those_of_the_netwo
     assert [result.labels.shape for result in results] == [(6, 6), (10, 4)]
 
 
+def test_images_are_validated_without_what_only_training_does(made):
+    problem = made("classify", loss="ce", label_smoothing=0.3, mixup=1.0, cutmix=1.0)
+    torch.manual_seed(0)
+    logits, labels = torch.randn(3, 6), torch.tensor([5, 0, 2])
+    model = SimpleNamespace(
+        embed=lambda images: logits,
+        probabilities=lambda found: found.softmax(1),
+        head=nn.Identity(),
+    )
+    batch = Batch(torch.zeros(3, 3, 8, 8, dtype=torch.uint8), None, (None,) * 3, labels=labels)
+    results, loss = problem.validate(model, batch)
+    torch.testing.assert_close(loss, F.cross_entropy(logits, labels))
+    for result, own in zip(results, logits.softmax(1), strict=True):
+        np.testing.assert_allclose(result.scores, own, rtol=1e-5)
+
+
 def test_every_view_of_a_video_is_validated_with_the_class_of_its_video(made):
     problem = made("video", label_smoothing=0.3, mixup=1.0)
     preprocessing = replace(problem.preprocessing, mean=(0.0,) * 3, std=(1.0,) * 3)
