@@ -237,6 +237,25 @@ def test_equal_scores_lose_the_logarithm_of_the_number_of_classes(made, task):
 
 
 @pytest.mark.parametrize("task", [task for task in catalog.TASKS if task not in CLASSES])
+@pytest.mark.parametrize("verb", ["eval", "predict"])
+def test_a_trained_detector_keeps_its_limits_but_for_those_that_are_asked_for(made, task, verb):
+    problem = made(task)
+    stored = {"min_score": 0.125, "nms": 0.375, "max_detections": 7, "samples": 3}
+    network = replace(problem.network, own={**problem.network.own, "regions": stored})
+    options = OPTIONS[task]["train"](data="d")
+    header = replace(problem, network=network).header(options)
+    for flags, changed in (
+        ({}, {}),
+        ({"threshold": 0.25}, {"min_score": 0.25}),
+        ({"nms": 0.75}, {"nms": 0.75}),
+        ({"max_detections": 9}, {"max_detections": 9}),
+    ):
+        used = OPTIONS[task][verb](**flags)
+        found = catalog.resolve(catalog.TASKS[task]).for_model(used, header)
+        assert found.network.own["regions"] == stored | changed
+
+
+@pytest.mark.parametrize("task", [task for task in catalog.TASKS if task not in CLASSES])
 def test_a_detector_whose_scores_are_equal_loses_what_equal_scores_lose(made, task):
     problem = made(task)
     torch.manual_seed(0)
