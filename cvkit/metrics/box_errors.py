@@ -69,9 +69,10 @@ def _best_score(images: list[tuple[Instances, Instances, np.ndarray]]) -> float:
     if not len(score):
         return 0.0
     order = np.argsort(-score, kind="stable")
-    right = np.cumsum(hit[order])
+    falling, right = score[order], np.cumsum(hit[order])
     f1 = 2 * right / (np.arange(1, len(right) + 1) + max(objects, 1))
-    return float(score[order][int(np.argmax(f1))])
+    last = np.append(falling[1:] < falling[:-1], True)  # of equal scores all count or none
+    return float(falling[last][int(np.argmax(f1[last]))])
 
 
 def _count(

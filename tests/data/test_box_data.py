@@ -8,7 +8,11 @@ import pytest
 from PIL import Image
 
 from cvkit.data.annotated import AnnotatedImage, make_truth, no_objects, trainable
+<<<<<<< HEAD
 from cvkit.data.boxes import read_boxes
+=======
+from cvkit.data.classes import make_classes
+>>>>>>> h-survivors
 from cvkit.data.datasets import BoxDataset
 from cvkit.data.decode import read_image
 from cvkit.data.formats.coco import read_coco
@@ -350,6 +354,12 @@ def test_all_splits_of_a_voc_folder_have_the_classes_that_occur(tmp_path, splits
         table = class_table(alone.classes, model)
         labels = [table[label] for i in alone.splits[split] for label in i.truth.labels.tolist()]
         assert [names[label - 1] for label in labels] == list(own)
+
+
+def test_labels_of_data_become_those_of_the_model_by_name():
+    """In cyclic order, where there and back are different ways."""
+    model = make_classes(["person", "cat", "dog", "eel"])
+    assert class_table(make_classes(["dog", "eel", "cat"]), model) == {1: 3, 2: 4, 3: 2}
 
 
 def test_a_voc_folder_without_any_object_has_vocs_classes(tmp_path):

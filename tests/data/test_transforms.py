@@ -126,6 +126,34 @@ def test_a_training_sample_of_a_class_shows_a_quarter_of_the_image_or_more(make,
     assert 0.44 < (np.array(ratios) < 1).mean() < 0.56  # wide ones are as likely as high ones
 
 
+@pytest.mark.parametrize("make", [ClassifyTransform, ClipTransform])
+@pytest.mark.parametrize("side", [32, 64])
+def test_small_images_are_shifted_by_up_to_an_eighth(make, side):
+    y, x = np.mgrid[:side, :side]
+    image = np.stack([x, y, 0 * x], -1).astype(np.uint8)
+    transform, middle, seen = make("light", side, flip=0.0), side // 2, []
+    for seed in range(400):
+        made = transform(image if make is ClassifyTransform else image[None], seed)
+        column, row, _ = made.reshape(side, side, 3)[middle, middle].tolist()
+        seen.append((column - middle, row - middle))
+    reach = side // 8
+    for shifts in zip(*seen, strict=True):
+        assert set(shifts) == set(range(-reach, reach + 1))
+
+
+@pytest.mark.parametrize("make", [ClassifyTransform, ClipTransform])
+@pytest.mark.parametrize("side", [32, 80])
+@pytest.mark.parametrize("flip", [0.0, 0.25, 1.0])
+def test_samples_are_mirrored_as_often_as_asked_for(make, side, flip):
+    image = np.arange(120, dtype=np.uint8)[None, :, None].repeat(90, 0).repeat(3, 2)
+    transform, mirrored = make("light", side, flip=flip), 0
+    for seed in range(300):
+        made = transform(image if make is ClassifyTransform else image[None], seed)
+        row = made.reshape(side, side, 3)[side // 2, :, 0].astype(int)
+        mirrored += row[side // 4] > row[-side // 4]
+    assert mirrored / 300 == pytest.approx(flip, abs=0.06 if 0 < flip < 1 else 0)
+
+
 def test_scales_are_drawn_log_uniformly_around_the_evaluation_scale():
     step = ScaleCrop((48, 40), (0.5, 2.0), "fit")
     step.set_random_seed(0)

@@ -10,8 +10,20 @@ import pytest
 from PIL import Image
 
 from cvkit.data import video as reader
+<<<<<<< HEAD
 from cvkit.data.classified import ClassifiedImage, read_collection
 from cvkit.data.clips import ClipDataset, ClipRule, FrameRule, clip_frames, part_of, places
+=======
+from cvkit.data.clips import (
+    ClipDataset,
+    ClipRule,
+    FrameRule,
+    clip_frames,
+    part_of,
+    places,
+    random_place,
+)
+>>>>>>> h-survivors
 from cvkit.data.files import walk_videos
 from cvkit.data.scan import scan_videos
 from cvkit.data.synthetic.scenes import MOTIONS, make_motion
@@ -323,6 +335,16 @@ def test_clips_of_a_part_lie_in_it_and_say_where(
     seen = {numbers_of(training.read(0, seed).image)[0] for seed in range(60)}
     assert min(seen) < first + 4 and max(seen) > first + spare - 4
     assert all(first <= start <= first + spare for start in seen)
+
+
+def test_training_begins_at_every_frame_that_leaves_room_alike():
+    rng, rule = np.random.default_rng(0), ClipRule(4, stride=2)
+    starts = [clip_frames(times(11), rule, random_place(11, rule, rng))[0][0] for _ in range(1000)]
+    assert np.bincount(starts).tolist() == pytest.approx([200] * 5, abs=40)
+    assert random_place(5, ClipRule(8), rng) <= 1  # none is left, and the video is repeated
+    for rule in (ClipRule(4, "uniform"), ClipRule(4, fps=5)):
+        drawn = np.array([random_place(11, rule, rng) for _ in range(1000)])
+        assert np.histogram(drawn, 4, (0, 1))[0].tolist() == pytest.approx([250] * 4, abs=50)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from itertools import zip_longest
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pycocotools import coco as reference_coco
 from pycocotools import cocoeval as reference_eval
@@ -409,6 +409,75 @@ def test_errors_and_confusion_are_told_apart():
     assert found.matrix.tolist() == wanted
     nothing = box_errors.analyse(filled(CocoMetric(CLASSES), (detections(), truth)))
     assert nothing.counts["missed"] == 5 and nothing.matrix[1:, 0].tolist() == [3, 1, 1]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from([0.25, 0.5, 0.75]), st.booleans()), max_size=12),
+    st.integers(0, 3),
+)
+@example([(0.5, True), (0.25, True), *[(0.25, False)] * 4], 0)  # 2/3, 4/4 amid the rest, 4/8
+def test_no_other_score_has_a_larger_f1(found, missed):
+    """Of detections with equal scores all count or none."""
+    rows, places = [], [(1, 20 * n, 0, 20 * n + 10, 10) for n in range(missed)]
+    for n, (score, right) in enumerate(found):
+        rows.append((1, score, 20 * n, 50, 20 * n + 10, 60))
+        places += [(1, *rows[-1][2:])] * right
+    truth = objects(*places) if places else no_objects()
+    analysed = box_errors.analyse(filled(CocoMetric(CLASSES), (detections(*rows), truth)))
+
+    def f1(limit):
+        kept = [right for score, right in found if score >= limit]
+        return 2 * sum(kept) / max(len(kept) + len(places), 1)
+
+    assert f1(analysed.score) == max((f1(score) for score, _ in found), default=0)
+    assert analysed.counts["correct"] == sum(
+        right for score, right in found if score >= analysed.score
+    )
+
+
+def test_a_second_detection_is_a_duplicate_before_it_is_of_another_class():
+    """It fits a cat that is found already, and a dog; another one fits the dog alone."""
+    alone = [(1, 500, 0, 520, 20), (3, 300, 0, 400, 100)]
+    truth = objects((1, 0, 0, 100, 100), (2, 0, 0, 100, 90), *alone)
+    result = detections(
+        (1, 0.9, 0, 0, 100, 100),
+        (1, 0.8, 0, 0, 100, 95),
+        (3, 0.7, 0, 0, 100, 90),
+        (3, 0.6, 300, 0, 400, 20),  # an IoU of 0.2 with the cow
+        (3, 0.5, 300, 90, 400, 190),  # of 10 / 190
+        (3, 0.45, 500, 0, 520, 6),  # of 0.3 with a cat alone
+        *((label, 0.4, *box) for label, *box in alone),
+    )
+    counts = box_errors.analyse(filled(CocoMetric(CLASSES), (result, truth))).counts
+    assert counts == {
+        "correct": 3,
+        "duplicate": 1,
+        "class": 1,
+        "localisation": 1,
+        "background": 2,
+        "missed": 1,
+    }
+
+
+def test_objects_are_confused_with_what_overlaps_them_most_and_crowds_with_nothing():
+    truth = objects(
+        (1, 0, 0, 100, 100),
+        (2, 0, 200, 100, 300),
+        (3, 0, 400, 100, 500),
+        crowd=[False, False, True],
+    )
+    result = detections(
+        (2, 0.9, 0, 0, 100, 60),  # the surer one overlaps less
+        (1, 0.8, 0, 0, 100, 90),
+        (1, 0.7, 0, 200, 100, 280),
+        (3, 0.7, 0, 210, 100, 300),
+        (1, 0.6, 0, 420, 100, 460),  # in the crowd
+    )
+    matrix = np.zeros((4, 4), int)
+    box_errors._confuse(result, truth, overlaps(result, truth), matrix)
+    # A dog on nothing and a cat on nothing; a cat is a cat, a dog is a cow.
+    assert matrix.tolist() == [[0, 1, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]]
 
 
 @pytest.mark.parametrize(

@@ -209,3 +209,10 @@ def test_coverage_is_worked_out_by_hand():
     assert found["mabo"] == pytest.approx((0.8 + (0.4 + 0) / 2) / 2)
     assert found["boxes"] == 1
     assert coverage([], [], []) == {"recall": None, "mabo": None, "boxes": None}
+
+
+def test_a_proposal_must_cover_more_than_half():
+    regions = np.array([[0.0, 0, 10, 5], [20, 0, 30, 5.1]])
+    boxes = np.array([[0.0, 0, 10, 10], [20, 0, 30, 10]])
+    found = coverage([regions], [boxes], [np.array([1, 1])])
+    assert found == {"recall": 0.5, "mabo": pytest.approx(0.505), "boxes": 2}

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from cvkit.errors import MachineError
+from cvkit.output.boxes import describe_boxes
 from cvkit.output.curves import (
     write_curves,
     write_lr_curve,
@@ -19,7 +20,8 @@ from cvkit.output.curves import (
 )
 from cvkit.output.files import write_csv, write_label_png, write_rgb
 from cvkit.output.records import describe_labels
-from cvkit.structures import ClassList, SegMap
+from cvkit.structures import Classes, ClassList, Geometry, Instances, Sample, SegMap
+from cvkit.tasks.classed import describe_classes
 
 CLASSES = ClassList(("none", "cat", "dog"), (7, 8, 9), ((0, 0, 0), (200, 0, 0), (0, 0, 200)))
 LABELS = np.array([[0] * 30, [1] * 30, [2] * 30, [255] * 30], np.uint8).repeat(10, 0)
@@ -142,6 +144,25 @@ def test_axes_have_the_numbers_that_they_are_named_after(drawn, tmp_path, monkey
     found = drawn(write_lr_curve, tmp_path / "l.png", [0.001, 0.01], [2.0, 1.0], 0.005)
     curve, suggested = found.values()
     assert curve == ([0.001, 0.01], [2, 1]) and suggested[0] == [0.005, 0.005]
+
+
+def test_lines_say_the_size_of_the_image_and_the_classes_of_the_data():
+    labels = np.array([[0, 1, 1], [2, 1, 2]], np.uint8)
+    scores = np.array([0.125, 0.25, 0.625], np.float32)
+    sample = Sample("a.jpg", None, Geometry((2, 3), (8, 8)))
+    boxes = np.array([[0, 0, 2, 1], [1, 0, 3, 2]], np.float32)
+    objects = Instances(boxes, np.array([3, 1]), scores=np.array([0.75, 0.5], np.float32))
+    pixels = describe_labels(SegMap(labels, np.full((2, 3), 0.5, np.float16)), CLASSES)
+    one = describe_classes(Classes(2, scores), sample, CLASSES, 2)
+    several = describe_boxes(objects, CLASSES, (2, 3))
+    for line in (pixels, one, several):
+        assert (line["width"], line["height"]) == (3, 2)
+        for name, id_ in zip(line["labels"], line["category_ids"], strict=True):
+            assert CLASSES.ids[CLASSES.names.index(name)] == id_
+    assert (pixels["labels"], pixels["pixels"]) == (["cat", "dog", "none"], [3, 2, 1])
+    assert (one["labels"], one["scores"]) == (["dog", "cat"], [0.625, 0.25])
+    assert (several["labels"], several["scores"]) == (["dog", "none"], [0.75, 0.5])
+    assert several["boxes"] == boxes.tolist()
 
 
 NAMES = ["$5", r"$\bad{$", "_hidden", "plain", "x" * 500]

@@ -1,11 +1,15 @@
 """Tables of scores meet by the names of their classes, and are fused by their weights."""
 
 import csv
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from cvkit.console import Reporter
+from cvkit.data.classes import make_classes
 from cvkit.scoring.class_tables import fused
+from cvkit.scoring.mask_pairs import renumbered
 
 # Columns in cyclic orders: there and back are different ways.
 FIRST = "path,cat,dog,eel\na.jpg,0.5,0.25,0.25\nb.jpg,0.0,0.125,0.875\n"
@@ -65,3 +69,10 @@ def test_a_table_in_another_order_than_the_truths_classes_is_read_by_name(
     with open(done.json["files"][f"per_{what}"], newline="") as stream:
         rows = [[row["path"], row["truth"], row["predicted"]] for row in csv.DictReader(stream)]
     assert rows == [["a.jpg", "cat", "cat"], ["b.jpg", "dog", "eel"], ["c.jpg", "eel", "dog"]]
+
+
+def test_numbers_of_predicted_masks_become_those_of_the_truth_by_name():
+    values = {0: "cat", 1: "dog", 2: "eel", 3: "gnu"}
+    predicted = SimpleNamespace(names=tuple(values.values()), names_by_value=lambda: values)
+    truth = make_classes(["eel", "cat", "dog"])
+    assert renumbered(predicted, truth, [], Reporter(quiet=True)).values == {0: 1, 1: 2, 2: 0}

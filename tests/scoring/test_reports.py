@@ -6,17 +6,22 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from cvkit.data.annotated import make_truth
 from cvkit.data.classes import make_classes
 from cvkit.metrics.box_errors import KINDS, BoxErrors
 from cvkit.metrics.classification import ClassificationMetric
-from cvkit.metrics.coco import ImageOutcome
+from cvkit.metrics.coco import CocoMetric, ImageOutcome
 from cvkit.metrics.confusion import ConfusionMatrix
+from cvkit.metrics.masks import MaskMetric
 from cvkit.metrics.video import VideoMetric
+from cvkit.metrics.voc import VocMetric
+from cvkit.ops.rle import encode
 from cvkit.output.box_reports import write_box_reports
 from cvkit.scoring.classify import classification_report
+from cvkit.scoring.detect import detection_report
 from cvkit.scoring.segment import segmentation_report
 from cvkit.scoring.video import video_report
-from cvkit.structures import Classes, Failure, SegMap
+from cvkit.structures import Classes, Failure, Instances, SegMap
 
 NAMES = ["cat", "dog", "eel"]
 CLASSES = make_classes(NAMES)
@@ -72,6 +77,10 @@ def test_a_report_of_classes_says_which_was_true_and_which_was_seen(
     assert report["per_class"]["cat"] == pytest.approx(
         {"precision": 1, "recall": 1 / 3, "f1": 1 / 2, f"{what}s": 3}
     )
+    # Classes that occur in the truth, whatever was predicted.
+    if what == "image":
+        assert report["rules"]["classes_counted"] == ["cat", "eel"]
+    assert report["rules"]["classes_absent"] == ["dog"]
     clips = {"clips": 8} if what == "video" else {}
     assert report["counts"] == {f"{what}s": 5, "evaluated": 4, "failed": 1} | clips
     assert [row["path"] for row in report["failures"]] == ["lost.jpg"]
@@ -106,6 +115,44 @@ def test_a_report_of_pixels_says_which_class_was_true_and_which_was_seen(tmp_pat
         {"iou": 1 / 3, "accuracy": 1 / 3, "dice": 1 / 2, "pixels": 6}
     )
     assert report["counts"] == {"images": 3, "evaluated": 2, "failed": 1, "pixels": 7}
+
+
+@pytest.mark.parametrize("protocol", ["coco", "voc07", "voc12", "mask"])
+def test_a_report_of_objects_counts_objects_and_detections(tmp_path, protocol):
+    """Boxes fit in one image and not in the other, masks in neither."""
+    metric = {
+        "coco": lambda: CocoMetric(CLASSES),
+        "voc07": lambda: VocMetric(CLASSES, True),
+        "voc12": lambda: VocMetric(CLASSES, False),
+        "mask": lambda: MaskMetric(CLASSES),
+    }[protocol]()
+    square, strip = np.zeros((2, 100, 100), bool)
+    square[:40, :40] = True
+    strip[:40, :10] = True
+    outcomes = []
+    for name, shift in (("a.jpg", 0), ("b.jpg", 50)):
+        rows = np.array([[0, 0, 40, 40], [60, 60, 90, 90], [0, 60, 20, 90]], float)
+        masks = encode(np.stack([square, np.roll(square, 60, (0, 1)), square[::-1]]))
+        truth = make_truth(rows, [1, 1, 3], masks=masks)
+        found = Instances(
+            boxes=np.array([[0, shift, 40, shift + 40]], np.float32),
+            labels=np.array([1]),
+            scores=np.array([0.9], np.float32),
+            masks=encode(np.roll(strip, shift, 0)[None]),
+        )
+        outcomes.append((name, metric.update(found, truth)))
+    report = detection_report(metric, CLASSES, outcomes, LOST, tmp_path)
+    counts = {"images": 3, "evaluated": 2, "failed": 1, "objects": 6, "detections": 2}
+    assert report["counts"] == counts
+    right = 0 if protocol == "mask" else 1
+    assert [row[1:] for row in rows_of(report["files"]["per_image_csv"])[1:]] == [
+        ["3", "1", str(right)],
+        ["3", "1", "0"],
+    ]
+    assert report["errors"]["correct"] == right
+    assert report["errors"]["missed"] == 6 - right
+    curve = [row for row in rows_of(report["files"]["precision_recall_csv"]) if row[0] == "cat"]
+    assert (max(float(row[2]) for row in curve) > 0.9) == bool(right)
 
 
 def test_a_report_of_boxes_says_which_number_is_which(tmp_path):

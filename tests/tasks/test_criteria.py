@@ -172,6 +172,22 @@ def test_validation_compares_with_the_pixels_in_the_middle_of_those_of_the_netwo
     assert [result.labels.shape for result in results] == [(6, 6), (10, 4)]
 
 
+def test_images_are_validated_without_what_only_training_does(made):
+    problem = made("classify", loss="ce", label_smoothing=0.3, mixup=1.0, cutmix=1.0)
+    torch.manual_seed(0)
+    logits, labels = torch.randn(3, 6), torch.tensor([5, 0, 2])
+    model = SimpleNamespace(
+        embed=lambda images: logits,
+        probabilities=lambda found: found.softmax(1),
+        head=nn.Identity(),
+    )
+    batch = Batch(torch.zeros(3, 3, 8, 8, dtype=torch.uint8), None, (None,) * 3, labels=labels)
+    results, loss = problem.validate(model, batch)
+    torch.testing.assert_close(loss, F.cross_entropy(logits, labels))
+    for result, own in zip(results, logits.softmax(1), strict=True):
+        np.testing.assert_allclose(result.scores, own, rtol=1e-5)
+
+
 def test_every_view_of_a_video_is_validated_with_the_class_of_its_video(made):
     problem = made("video", label_smoothing=0.3, mixup=1.0)
     preprocessing = replace(problem.preprocessing, mean=(0.0,) * 3, std=(1.0,) * 3)
@@ -218,6 +234,25 @@ def test_equal_scores_lose_the_logarithm_of_the_number_of_classes(made, task):
         # The background is a class too; the parts of boxes and masks are what they are.
         wanted = math.log(count + 1) + math.log(2) + 0.75 + 0.125 + 0.5
     assert float(problem.uniform_loss(model, batch)) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("task", [task for task in catalog.TASKS if task not in CLASSES])
+@pytest.mark.parametrize("verb", ["eval", "predict"])
+def test_a_trained_detector_keeps_its_limits_but_for_those_that_are_asked_for(made, task, verb):
+    problem = made(task)
+    stored = {"min_score": 0.125, "nms": 0.375, "max_detections": 7, "samples": 3}
+    network = replace(problem.network, own={**problem.network.own, "regions": stored})
+    options = OPTIONS[task]["train"](data="d")
+    header = replace(problem, network=network).header(options)
+    for flags, changed in (
+        ({}, {}),
+        ({"threshold": 0.25}, {"min_score": 0.25}),
+        ({"nms": 0.75}, {"nms": 0.75}),
+        ({"max_detections": 9}, {"max_detections": 9}),
+    ):
+        used = OPTIONS[task][verb](**flags)
+        found = catalog.resolve(catalog.TASKS[task]).for_model(used, header)
+        assert found.network.own["regions"] == stored | changed
 
 
 @pytest.mark.parametrize("task", [task for task in catalog.TASKS if task not in CLASSES])

@@ -9,12 +9,22 @@ import torch
 
 from cvkit.catalog import TASKS, resolve
 from cvkit.console import Reporter
+from cvkit.data.classes import make_classes
 from cvkit.data.synthetic.samples import WRITERS
 from cvkit.errors import UsageError
 from cvkit.options.base import with_given
+from cvkit.options.classify import ClassifyTrain
 from cvkit.options.tree import OPTIONS
+from cvkit.options.video import VideoTrain
+from cvkit.tasks.classify import setup as classify_setup
+from cvkit.tasks.classify.network import Network
+from cvkit.tasks.classify.network import Preprocessing as Crop
+from cvkit.tasks.classify.setup import Inference
+from cvkit.tasks.classify.task import Classify
 from cvkit.tasks.continued import read_start
 from cvkit.tasks.detect.inputs import Preprocessing, input_sizes, resized
+from cvkit.tasks.segment import setup as segment_setup
+from cvkit.tasks.video import network as video_network
 
 DETECTING = ("detect", "instance")
 SQUARE = ("classify", "video")
@@ -51,6 +61,55 @@ def input_hw(task, made, training):
     model = made.build().train(training)
     inputs = next(m for m in model.modules() if type(m).__name__ == "DetectionInputs")
     return tuple(inputs([torch.from_numpy(image).movedim(-1, 0)]).sizes_hw[0])
+
+
+UNEVEN = [(90, 300), (300, 101), (400, 400)]
+"""Sizes whose shorter sides are 90, 101 and 400: the middle one is not the mean."""
+
+
+@pytest.mark.parametrize(
+    ("sizes_hw", "side", "resize"),
+    [
+        (UNEVEN, 96, 110),  # 101 * 7/8 / 16 is 5.5, of two nearest ones the even; 109.7
+        ([(150, 200)] * 3, 128, 146),  # 8.2; 146.3
+        ([(800, 600)] * 3, 224, 256),
+        ([(40, 60), (52, 50), (90, 70)], 50, 50),
+    ],
+)
+def test_auto_cuts_seven_eighths_of_the_middle_one_of_the_shorter_sides(sizes_hw, side, resize):
+    made = classify_setup.preprocessing_for(ClassifyTrain(arch="resnet18"), sizes_hw)
+    assert (made.image_size, made.resize_size) == (side, resize)
+    made = video_network.preprocessing_for(VideoTrain(arch="r3d-small"), sizes_hw)
+    if side > 112:
+        side, resize = 112, 128
+    assert (made.image_size, made.resize_hw) == (side, (resize,))
+
+
+@pytest.mark.parametrize(
+    ("sizes_hw", "wanted_wh"),
+    [
+        ([(90, 300), (300, 101), (395, 400)], (304, 304)),  # 300 / 16 is 18.75
+        ([(600, 800), (1200, 1600), (600, 800)], (512, 384)),
+        ([(427, 640)] * 2, (512, 336)),  # 341.6 / 16 is 21.35
+        ([(20, 45)], (48, 32)),
+    ],
+)
+def test_auto_segments_at_multiples_of_16_of_the_middle_size(sizes_hw, wanted_wh):
+    assert segment_setup.image_size("auto", sizes_hw) == wanted_wh
+
+
+def test_ten_crops_are_cut_from_an_eighth_more_where_nothing_would_be_left():
+    task = Classify(
+        classes=make_classes(["a", "b"]),
+        network=Network(arch="resnet18", backbone="resnet18", small=True, image_size=61),
+        preprocessing=Crop(61, 61),
+        inference=Inference(ten_crop=True),
+    )
+    assert (task._rule.image_size, task._rule.resize_size, task._rule.whole) == (61, 70, True)
+    larger = replace(task, preprocessing=Crop(61, 80))
+    assert larger._rule.resize_size == 80
+    one = replace(task, inference=Inference())
+    assert (one._rule.resize_size, one._rule.whole) == (61, False)
 
 
 @pytest.mark.parametrize("task", TASKS)

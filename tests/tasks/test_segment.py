@@ -9,14 +9,16 @@ import pytest
 from PIL import Image
 
 import cvkit as package
+from cvkit.console import Reporter
 from cvkit.data.classes import numbered_classes
 from cvkit.data.files import list_inputs
 from cvkit.data.masks import MaskReader
 from cvkit.engine.loader import stack
 from cvkit.errors import DataError, ModelFileError, UsageError
+from cvkit.options.segment import SegmentEval, SegmentTrain
 from cvkit.structures import SegMap
 from cvkit.tasks.segment.network import Network, Preprocessing
-from cvkit.tasks.segment.setup import Inference
+from cvkit.tasks.segment.setup import Inference, parse_tta
 from cvkit.tasks.segment.task import Segment
 
 
@@ -25,6 +27,33 @@ def evaluate(cvkit, trained, data, out, *more):
         *("segment", "eval", "--weights", trained, "--data", data, "--out", out, "--json", "-q"),
         *more,
     )
+
+
+def test_evaluation_reads_masks_as_training_did(scenes):
+    flags = {"backbone": "mobilenet_v3_small", "image_size": "32x32"}
+    told = {"ignore_index": 77, "mask_map": "78=1,79=0"}
+    quiet = Reporter(quiet=True)
+    options = SegmentTrain(data=str(scenes), **flags, **told)
+    task = Segment.for_training(options, quiet)
+    header = task.header(options)
+    assert {name: header["labels"][name] for name in told} == told
+
+    def reader(**own):
+        used = SegmentEval(data=str(scenes), **own)
+        return Segment.for_model(used, header).with_data(used, header, quiet).reader
+
+    assert task.reader.ignore_index == reader().ignore_index == 77
+    assert task.reader.mask_map.values == reader().mask_map.values == {78: 1, 79: 0}
+    assert reader(ignore_index=80).ignore_index == 80
+    assert reader(mask_map="81=2").mask_map.values == {81: 2}
+    header["labels"] = {}  # a file that does not say it
+    assert (reader().ignore_index, reader().mask_map.values) == (255, {})
+
+
+def test_several_scales_are_those_of_deeplab():
+    flip, scales = parse_tta("flip,scales")
+    assert flip and scales == (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+    assert parse_tta("flip") == (True, (1.0,)) and parse_tta(None) == (False, (1.0,))
 
 
 def test_evaluation_repeats_the_number_of_training(cvkit, trained, scenes, tmp_path):

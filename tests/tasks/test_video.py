@@ -21,7 +21,7 @@ from cvkit.metrics.video import METRICS, VideoMetric
 from cvkit.models import weights
 from cvkit.structures import Batch, Classes, Geometry, Sample, VideoSource
 from cvkit.tasks.video.network import Network, Preprocessing
-from cvkit.tasks.video.setup import Inference
+from cvkit.tasks.video.setup import Inference, join_timelines
 from cvkit.tasks.video.task import Video
 
 TINY = (
@@ -226,6 +226,20 @@ def test_a_timeline_has_the_mean_of_the_crops_of_each_clip(tmp_path, crops):
     wanted = {1: [[1, 0, 0], [0, 0.25, 0.75]], 3: [[0.75, 1 / 6, 1 / 12], [0.125, 0.125, 0.75]]}
     shown = np.array([[float(cell) for cell in row[2:]] for row in rows])
     np.testing.assert_allclose(shown, wanted[crops], atol=1e-6)
+
+
+def test_all_timelines_stand_in_one_table_with_the_paths_of_their_videos(tmp_path):
+    lines = [{"path": f"{name}.mp4", "timeline": f"{name}.csv"} for name in "ba"]
+    (tmp_path / "b.csv").write_text("seconds,label,x\n0,x,0.5\n1.5,x,0.25\n")
+    (tmp_path / "a.csv").write_text("seconds,label,x\n0,x,0.75\n")
+    join_timelines(tmp_path, lines)
+    with open(tmp_path / "timeline.csv", newline="") as stream:
+        assert list(csv.reader(stream)) == [
+            ["path", "seconds", "label", "x"],
+            ["b.mp4", "0", "x", "0.5"],
+            ["b.mp4", "1.5", "x", "0.25"],
+            ["a.mp4", "0", "x", "0.75"],
+        ]
 
 
 @pytest.fixture
