@@ -394,13 +394,3 @@ def with_given(options: AnyCommand, names: Iterable[str]) -> AnyCommand:
     """Return the options, which from now on know the names of the flags that somebody has set."""
     object.__setattr__(options, "given", frozenset(names))
     return options
-
-
-def differs(options: Command, name: str) -> bool:
-    """Return whether a flag is not at its default; False for a flag that the command lacks."""
-    field = type(options).__dataclass_fields__.get(name)
-    if field is None:
-        return False
-    made = field.default_factory
-    default = field.default if made is dataclasses.MISSING else made()
-    return bool(getattr(options, name) != default)

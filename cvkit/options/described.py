@@ -41,3 +41,18 @@ def choices_of(annotation: object) -> tuple[str, ...]:
     kinds = (kind, *typing.get_args(kind))
     literal = next((each for each in kinds if typing.get_origin(each) is Literal), None)
     return typing.get_args(literal) if literal else ()
+
+
+def differs(options: Any, name: str) -> bool:
+    """Return whether a flag is not at its default; False for a flag that the command lacks.
+
+    Args:
+        options: of a command.
+        name: of the field.
+    """
+    field = {each.name: each for each in dataclasses.fields(options)}.get(name)
+    if field is None:
+        return False
+    made = field.default_factory
+    default = field.default if made is dataclasses.MISSING else made()
+    return bool(getattr(options, name) != default)

@@ -21,7 +21,8 @@ from cvkit.data.synthetic.cache import cached_samples
 from cvkit.errors import DataError, ModelFileError, UsageError
 from cvkit.models.weights import load_pretrained
 from cvkit.ops.images import normalize
-from cvkit.options.base import Train, differs
+from cvkit.options.base import Train
+from cvkit.options.described import differs
 from cvkit.structures import Batch, ClassList, Sample
 from cvkit.tasks.contract import E, Network, P, T, Task
 

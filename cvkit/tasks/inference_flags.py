@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from cvkit.errors import UsageError
-from cvkit.options.base import Eval, Predict, differs
+from cvkit.options.base import Eval, Predict
+from cvkit.options.described import differs
 from cvkit.options.detect import DetectEval, DetectingEval, DetectPredict
 
 OF_A_MODEL = (

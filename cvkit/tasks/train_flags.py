@@ -6,8 +6,9 @@ from pathlib import Path
 from cvkit import catalog
 from cvkit.errors import UsageError
 from cvkit.models.weights import require_source
-from cvkit.options.base import Train, differs
+from cvkit.options.base import Train
 from cvkit.options.classify import ClassifyTrain
+from cvkit.options.described import differs
 from cvkit.options.detect import DetectTrain, TwoStageTrain
 from cvkit.options.segment import SegmentTrain
 from cvkit.options.video import VideoTrain

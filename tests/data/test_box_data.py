@@ -8,11 +8,8 @@ import pytest
 from PIL import Image
 
 from cvkit.data.annotated import AnnotatedImage, make_truth, no_objects, trainable
-<<<<<<< HEAD
 from cvkit.data.boxes import read_boxes
-=======
 from cvkit.data.classes import make_classes
->>>>>>> h-survivors
 from cvkit.data.datasets import BoxDataset
 from cvkit.data.decode import read_image
 from cvkit.data.formats.coco import read_coco

@@ -10,10 +10,7 @@ import pytest
 from PIL import Image
 
 from cvkit.data import video as reader
-<<<<<<< HEAD
 from cvkit.data.classified import ClassifiedImage, read_collection
-from cvkit.data.clips import ClipDataset, ClipRule, FrameRule, clip_frames, part_of, places
-=======
 from cvkit.data.clips import (
     ClipDataset,
     ClipRule,
@@ -23,7 +20,6 @@ from cvkit.data.clips import (
     places,
     random_place,
 )
->>>>>>> h-survivors
 from cvkit.data.files import walk_videos
 from cvkit.data.scan import scan_videos
 from cvkit.data.synthetic.scenes import MOTIONS, make_motion
