@@ -37,8 +37,9 @@ def pipe(tmp_path):
     opened, waiting = [], []
 
     def write(path):
-        os.close(os.open(path, os.O_WRONLY))  # waits until somebody reads
+        writing = os.open(path, os.O_WRONLY)  # waits until somebody reads
         opened.append(path)
+        os.close(writing)
 
     def make(path):
         os.mkfifo(path)
@@ -84,6 +85,7 @@ def test_pipes_in_a_folder_are_not_opened_to_recognise_it(pipe, tmp_path):
     make(tmp_path / "data.yaml")
     make(tmp_path / "more.json")
     assert find_yaml(tmp_path) is None
+    assert not opened
     with pytest.raises(CvkitError):
         read_boxes(tmp_path, "auto", ["train"])
     assert not opened

@@ -103,13 +103,15 @@ def test_a_table_is_no_data_for_another_task(data, tmp_path):
 
 
 @pytest.mark.parametrize("task", ["detect", "instance"])
-@pytest.mark.parametrize("task_files", [{}, {"train": 3}, {"counts": {"images": 3}}])
-def test_json_files_of_other_programs_are_no_annotations(data, tmp_path, task, task_files):
-    shutil.copytree(data / "detect", tmp_path / "data")
-    expected = read_boxes(tmp_path / "data", "auto", ["train"], masks=task == "instance")
-    (tmp_path / "data" / "train.json").write_text(json.dumps({"version": 1} | task_files))
-    found = read_boxes(tmp_path / "data", "auto", ["train"], masks=task == "instance")
-    assert len(found.splits["train"]) == len(expected.splits["train"]) == 7
+@pytest.mark.parametrize("content", [{}, {"train": 3}, {"counts": {"images of it": 3}}])
+def test_json_files_of_other_programs_are_no_annotations(data, tmp_path, task, content):
+    shutil.copytree(data / "detect" / "images" / "train", tmp_path / "images")
+    (tmp_path / "annotations").mkdir()
+    file = data / "detect" / "annotations" / "instances_train.json"
+    shutil.copy(file, tmp_path / "annotations" / "result.json")
+    (tmp_path / "settings.json").write_text(json.dumps({"version": 1} | content))
+    found = read_boxes(tmp_path, "auto", ["all"], masks=task == "instance")
+    assert len(found.splits["all"]) == 7
 
 
 @pytest.mark.parametrize("task", ["detect", "instance"])
@@ -117,9 +119,11 @@ def test_annotations_may_come_after_much_else(data, tmp_path, task):
     shutil.copytree(data / "detect", tmp_path / "data")
     place = tmp_path / "data" / "annotations" / "instances_train.json"
     content = json.loads(place.read_text())
+    place = place.rename(tmp_path / "data" / "annotations" / "result.json")
+    (tmp_path / "data" / "annotations" / "instances_val.json").unlink()
     place.write_text(json.dumps({"videos": ["x" * FIRST_BYTES]} | content))
-    found = read_boxes(tmp_path / "data", "auto", ["train"], masks=task == "instance")
-    assert len(found.splits["train"]) == 7
+    found = read_boxes(tmp_path / "data", "auto", ["all"], masks=task == "instance")
+    assert len(found.splits["all"]) == 7
 
 
 @pytest.mark.parametrize("task", ["detect", "instance"])

@@ -28,7 +28,12 @@ def json_files(folder: Path) -> list[Path]:
 
 
 def _may_be_coco(file: Path) -> bool:
-    """Return whether a file has a list of COCO's, or cannot be read, which is reported later."""
+    """Return whether a file has a list of COCO's, or the name of a split, or cannot be read.
+
+    Whoever reads it reports what is wrong with it.
+    """
+    if any(is_split(part) for part in _name_parts(file)):
+        return True
     try:
         require_regular(file)
         with file.open("rb") as stream:
