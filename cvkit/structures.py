@@ -275,7 +275,7 @@ class VideoSource:
 
     Attributes:
         frames: that could be decoded, of the part that counts.
-        fps: mean frames a second.
+        fps: mean frames per second.
         looped: a clip is longer than the video, which was repeated.
         starts: seconds at which each view begins.
         seconds: the times of the first and the last frame of that part, as the file has them.

@@ -94,3 +94,11 @@ def test_an_imported_model_replaces_nothing_unasked(cvkit, tmp_path):
     assert out.read_text() == "mine"
     words = ("weights", "import", tmp_path / "none.pth", "--out", tmp_path / "m.pth", "--json")
     assert cvkit(*words).json["error"]["code"] == "out.suffix"
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("out", ["in", "."])
+def test_a_folder_of_inputs_is_refused_as_that_of_the_results(cvkit, tmp_path, task, out):
+    (tmp_path / "in").mkdir()
+    done = cvkit(task, "predict", tmp_path / "in", "--out", tmp_path / out, "--weights", "x")
+    assert done.code == 2 and f"--out {tmp_path / out} is the input folder" in done.err

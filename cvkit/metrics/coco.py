@@ -29,13 +29,13 @@ FITS = 0.5
 """IoU of a detection that fits an object, for the counts beside the protocols."""
 RULES = {
     "AP": "COCO: mean over IoU 0.50:0.05:0.95 and classes of the precision at 101 recalls, "
-    "at most 100 detections an image and class",
+    "at most 100 detections per image and class",
     "AP50": "as AP, at IoU 0.50",
     "AP75": "as AP, at IoU 0.75",
     "APs": "as AP, objects up to 32^2 square pixels (annotated area)",
     "APm": "as AP, objects of 32^2 to 96^2",
     "APl": "as AP, objects from 96^2",
-    "AR1": "mean over IoU and classes of the recall with 1 detection an image and class",
+    "AR1": "mean over IoU and classes of the recall with 1 detection per image and class",
     "AR10": "as AR1, with 10",
     "AR100": "as AR1, with 100",
     "ARs": "as AR100, objects up to 32^2",

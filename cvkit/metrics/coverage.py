@@ -15,7 +15,7 @@ def coverage(
 
     Returns:
         `recall` (share of the objects with a proposal of IoU over 0.5), `mabo` (mean over
-        classes of the mean best overlap) and `boxes` (proposals an image).
+        classes of the mean best overlap) and `boxes` (proposals per image).
     """
     best, kinds = [np.zeros(0)], [np.zeros(0, int)]
     for regions, objects, label in zip(proposals, boxes, labels, strict=True):

@@ -120,12 +120,14 @@ def _write_voc(folder: Path, classes: ClassList, paths: Iterable[str]) -> None:
     names = _short_names(paths, lambda path: [path.stem, str(path.with_suffix(""))])
     with machine_errors(folder):
         (folder / "voc").mkdir(exist_ok=True)
-    words = list(zip(classes.names, class_words(classes.names), strict=True))
-    for first in range(0, len(words), VOC_FILES_AT_ONCE):
+    suffixes = list(zip(classes.names, class_words(classes.names), strict=True))
+    for first in range(0, len(suffixes), VOC_FILES_AT_ONCE):
         with contextlib.ExitStack() as files:
             streams = {
-                name: files.enter_context(whole_file(folder / "voc" / f"comp3_det_test_{word}.txt"))
-                for name, word in words[first : first + VOC_FILES_AT_ONCE]
+                name: files.enter_context(
+                    whole_file(folder / "voc" / f"comp3_det_test_{suffix}.txt")
+                )
+                for name, suffix in suffixes[first : first + VOC_FILES_AT_ONCE]
             }
             for line in read_lines(folder):
                 _write_voc_rows(streams, line, names[line["path"]])

@@ -69,9 +69,9 @@ def draw_boxes(image: np.ndarray, result: Instances, classes: ClassList) -> np.n
         cv2.rectangle(canvas.picture, (x1, y1), (x2 - 1, y2 - 1), color, canvas.line)
     plates = Plates(canvas.picture, canvas.text, covers)
     for index, box in enumerate(boxes):
-        words = plates.fit(_words(result, index, classes))
-        where, _, _ = plates.place(words, box, parts[index])
-        plates.draw(words, where, colors[index])
+        text = plates.fit(_caption(result, index, classes))
+        where, _, _ = plates.place(text, box, parts[index])
+        plates.draw(text, where, colors[index])
     return canvas.picture
 
 
@@ -80,7 +80,7 @@ def draw_instances(
 ) -> np.ndarray:
     """Return the image with each object's area in a colour of its own, and its outline.
 
-    Class and score stand where they cover no other words, and either no object or one that is
+    Class and score stand where they cover no other text, and either no object or one that is
     larger than they are.
 
     Args:
@@ -108,27 +108,27 @@ def draw_instances(
         boxes.append((x, y, x + part.shape[1], y + part.shape[0]))
     plates = Plates(picture, canvas.text, covers)
     for index, (box, covered) in enumerate(zip(boxes[::-1], parts[::-1], strict=True)):
-        words = plates.fit(_words(result, index, classes))
-        where, over_plate, over_object = plates.place(words, box, covered)
-        wide, high = plates.size(words)
+        text = plates.fit(_caption(result, index, classes))
+        where, over_plate, over_object = plates.place(text, box, covered)
+        wide, high = plates.size(text)
         roomy = wide <= box[2] - box[0] and 2 * high <= box[3] - box[1]
         if not over_plate and (roomy or not over_object):
-            plates.draw(words, where, [int(v) for v in colors[index]])
+            plates.draw(text, where, [int(v) for v in colors[index]])
     return picture
 
 
-def _words(result: Instances, index: int, classes: ClassList) -> str:
+def _caption(result: Instances, index: int, classes: ClassList) -> str:
     """Return the class of an object, and the score if it has one."""
     name = classes.names[int(result.labels[index]) - 1]
     return name if result.scores is None else f"{name} {result.scores[index]:.2f}"
 
 
 def _legend(entries: list[tuple[str, tuple[int, int, int]]], width: int, pixels: int) -> np.ndarray:
-    """Return an HWC picture of colour boxes and words, as wide as the image."""
+    """Return an HWC picture of colour boxes and text, as wide as the image."""
     gap, row = pixels // 2, round(1.6 * pixels)
     places, x, y = [], gap, 0
-    for words, color in entries:
-        text = fit(words, pixels, width - pixels - 3 * gap)
+    for entry, color in entries:
+        text = fit(entry, pixels, width - pixels - 3 * gap)
         length = pixels + gap + text_size(text, pixels)[0]
         if x > gap and x + length + gap > width:
             x, y = gap, y + row

@@ -34,7 +34,7 @@ def output_names(keys: Iterable[str], taken: Mapping[str, str] | None = None) ->
         if key in names:
             continue
         short = _without_suffix(key)
-        name = spellings.own(short, key, refused)
+        name = spellings.free(short, key, refused)
         # A link to what has no suffix has none either, and may get the name of a folder.
         if name is None or (short == key and _fold(name) in folders):
             name = f"{key}-{_digest(key)}"
@@ -54,10 +54,10 @@ class _Spellings:
         self.full = Counter(_fold(full) for _, full in pairs)
         self.either = Counter(word for pair in pairs for word in {_fold(text) for text in pair})
 
-    def own(self, short: str, full: str, refused: Collection[str] = ()) -> str | None:
+    def free(self, short: str, full: str, refused: Collection[str] = ()) -> str | None:
         """Return the first way in which no other name may be written; None if there is none."""
         free = {short: self.either[_fold(short)] == 1, full: self.full[_fold(full)] == 1}
-        ways = (text for text, own in free.items() if own)
+        ways = (text for text, is_free in free.items() if is_free)
         return next((text for text in ways if _fold(text) not in refused), None)
 
 
@@ -88,11 +88,11 @@ def class_words(names: Sequence[str]) -> tuple[str, ...]:
     A slash becomes `_`, or `%2F` where that could be another class; a hash tells apart what is
     still too similar.
     """
-    plain = [name.replace("/", "_").replace("\0", "_").strip(".") or "_" for name in names]
+    short = [name.replace("/", "_").replace("\0", "_").strip(".") or "_" for name in names]
     quoted = [name.replace("/", "%2F").replace("\0", "%00").strip(".") or "_" for name in names]
-    spellings = _Spellings(list(zip(plain, quoted, strict=True)))
-    words = []
-    for name, *pair in zip(names, plain, quoted, strict=True):
-        own = spellings.own(*pair) or f"{pair[1]}-{_digest(name)}"
-        words.append(short_name(own, 200))  # more is added before and after it
-    return tuple(words)
+    spellings = _Spellings(list(zip(short, quoted, strict=True)))
+    result = []
+    for name, *pair in zip(names, short, quoted, strict=True):
+        spelling = spellings.free(*pair) or f"{pair[1]}-{_digest(name)}"
+        result.append(short_name(spelling, 200))  # more is added before and after it
+    return tuple(result)

@@ -71,26 +71,26 @@ class Plates:
         self._scale = np.array(2 * (columns / width, rows / height))
         self._sums = cv2.integral(covers.grid.astype(np.float32), sdepth=cv2.CV_64F)
 
-    def size(self, words: str) -> tuple[int, int]:
+    def size(self, text: str) -> tuple[int, int]:
         """Return width and height of a plate."""
-        width, height = text_size(words, self.pixels)
+        width, height = text_size(text, self.pixels)
         return width + self.pixels // 2, height
 
-    def place(self, words: str, box: Sequence[int], part: Part) -> tuple[Rectangle, bool, bool]:
+    def place(self, text: str, box: Sequence[int], part: Part) -> tuple[Rectangle, bool, bool]:
         """Return the best place of a plate for an object, and what it costs.
 
         Above the object, below, beside and inside it, in this order, are tried; the first that
         covers least is taken. Other plates count most, then other objects, then the object itself.
 
         Args:
-            words: on the plate; they fit into the picture.
+            text: on the plate; it fits into the picture.
             box: x1, y1, x2, y2 of the object, in pixels of the picture.
             part: of the grid that the object covers.
 
         Returns:
             The place, whether it covers another plate, and whether it covers an object.
         """
-        (wide, high), (x1, y1, x2, y2) = self.size(words), box
+        (wide, high), (x1, y1, x2, y2) = self.size(text), box
         corners = [(x1, y1 - high), (x2 - wide, y1 - high), (x1, y2), (x2 - wide, y2)]
         corners += [(x2, y1), (x1 - wide, y1), (x2, y2 - high), (x1 - wide, y2 - high)]
         corners += [(x1, y1), (x2 - wide, y1), (x1, y2 - high), (x2 - wide, y2 - high)]
@@ -107,16 +107,16 @@ class Plates:
         left, top, right, bottom = tried[best].tolist()
         return (left, top, right, bottom), bool(plates[best]), bool(objects[best])
 
-    def draw(self, words: str, where: Rectangle, color: Sequence[int]) -> None:
+    def draw(self, text: str, where: Rectangle, color: Sequence[int]) -> None:
         """Draw a plate, and keep its place."""
         self.taken.append(where)
         x1, y1, x2, y2 = where
         self.picture[y1:y2, x1:x2] = color
-        write_text(self.picture, words, (x1 + self.pixels // 4, y1), self.pixels, ink_on(color))
+        write_text(self.picture, text, (x1 + self.pixels // 4, y1), self.pixels, ink_on(color))
 
-    def fit(self, words: str) -> str:
+    def fit(self, text: str) -> str:
         """Return words that a plate inside the picture has room for."""
-        return fit(words, self.pixels, self.picture.shape[1] - self.pixels // 2)
+        return fit(text, self.pixels, self.picture.shape[1] - self.pixels // 2)
 
     def _cells(self, rectangles: np.ndarray) -> np.ndarray:
         """Return the [N, 4] places in the grid of [N, 4] rectangles of the picture."""

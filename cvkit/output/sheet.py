@@ -64,9 +64,9 @@ def _block(tile: Tile) -> np.ndarray:
     left = (SIDE - width) // 2
     block[:height, left : left + width] = picture
     for number, caption in enumerate(tile.captions):
-        words = fit(caption, CAPTION, SIDE)
-        place = (SIDE - text_size(words, CAPTION)[0]) // 2, height + 4 + number * row
-        write_text(block, words, place, CAPTION)
+        line = fit(caption, CAPTION, SIDE)
+        place = (SIDE - text_size(line, CAPTION)[0]) // 2, height + 4 + number * row
+        write_text(block, line, place, CAPTION)
     return block
 
 

@@ -41,7 +41,7 @@ def write_timeline(
 
 
 def write_marked_video(
-    path: Path, frames: Iterable[np.ndarray], fps: float, words: Sequence[str]
+    path: Path, frames: Iterable[np.ndarray], fps: float, lines: Sequence[str]
 ) -> None:
     """Write an mp4 with lines of words under its pictures, whole or not at all.
 
@@ -50,8 +50,8 @@ def write_marked_video(
     Args:
         path: of the file.
         frames: HWC RGB uint8, all of one size; sides are made even.
-        fps: frames a second.
-        words: the lines.
+        fps: frames per second.
+        lines: from the top.
 
     Raises:
         MachineError: it cannot be written, or not whole.
@@ -65,7 +65,7 @@ def write_marked_video(
             for frame in frames:
                 canvas = Canvas(frame)
                 if writer is None:
-                    strip = _strip(words, canvas.picture.shape[1], canvas.text)
+                    strip = _strip(lines, canvas.picture.shape[1], canvas.text)
                 shown = np.vstack([canvas.picture, strip])
                 height, width = (side // 2 * 2 for side in shown.shape[:2])
                 if writer is None:
@@ -92,11 +92,11 @@ def write_marked_video(
             temporary.unlink(missing_ok=True)
 
 
-def _strip(words: Sequence[str], width: int, pixels: int) -> np.ndarray:
+def _strip(lines: Sequence[str], width: int, pixels: int) -> np.ndarray:
     """Return an HWC picture of lines, as wide as a frame."""
     row = text_size("", pixels)[1] + pixels // 4
-    strip = np.full((len(words) * row + pixels // 2, width, 3), 255, np.uint8)
-    for number, line in enumerate(words):
+    strip = np.full((len(lines) * row + pixels // 2, width, 3), 255, np.uint8)
+    for number, line in enumerate(lines):
         place = pixels // 2, pixels // 4 + number * row
         write_text(strip, fit(line, pixels, width - pixels), place, pixels)
     return strip

@@ -47,18 +47,18 @@ def read_voc_results(folder: Path, keys: Sequence[str], classes: ClassList) -> l
 
 def _files(folder: Path, classes: ClassList) -> dict[int, Path]:
     """Return the file of each label that has one."""
-    words = class_words(classes.names)
-    labels = {word: label for label, word in enumerate(words, 1)}
+    suffixes = class_words(classes.names)
+    labels = {suffix: label for label, suffix in enumerate(suffixes, 1)}
     labels |= {name: label for label, name in enumerate(classes.names, 1)}  # as others write them
     found: dict[int, list[Path]] = defaultdict(list)
     for path in sorted(folder.glob("[!.]*.txt")):
-        if (word := _class_word(path.stem, labels)) is not None:
-            found[labels[word]].append(path)
+        if (suffix := _class_suffix(path.stem, labels)) is not None:
+            found[labels[suffix]].append(path)
     if not found:
         raise DataError(
             f"--predictions {folder} holds neither results.json nor VOC result files",
             code="predictions.missing",
-            hint=f"such as comp3_det_test_{words[0]}.txt",
+            hint=f"such as comp3_det_test_{suffixes[0]}.txt",
         )
     for label, paths in found.items():
         if len(paths) > 1:
@@ -72,12 +72,12 @@ def _files(folder: Path, classes: ClassList) -> dict[int, Path]:
     return {label: paths[0] for label, paths in found.items()}
 
 
-def _class_word(stem: str, words: dict[str, int]) -> str | None:
+def _class_suffix(stem: str, labels: dict[str, int]) -> str | None:
     """Return the class that a file name ends with: what follows `_det_SPLIT_`, else the longest."""
     match = re.fullmatch(r".*?_det_[^_]+_(.+)", stem)
-    if match and match[1] in words:
+    if match and match[1] in labels:
         return match[1]
-    fitting = [word for word in words if stem == word or stem.endswith(f"_{word}")]
+    fitting = [suffix for suffix in labels if stem == suffix or stem.endswith(f"_{suffix}")]
     return max(fitting, key=len, default=None)
 
 

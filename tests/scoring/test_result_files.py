@@ -205,7 +205,7 @@ def test_a_key_that_stands_twice_in_a_row_is_refused(cvkit, truth, tmp_path, tas
     row = '{"image_id": 100, "category_id": 10, "bbox": [0, 0, 9, 9], "score": 0.5'
     more = ', "score" : 0.9}' if place == "row" else f', "segmentation": {mask}}}'
     (tmp_path / "results.json").write_text(f"[{row}{more}]")
-    given = ["--predictions", tmp_path / "results.json", "--truth", truth(), "--json"]
+    given = ["--predictions", tmp_path / "results.json", "--truth", truth(), "--no-files", "--json"]
     done = cvkit(task, "eval", *given)
     assert (done.code, done.json["error"]["code"]) == (2, "json.duplicate_key")
     name = "score" if place == "row" else "counts"

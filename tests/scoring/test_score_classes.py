@@ -140,6 +140,8 @@ def test_a_pipe_is_refused_before_it_is_waited_for(cvkit, tables, task, flag):
     os.mkfifo(tables / "pipe.json")
     given = {"--predictions": tables / "scores.csv", "--truth": tables / "truth.csv"}
     given[flag] = tables / "pipe.json"
-    done = cvkit(task, "eval", *(each for pair in given.items() for each in pair), "--json")
+    done = cvkit(
+        task, "eval", *(each for pair in given.items() for each in pair), "--no-files", "--json"
+    )
     assert (done.code, done.json["error"]["code"]) == (2, "data.missing")
     assert f"{flag} {tables / 'pipe.json'} is neither" in done.json["error"]["message"]
