@@ -34,12 +34,13 @@ READERS = {
 @pytest.fixture
 def pipe(tmp_path):
     """Returns a function that makes a pipe, and a list that gets those that were opened."""
-    opened, waiting = [], []
+    opened, waiting, done = [], [], threading.Event()
 
     def write(path):
-        writing = os.open(path, os.O_WRONLY)  # waits until somebody reads
-        opened.append(path)
-        os.close(writing)
+        while not done.is_set():
+            writing = os.open(path, os.O_WRONLY)  # waits until somebody reads
+            opened.append(path)
+            os.close(writing)
 
     def make(path):
         os.mkfifo(path)
@@ -48,6 +49,7 @@ def pipe(tmp_path):
         return path
 
     yield make, opened
+    done.set()
     for path, thread in waiting:
         reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # lets the thread go on
         thread.join()
