@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from cvkit.catalog import TASKS
 from cvkit.commands import evaluate as module
 from cvkit.commands.printing import nested
 
