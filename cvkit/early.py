@@ -151,4 +151,6 @@ def open_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
             setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
     messages = io.BufferedWriter(_Messages(2, "w", closefd=False))
-    sys.stderr = io.TextIOWrapper(messages, errors="backslashreplace", line_buffering=True)
+    sys.stderr = io.TextIOWrapper(
+        messages, sys.stderr.encoding, errors="backslashreplace", line_buffering=True
+    )
