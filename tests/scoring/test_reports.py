@@ -17,10 +17,7 @@ from cvkit.metrics.video import VideoMetric
 from cvkit.metrics.voc import VocMetric
 from cvkit.ops.rle import encode
 from cvkit.output.box_reports import write_box_reports
-from cvkit.scoring.classify import classification_report
-from cvkit.scoring.detect import detection_report
-from cvkit.scoring.segment import segmentation_report
-from cvkit.scoring.video import video_report
+from cvkit.scoring.contract import Scored, scoring_of
 from cvkit.structures import Classes, Failure, Instances, SegMap
 
 NAMES = ["cat", "dog", "eel"]
@@ -43,21 +40,22 @@ SEEN = {
 
 
 @pytest.mark.parametrize(
-    ("make", "report_of", "what", "top1"),
+    ("task", "make", "what", "top1"),
     [
-        (ClassificationMetric, classification_report, "image", "top1"),
-        (VideoMetric, video_report, "video", "video_top1"),
+        ("classify", ClassificationMetric, "image", "top1"),
+        ("video", VideoMetric, "video", "video_top1"),
     ],
 )
 def test_a_report_of_classes_says_which_was_true_and_which_was_seen(
-    tmp_path, make, report_of, what, top1
+    tmp_path, task, make, what, top1
 ):
     metric = make(len(NAMES))
     outcomes = []
     for path, (label, scores) in SEEN.items():
         found = Classes(-1, np.array(scores), clips=np.array([scores] * 2))
         outcomes.append((path, metric.update(found, Classes(label))))
-    report = report_of(metric, CLASSES, outcomes, LOST, tmp_path)
+    scored, write_report = Scored(metric, CLASSES, outcomes, LOST), scoring_of(task).write_report
+    report = write_report(scored, tmp_path)
     assert rows_of(tmp_path / f"per_{what}.csv") == [
         ["path", "truth", "predicted", "score", "correct"],
         ["a.jpg", "cat", "dog", "0.5", "0"],
@@ -78,14 +76,14 @@ def test_a_report_of_classes_says_which_was_true_and_which_was_seen(
         {"precision": 1, "recall": 1 / 3, "f1": 1 / 2, f"{what}s": 3}
     )
     # Classes that occur in the truth, whatever was predicted.
-    if what == "image":
-        assert report["rules"]["classes_counted"] == ["cat", "eel"]
+    assert report["rules"]["classes_counted"] == ["cat", "eel"]
     assert report["rules"]["classes_absent"] == ["dog"]
     clips = {"clips": 8} if what == "video" else {}
     assert report["counts"] == {f"{what}s": 5, "evaluated": 4, "failed": 1} | clips
     assert [row["path"] for row in report["failures"]] == ["lost.jpg"]
-    kept = report_of(metric, CLASSES, outcomes, LOST, None)
-    assert kept == {name: value for name, value in report.items() if name != "files"}
+    assert write_report(scored, None) == {
+        name: value for name, value in report.items() if name != "files"
+    }
 
 
 def test_a_report_of_pixels_says_which_class_was_true_and_which_was_seen(tmp_path):
@@ -96,7 +94,8 @@ def test_a_report_of_pixels_says_which_class_was_true_and_which_was_seen(tmp_pat
         (path, metric.update(*(SegMap(np.array(s[path], np.uint8)) for s in (results, truths))))
         for path in truths
     ]
-    report = segmentation_report(metric, CLASSES, images, LOST, tmp_path)
+    scored = Scored(metric, CLASSES, images, LOST)
+    report = scoring_of("segment").write_report(scored, tmp_path)
     heads, *rows = rows_of(tmp_path / "per_image.csv")
     assert heads == ["path", "miou", "pixel_accuracy", "iou:cat", "iou:dog", "iou:eel"]
     assert [row[0] for row in rows] == ["a.png", "b.png"] and rows[0][-1] == ""
@@ -141,7 +140,8 @@ def test_a_report_of_objects_counts_objects_and_detections(tmp_path, protocol):
             masks=encode(np.roll(strip, shift, 0)[None]),
         )
         outcomes.append((name, metric.update(found, truth)))
-    report = detection_report(metric, CLASSES, outcomes, LOST, tmp_path)
+    task = "instance" if protocol == "mask" else "detect"
+    report = scoring_of(task).write_report(Scored(metric, CLASSES, outcomes, LOST), tmp_path)
     counts = {"images": 3, "evaluated": 2, "failed": 1, "objects": 6, "detections": 2}
     assert report["counts"] == counts
     right = 0 if protocol == "mask" else 1

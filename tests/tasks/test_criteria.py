@@ -240,8 +240,8 @@ def test_equal_scores_lose_the_logarithm_of_the_number_of_classes(made, task):
 @pytest.mark.parametrize("verb", ["eval", "predict"])
 def test_a_trained_detector_keeps_its_limits_but_for_those_that_are_asked_for(made, task, verb):
     problem = made(task)
-    stored = {"min_score": 0.125, "nms": 0.375, "max_detections": 7, "samples": 3}
-    network = replace(problem.network, own={**problem.network.own, "regions": stored})
+    stored = {"min_score": 0.125, "nms": 0.375, "max_detections": 7, "roi_samples": 3}
+    network = replace(problem.network, **stored)
     options = OPTIONS[task]["train"](data="d")
     header = replace(problem, network=network).header(options)
     for flags, changed in (
@@ -252,7 +252,7 @@ def test_a_trained_detector_keeps_its_limits_but_for_those_that_are_asked_for(ma
     ):
         used = OPTIONS[task][verb](**flags)
         found = catalog.resolve(catalog.TASKS[task]).for_model(used, header)
-        assert found.network.own["regions"] == stored | changed
+        assert found.network == replace(network, **changed)
 
 
 @pytest.mark.parametrize("task", [task for task in catalog.TASKS if task not in CLASSES])
