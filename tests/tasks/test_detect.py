@@ -134,6 +134,7 @@ def test_the_table_of_classes_has_the_same_columns_by_every_protocol(cvkit, boxe
     truth = boxes / "annotations" / "instances_val.json"
     path = write_results(tmp_path / "r.json", perfect(truth))
     flags = ["--predictions", path, "--truth", truth, "--no-files"]
+    nothing = ["--predictions", write_results(tmp_path / "none.json", []), *flags[2:]]
     assert len(PROTOCOLS) == 3
     for protocol in PROTOCOLS:
         done = cvkit("detect", "eval", *flags, "--protocol", protocol, "--json")
@@ -147,8 +148,10 @@ def test_the_table_of_classes_has_the_same_columns_by_every_protocol(cvkit, boxe
             own = ["--protocol", protocol, "--fail-under"]
             passed = cvkit("detect", "eval", *flags, *own, f"{column}@{name}={value or 0}")
             assert passed.code == (4 if value is None else 0), (protocol, column)
-            failed = cvkit("detect", "eval", *flags, *own, f"{column}@{name}={(value or 0) + 1}")
-            assert failed.code == 4 and f"{column}@{name} is {value}" in failed.err
+            few, gate = (flags, value + 1) if column == "objects" else (nothing, 0.5)
+            failed = cvkit("detect", "eval", *few, *own, f"{column}@{name}={gate}")
+            found = value if column == "objects" or value is None else 0.0
+            assert failed.code == 4 and f"{column}@{name} is {found}" in failed.err
 
 
 @pytest.mark.parametrize(
