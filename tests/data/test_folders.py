@@ -110,7 +110,7 @@ def test_a_table_lists_images_and_splits(folders, tmp_path):
         ("path,label\na.png,x,y\n", [":2:", "2 cells"], "list.bad_line"),
         ("path,label\ntrain/dog/0.png,x\nval/dog/0.png\n", [":3:"], "list.bad_line"),
         ("path,label\ntrain/dog/0.png, \n", [":2:", "label is empty"], "list.bad_line"),
-        ("path,label\nnone.png,x\n", ["none.png", "1 files"], "split.id_without_file"),
+        ("path,label\nnone.png,x\n", ["none.png", "1 file missing"], "split.id_without_file"),
         ("path,label\n../out.png,x\n", ["../out.png"], "path.escape"),
         (
             "path,label\ntrain/dog/0.png,x\ntrain/dog/0.png,y\n",
