@@ -39,7 +39,7 @@ FILES_OF = [ROOT / "tasks" / f"{name}.py" for name in SETUP]
 FILES_OF += [ROOT / "commands" / f"{name}.py" for name in ("train", "tune", "evaluate", "predict")]
 FILES_OF += [ROOT / "commands" / "proposals.py", ROOT / "commands" / "weights.py"]
 FILES_OF += [ROOT / name for name in ("engine/freezing.py", "engine/runtime.py")]
-FILES_OF += [ROOT / "data" / "formats" / "boxes.py"]
+FILES_OF += [ROOT / "data" / name for name in ("boxes.py", "formats/recognise.py")]
 FILES_OF += [ROOT / "models" / name for name in ("backbones.py", "classify.py")]
 FILES_OF += [ROOT / "models" / part / "build.py" for part in ("segmentation", "detection")]
 FILES_OF += [ROOT / "models" / "video" / "frames.py"]
@@ -55,6 +55,8 @@ ELSEWHERE = {
     "data.missing": "tests/test_remedies.py",
     "class_weights.zero": "tests/engine/test_steps.py",
     "import.idle": "tests/test_model_files.py",
+    "out.input": "tests/tasks/test_outputs.py",
+    "format.file": "tests/data/test_formats.py",
 }
 """Codes of refusals that are not about flags alone, and where they are tested."""
 FROZEN = {"freeze_backbone": True}
