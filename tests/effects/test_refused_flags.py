@@ -55,7 +55,7 @@ ELSEWHERE = {
     "data.missing": "tests/test_remedies.py",
     "class_weights.zero": "tests/engine/test_steps.py",
     "import.idle": "tests/test_model_files.py",
-    "out.input": "tests/tasks/test_outputs.py",
+    "out.input": "tests/test_commands.py",
     "format.file": "tests/data/test_formats.py",
 }
 """Codes of refusals that are not about flags alone, and where they are tested."""
