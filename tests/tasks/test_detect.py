@@ -651,11 +651,11 @@ def test_evaluation_and_prediction_search_as_training_did(boxes, monkeypatch, ar
 
 def test_batch_norms_that_are_not_there_cannot_be_frozen():
     options = DetectTrain(freeze_bn=True, backbone="vgg11")
-    without = SimpleNamespace(backbone=torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3)))
+    without = SimpleNamespace(body=torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3)))
     with pytest.warns(CvkitWarning, match="--freeze-bn has no effect: the backbone vgg11 has no"):
         freeze_backbone(without, options)
     norm = torch.nn.BatchNorm2d(4)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        freeze_backbone(SimpleNamespace(backbone=torch.nn.Sequential(norm)), options)
+        freeze_backbone(SimpleNamespace(body=torch.nn.Sequential(norm)), options)
     assert not norm.weight.requires_grad

@@ -219,13 +219,16 @@ def test_truths_as_predictions_score_1(cvkit, shapes, tmp_path, boxes):
 def test_gates_reach_every_column_of_the_table_of_classes(cvkit, shapes, tmp_path):
     truth, path = shapes / "annotations" / "instances_val.json", tmp_path / "r.json"
     path.write_text(json.dumps(perfect(truth, True)))
+    (tmp_path / "none.json").write_text("[]")
     flags = ["--predictions", path, "--truth", truth, "--no-files"]
+    nothing = ["--predictions", tmp_path / "none.json", *flags[2:]]
     rows = cvkit("instance", "eval", *flags, "--json").json["per_class"]
     name, row = next((name, row) for name, row in rows.items() if row["objects"])
     assert set(row) == {*CLASS_COLUMNS, "box AP"}
     for column, value in row.items():
         passed = cvkit("instance", "eval", *flags, "--fail-under", f"{column}@{name}={value}")
-        failed = cvkit("instance", "eval", *flags, "--fail-under", f"{column}@{name}={value + 1}")
+        few, gate = (flags, value + 1) if column == "objects" else (nothing, 0.5)
+        failed = cvkit("instance", "eval", *few, "--fail-under", f"{column}@{name}={gate}")
         assert (passed.code, failed.code) == (0, 4), column
 
 
