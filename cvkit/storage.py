@@ -341,14 +341,30 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return False
 
 
+def empty_folder(folder: Path) -> None:
+    """Remove what an output folder holds, but for its lock."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != LOCK:
+            path.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
-def output_folder(folder: Path, *, reuse: bool, say: Callable[[str], None]) -> Iterator[None]:
+def output_folder(
+    folder: Path,
+    *,
+    reuse: bool,
+    say: Callable[[str], None],
+    hint: str = "choose another folder, or add --overwrite to replace files in it",
+) -> Iterator[None]:
     """Make and hold a folder for writing; refuse one that holds something unless `reuse`.
 
     Args:
         folder: that `--out` names.
         reuse: it need not be empty.
         say: see `held`.
+        hint: where the folder is not empty.
 
     Raises:
         UsageError: the folder is not empty, in use, or the path is a file.
@@ -363,6 +379,6 @@ def output_folder(folder: Path, *, reuse: bool, say: Callable[[str], None]) -> I
             raise UsageError(
                 f"--out {folder} is not empty",
                 code="out.not_empty",
-                hint="choose another folder, or add --overwrite to replace files in it",
+                hint=hint,
             )
         yield

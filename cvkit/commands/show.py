@@ -27,8 +27,13 @@ def samples(options: Samples) -> int:
     counts = {"train": options.count - val, "val": val}
     size_hw = (options.size, options.size)
     say = Reporter(options.quiet).warn
-    with storage.output_folder(options.folder, reuse=False, say=say):
-        WRITERS[options.task](options.folder, counts, options.seed, size_hw)
+    hint = "choose another folder"
+    with storage.output_folder(options.folder, reuse=False, say=say, hint=hint):
+        try:
+            WRITERS[options.task](options.folder, counts, options.seed, size_hw)
+        except BaseException:  # half a dataset would be in the way of the next try
+            storage.empty_folder(options.folder)
+            raise
     if options.json:
         print_json({"command": "samples", "folder": str(options.folder), "counts": counts})
     else:

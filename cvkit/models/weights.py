@@ -51,17 +51,29 @@ def find_model(
     shelves = (shelf / f"{name}.safetensors" for shelf in weight_shelves())
     kept = (path / f"{which}.safetensors" for which in ("best", "last"))
     candidates = [*kept, path, *shelves]
-    found = next((p for p in candidates if p.is_file()), None)
+    found = next((p for p in candidates if _is_file(p)), None)
     if found is None:
-        empty = "holds neither best.safetensors nor last.safetensors"
-        why = empty if path.is_dir() else "does not exist"
+        why = "does not exist"
         hint = "name a run folder, a .safetensors file or a file in weights/"
+        if path.is_dir():
+            why = "holds neither best.safetensors nor last.safetensors"
+            if (path / "ckpt").is_dir():
+                why, hint = "has no finished epoch", f"go on with: --resume {path}"
+                raise ModelFileError(f"{flag} {name} {why}", code="model.missing", hint=hint)
         if task is not None:
             hint += f", or a published model, such as {', '.join(published.families(task))}"
         near = None if path.is_dir() else closest(name, [*names, *_models_beside(path)])
         hint = f"did you mean {near}?" if near else hint
         raise ModelFileError(f"{flag} {name} {why}", code="model.missing", hint=hint)
     return found
+
+
+def _is_file(path: Path) -> bool:
+    """Return whether there is a file; no, where nobody may look."""
+    try:
+        return path.is_file()
+    except PermissionError:
+        return False
 
 
 def _models_beside(path: Path) -> list[str]:
@@ -239,7 +251,7 @@ def fetched(entry: Any, offline: bool, say: Callable[[str], None]) -> Path:
     if offline:
         target = cache_folders()[0] / file
         raise ModelFileError(
-            f"{target} is not there and --offline forbids to fetch it",
+            f"{target} is not there and --offline forbids fetching it",
             code="pretrained.offline",
             hint=f"get {entry.url} elsewhere and put it there",
         )

@@ -1,5 +1,6 @@
 """Synthetic scenes: deterministic, exact, and of all kinds."""
 
+import errno
 import hashlib
 import json
 
@@ -84,7 +85,23 @@ def test_command_writes_a_dataset_and_refuses_a_full_folder(cvkit, tmp_path):
     assert done.json["counts"] == {"train": 4, "val": 1}
     again = cvkit("samples", tmp_path / "s", "--count", 5)
     assert again.code == 2
-    assert "not empty" in again.err
+    assert "not empty" in again.err and "--overwrite" not in again.err  # it has no such flag
+
+
+@pytest.mark.parametrize("task", WRITERS)
+def test_a_full_disk_leaves_no_half_of_a_dataset(cvkit, tmp_path, monkeypatch, task):
+    def fill_disk(folder, counts, seed, size_hw):
+        (folder / "images").mkdir()
+        (folder / "images" / "a.png").touch()
+        (folder / "labels.csv").touch()
+        raise OSError(errno.ENOSPC, "No space left on device", str(folder / "b.png"))
+
+    flags = ("samples", tmp_path / "s", "--task", task, "--count", 7, "--size", 32)
+    with monkeypatch.context() as patch:
+        patch.setitem(WRITERS, task, fill_disk)
+        done = cvkit(*flags)
+    assert done.code == 6 and "full" in done.err
+    assert cvkit(*flags).code == 0
 
 
 def test_single_shapes_are_whole_and_take_turns(tmp_path):

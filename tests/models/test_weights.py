@@ -3,6 +3,7 @@
 import hashlib
 import pickle
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -163,3 +164,22 @@ def test_models_are_found_by_run_file_and_name(tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelFileError, match=r"holds neither best\.safetensors nor last\."):
         find_model("empty")
+
+
+def test_a_run_without_a_finished_epoch_is_resumed_first(tmp_path):
+    (tmp_path / "run" / "ckpt").mkdir(parents=True)
+    with pytest.raises(ModelFileError, match="has no finished epoch") as caught:
+        find_model(str(tmp_path / "run"))
+    assert caught.value.hint == f"go on with: --resume {tmp_path / 'run'}"
+
+
+def test_a_model_that_comes_with_cvkit_is_found_where_nobody_may_look(monkeypatch):
+    real = Path.is_file
+
+    def is_file(path):
+        if not path.is_absolute():
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(Path, "is_file", is_file)
+    assert find_model("shapes").name == "shapes.safetensors"
