@@ -42,6 +42,7 @@ def read_text(
     area: str = "text",
     error: type[CvkitError] = DataError,
     most_bytes: int | None = None,
+    pipes: bool = False,
 ) -> str:
     """Return the content of a text file in UTF-8, without a byte order mark.
 
@@ -51,13 +52,14 @@ def read_text(
             `AREA.encoding`, `AREA.size`.
         error: what to raise.
         most_bytes: the largest file that is read; None for any.
+        pipes: they may be read too; their writer ends them.
 
     Raises:
         CvkitError: missing, unreadable, no regular file, too large, or not in UTF-8; the line is
             named.
     """
     try:
-        require_regular(path, area=area, error=error)
+        require_regular(path, area=area, error=error, pipes=pipes)
         with path.open("rb") as stream:
             content = stream.read(-1 if most_bytes is None else most_bytes + 1)
         if most_bytes is not None and len(content) > most_bytes:
@@ -91,20 +93,28 @@ def read_lines(path: Path, *, area: str) -> list[str]:
     return lines[:-1] if lines[-1] == "" else lines
 
 
-def require_regular(path: Path, *, area: str = "text", error: type[CvkitError] = DataError) -> None:
+def require_regular(
+    path: Path,
+    *,
+    area: str = "text",
+    error: type[CvkitError] = DataError,
+    pipes: bool = False,
+) -> None:
     """Refuse devices and pipes, which may have no end, before they are opened.
 
     Args:
         path: of a file; a folder is left to whoever opens it.
         area: first part of the code of the error, `AREA.not_a_file`.
         error: what to raise.
+        pipes: they are allowed.
 
     Raises:
         CvkitError: it is neither a regular file nor a folder.
         OSError: it does not exist.
     """
     mode = path.stat().st_mode
-    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+    known = stat.S_ISREG(mode) or stat.S_ISDIR(mode) or (pipes and stat.S_ISFIFO(mode))
+    if not known:
         raise error(
             f"{path} is not a regular file",
             code=f"{area}.not_a_file",

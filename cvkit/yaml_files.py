@@ -95,18 +95,25 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-def read_yaml(path: Path, *, area: str = "yaml", error: type[CvkitError] = DataError) -> Any:
+def read_yaml(
+    path: Path,
+    *,
+    area: str = "yaml",
+    error: type[CvkitError] = DataError,
+    pipes: bool = False,
+) -> Any:
     """Return the content of a YAML file as plain values; see the top of this module.
 
     Args:
         path: the file.
         area: first part of the codes of errors, such as `AREA.syntax`.
         error: what to raise.
+        pipes: see `cvkit.texts.read_text`.
 
     Raises:
         CvkitError: missing, malformed, or with something that is refused; the line is named.
     """
-    text = read_text(path, area=area, error=error, most_bytes=MOST_BYTES)
+    text = read_text(path, area=area, error=error, most_bytes=MOST_BYTES, pipes=pipes)
     return parse_yaml(text, str(path), area=area, error=error)
 
 

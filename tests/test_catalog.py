@@ -98,7 +98,7 @@ def complaint(task, arch, flag):
         video.network_for(options, made, 3)
 
     def objects(options):
-        network = detect.check_flags(options)
+        network = detect.check_flags(options, task)
         if getattr(options, "proposals", None):
             with suppress(DataError):  # then it looks for the file
                 proposals.searcher(network, options.proposals, "fast")

@@ -26,8 +26,9 @@ MORE_THAN_ONE = {
     "cvkit/output/confusion_picture.py": "classes",  # more than 250
     "cvkit/output/curves.py": "classes",  # more than 20
     "cvkit/scoring/voc_results.py": "files",  # said only of several
-    "cvkit/tasks/class_splits.py": "classes",  # of two classes or more
-    "cvkit/tasks/common.py": "classes",
+    "cvkit/tasks/classed.py": "classes",  # of two classes or more
+    "cvkit/tasks/class_weights.py": "classes",
+    "cvkit/data/formats/index_maps.py": "classes",  # of two classes or more
 }
 
 
