@@ -190,6 +190,8 @@ def _read_config(path: Path) -> dict[object, object]:
     """
     from cvkit.yaml_files import read_yaml
 
+    if path.exists() and not (path.is_file() or path.is_fifo()):  # a device may never end
+        raise UsageError(f"{path} is not a file", code="config.file", hint="name a YAML file")
     content = read_yaml(path, area="config", error=UsageError, pipes=True)
     if not isinstance(content, dict):
         raise UsageError(f"{path} is not a mapping of flags to values", code="config.type")

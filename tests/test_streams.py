@@ -160,7 +160,7 @@ def test_training_asks_before_it_reads_data_whether_it_may_write(
 @pytest.mark.parametrize("path", [("segment", "train"), ("classify", "eval"), ("video", "predict")])
 def test_a_device_is_no_configuration(path, tmp_path):
     for place in ("/dev/null", tmp_path):
-        with pytest.raises(UsageError, match=f"{place} is not a regular file"):
+        with pytest.raises(UsageError, match=f"{place} is not a file"):
             assemble(options_of(path), {"config": type(tmp_path)(place)}, {})
 
 

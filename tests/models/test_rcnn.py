@@ -1,5 +1,7 @@
 """R-CNN: crops, SVMs and regressors, against scikit-learn and values worked out by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from sklearn.linear_model import Ridge
 from sklearn.svm import LinearSVC
 
 from cvkit.models.detection.inputs import DetectionInputs
-from cvkit.models.detection.rcnn import CONTEXT, RCNN, warped_crops
+from cvkit.models.detection.rcnn import CONTEXT, RCNN, RULE, warped_crops
 from cvkit.models.detection.rcnn_post_fits import (
     RIDGE,
     NegativesAndBoxes,
@@ -171,7 +173,7 @@ def test_an_image_without_objects_and_regions_changes_no_stage(setting):
 
 
 def test_training_samples_a_quarter_of_objects():
-    model = RCNN("mobilenet_v3_small", 2, INPUTS, regions={"samples": 8})
+    model = RCNN("mobilenet_v3_small", 2, INPUTS, replace(RULE, samples=8))
     regions = torch.tensor([[0.0, 0, 10, 10]] * 20 + [[50.0, 50, 60, 60]] * 20)
     chosen, labels = model.sample(regions, torch.tensor([[0.0, 0, 10, 9]]), torch.tensor([2]))
     assert len(chosen) == 8 and labels.tolist().count(2) == 2 and labels.tolist().count(0) == 6
@@ -183,7 +185,7 @@ def test_training_samples_a_quarter_of_objects():
 def test_any_classifier_serves(backbone):
     side = {"vit_b_32": 64, "alexnet": 64}.get(backbone, 48)
     inputs = DetectionInputs((side,), 80, (0.5,) * 3, (0.25,) * 3)
-    model = RCNN(backbone, 3, inputs, regions={"samples": 8, "min_score": 0.0})
+    model = RCNN(backbone, 3, inputs, replace(RULE, samples=8, min_score=0.0))
     image = torch.rand(3, 60, 70)
     box, regions = (
         torch.tensor([[5.0, 5, 40, 40]]),
