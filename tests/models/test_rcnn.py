@@ -17,6 +17,7 @@ from cvkit.models.detection.rcnn_post_fits import (
     _ClassRidge,
     _ClassSvm,
 )
+from cvkit.structures import DetectionTargets
 
 INPUTS = DetectionInputs((32,), 53, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
@@ -191,7 +192,8 @@ def test_any_classifier_serves(backbone):
         torch.tensor([[5.0, 5, 40, 40]]),
         torch.tensor([[6.0, 4, 41, 44], [30, 30, 60, 50]]),
     )
-    loss = model([image], [box], [torch.tensor([1])], [regions])["loss_classifier"]
+    loss = model([image], DetectionTargets([box], [torch.tensor([1])], [regions]))
+    loss = loss["loss_classifier"]
     loss.backward()
     with torch.no_grad():
         (found,) = model.eval().detect([image], [regions])
@@ -199,7 +201,8 @@ def test_any_classifier_serves(backbone):
     (none,) = model.detect([image], [torch.zeros(0, 4)])
     assert len(none.boxes) == 0
     model.train()
-    nothing = model([image], [box[:0]], [torch.zeros(0, dtype=torch.int64)], [regions[:0]])
+    labels = torch.zeros(0, dtype=torch.int64)
+    nothing = model([image], DetectionTargets([box[:0]], [labels], [regions[:0]]))
     assert nothing["loss_classifier"] == 0
 
 
