@@ -99,7 +99,7 @@ def test_a_backbone_serves_all_tasks_with_maps_and_architectures_are_one_row(tmp
         "AP",
         "AP",
         "mask",
-        "clip_top1",
+        "video_top1",
     ]
     counts = [json.loads(answer)["counts"] for answer in answers[2::3]]
     assert all(count["predicted"] and not count["failed"] for count in counts)

@@ -166,7 +166,8 @@ def peak_of(work):
 
 
 def test_tables_and_features_of_many_images_take_the_memory_of_few(tmp_path):
-    task = SimpleNamespace(top_k=2, embeddings=tmp_path / "all.npz")
+    rule = SimpleNamespace(top_k=2, embeddings=tmp_path / "all.npz")
+    task = SimpleNamespace(inference=rule)
     peaks = []
     for count in (2, 202):
         with (tmp_path / "predictions.jsonl").open("w") as stream:

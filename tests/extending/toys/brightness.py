@@ -13,7 +13,7 @@ import cv2
 import torch
 from torch import nn
 
-from cvkit import arch_table, catalog
+from cvkit import arch_table, catalog, helptext
 from cvkit.arch_facts import Arch
 from cvkit.data.decode import read_image
 from cvkit.data.tables import read_rows
@@ -216,6 +216,7 @@ def write_report(scored, folder):
     return content(scored, scored.metric.report(scored.classes))
 
 
+helptext.TASK_ABOUT[NAME] = "How bright an image is."
 catalog.TASKS[NAME] = f"toys.{NAME}:Brightness"
 catalog.AUGMENTATIONS[NAME] = ("none", "light")
 arch_table.ARCHS[NAME] = {"mean": Arch(target=f"toys.{NAME}:Mean", about="means of channels")}
