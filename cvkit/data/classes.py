@@ -1,7 +1,7 @@
 """Class lists: `classes.txt` and `labelmap.txt`."""
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,17 @@ def make_classes(
         ids=tuple(range(len(names))),
         colors=tuple(given.get(index, color) for index, color in enumerate(default)),
     )
+
+
+def object_classes(names: Sequence[str], ids: Iterable[int]) -> ClassList:
+    """Return a class list of objects, with VOC's colours from 1: 0 is background.
+
+    Args:
+        names: in label order.
+        ids: of the categories.
+    """
+    colors = tuple(voc_color(label % 256) for label in range(1, len(names) + 1))
+    return ClassList(tuple(names), tuple(ids), colors)
 
 
 def voc_colors(count: int) -> list[tuple[int, int, int]]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cvkit import __version__, catalog
 from cvkit.backbone_table import BACKBONES
-from cvkit.data.classes import make_classes, read_classes
+from cvkit.data.classes import make_classes, object_classes, read_classes
 from cvkit.data.formats.voc import VOC_CLASSES
 from cvkit.errors import ModelFileError, UsageError
 from cvkit.model_files import read_model, unverified
@@ -25,7 +25,7 @@ from cvkit.models.convert import (
 from cvkit.models.published import recognised, statistics
 from cvkit.models.weights import read_state_dict
 from cvkit.options.tools import WeightsImport
-from cvkit.structures import IGNORE, ClassList, voc_color
+from cvkit.structures import IGNORE, ClassList
 from cvkit.tasks.classify import network as classify_network
 from cvkit.tasks.detect import inputs as detect_inputs
 from cvkit.tasks.detect import network as detect_network
@@ -303,8 +303,7 @@ def _mask_classes(name: str, count: int) -> ClassList:
 def _object_classes(name: str, count: int) -> ClassList:
     """Return the classes of a detector with so many outputs; the first one is background."""
     names = _listed(name, count - 1, OBJECTS, " and background")
-    made = make_classes(names, {i: voc_color((i + 1) % 256) for i in range(len(names))})
-    return ClassList(made.names, tuple(range(1, count)), made.colors)
+    return object_classes(names, range(1, count))
 
 
 def _build(network: Any, preprocessing: Any, num_classes: int) -> nn.Module:

@@ -14,6 +14,7 @@ from cvkit.data.annotated import (
     claimed_size,
     make_truth,
 )
+from cvkit.data.classes import object_classes
 from cvkit.data.decode import upright_size_hw
 from cvkit.data.files import inside, matches
 from cvkit.data.formats.coco_places import (
@@ -28,7 +29,7 @@ from cvkit.data.formats.contract import Contents, Query
 from cvkit.data.segmentations import around, lies_outside, read_segmentation
 from cvkit.errors import DataError
 from cvkit.ops.rle import make_masks, mask_areas
-from cvkit.structures import ClassList, Instances, voc_color
+from cvkit.structures import ClassList, Instances
 from cvkit.texts import counted, is_number, is_text, read_json, shown, whole_number
 
 
@@ -181,8 +182,7 @@ def _classes(rows: list[Any], path: Path, found: Annotations) -> ClassList:
     if not rows:
         found.defects.append(DataError(f"{path} has no categories", code="category.missing"))
     ids = sorted(names)
-    colors = tuple(voc_color(number % 256) for number in range(1, len(ids) + 1))
-    return ClassList(names=tuple(names[id_] for id_ in ids), ids=tuple(ids), colors=colors)
+    return object_classes([names[id_] for id_ in ids], ids)
 
 
 def _index_images(

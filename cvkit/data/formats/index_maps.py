@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cvkit.data.annotated import AnnotatedImage, Annotations, make_truth
-from cvkit.data.classes import dataset_classes, make_classes, without_background
+from cvkit.data.classes import dataset_classes, object_classes, without_background
 from cvkit.data.decode import decode, open_image, upright_size_hw
 from cvkit.data.formats import pairs
 from cvkit.data.formats.contract import Contents, Query
@@ -22,7 +22,7 @@ from cvkit.data.labelled import LabelledImage
 from cvkit.data.tables import read_rows
 from cvkit.errors import CvkitError, DataError, raise_defects
 from cvkit.ops.rle import from_index_map, make_masks, mask_areas, mask_boxes
-from cvkit.structures import ClassList, Instances, voc_color
+from cvkit.structures import ClassList, Instances
 from cvkit.texts import shown, whole_number
 
 ONLY_CLASS = "object"
@@ -184,6 +184,4 @@ def _classes(root: Path, table: Table | None) -> ClassList:
                 f"{root / 'instances.csv'}: class {unknown[0]!r} is not in classes.txt",
                 code="classes.unknown",
             )
-    colors = {place: voc_color((place + 1) % 256) for place in range(len(names))}
-    made = make_classes(names, colors)
-    return ClassList(made.names, tuple(range(1, len(names) + 1)), made.colors)
+    return object_classes(names, range(1, len(names) + 1))

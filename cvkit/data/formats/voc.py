@@ -20,7 +20,7 @@ from cvkit.data.annotated import (
     claimed_size,
     make_truth,
 )
-from cvkit.data.classes import dataset_classes, make_classes, without_background
+from cvkit.data.classes import dataset_classes, object_classes, without_background
 from cvkit.data.files import inside, matches
 from cvkit.data.formats.contract import Contents, Query
 from cvkit.data.formats.voc_lists import (
@@ -31,7 +31,7 @@ from cvkit.data.formats.voc_lists import (
     without_labels,
 )
 from cvkit.errors import CvkitError, DataError
-from cvkit.structures import ClassList, voc_color
+from cvkit.structures import ClassList
 from cvkit.texts import parse_number, require_regular, shown
 
 MOST_BYTES = 10_000_000
@@ -134,9 +134,7 @@ def _classes(root: Path, parsed: dict[str, _Parsed]) -> ClassList:
         names = sorted(_used_names(root, parsed)) or list(VOC_CLASSES)
     else:
         names = without_background(listed.names, lambda: _used_names(root, parsed))
-    colors = {number: voc_color((number + 1) % 256) for number in range(len(names))}
-    made = make_classes(names, colors)
-    return ClassList(made.names, tuple(range(1, len(names) + 1)), made.colors)
+    return object_classes(names, range(1, len(names) + 1))
 
 
 def _used_names(root: Path, parsed: dict[str, _Parsed]) -> set[str]:

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from cvkit.data.annotated import AnnotatedImage, Annotations, make_truth, no_objects
-from cvkit.data.classes import dataset_classes, make_classes
+from cvkit.data.classes import dataset_classes, object_classes
 from cvkit.data.decode import upright_size_hw
 from cvkit.data.division import is_split
 from cvkit.data.files import escapes, inside, matches, walk_images
 from cvkit.data.formats.contract import Contents, Query
 from cvkit.data.formats.image_tree import folder_parts, shared_labels
 from cvkit.errors import CvkitError, DataError
-from cvkit.structures import ClassList, Instances, voc_color
+from cvkit.structures import ClassList, Instances
 from cvkit.texts import counted, is_text, parse_number, read_lines, require_regular, shown
 from cvkit.yaml_files import MOST_BYTES, read_yaml
 
@@ -206,8 +206,7 @@ def _classes(file: Path | None, base: Path) -> ClassList:
     ordered = [str(names[number]) for number in range(len(names))]
     if len(set(ordered)) < len(ordered):
         raise DataError(f"{file}: a class name twice", code="classes.duplicate")
-    colors = {number: voc_color((number + 1) % 256) for number in range(len(ordered))}
-    return make_classes(ordered, colors)
+    return object_classes(ordered, range(len(ordered)))
 
 
 def _images(base: Path, places: list[str], split: str, defects: list[CvkitError]) -> list[Path]:
