@@ -187,7 +187,7 @@ def render(path: tuple[str, ...]) -> str:
     """Return the help page of a command, a group or (for an empty path) of cvkit."""
     options_class = COMMANDS.get(path)
     if options_class is None:
-        about = TASK_ABOUT[path[0]] if path else ABOUT
+        about = short_help(path) if path else ABOUT
         usage = " ".join(["cvkit", *path, "COMMAND ..."])
         panels = {"Options": list(ROOT_FLAGS if not path else ROOT_FLAGS[-1:])}
         panels["Commands"] = [(name, "", short_help((*path, name))) for name in names_in(path)]
@@ -202,7 +202,9 @@ def render(path: tuple[str, ...]) -> str:
         usage = " ".join(["cvkit", *path, "[OPTIONS]", *arguments])
         panels = _panels(options_class)
     width = min(shutil.get_terminal_size((80, 24)).columns, 100)
-    lines = [f" Usage: {usage}", "", " Examples:", *(f"   {e}" for e in EXAMPLES[path]), ""]
+    lines = [f" Usage: {usage}", ""]
+    if examples := EXAMPLES.get(path, ()):
+        lines += [" Examples:", *(f"   {example}" for example in examples), ""]
     for paragraph in about.split("\n\n"):
         lines += [*textwrap.wrap(paragraph, width, initial_indent=" ", subsequent_indent=" "), ""]
     for title, rows in panels.items():
@@ -256,10 +258,14 @@ def _either(names: Iterable[str]) -> str:
 
 
 def short_help(path: tuple[str, ...]) -> str:
-    """Return the line about a command or a group in the page of the group above it."""
-    if path not in COMMANDS:
+    """Return the line about a command or a group in the page of the group above it.
+
+    A group without a line of its own has that of its `train`.
+    """
+    if path not in COMMANDS and path[0] in TASK_ABOUT:
         return TASK_ABOUT[path[0]]
-    first, *_ = (COMMANDS[path].__doc__ or "").splitlines()
+    options_class = COMMANDS.get(path) or COMMANDS[*path, "train"]
+    first, *_ = (options_class.__doc__ or "").splitlines()
     return first
 
 

@@ -53,7 +53,7 @@ def shared(verb: str) -> dict[tuple[str, ...], list[str]]:
 
 def about(path: tuple[str, ...], options_class: type[Command]) -> list[str]:
     """Return what a command does, and its examples."""
-    examples = "\n".join(f"    {example}" for example in EXAMPLES[path])
+    examples = "\n".join(f"    {example}" for example in EXAMPLES.get(path, ()))
     return [inspect.cleandoc(options_class.__doc__), examples]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cvkit.catalog import ARCHS, BACKBONES, TASKS, backbones_of
 from cvkit.errors import EXIT_CODES
-from cvkit.helptext import TASK_ABOUT
+from cvkit.helptext import short_help
 from cvkit.published import published_text
 from cvkit.storage import sha256
 
@@ -34,7 +34,7 @@ def tasks() -> str:
     """Return the table of tasks and architectures."""
     rows = ["| task | result | architectures (`--arch`) |", "|---|---|---|"]
     for task in TASKS:
-        _, result = TASK_ABOUT[task].rstrip(".").split(": ", 1)
+        result = short_help((task,)).rstrip(".").rpartition(": ")[2]
         rows.append(f"| [`{task}`](docs/{task}.md) | {result} | {listed(list(ARCHS[task]))} |")
     return "\n".join(rows)
 

@@ -128,7 +128,10 @@ def test_a_task_from_images_to_one_number_has_all_verbs(tmp_path):
     )
     train = [word if word != "1" else "40" for word in train]
     scored = ("brightness", "eval", "--predictions", "val.csv", "--truth", ".", "--json", "--quiet")
-    _, evaluated, predicted, files = run_all([train, *rest, scored], tmp_path, task=True)
+    helped = [("brightness", "--help"), ("brightness", "train", "--help"), ("--help",)]
+    commands = [train, *rest, scored, *helped]
+    _, evaluated, predicted, files, *pages = run_all(commands, tmp_path, task=True)
+    assert all("says how bright an image is" in page for page in pages)
     assert json.loads(evaluated)["metrics"]["closeness"] > 0.95
     assert json.loads(predicted)["counts"]["predicted"] == 6
     assert json.loads(files)["metrics"]["closeness"] == 1.0

@@ -13,7 +13,7 @@ import cv2
 import torch
 from torch import nn
 
-from cvkit import arch_table, catalog, helptext
+from cvkit import arch_table, catalog
 from cvkit.arch_facts import Arch
 from cvkit.data.decode import read_image
 from cvkit.data.tables import read_rows
@@ -216,9 +216,9 @@ def write_report(scored, folder):
     return content(scored, scored.metric.report(scored.classes))
 
 
-helptext.TASK_ABOUT[NAME] = "How bright an image is."
 catalog.TASKS[NAME] = f"toys.{NAME}:Brightness"
 catalog.AUGMENTATIONS[NAME] = ("none", "light")
 arch_table.ARCHS[NAME] = {"mean": Arch(target=f"toys.{NAME}:Mean", about="means of channels")}
 tree.OPTIONS[NAME] = {"train": BrightnessTrain, "eval": Eval, "predict": Predict}
+tree.COMMANDS |= {(NAME, verb): options for verb, options in tree.OPTIONS[NAME].items()}
 sys.modules[f"cvkit.scoring.{NAME}"] = sys.modules[__name__]
