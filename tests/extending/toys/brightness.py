@@ -17,7 +17,6 @@ from cvkit import arch_table, catalog
 from cvkit.arch_facts import Arch
 from cvkit.data.decode import read_image
 from cvkit.data.tables import read_rows
-from cvkit.data.transforms import pipelines  # noqa: F401, a task may use whatever lies below it
 from cvkit.options import tree
 from cvkit.options.base import MODEL, Choice, Eval, Predict, Train, flag
 from cvkit.output.answers import ClassAnswers
