@@ -1,13 +1,14 @@
 # make demo: install, then train, evaluate and predict on the built-in samples
 # make test: install, then run every test
 # make docs: install, then build the pages of docs/ into site/
+# make gpu: the tests that need a CUDA device, and what it reaches, into gpu.json (GPU_PYTHON: one that has the packages)
 # make mutants: plant the bugs of tests/mutants, one at a time, and see whether the tests notice (MUTANTS="NAME ..." for some)
 
 PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || echo 2)
 
-.PHONY: demo test docs mutants style clean
+.PHONY: demo test gpu docs mutants style clean
 
 .venv/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -47,6 +48,12 @@ demo: .venv/installed
 
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q --durations 10
+
+GPU_PYTHON ?= $(BIN)/python
+
+gpu: $(if $(filter $(BIN)/%,$(GPU_PYTHON)),.venv/installed)
+	OMP_NUM_THREADS=1 $(GPU_PYTHON) -m pytest -m gpu -n 12 --dist worksteal -q tests/engine/test_cuda.py
+	PYTHONPATH=. $(GPU_PYTHON) benchmarks/gpu.py gpu.json
 
 .venv/installed-docs: .venv/installed
 	$(BIN)/python -m pip install --quiet --editable ".[docs]"

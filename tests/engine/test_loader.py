@@ -292,7 +292,7 @@ def test_more_workers_than_cores_are_not_torchs_to_comment(recwarn):
     many = 2 * (os.cpu_count() or 1) + 1
     with load(Wide(False), [[(0, 0)]] * many, workers=many) as loaded:
         assert len(list(loaded)) == many
-    assert not [str(each.message) for each in recwarn]
+    assert not [str(each.message) for each in recwarn if "DataLoader" in str(each.message)]
 
 
 class Endless:

@@ -44,6 +44,8 @@ SMALL = {
 @pytest.fixture(scope="module")
 def places(tmp_path_factory):
     """A small dataset of every task; what a fork needs to import is imported."""
+    if torch.cuda.is_initialized():
+        pytest.skip("tests in this process have used CUDA, which does not survive a fork")
     for module in pkgutil.walk_packages(cvkit.__path__, "cvkit."):
         if module.name != "cvkit.__main__":
             importlib.import_module(module.name)

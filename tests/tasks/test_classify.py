@@ -99,7 +99,7 @@ def test_predictions_come_in_lines_and_in_a_table(cvkit, shapes, model, tmp_path
     table = rows_of(out / "predictions.csv")
     assert list(table[0]) == ["path", "label", "score", "label_2", "score_2"]
     stored = np.load(tmp_path / "f.npz")
-    predictor = load(model)
+    predictor = load(model, precision="fp32")
     for line, row, path, features in zip(
         lines, table, stored["paths"], stored["features"], strict=True
     ):
