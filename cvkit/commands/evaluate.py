@@ -68,7 +68,7 @@ def _evaluate_files(options: Eval, task_name: str, report: Reporter) -> dict[str
 def _evaluate_model(options: Eval, task_name: str, report: Reporter) -> dict[str, Any]:
     from cvkit.engine import runtime
     from cvkit.engine.evaluate import evaluate as run_evaluation
-    from cvkit.tasks.trained import load_trained
+    from cvkit.tasks.trained import load_trained, use_engine
 
     runtime.keep_memory()
     with runtime.stop_signals() as stop:
@@ -80,6 +80,7 @@ def _evaluate_model(options: Eval, task_name: str, report: Reporter) -> dict[str
             task = task.with_data(options, trained.header, report)
             metric, images = task.metric(), []
             data = task.dataset(options.split, training=False)
+            engine = use_engine(options.engine, trained, len(data))
         with report.progress("evaluating", len(data)) as advance:
             failures = run_evaluation(
                 task,
@@ -93,12 +94,14 @@ def _evaluate_model(options: Eval, task_name: str, report: Reporter) -> dict[str
                 advance=advance,
                 on_image=lambda sample, outcome: images.append((sample.path, outcome)),
             )
+    for note in engine.notes:
+        report.warn(note)
     scoring = scoring_of(task_name)
     require_any(failures, len(failures) + len(images), scoring.SAMPLE)
     folder = _report_folder(options, task_name)
     scored = Scored(metric, task.classes, images, failures)
     content: dict[str, Any] = {"weights": str(trained.path), "data": options.data}
     content |= scoring.write_report(scored, folder)
-    content |= {"precision": trained.precision, "engine": "eager"}
+    content |= {"precision": trained.precision, "engine": engine.name}
     content["inference"] = task.inference_rule()
     return content | ({"folder": str(folder)} if folder else {})

@@ -36,7 +36,7 @@ def predict(options: Predict, task_name: str) -> int:
     from cvkit.data.files import list_inputs
     from cvkit.engine import runtime
     from cvkit.tasks.sheets import SHEET, write_contact_sheet
-    from cvkit.tasks.trained import load_trained
+    from cvkit.tasks.trained import load_trained, use_engine
 
     report = Reporter(options.quiet)
     _check_flags(options)
@@ -53,7 +53,8 @@ def predict(options: Predict, task_name: str) -> int:
         count = counted(len(files), what.removesuffix("s"))
         with _held_folder(options, task_name, report) as out:
             options = replace(options, out=out)
-            report.say(f"{count} with {trained.path} ({trained.precision})")
+            engine = use_engine(options.engine, trained, len(files))
+            report.say(f"{count} with {trained.path} ({trained.precision}, {engine.wanted})")
             if options.overwrite:  # of other results
                 (out / SHEET).unlink(missing_ok=True)
             counts = _run(options, out, trained, files, report, total, stop=stop, lost=lost)
@@ -66,6 +67,8 @@ def predict(options: Predict, task_name: str) -> int:
         report.show(results.table(answers, what))
     elif counts.predicted and not options.json:
         report.say(answers.summary(total))
+    for note in engine.notes:
+        report.warn(note)
     summary = f"{counts.predicted} predicted, {counts.failed} failed, {counts.skipped} skipped"
     report.say(f"{summary}; results in {out}")
     if options.json:
@@ -73,7 +76,7 @@ def predict(options: Predict, task_name: str) -> int:
         print_json(
             {"task": task_name, "command": "predict", "out": str(out)}
             | {"contact_sheet": None if sheet is None else str(sheet)}
-            | {"counts": asdict(counts), "precision": trained.precision, "engine": "eager"},
+            | {"counts": asdict(counts), "precision": trained.precision, "engine": engine.name},
             lists if options.json_results else {},
         )
     else:

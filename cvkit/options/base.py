@@ -267,8 +267,27 @@ class Train(Job):
     ] = "auto"
 
 
+ENGINES = ("auto", "eager", "fused")
+"""What a trained network can run on."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class Eval(Job):
+class Inference(Job):
+    """Flags of the commands that run a trained network."""
+
+    engine: Annotated[
+        str,
+        Choice(ENGINES),
+        flag(
+            RUN,
+            "What the network runs on: eager, its own layers; fused, layers joined for a CPU; "
+            "auto: fused on a CPU for more than 32 samples",
+        ),
+    ] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eval(Inference):
     """Flags that evaluation has for every task."""
 
     weights: Annotated[str | None, flag(MODEL, WEIGHTS_HELP)] = None
@@ -321,7 +340,7 @@ class Eval(Job):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predict(Job):
+class Predict(Inference):
     """Flags that prediction has for every task."""
 
     inputs: Annotated[

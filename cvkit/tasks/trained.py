@@ -14,6 +14,7 @@ from cvkit import catalog, published
 from cvkit.console import Reporter
 from cvkit.data.files import InputFile
 from cvkit.engine.checkpoint import load_exactly
+from cvkit.engine.fuse import Fusion, choose_engine
 from cvkit.engine.loader import in_order, load
 from cvkit.engine.runtime import choose, choose_workers, make_fabric
 from cvkit.errors import DataError, ModelFileError, UsageError
@@ -95,6 +96,50 @@ def load_trained(weights: str | None, options: Job, task_name: str | None = None
         workers=choose_workers(options.workers, device),
         precision=precision,
     )
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What a trained network runs on.
+
+    Attributes:
+        wanted: eager or fused.
+        fusion: the fused parts.
+    """
+
+    wanted: str
+    fusion: Fusion | None = None
+
+    @property
+    def name(self) -> str:
+        """Eager or fused, whichever it was when the work is done."""
+        return self.fusion.engine if self.fusion else self.wanted
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be said when the work is done."""
+        rejected = self.fusion.rejected if self.fusion else []
+        if not rejected:
+            return []
+        parts = ", ".join(rejected)
+        return [f"--engine fused: the results of {parts} differed, so their own layers were used"]
+
+
+def use_engine(wanted: str, trained: Trained, samples: int) -> Engine:
+    """Let a trained network run on an engine.
+
+    Args:
+        wanted: `--engine`.
+        trained: its network is changed in place.
+        samples: that it will see.
+
+    Raises:
+        UsageError: the engine is not available.
+    """
+    name = choose_engine(wanted, trained.precision, trained.fabric.device, samples)
+    if name == "eager":
+        return Engine(name)
+    return Engine(name, Fusion(trained.model, trained.precision))
 
 
 def read_trained(weights: str, options: Job, task_name: str | None) -> tuple[Path, dict, dict]:

@@ -75,6 +75,15 @@ def told(verb):
     return measure
 
 
+def engine(verb):
+    """Return what measures what a command says that its network ran on."""
+
+    def measure(at, **more):
+        return run(at, verb, **more)[1]["engine"]
+
+    return measure
+
+
 def results(verb):
     """Return what measures what a model says of the first samples."""
 

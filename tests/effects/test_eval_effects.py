@@ -7,6 +7,7 @@ from model_parts import (
     FILES,
     batches,
     content,
+    engine,
     evaluated,
     model,
     near_content,
@@ -79,6 +80,8 @@ ROWS = [
     Row("device", ("cpu", "auto"), results("eval"), same=True),
     Row("precision", ("fp32", "bf16"), results("eval"), ALL_BUT_SEGMENT),
     Row("precision", ("fp32", "bf16"), results("eval"), SEGMENT, MOVED),
+    Row("engine", ("eager", "fused"), engine("eval")),
+    Row("engine", ("eager", "fused"), near_content, same=True),
     Row("workers", (0, 1), batches("eval")),
     Row("offline", (False, True), network_use("eval")),
     *(

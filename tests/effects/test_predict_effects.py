@@ -6,6 +6,7 @@ from pathlib import Path
 from effect_parts import BOXES, Row, cases, require_effect
 from model_parts import (
     batches,
+    engine,
     inputs,
     lines,
     model,
@@ -114,6 +115,8 @@ ROWS = [
     Row("device", ("cpu", "auto"), results("predict"), same=True),
     Row("precision", ("fp32", "bf16"), results("predict"), ALL_BUT_SEGMENT),
     Row("precision", ("fp32", "bf16"), results("predict"), SEGMENT, MOVED),
+    Row("engine", ("eager", "fused"), engine("predict")),
+    Row("engine", ("eager", "fused"), near_scores, same=True),
     Row("workers", (0, 1), batches("predict")),
     Row("offline", (False, True), network_use("predict")),
     Row("contact_sheet", (0, 1, 2), sheet),
