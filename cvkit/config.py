@@ -72,9 +72,9 @@ def expanded(value: Any) -> Any:
 
 VARIABLES = {
     "CVKIT_WEIGHTS": "folder of downloaded weights",
-    "CVKIT_EXACT": "0 allows GPUs faster kernels whose sums are not repeatable",
+    "CVKIT_EXACT": "0 allows faster GPU kernels whose sums are not reproducible",
     "CVKIT_MALLOC": "0 leaves glibc's memory settings alone",
-    "CVKIT_DATA": "folder of real datasets that tests use",
+    "CVKIT_DATA": "folder of real datasets used by tests",
 }
 """Variables of the environment that set no flag."""
 FOR_ALL = {field.name: f"CVKIT_{field.name}".upper() for field in dataclasses.fields(Command)}

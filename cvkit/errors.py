@@ -17,7 +17,7 @@ EXIT_CODES = {
     5: "training diverged (a non-finite number)",
     6: "the machine failed (disk full, out of memory, a worker died)",
     130: "interrupted by SIGINT, resumable",
-    141: "the reader of the output, such as head, has left",
+    141: "the reader of the output, such as head, closed it",
     143: "stopped by SIGTERM, resumable",
 }
 

@@ -26,11 +26,12 @@ from cvkit.options.tree import COMMANDS, OPTIONS
 
 ABOUT = "Train, evaluate and run vision models, with numbers that can be trusted."
 TASK_ABOUT = {
-    "classify": "Image classification: a class for every image.",
-    "segment": "Semantic segmentation: a class for every pixel.",
-    "detect": "Object detection: boxes with a class and a score.",
-    "instance": "Instance segmentation: boxes and a mask for every object (Mask R-CNN).",
-    "video": "Video classification: a class for every clip.",
+    "classify": "Image classification: a class per image.",
+    "segment": "Semantic segmentation: a class per pixel.",
+    "detect": "Object detection: a box, a class and a score per object.",
+    "instance": "Instance segmentation: a box, a class, a score and a mask per object (Mask "
+    "R-CNN).",
+    "video": "Video classification: a class per video.",
     "weights": "Trained weights: list, verify and import them.",
 }
 EXAMPLES = {
@@ -166,8 +167,12 @@ EXAMPLES = {
 }
 ROOT_FLAGS = (
     ("--version", "", "Show the version"),
-    ("--install-completion", "", "Set up completion for the current shell, or the one named"),
-    ("--show-completion", "", "Print the completion script of this shell, or of the one named"),
+    ("--install-completion", "", "Set up completion for the current shell, or for the shell named"),
+    (
+        "--show-completion",
+        "",
+        "Print the completion script for the current shell, or for the shell named",
+    ),
     ("--help, -h", "", "Show this page"),
 )
 HELP_FLAGS = ("--help", "-h")
