@@ -162,19 +162,19 @@ BACKBONES = {
     "regnet_y_3_2gf": _regnet("regnet_y_3_2gf"),
     "unet2015": BackboneEntry(
         target=f"{_SEG}.unet:ClassicUNet",
-        about="the whole network of 2015, valid padding",
+        about="the complete 2015 network, valid padding",
         whole=("unet",),
         arguments=(("valid_padding", True),),
     ),
     "unet-bn": BackboneEntry(
         target=f"{_SEG}.unet:ClassicUNet",
-        about="the network of 2015 with same padding and batch norm",
+        about="the 2015 network with same padding and batch norm",
         whole=("unet",),
         arguments=(("valid_padding", False),),
     ),
     "fcn2014": BackboneEntry(
         target=f"{_SEG}.fcn:FCN2014",
-        about="the whole network of 2014, VGG16 with fc6 and fc7",
+        about="the complete 2014 network, VGG16 with fc6 and fc7",
         whole=("fcn-32s", "fcn-16s", "fcn-8s"),
     ),
 }

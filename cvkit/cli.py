@@ -235,7 +235,7 @@ def main(arguments: list[str] | None = None) -> None:
         failure = MachineError(
             f"cannot write to stdout: {error.strerror}",
             code="machine.stdout",
-            hint="free some space, or write to another place",
+            hint="free some space, or write elsewhere",
         )
         print_failure(failure, as_json=False)
         code = failure.exit_code

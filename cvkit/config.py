@@ -17,7 +17,7 @@ from cvkit.options.described import choices_of, description, never_empty, type_o
 from cvkit.options.tree import commands
 from cvkit.texts import shown
 
-EMPTY_HINT = "give a value, or leave it out; a shell variable that is not set is empty"
+EMPTY_HINT = "give a value, or omit it; an unset shell variable is empty"
 """The remedy for an empty name."""
 
 NOT_STORED = frozenset(
@@ -51,7 +51,7 @@ def assemble(
             raise UsageError(
                 f"{config}: resume is a flag of the command line",
                 code="config.resume",
-                hint="--resume RUN alone: the run has its own configuration",
+                hint="give --resume RUN alone; the run has its own configuration",
             )
         values = values | {name: value for name, value in stored.items() if name not in given}
         given = given | dict.fromkeys(stored, str(config))
@@ -107,7 +107,7 @@ def misnamed_variables(path: Sequence[str], names: Iterable[str]) -> list[str]:
     for name in sorted(n for n in names if n.startswith("CVKIT_") and n not in every):
         near = _nearest_variable(name, path[-1], known)
         hint = f"did you mean {near}?" if near else "CVKIT_VERB_FLAG, such as CVKIT_TRAIN_EPOCHS"
-        lines.append(f"the variable {name} sets no flag ({hint})")
+        lines.append(f"the variable {name} belongs to no flag ({hint})")
     return lines
 
 
@@ -160,7 +160,7 @@ def _resumed(
 ) -> AnyCommand:
     if values.get("config") is not None:
         raise UsageError(
-            "--config and --resume exclude each other",
+            "--config and --resume cannot be combined",
             code="resume.config",
             hint="a resumed run has its own configuration",
         )
@@ -175,7 +175,7 @@ def _resumed(
         raise UsageError(
             f"{given[name]} {values[name]} differs from the run's {stored.get(name)}",
             code="resume.changed",
-            hint="a resumed run keeps its settings; start a new one to change them, from this "
+            hint="a resumed run keeps its settings; to change them, start a new run from this "
             "one's model with --weights",
         )
     kept = {name: value for name, value in stored.items() if name not in given.keys() & changeable}
@@ -191,10 +191,10 @@ def _read_config(path: Path) -> dict[object, object]:
     from cvkit.yaml_files import read_yaml
 
     if path.exists() and not (path.is_file() or path.is_fifo()):  # a device may never end
-        raise UsageError(f"{path} is not a file", code="config.file", hint="name a YAML file")
+        raise UsageError(f"{path} is not a file", code="config.file", hint="give a YAML file")
     content = read_yaml(path, area="config", error=UsageError, pipes=True)
     if not isinstance(content, dict):
-        raise UsageError(f"{path} is not a mapping of flags to values", code="config.type")
+        raise UsageError(f"{path} does not map flags to values", code="config.type")
     return content
 
 
@@ -294,7 +294,7 @@ def _checked(annotation: object, value: Any, where: str) -> object:
         fits, expected = value in choices, " | ".join(choices)
     elif typing.get_origin(kind) is list:
         fits = isinstance(value, list) and all(type(each) is str for each in value)
-        expected = "a list of texts"
+        expected = "a list of strings"
     else:
         accepted = {float: (int, float), Path: (str,)}.get(kind, (kind,))
         fits = isinstance(value, accepted) and (kind is bool) == isinstance(value, bool)

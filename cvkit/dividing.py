@@ -41,7 +41,7 @@ def model_division(options: Eval, header: dict) -> Division:
         raise UsageError(
             f"--val-fraction {share:g} leaves nothing in split {options.split!r}",
             code="split.empty",
-            hint="--split all takes everything",
+            hint="use --split all to evaluate on everything",
         )
     kept = header.get("labels", {})
     known = kept.get("val_fraction")
@@ -85,17 +85,17 @@ def tell_division(
         for name in ("val_fraction",) if isinstance(options, Train) else ("val_fraction", "seed"):
             if getattr(options, name) != fields[name].default:
                 flag = name.replace("_", "-")
-                report.warn(f"--{flag} has no effect: the data are split already")
+                report.warn(f"--{flag} has no effect: the data are already split")
         return
     if division.val_fraction is None:
         names = ", ".join(map(repr, splits))
-        report.say(f"data: {place} is not split: {names} is all of it")
+        report.say(f"data: {place} is not split: {names} is the whole dataset")
         return
     what = f"{heap!r} of {place}" if heap else str(place)
     seed = "" if division.seed is None else f" and --seed {division.seed}"
     counts = ", ".join(f"{name}: {len(samples)}" for name, samples in splits.items())
     share = f"--val-fraction {division.val_fraction:g}{seed}"
-    report.say(f"data: there is no split for validation; {share} divide {what} into {counts}")
+    report.say(f"data: there is no validation split; {share} divides {what} into {counts}")
 
 
 def warn_if_changed(
@@ -120,6 +120,6 @@ def warn_if_changed(
     for name, samples in rows.items():
         if about["fingerprints"].get(name, "") not in ("", fingerprint(samples)):
             report.warn(
-                f"{name!r} of {place} is not what it was when the model was trained: files or "
-                "flags of the division have changed, and it may hold what was trained on"
+                f"{name!r} of {place} has changed since the model was trained (files, or flags "
+                "of the division); it may contain training samples"
             )

@@ -183,7 +183,7 @@ def test_verify_names_what_cannot_be_used(cvkit, tmp_path, path):
         "empty-0123abcd.pth": "SHA-256",
         "missing.safetensors": "No such file",
         "missing.pth": "does not exist",
-        "nothing": "holds no model",
+        "nothing": "contains no model",
     }.items():
         done = cvkit("weights", "verify", tmp_path / name)
         assert done.code == 2

@@ -135,29 +135,33 @@ def _check_flags(options: Predict) -> None:
         UsageError: flags that do not go together, or no input.
     """
     if not options.inputs:
-        raise UsageError("no input given", code="inputs.missing", hint="name files or folders")
+        raise UsageError("no input given", code="inputs.missing", hint="give files or folders")
     if options.resume and options.overwrite:
-        raise UsageError("--resume and --overwrite exclude each other", code="out.resume")
+        raise UsageError("--resume and --overwrite cannot be combined", code="out.resume")
     if options.resume and options.out is None:
-        raise UsageError("--resume needs --out", code="out.missing", hint="the results' folder")
+        raise UsageError(
+            "--resume needs --out",
+            code="out.missing",
+            hint="give the folder of the results to complete",
+        )
     if options.json_results and not options.json:
         raise UsageError(
-            "--json-results adds to what --json prints", code="json.results", hint="add --json"
+            "--json-results has no effect without --json", code="json.results", hint="add --json"
         )
     if "contact_sheet" in options.given and getattr(options, "overlay", "png") == "none":
         raise UsageError(
-            "--contact-sheet shows overlays, and --overlay none makes none",
+            "--contact-sheet shows overlays, and --overlay none writes none",
             code="sheet.overlay",
-            hint="leave one of them out",
+            hint="omit one of them",
         )
     for text in options.inputs:
         folder = Path(text)
         if options.out is not None and folder.is_dir() and _inside(folder, options.out):
             raise UsageError(
-                f"--out {options.out} is the input folder {folder}, or holds it: nothing in the "
-                "folder of the results is an input",
+                f"--out {options.out} is the input folder {folder}, or contains it; files in the "
+                "output folder are never read as inputs",
                 code="out.input",
-                hint="name another --out",
+                hint="choose another --out",
             )
     require_effect(options)
 

@@ -66,7 +66,8 @@ def print_models(archs: list[dict[str, Any]], backbones: list[dict[str, Any]]) -
     """Print the content of `models --json` for people."""
     print_table(
         "architectures (segmentation: 21 classes, 512x512; classification: 1000 classes at the "
-        "published size; detection and instances: 90 classes; video: 400 classes, 16 frames of "
+        "published size; detection and instance segmentation: 90 classes; video: 400 classes, 16 "
+        "frames of "
         "112x112)",
         ["task", "arch", "backbone", "parameters", "GMACs", "about"],
         [[a["task"], a["arch"], a["backbone"] or "-", *_sizes(a), a["about"]] for a in archs],

@@ -14,7 +14,7 @@ def proposals(options: DetectProposals, task_name: str) -> int:
     report = Reporter(options.quiet)
     if options.out.suffix != ".npz":
         raise UsageError(
-            f"--out {options.out} does not end in .npz", code="out.suffix", hint="add it"
+            f"--out {options.out} does not end in .npz", code="out.suffix", hint="add the suffix"
         )
     if options.out.exists() and not options.overwrite:
         raise UsageError(

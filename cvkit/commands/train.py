@@ -121,11 +121,11 @@ def _resume(trainer: Trainer, options: Train, report: Reporter) -> None:
     changed = update_config(run / "config.yaml", options) if trainer.fabric.global_rank == 0 else {}
     if progress.epoch == options.epochs:
         done = "the epoch is" if options.epochs == 1 else f"all {options.epochs} epochs are"
-        report.say(f"{done} done; a larger --epochs prolongs the run")
+        report.say(f"{done} done; a larger --epochs extends the run")
     elif "epochs" in changed:
         report.say(
-            f"epochs: {changed['epochs'][0]} -> {options.epochs}, {progress.epoch} done; from here "
-            f"on the learning rate is that of --schedule {trainer.settings.schedule} over "
+            f"epochs: {changed['epochs'][0]} -> {options.epochs}, {progress.epoch} done; from "
+            f"here on the learning rate follows --schedule {trainer.settings.schedule} over "
             f"{counted(options.epochs, 'epoch')}, now {trainer.lr():.2e}"
         )
 
@@ -143,18 +143,18 @@ class _Job:
             storage.require_writable(options.out)
         elif options.check:
             raise UsageError(
-                "--check examines a network before its first step, and --resume continues after it",
+                "--check tests a network before its first step, and --resume continues after it",
                 code="check.resume",
-                hint="leave one of them out",
+                hint="omit one of them",
             )
         require_names(options, task_name)
         runtime.keep_memory()
         self.device, self.precision = runtime.choose(options.device, options.precision)
         if options.unfreeze_at and options.devices > 1:
             raise UsageError(
-                "--unfreeze-at needs one process",
+                "--unfreeze-at works with one process only",
                 code="freeze.devices",
-                hint="--devices 1, or two runs, the second one with --pretrained FILE",
+                hint="use --devices 1, or two runs, the second with --pretrained FILE",
             )
         self.fabric = runtime.make_fabric(self.device, options.devices, self.precision)
         if self.fabric.global_rank:
@@ -185,7 +185,7 @@ class _Job:
             self.report.warn(line)
         if options.check and self.task.gradient_free:
             raise UsageError(
-                "--check needs a model that is trained by steps", code="check.unsupported"
+                "--check needs a model that is trained in steps", code="check.unsupported"
             )
         torch.manual_seed(key_seed(MODEL_SEED, options.seed))
         model = self.task.build()
@@ -291,7 +291,7 @@ def _resting_layers(options: Train, task: Task, model: nn.Module) -> str:
         raise UsageError(
             f"--freeze-backbone: --arch {task.network.arch} has no backbone",
             code="freeze_backbone.unsupported",
-            hint=f"--freeze names its layers: {', '.join(parts)}",
+            hint=f"use --freeze with its layers: {', '.join(parts)}",
         )
     return f"{options.freeze},{task.body}"
 
@@ -315,7 +315,7 @@ def _check(job: _Job, run: Path) -> None:
 
     if not isinstance(job.task, Checkable):
         raise UsageError(
-            f"--check: {job.task.name} has no checks", code="check.unsupported", hint="leave it out"
+            f"--check: {job.task.name} has no checks", code="check.unsupported", hint="omit it"
         )
 
     with job.report.progress("checking the network", 6) as advance:
@@ -325,7 +325,7 @@ def _check(job: _Job, run: Path) -> None:
     rows: list[list[Cell]] = [
         [c.name, "pass" if c.passed else "FAIL", c.found, c.meaning] for c in checks
     ]
-    job.report.show(table("checks", ["check", "result", "found", "what a failure means"], rows))
+    job.report.show(table("checks", ["check", "result", "found", "meaning of a failure"], rows))
     storage.write_json(run / "checks.json", [dataclasses.asdict(check) for check in checks])
     failed = [check.name for check in checks if not check.passed]
     if failed:
@@ -340,14 +340,14 @@ def _find_lr(options: Train, task_name: str, report: Reporter) -> int:
 
     if options.resume or options.devices > 1:
         raise UsageError(
-            "--find-lr goes with neither --resume nor --devices", code="find_lr.unsupported"
+            "--find-lr cannot be combined with --resume or --devices", code="find_lr.unsupported"
         )
     with runtime.stop_signals() as stop:
         with stop.at_once():
             job = _Job(options, task_name, report)
             job.prepare()
         if job.task.gradient_free:
-            raise UsageError("--find-lr needs a model that is trained by steps", code="find_lr.knn")
+            raise UsageError("--find-lr needs a model that is trained in steps", code="find_lr.knn")
         run = job.run_folder()
         job.announce(run)
         with _held(run, report), report.progress("trying learning rates", 100) as advance:

@@ -104,7 +104,7 @@ def _require_searched(options: Tune) -> None:
             raise UsageError(
                 f"--{name} has no effect with --strategy {options.strategy}",
                 code=f"{name}.idle",
-                hint="leave it out",
+                hint="omit it",
             )
 
 
@@ -147,10 +147,10 @@ def _with_variables(options: Tune, report: Reporter) -> Tune:
         return options
     texts = from_environment(task_options(options.task, "train"), "train", os.environ)
     for name in sorted(texts.keys() & (TAKEN | NOT_STORED) - PRINTING):
-        report.warn(f"{variable(('train',), name)} has no effect on the trials of tune")
+        report.warn(f"{variable(('train',), name)} has no effect on the trials of a study")
     added = [f"{n}={text}" for n, text in texts.items() if n not in TAKEN | NOT_STORED]
     if added:
-        report.say(f"from the environment (CVKIT_TRAIN_...): {', '.join(added)}")
+        report.say(f"set by variables (CVKIT_TRAIN_...): {', '.join(added)}")
     return dataclasses.replace(options, set=[*added, *options.set])
 
 
@@ -170,7 +170,7 @@ def _base(options: Tune) -> Train:
                 f"--set {text!r} is not NAME=VALUE", code="set.syntax", hint="arch=resnet18"
             )
         if name in TAKEN | NOT_STORED:
-            raise UsageError(f"--set {name}: the study decides this flag", code="set.taken")
+            raise UsageError(f"--set {name}: this flag is set by the study", code="set.taken")
         content[name] = from_text(options_class, name, value)
     chosen = from_config(options_class, content, "--set")
     base = options_class(**chosen, data=options.data, epochs=options.epochs, quiet=True)
@@ -244,7 +244,7 @@ def _run(base: Train, values: Values, study: Path, trial: int, stop: "StopSignal
         raise Interrupted(
             f"stopped in trial {trial}; finished trials are kept",
             signal_number=error.exit_code - 128,
-            hint=f"go on with: cvkit tune {task_name} --resume {study}",
+            hint=f"continue with: cvkit tune {task_name} --resume {study}",
         ) from error
     value = done.progress.kept(options.keep)[done.task.best]
     return {"metric": done.task.best, "value": value, "run": str(done.run), "reason": ""}

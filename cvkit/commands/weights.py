@@ -93,9 +93,9 @@ def _verified(place: Path) -> dict[Path, str]:
     found = {path: _refusal(path) for path in files} | damage_of_states(place)
     if not found:
         raise ModelFileError(
-            f"{place} holds no model",
+            f"{place} contains no model",
             code="weights.none",
-            hint="name a run folder, or .safetensors and .pth files",
+            hint="give a run folder, or .safetensors and .pth files",
         )
     return found
 
@@ -125,7 +125,9 @@ def import_weights(options: WeightsImport) -> int:
     report = Reporter(options.quiet)
     if options.out.suffix != ".safetensors":
         raise UsageError(
-            f"--out {options.out} does not end in .safetensors", code="out.suffix", hint="add it"
+            f"--out {options.out} does not end in .safetensors",
+            code="out.suffix",
+            hint="add the suffix",
         )
     if options.out.exists() and not options.overwrite:
         raise UsageError(
@@ -138,7 +140,7 @@ def import_weights(options: WeightsImport) -> int:
     save_model(options.out, tensors, header)
     if unused:
         count = counted(len(unused), "tensor")
-        report.say(f"left out, as only training needs it: {count}, {unused[0]} ...")
+        report.say(f"not imported, needed for training only: {count}, such as {unused[0]}")
     about: dict[str, Any] = {
         name: header.get(name) for name in ("task", "network", "preprocessing")
     }

@@ -42,7 +42,7 @@ def run(flag: str, arguments: list[str]) -> str:
     """
     if len(arguments) > 1:
         raise UsageError(
-            f"{flag} takes one shell, not {' '.join(arguments)}",
+            f"{flag} takes the name of one shell, not {' '.join(arguments)}",
             code="completion.shell",
             hint=f"one of {', '.join(SCRIPTS)}",
         )
@@ -50,7 +50,7 @@ def run(flag: str, arguments: list[str]) -> str:
     content = script(shell)
     if flag == "--show-completion":
         return content
-    return f"{install(shell)}; it works in shells that start from now on\n"
+    return f"{install(shell)} written; completion works in new shells\n"
 
 
 def install(shell: str) -> Path:

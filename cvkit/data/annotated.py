@@ -76,13 +76,13 @@ def claimed_size(sides: Sequence[Any], where: str, code: str) -> tuple[int, int]
     if width is None or height is None or min(width, height) < 1:
         shape = " x ".join(shown(side) for side in sides)
         raise DataError(
-            f"{where}: width x height {shape} are not two whole numbers from 1",
+            f"{where}: width x height {shape} are not two positive whole numbers",
             code=code,
-            hint="leave them out if they are not known",
+            hint="omit them if they are unknown",
         )
     if width * height > MOST_PIXELS:
         raise DataError(
-            f"{where}: {width}x{height} are over {MOST_PIXELS // 10**6} megapixels",
+            f"{where}: {width}x{height} is over {MOST_PIXELS // 10**6} megapixels",
             code=code,
             hint="no image is that large; correct the size",
         )
@@ -186,10 +186,10 @@ def upright(
         return replace(image, size_wh=(width, height))
     if orientation not in (5, 6, 7, 8) or claimed != (height, width):
         raise DataError(
-            f"{image.path}: its annotation says {claimed[0]}x{claimed[1]}, the image has "
+            f"{image.path}: its annotation says {claimed[0]}x{claimed[1]}, but the image has "
             f"{width}x{height}",
             code="image.size_mismatch",
-            hint="correct the annotation, or the boxes are in other pixels",
+            hint="correct the annotation, otherwise the boxes do not fit the image",
         )
     stored_w, stored_h = claimed
     x1, y1, x2, y2 = image.truth.boxes.T

@@ -115,14 +115,14 @@ def _format_of(truth: Truth, query: Query, wanted: str) -> str:
         raise UsageError(
             f"--format {wanted}: {next(iter(query.json_files.values()))} is a COCO file",
             code="format.json",
-            hint="--format coco, or leave it out",
+            hint="use --format coco, or omit it",
         )
     if query.images is not None and found != taking:
         raise UsageError(
-            f"--images has no effect: {query.root} has the layout {found}, which says where they "
-            "lie",
+            f"--images has no effect: {query.root} has the layout {found}, which defines where "
+            "its images are",
             code="images.idle",
-            hint="it belongs to COCO files",
+            hint="--images is for COCO files only",
         )
     return found
 

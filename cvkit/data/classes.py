@@ -97,9 +97,13 @@ def read_classes(
             continue
         name, color = _parse_line(line, f"{path}:{number}")
         if name in seen:
-            raise DataError(f"{path}:{number}: class {shown(name)} twice", code="classes.duplicate")
+            raise DataError(
+                f"{path}:{number}: class {shown(name)} occurs twice", code="classes.duplicate"
+            )
         if color is not None and color in colors:
-            raise DataError(f"{path}:{number}: colour {color} twice", code="classes.duplicate")
+            raise DataError(
+                f"{path}:{number}: colour {color} occurs twice", code="classes.duplicate"
+            )
         if color is not None:
             colors[color] = len(names)
         names.append(name)
@@ -108,7 +112,7 @@ def read_classes(
         raise DataError(
             f"{path} lists {counted(len(names), 'class', 'classes')}",
             code="classes.count",
-            hint="one class on each line" + (f", at most {most}" if most is not None else ""),
+            hint="write one class per line" + (f", at most {most}" if most is not None else ""),
         )
     return make_classes(names, {index: color for color, index in colors.items()}), colors
 

@@ -116,7 +116,7 @@ def _doubts(place: Path, layout: str, labels: AbstractSet[str]) -> list[str]:
     if not FORMATS["classes"][layout].last or not labels & NO_CLASSES:
         return []
     hint = other_data("classes", place, deeper=False)
-    return [f"{place}: its folders are taken for classes, but {hint}"] if hint else []
+    return [f"{place}: its folders are read as classes, but {hint}"] if hint else []
 
 
 def _require_listed(labels: set[str], names: Sequence[str], place: Path) -> None:

@@ -57,7 +57,7 @@ def open_image(path: Path) -> Image.Image:
         raise _too_large(path, str(error)) from error
     except UnidentifiedImageError as error:
         raise DataError(
-            f"{path} is not an image of a known format",
+            f"{path} is not an image in a known format",
             code="image.not_an_image",
             hint=f"known: {', '.join(FORMATS)}",
         ) from error
@@ -219,7 +219,7 @@ def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
 
 def _unknown_depth(image: Image.Image, path: Path) -> DataError:
     return DataError(
-        f"{path} has {image.mode} pixels (32 bit), whose range is not known",
+        f"{path} has {image.mode} pixels (32 bit), whose range is unknown",
         code="image.depth",
         hint="save it with 8 or 16 bits per channel",
     )

@@ -152,7 +152,7 @@ def _known_name(source: Source, split: str) -> str:
         return name
     train, hint = find_split("train", known), source.hint
     if "val" in spellings(split) and train is not None:
-        hint = f"--split {train} takes all that there is"
+        hint = f"use --split {train} to evaluate on the data that there are"
     elif source.heap is not None:
         hint = nearest(split, ("train", "val", ALL, *known))
     elif known:
@@ -172,7 +172,7 @@ def _twins(source: Source, split: str, name: str) -> str:
     if not others:
         return ""
     unused = " and ".join(map(repr, sorted(others)))
-    return f"{source.place}: {name!r} is taken for split {split!r}, not {unused}"
+    return f"{source.place}: {name!r} is used as split {split!r}, not {unused}"
 
 
 def _divided(source: Source[T], heap: str, wanted: Sequence[str], division: Division) -> Parts[T]:
@@ -198,12 +198,12 @@ def _divided(source: Source[T], heap: str, wanted: Sequence[str], division: Divi
             raise DataError(
                 f"split {split!r} of {source.place} is empty",
                 code="split.empty",
-                hint="no class has two different files; add some, or name data with a split for "
-                "validation",
+                hint="no class has two different files; add some, or give data with a validation "
+                "split",
             )
     trained = {label for each, val in zip(labels, in_val, strict=True) if not val for label in each}
     lacking = sorted({label for each in labels for label in each} - trained)
-    note = f"the division leaves nothing to train on of: {', '.join(lacking[:8])}"
+    note = f"the division leaves no training samples of: {', '.join(lacking[:8])}"
     return Parts(splits, names, heap, (note,) if lacking and division.val_fraction < 1 else ())
 
 

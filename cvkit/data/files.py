@@ -59,7 +59,7 @@ def _unreadable(error: OSError) -> DataError:
     return DataError(
         f"{error.filename} cannot be read: {error.strerror}",
         code="folder.unreadable",
-        hint="make it readable, or take it away",
+        hint="make it readable, or remove it",
     )
 
 
@@ -137,7 +137,7 @@ def _walk(folder: Path, on_lost: OnLost) -> Iterator[tuple[str, list[str], list[
 def require_end(path: str | Path, on_lost: OnLost = refuse) -> None:
     """Report a link that leads to nothing: it may have been a folder."""
     if os.path.islink(path) and not os.path.exists(path):
-        on_lost(OSError(errno.ENOENT, "the link leads to nothing", str(path)))
+        on_lost(OSError(errno.ENOENT, "the link is broken", str(path)))
 
 
 def _look_into(folders: Iterable[str], on_lost: OnLost) -> None:
@@ -167,8 +167,8 @@ def note_beside(folder: Path, what: str, walk: Walk = walk_images) -> str:
     lost = [p.name for p in matches(folder, "*") if _suffix(p.name) in suffixes and p.is_file()]
     if not lost:
         return ""
-    are = f"{kind} lies" if len(lost) == 1 else f"{kind}s lie"
-    return f"{folder}: {len(lost)} {are} beside the {what} folders, unused, such as {lost[0]}"
+    are = f"{kind} is" if len(lost) == 1 else f"{kind}s are"
+    return f"{folder}: {len(lost)} {are} beside the {what} folders and unused, such as {lost[0]}"
 
 
 def list_inputs(
@@ -234,7 +234,7 @@ def _expand(text: str, walk: Walk, on_lost: OnLost) -> Iterator[Path]:
             raise UsageError(
                 f"cannot read the list {text[1:] or repr('')}: {error.strerror}",
                 code="inputs.list",
-                hint="@ precedes the name of a text file with one path per line",
+                hint="after @ comes the name of a text file with one path per line",
             ) from error
         yield from (Path(line) for line in lines if line.strip())
     elif os.path.isdir(text):
@@ -263,7 +263,7 @@ def _require_end_of_list(path: Path) -> None:
     mode = path.stat().st_mode
     if stat.S_ISBLK(mode) or stat.S_ISCHR(mode):
         raise UsageError(
-            f"the list {path} is a device", code="inputs.list", hint="name a text file, or -"
+            f"the list {path} is a device", code="inputs.list", hint="give a text file, or -"
         )
 
 
@@ -295,7 +295,7 @@ def escapes(relative: str) -> str:
     if pure.is_absolute() or PureWindowsPath(relative).is_absolute() or ".." in pure.parts:
         return "leaves the dataset folder"
     if "\0" in relative or not is_text(relative):
-        return "has a character that no file name has, in the dataset folder"
+        return "has a character that no file name can have, in the dataset folder"
     if any(len(os.fsencode(part)) > 255 for part in pure.parts) or len(relative) > 4000:
         return "is too long for a file name in the dataset folder"
     return ""
@@ -311,6 +311,6 @@ def inside(root: Path, relative: str) -> Path:
         raise DataError(
             f"{shown(relative)} {reason} {root}",
             code="path.escape",
-            hint="use names inside the folder",
+            hint="use paths inside the folder",
         )
     return root / relative

@@ -110,5 +110,5 @@ def raise_if_missing(where: Path, missing: list[str]) -> None:
         raise DataError(
             f"{where}: {counted(len(missing), 'file')} missing: {shown}",
             code="split.id_without_file",
-            hint="add them, or take their names out of the split",
+            hint="add them, or remove their names from the split",
         )

@@ -37,7 +37,7 @@ def parse_mask_map(text: str) -> MaskMap:
             raise UsageError(
                 f"--mask-map entry {entry!r} is not FROM=TO",
                 code="mask_map.syntax",
-                hint="write for example 255=1,254=255 or #e0e0c0=255, numbers 0 to 255",
+                hint="such as 255=1,254=255 or #e0e0c0=255, with numbers from 0 to 255",
             )
         if match[1].startswith("#"):
             red, green, blue = bytes.fromhex(match[1][1:])
@@ -108,7 +108,7 @@ class MaskReader:
                 raise DataError(
                     f"{path} is a mask with 16 bits in each of several channels",
                     code="mask.16bit",
-                    hint="save it as a grey or palette PNG of 8 bits",
+                    hint="save it as an 8-bit grey or palette PNG",
                 )
             decode(image, path)
             if image.mode == "1":
@@ -179,11 +179,11 @@ class MaskReader:
         red, green, blue = color
         return DataError(
             f"{path}: its palette gives value {wrong} the colour #{red:02x}{green:02x}{blue:02x}, "
-            f"which classes.txt gives to class {self.colors[color]}, and value {unknown} a colour "
-            "of no class",
+            f"which classes.txt gives to class {self.colors[color]}, and value {unknown} a "
+            "colour that belongs to no class",
             code="mask.palette",
-            hint="give each class the colour of the palette in classes.txt, or leave the colours "
-            "out there to read the values",
+            hint="give each class its palette colour in classes.txt, or remove the colours there "
+            "to read the values",
         )
 
     def _index_colors(self, rgb: np.ndarray, path: Path) -> np.ndarray:
@@ -198,8 +198,8 @@ class MaskReader:
         if unknown:
             shown = ", ".join(f"#{color:06x}" for color in unknown[:3])
             raise DataError(
-                f"{path} is a colour mask with {counted(len(unknown), 'colour')} of no class: "
-                f"{shown}",
+                f"{path} is a colour mask with {counted(len(unknown), 'colour')} that belong to "
+                f"no class: {shown}",
                 code="mask.color",
                 hint="give each class its colour in classes.txt (name R G B), or use "
                 f"--mask-map '#{unknown[0]:06x}=INDEX'",
@@ -228,12 +228,12 @@ def _narrow(values: np.ndarray, path: Path) -> np.ndarray:
         raise DataError(
             f"{path}: mask value {values[~whole][0]:g} is not a whole number",
             code="mask.float",
-            hint="masks hold class indices from 0 to 255; save them as PNG of 8 bits",
+            hint="masks contain class indices from 0 to 255; save them as 8-bit PNGs",
         )
     if values.min() < 0 or values.max() > 255:
         raise DataError(
-            f"{path}: mask value {int(values.max())} does not fit 8 bits",
+            f"{path}: mask value {int(values.max())} does not fit into 8 bits",
             code="mask.16bit",
-            hint="masks hold class indices from 0 to 255",
+            hint="masks contain class indices from 0 to 255",
         )
     return values.astype(np.uint8)

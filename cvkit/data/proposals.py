@@ -65,7 +65,9 @@ def read_proposals(place: Path) -> dict[str, np.ndarray]:
     if place.is_dir():
         files = sorted([*matches(place, "*.npz"), *matches(place, "*.json")])
         if not files:
-            raise DataError(f"--proposals {place} holds no .npz or .json", code="proposals.empty")
+            raise DataError(
+                f"--proposals {place} contains no .npz or .json file", code="proposals.empty"
+            )
         return {key: boxes for file in files for key, boxes in read_proposals(file).items()}
     try:
         found = _read_npz(place) if place.suffix == ".npz" else _read_boxes(place)
@@ -87,7 +89,9 @@ def _box_defect(pair: tuple[str, np.ndarray]) -> DataError | None:
     key, boxes = pair
     if (np.abs(boxes) <= MOST_PIXELS).all() and (boxes[:, 2:] > boxes[:, :2]).all():
         return None
-    return DataError(f"{shown(key)} has a box without area, or far outside", code="proposals.box")
+    return DataError(
+        f"{shown(key)} has a box without area, or far outside its image", code="proposals.box"
+    )
 
 
 BROKEN = (
@@ -106,12 +110,14 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
         keys, boxes, offsets = file["keys"], file["boxes"], file["offsets"]
     kinds = keys.dtype.kind + boxes.dtype.kind + offsets.dtype.kind
     if kinds not in ("Ufi", "Ufu") or boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise ValueError("keys must be text, boxes [N, 4] numbers, offsets whole numbers")
+        raise ValueError(
+            "keys must be text, boxes an array [N, 4] of numbers, offsets whole numbers"
+        )
     steps = np.diff(offsets, prepend=0)
     if offsets.shape != (len(keys) + 1,) or offsets[0] or (steps < 0).any():
-        raise ValueError("offsets must rise from 0, one more than there are keys")
+        raise ValueError("offsets must increase from 0, and there must be one more than keys")
     if offsets[-1] != len(boxes) or len(set(keys.tolist())) < len(keys):
-        raise ValueError("offsets must end at the number of boxes, and keys be unique")
+        raise ValueError("offsets must end at the number of boxes, and keys must be unique")
     parts = np.split(boxes.astype(np.float32), offsets[1:-1])
     return dict(zip(keys.tolist(), parts, strict=True)) if len(keys) else {}
 
@@ -125,7 +131,7 @@ def _require_size(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
     with file.open(member) as stream:
         version = np.lib.format.read_magic(stream)
         if version not in ((1, 0), (2, 0)):
-            raise ValueError(f"{shown(member.filename)} has format {version}")
+            raise ValueError(f"{shown(member.filename)} has .npy format {version}")
         read = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
         shape, _, dtype = read[version[0]](stream)
         begin = stream.tell()
@@ -146,7 +152,7 @@ def _read_boxes(path: Path) -> dict[str, np.ndarray]:
     elif isinstance(content, dict):
         pairs = list(content.items())
     else:
-        raise DataError("it holds neither an object nor a list", code="proposals.syntax")
+        raise DataError("it is neither an object nor a list", code="proposals.syntax")
     defects: list[CvkitError] = []
     result: dict[str, np.ndarray] = {}
     for place, (key, boxes) in enumerate(pairs):
@@ -199,7 +205,7 @@ class Proposals:
                 raise DataError(
                     f"--proposals {self.place}: its {name} may be {other} or {key}",
                     code="proposals.ambiguous",
-                    hint="name images by their paths in the dataset",
+                    hint="use the paths of the images in the dataset",
                 )
         return {key: self.boxes[name] for key, name in found.items()}
 
@@ -215,7 +221,7 @@ class Proposals:
             raise DataError(
                 f"--proposals {self.place}: {key} may be its {names[0]} or {names[1]}",
                 code="proposals.ambiguous",
-                hint="name images by their paths in the dataset",
+                hint="use the paths of the images in the dataset",
             )
         return names[0] if names else None
 

@@ -41,16 +41,16 @@ def _polygon_defect(value: Any, size_hw: tuple[int, int] | None, where: str) -> 
     """Return why a value is no list of polygons; None if it is one."""
     if not isinstance(value, list) or not value:
         return DataError(
-            f"{where}: segmentation {shown(value)} is missing or no mask",
+            f"{where}: segmentation {shown(value)} is missing or not a mask",
             code="segm.missing",
-            hint="polygons, or size and counts; boxes alone serve 'cvkit detect'",
+            hint="polygons, or size and counts; for boxes alone use 'cvkit detect'",
         )
     limit = min(FAR * max(size_hw), FARTHEST) if size_hw else FARTHEST
     for number, polygon in enumerate(value):
         short = not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2
         if short or not all(is_number(v) for v in polygon):
             return DataError(
-                f"{where}: polygon {number} is not three or more pairs of numbers",
+                f"{where}: polygon {number} is not at least three pairs of numbers",
                 code="segm.odd_or_short",
                 hint="[x1, y1, x2, y2, x3, y3, ...]",
             )
@@ -99,7 +99,7 @@ def _read_runs(value: dict, size_hw: tuple[int, int], where: str) -> bytes | Dat
             raise TypeError(f"counts {shown(counts)} are neither a list nor text")
         runs = run_lengths(counts) if isinstance(counts, bytes) else counts
         if not all(type(run) is int and run >= 0 for run in runs):
-            reason = "its runs are not whole numbers from 0"
+            reason = "its runs are not whole numbers of at least 0"
         elif sum(runs) != math.prod(size_hw):
             covered = sum(runs)
             pixels = str(covered) if covered <= MOST_PIXELS else f"over {MOST_PIXELS}"
@@ -107,7 +107,7 @@ def _read_runs(value: dict, size_hw: tuple[int, int], where: str) -> bytes | Dat
         else:
             return counts if isinstance(counts, bytes) else compress(counts, size_hw)
     except UnicodeEncodeError:
-        reason = "it has a character that no code has"
+        reason = "it has a character that is not part of the code"
     except (TypeError, ValueError) as error:
         reason = str(error)
     return DataError(f"{where}: run-length code is not valid: {reason}", code="rle.invalid")

@@ -28,7 +28,7 @@ def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
         if not cells:
             continue
         if len(cells) != len(columns):
-            reason = f"the row does not have {len(columns)} cells but {len(cells)}"
+            reason = f"the row has {len(cells)} cells instead of {len(columns)}"
             defects.append(DataError(f"{where}: {reason}", code="list.bad_line"))
             continue
         row = dict(zip(columns, cells, strict=True))
@@ -70,7 +70,7 @@ def _check_columns(columns: list[str], needed: Sequence[str], path: Path) -> Non
         raise DataError(
             f"{path} has no column {lacking[0]!r}",
             code="list.column",
-            hint=f"its first line names {shown(', '.join(columns)) if columns else 'nothing'}",
+            hint=f"its first line has {shown(', '.join(columns)) if columns else 'nothing'}",
         )
     twice = [name for name, count in Counter(columns).items() if count > 1]
     if twice:

@@ -74,7 +74,7 @@ def index_video(path: Path) -> VideoIndex:
     if path.is_dir():
         frames = frame_files(path)
         if not frames:
-            raise DataError(f"{path} holds no frames", code="video.zero_frames")
+            raise DataError(f"{path} contains no frames", code="video.zero_frames")
         times = FRAME_MS * np.arange(len(frames))
         return VideoIndex(times, upright_size_hw(frames[0]), len(frames))
     name = _cache_name(path)
@@ -118,13 +118,13 @@ def _decode_all(path: Path) -> VideoIndex:
     if path.suffix.lower() in COUNTED and lost > 1 and lost > claimed / 100:
         missing = f"{len(times)} of {claimed} frames can be decoded"
     elif short > path.stat().st_size / 100:
-        missing = f"{counted(short, 'byte')} missing at its end"
+        missing = f"{counted(short, 'byte')} are missing at its end"
     else:
         return VideoIndex(np.array(times), size_hw, claimed)
     raise DataError(
         f"{path} is damaged: {missing}",
         code="video.truncated",
-        hint="get it again, or convert what is left of it",
+        hint="get a new copy, or convert the readable part",
     )
 
 
@@ -159,16 +159,16 @@ def _open(path: Path) -> cv2.VideoCapture:
         DataError: it cannot be opened, or its frames are too large.
     """
     if not path.is_file():
-        reason = "is no file" if path.exists() else "does not exist"
+        reason = "is not a file" if path.exists() else "does not exist"
         raise DataError(f"{path} {reason}", code="video.unreadable")
     if path.stat().st_size == 0:
-        raise DataError(f"{path} is empty", code="video.unreadable", hint="get it again")
+        raise DataError(f"{path} is empty", code="video.unreadable", hint="get a new copy")
     video = cv2.VideoCapture(opencv_name(path), cv2.CAP_FFMPEG)
     if not video.isOpened():
         raise DataError(
-            f"{path} is no video that can be decoded",
+            f"{path} is not a video that can be decoded",
             code="video.unreadable",
-            hint="mp4, avi, mov, mkv, webm, mpeg and gif are read",
+            hint="mp4, avi, mov, mkv, webm, mpeg and gif are supported",
         )
     video.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
     width, height = (video.get(p) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))

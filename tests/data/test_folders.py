@@ -171,7 +171,11 @@ def test_a_heap_has_all_of_its_classes_in_every_split(tmp_path):
 
 def test_training_data_without_val_get_a_hint(tmp_path):
     picture(tmp_path / "train" / "a" / "x.png")
-    with pytest.raises(DataError, match=r"no split 'val' \(--split train takes all that there is"):
+    with pytest.raises(
+        DataError,
+        match=r"no split 'val' \(use --split train to evaluate on the "
+        "data that there are",
+    ):
         read(tmp_path, "train", "val", fraction=None)
 
 

@@ -64,7 +64,7 @@ def test_what_has_no_format_is_told_all_of_them(tmp_path, truth):
     with pytest.raises(DataError) as caught:
         detect_format(truth, tmp_path, flag="--truth")
     told = caught.value.as_json()
-    assert told["message"] == f"--truth {tmp_path} has no known layout"
+    assert told["message"] == f"--truth {tmp_path} does not have a known layout"
     about = [f"{name}: {row.about}" for name, row in FORMATS[truth].items()]
     assert told["hint"] == "; ".join(about)
 

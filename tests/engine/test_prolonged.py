@@ -64,9 +64,7 @@ def test_a_finished_run_goes_on_with_data_that_have_moved(copied, data_of, cvkit
     # The rate is that of a run of three epochs; here it is told when two of them are done.
     peak = before[0]["lr"] / lr_factor("poly", steps, 2 * steps, steps)
     rate = peak * lr_factor("poly", 2 * steps, 3 * steps, steps)
-    assert (
-        "epochs: 2 -> 3, 2 done; from here on the learning rate is that of --schedule" in done.err
-    )
+    assert "epochs: 2 -> 3, 2 done; from here on the learning rate follows --schedule" in done.err
     assert f"over 3 epochs, now {rate:.2e}" in done.err
     assert "fresh optimizer" in done.err
     assert read_model(folder / "last.safetensors")[1]["training"]["epoch"] == 3

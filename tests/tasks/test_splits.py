@@ -260,7 +260,7 @@ def test_a_division_that_has_changed_is_told(data, capsys, task):
     measure(task, header, root)
     assert "warning" not in capsys.readouterr().err
     measure(task, header, root, seed=3)
-    words = f"'val' of {root} is not what it was when the model was trained"
+    words = f"'val' of {root} has changed since the model was trained"
     assert words in " ".join(capsys.readouterr().err.split())
     moved = shutil.move(root, root.with_name("elsewhere"))
     measure(task, header, moved, seed=3)
@@ -347,11 +347,11 @@ def test_masks_that_do_not_belong_to_one_image_are_told(cvkit, data, capsys, tmp
     shutil.copy(mask, mask.with_name("lonely.png"))
     shutil.copy(image, root / "images" / "stray.png")
     words = [
-        f"labels that several images share: 1, such as {mask.with_suffix('.tif')} of "
+        f"labels shared by several images: 1, such as {mask.with_suffix('.tif')} of "
         f"images/val/{image.with_suffix('.bmp').name} and images/val/{image.name}",
-        "masks of 'val' that are not read, because another one has the same name: 1, such as",
+        "masks of 'val' ignored because another file has the same name: 1, such as",
         "masks of 'val' that belong to no image: 1, such as masks/val/lonely.png",
-        f"{root / 'images'}: 1 image lies beside the split folders, unused, such as stray.png",
+        f"{root / 'images'}: 1 image is beside the split folders and unused, such as stray.png",
     ]
 
     def assert_told(text):
@@ -379,7 +379,7 @@ def test_labels_that_two_images_share_are_told_for_yolo(data, capsys):
     image = files(root, "train")[0]
     Image.open(image).save(image.with_suffix(".bmp"))
     prepare("detect", root)
-    assert "labels that several images share: 1, such as" in capsys.readouterr().err
+    assert "labels shared by several images: 1, such as" in capsys.readouterr().err
 
 
 def refuse(*arguments):

@@ -41,9 +41,9 @@ def list_part(folder: Path, root: Path, walk: Walk) -> Listing[ClassifiedImage]:
     notes = [note_beside(folder, "class", walk)]
     if itself := [image for image in images if image.path == folder / image.label]:
         notes.append(
-            f"{folder}: {len(itself)} folders of classes hold pictures themselves, such as "
+            f"{folder}: {len(itself)} class folders contain images directly, such as "
             f"{itself[0].label}; each of them is read as one video. 'cvkit classify' takes "
-            "pictures with classes"
+            "images with classes"
         )
     return Listing(images, [note for note in notes if note])
 
@@ -64,16 +64,16 @@ def visible_folders(folder: Path) -> list[Path]:
 def _remedy(folder: Path, walk: Walk) -> str:
     """Return what to do about the folder of a class that holds nothing."""
     if walk is walk_images and next(walk_videos(folder), None):
-        return "it holds videos, which 'cvkit video' takes"
-    return "add files, or check that this is the folder of the dataset"
+        return "it contains videos, for 'cvkit video'"
+    return "add files, or check that this is the dataset folder"
 
 
 def list_classes(folder: Path, root: Path, walk: Walk) -> list[ClassifiedImage]:
     """Return the images under the folders of a folder; each folder is a class.
 
     Raises:
-        DataError: a class without images or with an unprintable name, or two that differ only
-            in case.
+        DataError: a class without images or with an unprintable name, or two that differ in case
+            only.
     """
     images: list[ClassifiedImage] = []
     seen: dict[str, str] = {}
@@ -86,9 +86,9 @@ def list_classes(folder: Path, root: Path, walk: Walk) -> list[ClassifiedImage]:
             )
         if (twin := seen.setdefault(place.name.casefold(), place.name)) != place.name:
             raise DataError(
-                f"{folder}: classes {twin!r} and {place.name!r} differ only in case",
+                f"{folder}: classes {twin!r} and {place.name!r} differ in case only",
                 code="class.case_collision",
-                hint="rename or join them",
+                hint="rename or merge them",
             )
         found = [
             ClassifiedImage(path.relative_to(root).as_posix(), path, place.name)

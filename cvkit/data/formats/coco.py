@@ -110,7 +110,7 @@ def read_coco(
     """
     content = read_json(path)
     if not isinstance(content, dict):
-        raise DataError(f"{path} holds no object", code="json.not_object")
+        raise DataError(f"{path} does not contain a JSON object", code="json.not_object")
     for name in ("images", "categories", "annotations"):
         if not isinstance(content.get(name), list):
             raise DataError(
@@ -172,9 +172,9 @@ def _classes(rows: list[Any], path: Path, found: Annotations) -> ClassList:
         elif not is_text(name) and whole_number(name) is None:
             reason, code = f"name {shown(name)} is not text", "category.malformed"
         elif number in names:
-            reason, code = f"category id {number} twice", "category.id_duplicate"
+            reason, code = f"category id {number} occurs twice", "category.id_duplicate"
         elif str(name) in names.values():
-            reason, code = f"category name {shown(name)} twice", "category.name_duplicate"
+            reason, code = f"category name {shown(name)} occurs twice", "category.name_duplicate"
         else:
             names[number] = str(name)
             continue
@@ -201,9 +201,9 @@ def _index_images(
         elif not isinstance(name, str) or not name:
             reason, code = f"file_name {shown(name)} is not text", "image.file_name_type"
         elif number in result:
-            reason, code = f"image id {number} twice", "image.id_duplicate"
+            reason, code = f"image id {number} occurs twice", "image.id_duplicate"
         elif name in names:
-            reason, code = f"file {shown(name)} twice", "image.file_duplicate"
+            reason, code = f"file {shown(name)} occurs twice", "image.file_duplicate"
         else:
             result[number] = row
             names.add(name)
@@ -242,9 +242,9 @@ def _collect(
     empty = sum(0 in entry.xywh[2:] for entries in result.values() for entry in entries)
     if empty:
         count = counted(empty, "box", "boxes")
-        found.notes.append(f"{file.path.name}: {count} without area, not trained on")
+        found.notes.append(f"{file.path.name}: {count} without area, not used for training")
     if bare := sum(_without_pixels(each, file.sizes_wh.get(id_)) for id_, each in result.items()):
-        found.notes.append(f"{file.path.name}: masks without pixels, not trained on: {bare}")
+        found.notes.append(f"{file.path.name}: masks without pixels, not used for training: {bare}")
     return result
 
 
@@ -270,7 +270,7 @@ def _annotation(
         if id_ is None:
             raise DataError(f"{where}: its id is not a whole number", code="ann.id_type")
         if id_ in seen:
-            raise DataError(f"{where}: annotation id twice", code="ann.id_duplicate")
+            raise DataError(f"{where}: its id occurs twice", code="ann.id_duplicate")
         seen.add(id_)
     image_id, category = whole_number(row.get("image_id")), whole_number(row.get("category_id"))
     if image_id not in images:
@@ -334,7 +334,9 @@ def _area(row: dict, where: str) -> float | None:
     """
     area = row.get("area")
     if area is not None and (not is_number(area) or area < 0):
-        raise DataError(f"{where}: area {shown(area)} is not a number from 0", code="area.value")
+        raise DataError(
+            f"{where}: area {shown(area)} is not a number of at least 0", code="area.value"
+        )
     return area
 
 

@@ -107,7 +107,7 @@ def coco_hint(root: Path) -> str:
     """Return what COCO files there are."""
     folders = [root / "annotations", root / "coco", root]
     names = ", ".join([f.name for folder in folders for f in json_files(folder)][:8])
-    return f"there is {names}" if names else "expected annotations/instances_SPLIT.json"
+    return f"found {names}" if names else "expected annotations/instances_SPLIT.json"
 
 
 def find_images(root: Path, path: Path, split: str, rows: list[dict[str, Any]]) -> Path:
@@ -133,5 +133,5 @@ def find_images(root: Path, path: Path, split: str, rows: list[dict[str, Any]]) 
     raise DataError(
         f"{path}: no folder under {root} holds its first image {shown(name)}",
         code="image.file_missing",
-        hint="name the folder with --images",
+        hint="give the folder with --images",
     )

@@ -89,9 +89,9 @@ def _seconds(row: dict[str, str], path: Path) -> tuple[float, float] | None:
     start, end = parse_number(cells[0] or "0"), parse_number(cells[1] or "inf")
     if start is None or end is None or not 0 <= start < end:
         raise DataError(
-            f"{path}: {row['path']}: from {shown(cells[0])} to {shown(cells[1])} is no part of a "
-            "video",
+            f"{path}: {row['path']}: from {shown(cells[0])} to {shown(cells[1])} is not a part "
+            "of a video",
             code="list.bad_line",
-            hint="start and end are seconds",
+            hint="start and end are in seconds, end after start",
         )
     return start, end

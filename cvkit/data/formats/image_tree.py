@@ -33,4 +33,4 @@ def shared_labels(pairs: Sequence[tuple[Path, str]]) -> list[str]:
         return []
     path, images = next(iter(shared.items()))
     what = f"{path} of {' and '.join(images)}"
-    return [f"labels that several images share: {len(shared)}, such as {what}"]
+    return [f"labels shared by several images: {len(shared)}, such as {what}"]

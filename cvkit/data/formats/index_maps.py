@@ -82,9 +82,9 @@ def read_index_map(path: Path) -> np.ndarray:
         mode = image.mode
     if values.ndim != 2 or mode == "F" or values.min() < 0:
         raise DataError(
-            f"{path} has {mode} pixels, not one whole number each",
+            f"{path} has {mode} pixels, not one whole number per pixel",
             code="mask.rgb_not_index",
-            hint="save instances as a grey or palette PNG of 8 or 16 bits",
+            hint="save instances as an 8-bit or 16-bit grey or palette PNG",
         )
     return values
 
@@ -161,8 +161,8 @@ def _doubts(root: Path, table: Table | None) -> list[str]:
     if count < 2:
         return []
     return [
-        f"{root}: {count} classes are listed, but without instances.csv every object is of one "
-        f"class, {ONLY_CLASS!r}. Are these masks of classes, for 'cvkit segment'?"
+        f"{root}: {count} classes are listed, but without instances.csv all objects belong to "
+        f"one class, {ONLY_CLASS!r}. If these are class masks, use 'cvkit segment'"
     ]
 
 

@@ -60,11 +60,11 @@ def _unused_masks(
     notes = []
     if twins:
         notes.append(
-            f"{where} that are not read, because another one has the same name: "
-            f"{len(twins)}, such as {twins[0].relative_to(root)}"
+            f"{where} ignored because another file has the same name: {len(twins)}, such as "
+            f"{twins[0].relative_to(root)}"
         )
     if spare:
         notes.append(
-            f"{where} that belong to no image: {len(spare)}, such as {spare[0].relative_to(root)}"
+            f"{where} without an image, unused: {len(spare)}, such as {spare[0].relative_to(root)}"
         )
     return notes

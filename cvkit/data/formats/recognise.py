@@ -52,7 +52,7 @@ def detect_format(
         raise DataError(
             f"{flag} {place} is not a folder" + (f" or a {suffixes} file" if suffixes else ""),
             code="data.missing",
-            hint="check it",
+            hint="check the path",
         )
     if wanted != "auto":
         return wanted
@@ -60,7 +60,7 @@ def detect_format(
         if reader_of(truth, name).looks_like(place, splits):
             return name
     raise DataError(
-        f"{flag} {place} has no known layout",
+        f"{flag} {place} does not have a known layout",
         code="data.layout",
         hint="; ".join(
             [f"{name}: {row.about}" for name, row in rows.items()]
@@ -147,7 +147,7 @@ def _agreed(name: str, wanted: str, file: Path) -> str:
     if wanted in ("auto", name):
         return name
     raise UsageError(
-        f"--format {wanted}: {file} is a file of the format {name}",
+        f"--format {wanted}: {file} is a file in the format {name}",
         code="format.file",
-        hint=f"--format {name}, or leave it out",
+        hint=f"use --format {name}, or omit it",
     )

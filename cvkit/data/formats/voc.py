@@ -110,7 +110,7 @@ def read_voc(root: Path, split: str) -> Annotations:
                 where = root / "Annotations" / f"{name}.xml"
                 found.defects.append(
                     DataError(
-                        f"{where}: {shown(unknown[0])} is no class",
+                        f"{where}: {shown(unknown[0])} is not a class",
                         code="object.name_unknown",
                         hint=f"known: {', '.join(found.classes.names[:20])}",
                     )
@@ -196,7 +196,7 @@ def _parse(path: Path, changed_ns: int, size: int) -> _Parsed:
     """
     root = parse(path, forbid_dtd=True).getroot()
     if root is None:
-        raise DataError(f"{path} has no root", code="root.name")
+        raise DataError(f"{path} has no root element", code="root.name")
     if root.tag != "annotation":
         raise DataError(
             f"{path}: the root is <{shown(root.tag)[1:-1]}>, not <annotation>", code="root.name"

@@ -100,6 +100,6 @@ def passed_over(root: Path, used: Sequence[Path]) -> list[str]:
     path = twins[0]
     other = next(s for s in names[path.with_suffix("")] if s != path.suffix)
     return [
-        "images that are not read, because another one has the same name: "
-        f"{len(twins)}, such as {path.with_suffix(other).relative_to(root)}"
+        f"images ignored because another file has the same name: {len(twins)}, such as "
+        f"{path.with_suffix(other).relative_to(root)}"
     ]

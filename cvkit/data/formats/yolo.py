@@ -123,7 +123,7 @@ def read_yolo(root: Path, split: str) -> Annotations:
     if outside:
         found.notes.append(
             f"{file}: path {shown(outside)} leads out of the dataset folder and is not followed; "
-            "the images are those beside the file"
+            "the images beside the file are used"
         )
     for path, key in images:
         try:
@@ -142,7 +142,7 @@ def _left(file: Path, outside: str) -> DataError:
         f"{file}: path {shown(outside)} leads out of the dataset folder, and the images are not "
         "beside the file",
         code="path.escape",
-        hint=f"put {file.name} into the folder of the images, without path, and name that folder",
+        hint=f"put {file.name} into the folder of the images, without path, and give that folder",
     )
 
 
@@ -185,7 +185,9 @@ def _classes(file: Path | None, base: Path) -> ClassList:
         listed, _ = dataset_classes(base)
         if listed is None:
             raise DataError(
-                f"{base} names no classes", code="classes.missing", hint="data.yaml or classes.txt"
+                f"{base} does not list any classes",
+                code="classes.missing",
+                hint="data.yaml or classes.txt",
             )
         return listed
     names = _read(file)["names"]
@@ -194,7 +196,8 @@ def _classes(file: Path | None, base: Path) -> ClassList:
     numbered = isinstance(names, dict) and set(map(type, names)) == {int}
     if not numbered or sorted(names) != list(range(len(names))):
         raise DataError(
-            f"{file}: names must be a list, or numbers from 0 to names", code="classes.syntax"
+            f"{file}: names must be a list, or a mapping of numbers from 0 to names",
+            code="classes.syntax",
         )
     for number, name in names.items():
         if type(name) is not int and (not is_text(name) or not name.strip()):
@@ -205,7 +208,7 @@ def _classes(file: Path | None, base: Path) -> ClassList:
             )
     ordered = [str(names[number]) for number in range(len(names))]
     if len(set(ordered)) < len(ordered):
-        raise DataError(f"{file}: a class name twice", code="classes.duplicate")
+        raise DataError(f"{file}: a class name occurs twice", code="classes.duplicate")
     return object_classes(ordered, range(len(ordered)))
 
 
@@ -262,7 +265,9 @@ def _truth(path: Path, count: int, size_wh: tuple[int, int]) -> Instances:
         parts = [parse_number(part) for part in line.split()]
         numbers = [part for part in parts if part is not None]
         if len(numbers) < len(parts):
-            raise DataError(f"{where}: {shown(line)} is not numbers", code="yolo.syntax")
+            raise DataError(
+                f"{where}: {shown(line)} does not consist of numbers", code="yolo.syntax"
+            )
         label, *values = numbers
         if not label.is_integer() or not 0 <= label < count:
             raise DataError(
