@@ -95,7 +95,7 @@ def tell_division(
     seed = "" if division.seed is None else f" and --seed {division.seed}"
     counts = ", ".join(f"{name}: {len(samples)}" for name, samples in splits.items())
     share = f"--val-fraction {division.val_fraction:g}{seed}"
-    report.say(f"data: there is no validation split; {share} divides {what} into {counts}")
+    report.say(f"data: there is no validation split; {share} divide {what} into {counts}")
 
 
 def warn_if_changed(

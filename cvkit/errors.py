@@ -154,19 +154,19 @@ def as_cvkit_error(error: Exception) -> CvkitError:
         return UsageError(
             f"{error.filename or error}: permission denied",
             code="file.permission",
-            hint="let this user read and write it, or name another",
+            hint="give this user permission, or choose another file or folder",
         )
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         return UsageError(
-            f"{error.filename or error}: the name is too long",
+            f"{error.filename or error}: this name is too long",
             code="file.name",
-            hint="name another file or folder",
+            hint="choose another file or folder",
         )
     return _machine_failure(error) or _bug(error)
 
 
 _LIMITS = {
-    errno.EFBIG: ("the limit of the size of files is reached", "raise it (ulimit -f)"),
+    errno.EFBIG: ("the file size limit is reached", "raise it (ulimit -f)"),
     errno.EMFILE: ("too many files are open", "raise the limit (ulimit -n), or try --workers 0"),
     errno.ENFILE: ("too many files are open on this machine", "close other programs"),
     errno.EDQUOT: ("the disk quota is used up", "free some space, or choose another --out"),
@@ -186,7 +186,7 @@ def _machine_failure(error: Exception) -> MachineError | None:
         return MachineError(
             f"no space is left: {error}",
             code="machine.space",
-            hint="free some of the disk, or of shared memory (/dev/shm), or try --workers 0",
+            hint="free some space on the disk or in shared memory (/dev/shm), or try --workers 0",
         )
     if isinstance(error, OSError) and error.errno in _LIMITS:
         what, hint = _LIMITS[error.errno]
@@ -203,7 +203,7 @@ def _machine_failure(error: Exception) -> MachineError | None:
         return MachineError(
             "a process that decodes images was killed: shared memory (/dev/shm) is full",
             code="machine.worker",
-            hint="try --workers 0, or more of it, as with docker run --shm-size=1g",
+            hint="try --workers 0, or give it more memory, as with docker run --shm-size=1g",
         )
     if "DataLoader worker" in text or type(error).__name__ == "BrokenProcessPool":
         return MachineError(
@@ -211,7 +211,9 @@ def _machine_failure(error: Exception) -> MachineError | None:
         )
     if "out of memory" in text or "can't allocate memory" in text:
         return MachineError(
-            text.splitlines()[0], code="machine.memory", hint="use a smaller --batch-size or image"
+            text.splitlines()[0],
+            code="machine.memory",
+            hint="use a smaller --batch-size or smaller images",
         )
     return None
 

@@ -48,12 +48,12 @@ FORMATS: dict[Truth, dict[str, Format]] = {
     "masks": {
         "voc": Format(
             module=f"{_PLACE}.voc_masks",
-            about="JPEGImages/, SegmentationClass/, and ImageSets/Segmentation/SPLIT.txt if it is "
-            "split",
+            about="JPEGImages/, SegmentationClass/, and ImageSets/Segmentation/SPLIT.txt if "
+            "there are splits",
         ),
         "pairs": Format(
             module=f"{_PLACE}.pairs",
-            about="images/SPLIT/, masks/SPLIT/ with equal names, or images/, masks/",
+            about="images/SPLIT/ and masks/SPLIT/ with equal file names, or images/ and masks/",
         ),
     },
     "boxes": {
@@ -80,7 +80,7 @@ FORMATS: dict[Truth, dict[str, Format]] = {
         ),
         "index": Format(
             module=f"{_PLACE}.index_maps",
-            about="images/SPLIT/ and masks/SPLIT/ with equal names",
+            about="images/SPLIT/ and masks/SPLIT/ with equal file names",
         ),
     },
 }

@@ -74,7 +74,7 @@ def _meant(flag: str, ctx: "Context") -> str:
     name = flag.lstrip("-").replace("-", "_").lower()
     meant = next((each for each in MEANT.get(name, ()) if each in known), None)
     if meant == "inputs":
-        return f"inputs need no flag: {ctx.command_path} PATH"
+        return f"inputs are given without a flag: {ctx.command_path} PATH"
     typed = [name for param in ctx.command.params for name in (*param.opts, *param.secondary_opts)]
     typed = [each for each in typed if each.startswith("-")]
     if meant:
@@ -86,7 +86,7 @@ def _meant(flag: str, ctx: "Context") -> str:
 def _place(ctx: "Context") -> str:
     """Return a hint for an argument that a command does not take; empty if there is none."""
     takes_data = "data" in hints(COMMANDS[path_of(ctx)])
-    return f"a dataset is named by a flag: {ctx.command_path} --data DIR" if takes_data else ""
+    return f"a dataset is given with a flag: {ctx.command_path} --data DIR" if takes_data else ""
 
 
 def _refused_value(

@@ -53,7 +53,7 @@ def write_sealed(path: Path, tensors: dict[str, Tensor], header: dict) -> None:
     content = memoryview(save_tensors(tensors, {"cvkit": json.dumps(header, allow_nan=False)}))
     before, after, digest = _sealed_parts(content)
     if not digest:
-        raise RuntimeError("safetensors orders its header in another way than cvkit knows")
+        raise RuntimeError("safetensors orders its header in a way that cvkit does not know")
     with whole_file(path) as stream:
         for part in (before, digest.encode(), after):
             stream.write(part)
@@ -113,7 +113,8 @@ def read_header(path: Path) -> dict:
         raise ModelFileError(f"{path} has a damaged header", code="model.corrupt") from error
     if version not in (TENSORS_ONLY, FORMAT_VERSION):
         raise ModelFileError(
-            f"{path} has format {version}, this cvkit reads up to {FORMAT_VERSION}",
+            f"{path} has format {version}; this version of cvkit reads formats up to "
+            f"{FORMAT_VERSION}",
             code="model.version",
         )
     return header
@@ -155,6 +156,7 @@ def unverified(path: Path) -> str:
     except ModelFileError:
         return ""
     return (
-        f"{path} is of an earlier version: its hash covers the tensors, not the classes and the "
-        f"preprocessing; to seal what it says: cvkit weights import {path} --out NEW.safetensors"
+        f"{path} is of an earlier version: its hash covers the tensors but not the classes and "
+        f"the preprocessing; to rewrite it with a complete hash: cvkit weights import {path} "
+        "--out NEW.safetensors"
     )

@@ -58,9 +58,9 @@ def machine_errors(path: Path) -> Iterator[None]:
         errno.ENAMETOOLONG: "its name is too long",
         errno.EISDIR: "it is a folder",
         errno.ENOENT: "there is no such folder",
-        errno.EINVAL: "the file system has no such names",
-        errno.EILSEQ: "the file system has no such names",
-        errno.ELOOP: "its links lead in a circle",
+        errno.EINVAL: "the file system does not allow this name",
+        errno.EILSEQ: "the file system does not allow this name",
+        errno.ELOOP: "its links form a loop",
     }
     try:
         yield
@@ -98,7 +98,7 @@ def machine_errors(path: Path) -> Iterator[None]:
         raise MachineError(
             f"cannot write {path}: {reasons[error.errno]}{free}",
             code="machine.write",
-            hint="free some space or choose another --out",
+            hint="free some space, or choose another --out",
         ) from error
 
 
@@ -187,7 +187,7 @@ def cache_folder(name: str) -> Path:
         return Path(base or Path.home() / ".cache") / "cvkit" / name
     except RuntimeError as error:
         raise UsageError(
-            "there is no home folder for the cache",
+            "no home folder was found for the cache",
             code="cache.home",
             hint="set XDG_CACHE_HOME to a folder",
         ) from error
@@ -300,7 +300,7 @@ def _lock(descriptor: int) -> None:
     try:
         import fcntl
     except ImportError as error:
-        raise OSError(errno.ENOSYS, "no locks on this system") from error
+        raise OSError(errno.ENOSYS, "this system has no file locks") from error
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
@@ -323,13 +323,13 @@ def _locked(path: Path, say: Callable[[str], None]) -> int:
             raise UsageError(
                 f"{path.parent} is in use by {who}",
                 code="folder.in_use",
-                hint="wait for its end, or choose another folder",
+                hint="wait until it ends, or choose another folder",
             ) from error
         except OSError as error:
             if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):
                 os.close(descriptor)
                 raise
-            say(f"{path.parent} cannot be locked here: take care that no other process uses it")
+            say(f"{path.parent} cannot be locked here; make sure that no other process uses it")
             return descriptor
         os.close(descriptor)  # its holder has removed the file since it was opened
 
@@ -371,7 +371,7 @@ def output_folder(
         MachineError: it cannot be written to.
     """
     if folder.is_file():
-        raise UsageError(f"--out {folder} is a file", code="out.is_a_file", hint="name a folder")
+        raise UsageError(f"--out {folder} is a file", code="out.is_a_file", hint="give a folder")
     with machine_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with held(folder, say):

@@ -103,7 +103,7 @@ class SegMap:
             ValueError: it is a truth, which has none.
         """
         if self.confidence is None:
-            raise ValueError("the label map of a truth has no confidence")
+            raise ValueError("the label map of a ground truth has no confidence")
         return self.confidence
 
 
@@ -130,7 +130,7 @@ class Classes:
             ValueError: it is a truth, which has none.
         """
         if self.scores is None:
-            raise ValueError("the class of a truth has no scores")
+            raise ValueError("the class of a ground truth has no scores")
         return self.scores
 
 
@@ -222,7 +222,7 @@ class Instances:
             ValueError: the objects have none.
         """
         if not isinstance(self.masks, Masks):
-            raise ValueError("the objects have no masks in run-length codes")
+            raise ValueError("the objects have no run-length masks")
         return self.masks
 
     def prediction_scores(self) -> np.ndarray:
@@ -232,7 +232,7 @@ class Instances:
             ValueError: these are objects of a truth, which have none.
         """
         if self.scores is None:
-            raise ValueError("objects of a truth have no scores")
+            raise ValueError("the objects of a ground truth have no scores")
         return self.scores
 
     @property

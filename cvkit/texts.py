@@ -66,7 +66,7 @@ def read_text(
             raise error(
                 f"{path} is larger than {most_bytes / 1e6:g} MB",
                 code=f"{area}.size",
-                hint="is it the right file?",
+                hint="check that it is the right file",
             )
     except FileNotFoundError as problem:
         raise error(f"{path} does not exist", code=f"{area}.missing") from problem
@@ -141,7 +141,7 @@ def read_json(path: Path, unique_keys: bool = True) -> Any:
         if len(result) < len(pairs):
             key = Counter(name for name, _ in pairs).most_common(1)[0][0]
             raise DataError(
-                f"{path}: key {shown(key)} twice in one object", code="json.duplicate_key"
+                f"{path}: key {shown(key)} occurs twice in one object", code="json.duplicate_key"
             )
         return result
 

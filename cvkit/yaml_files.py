@@ -161,7 +161,7 @@ def _checked_events(text: str) -> Iterator[yaml.Event]:
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
-                raise _Refused("syntax", line, "a second document begins", "one is read")
+                raise _Refused("syntax", line, "there is a second document", "keep one")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         if isinstance(event, yaml.CollectionEndEvent):
@@ -175,5 +175,7 @@ def _checked_events(text: str) -> Iterator[yaml.Event]:
         if depth > MOST_LEVELS:
             raise _Refused("depth", line, f"nested in over {MOST_LEVELS} levels", "")
         if values > MOST_VALUES:
-            raise _Refused("size", line, f"over {MOST_VALUES} values", "is it the right file?")
+            raise _Refused(
+                "size", line, f"over {MOST_VALUES} values", "check that it is the right file"
+            )
         yield event

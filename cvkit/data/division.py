@@ -152,7 +152,7 @@ def _known_name(source: Source, split: str) -> str:
         return name
     train, hint = find_split("train", known), source.hint
     if "val" in spellings(split) and train is not None:
-        hint = f"use --split {train} to evaluate on the data that there are"
+        hint = f"use --split {train} to evaluate on the training data"
     elif source.heap is not None:
         hint = nearest(split, ("train", "val", ALL, *known))
     elif known:

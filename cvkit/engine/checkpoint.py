@@ -102,7 +102,9 @@ def save_state(run: Path, step: int, tensors: dict[str, dict[str, Tensor]], stat
     write_file(root / "last", target.name)
     reason = _damage(target)
     if reason:
-        raise MachineError(f"{target} reads back wrong: {reason}", code="machine.readback")
+        raise MachineError(
+            f"{target} does not read back as it was written: {reason}", code="machine.readback"
+        )
     for old in _states(root)[KEEP:]:
         shutil.rmtree(old)
     return target
@@ -114,7 +116,7 @@ def _require_space(folder: Path, size: int) -> None:
         raise MachineError(
             f"cannot save to {folder}: {size / 2**20:.0f} MiB needed, {free / 2**20:.0f} MiB free",
             code="machine.disk_full",
-            hint="free some space, then --resume",
+            hint="free some space, then continue with --resume",
         )
 
 
@@ -136,13 +138,13 @@ def _damage(folder: Path) -> str:
     try:
         manifest = json.loads((folder / "MANIFEST.json").read_text())
         if manifest["format_version"] != FORMAT_VERSION or manifest["step"] != int(folder.name[5:]):
-            return "MANIFEST.json is of another format or step"
+            return "MANIFEST.json has another format or belongs to another step"
         if {path.name for path in folder.iterdir()} != {*manifest["files"], "MANIFEST.json"}:
-            return "it holds other files than MANIFEST.json lists"
+            return "its files are not those that MANIFEST.json lists"
         for name, entry in manifest["files"].items():
             path = folder / name
             if path.stat().st_size != entry["size"] or sha256(path) != entry["sha256"]:
-                return f"{name} does not match the manifest"
+                return f"{name} does not match MANIFEST.json"
     except OSError as error:
         return f"{Path(error.filename or folder).name}: {error.strerror}"
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -216,14 +218,14 @@ def require_same_data(run: Path, then: dict, now: dict) -> None:
     """
     if then.get("fingerprint_rule") != now.get("fingerprint_rule"):
         raise ModelFileError(
-            f"{run} was begun by another version of cvkit, which described data in another way",
+            f"{run} was started by another version of cvkit, which described data differently",
             code="resume.data",
-            hint="finish it with that version, or start a new run",
+            hint="finish the run with that version, or start a new one",
         )
     if {**then, "name": ""} != {**now, "name": ""}:
         raise ModelFileError(
             f"the dataset is not the one that {run} was trained on",
             code="resume.data",
-            hint="restore its files and labels, or start a new run; --data names a dataset that "
-            "has moved",
+            hint="restore its files and labels, or start a new run; if the dataset has moved, "
+            "give its new folder with --data",
         )

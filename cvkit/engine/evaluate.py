@@ -163,7 +163,7 @@ def _diverged() -> TrainingDiverged:
     return TrainingDiverged(
         "the validation loss is not finite",
         code="diverged.validation",
-        hint="the model was not saved; lower --lr, or resume from the last save",
+        hint="the model was not saved; use a smaller --lr, or resume from the last save",
     )
 
 

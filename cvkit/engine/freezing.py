@@ -34,9 +34,9 @@ class Freezing:
             self.resting += [parameter for parameter in found if parameter.requires_grad]
         if until and not self.resting:
             raise UsageError(
-                f"--unfreeze-at {until} without frozen layers",
+                f"--unfreeze-at {until} has no effect without frozen layers",
                 code="freeze.nothing",
-                hint="name them with --freeze",
+                hint="freeze some with --freeze",
             )
         resting = {id(parameter) for parameter in self.resting}
         training = {id(parameter) for parameter in parameters.values() if parameter.requires_grad}
@@ -45,7 +45,7 @@ class Freezing:
             raise UsageError(
                 f"--freeze {layers}: nothing is left to train{when}",
                 code="freeze.everything",
-                hint="leave out the last layers",
+                hint="do not freeze the last layers",
             )
         if not until:
             self.apply(0)

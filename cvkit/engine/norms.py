@@ -67,8 +67,8 @@ def require_company(
         why += f" and --devices {devices}" if devices > 1 else ""
         hint = "more images, or a smaller --accumulate"
     raise UsageError(
-        f"{why}: batches have one sample, in which at {size} the batch norm {alone[0]} sees one "
-        "value per channel",
+        f"{why}: batches have one sample, of which the batch norm {alone[0]} gets one value per "
+        f"channel at input size {size}",
         code="batch_size.min",
         hint=hint,
     )

@@ -42,7 +42,7 @@ def run_post_fits(trainer: Trainer, data: Dataset) -> dict[str, Any] | None:
     model.load_state_dict(tensors)
     model.eval()
     if trainer.fabric.world_size > 1:
-        raise DataError("post-fits need one process", code="post_fits.devices")
+        raise DataError("post-fits work with one process only", code="post_fits.devices")
     for title, fit in fits:
         with trainer.reporter.progress(title, len(data)) as advance:
             done = 0

@@ -41,7 +41,7 @@ def describe_epoch(count: int, settings: Settings, world: int) -> str:
     sizes, per_step = batch_sizes(count, settings, world), settings.accumulate * world
     if not sizes:
         raise DataError(
-            f"{counted(count, 'training sample')}, fewer than one step needs: {world} x "
+            f"{counted(count, 'training sample')}: one step needs at least {world} x "
             f"{settings.min_batch} for the batch norms of this network",
             code="data.too_small",
             hint="more samples" + (", or fewer --devices" if world > 1 else ""),
@@ -51,7 +51,7 @@ def describe_epoch(count: int, settings: Settings, world: int) -> str:
     text = f"{counted(count, 'training sample')}: {counted(steps, 'step')} per epoch, "
     text += f"{counted(len(sizes), 'batch', 'batches')} of {each}"
     if left:
-        text += f"; {left} left out, others in every epoch: a batch needs {settings.min_batch}" + (
+        text += f"; {left} left out, others in each epoch: a batch needs {settings.min_batch}" + (
             f" in each of {world} processes" if world > 1 else ""
         )
     return text

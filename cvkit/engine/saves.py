@@ -135,7 +135,7 @@ class Saves:
             return Progress(**known, history=[json.loads(line) for line in lines]), notes
         except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise ModelFileError(
-                f"{self.run} cannot go on from {LAST}: {error}",
+                f"{self.run} cannot continue from {LAST}: {error}",
                 code="resume.mismatch",
                 hint="start a new run from it with --weights",
             ) from error

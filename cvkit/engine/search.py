@@ -123,6 +123,6 @@ def edges(space: Space, best: dict) -> list[str]:
             limit = getattr(part, side)
             found.append(
                 f"the best {name} {best[name]:g} is on the {side} edge of its range ({limit:g}): "
-                "search further there"
+                "extend the range there"
             )
     return found

@@ -223,7 +223,7 @@ class Trainer:
             raise Interrupted(
                 f"stopped in epoch {self.progress.epoch + 1}, step {self.progress.step}; saved",
                 signal_number=int(signal_number),
-                hint=f"go on with: --resume {self.run}",
+                hint=f"continue with: --resume {self.run}",
             )
 
     def _validate(self, seconds: float) -> None:
@@ -283,17 +283,18 @@ class Trainer:
         done, wanted = self.progress.epoch, self.settings.epochs
         if done > wanted:
             raise UsageError(
-                f"--epochs {wanted}: {self.run} has {counted(done, 'epoch')} already",
+                f"--epochs {wanted}: {self.run} already has {counted(done, 'epoch')}",
                 code="resume.epochs",
-                hint="name a larger number, or leave --epochs out",
+                hint="give a larger number, or omit --epochs",
             )
         if done < wanted and fresh:
             notes.append(
-                f"no resume state was kept (--keep-states): {LAST} goes on with a fresh optimizer"
+                f"no resume state was kept (--keep-states): training continues from {LAST} with "
+                "a fresh optimizer"
             )
         if done < wanted and self._out_of_patience():
             notes.append(
                 f"--patience {self.settings.patience} is used up, so no epoch follows; a larger "
-                "one, or 0, lets the run go on"
+                "value, or 0, lets the run continue"
             )
         return notes

@@ -35,7 +35,7 @@ def parse_gates(texts: list[str]) -> dict[str, float]:
             )
         if value > LARGEST and name.partition("@")[0] not in COUNTS:
             raise UsageError(
-                f"--fail-under {text}: metrics are shares, at most 1",
+                f"--fail-under {text}: metrics are fractions, at most 1",
                 code="gate.share",
                 hint=f"{name}={value / 100:g}" if value <= 100 else "a number from 0 to 1",
             )
@@ -80,10 +80,12 @@ def failed_gates(gates: dict[str, float], content: dict[str, Any]) -> list[str]:
             raise _unknown(name, [f"{known}@{label}" for known in table] if label else table)
         value = table[kind]
         if value is None or not value >= limit:
-            failed.append(f"{name} is {value}, under {limit:g}")
+            failed.append(f"{name} is {value}, below {limit:g}")
     return failed
 
 
 def _unknown(name: str, known: Iterable[str]) -> UsageError:
     hint = "it is reported for more than 5 classes" if name in TOP5 else nearest(name, known)
-    return UsageError(f"--fail-under {name}: no such metric", code="gate.unknown", hint=hint)
+    return UsageError(
+        f"--fail-under {name}: there is no such metric", code="gate.unknown", hint=hint
+    )

@@ -86,7 +86,7 @@ def network_stages(backbone: str, net: nn.Module) -> list[nn.Module]:
         raise UsageError(
             f"--trainable-layers: --backbone {backbone} is not divided into stages",
             code="trainable_layers.unsupported",
-            hint="leave it out, or take a backbone such as resnet18",
+            hint="omit it, or choose a backbone such as resnet18",
         )
     divider: type[Backbone] = resolve(entry.divider)
     return divider.divided(net, entry.builder)

@@ -157,7 +157,7 @@ class LeNet(nn.Sequential):
     def __init__(self, image_size: int = 32, in_channels: int = 3) -> None:
         side = ((image_size - 4) // 2 - 4) // 2
         if side < 1:
-            raise ValueError("LeNet needs 16 pixels")
+            raise ValueError("LeNet needs at least 16 pixels")
         super().__init__(
             *(nn.Conv2d(in_channels, 6, 5), nn.Tanh(), nn.AvgPool2d(2)),
             *(nn.Conv2d(6, 16, 5), nn.Tanh(), nn.AvgPool2d(2), nn.Flatten()),
@@ -249,7 +249,7 @@ def build_classifier(spec: ClassifierSpec, num_classes: int) -> nn.Module:
         raise UsageError(
             f"--stochastic-depth: {spec.arch} has no blocks that can be skipped",
             code="stochastic_depth.unsupported",
-            hint="efficientnet, convnext and swin have",
+            hint="efficientnet, convnext and swin have such blocks",
         )
     inside = spec.dropout is not None and set_dropout(body, spec.dropout)
     rate = 0.0 if inside or spec.dropout is None else spec.dropout

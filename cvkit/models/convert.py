@@ -80,12 +80,12 @@ def named_parts(task: str, arch: str, backbone: str | None) -> tuple[str, str]:
         return found
     if fitting := [b for a, b in counterparts.pairs if a == arch]:  # then it is the backbone
         raise UsageError(
-            f"--backbone {backbone} is not of a network of torchvision with --arch {arch}",
+            f"torchvision has no network --arch {arch} with --backbone {backbone}",
             code="backbone.unknown",
             hint=nearest(str(backbone), fitting),
         )
     raise UsageError(
-        f"--arch {arch} is no network of torchvision for --task {task}",
+        f"torchvision has no network --arch {arch} for --task {task}",
         code="arch.unknown",
         hint=nearest(arch, counterparts.known),
     )

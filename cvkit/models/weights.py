@@ -54,11 +54,11 @@ def find_model(
     found = next((p for p in candidates if _is_file(p)), None)
     if found is None:
         why = "does not exist"
-        hint = "name a run folder, a .safetensors file or a file in weights/"
+        hint = "give a run folder, a .safetensors file or the name of a file in weights/"
         if path.is_dir():
-            why = "holds neither best.safetensors nor last.safetensors"
+            why = "contains neither best.safetensors nor last.safetensors"
             if (path / "ckpt").is_dir():
-                why, hint = "has no finished epoch", f"go on with: --resume {path}"
+                why, hint = "has no finished epoch", f"continue with: --resume {path}"
                 raise ModelFileError(f"{flag} {name} {why}", code="model.missing", hint=hint)
         if task is not None:
             hint += f", or a published model, such as {', '.join(published.families(task))}"
@@ -167,8 +167,8 @@ def load_pretrained(
             f"{counted(len(missing), 'tensor')} missing, "
             f"{len(wrong)} of another shape, such as {(missing + wrong)[0]}",
             code="pretrained.mismatch",
-            hint="choose the backbone that the file was made for; first layers for small images "
-            "(--stem small) do not fit those for large ones",
+            hint="choose the backbone that the file was made for; weights of first layers for "
+            "small images (--stem small) and for large ones do not fit each other",
         )
     backbone.load_state_dict({k: tensors[k] for k in wanted if k in tensors}, strict=False)
     return f"backbone weights: {source} ({path.name}, {counted(len(wanted), 'tensor')})"
@@ -228,7 +228,9 @@ def _published(name: str, version: str, offline: bool, say: Callable[[str], None
         raise UsageError(
             f"--pretrained imagenet:{version} is not published for --backbone {name}",
             code="pretrained.unknown",
-            hint=f"there is {known}" if known else "there are none; train from scratch",
+            hint=f"published: {known}"
+            if known
+            else "no weights are published for it; train from scratch",
         )
     return fetched(versions[f"IMAGENET1K_{version.upper()}"], offline, say)
 
@@ -251,9 +253,9 @@ def fetched(entry: Any, offline: bool, say: Callable[[str], None]) -> Path:
     if offline:
         target = cache_folders()[0] / file
         raise ModelFileError(
-            f"{target} is not there and --offline forbids fetching it",
+            f"{target} does not exist, and --offline forbids downloading it",
             code="pretrained.offline",
-            hint=f"get {entry.url} elsewhere and put it there",
+            hint=f"download {entry.url} elsewhere and put it there",
         )
     folder, trouble = download_folder()
     target = folder / file
@@ -273,7 +275,9 @@ def fetched(entry: Any, offline: bool, say: Callable[[str], None]) -> Path:
         raise ModelFileError(
             f"cannot download {entry.url}: {error}",
             code="pretrained.network",
-            hint=f"put the file at {target}" if not trouble else "set CVKIT_WEIGHTS to its folder",
+            hint=f"put the file at {target}"
+            if not trouble
+            else "put the file into a folder and set CVKIT_WEIGHTS to it",
         ) from error
     finally:
         socket.setdefaulttimeout(before)
@@ -291,14 +295,14 @@ def verified(path: Path) -> Path:
         raise ModelFileError(
             f"{path} cannot be verified: its name does not end in a hash, as published names do",
             code="pretrained.name",
-            hint="name a file as it was published, or a .safetensors file of cvkit",
+            hint="give a file with its published name, or a .safetensors file of cvkit",
         )
     found = sha256(path)
     if not found.startswith(wanted):
         raise ModelFileError(
             f"{path} is damaged: its SHA-256 begins with {found[:8]}, not {wanted}",
             code="pretrained.hash",
-            hint="delete it and fetch it again",
+            hint="delete it and download it again",
         )
     return path
 
@@ -334,7 +338,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     if not isinstance(content, dict) or not all(
         isinstance(value, Tensor) for value in content.values()
     ):
-        raise ModelFileError(f"{path} is not a dict of tensors", code="model.foreign")
+        raise ModelFileError(f"{path} is not a dictionary of tensors", code="model.foreign")
     return content
 
 

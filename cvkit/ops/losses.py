@@ -118,7 +118,7 @@ def parse_loss(text: str) -> dict[str, float]:
     for term in text.replace(" ", "").split("+"):
         match = re.fullmatch(r"(?:(\d*\.?\d+)\*)?([a-z]+)", term)
         if not match or match[2] not in LOSSES or match[2] in parts:
-            raise ValueError(f"{term!r} is not one of {', '.join(LOSSES)}, or is named twice")
+            raise ValueError(f"{term!r} is not one of {', '.join(LOSSES)}, or occurs twice")
         parts[match[2]] = float(match[1] or 1)
     return parts
 

@@ -70,7 +70,9 @@ def run_lengths(code: bytes) -> list[int]:
     for byte in code:
         group = byte - 48
         if not 0 <= group < 64 or shift > 35:
-            raise ValueError("it has a character that no code has, or a number of over 40 bits")
+            raise ValueError(
+                "it has a character that is not part of the code, or a number of over 40 bits"
+            )
         number |= (group & 31) << shift
         shift += 5
         if not group & 32:
@@ -79,7 +81,7 @@ def run_lengths(code: bytes) -> list[int]:
             runs.append(number + runs[-2] if len(runs) > 2 else number)
             number = shift = 0
     if shift or not runs:
-        raise ValueError("it is empty, or its last number does not end")
+        raise ValueError("it is empty, or its last number is incomplete")
     return runs
 
 
@@ -115,11 +117,11 @@ def _all_runs(codes: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
     lengths = np.array([len(code) for code in codes])
     groups = np.frombuffer(b"".join(codes), np.uint8).astype(np.int64) - 48
     if not lengths.all() or groups.min() < 0 or groups.max() > 63:
-        raise ValueError("an empty code, or characters that no code has")
+        raise ValueError("an empty code, or characters that are not part of the code")
     ends = np.flatnonzero((groups & 32) == 0)
     counts = np.bincount(np.repeat(np.arange(len(codes)), lengths)[ends], minlength=len(codes))
     if not np.isin(np.cumsum(lengths) - 1, ends).all():
-        raise ValueError("a last number that does not end")
+        raise ValueError("an incomplete last number")
     starts = np.concatenate([[0], ends[:-1] + 1])
     widths = ends - starts + 1
     if widths.max() > 8:

@@ -60,8 +60,8 @@ def draw_confusion(matrix: np.ndarray, names: Sequence[str], *, shares: bool = F
     step = 1 if named else next(s for s in (10, 50, 100, 500) if s * cell >= 24 or s == 500)
     labels = _short_names(names) if named else [str(number) for number in range(count)]
     margin = max(text_size(label, LETTERS)[0] for label in labels) + EDGE
-    legend = "darker: larger share of the row" + ("; numbers in per cent" if shares else "")
-    lines = [TITLE, legend] if named else [TITLE, legend, f"{count} classes by their number"]
+    legend = "darker: larger share of the row" + ("; numbers in percent" if shares else "")
+    lines = [TITLE, legend] if named else [TITLE, legend, f"{count} classes shown by number"]
     row = text_size("", LETTERS)[1] + 4
     head, side = EDGE + len(lines) * row + 4, cell * count
     width = max(margin + side, *(text_size(line, LETTERS)[0] + EDGE for line in lines)) + EDGE

@@ -114,7 +114,7 @@ def _dejavu() -> str:
     """Return the file of DejaVu Sans that matplotlib brings along, without importing it."""
     spec = find_spec("matplotlib")
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("matplotlib, which brings the font along, is not installed")
+        raise ModuleNotFoundError("matplotlib, which contains the font, is not installed")
     return str(Path(spec.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf")
 
 

@@ -83,9 +83,9 @@ def write_marked_video(
                 # The encoder says nothing of a full disk; then the file's index is missing.
                 if _counted_frames(temporary) != written:
                     raise MachineError(
-                        f"{path} could not be written whole",
+                        f"{path} could not be written completely",
                         code="machine.write",
-                        hint="is the disk full, or the size of files limited?",
+                        hint="check whether the disk is full, or file sizes are limited",
                     )
                 os.replace(temporary, path)
         finally:

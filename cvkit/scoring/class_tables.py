@@ -39,7 +39,7 @@ def find_column(rows: list[dict[str, str]], known: Sequence[str], path: Path) ->
         raise DataError(
             f"{path} has none of the columns {', '.join(known)}",
             code="list.column",
-            hint=f"its first line names {shown(', '.join(rows[0]))}",
+            hint=f"its first line has {shown(', '.join(rows[0]))}",
         )
     return column
 
@@ -94,7 +94,7 @@ def _ranked_table(rows: list[dict[str, str]], key: str, path: Path, labels: list
         raise DataError(
             f"{path} has a column 'score' and no column 'label'",
             code="list.column",
-            hint=f"its first line names {shown(', '.join(rows[0]))}",
+            hint=f"its first line has {shown(', '.join(rows[0]))}",
         )
     named = {row[label] for row in rows for label, _ in places} - {""}
     names = tuple(sorted(named | set(labels)))
@@ -146,10 +146,10 @@ def fused(files: Sequence[tuple[Path, float]], labels: list[str]) -> Table:
                 f"{path} scores {', '.join(table.names[:8])}, {paths[0]} scores "
                 f"{', '.join(first.names[:8])}",
                 code="predictions.classes",
-                hint="tables that are fused must have the same classes",
+                hint="tables to be fused must have the same classes",
             )
     if not any(weights):
-        raise UsageError("all weights of the tables are 0", code="fuse.weights")
+        raise UsageError("the weights of all tables are 0", code="fuse.weights")
     common = [key for key in first.scores if all(key in table.scores for table in tables)]
     if not common:
         raise DataError(

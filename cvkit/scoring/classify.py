@@ -79,7 +79,7 @@ def score_tables(
         The evaluation; truths without prediction are its failures.
 
     Raises:
-        DataError: a malformed table, a label that is no class, or nothing matches.
+        DataError: a malformed table, a label that is not a class, or nothing matches.
     """
     file, _ = files[0]
     predicted = read_predicted(file)
@@ -179,7 +179,7 @@ def _label_index(truths: dict[str, str], names: Sequence[str], path: Path) -> di
         return numbers
     wrong = next(label for label in labels if label not in names)
     raise DataError(
-        f"{path}: label {shown(wrong)} is no class",
+        f"{path}: label {shown(wrong)} is not a class",
         code="class.unknown",
         hint=f"known: {', '.join(names[:20])}",
     )

@@ -138,6 +138,6 @@ def regular(flag: str, place: Path) -> Path:
         raise DataError(
             f"{flag} {place} is neither a file nor a folder",
             code="data.missing",
-            hint="write what it yields to a file",
+            hint="write its content to a file first",
         )
     return place

@@ -107,12 +107,12 @@ def _tell(found: Results, metric: BoxMetric, place: Path, report: Reporter) -> N
         more = ", ..." if len(found.left_out) > 8 else ""
         left_out = found.left_out.total()
         count = counted(left_out, "detection")
-        report.warn(f"left out: {count} of classes that the truth lacks: {shown}{more}")
+        report.warn(f"{count} left out, of classes that are not in the truth: {shown}{more}")
     if found.extra:
         tell_extra(found.extra, report)
     tell_unknown(metric.classes.names, found.names, report)
     if not any(len(result) for result in found.images if isinstance(result, Instances)):
-        report.warn(f"{place} holds no detection: every class with objects scores 0")
+        report.warn(f"{place} contains no detections: every class with objects scores 0")
 
 
 def _limited(result: Instances, options: DetectEval | InstanceEval) -> Instances:
@@ -153,7 +153,7 @@ def _truth(
         known = place.name == predicted.get("divided_file")
         found = _of_file(options, place, content, division, known)
     else:
-        flags = DataFlags("--truth", "name the file itself with --truth")
+        flags = DataFlags("--truth", "give the file itself with --truth")
         found = read_boxes(
             place,
             options.format,
@@ -175,8 +175,8 @@ def _truth(
         tell = report.say if predicted_folder(places.predictions) else report.warn
         count = f"{counted(turned, 'image')} {'is' if turned == 1 else 'are'}"
         tell(
-            f"{count} turned by EXIF, annotated in the pixels as stored: the annotations are "
-            "turned upright, detections must be upright"
+            f"{count} rotated by EXIF but annotated as stored: the annotations are rotated with "
+            "the image, and detections must fit the rotated image"
         )
     return replace(found, splits={options.split: images})
 

@@ -48,7 +48,7 @@ def require_folders(places: Places) -> None:
             raise DataError(f"{flag} {folder} is not a folder", code="data.missing")
     if not any(walk_images(places.predictions)):
         raise DataError(
-            f"--predictions {places.predictions} holds no image", code="predictions.empty"
+            f"--predictions {places.predictions} contains no images", code="predictions.empty"
         )
 
 
@@ -92,7 +92,7 @@ def _tell_unused(folders: Sequence[Path], used: dict[Path, str], report: Reporte
             if file.is_relative_to(folder)
         ]
         if name := next((name for name in names if name in taken), None):
-            report.warn(f"{name} has several predictions: {taken[name]} counts, {file} does not")
+            report.warn(f"{name} has several predictions: {taken[name]} is scored, {file} is not")
         else:
             extra.append(file.relative_to(folders[0]).as_posix())
     if extra:
@@ -102,9 +102,9 @@ def _tell_unused(folders: Sequence[Path], used: dict[Path, str], report: Reporte
 def _require_truths(found: Sequence[object], truth: Path) -> None:
     if not found:
         raise DataError(
-            f"--truth {truth} holds neither a dataset nor a mask",
+            f"--truth {truth} contains neither a dataset nor masks",
             code="truth.empty",
-            hint="name a dataset, or a folder of masks",
+            hint="give a dataset, or a folder of masks",
         )
 
 
@@ -152,7 +152,7 @@ def paired_with_folder(
                 f"{predicted.folder / 'predictions.jsonl'}: {path} has no mask: "
                 f"{line_reason(error)}",
                 code="predictions.task",
-                hint="it must come from predict of the same task",
+                hint="it must be the output of predict for the same task",
             ) from error
         pairs.append(ScoredPair(name, png, mask, labels))
     return pairs

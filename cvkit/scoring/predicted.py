@@ -73,7 +73,9 @@ class Predicted:
                 for value, name in zip(line["category_ids"], line["labels"], strict=True):
                     number = whole_number(value)
                     if number is None or not 0 <= number < 256 or not is_text(name):
-                        raise Malformed("its ids are not numbers up to 255, or its labels not text")
+                        raise Malformed(
+                            "its ids are not numbers up to 255, or its labels are not text"
+                        )
                     named[number] = name
             return named
         except (KeyError, TypeError, ValueError) as error:
@@ -81,7 +83,7 @@ class Predicted:
                 f"{self.folder / 'predictions.jsonl'} does not name its classes: "
                 f"{line_reason(error)}",
                 code="predictions.task",
-                hint="predict again",
+                hint="run predict again",
             ) from error
 
     def failure(self, key: str, path: str | None) -> Failure:
@@ -117,14 +119,14 @@ def tell_unknown(names: Sequence[str], model: Sequence[str] | None, report: Repo
     if unknown:
         shown = ", ".join(unknown[:8]) + (", ..." if len(unknown) > 8 else "")
         count = counted(len(unknown), "class", "classes")
-        report.warn(f"the model does not know {count} of the truth: {shown}")
+        report.warn(f"{count} of the truth are unknown to the model: {shown}")
 
 
 def tell_extra(extra: Collection[str], report: Reporter) -> None:
     """Warn of inputs that were predicted and are not in the truth."""
     have = "has" if len(extra) == 1 else "have"
     count = counted(len(extra), "prediction")
-    report.warn(f"{count} {have} no truth, such as {min(extra)}")
+    report.warn(f"{count} {have} no ground truth, such as {min(extra)}")
 
 
 def predicted_folder(place: Path) -> Path | None:
@@ -189,9 +191,9 @@ def _read_about(path: Path) -> dict[str, Any]:
         or not all(fits(labels.get(name)) for name, fits in LABELS.items())
     ):
         raise DataError(
-            f"{path} is not what predict wrote{reason}",
+            f"{path} is not as predict writes it{reason}",
             code="predictions.about",
-            hint="predict again, or name results.json itself",
+            hint="run predict again, or give results.json itself",
         )
     return {"classes": names or None, "labels": labels}
 
@@ -204,16 +206,16 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
                 line = json.loads(text, parse_constant=_refuse)
                 key = line["path"]
                 if not is_text(key) or not PurePosixPath(key).name:
-                    raise Malformed(f"its path {shown(key)} is no path")
+                    raise Malformed(f"its path {shown(key)} is not a path")
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise DataError(
                     f"{path}:{number} is not a line of predictions: {line_reason(error)}",
                     code="predictions.line",
-                    hint="predict --resume completes what was interrupted",
+                    hint="complete an interrupted output with predict --resume",
                 ) from error
             if key in seen:
                 raise DataError(
-                    f"{path}:{number} has {shown(key)} a second time", code="predictions.duplicate"
+                    f"{path}:{number} repeats {shown(key)}", code="predictions.duplicate"
                 )
             seen.add(key)
             lines.append(line)

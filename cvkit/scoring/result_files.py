@@ -174,7 +174,11 @@ def _unknown(table: Table, content: list[dict], path: Path) -> Iterator[DataErro
             row = {"bbox": None, "image_id": None, "category_id": None} | content[place]
             values = {name: shown(value) for name, value in row.items()}
             values["named"] = f" ({values['file_name']})" if row.get("file_name") else ""
-            hint = "predict --image-ids writes a COCO file's" if code == "results.image" else ""
+            hint = (
+                "predict --image-ids writes the ids of a COCO file"
+                if code == "results.image"
+                else ""
+            )
             message = f"{path}: [{place}]: {text.format(**values)}"
             yield DataError(message, code=code, hint=hint)
 

@@ -104,9 +104,9 @@ def _join(
             size_wh = claimed_size([line["width"], line["height"]], f"{file}:{place}", "image.size")
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
-                f"{file}:{place} holds no boxes: {line_reason(error)}",
+                f"{file}:{place} has no boxes: {line_reason(error)}",
                 code="predictions.task",
-                hint="it must come from predict of the same task",
+                hint="it must be the output of predict for the same task",
             ) from error
         _require_size(images[number], size_wh, f"{file}:{place}")
         done.add(number)
@@ -139,8 +139,9 @@ def _require_size(image: AnnotatedImage, size_wh: tuple[int, int] | None, where:
         raise DataError(f"{where} has no width and height", code="image.size")
     if image.size_wh not in (None, size_wh):
         raise DataError(
-            f"{where}: {image.key} was predicted at {size_wh[0]}x{size_wh[1]}, its annotation says "
-            f"{image.size_wh[0]}x{image.size_wh[1]}",
+            f"{where}: {image.key} was predicted at {size_wh[0]}x{size_wh[1]}, but its "
+            f"annotation says {image.size_wh[0]}x{image.size_wh[1]}",
             code="image.size_mismatch",
-            hint="an image that EXIF turns must be there to turn its annotation: --images DIR",
+            hint="if EXIF rotates the image, its file is needed to rotate the annotation: "
+            "--images DIR",
         )

@@ -99,10 +99,10 @@ def _readers(
         classes = _count_classes(pairs, truths, results)
         if len(classes) < 2:
             raise DataError(
-                f"{truth}: truths and predictions hold one class besides the value "
-                f"{ignore} of pixels without a label",
+                f"{truth}: truths and predictions have only one class besides {ignore}, the "
+                "value of pixels without a label",
                 code="classes.count",
-                hint="masks of 0 and 255 need --mask-map 255=1",
+                hint="for masks of 0 and 255, use --mask-map 255=1",
             )
         truths = MaskReader(len(classes), colors, mask_map, ignore)
     return truths, results, classes
@@ -127,9 +127,9 @@ def _score(
         raise DataError(
             f"{pair.prediction}: {error}",
             code="prediction.mismatch",
-            hint="pixels are numbers of classes; only truths have pixels without a label"
+            hint="pixels must be class indices; only truths have pixels without a label"
             if result.shape == truth.shape
-            else "predictions are index PNGs at the size of the truth",
+            else "predictions must be index PNGs of the size of the truth",
         ) from error
 
 

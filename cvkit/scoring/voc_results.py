@@ -56,7 +56,7 @@ def _files(folder: Path, classes: ClassList) -> dict[int, Path]:
             found[labels[suffix]].append(path)
     if not found:
         raise DataError(
-            f"--predictions {folder} holds neither results.json nor VOC result files",
+            f"--predictions {folder} contains neither results.json nor VOC result files",
             code="predictions.missing",
             hint=f"such as comp3_det_test_{suffixes[0]}.txt",
         )
@@ -130,7 +130,7 @@ class _Finder:
             raise DataError(
                 f"{where}: image {shown(name)} may be {first} or {second}",
                 code="results.image",
-                hint=f"name it by its path, as {without_suffix(first)}",
+                hint=f"use its path, as {without_suffix(first)}",
             )
         self.known[name] = found[0]
         return found[0]

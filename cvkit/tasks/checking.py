@@ -44,7 +44,7 @@ def warn_of_cache(name: str, report: Reporter) -> None:
 
 
 def _warn_of_cache(trouble: str, report: Reporter) -> None:
-    report.warn(f"what is found in the data cannot be kept for the next start: {trouble}")
+    report.warn(f"the results of the data check cannot be cached: {trouble}")
 
 
 class Keyed(Protocol):
@@ -86,7 +86,7 @@ def warn_of_leaks(
     if twins:
         report.warn(
             f"{counted(len(twins), noun)} of {val!r} {relation[len(twins) > 1]} {train!r}, such as "
-            f"{twins[0][0]} ({twins[0][1]}): the validation numbers will be too good"
+            f"{twins[0][0]} ({twins[0][1]}): the validation metrics will be too high"
         )
 
 

@@ -77,12 +77,12 @@ def require_examples(data: Collection, split: str, place: Path) -> None:
     """
     if only := sorted(set(data.names) - {item.label for item in data.splits[split]}):
         raise DataError(
-            f"class {only[0]!r} of {place} has nothing in {split!r}",
+            f"class {only[0]!r} of {place} has no samples in {split!r}",
             code="class.only_in_val",
             hint="move some of its files there, or remove the class",
         )
     if len(data.names) < 2:
-        raise DataError(f"{place} has one class, {data.names[0]!r}", code="classes.count")
+        raise DataError(f"{place} has only one class, {data.names[0]!r}", code="classes.count")
 
 
 def warn_of_gaps(data: Collection, split: str, report: Reporter) -> None:
@@ -92,8 +92,8 @@ def warn_of_gaps(data: Collection, split: str, report: Reporter) -> None:
     if lacking := sorted(set(data.names) - {item.label for item in data.splits[split]}):
         shown = ", ".join(lacking[:8]) + (" ..." if len(lacking) > 8 else "")
         report.warn(
-            f"{len(lacking)} of {len(data.names)} classes have nothing in {split!r} and are not "
-            f"measured: {shown}"
+            f"{len(lacking)} of {len(data.names)} classes have no samples in {split!r} and are "
+            f"not measured: {shown}"
         )
 
 

@@ -120,13 +120,13 @@ class ImageTask(Task[T, E, P]):
             ModelFileError: the weights are missing, damaged or do not fit.
         """
         if options.pretrained is None:
-            report.say("backbone weights: none, trained from scratch")
+            report.say("backbone weights: none, training from scratch")
             return
         name, source = self.network.backbone, options.pretrained
         backbone = getattr(model, "backbone", None)
         if backbone is None or name is None:
             raise UsageError(
-                f"--pretrained: {name or self.network.arch} is a whole network without "
+                f"--pretrained: {name or self.network.arch} is a complete network without "
                 "pretrained weights",
                 code="pretrained.unsupported",
             )
@@ -180,7 +180,7 @@ class LogitsTask(ImageTask[T, E, P]):
 
     def normalized(self, batch: Batch) -> Tensor:
         """Return the NCHW float images of a batch as the network wants them."""
-        assert isinstance(batch.images, Tensor), "images of one size are stacked"
+        assert isinstance(batch.images, Tensor), "only images of the same size can be stacked"
         return normalize(batch.images, self.preprocessing.mean, self.preprocessing.std)
 
 
@@ -191,7 +191,7 @@ def required(part: F | None) -> F:
         TypeError: this task was made for something else.
     """
     if part is None:
-        raise TypeError("this task was not made for that")
+        raise TypeError("this task does not support it")
     return part
 
 
@@ -254,7 +254,7 @@ def refuse_idle(
     for name in sorted(catalog.idle_flags(task, arch).difference(but)):
         if differs(options, name):
             flag = name.replace("_", "-")
-            raise UsageError(f"--{flag} has no meaning for --arch {arch}", code=f"{flag}.{code}")
+            raise UsageError(f"--{flag} has no effect with --arch {arch}", code=f"{flag}.{code}")
 
 
 def smallest_batch(build: Callable[[], nn.Module], shape: Sequence[int]) -> int:
@@ -301,15 +301,15 @@ def require_same_classes(
     extra = [name for name in data if name not in model]
     if missing or extra:
         raise DataError(
-            f"the dataset's classes are not the model's: {_some(missing)} missing, "
-            f"{_some(extra)} new",
+            f"the classes of the dataset differ from the model's: {_some(missing)} missing, "
+            f"{_some(extra)} added",
             code="classes.differ",
         )
     if ordered and tuple(data) != tuple(model):
         first = next(i for i, (a, b) in enumerate(zip(data, model, strict=True)) if a != b)
         raise DataError(
             "the dataset lists the model's classes in another order: "
-            f"number {first} is {data[first]!r}, the model's is {model[first]!r}",
+            f"number {first} is {data[first]!r} instead of {model[first]!r}",
             code="classes.differ",
         )
 
@@ -344,7 +344,7 @@ def parse_image_size(text: str, low: int, high: int) -> tuple[int, int]:
     match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
     width, height = (int(side) for side in (match[1], match[2] or match[1])) if match else (0, 0)
     if not all(low <= side <= high for side in (width, height)):
-        hint = f"such as 224, or 480x360, sides from {low} to {high}"
+        hint = f"such as 224 or 480x360, with sides from {low} to {high}"
         if catalog.closest(text, ("auto",)):
             hint = "did you mean auto?"
         raise UsageError(

@@ -41,17 +41,17 @@ def read_start(options: Train, task_name: str) -> tuple[Train, Start | None]:
         return options, None
     if options.pretrained:
         raise UsageError(
-            f"--weights {options.weights} and --pretrained {options.pretrained} exclude each other",
+            f"--weights {options.weights} and --pretrained {options.pretrained} cannot be combined",
             code="weights.pretrained",
-            hint="--weights takes over the backbone, too",
+            hint="--weights loads the backbone too",
         )
     path, tensors, header = read_trained(options.weights, options, task_name)
     kind = header.get("task")
     if kind != task_name:
         raise ModelFileError(
-            f"{path} is a model of task {kind!r}, not {task_name!r}",
+            f"{path} is a model for task {kind!r}, not {task_name!r}",
             code="model.task",
-            hint="--pretrained takes over its backbone",
+            hint="load its backbone with --pretrained",
         )
     flags = catalog.resolve(catalog.TASKS[task_name]).flags_of(header)
     settled = options.given.union(*(INSTEAD.get(name, ()) for name in options.given))
@@ -74,9 +74,9 @@ def take_over(start: Start, task: Task, model: nn.Module, report: Reporter) -> N
     """
     if task.gradient_free:
         raise UsageError(
-            f"--weights: --arch {task.network.arch} has no weights that train",
+            f"--weights: --arch {task.network.arch} has no trainable weights",
             code="weights.unsupported",
-            hint="--pretrained takes over the backbone whose features it compares",
+            hint="load the backbone whose features it compares with --pretrained",
         )
     then = [row["name"] for row in start.header["classes"]]
     state = model.state_dict()
@@ -94,14 +94,14 @@ def take_over(start: Start, task: Task, model: nn.Module, report: Reporter) -> N
             f"--weights {start.path} is another network ({', '.join(parts)}): "
             f"{counted(len(wrong), 'tensor')} missing or of another shape, such as {wrong[0]}",
             code="weights.mismatch",
-            hint="leave out the flags of the network; the file says which one it is",
+            hint="omit the flags of the network; they are read from the file",
         )
     model.load_state_dict({name: start.tensors[name] for name in wanted}, strict=False)
-    report.say(f"weights to begin with: {start.path}, {counted(len(wanted), 'tensor')}")
+    report.say(f"initial weights: {start.path}, {counted(len(wanted), 'tensor')}")
     if tuple(then) != task.classes.names:
         report.say(
-            f"other classes than the model's ({_some(then)}): tensors that depend on them begin "
-            f"anew: {len(anew)}"
+            f"the classes differ from the model's ({_some(then)}): tensors that depend on them "
+            f"and are re-initialised: {len(anew)}"
         )
 
 

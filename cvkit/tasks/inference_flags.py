@@ -17,9 +17,9 @@ OF_FILES = ("truth", "fuse", "weight")
 DIVIDING = ("val_fraction", "seed")
 """Flags that divide data that are not split; a COCO file is divided, a table is taken whole."""
 HINTS = {
-    "data": "--truth names what predictions are scored with",
-    "json_file": "--truth FILE names what predictions are scored with",
-    "truth": "--data names what a model is measured on",
+    "data": "give the ground truth of predictions with --truth",
+    "json_file": "give the ground truth of predictions with --truth FILE",
+    "truth": "give the dataset on which a model is evaluated with --data",
 }
 
 Rule = tuple[bool, tuple[str, ...], str]
@@ -41,7 +41,7 @@ def require_effect(options: Eval | Predict) -> None:
                 raise UsageError(
                     f"--{name.replace('_', '-')} has no effect with {reason}",
                     code=f"{name}.idle",
-                    hint=HINTS.get(name, "leave it out"),
+                    hint=HINTS.get(name, "omit it"),
                 )
 
 

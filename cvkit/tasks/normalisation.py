@@ -38,8 +38,8 @@ def value_bits(options: Train, scans: Iterable[Any], report: Reporter) -> int | 
         return before.get("bits", 16)  # the rule of models that do not name one
     if bits is not None:
         report.say(
-            f"files of 16 bits: their values need {bits} bits, which are scaled to 8; the model "
-            "keeps this rule"
+            f"16-bit files: their values need {bits} bits and are scaled to 8 bits; the model "
+            "stores this rule"
         )
     return bits
 
@@ -49,8 +49,8 @@ def warn_of_bits(bits: int | None, scans: Iterable[Any], report: Reporter) -> No
     largest = max((scan.bits for scan in scans if scan.bits), default=0)
     if bits is not None and largest > bits:
         report.warn(
-            f"files of 16 bits hold values of {largest} bits, the model was trained on {bits}: "
-            "larger values count as the largest"
+            f"16-bit files have values of {largest} bits, but the model was trained on {bits}: "
+            "larger values are clipped"
         )
 
 

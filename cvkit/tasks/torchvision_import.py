@@ -81,9 +81,9 @@ def earlier_model(options: WeightsImport) -> tuple[dict[str, Tensor], dict[str, 
     idle = options.given - {"file", "out", "overwrite", "json", "quiet", "debug"}
     if idle:
         raise UsageError(
-            f"--{min(idle)} has no effect: {options.file} is a model of cvkit already",
+            f"--{min(idle)} has no effect: {options.file} is already a cvkit model",
             code="import.idle",
-            hint="leave it out",
+            hint="omit it",
         )
     return read_model(options.file)
 
@@ -98,7 +98,7 @@ def _require_list(options: WeightsImport, kind: "Kind") -> None:
     if options.classes not in known and not Path(options.classes).is_file():
         listed = f"{', '.join(known)}, or a file with one class per line"
         raise UsageError(
-            f"--classes {options.classes} is neither a list nor a file",
+            f"--classes {options.classes} is neither a known list nor a file",
             code="classes.missing",
             hint=catalog.nearest(options.classes, known, listed),
         )
@@ -117,10 +117,10 @@ def _require_meaning(options: WeightsImport, kind: "Kind", backbone: str) -> Non
     """
     if options.backbone not in (None, backbone):
         raise UsageError(
-            f"--backbone {options.backbone} has no effect with --arch {options.arch}, which is a "
-            "network of its own",
+            f"--backbone {options.backbone} has no effect with --arch {options.arch}, which has "
+            "no backbone",
             code="backbone.idle",
-            hint="leave it out",
+            hint="omit it",
         )
     given = {"preset": options.preset != "v1", "eps": options.eps is not None}
     for name, is_given in given.items():
@@ -128,7 +128,7 @@ def _require_meaning(options: WeightsImport, kind: "Kind", backbone: str) -> Non
             raise UsageError(
                 f"--{name} has no effect with --task {options.task}",
                 code=f"{name}.idle",
-                hint="leave it out",
+                hint="omit it",
             )
 
 
@@ -277,7 +277,9 @@ def _listed(
         return found
     names = lists[name]() if name in lists else list(read_classes(Path(name))[0].names)
     if len(names) != count:
-        raise ModelFileError(f"{scores}, --classes {name} lists {len(names)}", code="classes.count")
+        raise ModelFileError(
+            f"{scores}, but --classes {name} lists {len(names)}", code="classes.count"
+        )
     return names
 
 
@@ -294,7 +296,7 @@ def _mask_classes(name: str, count: int) -> ClassList:
     """
     if count > IGNORE:
         raise ModelFileError(
-            f"the network scores {count} classes, masks of 8 bits hold {IGNORE}",
+            f"the network scores {count} classes, but 8-bit masks can store only {IGNORE}",
             code="classes.count",
         )
     return _label_classes(name, count)

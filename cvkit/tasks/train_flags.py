@@ -47,21 +47,24 @@ def require_sense(options: Train) -> None:
             "a number below 1, such as 0.999",
         ),
         f"--warmup-epochs {options.warmup_epochs:g} is more than --epochs {epochs}: the learning "
-        "rate never reaches --lr": (options.warmup_epochs > epochs, "fewer, or more --epochs"),
+        "rate never reaches --lr": (
+            options.warmup_epochs > epochs,
+            "fewer warm-up epochs, or more --epochs",
+        ),
         f"--unfreeze-at {until} is after the last epoch of --epochs {epochs}": (
             until > epochs,
-            "an earlier epoch, or leave it out to freeze for the whole run",
+            "an earlier epoch, or omit it to freeze for the whole run",
         ),
         "--unfreeze-at 1 is the first epoch: nothing would ever be frozen": (
             until == 1,
-            "a later epoch, or no frozen layers",
+            "a later epoch, or do not freeze layers",
         ),
     }
     for name in ("weights", "pretrained"):
-        wrong[f"--{name} is empty"] = getattr(options, name) == "", "name a model, or leave it out"
+        wrong[f"--{name} is empty"] = getattr(options, name) == "", "give a model, or omit it"
     for name in ("lr", "weight_decay", "l1", "l2", "clip_grad"):
         value, flag = getattr(options, name) or 0.0, name.replace("_", "-")
-        wrong[f"--{flag} {value:g} is too large"] = value > LARGEST, "it would end in infinity"
+        wrong[f"--{flag} {value:g} is too large"] = value > LARGEST, "it would overflow"
     for text, (holds, hint) in wrong.items():
         if holds:
             raise UsageError(text, code=f"{text.split()[0][2:]}.senseless", hint=hint)
@@ -82,7 +85,7 @@ def require_names(options: Train, task: str) -> None:
     if name not in known and not Path(name).is_file():
         listed = f"{', '.join(known)}, or an albumentations YAML or JSON file"
         raise UsageError(
-            f"--augment {name} is neither a policy of {task} nor a file",
+            f"--augment {name} is neither an augmentation of {task} nor a file",
             code="augment.missing",
             hint=catalog.nearest(name, known, listed),
         )

@@ -67,7 +67,7 @@ def load_trained(weights: str | None, options: Job, task_name: str | None = None
     kind = header.get("task")
     if kind not in catalog.TASKS or (task_name is not None and kind != task_name):
         raise ModelFileError(
-            f"{path} is a model of task {kind!r}, not {task_name!r}", code="model.task"
+            f"{path} is a model for task {kind!r}, not {task_name!r}", code="model.task"
         )
     device, precision = choose(options.device, options.precision)
     task = catalog.resolve(catalog.TASKS[kind]).for_model(options, header)
@@ -146,7 +146,7 @@ class Predictor:
         """
         if isinstance(images, str | bytes | Path):
             raise UsageError(
-                f"predict({images!r}): several paths are expected",
+                f"predict({images!r}): a list of paths is expected",
                 code="inputs.type",
                 hint=f"predict([{images!r}])",
             )
@@ -179,13 +179,13 @@ def task_of(weights: str, task: object = None) -> str:
         task = _named_task(weights)
         if task not in catalog.TASKS:
             raise ModelFileError(
-                f"{weights} is a model of unknown task {task!r}",
+                f"{weights} is a model for an unknown task, {task!r}",
                 code="model.task",
                 hint=catalog.nearest(str(task), catalog.TASKS),
             )
     if task not in catalog.TASKS:
         raise UsageError(
-            f"task={task!r} is no task",
+            f"task={task!r} is not a task",
             code="task.unknown",
             hint=catalog.nearest(str(task), catalog.TASKS),
         )

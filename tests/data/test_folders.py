@@ -173,8 +173,7 @@ def test_training_data_without_val_get_a_hint(tmp_path):
     picture(tmp_path / "train" / "a" / "x.png")
     with pytest.raises(
         DataError,
-        match=r"no split 'val' \(use --split train to evaluate on the "
-        "data that there are",
+        match=r"no split 'val' \(use --split train to evaluate on the training data",
     ):
         read(tmp_path, "train", "val", fraction=None)
 

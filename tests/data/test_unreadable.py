@@ -197,5 +197,6 @@ def test_other_files_without_permission_are_no_bug(monkeypatch, capsys):
     monkeypatch.setattr("cvkit.cli.build_app", refuse)
     assert run(["segment", "train"]) == 2
     assert capsys.readouterr().err == (
-        "error: /data/x: permission denied (let this user read and write it, or name another)\n"
+        "error: /data/x: permission denied (give this user permission, or choose another file or "
+        "folder)\n"
     )

@@ -21,7 +21,7 @@ NAMES = (
     "initial loss",
     "gradients reach every weight",
     "samples are independent",
-    "size of an update",
+    "size of the updates",
     "one batch can be learned",
     "the input matters",
 )
@@ -104,7 +104,7 @@ def test_a_network_that_sees_nothing(setting):
 
 @pytest.mark.parametrize("lr", [1e-7, 1.0])
 def test_a_learning_rate_far_off(setting, lr):
-    assert "size of an update" in failed(setting, lr=lr)
+    assert "size of the updates" in failed(setting, lr=lr)
 
 
 class Shuffled(Classify):

@@ -144,7 +144,7 @@ def test_a_damaged_history_is_told(copied, cvkit):
     (folder / "metrics.jsonl").unlink()
     refused = cvkit("classify", "train", "--resume", folder, "--epochs", 3)
     assert refused.code == 2
-    assert "cannot go on from last.safetensors" in refused.err and "--weights" in refused.err
+    assert "cannot continue from last.safetensors" in refused.err and "--weights" in refused.err
 
 
 def test_what_a_crash_left_of_the_states_goes(copied, cvkit):

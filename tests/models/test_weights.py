@@ -162,7 +162,7 @@ def test_models_are_found_by_run_file_and_name(tmp_path, monkeypatch):
     with pytest.raises(ModelFileError, match="nothing does not exist"):
         find_model("nothing")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ModelFileError, match=r"holds neither best\.safetensors nor last\."):
+    with pytest.raises(ModelFileError, match=r"contains neither best\.safetensors nor last\."):
         find_model("empty")
 
 
@@ -170,7 +170,7 @@ def test_a_run_without_a_finished_epoch_is_resumed_first(tmp_path):
     (tmp_path / "run" / "ckpt").mkdir(parents=True)
     with pytest.raises(ModelFileError, match="has no finished epoch") as caught:
         find_model(str(tmp_path / "run"))
-    assert caught.value.hint == f"go on with: --resume {tmp_path / 'run'}"
+    assert caught.value.hint == f"continue with: --resume {tmp_path / 'run'}"
 
 
 def test_a_model_that_comes_with_cvkit_is_found_where_nobody_may_look(monkeypatch):

@@ -281,7 +281,8 @@ def test_predictions_of_a_class_that_the_truth_lacks(
         for name, row in found.json["per_class"].items():
             assert row == again.json["per_class"][name]
         left = found.json["counts"]["left_out"]
-        assert left > 0 and f"{left} detections of classes that the truth lacks" in found.err
+        assert left > 0 and f"{left} detections left out, of classes that are not in the "
+            "truth" in found.err
         assert f"ring ({left})" in found.err
         return
     assert again.code == 2 and again.json["error"]["code"] == "classes.differ"
@@ -445,7 +446,7 @@ def test_a_lone_file_of_other_things_is_refused(
         if count == 1 and "category_name" in change:
             assert (
                 found.code == 0
-                and "left out: 1 detection of classes that the truth lacks: hexagon (1)"
+                and "1 detection left out, of classes that are not in the truth: hexagon (1)"
                 in found.err
             )
             continue
@@ -518,7 +519,7 @@ def test_where_all_failed_there_is_no_number(cvkit, task, data, predictions, tmp
         ("{", "is not a line of predictions"),
         ('{"labels": []}', "is not a line of predictions"),
         ('{"path": 5}', "is not a line of predictions"),
-        ("TWICE", "a second time"),
+        ("TWICE", " repeats "),
     ],
 )
 def test_a_torn_line_is_named(cvkit, task, data, predictions, tmp_path, text, words):
@@ -622,7 +623,7 @@ def test_masks_without_a_truth_are_counted(cvkit, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "size_hw, remedy", [((2, 3), "at the size of the truth"), ((2, 2), "only")]
+    "size_hw, remedy", [((2, 3), "of the size of the truth"), ((2, 2), "only")]
 )
 def test_the_remedy_of_a_mask_that_does_not_fit_is_about_what_is_wrong(
     cvkit, tmp_path, size_hw, remedy

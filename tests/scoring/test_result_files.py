@@ -143,7 +143,7 @@ def test_a_name_that_may_be_several_images_is_refused(cvkit, truth, tmp_path):
         (["mine_[c].txt", "c.txt"], ["[c]"]),
         (["comp3_det_test_a_b.txt", "comp3_det_test_a%2Fb.txt"], ["a/b", "a_b"]),
         (["comp3_det_test_dog.txt", "comp3_det_val_dog.txt"], "has 2 files of class 'dog'"),
-        (["cat.txt"], "holds neither results.json nor VOC result files"),
+        (["cat.txt"], "contains neither results.json nor VOC result files"),
     ],
 )
 def test_files_belong_to_the_class_that_they_name(tmp_path, files, found):

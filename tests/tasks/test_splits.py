@@ -433,5 +433,5 @@ def test_a_cache_that_cannot_be_kept_is_told(data, capsys, tmp_path, monkeypatch
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     prepare("classify", root)
     text = " ".join(capsys.readouterr().err.split())
-    told = "warning: what is found in the data cannot be kept for the next start: cannot write"
+    told = "warning: the results of the data check cannot be cached: cannot write"
     assert text.count(told) == 1  # not once for each split

@@ -125,7 +125,7 @@ class MaskRoIHeads(RoIHeads):
             ValueError: the targets have no masks.
         """
         if targets.masks is None:
-            raise ValueError("Mask R-CNN learns from masks")
+            raise ValueError("Mask R-CNN needs masks to train on")
         samples = self.samples(regions, targets)
         losses = self.box_losses(maps, samples)
         return losses | {"loss_mask": self.mask_loss(maps, samples, targets.masks, sizes_hw)}

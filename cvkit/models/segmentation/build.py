@@ -24,9 +24,9 @@ def build_segmenter(spec: SegmenterSpec, num_classes: int) -> nn.Module:
         if "deconv" not in head.flags:
             able = [name for name, entry in catalog.SEGMENTERS.items() if "deconv" in entry.flags]
             raise UsageError(
-                f"--deconv has no meaning for --arch {spec.arch}",
+                f"--deconv has no effect with --arch {spec.arch}",
                 code="deconv.unsupported",
-                hint=f"it belongs to {', '.join(able[:-1])} and {able[-1]}",
+                hint=f"it is for {', '.join(able[:-1])} and {able[-1]}",
             )
         arguments["deconv"] = True
     if spec.rates is not None:
@@ -58,7 +58,7 @@ def _choose_stride(arch: Segmenter, backbone: BackboneEntry, wanted: int | None)
         return min(possible, key=lambda stride: (abs(stride - arch.output_stride), stride))
     if wanted not in possible:
         raise UsageError(
-            f"--output-stride {wanted} is not possible with this backbone",
+            f"--output-stride {wanted} is not available with this backbone",
             code="output_stride.unsupported",
             hint=f"it has {', '.join(map(str, possible))}",
         )
@@ -70,9 +70,10 @@ def _whole_network(
 ) -> nn.Module:
     if spec.arch not in body.whole:
         raise UsageError(
-            f"--backbone {spec.backbone} is a whole network and does not serve --arch {spec.arch}",
+            f"--backbone {spec.backbone} is a complete network and cannot be used with --arch "
+            f"{spec.arch}",
             code="backbone.unsupported",
-            hint=f"it goes with {', '.join(body.whole)}",
+            hint=f"use it with {', '.join(body.whole)}",
         )
     arguments.pop("deconv", None)  # the historic FCN has no other way of upsampling
     network = catalog.resolve(body.target)

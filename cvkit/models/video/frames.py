@@ -89,7 +89,7 @@ class LateFusion(ClipNetwork):
         if self.frames is None:
             return {"out": self.head(features.mean(1))}
         if clips.shape[2] != self.frames:
-            raise ValueError(f"{clips.shape[2]} frames, made for {self.frames}")
+            raise ValueError(f"got {clips.shape[2]} frames, this network is made for {self.frames}")
         return {"out": self.head(features.flatten(1))}
 
 
@@ -140,7 +140,7 @@ class SlowFusion(ClipNetwork):
         super().__init__()
         if frames < self.EXTENT:
             raise UsageError(
-                f"--frames {frames}: slow-fusion needs {self.EXTENT}", code="frames.few"
+                f"--frames {frames}: slow-fusion needs at least {self.EXTENT}", code="frames.few"
             )
         self.backbone, self.first = self._widened(backbone)
         groups = math.ceil((frames - self.EXTENT) / self.STEP) + 1
@@ -210,7 +210,7 @@ def dense_backbone(backbone: str, arch: str) -> Backbone:
 
 def _no_maps(backbone: str, arch: str) -> UsageError:
     return UsageError(
-        f"--backbone {backbone} cannot serve --arch {arch}, which works on maps",
+        f"--backbone {backbone} cannot be used with --arch {arch}, which needs feature maps",
         code="backbone.unsupported",
         hint="such as resnet18",
     )

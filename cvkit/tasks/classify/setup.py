@@ -80,14 +80,14 @@ def chosen_parts(options: ClassifyTrain) -> tuple[str, str | None]:
     if arch in catalog.BACKBONES:
         if backbone not in (None, arch):
             raise UsageError(
-                f"--arch {arch} with --backbone {backbone}: which one?",
+                f"--arch {arch} and --backbone {backbone} cannot be combined",
                 code="backbone.unsupported",
-                hint="give --backbone with knn or linear, or without --arch",
+                hint="give --backbone with --arch knn or linear, or without --arch",
             )
         return arch, arch
     if backbone is not None:
         raise UsageError(
-            f"--arch {arch} has no --backbone", code="backbone.unsupported", hint="leave it out"
+            f"--arch {arch} has no --backbone", code="backbone.unsupported", hint="omit it"
         )
     return arch, None
 
@@ -104,18 +104,20 @@ def check_flags(options: ClassifyTrain) -> None:
     ):
         known = [n for n, e in catalog.BACKBONES.items() if e.small_stem]
         raise UsageError(
-            f"--stem small: {arch} has none", code="stem.unsupported", hint=", ".join(known)
+            f"--stem small is not available for {arch}",
+            code="stem.unsupported",
+            hint=", ".join(known),
         )
     if options.loss == "hinge" and options.label_smoothing:
         raise UsageError(
-            "--label-smoothing has no meaning for --loss hinge", code="label_smoothing.unsupported"
+            "--label-smoothing has no effect with --loss hinge", code="label_smoothing.unsupported"
         )
     if options.aux_weight and not catalog.ARCHS["classify"][arch].aux_weight:
         raise UsageError(
-            f"--aux-weight has no meaning for --arch {arch}", code="aux_weight.unsupported"
+            f"--aux-weight has no effect with --arch {arch}", code="aux_weight.unsupported"
         )
     if catalog.CLASSIFIERS[arch].gradient_free and options.devices > 1:
-        raise UsageError(f"--arch {arch} runs in one process", code="devices.unsupported")
+        raise UsageError(f"--arch {arch} works with one process only", code="devices.unsupported")
     if options.image_size != "auto":
         parse_side(options.image_size)
     training_division(options)

@@ -47,9 +47,9 @@ class ImageIds:
         for path, name in found.items():
             if (other := owners.setdefault(name, path)) != path:
                 raise DataError(
-                    f"--image-ids {self.file}: {other} and {path} both mean its image {name}",
+                    f"--image-ids {self.file}: {other} and {path} both match its image {name}",
                     code="image_ids.twice",
-                    hint="predict one of them, or name the files in it by their paths",
+                    hint="predict only one of them, or use paths as file names in that file",
                 )
         return {path: self.known[name] for path, name in found.items()}
 
@@ -66,7 +66,7 @@ class ImageIds:
             raise DataError(
                 f"--image-ids {self.file}: {path} may be {names[0]} or {names[1]}",
                 code="image_ids.ambiguous",
-                hint="predict from the folder that its file names are relative to",
+                hint="run predict in the folder to which its file names are relative",
             )
         return self.names.names[places[0]] if places else None
 

@@ -130,7 +130,7 @@ def input_sizes(
     least = facts.least_side
     if found.min_sizes and min(found.min_sizes) < least:
         raise UsageError(
-            f"{flag} {min(found.min_sizes)}: no anchor of --arch {options.arch} lies inside an "
+            f"{flag} {min(found.min_sizes)}: no anchor of --arch {options.arch} fits into an "
             f"input of less than {least} pixels",
             code="min_size.anchors",
             hint=f"such as {SHORTER[1]}",
@@ -171,7 +171,7 @@ def resized(preprocessing: Preprocessing, options: Detecting, arch: str) -> Prep
         return preprocessing
     if catalog.DETECTORS[arch].takes_crops:
         raise UsageError(
-            f"{flag} has no meaning for --arch {arch}, which sees crops", code="min_size.crops"
+            f"{flag} has no effect with --arch {arch}, which sees crops", code="min_size.crops"
         )
     if options.image_size:
         found = parse_frame(options.image_size, crops=False)
@@ -195,9 +195,9 @@ def require_one_size(image_size: str, default: str, others: dict[str, object]) -
     for name, value in others.items():
         if image_size != default and value:
             raise UsageError(
-                f"--image-size {image_size} and {name} {value} exclude each other",
+                f"--image-size {image_size} and {name} {value} cannot be combined",
                 code="image_size.twice",
-                hint="--image-size is a frame, --min-size a shorter side",
+                hint="--image-size gives width and height, --min-size the shorter side only",
             )
 
 

@@ -150,7 +150,7 @@ def check_flags(options: TwoStageTrain, task: str) -> Network:
         sizes = parse_sizes(options.min_size)
         if facts.takes_crops and not sizes.min_sizes:
             raise UsageError(
-                f"--min-size {options.min_size} has no meaning for --arch {options.arch}",
+                f"--min-size {options.min_size} has no effect with --arch {options.arch}",
                 code="min_size.native",
             )
     return network
@@ -168,7 +168,7 @@ def _refuse_what_means_nothing(options: TwoStageTrain, task: str) -> None:
     """
     if options.label_smoothing:
         raise UsageError(
-            f"--label-smoothing has no meaning for --arch {options.arch}",
+            f"--label-smoothing has no effect with --arch {options.arch}",
             code="label-smoothing.unsupported",
         )
     # These are reported where they are read.
@@ -176,7 +176,7 @@ def _refuse_what_means_nothing(options: TwoStageTrain, task: str) -> None:
     refuse_idle(options, task, options.arch, "unsupported", but=but)
     if options.neck == "c4" and options.channels != 256 and not options.resume:
         raise UsageError(
-            "--channels has no meaning for --neck c4, which has no pyramid",
+            "--channels has no effect with --neck c4, which has no pyramid",
             code="channels.unsupported",
         )
 
@@ -218,7 +218,7 @@ def load_backbone(
         ModelFileError: the weights are missing, damaged or do not fit.
     """
     if options.pretrained is None:
-        report.say("backbone weights: none, trained from scratch")
+        report.say("backbone weights: none, training from scratch")
         return
     source, offline = options.pretrained, options.offline
     part = model.pretrained_part()
@@ -259,7 +259,7 @@ def freeze_backbone(model: Detector, options: TwoStageTrain) -> None:
     parts = model.stages()
     if wanted > len(parts):
         raise UsageError(
-            f"--trainable-layers {wanted}: the backbone has {len(parts)}",
+            f"--trainable-layers {wanted}: the backbone has {len(parts)} stages",
             code="trainable_layers.range",
         )
     for part in parts[: len(parts) - wanted]:

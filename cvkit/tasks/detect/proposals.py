@@ -124,7 +124,9 @@ def find_proposals(
 def _refuse_proposals(network: Network, place: Path | None) -> None:
     """Raise a UsageError if `--proposals` names a place."""
     if place is not None:
-        raise UsageError(f"--proposals: {network.arch} makes its own", code="proposals.unsupported")
+        raise UsageError(
+            f"--proposals has no effect: {network.arch} makes its own", code="proposals.unsupported"
+        )
 
 
 def searcher(network: Network, place: Path | None, mode: str) -> Searcher | None:
@@ -174,7 +176,7 @@ def propose_dataset(
         Interrupted: a signal came; what was searched stays in the cache.
     """
     root = data_place(options.data, "detect")
-    flags = DataFlags("DATA", "leave one of them in the folder")
+    flags = DataFlags("DATA", "keep one of them in the folder")
     found = checked_splits(
         root, options.format, options.splits, report, images=options.images, flags=flags
     )

@@ -89,9 +89,7 @@ def training_data(options: TwoStageTrain, task: str, report: Reporter, *, masks:
     """
     files = {options.train_split: options.train_json, options.val_split: options.val_json}
     if options.val_json and not options.train_json:
-        raise UsageError(
-            "--val-json without --train-json", code="json.pair", hint="name both files"
-        )
+        raise UsageError("--val-json needs --train-json", code="json.pair", hint="give both files")
     if not options.val_json:
         files = {"": options.train_json}  # which is then divided
     division = training_division(options)
@@ -243,7 +241,7 @@ def checked_splits(
         _tell_split(f"{root} ({data.layout}), {name}", kept[name], report)
         if scans[name].clipped:
             cut = counted(scans[name].clipped, "box", "boxes")
-            report.say(f"{name}: {cut} beyond the border of the image, cut to it")
+            report.say(f"{name}: {cut} beyond the image, clipped to it")
     classes = data.classes.names
     shown = ", ".join(classes[:12]) + (" ..." if len(classes) > 12 else "")
     report.say(f"classes: {len(classes)} ({shown})")
@@ -269,7 +267,7 @@ def class_table(data: ClassList, model: ClassList) -> dict[int, int]:
     if unknown:
         shown = ", ".join(unknown[:8]) + (" ..." if len(unknown) > 8 else "")
         raise DataError(
-            f"the model does not know {len(unknown)} of the dataset's classes: {shown}",
+            f"{len(unknown)} of the dataset's classes are unknown to the model: {shown}",
             code="classes.differ",
             hint=f"it knows {', '.join(model.names[:8])}" + (" ..." if len(model) > 8 else ""),
         )

@@ -66,7 +66,7 @@ def check_flags(options: SegmentTrain) -> tuple[Network, dict[str, float], float
     whole = bool(catalog.BACKBONES[options.backbone].whole)
     if options.aux_weight and (whole or not arch.aux_weight):
         raise UsageError(
-            f"--aux-weight has no meaning for --arch {options.arch} with --backbone "
+            f"--aux-weight has no effect with --arch {options.arch} with --backbone "
             f"{options.backbone}",
             code="aux_weight.unsupported",
         )
@@ -74,7 +74,7 @@ def check_flags(options: SegmentTrain) -> tuple[Network, dict[str, float], float
         raise UsageError(
             f"--batch-size {options.batch_size} is too small for --arch {options.arch}",
             code="batch_size.min",
-            hint=f"its pooled batch norm needs {arch.min_batch}",
+            hint=f"the batch norm after its pooling needs at least {arch.min_batch}",
         )
     loss = loss_terms(options.loss)
     parse_scale(options.scale)
@@ -146,10 +146,10 @@ def training_data(
         classes = numbered_classes(largest + 1) if largest > 0 else None
     if classes is None or len(classes) < 2:
         raise DataError(
-            f"{root}: the masks hold fewer than 2 classes besides the ignored value "
+            f"{root}: the masks have fewer than 2 classes besides the ignored value "
             f"{options.ignore_index}",
             code="classes.count",
-            hint="masks of 0 and 255 need --mask-map 255=1",
+            hint="for masks of 0 and 255, use --mask-map 255=1",
         )
     if not scans[options.train_split].pixels[: len(classes)].any():
         raise DataError(f"{root}: no training pixel has a label", code="mask.all_ignore")
@@ -169,8 +169,8 @@ def say_if_recolored(scans: dict[str, Scan], report: Reporter) -> None:
     """Say how many palette masks are read by their colours."""
     if count := sum(scan.recolored for scan in scans.values()):
         report.say(
-            f"masks: {count} are read by the colours of their palette, whose numbers are not "
-            "those of classes.txt"
+            f"masks: {count} are read by their palette colours, because their values are not the "
+            "indices of classes.txt"
         )
 
 
@@ -243,7 +243,9 @@ def inference_for(options: SegmentEval | SegmentPredict) -> Inference:
     flip, scales = parse_tta(options.tta)
     if options.sliding_window and options.tta:
         raise UsageError(
-            "--sliding-window and --tta cannot be combined", code="tta.window", hint="choose one"
+            "--sliding-window and --tta cannot be combined",
+            code="tta.window",
+            hint="omit one of them",
         )
     shared = Inference(sliding_window=options.sliding_window, flip=flip, scales=scales)
     if isinstance(options, SegmentPredict):

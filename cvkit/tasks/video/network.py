@@ -185,7 +185,7 @@ def load_backbone(
     """
     source = options.pretrained
     if source is None:
-        report.say("weights to begin with: none, trained from scratch")
+        report.say("initial weights: none, training from scratch")
         return
     imagenet = source.partition(":")[0] == "imagenet"
     if source == "kinetics" or (network.arch in VIDEO.values() and not imagenet):
@@ -193,7 +193,7 @@ def load_backbone(
         return
     if not hasattr(model, "load_images"):
         raise UsageError(
-            f"--pretrained {source}: --arch {network.arch} is not made of a network of images",
+            f"--pretrained {source}: --arch {network.arch} is not built on an image network",
             code="pretrained.unsupported",
             hint="kinetics" if network.arch in VIDEO.values() else "train from scratch",
         )
@@ -230,4 +230,4 @@ def _load_kinetics(
     tensors = kinetics_tensors(model.state_dict(), read_state_dict(path), path)
     model.load_state_dict(tensors, strict=False)
     count = counted(len(tensors), "tensor")
-    return f"weights to begin with: {options.pretrained} ({path.name}, {count})"
+    return f"initial weights: {options.pretrained} ({path.name}, {count})"

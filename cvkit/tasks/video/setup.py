@@ -64,7 +64,7 @@ def check_flags(options: VideoTrain) -> None:
     if options.image_size != "auto":
         parse_side(options.image_size)
     if options.fps and options.stride > 1:
-        raise UsageError("--fps and --stride exclude each other", code="fps.stride")
+        raise UsageError("--fps and --stride cannot be combined", code="fps.stride")
     training_division(options)
 
 
@@ -101,12 +101,13 @@ def training_data(options: VideoTrain, report: Reporter) -> tuple[Collection, di
     for name, scan in scans.items():
         lengths = [frames for frames, _ in scan.lengths]
         report.say(
-            f"{name}: {_frames(lengths)} per video, headers with another number: {scan.differing}"
+            f"{name}: {_frames(lengths)} per video, headers with a different count: "
+            f"{scan.differing}"
         )
         span = 1 if options.sampling == "uniform" else (options.frames - 1) * options.stride + 1
         if short := sum(frames < max(span, options.frames) for frames in lengths):
             count = f"{counted(short, 'video')} {'is' if short == 1 else 'are'}"
-            report.warn(f"{name}: {count} shorter than a clip and repeated")
+            report.warn(f"{name}: {count} shorter than a clip and therefore repeated")
     report.say(f"classes: {len(data.names)} ({', '.join(data.names[:30])})")
     return data, scans
 
