@@ -119,7 +119,7 @@ def tell_unknown(names: Sequence[str], model: Sequence[str] | None, report: Repo
     if unknown:
         shown = ", ".join(unknown[:8]) + (", ..." if len(unknown) > 8 else "")
         count = counted(len(unknown), "class", "classes")
-        report.warn(f"{count} of the truth are unknown to the model: {shown}")
+        report.warn(f"the model does not know {count} of the ground truth: {shown}")
 
 
 def tell_extra(extra: Collection[str], report: Reporter) -> None:

@@ -438,7 +438,7 @@ def test_yolo_polygons_become_their_boxes(tmp_path):
 
 
 def test_unknown_folders_and_splits_are_told(images):
-    with pytest.raises(DataError, match="not have a known layout"):
+    with pytest.raises(DataError, match="no known layout"):
         detect_format("boxes", images)
     write_coco(images.parent, coco_content())
     with pytest.raises(DataError, match="no split 'val'"):

@@ -64,7 +64,7 @@ def test_what_has_no_format_is_told_all_of_them(tmp_path, truth):
     with pytest.raises(DataError) as caught:
         detect_format(truth, tmp_path, flag="--truth")
     told = caught.value.as_json()
-    assert told["message"] == f"--truth {tmp_path} does not have a known layout"
+    assert told["message"] == f"--truth {tmp_path} has no known layout"
     about = [f"{name}: {row.about}" for name, row in FORMATS[truth].items()]
     assert told["hint"] == "; ".join(about)
 
@@ -77,7 +77,7 @@ def test_a_file_stands_for_a_dataset_in_its_own_format_only(tmp_path, truth, nam
         file.touch()
         assert detect_format(truth, file) == detect_format(truth, file, name) == name
         for other in FORMATS[truth].keys() - {name}:
-            with pytest.raises(UsageError, match=f"--format {other}: .* of the format {name}"):
+            with pytest.raises(UsageError, match=f"--format {other}: .* in the format {name}"):
                 detect_format(truth, file, other)
     for place in (tmp_path / "absent", tmp_path / "data.bin"):
         if place.suffix:

@@ -256,7 +256,7 @@ def test_layouts_are_detected_and_listed(scenes, voc, tmp_path):
     assert [p.image.name for p in read_pairs(voc, "voc", ["val"]).splits["val"]] == [
         p.image.name for p in pairs
     ]
-    with pytest.raises(DataError, match="not have a known layout"):
+    with pytest.raises(DataError, match="no known layout"):
         detect_format("masks", tmp_path)
     with pytest.raises(DataError, match="did you mean val"):
         read_pairs(scenes, "pairs", ["vall"]).splits["vall"]

@@ -133,7 +133,7 @@ def test_check_prints_a_table_and_keeps_it(capsys, scenes, setting, tmp_path, ta
     (path,) = tmp_path.glob("*/checks.json")
     checks = json.loads(path.read_text())
     assert [check["name"] for check in checks] == list(NAMES)
-    assert "what a failure means" in shown.err
+    assert "meaning of a failure" in shown.err
     words = {check["name"]: check for check in checks}
     for name in ("gradients reach every weight", "samples are independent"):
         assert words[name]["passed"], words[name]

@@ -122,7 +122,7 @@ def test_a_run_does_not_become_shorter_than_it_is(copied, cvkit):
     before = tree(folder)
     refused = cvkit("classify", "train", "--resume", folder, "--epochs", 1)
     assert refused.code == 2
-    assert f"--epochs 1: {folder} has 2 epochs already" in refused.err
+    assert f"--epochs 1: {folder} already has 2 epochs" in refused.err
     assert tree(folder) == before
 
 

@@ -144,7 +144,7 @@ def test_gates_take_any_name_of_a_class():
     content = {"metrics": {}, "per_class": {"a=b": {"AP": 0.4}, "c@d": {"AP": 1.0}}}
     gates = parse_gates(["AP@a=b=0.5", "AP@c@d=1"])
     require_known(gates, ["AP"], content["per_class"])
-    assert failed_gates(gates, content) == ["AP@a=b is 0.4, under 0.5"]
+    assert failed_gates(gates, content) == ["AP@a=b is 0.4, below 0.5"]
     for text in ("0.5", "AP", "AP=", "AP=x"):
         with pytest.raises(UsageError, match="is not METRIC=NUMBER"):
             parse_gates([text])

@@ -211,7 +211,7 @@ def test_a_published_network_keeps_its_layers_for_other_classes():
 
 
 def test_clips_that_a_network_cannot_take_are_refused():
-    with pytest.raises(UsageError, match="slow-fusion needs 4"):
+    with pytest.raises(UsageError, match="slow-fusion needs at least 4"):
         clip_network("slow-fusion", "resnet18", 5, frames=3)
     with pytest.raises(UsageError, match="needs feature maps"):
         clip_network("conv-lstm", "vit_b_16", 5, frames=3)

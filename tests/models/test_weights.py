@@ -74,7 +74,7 @@ def test_a_hostile_file_runs_no_code(tmp_path, monkeypatch):
             load(backbone(), tmp_path / name)
     assert not (tmp_path / "canary").exists()
     torch.save([1, 2], tmp_path / "list.pth")
-    with pytest.raises(ModelFileError, match="not a dict of tensors"):
+    with pytest.raises(ModelFileError, match="not a dictionary of tensors"):
         load(backbone(), tmp_path / "list.pth")
     with pytest.raises(ModelFileError, match="does not exist"):
         load(backbone(), tmp_path / "missing.pth")
@@ -128,7 +128,7 @@ def test_a_failed_download_shows_url_and_size_and_leaves_nothing(published):
 
 
 def test_only_what_is_published_can_be_named():
-    with pytest.raises(UsageError, match=r"imagenet:v7.*there is imagenet:v1"):
+    with pytest.raises(UsageError, match=r"imagenet:v7.*published: imagenet:v1"):
         load(backbone(), "imagenet:v7")
     with pytest.raises(UsageError, match="train from scratch"):
         load(backbone(), "imagenet", "unet2015")

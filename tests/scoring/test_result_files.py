@@ -209,7 +209,7 @@ def test_a_key_that_stands_twice_in_a_row_is_refused(cvkit, truth, tmp_path, tas
     done = cvkit(task, "eval", *given)
     assert (done.code, done.json["error"]["code"]) == (2, "json.duplicate_key")
     name = "score" if place == "row" else "counts"
-    assert f"key '{name}' twice" in done.json["error"]["message"]
+    assert f"key '{name}' occurs twice" in done.json["error"]["message"]
 
 
 def test_a_name_that_looks_like_a_key_is_no_second_one(cvkit, truth, tmp_path):

@@ -273,7 +273,7 @@ def test_proposals_of_a_network_that_makes_its_own_are_refused(
     flags = ["--weights", detector, "--proposals", proposals, "--out", tmp_path / "out"]
     what = ["--data", boxes] if verb == "eval" else [boxes / "images" / "val"]
     done = cvkit("detect", verb, *what, *flags)
-    assert done.code == 2 and "--proposals: faster-rcnn makes its own" in done.err
+    assert done.code == 2 and "--proposals has no effect: faster-rcnn makes its own" in done.err
     assert not (tmp_path / "out").exists()
 
 

@@ -305,7 +305,7 @@ def test_classes_that_val_lacks_are_told(data, capsys, task):
     shutil.rmtree(gone)
     prepare(task, root)
     text = " ".join(capsys.readouterr().err.split())
-    assert f"classes have nothing in 'val' and are not measured: {gone.name}" in text
+    assert f"classes have no samples in 'val' and are not measured: {gone.name}" in text
 
 
 @pytest.mark.parametrize("task", CLASSES)
@@ -350,7 +350,7 @@ def test_masks_that_do_not_belong_to_one_image_are_told(cvkit, data, capsys, tmp
         f"labels shared by several images: 1, such as {mask.with_suffix('.tif')} of "
         f"images/val/{image.with_suffix('.bmp').name} and images/val/{image.name}",
         "masks of 'val' ignored because another file has the same name: 1, such as",
-        "masks of 'val' that belong to no image: 1, such as masks/val/lonely.png",
+        "masks of 'val' without an image, unused: 1, such as masks/val/lonely.png",
         f"{root / 'images'}: 1 image is beside the split folders and unused, such as stray.png",
     ]
 

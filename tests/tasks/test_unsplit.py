@@ -317,7 +317,7 @@ def test_of_two_names_of_a_split_the_first_is_taken_and_told(tmp_path, capsys, t
         (root / "labels.csv").write_text(text.replace(",test\n", ",valid\n"))
     made = prepare(task, root)
     assert sorted(names(made, "val")) == ["06", "07", "08"]
-    told = f"{root}: 'val' is taken for split 'val', not 'valid'"
+    told = f"{root}: 'val' is used as split 'val', not 'valid'"
     assert told in " ".join(capsys.readouterr().err.split())
     chosen = prepare(task, root, val_split="valid")
     assert sorted(names(chosen, "valid")) == ["09", "10", "11"]

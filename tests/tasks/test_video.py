@@ -279,7 +279,7 @@ def test_score_files_are_fused_with_weights(cvkit, tables):
         (["--fuse", "two.csv=much"], "--fuse"),
         (["--fuse", "nowhere.csv"], "nowhere.csv"),
         (["--fuse", "other.csv"], "must have the same classes"),
-        (["--fuse", "two.csv=0", "--weight", "0"], "all weights"),
+        (["--fuse", "two.csv=0", "--weight", "0"], "weights of all tables"),
         (["--fuse", "none.csv"], "no row in common"),
     ],
 )
@@ -302,7 +302,7 @@ def test_mistakes_in_fusion_are_told(cvkit, tables, monkeypatch, flags, text):
         (["--fusion", "concat"], "--fusion has no effect with --arch r3d"),
         (["--backbone", "resnet34"], "--backbone has no effect with --arch r3d"),
         (["--arch", "c3d", "--frames", "4"], "cannot take clips of 4 frames"),
-        (["--arch", "slow-fusion", "--frames", "2"], "slow-fusion needs 4"),
+        (["--arch", "slow-fusion", "--frames", "2"], "slow-fusion needs at least 4"),
         (["--pretrained", "imagenet"], "not built on an image network"),
         (["--arch", "c3d", "--pretrained", "kinetics"], "nothing is published for --arch c3d"),
     ],

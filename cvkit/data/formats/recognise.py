@@ -60,7 +60,7 @@ def detect_format(
         if reader_of(truth, name).looks_like(place, splits):
             return name
     raise DataError(
-        f"{flag} {place} does not have a known layout",
+        f"{flag} {place} has no known layout",
         code="data.layout",
         hint="; ".join(
             [f"{name}: {row.about}" for name, row in rows.items()]

@@ -267,7 +267,7 @@ def class_table(data: ClassList, model: ClassList) -> dict[int, int]:
     if unknown:
         shown = ", ".join(unknown[:8]) + (" ..." if len(unknown) > 8 else "")
         raise DataError(
-            f"{len(unknown)} of the dataset's classes are unknown to the model: {shown}",
+            f"the model does not know {len(unknown)} of the dataset's classes: {shown}",
             code="classes.differ",
             hint=f"it knows {', '.join(model.names[:8])}" + (" ..." if len(model) > 8 else ""),
         )
