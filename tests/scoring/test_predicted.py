@@ -608,8 +608,7 @@ def test_of_several_masks_of_one_truth_both_are_named(cvkit, tmp_path, other):
     done = score(cvkit, "segment", tmp_path / "found", tmp_path / "truth")
     assert done.code == 0 and done.json["metrics"]["miou"] == 1
     warning = f"a has several predictions: {tmp_path}/found/a.png is scored, "
-        f"{tmp_path}/found/{other}"
-    assert f"{warning} is not" in done.err
+    assert f"{warning}{tmp_path}/found/{other} is not" in done.err
     assert "no ground truth" not in done.err
 
 
