@@ -110,12 +110,12 @@ class Detector(Arch):
 
 @dataclass(frozen=True, kw_only=True)
 class ClipNetwork(Arch):
-    """A network of clips; called with those of a model file's numbers that its target takes.
+    """A video network; called with those of a model file's numbers that its target takes.
 
     Attributes:
         spreads_frames: `--sampling auto` takes its frames from all over a video.
         needs_maps: it works on the maps of its backbone, not on its features.
-        inflates: the network of images that it is made of, where that is always the same one.
+        inflates: the image network that it is made of, where that is always the same one.
         side: of the frames that `cvkit models` counts its multiplications for.
         published_frames: frames of the clips that torchvision's network was trained with.
         published_clips: views of a video that torchvision's network was measured with.

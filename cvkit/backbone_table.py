@@ -1,4 +1,4 @@
-"""Networks of images that tasks put their heads on, as a table to read.
+"""Image networks that tasks put their heads on, as a table to read.
 
 Every target is a `"module:attribute"` string, so that reading the table imports nothing.
 """

@@ -132,7 +132,7 @@ def _check_flags(options: Predict) -> None:
     """Check what can be checked before anything is read.
 
     Raises:
-        UsageError: flags that do not go together, or no input.
+        UsageError: flags that cannot be combined, or no input.
     """
     if not options.inputs:
         raise UsageError("no input given", code="inputs.missing", hint="give files or folders")

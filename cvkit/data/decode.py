@@ -109,7 +109,7 @@ def read_image(path: Path, bits: int | None = 16) -> np.ndarray:
 
     Args:
         path: of the file.
-        bits: of files of 16 bits that hold values, larger ones count as the largest; None takes
+        bits: number of bits in use in 16-bit files, larger ones count as the largest; None takes
             what the values of this file need, one of `DEPTHS`.
 
     Raises:

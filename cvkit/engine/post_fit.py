@@ -23,7 +23,7 @@ def run_post_fits(trainer: Trainer, data: Dataset) -> dict[str, Any] | None:
 
     Args:
         trainer: after its last step.
-        data: training samples as evaluation sees them.
+        data: training samples as evaluation reads them.
 
     Returns:
         The metrics of the completed model; None for a task without post-fits.

@@ -38,7 +38,7 @@ class Trainer:
     Args:
         task: the problem.
         model: freshly built or restored; moved to the device by `fabric`.
-        data: training and validation samples, and the training ones as evaluation sees them.
+        data: training and validation samples, and the training ones as evaluation reads them.
         settings: how to train.
         freezing: the layers that do not train.
         run: the run folder.

@@ -18,7 +18,7 @@ class Validation:
 
     Args:
         task: the problem.
-        data: validation samples, and all training samples as evaluation sees them; where both
+        data: validation samples, and all training samples as evaluation reads them; where both
             are the same object, they are measured once.
         fabric: device, precision and processes.
         batch_size: of the forward passes.

@@ -48,7 +48,7 @@ class Backbone(nn.Module, ABC):
     channels: list[int]
     strides: list[int]
     unfused = 1
-    """Stages at the beginning that networks of clips do not fuse frames between."""
+    """Stages at the beginning that video networks do not fuse frames between."""
 
     def _set_contract(self, channels: list[int], output_stride: int) -> None:
         self.channels = channels
@@ -93,7 +93,7 @@ def network_stages(backbone: str, net: nn.Module) -> list[nn.Module]:
 
 
 class ResNet(Backbone):
-    """ResNet without its classifier, dilated to an output stride of 8 or 16 where asked.
+    """ResNet without its classifier, dilated to an output stride of 8 or 16 if asked for.
 
     Source: Deep Residual Learning for Image Recognition, 2015, arXiv:1512.03385; dilation:
     Multi-Scale Context Aggregation by Dilated Convolutions, 2015, arXiv:1511.07122.
@@ -323,7 +323,7 @@ class RegNet(Chain):
 
 
 class MobileNetV3(Chain):
-    """MobileNetV3's features, dilated to an output stride of 16 where asked.
+    """MobileNetV3's features, dilated to an output stride of 16 if asked for.
 
     Source: Searching for MobileNetV3, 2019, arXiv:1905.02244.
     """

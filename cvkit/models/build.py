@@ -34,7 +34,7 @@ def build(
         preprocessing: of the images, which detectors do themselves; None for other networks.
 
     Raises:
-        UsageError: a name is unknown, or these parts do not go together.
+        UsageError: a name is unknown, or these parts cannot be combined.
     """
     more: tuple[Any, ...] = () if preprocessing is None else (preprocessing,)
     return BUILDERS[task](spec, num_classes, *more)

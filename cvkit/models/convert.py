@@ -38,7 +38,7 @@ DETECTION = {
 VIDEO = {
     name: arch for arch, entry in catalog.CLIP_NETWORKS.items() for name, _ in entry.torchvision
 }
-"""Torchvision's names of networks of clips to architectures here."""
+"""Torchvision's names of video networks to architectures here."""
 
 TRAINING_ONLY = r"(aux_classifier|aux1|aux2|AuxLogits)\."
 """Parts that a network needs in training only; an imported model leaves them out."""
@@ -203,7 +203,7 @@ VIDEO_HEAD = tuple({f"{entry.scores}." for entry in catalog.CLIP_NETWORKS.values
 def kinetics_tensors(
     state: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: object
 ) -> dict[str, Tensor]:
-    """Return the tensors of a published network of clips that another number of classes can use.
+    """Return the tensors of a published video network that another number of classes can use.
 
     Args:
         state: state dict of the network.

@@ -18,7 +18,7 @@ def published_model(
     """Return builder and verified file of a published model; None if the name means none.
 
     Raises:
-        ModelFileError: missing and not to be had, or damaged.
+        ModelFileError: missing and not available, or damaged.
         UsageError: a version of a published model that does not exist.
     """
     known = published.PUBLISHED[task]

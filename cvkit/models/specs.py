@@ -146,7 +146,7 @@ def detector_fields(content: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipSpec:
-    """A network of clips. What an architecture does not know is unused.
+    """A video network. What an architecture does not know is unused.
 
     Attributes:
         arch: key of `catalog.CLIP_NETWORKS`.

@@ -244,7 +244,7 @@ def fetched(entry: Any, offline: bool, say: Callable[[str], None]) -> Path:
         say: gets the URL and size before a download.
 
     Raises:
-        ModelFileError: missing and not to be had, or damaged.
+        ModelFileError: missing and not available, or damaged.
     """
     file = entry.url.rpartition("/")[2]
     for folder in cache_folders():

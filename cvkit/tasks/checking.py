@@ -1,4 +1,4 @@
-"""What every task does with the splits of its data: check them, warn, take fingerprints."""
+"""Checks, warnings and fingerprints of the splits, for every task."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -21,14 +21,14 @@ def checked(
     report: Reporter,
     doing: str = "checking",
 ) -> F:
-    """Return what a scan of a split finds; shows its progress.
+    """Scan a split, show the progress, and return what was found.
 
     Args:
         scan: of `cvkit.data.scan`.
         items: the split.
         name: its name.
         report: for progress.
-        doing: the word for it.
+        doing: the word that the progress bar shows for it.
     """
     with report.progress(f"{doing} {name}", len(items)) as advance:
         found = scan(items, advance)
@@ -38,7 +38,7 @@ def checked(
 
 
 def warn_of_cache(name: str, report: Reporter) -> None:
-    """Warn if nothing can be kept in a folder of the user's cache."""
+    """Warn if a folder of the user's cache cannot be written to."""
     if trouble := cache_trouble(name):
         _warn_of_cache(trouble, report)
 
@@ -63,7 +63,7 @@ def warn_of_leaks(
     noun: str = "image",
     relation: tuple[str, str] = ("is also in", "are also in"),
 ) -> None:
-    """Say which samples of the validation split are also trained on.
+    """Warn of samples that are in both the training and the validation split.
 
     Args:
         names: of the training and the validation split.
@@ -71,7 +71,7 @@ def warn_of_leaks(
         scans: what was found in them.
         report: for the warning.
         noun: what the samples are, in the singular.
-        relation: of samples with equal hashes, of one and of several.
+        relation: the words for equal hashes, for one sample and for several.
     """
     train, val = names
     if train == val:
@@ -100,7 +100,7 @@ def about_data(
 
     Args:
         data: what `--data` names.
-        classes: of the data; in another order the same labels mean other things.
+        classes: of the data; their order decides what a label means.
         splits: key, hash and label of each sample, by split.
         noun: what its samples are, in the plural.
     """

@@ -1,4 +1,4 @@
-"""A training that begins with a trained model: its network, its inputs and its weights."""
+"""Training that starts from a trained model: its network, its inputs and its weights."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from cvkit.texts import counted
 
 @dataclass(frozen=True)
 class Start:
-    """The model that `--weights` of a training names."""
+    """The model from which training starts (`--weights`)."""
 
     path: Path
     tensors: dict[str, Tensor]
@@ -30,12 +30,12 @@ class Start:
 def read_start(options: Train, task_name: str) -> tuple[Train, Start | None]:
     """Return the options with the network of the model that `--weights` names, and the model.
 
-    Flags that somebody has set stay as they are; whether the weights fit then is seen later. A
-    run that is resumed has its own weights already.
+    Flags that were given are kept; whether the weights fit then is checked later. A resumed run has
+    its own weights already.
 
     Raises:
-        UsageError: `--pretrained` is given, too.
-        ModelFileError: no such file, damaged, or of another task.
+        UsageError: `--pretrained` is given too.
+        ModelFileError: the file is missing, damaged, or for another task.
     """
     if options.weights is None or options.resume:
         return options, None
@@ -60,7 +60,7 @@ def read_start(options: Train, task_name: str) -> tuple[Train, Start | None]:
 
 
 def take_over(start: Start, task: Task, model: nn.Module, report: Reporter) -> None:
-    """Load all weights of a model; those that depend on the classes only if these are the same.
+    """Load all weights of a model; those that depend on the classes only if the classes are equal.
 
     Args:
         start: the model.
@@ -69,7 +69,7 @@ def take_over(start: Start, task: Task, model: nn.Module, report: Reporter) -> N
         report: for what was loaded and what was not.
 
     Raises:
-        UsageError: a model without weights that train.
+        UsageError: the model has no trainable weights.
         ModelFileError: the network is another one.
     """
     if task.gradient_free:
@@ -80,7 +80,7 @@ def take_over(start: Start, task: Task, model: nn.Module, report: Reporter) -> N
         )
     then = [row["name"] for row in start.header["classes"]]
     state = model.state_dict()
-    anew = set(getattr(model, "fitted_names", ()))  # follows from the weights, after training
+    anew = set(getattr(model, "fitted_names", ()))  # computed from the weights after training
     if tuple(then) != task.classes.names:
         anew |= _class_tensors(task, state)
     wanted = [name for name in state if name not in anew]

@@ -1,4 +1,4 @@
-"""Flags of eval and predict that nothing would depend on. Needs no torch."""
+"""Flags of eval and predict that would have no effect. Imports no torch."""
 
 from collections.abc import Iterator
 
@@ -11,11 +11,11 @@ OF_A_MODEL = (
     *("data", "json_file", "tta", "sliding_window", "views", "proposals"),
     *("nms", "min_size", "mask_threshold"),
 )
-"""Flags about how a network sees its images; they mean nothing when files are scored."""
+"""Flags about the inputs of a network; they have no effect when files are scored."""
 OF_FILES = ("truth", "fuse", "weight")
-"""Flags about files of predictions; they mean nothing to a model."""
+"""Flags about files of predictions; they have no effect on a model."""
 DIVIDING = ("val_fraction", "seed")
-"""Flags that divide data that are not split; a COCO file is divided, a table is taken whole."""
+"""Flags that divide data without splits; a COCO file is divided, a table is used completely."""
 HINTS = {
     "data": "give the ground truth of predictions with --truth",
     "json_file": "give the ground truth of predictions with --truth FILE",
@@ -23,14 +23,14 @@ HINTS = {
 }
 
 Rule = tuple[bool, tuple[str, ...], str]
-"""(whether it holds, flags that then have no effect, what takes it from them)."""
+"""(whether it applies, flags that then have no effect, the reason)."""
 
 
 def require_effect(options: Eval | Predict) -> None:
     """Check that the result depends on every flag that differs from its default.
 
-    How a network runs (`--device`, `--precision`, `--workers`, `--batch-size`) is no part of it:
-    these flags are often set for all commands.
+    Flags about how a network runs (`--device`, `--precision`, `--workers`, `--batch-size`) are not
+    checked, because they are often set for all commands.
 
     Raises:
         UsageError: names the first flag that has no effect, and why.

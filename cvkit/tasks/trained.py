@@ -58,8 +58,8 @@ def load_trained(weights: str | None, options: Job, task_name: str | None = None
         task_name: the task that the model must be of; None accepts any.
 
     Raises:
-        UsageError: `--weights` or the device is missing.
-        ModelFileError: no such file, damaged, or of another task.
+        UsageError: `--weights` is not given, or the device is not available.
+        ModelFileError: the file is missing, damaged, or for another task.
     """
     if not weights:
         raise UsageError("--weights is missing", code="weights.missing", hint="--weights RUN")
@@ -101,7 +101,7 @@ def read_trained(weights: str, options: Job, task_name: str | None) -> tuple[Pat
     """Return path, tensors and header of a cvkit model, or of a published one, imported.
 
     Raises:
-        ModelFileError: no such file, or damaged.
+        ModelFileError: the file is missing or damaged.
     """
     report = Reporter(options.quiet)
     if task_name is not None and not _is_here(weights):
@@ -121,7 +121,7 @@ def read_trained(weights: str, options: Job, task_name: str | None) -> tuple[Pat
 
 
 def _is_here(weights: str) -> bool:
-    """Return whether a file or run folder has the name; any other folder may be called `coco`."""
+    """Return whether a file or a run folder has the name; a folder called `coco` may be neither."""
     return Path(weights).is_file() or (Path(weights) / "best.safetensors").is_file()
 
 
@@ -169,11 +169,11 @@ def load_predictor(weights: str, task: str, options: Predict) -> Predictor:
 
 
 def task_of(weights: str, task: object = None) -> str:
-    """Return the task of a model: as given, that of the published name, or what its file says.
+    """Return the task of a model: as given, by its published name, or by its file.
 
     Raises:
-        UsageError: no such task, or the name is that of several tasks' models.
-        ModelFileError: no such file, damaged, or of an unknown task.
+        UsageError: an unknown task, or models of several tasks have the name.
+        ModelFileError: the file is missing, damaged, or for an unknown task.
     """
     if task is None:
         task = _named_task(weights)
@@ -193,7 +193,7 @@ def task_of(weights: str, task: object = None) -> str:
 
 
 def _named_task(weights: str) -> object:
-    """Return the task that a name or a file says."""
+    """Return the task of a published name or a file."""
     family = weights.partition(":")[0]
     tasks = [task for task in published.PUBLISHED if family in published.families(task)]
     if not tasks or _is_here(weights):

@@ -51,7 +51,7 @@ def build_detector(
         preprocessing: of the images.
 
     Raises:
-        UsageError: a name is unknown, or these parts do not go together.
+        UsageError: a name is unknown, or these parts cannot be combined.
     """
     facts = catalog.known_entry(catalog.DETECTORS, spec.arch, "arch")
     transform = DetectionInputs(

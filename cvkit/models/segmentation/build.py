@@ -15,7 +15,7 @@ def build_segmenter(spec: SegmenterSpec, num_classes: int) -> nn.Module:
     """Return a freshly initialised network with `num_classes` channels of logits.
 
     Raises:
-        UsageError: a name is unknown, or these parts do not go together.
+        UsageError: a name is unknown, or these parts cannot be combined.
     """
     head = catalog.known_entry(catalog.SEGMENTERS, spec.arch, "arch")
     body = catalog.known_entry(catalog.BACKBONES, spec.backbone, "backbone")

@@ -1,4 +1,4 @@
-"""Networks of images made into networks of clips: each frame by itself, or frames as channels."""
+"""Image networks made into video networks: each frame by itself, or frames as channels."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -17,14 +17,14 @@ HIDDEN = 512
 
 
 def each_frame(net: Callable[[Tensor], Tensor], clips: Tensor) -> Tensor:
-    """Return [N, T, ...] what a network of images makes of the frames of NCTHW clips."""
+    """Return [N, T, ...] what a image network makes of the frames of NCTHW clips."""
     frames = clips.transpose(1, 2)  # [N, T, C, H, W]
     found = net(frames.flatten(0, 1))
     return found.unflatten(0, frames.shape[:2])
 
 
 class ClipNetwork(nn.Module):
-    """A network of images, and what is made of it.
+    """A image network, and what is made of it.
 
     Attributes:
         backbone: of images, under torchvision's names.
@@ -33,7 +33,7 @@ class ClipNetwork(nn.Module):
     backbone: nn.Module
 
     def load_images(self, tensors: Mapping[str, Tensor]) -> None:
-        """Load a state dict of the network of images."""
+        """Load a state dict of the image network."""
         names = self.backbone.state_dict()
         self.backbone.load_state_dict({name: tensors[name] for name in names})
 
@@ -217,7 +217,7 @@ def _no_maps(backbone: str, arch: str) -> UsageError:
 
 
 def image_parts(backbone: str, num_classes: int, image_size: int) -> tuple[nn.Module, nn.Linear]:
-    """Return a network of images without its last layer, and that layer."""
+    """Return a image network without its last layer, and that layer."""
     return torchvision_parts(backbone, num_classes, small=False, image_size=image_size, aux=False)
 
 

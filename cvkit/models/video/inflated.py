@@ -1,4 +1,4 @@
-"""Networks of images made into networks of clips, and C3D."""
+"""Image networks made into video networks, and C3D."""
 
 import torch
 import torchvision
@@ -62,7 +62,7 @@ class I3D(nn.Module):
         return {"out": self.fc(maps.mean((2, 3, 4)))}
 
     def load_images(self, tensors: dict[str, Tensor]) -> None:
-        """Load a state dict of the network of images, its kernels spread over time.
+        """Load a state dict of the image network, its kernels spread over time.
 
         The last layer is left as it is.
         """

@@ -1,4 +1,4 @@
-"""From flags and folders to what a classification run needs, everything checked first."""
+"""From flags and folders to everything that a classification run needs, checked first."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,9 +31,9 @@ SMALL_IMAGE = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Inference:
-    """What only evaluation and prediction need; most fields are the flags of the same names.
+    """Settings of evaluation and prediction; most fields are the flags of the same names.
 
-    `flip` and `ten_crop` are what `--tta` says; `shelves` are the folders of the classes for
+    `flip` and `ten_crop` come from `--tta`; `shelves` are the class folders of
     `--save sorted`.
     """
 
@@ -46,7 +46,7 @@ class Inference:
 
 
 def inference_for(options: ClassifyEval | ClassifyPredict, classes: ClassList) -> Inference:
-    """Return what the flags of evaluation or prediction ask for.
+    """Return the settings that the flags of evaluation or prediction give.
 
     Raises:
         UsageError: `--tta` is malformed, or `--embeddings` cannot be written.
@@ -66,7 +66,7 @@ def inference_for(options: ClassifyEval | ClassifyPredict, classes: ClassList) -
 
 
 def chosen_parts(options: ClassifyTrain) -> tuple[str, str | None]:
-    """Return the architecture and the backbone that `--arch` and `--backbone` mean together.
+    """Return the architecture and the backbone that `--arch` and `--backbone` select.
 
     Raises:
         UsageError: they contradict each other.
@@ -96,7 +96,7 @@ def check_flags(options: ClassifyTrain) -> None:
     """Check what can be checked without data.
 
     Raises:
-        UsageError: flags that do not go together.
+        UsageError: flags that cannot be combined.
     """
     arch, backbone = chosen_parts(options)
     if options.stem == "small" and not (
@@ -140,10 +140,10 @@ def parse_side(text: str) -> int:
 
 
 def preprocessing_for(options: ClassifyTrain, sizes_hw: Sequence[tuple[int, int]]) -> Preprocessing:
-    """Return how training images of these sizes enter the network.
+    """Return the preprocessing for training images of these sizes.
 
-    `--image-size auto` keeps small images as they are and cuts seven eighths from larger ones,
-    at most 224 pixels; networks on the plain pixels take 32.
+    `--image-size auto` keeps small images as they are and crops larger ones to seven eighths, at
+    most 224 pixels; networks on the pixels take 32.
     """
     short = float(np.median([min(size) for size in sizes_hw]))
     _, backbone = chosen_parts(options)
@@ -162,7 +162,7 @@ def preprocessing_for(options: ClassifyTrain, sizes_hw: Sequence[tuple[int, int]
 
 
 def network_for(options: ClassifyTrain, side: int, examples: int, num_classes: int) -> Network:
-    """Return the network of a run, tried with images of its size.
+    """Return the network of a run, after a trial with images of its size.
 
     Raises:
         UsageError: the network cannot take images of this size.
@@ -202,7 +202,7 @@ def network_for(options: ClassifyTrain, side: int, examples: int, num_classes: i
 def training_data(
     options: ClassifyTrain, report: Reporter
 ) -> tuple[Collection, dict[str, ImageScan]]:
-    """Return the images of both splits, and what the check of each found.
+    """Return the images of both splits, and the results of their checks.
 
     Raises:
         DataError: lists every defect.
@@ -250,7 +250,7 @@ def parse_tta(text: str | None) -> tuple[bool, bool]:
 
 
 def check_embeddings(options: ClassifyPredict) -> None:
-    """Check where `--embeddings` is to be written, before there is something to lose.
+    """Check that `--embeddings` can be written, before any work is done.
 
     Raises:
         UsageError: another suffix, no such folder, or a file that must not be replaced.

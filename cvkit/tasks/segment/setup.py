@@ -1,4 +1,4 @@
-"""From flags and folders to what a segmentation run needs, everything checked first."""
+"""From flags and folders to everything that a segmentation run needs, checked first."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ from cvkit.texts import counted
 
 @dataclass(frozen=True)
 class Training:
-    """What only training needs."""
+    """Settings of training."""
 
     loss: dict[str, float]
     weights: Tensor | None
@@ -41,9 +41,9 @@ class Training:
 
 @dataclass(frozen=True)
 class Inference:
-    """What only evaluation and prediction need; the fields are the flags of the same names.
+    """Settings of evaluation and prediction; the fields are the flags of the same names.
 
-    `flip` and `scales` are what `--tta` says, `confidence` asks for the score of each pixel.
+    `flip` and `scales` come from `--tta`; `confidence` requests the score of each pixel.
     """
 
     sliding_window: bool = False
@@ -60,7 +60,7 @@ def check_flags(options: SegmentTrain) -> tuple[Network, dict[str, float], float
     Reads no data, so that a mistake is reported at once.
 
     Raises:
-        UsageError: a flag is malformed, or flags do not go together.
+        UsageError: a flag is malformed, or flags cannot be combined.
     """
     arch = catalog.ARCHS["segment"][options.arch]
     whole = bool(catalog.BACKBONES[options.backbone].whole)
@@ -111,7 +111,7 @@ def loss_terms(text: str) -> dict[str, float]:
 def training_data(
     options: SegmentTrain, report: Reporter
 ) -> tuple[Parts[LabelledImage], MaskReader, ClassList, dict[str, Scan]]:
-    """Return the splits, how to read their masks, the classes, and what the check found."""
+    """Return the splits, the reader of their masks, the classes, and the results of the check."""
     root = data_place(options.data, "segment")
     layout = detect_format("masks", root, options.format)
     names = dict.fromkeys((options.train_split, options.val_split))
@@ -166,7 +166,7 @@ def described(pairs: Sequence[LabelledImage], scan: Scan) -> list[tuple[str, str
 
 
 def say_if_recolored(scans: dict[str, Scan], report: Reporter) -> None:
-    """Say how many palette masks are read by their colours."""
+    """Report how many palette masks are read by their colours."""
     if count := sum(scan.recolored for scan in scans.values()):
         report.say(
             f"masks: {count} are read by their palette colours, because their values are not the "
@@ -235,7 +235,7 @@ def require_scales(
 
 
 def inference_for(options: SegmentEval | SegmentPredict) -> Inference:
-    """Return what the flags of evaluation or prediction ask for.
+    """Return the settings that the flags of evaluation or prediction give.
 
     Raises:
         UsageError: `--tta` is malformed, or combined with `--sliding-window`.

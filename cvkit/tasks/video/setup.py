@@ -1,4 +1,4 @@
-"""From flags and folders to what a video run needs, everything checked first."""
+"""From flags and folders to everything that a video run needs, checked first."""
 
 import itertools
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ from cvkit.texts import counted
 
 @dataclass(frozen=True, kw_only=True)
 class Training(ClassTraining):
-    """What only training needs; the further fields are the flags of the same names."""
+    """Settings of training; the further fields are the flags of the same names."""
 
     reverse: float
     clips: int
@@ -33,9 +33,9 @@ class Training(ClassTraining):
 
 @dataclass(frozen=True, kw_only=True)
 class Inference:
-    """What only evaluation and prediction need; the fields are the flags of the same names.
+    """Settings of evaluation and prediction; the fields are the flags of the same names.
 
-    `marked` is `--save video`.
+    `marked` is True for `--save video`.
     """
 
     top_k: int = 5
@@ -44,7 +44,7 @@ class Inference:
 
 
 def inference_for(options: VideoEval | VideoPredict, classes: ClassList) -> Inference:
-    """Return what the flags of evaluation or prediction ask for."""
+    """Return the settings that the flags of evaluation or prediction give."""
     if not isinstance(options, VideoPredict):
         return Inference()
     return Inference(
@@ -58,7 +58,7 @@ def check_flags(options: VideoTrain) -> None:
     """Check what can be checked without data.
 
     Raises:
-        UsageError: flags that do not go together.
+        UsageError: flags that cannot be combined.
     """
     parse_views(options.views)
     if options.image_size != "auto":
@@ -69,7 +69,7 @@ def check_flags(options: VideoTrain) -> None:
 
 
 def training_data(options: VideoTrain, report: Reporter) -> tuple[Collection, dict[str, VideoScan]]:
-    """Return the videos of both splits, and what the check of each found.
+    """Return the videos of both splits, and the results of their checks.
 
     Raises:
         DataError: lists every defect.
@@ -113,14 +113,14 @@ def training_data(options: VideoTrain, report: Reporter) -> tuple[Collection, di
 
 
 def _frames(lengths: list[int]) -> str:
-    """Return in words how many frames videos have."""
+    """Return the number of frames of videos as text."""
     if min(lengths) == max(lengths):
         return counted(lengths[0], "frame")
     return f"{min(lengths)} to {max(lengths)} frames"
 
 
 def join_timelines(folder: Path, lines: Iterable[dict]) -> None:
-    """Write `timeline.csv`: the rows of every video's timeline, with its path."""
+    """Write `timeline.csv`: the rows of all timelines, each with the path of its video."""
     tables = ((line["path"], read_rows(folder / line["timeline"], ())) for line in lines)
     first = next(tables, None)
     columns = [] if first is None else list(first[1][0])
