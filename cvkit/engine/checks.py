@@ -1,8 +1,8 @@
 """Sanity checks of data, loss and network, before hours are spent on training.
 
 After A. Karpathy, A Recipe for Training Neural Networks (2019), and the courses CS231n and
-DL4CV. Everything works on copies: the model, the data and the random decisions of the run
-stay as they are.
+DL4CV. Everything works on copies: the model, the data and the random decisions of the run are not
+    changed.
 """
 
 import copy
@@ -26,7 +26,7 @@ from cvkit.tasks.contract import Checkable, Dataset
 from cvkit.texts import counted
 
 SAMPLES = 8
-"""Training samples that the checks use, at most; the batch size if that is smaller."""
+"""Maximum number of training samples for the checks; the batch size if that is smaller."""
 BASELINE_STEPS = 60
 
 
@@ -53,7 +53,7 @@ def run_checks(
 
     Args:
         task: the problem; label smoothing and mixing are left out.
-        model: as training will find it; not changed.
+        model: as training gets it; not changed.
         data: training samples.
         settings: of the run; its optimizer and peak learning rate are used.
         fabric: the device.
@@ -79,7 +79,7 @@ def run_checks(
 
 
 def _quiet_copy(model: nn.Module) -> nn.Module:
-    """Switch off what is random in a forward pass."""
+    """Switch off everything random in a forward pass."""
     for layer in model.modules():
         if isinstance(layer, nn.Dropout | nn.Dropout2d | StochasticDepth):
             layer.p = 0.0
@@ -93,7 +93,7 @@ def _first_batch(data: Dataset, settings: Settings, workers: int) -> Batch:
 
 
 class _Bench:
-    """What the checks work on; `losses` remembers the course of the overfitting."""
+    """The subject of the checks; `losses` are those of the overfitting check."""
 
     def __init__(self, task: Checkable, model: nn.Module, batch: Batch, settings: Settings) -> None:
         self.task, self.model, self.batch, self.settings = task, model, batch, settings

@@ -14,7 +14,7 @@ def require_finite(tensors: dict[str, Tensor], where: str) -> None:
     """Do nothing if all numbers are finite.
 
     Raises:
-        TrainingDiverged: names the first tensor that holds NaN or infinity.
+        TrainingDiverged: names the first tensor with NaN or infinity.
     """
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():

@@ -25,7 +25,7 @@ class Classifier(nn.Module):
         backbone: NCHW images to [N, D]; with auxiliary heads in training to a tuple of
             [N, D] and the [N, K] logits of each head.
         head: [N, D] to the [N, K] logits.
-        dropout: before the head, for backbones without dropout of their own.
+        dropout: before the head, for backbones that have no dropout themselves.
     """
 
     frozen = False
@@ -53,7 +53,7 @@ class Classifier(nn.Module):
 
 
 class LinearProbe(Classifier):
-    """A linear layer on features that stay as they are: pixels, or a frozen network's."""
+    """A linear layer on fixed features: pixels, or those of a frozen network."""
 
     frozen = True
 
@@ -74,10 +74,10 @@ class NearestNeighbours(nn.Module):
         backbone: NCHW images to [N, D]; frozen.
         width: D.
         num_classes: K.
-        examples: images that vote, M.
-        neighbors: how many of them are asked.
+        examples: M, the number of stored images.
+        neighbors: how many of them vote.
         distance: `l1`, `l2` or `cosine`.
-        weighted: a vote counts 1 / distance instead of 1; where distances are 0 only those count.
+        weighted: a vote counts 1 / distance instead of 1; if distances are 0, only those count.
     """
 
     frozen = True
@@ -147,7 +147,7 @@ DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 class LeNet(nn.Sequential):
-    """LeNet-5 up to its last hidden layer of 84 units; averages where the original samples.
+    """LeNet-5 up to its last hidden layer of 84 units, with average pooling as subsampling.
 
     Source: Gradient-Based Learning Applied to Document Recognition, 1998, Proc. IEEE 86(11).
     """
@@ -182,7 +182,7 @@ def torchvision_parts(
 ) -> tuple[nn.Module, nn.Linear]:
     """Return a torchvision network without its last layer, and that layer.
 
-    Both keep torchvision's initialisation and, but for the last layer, its parameter names.
+    Both keep torchvision's initialisation and, except for the last layer, its parameter names.
 
     Args:
         name: key of `catalog.BACKBONES`.
@@ -212,7 +212,7 @@ SMALL_NETWORKS: dict[str, Callable[[int], tuple[nn.Module, int]]] = {
     "mlp": lambda side: (_mlp(side), HIDDEN),
     "pixels": lambda side: (nn.Flatten(), 3 * side**2),
 }
-"""Networks that torchvision does not have, and the width of what they return, by the image size."""
+"""Networks that torchvision does not have, and the width of their output for an image size."""
 
 
 def small_parts(name: str, num_classes: int, image_size: int) -> tuple[nn.Module, nn.Linear]:

@@ -1,7 +1,7 @@
 """Flags that several commands share, and how a flag is described.
 
-Each field of a dataclass is one flag: its name, default, range and help, once, and what a run
-stores. A field with a `typer.Argument` is positional.
+Each field of a dataclass is one flag: its name, default, range, help and the stored value. A field
+    with a `typer.Argument` is positional.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ def flag(
 
 @dataclass(frozen=True)
 class Choice:
-    """Part of the annotation of a flag that takes one of these names and no other text."""
+    """Annotation of a flag that takes only one of these names."""
 
     names: Collection[str]
 
@@ -51,7 +51,8 @@ def weights_flag(task: str) -> typer.models.OptionInfo:
 class Command:
     """Flags that every command has.
 
-    `given` are the names of the flags that the command line or a configuration file sets.
+    `given` contains the names of the flags that were set by the command line or a configuration
+    file.
     """
 
     given: ClassVar[frozenset[str]] = frozenset()
@@ -97,7 +98,7 @@ class Job(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Train(Job):
-    """Flags that training has for every task."""
+    """Training flags of every task."""
 
     data: Annotated[
         str, flag(DATA, "Dataset folder, or 'samples' for the built-in synthetic images")
@@ -270,7 +271,7 @@ class Train(Job):
 
 @dataclass(frozen=True, kw_only=True)
 class Eval(Job):
-    """Flags that evaluation has for every task."""
+    """Evaluation flags of every task."""
 
     weights: Annotated[str | None, flag(MODEL, WEIGHTS_HELP)] = None
     data: Annotated[
@@ -321,7 +322,7 @@ class Eval(Job):
 
 @dataclass(frozen=True, kw_only=True)
 class Predict(Job):
-    """Flags that prediction has for every task."""
+    """Prediction flags of every task."""
 
     inputs: Annotated[
         list[str],
@@ -391,6 +392,6 @@ def _for_typer(annotation: object) -> object:
 
 
 def with_given(options: AnyCommand, names: Iterable[str]) -> AnyCommand:
-    """Return the options, which from now on know the names of the flags that somebody has set."""
+    """Store the names of the flags that were given in the options, and return them."""
     object.__setattr__(options, "given", frozenset(names))
     return options

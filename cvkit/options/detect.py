@@ -39,7 +39,7 @@ _PRECISIONS = Annotated[
     ),
 ]
 INSTEAD = {"image_size": ("min_size", "max_size")}
-"""Flags that set what other flags set in another way."""
+"""Flags that replace other flags."""
 _MODE_HELP = "Selective search with 8 groupings (fast) or 80 (quality)"
 
 
@@ -234,7 +234,7 @@ class Detecting:
 
 @dataclass(frozen=True, kw_only=True)
 class DetectingEval(Detecting, Eval):
-    """Flags of measuring a detector."""
+    """Flags of evaluating a detector."""
 
     if TYPE_CHECKING:  # each task has its own choices
         format: str

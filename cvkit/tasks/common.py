@@ -174,7 +174,7 @@ class LogitsTask(ImageTask[T, E, P]):
         return total(self.criterion(same, target))
 
     def probe(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the network's input, which gathers a gradient, and an output."""
+        """Return the network's input, which requires a gradient, and an output."""
         inputs = self.training_input(batch)[0].detach().clone().requires_grad_()
         return inputs, model(inputs)["out"]
 

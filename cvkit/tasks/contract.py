@@ -336,7 +336,7 @@ class Checkable(Protocol):
         """Return the loss if all classes scored equally."""
 
     def probe(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the network's input, which gathers a gradient, and an output."""
+        """Return the network's input, which requires a gradient, and an output."""
 
 
 @runtime_checkable

@@ -1,4 +1,4 @@
-"""From names and numbers to networks that segment."""
+"""Builds segmentation networks from names and numbers."""
 
 from typing import Any
 
@@ -48,10 +48,10 @@ def build_segmenter(spec: SegmenterSpec, num_classes: int) -> nn.Module:
 
 
 def _choose_stride(arch: Segmenter, backbone: BackboneEntry, wanted: int | None) -> int:
-    """Return the stride to build a backbone with: as asked, or the architecture's where it can.
+    """Return the output stride of a backbone: as requested, or the architecture's if possible.
 
     Raises:
-        UsageError: `wanted` was asked for and this backbone cannot be dilated to it.
+        UsageError: this backbone does not support the requested stride.
     """
     possible = backbone.output_strides
     if wanted is None:
@@ -75,6 +75,6 @@ def _whole_network(
             code="backbone.unsupported",
             hint=f"use it with {', '.join(body.whole)}",
         )
-    arguments.pop("deconv", None)  # the historic FCN has no other way of upsampling
+    arguments.pop("deconv", None)  # the historic FCN always upsamples in this way
     network = catalog.resolve(body.target)
     return network(num_classes, **arguments, **dict(body.arguments))

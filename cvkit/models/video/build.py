@@ -1,4 +1,4 @@
-"""From names and numbers to video networks."""
+"""Builds video networks from names and numbers."""
 
 import inspect
 from dataclasses import asdict
@@ -10,7 +10,7 @@ from cvkit.models.specs import ClipSpec
 
 
 def build_clip_network(spec: ClipSpec, num_classes: int) -> nn.Module:
-    """Return a freshly initialised video network; it takes those numbers that it knows.
+    """Return a freshly initialised video network; it uses the fields that it knows.
 
     Raises:
         UsageError: these parts cannot be combined.

@@ -168,7 +168,7 @@ def network_for(options: VideoTrain, preprocessing: Preprocessing, num_classes: 
 
 
 class MadeOfImages(Protocol):
-    """A video network that is made of a image network."""
+    """A video network that is made of an image network."""
 
     def load_images(self, tensors: dict[str, Tensor]) -> None:
         """Load the weights of that network."""
