@@ -12,7 +12,7 @@ from cvkit.options.base import Eval, Train
 
 
 def training_division(options: Train) -> Division:
-    """Return how a training divides data that are not split.
+    """Return how a training divides data without splits.
 
     Raises:
         UsageError: `--val-fraction` is 0 or 1, so that a split would be empty.
@@ -28,7 +28,7 @@ def training_division(options: Train) -> Division:
 
 
 def model_division(options: Eval, header: dict) -> Division:
-    """Return share and seed that data that are not split are divided by to measure a model.
+    """Return share and seed that data without splits are divided by to measure a model.
 
     Without `--val-fraction` and `--seed` they are those of its training, so that `val` holds
     nothing that it was trained on. The seed of models from before there was one is None.

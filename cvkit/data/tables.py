@@ -12,11 +12,11 @@ from cvkit.texts import read_text, shown
 
 
 def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
-    """Return the rows of a CSV table as dicts, checked.
+    """Return the checked rows of a CSV table as dictionaries.
 
     Raises:
-        DataError: unreadable, empty, a column that is missing or occurs twice; or a list of all
-            rows that cannot be used.
+        DataError: unreadable, empty, or with a missing or repeated column; or lists all unusable
+            rows.
     """
     rows: list[dict[str, str]] = []
     defects: list[CvkitError] = []
@@ -49,7 +49,7 @@ def _next(reader: Any, path: Path) -> list[str] | None:
     """Return the next row; None at the end.
 
     Raises:
-        DataError: what follows is no CSV.
+        DataError: the rest is not CSV.
     """
     try:
         return next(reader, None)
@@ -63,7 +63,7 @@ def _check_columns(columns: list[str], needed: Sequence[str], path: Path) -> Non
     """Check the names of the columns.
 
     Raises:
-        DataError: one that is needed is missing, or one occurs twice.
+        DataError: a required column is missing, or one occurs twice.
     """
     lacking = [name for name in needed if name not in columns]
     if lacking:

@@ -1,4 +1,4 @@
-"""Masks of objects: run-length codes, layers, boxes, outlines. Needs no torch."""
+"""Masks of objects: run-length codes, layers, boxes, outlines. Does not import torch."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""Scoring segmentation masks, whoever made them. Needs no network and does not import torch."""
+"""Scoring segmentation masks, of any origin. Does not import torch."""
 
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ SAMPLE = "image"
 
 
 def metric_names(options: SegmentEval) -> tuple[str, ...]:
-    """Return the names of what is computed."""
+    """Return the names of the metrics."""
     return confusion.METRICS
 
 
@@ -46,7 +46,7 @@ def score(options: SegmentEval, report: Reporter) -> Scored[ConfusionMatrix, np.
         unreadable are its failures.
 
     Raises:
-        DataError: a label or a predicted value is no class, or nothing matches.
+        DataError: a label or a predicted value is not a class, or nothing matches.
         UsageError: `--truth` is missing.
     """
     places = given_places(options, "DATASET")
@@ -79,7 +79,7 @@ def _readers(
     pairs: list[ScoredPair],
     report: Reporter,
 ) -> tuple[MaskReader, MaskReader, ClassList]:
-    """Return what reads truths and predictions, as flags or the model say, and the classes."""
+    """Return the readers of truths and predictions, by flags or the model, and the classes."""
     classes, colors = dataset_classes(truth, IGNORE)
     labels = predicted.labels if predicted else {}
     written = labels.get("mask_map") if options.mask_map is None else options.mask_map
@@ -92,7 +92,7 @@ def _readers(
     elif predicted and predicted.names:
         classes = make_classes(list(predicted.names))
     truths = MaskReader(len(classes) if classes else None, colors, mask_map, ignore)
-    # Predictions are index PNGs whatever their palette: VOC's is the usual one.
+    # Predictions are index PNGs with any palette; VOC's is the usual one.
     count = len(classes) if classes else None
     results = MaskReader(count, colors, by_name, trust_voc_palette=False)
     if classes is None:
@@ -151,7 +151,7 @@ def _largest(labels: np.ndarray) -> int:
 def write_report(
     scored: Scored[ConfusionMatrix, np.ndarray], folder: Path | None
 ) -> dict[str, Any]:
-    """Return what `eval --json` says about the numbers, and write the files behind them.
+    """Return the numbers of `eval --json`, and write the tables and pictures of the report.
 
     Args:
         scored: the evaluation.

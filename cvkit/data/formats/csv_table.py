@@ -1,6 +1,6 @@
 """Images or videos listed in a CSV table with the columns path, label and perhaps split.
 
-Paths are relative to the table. Columns `start` and `end` name parts of videos, in seconds.
+Paths are relative to the table. Columns `start` and `end` give parts of videos, in seconds.
 """
 
 from collections import Counter
@@ -78,10 +78,10 @@ def _read_table(path: Path) -> list[tuple[str | None, ClassifiedImage]]:
 
 
 def _seconds(row: dict[str, str], path: Path) -> tuple[float, float] | None:
-    """Return the part of a video that a row's cells `start` and `end` name.
+    """Return the part of a video given by the cells `start` and `end` of a row.
 
     Raises:
-        DataError: they are not times in order.
+        DataError: they are not increasing times.
     """
     cells = [(row.get(name) or "").strip() for name in ("start", "end")]
     if not any(cells):

@@ -21,11 +21,11 @@ def read(query: Query) -> Contents[Listing[LabelledImage]]:
 
 
 def read_split(root: Path, split: str) -> Listing[LabelledImage]:
-    """Return the images of a split with their masks, sorted, and what is odd about it.
+    """Return the images of a split with their masks, sorted, and notes about oddities.
 
     Args:
         root: the dataset.
-        split: its folder's name; empty for a dataset that is not split.
+        split: its folder's name; "" for a dataset without splits.
 
     Raises:
         DataError: images without a mask; all are counted.

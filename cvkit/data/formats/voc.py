@@ -1,7 +1,7 @@
 """PASCAL VOC's detection layout.
 
-Its pixels are 1-based and inclusive: the box (1, 1, 1, 1) is the first pixel. Here it becomes
-(0, 0, 1, 1): xmin and ymin go down by one, xmax and ymax stay.
+Its pixels are 1-based and inclusive: the box (1, 1, 1, 1) is the first pixel. Here it becomes (0,
+0, 1, 1): 1 is subtracted from xmin and ymin, xmax and ymax are kept.
 """
 
 import functools
@@ -35,7 +35,7 @@ from cvkit.structures import ClassList
 from cvkit.texts import parse_number, require_regular, shown
 
 MOST_BYTES = 10_000_000
-"""Of an annotation; those of VOC have some thousand."""
+"""Maximum size of an annotation; VOC's have a few thousand bytes."""
 
 VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -54,7 +54,7 @@ class VocObject:
 
 
 _Parsed = tuple[tuple[int, int] | None, list[VocObject]]
-"""Claimed width and height of an annotation, and its objects."""
+"""Claimed width and height, and objects, of an annotation."""
 
 
 def looks_like(place: Path, splits: Sequence[str]) -> bool:
@@ -70,11 +70,11 @@ def read(query: Query) -> Contents[Annotations]:
 
 
 def read_voc(root: Path, split: str) -> Annotations:
-    """Return the images and boxes of a split; of all annotations if its name is empty.
+    """Return the images and boxes of a split; of all annotations if its name is "".
 
-    Classes are those of `classes.txt` or `labelmap.txt`, without a background that no object is
-    of; else all names that occur in the folder, sorted, which are VOC's twenty where all of them
-    occur. Ids are 1, 2, ...
+    Classes are those of `classes.txt` or `labelmap.txt`, without a background that no object has;
+    otherwise all names that occur in the folder, sorted, or VOC's twenty if they all belong to
+    them. Ids are 1, 2, ...
 
     Raises:
         DataError: no such split. Defects of single files are collected.
@@ -128,7 +128,7 @@ def read_voc(root: Path, split: str) -> Annotations:
 
 
 def _classes(root: Path, parsed: dict[str, _Parsed]) -> ClassList:
-    """Return the classes of the folder; every split knows the same ones."""
+    """Return the classes of the folder, which all splits share."""
     listed, _ = dataset_classes(root)
     if listed is None:
         names = sorted(_used_names(root, parsed)) or list(VOC_CLASSES)
@@ -142,7 +142,7 @@ def _used_names(root: Path, parsed: dict[str, _Parsed]) -> set[str]:
 
     Args:
         root: the dataset.
-        parsed: annotations that were read already, by name.
+        parsed: annotations that have been read already, by name.
     """
     names = {o.name for _, objects in parsed.values() for o in objects}
     folder = root / "Annotations"
@@ -151,7 +151,7 @@ def _used_names(root: Path, parsed: dict[str, _Parsed]) -> set[str]:
         try:
             _, objects = _read_xml(file)
         except DataError:
-            continue  # reported for the split that it belongs to
+            continue  # reported for its own split
         names |= {o.name for o in objects}
     return names
 
@@ -188,11 +188,11 @@ class _Defects(DataError):
 
 @functools.lru_cache(100_000)
 def _parse(path: Path, changed_ns: int, size: int) -> _Parsed:
-    """Return what a file holds; each split asks for all files of the folder.
+    """Return the content of a file; cached, because each split needs all files of the folder.
 
     Raises:
-        DataError: it is no annotation.
-        ParseError: it is no XML; and what else defusedxml raises.
+        DataError: it is not an annotation.
+        ParseError: it is not XML; other errors of defusedxml are possible.
     """
     root = parse(path, forbid_dtd=True).getroot()
     if root is None:
@@ -219,7 +219,7 @@ def _parse(path: Path, changed_ns: int, size: int) -> _Parsed:
 
 
 def _side(text: str | None) -> float | str | None:
-    """Return a side of an image as `claimed_size` takes it; None where it is not given."""
+    """Return a side of an image as `claimed_size` takes it; None if it is not given."""
     if text is None or not text.strip():
         return None
     number = parse_number(text)

@@ -113,7 +113,7 @@ class EarlyFusion(ClipNetwork):
         return {"out": self.head(self.backbone(clips.transpose(1, 2).flatten(1, 2)))}
 
     def load_images(self, tensors: Mapping[str, Tensor]) -> None:
-        """Load the image network's state dict; each frame gets an equal part of the first kernels."""
+        """Load an image network's state dict; frames get equal parts of the first kernels."""
         super().load_images(_widened(tensors, self.backbone, self.first))
 
 
@@ -158,7 +158,7 @@ class SlowFusion(ClipNetwork):
         self.head = nn.Linear(widths[-1], num_classes)
 
     def _widened(self, backbone: str) -> tuple[Backbone, str]:
-        """Return a backbone whose first convolution takes a group of frames, and that layer's name."""
+        """Return a backbone whose first convolution takes several frames, and that layer's name."""
         if not catalog.BACKBONES[backbone].channels_first:
             raise _no_maps(backbone, "slow-fusion")
         made = dense_backbone(backbone, "slow-fusion")
@@ -184,7 +184,7 @@ class SlowFusion(ClipNetwork):
         return {"out": self.head(maps.mean((1, 3, 4)))}
 
     def load_images(self, tensors: Mapping[str, Tensor]) -> None:
-        """Load the image network's state dict; each frame gets an equal part of the first kernels."""
+        """Load an image network's state dict; frames get equal parts of the first kernels."""
         super().load_images(_widened(tensors, self.backbone, self.first))
 
 
