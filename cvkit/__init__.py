@@ -20,7 +20,7 @@ def load(weights: str | PathLike[str], task: str | None = None, **options: objec
 
     Raises:
         cvkit.errors.CvkitError: the model cannot be found or read, or an option is unknown or has
-            a value that the flag does not take.
+            an invalid value.
     """
     from cvkit.config import from_config
     from cvkit.errors import UsageError

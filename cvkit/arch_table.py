@@ -1,4 +1,4 @@
-"""Architectures: what tasks put on their backbones, as tables to read.
+"""Tables of the architectures that tasks build on backbones.
 
 Every target is a `"module:attribute"` string, so that reading the tables imports nothing.
 """
@@ -187,7 +187,7 @@ INSTANCE_DETECTORS: dict[str, Detector] = {
     ),
 }
 DETECTORS: dict[str, Detector] = BOX_DETECTORS | INSTANCE_DETECTORS
-"""Everything that finds boxes."""
+"""All architectures that predict boxes."""
 
 _VID = "cvkit.models.video"
 _RESNET = f"{_VID}.resnet3d:VideoResNet"
@@ -299,4 +299,4 @@ ARCHS: Mapping[str, Mapping[str, Arch]] = {
     "instance": INSTANCE_DETECTORS,
     "video": CLIP_NETWORKS,
 }
-"""By task and name."""
+"""Architectures by task and name."""

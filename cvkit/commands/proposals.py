@@ -7,7 +7,7 @@ from cvkit.options.detect import DetectProposals
 
 
 def proposals(options: DetectProposals, task_name: str) -> int:
-    """Write proposals of every image and say how well they cover the objects."""
+    """Write proposals for every image and report how well they cover the objects."""
     from cvkit.engine import runtime
     from cvkit.tasks.detect.proposals import propose_dataset
 

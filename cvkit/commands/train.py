@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training left behind; `is_main` in the process that reports.
+    """The outcome of a training; `is_main` in the process that reports.
 
-    `final` are the metrics after the post-fits, where a task has some.
+    `final` are the metrics after the post-fits, if the task has any.
     """
 
     run: Path
@@ -41,7 +41,7 @@ class Outcome:
 
 
 def train(options: Train, task_name: str) -> int:
-    """Train a model in a new run folder, or go on with one; or only try learning rates."""
+    """Train a model in a new run folder, or continue one; or only test learning rates."""
     report = Reporter(options.quiet)
     if options.find_lr:
         return _find_lr(options, task_name, report)
@@ -62,7 +62,7 @@ def train(options: Train, task_name: str) -> int:
 def run_training(
     options: Train, task_name: str, report: Reporter, stop: StopSignal | None = None
 ) -> Outcome:
-    """Train and return what came of it.
+    """Train and return the outcome.
 
     Args:
         options: of the task's train command.
@@ -106,14 +106,14 @@ def run_training(
 
 
 def _held(run: Path, report: Reporter) -> contextlib.AbstractContextManager[None]:
-    """Hold a run folder; of several processes that train together the first one does."""
+    """Lock a run folder; of several training processes, only the first one does."""
     if os.environ.get("LOCAL_RANK", "0") != "0":
         return contextlib.nullcontext()
     return storage.held(run, report.warn)
 
 
 def _resume(trainer: Trainer, options: Train, report: Reporter) -> None:
-    """Go on where a run was saved, and say how; from here on its config.yaml is up to date."""
+    """Continue a run from its save, report it, and update its config.yaml."""
     for note in trainer.restore():
         report.warn(note)
     progress, run = trainer.progress, trainer.run
@@ -131,7 +131,7 @@ def _resume(trainer: Trainer, options: Train, report: Reporter) -> None:
 
 
 class _Job:
-    """A training run while it is put together."""
+    """A training run during its setup."""
 
     def __init__(self, options: Train, task_name: str, report: Reporter) -> None:
         from cvkit.engine import runtime
@@ -162,7 +162,7 @@ class _Job:
         self.workers = runtime.choose_workers(options.workers, self.device, options.devices)
 
     def prepare(self) -> None:
-        """Read the data and build the network; everything that can be wrong is reported here."""
+        """Read the data and build the network; all errors in them are reported here."""
         import torch
 
         from cvkit.engine.freezing import Freezing
@@ -231,7 +231,7 @@ class _Job:
         return Path(self.fabric.broadcast(str(run)))
 
     def announce(self, run: Path) -> None:
-        """Say what is going to be trained."""
+        """Report what is going to be trained."""
         network, settings = self.task.network, self.settings
         names = dict.fromkeys(name for name in (network.arch, network.backbone) if name)
         parameters = sum(p.numel() for p in self.model.parameters())
@@ -260,7 +260,7 @@ class _Job:
         )
 
     def memorise(self, run: Path, stop: StopSignal) -> Progress:
-        """Let a gradient-free model see the data."""
+        """Pass the data to a gradient-free model."""
         from cvkit.engine.memorise import memorise
 
         return memorise(
@@ -278,10 +278,10 @@ class _Job:
 
 
 def _resting_layers(options: Train, task: Task, model: nn.Module) -> str:
-    """Return the names of the layers that `--freeze` and `--freeze-backbone` mean.
+    """Return the names of the layers that `--freeze` and `--freeze-backbone` select.
 
     Raises:
-        UsageError: the network is one piece, without a backbone.
+        UsageError: the network has no backbone.
     """
     if not options.freeze_backbone:
         return options.freeze
@@ -297,7 +297,7 @@ def _resting_layers(options: Train, task: Task, model: nn.Module) -> str:
 
 
 def _settings(options: Train, task: Task) -> Settings:
-    """Return the engine's part of the flags, the task's defaults filled in."""
+    """Return the engine's settings from the flags and the task's defaults."""
     from cvkit.engine.progress import Settings
 
     names = {field.name for field in dataclasses.fields(Settings)} - {"min_batch"}
@@ -309,7 +309,7 @@ def _settings(options: Train, task: Task) -> Settings:
 
 
 def _check(job: _Job, run: Path) -> None:
-    """Run the sanity checks, show and keep their results."""
+    """Run the sanity checks, show and store their results."""
     from cvkit.engine.checks import run_checks
     from cvkit.tasks.contract import Checkable
 

@@ -12,7 +12,7 @@ from cvkit.texts import counted
 
 
 def list_weights(options: WeightsList) -> int:
-    """List shipped models, and published weights with where they lie or come from."""
+    """List shipped models, and published weights with their paths or URLs."""
     from cvkit.model_files import read_header
     from cvkit.models.published import list_published
     from cvkit.models.weights import shipped_models
@@ -55,7 +55,7 @@ def list_weights(options: WeightsList) -> int:
 
 
 def verify_weights(options: WeightsVerify) -> int:
-    """Check files against their hashes and say what is damaged."""
+    """Check files against their hashes and report damaged ones."""
     from cvkit.models.published import list_published
     from cvkit.models.weights import shipped_models
 
@@ -77,13 +77,13 @@ def verify_weights(options: WeightsVerify) -> int:
 
 
 def _verified(place: Path) -> dict[Path, str]:
-    """Return why each model of a place is not what was written; nothing if its hash is right.
+    """Return why each model in a place is damaged; "" if its hash is correct.
 
     Args:
-        place: a file; or a folder, which stands for its files and its resume states.
+        place: a file, or a folder with its files and resume states.
 
     Raises:
-        ModelFileError: the folder has none of them.
+        ModelFileError: the folder has neither.
     """
     from cvkit.engine.checkpoint import damage_of_states
 
@@ -101,7 +101,7 @@ def _verified(place: Path) -> dict[Path, str]:
 
 
 def _refusal(path: Path) -> str:
-    """Return why a file is not what was written, as far as its hash tells; empty if it is."""
+    """Return why a file is damaged, as far as its hash shows; "" if it is intact."""
     from cvkit.model_files import read_model, unverified
     from cvkit.models.weights import verified
 
@@ -118,7 +118,7 @@ def _refusal(path: Path) -> str:
 
 
 def import_weights(options: WeightsImport) -> int:
-    """Write a cvkit model made from a state dict of torchvision."""
+    """Convert a torchvision state dict to a cvkit model."""
     from cvkit.engine.checkpoint import save_model
     from cvkit.tasks.torchvision_import import earlier_model, imported_model
 

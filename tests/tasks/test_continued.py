@@ -76,7 +76,7 @@ def test_all_weights_are_taken_over_for_the_same_classes(run_of, data_of, cvkit,
     before, after = weights_of(run_of(task)), weights_of(folder)
     assert before.keys() == after.keys()
     assert not [name for name in before if not torch.equal(before[name], after[name])]
-    assert f"initial weights: {source}" in done.err and "anew" not in done.err
+    assert f"initial weights: {source}" in done.err and "re-initialised" not in done.err
     then, now = (read_header(path / "last.safetensors") for path in (run_of(task), folder))
     for header in (then, now):  # how many regions are sampled is a flag of the training
         header["network"].pop("roi_samples", None)
@@ -98,7 +98,7 @@ def test_what_depends_on_the_classes_begins_anew_for_others(
     assert 1 <= len(anew) <= 6
     assert all(any(part in name for part in heads) for name in anew), anew
     assert not [name for name in anew if "rpn" in name or name.startswith("backbone")]
-    assert "begin anew" in done.err
+    assert "re-initialised" in done.err
 
 
 @pytest.mark.parametrize("task", catalog.TASKS)

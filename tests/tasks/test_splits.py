@@ -316,7 +316,7 @@ def test_files_beside_the_class_folders_are_told(cvkit, data, capsys, tmp_path, 
     stray = place / f"stray{next(WALKS[task](place)).suffix}"
     shutil.copy(next(WALKS[task](place)), stray)
     (place / "notes.txt").write_text("no data")
-    words = f"{place}: 1 {'image' if task == 'classify' else 'video'} lies beside the class folders"
+    words = f"{place}: 1 {'image' if task == 'classify' else 'video'} is beside the class folders"
     made = prepare(task, root)
     assert words in capsys.readouterr().err
     measure(task, made.header(OPTIONS[task]["train"]()), root)

@@ -73,8 +73,8 @@ def read_voc(root: Path, split: str) -> Annotations:
     """Return the images and boxes of a split; of all annotations if its name is "".
 
     Classes are those of `classes.txt` or `labelmap.txt`, without a background that no object has;
-    otherwise all names that occur in the folder, sorted, or VOC's twenty if they all belong to
-    them. Ids are 1, 2, ...
+    otherwise all names that occur in the folder, sorted, which are VOC's twenty if those all occur.
+    Ids are 1, 2, ...
 
     Raises:
         DataError: no such split. Defects of single files are collected.
