@@ -59,7 +59,7 @@ _FISH = r"""function __cvkit_complete
         case files
             set wanted '.+'
         case folders
-            # Behind a colon, as in imagenet:resnet50, fish would begin anew.
+            # After a colon, as in imagenet:resnet50, fish would start a new word.
             string match -q -- '*:*' $path; or set wanted '.+/$'
     end
     # After a command that it does not know, fish completes paths.

@@ -33,7 +33,7 @@ class Found:
     Attributes:
         defects: all of them, in file order.
         hashes: `content_hash` of each image or video that could be read, in file order.
-        bits: what the files of 16 bits need together, see `needed_bits`; None without any.
+        bits: that all 16-bit files together need, see `needed_bits`; None without any.
         note: why the findings cannot be cached; "" if they are.
     """
 

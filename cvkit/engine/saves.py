@@ -22,7 +22,7 @@ LAST = "last.safetensors"
 
 
 class Saves:
-    """The files of a run that hold tensors.
+    """The tensor files of a run.
 
     Args:
         run: the run folder.

@@ -22,7 +22,7 @@ class Statistics(TypedDict, total=False):
 
 
 def value_bits(options: Train, scans: Iterable[Any], report: Reporter) -> int | None:
-    """Return how many bits of files of 16 bits hold values, as a model stores it.
+    """Return how many bits of 16-bit files are in use, as a model stores it.
 
     Cameras and microscopes store 10, 12 or 14 bits in 16-bit files; the largest value of all
     training and validation images decides, so that all are scaled alike. Without such files the

@@ -303,7 +303,7 @@ def _mask_classes(name: str, count: int) -> ClassList:
 
 
 def _object_classes(name: str, count: int) -> ClassList:
-    """Return the classes of a detector with so many outputs; the first one is background."""
+    """Return the classes of a detector with `count` outputs, the first of which is background."""
     names = _listed(name, count - 1, OBJECTS, " and background")
     return object_classes(names, range(1, count))
 

@@ -120,7 +120,7 @@ def find_images(root: Path, path: Path, split: str, rows: list[dict[str, Any]]) 
         rows: the file's images, each with a `file_name`; names that `inside` refuses are ignored.
 
     Raises:
-        DataError: no folder holds its first image.
+        DataError: no folder contains its first image.
     """
     name = next((row["file_name"] for row in rows if not escapes(row["file_name"])), None)
     if name is None:
@@ -131,7 +131,7 @@ def find_images(root: Path, path: Path, split: str, rows: list[dict[str, Any]]) 
         if (folder / name).is_file():
             return folder
     raise DataError(
-        f"{path}: no folder under {root} holds its first image {shown(name)}",
+        f"{path}: no folder under {root} contains its first image {shown(name)}",
         code="image.file_missing",
         hint="give the folder with --images",
     )

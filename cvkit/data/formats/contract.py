@@ -33,9 +33,9 @@ class Query:
     """A dataset, and what a command needs from it.
 
     Attributes:
-        root: the dataset's folder, or the file that stands for it.
+        root: the dataset's folder, or the file given instead.
         splits: that are requested.
-        walk: finds what a folder of a class holds.
+        walk: finds the files in a class folder.
         json_files: annotation files by split; that of "" is divided.
         images: folder that the file names in them are relative to; None looks for it.
         masks: every object must have a mask.

@@ -33,7 +33,7 @@ def detect_format(
 
     Args:
         truth: the kind of labels that the dataset has.
-        place: its folder, or a file that stands for it.
+        place: its folder, or a file given instead.
         wanted: a name, or `auto`.
         splits: that are requested.
         flag: for the dataset, for messages.

@@ -171,7 +171,7 @@ def _read_xml(path: Path) -> _Parsed:
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist", code="split.id_without_file") from error
     except DefusedXmlException as error:
-        raise DataError(f"{path} holds a DTD or entities", code="xml.dtd") from error
+        raise DataError(f"{path} contains a DTD or entities", code="xml.dtd") from error
     except LookupError as error:
         raise DataError(f"{path}: {error}", code="xml.encoding", hint="save it as UTF-8") from error
     except (ParseError, OSError, ValueError, RecursionError) as error:

@@ -43,7 +43,7 @@ def write_segmentation(
     """Write scenes as a dataset in the `pairs` layout, with `classes.txt` and `samples.json`.
 
     Args:
-        folder: created if needed; must not hold another dataset.
+        folder: created if needed; must not contain another dataset.
         counts: scenes of each split; the splits never share a scene.
         seed: of the scenes.
         size_hw: of each image.
@@ -72,7 +72,7 @@ def write_classification(
     """Write images of one shape each as SPLIT/KIND/NAME.png, with `samples.json`.
 
     Args:
-        folder: created if needed; must not hold another dataset.
+        folder: created if needed; must not contain another dataset.
         counts: images of each split; the splits never share one.
         seed: of the images.
         size_hw: of each image.
@@ -100,7 +100,7 @@ def write_detection(
     pixels, `area` their number.
 
     Args:
-        folder: created if needed; must not hold another dataset.
+        folder: created if needed; must not contain another dataset.
         counts: scenes of each split; the splits never share a scene.
         seed: of the scenes.
         size_hw: of each image.
@@ -157,7 +157,7 @@ def write_videos(
     """Write clips of one moving shape each as SPLIT/MOTION/NAME.mp4, with `samples.json`.
 
     Args:
-        folder: created if needed; must not hold another dataset.
+        folder: created if needed; must not contain another dataset.
         counts: clips of each split; the splits never share one.
         seed: of the clips.
         size_hw: of each frame, even.

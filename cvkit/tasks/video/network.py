@@ -35,7 +35,7 @@ class Preprocessing:
         frames, sampling, stride, fps: see `ClipRule`.
         clips, crops: views of a video.
         mean, std: of the pixels in [0, 1].
-        bits: of pictures of 16 bits that hold values; see `cvkit.data.decode.read_image`.
+        bits: number of bits in use in 16-bit frames; see `cvkit.data.decode.read_image`.
     """
 
     image_size: int
