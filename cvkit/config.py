@@ -194,7 +194,7 @@ def _read_config(path: Path) -> dict[object, object]:
         raise UsageError(f"{path} is not a file", code="config.file", hint="give a YAML file")
     content = read_yaml(path, area="config", error=UsageError, pipes=True)
     if not isinstance(content, dict):
-        raise UsageError(f"{path} does not map flags to values", code="config.type")
+        raise UsageError(f"{path} is not a mapping of flags to values", code="config.type")
     return content
 
 
