@@ -20,7 +20,7 @@ def load(weights: str | PathLike[str], task: str | None = None, **options: objec
 
     Raises:
         cvkit.errors.CvkitError: the model cannot be found or read, or an option is unknown or has
-            a value that the flag does not take.
+            an invalid value.
     """
     from cvkit.config import from_config
     from cvkit.errors import UsageError
@@ -29,7 +29,7 @@ def load(weights: str | PathLike[str], task: str | None = None, **options: objec
 
     if not isinstance(weights, str | PathLike) or not fspath(weights):
         raise UsageError(
-            f"cvkit.load: weights={weights!r} is neither a name nor a path",
+            f"cvkit.load: weights={weights!r} is neither a model name nor a path",
             code="weights.type",
             hint="a run folder, a .safetensors file, or a name such as 'shapes'",
         )

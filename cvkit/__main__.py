@@ -7,7 +7,7 @@ from cvkit.errors import MachineError
 
 
 def main() -> None:
-    """Run the command line; signals are answered from here on."""
+    """Run the command line; signals are handled from here on."""
     open_streams()
     answer_signals(sys.argv[1:])
     try:

@@ -1,4 +1,4 @@
-"""What a table says of an architecture: one dataclass per task."""
+"""The facts about an architecture in its table: one dataclass per task."""
 
 from dataclasses import dataclass
 
@@ -8,19 +8,19 @@ class Arch:
     """A network that a task can build.
 
     Attributes:
-        target: the class or function that makes it.
+        target: the class or function that builds it.
         about: one line for `cvkit models`.
-        arguments: of the target, that tell variants of one class apart.
+        arguments: of the target, which distinguish variants of one class.
         aux_weight: weight of the auxiliary loss; 0 for an architecture without one.
         min_batch: smallest training batch (batch norm after global pooling needs two).
-        flags: of train, that mean something to this architecture and nothing to some other one of
-            its task; see `catalog.idle_flags`.
-        gradient_free: it keeps its training images instead of being trained by steps.
+        flags: of train that have an effect on this architecture but not on all of its task; see
+            `catalog.idle_flags`.
+        gradient_free: it keeps its training images instead of being trained in steps.
         takes_backbone: it is built on the network that `--backbone` names.
-        listed_on: backbone that `cvkit models` shows it on; empty for a network of one piece.
-        torchvision: names of the same network there, each with the backbone that it has; without
-            one it is a network of one piece, or the first part of the names of several.
-        scores: the layer that scores the classes in the networks that torchvision has, too.
+        listed_on: backbone for `cvkit models`; "" for a complete network.
+        torchvision: names of the same network there, each with its backbone; without a backbone it
+            is a complete network, or the first part of several names.
+        scores: the layer that scores the classes, in networks that torchvision has too.
     """
 
     target: str
@@ -38,11 +38,11 @@ class Arch:
 
 @dataclass(frozen=True, kw_only=True)
 class Classifier(Arch):
-    """A classifier of images; see `cvkit.models.classify.build_classifier`.
+    """An image classifier; see `cvkit.models.classify.build_classifier`.
 
     Attributes:
-        parts: what it is made of where it has no backbone; a key of
-            `cvkit.models.classify.SMALL_NETWORKS`, empty for a network of torchvision.
+        parts: of a network without backbone: a key of
+            `cvkit.models.classify.SMALL_NETWORKS`; "" for a torchvision network.
     """
 
     parts: str = ""
@@ -53,9 +53,9 @@ class Segmenter(Arch):
     """A decoder; called as `Decoder(backbone, num_classes, aux_level, **arguments)`.
 
     Attributes:
-        output_stride: the stride of the coarsest map that it wants; backbones that cannot dilate
-            that far give their nearest.
-        atrous: torchvision's rates of its atrous convolutions, where it has such a network.
+        output_stride: preferred stride of the coarsest map; backbones that cannot dilate that far
+            use their nearest.
+        atrous: rates of the atrous convolutions in torchvision's network, if there is one.
     """
 
     output_stride: int = 32
@@ -65,7 +65,7 @@ class Segmenter(Arch):
 
 @dataclass(frozen=True)
 class Recipe:
-    """How an architecture is trained on by SGD in its own paper.
+    """How an architecture is trained with SGD in its paper.
 
     Attributes:
         lr: learning rate.
@@ -83,16 +83,15 @@ class Detector(Arch):
     Attributes:
         version: 2 has batch norm in the pyramid, two convolutions in the proposal network and four
             in the box head.
-        masks: it finds a mask for every object.
-        needs_proposals: its regions are proposed by something else.
-        takes_crops: regions are cut out of the image, and enter the network one by one.
-        fixed_parts: its neck, RoI operation and width are those of its paper.
-        fixed_anchors: it has no anchors, or those of its paper.
-        pools: by default it takes RoI Pool instead of RoI Align.
-        roi_samples: regions of an image in the loss of its own rule, whatever the image's size; 0
-            where the number follows from the size.
+        masks: it predicts a mask per object.
+        needs_proposals: it needs external proposals.
+        takes_crops: its inputs are regions cut out of the image.
+        fixed_parts: its neck, RoI operation and width are fixed by its paper.
+        fixed_anchors: it has no anchors, or fixed ones.
+        pools: its default is RoI Pool instead of RoI Align.
+        roi_samples: regions per image in the loss; 0 if the number depends on the image size.
         recipe: of SGD.
-        least_side: of an input, in pixels; no anchor lies inside a smaller one. 0: any will do.
+        least_side: smallest side of an input in pixels, below which no anchor fits; 0: no limit.
     """
 
     version: int = 1
@@ -110,15 +109,15 @@ class Detector(Arch):
 
 @dataclass(frozen=True, kw_only=True)
 class ClipNetwork(Arch):
-    """A network of clips; called with those of a model file's numbers that its target takes.
+    """A video network; called with the fields of a model file that its target takes.
 
     Attributes:
-        spreads_frames: `--sampling auto` takes its frames from all over a video.
-        needs_maps: it works on the maps of its backbone, not on its features.
-        inflates: the network of images that it is made of, where that is always the same one.
-        side: of the frames that `cvkit models` counts its multiplications for.
-        published_frames: frames of the clips that torchvision's network was trained with.
-        published_clips: views of a video that torchvision's network was measured with.
+        spreads_frames: `--sampling auto` spreads its frames over the video.
+        needs_maps: it needs the maps of its backbone, not its features.
+        inflates: the image network on which it is built, if that is fixed.
+        side: of the frames for which `cvkit models` counts multiplications.
+        published_frames: frames per clip in the training of torchvision's network.
+        published_clips: views per video in the evaluation of torchvision's network.
     """
 
     spreads_frames: bool = False

@@ -1,4 +1,4 @@
-"""Architectures: what tasks put on their backbones, as tables to read.
+"""Tables of the architectures that tasks build on backbones.
 
 Every target is a `"module:attribute"` string, so that reading the tables imports nothing.
 """
@@ -102,7 +102,7 @@ CLASSIFIERS: dict[str, Classifier] = {
     ),
     "linear": Classifier(
         target=f"{_CLS}:LinearProbe",
-        about="a linear layer on pixels or on a frozen --backbone; --loss ce or hinge",
+        about="a linear layer on pixels or a frozen --backbone; --loss ce or hinge",
         parts="pixels",
         flags=_STEPS,
         listed_on="",
@@ -133,14 +133,15 @@ BOX_DETECTORS: dict[str, Detector] = {
     ),
     "faster-rcnn-v2": Detector(
         target=f"{_DET}.build:two_stage",
-        about="batch norm in the pyramid, a deeper proposal network and box head (2021)",
+        about="Faster R-CNN (2021): batch norm in the pyramid, deeper proposal network and box "
+        "head",
         version=2,
         flags=_CHOSEN | {"anchor_size"},
         torchvision=(("fasterrcnn_resnet50_fpn_v2", "resnet50"),),
     ),
     "faster-rcnn-2015": Detector(
         target=f"{_DET}.build:faster_rcnn_2015",
-        about="the configuration of 2015: one map, RoI Pool, 9 anchors; made for vgg16",
+        about="the 2015 configuration: one map, RoI Pool, 9 anchors; made for vgg16",
         fixed_parts=True,
         fixed_anchors=True,
         flags=frozenset({"roi_samples", "max_size"}),
@@ -159,7 +160,7 @@ BOX_DETECTORS: dict[str, Detector] = {
     ),
     "rcnn": Detector(
         target=f"{_DET}.rcnn:rcnn",
-        about="R-CNN (2013): crops of selective search, SVMs, ridge regressors",
+        about="R-CNN (2013): crops from selective search, SVMs, ridge regressors",
         needs_proposals=True,
         takes_crops=True,
         fixed_parts=True,
@@ -178,14 +179,15 @@ INSTANCE_DETECTORS: dict[str, Detector] = {
     ),
     "mask-rcnn-v2": Detector(
         target=f"{_DET}.build:two_stage",
-        about="batch norm in pyramid and heads, a deeper proposal network and box head (2021)",
+        about="Mask R-CNN (2021): batch norm in pyramid and heads, deeper proposal network and "
+        "box head",
         masks=True,
         version=2,
         torchvision=(("maskrcnn_resnet50_fpn_v2", "resnet50"),),
     ),
 }
 DETECTORS: dict[str, Detector] = BOX_DETECTORS | INSTANCE_DETECTORS
-"""Everything that finds boxes."""
+"""All architectures that predict boxes."""
 
 _VID = "cvkit.models.video"
 _RESNET = f"{_VID}.resnet3d:VideoResNet"
@@ -194,7 +196,7 @@ _FRAMES = frozenset({"backbone"})
 CLIP_NETWORKS: dict[str, ClipNetwork] = {
     "single-frame": ClipNetwork(
         target=f"{_VID}.frames:SingleFrame",
-        about="each frame by itself (2014)",
+        about="each frame classified by itself (2014)",
         takes_backbone=True,
         listed_on="resnet18",
         spreads_frames=True,
@@ -210,7 +212,7 @@ CLIP_NETWORKS: dict[str, ClipNetwork] = {
     ),
     "early-fusion": ClipNetwork(
         target=f"{_VID}.frames:EarlyFusion",
-        about="the frames are channels of one image (2014)",
+        about="frames stacked as channels of one image (2014)",
         takes_backbone=True,
         listed_on="resnet18",
         flags=_FRAMES | _SMOOTH,
@@ -254,7 +256,7 @@ CLIP_NETWORKS: dict[str, ClipNetwork] = {
     ),
     "r3d-small": ClipNetwork(
         target=_RESNET,
-        about="the same with one block a stage and a quarter of the channels, for small data",
+        about="the same with one block per stage and a quarter of the channels, for small datasets",
         arguments=(("kind", "r3d"), ("width", 16), ("blocks", (1, 1, 1, 1))),
         flags=_SMOOTH,
     ),
@@ -297,4 +299,4 @@ ARCHS: Mapping[str, Mapping[str, Arch]] = {
     "instance": INSTANCE_DETECTORS,
     "video": CLIP_NETWORKS,
 }
-"""By task and name."""
+"""Architectures by task and name."""

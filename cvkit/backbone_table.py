@@ -1,4 +1,4 @@
-"""Networks of images that tasks put their heads on, as a table to read.
+"""Table of the image networks on which tasks build.
 
 Every target is a `"module:attribute"` string, so that reading the table imports nothing.
 """
@@ -8,34 +8,35 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneEntry:
-    """A network of torchvision, or a historic one that is one piece with its head.
+    """A torchvision network, or a historic complete network including its head.
 
     Attributes:
-        target: the class that gives its maps, called as `Backbone(builder, output_stride=...)`;
-            for a whole network, called as `Network(num_classes, **arguments)`; empty for a network
-            without a hierarchy of maps, which classifies only.
+        target: the class that returns its maps, called as `Backbone(builder, output_stride=...)`;
+            for a complete network, called as `Network(num_classes, **arguments)`; "" for a network
+            without a hierarchy of maps, which can only classify.
         about: one line for `cvkit models`.
         builder: function in `torchvision.models`; also names its published weights.
-        versions: of its weights that are published for ImageNet, oldest first.
-        output_strides: what it can be dilated to.
-        aux_level: index, from the coarsest map back, of the map that feeds an auxiliary head.
-        aux_weight: weight of the loss of the auxiliary classifiers that it has in training; 0 for
-            a network without them.
+        versions: of its published ImageNet weights, oldest first.
+        output_strides: that it supports by dilation.
+        aux_level: index, counted back from the coarsest map, of the map for an auxiliary head.
+        aux_weight: weight of the loss of its auxiliary classifiers; 0 if it has none.
         stages: the class that divides torchvision's network into stages, from the image to the
-            last map, where that is not `target`.
-        single_map: how it gives a detector the one map of stride 16; a key of
-            `cvkit.models.detection.build.SINGLE_MAP`, empty if it cannot.
-        channels_first: its maps have their channels first inside the network, too, so that its
-            first layer may take the channels of several frames.
-        patch: side in pixels of the patches of a network that is built for one size of images; 0
-            for networks that take any size.
-        computed_widths: its widths are computed with tensors, which needs a device with values.
-        centred: its published weights were trained on pixels in -1..1 (mean and deviation 0.5).
-        small_stem: how its first layers are changed for small images; a key of
-            `cvkit.models.stems.SMALL`, empty if they cannot be.
-        whole: architectures that this network is the historic form of; empty for backbones,
-            which serve all of them.
-        arguments: of the constructor of a whole network.
+            last map, if that is not `target`.
+        single_map: how a detector gets its map of stride 16; a key of
+            `cvkit.models.detection.build.SINGLE_MAP`, "" if it cannot.
+        channels_first: its maps are channels-first inside the network too, so that its first layer
+            may take the channels of several frames.
+        patch: side of the patches in pixels, for a network built for one image size; 0 for networks
+            that take any size.
+        computed_widths: its widths are computed with tensors, which does not work on the meta
+            device.
+        centred: its published weights were trained on pixels in -1..1 (mean and standard deviation
+            0.5).
+        small_stem: change of its first layers for small images; a key of
+            `cvkit.models.stems.SMALL`, "" if there is none.
+        whole: architectures of which this network is the historic form; empty for backbones, which
+            work with all of them.
+        arguments: of the constructor of a complete network.
     """
 
     target: str = ""
@@ -57,7 +58,7 @@ class BackboneEntry:
 
     @property
     def divider(self) -> str:
-        """The class whose `divided` gives the stages; empty for a network that is not divided."""
+        """The class whose `divided` returns the stages; "" for a network without stages."""
         return "" if self.whole else self.stages or self.target
 
 
@@ -162,22 +163,22 @@ BACKBONES = {
     "regnet_y_3_2gf": _regnet("regnet_y_3_2gf"),
     "unet2015": BackboneEntry(
         target=f"{_SEG}.unet:ClassicUNet",
-        about="the whole network of 2015, valid padding",
+        about="the complete 2015 network, valid padding",
         whole=("unet",),
         arguments=(("valid_padding", True),),
     ),
     "unet-bn": BackboneEntry(
         target=f"{_SEG}.unet:ClassicUNet",
-        about="the network of 2015 with same padding and batch norm",
+        about="the 2015 network with same padding and batch norm",
         whole=("unet",),
         arguments=(("valid_padding", False),),
     ),
     "fcn2014": BackboneEntry(
         target=f"{_SEG}.fcn:FCN2014",
-        about="the whole network of 2014, VGG16 with fc6 and fc7",
+        about="the complete 2014 network, VGG16 with fc6 and fc7",
         whole=("fcn-32s", "fcn-16s", "fcn-8s"),
     ),
 }
 
 BUILDERS = {entry.builder: name for name, entry in BACKBONES.items() if entry.builder}
-"""Names of the networks of torchvision by the functions that build them."""
+"""Names of torchvision's networks by their builder functions."""

@@ -1,4 +1,4 @@
-"""Names and what they stand for: tasks, architectures and backbones, as tables to read.
+"""Tables of names: tasks, architectures and backbones.
 
 Every target is a `"module:attribute"` string, so that reading the tables imports nothing.
 """
@@ -35,7 +35,7 @@ AUGMENTATIONS = {
     "instance": ("none", "light", "strong", "lsj", "mosaic"),
     "video": ("none", "light", "strong"),
 }
-"""What `--augment` takes by name; anything else is a file."""
+"""Names for `--augment`; any other value is a file."""
 
 OPTIMIZERS = {
     "adamw": (1e-3, 1e-2),
@@ -44,17 +44,17 @@ OPTIMIZERS = {
     "rmsprop": (3e-4, 0.0),
     "adagrad": (1e-2, 0.0),
 }
-"""(learning rate, weight decay) of each optimizer."""
+"""Default (learning rate, weight decay) of each optimizer."""
 
 
 ANY_NETWORK = ("detect", "video")
-"""Tasks that have architectures for backbones with maps, and others for those without."""
+"""Tasks with architectures for backbones with maps and for backbones without."""
 
 
 def backbones_of(task: str) -> list[str]:
-    """Return the backbones that a task can use: those with maps, but torchvision's to classify.
+    """Return the backbones of a task: those with maps, or for classification torchvision's.
 
-    A whole network serves the tasks that its architectures belong to.
+    A complete network belongs to the tasks of its architectures.
     """
     if task == "classify":
         return [name for name, entry in BACKBONES.items() if entry.builder]
@@ -65,12 +65,12 @@ def backbones_of(task: str) -> list[str]:
 
 
 def backbones_with_maps() -> list[str]:
-    """Return the backbones that give maps at several strides."""
+    """Return the backbones with maps at several strides."""
     return [name for name, entry in BACKBONES.items() if entry.target and not entry.whole]
 
 
 def idle_flags(task: str, arch: str) -> frozenset[str]:
-    """Return the flags of train that mean something to other architectures of a task only."""
+    """Return the flags of train that have an effect only on other architectures of a task."""
     known = ARCHS[task]
     return frozenset().union(*(entry.flags for entry in known.values())) - known[arch].flags
 
@@ -89,7 +89,7 @@ def known_entry(table: Mapping[str, Entry], name: str, what: str) -> Entry:
 
 
 def resolve(target: str) -> Any:
-    """Import and return what a `"module:attribute"` string names."""
+    """Import and return the object that a `"module:attribute"` string names."""
     module, attribute = target.split(":")
     return getattr(importlib.import_module(module), attribute)
 
@@ -97,7 +97,7 @@ def resolve(target: str) -> Any:
 def closest(name: str, known: Iterable[str]) -> str | None:
     """Return the known spelling that is closest to a name; None if none is near.
 
-    Case, hyphens, underscores, colons and spaces do not count.
+    Case, hyphens, underscores, colons and spaces are ignored.
     """
     spellings = {_bare(each): each for each in sorted(known, reverse=True)}
     close = difflib.get_close_matches(_bare(name), spellings, n=1)
@@ -109,7 +109,7 @@ def _bare(name: str) -> str:
 
 
 def nearest(name: str, known: Iterable[str], listed: str = "") -> str:
-    """Return a hint that names the closest known spelling, or all of them (as `listed`, if set)."""
+    """Return a hint with the closest known spelling, or with all of them (`listed`, if given)."""
     known = sorted(known)
     close = closest(name, known)
     return f"did you mean {close}?" if close else f"known: {listed or ', '.join(known)}"

@@ -52,7 +52,7 @@ PIPE_CLOSED = 141
 
 
 class _Page:
-    """Shows the page of `cvkit.helptext` for a Typer command or group."""
+    """Shows the help page of `cvkit.helptext` for a Typer command or group."""
 
     def format_help(self, ctx: "Context", formatter: "HelpFormatter") -> None:
         """Write the page."""
@@ -66,7 +66,7 @@ class _Command(_Page, typer.core.TyperCommand):
         """Read the arguments of the command line.
 
         Raises:
-            UsageError: an argument or a variable cannot be used; the message names its value.
+            UsageError: an argument or a variable cannot be used; the message contains its value.
         """
         arguments = list(args)  # the parser empties its list
         try:
@@ -80,7 +80,7 @@ class _Command(_Page, typer.core.TyperCommand):
 def _refuse_empty(ctx: "Context", arguments: list[str]) -> None:
     """Refuse an empty argument in place of a name.
 
-    Only the arguments show it: as a path, the empty name is the current folder.
+    It is only visible in the arguments: as a path, an empty name is the current folder.
 
     Raises:
         UsageError: names the flag.
@@ -106,10 +106,10 @@ class _Group(_Page, typer.core.TyperGroup):
         """Return the command that the first word names.
 
         Raises:
-            UsageError: it names none; the hint says which one is probably meant.
+            UsageError: there is no such command; the hint gives a likely one.
         """
         known = self.get_command(ctx, args[0]) is not None
-        if known or args[0].startswith("-") or ctx.resilient_parsing:  # a shell that asks
+        if known or args[0].startswith("-") or ctx.resilient_parsing:  # a completion request
             return super().resolve_command(ctx, args)
         message, hint = unknown_command(path_of(ctx), args)
         raise UsageError(message, code="usage", hint=hint)
@@ -117,7 +117,7 @@ class _Group(_Page, typer.core.TyperGroup):
 
 def build_app() -> typer.Typer:
     """Return the Typer application of `OPTIONS`."""
-    context = {"help_option_names": list(HELP_FLAGS)}  # commands take it over from their group
+    context = {"help_option_names": list(HELP_FLAGS)}  # commands inherit it from their group
     settings: dict[str, Any] = {
         "cls": _Group,
         "rich_markup_mode": None,
@@ -145,7 +145,7 @@ def _show_version(wanted: bool) -> None:
 def _root(
     version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True),
 ) -> None:
-    """The commands do the work."""
+    """Do nothing; the commands do the work."""
 
 
 def _add(app: typer.Typer, path: tuple[str, ...], options_class: type[Command]) -> None:
@@ -154,7 +154,7 @@ def _add(app: typer.Typer, path: tuple[str, ...], options_class: type[Command]) 
 
 
 def _adapter(path: tuple[str, ...], options_class: type[Command]) -> Callable[..., None]:
-    """Return a function whose signature is the options dataclass, as Typer wants it."""
+    """Return a function with the fields of the options as its signature, as Typer needs it."""
 
     def run(ctx: typer.Context, **values: Any) -> None:
         given = {}
@@ -196,10 +196,10 @@ def _adapter(path: tuple[str, ...], options_class: type[Command]) -> Callable[..
 def _parameter(
     path: tuple[str, ...], field: "dataclasses.Field[Any]", annotation: object
 ) -> inspect.Parameter:
-    """Return a field of the options as Typer wants it, with the variable of this command."""
+    """Return a field of the options as a parameter for Typer, with this command's variable."""
     option = description(annotation)
     if isinstance(option, typer.models.OptionInfo):
-        # Verbs that inherit a field share its option: each command names its variable in a copy.
+        # Verbs that inherit a field share its option: each command sets its variable in a copy.
         option = copy.copy(option)
         for_all = [FOR_ALL[field.name]] if field.name in FOR_ALL else []
         option.envvar = [variable(path, field.name), *for_all]
@@ -220,7 +220,7 @@ def _parameter(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and leave with one of `EXIT_CODES`."""
+    """Run the command line and exit with one of `EXIT_CODES`."""
     arguments = sys.argv[1:] if arguments is None else arguments
     answer_signals(arguments)
     code = PIPE_CLOSED
@@ -235,7 +235,7 @@ def main(arguments: list[str] | None = None) -> None:
         failure = MachineError(
             f"cannot write to stdout: {error.strerror}",
             code="machine.stdout",
-            hint="free some space, or write to another place",
+            hint="free some space, or write elsewhere",
         )
         print_failure(failure, as_json=False)
         code = failure.exit_code
@@ -243,17 +243,17 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _discard(*streams: int) -> None:
-    """Send what is left in a stream nowhere: the interpreter flushes once more."""
+    """Discard the rest of a stream, because the interpreter flushes it once more."""
     for number in streams:
         os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
 
 class _ReaderLeft(Exception):
-    """The reader of what is printed has left."""
+    """The reader of the output has closed it."""
 
 
 def _reader_left() -> bool:
-    """Return whether the reader of stdout or stderr has left."""
+    """Return whether the reader of stdout or stderr has closed it."""
     poll = select.poll()
     for number in (1, 2):
         poll.register(number, 0)  # errors only
@@ -261,7 +261,7 @@ def _reader_left() -> bool:
 
 
 def _interrupted(error: BaseException) -> Interrupted:
-    """Return what a KeyboardInterrupt means, whose argument may be the signal."""
+    """Return the error for a KeyboardInterrupt, whose argument may be the signal."""
     return Interrupted("interrupted", signal_number=(*error.args, signal.SIGINT)[0])
 
 
@@ -273,7 +273,7 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Print a warning of cvkit as one line, those of libraries as Python does it."""
+    """Print cvkit's warnings as one line, those of libraries as Python does."""
     if issubclass(category, CvkitWarning):
         print(f"warning: {printable(str(message))}", file=sys.stderr)
     else:
@@ -282,7 +282,7 @@ def _show_warning(
 
 def run(arguments: list[str]) -> int:
     """Run the command line and return its exit code."""
-    # How to report; variables and a configuration file may add to it while the command is read.
+    # How to report; variables and a configuration file may change it during parsing.
     wanted = how_to_talk(arguments)
     asked = os.environ.get("_CVKIT_COMPLETE")
     if asked is None and (page := _requested_page(arguments)) is not None:
@@ -321,7 +321,7 @@ def run(arguments: list[str]) -> int:
 def _requested_page(arguments: list[str]) -> str | None:
     """Return the page of `[TASK [VERB]] --help` (or -h), or of a group without a command.
 
-    It needs no command tree, so it comes fast.
+    It is fast, because it needs no command tree.
     """
     asked = arguments[-1:] != [] and arguments[-1] in HELP_FLAGS
     path = tuple(arguments[:-1] if asked else arguments)

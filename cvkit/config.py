@@ -1,4 +1,4 @@
-"""Where flag values come from below the command line: a YAML file, or the run to resume."""
+"""Flag values from a YAML file, from the environment, or from the run to resume."""
 
 import contextlib
 import dataclasses
@@ -17,28 +17,28 @@ from cvkit.options.described import choices_of, description, never_empty, type_o
 from cvkit.options.tree import commands
 from cvkit.texts import shown
 
-EMPTY_HINT = "give a value, or leave it out; a shell variable that is not set is empty"
+EMPTY_HINT = "give a value, or omit it; an unset shell variable is empty"
 """The remedy for an empty name."""
 
 NOT_STORED = frozenset(
     {"config", "json", "json_results", "quiet", "debug", "resume", "check", "find_lr"}
 )
-"""Flags about what is printed, not about what is done; a run's config.yaml leaves them out."""
+"""Flags about what is printed, not about what is done; they are not stored in config.yaml."""
 
 
 def assemble(
     options_class: type[AnyCommand], values: dict[str, Any], given: dict[str, str]
 ) -> AnyCommand:
-    """Return the options from what was given and, below it, from `--config` or `--resume`.
+    """Return the options from the given flags, completed from `--config` or `--resume`.
 
     Args:
         options_class: of the command.
         values: of all its flags.
-        given: how each flag that somebody gave was named: the flag, or a variable.
+        given: how each given flag was set: the flag, or a variable.
 
     Raises:
-        UsageError: the configuration file is unusable, or `--resume` comes with a flag that
-            would make the run another one.
+        UsageError: the configuration file is unusable, or `--resume` is combined with a flag that
+            would change the run.
     """
     values = {name: expanded(value) for name, value in values.items()}
     resume = values.get("resume")
@@ -51,7 +51,7 @@ def assemble(
             raise UsageError(
                 f"{config}: resume is a flag of the command line",
                 code="config.resume",
-                hint="--resume RUN alone: the run has its own configuration",
+                hint="give --resume RUN alone; the run has its own configuration",
             )
         values = values | {name: value for name, value in stored.items() if name not in given}
         given = given | dict.fromkeys(stored, str(config))
@@ -61,7 +61,7 @@ def assemble(
 def expanded(value: Any) -> Any:
     """Return a value of a flag with a leading `~/` replaced by the user's home folder.
 
-    Shells do that for words of their own, but not in `--out=~/x`, a variable or a file.
+    Shells do so for separate words, but not in `--out=~/x`, a variable or a file.
     """
     if isinstance(value, list):
         return [expanded(each) for each in value]
@@ -72,27 +72,27 @@ def expanded(value: Any) -> Any:
 
 VARIABLES = {
     "CVKIT_WEIGHTS": "folder of downloaded weights",
-    "CVKIT_EXACT": "0 allows GPUs faster kernels whose sums are not repeatable",
+    "CVKIT_EXACT": "0 allows faster GPU kernels whose sums are not reproducible",
     "CVKIT_MALLOC": "0 leaves glibc's memory settings alone",
-    "CVKIT_DATA": "folder of real datasets that tests use",
+    "CVKIT_DATA": "folder of real datasets used by tests",
 }
-"""Variables of the environment that set no flag."""
+"""Environment variables that belong to no flag."""
 FOR_ALL = {field.name: f"CVKIT_{field.name}".upper() for field in dataclasses.fields(Command)}
 """Flags of all commands, and the variables that set them for all verbs."""
 
 
 def variable(path: Sequence[str], name: str) -> str:
-    """Return the variable of the environment that sets a flag.
+    """Return the environment variable of a flag.
 
     Args:
-        path: of the command; its last word counts.
+        path: of the command, of which the last word is used.
         name: of the flag's field.
     """
     return f"CVKIT_{path[-1]}_{name}".upper()
 
 
 def misnamed_variables(path: Sequence[str], names: Iterable[str]) -> list[str]:
-    """Return a line for each variable that begins with CVKIT_ and sets nothing.
+    """Return a line for each variable that begins with CVKIT_ and is unknown.
 
     Args:
         path: of the command that runs.
@@ -107,16 +107,16 @@ def misnamed_variables(path: Sequence[str], names: Iterable[str]) -> list[str]:
     for name in sorted(n for n in names if n.startswith("CVKIT_") and n not in every):
         near = _nearest_variable(name, path[-1], known)
         hint = f"did you mean {near}?" if near else "CVKIT_VERB_FLAG, such as CVKIT_TRAIN_EPOCHS"
-        lines.append(f"the variable {name} sets no flag ({hint})")
+        lines.append(f"the variable {name} belongs to no flag ({hint})")
     return lines
 
 
 def _nearest_variable(name: str, verb: str, known: Mapping[str, set[str]]) -> str | None:
-    """Return the variable that a name may have meant; None if none is near.
+    """Return the nearest known variable; None if none is near.
 
     Args:
-        name: of a variable that sets nothing.
-        verb: that runs; it is the one meant where the name has none.
+        name: of an unknown variable.
+        verb: of the running command; it is assumed if the name has none.
         known: the flags of each verb.
     """
     whole = name.removeprefix("CVKIT_").lower()
@@ -133,17 +133,17 @@ def _nearest_variable(name: str, verb: str, known: Mapping[str, set[str]]) -> st
 
 
 PLACES = frozenset({"data", "train_json", "val_json", "images", "proposals"})
-"""Flags that say where the data of a run lie; a fingerprint tells whether it is the same data."""
+"""Flags for the places of a run's data; a fingerprint shows whether the data are the same."""
 LASTING = PLACES | {"epochs", "patience", "keep_states"}
-"""Flags that a resumed run may change, and then keeps in its config.yaml."""
+"""Flags that may change when a run is resumed, and are then stored in its config.yaml."""
 CHANGEABLE = LASTING | {
     *("resume", "workers", "device", "offline", "json", "quiet", "debug", "save_minutes"),
 }
-"""Flags that may differ when a run is resumed: how long it is, and what changes no result."""
+"""Flags that may differ when a run is resumed: its length, and flags that do not affect results."""
 
 
 def update_config(path: Path, options: Command) -> dict[str, tuple[object, object]]:
-    """Bring the config.yaml of a resumed run up to date; return (old, new) of what changed."""
+    """Update the config.yaml of a resumed run; return (old, new) of each change."""
     from cvkit.yaml_files import dump_yaml
 
     stored, now = _read_config(path), as_config(options)
@@ -160,7 +160,7 @@ def _resumed(
 ) -> AnyCommand:
     if values.get("config") is not None:
         raise UsageError(
-            "--config and --resume exclude each other",
+            "--config and --resume cannot be combined",
             code="resume.config",
             hint="a resumed run has its own configuration",
         )
@@ -175,7 +175,7 @@ def _resumed(
         raise UsageError(
             f"{given[name]} {values[name]} differs from the run's {stored.get(name)}",
             code="resume.changed",
-            hint="a resumed run keeps its settings; start a new one to change them, from this "
+            hint="a resumed run keeps its settings; to change them, start a new run from this "
             "one's model with --weights",
         )
     kept = {name: value for name, value in stored.items() if name not in given.keys() & changeable}
@@ -190,8 +190,8 @@ def _read_config(path: Path) -> dict[object, object]:
     """
     from cvkit.yaml_files import read_yaml
 
-    if path.exists() and not (path.is_file() or path.is_fifo()):  # a device may never end
-        raise UsageError(f"{path} is not a file", code="config.file", hint="name a YAML file")
+    if path.exists() and not (path.is_file() or path.is_fifo()):  # a device may be endless
+        raise UsageError(f"{path} is not a file", code="config.file", hint="give a YAML file")
     content = read_yaml(path, area="config", error=UsageError, pipes=True)
     if not isinstance(content, dict):
         raise UsageError(f"{path} is not a mapping of flags to values", code="config.type")
@@ -199,7 +199,7 @@ def _read_config(path: Path) -> dict[object, object]:
 
 
 def as_config(options: Command) -> dict[str, object]:
-    """Return the flags as the values that config.yaml holds."""
+    """Return the flags as values for config.yaml."""
     values = {f.name: getattr(options, f.name) for f in dataclasses.fields(options)}
     return {
         name: str(value) if isinstance(value, Path) else value
@@ -214,7 +214,7 @@ def from_config(
     """Return flag values from the content of a YAML file, checked against their types.
 
     Raises:
-        UsageError: an unknown key (the nearest is named) or a wrong value.
+        UsageError: an unknown key (the hint gives the nearest one) or an invalid value.
     """
     known = hints(options_class)
     fields = {field.name: field for field in dataclasses.fields(options_class)}
@@ -234,14 +234,14 @@ def from_config(
 
 
 def from_text(options_class: type[Command], name: str, text: str) -> object:
-    """Return what a text means as the value of a flag, in the types of a YAML file.
+    """Return a flag's value from a text, in the types of a YAML file.
 
-    What is no such value is returned as it is, for `from_config` to refuse.
+    Invalid values are returned unchanged, for `from_config` to refuse.
 
     Args:
         options_class: of the command.
-        name: of the flag's field; an unknown one is left to `from_config`, too.
-        text: `1` or `true` switch on; a list is separated by spaces; `null` is no value.
+        name: of the flag's field; unknown ones are left to `from_config` too.
+        text: `1` or `true` switch on; lists are separated by spaces; `null` means no value.
     """
     known = hints(options_class)
     if name not in known:
@@ -268,13 +268,13 @@ def from_text(options_class: type[Command], name: str, text: str) -> object:
 SWITCHES = dict.fromkeys(("1", "true", "t", "yes", "y", "on"), True) | dict.fromkeys(
     ("0", "false", "f", "no", "n", "off"), False
 )
-"""What a text means that switches a flag on or off."""
+"""Texts that switch a flag on or off."""
 
 
 def from_environment(
     options_class: type[Command], verb: str, environ: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the texts that variables of the environment give to the flags of a command."""
+    """Return the texts of a command's flags from environment variables."""
     names = (field.name for field in dataclasses.fields(options_class))
     texts = {name: environ.get(variable((verb,), name), "") for name in names}
     return {name: text for name, text in texts.items() if text}
@@ -289,12 +289,12 @@ def _checked(annotation: object, value: Any, where: str) -> object:
         return None
     kind = alternatives[0]
     if kind is str and type(value) in (int, float):
-        return str(value)  # what YAML takes for a number, such as an image size of 224
+        return str(value)  # YAML reads it as a number, such as an image size of 224
     if choices := choices_of(annotation):
         fits, expected = value in choices, " | ".join(choices)
     elif typing.get_origin(kind) is list:
         fits = isinstance(value, list) and all(type(each) is str for each in value)
-        expected = "a list of texts"
+        expected = "a list of strings"
     else:
         accepted = {float: (int, float), Path: (str,)}.get(kind, (kind,))
         fits = isinstance(value, accepted) and (kind is bool) == isinstance(value, bool)
@@ -303,7 +303,7 @@ def _checked(annotation: object, value: Any, where: str) -> object:
         if isinstance(value, str) and "\0" in value:
             fits, expected = False, "text without a NUL character"
         low, high = option.min, option.max
-        # NaN is neither below nor above a limit, nor within it.
+        # NaN is neither below nor above a limit, and not within it.
         if fits and not ((low is None or value >= low) and (high is None or value <= high)):
             fits, expected = False, f"{low} to {'' if high is None else high}".strip()
     if not fits:

@@ -1,4 +1,4 @@
-"""What a command says while it works: on stderr, and only what its reader can use."""
+"""Messages, tables and progress of a command, on stderr."""
 
 import contextlib
 import re
@@ -17,32 +17,32 @@ from cvkit.errors import CvkitWarning
 from cvkit.printable import printable
 
 LINE_SECONDS = 20.0
-"""Seconds between progress lines where there is no terminal to draw a bar on."""
+"""Seconds between progress lines if there is no terminal for a bar."""
 
 FILE_WIDTH = 110
-"""Columns of a table where there is no terminal to measure."""
+"""Width of a table in columns if there is no terminal."""
 
 Cell = str | list[str]
-"""Of a table: a line, or several."""
+"""A table cell: one line, or several."""
 
 
 class Advance(Protocol):
-    """What a loop calls to show how far it is."""
+    """Called by a loop to show its progress."""
 
     def __call__(self, done: int, note: str = "", /) -> None:
         """Show the number of samples done so far, and a note."""
 
 
 class _Stderr(Console):
-    """Messages to a reader; where that leaves, the work goes on."""
+    """Messages; if their reader closes the stream, the work continues."""
 
     def on_broken_pipe(self) -> None:
-        """Say nothing from now on."""
+        """Print nothing from now on."""
         self.quiet = True
 
 
 class _Stdout(Console):
-    """Data for a reader; where that leaves, the command ends."""
+    """Data; if their reader closes the stream, the command ends."""
 
     def on_broken_pipe(self) -> None:
         """Leave the decision to the command line."""
@@ -53,7 +53,7 @@ class Reporter:
     """Messages, tables and progress on stderr; data goes to stdout by `print` elsewhere.
 
     Args:
-        quiet: say nothing.
+        quiet: print nothing.
     """
 
     def __init__(self, quiet: bool = False) -> None:
@@ -67,7 +67,7 @@ class Reporter:
         )
 
     def hush(self) -> None:
-        """Say nothing from now on: another process speaks for all."""
+        """Print nothing from now on, because another process reports for all."""
         warnings.simplefilter("ignore", CvkitWarning)
         self.quiet = self.console.quiet = True
 
@@ -76,7 +76,7 @@ class Reporter:
         self.console.print(Text(printable(text)))
 
     def warn(self, text: str) -> None:
-        """Print a line that begins with `warning:`; the same one only once."""
+        """Print a line that begins with `warning:`; each line only once."""
         if text in self.warned:
             return
         self.warned.add(text)
@@ -88,7 +88,7 @@ class Reporter:
 
     @contextlib.contextmanager
     def progress(self, title: str, total: int) -> Iterator[Advance]:
-        """Show how far a loop is: a bar on a terminal, else a line now and then."""
+        """Show the progress of a loop: a bar on a terminal, else a line now and then."""
         if self.quiet or not self.console.is_terminal:
             yield self._lines(title, total)
             return
@@ -150,5 +150,5 @@ def print_line(text: object) -> None:
 
 
 def number(value: float | None) -> str:
-    """Return a fraction with four digits, or a dash where there is none."""
+    """Return a fraction with four digits, or a dash if there is none."""
     return "-" if value is None else f"{value:.4f}"

@@ -1,4 +1,4 @@
-"""Data that are not split: by which share and seed they are divided, and whether they still are."""
+"""The division of data without splits: its fraction and seed, and whether it is still valid."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from cvkit.options.base import Eval, Train
 
 
 def training_division(options: Train) -> Division:
-    """Return how a training divides data that are not split.
+    """Return how training divides data without splits.
 
     Raises:
         UsageError: `--val-fraction` is 0 or 1, so that a split would be empty.
@@ -28,20 +28,20 @@ def training_division(options: Train) -> Division:
 
 
 def model_division(options: Eval, header: dict) -> Division:
-    """Return share and seed that data that are not split are divided by to measure a model.
+    """Return the fraction and seed by which data without splits are divided to evaluate a model.
 
-    Without `--val-fraction` and `--seed` they are those of its training, so that `val` holds
-    nothing that it was trained on. The seed of models from before there was one is None.
+    Without `--val-fraction` and `--seed` they are those of its training, so that `val` has no
+    training samples. For models from versions without seeds, the seed is None.
 
     Raises:
-        UsageError: `--val-fraction` leaves nothing in the split that is measured.
+        UsageError: `--val-fraction` leaves the evaluated split empty.
     """
     share = options.val_fraction
     if share is not None and options.split == {0.0: "val", 1.0: "train"}.get(share):
         raise UsageError(
             f"--val-fraction {share:g} leaves nothing in split {options.split!r}",
             code="split.empty",
-            hint="--split all takes everything",
+            hint="use --split all to evaluate on everything",
         )
     kept = header.get("labels", {})
     known = kept.get("val_fraction")
@@ -51,11 +51,11 @@ def model_division(options: Eval, header: dict) -> Division:
 
 
 def division_of(options: Train, heap: str | None) -> dict[str, Any]:
-    """Return what a model file says about how its data were divided; see `model_division`.
+    """Return the description of the data's division for a model file; see `model_division`.
 
     Args:
         options: of the training.
-        heap: what was divided, see `cvkit.data.division.Parts`.
+        heap: the part that was divided, see `cvkit.data.division.Parts`.
     """
     if heap is None:
         return {"val_fraction": None}
@@ -70,14 +70,14 @@ def tell_division(
     splits: Mapping[str, Sequence[Any]],
     report: Reporter,
 ) -> None:
-    """Say how data were divided and how many went where, or which flags had no effect.
+    """Report how data were divided into which counts, or which flags had no effect.
 
     Args:
         options: of the command.
         place: of the data.
-        heap: what was divided, see `cvkit.data.division.Parts`.
-        division: by which share and seed.
-        splits: the samples of each split that was asked for.
+        heap: the part that was divided, see `cvkit.data.division.Parts`.
+        division: fraction and seed.
+        splits: the samples of each requested split.
         report: for the line.
     """
     if heap is None:
@@ -85,17 +85,17 @@ def tell_division(
         for name in ("val_fraction",) if isinstance(options, Train) else ("val_fraction", "seed"):
             if getattr(options, name) != fields[name].default:
                 flag = name.replace("_", "-")
-                report.warn(f"--{flag} has no effect: the data are split already")
+                report.warn(f"--{flag} has no effect: the data are already split")
         return
     if division.val_fraction is None:
         names = ", ".join(map(repr, splits))
-        report.say(f"data: {place} is not split: {names} is all of it")
+        report.say(f"data: {place} is not split: {names} is the whole dataset")
         return
     what = f"{heap!r} of {place}" if heap else str(place)
     seed = "" if division.seed is None else f" and --seed {division.seed}"
     counts = ", ".join(f"{name}: {len(samples)}" for name, samples in splits.items())
     share = f"--val-fraction {division.val_fraction:g}{seed}"
-    report.say(f"data: there is no split for validation; {share} divide {what} into {counts}")
+    report.say(f"data: there is no validation split; {share} divide {what} into {counts}")
 
 
 def warn_if_changed(
@@ -105,12 +105,12 @@ def warn_if_changed(
     header: dict,
     report: Reporter,
 ) -> None:
-    """Warn that a heap is no longer what a model was trained on, so that its division is another.
+    """Warn if the divided data have changed since training, so that their division differs.
 
     Args:
         place: of the data.
-        heap: what was divided as in training, see `cvkit.data.division.Parts`.
-        rows: of each split what its fingerprint is made of.
+        heap: the part that was divided as in training, see `cvkit.data.division.Parts`.
+        rows: content of the fingerprint of each split.
         header: of the model.
         report: for the warning.
     """
@@ -120,6 +120,6 @@ def warn_if_changed(
     for name, samples in rows.items():
         if about["fingerprints"].get(name, "") not in ("", fingerprint(samples)):
             report.warn(
-                f"{name!r} of {place} is not what it was when the model was trained: files or "
-                "flags of the division have changed, and it may hold what was trained on"
+                f"{name!r} of {place} has changed since the model was trained (files, or flags "
+                "of the division); it may contain training samples"
             )

@@ -1,4 +1,4 @@
-"""How mistakes and signals are answered before the command line has been read."""
+"""The handling of mistakes and signals before the command line has been parsed."""
 
 import contextlib
 import errno
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 SCHEMA_VERSION = 1
-"""Of the object that `--json` prints."""
+"""Version of the object that `--json` prints."""
 YES = frozenset(("1", "true", "t", "yes", "y", "on"))
-"""What a variable holds that switches a flag on."""
+"""Values of a variable that switch a flag on."""
 
 
 def how_to_talk(arguments: Sequence[str]) -> dict[str, bool]:
-    """Return whether `json` and `debug` are asked for: by a flag, a variable, or `--config`.
+    """Return whether `json` and `debug` are set by a flag, a variable, or `--config`.
 
-    A mistake in the rest of the command line must not change how it is reported.
+    A mistake in the rest of the command line must not change its own reporting.
     """
     arguments = arguments[: arguments.index("--")] if "--" in arguments else arguments
     stored = _configuration(arguments)
@@ -38,7 +38,7 @@ def how_to_talk(arguments: Sequence[str]) -> dict[str, bool]:
 
 
 def _by_variable(name: str, arguments: Sequence[str], stored: str) -> bool:
-    """Return what the variables say of a switch, or else the text of a configuration file."""
+    """Return a switch's value from the variables, or else from the text of a configuration file."""
     value = _variable(name, arguments)
     if value:
         return value.lower() in YES
@@ -47,14 +47,14 @@ def _by_variable(name: str, arguments: Sequence[str], stored: str) -> bool:
 
 
 def _variable(name: str, arguments: Sequence[str]) -> str:
-    """Return the variable of a flag: that of the verb, whichever argument it is, or that of all."""
+    """Return the value of a flag's variable: that of any verb in the arguments, or that for all."""
     names = (f"CVKIT_{each}_{name}".upper() for each in arguments if each.isidentifier())
     found = (os.environ.get(variable) for variable in (*names, f"CVKIT_{name}".upper()))
     return next(filter(None, found), "")
 
 
 def _configuration(arguments: Sequence[str]) -> str:
-    """Return the text of the configuration file that is named, if it can be read at all."""
+    """Return the text of the given configuration file, if it can be read."""
     name = _variable("config", arguments)
     for argument, following in itertools.pairwise([*arguments, ""]):
         if argument == "--config":
@@ -69,7 +69,7 @@ def _configuration(arguments: Sequence[str]) -> str:
 
 
 def speaks() -> bool:
-    """Return whether this process prints; of several that train together the first one does."""
+    """Return whether this process prints; of several training processes only the first does."""
     rank = os.environ.get("LOCAL_RANK", "0")
     return rank == "0" or not rank.isdecimal()
 
@@ -81,10 +81,10 @@ def failure_json(failure: CvkitError) -> str:
 
 
 def answer_signals(arguments: Sequence[str]) -> None:
-    """Make SIGINT and SIGTERM end the process at once, with an answer and the right code.
+    """Make SIGINT and SIGTERM end the process at once, with a message and the right exit code.
 
-    There is nothing to save before a command handles signals itself. An exception would not do:
-    libraries swallow it while they are imported.
+    There is nothing to save before a command handles signals itself. An exception would not work,
+    because libraries swallow it during their import.
     """
     _answer.as_json = how_to_talk(arguments)["json"]
     _answer.given = False
@@ -93,7 +93,7 @@ def answer_signals(arguments: Sequence[str]) -> None:
 
 
 class _Answer:
-    """How a failure is answered, and whether it has been."""
+    """How a failure is reported, and whether it has been."""
 
     as_json = False
     given = False
@@ -103,10 +103,10 @@ _answer = _Answer()
 
 
 def leave(number: int, frame: types.FrameType | None = None) -> NoReturn:
-    """End the process at once with the answer to a signal, unless a failure was answered."""
+    """End the process at once with the message about a signal, unless a failure was reported."""
     failure = Interrupted("interrupted", signal_number=number)
     if speaks() and not _answer.given:
-        with contextlib.suppress(OSError):  # nobody listens
+        with contextlib.suppress(OSError):  # there is no reader
             os.write(2, b"error: interrupted\n")
         with contextlib.suppress(OSError):
             if _answer.as_json:
@@ -115,9 +115,9 @@ def leave(number: int, frame: types.FrameType | None = None) -> NoReturn:
 
 
 def print_failure(failure: CvkitError, as_json: bool) -> None:
-    """Print a failure: one line on stderr and, where that is asked for, an object on stdout.
+    """Print a failure: one line on stderr and, if requested, an object on stdout.
 
-    What cannot be written, to a full disk for example, is left out: the exit code tells it, too.
+    Output that cannot be written, for example to a full disk, is dropped; the exit code remains.
     """
     _answer.given = True
     if as_json:
@@ -128,7 +128,7 @@ def print_failure(failure: CvkitError, as_json: bool) -> None:
 
 
 class _Messages(io.FileIO):
-    """Stderr, on which a line that cannot be written must not end the work."""
+    """Stderr, where a failed write must not end the work."""
 
     def write(self, data: "Buffer", /) -> int:
         try:
@@ -140,9 +140,9 @@ class _Messages(io.FileIO):
 
 
 def open_streams() -> None:
-    """Give the process a stdin, stdout and stderr: the caller may have closed each of them.
+    """Make sure that the process has stdin, stdout and stderr, which the caller may have closed.
 
-    A file that is opened later would otherwise take the number, and the messages.
+    A file opened later would otherwise get the free number, and the messages.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:

@@ -1,4 +1,4 @@
-"""Everything that can end a command, and the exit code each one means."""
+"""The errors that can end a command, and their exit codes."""
 
 import errno
 import itertools
@@ -17,13 +17,13 @@ EXIT_CODES = {
     5: "training diverged (a non-finite number)",
     6: "the machine failed (disk full, out of memory, a worker died)",
     130: "interrupted by SIGINT, resumable",
-    141: "the reader of the output, such as head, has left",
+    141: "the reader of the output, such as head, closed it",
     143: "stopped by SIGTERM, resumable",
 }
 
 
 LONGEST_LINE = 1000
-"""Characters of a line of a message; what a file holds may be of any length."""
+"""Maximum characters per line of a message; values from files may have any length."""
 
 
 def _cut(line: str) -> str:
@@ -32,13 +32,13 @@ def _cut(line: str) -> str:
 
 
 class CvkitError(Exception):
-    """A problem that its reader can solve: what is wrong, where, and how to fix it.
+    """A problem that the user can solve: what is wrong, where, and how to fix it.
 
     Attributes:
         code: stable dotted identifier for scripts, such as `image.truncated`.
-        hint: what to do about it; may be empty.
+        hint: the remedy; may be "".
         details: further lines of the message.
-        content: what `--json` prints besides the error.
+        content: output of `--json` besides the error.
         exit_code: key of `EXIT_CODES`.
     """
 
@@ -67,7 +67,7 @@ class CvkitError(Exception):
         return "\n".join([*self.args, *self.details])
 
     def shown(self) -> str:
-        """Return the message for a terminal: one line, and one for each of the details."""
+        """Return the message for a terminal: one line, and one line per detail."""
         lines = [*map(str, self.args), *self.details]
         if self.hint:
             lines[-1] += f" ({self.hint})"
@@ -79,7 +79,7 @@ class CvkitError(Exception):
 
 
 class CvkitWarning(UserWarning):
-    """What a user should know of a library's or the machine's limits; shown as one line."""
+    """A limitation of a library or the machine that the user should know; shown as one line."""
 
 
 class UsageError(CvkitError):
@@ -87,11 +87,11 @@ class UsageError(CvkitError):
 
 
 class OutputError(UsageError):
-    """One file that cannot be written where it should be, while others can."""
+    """A single file that cannot be written, while others can."""
 
 
 class DataError(CvkitError):
-    """A dataset, image or mask that cannot be used as it is."""
+    """A dataset, image or mask that cannot be used."""
 
 
 class ModelFileError(CvkitError):
@@ -117,7 +117,7 @@ class MachineError(CvkitError):
 
 
 class Interrupted(CvkitError):
-    """A signal asked the command to stop, and it stopped at a point it can resume from."""
+    """A signal stopped the command, at a point from which it can resume."""
 
     def __init__(self, message: str, *, signal_number: int, hint: str = "") -> None:
         super().__init__(message, code="interrupted", hint=hint)
@@ -128,7 +128,7 @@ def raise_defects(defects: Iterable[CvkitError], what: str) -> None:
     """Do nothing without defects.
 
     Raises:
-        DataError: lists the defects, one if it is the only one.
+        DataError: lists the defects; a single defect is raised itself.
     """
     defects = iter(defects)
     shown = list(itertools.islice(defects, 100))
@@ -149,31 +149,31 @@ def raise_defects(defects: Iterable[CvkitError], what: str) -> None:
 
 
 def as_cvkit_error(error: Exception) -> CvkitError:
-    """Return what an exception that is none of cvkit's means for its reader."""
+    """Return the `CvkitError` for an exception from elsewhere."""
     if isinstance(error, PermissionError):
         return UsageError(
             f"{error.filename or error}: permission denied",
             code="file.permission",
-            hint="let this user read and write it, or name another",
+            hint="give this user permission, or choose another file or folder",
         )
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         return UsageError(
-            f"{error.filename or error}: the name is too long",
+            f"{error.filename or error}: this name is too long",
             code="file.name",
-            hint="name another file or folder",
+            hint="choose another file or folder",
         )
     return _machine_failure(error) or _bug(error)
 
 
 _LIMITS = {
-    errno.EFBIG: ("the limit of the size of files is reached", "raise it (ulimit -f)"),
+    errno.EFBIG: ("the file size limit is reached", "raise it (ulimit -f)"),
     errno.EMFILE: ("too many files are open", "raise the limit (ulimit -n), or try --workers 0"),
     errno.ENFILE: ("too many files are open on this machine", "close other programs"),
     errno.EDQUOT: ("the disk quota is used up", "free some space, or choose another --out"),
     errno.EROFS: ("the file system is read-only", "choose another --out"),
     errno.EIO: ("the disk reported an error", "check the disk"),
 }
-"""What the operating system refuses for reasons of its own, and what to do about it."""
+"""Errors of the operating system with their messages and remedies."""
 
 
 def _machine_failure(error: Exception) -> MachineError | None:
@@ -186,7 +186,7 @@ def _machine_failure(error: Exception) -> MachineError | None:
         return MachineError(
             f"no space is left: {error}",
             code="machine.space",
-            hint="free some of the disk, or of shared memory (/dev/shm), or try --workers 0",
+            hint="free some space on the disk or in shared memory (/dev/shm), or try --workers 0",
         )
     if isinstance(error, OSError) and error.errno in _LIMITS:
         what, hint = _LIMITS[error.errno]
@@ -203,7 +203,7 @@ def _machine_failure(error: Exception) -> MachineError | None:
         return MachineError(
             "a process that decodes images was killed: shared memory (/dev/shm) is full",
             code="machine.worker",
-            hint="try --workers 0, or more of it, as with docker run --shm-size=1g",
+            hint="try --workers 0, or give it more memory, as with docker run --shm-size=1g",
         )
     if "DataLoader worker" in text or type(error).__name__ == "BrokenProcessPool":
         return MachineError(
@@ -211,7 +211,9 @@ def _machine_failure(error: Exception) -> MachineError | None:
         )
     if "out of memory" in text or "can't allocate memory" in text:
         return MachineError(
-            text.splitlines()[0], code="machine.memory", hint="use a smaller --batch-size or image"
+            text.splitlines()[0],
+            code="machine.memory",
+            hint="use a smaller --batch-size or smaller images",
         )
     return None
 

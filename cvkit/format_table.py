@@ -1,4 +1,4 @@
-"""The formats of datasets on disk, as tables to read: names -> modules with their facts.
+"""Tables of the dataset formats: names, modules and facts.
 
 A format is a row here and the module that the row names; see `cvkit.data.formats.contract`.
 """
@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from typing import Literal
 
 Truth = Literal["classes", "masks", "boxes", "instances"]
-"""What a dataset says of an image or video: its class, the class of every pixel, or its objects,
-without or with masks."""
+"""Kind of labels of an image or video: its class, the class of every pixel, or its objects, with or
+without masks."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """How a dataset lies on disk.
+    """A dataset format.
 
     Attributes:
-        module: recognises and reads it.
-        about: what the dataset has, for hints.
-        files: suffixes of a file that may be named in place of the folder.
-        last: what it is recognised by, others may have too, so that they are tried first.
-        json_files: the flags that name annotation files and the folder of images belong to it.
-        vague: much that is no dataset looks like it, so that no hint speaks of it.
+        module: that detects and reads it.
+        about: the layout, for hints.
+        files: suffixes of files that may be given instead of the folder.
+        last: other formats may have its characteristics too, so they are tried first.
+        json_files: the flags for annotation files and the folder of images apply to it.
+        vague: many folders that are not datasets look like it, so no hint mentions it.
     """
 
     module: str
@@ -48,12 +48,12 @@ FORMATS: dict[Truth, dict[str, Format]] = {
     "masks": {
         "voc": Format(
             module=f"{_PLACE}.voc_masks",
-            about="JPEGImages/, SegmentationClass/, and ImageSets/Segmentation/SPLIT.txt if it is "
-            "split",
+            about="JPEGImages/, SegmentationClass/, and ImageSets/Segmentation/SPLIT.txt if "
+            "there are splits",
         ),
         "pairs": Format(
             module=f"{_PLACE}.pairs",
-            about="images/SPLIT/, masks/SPLIT/ with equal names, or images/, masks/",
+            about="images/SPLIT/ and masks/SPLIT/ with equal file names, or images/ and masks/",
         ),
     },
     "boxes": {
@@ -80,7 +80,7 @@ FORMATS: dict[Truth, dict[str, Format]] = {
         ),
         "index": Format(
             module=f"{_PLACE}.index_maps",
-            about="images/SPLIT/ and masks/SPLIT/ with equal names",
+            about="images/SPLIT/ and masks/SPLIT/ with equal file names",
         ),
     },
 }
@@ -93,9 +93,9 @@ TASK_OF: dict[Truth, str] = {
     "boxes": "detect",
     "instances": "instance",
 }
-"""The task that data are meant for; classes may also be those of videos."""
+"""The task for each kind of labels; classes may also be those of videos."""
 
 
 def format_choices(truth: Truth) -> tuple[str, ...]:
-    """Return what `--format` takes."""
+    """Return the choices of `--format`."""
     return ("auto", *FORMATS[truth])

@@ -1,7 +1,7 @@
 """Help pages: examples first, then the flags in panels, then the exit codes.
 
-They are made from the options themselves. Typer's own pages would need rich's markdown and
-traceback machinery, whose import takes longer than everything else that `--help` does.
+They are made from the options. Typer's own pages would need rich's markdown and traceback modules,
+whose import takes longer than everything else in `--help`.
 """
 
 import dataclasses
@@ -26,11 +26,12 @@ from cvkit.options.tree import COMMANDS, OPTIONS
 
 ABOUT = "Train, evaluate and run vision models, with numbers that can be trusted."
 TASK_ABOUT = {
-    "classify": "Image classification: a class for every image.",
-    "segment": "Semantic segmentation: a class for every pixel.",
-    "detect": "Object detection: boxes with a class and a score.",
-    "instance": "Instance segmentation: boxes and a mask for every object (Mask R-CNN).",
-    "video": "Video classification: a class for every clip.",
+    "classify": "Image classification: a class per image.",
+    "segment": "Semantic segmentation: a class per pixel.",
+    "detect": "Object detection: a box, a class and a score per object.",
+    "instance": "Instance segmentation: a box, a class, a score and a mask per object (Mask "
+    "R-CNN).",
+    "video": "Video classification: a class per video.",
     "weights": "Trained weights: list, verify and import them.",
 }
 EXAMPLES = {
@@ -166,8 +167,12 @@ EXAMPLES = {
 }
 ROOT_FLAGS = (
     ("--version", "", "Show the version"),
-    ("--install-completion", "", "Set up completion for the current shell, or the one named"),
-    ("--show-completion", "", "Print the completion script of this shell, or of the one named"),
+    ("--install-completion", "", "Set up completion for the current shell, or for the shell named"),
+    (
+        "--show-completion",
+        "",
+        "Print the completion script for the current shell, or for the shell named",
+    ),
     ("--help, -h", "", "Show this page"),
 )
 HELP_FLAGS = ("--help", "-h")
@@ -177,14 +182,14 @@ TASK_COMMANDS = ("tune", "models")
 VERBS_MEANT = dict.fromkeys(("test", "val", "validate", "score"), "eval")
 VERBS_MEANT |= dict.fromkeys(("infer", "inference", "run"), "predict")
 VERBS_MEANT |= dict.fromkeys(("fit", "finetune"), "train")
-"""Verbs of other programs, and those that mean the same here."""
+"""Verbs of other programs, and cvkit's verbs with the same meaning."""
 
 Row = tuple[str, str, str]
 """Name, values, meaning."""
 
 
 def render(path: tuple[str, ...]) -> str:
-    """Return the help page of a command, a group or (for an empty path) of cvkit."""
+    """Return the help page of a command, of a group or (for an empty path) of cvkit."""
     options_class = COMMANDS.get(path)
     if options_class is None:
         about = short_help(path) if path else ABOUT
@@ -221,11 +226,11 @@ def names_in(path: tuple[str, ...]) -> list[str]:
 
 
 def unknown_command(path: tuple[str, ...], arguments: Sequence[str]) -> tuple[str, str]:
-    """Return what is wrong with a word that should be a command, and a hint.
+    """Return the message and the hint for an unknown command.
 
     Args:
-        path: what precedes it: nothing, or a task.
-        arguments: it, and what follows.
+        path: before the unknown word: empty, or a task.
+        arguments: the word and those after it.
     """
     word, *rest = arguments
     tasks = [name for name in OPTIONS if name in TASKS]
@@ -258,9 +263,9 @@ def _either(names: Iterable[str]) -> str:
 
 
 def short_help(path: tuple[str, ...]) -> str:
-    """Return the line about a command or a group in the page of the group above it.
+    """Return the line about a command or a group for the page of its parent.
 
-    A group without a line of its own has that of its `train`.
+    A group without its own line has that of its `train`.
     """
     if path not in COMMANDS and path[0] in TASK_ABOUT:
         return TASK_ABOUT[path[0]]
@@ -295,11 +300,11 @@ def _panels(options_class: type[Command]) -> dict[str, list[Row]]:
 
 
 def name_text(field: dataclasses.Field[Any], option: Description) -> str:
-    """Return a flag as it is typed, or the name of an argument; `--no-` where the default is on."""
+    """Return a flag as typed, or the name of an argument; with `--no-` if the default is on."""
     if isinstance(option, typer.models.ArgumentInfo):
         return option.metavar or field.name.upper()
     name = field.name.replace("_", "-")
-    # Where an option has names of its own, Typer keeps the first one as the default.
+    # If an option has explicit names, Typer keeps the first one as the default.
     given = [
         each for each in (option.default, *(option.param_decls or ())) if isinstance(each, str)
     ]
@@ -309,14 +314,14 @@ def name_text(field: dataclasses.Field[Any], option: Description) -> str:
 
 
 def default_text(field: dataclasses.Field[Any]) -> str:
-    """Return the default of a field; empty if there is none worth saying."""
+    """Return the default of a field; "" if it is not worth showing."""
     if field.default is None or isinstance(field.default, bool | type(dataclasses.MISSING)):
         return ""
     return str(field.default)
 
 
 def values_text(annotation: object) -> str:
-    """Return what a flag takes: its choices, or text, path, number; empty for a switch."""
+    """Return the values of a flag: its choices, or text, path, number; "" for a switch."""
     kind = type_of(annotation)
     parts = [part for part in typing.get_args(kind) if part is not type(None)]
     if choices := choices_of(annotation):
@@ -344,7 +349,7 @@ def _box(title: str, rows: Iterable[Row], width: int) -> list[str]:
 
 
 def _bright(text: str) -> str:
-    """Return text in bold cyan where a terminal shows it and NO_COLOR is unset."""
+    """Return text in bold cyan on a terminal, unless NO_COLOR is set."""
     if os.environ.get("NO_COLOR") or not sys.stdout.isatty():
         return text
     return f"\033[1;36m{text}\033[0m"

@@ -1,4 +1,4 @@
-"""What is wrong with a command line that Typer refuses, and a hint. Imports nothing heavy."""
+"""Messages and hints for command lines that Typer refuses. Imports nothing heavy."""
 
 import difflib
 import json
@@ -28,7 +28,7 @@ MEANT = {
     **dict.fromkeys(("num_workers", "jobs"), ("workers",)),
     **dict.fromkeys(("source", "input"), ("inputs",)),
 }
-"""Flags of other programs and, in order of preference, the ones that mean the same here."""
+"""Flags of other programs and, in order of preference, cvkit's flags with the same meaning."""
 
 
 def path_of(ctx: "Context") -> tuple[str, ...]:
@@ -37,12 +37,12 @@ def path_of(ctx: "Context") -> tuple[str, ...]:
 
 
 def explain(error: "ClickException", ctx: "Context", arguments: list[str]) -> UsageError:
-    """Return a refusal of Typer as an error of one line that names what is refused.
+    """Return Typer's refusal as a one-line error that names the refused value.
 
     Args:
-        error: as Typer raises it.
+        error: raised by Typer.
         ctx: of the command.
-        arguments: that follow the names of the command.
+        arguments: after the names of the command.
     """
     message, hint = _explained(error, ctx, arguments)
     return UsageError(message, code="usage", hint=hint or f"{ctx.command_path} --help")
@@ -69,12 +69,12 @@ def _explained(error: "ClickException", ctx: "Context", arguments: list[str]) ->
 
 
 def _meant(flag: str, ctx: "Context") -> str:
-    """Return a hint that names the flag that was probably meant; empty if none is near."""
+    """Return a hint with the likely flag; "" if none is near."""
     known = hints(COMMANDS[path_of(ctx)])
     name = flag.lstrip("-").replace("-", "_").lower()
     meant = next((each for each in MEANT.get(name, ()) if each in known), None)
     if meant == "inputs":
-        return f"inputs need no flag: {ctx.command_path} PATH"
+        return f"inputs are given without a flag: {ctx.command_path} PATH"
     typed = [name for param in ctx.command.params for name in (*param.opts, *param.secondary_opts)]
     typed = [each for each in typed if each.startswith("-")]
     if meant:
@@ -84,18 +84,18 @@ def _meant(flag: str, ctx: "Context") -> str:
 
 
 def _place(ctx: "Context") -> str:
-    """Return a hint for an argument that a command does not take; empty if there is none."""
+    """Return a hint for an unexpected argument; "" if there is none."""
     takes_data = "data" in hints(COMMANDS[path_of(ctx)])
-    return f"a dataset is named by a flag: {ctx.command_path} --data DIR" if takes_data else ""
+    return f"a dataset is given with a flag: {ctx.command_path} --data DIR" if takes_data else ""
 
 
 def _refused_value(
     error: "ClickException", param: "Parameter", ctx: "Context", arguments: list[str]
 ) -> tuple[str, str]:
-    """Return what is wrong with the value of a flag or an argument, and a hint.
+    """Return the message and the hint for a refused value of a flag or an argument.
 
-    The value is looked up as Typer itself does it: only the parser knows which arguments are
-    flags, which flag takes the next one, and where a variable of the environment is used instead.
+    The value is looked up as Typer does it: only the parser knows which arguments are flags, which
+        flag takes the next one, and where an environment variable is used instead.
     """
     message = " ".join(error.format_message().split())
     given, *_ = ctx.command.make_parser(ctx).parse_args(list(arguments))
@@ -138,5 +138,5 @@ def _reason(error: "ClickException", annotation: object) -> str:
 
 
 def variable_of(param: "Parameter") -> str:
-    """Return the variable of the environment that a flag has its value from."""
+    """Return the environment variable that gives a flag its value."""
     return next(name for name in param.envvar or () if os.environ.get(name))

@@ -1,9 +1,9 @@
-"""Model files: safetensors whose header says everything else, sealed by a hash of every byte.
+"""Model files: safetensors with a complete header, sealed by a hash of every byte.
 
 The header is the JSON under `cvkit` in the metadata of safetensors. Its first entry,
-`sha256`, is the SHA-256 of the whole file with 64 zeros in its own place. So no name, shape or
-offset, no class and no number of the preprocessing changes unseen. In files of format 1, which
-earlier versions wrote, the hash covers the tensors only.
+`sha256`, is the SHA-256 of the whole file with 64 zeros in its own place. Thus no name, shape,
+offset, class or preprocessing value can change unnoticed. In files of format 1, from earlier
+versions, the hash covers the tensors only.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from cvkit.storage import whole_file
 
 FORMAT_VERSION = 2
 TENSORS_ONLY = 1
-"""The format whose hash does not cover the header."""
+"""The format version whose hash does not cover the header."""
 MAX_HEADER = 16 * 2**20
 _BEFORE_HASH = b'{"__metadata__":{"cvkit":"{\\"sha256\\": \\"'
 _ZEROS = "0" * 64
@@ -38,7 +38,7 @@ def content_hash(tensors: dict[str, Tensor]) -> str:
 
 
 def write_sealed(path: Path, tensors: dict[str, Tensor], header: dict) -> None:
-    """Write a model file; format and hash in the header are replaced by its own.
+    """Write a model file; format version and hash in the header are replaced.
 
     Args:
         path: of the file.
@@ -53,16 +53,16 @@ def write_sealed(path: Path, tensors: dict[str, Tensor], header: dict) -> None:
     content = memoryview(save_tensors(tensors, {"cvkit": json.dumps(header, allow_nan=False)}))
     before, after, digest = _sealed_parts(content)
     if not digest:
-        raise RuntimeError("safetensors orders its header in another way than cvkit knows")
+        raise RuntimeError("safetensors orders its header in a way that cvkit does not know")
     with whole_file(path) as stream:
         for part in (before, digest.encode(), after):
             stream.write(part)
 
 
 def _sealed_parts(content: memoryview) -> tuple[memoryview, memoryview, str]:
-    """Return the bytes before and after the hash of a file, and what the hash must be.
+    """Return the bytes before and after the hash of a file, and the expected hash.
 
-    The hash must be nothing where the file has no place for it.
+    The expected hash is "" if the file has no place for it.
     """
     place = 8 + len(_BEFORE_HASH)  # after the length of the header
     before, after = content[:place], content[place + len(_ZEROS) :]
@@ -75,7 +75,7 @@ def _sealed_parts(content: memoryview) -> tuple[memoryview, memoryview, str]:
 
 
 def read_header(path: Path) -> dict:
-    """Return the header of a model file without reading its tensors, and so unverified.
+    """Return the header of a model file without reading its tensors, and thus unverified.
 
     Raises:
         ModelFileError: missing, not safetensors, or not written by cvkit.
@@ -113,7 +113,8 @@ def read_header(path: Path) -> dict:
         raise ModelFileError(f"{path} has a damaged header", code="model.corrupt") from error
     if version not in (TENSORS_ONLY, FORMAT_VERSION):
         raise ModelFileError(
-            f"{path} has format {version}, this cvkit reads up to {FORMAT_VERSION}",
+            f"{path} has format {version}; this version of cvkit reads formats up to "
+            f"{FORMAT_VERSION}",
             code="model.version",
         )
     return header
@@ -123,7 +124,8 @@ def read_model(path: Path) -> tuple[dict[str, Tensor], dict]:
     """Return the tensors and the header of a model file, its hash verified.
 
     Raises:
-        ModelFileError: see `read_header`; `model.hash` if the file is not the one written.
+        ModelFileError: see `read_header`; `model.hash` if the file has changed since it was
+            written.
     """
     header = read_header(path)
     content = path.read_bytes()
@@ -145,9 +147,9 @@ def read_model(path: Path) -> tuple[dict[str, Tensor], dict]:
 
 
 def unverified(path: Path) -> str:
-    """Return what no hash can verify of a file that is read as a model; empty if all is covered.
+    """Return a note on the part of a model file that no hash covers; "" if everything is covered.
 
-    What is wrong with a file that is no usable model is reported when its tensors are read.
+    Defects of unusable files are reported when the tensors are read.
     """
     try:
         if path.suffix != ".safetensors" or read_header(path)["format_version"] != TENSORS_ONLY:
@@ -155,6 +157,7 @@ def unverified(path: Path) -> str:
     except ModelFileError:
         return ""
     return (
-        f"{path} is of an earlier version: its hash covers the tensors, not the classes and the "
-        f"preprocessing; to seal what it says: cvkit weights import {path} --out NEW.safetensors"
+        f"{path} is of an earlier version: its hash covers the tensors but not the classes and "
+        f"the preprocessing; to rewrite it with a complete hash: cvkit weights import {path} "
+        "--out NEW.safetensors"
     )

@@ -1,4 +1,4 @@
-"""Trained models that `--weights` takes by name: a table of torchvision's, and where files lie."""
+"""Trained models that `--weights` takes by name: torchvision's, and those in folders."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +8,10 @@ from cvkit.backbone_table import BACKBONES
 
 @dataclass(frozen=True)
 class Published:
-    """A trained model of torchvision.
+    """A trained torchvision model.
 
     Attributes:
-        builder: function of torchvision that makes the network.
+        builder: torchvision function that builds the network.
         version: name of its weights there.
     """
 
@@ -20,7 +20,7 @@ class Published:
 
 
 def _published_classifiers() -> dict[str, Published]:
-    """Return the classifiers of ImageNet by name; without a version the newest is meant."""
+    """Return the ImageNet classifiers by name; without a version it is the newest."""
     found = {"imagenet": Published("resnet50", "IMAGENET1K_V2")}
     for name, entry in BACKBONES.items():
         if entry.builder:
@@ -63,11 +63,11 @@ PUBLISHED = {
         "kinetics:s3d": Published("s3d"),
     },
 }
-"""What `--weights` means for a task, besides files: by task and name."""
+"""Published models, by task and name."""
 
 
 def published_text(task: str) -> str:
-    """Return the names of a task's published models as a list to read, of classifiers in short."""
+    """Return the names of a task's published models as text, abbreviated for classifiers."""
     if task != "classify":
         return ", ".join(PUBLISHED[task])
     names = [name for name, entry in BACKBONES.items() if entry.builder]
@@ -85,6 +85,6 @@ def families(task: str) -> list[str]:
 
 
 def weight_shelves() -> list[Path]:
-    """Return the folders named `weights` that may hold trained models: here, and cvkit's own."""
-    package = Path(__file__).parent  # an installed package carries its weights inside
+    """Return the `weights` folders that may contain trained models: the current one and cvkit's."""
+    package = Path(__file__).parent  # an installed package contains its weights
     return [Path("weights"), package.parent / "weights", package / "weights"]

@@ -1,4 +1,4 @@
-"""Writing files so that a crash at any moment leaves either the old file or the new one."""
+"""Writes files so that a crash at any moment leaves either the old file or the new one."""
 
 import atexit
 import contextlib
@@ -16,23 +16,23 @@ from typing import BinaryIO
 from cvkit.errors import CvkitError, DataError, MachineError, OutputError, UsageError
 
 LOCK = ".lock"
-"""File of a folder that a process holds; it contains the number of the process."""
+"""Lock file in a folder; it contains the id of the process that holds the lock."""
 LONGEST_NAME = 240
-"""Bytes of a name; file systems allow 255, and a suffix such as `.jpeg` may follow."""
+"""Maximum bytes of a name; file systems allow 255, and a suffix such as `.jpeg` may be added."""
 
 
 def short_name(name: str, limit: int = LONGEST_NAME) -> str:
-    """Return a file's name, cut where it has more bytes than `limit`; a hash keeps it unique."""
+    """Return a file's name, shortened to `limit` bytes with a hash that keeps it unique."""
     content = os.fsencode(name)
     if len(content) <= limit:
         return name
     digest = hashlib.sha256(content).hexdigest()[:16]
-    # Where the cut divides a character, its first bytes go too.
+    # If the cut divides a character, its first bytes are removed too.
     return f"{content[: limit - 17].decode(errors='ignore')}-{digest}"
 
 
 def temporary_beside(path: Path, tail: str = ".tmp") -> Path:
-    """Return a hidden name beside a file that no other file's has, nor another process's."""
+    """Return a hidden temporary name next to a file, unique to the file and the process."""
     return path.with_name(f".{short_name(path.name, 200)}.{os.getpid()}{tail}")
 
 
@@ -50,17 +50,17 @@ def machine_errors(path: Path) -> Iterator[None]:
     """Turn a full disk, a quota or an unwritable place into an error that names the path.
 
     Raises:
-        OutputError: nothing can have this path: it is too long, or leads through a file.
-        UsageError: this user may not write there.
-        MachineError: the machine refuses.
+        OutputError: the path is impossible: it is too long, or leads through a file.
+        UsageError: the user may not write there.
+        MachineError: the disk is full or fails.
     """
     names = {
         errno.ENAMETOOLONG: "its name is too long",
         errno.EISDIR: "it is a folder",
         errno.ENOENT: "there is no such folder",
-        errno.EINVAL: "the file system has no such names",
-        errno.EILSEQ: "the file system has no such names",
-        errno.ELOOP: "its links lead in a circle",
+        errno.EINVAL: "the file system does not allow this name",
+        errno.EILSEQ: "the file system does not allow this name",
+        errno.ELOOP: "its links form a loop",
     }
     try:
         yield
@@ -98,16 +98,16 @@ def machine_errors(path: Path) -> Iterator[None]:
         raise MachineError(
             f"cannot write {path}: {reasons[error.errno]}{free}",
             code="machine.write",
-            hint="free some space or choose another --out",
+            hint="free some space, or choose another --out",
         ) from error
 
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Yield a stream whose content becomes the file at the end, or never.
+    """Yield a stream whose content replaces the file only if it is complete.
 
-    It goes to a temporary neighbour, then fsync, rename, fsync of the folder; so a file of any
-    size is written atomically without being in memory.
+    It is written to a temporary file next to it, followed by fsync, rename and fsync of the folder;
+    files of any size are thus written atomically without being in memory.
     """
     path = Path(path)
     temporary = temporary_beside(path)
@@ -130,7 +130,7 @@ def write_file(path: Path, content: bytes | str) -> None:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove what a killed process left in a folder: half-written files, half-removed folders."""
+    """Remove a killed process's half-written files and half-removed folders from a folder."""
     for path in folder.glob(".*.tmp"):
         if path.is_dir():
             shutil.rmtree(path)
@@ -144,7 +144,7 @@ def write_json(path: Path, value: object, indent: int | None = 1) -> None:
 
 
 def write_json_list(path: Path, rows: Iterable[object]) -> None:
-    """Write strict JSON of a list atomically, row by row, on one line."""
+    """Write a list as strict JSON atomically, row by row, on one line."""
     with whole_file(path) as stream:
         before = b"["
         for row in rows:
@@ -154,7 +154,7 @@ def write_json_list(path: Path, rows: Iterable[object]) -> None:
 
 
 def opencv_name(path: Path) -> str:
-    """Return the name of a file for OpenCV, which dies of bytes that are no text.
+    """Return the name of a file for OpenCV, which crashes on bytes that are not text.
 
     Raises:
         DataError: it has such bytes.
@@ -180,21 +180,21 @@ def cache_folder(name: str) -> Path:
     """Return the folder of that name in the user's cache; it may not exist yet.
 
     Raises:
-        UsageError: the user has no home.
+        UsageError: the user has no home folder.
     """
     base = os.environ.get("XDG_CACHE_HOME")
     try:
         return Path(base or Path.home() / ".cache") / "cvkit" / name
     except RuntimeError as error:
         raise UsageError(
-            "there is no home folder for the cache",
+            "no home folder was found for the cache",
             code="cache.home",
             hint="set XDG_CACHE_HOME to a folder",
         ) from error
 
 
 def cache_trouble(name: str) -> str:
-    """Return why nothing can be kept in a folder of the user's cache; empty if it can."""
+    """Return why a folder of the user's cache is not writable; "" if it is."""
     try:
         folder = cache_folder(name)
         with machine_errors(folder):
@@ -209,17 +209,17 @@ def cache_trouble(name: str) -> str:
 
 @functools.cache
 def passing_folder(name: str) -> Path:
-    """Return a new folder that goes when the process ends, instead of one in the cache."""
+    """Return a temporary folder, removed at the end of the process, in place of a cache folder."""
     folder = tempfile.mkdtemp(prefix=f"cvkit-{name}-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)
 
 
 def require_writable(folder: Path) -> None:
-    """Check that a folder can be made, or written to; makes nothing.
+    """Check that a folder can be created or written to, without creating it.
 
     Raises:
-        UsageError: this user may not.
+        UsageError: the user may not.
     """
     there = next(
         place for place in (folder.absolute(), *folder.absolute().parents) if place.exists()
@@ -233,7 +233,7 @@ def require_writable(folder: Path) -> None:
 
 
 def new_numbered_folder(parent: Path, stem: str) -> Path:
-    """Create and return `parent/stem-NNN` with the first number above all that exist."""
+    """Create and return `parent/stem-NNN` with the next number after all existing ones."""
     with machine_errors(parent):
         parent.mkdir(parents=True, exist_ok=True)
         while True:
@@ -242,7 +242,7 @@ def new_numbered_folder(parent: Path, stem: str) -> Path:
             folder = parent / f"{stem}-{number:03d}"
             try:
                 folder.mkdir()
-            except FileExistsError:  # another process took the number in between
+            except FileExistsError:  # another process has taken the number
                 continue
             return folder
 
@@ -251,7 +251,7 @@ _held: set[int] = set()
 
 
 def _let_go() -> None:
-    """Close what a fork got of the locks, which must end with the process that took them."""
+    """Close a fork's copies of the locks, which must end with the process that took them."""
     for descriptor in _held:
         os.close(descriptor)
     _held.clear()
@@ -263,16 +263,16 @@ if hasattr(os, "register_at_fork"):
 
 @contextlib.contextmanager
 def held(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold a folder inside the block: another process that asks for it is refused.
+    """Lock a folder inside the block, so that other processes are refused.
 
-    The lock is the operating system's, so it ends with the process, however that ends.
+    It is a lock of the operating system, which ends with the process in any case.
 
     Args:
         folder: exists.
-        say: called where the file system has no locks, so that nothing is refused.
+        say: called if the file system has no locks, so that nothing is refused.
 
     Raises:
-        UsageError: another process holds the folder.
+        UsageError: another process has locked the folder.
         MachineError: the folder cannot be written to.
     """
     path = folder / LOCK
@@ -286,7 +286,7 @@ def held(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
     finally:
         if descriptor in _held:  # not in a fork
             _held.discard(descriptor)
-            path.unlink(missing_ok=True)  # still locked: nobody else can have taken it
+            path.unlink(missing_ok=True)  # still locked: no other process can have taken it
             os.close(descriptor)
 
 
@@ -294,21 +294,21 @@ def _lock(descriptor: int) -> None:
     """Lock a file.
 
     Raises:
-        BlockingIOError: another process has.
-        OSError: the file system or the operating system has no locks, among others.
+        BlockingIOError: another process has locked it.
+        OSError: for example, the file system or the operating system has no locks.
     """
     try:
         import fcntl
     except ImportError as error:
-        raise OSError(errno.ENOSYS, "no locks on this system") from error
+        raise OSError(errno.ENOSYS, "this system has no file locks") from error
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _locked(path: Path, say: Callable[[str], None]) -> int:
-    """Return the descriptor of a lock file that this process has locked, if that is possible.
+    """Lock a lock file, if possible, and return its descriptor.
 
     Raises:
-        UsageError: another process has.
+        UsageError: another process has locked it.
     """
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -323,15 +323,15 @@ def _locked(path: Path, say: Callable[[str], None]) -> int:
             raise UsageError(
                 f"{path.parent} is in use by {who}",
                 code="folder.in_use",
-                hint="wait for its end, or choose another folder",
+                hint="wait until it ends, or choose another folder",
             ) from error
         except OSError as error:
             if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):
                 os.close(descriptor)
                 raise
-            say(f"{path.parent} cannot be locked here: take care that no other process uses it")
+            say(f"{path.parent} cannot be locked here; make sure that no other process uses it")
             return descriptor
-        os.close(descriptor)  # its holder has removed the file since it was opened
+        os.close(descriptor)  # the holder has removed the file since it was opened
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
@@ -342,7 +342,7 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def empty_folder(folder: Path) -> None:
-    """Remove what an output folder holds, but for its lock."""
+    """Remove the content of an output folder, except its lock."""
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
@@ -358,20 +358,20 @@ def output_folder(
     say: Callable[[str], None],
     hint: str = "choose another folder, or add --overwrite to replace files in it",
 ) -> Iterator[None]:
-    """Make and hold a folder for writing; refuse one that holds something unless `reuse`.
+    """Create and lock an output folder; refuse one that is not empty unless `reuse`.
 
     Args:
         folder: that `--out` names.
         reuse: it need not be empty.
         say: see `held`.
-        hint: where the folder is not empty.
+        hint: if the folder is not empty.
 
     Raises:
         UsageError: the folder is not empty, in use, or the path is a file.
         MachineError: it cannot be written to.
     """
     if folder.is_file():
-        raise UsageError(f"--out {folder} is a file", code="out.is_a_file", hint="name a folder")
+        raise UsageError(f"--out {folder} is a file", code="out.is_a_file", hint="give a folder")
     with machine_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with held(folder, say):

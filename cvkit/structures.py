@@ -1,4 +1,4 @@
-"""The objects that travel between the layers; their layouts and units are defined here.
+"""The objects that are passed between the layers; their layouts and units are defined here.
 
 Images are HWC RGB uint8 arrays until they are batched, then NCHW uint8 tensors (clips THWC, then
 NCTHW; several views of a video VTHWC, then NCVTHW); `normalize`
@@ -23,10 +23,10 @@ IGNORE = 255
 
 
 def voc_color(index: int) -> tuple[int, int, int]:
-    """Return the colour that PASCAL VOC gives to a class index in [0, 255].
+    """Return the colour of PASCAL VOC for a class index in [0, 255].
 
-    Bit 0, 3, 6 ... of the index become the high bits of red, bit 1, 4, 7 ... of green and bit
-    2, 5, 8 ... of blue.
+    Bits 0, 3, 6, ... of the index become the high bits of red, bits 1, 4, 7, ... those of green and
+    bits 2, 5, 8, ... those of blue.
     """
     red, green, blue = (
         sum(((index >> (3 * bit + channel)) & 1) << (7 - bit) for bit in range(8))
@@ -63,7 +63,7 @@ class ClassList:
 
     @classmethod
     def from_json(cls, rows: Sequence[dict]) -> ClassList:
-        """Return the class list that `as_json` wrote."""
+        """Return the class list from the result of `as_json`."""
         return cls(
             names=tuple(row["name"] for row in rows),
             ids=tuple(row["id"] for row in rows),
@@ -73,7 +73,7 @@ class ClassList:
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a network input was made from an image, so that it can be undone exactly.
+    """How a network input was made from an image, for the exact inverse.
 
     Attributes:
         original_hw: height and width of the decoded image (EXIF orientation applied).
@@ -100,10 +100,10 @@ class SegMap:
         """Return the HW probabilities.
 
         Raises:
-            ValueError: it is a truth, which has none.
+            ValueError: it is a truth, which has no such scores.
         """
         if self.confidence is None:
-            raise ValueError("the label map of a truth has no confidence")
+            raise ValueError("the label map of a ground truth has no confidence")
         return self.confidence
 
 
@@ -114,7 +114,7 @@ class Classes:
     Attributes:
         label: class index; in a prediction the one with the largest score.
         scores: [K] float32 scores in [0, 1] that sum to 1; None for truth.
-        features: [D] float32 what the network's last layer saw; None if not asked for.
+        features: [D] float32 input of the network's last layer; None if not requested.
         clips: [V, K] float32 scores of the views of a video, whose mean `scores` is.
     """
 
@@ -127,10 +127,10 @@ class Classes:
         """Return [K] scores.
 
         Raises:
-            ValueError: it is a truth, which has none.
+            ValueError: it is a truth, which has no such scores.
         """
         if self.scores is None:
-            raise ValueError("the class of a truth has no scores")
+            raise ValueError("the class of a ground truth has no scores")
         return self.scores
 
 
@@ -140,7 +140,7 @@ class Masks:
 
     Attributes:
         size_hw: of the image.
-        codes: [N] bytes objects in COCO's compressed form: runs of 0 and 1 down the columns.
+        codes: [N] bytes objects in COCO's compressed form: runs of 0s and 1s down the columns.
     """
 
     size_hw: tuple[int, int]
@@ -153,19 +153,19 @@ class Masks:
         return Masks(self.size_hw, self.codes[which])
 
     def as_rle(self) -> list[dict]:
-        """Return the masks as pycocotools has them."""
+        """Return the masks in the format of pycocotools."""
         size = list(self.size_hw)
         return [{"size": size, "counts": code} for code in self.codes]
 
 
 @dataclass(frozen=True)
 class MaskLayers:
-    """The masks of the objects of one image as few maps of numbers, for fast transforms.
+    """The masks of the objects of one image as a few maps of numbers, for fast transforms.
 
-    Objects that overlap lie in different layers, so 300 cells need one or two maps, not 300.
+    Objects that overlap are in different layers, so 300 objects need one or two maps, not 300.
 
     Attributes:
-        maps: [L, H, W] uint16, at least one; 0 where no object lies.
+        maps: [L, H, W] uint16, at least one; 0 for pixels without an object.
         layers: [N] the layer of each object.
         values: [N] its number there.
     """
@@ -188,13 +188,13 @@ class Instances:
     Attributes:
         boxes: [N, 4] float32 x1, y1, x2, y2 in original pixels, continuous (x2 = x1 + width).
         labels: [N] int64 class numbers from 1 (`classes.names[label - 1]`); 0 is background.
-        scores: [N] float32 in [0, 1], falling; None for truth.
+        scores: [N] float32 in [0, 1], decreasing; None for truth.
         areas: [N] float64 square pixels of the objects as annotated; truth only.
         crowd: [N] bool, regions of many objects (COCO's `iscrowd`); truth only.
         difficult: [N] bool, objects that do not count (VOC's `difficult`); truth only.
-        xywh: [N, 4] float64 x, y, width, height as a COCO file has them, for scores that are
-            exact to the last bit; None where they follow from `boxes`.
-        masks: of the objects; layers only in the pixels of a training sample.
+        xywh: [N, 4] float64 x, y, width, height as in a COCO file, for metrics that are exact to
+            the last bit; None if they follow from `boxes`.
+        masks: of the objects; layers only for training samples.
     """
 
     boxes: np.ndarray
@@ -210,7 +210,7 @@ class Instances:
         return len(self.boxes)
 
     def pick(self, which: np.ndarray | slice) -> Instances:
-        """Return the objects at these places (indices, bools or a slice)."""
+        """Return the objects at these positions (indices, bools or a slice)."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         picked: dict[str, Any] = {k: None if v is None else v[which] for k, v in values.items()}
         return Instances(**picked)
@@ -222,22 +222,22 @@ class Instances:
             ValueError: the objects have none.
         """
         if not isinstance(self.masks, Masks):
-            raise ValueError("the objects have no masks in run-length codes")
+            raise ValueError("the objects have no run-length masks")
         return self.masks
 
     def prediction_scores(self) -> np.ndarray:
         """Return [N] scores.
 
         Raises:
-            ValueError: these are objects of a truth, which have none.
+            ValueError: these are objects of a truth, which have no scores.
         """
         if self.scores is None:
-            raise ValueError("objects of a truth have no scores")
+            raise ValueError("the objects of a ground truth have no scores")
         return self.scores
 
     @property
     def counted(self) -> np.ndarray:
-        """[N] bool: objects that count, neither crowds nor difficult; of truth."""
+        """[N] bool: objects that count, neither crowds nor difficult; for truth only."""
         left_out = np.zeros(len(self), bool)
         for flags in (self.crowd, self.difficult):
             if flags is not None:
@@ -254,13 +254,13 @@ class Instances:
 
 @dataclass(frozen=True)
 class DetectionTargets:
-    """What a detector learns from: the objects of a batch of images, in their pixels.
+    """The targets of a detector: the objects of a batch of images, in their pixels.
 
     Attributes:
         boxes: [M, 4] float32 x1, y1, x2, y2 of each image; M may be 0.
         labels: [M] int64 of each image, from 1.
         proposals: [R, 4] float32 of each image, for a network that does not propose its own.
-        masks: of the objects of each image, for a network that finds masks.
+        masks: of the objects of each image, for a network with masks.
     """
 
     boxes: list[torch.Tensor]
@@ -271,15 +271,15 @@ class DetectionTargets:
 
 @dataclass(frozen=True)
 class VideoSource:
-    """What the clips of a video were taken from.
+    """The source of the clips of a video.
 
     Attributes:
-        frames: that could be decoded, of the part that counts.
+        frames: number of decodable frames, of the labelled part.
         fps: mean frames per second.
-        looped: a clip is longer than the video, which was repeated.
-        starts: seconds at which each view begins.
-        seconds: the times of the first and the last frame of that part, as the file has them.
-        header_frames: what the file claims.
+        looped: whether the video was repeated because a clip is longer.
+        starts: start of each view in seconds.
+        seconds: times of the first and the last frame of that part in the file.
+        header_frames: number of frames that the file claims.
     """
 
     frames: int
@@ -292,22 +292,21 @@ class VideoSource:
 
 @dataclass(frozen=True)
 class Sample:
-    """One image on its way to a network.
+    """An image (or video) prepared for a network.
 
     Attributes:
         path: key of the sample: path relative to the dataset or input root.
         image: HWC RGB uint8.
-        geometry: how `image` was made from the file; None for a randomly cut training sample.
-        mask: HW uint8 in the pixels of `image`; what a training loss compares with.
-        truth: the label in original pixels; what a metric (and, for a class, a loss) compares
-            with.
-        original: the decoded image, kept only where it is going to be drawn on.
-        boxes: what a training loss compares with, in the pixels of `image`.
-        proposals: [R, 4] float32 regions to look at, in the pixels of `image`; only for networks
-            that do not propose their own.
-        video: where the clips of a video come from.
-        seed: decided everything random about the sample; also how it is mixed with others.
-        file: where an input of predict lies.
+        geometry: how `image` was made from the file; None for a randomly cropped training sample.
+        mask: HW uint8 in the pixels of `image`; the target of a training loss.
+        truth: the label in original pixels; the target of a metric (and, for a class, of a loss).
+        original: the decoded image, kept only if it is needed for drawing.
+        boxes: the target of a training loss, in the pixels of `image`.
+        proposals: [R, 4] float32 regions in the pixels of `image`; only for networks that need
+            them.
+        video: the source of the clips of a video.
+        seed: that determined everything random about the sample, including its mixing with others.
+        file: location of an input of predict.
     """
 
     path: str
@@ -325,13 +324,13 @@ class Sample:
 
 @dataclass(frozen=True)
 class MetricReport:
-    """What a metric says of a whole dataset.
+    """The report of a metric on a whole dataset.
 
     Attributes:
         metrics: by name, fractions in [0, 1]; None where nothing was counted.
-        rules: how they were computed, in words and names.
-        per_class: the numbers of each class by its name: fractions, and last how many pixels,
-            images, videos or objects of the class the truth has.
+        rules: how they were computed, as text.
+        per_class: the numbers of each class by its name: fractions, and last the number of pixels,
+            images, videos or objects of the class in the truth.
     """
 
     metrics: dict[str, float | None]
@@ -350,13 +349,13 @@ class Failure:
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples of equal size, stacked; or of any size, listed.
+    """Samples of equal size, stacked, or of any size, listed.
 
     Attributes:
         images: NCHW, NCTHW or NCVTHW uint8 in channels-last memory order, or a list of CHW uint8.
         masks: NHW int64 class indices, or None for data without masks.
         samples: the samples themselves, in order.
-        labels: [N] int64 class indices, or None for data without one class an image.
+        labels: [N] int64 class indices, or None for data without one class per image.
     """
 
     images: torch.Tensor | list[torch.Tensor]

@@ -1,4 +1,4 @@
-"""Text and JSON files that others wrote, read strictly."""
+"""Strict reading of text and JSON files."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from typing import Any
 from cvkit.errors import CvkitError, DataError
 
 WHOLE = 2**53
-"""Whole numbers up to this are exact in every program; no id is larger."""
+"""Largest whole number that is exact in every program; no id may be larger."""
 
 _short = reprlib.Repr()
 _short.maxlevel, _short.maxlist, _short.maxdict, _short.maxtuple = 2, 4, 4, 4
@@ -21,7 +21,7 @@ _short.maxstring, _short.maxother, _short.maxlong = 160, 60, 40
 
 
 def shown(value: Any) -> str:
-    """Return a value from a file for a message: on one line, and short however large it is."""
+    """Return a value from a file for a message: on one line, and shortened if long."""
     return _short.repr(value)
 
 
@@ -31,7 +31,7 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     Args:
         number: from 0.
         noun: in the singular.
-        plural: where it is not the noun and an s.
+        plural: if it is not the noun plus "s".
     """
     return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
@@ -50,13 +50,13 @@ def read_text(
         path: the file.
         area: first part of the codes of errors: `AREA.missing`, `AREA.not_a_file`,
             `AREA.encoding`, `AREA.size`.
-        error: what to raise.
-        most_bytes: the largest file that is read; None for any.
-        pipes: they may be read too; their writer ends them.
+        error: class of the error to raise.
+        most_bytes: maximum file size; None for no limit.
+        pipes: accept them too; they end with their writer.
 
     Raises:
-        CvkitError: missing, unreadable, no regular file, too large, or not in UTF-8; the line is
-            named.
+        CvkitError: missing, unreadable, not a regular file, too large, or not in UTF-8; the message
+            gives the line.
     """
     try:
         require_regular(path, area=area, error=error, pipes=pipes)
@@ -66,7 +66,7 @@ def read_text(
             raise error(
                 f"{path} is larger than {most_bytes / 1e6:g} MB",
                 code=f"{area}.size",
-                hint="is it the right file?",
+                hint="check that it is the right file",
             )
     except FileNotFoundError as problem:
         raise error(f"{path} does not exist", code=f"{area}.missing") from problem
@@ -87,7 +87,7 @@ def read_text(
 def read_lines(path: Path, *, area: str) -> list[str]:
     """Return the lines of a text file in UTF-8, as `read_text` reads it.
 
-    They end where an editor ends them: U+2028 and the like are characters of a line.
+    Lines end as in an editor: U+2028 and the like are ordinary characters.
     """
     lines = read_text(path, area=area).replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return lines[:-1] if lines[-1] == "" else lines
@@ -100,13 +100,13 @@ def require_regular(
     error: type[CvkitError] = DataError,
     pipes: bool = False,
 ) -> None:
-    """Refuse devices and pipes, which may have no end, before they are opened.
+    """Refuse devices and pipes, which may be endless, before they are opened.
 
     Args:
-        path: of a file; a folder is left to whoever opens it.
+        path: of a file; a folder is left to the code that opens it.
         area: first part of the code of the error, `AREA.not_a_file`.
-        error: what to raise.
-        pipes: they are allowed.
+        error: class of the error to raise.
+        pipes: accept them.
 
     Raises:
         CvkitError: it is neither a regular file nor a folder.
@@ -127,10 +127,10 @@ def read_json(path: Path, unique_keys: bool = True) -> Any:
 
     Args:
         path: the file.
-        unique_keys: refuse a key that occurs twice in an object; takes as long as all the rest.
+        unique_keys: refuse a key that occurs twice in an object; doubles the time.
 
     Raises:
-        DataError: missing, malformed, with NaN or infinity, or with a key twice.
+        DataError: missing, malformed, with NaN or infinity, or with a repeated key.
     """
 
     def refuse(text: str) -> None:
@@ -141,7 +141,7 @@ def read_json(path: Path, unique_keys: bool = True) -> Any:
         if len(result) < len(pairs):
             key = Counter(name for name, _ in pairs).most_common(1)[0][0]
             raise DataError(
-                f"{path}: key {shown(key)} twice in one object", code="json.duplicate_key"
+                f"{path}: key {shown(key)} occurs twice in one object", code="json.duplicate_key"
             )
         return result
 
@@ -157,7 +157,7 @@ def read_json(path: Path, unique_keys: bool = True) -> Any:
 
 
 def json_reason(error: Exception) -> str:
-    """Return in words why JSON could not be read."""
+    """Return a description of why JSON could not be read."""
     if isinstance(error, RecursionError):
         return "nested too deeply"
     if isinstance(error, json.JSONDecodeError):
@@ -166,16 +166,16 @@ def json_reason(error: Exception) -> str:
 
 
 def is_number(value: Any) -> bool:
-    """Return whether a value of a file is a finite number that a float can hold."""
+    """Return whether a value from a file is a finite number in the range of a float."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return math.isfinite(value) if isinstance(value, float) else abs(value) <= sys.float_info.max
 
 
 def parse_number(text: str) -> float | None:
-    """Return the number that a text is, NaN and infinity too; None if it is none.
+    """Return a text as a number, including NaN and infinity; None if it is not a number.
 
-    Python's own `1_000` and digits of other scripts are no numbers here.
+    Python's `1_000` and digits of other scripts are not accepted.
     """
     if not text.isascii() or "_" in text:
         return None
@@ -195,7 +195,7 @@ def whole_number(value: Any) -> int | None:
 
 
 def is_text(value: Any) -> bool:
-    """Return whether a value of a file is text that can be written to a file again."""
+    """Return whether a value from a file is text that can be written to a file again."""
     if not isinstance(value, str):
         return False
     try:

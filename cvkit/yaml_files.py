@@ -1,12 +1,12 @@
-"""The one reader and writer of YAML: configurations, datasets, pipelines of transforms.
+"""The only reader and writer of YAML: configurations, datasets, pipelines of transforms.
 
-YAML is more than a table of settings, and most of it serves nobody here. Refused, with the line:
-aliases (a few lines with them can stand for gigabytes), tags but `!!str` (they make objects),
-a key twice, keys that are neither text nor whole numbers, whole numbers over 64 bits, a second
-document, over 1 MB, over 100,000 values, over 50 levels.
+Most features of YAML are not needed here. The following are refused, with the line: aliases (a few
+    lines can expand to gigabytes), tags other than `!!str` (they create objects), repeated keys,
+    keys that are neither text nor whole numbers, whole numbers over 64 bits, a second document,
+    files over 1 MB, over 100,000 values, over 50 levels.
 
-Dates and times stay text. `1e-3` is a number, which YAML 1.1 takes for text, and `1:30` is text,
-which YAML 1.1 takes for 90.
+Dates and times stay text. `1e-3` is a number, although it is text in YAML 1.1, and `1:30` is text,
+although it is 90 in YAML 1.1.
 """
 
 import re
@@ -33,11 +33,11 @@ _FLOAT = re.compile(
 
 
 class _Refused(Exception):
-    """Why a document is not read: second part of the code, line from 0, reason, remedy."""
+    """Why a document is refused: second part of the code, line from 0, reason, remedy."""
 
 
 def _resolvers() -> dict[str, list[tuple[str, re.Pattern]]]:
-    """Return what text without quotes means, by its first character."""
+    """Return the resolvers of unquoted text, by its first character."""
     kept = (f"{_TAG}null", f"{_TAG}bool")
     table = {
         first: [(tag, what) for tag, what in rules if tag in kept]
@@ -51,17 +51,17 @@ def _resolvers() -> dict[str, list[tuple[str, re.Pattern]]]:
 
 if TYPE_CHECKING:
     _Parser = yaml.SafeLoader
-else:  # PyYAML may have been built without libyaml
+else:  # PyYAML may be built without libyaml
     _Parser = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Loader(_Parser):
-    """Makes plain values of a document whose events were checked."""
+    """Constructs plain values from a document whose events have been checked."""
 
     yaml_implicit_resolvers = _resolvers()
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Return a mapping; unlike the library's it does not merge."""
+        """Return a mapping; unlike the library's, it does not support merging."""
         result: dict[Any, Any] = {}
         for key_node, value_node in node.value:
             key, line = self.construct_object(key_node, deep=True), key_node.start_mark.line
@@ -86,12 +86,12 @@ _Loader.add_constructor(f"{_TAG}int", _Loader.construct_number)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Puts in quotes what `_Loader` would take for a number."""
+    """Quotes text that `_Loader` would read as a number."""
 
     yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
 
     def ignore_aliases(self, data: Any) -> bool:
-        """Write out what occurs twice."""
+        """Write repeated values in full."""
         return True
 
 
@@ -111,7 +111,7 @@ def read_yaml(
         pipes: see `cvkit.texts.read_text`.
 
     Raises:
-        CvkitError: missing, malformed, or with something that is refused; the line is named.
+        CvkitError: missing, malformed, or with refused content; the message gives the line.
     """
     text = read_text(path, area=area, error=error, most_bytes=MOST_BYTES, pipes=pipes)
     return parse_yaml(text, str(path), area=area, error=error)
@@ -120,7 +120,7 @@ def read_yaml(
 def parse_yaml(
     text: str, where: str, *, area: str = "yaml", error: type[CvkitError] = DataError
 ) -> Any:
-    """Return the plain values that a text in YAML stands for; see `read_yaml`."""
+    """Return the plain values of a YAML text; see `read_yaml`."""
     try:
         for _ in _checked_events(text):
             pass
@@ -128,7 +128,7 @@ def parse_yaml(
     except _Refused as refused:
         kind, line, reason, hint = refused.args
         raise error(f"{where}:{line + 1}: {reason}", code=f"{area}.{kind}", hint=hint) from refused
-    except yaml.reader.ReaderError as problem:  # knows no line
+    except yaml.reader.ReaderError as problem:  # it has no line number
         line = text.count("\n", 0, problem.position)
         reason = f"{where}:{line + 1} is not valid YAML: it has a control character"
         raise error(reason, code=f"{area}.syntax") from problem
@@ -137,7 +137,7 @@ def parse_yaml(
         reason = " ".join(str(problem.problem).split())
         place = f"{where}:{line + 1}"
         raise error(f"{place} is not valid YAML: {reason}", code=f"{area}.syntax") from problem
-    except ValueError as problem:  # such as `0b_`, which has the form of a number
+    except ValueError as problem:  # such as `0b_`, which looks like a number
         reason = f"{where} is not valid YAML: {problem}"
         raise error(reason, code=f"{area}.syntax") from problem
 
@@ -148,10 +148,10 @@ def dump_yaml(values: dict[str, Any]) -> str:
 
 
 def _checked_events(text: str) -> Iterator[yaml.Event]:
-    """Yield the events of a text, before anything is made of them.
+    """Yield the events of a text, checked before values are constructed.
 
     Raises:
-        _Refused: an alias, a tag, or too much.
+        _Refused: an alias, a tag, or too much content.
     """
     depth = values = documents = 0
     for event in yaml.parse(text, Loader=_Loader):
@@ -161,7 +161,7 @@ def _checked_events(text: str) -> Iterator[yaml.Event]:
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
-                raise _Refused("syntax", line, "a second document begins", "one is read")
+                raise _Refused("syntax", line, "there is a second document", "keep one")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         if isinstance(event, yaml.CollectionEndEvent):
@@ -175,5 +175,7 @@ def _checked_events(text: str) -> Iterator[yaml.Event]:
         if depth > MOST_LEVELS:
             raise _Refused("depth", line, f"nested in over {MOST_LEVELS} levels", "")
         if values > MOST_VALUES:
-            raise _Refused("size", line, f"over {MOST_VALUES} values", "is it the right file?")
+            raise _Refused(
+                "size", line, f"over {MOST_VALUES} values", "check that it is the right file"
+            )
         yield event

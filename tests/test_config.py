@@ -35,7 +35,7 @@ def test_a_resumed_run_takes_no_other_configuration(cvkit, tmp_path, task):
     (tmp_path / "other.yaml").write_text("epochs: 7\n")
     flags = ("--resume", tmp_path, "--config", tmp_path / "other.yaml")
     refused = cvkit(task, "train", *flags)
-    assert refused.code == 2 and "--config and --resume exclude each other" in refused.err
+    assert refused.code == 2 and "--config and --resume cannot be combined" in refused.err
 
 
 @pytest.mark.parametrize(("flag", "value"), [("--epochs", "2"), ("--data", "elsewhere")])

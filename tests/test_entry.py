@@ -100,7 +100,7 @@ def test_flags_of_other_programs_are_answered_with_those_that_mean_the_same(cvki
         assert done.code == 2
         hint = f"did you mean --{wanted.replace('_', '-')}?"
         if wanted == "inputs":
-            hint = f"inputs need no flag: cvkit {' '.join(path)} PATH"
+            hint = f"inputs are given without a flag: cvkit {' '.join(path)} PATH"
         assert done.err == f"error: there is no flag {flag} ({hint})\n"
 
 

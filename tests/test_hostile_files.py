@@ -79,7 +79,7 @@ CASES = {
     "negative runs": (
         *(INSTANCE, "train.json"),
         coco(annotation={"segmentation": {"size": [6, 8], "counts": [-2, 50]}}),
-        ["annotations[0]", "whole numbers from 0"],
+        ["annotations[0]", "whole numbers of at least 0"],
     ),
     "an id that is a list": (
         *(DETECT, "train.json", coco(annotation={"image_id": [1]})),

@@ -43,10 +43,10 @@ def test_every_option_is_checked_as_its_flag_is(task):
         ({"weights": "shapes", "batchsize": 2}, "did you mean batch_size?"),
         ({"weights": "shapes", "config": "x.yaml"}, "unknown key 'config'"),
         ({"weights": "shapes", "task": "clasify"}, "did you mean classify?"),
-        ({"weights": "shapes", "task": 3}, "task=3 is no task"),
-        ({"weights": None}, "weights=None is neither a name nor a path"),
-        ({"weights": ""}, "weights='' is neither a name nor a path"),
-        ({"weights": 5}, "weights=5 is neither a name nor a path"),
+        ({"weights": "shapes", "task": 3}, "task=3 is not a task"),
+        ({"weights": None}, "weights=None is neither a model name nor a path"),
+        ({"weights": ""}, "weights='' is neither a model name nor a path"),
+        ({"weights": 5}, "weights=5 is neither a model name nor a path"),
     ],
 )
 def test_a_wrong_argument_is_named(arguments, words):
@@ -61,5 +61,5 @@ def test_paths_and_names_are_taken_and_one_path_is_not_several():
     assert len(model.classes) == 6
     with pytest.raises(UsageError, match=r"predict\(\['a.png'\]\)"):
         model.predict("a.png")
-    with pytest.raises(UsageError, match="several paths"):
+    with pytest.raises(UsageError, match="a list of paths"):
         model.predict(file)

@@ -156,7 +156,7 @@ def test_every_use_of_an_earlier_model_says_what_is_not_verified(
     ):
         done = cvkit("classify", *words)
         assert done.code == 0, done.err
-        assert "covers the tensors, not the classes" in done.err, words
+        assert "covers the tensors but not the classes" in done.err, words
 
 
 def test_a_backbone_of_an_earlier_model_says_what_is_not_verified(as_earlier, tmp_path):
@@ -170,7 +170,7 @@ def test_a_backbone_of_an_earlier_model_says_what_is_not_verified(as_earlier, tm
     assert not said
     as_earlier(path)
     load_pretrained(net, "mobilenet_v3_small", str(path), offline=True, say=said.append)
-    assert "covers the tensors, not the classes" in said[0]
+    assert "covers the tensors but not the classes" in said[0]
 
 
 def test_verify_names_what_cannot_be_used(cvkit, tmp_path, path):
@@ -183,7 +183,7 @@ def test_verify_names_what_cannot_be_used(cvkit, tmp_path, path):
         "empty-0123abcd.pth": "SHA-256",
         "missing.safetensors": "No such file",
         "missing.pth": "does not exist",
-        "nothing": "holds no model",
+        "nothing": "contains no model",
     }.items():
         done = cvkit("weights", "verify", tmp_path / name)
         assert done.code == 2

@@ -228,7 +228,7 @@ def test_a_command_warns_of_a_misspelt_variable_once(cvkit, monkeypatch, wrong, 
         monkeypatch.setenv(name, "/nowhere")
     done = cvkit("classify", "train", "--data", "/nowhere")
     warnings = [line for line in done.err.splitlines() if line.startswith("warning")]
-    assert warnings == [f"warning: the variable {wrong} sets no flag ({hint})"]
+    assert warnings == [f"warning: the variable {wrong} belongs to no flag ({hint})"]
     assert "warning" not in cvkit("classify", "train", "--data", "/nowhere", "--quiet").err
 
 
@@ -298,7 +298,7 @@ def test_variables_that_a_study_decides_itself_are_told(trials, monkeypatch):
     assert options.epochs == 3
     warned = [line for line in told.splitlines() if line.startswith("warning")]
     assert warned == [
-        f"warning: CVKIT_TRAIN_{name} has no effect on the trials of tune"
+        f"warning: CVKIT_TRAIN_{name} has no effect on the trials of a study"
         for name in ("CONFIG", "EPOCHS")
     ]
 

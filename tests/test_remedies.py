@@ -89,7 +89,7 @@ def test_a_folder_without_a_layout_is_named_by_its_flag(told, place, task, how):
     (root / "annotations").rmdir()
     message = told(task, how, root)
     if (task, how) == ("segment", "files"):
-        assert message.startswith("--truth ROOT holds neither a dataset nor a mask")
+        assert message.startswith("--truth ROOT contains neither a dataset nor masks")
     else:
         assert message.startswith(f"{FLAG[how]} ROOT has no known layout")
 
@@ -102,10 +102,10 @@ def test_a_folder_without_a_layout_is_named_by_its_flag(told, place, task, how):
         for how, remedy in (
             ("train", "choose with --train-json and --val-json"),
             ("model", "choose with --json-file"),
-            ("files", "name the file itself with --truth"),
+            ("files", "give the file itself with --truth"),
         )
     ]
-    + [("detect", "proposals", "leave one of them in the folder")],
+    + [("detect", "proposals", "keep one of them in the folder")],
 )
 def test_several_files_of_a_split_are_chosen_with_the_commands_flag(told, place, task, how, remedy):
     split = "train" if how in ("train", "proposals") else "val"
@@ -118,11 +118,11 @@ def test_several_files_of_a_split_are_chosen_with_the_commands_flag(told, place,
 @pytest.mark.parametrize("task", ["classify", "video"])
 @pytest.mark.parametrize("how", ["train", "model", "files"])
 def test_data_that_are_not_divided_are_named_by_the_commands_flag(told, place, task, how):
-    message = "ROOT has no split 'val' (--split train takes all that there is)"
+    message = "ROOT has no split 'val' (use --split train to evaluate on the training data)"
     if how == "train":  # divides what there is, which here is one file
         message = (
-            "split 'val' of ROOT is empty (no class has two different files; add some, or name "
-            "data with a split for validation)"
+            "split 'val' of ROOT is empty (no class has two different files; add some, or give "
+            "data with a validation split)"
         )
     assert told(task, how, place("only train")) == message
 
@@ -130,7 +130,7 @@ def test_data_that_are_not_divided_are_named_by_the_commands_flag(told, place, t
 @pytest.mark.parametrize("task", ["detect", "instance"])
 def test_the_folder_of_images_that_is_asked_for_is_used(told, place, cvkit, task, tmp_path):
     root = place("without images")
-    assert told(task, "files", root).endswith("(name the folder with --images)")
+    assert told(task, "files", root).endswith("(give the folder with --images)")
     truth = ("--truth", root, "--images", tmp_path)
     done = cvkit(task, "eval", "--predictions", tmp_path / "r.json", *truth, "--no-files", "--json")
     assert done.code == 0, done.err

@@ -161,7 +161,8 @@ def test_a_folder_is_held_by_one_process_only_and_its_kill_lets_go(tmp_path, for
 
     holder, said = fork(hold)
     assert said == "."
-    told = f"{tmp_path} is in use by process {holder} (wait for its end, or choose another folder)"
+    told = f"{tmp_path} is in use by process {holder}"
+    told += " (wait until it ends, or choose another folder)"
     assert fork(ask)[1] == told
     with pytest.raises(UsageError, match=f"process {holder} "), storage.held(tmp_path, pytest.fail):
         pass

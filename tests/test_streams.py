@@ -122,9 +122,9 @@ def test_only_a_rank_above_0_is_silent(monkeypatch, rank, speaks):
 @pytest.mark.parametrize(
     ("number", "code", "text"),
     [
-        (errno.ENAMETOOLONG, 2, "the name is too long"),
+        (errno.ENAMETOOLONG, 2, "this name is too long"),
         (errno.EACCES, 2, "permission denied"),
-        (errno.EFBIG, 6, "the limit of the size of files is reached"),
+        (errno.EFBIG, 6, "the file size limit is reached"),
         (errno.EMFILE, 6, "too many files are open"),
         (errno.ENFILE, 6, "too many files are open on this machine"),
         (errno.EDQUOT, 6, "the disk quota is used up"),

@@ -1,4 +1,4 @@
-"""Measure a model, or score files."""
+"""Evaluate a model, or score files."""
 
 import gc
 from pathlib import Path
@@ -16,7 +16,7 @@ from cvkit.tasks.inference_flags import require_effect
 
 
 def evaluate(options: Eval, task_name: str) -> int:
-    """Measure a model, or score files of predictions, and check the gates."""
+    """Evaluate a model, or score files of predictions, and check the gates."""
     report = Reporter(options.quiet)
     gates = parse_gates(options.fail_under)
     if (options.weights is None) == (options.predictions is None):
@@ -55,7 +55,7 @@ def _evaluate_files(options: Eval, task_name: str, report: Reporter) -> dict[str
     scoring = scoring_of(task_name)
     require_known(parse_gates(options.fail_under), scoring.metric_names(options), None)
     content = {"predictions": str(options.predictions), "truth": str(options.truth)}
-    gc.disable()  # hundreds of thousands of rows, none of them in a cycle: a quarter of the time
+    gc.disable()  # a quarter of the time with many rows, which have no cycles
     try:
         scored = scoring.score(options, report)
         folder = _report_folder(options, task_name)

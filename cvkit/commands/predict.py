@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cvkit.tasks.trained import Trained
 
 LISTED = 20
-"""Inputs whose results are shown one by one; of more there is a summary."""
+"""Maximum number of inputs whose results are shown one by one; for more there is a summary."""
 
 
 def predict(options: Predict, task_name: str) -> int:
@@ -93,7 +93,7 @@ def _run(
     total: Counter[str],
     **more: Any,
 ) -> Counts:
-    """Predict into a folder that is ready for it; return how it went.
+    """Predict into a prepared folder; return the counts.
 
     Args:
         options: of the command.
@@ -101,8 +101,8 @@ def _run(
         trained: the model.
         files: the inputs.
         report: for progress.
-        total: gets what is counted of the new results.
-        more: what else `cvkit.engine.predict.predict` takes.
+        total: gets the tallies of the new results.
+        more: further arguments of `cvkit.engine.predict.predict`.
     """
     from cvkit.engine import predict as loop
     from cvkit.output.names import output_names
@@ -113,7 +113,7 @@ def _run(
     keys = [file.key for file in files]
     known = {key: name for key, name in journal.names.items() if name}
     with contextlib.closing(journal), report.progress("predicting", len(files)) as advance:
-        if journal.names:  # results of other inputs may lie there too
+        if journal.names:  # there may be results of other inputs too
             trained.task.check_inputs(sorted(journal.names.keys() | set(keys)), report)
         return loop.predict(
             trained.task,
@@ -135,32 +135,36 @@ def _check_flags(options: Predict) -> None:
     """Check what can be checked before anything is read.
 
     Raises:
-        UsageError: flags that do not go together, or no input.
+        UsageError: flags that cannot be combined, or no input.
     """
     if not options.inputs:
-        raise UsageError("no input given", code="inputs.missing", hint="name files or folders")
+        raise UsageError("no input given", code="inputs.missing", hint="give files or folders")
     if options.resume and options.overwrite:
-        raise UsageError("--resume and --overwrite exclude each other", code="out.resume")
+        raise UsageError("--resume and --overwrite cannot be combined", code="out.resume")
     if options.resume and options.out is None:
-        raise UsageError("--resume needs --out", code="out.missing", hint="the results' folder")
+        raise UsageError(
+            "--resume needs --out",
+            code="out.missing",
+            hint="give the folder of the results to complete",
+        )
     if options.json_results and not options.json:
         raise UsageError(
-            "--json-results adds to what --json prints", code="json.results", hint="add --json"
+            "--json-results has no effect without --json", code="json.results", hint="add --json"
         )
     if "contact_sheet" in options.given and getattr(options, "overlay", "png") == "none":
         raise UsageError(
-            "--contact-sheet shows overlays, and --overlay none makes none",
+            "--contact-sheet shows overlays, and --overlay none writes none",
             code="sheet.overlay",
-            hint="leave one of them out",
+            hint="omit one of them",
         )
     for text in options.inputs:
         folder = Path(text)
         if options.out is not None and folder.is_dir() and _inside(folder, options.out):
             raise UsageError(
-                f"--out {options.out} is the input folder {folder}, or holds it: nothing in the "
-                "folder of the results is an input",
+                f"--out {options.out} is the input folder {folder}, or contains it; files in the "
+                "output folder are never read as inputs",
                 code="out.input",
-                hint="name another --out",
+                hint="choose another --out",
             )
     require_effect(options)
 
@@ -170,7 +174,7 @@ def _inside(place: Path, folder: Path) -> bool:
 
 
 def _results_folders(options: Predict, task_name: str) -> list[Path]:
-    """Return the folders of results, in which no input is looked for."""
+    """Return the folders of results, which are never searched for inputs."""
     if options.out is not None:
         return [options.out]
     folders = RUNS.glob(f"{task_name}-predict-*")
@@ -180,10 +184,10 @@ def _results_folders(options: Predict, task_name: str) -> list[Path]:
 
 @contextlib.contextmanager
 def _held_folder(options: Predict, task_name: str, report: Reporter) -> Iterator[Path]:
-    """Yield the folder of the results, which no other process writes to.
+    """Yield the locked folder of the results.
 
     Raises:
-        UsageError: the folder has something in it already, or another process writes to it.
+        UsageError: the folder is not empty, or in use by another process.
     """
     out = options.out or storage.new_numbered_folder(RUNS, f"{task_name}-predict")
     reuse = options.out is None or options.overwrite or options.resume
@@ -192,7 +196,7 @@ def _held_folder(options: Predict, task_name: str, report: Reporter) -> Iterator
 
 
 def _about(trained: Trained, options: Predict) -> dict[str, Any]:
-    """Return what predict.json says: also what scoring the files needs to know of the model."""
+    """Return the content of predict.json, including the facts about the model for scoring."""
     return {
         "model": trained.header["sha256"],
         "options": as_config(options),
@@ -202,7 +206,7 @@ def _about(trained: Trained, options: Predict) -> dict[str, Any]:
 
 
 class _Results:
-    """What a folder says of the inputs of this command, others may lie there too.
+    """The results of this command's inputs in a folder that may have others too.
 
     Args:
         folder: of the results.
@@ -226,7 +230,7 @@ class _Results:
         return (line for line in read_lines(self.folder, name) if line["path"] in self.paths)
 
     def table(self, answers: Answers, what: str) -> Table:
-        """Return a table with a row for each input; `what` are they."""
+        """Return a table with a row for each input; `what` names them."""
         blank = [""] * (len(answers.columns) - 1)
         rows = {line["path"]: answers.row(line) for line in self.lines()}
         rows |= {line["path"]: [f"failed: {line['reason']}", *blank] for line in self.failures()}

@@ -1,4 +1,4 @@
-"""What commands print on stdout: the object of `--json`, or tables for people."""
+"""The output of commands on stdout: the object of `--json`, or tables."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ def print_json(
 
     Args:
         content: of the object.
-        lists: further members, one entry of which is in memory at a time.
+        lists: further members, of which one entry is in memory at a time.
     """
     first = {"ok": True, "schema_version": SCHEMA_VERSION, **content}
     print(json.dumps(first, allow_nan=False)[:-1], end="")
@@ -28,7 +28,7 @@ def print_json(
 
 
 def nested(values: dict[str, Any]) -> dict[str, Any]:
-    """Return values by name with `mask.AP` under `AP` in an object of its own, `mask`."""
+    """Return values by name with `mask.AP` nested as `AP` under `mask`."""
     result: dict[str, Any] = {}
     for name, value in values.items():
         group, dot, rest = name.partition(".")
@@ -40,7 +40,7 @@ def nested(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def print_evaluation(content: dict[str, Any]) -> None:
-    """Print the content of `eval --json` for people."""
+    """Print the content of `eval --json` as tables."""
     per_class = content["per_class"]
     *columns, counted = next(iter(per_class.values()))  # fractions, then pixels or images
     rows = [
@@ -63,10 +63,11 @@ def print_evaluation(content: dict[str, Any]) -> None:
 
 
 def print_models(archs: list[dict[str, Any]], backbones: list[dict[str, Any]]) -> None:
-    """Print the content of `models --json` for people."""
+    """Print the content of `models --json` as tables."""
     print_table(
         "architectures (segmentation: 21 classes, 512x512; classification: 1000 classes at the "
-        "published size; detection and instances: 90 classes; video: 400 classes, 16 frames of "
+        "published size; detection and instance segmentation: 90 classes; video: 400 classes, 16 "
+        "frames of "
         "112x112)",
         ["task", "arch", "backbone", "parameters", "GMACs", "about"],
         [[a["task"], a["arch"], a["backbone"] or "-", *_sizes(a), a["about"]] for a in archs],

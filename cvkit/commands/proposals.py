@@ -7,14 +7,14 @@ from cvkit.options.detect import DetectProposals
 
 
 def proposals(options: DetectProposals, task_name: str) -> int:
-    """Write proposals of every image and say how well they cover the objects."""
+    """Write proposals for every image and report how well they cover the objects."""
     from cvkit.engine import runtime
     from cvkit.tasks.detect.proposals import propose_dataset
 
     report = Reporter(options.quiet)
     if options.out.suffix != ".npz":
         raise UsageError(
-            f"--out {options.out} does not end in .npz", code="out.suffix", hint="add it"
+            f"--out {options.out} does not end in .npz", code="out.suffix", hint="add the suffix"
         )
     if options.out.exists() and not options.overwrite:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Show what there is, and write samples."""
+"""List models, and write samples."""
 
 from cvkit import catalog, storage
 from cvkit.commands.printing import print_json, print_models
@@ -31,7 +31,7 @@ def samples(options: Samples) -> int:
     with storage.output_folder(options.folder, reuse=False, say=say, hint=hint):
         try:
             WRITERS[options.task](options.folder, counts, options.seed, size_hw)
-        except BaseException:  # half a dataset would be in the way of the next try
+        except BaseException:  # an incomplete dataset would block the next attempt
             storage.empty_folder(options.folder)
             raise
     if options.json:

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training left behind; `is_main` in the process that reports.
+    """The outcome of a training; `is_main` in the process that reports.
 
-    `final` are the metrics after the post-fits, where a task has some.
+    `final` are the metrics after the post-fits, if the task has any.
     """
 
     run: Path
@@ -41,7 +41,7 @@ class Outcome:
 
 
 def train(options: Train, task_name: str) -> int:
-    """Train a model in a new run folder, or go on with one; or only try learning rates."""
+    """Train a model in a new run folder, or continue one; or only test learning rates."""
     report = Reporter(options.quiet)
     if options.find_lr:
         return _find_lr(options, task_name, report)
@@ -62,7 +62,7 @@ def train(options: Train, task_name: str) -> int:
 def run_training(
     options: Train, task_name: str, report: Reporter, stop: StopSignal | None = None
 ) -> Outcome:
-    """Train and return what came of it.
+    """Train and return the outcome.
 
     Args:
         options: of the task's train command.
@@ -106,14 +106,14 @@ def run_training(
 
 
 def _held(run: Path, report: Reporter) -> contextlib.AbstractContextManager[None]:
-    """Hold a run folder; of several processes that train together the first one does."""
+    """Lock a run folder; of several training processes, only the first one does."""
     if os.environ.get("LOCAL_RANK", "0") != "0":
         return contextlib.nullcontext()
     return storage.held(run, report.warn)
 
 
 def _resume(trainer: Trainer, options: Train, report: Reporter) -> None:
-    """Go on where a run was saved, and say how; from here on its config.yaml is up to date."""
+    """Continue a run from its save, report it, and update its config.yaml."""
     for note in trainer.restore():
         report.warn(note)
     progress, run = trainer.progress, trainer.run
@@ -121,17 +121,17 @@ def _resume(trainer: Trainer, options: Train, report: Reporter) -> None:
     changed = update_config(run / "config.yaml", options) if trainer.fabric.global_rank == 0 else {}
     if progress.epoch == options.epochs:
         done = "the epoch is" if options.epochs == 1 else f"all {options.epochs} epochs are"
-        report.say(f"{done} done; a larger --epochs prolongs the run")
+        report.say(f"{done} done; a larger --epochs extends the run")
     elif "epochs" in changed:
         report.say(
-            f"epochs: {changed['epochs'][0]} -> {options.epochs}, {progress.epoch} done; from here "
-            f"on the learning rate is that of --schedule {trainer.settings.schedule} over "
+            f"epochs: {changed['epochs'][0]} -> {options.epochs}, {progress.epoch} done; from "
+            f"here on the learning rate follows --schedule {trainer.settings.schedule} over "
             f"{counted(options.epochs, 'epoch')}, now {trainer.lr():.2e}"
         )
 
 
 class _Job:
-    """A training run while it is put together."""
+    """A training run during its setup."""
 
     def __init__(self, options: Train, task_name: str, report: Reporter) -> None:
         from cvkit.engine import runtime
@@ -143,18 +143,18 @@ class _Job:
             storage.require_writable(options.out)
         elif options.check:
             raise UsageError(
-                "--check examines a network before its first step, and --resume continues after it",
+                "--check tests a network before its first step, and --resume continues after it",
                 code="check.resume",
-                hint="leave one of them out",
+                hint="omit one of them",
             )
         require_names(options, task_name)
         runtime.keep_memory()
         self.device, self.precision = runtime.choose(options.device, options.precision)
         if options.unfreeze_at and options.devices > 1:
             raise UsageError(
-                "--unfreeze-at needs one process",
+                "--unfreeze-at works with one process only",
                 code="freeze.devices",
-                hint="--devices 1, or two runs, the second one with --pretrained FILE",
+                hint="use --devices 1, or two runs, the second with --pretrained FILE",
             )
         self.fabric = runtime.make_fabric(self.device, options.devices, self.precision)
         if self.fabric.global_rank:
@@ -162,7 +162,7 @@ class _Job:
         self.workers = runtime.choose_workers(options.workers, self.device, options.devices)
 
     def prepare(self) -> None:
-        """Read the data and build the network; everything that can be wrong is reported here."""
+        """Read the data and build the network; all errors in them are reported here."""
         import torch
 
         from cvkit.engine.freezing import Freezing
@@ -185,7 +185,7 @@ class _Job:
             self.report.warn(line)
         if options.check and self.task.gradient_free:
             raise UsageError(
-                "--check needs a model that is trained by steps", code="check.unsupported"
+                "--check needs a model that is trained in steps", code="check.unsupported"
             )
         torch.manual_seed(key_seed(MODEL_SEED, options.seed))
         model = self.task.build()
@@ -231,7 +231,7 @@ class _Job:
         return Path(self.fabric.broadcast(str(run)))
 
     def announce(self, run: Path) -> None:
-        """Say what is going to be trained."""
+        """Report what is going to be trained."""
         network, settings = self.task.network, self.settings
         names = dict.fromkeys(name for name in (network.arch, network.backbone) if name)
         parameters = sum(p.numel() for p in self.model.parameters())
@@ -260,7 +260,7 @@ class _Job:
         )
 
     def memorise(self, run: Path, stop: StopSignal) -> Progress:
-        """Let a gradient-free model see the data."""
+        """Pass the data to a gradient-free model."""
         from cvkit.engine.memorise import memorise
 
         return memorise(
@@ -278,10 +278,10 @@ class _Job:
 
 
 def _resting_layers(options: Train, task: Task, model: nn.Module) -> str:
-    """Return the names of the layers that `--freeze` and `--freeze-backbone` mean.
+    """Return the names of the layers that `--freeze` and `--freeze-backbone` select.
 
     Raises:
-        UsageError: the network is one piece, without a backbone.
+        UsageError: the network has no backbone.
     """
     if not options.freeze_backbone:
         return options.freeze
@@ -291,13 +291,13 @@ def _resting_layers(options: Train, task: Task, model: nn.Module) -> str:
         raise UsageError(
             f"--freeze-backbone: --arch {task.network.arch} has no backbone",
             code="freeze_backbone.unsupported",
-            hint=f"--freeze names its layers: {', '.join(parts)}",
+            hint=f"use --freeze with its layers: {', '.join(parts)}",
         )
     return f"{options.freeze},{task.body}"
 
 
 def _settings(options: Train, task: Task) -> Settings:
-    """Return the engine's part of the flags, the task's defaults filled in."""
+    """Return the engine's settings from the flags and the task's defaults."""
     from cvkit.engine.progress import Settings
 
     names = {field.name for field in dataclasses.fields(Settings)} - {"min_batch"}
@@ -309,13 +309,13 @@ def _settings(options: Train, task: Task) -> Settings:
 
 
 def _check(job: _Job, run: Path) -> None:
-    """Run the sanity checks, show and keep their results."""
+    """Run the sanity checks, show and store their results."""
     from cvkit.engine.checks import run_checks
     from cvkit.tasks.contract import Checkable
 
     if not isinstance(job.task, Checkable):
         raise UsageError(
-            f"--check: {job.task.name} has no checks", code="check.unsupported", hint="leave it out"
+            f"--check: {job.task.name} has no checks", code="check.unsupported", hint="omit it"
         )
 
     with job.report.progress("checking the network", 6) as advance:
@@ -325,7 +325,7 @@ def _check(job: _Job, run: Path) -> None:
     rows: list[list[Cell]] = [
         [c.name, "pass" if c.passed else "FAIL", c.found, c.meaning] for c in checks
     ]
-    job.report.show(table("checks", ["check", "result", "found", "what a failure means"], rows))
+    job.report.show(table("checks", ["check", "result", "found", "meaning of a failure"], rows))
     storage.write_json(run / "checks.json", [dataclasses.asdict(check) for check in checks])
     failed = [check.name for check in checks if not check.passed]
     if failed:
@@ -340,14 +340,14 @@ def _find_lr(options: Train, task_name: str, report: Reporter) -> int:
 
     if options.resume or options.devices > 1:
         raise UsageError(
-            "--find-lr goes with neither --resume nor --devices", code="find_lr.unsupported"
+            "--find-lr cannot be combined with --resume or --devices", code="find_lr.unsupported"
         )
     with runtime.stop_signals() as stop:
         with stop.at_once():
             job = _Job(options, task_name, report)
             job.prepare()
         if job.task.gradient_free:
-            raise UsageError("--find-lr needs a model that is trained by steps", code="find_lr.knn")
+            raise UsageError("--find-lr needs a model that is trained in steps", code="find_lr.knn")
         run = job.run_folder()
         job.announce(run)
         with _held(run, report), report.progress("trying learning rates", 100) as advance:

@@ -1,4 +1,4 @@
-"""Search training settings by short trainings."""
+"""Search for training settings with short runs."""
 
 import dataclasses
 import json
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from cvkit.engine.search import Space
 
 Values = dict[str, Any]
-"""Settings of a trial by name of the flag, or a line of results."""
+"""Settings of a trial by flag name, or a line of results."""
 
 
 def tune(options: Tune) -> int:
-    """Run the trials that are not done yet, then rank all of them."""
+    """Run the remaining trials, then rank all of them."""
     from cvkit.engine import search
 
     report = Reporter(options.quiet)
@@ -77,7 +77,7 @@ def tune(options: Tune) -> int:
 
 
 def _run_trials(base: Train, plan: list[Values], study: Path, report: Reporter) -> list[Values]:
-    """Run the trials of a plan that are not done yet, and return the results of all."""
+    """Run the remaining trials of a plan, and return the results of all."""
     from cvkit.engine import runtime
 
     results = _finished(study, plan)
@@ -96,7 +96,7 @@ def _require_searched(options: Tune) -> None:
     """Check that the flags about the search have an effect with the strategy.
 
     Raises:
-        UsageError: names the first one that has none.
+        UsageError: names the first one without effect.
     """
     idle = {"random": ("points",), "grid": ("trials", "seed")}[options.strategy]
     for name in idle:
@@ -104,12 +104,12 @@ def _require_searched(options: Tune) -> None:
             raise UsageError(
                 f"--{name} has no effect with --strategy {options.strategy}",
                 code=f"{name}.idle",
-                hint="leave it out",
+                hint="omit it",
             )
 
 
 def _space(options: Tune) -> "Space":
-    """Return what is searched."""
+    """Return the search space."""
     from cvkit.engine.search import Choices, parse_range
 
     space: Space = {
@@ -131,7 +131,7 @@ def _space(options: Tune) -> "Space":
 
 
 TAKEN = frozenset({"data", "epochs", "lr", "weight_decay", "out", "resume", "find_lr", "check"})
-"""Training flags that the study decides."""
+"""Training flags that are set by the study."""
 
 
 PRINTING = frozenset({"json", "quiet", "debug"})
@@ -139,18 +139,18 @@ PRINTING = frozenset({"json", "quiet", "debug"})
 
 
 def _with_variables(options: Tune, report: Reporter) -> Tune:
-    """Return the options with what CVKIT_TRAIN_... say, as the first of `--set`.
+    """Return the options with the values of CVKIT_TRAIN_... before those of `--set`.
 
-    A study that is resumed has them already.
+    A resumed study already has them.
     """
     if options.resume:
         return options
     texts = from_environment(task_options(options.task, "train"), "train", os.environ)
     for name in sorted(texts.keys() & (TAKEN | NOT_STORED) - PRINTING):
-        report.warn(f"{variable(('train',), name)} has no effect on the trials of tune")
+        report.warn(f"{variable(('train',), name)} has no effect on the trials of a study")
     added = [f"{n}={text}" for n, text in texts.items() if n not in TAKEN | NOT_STORED]
     if added:
-        report.say(f"from the environment (CVKIT_TRAIN_...): {', '.join(added)}")
+        report.say(f"set by variables (CVKIT_TRAIN_...): {', '.join(added)}")
     return dataclasses.replace(options, set=[*added, *options.set])
 
 
@@ -158,7 +158,7 @@ def _base(options: Tune) -> Train:
     """Return the training flags that all trials share.
 
     Raises:
-        UsageError: `--set` is malformed, or names an unknown flag or one that the study decides.
+        UsageError: `--set` is malformed, or names a flag that is unknown or set by the study.
     """
     content: Values = {}
     options_class = task_options(options.task, "train")
@@ -170,7 +170,7 @@ def _base(options: Tune) -> Train:
                 f"--set {text!r} is not NAME=VALUE", code="set.syntax", hint="arch=resnet18"
             )
         if name in TAKEN | NOT_STORED:
-            raise UsageError(f"--set {name}: the study decides this flag", code="set.taken")
+            raise UsageError(f"--set {name}: this flag is set by the study", code="set.taken")
         content[name] = from_text(options_class, name, value)
     chosen = from_config(options_class, content, "--set")
     base = options_class(**chosen, data=options.data, epochs=options.epochs, quiet=True)
@@ -184,10 +184,10 @@ def _trial_options(base: Train, values: Values, out: Path) -> Train:
 
 
 def _require_effect(options: Train, values: Values, task: str) -> None:
-    """Check the flags of a trial, and that what it tries has an effect.
+    """Check the flags of a trial, and that the tried values have an effect.
 
     Raises:
-        UsageError: names the first flag that cannot work, or that nothing would depend on.
+        UsageError: names the first flag that is invalid or has no effect.
     """
     from cvkit.tasks.train_flags import idle_flags, require_names, require_sense
 
@@ -213,7 +213,7 @@ def _finished(study: Path, plan: list[Values]) -> list[Values]:
     """Return the results of the trials that are done, in order.
 
     Raises:
-        UsageError: they are not those of this plan.
+        UsageError: they do not belong to this plan.
     """
     path = study / "trials.jsonl"
     if not path.is_file():
@@ -226,10 +226,13 @@ def _finished(study: Path, plan: list[Values]) -> list[Values]:
 
 
 def _run(base: Train, values: Values, study: Path, trial: int, stop: "StopSignal") -> Values:
-    """Run a trial, or go on with it, and return its result."""
+    """Run or continue a trial, and return its result."""
     folder = study / "trials" / f"{trial:03d}"
     options = _trial_options(base, values, folder)
-    marks = ("*/ckpt/last", "*/last.safetensors")  # of one that has begun, of one that has ended
+    marks = (
+        "*/ckpt/last",
+        "*/last.safetensors",
+    )  # of a trial that has started, that has ended
     begun = [mark for pattern in marks for mark in folder.glob(pattern)]
     if begun:
         options = dataclasses.replace(
@@ -244,7 +247,7 @@ def _run(base: Train, values: Values, study: Path, trial: int, stop: "StopSignal
         raise Interrupted(
             f"stopped in trial {trial}; finished trials are kept",
             signal_number=error.exit_code - 128,
-            hint=f"go on with: cvkit tune {task_name} --resume {study}",
+            hint=f"continue with: cvkit tune {task_name} --resume {study}",
         ) from error
     value = done.progress.kept(options.keep)[done.task.best]
     return {"metric": done.task.best, "value": value, "run": str(done.run), "reason": ""}

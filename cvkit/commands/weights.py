@@ -12,7 +12,7 @@ from cvkit.texts import counted
 
 
 def list_weights(options: WeightsList) -> int:
-    """List shipped models, and published weights with where they lie or come from."""
+    """List shipped models, and published weights with their paths or URLs."""
     from cvkit.model_files import read_header
     from cvkit.models.published import list_published
     from cvkit.models.weights import shipped_models
@@ -55,7 +55,7 @@ def list_weights(options: WeightsList) -> int:
 
 
 def verify_weights(options: WeightsVerify) -> int:
-    """Check files against their hashes and say what is damaged."""
+    """Check files against their hashes and report damaged ones."""
     from cvkit.models.published import list_published
     from cvkit.models.weights import shipped_models
 
@@ -77,13 +77,13 @@ def verify_weights(options: WeightsVerify) -> int:
 
 
 def _verified(place: Path) -> dict[Path, str]:
-    """Return why each model of a place is not what was written; nothing if its hash is right.
+    """Return why each model in a place is damaged; "" if its hash is correct.
 
     Args:
-        place: a file; or a folder, which stands for its files and its resume states.
+        place: a file, or a folder with its files and resume states.
 
     Raises:
-        ModelFileError: the folder has none of them.
+        ModelFileError: the folder has neither.
     """
     from cvkit.engine.checkpoint import damage_of_states
 
@@ -93,15 +93,15 @@ def _verified(place: Path) -> dict[Path, str]:
     found = {path: _refusal(path) for path in files} | damage_of_states(place)
     if not found:
         raise ModelFileError(
-            f"{place} holds no model",
+            f"{place} contains no model",
             code="weights.none",
-            hint="name a run folder, or .safetensors and .pth files",
+            hint="give a run folder, or .safetensors and .pth files",
         )
     return found
 
 
 def _refusal(path: Path) -> str:
-    """Return why a file is not what was written, as far as its hash tells; empty if it is."""
+    """Return why a file is damaged, as far as its hash shows; "" if it is intact."""
     from cvkit.model_files import read_model, unverified
     from cvkit.models.weights import verified
 
@@ -118,14 +118,16 @@ def _refusal(path: Path) -> str:
 
 
 def import_weights(options: WeightsImport) -> int:
-    """Write a cvkit model made from a state dict of torchvision."""
+    """Convert a torchvision state dict to a cvkit model."""
     from cvkit.engine.checkpoint import save_model
     from cvkit.tasks.torchvision_import import earlier_model, imported_model
 
     report = Reporter(options.quiet)
     if options.out.suffix != ".safetensors":
         raise UsageError(
-            f"--out {options.out} does not end in .safetensors", code="out.suffix", hint="add it"
+            f"--out {options.out} does not end in .safetensors",
+            code="out.suffix",
+            hint="add the suffix",
         )
     if options.out.exists() and not options.overwrite:
         raise UsageError(
@@ -138,7 +140,7 @@ def import_weights(options: WeightsImport) -> int:
     save_model(options.out, tensors, header)
     if unused:
         count = counted(len(unused), "tensor")
-        report.say(f"left out, as only training needs it: {count}, {unused[0]} ...")
+        report.say(f"not imported, needed for training only: {count}, such as {unused[0]}")
     about: dict[str, Any] = {
         name: header.get(name) for name in ("task", "network", "preprocessing")
     }

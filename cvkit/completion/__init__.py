@@ -1,1 +1,1 @@
-"""What a shell asks while a command is typed: which words may follow. Imports nothing heavy."""
+"""Shell completion: the words that may follow on a command line. Imports nothing heavy."""

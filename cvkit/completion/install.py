@@ -1,4 +1,4 @@
-"""Setting up completion in the user's shell."""
+"""Sets up completion in the user's shell."""
 
 import os
 import shlex
@@ -15,7 +15,7 @@ def current_shell() -> str:
     """Return the name of the shell that cvkit was called from.
 
     Raises:
-        UsageError: it is not known, or there is no completion for it.
+        UsageError: it is unknown, or there is no completion for it.
     """
     try:
         shell = shellingham.detect_shell()[0]
@@ -31,18 +31,18 @@ def current_shell() -> str:
 
 
 def run(flag: str, arguments: list[str]) -> str:
-    """Return what `--install-completion` or `--show-completion` prints.
+    """Return the output of `--install-completion` or `--show-completion`.
 
     Args:
-        flag: one of them.
-        arguments: that follow it: the name of a shell, or nothing for the current one.
+        flag: one of these two.
+        arguments: of the flag: the name of a shell, or none for the current one.
 
     Raises:
-        UsageError: no such shell, or more arguments.
+        UsageError: unknown shell, or too many arguments.
     """
     if len(arguments) > 1:
         raise UsageError(
-            f"{flag} takes one shell, not {' '.join(arguments)}",
+            f"{flag} takes the name of one shell, not {' '.join(arguments)}",
             code="completion.shell",
             hint=f"one of {', '.join(SCRIPTS)}",
         )
@@ -50,11 +50,11 @@ def run(flag: str, arguments: list[str]) -> str:
     content = script(shell)
     if flag == "--show-completion":
         return content
-    return f"{install(shell)}; it works in shells that start from now on\n"
+    return f"{install(shell)} written; completion works in new shells\n"
 
 
 def install(shell: str) -> Path:
-    """Write the script of a shell where it is read at the next start, and return its place.
+    """Write the script of a shell to a place where new shells read it, and return its path.
 
     bash and zsh read it from their rc file, to which a line is added once; fish finds it.
     """
@@ -77,7 +77,7 @@ def install(shell: str) -> Path:
 
 
 def _add_line(path: Path, line: str) -> None:
-    """Add a line to a file that the user owns, unless it is there; the rest stays as it is."""
+    """Add a line to a user's file, unless it is there; the rest is not changed."""
     with storage.machine_errors(path), open(path, "ab+") as stream:
         stream.seek(0)
         content = stream.read()

@@ -1,7 +1,7 @@
-"""How bash, zsh and fish ask for words, and how they are answered.
+"""The completion protocol of bash, zsh and fish.
 
-A shell calls cvkit with `_CVKIT_COMPLETE=complete_SHELL` and gets a line that says how to go on,
-then a line for each word. `_CVKIT_COMPLETE=source_SHELL` prints the script that makes it do so.
+A shell calls cvkit with `_CVKIT_COMPLETE=complete_SHELL` and gets a line that says which paths to
+add, then one line per word. `_CVKIT_COMPLETE=source_SHELL` prints the script that sets this up.
 """
 
 import re
@@ -12,7 +12,7 @@ from cvkit.completion.words import complete
 from cvkit.errors import UsageError
 
 VARIABLE = "_CVKIT_COMPLETE"
-"""Variable of the environment by which a shell asks."""
+"""Environment variable with the shell's request."""
 
 _BASH = r"""_cvkit_completion() {
     local lines=() option
@@ -59,7 +59,7 @@ _FISH = r"""function __cvkit_complete
         case files
             set wanted '.+'
         case folders
-            # Behind a colon, as in imagenet:resnet50, fish would begin anew.
+            # After a colon, as in imagenet:resnet50, fish would start a new word.
             string match -q -- '*:*' $path; or set wanted '.+/$'
     end
     # After a command that it does not know, fish completes paths.
@@ -70,11 +70,11 @@ end
 complete --command cvkit --no-files --arguments '(__cvkit_complete)'
 """
 SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
-"""What makes a shell ask cvkit."""
+"""The completion scripts."""
 
 
 def answer(request: str, arguments: list[str]) -> str:
-    """Return what a shell asks for.
+    """Return the answer to a shell's request.
 
     Args:
         request: value of `_CVKIT_COMPLETE`, such as `complete_bash` or `source_zsh`.
@@ -82,7 +82,7 @@ def answer(request: str, arguments: list[str]) -> str:
             zsh and fish: the words after `cvkit`, of which the last one is being typed.
 
     Raises:
-        UsageError: nothing that a shell would ask.
+        UsageError: an unknown request.
     """
     kind, _, shell = request.partition("_")
     if shell in SCRIPTS and kind == "source":
@@ -134,9 +134,11 @@ def _bash_lines(arguments: list[str]) -> list[str]:
     found = complete(words[1:-1], words[-1])
     texts = [found.prefix + word for word in found.words if word.isprintable()]
     options = {"files": ["default"], "folders": ["plusdirs"]}.get(found.paths, [])
-    if cut != len(found.prefix):  # behind a colon, say, bash would begin anew with folders
+    if cut != len(
+        found.prefix
+    ):  # after a colon, for example, bash would complete folders from scratch
         options = []
-    if "plusdirs" not in options:  # else bash quotes words as it does folders
+    if "plusdirs" not in options:  # otherwise bash quotes words like folders
         texts = [text[:cut] + _quoted(text[cut:], quote) for text in texts]
     if len(texts) == 1 and texts[0].endswith(("=", "/")):
         options.append("nospace")
@@ -144,15 +146,15 @@ def _bash_lines(arguments: list[str]) -> list[str]:
 
 
 def split_line(line: str, breaks: str) -> tuple[list[str], int, str]:
-    """Return the words of a bash command line, where the last one begins for bash, and its quote.
+    """Return the words of a bash command line, where bash starts the last one, and its quote.
 
     Args:
         line: up to the cursor.
-        breaks: `COMP_WORDBREAKS`; behind one of these, or an open quote, bash completes anew.
+        breaks: `COMP_WORDBREAKS`; after one of these, or an open quote, bash starts a new word.
 
     Returns:
         The words without quotes, of which the last one (maybe empty) is being typed; how many of
-        its characters bash leaves as they are; and the quote that is open, or nothing.
+        its characters bash keeps; and the open quote, or "".
     """
     words: list[str] = []
     word: str | None = None
@@ -177,7 +179,7 @@ def split_line(line: str, breaks: str) -> tuple[list[str], int, str]:
 
 
 def _quoted(text: str, quote: str) -> str:
-    """Return a word as it must be typed behind an open quote, or without one."""
+    """Return a word as it must be typed after an open quote, or without one."""
     if quote == "'":
         return text.replace("'", "'\\''")
     special = r'(["$`\\])' if quote else r"([^\w@%+=:,./~^-])"

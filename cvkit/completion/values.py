@@ -1,4 +1,4 @@
-"""Which values a flag or an argument takes, as words to choose from."""
+"""Completion of the values of flags and arguments."""
 
 import dataclasses
 import itertools
@@ -19,7 +19,7 @@ from cvkit.options.tree import task_options
 from cvkit.published import PUBLISHED, weight_shelves
 
 ENTRIES = 1000
-"""Entries of a folder that are read, so that a large one does not make the shell wait."""
+"""Maximum number of folder entries to read, so that large folders do not delay the shell."""
 HEADER_BYTES = 2**20
 """Longest header of a model file that is read."""
 
@@ -31,7 +31,7 @@ class Line:
     Attributes:
         command: the words of the command, such as `("segment", "train")`.
         values: of the flags and arguments so far, by the name of their field.
-        partial: what is there of the word, or of the value behind `--flag=`.
+        partial: the typed part of the word, or of the value after `--flag=`.
     """
 
     command: tuple[str, ...]
@@ -51,11 +51,11 @@ class Line:
 
 @dataclass(frozen=True)
 class Choices:
-    """Words to choose from, each with what it means, and the paths that fit besides.
+    """Words to choose from, each with its meaning, and whether paths are possible too.
 
     Attributes:
-        words: text to what it means, which may be empty.
-        paths: `files` (and folders), `folders`, or empty for none; the shell knows them best.
+        words: meaning of each word, which may be "".
+        paths: `files` (and folders), `folders`, or "" for none; the shell itself completes them.
         prefix: what precedes the value in its word, such as `--arch=`.
     """
 
@@ -64,16 +64,16 @@ class Choices:
     prefix: str = ""
 
     def starting(self, partial: str) -> "Choices":
-        """Return those whose words begin with what is typed."""
+        """Return the choices whose words start with the typed part."""
         words = {text: about for text, about in self.words.items() if text.startswith(partial)}
         return dataclasses.replace(self, words=words)
 
 
 def choices_for(line: Line, options_class: type[Command], name: str) -> Choices:
-    """Return what may stand as a value of a flag or an argument.
+    """Return the possible values of a flag or an argument.
 
     Args:
-        line: what is typed so far.
+        line: typed so far.
         options_class: of the command.
         name: field of the options.
     """
@@ -87,7 +87,7 @@ def choices_for(line: Line, options_class: type[Command], name: str) -> Choices:
 
 
 def value_type(annotation: object) -> object:
-    """Return the type of one value of a flag: without None, and of a list its elements'."""
+    """Return the type of one value of a flag: without None, and for a list its element type."""
     kind = type_of(annotation)
     if typing.get_origin(kind) in (types.UnionType, typing.Union):
         kind = typing.get_args(kind)[0]
@@ -99,7 +99,7 @@ def _named(*words: str, paths: str = "") -> Callable[[Line], Choices]:
 
 
 def _joined(separators: str, words: Iterable[str], line: Line) -> Choices:
-    """Return words that may be joined: what is typed up to the last separator stays."""
+    """Return words that may be joined; the part typed before the last separator is kept."""
     ends = [line.partial.rfind(separator) + 1 for separator in separators]
     begun = line.partial[: max(ends)]
     taken = re.split(rf"[{re.escape(separators)}]", begun)
@@ -124,13 +124,13 @@ def _files(folder: Path, *suffixes: str) -> list[str]:
 
 
 def _typed_files(line: Line, *suffixes: str) -> dict[str, str]:
-    """Return the files with these suffixes in the folder whose path is typed."""
+    """Return the files with these suffixes in the typed folder."""
     start = line.partial[: line.partial.rfind("/") + 1]
     return {start + name: "" for name in _files(Path(start).expanduser(), *suffixes)}
 
 
 def _runs(line: Line, *marks: str) -> Iterator[str]:
-    """Yield the run folders of a task that hold one of the marks, in `--out` and in `runs`."""
+    """Yield the run folders of a task that contain one of the marks, in `--out` and in `runs`."""
     others = tuple(f"{task}-" for task in TASKS if task != line.task)
     for parent in dict.fromkeys((*line.values.get("out", ()), "runs")):
         for name in _folders(Path(parent)):
@@ -140,7 +140,7 @@ def _runs(line: Line, *marks: str) -> Iterator[str]:
 
 
 def _models(line: Line) -> Choices:
-    """Return what `--weights` takes: runs, files, names in weights/, published names."""
+    """Return the values of `--weights`: runs, files, names in weights/, published names."""
     words = dict.fromkeys(_runs(line, "best.safetensors", "last.safetensors"), "run folder")
     for shelf in weight_shelves():
         for name in _files(shelf, ".safetensors"):
@@ -162,7 +162,7 @@ def _task_of(path: Path) -> str | None:
 
 
 def _backbone_weights(line: Line) -> Choices:
-    """Return what `--pretrained` takes; the versions are those of `--backbone`."""
+    """Return the values of `--pretrained`; the versions are those of `--backbone`."""
     name = line.value("backbone", "arch")
     known = BACKBONES[name].versions if name in BACKBONES else ("v1", "v2")
     words = ["imagenet", *(f"imagenet:{version}" for version in known)]
@@ -189,7 +189,7 @@ SPLITS = ("train", "val", "test")
 
 
 def _splits(line: Line) -> Choices:
-    """Return the splits of the dataset on the line, as its folders tell them."""
+    """Return the splits of the dataset on the line, judged by its folders."""
     place = line.value("data", "truth")
     root = Path(place or "").expanduser()
     found = set(_splits_in(root)) if place not in (None, "samples") and root.is_dir() else ()
@@ -198,7 +198,7 @@ def _splits(line: Line) -> Choices:
 
 
 def _splits_in(root: Path) -> Iterator[str]:
-    """Yield what may be a split of a dataset in any layout."""
+    """Yield possible splits of a dataset in any layout."""
     for kind in ("Segmentation", "Main"):
         names = [name.removesuffix(".txt") for name in _files(root / "ImageSets" / kind, ".txt")]
         # VOC also has lists for each class, such as cat_train.txt.
@@ -219,7 +219,7 @@ def _devices(line: Line) -> Choices:
 LOSSES = ("ce", "dice", "focal", "ohem")
 """Terms of `--loss` of segment."""
 TTA = {"classify": ("flip", "ten-crop"), "segment": ("flip", "scales")}
-"""What `--tta` averages over."""
+"""The values of `--tta`."""
 
 
 def _augments(line: Line) -> Choices:
@@ -290,6 +290,6 @@ SOURCES: dict[str, Callable[[Line], Choices]] = {
     "views": _named("1x1", "5x1", "10x3"),
     "weights": _models,
 }
-"""What the flags and arguments take whose type does not say it, by the name of their field."""
+"""Values of flags and arguments whose type does not define them, by field name."""
 FREE = frozenset({"batch_size", "fail_under", "freeze", "lr", "mask_map", "scale", "weight_decay"})
-"""Flags with free text, for which there is nothing to choose from."""
+"""Flags with free text, without choices."""

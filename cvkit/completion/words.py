@@ -1,4 +1,4 @@
-"""Which words may follow on a command line."""
+"""Completion of the words of a command line."""
 
 import dataclasses
 import typing
@@ -23,11 +23,11 @@ Field = dataclasses.Field[Any]
 
 
 def complete(words: Sequence[str], partial: str) -> Choices:
-    """Return what the word that is being typed may become.
+    """Return the completions of the word that is being typed.
 
     Args:
         words: complete words after `cvkit`, without quotes.
-        partial: the beginning of the next one; may be empty.
+        partial: the typed part of the next word; may be "".
     """
     rest, path = list(words), tuple[str, ...]()
     while rest and path not in COMMANDS:
@@ -76,7 +76,7 @@ def _is_list(options_class: type[Command], name: str) -> bool:
 def _of_command(
     path: tuple[str, ...], options_class: type[Command], words: list[str], partial: str
 ) -> Choices:
-    """Return what may follow the words of a command."""
+    """Return the completions after the words of a command."""
     flags, values = flags_of(options_class), dict[str, list[str]]()
     after_dashes, waiting, rest = False, None, []
     for word in words:
@@ -112,7 +112,7 @@ def _of_command(
 def _next_argument(
     options_class: type[Command], rest: list[str], values: dict[str, list[str]]
 ) -> str | None:
-    """Return the argument that comes next, if any; those that are given are put to the values."""
+    """Return the argument that comes next, if any; given ones are added to the values."""
     names = arguments_of(options_class)
     for word in rest:
         if names:

@@ -1,1 +1,1 @@
-"""What comes in: files, decoding, transforms, datasets and the built-in samples."""
+"""Inputs: files, decoding, transforms, datasets and the built-in samples."""

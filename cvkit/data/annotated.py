@@ -1,4 +1,4 @@
-"""Images with boxes, whatever file described them."""
+"""Images with boxes, from any annotation format."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +22,7 @@ class AnnotatedImage:
 
     Attributes:
         key: the image's path relative to the dataset.
-        path: where it lies.
+        path: its location.
         image_id: the dataset's own number of the image.
         size_wh: width and height that the annotation claims; None if it claims none.
         truth: the objects.
@@ -37,13 +37,13 @@ class AnnotatedImage:
 
 @dataclass
 class Annotations:
-    """What an annotation file holds; the reader lists all defects instead of stopping.
+    """The content of an annotation file; the reader lists all defects instead of stopping.
 
     Attributes:
         classes: in index order.
         images: in the file's order.
         defects: everything that makes it unusable.
-        notes: what is odd but usable, for warnings.
+        notes: remarks on usable oddities, for warnings.
     """
 
     classes: ClassList
@@ -53,22 +53,21 @@ class Annotations:
 
 
 MOST_PIXELS = 10**9
-"""Of an image that an annotation or a result claims; larger claims are mistakes, or attacks."""
+"""Largest image that an annotation or a result may claim; larger claims are mistakes or attacks."""
 
 
 def claimed_size(sides: Sequence[Any], where: str, code: str) -> tuple[int, int] | None:
-    """Return the width and height that a file claims of an image; None if it claims none.
+    """Return the width and height that a file claims for an image; None if it claims none.
 
-    Nothing is claimed by sides that are missing, or both 0.
+    Sides that are missing, or both 0, count as no claim.
 
     Args:
         sides: the two values in the file.
-        where: file and place, for messages.
+        where: file and position, for messages.
         code: of errors.
 
     Raises:
-        DataError: a side is no whole number from 1, or there are over `MOST_PIXELS`
-            pixels.
+        DataError: a side is not a positive whole number, or there are over `MOST_PIXELS` pixels.
     """
     if any(side is None for side in sides) or all(is_number(side) and side == 0 for side in sides):
         return None
@@ -76,13 +75,13 @@ def claimed_size(sides: Sequence[Any], where: str, code: str) -> tuple[int, int]
     if width is None or height is None or min(width, height) < 1:
         shape = " x ".join(shown(side) for side in sides)
         raise DataError(
-            f"{where}: width x height {shape} are not two whole numbers from 1",
+            f"{where}: width x height {shape} are not two positive whole numbers",
             code=code,
-            hint="leave them out if they are not known",
+            hint="omit them if they are unknown",
         )
     if width * height > MOST_PIXELS:
         raise DataError(
-            f"{where}: {width}x{height} are over {MOST_PIXELS // 10**6} megapixels",
+            f"{where}: {width}x{height} is over {MOST_PIXELS // 10**6} megapixels",
             code=code,
             hint="no image is that large; correct the size",
         )
@@ -104,7 +103,7 @@ def make_truth(
     xywh: np.ndarray | None = None,
     masks: Masks | None = None,
 ) -> Instances:
-    """Return objects; areas default to those of the boxes, the marks to False.
+    """Return objects; areas default to those of the boxes, flags to False.
 
     Args:
         boxes: [N, 4] x1, y1, x2, y2 in continuous pixels.
@@ -138,7 +137,7 @@ def box_defect(
     Args:
         box: as annotated, in continuous pixels.
         size_wh: of the image, if known.
-        where: file and place, for the message.
+        where: file and position, for the message.
         kind: first part of the code: `bbox` or `bndbox`.
     """
     x1, y1, x2, y2 = box
@@ -169,16 +168,16 @@ def upright(
 ) -> AnnotatedImage:
     """Return an image whose boxes, masks and size are in the pixels that `read_image` gives.
 
-    Where the annotation claims the size of the pixels as stored and the EXIF orientation turns
-    them, boxes and masks are turned with them; where it claims the upright size, or none, they
-    stay. Only the header of the image file is read.
+    If the annotation claims the size of the image as stored, and EXIF rotates it, boxes and masks
+    are rotated too; if it claims the upright size, or none, they are not. Only the header of the
+    image file is read.
 
     Args:
         image: as annotated.
-        header: what `read_header` says of the file, where that is known already.
+        header: result of `read_header`, if known already.
 
     Raises:
-        DataError: the annotation claims another size, or those of `read_header`.
+        DataError: the annotation claims another size, or an error of `read_header`.
     """
     (height, width), orientation = header or read_header(image.path)
     claimed = image.size_wh
@@ -186,10 +185,10 @@ def upright(
         return replace(image, size_wh=(width, height))
     if orientation not in (5, 6, 7, 8) or claimed != (height, width):
         raise DataError(
-            f"{image.path}: its annotation says {claimed[0]}x{claimed[1]}, the image has "
+            f"{image.path}: its annotation says {claimed[0]}x{claimed[1]}, but the image has "
             f"{width}x{height}",
             code="image.size_mismatch",
-            hint="correct the annotation, or the boxes are in other pixels",
+            hint="correct the annotation, otherwise the boxes do not fit the image",
         )
     stored_w, stored_h = claimed
     x1, y1, x2, y2 = image.truth.boxes.T
@@ -209,9 +208,9 @@ def upright(
 def turn_upright(
     images: Sequence[AnnotatedImage],
 ) -> tuple[list[AnnotatedImage], list[CvkitError], int]:
-    """Return a split whose boxes and masks are upright, its defects, and how many were turned.
+    """Return a split with upright boxes and masks, its defects, and the number of rotated images.
 
-    For scoring files, which needs no image: one that is missing or unreadable stays as it is.
+    For scoring files, which needs no images: annotations of missing or unreadable images are kept.
     """
     made: list[AnnotatedImage] = []
     defects: list[CvkitError] = []
@@ -223,7 +222,7 @@ def turn_upright(
         except CvkitError as error:
             return error
 
-    with ThreadPoolExecutor() as pool:  # files may lie on a slow disk
+    with ThreadPoolExecutor() as pool:  # files may be on a slow disk
         for image, found in zip(images, pool.map(turn, images, chunksize=64), strict=True):
             if isinstance(found, AnnotatedImage):
                 made.append(found)
@@ -236,9 +235,9 @@ def turn_upright(
 
 
 def trainable(truth: Instances, size_hw: tuple[int, int]) -> Instances:
-    """Return the objects that a detector learns: no crowds, difficult ones or empty boxes.
+    """Return the objects to train on: without crowds, difficult objects and empty boxes.
 
-    Boxes are cut to the image; masks become layers.
+    Boxes are clipped to the image; masks become layers.
     """
     limit = np.array([size_hw[1], size_hw[0]] * 2, np.float32)
     boxes = np.clip(truth.boxes, 0, limit)

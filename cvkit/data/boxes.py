@@ -1,4 +1,4 @@
-"""Images with boxes or masks of objects, whatever format they lie in."""
+"""Images with boxes or masks of objects, in any format."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,8 +23,8 @@ class BoxData:
         classes: of all splits.
         splits: images by name of the split.
         defects: everything that makes the data unusable.
-        notes: what is odd but usable.
-        heap: what had to be divided, see `Parts`; None where the data are split.
+        notes: remarks on usable oddities, for warnings.
+        heap: the part that was divided, see `Parts`; None if the data have splits.
     """
 
     layout: str
@@ -46,26 +46,25 @@ def read_boxes(
     flags: DataFlags = TRAINING,
     division: Division = WHOLE,
 ) -> BoxData:
-    """Return the splits of a dataset, defects collected.
+    """Return the splits of a dataset, and all defects.
 
     Args:
         root: its folder.
         layout: the name of its format, or `auto`.
         splits: their names.
-        json_files: COCO files of splits that are not found by their names; one under "" is not
-            split, and divided.
+        json_files: COCO files by split, if not found by their names; a file under "" is divided.
         images: folder that the file names of COCO files are relative to.
-        masks: read the objects' masks too, which all of them must have.
+        masks: also read the masks, which all objects must have.
         flags: how the command names the data, for messages.
-        division: of data that are not split; each side gets its share of every class.
+        division: of data without splits; each split gets its share of every class.
 
     Raises:
         DataError: no known format, no such split, or the splits have different classes.
-        UsageError: `layout` or `images` contradict what is there.
+        UsageError: `layout` or `images` contradict the data.
     """
     given = {split: path for split, path in (json_files or {}).items() if path}
     if given and "" not in given:
-        division = WHOLE  # each file is named for its split
+        division = WHOLE  # each file belongs to a split
     truth: Truth = "instances" if masks else "boxes"
     query = Query(
         root=root, splits=splits, json_files=given, images=images, masks=masks, flags=flags
@@ -95,7 +94,7 @@ def read_boxes(
 
 
 def _format_of(truth: Truth, query: Query, wanted: str) -> str:
-    """Return the name of a dataset's format; annotation files that are named decide it.
+    """Return the name of a dataset's format; it follows from annotation files if any are given.
 
     Args:
         truth: `boxes` or `instances`.
@@ -104,7 +103,7 @@ def _format_of(truth: Truth, query: Query, wanted: str) -> str:
 
     Raises:
         DataError: it has no known format.
-        UsageError: files or a folder of images are named for data in another format.
+        UsageError: files or a folder of images are given for data in another format.
     """
     taking = next(name for name, row in FORMATS[truth].items() if row.json_files)
     if not query.json_files:
@@ -115,20 +114,20 @@ def _format_of(truth: Truth, query: Query, wanted: str) -> str:
         raise UsageError(
             f"--format {wanted}: {next(iter(query.json_files.values()))} is a COCO file",
             code="format.json",
-            hint="--format coco, or leave it out",
+            hint="use --format coco, or omit it",
         )
     if query.images is not None and found != taking:
         raise UsageError(
-            f"--images has no effect: {query.root} has the layout {found}, which says where they "
-            "lie",
+            f"--images has no effect: {query.root} has the layout {found}, which defines where "
+            "its images are",
             code="images.idle",
-            hint="it belongs to COCO files",
+            hint="--images is for COCO files only",
         )
     return found
 
 
 def _joined(root: Path, layout: str, found: dict[str, Annotations], parts: Parts) -> BoxData:
-    """Return all splits together; their classes are compared where nothing else is wrong."""
+    """Return all splits together; their classes are compared if there are no defects."""
     defects = [defect for content in found.values() for defect in content.defects]
     first = next(iter(found.values())).classes
     notes = [note for content in found.values() for note in content.notes]
@@ -162,13 +161,13 @@ def _same_classes(root: Path, found: dict[str, Annotations]) -> ClassList:
 
 
 def divided_file(place: Path, content: Annotations, split: str, division: Division) -> BoxData:
-    """Return one side of a COCO file that is not split.
+    """Return one split of a COCO file that is divided.
 
     Args:
         place: the file.
         content: of it.
         split: `train`, `val` or `all`.
-        division: by which share and seed.
+        division: fraction and seed.
 
     Raises:
         DataError: no such split, or an empty one.
@@ -181,13 +180,13 @@ def divided_file(place: Path, content: Annotations, split: str, division: Divisi
 
 
 def _labels(found: dict[str, Annotations], images: Sequence[AnnotatedImage]) -> list[list[str]]:
-    """Return the names of the classes in each image of what is divided."""
+    """Return the class names in each image, for the division."""
     names = next(iter(found.values())).classes.names
     return [[names[label - 1] for label in set(image.truth.labels.tolist())] for image in images]
 
 
 def with_truths(images: Sequence[AnnotatedImage], table: dict[int, int]) -> list[AnnotatedImage]:
-    """Return images whose labels are numbers of another class list.
+    """Return images with their labels converted to another class list.
 
     Args:
         images: as read.

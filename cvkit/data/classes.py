@@ -14,11 +14,11 @@ from cvkit.texts import counted, read_lines, shown
 FILE_NAMES = ("classes.txt", "labelmap.txt")
 
 LONGEST_LINE = 1000
-"""Characters of a class with its colour; what is longer is another kind of file."""
+"""Maximum length of a line, in characters; longer lines mean another kind of file."""
 
 
 def numbered_classes(count: int) -> ClassList:
-    """Return a class list for data that names none: "0", "1", ... in VOC colours."""
+    """Return a class list for data without class names: "0", "1", ... in VOC colours."""
     return make_classes([str(index) for index in range(count)])
 
 
@@ -27,7 +27,7 @@ def make_classes(
 ) -> ClassList:
     """Return a class list with ids equal to the indices; colours default to VOC's.
 
-    A class whose colour of VOC was given to another one gets one of VOC's last colours.
+    If a class's VOC colour is used by another class, it gets one of VOC's last colours.
     """
     given = colors or {}
     chosen, standard = set(given.values()), voc_colors(len(names))
@@ -56,8 +56,8 @@ def object_classes(names: Sequence[str], ids: Iterable[int]) -> ClassList:
 
 
 def voc_colors(count: int) -> list[tuple[int, int, int]]:
-    """Return `voc_color` of the first indices; of many at once, since a list may be long."""
-    indices: Any = np.arange(count)  # whose bits are all that it uses
+    """Return `voc_color` of the first indices, vectorised for long lists."""
+    indices: Any = np.arange(count)  # only its bits are used
     channels: Any = voc_color(indices)
     return list(zip(*(channel.tolist() for channel in channels), strict=True))
 
@@ -65,7 +65,7 @@ def voc_colors(count: int) -> list[tuple[int, int, int]]:
 def dataset_classes(
     root: Path, most: int | None = None
 ) -> tuple[ClassList | None, dict[tuple[int, int, int], int]]:
-    """Return what `read_classes` finds in a dataset folder; (None, {}) if it lists no classes."""
+    """Return the result of `read_classes` for a folder, or (None, {}) without a class list."""
     path = next((root / name for name in FILE_NAMES if (root / name).is_file()), None)
     return read_classes(path, most) if path else (None, {})
 
@@ -75,19 +75,20 @@ def read_classes(
 ) -> tuple[ClassList, dict[tuple[int, int, int], int]]:
     """Return the classes in a text file and the colours it assigns to them.
 
-    One class a line, in index order: a name, optionally with a colour before or after it
-    (`road 128 64 128`, `128,64,128 road`), or CVAT's `road:128,64,128:parts:actions`. Empty
-    lines and lines that begin with `#` do not count.
+    One class per line, in index order: a name, optionally with a colour before or after it
+    (`road 128 64 128`, `128,64,128 road`), or CVAT's `road:128,64,128:parts:actions`. Empty lines
+    and lines that begin with `#` are ignored.
 
     Args:
         path: the file.
-        most: classes that are possible: masks of 8 bits have `IGNORE`; None for any number.
+        most: maximum number of classes: `IGNORE` for 8-bit masks; None for any number.
 
     Returns:
-        The class list, and a map from RGB to class index that holds the colours given.
+        The class list, and a map from the given RGB colours to class indices.
 
     Raises:
-        DataError: no class, over `most` of them, a name or colour twice, or a malformed line.
+        DataError: no classes, more than `most` classes, a name or colour twice, or a malformed
+            line.
     """
     names: list[str] = []
     seen: set[str] = set()
@@ -97,9 +98,13 @@ def read_classes(
             continue
         name, color = _parse_line(line, f"{path}:{number}")
         if name in seen:
-            raise DataError(f"{path}:{number}: class {shown(name)} twice", code="classes.duplicate")
+            raise DataError(
+                f"{path}:{number}: class {shown(name)} occurs twice", code="classes.duplicate"
+            )
         if color is not None and color in colors:
-            raise DataError(f"{path}:{number}: colour {color} twice", code="classes.duplicate")
+            raise DataError(
+                f"{path}:{number}: colour {color} occurs twice", code="classes.duplicate"
+            )
         if color is not None:
             colors[color] = len(names)
         names.append(name)
@@ -108,7 +113,7 @@ def read_classes(
         raise DataError(
             f"{path} lists {counted(len(names), 'class', 'classes')}",
             code="classes.count",
-            hint="one class on each line" + (f", at most {most}" if most is not None else ""),
+            hint="write one class per line" + (f", at most {most}" if most is not None else ""),
         )
     return make_classes(names, {index: color for color, index in colors.items()}), colors
 
@@ -137,7 +142,7 @@ def _parse_line(line: str, where: str) -> tuple[str, tuple[int, int, int] | None
 
 
 BACKGROUND = ("background", "__background__")
-"""Names under which class lists, such as CVAT's, count what is no object."""
+"""Names of the background in class lists, such as CVAT's."""
 
 
 def without_background(names: Sequence[str], used: Callable[[], Collection[str]]) -> list[str]:
@@ -145,7 +150,7 @@ def without_background(names: Sequence[str], used: Callable[[], Collection[str]]
 
     Args:
         names: as listed.
-        used: returns the classes that objects have; asked only if there is a background.
+        used: returns the classes that objects have; called only if there is a background.
     """
     background = {name for name in names if name.lower() in BACKGROUND}
     unused = background - set(used()) if background else background

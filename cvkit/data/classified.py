@@ -1,4 +1,4 @@
-"""Images or videos that have one class each, whatever format they lie in."""
+"""Images or videos that have one class each, in any format."""
 
 import functools
 from collections.abc import Sequence
@@ -21,10 +21,10 @@ class ClassifiedImage:
     """An image or video and the name of its class.
 
     Attributes:
-        key: its path relative to the dataset; with its times where it is a part of a video.
-        path: where it lies; a folder for a video of pictures.
+        key: its path relative to the dataset; with its times if it is a part of a video.
+        path: its location; a folder for a video in frames.
         label: name of the class.
-        seconds: begin and end of the part of a video; None for all of it.
+        seconds: start and end of the part of a video; None for the whole video.
     """
 
     key: str
@@ -39,11 +39,12 @@ class Collection:
 
     Attributes:
         layout: the name of its format.
-        names: of the classes, in index order; those of `train` and `val` too, asked for or not.
-        ordered: the dataset itself says in which order (classes.txt); else it is alphabetical.
-        splits: the images that were asked for, by name of the split.
-        heap: what had to be divided, see `Parts`; None where the data are split.
-        notes: what is odd but usable.
+        names: of the classes, in index order; including those of `train` and `val`, even if not
+            requested.
+        ordered: the dataset defines the order (classes.txt); otherwise it is alphabetical.
+        splits: the requested images, by name of the split.
+        heap: the part that was divided, see `Parts`; None if the data have splits.
+        notes: remarks on usable oddities, for warnings.
     """
 
     layout: str
@@ -68,12 +69,12 @@ def read_collection(
     Args:
         place: the dataset's folder, or a CSV file.
         wanted: the name of its format, or `auto`.
-        splits: names; data that are not split have `all`, or `train` and `val`.
-        val_fraction: share of each class that becomes `val` where the data are not split, drawn
-            by content; None does not divide such data, so that any split is all of them.
-        walk: finds what a folder of a class holds.
-        seed: of the division; None divides as before there were seeds, see `drawn_singly`.
-        flag: what names the place, for messages.
+        splits: names; data without splits have `all`, or `train` and `val`.
+        val_fraction: fraction of each class that becomes `val` if the data have no splits, drawn by
+            content; None does not divide such data, so that every split is the whole dataset.
+        walk: finds the files in a class folder.
+        seed: of the division; None divides as versions without seeds did, see `drawn_singly`.
+        flag: that gives the place, for messages.
 
     Raises:
         DataError: unknown layout, missing split or file, malformed table, unknown class.
@@ -112,11 +113,11 @@ def read_collection(
 
 
 def _doubts(place: Path, layout: str, labels: AbstractSet[str]) -> list[str]:
-    """Return a note if what was taken for classes are the folders of data for another task."""
+    """Return a note if the class folders look like folders of data for another task."""
     if not FORMATS["classes"][layout].last or not labels & NO_CLASSES:
         return []
     hint = other_data("classes", place, deeper=False)
-    return [f"{place}: its folders are taken for classes, but {hint}"] if hint else []
+    return [f"{place}: its folders are read as classes, but {hint}"] if hint else []
 
 
 def _require_listed(labels: set[str], names: Sequence[str], place: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which frames of a video make a clip, and datasets of clips."""
+"""The choice of frames for a clip, and datasets of clips."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from cvkit.errors import DataError
 from cvkit.structures import Classes, Geometry, Sample, VideoSource
 
 CLIP_SEED = 5
-"""Keeps the choice of frames apart from the other random decisions of a sample."""
+"""Separates the choice of frames from the other random decisions of a sample."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ class ClipRule:
     """How a clip is taken from a video; stored in the model file.
 
     Attributes:
-        frames: of a clip.
-        sampling: `clip`: frames that follow each other; `uniform`: spread over the whole video.
-        stride: of a clip, in frames of the video.
-        fps: frames per second of a clip; 0 counts by `stride`.
+        frames: per clip.
+        sampling: `clip`: successive frames; `uniform`: frames spread over the whole video.
+        stride: between the frames of a clip, in frames of the video.
+        fps: frames per second of a clip; 0: use `stride`.
     """
 
     frames: int
@@ -42,8 +42,8 @@ def clip_frames(times_ms: np.ndarray, rule: ClipRule, place: float) -> tuple[np.
     Args:
         times_ms: [F] of the frames.
         rule: of the clip.
-        place: 0 is the earliest clip, 1 the latest one; of spread frames where in its segment
-            each one lies.
+        place: 0 is the earliest clip, 1 the latest; for spread frames, the position of each frame
+            in its segment.
 
     Returns:
         [T] int64 numbers from 0 to F - 1.
@@ -59,17 +59,17 @@ def clip_frames(times_ms: np.ndarray, rule: ClipRule, place: float) -> tuple[np.
         return (start + np.arange(rule.frames) * rule.stride) % count, span > count
     step = 1000 / rule.fps
     frame = (times_ms[-1] - times_ms[0]) / max(count - 1, 1) or step
-    whole = times_ms[-1] - times_ms[0] + frame  # the last frame lasts too
+    whole = times_ms[-1] - times_ms[0] + frame  # the last frame has a duration too
     length = (rule.frames - 1) * step
     spare = max(times_ms[-1] - times_ms[0] - length, 0.0)
     wanted = (place * spare + np.arange(rule.frames) * step) % whole
-    # What is shown at a time is the last frame before it.
+    # The frame shown at a time is the last one that started before it.
     numbers = np.searchsorted(times_ms - times_ms[0], wanted + 1e-6, side="right") - 1
     return numbers.astype(np.int64), length > whole
 
 
 def random_place(count: int, rule: ClipRule, rng: np.random.Generator) -> float:
-    """Return where a training clip lies; every first frame is as likely."""
+    """Return the position of a training clip; all first frames are equally likely."""
     if rule.sampling == "uniform" or rule.fps:
         return float(rng.random())
     spare = max(count - (rule.frames - 1) * rule.stride - 1, 0)
@@ -77,7 +77,7 @@ def random_place(count: int, rule: ClipRule, rng: np.random.Generator) -> float:
 
 
 def places(count: int) -> list[float]:
-    """Return where the clips of a video lie: evenly over its length; a single one in the middle."""
+    """Return the positions of the clips of a video: evenly spaced; a single one in the middle."""
     return [0.5] if count == 1 else (np.arange(count) / (count - 1)).tolist()
 
 
@@ -108,13 +108,14 @@ class ClipTransform(Protocol):
 
 @dataclass(frozen=True)
 class FrameRule:
-    """How a frame becomes a square: resize, then cut.
+    """How a frame becomes a square: resize, then crop.
 
     Attributes:
         image_size: side of the square.
-        resize_hw: height and width that frames are resized to; one number is the shorter side.
-        crops: 1: from the centre; 3: also from both ends of the longer side.
-        bits: of pictures, see `cvkit.data.video.read_frames`.
+        resize_hw: height and width to which frames are resized; a single number is the shorter
+            side.
+        crops: 1: the centre; 3: also both ends of the longer side.
+        bits: of frames in image files, see `cvkit.data.video.read_frames`.
     """
 
     image_size: int
@@ -123,7 +124,7 @@ class FrameRule:
     bits: int | None = 16
 
     def resized(self, frame: np.ndarray) -> np.ndarray:
-        """Return a frame resized, bilinearly without antialiasing, as torchvision's presets do."""
+        """Return a resized frame, bilinear without antialiasing, as in torchvision's presets."""
         height, width = frame.shape[:2]
         if len(self.resize_hw) == 2:
             size_hw = self.resize_hw
@@ -135,10 +136,10 @@ class FrameRule:
         return cv2.resize(frame, size_hw[::-1], interpolation=cv2.INTER_LINEAR)
 
     def views(self, frames: Sequence[np.ndarray]) -> np.ndarray:
-        """Return [crops, T, side, side, 3] of the frames of a clip."""
+        """Return the [crops, T, side, side, 3] crops of the frames of a clip."""
         clip = np.stack([self.resized(frame) for frame in frames])
         side, (height, width) = self.image_size, clip.shape[1:3]
-        # As torchvision rounds the middle.
+        # Rounded as torchvision does.
         middle = (round((height - side) / 2), round((width - side) / 2))
         corners = [middle]
         if self.crops == 3:
@@ -153,13 +154,13 @@ class ClipDataset:
     """Clips of videos with a class each.
 
     Attributes:
-        videos: what it contains, in order.
+        videos: its content, in order.
         names: of the classes, in index order.
-        rule: which frames make a clip.
-        frame_rule: how frames enter the network.
-        clips: of a video; in training each is a sample of its own, else a view of one.
-        transform: random transform of training; None for evaluation.
-        reverse: probability that a training clip runs backwards.
+        rule: for the frames of a clip.
+        frame_rule: for the preprocessing of frames.
+        clips: per video; in training each is a separate sample, otherwise a view of one.
+        transform: random training transform; None for evaluation.
+        reverse: probability that a training clip is reversed.
     """
 
     videos: Sequence[ClassifiedImage]
@@ -222,7 +223,7 @@ class VideoInputs:
         return self.files[index].key
 
     def read(self, index: int, seed: int = 0) -> Sample:
-        """Return the views of a video; nothing in them is random.
+        """Return the views of a video, without randomness.
 
         Raises:
             DataError: it cannot be read.

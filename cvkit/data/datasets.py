@@ -51,12 +51,12 @@ class SegmentationDataset:
     """Images with masks.
 
     Attributes:
-        pairs: what it contains, in order.
+        pairs: its content, in order.
         reader: how the masks are read.
         image_size_wh: width and height that the network input should fit into.
         resize: `fit` or `native`.
-        transform: random transform of training; None for evaluation, which then keeps the
-            truth in original pixels.
+        transform: random training transform; None for evaluation, where the truth stays in original
+            pixels.
         bits: see `read_image`.
     """
 
@@ -75,7 +75,7 @@ class SegmentationDataset:
         return self.pairs[index].key
 
     def read(self, index: int, seed: int = 0) -> Sample:
-        """Return one sample; the random transform is decided by `seed`.
+        """Return one sample; `seed` determines the random transform.
 
         Raises:
             DataError: the image or its mask cannot be read.
@@ -105,10 +105,10 @@ class BoxDataset:
     """Images with boxes, each in its own size.
 
     Attributes:
-        images: what it contains, in order.
-        transform: random transform of training; None for evaluation.
-        proposals: [R, 4] regions of each image by its key; None for networks with their own.
-        join: puts four images into one; what `mosaic` is made with.
+        images: its content, in order.
+        transform: random training transform; None for evaluation.
+        proposals: [R, 4] regions of each image by its key; None for networks that make their own.
+        join: puts four images into one, for `mosaic`.
         bits: see `read_image`.
     """
 
@@ -120,7 +120,7 @@ class BoxDataset:
 
     @property
     def ragged(self) -> bool:
-        """Training samples of different sizes share a batch."""
+        """Whether training samples of different sizes share a batch."""
         return self.transform is not None
 
     def __len__(self) -> int:
@@ -131,16 +131,16 @@ class BoxDataset:
         return self.images[index].key
 
     def groups(self) -> list[int]:
-        """Return for each image a number that those of similar aspect ratio share.
+        """Return a number for each image, equal for images of similar aspect ratio.
 
-        Up to 1.26 a side counts as square: batches of one kind of images cost more, by what they
-        do to batch norms, than a quarter of padding.
+        Ratios up to 1.26 count as square: the effect of batches with only one kind of images on
+            batch norms costs more than a quarter of padding.
         """
         sizes = (image.size_wh or (1, 1) for image in self.images)
         return [round(1.5 * math.log2(width / height)) for width, height in sizes]
 
     def read(self, index: int, seed: int = 0) -> Sample:
-        """Return one sample; the random transform is decided by `seed`.
+        """Return one sample; `seed` determines the random transform.
 
         Raises:
             DataError: the image cannot be read.
@@ -178,13 +178,13 @@ class ImageTransform(Protocol):
 
 @dataclass(frozen=True)
 class CropRule:
-    """How an image becomes a square network input: resize the shorter side, cut the centre.
+    """How an image becomes a square network input: resize the shorter side, crop the centre.
 
     Attributes:
         image_size: side of the input.
-        resize_size: what the shorter side becomes first.
+        resize_size: of the shorter side, before the crop.
         interpolation: key of `cvkit.data.resize.INTERPOLATIONS`.
-        whole: do not cut; for ten-crop evaluation.
+        whole: do not crop; for ten-crop evaluation.
     """
 
     image_size: int
@@ -193,7 +193,7 @@ class CropRule:
     whole: bool = False
 
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, Geometry]:
-        """Return the network input (HWC uint8) of an image, and how it was made."""
+        """Return the network input (HWC uint8) of an image, and its geometry."""
         original_hw = image.shape[:2]
         size_hw = short_side_hw(original_hw, self.resize_size)
         image = resize_antialiased(image, size_hw, self.interpolation)
@@ -207,10 +207,10 @@ class ClassificationDataset:
     """Images with a class each.
 
     Attributes:
-        images: what it contains, in order.
+        images: its content, in order.
         names: of the classes, in index order.
         rule: makes the network input for evaluation.
-        transform: random transform of training; None for evaluation.
+        transform: random training transform; None for evaluation.
         bits: see `read_image`.
     """
 
@@ -228,7 +228,7 @@ class ClassificationDataset:
         return self.images[index].key
 
     def read(self, index: int, seed: int = 0) -> Sample:
-        """Return one sample; the random transform is decided by `seed`.
+        """Return one sample; `seed` determines the random transform.
 
         Raises:
             DataError: the image cannot be read.
@@ -248,10 +248,10 @@ class ImageSource:
     """Images without labels, for predict.
 
     Attributes:
-        files: what it contains, in order.
-        rule: makes the network input (HWC uint8) of an image, and says how.
-        keep_original: samples also carry the decoded image, to draw on.
-        propose: finds the regions of an image, given with its key.
+        files: its content, in order.
+        rule: makes the network input (HWC uint8) of an image, and returns its geometry.
+        keep_original: samples also contain the decoded image, for drawing.
+        propose: finds the regions of an image, called with its key.
         bits: see `read_image`.
     """
 
@@ -269,7 +269,7 @@ class ImageSource:
         return self.files[index].key
 
     def read(self, index: int, seed: int = 0) -> Sample:
-        """Return one sample; nothing in it is random.
+        """Return one sample, without randomness.
 
         Raises:
             DataError: the image cannot be read.

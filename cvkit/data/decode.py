@@ -6,9 +6,9 @@ Conversions, none of which depends on the command:
     grey (L, 1)        the value in all three channels; bilevel becomes 0 and 255
     alpha (LA, RGBA)   composed over white
     palette (P, PA)    looked up, then as alpha if it has transparency
-    16-bit grey, RGB   the highest 8 of the bits that hold values (`bits`): cameras and
-                       microscopes store 10, 12 or 14 bits in files of 16. PGM and PPM declare
-                       their range, and Pillow spreads it over all 16 bits
+    16-bit grey, RGB   the highest 8 of the bits in use (`bits`): cameras and
+                       microscopes store 10, 12 or 14 bits in 16-bit files. PGM and PPM declare
+                       their range, and Pillow scales it to all 16 bits
     CMYK, YCbCr, LAB   Pillow's conversion to RGB
     animation          the first frame
 
@@ -29,14 +29,14 @@ from cvkit.errors import DataError
 
 MAX_PIXELS = 100_000_000
 DEPTHS = (8, 10, 12, 14, 16)
-"""Bits of the values that are found in files of 16 bits."""
+"""Possible numbers of bits in use in 16-bit files."""
 MAX_SAMPLE_VALUE = 281
-"""Number of the TIFF field that declares the largest possible value."""
+"""TIFF tag that declares the largest possible value."""
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM")
 
 
 def open_image(path: Path) -> Image.Image:
-    """Open an image and check its header; no pixel is decoded yet.
+    """Open an image and check its header, without decoding pixels.
 
     Raises:
         DataError: `image.missing`, `image.not_a_file`, `image.empty`, `image.unreadable`,
@@ -57,7 +57,7 @@ def open_image(path: Path) -> Image.Image:
         raise _too_large(path, str(error)) from error
     except UnidentifiedImageError as error:
         raise DataError(
-            f"{path} is not an image of a known format",
+            f"{path} is not an image in a known format",
             code="image.not_an_image",
             hint=f"known: {', '.join(FORMATS)}",
         ) from error
@@ -77,9 +77,9 @@ def _too_large(path: Path, detail: str) -> DataError:
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Return whether an image that was not decoded yet has several channels of 16 bits.
+    """Return whether an image that is not decoded yet has several 16-bit channels.
 
-    Pillow reads only the high byte of those.
+    Pillow reads only their high bytes.
     """
     tiles = image.tile if isinstance(image, ImageFile.ImageFile) else []
     return image.mode in ("RGB", "RGBA", "LA") and ";16" in str([tile[-1] for tile in tiles])
@@ -109,8 +109,8 @@ def read_image(path: Path, bits: int | None = 16) -> np.ndarray:
 
     Args:
         path: of the file.
-        bits: of files of 16 bits that hold values, larger ones count as the largest; None takes
-            what the values of this file need, one of `DEPTHS`.
+        bits: number of bits in use in 16-bit files, larger values are clipped; None: as many as the
+            values of this file need, one of `DEPTHS`.
 
     Raises:
         DataError: see `open_image` and `decode`; `image.depth` for pixel formats without a
@@ -125,10 +125,10 @@ def read_image(path: Path, bits: int | None = 16) -> np.ndarray:
 
 
 def needed_bits(path: Path) -> int | None:
-    """Return how many bits the values of a file of 16 bits need, one of `DEPTHS`.
+    """Return how many bits the values of a 16-bit file need, one of `DEPTHS`.
 
     Returns:
-        None for files of 8 bits, and for those whose range Pillow already knows.
+        None for 8-bit files, and for files whose range Pillow knows.
 
     Raises:
         DataError: see `read_image`.
@@ -140,7 +140,7 @@ def needed_bits(path: Path) -> int | None:
 
 
 def _is_wide(image: Image.Image) -> bool:
-    """Return whether an image that was not decoded yet has 16 bits whose use is not known."""
+    """Return whether an image that is not decoded yet has 16 bits with an unknown number in use."""
     return image.format != "PPM" and (image.mode.startswith("I") or is_deep(image))
 
 
@@ -150,7 +150,7 @@ def _depth(image: Image.Image, values: np.ndarray | None) -> int:
     largest = int(values[..., :3].max() if values.ndim == 3 else values.max())
     declared = getattr(image, "tag_v2", {}).get(MAX_SAMPLE_VALUE)
     declared = max(declared) if isinstance(declared, tuple) else declared
-    if isinstance(declared, int) and largest <= declared < 65535:  # that is also the default
+    if isinstance(declared, int) and largest <= declared < 65535:  # 65535 is also the default
         largest = declared
     return next(depth for depth in DEPTHS if largest < 2**depth)
 
@@ -172,13 +172,13 @@ def _wide_values(image: Image.Image, path: Path) -> np.ndarray | None:
 
 
 def _narrowed(image: Image.Image, path: Path, bits: int | None) -> Image.Image:
-    """Return a decoded image of 16 bits with the 8 highest of those that hold values."""
+    """Return a decoded 16-bit image reduced to the 8 highest bits in use."""
     values = _wide_values(image, path)
     if values is None:
         return image
     bits = bits or _depth(image, values)
     made = Image.fromarray(np.minimum(values >> (bits - 8), 255).astype(np.uint8))
-    with contextlib.suppress(*DAMAGED_EXIF):  # it says nothing about the pixels
+    with contextlib.suppress(*DAMAGED_EXIF):  # it does not affect the pixels
         made.getexif()[0x0112] = image.getexif().get(0x0112, 1)
     return made
 
@@ -196,7 +196,7 @@ def _upright(image: Image.Image) -> Image.Image:
             if image.getexif().get(0x0112, 1) in (2, 3, 4, 5, 6, 7, 8):
                 return ImageOps.exif_transpose(image)
     except DAMAGED_EXIF:
-        return image  # a damaged EXIF block says nothing about the pixels
+        return image  # a damaged EXIF block does not affect the pixels
     return image
 
 
@@ -219,24 +219,24 @@ def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
 
 def _unknown_depth(image: Image.Image, path: Path) -> DataError:
     return DataError(
-        f"{path} has {image.mode} pixels (32 bit), whose range is not known",
+        f"{path} has {image.mode} pixels (32 bit), whose range is unknown",
         code="image.depth",
         hint="save it with 8 or 16 bits per channel",
     )
 
 
 def exif_orientation(path: Path) -> int:
-    """Return EXIF's number of how an image is turned: 1 to 8, 1 where it says nothing."""
+    """Return the EXIF orientation of an image, 1 to 8; 1 if there is none."""
     return read_header(path)[1]
 
 
 def upright_size_hw(path: Path) -> tuple[int, int]:
-    """Return height and width as `read_image` would give them, from the header alone."""
+    """Return height and width as in the result of `read_image`, from the header alone."""
     return read_header(path)[0]
 
 
 def read_header(path: Path) -> tuple[tuple[int, int], int]:
-    """Return height and width of the upright image, and EXIF's number; decodes no pixel.
+    """Return height and width of the upright image, and its EXIF orientation; decodes no pixels.
 
     Raises:
         DataError: see `open_image`.

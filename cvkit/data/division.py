@@ -1,4 +1,4 @@
-"""Which splits a dataset has, and how data in one heap are divided into them."""
+"""The splits of a dataset, and the division of data without splits."""
 
 import hashlib
 from collections.abc import Callable, Collection, Sequence
@@ -13,22 +13,23 @@ from cvkit.errors import DataError
 T = TypeVar("T")
 
 ALL = "all"
-"""Split that holds everything, of data that are not split."""
+"""Split that contains everything, for data without splits."""
 SPELLINGS = (
     ("train", "training"),
     ("val", "valid", "validation", "dev"),
     ("test", "testing"),
 )
-"""Names that mean the same split; in each row the first one that a dataset has is taken."""
+"""Names of the same split; of each row, the first one that a dataset has is used."""
 
 
 @dataclass(frozen=True)
 class Division:
-    """How data that are not split are divided.
+    """How data without splits are divided.
 
     Attributes:
-        val_fraction: the share that is measured; None does not divide, so that any split is all.
-        seed: that draws it; None divides as before there were seeds, see `drawn_singly`.
+        val_fraction: of the validation split; None does not divide, so that every split is
+            everything.
+        seed: of the division; None divides as versions without seeds did, see `drawn_singly`.
     """
 
     val_fraction: float | None = None
@@ -40,17 +41,17 @@ WHOLE = Division()
 
 @dataclass(frozen=True)
 class Source(Generic[T]):
-    """What a dataset holds, whatever its layout.
+    """The content of a dataset of any layout.
 
     Attributes:
         place: the dataset, for messages.
         known: its own names of its splits.
-        heap: its own name of what is to be divided where it has splits for neither training nor
-            validation; empty for all of it, None if there is nothing of the kind.
+        heap: its own name for the part to be divided if it has neither a training nor a
+            validation split; "" for the whole dataset, None if there is no such part.
         read: returns the samples of a split or of the heap, by the dataset's own name.
         path: returns the file of a sample.
-        labels: returns the classes in each sample; each side gets its share of every one.
-        hint: what there is, for data without any split.
+        labels: returns the classes in each sample; each split gets its share of every class.
+        hint: about the existing data, if there are no splits.
     """
 
     place: Path
@@ -67,10 +68,10 @@ class Parts(Generic[T]):
     """The samples of a dataset by split.
 
     Attributes:
-        splits: the samples that were asked for, by the name that was asked for.
-        names: the dataset's own name of each, or of the heap that it comes from.
-        heap: what had to be divided, by its own name; None where the dataset itself is split.
-        notes: what is odd but usable.
+        splits: the requested samples, by the requested name.
+        names: the dataset's own name of each, or of the heap from which it is drawn.
+        heap: the dataset's own name of the divided part; None if the dataset has splits.
+        notes: remarks on usable oddities, for warnings.
     """
 
     splits: dict[str, list[T]]
@@ -80,7 +81,7 @@ class Parts(Generic[T]):
 
 
 def spellings(split: str) -> tuple[str, ...]:
-    """Return the names that may mean a split, that itself first."""
+    """Return the possible names of a split, its own first."""
     row = next((row for row in SPELLINGS if split.casefold() in row), ())
     return (split, *(name for name in row if name != split))
 
@@ -88,7 +89,7 @@ def spellings(split: str) -> tuple[str, ...]:
 def find_split(split: str, known: Collection[str]) -> str | None:
     """Return the dataset's own name of a split, `valid` for `val`; None if it has none.
 
-    Case counts only where the same name is there in both.
+    Case matters only if names differ in nothing else.
     """
     if split in known:
         return split
@@ -98,23 +99,22 @@ def find_split(split: str, known: Collection[str]) -> str | None:
 
 
 def is_split(name: str) -> bool:
-    """Return whether a name is that of a split, however spelt."""
+    """Return whether a name is that of a split, in any spelling."""
     return any(name.casefold() in row for row in SPELLINGS)
 
 
 def read_splits(source: Source[T], wanted: Sequence[str], division: Division) -> Parts[T]:
-    """Return splits of a dataset; one that has none for validation is divided.
+    """Return splits of a dataset; a dataset without a validation split is divided.
 
-    Divided is what there is to train on: the split for training, else the heap. Equal files are
-    always on the same side.
+    The training split is divided, or else the heap. Identical files are always in the same split.
 
     Args:
         source: the dataset.
         wanted: names of splits; of divided data also `all`.
-        division: share and seed. Without a share no split for training is divided.
+        division: fraction and seed. Without a fraction the training split is not divided.
 
     Raises:
-        DataError: no such split, or a division that leaves a side empty.
+        DataError: no such split, or a division that leaves a split empty.
     """
     wanted = tuple(dict.fromkeys(wanted))
     heap = _heap(source, wanted, division)
@@ -128,7 +128,7 @@ def read_splits(source: Source[T], wanted: Sequence[str], division: Division) ->
 
 
 def _heap(source: Source, wanted: Sequence[str], division: Division) -> str | None:
-    """Return the own name of what must be divided; None if the splits are there or cannot be."""
+    """Return the name of the part to be divided; None if the splits exist or there is no part."""
     known = source.known
     sides = {*spellings("train"), *spellings("val"), ALL}
     if find_split("val", known) is not None or not {s.casefold() for s in wanted} <= sides:
@@ -152,7 +152,7 @@ def _known_name(source: Source, split: str) -> str:
         return name
     train, hint = find_split("train", known), source.hint
     if "val" in spellings(split) and train is not None:
-        hint = f"--split {train} takes all that there is"
+        hint = f"use --split {train} to evaluate on the training data"
     elif source.heap is not None:
         hint = nearest(split, ("train", "val", ALL, *known))
     elif known:
@@ -161,18 +161,18 @@ def _known_name(source: Source, split: str) -> str:
 
 
 def _twins(source: Source, split: str, name: str) -> str:
-    """Return a note if a dataset has several splits of one meaning; else "".
+    """Return a note if a dataset has several splits with the same meaning; else "".
 
     Args:
         source: the dataset.
-        split: that was asked for.
-        name: its own name, which is taken.
+        split: the requested name.
+        name: its own name, which is used.
     """
     others = [n for n in source.known if n != name and n.casefold() in spellings(split)]
     if not others:
         return ""
     unused = " and ".join(map(repr, sorted(others)))
-    return f"{source.place}: {name!r} is taken for split {split!r}, not {unused}"
+    return f"{source.place}: {name!r} is used as split {split!r}, not {unused}"
 
 
 def _divided(source: Source[T], heap: str, wanted: Sequence[str], division: Division) -> Parts[T]:
@@ -198,26 +198,26 @@ def _divided(source: Source[T], heap: str, wanted: Sequence[str], division: Divi
             raise DataError(
                 f"split {split!r} of {source.place} is empty",
                 code="split.empty",
-                hint="no class has two different files; add some, or name data with a split for "
-                "validation",
+                hint="no class has two different files; add some, or give data with a validation "
+                "split",
             )
     trained = {label for each, val in zip(labels, in_val, strict=True) if not val for label in each}
     lacking = sorted({label for each in labels for label in each} - trained)
-    note = f"the division leaves nothing to train on of: {', '.join(lacking[:8])}"
+    note = f"the division leaves no training samples of: {', '.join(lacking[:8])}"
     return Parts(splits, names, heap, (note,) if lacking and division.val_fraction < 1 else ())
 
 
 def _side(split: str) -> str:
-    """Return `train`, `val` or `test` of a split however spelt; `all` of any other."""
+    """Return `train`, `val` or `test` for a split in any spelling; `all` for any other."""
     return next((row[0] for row in SPELLINGS if split.casefold() in row), ALL)
 
 
 def draw_shares(
     labels: Sequence[Collection[str]], hashes: Sequence[str], val_fraction: float, seed: int
 ) -> list[bool]:
-    """Return which samples are measured, where a sample may show several classes, or none.
+    """Return which samples are for validation, if samples may have several classes, or none.
 
-    See `draw_val`; what shows nothing is a class of its own.
+    See `draw_val`; samples without classes form a separate class.
     """
     pairs = [
         (label, digest)
@@ -231,9 +231,9 @@ def draw_shares(
 
 
 def content_hashes(paths: Sequence[Path]) -> list[str]:
-    """Return the hash of each file or folder of frames; of an unreadable one that of its name.
+    """Return the hash of each file or folder of frames; for an unreadable one the hash of its name.
 
-    Whoever decodes it says what is wrong with it.
+    The error is reported when it is decoded.
     """
     with Known("content", paths) as known:
         return [_hash_or_name(path, known) for path in paths]
@@ -249,19 +249,19 @@ def _hash_or_name(path: Path, known: Known) -> str:
 def draw_val(
     labels: Sequence[str], hashes: Sequence[str], val_fraction: float, seed: int
 ) -> list[bool]:
-    """Return which samples are measured: the same share of every class.
+    """Return which samples are for validation: the same fraction of every class.
 
-    Of a class with two or more different files at least one is on either side; a single one is
-    trained on. A share of 0 or 1 leaves one side empty. Samples with equal hashes, such as copies
-    of an image or parts of one video, are on the same side, also where they have different
-    classes: then the rarest class is served first, as in Sechidis et al., On the Stratification
-    of Multi-label Data, 2011.
+    A class with two or more different files has at least one in each split; a single file is for
+    training. A fraction of 0 or 1 leaves one split empty. Samples with equal hashes, such as copies
+    of an image or parts of one video, are in the same split, even if they have different classes:
+    then the rarest class is divided first, as in Sechidis et al., On the Stratification of
+    Multi-label Data, 2011.
 
     Args:
         labels: class of each sample.
         hashes: of its content.
-        val_fraction: the share, in [0, 1].
-        seed: another one draws another division; the order of the samples does not matter.
+        val_fraction: in [0, 1].
+        seed: of the division; the order of the samples does not matter.
     """
     if val_fraction in (0, 1):
         return [val_fraction == 1] * len(labels)
@@ -284,10 +284,10 @@ def draw_val(
 
 
 def drawn_singly(paths: Sequence[Path], val_fraction: float) -> list[bool]:
-    """Return which samples are measured of a model that was trained before divisions had seeds.
+    """Return which samples are for validation, for models trained before divisions had seeds.
 
-    Every file was drawn on its own, and a folder of frames by its first file; only so its `val`
-    holds nothing that it was trained on.
+    Every file was drawn independently, and a folder of frames by its first file; only this division
+    keeps training samples out of `val`.
 
     Raises:
         DataError: a file cannot be read.

@@ -1,4 +1,4 @@
-"""Finding the images and videos that a command line names."""
+"""Finds the images and videos named on a command line."""
 
 import contextlib
 import errno
@@ -34,8 +34,8 @@ class InputFile:
     """One image or video to process.
 
     Attributes:
-        path: where it lies.
-        key: its path relative to what the user named, with `/`; names it in every output.
+        path: its location.
+        key: its path relative to what the user gave, with `/`; identifies it in all outputs.
     """
 
     path: Path
@@ -43,11 +43,11 @@ class InputFile:
 
 
 OnLost = Callable[[OSError], None]
-"""Called for a folder that cannot be read, so that its content is not known."""
+"""Called for a folder that cannot be read, whose content is therefore unknown."""
 
 
 def refuse(error: OSError) -> NoReturn:
-    """Refuse to go on without what a folder holds.
+    """Refuse to continue without the content of a folder.
 
     Raises:
         DataError: always.
@@ -59,21 +59,21 @@ def _unreadable(error: OSError) -> DataError:
     return DataError(
         f"{error.filename} cannot be read: {error.strerror}",
         code="folder.unreadable",
-        hint="make it readable, or take it away",
+        hint="make it readable, or remove it",
     )
 
 
 Walk = Callable[..., Iterator[Path]]
-"""What is to be found under a folder, and perhaps an `OnLost`: `walk_images` or `walk_videos`."""
+"""`walk_images` or `walk_videos`: called with a folder and optionally an `OnLost`."""
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a file or folder is not for people: `.DS_Store`, `._x.png`, `__MACOSX`."""
+    """Return whether a file or folder counts as hidden: `.DS_Store`, `._x.png`, `__MACOSX`."""
     return name.startswith(".") or name == "__MACOSX"
 
 
 def matches(folder: Path, pattern: str) -> list[Path]:
-    """Return what a glob pattern finds under a folder, sorted, without what is hidden there.
+    """Return the matches of a glob pattern under a folder, sorted, without hidden ones.
 
     Raises:
         DataError: the folder cannot be read.
@@ -86,23 +86,23 @@ def matches(folder: Path, pattern: str) -> list[Path]:
 def walk_images(folder: Path, on_lost: OnLost = refuse) -> Iterator[Path]:
     """Yield the image files under a folder, sorted, without hidden ones.
 
-    Links are followed, cycles are not.
+    Links are followed, but not in cycles.
 
     Raises:
-        DataError: a folder cannot be read, unless `on_lost` does something else about it.
+        DataError: a folder cannot be read, unless `on_lost` handles it.
     """
     for place, _, names in _walk(folder, on_lost):
         yield from (Path(place, name) for name in names if _suffix(name) in IMAGE_SUFFIXES)
 
 
 def walk_videos(folder: Path, on_lost: OnLost = refuse) -> Iterator[Path]:
-    """Yield the video files under a folder, and the folders that hold frames, sorted.
+    """Yield the video files under a folder, and the folders of frames, sorted.
 
-    Hidden files and folders are left out. A folder holds frames if it has pictures and no video;
-    what lies under it does not count.
+    Hidden files and folders are skipped. A folder with images and without videos is a folder of
+    frames; its subfolders are ignored.
 
     Raises:
-        DataError: a folder cannot be read, unless `on_lost` does something else about it.
+        DataError: a folder cannot be read, unless `on_lost` handles it.
     """
     for place, folders, names in _walk(folder, on_lost):
         videos = [name for name in names if _suffix(name) in VIDEO_SUFFIXES]
@@ -129,19 +129,19 @@ def _walk(folder: Path, on_lost: OnLost) -> Iterator[tuple[str, list[str], list[
         folders[:] = sorted(name for name in folders if not is_hidden(name))
         names = sorted(name for name in names if not is_hidden(name))
         for name in names:
-            if _suffix(name) not in READ_SUFFIXES:  # else reading it reports that
+            if _suffix(name) not in READ_SUFFIXES:  # otherwise reading it reports that
                 require_end(os.path.join(place, name), on_lost)
         yield place, folders, names
 
 
 def require_end(path: str | Path, on_lost: OnLost = refuse) -> None:
-    """Report a link that leads to nothing: it may have been a folder."""
+    """Report a broken link, which may have been a folder."""
     if os.path.islink(path) and not os.path.exists(path):
-        on_lost(OSError(errno.ENOENT, "the link leads to nothing", str(path)))
+        on_lost(OSError(errno.ENOENT, "the link is broken", str(path)))
 
 
 def _look_into(folders: Iterable[str], on_lost: OnLost) -> None:
-    """Report the folders that cannot be read; what is no folder at all is passed over."""
+    """Report the folders that cannot be read; paths that are not folders are skipped."""
     for folder in folders:
         try:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -151,15 +151,15 @@ def _look_into(folders: Iterable[str], on_lost: OnLost) -> None:
 
 
 def _kind(walk: Walk) -> tuple[str, frozenset[str]]:
-    """Return what a walk finds: the word for it, and the suffixes of its files."""
+    """Return what a walk finds: its name in messages, and the file suffixes."""
     return ("image", IMAGE_SUFFIXES) if walk is walk_images else ("video", VIDEO_SUFFIXES)
 
 
 def note_beside(folder: Path, what: str, walk: Walk = walk_images) -> str:
-    """Return a note if files lie in a folder of which only the subfolders are read; else "".
+    """Return a note about files in a folder of which only the subfolders are read; else "".
 
     Args:
-        folder: that holds the subfolders.
+        folder: with the subfolders.
         what: what each of these is, such as `class`.
         walk: finds the files of a subfolder.
     """
@@ -167,8 +167,8 @@ def note_beside(folder: Path, what: str, walk: Walk = walk_images) -> str:
     lost = [p.name for p in matches(folder, "*") if _suffix(p.name) in suffixes and p.is_file()]
     if not lost:
         return ""
-    are = f"{kind} lies" if len(lost) == 1 else f"{kind}s lie"
-    return f"{folder}: {len(lost)} {are} beside the {what} folders, unused, such as {lost[0]}"
+    are = f"{kind} is" if len(lost) == 1 else f"{kind}s are"
+    return f"{folder}: {len(lost)} {are} beside the {what} folders and unused, such as {lost[0]}"
 
 
 def list_inputs(
@@ -177,16 +177,16 @@ def list_inputs(
     walk: Walk = walk_images,
     lost: list[Failure] | None = None,
 ) -> list[InputFile]:
-    """Return what files, folders, globs, `@list.txt` and `-` (paths on stdin) name.
+    """Return the files given by paths, folders, globs, `@list.txt` and `-` (paths on stdin).
 
     Args:
         inputs: as on the command line.
-        without: folders whose files do not count, those of results.
-        walk: finds what a folder holds.
-        lost: gets the folders that cannot be read; without it they are refused.
+        without: folders whose files are ignored, such as those of results.
+        walk: finds the files in a folder.
+        lost: collects the folders that cannot be read; if None, they are refused.
 
     Raises:
-        UsageError: a path does not exist or is a URL, or nothing was found at all.
+        UsageError: a path does not exist or is a URL, or nothing was found.
         DataError: a folder cannot be read, and nothing else was found.
     """
     inputs = list(inputs)
@@ -214,7 +214,7 @@ def list_inputs(
 
 
 def _lost(error: OSError, inputs: Sequence[str]) -> Failure:
-    """Return the failure that an unreadable folder is; it is named as inputs are."""
+    """Return the failure for an unreadable folder, named like an input."""
     reason, path = _unreadable(error), os.path.normpath(error.filename)
     if len(inputs) == 1 and path.startswith(os.path.join(os.path.normpath(inputs[0]), "")):
         path = os.path.relpath(path, inputs[0])
@@ -234,7 +234,7 @@ def _expand(text: str, walk: Walk, on_lost: OnLost) -> Iterator[Path]:
             raise UsageError(
                 f"cannot read the list {text[1:] or repr('')}: {error.strerror}",
                 code="inputs.list",
-                hint="@ precedes the name of a text file with one path per line",
+                hint="after @ comes the name of a text file with one path per line",
             ) from error
         yield from (Path(line) for line in lines if line.strip())
     elif os.path.isdir(text):
@@ -254,7 +254,7 @@ def _expand(text: str, walk: Walk, on_lost: OnLost) -> Iterator[Path]:
 
 
 def _require_end_of_list(path: Path) -> None:
-    """Refuse a list that may have no end, unlike a pipe that a shell makes.
+    """Refuse a list that may be endless; pipes made by a shell are accepted.
 
     Raises:
         UsageError: it is a device.
@@ -263,12 +263,12 @@ def _require_end_of_list(path: Path) -> None:
     mode = path.stat().st_mode
     if stat.S_ISBLK(mode) or stat.S_ISCHR(mode):
         raise UsageError(
-            f"the list {path} is a device", code="inputs.list", hint="name a text file, or -"
+            f"the list {path} is a device", code="inputs.list", hint="give a text file, or -"
         )
 
 
 def _searched(pattern: str) -> Iterator[str]:
-    """Yield the folders whose names a glob pattern compares; `glob` says nothing of unreadable."""
+    """Yield the folders that a glob pattern searches; `glob` ignores unreadable ones."""
     parts = Path(pattern).parts
     for place, part in enumerate(parts):
         starts = [place] * has_magic(part) + [place + 1] * (part == "**")
@@ -277,7 +277,7 @@ def _searched(pattern: str) -> Iterator[str]:
 
 
 def _keys(paths: list[Path], inputs: list[str]) -> list[str]:
-    """Return each path relative to the one folder that was named, else to their common one."""
+    """Return each path relative to the only folder given, else to the common parent folder."""
     if len(inputs) == 1 and os.path.isdir(inputs[0]) and paths != [Path(inputs[0])]:
         return [path.relative_to(inputs[0]).as_posix() for path in paths]
     absolute = [os.path.abspath(path) for path in paths]
@@ -286,16 +286,16 @@ def _keys(paths: list[Path], inputs: list[str]) -> list[str]:
 
 
 def escapes(relative: str) -> str:
-    """Return why a name in a file must not be followed from its folder; "" if it may.
+    """Return why a path from a file must not be followed from its folder; "" if it may.
 
-    Absolute names are refused, those of Windows too, wherever they lead, and so is `..`. What
-    is a link in the folder was put there by its owner, and is followed.
+    Absolute paths, also those of Windows, are refused wherever they lead, and so is `..`. Links in
+    the folder were put there by its owner and are followed.
     """
     pure = PurePosixPath(relative)
     if pure.is_absolute() or PureWindowsPath(relative).is_absolute() or ".." in pure.parts:
         return "leaves the dataset folder"
     if "\0" in relative or not is_text(relative):
-        return "has a character that no file name has, in the dataset folder"
+        return "has a character that no file name can have, in the dataset folder"
     if any(len(os.fsencode(part)) > 255 for part in pure.parts) or len(relative) > 4000:
         return "is too long for a file name in the dataset folder"
     return ""
@@ -311,6 +311,6 @@ def inside(root: Path, relative: str) -> Path:
         raise DataError(
             f"{shown(relative)} {reason} {root}",
             code="path.escape",
-            hint="use names inside the folder",
+            hint="use paths inside the folder",
         )
     return root / relative

@@ -1,4 +1,4 @@
-"""What tells one dataset from another: the content of its samples and their labels."""
+"""Fingerprints of datasets, from the content of the samples and their labels."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 from cvkit.structures import Instances, Masks
 
 RULE = "content and labels"
-"""What fingerprints are made of; another rule makes other ones of the same data."""
+"""The content of fingerprints; other rules give other fingerprints for the same data."""
 
 
 def fingerprint(samples: Iterable[tuple[str, ...]]) -> str:
     """Return a SHA-256 over the samples of a split.
 
     Args:
-        samples: of each its key, the hash of its content, and its label in any form.
+        samples: key, content hash, and label in any form, of each sample.
     """
     digest = hashlib.sha256()
     for sample in samples:
@@ -22,7 +22,7 @@ def fingerprint(samples: Iterable[tuple[str, ...]]) -> str:
 
 
 def describe_objects(truth: Instances, names: Sequence[str]) -> str:
-    """Return a SHA-256 over all that is annotated in an image.
+    """Return a SHA-256 over all annotations of an image.
 
     Args:
         truth: its objects.

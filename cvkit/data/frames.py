@@ -1,4 +1,4 @@
-"""Folders of pictures that are videos."""
+"""Folders of frames, which are read as videos."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from cvkit.data.files import IMAGE_SUFFIXES, is_hidden, refuse
 
 
 def frame_files(folder: Path) -> list[Path]:
-    """Return the pictures of a folder in the order of the numbers in their names.
+    """Return the frames of a folder in the order of the numbers in their names.
 
     Raises:
         DataError: the folder cannot be read.
@@ -30,6 +30,6 @@ def frame_files(folder: Path) -> list[Path]:
 
 
 def frame_bits(files: Sequence[Path]) -> int | None:
-    """Return the bits that all pictures of a video need; see `needed_bits` of the first one."""
+    """Return the bits that all frames of a video need; see `needed_bits`."""
     first = needed_bits(files[0])
     return first and max(needed_bits(file) or 8 for file in files)

@@ -1,23 +1,22 @@
-"""Which files are the same, named from one folder and from another."""
+"""Matching of files that are named relative to different folders."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 Names = Mapping[str, Sequence[str]]
-"""Other, longer names of the same file (such as where it lies) by its name."""
+"""Other, longer names of the same file, such as its full path, by its name."""
 
 
 def join_names(truths: Sequence[str], found: Sequence[str], longer: Names | None = None) -> dict:
-    """Return which of the found names means the file of each truth's name.
+    """Return the found name that matches each truth's name.
 
-    Names are paths with `/`. Equal names belong together; else names of which one ends with the
-    other (`val/a.png` and `images/val/a.png`, or `a.png` and `photos/a.png`). Where not a single
-    name is found that way, names belong together whose last part is the same. What could mean
-    several files means none.
+    Names are paths with `/`. Equal names match; otherwise names of which one ends with the other
+    (`val/a.png` and `images/val/a.png`, or `a.png` and `photos/a.png`). If no name is matched in
+    that way, names match whose last part is the same. Ambiguous names do not match.
 
     Args:
-        truths: each once.
-        found: a name that occurs twice means none.
+        truths: unique names.
+        found: names; those that occur twice do not match.
         longer: of the truths; they may end with a found name.
 
     Returns:
@@ -40,13 +39,13 @@ def join_names(truths: Sequence[str], found: Sequence[str], longer: Names | None
 
 
 def _near(others: Sequence[str], name: str, longer: Sequence[str]) -> list[str]:
-    """Return which of the others may be a name: the longest that ends it, else what it ends."""
+    """Return the candidates for a name: the longest it ends with, else those ending with it."""
     inner = [other for other in others if any(_ends(each, other) for each in (name, *longer))]
     return [max(inner, key=len)] if inner else [other for other in others if _ends(other, name)]
 
 
 def _only(candidates: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Return the pairs of names that have no other candidate, on either side."""
+    """Return the pairs of names without another candidate on either side."""
     wanted = Counter(other for others in candidates.values() for other in others)
     return {
         name: others[0]

@@ -1,7 +1,7 @@
-"""What was found in files before, kept in the user's cache.
+"""Findings about files, kept in the user's cache.
 
-A finding counts as long as the path, the size and the time of change of its files stay the same.
-What cannot be kept is found again: without a cache everything works, and takes longer.
+A finding is valid as long as the path, size and modification time of its files do not change.
+Without a cache everything works, but takes longer.
 """
 
 import hashlib
@@ -20,25 +20,24 @@ from cvkit.errors import CvkitError, DataError
 from cvkit.storage import cache_folder, machine_errors, sha256, write_file
 
 VERSION = 1
-"""Part of the names in the cache; raise it when an image is decoded in another way."""
+"""Part of the names in the cache; increase it when images are decoded differently."""
 FRESH_NS = 2_000_000_000
-"""Files changed within this time are not remembered.
+"""Files changed more recently than this are not cached.
 
-A file that changes again within one tick of the clock of its file system, two seconds on FAT,
-may look unchanged.
+A file that changes again within one tick of the file system's clock, two seconds on FAT, may look
+unchanged.
 """
 
 
 class Known:
-    """Findings of one kind about files that lie together; a context manager that keeps them.
+    """Findings of one kind about the files of a folder; a context manager that stores them.
 
     Args:
-        kind: what is looked for, with everything else that a finding depends on.
-        paths: the files that will be asked about. The folder around all of them names the place
-            in the cache.
+        kind: of finding, with everything else on which it depends.
+        paths: the files to examine. Their common folder determines the name in the cache.
 
     Attributes:
-        note: why the findings could not be kept; empty if they were.
+        note: why the findings could not be stored; "" if they were.
     """
 
     def __init__(self, kind: str, paths: Sequence[Path]) -> None:
@@ -56,7 +55,7 @@ class Known:
         self._old = self._read()
 
     def _read(self) -> dict[str, list[Any]]:
-        """Return the entries in the cache; none where the file is missing or damaged."""
+        """Return the entries in the cache; none if the file is missing or damaged."""
         try:
             content = json.loads(self._place.read_text()) if self._place else {}
             return {key: [str(stamp), value] for key, (stamp, value) in content.items()}
@@ -64,17 +63,17 @@ class Known:
             return {}
 
     def find(self, paths: Sequence[Path], examine: Callable[[], Any]) -> Any:
-        """Return what is known of files that belong together, else what examining them finds.
+        """Return the known finding about a group of files, or examine them.
 
         Args:
             paths: the files; the first one's path is the key.
-            examine: returns JSON values, or raises what is not kept.
+            examine: returns JSON values, or raises an error, which is not stored.
         """
         try:
             places = [os.path.abspath(path) for path in paths]
             marks = [(p, (s := os.stat(p)).st_size, s.st_mtime_ns) for p in places]
         except OSError:
-            return examine()  # which says what is wrong
+            return examine()  # which reports the error
         key = places[0].removeprefix(self._base)
         stamp = hashlib.sha256(repr(marks).encode()).hexdigest()[:32]
         entry = self._new.get(key) or self._old.get(key)
@@ -94,10 +93,10 @@ class Known:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Keep what was found, also when a signal ended the search."""
+        """Store the findings, even if a signal interrupted the search."""
         if not self._new or self._place is None:
             return
-        # Another process may have kept findings about other files since.
+        # Another process may have stored findings about other files in the meantime.
         content = json.dumps(self._read() | dict(self._new), separators=(",", ":"))
         try:
             with machine_errors(self._place.parent):
@@ -110,9 +109,9 @@ class Known:
 
 
 def content_hash(path: Path) -> str:
-    """Return the SHA-256 of a file's content; of a folder of frames that of all its frames.
+    """Return the SHA-256 of a file's content, or of all frames in a folder.
 
-    Names do not count.
+    Names are not included.
 
     Raises:
         DataError: it cannot be read.

@@ -1,4 +1,4 @@
-"""Images with masks, whatever format they lie in."""
+"""Images with masks, in any format."""
 
 import functools
 from collections.abc import Sequence
@@ -24,8 +24,8 @@ class LabelledImage:
 
     Attributes:
         key: the image's path relative to the dataset.
-        image: where it lies.
-        mask: where its mask lies.
+        image: its location.
+        mask: path of its mask.
         name: the image's path relative to the folder of its split, without suffix.
     """
 
@@ -44,8 +44,7 @@ def read_pairs(
         root: the dataset.
         layout: the name of its format.
         splits: their names.
-        division: of data that are not split; each side gets its share of every value that masks
-            hold.
+        division: of data without splits; each split gets its share of every mask value.
 
     Raises:
         DataError: no such split, an empty one, or images without a mask; all are counted.
@@ -75,9 +74,9 @@ def read_pairs(
 
 
 def _mask_values(pairs: Sequence[LabelledImage]) -> list[list[str]]:
-    """Return the values or colours in each mask as they are stored; of unreadable ones none.
+    """Return the values or colours in each mask as stored; none for unreadable masks.
 
-    They are not classes yet: flags that say what a value means must not move the division.
+    They are not classes yet: flags that give values a meaning must not change the division.
     """
     with Known("mask values", [pair.mask for pair in pairs]) as known:
 
@@ -110,5 +109,5 @@ def raise_if_missing(where: Path, missing: list[str]) -> None:
         raise DataError(
             f"{where}: {counted(len(missing), 'file')} missing: {shown}",
             code="split.id_without_file",
-            hint="add them, or take their names out of the split",
+            hint="add them, or remove their names from the split",
         )

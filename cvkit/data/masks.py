@@ -1,4 +1,4 @@
-"""Label masks: index PNGs and colour-coded PNGs, to class indices."""
+"""Label masks: from index PNGs and colour-coded PNGs to class indices."""
 
 import re
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ RGB = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class MaskMap:
-    """What `--mask-map` says: new class indices for grey values and for colours."""
+    """The content of `--mask-map`: new class indices for grey values and for colours."""
 
     values: dict[int, int] = field(default_factory=dict)
     colors: dict[RGB, int] = field(default_factory=dict)
@@ -37,7 +37,7 @@ def parse_mask_map(text: str) -> MaskMap:
             raise UsageError(
                 f"--mask-map entry {entry!r} is not FROM=TO",
                 code="mask_map.syntax",
-                hint="write for example 255=1,254=255 or #e0e0c0=255, numbers 0 to 255",
+                hint="such as 255=1,254=255 or #e0e0c0=255, with numbers from 0 to 255",
             )
         if match[1].startswith("#"):
             red, green, blue = bytes.fromhex(match[1][1:])
@@ -52,11 +52,11 @@ class MaskReader:
     """Reads the masks of one dataset.
 
     Attributes:
-        num_classes: labels must lie below it; None while the classes are being found out.
+        num_classes: labels must be below it; None while the classes are being determined.
         colors: class index of each colour, for RGB masks and palettes.
         mask_map: replaces values (or colours) before anything else.
         ignore_index: value, after the map, of pixels without a label.
-        trust_voc_palette: the colours of VOC's palette may say which class a value is.
+        trust_voc_palette: VOC's palette may decide the class of a value.
     """
 
     num_classes: int | None = None
@@ -66,7 +66,7 @@ class MaskReader:
     trust_voc_palette: bool = True
 
     def read(self, path: Path) -> np.ndarray:
-        """Return a mask as HW uint8 class indices, `IGNORE` where there is no label.
+        """Return a mask as HW uint8 class indices, with `IGNORE` for pixels without a label.
 
         Raises:
             DataError: `mask.value_range` names a label outside the classes; `mask.lossy`,
@@ -86,7 +86,7 @@ class MaskReader:
                 hint=f"list more classes in classes.txt, or use --mask-map {value}=NEW or "
                 f"--ignore-index {value}",
             )
-        return mapped.astype(np.uint8)  # the mark wraps to IGNORE
+        return mapped.astype(np.uint8)  # the mark wraps around to IGNORE
 
     def _lookup_table(self) -> np.ndarray:
         table = np.arange(256, dtype=np.int16)
@@ -96,7 +96,7 @@ class MaskReader:
         return table
 
     def _read_values(self, path: Path) -> np.ndarray:
-        """Return HW uint8 values as the file stores them, colours already turned to indices."""
+        """Return HW uint8 values as stored, with colours converted to indices."""
         with open_image(path) as image:
             if image.format in ("JPEG", "MPO"):
                 raise DataError(
@@ -108,7 +108,7 @@ class MaskReader:
                 raise DataError(
                     f"{path} is a mask with 16 bits in each of several channels",
                     code="mask.16bit",
-                    hint="save it as a grey or palette PNG of 8 bits",
+                    hint="save it as an 8-bit grey or palette PNG",
                 )
             decode(image, path)
             if image.mode == "1":
@@ -139,9 +139,9 @@ class MaskReader:
     def _index_palette(self, image: Image.Image, path: Path) -> np.ndarray:
         """Return HW uint8 class indices of a palette mask.
 
-        They are its values, unless the palette gives one of them the colour of another class:
-        then the colours count, and each must be that of a class. Colours of `--mask-map` always
-        count. Values that `--mask-map` or `--ignore-index` name are meant as they are.
+        They are its values, unless the palette gives one of them the colour of another class: then
+            the colours decide, and each must belong to a class. Colours in `--mask-map` always
+            apply. Values in `--mask-map` and `--ignore-index` are never converted.
         """
         values, palette = _first_channel(image), _palette(image)
         named = {self.ignore_index, *self.mask_map.values}
@@ -165,9 +165,9 @@ class MaskReader:
         return table[values]
 
     def _says_nothing(self, palette: list[RGB]) -> bool:
-        """Return whether a palette says nothing of classes: VOC's, where they have other colours.
+        """Return whether a palette is irrelevant: VOC's, if the classes have other colours.
 
-        Many programs give VOC's palette to whatever they write.
+        Many programs write VOC's palette to all their files.
         """
         count = len(palette)
         if palette != [tuple(VOC_PALETTE[3 * n : 3 * n + 3]) for n in range(count)]:
@@ -179,11 +179,11 @@ class MaskReader:
         red, green, blue = color
         return DataError(
             f"{path}: its palette gives value {wrong} the colour #{red:02x}{green:02x}{blue:02x}, "
-            f"which classes.txt gives to class {self.colors[color]}, and value {unknown} a colour "
-            "of no class",
+            f"which classes.txt gives to class {self.colors[color]}, and value {unknown} a "
+            "colour that belongs to no class",
             code="mask.palette",
-            hint="give each class the colour of the palette in classes.txt, or leave the colours "
-            "out there to read the values",
+            hint="give each class its palette colour in classes.txt, or remove the colours there "
+            "to read the values",
         )
 
     def _index_colors(self, rgb: np.ndarray, path: Path) -> np.ndarray:
@@ -198,8 +198,8 @@ class MaskReader:
         if unknown:
             shown = ", ".join(f"#{color:06x}" for color in unknown[:3])
             raise DataError(
-                f"{path} is a colour mask with {counted(len(unknown), 'colour')} of no class: "
-                f"{shown}",
+                f"{path} is a colour mask with {counted(len(unknown), 'colour')} that belong to "
+                f"no class: {shown}",
                 code="mask.color",
                 hint="give each class its colour in classes.txt (name R G B), or use "
                 f"--mask-map '#{unknown[0]:06x}=INDEX'",
@@ -209,7 +209,7 @@ class MaskReader:
 
 
 IGNORE_MARK = np.int16(511)
-"""Stands for "no label" while 255 may still be an ordinary value; as uint8 it is `IGNORE`."""
+"""Represents "no label" while 255 may still be an ordinary value; as uint8 it is `IGNORE`."""
 
 
 def _first_channel(image: Image.Image) -> np.ndarray:
@@ -228,12 +228,12 @@ def _narrow(values: np.ndarray, path: Path) -> np.ndarray:
         raise DataError(
             f"{path}: mask value {values[~whole][0]:g} is not a whole number",
             code="mask.float",
-            hint="masks hold class indices from 0 to 255; save them as PNG of 8 bits",
+            hint="masks contain class indices from 0 to 255; save them as 8-bit PNGs",
         )
     if values.min() < 0 or values.max() > 255:
         raise DataError(
-            f"{path}: mask value {int(values.max())} does not fit 8 bits",
+            f"{path}: mask value {int(values.max())} does not fit into 8 bits",
             code="mask.16bit",
-            hint="masks hold class indices from 0 to 255",
+            hint="masks contain class indices from 0 to 255",
         )
     return values.astype(np.uint8)

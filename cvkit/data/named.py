@@ -1,4 +1,4 @@
-"""Finding files by what others call them."""
+"""Finds files by names that may be relative to other folders."""
 
 import itertools
 from collections import defaultdict
@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 
 class Names:
-    """The names of files, which others may have named from another folder.
+    """An index of file names.
 
     Args:
         names: paths with `/`.
@@ -28,16 +28,16 @@ class Names:
                 self._ends["/".join(each[first:])].append(place)
 
     def find(self, name: str) -> list[int]:
-        """Return the places of the files that a name may mean.
+        """Return the indices of the files that a name may refer to.
 
-        It is the name itself, else relative to the folder that holds all files, else the end of
-        one or several names.
+        The name itself is tried first, then as relative to the common folder of all files, then as
+        the end of one or several names.
         """
         tables = (self._whole, self._relative, self._ends)
         return next((list(table[name]) for table in tables if name in table), [])
 
     def find_inside(self, name: str) -> list[int]:
-        """Return what `find` finds, else the longest name that ends the given one."""
+        """Return the result of `find`, else the longest name with which the given one ends."""
         if found := self.find(name):
             return found
         parts = name.split("/")

@@ -25,7 +25,7 @@ from cvkit.storage import cache_folder, machine_errors, sha256, temporary_beside
 from cvkit.texts import counted, is_number, is_text, read_json, require_regular, shown
 
 VERSION = 1
-"""Part of the names in the cache; raise it when selective search changes."""
+"""Part of the names in the cache; increase it when selective search changes."""
 
 
 def write_proposals(path: Path, found: Mapping[str, np.ndarray], about: dict[str, Any]) -> None:
@@ -34,7 +34,7 @@ def write_proposals(path: Path, found: Mapping[str, np.ndarray], about: dict[str
     Args:
         path: of the file.
         found: [R, 4] boxes x1, y1, x2, y2 in pixels of each image by its key.
-        about: how they were made.
+        about: description of how they were made.
     """
     counts = [len(boxes) for boxes in found.values()]
     temporary = temporary_beside(path, ".tmp.npz")
@@ -56,16 +56,18 @@ def write_proposals(path: Path, found: Mapping[str, np.ndarray], about: dict[str
 def read_proposals(place: Path) -> dict[str, np.ndarray]:
     """Return the proposals in a file, or in all .npz and .json files of a folder.
 
-    A .json file holds an object of boxes by image path, or a list of objects with `path` (or
+    A .json file contains an object of boxes by image path, or a list of objects with `path` (or
     `file_name`) and `boxes`.
 
     Raises:
-        DataError: missing, malformed, or with a box that is none.
+        DataError: missing, malformed, or with an invalid box.
     """
     if place.is_dir():
         files = sorted([*matches(place, "*.npz"), *matches(place, "*.json")])
         if not files:
-            raise DataError(f"--proposals {place} holds no .npz or .json", code="proposals.empty")
+            raise DataError(
+                f"--proposals {place} contains no .npz or .json file", code="proposals.empty"
+            )
         return {key: boxes for file in files for key, boxes in read_proposals(file).items()}
     try:
         found = _read_npz(place) if place.suffix == ".npz" else _read_boxes(place)
@@ -87,14 +89,16 @@ def _box_defect(pair: tuple[str, np.ndarray]) -> DataError | None:
     key, boxes = pair
     if (np.abs(boxes) <= MOST_PIXELS).all() and (boxes[:, 2:] > boxes[:, :2]).all():
         return None
-    return DataError(f"{shown(key)} has a box without area, or far outside", code="proposals.box")
+    return DataError(
+        f"{shown(key)} has a box without area, or far outside its image", code="proposals.box"
+    )
 
 
 BROKEN = (
     *(OSError, ValueError, KeyError, TypeError, EOFError, NotImplementedError, RuntimeError),
     *(zipfile.BadZipFile, zlib.error, struct.error, SyntaxError, MemoryError, OverflowError),
 )
-"""What zipfile and numpy raise for a damaged .npz file."""
+"""The exceptions of zipfile and numpy for a damaged .npz file."""
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
@@ -106,26 +110,28 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
         keys, boxes, offsets = file["keys"], file["boxes"], file["offsets"]
     kinds = keys.dtype.kind + boxes.dtype.kind + offsets.dtype.kind
     if kinds not in ("Ufi", "Ufu") or boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise ValueError("keys must be text, boxes [N, 4] numbers, offsets whole numbers")
+        raise ValueError(
+            "keys must be text, boxes an array [N, 4] of numbers, offsets whole numbers"
+        )
     steps = np.diff(offsets, prepend=0)
     if offsets.shape != (len(keys) + 1,) or offsets[0] or (steps < 0).any():
-        raise ValueError("offsets must rise from 0, one more than there are keys")
+        raise ValueError("offsets must increase from 0, and there must be one more than keys")
     if offsets[-1] != len(boxes) or len(set(keys.tolist())) < len(keys):
-        raise ValueError("offsets must end at the number of boxes, and keys be unique")
+        raise ValueError("offsets must end at the number of boxes, and keys must be unique")
     parts = np.split(boxes.astype(np.float32), offsets[1:-1])
     return dict(zip(keys.tolist(), parts, strict=True)) if len(keys) else {}
 
 
 def _require_size(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
-    """Check that an array is as large as its header says, before numpy makes room for it.
+    """Check that an array is as large as its header says, before numpy allocates memory for it.
 
     Raises:
-        ValueError: it is not, or it is no array.
+        ValueError: it is not, or it is not an array.
     """
     with file.open(member) as stream:
         version = np.lib.format.read_magic(stream)
         if version not in ((1, 0), (2, 0)):
-            raise ValueError(f"{shown(member.filename)} has format {version}")
+            raise ValueError(f"{shown(member.filename)} has .npy format {version}")
         read = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
         shape, _, dtype = read[version[0]](stream)
         begin = stream.tell()
@@ -137,7 +143,7 @@ def _read_boxes(path: Path) -> dict[str, np.ndarray]:
     """Return the boxes in a JSON file.
 
     Raises:
-        DataError: lists the images whose boxes are none.
+        DataError: lists the images with invalid boxes.
     """
     content = read_json(path)
     if isinstance(content, list):
@@ -146,7 +152,7 @@ def _read_boxes(path: Path) -> dict[str, np.ndarray]:
     elif isinstance(content, dict):
         pairs = list(content.items())
     else:
-        raise DataError("it holds neither an object nor a list", code="proposals.syntax")
+        raise DataError("it is neither an object nor a list", code="proposals.syntax")
     defects: list[CvkitError] = []
     result: dict[str, np.ndarray] = {}
     for place, (key, boxes) in enumerate(pairs):
@@ -180,10 +186,10 @@ class Proposals:
         self.names = Names(list(self.boxes))
 
     def of(self, keys: Sequence[str]) -> dict[str, np.ndarray]:
-        """Return the [R, 4] proposals of images; folders in their names may be missing or others.
+        """Return the [R, 4] proposals of images; folders in their names may be missing or differ.
 
         Raises:
-            DataError: an image has none, could have several, or shares them with another one.
+            DataError: an image has none, matches several, or shares them with another image.
         """
         names = {key: self._name(key) for key in keys}
         if missing := [key for key, name in names.items() if name is None]:
@@ -199,7 +205,7 @@ class Proposals:
                 raise DataError(
                     f"--proposals {self.place}: its {name} may be {other} or {key}",
                     code="proposals.ambiguous",
-                    hint="name images by their paths in the dataset",
+                    hint="use the paths of the images in the dataset",
                 )
         return {key: self.boxes[name] for key, name in found.items()}
 
@@ -215,13 +221,13 @@ class Proposals:
             raise DataError(
                 f"--proposals {self.place}: {key} may be its {names[0]} or {names[1]}",
                 code="proposals.ambiguous",
-                hint="name images by their paths in the dataset",
+                hint="use the paths of the images in the dataset",
             )
         return names[0] if names else None
 
 
 def inside_image(boxes: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """Return the [R, 4] boxes cut to an image, without those that then have no area."""
+    """Return the [R, 4] boxes clipped to an image, without those that then have no area."""
     limit = np.array([size_hw[1], size_hw[0]] * 2, np.float32)
     boxes = np.clip(boxes, 0, limit)
     return boxes[((boxes[:, 2:] - boxes[:, :2]) >= 1).all(1)]
@@ -237,10 +243,10 @@ def _search(path: Path, mode: str, seed: int, max_boxes: int, bits: int | None) 
     depth = 16 if bits == 16 else bits or needed_bits(path) or 16
     kind = "" if depth == 16 else f"-{depth}bits"
     name = f"{sha256(path)[:32]}-{mode}-{seed}-{max_boxes}{kind}-v{VERSION}.npz"
-    with contextlib.suppress(UsageError, *BROKEN):  # if it is there, and not damaged
+    with contextlib.suppress(UsageError, *BROKEN):  # if it exists and is not damaged
         return _read_npz(cache_folder("proposals") / name[:2] / name)["image"]
     found = selective_search(read_image(path, depth), mode, seed=seed, max_boxes=max_boxes)
-    with contextlib.suppress(UsageError, MachineError):  # `warn_of_cache` says it once
+    with contextlib.suppress(UsageError, MachineError):  # `warn_of_cache` reports it once
         write_proposals(cache_folder("proposals") / name[:2] / name, {"image": found}, {})
     return found
 
@@ -277,7 +283,7 @@ def search_images(
                 result[image.key] = found
             on_step(done, "")
         return result
-    # Spawned processes inherit neither threads nor signal handlers of this one.
+    # Spawned processes inherit neither the threads nor the signal handlers of this one.
     context = get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_signals) as pool:
         waiting = {
@@ -307,4 +313,4 @@ def _search_or_none(
     try:
         return _search(path, mode, seed, max_boxes, bits)
     except CvkitError:
-        return None  # whoever reads the image says why it cannot be read
+        return None  # the error is reported when the image is read

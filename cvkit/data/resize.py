@@ -12,12 +12,12 @@ cv2.setNumThreads(1)  # the loader and torch share the cores; OpenCV's own threa
 def input_size_hw(
     original_hw: tuple[int, int], image_size_wh: tuple[int, int], resize: str
 ) -> tuple[int, int]:
-    """Return the size at which an image enters the network.
+    """Return the size of the network input for an image.
 
     Args:
         original_hw: size of the image.
-        image_size_wh: width and height that it should fit into; portrait images fit into the
-            turned frame, so that both orientations have the same scale.
+        image_size_wh: width and height into which it should fit; they are swapped for portrait
+            images, so that both orientations have the same scale.
         resize: `fit` keeps the aspect ratio and fits; `native` keeps the size; `short` gives
             the shorter side the smaller of width and height, as torchvision does.
     """
@@ -34,7 +34,7 @@ def input_size_hw(
 
 
 def resize_image(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """Resize an HWC uint8 image: area average when it shrinks, bilinear when it grows."""
+    """Resize an HWC uint8 image: area averaging when shrinking, bilinear when enlarging."""
     if image.shape[:2] == tuple(size_hw):
         return image
     shrinks = size_hw[0] * size_hw[1] < image.shape[0] * image.shape[1]
@@ -52,7 +52,7 @@ def resize_mask(mask: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
 def prepare(
     image: np.ndarray, image_size_wh: tuple[int, int], resize: str
 ) -> tuple[np.ndarray, Geometry]:
-    """Return the network input (HWC uint8) of an image, and how it was made."""
+    """Return the network input (HWC uint8) of an image, and its geometry."""
     original_hw = image.shape[:2]
     size_hw = input_size_hw(original_hw, image_size_wh, resize)
     if resize == "short":
@@ -85,7 +85,7 @@ def resize_antialiased(
 
 
 def centre_crop(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """Return the middle of an HWC image; where it is smaller, black is added around it."""
+    """Return the centre of an HWC image; a smaller image is padded with black."""
     missing = [max(0, want - have) for have, want in zip(image.shape, size_hw, strict=False)]
     if any(missing):
         sides = [(m // 2, (m + 1) // 2) for m in missing]
@@ -95,5 +95,5 @@ def centre_crop(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
 
 
 def whole(image: np.ndarray) -> tuple[np.ndarray, Geometry]:
-    """Return an image as it is; its network resizes it."""
+    """Return an image unchanged; its network resizes it."""
     return image, Geometry(image.shape[:2], image.shape[:2])

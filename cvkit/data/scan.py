@@ -1,6 +1,6 @@
-"""Reading a whole dataset once before work starts, to find what is wrong with it.
+"""Reads a whole dataset once before work starts, to find all defects.
 
-What was found in a file is remembered, so that the next start decodes only what has changed.
+Findings are cached, so that the next start decodes only files that have changed.
 """
 
 import os
@@ -28,13 +28,13 @@ from cvkit.structures import IGNORE
 
 @dataclass
 class Found:
-    """What every scan of a split finds.
+    """The common findings of all scans.
 
     Attributes:
-        defects: everything that was wrong, in file order.
+        defects: all of them, in file order.
         hashes: `content_hash` of each image or video that could be read, in file order.
-        bits: what the files of 16 bits need together, see `needed_bits`; None without any.
-        note: why the findings cannot be kept for the next start; empty if they are.
+        bits: that all 16-bit files together need, see `needed_bits`; None without any.
+        note: why the findings cannot be cached; "" if they are.
     """
 
     defects: list[CvkitError] = field(default_factory=list)
@@ -43,17 +43,17 @@ class Found:
     note: str = ""
 
     def widen(self, bits: int | None) -> None:
-        """Take in what one more image or video needs."""
+        """Include the bits that another image or video needs."""
         self.bits = max(filter(None, (self.bits, bits)), default=None)
 
 
 @dataclass
 class Scan(Found):
-    """What was found in a split of images with masks.
+    """The findings about a split of images with masks.
 
     Attributes:
-        pixels: [256] int64, pixels of each class index; entry `IGNORE` is those without label.
-        sizes_hw: the image sizes, in file order; None where the image could not be read.
+        pixels: [256] int64, pixels of each class index; entry `IGNORE`: pixels without a label.
+        sizes_hw: the image sizes, in file order; None if the image could not be read.
         mask_hashes: `content_hash` of each mask whose pair could be read, in file order.
         recolored: palette masks that are read by their colours, not by their values.
     """
@@ -65,7 +65,7 @@ class Scan(Found):
 
     @property
     def largest_label(self) -> int:
-        """Largest class index found, -1 where no pixel has a label."""
+        """Largest class index found; -1 if no pixel has a label."""
         labels = np.flatnonzero(self.pixels[:IGNORE])
         return int(labels[-1]) if labels.size else -1
 
@@ -75,11 +75,11 @@ def scan_pairs(
     reader: MaskReader,
     on_step: Callable[[int], None] | None = None,
 ) -> Scan:
-    """Decode every image and mask of a split that is not known yet, on all cores.
+    """Decode all images and masks of a split that are not in the cache, on all cores.
 
     Args:
         pairs: the split.
-        reader: how its masks are read.
+        reader: of its masks.
         on_step: called with the number of pairs done so far.
     """
     scan = Scan()
@@ -126,7 +126,7 @@ def _image_facts(path: Path) -> list[Any]:
 
 @dataclass
 class ImageScan(Found):
-    """What was found in a split of whole images.
+    """The findings about a split of images with classes.
 
     Attributes:
         sizes_hw: the sizes of the readable images, in file order.
@@ -138,7 +138,7 @@ class ImageScan(Found):
 def scan_images(
     images: Sequence[ClassifiedImage], on_step: Callable[[int], None] | None = None
 ) -> ImageScan:
-    """Decode every image of a split that is not known yet, on all cores.
+    """Decode all images of a split that are not in the cache, on all cores.
 
     Args:
         images: the split.
@@ -166,12 +166,12 @@ def scan_images(
 
 @dataclass
 class BoxScan(Found):
-    """What was found in a split of images with boxes.
+    """The findings about a split of images with boxes.
 
     Attributes:
         images: the split, boxes in the pixels that `read_image` gives.
         sizes_hw: the sizes of the readable images, in file order.
-        clipped: boxes that reach beyond their image.
+        clipped: number of boxes that extend beyond their image.
     """
 
     images: list[AnnotatedImage] = field(default_factory=list)
@@ -182,7 +182,7 @@ class BoxScan(Found):
 def scan_boxes(
     images: Sequence[AnnotatedImage], on_step: Callable[[int], None] | None = None
 ) -> BoxScan:
-    """Decode every image of a split that is not known yet, on all cores; turn boxes upright.
+    """Decode all images of a split that are not in the cache, on all cores; make boxes upright.
 
     Args:
         images: the split.
@@ -218,12 +218,12 @@ def scan_boxes(
 
 @dataclass
 class VideoScan(Found):
-    """What was found in a split of videos.
+    """The findings about a split of videos.
 
     Attributes:
         sizes_hw: of the frames of readable videos, in file order.
-        lengths: frames that count and frames per second of each.
-        differing: videos whose header claims another number of frames.
+        lengths: number of usable frames and frames per second of each.
+        differing: number of videos whose header claims another number of frames.
     """
 
     sizes_hw: list[tuple[int, int]] = field(default_factory=list)
@@ -234,7 +234,7 @@ class VideoScan(Found):
 def scan_videos(
     videos: Sequence[ClassifiedImage], on_step: Callable[[int], None] | None = None
 ) -> VideoScan:
-    """Decode every video of a split once, on all cores; what is known already is not decoded.
+    """Decode all videos of a split that are not in the cache, on all cores.
 
     Args:
         videos: the split.
@@ -271,9 +271,9 @@ def scan_videos(
 def _on_all_cores(
     examine: Callable[[Any], Any], items: Sequence[Any], on_step: Callable[[int], None] | None
 ) -> Iterator[Any]:
-    """Yield what `examine` finds in each item, in order."""
+    """Yield the result of `examine` for each item, in order."""
     cores = os.cpu_count() or 1
-    # Handing over an item costs as much as finding a known one, so many go together.
+    # Passing an item to a process costs as much as a cache hit, so many are passed together.
     size = max(1, min(64, len(items) // (16 * cores)))
     parts = [items[first : first + size] for first in range(0, len(items), size)]
     done = 0

@@ -1,6 +1,6 @@
 """Segmentations of annotation and result files: polygons, run lengths, compressed codes.
 
-Everything is checked before pycocotools sees it: its C code trusts sizes and coordinates.
+Everything is checked before it is passed to pycocotools, whose C code trusts sizes and coordinates.
 """
 
 import math
@@ -15,20 +15,20 @@ from cvkit.ops.rle import compress, make_masks, mask_boxes, run_lengths
 from cvkit.texts import is_number, shown
 
 FAR = 10
-"""Sides of the image beyond which a corner of a polygon is taken for a mistake."""
+"""A polygon corner farther outside than this multiple of the image's side is a mistake."""
 FARTHEST = 10**8
-"""Pixels; pycocotools multiplies coordinates by 5 in 32 bits."""
+"""Largest coordinate in pixels; pycocotools multiplies coordinates by 5 in 32 bits."""
 LONGEST = 2_000_000
-"""Pixels around the polygons of an object; pycocotools takes some 60 bytes for each."""
+"""Largest outline of an object's polygons in pixels; pycocotools uses some 60 bytes for each."""
 
 
 def read_segmentation(value: Any, size_hw: tuple[int, int], where: str) -> bytes | DataError:
-    """Return the code of a mask, or what is wrong with it.
+    """Return the code of a mask, or its defect.
 
     Args:
         value: list of polygons (x, y, x, y ...), or an object with size and counts.
         size_hw: of the image, of up to `MOST_PIXELS` pixels.
-        where: file and place, for messages.
+        where: file and position, for messages.
     """
     if isinstance(value, dict):
         return _read_runs(value, size_hw, where)
@@ -38,19 +38,19 @@ def read_segmentation(value: Any, size_hw: tuple[int, int], where: str) -> bytes
 
 
 def _polygon_defect(value: Any, size_hw: tuple[int, int] | None, where: str) -> DataError | None:
-    """Return why a value is no list of polygons; None if it is one."""
+    """Return why a value is not a list of polygons; None if it is one."""
     if not isinstance(value, list) or not value:
         return DataError(
-            f"{where}: segmentation {shown(value)} is missing or no mask",
+            f"{where}: segmentation {shown(value)} is missing or not a mask",
             code="segm.missing",
-            hint="polygons, or size and counts; boxes alone serve 'cvkit detect'",
+            hint="polygons, or size and counts; for boxes alone use 'cvkit detect'",
         )
     limit = min(FAR * max(size_hw), FARTHEST) if size_hw else FARTHEST
     for number, polygon in enumerate(value):
         short = not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2
         if short or not all(is_number(v) for v in polygon):
             return DataError(
-                f"{where}: polygon {number} is not three or more pairs of numbers",
+                f"{where}: polygon {number} is not at least three pairs of numbers",
                 code="segm.odd_or_short",
                 hint="[x1, y1, x2, y2, x3, y3, ...]",
             )
@@ -69,7 +69,7 @@ def _polygon_defect(value: Any, size_hw: tuple[int, int] | None, where: str) -> 
 
 
 def lies_outside(value: Any, size_hw: tuple[int, int]) -> bool:
-    """Return whether all polygons of an object lie outside an image; no run-length code does."""
+    """Return whether all polygons of an object are outside an image; run-length codes never are."""
     if not isinstance(value, list):
         return False
     height, width = size_hw
@@ -78,7 +78,7 @@ def lies_outside(value: Any, size_hw: tuple[int, int]) -> bool:
 
 
 def _outline(polygon: list[float]) -> float:
-    """Return the steps to a next pixel that it takes to go once around a polygon."""
+    """Return the length of a polygon's outline, in pixel steps."""
     corners = list(zip(polygon[::2], polygon[1::2], strict=True))
     closed = [*corners, corners[0]]
     return sum(max(abs(a[0] - b[0]), abs(a[1] - b[1])) for a, b in pairwise(closed))
@@ -99,7 +99,7 @@ def _read_runs(value: dict, size_hw: tuple[int, int], where: str) -> bytes | Dat
             raise TypeError(f"counts {shown(counts)} are neither a list nor text")
         runs = run_lengths(counts) if isinstance(counts, bytes) else counts
         if not all(type(run) is int and run >= 0 for run in runs):
-            reason = "its runs are not whole numbers from 0"
+            reason = "its runs are not whole numbers of at least 0"
         elif sum(runs) != math.prod(size_hw):
             covered = sum(runs)
             pixels = str(covered) if covered <= MOST_PIXELS else f"over {MOST_PIXELS}"
@@ -107,14 +107,14 @@ def _read_runs(value: dict, size_hw: tuple[int, int], where: str) -> bytes | Dat
         else:
             return counts if isinstance(counts, bytes) else compress(counts, size_hw)
     except UnicodeEncodeError:
-        reason = "it has a character that no code has"
+        reason = "it has a character that is not part of the code"
     except (TypeError, ValueError) as error:
         reason = str(error)
     return DataError(f"{where}: run-length code is not valid: {reason}", code="rle.invalid")
 
 
 def around(segmentation: Any, where: str) -> list[float] | DataError:
-    """Return x, y, width, height of polygons or a run-length code, or what is wrong with it."""
+    """Return x, y, width, height of polygons or a run-length code, or the defect."""
     if not isinstance(segmentation, dict):
         if defect := _polygon_defect(segmentation, None, where):
             return defect

@@ -12,11 +12,11 @@ from cvkit.texts import read_text, shown
 
 
 def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
-    """Return the rows of a CSV table as dicts, checked.
+    """Return the checked rows of a CSV table as dictionaries.
 
     Raises:
-        DataError: unreadable, empty, a column that is missing or occurs twice; or a list of all
-            rows that cannot be used.
+        DataError: unreadable, empty, or with a missing or repeated column; or lists all unusable
+            rows.
     """
     rows: list[dict[str, str]] = []
     defects: list[CvkitError] = []
@@ -28,7 +28,7 @@ def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
         if not cells:
             continue
         if len(cells) != len(columns):
-            reason = f"the row does not have {len(columns)} cells but {len(cells)}"
+            reason = f"the row has {len(cells)} cells instead of {len(columns)}"
             defects.append(DataError(f"{where}: {reason}", code="list.bad_line"))
             continue
         row = dict(zip(columns, cells, strict=True))
@@ -49,7 +49,7 @@ def _next(reader: Any, path: Path) -> list[str] | None:
     """Return the next row; None at the end.
 
     Raises:
-        DataError: what follows is no CSV.
+        DataError: the rest is not CSV.
     """
     try:
         return next(reader, None)
@@ -63,14 +63,14 @@ def _check_columns(columns: list[str], needed: Sequence[str], path: Path) -> Non
     """Check the names of the columns.
 
     Raises:
-        DataError: one that is needed is missing, or one occurs twice.
+        DataError: a required column is missing, or one occurs twice.
     """
     lacking = [name for name in needed if name not in columns]
     if lacking:
         raise DataError(
             f"{path} has no column {lacking[0]!r}",
             code="list.column",
-            hint=f"its first line names {shown(', '.join(columns)) if columns else 'nothing'}",
+            hint=f"its first line has {shown(', '.join(columns)) if columns else 'nothing'}",
         )
     twice = [name for name, count in Counter(columns).items() if count > 1]
     if twice:

@@ -1,7 +1,7 @@
-"""Videos: what is in a file, found by decoding it, and frames by their numbers.
+"""Videos: an index of a file's frames, made by decoding it, and frames by their numbers.
 
-A header's frame count is never trusted: the first use of a file decodes it once and keeps the
-time of every frame, in the user's cache, under the file's path, size and change time.
+The frame count in a header is never trusted: the first use of a file decodes it once and keeps the
+    time of every frame in the user's cache, by the file's path, size and modification time.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from cvkit.errors import CvkitError, DataError, UsageError
 from cvkit.storage import cache_folder, machine_errors, opencv_name, temporary_beside
 from cvkit.texts import counted
 
-# A file may be a list of other files or addresses, whatever its suffix; only containers are opened.
+# A file with any suffix may be a list of other files or URLs; only containers are opened.
 os.environ.setdefault(
     "OPENCV_FFMPEG_CAPTURE_OPTIONS",
     "protocol_whitelist;file|format_whitelist;mov,mp4,avi,matroska,webm,mpeg,mpegvideo,mpegts,gif",
@@ -30,23 +30,23 @@ os.environ.setdefault(
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # cvkit reports errors itself
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 COUNTED = frozenset({".mp4", ".m4v", ".mov", ".avi"})
-"""Containers that store how many frames they have; of others a header's count is a guess."""
+"""Containers that store their number of frames; for others the header's count is a guess."""
 FRAME_MS = 40.0
-"""Time from one picture of a folder of frames to the next."""
+"""Time between the frames of a folder, in milliseconds."""
 NEAR = 48
-"""Frames that are decoded one after the other rather than sought."""
+"""Distance in frames up to which decoding is used instead of seeking."""
 _held: dict[str, "VideoIndex"] = {}
-"""Indexes that the cache cannot keep, for as long as this process and its workers live."""
+"""Indexes that the cache cannot store, kept while this process and its workers run."""
 
 
 @dataclass(frozen=True)
 class VideoIndex:
-    """What is in a video.
+    """The index of a video.
 
     Attributes:
-        times_ms: [F] float64, rising: when each frame is shown.
+        times_ms: [F] float64, increasing: when each frame is shown.
         size_hw: of the upright frames.
-        header_frames: what the header claims; 0 if nothing.
+        header_frames: number that the header claims; 0 if none.
     """
 
     times_ms: np.ndarray
@@ -58,34 +58,33 @@ class VideoIndex:
 
     @property
     def fps(self) -> float:
-        """Mean frames per second; 25 of a single frame."""
+        """Mean frames per second; 25 for a single frame."""
         span = self.times_ms[-1] - self.times_ms[0]
         return 1000 * (len(self) - 1) / span if span > 0 else 1000 / FRAME_MS
 
 
 def index_video(path: Path) -> VideoIndex:
-    """Return what is in a video file or a folder of frames.
+    """Return the index of a video file or a folder of frames.
 
     Raises:
-        DataError: `video.unreadable`, `video.zero_frames`, `video.truncated` (over 1 % of the
-            frames that the container counts, or of the bytes it should have, is missing),
-            `image.too_large`.
+        DataError: `video.unreadable`, `video.zero_frames`, `video.truncated` (more than 1 % of the
+            frames that the container declares, or of its bytes, is missing), `image.too_large`.
     """
     if path.is_dir():
         frames = frame_files(path)
         if not frames:
-            raise DataError(f"{path} holds no frames", code="video.zero_frames")
+            raise DataError(f"{path} contains no frames", code="video.zero_frames")
         times = FRAME_MS * np.arange(len(frames))
         return VideoIndex(times, upright_size_hw(frames[0]), len(frames))
     name = _cache_name(path)
     if name in _held:
         return _held[name]
     with contextlib.suppress(UsageError, OSError, ValueError, KeyError, EOFError, BadZipFile):
-        return _kept(cache_folder("videos") / name)  # if it is there, and not damaged
+        return _kept(cache_folder("videos") / name)  # if it exists and is not damaged
     index = _decode_all(path)
     try:
         _keep(cache_folder("videos") / name, index)
-    except CvkitError:  # `warn_of_cache` says it once
+    except CvkitError:  # `warn_of_cache` reports it once
         _held[name] = index
     return index
 
@@ -109,7 +108,7 @@ def _decode_all(path: Path) -> VideoIndex:
                 break
             size_hw = frame.shape[:2]
         time = video.get(cv2.CAP_PROP_POS_MSEC)
-        # The last frames of some containers come without a time.
+        # The last frames of some containers have no time.
         times.append(time if not times or time > times[-1] else times[-1] + step)
     video.release()
     if size_hw is None:
@@ -118,20 +117,21 @@ def _decode_all(path: Path) -> VideoIndex:
     if path.suffix.lower() in COUNTED and lost > 1 and lost > claimed / 100:
         missing = f"{len(times)} of {claimed} frames can be decoded"
     elif short > path.stat().st_size / 100:
-        missing = f"{counted(short, 'byte')} missing at its end"
+        missing = f"{counted(short, 'byte')} are missing at its end"
     else:
         return VideoIndex(np.array(times), size_hw, claimed)
     raise DataError(
         f"{path} is damaged: {missing}",
         code="video.truncated",
-        hint="get it again, or convert what is left of it",
+        hint="get a new copy, or convert the readable part",
     )
 
 
 def _missing_bytes(path: Path) -> int:
-    """Return how many bytes a Matroska file (mkv, webm) is shorter than it says; else 0.
+    """Return how many bytes are missing at the end of a Matroska file (mkv, webm); 0 for others.
 
-    It counts no frames, but its second element says where the file ends (RFC 8794, RFC 9559).
+    The format does not store a frame count, but its second element has the size (RFC 8794, RFC
+    9559).
     """
     with path.open("rb") as stream:
         if stream.read(4) != b"\x1a\x45\xdf\xa3":
@@ -142,7 +142,7 @@ def _missing_bytes(path: Path) -> int:
 
 
 def _element_size(stream: BinaryIO) -> int | None:
-    """Return the number of one to eight bytes that comes next; None if it means unknown."""
+    """Return the next number of one to eight bytes; None if it means unknown."""
     first = stream.read(1)
     if not first or not first[0]:
         return None
@@ -153,22 +153,22 @@ def _element_size(stream: BinaryIO) -> int | None:
 
 
 def _open(path: Path) -> cv2.VideoCapture:
-    """Return an opened video, upright frames.
+    """Return an opened video whose frames are upright.
 
     Raises:
         DataError: it cannot be opened, or its frames are too large.
     """
     if not path.is_file():
-        reason = "is no file" if path.exists() else "does not exist"
+        reason = "is not a file" if path.exists() else "does not exist"
         raise DataError(f"{path} {reason}", code="video.unreadable")
     if path.stat().st_size == 0:
-        raise DataError(f"{path} is empty", code="video.unreadable", hint="get it again")
+        raise DataError(f"{path} is empty", code="video.unreadable", hint="get a new copy")
     video = cv2.VideoCapture(opencv_name(path), cv2.CAP_FFMPEG)
     if not video.isOpened():
         raise DataError(
-            f"{path} is no video that can be decoded",
+            f"{path} is not a video that can be decoded",
             code="video.unreadable",
-            hint="mp4, avi, mov, mkv, webm, mpeg and gif are read",
+            hint="mp4, avi, mov, mkv, webm, mpeg and gif are supported",
         )
     video.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
     width, height = (video.get(p) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
@@ -185,11 +185,11 @@ def read_frames(
     Args:
         path: a video file or a folder of frames.
         index: of it.
-        wanted: frame numbers in any order, also several times.
-        bits: of pictures, see `read_image`; None takes what all that are wanted need.
+        wanted: frame numbers in any order; may be repeated.
+        bits: of frames in image files, see `read_image`; None: as many as the wanted frames need.
 
     Raises:
-        DataError: a frame cannot be decoded any more.
+        DataError: a frame can no longer be decoded.
     """
     numbers = sorted(set(wanted))
     if path.is_dir():
@@ -206,7 +206,7 @@ def read_frames(
 
 
 def _same_size(frame: np.ndarray, index: VideoIndex) -> np.ndarray:
-    """Return a picture of a folder in the size of the first one."""
+    """Return a frame of a folder, resized to the first one's size."""
     if frame.shape[:2] == index.size_hw:
         return frame
     return cv2.resize(frame, index.size_hw[::-1], interpolation=cv2.INTER_AREA)
@@ -217,10 +217,10 @@ def _decode_from_start(path: Path, numbers: list[int]) -> dict[int, np.ndarray]:
 
 
 def _seek_and_decode(path: Path, index: VideoIndex, numbers: list[int]) -> dict[int, np.ndarray]:
-    """Return frames decoded from a key frame before the first one on; nothing if unsure.
+    """Return frames decoded from a key frame before the first one; nothing if unsure.
 
-    Where a seek ends is read from the time of the frame there, which must be one that the index
-    knows.
+    The position after a seek is determined by the time of the frame there, which must be in the
+    index.
     """
     first = numbers[0]
     if first < NEAR:
@@ -241,7 +241,7 @@ def all_frames(path: Path, index: VideoIndex, bits: int | None = 16) -> Iterator
     """Yield every frame of a video as HWC RGB uint8, upright; `bits` as in `read_frames`.
 
     Raises:
-        DataError: it cannot be read any more.
+        DataError: it can no longer be read.
     """
     if path.is_dir():
         files = frame_files(path)
@@ -260,7 +260,7 @@ def all_frames(path: Path, index: VideoIndex, bits: int | None = 16) -> Iterator
 def _decode(
     video: cv2.VideoCapture, here: int, numbers: list[int], grabbed: bool = False
 ) -> dict[int, np.ndarray]:
-    """Return the frames of these numbers, the next one being number `here`."""
+    """Return the frames with these numbers; the next one to be decoded is `here`."""
     found: dict[int, np.ndarray] = {}
     wanted = set(numbers)
     for number in range(here, numbers[-1] + 1):
@@ -277,7 +277,7 @@ def _decode(
 
 
 def _cache_name(path: Path) -> str:
-    """Return the name of the file that keeps the index of a video.
+    """Return the name of the cache file for the index of a video.
 
     Raises:
         DataError: there is no such video.
@@ -291,10 +291,10 @@ def _cache_name(path: Path) -> str:
 
 
 def _keep(place: Path, index: VideoIndex) -> None:
-    """Write an index into the cache, whole or not at all.
+    """Write an index to the cache, completely or not at all.
 
     Raises:
-        CvkitError: it cannot be kept there.
+        CvkitError: it cannot be stored there.
     """
     temporary = temporary_beside(place, ".npz")
     with machine_errors(place):

@@ -1,1 +1,1 @@
-"""The three loops (train, evaluate, predict) and what they need; knows no task."""
+"""The three loops (train, evaluate, predict) and their parts; independent of the tasks."""

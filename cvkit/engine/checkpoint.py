@@ -1,8 +1,8 @@
 """Model files and resume states: safetensors and JSON, checked by hash, never half-written.
 
 A resume state is a folder `RUN/ckpt/step-NNNNNNNNNN/` of tensor files, `state.json` and
-`MANIFEST.json`. The manifest holds the SHA-256 of every file and is written last, so a folder
-without a matching manifest was never finished. `RUN/ckpt/last` names the newest one.
+`MANIFEST.json`. The manifest lists the SHA-256 of every file and is written last, so a folder
+without a matching manifest is incomplete. `RUN/ckpt/last` contains the name of the newest one.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from cvkit.model_files import write_sealed
 from cvkit.storage import fsync_folder, machine_errors, sha256, write_file
 
 FORMAT_VERSION = 1
-"""Of resume states."""
+"""Format version of resume states."""
 KEEP = 2
 
 
@@ -33,7 +33,7 @@ def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def load_exactly(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Load a state dict that must have exactly the model's names.
 
-    Torch's own strict loading lets the counters of batch norms be missing.
+    Torch's own strict loading accepts missing counters of batch norms.
 
     Raises:
         RuntimeError: a name is missing or unknown, or a shape differs.
@@ -56,7 +56,7 @@ def save_model(path: Path, tensors: dict[str, Tensor], header: dict) -> None:
 
 
 def save_state(run: Path, step: int, tensors: dict[str, dict[str, Tensor]], state: dict) -> Path:
-    """Write the resume state of a step and return its folder; all but one of the older ones go.
+    """Write the resume state of a step and return its folder; keep only one older state.
 
     Args:
         run: the run folder.
@@ -66,7 +66,7 @@ def save_state(run: Path, step: int, tensors: dict[str, dict[str, Tensor]], stat
 
     Raises:
         TrainingDiverged: a tensor is not finite.
-        MachineError: the disk refused; what was there before is untouched.
+        MachineError: the disk refused; existing states are untouched.
     """
     for name, group in tensors.items():
         require_finite(group, f"step {step} ({name})")
@@ -93,7 +93,7 @@ def save_state(run: Path, step: int, tensors: dict[str, dict[str, Tensor]], stat
             }
             _write_and_sync(temporary / "MANIFEST.json", json.dumps(manifest).encode())
             fsync_folder(temporary)
-            if target.exists():  # saved before at this very step: same content, or damaged
+            if target.exists():  # already saved at this step: same content, or damaged
                 shutil.rmtree(target)
             os.replace(temporary, target)
             fsync_folder(root)
@@ -102,7 +102,9 @@ def save_state(run: Path, step: int, tensors: dict[str, dict[str, Tensor]], stat
     write_file(root / "last", target.name)
     reason = _damage(target)
     if reason:
-        raise MachineError(f"{target} reads back wrong: {reason}", code="machine.readback")
+        raise MachineError(
+            f"{target} does not read back as it was written: {reason}", code="machine.readback"
+        )
     for old in _states(root)[KEEP:]:
         shutil.rmtree(old)
     return target
@@ -114,7 +116,7 @@ def _require_space(folder: Path, size: int) -> None:
         raise MachineError(
             f"cannot save to {folder}: {size / 2**20:.0f} MiB needed, {free / 2**20:.0f} MiB free",
             code="machine.disk_full",
-            hint="free some space, then --resume",
+            hint="free some space, then continue with --resume",
         )
 
 
@@ -132,17 +134,17 @@ def _states(root: Path) -> list[Path]:
 
 
 def _damage(folder: Path) -> str:
-    """Return why a state folder cannot be used; empty if it is complete and intact."""
+    """Return why a state folder cannot be used; "" if it is complete and intact."""
     try:
         manifest = json.loads((folder / "MANIFEST.json").read_text())
         if manifest["format_version"] != FORMAT_VERSION or manifest["step"] != int(folder.name[5:]):
-            return "MANIFEST.json is of another format or step"
+            return "MANIFEST.json has another format or belongs to another step"
         if {path.name for path in folder.iterdir()} != {*manifest["files"], "MANIFEST.json"}:
-            return "it holds other files than MANIFEST.json lists"
+            return "its files are not those that MANIFEST.json lists"
         for name, entry in manifest["files"].items():
             path = folder / name
             if path.stat().st_size != entry["size"] or sha256(path) != entry["sha256"]:
-                return f"{name} does not match the manifest"
+                return f"{name} does not match MANIFEST.json"
     except OSError as error:
         return f"{Path(error.filename or folder).name}: {error.strerror}"
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -151,7 +153,7 @@ def _damage(folder: Path) -> str:
 
 
 def damage_of_states(run: Path) -> dict[Path, str]:
-    """Return why each resume state of a run, newest first, cannot be used; empty if it can."""
+    """Return why each resume state of a run cannot be used, newest first; "" for a usable one."""
     return {
         folder: f"{folder} is damaged: {reason}" if (reason := _damage(folder)) else ""
         for folder in _states(run / "ckpt")
@@ -159,12 +161,12 @@ def damage_of_states(run: Path) -> dict[Path, str]:
 
 
 def has_states(run: Path) -> bool:
-    """Return whether a run folder holds resume states, intact or not."""
+    """Return whether a run folder has resume states, intact or not."""
     return (run / "ckpt").is_dir()
 
 
 def remove_states(run: Path) -> None:
-    """Remove the resume states of a run; what a crash leaves goes when the run is resumed."""
+    """Remove the resume states of a run; what a crash leaves is removed when the run is resumed."""
     with machine_errors(run):
         temporary = run / f".ckpt.{os.getpid()}.tmp"
         os.replace(run / "ckpt", temporary)  # all at once: half a state would look like damage
@@ -176,21 +178,21 @@ def load_state(run: Path, data: dict) -> tuple[dict[str, dict[str, Tensor]], dic
 
     Args:
         run: the run folder.
-        data: what the state must say under that key: the dataset's fingerprint.
+        data: fingerprint of the dataset, which must equal that of the state.
 
     Returns:
-        Groups of tensors, the JSON state, and why newer states were passed over.
+        Groups of tensors, the JSON state, and why newer states were skipped.
 
     Raises:
-        ModelFileError: there is no intact state (lists what was rejected and why), or the
-            dataset is not the one that it was trained on.
+        ModelFileError: there is no intact state (lists what was rejected and why), or the dataset
+            is another one than in training.
     """
     root, rejected = run / "ckpt", list[str]()
     states = _states(root)
     pointer = root / "last"
     if pointer.is_file():
         named = root / pointer.read_text(errors="replace").strip()
-        states.sort(key=lambda p: p != named)  # the named one first, then the newest
+        states.sort(key=lambda p: p != named)  # first the one that `last` names, then the newest
     for folder in states:
         reason = _damage(folder)
         if not reason:
@@ -209,21 +211,21 @@ def load_state(run: Path, data: dict) -> tuple[dict[str, dict[str, Tensor]], dic
 
 
 def require_same_data(run: Path, then: dict, now: dict) -> None:
-    """Check that a dataset is the one of a run, wherever it lies now.
+    """Check that a dataset is the one of a run, even if it has moved.
 
     Raises:
         ModelFileError: it has other files.
     """
     if then.get("fingerprint_rule") != now.get("fingerprint_rule"):
         raise ModelFileError(
-            f"{run} was begun by another version of cvkit, which described data in another way",
+            f"{run} was started by another version of cvkit, which described data differently",
             code="resume.data",
-            hint="finish it with that version, or start a new run",
+            hint="finish the run with that version, or start a new one",
         )
     if {**then, "name": ""} != {**now, "name": ""}:
         raise ModelFileError(
             f"the dataset is not the one that {run} was trained on",
             code="resume.data",
-            hint="restore its files and labels, or start a new run; --data names a dataset that "
-            "has moved",
+            hint="restore its files and labels, or start a new run; if the dataset has moved, "
+            "give its new folder with --data",
         )

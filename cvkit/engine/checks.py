@@ -1,8 +1,8 @@
 """Sanity checks of data, loss and network, before hours are spent on training.
 
 After A. Karpathy, A Recipe for Training Neural Networks (2019), and the courses CS231n and
-DL4CV. Everything works on copies: the model, the data and the random decisions of the run
-stay as they are.
+DL4CV. Everything works on copies: the model, the data and the random decisions of the run are not
+    changed.
 """
 
 import copy
@@ -26,7 +26,7 @@ from cvkit.tasks.contract import Checkable, Dataset
 from cvkit.texts import counted
 
 SAMPLES = 8
-"""Training samples that the checks use, at most; the batch size if that is smaller."""
+"""Maximum number of training samples for the checks; the batch size if that is smaller."""
 BASELINE_STEPS = 60
 
 
@@ -53,7 +53,7 @@ def run_checks(
 
     Args:
         task: the problem; label smoothing and mixing are left out.
-        model: as training will find it; not changed.
+        model: as training gets it; not changed.
         data: training samples.
         settings: of the run; its optimizer and peak learning rate are used.
         fabric: the device.
@@ -79,7 +79,7 @@ def run_checks(
 
 
 def _quiet_copy(model: nn.Module) -> nn.Module:
-    """Switch off what is random in a forward pass."""
+    """Switch off everything random in a forward pass."""
     for layer in model.modules():
         if isinstance(layer, nn.Dropout | nn.Dropout2d | StochasticDepth):
             layer.p = 0.0
@@ -93,7 +93,7 @@ def _first_batch(data: Dataset, settings: Settings, workers: int) -> Batch:
 
 
 class _Bench:
-    """What the checks work on; `losses` remembers the course of the overfitting."""
+    """The subject of the checks; `losses` are those of the overfitting check."""
 
     def __init__(self, task: Checkable, model: nn.Module, batch: Batch, settings: Settings) -> None:
         self.task, self.model, self.batch, self.settings = task, model, batch, settings
@@ -141,7 +141,8 @@ def _initial_loss(bench: _Bench) -> Check:
         "initial loss",
         abs(found - wanted) < max(0.25, 0.1 * wanted),
         f"{found:.3f}; {wanted:.3f} if all classes score equally",
-        "the last layer is too confident: check initialisation, a doubled softmax, the class count",
+        "the last layer is too confident: check the initialisation, a second softmax, and the "
+        "number of classes",
     )
 
 
@@ -157,7 +158,7 @@ def _gradients(bench: _Bench) -> Check:
         if not parameter.requires_grad and gradient is not None:
             loud.append(name)
     training = sum(p.requires_grad for p in model.parameters())
-    found = f"{counted(training, 'tensor')} to train"
+    found = f"{counted(training, 'tensor')} to be trained"
     if dead or loud:
         found = f"{len(dead)} without gradient, {len(loud)} frozen with one: {(dead + loud)[0]}"
     return Check(
@@ -177,7 +178,7 @@ def _independence(bench: _Bench) -> Check:
         "samples are independent",
         leak == 0.0 and bool(gradient[0].any()),
         f"gradient of one output to other inputs: {leak:g}",
-        "samples of a batch are mixed up: a wrong view or reshape",
+        "samples of a batch affect each other: a wrong view or reshape",
     )
 
 
@@ -199,10 +200,10 @@ def _update_ratio(bench: _Bench) -> Check:
     bench.fit(model, bench.batch, 11, measure)
     ratio = torch.stack(ratios).median().item()
     return Check(
-        "size of an update",
+        "size of the updates",
         1e-4 <= ratio <= 3e-2,
-        f"{ratio:.1e} of a weight at the peak rate {bench.settings.lr:g} (median)",
-        "outside 1e-4 to 3e-2 the learning rate is too small or too large",
+        f"median {ratio:.1e} of the weights at the peak rate {bench.settings.lr:g}",
+        "outside 1e-4 to 3e-2 the learning rate is too low or too high",
     )
 
 
@@ -221,7 +222,7 @@ def _overfit(bench: _Bench) -> Check:
         "one batch can be learned",
         best < share * bench.losses[0],
         f"loss {bench.losses[0]:.3f} -> {best:.3f} in {counted(len(bench.losses), 'step')}",
-        "labels do not belong to the images, weights do not move, or the rate is wrong",
+        "labels do not match the images, weights do not change, or the learning rate is wrong",
     )
 
 
@@ -233,6 +234,6 @@ def _input_matters(bench: _Bench) -> Check:
     return Check(
         "the input matters",
         seen < 0.8 * unseen,
-        f"loss {seen:.3f}; {unseen:.3f} with black images, {counted(steps, 'step')}",
+        f"loss {seen:.3f}, {unseen:.3f} with black images, after {counted(steps, 'step')}",
         "the network does not see the images, or all labels of the batch are equal",
     )

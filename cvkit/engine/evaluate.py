@@ -20,16 +20,16 @@ from cvkit.tasks.contract import Dataset, Metric, Task
 OnImage = Callable[[Sample, Any], None]
 """Called with a sample and what `Metric.update` returned for it."""
 LOSS_SEED = 6
-"""First part of the key of what is random in a loss: the regions that a detector draws."""
+"""First part of the random key of a loss, such as for the regions that a detector samples."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured after an epoch.
+    """The measurements after an epoch.
 
     Attributes:
         metrics: of the validation split, by name.
-        loss: mean over its samples; None where there is none, or it is not finite.
+        loss: mean over its samples; None if there is none, or it is not finite.
         train: the deciding metric on a part of the training split, measured as in validation.
     """
 
@@ -45,7 +45,7 @@ class MeanLoss:
         self.total, self.count = 0.0, 0
 
     def add(self, loss: float, count: int) -> None:
-        """Add the mean loss of so many samples."""
+        """Add the mean loss of `count` samples."""
         self.total, self.count = self.total + loss * count, self.count + count
 
     @property
@@ -60,11 +60,11 @@ class MeanLoss:
 
 
 class Part:
-    """Some samples of a dataset, evenly from all of it, so that every class has its share.
+    """Some samples of a dataset, evenly spaced, so that every class is represented.
 
     Args:
-        data: the whole.
-        count: samples of the part, at most.
+        data: the whole dataset.
+        count: maximum number of samples in the part.
     """
 
     def __init__(self, data: Dataset, count: int) -> None:
@@ -101,19 +101,19 @@ def evaluate(
 ) -> list[Failure]:
     """Predict every sample once and fill the metric; return the samples that failed.
 
-    `loss`, for a task that is made for training, becomes that of all samples.
+    `loss`, for a task made for training, accumulates the mean loss of all samples.
 
-    Each process takes every n-th sample and ends up with the metric of all of them; `on_image`
-    sees only the samples of its process.
+    Each of n processes takes every n-th sample and ends up with the metric of all of them;
+    `on_image` gets only the samples of its process.
 
     Raises:
         Interrupted: a signal came; the metric is incomplete.
-        TrainingDiverged: the loss that was asked for is not finite.
+        TrainingDiverged: the requested loss is not finite.
     """
     model.eval()
     failures: list[Failure] = []
     world = fabric.world_size
-    if world > 1:  # each process has batch norms of its own; those of the first one are saved
+    if world > 1:  # each process has its own batch norms; those of the first are saved
         for buffer in model.buffers():
             torch.distributed.broadcast(buffer, 0)
     batches = in_order(len(data), batch_size, fabric.global_rank, world)
@@ -133,7 +133,7 @@ def evaluate(
                 if loss and not loss.finite:
                     if world == 1:
                         raise _diverged()
-                    results = []  # the processes must meet before one may leave
+                    results = []  # all processes must get here before one may raise
                 for sample, result in zip(item.samples, results, strict=bool(results)):
                     counts = metric.update(result, sample.truth)
                     if on_image:
@@ -150,7 +150,7 @@ def evaluate(
 def _results(
     task: Task, model: nn.Module, batch: Batch, loss: MeanLoss | None, seed: int
 ) -> list[Any]:
-    """Return the results of a batch, whose loss is added where it is asked for."""
+    """Return the results of a batch, and add its loss if requested."""
     if loss is None:
         return task.predict(model, batch)
     torch.manual_seed(seed)
@@ -163,7 +163,7 @@ def _diverged() -> TrainingDiverged:
     return TrainingDiverged(
         "the validation loss is not finite",
         code="diverged.validation",
-        hint="the model was not saved; lower --lr, or resume from the last save",
+        hint="the model was not saved; use a smaller --lr, or resume from the last save",
     )
 
 

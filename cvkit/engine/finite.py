@@ -14,14 +14,14 @@ def require_finite(tensors: dict[str, Tensor], where: str) -> None:
     """Do nothing if all numbers are finite.
 
     Raises:
-        TrainingDiverged: names the first tensor that holds NaN or infinity.
+        TrainingDiverged: names the first tensor with NaN or infinity.
     """
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise TrainingDiverged(
-                f"{name} holds a non-finite number at {where}; it was not saved",
+                f"{name} has a non-finite number at {where}; it was not saved",
                 code="diverged.weights",
-                hint="lower --lr, or resume from the last save",
+                hint="use a smaller --lr, or resume from the last save",
             )
 
 
@@ -40,7 +40,7 @@ def require_finite_loss(fabric: Fabric, terms: dict[str, Tensor], batch: Batch, 
     raise TrainingDiverged(
         f"{what} at step {step}; images: {_images([batch])}",
         code="diverged.loss",
-        hint="nothing of it was saved; lower --lr, or check the images",
+        hint="this step was not saved; use a smaller --lr, or check the images",
     )
 
 
@@ -54,7 +54,7 @@ def require_finite_gradient(norm: Tensor, batches: Sequence[Batch], step: int) -
         raise TrainingDiverged(
             f"the gradient is not finite at step {step}; images: {_images(batches)}",
             code="diverged.gradient",
-            hint="nothing of it was saved; lower --lr, or use --precision fp32",
+            hint="this step was not saved; use a smaller --lr, or --precision fp32",
         )
 
 

@@ -1,4 +1,4 @@
-"""Layers that do not train, or not yet."""
+"""Layers that are not trained, or not yet."""
 
 from torch import nn
 
@@ -7,13 +7,13 @@ from cvkit.errors import UsageError
 
 
 class Freezing:
-    """Which parameters rest, and until when.
+    """The frozen parameters, and until when they are frozen.
 
     Args:
-        model: its parameters are switched.
+        model: whose parameters are frozen.
         layers: names of layers or parameters, separated by commas; a name covers everything
             inside it.
-        until: number (from 1) of the epoch in which they begin to train; 0: never.
+        until: number (from 1) of the epoch from which they are trained; 0: never.
 
     Raises:
         UsageError: a name is not in the model.
@@ -34,9 +34,9 @@ class Freezing:
             self.resting += [parameter for parameter in found if parameter.requires_grad]
         if until and not self.resting:
             raise UsageError(
-                f"--unfreeze-at {until} without frozen layers",
+                f"--unfreeze-at {until} has no effect without frozen layers",
                 code="freeze.nothing",
-                hint="name them with --freeze",
+                hint="freeze some with --freeze",
             )
         resting = {id(parameter) for parameter in self.resting}
         training = {id(parameter) for parameter in parameters.values() if parameter.requires_grad}
@@ -45,13 +45,13 @@ class Freezing:
             raise UsageError(
                 f"--freeze {layers}: nothing is left to train{when}",
                 code="freeze.everything",
-                hint="leave out the last layers",
+                hint="do not freeze the last layers",
             )
         if not until:
             self.apply(0)
 
     def apply(self, epoch: int) -> None:
-        """Switch the parameters as they must be in an epoch, counted from 0."""
+        """Freeze or unfreeze the parameters for an epoch, counted from 0."""
         for parameter in self.resting:
             parameter.requires_grad_(not self._rests(epoch))
 
@@ -59,14 +59,14 @@ class Freezing:
         return not self.until or epoch + 1 < self.until
 
     def untouched(self, step: int, steps_per_epoch: int) -> set[int]:
-        """Return the ids of the parameters that so many steps have not changed."""
+        """Return the ids of the parameters that have not changed after `step` steps."""
         if step and not self._rests((step - 1) // steps_per_epoch):
             return set()
         return {id(parameter) for parameter in self.resting}
 
 
 def rest_statistics(model: nn.Module) -> None:
-    """Keep batch norms without trainable weights from following the new data."""
+    """Keep the running statistics of batch norms without trainable weights."""
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm3d) and layer.weight is not None:
             layer.train(layer.training and layer.weight.requires_grad)

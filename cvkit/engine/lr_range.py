@@ -24,12 +24,12 @@ from cvkit.tasks.contract import Dataset, Task
 
 STEPS, LOW, HIGH = 100, 1e-6, 1.0
 SMOOTHING = 0.8
-"""Share of the old average that a loss keeps; the curve of single batches is too rough."""
+"""Weight of the previous average in the smoothed loss; single batches are too noisy."""
 
 
 @dataclass(frozen=True)
 class RangeTest:
-    """What a range test found.
+    """The result of a range test.
 
     Attributes:
         rates: learning rates, rising.
@@ -57,11 +57,11 @@ def lr_range(
     advance: Advance,
     stop: StopSignal,
 ) -> RangeTest:
-    """Train with a rate that rises exponentially, until the loss explodes.
+    """Train with an exponentially rising rate until the loss diverges.
 
     Args:
         task: the problem.
-        model: is trained; throw it away.
+        model: is trained, and useless afterwards.
         data: training samples.
         settings: of the run.
         fabric: the device and precision.
@@ -69,7 +69,7 @@ def lr_range(
         advance: called with the steps done.
         stop: asks to stop.
     """
-    model = fabric.to_device(model)  # Adagrad makes its states at once
+    model = fabric.to_device(model)  # Adagrad creates its states immediately
     optimizer = optim.make_optimizer(
         model, settings.optimizer, settings.lr, settings.weight_decay, settings.momentum
     )
@@ -106,7 +106,7 @@ def lr_range(
 
 
 def _plan(count: int, settings: Settings) -> Iterator[list[Key]]:
-    """Yield the batches of as many epochs as the test needs."""
+    """Yield the batches of all epochs that the test needs."""
     made, epoch = 0, 0
     while made < STEPS:
         for batch in batch_plan(count, epoch, settings, 0, 1)[: STEPS - made]:

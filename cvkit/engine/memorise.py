@@ -1,4 +1,4 @@
-"""Training without gradients: the model sees the training images once and keeps them."""
+"""Training without gradients: the model gets the training images once and keeps them."""
 
 import json
 from pathlib import Path
@@ -32,12 +32,12 @@ def memorise(
     reporter: Reporter,
     stop: StopSignal,
 ) -> Progress:
-    """Show the training split to the model, measure it on the other one and write it.
+    """Pass the training split to the model, evaluate it on the validation split and write it.
 
-    The model goes to `path`, its metrics beside it.
+    The model is written to `path`, its metrics next to it.
 
     Raises:
-        Interrupted: a signal came; nothing is written, since it starts anew in no time.
+        Interrupted: a signal came; nothing is written, because a restart takes no time.
         DataError: an image could not be read.
     """
     if not isinstance(task, Memorising):

@@ -1,4 +1,4 @@
-"""Batch norms that have one value to normalise, of which nothing can be learned."""
+"""Batch norms that get one value to normalise, from which nothing can be learned."""
 
 import copy
 
@@ -18,8 +18,8 @@ NORMS = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 def rest_where_alone(model: nn.Module) -> None:
     """Make batch norms use their running statistics for a batch with one value per channel.
 
-    That is what a small rest of an epoch leaves of a map of one pixel: its variance is 0, and
-    torch refuses it.
+    This happens with a small last batch and a map of one pixel: the variance is 0, and torch
+        refuses it.
     """
     for layer in _norms(model).values():
         rest = _Rest()
@@ -30,20 +30,20 @@ def rest_where_alone(model: nn.Module) -> None:
 def require_company(
     task: Task, model: nn.Module, data: Dataset, settings: Settings, devices: int
 ) -> None:
-    """Check that the batches of a training have more than one value for each batch norm.
+    """Check that the training batches have more than one value for each batch norm.
 
-    Tried on a copy without memory, with the first batch's size; data whose sizes differ are left
-    to `rest_where_alone`.
+    The check runs a copy on the meta device with the first batch's size; data of different sizes
+    are left to `rest_where_alone`.
 
     Args:
         task: the problem.
-        model: as training will find it; not changed.
+        model: as training gets it; not changed.
         data: training samples.
         settings: of the run.
         devices: processes that train together.
 
     Raises:
-        UsageError: all of its batches have one sample, of which a norm sees one value.
+        UsageError: all batches have one sample, of which a norm gets one value.
     """
     plan = batch_plan(len(data), 0, settings, 0, devices)
     if task.input_shape is None or not plan or len(plan[0]) > 1:
@@ -67,8 +67,8 @@ def require_company(
         why += f" and --devices {devices}" if devices > 1 else ""
         hint = "more images, or a smaller --accumulate"
     raise UsageError(
-        f"{why}: batches have one sample, in which at {size} the batch norm {alone[0]} sees one "
-        "value per channel",
+        f"{why}: batches have one sample, of which the batch norm {alone[0]} gets one value per "
+        f"channel at input size {size}",
         code="batch_size.min",
         hint=hint,
     )
@@ -89,10 +89,10 @@ class _Rest:
         self.rests = False
 
     def begin(self, norm: nn.Module, given: tuple[Tensor, ...]) -> None:
-        """Before the pass: rest if there is one value per channel."""
+        """Before the pass: use the running statistics if there is one value per channel."""
         self.rests = _is_alone(norm, given[0])
         norm.training = norm.training and not self.rests
 
     def end(self, norm: nn.Module, given: tuple[Tensor, ...], found: Tensor | None) -> None:
-        """After the pass, or its failure."""
+        """After the pass, or after its failure: train again."""
         norm.training = norm.training or self.rests

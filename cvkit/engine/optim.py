@@ -11,7 +11,7 @@ from torch import Tensor, nn
 def make_optimizer(
     model: nn.Module, name: str, lr: float, weight_decay: float, momentum: float
 ) -> torch.optim.Optimizer:
-    """Return an optimizer over the trainable parameters; norms and biases do not decay."""
+    """Return an optimizer over the trainable parameters; norms and biases have no weight decay."""
     trainable = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
@@ -34,10 +34,10 @@ def total(terms: dict[str, Tensor]) -> Tensor:
 
 
 def penalties(model: nn.Module, l1: float, l2: float) -> dict[str, Tensor]:
-    """Return the penalties on the trainable weights by name; norms and biases go free.
+    """Return the penalties on the trainable weights by name; norms and biases have none.
 
     Args:
-        model: its parameters count.
+        model: whose parameters are penalised.
         l1: factor of the sum of absolute values.
         l2: factor of half the sum of squares; both together are an elastic net.
     """
@@ -52,7 +52,7 @@ def penalties(model: nn.Module, l1: float, l2: float) -> dict[str, Tensor]:
 
 
 def lr_factor(schedule: str, step: int, total: int, warmup: int = 0) -> float:
-    """Return the share of the peak learning rate that a step uses.
+    """Return the fraction of the peak learning rate at a step.
 
     Args:
         schedule: `poly` is (1 - t)^0.9, `cosine` half a cosine, `linear` 1 - t, `step` a tenth
@@ -78,8 +78,8 @@ class WeightAverage:
     """Exponential moving average of a model's weights; buffers are copied.
 
     Args:
-        model: its current state is where the average starts.
-        decay: share of the old average that a step keeps; smaller in the first steps.
+        model: the average starts from its current state.
+        decay: weight of the old average in each step; smaller in the first steps.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -120,7 +120,7 @@ def load_optimizer_tensors(
         optimizer: over the same parameters.
         tensors: its state.
         steps: done so far.
-        untouched: ids of parameters that no step has changed, and that have no state.
+        untouched: ids of parameters that have not been trained and have no state.
 
     Raises:
         KeyError: after `steps` > 0 steps a parameter has no state, or state has no parameter.

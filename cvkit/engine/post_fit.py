@@ -1,4 +1,4 @@
-"""What is fitted after the last step of a training, in one more pass over the training data."""
+"""Post-fits: parts that are fitted after the last training step, in another pass over the data."""
 
 import json
 from typing import Any
@@ -17,19 +17,20 @@ from cvkit.tasks.contract import Dataset, PostFitting
 
 @torch.no_grad()
 def run_post_fits(trainer: Trainer, data: Dataset) -> dict[str, Any] | None:
-    """Run the task's post-fits on the kept model, measure it and write it again.
+    """Run the task's post-fits on the kept model, evaluate it and write it again.
 
-    An interrupted post-fit begins anew when the run is resumed: the steps before it are done.
+    An interrupted post-fit starts again when the run is resumed; the training steps are not
+    repeated.
 
     Args:
         trainer: after its last step.
-        data: training samples as evaluation sees them.
+        data: training samples, preprocessed as for evaluation.
 
     Returns:
         The metrics of the completed model; None for a task without post-fits.
 
     Raises:
-        Interrupted: a signal came; the kept model of the steps is on the disk.
+        Interrupted: a signal came; the model without post-fits has been written.
         DataError: an image could not be read.
     """
     task, model, path = trainer.task, trainer.bare, trainer.run / trainer.settings.model_file
@@ -42,7 +43,7 @@ def run_post_fits(trainer: Trainer, data: Dataset) -> dict[str, Any] | None:
     model.load_state_dict(tensors)
     model.eval()
     if trainer.fabric.world_size > 1:
-        raise DataError("post-fits need one process", code="post_fits.devices")
+        raise DataError("post-fits work with one process only", code="post_fits.devices")
     for title, fit in fits:
         with trainer.reporter.progress(title, len(data)) as advance:
             done = 0

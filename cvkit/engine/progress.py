@@ -1,4 +1,4 @@
-"""What a training run is, and where it is."""
+"""The settings and the progress of a training run."""
 
 import math
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from cvkit.engine.evaluate import Measured
 class Settings:
     """How to train; the fields are the flags of the same names.
 
-    `min_batch` is no flag: it is the smallest batch that the network's batch norms can train on.
+    `min_batch` is not a flag but the smallest batch on which the network's batch norms can train.
     """
 
     epochs: int
@@ -35,13 +35,13 @@ class Settings:
 
     @property
     def model_file(self) -> str:
-        """Name of the file in the run folder that holds the kept model."""
+        """Name of the kept model's file in the run folder."""
         return f"{self.keep}.safetensors"
 
 
 @dataclass
 class Progress:
-    """Where a run is; all of it is in the resume state.
+    """The progress of a run; all of it is in the resume state.
 
     Attributes:
         epoch: epochs finished.
@@ -49,11 +49,11 @@ class Progress:
         step: steps done in the run.
         sums: of each loss term over the current epoch's steps.
         best: best value of the task's metric so far.
-        best_epoch: number (from 1) of the epoch that is kept: of those with that value the one
-            with the smallest validation loss, and of these the last one.
+        best_epoch: number (from 1) of the kept epoch: among those with the best value the one with
+            the smallest validation loss, and among these the last.
         best_loss: its validation loss.
-        improved: number of the epoch that reached that value first.
-        history: one entry an epoch, the lines of metrics.jsonl.
+        improved: number of the epoch that reached the best value first.
+        history: one entry per epoch, the lines of metrics.jsonl.
     """
 
     epoch: int = 0
@@ -67,7 +67,7 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def finish_epoch(self, steps: int, lr: float, measured: Measured, name: str) -> bool:
-        """Add an epoch of so many steps to the history; return whether it is the best so far.
+        """Add an epoch to the history; return whether it is the best so far.
 
         Args:
             steps: of the epoch.
@@ -91,11 +91,11 @@ class Progress:
         return True
 
     def kept(self, which: str) -> dict[str, Any]:
-        """Return the line of the epoch that `--keep` means; empty before the first one."""
+        """Return the line of the epoch that `--keep` selects; empty before the first epoch."""
         epoch = self.best_epoch if which == "best" else self.epoch
         return self.history[epoch - 1] if epoch else {}
 
 
 def _larger(one: float | None, other: float | None, none: float = -math.inf) -> bool:
-    """Return whether a number is larger than another one; None counts as `none`."""
+    """Return whether a number is larger than another one, with `none` in place of None."""
     return (none if one is None else one) > (none if other is None else other)

@@ -1,4 +1,4 @@
-"""Which samples each step of a training sees."""
+"""The samples of each training step."""
 
 import itertools
 import math
@@ -17,9 +17,9 @@ MODEL_SEED, ORDER_SEED, SAMPLE_SEED, STEP_SEED = range(4)
 def batch_sizes(count: int, settings: Settings, world: int) -> list[int]:
     """Return how many samples each batch of an epoch has, in all processes together.
 
-    No batch is larger than `batch_size`, and they differ by one sample at most: an epoch ends
-    with a whole step, not with a remainder. Where the samples are too few for batches of
-    `min_batch`, the last step has fewer batches, and what is still left over is left out.
+    No batch is larger than `batch_size`, and their sizes differ by at most one: an epoch ends with
+        a full step, not with a remainder. If there are too few samples for batches of `min_batch`,
+        the last step has fewer batches, and any samples still left over are left out.
     """
     per_step = settings.accumulate * world
     batches = math.ceil(count / (settings.batch_size * per_step)) * per_step
@@ -33,15 +33,15 @@ def batch_sizes(count: int, settings: Settings, world: int) -> list[int]:
 
 
 def describe_epoch(count: int, settings: Settings, world: int) -> str:
-    """Return for people which steps an epoch of so many samples has.
+    """Return a description of the steps of an epoch with `count` samples.
 
     Raises:
-        DataError: it has none.
+        DataError: it has no steps.
     """
     sizes, per_step = batch_sizes(count, settings, world), settings.accumulate * world
     if not sizes:
         raise DataError(
-            f"{counted(count, 'training sample')}, fewer than one step needs: {world} x "
+            f"{counted(count, 'training sample')}: one step needs at least {world} x "
             f"{settings.min_batch} for the batch norms of this network",
             code="data.too_small",
             hint="more samples" + (", or fewer --devices" if world > 1 else ""),
@@ -51,7 +51,7 @@ def describe_epoch(count: int, settings: Settings, world: int) -> str:
     text = f"{counted(count, 'training sample')}: {counted(steps, 'step')} per epoch, "
     text += f"{counted(len(sizes), 'batch', 'batches')} of {each}"
     if left:
-        text += f"; {left} left out, others in every epoch: a batch needs {settings.min_batch}" + (
+        text += f"; {left} left out, others in each epoch: a batch needs {settings.min_batch}" + (
             f" in each of {world} processes" if world > 1 else ""
         )
     return text
@@ -67,8 +67,8 @@ def batch_plan(
 ) -> list[list[Key]]:
     """Return the batches of one process in an epoch, `accumulate` of them to a step.
 
-    Every sample's place and seed depend on (seed, epoch, index) alone. Batch number m of a
-    step goes to process m modulo `world`, so that two processes see what one process would
+    Every sample's position and seed depend on (seed, epoch, index) alone. Batch number m of a step
+    goes to process m modulo `world`, so that two processes use the batches that one process would
     accumulate.
 
     Args:
@@ -77,7 +77,7 @@ def batch_plan(
         settings: of the run.
         rank: of the process.
         world: number of processes.
-        groups: a number for each sample; only the last batches mix samples of different ones.
+        groups: a number for each sample; only the last batches mix different groups.
     """
     order = permutation(count, ORDER_SEED, settings.seed, epoch)
     keys = [(int(i), key_seed(SAMPLE_SEED, settings.seed, epoch, int(i))) for i in order]
@@ -91,12 +91,12 @@ def batch_plan(
 
 
 def _by_group(keys: list[Key], groups: Sequence[int], sizes: Sequence[int]) -> list[Key]:
-    """Return keys reordered so that batches come from one group while there are enough.
+    """Return keys reordered so that batches come from one group as long as possible.
 
     Args:
         keys: of the samples.
         groups: a number for each sample.
-        sizes: of the batches, falling.
+        sizes: of the batches, in decreasing order.
     """
     waiting: dict[int, list[Key]] = {}
     result: list[Key] = []

@@ -1,4 +1,4 @@
-"""What a training run writes to be used, and to go on: its models and its resume states."""
+"""The tensor files of a training run: its models and its resume states."""
 
 import json
 from dataclasses import asdict
@@ -18,20 +18,20 @@ from cvkit.errors import ModelFileError
 from cvkit.model_files import read_model, unverified
 
 LAST = "last.safetensors"
-"""The model of the last epoch; also where a run goes on that has no resume state any more."""
+"""The model of the last epoch; a run without resume states continues from it."""
 
 
 class Saves:
-    """The files of a run that hold tensors.
+    """The tensor files of a run.
 
     Args:
         run: the run folder.
         header: of the model files; `metrics` and `training` are added.
         fabric: the device, precision and processes; the first process writes.
-        model: the network that trains, without Fabric's wrapper.
+        model: the network in training, without Fabric's wrapper.
         optimizer: over its parameters.
-        average: of its weights, if there is one.
-        freezing: the layers that do not train.
+        average: of its weights, if used.
+        freezing: the frozen layers.
     """
 
     def __init__(
@@ -51,11 +51,11 @@ class Saves:
 
     @property
     def measured(self) -> nn.Module:
-        """The network that is measured and kept: the average, where there is one."""
+        """The network that is evaluated and kept: the average if there is one."""
         return self.average.model if self.average else self.model
 
     def write_model(self, name: str, progress: Progress, measured: Measured) -> None:
-        """Write the measured network into a file of the run folder."""
+        """Write the evaluated network into a file of the run folder."""
         if self.fabric.global_rank == 0:
             names = ("epoch", "step", "best", "best_epoch", "best_loss", "improved")
             training = {each: getattr(progress, each) for each in names}
@@ -81,18 +81,18 @@ class Saves:
         self.fabric.barrier()
 
     def finish(self) -> None:
-        """Remove the resume states of a finished run, whose last model is on the disk."""
+        """Remove the resume states of a finished run, whose last model has been written."""
         done = checkpoint.has_states(self.run) and (self.run / LAST).is_file()
         if self.fabric.global_rank == 0 and done:
             checkpoint.remove_states(self.run)
 
     @property
     def without_state(self) -> bool:
-        """Whether the run has nothing but its last model to go on from, as finished ones have."""
+        """Whether the run can only continue from its last model, as finished runs do."""
         return not checkpoint.has_states(self.run) and (self.run / LAST).is_file()
 
     def restore(self, steps_per_epoch: int) -> tuple[Progress, list[str]]:
-        """Load the newest intact state; return where it was, and why newer were passed over.
+        """Load the newest intact state; return its progress, and why newer ones were skipped.
 
         Raises:
             ModelFileError: there is none, or it does not fit the model or the data.
@@ -114,13 +114,13 @@ class Saves:
         return progress, rejected
 
     def begin_anew(self) -> tuple[Progress, list[str]]:
-        """Load the model of the last epoch, as if its optimizer were fresh.
+        """Load the model of the last epoch, with a fresh optimizer.
 
         Returns:
-            Where it was, and what cannot be verified of it.
+            Its progress, and notes on what cannot be verified.
 
         Raises:
-            ModelFileError: it is damaged, without its history, or of other data.
+            ModelFileError: it is damaged, has no history, or belongs to other data.
         """
         tensors, header = read_model(self.run / LAST)
         checkpoint.require_same_data(self.run, header.get("data", {}), self.header["data"])
@@ -135,7 +135,7 @@ class Saves:
             return Progress(**known, history=[json.loads(line) for line in lines]), notes
         except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise ModelFileError(
-                f"{self.run} cannot go on from {LAST}: {error}",
+                f"{self.run} cannot continue from {LAST}: {error}",
                 code="resume.mismatch",
                 hint="start a new run from it with --weights",
             ) from error

@@ -1,8 +1,8 @@
-"""Which settings a search tries, and what its results say.
+"""The settings that a search tries, and the ranking of its results.
 
-Random search draws each trial from (seed, trial) alone, so a study can stop and go on. A loop of
-our own rather than a library: the trials are ordinary runs with their own resume, and nothing
-but this choice and the ranking is left to do.
+Random search draws each trial from (seed, trial) alone, so a study can be interrupted and
+continued. This is our own loop and not a library's, because the trials are ordinary runs that can
+be resumed, and only this choice and the ranking remain to be done.
 Source: Random Search for Hyper-Parameter Optimization, 2012, JMLR 13.
 """
 
@@ -31,11 +31,11 @@ class Range:
         return float(f"{math.exp(rng.uniform(math.log(self.low), math.log(self.high))):.3g}")
 
     def grid(self, points: int) -> list[float]:
-        """Return evenly spaced numbers on the logarithmic scale, both ends among them."""
+        """Return evenly spaced numbers on the logarithmic scale, including both ends."""
         return [float(f"{value:.3g}") for value in np.geomspace(self.low, self.high, points)]
 
     def on_edge(self, value: float) -> str:
-        """Return `low` or `high` if a value is in the outer tenth of the range, else nothing."""
+        """Return `low` or `high` if a value is in the outer tenth of the range, else ""."""
         place = math.log(value / self.low) / math.log(self.high / self.low)
         return "low" if place < 0.1 else "high" if place > 0.9 else ""
 
@@ -55,7 +55,7 @@ class Choices:
         return list(self.values)
 
     def on_edge(self, value: Any) -> str:
-        """Return nothing: a list has no edge."""
+        """Return "": a list has no edge."""
         return ""
 
 
@@ -63,12 +63,12 @@ Space = dict[str, Range | Choices]
 
 
 def parse_range(text: str, flag: str, *, zero: bool = True) -> Range | Choices:
-    """Return the range LOW,HIGH, or the one value that a text names.
+    """Return the range of a text LOW,HIGH, or its single value.
 
     Args:
         text: value of the flag.
         flag: its name without dashes.
-        zero: whether 0 makes sense as the one value.
+        zero: whether 0 is allowed as the single value.
 
     Raises:
         UsageError: malformed, or LOW is not positive and below HIGH.
@@ -92,7 +92,7 @@ def trials(space: Space, strategy: str, count: int, points: int, seed: int) -> l
     """Return the settings of each trial.
 
     Args:
-        space: what is searched, by name of the flag.
+        space: the values of each flag, by its name.
         strategy: `random` or `grid`.
         count: trials of a random search.
         points: values of each range in a grid.
@@ -115,7 +115,7 @@ def ranking(results: Sequence[dict]) -> list[dict]:
 
 
 def edges(space: Space, best: dict) -> list[str]:
-    """Return a warning for each range on whose edge the best trial lies."""
+    """Return a warning for each range with the best trial at its edge."""
     found = []
     for name, part in space.items():
         side = part.on_edge(best[name])
@@ -123,6 +123,6 @@ def edges(space: Space, best: dict) -> list[str]:
             limit = getattr(part, side)
             found.append(
                 f"the best {name} {best[name]:g} is on the {side} edge of its range ({limit:g}): "
-                "search further there"
+                "extend the range there"
             )
     return found

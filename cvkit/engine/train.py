@@ -33,14 +33,15 @@ from cvkit.texts import counted
 
 
 class Trainer:
-    """One training run, from its state to its end.
+    """One training run, from its current state to its end.
 
     Args:
         task: the problem.
         model: freshly built or restored; moved to the device by `fabric`.
-        data: training and validation samples, and the training ones as evaluation sees them.
+        data: training and validation samples, and the training samples preprocessed as for
+            evaluation.
         settings: how to train.
-        freezing: the layers that do not train.
+        freezing: the frozen layers.
         run: the run folder.
         header: of the model files to write; `metrics` and `training` are added.
         fabric: device, precision and processes.
@@ -78,7 +79,7 @@ class Trainer:
         self.freezing = freezing
         self.groups = data[0].groups() if isinstance(data[0], Grouped) else None
         self.fabric, self.workers, self.reporter, self.stop = fabric, workers, reporter, stop
-        model = fabric.to_device(model)  # Adagrad makes its states at once
+        model = fabric.to_device(model)  # Adagrad creates its states immediately
         optimizer = optim.make_optimizer(
             model, settings.optimizer, settings.lr, settings.weight_decay, settings.momentum
         )
@@ -110,7 +111,7 @@ class Trainer:
         return batch_plan(len(self.train_data), epoch, self.settings, rank, world, self.groups)
 
     def fit(self) -> None:
-        """Train until the last epoch, early stopping or a signal.
+        """Train until the last epoch, early stopping, or a signal.
 
         Raises:
             Interrupted: a signal came; the state is saved.
@@ -119,7 +120,7 @@ class Trainer:
         """
         self._saved_at, self._save_seconds = time.monotonic(), 0.0
         if not self.progress.step:
-            self.save()  # from here on a kill at any moment can be resumed
+            self.save()  # from here on the run can be resumed after a kill at any moment
         while self.progress.epoch < self.settings.epochs and not self._out_of_patience():
             seconds = self._train_epoch()
             self._validate(seconds)
@@ -170,7 +171,7 @@ class Trainer:
     def _step(self, batches: list[Batch]) -> dict[str, float]:
         """Make one update from the gradients of some batches; return the mean loss terms.
 
-        Every sample of the step counts the same, whatever the size of its batch.
+        Every sample in the step has the same weight, whatever the size of its batch.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr()
@@ -188,7 +189,7 @@ class Trainer:
                 terms = self.task.loss(self.model, batch)
                 terms |= optim.penalties(self.bare, self.settings.l1, self.settings.l2)
                 require_finite_loss(self.fabric, terms, batch, self.progress.step + 1)
-                share = len(batch) * world / samples  # processes are averaged
+                share = len(batch) * world / samples  # gradients are averaged over processes
                 self.fabric.backward(optim.total(terms) * share)
             for name, value in terms.items():
                 part = value.detach() * share
@@ -211,7 +212,7 @@ class Trainer:
             require_finite_gradient(torch.as_tensor(norm), batches, self.progress.step + 1)
 
     def _save_if_asked(self) -> None:
-        """Save when a signal came anywhere, or the time has come."""
+        """Save if any process received a signal, or the save interval has passed."""
         due = time.monotonic() - self._saved_at >= 60 * self.settings.save_minutes
         flags = torch.tensor([float(self.stop.number), float(due)], device=self.fabric.device)
         if self.fabric.world_size > 1:
@@ -223,11 +224,11 @@ class Trainer:
             raise Interrupted(
                 f"stopped in epoch {self.progress.epoch + 1}, step {self.progress.step}; saved",
                 signal_number=int(signal_number),
-                hint=f"go on with: --resume {self.run}",
+                hint=f"continue with: --resume {self.run}",
             )
 
     def _validate(self, seconds: float) -> None:
-        """Measure, keep the model if it is the best one, and finish the epoch."""
+        """Validate, keep the model if it is the best one, and finish the epoch."""
         progress, settings = self.progress, self.settings
         started = time.monotonic()
         measured = self.measure(self.saves.measured)
@@ -237,7 +238,7 @@ class Trainer:
         if self.fabric.global_rank == 0:
             lines = "".join(json.dumps(line) + "\n" for line in progress.history)
             write_file(self.run / "metrics.jsonl", lines)
-        # Where epochs are short, saving after each would take most of the time.
+        # If epochs are short, saving after each would take most of the time.
         waited = time.monotonic() - self._saved_at >= 10 * self._save_seconds
         first_or_last = progress.epoch in (1, settings.epochs) or self._out_of_patience()
         if self.fabric.broadcast(first_or_last or waited):
@@ -251,7 +252,7 @@ class Trainer:
         )
 
     def measure(self, network: nn.Module) -> Measured:
-        """Return what a network is worth on the validation split; see `Validation`."""
+        """Return the measurements of a network on the validation split; see `Validation`."""
         try:
             return self.validation.measure(network)
         except Interrupted:
@@ -259,7 +260,7 @@ class Trainer:
             raise
 
     def save(self, measured: Measured | None = None) -> None:
-        """Write the resume state and, of a finished epoch that was measured, its model."""
+        """Write the resume state and, after an evaluated epoch, its model."""
         started = time.monotonic()
         if measured:
             self.saves.write_model(LAST, self.progress, measured)
@@ -268,11 +269,11 @@ class Trainer:
         self._save_seconds = self._saved_at - started
 
     def restore(self) -> list[str]:
-        """Continue where the run was saved; return what is to be said of it.
+        """Continue from the last save; return notes for the user.
 
         Raises:
             ModelFileError: there is none, or it does not fit the model or the data.
-            UsageError: more epochs are done than the run is to have.
+            UsageError: more epochs are done than `--epochs` asks for.
         """
         fresh = self.saves.without_state
         if fresh:
@@ -283,17 +284,18 @@ class Trainer:
         done, wanted = self.progress.epoch, self.settings.epochs
         if done > wanted:
             raise UsageError(
-                f"--epochs {wanted}: {self.run} has {counted(done, 'epoch')} already",
+                f"--epochs {wanted}: {self.run} already has {counted(done, 'epoch')}",
                 code="resume.epochs",
-                hint="name a larger number, or leave --epochs out",
+                hint="give a larger number, or omit --epochs",
             )
         if done < wanted and fresh:
             notes.append(
-                f"no resume state was kept (--keep-states): {LAST} goes on with a fresh optimizer"
+                f"no resume state was kept (--keep-states): training continues from {LAST} with "
+                "a fresh optimizer"
             )
         if done < wanted and self._out_of_patience():
             notes.append(
                 f"--patience {self.settings.patience} is used up, so no epoch follows; a larger "
-                "one, or 0, lets the run go on"
+                "value, or 0, lets the run continue"
             )
         return notes

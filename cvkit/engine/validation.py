@@ -1,4 +1,4 @@
-"""What is measured after every epoch of a training."""
+"""Validation after every training epoch."""
 
 from lightning_fabric import Fabric
 from torch import nn
@@ -10,7 +10,7 @@ from cvkit.errors import DataError
 from cvkit.tasks.contract import Dataset, Task
 
 SEEN = 100
-"""Training samples, at most, that are measured like those of validation after every epoch."""
+"""Maximum number of training samples that are evaluated like the validation samples."""
 
 
 class Validation:
@@ -18,8 +18,8 @@ class Validation:
 
     Args:
         task: the problem.
-        data: validation samples, and all training samples as evaluation sees them; where both
-            are the same object, they are measured once.
+        data: validation samples, and all training samples, preprocessed as for evaluation; if both
+            are the same object, they are evaluated once.
         fabric: device, precision and processes.
         batch_size: of the forward passes.
         workers: decoding processes.
@@ -42,11 +42,12 @@ class Validation:
         self.batch_size, self.workers = batch_size, workers
         self.data, seen = data
         self.seen = None if seen is self.data else Part(seen, min(SEEN, len(self.data)))
-        # With several processes only the steps agree on when to stop, so validation ends first.
+        # Several processes agree on when to stop only in training steps, so validation is completed
+        # first.
         self.stop = stop if fabric.world_size == 1 else StopSignal()
 
     def measure(self, network: nn.Module) -> Measured:
-        """Return the metrics and the loss of the split, and the metric of training samples.
+        """Return the metrics and the loss of the split, and the metric of the training samples.
 
         Raises:
             Interrupted: a signal came.

@@ -1,1 +1,1 @@
-"""Metrics; each states the rule it follows."""
+"""Metrics; each states its rule."""

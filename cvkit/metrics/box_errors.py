@@ -1,4 +1,4 @@
-"""What goes wrong: which errors detections make, and which classes they mix up."""
+"""Detection errors by kind, and confusions of classes."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from cvkit.metrics.coco import FITS, BoxMetric
 from cvkit.structures import Instances
 
 TOUCHES = 0.1
-"""IoU of a detection that at least touches an object."""
+"""Minimum IoU of a detection that counts as near an object."""
 KINDS = ("correct", "localisation", "class", "duplicate", "background", "missed")
 RULE = (
     "detections with a score of at least {score:.3f} (where F1 is largest); correct: IoU of 0.5 "
@@ -22,13 +22,13 @@ RULE = (
 
 @dataclass(frozen=True)
 class BoxErrors:
-    """How detections over a score went.
+    """The errors of detections above a score.
 
     Attributes:
-        score: smallest score that counts.
-        counts: of each of `KINDS`.
-        matrix: [K + 1, K + 1] objects (rows) found as classes (columns) at IoU 0.5; the first
-            row is background found as a class, the first column objects that were missed.
+        score: smallest counted score.
+        counts: of each kind in `KINDS`.
+        matrix: [K + 1, K + 1] objects (rows) found as classes (columns) at IoU 0.5; the first row
+            is background detected as a class, the first column missed objects.
     """
 
     score: float
@@ -41,7 +41,7 @@ class BoxErrors:
 
 
 def analyse(metric: BoxMetric) -> BoxErrors:
-    """Return the errors at the score where precision and recall are balanced best."""
+    """Return the errors at the score with the largest F1."""
     images = list(zip(metric.results, metric.truths, metric.matched, strict=True))
     score = _best_score(images)
     counts = dict.fromkeys(KINDS, 0)
@@ -51,14 +51,14 @@ def analyse(metric: BoxMetric) -> BoxErrors:
         keep = result.prediction_scores() >= score
         shown = result.pick(keep)
         iou = metric.overlaps(shown, truth)
-        # Lower scores do not change what higher ones were assigned to.
+        # Detections with lower scores do not change the assignment of those with higher scores.
         _count(shown, truth, iou, matched[keep], counts)
         _confuse(shown, truth, iou, matrix)
     return BoxErrors(score, counts, matrix)
 
 
 def _best_score(images: list[tuple[Instances, Instances, np.ndarray]]) -> float:
-    """Return the smallest score that counts for the largest F1 over all images."""
+    """Return the score threshold with the largest F1 over all images."""
     scores, hits, objects = [np.zeros(0)], [np.zeros(0, bool)], 0
     for result, truth, matched in images:
         counts = matched != -2
@@ -71,7 +71,9 @@ def _best_score(images: list[tuple[Instances, Instances, np.ndarray]]) -> float:
     order = np.argsort(-score, kind="stable")
     falling, right = score[order], np.cumsum(hit[order])
     f1 = 2 * right / (np.arange(1, len(right) + 1) + max(objects, 1))
-    last = np.append(falling[1:] < falling[:-1], True)  # of equal scores all count or none
+    last = np.append(
+        falling[1:] < falling[:-1], True
+    )  # detections with equal scores count together
     return float(falling[last][int(np.argmax(f1[last]))])
 
 
@@ -97,7 +99,7 @@ def _count(
 
 
 def _confuse(result: Instances, truth: Instances, iou: np.ndarray, matrix: np.ndarray) -> None:
-    """Add one image: pairs by falling overlap, whatever their classes."""
+    """Add one image: pairs in order of decreasing overlap, regardless of class."""
     spare = uncounted(truth)
     rows, columns = np.nonzero((iou >= FITS) & ~spare[None])
     order = np.argsort(-iou[rows, columns], kind="stable")

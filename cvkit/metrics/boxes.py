@@ -1,4 +1,4 @@
-"""Overlaps of boxes as arrays, and which detection finds which object."""
+"""Overlaps of boxes as arrays, and the assignment of detections to objects."""
 
 import numpy as np
 
@@ -12,11 +12,11 @@ def overlaps(found: Instances, truth: Instances) -> np.ndarray:
 
 
 def box_iou(first: np.ndarray, second: np.ndarray, crowd: np.ndarray) -> np.ndarray:
-    """Return intersection over union; over the area of the first box where the second is a crowd.
+    """Return intersection over union; over the area of the first box if the second is a crowd.
 
     Args:
         first: [..., 4] float64 x, y, width, height.
-        second: [..., 4], of a shape that fits the first one's.
+        second: [..., 4], broadcastable with the first.
         crowd: [...] bool, whether the second one is a crowd.
 
     Returns:
@@ -31,12 +31,12 @@ def box_iou(first: np.ndarray, second: np.ndarray, crowd: np.ndarray) -> np.ndar
 
 
 def crowds(truth: Instances) -> np.ndarray:
-    """Return [G] bool: regions of many objects."""
+    """Return [G] bool: which objects are crowds, regions of many objects."""
     return np.zeros(len(truth), bool) if truth.crowd is None else truth.crowd
 
 
 def uncounted(truth: Instances) -> np.ndarray:
-    """Return [G] bool: crowds and difficult objects, which are neither found nor missed."""
+    """Return [G] bool: crowds and difficult objects, which count neither as found nor as missed."""
     result = np.zeros(len(truth), bool)
     for mark in (truth.crowd, truth.difficult):
         if mark is not None:
@@ -47,8 +47,8 @@ def uncounted(truth: Instances) -> np.ndarray:
 def assign(found: Instances, truth: Instances, iou: np.ndarray, least: float) -> np.ndarray:
     """Return for each detection the object of its class that it finds, -1, or -2 if ignored.
 
-    Detections take turns by falling score; each takes the free object with the largest IoU of
-    at least `least`. What only covers an uncounted object is ignored.
+    Detections are assigned in order of decreasing score, each to the free object with the largest
+    IoU of at least `least`. A detection that matches only an uncounted object is ignored.
 
     Args:
         found: the detections.

@@ -1,4 +1,4 @@
-"""Numbers of classifiers: accuracy, F1 and calibration. Needs numpy only."""
+"""Metrics of classifiers: accuracy, F1 and calibration. Needs numpy only."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -9,9 +9,9 @@ from cvkit.structures import Classes, ClassList, MetricReport
 
 METRICS = ("top1", "top5", "balanced_accuracy", "macro_f1", "weighted_f1", "ece")
 TOP5 = frozenset(("top5", "video_top5"))
-"""Metrics of the five largest scores: of five classes or fewer they are 1 whatever is guessed."""
+"""Metrics of the five largest scores; with five classes or fewer they are always 1."""
 BINS = 15
-"""Equal intervals of confidence that the calibration error sums over."""
+"""Number of equal confidence intervals of the calibration error."""
 
 RULES = {
     "top1": "share of images whose largest score is the true class; of equal scores the class "
@@ -38,7 +38,7 @@ class ClassificationMetric:
 
     rules = RULES
     counted = "images"
-    """What has a class, in the plural."""
+    """Noun for the samples, in the plural."""
 
     def __init__(self, num_classes: int) -> None:
         self.matrix = np.zeros((num_classes, num_classes), np.int64)
@@ -52,7 +52,7 @@ class ClassificationMetric:
         Scores that are NaN are unknown and rank last.
 
         Raises:
-            ValueError: a label is outside the classes, or the scores have another number.
+            ValueError: a label is outside the classes, or the number of scores differs.
         """
         classes, scores = len(self.matrix), result.prediction_scores()
         if len(scores) != classes or not 0 <= truth.label < classes:
@@ -70,18 +70,18 @@ class ClassificationMetric:
         return truth.label, guess, sure
 
     def state(self) -> tuple:
-        """Return what another process needs to `merge` this metric."""
+        """Return the counts that another process needs to `merge` this metric."""
         return self.matrix, self.bins, self.in_top5, self.top5_known, self.probabilities
 
     def merge(self, states: Sequence[tuple]) -> None:
-        """Replace the counts by those of all processes together."""
+        """Replace the counts by the totals over all processes."""
         matrices, bins, in_top5, known, probabilities = zip(*states, strict=True)
         self.matrix, self.bins = np.sum(matrices, axis=0), np.sum(bins, axis=0)
         self.in_top5, self.top5_known = sum(in_top5), all(known)
         self.probabilities = all(probabilities)
 
     def compute(self) -> dict[str, float | None]:
-        """Return all metrics, fractions in [0, 1]; None where nothing was counted."""
+        """Return all metrics, fractions in [0, 1]; None if nothing was counted."""
         total, names = int(self.matrix.sum()), reported(METRICS, len(self.matrix))
         if not total:
             return dict.fromkeys(names)
@@ -113,7 +113,7 @@ class ClassificationMetric:
 
 
 def reported(names: Iterable[str], num_classes: int) -> tuple[str, ...]:
-    """Return the metrics that say something about so many classes."""
+    """Return the metrics that are meaningful for this number of classes."""
     return tuple(name for name in names if num_classes > 5 or name not in TOP5)
 
 
@@ -137,7 +137,7 @@ def class_scores(matrix: np.ndarray) -> dict[str, np.ndarray]:
 def per_class(
     matrix: np.ndarray, classes: ClassList, counted: str = "images"
 ) -> dict[str, dict[str, float | None]]:
-    """Return precision, recall, F1 and how many are in the truth of each class, by name."""
+    """Return precision, recall, F1 and the number of true samples of each class, by name."""
     scores = class_scores(matrix)
     return {
         name: {

@@ -1,4 +1,4 @@
-"""COCO's average precision and recall: pycocotools' numbers, to the last digit.
+"""COCO's average precision and recall, equal to pycocotools' to the last digit.
 
 Source: Microsoft COCO: Common Objects in Context, 2014, arXiv:1405.0312. The evaluation runs in
 ultrafast-pycocotools; tests compare it with pycocotools itself.
@@ -24,9 +24,9 @@ METRICS = (
     *("AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
 )
 CLASS_COLUMNS = ("AP", "AP50", "AP75", "AR100", "recall", "objects")
-"""What a table of classes says by every protocol; None where the protocol has no such number."""
+"""Columns of the table of classes for all protocols; None if a protocol has no such number."""
 FITS = 0.5
-"""IoU of a detection that fits an object, for the counts beside the protocols."""
+"""IoU at which a detection matches an object, for the counts besides the protocols."""
 RULES = {
     "AP": "COCO: mean over IoU 0.50:0.05:0.95 and classes of the precision at 101 recalls, "
     "at most 100 detections per image and class",
@@ -46,13 +46,13 @@ RULES = {
 
 @dataclass(frozen=True)
 class Accumulated:
-    """What COCO's evaluation computes.
+    """The results of COCO's evaluation.
 
     Attributes:
-        stats: [12] the numbers of `METRICS`, -1 where there is no object.
+        stats: [12] the numbers of `METRICS`, -1 if there are no objects.
         precision: [T, R, K, A, M] over 10 IoUs, 101 recalls, classes, 4 areas, 3 limits.
         recall: [T, K, A, M].
-        scores: [T, R, K, A, M] the score at which each recall is reached.
+        scores: [T, R, K, A, M] score at which each recall is reached.
     """
 
     stats: np.ndarray
@@ -74,8 +74,8 @@ def evaluate_coco(
         results: detections of each image.
         truths: objects of each image.
         num_classes: labels are 1 to this.
-        kind: what overlaps: `bbox`, `segm` (masks), or `boundary`: the smaller of the masks' IoU
-            and that of their borders (Boundary IoU, 2021, arXiv:2103.16562).
+        kind: of overlap: `bbox`, `segm` (masks), or `boundary`: the smaller of the masks' IoU and
+            that of their borders (Boundary IoU, 2021, arXiv:2103.16562).
         engine: module with COCO and COCOeval; ultrafast-pycocotools by default.
     """
     if engine is None:
@@ -130,7 +130,7 @@ def _result_rows(results: Sequence[Instances], kind: str) -> list[dict[str, Any]
 def _rows(images: Sequence[Instances], kind: str) -> list[dict[str, Any]]:
     """Return id, image, category, and box or mask of each object.
 
-    Ids begin at 1: COCO's evaluation does not count an object whose id is 0.
+    Ids start at 1: COCO's evaluation does not count an object whose id is 0.
     """
     numbers = np.repeat(np.arange(1, len(images) + 1), [len(each) for each in images]).tolist()
     labels = np.concatenate([each.labels for each in images]).tolist()
@@ -152,14 +152,14 @@ Curves = dict[str, tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True)
 class BoxReport(MetricReport):
-    """What a metric of detections says of a whole dataset, with the curves behind it."""
+    """The report of a detection metric on a whole dataset, with its curves."""
 
     curves: Curves
 
 
 @dataclass(frozen=True)
 class ImageOutcome:
-    """How one image went, at IoU 0.5: its objects, detections, and those that fit."""
+    """The outcome of one image at IoU 0.5: its numbers of objects, detections and matches."""
 
     objects: int
     detections: int
@@ -167,7 +167,7 @@ class ImageOutcome:
 
 
 class BoxMetric(ABC):
-    """Detections and objects of all images; what every protocol is computed from.
+    """Detections and objects of all images, from which every protocol is computed.
 
     Args:
         classes: of the labels.
@@ -178,12 +178,12 @@ class BoxMetric(ABC):
         self.results: list[Instances] = []
         self.truths: list[Instances] = []
         self.matched: list[np.ndarray] = []
-        """What `assign` says of each image's detections at IoU 0.5."""
+        """Results of `assign` for each image's detections at IoU 0.5."""
         self.left_out = 0
-        """Detections of classes that the truth does not have; they do not count."""
+        """Number of detections of classes that are not in the truth; they do not count."""
 
     def update(self, result: Instances, truth: Instances) -> ImageOutcome:
-        """Add one image; return how it went."""
+        """Add one image; return its outcome."""
         self.results.append(result)
         self.truths.append(truth)
         matched = assign(result, truth, self.overlaps(result, truth), FITS)
@@ -192,20 +192,20 @@ class BoxMetric(ABC):
         return ImageOutcome(objects, int((matched != -2).sum()), int((matched >= 0).sum()))
 
     def overlaps(self, result: Instances, truth: Instances) -> np.ndarray:
-        """Return the [D, G] IoU that decides whether a detection fits an object."""
+        """Return the [D, G] IoU by which detections match objects."""
         return overlaps(result, truth)
 
     def iou_words(self) -> str:
-        """Return the IoU of the curves, for people."""
+        """Return the IoU of the curves as text."""
         return f"{FITS:g}"
 
     def state(self) -> Any:
-        """Return what another process needs to `merge` this metric."""
+        """Return the counts that another process needs to `merge` this metric."""
         return self.results, self.truths, self.matched
 
     def merge(self, states: Sequence[Any]) -> None:
         """Replace the images by those of all processes together, in the dataset's order."""
-        # Process number r has seen images r, r + n, r + 2n ... of n processes.
+        # Of n processes, process r has the images r, r + n, r + 2n, ...
         turns = [
             pair for turn in zip_longest(*(zip(*s, strict=True) for s in states)) for pair in turn
         ]
@@ -213,7 +213,7 @@ class BoxMetric(ABC):
         self.results, self.truths, self.matched = found
 
     def objects(self) -> list[int]:
-        """Return how many objects of each class count."""
+        """Return the number of counted objects of each class."""
         labels = [truth.labels[~uncounted(truth)] for truth in self.truths]
         flat = np.concatenate([*labels, np.zeros(0, np.int64)])
         return np.bincount(flat, minlength=len(self.classes) + 1)[1:].tolist()
@@ -228,14 +228,14 @@ class BoxMetric(ABC):
 
 
 class CocoMetric(BoxMetric):
-    """COCO's twelve numbers."""
+    """The metric with COCO's twelve numbers."""
 
     def accumulate(self) -> Accumulated:
         """Return the whole evaluation."""
         return evaluate_coco(self.results, self.truths, len(self.classes))
 
     def compute(self) -> dict[str, float | None]:
-        """Return the twelve numbers by name; None where no object counts."""
+        """Return the twelve numbers by name; None if no object counts."""
         return summary(self.accumulate())
 
     def report(self, classes: ClassList) -> BoxReport:
@@ -246,7 +246,7 @@ class CocoMetric(BoxMetric):
 
 
 def summary(found: Accumulated) -> dict[str, float | None]:
-    """Return the twelve numbers by name; None where no object counts."""
+    """Return the twelve numbers by name; None if no object counts."""
     return {
         name: None if value == -1 else float(value)
         for name, value in zip(METRICS, found.stats, strict=True)

@@ -1,4 +1,4 @@
-"""Numbers from a confusion matrix: mIoU and its relatives. Needs numpy only."""
+"""Metrics from a confusion matrix: mIoU and related ones. Needs numpy only."""
 
 from collections.abc import Sequence
 
@@ -18,12 +18,12 @@ METRICS = ("miou", "pixel_accuracy", "mean_accuracy", "fwiou", "mean_dice")
 class ConfusionMatrix:
     """One global matrix over a whole dataset; rows are truth, columns are prediction.
 
-    Only pixels with a label in the truth count. IoU comes from the sums over all images, never
-    from a mean of images.
+    Only pixels with a label in the truth count. IoU is computed from the sums over all images,
+    never as a mean over images.
 
     Args:
         num_classes: K.
-        absent_class: key of `RULES`: how a class that does not occur enters mIoU.
+        absent_class: key of `RULES`: how mIoU counts a class that does not occur.
     """
 
     def __init__(self, num_classes: int, absent_class: str = "exclude") -> None:
@@ -34,22 +34,22 @@ class ConfusionMatrix:
         """Add one image and return its [K, K] matrix.
 
         Raises:
-            ValueError: the sizes differ, or the prediction holds a value that is no class.
+            ValueError: the sizes differ, or a predicted value is not a class.
         """
         matrix = image_matrix(result.labels, truth.labels, len(self.matrix))
         self.matrix += matrix
         return matrix
 
     def state(self) -> np.ndarray:
-        """Return what another process needs to `merge` this one."""
+        """Return the counts that another process needs to `merge` this one."""
         return self.matrix
 
     def merge(self, states: Sequence[np.ndarray]) -> None:
-        """Replace the counts by the sum of those of all processes."""
+        """Replace the counts by the totals over all processes."""
         self.matrix = np.sum(states, axis=0)
 
     def compute(self) -> dict[str, float | None]:
-        """Return all metrics, fractions in [0, 1]; None where nothing was counted."""
+        """Return all metrics, fractions in [0, 1]; None if nothing was counted."""
         return summary(self.matrix, self.absent_class)
 
     def report(self, classes: ClassList) -> MetricReport:
@@ -62,7 +62,7 @@ def image_matrix(predicted: np.ndarray, truth: np.ndarray, num_classes: int) -> 
     """Return the [K, K] int64 confusion matrix of one image.
 
     Raises:
-        ValueError: the sizes differ, or the prediction holds a value that is no class.
+        ValueError: the sizes differ, or a predicted value is not a class.
     """
     if predicted.shape != truth.shape:
         raise ValueError(f"prediction is {predicted.shape}, truth {truth.shape} (height, width)")
@@ -111,7 +111,7 @@ def _number(value: float) -> float | None:
 
 
 def per_class(matrix: np.ndarray, classes: ClassList) -> dict[str, dict[str, float | None]]:
-    """Return IoU, accuracy, Dice and the pixels in the truth of each class, by name."""
+    """Return IoU, accuracy, Dice and the number of true pixels of each class, by name."""
     scores = class_scores(matrix)
     return {
         name: {kind: _number(values[index]) for kind, values in scores.items()}
@@ -121,7 +121,7 @@ def per_class(matrix: np.ndarray, classes: ClassList) -> dict[str, dict[str, flo
 
 
 def rules(matrix: np.ndarray, classes: ClassList, absent_class: str) -> dict[str, object]:
-    """Return in words and names how the metrics were computed."""
+    """Return the rules of the metrics as text."""
     counted = ~np.isnan(class_scores(matrix)["iou"])
     return {
         "miou": f"mean over classes of IoU from one confusion matrix of all pixels; "

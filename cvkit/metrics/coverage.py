@@ -14,7 +14,7 @@ def coverage(
         labels: [M] their classes.
 
     Returns:
-        `recall` (share of the objects with a proposal of IoU over 0.5), `mabo` (mean over
+        `recall` (fraction of the objects with a proposal of IoU over 0.5), `mabo` (mean over
         classes of the mean best overlap) and `boxes` (proposals per image).
     """
     best, kinds = [np.zeros(0)], [np.zeros(0, int)]

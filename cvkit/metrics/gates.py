@@ -9,20 +9,20 @@ from cvkit.errors import UsageError
 from cvkit.metrics.classification import TOP5
 
 COUNTS = ("pixels", "images", "videos", "objects")
-"""Columns of classes that are no shares."""
+"""Columns of the table of classes that are not fractions."""
 LARGEST = 1 + 1e-9
-"""Of a share: a mean of many may exceed 1 by its rounding."""
+"""Largest fraction: a mean of many may exceed 1 by rounding."""
 
 
 def parse_gates(texts: list[str]) -> dict[str, float]:
     """Return the limits written as `METRIC=NUMBER` or `METRIC@CLASS=NUMBER`.
 
     Raises:
-        UsageError: malformed, or a share of more than 1.
+        UsageError: malformed, or a limit above 1.
     """
     gates: dict[str, float] = {}
     for text in texts:
-        name, given, limit = text.rpartition("=")  # the name of a class may have one too
+        name, given, limit = text.rpartition("=")  # a class name may contain one too
         try:
             value = float(limit if given else "")
         except ValueError:
@@ -35,26 +35,26 @@ def parse_gates(texts: list[str]) -> dict[str, float]:
             )
         if value > LARGEST and name.partition("@")[0] not in COUNTS:
             raise UsageError(
-                f"--fail-under {text}: metrics are shares, at most 1",
+                f"--fail-under {text}: metrics are fractions, at most 1",
                 code="gate.share",
                 hint=f"{name}={value / 100:g}" if value <= 100 else "a number from 0 to 1",
             )
-        gates[name] = max(value, gates.get(name, value))  # of two limits both must hold
+        gates[name] = max(value, gates.get(name, value))  # two limits must both hold
     return gates
 
 
 def require_known(
     gates: dict[str, float], metrics: Iterable[str], classes: Iterable[str] | None
 ) -> None:
-    """Check names before an evaluation starts; which numbers a class has is known after it.
+    """Check names before an evaluation starts; the numbers of a class are known only afterwards.
 
     Args:
         gates: the limits.
-        metrics: names of what is computed.
-        classes: names of the classes; None where they are not known yet.
+        metrics: names of the metrics.
+        classes: names of the classes; None if they are not known yet.
 
     Raises:
-        UsageError: no metric or class of that name.
+        UsageError: there is no metric or class of that name.
     """
     for name in gates:
         kind, single, label = name.partition("@")
@@ -65,10 +65,10 @@ def require_known(
 
 
 def failed_gates(gates: dict[str, float], content: dict[str, Any]) -> list[str]:
-    """Return a line for each gate that is not reached; `iou@CLASS` names one class's number.
+    """Return a line for each gate that failed; `iou@CLASS` is the number of one class.
 
     Raises:
-        UsageError: no metric or class of that name.
+        UsageError: there is no metric or class of that name.
     """
     failed = []
     for name, limit in gates.items():
@@ -80,10 +80,12 @@ def failed_gates(gates: dict[str, float], content: dict[str, Any]) -> list[str]:
             raise _unknown(name, [f"{known}@{label}" for known in table] if label else table)
         value = table[kind]
         if value is None or not value >= limit:
-            failed.append(f"{name} is {value}, under {limit:g}")
+            failed.append(f"{name} is {value}, below {limit:g}")
     return failed
 
 
 def _unknown(name: str, known: Iterable[str]) -> UsageError:
     hint = "it is reported for more than 5 classes" if name in TOP5 else nearest(name, known)
-    return UsageError(f"--fail-under {name}: no such metric", code="gate.unknown", hint=hint)
+    return UsageError(
+        f"--fail-under {name}: there is no such metric", code="gate.unknown", hint=hint
+    )

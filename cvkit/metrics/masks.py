@@ -1,4 +1,4 @@
-"""COCO's average precision of masks, beside that of their boxes."""
+"""COCO's average precision of masks, and of their boxes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from cvkit.ops.rle import mask_iou
 from cvkit.structures import ClassList, Instances
 
 KINDS = {"mask": "segm", "box": "bbox", "boundary": "boundary"}
-"""What is measured, and its name in COCO's evaluation."""
+"""Kinds of overlap, and their names in COCO's evaluation."""
 MEANINGS = {
     "mask": "IoU of masks, areas of masks",
     "box": "IoU of boxes",
@@ -22,12 +22,12 @@ MEANINGS = {
 
 
 def kinds(boundary: bool) -> tuple[str, ...]:
-    """Return what is measured, with boundaries or without."""
+    """Return the kinds of overlap, with or without boundaries."""
     return ("mask", "box", "boundary") if boundary else ("mask", "box")
 
 
 def metric_names(kinds: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of what is computed, such as `mask.AP50`."""
+    """Return the names of the metrics, such as `mask.AP50`."""
     return tuple(f"{kind}.{name}" for kind in kinds for name in METRICS)
 
 
@@ -36,7 +36,7 @@ class MaskMetric(CocoMetric):
 
     Args:
         classes: of the labels.
-        boundary: also those of boundaries.
+        boundary: also compute Boundary IoU.
     """
 
     def __init__(self, classes: ClassList, boundary: bool = False) -> None:
@@ -56,7 +56,7 @@ class MaskMetric(CocoMetric):
         return {kind: self.accumulate(kind) for kind in self.kinds}
 
     def compute(self) -> dict[str, float | None]:
-        """Return the numbers by name, such as `mask.AP50`; None where no object counts."""
+        """Return the numbers by name, such as `mask.AP50`; None if no object counts."""
         return summary(self.accumulate_all())
 
     def report(self, classes: ClassList) -> BoxReport:
@@ -76,7 +76,7 @@ def summary(found: dict[str, Accumulated]) -> dict[str, float | None]:
 
 
 def rules(kinds: Sequence[str]) -> dict[str, str]:
-    """Return what each number means."""
+    """Return the rule of each metric."""
     return {
         f"{kind}.{name}": f"{text}; {MEANINGS[kind]}"
         for kind in kinds
@@ -85,7 +85,7 @@ def rules(kinds: Sequence[str]) -> dict[str, str]:
 
 
 def per_class(found: dict[str, Accumulated], metric: MaskMetric) -> dict[str, dict[str, Any]]:
-    """Return `coco.CLASS_COLUMNS` of the masks of each class, and AP of its boxes."""
+    """Return `coco.CLASS_COLUMNS` of each class's masks, and the AP of its boxes."""
     boxes = coco.per_class(found["box"], metric)
     result = {}
     for name, row in coco.per_class(found["mask"], metric).items():

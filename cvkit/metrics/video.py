@@ -1,4 +1,4 @@
-"""Numbers of video classifiers: of clips, and of videos."""
+"""Metrics of video classifiers: of clips, and of videos."""
 
 from collections.abc import Sequence
 
@@ -29,7 +29,7 @@ class VideoMetric(ClassificationMetric):
 
     def __init__(self, num_classes: int) -> None:
         super().__init__(num_classes)
-        self.clips = np.zeros(2, np.int64)  # all, and right ones
+        self.clips = np.zeros(2, np.int64)  # all, and correct ones
 
     def update(self, result: Classes, truth: Classes) -> tuple[int, int, float]:
         """Add one video and return its true class, the predicted one, and that one's score."""
@@ -39,17 +39,17 @@ class VideoMetric(ClassificationMetric):
         return super().update(result, truth)
 
     def state(self) -> tuple:
-        """Return what another process needs to `merge` this metric."""
+        """Return the counts that another process needs to `merge` this metric."""
         return super().state(), self.clips
 
     def merge(self, states: Sequence[tuple]) -> None:
-        """Replace the counts by those of all processes together."""
+        """Replace the counts by the totals over all processes."""
         of_videos, clips = zip(*states, strict=True)
         super().merge(of_videos)
         self.clips = np.sum(clips, axis=0)
 
     def compute(self) -> dict[str, float | None]:
-        """Return all metrics, fractions in [0, 1]; None where nothing was counted."""
+        """Return all metrics, fractions in [0, 1]; None if nothing was counted."""
         found = super().compute()
         total, right = self.clips.tolist()
         found |= {"video_top1": found["top1"], "video_top5": found.get("top5")}

@@ -1,7 +1,7 @@
 """PASCAL VOC's average precision, as its development kit computes it.
 
 Source: The PASCAL Visual Object Classes (VOC) Challenge, 2010, doi:10.1007/s11263-009-0275-4.
-Boxes are continuous here, so the kit's "+1" for inclusive pixels is in them already.
+Boxes are continuous here, so they already include the kit's "+1" for inclusive pixels.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from cvkit.metrics.coco import CLASS_COLUMNS, BoxMetric, BoxReport, Curves
 from cvkit.structures import ClassList, Instances
 
 TABLE_IOUS = {"AP50": 0.5, "AP75": 0.75}
-"""Columns of the table of classes that name their IoU themselves."""
+"""Columns of the table of classes that have a fixed IoU."""
 
 RULES = {
     "voc07_map": "VOC 2007: mean over classes of the precision at 11 recalls, IoU over {iou:g}, "
@@ -26,17 +26,17 @@ RULES = {
 
 
 PAIRS = 2**21
-"""Pairs of boxes that are compared at a time; each takes some hundred bytes."""
+"""Number of box pairs that are compared at a time; each takes some hundred bytes."""
 
 
 @dataclass(frozen=True)
 class ClassCurve:
-    """How the detections of a class went, by falling score.
+    """The curve of a class, by decreasing score.
 
     Attributes:
         precision: [D] after each detection.
         recall: [D].
-        objects: that count.
+        objects: number of counted objects.
         average: average precision.
     """
 
@@ -50,7 +50,7 @@ def average_precision(recall: np.ndarray, precision: np.ndarray, eleven: bool) -
     """Return the average precision of a curve.
 
     Args:
-        recall: [D] rising.
+        recall: [D], increasing.
         precision: [D].
         eleven: mean over recalls 0, 0.1 ... 1 of the best precision from there on (2007);
             otherwise the area under the monotone envelope (since 2010).
@@ -59,7 +59,7 @@ def average_precision(recall: np.ndarray, precision: np.ndarray, eleven: bool) -
     precision = np.concatenate(([0.0], precision, [0.0]))
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     if eleven:
-        # The kit's own sum of steps: 0.6 must stay the float that it is there.
+        # The kit's own sum of steps, so that 0.6 is the same float as there.
         best = envelope[np.searchsorted(recall, np.arange(0.0, 1.1, 0.1))]
         return float(sum(value / 11.0 for value in best))
     steps = np.flatnonzero(recall[1:] != recall[:-1])
@@ -68,7 +68,7 @@ def average_precision(recall: np.ndarray, precision: np.ndarray, eleven: bool) -
 
 @dataclass(frozen=True)
 class Boxes:
-    """The boxes of all images: of detections, or of objects.
+    """The boxes of all images: detections, or objects.
 
     Attributes:
         images: [N] number of the image.
@@ -81,12 +81,12 @@ class Boxes:
     xywh: np.ndarray
 
     def groups(self, labels: int) -> np.ndarray:
-        """Return [N] numbers that two boxes share if image and label (of so many) are the same."""
+        """Return [N] numbers, equal for boxes with the same image and label (of `labels`)."""
         return self.images * labels + self.labels
 
 
 def all_boxes(images: Sequence[Instances]) -> Boxes:
-    """Return the boxes of all images, one image after the other."""
+    """Return the boxes of all images, image by image."""
     none = np.zeros((0, 4))
     return Boxes(
         np.repeat(np.arange(len(images)), [len(each) for each in images]),
@@ -96,7 +96,7 @@ def all_boxes(images: Sequence[Instances]) -> Boxes:
 
 
 def nearest_objects(found: Boxes, truth: Boxes, crowd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return which object of its image and class each detection overlaps most, and how much.
+    """Return the object of the same image and class that each detection overlaps most, and the IoU.
 
     Args:
         found: D detections.
@@ -104,7 +104,7 @@ def nearest_objects(found: Boxes, truth: Boxes, crowd: np.ndarray) -> tuple[np.n
         crowd: [G] bool.
 
     Returns:
-        [D] place of the object, of equal ones the first, and [D] IoU; -1 where there is none.
+        [D] index of the object, the first of equal ones, and [D] IoU; -1 if there is none.
     """
     place, most = np.full(len(found.labels), -1), np.full(len(found.labels), -1.0)
     labels = 1 + max(int(boxes.labels.max(initial=0)) for boxes in (found, truth))
@@ -117,7 +117,7 @@ def nearest_objects(found: Boxes, truth: Boxes, crowd: np.ndarray) -> tuple[np.n
     some = np.flatnonzero(counts)
     ends = np.cumsum(counts[some])
     cuts = np.searchsorted(ends, np.arange(PAIRS, ends[-1] if len(ends) else 0, PAIRS))
-    for rows in np.split(some, cuts):  # a detection by itself is never divided
+    for rows in np.split(some, cuts):  # the pairs of one detection are never divided
         each, starts = counts[rows], np.cumsum(counts[rows]) - counts[rows]
         detection = np.repeat(rows, each)
         objects = order[np.arange(len(detection)) + np.repeat(first[rows] - starts, each)]
@@ -130,16 +130,16 @@ def nearest_objects(found: Boxes, truth: Boxes, crowd: np.ndarray) -> tuple[np.n
 
 
 def verdicts(place: np.ndarray, most: np.ndarray, spare: np.ndarray, limit: float) -> np.ndarray:
-    """Return [D] how detections went at a limit: 1 right, 0 wrong, -1 not counted.
+    """Return [D] verdicts on detections at an IoU limit: 1 correct, 0 wrong, -1 not counted.
 
-    A detection belongs to the object of its class that it overlaps most, taken or not; the best
-    detection of an object is right, all further ones are wrong.
+    A detection belongs to the object of its class that it overlaps most, even if that is already
+    taken; the best detection of an object is correct, all others are wrong.
 
     Args:
-        place: [D] of `nearest_objects`, those of an image by falling score.
-        most: [D] of it.
+        place: [D] from `nearest_objects`; detections of an image are in order of decreasing score.
+        most: [D] IoU from `nearest_objects`.
         spare: [G] bool, objects that do not count.
-        limit: a detection fits if its IoU is over this.
+        limit: a detection matches if its IoU exceeds this.
     """
     result = np.zeros(len(place), np.int8)
     fits = np.flatnonzero(most > limit)
@@ -157,7 +157,7 @@ class VocMetric(BoxMetric):
     Args:
         classes: of the labels.
         eleven: 2007's eleven points, else the area of 2010 to 2012.
-        iou: a detection fits if its IoU is over this.
+        iou: a detection matches if its IoU exceeds this.
     """
 
     def __init__(self, classes: ClassList, eleven: bool, iou: float = 0.5) -> None:
@@ -170,7 +170,7 @@ class VocMetric(BoxMetric):
         return "voc07_map" if self.eleven else "voc12_map"
 
     def iou_words(self) -> str:
-        """Return the IoU of the curves, for people."""
+        """Return the IoU of the curves as text."""
         return f"over {self.iou:g}"
 
     def accumulate(self) -> dict[float, list[ClassCurve]]:
@@ -183,7 +183,7 @@ class VocMetric(BoxMetric):
         crowd = np.concatenate([none, *map(crowds, self.truths)])
         spare = np.concatenate([none, *map(uncounted, self.truths)])
         place, most = nearest_objects(found, truth, crowd)
-        # Stable: of equal scores the first image's counts.
+        # Stable: of equal scores, that of the first image counts.
         order = np.lexsort((-scores[ranked], found.labels))
         cuts = np.searchsorted(found.labels[order], np.arange(1, len(self.classes) + 2))
         classes = [order[first:last] for first, last in pairwise(cuts)]
@@ -195,7 +195,7 @@ class VocMetric(BoxMetric):
         return curves
 
     def compute(self) -> dict[str, float | None]:
-        """Return the mean over the classes that have objects; None if none has."""
+        """Return the mean over the classes with objects; None if there are none."""
         return self.summary(self.accumulate())
 
     def report(self, classes: ClassList) -> BoxReport:
@@ -205,7 +205,7 @@ class VocMetric(BoxMetric):
         return BoxReport(self.summary(found), rules, self.per_class(found), self.curves(found))
 
     def summary(self, found: dict[float, list[ClassCurve]]) -> dict[str, float | None]:
-        """Return the mean over the classes that have objects; None if none has."""
+        """Return the mean over the classes with objects; None if there are none."""
         values = [curve.average for curve in found[self.iou] if curve.objects]
         return {self.name: float(np.mean(values)) if values else None}
 
@@ -234,7 +234,7 @@ class VocMetric(BoxMetric):
 
 
 def _curve(went: np.ndarray, objects: int, eleven: bool) -> ClassCurve:
-    """Return the curve of a class from how its detections went, best first."""
+    """Return the curve of a class from the verdicts on its detections, best first."""
     right = went[went >= 0]
     hits = np.cumsum(right)
     precision, recall = hits / np.arange(1, len(right) + 1), hits / max(objects, 1)

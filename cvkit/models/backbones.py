@@ -1,8 +1,8 @@
 """Feature extractors from torchvision behind one contract.
 
 A backbone maps NCHW images to a list of maps C1..C5 (fine to coarse; some have no C1) and
-exposes `channels` and `strides`, lists of the same length. Its parameters carry torchvision's
-own names, so a classification checkpoint loads without renaming.
+exposes `channels` and `strides`, lists of the same length. Its parameters have torchvision's names,
+so a classification checkpoint loads without renaming.
 """
 
 import functools
@@ -36,7 +36,7 @@ def torchvision_network(builder: str, **arguments: object) -> Any:
         net = build(weights=None, **arguments).to(place)
     for layer in net.modules():
         if isinstance(layer, nn.BatchNorm2d) and layer.momentum is not None:
-            # Some networks have 0.01, for runs of hundreds of epochs; in shorter ones their
+            # Some networks have 0.01, for runs of hundreds of epochs; in shorter runs their
             # statistics would lag behind the weights.
             layer.momentum = max(layer.momentum, 0.1)
     return net
@@ -48,7 +48,7 @@ class Backbone(nn.Module, ABC):
     channels: list[int]
     strides: list[int]
     unfused = 1
-    """Stages at the beginning that networks of clips do not fuse frames between."""
+    """Number of stages at the beginning between which video networks do not fuse frames."""
 
     def _set_contract(self, channels: list[int], output_stride: int) -> None:
         self.channels = channels
@@ -60,19 +60,19 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def stages(self) -> list[nn.Module]:
-        """Return its parts from the image to the last map, each of which ends with one of the maps.
+        """Return its parts from the image to the last map; each part ends with one of the maps.
 
-        Applied one after the other they are the backbone; every layer belongs to one of them.
+        Applied one after the other, they are the backbone; every layer belongs to one of them.
         """
 
     @classmethod
     @abstractmethod
     def divided(cls, net: Any, builder: str) -> list[nn.Module]:
-        """Return the same stages of the whole network of torchvision, by its builder."""
+        """Return the same stages of torchvision's complete network, given its builder."""
 
 
 def network_stages(backbone: str, net: nn.Module) -> list[nn.Module]:
-    """Return the stages of a network of torchvision, which may have its classifier.
+    """Return the stages of a torchvision network, with or without its classifier.
 
     Args:
         backbone: its key in `catalog.BACKBONES`.
@@ -86,22 +86,22 @@ def network_stages(backbone: str, net: nn.Module) -> list[nn.Module]:
         raise UsageError(
             f"--trainable-layers: --backbone {backbone} is not divided into stages",
             code="trainable_layers.unsupported",
-            hint="leave it out, or take a backbone such as resnet18",
+            hint="omit it, or choose a backbone such as resnet18",
         )
     divider: type[Backbone] = resolve(entry.divider)
     return divider.divided(net, entry.builder)
 
 
 class ResNet(Backbone):
-    """ResNet without its classifier, dilated to an output stride of 8 or 16 where asked.
+    """ResNet without its classifier, optionally dilated to an output stride of 8 or 16.
 
     Source: Deep Residual Learning for Image Recognition, 2015, arXiv:1512.03385; dilation:
     Multi-Scale Context Aggregation by Dilated Convolutions, 2015, arXiv:1511.07122.
 
     Args:
         builder: torchvision function name, such as `resnet50`.
-        output_stride: 8, 16 or 32. The first block of a dilated stage keeps the rate of the stage
-            before, as in the training of torchvision's published weights.
+        output_stride: 8, 16 or 32. The first block of a dilated stage keeps the rate of the
+            previous stage, as in the training of torchvision's published weights.
     """
 
     unfused = 2
@@ -135,13 +135,13 @@ class ResNet(Backbone):
 
     @classmethod
     def divided(cls, net: Any, builder: str) -> list[nn.Module]:
-        """Return the same stages of the whole network of torchvision."""
+        """Return the same stages of torchvision's complete network."""
         first = nn.Sequential(net.conv1, net.bn1, net.relu)
         second = nn.Sequential(net.maxpool, net.layer1)
         return [first, second, net.layer2, net.layer3, net.layer4]
 
     def take_last_stage(self) -> nn.Module:
-        """Return the last stage, which the backbone then does without."""
+        """Remove the last stage from the backbone and return it."""
         last, self.layer4 = self.layer4, nn.Sequential()
         self.channels, self.strides = self.channels[:-1], self.strides[:-1]
         return last
@@ -162,7 +162,7 @@ def _dilate(stage: nn.Sequential, first: int, rest: int) -> None:
 
 
 class VGG(Backbone):
-    """The convolutions of a VGG; each map is what comes out of a pooling layer.
+    """The convolutions of a VGG; each map is the output of a pooling layer.
 
     Source: Very Deep Convolutional Networks for Large-Scale Image Recognition, 2014,
     arXiv:1409.1556.
@@ -192,14 +192,14 @@ class VGG(Backbone):
 
     @classmethod
     def divided(cls, net: Any, builder: str) -> list[nn.Module]:
-        """Return the same stages of the whole network of torchvision."""
+        """Return the same stages of torchvision's complete network."""
         layers = list(net.features)
         ends = [i + 1 for i, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
         return _divided(layers, ends)
 
 
 def _divided(layers: Sequence[nn.Module], ends: Iterable[int]) -> list[nn.Module]:
-    """Return parts of a chain, each up to an end (exclusive), and what is left after the last."""
+    """Return parts of a chain, each up to an end (exclusive), and the rest after the last end."""
     places = sorted({0, *ends, len(layers)})
     return [nn.Sequential(*layers[a:b]) for a, b in itertools.pairwise(places)]
 
@@ -214,15 +214,15 @@ def vgg_features(builder: str) -> nn.Sequential:
 class Chain(Backbone):
     """A torchvision network that is a chain of layers; each map is the last one of its stride.
 
-    Serves DenseNet, MobileNetV2, EfficientNet and ConvNeXt, which begins at stride 4, so that it
+    For DenseNet, MobileNetV2, EfficientNet, and ConvNeXt, which starts at stride 4 and therefore
     has the four maps C2..C5.
 
     Source: arXiv:1608.06993, 1801.04381, 1905.11946, 2201.03545.
 
     Args:
         builder: torchvision function name.
-        output_stride: what the subclass can be dilated to.
-        positions: of the layers in the chain whose maps are returned instead.
+        output_stride: one that the subclass supports.
+        positions: of the layers in the chain whose maps are returned instead of the default ones.
     """
 
     parts: tuple[str, ...] = ("features",)
@@ -248,7 +248,7 @@ class Chain(Backbone):
 
     @classmethod
     def layers(cls, net: Any) -> list[nn.Module]:
-        """Return the layers of a network that lead from the images to the last map."""
+        """Return the layers of a network from the images to the last map."""
         return list(net.features)
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -266,7 +266,7 @@ class Chain(Backbone):
 
     @classmethod
     def divided(cls, net: Any, builder: str) -> list[nn.Module]:
-        """Return the same stages of the whole network of torchvision."""
+        """Return the same stages of torchvision's complete network."""
         return _divided(cls.layers(net), (tap + 1 for tap, _, _ in cls.taps_of(builder)))
 
     @classmethod
@@ -286,7 +286,7 @@ class Chain(Backbone):
     @classmethod
     @functools.cache
     def _all_maps(cls, builder: str) -> tuple[tuple[int, int, int], ...]:
-        """Return (position, stride, channels) of every layer; one command asks several times."""
+        """Return (position, stride, channels) of every layer; cached for repeated calls."""
         side = 64
         found: list[tuple[int, int, int]] = []
         with torch.device("meta"), torch.no_grad():
@@ -300,7 +300,7 @@ class Chain(Backbone):
 
 
 class Swin(Chain):
-    """Swin's features, whose maps are NHWC inside; it begins at stride 4.
+    """Swin's features, whose maps are NHWC inside; it starts at stride 4.
 
     Source: Swin Transformer, 2021, arXiv:2103.14030.
     """
@@ -318,12 +318,12 @@ class RegNet(Chain):
 
     @classmethod
     def layers(cls, net: Any) -> list[nn.Module]:
-        """Return the layers of a network that lead from the images to the last map."""
+        """Return the layers of a network from the images to the last map."""
         return [net.stem, *net.trunk_output]
 
 
 class MobileNetV3(Chain):
-    """MobileNetV3's features, dilated to an output stride of 16 where asked.
+    """MobileNetV3's features, optionally dilated to an output stride of 16.
 
     Source: Searching for MobileNetV3, 2019, arXiv:1905.02244.
     """

@@ -1,4 +1,4 @@
-"""From what a model file says of its network to the network: the one door."""
+"""Builds the network that a model file describes, for every task."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +19,7 @@ BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "instance": build_detector,
     "video": build_clip_network,
 }
-"""What builds the network of a task."""
+"""The builder of each task's network."""
 
 
 def build(
@@ -31,10 +31,10 @@ def build(
         task: key of `catalog.TASKS`.
         spec: the one of `cvkit.models.specs` that belongs to the task.
         num_classes: K; of detectors without background.
-        preprocessing: of the images, which detectors do themselves; None for other networks.
+        preprocessing: of the images, which is part of detectors; None for other networks.
 
     Raises:
-        UsageError: a name is unknown, or these parts do not go together.
+        UsageError: a name is unknown, or these parts cannot be combined.
     """
     more: tuple[Any, ...] = () if preprocessing is None else (preprocessing,)
     return BUILDERS[task](spec, num_classes, *more)

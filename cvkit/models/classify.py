@@ -25,7 +25,7 @@ class Classifier(nn.Module):
         backbone: NCHW images to [N, D]; with auxiliary heads in training to a tuple of
             [N, D] and the [N, K] logits of each head.
         head: [N, D] to the [N, K] logits.
-        dropout: before the head, for backbones without dropout of their own.
+        dropout: before the head, for backbones that have no dropout themselves.
     """
 
     frozen = False
@@ -53,7 +53,7 @@ class Classifier(nn.Module):
 
 
 class LinearProbe(Classifier):
-    """A linear layer on features that stay as they are: pixels, or a frozen network's."""
+    """A linear layer on fixed features: pixels, or those of a frozen network."""
 
     frozen = True
 
@@ -74,10 +74,10 @@ class NearestNeighbours(nn.Module):
         backbone: NCHW images to [N, D]; frozen.
         width: D.
         num_classes: K.
-        examples: images that vote, M.
-        neighbors: how many of them are asked.
+        examples: M, the number of stored images.
+        neighbors: how many of them vote.
         distance: `l1`, `l2` or `cosine`.
-        weighted: a vote counts 1 / distance instead of 1; where distances are 0 only those count.
+        weighted: a vote counts 1 / distance instead of 1; if distances are 0, only those count.
     """
 
     frozen = True
@@ -147,7 +147,7 @@ DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 class LeNet(nn.Sequential):
-    """LeNet-5 up to its last hidden layer of 84 units; averages where the original samples.
+    """LeNet-5 up to its last hidden layer of 84 units, with average pooling as subsampling.
 
     Source: Gradient-Based Learning Applied to Document Recognition, 1998, Proc. IEEE 86(11).
     """
@@ -157,7 +157,7 @@ class LeNet(nn.Sequential):
     def __init__(self, image_size: int = 32, in_channels: int = 3) -> None:
         side = ((image_size - 4) // 2 - 4) // 2
         if side < 1:
-            raise ValueError("LeNet needs 16 pixels")
+            raise ValueError("LeNet needs at least 16 pixels")
         super().__init__(
             *(nn.Conv2d(in_channels, 6, 5), nn.Tanh(), nn.AvgPool2d(2)),
             *(nn.Conv2d(6, 16, 5), nn.Tanh(), nn.AvgPool2d(2), nn.Flatten()),
@@ -182,7 +182,7 @@ def torchvision_parts(
 ) -> tuple[nn.Module, nn.Linear]:
     """Return a torchvision network without its last layer, and that layer.
 
-    Both keep torchvision's initialisation and, but for the last layer, its parameter names.
+    Both keep torchvision's initialisation and, except for the last layer, its parameter names.
 
     Args:
         name: key of `catalog.BACKBONES`.
@@ -212,7 +212,7 @@ SMALL_NETWORKS: dict[str, Callable[[int], tuple[nn.Module, int]]] = {
     "mlp": lambda side: (_mlp(side), HIDDEN),
     "pixels": lambda side: (nn.Flatten(), 3 * side**2),
 }
-"""Networks that torchvision does not have, and the width of what they return, by the image size."""
+"""Networks that torchvision does not have, and the width of their output for an image size."""
 
 
 def small_parts(name: str, num_classes: int, image_size: int) -> tuple[nn.Module, nn.Linear]:
@@ -249,7 +249,7 @@ def build_classifier(spec: ClassifierSpec, num_classes: int) -> nn.Module:
         raise UsageError(
             f"--stochastic-depth: {spec.arch} has no blocks that can be skipped",
             code="stochastic_depth.unsupported",
-            hint="efficientnet, convnext and swin have",
+            hint="efficientnet, convnext and swin have such blocks",
         )
     inside = spec.dropout is not None and set_dropout(body, spec.dropout)
     rate = 0.0 if inside or spec.dropout is None else spec.dropout

@@ -1,6 +1,6 @@
-"""State dicts of torchvision's networks, under cvkit's names.
+"""State dicts of torchvision's networks, converted to cvkit's names.
 
-The networks are the same and most names are; what differs is written down here.
+The networks and most names are the same; this module has the differences.
 """
 
 import re
@@ -22,26 +22,25 @@ from cvkit.texts import counted
 SEGMENTATION = {
     name: arch for arch, entry in catalog.SEGMENTERS.items() for name, _ in entry.torchvision
 }
-"""First part of torchvision's names to architectures here."""
+"""From the first part of torchvision's names to cvkit's architectures."""
 
 MAPS = {("lraspp", "mobilenet_v3_large"): (4, 16)}
-"""Layers of the backbone whose maps torchvision's network reads, where they are not the last ones
-of each stride."""
+"""Layers whose maps torchvision's network uses, if they are not the last ones of each stride."""
 
 DETECTION = {
     name: (arch, backbone)
     for arch, entry in catalog.DETECTORS.items()
     for name, backbone in entry.torchvision
 }
-"""Torchvision's names of detectors to architectures and backbones here."""
+"""From torchvision's names of detectors to cvkit's architectures and backbones."""
 
 VIDEO = {
     name: arch for arch, entry in catalog.CLIP_NETWORKS.items() for name, _ in entry.torchvision
 }
-"""Torchvision's names of networks of clips to architectures here."""
+"""From torchvision's names of video networks to cvkit's architectures."""
 
 TRAINING_ONLY = r"(aux_classifier|aux1|aux2|AuxLogits)\."
-"""Parts that a network needs in training only; an imported model leaves them out."""
+"""Parts that a network needs in training only; they are not imported."""
 
 LEGACY = (
     (r"^(.*denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2"),
@@ -51,11 +50,11 @@ LEGACY = (
     (r"^(.*fpn\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)$", r"\1.0.\2"),
     *((rf"^(roi_heads\.mask_head)\.mask_fcn{n}\.", rf"\1.{n - 1}.0.") for n in (1, 2, 3, 4)),
 )
-"""Names in published files that are older than torchvision's present ones."""
+"""Names in published files that torchvision has since changed."""
 
 
 def modern_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors under torchvision's present names."""
+    """Return tensors under torchvision's current names."""
     result = {}
     for name, tensor in tensors.items():
         for old, new in LEGACY:
@@ -73,19 +72,19 @@ def named_parts(task: str, arch: str, backbone: str | None) -> tuple[str, str]:
         backbone: only with an architecture that needs one.
 
     Raises:
-        UsageError: no such network, or none that torchvision has.
+        UsageError: there is no such network, or torchvision does not have it.
     """
     counterparts = COUNTERPARTS[task]()
     if found := counterparts.find(arch, backbone):
         return found
-    if fitting := [b for a, b in counterparts.pairs if a == arch]:  # then it is the backbone
+    if fitting := [b for a, b in counterparts.pairs if a == arch]:  # `arch` names the backbone
         raise UsageError(
-            f"--backbone {backbone} is not of a network of torchvision with --arch {arch}",
+            f"torchvision has no network --arch {arch} with --backbone {backbone}",
             code="backbone.unknown",
             hint=nearest(str(backbone), fitting),
         )
     raise UsageError(
-        f"--arch {arch} is no network of torchvision for --task {task}",
+        f"torchvision has no network --arch {arch} for --task {task}",
         code="arch.unknown",
         hint=nearest(arch, counterparts.known),
     )
@@ -93,13 +92,13 @@ def named_parts(task: str, arch: str, backbone: str | None) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Counterparts:
-    """The networks of a task that torchvision has, too.
+    """The networks of a task that torchvision has too.
 
     Attributes:
-        find: architecture and backbone of the names that `--arch` and `--backbone` give; None if
+        find: returns architecture and backbone for the values of `--arch` and `--backbone`; None if
             there is no such network.
         known: names for `--arch`.
-        pairs: architectures and backbones that go together.
+        pairs: valid combinations of architecture and backbone.
     """
 
     find: Callable[[str, str | None], tuple[str, str] | None]
@@ -157,13 +156,13 @@ COUNTERPARTS: dict[str, Callable[[], Counterparts]] = {
     "instance": partial(_detectors, "instance"),
     "video": _clip_networks,
 }
-"""By task."""
+"""The counterparts of each task."""
 
 
 def converted(
     task: str, arch: str, backbone: str, tensors: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], list[str], int]:
-    """Return a state dict under cvkit's names, what was left out, and the number of classes.
+    """Return a state dict under cvkit's names, the names left out, and the number of classes.
 
     Args:
         task: key of `catalog.TASKS`.
@@ -194,16 +193,16 @@ def converted(
 
 
 FEATURES = r"^(backbone\.(?:body\.)?)(\d.*)$"
-"""Names of the layers of a network whose `features` torchvision makes the whole backbone."""
+"""Layer names of a network all of whose `features` are torchvision's backbone."""
 
 VIDEO_HEAD = tuple({f"{entry.scores}." for entry in catalog.CLIP_NETWORKS.values()})
-"""Beginnings of the names of the layers that score the classes of clips."""
+"""Prefixes of the layers that score the classes of clips."""
 
 
 def kinetics_tensors(
     state: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: object
 ) -> dict[str, Tensor]:
-    """Return the tensors of a published network of clips that another number of classes can use.
+    """Return the tensors of a published video network that do not depend on the number of classes.
 
     Args:
         state: state dict of the network.
@@ -227,9 +226,9 @@ def kinetics_tensors(
 
 
 def backbone_tensors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of the backbone under torchvision's names, if they are those of a model.
+    """Return the tensors of the backbone under torchvision's names, also from a cvkit model.
 
-    A detector's backbone lies deeper; one without a pyramid has the last stage in its box head.
+    A detector's backbone is nested; without a pyramid its last stage is in the box head.
     """
     for places in (("backbone.body.", "roi_heads.box_head."), ("backbone.",)):
         if any(name.startswith(places[0]) for name in tensors):
@@ -262,7 +261,7 @@ def require_equal_names(state: Mapping[str, Tensor], found: dict[str, Tensor]) -
     found = dict(found)
     for name, tensor in state.items():
         if name.endswith("num_batches_tracked") and name not in found:
-            found[name] = torch.zeros((), dtype=tensor.dtype)  # plays no part in the result
+            found[name] = torch.zeros((), dtype=tensor.dtype)  # it has no effect on the result
     missing = [f"missing {name}" for name in state if name not in found]
     unknown = [f"unknown {name}" for name in found if name not in state]
     shapes = [

@@ -1,4 +1,4 @@
-"""Layers that several heads are made of."""
+"""Layers that several networks share."""
 
 from collections.abc import Sequence
 
@@ -12,19 +12,19 @@ TRANSPOSED = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 class Conv3d(nn.Conv3d):
     """A convolution over space and time whose gradient can be trusted on a CPU.
 
-    oneDNN's gradient of the weights reads and writes beyond its memory where clips are hardly
-    larger than the kernel: in bfloat16 with two frames and a kernel of three, in float32 with six
-    frames and S3D's kernel of seven. So training is in 32 bits, and fewer frames than the kernel
-    has get their zeros before, not in the convolution.
+    oneDNN's gradient of the weights accesses memory out of bounds if clips are hardly larger than
+    the kernel: in bfloat16 with two frames and a kernel of three, in float32 with six frames and
+    S3D's kernel of seven. Training is therefore in 32 bits, and if there are fewer frames than the
+    kernel has, they are padded before the convolution, not in it.
     """
 
     def forward(self, clips: Tensor) -> Tensor:
         """Return the maps of NCTHW clips."""
-        assert not isinstance(self.padding, str)  # "same" and "valid" are not used here
+        assert not isinstance(self.padding, str)  # "same" and "valid" are not used
         return self.convolve(clips, self.padding)
 
     def convolve(self, clips: Tensor, padding: tuple[int, ...]) -> Tensor:
-        """Return the maps of NCTHW clips, with these numbers of zeros around them."""
+        """Return the maps of NCTHW clips, padded with these numbers of zeros."""
         if clips.device.type == "cpu" and torch.is_grad_enabled():
             time, *space = padding
             if time and clips.shape[2] < self.kernel_size[0]:
@@ -40,7 +40,7 @@ class Conv3d(nn.Conv3d):
 
 
 def pair(numbers: tuple[int, ...]) -> tuple[int, int]:
-    """Return what a layer of images has for height and width, such as its stride."""
+    """Return a parameter of an image layer, such as its stride, for height and width."""
     height, width = numbers
     return height, width
 
@@ -72,11 +72,11 @@ def fcn_head(in_channels: int, num_classes: int) -> nn.Sequential:
 
 
 def initialise(module: nn.Module, how: str) -> None:
-    """Draw the weights of all layers that multiply anew; the biases beside them become 0.
+    """Re-initialise the weights of all layers that multiply, and set their biases to 0.
 
     These are convolutions of any dimension, transposed ones too, linear layers, recurrent cells
-    and attentions: every weight of two or more dimensions. Norms, embeddings of positions and
-    factors of single channels stay, and so does an interpolation that is never trained.
+    and attentions: every weight of two or more dimensions. Norms, position embeddings, per-channel
+        factors and interpolations that are never trained are not changed.
 
     Args:
         module: changed in place.
@@ -105,7 +105,7 @@ def initialise(module: nn.Module, how: str) -> None:
 
 
 def _matrices(layer: nn.Module, weight: Tensor) -> Sequence[Tensor]:
-    """Return the parts of a weight that are layers of their own: gates, or queries and keys."""
+    """Return the parts of a weight that are separate layers: gates, or queries and keys."""
     if isinstance(layer, nn.RNNBase):
         return weight.split(layer.hidden_size)
     if isinstance(layer, nn.MultiheadAttention):

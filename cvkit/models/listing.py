@@ -1,4 +1,4 @@
-"""What `cvkit models` lists: architectures and backbones with sizes of the networks themselves."""
+"""The content of `cvkit models`: architectures and backbones with the sizes of their networks."""
 
 from collections.abc import Callable
 from functools import partial
@@ -36,11 +36,11 @@ def _complexity(model: nn.Module, inputs: Tensor) -> tuple[int, float]:
 def list_archs(tasks: list[str]) -> list[Row]:
     """Return name, size and description of each architecture.
 
-    Segmentation: 21 classes, 512x512, each on ResNet-50, then the historic whole networks.
+    Segmentation: 21 classes, 512x512, each on ResNet-50, then the historic complete networks.
     Classification: 1000 classes, at the image size of the published weights, and 10 classes,
-    32x32 for what has none. Detection and instances: 90 classes on ResNet-50 (2015: VGG-16); how
-    many multiplications an image needs depends on its regions. Video: 400 classes, clips of 16
-    frames of 112x112 (S3D: 224x224), on ResNet-18.
+    32x32 for networks without any. Detection and instance segmentation: 90 classes on ResNet-50
+        (2015: VGG-16); the number of multiplications depends on the regions of an image. Video: 400
+        classes, clips of 16 frames of 112x112 (S3D: 224x224), on ResNet-18.
     """
     return [row for task in tasks for row in LISTERS[task]()]
 
@@ -116,7 +116,7 @@ LISTERS: dict[str, Callable[[], list[Row]]] = {
     "instance": partial(_list_detectors, "instance"),
     "video": _list_clip_networks,
 }
-"""What lists the architectures of a task."""
+"""The function that lists the architectures of each task."""
 
 
 def _size(model: nn.Module, side: int) -> Row:

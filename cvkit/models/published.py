@@ -15,10 +15,10 @@ from cvkit.storage import sha256
 def published_model(
     task: str, name: str, offline: bool, say: Callable[[str], None]
 ) -> tuple[str, Path] | None:
-    """Return builder and verified file of a published model; None if the name means none.
+    """Return builder and verified file of a published model; None if there is no such name.
 
     Raises:
-        ModelFileError: missing and not to be had, or damaged.
+        ModelFileError: missing and not available, or damaged.
         UsageError: a version of a published model that does not exist.
     """
     known = published.PUBLISHED[task]
@@ -38,11 +38,11 @@ def _entry(model: published.Published) -> Any:
 
 
 def recognised(path: Path, builders: Iterable[str]) -> tuple[str, Any] | None:
-    """Return which published file a file is, as builder and entry; by its hash, whatever its name.
+    """Return builder and entry of the published file that has the same hash as a file.
 
     Args:
         path: of a file that exists.
-        builders: functions of torchvision whose weights come into question.
+        builders: torchvision functions whose weights are considered.
 
     Raises:
         ModelFileError: the file has a published name and another content.
@@ -61,7 +61,7 @@ def recognised(path: Path, builders: Iterable[str]) -> tuple[str, Any] | None:
 
 
 def statistics(builder: str, entry: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and deviation of the pixels in [0, 1] that published weights expect."""
+    """Return the mean and standard deviation of pixels in [0, 1] that published weights expect."""
     if builder in catalog.BUILDERS and catalog.BACKBONES[catalog.BUILDERS[builder]].centred:
         return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
     preset = entry.transforms()
@@ -78,9 +78,9 @@ def _hash_prefix(entry: Any) -> str:
 
 
 def list_published() -> list[dict[str, Any]]:
-    """Return each published file once: its names for `--weights`, and where it lies, if here.
+    """Return each published file once: its names for `--weights`, and its path if it is downloaded.
 
-    `version` is what `--pretrained` calls it; for whole models, which have no such name, it is
+    `version` is its name for `--pretrained`; for complete models, which have no such name, it is
     the first of `weights`.
     """
     rows: dict[tuple[str, str], dict[str, Any]] = {}

@@ -1,4 +1,4 @@
-"""Which network: what a model file says of it, and what `cvkit.models.build` builds it from."""
+"""Descriptions of networks: stored in model files, and the input of `cvkit.models.build`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierSpec:
-    """A classifier of images.
+    """An image classifier.
 
     Attributes:
         arch: key of `catalog.CLASSIFIERS`.
@@ -15,8 +15,8 @@ class ClassifierSpec:
         small: first layers for small images.
         image_size: side of the images.
         aux: auxiliary heads.
-        dropout: rate; None keeps the network's own.
-        stochastic_depth: largest rate at which blocks are skipped; None keeps the network's own.
+        dropout: rate; None: the network's default.
+        stochastic_depth: largest rate at which blocks are skipped; None: the network's default.
         examples: training images that `knn` keeps.
         neighbors, distance, votes: of `knn`.
     """
@@ -41,11 +41,11 @@ class SegmenterSpec:
     Attributes:
         arch: key of `catalog.SEGMENTERS`.
         backbone: key of `catalog.BACKBONES`.
-        output_stride: of the backbone; None takes the architecture's own.
-        aux: add the auxiliary head where the architecture has one.
+        output_stride: of the backbone; None: the architecture's default.
+        aux: add the auxiliary head if the architecture has one.
         deconv: transposed convolutions instead of interpolation, for the FCNs with skips.
-        rates: of the atrous convolutions of DeepLab; None takes those of the output stride.
-        positions: layers of the backbone whose maps are read; None takes the last of each stride.
+        rates: of the atrous convolutions of DeepLab; None: those of the output stride.
+        positions: layers of the backbone whose maps are used; None: the last of each stride.
     """
 
     arch: str
@@ -59,25 +59,25 @@ class SegmenterSpec:
 
 @dataclass(frozen=True)
 class DetectorSpec:
-    """A detector of boxes, or of boxes and masks. None is the architecture's own number.
+    """A detector of boxes, or of boxes and masks. None means the architecture's default.
 
     Attributes:
         arch: key of `catalog.DETECTORS`.
         backbone: key of `catalog.BACKBONES`.
-        neck: `fpn`, or `c4` for the one map of stride 16.
+        neck: `fpn`, or `c4` for a single map of stride 16.
         roi: `align` or `pool`.
         width: channels of the pyramid; its box head is four times as wide.
         smallest: side of the smallest anchors, in pixels of the resized image.
         positions: layers of a chain whose maps are used, instead of the last of each stride.
         all_sizes: anchors of all sizes on every map.
-        eps: of the batch norms of the backbone, 0 for none; None keeps the network's own.
-        roi_samples: regions of an image in the loss.
+        eps: of the batch norms of the backbone, 0 for none; None: the network's default.
+        roi_samples: regions per image in the loss.
         min_score: smallest score of a detection (exclusive).
         nms: IoU above which the lower of two detections of a class is dropped.
         max_detections: per image.
-        min_proposal_score: of a proposal.
-        before_nms: best anchors of each map that NMS sees, in training and at test.
-        after_nms: proposals of an image that remain, in training and at test.
+        min_proposal_score: smallest score of a proposal.
+        before_nms: number of best anchors per map before NMS, in training and inference.
+        after_nms: number of proposals per image after NMS, in training and inference.
     """
 
     arch: str
@@ -98,11 +98,11 @@ class DetectorSpec:
     after_nms: tuple[int, int] | None = None
 
     def region_limits(self) -> dict[str, Any]:
-        """Return the fields of `RegionRule` that differ from the architecture's own."""
+        """Return the fields of `RegionRule` that differ from the architecture's defaults."""
         return self._given(REGION_LIMITS)
 
     def proposal_limits(self) -> dict[str, Any]:
-        """Return the fields of `ProposalRule` that differ from the architecture's own."""
+        """Return the fields of `ProposalRule` that differ from the architecture's defaults."""
         return self._given(PROPOSAL_LIMITS)
 
     def _given(self, names: Mapping[str, str]) -> dict[str, Any]:
@@ -127,13 +127,13 @@ _GROUPS = {"regions": REGION_LIMITS, "proposals": PROPOSAL_LIMITS}
 
 
 def detector_fields(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of `DetectorSpec` that a model file's header holds.
+    """Return the fields of `DetectorSpec` in a model file's header.
 
-    Files of earlier versions hold all but `arch` and `backbone` under `own`, those of
-    `RegionRule` and `ProposalRule` in a dict of their own.
+    Files of earlier versions have all but `arch` and `backbone` under the key `own`, with those of
+    `RegionRule` and `ProposalRule` in a separate dictionary.
 
     Raises:
-        TypeError: an unknown field; `DetectorSpec` raises one where a field is missing.
+        TypeError: an unknown field; `DetectorSpec` raises it for a missing one.
     """
     found = {name: value for name, value in content.items() if name != "own"}
     for name, value in dict(content.get("own") or {}).items():
@@ -146,18 +146,18 @@ def detector_fields(content: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipSpec:
-    """A network of clips. What an architecture does not know is unused.
+    """A video network. Each architecture uses some of the fields.
 
     Attributes:
         arch: key of `catalog.CLIP_NETWORKS`.
         backbone: key of `catalog.BACKBONES`; None for networks without one.
-        frames: of a clip.
+        frames: per clip.
         image_size: side of the frames.
         fusion: `pool` or `concat`, of late fusion.
         cell: `lstm` or `gru`.
         hidden: width of a recurrent state.
-        bidirectional: it reads the frames backwards, too.
-        dropout: rate; None keeps the network's own.
+        bidirectional: also read the frames backwards.
+        dropout: rate; None: the network's default.
     """
 
     arch: str

@@ -1,8 +1,8 @@
 """First layers for small images.
 
-The networks of torchvision shrink an image by 4 before their first stage, because they expect
-224 pixels. Images of 32 pixels, such as CIFAR's, would be one pixel at the end; a small stem
-leaves the first two halvings out (or, for patches, takes smaller ones).
+Torchvision's networks downsample an image by 4 before their first stage, because they expect 224
+pixels. Images of 32 pixels, such as CIFAR's, would end as one pixel; a small stem omits the first
+two reductions by 2 (or, for patches, uses smaller ones).
 """
 
 from collections.abc import Callable
@@ -26,11 +26,11 @@ def _densenet(net: Any) -> None:
 
 
 def _strides(net: nn.Module) -> None:
-    """Take the stride out of the first two places that halve the map."""
+    """Remove the stride from the first two places with stride 2."""
     places: list[tuple[int, ...]] = []
     for name, layer in net.named_modules():
         if isinstance(layer, nn.Conv2d) and layer.stride == (2, 2):
-            place = tuple(name.split(".")[:2])  # a shortcut halves together with its block
+            place = tuple(name.split(".")[:2])  # a shortcut has the stride of its block
             if place not in places and len(places) == 2:
                 return
             places += [] if place in places else [place]
@@ -46,7 +46,7 @@ def _patch(net: Any) -> None:
 
 
 def _vit(net: Any) -> None:
-    """Patches of 4 pixels; the network must have been built for that many of its own patches."""
+    """Patches of 4 pixels; the network must have been built for this number of patches."""
     width = net.conv_proj.out_channels
     net.image_size, net.patch_size = net.image_size * SMALL_PATCH // net.patch_size, SMALL_PATCH
     net.conv_proj = nn.Conv2d(3, width, SMALL_PATCH, stride=SMALL_PATCH)

@@ -1,4 +1,4 @@
-"""Where weights come from: trained models by name, and backbones that others trained."""
+"""Sources of weights: trained models by name, and published backbones."""
 
 import contextlib
 import os
@@ -35,14 +35,14 @@ def find_model(
 ) -> Path:
     """Return the model file that `--weights` (or another flag) names.
 
-    A run folder means its `best.safetensors`, else (`--keep last`) for its
-    `last.safetensors`; a bare name for a file in `weights/`.
+    A run folder stands for its `best.safetensors`, else (`--keep last`) its `last.safetensors`; a
+    bare name for a file in `weights/`.
 
     Args:
         name: path or bare name.
-        task: whose published models the message about a missing one names.
-        flag: that names it, for messages.
-        names: published ones that may have been meant.
+        task: whose published models an error message lists.
+        flag: for messages.
+        names: published names, for hints.
 
     Raises:
         ModelFileError: nothing of that name exists.
@@ -54,11 +54,11 @@ def find_model(
     found = next((p for p in candidates if _is_file(p)), None)
     if found is None:
         why = "does not exist"
-        hint = "name a run folder, a .safetensors file or a file in weights/"
+        hint = "give a run folder, a .safetensors file or the name of a file in weights/"
         if path.is_dir():
-            why = "holds neither best.safetensors nor last.safetensors"
+            why = "contains neither best.safetensors nor last.safetensors"
             if (path / "ckpt").is_dir():
-                why, hint = "has no finished epoch", f"go on with: --resume {path}"
+                why, hint = "has no finished epoch", f"continue with: --resume {path}"
                 raise ModelFileError(f"{flag} {name} {why}", code="model.missing", hint=hint)
         if task is not None:
             hint += f", or a published model, such as {', '.join(published.families(task))}"
@@ -69,7 +69,7 @@ def find_model(
 
 
 def _is_file(path: Path) -> bool:
-    """Return whether there is a file; no, where nobody may look."""
+    """Return whether there is a file; False if permission is denied."""
     try:
         return path.is_file()
     except PermissionError:
@@ -77,14 +77,14 @@ def _is_file(path: Path) -> bool:
 
 
 def _models_beside(path: Path) -> list[str]:
-    """Return the model files, run folders and models in `weights/` that a name may have meant."""
+    """Return the model files, run folders and models in `weights/` that a name may refer to."""
     runs = [kept.parent for kept in path.parent.glob("*/*.safetensors")]
     files = path.parent.glob("*.safetensors")
     return [str(found) for found in (*runs, *files)] + [model.stem for model in shipped_models()]
 
 
 def require_source(source: str, backbone: str | None, families: Sequence[str]) -> None:
-    """Check what `--pretrained` names, as far as that takes no network and no data.
+    """Check `--pretrained` as far as possible without a download and without data.
 
     Args:
         source: the flag.
@@ -92,7 +92,7 @@ def require_source(source: str, backbone: str | None, families: Sequence[str]) -
         families: first parts of published names.
 
     Raises:
-        UsageError: a version that is not published; the hint names the nearest.
+        UsageError: the version is not published; the hint gives the nearest name.
         ModelFileError: no such file or run folder.
     """
     family, _, version = source.partition(":")
@@ -112,15 +112,15 @@ def require_source(source: str, backbone: str | None, families: Sequence[str]) -
 
 
 def cache_folders() -> list[Path]:
-    """Return where published weights may lie, the one to download to first."""
+    """Return the folders that may contain published weights; downloads go to the first."""
     folders = [Path(chosen)] if (chosen := os.environ.get("CVKIT_WEIGHTS")) else []
-    with contextlib.suppress(UsageError):  # nobody's cache
+    with contextlib.suppress(UsageError):  # there is no home folder
         folders.append(cache_folder("weights"))
     return [*folders, *weight_shelves(), Path(torch.hub.get_dir()) / "checkpoints"]
 
 
 def download_folder() -> tuple[Path, str]:
-    """Return where to download to, and why that is a folder for this run only, or ""."""
+    """Return the download folder, and why it is temporary, or ""."""
     if chosen := os.environ.get("CVKIT_WEIGHTS"):
         return Path(chosen), ""
     if trouble := cache_trouble("weights"):
@@ -131,10 +131,10 @@ def download_folder() -> tuple[Path, str]:
 def load_pretrained(
     backbone: nn.Module, name: str, source: str, *, offline: bool, say: Callable[[str], None]
 ) -> str:
-    """Load backbone weights in place and return a line that says which.
+    """Load backbone weights in place and return a line that describes them.
 
     Args:
-        backbone: a `cvkit.models.backbones.Backbone` (or historic whole network).
+        backbone: a `cvkit.models.backbones.Backbone` (or historic complete network).
         name: its key in `catalog.BACKBONES`.
         source: `imagenet`, `imagenet:v1`, `imagenet:v2`, a file (torchvision's state dict of the
             classifier as .pth or safetensors, or a model of cvkit), or a run folder.
@@ -153,13 +153,13 @@ def load_pretrained(
             say(f"warning: {note}")
     tensors = backbone_tensors(modern_names(read_state_dict(path)))
     wanted = backbone.state_dict()
-    # Heads that only training needs score the classes of the file, not of the new data.
+    # Training-only heads score the classes of the file, not those of the new data.
     wanted = {k: v for k, v in wanted.items() if not re.match(TRAINING_ONLY, k)}
     if isinstance(backbone, VisionTransformer):
         tensors = _with_positions_of(backbone, tensors)
     missing = [key for key in wanted if key not in tensors]
     wrong = [k for k in wanted if k in tensors and tensors[k].shape != wanted[k].shape]
-    # Checkpoints older than batch norm's counter lack it; it plays no part in the result.
+    # Old checkpoints lack batch norm's counter, which has no effect on the result.
     missing = [key for key in missing if not key.endswith("num_batches_tracked")]
     if missing or wrong:
         raise ModelFileError(
@@ -167,15 +167,15 @@ def load_pretrained(
             f"{counted(len(missing), 'tensor')} missing, "
             f"{len(wrong)} of another shape, such as {(missing + wrong)[0]}",
             code="pretrained.mismatch",
-            hint="choose the backbone that the file was made for; first layers for small images "
-            "(--stem small) do not fit those for large ones",
+            hint="choose the backbone that the file was made for; weights of first layers for "
+            "small images (--stem small) and for large ones do not fit each other",
         )
     backbone.load_state_dict({k: tensors[k] for k in wanted if k in tensors}, strict=False)
     return f"backbone weights: {source} ({path.name}, {counted(len(wanted), 'tensor')})"
 
 
 def has_small_stem(source: str) -> bool:
-    """Return whether `--pretrained` names a model of cvkit with first layers for small images."""
+    """Return whether `--pretrained` is a cvkit model with first layers for small images."""
     if source.split(":")[0] == "imagenet":
         return False
     path = find_model(source, flag="--pretrained")
@@ -184,7 +184,7 @@ def has_small_stem(source: str) -> bool:
     try:
         return read_header(path).get("network", {}).get("small") is True
     except ModelFileError:
-        return False  # whatever is wrong with the file is reported when it is read
+        return False  # defects of the file are reported when it is read
 
 
 def _with_positions_of(net: VisionTransformer, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -193,7 +193,7 @@ def _with_positions_of(net: VisionTransformer, tensors: dict[str, Tensor]) -> di
     if name not in tensors or tensors[name].shape == net.encoder.pos_embedding.shape:
         return tensors
     if tensors[name].ndim != 3:
-        return tensors  # refused by its shape later
+        return tensors  # its shape is refused later
     return dict(interpolate_embeddings(net.image_size, net.patch_size, tensors))
 
 
@@ -228,7 +228,9 @@ def _published(name: str, version: str, offline: bool, say: Callable[[str], None
         raise UsageError(
             f"--pretrained imagenet:{version} is not published for --backbone {name}",
             code="pretrained.unknown",
-            hint=f"there is {known}" if known else "there are none; train from scratch",
+            hint=f"published: {known}"
+            if known
+            else "no weights are published for it; train from scratch",
         )
     return fetched(versions[f"IMAGENET1K_{version.upper()}"], offline, say)
 
@@ -242,7 +244,7 @@ def fetched(entry: Any, offline: bool, say: Callable[[str], None]) -> Path:
         say: gets the URL and size before a download.
 
     Raises:
-        ModelFileError: missing and not to be had, or damaged.
+        ModelFileError: missing and not available, or damaged.
     """
     file = entry.url.rpartition("/")[2]
     for folder in cache_folders():
@@ -251,9 +253,9 @@ def fetched(entry: Any, offline: bool, say: Callable[[str], None]) -> Path:
     if offline:
         target = cache_folders()[0] / file
         raise ModelFileError(
-            f"{target} is not there and --offline forbids fetching it",
+            f"{target} does not exist, and --offline forbids downloading it",
             code="pretrained.offline",
-            hint=f"get {entry.url} elsewhere and put it there",
+            hint=f"download {entry.url} elsewhere and put it there",
         )
     folder, trouble = download_folder()
     target = folder / file
@@ -264,7 +266,7 @@ def fetched(entry: Any, offline: bool, say: Callable[[str], None]) -> Path:
     with machine_errors(target):
         folder.mkdir(parents=True, exist_ok=True)
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(30)  # a network that swallows packets must not hang the command
+    socket.setdefaulttimeout(30)  # a connection that drops packets must not hang the command
     try:
         prefix = file.rpartition("-")[2].partition(".")[0]
         torch.hub.download_url_to_file(entry.url, str(target), hash_prefix=prefix, progress=False)
@@ -273,7 +275,9 @@ def fetched(entry: Any, offline: bool, say: Callable[[str], None]) -> Path:
         raise ModelFileError(
             f"cannot download {entry.url}: {error}",
             code="pretrained.network",
-            hint=f"put the file at {target}" if not trouble else "set CVKIT_WEIGHTS to its folder",
+            hint=f"put the file at {target}"
+            if not trouble
+            else "put the file into a folder and set CVKIT_WEIGHTS to it",
         ) from error
     finally:
         socket.setdefaulttimeout(before)
@@ -291,14 +295,14 @@ def verified(path: Path) -> Path:
         raise ModelFileError(
             f"{path} cannot be verified: its name does not end in a hash, as published names do",
             code="pretrained.name",
-            hint="name a file as it was published, or a .safetensors file of cvkit",
+            hint="give a file with its published name, or a .safetensors file of cvkit",
         )
     found = sha256(path)
     if not found.startswith(wanted):
         raise ModelFileError(
             f"{path} is damaged: its SHA-256 begins with {found[:8]}, not {wanted}",
             code="pretrained.hash",
-            hint="delete it and fetch it again",
+            hint="delete it and download it again",
         )
     return path
 
@@ -313,7 +317,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return _verified_tensors(path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the unpickler; what it refuses is said below
+            warnings.simplefilter("ignore")  # of the unpickler; its refusals are reported below
             content = torch.load(path, map_location="cpu", weights_only=True)
     except ModelFileError:
         raise
@@ -321,9 +325,9 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         raise ModelFileError(f"{path} does not exist", code="model.missing") from error
     except SafetensorError as error:
         raise ModelFileError(f"{path} is damaged: {error}", code="model.corrupt") from error
-    except Exception as error:  # the unpickler fails in too many ways to name
+    except Exception as error:  # the unpickler raises many kinds of exceptions
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        reason = reason.partition(". In PyTorch")[0]  # torch goes on to advise the unsafe way
+        reason = reason.partition(". In PyTorch")[0]  # torch then suggests the unsafe way
         raise ModelFileError(
             f"{path} is not a state dict that can be loaded safely: {reason}",
             code="model.unsafe",
@@ -334,15 +338,15 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     if not isinstance(content, dict) or not all(
         isinstance(value, Tensor) for value in content.values()
     ):
-        raise ModelFileError(f"{path} is not a dict of tensors", code="model.foreign")
+        raise ModelFileError(f"{path} is not a dictionary of tensors", code="model.foreign")
     return content
 
 
 def _verified_tensors(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a .safetensors file; a model of cvkit must match its hash."""
+    """Return the tensors of a .safetensors file; a cvkit model must match its hash."""
     try:
         return read_model(path)[0]
     except ModelFileError as error:
         if error.code != "model.foreign":
             raise
-    return load_file(path)  # of another program
+    return load_file(path)  # a file of another program

@@ -10,7 +10,7 @@ LOG_CLAMP = math.log(1000 / 16)
 
 
 def encode_boxes(truths: Tensor, references: Tensor, weights: tuple[float, ...]) -> Tensor:
-    """Return how references must be moved and scaled to become the truths.
+    """Return the deltas that move and scale references to the truths.
 
     Source: Rich Feature Hierarchies for Accurate Object Detection, 2013, arXiv:1311.2524.
 
@@ -33,7 +33,7 @@ def encode_boxes(truths: Tensor, references: Tensor, weights: tuple[float, ...])
 
 
 def decode_boxes(deltas: Tensor, references: Tensor, weights: tuple[float, ...]) -> Tensor:
-    """Return the boxes that `encode_boxes` would have given these deltas for.
+    """Return the boxes for these deltas; inverse of `encode_boxes`.
 
     Args:
         deltas: [N, K * 4]; each row holds K boxes.
@@ -60,7 +60,7 @@ def decode_boxes(deltas: Tensor, references: Tensor, weights: tuple[float, ...])
 
 
 def clip_boxes(boxes: Tensor, size_hw: tuple[int, int]) -> Tensor:
-    """Return [..., 4] boxes cut to an image."""
+    """Return [..., 4] boxes clipped to an image."""
     x, y = boxes[..., 0::2].clamp(0, size_hw[1]), boxes[..., 1::2].clamp(0, size_hw[0])
     return torch.stack((x, y), dim=-1).flatten(-2)
 
@@ -81,7 +81,7 @@ def large_enough(boxes: Tensor, side: float) -> Tensor:
 
 
 def scale_boxes(boxes: Tensor, from_hw: tuple[int, int], to_hw: tuple[int, int]) -> Tensor:
-    """Return [N, 4] boxes of an image after it was resized; each axis has its own factor."""
+    """Return [N, 4] boxes scaled with a resized image; each axis has its own factor."""
     y, x = (
         torch.tensor(to, dtype=torch.float32, device=boxes.device)
         / torch.tensor(old, dtype=torch.float32, device=boxes.device)

@@ -1,4 +1,4 @@
-"""Pixels to network inputs."""
+"""From pixels to network inputs."""
 
 import torch
 from torch import Tensor
@@ -17,13 +17,13 @@ def normalize(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
 def input_scale(
     size_hw: tuple[int, int], shorter: int | None, longest: int, scale: float = 1.0
 ) -> float:
-    """Return by how much a detector's input is larger than its image; no side vanishes.
+    """Return the scale factor from an image to a detector's input; no side becomes 0.
 
     Args:
         size_hw: of the image.
-        shorter: what its shorter side becomes; None scales it.
-        longest: what its longer side stays within.
-        scale: by how much, without `shorter`.
+        shorter: length of its shorter side; None: use `scale`.
+        longest: limit of its longer side.
+        scale: factor, if `shorter` is None.
     """
     short, long = min(size_hw), max(size_hw)
     wanted = min(scale if shorter is None else shorter / short, longest / long)

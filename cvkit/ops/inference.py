@@ -1,4 +1,4 @@
-"""From a network's outputs to results, and ways to average them."""
+"""From a network's outputs to results, and averaging of results."""
 
 from collections.abc import Callable
 from itertools import product
@@ -10,15 +10,15 @@ from torch import Tensor
 from cvkit.ops.resize import height_width, resize_bilinear
 
 MAX_CHUNK = 2**25
-"""Values that the enlarged logits of one image may hold at a time (128 MiB of float32)."""
+"""Maximum number of resized logits of an image at a time (128 MiB of float32)."""
 
 TTA_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 
 
 def enlarged_argmax(logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
-    """Return the class of each original pixel: enlarge first, then take the largest.
+    """Return the class of each original pixel: resize first, then take the largest logit.
 
-    Works through the classes in chunks, so that memory stays bounded for large photos.
+    Classes are processed in chunks, which limits the memory for large images.
 
     Args:
         logits: KHW.
@@ -38,19 +38,19 @@ def enlarged_argmax(logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
 
 
 def confidence(logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
-    """Return HW the largest class probability of KHW logits, interpolated to a size."""
+    """Return the HW largest class probability of KHW logits, interpolated to a size."""
     return resize_bilinear(logits.softmax(0).amax(0)[None, None], size_hw)[0, 0]
 
 
 def augmented(
     predict: Callable[[Tensor], Tensor], images: Tensor, *, flip: bool, scales: tuple[float, ...]
 ) -> Tensor:
-    """Return the log of the mean class probability over scales and mirror images.
+    """Return the log of the mean class probability over scales and mirrored images.
 
     Args:
         predict: NCHW images to NKHW logits of the same size.
         images: NCHW normalised.
-        flip: also predict the mirror image, and mirror the result back.
+        flip: also predict the mirrored image, and mirror the result back.
         scales: factors on the image size.
     """
     total, count = images.new_zeros(()), 0
@@ -68,7 +68,7 @@ def sliding_window(
 ) -> Tensor:
     """Return the log of the mean class probability over overlapping windows.
 
-    Windows step by two thirds of their size; the last ones end at the border, and an image
+    The step is two thirds of the window size; the last windows end at the border, and an image
     smaller than the window is one window of its own size.
     """
     height, width = images.shape[-2:]
@@ -89,14 +89,14 @@ def sliding_window(
 
 
 def _starts(have: int, want: int) -> list[int]:
-    """Return where windows of `want` begin on an axis of `have` pixels."""
+    """Return the starts of windows of `want` pixels on an axis of `have` pixels."""
     step = -(-want * 2 // 3)
     last = max(have - want, 0)
     return [*range(0, last, step), last]
 
 
 class Embedder(Protocol):
-    """A classifier in two steps."""
+    """A classifier in two steps: features, then probabilities."""
 
     def embed(self, images: Tensor) -> Tensor:
         """Return the [N, D] features of NCHW normalised images."""
@@ -114,8 +114,8 @@ def class_probabilities(
         model: the classifier.
         images: NCHW normalised; larger than `side` for ten crops.
         side: of the crops, in pixels.
-        flip: add the mirror image.
-        ten_crop: take the corners and the centre, and their mirror images.
+        flip: add the mirrored image.
+        ten_crop: take the corners and the centre, and their mirrored images.
     """
     views = ten_crops(images, side) if ten_crop else [images]
     if flip and not ten_crop:
@@ -126,7 +126,7 @@ def class_probabilities(
 
 
 def ten_crops(images: Tensor, side: int) -> list[Tensor]:
-    """Return the four corners and the centre of NCHW images, and their mirror images."""
+    """Return the four corners and the centre of NCHW images, and their mirrored images."""
     height, width = images.shape[-2:]
     bottom, right = height - side, width - side
     places = [(0, 0), (0, right), (bottom, 0), (bottom, right)]

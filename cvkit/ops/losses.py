@@ -1,4 +1,4 @@
-"""Losses. For dense prediction logits are NKHW float and truth is NHW int64, 255 has no label."""
+"""Losses. In dense prediction logits are NKHW float and truth is NHW int64; 255 means no label."""
 
 import re
 
@@ -23,7 +23,7 @@ def cross_entropy(
     labelled = (truth != IGNORE).sum()
     if not labelled:
         return logits.sum() * 0.0
-    if logits.ndim > 2:  # as rows: CUDA adds up the losses of maps in no fixed order
+    if logits.ndim > 2:  # as rows: CUDA sums the losses of maps in no fixed order
         logits, truth = logits.movedim(1, -1).flatten(0, -2), truth.flatten()
     total = F.cross_entropy(
         logits,
@@ -75,7 +75,7 @@ def ohem_cross_entropy(
 ) -> Tensor:
     """Return the mean cross-entropy over hard pixels (online hard example mining).
 
-    A pixel is hard if its true class has a probability under `threshold`; at least the
+    A pixel is hard if its true class has a probability below `threshold`; at least the
     `min_share` hardest labelled pixels count. Source: High-performance Semantic Segmentation
     Using Very Deep Fully Convolutional Networks, 2016, arXiv:1604.04339.
     """
@@ -93,7 +93,7 @@ def ohem_cross_entropy(
 
 
 def _pixel_weights(truth: Tensor, weight: Tensor | None) -> Tensor:
-    """Return NHW the weight of each pixel's class, 0 where there is no label."""
+    """Return the NHW weight of each pixel's class; 0 for pixels without a label."""
     labelled = truth != IGNORE
     if weight is None:
         return labelled.float()
@@ -112,13 +112,13 @@ def parse_loss(text: str) -> dict[str, float]:
     """Return the weight of each loss in a sum such as `ce+0.5*dice`.
 
     Raises:
-        ValueError: malformed, an unknown name, or a name twice.
+        ValueError: malformed, or an unknown or repeated name.
     """
     parts = {}
     for term in text.replace(" ", "").split("+"):
         match = re.fullmatch(r"(?:(\d*\.?\d+)\*)?([a-z]+)", term)
         if not match or match[2] not in LOSSES or match[2] in parts:
-            raise ValueError(f"{term!r} is not one of {', '.join(LOSSES)}, or is named twice")
+            raise ValueError(f"{term!r} is not one of {', '.join(LOSSES)}, or occurs twice")
         parts[match[2]] = float(match[1] or 1)
     return parts
 
@@ -147,7 +147,7 @@ def balanced_weights(pixels: Tensor) -> Tensor:
         pixels: [K] pixels of each class in the training set.
 
     Returns:
-        [K] float32 median share / share; 1 for classes that do not occur.
+        [K] float32 median frequency / frequency; 1 for classes that do not occur.
     """
     share = pixels.double() / pixels.sum().clamp(min=1)
     present = share > 0
@@ -156,7 +156,7 @@ def balanced_weights(pixels: Tensor) -> Tensor:
 
 
 def multiclass_hinge(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return [N] the sum over other classes of max(0, 1 + their score - the true one's).
+    """Return the [N] sums over other classes of max(0, 1 + their score - the true one's).
 
     Source: Support Vector Machines for Multi-Class Pattern Recognition, 1999, ESANN (Weston
     and Watkins).
@@ -177,7 +177,7 @@ def class_loss(
     weight: Tensor | None = None,
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """Return the mean over the images of their losses times the weights of their classes.
+    """Return the mean over images of the loss times the weight of the image's class.
 
     Args:
         kind: `ce` or `hinge`.

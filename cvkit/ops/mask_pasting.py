@@ -1,4 +1,4 @@
-"""Between masks in pixels and the small grids of numbers that a mask head sees and gives."""
+"""Conversion between masks in pixels and the small grids of a mask head."""
 
 import numpy as np
 import torch
@@ -14,8 +14,9 @@ def paste_masks(
 ) -> Masks:
     """Return the pixels of an image in which grids of probabilities exceed a threshold.
 
-    The arithmetic is that of torchvision's `paste_masks_in_image` (a border of zeros, the box cut
-    to whole pixels, its last pixel included), but the work is that of the boxes, not of the image.
+    The arithmetic is that of torchvision's `paste_masks_in_image` (a border of zeros, the box
+    truncated to whole pixels, its last pixel included), but the cost depends on the boxes, not on
+    the image.
 
     Args:
         grids: [D, side, side] in [0, 1].
@@ -61,12 +62,12 @@ def mask_targets(
     size_hw: tuple[int, int],
     side: int,
 ) -> np.ndarray:
-    """Return the share of each cell of a region's grid that its object covers.
+    """Return the covered fraction of each cell of a region's grid by its object.
 
-    That is RoI Align (Mask R-CNN, 2017, arXiv:1703.06870) with as many points a cell as it has
-    pixels, over the mask resized to the network's input by nearest neighbours. Since that mean
-    of bilinear samples is a product of sums over rows and columns, each region costs two small
-    matrix products; no mask is resized, and none is held but the part under the region.
+    This is RoI Align (Mask R-CNN, 2017, arXiv:1703.06870) with as many points per cell as it has
+    pixels, on the mask resized to the network's input by nearest neighbour. Since that mean of
+    bilinear samples is a product of sums over rows and columns, each region costs two small matrix
+    products; no mask is resized, and only the part under the region is decoded.
 
     Args:
         layers: the masks of the image, in its own pixels.
@@ -92,7 +93,7 @@ def mask_targets(
 
 
 def _nearest(old: int, new: int) -> np.ndarray:
-    """Return [new] which of the old pixels each new one shows, as torch resizes."""
+    """Return [new] the index of the old pixel for each new one, as in torch's resizing."""
     places = torch.arange(old, dtype=torch.float32)[None, None]
     return F.interpolate(places, size=new, mode="nearest")[0, 0].numpy().astype(np.int64)
 

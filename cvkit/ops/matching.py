@@ -1,10 +1,10 @@
-"""Which truth a box belongs to, and which boxes count in a loss."""
+"""Matching of boxes and truths, and sampling of boxes for a loss."""
 
 import torch
 from torch import Tensor
 
 BELOW, BETWEEN = -1, -2
-"""Marks of a box that matches no truth, and of one that is neither one nor the other."""
+"""Marks for a box that matches no truth, and for one between match and no match."""
 
 
 def match(iou: Tensor, high: float, low: float, keep_best: bool = False) -> Tensor:
@@ -13,9 +13,8 @@ def match(iou: Tensor, high: float, low: float, keep_best: bool = False) -> Tens
     Args:
         iou: [M, N] of M > 0 truths and N boxes.
         high: smallest IoU of a match.
-        low: IoU under which a box matches nothing.
-        keep_best: every truth also gets the boxes with its largest IoU, however small, unless
-            that is 0.
+        low: IoU below which a box matches nothing.
+        keep_best: every truth also gets the boxes with its largest IoU, unless that is 0.
     """
     best, truth = iou.max(0)  # [N]
     result = truth.clone()
@@ -23,7 +22,7 @@ def match(iou: Tensor, high: float, low: float, keep_best: bool = False) -> Tens
     result[(best >= low) & (best < high)] = BETWEEN
     if keep_best:
         most = iou.max(1).values  # [M]
-        # A truth outside all boxes would otherwise claim every box it does not touch.
+        # A truth outside all boxes would otherwise claim every box.
         hits = (iou == most[:, None]) & (most > 0)[:, None]
         kept = hits.any(0)
         result[kept] = truth[kept]
@@ -35,8 +34,8 @@ def sample_balanced(labels: Tensor, count: int, positive_share: float) -> Tensor
 
     Args:
         labels: [N]; >= 1 is positive, 0 negative, anything else is never chosen.
-        count: boxes to choose, at most.
-        positive_share: largest share of positives; negatives fill up.
+        count: maximum number of boxes.
+        positive_share: maximum fraction of positives; the rest are negatives.
     """
     positive, negative = torch.where(labels >= 1)[0], torch.where(labels == 0)[0]
     wanted = min(len(positive), int(count * positive_share))

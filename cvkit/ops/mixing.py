@@ -7,22 +7,22 @@ import torch
 from torch import Tensor
 
 MIX_SEED = 4
-"""Keeps these decisions apart from a sample's others, which come from the same seed."""
+"""Separates these decisions from other random decisions with the same seed."""
 
 
 def mix(
     images: Tensor, targets: Tensor, seeds: Sequence[int], mixup: float, cutmix: float
 ) -> tuple[Tensor, Tensor]:
-    """Return images mixed with the next one of the batch, and their targets mixed alike.
+    """Return images mixed with the next one in the batch, and targets mixed in the same way.
 
-    What happens to a sample depends on its own seed alone. With both, each sample draws one of
-    the two.
+    The mixing of a sample depends on its own seed alone. If both are on, each sample draws one of
+    them.
 
     Args:
         images: NCHW float.
         targets: [N, K] class probabilities.
         seeds: one per image.
-        mixup: parameter of the Beta distribution of the share that stays; 0 switches it off.
+        mixup: parameter of the beta distribution of the mixing ratio; 0 switches it off.
             Source: mixup: Beyond Empirical Risk Minimization, 2017, arXiv:1710.09412.
         cutmix: the same for CutMix, which replaces a rectangle of that area.
             Source: CutMix: Regularization Strategy, 2019, arXiv:1905.04899.
@@ -30,7 +30,7 @@ def mix(
     if not mixup and not cutmix:
         return images, targets
     height, width = images.shape[-2:]
-    stay = torch.ones(len(images), 1, height, width)  # share of the image itself at each pixel
+    stay = torch.ones(len(images), 1, height, width)  # weight of the image itself at each pixel
     for index, seed in enumerate(seeds):
         rng = np.random.default_rng((MIX_SEED, seed))
         use_cutmix = bool(cutmix) and (not mixup or rng.random() < 0.5)
@@ -48,7 +48,7 @@ def mix(
 def _rectangle(
     rng: np.random.Generator, height: int, width: int, area: float
 ) -> tuple[slice, slice]:
-    """Return a rectangle of a share of the area around a random centre, cut at the border."""
+    """Return a rectangle with a fraction of the area, around a random centre, clipped."""
     slices = []
     for side in (height, width):
         half = side * area**0.5 / 2

@@ -1,4 +1,4 @@
-"""Selective search: regions that may hold an object, from colours and textures alone.
+"""Selective search: regions that may contain an object, from colours and textures alone.
 
 Source: Selective Search for Object Recognition, 2013, doi:10.1007/s11263-013-0620-5.
 """
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 WORK_WIDTH = 500
-"""Width in pixels at which images are searched, as R-CNN did."""
+"""Width in pixels at which images are searched, as in R-CNN."""
 MAX_HEIGHT = 1000
 MIN_SIDE = 20
 """Smallest side of a proposal, in pixels at the working width."""
@@ -19,7 +19,7 @@ SIGMA = 0.8
 COLOR_BINS, TEXTURE_BINS, ORIENTATIONS = 25, 10, 8
 
 CTSF, TSF, FILL, SIZE = "ctsf", "tsf", "f", "s"
-"""Sums of similarities: colour, texture, size, fill."""
+"""Combinations of similarities: colour, texture, size, fill."""
 MODES = {
     "fast": (("hsv", "lab"), (CTSF, TSF), (50, 100)),
     "quality": (("hsv", "lab", "rgi", "h", "i"), (CTSF, TSF, FILL, SIZE), (50, 100, 150, 300)),
@@ -30,13 +30,13 @@ MODES = {
 def selective_search(
     image: np.ndarray, mode: str = "fast", *, seed: int = 0, max_boxes: int = 2000
 ) -> np.ndarray:
-    """Return boxes that may hold an object, the most promising ones first.
+    """Return boxes that may contain an object, the most promising ones first.
 
     Args:
         image: HWC RGB uint8.
         mode: key of `MODES`.
-        seed: of the ranking: a box's place in its hierarchy times a random number.
-        max_boxes: boxes to return at most.
+        seed: of the ranking: a box's position in its hierarchy times a random number.
+        max_boxes: maximum number of boxes.
 
     Returns:
         [R, 4] float32 x1, y1, x2, y2 in pixels of the image, all different.
@@ -49,7 +49,7 @@ def selective_search(
     rng = np.random.default_rng(seed)
     boxes, ranks = [], []
     for found in hierarchies(small, mode):
-        position = np.arange(len(found), 0, -1)  # the whole image came last and is number 1
+        position = np.arange(len(found), 0, -1)  # the whole image is last and has rank 1
         boxes.append(found)
         ranks.append(position * rng.random(len(found)))
     joined = np.concatenate(boxes)[np.argsort(np.concatenate(ranks), kind="stable")]
@@ -60,7 +60,7 @@ def selective_search(
 
 
 def hierarchies(image: np.ndarray, mode: str) -> Iterator[np.ndarray]:
-    """Yield for each strategy the [2n - 1, 4] boxes of its regions, in the order they arose."""
+    """Yield for each strategy the [2n - 1, 4] boxes of its regions, in the order of merging."""
     from skimage.segmentation import felzenszwalb  # slow to import; few detectors need it
 
     spaces, similarities, sizes = MODES[mode]
@@ -100,22 +100,22 @@ def _orientation_responses(pixels: np.ndarray) -> np.ndarray:
     for number in range(ORIENTATIONS):
         angle = 2 * np.pi * number / ORIENTATIONS
         response = np.maximum(np.cos(angle) * dx + np.sin(angle) * dy, 0)
-        # Derivatives of smoothed images rarely pass 64; what does falls into the last bin.
+        # Derivatives of smoothed images rarely exceed 64; larger ones fall into the last bin.
         result[number] = np.minimum(response * (TEXTURE_BINS / 64), TEXTURE_BINS - 1)
     return result
 
 
 @dataclass(frozen=True)
 class Regions:
-    """The first regions of an image.
+    """The initial regions of an image.
 
     Attributes:
         boxes: [n, 4] int x1, y1, x2, y2.
         sizes: [n] pixels.
         colors: [n, 25 C] histograms of sum 1.
         textures: [n, 80 C] histograms of sum 1.
-        pairs: [p, 2] numbers of neighbours, each pair once.
-        area: pixels of the image.
+        pairs: [p, 2] indices of neighbours, each pair once.
+        area: of the image in pixels.
     """
 
     boxes: np.ndarray
@@ -169,7 +169,7 @@ def _boxes(labels: np.ndarray, count: int) -> np.ndarray:
         side = height if axis == 0 else width
         place = np.repeat(np.arange(side), other.shape[1])
         first, last = np.full(count, side), np.full(count, -1)
-        # Places rise, so the last assignment of each label is its largest one.
+        # Positions increase, so the last assignment of each label is its largest one.
         values = np.ascontiguousarray(other).ravel()
         last[values] = place
         first[values[::-1]] = place[::-1]
@@ -178,7 +178,7 @@ def _boxes(labels: np.ndarray, count: int) -> np.ndarray:
 
 
 def neighbours(labels: np.ndarray) -> np.ndarray:
-    """Return [p, 2] numbers of regions that touch, also at corners; the smaller one first."""
+    """Return [p, 2] indices of regions that touch, also at corners; the smaller one first."""
     count = int(labels.max()) + 1
     codes = []
     for a, b in (
@@ -195,7 +195,7 @@ def neighbours(labels: np.ndarray) -> np.ndarray:
 
 
 class _Grouping:
-    """The state of a hierarchical grouping: n regions, and n - 1 that follow from them."""
+    """The state of a hierarchical grouping: n regions, and the n - 1 merged from them."""
 
     def __init__(self, regions: Regions, similarity: str) -> None:
         count = len(regions.sizes)
@@ -215,7 +215,7 @@ class _Grouping:
             self.near[two].add(one)
 
     def similarities(self, one: np.ndarray | int, others: np.ndarray) -> np.ndarray:
-        """Return how similar regions are to others, each part of the sum in [0, 1]."""
+        """Return the similarity of a region to others, each term of the sum in [0, 1]."""
         result = np.zeros(len(others))
         for table in self.histograms:
             result += np.minimum(table[one], table[others]).sum(1)
@@ -230,7 +230,7 @@ class _Grouping:
         return result
 
     def merge(self, one: int, two: int, new: int) -> np.ndarray:
-        """Put two regions together and return the neighbours of the new one."""
+        """Merge two regions and return the neighbours of the new one."""
         a, b = self.boxes[one], self.boxes[two]
         self.boxes[new, :2] = np.minimum(a[:2], b[:2])
         self.boxes[new, 2:] = np.maximum(a[2:], b[2:])
@@ -251,11 +251,11 @@ def group(regions: Regions, similarity: str) -> np.ndarray:
     """Merge the two most similar neighbours until one region is left.
 
     Args:
-        regions: the first ones.
-        similarity: letters of the parts that are summed: c, t, s, f.
+        regions: the initial ones.
+        similarity: letters of the terms: c, t, s, f.
 
     Returns:
-        [2n - 1, 4] boxes: those of the first regions, then each new one.
+        [2n - 1, 4] boxes: those of the initial regions, then each new one.
     """
     state = _Grouping(regions, similarity)
     one, two = regions.pairs.T if len(regions.pairs) else np.zeros((2, 0), np.int64)

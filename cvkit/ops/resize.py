@@ -16,8 +16,9 @@ def height_width(maps: Tensor) -> tuple[int, int]:
 def resize_bilinear(maps: Tensor, size_hw: tuple[int, int]) -> Tensor:
     """Return NCHW maps resized bilinearly with pixel centres aligned (`align_corners=False`).
 
-    On CUDA it is a product with two matrices, equal to the rounding of float32: the gradient of
-    torch's kernel adds up in any order, and torch's own exact replacement takes ten times as long.
+    On CUDA it is a product with two matrices, equal up to the rounding of float32: the gradient of
+        torch's kernel is summed in no fixed order, and torch's own exact replacement takes ten
+        times as long.
     """
     if tuple(maps.shape[-2:]) == tuple(size_hw):
         return maps
@@ -27,7 +28,7 @@ def resize_bilinear(maps: Tensor, size_hw: tuple[int, int]) -> Tensor:
 
 
 def resize_by_products(maps: Tensor, size_hw: tuple[int, int]) -> Tensor:
-    """Return what `resize_bilinear` does, on any device, by two matrix products in float32."""
+    """Return the result of `resize_bilinear`, on any device, by two matrix products in float32."""
     height, width = maps.shape[-2:]
     down = _weights(height, size_hw[0], maps.device)
     across = _weights(width, size_hw[1], maps.device)
@@ -38,7 +39,9 @@ def resize_by_products(maps: Tensor, size_hw: tuple[int, int]) -> Tensor:
 @lru_cache(maxsize=64)
 def _weights(size: int, wanted: int, device: torch.device) -> Tensor:
     """Return the [wanted, size] weights of the old cells in each new one."""
-    with torch.inference_mode(False):  # a gradient may need them although evaluation made them
+    with torch.inference_mode(
+        False
+    ):  # a gradient may need them later even if evaluation created them
         places = (torch.arange(wanted, dtype=torch.float64) + 0.5) * (size / wanted) - 0.5
         places = places.clamp(min=0)
         low = places.long().clamp(max=size - 1)

@@ -1,4 +1,4 @@
-"""Masks of objects: run-length codes, layers, boxes, outlines. Needs no torch."""
+"""Masks of objects: run-length codes, layers, boxes, outlines. Does not import torch."""
 
 from collections.abc import Iterator, Sequence
 
@@ -16,7 +16,7 @@ def encode(masks: np.ndarray) -> Masks:
 
 
 def make_masks(codes: Sequence[bytes], size_hw: tuple[int, int]) -> Masks:
-    """Return masks of these codes."""
+    """Return the masks of these codes."""
     array = np.empty(len(codes), object)
     array[:] = codes
     height, width = size_hw
@@ -24,21 +24,21 @@ def make_masks(codes: Sequence[bytes], size_hw: tuple[int, int]) -> Masks:
 
 
 def encode_part(part: np.ndarray, corner_yx: tuple[int, int], size_hw: tuple[int, int]) -> bytes:
-    """Return the code of a mask that is 0 outside a rectangle; costs as much as the rectangle.
+    """Return the code of a mask that is 0 outside a rectangle, at the cost of the rectangle.
 
     Args:
         part: [h, w] bool, the rectangle.
-        corner_yx: of it in the image, which contains it.
+        corner_yx: of the rectangle, which lies inside the image.
         size_hw: of the image.
     """
     height, width = part.shape
     pixels = np.zeros(width * (height + 1) + 1, bool)  # a 0 above every column, and at the end
     pixels[:-1].reshape(width, height + 1)[:, 1:] = part.T
-    edges = np.flatnonzero(pixels[1:] != pixels[:-1])  # begin, end, begin, end ...
+    edges = np.flatnonzero(pixels[1:] != pixels[:-1])  # start, end, start, end, ...
     column, row = np.divmod(edges, height + 1)
     places = (corner_yx[1] + column) * size_hw[0] + corner_yx[0] + row
-    if height == size_hw[0]:  # a run may go on at the top of the next column
-        parted = places[1:-1:2] != places[2::2]  # an end, and the next begin
+    if height == size_hw[0]:  # a run may continue at the top of the next column
+        parted = places[1:-1:2] != places[2::2]  # an end, and the next start
         kept = np.concatenate([[True], parted.repeat(2), [True]])[: len(places)]
         places = places[kept]
     last = size_hw[0] * size_hw[1]
@@ -47,30 +47,32 @@ def encode_part(part: np.ndarray, corner_yx: tuple[int, int], size_hw: tuple[int
 
 
 def compress(counts: list[int], size_hw: tuple[int, int]) -> bytes:
-    """Return the compressed code of run lengths, 0s first.
+    """Return the compressed code of run lengths, starting with 0s.
 
     Raises:
-        ValueError: they are not whole numbers from 0.
+        ValueError: they are not whole numbers of at least 0.
     """
     runs = {"size": list(size_hw), "counts": counts}
     return coco.frPyObjects(runs, *size_hw)["counts"]
 
 
 def run_lengths(code: bytes) -> list[int]:
-    """Return the lengths of the runs of a compressed code, 0s first.
+    """Return the run lengths of a compressed code, starting with 0s.
 
-    A number is written in groups of five bits, lowest first; from the fourth on it is the
-    difference to the one two places before.
+    A number is stored in groups of five bits, lowest first; from the fourth number on it is the
+    difference from the number two places before.
 
     Raises:
-        ValueError: no such code.
+        ValueError: it is not a valid code.
     """
     runs: list[int] = []
     number = shift = 0
     for byte in code:
         group = byte - 48
         if not 0 <= group < 64 or shift > 35:
-            raise ValueError("it has a character that no code has, or a number of over 40 bits")
+            raise ValueError(
+                "it has a character that is not part of the code, or a number of over 40 bits"
+            )
         number |= (group & 31) << shift
         shift += 5
         if not group & 32:
@@ -79,12 +81,12 @@ def run_lengths(code: bytes) -> list[int]:
             runs.append(number + runs[-2] if len(runs) > 2 else number)
             number = shift = 0
     if shift or not runs:
-        raise ValueError("it is empty, or its last number does not end")
+        raise ValueError("it is empty, or its last number is incomplete")
     return runs
 
 
 def are_codes(codes: Sequence[bytes], pixels: Sequence[int]) -> bool:
-    """Return whether codes are all well-formed and cover so many pixels each.
+    """Return whether all codes are well-formed and cover their number of pixels.
 
     Args:
         codes: N of them.
@@ -98,28 +100,28 @@ def are_codes(codes: Sequence[bytes], pixels: Sequence[int]) -> bool:
             return False
         begins, wanted = np.cumsum(counts) - counts, np.array(pixels[start : start + 2048])
         if runs.min() < 0 or (runs > np.repeat(wanted, counts)).any():
-            return False  # what is larger may add up beyond 64 bits
+            return False  # larger numbers may add up beyond 64 bits
         if (np.add.reduceat(runs, begins) != wanted).any():
             return False
     return True
 
 
 def _all_runs(codes: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the lengths of the runs of codes, one after the other, and how many each has.
+    """Return the concatenated run lengths of codes, and the number of runs of each.
 
-    What `run_lengths` does, for thousands of codes at once.
+    Like `run_lengths`, for thousands of codes at once.
 
     Raises:
-        ValueError: not all of them are codes.
+        ValueError: a code is not valid.
     """
     lengths = np.array([len(code) for code in codes])
     groups = np.frombuffer(b"".join(codes), np.uint8).astype(np.int64) - 48
     if not lengths.all() or groups.min() < 0 or groups.max() > 63:
-        raise ValueError("an empty code, or characters that no code has")
+        raise ValueError("an empty code, or characters that are not part of the code")
     ends = np.flatnonzero((groups & 32) == 0)
     counts = np.bincount(np.repeat(np.arange(len(codes)), lengths)[ends], minlength=len(codes))
     if not np.isin(np.cumsum(lengths) - 1, ends).all():
-        raise ValueError("a last number that does not end")
+        raise ValueError("an incomplete last number")
     starts = np.concatenate([[0], ends[:-1] + 1])
     widths = ends - starts + 1
     if widths.max() > 8:
@@ -137,12 +139,12 @@ def _all_runs(codes: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
     sums = np.cumsum(table, 0)
     before = np.stack([sums[first, 0], sums[first, 1] - table[first, 1]], 1)
     sums -= np.repeat(before, rows, 0)
-    sums[first, 0] = table[first, 0]  # the first number is no difference, nor is the third
+    sums[first, 0] = table[first, 0]  # the first three numbers are not differences
     return sums.ravel()[places], counts
 
 
 def decode(masks: Masks) -> np.ndarray:
-    """Return [N, H, W] bool; for a few masks, since each takes a byte a pixel."""
+    """Return [N, H, W] bool; for few masks only, since each takes a byte per pixel."""
     if not len(masks):
         return np.zeros((0, *masks.size_hw), bool)
     return np.stack([_decode(code, masks.size_hw) for code in masks.codes])
@@ -161,7 +163,7 @@ def decode_parts(masks: Masks) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
 
 
 def mask_areas(masks: Masks) -> np.ndarray:
-    """Return [N] float64 pixels of each mask."""
+    """Return the [N] float64 numbers of pixels of masks."""
     rles = masks.as_rle()
     # With numpy 2 pycocotools cannot count more than 255 masks at once.
     parts = [coco.area(rles[start : start + 255]) for start in range(0, len(rles), 255)]
@@ -169,12 +171,12 @@ def mask_areas(masks: Masks) -> np.ndarray:
 
 
 def mask_boxes(masks: Masks) -> np.ndarray:
-    """Return [N, 4] float64 x, y, width, height of the smallest rectangles; 0s if empty."""
+    """Return [N, 4] float64 x, y, width, height of the bounding boxes; 0s if empty."""
     return coco.toBbox(masks.as_rle()) if len(masks) else np.zeros((0, 4))
 
 
 def mask_iou(first: Masks, second: Masks, crowd: np.ndarray) -> np.ndarray:
-    """Return [D, G] float64 intersection over union; over the first's own area for crowds.
+    """Return [D, G] float64 intersection over union; over the first mask's area for crowds.
 
     Args:
         first: D masks.
@@ -187,7 +189,7 @@ def mask_iou(first: Masks, second: Masks, crowd: np.ndarray) -> np.ndarray:
 
 
 def to_layers(masks: Masks) -> MaskLayers:
-    """Return masks as maps; at no time is more than one mask decoded."""
+    """Return masks as maps; only one mask is decoded at a time."""
     maps = [np.zeros(masks.size_hw, np.uint16)]
     layers = np.zeros(len(masks), np.int64)
     for number, (part, (y, x)) in enumerate(decode_parts(masks), 1):
@@ -202,7 +204,7 @@ def to_layers(masks: Masks) -> MaskLayers:
 
 
 def layer_boxes(layers: MaskLayers) -> np.ndarray:
-    """Return [N, 4] int64 x1, y1, x2, y2 of the smallest rectangles; 0s where nothing is left."""
+    """Return [N, 4] int64 x1, y1, x2, y2 of the bounding boxes; 0s if no pixels are left."""
     result = np.zeros((len(layers), 4), np.int64)
     for number, each in enumerate(layers.maps):
         found = _find_objects(each)
@@ -215,8 +217,8 @@ def layer_boxes(layers: MaskLayers) -> np.ndarray:
 
 
 def _find_objects(index: np.ndarray) -> list[tuple[slice, slice] | None]:
-    """Return the smallest rectangle of each number from 1 on in an HW map; None if missing."""
-    from scipy.ndimage import find_objects  # takes as long to import as all the rest
+    """Return the bounding box of each number from 1 on in an HW map; None if missing."""
+    from scipy.ndimage import find_objects  # its import takes as long as everything else
 
     return find_objects(index)
 
@@ -224,7 +226,7 @@ def _find_objects(index: np.ndarray) -> list[tuple[slice, slice] | None]:
 def from_index_map(index: np.ndarray) -> tuple[np.ndarray, Masks]:
     """Return the numbers that occur in an HW map of objects, without 0, and their masks."""
     numbers, compact = np.unique(index, return_inverse=True)
-    compact = compact.reshape(index.shape) + (numbers[0] != 0)  # 0 stays what no object covers
+    compact = compact.reshape(index.shape) + (numbers[0] != 0)  # 0 stays the background
     numbers = numbers[numbers != 0]
     codes = []
     for number, found in enumerate(_find_objects(compact), 1):
@@ -236,9 +238,9 @@ def from_index_map(index: np.ndarray) -> tuple[np.ndarray, Masks]:
 
 
 def index_map(masks: Masks) -> np.ndarray:
-    """Return the HW map in which object n (from 1) has the number n; earlier ones lie on top.
+    """Return the HW map in which object n (from 1) has the number n; earlier objects are on top.
 
-    It is uint8 up to 255 objects, else uint16.
+    It is uint8 for up to 255 objects, else uint16.
     """
     result = np.zeros(masks.size_hw, np.uint8 if len(masks) <= 255 else np.uint16)
     parts = list(decode_parts(masks))
@@ -265,11 +267,11 @@ def centroids(masks: Masks) -> np.ndarray:
 
 
 def turned(masks: Masks, orientation: int) -> Masks:
-    """Return masks of an image that EXIF says is turned, in its upright pixels.
+    """Return the masks of an image that EXIF rotates, in its upright pixels.
 
     Args:
         masks: in the pixels as stored.
-        orientation: EXIF's number, 5 to 8.
+        orientation: of EXIF, 5 to 8.
     """
     make = {
         5: lambda m: m.T,

@@ -1,4 +1,4 @@
-"""Regions of interest: cutting a grid of features out of maps for each box."""
+"""Regions of interest: a grid of features for each box, cut out of maps."""
 
 from typing import Any
 
@@ -21,18 +21,18 @@ def roi_align(
         boxes: [R, 4] in image pixels.
         image: [R] index of each box's map.
         side: of the result, in cells.
-        scale: map pixels for each image pixel.
-        samples: points a cell and axis.
+        scale: map pixels per image pixel.
+        samples: points per cell and axis.
 
     Returns:
-        [R, C, side, side]. On CPUs a formulation gives torchvision's numbers (to the rounding of
-        float32), forward and backward, that is an order of magnitude faster than its kernel.
+        [R, C, side, side]. On CPUs this gives torchvision's numbers (up to the rounding of
+        float32), forward and backward, and is an order of magnitude faster than its kernel.
     """
     if len(boxes) == 0:
         return maps.new_zeros((0, maps.shape[1], side, side))
     if maps.device.type in ("cpu", "cuda"):
         return _align_by_lookup(maps, boxes, image, side, scale, samples)
-    # The boxes stay float32: a bf16 coordinate is wrong by several pixels.
+    # The boxes stay float32: bf16 coordinates are wrong by several pixels.
     rois = torch.cat((image[:, None].to(boxes), boxes), 1).float()
     found = kernel_align(maps.float(), rois, (side, side), scale, samples, False)
     return found.to(maps.dtype)
@@ -41,7 +41,7 @@ def roi_align(
 def _align_by_lookup(
     maps: Tensor, boxes: Tensor, image: Tensor, side: int, scale: float, samples: int
 ) -> Tensor:
-    """RoI Align as a weighted sum of rows of the flattened map, 4 * samples^2 a cell."""
+    """RoI Align as a weighted sum of rows of the flattened map, 4 * samples^2 per cell."""
     _, channels, height, width = maps.shape
     table = maps.permute(0, 2, 3, 1).reshape(-1, channels)  # [N * H * W, C], free if NHWC
     boxes = boxes.float() * scale
@@ -56,11 +56,11 @@ def _align_by_lookup(
 
 
 class _WeightedRows(torch.autograd.Function):
-    """Weighted sums of a table's rows: a product with a sparse matrix, as is its gradient."""
+    """Weighted sums of a table's rows: a product with a sparse matrix, like its gradient."""
 
     @staticmethod
     def forward(ctx: Any, table: Tensor, index: Tensor, weight: Tensor) -> Tensor:
-        """Return [B, C] of an [H, C] table, [B, T] rows and their [B, T] weights."""
+        """Return [B, C] for an [H, C] table, [B, T] rows and their [B, T] weights."""
         ctx.save_for_backward(index, weight)
         ctx.rows = len(table)
         weight = weight.to(table.dtype)
@@ -68,7 +68,7 @@ class _WeightedRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        """Return the [H, C] gradient of the table: each row gathers the sums it was part of."""
+        """Return the [H, C] gradient of the table: each row sums the gradients of its uses."""
         index, weight = ctx.saved_tensors
         flat = index.reshape(-1)
         order = flat.argsort(stable=True)  # the transposed matrix, row by row
@@ -115,11 +115,11 @@ def roi_pool(maps: Tensor, boxes: Tensor, image: Tensor, *, side: int, scale: fl
 
 
 class _ExactPool(torch.autograd.Function):
-    """RoI Pool with a gradient that adds up in a fixed order where torch is asked for that."""
+    """RoI Pool whose gradient is summed in a fixed order if torch is set to be deterministic."""
 
     @staticmethod
     def forward(ctx: Any, maps: Tensor, rois: Tensor, side: int, scale: float) -> Tensor:
-        """Return [R, C, side, side] of [N, C, H, W] maps and [R, 5] (image, box) rows."""
+        """Return [R, C, side, side] for [N, C, H, W] maps and [R, 5] (image, box) rows."""
         found, place = torch.ops.torchvision.roi_pool(maps, rois, scale, side, side)
         ctx.save_for_backward(rois, place)
         ctx.shape = maps.shape
@@ -127,7 +127,7 @@ class _ExactPool(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        """Return the gradient of the maps: each cell's goes to the place of its maximum."""
+        """Return the gradient of the maps: each cell's goes to the position of its maximum."""
         rois, place = ctx.saved_tensors
         count, channels, height, width = ctx.shape
         plane = rois[:, 0].long()[:, None] * channels + torch.arange(channels, device=rois.device)

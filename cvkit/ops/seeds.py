@@ -1,4 +1,4 @@
-"""Randomness as a function of its key, so that nothing needs to remember a generator's state."""
+"""Randomness as a function of its key, so that no generator's state must be stored."""
 
 import numpy as np
 

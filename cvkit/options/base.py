@@ -1,7 +1,7 @@
 """Flags that several commands share, and how a flag is described.
 
-Each field of a dataclass is one flag: its name, default, range and help, once, and what a run
-stores. A field with a `typer.Argument` is positional.
+Each field of a dataclass is one flag: its name, default, range, help and the stored value. A field
+    with a `typer.Argument` is positional.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ def flag(
 
 @dataclass(frozen=True)
 class Choice:
-    """Part of the annotation of a flag that takes one of these names and no other text."""
+    """Annotation of a flag that takes only one of these names."""
 
     names: Collection[str]
 
@@ -51,7 +51,8 @@ def weights_flag(task: str) -> typer.models.OptionInfo:
 class Command:
     """Flags that every command has.
 
-    `given` are the names of the flags that the command line or a configuration file sets.
+    `given` contains the names of the flags that were set by the command line or a configuration
+    file.
     """
 
     given: ClassVar[frozenset[str]] = frozenset()
@@ -74,43 +75,42 @@ class Job(Command):
         flag(RUN, "YAML file with flag values; flags and environment variables override it"),
     ] = None
     device: Annotated[
-        str, flag(RUN, "auto, cpu, cuda, cuda:N or mps; auto: an accelerator if there is one")
+        str, flag(RUN, "auto, cpu, cuda, cuda:N or mps; auto: an accelerator if available")
     ] = "auto"
     precision: Annotated[
         str,
         Choice(["auto", "fp32", "bf16", "fp16"]),
-        flag(
-            RUN, "Precision of the arithmetic; auto: bf16 on CUDA and on CPUs with AMX, else fp32"
-        ),
+        flag(RUN, "Arithmetic precision; auto: bf16 on CUDA and on CPUs with AMX, else fp32"),
     ] = "auto"
     workers: Annotated[
         int,
         flag(
             RUN,
-            "Number of processes that decode images; -1: chosen by device and cores, 0: none",
+            "Number of processes that decode images; -1: chosen by device and number of cores; "
+            "0: decode in the main process",
             min=-1,
         ),
     ] = -1
-    offline: Annotated[
-        bool, flag(RUN, "Never access the internet; a file that is missing is reported")
-    ] = False
+    offline: Annotated[bool, flag(RUN, "Never access the network; a missing file is an error")] = (
+        False
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Train(Job):
-    """Flags that training has for every task."""
+    """Training flags of every task."""
 
     data: Annotated[
         str, flag(DATA, "Dataset folder, or 'samples' for the built-in synthetic images")
     ] = "samples"
     train_split: Annotated[str, flag(DATA, "Split to train on")] = "train"
-    val_split: Annotated[str, flag(DATA, "Split to evaluate after every epoch")] = "val"
+    val_split: Annotated[str, flag(DATA, "Split to evaluate after each epoch")] = "val"
     val_fraction: Annotated[
         float,
         flag(
             DATA,
-            "Share of every class that becomes the validation split where the data have "
-            "none; --seed draws it",
+            "Fraction of each class that becomes the validation split if the data have none; "
+            "drawn with --seed",
             min=0,
             max=1,
         ),
@@ -122,9 +122,9 @@ class Train(Job):
         str | None,
         flag(
             MODEL,
-            "Model to start from, with its network: run folder, .safetensors file, name in "
-            "weights/, or published name; for other classes its last layer is initialised "
-            "anew",
+            "Model to start from, including its architecture: run folder, .safetensors file, "
+            "name in weights/, or published name; if the classes differ, its last layer is "
+            "re-initialised",
         ),
     ] = None
     pretrained: Annotated[
@@ -140,25 +140,27 @@ class Train(Job):
         flag(MODEL, "Train only the head; the batch norms of the backbone keep their statistics"),
     ] = False
     freeze: Annotated[
-        str, flag(MODEL, "Layers that are not trained, such as backbone.conv1,backbone.layer1")
+        str, flag(MODEL, "Layers to freeze, such as backbone.conv1,backbone.layer1")
     ] = ""
     unfreeze_at: Annotated[
-        int, flag(MODEL, "Epoch from which frozen layers are trained too; 0: never", min=0)
+        int, flag(MODEL, "Epoch from which the frozen layers are trained too; 0: never", min=0)
     ] = 0
     init: Annotated[
         str,
         Choice(["auto", "xavier", "kaiming", "normal"]),
-        flag(MODEL, "Initialisation of weights that are not loaded; auto: the network's default"),
+        flag(
+            MODEL, "Initialisation of the weights that are not loaded; auto: the network's default"
+        ),
     ] = "auto"
     epochs: Annotated[int, flag(TRAINING, "Passes over the training split", min=1)] = 30
     batch_size: Annotated[int, flag(TRAINING, "Images per batch and process", min=1)] = 4
     accumulate: Annotated[
-        int, flag(TRAINING, "Batches whose gradients are accumulated for one step", min=1)
+        int, flag(TRAINING, "Number of batches whose gradients are accumulated per step", min=1)
     ] = 1
     optimizer: Annotated[
         str,
         Choice(["adamw", "adam", "sgd", "rmsprop", "adagrad"]),
-        flag(TRAINING, "Optimizer that updates the weights"),
+        flag(TRAINING, "Optimizer"),
     ] = "adamw"
     lr: Annotated[
         float | None, flag(TRAINING, "Peak learning rate (default: the optimizer's)", min=0)
@@ -174,30 +176,28 @@ class Train(Job):
     ] = None
     l1: Annotated[
         float,
-        flag(
-            TRAINING, "Factor of the L1 penalty in the loss, the sum of the absolute weights", min=0
-        ),
+        flag(TRAINING, "Weight of the L1 penalty (the sum of absolute weights) in the loss", min=0),
     ] = 0.0
     l2: Annotated[
         float,
         flag(
             TRAINING,
-            "Factor of the L2 penalty in the loss, half the sum of the squared weights; with "
-            "--l1, an elastic net",
+            "Weight of the L2 penalty (half the sum of squared weights) in the loss; with --l1, "
+            "an elastic net",
             min=0,
         ),
     ] = 0.0
     schedule: Annotated[
         str,
         Choice(["poly", "cosine", "linear", "step", "inverse-sqrt", "constant"]),
-        flag(TRAINING, "Schedule by which the learning rate falls"),
+        flag(TRAINING, "Learning rate schedule"),
     ] = "poly"
     warmup_epochs: Annotated[
-        float, flag(TRAINING, "Epochs during which the learning rate rises linearly", min=0)
+        float, flag(TRAINING, "Epochs of linear learning rate warm-up", min=0)
     ] = 1.0
-    clip_grad: Annotated[
-        float, flag(TRAINING, "Maximum norm of the gradient; 0: no clipping", min=0)
-    ] = 1.0
+    clip_grad: Annotated[float, flag(TRAINING, "Maximum gradient norm; 0: no clipping", min=0)] = (
+        1.0
+    )
     ema: Annotated[
         float,
         flag(
@@ -211,7 +211,7 @@ class Train(Job):
         float,
         flag(
             TRAINING,
-            "Share of the target probability that is spread over all classes",
+            "Fraction of the target probability that is spread over all classes, up to 0.99",
             min=0,
             max=0.99,
         ),
@@ -221,14 +221,14 @@ class Train(Job):
         flag(TRAINING, "Epochs without improvement after which training stops; 0: never", min=0),
     ] = 0
     seed: Annotated[
-        int, flag(TRAINING, "Seed of every random choice of the run", min=0, max=2**31 - 1)
+        int, flag(TRAINING, "Seed of all random choices of the run", min=0, max=2**31 - 1)
     ] = 0
     check: Annotated[
         bool, flag(RUN, "Run sanity checks of data, loss and network before training")
     ] = False
     find_lr: Annotated[
         bool,
-        flag(RUN, "Only run a learning rate range test, which draws lr.png and prints a good rate"),
+        flag(RUN, "Only run a learning rate range test, which plots lr.png and suggests a rate"),
     ] = False
     out: Annotated[Path, flag(OUTPUT, "Folder in which the numbered run folder is created")] = RUNS
     keep: Annotated[
@@ -236,8 +236,8 @@ class Train(Job):
         Choice(["best", "last"]),
         flag(
             OUTPUT,
-            "Model that the run folder keeps: that of the best epoch, with last.safetensors "
-            "beside it, or only that of the last epoch",
+            "Which model to keep in the run folder; best: that of the best epoch, and "
+            "last.safetensors; last: only that of the last epoch",
         ),
     ] = "best"
     save_minutes: Annotated[
@@ -248,18 +248,20 @@ class Train(Job):
         bool,
         flag(
             OUTPUT,
-            "Keep the resume states of a finished run, so that it can be prolonged bit-exactly",
+            "Keep the resume states of a finished run, so that it can be extended bit-exactly",
         ),
     ] = False
     resume: Annotated[
         Path | None,
         flag(
             RUN,
-            "Run folder to continue, bit-exactly, from its last save; with more --epochs "
-            "also a finished one; --data names its dataset if that has moved",
+            "Run folder to continue bit-exactly from its last save; a larger --epochs extends a "
+            "finished run; if the dataset has moved, give its new folder with --data",
         ),
     ] = None
-    devices: Annotated[int, flag(RUN, "Number of processes that train together", min=1)] = 1
+    devices: Annotated[
+        int, flag(RUN, "Number of training processes; on CUDA, one per GPU", min=1)
+    ] = 1
     channels_last: Annotated[
         str,
         Choice(["auto", "on", "off"]),
@@ -288,7 +290,7 @@ class Inference(Job):
 
 @dataclass(frozen=True, kw_only=True)
 class Eval(Inference):
-    """Flags that evaluation has for every task."""
+    """Evaluation flags of every task."""
 
     weights: Annotated[str | None, flag(MODEL, WEIGHTS_HELP)] = None
     data: Annotated[
@@ -302,13 +304,13 @@ class Eval(Inference):
         flag(DATA, "Ground truth for --predictions: a dataset, or a folder or file of labels"),
     ] = None
     split: Annotated[
-        str, flag(DATA, "Split to evaluate; all: everything, of data that are not split")
+        str, flag(DATA, "Split to evaluate; all: the whole dataset, if it has no splits")
     ] = "val"
     val_fraction: Annotated[
         float | None,
         flag(
             DATA,
-            "Share of every class that is the validation split of data that are not split "
+            "Fraction of each class that is the validation split of a dataset without splits "
             "(default: the model's)",
             min=0,
             max=1,
@@ -318,7 +320,7 @@ class Eval(Inference):
         int | None,
         flag(
             DATA,
-            "Seed of the division of data that are not split (default: the model's)",
+            "Seed of the division of a dataset without splits (default: the model's)",
             min=0,
             max=2**31 - 1,
         ),
@@ -334,14 +336,12 @@ class Eval(Inference):
     out: Annotated[Path, flag(OUTPUT, "Folder in which the numbered report folder is created")] = (
         RUNS
     )
-    files: Annotated[bool, flag(OUTPUT, "Write a report folder in addition to what is printed")] = (
-        True
-    )
+    files: Annotated[bool, flag(OUTPUT, "Also write a report folder")] = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class Predict(Inference):
-    """Flags that prediction has for every task."""
+    """Prediction flags of every task."""
 
     inputs: Annotated[
         list[str],
@@ -356,7 +356,7 @@ class Predict(Inference):
         Path | None,
         flag(
             OUTPUT,
-            "Folder for the results, which mirrors the inputs (default: a new one, "
+            "Folder for the results, arranged like the inputs (default: a new folder, "
             "runs/TASK-predict-NNN)",
         ),
     ] = None
@@ -365,14 +365,15 @@ class Predict(Inference):
         int,
         flag(
             OUTPUT,
-            "Number of results on contact_sheet.png, taken evenly from all; 0: no sheet",
+            "Number of results on contact_sheet.png, spaced evenly over all of them, up to 400; "
+            "0: no sheet",
             min=0,
             max=400,
         ),
     ] = 12
     resume: Annotated[
         bool,
-        flag(RUN, "Skip inputs whose results are in --out already; failed ones are tried again"),
+        flag(RUN, "Skip inputs whose results are already in --out; failed ones are tried again"),
     ] = False
     json_results: Annotated[
         bool,
@@ -410,6 +411,6 @@ def _for_typer(annotation: object) -> object:
 
 
 def with_given(options: AnyCommand, names: Iterable[str]) -> AnyCommand:
-    """Return the options, which from now on know the names of the flags that somebody has set."""
+    """Store the names of the flags that were given in the options, and return them."""
     object.__setattr__(options, "given", frozenset(names))
     return options

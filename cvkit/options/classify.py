@@ -22,8 +22,8 @@ from cvkit.options.base import (
 
 _FORMATS = Annotated[str, Choice(format_choices("classes"))]
 _TTA_HELP = (
-    "Test-time augmentation, over which scores are averaged: flip (adds the mirror "
-    "image) or ten-crop"
+    "Test-time augmentation, over which scores are averaged: flip (adds the mirrored image) or "
+    "ten-crop"
 )
 
 
@@ -45,8 +45,8 @@ class ClassifyTrain(Train):
         Choice(backbones_of("classify")),
         flag(
             MODEL,
-            "Network to train where --arch is not given; for knn and linear, the one whose frozen "
-            "features they use (default: the pixels)",
+            "Network to train if --arch is not given; for knn and linear, the network whose "
+            "frozen features they use (default: the pixels)",
         ),
     ] = None
     stem: Annotated[
@@ -54,7 +54,7 @@ class ClassifyTrain(Train):
         Choice(["auto", "imagenet", "small"]),
         flag(
             MODEL,
-            "First layers; auto: those of --pretrained, else small for images of up to 64 pixels",
+            "First layers; auto: those of --pretrained, else small for images up to 64 pixels",
         ),
     ] = "auto"
     dropout: Annotated[
@@ -76,12 +76,14 @@ class ClassifyTrain(Train):
         int, flag(MODEL, "Number of nearest neighbours that vote in knn", min=1)
     ] = 5
     distance: Annotated[
-        str, Choice(["l1", "l2", "cosine"]), flag(MODEL, "Distance by which knn finds neighbours")
+        str,
+        Choice(["l1", "l2", "cosine"]),
+        flag(MODEL, "Distance by which knn finds the neighbours"),
     ] = "l2"
     votes: Annotated[
         str,
         Choice(["uniform", "distance"]),
-        flag(MODEL, "Weight of the votes in knn: uniform, or 1 / distance"),
+        flag(MODEL, "Weight of each vote in knn: uniform, or 1 / distance"),
     ] = "uniform"
     format: Annotated[_FORMATS, flag(DATA, "Layout of the data; auto: detected")] = "auto"
     image_size: Annotated[
@@ -130,7 +132,7 @@ class ClassifyTrain(Train):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifyEval(Eval):
-    """Measure an image classifier, or score a table of predictions."""
+    """Evaluate an image classifier, or score a table of predictions."""
 
     weights: Annotated[str | None, weights_flag("classify")] = None
     format: Annotated[_FORMATS, flag(DATA, "Layout of the data; auto: detected")] = "auto"
@@ -144,7 +146,9 @@ class ClassifyEval(Eval):
     ] = None
     truth: Annotated[
         Path | None,
-        flag(DATA, "Ground truth for --predictions: a CSV file with a column label, or a dataset"),
+        flag(
+            DATA, "Ground truth for --predictions: a CSV file with a 'label' column, or a dataset"
+        ),
     ] = None
     tta: Annotated[str | None, flag(MODEL, _TTA_HELP)] = None
     batch_size: Annotated[int, flag(RUN, "Images per forward pass", min=1)] = 32
@@ -152,16 +156,16 @@ class ClassifyEval(Eval):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifyPredict(Predict):
-    """Classify images: writes a table, and a line of JSON per image."""
+    """Classify images; write a table, and a line of JSON per image."""
 
     weights: Annotated[str | None, weights_flag("classify")] = None
     top_k: Annotated[
-        int, flag(OUTPUT, "Number of classes per image that are written, with their scores", min=1)
+        int, flag(OUTPUT, "Number of classes to write per image, with their scores", min=1)
     ] = 5
     save: Annotated[
         str,
         Choice(["none", "sorted"]),
-        flag(OUTPUT, "sorted: write a folder per class with links to its images"),
+        flag(OUTPUT, "sorted: write one folder per class, with links to its images"),
     ] = "none"
     embeddings: Annotated[
         Path | None, flag(OUTPUT, "Also write the features of all images to this .npz file")

@@ -1,4 +1,4 @@
-"""What the annotated type of a flag says, as `cvkit.options.base.hints` returns it."""
+"""Access to the annotated type of a flag, as `cvkit.options.base.hints` returns it."""
 
 import dataclasses
 import typing
@@ -25,8 +25,8 @@ def type_of(annotation: object) -> Any:
 def never_empty(field: dataclasses.Field[Any], annotation: object) -> bool:
     """Return whether an empty value of a flag is a mistake.
 
-    As a path it would be the current folder, in a list an element that means nothing. Other text
-    may be empty where that is the default or no default is: it switches something off.
+    As a path it would be the current folder, and in a list a meaningless element. Other text may be
+        empty if its default is empty or None: it switches something off.
     """
     kind = type_of(annotation)
     kinds = typing.get_args(kind) or (kind,)

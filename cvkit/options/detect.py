@@ -34,12 +34,12 @@ _PRECISIONS = Annotated[
     Choice(["auto", "fp32", "bf16", "fp16"]),
     flag(
         RUN,
-        "Precision of the arithmetic; detectors are verified only in fp32; auto: bf16 on "
+        "Arithmetic precision; detectors are verified only in fp32; auto: bf16 on "
         "CUDA and on CPUs with AMX, else fp32",
     ),
 ]
 INSTEAD = {"image_size": ("min_size", "max_size")}
-"""Flags that set what other flags set in another way."""
+"""Flags that replace other flags."""
 _MODE_HELP = "Selective search with 8 groupings (fast) or 80 (quality)"
 
 
@@ -55,7 +55,7 @@ class TwoStageTrain(Train):
     neck: Annotated[
         str,
         Choice(["fpn", "c4"]),
-        flag(MODEL, "Feature pyramid (fpn), or the single map of stride 16 (c4)"),
+        flag(MODEL, "Feature pyramid (fpn), or a single map of stride 16 (c4)"),
     ] = "fpn"
     channels: Annotated[
         int, flag(MODEL, "Channels of the pyramid; the box head is four times as wide", min=8)
@@ -69,8 +69,8 @@ class TwoStageTrain(Train):
         int,
         flag(
             MODEL,
-            "Side of the smallest anchors in pixels of the input; 0: 32, or 16 or 8 where a "
-            "fifth of the objects is smaller",
+            "Side of the smallest anchors in pixels of the input; 0: 32, or 16 or 8 if a fifth "
+            "of the objects are smaller",
             min=0,
             max=512,
         ),
@@ -79,13 +79,12 @@ class TwoStageTrain(Train):
         int | None,
         flag(
             MODEL,
-            "Number of stages of the backbone that are trained, counted from the last one "
-            "(default: all)",
+            "Number of stages of the backbone to train, counted from the last one (default: all)",
             min=0,
         ),
     ] = None
     freeze_bn: Annotated[
-        bool, flag(MODEL, "Freeze the batch norms of the backbone; for small batches")
+        bool, flag(MODEL, "Freeze the batch norms of the backbone; useful for small batches")
     ] = False
     train_json: Annotated[
         Path | None,
@@ -102,16 +101,16 @@ class TwoStageTrain(Train):
             DATA,
             "Input size, SIDE (a square) or WIDTHxHEIGHT: images, in portrait or landscape, "
             "are scaled to fit into it without cropping; for rcnn the size of the crops; "
-            "auto: as --min-size and --max-size say",
+            "auto: set by --min-size and --max-size",
         ),
     ] = "auto"
     min_size: Annotated[
         str,
         flag(
             DATA,
-            "Shorter side of the input, or several to draw from in training, such as "
+            "Shorter side of the input in pixels, or several to draw from in training, such as "
             "640,704,800; x0.5: half the image's; native: the image's; auto: 128 to 320, "
-            "depending on the data, or a factor where all objects are small parts of their "
+            "depending on the data, or a factor if all objects are small relative to their "
             "images; for rcnn the side of the crops (auto: 112)",
         ),
     ] = "auto"
@@ -119,8 +118,8 @@ class TwoStageTrain(Train):
         int,
         flag(
             DATA,
-            "Longest side of the input; 0: 5/3 of the shorter side, or 2048 where --min-size "
-            "is a factor",
+            "Maximum longer side of the input in pixels; 0: 5/3 of the shorter side, or 2048 if "
+            "--min-size is a factor",
             min=0,
             max=8192,
         ),
@@ -137,8 +136,8 @@ class TwoStageTrain(Train):
         int,
         flag(
             TRAINING,
-            "Regions per image in the loss; 0: 64 for fast-rcnn, else 512 from a shorter "
-            "side of 600 on, else 128",
+            "Regions per image in the loss; 0: 64 for fast-rcnn; else 512 if the shorter side is "
+            "at least 600, or 128",
             min=0,
         ),
     ] = 0
@@ -148,23 +147,22 @@ class TwoStageTrain(Train):
         Choice(["auto", "adamw", "adam", "sgd", "rmsprop", "adagrad"]),
         flag(
             TRAINING,
-            "Optimizer that updates the weights; auto: sgd with --pretrained or --weights, "
-            "adamw from scratch",
+            "Optimizer; auto: sgd with --pretrained or --weights, adamw from scratch",
         ),
     ] = "auto"
     lr: Annotated[
         float | None,
         flag(
             TRAINING,
-            "Peak learning rate (default, per image of a step: 0.00125 for sgd, or 0.0005 "
-            "with fast-rcnn and rcnn; 0.0001 for adamw)",
+            "Peak learning rate (default, per image in a step: 0.00125 for sgd, or 0.0005 with "
+            "fast-rcnn and rcnn; 0.0001 for adamw)",
             min=0,
         ),
     ] = None
     schedule: Annotated[
         str,
         Choice(["auto", "poly", "cosine", "linear", "step", "inverse-sqrt", "constant"]),
-        flag(TRAINING, "Schedule by which the learning rate falls; auto: step for sgd, else poly"),
+        flag(TRAINING, "Learning rate schedule; auto: step for sgd, else poly"),
     ] = "auto"
 
 
@@ -184,15 +182,14 @@ class DetectTrain(TwoStageTrain):
     backbone: Annotated[
         str,
         Choice(backbones_of("detect")),
-        flag(MODEL, "Backbone; those without maps at several strides are for rcnn only"),
+        flag(MODEL, "Backbone; those without maps at several strides work with rcnn only"),
     ] = "resnet18"
     head: Annotated[
         str,
         Choice(["svm", "softmax"]),
         flag(
             MODEL,
-            "Classifier of rcnn's crops: SVMs that are fitted after the last step, or the "
-            "network's softmax",
+            "Classifier of rcnn's crops: SVMs fitted after the last step, or the network's softmax",
         ),
     ] = "svm"
     format: Annotated[_FORMATS, flag(DATA, "Layout of the data; auto: detected")] = "auto"
@@ -211,7 +208,7 @@ class Detecting:
     ] = None
     nms: Annotated[
         float | None,
-        flag(MODEL, "IoU above which NMS drops a box (default: the model's)", min=0, max=1),
+        flag(MODEL, "IoU above which NMS removes a box (default: the model's)", min=0, max=1),
     ] = None
     image_size: Annotated[
         str,
@@ -225,8 +222,8 @@ class Detecting:
         str,
         flag(
             DATA,
-            "Shorter side of the input, or a factor such as x0.5; native: images keep their "
-            "size, up to 2048 (default: the model's)",
+            "Shorter side of the input in pixels, or a factor such as x0.5; native: images keep "
+            "their size, up to 2048 (default: the model's)",
         ),
     ] = ""
     max_detections: Annotated[
@@ -237,7 +234,7 @@ class Detecting:
 
 @dataclass(frozen=True, kw_only=True)
 class DetectingEval(Detecting, Eval):
-    """Flags of measuring a detector."""
+    """Flags of evaluating a detector."""
 
     if TYPE_CHECKING:  # each task has its own choices
         format: str
@@ -253,10 +250,10 @@ class DetectingPredict(Detecting, Predict):
     overlay: Annotated[
         str,
         Choice(["png", "jpg", "none"]),
-        flag(OUTPUT, "Format of the images with the objects drawn over them"),
+        flag(OUTPUT, "File format of the overlays, images with the objects drawn over them"),
     ] = "png"
     draw_threshold: Annotated[
-        float, flag(OUTPUT, "Minimum score of the objects that are drawn", min=0, max=1)
+        float, flag(OUTPUT, "Minimum score of the objects to draw", min=0, max=1)
     ] = 0.5
     image_ids: Annotated[
         Path | None,
@@ -266,7 +263,7 @@ class DetectingPredict(Detecting, Predict):
 
 @dataclass(frozen=True, kw_only=True)
 class DetectEval(DetectingEval):
-    """Measure an object detector, or score a file of detections.
+    """Evaluate an object detector, or score a file of detections.
 
     Predictions: COCO results (.json) or the output folder of predict; against a VOC folder, also
     VOC's result files.
@@ -278,16 +275,16 @@ class DetectEval(DetectingEval):
     protocol: Annotated[
         str,
         Choice(["coco", "voc07", "voc12"]),
-        flag(OUTPUT, "Definition of average precision: COCO's, VOC's of 2007, or VOC's since 2010"),
+        flag(OUTPUT, "Definition of average precision: COCO's, VOC 2007's, or VOC's since 2010"),
     ] = "coco"
     iou: Annotated[
-        float, flag(OUTPUT, "IoU that a match must exceed by VOC's definitions", min=0, max=1)
+        float, flag(OUTPUT, "IoU that a match must exceed with the VOC protocols", min=0, max=1)
     ] = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class DetectPredict(DetectingPredict):
-    """Detect objects: writes COCO results, and an overlay and a line of JSON per image."""
+    """Detect objects; write COCO results, and an overlay and a line of JSON per image."""
 
     weights: Annotated[str | None, weights_flag("detect")] = None
     proposals: Annotated[Path | None, flag(DATA, _PROPOSALS_HELP)] = None
@@ -300,7 +297,7 @@ class DetectPredict(DetectingPredict):
 class DetectProposals(Command):
     """Propose regions by selective search and report how well they cover the objects.
 
-    The file is for --proposals of train, eval and predict.
+    Give the file to train, eval and predict with --proposals.
     """
 
     data: Annotated[str, typer.Argument(metavar="DATA", help="Dataset folder, or 'samples'")] = (
@@ -313,7 +310,7 @@ class DetectProposals(Command):
         typer.Option(
             "--split",
             "--splits",
-            help="Split to propose regions for; may be repeated",
+            help="Split to propose regions for; may be repeated (default: train and val)",
             rich_help_panel=DATA,
         ),
     ] = dataclasses.field(default_factory=lambda: ["train", "val"])
@@ -321,7 +318,7 @@ class DetectProposals(Command):
     images: Annotated[Path | None, flag(DATA, "Folder with the images of the COCO files")] = None
     mode: Annotated[str, Choice(["fast", "quality"]), flag(MODEL, _MODE_HELP)] = "fast"
     max_boxes: Annotated[
-        int, flag(MODEL, "Number of regions per image that are kept, the best-ranked ones", min=1)
+        int, flag(MODEL, "Number of best-ranked regions to keep per image", min=1)
     ] = 2000
     seed: Annotated[int, flag(MODEL, "Seed of the ranking", min=0, max=2**31 - 1)] = 0
     workers: Annotated[int, flag(RUN, "Number of processes; -1: one per core", min=-1)] = -1

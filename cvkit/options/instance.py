@@ -13,7 +13,7 @@ _FORMATS = Annotated[str, Choice(format_choices("instances"))]
 
 @dataclass(frozen=True, kw_only=True)
 class InstanceTrain(TwoStageTrain):
-    """Train a network that finds objects and their masks.
+    """Train an instance segmentation model.
 
     Layouts: COCO (annotations/*SPLIT*.json with polygons or run-length codes, and an image folder;
     or --train-json, --val-json and --images), and one PNG per image (images/SPLIT and masks/SPLIT
@@ -42,7 +42,7 @@ class _Masking:
 
 @dataclass(frozen=True, kw_only=True)
 class InstanceEval(_Masking, DetectingEval):
-    """Measure a network that finds objects and masks, or score a file of its results.
+    """Evaluate an instance segmentation model, or score a file of results.
 
     Predictions: COCO results with run-length codes (.json), or the output folder of predict.
     """
@@ -50,13 +50,13 @@ class InstanceEval(_Masking, DetectingEval):
     weights: Annotated[str | None, weights_flag("instance")] = None
     format: Annotated[_FORMATS, flag(DATA, "Layout of the data; auto: detected")] = "auto"
     boundary: Annotated[
-        bool, flag(OUTPUT, "Also compute the average precision of Boundary IoU (2021)")
+        bool, flag(OUTPUT, "Also compute average precision by Boundary IoU (2021)")
     ] = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class InstancePredict(_Masking, DetectingPredict):
-    """Find objects and their masks.
+    """Detect objects and their masks.
 
     Writes COCO results with run-length codes (results.json), a table with area, box and centroid
     (instances.csv), and per image a PNG of object numbers, an overlay and a line of JSON.

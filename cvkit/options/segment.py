@@ -22,9 +22,9 @@ _SCALES_HELP = (
     "Test-time augmentation, over which scores are averaged: flip, scales, or flip,scales"
 )
 _WINDOW_HELP = (
-    "Slide windows of the model's image size over the image at the scale of training "
-    "and average their scores: at native resolution after --resize native; after "
-    "--resize fit usually one window, the whole image"
+    "Slide a window of the model's image size over the image at the training scale and average "
+    "the scores: at native resolution for a model trained with --resize native; with --resize "
+    "fit, one window usually covers the whole image"
 )
 
 _FORMATS = Annotated[str, Choice(format_choices("masks"))]
@@ -60,8 +60,8 @@ class SegmentTrain(Train):
         bool,
         flag(
             MODEL,
-            "Upsample by transposed convolutions, initialised as bilinear or as --init says "
-            "(fcn-32s, fcn-16s and fcn-8s)",
+            "Upsample by transposed convolutions, initialised to bilinear interpolation or by "
+            "--init (fcn-32s, fcn-16s and fcn-8s)",
         ),
     ] = False
     format: Annotated[_FORMATS, flag(DATA, "Layout of the data; auto: detected")] = "auto"
@@ -84,7 +84,7 @@ class SegmentTrain(Train):
     ] = "fit"
     scale: Annotated[
         str,
-        flag(DATA, "Range of the random scale in light and strong augmentation: SMALLEST,LARGEST"),
+        flag(DATA, "Range of random scaling in light and strong augmentation: SMALLEST,LARGEST"),
     ] = "0.5,2"
     ignore_index: Annotated[
         int, flag(DATA, "Mask value of pixels without a label", min=0, max=255)
@@ -93,7 +93,7 @@ class SegmentTrain(Train):
         str | None, flag(DATA, "Mask values or colours to replace, such as 255=1,#e0e0c0=255")
     ] = None
     loss: Annotated[
-        str, flag(TRAINING, "Sum of ce, dice, focal and ohem with weights, such as ce+0.5*dice")
+        str, flag(TRAINING, "Weighted sum of ce, dice, focal and ohem, such as ce+0.5*dice")
     ] = "ce+dice"
     class_weights: Annotated[
         str,
@@ -107,7 +107,7 @@ class SegmentTrain(Train):
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentEval(Eval):
-    """Measure a semantic segmentation model, or score a folder of masks."""
+    """Evaluate a semantic segmentation model, or score a folder of masks."""
 
     weights: Annotated[str | None, weights_flag("segment")] = None
     format: Annotated[_FORMATS, flag(DATA, "Layout of the data; auto: detected")] = "auto"
@@ -127,7 +127,7 @@ class SegmentEval(Eval):
     absent_class: Annotated[
         str,
         Choice(["exclude", "zero", "nan"]),
-        flag(OUTPUT, "How a class that is neither in the truth nor in the predictions enters mIoU"),
+        flag(OUTPUT, "How mIoU counts a class that is in neither the truth nor the predictions"),
     ] = "exclude"
     sliding_window: Annotated[bool, flag(MODEL, _WINDOW_HELP)] = False
     tta: Annotated[str | None, flag(MODEL, _SCALES_HELP)] = None
@@ -135,13 +135,13 @@ class SegmentEval(Eval):
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentPredict(Predict):
-    """Segment images: writes a palette PNG, an overlay and a line of JSON per image."""
+    """Segment images; write a palette PNG, an overlay and a line of JSON per image."""
 
     weights: Annotated[str | None, weights_flag("segment")] = None
     overlay: Annotated[
         str,
         Choice(["png", "jpg", "none"]),
-        flag(OUTPUT, "Format of the images with the classes drawn over them"),
+        flag(OUTPUT, "File format of the overlays, images with the classes drawn over them"),
     ] = "png"
     sliding_window: Annotated[bool, flag(MODEL, _WINDOW_HELP)] = False
     tta: Annotated[str | None, flag(MODEL, _SCALES_HELP)] = None

@@ -29,10 +29,12 @@ class Samples(Command):
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="New or empty folder to write to")]
     task: Annotated[str, Choice(TASKS), flag(DATA, "Task whose labels are written")] = "segment"
     count: Annotated[
-        int, flag(DATA, "Number of scenes; a fifth of them become the val split", min=2)
+        int, flag(DATA, "Number of scenes; a fifth of them form the val split", min=2)
     ] = 50
     seed: Annotated[int, flag(DATA, "Seed of the scenes", min=0, max=2**31 - 1)] = 0
-    size: Annotated[int, flag(DATA, "Width and height in pixels", min=32, max=2048)] = 128
+    size: Annotated[
+        int, flag(DATA, "Width and height of the scenes in pixels, 32 to 2048", min=32, max=2048)
+    ] = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +49,8 @@ class WeightsVerify(Command):
     files: Annotated[
         list[Path],
         typer.Argument(
-            help="Model files, published .pth files or run folders (default: all that are shipped "
-            "or downloaded)",
+            help="Model files, published .pth files or run folders (default: all shipped and "
+            "downloaded ones)",
             show_default=False,
         ),
     ] = dataclasses.field(default_factory=list)
@@ -58,8 +60,8 @@ class WeightsVerify(Command):
 class WeightsImport(Command):
     """Turn a state dict of a torchvision network into a cvkit model.
 
-    The file is read without running code; predict then gives the scores of torchvision. A model of
-    an earlier version of cvkit becomes one whose hash covers all of it.
+    The file is read without running code; predict then gives torchvision's scores. A model of an
+    earlier version of cvkit is rewritten with a hash that covers the whole file.
     """
 
     file: Annotated[Path, typer.Argument(help="State dict to import (.pth or .safetensors)")]
@@ -80,8 +82,8 @@ class WeightsImport(Command):
         str,
         flag(
             MODEL,
-            "imagenet, voc, coco, kinetics, or a file with one class per line; auto: by "
-            "their number",
+            "imagenet, voc, coco, kinetics, or a file with one class per line; auto: chosen by "
+            "the number of classes",
         ),
     ] = "auto"
     preset: Annotated[
@@ -97,8 +99,8 @@ class WeightsImport(Command):
         float | None,
         flag(
             MODEL,
-            "Epsilon of a detector's batch norms (default: 1e-5, or 0 for torchvision's "
-            "first COCO file of resnet50, which is recognised)",
+            "Epsilon of a detector's batch norms (default: 1e-5, or 0 for torchvision's first "
+            "COCO weights of resnet50, which are recognised)",
             min=0,
         ),
     ] = None
@@ -107,10 +109,10 @@ class WeightsImport(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Tune(Command):
-    """Search learning rate, weight decay, batch size and augmentation by short trainings.
+    """Search for learning rate, weight decay, batch size and augmentation with short runs.
 
-    Ranges are LOW,HIGH on a logarithmic scale; of lists every value may be tried. Each trial is an
-    ordinary run, to which the variables CVKIT_TRAIN_... apply; the study folder holds a ranked
+    A range LOW,HIGH is on a logarithmic scale; a list gives the values to try. Each trial is an
+    ordinary run, to which the variables CVKIT_TRAIN_... apply; the study folder contains a ranked
     table.
     """
 

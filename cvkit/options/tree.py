@@ -78,4 +78,4 @@ HANDLERS = {
     "models": f"{_HANDLERS}.show:models",
     "samples": f"{_HANDLERS}.show:samples",
 }
-"""What runs a command, by the last name of its path."""
+"""The function that runs a command, by the last name of its path."""

@@ -38,7 +38,7 @@ class VideoTrain(Train):
 
     Layouts: SPLIT/CLASS/videos, CLASS/videos (divided by --val-fraction), or a table with the
     columns path,label[,split,start,end] (a .csv file, or labels.csv in the folder; start and end
-    in seconds). A folder of pictures counts as a video.
+    in seconds). A folder of frames counts as a video.
     """
 
     arch: Annotated[
@@ -49,7 +49,7 @@ class VideoTrain(Train):
         Choice(backbones_of("video")),
         flag(
             MODEL,
-            "Image network that single-frame, the fusion and the LSTM architectures are made of",
+            "Image network on which single-frame, the fusion and the LSTM architectures are built",
         ),
     ] = "resnet18"
     fusion: Annotated[
@@ -57,7 +57,8 @@ class VideoTrain(Train):
         Choice(["pool", "concat"]),
         flag(
             MODEL,
-            "Fusion in late-fusion: the mean of the frames (pool), or all frames at once (concat)",
+            "How late-fusion combines the features of the frames: mean (pool) or concatenation "
+            "(concat)",
         ),
     ] = "pool"
     cell: Annotated[str, Choice(["lstm", "gru"]), flag(MODEL, "Recurrent cell of cnn-lstm")] = (
@@ -66,7 +67,7 @@ class VideoTrain(Train):
     hidden: Annotated[
         int, flag(MODEL, "Width of the hidden state of cnn-lstm and conv-lstm", min=1)
     ] = 256
-    bidirectional: Annotated[bool, flag(MODEL, "Let cnn-lstm read the frames backwards, too")] = (
+    bidirectional: Annotated[bool, flag(MODEL, "Let cnn-lstm read the frames backwards too")] = (
         False
     )
     dropout: Annotated[
@@ -79,7 +80,7 @@ class VideoTrain(Train):
         str | None,
         flag(
             MODEL,
-            "'imagenet' for i3d and for architectures made of an image network; 'kinetics' "
+            "'imagenet' for i3d and for architectures built on an image network; 'kinetics' "
             "for r3d, mc3, r2plus1d and s3d; a run folder, or a file (default: none)",
         ),
     ] = None
@@ -90,7 +91,8 @@ class VideoTrain(Train):
         Choice(["auto", "clip", "uniform"]),
         flag(
             DATA,
-            "clip: frames that follow each other; uniform: frames spread over the video; "
+            "clip: successive frames, spaced by --stride or --fps; uniform: frames spread over "
+            "the video; "
             "auto: uniform for single-frame, late-fusion and the LSTMs, else clip",
         ),
     ] = "auto"
@@ -99,11 +101,19 @@ class VideoTrain(Train):
     ] = 1
     fps: Annotated[
         float,
-        flag(DATA, "Frames per second of a clip, chosen by their times; 0: by --stride", min=0),
+        flag(
+            DATA,
+            "Frames per second of a clip, chosen by their timestamps; 0: chosen by --stride",
+            min=0,
+        ),
     ] = 0.0
     clips: Annotated[int, flag(DATA, "Clips per video and epoch", min=1)] = 1
     views: Annotated[
-        str, flag(DATA, "Clips per video times crops per frame in validation, such as 5x1 or 10x3")
+        str,
+        flag(
+            DATA,
+            "Clips per video times crops per frame (1 or 3) in validation, such as 5x1 or 10x3",
+        ),
     ] = "1x1"
     image_size: Annotated[
         str,
@@ -118,7 +128,7 @@ class VideoTrain(Train):
         float,
         flag(
             DATA,
-            "Probability that a clip is mirrored; not for classes that tell left from right",
+            "Probability that a clip is mirrored; not for classes that differ by left and right",
             min=0,
             max=1,
         ),
@@ -143,9 +153,9 @@ class VideoTrain(Train):
 
 @dataclass(frozen=True, kw_only=True)
 class VideoEval(Eval):
-    """Measure a video classifier, or score tables of predictions.
+    """Evaluate a video classifier, or score tables of predictions.
 
-    Several tables are fused by a weighted mean of their scores.
+    Several tables are fused by the weighted mean of their scores.
     """
 
     weights: Annotated[str | None, weights_flag("video")] = None
@@ -160,14 +170,16 @@ class VideoEval(Eval):
     ] = None
     fuse: Annotated[
         list[str],
-        flag(DATA, "Further predictions to average with: FILE or FILE=WEIGHT; may be repeated"),
+        flag(DATA, "Further predictions to average with, as FILE or FILE=WEIGHT; may be repeated"),
     ] = dataclasses.field(default_factory=list)
     weight: Annotated[
         float, flag(DATA, "Weight of --predictions in the average with --fuse", min=0)
     ] = 1.0
     truth: Annotated[
         Path | None,
-        flag(DATA, "Ground truth for --predictions: a CSV file with a column label, or a dataset"),
+        flag(
+            DATA, "Ground truth for --predictions: a CSV file with a 'label' column, or a dataset"
+        ),
     ] = None
     views: _VIEWS = ""
     batch_size: Annotated[int, flag(RUN, "Videos per forward pass", min=1)] = 4
@@ -175,20 +187,20 @@ class VideoEval(Eval):
 
 @dataclass(frozen=True, kw_only=True)
 class VideoPredict(Predict):
-    """Classify videos: writes a table, and a line of JSON per video."""
+    """Classify videos; write a table, and a line of JSON per video."""
 
     weights: Annotated[str | None, weights_flag("video")] = None
     top_k: Annotated[
-        int, flag(OUTPUT, "Number of classes per video that are written, with their scores", min=1)
+        int, flag(OUTPUT, "Number of classes to write per video, with their scores", min=1)
     ] = 5
     per_clip: Annotated[
         bool,
-        flag(OUTPUT, "Also write a table and a plot of the scores over the time of each video"),
+        flag(OUTPUT, "Also write a table and a plot of each video's scores over time"),
     ] = False
     save: Annotated[
         str,
         Choice(["none", "video"]),
-        flag(OUTPUT, "video: write mp4 files with the classes below the picture"),
+        flag(OUTPUT, "video: write MP4 files with the classes shown below the frames"),
     ] = "none"
     views: _VIEWS = ""
     batch_size: Annotated[int, flag(RUN, "Videos per forward pass", min=1)] = 4

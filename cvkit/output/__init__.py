@@ -1,1 +1,1 @@
-"""What goes out: files and drawings."""
+"""Outputs: files and drawings."""

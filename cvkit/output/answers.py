@@ -1,4 +1,4 @@
-"""The results of a prediction in a few words, from their lines in `predictions.jsonl`.
+"""Short summaries of predictions, from their lines in `predictions.jsonl`.
 
 Every class here is a `cvkit.tasks.contract.Answers`.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 NAMED = 10
-"""Classes that a cell or a line names."""
+"""Maximum number of classes named in a cell or a line."""
 
 
 class ClassAnswers:
@@ -25,7 +25,7 @@ class ClassAnswers:
         return [label, f"{score:.2f}", rest or "-"]
 
     def tally(self, line: dict[str, Any]) -> Counter[str]:
-        """Return the best class, once."""
+        """Return the best class, counted once."""
         return Counter(line["labels"][:1])
 
     def summary(self, total: Counter[str]) -> str:
@@ -61,14 +61,14 @@ class ObjectAnswers:
     """The objects in an image, by class.
 
     Attributes:
-        least: smallest score of an object that counts, that of the pictures.
+        least: smallest score of a counted object, as in the overlays.
     """
 
     least: float
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Heads of the cells."""
+        """Column headings."""
         return (f"objects with a score of at least {self.least:g}",)
 
     def row(self, line: dict[str, Any]) -> list[str]:
@@ -90,12 +90,12 @@ class ObjectAnswers:
 
 
 def per_cent(share: float) -> str:
-    """Return a share of more than 0 in per cent."""
+    """Return a fraction above 0 in percent."""
     return f"{100 * share:.1f} %" if share >= 0.0005 else "<0.1 %"
 
 
 def _some(answers: Iterable[str]) -> str:
-    """Return the first of some answers with commas, and how many follow."""
+    """Return the first of several answers, separated by commas, and how many follow."""
     listed = list(answers)
     more = [f"{len(listed) - NAMED} more"] if len(listed) > NAMED else []
     return ", ".join([*listed[:NAMED], *more]) or "none"

@@ -1,4 +1,4 @@
-"""Tables and pictures of how detections went."""
+"""Tables and pictures about detections."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,7 +29,7 @@ def write_box_reports(
         images: (path, counts of objects, detections and those found) of each image.
         curves: recall and precision by class.
         errors: `cvkit.metrics.box_errors.BoxErrors`.
-        iou: of the curves, in words.
+        iou: of the curves, as text.
     """
     names = ("per_image.csv", "precision_recall.csv", "precision_recall.png", "errors.csv")
     files = {name: folder / name for name in names}

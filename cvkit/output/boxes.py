@@ -40,7 +40,7 @@ def write_results(
     Args:
         folder: of the predictions; everything is written into it.
         classes: of the model.
-        kinds: further files: `yolo`, `voc`, `csv`.
+        kinds: additional files: `yolo`, `voc`, `csv`.
         ids: of the images, by path.
 
     Returns:
@@ -71,7 +71,7 @@ def _coco_rows(lines: Iterable[dict], ids: Mapping[str, int]) -> Iterator[dict[s
 
 
 def _write_yolo(folder: Path, classes: ClassList, paths: Iterable[str]) -> list[Failure]:
-    """Write `labels/NAME.txt`: class number from 0, centre and size in shares, score."""
+    """Write `labels/NAME.txt`: class index from 0, centre and size as fractions, score."""
     numbers = {name: number for number, name in enumerate(classes.names)}
     known = {line["path"]: line["name"] for line in read_lines(folder) if "name" in line}
     names = output_names(paths, known)
@@ -99,7 +99,7 @@ def _yolo_rows(line: dict[str, Any], numbers: Mapping[str, int]) -> Iterator[str
 def _short_names(
     paths: Iterable[str], spellings: Callable[[PurePosixPath], list[str]]
 ) -> dict[str, str]:
-    """Return for each path its first spelling that no other path may have, else the path."""
+    """Return for each path its first spelling that is unique, else the path."""
     possible = {path: [*spellings(PurePosixPath(path)), path] for path in paths}
     counts = Counter(name for names in possible.values() for name in set(names))
     return {
@@ -109,13 +109,13 @@ def _short_names(
 
 
 VOC_FILES_AT_ONCE = 200
-"""Of 1024 that a process may usually have open."""
+"""Maximum number of open VOC files; a process may usually have 1024 open files."""
 
 
 def _write_voc(folder: Path, classes: ClassList, paths: Iterable[str]) -> None:
     """Write `voc/comp3_det_test_CLASS.txt`: image, score and 1-based inclusive box.
 
-    An image is named without its suffix, and where that may be several with its folders.
+    An image is named without its suffix, and with its folders if the name is not unique.
     """
     names = _short_names(paths, lambda path: [path.stem, str(path.with_suffix(""))])
     with machine_errors(folder):
@@ -143,7 +143,7 @@ def _write_voc_rows(streams: Mapping[str, BinaryIO], line: dict, image: str) -> 
 
 
 def _write_table(folder: Path) -> None:
-    """Write `detections.csv`, one row for each box."""
+    """Write `detections.csv`, one row per box."""
     rows = (
         [line["path"], label, category, score, *box]
         for line in read_lines(folder)

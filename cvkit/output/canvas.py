@@ -1,4 +1,4 @@
-"""The picture that results are drawn on: a small image is enlarged first."""
+"""The picture on which results are drawn; small images are enlarged first."""
 
 import math
 
@@ -6,22 +6,22 @@ import cv2
 import numpy as np
 
 SHORTER, LONGER = 480, 4096
-"""Pixels that the sides of a picture should have at least, and may reach by enlarging."""
+"""Minimum shorter side of a picture, and maximum longer side after enlarging, in pixels."""
 SQUARES_FROM = 8
-"""From this factor on each pixel of the image becomes a square, so that it can be told apart."""
+"""From this factor on, each pixel of the image becomes a square and stays distinguishable."""
 
 
 class Canvas:
-    """An image, enlarged where it is small, with the sizes of what is drawn on it.
+    """An image, enlarged if it is small, with the sizes of the lines and text drawn on it.
 
     Args:
         image: HWC RGB uint8; it is copied.
 
     Attributes:
         picture: HWC RGB uint8, to draw on.
-        factor_xy: by which places in the image become places in the picture.
+        factor_xy: from image coordinates to picture coordinates.
         line: width of lines in pixels.
-        text: size of letters in pixels.
+        text: size of text in pixels.
     """
 
     def __init__(self, image: np.ndarray) -> None:
@@ -36,7 +36,7 @@ class Canvas:
         )
         self.line = max(1, round(min(height, width) / 300))
         self.text = max(13, round(min(height, width) / 36))
-        # The pixel of the image under the centre of each pixel of the picture.
+        # The image pixel under the centre of each picture pixel.
         self._columns = ((np.arange(width) + 0.5) / self.factor_xy[0]).astype(int)
         self._rows = ((np.arange(height) + 0.5) / self.factor_xy[1]).astype(int)
 
@@ -45,11 +45,11 @@ class Canvas:
     ) -> tuple[np.ndarray, tuple[int, int]]:
         """Return a part of a label map or mask in the picture's pixels, and its corner (y, x).
 
-        Values are repeated, never mixed, and parts that touch each other still do.
+        Values are repeated, not interpolated, and parts that touch still touch.
 
         Args:
             part: [h, w] in pixels of the image.
-            corner_yx: of it in the image.
+            corner_yx: of the part in the image.
         """
         if self.factor_xy == (1, 1):
             return part, corner_yx
@@ -67,8 +67,8 @@ class Canvas:
 def enlarged_hw(size_hw: tuple[int, int]) -> tuple[int, int]:
     """Return the size of an image in pictures.
 
-    Where the shorter side is below `SHORTER` it gets that long, from a factor of two on by a whole
-    factor, so that all pixels stay equally large. No side gets longer than `LONGER` by this.
+    A shorter side below `SHORTER` is enlarged to it, by a whole factor if it is at least two, so
+    that all pixels stay equally large. No side becomes longer than `LONGER`.
     """
     factor, most = SHORTER / min(size_hw), LONGER / max(size_hw)
     factor = min(math.ceil(factor), max(1, int(most))) if factor > 2 else min(factor, most)

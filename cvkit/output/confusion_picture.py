@@ -11,14 +11,14 @@ from cvkit.output.lettering import DARK, LIGHT, fit, text_size, write_text
 TITLE = "rows: truth, columns: prediction"
 LETTERS, SMALL = 13, 11
 CELL = 48
-"""Side of a cell where there are few classes, in pixels."""
+"""Side of a cell in pixels if there are few classes."""
 NAMED = 16
-"""Side from which on classes are named and not only counted."""
+"""Minimum side of a cell for class names instead of numbers."""
 LONGEST = 320
-"""Room for a name."""
+"""Maximum width of a name in pixels."""
 EDGE = 8
 COUNTED, COUNTED_SIDE = 250, 4000
-"""Classes up to which all are named; side of the matrix with more of them."""
+"""Maximum number of classes that are all named, and side of the matrix with more."""
 
 
 def write_confusion(
@@ -30,7 +30,7 @@ def write_confusion(
         folder: exists.
         matrix: [K, K] counts; rows are truth, columns are prediction.
         names: K names.
-        shares: the picture says shares and not counts.
+        shares: show percentages instead of counts.
     """
     table, picture = folder / "confusion_matrix.csv", folder / "confusion_matrix.png"
     rows = zip(names, matrix.tolist(), strict=True)
@@ -42,14 +42,14 @@ def write_confusion(
 def draw_confusion(matrix: np.ndarray, names: Sequence[str], *, shares: bool = False) -> np.ndarray:
     """Return a picture of a confusion matrix: rows are truth, columns prediction.
 
-    A cell is darker the larger its share of its row. Up to 30 classes the counts stand in it, or
-    the shares in per cent. Up to 250 classes the rows and columns have names, else the numbers
-    of every tenth, fiftieth or hundredth class, from 0.
+    The larger its share of the row, the darker a cell. With up to 30 classes, cells contain counts
+    or percentages. With up to 250 classes, rows and columns have names, otherwise the numbers of
+    every tenth, fiftieth or hundredth class, from 0.
 
     Args:
         matrix: [K, K] counts.
         names: K names.
-        shares: write shares and not counts.
+        shares: write percentages instead of counts.
 
     Returns:
         HWC RGB uint8.
@@ -60,8 +60,8 @@ def draw_confusion(matrix: np.ndarray, names: Sequence[str], *, shares: bool = F
     step = 1 if named else next(s for s in (10, 50, 100, 500) if s * cell >= 24 or s == 500)
     labels = _short_names(names) if named else [str(number) for number in range(count)]
     margin = max(text_size(label, LETTERS)[0] for label in labels) + EDGE
-    legend = "darker: larger share of the row" + ("; numbers in per cent" if shares else "")
-    lines = [TITLE, legend] if named else [TITLE, legend, f"{count} classes by their number"]
+    legend = "darker: larger share of the row" + ("; numbers in percent" if shares else "")
+    lines = [TITLE, legend] if named else [TITLE, legend, f"{count} classes shown by number"]
     row = text_size("", LETTERS)[1] + 4
     head, side = EDGE + len(lines) * row + 4, cell * count
     width = max(margin + side, *(text_size(line, LETTERS)[0] + EDGE for line in lines)) + EDGE
@@ -81,7 +81,7 @@ def draw_confusion(matrix: np.ndarray, names: Sequence[str], *, shares: bool = F
 
 
 def _short_names(names: Sequence[str]) -> list[str]:
-    """Return names that there is room for; with their numbers where they would look the same."""
+    """Return names shortened to fit; with their numbers if they would look the same."""
     labels = [fit(name, LETTERS, LONGEST) for name in names]
     if len(set(labels)) == len(labels):
         return labels
@@ -91,7 +91,7 @@ def _short_names(names: Sequence[str]) -> list[str]:
 def _name_axes(
     picture: np.ndarray, labels: Sequence[str], cell: int, margin: int, step: int
 ) -> None:
-    """Write names beside the rows and, turned, above the columns."""
+    """Write names beside the rows and, rotated, above the columns."""
     side = cell * len(labels)
     rows, columns = (np.full((side, margin, 3), 255, np.uint8) for _ in range(2))
     for index in range(0, len(labels), step):
@@ -123,7 +123,7 @@ def _short(count: int) -> str:
 
 
 def _frame(place: np.ndarray, step: int) -> None:
-    """Draw light lines between the cells, so that empty ones are seen."""
+    """Draw light lines between the cells, so that empty ones are visible."""
     side = len(place)
     for at in {*range(0, side, step), side - 1}:
         place[at], place[:, at] = 215, 215

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 Place = Literal["lower left", "upper right"]
 
-# Names in scripts that the font lacks are boxes in the legend; the tables have them in full.
+# Letters that the font lacks are boxes in the legend; the tables have the full names.
 warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from")
-# Without a home it keeps its list of fonts in a temporary folder, which is nobody's concern.
+# Without a home folder it keeps its font list in a temporary folder; no warning is needed.
 logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 
 def write_curves(path: Path, history: Sequence[dict], metric: str) -> None:
-    """Draw losses and metric of training and validation, and the learning rate, into a PNG."""
+    """Plot losses and metric of training and validation, and the learning rate, as a PNG."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -54,7 +54,7 @@ def write_curves(path: Path, history: Sequence[dict], metric: str) -> None:
 
 
 def _values(history: Sequence[dict], name: str) -> list[float]:
-    """Return a number of each epoch, NaN where there is none."""
+    """Return a number per epoch; NaN if there is none."""
     found = (line.get(name) for line in history)
     return [float("nan") if value is None else value for value in found]
 
@@ -69,8 +69,8 @@ def _save(figure: "Figure", path: Path) -> None:
 
 
 def _name_lines(axis: "Axes", names: Sequence[str], place: Place) -> None:
-    """Write the names of classes into a legend: as they are, none of them a formula."""
-    # A given place: the best one takes seconds to find among many points.
+    """Write class names into a legend literally, never as formulas."""
+    # A fixed place: finding the best one takes seconds with many points.
     legend = axis.legend(axis.get_lines(), ["" for _ in names], fontsize=8, loc=place)
     for text, name in zip(legend.get_texts(), names, strict=True):
         text.set_parse_math(False)
@@ -80,7 +80,7 @@ def _name_lines(axis: "Axes", names: Sequence[str], place: Place) -> None:
 def write_lr_curve(
     path: Path, rates: Sequence[float], losses: Sequence[float], suggested: float
 ) -> None:
-    """Draw the loss over the learning rate of a range test into a PNG."""
+    """Plot the loss over the learning rate of a range test as a PNG."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -104,13 +104,13 @@ def write_precision_recall(
     iou: str,
     shown: int = 20,
 ) -> None:
-    """Draw precision over recall of each class (the first `shown` ones) into a PNG.
+    """Plot precision over recall of each class (the first `shown` ones) as a PNG.
 
     Args:
         path: of the picture.
         curves: recall and precision by class.
-        iou: at which they were counted, for the title.
-        shown: classes that get a line of their own.
+        iou: of the curves, for the title.
+        shown: number of classes to plot.
     """
     import matplotlib
 
@@ -135,19 +135,19 @@ def write_precision_recall(
 def write_scores_over_time(
     path: Path, seconds: Sequence[float], scores: "np.ndarray", names: Sequence[str], shown: int = 8
 ) -> None:
-    """Draw the scores of the best classes over a video's time into a PNG.
+    """Plot the scores of the best classes over a video's time as a PNG.
 
     Args:
         path: of the picture.
-        seconds: at which each clip begins.
+        seconds: start of each clip.
         scores: [V, K] of the clips.
         names: K.
-        shown: classes that are drawn, those with the largest mean.
+        shown: number of classes to plot, those with the largest mean.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 3.6), constrained_layout=True)  # pyplot is not for threads
+    figure = Figure(figsize=(8, 3.6), constrained_layout=True)  # pyplot is not thread-safe
     FigureCanvasAgg(figure)
     axis = figure.subplots()
     best = (-scores.mean(0)).argsort(kind="stable")[:shown]
@@ -155,7 +155,9 @@ def write_scores_over_time(
         axis.plot(seconds, scores[:, index], marker=".")
     axis.set_ylim(0, 1.02)
     if len(seconds) == 1:
-        axis.set_xlim(seconds[0], seconds[0] + 1)  # else a few hundredths around the only clip
+        axis.set_xlim(
+            seconds[0], seconds[0] + 1
+        )  # otherwise only a few hundredths around the only clip
     axis.set_xlabel("seconds")
     axis.set_ylabel("score")
     axis.grid(alpha=0.3)

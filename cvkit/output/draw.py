@@ -16,7 +16,7 @@ def draw_segmentation(
 ) -> np.ndarray:
     """Return the image with its classes in colour, and a legend under it.
 
-    A class whose colour is black (the background of VOC) leaves the image as it is.
+    A class whose colour is black (the background of VOC) is not drawn.
 
     Args:
         image: HWC RGB uint8.
@@ -25,7 +25,7 @@ def draw_segmentation(
         opacity: of the colours, in [0, 1].
 
     Returns:
-        HWC RGB uint8: the image, enlarged where it is small, and the legend.
+        HWC RGB uint8: the image, enlarged if it is small, and the legend.
     """
     canvas = Canvas(image)
     labels, _ = canvas.enlarge_part(result.labels)
@@ -38,7 +38,7 @@ def draw_segmentation(
     for index in np.flatnonzero(colored & (counts > 0)):
         lines = outlines(labels == index)
         cv2.drawContours(painted, lines, -1, [int(v) for v in table[index]], canvas.line)
-    # A class that leaves the image as it is has no colour in the legend either.
+    # A class that is not drawn has no colour in the legend either.
     squares = [color if any(color) else (255, 255, 255) for color in classes.colors]
     shares = counts[: len(classes)] / result.labels.size
     entries = [
@@ -54,11 +54,11 @@ def draw_boxes(image: np.ndarray, result: Instances, classes: ClassList) -> np.n
 
     Args:
         image: HWC RGB uint8.
-        result: objects; the best one ends up on top.
+        result: objects; the best one is drawn last.
         classes: names and colours.
 
     Returns:
-        HWC RGB uint8: the image, enlarged where it is small.
+        HWC RGB uint8: the image, enlarged if it is small.
     """
     canvas = Canvas(image)
     boxes = canvas.enlarge_boxes(result.boxes)
@@ -78,19 +78,19 @@ def draw_boxes(image: np.ndarray, result: Instances, classes: ClassList) -> np.n
 def draw_instances(
     image: np.ndarray, result: Instances, classes: ClassList, opacity: float = 0.4
 ) -> np.ndarray:
-    """Return the image with each object's area in a colour of its own, and its outline.
+    """Return the image with each object's area in its own colour, and its outline.
 
-    Class and score stand where they cover no other text, and either no object or one that is
+    Class and score are placed where they cover no other text, and either no object or one that is
     larger than they are.
 
     Args:
         image: HWC RGB uint8.
-        result: objects with masks; the best one ends up on top.
+        result: objects with masks; the best one is drawn last.
         classes: names.
         opacity: of the colours, in [0, 1].
 
     Returns:
-        HWC RGB uint8: the image, enlarged where it is small.
+        HWC RGB uint8: the image, enlarged if it is small.
     """
     canvas = Canvas(image)
     picture, covers = canvas.picture, Covers(image.shape[:2])

@@ -1,4 +1,4 @@
-"""Result files: palette PNGs, CSV tables, and images written whole or not at all."""
+"""Result files: palette PNGs, CSV tables, and images, written completely or not at all."""
 
 import csv
 import io
@@ -24,7 +24,7 @@ def write_label_png(
 
     The palette has the colours of the classes, then VOC's.
     """
-    image = Image.fromarray(labels)  # 8-bit grey, to which a palette is given
+    image = Image.fromarray(labels)  # 8-bit grey, which then gets a palette
     palette = bytes(channel for color in colors for channel in color)
     image.putpalette(palette + VOC_PALETTE[len(palette) :])
     stream = io.BytesIO()
@@ -40,7 +40,7 @@ def write_rgb(path: Path, image: np.ndarray) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write by rename, without the fsync that would cost more than the picture."""
+    """Write by rename, without fsync, which would cost more than the image."""
     temporary = temporary_beside(path)
     with machine_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a table row by row; None becomes an empty cell, floats keep full precision.
 
-    Readers end a line at a carriage return too, so rows with one are in quotes.
+    Readers treat a carriage return as a line end too, so rows with one are quoted.
     """
     with whole_file(path) as content:
         stream = io.TextIOWrapper(content, "utf-8", "surrogateescape", newline="")
@@ -64,7 +64,7 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
             returns = any(isinstance(cell, str) and "\r" in cell for cell in row)
             (quoted if returns else bare).writerow(["" if cell is None else cell for cell in row])
         stream.flush()
-        stream.detach()  # closing it would close what is yet to be synced
+        stream.detach()  # closing it would close the file before it is synced
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
@@ -80,7 +80,7 @@ def write_features(path: Path, names: Sequence[str], rows: Iterable[np.ndarray])
     Args:
         path: of the file.
         names: N.
-        rows: N arrays [D] of one type.
+        rows: N arrays [D] of the same type.
     """
     rows = iter(rows)
     first = next(rows, np.empty(0))
@@ -96,7 +96,7 @@ def write_features(path: Path, names: Sequence[str], rows: Iterable[np.ndarray])
 
 
 def place_link(source: Path, path: Path) -> None:
-    """Put a link to a file somewhere; a copy where the file system has no links."""
+    """Create a link to a file; a copy if the file system has no links."""
     with machine_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)

@@ -33,7 +33,7 @@ def describe_masks(masks: Masks) -> dict[str, Any]:
 def write_index_map(path: Path, masks: Masks) -> None:
     """Write a PNG of object numbers: 0 is background, object n (from 1) has the value n.
 
-    It has 8 bits and a palette up to 255 objects, else 16 bits. Of objects that overlap the
+    It has 8 bits and a palette for up to 255 objects, else 16 bits. Where objects overlap, the
     earlier one is shown.
     """
     image = Image.fromarray(index_map(masks))
@@ -45,9 +45,9 @@ def write_index_map(path: Path, masks: Masks) -> None:
 
 
 def write_instances(folder: Path) -> None:
-    """Write `instances.csv` from `predictions.jsonl`: a row for each object, best first.
+    """Write `instances.csv` from `predictions.jsonl`: one row per object, best first.
 
-    `instance` is the object's value in the image's PNG, if it is shown there.
+    `instance` is the object's value in the image's PNG, if it is visible there.
     """
     write_csv(folder / "instances.csv", COLUMNS, _rows(read_lines(folder)))
 

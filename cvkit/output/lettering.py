@@ -1,4 +1,4 @@
-"""Words in pictures: any letters, in DejaVu Sans or a font of the system."""
+"""Text in pictures, in any script: in DejaVu Sans or a system font."""
 
 import bisect
 import itertools
@@ -12,17 +12,17 @@ from PIL import Image, ImageDraw, ImageFont
 
 DARK, LIGHT = (20, 20, 20), (255, 255, 255)
 PLAIN = (("\0", "\u02e9"), ("\u0380", "\u0525"), ("…", "…"))
-"""Ranges of which DejaVu Sans has all letters: Latin, Greek and Cyrillic."""
+"""Character ranges that DejaVu Sans covers completely: Latin, Greek and Cyrillic."""
 
 
 def text_size(text: str, pixels: int) -> tuple[int, int]:
-    """Return width and height of a line; the height is the same for all words of a size."""
+    """Return width and height of a line; the height depends on the size only."""
     height, width = _coverage(text, pixels).shape
     return width, height
 
 
 def fit(text: str, pixels: int, room: int) -> str:
-    """Return the words, shortened in the middle until they are at most `room` pixels wide."""
+    """Return the text, shortened in the middle to at most `room` pixels."""
     text = one_line(text)
 
     def short(kept: int) -> str:
@@ -38,7 +38,7 @@ def fit(text: str, pixels: int, room: int) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return text with single spaces for all white space, and codes for what cannot be shown."""
+    """Return text with single spaces for white space, and codes for unprintable characters."""
     shown = (char if char.isprintable() else _code(char) for char in " ".join(text.split()))
     return "".join(shown)
 
@@ -54,13 +54,13 @@ def write_text(
     pixels: int,
     ink: tuple[int, int, int] = DARK,
 ) -> None:
-    """Write a line into a picture; what lies outside is cut off.
+    """Write a line into a picture; parts outside are cut off.
 
     Args:
         picture: HWC uint8, changed in place.
-        text: any letters.
+        text: in any script.
         left_top: of the line, in pixels.
-        pixels: height of a capital letter and a half, as fonts count it.
+        pixels: font size, about one and a half times the height of a capital letter.
         ink: in the order of the picture's channels.
     """
     mask, (left, top) = _coverage(text, pixels), left_top
@@ -72,11 +72,11 @@ def write_text(
 
 @lru_cache(4096)
 def _coverage(text: str, pixels: int) -> np.ndarray:
-    """Return [H, W] uint8, how much of each pixel the letters of a line cover."""
+    """Return [H, W] uint8, the coverage of each pixel by the letters of a line."""
     fonts = [(_font(path, pixels), part) for path, part in _parts(one_line(text))]
     above, below = _font(_dejavu(), pixels).getmetrics()
     width = math.ceil(sum(font.getlength(part) for font, part in fonts))
-    image = Image.new("L", (width + 2, above + below))  # letters may reach over their places
+    image = Image.new("L", (width + 2, above + below))  # letters may extend beyond their boxes
     pen, x = ImageDraw.Draw(image), 1.0
     for font, part in fonts:
         pen.text((x, above), part, 255, font, anchor="ls")
@@ -96,7 +96,7 @@ def _parts(text: str) -> list[tuple[str, str]]:
 
 @lru_cache(4096)
 def _font_with(char: str) -> str | None:
-    """Return the file of a font that has a letter: DejaVu, else one of the system, else None."""
+    """Return the file of a font that has a letter: DejaVu, else a system font, else None."""
     from matplotlib.font_manager import findSystemFonts  # slow to import; for rare letters only
     from matplotlib.ft2font import FT2Font
 
@@ -111,10 +111,10 @@ def _font_with(char: str) -> str | None:
 
 @lru_cache(1)
 def _dejavu() -> str:
-    """Return the file of DejaVu Sans that matplotlib brings along, without importing it."""
+    """Return the file of DejaVu Sans in matplotlib's package, without importing matplotlib."""
     spec = find_spec("matplotlib")
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("matplotlib, which brings the font along, is not installed")
+        raise ModuleNotFoundError("matplotlib, which contains the font, is not installed")
     return str(Path(spec.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf")
 
 

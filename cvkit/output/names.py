@@ -1,4 +1,4 @@
-"""The names of what is written for an input or a class: each its own, on every file system."""
+"""Names of the output files of inputs and classes, unique on every file system."""
 
 import os
 import unicodedata
@@ -11,19 +11,19 @@ from cvkit.storage import short_name
 
 
 def output_names(keys: Iterable[str], taken: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the name that all files of an input have in common, for each input.
+    """Return the common name of an input's files, for each input.
 
-    It is the input's path without suffix; with it where that could be another input's name or
-    folder; with a hash of the path where this could be too. Names differ by more than case and
-    the way accents are stored, and no folder is in the way of a file, whatever suffix it gets. They
-    do not depend on the order of the inputs, nor on what becomes of them.
+    It is the input's path without suffix; with the suffix if the name could also belong to another
+    input or folder; with a hash of the path if even that is not unique. Names differ by more than
+    case and the encoding of accents, and no folder has the name of a file with any suffix. They
+    depend neither on the order of the inputs nor on their results.
 
     Args:
         keys: paths of inputs with `/`, relative.
-        taken: names of inputs that have files already; they keep them.
+        taken: names of inputs that already have files, which they keep.
 
     Returns:
-        The name of every input, relative, with `/`, without a suffix of its own.
+        The name of every input, relative, with `/`, without the suffix of an output.
     """
     names = dict(taken or {})
     keys = list(dict.fromkeys([*keys, *names]))
@@ -35,7 +35,7 @@ def output_names(keys: Iterable[str], taken: Mapping[str, str] | None = None) ->
             continue
         short = _without_suffix(key)
         name = spellings.free(short, key, refused)
-        # A link to what has no suffix has none either, and may get the name of a folder.
+        # A link to a file without suffix has none either, and may get the name of a folder.
         if name is None or (short == key and _fold(name) in folders):
             name = f"{key}-{_digest(key)}"
         folder, slash, last = name.rpartition("/")
@@ -44,7 +44,7 @@ def output_names(keys: Iterable[str], taken: Mapping[str, str] | None = None) ->
 
 
 class _Spellings:
-    """Two ways to write each of some names: a short one, and a full one that says more.
+    """Two spellings of each name: a short one, and a full one.
 
     Args:
         pairs: short and full.
@@ -55,7 +55,7 @@ class _Spellings:
         self.either = Counter(word for pair in pairs for word in {_fold(text) for text in pair})
 
     def free(self, short: str, full: str, refused: Collection[str] = ()) -> str | None:
-        """Return the first way in which no other name may be written; None if there is none."""
+        """Return the first spelling that no other name has; None if there is none."""
         free = {short: self.either[_fold(short)] == 1, full: self.full[_fold(full)] == 1}
         ways = (text for text, is_free in free.items() if is_free)
         return next((text for text in ways if _fold(text) not in refused), None)
@@ -66,14 +66,14 @@ def _digest(name: str) -> str:
 
 
 def _begun(folders: Iterable[str]) -> Iterator[str]:
-    """Yield what the names of folders begin with, up to each dot: a suffix would make them."""
+    """Yield the prefixes of folder names up to each dot, which a suffix could complete."""
     for folder in folders:
         start = folder.rfind("/") + 1
         yield from (folder[:at] for at in range(start, len(folder)) if folder[at] == ".")
 
 
 def _fold(name: str) -> str:
-    """Return what names have in common that some file systems take for the same."""
+    """Return a name in a form that is equal for names that some file systems do not distinguish."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
@@ -83,10 +83,10 @@ def _without_suffix(key: str) -> str:
 
 
 def class_words(names: Sequence[str]) -> tuple[str, ...]:
-    """Return names of classes as names of files or folders, or parts of them, each its own.
+    """Return class names as unique names, or parts of names, of files and folders.
 
-    A slash becomes `_`, or `%2F` where that could be another class; a hash tells apart what is
-    still too similar.
+    A slash becomes `_`, or `%2F` if that could be another class; a hash distinguishes names that
+    are still too similar.
     """
     short = [name.replace("/", "_").replace("\0", "_").strip(".") or "_" for name in names]
     quoted = [name.replace("/", "%2F").replace("\0", "%00").strip(".") or "_" for name in names]
@@ -94,5 +94,5 @@ def class_words(names: Sequence[str]) -> tuple[str, ...]:
     result = []
     for name, *pair in zip(names, short, quoted, strict=True):
         spelling = spellings.free(*pair) or f"{pair[1]}-{_digest(name)}"
-        result.append(short_name(spelling, 200))  # more is added before and after it
+        result.append(short_name(spelling, 200))  # text is added before and after it
     return tuple(result)

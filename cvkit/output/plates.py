@@ -1,4 +1,4 @@
-"""Plates with the names of objects, placed where they cover as little as possible."""
+"""Label plates with the names of objects, placed where they cover as little as possible."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,11 +9,11 @@ import numpy as np
 from cvkit.output.lettering import DARK, LIGHT, fit, text_size, write_text
 
 Rectangle = tuple[int, int, int, int]
-"""x1, y1, x2, y2 in pixels, the last ones outside."""
+"""x1, y1, x2, y2 in pixels, x2 and y2 exclusive."""
 
 
 class Part(NamedTuple):
-    """What an object covers of the grid of `Covers`: [h, w] bool, and its corner there."""
+    """The part of the grid of `Covers` that an object covers: [h, w] bool, and its corner."""
 
     seen: np.ndarray
     top: int
@@ -27,7 +27,7 @@ class Part(NamedTuple):
 
 
 class Covers:
-    """How many objects lie on each pixel of an image; of a large one only some pixels count.
+    """The number of objects on each pixel of an image; large images are subsampled.
 
     Args:
         size_hw: of the image.
@@ -45,7 +45,7 @@ class Covers:
         return Part(np.broadcast_to(True, place.shape), y1, x1)
 
     def add_part(self, part: np.ndarray, corner_yx: tuple[int, int]) -> Part:
-        """Add a mask, [h, w] bool, whose corner lies there; return its part of the grid."""
+        """Add a mask, [h, w] bool, with its corner; return its part of the grid."""
         y, x = corner_yx
         seen = part[-y % self.step :: self.step, -x % self.step :: self.step].copy()
         top, left = -(-y // self.step), -(-x // self.step)
@@ -59,8 +59,8 @@ class Plates:
 
     Args:
         picture: HWC uint8, changed in place.
-        pixels: size of the letters.
-        covers: the objects of the image that the picture shows, of whatever size.
+        pixels: size of the text.
+        covers: the objects of the image, at any scale.
     """
 
     def __init__(self, picture: np.ndarray, pixels: int, covers: Covers) -> None:
@@ -77,10 +77,11 @@ class Plates:
         return width + self.pixels // 2, height
 
     def place(self, text: str, box: Sequence[int], part: Part) -> tuple[Rectangle, bool, bool]:
-        """Return the best place of a plate for an object, and what it costs.
+        """Return the best place of an object's plate, and what it covers.
 
-        Above the object, below, beside and inside it, in this order, are tried; the first that
-        covers least is taken. Other plates count most, then other objects, then the object itself.
+        Places above, below, beside and inside the object are tried in this order; the first one
+        that covers least is taken. Other plates count most, then other objects, then the object
+        itself.
 
         Args:
             text: on the plate; it fits into the picture.
@@ -102,20 +103,20 @@ class Plates:
         cells = self._cells(tried)
         objects = self._covered(cells)
         itself = np.array([part.within(*cell) for cell in cells.tolist()])
-        # The object itself is half as bad as another one.
-        best = int(np.lexsort((objects - itself / 2, plates))[0])  # of equal ones the first
+        # Covering the object itself counts half as much as covering another one.
+        best = int(np.lexsort((objects - itself / 2, plates))[0])  # the first of equal ones
         left, top, right, bottom = tried[best].tolist()
         return (left, top, right, bottom), bool(plates[best]), bool(objects[best])
 
     def draw(self, text: str, where: Rectangle, color: Sequence[int]) -> None:
-        """Draw a plate, and keep its place."""
+        """Draw a plate, and remember its place."""
         self.taken.append(where)
         x1, y1, x2, y2 = where
         self.picture[y1:y2, x1:x2] = color
         write_text(self.picture, text, (x1 + self.pixels // 4, y1), self.pixels, ink_on(color))
 
     def fit(self, text: str) -> str:
-        """Return words that a plate inside the picture has room for."""
+        """Return text shortened to fit on a plate inside the picture."""
         return fit(text, self.pixels, self.picture.shape[1] - self.pixels // 2)
 
     def _cells(self, rectangles: np.ndarray) -> np.ndarray:
@@ -131,7 +132,7 @@ class Plates:
 
 
 def ink_on(color: Sequence[int]) -> tuple[int, int, int]:
-    """Return the colour of letters that can be read on a ground: dark or light."""
+    """Return a dark or light text colour that is readable on a background colour."""
     bright = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
     return DARK if bright > 140 else LIGHT
 

@@ -10,10 +10,10 @@ from cvkit.output.canvas import Canvas
 from cvkit.output.lettering import fit, text_size, write_text
 
 SIDE, GAP = 480, 16
-"""Room for a picture, and the distance to the next one, in pixels."""
+"""Side of a picture's cell, and the gap between cells, in pixels."""
 COLUMNS = 4
 TITLE, CAPTION = 20, 16
-"""Sizes of letters."""
+"""Sizes of text."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def draw_sheet(title: str, tiles: Sequence[Tile]) -> np.ndarray:
     """Return a grid of pictures, row by row, with their captions under them.
 
     Args:
-        title: stands above.
+        title: shown at the top.
         tiles: at least one.
 
     Returns:

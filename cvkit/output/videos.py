@@ -1,4 +1,4 @@
-"""Videos with words on them, and scores over time."""
+"""Videos with text, and scores over time."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -19,13 +19,13 @@ from cvkit.structures import ClassList
 def write_timeline(
     path: Path, starts: Sequence[float], scores: np.ndarray, classes: ClassList
 ) -> None:
-    """Write a table of the scores of a video's clips, and a plot beside it.
+    """Write a table of the scores of a video's clips, and a plot next to it.
 
     Args:
         path: of the table; the plot gets the suffix .png.
-        starts: seconds at which each clip begins.
+        starts: start of each clip in seconds.
         scores: [V, K] of the clips.
-        classes: K of them.
+        classes: names of the K classes.
     """
     with machine_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def write_timeline(
 def write_marked_video(
     path: Path, frames: Iterable[np.ndarray], fps: float, lines: Sequence[str]
 ) -> None:
-    """Write an mp4 with lines of words under its pictures, whole or not at all.
+    """Write an MP4 file with lines of text below the frames, completely or not at all.
 
     Small videos are enlarged, as images are.
 
@@ -54,14 +54,14 @@ def write_marked_video(
         lines: from the top.
 
     Raises:
-        MachineError: it cannot be written, or not whole.
+        MachineError: it cannot be written completely.
     """
     temporary = temporary_beside(path, ".tmp.mp4")
     with machine_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         writer, written = None, 0
         try:
-            temporary.touch()  # says what is wrong with the place; the encoder would not
+            temporary.touch()  # reports an unusable place, which the encoder would not
             for frame in frames:
                 canvas = Canvas(frame)
                 if writer is None:
@@ -80,12 +80,12 @@ def write_marked_video(
                 written += 1
             if writer is not None:
                 writer.release()
-                # The encoder says nothing of a full disk; then the file's index is missing.
+                # The encoder does not report a full disk; the file's index is missing then.
                 if _counted_frames(temporary) != written:
                     raise MachineError(
-                        f"{path} could not be written whole",
+                        f"{path} could not be written completely",
                         code="machine.write",
-                        hint="is the disk full, or the size of files limited?",
+                        hint="check whether the disk is full, or file sizes are limited",
                     )
                 os.replace(temporary, path)
         finally:
@@ -93,7 +93,7 @@ def write_marked_video(
 
 
 def _strip(lines: Sequence[str], width: int, pixels: int) -> np.ndarray:
-    """Return an HWC picture of lines, as wide as a frame."""
+    """Return an HWC picture of lines of text, as wide as a frame."""
     row = text_size("", pixels)[1] + pixels // 4
     strip = np.full((len(lines) * row + pixels // 2, width, 3), 255, np.uint8)
     for number, line in enumerate(lines):
@@ -103,6 +103,6 @@ def _strip(lines: Sequence[str], width: int, pixels: int) -> np.ndarray:
 
 
 def _counted_frames(path: Path) -> int:
-    """Return the frames that a video's index lists; 0 without one."""
+    """Return the number of frames in a video's index; 0 if there is no index."""
     video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     return int(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.isOpened() else 0

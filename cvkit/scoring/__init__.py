@@ -1,1 +1,1 @@
-"""Files of predictions against truths, for every task. Nothing here imports torch."""
+"""Scores files of predictions against ground truth, for every task. Does not import torch."""

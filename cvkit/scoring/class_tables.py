@@ -1,4 +1,4 @@
-"""Tables of class scores that any program wrote, one or several. Needs no torch."""
+"""Tables of class scores, written by any program; one or several. Does not import torch."""
 
 import functools
 import math
@@ -32,14 +32,14 @@ def find_column(rows: list[dict[str, str]], known: Sequence[str], path: Path) ->
     """Return the first of the known names that is a column of a table.
 
     Raises:
-        DataError: none of them is.
+        DataError: there is none.
     """
     column = next((name for name in known if name in rows[0]), None)
     if column is None:
         raise DataError(
             f"{path} has none of the columns {', '.join(known)}",
             code="list.column",
-            hint=f"its first line names {shown(', '.join(rows[0]))}",
+            hint=f"its first line has {shown(', '.join(rows[0]))}",
         )
     return column
 
@@ -48,7 +48,7 @@ def unique(pairs: Sequence[tuple[str, Value]], path: Path) -> dict[str, Value]:
     """Return the values by their keys.
 
     Raises:
-        DataError: a key stands twice.
+        DataError: a key occurs twice.
     """
     result = dict(pairs)
     if len(result) < len(pairs):
@@ -58,14 +58,14 @@ def unique(pairs: Sequence[tuple[str, Value]], path: Path) -> dict[str, Value]:
 
 
 def read_scores(path: Path, labels: list[str]) -> Table:
-    """Return the scores of a table; `labels` are the classes that are known without it.
+    """Return the scores of a table; `labels` are the classes known without it.
 
     Raises:
         DataError: malformed, or a score is not a number.
     """
     rows = read_rows(path, ())
     key = find_column(rows, KEYS, path)
-    if "score" in rows[0]:  # what predict wrote: the best k classes of each image
+    if "score" in rows[0]:  # written by predict: the best k classes of each image
         return _ranked_table(rows, key, path, labels)
     names = tuple(name for name in rows[0] if name not in (*KEYS, *LABELS, "split"))
     if len(names) < 2:
@@ -94,7 +94,7 @@ def _ranked_table(rows: list[dict[str, str]], key: str, path: Path, labels: list
         raise DataError(
             f"{path} has a column 'score' and no column 'label'",
             code="list.column",
-            hint=f"its first line names {shown(', '.join(rows[0]))}",
+            hint=f"its first line has {shown(', '.join(rows[0]))}",
         )
     named = {row[label] for row in rows for label, _ in places} - {""}
     names = tuple(sorted(named | set(labels)))
@@ -114,7 +114,7 @@ def _ranked_table(rows: list[dict[str, str]], key: str, path: Path, labels: list
 
 
 def _number(text: str, where: str, defects: list[CvkitError]) -> float:
-    """Return the number that a cell holds; NaN, and one defect more, if it holds none."""
+    """Return the number in a cell; NaN and another defect if it is not a number."""
     found = parse_number(text)
     value = np.nan if found is None else found
     if not np.isfinite(value):
@@ -124,17 +124,17 @@ def _number(text: str, where: str, defects: list[CvkitError]) -> float:
 
 
 def fused(files: Sequence[tuple[Path, float]], labels: list[str]) -> Table:
-    """Return a table, or the weighted mean of several over what all of them score.
+    """Return a table, or the weighted mean of several over their common rows.
 
     Args:
-        files: tables, or folders that predict wrote, with their weights.
-        labels: the classes that are known without them.
+        files: tables, or output folders of predict, with their weights.
+        labels: the classes known without them.
 
     Raises:
         DataError: malformed, of different classes, or without a common row.
         UsageError: all weights are 0.
     """
-    # The output folder of predict stands for its table.
+    # The output folder of predict means its table.
     paths = [file / "predictions.csv" if file.is_dir() else file for file, _ in files]
     tables = [read_scores(path, labels) for path in paths]
     first, weights = tables[0], _scaled([weight for _, weight in files])
@@ -146,10 +146,10 @@ def fused(files: Sequence[tuple[Path, float]], labels: list[str]) -> Table:
                 f"{path} scores {', '.join(table.names[:8])}, {paths[0]} scores "
                 f"{', '.join(first.names[:8])}",
                 code="predictions.classes",
-                hint="tables that are fused must have the same classes",
+                hint="tables to be fused must have the same classes",
             )
     if not any(weights):
-        raise UsageError("all weights of the tables are 0", code="fuse.weights")
+        raise UsageError("the weights of all tables are 0", code="fuse.weights")
     common = [key for key in first.scores if all(key in table.scores for table in tables)]
     if not common:
         raise DataError(
@@ -166,9 +166,9 @@ def fused(files: Sequence[tuple[Path, float]], labels: list[str]) -> Table:
 
 
 def _scaled(weights: list[float]) -> list[float]:
-    """Return weights times a power of two, so that they add up to 1 at most.
+    """Return weights scaled by a power of two, so that their sum is at most 1.
 
-    A power of two changes no digit of a mean, and the sums of large numbers stay finite.
+    A power of two does not change the digits of a mean, and sums of large numbers stay finite.
     """
     _, exponent = math.frexp(max(weights))
     return [math.ldexp(weight, -exponent - len(weights).bit_length()) for weight in weights]

@@ -1,4 +1,4 @@
-"""Scoring class predictions, whoever made them. Needs no network and does not import torch."""
+"""Scoring class predictions, of any origin. Does not import torch."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,7 +33,7 @@ MetricT = TypeVar("MetricT", bound=ClassificationMetric)
 
 
 def metric_names(options: ClassifyEval) -> tuple[str, ...]:
-    """Return the names of what may be computed; how many classes there are is seen later."""
+    """Return the names of the possible metrics; the number of classes is known later."""
     return classification.METRICS
 
 
@@ -69,17 +69,17 @@ def score_tables(
         truth: a CSV with a column `label` (class names, or numbers of the score columns from 0),
             or a dataset (then `split` applies).
         files: tables and their weights; each a CSV with one column of scores for each class, or
-            what predict wrote (its folder or its table).
-        report: for a count of predictions without a truth.
+            the output of predict (its folder or its table).
+        report: for the number of predictions without ground truth.
         make_metric: called with the number of classes.
-        walk: what a dataset holds.
-        sample: what has a class, in the singular.
+        walk: finds the samples of a dataset.
+        sample: the noun for a sample, in the singular.
 
     Returns:
         The evaluation; truths without prediction are its failures.
 
     Raises:
-        DataError: a malformed table, a label that is no class, or nothing matches.
+        DataError: a malformed table, a label that is not a class, or nothing matches.
     """
     file, _ = files[0]
     predicted = read_predicted(file)
@@ -132,10 +132,10 @@ def _missing(predicted: Predicted | None, key: str, row: str | None, file: Path)
 def _known(
     truths: dict[str, str], listed: tuple[str, ...] | None, predicted: Predicted | None
 ) -> list[str]:
-    """Return the classes that are known without a table."""
+    """Return the classes known without a table."""
     labels = set(truths.values())
     if predicted and predicted.names and not labels & set(predicted.names):
-        return sorted(predicted.names)  # labels are numbers of these, or no classes at all
+        return sorted(predicted.names)  # labels are indices of these, or not classes
     return sorted({*labels, *(listed or ())})
 
 
@@ -153,7 +153,7 @@ def _truths(
         listed, _ = dataset_classes(place.parent)
         labels = unique([(row[key], row[label]) for row in rows], place)
         return labels, listed.names if listed else None
-    # Data that training divided are divided alike, as eval with the model does.
+    # Data divided in training are divided in the same way, as eval does with the model.
     made = model_division(options, {"labels": predicted.labels if predicted else {}})
     share, names = made.val_fraction, [options.split]
     found = read_collection(
@@ -166,7 +166,7 @@ def _truths(
 
 
 def _label_index(truths: dict[str, str], names: Sequence[str], path: Path) -> dict[str, int]:
-    """Return the class index of each label: of its name, or of the number that it is.
+    """Return the class index of each label, which is a name or an index.
 
     Raises:
         DataError: a label is neither.
@@ -179,7 +179,7 @@ def _label_index(truths: dict[str, str], names: Sequence[str], path: Path) -> di
         return numbers
     wrong = next(label for label in labels if label not in names)
     raise DataError(
-        f"{path}: label {shown(wrong)} is no class",
+        f"{path}: label {shown(wrong)} is not a class",
         code="class.unknown",
         hint=f"known: {', '.join(names[:20])}",
     )
@@ -188,7 +188,7 @@ def _label_index(truths: dict[str, str], names: Sequence[str], path: Path) -> di
 def write_report(
     scored: Scored[ClassificationMetric, Outcome], folder: Path | None
 ) -> dict[str, Any]:
-    """Return what `eval --json` says about the numbers, and write the files behind them.
+    """Return the numbers of `eval --json`, and write the tables and pictures of the report.
 
     Args:
         scored: the evaluation.

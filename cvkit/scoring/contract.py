@@ -1,4 +1,4 @@
-"""What `eval` calls of a task: the functions that `cvkit/scoring/TASK.py` has in every task."""
+"""The functions of every `cvkit/scoring/TASK.py`, which `eval` calls."""
 
 import importlib
 from collections.abc import Mapping
@@ -22,9 +22,9 @@ class Scored(Generic[MetricT, OutcomeT]):
     """A finished evaluation, of a model or of files of predictions.
 
     Attributes:
-        metric: filled.
+        metric: updated with all samples.
         classes: of the metric.
-        outcomes: path of each evaluated sample, and what `update` of the metric returned for it.
+        outcomes: path of each evaluated sample, and the result of the metric's `update` for it.
         failures: samples that could not be evaluated.
     """
 
@@ -35,16 +35,16 @@ class Scored(Generic[MetricT, OutcomeT]):
 
 
 class Scoring(Protocol):
-    """What `cvkit/scoring/TASK.py` holds. These modules import no torch."""
+    """The content of `cvkit/scoring/TASK.py`. These modules do not import torch."""
 
     SAMPLE: str
-    """What is evaluated, in the singular: `image` or `video`."""
+    """Noun for a sample, in the singular: `image` or `video`."""
 
     def metric_names(self, options: Any) -> tuple[str, ...]:
-        """Return the names of the metrics that the options may lead to."""
+        """Return the names of the possible metrics for the options."""
 
     def score(self, options: Any, report: Reporter) -> Scored[Any, Any]:
-        """Compare the files that `--predictions` names with the truth.
+        """Score the files of `--predictions`.
 
         Raises:
             DataError: malformed files, or nothing matches.
@@ -74,15 +74,15 @@ def content(
     errors: Mapping[str, Any] | None = None,
     baseline: Mapping[str, float | None] | None = None,
 ) -> dict[str, Any]:
-    """Return what `eval --json` says about the numbers, of any task.
+    """Return the common part of `eval --json`.
 
     Args:
         scored: the evaluation.
         numbers: of its metric.
         sample: what was evaluated, in the singular.
-        counts: further ones.
-        errors: which errors occur how often, where the task knows kinds of them.
-        baseline: what a model reaches that always answers the commonest class.
+        counts: additional counts.
+        errors: how often each kind of error occurs, if the task has kinds of errors.
+        baseline: result of always predicting the most frequent class.
     """
     return {
         "metrics": numbers.metrics,
@@ -101,21 +101,21 @@ def content(
 
 
 def commonest(matrix: np.ndarray) -> float | None:
-    """Return the share of the commonest true class of a confusion matrix; None without truths."""
+    """Return the fraction of the most frequent true class of a confusion matrix; None if empty."""
     rows = matrix.sum(1)
     return float(rows.max() / rows.sum()) if rows.sum() else None
 
 
 @dataclass(frozen=True)
 class Places:
-    """What `--predictions` and `--truth` name."""
+    """The paths of `--predictions` and `--truth`."""
 
     predictions: Path
     truth: Path
 
 
 def given_places(options: Eval, example: str) -> Places:
-    """Return what `--predictions` and `--truth` name; `example` is a usual truth.
+    """Return the paths of `--predictions` and `--truth`; `example` is a truth for messages.
 
     Raises:
         DataError: one of them is neither a file nor a folder.
@@ -129,15 +129,15 @@ def given_places(options: Eval, example: str) -> Places:
 
 
 def regular(flag: str, place: Path) -> Path:
-    """Return a place that is a file, a folder or nothing: reading a pipe could wait for ever.
+    """Return a path that is a file, a folder or missing: reading a pipe could block forever.
 
     Raises:
-        DataError: it is something else.
+        DataError: it is anything else.
     """
     if place.exists() and not (place.is_file() or place.is_dir()):
         raise DataError(
             f"{flag} {place} is neither a file nor a folder",
             code="data.missing",
-            hint="write what it yields to a file",
+            hint="write its content to a file first",
         )
     return place

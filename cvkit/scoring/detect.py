@@ -1,4 +1,4 @@
-"""Scoring detections, whoever made them. Needs no network and does not import torch."""
+"""Scoring detections, of any origin. Does not import torch."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -44,7 +44,7 @@ def box_metric(classes: ClassList, protocol: str, iou: float) -> BoxMetric:
 
 
 def metric_names(options: DetectEval) -> tuple[str, ...]:
-    """Return the names of what is computed."""
+    """Return the names of the metrics."""
     return coco.METRICS if options.protocol == "coco" else (f"{options.protocol}_map",)
 
 
@@ -69,13 +69,13 @@ def score_boxes(
     Args:
         options: `predictions`, COCO results (.json), the output folder of predict, or a folder of
             VOC result files; `truth`, a COCO file or a dataset (then `split` applies).
-        report: for what is odd.
+        report: for warnings.
         make_metric: called with the classes of the truth.
         masks: the detections and objects have masks.
 
     Returns:
         The evaluation, with the outcome of each image of the truth (those without detections
-        too); the images that predict could not read or did not see are its failures.
+        too); images that predict could not read or did not get are its failures.
 
     Raises:
         DataError: malformed, or detections of unknown images or categories.
@@ -101,29 +101,29 @@ def score_boxes(
 
 
 def _tell(found: Results, metric: BoxMetric, place: Path, report: Reporter) -> None:
-    """Warn of what does not fit between results and truth."""
+    """Warn of mismatches between results and truth."""
     if found.left_out:
         shown = ", ".join(f"{name} ({n})" for name, n in found.left_out.most_common(8))
         more = ", ..." if len(found.left_out) > 8 else ""
         left_out = found.left_out.total()
         count = counted(left_out, "detection")
-        report.warn(f"left out: {count} of classes that the truth lacks: {shown}{more}")
+        report.warn(f"{count} left out, of classes that are not in the truth: {shown}{more}")
     if found.extra:
         tell_extra(found.extra, report)
     tell_unknown(metric.classes.names, found.names, report)
     if not any(len(result) for result in found.images if isinstance(result, Instances)):
-        report.warn(f"{place} holds no detection: every class with objects scores 0")
+        report.warn(f"{place} contains no detections: every class with objects scores 0")
 
 
 def _limited(result: Instances, options: DetectEval | InstanceEval) -> Instances:
-    """Return the detections that `--threshold` and `--max-detections` leave."""
+    """Return the detections within `--threshold` and `--max-detections`."""
     if options.threshold is not None:
         result = result.pick(result.prediction_scores() > options.threshold)
     return result if options.max_detections is None else result.pick(slice(options.max_detections))
 
 
 def _warn_of_failures(place: Path, report: Reporter) -> None:
-    """Say that a file of predict does not know which images could not be read."""
+    """Warn that a result file of predict does not list the images that could not be read."""
     folder = predicted_folder(place.parent)
     if folder and folder != predicted_folder(place) and (folder / "failures.jsonl").stat().st_size:
         report.warn(
@@ -135,7 +135,7 @@ def _warn_of_failures(place: Path, report: Reporter) -> None:
 def _truth(
     options: DetectEval | InstanceEval, places: Places, report: Reporter, *, masks: bool
 ) -> BoxData:
-    """Return what `--truth` names.
+    """Return the ground truth of `--truth`.
 
     Raises:
         DataError: lists every defect.
@@ -147,13 +147,13 @@ def _truth(
         folder = options.images or place.parent
         content = read_coco(place, folder, folder, masks=masks)
         if options.images is None and (near := _folder_near(content.images, place, options.split)):
-            if content.defects:  # the size of an image may have been wanted
+            if content.defects:  # the size of an image may be needed
                 content = read_coco(place, near, near, masks=masks)
             content.images = [replace(each, path=near / each.key) for each in content.images]
         known = place.name == predicted.get("divided_file")
         found = _of_file(options, place, content, division, known)
     else:
-        flags = DataFlags("--truth", "name the file itself with --truth")
+        flags = DataFlags("--truth", "give the file itself with --truth")
         found = read_boxes(
             place,
             options.format,
@@ -165,18 +165,18 @@ def _truth(
         )
     tell_division(options, place, found.heap, division, found.splits, report)
     images, defects, turned = turn_upright(found.splits[options.split])
-    # Images that were only found near the file, and do not fit it, may be others.
+    # Images that were only found near the file, and do not match it, may be other ones.
     guessed = place.suffix == ".json" and options.images is None
     raise_defects([*found.defects, *([] if guessed else defects)], str(place))
     for note in found.notes:
         report.warn(note)
     if turned:
-        # Predict writes upright pixels; what others do is not known.
+        # Predict writes upright pixels; other programs may not.
         tell = report.say if predicted_folder(places.predictions) else report.warn
         count = f"{counted(turned, 'image')} {'is' if turned == 1 else 'are'}"
         tell(
-            f"{count} turned by EXIF, annotated in the pixels as stored: the annotations are "
-            "turned upright, detections must be upright"
+            f"{count} rotated by EXIF but annotated as stored: the annotations are rotated with "
+            "the image, and detections must fit the rotated image"
         )
     return replace(found, splits={options.split: images})
 
@@ -188,14 +188,14 @@ def _of_file(
     division: Division,
     known: bool,
 ) -> BoxData:
-    """Return what is scored of a COCO file: all of it, or its part of a division.
+    """Return the scored part of a COCO file: everything, or one split of a division.
 
     Args:
         options: of the command.
         file: COCO's.
         content: of it.
         division: see `cvkit.data.division.read_splits`.
-        known: the model that predicted was trained on the other part of this file.
+        known: whether the predicting model was trained on the other part of this file.
     """
     if known or options.val_fraction is not None:
         return divided_file(file, content, options.split, division)
@@ -204,7 +204,7 @@ def _of_file(
 
 
 def _folder_near(images: list[AnnotatedImage], file: Path, split: str) -> Path | None:
-    """Return the folder of the images of a COCO file; None if they are not at hand."""
+    """Return the folder of the images of a COCO file; None if it is not found."""
     root = file.parent.parent if file.parent.name in ("annotations", "coco") else file.parent
     try:
         return find_images(root, file, split, [{"file_name": each.key} for each in images[:1]])
@@ -213,7 +213,7 @@ def _folder_near(images: list[AnnotatedImage], file: Path, split: str) -> Path |
 
 
 def write_report(scored: Scored[BoxMetric, ImageOutcome], folder: Path | None) -> dict[str, Any]:
-    """Return what `eval --json` says about the numbers, and write the files behind them.
+    """Return the numbers of `eval --json`, and write the tables and pictures of the report.
 
     Args:
         scored: the evaluation.

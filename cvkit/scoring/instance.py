@@ -1,4 +1,4 @@
-"""Scoring detections that have masks, whoever made them. Does not import torch."""
+"""Scoring of detections with masks, of any origin. Does not import torch."""
 
 from cvkit.console import Reporter
 from cvkit.metrics import masks
@@ -16,12 +16,12 @@ SAMPLE = "image"
 
 
 def metric_names(options: InstanceEval) -> tuple[str, ...]:
-    """Return the names of what is computed."""
+    """Return the names of the metrics."""
     return masks.metric_names(masks.kinds(options.boundary))
 
 
 def score(options: InstanceEval, report: Reporter) -> Scored[MaskMetric, ImageOutcome]:
-    """Compare detections that have masks with the truth; see `score_boxes`."""
+    """Compare detections with masks with the truth; see `score_boxes`."""
 
     def metric(classes: ClassList) -> MaskMetric:
         return MaskMetric(classes, options.boundary)

@@ -1,4 +1,4 @@
-"""Which predicted mask belongs to which true one, and its classes to which. Needs no torch."""
+"""Matching of predicted and true masks, and of their classes. Does not import torch."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,9 +26,9 @@ class ScoredPair:
 
     Attributes:
         key: name of the truth, without suffix.
-        prediction: its PNG, which may be missing; or why there is none.
+        prediction: its PNG, which may be missing, or why there is none.
         mask: of the truth.
-        labels: names of the classes that were predicted, as far as they are known.
+        labels: names of the predicted classes, as far as known.
     """
 
     key: str
@@ -38,17 +38,17 @@ class ScoredPair:
 
 
 def require_folders(places: Places) -> None:
-    """Check what `--predictions` and `--truth` name.
+    """Check the paths of `--predictions` and `--truth`.
 
     Raises:
-        DataError: one of them is no folder, or there is no prediction.
+        DataError: one of them is not a folder, or there are no predictions.
     """
     for flag, folder in (("--predictions", places.predictions), ("--truth", places.truth)):
         if not folder.is_dir():
             raise DataError(f"{flag} {folder} is not a folder", code="data.missing")
     if not any(walk_images(places.predictions)):
         raise DataError(
-            f"--predictions {places.predictions} holds no image", code="predictions.empty"
+            f"--predictions {places.predictions} contains no images", code="predictions.empty"
         )
 
 
@@ -92,7 +92,7 @@ def _tell_unused(folders: Sequence[Path], used: dict[Path, str], report: Reporte
             if file.is_relative_to(folder)
         ]
         if name := next((name for name in names if name in taken), None):
-            report.warn(f"{name} has several predictions: {taken[name]} counts, {file} does not")
+            report.warn(f"{name} has several predictions: {taken[name]} is scored, {file} is not")
         else:
             extra.append(file.relative_to(folders[0]).as_posix())
     if extra:
@@ -102,9 +102,9 @@ def _tell_unused(folders: Sequence[Path], used: dict[Path, str], report: Reporte
 def _require_truths(found: Sequence[object], truth: Path) -> None:
     if not found:
         raise DataError(
-            f"--truth {truth} holds neither a dataset nor a mask",
+            f"--truth {truth} contains neither a dataset nor masks",
             code="truth.empty",
-            hint="name a dataset, or a folder of masks",
+            hint="give a dataset, or a folder of masks",
         )
 
 
@@ -114,13 +114,13 @@ def paired_with_folder(
     """Return prediction and truth of each sample, joined by the names of the images.
 
     Raises:
-        DataError: nothing that was predicted is in the truth, or a line is malformed.
+        DataError: no predicted image is in the truth, or a line is malformed.
     """
     truths = list(_truths(options, truth, predicted.labels, report))
     _require_truths(truths, truth)
     lines = {line["path"]: line for line in predicted.lines}
     names = {name: image.as_posix() for name, image, _ in truths if image is not None}
-    if not names:  # only masks, which have other suffixes
+    if not names:  # masks only, which have other suffixes
         stems = {path: PurePosixPath(path).with_suffix("").as_posix() for path in predicted.paths}
         found = join_names([name for name, _, _ in truths], list(stems.values()))
         paths = {stem: path for path, stem in stems.items()}
@@ -152,7 +152,7 @@ def paired_with_folder(
                 f"{predicted.folder / 'predictions.jsonl'}: {path} has no mask: "
                 f"{line_reason(error)}",
                 code="predictions.task",
-                hint="it must come from predict of the same task",
+                hint="it must be the output of predict for the same task",
             ) from error
         pairs.append(ScoredPair(name, png, mask, labels))
     return pairs
@@ -161,10 +161,10 @@ def paired_with_folder(
 def renumbered(
     predicted: Predicted, classes: ClassList, pairs: list[ScoredPair], report: Reporter
 ) -> MaskMap:
-    """Return the truth's number of each class of the model, by its name.
+    """Return the truth's index of each class of the model, by name.
 
     Raises:
-        DataError: a class was predicted that the truth does not have.
+        DataError: a predicted class is not in the truth.
     """
     for pair in pairs:
         if other := [name for name in pair.labels if name not in classes.names]:
@@ -186,8 +186,8 @@ def _truths(
     Args:
         options: of the command.
         truth: a dataset, or a folder of masks.
-        labels: what the model that predicted says of its labels and their division.
-        report: for what is odd.
+        labels: the predicting model's description of its labels and their division.
+        report: for warnings.
     """
     layout = options.format
     if layout == "auto":

@@ -1,4 +1,4 @@
-"""The output folder of predict, read back to be scored. Needs no torch."""
+"""Reads the output folder of predict for scoring. Does not import torch."""
 
 import json
 from collections.abc import Callable, Collection, Sequence
@@ -17,18 +17,18 @@ LABELS: dict[str, Callable[[Any], bool]] = {
     "val_fraction": lambda value: value is None or (is_number(value) and 0 <= value <= 1),
     "split_seed": lambda value: value is None or (type(value) is int and 0 <= value < 2**63),
 }
-"""What predict.json may say of the labels of the training data."""
+"""Fields of predict.json about the labels of the training data."""
 
 PARTS = ("masks", "predictions.csv", "predictions.jsonl")
-"""What stands for the whole folder when it is named alone."""
+"""Files that mean the whole folder if they are given alone."""
 
 
 class Malformed(ValueError):
-    """What is wrong with a line, in words for people."""
+    """A malformed line; the message describes the defect."""
 
 
 def line_reason(error: Exception) -> str:
-    """Return in words why a line of predictions could not be understood."""
+    """Return a description of why a line of predictions could not be parsed."""
     if isinstance(error, KeyError):
         return f"it has no {error.args[0]!r}"
     if isinstance(error, RecursionError | json.JSONDecodeError):
@@ -38,12 +38,12 @@ def line_reason(error: Exception) -> str:
 
 @dataclass(frozen=True)
 class Predicted:
-    """What predict left in a folder.
+    """The content of an output folder of predict.
 
     Attributes:
         folder: the folder.
-        names: of the model's classes in index order; None where the folder does not say.
-        labels: what the model says of the labels it was trained with, such as `mask_map`.
+        names: of the model's classes in index order; None if the folder does not define them.
+        labels: settings of the labels that the model was trained with, such as `mask_map`.
         lines: those of `predictions.jsonl`; each has a `path`.
         failures: inputs that could not be predicted, by path.
     """
@@ -56,14 +56,14 @@ class Predicted:
 
     @property
     def paths(self) -> list[str]:
-        """Of all inputs, each once, those that failed too."""
+        """Paths of all inputs, each once, including failed ones."""
         return list(dict.fromkeys([*(line["path"] for line in self.lines), *self.failures]))
 
     def names_by_value(self) -> dict[int, str]:
-        """Return the class of each value of a mask; without `names`, of those that occur.
+        """Return the class of each value of a mask; without `names`, of the values that occur.
 
         Raises:
-            DataError: the lines say it of other things than masks.
+            DataError: the lines are not about masks.
         """
         if self.names is not None:
             return dict(enumerate(self.names))
@@ -73,7 +73,9 @@ class Predicted:
                 for value, name in zip(line["category_ids"], line["labels"], strict=True):
                     number = whole_number(value)
                     if number is None or not 0 <= number < 256 or not is_text(name):
-                        raise Malformed("its ids are not numbers up to 255, or its labels not text")
+                        raise Malformed(
+                            "its ids are not numbers up to 255, or its labels are not text"
+                        )
                     named[number] = name
             return named
         except (KeyError, TypeError, ValueError) as error:
@@ -81,7 +83,7 @@ class Predicted:
                 f"{self.folder / 'predictions.jsonl'} does not name its classes: "
                 f"{line_reason(error)}",
                 code="predictions.task",
-                hint="predict again",
+                hint="run predict again",
             ) from error
 
     def failure(self, key: str, path: str | None) -> Failure:
@@ -89,7 +91,7 @@ class Predicted:
 
         Args:
             key: of the truth.
-            path: the input that it is joined with, if any.
+            path: the matching input, if any.
         """
         found = None if path is None else self.failures.get(path)
         if found is None:
@@ -112,33 +114,33 @@ def require_any(failures: Sequence[Failure], count: int, sample: str) -> None:
 
 
 def tell_unknown(names: Sequence[str], model: Sequence[str] | None, report: Reporter) -> None:
-    """Warn of classes of the truth that the model does not know, if it says which it knows."""
+    """Warn of classes of the truth that the model does not know, if its classes are known."""
     unknown = [name for name in names if model is not None and name not in model]
     if unknown:
         shown = ", ".join(unknown[:8]) + (", ..." if len(unknown) > 8 else "")
         count = counted(len(unknown), "class", "classes")
-        report.warn(f"the model does not know {count} of the truth: {shown}")
+        report.warn(f"the model does not know {count} of the ground truth: {shown}")
 
 
 def tell_extra(extra: Collection[str], report: Reporter) -> None:
-    """Warn of inputs that were predicted and are not in the truth."""
+    """Warn of predicted inputs that are not in the truth."""
     have = "has" if len(extra) == 1 else "have"
     count = counted(len(extra), "prediction")
-    report.warn(f"{count} {have} no truth, such as {min(extra)}")
+    report.warn(f"{count} {have} no ground truth, such as {min(extra)}")
 
 
 def predicted_folder(place: Path) -> Path | None:
-    """Return the output folder of predict that a place is or stands for; None if it is not."""
+    """Return the output folder of predict that a path is or refers to; None if there is none."""
     folder = place.parent if place.name in PARTS else place
     wanted = ("predict.json", "predictions.jsonl")
     return folder if all((folder / name).is_file() for name in wanted) else None
 
 
 def read_predicted(place: Path) -> Predicted | None:
-    """Return what predict left in a folder; None if a place is no such folder.
+    """Return the content of an output folder of predict; None if the path is not one.
 
     Args:
-        place: the folder, or the part of it that is scored.
+        place: the folder, or the file in it that is scored.
 
     Raises:
         DataError: a line of its files is malformed.
@@ -161,7 +163,7 @@ def read_predicted(place: Path) -> Predicted | None:
 
 
 def read_labels(place: Path) -> dict[str, Any]:
-    """Return what the model that predicted says of its labels; nothing for files of others.
+    """Return the predicting model's label settings; empty for files of other programs.
 
     Raises:
         DataError: the folder of predict is malformed.
@@ -171,7 +173,7 @@ def read_labels(place: Path) -> dict[str, Any]:
 
 
 def _read_about(path: Path) -> dict[str, Any]:
-    """Return the class names and the labels of the model, as far as the folder says them."""
+    """Return the class names and the label settings of the model, as far as the folder has them."""
     content, reason = None, ""
     try:
         content = read_json(path)
@@ -189,9 +191,9 @@ def _read_about(path: Path) -> dict[str, Any]:
         or not all(fits(labels.get(name)) for name, fits in LABELS.items())
     ):
         raise DataError(
-            f"{path} is not what predict wrote{reason}",
+            f"{path} is not as predict writes it{reason}",
             code="predictions.about",
-            hint="predict again, or name results.json itself",
+            hint="run predict again, or give results.json itself",
         )
     return {"classes": names or None, "labels": labels}
 
@@ -204,16 +206,16 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
                 line = json.loads(text, parse_constant=_refuse)
                 key = line["path"]
                 if not is_text(key) or not PurePosixPath(key).name:
-                    raise Malformed(f"its path {shown(key)} is no path")
+                    raise Malformed(f"its path {shown(key)} is not a path")
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise DataError(
                     f"{path}:{number} is not a line of predictions: {line_reason(error)}",
                     code="predictions.line",
-                    hint="predict --resume completes what was interrupted",
+                    hint="complete an interrupted output with predict --resume",
                 ) from error
             if key in seen:
                 raise DataError(
-                    f"{path}:{number} has {shown(key)} a second time", code="predictions.duplicate"
+                    f"{path}:{number} repeats {shown(key)}", code="predictions.duplicate"
                 )
             seen.add(key)
             lines.append(line)

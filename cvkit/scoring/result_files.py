@@ -1,4 +1,4 @@
-"""Files of detections that others wrote: COCO's results and VOC's. Needs no torch."""
+"""Files of detections from other programs: COCO's results and VOC's. Does not import torch."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -19,14 +19,14 @@ from cvkit.structures import ClassList, Instances, Masks
 from cvkit.texts import is_number, is_text, shown, whole_number
 
 NO_BOX = (0.0, 0.0, 0.0, 0.0)
-"""Stands for the box of a detection that has a mask only."""
+"""Placeholder for the box of a detection that has only a mask."""
 
 
 @dataclass(frozen=True)
 class Table:
     """Detections: number of the image, label from 1, score, and x, y, width, height.
 
-    `codes` are those of their masks; `boxless` says whose box follows from the mask.
+    `codes` are those of their masks; `boxless` marks those whose box is derived from the mask.
     """
 
     images: np.ndarray
@@ -38,7 +38,7 @@ class Table:
 
 
 def by_image(table: Table, images: list[AnnotatedImage]) -> list[Instances]:
-    """Return the detections of each image, best first; of equal scores the file's order stays."""
+    """Return the detections of each image, best first; equal scores keep the order of the file."""
     order = np.lexsort((-table.scores, table.images))  # stable
     cuts = np.searchsorted(table.images[order], np.arange(1, len(images)))
     parts = zip(images, np.split(order, cuts), strict=True)
@@ -60,7 +60,7 @@ def _instances(table: Table, rows: np.ndarray, image: AnnotatedImage) -> Instanc
 def read_table(
     path: Path, content: Any, images: list[AnnotatedImage], classes: ClassList, masks: bool
 ) -> tuple[Table, Counter[str]]:
-    """Return the detections in COCO's results format, and those of other classes by name.
+    """Return the detections in COCO's results format, and the numbers of those left out by class.
 
     Raises:
         DataError: malformed, or of an image or category that the truth does not have.
@@ -92,7 +92,7 @@ def read_table(
 
 
 def _image_numbers(content: list[dict], images: list[AnnotatedImage], path: Path) -> list[int]:
-    """Return the number of each row's image, by its file's name if it has one; -1: of none.
+    """Return the number of each row's image, by its file name if it has one; -1: no such image.
 
     Raises:
         DataError: none of the names is in the truth.
@@ -116,7 +116,7 @@ def _image_numbers(content: list[dict], images: list[AnnotatedImage], path: Path
             return by_id.get(row.get("image_id"), -1)
         if name in joined:
             return joined[name]
-        # Folders may be missing in a name that several images have; the id may tell.
+        # Without folders, several images may have a name; the id may decide.
         found = by_id.get(row.get("image_id"), -1)
         return found if len(several[name]) > 1 and found in several[name] else -1
 
@@ -129,7 +129,7 @@ def _given(content: list[dict], field: str) -> set[str]:
 
 
 def join_images(images: list[AnnotatedImage], names: list[str]) -> dict[int, str]:
-    """Return which of the names, of files, is that of each image by its number."""
+    """Return the file name that matches each image, by the image's number."""
     keys = [image.key for image in images]
     places = {image.key: [image.path.as_posix()] for image in images}
     found = join_names(keys, names, places)
@@ -137,7 +137,7 @@ def join_images(images: list[AnnotatedImage], names: list[str]) -> dict[int, str
 
 
 def _labels(content: list[dict], classes: ClassList, path: Path) -> list[int]:
-    """Return the label of each row, by its name if it has one; 0: of a class left out, -1: of none.
+    """Return the label of each row, by its name if it has one; 0: class left out, -1: unknown.
 
     Raises:
         DataError: none of the names is in the truth.
@@ -162,7 +162,7 @@ def _labels(content: list[dict], classes: ClassList, path: Path) -> list[int]:
 
 
 def _unknown(table: Table, content: list[dict], path: Path) -> Iterator[DataError]:
-    """Yield what is wrong with rows whose image, category or numbers are not usable."""
+    """Yield the defects of rows whose image, category or numbers are not usable."""
     fine = np.isfinite(table.scores) & (np.abs(table.xywh) <= MOST_PIXELS).all(1)
     fine &= (table.xywh[:, 2:] >= 0).all(1)
     for wrong, code, text in (
@@ -174,7 +174,11 @@ def _unknown(table: Table, content: list[dict], path: Path) -> Iterator[DataErro
             row = {"bbox": None, "image_id": None, "category_id": None} | content[place]
             values = {name: shown(value) for name, value in row.items()}
             values["named"] = f" ({values['file_name']})" if row.get("file_name") else ""
-            hint = "predict --image-ids writes a COCO file's" if code == "results.image" else ""
+            hint = (
+                "predict --image-ids writes the ids of a COCO file"
+                if code == "results.image"
+                else ""
+            )
             message = f"{path}: [{place}]: {text.format(**values)}"
             yield DataError(message, code=code, hint=hint)
 
@@ -182,10 +186,10 @@ def _unknown(table: Table, content: list[dict], path: Path) -> Iterator[DataErro
 def _with_masks(
     table: Table, content: list[dict], images: list[AnnotatedImage], path: Path
 ) -> Table:
-    """Return detections with the codes of their masks, and boxes where the file has none.
+    """Return detections with the codes of their masks, and boxes if the file has none.
 
     Raises:
-        DataError: lists the masks that are missing or not of their image's size.
+        DataError: lists the masks that are missing or do not have their image's size.
     """
     sizes = [images[number].truth.coded_masks().size_hw for number in table.images.tolist()]
     codes = np.empty(len(content), object)
@@ -205,7 +209,7 @@ def _with_masks(
 
 
 def _compressed_codes(content: list[dict], sizes: list[tuple[int, int]]) -> list[bytes] | None:
-    """Return compressed codes, checked all at once; None if some are anything else."""
+    """Return compressed codes, checked all at once; None if there is anything else."""
     try:
         masks = [row["segmentation"] for row in content]
         if any(mask["size"] != [*size] for mask, size in zip(masks, sizes, strict=True)):
@@ -217,7 +221,7 @@ def _compressed_codes(content: list[dict], sizes: list[tuple[int, int]]) -> list
 
 
 def _all_well_formed(content: list[Any], masks: bool) -> bool:
-    """Return whether all rows have the fields and types that they must have, at a glance."""
+    """Return whether all rows have the required fields and types; fast."""
     if set(map(type, content)) - {dict}:
         return False
     ids = {type(row.get(name)) for name in ("image_id", "category_id") for row in content}
@@ -237,14 +241,14 @@ def _all_well_formed(content: list[Any], masks: bool) -> bool:
 
 
 def _malformed(content: list[Any], masks: bool, path: Path) -> Iterator[DataError]:
-    """Yield what is wrong with the rows that lack a field, or have one of another type."""
+    """Yield the defects of rows that lack a field, or have one of another type."""
     for place, row in enumerate(content):
         if defect := _row_defect(row, masks, f"{path}: [{place}]"):
             yield defect
 
 
 def _row_defect(row: Any, masks: bool, where: str) -> DataError | None:
-    """Return what is wrong with the fields of one entry of a result file; None if nothing is."""
+    """Return the defect in the fields of an entry of a result file; None if there is none."""
     if not isinstance(row, dict):
         return DataError(f"{where} is not an object", code="results.row")
     for id_, name in (("image_id", "file_name"), ("category_id", "category_name")):

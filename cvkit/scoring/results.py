@@ -1,4 +1,4 @@
-"""The detections of each image of a truth, from files of others or of predict. Needs no torch."""
+"""The detections of each image of a truth, from files of any program. Does not import torch."""
 
 import re
 from collections import Counter
@@ -17,14 +17,14 @@ from cvkit.texts import read_json
 
 @dataclass(frozen=True)
 class Results:
-    """What a file or folder of detections holds.
+    """The content of a file or folder of detections.
 
     Attributes:
-        images: the detections of each image of the truth, best first (of equal scores the
-            file's order stays), or why it has none.
-        left_out: detections of each class that the truth does not have.
-        extra: inputs that were predicted and are not in the truth.
-        names: of the classes that the model knows, if it is known.
+        images: the detections of each image of the truth, best first (equal scores keep the order
+            of the file), or why it has none.
+        left_out: number of detections of each class that is not in the truth.
+        extra: predicted inputs that are not in the truth.
+        names: of the classes that the model knows, if available.
     """
 
     images: Sequence[Instances | Failure]
@@ -42,7 +42,7 @@ def read_results(
         place: COCO results (.json), the output folder of predict, or a folder of VOC's files.
         images: of the truth.
         classes: of the truth.
-        masks: detections must have masks; their boxes then follow from them where none is given.
+        masks: detections must have masks; boxes are derived from them if they are not given.
 
     Raises:
         DataError: malformed, or detections of unknown images or categories.
@@ -61,17 +61,17 @@ def _unique_rows(path: Path) -> Any:
     """Return the content of a JSON file.
 
     Raises:
-        DataError: malformed, or a key stands twice in an object.
+        DataError: malformed, or a key occurs twice in an object.
     """
     content = read_json(path, unique_keys=False)
-    # Quicker than looking at every object: as many keys as the text seems to have.
+    # Faster than checking every object: compare the number of keys with that in the text.
     if len(re.findall(rb'"\s*:', path.read_bytes())) == _keys(content):
         return content
     return read_json(path)
 
 
 def _keys(content: Any) -> int:
-    """Return the number of keys of a list of objects, and of objects in these."""
+    """Return the number of keys in a list of objects, including nested objects."""
     rows = [row for row in content if isinstance(row, dict)] if isinstance(content, list) else []
     inner = (value for row in rows for value in row.values() if isinstance(value, dict))
     return sum(map(len, rows)) + sum(map(len, inner))
@@ -80,10 +80,10 @@ def _keys(content: Any) -> int:
 def _join(
     predicted: Predicted, images: list[AnnotatedImage], classes: ClassList, masks: bool
 ) -> Results:
-    """Return what predict wrote of each image; images and classes are joined by their names.
+    """Return the results of predict for each image; images and classes are joined by name.
 
     Raises:
-        DataError: nothing is of the truth, or an image was predicted in another size.
+        DataError: no image is in the truth, or an image was predicted at another size.
     """
     joined = join_images(images, predicted.paths)
     file = predicted.folder / "predictions.jsonl"
@@ -104,9 +104,9 @@ def _join(
             size_wh = claimed_size([line["width"], line["height"]], f"{file}:{place}", "image.size")
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
-                f"{file}:{place} holds no boxes: {line_reason(error)}",
+                f"{file}:{place} has no boxes: {line_reason(error)}",
                 code="predictions.task",
-                hint="it must come from predict of the same task",
+                hint="it must be the output of predict for the same task",
             ) from error
         _require_size(images[number], size_wh, f"{file}:{place}")
         done.add(number)
@@ -139,8 +139,9 @@ def _require_size(image: AnnotatedImage, size_wh: tuple[int, int] | None, where:
         raise DataError(f"{where} has no width and height", code="image.size")
     if image.size_wh not in (None, size_wh):
         raise DataError(
-            f"{where}: {image.key} was predicted at {size_wh[0]}x{size_wh[1]}, its annotation says "
-            f"{image.size_wh[0]}x{image.size_wh[1]}",
+            f"{where}: {image.key} was predicted at {size_wh[0]}x{size_wh[1]}, but its "
+            f"annotation says {image.size_wh[0]}x{image.size_wh[1]}",
             code="image.size_mismatch",
-            hint="an image that EXIF turns must be there to turn its annotation: --images DIR",
+            hint="if EXIF rotates the image, its file is needed to rotate the annotation: "
+            "--images DIR",
         )

@@ -1,4 +1,4 @@
-"""Scoring segmentation masks, whoever made them. Needs no network and does not import torch."""
+"""Scoring segmentation masks, of any origin. Does not import torch."""
 
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ SAMPLE = "image"
 
 
 def metric_names(options: SegmentEval) -> tuple[str, ...]:
-    """Return the names of what is computed."""
+    """Return the names of the metrics."""
     return confusion.METRICS
 
 
@@ -46,7 +46,7 @@ def score(options: SegmentEval, report: Reporter) -> Scored[ConfusionMatrix, np.
         unreadable are its failures.
 
     Raises:
-        DataError: a label or a predicted value is no class, or nothing matches.
+        DataError: a label or a predicted value is not a class, or nothing matches.
         UsageError: `--truth` is missing.
     """
     places = given_places(options, "DATASET")
@@ -79,7 +79,7 @@ def _readers(
     pairs: list[ScoredPair],
     report: Reporter,
 ) -> tuple[MaskReader, MaskReader, ClassList]:
-    """Return what reads truths and predictions, as flags or the model say, and the classes."""
+    """Return the readers of truths and predictions, by flags or the model, and the classes."""
     classes, colors = dataset_classes(truth, IGNORE)
     labels = predicted.labels if predicted else {}
     written = labels.get("mask_map") if options.mask_map is None else options.mask_map
@@ -92,17 +92,17 @@ def _readers(
     elif predicted and predicted.names:
         classes = make_classes(list(predicted.names))
     truths = MaskReader(len(classes) if classes else None, colors, mask_map, ignore)
-    # Predictions are index PNGs whatever their palette: VOC's is the usual one.
+    # Predictions are index PNGs with any palette; VOC's is the usual one.
     count = len(classes) if classes else None
     results = MaskReader(count, colors, by_name, trust_voc_palette=False)
     if classes is None:
         classes = _count_classes(pairs, truths, results)
         if len(classes) < 2:
             raise DataError(
-                f"{truth}: truths and predictions hold one class besides the value "
-                f"{ignore} of pixels without a label",
+                f"{truth}: truths and predictions have only one class besides {ignore}, the "
+                "value of pixels without a label",
                 code="classes.count",
-                hint="masks of 0 and 255 need --mask-map 255=1",
+                hint="for masks of 0 and 255, use --mask-map 255=1",
             )
         truths = MaskReader(len(classes), colors, mask_map, ignore)
     return truths, results, classes
@@ -127,9 +127,9 @@ def _score(
         raise DataError(
             f"{pair.prediction}: {error}",
             code="prediction.mismatch",
-            hint="pixels are numbers of classes; only truths have pixels without a label"
+            hint="pixels must be class indices; only truths have pixels without a label"
             if result.shape == truth.shape
-            else "predictions are index PNGs at the size of the truth",
+            else "predictions must be index PNGs of the size of the truth",
         ) from error
 
 
@@ -151,7 +151,7 @@ def _largest(labels: np.ndarray) -> int:
 def write_report(
     scored: Scored[ConfusionMatrix, np.ndarray], folder: Path | None
 ) -> dict[str, Any]:
-    """Return what `eval --json` says about the numbers, and write the files behind them.
+    """Return the numbers of `eval --json`, and write the tables and pictures of the report.
 
     Args:
         scored: the evaluation.

@@ -1,4 +1,4 @@
-"""Scoring class predictions of videos, whoever made them. Does not import torch."""
+"""Scoring class predictions of videos, of any origin. Does not import torch."""
 
 import math
 from pathlib import Path
@@ -16,7 +16,7 @@ SAMPLE = "video"
 
 
 def metric_names(options: VideoEval) -> tuple[str, ...]:
-    """Return the names of what may be computed; how many classes there are is seen later."""
+    """Return the names of the possible metrics; the number of classes is known later."""
     return METRICS
 
 
@@ -38,11 +38,11 @@ def score(options: VideoEval, report: Reporter) -> Scored[VideoMetric, Outcome]:
 
 
 def _weighted(text: str) -> tuple[Path, float]:
-    """Return the file and the weight that `--fuse` names.
+    """Return the file and the weight of a `--fuse`.
 
     Raises:
         DataError: it is neither a file nor a folder.
-        UsageError: the weight is not a number from 0.
+        UsageError: the weight is not a number of at least 0.
     """
     if Path(text).exists() or "=" not in text:
         return regular("--fuse", Path(text)), 1.0
@@ -59,7 +59,7 @@ def _weighted(text: str) -> tuple[Path, float]:
 
 
 def write_report(scored: Scored[VideoMetric, Outcome], folder: Path | None) -> dict[str, Any]:
-    """Return what `eval --json` says about the numbers, and write the files behind them.
+    """Return the numbers of `eval --json`, and write the tables and pictures of the report.
 
     Args:
         scored: the evaluation.

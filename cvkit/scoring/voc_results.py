@@ -1,4 +1,4 @@
-"""VOC's result files: one for each class, a line for each detection. Needs no torch."""
+"""VOC's result files: one file per class, one line per detection. Does not import torch."""
 
 import math
 import re
@@ -21,7 +21,7 @@ def read_voc_results(folder: Path, keys: Sequence[str], classes: ClassList) -> l
     """Return the lines of files `..._CLASS.txt`: image, score and 1-based inclusive box.
 
     Args:
-        folder: of the files, or that which predict wrote `voc` into.
+        folder: of the files, or the output folder of predict with `voc`.
         keys: paths of the images of the truth.
         classes: of the truth.
 
@@ -49,14 +49,16 @@ def _files(folder: Path, classes: ClassList) -> dict[int, Path]:
     """Return the file of each label that has one."""
     suffixes = class_words(classes.names)
     labels = {suffix: label for label, suffix in enumerate(suffixes, 1)}
-    labels |= {name: label for label, name in enumerate(classes.names, 1)}  # as others write them
+    labels |= {
+        name: label for label, name in enumerate(classes.names, 1)
+    }  # as other programs write them
     found: dict[int, list[Path]] = defaultdict(list)
     for path in sorted(folder.glob("[!.]*.txt")):
         if (suffix := _class_suffix(path.stem, labels)) is not None:
             found[labels[suffix]].append(path)
     if not found:
         raise DataError(
-            f"--predictions {folder} holds neither results.json nor VOC result files",
+            f"--predictions {folder} contains neither results.json nor VOC result files",
             code="predictions.missing",
             hint=f"such as comp3_det_test_{suffixes[0]}.txt",
         )
@@ -73,7 +75,7 @@ def _files(folder: Path, classes: ClassList) -> dict[int, Path]:
 
 
 def _class_suffix(stem: str, labels: dict[str, int]) -> str | None:
-    """Return the class that a file name ends with: what follows `_det_SPLIT_`, else the longest."""
+    """Return the class at the end of a file name: after `_det_SPLIT_`, else the longest match."""
     match = re.fullmatch(r".*?_det_[^_]+_(.+)", stem)
     if match and match[1] in labels:
         return match[1]
@@ -82,7 +84,7 @@ def _class_suffix(stem: str, labels: dict[str, int]) -> str | None:
 
 
 def _row(line: str, label: int, finder: "_Finder", where: str) -> VocRow:
-    """Return what a line says.
+    """Return the content of a line.
 
     Raises:
         DataError: it is malformed, or of an image that is not in the truth or could be several.
@@ -95,7 +97,7 @@ def _row(line: str, label: int, finder: "_Finder", where: str) -> VocRow:
             f"{where} is not IMAGE SCORE XMIN YMIN XMAX YMAX", code="results.row"
         ) from error
     box = (x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1)
-    # NaN is not within a limit either.
+    # NaN is outside the limits too.
     if not (math.isfinite(score) and all(abs(v) <= MOST_PIXELS for v in box) and min(box[2:]) >= 0):
         raise DataError(
             f"{where}: box {x1:g} {y1:g} {x2:g} {y2:g} or score {score:g} is not usable",
@@ -105,7 +107,7 @@ def _row(line: str, label: int, finder: "_Finder", where: str) -> VocRow:
 
 
 class _Finder:
-    """Finds images by what result files call them: paths or names, mostly without suffix."""
+    """Finds images by their names in result files: paths or names, mostly without suffix."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         self.keys = keys
@@ -116,7 +118,7 @@ class _Finder:
         """Return the number of the image.
 
         Raises:
-            DataError: there is none, or it may be several.
+            DataError: there is none, or it matches several.
         """
         if name in self.known:
             return self.known[name]
@@ -130,7 +132,7 @@ class _Finder:
             raise DataError(
                 f"{where}: image {shown(name)} may be {first} or {second}",
                 code="results.image",
-                hint=f"name it by its path, as {without_suffix(first)}",
+                hint=f"use its path, as {without_suffix(first)}",
             )
         self.known[name] = found[0]
         return found[0]

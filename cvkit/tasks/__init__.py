@@ -1,1 +1,1 @@
-"""What makes each task itself: its data, head, loss and metric."""
+"""The tasks: each with its data, head, loss and metric."""

@@ -1,4 +1,4 @@
-"""What every task does with the splits of its data: check them, warn, take fingerprints."""
+"""Checks, warnings and fingerprints of the splits, for every task."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -21,14 +21,14 @@ def checked(
     report: Reporter,
     doing: str = "checking",
 ) -> F:
-    """Return what a scan of a split finds; shows its progress.
+    """Scan a split, show the progress, and return what was found.
 
     Args:
         scan: of `cvkit.data.scan`.
         items: the split.
         name: its name.
         report: for progress.
-        doing: the word for it.
+        doing: the word that the progress bar shows for it.
     """
     with report.progress(f"{doing} {name}", len(items)) as advance:
         found = scan(items, advance)
@@ -38,13 +38,13 @@ def checked(
 
 
 def warn_of_cache(name: str, report: Reporter) -> None:
-    """Warn if nothing can be kept in a folder of the user's cache."""
+    """Warn if a folder of the user's cache cannot be written to."""
     if trouble := cache_trouble(name):
         _warn_of_cache(trouble, report)
 
 
 def _warn_of_cache(trouble: str, report: Reporter) -> None:
-    report.warn(f"what is found in the data cannot be kept for the next start: {trouble}")
+    report.warn(f"the results of the data check cannot be cached: {trouble}")
 
 
 class Keyed(Protocol):
@@ -63,7 +63,7 @@ def warn_of_leaks(
     noun: str = "image",
     relation: tuple[str, str] = ("is also in", "are also in"),
 ) -> None:
-    """Say which samples of the validation split are also trained on.
+    """Warn of samples that are in both the training and the validation split.
 
     Args:
         names: of the training and the validation split.
@@ -71,7 +71,7 @@ def warn_of_leaks(
         scans: what was found in them.
         report: for the warning.
         noun: what the samples are, in the singular.
-        relation: of samples with equal hashes, of one and of several.
+        relation: the words for equal hashes, for one sample and for several.
     """
     train, val = names
     if train == val:
@@ -86,7 +86,7 @@ def warn_of_leaks(
     if twins:
         report.warn(
             f"{counted(len(twins), noun)} of {val!r} {relation[len(twins) > 1]} {train!r}, such as "
-            f"{twins[0][0]} ({twins[0][1]}): the validation numbers will be too good"
+            f"{twins[0][0]} ({twins[0][1]}): the validation metrics will be too high"
         )
 
 
@@ -100,7 +100,7 @@ def about_data(
 
     Args:
         data: what `--data` names.
-        classes: of the data; in another order the same labels mean other things.
+        classes: of the data; their order decides what a label means.
         splits: key, hash and label of each sample, by split.
         noun: what its samples are, in the plural.
     """

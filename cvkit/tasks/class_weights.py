@@ -13,8 +13,8 @@ CLASS_WEIGHTS = ("none", "balanced", "sqrt")
 def class_weights(text: str, counts: Tensor) -> Tensor | None:
     """Return the [K] factors that `--class-weights` means for a training set.
 
-    Their mean over the set is 1, so that a loss may divide by the number of samples: a division
-    by the weights of a batch would cancel them in a batch of one class.
+    Their mean over the set is 1, so that a loss may divide by the number of samples: dividing by
+        the weights of a batch would cancel them in a batch of one class.
 
     Args:
         text: the flag.

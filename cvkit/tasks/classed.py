@@ -29,7 +29,7 @@ C = TypeVar("C", bound="ClassTraining")
 
 @dataclass(frozen=True, kw_only=True)
 class ClassTraining:
-    """What only training needs; the numbers are the flags of the same names.
+    """Settings of training; the numbers are the flags of the same names.
 
     Attributes:
         weights: [K] factors of the classes, or None.
@@ -45,7 +45,7 @@ class ClassTraining:
     transform: Any
 
     def criterion(self, outputs: Mapping[str, Tensor], target: Tensor) -> dict[str, Tensor]:
-        """Return the loss of each output by name, those of auxiliary heads weighted.
+        """Return the loss of each output by name; the losses of auxiliary heads are weighted.
 
         Args:
             outputs: [N, K] logits by name.
@@ -60,7 +60,7 @@ class ClassTraining:
 
 
 def unregularised(training: C) -> C:
-    """Return what training needs, without label smoothing and mixing."""
+    """Return the training settings without label smoothing and mixing."""
     return replace(training, label_smoothing=0.0, mixup=0.0, cutmix=0.0)
 
 
@@ -70,30 +70,30 @@ def one_hot(batch: Batch, num_classes: int) -> Tensor:
 
 
 def require_examples(data: Collection, split: str, place: Path) -> None:
-    """Check that there are two classes or more, and that each can be learned.
+    """Check that there are at least two classes, and that each has training samples.
 
     Raises:
         DataError: names the class that the training split lacks, or the only one.
     """
     if only := sorted(set(data.names) - {item.label for item in data.splits[split]}):
         raise DataError(
-            f"class {only[0]!r} of {place} has nothing in {split!r}",
+            f"class {only[0]!r} of {place} has no samples in {split!r}",
             code="class.only_in_val",
             hint="move some of its files there, or remove the class",
         )
     if len(data.names) < 2:
-        raise DataError(f"{place} has one class, {data.names[0]!r}", code="classes.count")
+        raise DataError(f"{place} has only one class, {data.names[0]!r}", code="classes.count")
 
 
 def warn_of_gaps(data: Collection, split: str, report: Reporter) -> None:
-    """Say which files are not used, and which classes a validation split lacks."""
+    """Warn of files that are not used, and of classes without validation samples."""
     for note in data.notes:
         report.warn(note)
     if lacking := sorted(set(data.names) - {item.label for item in data.splits[split]}):
         shown = ", ".join(lacking[:8]) + (" ..." if len(lacking) > 8 else "")
         report.warn(
-            f"{len(lacking)} of {len(data.names)} classes have nothing in {split!r} and are not "
-            f"measured: {shown}"
+            f"{len(lacking)} of {len(data.names)} classes have no samples in {split!r} and are "
+            f"not measured: {shown}"
         )
 
 
@@ -149,7 +149,7 @@ def evaluation_split(
 def describe_classes(
     result: Classes, sample: Sample, classes: ClassList, top_k: int
 ) -> dict[str, Any]:
-    """Return the line of `predictions.jsonl` of a sample's best classes."""
+    """Return the line of `predictions.jsonl` with a sample's best classes."""
     scores = required(result.scores)
     order = [int(index) for index in ranked(scores)[:top_k]]
     height, width = required(sample.geometry).original_hw

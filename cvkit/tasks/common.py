@@ -1,4 +1,4 @@
-"""What tasks share: one network with classes and preprocessing, as a model file describes it."""
+"""Parts shared by tasks: a network, its classes and preprocessing, as a model file has them."""
 
 import re
 from abc import abstractmethod
@@ -28,7 +28,7 @@ from cvkit.tasks.contract import E, Network, P, T, Task
 
 
 class BuildableNetwork(Network, Protocol):
-    """A network that leads back to the flags it was made from."""
+    """A network that can return the flags from which it was built."""
 
     def flags(self, preprocessing: Any) -> dict[str, Any]:
         """Return the flags of train that lead to this network and to these inputs."""
@@ -52,14 +52,14 @@ class Origin:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageTask(Task[T, E, P]):
-    """A problem with one network, and what a model file says of it.
+    """A problem with one network, and the part of it that a model file describes.
 
     Attributes:
         classes: of the data or the model.
         network: what to build.
         preprocessing: of the images; a dataclass with `mean` and `std`.
         splits: labelled samples by name of the split.
-        origin: of a model that is going to be trained.
+        origin: where the training data come from; only in training.
     """
 
     network_class: ClassVar[Callable[..., Any]]
@@ -74,10 +74,10 @@ class ImageTask(Task[T, E, P]):
 
     @classmethod
     def known_parts(cls, header: dict[str, Any]) -> dict[str, Any]:
-        """Return classes, network and preprocessing that a model file's header describes.
+        """Return the classes, network and preprocessing that a model file's header describes.
 
         Raises:
-            ModelFileError: the header lacks something.
+            ModelFileError: the header is incomplete.
         """
         return from_header(header, cls.network_class, cls.preprocessing_class)
 
@@ -86,14 +86,14 @@ class ImageTask(Task[T, E, P]):
         """Return the flags of train that lead to the network and the inputs of a model.
 
         Raises:
-            ModelFileError: the header lacks something.
+            ModelFileError: the header is incomplete.
         """
         known = cls.known_parts(header)
         network: BuildableNetwork = known["network"]
         return network.flags(known["preprocessing"])
 
     def adopting(self, header: dict[str, Any]) -> Self:
-        """Return the task with what a model file says of its inputs and what no flag can say."""
+        """Return the task with the inputs of a model file and the settings that no flag has."""
         made = self.known_parts(header)["preprocessing"]
         names = [name for name in ("mean", "std", "interpolation") if hasattr(made, name)]
         kept = {name: getattr(made, name) for name in names}
@@ -120,13 +120,13 @@ class ImageTask(Task[T, E, P]):
             ModelFileError: the weights are missing, damaged or do not fit.
         """
         if options.pretrained is None:
-            report.say("backbone weights: none, trained from scratch")
+            report.say("backbone weights: none, training from scratch")
             return
         name, source = self.network.backbone, options.pretrained
         backbone = getattr(model, "backbone", None)
         if backbone is None or name is None:
             raise UsageError(
-                f"--pretrained: {name or self.network.arch} is a whole network without "
+                f"--pretrained: {name or self.network.arch} is a complete network without "
                 "pretrained weights",
                 code="pretrained.unsupported",
             )
@@ -156,7 +156,7 @@ class LogitsTask(ImageTask[T, E, P]):
 
     @abstractmethod
     def training_input(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return what the network sees of a batch, and what its outputs are compared with."""
+        """Return the network's input for a batch, and the target of its outputs."""
 
     @abstractmethod
     def criterion(self, outputs: dict[str, Tensor], target: Tensor) -> dict[str, Tensor]:
@@ -174,32 +174,32 @@ class LogitsTask(ImageTask[T, E, P]):
         return total(self.criterion(same, target))
 
     def probe(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the network's input, which gathers a gradient, and an output."""
+        """Return the network's input, which requires a gradient, and an output."""
         inputs = self.training_input(batch)[0].detach().clone().requires_grad_()
         return inputs, model(inputs)["out"]
 
     def normalized(self, batch: Batch) -> Tensor:
         """Return the NCHW float images of a batch as the network wants them."""
-        assert isinstance(batch.images, Tensor), "images of one size are stacked"
+        assert isinstance(batch.images, Tensor), "only images of the same size can be stacked"
         return normalize(batch.images, self.preprocessing.mean, self.preprocessing.std)
 
 
 def required(part: F | None) -> F:
-    """Return a part of a task that only training, or only evaluation, has.
+    """Return a part of a task that exists only for training, or only for evaluation.
 
     Raises:
-        TypeError: this task was made for something else.
+        TypeError: the task does not have it.
     """
     if part is None:
-        raise TypeError("this task was not made for that")
+        raise TypeError("this task does not support it")
     return part
 
 
 def truth_of(sample: Sample, kind: type[F]) -> F:
-    """Return the truth of a labelled sample, which is of this type.
+    """Return the ground truth of a labelled sample, checked to be of this type.
 
     Raises:
-        TypeError: it is not.
+        TypeError: it is of another type.
     """
     if not isinstance(sample.truth, kind):
         raise TypeError(f"{sample.path} has no {kind.__name__}")
@@ -217,7 +217,7 @@ def from_header(
     """Return the constructor arguments of an `ImageTask` that a model file's header describes.
 
     Raises:
-        ModelFileError: the header lacks something.
+        ModelFileError: the header is incomplete.
     """
     try:
         return {
@@ -246,21 +246,21 @@ def refuse_idle(
         task: key of `catalog.ARCHS`.
         arch: key of the task's table, whose rows name the flags.
         code: last part of the code of the error.
-        but: flags that are left to others.
+        but: flags that are checked elsewhere.
 
     Raises:
-        UsageError: names the first one that means something to other architectures only.
+        UsageError: names the first one that has an effect on other architectures only.
     """
     for name in sorted(catalog.idle_flags(task, arch).difference(but)):
         if differs(options, name):
             flag = name.replace("_", "-")
-            raise UsageError(f"--{flag} has no meaning for --arch {arch}", code=f"{flag}.{code}")
+            raise UsageError(f"--{flag} has no effect with --arch {arch}", code=f"{flag}.{code}")
 
 
 def smallest_batch(build: Callable[[], nn.Module], shape: Sequence[int]) -> int:
     """Return how many samples a training batch of a network needs: 1 or 2.
 
-    A batch norm that sees one value of each channel has nothing to normalise, and fails.
+    A batch norm with one value per channel has nothing to normalise, and fails.
 
     Args:
         build: returns the network.
@@ -292,24 +292,24 @@ def require_same_classes(
     Args:
         data: names of the dataset's classes.
         model: names of the model's.
-        ordered: the dataset says itself which order its classes have.
+        ordered: the dataset defines the order of its classes.
 
     Raises:
-        DataError: names the classes that are missing, new or in another place.
+        DataError: names the classes that are missing, added or in another position.
     """
     missing = [name for name in model if name not in data]
     extra = [name for name in data if name not in model]
     if missing or extra:
         raise DataError(
-            f"the dataset's classes are not the model's: {_some(missing)} missing, "
-            f"{_some(extra)} new",
+            f"the classes of the dataset differ from the model's: {_some(missing)} missing, "
+            f"{_some(extra)} added",
             code="classes.differ",
         )
     if ordered and tuple(data) != tuple(model):
         first = next(i for i, (a, b) in enumerate(zip(data, model, strict=True)) if a != b)
         raise DataError(
             "the dataset lists the model's classes in another order: "
-            f"number {first} is {data[first]!r}, the model's is {model[first]!r}",
+            f"number {first} is {data[first]!r} instead of {model[first]!r}",
             code="classes.differ",
         )
 
@@ -334,7 +334,7 @@ def parse_image_size(text: str, low: int, high: int) -> tuple[int, int]:
     """Return the (width, height) in pixels that `--image-size` means in every task.
 
     Args:
-        text: `64` is a square of 64x64; or WIDTHxHEIGHT.
+        text: a side such as `64`, which means 64x64, or WIDTHxHEIGHT.
         low: smallest possible side.
         high: largest one.
 
@@ -344,7 +344,7 @@ def parse_image_size(text: str, low: int, high: int) -> tuple[int, int]:
     match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
     width, height = (int(side) for side in (match[1], match[2] or match[1])) if match else (0, 0)
     if not all(low <= side <= high for side in (width, height)):
-        hint = f"such as 224, or 480x360, sides from {low} to {high}"
+        hint = f"such as 224 or 480x360, with sides from {low} to {high}"
         if catalog.closest(text, ("auto",)):
             hint = "did you mean auto?"
         raise UsageError(

@@ -1,4 +1,4 @@
-"""A training that begins with a trained model: its network, its inputs and its weights."""
+"""Training that starts from a trained model: its network, its inputs and its weights."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from cvkit.texts import counted
 
 @dataclass(frozen=True)
 class Start:
-    """The model that `--weights` of a training names."""
+    """The model from which training starts (`--weights`)."""
 
     path: Path
     tensors: dict[str, Tensor]
@@ -30,28 +30,28 @@ class Start:
 def read_start(options: Train, task_name: str) -> tuple[Train, Start | None]:
     """Return the options with the network of the model that `--weights` names, and the model.
 
-    Flags that somebody has set stay as they are; whether the weights fit then is seen later. A
-    run that is resumed has its own weights already.
+    Flags that were given are kept; whether the weights fit then is checked later. A resumed run has
+    its own weights already.
 
     Raises:
-        UsageError: `--pretrained` is given, too.
-        ModelFileError: no such file, damaged, or of another task.
+        UsageError: `--pretrained` is given too.
+        ModelFileError: the file is missing, damaged, or for another task.
     """
     if options.weights is None or options.resume:
         return options, None
     if options.pretrained:
         raise UsageError(
-            f"--weights {options.weights} and --pretrained {options.pretrained} exclude each other",
+            f"--weights {options.weights} and --pretrained {options.pretrained} cannot be combined",
             code="weights.pretrained",
-            hint="--weights takes over the backbone, too",
+            hint="--weights loads the backbone too",
         )
     path, tensors, header = read_trained(options.weights, options, task_name)
     kind = header.get("task")
     if kind != task_name:
         raise ModelFileError(
-            f"{path} is a model of task {kind!r}, not {task_name!r}",
+            f"{path} is a model for task {kind!r}, not {task_name!r}",
             code="model.task",
-            hint="--pretrained takes over its backbone",
+            hint="load its backbone with --pretrained",
         )
     flags = catalog.resolve(catalog.TASKS[task_name]).flags_of(header)
     settled = options.given.union(*(INSTEAD.get(name, ()) for name in options.given))
@@ -60,7 +60,7 @@ def read_start(options: Train, task_name: str) -> tuple[Train, Start | None]:
 
 
 def take_over(start: Start, task: Task, model: nn.Module, report: Reporter) -> None:
-    """Load all weights of a model; those that depend on the classes only if these are the same.
+    """Load all weights of a model; those that depend on the classes only if the classes are equal.
 
     Args:
         start: the model.
@@ -69,18 +69,18 @@ def take_over(start: Start, task: Task, model: nn.Module, report: Reporter) -> N
         report: for what was loaded and what was not.
 
     Raises:
-        UsageError: a model without weights that train.
+        UsageError: the model has no trainable weights.
         ModelFileError: the network is another one.
     """
     if task.gradient_free:
         raise UsageError(
-            f"--weights: --arch {task.network.arch} has no weights that train",
+            f"--weights: --arch {task.network.arch} has no trainable weights",
             code="weights.unsupported",
-            hint="--pretrained takes over the backbone whose features it compares",
+            hint="load the backbone whose features it compares with --pretrained",
         )
     then = [row["name"] for row in start.header["classes"]]
     state = model.state_dict()
-    anew = set(getattr(model, "fitted_names", ()))  # follows from the weights, after training
+    anew = set(getattr(model, "fitted_names", ()))  # computed from the weights after training
     if tuple(then) != task.classes.names:
         anew |= _class_tensors(task, state)
     wanted = [name for name in state if name not in anew]
@@ -94,14 +94,14 @@ def take_over(start: Start, task: Task, model: nn.Module, report: Reporter) -> N
             f"--weights {start.path} is another network ({', '.join(parts)}): "
             f"{counted(len(wrong), 'tensor')} missing or of another shape, such as {wrong[0]}",
             code="weights.mismatch",
-            hint="leave out the flags of the network; the file says which one it is",
+            hint="omit the flags of the network; they are read from the file",
         )
     model.load_state_dict({name: start.tensors[name] for name in wanted}, strict=False)
-    report.say(f"weights to begin with: {start.path}, {counted(len(wanted), 'tensor')}")
+    report.say(f"initial weights: {start.path}, {counted(len(wanted), 'tensor')}")
     if tuple(then) != task.classes.names:
         report.say(
-            f"other classes than the model's ({_some(then)}): tensors that depend on them begin "
-            f"anew: {len(anew)}"
+            f"the classes differ from the model's ({_some(then)}): tensors that depend on them "
+            f"and are re-initialised: {len(anew)}"
         )
 
 

@@ -1,4 +1,4 @@
-"""What commands and loops may call on a task; nothing else is called.
+"""Everything that commands and loops may call on a task.
 
 A task is complete when it is constructed: `for_training` and `for_model` check everything and
 return one, `with_data` and `adopting` return another one, and nothing is assigned to it later.
@@ -28,13 +28,13 @@ P = TypeVar("P", bound=Predict)
 
 
 class Dataset(Protocol):
-    """Samples by index; `seed` decides everything random about one."""
+    """Samples by index; `seed` determines everything random about a sample."""
 
     def __len__(self) -> int:
         """Return the number of samples."""
 
     def key(self, index: int) -> str:
-        """Return the path that names a sample in messages and results."""
+        """Return the path that identifies a sample in messages and results."""
 
     def read(self, index: int, seed: int = 0) -> Sample:
         """Return a sample; raises `CvkitError` if its files are unusable."""
@@ -42,32 +42,32 @@ class Dataset(Protocol):
 
 @runtime_checkable
 class Ragged(Protocol):
-    """A dataset whose samples may differ in size and share a batch all the same."""
+    """A dataset whose samples may differ in size and still share a batch."""
 
     @property
     def ragged(self) -> bool:
-        """Whether they do: then they are listed in a batch instead of stacked."""
+        """Whether they do; the samples of a batch are then listed instead of stacked."""
 
 
 @runtime_checkable
 class Grouped(Protocol):
-    """A dataset whose batches are better made of similar samples."""
+    """A dataset whose batches should consist of similar samples."""
 
     def groups(self) -> Sequence[int]:
-        """Return for each sample a number that similar ones share."""
+        """Return a number for each sample, equal for similar ones."""
 
 
 class Metric(Protocol):
-    """Counts that grow image by image, and the numbers that follow from them."""
+    """Counts that are updated image by image, and the metrics computed from them."""
 
     def update(self, result: Any, truth: Any) -> Any:
         """Add one image; return its counts."""
 
     def state(self) -> Any:
-        """Return what another process needs to `merge` this metric."""
+        """Return the counts that another process needs to `merge` this metric."""
 
     def merge(self, states: Sequence[Any]) -> None:
-        """Replace the counts by those of all processes together."""
+        """Replace the counts by the totals over all processes."""
 
     def compute(self) -> dict[str, float | None]:
         """Return the metrics by name."""
@@ -77,24 +77,24 @@ class Metric(Protocol):
 
 
 class Answers(Protocol):
-    """How results are summarised for people, from their lines of `predictions.jsonl`."""
+    """Readable summaries of results, from their lines of `predictions.jsonl`."""
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Heads of the cells of a row."""
+        """Column headings."""
 
     def row(self, line: dict[str, Any]) -> list[str]:
         """Return the cells of one result."""
 
     def tally(self, line: dict[str, Any]) -> Counter[str]:
-        """Return what is counted of one result, by class."""
+        """Return the counts of one result by class."""
 
     def summary(self, total: Counter[str]) -> str:
-        """Return the counts of many results in one line."""
+        """Return one line that summarises the counts of many results."""
 
 
 class Network(Protocol):
-    """Which network; a dataclass that is stored in the model file."""
+    """The network and its parameters; a dataclass that is stored in the model file."""
 
     @property
     def arch(self) -> str:
@@ -127,7 +127,7 @@ class Task(ABC, Generic[T, E, P]):
     @property
     @abstractmethod
     def metric_names(self) -> tuple[str, ...]:
-        """Of what `Metric.compute` returns."""
+        """Names of the metrics that `Metric.compute` returns."""
 
     @property
     def body(self) -> str:
@@ -141,17 +141,17 @@ class Task(ABC, Generic[T, E, P]):
 
     @property
     def input_shape(self) -> tuple[int, ...] | None:
-        """Of a training sample as the network sees it, channels first; None where sizes differ."""
+        """Shape of a training input, channels first; None if sizes differ."""
         return None
 
     @property
     def min_batch(self) -> int:
-        """Samples that a training batch must have; batch norms over one value need two."""
+        """Minimum number of samples in a training batch; batch norms over one value need two."""
         return 1
 
     @property
     def gradient_free(self) -> bool:
-        """Whether the model is not trained by steps; then the task is a `Memorising` one."""
+        """Whether the model is not trained in steps; the task is then `Memorising`."""
         return False
 
     @classmethod
@@ -160,7 +160,7 @@ class Task(ABC, Generic[T, E, P]):
         """Return the task of a training run; reads and checks the whole dataset.
 
         Raises:
-            UsageError: flags that do not go together.
+            UsageError: flags that cannot be combined.
             DataError: lists every defect of the data.
         """
 
@@ -170,8 +170,8 @@ class Task(ABC, Generic[T, E, P]):
         """Return the task of a trained model, as its file's header describes it.
 
         Raises:
-            ModelFileError: the header lacks something.
-            UsageError: a flag that this model cannot follow.
+            ModelFileError: the header is incomplete.
+            UsageError: a flag that this model does not support.
         """
 
     @abstractmethod
@@ -188,12 +188,12 @@ class Task(ABC, Generic[T, E, P]):
         """Return the flags of train that lead to the network and the inputs of a model.
 
         Raises:
-            ModelFileError: the header lacks something.
+            ModelFileError: the header is incomplete.
         """
 
     @abstractmethod
     def adopting(self, header: dict[str, Any]) -> Self:
-        """Return the task with what a model file says of its inputs and what no flag can say."""
+        """Return the task with the inputs of a model file and the settings that no flag has."""
 
     @abstractmethod
     def with_classes(self, classes: ClassList) -> Self:
@@ -201,11 +201,11 @@ class Task(ABC, Generic[T, E, P]):
 
     @abstractmethod
     def header(self, options: T) -> dict[str, Any]:
-        """Return what a model file says about itself."""
+        """Return the header of the model file."""
 
     @abstractmethod
     def inference_rule(self) -> dict[str, Any]:
-        """Return how samples go through the network, for reports."""
+        """Return a description of the inference, for reports."""
 
     @abstractmethod
     def dataset(self, split: str, *, training: bool) -> Dataset:
@@ -237,7 +237,7 @@ class Task(ABC, Generic[T, E, P]):
         """Return the settings that flags leave open (None or auto), by name."""
 
     def freeze(self, model: nn.Module, options: T) -> None:
-        """Switch off the training of what the task's own flags name."""
+        """Freeze the layers that the task's own flags select."""
 
     @abstractmethod
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
@@ -249,7 +249,7 @@ class Task(ABC, Generic[T, E, P]):
 
     @abstractmethod
     def validate(self, model: nn.Module, batch: Batch) -> tuple[list[Any], Tensor]:
-        """Return what `predict` does, and the mean loss of the batch.
+        """Return the results of `predict` and the mean loss of the batch.
 
         The loss is that of training without label smoothing, mixing and auxiliary heads. Batches
         are those of evaluation.
@@ -260,14 +260,14 @@ class Task(ABC, Generic[T, E, P]):
         """Return an empty metric."""
 
     def check_inputs(self, keys: Sequence[str], report: Reporter) -> None:
-        """Check what a prediction needs to know of its inputs, before the first one.
+        """Check everything that prediction needs to know about its inputs, before the first one.
 
         Args:
             keys: the inputs' paths in the results.
             report: for warnings.
 
         Raises:
-            DataError: a file that the flags name does not know an input.
+            DataError: a file given by a flag lacks an input.
         """
 
     @abstractmethod
@@ -277,28 +277,28 @@ class Task(ABC, Generic[T, E, P]):
         Args:
             result: of `predict`.
             sample: that it is of.
-            stem: name of the files without suffix, which no other input has.
+            stem: name of the files without suffix; unique to this input.
             folder: of all results.
 
         Raises:
-            OutputError: a file cannot have this name, or something is in its place.
+            OutputError: a file cannot have this name, or the name is taken.
         """
 
     def finish(self, folder: Path) -> list[Failure]:
-        """Write what belongs to all results together, after the last one.
+        """Write the files about all results, after the last one.
 
         Returns:
-            The inputs of which a file could not be written.
+            The inputs for which a file could not be written.
         """
         return []
 
     @abstractmethod
     def answers(self) -> Answers:
-        """Return what summarises results for people."""
+        """Return the summary of results."""
 
     @abstractmethod
     def tile(self, line: dict[str, Any], path: Path, folder: Path) -> tuple[np.ndarray, str] | None:
-        """Return the picture (HWC RGB uint8) and words that show a result on a contact sheet.
+        """Return the picture (HWC RGB uint8) and the text of a result on a contact sheet.
 
         Args:
             line: of `predictions.jsonl`.
@@ -318,8 +318,8 @@ class Checkable(Protocol):
     """A task whose loss and network `--check` can examine.
 
     Attributes:
-        overfit_goal: of the check that one batch can be learned: the share of the first loss at
-            which it stops, the share that is enough, and the most steps.
+        overfit_goal: of the check that one batch can be learned: the fraction of the initial loss
+            at which it stops, the fraction that is sufficient, and the maximum number of steps.
     """
 
     @property
@@ -327,7 +327,7 @@ class Checkable(Protocol):
         """See the class."""
 
     def unregularised(self) -> Checkable:
-        """Return the same problem without what keeps its loss from reaching zero."""
+        """Return the same problem without regularisation that keeps its loss from reaching zero."""
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return the terms of the loss by name."""
@@ -336,12 +336,12 @@ class Checkable(Protocol):
         """Return the loss if all classes scored equally."""
 
     def probe(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the network's input, which gathers a gradient, and an output."""
+        """Return the network's input, which requires a gradient, and an output."""
 
 
 @runtime_checkable
 class Memorising(Protocol):
-    """A task whose model may keep the training samples instead of being trained by steps."""
+    """A task whose model may keep the training samples instead of being trained in steps."""
 
     def memorise(self, model: nn.Module, batch: Batch) -> None:
         """Let the model keep a batch of training samples."""
@@ -351,7 +351,7 @@ class PostFit(Protocol):
     """Something that is fitted by one pass over all training images, after the last step."""
 
     def finish(self) -> None:
-        """Conclude from what was seen."""
+        """Complete the fit after the last image."""
 
 
 @runtime_checkable
@@ -359,7 +359,7 @@ class PostFitting(Protocol):
     """A task with post-fits."""
 
     def post_fits(self, model: nn.Module, seed: int) -> list[tuple[str, PostFit]]:
-        """Return what is fitted after the steps, each with its title, in order."""
+        """Return the post-fits in order, each with its title."""
 
     def fit_batch(self, fit: PostFit, batch: Batch) -> None:
-        """Show a batch of training samples to a post-fit."""
+        """Pass a batch of training samples to a post-fit."""

@@ -1,4 +1,4 @@
-"""Flags of eval and predict that nothing would depend on. Needs no torch."""
+"""Flags of eval and predict that would have no effect. Imports no torch."""
 
 from collections.abc import Iterator
 
@@ -11,26 +11,26 @@ OF_A_MODEL = (
     *("data", "json_file", "tta", "sliding_window", "views", "proposals"),
     *("nms", "min_size", "mask_threshold"),
 )
-"""Flags about how a network sees its images; they mean nothing when files are scored."""
+"""Flags about the inputs of a network; they have no effect when files are scored."""
 OF_FILES = ("truth", "fuse", "weight")
-"""Flags about files of predictions; they mean nothing to a model."""
+"""Flags about files of predictions; they have no effect on a model."""
 DIVIDING = ("val_fraction", "seed")
-"""Flags that divide data that are not split; a COCO file is divided, a table is taken whole."""
+"""Flags that divide data without splits; a COCO file is divided, a table is used completely."""
 HINTS = {
-    "data": "--truth names what predictions are scored with",
-    "json_file": "--truth FILE names what predictions are scored with",
-    "truth": "--data names what a model is measured on",
+    "data": "give the ground truth of predictions with --truth",
+    "json_file": "give the ground truth of predictions with --truth FILE",
+    "truth": "give the dataset on which a model is evaluated with --data",
 }
 
 Rule = tuple[bool, tuple[str, ...], str]
-"""(whether it holds, flags that then have no effect, what takes it from them)."""
+"""(whether it applies, flags that then have no effect, the reason)."""
 
 
 def require_effect(options: Eval | Predict) -> None:
     """Check that the result depends on every flag that differs from its default.
 
-    How a network runs (`--device`, `--precision`, `--workers`, `--batch-size`) is no part of it:
-    these flags are often set for all commands.
+    Flags about how a network runs (`--device`, `--precision`, `--workers`, `--batch-size`) are not
+    checked, because they are often set for all commands.
 
     Raises:
         UsageError: names the first flag that has no effect, and why.
@@ -41,7 +41,7 @@ def require_effect(options: Eval | Predict) -> None:
                 raise UsageError(
                     f"--{name.replace('_', '-')} has no effect with {reason}",
                     code=f"{name}.idle",
-                    hint=HINTS.get(name, "leave it out"),
+                    hint=HINTS.get(name, "omit it"),
                 )
 
 

@@ -1,4 +1,4 @@
-"""How the values of pixels enter a network: their bits, mean and deviation."""
+"""The scaling of pixel values: bits, mean and standard deviation."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,18 +15,18 @@ from cvkit.texts import read_json
 
 
 class Statistics(TypedDict, total=False):
-    """Mean and deviation of each channel's pixels in [0, 1]; both or none."""
+    """Mean and standard deviation of each channel's pixels in [0, 1]; both or none."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
 
 def value_bits(options: Train, scans: Iterable[Any], report: Reporter) -> int | None:
-    """Return how many bits of files of 16 bits hold values, as a model stores it.
+    """Return how many bits of 16-bit files are in use, as a model stores it.
 
-    Cameras and microscopes store 10, 12 or 14 bits in files of 16; the largest value of all
-    training and validation images decides, so that all are scaled alike. Without such files it
-    is None: each file that the model will see decides for itself. A resumed run keeps its rule.
+    Cameras and microscopes store 10, 12 or 14 bits in 16-bit files; the largest value of all
+    training and validation images decides, so that all are scaled alike. Without such files the
+    result is None: later files are scaled by their own largest value. A resumed run keeps its rule.
 
     Args:
         options: of the run.
@@ -35,35 +35,35 @@ def value_bits(options: Train, scans: Iterable[Any], report: Reporter) -> int | 
     """
     bits = max((scan.bits for scan in scans if scan.bits), default=None)
     if options.resume and (before := _of_run(options.resume)):
-        return before.get("bits", 16)  # the rule of models that do not name one
+        return before.get("bits", 16)  # the rule of models that do not store one
     if bits is not None:
         report.say(
-            f"files of 16 bits: their values need {bits} bits, which are scaled to 8; the model "
-            "keeps this rule"
+            f"16-bit files: their values need {bits} bits and are scaled to 8 bits; the model "
+            "stores this rule"
         )
     return bits
 
 
 def warn_of_bits(bits: int | None, scans: Iterable[Any], report: Reporter) -> None:
-    """Say that images have larger values than those that a model was trained on."""
+    """Warn if images have larger values than those that a model was trained on."""
     largest = max((scan.bits for scan in scans if scan.bits), default=0)
     if bits is not None and largest > bits:
         report.warn(
-            f"files of 16 bits hold values of {largest} bits, the model was trained on {bits}: "
-            "larger values count as the largest"
+            f"16-bit files have values of {largest} bits, but the model was trained on {bits}: "
+            "larger values are clipped"
         )
 
 
 def pretrained_statistics(options: Train, builder: str) -> Statistics:
-    """Return `mean` and `std` for a preprocessing, empty where the weights do not say them.
+    """Return `mean` and `std` for a preprocessing; empty if the weights do not define them.
 
-    Published weights are recognised by their hash, whether they are named or given as a file,
-    whatever its name; a model that cvkit wrote says it in its header. A run that is resumed goes
-    on with the numbers that it began with: the file may have gone since.
+    Published weights are recognised by their hash, whether they are given by name or as a file of
+    any name; a cvkit model stores them in its header. A resumed run keeps its own numbers, because
+    the file may no longer exist.
 
     Args:
         options: of the run.
-        builder: function of torchvision that makes the network; empty if there is none.
+        builder: torchvision function that builds the network; empty if there is none.
 
     Raises:
         ModelFileError: the file has a published name and another content.
@@ -77,7 +77,7 @@ def pretrained_statistics(options: Train, builder: str) -> Statistics:
     if source.partition(":")[0] in ("imagenet", "kinetics"):
         found = builder, torchvision.models.get_model_weights(builder).DEFAULT
     elif not Path(source).is_file():
-        return {}  # refused where it is loaded
+        return {}  # refused when it is loaded
     elif stored := _of_header(Path(source)):
         return stored
     else:
@@ -89,7 +89,7 @@ def pretrained_statistics(options: Train, builder: str) -> Statistics:
 
 
 def _of_header(path: Path) -> Statistics:
-    """Return mean and deviation that a model of cvkit stores; empty for other files."""
+    """Return the mean and standard deviation that a cvkit model stores; empty for other files."""
     return _both(_preprocessing(path)) if path.suffix == ".safetensors" else {}
 
 
@@ -101,11 +101,11 @@ def _preprocessing(path: Path) -> dict[str, Any]:
 
 
 def _of_run(run: Path) -> dict[str, Any]:
-    """Return the preprocessing that a run wrote down at its start, else that of its best model."""
+    """Return the preprocessing that a run stored at its start, else that of its best model."""
     try:
         about = read_json(run / "environment.json")
     except DataError:
-        about = {}  # the model of a run says it too
+        about = {}  # the model of a run stores it too
     known = about.get("preprocessing") if isinstance(about, dict) else None
     return known or _preprocessing(run / "best.safetensors")
 

@@ -20,7 +20,7 @@ UNREADABLE = np.full((480, 480, 3), 225, np.uint8)
 def write_contact_sheet(
     trained: Trained, files: Sequence[InputFile], folder: Path, count: int
 ) -> Path | None:
-    """Draw results, taken evenly from all that `predictions.jsonl` has of the inputs.
+    """Draw results, spaced evenly over the lines of `predictions.jsonl` for the inputs.
 
     Args:
         trained: what made them.
@@ -51,7 +51,7 @@ def _tiles(
             continue
         try:
             found = trained.task.tile(line, paths[line["path"]], folder)
-        except DataError as error:  # it was moved or replaced meanwhile; the results are there
+        except DataError as error:  # it was moved or replaced in the meantime
             found = UNREADABLE, str(error)
         if found is not None:
             picture, words = found

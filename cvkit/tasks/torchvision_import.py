@@ -1,4 +1,4 @@
-"""Models made from state dicts of torchvision."""
+"""Models made from torchvision's state dicts."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -38,7 +38,7 @@ Made = tuple[Any, Any, str]
 
 
 def imported_model(options: WeightsImport) -> tuple[dict[str, Tensor], dict[str, Any], list[str]]:
-    """Return the tensors and the header of a model, and the tensors that were left out.
+    """Return the tensors and the header of a model, and the names of tensors that are not imported.
 
     Raises:
         UsageError: no such network or class list.
@@ -70,42 +70,42 @@ def imported_model(options: WeightsImport) -> tuple[dict[str, Tensor], dict[str,
 def earlier_model(options: WeightsImport) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """Return the tensors and the header of a model that an earlier version of cvkit wrote.
 
-    Written anew, its hash covers its header. None for other files.
+    Rewritten, its hash covers its header. Returns None for other files.
 
     Raises:
         ModelFileError: damaged.
-        UsageError: a flag says something that stands in the header.
+        UsageError: a flag gives a value that the header already has.
     """
     if not unverified(options.file):
         return None
     idle = options.given - {"file", "out", "overwrite", "json", "quiet", "debug"}
     if idle:
         raise UsageError(
-            f"--{min(idle)} has no effect: {options.file} is a model of cvkit already",
+            f"--{min(idle)} has no effect: {options.file} is already a cvkit model",
             code="import.idle",
-            hint="leave it out",
+            hint="omit it",
         )
     return read_model(options.file)
 
 
 def _require_list(options: WeightsImport, kind: "Kind") -> None:
-    """Check that `--classes` names a list; how many it must have is seen in the file.
+    """Check that `--classes` names a list; the number of classes is checked against the file later.
 
     Raises:
-        UsageError: it names none; the hint is the nearest.
+        UsageError: it does not; the hint gives the nearest name.
     """
     known = ("auto", *kind.lists)
     if options.classes not in known and not Path(options.classes).is_file():
         listed = f"{', '.join(known)}, or a file with one class per line"
         raise UsageError(
-            f"--classes {options.classes} is neither a list nor a file",
+            f"--classes {options.classes} is neither a known list nor a file",
             code="classes.missing",
             hint=catalog.nearest(options.classes, known, listed),
         )
 
 
 def _require_meaning(options: WeightsImport, kind: "Kind", backbone: str) -> None:
-    """Check flags that have a meaning for some networks only.
+    """Refuse flags that have no effect on this network.
 
     Args:
         options: of the command.
@@ -113,14 +113,14 @@ def _require_meaning(options: WeightsImport, kind: "Kind", backbone: str) -> Non
         backbone: of the network that `--arch` means.
 
     Raises:
-        UsageError: names the first one without a meaning for this network.
+        UsageError: names the first one.
     """
     if options.backbone not in (None, backbone):
         raise UsageError(
-            f"--backbone {options.backbone} has no effect with --arch {options.arch}, which is a "
-            "network of its own",
+            f"--backbone {options.backbone} has no effect with --arch {options.arch}, which has "
+            "no backbone",
             code="backbone.idle",
-            hint="leave it out",
+            hint="omit it",
         )
     given = {"preset": options.preset != "v1", "eps": options.eps is not None}
     for name, is_given in given.items():
@@ -128,7 +128,7 @@ def _require_meaning(options: WeightsImport, kind: "Kind", backbone: str) -> Non
             raise UsageError(
                 f"--{name} has no effect with --task {options.task}",
                 code=f"{name}.idle",
-                hint="leave it out",
+                hint="omit it",
             )
 
 
@@ -151,7 +151,7 @@ def _classifier(options: WeightsImport, arch: str, backbone: str) -> Made:
             hint="--preset v1",
         )
     preset = entry.transforms()
-    # A network of one's own was trained as the preset says, also where torchvision's was not.
+    # A user's own network is assumed to follow the preset, even if torchvision's does not.
     mean, std = statistics(*published) if published else (tuple(preset.mean), tuple(preset.std))
     size = preset.crop_size[0]
     network = classify_network.Network(arch=arch, backbone=backbone, small=False, image_size=size)
@@ -167,7 +167,7 @@ def _classifier(options: WeightsImport, arch: str, backbone: str) -> Made:
 
 
 def _segmenter(options: WeightsImport, arch: str, backbone: str) -> Made:
-    """Return network, preprocessing and origin of a network of torchvision that segments.
+    """Return network, preprocessing and origin of a torchvision segmentation network.
 
     Raises:
         ModelFileError: the file has a published name and another content.
@@ -190,7 +190,7 @@ def _segmenter(options: WeightsImport, arch: str, backbone: str) -> Made:
 
 
 def _clip_network(options: WeightsImport, arch: str, backbone: str) -> Made:
-    """Return network, preprocessing and origin of a network of clips, by torchvision's preset."""
+    """Return network, preprocessing and origin of a video network, by torchvision's preset."""
     builder = next(name for name, each in VIDEO.items() if each == arch)
     entry = torchvision.models.get_model_weights(builder).DEFAULT
     published = recognised(options.file, [builder])
@@ -218,7 +218,7 @@ def _detector(options: WeightsImport, arch: str, backbone: str) -> Made:
     network = detect_network.Network(arch, backbone)
     small = "_320_" in f"{options.arch} {published}"
     if backbone == "resnet50":
-        # Only these files were trained with batch norms whose epsilon is 0.
+        # Only the networks in these files were trained with batch norms whose epsilon is 0.
         first = published in ("fasterrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn")
         eps = options.eps if options.eps is not None else 0.0 if first else 1e-5
         network = replace(network, eps=eps)
@@ -245,7 +245,7 @@ LABELS: dict[str, Callable[[], list[str]]] = {
     "voc": lambda: ["background", *VOC_CLASSES],
     "kinetics": lambda: list(torchvision.models.video.R3D_18_Weights.DEFAULT.meta["categories"]),
 }
-"""Lists of classes of networks that score labels, by what `--classes` calls them."""
+"""Lists of classes of networks that score labels, by their names in `--classes`."""
 OBJECTS: dict[str, Callable[[], list[str]]] = {"coco": _coco, "voc": lambda: list(VOC_CLASSES)}
 """Lists of classes of detectors, without the background that they also score."""
 
@@ -259,10 +259,10 @@ def _listed(
         name: of a list, of a file, or `auto`.
         count: classes that the network scores.
         lists: the known ones.
-        more: what else it scores.
+        more: what the network scores in addition.
 
     Raises:
-        UsageError: `auto`, and no list has as many classes.
+        UsageError: `auto`, and no list has this number of classes.
         ModelFileError: the list has another number of classes.
     """
     scores = f"the network scores {counted(count, 'class', 'classes')}{more}"
@@ -277,7 +277,9 @@ def _listed(
         return found
     names = lists[name]() if name in lists else list(read_classes(Path(name))[0].names)
     if len(names) != count:
-        raise ModelFileError(f"{scores}, --classes {name} lists {len(names)}", code="classes.count")
+        raise ModelFileError(
+            f"{scores}, but --classes {name} lists {len(names)}", code="classes.count"
+        )
     return names
 
 
@@ -290,18 +292,18 @@ def _mask_classes(name: str, count: int) -> ClassList:
     """Return the classes of a network that labels pixels.
 
     Raises:
-        ModelFileError: masks of 8 bits cannot hold so many.
+        ModelFileError: 8-bit masks cannot store so many.
     """
     if count > IGNORE:
         raise ModelFileError(
-            f"the network scores {count} classes, masks of 8 bits hold {IGNORE}",
+            f"the network scores {count} classes, but 8-bit masks can store only {IGNORE}",
             code="classes.count",
         )
     return _label_classes(name, count)
 
 
 def _object_classes(name: str, count: int) -> ClassList:
-    """Return the classes of a detector with so many outputs; the first one is background."""
+    """Return the classes of a detector with `count` outputs, the first of which is background."""
     names = _listed(name, count - 1, OBJECTS, " and background")
     return object_classes(names, range(1, count))
 
@@ -316,14 +318,14 @@ def _build_detector(network: Any, preprocessing: Any, num_classes: int) -> nn.Mo
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """How networks of torchvision become models of a task.
+    """How torchvision's networks become models of a task.
 
     Attributes:
         make: returns network, preprocessing and origin, from options, architecture and backbone.
         classes: returns the classes, from `--classes` and the number of outputs.
         lists: what `--classes` may name besides `auto` and files.
         build: returns the network that the tensors must fit.
-        flags: that have a meaning for this task only.
+        flags: that have an effect on this task only.
     """
 
     make: Callable[[WeightsImport, str, str], Made]
@@ -347,4 +349,4 @@ KINDS = {
     "instance": _DETECTOR,
     "video": Kind(make=_clip_network, classes=_label_classes),
 }
-"""What is imported for each task."""
+"""The import rules of each task."""

@@ -1,4 +1,4 @@
-"""Flags of a training that contradict each other, and flags that have no effect beside others."""
+"""Training flags that contradict each other, and flags that have no effect with others."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,20 +21,20 @@ STEPS = (
     *("mixup", "cutmix", "loss", "class_weights", "augment", "erasing", "save_minutes"),
     *("freeze_backbone", "freeze", "dropout", "stochastic_depth"),
 )
-"""Flags of a training by steps, which a model that only keeps its examples does not have."""
+"""Flags about training in steps, which do not apply to a model that only keeps its examples."""
 
 LARGEST = 1e37
-"""Of a rate or factor; float32 ends a little above it."""
+"""Largest rate or factor; the limit of float32 is slightly above it."""
 
 Rule = tuple[bool, tuple[str, ...], str]
-"""(whether it holds, flags that then have no effect, the flag that takes it from them)."""
+"""(whether it applies, flags that then have no effect, the flag that causes this)."""
 
 
 def require_sense(options: Train) -> None:
     """Check flags of every task against each other; reads no data.
 
     Raises:
-        UsageError: names the first one that cannot mean what it says.
+        UsageError: names the first one that makes no sense.
     """
     epochs, until = options.epochs, options.unfreeze_at
     wrong = {
@@ -47,42 +47,45 @@ def require_sense(options: Train) -> None:
             "a number below 1, such as 0.999",
         ),
         f"--warmup-epochs {options.warmup_epochs:g} is more than --epochs {epochs}: the learning "
-        "rate never reaches --lr": (options.warmup_epochs > epochs, "fewer, or more --epochs"),
+        "rate never reaches --lr": (
+            options.warmup_epochs > epochs,
+            "fewer warm-up epochs, or more --epochs",
+        ),
         f"--unfreeze-at {until} is after the last epoch of --epochs {epochs}": (
             until > epochs,
-            "an earlier epoch, or leave it out to freeze for the whole run",
+            "an earlier epoch, or omit it to freeze for the whole run",
         ),
         "--unfreeze-at 1 is the first epoch: nothing would ever be frozen": (
             until == 1,
-            "a later epoch, or no frozen layers",
+            "a later epoch, or do not freeze layers",
         ),
     }
     for name in ("weights", "pretrained"):
-        wrong[f"--{name} is empty"] = getattr(options, name) == "", "name a model, or leave it out"
+        wrong[f"--{name} is empty"] = getattr(options, name) == "", "give a model, or omit it"
     for name in ("lr", "weight_decay", "l1", "l2", "clip_grad"):
         value, flag = getattr(options, name) or 0.0, name.replace("_", "-")
-        wrong[f"--{flag} {value:g} is too large"] = value > LARGEST, "it would end in infinity"
+        wrong[f"--{flag} {value:g} is too large"] = value > LARGEST, "it would overflow"
     for text, (holds, hint) in wrong.items():
         if holds:
             raise UsageError(text, code=f"{text.split()[0][2:]}.senseless", hint=hint)
 
 
 def require_names(options: Train, task: str) -> None:
-    """Check flags that take a name or something else; reads no data.
+    """Check flags that take a name or a path; reads no data.
 
     Args:
         options: of the run.
         task: its key in `catalog.TASKS`.
 
     Raises:
-        UsageError: names the nearest of the names, if one is near.
+        UsageError: an unknown name; the hint gives the nearest one, if any.
         ModelFileError: `--pretrained` names nothing that exists.
     """
     known, name = catalog.AUGMENTATIONS[task], options.augment
     if name not in known and not Path(name).is_file():
         listed = f"{', '.join(known)}, or an albumentations YAML or JSON file"
         raise UsageError(
-            f"--augment {name} is neither a policy of {task} nor a file",
+            f"--augment {name} is neither an augmentation of {task} nor a file",
             code="augment.missing",
             hint=catalog.nearest(name, known, listed),
         )
@@ -122,7 +125,7 @@ def idle_flags(options: Train, optimizer: str) -> dict[str, list[str]]:
         (options.patience >= options.epochs, ("patience",), f"--epochs {options.epochs}"),
     ]
     if isinstance(options, ClassifyTrain) and _keeps_examples(options):
-        rules = []  # whatever it is about, it is about steps
+        rules = []  # they all concern training in steps
     rules += _of_task(options)
     found: dict[str, list[str]] = {}
     for holds, names, reason in rules:
@@ -140,7 +143,7 @@ def idle_words(options: Train, optimizer: str) -> list[str]:
 
 
 def _of_task(options: Train) -> Iterator[Rule]:
-    """Yield the rules of the task that the options are of."""
+    """Yield the rules for the task of the options."""
     match options:
         case ClassifyTrain():
             yield from _classify(options)

@@ -59,8 +59,8 @@ def load_trained(weights: str | None, options: Job, task_name: str | None = None
         task_name: the task that the model must be of; None accepts any.
 
     Raises:
-        UsageError: `--weights` or the device is missing.
-        ModelFileError: no such file, damaged, or of another task.
+        UsageError: `--weights` is not given, or the device is not available.
+        ModelFileError: the file is missing, damaged, or for another task.
     """
     if not weights:
         raise UsageError("--weights is missing", code="weights.missing", hint="--weights RUN")
@@ -68,7 +68,7 @@ def load_trained(weights: str | None, options: Job, task_name: str | None = None
     kind = header.get("task")
     if kind not in catalog.TASKS or (task_name is not None and kind != task_name):
         raise ModelFileError(
-            f"{path} is a model of task {kind!r}, not {task_name!r}", code="model.task"
+            f"{path} is a model for task {kind!r}, not {task_name!r}", code="model.task"
         )
     device, precision = choose(options.device, options.precision)
     task = catalog.resolve(catalog.TASKS[kind]).for_model(options, header)
@@ -146,7 +146,7 @@ def read_trained(weights: str, options: Job, task_name: str | None) -> tuple[Pat
     """Return path, tensors and header of a cvkit model, or of a published one, imported.
 
     Raises:
-        ModelFileError: no such file, or damaged.
+        ModelFileError: the file is missing or damaged.
     """
     report = Reporter(options.quiet)
     if task_name is not None and not _is_here(weights):
@@ -166,7 +166,7 @@ def read_trained(weights: str, options: Job, task_name: str | None) -> tuple[Pat
 
 
 def _is_here(weights: str) -> bool:
-    """Return whether a file or run folder has the name; any other folder may be called `coco`."""
+    """Return whether a file or a run folder has the name; a folder called `coco` may be neither."""
     return Path(weights).is_file() or (Path(weights) / "best.safetensors").is_file()
 
 
@@ -191,7 +191,7 @@ class Predictor:
         """
         if isinstance(images, str | bytes | Path):
             raise UsageError(
-                f"predict({images!r}): several paths are expected",
+                f"predict({images!r}): a list of paths is expected",
                 code="inputs.type",
                 hint=f"predict([{images!r}])",
             )
@@ -214,23 +214,23 @@ def load_predictor(weights: str, task: str, options: Predict) -> Predictor:
 
 
 def task_of(weights: str, task: object = None) -> str:
-    """Return the task of a model: as given, that of the published name, or what its file says.
+    """Return the task of a model: as given, by its published name, or by its file.
 
     Raises:
-        UsageError: no such task, or the name is that of several tasks' models.
-        ModelFileError: no such file, damaged, or of an unknown task.
+        UsageError: an unknown task, or models of several tasks have the name.
+        ModelFileError: the file is missing, damaged, or for an unknown task.
     """
     if task is None:
         task = _named_task(weights)
         if task not in catalog.TASKS:
             raise ModelFileError(
-                f"{weights} is a model of unknown task {task!r}",
+                f"{weights} is a model for an unknown task, {task!r}",
                 code="model.task",
                 hint=catalog.nearest(str(task), catalog.TASKS),
             )
     if task not in catalog.TASKS:
         raise UsageError(
-            f"task={task!r} is no task",
+            f"task={task!r} is not a task",
             code="task.unknown",
             hint=catalog.nearest(str(task), catalog.TASKS),
         )
@@ -238,7 +238,7 @@ def task_of(weights: str, task: object = None) -> str:
 
 
 def _named_task(weights: str) -> object:
-    """Return the task that a name or a file says."""
+    """Return the task of a published name or a file."""
     family = weights.partition(":")[0]
     tasks = [task for task in published.PUBLISHED if family in published.families(task)]
     if not tasks or _is_here(weights):

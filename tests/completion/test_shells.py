@@ -99,7 +99,7 @@ def terminal(request, tmp_path):
     }
     first = Terminal(SHELLS[request.param], here, environment)
     first.type("cvkit --install-completion\r")
-    first.wait_for("from now on")
+    first.wait_for("in new shells")
     first.close()
     shell = Terminal(SHELLS[request.param], here, environment)
     yield shell

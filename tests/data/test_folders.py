@@ -107,7 +107,7 @@ def test_a_table_lists_images_and_splits(folders, tmp_path):
     [
         ("path,name\na.png,x\n", ["label", "path, name"], "list.column"),
         ("path,label\n", ["no rows"], "list.empty"),
-        ("path,label\na.png,x,y\n", [":2:", "2 cells"], "list.bad_line"),
+        ("path,label\na.png,x,y\n", [":2:", "3 cells instead of 2"], "list.bad_line"),
         ("path,label\ntrain/dog/0.png,x\nval/dog/0.png\n", [":3:"], "list.bad_line"),
         ("path,label\ntrain/dog/0.png, \n", [":2:", "label is empty"], "list.bad_line"),
         ("path,label\nnone.png,x\n", ["none.png", "1 file missing"], "split.id_without_file"),
@@ -156,7 +156,7 @@ def test_what_is_wrong_with_folders_is_named(folders, tmp_path):
 
 def test_a_split_without_class_folders_is_told_where_its_images_lie(tmp_path):
     picture(tmp_path / "train" / "x.png")
-    with pytest.raises(DataError, match=r"1 image lies beside the class folders") as caught:
+    with pytest.raises(DataError, match=r"1 image is beside the class folders") as caught:
         read(tmp_path, "train")
     assert caught.value.code == "split.empty"
 
@@ -171,7 +171,10 @@ def test_a_heap_has_all_of_its_classes_in_every_split(tmp_path):
 
 def test_training_data_without_val_get_a_hint(tmp_path):
     picture(tmp_path / "train" / "a" / "x.png")
-    with pytest.raises(DataError, match=r"no split 'val' \(--split train takes all that there is"):
+    with pytest.raises(
+        DataError,
+        match=r"no split 'val' \(use --split train to evaluate on the training data",
+    ):
         read(tmp_path, "train", "val", fraction=None)
 
 

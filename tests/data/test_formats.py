@@ -77,7 +77,7 @@ def test_a_file_stands_for_a_dataset_in_its_own_format_only(tmp_path, truth, nam
         file.touch()
         assert detect_format(truth, file) == detect_format(truth, file, name) == name
         for other in FORMATS[truth].keys() - {name}:
-            with pytest.raises(UsageError, match=f"--format {other}: .* of the format {name}"):
+            with pytest.raises(UsageError, match=f"--format {other}: .* in the format {name}"):
                 detect_format(truth, file, other)
     for place in (tmp_path / "absent", tmp_path / "data.bin"):
         if place.suffix:

@@ -109,7 +109,11 @@ CITY = {BLACK: 0, GREEN: 1, RED: 2}
         ([BLACK, RED, GREEN], [0], [0]),  # what is not used does not matter
         ([BLUE, BLUE, BLUE], [0, 1, 2], [0, 1, 2]),  # colours of no class say nothing
         ([(n, n, n) for n in range(256)], [0, 1, 2], [0, 1, 2]),
-        ([BLACK, RED, BLUE], [0, 1, 2], "value 1 the colour #800000.*value 2 a colour of no"),
+        (
+            [BLACK, RED, BLUE],
+            [0, 1, 2],
+            "value 1 the colour #800000.*value 2 a colour that belongs to no",
+        ),
         (
             [RED, BLACK, GREEN] + 253 * [BLUE],
             [0, 1, 255],

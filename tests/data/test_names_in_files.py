@@ -113,7 +113,7 @@ def test_names_that_no_file_has_are_refused(root, name):
 def test_a_mask_of_predict_does_not_lead_out(root):
     write(root / "predict.json", "{}")
     write(root / "predictions.jsonl", json.dumps({"path": ""}) + "\n")
-    with pytest.raises(DataError, match="is no path"):
+    with pytest.raises(DataError, match="is not a path"):
         read_predicted(root)
 
 

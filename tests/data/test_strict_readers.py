@@ -82,7 +82,7 @@ def test_parts_of_videos_are_decimal_numbers(tmp_path, text):
     picture(tmp_path / "a" / "1.png")
     cell = f'"{text}"'
     (tmp_path / "labels.csv").write_text(f"path,label,start\na,cat,{cell}\n", encoding="utf-8")
-    with pytest.raises(DataError, match="start and end are seconds"):
+    with pytest.raises(DataError, match="start and end are in seconds"):
         read_collection(tmp_path, "csv", ["all"], None, walk_videos)
 
 
@@ -132,7 +132,7 @@ def test_polygons_may_reach_beyond_the_image(tmp_path, polygons):
 )
 def test_masks_without_pixels_are_counted(tmp_path, segmentation):
     found = coco(tmp_path, segmentation)
-    assert found.notes == ["instances_train.json: masks without pixels, not trained on: 1"]
+    assert found.notes == ["instances_train.json: masks without pixels, not used for training: 1"]
 
 
 def twins(root, kind):
@@ -143,9 +143,7 @@ def twins(root, kind):
     (root / "ImageSets" / kind / "train.txt").write_text("a\nb\n")
 
 
-TWIN = (
-    "images that are not read, because another one has the same name: 1, such as JPEGImages/a.png"
-)
+TWIN = "images ignored because another file has the same name: 1, such as JPEGImages/a.png"
 
 
 def test_an_image_beside_one_of_the_same_name_is_told_for_boxes(tmp_path):

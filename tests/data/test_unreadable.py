@@ -85,7 +85,7 @@ def test_links_that_lead_to_nothing_are_lost_and_circles_are_not(photos, walk):
     lost = []
     list_inputs([str(photos)], walk=walk, lost=lost)
     assert [failure.path for failure in lost] == ["gone", "itself"]
-    assert all("the link leads to nothing" in failure.reason for failure in lost)
+    assert all("the link is broken" in failure.reason for failure in lost)
 
 
 def test_a_link_to_no_image_is_an_input_that_fails(photos):
@@ -179,7 +179,7 @@ def test_a_class_that_is_a_link_to_nothing_is_told(tmp_path, kind):
     root = make(tmp_path / "data")
     gone = root / pattern.replace("*", "gone")
     gone.symlink_to(root / "nowhere")
-    with pytest.raises(DataError, match="gone cannot be read: the link leads to nothing"):
+    with pytest.raises(DataError, match="gone cannot be read: the link is broken"):
         read(root)
 
 
@@ -197,5 +197,6 @@ def test_other_files_without_permission_are_no_bug(monkeypatch, capsys):
     monkeypatch.setattr("cvkit.cli.build_app", refuse)
     assert run(["segment", "train"]) == 2
     assert capsys.readouterr().err == (
-        "error: /data/x: permission denied (let this user read and write it, or name another)\n"
+        "error: /data/x: permission denied (give this user permission, or choose another file or "
+        "folder)\n"
     )

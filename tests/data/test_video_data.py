@@ -394,7 +394,7 @@ def test_a_table_names_parts_of_videos(dataset):
 def test_parts_that_are_none_are_refused(dataset, cells):
     table = dataset / "clips.csv"
     table.write_text(f"path,label,start,end\ntrain/dark/one.mp4,dark,{cells}\n")
-    with pytest.raises(DataError, match="is no part of a video"):
+    with pytest.raises(DataError, match="is not a part of a video"):
         read_collection(table, "auto", ["train"], 0.5, walk_videos)
 
 

@@ -78,7 +78,7 @@ def test_folders_of_masks_are_not_classes_in_silence(data, task, tmp_path):
     shutil.copytree(data / "segment", tmp_path / "data")
     (tmp_path / "data" / "classes.txt").unlink()
     message = told(task, tmp_path / "data")
-    assert "its folders are taken for classes" in message and "'cvkit segment' (pairs)" in message
+    assert "its folders are read as classes" in message and "'cvkit segment' (pairs)" in message
 
 
 def test_classes_may_be_called_like_folders_of_other_data(data, tmp_path):

@@ -350,7 +350,7 @@ def test_dividing_what_is_split_already_is_told(cvkit, places, task, how, flag):
         "files": ("--predictions", predictions(0)(at), "--truth", at.data()),
     }
     words = (task, "eval", *ways[how], "--no-files")
-    told = "warning: --{} has no effect: the data are split already"
+    told = "warning: --{} has no effect: the data are already split"
     for more in ((), (flag, "0.5" if flag == "--val-fraction" else 3)):
         done = cvkit(*words, *more)
         assert done.code == 0, done.err

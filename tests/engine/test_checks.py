@@ -21,7 +21,7 @@ NAMES = (
     "initial loss",
     "gradients reach every weight",
     "samples are independent",
-    "size of an update",
+    "size of the updates",
     "one batch can be learned",
     "the input matters",
 )
@@ -104,7 +104,7 @@ def test_a_network_that_sees_nothing(setting):
 
 @pytest.mark.parametrize("lr", [1e-7, 1.0])
 def test_a_learning_rate_far_off(setting, lr):
-    assert "size of an update" in failed(setting, lr=lr)
+    assert "size of the updates" in failed(setting, lr=lr)
 
 
 class Shuffled(Classify):
@@ -133,7 +133,7 @@ def test_check_prints_a_table_and_keeps_it(capsys, scenes, setting, tmp_path, ta
     (path,) = tmp_path.glob("*/checks.json")
     checks = json.loads(path.read_text())
     assert [check["name"] for check in checks] == list(NAMES)
-    assert "what a failure means" in shown.err
+    assert "meaning of a failure" in shown.err
     words = {check["name"]: check for check in checks}
     for name in ("gradients reach every weight", "samples are independent"):
         assert words[name]["passed"], words[name]

@@ -130,7 +130,7 @@ def test_batches_share_the_samples_evenly_and_leave_out_what_they_must(
         left = count - sum(sizes)
         if not sizes:
             assert count < smallest * world
-            with pytest.raises(DataError, match="fewer than one step needs"):
+            with pytest.raises(DataError, match="one step needs at least"):
                 describe_epoch(count, made, world)
             continue
         assert smallest <= min(sizes) and max(sizes) <= min(batch, min(sizes) + 1)

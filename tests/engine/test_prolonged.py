@@ -64,9 +64,7 @@ def test_a_finished_run_goes_on_with_data_that_have_moved(copied, data_of, cvkit
     # The rate is that of a run of three epochs; here it is told when two of them are done.
     peak = before[0]["lr"] / lr_factor("poly", steps, 2 * steps, steps)
     rate = peak * lr_factor("poly", 2 * steps, 3 * steps, steps)
-    assert (
-        "epochs: 2 -> 3, 2 done; from here on the learning rate is that of --schedule" in done.err
-    )
+    assert "epochs: 2 -> 3, 2 done; from here on the learning rate follows --schedule" in done.err
     assert f"over 3 epochs, now {rate:.2e}" in done.err
     assert "fresh optimizer" in done.err
     assert read_model(folder / "last.safetensors")[1]["training"]["epoch"] == 3
@@ -124,7 +122,7 @@ def test_a_run_does_not_become_shorter_than_it_is(copied, cvkit):
     before = tree(folder)
     refused = cvkit("classify", "train", "--resume", folder, "--epochs", 1)
     assert refused.code == 2
-    assert f"--epochs 1: {folder} has 2 epochs already" in refused.err
+    assert f"--epochs 1: {folder} already has 2 epochs" in refused.err
     assert tree(folder) == before
 
 
@@ -146,7 +144,7 @@ def test_a_damaged_history_is_told(copied, cvkit):
     (folder / "metrics.jsonl").unlink()
     refused = cvkit("classify", "train", "--resume", folder, "--epochs", 3)
     assert refused.code == 2
-    assert "cannot go on from last.safetensors" in refused.err and "--weights" in refused.err
+    assert "cannot continue from last.safetensors" in refused.err and "--weights" in refused.err
 
 
 def test_what_a_crash_left_of_the_states_goes(copied, cvkit):

@@ -143,7 +143,7 @@ def test_a_diverged_trial_does_not_end_the_study(cvkit, shapes, tmp_path, monkey
     [
         (("--set", "arhc=lenet"), ["arhc", "arch"]),
         (("--set", "arch"), ["NAME=VALUE"]),
-        (("--set", "lr=1"), ["lr", "the study decides"]),
+        (("--set", "lr=1"), ["lr", "is set by the study"]),
         (("--lr", "1,0.1"), ["--lr", "LOW,HIGH"]),
         (("--batch-size", "4,x"), ["4,x"]),
     ],

@@ -125,10 +125,10 @@ def test_a_gate_without_a_name_or_a_number_is_refused(text):
 
 
 def test_a_limit_that_no_share_can_reach_is_refused_with_the_share():
-    with pytest.raises(UsageError, match="metrics are shares") as caught:
+    with pytest.raises(UsageError, match="metrics are fractions") as caught:
         parse_gates(["AP50=60"])
     assert (caught.value.code, caught.value.hint) == ("gate.share", "AP50=0.6")
-    with pytest.raises(UsageError, match="metrics are shares"):
+    with pytest.raises(UsageError, match="metrics are fractions"):
         parse_gates(["iou@cat=1.5"])
     assert parse_gates(["miou=1", "objects@cat=60", "pixels@cat=1e6"])
 
@@ -144,7 +144,7 @@ def test_gates_take_any_name_of_a_class():
     content = {"metrics": {}, "per_class": {"a=b": {"AP": 0.4}, "c@d": {"AP": 1.0}}}
     gates = parse_gates(["AP@a=b=0.5", "AP@c@d=1"])
     require_known(gates, ["AP"], content["per_class"])
-    assert failed_gates(gates, content) == ["AP@a=b is 0.4, under 0.5"]
+    assert failed_gates(gates, content) == ["AP@a=b is 0.4, below 0.5"]
     for text in ("0.5", "AP", "AP=", "AP=x"):
         with pytest.raises(UsageError, match="is not METRIC=NUMBER"):
             parse_gates([text])

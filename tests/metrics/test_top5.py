@@ -43,7 +43,7 @@ def test_top5_is_a_gate_for_more_than_five_classes(scored, task, count):
         assert done.code == 0, done.err
     else:
         assert done.code == 2
-        assert f"{NAMES[task]}: no such metric (it is reported for more than 5" in done.err
+        assert f"{NAMES[task]}: there is no such metric (it is reported for more than 5" in done.err
 
 
 @pytest.mark.parametrize(("task", "count"), CASES)

@@ -211,12 +211,12 @@ def test_a_published_network_keeps_its_layers_for_other_classes():
 
 
 def test_clips_that_a_network_cannot_take_are_refused():
-    with pytest.raises(UsageError, match="slow-fusion needs 4"):
+    with pytest.raises(UsageError, match="slow-fusion needs at least 4"):
         clip_network("slow-fusion", "resnet18", 5, frames=3)
-    with pytest.raises(UsageError, match="works on maps"):
+    with pytest.raises(UsageError, match="needs feature maps"):
         clip_network("conv-lstm", "vit_b_16", 5, frames=3)
     model = LateFusion("resnet18", 5, 8, 64, "concat")
-    with pytest.raises(ValueError, match="16 frames, made for 8"):
+    with pytest.raises(ValueError, match="got 16 frames, this network is made for 8"):
         model(clips(16))
 
 
@@ -224,7 +224,7 @@ def test_clips_that_a_network_cannot_take_are_refused():
 def test_frames_are_fused_between_the_stages_of_any_backbone_whose_channels_come_first(backbone):
     with torch.device("meta"), torch.no_grad():
         if not BACKBONES[backbone].channels_first:
-            with pytest.raises(UsageError, match=f"--backbone {backbone} cannot serve"):
+            with pytest.raises(UsageError, match=f"--backbone {backbone} cannot be used with"):
                 clip_network("slow-fusion", backbone, 5, 8, 64)
             return
         model = clip_network("slow-fusion", backbone, 5, 8, 64).eval()

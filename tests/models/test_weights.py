@@ -74,7 +74,7 @@ def test_a_hostile_file_runs_no_code(tmp_path, monkeypatch):
             load(backbone(), tmp_path / name)
     assert not (tmp_path / "canary").exists()
     torch.save([1, 2], tmp_path / "list.pth")
-    with pytest.raises(ModelFileError, match="not a dict of tensors"):
+    with pytest.raises(ModelFileError, match="not a dictionary of tensors"):
         load(backbone(), tmp_path / "list.pth")
     with pytest.raises(ModelFileError, match="does not exist"):
         load(backbone(), tmp_path / "missing.pth")
@@ -128,7 +128,7 @@ def test_a_failed_download_shows_url_and_size_and_leaves_nothing(published):
 
 
 def test_only_what_is_published_can_be_named():
-    with pytest.raises(UsageError, match=r"imagenet:v7.*there is imagenet:v1"):
+    with pytest.raises(UsageError, match=r"imagenet:v7.*published: imagenet:v1"):
         load(backbone(), "imagenet:v7")
     with pytest.raises(UsageError, match="train from scratch"):
         load(backbone(), "imagenet", "unet2015")
@@ -162,7 +162,7 @@ def test_models_are_found_by_run_file_and_name(tmp_path, monkeypatch):
     with pytest.raises(ModelFileError, match="nothing does not exist"):
         find_model("nothing")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ModelFileError, match=r"holds neither best\.safetensors nor last\."):
+    with pytest.raises(ModelFileError, match=r"contains neither best\.safetensors nor last\."):
         find_model("empty")
 
 
@@ -170,7 +170,7 @@ def test_a_run_without_a_finished_epoch_is_resumed_first(tmp_path):
     (tmp_path / "run" / "ckpt").mkdir(parents=True)
     with pytest.raises(ModelFileError, match="has no finished epoch") as caught:
         find_model(str(tmp_path / "run"))
-    assert caught.value.hint == f"go on with: --resume {tmp_path / 'run'}"
+    assert caught.value.hint == f"continue with: --resume {tmp_path / 'run'}"
 
 
 def test_a_model_that_comes_with_cvkit_is_found_where_nobody_may_look(monkeypatch):

@@ -281,7 +281,7 @@ def test_predictions_of_a_class_that_the_truth_lacks(
         for name, row in found.json["per_class"].items():
             assert row == again.json["per_class"][name]
         left = found.json["counts"]["left_out"]
-        assert left > 0 and f"{left} detections of classes that the truth lacks" in found.err
+        assert left > 0 and f"{left} detections left out, of classes that are not in" in found.err
         assert f"ring ({left})" in found.err
         return
     assert again.code == 2 and again.json["error"]["code"] == "classes.differ"
@@ -445,7 +445,7 @@ def test_a_lone_file_of_other_things_is_refused(
         if count == 1 and "category_name" in change:
             assert (
                 found.code == 0
-                and "left out: 1 detection of classes that the truth lacks: hexagon (1)"
+                and "1 detection left out, of classes that are not in the truth: hexagon (1)"
                 in found.err
             )
             continue
@@ -470,7 +470,7 @@ def test_what_was_predicted_beside_the_truth_is_told(
         (out / "predictions.csv").write_text("".join([*table, *more]))
     found = score(cvkit, task, out, data)
     assert_same(task, found, live)
-    assert f"{len(lines)} predictions have no truth" in found.err
+    assert f"{len(lines)} predictions have no ground truth" in found.err
 
 
 def test_a_truth_that_was_not_predicted_counts_as_failed(cvkit, task, data, predictions, tmp_path):
@@ -518,7 +518,7 @@ def test_where_all_failed_there_is_no_number(cvkit, task, data, predictions, tmp
         ("{", "is not a line of predictions"),
         ('{"labels": []}', "is not a line of predictions"),
         ('{"path": 5}', "is not a line of predictions"),
-        ("TWICE", "a second time"),
+        ("TWICE", " repeats "),
     ],
 )
 def test_a_torn_line_is_named(cvkit, task, data, predictions, tmp_path, text, words):
@@ -607,9 +607,9 @@ def test_of_several_masks_of_one_truth_both_are_named(cvkit, tmp_path, other):
     write_masks(tmp_path / "found", "a.png", "b.png", other)
     done = score(cvkit, "segment", tmp_path / "found", tmp_path / "truth")
     assert done.code == 0 and done.json["metrics"]["miou"] == 1
-    warning = f"a has several predictions: {tmp_path}/found/a.png counts, {tmp_path}/found/{other}"
-    assert f"{warning} does not" in done.err
-    assert "no truth" not in done.err
+    warning = f"a has several predictions: {tmp_path}/found/a.png is scored, "
+    assert f"{warning}{tmp_path}/found/{other} is not" in done.err
+    assert "no ground truth" not in done.err
 
 
 def test_masks_without_a_truth_are_counted(cvkit, tmp_path):
@@ -617,12 +617,12 @@ def test_masks_without_a_truth_are_counted(cvkit, tmp_path):
     write_masks(tmp_path / "found", "val/a.png", "b.png")
     done = score(cvkit, "segment", tmp_path / "found", tmp_path / "truth")
     assert done.code == 0
-    assert "1 prediction has no truth, such as b.png" in done.err
+    assert "1 prediction has no ground truth, such as b.png" in done.err
     assert "several" not in done.err
 
 
 @pytest.mark.parametrize(
-    "size_hw, remedy", [((2, 3), "at the size of the truth"), ((2, 2), "only")]
+    "size_hw, remedy", [((2, 3), "of the size of the truth"), ((2, 2), "only")]
 )
 def test_the_remedy_of_a_mask_that_does_not_fit_is_about_what_is_wrong(
     cvkit, tmp_path, size_hw, remedy

@@ -143,7 +143,7 @@ def test_a_name_that_may_be_several_images_is_refused(cvkit, truth, tmp_path):
         (["mine_[c].txt", "c.txt"], ["[c]"]),
         (["comp3_det_test_a_b.txt", "comp3_det_test_a%2Fb.txt"], ["a/b", "a_b"]),
         (["comp3_det_test_dog.txt", "comp3_det_val_dog.txt"], "has 2 files of class 'dog'"),
-        (["cat.txt"], "holds neither results.json nor VOC result files"),
+        (["cat.txt"], "contains neither results.json nor VOC result files"),
     ],
 )
 def test_files_belong_to_the_class_that_they_name(tmp_path, files, found):
@@ -209,7 +209,7 @@ def test_a_key_that_stands_twice_in_a_row_is_refused(cvkit, truth, tmp_path, tas
     done = cvkit(task, "eval", *given)
     assert (done.code, done.json["error"]["code"]) == (2, "json.duplicate_key")
     name = "score" if place == "row" else "counts"
-    assert f"key '{name}' twice" in done.json["error"]["message"]
+    assert f"key '{name}' occurs twice" in done.json["error"]["message"]
 
 
 def test_a_name_that_looks_like_a_key_is_no_second_one(cvkit, truth, tmp_path):

@@ -46,7 +46,7 @@ def test_a_prediction_without_truth_is_told(cvkit, tables):
     (tables / "truth.csv").write_text("path,label\na.jpg,cat\n")
     done = score(cvkit, tables)
     assert done.code == 0
-    assert "2 predictions have no truth, such as b.jpg" in done.err
+    assert "2 predictions have no ground truth, such as b.jpg" in done.err
     assert done.json["counts"]["images"] == 1
 
 

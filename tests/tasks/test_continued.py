@@ -76,7 +76,7 @@ def test_all_weights_are_taken_over_for_the_same_classes(run_of, data_of, cvkit,
     before, after = weights_of(run_of(task)), weights_of(folder)
     assert before.keys() == after.keys()
     assert not [name for name in before if not torch.equal(before[name], after[name])]
-    assert f"weights to begin with: {source}" in done.err and "anew" not in done.err
+    assert f"initial weights: {source}" in done.err and "re-initialised" not in done.err
     then, now = (read_header(path / "last.safetensors") for path in (run_of(task), folder))
     for header in (then, now):  # how many regions are sampled is a flag of the training
         header["network"].pop("roi_samples", None)
@@ -98,7 +98,7 @@ def test_what_depends_on_the_classes_begins_anew_for_others(
     assert 1 <= len(anew) <= 6
     assert all(any(part in name for part in heads) for name in anew), anew
     assert not [name for name in anew if "rpn" in name or name.startswith("backbone")]
-    assert "begin anew" in done.err
+    assert "re-initialised" in done.err
 
 
 @pytest.mark.parametrize("task", catalog.TASKS)
@@ -106,7 +106,7 @@ def test_flags_of_another_network_are_refused(run_of, data_of, cvkit, tmp_path, 
     out = tmp_path / "out"
     done, folder = start(cvkit, task, run_of(task), data_of(task), out, *OTHER_NETWORK[task])
     assert done.code == 2 and folder is None
-    assert "is another network" in done.err and "leave out the flags" in done.err
+    assert "is another network" in done.err and "omit the flags" in done.err
 
 
 def test_a_run_from_weights_is_resumed_without_them(run_of, data_of, cvkit, tmp_path):
@@ -122,9 +122,9 @@ def test_a_run_from_weights_is_resumed_without_them(run_of, data_of, cvkit, tmp_
 @pytest.mark.parametrize(
     ("task", "kept", "more", "words"),
     [
-        ("segment", "segment", ("--pretrained", "imagenet"), "exclude each other"),
-        ("segment", "classify", (), "is a model of task 'classify', not 'segment'"),
-        ("classify", "classify", ("--arch", "knn"), "no weights that train"),
+        ("segment", "segment", ("--pretrained", "imagenet"), "cannot be combined"),
+        ("segment", "classify", (), "is a model for task 'classify', not 'segment'"),
+        ("classify", "classify", ("--arch", "knn"), "no trainable weights"),
     ],
 )
 def test_weights_that_cannot_be_begun_with(
@@ -223,7 +223,7 @@ def test_a_folder_without_a_model_is_told(data_of, cvkit, tmp_path, task):
             *(flag, tmp_path / "empty"),
         )
         assert done.code == 2
-        assert f"{flag} {tmp_path / 'empty'} holds neither best.safetensors" in done.err
+        assert f"{flag} {tmp_path / 'empty'} contains neither best.safetensors" in done.err
     assert not (tmp_path / "out").exists()
 
 

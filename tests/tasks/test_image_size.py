@@ -159,13 +159,13 @@ def test_a_frame_and_a_shorter_side_exclude_each_other(cvkit, task):
         flags = ("--image-size", "64", flag, "320")
         done = cvkit(task, "train", "--data", "/nowhere", *flags)
         assert done.code == 2
-        assert f"--image-size 64 and {flag} 320 exclude each other" in done.err
+        assert f"--image-size 64 and {flag} 320 cannot be combined" in done.err
     model = {"detect": "boxes", "instance": "masks"}[task]
     for verb, more in (("eval", ("--data", "/nowhere")), ("predict", ("/nowhere.png",))):
         flags = ("--weights", model, "--image-size", "64", "--min-size", "320")
         done = cvkit(task, verb, *more, *flags)
         assert done.code == 2
-        assert "--image-size 64 and --min-size 320 exclude each other" in done.err
+        assert "--image-size 64 and --min-size 320 cannot be combined" in done.err
 
 
 @pytest.mark.parametrize("task", DETECTING)

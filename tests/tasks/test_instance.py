@@ -238,7 +238,7 @@ def test_no_predictions_score_0_with_a_warning(cvkit, shapes, tmp_path):
     flags = ["--predictions", path, "--truth", truth, "--no-files"]
     done = cvkit("instance", "eval", *flags, "--json")
     assert done.code == 0 and done.json["metrics"]["mask"]["AP"] == 0
-    assert "holds no detection" in done.err
+    assert "contains no detections" in done.err
     shown = cvkit("instance", "eval", *flags)
     assert "mask.AP " in shown.out and "box.AR100" in shown.out
 
@@ -332,7 +332,7 @@ def test_a_higher_threshold_makes_masks_smaller(masker, shapes):
     [
         (["--data", "nowhere"], "is not a folder"),
         (["--neck", "c4", "--backbone", "swin_t"], "--neck c4 needs"),
-        (["--label-smoothing", "0.1"], "--label-smoothing has no meaning"),
+        (["--label-smoothing", "0.1"], "--label-smoothing has no effect"),
         (["--arch", "faster-rcnn"], "--arch"),
         (["--anchor-size", "-1"], "--anchor-size"),
     ],
@@ -492,4 +492,4 @@ def test_checks_pass(cvkit, shapes, tmp_path):
     assert done.code == 0
     checks = json.loads((tmp_path / "instance-mask-rcnn-001" / "checks.json").read_text())
     assert len(checks) == 6
-    assert {check["name"] for check in checks if not check["passed"]} <= {"size of an update"}
+    assert {check["name"] for check in checks if not check["passed"]} <= {"size of the updates"}

@@ -93,8 +93,8 @@ def test_results_are_shown_and_numbered(cvkit, run_of, inputs_of, task, tmp_path
     ("flags", "words"),
     [
         (("--resume",), "--resume needs --out"),
-        (("--json-results",), "--json-results adds to what --json prints"),
-        (("--resume", "--overwrite", "--out", "x"), "--resume and --overwrite exclude each other"),
+        (("--json-results",), "--json-results has no effect without --json"),
+        (("--resume", "--overwrite", "--out", "x"), "--resume and --overwrite cannot be combined"),
     ],
 )
 def test_flags_that_need_others(cvkit, task, flags, words):

@@ -135,7 +135,7 @@ def test_other_classes_than_the_models_are_named(cvkit, trained, scenes, tmp_pat
     (root / "classes.txt").write_text(lines.replace("star", "hexagon"))
     done = evaluate(cvkit, trained, root, tmp_path)
     assert done.code == 2
-    assert "star missing, hexagon new" in done.json["error"]["message"]
+    assert "star missing, hexagon added" in done.json["error"]["message"]
     (root / "classes.txt").write_text("\n".join(reversed(lines.splitlines())))
     assert "another order" in evaluate(cvkit, trained, root, tmp_path).json["error"]["message"]
 

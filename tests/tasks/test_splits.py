@@ -260,7 +260,7 @@ def test_a_division_that_has_changed_is_told(data, capsys, task):
     measure(task, header, root)
     assert "warning" not in capsys.readouterr().err
     measure(task, header, root, seed=3)
-    words = f"'val' of {root} is not what it was when the model was trained"
+    words = f"'val' of {root} has changed since the model was trained"
     assert words in " ".join(capsys.readouterr().err.split())
     moved = shutil.move(root, root.with_name("elsewhere"))
     measure(task, header, moved, seed=3)
@@ -305,7 +305,7 @@ def test_classes_that_val_lacks_are_told(data, capsys, task):
     shutil.rmtree(gone)
     prepare(task, root)
     text = " ".join(capsys.readouterr().err.split())
-    assert f"classes have nothing in 'val' and are not measured: {gone.name}" in text
+    assert f"classes have no samples in 'val' and are not measured: {gone.name}" in text
 
 
 @pytest.mark.parametrize("task", CLASSES)
@@ -316,7 +316,7 @@ def test_files_beside_the_class_folders_are_told(cvkit, data, capsys, tmp_path, 
     stray = place / f"stray{next(WALKS[task](place)).suffix}"
     shutil.copy(next(WALKS[task](place)), stray)
     (place / "notes.txt").write_text("no data")
-    words = f"{place}: 1 {'image' if task == 'classify' else 'video'} lies beside the class folders"
+    words = f"{place}: 1 {'image' if task == 'classify' else 'video'} is beside the class folders"
     made = prepare(task, root)
     assert words in capsys.readouterr().err
     measure(task, made.header(OPTIONS[task]["train"]()), root)
@@ -347,11 +347,11 @@ def test_masks_that_do_not_belong_to_one_image_are_told(cvkit, data, capsys, tmp
     shutil.copy(mask, mask.with_name("lonely.png"))
     shutil.copy(image, root / "images" / "stray.png")
     words = [
-        f"labels that several images share: 1, such as {mask.with_suffix('.tif')} of "
+        f"labels shared by several images: 1, such as {mask.with_suffix('.tif')} of "
         f"images/val/{image.with_suffix('.bmp').name} and images/val/{image.name}",
-        "masks of 'val' that are not read, because another one has the same name: 1, such as",
-        "masks of 'val' that belong to no image: 1, such as masks/val/lonely.png",
-        f"{root / 'images'}: 1 image lies beside the split folders, unused, such as stray.png",
+        "masks of 'val' ignored because another file has the same name: 1, such as",
+        "masks of 'val' without an image, unused: 1, such as masks/val/lonely.png",
+        f"{root / 'images'}: 1 image is beside the split folders and unused, such as stray.png",
     ]
 
     def assert_told(text):
@@ -379,7 +379,7 @@ def test_labels_that_two_images_share_are_told_for_yolo(data, capsys):
     image = files(root, "train")[0]
     Image.open(image).save(image.with_suffix(".bmp"))
     prepare("detect", root)
-    assert "labels that several images share: 1, such as" in capsys.readouterr().err
+    assert "labels shared by several images: 1, such as" in capsys.readouterr().err
 
 
 def refuse(*arguments):
@@ -433,5 +433,5 @@ def test_a_cache_that_cannot_be_kept_is_told(data, capsys, tmp_path, monkeypatch
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     prepare("classify", root)
     text = " ".join(capsys.readouterr().err.split())
-    told = "warning: what is found in the data cannot be kept for the next start: cannot write"
+    told = "warning: the results of the data check cannot be cached: cannot write"
     assert text.count(told) == 1  # not once for each split

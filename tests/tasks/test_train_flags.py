@@ -179,13 +179,13 @@ def test_knn_says_what_it_does_not_look_at_and_a_check_leaves_nothing(cvkit, hea
     assert done.code == 0, done.err
     warnings = [line for line in done.err.splitlines() if line.startswith("warning: ")]
     assert len(warnings) == 2
-    assert "--val-fraction has no effect: the data are split already" in warnings[0]
+    assert "--val-fraction has no effect: the data are already split" in warnings[0]
     for flag in more[::2]:
         assert flag in warnings[1]
     assert "no effect with --arch knn" in warnings[1]
     refused = cvkit(*common, "--check", "--out", tmp_path / "none")
     assert refused.code == 2
-    assert "--check needs a model that is trained by steps" in refused.err
+    assert "--check needs a model that is trained in steps" in refused.err
     assert not (tmp_path / "none").exists()
 
 

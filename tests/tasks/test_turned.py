@@ -103,7 +103,7 @@ def test_perfect_detections_are_perfect(cvkit, turned, tmp_path, task, place, fo
     metrics = found.json["metrics"]
     for each in metrics.values() if task == "instance" else [metrics]:
         assert each["AP"] == pytest.approx(1)
-    told = f"{len(TURNS) - 1} images are turned by EXIF"
+    told = f"{len(TURNS) - 1} images are rotated by EXIF"
     assert told in found.err and (f"warning: {told}" in found.err) is not folder
 
 

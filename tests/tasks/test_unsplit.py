@@ -231,7 +231,7 @@ def test_data_without_a_split_for_validation_are_divided(tmp_path, capsys, task,
     rest = heap == "" or (lay is coco and heap == "trainval")  # a file of no split's name
     what = str(root) if rest else f"{heap!r} of {root}"
     told = f"--val-fraction 0.25 and --seed 0 divide {what} into train: 9, val: 3"
-    assert f"data: there is no split for validation; {told}" in text
+    assert f"data: there is no validation split; {told}" in text
 
     header = made.header(OPTIONS[task]["train"]())
     assert sorted(measured(task, header, root)) == sorted(val)
@@ -278,7 +278,7 @@ def test_changed_data_and_divisions_are_told(tmp_path, capsys, task, lay):
     measured(task, header, root)
     assert "warning" not in capsys.readouterr().err
     measured(task, header, root, seed=1)
-    words = f"'val' of {root} is not what it was when the model was trained"
+    words = f"'val' of {root} has changed since the model was trained"
     assert words in " ".join(capsys.readouterr().err.split())
 
 
@@ -317,7 +317,7 @@ def test_of_two_names_of_a_split_the_first_is_taken_and_told(tmp_path, capsys, t
         (root / "labels.csv").write_text(text.replace(",test\n", ",valid\n"))
     made = prepare(task, root)
     assert sorted(names(made, "val")) == ["06", "07", "08"]
-    told = f"{root}: 'val' is taken for split 'val', not 'valid'"
+    told = f"{root}: 'val' is used as split 'val', not 'valid'"
     assert told in " ".join(capsys.readouterr().err.split())
     chosen = prepare(task, root, val_split="valid")
     assert sorted(names(chosen, "valid")) == ["09", "10", "11"]
@@ -393,7 +393,7 @@ def test_a_share_that_empties_a_split_is_refused_before_data_are_read(cvkit, tas
 def test_a_share_of_data_that_are_split_is_told_to_have_no_effect(tmp_path, capsys, task):
     LAYOUTS[task][0](tmp_path, SPLIT)
     prepare(task, tmp_path, val_fraction=0.5)
-    words = "warning: --val-fraction has no effect: the data are split already"
+    words = "warning: --val-fraction has no effect: the data are already split"
     assert words in capsys.readouterr().err
 
 

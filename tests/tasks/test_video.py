@@ -279,7 +279,7 @@ def test_score_files_are_fused_with_weights(cvkit, tables):
         (["--fuse", "two.csv=much"], "--fuse"),
         (["--fuse", "nowhere.csv"], "nowhere.csv"),
         (["--fuse", "other.csv"], "must have the same classes"),
-        (["--fuse", "two.csv=0", "--weight", "0"], "all weights"),
+        (["--fuse", "two.csv=0", "--weight", "0"], "weights of all tables"),
         (["--fuse", "none.csv"], "no row in common"),
     ],
 )
@@ -299,11 +299,11 @@ def test_mistakes_in_fusion_are_told(cvkit, tables, monkeypatch, flags, text):
         (["--views", "many"], "--views 'many'"),
         (["--fps", "5", "--stride", "2"], "--fps and --stride"),
         (["--augment", "randaugment"], "--augment randaugment"),
-        (["--fusion", "concat"], "--fusion has no meaning for --arch r3d"),
-        (["--backbone", "resnet34"], "--backbone has no meaning for --arch r3d"),
+        (["--fusion", "concat"], "--fusion has no effect with --arch r3d"),
+        (["--backbone", "resnet34"], "--backbone has no effect with --arch r3d"),
         (["--arch", "c3d", "--frames", "4"], "cannot take clips of 4 frames"),
-        (["--arch", "slow-fusion", "--frames", "2"], "slow-fusion needs 4"),
-        (["--pretrained", "imagenet"], "not made of a network of images"),
+        (["--arch", "slow-fusion", "--frames", "2"], "slow-fusion needs at least 4"),
+        (["--pretrained", "imagenet"], "not built on an image network"),
         (["--arch", "c3d", "--pretrained", "kinetics"], "nothing is published for --arch c3d"),
     ],
 )
@@ -321,7 +321,7 @@ def test_short_videos_are_repeated_with_a_word(cvkit, motions, tmp_path):
     flags = ["--data", motions, "--arch", "r3d-small", "--frames", "24", "--epochs", "1"]
     flags += ["--image-size", "32", "--workers", "0", "--out", tmp_path]
     done = cvkit("video", "train", *flags)
-    assert done.code == 0 and "14 videos are shorter than a clip and repeated" in done.err
+    assert done.code == 0 and "14 videos are shorter than a clip and therefore repeated" in done.err
 
 
 @pytest.mark.parametrize(("how", "spread"), [("normal", 0.01), ("xavier", None)])
@@ -460,7 +460,7 @@ def test_a_published_network_is_found_by_name(cvkit, foreign, motions, tmp_path,
     train = ["--arch", "mc3", "--pretrained", "kinetics", "--epochs", "1", "--frames", "4"]
     train += ["--image-size", "32", "--workers", "0", "--out", tmp_path / "runs", "--offline"]
     again = cvkit("video", "train", "--data", motions, *train)
-    assert again.code == 0 and "weights to begin with: kinetics" in again.err
+    assert again.code == 0 and "initial weights: kinetics" in again.err
 
 
 def test_another_version_of_imagenet_is_not_taken_for_a_file(cvkit, motions, tmp_path):
@@ -469,7 +469,7 @@ def test_another_version_of_imagenet_is_not_taken_for_a_file(cvkit, motions, tmp
         *("--pretrained", "imagenet:v2", "--out", tmp_path / "runs", "--workers", 0, "--quiet"),
     )
     assert done.code == 2
-    assert "is not made of a network of images" in done.err
+    assert "is not built on an image network" in done.err
 
 
 @pytest.mark.slow
@@ -498,4 +498,4 @@ def test_checks_pass(cvkit, motions, tmp_path):
     assert done.code == 0
     checks = json.loads((tmp_path / "video-r3d-small-001" / "checks.json").read_text())
     assert len(checks) == 6
-    assert {check["name"] for check in checks if not check["passed"]} <= {"size of an update"}
+    assert {check["name"] for check in checks if not check["passed"]} <= {"size of the updates"}

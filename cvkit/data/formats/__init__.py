@@ -1,1 +1,1 @@
-"""How datasets lie on the disk: one file per format."""
+"""Dataset formats: one module per format."""

@@ -1,4 +1,4 @@
-"""Images or videos in one folder for each class: CLASS/images."""
+"""Images or videos in one folder per class: CLASS/images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ def looks_like(place: Path, splits: Sequence[str]) -> bool:
 
 
 def read(query: Query) -> Contents[Listing[ClassifiedImage]]:
-    """Return what the folder of a dataset holds, all of which may be divided.
+    """Return the content of a dataset folder, all of which may be divided.
 
     Raises:
         DataError: see `list_classes`.
@@ -27,12 +27,12 @@ def read(query: Query) -> Contents[Listing[ClassifiedImage]]:
 
 
 def list_part(folder: Path, root: Path, walk: Walk) -> Listing[ClassifiedImage]:
-    """Return what lies in the folders of classes in a folder, and what is odd about it.
+    """Return the content of the class folders in a folder, and notes about oddities.
 
     Args:
         folder: of a split, or of the dataset.
-        root: of the dataset, that keys are relative to.
-        walk: finds what a folder of a class holds.
+        root: of the dataset, to which keys are relative.
+        walk: finds the files in a class folder.
 
     Raises:
         DataError: see `list_classes`.
@@ -41,9 +41,9 @@ def list_part(folder: Path, root: Path, walk: Walk) -> Listing[ClassifiedImage]:
     notes = [note_beside(folder, "class", walk)]
     if itself := [image for image in images if image.path == folder / image.label]:
         notes.append(
-            f"{folder}: {len(itself)} folders of classes hold pictures themselves, such as "
+            f"{folder}: {len(itself)} class folders contain images directly, such as "
             f"{itself[0].label}; each of them is read as one video. 'cvkit classify' takes "
-            "pictures with classes"
+            "images with classes"
         )
     return Listing(images, [note for note in notes if note])
 
@@ -52,7 +52,7 @@ def visible_folders(folder: Path) -> list[Path]:
     """Return the folders in a folder.
 
     Raises:
-        DataError: it cannot be read, or a link in it that leads to nothing may have been one.
+        DataError: it cannot be read, or has a broken link, which may have been a folder.
     """
     found = matches(folder, "*")
     for path in found:
@@ -62,23 +62,23 @@ def visible_folders(folder: Path) -> list[Path]:
 
 
 def _remedy(folder: Path, walk: Walk) -> str:
-    """Return what to do about the folder of a class that holds nothing."""
+    """Return the remedy for an empty class folder."""
     if walk is walk_images and next(walk_videos(folder), None):
-        return "it holds videos, which 'cvkit video' takes"
-    return "add files, or check that this is the folder of the dataset"
+        return "it contains videos, for 'cvkit video'"
+    return "add files, or check that this is the dataset folder"
 
 
 def list_classes(folder: Path, root: Path, walk: Walk) -> list[ClassifiedImage]:
     """Return the images under the folders of a folder; each folder is a class.
 
     Raises:
-        DataError: a class without images or with an unprintable name, or two that differ only
-            in case.
+        DataError: a class without images or with an unprintable name, or two that differ in case
+            only.
     """
     images: list[ClassifiedImage] = []
     seen: dict[str, str] = {}
     for place in visible_folders(folder):
-        if not place.name.isprintable():  # also what is not UTF-8
+        if not place.name.isprintable():  # this includes names that are not UTF-8
             raise DataError(
                 f"{folder}: {place.name!r} cannot be the name of a class",
                 code="class.name",
@@ -86,9 +86,9 @@ def list_classes(folder: Path, root: Path, walk: Walk) -> list[ClassifiedImage]:
             )
         if (twin := seen.setdefault(place.name.casefold(), place.name)) != place.name:
             raise DataError(
-                f"{folder}: classes {twin!r} and {place.name!r} differ only in case",
+                f"{folder}: classes {twin!r} and {place.name!r} differ in case only",
                 code="class.case_collision",
-                hint="rename or join them",
+                hint="rename or merge them",
             )
         found = [
             ClassifiedImage(path.relative_to(root).as_posix(), path, place.name)

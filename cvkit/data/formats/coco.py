@@ -35,14 +35,14 @@ from cvkit.texts import counted, is_number, is_text, read_json, shown, whole_num
 
 @dataclass(frozen=True)
 class _File:
-    """What reading an annotation needs to know.
+    """The context for reading annotations.
 
     Attributes:
         path: of the file.
         labels: by category id.
-        sizes_wh: of images, by id, as far as they are known.
+        sizes_wh: of images, by id, as far as known.
         masks: annotations must have one.
-        complete: all categories could be read, so that others are unknown.
+        complete: all categories could be read, so that any other id is unknown.
     """
 
     path: Path
@@ -54,7 +54,7 @@ class _File:
 
 @dataclass(frozen=True)
 class _Entry:
-    """An annotation that can be used; `code` is its mask."""
+    """A usable annotation; `code` is its mask."""
 
     xywh: tuple[float, float, float, float]
     label: int
@@ -64,16 +64,16 @@ class _Entry:
 
 
 def looks_like(place: Path, splits: Sequence[str]) -> bool:
-    """Return whether a folder has one for annotations, or JSON files that may hold some."""
+    """Return whether a folder has an annotations folder, or JSON files that may be COCO's."""
     return any((place / name).is_dir() for name in ("annotations", "coco")) or any(
         [*json_files(place), *matches(place, f"*/{ROBOFLOW}")]
     )
 
 
 def read(query: Query) -> Contents[Annotations]:
-    """Return the splits of a dataset, those of files that are named for them too.
+    """Return the splits of a dataset, including those of files given for a split.
 
-    One file that belongs to no split may be divided.
+    A single file without a split may be divided.
     """
     root, files = query.root, query.json_files
     named, other = coco_parts(root, query.splits)
@@ -93,24 +93,24 @@ def read(query: Query) -> Contents[Annotations]:
 def read_coco(
     path: Path, images: Path | None, root: Path, split: str = "", *, masks: bool = False
 ) -> Annotations:
-    """Return the images and boxes of an annotation file, and the masks if they are wanted.
+    """Return the images and boxes of an annotation file, and the masks if requested.
 
     Boxes become x1, y1, x2 = x + w, y2 = y + h. Image and annotation ids may be any numbers;
     classes are in the order of their ids.
 
     Args:
         path: the file.
-        images: folder that `file_name` is relative to; None looks for it.
-        root: the dataset's folder, that keys are relative to.
+        images: folder to which `file_name` is relative; None searches for it.
+        root: the dataset's folder, to which keys are relative.
         split: whose name the image folder may have.
         masks: every annotation must have a segmentation.
 
     Raises:
-        DataError: it is no such file at all. Defects of single entries are collected.
+        DataError: it is not such a file. Defects of single entries are collected.
     """
     content = read_json(path)
     if not isinstance(content, dict):
-        raise DataError(f"{path} holds no object", code="json.not_object")
+        raise DataError(f"{path} does not contain a JSON object", code="json.not_object")
     for name in ("images", "categories", "annotations"):
         if not isinstance(content.get(name), list):
             raise DataError(
@@ -131,7 +131,7 @@ def read_coco(
     labels = {id_: number for number, id_ in enumerate(found.classes.ids, 1)}
     file = _File(path, labels, known, masks, complete)
     objects = _collect(content["annotations"], file, rows, found)
-    # By id, as pycocotools visits them: of equal scores in two images the first one counts first.
+    # By id, the order of pycocotools, which decides between equal scores in two images.
     for id_, place in sorted(places.items()):
         key = place.relative_to(root).as_posix() if place.is_relative_to(root) else None
         name = key or rows[id_]["file_name"]
@@ -141,7 +141,7 @@ def read_coco(
 
 
 def _places(rows: dict[int, dict], folder: Path, found: Annotations) -> dict[int, Path]:
-    """Return where each image lies, without those whose names lead out of the folder."""
+    """Return the path of each image, without those whose names lead out of the folder."""
     result = {}
     for id_, row in rows.items():
         try:
@@ -152,7 +152,7 @@ def _places(rows: dict[int, dict], folder: Path, found: Annotations) -> dict[int
 
 
 def _header_size(path: Path, found: Annotations) -> tuple[int, int] | None:
-    """Return width and height of an upright image; a defect is noted where it has none."""
+    """Return width and height of an upright image; note a defect if there are none."""
     try:
         return upright_size_hw(path)[::-1]
     except DataError as defect:
@@ -161,7 +161,7 @@ def _header_size(path: Path, found: Annotations) -> tuple[int, int] | None:
 
 
 def _classes(rows: list[Any], path: Path, found: Annotations) -> ClassList:
-    """Return the classes, without categories that cannot be used; these are defects."""
+    """Return the classes; unusable categories are left out and are defects."""
     names: dict[int, str] = {}
     for place, row in enumerate(rows):
         where = f"{path}: categories[{place}]"
@@ -172,9 +172,9 @@ def _classes(rows: list[Any], path: Path, found: Annotations) -> ClassList:
         elif not is_text(name) and whole_number(name) is None:
             reason, code = f"name {shown(name)} is not text", "category.malformed"
         elif number in names:
-            reason, code = f"category id {number} twice", "category.id_duplicate"
+            reason, code = f"category id {number} occurs twice", "category.id_duplicate"
         elif str(name) in names.values():
-            reason, code = f"category name {shown(name)} twice", "category.name_duplicate"
+            reason, code = f"category name {shown(name)} occurs twice", "category.name_duplicate"
         else:
             names[number] = str(name)
             continue
@@ -188,7 +188,7 @@ def _classes(rows: list[Any], path: Path, found: Annotations) -> ClassList:
 def _index_images(
     rows: list[Any], path: Path, found: Annotations
 ) -> tuple[dict[int, dict], dict[int, tuple[int, int] | None]]:
-    """Return the images by id, without those that cannot be used, and the sizes they claim."""
+    """Return the usable images by id, and their claimed sizes."""
     result: dict[int, dict] = {}
     sizes: dict[int, tuple[int, int] | None] = {}
     names: set[str] = set()
@@ -201,9 +201,9 @@ def _index_images(
         elif not isinstance(name, str) or not name:
             reason, code = f"file_name {shown(name)} is not text", "image.file_name_type"
         elif number in result:
-            reason, code = f"image id {number} twice", "image.id_duplicate"
+            reason, code = f"image id {number} occurs twice", "image.id_duplicate"
         elif name in names:
-            reason, code = f"file {shown(name)} twice", "image.file_duplicate"
+            reason, code = f"file {shown(name)} occurs twice", "image.file_duplicate"
         else:
             result[number] = row
             names.add(name)
@@ -216,7 +216,7 @@ def _index_images(
 
 
 def _size(row: dict, where: str, found: Annotations) -> tuple[int, int] | None:
-    """Return the width and height that an image claims; a defect is noted where they are none."""
+    """Return the claimed width and height of an image; note a defect if they are unusable."""
     try:
         return claimed_size([row.get("width"), row.get("height")], where, "image.size")
     except DataError as defect:
@@ -242,9 +242,9 @@ def _collect(
     empty = sum(0 in entry.xywh[2:] for entries in result.values() for entry in entries)
     if empty:
         count = counted(empty, "box", "boxes")
-        found.notes.append(f"{file.path.name}: {count} without area, not trained on")
+        found.notes.append(f"{file.path.name}: {count} without area, not used for training")
     if bare := sum(_without_pixels(each, file.sizes_wh.get(id_)) for id_, each in result.items()):
-        found.notes.append(f"{file.path.name}: masks without pixels, not trained on: {bare}")
+        found.notes.append(f"{file.path.name}: masks without pixels, not used for training: {bare}")
     return result
 
 
@@ -260,7 +260,7 @@ def _annotation(
     """Return the image and content of an annotation.
 
     Raises:
-        DataError: what is wrong with it.
+        DataError: describes its defect.
     """
     if not isinstance(row, dict):
         raise DataError(f"{where} is not an object", code="ann.malformed")
@@ -270,7 +270,7 @@ def _annotation(
         if id_ is None:
             raise DataError(f"{where}: its id is not a whole number", code="ann.id_type")
         if id_ in seen:
-            raise DataError(f"{where}: annotation id twice", code="ann.id_duplicate")
+            raise DataError(f"{where}: its id occurs twice", code="ann.id_duplicate")
         seen.add(id_)
     image_id, category = whole_number(row.get("image_id")), whole_number(row.get("category_id"))
     if image_id not in images:
@@ -301,7 +301,7 @@ def _annotation(
 
 
 def _usable(value: Any) -> Any:
-    """Return a value that is no defect; raise the defect otherwise."""
+    """Return a value, or raise it if it is a defect."""
     if isinstance(value, DataError):
         raise value
     return value
@@ -310,7 +310,7 @@ def _usable(value: Any) -> Any:
 def _box(
     row: dict, size_wh: tuple[int, int] | None, where: str
 ) -> tuple[float, float, float, float]:
-    """Return x, y, width and height of an annotation, of its segmentation where it has no box.
+    """Return x, y, width and height of an annotation, from its segmentation if it has no box.
 
     Raises:
         DataError: they are not usable.
@@ -330,11 +330,13 @@ def _area(row: dict, where: str) -> float | None:
     """Return the annotated area; None if there is none.
 
     Raises:
-        DataError: it is no area.
+        DataError: it is not an area.
     """
     area = row.get("area")
     if area is not None and (not is_number(area) or area < 0):
-        raise DataError(f"{where}: area {shown(area)} is not a number from 0", code="area.value")
+        raise DataError(
+            f"{where}: area {shown(area)} is not a number of at least 0", code="area.value"
+        )
     return area
 
 

@@ -1,4 +1,4 @@
-"""Where the files of a COCO dataset lie."""
+"""Locations of the files of a COCO dataset."""
 
 import re
 from collections.abc import Sequence
@@ -11,26 +11,26 @@ from cvkit.errors import DataError
 from cvkit.texts import require_regular, shown
 
 ROBOFLOW = "_annotations.coco.json"
-"""Name of the file in the folder of each split of an export."""
+"""Name of the annotation file in each split folder of a Roboflow export."""
 
 
 SIGNS = re.compile(rb'"(images|annotations|categories)"')
 FIRST_BYTES = 1_000_000
-"""In which a list of a COCO file begins, or which a file of another kind does not fill."""
+"""Number of bytes to search for the start of a COCO list; other small files are shorter."""
 
 
 def json_files(folder: Path) -> list[Path]:
-    """Return the JSON files of a folder but for those that are plainly none of COCO's.
+    """Return the JSON files of a folder, except those that are clearly not COCO's.
 
-    A dataset may hold others, of the programs that made it.
+    A dataset may have others, from the programs that made it.
     """
     return [file for file in matches(folder, "*.json") if _may_be_coco(file)]
 
 
 def _may_be_coco(file: Path) -> bool:
-    """Return whether a file has a list of COCO's, or the name of a split, or cannot be read.
+    """Return whether a file contains a COCO list, is named after a split, or cannot be read.
 
-    Whoever reads it reports what is wrong with it.
+    Errors are reported when it is read.
     """
     if any(is_split(part) for part in _name_parts(file)):
         return True
@@ -49,11 +49,11 @@ def find_coco(root: Path, split: str, choose: str) -> Path:
 
     Args:
         root: of the dataset.
-        split: whose name the file has.
+        split: in the file's name.
         choose: see `cvkit.data.formats.contract.DataFlags`.
 
     Raises:
-        DataError: several.
+        DataError: there are several.
     """
     named = _named(root, split)
     if len(named) > 1:
@@ -67,7 +67,7 @@ def find_coco(root: Path, split: str, choose: str) -> Path:
 
 
 def _named(root: Path, split: str) -> list[Path]:
-    """Return the files of a split in the first folder that has some."""
+    """Return the files of a split in the first folder that has any."""
     for folder in (root / "annotations", root / "coco", inside(root, split), root):
         if folder.name == split and (folder / ROBOFLOW).is_file():
             return [folder / ROBOFLOW]
@@ -78,7 +78,7 @@ def _named(root: Path, split: str) -> list[Path]:
 
 
 def _name_parts(file: Path) -> list[str]:
-    """Return what a file's name consists of, such as `instances` and `val`."""
+    """Return the parts of a file's name, such as `instances` and `val`."""
     return [part for part in re.split(r"[^A-Za-z]+", file.stem) if part]
 
 
@@ -87,10 +87,10 @@ def coco_parts(root: Path, splits: Sequence[str]) -> tuple[list[str], Path | Non
 
     Args:
         root: of the dataset.
-        splits: names that are no usual ones.
+        splits: additional, unusual names.
 
     Returns:
-        The splits, and the other file, if there is one only.
+        The splits, and the other file if there is exactly one.
     """
     folders = [root / "annotations", root / "coco", root]
     files = [file for folder in folders for file in json_files(folder)]
@@ -104,23 +104,23 @@ def coco_parts(root: Path, splits: Sequence[str]) -> tuple[list[str], Path | Non
 
 
 def coco_hint(root: Path) -> str:
-    """Return what COCO files there are."""
+    """Return a hint that lists the COCO files."""
     folders = [root / "annotations", root / "coco", root]
     names = ", ".join([f.name for folder in folders for f in json_files(folder)][:8])
-    return f"there is {names}" if names else "expected annotations/instances_SPLIT.json"
+    return f"found {names}" if names else "expected annotations/instances_SPLIT.json"
 
 
 def find_images(root: Path, path: Path, split: str, rows: list[dict[str, Any]]) -> Path:
-    """Return the folder that the file names of a COCO file are relative to.
+    """Return the folder to which the file names in a COCO file are relative.
 
     Args:
         root: of the dataset.
         path: of the file.
         split: whose name the folder may have.
-        rows: the file's images, each with a `file_name`; names that `inside` refuses do not count.
+        rows: the file's images, each with a `file_name`; names that `inside` refuses are ignored.
 
     Raises:
-        DataError: no folder holds its first image.
+        DataError: no folder contains its first image.
     """
     name = next((row["file_name"] for row in rows if not escapes(row["file_name"])), None)
     if name is None:
@@ -131,7 +131,7 @@ def find_images(root: Path, path: Path, split: str, rows: list[dict[str, Any]]) 
         if (folder / name).is_file():
             return folder
     raise DataError(
-        f"{path}: no folder under {root} holds its first image {shown(name)}",
+        f"{path}: no folder under {root} contains its first image {shown(name)}",
         code="image.file_missing",
-        hint="name the folder with --images",
+        hint="give the folder with --images",
     )

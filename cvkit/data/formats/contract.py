@@ -1,4 +1,4 @@
-"""What the module of a format offers; which formats there are is in `cvkit.format_table`."""
+"""The contract of a format's module; the formats are listed in `cvkit.format_table`."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,8 +16,8 @@ class DataFlags:
     """How a command names its data, for messages that say what to change.
 
     Attributes:
-        place: the flag or argument that names the dataset.
-        choose: what to do where several COCO files fit a split.
+        place: the flag or argument for the dataset.
+        choose: the remedy if several COCO files match a split.
     """
 
     place: str
@@ -25,21 +25,21 @@ class DataFlags:
 
 
 TRAINING = DataFlags("--data", "choose with --train-json and --val-json")
-"""Those of train."""
+"""The flags of train."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """A dataset, and what a command wants of it.
+    """A dataset, and what a command needs from it.
 
     Attributes:
-        root: the dataset's folder, or the file that stands for it.
-        splits: that are asked for.
-        walk: finds what a folder of a class holds.
-        json_files: annotation files by the split that they are named for; that of "" is divided.
+        root: the dataset's folder, or the file given instead.
+        splits: that are requested.
+        walk: finds the files in a class folder.
+        json_files: annotation files by split; that of "" is divided.
         images: folder that the file names in them are relative to; None looks for it.
         masks: every object must have a mask.
-        flags: how the command names the dataset.
+        flags: for the dataset, for messages.
     """
 
     root: Path
@@ -57,7 +57,7 @@ class Listing(Generic[T]):
 
     Attributes:
         images: in the order of their names or of the file that lists them.
-        notes: what is odd but usable.
+        notes: remarks on usable oddities, for warnings.
     """
 
     images: list[T]
@@ -66,16 +66,16 @@ class Listing(Generic[T]):
 
 @dataclass(frozen=True)
 class Contents(Generic[T]):
-    """What a dataset holds.
+    """The content of a dataset.
 
     Attributes:
         known: its own names of its splits.
         heap: see `cvkit.data.division.Source`.
         read: returns the content of a split or of the heap, by the dataset's own name: a
             `Listing`, or of boxes `cvkit.data.annotated.Annotations`.
-        class_names: returns the classes of `train` and `val`, also where they are not asked for;
-            of formats of classes only.
-        hint: what there is, for data without the split that is asked for.
+        class_names: returns the classes of `train` and `val`, even if not requested; only for
+            formats of class labels.
+        hint: about the existing data, if the requested split is missing.
     """
 
     known: Sequence[str]
@@ -93,12 +93,12 @@ class Reader(Protocol):
 
         Args:
             place: its folder, or a file with one of the suffixes in the format's row.
-            splits: that are asked for; their names may be unusual ones.
+            splits: that are requested; their names may be unusual.
         """
 
     def read(self, query: Query) -> Contents:
-        """Return what a dataset in this format holds; splits are read when they are asked for.
+        """Return the content of a dataset in this format; splits are read on request.
 
         Raises:
-            DataError: what there is cannot be used.
+            DataError: the data are unusable.
         """

@@ -1,6 +1,6 @@
 """Images or videos listed in a CSV table with the columns path, label and perhaps split.
 
-Paths are relative to the table. Columns `start` and `end` name parts of videos, in seconds.
+Paths are relative to the table. Columns `start` and `end` give parts of videos, in seconds.
 """
 
 from collections import Counter
@@ -78,10 +78,10 @@ def _read_table(path: Path) -> list[tuple[str | None, ClassifiedImage]]:
 
 
 def _seconds(row: dict[str, str], path: Path) -> tuple[float, float] | None:
-    """Return the part of a video that a row's cells `start` and `end` name.
+    """Return the part of a video given by the cells `start` and `end` of a row.
 
     Raises:
-        DataError: they are not times in order.
+        DataError: they are not increasing times.
     """
     cells = [(row.get(name) or "").strip() for name in ("start", "end")]
     if not any(cells):
@@ -89,9 +89,9 @@ def _seconds(row: dict[str, str], path: Path) -> tuple[float, float] | None:
     start, end = parse_number(cells[0] or "0"), parse_number(cells[1] or "inf")
     if start is None or end is None or not 0 <= start < end:
         raise DataError(
-            f"{path}: {row['path']}: from {shown(cells[0])} to {shown(cells[1])} is no part of a "
-            "video",
+            f"{path}: {row['path']}: from {shown(cells[0])} to {shown(cells[1])} is not a part "
+            "of a video",
             code="list.bad_line",
-            hint="start and end are seconds",
+            hint="start and end are in seconds, end after start",
         )
     return start, end

@@ -1,4 +1,4 @@
-"""Images in a tree, and files of labels under the same names in a tree beside it."""
+"""A tree of images and a parallel tree of label files with the same names."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,11 +8,11 @@ from cvkit.data.files import inside, matches
 
 
 def folder_parts(root: Path, splits: Sequence[str]) -> tuple[list[str], str | None]:
-    """Return the folders under `images`, and "" where none of them is a split.
+    """Return the folders under `images`, and "" if none of them is a split.
 
     Args:
         root: the dataset.
-        splits: names that may lie deeper.
+        splits: names that may be nested.
     """
     known = [path.name for path in matches(root / "images", "*") if path.is_dir()]
     known += [s for s in splits if s not in known and inside(root / "images", s).is_dir()]
@@ -20,10 +20,10 @@ def folder_parts(root: Path, splits: Sequence[str]) -> tuple[list[str], str | No
 
 
 def shared_labels(pairs: Sequence[tuple[Path, str]]) -> list[str]:
-    """Return a note if images that differ in their suffix only share a file of labels.
+    """Return a note if images that differ only in their suffix share a label file.
 
     Args:
-        pairs: the file of labels and the key of each image.
+        pairs: the label file and the key of each image.
     """
     keys: dict[Path, list[str]] = {}
     for path, key in pairs:
@@ -33,4 +33,4 @@ def shared_labels(pairs: Sequence[tuple[Path, str]]) -> list[str]:
         return []
     path, images = next(iter(shared.items()))
     what = f"{path} of {' and '.join(images)}"
-    return [f"labels that several images share: {len(shared)}, such as {what}"]
+    return [f"labels shared by several images: {len(shared)}, such as {what}"]

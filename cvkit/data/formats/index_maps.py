@@ -1,7 +1,7 @@
 """Instance masks as one PNG per image: 0 is background, every other value one object.
 
-Images lie in `images/SPLIT`, their PNGs (8 or 16 bits) under the same names in `masks/SPLIT`.
-Without more, all objects are of one class. `instances.csv` in the dataset's folder gives
+Images are in `images/SPLIT`, their PNGs (8 or 16 bits) under the same names in `masks/SPLIT`. By
+default all objects belong to one class. `instances.csv` in the dataset's folder gives
 classes: a row for each object with `path` (of the image, relative to the folder), `instance`
 (its value in the PNG) and `class`.
 """
@@ -26,10 +26,10 @@ from cvkit.structures import ClassList, Instances
 from cvkit.texts import shown, whole_number
 
 ONLY_CLASS = "object"
-"""Name of the class of a dataset that names none."""
+"""Class name for datasets without class names."""
 
 Table = dict[tuple[str, int], str]
-"""Class of an object by the path of its image and its value."""
+"""Class of an object, by the path of its image and its value."""
 
 
 looks_like = pairs.looks_like
@@ -42,7 +42,7 @@ def read(query: Query) -> Contents[Annotations]:
 
 
 def read_index_maps(root: Path, split: str) -> Annotations:
-    """Return the images and objects of a split; of the whole dataset if the name is empty.
+    """Return the images and objects of a split; of the whole dataset if `split` is "".
 
     Raises:
         DataError: no such split, or a malformed table. Defects of single files are collected.
@@ -66,7 +66,7 @@ def read_index_maps(root: Path, split: str) -> Annotations:
 
 
 def read_index_map(path: Path) -> np.ndarray:
-    """Return the HW values of a mask of instances, uint8 or wider.
+    """Return the HW values of an instance mask, uint8 or wider.
 
     Raises:
         DataError: `mask.lossy`, `mask.rgb_not_index`, and those of `cvkit.data.decode`.
@@ -82,15 +82,15 @@ def read_index_map(path: Path) -> np.ndarray:
         mode = image.mode
     if values.ndim != 2 or mode == "F" or values.min() < 0:
         raise DataError(
-            f"{path} has {mode} pixels, not one whole number each",
+            f"{path} has {mode} pixels, not one whole number per pixel",
             code="mask.rgb_not_index",
-            hint="save instances as a grey or palette PNG of 8 or 16 bits",
+            hint="save instances as an 8-bit or 16-bit grey or palette PNG",
         )
     return values
 
 
 def _map_facts(path: Path) -> list[Any]:
-    """Return the size of a mask of instances, and the number and code of each object."""
+    """Return the size of an instance mask, and the number and code of each object."""
     values = read_index_map(path)
     numbers, masks = from_index_map(values)
     return [list(values.shape), numbers.tolist(), [code.decode("ascii") for code in masks.codes]]
@@ -153,7 +153,7 @@ def _read_table(path: Path) -> Table | None:
 
 
 def _doubts(root: Path, table: Table | None) -> list[str]:
-    """Return a note if masks without a table may hold classes instead of objects."""
+    """Return a note if masks without a table may contain classes instead of objects."""
     listed, _ = dataset_classes(root)
     if table is not None or listed is None:
         return []
@@ -161,8 +161,8 @@ def _doubts(root: Path, table: Table | None) -> list[str]:
     if count < 2:
         return []
     return [
-        f"{root}: {count} classes are listed, but without instances.csv every object is of one "
-        f"class, {ONLY_CLASS!r}. Are these masks of classes, for 'cvkit segment'?"
+        f"{root}: {count} classes are listed, but without instances.csv all objects belong to "
+        f"one class, {ONLY_CLASS!r}. If these are class masks, use 'cvkit segment'"
     ]
 
 

@@ -21,11 +21,11 @@ def read(query: Query) -> Contents[Listing[LabelledImage]]:
 
 
 def read_split(root: Path, split: str) -> Listing[LabelledImage]:
-    """Return the images of a split with their masks, sorted, and what is odd about it.
+    """Return the images of a split with their masks, sorted, and notes about oddities.
 
     Args:
         root: the dataset.
-        split: its folder's name; empty for a dataset that is not split.
+        split: its folder's name; "" for a dataset without splits.
 
     Raises:
         DataError: images without a mask; all are counted.
@@ -60,11 +60,11 @@ def _unused_masks(
     notes = []
     if twins:
         notes.append(
-            f"{where} that are not read, because another one has the same name: "
-            f"{len(twins)}, such as {twins[0].relative_to(root)}"
+            f"{where} ignored because another file has the same name: {len(twins)}, such as "
+            f"{twins[0].relative_to(root)}"
         )
     if spare:
         notes.append(
-            f"{where} that belong to no image: {len(spare)}, such as {spare[0].relative_to(root)}"
+            f"{where} without an image, unused: {len(spare)}, such as {spare[0].relative_to(root)}"
         )
     return notes

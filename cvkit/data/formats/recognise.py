@@ -1,4 +1,4 @@
-"""Which format a dataset has."""
+"""Detection of a dataset's format."""
 
 import importlib
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ def reader_of(truth: Truth, name: str) -> Reader:
     """Return the module of a format.
 
     Args:
-        truth: what the dataset says of its images.
+        truth: the kind of labels that the dataset has.
         name: of the format.
     """
     module: Any = importlib.import_module(FORMATS[truth][name].module)
@@ -29,18 +29,18 @@ def detect_format(
     splits: Sequence[str] = (),
     flag: str = "--data",
 ) -> str:
-    """Return the name of a dataset's format: what it looks like, or what `wanted` says.
+    """Return the name of a dataset's format: detected, or `wanted`.
 
     Args:
-        truth: what the dataset says of its images.
-        place: its folder, or a file that stands for it.
+        truth: the kind of labels that the dataset has.
+        place: its folder, or a file given instead.
         wanted: a name, or `auto`.
-        splits: that are asked for.
-        flag: what names the dataset, for messages.
+        splits: that are requested.
+        flag: for the dataset, for messages.
 
     Raises:
-        DataError: there is nothing, or it has none of the formats.
-        UsageError: a file of another format than the wanted one.
+        DataError: it does not exist, or has none of the formats.
+        UsageError: a file in another format than the wanted one.
     """
     rows = FORMATS[truth]
     if place.is_file():
@@ -52,7 +52,7 @@ def detect_format(
         raise DataError(
             f"{flag} {place} is not a folder" + (f" or a {suffixes} file" if suffixes else ""),
             code="data.missing",
-            hint="check it",
+            hint="check the path",
         )
     if wanted != "auto":
         return wanted
@@ -70,21 +70,21 @@ def detect_format(
 
 
 MOST_FOLDERS = 20
-"""In which datasets are looked for."""
+"""Maximum number of subfolders that are searched for datasets."""
 NO_CLASSES = frozenset(
     ("images", "masks", "labels", "annotations")
     + ("JPEGImages", "SegmentationClass", "Annotations", "ImageSets")
 )
-"""Folders that data of other formats have; few classes are called so."""
+"""Folder names of other formats, which are unlikely names of classes."""
 
 
 def other_data(truth: Truth, place: Path, deeper: bool = True) -> str:
     """Return a hint if a folder looks like data for another task, or a folder in it like data.
 
     Args:
-        truth: what it was expected to say of its images.
+        truth: the kind of labels that was expected.
         place: the folder.
-        deeper: look into its folders too.
+        deeper: also check its subfolders.
     """
     if not place.is_dir():
         return ""
@@ -100,11 +100,11 @@ def other_data(truth: Truth, place: Path, deeper: bool = True) -> str:
 
 
 def _meant_for(place: Path, without: Truth | None = None) -> str:
-    """Return the tasks that may use a dataset, with the format that it has for each.
+    """Return the tasks that may use a dataset, with its format for each.
 
     Args:
         place: its folder.
-        without: what it does not say of its images.
+        without: a kind of labels that it does not have.
     """
     found: list[str] = []
     for truth in FORMATS.keys() - {without}:
@@ -115,11 +115,11 @@ def _meant_for(place: Path, without: Truth | None = None) -> str:
 
 
 def _recognised(truth: Truth, place: Path) -> str | None:
-    """Return the format that a folder looks like; None where that would be a mere guess."""
+    """Return the format of a folder; None if it would be a mere guess."""
     names = [name for name in _tried(truth) if not FORMATS[truth][name].vague]
     try:
         return next((n for n in names if reader_of(truth, n).looks_like(place, ())), None)
-    except DataError:  # it was not meant to have this format, so that its defects do not matter
+    except DataError:  # it is not meant to have this format, so its defects do not matter
         return None
 
 
@@ -130,7 +130,7 @@ def _tried(truth: Truth) -> list[str]:
 
 
 def _task_of_classes(place: Path) -> str:
-    """Return the task that learns the classes of what lies in a dataset; "" where none may."""
+    """Return the task for a dataset of class labels; "" if there is none."""
     if any((place / name).exists() for name in NO_CLASSES):
         return ""
     if next(walk_images(place, lambda error: None), None):
@@ -147,7 +147,7 @@ def _agreed(name: str, wanted: str, file: Path) -> str:
     if wanted in ("auto", name):
         return name
     raise UsageError(
-        f"--format {wanted}: {file} is a file of the format {name}",
+        f"--format {wanted}: {file} is a file in the format {name}",
         code="format.file",
-        hint=f"--format {name}, or leave it out",
+        hint=f"use --format {name}, or omit it",
     )

@@ -11,9 +11,9 @@ from cvkit.data.formats.contract import Contents, Listing, Query
 
 
 def looks_like(place: Path, splits: Sequence[str]) -> bool:
-    """Return whether folders are splits, and not classes that have the name of one.
+    """Return whether folders are splits, and not classes with the name of a split.
 
-    Splits hold the folders of classes, or are beside other splits.
+    Splits contain class folders, or are beside other splits.
     """
     folders = visible_folders(place)
     named = [folder for folder in folders if is_split(folder.name) or folder.name in splits]
@@ -23,7 +23,7 @@ def looks_like(place: Path, splits: Sequence[str]) -> bool:
 
 
 def read(query: Query) -> Contents[Listing[ClassifiedImage]]:
-    """Return the splits of a dataset; what is divided is a split for training."""
+    """Return the splits of a dataset; the training split may be divided."""
     root = query.root
     here = [split for split in query.splits if inside(root, split).is_dir()]
     known = list(dict.fromkeys([*(folder.name for folder in visible_folders(root)), *here]))

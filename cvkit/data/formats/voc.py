@@ -1,7 +1,7 @@
 """PASCAL VOC's detection layout.
 
-Its pixels are 1-based and inclusive: the box (1, 1, 1, 1) is the first pixel. Here it becomes
-(0, 0, 1, 1): xmin and ymin go down by one, xmax and ymax stay.
+Its pixels are 1-based and inclusive: the box (1, 1, 1, 1) is the first pixel. Here it becomes (0,
+0, 1, 1): 1 is subtracted from xmin and ymin, xmax and ymax are kept.
 """
 
 import functools
@@ -35,7 +35,7 @@ from cvkit.structures import ClassList
 from cvkit.texts import parse_number, require_regular, shown
 
 MOST_BYTES = 10_000_000
-"""Of an annotation; those of VOC have some thousand."""
+"""Maximum size of an annotation; VOC's have a few thousand bytes."""
 
 VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -54,7 +54,7 @@ class VocObject:
 
 
 _Parsed = tuple[tuple[int, int] | None, list[VocObject]]
-"""Claimed width and height of an annotation, and its objects."""
+"""Claimed width and height, and objects, of an annotation."""
 
 
 def looks_like(place: Path, splits: Sequence[str]) -> bool:
@@ -70,11 +70,11 @@ def read(query: Query) -> Contents[Annotations]:
 
 
 def read_voc(root: Path, split: str) -> Annotations:
-    """Return the images and boxes of a split; of all annotations if its name is empty.
+    """Return the images and boxes of a split; of all annotations if its name is "".
 
-    Classes are those of `classes.txt` or `labelmap.txt`, without a background that no object is
-    of; else all names that occur in the folder, sorted, which are VOC's twenty where all of them
-    occur. Ids are 1, 2, ...
+    Classes are those of `classes.txt` or `labelmap.txt`, without a background that no object has;
+    otherwise all names that occur in the folder, sorted, which are VOC's twenty if those all occur.
+    Ids are 1, 2, ...
 
     Raises:
         DataError: no such split. Defects of single files are collected.
@@ -110,7 +110,7 @@ def read_voc(root: Path, split: str) -> Annotations:
                 where = root / "Annotations" / f"{name}.xml"
                 found.defects.append(
                     DataError(
-                        f"{where}: {shown(unknown[0])} is no class",
+                        f"{where}: {shown(unknown[0])} is not a class",
                         code="object.name_unknown",
                         hint=f"known: {', '.join(found.classes.names[:20])}",
                     )
@@ -128,7 +128,7 @@ def read_voc(root: Path, split: str) -> Annotations:
 
 
 def _classes(root: Path, parsed: dict[str, _Parsed]) -> ClassList:
-    """Return the classes of the folder; every split knows the same ones."""
+    """Return the classes of the folder, which all splits share."""
     listed, _ = dataset_classes(root)
     if listed is None:
         names = sorted(_used_names(root, parsed)) or list(VOC_CLASSES)
@@ -142,7 +142,7 @@ def _used_names(root: Path, parsed: dict[str, _Parsed]) -> set[str]:
 
     Args:
         root: the dataset.
-        parsed: annotations that were read already, by name.
+        parsed: annotations that have been read already, by name.
     """
     names = {o.name for _, objects in parsed.values() for o in objects}
     folder = root / "Annotations"
@@ -151,7 +151,7 @@ def _used_names(root: Path, parsed: dict[str, _Parsed]) -> set[str]:
         try:
             _, objects = _read_xml(file)
         except DataError:
-            continue  # reported for the split that it belongs to
+            continue  # reported for its own split
         names |= {o.name for o in objects}
     return names
 
@@ -171,7 +171,7 @@ def _read_xml(path: Path) -> _Parsed:
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist", code="split.id_without_file") from error
     except DefusedXmlException as error:
-        raise DataError(f"{path} holds a DTD or entities", code="xml.dtd") from error
+        raise DataError(f"{path} contains a DTD or entities", code="xml.dtd") from error
     except LookupError as error:
         raise DataError(f"{path}: {error}", code="xml.encoding", hint="save it as UTF-8") from error
     except (ParseError, OSError, ValueError, RecursionError) as error:
@@ -188,15 +188,15 @@ class _Defects(DataError):
 
 @functools.lru_cache(100_000)
 def _parse(path: Path, changed_ns: int, size: int) -> _Parsed:
-    """Return what a file holds; each split asks for all files of the folder.
+    """Return the content of a file; cached, because each split needs all files of the folder.
 
     Raises:
-        DataError: it is no annotation.
-        ParseError: it is no XML; and what else defusedxml raises.
+        DataError: it is not an annotation.
+        ParseError: it is not XML; other errors of defusedxml are possible.
     """
     root = parse(path, forbid_dtd=True).getroot()
     if root is None:
-        raise DataError(f"{path} has no root", code="root.name")
+        raise DataError(f"{path} has no root element", code="root.name")
     if root.tag != "annotation":
         raise DataError(
             f"{path}: the root is <{shown(root.tag)[1:-1]}>, not <annotation>", code="root.name"
@@ -219,7 +219,7 @@ def _parse(path: Path, changed_ns: int, size: int) -> _Parsed:
 
 
 def _side(text: str | None) -> float | str | None:
-    """Return a side of an image as `claimed_size` takes it; None where it is not given."""
+    """Return a side of an image as `claimed_size` takes it; None if it is not given."""
     if text is None or not text.strip():
         return None
     number = parse_number(text)

@@ -1,4 +1,4 @@
-"""What both formats of PASCAL VOC share: lists of names in `ImageSets`, images in `JPEGImages`."""
+"""Common parts of both PASCAL VOC formats: lists in `ImageSets`, images in `JPEGImages`."""
 
 import re
 from collections import Counter
@@ -12,14 +12,14 @@ from cvkit.texts import read_lines, shown
 
 
 def list_parts(root: Path, kind: str, splits: Sequence[str]) -> tuple[list[str], str | None]:
-    """Return the names of VOC's lists, and which of them is not one side only.
+    """Return the names of VOC's lists, and the one that may be divided.
 
-    Without any list it is all of the folder (""): `trainval`, or the only list that there is.
+    It is `trainval`, or the only list; without lists, the whole folder ("").
 
     Args:
         root: the dataset.
         kind: `Segmentation` or `Main`.
-        splits: names that may lie deeper.
+        splits: names that may be nested.
     """
     folder = root / "ImageSets" / kind
     known = [path.stem for path in matches(folder, "*.txt")]
@@ -40,7 +40,7 @@ def list_names(root: Path, kind: str, split: str) -> list[str]:
         split: name of the file without `.txt`.
 
     Raises:
-        DataError: a name twice.
+        DataError: a name occurs twice.
     """
     folder = root / "ImageSets" / kind
     file = inside(folder, f"{split}.txt")
@@ -53,9 +53,9 @@ def list_names(root: Path, kind: str, split: str) -> list[str]:
 
 
 def _listed_name(images: Path, line: str) -> str:
-    """Return the name in a line, after which VOC's lists of one class say 1, 0 or -1.
+    """Return the name in a line, without the 1, 0 or -1 of VOC's lists for one class.
 
-    `cat 1` is the image `cat 1.jpg` where there is one.
+    `cat 1` is the image `cat 1.jpg` if that exists.
     """
     name = re.sub(r"\s+(-1|0|1)$", "", line)
     has_image = name != line and not escapes(line) and with_image_suffix(images / line)
@@ -63,7 +63,7 @@ def _listed_name(images: Path, line: str) -> str:
 
 
 def without_labels(root: Path, folder: str, what: str) -> list[str]:
-    """Return a note if images of a VOC dataset without lists have no file of labels."""
+    """Return a note if images of a VOC dataset without lists have no label file."""
     labels = (path.relative_to(root / folder) for path in matches(root / folder, "**/*.*"))
     stems = {path.with_suffix("") for path in labels}
     images = [path.relative_to(root / "JPEGImages") for path in walk_images(root / "JPEGImages")]
@@ -77,13 +77,13 @@ SUFFIXES = (".jpg", ".png", *sorted(IMAGE_SUFFIXES - {".jpg", ".png"}))
 
 
 def with_image_suffix(stem: Path) -> Path | None:
-    """Return the image file whose name begins with the stem, .jpg first; None without one."""
+    """Return the image file with a stem, .jpg first; None if there is none."""
     candidates = (stem.with_name(stem.name + suffix) for suffix in SUFFIXES)
     return next((path for path in candidates if path.is_file()), None)
 
 
 def passed_over(root: Path, used: Sequence[Path]) -> list[str]:
-    """Return a note if images differ in their suffix only from those that are used.
+    """Return a note if there are images that differ only in their suffix from those used.
 
     Args:
         root: the dataset.
@@ -100,6 +100,6 @@ def passed_over(root: Path, used: Sequence[Path]) -> list[str]:
     path = twins[0]
     other = next(s for s in names[path.with_suffix("")] if s != path.suffix)
     return [
-        "images that are not read, because another one has the same name: "
-        f"{len(twins)}, such as {path.with_suffix(other).relative_to(root)}"
+        f"images ignored because another file has the same name: {len(twins)}, such as "
+        f"{path.with_suffix(other).relative_to(root)}"
     ]

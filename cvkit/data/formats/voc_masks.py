@@ -30,7 +30,7 @@ def read(query: Query) -> Contents[Listing[LabelledImage]]:
 
 
 def _read_split(root: Path, split: str) -> Listing[LabelledImage]:
-    """Return the images of a list in its order; of all masks if its name is empty."""
+    """Return the images of a list in its order; of all masks if its name is ""."""
     file = root / "ImageSets" / "Segmentation" / f"{split}.txt"
     masks = root / "SegmentationClass"
     if split:
@@ -53,7 +53,7 @@ def _read_split(root: Path, split: str) -> Listing[LabelledImage]:
 
 
 def _leaving(root: Path, name: str) -> DataError | None:
-    """Return why a name of a list is not one in the dataset; None if it is."""
+    """Return why a name in a list is not inside the dataset; None if it is."""
     try:
         inside(root, f"{name}.png")
     except DataError as defect:

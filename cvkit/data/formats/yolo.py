@@ -1,11 +1,11 @@
 """The text layout of the YOLO tools: one file per image, one line per object.
 
-A line is `CLASS CX CY W H` in shares of the image, or `CLASS X Y X Y X Y ...` for a polygon,
-which becomes its box. `data.yaml` names the classes and the image folders; labels lie in the
-same tree with `labels` in place of `images`.
+A line is `CLASS CX CY W H` in fractions of the image size, or `CLASS X Y X Y X Y ...` for a
+polygon, which becomes its box. `data.yaml` names the classes and the image folders; labels are in
+the same tree, with `labels` in place of `images`.
 
-Nothing outside the folder of `data.yaml` is read: where its `path` leads out, images are looked up
-beside the file, which is reported; where they are not there either, that is an error.
+Nothing outside the folder of `data.yaml` is read: if its `path` leads out, images are looked up
+    beside the file, with a warning; if they are not there, that is an error.
 """
 
 import math
@@ -27,7 +27,7 @@ from cvkit.texts import counted, is_text, parse_number, read_lines, require_regu
 from cvkit.yaml_files import MOST_BYTES, read_yaml
 
 SLACK = 1e-3
-"""How far, in shares of the image, rounding may carry a box over the edge."""
+"""How far rounding may move a box over the image border, as a fraction of the image size."""
 
 
 def looks_like(place: Path, splits: Sequence[str]) -> bool:
@@ -45,7 +45,7 @@ def find_yaml(root: Path) -> Path | None:
     """Return the dataset's YAML file, if it has one with class names.
 
     Raises:
-        DataError: there is none, but one that seems to have names cannot be read.
+        DataError: there is none, and a file that seems to have class names cannot be read.
     """
     files = [root] if root.suffix.lower() in (".yaml", ".yml") else matches(root, "*.y*ml")
     refused = None
@@ -54,7 +54,7 @@ def find_yaml(root: Path) -> Path | None:
             if "names" in _read(file):
                 return file
         except DataError as error:
-            # A folder may hold YAML files of other programs, which may be anything.
+            # A folder may contain YAML files of other programs, with any content.
             refused = refused or (error if file == root or _has_names(file) else None)
     if refused:
         raise refused
@@ -62,7 +62,7 @@ def find_yaml(root: Path) -> Path | None:
 
 
 def _has_names(file: Path) -> bool:
-    """Return whether a file that is not read as YAML has a line that begins with `names`."""
+    """Return whether a file that cannot be read as YAML has a line that begins with `names`."""
     try:
         require_regular(file)
         with file.open("rb") as stream:
@@ -77,11 +77,11 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def yolo_parts(root: Path, splits: Sequence[str]) -> tuple[list[str], str | None]:
-    """Return the names of the splits, and "" where there is none: then `images` is divided.
+    """Return the names of the splits, and "" if there are none: then `images` is divided.
 
     Args:
         root: the dataset, or its YAML file.
-        splits: names that may lie deeper.
+        splits: names that may be nested.
     """
     file = find_yaml(root)
     if file is None:
@@ -98,7 +98,7 @@ def read_yolo(root: Path, split: str) -> Annotations:
 
     Args:
         root: the dataset, or its YAML file.
-        split: its own name of it; empty for all images.
+        split: the dataset's own name; "" for all images.
 
     Raises:
         DataError: no such folder or no class names. Defects of single lines are collected.
@@ -123,7 +123,7 @@ def read_yolo(root: Path, split: str) -> Annotations:
     if outside:
         found.notes.append(
             f"{file}: path {shown(outside)} leads out of the dataset folder and is not followed; "
-            "the images are those beside the file"
+            "the images beside the file are used"
         )
     for path, key in images:
         try:
@@ -142,12 +142,12 @@ def _left(file: Path, outside: str) -> DataError:
         f"{file}: path {shown(outside)} leads out of the dataset folder, and the images are not "
         "beside the file",
         code="path.escape",
-        hint=f"put {file.name} into the folder of the images, without path, and name that folder",
+        hint=f"put {file.name} into the folder of the images, without path, and give that folder",
     )
 
 
 def _base(file: Path, content: dict[str, Any]) -> tuple[Path, str]:
-    """Return the folder that the YAML's paths are relative to, and its `path` if it leads out.
+    """Return the folder to which the YAML's paths are relative, and its `path` if it leads out.
 
     Raises:
         DataError: `path` is not text.
@@ -161,16 +161,16 @@ def _base(file: Path, content: dict[str, Any]) -> tuple[Path, str]:
         return (here / named if (here / named).is_dir() else here), ""
     try:
         same = (here / named).resolve() == here.resolve()
-    except (OSError, ValueError, RuntimeError):  # too long, or a NUL, or links in a circle
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL character, or a loop of links
         same = False
     return here, "" if same else named
 
 
 def _places(file: Path, content: dict[str, Any], split: str) -> list[str]:
-    """Return the folders and lists that the YAML names for a split, if any.
+    """Return the folders and lists that the YAML gives for a split, if any.
 
     Raises:
-        DataError: it names something that is no path.
+        DataError: an entry is not a path.
     """
     entry = content.get(split)
     places = entry if isinstance(entry, list) else [] if entry is None else [entry]
@@ -185,7 +185,9 @@ def _classes(file: Path | None, base: Path) -> ClassList:
         listed, _ = dataset_classes(base)
         if listed is None:
             raise DataError(
-                f"{base} names no classes", code="classes.missing", hint="data.yaml or classes.txt"
+                f"{base} does not list any classes",
+                code="classes.missing",
+                hint="data.yaml or classes.txt",
             )
         return listed
     names = _read(file)["names"]
@@ -194,7 +196,8 @@ def _classes(file: Path | None, base: Path) -> ClassList:
     numbered = isinstance(names, dict) and set(map(type, names)) == {int}
     if not numbered or sorted(names) != list(range(len(names))):
         raise DataError(
-            f"{file}: names must be a list, or numbers from 0 to names", code="classes.syntax"
+            f"{file}: names must be a list, or a mapping of numbers from 0 to names",
+            code="classes.syntax",
         )
     for number, name in names.items():
         if type(name) is not int and (not is_text(name) or not name.strip()):
@@ -205,7 +208,7 @@ def _classes(file: Path | None, base: Path) -> ClassList:
             )
     ordered = [str(names[number]) for number in range(len(names))]
     if len(set(ordered)) < len(ordered):
-        raise DataError(f"{file}: a class name twice", code="classes.duplicate")
+        raise DataError(f"{file}: a class name occurs twice", code="classes.duplicate")
     return object_classes(ordered, range(len(ordered)))
 
 
@@ -217,7 +220,7 @@ def _images(base: Path, places: list[str], split: str, defects: list[CvkitError]
     """
     result: list[Path] = []
     for place in places:
-        # Exports name folders relative to where a training tool once ran.
+        # Exports give folders relative to the place where a training tool once ran.
         path = inside(base, place.removeprefix("../").removeprefix("./"))
         if path.suffix == ".txt" and path.is_file():
             for line in filter(None, map(str.strip, read_lines(path, area="split"))):
@@ -237,7 +240,7 @@ def _images(base: Path, places: list[str], split: str, defects: list[CvkitError]
 
 
 def _label_path(base: Path, image: Path) -> Path:
-    """Return where the labels of an image lie: the last `images` of its path is `labels`."""
+    """Return the path of an image's labels: `labels` replaces the last `images` in its path."""
     parts = list(image.relative_to(base).parts)
     for index in range(len(parts) - 2, -1, -1):
         if parts[index] == "images":
@@ -262,7 +265,9 @@ def _truth(path: Path, count: int, size_wh: tuple[int, int]) -> Instances:
         parts = [parse_number(part) for part in line.split()]
         numbers = [part for part in parts if part is not None]
         if len(numbers) < len(parts):
-            raise DataError(f"{where}: {shown(line)} is not numbers", code="yolo.syntax")
+            raise DataError(
+                f"{where}: {shown(line)} does not consist of numbers", code="yolo.syntax"
+            )
         label, *values = numbers
         if not label.is_integer() or not 0 <= label < count:
             raise DataError(
@@ -284,7 +289,7 @@ def _corners(values: list[float], size_wh: tuple[int, int], where: str) -> tuple
         raise DataError(
             f"{where}: {counted(len(values), 'number')} instead of a box", code="yolo.syntax"
         )
-    wrong = not all(map(math.isfinite, values))  # the least and the largest hide NaN
+    wrong = not all(map(math.isfinite, values))  # the minimum and maximum hide NaN
     wrong |= not all(-SLACK <= share <= 1 + SLACK for share in shares)
     if wrong or shares[2] < shares[0] or shares[3] < shares[1]:
         raise DataError(

@@ -1,1 +1,1 @@
-"""The built-in samples: drawn, not photographed."""
+"""The built-in synthetic samples."""

@@ -1,4 +1,4 @@
-"""The built-in datasets in the user's cache, where they are made once."""
+"""The built-in datasets, generated once in the user's cache."""
 
 import contextlib
 import os
@@ -16,13 +16,13 @@ CACHED = {
     "instance": ((160, 40), (128, 128)),
     "video": ((280, 70), (64, 64)),
 }
-"""Numbers of images or clips to train and to validate, and their size, of `--data samples`."""
+"""Numbers of training and validation images or clips of `--data samples`, and their size."""
 
 
 def cached_samples(task: str, seed: int = 0) -> Path:
-    """Return the folder of a task's built-in dataset, made once in the user's cache.
+    """Return the folder of a task's built-in dataset, generated once in the user's cache.
 
-    Without one it is made in a temporary folder, which goes when the process ends.
+    Without a cache it is generated in a temporary folder, which is removed when the process ends.
     """
     (train, val), size_hw = CACHED[task]
     name = f"{task}-v{VERSION}-{train}-{val}-{seed}"
@@ -46,7 +46,7 @@ def cached_samples(task: str, seed: int = 0) -> Path:
 
 
 def _base(name: str) -> Path:
-    """Return the folder that holds a built-in dataset, or will."""
+    """Return the folder for a built-in dataset, which may not exist yet."""
     with contextlib.suppress(UsageError):
         if (cache_folder("samples") / name).is_dir() or not cache_trouble("samples"):
             return cache_folder("samples")

@@ -17,10 +17,10 @@ from cvkit.storage import machine_errors, opencv_name, write_file, write_json
 from cvkit.structures import VOC_PALETTE, voc_color
 
 VERSION = 4
-"""Part of the cache folder's name; raise it when pixels or labels change."""
+"""Part of the cache folder's name; increase it when pixels or labels change."""
 
 CATEGORY_IDS = dict(zip(SHAPES, (3, 7, 20, 44, 90), strict=True))
-"""Ids of the classes in COCO files: with gaps, as COCO's own, so that no id is a class's index."""
+"""Ids of the classes in COCO files, with gaps as in COCO, so that ids differ from class indices."""
 
 
 def _numbered(counts: dict[str, int]) -> Iterator[tuple[str, range]]:
@@ -32,7 +32,7 @@ def _numbered(counts: dict[str, int]) -> Iterator[tuple[str, range]]:
 
 
 def _describe(folder: Path, counts: dict[str, int], seed: int, size_hw: tuple[int, int]) -> None:
-    """Write `samples.json`, which says what a dataset was made of."""
+    """Write `samples.json`, which describes how a dataset was generated."""
     about = {"version": VERSION, "seed": seed, "counts": counts, "size_hw": size_hw}
     write_file(folder / "samples.json", json.dumps(about) + "\n")
 
@@ -43,7 +43,7 @@ def write_segmentation(
     """Write scenes as a dataset in the `pairs` layout, with `classes.txt` and `samples.json`.
 
     Args:
-        folder: created if needed; must not hold another dataset.
+        folder: created if needed; must not contain another dataset.
         counts: scenes of each split; the splits never share a scene.
         seed: of the scenes.
         size_hw: of each image.
@@ -72,7 +72,7 @@ def write_classification(
     """Write images of one shape each as SPLIT/KIND/NAME.png, with `samples.json`.
 
     Args:
-        folder: created if needed; must not hold another dataset.
+        folder: created if needed; must not contain another dataset.
         counts: images of each split; the splits never share one.
         seed: of the images.
         size_hw: of each image.
@@ -88,7 +88,7 @@ def write_classification(
 
 
 SMALLEST = 16
-"""Visible pixels that a shape needs to count as an object."""
+"""Minimum number of visible pixels for a shape to count as an object."""
 
 
 def write_detection(
@@ -96,11 +96,11 @@ def write_detection(
 ) -> None:
     """Write scenes as images/SPLIT and annotations/instances_SPLIT.json, with `samples.json`.
 
-    A box is the smallest one around the visible part of a shape; `segmentation` is the code of
-    these pixels, `area` their number.
+    A box is the bounding box of the visible part of a shape; `segmentation` is the code of these
+    pixels, `area` their number.
 
     Args:
-        folder: created if needed; must not hold another dataset.
+        folder: created if needed; must not contain another dataset.
         counts: scenes of each split; the splits never share a scene.
         seed: of the scenes.
         size_hw: of each image.
@@ -157,7 +157,7 @@ def write_videos(
     """Write clips of one moving shape each as SPLIT/MOTION/NAME.mp4, with `samples.json`.
 
     Args:
-        folder: created if needed; must not hold another dataset.
+        folder: created if needed; must not contain another dataset.
         counts: clips of each split; the splits never share one.
         seed: of the clips.
         size_hw: of each frame, even.
@@ -185,4 +185,4 @@ WRITERS = {
     "instance": write_detection,
     "video": write_videos,
 }
-"""What writes the built-in dataset of a task."""
+"""The writers of the built-in datasets, by task."""

@@ -1,12 +1,12 @@
 """Built-in synthetic scenes: textured backgrounds with shapes, and exact labels.
 
-A scene is a list of shapes that move on straight lines over a fixed background. Rendering it
-at a time gives the image and, per pixel, which shape is visible there; class masks, boxes,
-instance masks and clips all follow from that one map. Everything is a function of the seed
-and is computed at pixel centres with numpy, so labels are exact.
+A scene is a list of shapes that move on straight lines over a fixed background. Rendering it at a
+time gives the image and, per pixel, the visible shape; class masks, boxes, instance masks and clips
+are all derived from that map. Everything is a function of the seed and is computed at pixel centres
+with numpy, so labels are exact.
 
-Colours are random around a hue that is typical of each kind of shape, on backgrounds of pale
-colours: easy enough that a small network learns the set within minutes on a CPU.
+Colours are random around a typical hue for each kind of shape, on pale backgrounds, so that a small
+network learns the set within minutes on a CPU.
 """
 
 import colorsys
@@ -19,7 +19,7 @@ from cvkit.data.synthetic.shapes import KINDS, SHAPES, Shape
 
 CLASSES = ("background", *SHAPES)
 ANGULAR = ("square", "triangle", "star", "cross")
-"""What a clip can show: shapes that look different when they turn."""
+"""Shapes that look different when they rotate, for clips."""
 MOTIONS = ("left", "right", "up", "down", "grows", "shrinks", "spins")
 
 
@@ -71,9 +71,9 @@ def make_scene(seed: int, index: int, size_hw: tuple[int, int] = (128, 128)) -> 
 
 
 def make_single(seed: int, index: int, size_hw: tuple[int, int] = (64, 64)) -> tuple[Scene, str]:
-    """Return an image of one shape, wholly visible, and its kind; kinds take turns.
+    """Return an image of one shape, completely visible, and its kind; kinds alternate.
 
-    Colours overlap between neighbouring kinds, so form decides where hue does not.
+    Colours of neighbouring kinds overlap, so that the hue alone does not decide.
     """
     rng = np.random.Generator(np.random.Philox(key=[seed, index]))
     kind = index % len(KINDS)
@@ -93,10 +93,10 @@ def make_single(seed: int, index: int, size_hw: tuple[int, int] = (64, 64)) -> t
 def make_motion(
     seed: int, index: int, size_hw: tuple[int, int] = (64, 64), frames: int = 16
 ) -> tuple[Scene, str]:
-    """Return a scene with one shape that moves, and how; motions take turns.
+    """Return a scene with one moving shape, and its motion; motions alternate.
 
-    A single frame tells nothing of the motion: what one motion runs through over the frames
-    (place to the side, place in height, size, angle) is drawn at random and stays in all others.
+    A single frame does not show the motion: the property that one motion changes over the frames
+        (horizontal position, vertical position, size, angle) is random and constant in all others.
     """
     rng = np.random.Generator(np.random.Philox(key=[seed, index]))
     motion = MOTIONS[index % len(MOTIONS)]
@@ -167,7 +167,7 @@ def _texture(rng: np.random.Generator, size_hw: tuple[int, int]) -> np.ndarray:
 
 
 def _smooth_noise(rng: np.random.Generator, size_hw: tuple[int, int], cells: int) -> np.ndarray:
-    """Return HW noise, interpolated bilinearly between a grid of random values."""
+    """Return HW noise, bilinearly interpolated from a grid of random values."""
     grid = rng.normal(size=(cells + 1, cells + 1))
     rows, columns = (np.linspace(0, cells, side, endpoint=False) for side in size_hw)
     top, left = rows.astype(int), columns.astype(int)

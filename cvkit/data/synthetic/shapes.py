@@ -1,4 +1,4 @@
-"""Shapes of the built-in scenes: which pixels each one covers."""
+"""Shapes of the built-in scenes, and the pixels that they cover."""
 
 import math
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import numpy as np
 
 SHAPES = ("circle", "square", "triangle", "star", "ring")
 KINDS = (*SHAPES, "cross")
-"""What an image of one shape can show; scenes have no crosses."""
+"""Kinds of shapes in single-shape images; scenes have no crosses."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Shape:
         radius: in pixels.
         angle: in radians.
         color: RGB in [0, 255].
-        growth: log of the factor of the radius from a frame to the next.
+        growth: logarithm of the factor of the radius per frame.
         spin: in radians per frame.
     """
 
@@ -35,7 +35,7 @@ class Shape:
     spin: float = 0.0
 
     def covers(self, size_hw: tuple[int, int], frame: float = 0.0) -> np.ndarray:
-        """Return HW bool: which pixel centres lie inside the shape at a time."""
+        """Return HW bool: which pixel centres are inside the shape at a time."""
         y, x = np.mgrid[: size_hw[0], : size_hw[1]] + 0.5
         radius = self.radius * math.exp(self.growth * frame)
         x = (x - self.centre_xy[0] - frame * self.velocity_xy[0]) / radius
@@ -46,14 +46,14 @@ class Shape:
 
 
 def _inside_polygon(x: np.ndarray, y: np.ndarray, corners: int) -> np.ndarray:
-    """Return which points lie in the regular polygon whose corners have distance 1."""
+    """Return which points are in the regular polygon whose corners have distance 1."""
     sector = 2 * math.pi / corners
     angle = np.mod(np.arctan2(y, x), sector) - sector / 2
     return np.hypot(x, y) * np.cos(angle) < math.cos(sector / 2)
 
 
 def _inside_star(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return which points lie in a five-pointed star with inner radius 0.45."""
+    """Return which points are in a five-pointed star with inner radius 0.45."""
     sector, inner = 2 * math.pi / 5, 0.45
     angle = np.abs(np.mod(np.arctan2(y, x) + sector / 2, sector) - sector / 2)
     px, py = np.hypot(x, y) * np.cos(angle), np.hypot(x, y) * np.sin(angle)

@@ -5,4 +5,6 @@ Only the modules of this package import albumentations, and only training import
 
 import os
 
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else its import asks the network for its version
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = (
+    "1"  # otherwise its import checks for a new version over the network
+)

@@ -14,11 +14,11 @@ from cvkit.structures import Instances, MaskLayers
 
 POLICIES = AUGMENTATIONS["detect"]
 VISIBLE = 0.25
-"""Share of a box's area that must stay inside the image for the object to count."""
+"""Fraction of a box's area that must stay inside the image for the object to be kept."""
 
 
 def _zoom(low: float, high: float, shift: float) -> A.BasicTransform:
-    """Return a random change of scale, the image's own size kept, and a random shift."""
+    """Return a random change of scale at constant image size, and a random shift."""
     return A.Affine(
         scale=(low, high),
         keep_ratio=True,
@@ -51,13 +51,13 @@ def _steps(policy: str) -> list[A.BasicTransform | A.BaseCompose]:
 
 
 class BoxTransform(Seeded):
-    """Turns an image and its objects into a training sample, decided by one seed.
+    """Turns an image and its objects into a training sample, determined by a seed.
 
     Args:
-        augment: one of `POLICIES`, or the path of an albumentations pipeline. `light` mirrors,
-            changes scale (0.75 to 1.5) and colours; `strong` does more of it; `lsj` is large
-            scale jitter, 0.1 to 2 (Simple Copy-Paste, 2020, arXiv:2012.07177); `mosaic` shows
-            four images in one half of the time (YOLOv4, 2020, arXiv:2004.10934).
+        augment: one of `POLICIES`, or the path of an albumentations pipeline. `light` mirrors and
+            changes scale (0.75 to 1.5) and colours; `strong` does so more strongly; `lsj` is large
+            scale jitter, 0.1 to 2 (Simple Copy-Paste, 2020, arXiv:2012.07177); `mosaic` puts four
+            images into one with probability 0.5 (YOLOv4, 2020, arXiv:2004.10934).
 
     Raises:
         UsageError: the pipeline file cannot be read.
@@ -75,8 +75,8 @@ class BoxTransform(Seeded):
     ) -> tuple[np.ndarray, Instances, np.ndarray | None]:
         """Return the transformed image, its objects and its proposals.
 
-        Objects and proposals of which less than a quarter stays inside are dropped. Masks go
-        through the transforms as layers; the box of an object is then the one around its mask.
+        Objects and proposals of which less than a quarter stays inside are dropped. Masks are
+        transformed as layers; the box of an object is then the bounding box of its mask.
 
         Args:
             image: HWC RGB uint8.
@@ -101,7 +101,7 @@ class BoxTransform(Seeded):
 
 
 def _around_masks(objects: Instances, masks: MaskLayers) -> Instances:
-    """Return the objects whose masks still have pixels, with the boxes around these."""
+    """Return the objects whose masks still have pixels, with their bounding boxes."""
     boxes = layer_boxes(masks)
     left = boxes[:, 2] > boxes[:, 0]
     return replace(objects, boxes=boxes.astype(np.float32), masks=masks).pick(left)
@@ -115,10 +115,9 @@ def _with_area(boxes: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.nd
 def mosaic(
     parts: list[tuple[np.ndarray, Instances, np.ndarray | None]], seed: int
 ) -> tuple[np.ndarray, Instances, np.ndarray | None]:
-    """Return four images with their objects and proposals in one of the first one's size.
+    """Return four images with their objects and proposals in one image of the first one's size.
 
-    Each image fills a quarter around a random centre, at the scale that fits it in, anchored at
-    the centre.
+    Each image is scaled to fit into its quarter around a random centre and placed at that centre.
     """
     rng = np.random.default_rng(seed)
     height, width = parts[0][0].shape[:2]
@@ -160,7 +159,7 @@ def _placed(
 
 
 def _joined(parts: list[MaskLayers]) -> MaskLayers:
-    """Return layers of parts that do not overlap, numbered through."""
+    """Return the layers of non-overlapping parts with consecutive numbers."""
     depth = max(len(part.maps) for part in parts)
     maps = np.zeros((depth, *parts[0].maps.shape[1:]), np.uint16)
     values, last = [], 0

@@ -12,13 +12,13 @@ from cvkit.data.transforms.pipelines import FILL_RGB, Seeded, load_pipeline
 
 
 class RandomArea(A.ImageOnlyTransform):
-    """Cut out a random rectangle and resize it to a square.
+    """Crop a random rectangle and resize it to a square.
 
     Source: Going Deeper with Convolutions, 2014, arXiv:1409.4842.
 
     Args:
         side: of the result, in pixels.
-        scale: smallest and largest share of the image's area.
+        scale: smallest and largest fraction of the image's area.
     """
 
     def __init__(self, side: int, scale: tuple[float, float]) -> None:
@@ -26,7 +26,7 @@ class RandomArea(A.ImageOnlyTransform):
         self.side, self.scale = side, scale
 
     def get_params_dependent_on_data(self, params: dict, data: dict) -> dict:
-        """Draw the rectangle; one that does not fit is cut to the image."""
+        """Draw the rectangle; one that does not fit is clipped to the image."""
         height, width = params["shape"][:2]
         area = height * width * self.py_random.uniform(*self.scale)
         ratio = math.exp(self.py_random.uniform(math.log(3 / 4), math.log(4 / 3)))
@@ -41,7 +41,7 @@ class RandomArea(A.ImageOnlyTransform):
 
 
 class ShortSide(A.ImageOnlyTransform):
-    """Resize so that the shorter side has a length."""
+    """Resize the shorter side to a given length."""
 
     def __init__(self, side: int) -> None:
         super().__init__(p=1.0)
@@ -53,7 +53,7 @@ class ShortSide(A.ImageOnlyTransform):
 
 
 def _policy() -> list[A.BasicTransform]:
-    """Return the operations of RandAugment, each of random strength up to the usual limit.
+    """Return the operations of RandAugment, each with random strength up to the usual limit.
 
     Source: RandAugment, 2019, arXiv:1909.13719.
     """
@@ -79,22 +79,22 @@ def _policy() -> list[A.BasicTransform]:
 
 
 SMALL_SIDE = 64
-"""Images up to this side are shifted by an eighth instead of being cut and enlarged."""
+"""Images up to this side are shifted by up to an eighth instead of being cropped and enlarged."""
 
 CLASSIFY_POLICIES = AUGMENTATIONS["classify"]
 
 
 class ClassifyTransform(Seeded):
-    """Turns an image into a training sample of a class, decided by one seed.
+    """Turns an image into a training sample of a class, determined by a seed.
 
     Args:
         augment: one of `CLASSIFY_POLICIES`, or the path of an albumentations pipeline, which
-            then replaces the random steps. `light` cuts (or shifts, at up to `SMALL_SIDE`
-            pixels) and mirrors; `strong` adds colours; `randaugment` adds two and
-            `trivialaugment` one random operation to `light`.
+            then replaces the random steps. `light` crops (or shifts, up to `SMALL_SIDE` pixels) and
+            mirrors; `strong` also changes colours; `randaugment` adds two random operations to
+            `light`, and `trivialaugment` one.
         side: of the result, in pixels.
-        erasing: probability that a random rectangle is painted over.
-        flip: probability that the image is mirrored, but with a pipeline from a file.
+        erasing: probability that a random rectangle is erased.
+        flip: probability that the image is mirrored, unless the pipeline is from a file.
 
     Raises:
         UsageError: the pipeline file cannot be read.
@@ -103,7 +103,7 @@ class ClassifyTransform(Seeded):
     def __init__(self, augment: str, side: int, erasing: float = 0.0, flip: float = 0.5) -> None:
         still = [ShortSide(side), A.CenterCrop(side, side)]
         if side <= SMALL_SIDE:
-            shift = A.Pad(side // 8, border_mode=4)  # 4: mirrored without repeating the edge
+            shift = A.Pad(side // 8, border_mode=4)  # 4: reflection without repeating the edge
             cut = [ShortSide(side), shift, A.RandomCrop(side, side)]
         else:
             cut = [RandomArea(side, (0.25, 1.0))]
@@ -131,7 +131,7 @@ class ClassifyTransform(Seeded):
 
 
 class ClipTransform(ClassifyTransform):
-    """Does to every frame of a clip the same that `ClassifyTransform` does to an image."""
+    """Applies the same random `ClassifyTransform` to every frame of a clip."""
 
     def __call__(self, frames: np.ndarray, seed: int) -> np.ndarray:
         """Return the transformed THWC clip; equal seeds give equal results."""

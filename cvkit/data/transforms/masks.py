@@ -38,7 +38,7 @@ class ScaleCrop(A.DualTransform):
         offset = [
             self.py_random.randint(min(0, have - want), max(0, have - want))
             for have, want in zip(scaled_hw, self.image_size_wh[::-1], strict=True)
-        ]  # negative: that much padding before the image
+        ]  # negative: padding before the image
         return {"scaled_hw": scaled_hw, "offset": offset}
 
     def apply(
@@ -85,7 +85,7 @@ def _strong() -> list[A.BasicTransform]:
 
 
 class TrainTransform(Seeded):
-    """Turns an image and its mask into a training sample, decided by one seed.
+    """Turns an image and its mask into a training sample, determined by a seed.
 
     Args:
         augment: `none`, `light` or `strong`, or the path of an albumentations pipeline that

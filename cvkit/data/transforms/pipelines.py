@@ -14,11 +14,11 @@ from cvkit.texts import read_json
 from cvkit.yaml_files import read_yaml
 
 FILL_RGB = (124, 116, 104)
-"""Colour of padding: the mean of ImageNet, 0 after normalisation."""
+"""Padding colour: the mean of ImageNet, which is 0 after normalisation."""
 
 
 class Seeded:
-    """A pipeline whose randomness is a function of a seed; may travel between processes."""
+    """A pipeline whose randomness is a function of a seed; can be pickled."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class Seeded:
         self._thread = threading.local()
 
     def apply(self, seed: int, **arrays: np.ndarray) -> dict[str, np.ndarray]:
-        """Return what the pipeline makes of its inputs, by the same names."""
+        """Return the transformed inputs, by the same names."""
         if not hasattr(self._thread, "pipeline"):
             self._thread.pipeline = copy.deepcopy(self._pipeline)
         self._thread.pipeline.set_random_seed(seed)
@@ -48,7 +48,7 @@ def load_pipeline(path: Path, known: Sequence[str]) -> A.BaseCompose | A.BasicTr
 
     Args:
         path: the file.
-        known: built-in names that could have been meant.
+        known: built-in names, for hints.
 
     Raises:
         UsageError: the file is missing, malformed or names an unknown transform.
@@ -69,9 +69,9 @@ def load_pipeline(path: Path, known: Sequence[str]) -> A.BaseCompose | A.BasicTr
         raise UsageError(f"--augment {error}", code="augment.invalid", hint=hint) from error
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the errors below say what matters
+            warnings.simplefilter("ignore")  # the errors below report what matters
             return A.from_dict(content)
-    except Exception as error:  # whatever the constructor of a transform raises for a wrong value
+    except Exception as error:  # constructors of transforms raise many kinds for a wrong value
         reason = " ".join(str(error).split())
         raise UsageError(
             f"--augment {path}: {reason}", code="augment.invalid", hint=hint

@@ -1,4 +1,4 @@
-"""What a region's grid of features goes through before it is classified."""
+"""Box heads: from a region's grid of features to the input of the classifier."""
 
 from torch import Tensor, nn
 
@@ -7,16 +7,16 @@ from cvkit.models.layers import conv_bn_relu
 
 
 class BoxHead(nn.Module):
-    """Contract: `forward` gives [R, width] of [R, C, side, side] grids."""
+    """Contract: `forward` returns [R, width] for [R, C, side, side] grids."""
 
     width: int
     from_backbone = False
-    """Its layers are the last ones of the backbone, under their names."""
+    """Whether its layers are the last ones of the backbone, under their names."""
     mask_channels: int | None = None
-    """Of what `before_masks` gives; None where it gives the grids themselves."""
+    """Channels of the output of `before_masks`; None if it returns the grids themselves."""
 
     def before_masks(self, grids: Tensor) -> Tensor:
-        """Return what the mask branch goes on with, of the [R, C, side, side] grids of regions."""
+        """Return the input of the mask branch for the [R, C, side, side] grids of regions."""
         return grids
 
 
@@ -29,7 +29,7 @@ class TwoMLPHead(BoxHead):
         self.width = width
 
     def forward(self, grids: Tensor) -> Tensor:
-        """Return [R, width] of [R, C, side, side]."""
+        """Return [R, width] for [R, C, side, side]."""
         return self.fc7(self.fc6(grids.flatten(1)).relu_()).relu_()
 
 
@@ -37,7 +37,7 @@ class ConvFCHead(BoxHead, nn.Sequential):
     """Four 3x3 convolutions with batch norm, then one fully connected layer.
 
     Source: Benchmarking Detection Transfer Learning with Vision Transformers, 2021,
-    arXiv:2111.11429, whose head torchvision's second version of its detectors has.
+    arXiv:2111.11429, also the head of the second version of torchvision's detectors.
     """
 
     def __init__(self, channels: int, side: int, width: int) -> None:
@@ -61,7 +61,7 @@ class VGGHead(BoxHead):
         self.width = 4096
 
     def forward(self, grids: Tensor) -> Tensor:
-        """Return [R, 4096] of [R, 512, 7, 7]."""
+        """Return [R, 4096] for [R, 512, 7, 7]."""
         return self.classifier(grids.flatten(1))
 
 
@@ -79,21 +79,21 @@ class LastStageHead(BoxHead):
         self.mask_channels = width
 
     def before_masks(self, grids: Tensor) -> Tensor:
-        """Return [R, width, 7, 7] of [R, C, 14, 14]."""
+        """Return [R, width, 7, 7] for [R, C, 14, 14]."""
         return self.layer4(grids)
 
     def forward(self, grids: Tensor) -> Tensor:
-        """Return [R, width] of [R, C, 14, 14]."""
+        """Return [R, width] for [R, C, 14, 14]."""
         return self.layer4(grids).mean((2, 3))
 
 
 class BoxPredictor(nn.Module):
-    """Logits of the classes and background, and four deltas for each of them.
+    """Logits and four deltas for each class and the background.
 
     Args:
         width: of the head.
         num_classes: without background.
-        gaussian: draw the weights as Fast R-CNN does, instead of torch's default.
+        gaussian: initialise the weights as Fast R-CNN does instead of by torch's default.
     """
 
     def __init__(self, width: int, num_classes: int, gaussian: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""From what a model file says of a detector to the detector, composed from its parts."""
+"""Builds the detector that a model file describes from its parts."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -32,12 +32,12 @@ from cvkit.models.detection.rpn import (
 from cvkit.models.specs import DetectorSpec
 
 SIZES = (32, 64, 128, 256, 512)
-"""Usual sides of the anchors in pixels of the resized image; one per map, fine to coarse."""
+"""Default sides of the anchors in pixels of the resized image; one per map, fine to coarse."""
 RATIOS = (0.5, 1.0, 2.0)
 NO_EPSILON = 1e-30
-"""In place of an epsilon of 0, which PyTorch 2.11 refuses; it changes no variance above 1e-22."""
+"""Replaces an epsilon of 0, which PyTorch 2.11 refuses; it changes no variance above 1e-22."""
 MASK_SIDE = 14
-"""Of the grids that the mask branch begins with, in cells."""
+"""Side of the mask branch's input grids, in cells."""
 
 
 def build_detector(
@@ -46,12 +46,12 @@ def build_detector(
     """Return a freshly initialised detector.
 
     Args:
-        spec: which one.
+        spec: of the detector.
         num_classes: without background.
         preprocessing: of the images.
 
     Raises:
-        UsageError: a name is unknown, or these parts do not go together.
+        UsageError: a name is unknown, or these parts cannot be combined.
     """
     facts = catalog.known_entry(catalog.DETECTORS, spec.arch, "arch")
     transform = DetectionInputs(
@@ -67,12 +67,12 @@ def build_detector(
 
 @dataclass(frozen=True)
 class Front:
-    """What comes before the heads of a detector.
+    """The parts of a detector before its heads.
 
     Attributes:
-        neck: gives the maps.
-        head: over the regions cut out of them.
-        side: of these regions, in cells.
+        neck: produces the maps.
+        head: applied to the regions cut out of the maps.
+        side: of the regions' grids, in cells.
     """
 
     neck: Neck
@@ -81,7 +81,7 @@ class Front:
 
 
 def pyramid(spec: DetectorSpec, facts: Facts) -> Front:
-    """Return a backbone with a feature pyramid, and a box head of its own."""
+    """Return a backbone with a feature pyramid, and a new box head."""
     entry = catalog.BACKBONES[spec.backbone]
     positions = {"positions": spec.positions} if spec.positions else {}
     body = catalog.resolve(entry.target)(entry.builder, **positions)
@@ -91,10 +91,10 @@ def pyramid(spec: DetectorSpec, facts: Facts) -> Front:
 
 
 def single_map(spec: DetectorSpec, facts: Facts) -> Front:
-    """Return a backbone with one map of stride 16, and the head that its last layers make.
+    """Return a backbone with one map of stride 16, and the head made of its last layers.
 
     Raises:
-        UsageError: this backbone has no such division.
+        UsageError: this backbone cannot be divided in this way.
     """
     entry = catalog.BACKBONES[spec.backbone]
     if not entry.single_map:
@@ -122,13 +122,13 @@ SINGLE_MAP: dict[str, Callable[[str], Front]] = {
     "resnet": _resnet_single_map,
     "vgg": _vgg_single_map,
 }
-"""How families of backbones are divided at stride 16."""
+"""The division of backbone families at stride 16."""
 
 NECKS: dict[str, Callable[[DetectorSpec, Facts], Front]] = {"fpn": pyramid, "c4": single_map}
-"""What `DetectorSpec.neck` means."""
+"""The builders for the values of `DetectorSpec.neck`."""
 
 PAPER = RegionRule(samples=128, beta=1.0, nms=0.3)
-"""That of the code of the papers of 2015."""
+"""The proposal rule of the 2015 papers' code."""
 
 
 def two_stage(

@@ -14,11 +14,11 @@ from cvkit.structures import DetectionTargets
 
 
 class Detector(nn.Module, ABC):
-    """Contract: regions of the image, then a class and a better box for each.
+    """Contract: regions of the image, then a class and a refined box for each.
 
-    Calling it gives the losses, so that several processes can share the gradients; `detect`
-    gives the detections. Images are CHW, uint8 or float in [0, 1], of any size; boxes and
-    proposals are in their pixels.
+    Calling it returns the losses, so that several processes can share the gradients; `detect`
+    returns the detections. Images are CHW, uint8 or float in [0, 1], of any size; boxes and
+    proposals are in pixels of these images.
     """
 
     fitted_names: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class Detector(nn.Module, ABC):
 
     @abstractmethod
     def probe(self, images: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the backbone's input, which gathers a gradient, and one of its outputs."""
+        """Return the backbone's input, which requires a gradient, and one of its outputs."""
 
     @property
     @abstractmethod
@@ -57,7 +57,7 @@ class Detector(nn.Module, ABC):
 
     @abstractmethod
     def pretrained_part(self) -> nn.Module:
-        """Return a module with the layers that a published classifier has, under its names."""
+        """Return a module with the layers of a published classifier, under its names."""
 
 
 class TwoStageDetector(Detector):
@@ -65,7 +65,7 @@ class TwoStageDetector(Detector):
 
     Args:
         transform: makes the padded batch.
-        backbone: gives the maps.
+        backbone: produces the maps.
         roi_heads: the second stage.
     """
 
@@ -74,7 +74,7 @@ class TwoStageDetector(Detector):
         self.transform, self.backbone, self.roi_heads = transform, backbone, roi_heads
 
     def probe(self, images: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the backbone's input, which gathers a gradient, and its finest map."""
+        """Return the backbone's input, which requires a gradient, and its finest map."""
         inputs = self.transform(images).images.requires_grad_()
         return inputs, self.backbone(inputs)[0]
 
@@ -88,7 +88,7 @@ class TwoStageDetector(Detector):
         return self.backbone.body.stages()
 
     def pretrained_part(self) -> nn.Module:
-        """Return a module with the layers that a published classifier has, under its names."""
+        """Return a module with the layers of a published classifier, under its names."""
         part, head = nn.Module(), self.roi_heads.box_head
         for holder in (self.body, head) if head.from_backbone else (self.body,):
             for name, child in holder.named_children():
@@ -150,7 +150,7 @@ class FasterRCNN(TwoStageDetector):
 
 
 class FastRCNN(TwoStageDetector):
-    """A detector of regions that others propose.
+    """A detector that needs external proposals.
 
     Source: Fast R-CNN, 2015, arXiv:1504.08083.
     """
@@ -162,7 +162,7 @@ class FastRCNN(TwoStageDetector):
         targets = replace(targets, boxes=self.transform.boxes(batch, targets.boxes))
         maps = self._for_regions(self.backbone(batch.images))
         losses = self.roi_heads.losses(maps, regions, targets, batch.sizes_hw)
-        # A level that no region belongs to gets a gradient too, of zeros.
+        # A level without regions gets a gradient too, of zeros.
         losses["loss_box_reg"] = losses["loss_box_reg"] + 0.0 * sum(each.mean() for each in maps)
         return losses
 
@@ -180,7 +180,7 @@ class FastRCNN(TwoStageDetector):
 
 
 def required(proposals: list[Tensor] | None) -> list[Tensor]:
-    """Return the proposals that a detector cannot do without.
+    """Return the proposals, which this detector needs.
 
     Raises:
         ValueError: there are none.
@@ -191,7 +191,7 @@ def required(proposals: list[Tensor] | None) -> list[Tensor]:
 
 
 def rest_batch_norms(model: nn.Module) -> None:
-    """Make every batch norm of a module a fixed affine map: it neither trains nor follows."""
+    """Freeze every batch norm of a module, its weights and its running statistics."""
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.weight.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""Necks: what turns a backbone's maps into those of a detector."""
+"""Necks: from a backbone's maps to those of a detector."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -59,7 +59,7 @@ class FeaturePyramid(nn.Module):
         )
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """Return the pyramid of NCHW maps, and its coarsest map at half the size."""
+        """Return the pyramid of NCHW maps, followed by its coarsest map at half the size."""
         inner = [block(x) for block, x in zip(self.inner_blocks, maps, strict=True)]
         for level in range(len(maps) - 2, -1, -1):
             size_hw = inner[level].shape[-2:]
@@ -70,10 +70,10 @@ class FeaturePyramid(nn.Module):
 
 
 class PyramidBackbone(Neck):
-    """A backbone with a feature pyramid on its maps from stride 4 on.
+    """A backbone with a feature pyramid on its maps of stride 4 and more.
 
     Args:
-        body: its maps with a stride under 4 are not used.
+        body: the backbone; its maps with a stride below 4 are not used.
         out_channels: of the pyramid.
         norm: batch norm in the pyramid.
     """
@@ -94,10 +94,10 @@ class PyramidBackbone(Neck):
 
 
 class SingleMapBackbone(Neck):
-    """A backbone that gives its last map alone, as detectors before the pyramid had it.
+    """A backbone that returns only its last map, as detectors did before the pyramid.
 
     Args:
-        body: ends at stride 16.
+        body: the backbone, which ends at stride 16.
     """
 
     extra = 0

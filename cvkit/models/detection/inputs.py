@@ -17,12 +17,12 @@ DIVISOR = 32
 
 @dataclass(frozen=True)
 class PaddedBatch:
-    """Images on one canvas.
+    """A batch of padded images.
 
     Attributes:
-        images: [N, 3, H, W] normalised; 0 (the mean colour) beyond an image's own size.
-        sizes_hw: the resized images' sizes.
-        original_hw: their sizes before.
+        images: [N, 3, H, W] normalised; padded with 0 (the mean colour).
+        sizes_hw: sizes of the resized images.
+        original_hw: their sizes before resizing.
     """
 
     images: Tensor
@@ -31,7 +31,7 @@ class PaddedBatch:
 
 
 class DetectorPreprocessing(Protocol):
-    """What a model file says of a detector's inputs; see `DetectionInputs`."""
+    """A model file's description of a detector's inputs; see `DetectionInputs`."""
 
     @property
     def min_sizes(self) -> tuple[int, ...]:
@@ -51,19 +51,19 @@ class DetectorPreprocessing(Protocol):
 
     @property
     def scale(self) -> float:
-        """Of images without `min_sizes`."""
+        """Scale factor of images without `min_sizes`."""
 
 
 class DetectionInputs(nn.Module):
     """Normalise, resize and pad images, in this order, as torchvision's detectors do.
 
     Args:
-        min_sizes: what the shorter side becomes; in training one of them at random, else the
-            last. Empty: images become `scale` times as large.
-        max_size: the longer side stays within it.
+        min_sizes: of the shorter side; in training one of them at random, else the last. Empty:
+            images are scaled by `scale`.
+        max_size: limit of the longer side.
         mean: of the pixels in [0, 1].
         std: of the pixels in [0, 1].
-        scale: for images without `min_sizes`.
+        scale: factor for images without `min_sizes`.
     """
 
     def __init__(

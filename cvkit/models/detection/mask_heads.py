@@ -1,4 +1,4 @@
-"""What gives each detected object its mask: a small network over its region.
+"""Mask heads: a small network that predicts a mask for each region.
 
 Source: Mask R-CNN, 2017, arXiv:1703.06870.
 """
@@ -22,14 +22,14 @@ from cvkit.ops.mask_pasting import mask_targets
 from cvkit.structures import DetectionTargets, MaskLayers
 
 WIDTH = 256
-"""Channels of the mask branch where the backbone does not say."""
+"""Default number of channels of the mask branch."""
 
 
 class MaskHead(nn.Sequential):
     """Four 3x3 convolutions.
 
     Args:
-        channels: of the regions, and of what comes out.
+        channels: of input and output.
         norm: batch norm instead of biases, as in torchvision's second version.
     """
 
@@ -49,7 +49,7 @@ class MaskHead(nn.Sequential):
 
 
 class MaskPredictor(nn.Sequential):
-    """Twice the side, then logits of a mask for every class, background's among them."""
+    """Upsamples by 2, then predicts mask logits for every class, including the background."""
 
     def __init__(self, channels: int, middle: int, num_classes: int) -> None:
         layers = {
@@ -66,11 +66,11 @@ class MaskPredictor(nn.Sequential):
 def mask_branch(
     channels: int, box_head: BoxHead, num_classes: int, norm: bool
 ) -> tuple[nn.Module, MaskPredictor]:
-    """Return what a region goes through, and what predicts its mask from that.
+    """Return the mask head and the mask predictor.
 
     Args:
         channels: of the maps.
-        box_head: one that is the backbone's last stage serves both branches.
+        box_head: if it is the backbone's last stage, both branches share it.
         num_classes: without background.
         norm: see `MaskHead`.
     """
@@ -80,13 +80,13 @@ def mask_branch(
 
 
 class MaskRoIHeads(RoIHeads):
-    """Classifies regions, corrects their boxes, and masks what it found.
+    """Classifies regions, refines their boxes and predicts the masks of the detections.
 
     Args:
-        boxes: whose parts these heads take over; where the box head is the last stage of the
-            backbone, the mask branch begins with it.
-        mask_features: cuts out what the mask head sees.
-        mask_head: from [R, C, side, side] to what the predictor sees.
+        boxes: heads whose parts are used; if the box head is the last stage of the backbone, the
+            mask branch starts with it.
+        mask_features: cuts out the input of the mask head.
+        mask_head: from [R, C, side, side] to the input of the predictor.
         mask_predictor: to [R, K + 1, grid, grid] logits.
     """
 
@@ -125,7 +125,7 @@ class MaskRoIHeads(RoIHeads):
             ValueError: the targets have no masks.
         """
         if targets.masks is None:
-            raise ValueError("Mask R-CNN learns from masks")
+            raise ValueError("Mask R-CNN needs masks to train on")
         samples = self.samples(regions, targets)
         losses = self.box_losses(maps, samples)
         return losses | {"loss_mask": self.mask_loss(maps, samples, targets.masks, sizes_hw)}
@@ -137,9 +137,9 @@ class MaskRoIHeads(RoIHeads):
         masks: list[MaskLayers],
         sizes_hw: list[tuple[int, int]],
     ) -> Tensor:
-        """Return the mean cross-entropy of the positive regions' masks of their own class.
+        """Return the mean binary cross-entropy of positive regions' masks, each for its own class.
 
-        The targets are shares of covered cells, not rounded.
+        The targets are the covered fractions of cells, not rounded.
         """
         positive = [torch.where(each.labels > 0)[0] for each in samples]
         regions = [each.regions[place] for each, place in zip(samples, positive, strict=True)]
@@ -166,7 +166,7 @@ class MaskRoIHeads(RoIHeads):
     def detect(
         self, maps: list[Tensor], proposals: list[Tensor], sizes_hw: list[tuple[int, int]]
     ) -> list[Detections]:
-        """Return the detections of each image with the grids of their masks."""
+        """Return the detections of each image with their mask grids."""
         found = super().detect(maps, proposals, sizes_hw)
         logits = self.mask_logits(maps, [each.boxes for each in found])
         label = torch.cat([each.labels for each in found])

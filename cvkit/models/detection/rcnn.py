@@ -26,21 +26,22 @@ from cvkit.ops.resize import height_width
 from cvkit.structures import DetectionTargets
 
 CONTEXT = 16 / 227
-"""Pixels of the surroundings on each side of a crop, as a share of its side."""
+"""Width of the context on each side of a crop, as a fraction of the crop's side."""
 CHUNK = 128
-"""Crops that go through the network together."""
+"""Number of crops per forward pass."""
 SMALL_SIDE = 32
-"""Up to this side of the crops the network's first layers do not shrink them."""
+"""Up to this side of the crops the network gets the small stem."""
 GRID = 2
-"""Side of the pooled last map that the box regressors see."""
+"""Side of the pooled last map that is the input of the box regressors."""
 PER_CLASS = 100
-"""Best regions of a class that NMS sees."""
+"""Number of best regions per class that are passed to NMS."""
 
 
 def warped_crops(image: Tensor, boxes: Tensor, side: int) -> Tensor:
-    """Return [R, C, side, side] crops of a CHW image, bent into squares, with context.
+    """Return [R, C, side, side] crops of a CHW image, warped to squares, with context.
 
-    The surroundings fill 16 of 227 pixels on each side; beyond the image is 0, the mean colour.
+    The context fills 16 of 227 pixels on each side; pixels outside the image are 0, the mean
+    colour.
     """
     scale = 1 / (1 - 2 * CONTEXT)
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
@@ -59,19 +60,19 @@ def warped_crops(image: Tensor, boxes: Tensor, side: int) -> Tensor:
 
 
 RULE = RegionRule(samples=64, nms=0.3)
-"""R-CNN's own."""
+"""The region rule of R-CNN."""
 
 
 class RCNN(Detector):
-    """A classifier of regions that others propose.
+    """A classifier of external proposals.
 
-    Until its SVMs are fitted it scores by softmax and leaves boxes as they are proposed. Both
-    SVMs and regressors are buffers: one file holds all three stages.
+    Until its SVMs are fitted, it scores by softmax and does not change the proposed boxes. SVMs and
+        regressors are buffers: one file contains all three parts.
 
     Args:
         backbone: key of `catalog.BACKBONES`; any classification network.
         num_classes: without background.
-        transform: only its normalisation is used; its shorter side is that of the crops.
+        transform: only its normalisation is used; its shorter side is the side of the crops.
         rule: how regions are trained and chosen.
     """
 
@@ -119,7 +120,7 @@ class RCNN(Detector):
         self.register_buffer("ridge_mean", torch.zeros(num_classes, 4))
 
     def normalized(self, image: Tensor) -> Tensor:
-        """Return a CHW image (uint8, or float in [0, 1]) as the network wants it."""
+        """Return a CHW image (uint8, or float in [0, 1]), normalised for the network."""
         image = image.float() / 255 if image.dtype == torch.uint8 else image
         mean, std = (
             torch.tensor(v, device=image.device)[:, None, None] for v in (self.mean, self.std)
@@ -135,7 +136,7 @@ class RCNN(Detector):
             chosen, labels = self.sample(*found)
             crops.append(warped_crops(self.normalized(image), chosen, self.side))
             wanted.append(labels)
-        if not any(map(len, crops)):  # nothing to learn from: every gradient is 0
+        if not any(map(len, crops)):  # nothing to learn from: all gradients are 0
             total = torch.stack([p.sum() for p in self.parameters()]).sum()
             return {"loss_classifier": 0.0 * total}
         joined = torch.cat(crops).contiguous(memory_format=torch.channels_last)
@@ -175,7 +176,7 @@ class RCNN(Detector):
         return [self._detect(*pair) for pair in zip(images, required(proposals), strict=True)]
 
     def probe(self, images: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return whole images as crops, which gather a gradient, and their features."""
+        """Return whole images as crops, which require a gradient, and their features."""
         crops = []
         for image in images:
             box = torch.tensor([[0.0, 0.0, image.shape[2], image.shape[1]]], device=image.device)
@@ -193,7 +194,7 @@ class RCNN(Detector):
         return network_stages(self.name, self.backbone)
 
     def pretrained_part(self) -> nn.Module:
-        """Return the layers that a published classifier has."""
+        """Return the layers of a published classifier."""
         return self.backbone
 
     def _detect(self, image: Tensor, regions: Tensor) -> Detections:
@@ -207,14 +208,14 @@ class RCNN(Detector):
         index = torch.arange(len(regions), device=regions.device)
         places = index[:, None].expand(-1, scores.shape[1])
         boxes = regions[:, None].expand(-1, scores.shape[1], -1)
-        # NMS sees the proposals; boxes are corrected after it.
+        # NMS runs on the proposals; boxes are refined after it.
         marked = torch.cat((boxes, places[..., None].to(boxes.dtype)), 2)
         found = _choose_marked(marked, scores, self.rule)
         moved = self.correct(found.boxes, grids[found.boxes[:, 4].long()], found.labels)
         return Detections(clip_boxes(moved, height_width(image)), found.scores, found.labels)
 
     def correct(self, boxes: Tensor, grids: Tensor, labels: Tensor) -> Tensor:
-        """Return [D, 4] boxes moved by the regressors of their classes (from 1)."""
+        """Return [D, 4] boxes refined by the regressors of their classes (labels from 1)."""
         ones = torch.cat((grids, grids.new_ones((len(grids), 1))), 1)
         weight = self.ridge_weight[labels - 1]  # [D, 4, G + 1]
         deltas = torch.einsum("dg,dkg->dk", ones, weight) + self.ridge_mean[labels - 1]
@@ -228,7 +229,7 @@ def rcnn(spec: DetectorSpec, num_classes: int, transform: DetectionInputs, facts
 
 
 def _features(backbone: nn.Module, crops: Tensor) -> tuple[Tensor, Tensor]:
-    """Return [R, D] features and the [R, G] last map in few cells, or the features again."""
+    """Return [R, D] features and the [R, G] pooled last map, or the features for lack of one."""
     seen: list[Tensor] = []
     pool = getattr(backbone, "avgpool", None)
     hook = pool.register_forward_pre_hook(lambda _, given: seen.append(given[0])) if pool else None
@@ -243,7 +244,7 @@ def _features(backbone: nn.Module, crops: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _best_of_class(boxes: Tensor, scores: Tensor, labels: Tensor, limit: float) -> Tensor:
-    """Return what NMS keeps of the best `PER_CLASS` boxes of each class, best first."""
+    """Return the boxes that NMS keeps of the best `PER_CLASS` of each class, best first."""
     order = scores.argsort(descending=True, stable=True)
     keep = []
     for label in labels.unique():
@@ -255,7 +256,7 @@ def _best_of_class(boxes: Tensor, scores: Tensor, labels: Tensor, limit: float) 
 
 
 def _choose_marked(marked: Tensor, scores: Tensor, rule: RegionRule) -> Detections:
-    """Return detections whose boxes carry the number of their region in a fifth column."""
+    """Return detections whose boxes have the number of their region in a fifth column."""
     count, classes = scores.shape
     labels = torch.arange(1, classes, device=scores.device).repeat(count)
     boxes, scores = marked[:, 1:].reshape(-1, 5), scores[:, 1:].reshape(-1)

@@ -1,4 +1,4 @@
-"""What R-CNN fits after its network: SVMs with hard negatives, and ridge regressors."""
+"""The post-fits of R-CNN: SVMs with hard negatives, and ridge regressors."""
 
 import warnings
 
@@ -13,15 +13,15 @@ from cvkit.models.detection.rpn import UNWEIGHTED
 from cvkit.ops.boxes import box_iou, encode_boxes
 
 NORM = 20.0
-"""Mean length that features are scaled to."""
+"""Mean norm to which features are scaled."""
 NEGATIVE_IOU = 0.3
-"""Regions that overlap every object of a class less than this are its negatives."""
+"""Regions whose IoU with every object of a class is below this are its negatives."""
 HARD, EASY = -1.0001, -1.2
 """Margins above which a negative is added, and below which one is dropped."""
 RETRAIN = 2000
-"""New negatives after which an SVM is fitted again."""
+"""Number of new negatives after which an SVM is fitted again."""
 NEAR = 0.6
-"""Regions that overlap an object more than this teach the regressors."""
+"""Regions whose IoU with an object exceeds this are used to fit the regressors."""
 RIDGE = 1000.0
 
 
@@ -35,7 +35,7 @@ class Positives:
 
     def see(self, image: Tensor, boxes: Tensor, labels: Tensor, regions: Tensor) -> None:
         """Add an image: its objects, and a few of its regions for the scale."""
-        if not self.norms[0]:  # a model that was completed before has its scales already
+        if not self.norms[0]:  # a model with earlier post-fits already has its scales
             self.model.feature_scale.fill_(1)
             self.model.grid_scale.fill_(1)
         few = regions[:: max(1, len(regions) // 16)]
@@ -69,7 +69,7 @@ class _ClassSvm:
         self.fits = 0
 
     def add(self, features: np.ndarray) -> None:
-        """Take those of an image's negatives that are hard; all of the first image's."""
+        """Add the hard negatives of an image; of the first image all negatives."""
         if not len(self.positives):
             return
         if self.fits:
@@ -80,7 +80,7 @@ class _ClassSvm:
             self.fit()
 
     def fit(self) -> None:
-        """Fit anew and drop the negatives that have become easy."""
+        """Fit again and drop the negatives that have become easy."""
         svm = LinearSVC(
             C=1e-3,
             loss="hinge",
@@ -92,7 +92,7 @@ class _ClassSvm:
         examples = np.concatenate([self.positives, self.negatives])
         labels = np.repeat([1, 0], [len(self.positives), len(self.negatives)])
         with warnings.catch_warnings():
-            # liblinear's limit of passes is far beyond what mining needs to go on.
+            # The default limit of liblinear is far more than mining needs.
             warnings.simplefilter("ignore", ConvergenceWarning)
             svm.fit(examples, labels)
         self.weight, self.bias = svm.coef_[0], float(svm.intercept_[0])
@@ -101,7 +101,7 @@ class _ClassSvm:
 
 
 class _ClassRidge:
-    """Sums from which the regressor of a class follows."""
+    """Sums from which the regressor of a class is computed."""
 
     def __init__(self, cells: int) -> None:
         self.gram = np.zeros((cells + 1, cells + 1))
@@ -109,7 +109,7 @@ class _ClassRidge:
         self.total, self.targets, self.count = np.zeros(cells + 1), np.zeros(4), 0
 
     def add(self, grids: np.ndarray, targets: np.ndarray) -> None:
-        """Add [R, G] grids and the [R, 4] deltas that they should give."""
+        """Add [R, G] grids and their target deltas [R, 4]."""
         ones = np.concatenate([grids, np.ones((len(grids), 1))], 1).astype(np.float64)
         self.gram += ones.T @ ones
         self.cross += ones.T @ targets
@@ -120,7 +120,7 @@ class _ClassRidge:
     def solve(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the [4, G + 1] weights and the [4] means of the targets.
 
-        R-CNN also whitens the targets. With one penalty for all four that changes nothing: the
+        R-CNN also whitens the targets. With one penalty for all four, that changes nothing: the
         solution is linear in the targets, and the transform is undone afterwards.
         """
         mean = self.targets / max(self.count, 1)
@@ -157,7 +157,7 @@ class NegativesAndBoxes:
                 ridge.add(grids[near].numpy(), target.cpu().double().numpy())
 
     def finish(self) -> None:
-        """Fit what is left and store everything in the model."""
+        """Fit with the remaining negatives and store everything in the model."""
         model = self.model
         for number, (svm, ridge) in enumerate(zip(self.svms, self.ridges, strict=True)):
             if (svm.new or not svm.fits) and len(svm.positives) and len(svm.negatives):
@@ -166,7 +166,7 @@ class NegativesAndBoxes:
                 model.svm_weight[number] = torch.from_numpy(svm.weight)
                 model.svm_bias[number] = svm.bias
             else:
-                model.svm_bias[number] = -100.0  # a class without examples is never found
+                model.svm_bias[number] = -100.0  # a class without examples is never detected
             weight, mean = ridge.solve()
             model.ridge_weight[number] = torch.from_numpy(weight)
             model.ridge_mean[number] = torch.from_numpy(mean)

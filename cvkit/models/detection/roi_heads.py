@@ -1,4 +1,4 @@
-"""The second stage: features of each region, a box head, classes and corrected boxes."""
+"""The second stage: features of each region, a box head, classes and refined boxes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ from cvkit.ops.matching import BELOW, BETWEEN, match, sample_balanced
 from cvkit.structures import DetectionTargets
 
 WEIGHTS = (10.0, 10.0, 5.0, 5.0)
-"""Weights of the deltas of classified boxes: one over their usual deviations."""
+"""Weights of the deltas of classified boxes: the inverse of their typical standard deviations."""
 
 
 @dataclass(frozen=True)
 class Detections:
-    """The boxes of one image; [D, 4] boxes, [D] scores falling, [D] labels from 1.
+    """The boxes of one image: [D, 4] boxes, [D] scores in decreasing order, [D] labels from 1.
 
-    `grids` [D, side, side] are the probabilities of their masks, of networks that have them.
+    `grids` [D, side, side] are their mask probabilities, for networks with masks.
     """
 
     boxes: Tensor
@@ -33,7 +33,7 @@ class Detections:
 
 
 class RoIFeatures(nn.Module):
-    """Cuts a grid of features out of the map that suits each box.
+    """Cuts a grid of features for each box out of the map that suits its size.
 
     Args:
         strides: of the maps, fine to coarse.
@@ -46,7 +46,7 @@ class RoIFeatures(nn.Module):
         self.strides, self.side, self.kind = strides, side, kind
 
     def forward(self, maps: list[Tensor], boxes: list[Tensor]) -> Tensor:
-        """Return [R, C, side, side] of the [R_i, 4] boxes of each image, in their order."""
+        """Return [R, C, side, side] grids for the [R_i, 4] boxes of each image, in order."""
         joined = torch.cat(boxes)
         counts = torch.tensor([len(each) for each in boxes], device=joined.device)
         image = torch.repeat_interleave(torch.arange(len(boxes), device=joined.device), counts)
@@ -75,10 +75,10 @@ class RegionRule:
 
     Attributes:
         high: smallest IoU of a region that belongs to an object.
-        low: smallest IoU of a background region; from it to `high`, and above 0.
+        low: smallest IoU of a background region, which is below `high`.
         samples: regions per image in the loss.
-        positive_share: largest share of positives among them.
-        beta: where the smooth L1 loss turns into a line.
+        positive_share: maximum fraction of positives among them.
+        beta: where the smooth L1 loss becomes linear.
         min_score: smallest score of a detection (exclusive).
         nms: IoU above which the lower of two detections of a class is dropped.
         max_detections: per image.
@@ -98,7 +98,7 @@ class RegionRule:
 
 @dataclass(frozen=True)
 class SampledRegions:
-    """Regions of an image in the loss, with the label and box they should get.
+    """Regions of an image in the loss, with their target labels and boxes.
 
     `objects` are the indices of the true objects of positive regions.
     """
@@ -110,10 +110,10 @@ class SampledRegions:
 
 
 class RoIHeads(nn.Module):
-    """Classifies regions and corrects their boxes, once for each class.
+    """Classifies regions and refines their boxes, separately for each class.
 
     Args:
-        features: cuts out what the head sees.
+        features: cuts out the input of the head.
         box_head: from [R, C, side, side] to [R, D].
         box_predictor: from [R, D] to [R, K + 1] logits and [R, 4 * (K + 1)] deltas.
         rule: how regions are trained and chosen.
@@ -168,7 +168,7 @@ class RoIHeads(nn.Module):
         target = encode_boxes(truths[positive], regions[positive], WEIGHTS)
         found = deltas.unflatten(1, (-1, 4))[positive, label[positive]]  # [P, 4]
         box = F.smooth_l1_loss(found, target, beta=self.rule.beta, reduction="sum")
-        # Images without objects and proposals have no region; the mean of nothing is no number.
+        # Images without objects and proposals have no regions; a mean over nothing would be NaN.
         return {
             "loss_classifier": F.cross_entropy(logits, label) if len(label) else logits.sum(),
             "loss_box_reg": box / max(label.numel(), 1),
@@ -176,7 +176,7 @@ class RoIHeads(nn.Module):
 
     @torch.no_grad()
     def sample(self, proposals: Tensor, boxes: Tensor, labels: Tensor) -> SampledRegions:
-        """Return the regions of an image for the loss: of the proposals and the truths."""
+        """Sample regions of an image for the loss, from the proposals and the true boxes."""
         regions = torch.cat((proposals, boxes.to(proposals)))
         if len(boxes) == 0:
             label = torch.zeros(len(regions), dtype=torch.int64, device=regions.device)
@@ -211,13 +211,13 @@ def choose_detections(
     rule: RegionRule,
     nms: Callable[[Tensor, Tensor, Tensor, float], Tensor] = batched_nms,
 ) -> Detections:
-    """Return the detections of one image: scored enough, thinned out by NMS in each class.
+    """Return the detections of one image: above the minimum score, after NMS per class.
 
     Args:
-        boxes: [R, K + 1, 4] cut to the image; class 0 is background.
+        boxes: [R, K + 1, 4] clipped to the image; class 0 is background.
         scores: [R, K + 1].
         rule: the limits.
-        nms: the suppression, best first.
+        nms: non-maximum suppression, which returns indices, best first.
     """
     count, classes = scores.shape
     labels = torch.arange(1, classes, device=scores.device).repeat(count)

@@ -19,7 +19,7 @@ from cvkit.ops.resize import height_width
 UNWEIGHTED = (1.0, 1.0, 1.0, 1.0)
 """Weights of the deltas of proposals."""
 BETA = 1 / 9
-"""Where the smooth L1 loss of boxes turns from a square into a line."""
+"""Where the smooth L1 loss of boxes changes from quadratic to linear."""
 
 
 def cell_anchors(sizes: Sequence[int], ratios: Sequence[float]) -> Tensor:
@@ -41,7 +41,7 @@ def cell_anchors_2015() -> Tensor:
         height = (width * ratio).round()
         for scale in (8, 16, 32):
             half_w, half_h = (width * scale - 1) / 2, (height * scale - 1) / 2
-            # The last pixel is inside: continuous coordinates end one further.
+            # The last pixel is included: continuous coordinates end one further.
             rows.append(torch.stack((7.5 - half_w, 7.5 - half_h, 8.5 + half_w, 8.5 + half_h)))
     return torch.stack(rows)
 
@@ -51,7 +51,7 @@ def grid_anchors(
 ) -> list[Tensor]:
     """Return for each map its [H * W * A, 4] anchors in image pixels, row by row.
 
-    The stride is the whole part of image size / map size; anchors sit at its multiples.
+    The stride is the integer part of image size / map size; anchors are at its multiples.
     """
     result = []
     for cell, (height, width) in zip(cells, maps_hw, strict=True):
@@ -68,9 +68,9 @@ class RPNHead(nn.Module):
 
     Args:
         channels: of the maps.
-        anchors: at each place.
-        depth: 3x3 convolutions.
-        middle: their width; the maps' own by default.
+        anchors: number per position.
+        depth: number of 3x3 convolutions.
+        middle: their width (default: that of the maps).
     """
 
     def __init__(
@@ -111,15 +111,15 @@ class ProposalRule:
 
     Attributes:
         high: smallest IoU of a positive anchor.
-        low: IoU under which an anchor is negative.
+        low: IoU below which an anchor is negative.
         samples: anchors per image in the loss.
-        positive_share: largest share of positives among them.
-        before_nms: best anchors of each map that NMS sees, in training and at test.
-        after_nms: proposals of an image that remain, in training and at test.
+        positive_share: maximum fraction of positives among them.
+        before_nms: number of best anchors per map before NMS, in training and inference.
+        after_nms: number of proposals per image after NMS, in training and inference.
         nms: IoU above which the lower of two proposals is dropped.
         min_side: of a proposal, in pixels of the resized image.
         min_score: of a proposal.
-        inside_only: anchors that leave the image do not train.
+        inside_only: ignore anchors that cross the image border in training.
     """
 
     high: float = 0.7
@@ -135,7 +135,7 @@ class ProposalRule:
 
 
 class RegionProposals(nn.Module):
-    """Anchors, scored and moved by a small network, become proposals.
+    """Turns anchors into proposals by a small network that scores and moves them.
 
     Args:
         head: the network.
@@ -176,7 +176,7 @@ class RegionProposals(nn.Module):
         deltas: Tensor,
         sizes_hw: list[tuple[int, int]],
     ) -> list[Tensor]:
-        """Return the proposals of each image: decoded, cut to it, thinned out by NMS."""
+        """Return the proposals of each image: decoded, clipped to it, after NMS."""
         rule, mode = self.rule, 0 if self.training else 1
         picked, levels, offset = [], [], 0
         for number, each in enumerate(logits):
@@ -225,7 +225,7 @@ class RegionProposals(nn.Module):
             count += len(chosen)
         found, target = (torch.cat(parts) for parts in zip(*errors, strict=True))
         box = F.smooth_l1_loss(found, target, beta=BETA, reduction="sum") / max(count, 1)
-        # Of images smaller than every anchor none may count: a sum of nothing, not a mean.
+        # In images smaller than every anchor none may count: hence a sum and not a mean.
         objectness = F.binary_cross_entropy_with_logits(
             torch.cat(scores), torch.cat(wanted), reduction="sum"
         )
@@ -234,7 +234,7 @@ class RegionProposals(nn.Module):
     def _targets(
         self, anchors: Tensor, boxes: Tensor, size_hw: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
-        """Return for each anchor 1, 0 or -1 (does not count), and the box it should become."""
+        """Return for each anchor 1, 0 or -1 (ignored), and its target box."""
         if len(boxes) == 0:
             label, target = anchors.new_zeros(len(anchors)), torch.zeros_like(anchors)
         else:

@@ -1,4 +1,4 @@
-"""What every segmentation network offers to the task."""
+"""The common base of segmentation networks."""
 
 from abc import ABC, abstractmethod
 
@@ -10,12 +10,12 @@ from cvkit.ops.resize import height_width, resize_bilinear
 
 
 class SegmentationModel(nn.Module, ABC):
-    """A backbone, a decoder and, if wanted, an auxiliary head for training.
+    """A backbone, a decoder and, optionally, an auxiliary head for training.
 
     Args:
-        backbone: gives the maps that `decode` reads.
+        backbone: produces the maps that `decode` uses.
         num_classes: channels of the logits.
-        aux_level: index of the backbone map that feeds the auxiliary head; None for no head.
+        aux_level: index of the backbone map that feeds the auxiliary head; None: no auxiliary head.
     """
 
     def __init__(self, backbone: Backbone, num_classes: int, aux_level: int | None = None) -> None:

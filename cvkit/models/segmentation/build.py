@@ -1,4 +1,4 @@
-"""From names and numbers to networks that segment."""
+"""Builds segmentation networks from names and numbers."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def build_segmenter(spec: SegmenterSpec, num_classes: int) -> nn.Module:
     """Return a freshly initialised network with `num_classes` channels of logits.
 
     Raises:
-        UsageError: a name is unknown, or these parts do not go together.
+        UsageError: a name is unknown, or these parts cannot be combined.
     """
     head = catalog.known_entry(catalog.SEGMENTERS, spec.arch, "arch")
     body = catalog.known_entry(catalog.BACKBONES, spec.backbone, "backbone")
@@ -24,9 +24,9 @@ def build_segmenter(spec: SegmenterSpec, num_classes: int) -> nn.Module:
         if "deconv" not in head.flags:
             able = [name for name, entry in catalog.SEGMENTERS.items() if "deconv" in entry.flags]
             raise UsageError(
-                f"--deconv has no meaning for --arch {spec.arch}",
+                f"--deconv has no effect with --arch {spec.arch}",
                 code="deconv.unsupported",
-                hint=f"it belongs to {', '.join(able[:-1])} and {able[-1]}",
+                hint=f"it is for {', '.join(able[:-1])} and {able[-1]}",
             )
         arguments["deconv"] = True
     if spec.rates is not None:
@@ -48,17 +48,17 @@ def build_segmenter(spec: SegmenterSpec, num_classes: int) -> nn.Module:
 
 
 def _choose_stride(arch: Segmenter, backbone: BackboneEntry, wanted: int | None) -> int:
-    """Return the stride to build a backbone with: as asked, or the architecture's where it can.
+    """Return the output stride of a backbone: as requested, or the architecture's if possible.
 
     Raises:
-        UsageError: `wanted` was asked for and this backbone cannot be dilated to it.
+        UsageError: this backbone does not support the requested stride.
     """
     possible = backbone.output_strides
     if wanted is None:
         return min(possible, key=lambda stride: (abs(stride - arch.output_stride), stride))
     if wanted not in possible:
         raise UsageError(
-            f"--output-stride {wanted} is not possible with this backbone",
+            f"--output-stride {wanted} is not available with this backbone",
             code="output_stride.unsupported",
             hint=f"it has {', '.join(map(str, possible))}",
         )
@@ -70,10 +70,11 @@ def _whole_network(
 ) -> nn.Module:
     if spec.arch not in body.whole:
         raise UsageError(
-            f"--backbone {spec.backbone} is a whole network and does not serve --arch {spec.arch}",
+            f"--backbone {spec.backbone} is a complete network and cannot be used with --arch "
+            f"{spec.arch}",
             code="backbone.unsupported",
-            hint=f"it goes with {', '.join(body.whole)}",
+            hint=f"use it with {', '.join(body.whole)}",
         )
-    arguments.pop("deconv", None)  # the historic FCN has no other way of upsampling
+    arguments.pop("deconv", None)  # the historic FCN always upsamples in this way
     network = catalog.resolve(body.target)
     return network(num_classes, **arguments, **dict(body.arguments))

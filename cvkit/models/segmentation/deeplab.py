@@ -9,11 +9,11 @@ from cvkit.models.segmentation.base import SegmentationModel
 from cvkit.ops.resize import height_width, resize_bilinear
 
 RATES = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}
-"""Atrous rates by output stride, so that they span the same part of the image."""
+"""Atrous rates by output stride; they span the same part of the image."""
 
 
 class ImagePooling(nn.Sequential):
-    """Global average, 1x1 convolution, and back to the size of the map."""
+    """Global average pooling, 1x1 convolution, and resizing to the size of the map."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(nn.AdaptiveAvgPool2d(1), *conv_bn_relu(in_channels, out_channels, 1))
@@ -52,7 +52,7 @@ class DeepLabV3(SegmentationModel):
     """DeepLabV3 as torchvision builds it: ASPP, one more 3x3, 1x1; no multi-grid.
 
     Args:
-        backbone: its coarsest map is read.
+        backbone: its coarsest map is used.
         num_classes: channels of the logits.
         aux_level: as in `SegmentationModel`.
         rates: of the atrous convolutions; None takes those of the backbone's stride.
@@ -79,7 +79,7 @@ class DeepLabV3(SegmentationModel):
 
 
 class DeepLabV3Plus(SegmentationModel):
-    """DeepLabV3+: ASPP features meet the low-level map C2 in a small decoder.
+    """DeepLabV3+: a small decoder combines ASPP features with the low-level map C2.
 
     Source: Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation,
     2018, arXiv:1802.02611.

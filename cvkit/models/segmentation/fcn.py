@@ -13,7 +13,7 @@ from cvkit.ops.resize import height_width, resize_bilinear
 
 
 class FCN(SegmentationModel):
-    """The FCN of torchvision: a two-layer head on a dilated backbone."""
+    """Torchvision's FCN: a two-layer head on a dilated backbone."""
 
     def __init__(self, backbone: Backbone, num_classes: int, aux_level: int | None = None) -> None:
         super().__init__(backbone, num_classes, aux_level)
@@ -33,7 +33,7 @@ def bilinear_kernel(size: int) -> Tensor:
 
 
 def bilinear_deconv(num_classes: int, stride: int, learnable: bool = True) -> nn.ConvTranspose2d:
-    """Return the original's upsampling: a dense transposed convolution that starts bilinear."""
+    """Return the paper's upsampling: a dense transposed convolution, initialised to bilinear."""
     deconv = nn.ConvTranspose2d(num_classes, num_classes, 2 * stride, stride, bias=False)
     with torch.no_grad():
         deconv.weight.zero_()
@@ -43,7 +43,7 @@ def bilinear_deconv(num_classes: int, stride: int, learnable: bool = True) -> nn
 
 
 def _score(in_channels: int, num_classes: int) -> nn.Conv2d:
-    """Return a 1x1 scoring layer that says zero, so that a skip starts without effect."""
+    """Return a 1x1 scoring layer initialised to zero, so that a skip has no effect at first."""
     score = nn.Conv2d(in_channels, num_classes, 1)
     for parameter in score.parameters():
         nn.init.zeros_(parameter)
@@ -60,9 +60,9 @@ class SkipFCN(SegmentationModel):
     Args:
         backbone: its last three maps are scored.
         num_classes: channels of the logits.
-        stride: 32, 16 or 8: the finest map that takes part.
-        deconv: upsample by transposed convolutions that start bilinear and are learned, as
-            the paper does, instead of by interpolation.
+        stride: of the finest map that is used: 32, 16 or 8.
+        deconv: upsample by learned transposed convolutions, initialised to bilinear as in the
+            paper, instead of by interpolation.
         aux_level: not used by this architecture.
     """
 
@@ -102,11 +102,11 @@ class SkipFCN(SegmentationModel):
 
 
 class FCN2014(nn.Module):
-    """The whole network of the paper: VGG-16 with fc6 and fc7 as convolutions.
+    """The complete network of the paper: VGG-16 with fc6 and fc7 as convolutions.
 
-    The first convolution pads by 100 pixels, pooling rounds up, and the crops undo both, so
-    that the logits have the size of any image. The transposed convolutions are not trained, as in
-    the released models.
+    The first convolution pads by 100 pixels and pooling rounds up; crops undo both, so that the
+    logits have the size of the image, for any size. The transposed convolutions are not trained, as
+    in the released models.
 
     Args:
         num_classes: channels of the logits.

@@ -12,7 +12,7 @@ WIDTH = 128
 
 
 class LRASPPHead(nn.Module):
-    """Scores of a coarse map, weighted by its global average, and of a fine one, added.
+    """Sum of the scores of a coarse map, weighted by its global average, and of a fine map.
 
     Source: Searching for MobileNetV3, 2019, arXiv:1905.02244, section 6.4; names and layers are
     torchvision's.

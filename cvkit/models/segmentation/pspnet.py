@@ -10,7 +10,7 @@ from cvkit.ops.resize import height_width, resize_bilinear
 
 
 class PyramidPooling(nn.Module):
-    """Averages over 1x1, 2x2, 3x3 and 6x6 bins, joined to the map they come from."""
+    """Averages over 1x1, 2x2, 3x3 and 6x6 bins, concatenated with their input map."""
 
     def __init__(self, in_channels: int, bins: tuple[int, ...] = (1, 2, 3, 6)) -> None:
         super().__init__()
@@ -31,8 +31,8 @@ class PyramidPooling(nn.Module):
 class PSPNet(SegmentationModel):
     """Pyramid scene parsing on a dilated backbone.
 
-    Enlarges with `align_corners=False`, so that any image size works; the authors' own code
-    uses True and needs sides of 8n + 1.
+    Upsamples with `align_corners=False`, so that any image size works; the authors' code uses True
+    and needs sides of 8n + 1.
 
     Source: Pyramid Scene Parsing Network, 2016, arXiv:1612.01105.
     """

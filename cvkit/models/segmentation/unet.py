@@ -16,9 +16,9 @@ from cvkit.models.segmentation.base import SegmentationModel
 class UNet(SegmentationModel):
     """U-Net decoder over any backbone.
 
-    Five blocks of 256, 128, 64, 32 and 16 channels; each enlarges by nearest neighbour to the
-    size of the next finer map (the last to the image's), concatenates it and convolves twice.
-    Where a backbone has no map of stride 2, that block enlarges without one.
+    Five blocks of 256, 128, 64, 32 and 16 channels; each upsamples by nearest neighbour to the size
+    of the next finer map (the last one to the image's), concatenates that map and convolves twice.
+    If a backbone has no map of stride 2, that block only upsamples.
     """
 
     widths = (256, 128, 64, 32, 16)
@@ -51,12 +51,12 @@ class UNet(SegmentationModel):
 
 
 class ClassicUNet(nn.Module):
-    """The network of 2015: four levels of 64 to 1024 channels, in one of two forms.
+    """The 2015 network: four levels of 64 to 1024 channels, in one of two forms.
 
-    With `valid_padding` it is the original: convolutions without padding or batch norm, skips
-    cut from the centre, and images mirrored at their border so that any size works (the
-    paper's overlap-tile strategy). Without, it is the usual modern form with same padding and
-    batch norm, images being mirrored up to a multiple of 16.
+    With `valid_padding` it is the original: convolutions without padding or batch norm,
+        centre-cropped skips, and images mirrored at their border so that any size works (the
+        paper's overlap-tile strategy). Without it, it is the usual modern form with same padding
+        and batch norm, and images are mirrored up to a multiple of 16.
     """
 
     widths = (64, 128, 256, 512, 1024)
@@ -84,7 +84,7 @@ class ClassicUNet(nn.Module):
         return nn.Sequential(first, nn.ReLU(inplace=True), second, nn.ReLU(inplace=True))
 
     def tile(self, images: Tensor) -> Tensor:
-        """Return the bare network's logits; 572x572 gives 388x388 with valid padding."""
+        """Return the logits of one tile; with valid padding 572x572 becomes 388x388."""
         maps, skips = images, []
         for level, block in enumerate(self.down):
             maps = block(F.max_pool2d(maps, 2) if level else maps)
@@ -120,7 +120,7 @@ def _centre(maps: Tensor, size_hw: tuple[int, int]) -> Tensor:
 def mirror_pad(images: Tensor, before: int, size_hw: list[int]) -> Tensor:
     """Extend NCHW images to `size_hw` by mirroring, `before` pixels at the top and left.
 
-    Unlike reflection in torch it mirrors as often as needed, so small images work too.
+    Unlike reflection in torch, it mirrors repeatedly if needed, so small images work too.
     """
     rows, columns = (
         _mirror_index(have, before, want).to(images.device)

@@ -1,4 +1,4 @@
-"""From names and numbers to networks of clips."""
+"""Builds video networks from names and numbers."""
 
 import inspect
 from dataclasses import asdict
@@ -10,10 +10,10 @@ from cvkit.models.specs import ClipSpec
 
 
 def build_clip_network(spec: ClipSpec, num_classes: int) -> nn.Module:
-    """Return a freshly initialised network of clips; it takes those numbers that it knows.
+    """Return a freshly initialised video network; it uses the fields that it knows.
 
     Raises:
-        UsageError: these parts do not go together.
+        UsageError: these parts cannot be combined.
     """
     entry = catalog.CLIP_NETWORKS[spec.arch]
     network = catalog.resolve(entry.target)

@@ -1,4 +1,4 @@
-"""Networks of images made into networks of clips: each frame by itself, or frames as channels."""
+"""Image networks turned into video networks: each frame by itself, or frames as channels."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -17,14 +17,14 @@ HIDDEN = 512
 
 
 def each_frame(net: Callable[[Tensor], Tensor], clips: Tensor) -> Tensor:
-    """Return [N, T, ...] what a network of images makes of the frames of NCTHW clips."""
+    """Return [N, T, ...] what an image network makes of the frames of NCTHW clips."""
     frames = clips.transpose(1, 2)  # [N, T, C, H, W]
     found = net(frames.flatten(0, 1))
     return found.unflatten(0, frames.shape[:2])
 
 
 class ClipNetwork(nn.Module):
-    """A network of images, and what is made of it.
+    """An image network, and what is made of it.
 
     Attributes:
         backbone: of images, under torchvision's names.
@@ -33,7 +33,7 @@ class ClipNetwork(nn.Module):
     backbone: nn.Module
 
     def load_images(self, tensors: Mapping[str, Tensor]) -> None:
-        """Load a state dict of the network of images."""
+        """Load a state dict of the image network."""
         names = self.backbone.state_dict()
         self.backbone.load_state_dict({name: tensors[name] for name in names})
 
@@ -49,7 +49,7 @@ class SingleFrame(ClipNetwork):
         self.backbone, self.head = image_parts(backbone, num_classes, image_size)
 
     def forward(self, clips: Tensor) -> dict[str, Tensor]:
-        """Return [N, K] the log of the clips' probabilities."""
+        """Return the [N, K] logarithms of the clips' probabilities."""
         scores = self.head(each_frame(self.backbone, clips)).float().softmax(-1)
         return {"out": scores.mean(1).clamp(min=1e-12).log()}
 
@@ -60,7 +60,7 @@ class LateFusion(ClipNetwork):
     Args:
         backbone: key of `catalog.BACKBONES`.
         num_classes: K.
-        frames: of a clip; only concatenation depends on it.
+        frames: per clip; used by concatenation only.
         image_size: side of the frames.
         fusion: `pool` or `concat`.
     """
@@ -89,17 +89,17 @@ class LateFusion(ClipNetwork):
         if self.frames is None:
             return {"out": self.head(features.mean(1))}
         if clips.shape[2] != self.frames:
-            raise ValueError(f"{clips.shape[2]} frames, made for {self.frames}")
+            raise ValueError(f"got {clips.shape[2]} frames, this network is made for {self.frames}")
         return {"out": self.head(features.flatten(1))}
 
 
 class EarlyFusion(ClipNetwork):
-    """The frames are the channels of one image: all of the first frame, then of the second ...
+    """The frames are the channels of one image: those of the first frame, then of the second, ...
 
     Args:
         backbone: key of `catalog.BACKBONES`.
         num_classes: K.
-        frames: of a clip.
+        frames: per clip.
         image_size: side of the frames.
     """
 
@@ -113,24 +113,24 @@ class EarlyFusion(ClipNetwork):
         return {"out": self.head(self.backbone(clips.transpose(1, 2).flatten(1, 2)))}
 
     def load_images(self, tensors: Mapping[str, Tensor]) -> None:
-        """Load a state dict of images; each frame gets an equal part of the first kernels."""
+        """Load an image network's state dict; frames get equal parts of the first kernels."""
         super().load_images(_widened(tensors, self.backbone, self.first))
 
 
 class SlowFusion(ClipNetwork):
     """Frames are fused step by step: four at first, then neighbours between the stages.
 
-    Groups of four frames, two apart, enter as channels; after each stage neighbours are joined
-    by a 1x1 convolution over two groups, until one is left. Of an odd number of groups the last
-    two pairs share one, and of an odd number of frames the last one is repeated: every frame
-    counts.
+    Groups of four frames, two apart, enter as channels; after each stage neighbouring groups are
+    fused by a 1x1 convolution over two groups, until one is left. If the number of groups is odd,
+    the last two pairs share one, and if the number of frames is odd, the last one is repeated, so
+    that every frame counts.
 
     Source: Large-scale Video Classification with Convolutional Neural Networks, 2014, CVPR.
 
     Args:
         backbone: key of `catalog.BACKBONES`, with maps.
         num_classes: K.
-        frames: of a clip, at least four.
+        frames: per clip, at least four.
     """
 
     EXTENT, STEP = 4, 2
@@ -140,7 +140,7 @@ class SlowFusion(ClipNetwork):
         super().__init__()
         if frames < self.EXTENT:
             raise UsageError(
-                f"--frames {frames}: slow-fusion needs {self.EXTENT}", code="frames.few"
+                f"--frames {frames}: slow-fusion needs at least {self.EXTENT}", code="frames.few"
             )
         self.backbone, self.first = self._widened(backbone)
         groups = math.ceil((frames - self.EXTENT) / self.STEP) + 1
@@ -158,7 +158,7 @@ class SlowFusion(ClipNetwork):
         self.head = nn.Linear(widths[-1], num_classes)
 
     def _widened(self, backbone: str) -> tuple[Backbone, str]:
-        """Return a backbone for the frames of a group, and the name of its first convolution."""
+        """Return a backbone whose first convolution takes several frames, and that layer's name."""
         if not catalog.BACKBONES[backbone].channels_first:
             raise _no_maps(backbone, "slow-fusion")
         made = dense_backbone(backbone, "slow-fusion")
@@ -184,12 +184,12 @@ class SlowFusion(ClipNetwork):
         return {"out": self.head(maps.mean((1, 3, 4)))}
 
     def load_images(self, tensors: Mapping[str, Tensor]) -> None:
-        """Load a state dict of images; each frame gets an equal part of the first kernels."""
+        """Load an image network's state dict; frames get equal parts of the first kernels."""
         super().load_images(_widened(tensors, self.backbone, self.first))
 
 
 def _pairs(maps: Tensor) -> Tensor:
-    """Return [N, ceil(G / 2), 2 * C, H, W] neighbours of [N, G, C, H, W] maps, of G > 1 groups."""
+    """Return [N, ceil(G / 2), 2 * C, H, W] neighbours of [N, G, C, H, W] maps, for G > 1 groups."""
     last = maps.shape[1] - 2
     first = torch.tensor([*range(0, last, 2), last], device=maps.device)
     return torch.cat((maps[:, first], maps[:, first + 1]), 2)
@@ -199,7 +199,7 @@ def dense_backbone(backbone: str, arch: str) -> Backbone:
     """Return a backbone with maps.
 
     Raises:
-        UsageError: it has none.
+        UsageError: it has no maps.
     """
     entry = catalog.BACKBONES[backbone]
     if not entry.target or entry.whole:
@@ -210,19 +210,19 @@ def dense_backbone(backbone: str, arch: str) -> Backbone:
 
 def _no_maps(backbone: str, arch: str) -> UsageError:
     return UsageError(
-        f"--backbone {backbone} cannot serve --arch {arch}, which works on maps",
+        f"--backbone {backbone} cannot be used with --arch {arch}, which needs feature maps",
         code="backbone.unsupported",
         hint="such as resnet18",
     )
 
 
 def image_parts(backbone: str, num_classes: int, image_size: int) -> tuple[nn.Module, nn.Linear]:
-    """Return a network of images without its last layer, and that layer."""
+    """Return an image network without its last layer, and that layer."""
     return torchvision_parts(backbone, num_classes, small=False, image_size=image_size, aux=False)
 
 
 def widen_first(net: nn.Module, frames: int) -> str:
-    """Give a network's first convolution the channels of several frames; return its name.
+    """Widen a network's first convolution to the channels of several frames; return its name.
 
     The new kernels are random, so that frames differ from the first step on.
     """
@@ -242,7 +242,7 @@ def widen_first(net: nn.Module, frames: int) -> str:
 
 
 def _widened(tensors: Mapping[str, Tensor], net: nn.Module, first: str) -> dict[str, Tensor]:
-    """Return a state dict of images for a network whose first convolution was widened."""
+    """Return an image network's state dict for a network whose first convolution was widened."""
     result = dict(tensors)
     weight = tensors[f"{first}.weight"]
     frames = net.get_parameter(f"{first}.weight").shape[1] // weight.shape[1]

@@ -1,4 +1,4 @@
-"""Networks of images made into networks of clips, and C3D."""
+"""Image networks turned into video networks, and C3D."""
 
 import torch
 import torchvision
@@ -10,9 +10,9 @@ from cvkit.models.layers import Conv3d, pair
 
 
 class InflatedConv(Conv3d):
-    """A convolution over space and time; in time the first and last frame go on.
+    """A convolution over space and time; in time, the first and last frames are the padding.
 
-    So a clip of equal frames gives in every frame what the convolution of images gives.
+    A clip of equal frames therefore gives the result of the image convolution in every frame.
     """
 
     def forward(self, clips: Tensor) -> Tensor:
@@ -26,12 +26,12 @@ class InflatedConv(Conv3d):
 class I3D(nn.Module):
     """A ResNet-50 inflated in time.
 
-    Source: Quo Vadis, Action Recognition?, 2017, arXiv:1705.07750; where the kernels of the
-    residual network are long in time: Non-local Neural Networks, 2017, arXiv:1711.07971.
+    Source: Quo Vadis, Action Recognition?, 2017, arXiv:1705.07750; the placement of temporal
+        kernels in the residual network: Non-local Neural Networks, 2017, arXiv:1711.07971.
 
     Args:
         num_classes: K.
-        builder: the ResNet of torchvision.
+        builder: name of torchvision's ResNet.
     """
 
     layer1: nn.Module
@@ -62,9 +62,9 @@ class I3D(nn.Module):
         return {"out": self.fc(maps.mean((2, 3, 4)))}
 
     def load_images(self, tensors: dict[str, Tensor]) -> None:
-        """Load a state dict of the network of images, its kernels spread over time.
+        """Load a state dict of the image network, with its kernels spread over time.
 
-        The last layer is left as it is.
+        The last layer is not changed.
         """
         state = self.state_dict()
         for name, tensor in tensors.items():
@@ -78,9 +78,9 @@ class I3D(nn.Module):
 
 
 def inflated_conv(conv: nn.Conv2d, frames: int) -> InflatedConv:
-    """Return a convolution of clips like one of images, with random weights.
+    """Return a 3-D convolution for a 2-D one, with random weights.
 
-    Weights that are the same for all frames would not see which frame comes first.
+    Weights that are equal for all frames could not distinguish the order of the frames.
     """
     assert not isinstance(conv.padding, str)
     made = InflatedConv(
@@ -96,7 +96,7 @@ def inflated_conv(conv: nn.Conv2d, frames: int) -> InflatedConv:
 
 
 def inflated_norm(norm: nn.BatchNorm2d) -> nn.BatchNorm3d:
-    """Return a batch norm of clips in the state of one of images."""
+    """Return a 3-D batch norm with the state of a 2-D one."""
     made = nn.BatchNorm3d(norm.num_features, norm.eps, norm.momentum)
     made.load_state_dict(norm.state_dict())
     return made
@@ -180,7 +180,7 @@ class C3D(nn.Module):
 
 
 def _like(layers: list[nn.Module]) -> list[nn.Module]:
-    """Return layers of the same shapes on torch's present device."""
+    """Return layers of the same shapes on torch's default device."""
     made: list[nn.Module] = []
     for layer in layers:
         if isinstance(layer, nn.Conv3d):

@@ -1,4 +1,4 @@
-"""Networks of images whose features are read frame by frame."""
+"""Image networks whose features are read frame by frame."""
 
 import torch
 from torch import Tensor, nn

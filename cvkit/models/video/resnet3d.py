@@ -1,4 +1,4 @@
-"""Residual networks over space and time; parameters carry torchvision's names.
+"""Residual networks over space and time; parameters have torchvision's names.
 
 Source: A Closer Look at Spatiotemporal Convolutions for Action Recognition, 2017,
 arXiv:1711.11248.
@@ -46,7 +46,7 @@ class Block(nn.Module):
     Args:
         channels: of the input.
         out: of the output.
-        conv: what the convolutions are.
+        conv: makes the convolutions.
         stride: of the first one.
         middle: channels in the middle of split convolutions.
     """
@@ -77,8 +77,8 @@ class VideoResNet(nn.Module):
     Args:
         num_classes: K.
         kind: key of `KINDS`.
-        width: channels of the first stage; each further one has twice as many.
-        blocks: of each stage.
+        width: channels of the first stage; each further stage has twice as many.
+        blocks: per stage.
     """
 
     layer1: nn.Module
@@ -103,7 +103,8 @@ class VideoResNet(nn.Module):
             out = width * 2**number
             stage = []
             for place in range(count):
-                # Both of a block have the middle of the first one, as in torchvision.
+                # Both convolutions of a block have the middle width of the first one, as in
+                # torchvision.
                 middle = _middle(channels, out)
                 stage.append(Block(channels, out, conv, stride if place == 0 else 1, middle))
                 channels = out
@@ -123,7 +124,7 @@ class VideoResNet(nn.Module):
 
 
 def _middle(channels: int, out: int) -> int:
-    """Return the channels that give a split convolution the parameters of a full one."""
+    """Return the middle width that gives a split convolution the parameters of a full one."""
     return (channels * out * 27) // (channels * 9 + 3 * out)
 
 

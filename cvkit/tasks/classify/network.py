@@ -1,4 +1,4 @@
-"""Which network classifies, and how images enter it: what a model file says about itself."""
+"""Network and preprocessing of a classifier, as a model file stores them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +16,11 @@ class Preprocessing:
     """How an image becomes a network input; stored in the model file.
 
     Attributes:
-        image_size: side of the square that is cut from the centre.
-        resize_size: what the shorter side is resized to before.
+        image_size: side of the square centre crop.
+        resize_size: length of the shorter side before the crop.
         interpolation: `bilinear` or `bicubic`, with antialiasing.
         mean, std: of the pixels in [0, 1].
-        bits: of files of 16 bits that hold values; see `cvkit.data.decode.read_image`.
+        bits: number of bits in use in 16-bit files; see `cvkit.data.decode.read_image`.
     """
 
     image_size: int
@@ -33,7 +33,7 @@ class Preprocessing:
 
 @dataclass(frozen=True, kw_only=True)
 class Network(ClassifierSpec):
-    """Which network; stored in the model file."""
+    """The network and its parameters; stored in the model file."""
 
     def flags(self, preprocessing: Preprocessing) -> dict[str, Any]:
         """Return the flags of train that lead to this network and to these inputs."""
@@ -54,6 +54,6 @@ class Network(ClassifierSpec):
         """Return the network, freshly initialised.
 
         Raises:
-            UsageError: it has not what is asked for.
+            UsageError: the network does not have a requested part.
         """
         return build("classify", self, num_classes)

@@ -1,4 +1,4 @@
-"""From flags and folders to what a classification run needs, everything checked first."""
+"""From flags and folders to everything that a classification run needs, checked first."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,9 +31,9 @@ SMALL_IMAGE = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Inference:
-    """What only evaluation and prediction need; most fields are the flags of the same names.
+    """Settings of evaluation and prediction; most fields are the flags of the same names.
 
-    `flip` and `ten_crop` are what `--tta` says; `shelves` are the folders of the classes for
+    `flip` and `ten_crop` come from `--tta`; `shelves` are the class folders of
     `--save sorted`.
     """
 
@@ -46,7 +46,7 @@ class Inference:
 
 
 def inference_for(options: ClassifyEval | ClassifyPredict, classes: ClassList) -> Inference:
-    """Return what the flags of evaluation or prediction ask for.
+    """Return the settings that the flags of evaluation or prediction give.
 
     Raises:
         UsageError: `--tta` is malformed, or `--embeddings` cannot be written.
@@ -66,7 +66,7 @@ def inference_for(options: ClassifyEval | ClassifyPredict, classes: ClassList) -
 
 
 def chosen_parts(options: ClassifyTrain) -> tuple[str, str | None]:
-    """Return the architecture and the backbone that `--arch` and `--backbone` mean together.
+    """Return the architecture and the backbone that `--arch` and `--backbone` select.
 
     Raises:
         UsageError: they contradict each other.
@@ -80,14 +80,14 @@ def chosen_parts(options: ClassifyTrain) -> tuple[str, str | None]:
     if arch in catalog.BACKBONES:
         if backbone not in (None, arch):
             raise UsageError(
-                f"--arch {arch} with --backbone {backbone}: which one?",
+                f"--arch {arch} and --backbone {backbone} cannot be combined",
                 code="backbone.unsupported",
-                hint="give --backbone with knn or linear, or without --arch",
+                hint="give --backbone with --arch knn or linear, or without --arch",
             )
         return arch, arch
     if backbone is not None:
         raise UsageError(
-            f"--arch {arch} has no --backbone", code="backbone.unsupported", hint="leave it out"
+            f"--arch {arch} has no --backbone", code="backbone.unsupported", hint="omit it"
         )
     return arch, None
 
@@ -96,7 +96,7 @@ def check_flags(options: ClassifyTrain) -> None:
     """Check what can be checked without data.
 
     Raises:
-        UsageError: flags that do not go together.
+        UsageError: flags that cannot be combined.
     """
     arch, backbone = chosen_parts(options)
     if options.stem == "small" and not (
@@ -104,18 +104,20 @@ def check_flags(options: ClassifyTrain) -> None:
     ):
         known = [n for n, e in catalog.BACKBONES.items() if e.small_stem]
         raise UsageError(
-            f"--stem small: {arch} has none", code="stem.unsupported", hint=", ".join(known)
+            f"--stem small is not available for {arch}",
+            code="stem.unsupported",
+            hint=", ".join(known),
         )
     if options.loss == "hinge" and options.label_smoothing:
         raise UsageError(
-            "--label-smoothing has no meaning for --loss hinge", code="label_smoothing.unsupported"
+            "--label-smoothing has no effect with --loss hinge", code="label_smoothing.unsupported"
         )
     if options.aux_weight and not catalog.ARCHS["classify"][arch].aux_weight:
         raise UsageError(
-            f"--aux-weight has no meaning for --arch {arch}", code="aux_weight.unsupported"
+            f"--aux-weight has no effect with --arch {arch}", code="aux_weight.unsupported"
         )
     if catalog.CLASSIFIERS[arch].gradient_free and options.devices > 1:
-        raise UsageError(f"--arch {arch} runs in one process", code="devices.unsupported")
+        raise UsageError(f"--arch {arch} works with one process only", code="devices.unsupported")
     if options.image_size != "auto":
         parse_side(options.image_size)
     training_division(options)
@@ -138,10 +140,10 @@ def parse_side(text: str) -> int:
 
 
 def preprocessing_for(options: ClassifyTrain, sizes_hw: Sequence[tuple[int, int]]) -> Preprocessing:
-    """Return how training images of these sizes enter the network.
+    """Return the preprocessing for training images of these sizes.
 
-    `--image-size auto` keeps small images as they are and cuts seven eighths from larger ones,
-    at most 224 pixels; networks on the plain pixels take 32.
+    `--image-size auto` keeps small images as they are and crops larger ones to seven eighths, at
+    most 224 pixels; networks on the pixels take 32.
     """
     short = float(np.median([min(size) for size in sizes_hw]))
     _, backbone = chosen_parts(options)
@@ -160,7 +162,7 @@ def preprocessing_for(options: ClassifyTrain, sizes_hw: Sequence[tuple[int, int]
 
 
 def network_for(options: ClassifyTrain, side: int, examples: int, num_classes: int) -> Network:
-    """Return the network of a run, tried with images of its size.
+    """Return the network of a run, after a trial with images of its size.
 
     Raises:
         UsageError: the network cannot take images of this size.
@@ -200,7 +202,7 @@ def network_for(options: ClassifyTrain, side: int, examples: int, num_classes: i
 def training_data(
     options: ClassifyTrain, report: Reporter
 ) -> tuple[Collection, dict[str, ImageScan]]:
-    """Return the images of both splits, and what the check of each found.
+    """Return the images of both splits, and the results of their checks.
 
     Raises:
         DataError: lists every defect.
@@ -248,7 +250,7 @@ def parse_tta(text: str | None) -> tuple[bool, bool]:
 
 
 def check_embeddings(options: ClassifyPredict) -> None:
-    """Check where `--embeddings` is to be written, before there is something to lose.
+    """Check that `--embeddings` can be written, before any work is done.
 
     Raises:
         UsageError: another suffix, no such folder, or a file that must not be replaced.

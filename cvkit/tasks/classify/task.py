@@ -40,7 +40,7 @@ from cvkit.tasks.normalisation import value_bits
 
 @dataclass(frozen=True, kw_only=True)
 class Classify(LogitsTask[ClassifyTrain, ClassifyEval, ClassifyPredict]):
-    """Image classification, as the three loops see it.
+    """Image classification, as the three loops use it.
 
     Attributes:
         training: None for a trained model.
@@ -61,7 +61,7 @@ class Classify(LogitsTask[ClassifyTrain, ClassifyEval, ClassifyPredict]):
         """Return the task of a training run; reads and checks the whole dataset.
 
         Raises:
-            UsageError: flags that do not go together.
+            UsageError: flags that cannot be combined.
             DataError: lists every defect of the data.
         """
         setup.check_flags(options)
@@ -105,7 +105,7 @@ class Classify(LogitsTask[ClassifyTrain, ClassifyEval, ClassifyPredict]):
         """Return the task of a trained model, as its file's header describes it.
 
         Raises:
-            ModelFileError: the header lacks something.
+            ModelFileError: the header is incomplete.
             UsageError: `--tta` is malformed, or `--embeddings` cannot be written.
         """
         known = cls.known_parts(header)
@@ -124,21 +124,21 @@ class Classify(LogitsTask[ClassifyTrain, ClassifyEval, ClassifyPredict]):
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        """Names of what is computed for these classes."""
+        """Names of the metrics for these classes."""
         return reported(METRICS, len(self.classes))
 
     @property
     def min_batch(self) -> int:
-        """Images that a batch must have in training."""
+        """Minimum number of images in a training batch."""
         return smallest_batch(self.build, self.input_shape)
 
     @property
     def gradient_free(self) -> bool:
-        """Whether training means to memorise the examples."""
+        """Whether training only memorises the examples."""
         return catalog.ARCHS[self.name][self.network.arch].gradient_free
 
     def header(self, options: ClassifyTrain) -> dict[str, Any]:
-        """Return what a model file says about itself."""
+        """Return the header of the model file."""
         return {
             **self.about_model(),
             "labels": dict(self.origin.division),
@@ -146,7 +146,7 @@ class Classify(LogitsTask[ClassifyTrain, ClassifyEval, ClassifyPredict]):
         }
 
     def inference_rule(self) -> dict[str, Any]:
-        """Return how images go through the network, for reports."""
+        """Return a description of the inference, for reports."""
         rule: dict[str, Any] = self.about_model()["preprocessing"]
         return rule | {"flip": self.inference.flip, "ten_crop": self.inference.ten_crop}
 
@@ -155,11 +155,11 @@ class Classify(LogitsTask[ClassifyTrain, ClassifyEval, ClassifyPredict]):
         made, whole = self.preprocessing, self.inference.ten_crop
         size, resize = made.image_size, made.resize_size
         if whole and size == resize:
-            resize = round(size * 8 / 7)  # else all crops would be the same
+            resize = round(size * 8 / 7)  # otherwise all crops would be the same
         return CropRule(size, resize, made.interpolation, whole=whole)
 
     def dataset(self, split: str, *, training: bool) -> ClassificationDataset:
-        """Return a split, transformed for training or cut from the centre for evaluation."""
+        """Return a split, augmented for training or centre-cropped for evaluation."""
         transformed = training and not self.gradient_free
         return ClassificationDataset(
             self.splits[split],
@@ -179,7 +179,7 @@ class Classify(LogitsTask[ClassifyTrain, ClassifyEval, ClassifyPredict]):
         return 3, self.preprocessing.image_size, self.preprocessing.image_size
 
     def training_input(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return NCHW normalised images and [N, K] class probabilities, mixed where asked."""
+        """Return NCHW normalised images and [N, K] class probabilities, mixed if asked for."""
         plan = required(self.training)
         seeds = [sample.seed for sample in batch.samples]
         targets = classed.one_hot(batch, len(self.classes))
@@ -222,7 +222,7 @@ class Classify(LogitsTask[ClassifyTrain, ClassifyEval, ClassifyPredict]):
         ]
 
     def validate(self, model: nn.Module, batch: Batch) -> tuple[list[Classes], Tensor]:
-        """Return what `predict` does, and the mean loss; the network runs once."""
+        """Return the results of `predict` and the mean loss; the network runs once."""
         network = cast(Classifier, model)
         features = network.embed(self.normalized(batch))
         results = self._results(network.probabilities(features), features)
@@ -231,11 +231,11 @@ class Classify(LogitsTask[ClassifyTrain, ClassifyEval, ClassifyPredict]):
         return results, self.unregularised().criterion(logits, targets)["out"]
 
     def metric(self) -> ClassificationMetric:
-        """Return empty counts."""
+        """Return an empty metric."""
         return ClassificationMetric(len(self.classes))
 
     def write(self, result: Classes, sample: Sample, stem: str, folder: Path) -> dict[str, Any]:
-        """Link the image into its class and keep its features, where asked; return its line."""
+        """Link the image into its class and keep its features, if asked for; return its line."""
         rule = self.inference
         line = classed.describe_classes(result, sample, self.classes, rule.top_k)
         if rule.sorted:
@@ -250,15 +250,15 @@ class Classify(LogitsTask[ClassifyTrain, ClassifyEval, ClassifyPredict]):
         return line
 
     def answers(self) -> ClassAnswers:
-        """Return what summarises the best classes."""
+        """Return the summary of the best classes."""
         return ClassAnswers()
 
     def tile(self, line: dict[str, Any], path: Path, folder: Path) -> tuple[np.ndarray, str]:
-        """Return the image, and its two best classes."""
+        """Return the image and its two best classes."""
         return read_image(path, self.preprocessing.bits), ", ".join(classed.best_words(line))
 
     def finish(self, folder: Path) -> list[Failure]:
-        """Write `predictions.csv`, and the features of all images in one file, where asked."""
+        """Write `predictions.csv`, and the features of all images in one file, if asked for."""
         classed.write_table(folder, self.inference.top_k)
         if self.inference.embeddings:
             paths = [line["path"] for line in read_lines(folder)]

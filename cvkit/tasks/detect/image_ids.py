@@ -1,4 +1,4 @@
-"""The ids that `results.json` gives to images."""
+"""The image ids of `results.json`."""
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -9,13 +9,13 @@ from cvkit.texts import counted, read_json, shown, whole_number
 
 
 class ImageIds:
-    """Gives ids to images: those of a COCO file, else numbers.
+    """Assigns ids to images: those of a COCO file, or numbers.
 
     Args:
         file: what `--image-ids` names; None without it.
 
     Raises:
-        DataError: it is no COCO file.
+        DataError: it is not a COCO file.
     """
 
     def __init__(self, file: Path | None) -> None:
@@ -26,11 +26,11 @@ class ImageIds:
     def of(self, paths: Sequence[str]) -> dict[str, int]:
         """Return the id of each path.
 
-        Without a file it is the number that the image is named by if all are, else its place,
-        from 1.
+        Without a file, the id is the image's file name if all of them are numbers, else its
+        position, from 1.
 
         Raises:
-            DataError: the file lacks an image, or two paths mean the same one.
+            DataError: the file lacks an image, or two paths match the same one.
         """
         if self.file is None:
             return _numbers(paths)
@@ -47,17 +47,17 @@ class ImageIds:
         for path, name in found.items():
             if (other := owners.setdefault(name, path)) != path:
                 raise DataError(
-                    f"--image-ids {self.file}: {other} and {path} both mean its image {name}",
+                    f"--image-ids {self.file}: {other} and {path} both match its image {name}",
                     code="image_ids.twice",
-                    hint="predict one of them, or name the files in it by their paths",
+                    hint="predict only one of them, or use paths as file names in that file",
                 )
         return {path: self.known[name] for path, name in found.items()}
 
     def _name(self, path: str) -> str | None:
-        """Return the file name that a path means; None if there is none.
+        """Return the file name in the COCO file that a path matches; None if there is none.
 
         Raises:
-            DataError: it may mean several.
+            DataError: it matches several.
         """
         last = PurePosixPath(path).name
         places = self.names.find_inside(path) or self.names.find(last)
@@ -66,7 +66,7 @@ class ImageIds:
             raise DataError(
                 f"--image-ids {self.file}: {path} may be {names[0]} or {names[1]}",
                 code="image_ids.ambiguous",
-                hint="predict from the folder that its file names are relative to",
+                hint="run predict in the folder to which its file names are relative",
             )
         return self.names.names[places[0]] if places else None
 
@@ -75,7 +75,7 @@ def _read_ids(file: Path) -> dict[str, int]:
     """Return the id of each file name.
 
     Raises:
-        DataError: it is no COCO file, or has no or odd images.
+        DataError: it is not a COCO file, or its images are missing or malformed.
     """
     try:
         rows = read_json(file, unique_keys=False)["images"]

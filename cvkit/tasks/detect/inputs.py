@@ -1,4 +1,4 @@
-"""At what size a detector sees images."""
+"""The input size of detectors."""
 
 import re
 from collections.abc import Sequence
@@ -17,19 +17,19 @@ from cvkit.structures import Batch, Geometry, Instances
 from cvkit.tasks.common import parse_image_size, required, truth_of
 
 SCALED_LONGEST = 2048
-"""Longest side of an input that is not scaled to a shorter side, unless `--max-size` is given."""
+"""Default maximum of the longer side for inputs that are not scaled to a shorter side."""
 SMALL = 1 / 6
-"""Objects are small parts of an image if nine tenths of them are below this share of its side."""
+"""Objects count as small if nine tenths of them are below this fraction of the image's side."""
 SHORTER = 128, 320
-"""Shorter sides that a network from scratch gets by default."""
+"""Range of the default shorter side for networks trained from scratch."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
     """How an image becomes a network input; stored in the model file.
 
-    Without `min_sizes` images become `scale` times as large. Files of 16 bits hold values in
-    `bits` of them; see `cvkit.data.decode.read_image`.
+    Without `min_sizes`, images are scaled by the factor `scale`. 16-bit files use `bits` bits; see
+    `cvkit.data.decode.read_image`.
     """
 
     min_sizes: tuple[int, ...]
@@ -40,7 +40,7 @@ class Preprocessing:
     bits: int | None = 16
 
     def describe(self) -> str:
-        """Return the sizes for people."""
+        """Return the sizes as text."""
         if self.min_sizes:
             return f"shorter side {', '.join(map(str, self.min_sizes))}, up to {self.max_size}"
         times = "images keep their size" if self.scale == 1 else f"images times {self.scale:.3g}"
@@ -69,14 +69,14 @@ def parse_sizes(text: str) -> Preprocessing:
 
 
 def parse_frame(text: str, crops: bool) -> Preprocessing:
-    """Return what `--image-size` means: images are scaled to fit into a frame, also turned.
+    """Return the preprocessing of `--image-size`: images are scaled to fit, portrait or landscape.
 
     Args:
         text: the flag.
-        crops: the network sees crops, which are squares.
+        crops: whether the inputs are crops, which must be square.
 
     Raises:
-        UsageError: malformed, or no square for crops.
+        UsageError: malformed, or not square for crops.
     """
     width, height = parse_image_size(text, 32, 4096)
     if not crops:
@@ -93,11 +93,11 @@ def parse_frame(text: str, crops: bool) -> Preprocessing:
 def input_sizes(
     options: TwoStageTrain, images: Sequence[AnnotatedImage], sizes_hw: Sequence[tuple[int, int]]
 ) -> Preprocessing:
-    """Return the sizes that `--image-size`, or `--min-size` and `--max-size`, mean for training.
+    """Return the training sizes given by `--image-size`, or by `--min-size` and `--max-size`.
 
-    Left to itself, a photo gets a fixed shorter side: its objects grow with it. Where all objects
-    are small parts of their images, as under a microscope, a larger image shows more of them, not
-    larger ones; then all images are scaled by the same factor.
+    By default photographs are scaled to a fixed shorter side, because larger photographs have
+    larger objects. If all objects are small relative to their images, as under a microscope, a
+    larger image shows more of them, not larger ones; all images are then scaled by the same factor.
 
     Args:
         options: of the run.
@@ -130,7 +130,7 @@ def input_sizes(
     least = facts.least_side
     if found.min_sizes and min(found.min_sizes) < least:
         raise UsageError(
-            f"{flag} {min(found.min_sizes)}: no anchor of --arch {options.arch} lies inside an "
+            f"{flag} {min(found.min_sizes)}: no anchor of --arch {options.arch} fits into an "
             f"input of less than {least} pixels",
             code="min_size.anchors",
             hint=f"such as {SHORTER[1]}",
@@ -139,7 +139,7 @@ def input_sizes(
 
 
 def _are_small(images: Sequence[AnnotatedImage]) -> bool:
-    """Return whether nearly all objects are small parts of their images."""
+    """Return whether nearly all objects are small relative to their images."""
     unscaled = Preprocessing((), 2**31)
     shares = np.concatenate(
         [object_sides([image], unscaled) / min(required(image.size_wh)) for image in images]
@@ -148,7 +148,7 @@ def _are_small(images: Sequence[AnnotatedImage]) -> bool:
 
 
 def object_sides(images: Sequence[AnnotatedImage], preprocessing: Preprocessing) -> np.ndarray:
-    """Return the root of the area of each box, in pixels of the network's input."""
+    """Return the square root of the area of each box, in pixels of the network's input."""
     result = []
     for image in images:
         shorter = (preprocessing.min_sizes or (None,))[-1]
@@ -160,7 +160,7 @@ def object_sides(images: Sequence[AnnotatedImage], preprocessing: Preprocessing)
 
 
 def resized(preprocessing: Preprocessing, options: Detecting, arch: str) -> Preprocessing:
-    """Return how images become inputs of another size than in training, if one is given.
+    """Return the preprocessing with the input size that the flags give, else that of training.
 
     Raises:
         UsageError: malformed, or the network sees crops.
@@ -171,7 +171,7 @@ def resized(preprocessing: Preprocessing, options: Detecting, arch: str) -> Prep
         return preprocessing
     if catalog.DETECTORS[arch].takes_crops:
         raise UsageError(
-            f"{flag} has no meaning for --arch {arch}, which sees crops", code="min_size.crops"
+            f"{flag} has no effect with --arch {arch}, which sees crops", code="min_size.crops"
         )
     if options.image_size:
         found = parse_frame(options.image_size, crops=False)
@@ -187,7 +187,7 @@ def require_one_size(image_size: str, default: str, others: dict[str, object]) -
     Args:
         image_size: the flag.
         default: of it.
-        others: flags that also say it, empty or 0 where they were left out.
+        others: other flags for the size; empty or 0 if they were not given.
 
     Raises:
         UsageError: names both flags.
@@ -195,14 +195,14 @@ def require_one_size(image_size: str, default: str, others: dict[str, object]) -
     for name, value in others.items():
         if image_size != default and value:
             raise UsageError(
-                f"--image-size {image_size} and {name} {value} exclude each other",
+                f"--image-size {image_size} and {name} {value} cannot be combined",
                 code="image_size.twice",
-                hint="--image-size is a frame, --min-size a shorter side",
+                hint="--image-size gives width and height, --min-size the shorter side only",
             )
 
 
 def with_objects(batch: Batch) -> Batch:
-    """Return a batch of evaluation with the objects that a training loss compares with."""
+    """Return an evaluation batch with the objects that a training loss needs as targets."""
     samples = [
         replace(
             sample,
@@ -214,7 +214,7 @@ def with_objects(batch: Batch) -> Batch:
 
 
 def whole(image: np.ndarray) -> tuple[np.ndarray, Geometry]:
-    """Return an image as it is: the network itself resizes it."""
+    """Return an image unchanged: the network itself resizes it."""
     return image, Geometry(image.shape[:2], image.shape[:2])
 
 

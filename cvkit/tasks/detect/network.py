@@ -1,4 +1,4 @@
-"""Which detector: its parts, rates and frozen layers."""
+"""The detector of a run: its parts, learning rate and frozen layers."""
 
 import math
 import warnings
@@ -32,7 +32,7 @@ from cvkit.tasks.detect.inputs import (
 
 @dataclass(frozen=True)
 class Network(DetectorSpec):
-    """Which network; stored in the model file."""
+    """The network and its parameters; stored in the model file."""
 
     @classmethod
     def from_file(cls, **content: Any) -> "Network":
@@ -41,16 +41,16 @@ class Network(DetectorSpec):
 
     @property
     def facts(self) -> Facts:
-        """What the catalog says of its architecture."""
+        """The facts about its architecture in the catalog."""
         return catalog.DETECTORS[self.arch]
 
     @property
     def needs_proposals(self) -> bool:
-        """Whether it needs regions that others propose."""
+        """Whether it needs external proposals."""
         return self.facts.needs_proposals
 
     def adopted(self, made: "Network") -> "Network":
-        """Return the network with those numbers of another one that no flag can say."""
+        """Return the network with the numbers of another one for which there is no flag."""
         names = ("positions", "all_sizes", "eps", *PROPOSAL_LIMITS.values())
         kept = {name: getattr(made, name) for name in names}
         if self.roi_samples is None:
@@ -86,20 +86,21 @@ class Network(DetectorSpec):
             preprocessing: of the images.
 
         Raises:
-            UsageError: its parts do not go together.
+            UsageError: its parts cannot be combined.
         """
         return build("detect", self, num_classes, preprocessing)
 
 
 SCRATCH_RATE = 1e-4
-"""Learning rate of AdamW per image of a step, for networks trained from scratch."""
+"""Learning rate of AdamW per image in a step, for networks trained from scratch."""
 
 
 def recipe(options: TwoStageTrain) -> dict[str, Any]:
-    """Return optimizer, schedule, learning rate and weight decay where flags leave them open.
+    """Return the optimizer, schedule, learning rate and weight decay that the flags leave open.
 
-    Published backbones are trained on by SGD, as the papers do, with their rate scaled to the
-    images of a step. From random weights AdamW gets much further in as many epochs.
+    Published backbones are trained further with SGD, as in the papers, with the rate scaled to the
+    number of images per step. From random weights AdamW gets much further in the same number of
+    epochs.
     """
     images = options.batch_size * options.accumulate * options.devices
     optimizer, schedule = options.optimizer, options.schedule
@@ -124,7 +125,7 @@ def check_flags(options: TwoStageTrain, task: str) -> Network:
         task: key of `catalog.ARCHS`.
 
     Raises:
-        UsageError: flags that do not go together.
+        UsageError: flags that cannot be combined.
     """
     entry = catalog.BACKBONES[options.backbone]
     facts = catalog.DETECTORS[options.arch]
@@ -150,14 +151,14 @@ def check_flags(options: TwoStageTrain, task: str) -> Network:
         sizes = parse_sizes(options.min_size)
         if facts.takes_crops and not sizes.min_sizes:
             raise UsageError(
-                f"--min-size {options.min_size} has no meaning for --arch {options.arch}",
+                f"--min-size {options.min_size} has no effect with --arch {options.arch}",
                 code="min_size.native",
             )
     return network
 
 
 def _refuse_what_means_nothing(options: TwoStageTrain, task: str) -> None:
-    """Check flags that mean nothing to an architecture.
+    """Refuse flags without effect on an architecture.
 
     Args:
         options: of the run.
@@ -168,21 +169,21 @@ def _refuse_what_means_nothing(options: TwoStageTrain, task: str) -> None:
     """
     if options.label_smoothing:
         raise UsageError(
-            f"--label-smoothing has no meaning for --arch {options.arch}",
+            f"--label-smoothing has no effect with --arch {options.arch}",
             code="label-smoothing.unsupported",
         )
-    # These are reported where they are read.
+    # These are reported by the code that reads them.
     but = {"roi_samples", "max_size", "proposals", "proposal_mode"}
     refuse_idle(options, task, options.arch, "unsupported", but=but)
     if options.neck == "c4" and options.channels != 256 and not options.resume:
         raise UsageError(
-            "--channels has no meaning for --neck c4, which has no pyramid",
+            "--channels has no effect with --neck c4, which has no pyramid",
             code="channels.unsupported",
         )
 
 
 def with_samples(network: Network, options: TwoStageTrain, preprocessing: Preprocessing) -> Network:
-    """Return the network with the number of regions that `--roi-samples` means."""
+    """Return the network with the number of regions given by `--roi-samples`."""
     facts = network.facts
     if facts.takes_crops or (facts.roi_samples and not options.roi_samples):
         return network
@@ -196,7 +197,7 @@ def with_anchors(
     preprocessing: Preprocessing,
     images: Sequence[AnnotatedImage],
 ) -> Network:
-    """Return the network with the smallest anchors that `--anchor-size` means for training data.
+    """Return the network with the smallest anchors given by `--anchor-size` and the training data.
 
     An object that is much smaller than all anchors is matched by chance only.
     """
@@ -218,7 +219,7 @@ def load_backbone(
         ModelFileError: the weights are missing, damaged or do not fit.
     """
     if options.pretrained is None:
-        report.say("backbone weights: none, trained from scratch")
+        report.say("backbone weights: none, training from scratch")
         return
     source, offline = options.pretrained, options.offline
     part = model.pretrained_part()
@@ -231,7 +232,7 @@ def smallest_batch_of(build: Callable[[], nn.Module], preprocessing: Preprocessi
 
     Args:
         build: returns the network.
-        preprocessing: of the images; those of a factor are taken to be large enough.
+        preprocessing: of the images; images scaled by a factor are assumed to be large enough.
     """
     with torch.device("meta"):
         model = build()
@@ -242,10 +243,10 @@ def smallest_batch_of(build: Callable[[], nn.Module], preprocessing: Preprocessi
 
 
 def freeze_backbone(model: Detector, options: TwoStageTrain) -> None:
-    """Switch off what `--freeze-bn` and `--trainable-layers` say.
+    """Freeze the layers given by `--freeze-bn` and `--trainable-layers`.
 
     Raises:
-        UsageError: `--trainable-layers` is more than the backbone has, or it is not divided.
+        UsageError: `--trainable-layers` exceeds the number of stages, or there are none.
     """
     if options.freeze_bn:
         if not any(isinstance(layer, nn.BatchNorm2d) for layer in model.body.modules()):
@@ -259,7 +260,7 @@ def freeze_backbone(model: Detector, options: TwoStageTrain) -> None:
     parts = model.stages()
     if wanted > len(parts):
         raise UsageError(
-            f"--trainable-layers {wanted}: the backbone has {len(parts)}",
+            f"--trainable-layers {wanted}: the backbone has {len(parts)} stages",
             code="trainable_layers.range",
         )
     for part in parts[: len(parts) - wanted]:

@@ -1,4 +1,4 @@
-"""What finds objects: images with boxes, two-stage detectors; shared by detect and instance."""
+"""Tasks with objects: images with boxes, two-stage detectors; shared by detect and instance."""
 
 import math
 from abc import abstractmethod
@@ -53,7 +53,7 @@ LIMITS = {"min_score": "threshold", "nms": "nms", "max_detections": "max_detecti
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
-    """A problem whose results are objects with boxes, as the three loops see it.
+    """A problem whose results are objects with boxes, as the three loops use it.
 
     Attributes:
         classes: without background.
@@ -79,7 +79,7 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
         """Return the task of a training run; reads and checks the whole dataset.
 
         Raises:
-            UsageError: flags that do not go together.
+            UsageError: flags that cannot be combined.
             DataError: lists every defect of the data.
         """
         network = check_flags(options, cls.name)
@@ -123,7 +123,7 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
         """Return the task of a trained model, as its file's header describes it.
 
         Raises:
-            ModelFileError: the header lacks something.
+            ModelFileError: the header is incomplete.
         """
         known = cls.known_parts(header)
         network: Network = known["network"]
@@ -165,12 +165,12 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
     @property
     def weight_format(self) -> torch.memory_format:
         """Memory format of the network's weights."""
-        # Torchvision's order of additions; NHWC, as in training here, is a sixth faster.
+        # NCHW has torchvision's order of additions; NHWC, as in training here, is a sixth faster.
         return torch.contiguous_format if self.as_imported else torch.channels_last
 
     @property
     def min_batch(self) -> int:
-        """Images that a batch must have in training."""
+        """Minimum number of images in a training batch."""
         return smallest_batch_of(self.build, self.preprocessing)
 
     def adopting(self, header: dict[str, Any]) -> Self:
@@ -179,7 +179,7 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
         return replace(super().adopting(header), network=network)
 
     def header(self, options: TwoStageTrain) -> dict[str, Any]:
-        """Return what a model file says about itself."""
+        """Return the header of the model file."""
         return {
             **self.about_model(),
             "labels": dict(self.origin.division),
@@ -188,7 +188,7 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
         }
 
     def inference_rule(self) -> dict[str, Any]:
-        """Return how images go through the network, for reports."""
+        """Return a description of the inference, for reports."""
         return {**asdict(self.preprocessing), **self.network.reported()}
 
     def build(self) -> nn.Module:
@@ -208,7 +208,7 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
         return recipe(options)
 
     def freeze(self, model: nn.Module, options: TwoStageTrain) -> None:
-        """Switch off what `--freeze-bn` and `--trainable-layers` say.
+        """Freeze the layers given by `--freeze-bn` and `--trainable-layers`.
 
         Raises:
             UsageError: `--trainable-layers` is more than the backbone has.
@@ -216,7 +216,7 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
         freeze_backbone(cast(Detector, model), options)
 
     def dataset(self, split: str, *, training: bool) -> BoxDataset:
-        """Return a split, transformed for training or whole for evaluation."""
+        """Return a split, augmented for training or uncropped for evaluation."""
         transform, join = None, None
         if training:
             from cvkit.data.transforms.boxes import mosaic
@@ -235,7 +235,7 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
         return ImageSource(inputs, whole, keep_original=True, bits=bits)
 
     def training_input(self, batch: Batch) -> tuple[list[Tensor], DetectionTargets]:
-        """Return the CHW images, and their objects."""
+        """Return the CHW images and their objects."""
         device = batch.images[0].device
         objects = [required(sample.boxes) for sample in batch.samples]
         boxes = [torch.from_numpy(each.boxes).to(device) for each in objects]
@@ -255,13 +255,13 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
         return self
 
     def uniform_loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the loss if all classes scored equally; the boxes' part is what it is."""
+        """Return the loss if all classes scored equally; box losses are as computed."""
         even = {"loss_classifier": math.log(len(self.classes) + 1), "loss_objectness": math.log(2)}
         terms = self.loss(model, batch)
         return total({n: torch.full_like(v, even[n]) if n in even else v for n, v in terms.items()})
 
     def probe(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the backbone's input and its finest map (of crops: the features)."""
+        """Return the backbone's input and its finest map (for crops: the features)."""
         return cast(Detector, model).probe(self.training_input(batch)[0])
 
     def predict(self, model: nn.Module, batch: Batch) -> list[Instances]:
@@ -270,12 +270,12 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
         return [self.result(*each) for each in zip(found, batch.samples, strict=True)]
 
     def validate(self, model: nn.Module, batch: Batch) -> tuple[list[Instances], Tensor]:
-        """Return what `predict` does, and the mean loss of the batch."""
+        """Return the results of `predict` and the mean loss of the batch."""
         terms = self.loss(model, with_objects(batch))
         return self.predict(model, batch), total(terms)
 
     def result(self, found: Detections, sample: Sample) -> Instances:
-        """Return what a network found in an image, in original pixels."""
+        """Return the objects found in an image, in original pixels."""
         return Instances(
             boxes=found.boxes.float().cpu().numpy(),
             labels=found.labels.cpu().numpy(),
@@ -301,16 +301,16 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
         """Check that `--image-ids` knows the inputs.
 
         Raises:
-            DataError: it lacks one, or two are the same image.
+            DataError: it lacks one, or two match the same image.
         """
         required(self.inference.image_ids).of(keys)
 
     def answers(self) -> ObjectAnswers:
-        """Return what summarises the numbers of the objects that pictures show."""
+        """Return the summary of the numbers of drawn objects."""
         return ObjectAnswers(self.inference.draw_threshold)
 
     def finish(self, folder: Path) -> list[Failure]:
-        """Write `results.json` and the other files of all results together."""
+        """Write `results.json` and the other files about all results."""
         paths = [line["path"] for line in read_lines(folder)]
         ids = required(self.inference.image_ids).of(paths)
         return write_results(folder, self.classes, self.inference.save, ids)

@@ -39,7 +39,7 @@ def proposals_for(
     report: Reporter,
     bits: int | None,
 ) -> dict[str, np.ndarray]:
-    """Return the [R, 4] proposals of images by key, read or searched, cut to the image.
+    """Return the [R, 4] proposals of images by key, read or searched, clipped to the image.
 
     Args:
         images: with their sizes.
@@ -63,12 +63,12 @@ def proposals_for(
 
 
 def _inside(boxes: np.ndarray, size_wh: tuple[int, int] | None) -> np.ndarray:
-    """Return boxes cut to an image, where its size is known."""
+    """Return boxes clipped to an image if its size is known."""
     return boxes if size_wh is None else inside_image(boxes, size_wh[::-1])
 
 
 class Searcher:
-    """Finds the proposals of one image after the other.
+    """Finds the proposals of single images.
 
     Args:
         place: file or folder that `--proposals` names; None searches.
@@ -83,7 +83,7 @@ class Searcher:
         """Return the [R, 4] proposals of an image.
 
         Raises:
-            DataError: the file lacks it, or it could be several.
+            DataError: the file lacks it, or it matches several.
         """
         if self.known is None:
             boxes = selective_search(image, self.mode)
@@ -124,11 +124,13 @@ def find_proposals(
 def _refuse_proposals(network: Network, place: Path | None) -> None:
     """Raise a UsageError if `--proposals` names a place."""
     if place is not None:
-        raise UsageError(f"--proposals: {network.arch} makes its own", code="proposals.unsupported")
+        raise UsageError(
+            f"--proposals has no effect: {network.arch} makes its own", code="proposals.unsupported"
+        )
 
 
 def searcher(network: Network, place: Path | None, mode: str) -> Searcher | None:
-    """Return what finds the regions of one image; None for a network that makes its own.
+    """Return the searcher for the regions of an image; None for a network that makes its own.
 
     Raises:
         UsageError: `--proposals` for a network that makes its own.
@@ -141,7 +143,7 @@ def searcher(network: Network, place: Path | None, mode: str) -> Searcher | None
 
 
 def rcnn_post_fits(model: RCNN, seed: int) -> list[tuple[str, PostFit]]:
-    """Return what is fitted after the steps of R-CNN, each with its title."""
+    """Return the post-fits of R-CNN, each with its title."""
     from cvkit.models.detection.rcnn_post_fits import NegativesAndBoxes, Positives
 
     first = Positives(model)
@@ -150,7 +152,7 @@ def rcnn_post_fits(model: RCNN, seed: int) -> list[tuple[str, PostFit]]:
 
 
 def fit_regions(fit: Any, batch: Batch, proposals: list[torch.Tensor]) -> None:
-    """Show images, their objects and proposals to a fit of R-CNN.
+    """Pass images, their objects and proposals to a post-fit of R-CNN.
 
     Args:
         fit: of `cvkit.models.detection.rcnn_post_fits`.
@@ -171,10 +173,10 @@ def propose_dataset(
 
     Raises:
         DataError: lists every defect of the data.
-        Interrupted: a signal came; what was searched stays in the cache.
+        Interrupted: a signal came; the regions found so far stay in the cache.
     """
     root = data_place(options.data, "detect")
-    flags = DataFlags("DATA", "leave one of them in the folder")
+    flags = DataFlags("DATA", "keep one of them in the folder")
     found = checked_splits(
         root, options.format, options.splits, report, images=options.images, flags=flags
     )
@@ -182,7 +184,7 @@ def propose_dataset(
     everything: dict[str, np.ndarray] = {}
     result = {}
     splits = found.images
-    if found.data.heap is not None:  # every split is all of it
+    if found.data.heap is not None:  # every split is the whole dataset
         splits = {ALL: next(iter(splits.values()))}
     for name, images in splits.items():
         started = time.monotonic()

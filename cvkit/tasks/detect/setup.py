@@ -1,4 +1,4 @@
-"""From flags and folders to what a detection run needs, everything checked first."""
+"""From flags and folders to everything that a detection run needs, checked first."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,9 +46,9 @@ class Splits:
 
 @dataclass(frozen=True, kw_only=True)
 class Inference:
-    """What only evaluation and prediction need; the fields are the flags of the same names.
+    """Settings of evaluation and prediction; the fields are the flags of the same names.
 
-    `save` are the further kinds of files, `image_ids` gives ids to predicted images.
+    `save` lists the additional file formats; `image_ids` gives ids to predicted images.
     """
 
     overlay: str = "png"
@@ -58,11 +58,11 @@ class Inference:
 
 
 def inference_for(options: DetectingEval | DetectingPredict) -> Inference:
-    """Return what the flags of evaluation or prediction ask for.
+    """Return the settings that the flags of evaluation or prediction give.
 
     Raises:
-        UsageError: `--save` names an unknown kind.
-        DataError: `--image-ids` names no COCO file.
+        UsageError: `--save` names an unknown format.
+        DataError: `--image-ids` is not a COCO file.
     """
     if not isinstance(options, DetectingPredict):
         return Inference()
@@ -89,9 +89,7 @@ def training_data(options: TwoStageTrain, task: str, report: Reporter, *, masks:
     """
     files = {options.train_split: options.train_json, options.val_split: options.val_json}
     if options.val_json and not options.train_json:
-        raise UsageError(
-            "--val-json without --train-json", code="json.pair", hint="name both files"
-        )
+        raise UsageError("--val-json needs --train-json", code="json.pair", hint="give both files")
     if not options.val_json:
         files = {"": options.train_json}  # which is then divided
     division = training_division(options)
@@ -203,7 +201,7 @@ def checked_splits(
     flags: DataFlags = TRAINING,
     division: Division = WHOLE,
 ) -> Splits:
-    """Return splits whose annotations and images were all looked at.
+    """Return splits whose annotations and images have all been checked.
 
     Args:
         root: the dataset.
@@ -213,7 +211,7 @@ def checked_splits(
         json_files: see `read_boxes`.
         images: see `read_boxes`.
         masks: see `read_boxes`.
-        strict: an unreadable image is a defect; else it stays, to fail when it is read.
+        strict: an unreadable image is a defect; otherwise it is kept and fails when it is read.
         flags: see `read_boxes`.
         division: see `read_boxes`.
 
@@ -243,7 +241,7 @@ def checked_splits(
         _tell_split(f"{root} ({data.layout}), {name}", kept[name], report)
         if scans[name].clipped:
             cut = counted(scans[name].clipped, "box", "boxes")
-            report.say(f"{name}: {cut} beyond the border of the image, cut to it")
+            report.say(f"{name}: {cut} beyond the image, clipped to it")
     classes = data.classes.names
     shown = ", ".join(classes[:12]) + (" ..." if len(classes) > 12 else "")
     report.say(f"classes: {len(classes)} ({shown})")
@@ -251,7 +249,7 @@ def checked_splits(
 
 
 def _tell_split(what: str, images: Sequence[AnnotatedImage], report: Reporter) -> None:
-    """Say how many images and objects a split has."""
+    """Report how many images and objects a split has."""
     objects = sum(len(image.truth) for image in images)
     empty = sum(not len(image.truth) for image in images)
     without = f", {empty} of them without objects" if empty else ""
@@ -280,10 +278,10 @@ SAVES = ("yolo", "voc", "csv")
 
 
 def parse_save(text: str) -> tuple[str, ...]:
-    """Return the further kinds of files that `--save` names.
+    """Return the additional file formats that `--save` names.
 
     Raises:
-        UsageError: an unknown kind.
+        UsageError: an unknown format.
     """
     kinds = tuple(part.strip() for part in text.split(",") if part.strip())
     for kind in kinds:

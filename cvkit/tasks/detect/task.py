@@ -40,7 +40,7 @@ from cvkit.tasks.detect.setup import Splits
 
 @dataclass(frozen=True, kw_only=True)
 class Detect(ObjectTask):
-    """Object detection, as the three loops see it.
+    """Object detection, as the three loops use it.
 
     Attributes:
         head: of R-CNN: `svm` or `softmax`.
@@ -48,7 +48,7 @@ class Detect(ObjectTask):
         proposal_mode: of selective search, in training.
         search: finds the proposals of an image that is predicted.
         protocol: of the metric.
-        iou: at which VOC's protocols match.
+        iou: that a match must exceed with VOC's protocols.
     """
 
     name, best, with_masks = "detect", "AP", False
@@ -100,7 +100,7 @@ class Detect(ObjectTask):
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        """Names of what the protocol computes."""
+        """Names of the metrics of the protocol."""
         return METRICS if self.protocol == "coco" else (f"{self.protocol}_map",)
 
     def metric(self) -> BoxMetric:
@@ -108,7 +108,7 @@ class Detect(ObjectTask):
         return box_metric(self.classes, self.protocol, self.iou)
 
     def header(self, options: TwoStageTrain) -> dict[str, Any]:
-        """Return what a model file says about itself."""
+        """Return the header of the model file."""
         return super().header(options) | {"proposals": self.proposal_mode}
 
     def draw(self, image: np.ndarray, result: Instances) -> np.ndarray:
@@ -123,11 +123,11 @@ class Detect(ObjectTask):
         return replace(super().source(inputs), propose=self.search)
 
     def post_fits(self, model: nn.Module, seed: int) -> list[tuple[str, PostFit]]:
-        """Return R-CNN's SVMs and box regressors; other detectors have nothing to add."""
+        """Return R-CNN's SVMs and box regressors; other detectors have no post-fits."""
         if not self.network.facts.takes_crops or self.head == "softmax":
             return []
         return rcnn_post_fits(cast(RCNN, model), seed)
 
     def fit_batch(self, fit: PostFit, batch: Batch) -> None:
-        """Show images, their objects and proposals to a post-fit."""
+        """Pass images, their objects and proposals to a post-fit."""
         fit_regions(fit, batch, required(batch_proposals(batch)))

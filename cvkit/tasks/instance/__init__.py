@@ -1,1 +1,1 @@
-"""Instance segmentation: object detection, and a mask per object."""
+"""Instance segmentation: object detection with a mask per object."""

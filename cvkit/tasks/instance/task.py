@@ -1,4 +1,4 @@
-"""Instance segmentation: object detection, and a mask for every object."""
+"""Instance segmentation: object detection with a mask per object."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,11 +21,11 @@ from cvkit.tasks.detect.objects import ObjectTask
 
 @dataclass(frozen=True, kw_only=True)
 class Instance(ObjectTask):
-    """Instance segmentation, as the three loops see it.
+    """Instance segmentation, as the three loops use it.
 
     Attributes:
-        mask_threshold: probability from which on a pixel belongs to an object.
-        boundary: measure the boundaries of masks too.
+        mask_threshold: probability above which a pixel belongs to an object.
+        boundary: also compute Boundary IoU.
     """
 
     name, best, with_masks = "instance", "mask.AP", True
@@ -43,11 +43,11 @@ class Instance(ObjectTask):
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        """Names of what is computed."""
+        """Names of the metrics."""
         return metric_names(self.metric().kinds)
 
     def result(self, found: Detections, sample: Sample) -> Instances:
-        """Return what a network found in an image, in original pixels."""
+        """Return the objects found in an image, in original pixels."""
         size_hw = required(sample.geometry).original_hw
         masks = paste_masks(required(found.grids), found.boxes, size_hw, self.mask_threshold)
         return replace(super().result(found, sample), masks=masks)
@@ -61,7 +61,7 @@ class Instance(ObjectTask):
         return draw_instances(image, result, self.classes)
 
     def inference_rule(self) -> dict[str, Any]:
-        """Return how images go through the network, for reports."""
+        """Return a description of the inference, for reports."""
         return super().inference_rule() | {"mask_threshold": self.mask_threshold}
 
     def write(self, result: Instances, sample: Sample, stem: str, folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which network segments images, and how they enter it: what a model file says of itself."""
+"""Network and preprocessing of a segmentation model, as a model file stores them."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -19,7 +19,7 @@ class Segmenter(Protocol):
 
 
 def segmenter(model: nn.Module) -> Segmenter:
-    """Return a network as what it offers."""
+    """Return a network, typed as a `Segmenter`."""
     return cast(Segmenter, model)
 
 
@@ -27,7 +27,7 @@ def segmenter(model: nn.Module) -> Segmenter:
 class Preprocessing:
     """How an image becomes a network input; stored in the model file.
 
-    Files of 16 bits hold values in `bits` of them; see `cvkit.data.decode.read_image`.
+    16-bit files use `bits` bits; see `cvkit.data.decode.read_image`.
     """
 
     image_size_wh: tuple[int, int]
@@ -39,7 +39,7 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Network(SegmenterSpec):
-    """Which network; stored in the model file."""
+    """The network and its parameters; stored in the model file."""
 
     def flags(self, preprocessing: Preprocessing) -> dict[str, Any]:
         """Return the flags of train that lead to this network and to these inputs."""
@@ -59,6 +59,6 @@ class Network(SegmenterSpec):
         """Return the network, freshly initialised.
 
         Raises:
-            UsageError: its parts do not go together.
+            UsageError: its parts cannot be combined.
         """
         return build("segment", self, num_classes)

@@ -1,4 +1,4 @@
-"""From flags and folders to what a segmentation run needs, everything checked first."""
+"""From flags and folders to everything that a segmentation run needs, checked first."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ from cvkit.texts import counted
 
 @dataclass(frozen=True)
 class Training:
-    """What only training needs."""
+    """Settings of training."""
 
     loss: dict[str, float]
     weights: Tensor | None
@@ -41,9 +41,9 @@ class Training:
 
 @dataclass(frozen=True)
 class Inference:
-    """What only evaluation and prediction need; the fields are the flags of the same names.
+    """Settings of evaluation and prediction; the fields are the flags of the same names.
 
-    `flip` and `scales` are what `--tta` says, `confidence` asks for the score of each pixel.
+    `flip` and `scales` come from `--tta`; `confidence` requests the score of each pixel.
     """
 
     sliding_window: bool = False
@@ -60,13 +60,13 @@ def check_flags(options: SegmentTrain) -> tuple[Network, dict[str, float], float
     Reads no data, so that a mistake is reported at once.
 
     Raises:
-        UsageError: a flag is malformed, or flags do not go together.
+        UsageError: a flag is malformed, or flags cannot be combined.
     """
     arch = catalog.ARCHS["segment"][options.arch]
     whole = bool(catalog.BACKBONES[options.backbone].whole)
     if options.aux_weight and (whole or not arch.aux_weight):
         raise UsageError(
-            f"--aux-weight has no meaning for --arch {options.arch} with --backbone "
+            f"--aux-weight has no effect with --arch {options.arch} with --backbone "
             f"{options.backbone}",
             code="aux_weight.unsupported",
         )
@@ -74,7 +74,7 @@ def check_flags(options: SegmentTrain) -> tuple[Network, dict[str, float], float
         raise UsageError(
             f"--batch-size {options.batch_size} is too small for --arch {options.arch}",
             code="batch_size.min",
-            hint=f"its pooled batch norm needs {arch.min_batch}",
+            hint=f"the batch norm after its pooling needs at least {arch.min_batch}",
         )
     loss = loss_terms(options.loss)
     parse_scale(options.scale)
@@ -111,7 +111,7 @@ def loss_terms(text: str) -> dict[str, float]:
 def training_data(
     options: SegmentTrain, report: Reporter
 ) -> tuple[Parts[LabelledImage], MaskReader, ClassList, dict[str, Scan]]:
-    """Return the splits, how to read their masks, the classes, and what the check found."""
+    """Return the splits, the reader of their masks, the classes, and the results of the check."""
     root = data_place(options.data, "segment")
     layout = detect_format("masks", root, options.format)
     names = dict.fromkeys((options.train_split, options.val_split))
@@ -146,10 +146,10 @@ def training_data(
         classes = numbered_classes(largest + 1) if largest > 0 else None
     if classes is None or len(classes) < 2:
         raise DataError(
-            f"{root}: the masks hold fewer than 2 classes besides the ignored value "
+            f"{root}: the masks have fewer than 2 classes besides the ignored value "
             f"{options.ignore_index}",
             code="classes.count",
-            hint="masks of 0 and 255 need --mask-map 255=1",
+            hint="for masks of 0 and 255, use --mask-map 255=1",
         )
     if not scans[options.train_split].pixels[: len(classes)].any():
         raise DataError(f"{root}: no training pixel has a label", code="mask.all_ignore")
@@ -166,11 +166,11 @@ def described(pairs: Sequence[LabelledImage], scan: Scan) -> list[tuple[str, str
 
 
 def say_if_recolored(scans: dict[str, Scan], report: Reporter) -> None:
-    """Say how many palette masks are read by their colours."""
+    """Report how many palette masks are read by their colours."""
     if count := sum(scan.recolored for scan in scans.values()):
         report.say(
-            f"masks: {count} are read by the colours of their palette, whose numbers are not "
-            "those of classes.txt"
+            f"masks: {count} are read by their palette colours, because their values are not the "
+            "indices of classes.txt"
         )
 
 
@@ -235,7 +235,7 @@ def require_scales(
 
 
 def inference_for(options: SegmentEval | SegmentPredict) -> Inference:
-    """Return what the flags of evaluation or prediction ask for.
+    """Return the settings that the flags of evaluation or prediction give.
 
     Raises:
         UsageError: `--tta` is malformed, or combined with `--sliding-window`.
@@ -243,7 +243,9 @@ def inference_for(options: SegmentEval | SegmentPredict) -> Inference:
     flip, scales = parse_tta(options.tta)
     if options.sliding_window and options.tta:
         raise UsageError(
-            "--sliding-window and --tta cannot be combined", code="tta.window", hint="choose one"
+            "--sliding-window and --tta cannot be combined",
+            code="tta.window",
+            hint="omit one of them",
         )
     shared = Inference(sliding_window=options.sliding_window, flip=flip, scales=scales)
     if isinstance(options, SegmentPredict):

@@ -48,7 +48,7 @@ from cvkit.texts import counted
 
 @dataclass(frozen=True, kw_only=True)
 class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
-    """Semantic segmentation, as the three loops see it.
+    """Semantic segmentation, as the three loops use it.
 
     Attributes:
         reader: of the masks; None for predict.
@@ -71,7 +71,7 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
         """Return the task of a training run; reads and checks the whole dataset.
 
         Raises:
-            UsageError: flags that do not go together.
+            UsageError: flags that cannot be combined.
             DataError: lists every defect of the data.
         """
         network, loss, aux_weight = setup.check_flags(options)
@@ -109,7 +109,7 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
         """Return the task of a trained model, as its file's header describes it.
 
         Raises:
-            ModelFileError: the header lacks something.
+            ModelFileError: the header is incomplete.
             UsageError: `--tta` is malformed.
         """
         return cls(**cls.known_parts(header), inference=setup.inference_for(options))
@@ -149,7 +149,7 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
         scan = setup.scan_split(pairs, reader, options.split, report)
         setup.say_if_recolored({options.split: scan}, report)
         warn_of_bits(self.preprocessing.bits, [scan], report)
-        # An unreadable image is a failed sample; a label outside the classes would be a wrong
+        # An unreadable image is a failed sample; a label outside the classes would give a wrong
         # number.
         raise_defects([d for d in scan.defects if d.code.startswith("mask.")], str(root))
         if not scan.defects:
@@ -159,12 +159,12 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        """Names of what is computed."""
+        """Names of the metrics."""
         return METRICS
 
     @property
     def min_batch(self) -> int:
-        """Images that a batch must have in training."""
+        """Minimum number of images in a training batch."""
         return smallest_batch(self.build, (3, *self.preprocessing.image_size_wh[::-1]))
 
     def adopting(self, header: dict[str, Any]) -> "Segment":
@@ -173,7 +173,7 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
         return replace(super().adopting(header), network=network)
 
     def header(self, options: SegmentTrain) -> dict[str, Any]:
-        """Return what a model file says about itself."""
+        """Return the header of the model file."""
         return {
             **self.about_model(),
             "labels": {
@@ -185,7 +185,7 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
         }
 
     def inference_rule(self) -> dict[str, Any]:
-        """Return how images go through the network, for reports."""
+        """Return a description of the inference, for reports."""
         return {
             **asdict(self.preprocessing),
             "sliding_window": self.inference.sliding_window,
@@ -194,7 +194,7 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
         }
 
     def dataset(self, split: str, *, training: bool) -> SegmentationDataset:
-        """Return a split, transformed for training or whole for evaluation."""
+        """Return a split, augmented for training or uncropped for evaluation."""
         return SegmentationDataset(
             pairs=self.splits[split],
             reader=required(self.reader),
@@ -213,7 +213,9 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
         self._require_scales()
 
     def _require_scales(self) -> None:
-        if self.preprocessing.resize == "fit":  # else they are as large as what is predicted
+        if (
+            self.preprocessing.resize == "fit"
+        ):  # otherwise their size is that of the predicted image
             setup.require_scales(
                 self.build, self.preprocessing.image_size_wh, self.inference.scales
             )
@@ -261,7 +263,7 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
         return [self._result(*pair) for pair in zip(logits, batch.samples, strict=True)]
 
     def validate(self, model: nn.Module, batch: Batch) -> tuple[list[SegMap], Tensor]:
-        """Return what `predict` does, and the mean loss; the network runs once.
+        """Return the results of `predict` and the mean loss; the network runs once.
 
         The loss compares at the size of the network's input, as in training.
         """
@@ -298,5 +300,5 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
         return line
 
     def answers(self) -> AreaAnswers:
-        """Return what tells the shares of the classes in the area."""
+        """Return the summary of the area shares of the classes."""
         return AreaAnswers()

@@ -1,4 +1,4 @@
-"""Which network classifies clips, and how videos enter it: what a model file says of itself."""
+"""Network and preprocessing of a video classifier, as a model file stores them."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -30,12 +30,12 @@ class Preprocessing:
     """How a video becomes clips; stored in the model file.
 
     Attributes:
-        image_size: side of the square that is cut from each frame.
+        image_size: side of the square crop of each frame.
         resize_hw: see `FrameRule`.
         frames, sampling, stride, fps: see `ClipRule`.
         clips, crops: views of a video.
         mean, std: of the pixels in [0, 1].
-        bits: of pictures of 16 bits that hold values; see `cvkit.data.decode.read_image`.
+        bits: number of bits in use in 16-bit frames; see `cvkit.data.decode.read_image`.
     """
 
     image_size: int
@@ -63,7 +63,7 @@ class Preprocessing:
 
 @dataclass(frozen=True, kw_only=True)
 class Network(ClipSpec):
-    """Which network; stored in the model file. What an architecture does not know is unused."""
+    """The network and its parameters, as a model file stores them; an architecture uses some."""
 
     def flags(self, preprocessing: Preprocessing) -> dict[str, Any]:
         """Return the flags of train that lead to this network and to these inputs."""
@@ -76,7 +76,7 @@ class Network(ClipSpec):
         """Return the network, freshly initialised.
 
         Raises:
-            UsageError: its parts do not go together.
+            UsageError: its parts cannot be combined.
         """
         return build("video", self, num_classes)
 
@@ -113,7 +113,7 @@ def preprocessing_for(options: VideoTrain, sizes_hw: Sequence[tuple[int, int]]) 
 
 
 def _builder(options: VideoTrain) -> str:
-    """Return torchvision's function of the network that `--pretrained` is about; empty if none."""
+    """Return torchvision's function for the network of `--pretrained`; empty if there is none."""
     entry = catalog.CLIP_NETWORKS[options.arch]
     if name := options.backbone if entry.takes_backbone else entry.inflates:
         return catalog.BACKBONES[name].builder
@@ -138,7 +138,7 @@ def network_for(options: VideoTrain, preprocessing: Preprocessing, num_classes: 
     """Return the network of a run, tried with clips of its size.
 
     Raises:
-        UsageError: flags that mean nothing to it, or clips that it cannot take.
+        UsageError: flags without effect on it, or clips that it cannot take.
     """
     arch = options.arch
     refuse_idle(options, "video", arch, "unused")
@@ -168,10 +168,10 @@ def network_for(options: VideoTrain, preprocessing: Preprocessing, num_classes: 
 
 
 class MadeOfImages(Protocol):
-    """A network of clips that is made of a network of images."""
+    """A video network that is made of an image network."""
 
     def load_images(self, tensors: dict[str, Tensor]) -> None:
-        """Take over the weights of that network."""
+        """Load the weights of that network."""
 
 
 def load_backbone(
@@ -185,7 +185,7 @@ def load_backbone(
     """
     source = options.pretrained
     if source is None:
-        report.say("weights to begin with: none, trained from scratch")
+        report.say("initial weights: none, training from scratch")
         return
     imagenet = source.partition(":")[0] == "imagenet"
     if source == "kinetics" or (network.arch in VIDEO.values() and not imagenet):
@@ -193,7 +193,7 @@ def load_backbone(
         return
     if not hasattr(model, "load_images"):
         raise UsageError(
-            f"--pretrained {source}: --arch {network.arch} is not made of a network of images",
+            f"--pretrained {source}: --arch {network.arch} is not built on an image network",
             code="pretrained.unsupported",
             hint="kinetics" if network.arch in VIDEO.values() else "train from scratch",
         )
@@ -213,7 +213,7 @@ def load_backbone(
 def _load_kinetics(
     model: nn.Module, network: Network, options: VideoTrain, report: Reporter
 ) -> str:
-    """Load a video network's published weights, or a file of them, but for the last layer."""
+    """Load a video network's published weights, or a file of them, except for the last layer."""
     source = options.pretrained or "kinetics"
     builder = next((b for b, arch in VIDEO.items() if arch == network.arch), None)
     if builder is None:
@@ -230,4 +230,4 @@ def _load_kinetics(
     tensors = kinetics_tensors(model.state_dict(), read_state_dict(path), path)
     model.load_state_dict(tensors, strict=False)
     count = counted(len(tensors), "tensor")
-    return f"weights to begin with: {options.pretrained} ({path.name}, {count})"
+    return f"initial weights: {options.pretrained} ({path.name}, {count})"

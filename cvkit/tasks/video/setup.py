@@ -1,4 +1,4 @@
-"""From flags and folders to what a video run needs, everything checked first."""
+"""From flags and folders to everything that a video run needs, checked first."""
 
 import itertools
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ from cvkit.texts import counted
 
 @dataclass(frozen=True, kw_only=True)
 class Training(ClassTraining):
-    """What only training needs; the further fields are the flags of the same names."""
+    """Settings of training; the further fields are the flags of the same names."""
 
     reverse: float
     clips: int
@@ -33,9 +33,9 @@ class Training(ClassTraining):
 
 @dataclass(frozen=True, kw_only=True)
 class Inference:
-    """What only evaluation and prediction need; the fields are the flags of the same names.
+    """Settings of evaluation and prediction; the fields are the flags of the same names.
 
-    `marked` is `--save video`.
+    `marked` is True for `--save video`.
     """
 
     top_k: int = 5
@@ -44,7 +44,7 @@ class Inference:
 
 
 def inference_for(options: VideoEval | VideoPredict, classes: ClassList) -> Inference:
-    """Return what the flags of evaluation or prediction ask for."""
+    """Return the settings that the flags of evaluation or prediction give."""
     if not isinstance(options, VideoPredict):
         return Inference()
     return Inference(
@@ -58,18 +58,18 @@ def check_flags(options: VideoTrain) -> None:
     """Check what can be checked without data.
 
     Raises:
-        UsageError: flags that do not go together.
+        UsageError: flags that cannot be combined.
     """
     parse_views(options.views)
     if options.image_size != "auto":
         parse_side(options.image_size)
     if options.fps and options.stride > 1:
-        raise UsageError("--fps and --stride exclude each other", code="fps.stride")
+        raise UsageError("--fps and --stride cannot be combined", code="fps.stride")
     training_division(options)
 
 
 def training_data(options: VideoTrain, report: Reporter) -> tuple[Collection, dict[str, VideoScan]]:
-    """Return the videos of both splits, and what the check of each found.
+    """Return the videos of both splits, and the results of their checks.
 
     Raises:
         DataError: lists every defect.
@@ -101,25 +101,26 @@ def training_data(options: VideoTrain, report: Reporter) -> tuple[Collection, di
     for name, scan in scans.items():
         lengths = [frames for frames, _ in scan.lengths]
         report.say(
-            f"{name}: {_frames(lengths)} per video, headers with another number: {scan.differing}"
+            f"{name}: {_frames(lengths)} per video, headers with a different count: "
+            f"{scan.differing}"
         )
         span = 1 if options.sampling == "uniform" else (options.frames - 1) * options.stride + 1
         if short := sum(frames < max(span, options.frames) for frames in lengths):
             count = f"{counted(short, 'video')} {'is' if short == 1 else 'are'}"
-            report.warn(f"{name}: {count} shorter than a clip and repeated")
+            report.warn(f"{name}: {count} shorter than a clip and therefore repeated")
     report.say(f"classes: {len(data.names)} ({', '.join(data.names[:30])})")
     return data, scans
 
 
 def _frames(lengths: list[int]) -> str:
-    """Return in words how many frames videos have."""
+    """Return the number of frames of videos as text."""
     if min(lengths) == max(lengths):
         return counted(lengths[0], "frame")
     return f"{min(lengths)} to {max(lengths)} frames"
 
 
 def join_timelines(folder: Path, lines: Iterable[dict]) -> None:
-    """Write `timeline.csv`: the rows of every video's timeline, with its path."""
+    """Write `timeline.csv`: the rows of all timelines, each with the path of its video."""
     tables = ((line["path"], read_rows(folder / line["timeline"], ())) for line in lines)
     first = next(tables, None)
     columns = [] if first is None else list(first[1][0])

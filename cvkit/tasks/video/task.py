@@ -44,12 +44,12 @@ from cvkit.tasks.video.network import (
 from cvkit.tasks.video.setup import Inference, Training
 
 CLIPS_AT_ONCE = 8
-"""Clips in one forward pass of evaluation, whatever the number of views; bounds the memory."""
+"""Clips per forward pass of evaluation, for any number of views; limits the memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Video(LogitsTask[VideoTrain, VideoEval, VideoPredict]):
-    """Video classification, as the three loops see it.
+    """Video classification, as the three loops use it.
 
     Attributes:
         training: None for a trained model.
@@ -71,7 +71,7 @@ class Video(LogitsTask[VideoTrain, VideoEval, VideoPredict]):
         """Return the task of a training run; reads every video of the dataset.
 
         Raises:
-            UsageError: flags that do not go together.
+            UsageError: flags that cannot be combined.
             DataError: lists every defect of the data.
         """
         setup.check_flags(options)
@@ -113,7 +113,7 @@ class Video(LogitsTask[VideoTrain, VideoEval, VideoPredict]):
         """Return the task of a trained model, as its file's header describes it.
 
         Raises:
-            ModelFileError: the header lacks something.
+            ModelFileError: the header is incomplete.
             UsageError: `--views` is malformed.
         """
         known = cls.known_parts(header)
@@ -133,7 +133,7 @@ class Video(LogitsTask[VideoTrain, VideoEval, VideoPredict]):
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        """Names of what is computed for these classes."""
+        """Names of the metrics for these classes."""
         return reported(METRICS, len(self.classes))
 
     @property
@@ -144,11 +144,11 @@ class Video(LogitsTask[VideoTrain, VideoEval, VideoPredict]):
 
     @property
     def min_batch(self) -> int:
-        """Clips that a batch must have in training."""
+        """Minimum number of clips in a training batch."""
         return smallest_batch(self.build, self.input_shape)
 
     def header(self, options: VideoTrain) -> dict[str, Any]:
-        """Return what a model file says about itself."""
+        """Return the header of the model file."""
         return {
             **self.about_model(),
             "labels": dict(self.origin.division),
@@ -156,7 +156,7 @@ class Video(LogitsTask[VideoTrain, VideoEval, VideoPredict]):
         }
 
     def inference_rule(self) -> dict[str, Any]:
-        """Return how videos go through the network, for reports."""
+        """Return a description of the inference, for reports."""
         rule: dict[str, Any] = self.about_model()["preprocessing"]
         return rule
 
@@ -183,7 +183,7 @@ class Video(LogitsTask[VideoTrain, VideoEval, VideoPredict]):
         )
 
     def check_inputs(self, keys: Sequence[str], report: Reporter) -> None:
-        """Warn if what is found in the videos cannot be kept."""
+        """Warn if the indexes of the videos cannot be cached."""
         warn_of_cache("videos", report)
 
     def source(self, inputs: Sequence[InputFile]) -> VideoInputs:
@@ -198,7 +198,7 @@ class Video(LogitsTask[VideoTrain, VideoEval, VideoPredict]):
         return 3, made.frames, made.image_size, made.image_size
 
     def training_input(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return NCTHW normalised clips and [N, K] class probabilities, mixed where asked."""
+        """Return NCTHW normalised clips and [N, K] class probabilities, mixed if asked for."""
         clips = self.normalized(batch)
         targets = classed.one_hot(batch, len(self.classes))
         seeds = [sample.seed for sample in batch.samples]
@@ -219,7 +219,7 @@ class Video(LogitsTask[VideoTrain, VideoEval, VideoPredict]):
         return _results(self._view_logits(model, batch))
 
     def validate(self, model: nn.Module, batch: Batch) -> tuple[list[Classes], Tensor]:
-        """Return what `predict` does, and the mean loss of all views; the network runs once."""
+        """Return the results of `predict` and the mean loss of all views; the network runs once."""
         logits = self._view_logits(model, batch)
         targets = classed.one_hot(batch, len(self.classes))
         targets = targets.repeat_interleave(logits.shape[1], 0)
@@ -227,18 +227,18 @@ class Video(LogitsTask[VideoTrain, VideoEval, VideoPredict]):
         return _results(logits), loss
 
     def _view_logits(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return [N, V, K] the logits of each view of the videos."""
+        """Return the [N, V, K] logits of each view of the videos."""
         views = self.normalized(batch).transpose(1, 2)  # [N, V, C, T, H, W]
         parts = views.flatten(0, 1).split(CLIPS_AT_ONCE)
         logits = torch.cat([model(part)["out"].float() for part in parts])
         return logits.unflatten(0, views.shape[:2])
 
     def metric(self) -> VideoMetric:
-        """Return empty counts."""
+        """Return an empty metric."""
         return VideoMetric(len(self.classes))
 
     def write(self, result: Classes, sample: Sample, stem: str, folder: Path) -> dict[str, Any]:
-        """Write the timeline and the marked video, where asked; return its line."""
+        """Write the timeline and the marked video, if asked for; return its line."""
         rule, about = self.inference, required(sample.video)
         line = classed.describe_classes(result, sample, self.classes, rule.top_k)
         line |= {"frames": about.frames, "header_frames": about.header_frames, "fps": about.fps}
@@ -258,11 +258,11 @@ class Video(LogitsTask[VideoTrain, VideoEval, VideoPredict]):
         return line
 
     def answers(self) -> ClassAnswers:
-        """Return what summarises the best classes."""
+        """Return the summary of the best classes."""
         return ClassAnswers()
 
     def tile(self, line: dict[str, Any], path: Path, folder: Path) -> tuple[np.ndarray, str]:
-        """Return four frames of the video, row by row in their order, and its best classes."""
+        """Return four frames of the video in order, row by row, and its best classes."""
         index = index_video(path)
         wanted = np.linspace(0, len(index) - 1, 4).round().astype(int).tolist()
         frames = read_frames(path, index, wanted, self.preprocessing.bits)
