@@ -48,9 +48,14 @@ LARGER = {
     *("convnext_base", "vit_b_16", "swin_s", "swin_b", "regnet_y_1_6gf", "regnet_y_3_2gf"),
 }
 """Networks of the same blocks as a smaller one."""
+CLASSIFIERS = [
+    arch
+    for arch, entry in catalog.CLASSIFIERS.items()
+    if arch not in LARGER and not entry.gradient_free  # which has no layers
+]
 
 
-@pytest.mark.parametrize("arch", [a for a in catalog.ARCHS["classify"] if a not in LARGER])
+@pytest.mark.parametrize("arch", CLASSIFIERS)
 def test_classifiers(arch):
     torch.manual_seed(0)
     entry = catalog.CLASSIFIERS[arch]
@@ -78,12 +83,17 @@ def test_segmenters(arch, backbone):
     assert "backbone" in fusion.fused
 
 
+LARGEST = {"c3d": (16, 112), "s3d": (16, 224)}
+"""Frames and side of clips that a network needs."""
+
+
 @pytest.mark.parametrize("arch", catalog.ARCHS["video"])
 def test_networks_of_clips(arch):
     torch.manual_seed(0)
     backbone = "resnet18" if catalog.ARCHS["video"][arch].takes_backbone else None
-    model = calm(clip_network(arch, backbone, 4, frames=8, image_size=64))
-    clips = [torch.randn(count, 3, 8, 64, 64) for count in (2, 1)]
+    frames, side = LARGEST.get(arch, (8, 64))
+    model = calm(clip_network(arch, backbone, 4, frames=frames, image_size=side))
+    clips = [torch.randn(count, 3, frames, side, side) for count in (2, 1)]
     require_same(model, lambda given: model(given)["out"], clips)
 
 
@@ -91,8 +101,9 @@ def test_networks_of_clips(arch):
 def test_detectors(task):
     for arch in catalog.ARCHS[task]:
         torch.manual_seed(0)
-        backbone = "mobilenet_v3_small"
-        model = calm(detector(arch, backbone, 3, min_score=0.0, max_detections=20))
+        few = {} if arch in ("fast-rcnn", "rcnn") else {"before_nms": (50, 50), "after_nms": (9, 9)}
+        numbers = {"min_score": 0.0, "max_detections": 5} | few
+        model = calm(detector(arch, "resnet18", 3, 64, 96, **numbers))
         pictures = [torch.rand(3, 80, 110), torch.rand(3, 100, 70)]
         regions = torch.tensor([[5.0, 5, 60, 60], [20, 10, 65, 70], [0, 0, 30, 40]])
 
