@@ -27,7 +27,7 @@ from cvkit.console import Reporter
 from cvkit.data.files import InputFile
 from cvkit.engine import runtime
 from cvkit.engine.checkpoint import save_model
-from cvkit.engine.inference import by_size, read_ahead
+from cvkit.engine.inference import IN_TURNS, by_size, read_ahead
 from cvkit.engine.loader import in_order
 from cvkit.engine.predict import Journal, predict
 from cvkit.options.tree import OPTIONS
@@ -89,7 +89,7 @@ def legs_of(trained: Trained, folder: Path, out: Path) -> dict[str, Callable[[],
         predict(*shared, names=names, batch_size=4, workers=workers, stop=stop, **quiet)
         journal.close()
 
-    legs = {"network": network} | {f"whole, {n}": lambda n=n: whole(n) for n in (0, 1, 2)}
+    legs = {"network": network} | {f"whole, {n}": lambda n=n: whole(n) for n in (IN_TURNS, 0, 1, 2)}
     if trained.task.name == "classify":
         legs["torchvision"] = lambda: tutorial(trained, files)
     return legs

@@ -23,18 +23,29 @@ Placed = tuple[list[int], Batch | Failure]
 """The places of samples in the order of the inputs, and their batch; or of one that failed."""
 
 
-def choose_readers(wanted: int, device: torch.device) -> int:
-    """Return the number of threads or processes that read; -1 takes what the cores allow.
+IN_TURNS = -1
+"""Number of workers that means: all cores read, and write, while the network rests."""
+FEW_CORES = 8
+"""Below this number of cores a network on the CPU and its readers take turns."""
 
-    Beside a network on the CPU one for every four cores reads faster than the network predicts.
+
+def choose_readers(wanted: int, device: torch.device) -> int:
+    """Return the number of threads or processes that read, or `IN_TURNS`; -1 chooses.
+
+    The threads of a network on the CPU wait for each other many times per image. On few cores
+    another busy thread makes all of them wait for it, which costs more than what it does meanwhile.
     """
     if wanted >= 0 or device.type != "cpu":
         return choose_workers(wanted, device)
-    return max(1, cores() // 4)
+    return IN_TURNS if cores() < FEW_CORES else cores() // 4
 
 
 def read_ahead(
-    dataset: Dataset, batches: Sequence[Sequence[Key]], workers: int, device: torch.device
+    dataset: Dataset,
+    batches: Sequence[Sequence[Key]],
+    workers: int,
+    device: torch.device,
+    pool: ThreadPoolExecutor | None = None,
 ) -> contextlib.closing[Loaded]:
     """Return what `load` does, read by threads where they are as fast as processes.
 
@@ -45,34 +56,53 @@ def read_ahead(
     Args:
         dataset: of the samples.
         batches: their keys.
-        workers: threads or processes; 0: samples are read when they are asked for.
+        workers: threads or processes; 0: samples are read when they are asked for; or `IN_TURNS`.
         device: of the network.
+        pool: threads that read in turns; what they were given before comes first.
     """
+    if workers == IN_TURNS:
+        return contextlib.closing(_read_in_turns(dataset, batches, pool))
     python = isinstance(dataset, PythonBound) and dataset.python_bound
     if workers == 0 or device.type == "cuda" or python:
         return load(dataset, batches, workers)
     return contextlib.closing(_read_in_threads(dataset, batches, workers))
 
 
+def _read_in_turns(
+    dataset: Dataset, batches: Sequence[Sequence[Key]], pool: ThreadPoolExecutor | None
+) -> Loaded:
+    """Yield the samples of one batch after the other; nothing is read while the caller has them."""
+    with contextlib.ExitStack() as ending:
+        pool = pool or ending.enter_context(ThreadPoolExecutor(cores(), "decode"))
+        for keys in batches:
+            jobs = [pool.submit(_read, dataset, key) for key in keys]
+            try:
+                yield [item for job in jobs for item in job.result()]
+            finally:
+                for job in jobs:
+                    job.cancel()  # where one of them raised an error
+
+
 def _read_in_threads(dataset: Dataset, batches: Sequence[Sequence[Key]], workers: int) -> Loaded:
     """Yield samples one by one; the next batch is read while the caller uses the last one."""
-
-    def read(key: Key) -> list[Batch | Failure]:
-        return stack([read_sample(dataset, key)])
-
     keys = [key for batch in batches for key in batch]
     ahead = max(map(len, batches), default=0) + workers
     waiting: deque[Future[list[Batch | Failure]]] = deque()
     pool = ThreadPoolExecutor(workers, "decode")
     try:
         for key in keys:
-            waiting.append(pool.submit(read, key))
+            waiting.append(pool.submit(_read, dataset, key))
             if len(waiting) > ahead:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _read(dataset: Dataset, key: Key) -> list[Batch | Failure]:
+    """Return a sample as a batch of its own, or why there is none."""
+    return stack([read_sample(dataset, key)])
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from cvkit.console import Advance
-from cvkit.engine.inference import InOrder, by_size, read_ahead
+from cvkit.engine.inference import IN_TURNS, InOrder, by_size, read_ahead
 from cvkit.engine.loader import in_order
-from cvkit.engine.runtime import StopSignal
+from cvkit.engine.runtime import StopSignal, cores
 from cvkit.errors import DataError, OutputError, UsageError
 from cvkit.storage import fsync_folder, machine_errors, write_file
 from cvkit.structures import Failure, Sample
@@ -271,12 +271,13 @@ def predict(
     records = _Records(task.write, journal, names, max_failures, on_line)
     records.counts.skipped = len(files) - len(todo)
     data, batches = task.source(todo), in_order(len(todo), batch_size)
-    with ThreadPoolExecutor(WRITERS, "write") as writers, contextlib.ExitStack() as ending:
+    threads = cores() if workers == IN_TURNS else WRITERS
+    with ThreadPoolExecutor(threads, "write") as writers, contextlib.ExitStack() as ending:
         ending.callback(journal.sync)
         for failure in lost:
             records.fail(failure)
         ending.callback(records.record, finish=True)
-        loaded = ending.enter_context(read_ahead(data, batches, workers, fabric.device))
+        loaded = ending.enter_context(read_ahead(data, batches, workers, fabric.device, writers))
         for places, item in by_size(loaded, batch_size):
             if isinstance(item, Failure):
                 records.written.put(places[0], item)
