@@ -87,7 +87,8 @@ class Job(Command):
         int,
         flag(
             RUN,
-            "Number of processes that decode images; -1: chosen by device and cores, 0: none",
+            "Number of workers that decode images: processes in training and beside a GPU, else "
+            "threads; -1: chosen by device and cores, 0: none",
             min=-1,
         ),
     ] = -1
