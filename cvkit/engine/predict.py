@@ -156,7 +156,7 @@ def _repair(path: Path) -> dict[str, str | None]:
     return done
 
 
-class _Records:
+class Records:
     """Writes results while the model goes on, and keeps the journal of them, in order.
 
     Args:
@@ -268,7 +268,7 @@ def predict(
         MachineError: the disk is full, for example.
     """
     todo = [file for file in files if file.key not in journal.names]
-    records = _Records(task.write, journal, names, max_failures, on_line)
+    records = Records(task.write, journal, names, max_failures, on_line)
     records.counts.skipped = len(files) - len(todo)
     data, batches = task.source(todo), in_order(len(todo), batch_size)
     threads = cores() if workers == IN_TURNS else WRITERS
