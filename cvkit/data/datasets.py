@@ -261,6 +261,11 @@ class ImageSource:
     propose: Callable[[str, np.ndarray], np.ndarray] | None = None
     bits: int | None = 16
 
+    @property
+    def python_bound(self) -> bool:
+        """Selective search is Python code; decoding is not."""
+        return self.propose is not None
+
     def __len__(self) -> int:
         return len(self.files)
 

@@ -35,6 +35,21 @@ MAX_SAMPLE_VALUE = 281
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM")
 
 
+OF_PILLOW = r"(PIL|cvkit\.data\.decode)\b"
+"""Where Python says that warnings about a file come from, such as that of its size."""
+
+
+def _ignore_warnings_of_pillow() -> None:
+    """Ignore what is said of files that are read all the same, from here on.
+
+    Threads decode at the same time and share one list of filters, so it cannot be changed for the
+    time of one file, as `warnings.catch_warnings` does.
+    """
+    known = (getattr(module, "pattern", None) for *_, module, _ in warnings.filters)
+    if OF_PILLOW not in known:
+        warnings.filterwarnings("ignore", module=OF_PILLOW)
+
+
 def open_image(path: Path) -> Image.Image:
     """Open an image and check its header, without decoding pixels.
 
@@ -48,9 +63,8 @@ def open_image(path: Path) -> Image.Image:
             raise DataError(f"{path} is not a regular file", code="image.not_a_file")
         if status.st_size == 0:
             raise DataError(f"{path} is empty (0 bytes)", code="image.empty")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's own, lower size warning
-            image = Image.open(path, formats=FORMATS)
+        _ignore_warnings_of_pillow()
+        image = Image.open(path, formats=FORMATS)
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist", code="image.missing") from error
     except Image.DecompressionBombError as error:
@@ -92,9 +106,7 @@ def decode(image: Image.Image, path: Path) -> Image.Image:
         DataError: `image.truncated` or `image.corrupt`.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image.load()
+        image.load()
     except Image.DecompressionBombError as error:
         raise _too_large(path, str(error)) from error
     except (OSError, ValueError, SyntaxError, IndexError, EOFError, OverflowError) as error:
@@ -191,10 +203,8 @@ DAMAGED_EXIF = (
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if image.getexif().get(0x0112, 1) in (2, 3, 4, 5, 6, 7, 8):
-                return ImageOps.exif_transpose(image)
+        if image.getexif().get(0x0112, 1) in (2, 3, 4, 5, 6, 7, 8):
+            return ImageOps.exif_transpose(image)
     except DAMAGED_EXIF:
         return image  # a damaged EXIF block does not affect the pixels
     return image

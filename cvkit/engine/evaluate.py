@@ -1,7 +1,8 @@
 """The evaluation loop: results against truths."""
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from cvkit.console import Advance
+from cvkit.engine.inference import InOrder, Placed, by_size, one_by_one, read_ahead
 from cvkit.engine.loader import in_order, load
 from cvkit.engine.runtime import StopSignal
 from cvkit.errors import TrainingDiverged
@@ -116,35 +118,60 @@ def evaluate(
     if world > 1:  # each process has its own batch norms; those of the first are saved
         for buffer in model.buffers():
             torch.distributed.broadcast(buffer, 0)
-    batches = in_order(len(data), batch_size, fabric.global_rank, world)
+    order: InOrder[tuple[Sample, Any] | Failure] = InOrder()
     done = 0
-    with load(data, batches, workers) as loaded:
-        for items in loaded:
+    with _batches(data, batch_size, workers, fabric, in_sequence=loss is not None) as batches:
+        for places, item in batches:
             stop.raise_if_set("evaluation interrupted", "run the same command again")
-            for item in items:
-                if isinstance(item, Failure):
-                    failures.append(item)
-                    done += 1
-                    continue
+            if isinstance(item, Failure):
+                order.put(places[0], item)
+            else:
                 with fabric.autocast():
                     item = item.to(fabric.device)
                     seed = key_seed(LOSS_SEED, done, fabric.global_rank)
                     results = _results(task, model, item, loss, seed)
-                if loss and not loss.finite:
-                    if world == 1:
-                        raise _diverged()
-                    results = []  # all processes must get here before one may raise
-                for sample, result in zip(item.samples, results, strict=bool(results)):
-                    counts = metric.update(result, sample.truth)
-                    if on_image:
-                        on_image(sample, counts)
-                done += len(item)
+                if loss is None or loss.finite:
+                    for place, *pair in zip(places, item.samples, results, strict=True):
+                        order.put(place, (pair[0], pair[1]))
+                elif world == 1:
+                    raise _diverged()  # all processes must get here before one may raise
+            for entry in order.take():
+                if isinstance(entry, Failure):
+                    failures.append(entry)
+                    continue
+                sample, result = entry
+                counts = metric.update(result, sample.truth)
+                if on_image:
+                    on_image(sample, counts)
+            done += len(places)
             advance(min(done * world, len(data)), "")
     if world > 1:
         failures = _together(metric, failures, loss, world)
         if loss and not loss.finite:
             raise _diverged()
     return failures
+
+
+@contextlib.contextmanager
+def _batches(
+    data: Dataset, batch_size: int, workers: int, fabric: Fabric, *, in_sequence: bool
+) -> Iterator[Iterator[Placed]]:
+    """Yield the batches of one process.
+
+    Args:
+        data: of all processes.
+        batch_size: samples of a batch.
+        workers: threads or processes that read.
+        fabric: device, and number of processes.
+        in_sequence: leave samples in order; a loss is the mean of a batch, so it depends on them.
+    """
+    keys = in_order(len(data), batch_size, fabric.global_rank, fabric.world_size)
+    if in_sequence:
+        with load(data, keys, workers) as loaded:
+            yield one_by_one(loaded)
+    else:
+        with read_ahead(data, keys, workers, fabric.device) as loaded:
+            yield by_size(loaded, batch_size)
 
 
 def _results(

@@ -37,17 +37,22 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class _Keyed(torch.utils.data.Dataset):
-    """Reads by key; an unusable sample becomes a value, since exceptions do not pickle well."""
+    """Reads by key."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
 
     def __getitem__(self, key: Key) -> Sample | Failure:
-        index, seed = key
-        try:
-            return self.dataset.read(index, seed)
-        except CvkitError as error:
-            return Failure(path=self.dataset.key(index), code=error.code, reason=str(error))
+        return read_sample(self.dataset, key)
+
+
+def read_sample(dataset: Dataset, key: Key) -> Sample | Failure:
+    """Return a sample; an unusable one is a value, since exceptions do not pickle well."""
+    index, seed = key
+    try:
+        return dataset.read(index, seed)
+    except CvkitError as error:
+        return Failure(path=dataset.key(index), code=error.code, reason=str(error))
 
 
 def load(

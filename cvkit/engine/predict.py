@@ -4,8 +4,8 @@ import contextlib
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -15,8 +15,9 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from cvkit.console import Advance
-from cvkit.engine.loader import Loaded, in_order, load
-from cvkit.engine.runtime import StopSignal
+from cvkit.engine.inference import IN_TURNS, InOrder, by_size, read_ahead
+from cvkit.engine.loader import in_order
+from cvkit.engine.runtime import StopSignal, cores
 from cvkit.errors import DataError, OutputError, UsageError
 from cvkit.storage import fsync_folder, machine_errors, write_file
 from cvkit.structures import Failure, Sample
@@ -28,6 +29,8 @@ OnLine = Callable[[dict[str, Any]], None]
 
 WAITING_RESULTS = 8
 """Results (with their decoded images) that may wait to be written before the model waits."""
+WRITERS = 2
+"""Threads that draw and write."""
 
 
 class NamedInput(Protocol):
@@ -153,7 +156,7 @@ def _repair(path: Path) -> dict[str, str | None]:
     return done
 
 
-class _Records:
+class Records:
     """Writes results while the model goes on, and keeps the journal of them, in order.
 
     Args:
@@ -175,12 +178,13 @@ class _Records:
         self.write, self.journal, self.names = write, journal, names
         self.max_failures, self.on_line = max_failures, on_line
         self.counts = Counts()
-        self.waiting: deque[tuple[str, Future[dict[str, Any]]]] = deque()
+        self.written: InOrder[tuple[str, Future[dict[str, Any]]] | Failure] = InOrder()
+        self.writing: deque[Future[dict[str, Any]]] = deque()
 
     @property
     def begun(self) -> int:
-        """Inputs that are done, or wait to be written."""
-        return self.counts.predicted + self.counts.failed + len(self.waiting)
+        """Inputs that are done, or wait for their turn."""
+        return self.counts.predicted + self.counts.failed + len(self.written)
 
     def fail(self, failure: Failure) -> None:
         """Record an input that failed.
@@ -197,17 +201,30 @@ class _Records:
                 hint=f"see {self.journal.folder / 'failures.jsonl'}",
             )
 
-    def add(self, result: Any, sample: Sample, writers: ThreadPoolExecutor) -> None:
-        """Have a result written."""
+    def add(self, place: int, result: Any, sample: Sample, writers: ThreadPoolExecutor) -> None:
+        """Have a result written, once few enough others wait for that."""
+        while len(self.writing) > WAITING_RESULTS:
+            wait([self.writing.popleft()])  # what it raises is raised at its turn
         name, folder = self.names[sample.path], self.journal.folder
         job = writers.submit(self.write, result, sample, name, folder)
-        self.waiting.append((sample.path, job))
-        self.finish(WAITING_RESULTS)
+        self.writing.append(job)
+        self.written.put(place, (sample.path, job))
 
-    def finish(self, limit: int = 0) -> None:
-        """Record results until no more than `limit` wait."""
-        while len(self.waiting) > limit:
-            key, job = self.waiting.popleft()
+    def record(self, *, finish: bool = False) -> None:
+        """Record what was written, or failed, up to the first input that still needs time.
+
+        Nothing is recorded after the last failure that may be.
+
+        Args:
+            finish: wait for what is being written.
+        """
+        if 0 < self.max_failures <= self.counts.failed:
+            return
+        for entry in self.written.take(lambda entry: finish or _is_done(entry)):
+            if isinstance(entry, Failure):
+                self.fail(entry)
+                continue
+            key, job = entry
             try:
                 line = {"path": key, "name": self.names[key]} | job.result()
             except (OutputError, DataError) as error:
@@ -216,6 +233,10 @@ class _Records:
             self.journal.result(line)
             self.counts.predicted += 1
             self.on_line(line)
+
+
+def _is_done(entry: tuple[str, Future[dict[str, Any]]] | Failure) -> bool:
+    return isinstance(entry, Failure) or entry[1].done()
 
 
 def predict(
@@ -234,48 +255,40 @@ def predict(
     lost: Sequence[Failure] = (),
     on_line: OnLine = lambda line: None,
 ) -> Counts:
-    """Predict all files that the journal does not hold yet, in order.
+    """Predict all files that the journal does not hold yet; lines come in order.
 
     A line is written only when the files that it names are, so a kill loses nothing that the
     journal promises. An input whose files cannot be written fails alone. `lost` is what
     could not be opened; it counts as failed.
 
     Raises:
-        Interrupted: a signal came; everything before it is written.
+        Interrupted: a signal came; everything before the first input that still waits for others
+            of its size is written.
         DataError: `max_failures` inputs failed.
         MachineError: the disk is full, for example.
     """
     todo = [file for file in files if file.key not in journal.names]
-    records = _Records(task.write, journal, names, max_failures, on_line)
+    records = Records(task.write, journal, names, max_failures, on_line)
     records.counts.skipped = len(files) - len(todo)
     data, batches = task.source(todo), in_order(len(todo), batch_size)
-    with ThreadPoolExecutor(2) as writers, contextlib.ExitStack() as ending:
+    threads = cores() if workers == IN_TURNS else WRITERS
+    with ThreadPoolExecutor(threads, "write") as writers, contextlib.ExitStack() as ending:
         ending.callback(journal.sync)
         for failure in lost:
             records.fail(failure)
-        ending.callback(records.finish)
-        loaded = ending.enter_context(load(data, batches, workers))
-        for sample, result in _results(task, model, loaded, fabric):
-            if isinstance(sample, Failure):
-                records.fail(sample)
+        ending.callback(records.record, finish=True)
+        loaded = ending.enter_context(read_ahead(data, batches, workers, fabric.device, writers))
+        for places, item in by_size(loaded, batch_size):
+            if isinstance(item, Failure):
+                records.written.put(places[0], item)
             else:
-                records.add(result, sample, writers)
+                with torch.inference_mode(), fabric.autocast():
+                    results = task.predict(model.eval(), item.to(fabric.device))
+                for place, sample, result in zip(places, item.samples, results, strict=True):
+                    records.add(place, result, sample, writers)
+            records.record()
             advance(records.begun, "")
             stop.raise_if_set("prediction interrupted", "add --resume to go on")
     for failure in task.finish(journal.folder):
         records.fail(failure)
     return records.counts
-
-
-def _results(
-    task: Task, model: nn.Module, groups: Loaded, fabric: Fabric
-) -> Iterator[tuple[Sample | Failure, Any]]:
-    """Yield (sample, result) or (failure, None) for each input, in order."""
-    for group in groups:
-        for item in group:
-            if isinstance(item, Failure):
-                yield item, None
-                continue
-            with torch.inference_mode(), fabric.autocast():
-                results = task.predict(model.eval(), item.to(fabric.device))
-            yield from zip(item.samples, results, strict=True)

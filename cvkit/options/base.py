@@ -86,8 +86,8 @@ class Job(Command):
         int,
         flag(
             RUN,
-            "Number of processes that decode images; -1: chosen by device and number of cores; "
-            "0: decode in the main process",
+            "Workers that decode images: processes in training and beside a GPU, else threads; "
+            "-1: chosen by device and number of cores; 0: decode in the main process",
             min=-1,
         ),
     ] = -1

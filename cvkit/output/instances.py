@@ -1,6 +1,5 @@
 """Files of objects with masks: maps of object numbers, and a table."""
 
-import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from cvkit.ops.rle import centroids, index_map, mask_areas
-from cvkit.output.files import write_bytes, write_csv
+from cvkit.output.files import write_csv, write_map
 from cvkit.output.records import read_lines
 from cvkit.structures import VOC_PALETTE, Masks
 
@@ -39,9 +38,7 @@ def write_index_map(path: Path, masks: Masks) -> None:
     image = Image.fromarray(index_map(masks))
     if image.mode == "L":
         image.putpalette(VOC_PALETTE)
-    stream = io.BytesIO()
-    image.save(stream, "PNG")
-    write_bytes(path, stream.getvalue())
+    write_map(path, image)
 
 
 def write_instances(folder: Path) -> None:

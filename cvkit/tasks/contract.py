@@ -50,6 +50,15 @@ class Ragged(Protocol):
 
 
 @runtime_checkable
+class PythonBound(Protocol):
+    """A dataset that says whether threads can read its samples at the same time."""
+
+    @property
+    def python_bound(self) -> bool:
+        """Whether reading is mostly Python code, of which one thread runs at a time."""
+
+
+@runtime_checkable
 class Grouped(Protocol):
     """A dataset whose batches should consist of similar samples."""
 

@@ -15,8 +15,9 @@ from cvkit.console import Reporter
 from cvkit.data.files import InputFile
 from cvkit.engine.checkpoint import load_exactly
 from cvkit.engine.fuse import Fusion, choose_engine
+from cvkit.engine.inference import choose_readers
 from cvkit.engine.loader import in_order, load
-from cvkit.engine.runtime import choose, choose_workers, make_fabric
+from cvkit.engine.runtime import choose, make_fabric
 from cvkit.errors import DataError, ModelFileError, UsageError
 from cvkit.model_files import content_hash, read_header, read_model, unverified
 from cvkit.models.published import published_model
@@ -37,7 +38,7 @@ class Trained:
         task: the problem it solves.
         model: the network, on the device, in evaluation mode.
         fabric: the device and precision.
-        workers: decoding processes.
+        workers: threads or processes that decode.
         precision: fp32, bf16 or fp16.
     """
 
@@ -93,7 +94,7 @@ def load_trained(weights: str | None, options: Job, task_name: str | None = None
         task=task,
         model=fabric.to_device(model.to(memory_format=task.weight_format)),
         fabric=fabric,
-        workers=choose_workers(options.workers, device),
+        workers=choose_readers(options.workers, device),
         precision=precision,
     )
 

@@ -3,7 +3,10 @@
 import io
 import os
 import struct
+import threading
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import numpy as np
 import pytest
@@ -185,3 +188,29 @@ def test_float_pixels_have_no_conversion(tmp_path):
     with pytest.raises(DataError) as caught:
         read_image(path)
     assert caught.value.code == "image.depth"
+
+
+def test_threads_that_decode_at_the_same_time_leave_other_warnings_alone(tmp_path, monkeypatch):
+    """The first one begins first and ends first, so that neither undoes what it has done."""
+    path = save(tmp_path, Image.fromarray(GRADIENT))
+    opened, first_done = threading.Barrier(2, timeout=20), threading.Event()
+    real = Image.open
+
+    def slow(*arguments, **named):
+        image = real(*arguments, **named)
+        warnings.warn_explicit("a large image", UserWarning, "Image.py", 1, "PIL.Image")
+        opened.wait()
+        if threading.current_thread().name.endswith("1"):
+            first_done.wait(20)
+        return image
+
+    monkeypatch.setattr(Image, "open", slow)
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        with ThreadPoolExecutor(2, "reader") as pool:
+            jobs = [pool.submit(read_image, path) for _ in range(2)]
+            next(as_completed(jobs)).result()
+            first_done.set()
+        assert [np.array_equal(job.result(), GRADIENT) for job in jobs] == [True, True]
+        warnings.warn("of somebody else", UserWarning, stacklevel=1)
+    assert [str(each.message) for each in shown] == ["of somebody else"]

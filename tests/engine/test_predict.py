@@ -1,5 +1,6 @@
 """Prediction: one bad image costs one image, nothing is lost or mixed, a kill is repaired."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -12,9 +13,10 @@ from PIL import Image
 
 from cvkit import storage
 from cvkit.data.files import list_inputs
-from cvkit.engine.predict import Journal
-from cvkit.errors import UsageError
+from cvkit.engine.predict import Journal, Records
+from cvkit.errors import DataError, UsageError
 from cvkit.output.canvas import enlarged_hw
+from cvkit.structures import Failure
 
 
 def records(out, name="predictions"):
@@ -228,6 +230,19 @@ def test_too_many_failures_stop_the_run(cvkit, tmp_path, trained):
     done = predict(cvkit, tmp_path, trained, tmp_path / "out", "--max-failures", 2)
     assert done.code == 2
     assert len(records(tmp_path / "out", "failures")) == 2
+
+
+def test_no_failure_is_recorded_after_the_last_one_that_may_be(tmp_path):
+    """They come together where an image before them waited for others of its size."""
+    journal = Journal(tmp_path, resume=False, model="x")
+    kept = Records(None, journal, {}, max_failures=2, on_line=pytest.fail)
+    for place in range(5):
+        kept.written.put(place, Failure(str(place), "image.empty", "empty"))
+    with contextlib.closing(journal):
+        with pytest.raises(DataError, match="2 inputs failed"):
+            kept.record()
+        kept.record(finish=True)
+    assert [line["path"] for line in records(tmp_path, "failures")] == ["0", "1"]
 
 
 def test_inputs_come_from_files_folders_globs_lists_and_stdin(photos, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 import traceback
+from functools import partial
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ import cvkit
 from cvkit import catalog
 from cvkit.cli import main
 from cvkit.data.synthetic.samples import WRITERS
-from cvkit.engine import loader
+from cvkit.engine import inference, loader
 from cvkit.engine.runtime import stop_signals
 
 SECONDS = 5
@@ -92,16 +93,16 @@ def trial(arguments, inside, workers, prepare=lambda: None):
 
 
 def _tell_batches(pipe):
-    """Make the loader of this process write a byte for each batch, and be slow."""
-    real = loader._load
+    """Make whatever reads in this process write a byte for each batch, and be slow."""
 
-    def telling(*arguments):
+    def telling(real, *arguments):
         for items in real(*arguments):
             os.write(pipe, b".")
             yield items
             time.sleep(0.1)
 
-    loader._load = telling
+    loader._load = partial(telling, loader._load)
+    inference._read_in_threads = partial(telling, inference._read_in_threads)
 
 
 def _code_in_time(pid):

@@ -1,9 +1,12 @@
 """Palette PNGs, overlays, legends and tables."""
 
 import csv
+import struct
 import subprocess
 import sys
+import zlib
 
+import cv2
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
@@ -11,6 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from cvkit.errors import MachineError
+from cvkit.ops.rle import encode
 from cvkit.output.boxes import describe_boxes
 from cvkit.output.curves import (
     write_curves,
@@ -19,6 +23,7 @@ from cvkit.output.curves import (
     write_scores_over_time,
 )
 from cvkit.output.files import write_csv, write_label_png, write_rgb
+from cvkit.output.instances import write_index_map
 from cvkit.output.records import describe_labels
 from cvkit.structures import Classes, ClassList, Geometry, Instances, Sample, SegMap
 from cvkit.tasks.classed import describe_classes
@@ -48,6 +53,47 @@ def test_rgb_survives_as_png(tmp_path):
     image = np.random.default_rng(0).integers(0, 255, (9, 7, 3), np.uint8)
     write_rgb(tmp_path / "i.png", image)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "i.png")), image)
+
+
+def scanlines(path):
+    """Return the number of the filter of each row of a PNG."""
+    content, place, packed = path.read_bytes(), 8, b""
+    while place < len(content):
+        (length,) = struct.unpack(">I", content[place : place + 4])
+        if content[place + 4 : place + 8] == b"IDAT":
+            packed += content[place + 8 : place + 8 + length]
+        place += length + 12
+    with Image.open(path) as image:
+        stride = 1 + image.width * len(image.getbands())
+    return set(zlib.decompress(packed)[::stride])
+
+
+@pytest.mark.parametrize("noise", [1, 16, 255])
+def test_pictures_are_written_fast_and_still_compressed(tmp_path, noise):
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 255, (6, 8, 3), np.uint8)).resize((160, 120))
+    image = np.clip(np.asarray(coarse, int) + rng.integers(0, noise, (120, 160, 3)), 0, 255)
+    image = image.astype(np.uint8)
+    write_rgb(tmp_path / "i.png", image)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "i.png")), image)
+    least = len(cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1])
+    assert (tmp_path / "i.png").stat().st_size < 1.3 * least
+    if hasattr(cv2, "IMWRITE_PNG_FILTER"):
+        assert scanlines(tmp_path / "i.png") == {2}  # up: the cheapest that helps
+
+
+def test_maps_are_written_by_runs(tmp_path, monkeypatch):
+    kinds, save = [], Image.Image.save
+
+    def recorded(image, stream, kind, **options):
+        kinds.append((kind, options))
+        save(image, stream, kind, **options)
+
+    monkeypatch.setattr(Image.Image, "save", recorded)
+    write_label_png(tmp_path / "m.png", LABELS)
+    write_index_map(tmp_path / "o.png", encode(LABELS[None] == 1))
+    assert kinds == [("PNG", {"compress_type": zlib.Z_RLE})] * 2
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "o.png")), LABELS == 1)
 
 
 def test_a_record_lists_the_classes_by_size_with_their_own_ids():

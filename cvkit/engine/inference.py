@@ -1,0 +1,240 @@
+"""What eval and predict share: samples read ahead, batched by size, results in order."""
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import torch
+
+from cvkit.engine.loader import Key, Loaded, load, read_sample, stack
+from cvkit.engine.runtime import choose_workers, cores
+from cvkit.structures import Batch, Failure
+from cvkit.tasks.contract import Dataset, PythonBound
+
+LOOK_AHEAD = 16
+"""Batches over which samples of equal size are looked for."""
+LOOK_AHEAD_BYTES = 2**28
+"""Bytes of pixels that these samples may have together, beyond one batch."""
+
+Placed = tuple[list[int], Batch | Failure]
+"""The places of samples in the order of the inputs, and their batch; or of one that failed."""
+
+
+IN_TURNS = -1
+"""Number of workers that means: all cores read, and write, while the network rests."""
+FEW_CORES = 8
+"""Below this number of cores a network on the CPU and its readers take turns."""
+
+
+def choose_readers(wanted: int, device: torch.device) -> int:
+    """Return the number of threads or processes that read, or `IN_TURNS`; -1 chooses.
+
+    The threads of a network on the CPU wait for each other many times per image. On few cores
+    another busy thread makes all of them wait for it, which costs more than what it does meanwhile.
+    """
+    if wanted >= 0 or device.type != "cpu":
+        return choose_workers(wanted, device)
+    return IN_TURNS if cores() < FEW_CORES else cores() // 4
+
+
+def read_ahead(
+    dataset: Dataset,
+    batches: Sequence[Sequence[Key]],
+    workers: int,
+    device: torch.device,
+    pool: ThreadPoolExecutor | None = None,
+) -> contextlib.closing[Loaded]:
+    """Return what `load` does, read by threads where they are as fast as processes.
+
+    Decoders release Python's lock, so beside a network on the CPU, which leaves few cores to
+    them, threads read as fast as processes do, and need no copy and no shared memory. What is
+    mostly Python, and what feeds a GPU, is read by processes.
+
+    Args:
+        dataset: of the samples.
+        batches: their keys.
+        workers: threads or processes; 0: samples are read when they are asked for; or `IN_TURNS`.
+        device: of the network.
+        pool: threads that read in turns; what they were given before comes first.
+    """
+    if workers == IN_TURNS:
+        return contextlib.closing(_read_in_turns(dataset, batches, pool))
+    python = isinstance(dataset, PythonBound) and dataset.python_bound
+    if workers == 0 or device.type == "cuda" or python:
+        return load(dataset, batches, workers)
+    return contextlib.closing(_read_in_threads(dataset, batches, workers))
+
+
+def _read_in_turns(
+    dataset: Dataset, batches: Sequence[Sequence[Key]], pool: ThreadPoolExecutor | None
+) -> Loaded:
+    """Yield the samples of one batch after the other; nothing is read while the caller has them."""
+    with contextlib.ExitStack() as ending:
+        pool = pool or ending.enter_context(ThreadPoolExecutor(cores(), "decode"))
+        for keys in batches:
+            jobs = [pool.submit(_read, dataset, key) for key in keys]
+            try:
+                yield [item for job in jobs for item in job.result()]
+            finally:
+                for job in jobs:
+                    job.cancel()  # where one of them raised an error
+
+
+def _read_in_threads(dataset: Dataset, batches: Sequence[Sequence[Key]], workers: int) -> Loaded:
+    """Yield samples one by one; the next batch is read while the caller uses the last one."""
+    keys = [key for batch in batches for key in batch]
+    ahead = max(map(len, batches), default=0) + workers
+    waiting: deque[Future[list[Batch | Failure]]] = deque()
+    pool = ThreadPoolExecutor(workers, "decode")
+    try:
+        for key in keys:
+            waiting.append(pool.submit(_read, dataset, key))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _read(dataset: Dataset, key: Key) -> list[Batch | Failure]:
+    """Return a sample as a batch of its own, or why there is none."""
+    return stack([read_sample(dataset, key)])
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A sample that waits for others of its size.
+
+    Attributes:
+        place: in the order of the inputs.
+        before: bytes of all samples before it.
+        batch: of the sample alone.
+    """
+
+    place: int
+    before: int
+    batch: Batch
+
+
+@dataclass
+class _Buckets:
+    """Samples that wait for others of their size; the size that waits longest is first."""
+
+    batch_size: int
+    waiting: dict[tuple[int, ...], list[_Waiting]] = field(default_factory=dict)
+    place: int = 0
+    size: int = 0
+
+    def add(self, batch: Batch) -> Iterator[Placed]:
+        """Add a sample, a batch of its own; yield the batches that are due."""
+        shape = tuple(_pixels(batch).shape[1:])
+        bucket = self.waiting.setdefault(shape, [])
+        bucket.append(_Waiting(self.place, self.size, batch))
+        self.place, self.size = self.place + 1, self.size + _bytes(batch)
+        if len(bucket) == self.batch_size:
+            yield _joined(self.waiting.pop(shape))
+        while self.waiting and self._is_late(next(iter(self.waiting.values()))[0]):
+            yield self._first()
+
+    def rest(self) -> Iterator[Placed]:
+        """Yield the batches of what still waits."""
+        while self.waiting:
+            yield self._first()
+
+    def _first(self) -> Placed:
+        return _joined(self.waiting.pop(next(iter(self.waiting))))
+
+    def _is_late(self, first: _Waiting) -> bool:
+        since = self.place - first.place
+        many = since > LOOK_AHEAD * self.batch_size or self.size - first.before > LOOK_AHEAD_BYTES
+        return many and since > self.batch_size
+
+
+def by_size(loaded: Iterable[Sequence[Batch | Failure]], batch_size: int) -> Iterator[Placed]:
+    """Yield the samples of `load` in batches of equal size.
+
+    A sample waits for others of its size while `LOOK_AHEAD` batches of samples come, of
+    `LOOK_AHEAD_BYTES` at most. The batches follow from the sizes alone, not from how samples
+    were read. Samples that all have one size make the batches that they make in order.
+    """
+    buckets = _Buckets(batch_size)
+    for item in (item for items in loaded for item in items):
+        if isinstance(item, Failure):
+            yield [buckets.place], item
+            buckets.place += 1
+        else:
+            for single in _singles(item):
+                yield from buckets.add(single)
+    yield from buckets.rest()
+
+
+def one_by_one(loaded: Iterable[Sequence[Batch | Failure]]) -> Iterator[Placed]:
+    """Yield the batches of `load` as they are."""
+    place = 0
+    for item in (item for items in loaded for item in items):
+        count = 1 if isinstance(item, Failure) else len(item)
+        yield list(range(place, place + count)), item
+        place += count
+
+
+def _singles(batch: Batch) -> Iterator[Batch]:
+    """Yield each sample of a batch as one of its own."""
+    for n, sample in enumerate(batch.samples):
+        masks, labels = (t if t is None else t[n : n + 1] for t in (batch.masks, batch.labels))
+        yield Batch(_pixels(batch)[n : n + 1], masks, (sample,), labels)
+
+
+def _pixels(batch: Batch) -> torch.Tensor:
+    assert isinstance(batch.images, torch.Tensor), "only training lists images of several sizes"
+    return batch.images
+
+
+def _joined(bucket: Sequence[_Waiting]) -> Placed:
+    """Return samples of one size as one batch, with their places."""
+    batches, places = [each.batch for each in bucket], [each.place for each in bucket]
+    if len(batches) == 1:
+        return places, batches[0]
+    nhwc = torch.cat([_pixels(batch).movedim(1, -1) for batch in batches])
+    masks = [batch.masks for batch in batches if batch.masks is not None]
+    labels = [batch.labels for batch in batches if batch.labels is not None]
+    return places, Batch(
+        nhwc.movedim(-1, 1),
+        torch.cat(masks) if masks else None,
+        tuple(sample for batch in batches for sample in batch.samples),
+        torch.cat(labels) if labels else None,
+    )
+
+
+def _bytes(single: Batch) -> int:
+    """Return the bytes of a sample's pixels, those of the image that it was made from too."""
+    geometry = single.samples[0].geometry
+    height, width = geometry.original_hw if geometry else (0, 0)
+    return _pixels(single).nbytes + 3 * height * width
+
+
+Value = TypeVar("Value")
+
+
+class InOrder(Generic[Value]):
+    """Values that come with their places in any order, and leave in order."""
+
+    def __init__(self) -> None:
+        self._next = 0
+        self._early: dict[int, Value] = {}
+
+    def put(self, place: int, value: Value) -> None:
+        """Add a value."""
+        self._early[place] = value
+
+    def take(self, ready: Callable[[Value], bool] = lambda value: True) -> Iterator[Value]:
+        """Yield, and forget, the values whose turn it is, up to the first that is not ready."""
+        while (place := self._next) in self._early and ready(self._early[place]):
+            self._next += 1
+            yield self._early.pop(place)
+
+    def __len__(self) -> int:
+        return len(self._early)
