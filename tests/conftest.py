@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from cvkit import catalog
 from cvkit.cli import run
 from cvkit.data.synthetic.samples import WRITERS, write_segmentation
 from cvkit.engine.evaluate import Measured
@@ -53,6 +54,44 @@ def true_search_width():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(searching, "WORK_WIDTH", 160)
         yield width
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unsynced_files():
+    """Leave what tests write to the system's cache, since nothing is to survive a power failure.
+
+    Whether cvkit asks for it is tested by what calls arrive; a test's own stand-in replaces this.
+    """
+
+    def sync(descriptor):
+        os.fstat(descriptor)  # a closed file is an error, as it is in earnest
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", sync)
+        yield
+
+
+@pytest.fixture(scope="session")
+def known_batches():
+    """Work out once for each network how many samples its batches need.
+
+    Every training asks for it, and it costs a training of a few small images half its time.
+    """
+
+    def remembered(get, known):
+        def min_batch(task):
+            key = repr((task.network, task.preprocessing, len(task.classes)))
+            if key not in known:
+                known[key] = get(task)
+            return known[key]
+
+        return property(min_batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for place in catalog.TASKS.values():
+            kind = catalog.resolve(place)
+            patch.setattr(kind, "min_batch", remembered(kind.min_batch.fget, {}))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ from cvkit import catalog
 
 
 @pytest.fixture(scope="module", autouse=True)
-def toy_backbone():
+def toy_backbone(known_batches):
     """A backbone that is built in a millisecond, for this folder's tests only."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(catalog.BACKBONES, "toy", effect_parts.TOY)

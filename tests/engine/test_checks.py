@@ -16,6 +16,7 @@ from cvkit.engine.checks import run_checks
 from cvkit.engine.runtime import make_fabric
 from cvkit.options.classify import ClassifyTrain
 from cvkit.tasks.classify.task import Classify
+from cvkit.tasks.common import LogitsTask
 
 NAMES = (
     "initial loss",
@@ -123,10 +124,15 @@ def test_a_loss_that_leads_nowhere(setting):
 
 
 @pytest.mark.parametrize("task", ["classify", "segment"])
-def test_check_prints_a_table_and_keeps_it(capsys, scenes, setting, tmp_path, task):
+def test_check_prints_a_table_and_keeps_it(capsys, scenes, setting, tmp_path, monkeypatch, task):
+    # Whether a batch is learned is not asked here, and 300 steps take long.
+    monkeypatch.setattr(LogitsTask, "overfit_goal", (0.01, 0.1, 30))
     data = setting[2].data if task == "classify" else scenes
-    flags = ["--backbone", "mobilenet_v3_small", "--epochs", "1", "--workers", "0", "--check"]
-    flags += ["--batch-size", "4", "--image-size", "32" if task == "classify" else "32x32"]
+    small = {
+        "classify": ["--arch", "lenet", "--image-size", "32"],
+        "segment": ["--backbone", "mobilenet_v3_small", "--image-size", "32x32"],
+    }
+    flags = [*small[task], "--epochs", "1", "--workers", "0", "--check", "--batch-size", "4"]
     code = command_line([task, "train", "--data", str(data), "--out", str(tmp_path), *flags])
     shown = capsys.readouterr()
     assert code == 0, shown.err

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from cvkit.cli import run
 from cvkit.data.synthetic.samples import write_classification
 from cvkit.engine.freezing import Freezing, rest_statistics
 from cvkit.errors import UsageError
@@ -96,6 +97,21 @@ MIXED = (
 )
 
 
+@pytest.fixture(scope="module")
+def whole(shapes, tmp_path_factory):
+    """Return the run with some flags that nothing has stopped; made once, not to be changed."""
+    made = {}
+
+    def get(flags):
+        if flags not in made:
+            out = tmp_path_factory.mktemp("whole")
+            assert run([str(each) for each in command(shapes, out, *flags)]) == 0
+            (made[flags],) = out.iterdir()
+        return made[flags]
+
+    return get
+
+
 def test_unfrozen_layers_change_from_their_epoch_on(cvkit, shapes, tmp_path):
     saves = {}
     for until in (0, 3):
@@ -114,10 +130,11 @@ def test_unfrozen_layers_change_from_their_epoch_on(cvkit, shapes, tmp_path):
     ("flags", "call"),
     [(UNFREEZE, 6), (UNFREEZE, 8), (UNFREEZE, 10), (MIXED, 3), (MIXED, 7)],
 )
-def test_a_stopped_run_resumes_bit_exactly(cvkit, shapes, tmp_path, monkeypatch, flags, call):
+def test_a_stopped_run_resumes_bit_exactly(
+    cvkit, shapes, whole, tmp_path, monkeypatch, flags, call
+):
     """4 steps an epoch: 8 is where the layers wake up, 10 after it; mixing is by the seed."""
-    whole = cvkit(*command(shapes, tmp_path / "a", *flags))
-    assert whole.code == 0, whole.err
+    other = whole(flags)
     real, calls = Classify.loss, [0]
 
     def loss(self, *rest):
@@ -128,18 +145,17 @@ def test_a_stopped_run_resumes_bit_exactly(cvkit, shapes, tmp_path, monkeypatch,
 
     with monkeypatch.context() as patch:
         patch.setattr(Classify, "loss", loss)
-        stopped = cvkit(*command(shapes, tmp_path / "b", *flags), "--workers", call % 4)
+        stopped = cvkit(*command(shapes, tmp_path, *flags), "--workers", call % 4)
     assert stopped.code == 128 + signal.SIGTERM
-    run = tmp_path / "b" / "classify-mobilenet_v3_small-001"
-    resumed = cvkit("classify", "train", "--resume", run, "--quiet", "--workers", 2)
+    folder = tmp_path / "classify-mobilenet_v3_small-001"
+    resumed = cvkit("classify", "train", "--resume", folder, "--quiet", "--workers", 2)
     assert resumed.code == 0, resumed.err
-    other = tmp_path / "a" / "classify-mobilenet_v3_small-001"
-    assert (run / "metrics.jsonl").read_text() == (other / "metrics.jsonl").read_text()
-    assert len((run / "metrics.jsonl").read_text().splitlines()) == 3
+    assert (folder / "metrics.jsonl").read_text() == (other / "metrics.jsonl").read_text()
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 3
     for name in ("model", "optim", *(["ema"] if flags is MIXED else [])):
         ours, theirs = (
             load_file(place / "ckpt" / "step-0000000012" / f"{name}.safetensors")
-            for place in (run, other)
+            for place in (folder, other)
         )
         assert ours.keys() == theirs.keys()
         assert [key for key in ours if not torch.equal(ours[key], theirs[key])] == []

@@ -1,6 +1,7 @@
 """A run that was stopped anywhere ends in the same bits as one that was not."""
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from cvkit.cli import run
 from cvkit.engine import checkpoint
 from cvkit.tasks.segment.task import Segment
 
@@ -48,12 +50,16 @@ def assert_same(run, reference):
 
 
 @pytest.fixture(scope="module")
-def reference(scenes, tmp_path_factory):
-    from cvkit.cli import run
-
+def finished(scenes, tmp_path_factory):
+    """The folder of a run that nothing has stopped; not to be changed."""
     out = tmp_path_factory.mktemp("reference")
     assert run([str(a) for a in arguments(scenes, out)]) == 0
-    result = final(out / "segment-fcn-001")
+    return out / "segment-fcn-001"
+
+
+@pytest.fixture(scope="module")
+def reference(finished):
+    result = final(finished)
     assert len(result[1].splitlines()) == EPOCHS
     return result
 
@@ -69,6 +75,23 @@ def signal_in(monkeypatch, method, call, number=signal.SIGTERM):
         return real(self, *rest)
 
     monkeypatch.setattr(Segment, method, wrapped)
+
+
+@pytest.fixture(scope="module")
+def stopped(scenes, tmp_path_factory):
+    """Return a copy of a run that a signal has stopped in a step; each is trained once."""
+    made = {}
+
+    def get(step, target):
+        if step not in made:
+            out = tmp_path_factory.mktemp("stopped")
+            with pytest.MonkeyPatch.context() as patch:
+                signal_in(patch, "loss", step)
+                assert run([str(a) for a in arguments(scenes, out)]) == 143
+            made[step] = out / "segment-fcn-001"
+        return shutil.copytree(made[step], target / "segment-fcn-001")
+
+    return get
 
 
 @pytest.mark.parametrize(
@@ -87,11 +110,11 @@ def test_a_stopped_run_resumes_bit_exactly(
         signal_in(patch, method, call, number)
         stopped = cvkit(*arguments(scenes, tmp_path), "--workers", 2 - workers)
     assert stopped.code == 128 + number
-    run = tmp_path / "segment-fcn-001"
-    assert f"--resume {run}" in stopped.err
-    resumed = cvkit("segment", "train", "--resume", run, "--workers", workers, "--quiet")
+    folder = tmp_path / "segment-fcn-001"
+    assert f"--resume {folder}" in stopped.err
+    resumed = cvkit("segment", "train", "--resume", folder, "--workers", workers, "--quiet")
     assert resumed.code == 0, resumed.err
-    assert_same(run, reference)
+    assert_same(folder, reference)
 
 
 def test_workers_do_not_change_a_run(scenes, cvkit, tmp_path, reference):
@@ -106,24 +129,21 @@ def test_a_killed_run_resumes_bit_exactly(
     scenes, cvkit, spawn, wait_until, tmp_path, reference, step, workers
 ):
     process = spawn(*arguments(scenes, tmp_path), "--save-minutes", 0, "--workers", workers)
-    run = tmp_path / "segment-fcn-001"
-    last = run / "ckpt" / "last"
+    folder = tmp_path / "segment-fcn-001"
+    last = folder / "ckpt" / "last"
     wait_until(
         lambda: last.exists() and int(last.read_text().removeprefix("step-")) >= step, process
     )
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    resumed = cvkit("segment", "train", "--resume", run, "--save-minutes", 5, "--quiet")
+    resumed = cvkit("segment", "train", "--resume", folder, "--save-minutes", 5, "--quiet")
     assert resumed.code == 0, resumed.err
-    assert_same(run, reference)
+    assert_same(folder, reference)
 
 
 @pytest.mark.parametrize("lost", ["optim", "ema", "position", "step", "sums"])
-def test_the_comparison_notices_a_lost_part(scenes, cvkit, tmp_path, reference, monkeypatch, lost):
-    with monkeypatch.context() as patch:
-        signal_in(patch, "loss", 6)
-        assert cvkit(*arguments(scenes, tmp_path)).code == 143
-    run = tmp_path / "segment-fcn-001"
+def test_the_comparison_notices_a_lost_part(cvkit, stopped, tmp_path, reference, monkeypatch, lost):
+    folder = stopped(6, tmp_path)
     real = checkpoint.load_state
 
     def forgetful(*rest):
@@ -137,16 +157,13 @@ def test_the_comparison_notices_a_lost_part(scenes, cvkit, tmp_path, reference, 
         return tensors, state, rejected
 
     monkeypatch.setattr(checkpoint, "load_state", forgetful)
-    assert cvkit("segment", "train", "--resume", run, "--quiet").code in (0, 5)
+    assert cvkit("segment", "train", "--resume", folder, "--quiet").code in (0, 5)
     with pytest.raises((AssertionError, FileNotFoundError)):
-        assert_same(run, reference)
+        assert_same(folder, reference)
 
 
-def test_missing_parts_are_refused_by_name(scenes, cvkit, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        signal_in(patch, "loss", 2)
-        assert cvkit(*arguments(scenes, tmp_path)).code == 143
-    run = tmp_path / "segment-fcn-001"
+def test_missing_parts_are_refused_by_name(cvkit, stopped, tmp_path, monkeypatch):
+    folder = stopped(2, tmp_path)
     real = checkpoint.load_state
     for part, ending in (
         *(("model", "weight"), ("model", "num_batches_tracked"), ("optim", "exp_avg")),
@@ -160,42 +177,33 @@ def test_missing_parts_are_refused_by_name(scenes, cvkit, tmp_path, monkeypatch)
 
         with monkeypatch.context() as patch:
             patch.setattr(checkpoint, "load_state", partial)
-            refused = cvkit("segment", "train", "--resume", run)
+            refused = cvkit("segment", "train", "--resume", folder)
         assert refused.code == 2
         assert "does not fit this model" in refused.err
 
 
-def test_a_resumed_run_keeps_its_settings(scenes, cvkit, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        signal_in(patch, "loss", 2)
-        cvkit(*arguments(scenes, tmp_path))
-    run = tmp_path / "segment-fcn-001"
-    refused = cvkit("segment", "train", "--resume", run, "--lr", "0.5")
+def test_a_resumed_run_keeps_its_settings(cvkit, stopped, tmp_path):
+    folder = stopped(2, tmp_path)
+    refused = cvkit("segment", "train", "--resume", folder, "--lr", "0.5")
     assert refused.code == 2
     assert "--lr 0.5 differs" in refused.err
 
 
-def test_a_damaged_last_save_falls_back_and_says_so(
-    scenes, cvkit, tmp_path, reference, monkeypatch
-):
-    with monkeypatch.context() as patch:
-        signal_in(patch, "loss", 6)
-        cvkit(*arguments(scenes, tmp_path))
-    run = tmp_path / "segment-fcn-001"
-    newest = max((run / "ckpt").glob("step-*"))
+def test_a_damaged_last_save_falls_back_and_says_so(cvkit, stopped, tmp_path, reference):
+    folder = stopped(6, tmp_path)
+    newest = max((folder / "ckpt").glob("step-*"))
     (newest / "model.safetensors").write_bytes(b"gone")
-    arguments_ = ("segment", "train", "--resume", run, "--workers", 0)
+    arguments_ = ("segment", "train", "--resume", folder, "--workers", 0)
     resumed = cvkit(*arguments_)
     assert resumed.code == 0
     assert f"damaged save: {newest.name}" in resumed.err
-    assert_same(run, reference)
+    assert_same(folder, reference)
 
 
-def test_a_finished_run_resumes_to_itself(scenes, cvkit, tmp_path, reference):
-    cvkit(*arguments(scenes, tmp_path))
-    run = tmp_path / "segment-fcn-001"
-    assert cvkit("segment", "train", "--resume", run, "--quiet").out.strip() == str(run)
-    assert_same(run, reference)
+def test_a_finished_run_resumes_to_itself(cvkit, finished, tmp_path, reference):
+    folder = shutil.copytree(finished, tmp_path / "segment-fcn-001")
+    assert cvkit("segment", "train", "--resume", folder, "--quiet").out.strip() == str(folder)
+    assert_same(folder, reference)
 
 
 def test_the_average_is_what_is_measured_and_written(reference):

@@ -33,12 +33,13 @@ WEIGHTS = {
     "instance": "masks",
     "video": "motions",
 }
+MOBILE = ("--backbone", "mobilenet_v3_small")
 SMALL = {
     "classify": ("--arch", "mlp", "--image-size", 32),
-    "segment": ("--backbone", "mobilenet_v3_small", "--image-size", "32x32"),
-    "detect": ("--backbone", "mobilenet_v3_small", "--min-size", 64),
-    "instance": ("--backbone", "mobilenet_v3_small", "--min-size", 64),
-    "video": ("--arch", "single-frame", "--image-size", 32, "--frames", 4),
+    "segment": ("--arch", "fcn-32s", *MOBILE, "--image-size", "32x32"),
+    "detect": (*MOBILE, "--channels", 16, "--min-size", 64, "--roi-samples", 16),
+    "instance": (*MOBILE, "--channels", 16, "--min-size", 64, "--roi-samples", 16),
+    "video": ("--arch", "single-frame", *MOBILE, "--image-size", 32, "--frames", 4),
 }
 
 

@@ -261,7 +261,7 @@ def test_every_arch_overfits_four_images(cvkit, tmp_path, arch):
     write_four_images(tmp_path / "four")
     done = cvkit(
         *("segment", "train", "--data", tmp_path / "four", "--val-split", "train", "--arch", arch),
-        *("--backbone", "resnet18", "--image-size", "64x64", "--augment", "none", "--epochs", 60),
+        *("--backbone", "resnet18", "--image-size", "64x64", "--augment", "none", "--epochs", 30),
         *("--batch-size", 4, "--schedule", "cosine", "--out", tmp_path, "--quiet", "--json"),
         *("--workers", 0),
     )
