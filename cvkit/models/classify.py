@@ -28,8 +28,6 @@ class Classifier(nn.Module):
         dropout: before the head, for backbones without dropout of their own.
     """
 
-    frozen = False
-
     def __init__(self, backbone: nn.Module, head: nn.Linear, dropout: float = 0.0) -> None:
         super().__init__()
         self.backbone, self.dropout, self.head = backbone, nn.Dropout(dropout), head
@@ -55,8 +53,6 @@ class Classifier(nn.Module):
 class LinearProbe(Classifier):
     """A linear layer on features that stay as they are: pixels, or a frozen network's."""
 
-    frozen = True
-
     def __init__(self, backbone: nn.Module, head: nn.Linear, dropout: float = 0.0) -> None:
         super().__init__(backbone.requires_grad_(False), head, dropout)
 
@@ -79,8 +75,6 @@ class NearestNeighbours(nn.Module):
         distance: `l1`, `l2` or `cosine`.
         weighted: a vote counts 1 / distance instead of 1; where distances are 0 only those count.
     """
-
-    frozen = True
 
     def __init__(
         self,

@@ -129,9 +129,8 @@ class Task(ABC, Generic[T, E, P]):
     def metric_names(self) -> tuple[str, ...]:
         """Of what `Metric.compute` returns."""
 
-    @property
-    def body(self) -> str:
-        """Name of the layers that `--freeze-backbone` freezes."""
+    def body(self, model: nn.Module) -> str:
+        """Return the name of the layers that `--freeze-backbone` freezes."""
         return "backbone"
 
     @property

@@ -21,7 +21,7 @@ from cvkit.structures import ClassList
 from cvkit.tasks.checking import checked, warn_of_leaks
 from cvkit.tasks.classed import require_examples, warn_of_gaps
 from cvkit.tasks.classify.network import Network, Preprocessing
-from cvkit.tasks.common import data_place, parse_image_size
+from cvkit.tasks.common import data_place, parse_image_size, refuse_idle
 from cvkit.tasks.normalisation import pretrained_statistics
 from cvkit.texts import counted
 
@@ -114,8 +114,9 @@ def check_flags(options: ClassifyTrain) -> None:
         raise UsageError(
             f"--aux-weight has no meaning for --arch {arch}", code="aux_weight.unsupported"
         )
-    if catalog.CLASSIFIERS[arch].gradient_free and options.devices > 1:
+    if "devices" in catalog.idle_flags("classify", arch) and options.devices > 1:
         raise UsageError(f"--arch {arch} runs in one process", code="devices.unsupported")
+    refuse_idle(options, "classify", arch, "unsupported")
     if options.image_size != "auto":
         parse_side(options.image_size)
     training_division(options)

@@ -171,9 +171,7 @@ def _refuse_what_means_nothing(options: TwoStageTrain, task: str) -> None:
             f"--label-smoothing has no meaning for --arch {options.arch}",
             code="label-smoothing.unsupported",
         )
-    # These are reported where they are read.
-    but = {"roi_samples", "max_size", "proposals", "proposal_mode"}
-    refuse_idle(options, task, options.arch, "unsupported", but=but)
+    refuse_idle(options, task, options.arch, "unsupported", but={"proposals"})
     if options.neck == "c4" and options.channels != 256 and not options.resume:
         raise UsageError(
             "--channels has no meaning for --neck c4, which has no pyramid",
