@@ -44,6 +44,12 @@ def imported_model(options: WeightsImport) -> tuple[dict[str, Tensor], dict[str,
         UsageError: no such network or class list.
         ModelFileError: the file is unusable, or its tensors do not fit.
     """
+    if options.task not in KINDS:
+        raise UsageError(
+            f"--task {options.task}: torchvision has no networks for it",
+            code="task.import",
+            hint=f"there are some for {', '.join(KINDS)}",
+        )
     kind = KINDS[options.task]
     arch, backbone = named_parts(options.task, options.arch, options.backbone)
     _require_list(options, kind)
