@@ -299,8 +299,8 @@ class Sample:
         image: HWC RGB uint8.
         geometry: how `image` was made from the file; None for a randomly cut training sample.
         mask: HW uint8 in the pixels of `image`; what a training loss compares with.
-        truth: the label in original pixels; what a metric (and, for a class, a loss) compares
-            with.
+        truth: the label in original pixels, of the type that the task's `predict` returns; what a
+            metric (and, for a class, a loss) compares with; see `cvkit.tasks.common.truth_of`.
         original: the decoded image, kept only where it is going to be drawn on.
         boxes: what a training loss compares with, in the pixels of `image`.
         proposals: [R, 4] float32 regions to look at, in the pixels of `image`; only for networks
@@ -314,7 +314,7 @@ class Sample:
     image: np.ndarray
     geometry: Geometry | None = None
     mask: np.ndarray | None = None
-    truth: SegMap | Classes | Instances | None = None
+    truth: object = None
     original: np.ndarray | None = None
     boxes: Instances | None = None
     proposals: np.ndarray | None = None

@@ -74,8 +74,8 @@ def run_training(
     from cvkit.engine.post_fit import run_post_fits
     from cvkit.output.curves import write_curves
 
-    own = runtime.stop_signals() if stop is None else contextlib.nullcontext(stop)
-    with own as stop, contextlib.ExitStack() as holding:
+    signals = runtime.stop_signals() if stop is None else contextlib.nullcontext(stop)
+    with signals as stop, contextlib.ExitStack() as holding:
         if options.resume:
             holding.enter_context(_held(options.resume, report))
         with stop.at_once():

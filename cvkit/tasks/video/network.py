@@ -67,10 +67,10 @@ class Network(ClipSpec):
 
     def flags(self, preprocessing: Preprocessing) -> dict[str, Any]:
         """Return the flags of train that lead to this network and to these inputs."""
-        own = {name: value for name, value in asdict(self).items() if value is not None}
-        own |= {name: getattr(preprocessing, name) for name in ("sampling", "stride", "fps")}
-        own["views"] = f"{preprocessing.clips}x{preprocessing.crops}"
-        return own | {"image_size": str(preprocessing.image_size)}
+        flags = {name: value for name, value in asdict(self).items() if value is not None}
+        flags |= {name: getattr(preprocessing, name) for name in ("sampling", "stride", "fps")}
+        flags["views"] = f"{preprocessing.clips}x{preprocessing.crops}"
+        return flags | {"image_size": str(preprocessing.image_size)}
 
     def build(self, num_classes: int) -> nn.Module:
         """Return the network, freshly initialised.
@@ -94,7 +94,7 @@ def preprocessing_for(options: VideoTrain, sizes_hw: Sequence[tuple[int, int]]) 
         side = max(16, short)
     else:
         side = min(112, max(32, round(short * 7 / 8 / 16) * 16))
-    own = pretrained_statistics(options, _builder(options))
+    statistics = pretrained_statistics(options, _builder(options))
     sampling = options.sampling
     if sampling == "auto":
         sampling = "uniform" if catalog.CLIP_NETWORKS[options.arch].spreads_frames else "clip"
@@ -108,7 +108,7 @@ def preprocessing_for(options: VideoTrain, sizes_hw: Sequence[tuple[int, int]]) 
         fps=options.fps,
         clips=clips,
         crops=crops,
-        **own,
+        **statistics,
     )
 
 
