@@ -56,10 +56,13 @@ class Segmenter(Arch):
         output_stride: the stride of the coarsest map that it wants; backbones that cannot dilate
             that far give their nearest.
         atrous: torchvision's rates of its atrous convolutions, where it has such a network.
+        positions: layers whose maps torchvision's network reads of a backbone, by its name, where
+            they are not the last ones of each stride.
     """
 
     output_stride: int = 32
     atrous: tuple[int, ...] = ()
+    positions: tuple[tuple[str, tuple[int, ...]], ...] = ()
     scores: str = "classifier.4"
 
 
@@ -130,3 +133,8 @@ class ClipNetwork(Arch):
     takes_backbone: bool = False
     listed_on: str = ""
     scores: str = "fc"
+
+    @property
+    def made_of_images(self) -> bool:
+        """Whether it is made of a network of images, whose weights it can begin with."""
+        return self.takes_backbone or bool(self.inflates)

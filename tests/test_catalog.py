@@ -162,6 +162,7 @@ def test_facts_of_architectures_go_together():
         assert clips.takes_backbone == bool(clips.listed_on), arch
         assert not clips.spreads_frames or clips.takes_backbone, arch
         assert not (clips.needs_maps and clips.inflates), arch
+        assert clips.made_of_images == hasattr(resolve(clips.target), "load_images"), arch
     for arch, classifier in CLASSIFIERS.items():
         assert bool(classifier.parts) == (arch not in BACKBONES), arch
         assert not classifier.gradient_free or classifier.takes_backbone, arch

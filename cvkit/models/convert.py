@@ -24,10 +24,6 @@ SEGMENTATION = {
 }
 """First part of torchvision's names to architectures here."""
 
-MAPS = {("lraspp", "mobilenet_v3_large"): (4, 16)}
-"""Layers of the backbone whose maps torchvision's network reads, where they are not the last ones
-of each stride."""
-
 DETECTION = {
     name: (arch, backbone)
     for arch, entry in catalog.DETECTORS.items()

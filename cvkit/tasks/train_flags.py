@@ -99,8 +99,8 @@ def require_names(options: Train, task: str) -> None:
         families: tuple[str, ...] = ("imagenet",)
         if isinstance(options, VideoTrain):
             families = ("imagenet", "kinetics")
-            network = catalog.resolve(catalog.CLIP_NETWORKS[options.arch].target)
-            backbone = backbone if hasattr(network, "load_images") else None
+            images = catalog.CLIP_NETWORKS[options.arch].made_of_images
+            backbone = backbone if images else None
         require_source(options.pretrained, backbone, families)
 
 

@@ -191,13 +191,13 @@ def load_backbone(
     if source == "kinetics" or (network.arch in VIDEO.values() and not imagenet):
         report.say(_load_kinetics(model, network, options, report))
         return
-    if not hasattr(model, "load_images"):
+    facts = catalog.CLIP_NETWORKS[network.arch]
+    if not facts.made_of_images:
         raise UsageError(
             f"--pretrained {source}: --arch {network.arch} is not made of a network of images",
             code="pretrained.unsupported",
             hint="kinetics" if network.arch in VIDEO.values() else "train from scratch",
         )
-    facts = catalog.CLIP_NETWORKS[network.arch]
     name = network.backbone or facts.inflates
     entry = catalog.BACKBONES[name]
     if facts.needs_maps:
