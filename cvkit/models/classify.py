@@ -184,8 +184,17 @@ def torchvision_parts(
         small: change the first layers for small images.
         image_size: side of the images; only vision transformers depend on it.
         aux: auxiliary heads, for the two networks that have some.
+
+    Raises:
+        UsageError: torchvision has no such network.
     """
     entry = BACKBONES[name]
+    if not entry.builder:
+        raise UsageError(
+            f"--backbone {name} only gives maps: torchvision has no such classifier",
+            code="backbone.unsupported",
+            hint="take a network of torchvision such as resnet18",
+        )
     arguments: dict[str, object] = {"num_classes": num_classes}
     if entry.aux_weight:
         arguments |= {"aux_logits": aux, "init_weights": True}
