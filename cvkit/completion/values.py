@@ -291,5 +291,3 @@ SOURCES: dict[str, Callable[[Line], Choices]] = {
     "weights": _models,
 }
 """What the flags and arguments take whose type does not say it, by the name of their field."""
-FREE = frozenset({"batch_size", "fail_under", "freeze", "lr", "mask_map", "scale", "weight_decay"})
-"""Flags with free text, for which there is nothing to choose from."""
