@@ -19,7 +19,7 @@ from cvkit.models.specs import ClipSpec
 from cvkit.models.weights import fetched, find_model, load_pretrained, read_state_dict
 from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD
 from cvkit.options.video import VideoTrain
-from cvkit.tasks.classify.setup import SMALL_IMAGE, parse_side
+from cvkit.tasks.classed import SMALL_IMAGE, parse_side
 from cvkit.tasks.common import refuse_idle
 from cvkit.tasks.normalisation import pretrained_statistics
 from cvkit.texts import counted
