@@ -56,10 +56,13 @@ class Segmenter(Arch):
         output_stride: preferred stride of the coarsest map; backbones that cannot dilate that far
             use their nearest.
         atrous: rates of the atrous convolutions in torchvision's network, if there is one.
+        positions: layers of a backbone whose maps torchvision's network uses, by the backbone's name,
+            if they are not the last ones of each stride.
     """
 
     output_stride: int = 32
     atrous: tuple[int, ...] = ()
+    positions: tuple[tuple[str, tuple[int, ...]], ...] = ()
     scores: str = "classifier.4"
 
 
@@ -129,3 +132,8 @@ class ClipNetwork(Arch):
     takes_backbone: bool = False
     listed_on: str = ""
     scores: str = "fc"
+
+    @property
+    def made_of_images(self) -> bool:
+        """Whether it is made of a network of images, whose weights it can begin with."""
+        return self.takes_backbone or bool(self.inflates)

@@ -66,6 +66,7 @@ SEGMENTERS: dict[str, Segmenter] = {
         about="LR-ASPP (2019), the light head of MobileNetV3",
         output_stride=16,
         torchvision=(("lraspp", ""),),
+        positions=(("mobilenet_v3_large", (4, 16)),),
         scores="classifier.low_classifier",
     ),
 }

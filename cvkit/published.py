@@ -66,10 +66,18 @@ PUBLISHED = {
 """Published models, by task and name."""
 
 
+def published_models(task: str) -> dict[str, Published]:
+    """Return a task's published models by name; there may be none."""
+    return PUBLISHED.get(task, {})
+
+
 def published_text(task: str) -> str:
-    """Return the names of a task's published models as text, abbreviated for classifiers."""
+    """Return the names of a task's published models as text, abbreviated for classifiers.
+
+    The text is empty for a task without any.
+    """
     if task != "classify":
-        return ", ".join(PUBLISHED[task])
+        return ", ".join(published_models(task))
     names = [name for name, entry in BACKBONES.items() if entry.builder]
     both = [name for name in names if len(BACKBONES[name].versions) > 1]
     return (
@@ -81,7 +89,7 @@ def published_text(task: str) -> str:
 
 def families(task: str) -> list[str]:
     """Return the first parts of the names of a task's published models, such as `coco`."""
-    return list(dict.fromkeys(name.partition(":")[0] for name in PUBLISHED[task]))
+    return list(dict.fromkeys(name.partition(":")[0] for name in published_models(task)))
 
 
 def weight_shelves() -> list[Path]:

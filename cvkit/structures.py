@@ -299,7 +299,8 @@ class Sample:
         image: HWC RGB uint8.
         geometry: how `image` was made from the file; None for a randomly cropped training sample.
         mask: HW uint8 in the pixels of `image`; the target of a training loss.
-        truth: the label in original pixels; the target of a metric (and, for a class, of a loss).
+        truth: the label in original pixels, of the type that the task's `predict` returns; the
+            target of a metric (and, for a class, of a loss); see `cvkit.tasks.common.truth_of`.
         original: the decoded image, kept only if it is needed for drawing.
         boxes: the target of a training loss, in the pixels of `image`.
         proposals: [R, 4] float32 regions in the pixels of `image`; only for networks that need
@@ -313,7 +314,7 @@ class Sample:
     image: np.ndarray
     geometry: Geometry | None = None
     mask: np.ndarray | None = None
-    truth: SegMap | Classes | Instances | None = None
+    truth: object = None
     original: np.ndarray | None = None
     boxes: Instances | None = None
     proposals: np.ndarray | None = None

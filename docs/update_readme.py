@@ -73,7 +73,7 @@ def exit_line() -> str:
 def published() -> str:
     """Return the table of the published models that `--weights` takes by name."""
     rows = ["| task | `--weights` |", "|---|---|"]
-    rows += [f"| `{task}` | {published_text(task)} |" for task in TASKS]
+    rows += [f"| `{task}` | {published_text(task)} |" for task in TASKS if published_text(task)]
     return "\n".join(rows)
 
 

@@ -115,11 +115,31 @@ COMPARED = {
 """Modules that may compare names, and why."""
 
 
-def is_name(node):
-    """Return whether a part of an expression is a name of a task, architecture or backbone."""
+KEYED = {
+    "cvkit.engine.optim": "`linear` is a schedule, too",
+    "cvkit.models.classify": "`lenet` and `mlp` are `parts` of rows",
+    "cvkit.models.video.resnet3d": "`r3d` and the like are arguments of rows",
+}
+"""Modules with a table by such names, and why it stands there."""
+
+
+def is_name(node, names=NAMES):
+    """Return whether a part of an expression is one of some names, or holds one."""
     if isinstance(node, ast.Tuple | ast.List | ast.Set):
-        return any(map(is_name, node.elts))
-    return isinstance(node, ast.Constant) and node.value in NAMES
+        return any(is_name(each, names) for each in node.elts)
+    return isinstance(node, ast.Constant) and node.value in names
+
+
+def test_only_tables_have_rows_of_architectures_and_backbones():
+    """A table by task is one row per task, as the page on extending lists them."""
+    names, found = NAMES - TASKS.keys(), {}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            keys = node.keys if isinstance(node, ast.Dict) else ()
+            if any(is_name(key, names) for key in keys):
+                found.setdefault(module(path), []).append(ast.unparse(node))
+    tables = {f"cvkit.{name}" for name in TABLES}
+    assert found.keys() - tables == KEYED.keys(), found
 
 
 def test_only_tables_compare_names_of_tasks_architectures_and_backbones():

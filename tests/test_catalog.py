@@ -2,7 +2,7 @@
 
 import inspect
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
@@ -132,6 +132,17 @@ def test_a_flag_is_complained_about_where_it_means_nothing(task, arch, flag, mea
     assert bool(found) != meant, found
 
 
+@pytest.mark.parametrize("task", ARCHS)
+def test_a_flag_of_a_new_architecture_is_refused_for_the_others(task, monkeypatch):
+    first, *_, last = [name for name, entry in ARCHS[task].items() if not entry.gradient_free]
+    new = replace(ARCHS[task][first], flags=ARCHS[task][first].flags | {"clip_grad"})
+    monkeypatch.setitem(ARCHS[task], "new", new)
+    monkeypatch.setitem(VALUES, "clip_grad", 2.0)
+    for arch in (first, last):
+        found = complaint(task, arch, "clip_grad")
+        assert found == f"--clip-grad has no meaning for --arch {arch}"
+
+
 def test_flags_of_architectures_are_flags_of_their_trainings():
     for task, archs in ARCHS.items():
         known = {field.name for field in fields(OPTIONS[task]["train"])}
@@ -151,6 +162,7 @@ def test_facts_of_architectures_go_together():
         assert clips.takes_backbone == bool(clips.listed_on), arch
         assert not clips.spreads_frames or clips.takes_backbone, arch
         assert not (clips.needs_maps and clips.inflates), arch
+        assert clips.made_of_images == hasattr(resolve(clips.target), "load_images"), arch
     for arch, classifier in CLASSIFIERS.items():
         assert bool(classifier.parts) == (arch not in BACKBONES), arch
         assert not classifier.gradient_free or classifier.takes_backbone, arch

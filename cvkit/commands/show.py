@@ -21,8 +21,9 @@ def models(options: Models) -> int:
 
 def samples(options: Samples) -> int:
     """Write synthetic scenes as a dataset."""
-    from cvkit.data.synthetic.samples import WRITERS
+    from cvkit.data.synthetic.samples import writer_of
 
+    write = writer_of(options.task)
     val = max(1, options.count // 5)
     counts = {"train": options.count - val, "val": val}
     size_hw = (options.size, options.size)
@@ -30,7 +31,7 @@ def samples(options: Samples) -> int:
     hint = "choose another folder"
     with storage.output_folder(options.folder, reuse=False, say=say, hint=hint):
         try:
-            WRITERS[options.task](options.folder, counts, options.seed, size_hw)
+            write(options.folder, counts, options.seed, size_hw)
         except BaseException:  # an incomplete dataset would block the next attempt
             storage.empty_folder(options.folder)
             raise

@@ -74,8 +74,8 @@ def run_training(
     from cvkit.engine.post_fit import run_post_fits
     from cvkit.output.curves import write_curves
 
-    own = runtime.stop_signals() if stop is None else contextlib.nullcontext(stop)
-    with own as stop, contextlib.ExitStack() as holding:
+    signals = runtime.stop_signals() if stop is None else contextlib.nullcontext(stop)
+    with signals as stop, contextlib.ExitStack() as holding:
         if options.resume:
             holding.enter_context(_held(options.resume, report))
         with stop.at_once():
@@ -285,15 +285,15 @@ def _resting_layers(options: Train, task: Task, model: nn.Module) -> str:
     """
     if not options.freeze_backbone:
         return options.freeze
-    names = [name for name, _ in model.named_parameters()]
-    if not any(name.startswith(f"{task.body}.") for name in names):
+    names, body = [name for name, _ in model.named_parameters()], task.body(model)
+    if not any(name.startswith(f"{body}.") for name in names):
         parts = dict.fromkeys(name.partition(".")[0] for name in names)
         raise UsageError(
             f"--freeze-backbone: --arch {task.network.arch} has no backbone",
             code="freeze_backbone.unsupported",
             hint=f"use --freeze with its layers: {', '.join(parts)}",
         )
-    return f"{options.freeze},{task.body}"
+    return f"{options.freeze},{body}"
 
 
 def _settings(options: Train, task: Task) -> Settings:

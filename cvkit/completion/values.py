@@ -16,7 +16,7 @@ from cvkit.catalog import ARCHS, AUGMENTATIONS, TASKS, backbones_of
 from cvkit.options.base import Command, hints
 from cvkit.options.described import choices_of, type_of
 from cvkit.options.tree import task_options
-from cvkit.published import PUBLISHED, weight_shelves
+from cvkit.published import published_models, weight_shelves
 
 ENTRIES = 1000
 """Maximum number of folder entries to read, so that large folders do not delay the shell."""
@@ -146,7 +146,7 @@ def _models(line: Line) -> Choices:
         for name in _files(shelf, ".safetensors"):
             if _task_of(shelf / name) in (None, line.task):
                 words.setdefault(name.removesuffix(".safetensors"), "in weights/")
-    words |= dict.fromkeys(PUBLISHED.get(line.task or "", ()), "published")
+    words |= dict.fromkeys(published_models(line.task or ""), "published")
     return Choices(words | _typed_files(line, ".safetensors"), "folders")
 
 
@@ -291,5 +291,3 @@ SOURCES: dict[str, Callable[[Line], Choices]] = {
     "weights": _models,
 }
 """Values of flags and arguments whose type does not define them, by field name."""
-FREE = frozenset({"batch_size", "fail_under", "freeze", "lr", "mask_map", "scale", "weight_decay"})
-"""Flags with free text, without choices."""

@@ -28,8 +28,6 @@ class Classifier(nn.Module):
         dropout: before the head, for backbones that have no dropout themselves.
     """
 
-    frozen = False
-
     def __init__(self, backbone: nn.Module, head: nn.Linear, dropout: float = 0.0) -> None:
         super().__init__()
         self.backbone, self.dropout, self.head = backbone, nn.Dropout(dropout), head
@@ -55,8 +53,6 @@ class Classifier(nn.Module):
 class LinearProbe(Classifier):
     """A linear layer on fixed features: pixels, or those of a frozen network."""
 
-    frozen = True
-
     def __init__(self, backbone: nn.Module, head: nn.Linear, dropout: float = 0.0) -> None:
         super().__init__(backbone.requires_grad_(False), head, dropout)
 
@@ -79,8 +75,6 @@ class NearestNeighbours(nn.Module):
         distance: `l1`, `l2` or `cosine`.
         weighted: a vote counts 1 / distance instead of 1; if distances are 0, only those count.
     """
-
-    frozen = True
 
     def __init__(
         self,
@@ -190,8 +184,17 @@ def torchvision_parts(
         small: change the first layers for small images.
         image_size: side of the images; only vision transformers depend on it.
         aux: auxiliary heads, for the two networks that have some.
+
+    Raises:
+        UsageError: torchvision has no such network.
     """
     entry = BACKBONES[name]
+    if not entry.builder:
+        raise UsageError(
+            f"--backbone {name} only gives maps: torchvision has no such classifier",
+            code="backbone.unsupported",
+            hint="take a network of torchvision such as resnet18",
+        )
     arguments: dict[str, object] = {"num_classes": num_classes}
     if entry.aux_weight:
         arguments |= {"aux_logits": aux, "init_weights": True}

@@ -24,9 +24,6 @@ SEGMENTATION = {
 }
 """From the first part of torchvision's names to cvkit's architectures."""
 
-MAPS = {("lraspp", "mobilenet_v3_large"): (4, 16)}
-"""Layers whose maps torchvision's network uses, if they are not the last ones of each stride."""
-
 DETECTION = {
     name: (arch, backbone)
     for arch, entry in catalog.DETECTORS.items()

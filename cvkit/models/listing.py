@@ -42,7 +42,16 @@ def list_archs(tasks: list[str]) -> list[Row]:
         (2015: VGG-16); the number of multiplications depends on the regions of an image. Video: 400
         classes, clips of 16 frames of 112x112 (S3D: 224x224), on ResNet-18.
     """
-    return [row for task in tasks for row in LISTERS[task]()]
+    return [row for task in tasks for row in LISTERS.get(task, partial(_list_unmeasured, task))()]
+
+
+def _list_unmeasured(task: str) -> list[Row]:
+    """Return the architectures of a task without saying how large they are."""
+    return [
+        {"task": task, "arch": arch, "backbone": None, "about": entry.about}
+        | {"parameters": None, "gmacs": None}
+        for arch, entry in catalog.ARCHS[task].items()
+    ]
 
 
 def _list_segmenters() -> list[Row]:
@@ -116,7 +125,7 @@ LISTERS: dict[str, Callable[[], list[Row]]] = {
     "instance": partial(_list_detectors, "instance"),
     "video": _list_clip_networks,
 }
-"""The function that lists the architectures of each task."""
+"""The function that lists the architectures of each task with their sizes."""
 
 
 def _size(model: nn.Module, side: int) -> Row:

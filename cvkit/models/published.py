@@ -21,7 +21,7 @@ def published_model(
         ModelFileError: missing and not available, or damaged.
         UsageError: a version of a published model that does not exist.
     """
-    known = published.PUBLISHED[task]
+    known = published.published_models(task)
     if name.partition(":")[0] not in published.families(task):
         return None
     if name not in known:

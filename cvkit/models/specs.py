@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,4 +171,9 @@ class ClipSpec:
     dropout: float | None = None
 
 
-Spec = ClassifierSpec | SegmenterSpec | DetectorSpec | ClipSpec
+class Spec(Protocol):
+    """What the dataclasses above have in common."""
+
+    @property
+    def arch(self) -> str:
+        """Key of the task's table in `catalog.ARCHS`."""

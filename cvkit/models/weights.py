@@ -60,8 +60,8 @@ def find_model(
             if (path / "ckpt").is_dir():
                 why, hint = "has no finished epoch", f"continue with: --resume {path}"
                 raise ModelFileError(f"{flag} {name} {why}", code="model.missing", hint=hint)
-        if task is not None:
-            hint += f", or a published model, such as {', '.join(published.families(task))}"
+        if task is not None and (families := published.families(task)):
+            hint += f", or a published model, such as {', '.join(families)}"
         near = None if path.is_dir() else closest(name, [*names, *_models_beside(path)])
         hint = f"did you mean {near}?" if near else hint
         raise ModelFileError(f"{flag} {name} {why}", code="model.missing", hint=hint)

@@ -44,7 +44,8 @@ WEIGHTS_HELP = "Model: run folder, .safetensors file, name in weights/"
 
 def weights_flag(task: str) -> typer.models.OptionInfo:
     """Return the description of a task's `--weights`, which lists its published models."""
-    return flag(MODEL, f"{WEIGHTS_HELP}, or published: {published_text(task)}")
+    published = published_text(task)
+    return flag(MODEL, f"{WEIGHTS_HELP}, or published: {published}" if published else WEIGHTS_HELP)
 
 
 @dataclass(frozen=True, kw_only=True)

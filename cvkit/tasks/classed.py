@@ -1,11 +1,12 @@
 """What image and video classification share: data, loss and results with one class per sample."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -13,7 +14,7 @@ from cvkit.console import Reporter
 from cvkit.data.classified import ClassifiedImage, Collection, read_collection
 from cvkit.data.division import content_hashes
 from cvkit.dividing import model_division, tell_division, warn_if_changed
-from cvkit.errors import DataError
+from cvkit.errors import DataError, UsageError
 from cvkit.metrics.classification import ranked
 from cvkit.ops.losses import class_loss
 from cvkit.options.classify import ClassifyEval
@@ -21,10 +22,12 @@ from cvkit.options.video import VideoEval
 from cvkit.output.files import write_csv
 from cvkit.output.records import read_lines
 from cvkit.structures import Batch, Classes, ClassList, Sample
-from cvkit.tasks.common import data_place, require_same_classes, required
+from cvkit.tasks.common import data_place, parse_image_size, require_same_classes, required
 from cvkit.tasks.contract import Task
 
 C = TypeVar("C", bound="ClassTraining")
+SMALL_IMAGE = 64
+"""Largest side of images that count as small: they keep their size, and get the small stem."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +70,29 @@ def unregularised(training: C) -> C:
 def one_hot(batch: Batch, num_classes: int) -> Tensor:
     """Return the [N, K] class probabilities of a batch of labelled samples."""
     return F.one_hot(required(batch.labels), num_classes).float()
+
+
+def parse_side(text: str) -> int:
+    """Return the side that `--image-size` means: `224`, or `224x224`.
+
+    Raises:
+        UsageError: malformed, or not square.
+    """
+    width, height = parse_image_size(text, 16, 2048)
+    if width != height:
+        raise UsageError(
+            f"--image-size {text!r} is not a square, as classification needs",
+            code="image_size.square",
+            hint=f"such as {min(width, height)}",
+        )
+    return width
+
+
+def label_counts(images: Sequence[ClassifiedImage], names: Sequence[str]) -> Tensor:
+    """Return the [K] number of images of each class."""
+    index = {name: number for number, name in enumerate(names)}
+    labels = torch.tensor([index[image.label] for image in images])
+    return torch.bincount(labels, minlength=len(names))
 
 
 def require_examples(data: Collection, split: str, place: Path) -> None:

@@ -236,22 +236,34 @@ def from_header(
         ) from error
 
 
+WARNED = ("neighbors", "distance", "votes", "roi_samples", "max_size", "proposal_mode")
+"""Flags that a run may have without an effect: it is warned of them, not refused."""
+
+
+def warned_flags(task: str, arch: str) -> tuple[str, ...]:
+    """Return those of `WARNED` that mean nothing to an architecture."""
+    idle = catalog.idle_flags(task, arch)
+    return tuple(name for name in WARNED if name in idle)
+
+
 def refuse_idle(
     options: Train, task: str, arch: str, code: str, *, but: Collection[str] = ()
 ) -> None:
     """Check that an architecture uses the flags that are not at their defaults.
+
+    Flags in `WARNED` are left to `cvkit.tasks.train_flags`.
 
     Args:
         options: of the run.
         task: key of `catalog.ARCHS`.
         arch: key of the task's table, whose rows name the flags.
         code: last part of the code of the error.
-        but: flags that are checked elsewhere.
+        but: flags that are refused elsewhere.
 
     Raises:
         UsageError: names the first one that has an effect on other architectures only.
     """
-    for name in sorted(catalog.idle_flags(task, arch).difference(but)):
+    for name in sorted(catalog.idle_flags(task, arch).difference(but, WARNED)):
         if differs(options, name):
             flag = name.replace("_", "-")
             raise UsageError(f"--{flag} has no effect with --arch {arch}", code=f"{flag}.{code}")

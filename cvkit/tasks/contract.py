@@ -138,9 +138,8 @@ class Task(ABC, Generic[T, E, P]):
     def metric_names(self) -> tuple[str, ...]:
         """Names of the metrics that `Metric.compute` returns."""
 
-    @property
-    def body(self) -> str:
-        """Name of the layers that `--freeze-backbone` freezes."""
+    def body(self, model: nn.Module) -> str:
+        """Return the name of the layers that `--freeze-backbone` freezes."""
         return "backbone"
 
     @property

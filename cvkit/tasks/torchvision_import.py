@@ -16,7 +16,6 @@ from cvkit.errors import ModelFileError, UsageError
 from cvkit.model_files import read_model, unverified
 from cvkit.models.convert import (
     DETECTION,
-    MAPS,
     VIDEO,
     converted,
     named_parts,
@@ -44,6 +43,12 @@ def imported_model(options: WeightsImport) -> tuple[dict[str, Tensor], dict[str,
         UsageError: no such network or class list.
         ModelFileError: the file is unusable, or its tensors do not fit.
     """
+    if options.task not in KINDS:
+        raise UsageError(
+            f"--task {options.task}: torchvision has no networks for it",
+            code="task.import",
+            hint=f"there are some for {', '.join(KINDS)}",
+        )
     kind = KINDS[options.task]
     arch, backbone = named_parts(options.task, options.arch, options.backbone)
     _require_list(options, kind)
@@ -175,14 +180,15 @@ def _segmenter(options: WeightsImport, arch: str, backbone: str) -> Made:
     published = recognised(
         options.file, torchvision.models.list_models(torchvision.models.segmentation)
     )
+    facts = catalog.SEGMENTERS[arch]
     network = segment_network.Network(
         arch=arch,
         backbone=backbone,
         output_stride=None,
         aux=False,
         deconv=False,
-        rates=catalog.SEGMENTERS[arch].atrous or None,
-        positions=MAPS.get((arch, backbone)),
+        rates=facts.atrous or None,
+        positions=dict(facts.positions).get(backbone),
     )
     side = torchvision.models.segmentation.FCN_ResNet50_Weights.DEFAULT.transforms().resize_size[0]
     origin = f"torchvision {published[0]} {published[1].name}" if published else "unknown"

@@ -9,10 +9,11 @@ from cvkit.models.weights import require_source
 from cvkit.options.base import Train
 from cvkit.options.classify import ClassifyTrain
 from cvkit.options.described import differs
-from cvkit.options.detect import DetectTrain, TwoStageTrain
+from cvkit.options.detect import DetectTrain
 from cvkit.options.segment import SegmentTrain
 from cvkit.options.video import VideoTrain
 from cvkit.tasks.class_weights import CLASS_WEIGHTS
+from cvkit.tasks.common import warned_flags
 from cvkit.tasks.segment.setup import loss_terms
 
 STEPS = (
@@ -101,8 +102,8 @@ def require_names(options: Train, task: str) -> None:
         families: tuple[str, ...] = ("imagenet",)
         if isinstance(options, VideoTrain):
             families = ("imagenet", "kinetics")
-            network = catalog.resolve(catalog.CLIP_NETWORKS[options.arch].target)
-            backbone = backbone if hasattr(network, "load_images") else None
+            images = catalog.CLIP_NETWORKS[options.arch].made_of_images
+            backbone = backbone if images else None
         require_source(options.pretrained, backbone, families)
 
 
@@ -149,19 +150,20 @@ def _of_task(options: Train) -> Iterator[Rule]:
             yield from _classify(options)
         case SegmentTrain():
             yield from _segment(options)
-        case TwoStageTrain():
+        case DetectTrain():
             yield from _detect(options)
         case VideoTrain():
             yield from _video(options)
 
 
 def _classify(options: ClassifyTrain) -> Iterator[Rule]:
-    arch, reason = options.arch, f"--arch {options.arch or options.backbone or 'resnet18'}"
+    name = options.arch or options.backbone or "resnet18"
+    reason = f"--arch {name}"
     keeps = _keeps_examples(options)
     yield keeps, STEPS, reason
     yield keeps and (options.backbone is None or bool(options.pretrained)), ("init",), reason
-    yield not keeps, ("neighbors", "distance", "votes"), reason
-    bare = options.backbone is None and arch is not None and arch not in catalog.BACKBONES
+    yield True, warned_flags("classify", name), reason
+    bare = options.backbone is None and name not in catalog.BACKBONES
     yield bare, ("stem",), reason
 
 
@@ -178,13 +180,9 @@ def _segment(options: SegmentTrain) -> Iterator[Rule]:
     yield whole, ("output_stride",), f"--backbone {options.backbone}"
 
 
-def _detect(options: TwoStageTrain) -> Iterator[Rule]:
-    reason = f"--arch {options.arch}"
-    entry = catalog.DETECTORS[options.arch]
-    yield entry.takes_crops, ("roi_samples", "max_size"), reason
-    if isinstance(options, DetectTrain):
-        yield not entry.needs_proposals, ("proposal_mode",), reason
-        yield options.proposals is not None, ("proposal_mode",), "--proposals"
+def _detect(options: DetectTrain) -> Iterator[Rule]:
+    yield True, warned_flags("detect", options.arch), f"--arch {options.arch}"
+    yield options.proposals is not None, ("proposal_mode",), "--proposals"
 
 
 def _video(options: VideoTrain) -> Iterator[Rule]:

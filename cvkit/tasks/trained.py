@@ -159,7 +159,7 @@ def read_trained(weights: str, options: Job, task_name: str | None) -> tuple[Pat
             asked = WeightsImport(file=path, out=path, task=task_name, arch=builder)
             tensors, header, _ = imported_model(asked)
             return path, tensors, header | {"sha256": content_hash(tensors)}
-    names = published.PUBLISHED.get(task_name, ()) if task_name else ()
+    names = published.published_models(task_name) if task_name else ()
     path = find_model(weights, task_name, names=list(names))
     if note := unverified(path):
         report.warn(note)

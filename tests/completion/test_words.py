@@ -9,7 +9,7 @@ import typer
 from cvkit import cli
 from cvkit.catalog import ARCHS, TASKS, backbones_of
 from cvkit.completion import values
-from cvkit.completion.values import FREE, SOURCES, value_type
+from cvkit.completion.values import SOURCES, value_type
 from cvkit.completion.words import arguments_of, complete, flags_of
 from cvkit.data.synthetic.samples import WRITERS
 from cvkit.data.transforms import boxes, classes, masks
@@ -26,6 +26,8 @@ COMMANDS = [
     (name, verb) for name, entry in OPTIONS.items() if isinstance(entry, dict) for verb in entry
 ] + [(name,) for name, entry in OPTIONS.items() if not isinstance(entry, dict)]
 VERBS = ("train", "eval", "predict")
+FREE = frozenset({"batch_size", "fail_under", "freeze", "lr", "mask_map", "scale", "weight_decay"})
+"""Flags with free text, for which there is nothing to choose from."""
 
 
 def options_of(path):

@@ -78,7 +78,7 @@ def test_a_backbone_serves_all_tasks_with_maps_and_architectures_are_one_row(tmp
             "detect",
             "detect",
             images["detect"],
-            ("--arch", "points", *toy, "--min-size", "64"),
+            ("--arch", "points", *toy, "--min-size", "64", "--freeze-backbone"),
             "detect-points",
         ),
         *verbs("detect", "detect", images["detect"], small, "detect-faster-rcnn"),
@@ -128,10 +128,12 @@ def test_a_task_from_images_to_one_number_has_all_verbs(tmp_path):
     )
     train = [word if word != "1" else "40" for word in train]
     scored = ("brightness", "eval", "--predictions", "val.csv", "--truth", ".", "--json", "--quiet")
+    listed = ("models", "brightness", "--json")
     helped = [("brightness", "--help"), ("brightness", "train", "--help"), ("--help",)]
-    commands = [train, *rest, scored, *helped]
-    _, evaluated, predicted, files, *pages = run_all(commands, tmp_path, task=True)
+    commands = [train, *rest, scored, listed, *helped]
+    _, evaluated, predicted, files, models, *pages = run_all(commands, tmp_path, task=True)
     assert all("says how bright an image is" in page for page in pages)
     assert json.loads(evaluated)["metrics"]["closeness"] > 0.95
     assert json.loads(predicted)["counts"]["predicted"] == 6
     assert json.loads(files)["metrics"]["closeness"] == 1.0
+    assert [row["about"] for row in json.loads(models)["archs"]] == ["means of channels"]

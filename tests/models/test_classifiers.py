@@ -11,7 +11,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from cvkit import catalog
+from cvkit.backbone_table import BackboneEntry
 from cvkit.engine.optim import penalties
+from cvkit.errors import UsageError
+from cvkit.models.build import build
 from cvkit.models.classify import (
     Classifier,
     LeNet,
@@ -22,7 +25,9 @@ from cvkit.models.classify import (
     small_parts,
     torchvision_parts,
 )
+from cvkit.models.detection.inputs import DetectionInputs
 from cvkit.models.listing import complexity
+from cvkit.models.specs import ClipSpec, DetectorSpec
 from cvkit.ops.losses import class_loss
 
 NAMES = catalog.backbones_of("classify")
@@ -269,3 +274,19 @@ def test_pixels_are_the_flat_image():
     images = torch.arange(192.0).view(1, 3, 8, 8)
     assert torch.equal(body(images), images.view(1, 192))
     assert head.in_features == 192
+
+
+@pytest.mark.parametrize(
+    ("task", "spec"),
+    [
+        ("detect", DetectorSpec("rcnn", "maps")),
+        ("video", ClipSpec(arch="single-frame", backbone="maps", frames=2, image_size=32)),
+        ("video", ClipSpec(arch="cnn-lstm", backbone="maps", frames=2, image_size=32)),
+    ],
+    ids=["rcnn", "single-frame", "cnn-lstm"],
+)
+def test_a_backbone_that_torchvision_does_not_have_is_no_classifier(monkeypatch, task, spec):
+    monkeypatch.setitem(catalog.BACKBONES, "maps", BackboneEntry(target="toys.backbone:Toy"))
+    inputs = () if task == "video" else (DetectionInputs((32,), 32, (0.5,) * 3, (0.5,) * 3),)
+    with pytest.raises(UsageError, match="--backbone maps only gives maps"):
+        build(task, spec, 2, *inputs)

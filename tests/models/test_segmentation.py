@@ -9,7 +9,6 @@ from torch.nn import functional as F
 
 from cvkit import catalog
 from cvkit.errors import UsageError
-from cvkit.models.convert import MAPS
 from cvkit.models.listing import complexity
 from cvkit.models.segmentation.fcn import bilinear_kernel
 from cvkit.models.segmentation.unet import ClassicUNet, mirror_pad
@@ -87,7 +86,7 @@ def test_torchvision_state_dict_gives_torchvision_outputs(arch, builder, backbon
 )
 def test_size_equals_torchvisions_published_figures(arch, backbone, builder):
     meta = torchvision.models.get_weight(f"{builder}.COCO_WITH_VOC_LABELS_V1").meta
-    positions = MAPS.get((arch, backbone))
+    positions = dict(catalog.SEGMENTERS[arch].positions).get(backbone)
     parameters, gmacs = complexity(on_meta(arch, backbone, positions=positions), (520, 520))
     assert parameters == meta["num_params"]
     assert round(gmacs, 3) == meta["_ops"]

@@ -28,6 +28,7 @@ from cvkit.options.detect import DetectEval, DetectPredict, DetectTrain
 from cvkit.output.canvas import enlarged_hw
 from cvkit.tasks.detect.network import freeze_backbone
 from cvkit.tasks.detect.task import Detect
+from cvkit.tasks.instance.task import Instance
 
 TINY = (
     *("--backbone", "mobilenet_v3_small", "--min-size", "64", "--batch-size", "2"),
@@ -647,6 +648,22 @@ def test_evaluation_and_prediction_search_as_training_did(boxes, monkeypatch, ar
         assert model.search("a.jpg", np.zeros((20, 20, 3), np.uint8)).tolist() == regions.tolist()
         assert asked == [wanted] * 2
         header.pop("proposals", None)  # a file that does not say it
+
+
+def test_freezing_the_backbone_means_the_body_of_any_detector():
+    class Whole(torch.nn.Module):
+        """A detector that has no neck."""
+
+        def __init__(self):
+            super().__init__()
+            self.layers = torch.nn.ModuleDict({"net": torch.nn.Linear(1, 1)})
+
+        @property
+        def body(self):
+            return self.layers["net"]
+
+    for task in (Detect, Instance):
+        assert task.body(None, Whole()) == "layers.net"
 
 
 def test_batch_norms_that_are_not_there_cannot_be_frozen():

@@ -5,7 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
-from cvkit.data.synthetic.samples import VERSION, WRITERS
+from cvkit.data.synthetic.samples import VERSION, writer_of
 from cvkit.errors import UsageError
 from cvkit.storage import cache_folder, cache_trouble, fsync_folder, passing_folder
 
@@ -23,7 +23,11 @@ def cached_samples(task: str, seed: int = 0) -> Path:
     """Return the folder of a task's built-in dataset, generated once in the user's cache.
 
     Without a cache it is generated in a temporary folder, which is removed when the process ends.
+
+    Raises:
+        UsageError: the task has none.
     """
+    write = writer_of(task)
     (train, val), size_hw = CACHED[task]
     name = f"{task}-v{VERSION}-{train}-{val}-{seed}"
     base = _base(name)
@@ -32,7 +36,7 @@ def cached_samples(task: str, seed: int = 0) -> Path:
         return folder
     temporary = base / f".{folder.name}.{os.getpid()}"
     try:
-        WRITERS[task](temporary, {"train": train, "val": val}, seed, size_hw)
+        write(temporary, {"train": train, "val": val}, seed, size_hw)
         os.rename(temporary, folder)
         fsync_folder(base)
     except FileExistsError:

@@ -1,7 +1,7 @@
 """The built-in datasets: synthetic scenes, written in the layout of each task."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 from cvkit.data.synthetic.scenes import CLASSES, Frame, Scene, make_motion, make_scene, make_single
 from cvkit.data.synthetic.shapes import SHAPES
-from cvkit.errors import MachineError
+from cvkit.errors import MachineError, UsageError
 from cvkit.ops.rle import encode_part
 from cvkit.storage import machine_errors, opencv_name, write_file, write_json
 from cvkit.structures import VOC_PALETTE, voc_color
@@ -178,7 +178,10 @@ def write_videos(
     _describe(folder, counts, seed, size_hw)
 
 
-WRITERS = {
+Writer = Callable[[Path, dict[str, int], int, tuple[int, int]], None]
+"""Writes a dataset, from its folder, the number of samples per split, a seed and their size."""
+
+WRITERS: dict[str, Writer] = {
     "classify": write_classification,
     "segment": write_segmentation,
     "detect": write_detection,
@@ -186,3 +189,18 @@ WRITERS = {
     "video": write_videos,
 }
 """The writers of the built-in datasets, by task."""
+
+
+def writer_of(task: str) -> Writer:
+    """Return what writes the built-in dataset of a task.
+
+    Raises:
+        UsageError: it has none.
+    """
+    if task not in WRITERS:
+        raise UsageError(
+            f"there are no built-in samples for {task}",
+            code="samples.none",
+            hint=f"name a dataset; there are samples for {', '.join(WRITERS)}",
+        )
+    return WRITERS[task]

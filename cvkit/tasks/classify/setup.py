@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from cvkit import catalog
 from cvkit.console import Reporter
-from cvkit.data.classified import ClassifiedImage, Collection, read_collection
+from cvkit.data.classified import Collection, read_collection
 from cvkit.data.scan import ImageScan, scan_images
 from cvkit.dividing import tell_division, training_division
 from cvkit.errors import UsageError, raise_defects
@@ -19,14 +18,11 @@ from cvkit.options.classify import ClassifyEval, ClassifyPredict, ClassifyTrain
 from cvkit.output.names import class_words
 from cvkit.structures import ClassList
 from cvkit.tasks.checking import checked, warn_of_leaks
-from cvkit.tasks.classed import require_examples, warn_of_gaps
+from cvkit.tasks.classed import SMALL_IMAGE, parse_side, require_examples, warn_of_gaps
 from cvkit.tasks.classify.network import Network, Preprocessing
-from cvkit.tasks.common import data_place, parse_image_size
+from cvkit.tasks.common import data_place, refuse_idle
 from cvkit.tasks.normalisation import pretrained_statistics
 from cvkit.texts import counted
-
-SMALL_IMAGE = 64
-"""Largest image side at which `--stem auto` takes the small stem."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,27 +112,12 @@ def check_flags(options: ClassifyTrain) -> None:
         raise UsageError(
             f"--aux-weight has no effect with --arch {arch}", code="aux_weight.unsupported"
         )
-    if catalog.CLASSIFIERS[arch].gradient_free and options.devices > 1:
+    if "devices" in catalog.idle_flags("classify", arch) and options.devices > 1:
         raise UsageError(f"--arch {arch} works with one process only", code="devices.unsupported")
+    refuse_idle(options, "classify", arch, "unsupported")
     if options.image_size != "auto":
         parse_side(options.image_size)
     training_division(options)
-
-
-def parse_side(text: str) -> int:
-    """Return the side that `--image-size` means: `224`, or `224x224`.
-
-    Raises:
-        UsageError: malformed, or not square.
-    """
-    width, height = parse_image_size(text, 16, 2048)
-    if width != height:
-        raise UsageError(
-            f"--image-size {text!r} is not a square, as classification needs",
-            code="image_size.square",
-            hint=f"such as {min(width, height)}",
-        )
-    return width
 
 
 def preprocessing_for(options: ClassifyTrain, sizes_hw: Sequence[tuple[int, int]]) -> Preprocessing:
@@ -227,13 +208,6 @@ def training_data(
     warn_of_gaps(data, options.val_split, report)
     report.say(f"classes: {len(data.names)} ({', '.join(data.names[:30])})")
     return data, scans
-
-
-def label_counts(images: Sequence[ClassifiedImage], names: Sequence[str]) -> Tensor:
-    """Return the [K] number of images of each class."""
-    index = {name: number for number, name in enumerate(names)}
-    labels = torch.tensor([index[image.label] for image in images])
-    return torch.bincount(labels, minlength=len(names))
 
 
 def parse_tta(text: str | None) -> tuple[bool, bool]:

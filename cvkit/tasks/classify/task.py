@@ -75,7 +75,7 @@ class Classify(LogitsTask[ClassifyTrain, ClassifyEval, ClassifyPredict]):
         classes = make_classes(list(data.names))
         from cvkit.data.transforms.classes import ClassifyTransform  # slow to import; training only
 
-        counts = setup.label_counts(train, data.names)
+        counts = classed.label_counts(train, data.names)
         aux_weight = catalog.ARCHS["classify"][network.arch].aux_weight
         training = ClassTraining(
             loss=options.loss,

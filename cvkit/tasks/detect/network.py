@@ -172,9 +172,7 @@ def _refuse_what_means_nothing(options: TwoStageTrain, task: str) -> None:
             f"--label-smoothing has no effect with --arch {options.arch}",
             code="label-smoothing.unsupported",
         )
-    # These are reported by the code that reads them.
-    but = {"roi_samples", "max_size", "proposals", "proposal_mode"}
-    refuse_idle(options, task, options.arch, "unsupported", but=but)
+    refuse_idle(options, task, options.arch, "unsupported", but={"proposals"})
     if options.neck == "c4" and options.channels != 256 and not options.resume:
         raise UsageError(
             "--channels has no effect with --neck c4, which has no pyramid",

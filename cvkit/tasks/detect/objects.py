@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 import numpy as np
 import torch
@@ -51,8 +51,13 @@ LIMITS = {"min_score": "threshold", "nms": "nms", "max_detections": "max_detecti
 """Fields of a network's region rule, and the flags that change them for a trained model."""
 
 
+T = TypeVar("T", bound=TwoStageTrain)
+E = TypeVar("E", bound=DetectingEval)
+P = TypeVar("P", bound=DetectingPredict)
+
+
 @dataclass(frozen=True, kw_only=True)
-class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
+class ObjectTask(ImageTask[T, E, P]):
     """A problem whose results are objects with boxes, as the three loops use it.
 
     Attributes:
@@ -75,7 +80,7 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
     as_imported: bool = False
 
     @classmethod
-    def for_training(cls, options: TwoStageTrain, report: Reporter) -> Self:
+    def for_training(cls, options: T, report: Reporter) -> Self:
         """Return the task of a training run; reads and checks the whole dataset.
 
         Raises:
@@ -109,7 +114,7 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
     @classmethod
     def _parts_for_training(
         cls,
-        options: TwoStageTrain,
+        options: T,
         network: Network,
         found: Splits,
         bits: int | None,
@@ -119,7 +124,7 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
         return {}
 
     @classmethod
-    def for_model(cls, options: DetectingEval | DetectingPredict, header: dict[str, Any]) -> Self:
+    def for_model(cls, options: E | P, header: dict[str, Any]) -> Self:
         """Return the task of a trained model, as its file's header describes it.
 
         Raises:
@@ -140,12 +145,12 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
 
     @classmethod
     def _parts_for_model(
-        cls, options: DetectingEval | DetectingPredict, network: Network, header: dict[str, Any]
+        cls, options: E | P, network: Network, header: dict[str, Any]
     ) -> dict[str, Any]:
         """Return further fields of the task of a trained model."""
         return {}
 
-    def with_data(self, options: DetectingEval, header: dict[str, Any], report: Reporter) -> Self:
+    def with_data(self, options: E, header: dict[str, Any], report: Reporter) -> Self:
         """Return the task with the split that a trained model is evaluated on, checked.
 
         Raises:
@@ -157,10 +162,10 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
         splits = {options.split: with_truths(found.images[options.split], table)}
         return replace(self, splits=splits)
 
-    @property
-    def body(self) -> str:
-        """Name of the layers that `--freeze-backbone` freezes."""
-        return "backbone" if self.network.facts.takes_crops else "backbone.body"
+    def body(self, model: nn.Module) -> str:
+        """Return the name of the layers that `--freeze-backbone` freezes."""
+        body = cast(Detector, model).body
+        return next(name for name, part in model.named_modules() if part is body)
 
     @property
     def weight_format(self) -> torch.memory_format:
@@ -178,7 +183,7 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
         network = self.network.adopted(self.known_parts(header)["network"])
         return replace(super().adopting(header), network=network)
 
-    def header(self, options: TwoStageTrain) -> dict[str, Any]:
+    def header(self, options: T) -> dict[str, Any]:
         """Return the header of the model file."""
         return {
             **self.about_model(),
@@ -195,7 +200,7 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
         """Return a freshly initialised network for the classes."""
         return self.network.build(len(self.classes), self.preprocessing)
 
-    def load_pretrained(self, model: nn.Module, options: TwoStageTrain, report: Reporter) -> None:
+    def load_pretrained(self, model: nn.Module, options: T, report: Reporter) -> None:
         """Load the backbone weights that `--pretrained` names, or say that there are none.
 
         Raises:
@@ -203,11 +208,11 @@ class ObjectTask(ImageTask[TwoStageTrain, DetectingEval, DetectingPredict]):
         """
         load_backbone(cast(Detector, model), self.network, options, report)
 
-    def recipe(self, options: TwoStageTrain) -> dict[str, Any]:
+    def recipe(self, options: T) -> dict[str, Any]:
         """Return optimizer, schedule, learning rate and weight decay."""
         return recipe(options)
 
-    def freeze(self, model: nn.Module, options: TwoStageTrain) -> None:
+    def freeze(self, model: nn.Module, options: T) -> None:
         """Freeze the layers given by `--freeze-bn` and `--trainable-layers`.
 
         Raises:

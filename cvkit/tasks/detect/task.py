@@ -12,14 +12,7 @@ from cvkit.data.datasets import ImageSource
 from cvkit.data.files import InputFile
 from cvkit.metrics.coco import METRICS, BoxMetric
 from cvkit.models.detection.rcnn import RCNN
-from cvkit.options.detect import (
-    DetectEval,
-    DetectingEval,
-    DetectingPredict,
-    DetectPredict,
-    DetectTrain,
-    TwoStageTrain,
-)
+from cvkit.options.detect import DetectEval, DetectPredict, DetectTrain
 from cvkit.output.draw import draw_boxes
 from cvkit.scoring.detect import box_metric
 from cvkit.structures import Batch, Instances
@@ -39,7 +32,7 @@ from cvkit.tasks.detect.setup import Splits
 
 
 @dataclass(frozen=True, kw_only=True)
-class Detect(ObjectTask):
+class Detect(ObjectTask[DetectTrain, DetectEval, DetectPredict]):
     """Object detection, as the three loops use it.
 
     Attributes:
@@ -63,37 +56,32 @@ class Detect(ObjectTask):
     @classmethod
     def _parts_for_training(
         cls,
-        options: TwoStageTrain,
+        options: DetectTrain,
         network: Network,
         found: Splits,
         bits: int | None,
         report: Reporter,
     ) -> dict[str, Any]:
-        assert isinstance(options, DetectTrain)
         mode = options.proposal_mode
         regions = find_proposals(network, found.images, options.proposals, mode, report, bits)
         return {"head": options.head, "proposal_mode": mode, "proposals": regions}
 
     @classmethod
     def _parts_for_model(
-        cls, options: DetectingEval | DetectingPredict, network: Network, header: dict[str, Any]
+        cls, options: DetectEval | DetectPredict, network: Network, header: dict[str, Any]
     ) -> dict[str, Any]:
         mode = header.get("proposals", "fast")
         if isinstance(options, DetectEval):
             return {"proposal_mode": mode, "protocol": options.protocol, "iou": options.iou}
-        assert isinstance(options, DetectPredict)
         return {"proposal_mode": mode, "search": searcher(network, options.proposals, mode)}
 
-    def with_data(
-        self, options: DetectingEval, header: dict[str, Any], report: Reporter
-    ) -> "Detect":
+    def with_data(self, options: DetectEval, header: dict[str, Any], report: Reporter) -> "Detect":
         """Return the task with the split that a trained model is evaluated on, checked.
 
         Raises:
             DataError: classes that the model does not have, or defects.
         """
         task = super().with_data(options, header, report)
-        assert isinstance(options, DetectEval)
         place, mode, bits = options.proposals, self.proposal_mode, self.preprocessing.bits
         regions = find_proposals(self.network, task.splits, place, mode, report, bits)
         return replace(task, proposals=regions)
@@ -107,7 +95,7 @@ class Detect(ObjectTask):
         """Return an empty metric of the protocol."""
         return box_metric(self.classes, self.protocol, self.iou)
 
-    def header(self, options: TwoStageTrain) -> dict[str, Any]:
+    def header(self, options: DetectTrain) -> dict[str, Any]:
         """Return the header of the model file."""
         return super().header(options) | {"proposals": self.proposal_mode}
 

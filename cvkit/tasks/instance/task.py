@@ -9,8 +9,7 @@ import numpy as np
 from cvkit.metrics.masks import MaskMetric, metric_names
 from cvkit.models.detection.roi_heads import Detections
 from cvkit.ops.mask_pasting import paste_masks
-from cvkit.options.detect import DetectingEval, DetectingPredict
-from cvkit.options.instance import InstanceEval, InstancePredict
+from cvkit.options.instance import InstanceEval, InstancePredict, InstanceTrain
 from cvkit.output.draw import draw_instances
 from cvkit.output.instances import describe_masks, write_index_map, write_instances
 from cvkit.structures import Failure, Instances, Sample
@@ -20,7 +19,7 @@ from cvkit.tasks.detect.objects import ObjectTask
 
 
 @dataclass(frozen=True, kw_only=True)
-class Instance(ObjectTask):
+class Instance(ObjectTask[InstanceTrain, InstanceEval, InstancePredict]):
     """Instance segmentation, as the three loops use it.
 
     Attributes:
@@ -35,9 +34,8 @@ class Instance(ObjectTask):
 
     @classmethod
     def _parts_for_model(
-        cls, options: DetectingEval | DetectingPredict, network: Network, header: dict[str, Any]
+        cls, options: InstanceEval | InstancePredict, network: Network, header: dict[str, Any]
     ) -> dict[str, Any]:
-        assert isinstance(options, InstanceEval | InstancePredict)
         boundary = isinstance(options, InstanceEval) and options.boundary
         return {"mask_threshold": options.mask_threshold, "boundary": boundary}
 

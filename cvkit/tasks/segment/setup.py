@@ -23,7 +23,7 @@ from cvkit.ops import inference, losses
 from cvkit.options.segment import SegmentEval, SegmentPredict, SegmentTrain
 from cvkit.structures import IGNORE, ClassList
 from cvkit.tasks.checking import checked, warn_of_leaks
-from cvkit.tasks.common import data_place, parse_image_size
+from cvkit.tasks.common import data_place, parse_image_size, refuse_idle
 from cvkit.tasks.segment.network import Network, segmenter
 from cvkit.texts import counted
 
@@ -81,6 +81,7 @@ def check_flags(options: SegmentTrain) -> tuple[Network, dict[str, float], float
     training_division(options)
     if options.image_size != "auto":
         image_size(options.image_size, [])
+    refuse_idle(options, "segment", options.arch, "unsupported")
     aux_weight = arch.aux_weight if options.aux_weight is None else options.aux_weight
     network = Network(
         arch=options.arch,

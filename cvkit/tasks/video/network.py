@@ -19,7 +19,7 @@ from cvkit.models.specs import ClipSpec
 from cvkit.models.weights import fetched, find_model, load_pretrained, read_state_dict
 from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD
 from cvkit.options.video import VideoTrain
-from cvkit.tasks.classify.setup import SMALL_IMAGE, parse_side
+from cvkit.tasks.classed import SMALL_IMAGE, parse_side
 from cvkit.tasks.common import refuse_idle
 from cvkit.tasks.normalisation import pretrained_statistics
 from cvkit.texts import counted
@@ -67,10 +67,10 @@ class Network(ClipSpec):
 
     def flags(self, preprocessing: Preprocessing) -> dict[str, Any]:
         """Return the flags of train that lead to this network and to these inputs."""
-        own = {name: value for name, value in asdict(self).items() if value is not None}
-        own |= {name: getattr(preprocessing, name) for name in ("sampling", "stride", "fps")}
-        own["views"] = f"{preprocessing.clips}x{preprocessing.crops}"
-        return own | {"image_size": str(preprocessing.image_size)}
+        flags = {name: value for name, value in asdict(self).items() if value is not None}
+        flags |= {name: getattr(preprocessing, name) for name in ("sampling", "stride", "fps")}
+        flags["views"] = f"{preprocessing.clips}x{preprocessing.crops}"
+        return flags | {"image_size": str(preprocessing.image_size)}
 
     def build(self, num_classes: int) -> nn.Module:
         """Return the network, freshly initialised.
@@ -94,7 +94,7 @@ def preprocessing_for(options: VideoTrain, sizes_hw: Sequence[tuple[int, int]]) 
         side = max(16, short)
     else:
         side = min(112, max(32, round(short * 7 / 8 / 16) * 16))
-    own = pretrained_statistics(options, _builder(options))
+    statistics = pretrained_statistics(options, _builder(options))
     sampling = options.sampling
     if sampling == "auto":
         sampling = "uniform" if catalog.CLIP_NETWORKS[options.arch].spreads_frames else "clip"
@@ -108,7 +108,7 @@ def preprocessing_for(options: VideoTrain, sizes_hw: Sequence[tuple[int, int]]) 
         fps=options.fps,
         clips=clips,
         crops=crops,
-        **own,
+        **statistics,
     )
 
 
@@ -191,13 +191,13 @@ def load_backbone(
     if source == "kinetics" or (network.arch in VIDEO.values() and not imagenet):
         report.say(_load_kinetics(model, network, options, report))
         return
-    if not hasattr(model, "load_images"):
+    facts = catalog.CLIP_NETWORKS[network.arch]
+    if not facts.made_of_images:
         raise UsageError(
             f"--pretrained {source}: --arch {network.arch} is not built on an image network",
             code="pretrained.unsupported",
             hint="kinetics" if network.arch in VIDEO.values() else "train from scratch",
         )
-    facts = catalog.CLIP_NETWORKS[network.arch]
     name = network.backbone or facts.inflates
     entry = catalog.BACKBONES[name]
     if facts.needs_maps:

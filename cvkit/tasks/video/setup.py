@@ -16,8 +16,7 @@ from cvkit.options.video import VideoEval, VideoPredict, VideoTrain
 from cvkit.output.files import write_csv
 from cvkit.structures import ClassList
 from cvkit.tasks.checking import checked, warn_of_leaks
-from cvkit.tasks.classed import ClassTraining, require_examples, warn_of_gaps
-from cvkit.tasks.classify.setup import parse_side
+from cvkit.tasks.classed import ClassTraining, parse_side, require_examples, warn_of_gaps
 from cvkit.tasks.common import data_place
 from cvkit.tasks.video.network import parse_views
 from cvkit.texts import counted

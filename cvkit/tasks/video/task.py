@@ -29,7 +29,6 @@ from cvkit.structures import Batch, Classes, Failure, Sample
 from cvkit.tasks import classed
 from cvkit.tasks.checking import about_data, warn_of_cache
 from cvkit.tasks.class_weights import class_weights
-from cvkit.tasks.classify.setup import label_counts
 from cvkit.tasks.common import LogitsTask, Origin, required, smallest_batch
 from cvkit.tasks.normalisation import value_bits
 from cvkit.tasks.video import setup
@@ -83,7 +82,7 @@ class Video(LogitsTask[VideoTrain, VideoEval, VideoPredict]):
         classes = make_classes(list(data.names))
         from cvkit.data.transforms.classes import ClipTransform  # slow to import; training only
 
-        counts = label_counts(data.splits[options.train_split], data.names)
+        counts = classed.label_counts(data.splits[options.train_split], data.names)
         side = preprocessing.image_size
         training = Training(
             loss="ce",
