@@ -56,8 +56,8 @@ class Segmenter(Arch):
         output_stride: preferred stride of the coarsest map; backbones that cannot dilate that far
             use their nearest.
         atrous: rates of the atrous convolutions in torchvision's network, if there is one.
-        positions: layers of a backbone whose maps torchvision's network uses, by the backbone's name,
-            if they are not the last ones of each stride.
+        positions: layers of a backbone whose maps torchvision's network uses, by the backbone's
+            name, if they are not the last ones of each stride.
     """
 
     output_stride: int = 32

@@ -14,12 +14,12 @@ from cvkit import catalog, published
 from cvkit.console import Reporter
 from cvkit.data.files import InputFile
 from cvkit.engine.checkpoint import load_exactly
-from cvkit.engine.fuse import Fusion, choose_engine
 from cvkit.engine.inference import choose_readers
 from cvkit.engine.loader import in_order, load
 from cvkit.engine.runtime import choose, make_fabric
 from cvkit.errors import DataError, ModelFileError, UsageError
 from cvkit.model_files import content_hash, read_header, read_model, unverified
+from cvkit.models.fuse import Fusion, choose_engine
 from cvkit.models.published import published_model
 from cvkit.models.weights import find_model
 from cvkit.options.base import Job, Predict

@@ -8,9 +8,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from cvkit import catalog
-from cvkit.engine import fuse
-from cvkit.engine.fuse import FEW, FusedLayer, Fusion, choose_engine, supported
 from cvkit.errors import UsageError
+from cvkit.models import fuse
+from cvkit.models.fuse import FEW, FusedLayer, Fusion, choose_engine, supported
 from cvkit.options.base import hints
 from cvkit.options.tree import OPTIONS
 

@@ -6,8 +6,8 @@ from networks import clip_network, detector, segmenter
 from torch import nn
 
 from cvkit import catalog
-from cvkit.engine.fuse import Fusion
 from cvkit.models.build import build
+from cvkit.models.fuse import Fusion
 from cvkit.models.specs import ClassifierSpec
 
 pytestmark = pytest.mark.usefixtures("quick_weights")
