@@ -170,5 +170,5 @@ def test_predict_needs_no_cache_and_says_so_once(
         done = cvkit(task, "predict", inputs / task, *flags, *more)
         assert done.code == 0, done.err
         assert done.err.count("warning: ") == (task == "video")
-        assert ("cannot be kept for the next start" in done.err) == (task == "video")
+        assert ("cannot be cached" in done.err) == (task == "video")
     assert not (tmp_path / "out" / "failures.jsonl").read_text()
