@@ -60,6 +60,10 @@ SAMPLES, PROPOSALS = 64, 200
 """Regions of an image in the loss and at test: few, because the heads are slow."""
 
 
+FEW = {"after_nms": (60, 30), "roi_samples": 16}
+"""Still fewer, for networks whose last stage sees each region."""
+
+
 def pair(name, classes=5, seed=0, **own):
     """Return torchvision's model and ours, with the same weights."""
     return copy.deepcopy(built(name, classes, seed, **own))
@@ -364,15 +368,15 @@ def test_weights_begin_as_torchvisions_do(name):
 @pytest.mark.parametrize(
     "arch, backbone, numbers",
     [
-        ("faster-rcnn", "resnet18", {}),
-        ("faster-rcnn-v2", "resnet18", {}),
-        ("faster-rcnn", "resnet18", {"neck": "c4"}),
+        ("faster-rcnn", "resnet18", {"width": 64}),
+        ("faster-rcnn-v2", "resnet18", {"width": 64}),
+        ("faster-rcnn", "resnet18", {"neck": "c4"} | FEW),
         ("faster-rcnn-2015", "vgg11", {}),
-        ("faster-rcnn", "vgg11_bn", {}),
-        ("faster-rcnn", "mobilenet_v3_small", {"roi": "pool"}),
-        ("faster-rcnn", "swin_t", {}),
-        ("fast-rcnn", "efficientnet_b0", {}),
-        ("fast-rcnn", "resnet18", {"neck": "c4", "roi": "pool"}),
+        ("faster-rcnn", "vgg11_bn", {"width": 64}),
+        ("faster-rcnn", "mobilenet_v3_small", {"width": 64, "roi": "pool"}),
+        ("faster-rcnn", "swin_t", {"width": 64}),
+        ("fast-rcnn", "efficientnet_b0", {"width": 64}),
+        ("fast-rcnn", "resnet18", {"neck": "c4", "roi": "pool"} | FEW),
     ],
     ids=str,
 )

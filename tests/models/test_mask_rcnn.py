@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from networks import detector
-from test_detectors import OBJECTS, PROPOSALS, SAMPLES, SIZES, calibrate, images, legacy
+from test_detectors import FEW, OBJECTS, PROPOSALS, SAMPLES, SIZES, calibrate, images, legacy
 from torchvision.models import detection as tv
 
 from cvkit.models.convert import converted, named_parts, require_equal_names
@@ -191,12 +191,12 @@ def test_weights_of_the_mask_branch_begin_as_torchvisions_do(name):
 @pytest.mark.parametrize(
     "arch, backbone, numbers, side",
     [
-        ("mask-rcnn", "resnet18", {}, 28),
-        ("mask-rcnn-v2", "resnet18", {}, 28),
-        ("mask-rcnn", "resnet18", {"neck": "c4"}, 14),
-        ("mask-rcnn", "vgg11_bn", {"neck": "c4"}, 28),
+        ("mask-rcnn", "resnet18", {"width": 64}, 28),
+        ("mask-rcnn-v2", "resnet18", {"width": 64}, 28),
+        ("mask-rcnn", "resnet18", {"neck": "c4"} | FEW, 14),
+        ("mask-rcnn", "vgg11_bn", {"neck": "c4"} | FEW, 28),
         ("mask-rcnn", "mobilenet_v3_small", {"width": 32, "smallest": 8}, 28),
-        ("mask-rcnn", "swin_t", {}, 28),
+        ("mask-rcnn", "swin_t", {"width": 64}, 28),
     ],
     ids=str,
 )
@@ -204,7 +204,7 @@ def test_weights_of_the_mask_branch_begin_as_torchvisions_do(name):
 def test_every_part_learns_and_masks_are_deterministic(arch, backbone, numbers, side):
     torch.manual_seed(0)
     few = {"after_nms": (300, 100), "min_score": 0.0, "roi_samples": 64, "max_detections": 20}
-    model = detector(arch, backbone, 3, **few, **numbers).train()
+    model = detector(arch, backbone, 3, **(few | numbers)).train()
     sizes = [(97, 131), (150, 90)]
     layers = [to_layers(encode(each)) for each in shapes(sizes, OBJECTS[0])]
     losses = model(images(*sizes), DetectionTargets(*OBJECTS, masks=layers))

@@ -22,7 +22,7 @@ def clips(frames=16, side=64, count=2, seed=0):
     return torch.randn(count, 3, frames, side, side, generator=generator)
 
 
-def trained(model):
+def trained(model, side=64):
     """Give batch norms the statistics of random clips, so that outputs say something."""
     torch.manual_seed(1)
     for layer in model.modules():
@@ -31,7 +31,7 @@ def trained(model):
             layer.reset_running_stats()
     model.train()
     with torch.no_grad():
-        model(clips(seed=3, count=4))
+        model(clips(side=side, seed=3, count=4))
     return model.eval()
 
 
@@ -39,16 +39,17 @@ def size(model):
     return sum(p.numel() for p in model.parameters())
 
 
+@pytest.mark.usefixtures("quick_weights")
 @pytest.mark.parametrize("name", ["r3d_18", "mc3_18", "r2plus1d_18"])
 def test_residual_networks_give_torchvisions_outputs(name):
     torch.manual_seed(0)
-    theirs = trained(getattr(tv, name)(num_classes=7))
+    theirs = trained(getattr(tv, name)(num_classes=7), 32)
     ours = VideoResNet(7, kind=name.rpartition("_")[0]).eval()
     arch, _ = named_parts("video", name, None)
     tensors, unused, count = converted("video", arch, "", theirs.state_dict())
     assert count == 7 and not unused and list(ours.state_dict()) == list(theirs.state_dict())
     ours.load_state_dict(require_equal_names(ours.state_dict(), tensors))
-    for given in (clips(16), clips(8)):
+    for given in (clips(16, 32), clips(8, 32)):
         with torch.no_grad():
             wanted = theirs(given)
             assert wanted.std() > 1e-3 and torch.equal(ours(given)["out"], wanted)
@@ -107,6 +108,7 @@ def test_multiplications_are_counted_as_published():
         assert round(counter.get_total_flops() / 2e9, 3) == gmacs
 
 
+@pytest.mark.usefixtures("quick_weights")
 @pytest.mark.parametrize("arch", ARCHS["video"])
 def test_every_part_learns_and_outputs_are_deterministic(arch):
     torch.manual_seed(0)
@@ -126,13 +128,14 @@ def test_every_part_learns_and_outputs_are_deterministic(arch):
 TIMELESS = ("single-frame", "late-fusion")
 
 
+@pytest.mark.usefixtures("quick_weights")
 @pytest.mark.parametrize("arch", sorted(ARCHS["video"].keys() - {"s3d", "c3d"}))
 def test_only_networks_without_time_ignore_the_order_of_frames(arch):
     torch.manual_seed(0)
-    given = {"frames": 16, "image_size": 64, "fusion": "pool", "hidden": 32}
-    model = trained(clip_network(arch, "resnet18", 5, **given))
+    given = {"frames": 16, "image_size": 32, "fusion": "pool", "hidden": 32}
+    model = trained(clip_network(arch, "resnet18", 5, **given), 32)
     with torch.no_grad():
-        there, back = model(clips())["out"], model(clips().flip(2))["out"]
+        there, back = (model(given)["out"] for given in (clips(side=32), clips(side=32).flip(2)))
     same = torch.allclose(there, back, atol=1e-5)
     assert same == (arch in TIMELESS)
 
