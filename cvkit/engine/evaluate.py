@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,24 +131,33 @@ def evaluate(
                     seed = key_seed(LOSS_SEED, done, fabric.global_rank)
                     results = _results(task, model, item, loss, seed)
                 if loss is None or loss.finite:
-                    for place, *pair in zip(places, item.samples, results, strict=True):
-                        order.put(place, (pair[0], pair[1]))
+                    for place, sample, result in zip(places, item.samples, results, strict=True):
+                        order.put(place, (sample, result))
                 elif world == 1:
                     raise _diverged()  # all processes must get here before one may raise
-            for entry in order.take():
-                if isinstance(entry, Failure):
-                    failures.append(entry)
-                    continue
-                sample, result = entry
-                counts = metric.update(result, sample.truth)
-                if on_image:
-                    on_image(sample, counts)
+            failures += _counted(order.take(), metric, on_image)
             done += len(places)
             advance(min(done * world, len(data)), "")
     if world > 1:
         failures = _together(metric, failures, loss, world)
         if loss and not loss.finite:
             raise _diverged()
+    return failures
+
+
+def _counted(
+    entries: Iterable[tuple[Sample, Any] | Failure], metric: Metric, on_image: OnImage | None
+) -> list[Failure]:
+    """Add results to a metric, in order; return the samples that failed."""
+    failures = []
+    for entry in entries:
+        if isinstance(entry, Failure):
+            failures.append(entry)
+            continue
+        sample, result = entry
+        counts = metric.update(result, sample.truth)
+        if on_image:
+            on_image(sample, counts)
     return failures
 
 

@@ -146,8 +146,8 @@ def test_threads_read_beside_a_cpu_and_processes_what_is_python(
         next(loaded)
         here, children = len(decoding()), len(multiprocessing.active_children())
         assert sum(len(items) for items in loaded) >= 4  # of 9 samples: by ones or by twos
-    expected = {"here": (0, 0), "threads": (2, 0), "processes": (0, 2)}[where]
-    assert (here, children) == expected
+    assert here in {"threads": (1, 2)}.get(where, (0,)), "a thread that is idle takes the next one"
+    assert children == {"processes": 2}.get(where, 0)
     assert not decoding() and not multiprocessing.active_children()
 
 

@@ -104,6 +104,7 @@ def _tell_batches(pipe):
 
     loader._load = partial(telling, loader._load)
     inference._read_in_threads = partial(telling, inference._read_in_threads)
+    inference._read_in_turns = partial(telling, inference._read_in_turns)
 
 
 def _code_in_time(pid):
@@ -146,7 +147,7 @@ def commands(task, place, folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 1, 2, 4])
+@pytest.mark.parametrize("workers", [-1, 0, 1, 2, 4])
 @pytest.mark.parametrize("task", catalog.TASKS)
 def test_every_verb_stops_at_a_signal(places, tmp_path, task, workers):
     to_one = lambda pid: os.kill(pid, signal.SIGINT)  # noqa: E731
