@@ -75,6 +75,12 @@ def idle_flags(task: str, arch: str) -> frozenset[str]:
     return frozenset().union(*(entry.flags for entry in known.values())) - known[arch].flags
 
 
+def owners_of(task: str, flag: str) -> str:
+    """Return a hint that names the architectures that a flag of train means something to."""
+    *names, last = [name for name, entry in ARCHS[task].items() if flag in entry.flags]
+    return f"it belongs to {', '.join(names)} and {last}" if names else f"it belongs to {last}"
+
+
 def known_entry(table: Mapping[str, Entry], name: str, what: str) -> Entry:
     """Return `table[name]`.
 

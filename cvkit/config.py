@@ -12,8 +12,8 @@ from typing import Any
 from cvkit import storage
 from cvkit.catalog import closest, nearest
 from cvkit.errors import UsageError
-from cvkit.options.base import AnyCommand, Command, Train, hints, with_given
-from cvkit.options.described import choices_of, description, never_empty, type_of
+from cvkit.options.base import AnyCommand, Command, Train, with_given
+from cvkit.options.described import choices_of, description, hints, never_empty, type_of
 from cvkit.options.tree import commands
 from cvkit.texts import shown
 

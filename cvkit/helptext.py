@@ -20,8 +20,8 @@ import typer
 
 from cvkit.catalog import TASKS
 from cvkit.errors import EXIT_CODES
-from cvkit.options.base import PANELS, Command, hints
-from cvkit.options.described import Description, choices_of, description, type_of
+from cvkit.options.base import PANELS, Command
+from cvkit.options.described import Description, choices_of, description, hints, type_of
 from cvkit.options.tree import COMMANDS, OPTIONS
 
 ABOUT = "Train, evaluate and run vision models, with numbers that can be trusted."

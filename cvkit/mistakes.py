@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from cvkit.catalog import closest
 from cvkit.errors import UsageError
-from cvkit.options.base import hints
-from cvkit.options.described import choices_of, description
+from cvkit.options.described import choices_of, description, hints
 from cvkit.options.tree import COMMANDS
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pytest
 from cvkit import catalog
 from cvkit.config import as_config, assemble, from_config
 from cvkit.errors import UsageError
-from cvkit.options.base import hints
+from cvkit.options.described import hints
 from cvkit.options.tree import COMMANDS, OPTIONS
 
 JOBS = [

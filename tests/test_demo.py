@@ -13,7 +13,7 @@ from cvkit.catalog import TASKS
 from cvkit.data.formats.coco import read_coco
 from cvkit.data.video import all_frames, index_video
 from cvkit.ops.rle import decode
-from cvkit.options.base import hints
+from cvkit.options.described import hints
 from cvkit.options.tree import OPTIONS
 
 ROOT = Path(__file__).parents[1]

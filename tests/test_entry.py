@@ -7,7 +7,7 @@ from cvkit import cli
 from cvkit.catalog import TASKS
 from cvkit.helptext import EXAMPLES, TASK_COMMANDS, VERBS_MEANT, unknown_command
 from cvkit.mistakes import MEANT
-from cvkit.options.base import hints
+from cvkit.options.described import hints
 from cvkit.options.tree import COMMANDS, OPTIONS
 
 VERBS = sorted({verb for task in TASKS for verb in OPTIONS[task]})

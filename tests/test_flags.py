@@ -14,8 +14,7 @@ from cvkit import cli
 from cvkit.config import assemble, from_config
 from cvkit.errors import UsageError
 from cvkit.helptext import name_text
-from cvkit.options.base import Choice, hints
-from cvkit.options.described import choices_of, type_of
+from cvkit.options.described import Choice, choices_of, hints, type_of
 from cvkit.options.tree import OPTIONS
 
 COMMANDS = [

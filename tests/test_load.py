@@ -8,7 +8,7 @@ import cvkit
 from cvkit.catalog import TASKS
 from cvkit.config import _checked
 from cvkit.errors import UsageError
-from cvkit.options.base import hints
+from cvkit.options.described import hints
 from cvkit.options.tree import OPTIONS
 
 MODELS = {

@@ -12,8 +12,7 @@ from cvkit import cli
 from cvkit.catalog import TASKS, closest
 from cvkit.config import VARIABLES, from_config, misnamed_variables, variable
 from cvkit.errors import UsageError
-from cvkit.options.base import hints
-from cvkit.options.described import choices_of
+from cvkit.options.described import choices_of, hints
 from cvkit.options.tree import commands
 
 COMMANDS = dict(commands())

@@ -30,7 +30,7 @@ from cvkit.helptext import ROOT_FLAGS, name_text
 from cvkit.metrics.gates import parse_gates, require_known
 from cvkit.models.build import build
 from cvkit.models.specs import SegmenterSpec
-from cvkit.options.base import hints
+from cvkit.options.described import hints
 from cvkit.options.tree import OPTIONS, commands
 from cvkit.published import PUBLISHED
 from cvkit.scoring.contract import scoring_of

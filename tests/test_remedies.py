@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from cvkit.options.base import hints
+from cvkit.options.described import hints
 from cvkit.options.tree import OPTIONS
 
 MODELS = {

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from cvkit.backbone_table import BACKBONES
 from cvkit.catalog import ARCHS, AUGMENTATIONS, TASKS, backbones_of
-from cvkit.options.base import Command, hints
-from cvkit.options.described import choices_of, type_of
+from cvkit.options.base import Command
+from cvkit.options.described import choices_of, hints, type_of
 from cvkit.options.tree import task_options
 from cvkit.published import published_models, weight_shelves
 

@@ -5,15 +5,14 @@ Each field of a dataclass is one flag: its name, default, range, help and the st
 """
 
 import dataclasses
-import typing
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, ClassVar, TypeVar
 
 import typer
 
-from cvkit.options.described import Description
+from cvkit.options.described import Choice
 from cvkit.published import published_text
 
 PANELS = DATA, MODEL, TRAINING, OUTPUT, RUN = "Data", "Model", "Training", "Output", "Run"
@@ -27,13 +26,6 @@ def flag(
         help=text, rich_help_panel=panel, min=min, max=max
     )
     return option
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Annotation of a flag that takes only one of these names."""
-
-    names: Collection[str]
 
 
 RUNS = Path("runs")
@@ -384,31 +376,6 @@ class Predict(Inference):
     max_failures: Annotated[
         int, flag(RUN, "Stop after this many inputs have failed; 0: never", min=0)
     ] = 0
-
-
-_HINTS: dict[type[Command], dict[str, object]] = {}
-
-
-def hints(options_class: type[Command]) -> dict[str, object]:
-    """Return the type of each flag, annotated with its description, as Typer takes it.
-
-    The type of a flag with a `Choice` is the `Literal` of its names.
-    """
-    if options_class not in _HINTS:
-        found = typing.get_type_hints(options_class, include_extras=True)
-        fields = dataclasses.fields(options_class)
-        _HINTS[options_class] = {field.name: _for_typer(found[field.name]) for field in fields}
-    return _HINTS[options_class]
-
-
-def _for_typer(annotation: object) -> object:
-    kind, *described = typing.get_args(annotation)
-    option = next(each for each in described if isinstance(each, Description))
-    for each in described:
-        if isinstance(each, Choice):
-            names: Any = Literal.__getitem__(tuple(each.names))
-            kind = names | None if type(None) in typing.get_args(kind) else names
-    return Annotated[kind, option]
 
 
 def with_given(options: AnyCommand, names: Iterable[str]) -> AnyCommand:

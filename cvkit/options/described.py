@@ -1,14 +1,48 @@
-"""Access to the annotated type of a flag, as `cvkit.options.base.hints` returns it."""
+"""The annotated type of a flag: what `hints` returns for a class of options, and what it says."""
 
 import dataclasses
 import typing
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 Description = typer.models.OptionInfo | typer.models.ArgumentInfo
 """How Typer shows and checks a flag or an argument."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Annotation of a flag that takes only one of these names."""
+
+    names: Collection[str]
+
+
+_HINTS: dict[type[Any], dict[str, object]] = {}
+
+
+def hints(options_class: type[Any]) -> dict[str, object]:
+    """Return the type of each flag, annotated with its description, as Typer takes it.
+
+    The type of a flag with a `Choice` is the `Literal` of its names.
+    """
+    if options_class not in _HINTS:
+        found = typing.get_type_hints(options_class, include_extras=True)
+        fields = dataclasses.fields(options_class)
+        _HINTS[options_class] = {field.name: _for_typer(found[field.name]) for field in fields}
+    return _HINTS[options_class]
+
+
+def _for_typer(annotation: object) -> object:
+    kind, *described = typing.get_args(annotation)
+    option = next(each for each in described if isinstance(each, Description))
+    for each in described:
+        if isinstance(each, Choice):
+            names: Any = Literal.__getitem__(tuple(each.names))
+            kind = names | None if type(None) in typing.get_args(kind) else names
+    return Annotated[kind, option]
 
 
 def description(annotation: object) -> Description:

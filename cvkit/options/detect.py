@@ -15,7 +15,6 @@ from cvkit.options.base import (
     OUTPUT,
     RUN,
     TRAINING,
-    Choice,
     Command,
     Eval,
     Predict,
@@ -23,6 +22,7 @@ from cvkit.options.base import (
     flag,
     weights_flag,
 )
+from cvkit.options.described import Choice
 
 _FORMATS = Annotated[str, Choice(format_choices("boxes"))]
 _PROPOSALS_HELP = (

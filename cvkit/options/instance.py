@@ -5,7 +5,8 @@ from typing import Annotated
 
 from cvkit.catalog import ARCHS, backbones_of
 from cvkit.format_table import format_choices
-from cvkit.options.base import DATA, MODEL, OUTPUT, Choice, flag, weights_flag
+from cvkit.options.base import DATA, MODEL, OUTPUT, flag, weights_flag
+from cvkit.options.described import Choice
 from cvkit.options.detect import DetectingEval, DetectingPredict, TwoStageTrain
 
 _FORMATS = Annotated[str, Choice(format_choices("instances"))]

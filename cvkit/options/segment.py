@@ -10,13 +10,13 @@ from cvkit.options.base import (
     MODEL,
     OUTPUT,
     TRAINING,
-    Choice,
     Eval,
     Predict,
     Train,
     flag,
     weights_flag,
 )
+from cvkit.options.described import Choice
 
 _SCALES_HELP = (
     "Test-time augmentation, over which scores are averaged: flip, scales, or flip,scales"

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from cvkit.catalog import TASKS
-from cvkit.options.base import DATA, MODEL, OUTPUT, RUN, TRAINING, Choice, Command, flag
+from cvkit.options.base import DATA, MODEL, OUTPUT, RUN, TRAINING, Command, flag
+from cvkit.options.described import Choice
 
 
 @dataclass(frozen=True, kw_only=True)

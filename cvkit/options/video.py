@@ -13,13 +13,13 @@ from cvkit.options.base import (
     OUTPUT,
     RUN,
     TRAINING,
-    Choice,
     Eval,
     Predict,
     Train,
     flag,
     weights_flag,
 )
+from cvkit.options.described import Choice
 
 _FORMATS = Annotated[str, Choice(format_choices("classes"))]
 _VIEWS = Annotated[

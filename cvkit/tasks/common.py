@@ -266,7 +266,11 @@ def refuse_idle(
     for name in sorted(catalog.idle_flags(task, arch).difference(but, WARNED)):
         if differs(options, name):
             flag = name.replace("_", "-")
-            raise UsageError(f"--{flag} has no effect with --arch {arch}", code=f"{flag}.{code}")
+            raise UsageError(
+                f"--{flag} has no effect with --arch {arch}",
+                code=f"{flag}.{code}",
+                hint=catalog.owners_of(task, name),
+            )
 
 
 def smallest_batch(build: Callable[[], nn.Module], shape: Sequence[int]) -> int:

@@ -15,7 +15,7 @@ from cvkit.data.synthetic.samples import WRITERS
 from cvkit.data.transforms import boxes, classes, masks
 from cvkit.helptext import ROOT_FLAGS
 from cvkit.ops.losses import LOSSES
-from cvkit.options.base import hints
+from cvkit.options.described import hints
 from cvkit.options.tree import OPTIONS
 from cvkit.published import PUBLISHED
 from cvkit.tasks import torchvision_import as imported

@@ -22,7 +22,7 @@ from cvkit.data.formats.recognise import detect_format, reader_of
 from cvkit.data.labelled import LabelledImage, read_pairs
 from cvkit.errors import CvkitError, DataError, UsageError
 from cvkit.format_table import FORMATS, Format, format_choices
-from cvkit.options.base import Choice
+from cvkit.options.described import Choice
 from cvkit.options.tree import OPTIONS
 from cvkit.structures import VOC_PALETTE
 

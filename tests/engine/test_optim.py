@@ -12,7 +12,8 @@ from cvkit.engine.optim import (
     make_optimizer,
     optimizer_tensors,
 )
-from cvkit.options.base import Train, hints
+from cvkit.options.base import Train
+from cvkit.options.described import hints
 
 
 def test_poly_has_the_golden_values():

@@ -15,7 +15,8 @@ from cvkit.config import CHANGEABLE
 from cvkit.data.synthetic.samples import WRITERS
 from cvkit.engine.optim import lr_factor
 from cvkit.model_files import read_model
-from cvkit.options.base import DATA, Train, hints
+from cvkit.options.base import DATA, Train
+from cvkit.options.described import hints
 from cvkit.options.tree import OPTIONS
 
 

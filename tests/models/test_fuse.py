@@ -11,7 +11,7 @@ from cvkit import catalog
 from cvkit.errors import UsageError
 from cvkit.models import fuse
 from cvkit.models.fuse import FEW, FusedLayer, Fusion, choose_engine, supported
-from cvkit.options.base import hints
+from cvkit.options.described import hints
 from cvkit.options.tree import OPTIONS
 
 CPU = torch.device("cpu")

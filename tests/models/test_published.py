@@ -15,7 +15,7 @@ from cvkit.data.formats.voc import VOC_CLASSES
 from cvkit.data.synthetic.scenes import make_single
 from cvkit.models import published, weights
 from cvkit.models.convert import DETECTION, VIDEO, named_parts
-from cvkit.options.base import hints
+from cvkit.options.described import hints
 from cvkit.options.tree import OPTIONS
 from cvkit.published import PUBLISHED, families
 

@@ -9,7 +9,7 @@ from PIL import Image
 from cvkit.data.classes import make_classes
 from cvkit.data.formats.coco import read_coco
 from cvkit.errors import DataError
-from cvkit.options.base import hints
+from cvkit.options.described import hints
 from cvkit.options.detect import DetectEval
 from cvkit.output.boxes import write_results
 from cvkit.scoring.voc_results import read_voc_results

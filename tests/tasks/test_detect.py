@@ -23,7 +23,7 @@ from cvkit.data.synthetic.samples import CATEGORY_IDS, write_detection
 from cvkit.errors import CvkitWarning
 from cvkit.metrics.coco import CLASS_COLUMNS, METRICS
 from cvkit.models import weights
-from cvkit.options.base import hints
+from cvkit.options.described import hints
 from cvkit.options.detect import DetectEval, DetectPredict, DetectTrain
 from cvkit.output.canvas import enlarged_hw
 from cvkit.tasks.detect.network import freeze_backbone

@@ -22,11 +22,10 @@ def build_segmenter(spec: SegmenterSpec, num_classes: int) -> nn.Module:
     arguments: dict[str, Any] = dict(head.arguments)
     if spec.deconv:
         if "deconv" not in head.flags:
-            able = [name for name, entry in catalog.SEGMENTERS.items() if "deconv" in entry.flags]
             raise UsageError(
                 f"--deconv has no effect with --arch {spec.arch}",
                 code="deconv.unsupported",
-                hint=f"it is for {', '.join(able[:-1])} and {able[-1]}",
+                hint=catalog.owners_of("segment", "deconv"),
             )
         arguments["deconv"] = True
     if spec.rates is not None:
