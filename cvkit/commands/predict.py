@@ -49,11 +49,11 @@ def predict(options: Predict, task_name: str) -> int:
             without, walk = _results_folders(options, task_name), trained.task.walk
             files = list_inputs(options.inputs, without, walk, lost)
             trained.task.check_inputs(sorted(file.key for file in files), report)
+            engine = use_engine(options.engine, trained, len(files))
         what = trained.task.noun
         count = counted(len(files), what.removesuffix("s"))
         with _held_folder(options, task_name, report) as out:
             options = replace(options, out=out)
-            engine = use_engine(options.engine, trained, len(files))
             report.say(f"{count} with {trained.path} ({trained.precision}, {engine.wanted})")
             if options.overwrite:  # of other results
                 (out / SHEET).unlink(missing_ok=True)
