@@ -36,6 +36,7 @@ def calibrate(model):
     return model
 
 
+@pytest.mark.usefixtures("quick_weights")
 @pytest.mark.parametrize(
     ("arch", "builder", "backbone"),
     [
