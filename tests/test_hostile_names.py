@@ -250,7 +250,7 @@ def test_lists_of_weights_and_folders_are_not_obeyed(cvkit, tmp_path, monkeypatc
     assert printable(root.name) in required(cvkit("weights", "list")).out
     shown = required(cvkit("weights", "verify", tmp_path / "weights"))
     assert f"intact   {printable(str(tmp_path / 'weights' / root.name))}" in shown.out
-    required(cvkit("models", "classify"))
+    required(cvkit("models", "detect"))
 
 
 @pytest.fixture

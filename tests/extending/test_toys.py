@@ -65,7 +65,7 @@ def test_a_backbone_serves_all_tasks_with_maps_and_architectures_are_one_row(tmp
         WRITERS[task](tmp_path / task, {"train": 4, "val": 2}, seed=1, size_hw=(64, 64))
     WRITERS["video"](tmp_path / "video", {"train": 7, "val": 7}, seed=1, size_hw=(32, 32))
     toy = ("--backbone", "toy")
-    small = (*toy, "--min-size", "64", "--roi-samples", "16")
+    small = (*toy, "--channels", "16", "--min-size", "64", "--roi-samples", "16")
     images = {
         task: tmp_path / task / "images" / "val" for task in ("segment", "detect", "instance")
     }

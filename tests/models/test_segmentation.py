@@ -35,6 +35,7 @@ def calibrate(model):
     return model
 
 
+@pytest.mark.usefixtures("quick_weights")
 @pytest.mark.parametrize(
     ("arch", "builder", "backbone"),
     [

@@ -584,6 +584,7 @@ def test_a_published_detector_is_found_by_name(cvkit, foreign, boxes, tmp_path, 
 
 
 FIT = ("--workers", "0", "--quiet", "--augment", "none", "--batch-size", "4")
+SMALL = ("--channels", "64", "--min-size", "96", "--roi-samples", "64")
 
 
 @pytest.mark.slow
@@ -591,9 +592,9 @@ FIT = ("--workers", "0", "--quiet", "--augment", "none", "--batch-size", "4")
 @pytest.mark.parametrize(
     "own, epochs, least",
     [
-        (["--channels", "64", "--min-size", "96", "--lr", "1e-3"], 20, 0.5),
-        (["--arch", "fast-rcnn", "--channels", "64", "--min-size", "96", "--lr", "1e-3"], 20, 0.5),
-        (["--arch", "rcnn", "--min-size", "48", "--lr", "1e-3"], 12, 0.3),
+        ([*SMALL, "--lr", "1e-3"], 20, 0.5),
+        (["--arch", "fast-rcnn", *SMALL, "--lr", "1e-3"], 20, 0.5),
+        (["--arch", "rcnn", "--min-size", "48", "--roi-samples", "32", "--lr", "1e-3"], 12, 0.3),
     ],
     ids=["faster-rcnn", "fast-rcnn", "rcnn"],
 )
@@ -612,7 +613,7 @@ def test_checks_pass_for_detectors(cvkit, boxes, proposals, tmp_path, arch):
     flags = ["--data", boxes, "--batch-size", "4", "--workers", "0", "--augment", "none"]
     flags += ["--epochs", "1", "--out", tmp_path, "--check", "--backbone", "resnet18"]
     own = {
-        "faster-rcnn": ["--min-size", "64", "--channels", "64"],
+        "faster-rcnn": ["--min-size", "64", "--channels", "64", "--roi-samples", "64"],
         "rcnn": ["--arch", "rcnn", "--min-size", "48", "--proposals", proposals],
     }
     done = cvkit("detect", "train", *flags, *own[arch])

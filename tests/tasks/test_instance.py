@@ -477,7 +477,7 @@ def test_a_published_network_is_found_by_name(cvkit, foreign, shapes, tmp_path, 
 def test_masks_learn_the_images_they_see(cvkit, shapes, tmp_path):
     flags = ["--data", shapes, "--val-split", "train", "--backbone", "resnet18", "--lr", "1e-3"]
     flags += ["--workers", "0", "--quiet", "--augment", "none", "--batch-size", "4"]
-    flags += ["--channels", "64"]
+    flags += ["--channels", "64", "--roi-samples", "64"]
     more = ["--min-size", "96", "--epochs", 20, "--out", tmp_path, "--json"]
     done = cvkit("instance", "train", *flags, *more)
     assert done.code == 0
@@ -488,7 +488,8 @@ def test_masks_learn_the_images_they_see(cvkit, shapes, tmp_path):
 def test_checks_pass(cvkit, shapes, tmp_path):
     flags = ["--data", shapes, "--batch-size", "4", "--workers", "0", "--augment", "none"]
     flags += ["--epochs", "1", "--out", tmp_path, "--check", "--backbone", "resnet18"]
-    done = cvkit("instance", "train", *flags, "--min-size", "64", "--channels", "64")
+    more = ["--channels", "64", "--roi-samples", "64"]
+    done = cvkit("instance", "train", *flags, "--min-size", "64", *more)
     assert done.code == 0
     checks = json.loads((tmp_path / "instance-mask-rcnn-001" / "checks.json").read_text())
     assert len(checks) == 6

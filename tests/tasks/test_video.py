@@ -486,7 +486,7 @@ def test_another_version_of_imagenet_is_not_taken_for_a_file(cvkit, motions, tmp
 def test_motions_that_were_seen_are_learned(cvkit, motions, tmp_path, own):
     flags = ["--data", motions, "--val-split", "train", "--augment", "none", "--quiet"]
     flags += ["--workers", "0", "--batch-size", "7", "--frames", "8", "--stride", "2", *own]
-    flags += ["--epochs", "60", "--lr", "3e-3", "--out", tmp_path, "--json"]
+    flags += ["--epochs", "60", "--lr", "3e-3", "--image-size", "48", "--out", tmp_path, "--json"]
     done = cvkit("video", "train", *flags)
     assert done.code == 0 and done.json["best"]["video_top1"] > 0.8
 
