@@ -76,14 +76,14 @@ _STEPS = frozenset({"devices"})
 CLASSIFIERS: dict[str, Classifier] = {
     name: Classifier(
         target=f"{_CLS}:Classifier",
-        about=f"torchvision's {entry.builder}",
+        about=f"torchvision's {entry.builder}" if entry.builder else entry.about,
         aux_weight=entry.aux_weight,
         flags=_STEPS,
         takes_backbone=False,
         listed_on="",
     )
     for name, entry in BACKBONES.items()
-    if entry.builder
+    if not entry.whole
 } | {
     "lenet": Classifier(
         target=f"{_CLS}:Classifier",

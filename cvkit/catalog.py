@@ -47,17 +47,15 @@ OPTIMIZERS = {
 """Default (learning rate, weight decay) of each optimizer."""
 
 
-ANY_NETWORK = ("detect", "video")
+ANY_NETWORK = ("classify", "detect", "video")
 """Tasks with architectures for backbones with maps and for backbones without."""
 
 
 def backbones_of(task: str) -> list[str]:
-    """Return the backbones of a task: those with maps, or for classification torchvision's.
+    """Return the backbones of a task: those with maps, or all of them.
 
     A complete network belongs to the tasks of its architectures.
     """
-    if task == "classify":
-        return [name for name, entry in BACKBONES.items() if entry.builder]
     if task in ANY_NETWORK:
         return [name for name, entry in BACKBONES.items() if not entry.whole]
     whole = [name for name, entry in BACKBONES.items() if set(entry.whole) & set(ARCHS[task])]

@@ -140,7 +140,7 @@ def test_a_flag_of_a_new_architecture_is_refused_for_the_others(task, monkeypatc
     monkeypatch.setitem(VALUES, "clip_grad", 2.0)
     for arch in (first, last):
         found = complaint(task, arch, "clip_grad")
-        assert found == f"--clip-grad has no meaning for --arch {arch} (it belongs to new)"
+        assert found == f"--clip-grad has no effect with --arch {arch} (it belongs to new)"
 
 
 def test_flags_of_architectures_are_flags_of_their_trainings():

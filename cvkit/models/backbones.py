@@ -71,8 +71,26 @@ class Backbone(nn.Module, ABC):
         """Return the same stages of torchvision's complete network, given its builder."""
 
 
+def pooled(body: Backbone) -> Backbone:
+    """Let a backbone return the [N, C] means of its last map instead of its maps.
+
+    It stays what it was otherwise: a wrapper would add to the names of its parameters.
+
+    Args:
+        body: changed in place.
+    """
+    kind = type(body)
+
+    def forward(self: Any, images: Tensor) -> Tensor:
+        return self.avgpool(kind.forward(self, images)[-1]).flatten(1)
+
+    body.avgpool = nn.AdaptiveAvgPool2d(1)
+    body.__class__ = type(f"Pooled{kind.__name__}", (kind,), {"forward": forward})
+    return body
+
+
 def network_stages(backbone: str, net: nn.Module) -> list[nn.Module]:
-    """Return the stages of a torchvision network, with or without its classifier.
+    """Return the stages of a network, which may be torchvision's with its classifier.
 
     Args:
         backbone: its key in `catalog.BACKBONES`.
@@ -82,6 +100,8 @@ def network_stages(backbone: str, net: nn.Module) -> list[nn.Module]:
         UsageError: it is not divided into stages.
     """
     entry = BACKBONES[backbone]
+    if isinstance(net, Backbone):
+        return net.stages()
     if not entry.divider:
         raise UsageError(
             f"--trainable-layers: --backbone {backbone} is not divided into stages",

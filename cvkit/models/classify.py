@@ -10,7 +10,7 @@ from torchvision.ops import StochasticDepth
 from cvkit import catalog
 from cvkit.catalog import BACKBONES
 from cvkit.errors import UsageError
-from cvkit.models.backbones import torchvision_network
+from cvkit.models.backbones import pooled, torchvision_network
 from cvkit.models.specs import ClassifierSpec
 from cvkit.models.stems import SMALL, SMALL_PATCH
 
@@ -171,12 +171,13 @@ def head_name(net: nn.Module) -> str:
     return [name for name, layer in net.named_modules() if isinstance(layer, nn.Linear)][-1]
 
 
-def torchvision_parts(
+def network_parts(
     name: str, num_classes: int, *, small: bool, image_size: int, aux: bool
 ) -> tuple[nn.Module, nn.Linear]:
-    """Return a torchvision network without its last layer, and that layer.
+    """Return a network without its last layer, and that layer.
 
-    Both keep torchvision's initialisation and, except for the last layer, its parameter names.
+    A torchvision network keeps its initialisation and, except for the last layer, its parameter
+    names. Of a backbone that torchvision does not have the last map is averaged.
 
     Args:
         name: key of `catalog.BACKBONES`.
@@ -184,17 +185,11 @@ def torchvision_parts(
         small: change the first layers for small images.
         image_size: side of the images; only vision transformers depend on it.
         aux: auxiliary heads, for the two networks that have some.
-
-    Raises:
-        UsageError: torchvision has no such network.
     """
     entry = BACKBONES[name]
     if not entry.builder:
-        raise UsageError(
-            f"--backbone {name} only gives maps: torchvision has no such classifier",
-            code="backbone.unsupported",
-            hint="take a network of torchvision such as resnet18",
-        )
+        body = pooled(catalog.resolve(entry.target)(entry.builder))
+        return body, nn.Linear(body.channels[-1], num_classes)
     arguments: dict[str, object] = {"num_classes": num_classes}
     if entry.aux_weight:
         arguments |= {"aux_logits": aux, "init_weights": True}
@@ -232,7 +227,7 @@ def build_classifier(spec: ClassifierSpec, num_classes: int) -> nn.Module:
     """
     entry = catalog.CLASSIFIERS[spec.arch]
     if spec.backbone is not None:
-        body, head = torchvision_parts(
+        body, head = network_parts(
             spec.backbone, num_classes, small=spec.small, image_size=spec.image_size, aux=spec.aux
         )
     else:

@@ -104,7 +104,8 @@ def _list_classifiers() -> list[Row]:
             rows.append(row | {"parameters": None, "gmacs": None})
             continue
         published = arch in catalog.BACKBONES
-        side = published_preset(arch).crop_size[0] if published else 32
+        ours = published and not catalog.BACKBONES[arch].builder
+        side = 224 if ours else published_preset(arch).crop_size[0] if published else 32
         spec = ClassifierSpec(
             arch=arch,
             backbone=arch if published else None,

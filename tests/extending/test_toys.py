@@ -60,9 +60,10 @@ def verbs(task, data, images, flags, run):
 
 
 @pytest.mark.slow
-def test_a_backbone_serves_all_tasks_with_maps_and_architectures_are_one_row(tmp_path):
+def test_a_backbone_serves_all_tasks_and_architectures_are_one_row(tmp_path):
     for task in ("segment", "detect", "instance"):
         WRITERS[task](tmp_path / task, {"train": 4, "val": 2}, seed=1, size_hw=(64, 64))
+    WRITERS["classify"](tmp_path / "classify", {"train": 10, "val": 5}, seed=1, size_hw=(32, 32))
     WRITERS["video"](tmp_path / "video", {"train": 7, "val": 7}, seed=1, size_hw=(32, 32))
     toy = ("--backbone", "toy")
     small = (*toy, "--channels", "16", "--min-size", "64", "--roi-samples", "16")
@@ -90,6 +91,14 @@ def test_a_backbone_serves_all_tasks_with_maps_and_architectures_are_one_row(tmp
             ("--arch", "conv-lstm", *toy, "--frames", "4", "--image-size", "32"),
             "video-conv-lstm",
         ),
+        *verbs(
+            "video",
+            "video",
+            tmp_path / "video" / "val",
+            ("--arch", "cnn-lstm", *toy, "--frames", "4", "--image-size", "32"),
+            "video-cnn-lstm",
+        ),
+        *verbs("classify", "classify", tmp_path / "classify" / "val", toy, "classify-toy"),
     ]
     answers = run_all(commands, tmp_path)
     metrics = [json.loads(answer)["metrics"] for answer in answers[1::3]]
@@ -100,6 +109,8 @@ def test_a_backbone_serves_all_tasks_with_maps_and_architectures_are_one_row(tmp
         "AP",
         "mask",
         "video_top1",
+        "video_top1",
+        "top1",
     ]
     counts = [json.loads(answer)["counts"] for answer in answers[2::3]]
     assert all(count["predicted"] and not count["failed"] for count in counts)

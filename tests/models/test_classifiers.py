@@ -13,21 +13,18 @@ from torch.nn import functional as F
 from cvkit import catalog
 from cvkit.backbone_table import BackboneEntry
 from cvkit.engine.optim import penalties
-from cvkit.errors import UsageError
-from cvkit.models.build import build
+from cvkit.models.backbones import network_stages
 from cvkit.models.classify import (
     Classifier,
     LeNet,
     LinearProbe,
     NearestNeighbours,
+    network_parts,
     set_dropout,
     set_stochastic_depth,
     small_parts,
-    torchvision_parts,
 )
-from cvkit.models.detection.inputs import DetectionInputs
 from cvkit.models.listing import complexity
-from cvkit.models.specs import ClipSpec, DetectorSpec
 from cvkit.ops.losses import class_loss
 
 NAMES = catalog.backbones_of("classify")
@@ -43,7 +40,7 @@ def test_sizes_are_torchvisions(name):
     side = weights.transforms().crop_size[0]
     with torch.device("meta"):
         aux = name == "inception_v3"  # its published count has the auxiliary head
-        parts = torchvision_parts(name, 1000, small=False, image_size=side, aux=aux)
+        parts = network_parts(name, 1000, small=False, image_size=side, aux=aux)
         parameters, gmacs = complexity(Classifier(*parts), (side, side))
     assert parameters == weights.meta["num_params"]
     assert round(gmacs, 3) == weights.meta["_ops"]
@@ -64,7 +61,7 @@ def test_every_network_keeps_the_contract(name, small, side):
     torch.manual_seed(0)
 
     def build():
-        parts = torchvision_parts(name, 3, small=small, image_size=side, aux=name == "googlenet")
+        parts = network_parts(name, 3, small=small, image_size=side, aux=name == "googlenet")
         model = Classifier(*parts)
         set_stochastic_depth(model, 0.0)
         return model
@@ -96,7 +93,7 @@ def test_a_small_stem_keeps_more_of_a_small_image(name):
     sides = {}
     for small in (False, True):
         with torch.device("meta"):
-            body, _ = torchvision_parts(name, 3, small=small, image_size=32, aux=False)
+            body, _ = network_parts(name, 3, small=small, image_size=32, aux=False)
             images = torch.empty(1, 3, 32, 32)
             first = next(layer for layer in body.modules() if isinstance(layer, nn.Conv2d))
             sides[small] = first(images).shape[-1]
@@ -104,7 +101,7 @@ def test_a_small_stem_keeps_more_of_a_small_image(name):
 
 
 def test_resnet_on_small_images_is_the_papers_cifar_stem():
-    body, _ = torchvision_parts("resnet18", 10, small=True, image_size=32, aux=False)
+    body, _ = network_parts("resnet18", 10, small=True, image_size=32, aux=False)
     assert body.conv1.kernel_size == (3, 3)
     assert body.conv1.stride == (1, 1)
     assert isinstance(body.maxpool, nn.Identity)
@@ -122,15 +119,15 @@ def test_lenet_has_the_parameters_of_1998():
 
 @pytest.mark.usefixtures("quick_weights")
 def test_dropout_and_stochastic_depth_reach_their_layers():
-    body, _ = torchvision_parts("convnext_tiny", 3, small=False, image_size=64, aux=False)
+    body, _ = network_parts("convnext_tiny", 3, small=False, image_size=64, aux=False)
     assert set_stochastic_depth(body, 0.4)
     rates = [m.p for m in body.modules() if isinstance(m, torchvision.ops.StochasticDepth)]
     assert max(rates) == pytest.approx(0.4)
     assert rates == sorted(rates)
-    body, _ = torchvision_parts("vgg11", 3, small=False, image_size=64, aux=False)
+    body, _ = network_parts("vgg11", 3, small=False, image_size=64, aux=False)
     assert set_dropout(body, 0.7)
     assert {m.p for m in body.modules() if isinstance(m, nn.Dropout)} == {0.7}
-    plain, _ = torchvision_parts("resnet18", 3, small=False, image_size=64, aux=False)
+    plain, _ = network_parts("resnet18", 3, small=False, image_size=64, aux=False)
     assert not set_dropout(plain, 0.5)
     assert not set_stochastic_depth(plain, 0.5)
 
@@ -139,7 +136,7 @@ def test_dropout_and_stochastic_depth_reach_their_layers():
 def test_blocks_are_skipped_the_more_often_the_deeper_they_lie(name):
     """Deep Networks with Stochastic Depth, 2016: the rate rises linearly, from 0 on."""
     with torch.device("meta"):
-        body, _ = torchvision_parts(name, 3, small=False, image_size=224, aux=False)
+        body, _ = network_parts(name, 3, small=False, image_size=224, aux=False)
     layers = [m for m in body.modules() if isinstance(m, torchvision.ops.StochasticDepth)]
     assert set_stochastic_depth(body, 0.4) == bool(layers)
     blocks = sorted({round(layer.p, 9) for layer in layers})
@@ -152,7 +149,7 @@ def test_blocks_are_skipped_the_more_often_the_deeper_they_lie(name):
 
 @pytest.mark.parametrize(("name", "heads"), HEADS.items())
 def test_auxiliary_logits_have_the_names_of_their_heads(name, heads):
-    parts = torchvision_parts(name, 3, small=False, image_size=299, aux=True)
+    parts = network_parts(name, 3, small=False, image_size=299, aux=True)
     model, made = Classifier(*parts).train(), {}
     for place in heads.values():
         layer = model.backbone.get_submodule(place)
@@ -258,7 +255,7 @@ def test_a_linear_hinge_of_two_classes_equals_scikit_learns_svm(features):
 
 
 def test_frozen_features_stay_as_they_are():
-    body, head = torchvision_parts("resnet18", 3, small=True, image_size=32, aux=False)
+    body, head = network_parts("resnet18", 3, small=True, image_size=32, aux=False)
     model = LinearProbe(body, head).train()
     before = {k: v.clone() for k, v in model.backbone.state_dict().items()}
     model(torch.randn(4, 3, 32, 32))["out"].sum().backward()
@@ -276,17 +273,14 @@ def test_pixels_are_the_flat_image():
     assert head.in_features == 192
 
 
-@pytest.mark.parametrize(
-    ("task", "spec"),
-    [
-        ("detect", DetectorSpec("rcnn", "maps")),
-        ("video", ClipSpec(arch="single-frame", backbone="maps", frames=2, image_size=32)),
-        ("video", ClipSpec(arch="cnn-lstm", backbone="maps", frames=2, image_size=32)),
-    ],
-    ids=["rcnn", "single-frame", "cnn-lstm"],
-)
-def test_a_backbone_that_torchvision_does_not_have_is_no_classifier(monkeypatch, task, spec):
+def test_a_backbone_that_torchvision_does_not_have_averages_its_last_map(monkeypatch):
     monkeypatch.setitem(catalog.BACKBONES, "maps", BackboneEntry(target="toys.backbone:Toy"))
-    inputs = () if task == "video" else (DetectionInputs((32,), 32, (0.5,) * 3, (0.5,) * 3),)
-    with pytest.raises(UsageError, match="--backbone maps only gives maps"):
-        build(task, spec, 2, *inputs)
+    body, head = network_parts("maps", 5, small=False, image_size=64, aux=False)
+    maps = catalog.resolve("toys.backbone:Toy")("")
+    assert list(body.state_dict()) == list(maps.state_dict())
+    maps.load_state_dict(body.state_dict())
+    images = torch.randn(2, 3, 64, 96)
+    wanted = maps.eval()(images)[-1].mean((2, 3))
+    torch.testing.assert_close(body.eval()(images), wanted)
+    assert head.in_features == wanted.shape[1]
+    assert [type(stage) for stage in network_stages("maps", body)] == [nn.Sequential] * 5

@@ -29,7 +29,7 @@ def network(task, arch, backbone):
         if task == "classify":
             if arch in catalog.BACKBONES:
                 parts = {"small": False, "image_size": 64, "aux": bool(entry.aux_weight)}
-                return classify.Classifier(*classify.torchvision_parts(arch, 4, **parts))
+                return classify.Classifier(*classify.network_parts(arch, 4, **parts))
             return classify.Classifier(*classify.small_parts(entry.parts, 4, 32))
         return detector(arch, backbone, 4)
 

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from cvkit import catalog
 from cvkit.models.backbones import torchvision_network
-from cvkit.models.classify import torchvision_parts
+from cvkit.models.classify import network_parts
 from cvkit.models.detection.roi_heads import RegionRule, choose_detections
 from cvkit.models.detection.rpn import ProposalRule, RegionProposals, RPNHead
 from cvkit.models.segmentation.deeplab import ASPP, ImagePooling
@@ -262,7 +262,7 @@ def test_a_small_stem_leaves_two_halvings_out(name):
     sides = {}
     for small in (False, True):
         with torch.device("meta"):
-            body, _ = torchvision_parts(name, 3, small=small, image_size=128, aux=False)
+            body, _ = network_parts(name, 3, small=small, image_size=128, aux=False)
             seen = []
             for layer in body.modules():
                 if isinstance(layer, nn.Conv2d):

@@ -14,7 +14,7 @@ from torchvision.ops import batched_nms
 
 from cvkit.arch_facts import Detector as Facts
 from cvkit.models.backbones import network_stages
-from cvkit.models.classify import torchvision_parts
+from cvkit.models.classify import network_parts
 from cvkit.models.detection.detectors import Detector, required
 from cvkit.models.detection.inputs import DetectionInputs
 from cvkit.models.detection.roi_heads import Detections, RegionRule, choose_detections
@@ -93,13 +93,13 @@ class RCNN(Detector):
         self.side, self.mean, self.std = transform.min_sizes[-1], transform.mean, transform.std
         self.rule, self.name = rule, backbone
         small = self.side <= SMALL_SIDE
-        self.backbone, self.head = torchvision_parts(
+        self.backbone, self.head = network_parts(
             backbone, num_classes + 1, small=small, image_size=self.side, aux=False
         )
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
         with torch.device("meta"):
-            probe, _ = torchvision_parts(
+            probe, _ = network_parts(
                 backbone, num_classes + 1, small=small, image_size=self.side, aux=False
             )
             feature, grid = _features(probe.eval(), torch.empty(1, 3, self.side, self.side))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from cvkit import catalog
 from cvkit.errors import UsageError
 from cvkit.models.backbones import Backbone
-from cvkit.models.classify import torchvision_parts
+from cvkit.models.classify import network_parts
 from cvkit.models.layers import conv_bn_relu, pair
 
 HIDDEN = 512
@@ -218,7 +218,7 @@ def _no_maps(backbone: str, arch: str) -> UsageError:
 
 def image_parts(backbone: str, num_classes: int, image_size: int) -> tuple[nn.Module, nn.Linear]:
     """Return an image network without its last layer, and that layer."""
-    return torchvision_parts(backbone, num_classes, small=False, image_size=image_size, aux=False)
+    return network_parts(backbone, num_classes, small=False, image_size=image_size, aux=False)
 
 
 def widen_first(net: nn.Module, frames: int) -> str:

@@ -13,7 +13,7 @@ from cvkit.console import Reporter
 from cvkit.data.clips import ClipRule, FrameRule
 from cvkit.errors import UsageError
 from cvkit.models.build import build
-from cvkit.models.classify import torchvision_parts
+from cvkit.models.classify import network_parts
 from cvkit.models.convert import VIDEO, kinetics_tensors
 from cvkit.models.specs import ClipSpec
 from cvkit.models.weights import fetched, find_model, load_pretrained, read_state_dict
@@ -204,7 +204,7 @@ def load_backbone(
         plain = catalog.resolve(entry.target)(entry.builder)
     else:
         side = network.image_size
-        plain, _ = torchvision_parts(name, 1, small=False, image_size=side, aux=False)
+        plain, _ = network_parts(name, 1, small=False, image_size=side, aux=False)
     line = load_pretrained(plain, name, source, offline=options.offline, say=report.say)
     cast(MadeOfImages, model).load_images(plain.state_dict())
     report.say(line)
