@@ -55,6 +55,8 @@ def built(name: str) -> Outer:
         if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm3d):
             layer.running_mean.uniform_(-0.1, 0.1)
             layer.running_var.uniform_(0.5, 2)
+        if isinstance(layer, nn.Linear) and not layer.weight.any():
+            nn.init.normal_(layer.weight, std=0.02)  # the transformer's head begins with zeros
     return Outer(network.eval())
 
 
