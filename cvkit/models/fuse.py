@@ -1,8 +1,9 @@
 """Fused layers: a trained network on a CPU with fewer passes over memory.
 
 A batch norm becomes part of the convolution before it, an activation or a residual addition part
-of the layer that it follows, and weights are laid out once for the sizes that come. What is fused
-are the parts of a network that `torch.fx` can trace, the largest first; the rest runs as it is.
+of the layer that it follows, and weights are laid out once, for the size of the first input. What
+is fused are the parts of a network that `torch.fx` can trace, the largest first; the rest runs as
+it is.
 
 The operators are those that `torch.compile` emits for a CPU. They are private to torch, so they
 are used only where a trial gives the right numbers, and every part is compared with its own layers
@@ -52,7 +53,7 @@ _UNTRACED = (
     *(fx.proxy.TraceError, TypeError, ValueError, RuntimeError, AttributeError, NameError),
     *(IndexError, KeyError, NotImplementedError),
 )
-"""What tracing raises where a module looks into its input."""
+"""What tracing raises if a module reads the values of its input."""
 
 
 class FusedLayer(nn.Module):
@@ -146,6 +147,8 @@ def choose_engine(wanted: str, precision: str, device: torch.device, samples: in
     Raises:
         UsageError: fused layers are asked for where there are none.
     """
+    if wanted == "eager" or (wanted == "auto" and samples <= FEW):
+        return "eager"
     possible = device.type == "cpu" and supported(precision)
     if wanted == "fused" and not possible:
         where = f"on {device.type} in {precision}" if device.type != "cpu" else f"in {precision}"
@@ -154,9 +157,7 @@ def choose_engine(wanted: str, precision: str, device: torch.device, samples: in
             code="engine.missing",
             hint="--engine auto, or --device cpu",
         )
-    if wanted == "auto":
-        return "fused" if possible and samples > FEW else "eager"
-    return wanted
+    return "fused" if possible else "eager"
 
 
 class Fusion:

@@ -211,7 +211,9 @@ class Predictor:
 
 def load_predictor(weights: str, task: str, options: Predict) -> Predictor:
     """Return a predictor of a task that `task_of` knows; see `cvkit.load`."""
-    return Predictor(load_trained(weights, options, task), options.batch_size)
+    trained = load_trained(weights, options, task)
+    use_engine(options.engine, trained, samples=0)  # how many will come is not known
+    return Predictor(trained, options.batch_size)
 
 
 def task_of(weights: str, task: object = None) -> str:

@@ -2,12 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from cvkit import catalog
+from cvkit import catalog, load
 from cvkit.errors import UsageError
 from cvkit.models import fuse
 from cvkit.models.fuse import FEW, FusedLayer, Fusion, choose_engine, supported
@@ -319,3 +320,25 @@ def test_commands_name_the_engine_and_say_what_was_rejected(
     assert "differed, so their own layers were used" in wrong.err
     lines = (tmp_path / "x" / "predictions.jsonl").read_text().splitlines()
     assert lines == (tmp_path / "eager" / "predictions.jsonl").read_text().splitlines()
+
+
+@pytest.mark.parametrize("task", catalog.TASKS)
+def test_a_predictor_takes_the_engine(run_of, data_of, monkeypatch, task):
+    suffix = "mp4" if task == "video" else "png"
+    path = next(each for each in sorted(data_of(task).rglob(f"*.{suffix}")) if "val" in each.parts)
+    used = []
+    right = FusedLayer.forward
+
+    def noted(*given):
+        used.append(1)
+        return right(*given)
+
+    monkeypatch.setattr(FusedLayer, "forward", noted)
+    scores = {}
+    for engine in ("auto", "fused"):
+        used.clear()
+        predictor = load(run_of(task) / "last.safetensors", engine=engine, precision="fp32")
+        (result,) = predictor.predict([path])
+        scores[engine] = result.confidence if task == "segment" else result.scores
+        assert bool(used) == (engine == "fused")
+    np.testing.assert_allclose(scores["fused"], scores["auto"], atol=1e-4)
