@@ -275,7 +275,7 @@ class Inference(Job):
         Choice(ENGINES),
         flag(
             RUN,
-            "What the network runs on: eager, its own layers; fused, layers joined for a CPU; "
+            "How the network runs: eager, layer by layer; fused, with layers joined for a CPU; "
             "auto: fused on a CPU for more than 32 samples",
         ),
     ] = "auto"

@@ -116,7 +116,7 @@ def test_completion_is_for_the_shell_that_is_named(cvkit, home, monkeypatch, she
     assert cvkit("--show-completion").out == SCRIPTS[other]
     done = cvkit("--install-completion", shell)
     assert done.code == 0
-    place = done.out.partition(";")[0]
+    place = done.out.partition(" written;")[0]
     assert Path(place).read_text() == SCRIPTS[shell]
     refused = cvkit("--install-completion", "tcsh")
     assert refused.code == 2 and "there is no completion for tcsh" in refused.err

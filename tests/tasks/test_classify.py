@@ -166,7 +166,7 @@ def test_views_are_averaged(cvkit, shapes, model, tmp_path, tta):
             lambda root: [shutil.rmtree(root / split / "ring") for split in ("train", "val")],
             ["ring", "missing"],
         ),
-        (lambda root: shutil.copytree(root / "val/ring", root / "val/blob"), ["blob", "new"]),
+        (lambda root: shutil.copytree(root / "val/ring", root / "val/blob"), ["blob", "added"]),
         (
             lambda root: (root / "classes.txt").write_text(
                 "circle\ncross\nring\nsquare\ntriangle\nstar\n"

@@ -144,7 +144,7 @@ def test_gates_decide_the_exit_code(cvkit, trained, scenes, tmp_path):
     assert evaluate(cvkit, trained, scenes, tmp_path, "--fail-under", "miou=0").code == 0
     failed = evaluate(cvkit, trained, scenes, tmp_path, "--fail-under", "miou=0.99")
     assert failed.code == 4
-    assert "under 0.99" in failed.err
+    assert "below 0.99" in failed.err
     unknown = evaluate(cvkit, trained, scenes, tmp_path, "--fail-under", "mious=0.9")
     assert unknown.code == 2
 
