@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from cvkit import catalog
 from cvkit.backbone_table import BackboneEntry
 from cvkit.engine.optim import penalties
-from cvkit.models.backbones import network_stages
+from cvkit.models.backbones import Backbone, network_stages
 from cvkit.models.classify import (
     Classifier,
     LeNet,
@@ -273,14 +273,36 @@ def test_pixels_are_the_flat_image():
     assert head.in_features == 192
 
 
+class Maps(Backbone):
+    """Two stages of a convolution and a pooling layer."""
+
+    def __init__(self, builder, output_stride=32):
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.MaxPool2d(2))
+        self.last = nn.Sequential(nn.Conv2d(4, 6, 3), nn.MaxPool2d(2))
+        self._set_contract([4, 6], output_stride)
+
+    def forward(self, images):
+        first = self.first(images)
+        return [first, self.last(first)]
+
+    def stages(self):
+        return [self.first, self.last]
+
+    @classmethod
+    def divided(cls, net, builder):
+        raise NotImplementedError("torchvision has no such network")
+
+
 def test_a_backbone_that_torchvision_does_not_have_averages_its_last_map(monkeypatch):
-    monkeypatch.setitem(catalog.BACKBONES, "maps", BackboneEntry(target="toys.backbone:Toy"))
+    entry = BackboneEntry(target=f"{__name__}:Maps")
+    monkeypatch.setitem(catalog.BACKBONES, "maps", entry)
     body, head = network_parts("maps", 5, small=False, image_size=64, aux=False)
-    maps = catalog.resolve("toys.backbone:Toy")("")
+    maps = Maps("")
     assert list(body.state_dict()) == list(maps.state_dict())
     maps.load_state_dict(body.state_dict())
     images = torch.randn(2, 3, 64, 96)
     wanted = maps.eval()(images)[-1].mean((2, 3))
     torch.testing.assert_close(body.eval()(images), wanted)
-    assert head.in_features == wanted.shape[1]
-    assert [type(stage) for stage in network_stages("maps", body)] == [nn.Sequential] * 5
+    assert head.in_features == wanted.shape[1] == 6
+    assert network_stages("maps", body) == [body.first, body.last]
