@@ -4,13 +4,13 @@ from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cvkit.tasks.trained import Predictor
+    from cvkit.tasks.predictor import Predictor
 
 __version__ = "0.1.0"
 
 
 def load(weights: str | PathLike[str], task: str | None = None, **options: object) -> "Predictor":
-    """Return a ready `cvkit.tasks.trained.Predictor` for a trained model.
+    """Return a ready `cvkit.tasks.predictor.Predictor` for a trained model.
 
     Args:
         weights: run folder, `.safetensors` file, the name of a file in `weights/`, or a published
@@ -25,7 +25,7 @@ def load(weights: str | PathLike[str], task: str | None = None, **options: objec
     from cvkit.config import from_config
     from cvkit.errors import UsageError
     from cvkit.options.tree import task_options
-    from cvkit.tasks.trained import load_predictor, task_of
+    from cvkit.tasks.predictor import load_predictor, task_of
 
     if not isinstance(weights, str | PathLike) or not fspath(weights):
         raise UsageError(

@@ -68,7 +68,8 @@ def _evaluate_files(options: Eval, task_name: str, report: Reporter) -> dict[str
 def _evaluate_model(options: Eval, task_name: str, report: Reporter) -> dict[str, Any]:
     from cvkit.engine import runtime
     from cvkit.engine.evaluate import evaluate as run_evaluation
-    from cvkit.tasks.trained import load_trained, use_engine
+    from cvkit.tasks.engine_choice import use_engine
+    from cvkit.tasks.trained import load_trained
 
     runtime.keep_memory()
     with runtime.stop_signals() as stop:
@@ -80,7 +81,7 @@ def _evaluate_model(options: Eval, task_name: str, report: Reporter) -> dict[str
             task = task.with_data(options, trained.header, report)
             metric, images = task.metric(), []
             data = task.dataset(options.split, training=False)
-            engine = use_engine(options.engine, trained, len(data))
+            engine = use_engine(options.engine, trained, data, options.batch_size)
         with report.progress("evaluating", len(data)) as advance:
             failures = run_evaluation(
                 task,

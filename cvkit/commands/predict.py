@@ -35,8 +35,9 @@ def predict(options: Predict, task_name: str) -> int:
     """Predict images or videos into a folder."""
     from cvkit.data.files import list_inputs
     from cvkit.engine import runtime
+    from cvkit.tasks.engine_choice import use_engine
     from cvkit.tasks.sheets import SHEET, write_contact_sheet
-    from cvkit.tasks.trained import load_trained, use_engine
+    from cvkit.tasks.trained import load_trained
 
     report = Reporter(options.quiet)
     _check_flags(options)
@@ -49,7 +50,9 @@ def predict(options: Predict, task_name: str) -> int:
             without, walk = _results_folders(options, task_name), trained.task.walk
             files = list_inputs(options.inputs, without, walk, lost)
             trained.task.check_inputs(sorted(file.key for file in files), report)
-            engine = use_engine(options.engine, trained, len(files))
+            engine = use_engine(
+                options.engine, trained, trained.task.source(files), options.batch_size
+            )
         what = trained.task.noun
         count = counted(len(files), what.removesuffix("s"))
         with _held_folder(options, task_name, report) as out:

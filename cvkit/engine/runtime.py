@@ -78,8 +78,15 @@ def choose_precision(name: str, device: torch.device) -> str:
 def _has_fast_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and "amx_bf16" in cpu_facts("flags").split()
+
+
+def cpu_facts(name: str) -> str:
+    """Return a line of /proc/cpuinfo, such as `model name` or `flags`; "" where there is none."""
     cpuinfo = Path("/proc/cpuinfo")
-    return device.type == "cpu" and cpuinfo.exists() and "amx_bf16" in cpuinfo.read_text()
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    found = (line.partition(":") for line in lines)
+    return next((value.strip() for key, _, value in found if key.strip() == name), "")
 
 
 def make_fabric(device: torch.device, devices: int, precision: str) -> Fabric:

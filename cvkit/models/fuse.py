@@ -11,26 +11,16 @@ on the first input that it gets.
 """
 
 import functools
-import inspect
 import operator
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
-from torch.utils import _pytree as pytree
 
-from cvkit.errors import UsageError
 from cvkit.models.layers import Conv3d
-
-TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-"""Precisions of fused layers."""
-TOLERANCES = {"fp32": 1e-4, "bf16": 5e-2}
-"""Largest difference from the layers of the network, relative to the largest value."""
-FEW = 32
-"""Samples up to which building fused layers takes longer than they save."""
+from cvkit.models.parts import TOLERANCES, TYPES, Form, Parts, agree, traced
 
 Convolution = nn.Conv2d | nn.Conv3d
 _NORMS = nn.BatchNorm2d | nn.BatchNorm3d
@@ -49,11 +39,6 @@ _UNARY: dict[Any, Unary] = {
 """Activations by function, method or layer."""
 _SUMS = (operator.add, operator.iadd, torch.add)
 _IN_PLACE = (operator.iadd, operator.imul, operator.isub, operator.itruediv)
-_UNTRACED = (
-    *(fx.proxy.TraceError, TypeError, ValueError, RuntimeError, AttributeError, NameError),
-    *(IndexError, KeyError, NotImplementedError),
-)
-"""What tracing raises if a module reads the values of its input."""
 
 
 class FusedLayer(nn.Module):
@@ -122,7 +107,7 @@ def supported(precision: str) -> bool:
             found = fused(images) if fused else None
         except (AttributeError, RuntimeError, TypeError):  # another torch, or another CPU
             return False
-        return _agree(found, trial(images), TOLERANCES[precision])
+        return agree(found, trial(images), TOLERANCES[precision])
 
 
 class _Trial(nn.Module):
@@ -139,101 +124,18 @@ class _Trial(nn.Module):
         return self.activation(self.linear(maps.mean((2, 3))))
 
 
-def choose_engine(wanted: str, precision: str, device: torch.device, samples: int) -> str:
-    """Return eager or fused; auto is fused on a CPU that can, where there are enough samples.
+class Fusion(Parts):
+    """Makes the parts of a network run with fused layers; see `Parts`."""
 
-    The choice does not depend on timings, so the same command gives the same bits.
+    engine = "fused"
 
-    Raises:
-        UsageError: fused layers are asked for where there are none.
-    """
-    if wanted == "eager" or (wanted == "auto" and samples <= FEW):
-        return "eager"
-    possible = device.type == "cpu" and supported(precision)
-    if wanted == "fused" and not possible:
-        where = f"on {device.type} in {precision}" if device.type != "cpu" else f"in {precision}"
-        raise UsageError(
-            f"--engine fused is not available {where} with torch {torch.__version__}",
-            code="engine.missing",
-            hint="--engine auto, or --device cpu",
-        )
-    return "fused" if possible else "eager"
+    def is_worth(self, part: nn.Module) -> bool:
+        """Return whether a part has a layer with a fused form."""
+        return any(_fusible(layer) for layer in part.modules())
 
-
-class Fusion:
-    """Makes the parts of a network run fused, each from its first call on.
-
-    The network keeps its modules, names and weights; only what calling a part does is replaced.
-
-    Args:
-        model: in evaluation mode, on the CPU; changed in place.
-        precision: fp32 or bf16.
-
-    Attributes:
-        fused: names of the parts that run fused.
-        rejected: names of those whose results differed; their own parts were tried instead.
-    """
-
-    def __init__(self, model: nn.Module, precision: str) -> None:
-        self.dtype, self.tolerance = TYPES[precision], TOLERANCES[precision]
-        self.names = {module: name for name, module in model.named_modules()}
-        self.fused: list[str] = []
-        self.rejected: list[str] = []
-        self._watch_inside(model)
-
-    @property
-    def engine(self) -> str:
-        """Return what the network ran on, for reports: fused, or eager if no part could."""
-        return "fused" if self.fused else "eager"
-
-    def _watch_inside(self, module: nn.Module) -> None:
-        for part in module.modules():
-            if part is not module and any(_fusible(layer) for layer in part.modules()):
-                part.forward = functools.partial(self._first_call, part)
-
-    def _first_call(self, part: nn.Module, *inputs: Any, **named: Any) -> Any:
-        """Replace a part by its fused form if there is one; return its output."""
-        for each in part.modules():  # back to what their classes do
-            each.__dict__.pop("forward", None)
-        fused = None if named else _fused(part, inputs, self.dtype)
-        if fused is None:
-            self._watch_inside(part)
-            return part.forward(*inputs, **named)
-        if self._agrees(part, fused, inputs):
-            self.fused.append(self.names[part])
-            part.forward = fused
-            return fused(*inputs)
-        self.rejected.append(self.names[part])
-        self._watch_inside(part)
-        return part.forward(*inputs)
-
-    def _agrees(self, part: nn.Module, fused: Callable[..., Any], inputs: tuple[Any, ...]) -> bool:
-        """Return whether the fused form gives what the part does; both may change their input."""
-        expected = part.forward(*pytree.tree_map(_copied, inputs))
-        try:
-            found = fused(*pytree.tree_map(_copied, inputs))
-        except RuntimeError:  # such as a sum of unequal shapes, which the operators do not know
-            return False
-        return _agree(found, expected, self.tolerance)
-
-
-def _copied(value: Any) -> Any:
-    return value.clone() if isinstance(value, Tensor) else value
-
-
-def _agree(found: Any, expected: Any, tolerance: float) -> bool:
-    """Return whether nested tensors are equal up to a share of their largest value."""
-    (one, kind), (two, other) = pytree.tree_flatten(found), pytree.tree_flatten(expected)
-    if kind != other:
-        return False
-    for a, b in zip(one, two, strict=True):
-        if not isinstance(a, Tensor) or not isinstance(b, Tensor) or a.shape != b.shape:
-            return False
-        if a.numel():
-            limit = tolerance * b.float().abs().max()
-            if not (a.float() - b.float()).abs().max() <= limit:  # a NaN is no agreement
-                return False
-    return True
+    def form(self, part: nn.Module, inputs: tuple[Any, ...]) -> Form | None:
+        """Return the fused form of a module; None where it cannot be traced."""
+        return _fused(part, inputs, TYPES[self.precision])
 
 
 def _fusible(layer: nn.Module) -> bool:
@@ -244,44 +146,14 @@ def _fusible(layer: nn.Module) -> bool:
     return type(layer) is nn.Linear
 
 
-class _Tracer(fx.Tracer):
-    """Traces through modules that are made on the way of others' layers."""
-
-    def trace(self, root: Any, concrete_args: dict[str, Any] | None = None) -> fx.Graph:
-        self.known = set(root.modules())
-        return super().trace(root, concrete_args)
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, Convolution) or super().is_leaf_module(m, module_qualified_name)
-
-    def call_module(
-        self,
-        m: nn.Module,
-        forward: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        if m not in self.known:
-            return forward(*args, **kwargs)
-        return super().call_module(m, forward, args, kwargs)
-
-
-def _fused(
-    part: nn.Module, inputs: tuple[Any, ...], dtype: torch.dtype
-) -> Callable[..., Any] | None:
+def _fused(part: nn.Module, inputs: tuple[Any, ...], dtype: torch.dtype) -> Form | None:
     """Return the fused form of a module; None where it cannot be traced."""
     if _fusible(part):
         assert isinstance(part.weight, Tensor)
         return FusedLayer(part, part.weight, _bias(part), dtype).forward
-    if not all(isinstance(each, Tensor) for each in pytree.tree_leaves(inputs)):
+    network = traced(part, inputs)
+    if network is None:
         return None
-    parameters = list(inspect.signature(part.forward).parameters.values())
-    given = {each.name: each.default for each in parameters[len(inputs) :]}
-    try:
-        graph = _Tracer().trace(part, given or None)
-    except _UNTRACED:
-        return None
-    network = fx.GraphModule(part, graph)
     _Rewriting(network, dtype).run()
     return network.forward
 

@@ -1,30 +1,23 @@
-"""A trained model as a Python object."""
+"""A trained model, read from its file and ready to run."""
 
-import itertools
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning_fabric import Fabric
 from torch import nn
 
 from cvkit import catalog, published
 from cvkit.console import Reporter
-from cvkit.data.files import InputFile
 from cvkit.engine.checkpoint import load_exactly
 from cvkit.engine.inference import choose_readers
-from cvkit.engine.loader import in_order, load
 from cvkit.engine.runtime import choose, make_fabric
-from cvkit.errors import DataError, ModelFileError, UsageError
-from cvkit.model_files import content_hash, read_header, read_model, unverified
-from cvkit.models.fuse import Fusion, choose_engine
+from cvkit.errors import ModelFileError, UsageError
+from cvkit.model_files import content_hash, read_model, unverified
 from cvkit.models.published import published_model
 from cvkit.models.weights import find_model
-from cvkit.options.base import Job, Predict
+from cvkit.options.base import Job
 from cvkit.options.tools import WeightsImport
-from cvkit.structures import Failure
 from cvkit.tasks.contract import Task
 
 
@@ -99,50 +92,6 @@ def load_trained(weights: str | None, options: Job, task_name: str | None = None
     )
 
 
-@dataclass(frozen=True)
-class Engine:
-    """What a trained network runs on.
-
-    Attributes:
-        wanted: eager or fused.
-        fusion: the fused parts.
-    """
-
-    wanted: str
-    fusion: Fusion | None = None
-
-    @property
-    def name(self) -> str:
-        """Eager or fused, whichever it was when the work is done."""
-        return self.fusion.engine if self.fusion else self.wanted
-
-    @property
-    def notes(self) -> list[str]:
-        """What is to be said when the work is done."""
-        rejected = self.fusion.rejected if self.fusion else []
-        if not rejected:
-            return []
-        parts = ", ".join(rejected)
-        return [f"--engine fused: the results of {parts} differed, so their own layers were used"]
-
-
-def use_engine(wanted: str, trained: Trained, samples: int) -> Engine:
-    """Let a trained network run on an engine.
-
-    Args:
-        wanted: `--engine`.
-        trained: its network is changed in place.
-        samples: that it will see.
-
-    Raises:
-        UsageError: the engine is not available.
-    """
-    name = choose_engine(wanted, trained.precision, trained.fabric.device, samples)
-    if name == "eager":
-        return Engine(name)
-    return Engine(name, Fusion(trained.model, trained.precision))
-
-
 def read_trained(weights: str, options: Job, task_name: str | None) -> tuple[Path, dict, dict]:
     """Return path, tensors and header of a cvkit model, or of a published one, imported.
 
@@ -150,7 +99,7 @@ def read_trained(weights: str, options: Job, task_name: str | None) -> tuple[Pat
         ModelFileError: the file is missing or damaged.
     """
     report = Reporter(options.quiet)
-    if task_name is not None and not _is_here(weights):
+    if task_name is not None and not is_here(weights):
         found = published_model(task_name, weights, options.offline, report.say)
         if found is not None:
             from cvkit.tasks.torchvision_import import imported_model
@@ -166,90 +115,6 @@ def read_trained(weights: str, options: Job, task_name: str | None) -> tuple[Pat
     return path, *read_model(path)
 
 
-def _is_here(weights: str) -> bool:
+def is_here(weights: str) -> bool:
     """Return whether a file or a run folder has the name; a folder called `coco` may be neither."""
     return Path(weights).is_file() or (Path(weights) / "best.safetensors").is_file()
-
-
-class Predictor:
-    """Predicts images; made by `cvkit.load`."""
-
-    def __init__(self, trained: Trained, batch_size: int) -> None:
-        self._trained, self._batch_size = trained, batch_size
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes, in index order."""
-        return self._trained.task.classes.names
-
-    @torch.inference_mode()
-    def predict(self, images: Iterable[str | Path]) -> list[Any]:
-        """Return one result per image file, in the pixels of the original image.
-
-        Raises:
-            DataError: names the first file that could not be read.
-            UsageError: one path instead of several.
-        """
-        if isinstance(images, str | bytes | Path):
-            raise UsageError(
-                f"predict({images!r}): a list of paths is expected",
-                code="inputs.type",
-                hint=f"predict([{images!r}])",
-            )
-        trained = self._trained
-        files = [InputFile(Path(image), str(image)) for image in images]
-        results = []
-        data = trained.task.source(files)
-        with load(data, in_order(len(files), self._batch_size), workers=0) as loaded:
-            for item in itertools.chain.from_iterable(loaded):
-                if isinstance(item, Failure):
-                    raise DataError(item.reason, code=item.code)
-                with trained.fabric.autocast():
-                    results += trained.task.predict(trained.model, item.to(trained.fabric.device))
-        return results
-
-
-def load_predictor(weights: str, task: str, options: Predict) -> Predictor:
-    """Return a predictor of a task that `task_of` knows; see `cvkit.load`."""
-    trained = load_trained(weights, options, task)
-    use_engine(options.engine, trained, samples=0)  # how many will come is not known
-    return Predictor(trained, options.batch_size)
-
-
-def task_of(weights: str, task: object = None) -> str:
-    """Return the task of a model: as given, by its published name, or by its file.
-
-    Raises:
-        UsageError: an unknown task, or models of several tasks have the name.
-        ModelFileError: the file is missing, damaged, or for an unknown task.
-    """
-    if task is None:
-        task = _named_task(weights)
-        if task not in catalog.TASKS:
-            raise ModelFileError(
-                f"{weights} is a model for an unknown task, {task!r}",
-                code="model.task",
-                hint=catalog.nearest(str(task), catalog.TASKS),
-            )
-    if task not in catalog.TASKS:
-        raise UsageError(
-            f"task={task!r} is not a task",
-            code="task.unknown",
-            hint=catalog.nearest(str(task), catalog.TASKS),
-        )
-    return str(task)
-
-
-def _named_task(weights: str) -> object:
-    """Return the task of a published name or a file."""
-    family = weights.partition(":")[0]
-    tasks = [task for task in published.PUBLISHED if family in published.families(task)]
-    if not tasks or _is_here(weights):
-        return read_header(find_model(weights)).get("task")
-    if len(tasks) > 1:
-        raise UsageError(
-            f"{weights} is published for several tasks",
-            code="weights.task",
-            hint=" or ".join(f"task={task!r}" for task in tasks),
-        )
-    return tasks[0]

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from cvkit import catalog, load
 from cvkit.errors import UsageError
 from cvkit.models import fuse
-from cvkit.models.fuse import FEW, FusedLayer, Fusion, choose_engine, supported
+from cvkit.models.engines import FEW, require_available, usual_engine
+from cvkit.models.fuse import FusedLayer, Fusion, supported
 from cvkit.options.described import hints
 from cvkit.options.tree import OPTIONS
 
@@ -172,7 +173,7 @@ def chains():
 @pytest.mark.parametrize("part", [pytest.param(part, id=name) for name, part in chains()])
 def test_layers_with_every_activation(part):
     expected, found, fusion = run_fused(part, images())
-    assert fusion.fused == ["part"] and not fusion.rejected
+    assert fusion.replaced == ["part"] and not fusion.rejected
     assert same(found, expected)
 
 
@@ -181,32 +182,32 @@ def test_layers_with_every_activation(part):
 )
 def test_what_is_moved_or_folded_changes_no_number(part):
     expected, found, fusion = run_fused(part, images())
-    assert fusion.fused == ["part"] and not fusion.rejected
+    assert fusion.replaced == ["part"] and not fusion.rejected
     assert same(found, expected)
 
 
 def test_a_given_argument_is_used():
     part = Optional()
     expected, found, fusion = run_fused(part, images(), images())
-    assert fusion.fused and same(found, expected)
+    assert fusion.replaced and same(found, expected)
 
 
 @pytest.mark.parametrize("dims", [(2, 3), (1,), (0,), (0, 1, 2, 3), (2,)])
 def test_sums_that_spread_their_other_part_change_no_number(dims):
     expected, found, fusion = run_fused(Spread(*dims), images())
-    assert "part" in fusion.fused or fusion.fused == ["part.conv"]
+    assert "part" in fusion.replaced or fusion.replaced == ["part.conv"]
     assert same(found, expected)
 
 
 def test_a_sum_that_spreads_the_output_is_left_to_the_parts():
     expected, found, fusion = run_fused(SpreadOutput(), images())
-    assert fusion.rejected == ["part"] and fusion.fused == ["part.conv"]
+    assert fusion.rejected == ["part"] and fusion.replaced == ["part.conv"]
     assert same(found, expected)
 
 
 def test_parts_of_what_cannot_be_traced_are_fused():
     expected, found, fusion = run_fused(Untraceable(), images())
-    assert fusion.fused == ["part.block", "part.conv"]
+    assert fusion.replaced == ["part.block", "part.conv"]
     assert same(found, expected)
 
 
@@ -233,7 +234,7 @@ def test_16_bits_differ_by_rounding_alone():
     part = Block().eval()
     with torch.autocast("cpu", torch.bfloat16):
         _, found, fusion = run_fused(part, images(), precision="bf16")
-    assert fusion.fused and found.dtype == torch.bfloat16
+    assert fusion.replaced and found.dtype == torch.bfloat16
     exact = part.activation(part.norm(part.conv(images())) + images())
     assert same(found.float(), exact, 2e-2) and not torch.equal(found.float(), exact)
 
@@ -245,7 +246,7 @@ def test_a_part_that_differs_runs_its_own_layers(monkeypatch, error):
     part = Untraceable()
     expected, found, fusion = run_fused(part, images())
     assert torch.equal(found, expected)
-    assert fusion.engine == "eager" and not fusion.fused
+    assert fusion.used == "eager" and not fusion.replaced
     assert set(fusion.rejected) == {"part.block", "part.block.conv", "part.conv"}
 
 
@@ -255,7 +256,7 @@ def test_an_operator_that_fails_is_not_used(monkeypatch):
 
     monkeypatch.setattr(FusedLayer, "forward", fails)
     expected, found, fusion = run_fused(Block(), images())
-    assert torch.equal(found, expected) and fusion.engine == "eager"
+    assert torch.equal(found, expected) and fusion.used == "eager"
 
 
 @pytest.mark.parametrize("wrong", ["raises", "differs"])
@@ -271,28 +272,26 @@ def test_a_trial_decides_what_is_supported(monkeypatch, wrong):
     with monkeypatch.context() as patch:
         patch.setattr(FusedLayer, "forward", other)
         assert not supported("fp32")
-        assert choose_engine("auto", "fp32", CPU, 1000) == "eager"
+        assert usual_engine("fp32", CPU, 1000) == "eager"
         with pytest.raises(UsageError, match="--engine fused is not available in fp32"):
-            choose_engine("fused", "fp32", CPU, 1000)
+            require_available("fused", "fp32", CPU)
     supported.cache_clear()
 
 
 def test_the_help_names_the_limit_of_auto():
     for verb in ("eval", "predict"):
         option = hints(OPTIONS["segment"][verb])["engine"].__metadata__[-1]
-        assert f"for more than {FEW} samples" in option.help
+        assert f"up to {FEW} samples" in option.help
 
 
 def test_auto_fuses_on_a_cpu_where_it_pays():
     assert supported("fp32")
-    assert choose_engine("auto", "fp32", CPU, FEW + 1) == "fused"
-    assert choose_engine("auto", "fp32", CPU, FEW) == "eager"
-    assert choose_engine("fused", "fp32", CPU, 1) == "fused"
-    assert choose_engine("eager", "fp32", CPU, 1000) == "eager"
-    assert choose_engine("auto", "fp32", torch.device("cuda"), 1000) == "eager"
-    assert choose_engine("auto", "fp16", CPU, 1000) == "eager"
+    assert usual_engine("fp32", CPU, FEW + 1) == "fused"
+    assert usual_engine("fp32", CPU, FEW) == "eager"
+    assert usual_engine("fp32", torch.device("cuda"), 1000) == "eager"
+    assert usual_engine("fp16", CPU, 1000) == "eager"
     with pytest.raises(UsageError, match="not available on cuda in fp32"):
-        choose_engine("fused", "fp32", torch.device("cuda"), 1000)
+        require_available("fused", "fp32", torch.device("cuda"))
 
 
 @pytest.mark.parametrize("task", catalog.TASKS)

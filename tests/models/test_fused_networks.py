@@ -32,7 +32,7 @@ def require_same(model, run, inputs):
             assert found.shape == wanted.shape
             assert (found - wanted).abs().max() <= 1e-4 * wanted.abs().max()
     assert not fusion.rejected
-    assert fusion.engine == "fused"
+    assert fusion.used == "fused"
     return fusion
 
 
@@ -80,7 +80,7 @@ def test_segmenters(arch, backbone):
     torch.manual_seed(0)
     model = calm(segmenter(arch, backbone, 4))
     fusion = require_same(model, model.logits, images((64, 96), (96, 64), (33, 70)))
-    assert "backbone" in fusion.fused
+    assert "backbone" in fusion.replaced
 
 
 LARGEST = {"c3d": (16, 112), "s3d": (16, 224)}
