@@ -26,7 +26,7 @@ def evaluate(options: Eval, task_name: str) -> int:
             hint="--weights RUN --data DIR, or --predictions DIR --truth DIR",
         )
     require_effect(options)
-    measure = _evaluate_files if options.predictions else _evaluate_model
+    measure = _evaluate_files if options.predictions else evaluate_model
     content = measure(options, task_name, report)
     content = {"task": task_name, "command": "eval", "split": options.split, **content}
     failed = failed_gates(gates, content)
@@ -65,7 +65,8 @@ def _evaluate_files(options: Eval, task_name: str, report: Reporter) -> dict[str
     return content | ({"folder": str(folder)} if folder else {})
 
 
-def _evaluate_model(options: Eval, task_name: str, report: Reporter) -> dict[str, Any]:
+def evaluate_model(options: Eval, task_name: str, report: Reporter) -> dict[str, Any]:
+    """Return the content of the report on a model, without gates."""
     from cvkit.engine import runtime
     from cvkit.engine.evaluate import evaluate as run_evaluation
     from cvkit.tasks.engine_choice import use_engine

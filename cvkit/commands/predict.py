@@ -14,9 +14,9 @@ from cvkit.commands.printing import print_json
 from cvkit.config import as_config
 from cvkit.console import Reporter, print_line, table
 from cvkit.errors import UsageError
-from cvkit.options.base import RUNS, Predict
+from cvkit.options.base import ENGINES, RUNS, Predict
 from cvkit.tasks.inference_flags import require_effect
-from cvkit.texts import counted
+from cvkit.texts import counted, read_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -51,7 +51,7 @@ def predict(options: Predict, task_name: str) -> int:
             files = list_inputs(options.inputs, without, walk, lost)
             trained.task.check_inputs(sorted(file.key for file in files), report)
             engine = use_engine(
-                options.engine, trained, trained.task.source(files), options.batch_size
+                _engine(options), trained, trained.task.source(files), options.batch_size
             )
         what = trained.task.noun
         count = counted(len(files), what.removesuffix("s"))
@@ -60,7 +60,8 @@ def predict(options: Predict, task_name: str) -> int:
             report.say(f"{count} with {trained.path} ({trained.precision}, {engine.wanted})")
             if options.overwrite:  # of other results
                 (out / SHEET).unlink(missing_ok=True)
-            counts = _run(options, out, trained, files, report, total, stop=stop, lost=lost)
+            about = _about(trained, options) | {"engine": engine.wanted}
+            counts = _run(options, out, trained, files, report, total, about, stop=stop, lost=lost)
             sheet = None
             if options.contact_sheet:
                 sheet = write_contact_sheet(trained, files, out, options.contact_sheet)
@@ -94,6 +95,7 @@ def _run(
     files: Sequence[InputFile],
     report: Reporter,
     total: Counter[str],
+    about: dict[str, Any],
     **more: Any,
 ) -> Counts:
     """Predict into a prepared folder; return the counts.
@@ -105,12 +107,13 @@ def _run(
         files: the inputs.
         report: for progress.
         total: gets the tallies of the new results.
+        about: content of predict.json.
         more: further arguments of `cvkit.engine.predict.predict`.
     """
     from cvkit.engine import predict as loop
     from cvkit.output.names import output_names
 
-    about, tally = _about(trained, options), trained.task.answers().tally
+    tally = trained.task.answers().tally
     journal = loop.Journal(out, resume=options.resume, model=about["model"])
     storage.write_json(out / "predict.json", about)
     keys = [file.key for file in files]
@@ -170,6 +173,16 @@ def _check_flags(options: Predict) -> None:
                 hint="choose another --out",
             )
     require_effect(options)
+
+
+def _engine(options: Predict) -> str:
+    """Return `--engine`; what is resumed runs on the engine that it began on, for equal bits."""
+    about = options.out / "predict.json" if options.resume and options.out else None
+    if options.engine != "auto" or about is None or not about.is_file():
+        return options.engine
+    content = read_json(about)
+    name = content.get("engine") if isinstance(content, dict) else None
+    return str(name) if name in ENGINES else "auto"
 
 
 def _inside(place: Path, folder: Path) -> bool:

@@ -6,8 +6,8 @@ from typing import Any
 from cvkit import storage
 from cvkit.commands.printing import print_json
 from cvkit.console import Reporter, print_line, print_table
-from cvkit.errors import CvkitError, ModelFileError, UsageError
-from cvkit.options.tools import WeightsImport, WeightsList, WeightsVerify
+from cvkit.errors import CvkitError, GateFailed, ModelFileError, UsageError
+from cvkit.options.tools import WeightsImport, WeightsList, WeightsProve, WeightsVerify
 from cvkit.texts import counted
 
 
@@ -151,3 +151,58 @@ def import_weights(options: WeightsImport) -> int:
     else:
         print_line(options.out)
     return 0
+
+
+LARGEST_FALL = 1e-3
+"""Fall of a model's main metric in bf16 up to which the model may run in it."""
+
+
+def prove_weights(options: WeightsProve) -> int:
+    """Evaluate a model in fp32 and bf16, and note in its file whether it may run in bf16."""
+    from cvkit.commands.evaluate import evaluate_model
+    from cvkit.engine.checkpoint import save_model
+    from cvkit.model_files import read_model
+    from cvkit.models.weights import find_model
+    from cvkit.options.tree import task_options
+    from cvkit.tasks.contract import PROVEN
+    from cvkit.tasks.predictor import task_of
+    from cvkit.tasks.trained import load_trained
+
+    report = Reporter(options.quiet)
+    path = find_model(str(options.file))
+    kind = task_of(str(path))
+    flags: dict[str, Any] = {"weights": str(path), "data": options.data, "split": options.split}
+    flags |= {"workers": options.workers, "device": "cpu", "engine": "eager", "files": False}
+    flags |= {} if options.batch_size is None else {"batch_size": options.batch_size}
+    options_class = task_options(kind, "eval")
+    found = {}
+    for precision in ("fp32", "bf16"):
+        asked = options_class(**flags, quiet=options.quiet, precision=precision)
+        found[precision] = evaluate_model(asked, kind, report)
+    metric = load_trained(str(path), asked, kind).task.best
+    proof = {"metric": metric, "data": options.data, "split": options.split}
+    proof |= {name: content["metrics"][metric] for name, content in found.items()}
+    proof["samples"] = found["fp32"]["counts"]["evaluated"]
+    values = proof["fp32"], proof["bf16"]
+    proven = None not in values and values[0] - values[1] <= LARGEST_FALL
+    tensors, header = read_model(path)
+    others = {name: value for name, value in header.items() if name != PROVEN}
+    save_model(path, tensors, others | ({PROVEN: {"bf16": proof}} if proven else {}))
+    sentence = f"{metric} {_number(values[0])} in fp32, {_number(values[1])} in bf16"
+    about = {"command": "weights prove", "path": str(path), "proven": proven, "bf16": proof}
+    if not proven:
+        raise GateFailed(
+            f"{path} is not proven to run in bf16: {sentence}",
+            code="precision.unproven",
+            content=about,
+        )
+    report.say(f"{sentence}; --precision auto takes bf16 on CPUs that multiply in it")
+    if options.json:
+        print_json(about)
+    else:
+        print_line(path)
+    return 0
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"

@@ -25,14 +25,19 @@ from cvkit.early import leave
 from cvkit.errors import Interrupted, UsageError
 
 
-def choose(device: str, precision: str) -> tuple[torch.device, str]:
+def choose(device: str, precision: str, *, proven: bool = False) -> tuple[torch.device, str]:
     """Return what `--device` and `--precision` mean on this machine.
+
+    Args:
+        device: `--device`.
+        precision: `--precision`.
+        proven: whether bf16 is known to leave the metric of the model as it is.
 
     Raises:
         UsageError: no such device, or a precision that it does not have.
     """
     chosen = choose_device(device)
-    return chosen, choose_precision(precision, chosen)
+    return chosen, choose_precision(precision, chosen, proven=proven)
 
 
 def choose_device(name: str) -> torch.device:
@@ -62,23 +67,26 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cpu") if kind == "cpu" else torch.device(kind, int(number or 0))
 
 
-def choose_precision(name: str, device: torch.device) -> str:
-    """Return fp32, bf16 or fp16; auto is bf16 on CUDA and on CPUs with AMX.
+def choose_precision(name: str, device: torch.device, *, proven: bool = False) -> str:
+    """Return fp32, bf16 or fp16.
+
+    Auto is bf16 on CUDA and on CPUs with AMX, and for a proven model on CPUs that multiply in it.
 
     Raises:
         UsageError: fp16 on a CPU, which gains nothing there.
     """
     if name == "auto":
-        return "bf16" if _has_fast_bf16(device) else "fp32"
+        return "bf16" if _has_fast_bf16(device, proven) else "fp32"
     if name == "fp16" and device.type == "cpu":
         raise UsageError("--precision fp16 needs a GPU", code="precision", hint="fp32 or bf16")
     return name
 
 
-def _has_fast_bf16(device: torch.device) -> bool:
+def _has_fast_bf16(device: torch.device, proven: bool) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
-    return device.type == "cpu" and "amx_bf16" in cpu_facts("flags").split()
+    flags = {"amx_bf16", *(["avx512_bf16"] if proven else [])}
+    return device.type == "cpu" and not flags.isdisjoint(cpu_facts("flags").split())
 
 
 def cpu_facts(name: str) -> str:

@@ -73,7 +73,11 @@ class Job(Command):
     precision: Annotated[
         str,
         Choice(["auto", "fp32", "bf16", "fp16"]),
-        flag(RUN, "Arithmetic precision; auto: bf16 on CUDA and on CPUs with AMX, else fp32"),
+        flag(
+            RUN,
+            "Arithmetic precision; auto: bf16 on CUDA, on CPUs with AMX, and where 'cvkit weights "
+            "prove' noted it in the model; else fp32",
+        ),
     ] = "auto"
     workers: Annotated[
         int,

@@ -109,6 +109,24 @@ class WeightsImport(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WeightsProve(Command):
+    """Prove on data that a model may run in bf16, and note that in its file.
+
+    The model is evaluated in fp32 and in bf16. If its main metric falls by 0.001 at most,
+    --precision auto takes bf16 from then on, on CPUs that multiply in bf16; else the exit code is 4
+    and the file has no such note.
+    """
+
+    file: Annotated[Path, typer.Argument(help="Model file (.safetensors) or run folder")]
+    data: Annotated[str, flag(DATA, "Dataset folder, or 'samples'")]
+    split: Annotated[str, flag(DATA, "Split to evaluate; all: the whole dataset")] = "val"
+    batch_size: Annotated[
+        int | None, flag(RUN, "Images per batch (default: the task's)", min=1)
+    ] = None
+    workers: Annotated[int, flag(RUN, "Threads that decode images; see eval", min=-1)] = -1
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tune(Command):
     """Search for learning rate, weight decay, batch size and augmentation with short runs.
 

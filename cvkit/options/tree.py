@@ -14,6 +14,7 @@ from cvkit.options.tools import (
     Tune,
     WeightsImport,
     WeightsList,
+    WeightsProve,
     WeightsVerify,
 )
 from cvkit.options.video import VideoEval, VideoPredict, VideoTrain
@@ -30,7 +31,12 @@ OPTIONS: dict[str, type[Command] | dict[str, type[Command]]] = {
     "instance": {"train": InstanceTrain, "eval": InstanceEval, "predict": InstancePredict},
     "video": {"train": VideoTrain, "eval": VideoEval, "predict": VideoPredict},
     "tune": Tune,
-    "weights": {"list": WeightsList, "verify": WeightsVerify, "import": WeightsImport},
+    "weights": {
+        "list": WeightsList,
+        "verify": WeightsVerify,
+        "import": WeightsImport,
+        "prove": WeightsProve,
+    },
     "models": Models,
     "samples": Samples,
 }
@@ -75,6 +81,7 @@ HANDLERS = {
     "list": f"{_HANDLERS}.weights:list_weights",
     "verify": f"{_HANDLERS}.weights:verify_weights",
     "import": f"{_HANDLERS}.weights:import_weights",
+    "prove": f"{_HANDLERS}.weights:prove_weights",
     "models": f"{_HANDLERS}.show:models",
     "samples": f"{_HANDLERS}.show:samples",
 }

@@ -18,7 +18,7 @@ from cvkit.models.published import published_model
 from cvkit.models.weights import find_model
 from cvkit.options.base import Job
 from cvkit.options.tools import WeightsImport
-from cvkit.tasks.contract import Task
+from cvkit.tasks.contract import PROVEN, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,9 @@ def load_trained(weights: str | None, options: Job, task_name: str | None = None
         raise ModelFileError(
             f"{path} is a model for task {kind!r}, not {task_name!r}", code="model.task"
         )
-    device, precision = choose(options.device, options.precision)
+    device, precision = choose(
+        options.device, options.precision, proven="bf16" in header.get(PROVEN, {})
+    )
     task = catalog.resolve(catalog.TASKS[kind]).for_model(options, header)
     fabric = make_fabric(device, 1, precision)
     try:

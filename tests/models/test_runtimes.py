@@ -87,7 +87,7 @@ def run(engine, part, given, precision="fp32"):
 
 
 def test_the_flag_names_every_engine():
-    assert base.ENGINES == ("auto", "eager", *ENGINES)
+    assert ("auto", "eager", *ENGINES) == base.ENGINES
     assert {form.engine for form, _ in ENGINES.values()} == set(ENGINES)
 
 
