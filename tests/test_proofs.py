@@ -32,21 +32,31 @@ def cpu_with(monkeypatch):
     return has
 
 
+def value(report, metric):
+    """Return a metric of a report; `mask.AP` is `AP` under `mask`."""
+    found = report["metrics"]
+    for part in metric.split("."):
+        found = found[part]
+    return found
+
+
 @pytest.mark.parametrize("task", catalog.TASKS)
 def test_a_proven_model_runs_in_bf16(cvkit, model, data_of, cpu_with, task):
     path, data = model(task), data_of(task)
     asked = (path, "--data", data, "--workers", 0, "--json")
     proof = cvkit("weights", "prove", *asked).json
     assert proof["proven"] is True
-    measured = cvkit(task, "eval", "--weights", path, "--data", data, "--workers", 0, "--json")
+    flags = ("--weights", path, "--data", data, "--workers", 0, "--json", "--precision", "auto")
+    cpu_with()
+    measured = cvkit(task, "eval", *flags)
     cpu_with("avx512_bf16")
-    in_bf16 = cvkit(task, "eval", "--weights", path, "--data", data, "--workers", 0, "--json")
+    in_bf16 = cvkit(task, "eval", *flags)
     note = read_model(path)[1]["proven"]["bf16"]
     assert note == proof["bf16"]
-    assert note["fp32"] == measured.json["metrics"][note["metric"]]
+    assert note["fp32"] == value(measured.json, note["metric"])
     assert note["samples"] == measured.json["counts"]["evaluated"] > 0
     assert (measured.json["precision"], in_bf16.json["precision"]) == ("fp32", "bf16")
-    assert in_bf16.json["metrics"][note["metric"]] == pytest.approx(note["bf16"])
+    assert value(in_bf16.json, note["metric"]) == pytest.approx(note["bf16"])
 
 
 def test_a_model_that_loses_is_not_noted(cvkit, model, data_of, cpu_with, monkeypatch):
@@ -60,7 +70,7 @@ def test_a_model_that_loses_is_not_noted(cvkit, model, data_of, cpu_with, monkey
     tensors, header = read_model(path)
     assert "proven" not in header and tensors
     cpu_with("avx512_bf16")
-    found = cvkit("segment", "eval", "--weights", *asked)
+    found = cvkit("segment", "eval", "--weights", *asked, "--precision", "auto")
     assert found.json["precision"] == "fp32"
 
 
@@ -85,7 +95,7 @@ def test_a_strange_note_proves_nothing(cvkit, model, data_of, cpu_with, note):
     tensors, header = read_model(path)
     save_model(path, tensors, header | {"proven": note})
     cpu_with("avx512_bf16")
-    flags = ("--data", data_of("classify"), "--workers", 0, "--json")
+    flags = ("--data", data_of("classify"), "--workers", 0, "--json", "--precision", "auto")
     assert cvkit("classify", "eval", "--weights", path, *flags).json["precision"] == "fp32"
 
 

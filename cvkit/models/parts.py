@@ -154,6 +154,9 @@ def traced(part: nn.Module, inputs: tuple[Any, ...]) -> fx.GraphModule | None:
         return None
     parameters = list(inspect.signature(part.forward).parameters.values())
     given = {each.name: each.default for each in parameters[len(inputs) :]}
+    for each, value in zip(parameters, inputs, strict=False):
+        if not isinstance(value, Tensor):  # a list of maps, for example: each is an input
+            given[each.name] = pytree.tree_map(lambda _: fx.PH, value)
     try:
         graph = _Tracer().trace(part, given or None)
     except _UNTRACED:

@@ -64,9 +64,9 @@ def load_trained(weights: str | None, options: Job, task_name: str | None = None
         raise ModelFileError(
             f"{path} is a model for task {kind!r}, not {task_name!r}", code="model.task"
         )
-    device, precision = choose(
-        options.device, options.precision, proven="bf16" in header.get(PROVEN, {})
-    )
+    noted = header.get(PROVEN)
+    proven = isinstance(noted, dict) and "bf16" in noted
+    device, precision = choose(options.device, options.precision, proven=proven)
     task = catalog.resolve(catalog.TASKS[kind]).for_model(options, header)
     fabric = make_fabric(device, 1, precision)
     try:

@@ -99,7 +99,7 @@ class RPNHead(nn.Module):
         logits, deltas = [], []
         for each in maps:
             hidden = self.conv(each)
-            count = len(each)
+            count = each.shape[0]
             logits.append(self.cls_logits(hidden).permute(0, 2, 3, 1).reshape(count, -1))
             deltas.append(self.bbox_pred(hidden).permute(0, 2, 3, 1).reshape(count, -1, 4))
         return logits, deltas
