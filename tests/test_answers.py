@@ -23,6 +23,7 @@ NEEDED = {
     ("samples",): ["folder"],
     ("tune",): ["classify"],
     ("weights", "import"): ["x.pth", "--out", "x.safetensors"],
+    ("weights", "prove"): ["x.safetensors", "--data", "nowhere"],
     ("detect", "proposals"): ["nowhere", "--out", "x.npz"],
 }
 

@@ -21,16 +21,20 @@ COMMANDS = [
     (name, verb) for name, entry in OPTIONS.items() if isinstance(entry, dict) for verb in entry
 ] + [(name,) for name, entry in OPTIONS.items() if not isinstance(entry, dict)]
 VERBS = sorted({path[-1] for path in COMMANDS})
-NEEDED = {("samples",): ["dir"], ("tune",): ["segment"], ("weights", "import"): ["file"]}
-"""Arguments without which a command does not begin."""
+NEEDED = {
+    ("samples",): ["dir"],
+    ("tune",): ["segment"],
+    ("weights", "import"): ["file", "--out", "x"],
+    ("weights", "prove"): ["file", "--data", "x"],
+}
+"""Arguments and flags without which a command does not begin."""
 REFUSED = "q7"
 """No choice, number or truth value."""
 
 
 def begin(path):
     """Return a command line without flags that works."""
-    out = ["--out", "x"] if path == ("weights", "import") else []
-    return [*path, *NEEDED.get(path, []), *out]
+    return [*path, *NEEDED.get(path, [])]
 
 
 def options_of(path):
@@ -313,12 +317,13 @@ def test_an_empty_name_is_refused(refused, path):
 @pytest.mark.parametrize(
     ("path", "shown"),
     [(("samples",), "DIR"), (("detect", "proposals"), "DATA"), (("weights", "import"), "FILE")]
+    + [(("weights", "prove"), "FILE")]
     + [(path, "one of INPUTS") for path in COMMANDS if path[-1] == "predict"]
     + [(("weights", "verify"), "one of FILES")],
 )
 def test_an_empty_argument_is_refused(refused, path, shown):
-    out = ["--out", "x"] if "import" in path else []
-    assert refused(*path, "", *out).startswith(f"{shown} is empty (give a value")
+    flags = NEEDED.get(path, [])[1:]
+    assert refused(*path, "", *flags).startswith(f"{shown} is empty (give a value")
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)

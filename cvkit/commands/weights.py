@@ -180,15 +180,15 @@ def prove_weights(options: WeightsProve) -> int:
         asked = options_class(**flags, quiet=options.quiet, precision=precision)
         found[precision] = evaluate_model(asked, kind, report)
     metric = load_trained(str(path), asked, kind).task.best
-    proof = {"metric": metric, "data": options.data, "split": options.split}
-    proof |= {name: content["metrics"][metric] for name, content in found.items()}
-    proof["samples"] = found["fp32"]["counts"]["evaluated"]
-    values = proof["fp32"], proof["bf16"]
-    proven = None not in values and values[0] - values[1] <= LARGEST_FALL
+    exact, rounded = (found[name]["metrics"][metric] for name in ("fp32", "bf16"))
+    proof = {"metric": metric, "fp32": exact, "bf16": rounded}
+    proof |= {"data": options.data, "split": options.split}
+    proof |= {"samples": found["fp32"]["counts"]["evaluated"]}
+    proven = None not in (exact, rounded) and exact - rounded <= LARGEST_FALL
     tensors, header = read_model(path)
     others = {name: value for name, value in header.items() if name != PROVEN}
     save_model(path, tensors, others | ({PROVEN: {"bf16": proof}} if proven else {}))
-    sentence = f"{metric} {_number(values[0])} in fp32, {_number(values[1])} in bf16"
+    sentence = f"{metric} {_number(exact)} in fp32, {_number(rounded)} in bf16"
     about = {"command": "weights prove", "path": str(path), "proven": proven, "bf16": proof}
     if not proven:
         raise GateFailed(

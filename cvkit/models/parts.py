@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx._symbolic_trace import PH
 from torch.utils import _pytree as pytree
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -156,7 +157,7 @@ def traced(part: nn.Module, inputs: tuple[Any, ...]) -> fx.GraphModule | None:
     given = {each.name: each.default for each in parameters[len(inputs) :]}
     for each, value in zip(parameters, inputs, strict=False):
         if not isinstance(value, Tensor):  # a list of maps, for example: each is an input
-            given[each.name] = pytree.tree_map(lambda _: fx.PH, value)
+            given[each.name] = pytree.tree_map(lambda _: PH, value)
     try:
         graph = _Tracer().trace(part, given or None)
     except _UNTRACED:

@@ -187,9 +187,15 @@ class OnnxRuntime(Runtime):
             name: {axis: f"{name}_{axis}" for axis in range(each.ndim) if axis != 1}
             for name, each in zip(names, inputs, strict=True)
         }
-        torch.onnx.export(
-            *(network, inputs, stream),
-            **{"dynamo": False, "input_names": names, "dynamic_axes": axes, "opset_version": 17},
+        export: Any = torch.onnx.export  # its annotation lacks streams
+        export(
+            network,
+            inputs,
+            stream,
+            dynamo=False,
+            input_names=names,
+            dynamic_axes=axes,
+            opset_version=17,
         )
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = torch.get_num_threads()
