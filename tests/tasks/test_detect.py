@@ -36,7 +36,7 @@ TINY = (
 )
 """Flags of a training that takes a few seconds."""
 CROPS = (
-    *("--arch", "rcnn", "--backbone", "mobilenet_v3_small", "--min-size", "32"),
+    *("--arch", "rcnn", "--backbone", "mobilenet_v3_small", "--min-size", "40"),
     *("--batch-size", "2", "--workers", "0", "--quiet"),
 )
 
