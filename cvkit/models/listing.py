@@ -19,15 +19,29 @@ Row = dict[str, Any]
 
 
 def complexity(model: nn.Module, image_hw: tuple[int, int]) -> tuple[int, float]:
-    """Return parameters and GMACs of a model that was built on the meta device.
+    """Return parameters and GMACs of a model that was built on the meta device, and strip it.
 
     GMACs are 10^9 multiplications of one forward pass over one image of the given size, the
-    auxiliary head included.
+    auxiliary head included. Afterwards the model lacks its `UNCOUNTED` layers.
     """
     return _complexity(model, torch.empty(1, 3, *image_hw, device="meta"))
 
 
+UNCOUNTED: tuple[type[nn.Module], ...] = (
+    *(nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.Dropout, nn.ReLU, nn.ReLU6),
+    *(nn.SiLU, nn.GELU, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid),
+)
+"""Layers that keep the shape and are not counted; on the meta device they take most of the time."""
+
+
+def _unchanged(maps: Tensor) -> Tensor:
+    return maps
+
+
 def _complexity(model: nn.Module, inputs: Tensor) -> tuple[int, float]:
+    for layer in model.modules():
+        if isinstance(layer, UNCOUNTED):
+            layer.forward = _unchanged
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model.eval()(inputs)
     return sum(p.numel() for p in model.parameters()), counter.get_total_flops() / 2e9

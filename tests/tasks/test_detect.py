@@ -32,11 +32,11 @@ from cvkit.tasks.instance.task import Instance
 
 TINY = (
     *("--backbone", "mobilenet_v3_small", "--min-size", "64", "--batch-size", "2"),
-    *("--workers", "0", "--roi-samples", "32", "--quiet"),
+    *("--workers", "0", "--roi-samples", "32", "--channels", "32", "--quiet"),
 )
 """Flags of a training that takes a few seconds."""
 CROPS = (
-    *("--arch", "rcnn", "--backbone", "mobilenet_v3_small", "--min-size", "32"),
+    *("--arch", "rcnn", "--backbone", "mobilenet_v3_small", "--min-size", "40"),
     *("--batch-size", "2", "--workers", "0", "--quiet"),
 )
 
@@ -584,7 +584,12 @@ def test_a_published_detector_is_found_by_name(cvkit, foreign, boxes, tmp_path, 
 
 
 FIT = ("--workers", "0", "--quiet", "--augment", "none", "--batch-size", "4")
-SMALL = ("--channels", "64", "--min-size", "96", "--roi-samples", "64")
+SMALL = ("--backbone", "resnet18", "--channels", "64", "--min-size", "96", "--roi-samples", "64")
+LIGHT = (
+    *("--arch", "rcnn", "--backbone", "shufflenet_v2_x0_5", "--min-size", "64"),
+    *("--roi-samples", "32"),
+)
+"""An R-CNN on a small network, because every region passes through all of it."""
 
 
 @pytest.mark.slow
@@ -594,12 +599,12 @@ SMALL = ("--channels", "64", "--min-size", "96", "--roi-samples", "64")
     [
         ([*SMALL, "--lr", "1e-3"], 20, 0.5),
         (["--arch", "fast-rcnn", *SMALL, "--lr", "1e-3"], 20, 0.5),
-        (["--arch", "rcnn", "--min-size", "48", "--roi-samples", "32", "--lr", "1e-3"], 12, 0.3),
+        ([*LIGHT, "--lr", "3e-3"], 24, 0.5),
     ],
     ids=["faster-rcnn", "fast-rcnn", "rcnn"],
 )
 def test_detectors_learn_the_images_they_see(cvkit, boxes, proposals, tmp_path, own, epochs, least):
-    flags = ["--data", boxes, "--val-split", "train", "--backbone", "resnet18", *FIT, *own]
+    flags = ["--data", boxes, "--val-split", "train", *FIT, *own]
     if "--arch" in own:
         flags += ["--proposals", proposals]
     done = cvkit("detect", "train", *flags, "--epochs", epochs, "--out", tmp_path, "--json")
@@ -611,10 +616,10 @@ def test_detectors_learn_the_images_they_see(cvkit, boxes, proposals, tmp_path, 
 @pytest.mark.parametrize("arch", ["faster-rcnn", "rcnn"])
 def test_checks_pass_for_detectors(cvkit, boxes, proposals, tmp_path, arch):
     flags = ["--data", boxes, "--batch-size", "4", "--workers", "0", "--augment", "none"]
-    flags += ["--epochs", "1", "--out", tmp_path, "--check", "--backbone", "resnet18"]
+    flags += ["--epochs", "1", "--out", tmp_path, "--check"]
     own = {
-        "faster-rcnn": ["--min-size", "64", "--channels", "64", "--roi-samples", "64"],
-        "rcnn": ["--arch", "rcnn", "--min-size", "48", "--proposals", proposals],
+        "faster-rcnn": [*SMALL, "--min-size", "64"],
+        "rcnn": [*LIGHT, "--proposals", proposals],
     }
     done = cvkit("detect", "train", *flags, *own[arch])
     assert done.code == 0

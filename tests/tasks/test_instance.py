@@ -21,6 +21,7 @@ from cvkit.data.formats.coco import read_coco
 from cvkit.data.formats.index_maps import read_index_maps
 from cvkit.data.synthetic.samples import write_detection
 from cvkit.metrics.coco import CLASS_COLUMNS, METRICS
+from cvkit.model_files import read_model, write_sealed
 from cvkit.models import weights
 from cvkit.ops.rle import decode, encode, index_map, make_masks
 from cvkit.options.detect import DetectTrain
@@ -435,6 +436,12 @@ def test_an_imported_network_gives_torchvisions_masks(cvkit, foreign, shapes, tm
     out = tmp_path / "m.safetensors"
     flags = ["--task", "instance", "--arch", "maskrcnn_resnet50_fpn", "--out", out]
     assert cvkit("weights", "import", path, *flags).code == 0
+    tensors, header = read_model(out)
+    inputs = header["preprocessing"]
+    assert (inputs["min_sizes"], inputs["max_size"]) == ([800], 1333)
+    assert (theirs.transform.min_size, theirs.transform.max_size) == ((800,), 1333)
+    inputs["min_sizes"], theirs.transform.min_size = [200], (200,)  # a sixteenth of the time
+    write_sealed(out, tensors, header)
     image = next((shapes / "images" / "val").iterdir())
     predictor = package.load(out, threshold=0.0, max_detections=20)
     (found,) = predictor.predict([image])
