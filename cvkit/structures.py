@@ -374,8 +374,14 @@ class Batch:
         return replace(self, images=images)
 
     def to(self, device: torch.device) -> Batch:
-        """Return the batch with its tensors on a device."""
-        masks, labels = (t if t is None else t.to(device) for t in (self.masks, self.labels))
-        if isinstance(self.images, list):
-            return Batch([i.to(device) for i in self.images], masks, self.samples, labels)
-        return Batch(self.images.to(device), masks, self.samples, labels)
+        """Return the batch with its tensors on a device; nothing waits for copies to a GPU."""
+
+        def moved(tensor: torch.Tensor) -> torch.Tensor:
+            if device.type == "cuda":  # only from pinned memory does a copy not wait
+                return tensor.pin_memory().to(device, non_blocking=True)
+            return tensor.to(device)
+
+        masks, labels = (t if t is None else moved(t) for t in (self.masks, self.labels))
+        listed = isinstance(self.images, list)
+        images = [moved(i) for i in self.images] if listed else moved(self.images)
+        return Batch(images, masks, self.samples, labels)

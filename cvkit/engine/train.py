@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from cvkit.console import Reporter, number
 from cvkit.engine import optim
 from cvkit.engine.evaluate import Measured
-from cvkit.engine.finite import require_finite_gradient, require_finite_loss
+from cvkit.engine.finite import FiniteChecks
 from cvkit.engine.freezing import Freezing, rest_statistics
 from cvkit.engine.loader import Key, Loaded, load, only_batch
 from cvkit.engine.progress import Progress, Settings
@@ -30,6 +30,9 @@ from cvkit.storage import write_file
 from cvkit.structures import Batch
 from cvkit.tasks.contract import Dataset, Grouped, Task
 from cvkit.texts import counted
+
+LATER = 10
+"""Steps after which a GPU's numbers are read; waiting for them at each step would leave it idle."""
 
 
 class Trainer:
@@ -83,6 +86,9 @@ class Trainer:
         optimizer = optim.make_optimizer(
             model, settings.optimizer, settings.lr, settings.weight_decay, settings.momentum
         )
+        self.fused = bool(optimizer.defaults.get("fused"))  # it can leave out a step by itself
+        self.every = LATER if self.fused else 1
+        self.checks, self.unread = FiniteChecks(fabric), list[dict[str, Tensor]]()
         self.model, self.optimizer = fabric.setup(model, optimizer)
         self.average = None
         if settings.ema:
@@ -144,14 +150,15 @@ class Trainer:
         with loading as loaded, showing as advance:
             batches = self._batches(loaded)
             while progress.position < self.steps_per_epoch:
-                terms = self._step(list(itertools.islice(batches, settings.accumulate)))
-                for name, value in terms.items():
-                    progress.sums[name] = progress.sums.get(name, 0.0) + value
+                self._try_step(list(itertools.islice(batches, settings.accumulate)))
                 progress.position += 1
                 progress.step += 1
                 done += 1
+                if progress.step % self.every and progress.position < self.steps_per_epoch:
+                    continue
+                loss = self._read_losses()
                 rate = done * images / (time.monotonic() - started)
-                shown = f"loss {sum(terms.values()):.3f} lr {self.lr():.2e} {rate:.0f} img/s"
+                shown = f"loss {loss:.3f} lr {self.lr():.2e} {rate:.0f} img/s"
                 advance(progress.position, shown)
                 self._save_if_asked()
         return time.monotonic() - started
@@ -168,8 +175,16 @@ class Trainer:
         )
         return self.settings.lr * factor
 
-    def _step(self, batches: list[Batch]) -> dict[str, float]:
-        """Make one update from the gradients of some batches; return the mean loss terms.
+    def _try_step(self, batches: list[Batch]) -> None:
+        """Make one update; if that fails, an earlier number that was not finite may be why."""
+        try:
+            self.unread.append(self._step(batches))
+        except Exception:
+            self.checks.require(together=False)
+            raise
+
+    def _step(self, batches: list[Batch]) -> dict[str, Tensor]:
+        """Make one update from the gradients of some batches; return this process's loss terms.
 
         Every sample in the step has the same weight, whatever the size of its batch.
         """
@@ -188,7 +203,9 @@ class Trainer:
             with self.fabric.no_backward_sync(self.model, enabled=not last):
                 terms = self.task.loss(self.model, batch)
                 terms |= optim.penalties(self.bare, self.settings.l1, self.settings.l2)
-                require_finite_loss(self.fabric, terms, batch, self.progress.step + 1)
+                self.checks.loss(terms, batch, self.progress.step + 1)
+                if self.every == 1:
+                    self.checks.require()
                 share = len(batch) * world / samples  # gradients are averaged over processes
                 self.fabric.backward(optim.total(terms) * share)
             for name, value in terms.items():
@@ -198,8 +215,28 @@ class Trainer:
         self.optimizer.step()
         if self.average:
             self.average.update(self.bare, self.progress.step)
-        means = {name: self.fabric.all_reduce(value) for name, value in sums.items()}
-        return {name: torch.as_tensor(mean).item() for name, mean in means.items()}
+        return sums
+
+    def _read_losses(self) -> float:
+        """Wait for the device: check the steps since the last call, and sum up their losses.
+
+        Returns:
+            The loss of the last step.
+
+        Raises:
+            TrainingDiverged: a number of one of them is not finite.
+        """
+        self.checks.require()
+        means = torch.cat([torch.stack(list(terms.values())) for terms in self.unread])
+        values = iter(torch.as_tensor(self.fabric.all_reduce(means)).tolist())
+        loss, sums = math.nan, self.progress.sums
+        for terms in self.unread:
+            found = {name: next(values) for name in terms}
+            for name, value in found.items():
+                sums[name] = sums.get(name, 0.0) + value
+            loss = sum(found.values())
+        self.unread.clear()
+        return loss
 
     def _clip(self, batches: list[Batch]) -> None:
         limit = self.settings.clip_grad or math.inf
@@ -209,21 +246,27 @@ class Trainer:
         # The scaler of fp16 skips steps whose scaled gradient overflowed, and lowers the scale.
         precision = self.fabric.strategy.precision
         if not isinstance(precision, MixedPrecision) or precision.scaler is None:
-            require_finite_gradient(torch.as_tensor(norm), batches, self.progress.step + 1)
+            self.checks.gradient(torch.as_tensor(norm), batches, self.progress.step + 1)
+            if self.fused:
+                inner = self.optimizer.optimizer
+                inner.found_inf = self.checks.skip  # type: ignore[attr-defined]  # set by scalers
+            if self.every == 1:
+                self.checks.require(together=False)  # the norm is the same in all processes
 
     def _save_if_asked(self) -> None:
         """Save if any process received a signal, or the save interval has passed."""
         due = time.monotonic() - self._saved_at >= 60 * self.settings.save_minutes
-        flags = torch.tensor([float(self.stop.number), float(due)], device=self.fabric.device)
+        signal_number, due_anywhere = self.stop.number, due
         if self.fabric.world_size > 1:
+            flags = torch.tensor([signal_number, due], device=self.fabric.device)
             torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MAX)
-        signal_number, due_anywhere = flags.tolist()
+            signal_number, due_anywhere = flags.tolist()
         if signal_number or due_anywhere:
             self.save()
         if signal_number:
             raise Interrupted(
                 f"stopped in epoch {self.progress.epoch + 1}, step {self.progress.step}; saved",
-                signal_number=int(signal_number),
+                signal_number=signal_number,
                 hint=f"continue with: --resume {self.run}",
             )
 

@@ -21,8 +21,6 @@ def cross_entropy(
         label_smoothing: probability spread over all classes, in [0, 1).
     """
     labelled = (truth != IGNORE).sum()
-    if not labelled:
-        return logits.sum() * 0.0
     if logits.ndim > 2:  # as rows: CUDA sums the losses of maps in no fixed order
         logits, truth = logits.movedim(1, -1).flatten(0, -2), truth.flatten()
     total = F.cross_entropy(
@@ -33,7 +31,7 @@ def cross_entropy(
         label_smoothing=label_smoothing,
         reduction="sum",
     )
-    return total / labelled
+    return total / labelled.clamp(min=1)
 
 
 def dice_loss(logits: Tensor, truth: Tensor, weight: Tensor | None = None) -> Tensor:

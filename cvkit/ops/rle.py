@@ -1,6 +1,6 @@
 """Masks of objects: run-length codes, layers, boxes, outlines. Does not import torch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -11,8 +11,7 @@ from cvkit.structures import MaskLayers, Masks
 
 def encode(masks: np.ndarray) -> Masks:
     """Return the run-length codes of [N, H, W] masks."""
-    size_hw = masks.shape[1:]
-    return make_masks([encode_part(mask, (0, 0), size_hw) for mask in masks], size_hw)
+    return encode_parts(((mask, (0, 0)) for mask in masks), masks.shape[1:])
 
 
 def make_masks(codes: Sequence[bytes], size_hw: tuple[int, int]) -> Masks:
@@ -24,26 +23,74 @@ def make_masks(codes: Sequence[bytes], size_hw: tuple[int, int]) -> Masks:
 
 
 def encode_part(part: np.ndarray, corner_yx: tuple[int, int], size_hw: tuple[int, int]) -> bytes:
-    """Return the code of a mask that is 0 outside a rectangle, at the cost of the rectangle.
+    """Return the code of one mask; see `encode_parts`."""
+    return encode_parts([(part, corner_yx)], size_hw).codes[0]
+
+
+def encode_parts(
+    parts: Iterable[tuple[np.ndarray, tuple[int, int]]], size_hw: tuple[int, int]
+) -> Masks:
+    """Return the codes of masks that are 0 outside a rectangle, at the cost of the rectangles.
 
     Args:
-        part: [h, w] bool, the rectangle.
-        corner_yx: of the rectangle, which lies inside the image.
+        parts: [h, w] bool, the rectangle of a mask, and its corner (y, x); it lies inside the
+            image. Only one of them is in memory at a time.
         size_hw: of the image.
     """
-    height, width = part.shape
-    pixels = np.zeros(width * (height + 1) + 1, bool)  # a 0 above every column, and at the end
-    pixels[:-1].reshape(width, height + 1)[:, 1:] = part.T
-    edges = np.flatnonzero(pixels[1:] != pixels[:-1])  # start, end, start, end, ...
-    column, row = np.divmod(edges, height + 1)
-    places = (corner_yx[1] + column) * size_hw[0] + corner_yx[0] + row
-    if height == size_hw[0]:  # a run may continue at the top of the next column
-        parted = places[1:-1:2] != places[2::2]  # an end, and the next start
-        kept = np.concatenate([[True], parted.repeat(2), [True]])[: len(places)]
-        places = places[kept]
-    last = size_hw[0] * size_hw[1]
-    ends = [*places.tolist(), last] if not len(places) or places[-1] < last else places.tolist()
-    return compress([b - a for a, b in zip([0, *ends], ends, strict=False)], size_hw)
+    height, area = size_hw[0], size_hw[0] * size_hw[1]
+    places = [_edges(part, corner, height) for part, corner in parts]
+    counts = np.array([len(each) + 1 for each in places], np.int64)
+    mask = np.repeat(np.arange(len(places)), counts)
+    first = mask * (area + 1)  # different masks have different places
+    end = np.array([area])
+    key = np.concatenate([end[:0], *(each for edges in places for each in (edges, end))]) + first
+    same = np.append(key[1:] == key[:-1], False)
+    again = np.append(False, same)[: len(key)]
+    # A run that goes on at the top of the next column ends where the next one starts.
+    kept = ~again & (~same | (key - first == area))
+    key, mask, first = key[kept], mask[kept], first[kept]
+    runs = np.diff(key, prepend=0)
+    starts = np.diff(mask, prepend=-1) > 0
+    runs[starts] = (key - first)[starts]
+    return make_masks(_compressed(runs, np.bincount(mask, minlength=len(places))), size_hw)
+
+
+def _edges(part: np.ndarray, corner_yx: tuple[int, int], height: int) -> np.ndarray:
+    """Return where a mask starts or ends: ascending places, counted down an image's columns."""
+    if not part.size:
+        return np.zeros(0, np.int64)
+    rows, width = part.shape
+    pixels = np.zeros(width * (rows + 1) + 1, np.uint8)  # a 0 above every column, and at the end
+    columns = cv2.transpose(np.ascontiguousarray(part).view(np.uint8))
+    pixels[:-1].reshape(width, rows + 1)[:, 1:] = columns.reshape(width, rows)
+    edges = (pixels[1:] != pixels[:-1]).nonzero()[0]
+    between = edges // (rows + 1) * (height - rows - 1)  # pixels of earlier columns
+    return edges + between + (corner_yx[1] * height + corner_yx[0])
+
+
+def _compressed(runs: np.ndarray, counts: np.ndarray) -> list[bytes]:
+    """Return the compressed codes of masks; inverse of `_all_runs`.
+
+    Args:
+        runs: [R] the run lengths of all masks, one after the other.
+        counts: [N] the number of runs of each.
+    """
+    within = np.arange(len(runs)) - np.repeat(np.cumsum(counts) - counts, counts)
+    numbers = runs.copy()
+    numbers[2:] -= np.where(within[2:] > 2, runs[:-2], 0)
+    size, limit = np.abs(numbers + (numbers < 0)), 16  # five bits hold -16 to 15, ten -512 to 511
+    lengths = np.ones(len(runs), np.int64)
+    while (longer := size >= limit).any():
+        lengths += longer
+        limit *= 32
+    ends = np.cumsum(lengths)
+    code, places = np.zeros(lengths.sum(), np.uint8), ends - lengths
+    while len(places):
+        code[places] = (numbers & 31) + np.where(lengths > 1, 80, 48)
+        rest = (lengths > 1).nonzero()[0]
+        numbers, lengths, places = numbers[rest] >> 5, lengths[rest] - 1, places[rest] + 1
+    joined, stops = code.tobytes(), ends[np.cumsum(counts) - 1].tolist()
+    return [joined[start:stop] for start, stop in zip([0, *stops], stops, strict=False)]
 
 
 def compress(counts: list[int], size_hw: tuple[int, int]) -> bytes:
@@ -228,13 +275,14 @@ def from_index_map(index: np.ndarray) -> tuple[np.ndarray, Masks]:
     numbers, compact = np.unique(index, return_inverse=True)
     compact = compact.reshape(index.shape) + (numbers[0] != 0)  # 0 stays the background
     numbers = numbers[numbers != 0]
-    codes = []
-    for number, found in enumerate(_find_objects(compact), 1):
-        assert found is not None  # every number occurs
-        rows, columns = found
-        part = compact[rows, columns] == number
-        codes.append(encode_part(part, (rows.start, columns.start), index.shape))
-    return numbers, make_masks(codes, index.shape)
+
+    def parts() -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
+        for number, found in enumerate(_find_objects(compact), 1):
+            assert found is not None  # every number occurs
+            rows, columns = found
+            yield compact[rows, columns] == number, (rows.start, columns.start)
+
+    return numbers, encode_parts(parts(), index.shape)
 
 
 def index_map(masks: Masks) -> np.ndarray:
@@ -281,5 +329,4 @@ def turned(masks: Masks, orientation: int) -> Masks:
     }[orientation]
     size_hw = masks.size_hw[::-1]
     uprights = (make(_decode(code, masks.size_hw)) for code in masks.codes)
-    codes = [encode_part(mask, (0, 0), size_hw) for mask in uprights]
-    return make_masks(codes, size_hw)
+    return encode_parts(((mask, (0, 0)) for mask in uprights), size_hw)

@@ -8,6 +8,8 @@ from torch.nn import functional as F
 from torchvision.ops import roi_align as kernel_align
 from torchvision.ops import roi_pool as kernel_pool
 
+from cvkit.ops.window_max import pool_by_lookup
+
 
 def roi_align(
     maps: Tensor, boxes: Tensor, image: Tensor, *, side: int, scale: float, samples: int
@@ -108,6 +110,8 @@ def roi_pool(maps: Tensor, boxes: Tensor, image: Tensor, *, side: int, scale: fl
     """
     if len(boxes) == 0:
         return maps.new_zeros((0, maps.shape[1], side, side))
+    if maps.device.type == "cpu" and not (torch.is_grad_enabled() and maps.requires_grad):
+        return pool_by_lookup(maps.float(), boxes, image, side, scale).to(maps.dtype)
     rois = torch.cat((image[:, None].to(boxes), boxes), 1).float()
     if maps.device.type == "cuda":
         return _ExactPool.apply(maps.float(), rois, side, scale).to(maps.dtype)

@@ -192,7 +192,7 @@ def fit(task, options, **patches):
     def watched_step(self, batches):
         terms = step(self, batches)
         seen.rates.append(self.optimizer.param_groups[0]["lr"])
-        seen.losses.append(terms)
+        seen.losses.append({name: value.item() for name, value in terms.items()})
         return terms
 
     def watched_save(self, measured=None):

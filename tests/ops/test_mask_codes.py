@@ -42,6 +42,22 @@ def test_a_part_is_encoded_as_the_whole(corner, height):
     assert ops.encode_part(part, corner, size) == reference(whole)
 
 
+def test_parts_are_encoded_together_as_one_by_one():
+    rng, size = np.random.default_rng(2), (30, 700)  # runs of one to three groups of five bits
+    parts, wholes = [], []
+    for height, width, share in [(30, 9, 0.9), (0, 4, 1), (1, 1, 1), (30, 700, 1), (7, 3, 0)] * 3:
+        free = (size[0] - height, size[1] - width)
+        corner = tuple(int(rng.integers(0, each + 1)) for each in free)
+        part = rng.random((height, width)) < share
+        whole = np.zeros(size, bool)
+        whole[corner[0] : corner[0] + height, corner[1] : corner[1] + width] = part
+        parts.append((part, corner))
+        wholes.append(whole)
+    found = ops.encode_parts(iter(parts), size)
+    assert list(found.codes) == [reference(whole) for whole in wholes]
+    assert len(ops.encode_parts([], size)) == 0
+
+
 def test_a_full_mask_is_one_run():
     assert ops.run_lengths(ops.encode_part(np.ones((4, 5), bool), (0, 0), (4, 5))) == [0, 20]
 
@@ -191,6 +207,15 @@ def test_the_threshold_is_exclusive():
     grid, box = torch.full((1, 28, 28), 0.5), torch.tensor([[10.0, 10, 38, 38]])
     assert ops.mask_areas(paste_masks(grid, box, (50, 60)))[0] == 0
     assert ops.mask_areas(paste_masks(grid, box, (50, 60), 0.49))[0] > 700
+
+
+def test_probabilities_at_the_threshold_are_compared_as_torch_computes_them():
+    generator = torch.Generator().manual_seed(0)
+    grid, box = torch.rand(1, 28, 28, generator=generator), torch.tensor([[3.0, 5, 83, 72]])
+    exact = tv.paste_masks_in_image(grid[:, None], box, (90, 95))[0, 0]
+    for threshold in exact[20:60:4, 30:60:5].flatten().tolist():
+        found = paste_masks(grid, box, (90, 95), threshold)
+        assert np.array_equal(ops.decode(found)[0], (exact > threshold).numpy())
 
 
 @pytest.mark.parametrize("size_hw", [(60, 90), (41, 73), (150, 203)])

@@ -114,3 +114,31 @@ def test_the_exact_roi_pool_is_torchvisions_with_its_gradient():
     (found, gradient), (wanted, expected) = results
     assert torch.equal(found, wanted)
     assert torch.allclose(gradient, expected, atol=1e-5) and expected.abs().max() > 1
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("channels, side", [(3, 1), (70, 7), (9, 14)])
+def test_pooling_without_a_gradient_gives_the_bits_of_the_kernel(channels, side, layout):
+    generator = torch.Generator().manual_seed(side)
+    maps = torch.randn(2, channels, 33, 41, generator=generator).to(memory_format=layout)
+    maps[0, :, 5:9], maps[1, :, 20], maps[1, :, :, 30] = torch.nan, -torch.inf, torch.inf
+    odd = [[0, 0, 164, 132], [-50, -50, 300, 300], [400, 0, 500, 20], [9, 9, 9, 9], [-6, -2, 2, 6]]
+    boxes = torch.cat((many_boxes(600), torch.tensor(odd)))
+    boxes = torch.cat((boxes, (boxes / 2).round() * 2))  # halves of the map's pixels
+    image = torch.arange(len(boxes)) % 2
+    rois = torch.cat((image[:, None], boxes), 1)
+    wanted = torchvision.ops.roi_pool(maps, rois, (side, side), 0.25)
+    found = roi_pool(maps, boxes, image, side=side, scale=0.25)
+    assert (wanted == 0).any() and torch.isinf(wanted).any() and wanted.isfinite().any()
+    assert torch.equal(found, wanted)
+
+
+def test_pooling_with_and_without_a_gradient_is_the_same(monkeypatch):
+    maps, boxes = torch.randn(1, 4, 20, 30), many_boxes(50)
+    wanted = roi_pool(maps.clone().requires_grad_(), boxes, torch.zeros(50), side=7, scale=0.25)
+    assert wanted.requires_grad
+    monkeypatch.setattr("cvkit.ops.roi.kernel_pool", None)  # it is not needed
+    for features in (maps, maps.clone().requires_grad_()):
+        with torch.no_grad():
+            found = roi_pool(features, boxes, torch.zeros(50), side=7, scale=0.25)
+        assert torch.equal(found, wanted)
