@@ -10,8 +10,8 @@ from cvkit.console import Reporter
 from cvkit.errors import GateFailed, UsageError
 from cvkit.metrics.gates import failed_gates, parse_gates, require_known
 from cvkit.options.base import Eval
-from cvkit.scoring.contract import Scored, scoring_of
-from cvkit.scoring.predicted import require_any
+from cvkit.scoring.contract import Scored, denominator, scoring_of, sourced
+from cvkit.scoring.predicted import made_by, require_any
 from cvkit.tasks.inference_flags import require_effect
 
 
@@ -29,6 +29,7 @@ def evaluate(options: Eval, task_name: str) -> int:
     measure = _evaluate_files if options.predictions else _evaluate_model
     content = measure(options, task_name, report)
     content = {"task": task_name, "command": "eval", "split": options.split, **content}
+    content["evaluated"], content["numbers"] = denominator(content), sourced(content)
     failed = failed_gates(gates, content)
     content["gates"] = {"passed": not failed, "failed": failed}
     shown = content | {name: nested(content[name]) for name in ("metrics", "rules")}
@@ -60,6 +61,8 @@ def _evaluate_files(options: Eval, task_name: str, report: Reporter) -> dict[str
         scored = scoring.score(options, report)
         folder = _report_folder(options, task_name)
         content |= scoring.write_report(scored, folder) | {"precision": None, "engine": "files"}
+        if made := made_by(options.predictions):
+            content["made_by"] = made
     finally:
         gc.enable()
     return content | ({"folder": str(folder)} if folder else {})

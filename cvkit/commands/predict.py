@@ -57,7 +57,8 @@ def predict(options: Predict, task_name: str) -> int:
             report.say(f"{count} with {trained.path} ({trained.precision}, {engine.wanted})")
             if options.overwrite:  # of other results
                 (out / SHEET).unlink(missing_ok=True)
-            counts = _run(options, out, trained, files, report, total, stop=stop, lost=lost)
+            more = {"stop": stop, "lost": lost}
+            counts = _run(options, out, trained, files, report, total, engine.name, **more)
             sheet = None
             if options.contact_sheet:
                 sheet = write_contact_sheet(trained, files, out, options.contact_sheet)
@@ -91,6 +92,7 @@ def _run(
     files: Sequence[InputFile],
     report: Reporter,
     total: Counter[str],
+    engine: str,
     **more: Any,
 ) -> Counts:
     """Predict into a prepared folder; return the counts.
@@ -102,12 +104,13 @@ def _run(
         files: the inputs.
         report: for progress.
         total: gets the tallies of the new results.
+        engine: that the network runs on.
         more: further arguments of `cvkit.engine.predict.predict`.
     """
     from cvkit.engine import predict as loop
     from cvkit.output.names import output_names
 
-    about, tally = _about(trained, options), trained.task.answers().tally
+    about, tally = _about(trained, options, engine), trained.task.answers().tally
     journal = loop.Journal(out, resume=options.resume, model=about["model"])
     storage.write_json(out / "predict.json", about)
     keys = [file.key for file in files]
@@ -195,11 +198,13 @@ def _held_folder(options: Predict, task_name: str, report: Reporter) -> Iterator
         yield out
 
 
-def _about(trained: Trained, options: Predict) -> dict[str, Any]:
+def _about(trained: Trained, options: Predict, engine: str) -> dict[str, Any]:
     """Return the content of predict.json, including the facts about the model for scoring."""
     return {
         "model": trained.header["sha256"],
         "options": as_config(options),
+        "precision": trained.precision,
+        "engine": engine,
         "classes": trained.task.classes.as_json(),
         "labels": trained.header.get("labels", {}),
     }

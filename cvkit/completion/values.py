@@ -15,6 +15,7 @@ from cvkit.backbone_table import BACKBONES
 from cvkit.catalog import ARCHS, AUGMENTATIONS, TASKS, backbones_of
 from cvkit.options.base import Command
 from cvkit.options.described import choices_of, hints, type_of
+from cvkit.options.segment import DIALECTS
 from cvkit.options.tree import task_options
 from cvkit.published import published_models, weight_shelves
 
@@ -273,6 +274,7 @@ SOURCES: dict[str, Callable[[Line], Choices]] = {
     "folder": _named(paths="folders"),
     "fuse": _named(paths="files"),
     "image_size": _sides,
+    "dialect": lambda line: _joined(",", DIALECTS, line),
     "images": _named(paths="folders"),
     "inputs": _named(paths="files"),
     "loss": lambda line: _joined("+*", LOSSES, line),

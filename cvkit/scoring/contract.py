@@ -1,6 +1,7 @@
 """The functions of every `cvkit/scoring/TASK.py`, which `eval` calls."""
 
 import importlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -97,6 +98,43 @@ def content(
         },
         **({} if baseline is None else {"baseline": baseline}),
         "failures": [asdict(failure) for failure in scored.failures],
+    }
+
+
+def denominator(content: Mapping[str, Any]) -> str:
+    """Return how many samples were evaluated and why others were not, as text.
+
+    Args:
+        content: of `eval --json`.
+    """
+    counts = content["counts"]
+    samples = next((name for name in ("images", "videos") if name in counts), "images")
+    total = counts["evaluated"] + counts["failed"]
+    text = f"evaluated {counts['evaluated']} of {total} {samples}"
+    codes = Counter(str(failure.get("code")) for failure in content["failures"])
+    kinds = Counter[str]()
+    for code, count in codes.items():
+        kinds["without prediction" if code == "prediction.missing" else "unreadable"] += count
+    return ", ".join([text, *(f"{count} {kind}" for kind, count in kinds.items())])
+
+
+def sourced(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return each metric with everything that it depends on: see `numbers` in docs/metrics.md.
+
+    Args:
+        content: of `eval --json`, complete but for this.
+    """
+    made = content.get("made_by") or content
+    return {
+        name: {
+            "value": value,
+            "rule": content["rules"].get(name),
+            "evaluated": content["counts"]["evaluated"],
+            "of": content["counts"]["evaluated"] + content["counts"]["failed"],
+            "precision": made.get("precision"),
+            "engine": made.get("engine"),
+        }
+        for name, value in content["metrics"].items()
     }
 
 

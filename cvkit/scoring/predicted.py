@@ -172,6 +172,20 @@ def read_labels(place: Path) -> dict[str, Any]:
     return {} if folder is None else _read_about(folder / "predict.json")["labels"]
 
 
+def made_by(place: Path) -> dict[str, Any]:
+    """Return what made predictions, as predict says: `model` (hash), `precision` and `engine`.
+
+    Empty for files of other programs; a value that an older version did not write is missing.
+
+    Raises:
+        DataError: the folder of predict is malformed.
+    """
+    folder = predicted_folder(place) or predicted_folder(place.parent)
+    content = read_json(folder / "predict.json") if folder else {}
+    known = content if isinstance(content, dict) else {}
+    return {n: known[n] for n in ("model", "precision", "engine") if is_text(known.get(n))}
+
+
 def _read_about(path: Path) -> dict[str, Any]:
     """Return the class names and the label settings of the model, as far as the folder has them."""
     content, reason = None, ""

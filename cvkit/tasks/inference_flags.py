@@ -6,6 +6,7 @@ from cvkit.errors import UsageError
 from cvkit.options.base import Eval, Predict
 from cvkit.options.described import differs
 from cvkit.options.detect import DetectEval, DetectingEval, DetectPredict
+from cvkit.options.segment import SegmentEval, dialects
 
 OF_A_MODEL = (
     *("data", "json_file", "tta", "sliding_window", "views", "proposals"),
@@ -52,6 +53,9 @@ def _rules(options: Eval | Predict) -> Iterator[Rule]:
         file = options.truth is not None and options.truth.is_file()
         names = ("format",) if isinstance(options, DetectingEval) else ("format", *DIVIDING)
         yield file, names, f"--truth {options.truth}, which is a file"
+    if isinstance(options, SegmentEval):
+        others = "cvkit" not in dialects(options.dialect)
+        yield others, ("absent_class",), f"--dialect {options.dialect}, which defines it"
     if isinstance(options, DetectEval):
         yield options.protocol == "coco", ("iou",), "--protocol coco, which averages over IoUs"
     if isinstance(options, DetectPredict):

@@ -109,6 +109,7 @@ ROWS = [
     Row("ignore_index", (None, 1), content, SEGMENT, FILES),
     Row("mask_map", (None, "1=255"), content, SEGMENT, FILES),
     Row("absent_class", ("exclude", "zero", "nan"), content, SEGMENT, SPARSE),
+    Row("dialect", ("cvkit", "torchvision", "cvkit,smp"), content, SEGMENT, SPARSE),
     Row("sliding_window", (False, True), results("eval"), SEGMENT, NATIVE | {"data": large}),
     Row("threshold", (None, 0.9), results("eval"), BOXES),
     Row("nms", (None, 0.01), results("eval"), BOXES),
