@@ -131,6 +131,9 @@ def _typos():
         yield (task, "eval", "--weights", model, *nowhere, "--fail-under", f"{gate}=1"), meant
         files = ("--predictions", "/nowhere", "--truth", "/nowhere")
         yield (task, "eval", *files, "--fail-under", f"{gate}=1"), meant
+        if task == "detect":
+            for way in (("--weights", model, *nowhere), files):
+                yield (task, "eval", *way, "--protocol", "coco,voc7"), "voc07"
         if task == "segment":
             for way in (("--weights", model, *nowhere), files):
                 yield (task, "eval", *way, "--dialect", "cvkit,mmsg"), "mmseg"

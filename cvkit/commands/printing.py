@@ -56,6 +56,8 @@ def print_evaluation(content: dict[str, Any]) -> None:
         for name, value in content["metrics"].items()
         if name.partition(".")[0] not in dialects
     ]
+    for name, text in rules.get("protocols", {}).items():
+        print_line(f"{name:16} {text}")
     print_table("metrics", ["metric", "value", "rule"], rows)
     if "classes_counted" in rules:
         absent = ", ".join(rules["classes_absent"]) or "none"

@@ -15,6 +15,7 @@ from cvkit.backbone_table import BACKBONES
 from cvkit.catalog import ARCHS, AUGMENTATIONS, TASKS, backbones_of
 from cvkit.options.base import Command
 from cvkit.options.described import choices_of, hints, type_of
+from cvkit.options.detect import PROTOCOLS
 from cvkit.options.segment import DIALECTS
 from cvkit.options.tree import task_options
 from cvkit.published import published_models, weight_shelves
@@ -281,6 +282,7 @@ SOURCES: dict[str, Callable[[Line], Choices]] = {
     "min_size": _sides,
     "out": lambda line: Choices(paths="files" if line.command[-1] in WRITES_FILE else "folders"),
     "pretrained": _backbone_weights,
+    "protocol": lambda line: _joined(",", PROTOCOLS, line),
     "resume": _resumable,
     "save": lambda line: _joined(",", ("yolo", "voc", "csv"), line),
     "set": _settings,

@@ -14,10 +14,11 @@ from cvkit.data.formats.coco_places import find_images
 from cvkit.data.formats.contract import DataFlags
 from cvkit.dividing import model_division, tell_division
 from cvkit.errors import DataError, raise_defects
-from cvkit.metrics import box_errors, coco
-from cvkit.metrics.coco import BoxMetric, CocoMetric, ImageOutcome
-from cvkit.metrics.voc import VocMetric
-from cvkit.options.detect import DetectEval
+from cvkit.metrics import box_errors
+from cvkit.metrics.coco import BoxMetric, ImageOutcome
+from cvkit.metrics.protocols import box_metric
+from cvkit.metrics.protocols import metric_names as named_metrics
+from cvkit.options.detect import DetectEval, protocols
 from cvkit.options.instance import InstanceEval
 from cvkit.output.box_reports import write_box_reports
 from cvkit.scoring.contract import Places, Scored, content, given_places
@@ -36,23 +37,16 @@ SAMPLE = "image"
 MetricT = TypeVar("MetricT", bound=BoxMetric)
 
 
-def box_metric(classes: ClassList, protocol: str, iou: float) -> BoxMetric:
-    """Return an empty metric of a protocol."""
-    if protocol == "coco":
-        return CocoMetric(classes)
-    return VocMetric(classes, protocol == "voc07", iou)
-
-
 def metric_names(options: DetectEval) -> tuple[str, ...]:
     """Return the names of the metrics."""
-    return coco.METRICS if options.protocol == "coco" else (f"{options.protocol}_map",)
+    return named_metrics(protocols(options.protocol))
 
 
 def score(options: DetectEval, report: Reporter) -> Scored[BoxMetric, ImageOutcome]:
     """Compare detections with the truth; see `score_boxes`."""
 
     def metric(classes: ClassList) -> BoxMetric:
-        return box_metric(classes, options.protocol, options.iou)
+        return box_metric(classes, protocols(options.protocol), options.iou)
 
     return score_boxes(options, report, metric, masks=False)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from cvkit.errors import UsageError
 from cvkit.options.base import Eval, Predict
 from cvkit.options.described import differs
-from cvkit.options.detect import DetectEval, DetectingEval, DetectPredict
+from cvkit.options.detect import DetectEval, DetectingEval, DetectPredict, protocols
 from cvkit.options.segment import SegmentEval, dialects
 
 OF_A_MODEL = (
@@ -57,6 +57,7 @@ def _rules(options: Eval | Predict) -> Iterator[Rule]:
         others = "cvkit" not in dialects(options.dialect)
         yield others, ("absent_class",), f"--dialect {options.dialect}, which defines it"
     if isinstance(options, DetectEval):
-        yield options.protocol == "coco", ("iou",), "--protocol coco, which averages over IoUs"
+        only_coco = protocols(options.protocol) == ("coco",)
+        yield only_coco, ("iou",), "--protocol coco, which averages over IoUs"
     if isinstance(options, DetectPredict):
         yield options.overlay == "none", ("draw_threshold",), "--overlay none"

@@ -120,7 +120,7 @@ ROWS = [
     Row("max_detections", (None, 1), content, BOXES, FILES),
     Row("json_file", (annotations("val"), annotations("train")), evaluated, BOXES, COCO),
     Row("images", (pictures(1), pictures(2)), results("eval"), BOXES, COCO),
-    Row("protocol", ("coco", "voc07", "voc12"), content, DETECT, FILES),
+    Row("protocol", ("coco", "voc07", "voc12", "voc12,coco"), content, DETECT, FILES),
     Row("iou", (0.5, 0.9), content, DETECT, SHRUNK),
     Row("mask_threshold", (0.3, 0.7), results("eval"), INSTANCE),
     Row("boundary", (False, True), content, INSTANCE, FILES),
