@@ -179,7 +179,7 @@ def test_a_misspelt_name_is_told_with_the_nearest_before_data_are_read(cvkit, ar
 
 FREE = {
     *("data", "inputs", "fuse", "mask_map", "scale", "views", "lr", "weight_decay", "batch_size"),
-    *("freeze", "train_split", "val_split", "split", "splits"),
+    *("freeze", "train_split", "val_split", "split", "splits", "max_drop"),
     *("min_size", "image_size"),
 }
 """Texts that name no fixed things: files, numbers, parts of a network or of the data."""

@@ -66,6 +66,8 @@ def print_evaluation(content: dict[str, Any]) -> None:
     made = content.get("made_by", content)
     print_line(f"precision        {made.get('precision') or 'of the files'}")
     print_line(f"engine           {made.get('engine') or 'unknown'}")
+    for gate in content["gates"]["checked"]:
+        print_line(f"gate             {'passed' if gate['passed'] else 'failed'}: {gate['text']}")
     if "folder" in content:
         print_line(f"files            {content['folder']}")
 

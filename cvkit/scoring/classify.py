@@ -1,6 +1,6 @@
 """Scoring class predictions, of any origin. Does not import torch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -196,10 +196,16 @@ def write_report(
             writes nothing.
     """
     numbers = scored.metric.report(scored.classes)
-    report = content(scored, numbers, baseline={"top1": commonest(scored.metric.matrix)})
+    baseline = {"top1": commonest(scored.metric.matrix)}
+    report = content(scored, numbers, truths=true_classes(scored), baseline=baseline)
     if folder is not None:
         report["files"] = write_tables(scored, folder, "per_image")
     return report
+
+
+def true_classes(scored: Scored[MetricT, Outcome]) -> Iterator[tuple[str, ...]]:
+    """Yield the name of the true class of each sample."""
+    return ((scored.classes.names[true],) for _, (true, *_) in scored.outcomes)
 
 
 def write_tables(scored: Scored[MetricT, Outcome], folder: Path, name: str) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Scoring detections, of any origin. Does not import torch."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -206,6 +207,13 @@ def _folder_near(images: list[AnnotatedImage], file: Path, split: str) -> Path |
         return None
 
 
+def _described(truth: Instances) -> tuple[str, ...]:
+    """Return a SHA-256 over the boxes, areas and labels of an image's objects."""
+    arrays = (truth.corner_and_size(), truth.areas, truth.labels, truth.crowd, truth.difficult)
+    content = b"".join(b"-" if array is None else array.tobytes() for array in arrays)
+    return (hashlib.sha256(content).hexdigest(),)
+
+
 def write_report(scored: Scored[BoxMetric, ImageOutcome], folder: Path | None) -> dict[str, Any]:
     """Return the numbers of `eval --json`, and write the tables and pictures of the report.
 
@@ -220,7 +228,13 @@ def write_report(scored: Scored[BoxMetric, ImageOutcome], folder: Path | None) -
         "detections": sum(outcome.detections for outcome in outcomes),
         **({"left_out": metric.left_out} if metric.left_out else {}),
     }
-    report = content(scored, numbers, counts=counts, errors=errors.as_json())
+    report = content(
+        scored,
+        numbers,
+        truths=(_described(truth) for truth in metric.truths),
+        counts=counts,
+        errors=errors.as_json(),
+    )
     if folder is not None:
         report["files"] = write_box_reports(
             folder,

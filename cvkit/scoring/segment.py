@@ -163,6 +163,7 @@ def write_report(
     report = content(
         scored,
         metric.report(scored.classes),
+        truths=((str(matrix.sum(1).tolist()),) for _, matrix in scored.outcomes),
         counts={"pixels": int(metric.matrix.sum())},
         baseline={"pixel_accuracy": commonest(metric.matrix)},
     )

@@ -1,5 +1,7 @@
 """Every flag of eval does in each task what it says."""
 
+import json
+
 import numpy as np
 from effect_parts import BOXES, COUNTS, TASKS, Row, cases, require_effect
 from model_parts import (
@@ -42,6 +44,35 @@ def gated(at, fail_under, **more):
     return run(at, "eval", fail_under=limits, **more)[0]
 
 
+def compared(at, **more):
+    """The exit code, where an evaluation may be compared with an earlier one."""
+    return run(at, "eval", **more)[0]
+
+
+def earlier(at):
+    """The report of an evaluation in which all is right."""
+
+    def build(path):
+        path.write_text(json.dumps(run(at, "eval", **FILES)[1]))
+
+    return at.once("earlier", build)
+
+
+def file_of(name):
+    """Return what measures the file that a flag names, if it is written."""
+
+    def measure(at, **more):
+        run(at, "eval", **more)
+        path = more[name](at)
+        return path.name if path.is_file() else ""
+
+    return measure
+
+
+WRONG = FILES | {"predictions": predictions(1)}
+"""Options of scoring files that are all wrong."""
+
+
 def large(at):
     """Images that are larger than a model's windows."""
     return str(at.once("large", lambda path: WRITERS[at.task](path, COUNTS[at.task], 8, (64, 96))))
@@ -74,6 +105,23 @@ ROWS = [
     Row("batch_size", (1, 2), near_content, same=True),
     Row("fail_under", (None, 0.5), gated, base=FILES | {"predictions": predictions(1)}),
     Row("fail_under", (None, 0.5), gated, base=FILES, same=True),
+    Row("baseline", (None, earlier), compared, base=WRONG),
+    Row("max_drop", ([], ["1"]), compared, base=WRONG | {"baseline": earlier}),
+    Row(
+        "allow_different",
+        (False, True),
+        compared,
+        base=FILES | {"truth": truth(1), "baseline": earlier, "max_drop": ["1"]},
+    ),
+    *(
+        Row(
+            name,
+            (lambda at: at.root / "a.x", lambda at: at.root / "b.x"),
+            file_of(name),
+            base=FILES,
+        )
+        for name in ("junit", "markdown")
+    ),
     Row("out", (lambda at: at.root / "a", lambda at: at.root / "b"), report, base={"files": True}),
     Row("files", (True, False), report),
     Row("device", ("cpu", "cuda:99"), told("eval")),
