@@ -13,20 +13,15 @@ from typing import Annotated, ClassVar, TypeVar
 import typer
 
 from cvkit.options.described import Choice
+from cvkit.options.gated import Gated
+from cvkit.options.panels import DATA as DATA
+from cvkit.options.panels import MODEL as MODEL
+from cvkit.options.panels import OUTPUT as OUTPUT
+from cvkit.options.panels import PANELS as PANELS
+from cvkit.options.panels import RUN as RUN
+from cvkit.options.panels import TRAINING as TRAINING
+from cvkit.options.panels import flag as flag
 from cvkit.published import published_text
-
-PANELS = DATA, MODEL, TRAINING, OUTPUT, RUN = "Data", "Model", "Training", "Output", "Run"
-
-
-def flag(
-    panel: str, text: str, *, min: float | None = None, max: float | None = None
-) -> typer.models.OptionInfo:
-    """Return the description of a flag that is shown in one of the help panels."""
-    option: typer.models.OptionInfo = typer.Option(
-        help=text, rich_help_panel=panel, min=min, max=max
-    )
-    return option
-
 
 RUNS = Path("runs")
 """Folder for numbered folders of runs, reports and results."""
@@ -282,7 +277,7 @@ class Inference(Job):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Eval(Inference):
+class Eval(Gated, Inference):
     """Evaluation flags of every task."""
 
     weights: Annotated[str | None, flag(MODEL, WEIGHTS_HELP)] = None
@@ -319,41 +314,6 @@ class Eval(Inference):
         ),
     ] = None
     batch_size: Annotated[int, flag(RUN, "Images per forward pass", min=1)] = 4
-    fail_under: Annotated[
-        list[str],
-        flag(
-            OUTPUT,
-            "METRIC=NUMBER or METRIC@CLASS=NUMBER: exit with code 4 if the metric is below the "
-            "number; may be repeated",
-        ),
-    ] = dataclasses.field(default_factory=list)
-    baseline: Annotated[
-        Path | None,
-        flag(
-            OUTPUT,
-            "Report of an earlier evaluation (its folder or report.json): exit with code 4 if a "
-            "metric is lower by more than --max-drop",
-        ),
-    ] = None
-    max_drop: Annotated[
-        list[str],
-        flag(
-            OUTPUT,
-            "NUMBER, or METRIC=NUMBER for one metric: largest drop below --baseline (default: 0 "
-            "for every metric); may be repeated",
-        ),
-    ] = dataclasses.field(default_factory=list)
-    allow_different: Annotated[
-        bool,
-        flag(OUTPUT, "Compare with a --baseline of other data or other rules too"),
-    ] = False
-    junit: Annotated[
-        Path | None, flag(OUTPUT, "File to which the gates are written as JUnit XML")
-    ] = None
-    markdown: Annotated[
-        Path | None,
-        flag(OUTPUT, "File to which gates and metrics are written as GitHub's Markdown"),
-    ] = None
     out: Annotated[Path, flag(OUTPUT, "Folder in which the numbered report folder is created")] = (
         RUNS
     )
