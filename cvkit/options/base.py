@@ -291,6 +291,24 @@ class Eval(Gated, Inference):
         Path | None,
         flag(DATA, "Ground truth for --predictions: a dataset, or a folder or file of labels"),
     ] = None
+    missing: Annotated[
+        str,
+        Choice(["auto", "error", "fail", "empty"]),
+        flag(
+            DATA,
+            "Samples of --truth without a prediction: error, fail (counted as failed), or empty "
+            "(images without detections); auto: empty for result files of detections, else fail",
+        ),
+    ] = "auto"
+    extra: Annotated[
+        str,
+        Choice(["auto", "error", "ignore"]),
+        flag(
+            DATA,
+            "Predictions of samples that are not in --truth: error, or ignore; auto: error for "
+            "result files of detections, else ignore with a warning",
+        ),
+    ] = "auto"
     split: Annotated[
         str, flag(DATA, "Split to evaluate; all: the whole dataset, if it has no splits")
     ] = "val"

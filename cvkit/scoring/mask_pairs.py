@@ -69,16 +69,19 @@ def paired_by_name(options: SegmentEval, places: Places, report: Reporter) -> li
             code="predictions.names",
             hint=f"expected for example {pairs[0].key}.png",
         )
-    _tell_unused(folders, used, report)
+    _tell_unused(folders, used, options, report)
     return pairs
 
 
-def _tell_unused(folders: Sequence[Path], used: dict[Path, str], report: Reporter) -> None:
+def _tell_unused(
+    folders: Sequence[Path], used: dict[Path, str], options: SegmentEval, report: Reporter
+) -> None:
     """Warn of predictions that are not compared with a truth.
 
     Args:
         folders: of the predictions; the second one is in the first and named after the split.
         used: the name of the truth of each prediction that is compared.
+        options: of the command.
         report: gets the warnings.
     """
     taken = {name: file for file, name in used.items()}
@@ -95,8 +98,7 @@ def _tell_unused(folders: Sequence[Path], used: dict[Path, str], report: Reporte
             report.warn(f"{name} has several predictions: {taken[name]} is scored, {file} is not")
         else:
             extra.append(file.relative_to(folders[0]).as_posix())
-    if extra:
-        tell_extra(extra, report)
+    tell_extra(extra, options, report)
 
 
 def _require_truths(found: Sequence[object], truth: Path) -> None:
@@ -134,8 +136,7 @@ def paired_with_folder(
             code="predictions.names",
             hint=f"expected for example {truths[0][0]}",
         )
-    if extra := lines.keys() - set(joined.values()):
-        tell_extra(extra, report)
+    tell_extra(lines.keys() - set(joined.values()), options, report)
     pairs = []
     for name, _, mask in truths:
         path = joined.get(name)

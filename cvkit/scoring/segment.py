@@ -23,7 +23,7 @@ from cvkit.scoring.mask_pairs import (
     renumbered,
     require_folders,
 )
-from cvkit.scoring.predicted import Predicted, read_predicted, require_any
+from cvkit.scoring.predicted import Predicted, read_predicted, require_any, require_complete
 from cvkit.structures import IGNORE, ClassList, Failure, SegMap
 
 SAMPLE = "image"
@@ -69,6 +69,7 @@ def score(options: SegmentEval, report: Reporter) -> Scored[ConfusionMatrix, np.
             else:
                 images.append((pair.key, found))
             advance(done, "")
+    require_complete(failures, options, SAMPLE)
     require_any(failures, len(pairs), SAMPLE)
     return Scored(metric, classes, images, failures)
 

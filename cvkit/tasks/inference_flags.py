@@ -13,7 +13,7 @@ OF_A_MODEL = (
     *("nms", "min_size", "mask_threshold"),
 )
 """Flags about the inputs of a network; they have no effect when files are scored."""
-OF_FILES = ("truth", "fuse", "weight")
+OF_FILES = ("truth", "fuse", "weight", "missing", "extra")
 """Flags about files of predictions; they have no effect on a model."""
 DIVIDING = ("val_fraction", "seed")
 """Flags that divide data without splits; a COCO file is divided, a table is used completely."""
