@@ -82,13 +82,14 @@ def score_boxes(
     images = truth.splits[options.split]
     found = read_results(places.predictions, images, truth.classes, masks)
     _warn_of_failures(places.predictions, report)
-    outcomes: list[tuple[str, ImageOutcome]] = []
-    failures: list[Failure] = []
-    for image, result in zip(images, found.images, strict=True):
-        if isinstance(result, Failure):
-            failures.append(result)
-        else:
-            outcomes.append((image.key, metric.update(_limited(result, options), image.truth)))
+    failures = [result for result in found.images if isinstance(result, Failure)]
+    scored = [
+        (image, _limited(result, options))
+        for image, result in zip(images, found.images, strict=True)
+        if isinstance(result, Instances)
+    ]
+    made = metric.extend([result for _, result in scored], [image.truth for image, _ in scored])
+    outcomes = [(image.key, outcome) for (image, _), outcome in zip(scored, made, strict=True)]
     metric.left_out = found.left_out.total()
     require_any(failures, len(images), SAMPLE)
     _tell(found, metric, places.predictions, report)

@@ -10,6 +10,7 @@ from typing import Any
 from cvkit.data.annotated import AnnotatedImage, claimed_size
 from cvkit.errors import DataError
 from cvkit.scoring.predicted import Predicted, line_reason, read_predicted
+from cvkit.scoring.result_columns import read_columns
 from cvkit.scoring.result_files import by_image, join_images, read_table, read_voc_table
 from cvkit.structures import ClassList, Failure, Instances
 from cvkit.texts import read_json
@@ -53,7 +54,8 @@ def read_results(
         place = place / "results.json"
     if place.is_dir():
         return Results(by_image(read_voc_table(place, images, classes), images))
-    table, left_out = read_table(place, _unique_rows(place), images, classes, masks)
+    columns = read_columns(place, images, classes, masks)
+    table, left_out = columns or read_table(place, _unique_rows(place), images, classes, masks)
     return Results(by_image(table, images), left_out)
 
 
