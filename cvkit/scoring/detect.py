@@ -27,10 +27,11 @@ from cvkit.scoring.predicted import (
     predicted_folder,
     read_labels,
     require_any,
+    require_complete,
     tell_extra,
     tell_unknown,
 )
-from cvkit.scoring.results import Results, read_results
+from cvkit.scoring.results import Results, read_results, with_missing
 from cvkit.structures import ClassList, Failure, Instances
 from cvkit.texts import counted
 
@@ -80,7 +81,9 @@ def score_boxes(
     truth = _truth(options, places, report, masks=masks)
     metric = make_metric(truth.classes)
     images = truth.splits[options.split]
-    found = read_results(places.predictions, images, truth.classes, masks)
+    superset = options.extra == "ignore"
+    found = read_results(places.predictions, images, truth.classes, masks, superset=superset)
+    found = replace(found, images=with_missing(found, images, options, truth.classes, masks=masks))
     _warn_of_failures(places.predictions, report)
     failures = [result for result in found.images if isinstance(result, Failure)]
     scored = [
@@ -91,24 +94,30 @@ def score_boxes(
     made = metric.extend([result for _, result in scored], [image.truth for image, _ in scored])
     outcomes = [(image.key, outcome) for (image, _), outcome in zip(scored, made, strict=True)]
     metric.left_out = found.left_out.total()
+    require_complete(failures, options, SAMPLE, empties=True)
     require_any(failures, len(images), SAMPLE)
-    _tell(found, metric, places.predictions, report)
+    _tell(found, metric, options, report)
     return Scored(metric, truth.classes, outcomes, failures)
 
 
-def _tell(found: Results, metric: BoxMetric, place: Path, report: Reporter) -> None:
+def _tell(
+    found: Results, metric: BoxMetric, options: DetectEval | InstanceEval, report: Reporter
+) -> None:
     """Warn of mismatches between results and truth."""
+    for note in found.notes:
+        report.warn(note)
     if found.left_out:
         shown = ", ".join(f"{name} ({n})" for name, n in found.left_out.most_common(8))
         more = ", ..." if len(found.left_out) > 8 else ""
         left_out = found.left_out.total()
         count = counted(left_out, "detection")
         report.warn(f"{count} left out, of classes that are not in the truth: {shown}{more}")
-    if found.extra:
-        tell_extra(found.extra, report)
+    tell_extra(found.extra, options, report)
     tell_unknown(metric.classes.names, found.names, report)
     if not any(len(result) for result in found.images if isinstance(result, Instances)):
-        report.warn(f"{place} contains no detections: every class with objects scores 0")
+        report.warn(
+            f"{options.predictions} contains no detections: every class with objects scores 0"
+        )
 
 
 def _limited(result: Instances, options: DetectEval | InstanceEval) -> Instances:

@@ -15,7 +15,14 @@ from cvkit.dividing import model_division, tell_division
 from cvkit.errors import DataError
 from cvkit.options.segment import SegmentEval
 from cvkit.scoring.contract import Places
-from cvkit.scoring.predicted import Malformed, Predicted, line_reason, tell_extra, tell_unknown
+from cvkit.scoring.predicted import (
+    MISSING,
+    Malformed,
+    Predicted,
+    line_reason,
+    tell_extra,
+    tell_unknown,
+)
 from cvkit.structures import ClassList, Failure
 from cvkit.texts import is_text, shown
 
@@ -26,7 +33,7 @@ class ScoredPair:
 
     Attributes:
         key: name of the truth, without suffix.
-        prediction: its PNG, which may be missing, or why there is none.
+        prediction: its PNG, or why there is none.
         mask: of the truth.
         labels: names of the predicted classes, as far as known.
     """
@@ -61,7 +68,8 @@ def paired_by_name(options: SegmentEval, places: Places, report: Reporter) -> li
         found = next((file for file in files if file.is_file()), None)
         if found is not None:
             used[found] = name
-        pairs.append(ScoredPair(name, found or files[0], mask))
+        reason = f"{places.predictions} has no prediction for {name}"
+        pairs.append(ScoredPair(name, found or Failure(name, MISSING, reason), mask))
     _require_truths(pairs, places.truth)
     if not used:
         raise DataError(

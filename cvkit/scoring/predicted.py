@@ -167,8 +167,7 @@ def require_complete(
     if lost and options.missing == "error":
         have = "has" if len(lost) == 1 else "have"
         raise DataError(
-            f"{counted(len(lost), sample)} of --truth {have} no prediction, such as "
-            f"{lost[0].path}",
+            f"{counted(len(lost), sample)} of --truth {have} no prediction, such as {lost[0].path}",
             code=MISSING,
             hint="--missing fail counts such samples as failed",
         )

@@ -64,9 +64,17 @@ def by_image(table: Table, images: list[AnnotatedImage]) -> list[Instances]:
 
 
 def read_table(
-    path: Path, content: Any, images: list[AnnotatedImage], classes: ClassList, masks: bool
+    path: Path,
+    content: Any,
+    images: list[AnnotatedImage],
+    classes: ClassList,
+    masks: bool,
+    extra: dict[str, None] | None = None,
 ) -> tuple[Table, Counter[str]]:
     """Return the detections in COCO's results format, and the numbers of those left out by class.
+
+    With `extra`, detections of images that are not in the truth are left out, and these images are
+    added to it.
 
     Raises:
         DataError: malformed, or of an image or category that the truth does not have.
@@ -81,6 +89,10 @@ def read_table(
     if not _all_well_formed(content, masks):
         raise_defects(_malformed(content, masks, path), str(path))
     numbers = image_numbers(content, images, path)
+    if extra is not None:
+        pairs = list(zip(content, numbers, strict=True))
+        extra |= {str(row.get("file_name", row.get("image_id"))): None for row, n in pairs if n < 0}
+        content, numbers = [row for row, n in pairs if n >= 0], [n for n in numbers if n >= 0]
     kinds = label_numbers(content, classes, path)
     scores = np.array([row["score"] for row in content], np.float64)
     boxes = [row.get("bbox", NO_BOX) if masks else row["bbox"] for row in content]
@@ -278,9 +290,14 @@ def _row_defect(row: Any, masks: bool, where: str) -> DataError | None:
     return None
 
 
-def read_voc_table(folder: Path, images: list[AnnotatedImage], classes: ClassList) -> Table:
+def read_voc_table(
+    folder: Path,
+    images: list[AnnotatedImage],
+    classes: ClassList,
+    extra: dict[str, None] | None = None,
+) -> Table:
     """Return the lines of files `..._CLASS.txt`: image, score and 1-based inclusive box."""
-    rows = read_voc_results(folder, [image.key for image in images], classes)
+    rows = read_voc_results(folder, [image.key for image in images], classes, extra)
     columns = list(zip(*rows, strict=True)) or [(), (), (), ()]
     found, labels, scores, boxes = columns
     return Table(

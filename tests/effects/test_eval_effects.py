@@ -1,6 +1,7 @@
 """Every flag of eval does in each task what it says."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 from effect_parts import BOXES, COUNTS, TASKS, Row, cases, require_effect
@@ -30,6 +31,7 @@ from cvkit.data.synthetic.samples import WRITERS
 
 CLASSIFY, SEGMENT, DETECT = ("classify",), ("segment",), ("detect",)
 INSTANCE, VIDEO = ("instance",), ("video",)
+FOLDERS = CLASSIFY + VIDEO
 ALONE = {"weights": None, "data": None}
 ALL_BUT_SEGMENT = tuple(task for task in TASKS if task != "segment")
 MOVED = {"weights": model(arch="unet", lr=0.01)}
@@ -47,6 +49,35 @@ def gated(at, fail_under, **more):
 def compared(at, **more):
     """The exit code, where an evaluation may be compared with an earlier one."""
     return run(at, "eval", **more)[0]
+
+
+def without_one(make):
+    """Return what makes predictions, or a truth, without one of its samples."""
+
+    def lessen(at):
+        whole = Path(make(at))
+        path = at.root / f"fewer-{whole.name}"
+        if whole.is_dir():
+            path.mkdir(exist_ok=True)
+            for file in sorted(whole.iterdir())[1:]:
+                (path / file.name).write_bytes(file.read_bytes())
+        elif whole.suffix == ".csv":
+            path.write_text("\n".join(whole.read_text().splitlines()[:-1]) + "\n")
+        else:
+            content = json.loads(whole.read_text())
+            rows = content if isinstance(content, list) else content["annotations"]
+            first = rows[0]["image_id"]
+            rows[:] = [row for row in rows if row["image_id"] != first]
+            if isinstance(content, dict):
+                content["images"] = [row for row in content["images"] if row["id"] != first]
+            path.write_text(json.dumps(content))
+        return path
+
+    return lessen
+
+
+LACKING = FILES | {"predictions": without_one(predictions(0))}
+"""Options of scoring files without a prediction for one sample."""
 
 
 def earlier(at):
@@ -100,6 +131,11 @@ ROWS = [
     Row("data", (lambda at: str(at.data()), lambda at: str(at.data(6))), content),
     Row("predictions", (predictions(0), predictions(1)), content, base=FILES),
     Row("truth", (truth(0), truth(1)), content, base=FILES),
+    Row("missing", ("fail", "error"), compared, base=LACKING),
+    Row("missing", ("auto", "fail"), compared, BOXES, LACKING),
+    Row("missing", ("auto", "empty"), content, BOXES, LACKING, same=True),
+    Row("missing", ("auto", "fail"), content, FOLDERS + SEGMENT, LACKING, same=True),
+    Row("extra", ("ignore", "error"), compared, base=FILES | {"truth": without_one(truth(0))}),
     Row("split", ("val", "train"), evaluated),
     Row("batch_size", (1, 2), batches("eval")),
     Row("batch_size", (1, 2), near_content, same=True),
