@@ -75,13 +75,16 @@ def _evaluate_files(
 ) -> dict[str, Any]:
     scoring = scoring_of(task_name)
     gates.require_known(scoring.metric_names(options), None)
-    content = {"predictions": str(options.predictions), "truth": str(options.truth)}
+    content: dict[str, Any] = {
+        "predictions": str(options.predictions),
+        "truth": str(options.truth),
+    }
     gc.disable()  # a quarter of the time with many rows, which have no cycles
     try:
         scored = scoring.score(options, report)
         folder = _report_folder(options, task_name)
         content |= scoring.write_report(scored, folder) | {"precision": None, "engine": "files"}
-        if made := made_by(options.predictions):
+        if options.predictions and (made := made_by(options.predictions)):
             content["made_by"] = made
     finally:
         gc.enable()

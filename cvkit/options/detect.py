@@ -278,8 +278,8 @@ class DetectingPredict(Detecting, Predict):
 class DetectEval(DetectingEval):
     """Evaluate an object detector, or score a file of detections.
 
-    Predictions: COCO results or dataset (.json), the output folder of predict, VOC's result files or
-    XML, YOLO's text files, or a CSV table of boxes.
+    Predictions: COCO results or dataset (.json), the output folder of predict, VOC's result files
+    or XML, YOLO's text files, or a CSV table of boxes.
     """
 
     weights: Annotated[str | None, weights_flag("detect")] = None

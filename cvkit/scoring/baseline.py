@@ -42,7 +42,7 @@ def read_baseline(place: Path, task: str) -> dict[str, Any]:
             code="baseline.numbers",
             hint="older versions did not write them; evaluate again",
         )
-    values = {name: each["value"] for name, each in numbers.items()}
+    values = {name: each["value"] for name, each in content["numbers"].items()}
     return content | {"metrics": values, "path": str(path)}
 
 

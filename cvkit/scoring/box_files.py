@@ -109,7 +109,10 @@ def _read_each(
     read: Callable[[Path, AnnotatedImage], list[dict[str, Any]]],
 ) -> BoxFile:
     """Return the detections of files with one image each."""
-    find, rows, present, extra = _finder(images), [], {}, []
+    find = _finder(images)
+    rows: list[dict[str, Any]] = []
+    present: dict[int, Path] = {}
+    extra: list[str] = []
     defects: list[CvkitError] = []
     for path in files:
         number = _found(path, folder, find)
@@ -183,12 +186,12 @@ def _yolo_rows(path: Path, image: AnnotatedImage, names: Sequence[str]) -> list[
 def _xml_rows(path: Path) -> list[dict[str, Any]]:
     """Return the objects of a VOC annotation, which must have a `score` or `confidence` each."""
     try:
-        root = parse(path).getroot()
+        objects = list(parse(path).iter("object"))
     except (SyntaxError, ValueError, LookupError, DefusedXmlException) as error:
         raise DataError(f"{path} is not XML: {error}", code="results.syntax") from error
     rows: list[dict[str, Any]] = []
     defects: list[CvkitError] = []
-    for number, node in enumerate(root.iter("object"), 1):
+    for number, node in enumerate(objects, 1):
         where = f"{path}: object {number}"
         texts = [node.findtext(f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]
         corners = [parse_number(text.strip()) if text else None for text in texts]
@@ -379,4 +382,4 @@ def _named(rows: Any, field: str) -> dict[Any, str]:
     """Return the names of the entries of a COCO file by their ids."""
     known = rows if isinstance(rows, list) else []
     pairs = [(row.get("id"), row.get(field)) for row in known if isinstance(row, dict)]
-    return {id_: name for id_, name in pairs if isinstance(id_, int | str) and is_text(name)}
+    return {id_: str(name) for id_, name in pairs if isinstance(id_, int | str) and is_text(name)}

@@ -78,8 +78,13 @@ def read_results(
                 hint="--extra ignore leaves the detections of such images out",
             )
         table, left_out = read_table(place, found.rows, images, classes, masks)
-        more = {"present": found.present, "notes": found.notes}
-        return Results(by_image(table, images), left_out, found.extra, **more)
+        return Results(
+            by_image(table, images),
+            left_out,
+            found.extra,
+            present=found.present,
+            notes=found.notes,
+        )
     if place.is_dir():
         table = read_voc_table(place, images, classes, extra)
         return Results(by_image(table, images), extra=tuple(extra or ()))

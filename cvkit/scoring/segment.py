@@ -118,7 +118,7 @@ def _score(
     if isinstance(pair.prediction, Failure):
         return pair.prediction
     try:
-        result = results.read(pair.prediction)
+        result = _foreground(results.read(pair.prediction), metric)
     except CvkitError as error:
         if error.code.startswith("image."):
             return Failure(pair.key, error.code, str(error))
@@ -133,6 +133,16 @@ def _score(
             if result.shape == truth.shape
             else "predictions must be index PNGs of the size of the truth",
         ) from error
+
+
+def _foreground(result: np.ndarray, metric: ConfusionMatrix) -> np.ndarray:
+    """Return a prediction of two classes in which 255, as other programs write it, is class 1.
+
+    A prediction has no pixels without a label; with both 1 and 255 it is refused later.
+    """
+    if len(metric.matrix) != 2 or (result == 1).any():
+        return result
+    return np.where(result == IGNORE, np.uint8(1), result)
 
 
 def _count_classes(pairs: list[ScoredPair], truths: MaskReader, results: MaskReader) -> ClassList:
