@@ -52,7 +52,7 @@ def print_evaluation(content: dict[str, Any]) -> None:
     dialects = rules.get("dialects", {})
     _print_dialects(content["metrics"], dialects)
     rows = [
-        [name, number(value), rules[name]]
+        [name, number(value), rules.get(name, "")]
         for name, value in content["metrics"].items()
         if name.partition(".")[0] not in dialects
     ]

@@ -80,7 +80,9 @@ def markdown(content: Mapping[str, Any]) -> str:
         ]
         parts.append(_table(["gate", "limit", "value"], rows))
     numbers = content["numbers"].items()
-    rows = [[_code(name), number(each["value"]), _plain(each["rule"])] for name, each in numbers]
+    rows = [
+        [_code(name), number(each["value"]), _plain(each["rule"] or "")] for name, each in numbers
+    ]
     parts.append(_table(["metric", "value", "rule"], rows))
     if content["per_class"]:
         parts.append(_folded("Classes", _classes(content["per_class"])))

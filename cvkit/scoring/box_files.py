@@ -163,7 +163,7 @@ def _yolo_rows(path: Path, image: AnnotatedImage, names: Sequence[str]) -> list[
             text = "is not CLASS CX CY WIDTH HEIGHT SCORE"
             defects.append(DataError(f"{where} {text}", code="results.row"))
         elif kind is None or not 0 <= kind < len(names):
-            text = f"class {shown(cells[0])} is not one of the {len(names)} classes from 0"
+            text = f"class {shown(cells[0])} is not a number from 0 to {len(names) - 1}"
             defects.append(DataError(f"{where}: {text}", code="results.category"))
         elif image.size_wh is None:
             defects.append(
