@@ -92,6 +92,23 @@ def known_entry(table: Mapping[str, Entry], name: str, what: str) -> Entry:
     return table[name]
 
 
+def listed_names(text: str, known: Iterable[str], flag: str) -> tuple[str, ...]:
+    """Return the names in a comma-separated value of a flag, each once.
+
+    Raises:
+        UsageError: it has none, or one that is not known.
+    """
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                f"{flag} {text!r}: {name!r} is unknown",
+                code=f"{flag.strip('-')}.unknown",
+                hint=nearest(name, known),
+            )
+    return names
+
+
 def resolve(target: str) -> Any:
     """Import and return the object that a `"module:attribute"` string names."""
     module, attribute = target.split(":")

@@ -13,7 +13,7 @@ EXIT_CODES = {
     1: "a bug in cvkit",
     2: "usage, configuration, data or model-file error",
     3: "done, but some inputs failed (see failures.jsonl)",
-    4: "a --fail-under gate failed",
+    4: "a gate (--fail-under, --max-drop) failed",
     5: "training diverged (a non-finite number)",
     6: "the machine failed (disk full, out of memory, a worker died)",
     130: "interrupted by SIGINT, resumable",
@@ -99,7 +99,7 @@ class ModelFileError(CvkitError):
 
 
 class GateFailed(CvkitError):
-    """A metric fell below its `--fail-under` limit."""
+    """A metric fell below a limit of `--fail-under`, or too far below `--baseline`."""
 
     exit_code = 4
 

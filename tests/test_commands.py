@@ -59,7 +59,9 @@ def test_the_report_is_what_json_prints(cvkit, measured, tmp_path):
     assert shown == {"ok": True, "schema_version": 1, **report}
     assert report["metrics"] == {"top1": 0.5, "mask": {"AP": 0.25, "AP50": 0.75}}
     assert (report["task"], report["command"], report["split"]) == ("classify", "eval", "val")
+    (gate,) = report["gates"].pop("checked")
     assert report["gates"] == {"passed": True, "failed": []}
+    assert (gate["name"], gate["value"], gate["limit"], gate["passed"]) == ("top1", 0.5, 0.1, True)
 
 
 def test_groups_of_metrics_become_objects():

@@ -131,6 +131,12 @@ def _typos():
         yield (task, "eval", "--weights", model, *nowhere, "--fail-under", f"{gate}=1"), meant
         files = ("--predictions", "/nowhere", "--truth", "/nowhere")
         yield (task, "eval", *files, "--fail-under", f"{gate}=1"), meant
+        if task == "detect":
+            for way in (("--weights", model, *nowhere), files):
+                yield (task, "eval", *way, "--protocol", "coco,voc7"), "voc07"
+        if task == "segment":
+            for way in (("--weights", model, *nowhere), files):
+                yield (task, "eval", *way, "--dialect", "cvkit,mmsg"), "mmseg"
         if task in ("classify", "segment", "video"):
             yield (*train, "--class-weights", "balancd"), "balanced"
         if task in ("classify", "segment"):
@@ -173,7 +179,7 @@ def test_a_misspelt_name_is_told_with_the_nearest_before_data_are_read(cvkit, ar
 
 FREE = {
     *("data", "inputs", "fuse", "mask_map", "scale", "views", "lr", "weight_decay", "batch_size"),
-    *("freeze", "train_split", "val_split", "split", "splits"),
+    *("freeze", "train_split", "val_split", "split", "splits", "max_drop"),
     *("min_size", "image_size"),
 }
 """Texts that name no fixed things: files, numbers, parts of a network or of the data."""

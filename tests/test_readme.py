@@ -48,7 +48,7 @@ SHOWN = [
 COMMANDS = {
     (path.name, f"cvkit {found[1]}")
     for path, line in SHOWN
-    if (found := re.search(r"(?:^|[/\s|])cvkit ([a-z].*)$", line))
+    if (found := re.search(r"(?:^|[/\s|])cvkit ([a-z].*?)(?: > \S+)?$", line))
 }
 COMMANDS |= {
     (path.name, command)

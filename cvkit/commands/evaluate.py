@@ -1,24 +1,26 @@
 """Evaluate a model, or score files."""
 
 import gc
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from cvkit import storage
+from cvkit.commands.gates import Gates, read_gates
 from cvkit.commands.printing import nested, print_evaluation, print_json
 from cvkit.console import Reporter
 from cvkit.errors import GateFailed, UsageError
-from cvkit.metrics.gates import failed_gates, parse_gates, require_known
 from cvkit.options.base import Eval
-from cvkit.scoring.contract import Scored, scoring_of
-from cvkit.scoring.predicted import require_any
+from cvkit.output.gate_reports import junit, markdown
+from cvkit.scoring.contract import Scored, denominator, scoring_of, sourced
+from cvkit.scoring.predicted import made_by, require_any
 from cvkit.tasks.inference_flags import require_effect
 
 
 def evaluate(options: Eval, task_name: str) -> int:
     """Evaluate a model, or score files of predictions, and check the gates."""
     report = Reporter(options.quiet)
-    gates = parse_gates(options.fail_under)
+    gates = read_gates(options, task_name)
     if (options.weights is None) == (options.predictions is None):
         raise UsageError(
             "give either --weights or --predictions",
@@ -27,13 +29,22 @@ def evaluate(options: Eval, task_name: str) -> int:
         )
     require_effect(options)
     measure = _evaluate_files if options.predictions else evaluate_model
-    content = measure(options, task_name, report)
+    content = measure(options, task_name, report, gates)
     content = {"task": task_name, "command": "eval", "split": options.split, **content}
-    failed = failed_gates(gates, content)
-    content["gates"] = {"passed": not failed, "failed": failed}
-    shown = content | {name: nested(content[name]) for name in ("metrics", "rules")}
-    if "folder" in content:
-        storage.write_json(Path(content["folder"]) / "report.json", shown)
+    content["evaluated"], content["numbers"] = denominator(content), sourced(content)
+    try:
+        verdicts = gates.verdicts(content, report)
+    except UsageError:
+        _write_report(content)  # the numbers are not lost
+        raise
+    failed = [verdict.text for verdict in verdicts if not verdict.passed]
+    checked = [asdict(verdict) for verdict in verdicts]
+    content["gates"] = {"passed": not failed, "failed": failed, "checked": checked}
+    shown = _write_report(content)
+    if options.junit is not None:
+        storage.write_file(options.junit, junit(content))
+    if options.markdown is not None:
+        storage.write_file(options.markdown, markdown(content))
     if not options.json:
         print_evaluation(content)
     elif not failed:
@@ -45,28 +56,43 @@ def evaluate(options: Eval, task_name: str) -> int:
     return 3 if content["failures"] else 0
 
 
+def _write_report(content: dict[str, Any]) -> dict[str, Any]:
+    """Write `report.json` if there is a report folder; return its content."""
+    shown = content | {name: nested(content[name]) for name in ("metrics", "rules")}
+    if "folder" in content:
+        storage.write_json(Path(content["folder"]) / "report.json", shown)
+    return shown
+
+
 def _report_folder(options: Eval, task_name: str) -> Path | None:
     if not options.files:
         return None
     return storage.new_numbered_folder(options.out, f"{task_name}-eval")
 
 
-def _evaluate_files(options: Eval, task_name: str, report: Reporter) -> dict[str, Any]:
+def _evaluate_files(
+    options: Eval, task_name: str, report: Reporter, gates: Gates
+) -> dict[str, Any]:
     scoring = scoring_of(task_name)
-    require_known(parse_gates(options.fail_under), scoring.metric_names(options), None)
-    content = {"predictions": str(options.predictions), "truth": str(options.truth)}
+    gates.require_known(scoring.metric_names(options), None)
+    content: dict[str, Any] = {
+        "predictions": str(options.predictions),
+        "truth": str(options.truth),
+    }
     gc.disable()  # a quarter of the time with many rows, which have no cycles
     try:
         scored = scoring.score(options, report)
         folder = _report_folder(options, task_name)
         content |= scoring.write_report(scored, folder) | {"precision": None, "engine": "files"}
+        if options.predictions and (made := made_by(options.predictions)):
+            content["made_by"] = made
     finally:
         gc.enable()
     return content | ({"folder": str(folder)} if folder else {})
 
 
-def evaluate_model(options: Eval, task_name: str, report: Reporter) -> dict[str, Any]:
-    """Return the content of the report on a model, without gates."""
+def evaluate_model(options: Eval, task_name: str, report: Reporter, gates: Gates) -> dict[str, Any]:
+    """Return the content of the report on a model; only the names of the gates are checked."""
     from cvkit.engine import runtime
     from cvkit.engine.evaluate import evaluate as run_evaluation
     from cvkit.tasks.engine_choice import use_engine
@@ -77,8 +103,7 @@ def evaluate_model(options: Eval, task_name: str, report: Reporter) -> dict[str,
         with stop.at_once():
             trained = load_trained(options.weights, options, task_name)
             task = trained.task
-            gates = parse_gates(options.fail_under)
-            require_known(gates, task.metric_names, task.classes.names)
+            gates.require_known(task.metric_names, task.classes.names)
             task = task.with_data(options, trained.header, report)
             metric, images = task.metric(), []
             data = task.dataset(options.split, training=False)

@@ -60,8 +60,8 @@ def predict(options: Predict, task_name: str) -> int:
             report.say(f"{count} with {trained.path} ({trained.precision}, {engine.wanted})")
             if options.overwrite:  # of other results
                 (out / SHEET).unlink(missing_ok=True)
-            about = _about(trained, options) | {"engine": engine.wanted}
-            counts = _run(options, out, trained, files, report, total, about, stop=stop, lost=lost)
+            more = {"stop": stop, "lost": lost}
+            counts = _run(options, out, trained, files, report, total, engine.wanted, **more)
             sheet = None
             if options.contact_sheet:
                 sheet = write_contact_sheet(trained, files, out, options.contact_sheet)
@@ -95,7 +95,7 @@ def _run(
     files: Sequence[InputFile],
     report: Reporter,
     total: Counter[str],
-    about: dict[str, Any],
+    engine: str,
     **more: Any,
 ) -> Counts:
     """Predict into a prepared folder; return the counts.
@@ -107,13 +107,13 @@ def _run(
         files: the inputs.
         report: for progress.
         total: gets the tallies of the new results.
-        about: content of predict.json.
+        engine: that the network runs on.
         more: further arguments of `cvkit.engine.predict.predict`.
     """
     from cvkit.engine import predict as loop
     from cvkit.output.names import output_names
 
-    tally = trained.task.answers().tally
+    about, tally = _about(trained, options, engine), trained.task.answers().tally
     journal = loop.Journal(out, resume=options.resume, model=about["model"])
     storage.write_json(out / "predict.json", about)
     keys = [file.key for file in files]
@@ -211,11 +211,13 @@ def _held_folder(options: Predict, task_name: str, report: Reporter) -> Iterator
         yield out
 
 
-def _about(trained: Trained, options: Predict) -> dict[str, Any]:
+def _about(trained: Trained, options: Predict, engine: str) -> dict[str, Any]:
     """Return the content of predict.json, including the facts about the model for scoring."""
     return {
         "model": trained.header["sha256"],
         "options": as_config(options),
+        "precision": trained.precision,
+        "engine": engine,
         "classes": trained.task.classes.as_json(),
         "labels": trained.header.get("labels", {}),
     }

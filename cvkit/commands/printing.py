@@ -48,18 +48,48 @@ def print_evaluation(content: dict[str, Any]) -> None:
         for name, values in per_class.items()
     ]
     print_table("per class", ["class", *columns, counted], rows)
-    for name, value in content["metrics"].items():
-        print_line(f"{name:16} {number(value)}")
-    print_line(f"rule             {content['rules'][next(iter(content['metrics']))]}")
-    rules, counts = content["rules"], content["counts"]
+    rules = content["rules"]
+    dialects = rules.get("dialects", {})
+    _print_dialects(content["metrics"], dialects)
+    rows = [
+        [name, number(value), rules.get(name, "")]
+        for name, value in content["metrics"].items()
+        if name.partition(".")[0] not in dialects
+    ]
+    for name, text in rules.get("protocols", {}).items():
+        print_line(f"{name:16} {text}")
+    print_table("metrics", ["metric", "value", "rule"], rows)
     if "classes_counted" in rules:
         absent = ", ".join(rules["classes_absent"]) or "none"
         print_line(f"classes          {len(rules['classes_counted'])} counted; absent: {absent}")
-    what = "videos" if "videos" in counts else "images"
-    print_line(f"{what}           {counts['evaluated']} evaluated, {counts['failed']} failed")
-    print_line(f"precision        {content['precision'] or 'of the files'}")
+    print_line(f"samples          {content['evaluated']}")
+    made = content.get("made_by", content)
+    print_line(f"precision        {made.get('precision') or 'of the files'}")
+    print_line(f"engine           {made.get('engine') or 'unknown'}")
+    for gate in content["gates"]["checked"]:
+        print_line(f"gate             {'passed' if gate['passed'] else 'failed'}: {gate['text']}")
     if "folder" in content:
         print_line(f"files            {content['folder']}")
+
+
+def _print_dialects(metrics: dict[str, Any], dialects: dict[str, str]) -> None:
+    """Print the metrics of several definitions side by side, and how these differ."""
+    if not dialects:
+        return
+    first, *others = dialects
+    named = {name: {first: value} for name, value in metrics.items() if "." not in name}
+    for dialect in others:
+        for name, value in metrics.items():
+            group, _, rest = name.partition(".")
+            if group == dialect:
+                named.setdefault(rest, {})[dialect] = value
+    rows = [
+        [name, *(number(row[each]) if each in row else "" for each in dialects)]
+        for name, row in named.items()
+    ]
+    print_table("dialects", ["metric", *dialects], rows)
+    for name, text in dialects.items():
+        print_line(f"{name:16} {text}")
 
 
 def print_models(archs: list[dict[str, Any]], backbones: list[dict[str, Any]]) -> None:

@@ -15,6 +15,8 @@ from cvkit.backbone_table import BACKBONES
 from cvkit.catalog import ARCHS, AUGMENTATIONS, TASKS, backbones_of
 from cvkit.options.base import Command
 from cvkit.options.described import choices_of, hints, type_of
+from cvkit.options.detect import PROTOCOLS
+from cvkit.options.segment import DIALECTS
 from cvkit.options.tree import task_options
 from cvkit.published import published_models, weight_shelves
 
@@ -273,12 +275,14 @@ SOURCES: dict[str, Callable[[Line], Choices]] = {
     "folder": _named(paths="folders"),
     "fuse": _named(paths="files"),
     "image_size": _sides,
+    "dialect": lambda line: _joined(",", DIALECTS, line),
     "images": _named(paths="folders"),
     "inputs": _named(paths="files"),
     "loss": lambda line: _joined("+*", LOSSES, line),
     "min_size": _sides,
     "out": lambda line: Choices(paths="files" if line.command[-1] in WRITES_FILE else "folders"),
     "pretrained": _backbone_weights,
+    "protocol": lambda line: _joined(",", PROTOCOLS, line),
     "resume": _resumable,
     "save": lambda line: _joined(",", ("yolo", "voc", "csv"), line),
     "set": _settings,

@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from cvkit.metrics.boxes import uncounted
+from cvkit.metrics.boxes import Flat, Pairs, overlapping, scene, turns
 from cvkit.metrics.coco import FITS, BoxMetric
-from cvkit.structures import Instances
 
 TOUCHES = 0.1
 """Minimum IoU of a detection that counts as near an object."""
@@ -42,30 +41,28 @@ class BoxErrors:
 
 def analyse(metric: BoxMetric) -> BoxErrors:
     """Return the errors at the score with the largest F1."""
-    images = list(zip(metric.results, metric.truths, metric.matched, strict=True))
-    score = _best_score(images)
-    counts = dict.fromkeys(KINDS, 0)
-    classes = len(metric.classes)
-    matrix = np.zeros((classes + 1, classes + 1), np.int64)
-    for result, truth, matched in images:
-        keep = result.prediction_scores() >= score
-        shown = result.pick(keep)
-        iou = metric.overlaps(shown, truth)
-        # Detections with lower scores do not change the assignment of those with higher scores.
-        _count(shown, truth, iou, matched[keep], counts)
-        _confuse(shown, truth, iou, matrix)
-    return BoxErrors(score, counts, matrix)
+    images = scene(metric.results, metric.truths)
+    found, truth = images.found, images.truth
+    matched = np.concatenate([np.zeros(0, np.int64), *metric.matched])
+    score = _best_score(found.scores, matched, int((~truth.spare).sum()))
+    shown = found.scores >= score
+    pairs = overlapping(
+        found,
+        truth,
+        np.flatnonzero(shown),
+        metric.overlap_of(images),
+        TOUCHES,
+        same_class=False,
+    )
+    # Detections with lower scores do not change the assignment of those with higher scores.
+    counts = _count(found, truth, pairs, np.where(shown, matched, -2))
+    return BoxErrors(score, counts, _confuse(found, truth, pairs, shown, len(metric.classes)))
 
 
-def _best_score(images: list[tuple[Instances, Instances, np.ndarray]]) -> float:
+def _best_score(scores: np.ndarray, matched: np.ndarray, objects: int) -> float:
     """Return the score threshold with the largest F1 over all images."""
-    scores, hits, objects = [np.zeros(0)], [np.zeros(0, bool)], 0
-    for result, truth, matched in images:
-        counts = matched != -2
-        scores.append(result.prediction_scores()[counts])
-        hits.append(matched[counts] >= 0)
-        objects += int((~uncounted(truth)).sum())
-    score, hit = np.concatenate(scores), np.concatenate(hits)
+    counts = matched != -2
+    score, hit = scores[counts], matched[counts] >= 0
     if not len(score):
         return 0.0
     order = np.argsort(-score, kind="stable")
@@ -77,39 +74,41 @@ def _best_score(images: list[tuple[Instances, Instances, np.ndarray]]) -> float:
     return float(falling[last][int(np.argmax(f1[last]))])
 
 
-def _count(
-    result: Instances,
-    truth: Instances,
-    iou: np.ndarray,
-    matched: np.ndarray,
-    counts: dict[str, int],
-) -> None:
-    counts["correct"] += int((matched >= 0).sum())
-    counts["missed"] += int((~uncounted(truth)).sum() - (matched >= 0).sum())
-    for row in np.flatnonzero(matched == -1):
-        same = truth.labels == result.labels[row]
-        nearest, of_others = (iou[row][mask].max(initial=0.0) for mask in (same, ~same))
-        if nearest >= FITS:
-            kind = "duplicate"
-        elif of_others >= FITS:
-            kind = "class"
-        else:
-            kind = "localisation" if nearest >= TOUCHES else "background"
-        counts[kind] += 1
+def _count(found: Flat, truth: Flat, pairs: Pairs, matched: np.ndarray) -> dict[str, int]:
+    """Return the number of errors of each kind; `matched` is -2 for what does not count."""
+    same = truth.labels[pairs.objects] == found.labels[pairs.detections]
+    nearest, of_others = np.zeros(len(found)), np.zeros(len(found))
+    for most, mask in ((nearest, same), (of_others, ~same)):
+        np.maximum.at(most, pairs.detections[mask], pairs.iou[mask])
+    correct, wrong = int((matched >= 0).sum()), matched == -1
+    duplicate = wrong & (nearest >= FITS)
+    of_class = wrong & ~duplicate & (of_others >= FITS)
+    rest = wrong & ~duplicate & ~of_class
+    near = rest & (nearest >= TOUCHES)
+    return {
+        "correct": correct,
+        "localisation": int(near.sum()),
+        "class": int(of_class.sum()),
+        "duplicate": int(duplicate.sum()),
+        "background": int((rest & ~near).sum()),
+        "missed": int((~truth.spare).sum()) - correct,
+    }
 
 
-def _confuse(result: Instances, truth: Instances, iou: np.ndarray, matrix: np.ndarray) -> None:
-    """Add one image: pairs in order of decreasing overlap, regardless of class."""
-    spare = uncounted(truth)
-    rows, columns = np.nonzero((iou >= FITS) & ~spare[None])
-    order = np.argsort(-iou[rows, columns], kind="stable")
-    used, found = np.zeros(len(result), bool), np.zeros(len(truth), bool)
-    for row, column in zip(rows[order], columns[order], strict=True):
-        if not used[row] and not found[column]:
-            used[row] = found[column] = True
-            matrix[truth.labels[column], result.labels[row]] += 1
-    for label in truth.labels[~found & ~spare]:
-        matrix[label, 0] += 1
-    covers = (iou >= FITS)[:, spare].any(1) if spare.any() else np.zeros(len(result), bool)
-    for label in result.labels[~used & ~covers]:
-        matrix[0, label] += 1
+def _confuse(found: Flat, truth: Flat, pairs: Pairs, shown: np.ndarray, classes: int) -> np.ndarray:
+    """Return the matrix: pairs in order of decreasing overlap, regardless of class."""
+    pairs = pairs.pick(pairs.iou >= FITS)
+    used, taken = np.zeros(len(found), bool), np.zeros(len(truth), bool)
+    matrix = np.zeros((classes + 1, classes + 1), np.int64)
+    counted = pairs.pick(~truth.spare[pairs.objects])
+    for turn in turns(found.images[counted.detections], counted.iou):
+        rows, columns = counted.detections[turn], counted.objects[turn]
+        new = ~used[rows] & ~taken[columns]
+        rows, columns = rows[new], columns[new]
+        used[rows] = taken[columns] = True
+        np.add.at(matrix, (truth.labels[columns], found.labels[rows]), 1)
+    covers = np.zeros(len(found), bool)
+    covers[pairs.detections[truth.spare[pairs.objects]]] = True
+    np.add.at(matrix[:, 0], truth.labels[~taken & ~truth.spare], 1)
+    np.add.at(matrix[0], found.labels[shown & ~used & ~covers], 1)
+    return matrix

@@ -15,7 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from cvkit.metrics.boxes import assign, overlaps, uncounted
+from cvkit.metrics.boxes import (
+    Overlap,
+    Scene,
+    assign,
+    box_iou,
+    flatten,
+    overlapping,
+    scene,
+    uncounted,
+)
 from cvkit.ops.rle import mask_areas
 from cvkit.structures import ClassList, Instances, MetricReport
 
@@ -81,15 +90,19 @@ def evaluate_coco(
     if engine is None:
         engine = importlib.import_module("ultrafast_pycocotools")
     with contextlib.redirect_stdout(io.StringIO()):
-        truth, found = engine.COCO(), engine.COCO()
+        truth = engine.COCO()
         shared = {
             "images": [_image(*each, kind) for each in enumerate(truths, 1)],
             "categories": [{"id": number} for number in range(1, num_classes + 1)],
         }
         truth.dataset = shared | {"annotations": _truth_rows(truths, kind)}
-        found.dataset = shared | {"annotations": _result_rows(results, kind)}
         truth.createIndex()
-        found.createIndex()
+        found = engine.COCO()
+        if kind == "bbox" and any(map(len, results)):
+            found = truth.loadRes(_result_array(results))
+        else:
+            found.dataset = shared | {"annotations": _result_rows(results, kind)}
+            found.createIndex()
         run = engine.COCOeval(truth, found, kind)
         run.evaluate()
         run.accumulate()
@@ -112,15 +125,18 @@ def _truth_rows(truths: Sequence[Instances], kind: str) -> list[dict[str, Any]]:
     return [row | {"area": area, "iscrowd": mark} for row, area, mark in pairs]
 
 
+def _result_array(results: Sequence[Instances]) -> np.ndarray:
+    """Return [N, 7] image, x, y, width, height, score and category of each box."""
+    flat = flatten(results)
+    columns = (flat.images[:, None] + 1, flat.xywh, flat.scores[:, None], flat.labels[:, None])
+    return np.concatenate(columns, 1).astype(np.float64)
+
+
 def _result_rows(results: Sequence[Instances], kind: str) -> list[dict[str, Any]]:
-    scores = (
-        np.concatenate([result.prediction_scores() for result in results]).astype(float).tolist()
-    )
-    if kind == "bbox":
-        sides = [result.corner_and_size()[:, 2:] for result in results]
-        areas = np.concatenate(sides).prod(1).tolist()
-    else:
-        areas = np.concatenate([mask_areas(result.coded_masks()) for result in results]).tolist()
+    if not any(map(len, results)):
+        return []
+    scores = np.concatenate([each.prediction_scores() for each in results]).astype(float).tolist()
+    areas = np.concatenate([mask_areas(result.coded_masks()) for result in results]).tolist()
     rows = _rows(results, kind)
     for row, score, area in zip(rows, scores, areas, strict=True):
         row["score"], row["area"], row["iscrowd"] = score, area, 0
@@ -178,22 +194,42 @@ class BoxMetric(ABC):
         self.results: list[Instances] = []
         self.truths: list[Instances] = []
         self.matched: list[np.ndarray] = []
-        """Results of `assign` for each image's detections at IoU 0.5."""
+        """The object of its image that each detection finds at IoU 0.5, -1, or -2 if ignored."""
         self.left_out = 0
         """Number of detections of classes that are not in the truth; they do not count."""
 
     def update(self, result: Instances, truth: Instances) -> ImageOutcome:
         """Add one image; return its outcome."""
-        self.results.append(result)
-        self.truths.append(truth)
-        matched = assign(result, truth, self.overlaps(result, truth), FITS)
-        self.matched.append(matched)
-        objects = int((~uncounted(truth)).sum())
-        return ImageOutcome(objects, int((matched != -2).sum()), int((matched >= 0).sum()))
+        return self.extend([result], [truth])[0]
 
-    def overlaps(self, result: Instances, truth: Instances) -> np.ndarray:
-        """Return the [D, G] IoU by which detections match objects."""
-        return overlaps(result, truth)
+    def extend(
+        self, results: Sequence[Instances], truths: Sequence[Instances]
+    ) -> list[ImageOutcome]:
+        """Add images; return their outcomes. Faster than one after the other."""
+        self.results += results
+        self.truths += truths
+        images = scene(results, truths)
+        found, truth = images.found, images.truth
+        rows = np.arange(len(found))
+        pairs = overlapping(found, truth, rows, self.overlap_of(images), FITS, same_class=True)
+        matched = assign(found, truth, pairs)
+        counted, hits = matched != -2, matched >= 0
+        counts = [
+            np.bincount(numbers, minlength=len(results)).tolist()
+            for numbers in (truth.images[~truth.spare], found.images[counted], found.images[hits])
+        ]
+        matched[hits] -= truth.starts[found.images[hits]]
+        self.matched += np.split(matched, found.starts[1:-1])
+        return [ImageOutcome(*each) for each in zip(*counts, strict=True)]
+
+    def overlap_of(self, images: Scene) -> Overlap:
+        """Return the function of the IoU by which detections match objects of these images."""
+        found, truth = images.found, images.truth
+
+        def overlap(detections: np.ndarray, objects: np.ndarray) -> np.ndarray:
+            return box_iou(found.xywh[detections], truth.xywh[objects], truth.crowd[objects])
+
+        return overlap
 
     def iou_words(self) -> str:
         """Return the IoU of the curves as text."""

@@ -4,6 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cvkit.metrics.dialects import (
+    DIALECTS,
+    MEANS,
+    METRICS,
+    WHOLE,
+    class_scores,
+    number,
+    whole,
+)
 from cvkit.structures import IGNORE, ClassList, MetricReport, SegMap
 
 RULES = {
@@ -11,8 +20,8 @@ RULES = {
     "zero": "classes in neither truth nor prediction count as IoU 0",
     "nan": "the mean is undefined (null) if a class is in neither truth nor prediction",
 }
-
-METRICS = ("miou", "pixel_accuracy", "mean_accuracy", "fwiou", "mean_dice")
+OURS = "cvkit"
+"""Name of the dialect that this module defines; `--absent-class` belongs to it."""
 
 
 class ConfusionMatrix:
@@ -24,10 +33,17 @@ class ConfusionMatrix:
     Args:
         num_classes: K.
         absent_class: key of `RULES`: how mIoU counts a class that does not occur.
+        dialects: names of definitions, `OURS` or keys of `DIALECTS`. The metrics of the first one
+            have their usual names, those of others are called `NAME.miou` and so on.
     """
 
-    def __init__(self, num_classes: int, absent_class: str = "exclude") -> None:
-        self.absent_class = absent_class
+    def __init__(
+        self,
+        num_classes: int,
+        absent_class: str = "exclude",
+        dialects: Sequence[str] = (OURS,),
+    ) -> None:
+        self.absent_class, self.dialects = absent_class, tuple(dialects)
         self.matrix = np.zeros((num_classes, num_classes), np.int64)
 
     def update(self, result: SegMap, truth: SegMap) -> np.ndarray:
@@ -50,12 +66,41 @@ class ConfusionMatrix:
 
     def compute(self) -> dict[str, float | None]:
         """Return all metrics, fractions in [0, 1]; None if nothing was counted."""
-        return summary(self.matrix, self.absent_class)
+        first, *others = self.dialects
+        found = summary(self.matrix, self.absent_class, first)
+        for name in others:
+            values = summary(self.matrix, self.absent_class, name)
+            found |= {f"{name}.{metric}": value for metric, value in values.items()}
+        return found
 
     def report(self, classes: ClassList) -> MetricReport:
         """Return the metrics, their rules and the numbers of each class."""
-        meaning = rules(self.matrix, classes, self.absent_class)
-        return MetricReport(self.compute(), meaning, per_class(self.matrix, classes))
+        first, *others = self.dialects
+        meaning = rules(self.matrix, classes, self.absent_class, first)
+        for name in others:
+            meaning |= {
+                f"{name}.{metric}": text
+                for metric, text in metric_rules(name, self.absent_class).items()
+            }
+        if others:
+            ours = {OURS: RULES[self.absent_class]}
+            others_say = {name: each.difference for name, each in DIALECTS.items()}
+            meaning["dialects"] = {name: (ours | others_say)[name] for name in self.dialects}
+        return MetricReport(self.compute(), meaning, per_class(self.matrix, classes, first))
+
+
+def metric_names(dialects: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the metrics of some dialects; see `ConfusionMatrix`."""
+    first, *others = dialects
+    return (
+        *metrics_of(first),
+        *(f"{name}.{metric}" for name in others for metric in metrics_of(name)),
+    )
+
+
+def metrics_of(dialect: str) -> tuple[str, ...]:
+    """Return the metrics that a dialect defines."""
+    return METRICS if dialect == OURS else DIALECTS[dialect].metrics
 
 
 def image_matrix(predicted: np.ndarray, truth: np.ndarray, num_classes: int) -> np.ndarray:
@@ -74,61 +119,67 @@ def image_matrix(predicted: np.ndarray, truth: np.ndarray, num_classes: int) -> 
     return counts.reshape(num_classes, num_classes)
 
 
-def class_scores(matrix: np.ndarray) -> dict[str, np.ndarray]:
-    """Return [K] `iou`, `accuracy` and `dice` of each class; NaN where undefined."""
-    hits = np.diag(matrix).astype(float)
-    truth, predicted = matrix.sum(1), matrix.sum(0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return {
-            "iou": hits / (truth + predicted - hits),
-            "accuracy": hits / truth,
-            "dice": 2 * hits / (truth + predicted),
-        }
-
-
-def summary(matrix: np.ndarray, absent_class: str = "exclude") -> dict[str, float | None]:
-    """Return the metrics of a confusion matrix by name."""
-    scores = class_scores(matrix)
-    total = matrix.sum()
-    share = matrix.sum(1) / total if total else np.zeros(len(matrix))
-    pixel_accuracy = np.trace(matrix) / total if total else np.nan
-    fwiou = np.nansum(share * scores["iou"]) if total else np.nan
-    miou, mean_dice = (_mean(scores[kind], absent_class) for kind in ("iou", "dice"))
-    mean_accuracy = _mean(scores["accuracy"], "exclude")
-    values = (miou, pixel_accuracy, mean_accuracy, fwiou, mean_dice)
-    return {name: _number(value) for name, value in zip(METRICS, values, strict=True)}
+def summary(
+    matrix: np.ndarray, absent_class: str = "exclude", dialect: str = OURS
+) -> dict[str, float | None]:
+    """Return the metrics of a confusion matrix by name; `absent_class` is of cvkit's dialect."""
+    if dialect != OURS:
+        return DIALECTS[dialect].summary(matrix)
+    scores, values = class_scores(matrix), whole(matrix)
+    for name, kind in MEANS.items():
+        policy = "exclude" if kind == "accuracy" else absent_class
+        values[name] = _mean(scores[kind], policy)
+    return {name: number(values[name]) for name in METRICS}
 
 
 def _mean(values: np.ndarray, absent_class: str) -> float:
     if absent_class == "exclude":
         present = values[~np.isnan(values)]
-        return present.mean() if present.size else np.nan
-    return np.nan_to_num(values).mean() if absent_class == "zero" else values.mean()
+        return float(present.mean()) if present.size else np.nan
+    return float(np.nan_to_num(values).mean() if absent_class == "zero" else values.mean())
 
 
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
+def scores_in(matrix: np.ndarray, dialect: str) -> dict[str, np.ndarray]:
+    """Return [K] `iou`, `accuracy` and `dice` of each class in a dialect; NaN where undefined."""
+    return class_scores(matrix) if dialect == OURS else DIALECTS[dialect].of_classes(matrix)
 
 
-def per_class(matrix: np.ndarray, classes: ClassList) -> dict[str, dict[str, float | None]]:
+def per_class(
+    matrix: np.ndarray, classes: ClassList, dialect: str = OURS
+) -> dict[str, dict[str, float | None]]:
     """Return IoU, accuracy, Dice and the number of true pixels of each class, by name."""
-    scores = class_scores(matrix)
+    scores = scores_in(matrix, dialect)
     return {
-        name: {kind: _number(values[index]) for kind, values in scores.items()}
+        name: {kind: number(values[index]) for kind, values in scores.items()}
         | {"pixels": int(matrix[index].sum())}
         for index, name in enumerate(classes.names)
     }
 
 
-def rules(matrix: np.ndarray, classes: ClassList, absent_class: str) -> dict[str, object]:
-    """Return the rules of the metrics as text."""
-    counted = ~np.isnan(class_scores(matrix)["iou"])
+def metric_rules(dialect: str, absent_class: str) -> dict[str, str]:
+    """Return the rule of each metric of a dialect as text."""
+    if dialect != OURS:
+        return DIALECTS[dialect].rules()
+    text = "mean over classes of {} from one confusion matrix of all pixels; " + RULES[absent_class]
+    return WHOLE | {
+        "miou": text.format("IoU"),
+        "mean_accuracy": "mean over classes that occur in the truth",
+        "mean_dice": text.format("Dice").replace("as IoU", "as Dice"),
+    }
+
+
+def rules(
+    matrix: np.ndarray, classes: ClassList, absent_class: str, dialect: str = OURS
+) -> dict[str, object]:
+    """Return the rules of the metrics as text, and which classes the mean IoU contains."""
+    ious = scores_in(matrix, dialect)["iou"]
+    counted = ~np.isnan(ious) if dialect == OURS else DIALECTS[dialect].counted(ious)
+    texts = metric_rules(dialect, absent_class)
     return {
-        "miou": f"mean over classes of IoU from one confusion matrix of all pixels; "
-        f"{RULES[absent_class]}",
-        "absent_class": absent_class,
+        **{name: texts[name] for name in metrics_of(dialect)},
+        "dialect": dialect,
+        **({"absent_class": absent_class} if dialect == OURS else {}),
         "classes_counted": [n for n, here in zip(classes.names, counted, strict=True) if here],
         "classes_absent": [n for n, here in zip(classes.names, counted, strict=True) if not here],
-        "mean_accuracy": "mean over classes that occur in the truth",
         "ignored": "pixels without a label in the truth; label maps at original resolution",
     }

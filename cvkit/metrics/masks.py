@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from cvkit.metrics import coco
-from cvkit.metrics.boxes import crowds
+from cvkit.metrics.boxes import Overlap, Scene
 from cvkit.metrics.coco import METRICS, Accumulated, BoxReport, CocoMetric, evaluate_coco
 from cvkit.ops.rle import mask_iou
-from cvkit.structures import ClassList, Instances
+from cvkit.structures import ClassList
 
 KINDS = {"mask": "segm", "box": "bbox", "boundary": "boundary"}
 """Kinds of overlap, and their names in COCO's evaluation."""
@@ -43,9 +43,24 @@ class MaskMetric(CocoMetric):
         super().__init__(classes)
         self.kinds = kinds(boundary)
 
-    def overlaps(self, result: Instances, truth: Instances) -> np.ndarray:
-        """Return the [D, G] IoU of masks."""
-        return mask_iou(result.coded_masks(), truth.coded_masks(), crowds(truth))
+    def overlap_of(self, images: Scene) -> Overlap:
+        """Return the function of the IoU of masks of these images."""
+        found, truth = images.found, images.truth
+
+        def overlap(detections: np.ndarray, objects: np.ndarray) -> np.ndarray:
+            iou = np.zeros(len(detections))
+            numbers = found.images[detections]
+            cuts = np.flatnonzero(numbers[1:] != numbers[:-1]) + 1
+            for part in np.split(np.arange(len(iou)), cuts) if len(iou) else ():
+                image = numbers[part[0]]
+                rows, row = np.unique(detections[part], return_inverse=True)
+                columns, column = np.unique(objects[part], return_inverse=True)
+                first = images.results[image].coded_masks()[rows - found.starts[image]]
+                second = images.truths[image].coded_masks()[columns - truth.starts[image]]
+                iou[part] = mask_iou(first, second, truth.crowd[columns])[row, column]
+            return iou
+
+        return overlap
 
     def accumulate(self, kind: str = "mask") -> Accumulated:
         """Return the whole evaluation of one kind."""

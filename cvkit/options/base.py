@@ -13,20 +13,15 @@ from typing import Annotated, ClassVar, TypeVar
 import typer
 
 from cvkit.options.described import Choice
+from cvkit.options.gated import Gated
+from cvkit.options.panels import DATA as DATA
+from cvkit.options.panels import MODEL as MODEL
+from cvkit.options.panels import OUTPUT as OUTPUT
+from cvkit.options.panels import PANELS as PANELS
+from cvkit.options.panels import RUN as RUN
+from cvkit.options.panels import TRAINING as TRAINING
+from cvkit.options.panels import flag as flag
 from cvkit.published import published_text
-
-PANELS = DATA, MODEL, TRAINING, OUTPUT, RUN = "Data", "Model", "Training", "Output", "Run"
-
-
-def flag(
-    panel: str, text: str, *, min: float | None = None, max: float | None = None
-) -> typer.models.OptionInfo:
-    """Return the description of a flag that is shown in one of the help panels."""
-    option: typer.models.OptionInfo = typer.Option(
-        help=text, rich_help_panel=panel, min=min, max=max
-    )
-    return option
-
 
 RUNS = Path("runs")
 """Folder for numbered folders of runs, reports and results."""
@@ -288,7 +283,7 @@ class Inference(Job):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Eval(Inference):
+class Eval(Gated, Inference):
     """Evaluation flags of every task."""
 
     weights: Annotated[str | None, flag(MODEL, WEIGHTS_HELP)] = None
@@ -302,6 +297,24 @@ class Eval(Inference):
         Path | None,
         flag(DATA, "Ground truth for --predictions: a dataset, or a folder or file of labels"),
     ] = None
+    missing: Annotated[
+        str,
+        Choice(["auto", "error", "fail", "empty"]),
+        flag(
+            DATA,
+            "Samples of --truth without a prediction: error, fail (counted as failed), or empty "
+            "(images without detections); auto: empty for result files of detections, else fail",
+        ),
+    ] = "auto"
+    extra: Annotated[
+        str,
+        Choice(["auto", "error", "ignore"]),
+        flag(
+            DATA,
+            "Predictions of samples that are not in --truth: error, or ignore; auto: error for "
+            "result files of detections, else ignore with a warning",
+        ),
+    ] = "auto"
     split: Annotated[
         str, flag(DATA, "Split to evaluate; all: the whole dataset, if it has no splits")
     ] = "val"
@@ -325,13 +338,6 @@ class Eval(Inference):
         ),
     ] = None
     batch_size: Annotated[int, flag(RUN, "Images per forward pass", min=1)] = 4
-    fail_under: Annotated[
-        list[str],
-        flag(
-            OUTPUT,
-            "METRIC=NUMBER: exit with code 4 if the metric is below the number; may be repeated",
-        ),
-    ] = dataclasses.field(default_factory=list)
     out: Annotated[Path, flag(OUTPUT, "Folder in which the numbered report folder is created")] = (
         RUNS
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cvkit.catalog import ARCHS, backbones_of
+from cvkit.catalog import ARCHS, backbones_of, listed_names
 from cvkit.format_table import format_choices
 from cvkit.options.base import (
     DATA,
@@ -197,6 +197,19 @@ class DetectTrain(TwoStageTrain):
     proposal_mode: Annotated[str, Choice(["fast", "quality"]), flag(DATA, _MODE_HELP)] = "fast"
 
 
+PROTOCOLS = ("coco", "voc07", "voc12")
+"""Definitions of average precision; see `cvkit.metrics.protocols`."""
+
+
+def protocols(text: str) -> tuple[str, ...]:
+    """Return the names in `--protocol`.
+
+    Raises:
+        UsageError: one of them is unknown.
+    """
+    return listed_names(text, PROTOCOLS, "--protocol")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Detecting:
     """Flags of the commands that run a trained detector."""
@@ -265,8 +278,8 @@ class DetectingPredict(Detecting, Predict):
 class DetectEval(DetectingEval):
     """Evaluate an object detector, or score a file of detections.
 
-    Predictions: COCO results (.json) or the output folder of predict; against a VOC folder, also
-    VOC's result files.
+    Predictions: COCO results or dataset (.json), the output folder of predict, VOC's result files
+    or XML, YOLO's text files, or a CSV table of boxes.
     """
 
     weights: Annotated[str | None, weights_flag("detect")] = None
@@ -274,8 +287,11 @@ class DetectEval(DetectingEval):
     proposals: Annotated[Path | None, flag(DATA, _PROPOSALS_HELP)] = None
     protocol: Annotated[
         str,
-        Choice(["coco", "voc07", "voc12"]),
-        flag(OUTPUT, "Definition of average precision: COCO's, VOC 2007's, or VOC's since 2010"),
+        flag(
+            OUTPUT,
+            "Definition of average precision: coco, voc07 (VOC 2007), or voc12 (VOC since 2010); "
+            "several, separated by commas, are shown side by side",
+        ),
     ] = "coco"
     iou: Annotated[
         float, flag(OUTPUT, "IoU that a match must exceed with the VOC protocols", min=0, max=1)

@@ -45,7 +45,8 @@ class _Masking:
 class InstanceEval(_Masking, DetectingEval):
     """Evaluate an instance segmentation model, or score a file of results.
 
-    Predictions: COCO results with run-length codes (.json), or the output folder of predict.
+    Predictions: COCO results or dataset with masks (.json), the output folder of predict, or a CSV
+    table of Kaggle's run-length codes.
     """
 
     weights: Annotated[str | None, weights_flag("instance")] = None

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from cvkit.catalog import ARCHS, backbones_of
+from cvkit.catalog import ARCHS, backbones_of, listed_names
 from cvkit.format_table import format_choices
 from cvkit.options.base import (
     DATA,
@@ -26,6 +26,19 @@ _WINDOW_HELP = (
     "the scores: at native resolution for a model trained with --resize native; with --resize "
     "fit, one window usually covers the whole image"
 )
+
+DIALECTS = ("cvkit", "torchvision", "mmseg", "detectron2", "paddle", "smp")
+"""Definitions of mean IoU; see `cvkit.metrics.dialects`."""
+
+
+def dialects(text: str) -> tuple[str, ...]:
+    """Return the names in `--dialect`.
+
+    Raises:
+        UsageError: one of them is unknown.
+    """
+    return listed_names(text, DIALECTS, "--dialect")
+
 
 _FORMATS = Annotated[str, Choice(format_choices("masks"))]
 
@@ -129,6 +142,14 @@ class SegmentEval(Eval):
         Choice(["exclude", "zero", "nan"]),
         flag(OUTPUT, "How mIoU counts a class that is in neither the truth nor the predictions"),
     ] = "exclude"
+    dialect: Annotated[
+        str,
+        flag(
+            OUTPUT,
+            f"Whose definition of mean IoU and related metrics: {', '.join(DIALECTS)}; several, "
+            "separated by commas, are shown side by side",
+        ),
+    ] = "cvkit"
     sliding_window: Annotated[bool, flag(MODEL, _WINDOW_HELP)] = False
     tta: Annotated[str | None, flag(MODEL, _SCALES_HELP)] = None
 

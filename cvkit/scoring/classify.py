@@ -1,6 +1,6 @@
 """Scoring class predictions, of any origin. Does not import torch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +22,15 @@ from cvkit.output.confusion_picture import write_confusion
 from cvkit.output.files import write_csv
 from cvkit.scoring.class_tables import KEYS, LABELS, Table, find_column, fused, unique
 from cvkit.scoring.contract import Scored, commonest, content, given_places
-from cvkit.scoring.predicted import Predicted, read_predicted, require_any, tell_extra, tell_unknown
+from cvkit.scoring.predicted import (
+    MISSING,
+    Predicted,
+    read_predicted,
+    require_any,
+    require_complete,
+    tell_extra,
+    tell_unknown,
+)
 from cvkit.structures import Classes, Failure
 from cvkit.texts import shown, whole_number
 
@@ -108,9 +116,9 @@ def score_tables(
         scores = np.full(len(names), np.nan)
         scores[place] = table.scores[row]
         outcomes.append((key, metric.update(Classes(-1, scores), Classes(index[label]))))
+    require_complete(failures, options, sample)
     require_any(failures, len(truths), sample)
-    if extra := table.scores.keys() - set(joined.values()):
-        tell_extra(extra, report)
+    tell_extra(table.scores.keys() - set(joined.values()), options, report)
     return Scored(metric, make_classes(list(names)), outcomes, failures)
 
 
@@ -126,7 +134,7 @@ def _class_names(
 def _missing(predicted: Predicted | None, key: str, row: str | None, file: Path) -> Failure:
     if predicted:
         return predicted.failure(key, row)
-    return Failure(key, "prediction.missing", f"{file} has no prediction for {key}")
+    return Failure(key, MISSING, f"{file} has no prediction for {key}")
 
 
 def _known(
@@ -196,10 +204,16 @@ def write_report(
             writes nothing.
     """
     numbers = scored.metric.report(scored.classes)
-    report = content(scored, numbers, baseline={"top1": commonest(scored.metric.matrix)})
+    baseline = {"top1": commonest(scored.metric.matrix)}
+    report = content(scored, numbers, truths=true_classes(scored), baseline=baseline)
     if folder is not None:
         report["files"] = write_tables(scored, folder, "per_image")
     return report
+
+
+def true_classes(scored: Scored[MetricT, Outcome]) -> Iterator[tuple[str, ...]]:
+    """Yield the name of the true class of each sample."""
+    return ((scored.classes.names[true],) for _, (true, *_) in scored.outcomes)
 
 
 def write_tables(scored: Scored[MetricT, Outcome], folder: Path, name: str) -> dict[str, str]:

@@ -1,14 +1,16 @@
 """The functions of every `cvkit/scoring/TASK.py`, which `eval` calls."""
 
 import importlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 import numpy as np
 
 from cvkit.console import Reporter
+from cvkit.data.fingerprint import fingerprint
 from cvkit.errors import DataError, UsageError
 from cvkit.options.base import Eval
 from cvkit.structures import ClassList, Failure, MetricReport
@@ -69,6 +71,7 @@ def content(
     scored: Scored[Any, Any],
     numbers: MetricReport,
     *,
+    truths: Iterable[tuple[str, ...]],
     sample: str = "image",
     counts: Mapping[str, int] | None = None,
     errors: Mapping[str, Any] | None = None,
@@ -79,6 +82,7 @@ def content(
     Args:
         scored: the evaluation.
         numbers: of its metric.
+        truths: the ground truth of each outcome, in any form, for the fingerprint of the data.
         sample: what was evaluated, in the singular.
         counts: additional counts.
         errors: how often each kind of error occurs, if the task has kinds of errors.
@@ -96,7 +100,56 @@ def content(
             **(counts or {}),
         },
         **({} if baseline is None else {"baseline": baseline}),
+        "data_fingerprint": _data_fingerprint(scored, truths),
         "failures": [asdict(failure) for failure in scored.failures],
+    }
+
+
+def _data_fingerprint(scored: Scored[Any, Any], truths: Iterable[tuple[str, ...]]) -> str:
+    """Return a SHA-256 over classes, names and ground truth of the samples, in any order.
+
+    Names are without folders and suffixes, so that it is the same wherever the data are.
+    """
+    keys = [PurePosixPath(path).stem for path, _ in scored.outcomes]
+    rows = [(key, *truth) for key, truth in zip(keys, truths, strict=True)]
+    lost = [(PurePosixPath(failure.path).stem, "failed") for failure in scored.failures]
+    return fingerprint([scored.classes.names, *sorted(rows), *sorted(lost)])
+
+
+def denominator(content: Mapping[str, Any]) -> str:
+    """Return how many samples were evaluated and why others were not, as text.
+
+    Args:
+        content: of `eval --json`.
+    """
+    counts = content["counts"]
+    samples = next((name for name in ("images", "videos") if name in counts), "images")
+    total = counts["evaluated"] + counts["failed"]
+    text = f"evaluated {counts['evaluated']} of {total} {samples}"
+    codes = Counter(str(failure.get("code")) for failure in content["failures"])
+    kinds = Counter[str]()
+    for code, count in codes.items():
+        kinds["without prediction" if code == "prediction.missing" else "unreadable"] += count
+    return ", ".join([text, *(f"{count} {kind}" for kind, count in kinds.items())])
+
+
+def sourced(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return each metric with everything that it depends on: see `numbers` in docs/metrics.md.
+
+    Args:
+        content: of `eval --json`, complete but for this.
+    """
+    made = content.get("made_by") or content
+    return {
+        name: {
+            "value": value,
+            "rule": content["rules"].get(name),
+            "evaluated": content["counts"]["evaluated"],
+            "of": content["counts"]["evaluated"] + content["counts"]["failed"],
+            "precision": made.get("precision"),
+            "engine": made.get("engine"),
+        }
+        for name, value in content["metrics"].items()
     }
 
 

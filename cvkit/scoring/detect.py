@@ -1,5 +1,6 @@
 """Scoring detections, of any origin. Does not import torch."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +15,11 @@ from cvkit.data.formats.coco_places import find_images
 from cvkit.data.formats.contract import DataFlags
 from cvkit.dividing import model_division, tell_division
 from cvkit.errors import DataError, raise_defects
-from cvkit.metrics import box_errors, coco
-from cvkit.metrics.coco import BoxMetric, CocoMetric, ImageOutcome
-from cvkit.metrics.voc import VocMetric
-from cvkit.options.detect import DetectEval
+from cvkit.metrics import box_errors
+from cvkit.metrics.coco import BoxMetric, ImageOutcome
+from cvkit.metrics.protocols import box_metric
+from cvkit.metrics.protocols import metric_names as named_metrics
+from cvkit.options.detect import DetectEval, protocols
 from cvkit.options.instance import InstanceEval
 from cvkit.output.box_reports import write_box_reports
 from cvkit.scoring.contract import Places, Scored, content, given_places
@@ -25,10 +27,11 @@ from cvkit.scoring.predicted import (
     predicted_folder,
     read_labels,
     require_any,
+    require_complete,
     tell_extra,
     tell_unknown,
 )
-from cvkit.scoring.results import Results, read_results
+from cvkit.scoring.results import Results, read_results, with_missing
 from cvkit.structures import ClassList, Failure, Instances
 from cvkit.texts import counted
 
@@ -36,23 +39,16 @@ SAMPLE = "image"
 MetricT = TypeVar("MetricT", bound=BoxMetric)
 
 
-def box_metric(classes: ClassList, protocol: str, iou: float) -> BoxMetric:
-    """Return an empty metric of a protocol."""
-    if protocol == "coco":
-        return CocoMetric(classes)
-    return VocMetric(classes, protocol == "voc07", iou)
-
-
 def metric_names(options: DetectEval) -> tuple[str, ...]:
     """Return the names of the metrics."""
-    return coco.METRICS if options.protocol == "coco" else (f"{options.protocol}_map",)
+    return named_metrics(protocols(options.protocol))
 
 
 def score(options: DetectEval, report: Reporter) -> Scored[BoxMetric, ImageOutcome]:
     """Compare detections with the truth; see `score_boxes`."""
 
     def metric(classes: ClassList) -> BoxMetric:
-        return box_metric(classes, options.protocol, options.iou)
+        return box_metric(classes, protocols(options.protocol), options.iou)
 
     return score_boxes(options, report, metric, masks=False)
 
@@ -85,34 +81,43 @@ def score_boxes(
     truth = _truth(options, places, report, masks=masks)
     metric = make_metric(truth.classes)
     images = truth.splits[options.split]
-    found = read_results(places.predictions, images, truth.classes, masks)
+    superset = options.extra == "ignore"
+    found = read_results(places.predictions, images, truth.classes, masks, superset=superset)
+    found = replace(found, images=with_missing(found, images, options, truth.classes, masks=masks))
     _warn_of_failures(places.predictions, report)
-    outcomes: list[tuple[str, ImageOutcome]] = []
-    failures: list[Failure] = []
-    for image, result in zip(images, found.images, strict=True):
-        if isinstance(result, Failure):
-            failures.append(result)
-        else:
-            outcomes.append((image.key, metric.update(_limited(result, options), image.truth)))
+    failures = [result for result in found.images if isinstance(result, Failure)]
+    scored = [
+        (image, _limited(result, options))
+        for image, result in zip(images, found.images, strict=True)
+        if isinstance(result, Instances)
+    ]
+    made = metric.extend([result for _, result in scored], [image.truth for image, _ in scored])
+    outcomes = [(image.key, outcome) for (image, _), outcome in zip(scored, made, strict=True)]
     metric.left_out = found.left_out.total()
+    require_complete(failures, options, SAMPLE, empties=True)
     require_any(failures, len(images), SAMPLE)
-    _tell(found, metric, places.predictions, report)
+    _tell(found, metric, options, report)
     return Scored(metric, truth.classes, outcomes, failures)
 
 
-def _tell(found: Results, metric: BoxMetric, place: Path, report: Reporter) -> None:
+def _tell(
+    found: Results, metric: BoxMetric, options: DetectEval | InstanceEval, report: Reporter
+) -> None:
     """Warn of mismatches between results and truth."""
+    for note in found.notes:
+        report.warn(note)
     if found.left_out:
         shown = ", ".join(f"{name} ({n})" for name, n in found.left_out.most_common(8))
         more = ", ..." if len(found.left_out) > 8 else ""
         left_out = found.left_out.total()
         count = counted(left_out, "detection")
         report.warn(f"{count} left out, of classes that are not in the truth: {shown}{more}")
-    if found.extra:
-        tell_extra(found.extra, report)
+    tell_extra(found.extra, options, report)
     tell_unknown(metric.classes.names, found.names, report)
     if not any(len(result) for result in found.images if isinstance(result, Instances)):
-        report.warn(f"{place} contains no detections: every class with objects scores 0")
+        report.warn(
+            f"{options.predictions} contains no detections: every class with objects scores 0"
+        )
 
 
 def _limited(result: Instances, options: DetectEval | InstanceEval) -> Instances:
@@ -212,6 +217,13 @@ def _folder_near(images: list[AnnotatedImage], file: Path, split: str) -> Path |
         return None
 
 
+def _described(truth: Instances) -> tuple[str, ...]:
+    """Return a SHA-256 over the boxes, areas and labels of an image's objects."""
+    arrays = (truth.corner_and_size(), truth.areas, truth.labels, truth.crowd, truth.difficult)
+    content = b"".join(b"-" if array is None else array.tobytes() for array in arrays)
+    return (hashlib.sha256(content).hexdigest(),)
+
+
 def write_report(scored: Scored[BoxMetric, ImageOutcome], folder: Path | None) -> dict[str, Any]:
     """Return the numbers of `eval --json`, and write the tables and pictures of the report.
 
@@ -226,7 +238,13 @@ def write_report(scored: Scored[BoxMetric, ImageOutcome], folder: Path | None) -
         "detections": sum(outcome.detections for outcome in outcomes),
         **({"left_out": metric.left_out} if metric.left_out else {}),
     }
-    report = content(scored, numbers, counts=counts, errors=errors.as_json())
+    report = content(
+        scored,
+        numbers,
+        truths=(_described(truth) for truth in metric.truths),
+        counts=counts,
+        errors=errors.as_json(),
+    )
     if folder is not None:
         report["files"] = write_box_reports(
             folder,

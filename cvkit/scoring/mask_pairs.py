@@ -15,7 +15,15 @@ from cvkit.dividing import model_division, tell_division
 from cvkit.errors import DataError
 from cvkit.options.segment import SegmentEval
 from cvkit.scoring.contract import Places
-from cvkit.scoring.predicted import Malformed, Predicted, line_reason, tell_extra, tell_unknown
+from cvkit.scoring.mask_names import joined_without_endings, label_masks
+from cvkit.scoring.predicted import (
+    MISSING,
+    Malformed,
+    Predicted,
+    line_reason,
+    tell_extra,
+    tell_unknown,
+)
 from cvkit.structures import ClassList, Failure
 from cvkit.texts import is_text, shown
 
@@ -26,7 +34,7 @@ class ScoredPair:
 
     Attributes:
         key: name of the truth, without suffix.
-        prediction: its PNG, which may be missing, or why there is none.
+        prediction: its PNG, or why there is none.
         mask: of the truth.
         labels: names of the predicted classes, as far as known.
     """
@@ -53,32 +61,57 @@ def require_folders(places: Places) -> None:
 
 
 def paired_by_name(options: SegmentEval, places: Places, report: Reporter) -> list[ScoredPair]:
-    """Return prediction and truth of each sample of the truth, joined by their names."""
+    """Return prediction and truth of each sample of the truth, joined by their names.
+
+    Names are equal, else equal without an ending that all names of a side share.
+    """
     folders = [places.predictions, places.predictions / options.split]
-    pairs, used = [], {}
-    for name, _, mask in _truths(options, places.truth, {}, report):
-        files = [folder / f"{name}.png" for folder in folders]
-        found = next((file for file in files if file.is_file()), None)
-        if found is not None:
-            used[found] = name
-        pairs.append(ScoredPair(name, found or files[0], mask))
-    _require_truths(pairs, places.truth)
-    if not used:
+    truths = {name: mask for name, _, mask in _truths(options, places.truth, {}, report)}
+    _require_truths(list(truths), places.truth)
+    found: dict[str, Path] = {}
+    for name in truths:
+        files = [file for folder in folders if (file := folder / f"{name}.png").is_file()]
+        if files:
+            found[name] = files[0]
+    if not found:
+        found = _without_endings(list(truths), places.predictions, report)
+    if not found:
         raise DataError(
             f"no file in {places.predictions} has the name of a truth mask",
             code="predictions.names",
-            hint=f"expected for example {pairs[0].key}.png",
+            hint=f"expected for example {next(iter(truths))}.png",
         )
-    _tell_unused(folders, used, report)
+    _tell_unused(folders, {file: name for name, file in found.items()}, options, report)
+    pairs = []
+    for name, mask in truths.items():
+        reason = f"{places.predictions} has no prediction for {name}"
+        failure = Failure(name, MISSING, reason)
+        pairs.append(ScoredPair(name, found.get(name, failure), mask))
     return pairs
 
 
-def _tell_unused(folders: Sequence[Path], used: dict[Path, str], report: Reporter) -> None:
+def _without_endings(truths: Sequence[str], folder: Path, report: Reporter) -> dict[str, Path]:
+    """Return the prediction of each truth, by names without the ending that all of a side share."""
+    files: dict[str, list[Path]] = {}
+    for file in walk_images(folder):
+        files.setdefault(file.relative_to(folder).with_suffix("").as_posix(), []).append(file)
+    unique = {name: paths[0] for name, paths in files.items() if len(paths) == 1}
+    joined = joined_without_endings(truths, list(unique))
+    if joined:
+        name, other = next(iter(joined.items()))
+        report.say(f"names are joined without their endings: {other} is the prediction for {name}")
+    return {name: unique[other] for name, other in joined.items()}
+
+
+def _tell_unused(
+    folders: Sequence[Path], used: dict[Path, str], options: SegmentEval, report: Reporter
+) -> None:
     """Warn of predictions that are not compared with a truth.
 
     Args:
         folders: of the predictions; the second one is in the first and named after the split.
         used: the name of the truth of each prediction that is compared.
+        options: of the command.
         report: gets the warnings.
     """
     taken = {name: file for file, name in used.items()}
@@ -95,8 +128,7 @@ def _tell_unused(folders: Sequence[Path], used: dict[Path, str], report: Reporte
             report.warn(f"{name} has several predictions: {taken[name]} is scored, {file} is not")
         else:
             extra.append(file.relative_to(folders[0]).as_posix())
-    if extra:
-        tell_extra(extra, report)
+    tell_extra(extra, options, report)
 
 
 def _require_truths(found: Sequence[object], truth: Path) -> None:
@@ -134,8 +166,7 @@ def paired_with_folder(
             code="predictions.names",
             hint=f"expected for example {truths[0][0]}",
         )
-    if extra := lines.keys() - set(joined.values()):
-        tell_extra(extra, report)
+    tell_extra(lines.keys() - set(joined.values()), options, report)
     pairs = []
     for name, _, mask in truths:
         path = joined.get(name)
@@ -194,7 +225,7 @@ def _truths(
         try:
             layout = detect_format("masks", truth)
         except DataError:
-            for mask in walk_images(truth):
+            for mask in label_masks(list(walk_images(truth)), truth):
                 yield mask.relative_to(truth).with_suffix("").as_posix(), None, mask
             return
     division = model_division(options, {"labels": labels})

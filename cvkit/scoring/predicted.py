@@ -7,7 +7,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cvkit.console import Reporter
-from cvkit.errors import DataError
+from cvkit.errors import DataError, UsageError
+from cvkit.options.base import Eval
 from cvkit.structures import Failure
 from cvkit.texts import counted, is_number, is_text, json_reason, read_json, shown, whole_number
 
@@ -19,6 +20,8 @@ LABELS: dict[str, Callable[[Any], bool]] = {
 }
 """Fields of predict.json about the labels of the training data."""
 
+MISSING = "prediction.missing"
+"""Code of a sample without a prediction."""
 PARTS = ("masks", "predictions.csv", "predictions.jsonl")
 """Files that mean the whole folder if they are given alone."""
 
@@ -96,7 +99,7 @@ class Predicted:
         found = None if path is None else self.failures.get(path)
         if found is None:
             reason = f"{self.folder} has no prediction for {key}"
-            return Failure(key, "prediction.missing", reason)
+            return Failure(key, MISSING, reason)
         return Failure(key, found.code, found.reason)
 
 
@@ -122,11 +125,52 @@ def tell_unknown(names: Sequence[str], model: Sequence[str] | None, report: Repo
         report.warn(f"the model does not know {count} of the ground truth: {shown}")
 
 
-def tell_extra(extra: Collection[str], report: Reporter) -> None:
-    """Warn of predicted inputs that are not in the truth."""
+def tell_extra(extra: Collection[str], options: Eval, report: Reporter) -> None:
+    """Warn of predicted inputs that are not in the truth.
+
+    Raises:
+        DataError: `--extra error` forbids them.
+    """
+    if not extra:
+        return
     have = "has" if len(extra) == 1 else "have"
-    count = counted(len(extra), "prediction")
-    report.warn(f"{count} {have} no ground truth, such as {min(extra)}")
+    text = f"{counted(len(extra), 'prediction')} {have} no ground truth, such as {min(extra)}"
+    if options.extra == "error":
+        raise DataError(
+            text, code="prediction.extra", hint="--extra ignore leaves such predictions out"
+        )
+    report.warn(text)
+
+
+def require_complete(
+    failures: Sequence[Failure], options: Eval, sample: str, *, empties: bool = False
+) -> None:
+    """Check that `--missing` permits the samples without a prediction.
+
+    Args:
+        failures: of the evaluation.
+        options: of the command.
+        sample: the noun for a sample, in the singular.
+        empties: whether a sample of the task can have an empty prediction.
+
+    Raises:
+        DataError: `--missing error` forbids them.
+        UsageError: `--missing empty` has no meaning for the task.
+    """
+    if options.missing == "empty" and not empties:
+        raise UsageError(
+            f"--missing empty: a prediction cannot be empty for {sample}s",
+            code="missing.empty",
+            hint="use fail or error",
+        )
+    lost = [each for each in failures if each.code == MISSING]
+    if lost and options.missing == "error":
+        have = "has" if len(lost) == 1 else "have"
+        raise DataError(
+            f"{counted(len(lost), sample)} of --truth {have} no prediction, such as {lost[0].path}",
+            code=MISSING,
+            hint="--missing fail counts such samples as failed",
+        )
 
 
 def predicted_folder(place: Path) -> Path | None:
@@ -170,6 +214,20 @@ def read_labels(place: Path) -> dict[str, Any]:
     """
     folder = predicted_folder(place)
     return {} if folder is None else _read_about(folder / "predict.json")["labels"]
+
+
+def made_by(place: Path) -> dict[str, Any]:
+    """Return what made predictions, as predict says: `model` (hash), `precision` and `engine`.
+
+    Empty for files of other programs; a value that an older version did not write is missing.
+
+    Raises:
+        DataError: the folder of predict is malformed.
+    """
+    folder = predicted_folder(place) or predicted_folder(place.parent)
+    content = read_json(folder / "predict.json") if folder else {}
+    known = content if isinstance(content, dict) else {}
+    return {n: known[n] for n in ("model", "precision", "engine") if is_text(known.get(n))}
 
 
 def _read_about(path: Path) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,31 +37,44 @@ class Table:
     codes: np.ndarray | None = None
     boxless: np.ndarray | None = None
 
+    def pick(self, which: np.ndarray) -> "Table":
+        """Return the detections at these positions."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Table(**{name: None if v is None else v[which] for name, v in values.items()})
+
 
 def by_image(table: Table, images: list[AnnotatedImage]) -> list[Instances]:
     """Return the detections of each image, best first; equal scores keep the order of the file."""
-    order = np.lexsort((-table.scores, table.images))  # stable
-    cuts = np.searchsorted(table.images[order], np.arange(1, len(images)))
-    parts = zip(images, np.split(order, cuts), strict=True)
-    return [_instances(table, part, image) for image, part in parts]
-
-
-def _instances(table: Table, rows: np.ndarray, image: AnnotatedImage) -> Instances:
-    """Return the detections of an image, the given rows."""
-    xywh, masks = table.xywh[rows], None
-    if table.codes is not None:
-        masks = Masks(image.truth.coded_masks().size_hw, table.codes[rows])
-        if table.boxless is not None:
-            xywh = np.where(table.boxless[rows, None], mask_boxes(masks), xywh)
+    sorted_table = table.pick(np.lexsort((-table.scores, table.images)))  # stable
+    xywh, masks = sorted_table.xywh, [None] * len(images)
+    cuts = np.searchsorted(sorted_table.images, np.arange(len(images) + 1)).tolist()
+    spans = [slice(*pair) for pair in pairwise(cuts)]
+    if sorted_table.codes is not None:
+        sizes = [image.truth.coded_masks().size_hw for image in images]
+        masks = [Masks(size, sorted_table.codes[s]) for size, s in zip(sizes, spans, strict=True)]
+        if sorted_table.boxless is not None and sorted_table.boxless.any():
+            around = np.concatenate([np.zeros((0, 4)), *map(mask_boxes, masks)])
+            xywh = np.where(sorted_table.boxless[:, None], around, xywh)
     corners = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1)
-    labels, scores = table.labels[rows], table.scores[rows]
-    return Instances(corners, labels, scores=scores, xywh=xywh, masks=masks)
+    labels, scores = sorted_table.labels, sorted_table.scores
+    return [
+        Instances(corners[s], labels[s], scores=scores[s], xywh=xywh[s], masks=each)
+        for s, each in zip(spans, masks, strict=True)
+    ]
 
 
 def read_table(
-    path: Path, content: Any, images: list[AnnotatedImage], classes: ClassList, masks: bool
+    path: Path,
+    content: Any,
+    images: list[AnnotatedImage],
+    classes: ClassList,
+    masks: bool,
+    extra: dict[str, None] | None = None,
 ) -> tuple[Table, Counter[str]]:
     """Return the detections in COCO's results format, and the numbers of those left out by class.
+
+    With `extra`, detections of images that are not in the truth are left out, and these images are
+    added to it.
 
     Raises:
         DataError: malformed, or of an image or category that the truth does not have.
@@ -74,8 +88,12 @@ def read_table(
         )
     if not _all_well_formed(content, masks):
         raise_defects(_malformed(content, masks, path), str(path))
-    numbers = _image_numbers(content, images, path)
-    kinds = _labels(content, classes, path)
+    numbers = image_numbers(content, images, path)
+    if extra is not None:
+        pairs = list(zip(content, numbers, strict=True))
+        extra |= {str(row.get("file_name", row.get("image_id"))): None for row, n in pairs if n < 0}
+        content, numbers = [row for row, n in pairs if n >= 0], [n for n in numbers if n >= 0]
+    kinds = label_numbers(content, classes, path)
     scores = np.array([row["score"] for row in content], np.float64)
     boxes = [row.get("bbox", NO_BOX) if masks else row["bbox"] for row in content]
     xywh = np.array(boxes, np.float64).reshape(-1, 4)
@@ -87,11 +105,11 @@ def read_table(
     if left_out:
         kept = table.labels > 0
         content = [row for row, keep in zip(content, kept.tolist(), strict=True) if keep]
-        table = Table(table.images[kept], table.labels[kept], scores[kept], xywh[kept])
+        table = table.pick(kept)
     return (_with_masks(table, content, images, path) if masks else table), left_out
 
 
-def _image_numbers(content: list[dict], images: list[AnnotatedImage], path: Path) -> list[int]:
+def image_numbers(content: list[dict], images: list[AnnotatedImage], path: Path) -> list[int]:
     """Return the number of each row's image, by its file name if it has one; -1: no such image.
 
     Raises:
@@ -136,7 +154,7 @@ def join_images(images: list[AnnotatedImage], names: list[str]) -> dict[int, str
     return {number: found[key] for number, key in enumerate(keys) if key in found}
 
 
-def _labels(content: list[dict], classes: ClassList, path: Path) -> list[int]:
+def label_numbers(content: list[dict], classes: ClassList, path: Path) -> list[int]:
     """Return the label of each row, by its name if it has one; 0: class left out, -1: unknown.
 
     Raises:
@@ -272,9 +290,14 @@ def _row_defect(row: Any, masks: bool, where: str) -> DataError | None:
     return None
 
 
-def read_voc_table(folder: Path, images: list[AnnotatedImage], classes: ClassList) -> Table:
+def read_voc_table(
+    folder: Path,
+    images: list[AnnotatedImage],
+    classes: ClassList,
+    extra: dict[str, None] | None = None,
+) -> Table:
     """Return the lines of files `..._CLASS.txt`: image, score and 1-based inclusive box."""
-    rows = read_voc_results(folder, [image.key for image in images], classes)
+    rows = read_voc_results(folder, [image.key for image in images], classes, extra)
     columns = list(zip(*rows, strict=True)) or [(), (), (), ()]
     found, labels, scores, boxes = columns
     return Table(

@@ -9,10 +9,14 @@ from typing import Any
 
 from cvkit.data.annotated import AnnotatedImage, claimed_size
 from cvkit.errors import DataError
-from cvkit.scoring.predicted import Predicted, line_reason, read_predicted
+from cvkit.options.detect import DetectEval
+from cvkit.options.instance import InstanceEval
+from cvkit.scoring.box_files import dataset_rows, read_box_file
+from cvkit.scoring.predicted import MISSING, Predicted, line_reason, read_predicted
+from cvkit.scoring.result_columns import read_columns
 from cvkit.scoring.result_files import by_image, join_images, read_table, read_voc_table
 from cvkit.structures import ClassList, Failure, Instances
-from cvkit.texts import read_json
+from cvkit.texts import read_json, shown
 
 
 @dataclass(frozen=True)
@@ -25,24 +29,38 @@ class Results:
         left_out: number of detections of each class that is not in the truth.
         extra: predicted inputs that are not in the truth.
         names: of the classes that the model knows, if available.
+        present: numbers of the images that the files mention, though some have no detections.
+        notes: remarks for warnings.
+        complete: whether every image without detections was predicted.
     """
 
     images: Sequence[Instances | Failure]
     left_out: Counter[str] = field(default_factory=Counter)
     extra: tuple[str, ...] = ()
     names: tuple[str, ...] | None = None
+    present: frozenset[int] = frozenset()
+    notes: tuple[str, ...] = ()
+    complete: bool = False
 
 
 def read_results(
-    place: Path, images: list[AnnotatedImage], classes: ClassList, masks: bool = False
+    place: Path,
+    images: list[AnnotatedImage],
+    classes: ClassList,
+    masks: bool = False,
+    *,
+    superset: bool = False,
 ) -> Results:
     """Return the detections of each image.
 
     Args:
-        place: COCO results (.json), the output folder of predict, or a folder of VOC's files.
+        place: COCO results (.json), the output folder of predict, a folder of VOC's files, or what
+            `read_box_file` recognises.
         images: of the truth.
         classes: of the truth.
         masks: detections must have masks; boxes are derived from them if they are not given.
+        superset: leave out detections of images that are not in the truth, instead of refusing
+            them.
 
     Raises:
         DataError: malformed, or detections of unknown images or categories.
@@ -51,10 +69,61 @@ def read_results(
         return _join(predicted, images, classes, masks)
     if place.is_dir() and (masks or (place / "results.json").is_file()):
         place = place / "results.json"
+    extra: dict[str, None] | None = {} if superset else None
+    if found := read_box_file(place, images, classes, masks):
+        if found.extra and not superset:
+            raise DataError(
+                f"{place}: image {shown(found.extra[0])} is not in the truth",
+                code="results.image",
+                hint="--extra ignore leaves the detections of such images out",
+            )
+        table, left_out = read_table(place, found.rows, images, classes, masks)
+        return Results(
+            by_image(table, images),
+            left_out,
+            found.extra,
+            present=found.present,
+            notes=found.notes,
+        )
     if place.is_dir():
-        return Results(by_image(read_voc_table(place, images, classes), images))
-    table, left_out = read_table(place, _unique_rows(place), images, classes, masks)
-    return Results(by_image(table, images), left_out)
+        table = read_voc_table(place, images, classes, extra)
+        return Results(by_image(table, images), extra=tuple(extra or ()))
+    columns = None if superset else read_columns(place, images, classes, masks)
+    if columns is None:
+        rows = dataset_rows(_unique_rows(place), place)
+        columns = read_table(place, rows, images, classes, masks, extra)
+    table, left_out = columns
+    return Results(by_image(table, images), left_out, tuple(extra or ()))
+
+
+def with_missing(
+    found: Results,
+    images: list[AnnotatedImage],
+    options: DetectEval | InstanceEval,
+    classes: ClassList,
+    *,
+    masks: bool,
+) -> list[Instances | Failure]:
+    """Return the detections of each image, where `--missing` says what images without any are.
+
+    Args:
+        found: the detections.
+        images: of the truth.
+        options: of the command.
+        classes: of the truth.
+        masks: detections have masks.
+    """
+    place, result = Path(str(options.predictions)), list(found.images)
+    strict = options.missing in ("error", "fail") and not found.complete
+    for number, each in enumerate(result):
+        if isinstance(each, Failure):
+            if each.code == MISSING and options.missing == "empty":
+                nothing, _ = read_table(place, [], [images[number]], classes, masks)
+                (result[number],) = by_image(nothing, [images[number]])
+        elif strict and not len(each) and number not in found.present:
+            key = images[number].key
+            result[number] = Failure(key, MISSING, f"{place} has no detection in {key}")
+    return result
 
 
 def _unique_rows(path: Path) -> Any:
@@ -116,7 +185,7 @@ def _join(
         if number not in done:
             found[number] = predicted.failure(image.key, joined.get(number))
     extra = tuple(line["path"] for line in predicted.lines if line["path"] not in owners)
-    return Results(found, left_out, extra, predicted.names)
+    return Results(found, left_out, extra, predicted.names, complete=True)
 
 
 def _rows(line: dict[str, Any], key: str) -> Iterator[dict[str, Any]]:

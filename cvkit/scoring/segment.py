@@ -11,7 +11,8 @@ from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
 from cvkit.errors import CvkitError, DataError
 from cvkit.metrics import confusion
 from cvkit.metrics.confusion import ConfusionMatrix
-from cvkit.options.segment import SegmentEval
+from cvkit.metrics.dialects import number, whole
+from cvkit.options.segment import SegmentEval, dialects
 from cvkit.output.confusion_picture import write_confusion
 from cvkit.output.files import write_csv
 from cvkit.scoring.contract import Scored, commonest, content, given_places
@@ -22,7 +23,7 @@ from cvkit.scoring.mask_pairs import (
     renumbered,
     require_folders,
 )
-from cvkit.scoring.predicted import Predicted, read_predicted, require_any
+from cvkit.scoring.predicted import Predicted, read_predicted, require_any, require_complete
 from cvkit.structures import IGNORE, ClassList, Failure, SegMap
 
 SAMPLE = "image"
@@ -30,7 +31,7 @@ SAMPLE = "image"
 
 def metric_names(options: SegmentEval) -> tuple[str, ...]:
     """Return the names of the metrics."""
-    return confusion.METRICS
+    return confusion.metric_names(dialects(options.dialect))
 
 
 def score(options: SegmentEval, report: Reporter) -> Scored[ConfusionMatrix, np.ndarray]:
@@ -57,7 +58,7 @@ def score(options: SegmentEval, report: Reporter) -> Scored[ConfusionMatrix, np.
     else:
         pairs = paired_by_name(options, places, report)
     truths, results, classes = _readers(options, places.truth, predicted, pairs, report)
-    metric = ConfusionMatrix(len(classes), options.absent_class)
+    metric = ConfusionMatrix(len(classes), options.absent_class, dialects(options.dialect))
     images: list[tuple[str, np.ndarray]] = []
     failures: list[Failure] = []
     with report.progress("scoring", len(pairs)) as advance:
@@ -68,6 +69,7 @@ def score(options: SegmentEval, report: Reporter) -> Scored[ConfusionMatrix, np.
             else:
                 images.append((pair.key, found))
             advance(done, "")
+    require_complete(failures, options, SAMPLE)
     require_any(failures, len(pairs), SAMPLE)
     return Scored(metric, classes, images, failures)
 
@@ -116,7 +118,7 @@ def _score(
     if isinstance(pair.prediction, Failure):
         return pair.prediction
     try:
-        result = results.read(pair.prediction)
+        result = _foreground(results.read(pair.prediction), metric)
     except CvkitError as error:
         if error.code.startswith("image."):
             return Failure(pair.key, error.code, str(error))
@@ -131,6 +133,16 @@ def _score(
             if result.shape == truth.shape
             else "predictions must be index PNGs of the size of the truth",
         ) from error
+
+
+def _foreground(result: np.ndarray, metric: ConfusionMatrix) -> np.ndarray:
+    """Return a prediction of two classes in which 255, as other programs write it, is class 1.
+
+    A prediction has no pixels without a label; with both 1 and 255 it is refused later.
+    """
+    if len(metric.matrix) != 2 or (result == 1).any():
+        return result
+    return np.where(result == IGNORE, np.uint8(1), result)
 
 
 def _count_classes(pairs: list[ScoredPair], truths: MaskReader, results: MaskReader) -> ClassList:
@@ -162,12 +174,13 @@ def write_report(
     report = content(
         scored,
         metric.report(scored.classes),
+        truths=((str(matrix.sum(1).tolist()),) for _, matrix in scored.outcomes),
         counts={"pixels": int(metric.matrix.sum())},
         baseline={"pixel_accuracy": commonest(metric.matrix)},
     )
     if folder is not None:
         table, columns = folder / "per_image.csv", [f"iou:{name}" for name in names]
-        rows = (_image_row(*image, metric.absent_class) for image in scored.outcomes)
+        rows = (_image_row(*image, metric) for image in scored.outcomes)
         write_csv(table, ["path", "miou", "pixel_accuracy", *columns], rows)
         matrix, picture = write_confusion(folder, metric.matrix, names, shares=True)
         files = {"per_image": table, "confusion_matrix": matrix, "confusion_picture": picture}
@@ -175,8 +188,9 @@ def write_report(
     return report
 
 
-def _image_row(path: str, matrix: np.ndarray, absent_class: str) -> list[object]:
-    values = confusion.summary(matrix, absent_class)
-    ious = confusion.class_scores(matrix)["iou"]
-    per_class = [None if np.isnan(iou) else float(iou) for iou in ious]
-    return [path, values["miou"], values["pixel_accuracy"], *per_class]
+def _image_row(path: str, matrix: np.ndarray, metric: ConfusionMatrix) -> list[object]:
+    dialect = metric.dialects[0]
+    miou = confusion.summary(matrix, metric.absent_class, dialect)["miou"]
+    accuracy = whole(matrix)["pixel_accuracy"]
+    ious = confusion.scores_in(matrix, dialect)["iou"]
+    return [path, miou, number(accuracy), *map(number, ious)]

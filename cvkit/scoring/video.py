@@ -9,7 +9,7 @@ from cvkit.data.files import walk_videos
 from cvkit.errors import UsageError
 from cvkit.metrics.video import METRICS, VideoMetric
 from cvkit.options.video import VideoEval
-from cvkit.scoring.classify import Outcome, score_tables, write_tables
+from cvkit.scoring.classify import Outcome, score_tables, true_classes, write_tables
 from cvkit.scoring.contract import Scored, commonest, content, given_places, regular
 
 SAMPLE = "video"
@@ -70,6 +70,7 @@ def write_report(scored: Scored[VideoMetric, Outcome], folder: Path | None) -> d
     report = content(
         scored,
         metric.report(scored.classes),
+        truths=true_classes(scored),
         sample=SAMPLE,
         counts={"clips": int(metric.clips[0])},
         baseline={"video_top1": commonest(metric.matrix)},

@@ -17,13 +17,20 @@ VocRow = tuple[int, int, float, tuple[float, float, float, float]]
 """Number of the image, label from 1, score, and x, y, width, height of a continuous box."""
 
 
-def read_voc_results(folder: Path, keys: Sequence[str], classes: ClassList) -> list[VocRow]:
+def read_voc_results(
+    folder: Path,
+    keys: Sequence[str],
+    classes: ClassList,
+    extra: dict[str, None] | None = None,
+) -> list[VocRow]:
     """Return the lines of files `..._CLASS.txt`: image, score and 1-based inclusive box.
 
     Args:
         folder: of the files, or the output folder of predict with `voc`.
         keys: paths of the images of the truth.
         classes: of the truth.
+        extra: gets the images that are not in the truth, whose lines are left out; None: they are
+            an error.
 
     Raises:
         DataError: no such file, several of a class, a malformed line, or an image that is not in
@@ -31,14 +38,15 @@ def read_voc_results(folder: Path, keys: Sequence[str], classes: ClassList) -> l
     """
     if (folder / "voc").is_dir():
         folder = folder / "voc"
-    finder = _Finder(keys)
+    finder = _Finder(keys, extra)
     rows: list[VocRow] = []
     defects: list[CvkitError] = []
     for label, path in _files(folder, classes).items():
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
         for number, line in enumerate(text.split("\n"), 1):
             try:
-                rows += [_row(line, label, finder, f"{path}:{number}")] if line.strip() else []
+                found = _row(line, label, finder, f"{path}:{number}") if line.strip() else None
+                rows += [found] if found and found[0] >= 0 else []
             except DataError as defect:
                 defects.append(defect)
     raise_defects(defects, str(folder))
@@ -109,13 +117,13 @@ def _row(line: str, label: int, finder: "_Finder", where: str) -> VocRow:
 class _Finder:
     """Finds images by their names in result files: paths or names, mostly without suffix."""
 
-    def __init__(self, keys: Sequence[str]) -> None:
-        self.keys = keys
+    def __init__(self, keys: Sequence[str], extra: dict[str, None] | None) -> None:
+        self.keys, self.extra = keys, extra
         self.names = Names(keys), Names([without_suffix(key) for key in keys])
         self.known: dict[str, int] = {}
 
     def find(self, name: str, where: str) -> int:
-        """Return the number of the image.
+        """Return the number of the image; -1 if it is not in the truth and may be left out.
 
         Raises:
             DataError: there is none, or it matches several.
@@ -123,6 +131,9 @@ class _Finder:
         if name in self.known:
             return self.known[name]
         found = sorted({place for names in self.names for place in names.find(name)})
+        if not found and self.extra is not None:
+            self.extra[name] = None
+            return -1
         if not found:
             raise DataError(
                 f"{where}: image {shown(name)} is not in the truth", code="results.image"

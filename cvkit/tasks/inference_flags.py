@@ -5,14 +5,15 @@ from collections.abc import Iterator
 from cvkit.errors import UsageError
 from cvkit.options.base import Eval, Predict
 from cvkit.options.described import differs
-from cvkit.options.detect import DetectEval, DetectingEval, DetectPredict
+from cvkit.options.detect import DetectEval, DetectingEval, DetectPredict, protocols
+from cvkit.options.segment import SegmentEval, dialects
 
 OF_A_MODEL = (
     *("data", "json_file", "tta", "sliding_window", "views", "proposals"),
     *("nms", "min_size", "mask_threshold"),
 )
 """Flags about the inputs of a network; they have no effect when files are scored."""
-OF_FILES = ("truth", "fuse", "weight")
+OF_FILES = ("truth", "fuse", "weight", "missing", "extra")
 """Flags about files of predictions; they have no effect on a model."""
 DIVIDING = ("val_fraction", "seed")
 """Flags that divide data without splits; a COCO file is divided, a table is used completely."""
@@ -52,7 +53,11 @@ def _rules(options: Eval | Predict) -> Iterator[Rule]:
         file = options.truth is not None and options.truth.is_file()
         names = ("format",) if isinstance(options, DetectingEval) else ("format", *DIVIDING)
         yield file, names, f"--truth {options.truth}, which is a file"
+    if isinstance(options, SegmentEval):
+        others = "cvkit" not in dialects(options.dialect)
+        yield others, ("absent_class",), f"--dialect {options.dialect}, which defines it"
     if isinstance(options, DetectEval):
-        yield options.protocol == "coco", ("iou",), "--protocol coco, which averages over IoUs"
+        only_coco = protocols(options.protocol) == ("coco",)
+        yield only_coco, ("iou",), "--protocol coco, which averages over IoUs"
     if isinstance(options, DetectPredict):
         yield options.overlay == "none", ("draw_threshold",), "--overlay none"

@@ -26,7 +26,9 @@ COMMANDS = [
     (name, verb) for name, entry in OPTIONS.items() if isinstance(entry, dict) for verb in entry
 ] + [(name,) for name, entry in OPTIONS.items() if not isinstance(entry, dict)]
 VERBS = ("train", "eval", "predict")
-FREE = frozenset({"batch_size", "fail_under", "freeze", "lr", "mask_map", "scale", "weight_decay"})
+FREE = frozenset(
+    {"batch_size", "fail_under", "freeze", "lr", "mask_map", "max_drop", "scale", "weight_decay"}
+)
 """Flags with free text, for which there is nothing to choose from."""
 
 

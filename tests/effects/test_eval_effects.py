@@ -1,5 +1,8 @@
 """Every flag of eval does in each task what it says."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 from effect_parts import BOXES, COUNTS, TASKS, Row, cases, require_effect
 from model_parts import (
@@ -28,6 +31,7 @@ from cvkit.data.synthetic.samples import WRITERS
 
 CLASSIFY, SEGMENT, DETECT = ("classify",), ("segment",), ("detect",)
 INSTANCE, VIDEO = ("instance",), ("video",)
+FOLDERS = CLASSIFY + VIDEO
 ALONE = {"weights": None, "data": None}
 ALL_BUT_SEGMENT = tuple(task for task in TASKS if task != "segment")
 MOVED = {"weights": model(arch="unet", lr=0.01)}
@@ -40,6 +44,64 @@ def gated(at, fail_under, **more):
     """The exit code under a limit; `None` stands for none."""
     limits = [] if fail_under is None else [f"{BEST[at.task]}={fail_under}"]
     return run(at, "eval", fail_under=limits, **more)[0]
+
+
+def compared(at, **more):
+    """The exit code, where an evaluation may be compared with an earlier one."""
+    return run(at, "eval", **more)[0]
+
+
+def without_one(make):
+    """Return what makes predictions, or a truth, without one of its samples."""
+
+    def lessen(at):
+        whole = Path(make(at))
+        path = at.root / f"fewer-{whole.name}"
+        if whole.is_dir():
+            path.mkdir(exist_ok=True)
+            for file in sorted(whole.iterdir())[1:]:
+                (path / file.name).write_bytes(file.read_bytes())
+        elif whole.suffix == ".csv":
+            path.write_text("\n".join(whole.read_text().splitlines()[:-1]) + "\n")
+        else:
+            content = json.loads(whole.read_text())
+            rows = content if isinstance(content, list) else content["annotations"]
+            first = rows[0]["image_id"]
+            rows[:] = [row for row in rows if row["image_id"] != first]
+            if isinstance(content, dict):
+                content["images"] = [row for row in content["images"] if row["id"] != first]
+            path.write_text(json.dumps(content))
+        return path
+
+    return lessen
+
+
+LACKING = FILES | {"predictions": without_one(predictions(0))}
+"""Options of scoring files without a prediction for one sample."""
+
+
+def earlier(at):
+    """The report of an evaluation in which all is right."""
+
+    def build(path):
+        path.write_text(json.dumps(run(at, "eval", **FILES)[1]))
+
+    return at.once("earlier", build)
+
+
+def file_of(name):
+    """Return what measures the file that a flag names, if it is written."""
+
+    def measure(at, **more):
+        run(at, "eval", **more)
+        path = more[name](at)
+        return path.name if path.is_file() else ""
+
+    return measure
+
+
+WRONG = FILES | {"predictions": predictions(1)}
+"""Options of scoring files that are all wrong."""
 
 
 def large(at):
@@ -69,11 +131,33 @@ ROWS = [
     Row("data", (lambda at: str(at.data()), lambda at: str(at.data(6))), content),
     Row("predictions", (predictions(0), predictions(1)), content, base=FILES),
     Row("truth", (truth(0), truth(1)), content, base=FILES),
+    Row("missing", ("fail", "error"), compared, base=LACKING),
+    Row("missing", ("auto", "fail"), compared, BOXES, LACKING),
+    Row("missing", ("auto", "empty"), content, BOXES, LACKING, same=True),
+    Row("missing", ("auto", "fail"), content, FOLDERS + SEGMENT, LACKING, same=True),
+    Row("extra", ("ignore", "error"), compared, base=FILES | {"truth": without_one(truth(0))}),
     Row("split", ("val", "train"), evaluated),
     Row("batch_size", (1, 2), batches("eval")),
     Row("batch_size", (1, 2), near_content, same=True),
     Row("fail_under", (None, 0.5), gated, base=FILES | {"predictions": predictions(1)}),
     Row("fail_under", (None, 0.5), gated, base=FILES, same=True),
+    Row("baseline", (None, earlier), compared, base=WRONG),
+    Row("max_drop", ([], ["1"]), compared, base=WRONG | {"baseline": earlier}),
+    Row(
+        "allow_different",
+        (False, True),
+        compared,
+        base=FILES | {"truth": truth(1), "baseline": earlier, "max_drop": ["1"]},
+    ),
+    *(
+        Row(
+            name,
+            (lambda at: at.root / "a.x", lambda at: at.root / "b.x"),
+            file_of(name),
+            base=FILES,
+        )
+        for name in ("junit", "markdown")
+    ),
     Row("out", (lambda at: at.root / "a", lambda at: at.root / "b"), report, base={"files": True}),
     Row("files", (True, False), report),
     Row("device", ("cpu", "cuda:99"), told("eval")),
@@ -109,6 +193,7 @@ ROWS = [
     Row("ignore_index", (None, 1), content, SEGMENT, FILES),
     Row("mask_map", (None, "1=255"), content, SEGMENT, FILES),
     Row("absent_class", ("exclude", "zero", "nan"), content, SEGMENT, SPARSE),
+    Row("dialect", ("cvkit", "torchvision", "cvkit,smp"), content, SEGMENT, SPARSE),
     Row("sliding_window", (False, True), results("eval"), SEGMENT, NATIVE | {"data": large}),
     Row("threshold", (None, 0.9), results("eval"), BOXES),
     Row("nms", (None, 0.01), results("eval"), BOXES),
@@ -119,7 +204,7 @@ ROWS = [
     Row("max_detections", (None, 1), content, BOXES, FILES),
     Row("json_file", (annotations("val"), annotations("train")), evaluated, BOXES, COCO),
     Row("images", (pictures(1), pictures(2)), results("eval"), BOXES, COCO),
-    Row("protocol", ("coco", "voc07", "voc12"), content, DETECT, FILES),
+    Row("protocol", ("coco", "voc07", "voc12", "voc12,coco"), content, DETECT, FILES),
     Row("iou", (0.5, 0.9), content, DETECT, SHRUNK),
     Row("mask_threshold", (0.3, 0.7), results("eval"), INSTANCE),
     Row("boundary", (False, True), content, INSTANCE, FILES),

@@ -14,7 +14,7 @@ from pycocotools import cocoeval as reference_eval
 from cvkit.data.annotated import make_truth, no_objects
 from cvkit.data.classes import make_classes
 from cvkit.metrics import box_errors, coco, voc
-from cvkit.metrics.boxes import assign, box_iou, overlaps
+from cvkit.metrics.boxes import Pairs, box_iou, flatten, overlaps
 from cvkit.metrics.coco import (
     CLASS_COLUMNS,
     METRICS,
@@ -376,7 +376,8 @@ def test_overlaps_with_crowds_are_shares_of_the_detection():
 def test_detections_take_objects_once_and_by_score():
     truth = objects((1, 0, 0, 10, 10), (2, 0, 0, 10, 10), crowd=[False, False])
     result = detections((1, 0.5, 0, 0, 10, 10), (1, 0.9, 0, 0, 10, 9), (3, 0.7, 0, 0, 10, 10))
-    assert assign(result, truth, overlaps(result, truth), 0.5).tolist() == [0, -1, -1]
+    metric = filled(CocoMetric(CLASSES), (result, truth))
+    assert metric.matched[0].tolist() == [0, -1, -1]
 
 
 def test_errors_and_confusion_are_told_apart():
@@ -474,8 +475,11 @@ def test_objects_are_confused_with_what_overlaps_them_most_and_crowds_with_nothi
         (3, 0.7, 0, 210, 100, 300),
         (1, 0.6, 0, 420, 100, 460),  # in the crowd
     )
-    matrix = np.zeros((4, 4), int)
-    box_errors._confuse(result, truth, overlaps(result, truth), matrix)
+    found, there = flatten([result]), flatten([truth])
+    near = overlaps(result, truth)
+    rows, columns = np.nonzero(near)
+    pairs = Pairs(rows, columns, near[rows, columns])
+    matrix = box_errors._confuse(found, there, pairs, np.ones(5, bool), 3)
     # A dog on nothing and a cat on nothing; a cat is a cat, a dog is a cow.
     assert matrix.tolist() == [[0, 1, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]]
 

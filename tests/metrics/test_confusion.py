@@ -12,11 +12,15 @@ from hypothesis.extra import numpy as arrays
 from cvkit.data.classes import numbered_classes
 from cvkit.errors import UsageError
 from cvkit.metrics.confusion import ConfusionMatrix, class_scores, per_class, rules, summary
-from cvkit.metrics.gates import failed_gates, parse_gates, require_known
+from cvkit.metrics.gates import check_limits, parse_gates, require_known
 from cvkit.structures import SegMap
 
 TRUTH = np.array([[0, 0, 1], [1, 255, 2]], np.uint8)
 PREDICTION = np.array([[0, 1, 1], [1, 1, 0]], np.uint8)
+
+
+def failed_gates(gates, content):
+    return [verdict.text for verdict in check_limits(gates, content) if not verdict.passed]
 
 
 def filled(absent_class="exclude"):

@@ -179,6 +179,49 @@ def test_files_score_what_the_model_scores(cvkit, task, data, live, predictions)
     assert about["labels"] == header.get("labels", {})
 
 
+def test_every_number_says_by_what_rule_from_what_and_how_it_was_made(
+    cvkit, task, data, live, predictions
+):
+    about = json.loads((predictions / "predict.json").read_text())
+    files = score(cvkit, task, predictions, data).json
+    assert (files["precision"], files["engine"]) == (None, "files")
+    assert files["made_by"] == {name: about[name] for name in ("model", "precision", "engine")}
+    for content, made in ((live.json, live.json), (files, about)):
+        assert made["precision"] and made["engine"]
+        names = [
+            f"{name}.{each}" if isinstance(value, dict) else name
+            for name, value in content["metrics"].items()
+            for each in (value if isinstance(value, dict) else [name])
+        ]
+        assert list(content["numbers"]) == names
+        counts = content["counts"]
+        total = counts["evaluated"] + 1
+        for name, number in content["numbers"].items():
+            group, _, rest = name.rpartition(".")
+            values, rules = content["metrics"], content["rules"]
+            if group:
+                values, rules = values[group], rules[group]
+            assert number == {
+                "value": values[rest],
+                "rule": rules[rest],
+                "evaluated": counts["evaluated"],
+                "of": total,
+                "precision": made["precision"],
+                "engine": made["engine"],
+            }
+            assert isinstance(number["rule"], str)
+        noun = "videos" if task == "video" else "images"
+        text = f"evaluated {counts['evaluated']} of {total} {noun}, 1 unreadable"
+        assert content["evaluated"] == text
+    printed = cvkit(task, "eval", "--predictions", predictions, "--truth", data, "--no-files").out
+    for line in (
+        text,
+        f"precision        {about['precision']}",
+        f"engine           {about['engine']}",
+    ):
+        assert line in printed
+
+
 def edited_classes(root, edit):
     """Change the categories of a COCO file, or the class list of any other dataset."""
     if truth_file(root).is_file():

@@ -1,7 +1,6 @@
 """Result files of others and our own: every detection reaches the image and class it names."""
 
 import json
-from typing import get_args
 
 import pytest
 from PIL import Image
@@ -9,12 +8,10 @@ from PIL import Image
 from cvkit.data.classes import make_classes
 from cvkit.data.formats.coco import read_coco
 from cvkit.errors import DataError
-from cvkit.options.described import hints
-from cvkit.options.detect import DetectEval
+from cvkit.options.detect import PROTOCOLS
 from cvkit.output.boxes import write_results
 from cvkit.scoring.voc_results import read_voc_results
 
-PROTOCOLS = get_args(get_args(hints(DetectEval)["protocol"])[0])
 COLLIDING = ("a/x.jpg", "b/x.jpg", "x.jpg", "b/my photo 1.jpg", "y.jpg")
 NAMES = ("dog", "hot_dog", "a/b", "a_b", "[c]")
 

@@ -17,6 +17,7 @@ from cvkit.data.annotated import (
 from cvkit.data.classes import object_classes
 from cvkit.data.decode import upright_size_hw
 from cvkit.data.files import inside, matches
+from cvkit.data.formats.coco_columns import read_columns
 from cvkit.data.formats.coco_places import (
     ROBOFLOW,
     coco_hint,
@@ -29,7 +30,7 @@ from cvkit.data.formats.contract import Contents, Query
 from cvkit.data.segmentations import around, lies_outside, read_segmentation
 from cvkit.errors import DataError
 from cvkit.ops.rle import make_masks, mask_areas
-from cvkit.structures import ClassList, Instances
+from cvkit.structures import ClassList, Instances, Masks
 from cvkit.texts import counted, is_number, is_text, read_json, shown, whole_number
 
 
@@ -130,13 +131,12 @@ def read_coco(
         known = {id_: sizes[id_] or _header_size(places[id_], found) for id_ in places}
     labels = {id_: number for number, id_ in enumerate(found.classes.ids, 1)}
     file = _File(path, labels, known, masks, complete)
-    objects = _collect(content["annotations"], file, rows, found)
+    truths = _collect(content["annotations"], file, rows, found)
     # By id, the order of pycocotools, which decides between equal scores in two images.
     for id_, place in sorted(places.items()):
         key = place.relative_to(root).as_posix() if place.is_relative_to(root) else None
         name = key or rows[id_]["file_name"]
-        truth = _truth(objects[id_], known[id_] if masks else None)
-        found.images.append(AnnotatedImage(name, place, id_, sizes[id_], truth))
+        found.images.append(AnnotatedImage(name, place, id_, sizes[id_], truths[id_]))
     return found
 
 
@@ -226,8 +226,26 @@ def _size(row: dict, where: str, found: Annotations) -> tuple[int, int] | None:
 
 def _collect(
     rows: list[Any], file: _File, images: dict[int, dict], found: Annotations
-) -> dict[int, list[_Entry]]:
-    """Return the annotations of each image by its id."""
+) -> dict[int, Instances]:
+    """Return the objects of each image by its id."""
+    truths = None
+    if file.complete and file.sizes_wh.keys() == images.keys():
+        truths = read_columns(rows, file.labels, file.sizes_wh, masks=file.masks)
+    if truths is None:
+        truths = _collect_singly(rows, file, images, found)
+    empty = sum(int((each.corner_and_size()[:, 2:] == 0).any(1).sum()) for each in truths.values())
+    if empty:
+        count = counted(empty, "box", "boxes")
+        found.notes.append(f"{file.path.name}: {count} without area, not used for training")
+    if file.masks and (bare := sum(map(_without_pixels, truths.values()))):
+        found.notes.append(f"{file.path.name}: masks without pixels, not used for training: {bare}")
+    return truths
+
+
+def _collect_singly(
+    rows: list[Any], file: _File, images: dict[int, dict], found: Annotations
+) -> dict[int, Instances]:
+    """Return the objects of each image, and note the defects of annotations."""
     result: dict[int, list[_Entry]] = {id_: [] for id_ in images}
     seen: set[int] = set()
     for place, row in enumerate(rows):
@@ -239,19 +257,13 @@ def _collect(
                 found.defects.append(defect)
         else:
             result[image_id].append(entry)
-    empty = sum(0 in entry.xywh[2:] for entries in result.values() for entry in entries)
-    if empty:
-        count = counted(empty, "box", "boxes")
-        found.notes.append(f"{file.path.name}: {count} without area, not used for training")
-    if bare := sum(_without_pixels(each, file.sizes_wh.get(id_)) for id_, each in result.items()):
-        found.notes.append(f"{file.path.name}: masks without pixels, not used for training: {bare}")
-    return result
+    sizes = file.sizes_wh if file.masks else {}
+    return {id_: _truth(entries, sizes.get(id_)) for id_, entries in result.items()}
 
 
-def _without_pixels(entries: list[_Entry], size_wh: tuple[int, int] | None) -> int:
+def _without_pixels(truth: Instances) -> int:
     """Return how many of the masks of an image are empty."""
-    codes = [entry.code for entry in entries if entry.code is not None]
-    return int((mask_areas(make_masks(codes, size_wh[::-1])) == 0).sum()) if size_wh else 0
+    return int((mask_areas(truth.masks) == 0).sum()) if isinstance(truth.masks, Masks) else 0
 
 
 def _annotation(

@@ -10,11 +10,11 @@ from torch import nn
 from cvkit.console import Reporter
 from cvkit.data.datasets import ImageSource
 from cvkit.data.files import InputFile
-from cvkit.metrics.coco import METRICS, BoxMetric
+from cvkit.metrics.coco import BoxMetric
+from cvkit.metrics.protocols import box_metric, metric_names
 from cvkit.models.detection.rcnn import RCNN
-from cvkit.options.detect import DetectEval, DetectPredict, DetectTrain
+from cvkit.options.detect import DetectEval, DetectPredict, DetectTrain, protocols
 from cvkit.output.draw import draw_boxes
-from cvkit.scoring.detect import box_metric
 from cvkit.structures import Batch, Instances
 from cvkit.tasks.common import required
 from cvkit.tasks.contract import PostFit
@@ -40,7 +40,7 @@ class Detect(ObjectTask[DetectTrain, DetectEval, DetectPredict]):
         proposals: [R, 4] of each image by key; None for a network that makes its own.
         proposal_mode: of selective search, in training.
         search: finds the proposals of an image that is predicted.
-        protocol: of the metric.
+        protocols: of the metric.
         iou: that a match must exceed with VOC's protocols.
     """
 
@@ -50,7 +50,7 @@ class Detect(ObjectTask[DetectTrain, DetectEval, DetectPredict]):
     proposals: Mapping[str, np.ndarray] | None = None
     proposal_mode: str = "fast"
     search: Searcher | None = None
-    protocol: str = "coco"
+    protocols: tuple[str, ...] = ("coco",)
     iou: float = 0.5
 
     @classmethod
@@ -72,7 +72,8 @@ class Detect(ObjectTask[DetectTrain, DetectEval, DetectPredict]):
     ) -> dict[str, Any]:
         mode = header.get("proposals", "fast")
         if isinstance(options, DetectEval):
-            return {"proposal_mode": mode, "protocol": options.protocol, "iou": options.iou}
+            named = protocols(options.protocol)
+            return {"proposal_mode": mode, "protocols": named, "iou": options.iou}
         return {"proposal_mode": mode, "search": searcher(network, options.proposals, mode)}
 
     def with_data(self, options: DetectEval, header: dict[str, Any], report: Reporter) -> "Detect":
@@ -88,12 +89,12 @@ class Detect(ObjectTask[DetectTrain, DetectEval, DetectPredict]):
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        """Names of the metrics of the protocol."""
-        return METRICS if self.protocol == "coco" else (f"{self.protocol}_map",)
+        """Names of the metrics of the protocols."""
+        return metric_names(self.protocols)
 
     def metric(self) -> BoxMetric:
-        """Return an empty metric of the protocol."""
-        return box_metric(self.classes, self.protocol, self.iou)
+        """Return an empty metric of the protocols."""
+        return box_metric(self.classes, self.protocols, self.iou)
 
     def header(self, options: DetectTrain) -> dict[str, Any]:
         """Return the header of the model file."""

@@ -20,7 +20,7 @@ from cvkit.data.scan import Scan, scan_pairs
 from cvkit.dividing import tell_division, training_division
 from cvkit.errors import DataError, UsageError, raise_defects
 from cvkit.ops import inference, losses
-from cvkit.options.segment import SegmentEval, SegmentPredict, SegmentTrain
+from cvkit.options.segment import SegmentEval, SegmentPredict, SegmentTrain, dialects
 from cvkit.structures import IGNORE, ClassList
 from cvkit.tasks.checking import checked, warn_of_leaks
 from cvkit.tasks.common import data_place, parse_image_size, refuse_idle
@@ -43,13 +43,15 @@ class Training:
 class Inference:
     """Settings of evaluation and prediction; the fields are the flags of the same names.
 
-    `flip` and `scales` come from `--tta`; `confidence` requests the score of each pixel.
+    `flip` and `scales` come from `--tta`, `dialects` from `--dialect`; `confidence` requests the
+    score of each pixel.
     """
 
     sliding_window: bool = False
     flip: bool = False
     scales: tuple[float, ...] = (1.0,)
     absent_class: str = "exclude"
+    dialects: tuple[str, ...] = ("cvkit",)
     overlay: str = "png"
     confidence: bool = False
 
@@ -251,7 +253,8 @@ def inference_for(options: SegmentEval | SegmentPredict) -> Inference:
     shared = Inference(sliding_window=options.sliding_window, flip=flip, scales=scales)
     if isinstance(options, SegmentPredict):
         return replace(shared, overlay=options.overlay, confidence=True)
-    return replace(shared, absent_class=options.absent_class)
+    named = dialects(options.dialect)
+    return replace(shared, absent_class=options.absent_class, dialects=named)
 
 
 def parse_tta(text: str | None) -> tuple[bool, tuple[float, ...]]:

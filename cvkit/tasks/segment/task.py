@@ -20,7 +20,7 @@ from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
 from cvkit.data.resize import prepare
 from cvkit.dividing import division_of, model_division, tell_division, warn_if_changed
 from cvkit.errors import raise_defects
-from cvkit.metrics.confusion import METRICS, ConfusionMatrix
+from cvkit.metrics.confusion import ConfusionMatrix, metric_names
 from cvkit.ops import inference, losses
 from cvkit.options.segment import SegmentEval, SegmentPredict, SegmentTrain
 from cvkit.output.answers import AreaAnswers
@@ -160,7 +160,7 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
     @property
     def metric_names(self) -> tuple[str, ...]:
         """Names of the metrics."""
-        return METRICS
+        return metric_names(self.inference.dialects)
 
     @property
     def min_batch(self) -> int:
@@ -286,7 +286,8 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
 
     def metric(self) -> ConfusionMatrix:
         """Return an empty confusion matrix."""
-        return ConfusionMatrix(len(self.classes), self.inference.absent_class)
+        settings = self.inference
+        return ConfusionMatrix(len(self.classes), settings.absent_class, settings.dialects)
 
     def write(self, result: SegMap, sample: Sample, stem: str, folder: Path) -> dict[str, Any]:
         """Write the palette PNG and the overlay; return the line of `predictions.jsonl`."""

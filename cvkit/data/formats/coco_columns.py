@@ -1,0 +1,111 @@
+"""The annotations of a COCO file in columns, if all are in the usual form and usable.
+
+Anything else is left to the reader of single annotations in `coco`, which names every defect.
+"""
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from cvkit.data.annotated import MOST_PIXELS
+from cvkit.data.segmentations import lies_outside, read_segmentation
+from cvkit.ops.rle import make_masks
+from cvkit.structures import Instances
+from cvkit.texts import WHOLE
+
+Size = tuple[int, int] | None
+
+
+def read_columns(
+    rows: Sequence[Any], labels: dict[int, int], sizes_wh: dict[int, Size], *, masks: bool
+) -> dict[int, Instances] | None:
+    """Return the objects of each image by its id; None if any annotation is unusual.
+
+    Args:
+        rows: the annotations.
+        labels: by category id.
+        sizes_wh: of all images by their ids, as far as known.
+        masks: annotations must have one.
+    """
+    number = {id_: place for place, id_ in enumerate(sizes_wh)}
+    try:
+        boxes = [row["bbox"] for row in rows]
+        areas = [row["area"] for row in rows]
+        crowd = [row.get("iscrowd", 0) for row in rows]
+        columns = {name: [row[name] for row in rows] for name in ("id", "image_id", "category_id")}
+        images = np.array([number[id_] for id_ in columns["image_id"]], np.int64)
+        classes = np.array([labels[id_] for id_ in columns["category_id"]], np.int64)
+        if not (_types(boxes) <= {list} and set(map(len, boxes)) <= {4}):
+            return None
+        sides = list(chain.from_iterable(boxes))
+        whole = _types(crowd).union(*map(_types, columns.values())) <= {int}
+        if not whole or not (_types(sides) | _types(areas)) <= {int, float}:
+            return None
+        xywh = np.array(sides, np.float64).reshape(-1, 4)
+        area, flags = np.array(areas, np.float64), np.array(crowd, np.int64)
+        ids = np.array(columns["id"], np.int64)
+    except (KeyError, TypeError, AttributeError, OverflowError):
+        return None
+    known = [(np.inf, np.inf) if size is None else size for size in sizes_wh.values()]
+    size = np.array(known, np.float64).reshape(-1, 2)[images]
+    usable = _fit(xywh, size) & (area >= 0) & np.isfinite(area) & (flags >= 0) & (flags <= 1)
+    if not usable.all() or np.abs(ids).max(initial=0) > WHOLE or len(np.unique(ids)) < len(ids):
+        return None
+    codes = _codes(rows, columns["image_id"], sizes_wh) if masks else None
+    if masks and codes is None:
+        return None
+    order = np.argsort(images, kind="stable")
+    cuts = np.searchsorted(images[order], np.arange(1, len(sizes_wh)))
+    values = (xywh, classes, area, flags > 0, codes)
+    parts = [np.split(each[order], cuts) if each is not None else None for each in values]
+    return {
+        id_: _objects(*(each and each[place] for each in parts), size)
+        for place, (id_, size) in enumerate(sizes_wh.items())
+    }
+
+
+def _types(values: Sequence[Any]) -> set[type]:
+    return set(map(type, values))
+
+
+def _fit(xywh: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Return [N] bool: boxes that `annotated.box_defect` has nothing against."""
+    low, high = xywh[:, :2], xywh[:, :2] + xywh[:, 2:]
+    with np.errstate(invalid="ignore"):
+        inside = (np.maximum(np.abs(low), np.abs(high)) <= MOST_PIXELS) & (high >= low)
+        known = np.isfinite(size)
+        return (inside & (~known | ((low < size) & (high > 0)))).all(1)
+
+
+def _codes(
+    rows: Sequence[Any], image_ids: Sequence[int], sizes_wh: dict[int, Size]
+) -> np.ndarray | None:
+    """Return the codes of the masks; None if one is not usable."""
+    codes = np.empty(len(rows), object)
+    for place, (row, image_id) in enumerate(zip(rows, image_ids, strict=True)):
+        size_wh, value = sizes_wh[image_id], row.get("segmentation")
+        if size_wh is None:
+            return None
+        code = read_segmentation(value, size_wh[::-1], "")
+        if not isinstance(code, bytes) or lies_outside(value, size_wh[::-1]):
+            return None
+        codes[place] = code
+    return codes
+
+
+def _objects(
+    xywh: np.ndarray,
+    labels: np.ndarray,
+    areas: np.ndarray,
+    crowd: np.ndarray,
+    codes: np.ndarray | None,
+    size_wh: Size,
+) -> Instances:
+    boxes = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1).astype(np.float32)
+    masks = make_masks(codes.tolist(), size_wh[::-1]) if codes is not None and size_wh else None
+    none = np.zeros(len(labels), bool)
+    return Instances(
+        boxes, labels, areas=areas, crowd=crowd, difficult=none, xywh=xywh, masks=masks
+    )

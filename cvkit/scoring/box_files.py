@@ -1,0 +1,385 @@
+"""Detections in the formats of other programs, as rows of COCO's results. Imports no torch."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import parse
+
+from cvkit.data.annotated import MOST_PIXELS, AnnotatedImage
+from cvkit.data.named import Names, without_suffix
+from cvkit.data.tables import read_rows
+from cvkit.errors import CvkitError, DataError, raise_defects
+from cvkit.scoring.class_tables import find_column
+from cvkit.structures import ClassList
+from cvkit.texts import is_text, parse_number, read_lines, shown, whole_number
+
+IMAGES = ("path", "image", "file", "filename", "file_name", "name", "ImageId", "image_id", "id")
+CLASSES = ("label", "class", "class_name", "category", "category_name", "ClassId")
+SCORES = ("score", "confidence", "conf", "Confidence")
+RUNS = "EncodedPixels"
+CORNERS = (("x1", "y1", "x2", "y2"), ("xmin", "ymin", "xmax", "ymax"))
+SIDES = (("x", "y", "width", "height"), ("x", "y", "w", "h"))
+"""Columns of tables of boxes: corners, or the upper left corner and the sides, in pixels."""
+
+
+@dataclass(frozen=True)
+class BoxFile:
+    """The detections in files of another program.
+
+    Attributes:
+        rows: COCO's results, with `file_name` and `category_name` of the truth where known.
+        present: numbers of the images of the truth that the files mention, even without detections.
+        extra: names of images that are not in the truth.
+        notes: remarks for warnings.
+    """
+
+    rows: list[dict[str, Any]]
+    present: frozenset[int] = frozenset()
+    extra: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+Finder = Callable[[str], int | None]
+"""Function that returns the number of the image that a name means; None: not in the truth."""
+
+
+def read_box_file(
+    place: Path, images: Sequence[AnnotatedImage], classes: ClassList, masks: bool
+) -> BoxFile | None:
+    """Return the detections of a file or folder; None if it is in COCO's or VOC's result format.
+
+    Recognised by content: a folder of VOC XML files; a folder of YOLO's text files, named after
+    images; a CSV table with a row for each box, or for each run-length code (`EncodedPixels`); a
+    COCO dataset whose annotations have scores.
+
+    Args:
+        place: of the detections.
+        images: of the truth.
+        classes: of the truth.
+        masks: detections must have masks.
+
+    Raises:
+        DataError: lists every malformed line.
+    """
+    if place.is_dir():
+        files = sorted(path for path in place.rglob("*") if path.suffix in (".txt", ".xml"))
+        xml = [path for path in files if path.suffix == ".xml"]
+        if xml and not masks:
+            return _read_each(xml, place, images, lambda path, _: _xml_rows(path))
+        texts = [path for path in files if path.suffix == ".txt" and path.name != "classes.txt"]
+        find = _finder(images)
+        if not masks and any(_found(path, place, find) is not None for path in texts):
+            names = _yolo_classes(place, classes)
+            return _read_each(texts, place, images, lambda p, image: _yolo_rows(p, image, names))
+        return None
+    if place.suffix == ".csv":
+        return _read_csv(place, images, classes, masks)
+    return None
+
+
+def _finder(images: Sequence[AnnotatedImage]) -> Finder:
+    """Return a function that finds an image by its path or name, with or without suffix, or id."""
+    keys = [image.key for image in images]
+    indices = Names(keys), Names([without_suffix(key) for key in keys])
+    by_id = {str(image.image_id): number for number, image in enumerate(images)}
+
+    def find(name: str) -> int | None:
+        for index in indices:
+            if len(found := index.find_inside(name)) == 1:
+                return found[0]
+        return by_id.get(name)
+
+    return find
+
+
+def _found(path: Path, folder: Path, find: Finder) -> int | None:
+    """Return the number of the image that a file is named after, directly or below `labels`."""
+    name = path.relative_to(folder).with_suffix("").as_posix()
+    return find(name)
+
+
+def _read_each(
+    files: Sequence[Path],
+    folder: Path,
+    images: Sequence[AnnotatedImage],
+    read: Callable[[Path, AnnotatedImage], list[dict[str, Any]]],
+) -> BoxFile:
+    """Return the detections of files with one image each."""
+    find = _finder(images)
+    rows: list[dict[str, Any]] = []
+    present: dict[int, Path] = {}
+    extra: list[str] = []
+    defects: list[CvkitError] = []
+    for path in files:
+        number = _found(path, folder, find)
+        if number is None:
+            extra.append(path.relative_to(folder).as_posix())
+            continue
+        if number in present:
+            raise DataError(
+                f"{path} and {present[number]} are of the same image, {images[number].key}",
+                code="predictions.ambiguous",
+                hint="keep one of them",
+            )
+        present[number] = path
+        try:
+            rows += [{"file_name": images[number].key} | row for row in read(path, images[number])]
+        except DataError as defect:
+            defects += getattr(defect, "defects", [defect])
+    raise_defects(defects, str(folder))
+    if not present:
+        raise DataError(
+            f"no file in {folder} has the name of an image of the truth",
+            code="predictions.names",
+            hint=f"expected for example {without_suffix(images[0].key)}",
+        )
+    return BoxFile(rows, frozenset(present), tuple(extra))
+
+
+def _yolo_classes(folder: Path, classes: ClassList) -> tuple[str, ...]:
+    """Return the names of YOLO's class numbers: `classes.txt`, else the classes of the truth."""
+    listed = folder / "classes.txt"
+    return tuple(read_lines(listed, area="list")) if listed.is_file() else classes.names
+
+
+def _yolo_rows(path: Path, image: AnnotatedImage, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the lines `CLASS CX CY WIDTH HEIGHT SCORE`, fractions of the image's sides."""
+    rows: list[dict[str, Any]] = []
+    defects: list[CvkitError] = []
+    for number, line in enumerate(read_lines(path, area="results"), 1):
+        where, cells = f"{path}:{number}", line.split()
+        values = [parse_number(cell) for cell in cells]
+        kind = whole_number(cells[0]) if cells else None
+        if not cells:
+            continue
+        if len(cells) == 5:
+            text = "has no score: lines of predictions are CLASS CX CY WIDTH HEIGHT SCORE"
+            defects.append(DataError(f"{where} {text}", code="results.row"))
+        elif len(cells) != 6 or any(v is None or not math.isfinite(v) for v in values):
+            text = "is not CLASS CX CY WIDTH HEIGHT SCORE"
+            defects.append(DataError(f"{where} {text}", code="results.row"))
+        elif kind is None or not 0 <= kind < len(names):
+            text = f"class {shown(cells[0])} is not a number from 0 to {len(names) - 1}"
+            defects.append(DataError(f"{where}: {text}", code="results.category"))
+        elif image.size_wh is None:
+            defects.append(
+                DataError(
+                    f"{where}: the truth does not say the size of {image.key}, which fractions "
+                    "of its sides need",
+                    code="image.size",
+                    hint="give the truth width and height",
+                )
+            )
+        else:
+            width, height = image.size_wh
+            cx, cy, w, h, score = (float(value) for value in values[1:] if value is not None)
+            box = [(cx - w / 2) * width, (cy - h / 2) * height, w * width, h * height]
+            _add(rows, defects, box, score, where, category_name=names[kind])
+    raise_defects(defects, str(path))
+    return rows
+
+
+def _xml_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the objects of a VOC annotation, which must have a `score` or `confidence` each."""
+    try:
+        objects = list(parse(path).iter("object"))
+    except (SyntaxError, ValueError, LookupError, DefusedXmlException) as error:
+        raise DataError(f"{path} is not XML: {error}", code="results.syntax") from error
+    rows: list[dict[str, Any]] = []
+    defects: list[CvkitError] = []
+    for number, node in enumerate(objects, 1):
+        where = f"{path}: object {number}"
+        texts = [node.findtext(f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]
+        corners = [parse_number(text.strip()) if text else None for text in texts]
+        score = parse_number((node.findtext("score") or node.findtext("confidence") or "").strip())
+        name = (node.findtext("name") or "").strip()
+        if not name or any(side is None for side in corners):
+            defects.append(DataError(f"{where} has no name or no whole box", code="results.row"))
+        elif score is None:
+            defects.append(
+                DataError(
+                    f"{where} has no score",
+                    code="results.key",
+                    hint="predictions need <score> in each object",
+                )
+            )
+        else:
+            x1, y1, x2, y2 = (float(side) for side in corners if side is not None)
+            box = [x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1]  # VOC's pixels are from 1, inclusive
+            _add(rows, defects, box, score, where, category_name=name)
+    raise_defects(defects, str(path))
+    return rows
+
+
+def _add(
+    rows: list[dict[str, Any]],
+    defects: list[CvkitError],
+    box: list[float],
+    score: float,
+    where: str,
+    **more: object,
+) -> None:
+    """Append a row, or the defect of its numbers."""
+    fine = math.isfinite(score) and all(abs(value) <= MOST_PIXELS for value in box)
+    if fine and min(box[2:]) >= 0:
+        rows.append({"bbox": box, "score": score, **more})
+        return
+    text = ", ".join(f"{value:g}" for value in box)
+    message = f"{where}: box {text} (x, y, width, height) or score {score:g} is not usable"
+    defects.append(DataError(message, code="results.value"))
+
+
+def _read_csv(
+    path: Path, images: Sequence[AnnotatedImage], classes: ClassList, masks: bool
+) -> BoxFile:
+    """Return the boxes or run-length codes of a table.
+
+    Raises:
+        DataError: a column is missing, or lists every malformed row.
+    """
+    table = read_rows(path, ())
+    image, first = find_column(table, IMAGES, path), table[0]
+    label = next((name for name in CLASSES if name in first), None)
+    score = next((name for name in SCORES if name in first), None)
+    if label is None and len(classes) > 1:
+        label = find_column(table, CLASSES, path)
+    if score is None and not masks:
+        score = find_column(table, SCORES, path)
+    box = next((names for names in (*CORNERS, *SIDES) if all(n in first for n in names)), None)
+    if (masks and RUNS not in first) or (not masks and box is None):
+        wanted = RUNS if masks else "x1, y1, x2, y2 (or x, y, width, height)"
+        raise DataError(
+            f"{path} has no {'column' if masks else 'columns'} {wanted}",
+            code="list.column",
+            hint=f"its first line has {shown(', '.join(first))}",
+        )
+    find, rows, present = _finder(images), [], set()
+    extra: dict[str, None] = {}
+    defects: list[CvkitError] = []
+    for number, cells in enumerate(table, 2):
+        found = find(cells[image])
+        if found is None:
+            extra[cells[image]] = None
+            continue
+        present.add(found)
+        where, size_hw = f"{path}:{number}", None
+        name = cells[label] if label else classes.names[0]
+        known = _by_number(name, classes) if label else name
+        values = {"file_name": images[found].key, "category_name": known}
+        sure = parse_number(cells[score]) if score else 1.0
+        if sure is None or not math.isfinite(sure):
+            message = f"{where}: {score} {shown(cells[score or ''])} is not a finite number"
+            defects.append(DataError(message, code="results.value"))
+        elif masks:
+            size_hw = images[found].truth.coded_masks().size_hw
+            if cells[RUNS].strip():  # without runs: an image without objects
+                runs = _runs(cells[RUNS], size_hw, where)
+                if isinstance(runs, DataError):
+                    defects.append(runs)
+                else:
+                    rows.append(values | {"segmentation": runs, "score": sure})
+        elif box is not None:
+            _add_row(rows, defects, [cells[name] for name in box], box, sure, where, values)
+    raise_defects(defects, str(path))
+    if not present:
+        raise DataError(
+            f"no row of {path} is of an image of the truth",
+            code="predictions.names",
+            hint=f"expected for example {images[0].key}",
+        )
+    notes = () if score else (f"{path} has no scores: all its detections count alike",)
+    return BoxFile(rows, frozenset(present), tuple(extra), notes)
+
+
+def _by_number(name: str, classes: ClassList) -> str:
+    """Return the name of a class that a table gives by its name, or by its id in the truth."""
+    if name in classes.names or (number := whole_number(name)) is None:
+        return name
+    return dict(zip(classes.ids, classes.names, strict=True)).get(number, name)
+
+
+def _add_row(
+    rows: list[dict[str, Any]],
+    defects: list[CvkitError],
+    cells: Sequence[str],
+    columns: Sequence[str],
+    score: float,
+    where: str,
+    values: dict[str, Any],
+) -> None:
+    """Append the box of a table's row, or its defect."""
+    numbers = [parse_number(cell) for cell in cells]
+    wrong = [n for n, value in enumerate(numbers) if value is None or not math.isfinite(value)]
+    if wrong:
+        message = f"{where}: {columns[wrong[0]]} {shown(cells[wrong[0]])} is not a finite number"
+        defects.append(DataError(message, code="results.value"))
+        return
+    a, b, c, d = (float(value) for value in numbers if value is not None)
+    box = [a, b, c - a, d - b] if columns in CORNERS else [a, b, c, d]
+    _add(rows, defects, box, score, where, **values)
+
+
+def _runs(text: str, size_hw: tuple[int, int], where: str) -> dict[str, Any] | DataError:
+    """Return Kaggle's run-length code, pairs of a start from 1 and a length, as COCO's.
+
+    Both count pixels column by column.
+    """
+    numbers = [whole_number(cell) for cell in text.split()]
+    total, end = size_hw[0] * size_hw[1], 1
+    counts: list[int] = []
+    fine = len(numbers) % 2 == 0 and all(number is not None for number in numbers)
+    for start, length in _pairs(numbers) if fine else ():
+        fine &= start >= end and length > 0 and start + length - 1 <= total
+        counts += [start - end, length]
+        end = start + length
+    if not fine:
+        return DataError(
+            f"{where}: {RUNS} {shown(text)} is not pairs of a start from 1 and a length, in order "
+            f"and inside {size_hw[1]}x{size_hw[0]} pixels",
+            code="results.value",
+        )
+    return {"size": list(size_hw), "counts": [*counts, total - end + 1]}
+
+
+def _pairs(numbers: Sequence[int | None]) -> Iterator[tuple[int, int]]:
+    known = [number for number in numbers if number is not None]
+    return zip(known[::2], known[1::2], strict=True)
+
+
+def dataset_rows(content: Any, path: Path) -> Any:
+    """Return COCO's results from a whole COCO dataset; any other content as it is.
+
+    Raises:
+        DataError: an annotation has no score, or its image or category is not in the file.
+    """
+    if not isinstance(content, dict) or not isinstance(content.get("annotations"), list):
+        return content
+    images = _named(content.get("images"), "file_name")
+    names = _named(content.get("categories"), "name")
+    rows = []
+    for place, row in enumerate(content["annotations"]):
+        where = f"{path}: annotations[{place}]"
+        if not isinstance(row, dict) or "score" not in row:
+            raise DataError(
+                f"{where} has no 'score'",
+                code="results.key",
+                hint="predictions need a score; the ground truth belongs to --truth",
+            )
+        image, name = images.get(row.get("image_id")), names.get(row.get("category_id"))
+        if image is None or name is None:
+            raise DataError(
+                f"{where}: its image or category is not in the file", code="results.image"
+            )
+        rows.append(row | {"file_name": image, "category_name": name})
+    return rows
+
+
+def _named(rows: Any, field: str) -> dict[Any, str]:
+    """Return the names of the entries of a COCO file by their ids."""
+    known = rows if isinstance(rows, list) else []
+    pairs = [(row.get("id"), row.get(field)) for row in known if isinstance(row, dict)]
+    return {id_: str(name) for id_, name in pairs if isinstance(id_, int | str) and is_text(name)}
