@@ -11,6 +11,7 @@ from cvkit.errors import GateFailed, UsageError
 from cvkit.metrics.gates import failed_gates, parse_gates, require_known
 from cvkit.options.base import Eval
 from cvkit.scoring.contract import Scored, scoring_of
+from cvkit.scoring.intervals import intervals
 from cvkit.scoring.predicted import require_any
 from cvkit.tasks.inference_flags import require_effect
 
@@ -32,6 +33,9 @@ def evaluate(options: Eval, task_name: str) -> int:
     failed = failed_gates(gates, content)
     content["gates"] = {"passed": not failed, "failed": failed}
     shown = content | {name: nested(content[name]) for name in ("metrics", "rules")}
+    if "intervals" in content:
+        bounds = content["intervals"]
+        shown["intervals"] = bounds | {"metrics": nested(bounds["metrics"])}
     if "folder" in content:
         storage.write_json(Path(content["folder"]) / "report.json", shown)
     if not options.json:
@@ -43,6 +47,12 @@ def evaluate(options: Eval, task_name: str) -> int:
     if failed:
         raise GateFailed("; ".join(failed), code="gate.failed", content=shown)
     return 3 if content["failures"] else 0
+
+
+def _intervals(scored: Scored[Any, Any], options: Eval) -> dict[str, Any]:
+    if not options.bootstrap:
+        return {}
+    return {"intervals": intervals(scored, options.bootstrap, options.seed or 0)}
 
 
 def _report_folder(options: Eval, task_name: str) -> Path | None:
@@ -60,6 +70,7 @@ def _evaluate_files(options: Eval, task_name: str, report: Reporter) -> dict[str
         scored = scoring.score(options, report)
         folder = _report_folder(options, task_name)
         content |= scoring.write_report(scored, folder) | {"precision": None, "engine": "files"}
+        content |= _intervals(scored, options)
     finally:
         gc.enable()
     return content | ({"folder": str(folder)} if folder else {})
@@ -101,7 +112,7 @@ def _evaluate_model(options: Eval, task_name: str, report: Reporter) -> dict[str
     folder = _report_folder(options, task_name)
     scored = Scored(metric, task.classes, images, failures)
     content: dict[str, Any] = {"weights": str(trained.path), "data": options.data}
-    content |= scoring.write_report(scored, folder)
+    content |= scoring.write_report(scored, folder) | _intervals(scored, options)
     content |= {"precision": trained.precision, "engine": engine.name}
     content["inference"] = task.inference_rule()
     return content | ({"folder": str(folder)} if folder else {})

@@ -48,8 +48,13 @@ def print_evaluation(content: dict[str, Any]) -> None:
         for name, values in per_class.items()
     ]
     print_table("per class", ["class", *columns, counted], rows)
+    bounds = content.get("intervals", {})
     for name, value in content["metrics"].items():
-        print_line(f"{name:16} {number(value)}")
+        pair = bounds.get("metrics", {}).get(name)
+        between = f"  [{number(pair[0])}, {number(pair[1])}]" if pair else ""
+        print_line(f"{name:16} {number(value)}{between}")
+    if bounds:
+        print_line(f"intervals        {bounds['level']:.0%}, {bounds['rule']}")
     print_line(f"rule             {content['rules'][next(iter(content['metrics']))]}")
     rules, counts = content["rules"], content["counts"]
     if "classes_counted" in rules:

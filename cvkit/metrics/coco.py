@@ -87,6 +87,19 @@ def evaluate_coco(
             that of their borders (Boundary IoU, 2021, arXiv:2103.16562).
         engine: module with COCO and COCOeval; ultrafast-pycocotools by default.
     """
+    run = _run(results, truths, num_classes, kind, engine)
+    names = ("precision", "recall", "scores")
+    return Accumulated(np.asarray(run.stats, float), *(np.asarray(run.eval[n]) for n in names))
+
+
+def _run(
+    results: Sequence[Instances],
+    truths: Sequence[Instances],
+    num_classes: int,
+    kind: str,
+    engine: Any = None,
+) -> Any:
+    """Return the finished `COCOeval`; see `evaluate_coco`."""
     if engine is None:
         engine = importlib.import_module("ultrafast_pycocotools")
     with contextlib.redirect_stdout(io.StringIO()):
@@ -107,8 +120,29 @@ def evaluate_coco(
         run.evaluate()
         run.accumulate()
         run.summarize()
-    names = ("precision", "recall", "scores")
-    return Accumulated(np.asarray(run.stats, float), *(np.asarray(run.eval[n]) for n in names))
+    return run
+
+
+def coco_outcomes(
+    results: Sequence[Instances],
+    truths: Sequence[Instances],
+    num_classes: int,
+    kind: str = "bbox",
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what COCO's evaluation makes of each detection, by class and by decreasing score.
+
+    Returns:
+        [D] number of the image, [D] index of the class, both from 0, and [D, 10] int8 outcomes at
+        the ten IoUs: 1 correct, 0 wrong, -1 not counted.
+    """
+    run = _run(results, truths, num_classes, kind)
+    columns = []
+    for iou in run.params.iouThrs:
+        found, _ = run.per_instance(iou_thr=iou)
+        columns.append(np.where(found["ignore"], -1, found["gt_id"] >= 0).astype(np.int8))
+    images, labels = found["image_id"] - 1, found["category_id"] - 1
+    order = np.lexsort((images, -found["score"], labels))
+    return images[order], labels[order], np.stack(columns, 1)[order]
 
 
 def _image(number: int, truth: Instances, kind: str) -> dict[str, int]:

@@ -319,6 +319,16 @@ class Eval(Inference):
         ),
     ] = None
     batch_size: Annotated[int, flag(RUN, "Images per forward pass", min=1)] = 4
+    bootstrap: Annotated[
+        int,
+        flag(
+            OUTPUT,
+            "Number of bootstrap replicates for 95 % intervals, such as 1000, drawn by image (or "
+            "video) with --seed, or with seed 0; 0: no intervals",
+            min=0,
+            max=100_000,
+        ),
+    ] = 0
     fail_under: Annotated[
         list[str],
         flag(

@@ -42,6 +42,11 @@ def gated(at, fail_under, **more):
     return run(at, "eval", fail_under=limits, **more)[0]
 
 
+def bounds(at, **more):
+    """The bootstrap intervals."""
+    return run(at, "eval", **more)[1].get("intervals")
+
+
 def large(at):
     """Images that are larger than a model's windows."""
     return str(at.once("large", lambda path: WRITERS[at.task](path, COUNTS[at.task], 8, (64, 96))))
@@ -72,6 +77,9 @@ ROWS = [
     Row("split", ("val", "train"), evaluated),
     Row("batch_size", (1, 2), batches("eval")),
     Row("batch_size", (1, 2), near_content, same=True),
+    Row("bootstrap", (0, 10, 20), bounds),
+    Row("bootstrap", (0, 10, 20), bounds, base=FILES),
+    Row("seed", (None, 5), bounds, base=FILES | {"bootstrap": 10}),
     Row("fail_under", (None, 0.5), gated, base=FILES | {"predictions": predictions(1)}),
     Row("fail_under", (None, 0.5), gated, base=FILES, same=True),
     Row("out", (lambda at: at.root / "a", lambda at: at.root / "b"), report, base={"files": True}),
