@@ -11,8 +11,9 @@ from cvkit.errors import GateFailed, UsageError
 from cvkit.metrics.gates import failed_gates, parse_gates, require_known
 from cvkit.options.base import Eval
 from cvkit.scoring.contract import Scored, scoring_of
-from cvkit.scoring.intervals import intervals
+from cvkit.scoring.intervals import intervals, samples_of
 from cvkit.scoring.predicted import require_any
+from cvkit.scoring.stored import write_samples
 from cvkit.tasks.inference_flags import require_effect
 
 
@@ -49,10 +50,16 @@ def evaluate(options: Eval, task_name: str) -> int:
     return 3 if content["failures"] else 0
 
 
-def _intervals(scored: Scored[Any, Any], options: Eval) -> dict[str, Any]:
+def _intervals(scored: Scored[Any, Any], options: Eval, folder: Path | None) -> dict[str, Any]:
+    """Store the counts of each sample in the report folder; return the intervals asked for."""
+    if folder is None and not options.bootstrap:
+        return {}
+    samples = samples_of(scored)
+    if folder is not None:
+        write_samples(folder, samples)
     if not options.bootstrap:
         return {}
-    return {"intervals": intervals(scored, options.bootstrap, options.seed or 0)}
+    return {"intervals": intervals(samples, options.bootstrap, options.seed or 0)}
 
 
 def _report_folder(options: Eval, task_name: str) -> Path | None:
@@ -70,7 +77,7 @@ def _evaluate_files(options: Eval, task_name: str, report: Reporter) -> dict[str
         scored = scoring.score(options, report)
         folder = _report_folder(options, task_name)
         content |= scoring.write_report(scored, folder) | {"precision": None, "engine": "files"}
-        content |= _intervals(scored, options)
+        content |= _intervals(scored, options, folder)
     finally:
         gc.enable()
     return content | ({"folder": str(folder)} if folder else {})
@@ -112,7 +119,8 @@ def _evaluate_model(options: Eval, task_name: str, report: Reporter) -> dict[str
     folder = _report_folder(options, task_name)
     scored = Scored(metric, task.classes, images, failures)
     content: dict[str, Any] = {"weights": str(trained.path), "data": options.data}
-    content |= scoring.write_report(scored, folder) | _intervals(scored, options)
+    content |= scoring.write_report(scored, folder)
+    content |= _intervals(scored, options, folder)
     content |= {"precision": trained.precision, "engine": engine.name}
     content["inference"] = task.inference_rule()
     return content | ({"folder": str(folder)} if folder else {})

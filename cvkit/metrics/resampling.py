@@ -5,7 +5,7 @@ Source: An Introduction to the Bootstrap, Efron and Tibshirani, 1993, chapter 13
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,23 +30,30 @@ class Samples(ABC):
     Attributes:
         keys: names of the samples.
         classes: names of the classes.
+        names: of the metrics.
         per_class: name of the metric of each class.
     """
 
     keys: tuple[str, ...]
     classes: tuple[str, ...]
+    names: tuple[str, ...]
     per_class: str
 
     @abstractmethod
     def values(self, weights: np.ndarray) -> Values:
         """Return the metrics for [B, I] weights: how often each sample is drawn."""
 
+    @abstractmethod
     def single(self) -> np.ndarray:
         """Return [I] the first metric of each sample alone; NaN where undefined."""
-        name = next(iter(self.values(np.ones((1, len(self.keys))))))
-        parts = np.array_split(np.arange(len(self.keys)), -(-len(self.keys) // AT_ONCE) or 1)
-        found = [self.values(np.eye(len(self.keys))[part])[name] for part in parts if len(part)]
-        return np.concatenate([np.zeros(0), *found])
+
+    @abstractmethod
+    def pick(self, places: np.ndarray) -> "Samples":
+        """Return the samples at these positions."""
+
+    @abstractmethod
+    def truth(self) -> np.ndarray:
+        """Return [I, K] the number of pixels, samples or objects of each class in the truth."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,27 @@ class ClassCounts(Samples):
 
     def values(self, weights: np.ndarray) -> Values:
         """Return the metrics for [B, I] weights: how often each sample is drawn."""
-        sums = (self.counts.T @ weights.T).T.reshape(len(weights), 3, -1)
+        return self._metrics((self.counts.T @ weights.T).T)
+
+    def single(self) -> np.ndarray:
+        """Return [I] the first metric of each sample alone; NaN where undefined."""
+        parts = np.array_split(np.arange(len(self.keys)), -(-len(self.keys) // 1000) or 1)
+        found = [self._metrics(self.counts[part].toarray())[self.names[0]] for part in parts]
+        return np.concatenate(found)
+
+    def pick(self, places: np.ndarray) -> "ClassCounts":
+        """Return the samples at these positions."""
+        keys = tuple(self.keys[place] for place in places)
+        return replace(self, keys=keys, counts=self.counts[places])
+
+    def truth(self) -> np.ndarray:
+        """Return [I, K] the number of pixels or samples of each class in the truth."""
+        kinds = len(self.classes)
+        return self.counts[:, kinds : 2 * kinds].toarray()
+
+    def _metrics(self, sums: np.ndarray) -> Values:
+        """Return the metrics of [B, 3 K] sums of counts."""
+        sums = sums.reshape(len(sums), 3, -1)
         hits, truth, predicted = sums[:, 0], sums[:, 1], sums[:, 2]
         with np.errstate(invalid="ignore", divide="ignore"):
             total = truth.sum(1)
@@ -140,6 +167,42 @@ class Matches(Samples):
             for name, place in zip(self.names[1:], self.places, strict=True)
         }
         return {self.names[0]: _mean(by_class)} | per_iou | {"classes": by_class}
+
+    def single(self) -> np.ndarray:
+        """Return [I] the first metric of each image alone; NaN where undefined."""
+        kinds, images = len(self.classes), len(self.keys)
+        # Each class of each image is a class of its own, of a single image.
+        labels = self.images * kinds + self.labels
+        order = np.argsort(labels, kind="stable")
+        alone = replace(
+            self,
+            keys=("all",),
+            classes=("",) * (kinds * images),
+            images=np.zeros(len(labels), np.int64),
+            labels=labels[order],
+            outcomes=self.outcomes[order],
+            objects=self.objects.reshape(1, -1),
+        )
+        return _mean(alone.values(np.ones((1, 1)))["classes"].reshape(images, kinds))
+
+    def pick(self, places: np.ndarray) -> "Matches":
+        """Return the samples at these positions."""
+        new = np.full(len(self.keys), -1)
+        new[places] = np.arange(len(places))
+        kept = np.flatnonzero(new[self.images] >= 0)
+        # Equal scores keep the order of the images: positions are expected to increase.
+        return replace(
+            self,
+            keys=tuple(self.keys[place] for place in places),
+            images=new[self.images[kept]],
+            labels=self.labels[kept],
+            outcomes=self.outcomes[kept],
+            objects=self.objects[places],
+        )
+
+    def truth(self) -> np.ndarray:
+        """Return [I, K] the number of counted objects of each class."""
+        return self.objects
 
     def _column(self, place: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the counted detections at an IoU, and where the correct ones are among them."""

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from cvkit.metrics import coco, confusion, masks, voc
+from cvkit.metrics import confusion, masks, voc
 from cvkit.metrics.boxes import flatten
 from cvkit.metrics.classification import ClassificationMetric
-from cvkit.metrics.coco import BoxMetric
+from cvkit.metrics.coco import CocoMetric
 from cvkit.metrics.confusion import ConfusionMatrix
 from cvkit.metrics.masks import MaskMetric
 from cvkit.metrics.resampling import LEVEL, ClassCounts, Matches, Samples, interval, replicated
@@ -54,7 +54,9 @@ def _one_each(outcomes: Sequence[tuple[int, int, float]], classes: int) -> Any:
     return csr_matrix((values, (np.concatenate([hit, rows, rows]), places)), shape=shape)
 
 
-def _matches(metric: BoxMetric, keys: tuple[str, ...], names: tuple[str, ...]) -> list[Samples]:
+def _matches(
+    metric: CocoMetric | VocMetric, keys: tuple[str, ...], names: tuple[str, ...]
+) -> list[Samples]:
     truth = flatten(metric.truths)
     objects = np.zeros((len(keys), len(names)))
     np.add.at(objects, (truth.images[~truth.spare], truth.labels[~truth.spare] - 1), 1)
@@ -65,8 +67,7 @@ def _matches(metric: BoxMetric, keys: tuple[str, ...], names: tuple[str, ...]) -
     kinds = metric.kinds if isinstance(metric, MaskMetric) else ("",)
     result: list[Samples] = []
     for kind in kinds:
-        overlap = masks.KINDS[kind] if kind else "bbox"
-        found = coco.coco_outcomes(metric.results, metric.truths, len(names), overlap)
+        found = metric.outcomes(masks.KINDS[kind] if kind else "bbox")
         prefix = f"{kind}." if kind else ""
         metrics = tuple(f"{prefix}{name}" for name in ("AP", "AP50", "AP75"))
         result.append(Matches(keys, names, *found, objects, "coco", metrics, (0, 5)))
@@ -85,17 +86,17 @@ def _voc_outcomes(metric: VocMetric) -> tuple[np.ndarray, np.ndarray, np.ndarray
     return boxes.images[order], boxes.labels[order] - 1, went[order][:, None]
 
 
-def intervals(scored: Scored[Any, Any], replicates: int, seed: int) -> dict[str, Any]:
+def intervals(several: Sequence[Samples], replicates: int, seed: int) -> dict[str, Any]:
     """Return the part of `eval --json` about bootstrap intervals.
 
     Args:
-        scored: the evaluation.
+        several: counts of the evaluation.
         replicates: number of times that samples are drawn.
         seed: of the draws.
     """
     found: dict[str, Any] = {}
-    per_class: dict[str, dict[str, Any]] = {name: {} for name in scored.classes.names}
-    for samples in samples_of(scored):
+    per_class: dict[str, dict[str, Any]] = {name: {} for name in several[0].classes}
+    for samples in several:
         (values,) = replicated([samples], replicates, seed)
         classes = values.pop("classes")
         found |= {name: _bounds(each) for name, each in values.items()}

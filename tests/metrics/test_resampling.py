@@ -98,7 +98,7 @@ def test_nineteen_of_twenty_intervals_contain_the_true_accuracy():
 @pytest.mark.parametrize("name", CASES)
 def test_intervals_depend_on_the_seed_alone_and_contain_the_number(name):
     make, pairs_of = CASES[name]
-    one = scored(make, pairs_of(np.random.default_rng(1)))
+    one = samples_of(scored(make, pairs_of(np.random.default_rng(1))))
     first, again, other = (intervals(one, 60, seed) for seed in (0, 0, 1))
     assert first == again != other
     low, high = next(iter(first["metrics"].values())) or (0, 1)
