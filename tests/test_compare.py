@@ -180,7 +180,7 @@ def test_other_rules_are_refused(cvkit, reports):
 @pytest.mark.parametrize(
     ("words", "code"),
     [
-        (("A",), "compare.places"),
+        (("A",), "compare.evaluations"),
         (("A", "B"), "compare.report"),
         (("A", "B", "--task", "detect"), "compare.truth"),
         (("A", "B", "--truth", "t.json"), "compare.truth"),

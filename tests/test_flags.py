@@ -21,7 +21,12 @@ COMMANDS = [
     (name, verb) for name, entry in OPTIONS.items() if isinstance(entry, dict) for verb in entry
 ] + [(name,) for name, entry in OPTIONS.items() if not isinstance(entry, dict)]
 VERBS = sorted({path[-1] for path in COMMANDS})
-NEEDED = {("samples",): ["dir"], ("tune",): ["segment"], ("weights", "import"): ["file"]}
+NEEDED = {
+    ("compare",): ["a", "b"],
+    ("samples",): ["dir"],
+    ("tune",): ["segment"],
+    ("weights", "import"): ["file"],
+}
 """Arguments without which a command does not begin."""
 REFUSED = "q7"
 """No choice, number or truth value."""
@@ -122,9 +127,13 @@ def test_no_flag_listens_to_another_verbs_variable(read, path, monkeypatch):
             text, _ = another(field, kind, option)
             monkeypatch.setenv(f"CVKIT_{verb}_{field.name}".upper(), text)
     values, given = read(*begin(path))
-    assert set(given) == {"samples": {"folder"}, "tune": {"task"}, "import": {"file", "out"}}.get(
-        path[-1], set()
-    )
+    arguments = {
+        "samples": {"folder"},
+        "tune": {"task"},
+        "compare": {"evaluations"},
+        "import": {"file", "out"},
+    }
+    assert set(given) == arguments.get(path[-1], set())
     for field, *_ in flags_of(path):
         if field.name not in given:
             missing = field.default_factory is dataclasses.MISSING

@@ -30,9 +30,9 @@ from cvkit.texts import is_text, read_json, shown
 def compare(options: Compare) -> int:
     """Compare evaluations, and check the largest drop that is allowed."""
     report = Reporter(options.quiet)
-    if len(options.places) < 2:
+    if len(options.evaluations) < 2:
         raise UsageError(
-            "give two evaluations or more", code="compare.places", hint="cvkit compare A B"
+            "give two evaluations or more", code="compare.evaluations", hint="cvkit compare A B"
         )
     if (options.truth is None) != (options.task is None):
         given = "--task" if options.truth is None else "--truth"
@@ -44,7 +44,7 @@ def compare(options: Compare) -> int:
     if options.truth is None and options.split != "val":
         raise UsageError("--split has no effect without --truth", code="split.idle", hint="omit it")
     read = _reported if options.truth is None else _scored
-    found = [read(place, options, report) for place in options.places]
+    found = [read(place, options, report) for place in options.evaluations]
     for text in require_alike(found, options.accept_differences):
         report.warn(text)
     content = compared(found, options.bootstrap, options.seed, options.changed)

@@ -158,10 +158,9 @@ class Compare(Command):
     The others are compared with the first; all are resampled alike.
     """
 
-    places: Annotated[
+    evaluations: Annotated[
         list[Path],
         typer.Argument(
-            metavar="A B...",
             help="Report folders of eval, or with --truth files or folders of predictions",
             show_default=False,
         ),
