@@ -175,8 +175,8 @@ def _write(folder: Path, content: dict[str, Any], found: list[Evaluated], report
     pictures = [_overlays(each, [s["path"] for s in content["samples"]]) for each in found]
     sheets = []
     for sample in content["samples"]:
-        files = [of.get(sample["path"]) for of in pictures]
-        if any(file is None for file in files):
+        files = [of[sample["path"]] for of in pictures if sample["path"] in of]
+        if len(files) < len(found):
             continue
         try:
             tiles = [
@@ -205,5 +205,8 @@ def _overlays(each: Evaluated, paths: list[str]) -> dict[str, Path]:
         return {}
     lines = {line["path"]: line.get("overlay") for line in predicted.lines}
     joined = join_names(paths, list(lines))
-    named = {path: lines[name] for path, name in joined.items()}
-    return {path: inside(folder, name) for path, name in named.items() if is_text(name)}
+    return {
+        path: inside(folder, str(lines[name]))
+        for path, name in joined.items()
+        if is_text(lines[name])
+    }

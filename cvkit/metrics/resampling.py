@@ -108,10 +108,11 @@ class ClassCounts(Samples):
             share = truth / total[:, None]
             if self.absent_class is None:
                 weighted = (np.nan_to_num(dice) * share).sum(1)
-                values = (accuracy, _mean(recall), _mean(dice), weighted)
+                values = [accuracy, _mean(recall), _mean(dice), weighted]
             else:
                 miou, mean_dice = (self._mean(each) for each in (iou, dice))
-                values = (miou, accuracy, _mean(recall), np.nansum(share * iou, 1), mean_dice)
+                fwiou = np.nansum(share * iou, 1)
+                values = [miou, accuracy, _mean(recall), fwiou, mean_dice]
         per_class = recall if self.absent_class is None else iou
         return dict(zip(self.names, values, strict=True)) | {"classes": per_class}
 

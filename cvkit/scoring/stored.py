@@ -37,7 +37,8 @@ def write_samples(folder: Path, several: Sequence[Samples]) -> Path:
         arrays |= {f"{name}{place}": array for name, array in found.items()}
     text = json.dumps(about).encode("ascii")
     stream = io.BytesIO()
-    np.savez_compressed(stream, about=np.frombuffer(text, np.uint8), **arrays)
+    arrays["about"] = np.frombuffer(text, np.uint8)
+    np.savez_compressed(stream, allow_pickle=False, **arrays)
     write_bytes(folder / NAME, stream.getvalue())
     return folder / NAME
 
