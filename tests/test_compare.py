@@ -105,6 +105,16 @@ def test_reports_of_every_task_are_compared_with_the_first(cvkit, reports, tmp_p
     assert "B - A" in told.out
 
 
+def test_an_evaluation_differs_from_itself_by_nothing(cvkit, reports, task):
+    """Both get the same samples in each replicate."""
+    (place,) = reports(task, 2)
+    done = cvkit("compare", place, place, "--json", "--no-files", "--bootstrap", 20)
+    first = flat(done.json["metrics"])
+    assert 0 < first["values"][0] < 1
+    assert first["differences"] == [{"difference": 0, "low": 0, "high": 0}]
+    assert not done.json["samples"] or not any(each["change"] for each in done.json["samples"])
+
+
 def test_predictions_compare_like_their_reports(cvkit, reports, tmp_path, task):
     places = reports(task, 0, 2)
     files = [WRITERS.get(task, table)(tmp_path, shift) for shift in (0, 2)]
