@@ -147,6 +147,10 @@ EXAMPLES = {
         "cvkit video predict clips/ --weights runs/video-r3d-001 --out out/ --save video",
         "cvkit video predict long.mp4 --weights kinetics --views 20x1 --per-clip",
     ),
+    ("compare",): (
+        "cvkit compare runs/segment-eval-001 runs/segment-eval-002 --max-drop 0.01",
+        "cvkit compare a.json b.json --task detect --truth instances_val2017.json",
+    ),
     ("tune",): (
         "cvkit tune classify --data DIR --trials 20 --epochs 3 --set arch=resnet18",
         "cvkit tune segment --strategy grid --lr 1e-4,1e-2 --weight-decay 0.01 --points 3",

@@ -22,6 +22,7 @@ COMMANDS = [
 ] + [(name,) for name, entry in OPTIONS.items() if not isinstance(entry, dict)]
 VERBS = sorted({path[-1] for path in COMMANDS})
 NEEDED = {
+    ("compare",): ["a", "b"],
     ("samples",): ["dir"],
     ("tune",): ["segment"],
     ("weights", "import"): ["file", "--out", "x"],
@@ -111,7 +112,8 @@ def test_every_flag_listens_to_its_commands_variable(read, path, monkeypatch):
     for field, kind, option in flags_of(path):
         text, wanted[field.name] = another(field, kind, option)
         monkeypatch.setenv(f"CVKIT_{path[-1]}_{field.name}".upper(), text)
-    values, given = read(*path, *NEEDED.get(path, []))
+    needed = [word for word in NEEDED.get(path, []) if word[0] != "-" and word != "x"]
+    values, given = read(*path, *needed)
     assert {name: values[name] for name in wanted} == wanted
     verb = path[-1].upper()
     assert {name: given[name] for name in wanted} == {
@@ -126,9 +128,14 @@ def test_no_flag_listens_to_another_verbs_variable(read, path, monkeypatch):
             text, _ = another(field, kind, option)
             monkeypatch.setenv(f"CVKIT_{verb}_{field.name}".upper(), text)
     values, given = read(*begin(path))
-    assert set(given) == {"samples": {"folder"}, "tune": {"task"}, "import": {"file", "out"}}.get(
-        path[-1], set()
-    )
+    arguments = {
+        "samples": {"folder"},
+        "tune": {"task"},
+        "compare": {"evaluations"},
+        "import": {"file", "out"},
+        "prove": {"file", "data"},
+    }
+    assert set(given) == arguments.get(path[-1], set())
     for field, *_ in flags_of(path):
         if field.name not in given:
             missing = field.default_factory is dataclasses.MISSING

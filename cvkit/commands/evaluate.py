@@ -13,7 +13,9 @@ from cvkit.errors import GateFailed, UsageError
 from cvkit.options.base import Eval
 from cvkit.output.gate_reports import junit, markdown
 from cvkit.scoring.contract import Scored, denominator, scoring_of, sourced
+from cvkit.scoring.intervals import intervals, samples_of
 from cvkit.scoring.predicted import made_by, require_any
+from cvkit.scoring.stored import write_samples
 from cvkit.tasks.inference_flags import require_effect
 
 
@@ -59,9 +61,24 @@ def evaluate(options: Eval, task_name: str) -> int:
 def _write_report(content: dict[str, Any]) -> dict[str, Any]:
     """Write `report.json` if there is a report folder; return its content."""
     shown = content | {name: nested(content[name]) for name in ("metrics", "rules")}
+    if "intervals" in content:
+        bounds = content["intervals"]
+        shown["intervals"] = bounds | {"metrics": nested(bounds["metrics"])}
     if "folder" in content:
         storage.write_json(Path(content["folder"]) / "report.json", shown)
     return shown
+
+
+def _intervals(scored: Scored[Any, Any], options: Eval, folder: Path | None) -> dict[str, Any]:
+    """Store the counts of each sample in the report folder; return the intervals asked for."""
+    if folder is None and not options.bootstrap:
+        return {}
+    samples = samples_of(scored)
+    if folder is not None:
+        write_samples(folder, samples)
+    if not options.bootstrap:
+        return {}
+    return {"intervals": intervals(samples, options.bootstrap, options.seed or 0)}
 
 
 def _report_folder(options: Eval, task_name: str) -> Path | None:
@@ -86,6 +103,7 @@ def _evaluate_files(
         content |= scoring.write_report(scored, folder) | {"precision": None, "engine": "files"}
         if options.predictions and (made := made_by(options.predictions)):
             content["made_by"] = made
+        content |= _intervals(scored, options, folder)
     finally:
         gc.enable()
     return content | ({"folder": str(folder)} if folder else {})
@@ -129,6 +147,7 @@ def evaluate_model(options: Eval, task_name: str, report: Reporter, gates: Gates
     scored = Scored(metric, task.classes, images, failures)
     content: dict[str, Any] = {"weights": str(trained.path), "data": options.data}
     content |= scoring.write_report(scored, folder)
+    content |= _intervals(scored, options, folder)
     content |= {"precision": trained.precision, "engine": engine.name}
     content["inference"] = task.inference_rule()
     return content | ({"folder": str(folder)} if folder else {})

@@ -48,17 +48,22 @@ def print_evaluation(content: dict[str, Any]) -> None:
         for name, values in per_class.items()
     ]
     print_table("per class", ["class", *columns, counted], rows)
-    rules = content["rules"]
+    rules, bounds = content["rules"], content.get("intervals", {})
     dialects = rules.get("dialects", {})
     _print_dialects(content["metrics"], dialects)
     rows = [
-        [name, number(value), rules.get(name, "")]
+        [name, number(value), _interval(bounds, name), rules.get(name, "")]
         for name, value in content["metrics"].items()
         if name.partition(".")[0] not in dialects
     ]
     for name, text in rules.get("protocols", {}).items():
         print_line(f"{name:16} {text}")
-    print_table("metrics", ["metric", "value", "rule"], rows)
+    heads = ["metric", "value", "interval", "rule"]
+    if not bounds:
+        heads, rows = ["metric", "value", "rule"], [[*row[:2], row[3]] for row in rows]
+    print_table("metrics", heads, rows)
+    if bounds:
+        print_line(f"intervals        {bounds['level']:.0%}, {bounds['rule']}")
     if "classes_counted" in rules:
         absent = ", ".join(rules["classes_absent"]) or "none"
         print_line(f"classes          {len(rules['classes_counted'])} counted; absent: {absent}")
@@ -70,6 +75,11 @@ def print_evaluation(content: dict[str, Any]) -> None:
         print_line(f"gate             {'passed' if gate['passed'] else 'failed'}: {gate['text']}")
     if "folder" in content:
         print_line(f"files            {content['folder']}")
+
+
+def _interval(bounds: dict[str, Any], name: str) -> str:
+    pair = bounds.get("metrics", {}).get(name)
+    return f"[{number(pair[0])}, {number(pair[1])}]" if pair else ""
 
 
 def _print_dialects(metrics: dict[str, Any], dialects: dict[str, str]) -> None:

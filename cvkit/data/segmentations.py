@@ -4,6 +4,7 @@ Everything is checked before it is passed to pycocotools, whose C code trusts si
 """
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -11,7 +12,7 @@ from pycocotools import mask as coco
 
 from cvkit.data.annotated import MOST_PIXELS, claimed_size
 from cvkit.errors import DataError
-from cvkit.ops.rle import compress, make_masks, mask_boxes, run_lengths
+from cvkit.ops.rle import are_codes, compress, make_masks, mask_boxes, run_lengths
 from cvkit.texts import is_number, shown
 
 FAR = 10
@@ -35,6 +36,27 @@ def read_segmentation(value: Any, size_hw: tuple[int, int], where: str) -> bytes
     if defect := _polygon_defect(value, size_hw, where):
         return defect
     return coco.merge(coco.frPyObjects(value, *size_hw))["counts"]
+
+
+def compressed_codes(
+    values: Sequence[Any], sizes_hw: Sequence[tuple[int, int]]
+) -> list[bytes] | None:
+    """Return the codes of masks in compressed form, checked all at once; None if any is not.
+
+    Args:
+        values: objects with size and counts.
+        sizes_hw: of each one's image.
+    """
+    try:
+        sizes = [value["size"] for value in values]
+        if any(size != [*wanted] for size, wanted in zip(sizes, sizes_hw, strict=True)):
+            return None
+        if any(type(side) is bool for size in sizes for side in size):
+            return None
+        codes = [value["counts"].encode("ascii") for value in values]
+    except (KeyError, TypeError, AttributeError, UnicodeEncodeError):
+        return None
+    return codes if are_codes(codes, [height * width for height, width in sizes_hw]) else None
 
 
 def _polygon_defect(value: Any, size_hw: tuple[int, int] | None, where: str) -> DataError | None:

@@ -87,6 +87,22 @@ def evaluate_coco(
             that of their borders (Boundary IoU, 2021, arXiv:2103.16562).
         engine: module with COCO and COCOeval; ultrafast-pycocotools by default.
     """
+    return _accumulated(_run(results, truths, num_classes, kind, engine))
+
+
+def _accumulated(run: Any) -> Accumulated:
+    names = ("precision", "recall", "scores")
+    return Accumulated(np.asarray(run.stats, float), *(np.asarray(run.eval[n]) for n in names))
+
+
+def _run(
+    results: Sequence[Instances],
+    truths: Sequence[Instances],
+    num_classes: int,
+    kind: str,
+    engine: Any = None,
+) -> Any:
+    """Return the finished `COCOeval`; see `evaluate_coco`."""
     if engine is None:
         engine = importlib.import_module("ultrafast_pycocotools")
     with contextlib.redirect_stdout(io.StringIO()):
@@ -107,8 +123,17 @@ def evaluate_coco(
         run.evaluate()
         run.accumulate()
         run.summarize()
-    names = ("precision", "recall", "scores")
-    return Accumulated(np.asarray(run.stats, float), *(np.asarray(run.eval[n]) for n in names))
+    return run
+
+
+def _outcomes(run: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    columns = []
+    for iou in run.params.iouThrs:
+        found, _ = run.per_instance(iou_thr=iou)
+        columns.append(np.where(found["ignore"], -1, found["gt_id"] >= 0).astype(np.int8))
+    images, labels = found["image_id"] - 1, found["category_id"] - 1
+    order = np.lexsort((images, -found["score"], labels))
+    return images[order], labels[order], np.stack(columns, 1)[order]
 
 
 def _image(number: int, truth: Instances, kind: str) -> dict[str, int]:
@@ -266,9 +291,29 @@ class BoxMetric(ABC):
 class CocoMetric(BoxMetric):
     """The metric with COCO's twelve numbers."""
 
-    def accumulate(self) -> Accumulated:
-        """Return the whole evaluation."""
-        return evaluate_coco(self.results, self.truths, len(self.classes))
+    def __init__(self, classes: ClassList) -> None:
+        super().__init__(classes)
+        self._finished: dict[tuple[str, int], Any] = {}
+
+    def _run(self, kind: str) -> Any:
+        """Return the finished `COCOeval` of a kind of overlap, which is made once."""
+        key = kind, len(self.results)
+        if key not in self._finished:
+            self._finished[key] = _run(self.results, self.truths, len(self.classes), kind)
+        return self._finished[key]
+
+    def accumulate(self, kind: str = "bbox") -> Accumulated:
+        """Return the whole evaluation of a kind of overlap of `evaluate_coco`."""
+        return _accumulated(self._run(kind))
+
+    def outcomes(self, kind: str = "bbox") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the outcome of each detection, by class and by decreasing score.
+
+        Returns:
+            [D] number of the image, [D] index of the class, both from 0, and [D, 10] int8
+            outcomes at the ten IoUs: 1 correct, 0 wrong, -1 not counted.
+        """
+        return _outcomes(self._run(kind))
 
     def compute(self) -> dict[str, float | None]:
         """Return the twelve numbers by name; None if no object counts."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from cvkit.metrics import coco
 from cvkit.metrics.boxes import Overlap, Scene
-from cvkit.metrics.coco import METRICS, Accumulated, BoxReport, CocoMetric, evaluate_coco
+from cvkit.metrics.coco import METRICS, Accumulated, BoxReport, CocoMetric
 from cvkit.ops.rle import mask_iou
 from cvkit.structures import ClassList
 
@@ -62,13 +62,9 @@ class MaskMetric(CocoMetric):
 
         return overlap
 
-    def accumulate(self, kind: str = "mask") -> Accumulated:
-        """Return the whole evaluation of one kind."""
-        return evaluate_coco(self.results, self.truths, len(self.classes), KINDS[kind])
-
     def accumulate_all(self) -> dict[str, Accumulated]:
         """Return the whole evaluation of each kind."""
-        return {kind: self.accumulate(kind) for kind in self.kinds}
+        return {kind: self.accumulate(KINDS[kind]) for kind in self.kinds}
 
     def compute(self) -> dict[str, float | None]:
         """Return the numbers by name, such as `mask.AP50`; None if no object counts."""

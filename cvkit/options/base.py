@@ -338,6 +338,16 @@ class Eval(Gated, Inference):
         ),
     ] = None
     batch_size: Annotated[int, flag(RUN, "Images per forward pass", min=1)] = 4
+    bootstrap: Annotated[
+        int,
+        flag(
+            OUTPUT,
+            "Number of bootstrap replicates for 95 % intervals, such as 1000, drawn by image (or "
+            "video) with --seed, or with seed 0; 0: no intervals",
+            min=0,
+            max=100_000,
+        ),
+    ] = 0
     out: Annotated[Path, flag(OUTPUT, "Folder in which the numbered report folder is created")] = (
         RUNS
     )

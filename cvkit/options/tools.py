@@ -166,3 +166,55 @@ class Tune(Command):
         Path("runs")
     )
     resume: Annotated[Path | None, flag(RUN, "Study folder to continue")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare(Command):
+    """Compare evaluations of the same data: differences with intervals, per class and per image.
+
+    Each is the report folder of an eval, or with --truth predictions in any form that eval scores.
+    The others are compared with the first; all are resampled alike.
+    """
+
+    evaluations: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Report folders of eval, or with --truth files or folders of predictions",
+            show_default=False,
+        ),
+    ]
+    task: Annotated[
+        str | None, Choice(TASKS), flag(DATA, "Task of the predictions; for --truth")
+    ] = None
+    truth: Annotated[
+        Path | None, flag(DATA, "Ground truth on which predictions are scored first")
+    ] = None
+    split: Annotated[str, flag(DATA, "Split of --truth")] = "val"
+    bootstrap: Annotated[
+        int, flag(RUN, "Number of bootstrap replicates for the intervals", min=10, max=100_000)
+    ] = 1000
+    seed: Annotated[int, flag(RUN, "Seed of the replicates", min=0, max=2**31 - 1)] = 0
+    max_drop: Annotated[
+        float | None,
+        flag(
+            OUTPUT,
+            "Exit with code 4 if the first metric is lower than that of the first evaluation by "
+            "more than this",
+            min=0,
+            max=1,
+        ),
+    ] = None
+    changed: Annotated[
+        int, flag(OUTPUT, "Number of images or videos listed that changed most", min=0, max=1000)
+    ] = 10
+    accept_differences: Annotated[
+        bool,
+        flag(
+            RUN,
+            "Compare although rules differ, and the common images although data differ",
+        ),
+    ] = False
+    out: Annotated[
+        Path, flag(OUTPUT, "Folder in which the numbered folder of the comparison is created")
+    ] = Path("runs")
+    files: Annotated[bool, flag(OUTPUT, "Also write tables and pictures")] = True

@@ -9,6 +9,7 @@ from cvkit.options.detect import DetectEval, DetectPredict, DetectProposals, Det
 from cvkit.options.instance import InstanceEval, InstancePredict, InstanceTrain
 from cvkit.options.segment import SegmentEval, SegmentPredict, SegmentTrain
 from cvkit.options.tools import (
+    Compare,
     Models,
     Samples,
     Tune,
@@ -30,6 +31,7 @@ OPTIONS: dict[str, type[Command] | dict[str, type[Command]]] = {
     },
     "instance": {"train": InstanceTrain, "eval": InstanceEval, "predict": InstancePredict},
     "video": {"train": VideoTrain, "eval": VideoEval, "predict": VideoPredict},
+    "compare": Compare,
     "tune": Tune,
     "weights": {
         "list": WeightsList,
@@ -77,6 +79,7 @@ HANDLERS = {
     "eval": f"{_HANDLERS}.evaluate:evaluate",
     "predict": f"{_HANDLERS}.predict:predict",
     "proposals": f"{_HANDLERS}.proposals:proposals",
+    "compare": f"{_HANDLERS}.compare:compare",
     "tune": f"{_HANDLERS}.tune:tune",
     "list": f"{_HANDLERS}.weights:list_weights",
     "verify": f"{_HANDLERS}.weights:verify_weights",

@@ -126,7 +126,9 @@ def _table(
     if masks and codes is None:
         return None
     table = Table(numbers, labels, scores, xywh, codes, boxless)
-    left_out = Counter(str(rows[place].category_name) for place in np.flatnonzero(labels == 0))
+    left_out = Counter(
+        str(rows[place].category_name) for place in np.flatnonzero(labels == 0).tolist()
+    )
     return (table.pick(labels > 0) if left_out else table), left_out
 
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from itertools import pairwise
+from itertools import pairwise, repeat
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,9 @@ import numpy as np
 from cvkit.data.annotated import MOST_PIXELS, AnnotatedImage
 from cvkit.data.joining import join_names
 from cvkit.data.named import Names
-from cvkit.data.segmentations import read_segmentation
+from cvkit.data.segmentations import compressed_codes, read_segmentation
 from cvkit.errors import DataError, raise_defects
-from cvkit.ops.rle import are_codes, mask_boxes
+from cvkit.ops.rle import mask_boxes
 from cvkit.scoring.voc_results import read_voc_results
 from cvkit.structures import ClassList, Instances, Masks
 from cvkit.texts import is_number, is_text, shown, whole_number
@@ -40,13 +40,15 @@ class Table:
     def pick(self, which: np.ndarray) -> "Table":
         """Return the detections at these positions."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Table(**{name: None if v is None else v[which] for name, v in values.items()})
+        picked: dict[str, Any] = {k: None if v is None else v[which] for k, v in values.items()}
+        return Table(**picked)
 
 
 def by_image(table: Table, images: list[AnnotatedImage]) -> list[Instances]:
     """Return the detections of each image, best first; equal scores keep the order of the file."""
     sorted_table = table.pick(np.lexsort((-table.scores, table.images)))  # stable
-    xywh, masks = sorted_table.xywh, [None] * len(images)
+    xywh = sorted_table.xywh
+    masks: list[Masks] = []
     cuts = np.searchsorted(sorted_table.images, np.arange(len(images) + 1)).tolist()
     spans = [slice(*pair) for pair in pairwise(cuts)]
     if sorted_table.codes is not None:
@@ -59,7 +61,7 @@ def by_image(table: Table, images: list[AnnotatedImage]) -> list[Instances]:
     labels, scores = sorted_table.labels, sorted_table.scores
     return [
         Instances(corners[s], labels[s], scores=scores[s], xywh=xywh[s], masks=each)
-        for s, each in zip(spans, masks, strict=True)
+        for s, each in zip(spans, masks or repeat(None, len(spans)), strict=True)
     ]
 
 
@@ -211,7 +213,7 @@ def _with_masks(
     """
     sizes = [images[number].truth.coded_masks().size_hw for number in table.images.tolist()]
     codes = np.empty(len(content), object)
-    compressed = _compressed_codes(content, sizes)
+    compressed = compressed_codes([row.get("segmentation") for row in content], sizes)
     if compressed is None:
         pairs = enumerate(zip(content, sizes, strict=True))
         found = [
@@ -224,18 +226,6 @@ def _with_masks(
         codes[:] = compressed
     boxless = np.array(["bbox" not in row for row in content], bool)
     return replace(table, codes=codes, boxless=boxless)
-
-
-def _compressed_codes(content: list[dict], sizes: list[tuple[int, int]]) -> list[bytes] | None:
-    """Return compressed codes, checked all at once; None if there is anything else."""
-    try:
-        masks = [row["segmentation"] for row in content]
-        if any(mask["size"] != [*size] for mask, size in zip(masks, sizes, strict=True)):
-            return None
-        codes = [mask["counts"].encode("ascii") for mask in masks]
-    except (KeyError, TypeError, AttributeError, UnicodeEncodeError):
-        return None
-    return codes if are_codes(codes, [height * width for height, width in sizes]) else None
 
 
 def _all_well_formed(content: list[Any], masks: bool) -> bool:

@@ -51,7 +51,11 @@ def _rules(options: Eval | Predict) -> Iterator[Rule]:
         yield options.predictions is not None, OF_A_MODEL, "--predictions: no network runs"
         yield options.weights is not None, OF_FILES, "--weights"
         file = options.truth is not None and options.truth.is_file()
-        names = ("format",) if isinstance(options, DetectingEval) else ("format", *DIVIDING)
+        names: tuple[str, ...] = (
+            ("format",) if isinstance(options, DetectingEval) else ("format", *DIVIDING)
+        )
+        if options.bootstrap:
+            names = tuple(name for name in names if name != "seed")
         yield file, names, f"--truth {options.truth}, which is a file"
     if isinstance(options, SegmentEval):
         others = "cvkit" not in dialects(options.dialect)

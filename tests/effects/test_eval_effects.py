@@ -104,6 +104,11 @@ WRONG = FILES | {"predictions": predictions(1)}
 """Options of scoring files that are all wrong."""
 
 
+def bounds(at, **more):
+    """The bootstrap intervals."""
+    return run(at, "eval", **more)[1].get("intervals")
+
+
 def large(at):
     """Images that are larger than a model's windows."""
     return str(at.once("large", lambda path: WRITERS[at.task](path, COUNTS[at.task], 8, (64, 96))))
@@ -139,6 +144,9 @@ ROWS = [
     Row("split", ("val", "train"), evaluated),
     Row("batch_size", (1, 2), batches("eval")),
     Row("batch_size", (1, 2), near_content, same=True),
+    Row("bootstrap", (0, 10, 20), bounds),
+    Row("bootstrap", (0, 10, 20), bounds, base=FILES),
+    Row("seed", (None, 5), bounds, base=FILES | {"bootstrap": 10}),
     Row("fail_under", (None, 0.5), gated, base=FILES | {"predictions": predictions(1)}),
     Row("fail_under", (None, 0.5), gated, base=FILES, same=True),
     Row("baseline", (None, earlier), compared, base=WRONG),

@@ -11,7 +11,7 @@ import test_train_effects
 import test_train_own_effects
 from effect_parts import TASKS
 from model_parts import inputs, model
-from test_tool_effects import TEN, fresh
+from test_tool_effects import TEN, fresh, reports
 
 from cvkit import cli
 from cvkit.commands import train, tune
@@ -24,7 +24,7 @@ COMMANDS = [
 ] + [(name,) for name, entry in OPTIONS.items() if not isinstance(entry, dict)]
 HERE = ("json", "quiet", "debug", "config")
 """Flags that are tested below, for each command that has them."""
-SILENT = [("weights", "list"), ("weights", "verify"), ("models",), ("samples",)]
+SILENT = [("weights", "list"), ("weights", "verify"), ("models",), ("samples",), ("compare",)]
 """Commands that have nothing to say on stderr where all is well."""
 
 
@@ -89,6 +89,7 @@ def words(places, monkeypatch):
                 *(TEN(at), "--arch", "mobilenet_v3_small", "--out", fresh(at, "m.safetensors")),
                 *("--classes", at.write("ten.txt", "".join(f"c{n}\n" for n in range(10)))),
             ),
+            "compare": (*reports(0, 3)(at), "--no-files", "--bootstrap", 10),
             "samples": (fresh(at, "s"), "--count", 5, "--size", 32),
         }
         return [*path, *more.get(path[-1], ())]

@@ -10,9 +10,10 @@ import pytest
 import torch
 import torchvision
 from effect_parts import Row, require_effect
+from PIL import Image
 from test_train_own_effects import changed, pictures, yolo_too
 
-from cvkit.commands import proposals, show, tune, weights
+from cvkit.commands import compare, evaluate, proposals, show, tune, weights
 from cvkit.data import proposals as search
 from cvkit.errors import CvkitError
 from cvkit.models import listing
@@ -204,6 +205,68 @@ def verified(at, files):
     return [row["path"] for row in said["files"]]
 
 
+def scores(at, wrong):
+    """Return a table of scores of 12 images, the first `wrong` of them mistaken."""
+    rows = [f"s{n}.jpg,{(n % 2) ^ (n < wrong)},{1 - (n % 2) ^ (n < wrong)}" for n in range(12)]
+    return at.write(f"{wrong}-scores.csv", "\n".join(["path,a,b", *rows]) + "\n")
+
+
+def labelled(at, other=0):
+    """Return a table of the classes of the images, the last `other` of them wrong."""
+    rows = [f"s{n}.jpg,{'ba'[(n % 2) ^ (n >= 12 - other)]}" for n in range(12)]
+    return at.write(f"{other}-labels.csv", "\n".join(["path,label", *rows]) + "\n")
+
+
+def reported(at, wrong, **more):
+    """Return the report folder of an evaluation with so many mistakes."""
+    base = {"predictions": scores(at, wrong), "truth": labelled(at), "out": at.root / "evals"}
+    options = OPTIONS["classify"]["eval"](**base | {"json": True, "quiet": True} | more)
+    return Path(printed(lambda: evaluate.evaluate(options, "classify"))["folder"])
+
+
+def reports(*wrong):
+    """Return what makes report folders."""
+    return lambda at: [reported(at, each) for each in wrong]
+
+
+def compared(at, **more):
+    """The JSON of a comparison without its place, or the message with which it is refused."""
+    base = {"evaluations": reports(0, 3)(at), "json": True, "files": False, "bootstrap": 20}
+    base |= {"out": at.root / "comparisons", "quiet": True}
+    said = printed(lambda: compare.compare(OPTIONS["compare"](**base | more)))
+    said = {"refused": said} if isinstance(said, str) else said
+    return {name: value for name, value in said.items() if name != "compared"}
+
+
+def compared_at(at, **more):
+    """The folder that a comparison names."""
+    found = compared(at, **{"files": True} | more)
+    return found.get("folder") and str(Path(found["folder"]).parent)
+
+
+def split_truth(at):
+    """A folder of classes with two splits that hold different images of the same names."""
+    root = at.root / "split-truth"
+    for split, turned in (("val", 0), ("train", 1)):
+        for n in range(12):
+            file = root / split / "ba"[(n % 2) ^ turned] / f"s{n}.jpg"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (4, 4)).save(file)
+    return root
+
+
+def unlike(at):
+    """Report folders of different ground truths."""
+    return [reported(at, 0), reported(at, 3, truth=labelled(at, 2))]
+
+
+SCORED = {
+    "evaluations": lambda at: [scores(at, 0), scores(at, 3)],
+    "task": "classify",
+    "truth": labelled,
+}
+
+
 def sampled(at, **more):
     """The names of the samples and the bytes of the first picture."""
     folder = fresh(at, "samples")
@@ -282,6 +345,20 @@ ROWS = {
         Row("overwrite", (False, True), imported_again, base=FILE),
     ],
     ("models",): [Row("task", (None, "video"), listed)],
+    ("compare",): [
+        Row("evaluations", (reports(0, 3), reports(3, 0), reports(0, 3, 3)), compared),
+        Row("task", ("classify", "video", None), compared, base=SCORED),
+        Row("truth", (labelled, lambda at: labelled(at, 3), None), compared, base=SCORED),
+        Row("split", ("val", "train"), compared, base=SCORED | {"truth": split_truth}),
+        Row("bootstrap", (20, 30), compared),
+        Row("seed", (0, 1), compared),
+        Row("max_drop", (None, 0.2), compared),
+        Row("max_drop", (None, 0.3), compared, same=True),
+        Row("changed", (0, 1, 2), compared),
+        Row("accept_differences", (False, True), compared, base={"evaluations": unlike}),
+        Row("out", (lambda at: at.root / "x", lambda at: at.root / "y"), compared_at),
+        Row("files", (True, False), compared_at),
+    ],
     ("samples",): [
         Row(
             "folder",

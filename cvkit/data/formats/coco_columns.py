@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cvkit.data.annotated import MOST_PIXELS
-from cvkit.data.segmentations import lies_outside, read_segmentation
+from cvkit.data.segmentations import compressed_codes, lies_outside, read_segmentation
 from cvkit.ops.rle import make_masks
 from cvkit.structures import Instances
 from cvkit.texts import WHOLE
@@ -58,11 +58,13 @@ def read_columns(
         return None
     order = np.argsort(images, kind="stable")
     cuts = np.searchsorted(images[order], np.arange(1, len(sizes_wh)))
-    values = (xywh, classes, area, flags > 0, codes)
-    parts = [np.split(each[order], cuts) if each is not None else None for each in values]
+    parts = [np.split(each[order], cuts) for each in (xywh, classes, area, flags > 0)]
+    none = [None] * len(sizes_wh)
+    coded = none if codes is None else np.split(codes[order], cuts)
+    images_of = zip(sizes_wh.items(), *parts, coded, strict=True)
     return {
-        id_: _objects(*(each and each[place] for each in parts), size)
-        for place, (id_, size) in enumerate(sizes_wh.items())
+        id_: _objects(boxes, labels, area, crowd, codes, size)
+        for (id_, size), boxes, labels, area, crowd, codes in images_of
     }
 
 
@@ -84,6 +86,12 @@ def _codes(
 ) -> np.ndarray | None:
     """Return the codes of the masks; None if one is not usable."""
     codes = np.empty(len(rows), object)
+    sizes = [sizes_wh[image_id] for image_id in image_ids]
+    known = [size[::-1] for size in sizes if size is not None]
+    values = [row.get("segmentation") for row in rows]
+    if len(known) == len(rows) and (found := compressed_codes(values, known)) is not None:
+        codes[:] = found
+        return codes
     for place, (row, image_id) in enumerate(zip(rows, image_ids, strict=True)):
         size_wh, value = sizes_wh[image_id], row.get("segmentation")
         if size_wh is None:

@@ -1,0 +1,120 @@
+"""The counts of each sample of an evaluation, and the intervals that follow. Imports no torch."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cvkit.metrics import confusion, masks, voc
+from cvkit.metrics.boxes import flatten
+from cvkit.metrics.classification import ClassificationMetric
+from cvkit.metrics.coco import CocoMetric
+from cvkit.metrics.confusion import ConfusionMatrix
+from cvkit.metrics.masks import MaskMetric
+from cvkit.metrics.resampling import LEVEL, ClassCounts, Matches, Samples, interval, replicated
+from cvkit.metrics.video import VideoMetric
+from cvkit.metrics.voc import VocMetric
+from cvkit.scoring.contract import Scored
+
+ACCURACIES = ("top1", "balanced_accuracy", "macro_f1", "weighted_f1")
+
+
+def samples_of(scored: Scored[Any, Any]) -> list[Samples]:
+    """Return the counts of each sample, in the evaluation's order; one per kind of overlap."""
+    metric, keys = scored.metric, tuple(path for path, _ in scored.outcomes)
+    names = scored.classes.names
+    outcomes = [outcome for _, outcome in scored.outcomes]
+    if isinstance(metric, ConfusionMatrix):
+        columns = [[np.diag(each), each.sum(1), each.sum(0)] for each in outcomes]
+        return [ClassCounts(keys, names, _sparse(columns), metric.absent_class, confusion.METRICS)]
+    if isinstance(metric, ClassificationMetric):
+        first = "video_top1" if isinstance(metric, VideoMetric) else "top1"
+        counts = _one_each(outcomes, len(names))
+        return [ClassCounts(keys, names, counts, None, (first, *ACCURACIES[1:]), "recall")]
+    return _matches(metric, keys, names)
+
+
+def _sparse(columns: Sequence[Sequence[np.ndarray]]) -> Any:
+    from scipy.sparse import csr_matrix, vstack  # takes as long to import as everything else
+
+    rows = [csr_matrix(np.concatenate(each).astype(np.float64)[None]) for each in columns]
+    return vstack(rows, "csr")
+
+
+def _one_each(outcomes: Sequence[tuple[int, int, float]], classes: int) -> Any:
+    """Return the counts of samples with one class, from its index and the predicted one."""
+    from scipy.sparse import csr_matrix
+
+    true, guess, _ = np.array(outcomes, np.float64).reshape(-1, 3).astype(np.int64).T
+    rows = np.arange(len(true))
+    hit = rows[true == guess]
+    places = np.concatenate([true[hit], classes + true, 2 * classes + guess])
+    shape = (len(rows), 3 * classes)
+    values = np.ones(len(places))
+    return csr_matrix((values, (np.concatenate([hit, rows, rows]), places)), shape=shape)
+
+
+def _matches(
+    metric: CocoMetric | VocMetric, keys: tuple[str, ...], names: tuple[str, ...]
+) -> list[Samples]:
+    truth = flatten(metric.truths)
+    objects = np.zeros((len(keys), len(names)))
+    np.add.at(objects, (truth.images[~truth.spare], truth.labels[~truth.spare] - 1), 1)
+    if isinstance(metric, VocMetric):
+        rule = "voc07" if metric.eleven else "voc12"
+        found = _voc_outcomes(metric)
+        return [Matches(keys, names, *found, objects, rule, (metric.name,))]
+    kinds = metric.kinds if isinstance(metric, MaskMetric) else ("",)
+    result: list[Samples] = []
+    for kind in kinds:
+        found = metric.outcomes(masks.KINDS[kind] if kind else "bbox")
+        prefix = f"{kind}." if kind else ""
+        metrics = tuple(f"{prefix}{name}" for name in ("AP", "AP50", "AP75"))
+        result.append(Matches(keys, names, *found, objects, "coco", metrics, (0, 5)))
+    return result
+
+
+def _voc_outcomes(metric: VocMetric) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    found, truth = flatten(metric.results), flatten(metric.truths)
+    ranked = np.lexsort((-found.scores, found.images))
+    boxes = voc.Boxes(found.images[ranked], found.labels[ranked], found.xywh[ranked])
+    place, most = voc.nearest_objects(
+        boxes, voc.Boxes(truth.images, truth.labels, truth.xywh), truth.crowd
+    )
+    went = voc.verdicts(place, most, truth.spare, metric.iou)
+    order = np.lexsort((-found.scores[ranked], boxes.labels))
+    return boxes.images[order], boxes.labels[order] - 1, went[order][:, None]
+
+
+def intervals(several: Sequence[Samples], replicates: int, seed: int) -> dict[str, Any]:
+    """Return the part of `eval --json` about bootstrap intervals.
+
+    Args:
+        several: counts of the evaluation.
+        replicates: number of times that samples are drawn.
+        seed: of the draws.
+    """
+    found: dict[str, Any] = {}
+    per_class: dict[str, dict[str, Any]] = {name: {} for name in several[0].classes}
+    for samples in several:
+        (values,) = replicated([samples], replicates, seed)
+        classes = values.pop("classes")
+        found |= {name: _bounds(each) for name, each in values.items()}
+        prefix = next(iter(values)).rpartition(".")[0]
+        column = f"{prefix} {samples.per_class}".strip()
+        for place, name in enumerate(samples.classes):
+            per_class[name][column] = _bounds(classes[:, place])
+    return {
+        "metrics": found,
+        "per_class": per_class,
+        "level": LEVEL,
+        "replicates": replicates,
+        "seed": seed,
+        "rule": f"percentiles of {replicates} bootstrap replicates, each of as many samples drawn "
+        f"with replacement (seed {seed})",
+    }
+
+
+def _bounds(values: np.ndarray) -> list[float] | None:
+    found = interval(values)
+    return None if found is None else list(found)
