@@ -1,18 +1,32 @@
 """Evaluate a model, or score files."""
 
+from __future__ import annotations
+
+import contextlib
 import gc
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cvkit import storage
+from cvkit.commands import reports
 from cvkit.commands.printing import nested, print_evaluation, print_json
+from cvkit.commands.reports import Measured
 from cvkit.console import Reporter
-from cvkit.errors import GateFailed, UsageError
+from cvkit.errors import DataError, GateFailed, UsageError
 from cvkit.metrics.gates import failed_gates, parse_gates, require_known
 from cvkit.options.base import Eval
-from cvkit.scoring.contract import Scored, scoring_of
+from cvkit.scoring.contract import Scene, Scored, scoring_of
 from cvkit.scoring.predicted import require_any
+from cvkit.structures import Failure
 from cvkit.tasks.inference_flags import require_effect
+
+if TYPE_CHECKING:
+    from cvkit.engine.runtime import StopSignal
+    from cvkit.tasks.contract import Dataset
+    from cvkit.tasks.trained import Trained
 
 
 def evaluate(options: Eval, task_name: str) -> int:
@@ -26,14 +40,20 @@ def evaluate(options: Eval, task_name: str) -> int:
             hint="--weights RUN --data DIR, or --predictions DIR --truth DIR",
         )
     require_effect(options)
-    measure = _evaluate_files if options.predictions else _evaluate_model
-    content = measure(options, task_name, report)
-    content = {"task": task_name, "command": "eval", "split": options.split, **content}
+    measure = _measure_files if options.predictions else measure_model
+    measured = measure(options, task_name, report)
+    content = {"task": task_name, "command": "eval", "split": options.split, **measured.content}
     failed = failed_gates(gates, content)
     content["gates"] = {"passed": not failed, "failed": failed}
     shown = content | {name: nested(content[name]) for name in ("metrics", "rules")}
     if "folder" in content:
-        storage.write_json(Path(content["folder"]) / "report.json", shown)
+        folder = Path(content["folder"])
+        if options.report:
+            page = folder / reports.NAME
+            content["files"] |= {"report_html": str(page)}
+            measured = replace(measured, content=content)
+            reports.write_report(page, measured, options, (task_name, "eval"), report)
+        storage.write_json(folder / "report.json", shown)
     if not options.json:
         print_evaluation(content)
     elif not failed:
@@ -51,7 +71,7 @@ def _report_folder(options: Eval, task_name: str) -> Path | None:
     return storage.new_numbered_folder(options.out, f"{task_name}-eval")
 
 
-def _evaluate_files(options: Eval, task_name: str, report: Reporter) -> dict[str, Any]:
+def _measure_files(options: Eval, task_name: str, report: Reporter) -> Measured:
     scoring = scoring_of(task_name)
     require_known(parse_gates(options.fail_under), scoring.metric_names(options), None)
     content = {"predictions": str(options.predictions), "truth": str(options.truth)}
@@ -62,16 +82,28 @@ def _evaluate_files(options: Eval, task_name: str, report: Reporter) -> dict[str
         content |= scoring.write_report(scored, folder) | {"precision": None, "engine": "files"}
     finally:
         gc.enable()
-    return content | ({"folder": str(folder)} if folder else {})
+    content |= {"folder": str(folder)} if folder else {}
+    return Measured(content, scored, reports.environment())
 
 
-def _evaluate_model(options: Eval, task_name: str, report: Reporter) -> dict[str, Any]:
+def measure_model(
+    options: Eval, task_name: str, report: Reporter, stop: StopSignal | None = None
+) -> Measured:
+    """Evaluate a model.
+
+    Args:
+        options: of the task's eval command.
+        task_name: key of `catalog.TASKS`.
+        report: for progress.
+        stop: the caller's signal handler; None installs one.
+    """
     from cvkit.engine import runtime
     from cvkit.engine.evaluate import evaluate as run_evaluation
     from cvkit.tasks.trained import load_trained, use_engine
 
     runtime.keep_memory()
-    with runtime.stop_signals() as stop:
+    signals = runtime.stop_signals() if stop is None else contextlib.nullcontext(stop)
+    with signals as stop:
         with stop.at_once():
             trained = load_trained(options.weights, options, task_name)
             task = trained.task
@@ -99,9 +131,38 @@ def _evaluate_model(options: Eval, task_name: str, report: Reporter) -> dict[str
     scoring = scoring_of(task_name)
     require_any(failures, len(failures) + len(images), scoring.SAMPLE)
     folder = _report_folder(options, task_name)
-    scored = Scored(metric, task.classes, images, failures)
+    scored = Scored(metric, task.classes, images, failures, _scenes(trained, data))
     content: dict[str, Any] = {"weights": str(trained.path), "data": options.data}
     content |= scoring.write_report(scored, folder)
     content |= {"precision": trained.precision, "engine": engine.name}
     content["inference"] = task.inference_rule()
-    return content | ({"folder": str(folder)} if folder else {})
+    content |= {"folder": str(folder)} if folder else {}
+    about = runtime.environment(trained.fabric)
+    return Measured(content, scored, about, trained.path.parent)
+
+
+def _scenes(trained: Trained, data: Dataset) -> Callable[[str], Scene]:
+    """Return what reads an evaluated sample again, to show it, and can predict it again."""
+    from cvkit.engine.loader import load
+
+    places: dict[str, int] = {}
+
+    def predict(key: str) -> object:
+        import torch
+
+        with load(data, [[(places[key], 0)]], workers=0) as loaded, torch.inference_mode():
+            (item,) = itertools.chain.from_iterable(loaded)
+            if isinstance(item, Failure):
+                raise DataError(item.reason, code=item.code)
+            with trained.fabric.autocast():
+                batch = item.to(trained.fabric.device)
+                (result,) = trained.task.predict(trained.model, batch)
+        return result
+
+    def scene(key: str) -> Scene:
+        if not places:
+            places.update({data.key(index): index for index in range(len(data))})
+        sample = data.read(places[key])
+        return Scene(sample.image, sample.truth, lambda: predict(key))
+
+    return scene

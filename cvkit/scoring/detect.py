@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from cvkit.console import Reporter
 from cvkit.data.annotated import AnnotatedImage, Annotations, turn_upright
 from cvkit.data.boxes import BoxData, divided_file, read_boxes
+from cvkit.data.decode import read_image
 from cvkit.data.division import Division
 from cvkit.data.formats.coco import read_coco
 from cvkit.data.formats.coco_places import find_images
@@ -20,7 +21,7 @@ from cvkit.metrics.voc import VocMetric
 from cvkit.options.detect import DetectEval
 from cvkit.options.instance import InstanceEval
 from cvkit.output.box_reports import write_box_reports
-from cvkit.scoring.contract import Places, Scored, content, given_places
+from cvkit.scoring.contract import Places, Scene, Scored, content, given_places
 from cvkit.scoring.predicted import (
     predicted_folder,
     read_labels,
@@ -97,7 +98,10 @@ def score_boxes(
     metric.left_out = found.left_out.total()
     require_any(failures, len(images), SAMPLE)
     _tell(found, metric, places.predictions, report)
-    return Scored(metric, truth.classes, outcomes, failures)
+    files = {image.key: image.path for image in images}
+    return Scored(
+        metric, truth.classes, outcomes, failures, lambda key: Scene(read_image(files[key]))
+    )
 
 
 def _tell(found: Results, metric: BoxMetric, place: Path, report: Reporter) -> None:

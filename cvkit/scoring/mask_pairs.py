@@ -29,12 +29,14 @@ class ScoredPair:
         prediction: its PNG, which may be missing, or why there is none.
         mask: of the truth.
         labels: names of the predicted classes, as far as known.
+        image: that both are of, if the truth is a dataset.
     """
 
     key: str
     prediction: Path | Failure
     mask: Path
     labels: tuple[str, ...] = ()
+    image: Path | None = None
 
 
 def require_folders(places: Places) -> None:
@@ -56,12 +58,12 @@ def paired_by_name(options: SegmentEval, places: Places, report: Reporter) -> li
     """Return prediction and truth of each sample of the truth, joined by their names."""
     folders = [places.predictions, places.predictions / options.split]
     pairs, used = [], {}
-    for name, _, mask in _truths(options, places.truth, {}, report):
+    for name, image, mask in _truths(options, places.truth, {}, report):
         files = [folder / f"{name}.png" for folder in folders]
         found = next((file for file in files if file.is_file()), None)
         if found is not None:
             used[found] = name
-        pairs.append(ScoredPair(name, found or files[0], mask))
+        pairs.append(ScoredPair(name, found or files[0], mask, image=image))
     _require_truths(pairs, places.truth)
     if not used:
         raise DataError(
@@ -137,7 +139,7 @@ def paired_with_folder(
     if extra := lines.keys() - set(joined.values()):
         tell_extra(extra, report)
     pairs = []
-    for name, _, mask in truths:
+    for name, image, mask in truths:
         path = joined.get(name)
         line = None if path is None else lines.get(path)
         if line is None:
@@ -154,7 +156,7 @@ def paired_with_folder(
                 code="predictions.task",
                 hint="it must be the output of predict for the same task",
             ) from error
-        pairs.append(ScoredPair(name, png, mask, labels))
+        pairs.append(ScoredPair(name, png, mask, labels, image))
     return pairs
 
 

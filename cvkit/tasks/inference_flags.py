@@ -49,6 +49,7 @@ def _rules(options: Eval | Predict) -> Iterator[Rule]:
     if isinstance(options, Eval):
         yield options.predictions is not None, OF_A_MODEL, "--predictions: no network runs"
         yield options.weights is not None, OF_FILES, "--weights"
+        yield not options.files, ("report",), "--no-files: it is written into the report folder"
         file = options.truth is not None and options.truth.is_file()
         names = ("format",) if isinstance(options, DetectingEval) else ("format", *DIVIDING)
         yield file, names, f"--truth {options.truth}, which is a file"
