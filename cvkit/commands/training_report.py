@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SAME = ("device", "precision", "workers", "offline", "quiet")
 """Flags that the evaluation at the end of a training shares with it, besides those of the data."""
-DATA_FLAGS = ("data", "format", "json_file", "images", "labels", "proposals")
+DATA_FLAGS = ("data", "format", "images", "proposals")
 """Flags for the places of the data, in the tasks that have them."""
 
 
@@ -43,6 +43,9 @@ def evaluation_of(options: Train, task_name: str, run: Path) -> Eval:
     values = {
         name: getattr(options, name) for name in (*SAME, *DATA_FLAGS) if name in known & given
     }
+    coco = getattr(options, "val_json", None) or getattr(options, "train_json", None)
+    if coco is not None:
+        values |= {"data": None, "json_file": coco}
     return kind(
         **values,
         weights=str(run / f"{options.keep}.safetensors"),

@@ -145,9 +145,8 @@ class Pages:
         metric, least = self.metric, self.errors.score
         names = ["background", *self.classes.names]
         return (
-            Section("errors", "Errors by kind", (_errors(self.errors),)),
+            Section("errors", "Errors", (_errors(self.errors), *_histograms(metric, least))),
             Section("curves", "Curves", tuple(_curves(metric, least))),
-            Section("sizes", "Overlaps and sizes", tuple(_histograms(metric, least))),
             confusion_section(self.errors.matrix, names, "objects"),
         )
 

@@ -74,6 +74,7 @@ class View:
     title: str
     subject: str
     evaluated: str
+    nothing: bool
     date: str
     headlines: tuple[Row, ...]
     metrics: tuple[Row, ...]
@@ -112,6 +113,7 @@ def view_of(evaluation: Evaluation) -> View:
         title=f"{evaluation.task} · {content.get('split', '')}".rstrip(" ·"),
         subject=str(content.get("weights") or content.get("predictions") or ""),
         evaluated=content.get("evaluated") or denominator(content["counts"]),
+        nothing=not scored.outcomes,
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         headlines=headlines(metrics, pages),
         metrics=metrics,
@@ -127,7 +129,7 @@ def view_of(evaluation: Evaluation) -> View:
         gates=("passed" if gates["passed"] else "failed") if evaluation.gated else "",
         failed_gates=gates.get("failed", ()),
         command=evaluation.command,
-        environment=tuple(flat(_about(content) | dict(evaluation.environment))),
+        environment=tuple(flat(dict(evaluation.environment) | _about(content))),
     )
 
 
