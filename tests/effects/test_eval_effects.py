@@ -78,6 +78,7 @@ ROWS = [
     Row("out", (lambda at: at.root / "a", lambda at: at.root / "b"), report, base={"files": True}),
     Row("files", (True, False), report),
     Row("report", (False, True), written_files, base={"files": True}),
+    Row("report", (False, True), written_files, base=FILES | {"files": True}),
     Row("report", (False, True), content, same=True, base={"files": True}),
     Row("device", ("cpu", "cuda:99"), told("eval")),
     Row("device", ("cpu", "auto"), results("eval"), same=True),
