@@ -27,11 +27,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis: its title and range."""
+    """An axis: its title and range; with `whole`, only whole numbers are marked."""
 
     title: str
     low: float = 0.0
     high: float = 1.0
+    whole: bool = False
 
     def place(self, value: float) -> float:
         """Return where a value is, from 0 to 1."""
@@ -188,6 +189,8 @@ def ticks(axis: Axis, most: int = 5) -> list[float]:
     if not math.isfinite(span) or span <= 0:
         return [axis.low]
     step = _round_up(span / most)
+    if axis.whole:
+        step = max(1.0, math.ceil(step))
     first = math.ceil(axis.low / step - 1e-9)
     last = math.floor(axis.high / step + 1e-9)
     return [round(number * step, 12) for number in range(first, last + 1)]

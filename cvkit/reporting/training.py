@@ -8,7 +8,7 @@ from typing import Any
 from cvkit.errors import DataError
 from cvkit.reporting.charts import SERIES, Axis, Line, line_chart, nice_ceiling
 from cvkit.reporting.contract import Chart, Section
-from cvkit.texts import read_text
+from cvkit.texts import counted, read_text
 
 HISTORY = "metrics.jsonl"
 
@@ -38,12 +38,12 @@ def read_history(run: Path) -> list[dict[str, Any]]:
 def training_section(history: Sequence[dict[str, Any]]) -> Section:
     """Return losses, the deciding metric and the learning rate by epoch."""
     epochs = [line["epoch"] for line in history]
-    across = Axis("epoch", min(epochs), max(epochs))
+    across = Axis("epoch", min(epochs), max(epochs), whole=True)
     return Section(
         "training",
         "Training",
         (_losses(history, across), *_metric(history, across), _rates(history, across)),
-        f"{len(history)} epochs of the run that made the model.",
+        f"{counted(len(history), 'epoch')} of the run that made the model.",
     )
 
 

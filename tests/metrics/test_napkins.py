@@ -1,4 +1,4 @@
-"""The examples of docs/metrics-explained.md have the numbers that the page says."""
+"""The examples of docs/metrics_explained.md have the numbers that the page says."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ from cvkit.metrics.voc import VocMetric
 from cvkit.ops.rle import encode
 from cvkit.structures import Classes, Instances, SegMap
 
-PAGE = (Path(__file__).parents[2] / "docs" / "metrics-explained.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "metrics_explained.md").read_text()
 KINDS = {"classification": 2, "video": 1, "segmentation": 1, "matrix": 1, "detection": 2}
 KINDS["instance"] = 1
 

@@ -258,6 +258,8 @@ def test_ticks_and_counts_are_short():
     assert ticks(Axis("x", 0, 1)) == [0, 0.2, 0.4, 0.6, 0.8, 1]
     assert ticks(Axis("x", 1, 12)) == [2.5, 5, 7.5, 10]
     assert ticks(Axis("x", 3, 3)) == [3]
+    assert ticks(Axis("x", 1, 12, whole=True)) == [3, 6, 9, 12]
+    assert ticks(Axis("x", 1, 3, whole=True)) == [1, 2, 3]
     assert [nice_ceiling(value) for value in (0, 1, 7, 103)] == [1, 1, 8, 125]
     assert [short_count(n) for n in (0, 999, 1500, 12000, 3_400_000)] == [
         *("0", "999", "1.5k", "12k", "3.4M")
