@@ -48,12 +48,13 @@ def evaluate(options: Eval, task_name: str) -> int:
     shown = content | {name: nested(content[name]) for name in ("metrics", "rules")}
     if "folder" in content:
         folder = Path(content["folder"])
+        page = folder / reports.NAME
         if options.report:
-            page = folder / reports.NAME
             content["files"] |= {"report_html": str(page)}
+        storage.write_json(folder / "report.json", shown)
+        if options.report:
             measured = replace(measured, content=content)
             reports.write_report(page, measured, options, (task_name, "eval"), report)
-        storage.write_json(folder / "report.json", shown)
     if not options.json:
         print_evaluation(content)
     elif not failed:

@@ -71,7 +71,7 @@ def calibration(
 class Pages:
     """The report of an evaluation."""
 
-    HEADLINES = ("top1", "top5", "balanced_accuracy", "macro_f1", "ece")
+    HEADLINES: tuple[str, ...] = ("top1", "top5", "balanced_accuracy", "macro_f1", "ece")
     GALLERY = "Worst are wrong predictions with the highest scores, best are right ones."
 
     def __init__(self, scored: Scored[Any, Any]) -> None:

@@ -129,7 +129,7 @@ def _areas(truth: Instances) -> np.ndarray:
 class Pages:
     """The report of an evaluation."""
 
-    HEADLINES = ("AP", "AP50", "AP75", "AR100", "voc07_map", "voc12_map")
+    HEADLINES: tuple[str, ...] = ("AP", "AP50", "AP75", "AR100", "voc07_map", "voc12_map")
     GALLERY = (
         "In the order of F1 of each image: correct detections against missed objects and false "
         "detections, at the score with the largest F1."
@@ -161,10 +161,8 @@ class Pages:
 
     def show(self, place: int, scene: Scene | None) -> Shown:
         """Return the objects of truth and prediction on the image."""
-        result, truth, matched = (
-            values[place]
-            for values in (self.metric.results, self.metric.truths, self.metric.matched)
-        )
+        metric = self.metric
+        result, truth, matched = metric.results[place], metric.truths[place], metric.matched[place]
         keep = result.prediction_scores() >= self.errors.score
         found, hits = result.pick(keep), int((matched[keep] >= 0).sum())
         words = counted(int((~uncounted(truth)).sum()), "object")

@@ -6,4 +6,4 @@ from cvkit.reporting import detect
 class Pages(detect.Pages):
     """The report of an evaluation."""
 
-    HEADLINES = ("mask.AP", "mask.AP50", "mask.AP75", "box.AP", "mask.AR100")
+    HEADLINES: tuple[str, ...] = ("mask.AP", "mask.AP50", "mask.AP75", "box.AP", "mask.AR100")

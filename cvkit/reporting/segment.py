@@ -50,7 +50,7 @@ def _text(value: float | None) -> str:
 class Pages:
     """The report of an evaluation."""
 
-    HEADLINES = ("miou", "pixel_accuracy", "mean_accuracy", "mean_dice")
+    HEADLINES: tuple[str, ...] = ("miou", "pixel_accuracy", "mean_accuracy", "mean_dice")
     GALLERY = "In the order of the mean IoU of each image, over the classes in it."
 
     def __init__(self, scored: Scored[Any, Any]) -> None:
@@ -94,7 +94,7 @@ class Pages:
         """Return the classes of truth and prediction over the image."""
         _, matrix = self.scored.outcomes[place]
         found = confusion.summary(matrix)
-        truth = counted(np.count_nonzero(matrix.sum(1)), "class", "classes")
+        truth = counted(int((matrix.sum(1) > 0).sum()), "class", "classes")
         result = f"mean IoU {_text(found['miou'])}, accuracy {_text(found['pixel_accuracy'])}"
         if scene is None:
             return Shown((), truth, result)

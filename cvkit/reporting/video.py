@@ -11,7 +11,14 @@ from cvkit.scoring.contract import Scene
 class Pages(classify.Pages):
     """The report of an evaluation."""
 
-    HEADLINES = ("video_top1", "video_top5", "clip_top1", "balanced_accuracy", "macro_f1", "ece")
+    HEADLINES: tuple[str, ...] = (
+        "video_top1",
+        "video_top5",
+        "clip_top1",
+        "balanced_accuracy",
+        "macro_f1",
+        "ece",
+    )
 
     def show(self, place: int, scene: Scene | None) -> Shown:
         """Return four frames of the video, and its classes in words."""
