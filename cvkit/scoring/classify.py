@@ -94,14 +94,7 @@ def score_tables(
     tell_unknown(names, predicted.names if predicted else None, report)
     place = [names.index(name) for name in table.names]
     index = _label_index(truths, names, truth)
-    lost = predicted.failures.keys() - table.scores.keys() if predicted else ()
-    joined = join_names(list(truths), [*table.scores, *lost])
-    if not joined:
-        raise DataError(
-            f"no row of {file} is in {truth}",
-            code="predictions.names",
-            hint=f"expected for example {next(iter(truths))}",
-        )
+    joined = _joined(list(truths), table, predicted, file, truth)
     metric = make_metric(len(names))
     outcomes: list[tuple[str, Outcome]] = []
     failures: list[Failure] = []
@@ -118,6 +111,25 @@ def score_tables(
         tell_extra(extra, report)
     classes = make_classes(list(names))
     return Scored(metric, classes, outcomes, failures, lambda key: Scene(picture(items[key])))
+
+
+def _joined(
+    keys: list[str], table: Table, predicted: Predicted | None, file: Path, truth: Path
+) -> dict[str, str]:
+    """Return the row of each key of the truth that has one, or that predict could not read.
+
+    Raises:
+        DataError: there are none.
+    """
+    lost = predicted.failures.keys() - table.scores.keys() if predicted else ()
+    joined = join_names(keys, [*table.scores, *lost])
+    if not joined:
+        raise DataError(
+            f"no row of {file} is in {truth}",
+            code="predictions.names",
+            hint=f"expected for example {keys[0]}",
+        )
+    return joined
 
 
 def _class_names(
