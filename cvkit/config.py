@@ -134,7 +134,7 @@ def _nearest_variable(name: str, verb: str, known: Mapping[str, set[str]]) -> st
 
 PLACES = frozenset({"data", "train_json", "val_json", "images", "proposals"})
 """Flags for the places of a run's data; a fingerprint shows whether the data are the same."""
-LASTING = PLACES | {"epochs", "patience", "keep_states"}
+LASTING = PLACES | {"epochs", "patience", "keep_states", "report"}
 """Flags that may change when a run is resumed, and are then stored in its config.yaml."""
 CHANGEABLE = LASTING | {
     *("resume", "workers", "device", "offline", "json", "quiet", "debug", "save_minutes"),

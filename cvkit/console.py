@@ -58,7 +58,8 @@ class Reporter:
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
-        self.warned: set[str] = set()
+        self.warned: dict[str, None] = {}
+        """The warnings, in order."""
         if quiet:
             warnings.simplefilter("ignore", CvkitWarning)
         width = None if sys.stderr.isatty() else FILE_WIDTH
@@ -79,7 +80,7 @@ class Reporter:
         """Print a line that begins with `warning:`; each line only once."""
         if text in self.warned:
             return
-        self.warned.add(text)
+        self.warned[text] = None
         self.console.print(Text(f"warning: {printable(text)}", "yellow"))
 
     def show(self, content: Table) -> None:

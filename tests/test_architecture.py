@@ -17,7 +17,7 @@ ROWS = [
     {"cli"},
     {"commands", "completion"},
     {"config", "helptext", "mistakes"},
-    {"tasks"},
+    {"reporting", "tasks"},
     {"scoring"},
     {"dividing"},
     {"engine", "data", "models", "metrics", "output"},

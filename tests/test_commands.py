@@ -7,6 +7,7 @@ import pytest
 from cvkit.catalog import TASKS
 from cvkit.commands import evaluate as module
 from cvkit.commands.printing import nested
+from cvkit.commands.reports import Measured
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def measured(monkeypatch, tmp_path):
         content |= {"per_class": {}, "counts": {"evaluated": 2, "failed": len(failures)}}
         content |= {"failures": [{"path": p, "reason": f"{p} is damaged"} for p in failures]}
         content |= {"precision": None, "engine": "files"} | more
-        monkeypatch.setattr(module, "_evaluate_files", lambda *_: content)
+        monkeypatch.setattr(module, "_measure_files", lambda *_: Measured(content, None, {}))
 
     monkeypatch.chdir(tmp_path)
     return find

@@ -1,22 +1,35 @@
 """Evaluate a model, or score files."""
 
+from __future__ import annotations
+
+import contextlib
 import gc
-from dataclasses import asdict
+import itertools
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cvkit import storage
+from cvkit.commands import reports
 from cvkit.commands.gates import Gates, read_gates
 from cvkit.commands.printing import nested, print_evaluation, print_json
+from cvkit.commands.reports import Measured
 from cvkit.console import Reporter
-from cvkit.errors import GateFailed, UsageError
+from cvkit.errors import DataError, GateFailed, UsageError
 from cvkit.options.base import Eval
 from cvkit.output.gate_reports import junit, markdown
-from cvkit.scoring.contract import Scored, denominator, scoring_of, sourced
+from cvkit.scoring.contract import Scene, Scored, denominator, scoring_of, sourced
 from cvkit.scoring.intervals import intervals, samples_of
 from cvkit.scoring.predicted import made_by, require_any
 from cvkit.scoring.stored import write_samples
+from cvkit.structures import Failure
 from cvkit.tasks.inference_flags import require_effect
+
+if TYPE_CHECKING:
+    from cvkit.engine.runtime import StopSignal
+    from cvkit.tasks.contract import Dataset
+    from cvkit.tasks.trained import Trained
 
 
 def evaluate(options: Eval, task_name: str) -> int:
@@ -30,10 +43,13 @@ def evaluate(options: Eval, task_name: str) -> int:
             hint="--weights RUN --data DIR, or --predictions DIR --truth DIR",
         )
     require_effect(options)
-    measure = _evaluate_files if options.predictions else evaluate_model
-    content = measure(options, task_name, report, gates)
-    content = {"task": task_name, "command": "eval", "split": options.split, **content}
+    measure = _measure_files if options.predictions else measure_model
+    measured = measure(options, task_name, report, gates)
+    content = {"task": task_name, "command": "eval", "split": options.split, **measured.content}
     content["evaluated"], content["numbers"] = denominator(content), sourced(content)
+    page = Path(content["folder"]) / reports.NAME if options.report else None
+    if page is not None:
+        content["files"] |= {"report_html": str(page)}
     try:
         verdicts = gates.verdicts(content, report)
     except UsageError:
@@ -43,6 +59,9 @@ def evaluate(options: Eval, task_name: str) -> int:
     checked = [asdict(verdict) for verdict in verdicts]
     content["gates"] = {"passed": not failed, "failed": failed, "checked": checked}
     shown = _write_report(content)
+    if page is not None:
+        measured = replace(measured, content=content)
+        reports.write_report(page, measured, options, (task_name, "eval"), report)
     if options.junit is not None:
         storage.write_file(options.junit, junit(content))
     if options.markdown is not None:
@@ -87,9 +106,7 @@ def _report_folder(options: Eval, task_name: str) -> Path | None:
     return storage.new_numbered_folder(options.out, f"{task_name}-eval")
 
 
-def _evaluate_files(
-    options: Eval, task_name: str, report: Reporter, gates: Gates
-) -> dict[str, Any]:
+def _measure_files(options: Eval, task_name: str, report: Reporter, gates: Gates) -> Measured:
     scoring = scoring_of(task_name)
     gates.require_known(scoring.metric_names(options), None)
     content: dict[str, Any] = {
@@ -106,18 +123,34 @@ def _evaluate_files(
         content |= _intervals(scored, options, folder)
     finally:
         gc.enable()
-    return content | ({"folder": str(folder)} if folder else {})
+    content |= {"folder": str(folder)} if folder else {}
+    return Measured(content, scored, reports.environment())
 
 
-def evaluate_model(options: Eval, task_name: str, report: Reporter, gates: Gates) -> dict[str, Any]:
-    """Return the content of the report on a model; only the names of the gates are checked."""
+def measure_model(
+    options: Eval,
+    task_name: str,
+    report: Reporter,
+    gates: Gates,
+    stop: StopSignal | None = None,
+) -> Measured:
+    """Evaluate a model.
+
+    Args:
+        options: of the task's eval command.
+        task_name: key of `catalog.TASKS`.
+        report: for progress.
+        gates: only the names in them are checked.
+        stop: the caller's signal handler; None installs one.
+    """
     from cvkit.engine import runtime
     from cvkit.engine.evaluate import evaluate as run_evaluation
     from cvkit.tasks.engine_choice import use_engine
     from cvkit.tasks.trained import load_trained
 
     runtime.keep_memory()
-    with runtime.stop_signals() as stop:
+    signals = runtime.stop_signals() if stop is None else contextlib.nullcontext(stop)
+    with signals as stop:
         with stop.at_once():
             trained = load_trained(options.weights, options, task_name)
             task = trained.task
@@ -144,10 +177,39 @@ def evaluate_model(options: Eval, task_name: str, report: Reporter, gates: Gates
     scoring = scoring_of(task_name)
     require_any(failures, len(failures) + len(images), scoring.SAMPLE)
     folder = _report_folder(options, task_name)
-    scored = Scored(metric, task.classes, images, failures)
+    scored = Scored(metric, task.classes, images, failures, _scenes(trained, data))
     content: dict[str, Any] = {"weights": str(trained.path), "data": options.data}
     content |= scoring.write_report(scored, folder)
     content |= _intervals(scored, options, folder)
     content |= {"precision": trained.precision, "engine": engine.name}
     content["inference"] = task.inference_rule()
-    return content | ({"folder": str(folder)} if folder else {})
+    content |= {"folder": str(folder)} if folder else {}
+    about = runtime.environment(trained.fabric)
+    return Measured(content, scored, about, trained.path.parent)
+
+
+def _scenes(trained: Trained, data: Dataset) -> Callable[[str], Scene]:
+    """Return what reads an evaluated sample again, to show it, and can predict it again."""
+    from cvkit.engine.loader import load
+
+    places: dict[str, int] = {}
+
+    def predict(key: str) -> object:
+        import torch
+
+        with load(data, [[(places[key], 0)]], workers=0) as loaded, torch.inference_mode():
+            (item,) = itertools.chain.from_iterable(loaded)
+            if isinstance(item, Failure):
+                raise DataError(item.reason, code=item.code)
+            with trained.fabric.autocast():
+                batch = item.to(trained.fabric.device)
+                (result,) = trained.task.predict(trained.model, batch)
+        return result
+
+    def scene(key: str) -> Scene:
+        if not places:
+            places.update({data.key(index): index for index in range(len(data))})
+        sample = data.read(places[key])
+        return Scene(sample.image, sample.truth, lambda: predict(key))
+
+    return scene

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cvkit import catalog, storage
 from cvkit.commands.printing import print_json
+from cvkit.commands.training_report import report_on_training
 from cvkit.config import as_config, update_config
 from cvkit.console import Cell, Reporter, number, print_line, table
 from cvkit.errors import UsageError
@@ -89,7 +90,10 @@ def run_training(
             with stop.at_once():
                 _check(job, run)
         if job.task.gradient_free:
-            return Outcome(run, job.task, job.memorise(run, stop), True)
+            memorised = job.memorise(run, stop)
+            if options.report:
+                report_on_training(options, task_name, run, report, stop)
+            return Outcome(run, job.task, memorised, True)
         trainer = job.trainer(run, stop)
         if options.resume:
             _resume(trainer, options, report)
@@ -102,6 +106,8 @@ def run_training(
                 write_curves(run / "curves.png", progress.history, job.task.best)
         if not options.keep_states:
             trainer.saves.finish()
+        if options.report and is_main:
+            report_on_training(options, task_name, run, report, stop)
     return Outcome(run, job.task, progress, is_main, final)
 
 
@@ -338,6 +344,12 @@ def _find_lr(options: Train, task_name: str, report: Reporter) -> int:
     from cvkit.engine.lr_range import lr_range
     from cvkit.output.curves import write_lr_curve
 
+    if options.report:
+        raise UsageError(
+            "--report has no effect with --find-lr, which trains no model",
+            code="report.idle",
+            hint="omit it",
+        )
     if options.resume or options.devices > 1:
         raise UsageError(
             "--find-lr cannot be combined with --resume or --devices", code="find_lr.unsupported"

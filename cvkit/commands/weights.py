@@ -159,7 +159,7 @@ LARGEST_FALL = 1e-3
 
 def prove_weights(options: WeightsProve) -> int:
     """Evaluate a model in fp32 and bf16, and note in its file whether it may run in bf16."""
-    from cvkit.commands.evaluate import evaluate_model
+    from cvkit.commands.evaluate import measure_model
     from cvkit.commands.gates import read_gates
     from cvkit.engine.checkpoint import save_model
     from cvkit.model_files import read_model
@@ -179,7 +179,7 @@ def prove_weights(options: WeightsProve) -> int:
     found = {}
     for precision in ("fp32", "bf16"):
         asked = options_class(**flags, quiet=options.quiet, precision=precision)
-        found[precision] = evaluate_model(asked, kind, report, read_gates(asked, kind))
+        found[precision] = measure_model(asked, kind, report, read_gates(asked, kind)).content
     metric = load_trained(str(path), asked, kind).task.best
     exact, rounded = (found[name]["metrics"][metric] for name in ("fp32", "bf16"))
     proof = {"metric": metric, "fp32": exact, "bf16": rounded}

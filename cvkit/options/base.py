@@ -243,6 +243,14 @@ class Train(Job):
             "Keep the resume states of a finished run, so that it can be extended bit-exactly",
         ),
     ] = False
+    report: Annotated[
+        bool,
+        flag(
+            OUTPUT,
+            "When training ends, evaluate the kept model on --val-split and write report.html into "
+            "the run folder",
+        ),
+    ] = False
     resume: Annotated[
         Path | None,
         flag(
@@ -352,6 +360,7 @@ class Eval(Gated, Inference):
         RUNS
     )
     files: Annotated[bool, flag(OUTPUT, "Also write a report folder")] = True
+    report: Annotated[bool, flag(OUTPUT, "Also write report.html into the report folder")] = False
 
 
 @dataclass(frozen=True, kw_only=True)

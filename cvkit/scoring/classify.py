@@ -8,7 +8,8 @@ import numpy as np
 
 from cvkit.console import Reporter
 from cvkit.data.classes import dataset_classes, make_classes
-from cvkit.data.classified import read_collection
+from cvkit.data.classified import ClassifiedImage, read_collection
+from cvkit.data.decode import read_image
 from cvkit.data.files import Walk, walk_images
 from cvkit.data.joining import join_names
 from cvkit.data.tables import read_rows
@@ -21,7 +22,7 @@ from cvkit.options.video import VideoEval
 from cvkit.output.confusion_picture import write_confusion
 from cvkit.output.files import write_csv
 from cvkit.scoring.class_tables import KEYS, LABELS, Table, find_column, fused, unique
-from cvkit.scoring.contract import Scored, commonest, content, given_places
+from cvkit.scoring.contract import Scene, Scored, commonest, content, given_places
 from cvkit.scoring.predicted import (
     MISSING,
     Predicted,
@@ -57,6 +58,7 @@ def score(options: ClassifyEval, report: Reporter) -> Scored[ClassificationMetri
         make_metric=ClassificationMetric,
         walk=walk_images,
         sample=SAMPLE,
+        picture=lambda item: read_image(item.path),
     )
 
 
@@ -69,6 +71,7 @@ def score_tables(
     make_metric: Callable[[int], MetricT],
     walk: Walk,
     sample: str,
+    picture: Callable[[ClassifiedImage], np.ndarray],
 ) -> Scored[MetricT, Outcome]:
     """Compare a table of scores, or the weighted mean of several, with the truth.
 
@@ -82,6 +85,7 @@ def score_tables(
         make_metric: called with the number of classes.
         walk: finds the samples of a dataset.
         sample: the noun for a sample, in the singular.
+        picture: reads a sample, to show it: HWC RGB uint8.
 
     Returns:
         The evaluation; truths without prediction are its failures.
@@ -91,20 +95,14 @@ def score_tables(
     """
     file, _ = files[0]
     predicted = read_predicted(file)
-    truths, listed = _truths(options, truth, walk, predicted, report)
+    items, listed = _truths(options, truth, walk, predicted, report)
+    truths = {key: item.label for key, item in items.items()}
     table = fused(files, _known(truths, listed, predicted))
     names = _class_names(table, listed, predicted)
     tell_unknown(names, predicted.names if predicted else None, report)
     place = [names.index(name) for name in table.names]
     index = _label_index(truths, names, truth)
-    lost = predicted.failures.keys() - table.scores.keys() if predicted else ()
-    joined = join_names(list(truths), [*table.scores, *lost])
-    if not joined:
-        raise DataError(
-            f"no row of {file} is in {truth}",
-            code="predictions.names",
-            hint=f"expected for example {next(iter(truths))}",
-        )
+    joined = _joined(list(truths), table, predicted, file, truth)
     metric = make_metric(len(names))
     outcomes: list[tuple[str, Outcome]] = []
     failures: list[Failure] = []
@@ -119,7 +117,27 @@ def score_tables(
     require_complete(failures, options, sample)
     require_any(failures, len(truths), sample)
     tell_extra(table.scores.keys() - set(joined.values()), options, report)
-    return Scored(metric, make_classes(list(names)), outcomes, failures)
+    classes = make_classes(list(names))
+    return Scored(metric, classes, outcomes, failures, lambda key: Scene(picture(items[key])))
+
+
+def _joined(
+    keys: list[str], table: Table, predicted: Predicted | None, file: Path, truth: Path
+) -> dict[str, str]:
+    """Return the row of each key of the truth that has one, or that predict could not read.
+
+    Raises:
+        DataError: there are none.
+    """
+    lost = predicted.failures.keys() - table.scores.keys() if predicted else ()
+    joined = join_names(keys, [*table.scores, *lost])
+    if not joined:
+        raise DataError(
+            f"no row of {file} is in {truth}",
+            code="predictions.names",
+            hint=f"expected for example {keys[0]}",
+        )
+    return joined
 
 
 def _class_names(
@@ -153,14 +171,18 @@ def _truths(
     walk: Walk,
     predicted: Predicted | None,
     report: Reporter,
-) -> tuple[dict[str, str], tuple[str, ...] | None]:
-    """Return the label of each key, and the classes if the truth lists them itself."""
+) -> tuple[dict[str, ClassifiedImage], tuple[str, ...] | None]:
+    """Return the labelled samples by key, and the classes if the truth lists them itself."""
     if place.is_file():
         rows = read_rows(place, ())
         key, label = find_column(rows, KEYS, place), find_column(rows, LABELS, place)
         listed, _ = dataset_classes(place.parent)
         labels = unique([(row[key], row[label]) for row in rows], place)
-        return labels, listed.names if listed else None
+        items = {
+            name: ClassifiedImage(name, place.parent / name, label)
+            for name, label in labels.items()
+        }
+        return items, listed.names if listed else None
     # Data divided in training are divided in the same way, as eval does with the model.
     made = model_division(options, {"labels": predicted.labels if predicted else {}})
     share, names = made.val_fraction, [options.split]
@@ -170,7 +192,7 @@ def _truths(
     tell_division(options, place, found.heap, made, found.splits, report)
     for note in found.notes:
         report.warn(note)
-    return {image.key: image.label for image in found.splits[options.split]}, found.names
+    return {image.key: image for image in found.splits[options.split]}, found.names
 
 
 def _label_index(truths: dict[str, str], names: Sequence[str], path: Path) -> dict[str, int]:

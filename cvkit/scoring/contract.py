@@ -2,7 +2,7 @@
 
 import importlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Generic, Protocol, TypeVar, cast
@@ -20,6 +20,21 @@ OutcomeT = TypeVar("OutcomeT")
 
 
 @dataclass(frozen=True)
+class Scene:
+    """An evaluated sample, to be shown.
+
+    Attributes:
+        image: HWC RGB uint8; of a video with further axes before.
+        truth: of the sample.
+        predict: returns the result; a network may have to run again for it.
+    """
+
+    image: np.ndarray
+    truth: object = None
+    predict: Callable[[], object] = lambda: None
+
+
+@dataclass(frozen=True)
 class Scored(Generic[MetricT, OutcomeT]):
     """A finished evaluation, of a model or of files of predictions.
 
@@ -28,12 +43,15 @@ class Scored(Generic[MetricT, OutcomeT]):
         classes: of the metric.
         outcomes: path of each evaluated sample, and the result of the metric's `update` for it.
         failures: samples that could not be evaluated.
+        scene: returns a sample by its path, or None if it has no image; raises `CvkitError` if its
+            files cannot be read.
     """
 
     metric: MetricT
     classes: ClassList
     outcomes: list[tuple[str, OutcomeT]]
     failures: list[Failure]
+    scene: Callable[[str], Scene | None] = lambda _: None
 
 
 class Scoring(Protocol):

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from cvkit.console import Reporter
 from cvkit.data.annotated import AnnotatedImage, Annotations, turn_upright
 from cvkit.data.boxes import BoxData, divided_file, read_boxes
+from cvkit.data.decode import read_image
 from cvkit.data.division import Division
 from cvkit.data.formats.coco import read_coco
 from cvkit.data.formats.coco_places import find_images
@@ -22,7 +23,7 @@ from cvkit.metrics.protocols import metric_names as named_metrics
 from cvkit.options.detect import DetectEval, protocols
 from cvkit.options.instance import InstanceEval
 from cvkit.output.box_reports import write_box_reports
-from cvkit.scoring.contract import Places, Scored, content, given_places
+from cvkit.scoring.contract import Places, Scene, Scored, content, given_places
 from cvkit.scoring.predicted import (
     predicted_folder,
     read_labels,
@@ -97,7 +98,10 @@ def score_boxes(
     require_complete(failures, options, SAMPLE, empties=True)
     require_any(failures, len(images), SAMPLE)
     _tell(found, metric, options, report)
-    return Scored(metric, truth.classes, outcomes, failures)
+    files = {image.key: image.path for image in images}
+    return Scored(
+        metric, truth.classes, outcomes, failures, lambda key: Scene(read_image(files[key]))
+    )
 
 
 def _tell(

@@ -37,12 +37,14 @@ class ScoredPair:
         prediction: its PNG, or why there is none.
         mask: of the truth.
         labels: names of the predicted classes, as far as known.
+        image: that both are of, if the truth is a dataset.
     """
 
     key: str
     prediction: Path | Failure
     mask: Path
     labels: tuple[str, ...] = ()
+    image: Path | None = None
 
 
 def require_folders(places: Places) -> None:
@@ -66,7 +68,9 @@ def paired_by_name(options: SegmentEval, places: Places, report: Reporter) -> li
     Names are equal, else equal without an ending that all names of a side share.
     """
     folders = [places.predictions, places.predictions / options.split]
-    truths = {name: mask for name, _, mask in _truths(options, places.truth, {}, report)}
+    truths = {
+        name: (image, mask) for name, image, mask in _truths(options, places.truth, {}, report)
+    }
     _require_truths(list(truths), places.truth)
     found: dict[str, Path] = {}
     for name in truths:
@@ -83,10 +87,10 @@ def paired_by_name(options: SegmentEval, places: Places, report: Reporter) -> li
         )
     _tell_unused(folders, {file: name for name, file in found.items()}, options, report)
     pairs = []
-    for name, mask in truths.items():
+    for name, (image, mask) in truths.items():
         reason = f"{places.predictions} has no prediction for {name}"
         failure = Failure(name, MISSING, reason)
-        pairs.append(ScoredPair(name, found.get(name, failure), mask))
+        pairs.append(ScoredPair(name, found.get(name, failure), mask, image=image))
     return pairs
 
 
@@ -168,7 +172,7 @@ def paired_with_folder(
         )
     tell_extra(lines.keys() - set(joined.values()), options, report)
     pairs = []
-    for name, _, mask in truths:
+    for name, image, mask in truths:
         path = joined.get(name)
         line = None if path is None else lines.get(path)
         if line is None:
@@ -185,7 +189,7 @@ def paired_with_folder(
                 code="predictions.task",
                 hint="it must be the output of predict for the same task",
             ) from error
-        pairs.append(ScoredPair(name, png, mask, labels))
+        pairs.append(ScoredPair(name, png, mask, labels, image))
     return pairs
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from cvkit.console import Reporter
 from cvkit.data.classes import dataset_classes, make_classes, numbered_classes
+from cvkit.data.decode import read_image
 from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
 from cvkit.errors import CvkitError, DataError
 from cvkit.metrics import confusion
@@ -15,7 +16,7 @@ from cvkit.metrics.dialects import number, whole
 from cvkit.options.segment import SegmentEval, dialects
 from cvkit.output.confusion_picture import write_confusion
 from cvkit.output.files import write_csv
-from cvkit.scoring.contract import Scored, commonest, content, given_places
+from cvkit.scoring.contract import Scene, Scored, commonest, content, given_places
 from cvkit.scoring.mask_pairs import (
     ScoredPair,
     paired_by_name,
@@ -71,7 +72,16 @@ def score(options: SegmentEval, report: Reporter) -> Scored[ConfusionMatrix, np.
             advance(done, "")
     require_complete(failures, options, SAMPLE)
     require_any(failures, len(pairs), SAMPLE)
-    return Scored(metric, classes, images, failures)
+    by_key = {pair.key: pair for pair in pairs}
+
+    def scene(key: str) -> Scene | None:
+        pair = by_key[key]
+        if pair.image is None or isinstance(pair.prediction, Failure):
+            return None
+        truth, result = SegMap(truths.read(pair.mask)), SegMap(results.read(pair.prediction))
+        return Scene(read_image(pair.image), truth, lambda: result)
+
+    return Scored(metric, classes, images, failures, scene)
 
 
 def _readers(

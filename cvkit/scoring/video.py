@@ -4,8 +4,13 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cvkit.console import Reporter
+from cvkit.data.classified import ClassifiedImage
+from cvkit.data.clips import part_of
 from cvkit.data.files import walk_videos
+from cvkit.data.video import index_video, read_frames
 from cvkit.errors import UsageError
 from cvkit.metrics.video import METRICS, VideoMetric
 from cvkit.options.video import VideoEval
@@ -34,7 +39,16 @@ def score(options: VideoEval, report: Reporter) -> Scored[VideoMetric, Outcome]:
         make_metric=VideoMetric,
         walk=walk_videos,
         sample=SAMPLE,
+        picture=_frames,
     )
+
+
+def _frames(item: ClassifiedImage) -> np.ndarray:
+    """Return four frames of a video, THWC RGB uint8."""
+    index = index_video(item.path)
+    part = part_of(index, item.seconds, item.path)
+    wanted = np.linspace(part.start, part.stop - 1, 4).round().astype(int).tolist()
+    return np.stack(read_frames(item.path, index, wanted))
 
 
 def _weighted(text: str) -> tuple[Path, float]:

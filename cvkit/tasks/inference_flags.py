@@ -50,6 +50,7 @@ def _rules(options: Eval | Predict) -> Iterator[Rule]:
     if isinstance(options, Eval):
         yield options.predictions is not None, OF_A_MODEL, "--predictions: no network runs"
         yield options.weights is not None, OF_FILES, "--weights"
+        yield not options.files, ("report",), "--no-files: it is written into the report folder"
         file = options.truth is not None and options.truth.is_file()
         names: tuple[str, ...] = (
             ("format",) if isinstance(options, DetectingEval) else ("format", *DIVIDING)

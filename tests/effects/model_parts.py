@@ -159,6 +159,16 @@ def report(at, **more):
     return [sorted(found), found.get("folder", "").rpartition("/")[0]]
 
 
+def written_files(at, **more):
+    """The names of the files in the report folder."""
+    code, found = run(at, "eval", **more)
+    assert code == 0, found
+    assert sorted(Path(path).name for path in found["files"].values()) == sorted(
+        path.name for path in Path(found["folder"]).iterdir() if path.name != "report.json"
+    )
+    return sorted(found["files"])
+
+
 def evaluated(at, **more):
     """The paths of the samples that eval looked at."""
     _, found = run(at, "eval", **more | {"files": True})

@@ -23,6 +23,7 @@ from model_parts import (
     table,
     told,
     truth,
+    written_files,
 )
 from PIL import Image
 from test_train_own_effects import FAST, FORMATS, annotations, heap, pictures, regions
@@ -168,6 +169,9 @@ ROWS = [
     ),
     Row("out", (lambda at: at.root / "a", lambda at: at.root / "b"), report, base={"files": True}),
     Row("files", (True, False), report),
+    Row("report", (False, True), written_files, base={"files": True}),
+    Row("report", (False, True), written_files, base=FILES | {"files": True}),
+    Row("report", (False, True), content, same=True, base={"files": True}),
     Row("device", ("cpu", "cuda:99"), told("eval")),
     Row("device", ("cpu", "auto"), results("eval"), same=True),
     Row("precision", ("fp32", "bf16"), results("eval"), ALL_BUT_SEGMENT),

@@ -87,6 +87,7 @@ TRAIN = [
     (TASKS, TWICE, "weights.pretrained"),
     (TASKS, {"augment": "missing.yaml"}, "augment.missing"),
     (TASKS, {"find_lr": True, "devices": 2}, "find_lr.unsupported"),
+    (TASKS, {"find_lr": True, "report": True}, "report.idle"),
     (TASKS, {"find_lr": True, "resume": lambda at: at.root}, "find_lr.unsupported"),
     (TASKS, {"check": True, "resume": lambda at: at.root}, "check.resume"),
     (TASKS, {"unfreeze_at": 2, "epochs": 2, "devices": 2}, "freeze.devices"),
@@ -203,6 +204,7 @@ def eval_cases():
     for task in TASKS:
         known = OPTIONS[task]["eval"].__dataclass_fields__
         yield task, {"weights": None}, "eval.what"
+        yield task, {"files": False, "report": True}, "report.idle"
         yield task, FILES | {"weights": "w"}, "eval.what"
         for name, value in IDLE.items():
             if name in known:

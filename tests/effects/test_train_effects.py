@@ -236,6 +236,7 @@ ROWS = [
     Row("keep", ("best", "last"), files),
     Row("save_minutes", (5.0, 0.0), saves),
     Row("keep_states", (False, True), files),
+    Row("report", (False, True), files),
     Row("resume", (None, resumable), steps, base={"epochs": 3}),
     Row("devices", (1, 2), processes),
     Row("channels_last", ("off", "on"), memory),

@@ -1,0 +1,98 @@
+"""The page that `--report` writes, after an evaluation or a training."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import shlex
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from cvkit import __version__
+from cvkit.console import Reporter
+from cvkit.errors import CvkitError
+from cvkit.helptext import name_text
+from cvkit.options.base import Command, Eval
+from cvkit.options.described import description, differs, hints
+from cvkit.scoring.contract import Scored
+
+NAME = "report.html"
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """A finished evaluation, before it is printed and written.
+
+    Attributes:
+        content: of `eval --json`.
+        scored: the evaluation itself.
+        environment: versions, and device if a network ran.
+        run: folder of the training that made the model, if there may be one.
+    """
+
+    content: dict[str, Any]
+    scored: Scored[Any, Any]
+    environment: dict[str, Any]
+    run: Path | None = None
+
+
+def write_report(
+    path: Path, measured: Measured, options: Command, names: tuple[str, str], report: Reporter
+) -> None:
+    """Write the page of an evaluation.
+
+    Args:
+        path: of the page.
+        measured: the evaluation.
+        options: of the command.
+        names: task and verb of the command.
+        report: its warnings are on the page.
+    """
+    from cvkit.reporting.page import Evaluation, write_page
+    from cvkit.reporting.training import read_history
+
+    history = []
+    try:
+        history = read_history(measured.run) if measured.run else []
+    except CvkitError as error:
+        report.warn(f"the report has no training curves: {error}")
+    evaluation = Evaluation(
+        task=names[0],
+        content=measured.content,
+        scored=measured.scored,
+        command=command_line(options, names),
+        environment=measured.environment | {"working folder": str(Path.cwd())},
+        warnings=list(report.warned),
+        history=history,
+        gated=isinstance(options, Eval) and bool(measured.content["gates"]["checked"]),
+    )
+    write_page(path, evaluation)
+
+
+def command_line(options: Command, names: tuple[str, str]) -> str:
+    """Return the command with every flag that is not at its default, quoted for a shell."""
+    words, kinds = ["cvkit", *names], hints(type(options))
+    for field in dataclasses.fields(options):
+        if not differs(options, field.name):
+            continue
+        value = getattr(options, field.name)
+        first, *others = name_text(field, description(kinds[field.name])).split(", ")
+        if isinstance(value, bool):
+            words.append(first if value else others[0])
+        else:
+            for each in value if isinstance(value, list) else [value]:
+                words += [first, str(each)]
+    return shlex.join(words)
+
+
+def environment() -> dict[str, Any]:
+    """Return what the numbers of an evaluation without a network depend on."""
+    packages = ("numpy", "pycocotools", "ultrafast-pycocotools", "pillow")
+    return {
+        "cvkit": __version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "packages": {name: version(name) for name in packages},
+    }
