@@ -671,7 +671,7 @@ def test_the_remedy_of_a_mask_that_does_not_fit_is_about_what_is_wrong(
     cvkit, tmp_path, size_hw, remedy
 ):
     write_masks(tmp_path / "truth", "a.png")
-    (tmp_path / "truth" / "classes.txt").write_text("road\nsky\n")
+    (tmp_path / "truth" / "classes.txt").write_text("road\nsky\nsea\n")
     (tmp_path / "found").mkdir()
     Image.fromarray(np.full(size_hw, 255, np.uint8)).save(tmp_path / "found" / "a.png")
     done = score(cvkit, "segment", tmp_path / "found", tmp_path / "truth")
