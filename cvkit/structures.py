@@ -382,6 +382,6 @@ class Batch:
             return tensor.to(device)
 
         masks, labels = (t if t is None else moved(t) for t in (self.masks, self.labels))
-        listed = isinstance(self.images, list)
-        images = [moved(i) for i in self.images] if listed else moved(self.images)
-        return Batch(images, masks, self.samples, labels)
+        if isinstance(self.images, list):
+            return Batch([moved(i) for i in self.images], masks, self.samples, labels)
+        return Batch(moved(self.images), masks, self.samples, labels)

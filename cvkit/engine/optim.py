@@ -12,15 +12,21 @@ FUSED_ON = ("cuda",)
 
 
 def make_optimizer(
-    model: nn.Module, name: str, lr: float, weight_decay: float, momentum: float
+    model: nn.Module,
+    name: str,
+    lr: float,
+    weight_decay: float,
+    momentum: float,
+    *,
+    fused: bool = False,
 ) -> torch.optim.Optimizer:
     """Return an optimizer over the trainable parameters; norms and biases have no weight decay.
 
-    On a GPU AdamW, Adam and SGD are fused: one kernel updates all parameters, or none where their
-    attribute `found_inf` is 1, so no step has to wait for the device.
+    If asked for, AdamW, Adam and SGD are fused on a GPU: one kernel updates all parameters, or none
+    where their attribute `found_inf` is 1, so no step has to wait for the device.
     """
     trainable = [p for p in model.parameters() if p.requires_grad]
-    fused = bool(trainable) and all(p.device.type in FUSED_ON for p in trainable)
+    fused = fused and bool(trainable) and all(p.device.type in FUSED_ON for p in trainable)
     groups = [
         {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
@@ -142,11 +148,12 @@ def load_optimizer_tensors(
     known = {index for index, p in enumerate(parameters) if id(p) not in untouched}
     plain_sgd = isinstance(optimizer, torch.optim.SGD) and not optimizer.defaults["momentum"]
     expected = set() if plain_sgd else known
-    for index, entry in state.items():
+    for number in known & set(state):
+        parameter, entry = parameters[number], state[number]
         for key, value in entry.items():
-            if index in known and value.shape == parameters[index].shape:
+            if value.shape == parameter.shape:
                 # Fused kernels need the parameter's order in memory; files have none.
-                entry[key] = torch.empty_like(parameters[index], dtype=value.dtype).copy_(value)
+                entry[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
     if steps and set(state) != expected:
         raise KeyError(f"optimizer state of parameters {sorted(set(state) ^ expected)[:5]}")
     kinds = {frozenset(entry) for entry in state.values()}

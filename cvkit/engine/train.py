@@ -83,8 +83,16 @@ class Trainer:
         self.groups = data[0].groups() if isinstance(data[0], Grouped) else None
         self.fabric, self.workers, self.reporter, self.stop = fabric, workers, reporter, stop
         model = fabric.to_device(model)  # Adagrad creates its states immediately
+        # Fabric cannot clip the gradients of a fused optimizer under the scaler of fp16.
+        precision = fabric.strategy.precision
+        self.scaled = isinstance(precision, MixedPrecision) and precision.scaler is not None
         optimizer = optim.make_optimizer(
-            model, settings.optimizer, settings.lr, settings.weight_decay, settings.momentum
+            model,
+            settings.optimizer,
+            settings.lr,
+            settings.weight_decay,
+            settings.momentum,
+            fused=not self.scaled,
         )
         self.fused = bool(optimizer.defaults.get("fused"))  # it can leave out a step by itself
         self.every = LATER if self.fused else 1
@@ -244,12 +252,11 @@ class Trainer:
             self.model, self.optimizer, max_norm=limit, error_if_nonfinite=False
         )
         # The scaler of fp16 skips steps whose scaled gradient overflowed, and lowers the scale.
-        precision = self.fabric.strategy.precision
-        if not isinstance(precision, MixedPrecision) or precision.scaler is None:
+        if not self.scaled:
             self.checks.gradient(torch.as_tensor(norm), batches, self.progress.step + 1)
             if self.fused:
                 inner = self.optimizer.optimizer
-                inner.found_inf = self.checks.skip  # type: ignore[attr-defined]  # set by scalers
+                inner.found_inf = self.checks.skip  # as a scaler would set it
             if self.every == 1:
                 self.checks.require(together=False)  # the norm is the same in all processes
 

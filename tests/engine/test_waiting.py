@@ -173,11 +173,11 @@ def test_fused_states_come_back_in_the_order_of_the_weights_in_memory(late, name
         optimizer.step()
 
     first, second = network(0), network(1)
-    optimizer = optim.make_optimizer(first, name, *OPTIMIZERS[name], 0.9)
+    optimizer = optim.make_optimizer(first, name, *OPTIMIZERS[name], 0.9, fused=True)
     assert optimizer.defaults["fused"]
     step(first, optimizer, 1)
     second.load_state_dict(first.state_dict())
-    restored = optim.make_optimizer(second, name, *OPTIMIZERS[name], 0.9)
+    restored = optim.make_optimizer(second, name, *OPTIMIZERS[name], 0.9, fused=True)
     states = optim.optimizer_tensors(optimizer)
     saved = {
         name: value.clone(memory_format=torch.contiguous_format) for name, value in states.items()
@@ -187,3 +187,10 @@ def test_fused_states_come_back_in_the_order_of_the_weights_in_memory(late, name
         step(first, optimizer, seed)
         step(second, restored, seed)
     assert torch.equal(first.weight, second.weight)
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_scaled_gradients_are_clipped(cvkit, scenes, tmp_path, tiny, monkeypatch, late, name):
+    monkeypatch.setattr("cvkit.engine.runtime.choose_precision", lambda *_: "fp16")
+    done = train(cvkit, scenes, tmp_path, tiny, "--epochs", 1, "--optimizer", name)
+    assert done.code == 0, done.err

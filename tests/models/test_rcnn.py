@@ -7,9 +7,10 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 from sklearn.svm import LinearSVC
+from torchvision.ops import batched_nms
 
 from cvkit.models.detection.inputs import DetectionInputs
-from cvkit.models.detection.rcnn import CONTEXT, RCNN, RULE, warped_crops
+from cvkit.models.detection.rcnn import CONTEXT, PER_CLASS, RCNN, RULE, _best_of_class, warped_crops
 from cvkit.models.detection.rcnn_post_fits import (
     RIDGE,
     NegativesAndBoxes,
@@ -239,3 +240,18 @@ def test_boxes_are_moved_by_the_regressors_of_their_class():
     found = model.correct(boxes, grids, torch.tensor([1, 2]))
     wanted = torch.tensor([[3.0, 0, 13, 20], [5, 14, 15, 34]])
     torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3000])
+def test_only_the_best_of_each_class_reach_nms(count):
+    generator = torch.Generator().manual_seed(count)
+    corner = 300 * torch.rand(count, 2, generator=generator)
+    boxes = torch.cat((corner, corner + 5 + 20 * torch.rand(count, 2, generator=generator)), 1)
+    scores = (torch.rand(count, generator=generator) * 500).round() / 500  # many are equal
+    labels = 1 + (torch.rand(count, generator=generator) ** 2 * 20).long()
+    ranked = sorted(range(count), key=lambda place: -scores[place].item())
+    best = [[p for p in ranked if labels[p] == label][:PER_CLASS] for label in range(1, 21)]
+    kept = torch.tensor([place for places in best for place in places], dtype=torch.int64)
+    assert len(kept) == min(count, 1) or len(kept) < count
+    wanted = kept[batched_nms(boxes[kept], scores[kept], labels[kept], 0.3)]
+    assert _best_of_class(boxes, scores, labels, 0.3).tolist() == wanted.tolist()

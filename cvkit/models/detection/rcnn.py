@@ -246,12 +246,10 @@ def _features(backbone: nn.Module, crops: Tensor) -> tuple[Tensor, Tensor]:
 def _best_of_class(boxes: Tensor, scores: Tensor, labels: Tensor, limit: float) -> Tensor:
     """Return the boxes that NMS keeps of the best `PER_CLASS` of each class, best first."""
     order = scores.argsort(descending=True, stable=True)
-    keep = []
-    for label in labels.unique():
-        keep.append(order[labels[order] == label][:PER_CLASS])
-    if not keep:
-        return order
-    chosen = torch.cat(keep)
+    order = order[labels[order].argsort(stable=True)]  # class by class, best first
+    kinds = labels[order]
+    place = torch.arange(len(order), device=order.device) - torch.searchsorted(kinds, kinds)
+    chosen = order[place < PER_CLASS]
     return chosen[batched_nms(boxes[chosen], scores[chosen], labels[chosen], limit)]
 
 
