@@ -16,6 +16,7 @@ from cvkit.data.files import InputFile
 from cvkit.engine.checkpoint import load_exactly
 from cvkit.engine.inference import choose_readers
 from cvkit.engine.loader import in_order, load
+from cvkit.engine.processes import Layout
 from cvkit.engine.runtime import choose, make_fabric
 from cvkit.errors import DataError, ModelFileError, UsageError
 from cvkit.model_files import content_hash, read_header, read_model, unverified
@@ -26,6 +27,9 @@ from cvkit.options.base import Job, Predict
 from cvkit.options.tools import WeightsImport
 from cvkit.structures import Failure
 from cvkit.tasks.contract import Task
+
+ALONE = Layout()
+"""One process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +55,16 @@ class Trained:
     precision: str
 
 
-def load_trained(weights: str | None, options: Job, task_name: str | None = None) -> Trained:
+def load_trained(
+    weights: str | None, options: Job, task_name: str | None = None, layout: Layout = ALONE
+) -> Trained:
     """Return the model that `--weights` names, ready to run.
 
     Args:
         weights: see `cvkit.models.weights.find_model`.
         options: of eval or predict.
         task_name: the task that the model must be of; None accepts any.
+        layout: of the processes that run it.
 
     Raises:
         UsageError: `--weights` is not given, or the device is not available.
@@ -73,7 +80,7 @@ def load_trained(weights: str | None, options: Job, task_name: str | None = None
         )
     device, precision = choose(options.device, options.precision)
     task = catalog.resolve(catalog.TASKS[kind]).for_model(options, header)
-    fabric = make_fabric(device, 1, precision)
+    fabric = make_fabric(device, layout, precision)
     try:
         model = task.build()
     except (UsageError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:

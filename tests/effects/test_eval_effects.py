@@ -18,6 +18,7 @@ from model_parts import (
     results,
     run,
     table,
+    together,
     told,
     truth,
 )
@@ -83,6 +84,8 @@ ROWS = [
     Row("engine", ("eager", "fused"), engine("eval")),
     Row("engine", ("eager", "fused"), near_content, same=True),
     Row("workers", (0, 1), batches("eval")),
+    Row("devices", (1, 2), together("eval")),
+    Row("nodes", (1, 2), together("eval")),
     Row("offline", (False, True), network_use("eval")),
     *(
         Row("format", values, evaluated, (task,), {"data": data})

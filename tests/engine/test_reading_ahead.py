@@ -263,7 +263,7 @@ def test_a_metric_gets_its_images_in_order_whatever_their_sizes(workers):
         workers=workers,
         stop=runtime.StopSignal(),
         advance=lambda done, text: None,
-        on_image=lambda sample, counts: made.seen.append((sample.path, counts)),
+        on_image=lambda path, counts: made.seen.append((path, counts)),
     )
     good = [place for place in range(10) if place != 3]
     assert made.batches == [["0", "2", "5", "7"], ["1", "4", "6", "8"], ["9"]]
