@@ -180,7 +180,8 @@ class _Job:
         """Predict into the folder that the first process has prepared."""
         from cvkit.engine import predict as loop
 
-        out, done = self.ranks.share(lambda: (Path(), {}))
+        nothing: tuple[Path, dict[str, str | None]] = Path(), {}
+        out, done = self.ranks.share(lambda: nothing)  # the first process makes it
         with self._working(done, total) as work:
             loop.predict_together(work, out, done, None)
 

@@ -14,8 +14,9 @@ from cvkit.commands.printing import print_json
 from cvkit.config import as_config, update_config
 from cvkit.console import Cell, Reporter, number, print_line, table
 from cvkit.early import global_rank
+from cvkit.engine.processes import with_layout
 from cvkit.errors import UsageError
-from cvkit.options.base import Train, with_given
+from cvkit.options.base import Train
 from cvkit.texts import counted
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Outcome:
 def train(options: Train, task_name: str) -> int:
     """Train a model in a new run folder, or continue one; or only test learning rates."""
     report = Reporter(options.quiet)
-    options = _with_layout(options)
+    options = with_layout(options)
     if options.find_lr:
         return _find_lr(options, task_name, report)
     done = run_training(options, task_name, report)
@@ -59,18 +60,6 @@ def train(options: Train, task_name: str) -> int:
     else:
         print_line(done.run)
     return 0
-
-
-def _with_layout(options: Train) -> Train:
-    """Return the options with the numbers of processes and machines that there are."""
-    from cvkit.engine.processes import find_layout
-
-    layout = find_layout(options)
-    same = (layout.local_world, layout.nodes) == (options.devices, options.nodes)
-    if same:
-        return options
-    changed = dataclasses.replace(options, devices=layout.local_world, nodes=layout.nodes)
-    return with_given(changed, options.given)
 
 
 def run_training(

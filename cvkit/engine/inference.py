@@ -12,7 +12,8 @@ from typing import Generic, TypeVar
 import torch
 
 from cvkit.engine.loader import Key, Loaded, load, read_sample, stack
-from cvkit.engine.runtime import choose_workers, cores
+from cvkit.engine.processes import cores
+from cvkit.engine.runtime import choose_workers
 from cvkit.errors import CvkitError
 from cvkit.structures import Batch, Failure, Geometry
 from cvkit.tasks.contract import Dataset, Measurable, PythonBound
@@ -206,12 +207,10 @@ def _read_ones(due: Iterable[Sequence[_Waiting]]) -> Iterator[Placed]:
 
 def geometry_of(dataset: Dataset | None, index: int) -> Geometry | None:
     """Return the size of a sample without reading it; None if it is not known."""
-    if not isinstance(dataset, Measurable):
-        return None
-    try:
-        return dataset.geometry(index)
-    except CvkitError:
-        return None
+    if isinstance(dataset, Measurable):
+        with contextlib.suppress(CvkitError):  # it is reported when the sample is read
+            return dataset.geometry(index)
+    return None
 
 
 def planned(geometries: Sequence[Geometry | None], batch_size: int) -> list[list[int]]:

@@ -9,11 +9,14 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from cvkit.early import command_line
 from cvkit.errors import UsageError
+from cvkit.options.base import Train, with_given
 from cvkit.texts import counted
+
+AnyTrain = TypeVar("AnyTrain", bound=Train)
 
 
 @dataclass(frozen=True)
@@ -83,14 +86,30 @@ def find_layout(options: Sharing) -> Layout:
     for name, found in (("devices", made.local_world), ("nodes", made.nodes)):
         wanted = getattr(options, name)
         if name in options.given and wanted != found:
-            per = "per machine" if name == "devices" else "in all"
-            what = "process" if name == "devices" else "machine"
+            what, plural, per = (
+                ("process", "processes", "per machine")
+                if name == "devices"
+                else ("machine", "machines", "in all")
+            )
             raise UsageError(
-                f"--{name} {wanted}, but {made.launcher} has started {counted(found, what)} {per}",
+                f"--{name} {wanted}, but {made.launcher} has started {counted(found, what, plural)} {per}",
                 code=f"{name}.launcher",
                 hint=f"omit --{name}",
             )
     return made
+
+
+def with_layout(options: AnyTrain) -> AnyTrain:
+    """Return the options with the numbers of processes and machines that there are.
+
+    Raises:
+        UsageError: flags and variables contradict each other, or a variable is missing.
+    """
+    layout = find_layout(options)
+    if (layout.local_world, layout.nodes) == (options.devices, options.nodes):
+        return options
+    changed = replace(options, devices=layout.local_world, nodes=layout.nodes)
+    return with_given(changed, options.given)
 
 
 def _made_by_torchrun() -> Layout | None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]  # it has no list
 
 from cvkit.early import command_line, how_to_talk, leave, print_failure, speaks
 from cvkit.engine import processes
@@ -95,7 +96,7 @@ class _Joined(Ranks):
     def __init__(self, started: Started, stop: StopSignal) -> None:
         super().__init__(started.layout, stop)
         self.children = started.children
-        self.store: dist.Store | None = None
+        self.store: PrefixStore | None = None
         self.failed_places: dict[int, list[int]] = {}
         self._own_places: list[int] = []
         self._beats: dict[int, tuple[bytes, float]] = {}
@@ -113,7 +114,7 @@ class _Joined(Ranks):
         rank, world, seconds = self.layout.rank, self.world, timedelta(seconds=JOIN_SECONDS)
         by_agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
         try:
-            store = dist.TCPStore(
+            store = TCPStore(
                 *address,
                 world,
                 is_master=self.is_first and not by_agent,
@@ -121,7 +122,7 @@ class _Joined(Ranks):
                 wait_for_workers=False,
                 multi_tenant=True,
             )
-            group = dist.PrefixStore(f"cvkit/{os.environ.get('TORCHELASTIC_RESTART_COUNT')}", store)
+            group = PrefixStore(f"cvkit/{os.environ.get('TORCHELASTIC_RESTART_COUNT')}", store)
             group.set(f"joined/{rank}", "1")
             group.wait([f"joined/{each}" for each in range(world)], seconds)
             # How long they work is not known; that one of them ends is noticed here.
@@ -136,7 +137,7 @@ class _Joined(Ranks):
                 code="ranks.join",
                 hint="check that all were started, and that the machines reach this address",
             ) from error
-        self.store = dist.PrefixStore("cvkit-watch", group)
+        self.store = PrefixStore("cvkit-watch", group)
 
     def gather(self, value: Value) -> list[Value]:
         """Return the values of all processes, by rank.
@@ -226,6 +227,9 @@ class _Joined(Ranks):
         """End the work together: wait for the others of this machine, or end them."""
         if error is not None:
             self.publish(error)
+        # This wakes those that wait for this process. With GPUs it would wait for those that ended.
+        if dist.is_initialized() and (error is None or dist.get_backend() == "gloo"):
+            dist.destroy_process_group()
         deadline = time.monotonic() + LEAVE_SECONDS
         while time.monotonic() < deadline and any(c.poll() is None for c in self._children()):
             time.sleep(PERIOD / 10)
@@ -235,9 +239,6 @@ class _Joined(Ranks):
                 child.send_signal(signal.SIGKILL)
         if self._thread is not threading.current_thread() and self._thread.is_alive():
             self._thread.join(2 * PERIOD)
-        # With GPUs it would wait for processes that are gone.
-        if dist.is_initialized() and (error is None or dist.get_backend() == "gloo"):
-            dist.destroy_process_group()
 
     def _children(self) -> list[processes.Child]:
         return list(self.children.values())
