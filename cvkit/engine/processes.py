@@ -92,7 +92,8 @@ def find_layout(options: Sharing) -> Layout:
                 else ("machine", "machines", "in all")
             )
             raise UsageError(
-                f"--{name} {wanted}, but {made.launcher} has started {counted(found, what, plural)} {per}",
+                f"--{name} {wanted}, but {made.launcher} has started "
+                f"{counted(found, what, plural)} {per}",
                 code=f"{name}.launcher",
                 hint=f"omit --{name}",
             )
