@@ -227,6 +227,8 @@ class _Joined(Ranks):
         """End the work together: wait for the others of this machine, or end them."""
         if error is not None:
             self.publish(error)
+        if error is None or isinstance(error, Interrupted):
+            self._wait_to_leave(LEAVE_SECONDS if error is None else LEAVE_SECONDS / 5)
         # This wakes those that wait for this process. With GPUs it would wait for those that ended.
         if dist.is_initialized() and (error is None or dist.get_backend() == "gloo"):
             dist.destroy_process_group()
@@ -239,6 +241,15 @@ class _Joined(Ranks):
                 child.send_signal(signal.SIGKILL)
         if self._thread is not threading.current_thread() and self._thread.is_alive():
             self._thread.join(2 * PERIOD)
+
+    def _wait_to_leave(self, seconds: float) -> None:
+        """Wait a little for the others, which may still receive what this process has sent."""
+        if self.store is None:
+            return
+        with contextlib.suppress(RuntimeError):  # the first process has ended
+            self.store.set(f"left/{self.layout.rank}", "1")
+            everyone = [f"left/{rank}" for rank in range(self.world)]
+            self.store.wait(everyone, timedelta(seconds=seconds))
 
     def _children(self) -> list[processes.Child]:
         return list(self.children.values())
@@ -273,7 +284,7 @@ class _Joined(Ranks):
         if self.stop.number:
             self.store.set("stop", str(self.stop.number))
         elif self.store.check(["stop"]):
-            self.stop.number = int(self.store.get("stop"))
+            self.stop.follow(int(self.store.get("stop")))
         self._exchange_places()
         silent = self._silent()
         found = gone or silent

@@ -216,17 +216,26 @@ class StopSignal:
     def __init__(self) -> None:
         self.number = 0
         self._process, self._waits = os.getpid(), True
+        self._of_another = False
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:
             return  # a worker that has just been forked; it has its own handler in a moment
-        if self.number:
+        if self.number and not self._of_another:
             for child in multiprocessing.active_children():
                 child.kill()
             leave(number)
-        self.number = number
+        self.number, self._of_another = number, False
         if not self._waits:
             raise KeyboardInterrupt(number)
+
+    def follow(self, number: int) -> None:
+        """Stop as if a signal had come, because it came to a process that this one works with.
+
+        The signal itself may follow, and is then the first one.
+        """
+        if not self.number:
+            self.number, self._of_another = number, True
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:

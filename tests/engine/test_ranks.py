@@ -248,7 +248,7 @@ def test_a_signal_to_one_rank_stops_all(
     cvkit, photos, whole, tmp_path, monkeypatch, forks, number, code, rank
 ):
     here = lambda: signal.raise_signal(number)  # noqa: E731
-    slow = lambda: time.sleep(3)  # noqa: E731, so that it does not end before it is told
+    slow = lambda: time.sleep(1.5)  # noqa: E731, so that it does not end before it is told
     with monkeypatch.context() as patch:
         if rank == 0:
             patch.setattr(forks, "prepare", lambda rank: acting(patch, 2, slow))
