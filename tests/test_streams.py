@@ -171,3 +171,11 @@ def test_more_processes_than_cores_are_refused_before_they_start(monkeypatch, de
     cores = processes.cores()
     with pytest.raises(UsageError, match=f"--devices {cores + 1} exceeds the number of cores"):
         processes.start(Train(device=device, devices=cores + 1))
+
+
+def test_a_signal_after_that_of_another_rank_is_the_first(monkeypatch):
+    monkeypatch.setattr(runtime, "leave", lambda number: pytest.fail("it leaves at once"))
+    stop = runtime.StopSignal()
+    stop.follow(signal.SIGTERM)
+    stop._handle(signal.SIGINT, None)
+    assert stop.number == signal.SIGINT

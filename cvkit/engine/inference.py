@@ -208,8 +208,10 @@ def _read_ones(due: Iterable[Sequence[_Waiting]]) -> Iterator[Placed]:
 def geometry_of(dataset: Dataset | None, index: int) -> Geometry | None:
     """Return the size of a sample without reading it; None if it is not known."""
     if isinstance(dataset, Measurable):
-        with contextlib.suppress(CvkitError):  # it is reported when the sample is read
+        try:
             return dataset.geometry(index)
+        except CvkitError:  # it is reported when the sample is read
+            return None
     return None
 
 
