@@ -205,7 +205,7 @@ def _read_ones(due: Iterable[Sequence[_Waiting]]) -> Iterator[Placed]:
             yield _joined(read)
 
 
-def geometry_of(dataset: Dataset | None, index: int) -> Geometry | None:
+def geometry_of(dataset: object, index: int) -> Geometry | None:
     """Return the size of a sample without reading it; None if it is not known."""
     if isinstance(dataset, Measurable):
         try:
