@@ -18,7 +18,7 @@ import typer.core
 from cvkit import __version__
 from cvkit.catalog import TASKS, resolve
 from cvkit.config import EMPTY_HINT, FOR_ALL, assemble, misnamed_variables, variable
-from cvkit.early import answer_signals, how_to_talk, print_failure, speaks
+from cvkit.early import answer_signals, command_line, how_to_talk, print_failure, speaks
 from cvkit.errors import (
     CvkitError,
     CvkitWarning,
@@ -284,6 +284,7 @@ def run(arguments: list[str]) -> int:
     """Run the command line and return its exit code."""
     # How to report; variables and a configuration file may change it during parsing.
     wanted = how_to_talk(arguments)
+    command_line[:] = arguments
     asked = os.environ.get("_CVKIT_COMPLETE")
     if asked is None and (page := _requested_page(arguments)) is not None:
         print(page, end="")

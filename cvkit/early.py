@@ -68,10 +68,26 @@ def _configuration(arguments: Sequence[str]) -> str:
     return ""
 
 
+def global_rank() -> int:
+    """Return the number of this process among those that work together, from 0.
+
+    It is read from the variables of torchrun, which cvkit sets for its own processes too, or of
+    SLURM.
+    """
+    names = ["RANK", "LOCAL_RANK"] if "LOCAL_RANK" in os.environ else ["SLURM_PROCID"]
+    if names == ["SLURM_PROCID"] and os.environ.get("SLURM_NTASKS", "1") == "1":
+        return 0
+    ranks = (os.environ.get(name, "") for name in names)
+    return next((int(rank) for rank in ranks if rank.isdecimal()), 0)
+
+
 def speaks() -> bool:
-    """Return whether this process prints; of several training processes only the first does."""
-    rank = os.environ.get("LOCAL_RANK", "0")
-    return rank == "0" or not rank.isdecimal()
+    """Return whether this process prints; of several that work together only the first does."""
+    return global_rank() == 0
+
+
+command_line: list[str] = []
+"""The arguments of the command that runs; processes that work together all get the same."""
 
 
 def failure_json(failure: CvkitError) -> str:

@@ -11,8 +11,9 @@ import pytest
 
 from cvkit import early
 from cvkit.config import assemble
-from cvkit.engine import runtime
+from cvkit.engine import processes, runtime
 from cvkit.errors import MachineError, UsageError, as_cvkit_error
+from cvkit.options.base import Train
 from cvkit.options.tree import options_of
 from cvkit.storage import machine_errors, require_writable
 
@@ -164,8 +165,17 @@ def test_a_device_is_no_configuration(path, tmp_path):
             assemble(options_of(path), {"config": type(tmp_path)(place)}, {})
 
 
-def test_more_processes_than_cores_are_refused_before_they_start(monkeypatch):
-    monkeypatch.setattr(runtime, "Fabric", lambda **_: pytest.fail("processes start"))
-    cores = runtime.cores()
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda"])
+def test_more_processes_than_cores_are_refused_before_they_start(monkeypatch, device):
+    monkeypatch.setattr(processes, "start_process", lambda *_: pytest.fail("processes start"))
+    cores = processes.cores()
     with pytest.raises(UsageError, match=f"--devices {cores + 1} exceeds the number of cores"):
-        runtime.make_fabric(runtime.choose_device("cpu"), cores + 1, "fp32")
+        processes.start(Train(device=device, devices=cores + 1))
+
+
+def test_a_signal_after_that_of_another_rank_is_the_first(monkeypatch):
+    monkeypatch.setattr(runtime, "leave", lambda number: pytest.fail("it leaves at once"))
+    stop = runtime.StopSignal()
+    stop.follow(signal.SIGTERM)
+    stop._handle(signal.SIGINT, None)
+    assert stop.number == signal.SIGINT

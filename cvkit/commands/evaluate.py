@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import itertools
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from cvkit.structures import Failure
 from cvkit.tasks.inference_flags import require_effect
 
 if TYPE_CHECKING:
+    from cvkit.engine.ranks import Ranks
     from cvkit.engine.runtime import StopSignal
     from cvkit.tasks.contract import Dataset
     from cvkit.tasks.trained import Trained
@@ -43,8 +43,11 @@ def evaluate(options: Eval, task_name: str) -> int:
             hint="--weights RUN --data DIR, or --predictions DIR --truth DIR",
         )
     require_effect(options)
+    measure: Callable[..., Measured | None]
     measure = _measure_files if options.predictions else measure_model
     measured = measure(options, task_name, report, gates)
+    if measured is None:  # the first process reports for all
+        return 0
     content = {"task": task_name, "command": "eval", "split": options.split, **measured.content}
     content["evaluated"], content["numbers"] = denominator(content), sourced(content)
     page = Path(content["folder"]) / reports.NAME if options.report else None
@@ -133,59 +136,84 @@ def measure_model(
     report: Reporter,
     gates: Gates,
     stop: StopSignal | None = None,
-) -> Measured:
-    """Evaluate a model.
+) -> Measured | None:
+    """Evaluate a model; return None in all processes but the first.
 
     Args:
         options: of the task's eval command.
         task_name: key of `catalog.TASKS`.
         report: for progress.
         gates: only the names in them are checked.
-        stop: the caller's signal handler; None installs one.
+        stop: the signal handler of a caller that evaluates in this process alone.
     """
+    from cvkit.engine import processes
+
+    started = processes.start(options) if stop is None else None  # others import meanwhile
+
+    from cvkit.engine import runtime
+    from cvkit.engine.ranks import Ranks, joined
+
+    runtime.keep_memory()
+    if stop is not None:
+        return _measured_by(Ranks(processes.Layout(), stop), options, task_name, report, gates)()
+    assert started is not None
+    with runtime.stop_signals() as stop, joined(started, stop) as ranks:
+        if not ranks.is_first:
+            report.hush()
+        finish = _measured_by(ranks, options, task_name, report, gates)
+    return finish() if ranks.is_first else None
+
+
+def _measured_by(
+    ranks: Ranks, options: Eval, task_name: str, report: Reporter, gates: Gates
+) -> Callable[[], Measured]:
+    """Evaluate a model in one of the processes; return what makes the report, in the first."""
     from cvkit.engine import runtime
     from cvkit.engine.evaluate import evaluate as run_evaluation
     from cvkit.tasks.engine_choice import use_engine
     from cvkit.tasks.trained import load_trained
 
-    runtime.keep_memory()
-    signals = runtime.stop_signals() if stop is None else contextlib.nullcontext(stop)
-    with signals as stop:
-        with stop.at_once():
-            trained = load_trained(options.weights, options, task_name)
-            task = trained.task
-            gates.require_known(task.metric_names, task.classes.names)
-            task = task.with_data(options, trained.header, report)
-            metric, images = task.metric(), []
-            data = task.dataset(options.split, training=False)
-            engine = use_engine(options.engine, trained, data, options.batch_size)
-        with report.progress("evaluating", len(data)) as advance:
-            failures = run_evaluation(
-                task,
-                trained.model,
-                data,
-                trained.fabric,
-                metric=metric,
-                batch_size=options.batch_size,
-                workers=trained.workers,
-                stop=stop,
-                advance=advance,
-                on_image=lambda sample, outcome: images.append((sample.path, outcome)),
-            )
-    for note in engine.notes:
-        report.warn(note)
-    scoring = scoring_of(task_name)
-    require_any(failures, len(failures) + len(images), scoring.SAMPLE)
-    folder = _report_folder(options, task_name)
-    scored = Scored(metric, task.classes, images, failures, _scenes(trained, data))
-    content: dict[str, Any] = {"weights": str(trained.path), "data": options.data}
-    content |= scoring.write_report(scored, folder)
-    content |= _intervals(scored, options, folder)
-    content |= {"precision": trained.precision, "engine": engine.name}
-    content["inference"] = task.inference_rule()
-    content |= {"folder": str(folder)} if folder else {}
-    about = runtime.environment(trained.fabric)
-    return Measured(content, scored, about, trained.path.parent)
+    with ranks.stop.at_once():
+        trained = load_trained(options.weights, options, task_name, ranks.layout)
+        task = trained.task
+        gates.require_known(task.metric_names, task.classes.names)
+        task = task.with_data(options, trained.header, report)
+        metric, images = task.metric(), []
+        data = task.dataset(options.split, training=False)
+        engine = use_engine(options.engine, trained, data, options.batch_size, ranks.share)
+    with report.progress("evaluating", len(data)) as advance:
+        failures = run_evaluation(
+            task,
+            trained.model,
+            data,
+            trained.fabric,
+            metric=metric,
+            batch_size=options.batch_size,
+            workers=trained.workers,
+            stop=ranks.stop,
+            advance=advance,
+            on_image=lambda path, outcome: images.append((path, outcome)),
+            ranks=ranks,
+        )
+    notes = [note for each in ranks.gather_first(engine.notes) for note in each]
+
+    def finish() -> Measured:
+        for note in notes:
+            report.warn(note)
+        scoring = scoring_of(task_name)
+        require_any(failures, len(failures) + len(images), scoring.SAMPLE)
+        folder = _report_folder(options, task_name)
+        scored = Scored(metric, task.classes, images, failures, _scenes(trained, data))
+        content: dict[str, Any] = {"weights": str(trained.path), "data": options.data}
+        content |= scoring.write_report(scored, folder)
+        content |= _intervals(scored, options, folder)
+        content |= {"precision": trained.precision, "engine": engine.name}
+        content["inference"] = task.inference_rule()
+        content |= {"folder": str(folder)} if folder else {}
+        about = runtime.environment(trained.fabric)
+        return Measured(content, scored, about, trained.path.parent)
+
+    return finish
 
 
 def _scenes(trained: Trained, data: Dataset) -> Callable[[str], Scene]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from cvkit.data.files import InputFile
-    from cvkit.engine.predict import Counts
+    from cvkit.engine.predict import Counts, Work
+    from cvkit.engine.ranks import Ranks
     from cvkit.structures import Failure
     from cvkit.tasks.contract import Answers
+    from cvkit.tasks.engine_choice import Engine
     from cvkit.tasks.trained import Trained
 
 LISTED = 20
@@ -33,108 +35,188 @@ LISTED = 20
 
 def predict(options: Predict, task_name: str) -> int:
     """Predict images or videos into a folder."""
-    from cvkit.data.files import list_inputs
+    from cvkit.engine import processes
+
+    report = Reporter(options.quiet)
+    _check_flags(options)
+    started = processes.start(options)  # they import their libraries while this one does
+
     from cvkit.engine import runtime
+    from cvkit.engine.ranks import joined
+
+    runtime.keep_memory()
+    with runtime.stop_signals() as stop, joined(started, stop) as ranks:
+        if not ranks.is_first:
+            report.hush()
+        done = _predict(options, task_name, report, ranks)
+    return 0 if done is None else _report(options, task_name, report, done)
+
+
+@dataclass(frozen=True)
+class _Done:
+    """A prediction that has ended.
+
+    Attributes:
+        out: the folder of the results.
+        trained: the model.
+        engine: what it ran on.
+        notes: about the engine, from all processes.
+        counts: of the inputs.
+        total: the tallies of the new results.
+        paths: of the inputs, in order.
+        sheet: the contact sheet, if there is one.
+    """
+
+    out: Path
+    trained: Trained
+    engine: Engine
+    notes: Sequence[str]
+    counts: Counts
+    total: Counter[str]
+    paths: Sequence[str]
+    sheet: Path | None
+
+
+def _predict(options: Predict, task_name: str, report: Reporter, ranks: Ranks) -> _Done | None:
+    """Predict in one of the processes; return what there is to report, in the first."""
+    from cvkit.data.files import list_inputs
     from cvkit.tasks.engine_choice import use_engine
     from cvkit.tasks.sheets import SHEET, write_contact_sheet
     from cvkit.tasks.trained import load_trained
 
-    report = Reporter(options.quiet)
-    _check_flags(options)
     lost: list[Failure] = []
     total: Counter[str] = Counter()
-    runtime.keep_memory()
-    with runtime.stop_signals() as stop:
-        with stop.at_once():
-            trained = load_trained(options.weights, options, task_name)
-            without, walk = _results_folders(options, task_name), trained.task.walk
-            files = list_inputs(options.inputs, without, walk, lost)
-            trained.task.check_inputs(sorted(file.key for file in files), report)
-            engine = use_engine(
-                _engine(options), trained, trained.task.source(files), options.batch_size
-            )
-        what = trained.task.noun
-        count = counted(len(files), what.removesuffix("s"))
-        with _held_folder(options, task_name, report) as out:
-            options = replace(options, out=out)
-            report.say(f"{count} with {trained.path} ({trained.precision}, {engine.wanted})")
-            if options.overwrite:  # of other results
-                (out / SHEET).unlink(missing_ok=True)
-            more = {"stop": stop, "lost": lost}
-            counts = _run(options, out, trained, files, report, total, engine.wanted, **more)
-            sheet = None
-            if options.contact_sheet:
-                sheet = write_contact_sheet(trained, files, out, options.contact_sheet)
-    results = _Results(out, [entry.key for entry in files] + [one.path for one in lost])
-    answers = trained.task.answers()
+    with ranks.stop.at_once():
+        trained = load_trained(options.weights, options, task_name, ranks.layout)
+        without, walk = _results_folders(options, task_name), trained.task.walk
+        files, lost = ranks.share(lambda: (list_inputs(options.inputs, without, walk, lost), lost))
+        trained.task.check_inputs(sorted(file.key for file in files), report)
+        wanted = ranks.share(lambda: _engine(options))
+        data = trained.task.source(files)
+        engine = use_engine(wanted, trained, data, options.batch_size, ranks.share)
+    job = _Job(options, trained, engine, files, lost, ranks, report)
+    if not ranks.is_first:
+        job.help(total)
+        ranks.gather_first(engine.notes)
+        return None
+    what = trained.task.noun
+    count = counted(len(files), what.removesuffix("s"))
+    with _held_folder(options, task_name, report) as out:
+        report.say(f"{count} with {trained.path} ({trained.precision}, {engine.wanted})")
+        if options.overwrite:  # of other results
+            (out / SHEET).unlink(missing_ok=True)
+        counts = job.run(out, total)
+        notes = [note for notes in ranks.gather_first(engine.notes) for note in notes]
+        sheet = None
+        if options.contact_sheet:
+            sheet = write_contact_sheet(trained, files, out, options.contact_sheet)
+    paths = [entry.key for entry in files] + [one.path for one in lost]
+    return _Done(out, trained, engine, notes, counts, total, paths, sheet)
+
+
+def _report(options: Predict, task_name: str, report: Reporter, done: _Done) -> int:
+    """Show the results; return the exit code."""
+    results, counts = _Results(done.out, done.paths), done.counts
+    answers = done.trained.task.answers()
     if len(results.paths) <= LISTED and not options.json:
-        report.show(results.table(answers, what))
+        report.show(results.table(answers, done.trained.task.noun))
     elif counts.predicted and not options.json:
-        report.say(answers.summary(total))
-    for note in engine.notes:
+        report.say(answers.summary(done.total))
+    for note in done.notes:
         report.warn(note)
     summary = f"{counts.predicted} predicted, {counts.failed} failed, {counts.skipped} skipped"
-    report.say(f"{summary}; results in {out}")
+    report.say(f"{summary}; results in {done.out}")
     if options.json:
         lists = {"results": results.lines(), "failures": results.failures()}
         print_json(
-            {"task": task_name, "command": "predict", "out": str(out)}
-            | {"contact_sheet": None if sheet is None else str(sheet)}
-            | {"counts": asdict(counts), "precision": trained.precision, "engine": engine.name},
+            {"task": task_name, "command": "predict", "out": str(done.out)}
+            | {"contact_sheet": None if done.sheet is None else str(done.sheet)}
+            | {"counts": asdict(counts), "precision": done.trained.precision}
+            | {"engine": done.engine.name},
             lists if options.json_results else {},
         )
     else:
-        print_line(out)
+        print_line(done.out)
     return 3 if counts.failed else 0
 
 
-def _run(
-    options: Predict,
-    out: Path,
-    trained: Trained,
-    files: Sequence[InputFile],
-    report: Reporter,
-    total: Counter[str],
-    engine: str,
-    **more: Any,
-) -> Counts:
-    """Predict into a prepared folder; return the counts.
+@dataclass(frozen=True)
+class _Job:
+    """What one of the processes does in a prediction.
 
-    Args:
+    Attributes:
         options: of the command.
-        out: the folder.
         trained: the model.
+        engine: that it runs on.
         files: the inputs.
+        lost: what could not be opened.
+        ranks: the processes.
         report: for progress.
-        total: gets the tallies of the new results.
-        engine: that the network runs on.
-        more: further arguments of `cvkit.engine.predict.predict`.
     """
-    from cvkit.engine import predict as loop
-    from cvkit.output.names import output_names
 
-    about, tally = _about(trained, options, engine), trained.task.answers().tally
-    journal = loop.Journal(out, resume=options.resume, model=about["model"])
-    storage.write_json(out / "predict.json", about)
-    keys = [file.key for file in files]
-    known = {key: name for key, name in journal.names.items() if name}
-    with contextlib.closing(journal), report.progress("predicting", len(files)) as advance:
-        if journal.names:  # there may be results of other inputs too
-            trained.task.check_inputs(sorted(journal.names.keys() | set(keys)), report)
-        return loop.predict(
-            trained.task,
-            trained.model,
-            files,
-            journal,
-            trained.fabric,
-            names=output_names([*journal.names, *keys], known),
-            batch_size=options.batch_size,
-            workers=trained.workers,
-            advance=advance,
-            max_failures=options.max_failures,
-            on_line=lambda line: total.update(tally(line)),
-            **more,
-        )
+    options: Predict
+    trained: Trained
+    engine: Engine
+    files: Sequence[InputFile]
+    lost: Sequence[Failure]
+    ranks: Ranks
+    report: Reporter
+
+    def run(self, out: Path, total: Counter[str]) -> Counts:
+        """Predict into a prepared folder, in the first process; return the counts of all.
+
+        Args:
+            out: the folder.
+            total: gets the tallies of the new results.
+        """
+        from cvkit.engine import predict as loop
+        from cvkit.engine.journal import Journal
+
+        about = _about(self.trained, replace(self.options, out=out), self.engine.wanted)
+        journal = Journal(out, resume=self.options.resume, model=about["model"])
+        with contextlib.closing(journal):
+            storage.write_json(out / "predict.json", about)
+            self.ranks.share(lambda: (out, journal.names))
+            with self._working(journal.names, total) as work:
+                if self.ranks.world == 1 and not journal.scattered:
+                    return loop.predict(work, journal)
+                return loop.predict_together(work, out, journal.names, journal)
+
+    def help(self, total: Counter[str]) -> None:
+        """Predict into the folder that the first process has prepared."""
+        from cvkit.engine import predict as loop
+
+        nothing: tuple[Path, dict[str, str | None]] = Path(), {}
+        out, done = self.ranks.share(lambda: nothing)  # the first process makes it
+        with self._working(done, total) as work:
+            loop.predict_together(work, out, done, None)
+
+    @contextlib.contextmanager
+    def _working(self, done: Mapping[str, str | None], total: Counter[str]) -> Iterator[Work]:
+        """Yield the work, given the names of what has been written."""
+        from cvkit.engine import predict as loop
+        from cvkit.output.names import output_names
+
+        trained, tally = self.trained, self.trained.task.answers().tally
+        keys = [file.key for file in self.files]
+        known = {key: name for key, name in done.items() if name}
+        with self.report.progress("predicting", len(keys)) as advance:
+            if done:  # there may be results of other inputs too
+                trained.task.check_inputs(sorted(done.keys() | set(keys)), self.report)
+            yield loop.Work(
+                task=trained.task,
+                model=trained.model,
+                files=self.files,
+                fabric=trained.fabric,
+                names=output_names([*done, *keys], known),
+                batch_size=self.options.batch_size,
+                workers=trained.workers,
+                ranks=self.ranks,
+                advance=advance,
+                max_failures=self.options.max_failures,
+                lost=self.lost,
+                on_line=lambda line: total.update(tally(line)),
+            )
 
 
 def _check_flags(options: Predict) -> None:

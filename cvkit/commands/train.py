@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,8 @@ from cvkit.commands.printing import print_json
 from cvkit.commands.training_report import report_on_training
 from cvkit.config import as_config, update_config
 from cvkit.console import Cell, Reporter, number, print_line, table
+from cvkit.early import global_rank
+from cvkit.engine.processes import with_layout
 from cvkit.errors import UsageError
 from cvkit.options.base import Train
 from cvkit.texts import counted
@@ -44,6 +46,7 @@ class Outcome:
 def train(options: Train, task_name: str) -> int:
     """Train a model in a new run folder, or continue one; or only test learning rates."""
     report = Reporter(options.quiet)
+    options = with_layout(options)
     if options.find_lr:
         return _find_lr(options, task_name, report)
     done = run_training(options, task_name, report)
@@ -81,6 +84,7 @@ def run_training(
             holding.enter_context(_held(options.resume, report))
         with stop.at_once():
             job = _Job(options, task_name, report)
+            holding.enter_context(job.joined(stop))
             job.prepare()
         run = job.run_folder()
         if not options.resume:
@@ -113,7 +117,7 @@ def run_training(
 
 def _held(run: Path, report: Reporter) -> contextlib.AbstractContextManager[None]:
     """Lock a run folder; of several training processes, only the first one does."""
-    if os.environ.get("LOCAL_RANK", "0") != "0":
+    if global_rank():
         return contextlib.nullcontext()
     return storage.held(run, report.warn)
 
@@ -156,16 +160,25 @@ class _Job:
         require_names(options, task_name)
         runtime.keep_memory()
         self.device, self.precision = runtime.choose(options.device, options.precision)
-        if options.unfreeze_at and options.devices > 1:
+        if options.unfreeze_at and options.devices * options.nodes > 1:
             raise UsageError(
                 "--unfreeze-at works with one process only",
                 code="freeze.devices",
                 hint="use --devices 1, or two runs, the second with --pretrained FILE",
             )
-        self.fabric = runtime.make_fabric(self.device, options.devices, self.precision)
-        if self.fabric.global_rank:
-            report.hush()
-        self.workers = runtime.choose_workers(options.workers, self.device, options.devices)
+
+    @contextlib.contextmanager
+    def joined(self, stop: StopSignal) -> Iterator[None]:
+        """Let all processes of the run work together inside the block."""
+        from cvkit.engine import processes, ranks, runtime
+
+        started = processes.start(self.options)
+        with ranks.joined(started, stop, self.device) as self.ranks:
+            self.fabric = runtime.make_fabric(self.device, started.layout, self.precision)
+            if not self.ranks.is_first:
+                self.report.hush()
+            self.workers = runtime.choose_workers(self.options.workers, self.device)
+            yield
 
     def prepare(self) -> None:
         """Read the data and build the network; all errors in them are reported here."""
@@ -213,7 +226,7 @@ class _Job:
         seen = val if same else self.task.dataset(options.train_split, training=False)
         self.data = (self.task.dataset(options.train_split, training=True), val, seen)
         if not self.task.gradient_free:
-            require_company(self.task, model, self.data[0], self.settings, options.devices)
+            require_company(self.task, model, self.data[0], self.settings, self.ranks.world)
             rest_where_alone(model)
             count, world = len(self.data[0]), self.fabric.world_size
             self.report.say(describe_epoch(count, self.settings, world))
@@ -263,6 +276,7 @@ class _Job:
             workers=self.workers,
             reporter=self.report,
             stop=stop,
+            ranks=self.ranks,
         )
 
     def memorise(self, run: Path, stop: StopSignal) -> Progress:
@@ -350,13 +364,15 @@ def _find_lr(options: Train, task_name: str, report: Reporter) -> int:
             code="report.idle",
             hint="omit it",
         )
-    if options.resume or options.devices > 1:
+    if options.resume or options.devices * options.nodes > 1:
         raise UsageError(
-            "--find-lr cannot be combined with --resume or --devices", code="find_lr.unsupported"
+            "--find-lr cannot be combined with --resume, --devices or --nodes",
+            code="find_lr.unsupported",
         )
-    with runtime.stop_signals() as stop:
+    with runtime.stop_signals() as stop, contextlib.ExitStack() as holding:
         with stop.at_once():
             job = _Job(options, task_name, report)
+            holding.enter_context(job.joined(stop))
             job.prepare()
         if job.task.gradient_free:
             raise UsageError("--find-lr needs a model that is trained in steps", code="find_lr.knn")

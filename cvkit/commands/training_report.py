@@ -28,6 +28,7 @@ def report_on_training(
     """Evaluate the kept model of a finished run and write its page; return the page's path."""
     asked = evaluation_of(options, task_name, run)
     measured = measure_model(asked, task_name, report, read_gates(asked, task_name), stop)
+    assert measured is not None, "it is made in this process alone"
     content = {"split": asked.split, **measured.content}
     path = run / NAME
     measured = dataclasses.replace(measured, content=content, run=run)

@@ -181,6 +181,11 @@ class ClipDataset:
         """Return the path of a video, relative to the dataset."""
         return self._video(index).key
 
+    def geometry(self, index: int) -> Geometry:
+        """Return the size of the views of a video; they all have the same, so none is opened."""
+        side = self.frame_rule.image_size
+        return Geometry((0, 0), (side, side))
+
     def read(self, index: int, seed: int = 0) -> Sample:
         """Return a clip of training, or the views of a video.
 
@@ -221,6 +226,11 @@ class VideoInputs:
     def key(self, index: int) -> str:
         """Return the path of a video, relative to the inputs."""
         return self.files[index].key
+
+    def geometry(self, index: int) -> Geometry:
+        """Return the size of the views of a video; they all have the same, so none is opened."""
+        side = self.frame_rule.image_size
+        return Geometry((0, 0), (side, side))
 
     def read(self, index: int, seed: int = 0) -> Sample:
         """Return the views of a video, without randomness.

@@ -9,11 +9,11 @@ import numpy as np
 
 from cvkit.data.annotated import AnnotatedImage, trainable
 from cvkit.data.classified import ClassifiedImage
-from cvkit.data.decode import read_image
+from cvkit.data.decode import read_image, upright_size_hw
 from cvkit.data.files import InputFile
 from cvkit.data.labelled import LabelledImage
 from cvkit.data.masks import MaskReader
-from cvkit.data.resize import centre_crop, prepare, resize_antialiased, short_side_hw
+from cvkit.data.resize import centre_crop, input_size_hw, prepare, resize_antialiased, short_side_hw
 from cvkit.errors import DataError
 from cvkit.structures import Classes, Geometry, Instances, Sample, SegMap
 
@@ -73,6 +73,16 @@ class SegmentationDataset:
     def key(self, index: int) -> str:
         """Return the path of a sample, relative to the dataset."""
         return self.pairs[index].key
+
+    def geometry(self, index: int) -> Geometry:
+        """Return the size of a sample for evaluation, from the header of its file.
+
+        Raises:
+            DataError: it is unusable.
+        """
+        original_hw = upright_size_hw(self.pairs[index].image)
+        size_hw = input_size_hw(original_hw, self.image_size_wh, self.resize)
+        return Geometry(original_hw, size_hw)
 
     def read(self, index: int, seed: int = 0) -> Sample:
         """Return one sample; `seed` determines the random transform.
@@ -139,6 +149,15 @@ class BoxDataset:
         sizes = (image.size_wh or (1, 1) for image in self.images)
         return [round(1.5 * math.log2(width / height)) for width, height in sizes]
 
+    def geometry(self, index: int) -> Geometry:
+        """Return the size of a sample for evaluation, from the header of its file.
+
+        Raises:
+            DataError: it is unusable.
+        """
+        original_hw = upright_size_hw(self.images[index].path)
+        return Geometry(original_hw, original_hw)
+
     def read(self, index: int, seed: int = 0) -> Sample:
         """Return one sample; `seed` determines the random transform.
 
@@ -192,6 +211,11 @@ class CropRule:
     interpolation: str
     whole: bool = False
 
+    def size_hw(self, original_hw: tuple[int, int]) -> tuple[int, int]:
+        """Return the size of the network input of an image."""
+        side = self.image_size
+        return short_side_hw(original_hw, self.resize_size) if self.whole else (side, side)
+
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, Geometry]:
         """Return the network input (HWC uint8) of an image, and its geometry."""
         original_hw = image.shape[:2]
@@ -227,6 +251,15 @@ class ClassificationDataset:
         """Return the path of a sample, relative to the dataset."""
         return self.images[index].key
 
+    def geometry(self, index: int) -> Geometry:
+        """Return the size of a sample for evaluation, from the header of its file.
+
+        Raises:
+            DataError: it is unusable.
+        """
+        original_hw = upright_size_hw(self.images[index].path)
+        return Geometry(original_hw, self.rule.size_hw(original_hw))
+
     def read(self, index: int, seed: int = 0) -> Sample:
         """Return one sample; `seed` determines the random transform.
 
@@ -250,6 +283,7 @@ class ImageSource:
     Attributes:
         files: its content, in order.
         rule: makes the network input (HWC uint8) of an image, and returns its geometry.
+        size_hw: size of that input, from the size of an image.
         keep_original: samples also contain the decoded image, for drawing.
         propose: finds the regions of an image, called with its key.
         bits: see `read_image`.
@@ -257,6 +291,7 @@ class ImageSource:
 
     files: Sequence[InputFile]
     rule: Callable[[np.ndarray], tuple[np.ndarray, Geometry]]
+    size_hw: Callable[[tuple[int, int]], tuple[int, int]]
     keep_original: bool = False
     propose: Callable[[str, np.ndarray], np.ndarray] | None = None
     bits: int | None = 16
@@ -272,6 +307,15 @@ class ImageSource:
     def key(self, index: int) -> str:
         """Return the path of a sample, relative to the inputs."""
         return self.files[index].key
+
+    def geometry(self, index: int) -> Geometry:
+        """Return the size of a sample for evaluation, from the header of its file.
+
+        Raises:
+            DataError: it is unusable.
+        """
+        original_hw = upright_size_hw(self.files[index].path)
+        return Geometry(original_hw, self.size_hw(original_hw))
 
     def read(self, index: int, seed: int = 0) -> Sample:
         """Return one sample, without randomness.

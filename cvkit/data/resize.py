@@ -94,6 +94,11 @@ def centre_crop(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     return np.ascontiguousarray(image[top : top + size_hw[0], left : left + size_hw[1]])
 
 
+def whole_size(original_hw: tuple[int, int]) -> tuple[int, int]:
+    """Return the size of `whole`."""
+    return original_hw
+
+
 def whole(image: np.ndarray) -> tuple[np.ndarray, Geometry]:
     """Return an image unchanged; its network resizes it."""
     return image, Geometry(image.shape[:2], image.shape[:2])

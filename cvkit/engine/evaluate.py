@@ -1,6 +1,7 @@
 """The evaluation loop: results against truths."""
 
 import contextlib
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -11,16 +12,19 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from cvkit.console import Advance
-from cvkit.engine.inference import InOrder, Placed, by_size, one_by_one, read_ahead
+from cvkit.engine.inference import InOrder, Placed, one_by_one, read_ahead
 from cvkit.engine.loader import in_order, load
+from cvkit.engine.processes import Layout
+from cvkit.engine.ranks import Ranks
 from cvkit.engine.runtime import StopSignal
+from cvkit.engine.shares import Share, share_of
 from cvkit.errors import TrainingDiverged
 from cvkit.ops.seeds import key_seed
 from cvkit.structures import Batch, Failure, Sample
 from cvkit.tasks.contract import Dataset, Metric, Task
 
-OnImage = Callable[[Sample, Any], None]
-"""Called with a sample and what `Metric.update` returned for it."""
+OnImage = Callable[[str, Any], None]
+"""Called with the path of a sample and what `Metric.update` returned for it."""
 LOSS_SEED = 6
 """First part of the random key of a loss, such as for the regions that a detector samples."""
 
@@ -100,29 +104,32 @@ def evaluate(
     advance: Advance,
     on_image: OnImage | None = None,
     loss: MeanLoss | None = None,
+    ranks: Ranks | None = None,
 ) -> list[Failure]:
     """Predict every sample once and fill the metric; return the samples that failed.
 
     `loss`, for a task made for training, accumulates the mean loss of all samples.
 
-    Each of n processes takes every n-th sample and ends up with the metric of all of them;
-    `on_image` gets only the samples of its process.
+    Several processes share the samples and end up with the metric of all of them. `on_image` is
+    called in the first one, in the order of the dataset.
 
     Raises:
         Interrupted: a signal came; the metric is incomplete.
         TrainingDiverged: the requested loss is not finite.
+        CvkitError: another process has failed or ended.
     """
     model.eval()
-    failures: list[Failure] = []
-    world = fabric.world_size
-    if world > 1:  # each process has its own batch norms; those of the first are saved
-        for buffer in model.buffers():
-            torch.distributed.broadcast(buffer, 0)
-    order: InOrder[tuple[Sample, Any] | Failure] = InOrder()
+    ranks = ranks or Ranks(Layout(), stop)
+    share = (
+        share_of(ranks, data, batch_size) if loss is None else _in_turns(ranks, data, batch_size)
+    )
+    counted = _Counted(metric, on_image, alone=ranks.world == 1)
+    order: InOrder[tuple[Sample, Any] | Failure] = InOrder(share.places)
     done = 0
-    with _batches(data, batch_size, workers, fabric, in_sequence=loss is not None) as batches:
+    with _batches(share, data, batch_size, workers, fabric, loss) as batches:
         for places, item in batches:
             stop.raise_if_set("evaluation interrupted", "run the same command again")
+            ranks.raise_if_failed()
             if isinstance(item, Failure):
                 order.put(places[0], item)
             else:
@@ -133,54 +140,69 @@ def evaluate(
                 if loss is None or loss.finite:
                     for place, sample, result in zip(places, item.samples, results, strict=True):
                         order.put(place, (sample, result))
-                elif world == 1:
+                elif ranks.world == 1:
                     raise _diverged()  # all processes must get here before one may raise
-            failures += _counted(order.take(), metric, on_image)
+            counted.add(order.take_placed())
             done += len(places)
-            advance(min(done * world, len(data)), "")
-    if world > 1:
-        failures = _together(metric, failures, loss, world)
+            advance(min(done * ranks.world, len(data)), "")
+    if ranks.world > 1:
+        _together(ranks, counted, on_image, loss)
         if loss and not loss.finite:
             raise _diverged()
-    return failures
+    return [failure for _, failure in counted.failures]
 
 
-def _counted(
-    entries: Iterable[tuple[Sample, Any] | Failure], metric: Metric, on_image: OnImage | None
-) -> list[Failure]:
-    """Add results to a metric, in order; return the samples that failed."""
-    failures = []
-    for entry in entries:
-        if isinstance(entry, Failure):
-            failures.append(entry)
-            continue
-        sample, result = entry
-        counts = metric.update(result, sample.truth)
-        if on_image:
-            on_image(sample, counts)
-    return failures
+class _Counted:
+    """What was counted in this process.
+
+    Attributes:
+        metric: of the samples.
+        updated: place, path and outcome of each sample that the metric was updated with, for the
+            first of several processes.
+        failures: places, and what could not be read.
+    """
+
+    def __init__(self, metric: Metric, on_image: OnImage | None, alone: bool) -> None:
+        self.metric, self.on_image, self.alone = metric, on_image, alone
+        self.updated: list[tuple[int, str, Any]] = []
+        self.failures: list[tuple[int, Failure]] = []
+
+    def add(self, entries: Iterable[tuple[int, tuple[Sample, Any] | Failure]]) -> None:
+        """Add results, in order."""
+        for place, entry in entries:
+            if isinstance(entry, Failure):
+                self.failures.append((place, entry))
+                continue
+            sample, result = entry
+            outcome = self.metric.update(result, sample.truth)
+            if not self.alone:
+                self.updated.append((place, sample.path, outcome if self.on_image else None))
+            elif self.on_image:
+                self.on_image(sample.path, outcome)
+
+
+def _in_turns(ranks: Ranks, data: Dataset, batch_size: int) -> Share:
+    """Return every n-th sample, in order; a loss is the mean of a batch, so it depends on them."""
+    keys = in_order(len(data), batch_size, ranks.layout.rank, ranks.world)
+    return Share([[place for place, _ in batch] for batch in keys])
 
 
 @contextlib.contextmanager
 def _batches(
-    data: Dataset, batch_size: int, workers: int, fabric: Fabric, *, in_sequence: bool
+    share: Share,
+    data: Dataset,
+    batch_size: int,
+    workers: int,
+    fabric: Fabric,
+    loss: MeanLoss | None,
 ) -> Iterator[Iterator[Placed]]:
-    """Yield the batches of one process.
-
-    Args:
-        data: of all processes.
-        batch_size: samples of a batch.
-        workers: threads or processes that read.
-        fabric: device, and number of processes.
-        in_sequence: leave samples in order; a loss is the mean of a batch, so it depends on them.
-    """
-    keys = in_order(len(data), batch_size, fabric.global_rank, fabric.world_size)
-    if in_sequence:
-        with load(data, keys, workers) as loaded:
-            yield one_by_one(loaded)
+    """Yield the batches of one process; with a loss, samples stay in order."""
+    if loss is not None:
+        with load(data, share.keys, workers) as loaded:
+            yield one_by_one(loaded, share.places)
     else:
-        with read_ahead(data, keys, workers, fabric.device) as loaded:
-            yield by_size(loaded, batch_size)
+        with read_ahead(data, share.keys, workers, fabric.device) as loaded:
+            yield share.placed(loaded, batch_size, data)
 
 
 def _results(
@@ -204,14 +226,18 @@ def _diverged() -> TrainingDiverged:
 
 
 def _together(
-    metric: Metric, failures: list[Failure], loss: MeanLoss | None, world: int
-) -> list[Failure]:
-    """Merge the counts of all processes into those of this process; return all failures."""
-    states: list[Any] = [None] * world
+    ranks: Ranks, counted: _Counted, on_image: OnImage | None, loss: MeanLoss | None
+) -> None:
+    """Merge the counts of all processes into those of this process."""
     sums = (loss.total, loss.count) if loss else (0.0, 0)
-    torch.distributed.all_gather_object(states, (metric.state(), failures, sums))
-    metric.merge([state for state, *_ in states])
+    places = [place for place, *_ in counted.updated]
+    gathered = ranks.gather((counted.metric.state(), places, counted.failures, sums))
+    states, every_place, failures, every_sum = zip(*gathered, strict=True)
+    counted.metric.merge(states, every_place)
+    counted.failures = sorted(itertools.chain(*failures), key=lambda pair: pair[0])
     if loss:
-        totals, counts = zip(*(sums for *_, sums in states), strict=True)
-        loss.total, loss.count = sum(totals), sum(counts)
-    return [failure for _, failed, _ in states for failure in failed]
+        loss.total, loss.count = (sum(part) for part in zip(*every_sum, strict=True))
+    if on_image:
+        updated = itertools.chain(*ranks.gather_first(counted.updated))
+        for _, path, outcome in sorted(updated, key=lambda entry: entry[0]):
+            on_image(path, outcome)

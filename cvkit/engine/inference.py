@@ -1,6 +1,8 @@
 """What eval and predict share: samples read ahead, batched by size, results in order."""
 
 import contextlib
+import itertools
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,9 +12,11 @@ from typing import Generic, TypeVar
 import torch
 
 from cvkit.engine.loader import Key, Loaded, load, read_sample, stack
-from cvkit.engine.runtime import choose_workers, cores
-from cvkit.structures import Batch, Failure
-from cvkit.tasks.contract import Dataset, PythonBound
+from cvkit.engine.processes import cores
+from cvkit.engine.runtime import choose_workers
+from cvkit.errors import CvkitError
+from cvkit.structures import Batch, Failure, Geometry
+from cvkit.tasks.contract import Dataset, Measurable, PythonBound
 
 LOOK_AHEAD = 16
 """Batches over which samples of equal size are looked for."""
@@ -112,12 +116,12 @@ class _Waiting:
     Attributes:
         place: in the order of the inputs.
         before: bytes of all samples before it.
-        batch: of the sample alone.
+        batch: of the sample alone; None if it could not be read, or is yet to be.
     """
 
     place: int
     before: int
-    batch: Batch
+    batch: Batch | None
 
 
 @dataclass
@@ -125,28 +129,39 @@ class _Buckets:
     """Samples that wait for others of their size; the size that waits longest is first."""
 
     batch_size: int
-    waiting: dict[tuple[int, ...], list[_Waiting]] = field(default_factory=dict)
+    waiting: dict[tuple[int, int], list[_Waiting]] = field(default_factory=dict)
     place: int = 0
     size: int = 0
 
-    def add(self, batch: Batch) -> Iterator[Placed]:
-        """Add a sample, a batch of its own; yield the batches that are due."""
-        shape = tuple(_pixels(batch).shape[1:])
-        bucket = self.waiting.setdefault(shape, [])
+    def add(
+        self, size_hw: tuple[int, int], size: int, batch: Batch | None
+    ) -> Iterator[list[_Waiting]]:
+        """Add a sample of a size and a number of bytes; yield the batches that are due."""
+        bucket = self.waiting.setdefault(size_hw, [])
         bucket.append(_Waiting(self.place, self.size, batch))
-        self.place, self.size = self.place + 1, self.size + _bytes(batch)
+        self.place, self.size = self.place + 1, self.size + size
         if len(bucket) == self.batch_size:
-            yield _joined(self.waiting.pop(shape))
+            yield self.waiting.pop(size_hw)
         while self.waiting and self._is_late(next(iter(self.waiting.values()))[0]):
             yield self._first()
 
-    def rest(self) -> Iterator[Placed]:
+    def add_unread(self, geometry: Geometry) -> Iterator[list[_Waiting]]:
+        """Add a sample of which only the size is known; yield the batches that are due."""
+        height, width = geometry.input_hw
+        size = 3 * (height * width + math.prod(geometry.original_hw))
+        return self.add(geometry.input_hw, size, None)
+
+    def skip(self) -> None:
+        """Leave out a sample without a size."""
+        self.place += 1
+
+    def rest(self) -> Iterator[list[_Waiting]]:
         """Yield the batches of what still waits."""
         while self.waiting:
             yield self._first()
 
-    def _first(self) -> Placed:
-        return _joined(self.waiting.pop(next(iter(self.waiting))))
+    def _first(self) -> list[_Waiting]:
+        return self.waiting.pop(next(iter(self.waiting)))
 
     def _is_late(self, first: _Waiting) -> bool:
         since = self.place - first.place
@@ -154,31 +169,101 @@ class _Buckets:
         return many and since > self.batch_size
 
 
-def by_size(loaded: Iterable[Sequence[Batch | Failure]], batch_size: int) -> Iterator[Placed]:
+def by_size(
+    loaded: Iterable[Sequence[Batch | Failure]], batch_size: int, dataset: Dataset | None = None
+) -> Iterator[Placed]:
     """Yield the samples of `load` in batches of equal size.
 
     A sample waits for others of its size while `LOOK_AHEAD` batches of samples come, of
     `LOOK_AHEAD_BYTES` at most. The batches follow from the sizes alone, not from how samples
     were read. Samples that all have one size make the batches that they make in order.
+
+    A sample that cannot be read takes no place in a batch, unless the dataset knows its size: then
+    the batches are those that `planned` foresees.
     """
     buckets = _Buckets(batch_size)
     for item in (item for items in loaded for item in items):
         if isinstance(item, Failure):
             yield [buckets.place], item
-            buckets.place += 1
+            geometry = geometry_of(dataset, buckets.place)
+            due = [] if geometry is None else list(buckets.add_unread(geometry))
+            if geometry is None:
+                buckets.skip()
+            yield from _read_ones(due)
         else:
             for single in _singles(item):
-                yield from buckets.add(single)
-    yield from buckets.rest()
+                height, width = _pixels(single).shape[-2:]
+                yield from _read_ones(buckets.add((height, width), _bytes(single), single))
+    yield from _read_ones(buckets.rest())
 
 
-def one_by_one(loaded: Iterable[Sequence[Batch | Failure]]) -> Iterator[Placed]:
-    """Yield the batches of `load` as they are."""
-    place = 0
+def _read_ones(due: Iterable[Sequence[_Waiting]]) -> Iterator[Placed]:
+    """Yield the batches of those samples that could be read."""
+    for bucket in due:
+        read = [(each.place, each.batch) for each in bucket if each.batch is not None]
+        if read:
+            yield _joined(read)
+
+
+def geometry_of(dataset: object, index: int) -> Geometry | None:
+    """Return the size of a sample without reading it; None if it is not known."""
+    if isinstance(dataset, Measurable):
+        try:
+            return dataset.geometry(index)
+        except CvkitError:  # it is reported when the sample is read
+            return None
+    return None
+
+
+def planned(geometries: Sequence[Geometry | None], batch_size: int) -> list[list[int]]:
+    """Return the places in each of the batches that `by_size` makes, before anything is read.
+
+    Args:
+        geometries: of the samples; None for those whose size is not known, which are alone.
+        batch_size: samples of a batch.
+    """
+    buckets = _Buckets(batch_size)
+    batches: list[list[int]] = []
+    for place, geometry in enumerate(geometries):
+        if geometry is None:
+            batches.append([place])
+            buckets.skip()
+        else:
+            batches += ([each.place for each in b] for b in buckets.add_unread(geometry))
+    return batches + [[each.place for each in bucket] for bucket in buckets.rest()]
+
+
+def as_planned(
+    loaded: Iterable[Sequence[Batch | Failure]], batches: Sequence[Sequence[int]]
+) -> Iterator[Placed]:
+    """Yield the samples of `load`, read in the order of planned batches, in these batches.
+
+    Samples that turn out to differ in size are predicted apart.
+    """
+    items = (single for part in loaded for item in part for single in _each(item))
+    for places in batches:
+        groups: dict[tuple[int, ...], list[tuple[int, Batch]]] = {}
+        for place, item in zip(places, items, strict=False):
+            if isinstance(item, Failure):
+                yield [place], item
+            else:
+                shape = tuple(_pixels(item).shape[1:])
+                groups.setdefault(shape, []).append((place, item))
+        yield from map(_joined, groups.values())
+
+
+def _each(item: Batch | Failure) -> Iterator[Batch | Failure]:
+    return iter([item]) if isinstance(item, Failure) else _singles(item)
+
+
+def one_by_one(
+    loaded: Iterable[Sequence[Batch | Failure]], places: Iterable[int] | None = None
+) -> Iterator[Placed]:
+    """Yield the batches of `load` as they are; the places default to 0, 1, 2, ..."""
+    remaining = iter(itertools.count() if places is None else places)
     for item in (item for items in loaded for item in items):
         count = 1 if isinstance(item, Failure) else len(item)
-        yield list(range(place, place + count)), item
-        place += count
+        yield list(itertools.islice(remaining, count)), item
 
 
 def _singles(batch: Batch) -> Iterator[Batch]:
@@ -193,9 +278,9 @@ def _pixels(batch: Batch) -> torch.Tensor:
     return batch.images
 
 
-def _joined(bucket: Sequence[_Waiting]) -> Placed:
-    """Return samples of one size as one batch, with their places."""
-    batches, places = [each.batch for each in bucket], [each.place for each in bucket]
+def _joined(bucket: Sequence[tuple[int, Batch]]) -> Placed:
+    """Return samples of one size, and their places, as one batch."""
+    batches, places = [batch for _, batch in bucket], [place for place, _ in bucket]
     if len(batches) == 1:
         return places, batches[0]
     nhwc = torch.cat([_pixels(batch).movedim(1, -1) for batch in batches])
@@ -220,11 +305,20 @@ Value = TypeVar("Value")
 
 
 class InOrder(Generic[Value]):
-    """Values that come with their places in any order, and leave in order."""
+    """Values that come with their places in any order, and leave in order.
 
-    def __init__(self) -> None:
-        self._next = 0
+    Args:
+        places: of all values, in order; 0, 1, 2, ... by default.
+    """
+
+    def __init__(self, places: Iterable[int] | None = None) -> None:
+        self._places = iter(itertools.count() if places is None else places)
+        self._next = next(self._places, None)
         self._early: dict[int, Value] = {}
+
+    def is_past(self, place: int) -> bool:
+        """Return whether all values up to a place have left."""
+        return self._next is None or self._next > place
 
     def put(self, place: int, value: Value) -> None:
         """Add a value."""
@@ -232,9 +326,17 @@ class InOrder(Generic[Value]):
 
     def take(self, ready: Callable[[Value], bool] = lambda value: True) -> Iterator[Value]:
         """Yield, and forget, the values whose turn it is, up to the first that is not ready."""
-        while (place := self._next) in self._early and ready(self._early[place]):
-            self._next += 1
-            yield self._early.pop(place)
+        return (value for _, value in self.take_placed(ready))
+
+    def take_placed(
+        self, ready: Callable[[Value], bool] = lambda value: True
+    ) -> Iterator[tuple[int, Value]]:
+        """Yield, and forget, places and values as `take` does."""
+        while (place := self._next) is not None and place in self._early:
+            if not ready(self._early[place]):
+                return
+            self._next = next(self._places, None)
+            yield place, self._early.pop(place)
 
     def __len__(self) -> int:
         return len(self._early)

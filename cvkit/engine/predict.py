@@ -1,28 +1,27 @@
 """The prediction loop: decode, model and writing overlap, memory stays bounded."""
 
 import contextlib
-import json
-import os
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from lightning_fabric import Fabric
 from torch import nn
 
 from cvkit.console import Advance
-from cvkit.engine.inference import IN_TURNS, InOrder, by_size, read_ahead
-from cvkit.engine.loader import in_order
-from cvkit.engine.runtime import StopSignal, cores
-from cvkit.errors import DataError, OutputError, UsageError
-from cvkit.storage import fsync_folder, machine_errors, write_file
+from cvkit.engine.inference import IN_TURNS, InOrder, read_ahead
+from cvkit.engine.journal import Journal, Lines
+from cvkit.engine.processes import cores
+from cvkit.engine.ranks import Ranks
+from cvkit.engine.shares import Share, share_of
+from cvkit.errors import CvkitError, DataError, Interrupted, OutputError
 from cvkit.structures import Failure, Sample
-from cvkit.tasks.contract import Task
-from cvkit.texts import counted, read_json
+from cvkit.tasks.contract import Dataset, Task
+from cvkit.texts import counted
 
 OnLine = Callable[[dict[str, Any]], None]
 """Called with a line of `predictions.jsonl`."""
@@ -50,112 +49,6 @@ class Counts:
     skipped: int = 0
 
 
-class Journal:
-    """`predictions.jsonl` and `failures.jsonl`, appended line by line, repaired after a kill.
-
-    Args:
-        folder: where they lie.
-        resume: keep the finished lines and say which inputs they cover; failures are tried
-            again. Otherwise both files start empty.
-        model: hash of the model; what is resumed must have been made by the same.
-
-    Attributes:
-        names: of the files of each input that has finished lines; None where its line, of an
-            older version, does not tell.
-
-    Raises:
-        UsageError: another model wrote to the folder.
-    """
-
-    def __init__(self, folder: Path, *, resume: bool, model: str) -> None:
-        self.folder = folder
-        about = folder / "predict.json"
-        if resume and about.is_file() and _model(about) != model:
-            raise UsageError(
-                f"the results in --out {folder} come from another model",
-                code="resume.model",
-                hint="use --overwrite, or another folder",
-            )
-        path = folder / "predictions.jsonl"
-        self.names = _repair(path) if resume else {}
-        if not resume:
-            write_file(path, "")
-        write_file(folder / "failures.jsonl", "")
-        self._results = path.open("a")
-        self._failures = (folder / "failures.jsonl").open("a")
-
-    @property
-    def done(self) -> set[str]:
-        """The inputs that have finished lines."""
-        return set(self.names)
-
-    def result(self, line: dict) -> None:
-        """Append a result."""
-        self._append(self._results, line)
-
-    def failure(self, failure: Failure) -> None:
-        """Append a failure."""
-        self._append(self._failures, asdict(failure))
-
-    def _append(self, stream: IO[str], line: dict) -> None:
-        with machine_errors(self.folder):
-            stream.write(json.dumps(line, allow_nan=False) + "\n")
-            stream.flush()
-
-    def sync(self) -> None:
-        """Make sure that the lines so far survive a power cut."""
-        with machine_errors(self.folder):
-            for stream in (self._results, self._failures):
-                os.fsync(stream.fileno())
-
-    def close(self) -> None:
-        """Sync and close both files."""
-        self.sync()
-        self._results.close()
-        self._failures.close()
-        fsync_folder(self.folder)
-
-
-def _model(about: Path) -> str | None:
-    """Return the hash of the model that wrote to a folder, as its `predict.json` says it.
-
-    Raises:
-        DataError: it is no JSON.
-    """
-    content = read_json(about)
-    return content.get("model") if isinstance(content, dict) else None
-
-
-def _repair(path: Path) -> dict[str, str | None]:
-    """Cut off a line that a kill left half-written; return inputs and names of the others.
-
-    Raises:
-        DataError: a line in the middle is no JSON, so the file is not one of ours.
-    """
-    done: dict[str, str | None] = {}
-    end = 0
-    if not path.exists():
-        return done
-    with path.open("rb") as stream:  # line by line: with masks the file may exceed the memory
-        for number, line in enumerate(stream, 1):
-            if not line.endswith(b"\n"):
-                break
-            try:
-                content = json.loads(line)
-                done[content["path"]] = content.get("name")
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-                raise DataError(
-                    f"{path}:{number} is not a line of predictions",
-                    code="resume.journal",
-                    hint="use --overwrite to begin again",
-                ) from error
-            end += len(line)
-    if end < path.stat().st_size:
-        with machine_errors(path):
-            os.truncate(path, end)
-    return done
-
-
 class Records:
     """Writes results while the model goes on, and keeps the journal of them, in order.
 
@@ -165,20 +58,24 @@ class Records:
         names: of what is written for each input, by its key.
         max_failures: failures that end the prediction; 0: any number may fail.
         on_line: called with each new line of `predictions.jsonl`.
+        places: of the inputs, in order; 0, 1, 2, ... by default.
+        on_failed: called with the place of each input that failed.
     """
 
     def __init__(
         self,
         write: Callable[[Any, Sample, str, Path], dict[str, Any]],
-        journal: Journal,
+        journal: Lines,
         names: Mapping[str, str],
         max_failures: int,
         on_line: OnLine,
+        places: Sequence[int] | None = None,
+        on_failed: Callable[[int], None] = lambda place: None,
     ) -> None:
         self.write, self.journal, self.names = write, journal, names
-        self.max_failures, self.on_line = max_failures, on_line
+        self.max_failures, self.on_line, self.on_failed = max_failures, on_line, on_failed
         self.counts = Counts()
-        self.written: InOrder[tuple[str, Future[dict[str, Any]]] | Failure] = InOrder()
+        self.written: InOrder[tuple[str, Future[dict[str, Any]]] | Failure] = InOrder(places)
         self.writing: deque[Future[dict[str, Any]]] = deque()
 
     @property
@@ -220,46 +117,69 @@ class Records:
         """
         if 0 < self.max_failures <= self.counts.failed:
             return
-        for entry in self.written.take(lambda entry: finish or _is_done(entry)):
+        for place, entry in self.written.take_placed(lambda entry: finish or _is_done(entry)):
             if isinstance(entry, Failure):
+                self.on_failed(place)
                 self.fail(entry)
                 continue
             key, job = entry
             try:
                 line = {"path": key, "name": self.names[key]} | job.result()
             except (OutputError, DataError) as error:
+                self.on_failed(place)
                 self.fail(Failure(key, error.code, str(error)))
                 continue
             self.journal.result(line)
-            self.counts.predicted += 1
-            self.on_line(line)
+            self.count(line)
+
+    def count(self, line: dict[str, Any]) -> None:
+        """Count a result that has been recorded."""
+        self.counts.predicted += 1
+        self.on_line(line)
 
 
 def _is_done(entry: tuple[str, Future[dict[str, Any]]] | Failure) -> bool:
     return isinstance(entry, Failure) or entry[1].done()
 
 
-def predict(
-    task: Task,
-    model: nn.Module,
-    files: Sequence[NamedInput],
-    journal: Journal,
-    fabric: Fabric,
-    *,
-    names: Mapping[str, str],
-    batch_size: int,
-    workers: int,
-    stop: StopSignal,
-    advance: Advance,
-    max_failures: int = 0,
-    lost: Sequence[Failure] = (),
-    on_line: OnLine = lambda line: None,
-) -> Counts:
-    """Predict all files that the journal does not hold yet; lines come in order.
+@dataclass(frozen=True)
+class Work:
+    """The inputs of a prediction, and what predicts them.
+
+    Attributes:
+        task: of the model.
+        model: the network, on the device.
+        files: the inputs, in order.
+        fabric: device and precision.
+        names: of what is written for each input, by its key.
+        batch_size: images per forward pass.
+        workers: see `cvkit.engine.inference.read_ahead`.
+        ranks: the processes that share the inputs.
+        advance: shows the progress.
+        max_failures: failures that end the prediction; 0: any number may fail.
+        lost: what could not be opened; it counts as failed.
+        on_line: called with each new line of `predictions.jsonl`.
+    """
+
+    task: Task
+    model: nn.Module
+    files: Sequence[NamedInput]
+    fabric: Fabric
+    names: Mapping[str, str]
+    batch_size: int
+    workers: int
+    ranks: Ranks
+    advance: Advance
+    max_failures: int = 0
+    lost: Sequence[Failure] = ()
+    on_line: OnLine = lambda line: None
+
+
+def predict(work: Work, journal: Journal) -> Counts:
+    """Predict all inputs that the journal does not hold yet, in one process; lines come in order.
 
     A line is written only when the files that it names are, so a kill loses nothing that the
-    journal promises. An input whose files cannot be written fails alone. `lost` is what
-    could not be opened; it counts as failed.
+    journal promises. An input whose files cannot be written fails alone.
 
     Raises:
         Interrupted: a signal came; everything before the first input that still waits for others
@@ -267,28 +187,115 @@ def predict(
         DataError: `max_failures` inputs failed.
         MachineError: the disk is full, for example.
     """
-    todo = [file for file in files if file.key not in journal.names]
-    records = Records(task.write, journal, names, max_failures, on_line)
-    records.counts.skipped = len(files) - len(todo)
-    data, batches = task.source(todo), in_order(len(todo), batch_size)
-    threads = cores() if workers == IN_TURNS else WRITERS
-    with ThreadPoolExecutor(threads, "write") as writers, contextlib.ExitStack() as ending:
+    records = _first_records(work, journal)
+    todo = [file for file in work.files if file.key not in journal.names]
+    with contextlib.ExitStack() as ending:
         ending.callback(journal.sync)
-        for failure in lost:
-            records.fail(failure)
+        data = work.task.source(todo)
+        _predict_share(work, data, share_of(work.ranks, data, work.batch_size), records)
+    return _finished(work, records)
+
+
+def predict_together(
+    work: Work, folder: Path, done: Collection[str], journal: Journal | None
+) -> Counts:
+    """Predict, in one of several processes, its share of the inputs that are not done yet.
+
+    Each process writes files of its own. The first one appends their lines to the journal, which
+    thus gets the content that `predict` gives it.
+
+    Args:
+        work: the same in all processes.
+        folder: of the results.
+        done: keys of the inputs that have finished lines.
+        journal: of the folder; None in all processes but the first.
+
+    Returns:
+        The counts of all processes; in all but the first, nothing is counted.
+
+    Raises:
+        Interrupted: a signal came; all that was predicted is written.
+        DataError: `max_failures` inputs failed.
+        CvkitError: this or another process failed; what was predicted until then is written.
+    """
+    records = None if journal is None else _first_records(work, journal)
+    interrupted: Interrupted | None = None
+    try:
+        try:
+            _predict_apart(work, folder, done)
+        except Interrupted as error:
+            interrupted = error
+        work.ranks.gather_first(None)  # all have ended
+    except CvkitError:
+        with contextlib.suppress(CvkitError):  # the first error is the one to report
+            _collect(work, journal, records)
+        raise
+    _collect(work, journal, records)
+    if interrupted is not None:
+        raise interrupted
+    return Counts() if records is None else _finished(work, records)
+
+
+def _first_records(work: Work, journal: Journal) -> Records:
+    """Return what records results in the journal, and record what could not be opened."""
+    records = Records(work.task.write, journal, work.names, work.max_failures, work.on_line)
+    records.counts.skipped = sum(file.key in journal.names for file in work.files)
+    for failure in work.lost:
+        records.fail(failure)
+    return records
+
+
+def _predict_apart(work: Work, folder: Path, done: Collection[str]) -> None:
+    """Predict the share of this process into files of its own."""
+    todo = [file for file in work.files if file.key not in done]
+    data = work.task.source(todo)
+    share = share_of(work.ranks, data, work.batch_size)
+    with contextlib.closing(Lines.of_rank(folder, work.ranks.layout.rank)) as lines:
+        records = Records(
+            work.task.write,
+            lines,
+            work.names,
+            max_failures=0,
+            on_line=lambda line: None,
+            places=share.places,
+            on_failed=lambda place: work.ranks.add_failures([place]),
+        )
+        _predict_share(work, data, share, records)
+
+
+def _predict_share(work: Work, data: Dataset, share: Share, records: Records) -> None:
+    """Predict the share of this process, up to the last failure that may be."""
+    threads = cores() if work.workers == IN_TURNS else WRITERS
+    task, model, ranks, device = work.task, work.model.eval(), work.ranks, work.fabric.device
+    with ThreadPoolExecutor(threads, "write") as writers, contextlib.ExitStack() as ending:
         ending.callback(records.record, finish=True)
-        loaded = ending.enter_context(read_ahead(data, batches, workers, fabric.device, writers))
-        for places, item in by_size(loaded, batch_size):
+        loaded = ending.enter_context(read_ahead(data, share.keys, work.workers, device, writers))
+        for places, item in share.placed(loaded, work.batch_size, data):
             if isinstance(item, Failure):
                 records.written.put(places[0], item)
             else:
-                with torch.inference_mode(), fabric.autocast():
-                    results = task.predict(model.eval(), item.to(fabric.device))
+                with torch.inference_mode(), work.fabric.autocast():
+                    results = task.predict(model, item.to(device))
                 for place, sample, result in zip(places, item.samples, results, strict=True):
                     records.add(place, result, sample, writers)
             records.record()
-            advance(records.begun, "")
-            stop.raise_if_set("prediction interrupted", "add --resume to go on")
-    for failure in task.finish(journal.folder):
+            work.advance(min(records.begun * ranks.world, len(data)), "")
+            ranks.stop.raise_if_set("prediction interrupted", "add --resume to continue")
+            ranks.raise_if_failed()
+            last = ranks.last_place(work.max_failures - len(work.lost))
+            if last is not None and records.written.is_past(last):
+                break
+
+
+def _collect(work: Work, journal: Journal | None, records: Records | None) -> None:
+    """Append the lines of all processes to the journal, in the first process."""
+    if journal is not None and records is not None:
+        keys = [file.key for file in work.files]
+        journal.collect(keys, records.count, records.fail)
+
+
+def _finished(work: Work, records: Records) -> Counts:
+    """Write the files about all results; return the counts."""
+    for failure in work.task.finish(records.journal.folder):
         records.fail(failure)
     return records.counts

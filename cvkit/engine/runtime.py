@@ -18,10 +18,12 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision, Precision
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from cvkit import __version__
 from cvkit.catalog import closest
 from cvkit.early import leave
+from cvkit.engine.processes import Layout, cores
 from cvkit.errors import Interrupted, UsageError
 
 
@@ -97,18 +99,13 @@ def cpu_facts(name: str) -> str:
     return next((value.strip() for key, _, value in found if key.strip() == name), "")
 
 
-def make_fabric(device: torch.device, devices: int, precision: str) -> Fabric:
-    """Return a launched Fabric: one process, or `devices` of them that share gradients.
+def make_fabric(device: torch.device, layout: Layout, precision: str) -> Fabric:
+    """Return a launched Fabric for this process, alone or among those that have joined.
 
     Raises:
-        UsageError: more processes than GPUs or cores.
+        UsageError: more processes than GPUs.
     """
-    if device.type != "cuda" and devices > cores():
-        raise UsageError(
-            f"--devices {devices} exceeds the number of cores, {cores()}",
-            code="devices.missing",
-            hint="use fewer processes",
-        )
+    devices = layout.local_world
     if device.type == "cuda" and devices > torch.cuda.device_count():
         raise UsageError(
             f"--devices {devices} exceeds the number of GPUs, {torch.cuda.device_count()}",
@@ -116,18 +113,46 @@ def make_fabric(device: torch.device, devices: int, precision: str) -> Fabric:
         )
     single = [device.index] if device.type == "cuda" else 1
     if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, cores() // devices))
+        torch.set_num_threads(cores())
     if device.type == "cuda":
         _make_cuda_exact(precision)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it greets on stderr
     fabric = Fabric(
         accelerator=device.type,
-        devices=devices if devices > 1 else single,
-        strategy="ddp" if devices > 1 else "auto",
-        plugins=_plugin(precision, device),
+        devices=devices if layout.world > 1 else single,
+        num_nodes=layout.nodes,
+        strategy="ddp" if layout.world > 1 else "auto",
+        plugins=[_plugin(precision, device), _Environment(layout)],
     )
     fabric.launch()
     return fabric
+
+
+class _Environment(LightningEnvironment):
+    """Tells Fabric which of the processes that have joined this one is."""
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__()
+        self.layout = layout
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        return True
+
+    def world_size(self) -> int:
+        return self.layout.world
+
+    def global_rank(self) -> int:
+        return self.layout.rank
+
+    def local_rank(self) -> int:
+        return self.layout.local_rank
+
+    def node_rank(self) -> int:
+        return self.layout.node
+
+    def teardown(self) -> None:
+        pass
 
 
 class _Autocast(MixedPrecision):
@@ -167,20 +192,14 @@ def _make_cuda_exact(precision: str) -> None:
     warnings.filterwarnings("ignore", ".*does not have a deterministic implementation")
 
 
-def cores() -> int:
-    """Return the cores that this process may use."""
-    known = hasattr(os, "sched_getaffinity")
-    return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
-
-
-def choose_workers(wanted: int, device: torch.device, devices: int = 1) -> int:
+def choose_workers(wanted: int, device: torch.device) -> int:
     """Return the number of decoding processes; -1 takes what the cores allow.
 
     On a CPU the network needs the cores, so a few workers are enough to overlap decoding.
     """
     if wanted >= 0:
         return wanted
-    share = cores() // devices
+    share = cores()
     return max(0, share // 4 if device.type == "cpu" else min(8, share - 1))
 
 
@@ -212,17 +231,26 @@ class StopSignal:
     def __init__(self) -> None:
         self.number = 0
         self._process, self._waits = os.getpid(), True
+        self._of_another = False
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:
             return  # a worker that has just been forked; it has its own handler in a moment
-        if self.number:
+        if self.number and not self._of_another:
             for child in multiprocessing.active_children():
                 child.kill()
             leave(number)
-        self.number = number
+        self.number, self._of_another = number, False
         if not self._waits:
             raise KeyboardInterrupt(number)
+
+    def follow(self, number: int) -> None:
+        """Stop as if a signal had come, because it came to a process that this one works with.
+
+        The signal itself may follow, and is then the first one.
+        """
+        if not self.number:
+            self.number, self._of_another = number, True
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:

@@ -20,6 +20,7 @@ from cvkit.engine.finite import FiniteChecks
 from cvkit.engine.freezing import Freezing, rest_statistics
 from cvkit.engine.loader import Key, Loaded, load, only_batch
 from cvkit.engine.progress import Progress, Settings
+from cvkit.engine.ranks import Ranks
 from cvkit.engine.runtime import StopSignal
 from cvkit.engine.sampler import STEP_SEED, batch_plan, batch_sizes
 from cvkit.engine.saves import LAST, Saves
@@ -51,6 +52,7 @@ class Trainer:
         workers: decoding processes.
         reporter: for progress.
         stop: asks to stop.
+        ranks: the processes that train together.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Trainer:
         workers: int,
         reporter: Reporter,
         stop: StopSignal,
+        ranks: Ranks,
     ) -> None:
         self.task, self.settings, self.run = task, settings, run
         self.train_data = data[0]
@@ -78,6 +81,7 @@ class Trainer:
             workers=workers,
             reporter=reporter,
             stop=stop,
+            ranks=ranks,
         )
         self.freezing = freezing
         self.groups = data[0].groups() if isinstance(data[0], Grouped) else None

@@ -1,10 +1,12 @@
 """Validation after every training epoch."""
 
+import torch
 from lightning_fabric import Fabric
 from torch import nn
 
 from cvkit.console import Reporter
 from cvkit.engine.evaluate import MeanLoss, Measured, Part, evaluate
+from cvkit.engine.ranks import Ranks
 from cvkit.engine.runtime import StopSignal
 from cvkit.errors import DataError
 from cvkit.tasks.contract import Dataset, Task
@@ -25,6 +27,7 @@ class Validation:
         workers: decoding processes.
         reporter: for progress.
         stop: asks to stop.
+        ranks: the processes that train together.
     """
 
     def __init__(
@@ -37,8 +40,9 @@ class Validation:
         workers: int,
         reporter: Reporter,
         stop: StopSignal,
+        ranks: Ranks,
     ) -> None:
-        self.task, self.fabric, self.reporter = task, fabric, reporter
+        self.task, self.fabric, self.reporter, self.ranks = task, fabric, reporter, ranks
         self.batch_size, self.workers = batch_size, workers
         self.data, seen = data
         self.seen = None if seen is self.data else Part(seen, min(SEEN, len(self.data)))
@@ -53,6 +57,9 @@ class Validation:
             Interrupted: a signal came.
             DataError: an image could not be read.
         """
+        if self.ranks.world > 1:  # each has its own batch norms; those of the first are saved
+            for buffer in network.buffers():
+                torch.distributed.broadcast(buffer, 0)
         loss = MeanLoss()
         metrics = self._metrics(network, self.data, "validation", loss)
         seen = self._metrics(network, self.seen, "training metric") if self.seen else metrics
@@ -74,6 +81,7 @@ class Validation:
                 stop=self.stop,
                 advance=advance,
                 loss=loss,
+                ranks=self.ranks,
             )
         if failures:
             raise DataError(failures[0].reason, code=failures[0].code)

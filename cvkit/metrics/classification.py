@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from cvkit.metrics.merging import in_order_of
 from cvkit.structures import Classes, ClassList, MetricReport
 
 METRICS = ("top1", "top5", "balanced_accuracy", "macro_f1", "weighted_f1", "ece")
@@ -45,6 +46,7 @@ class ClassificationMetric:
         self.in_top5 = 0
         self.top5_known = self.probabilities = True
         self.bins = np.zeros((BINS, 3))  # images, hits, sum of the largest score
+        self.binned: list[tuple[int, bool, float]] = []  # for each image, in order; -1: no bin
 
     def update(self, result: Classes, truth: Classes) -> tuple[int, int, float]:
         """Add one image and return its true class, the predicted one, and that one's score.
@@ -61,22 +63,32 @@ class ClassificationMetric:
         self.top5_known &= bool(np.isfinite(scores).sum() >= 5)
         self.in_top5 += int(truth.label in order[:5])
         guess, sure = int(order[0]), float(scores[order[0]])
+        hit = guess == truth.label
         self.matrix[truth.label, guess] += 1
         if 0 <= sure <= 1 + 1e-6:
-            place = min(BINS - 1, max(0, int(np.ceil(sure * BINS)) - 1))  # (low, high]
-            self.bins[place] += (1, guess == truth.label, sure)
+            self._bin(
+                min(BINS - 1, max(0, int(np.ceil(sure * BINS)) - 1)), hit, sure
+            )  # (low, high]
         else:
+            self._bin(-1, hit, 0.0)
             self.probabilities = False
         return truth.label, guess, sure
 
+    def _bin(self, place: int, hit: bool, sure: float) -> None:
+        self.binned.append((place, hit, sure))
+        if place >= 0:
+            self.bins[place] += (1, hit, sure)
+
     def state(self) -> tuple:
         """Return the counts that another process needs to `merge` this metric."""
-        return self.matrix, self.bins, self.in_top5, self.top5_known, self.probabilities
+        return self.matrix, self.binned, self.in_top5, self.top5_known, self.probabilities
 
-    def merge(self, states: Sequence[tuple]) -> None:
-        """Replace the counts by the totals over all processes."""
-        matrices, bins, in_top5, known, probabilities = zip(*states, strict=True)
-        self.matrix, self.bins = np.sum(matrices, axis=0), np.sum(bins, axis=0)
+    def merge(self, states: Sequence[tuple], places: Sequence[Sequence[int]]) -> None:
+        """Replace the counts by the totals over all processes, added up in the dataset's order."""
+        matrices, binned, in_top5, known, probabilities = zip(*states, strict=True)
+        self.matrix, self.bins, self.binned = np.sum(matrices, axis=0), np.zeros((BINS, 3)), []
+        for each in in_order_of(places, binned):
+            self._bin(*each)
         self.in_top5, self.top5_known = sum(in_top5), all(known)
         self.probabilities = all(probabilities)
 

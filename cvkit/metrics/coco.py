@@ -10,7 +10,6 @@ import io
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from cvkit.metrics.boxes import (
     scene,
     uncounted,
 )
+from cvkit.metrics.merging import in_order_of
 from cvkit.ops.rle import mask_areas
 from cvkit.structures import ClassList, Instances, MetricReport
 
@@ -264,14 +264,11 @@ class BoxMetric(ABC):
         """Return the counts that another process needs to `merge` this metric."""
         return self.results, self.truths, self.matched
 
-    def merge(self, states: Sequence[Any]) -> None:
+    def merge(self, states: Sequence[Any], places: Sequence[Sequence[int]]) -> None:
         """Replace the images by those of all processes together, in the dataset's order."""
-        # Of n processes, process r has the images r, r + n, r + 2n, ...
-        turns = [
-            pair for turn in zip_longest(*(zip(*s, strict=True) for s in states)) for pair in turn
-        ]
-        found = map(list, zip(*filter(None, turns), strict=True))
-        self.results, self.truths, self.matched = found
+        self.results, self.truths, self.matched = (
+            in_order_of(places, parts) for parts in zip(*states, strict=True)
+        )
 
     def objects(self) -> list[int]:
         """Return the number of counted objects of each class."""

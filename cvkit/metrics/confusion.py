@@ -60,7 +60,7 @@ class ConfusionMatrix:
         """Return the counts that another process needs to `merge` this one."""
         return self.matrix
 
-    def merge(self, states: Sequence[np.ndarray]) -> None:
+    def merge(self, states: Sequence[np.ndarray], places: Sequence[Sequence[int]]) -> None:
         """Replace the counts by the totals over all processes."""
         self.matrix = np.sum(states, axis=0)
 

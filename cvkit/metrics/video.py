@@ -42,10 +42,10 @@ class VideoMetric(ClassificationMetric):
         """Return the counts that another process needs to `merge` this metric."""
         return super().state(), self.clips
 
-    def merge(self, states: Sequence[tuple]) -> None:
+    def merge(self, states: Sequence[tuple], places: Sequence[Sequence[int]]) -> None:
         """Replace the counts by the totals over all processes."""
         of_videos, clips = zip(*states, strict=True)
-        super().merge(of_videos)
+        super().merge(of_videos, places)
         self.clips = np.sum(clips, axis=0)
 
     def compute(self) -> dict[str, float | None]:

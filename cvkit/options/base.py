@@ -26,6 +26,8 @@ from cvkit.published import published_text
 RUNS = Path("runs")
 """Folder for numbered folders of runs, reports and results."""
 
+NODES_HELP = "Number of machines, each with --devices processes; see docs/clusters.md"
+
 WEIGHTS_HELP = "Model: run folder, .safetensors file, name in weights/"
 
 
@@ -260,8 +262,10 @@ class Train(Job):
         ),
     ] = None
     devices: Annotated[
-        int, flag(RUN, "Number of training processes; on CUDA, one per GPU", min=1)
+        int,
+        flag(RUN, "Number of training processes on each machine; on CUDA, one per GPU", min=1),
     ] = 1
+    nodes: Annotated[int, flag(RUN, NODES_HELP, min=1)] = 1
     channels_last: Annotated[
         str,
         Choice(["auto", "on", "off"]),
@@ -288,6 +292,15 @@ class Inference(Job):
             "this machine",
         ),
     ] = "auto"
+    devices: Annotated[
+        int,
+        flag(
+            RUN,
+            "Number of processes on each machine that share the samples; on CUDA, one per GPU",
+            min=1,
+        ),
+    ] = 1
+    nodes: Annotated[int, flag(RUN, NODES_HELP, min=1)] = 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ import torch
 
 from cvkit.console import Reporter
 from cvkit.options.base import Eval, Predict, Train
-from cvkit.structures import Batch, ClassList, Failure, MetricReport, Sample
+from cvkit.structures import Batch, ClassList, Failure, Geometry, MetricReport, Sample
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,6 +63,18 @@ class PythonBound(Protocol):
 
 
 @runtime_checkable
+class Measurable(Protocol):
+    """A dataset that knows the sizes of its samples without reading their pixels."""
+
+    def geometry(self, index: int) -> Geometry:
+        """Return the size of a sample, and of what it is made from.
+
+        Raises:
+            CvkitError: the header of its file is unusable.
+        """
+
+
+@runtime_checkable
 class Grouped(Protocol):
     """A dataset whose batches should consist of similar samples."""
 
@@ -79,8 +91,13 @@ class Metric(Protocol):
     def state(self) -> Any:
         """Return the counts that another process needs to `merge` this metric."""
 
-    def merge(self, states: Sequence[Any]) -> None:
-        """Replace the counts by the totals over all processes."""
+    def merge(self, states: Sequence[Any], places: Sequence[Sequence[int]]) -> None:
+        """Replace the counts by the totals over all processes, as one process would have counted.
+
+        Args:
+            states: of all processes.
+            places: of each process, the places in the dataset of the images it was updated with.
+        """
 
     def compute(self) -> dict[str, float | None]:
         """Return the metrics by name."""

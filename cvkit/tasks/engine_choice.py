@@ -4,7 +4,7 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -33,6 +33,10 @@ MANY = 100_000_000
 """Pixels of all images from which on timing engines takes less than the fastest one saves."""
 RUNS = 3
 """Timed passes over a batch per engine; the fastest counts."""
+
+
+Choice = tuple[str, Mapping[str, float] | None]
+"""An engine, and the seconds per batch of each if they were measured."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,17 @@ class Engine:
         return []
 
 
-def use_engine(wanted: str, trained: Trained, data: Dataset | None, batch_size: int) -> Engine:
+def _alone(make: Callable[[], Choice]) -> Choice:
+    return make()
+
+
+def use_engine(
+    wanted: str,
+    trained: Trained,
+    data: Dataset | None,
+    batch_size: int,
+    share: Callable[[Callable[[], Choice]], Choice] = _alone,
+) -> Engine:
     """Let a trained network run on an engine.
 
     In a long job on a CPU, auto is the fastest engine for the model, its precision and the size of
@@ -82,6 +96,7 @@ def use_engine(wanted: str, trained: Trained, data: Dataset | None, batch_size: 
         trained: its network is changed in place.
         data: the inputs; None if they are not known yet.
         batch_size: samples per batch.
+        share: returns what the first of several processes chooses.
 
     Raises:
         UsageError: the engine is not available.
@@ -93,13 +108,12 @@ def use_engine(wanted: str, trained: Trained, data: Dataset | None, batch_size: 
     samples = 0 if data is None else len(data)
     name, seconds = usual_engine(precision, device, samples), None
     if data is not None and name != "eager":
-        name, seconds = _fastest(name, trained, data, batch_size)
+        usual = name
+        name, seconds = share(lambda: _fastest(usual, trained, data, batch_size))
     return Engine(name, run_on(name, trained.model, precision), seconds)
 
 
-def _fastest(
-    usual: str, trained: Trained, data: Dataset, batch_size: int
-) -> tuple[str, Mapping[str, float] | None]:
+def _fastest(usual: str, trained: Trained, data: Dataset, batch_size: int) -> Choice:
     """Return the engine to use, and the seconds per batch of each if they were measured now."""
     names = [name for name in TIMED if available(name, trained.precision, trained.fabric.device)]
     batch = _first_batch(data, batch_size)

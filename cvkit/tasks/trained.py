@@ -11,6 +11,7 @@ from cvkit import catalog, published
 from cvkit.console import Reporter
 from cvkit.engine.checkpoint import load_exactly
 from cvkit.engine.inference import choose_readers
+from cvkit.engine.processes import Layout
 from cvkit.engine.runtime import choose, make_fabric
 from cvkit.errors import ModelFileError, UsageError
 from cvkit.model_files import content_hash, read_model, unverified
@@ -19,6 +20,9 @@ from cvkit.models.weights import find_model
 from cvkit.options.base import Job
 from cvkit.options.tools import WeightsImport
 from cvkit.tasks.contract import PROVEN, Task
+
+ALONE = Layout()
+"""One process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,13 +48,16 @@ class Trained:
     precision: str
 
 
-def load_trained(weights: str | None, options: Job, task_name: str | None = None) -> Trained:
+def load_trained(
+    weights: str | None, options: Job, task_name: str | None = None, layout: Layout = ALONE
+) -> Trained:
     """Return the model that `--weights` names, ready to run.
 
     Args:
         weights: see `cvkit.models.weights.find_model`.
         options: of eval or predict.
         task_name: the task that the model must be of; None accepts any.
+        layout: of the processes that run it.
 
     Raises:
         UsageError: `--weights` is not given, or the device is not available.
@@ -68,7 +75,7 @@ def load_trained(weights: str | None, options: Job, task_name: str | None = None
     proven = isinstance(noted, dict) and "bf16" in noted
     device, precision = choose(options.device, options.precision, proven=proven)
     task = catalog.resolve(catalog.TASKS[kind]).for_model(options, header)
-    fabric = make_fabric(device, 1, precision)
+    fabric = make_fabric(device, layout, precision)
     try:
         model = task.build()
     except (UsageError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:

@@ -124,7 +124,8 @@ class Made:
     @cached_property
     def job(self):
         job = _Job(self.options, self.task, Reporter(quiet=True))
-        job.prepare()
+        with job.joined(StopSignal()):
+            job.prepare()
         return job
 
     @cached_property

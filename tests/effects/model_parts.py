@@ -16,7 +16,7 @@ from cvkit import published
 from cvkit.commands.evaluate import evaluate
 from cvkit.commands.predict import predict
 from cvkit.console import Reporter
-from cvkit.engine import loader
+from cvkit.engine import loader, processes, ranks
 from cvkit.engine.loader import in_order, load
 from cvkit.errors import CvkitError, GateFailed
 from cvkit.options.base import with_given
@@ -71,6 +71,31 @@ def told(verb):
     def measure(at, **more):
         _, found = run(at, verb, **more)
         return found if isinstance(found, str) else ""
+
+    return measure
+
+
+def together(verb):
+    """Return what measures which processes a command lets work together."""
+
+    def measure(at, **more):
+        seen = []
+
+        class Asked(CvkitError):
+            pass
+
+        def joined(started, *_):
+            seen.append((started.layout.world, started.layout.nodes, sorted(started.children)))
+            raise Asked("asked", code="asked")
+
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in {"MASTER_ADDR": "127.0.0.1", "NODE_RANK": "0"}.items():
+                patch.setenv(name, value)
+            patch.setattr(processes, "cores", lambda: 8)
+            patch.setattr(processes, "start_process", lambda *_: None)
+            patch.setattr(ranks, "joined", joined)
+            run(at, verb, **more)
+        return seen
 
     return measure
 

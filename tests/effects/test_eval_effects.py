@@ -21,6 +21,7 @@ from model_parts import (
     results,
     run,
     table,
+    together,
     told,
     truth,
     written_files,
@@ -179,6 +180,8 @@ ROWS = [
     Row("engine", ("eager", "fused"), engine("eval")),
     Row("engine", ("eager", "fused"), near_content, same=True),
     Row("workers", (0, 1), batches("eval")),
+    Row("devices", (1, 2), together("eval")),
+    Row("nodes", (1, 2), together("eval")),
     Row("offline", (False, True), network_use("eval")),
     *(
         Row("format", values, evaluated, (task,), {"data": data})

@@ -15,6 +15,7 @@ from model_parts import (
     pictures,
     results,
     run,
+    together,
     told,
     written,
 )
@@ -118,6 +119,8 @@ ROWS = [
     Row("engine", ("eager", "fused"), engine("predict")),
     Row("engine", ("eager", "fused"), near_scores, same=True),
     Row("workers", (0, 1), batches("predict")),
+    Row("devices", (1, 2), together("predict")),
+    Row("nodes", (1, 2), together("predict")),
     Row("offline", (False, True), network_use("predict")),
     Row("contact_sheet", (0, 1, 2), sheet),
     Row("json_results", (False, True), keys),

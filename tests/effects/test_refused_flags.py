@@ -23,7 +23,7 @@ from test_train_own_effects import (
 )
 
 from cvkit.commands import evaluate, predict, proposals, train, tune, weights
-from cvkit.engine import runtime
+from cvkit.engine import processes
 from cvkit.errors import CvkitError
 from cvkit.options.base import with_given
 from cvkit.options.tree import OPTIONS
@@ -67,7 +67,6 @@ CLASSED = CLASSIFY + VIDEO
 RCNN = {"arch": "rcnn", "backbone": MOBILE, "channels": 256, "min_size": "64", "roi_samples": 0}
 RCNN |= {"proposals": regions(20)}
 YOLO = {"data": changed("yolo", yolo_too), "format": "yolo"}
-ALONE = runtime.make_fabric
 TWICE = {"weights": "m.safetensors", "pretrained": "imagenet"}
 TRAIN = [
     (TASKS, {"momentum": 1.0}, "momentum.senseless"),
@@ -189,8 +188,7 @@ def test_a_training_that_cannot_mean_what_it_says_is_refused(
 ):
     asked = places(task).options(**flags)
     monkeypatch.setattr(train._Job, "run_folder", fail)
-    # With more devices it would start this program again.
-    monkeypatch.setattr(runtime, "make_fabric", lambda kind, _, name: ALONE(kind, 1, name))
+    monkeypatch.setattr(processes, "start", lambda options: processes.Started(processes.Layout()))
     assert code_of(lambda: train.train(asked, task)) == code
 
 

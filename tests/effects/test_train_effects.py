@@ -1,5 +1,6 @@
 """Every flag that all trainings have does in each task what it says."""
 
+import contextlib
 import shutil
 
 import pytest
@@ -16,7 +17,7 @@ from effect_parts import (
 )
 
 from cvkit.commands import train as command
-from cvkit.engine import lr_range, runtime
+from cvkit.engine import lr_range, processes, ranks, runtime
 
 MOBILE = {"segment": {"arch": "fcn-32s"}, "video": {"arch": "single-frame", "image_size": "32"}}
 MOBILE = {task: {"backbone": "mobilenet_v3_small"} | MOBILE.get(task, {}) for task in TASKS}
@@ -86,18 +87,28 @@ def memory(at, **more):
     return [w.stride() for w in model.parameters() if w.ndim > 3 and min(w.shape[1:]) > 1]
 
 
-def processes(at, **more):
-    """What Fabric is asked for."""
+def together(at, **more):
+    """Which processes are asked to train together, and what Fabric is asked for."""
     asked = []
 
     class Asked(Exception):
         pass
 
     def fabric(**own):
-        asked.append((own["devices"], own["strategy"]))
+        asked.append((own["devices"], own["num_nodes"], own["strategy"]))
         raise Asked
 
+    @contextlib.contextmanager
+    def joined(started, stop, device):
+        asked.append(sorted(started.children))
+        yield ranks.Ranks(started.layout, stop)
+
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Asked):
+        for name, value in {"MASTER_ADDR": "127.0.0.1", "NODE_RANK": "0"}.items():
+            patch.setenv(name, value)
+        patch.setattr(processes, "cores", lambda: 8)
+        patch.setattr(processes, "start_process", lambda *_: None)
+        patch.setattr(ranks, "joined", joined)
         patch.setattr(runtime, "Fabric", fabric)
         at.begun(**more, seed=78).job  # noqa: B018, made by no other test
     return asked
@@ -238,7 +249,8 @@ ROWS = [
     Row("keep_states", (False, True), files),
     Row("report", (False, True), files),
     Row("resume", (None, resumable), steps, base={"epochs": 3}),
-    Row("devices", (1, 2), processes),
+    Row("devices", (1, 2), together),
+    Row("nodes", (1, 2), together),
     Row("channels_last", ("off", "on"), memory),
     Row("channels_last", ("on", "auto"), memory, same=True),
     Row("device", ("cpu", "cuda:99"), device),

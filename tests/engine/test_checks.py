@@ -13,6 +13,7 @@ from cvkit.commands.train import _settings
 from cvkit.console import Reporter
 from cvkit.data.synthetic.samples import write_classification
 from cvkit.engine.checks import run_checks
+from cvkit.engine.processes import Layout
 from cvkit.engine.runtime import make_fabric
 from cvkit.options.classify import ClassifyTrain
 from cvkit.tasks.classify.task import Classify
@@ -37,7 +38,7 @@ def setting(tmp_path_factory):
     )
     task = Classify.for_training(options, Reporter(quiet=True))
     torch.manual_seed(0)
-    fabric = make_fabric(torch.device("cpu"), 1, "fp32")
+    fabric = make_fabric(torch.device("cpu"), Layout(), "fp32")
     return task, task.build(), options, fabric
 
 

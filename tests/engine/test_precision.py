@@ -9,6 +9,7 @@ from networks import clip_network
 from torch import nn
 
 from cvkit import catalog
+from cvkit.engine.processes import Layout
 from cvkit.engine.runtime import choose_device, make_fabric
 from cvkit.errors import UsageError
 from cvkit.models.layers import Conv3d
@@ -39,7 +40,7 @@ class Box(nn.Module):
 
 @pytest.mark.parametrize(("precision", "wanted"), [("fp32", 1e-6), ("bf16", 1e-2)])
 def test_coordinates_keep_32_bits_in_every_precision(precision, wanted):
-    model = make_fabric(torch.device("cpu"), 1, precision).setup(Box())
+    model = make_fabric(torch.device("cpu"), Layout(), precision).setup(Box())
     box = torch.tensor([[937.3, 1021.7]])
     same, product = model(box, torch.full((1, 1), 1 / 3))
     assert torch.equal(same, box)
@@ -72,13 +73,13 @@ def test_gradients_of_thin_clips_are_those_of_32_bits(arch):
         found = [exact.weight.grad.float()]
         for precision in ("fp32", "bf16"):
             layer.zero_grad()
-            with make_fabric(torch.device("cpu"), 1, precision).autocast():
+            with make_fabric(torch.device("cpu"), Layout(), precision).autocast():
                 maps = layer(clips)
             maps.square().mean().backward()
             found.append(layer.weight.grad)
         for other in found[1:]:  # garbage is 1e30, or NaN
             torch.testing.assert_close(other, found[0], rtol=1e-3, atol=1e-5)
-        with torch.no_grad(), make_fabric(torch.device("cpu"), 1, "bf16").autocast():
+        with torch.no_grad(), make_fabric(torch.device("cpu"), Layout(), "bf16").autocast():
             assert layer(clips).dtype == torch.bfloat16
 
 

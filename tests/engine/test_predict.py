@@ -13,7 +13,8 @@ from PIL import Image
 
 from cvkit import storage
 from cvkit.data.files import list_inputs
-from cvkit.engine.predict import Journal, Records
+from cvkit.engine.journal import Journal
+from cvkit.engine.predict import Records
 from cvkit.errors import DataError, UsageError
 from cvkit.output.canvas import enlarged_hw
 from cvkit.structures import Failure

@@ -14,6 +14,9 @@ from cvkit.engine import inference, runtime
 from cvkit.engine.evaluate import evaluate
 from cvkit.engine.inference import IN_TURNS, InOrder, by_size, one_by_one, read_ahead
 from cvkit.engine.loader import in_order, load
+from cvkit.engine.processes import Layout
+from cvkit.engine.ranks import Ranks
+from cvkit.engine.shares import share_of
 from cvkit.errors import DataError
 from cvkit.structures import Batch, Classes, Failure, Geometry, Sample
 
@@ -76,6 +79,50 @@ def test_batches_do_not_depend_on_how_samples_are_read(workers, python_bound):
     widths = [int(width) for width in np.random.default_rng(1).choice([0, 4, 5, 6, 9], 60)]
     expected = batches(Sizes(widths), 4)
     assert batches(Sizes(widths, python_bound), 4, workers) == expected
+
+
+class Headers(Sizes):
+    """Samples whose headers tell their widths, also of some that cannot be read."""
+
+    def __init__(self, widths, cut_off):
+        super().__init__([0 if place in cut_off else width for place, width in enumerate(widths)])
+        self.in_header = widths
+
+    def geometry(self, index):
+        if not self.in_header[index]:
+            raise DataError(f"{index} is no image", code="image.unreadable")
+        size = (2, self.in_header[index])
+        return Geometry(size, size)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_ranks_share_the_batches_of_one_process(monkeypatch, world, seed):
+    monkeypatch.setattr(inference, "LOOK_AHEAD", 3)
+    rng = np.random.default_rng(seed)
+    widths = [int(width) for width in rng.choice([0, 4, 5, 6, 9], 50)]
+    data = Headers(widths, set(rng.integers(0, 50, 8).tolist()))
+    with read_ahead(data, in_order(50, 4), 0, CPU) as loaded:
+        alone = [places for places, item in by_size(loaded, 4, data) if isinstance(item, Batch)]
+    found, keys = [], []
+    for rank in range(world):
+        group = Ranks(Layout(rank, world, rank, world), runtime.StopSignal())
+        known = [
+            [inference.geometry_of(data, place) for place in range(other, 50, world)]
+            for other in range(world)
+        ]
+        group.gather = lambda value, rank=rank, known=known: known if value == known[rank] else 0
+        share = share_of(group, data, 4)
+        assert share.places == sorted(place for batch in share.batches for place in batch)
+        keys += share.places
+        with read_ahead(data, share.keys, 2, CPU) as loaded:
+            placed = list(share.placed(loaded, 4, data))
+        found += [places for places, item in placed if isinstance(item, Batch)]
+        assert sorted(place for places, _ in placed for place in places) == share.places
+    assert sorted(keys) == list(range(50))
+    assert sorted(found) == sorted(alone)
+    sizes = [sum(len(places) for places in found[rank::world]) for rank in range(world)]
+    assert max(map(len, alone)) == 4 and max(sizes) < 50 / world + 12
 
 
 def test_a_rare_size_waits_for_a_window_of_batches_only(monkeypatch):
@@ -263,7 +310,7 @@ def test_a_metric_gets_its_images_in_order_whatever_their_sizes(workers):
         workers=workers,
         stop=runtime.StopSignal(),
         advance=lambda done, text: None,
-        on_image=lambda sample, counts: made.seen.append((sample.path, counts)),
+        on_image=lambda path, counts: made.seen.append((path, counts)),
     )
     good = [place for place in range(10) if place != 3]
     assert made.batches == [["0", "2", "5", "7"], ["1", "4", "6", "8"], ["9"]]

@@ -15,7 +15,9 @@ from torch.nn import functional as F
 from cvkit.console import Reporter
 from cvkit.engine.freezing import Freezing
 from cvkit.engine.optim import lr_factor
+from cvkit.engine.processes import Layout
 from cvkit.engine.progress import Settings
+from cvkit.engine.ranks import Ranks
 from cvkit.engine.runtime import StopSignal, make_fabric
 from cvkit.engine.sampler import batch_plan
 from cvkit.engine.train import Trainer
@@ -122,10 +124,11 @@ def train(tmp_path, task, **own):
         freezing=Freezing(model, ""),
         run=tmp_path,
         header={"data": {}},
-        fabric=make_fabric(torch.device("cpu"), 1, "fp32"),
+        fabric=make_fabric(torch.device("cpu"), Layout(), "fp32"),
         workers=0,
         reporter=Reporter(quiet=True),
         stop=StopSignal(),
+        ranks=Ranks(Layout(), StopSignal()),
     )
     trainer.fit()
     return trainer

@@ -191,7 +191,7 @@ def test_an_overlap_of_one_half_fits_by_cocos_rule(upper):
 def test_merging_restores_the_order_of_the_images():
     pairs = [(detections((1, 0.5, 0, 0, n + 1, 9)), objects((1, 0, 0, n + 1, 9))) for n in range(5)]
     parts = [filled(CocoMetric(CLASSES), *pairs[rank::2]) for rank in range(2)]
-    parts[0].merge([part.state() for part in parts])
+    parts[0].merge([part.state() for part in parts], [[0, 2, 4], [1, 3]])
     widths = [result.boxes[0, 2] for result in parts[0].results]
     assert widths == [1, 2, 3, 4, 5]
     assert len(list(zip_longest(parts[0].truths, pairs))) == 5

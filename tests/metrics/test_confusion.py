@@ -101,7 +101,7 @@ def test_numbers_equal_a_pixel_by_pixel_reference(truth, prediction, void):
 def test_merge_is_one_matrix_over_all_processes():
     whole, first, second = filled(), filled(), filled()
     whole.update(SegMap(PREDICTION), SegMap(TRUTH))
-    first.merge([first.state(), second.state()])
+    first.merge([first.state(), second.state()], [[0], [1]])
     assert np.array_equal(first.matrix, whole.matrix)
 
 

@@ -205,7 +205,7 @@ def test_processes_merge_to_the_numbers_of_one():
     for number, pair in enumerate(pairs):
         whole.update(*pair)
         parts[number % 2].update(*pair)
-    parts[0].merge([part.state() for part in parts])
+    parts[0].merge([part.state() for part in parts], [[0, 2, 4], [1, 3]])
     assert parts[0].compute() == whole.compute()
 
 

@@ -178,7 +178,7 @@ def test_a_mean_of_probabilities_decides_not_of_logits():
     other = VideoMetric(2)
     other.update(Classes(1, clips[1], clips=clips[1:]), Classes(0))
     both = VideoMetric(2)
-    both.merge([metric.state(), other.state()])
+    both.merge([metric.state(), other.state()], [[0], [1]])
     assert both.compute()["clip_top1"] == pytest.approx(1 / 5)
     assert both.compute()["video_top1"] == 0.5
 

@@ -112,7 +112,7 @@ def check_flags(options: ClassifyTrain) -> None:
         raise UsageError(
             f"--aux-weight has no effect with --arch {arch}", code="aux_weight.unsupported"
         )
-    if "devices" in catalog.idle_flags("classify", arch) and options.devices > 1:
+    if "devices" in catalog.idle_flags("classify", arch) and options.devices * options.nodes > 1:
         raise UsageError(f"--arch {arch} works with one process only", code="devices.unsupported")
     refuse_idle(options, "classify", arch, "unsupported")
     if options.image_size != "auto":

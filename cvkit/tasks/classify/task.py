@@ -171,7 +171,7 @@ class Classify(LogitsTask[ClassifyTrain, ClassifyEval, ClassifyPredict]):
 
     def source(self, inputs: Sequence[InputFile]) -> ImageSource:
         """Return images to predict."""
-        return ImageSource(inputs, self._rule, bits=self.preprocessing.bits)
+        return ImageSource(inputs, self._rule, self._rule.size_hw, bits=self.preprocessing.bits)
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -102,7 +102,7 @@ def recipe(options: TwoStageTrain) -> dict[str, Any]:
     number of images per step. From random weights AdamW gets much further in the same number of
     epochs.
     """
-    images = options.batch_size * options.accumulate * options.devices
+    images = options.batch_size * options.accumulate * options.devices * options.nodes
     optimizer, schedule = options.optimizer, options.schedule
     if optimizer == "auto":
         optimizer = "sgd" if options.pretrained or options.weights else "adamw"

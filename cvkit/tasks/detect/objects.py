@@ -16,6 +16,7 @@ from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.boxes import with_truths
 from cvkit.data.datasets import BoxDataset, ImageSource
 from cvkit.data.files import InputFile
+from cvkit.data.resize import whole_size
 from cvkit.models.detection.detectors import Detector
 from cvkit.models.detection.roi_heads import Detections
 from cvkit.options.detect import DetectingEval, DetectingPredict, TwoStageTrain
@@ -237,7 +238,7 @@ class ObjectTask(ImageTask[T, E, P]):
     def source(self, inputs: Sequence[InputFile]) -> ImageSource:
         """Return images to predict."""
         bits = self.preprocessing.bits
-        return ImageSource(inputs, whole, keep_original=True, bits=bits)
+        return ImageSource(inputs, whole, whole_size, keep_original=True, bits=bits)
 
     def training_input(self, batch: Batch) -> tuple[list[Tensor], DetectionTargets]:
         """Return the CHW images and their objects."""

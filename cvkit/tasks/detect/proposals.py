@@ -18,7 +18,8 @@ from cvkit.data.proposals import (
     search_images,
     write_proposals,
 )
-from cvkit.engine.runtime import StopSignal, cores
+from cvkit.engine.processes import cores
+from cvkit.engine.runtime import StopSignal
 from cvkit.errors import UsageError
 from cvkit.metrics.coverage import coverage
 from cvkit.models.detection.rcnn import RCNN

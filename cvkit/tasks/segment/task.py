@@ -17,7 +17,7 @@ from cvkit.data.files import InputFile
 from cvkit.data.formats.recognise import detect_format
 from cvkit.data.labelled import LabelledImage, read_pairs
 from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
-from cvkit.data.resize import prepare
+from cvkit.data.resize import input_size_hw, prepare
 from cvkit.dividing import division_of, model_division, tell_division, warn_if_changed
 from cvkit.errors import raise_defects
 from cvkit.metrics.confusion import ConfusionMatrix, metric_names
@@ -224,7 +224,8 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
         """Return images to predict."""
         size_wh, resize = self.preprocessing.image_size_wh, self.preprocessing.resize
         rule = partial(prepare, image_size_wh=size_wh, resize=resize)
-        return ImageSource(inputs, rule, keep_original=True, bits=self.preprocessing.bits)
+        size_hw = partial(input_size_hw, image_size_wh=size_wh, resize=resize)
+        return ImageSource(inputs, rule, size_hw, keep_original=True, bits=self.preprocessing.bits)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

@@ -107,7 +107,7 @@ class Closeness:
     def state(self):
         return self.errors
 
-    def merge(self, states):
+    def merge(self, states, places):
         self.errors = [error for state in states for error in state]
 
     def compute(self):
