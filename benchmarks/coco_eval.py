@@ -7,6 +7,7 @@ or ellipses in them. The twelve numbers of both must be equal to the last digit.
 """
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -81,23 +82,31 @@ def main() -> None:
             "cvkit": [*own, "--no-files", "--json"],
         }
         times: dict[str, list[float]] = {name: [] for name in legs}
-        numbers = {}
+        cpu: dict[str, list[float]] = {name: [] for name in legs}
+        memory, numbers = {}, {}
         for _ in range(rounds):
             for name, arguments in legs.items():
                 start = time.perf_counter()
-                done = subprocess.run(
-                    [sys.executable, *arguments], capture_output=True, text=True, check=True
+                leg = subprocess.Popen(
+                    [sys.executable, *arguments], stdout=subprocess.PIPE, text=True
                 )
+                numbers[name] = json.loads(leg.stdout.read())
+                _, code, used = os.wait4(leg.pid, 0)
+                leg.returncode = os.waitstatus_to_exitcode(code)
+                assert leg.returncode == 0, name
                 times[name].append(time.perf_counter() - start)
-                numbers[name] = json.loads(done.stdout)
+                cpu[name].append(used.ru_utime + used.ru_stime)
+                memory[name] = used.ru_maxrss // 1024
     metrics = numbers["cvkit"]["metrics"]
     metrics = metrics["mask"] if kind == "segm" else metrics
     mine = [-1 if v is None else v for v in metrics.values()]
-    theirs, ours = (statistics.median(values) for values in times.values())
-    print(
-        f"{images} images: pycocotools {theirs:.1f} s, cvkit {ours:.1f} s, ratio "
-        f"{theirs / ours:.1f}, numbers equal: {mine == numbers['pycocotools']}"
-    )
+    for title, values in (("seconds", times), ("CPU seconds", cpu)):
+        theirs, ours = (statistics.median(each) for each in values.values())
+        ratio = f"ratio {theirs / ours:.1f}"
+        print(f"{title:12} pycocotools {theirs:.1f}, cvkit {ours:.1f}, {ratio}")
+    theirs, ours = memory.values()
+    print(f"{'MiB':12} pycocotools {theirs}, cvkit {ours}, ratio {theirs / ours:.1f}")
+    print(f"{images} images, numbers equal: {mine == numbers['pycocotools']}")
 
 
 if __name__ == "__main__":

@@ -159,7 +159,14 @@ class Matches(Samples):
     def values(self, weights: np.ndarray) -> Values:
         """Return the metrics for [B, I] weights: how often each image is drawn."""
         columns = [self._column(place) for place in range(self.outcomes.shape[1])]
-        found = np.stack([[self._average(c, w) for c in columns] for w in weights])  # [B, T, K]
+        begins = np.searchsorted(self.labels, np.arange(len(self.classes)))
+        rows = []
+        for each in weights:
+            drawn = each[self.images]
+            seen = np.concatenate([[0.0], np.cumsum(drawn)])
+            objects = np.maximum(each @ self.objects, 1e-9)
+            rows.append([self._average(c, drawn, seen, objects, begins) for c in columns])
+        found = np.array(rows)  # [B, T, K]
         defined = weights @ self.objects > 0
         found[~np.broadcast_to(defined[:, None], found.shape)] = np.nan
         by_class = found.mean(1)
@@ -205,29 +212,40 @@ class Matches(Samples):
         """Return [I, K] the number of counted objects of each class."""
         return self.objects
 
-    def _column(self, place: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the counted detections at an IoU, and where the correct ones are among them."""
+    def _column(self, place: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the correct detections at an IoU, and those that are not counted."""
         outcome = self.outcomes[:, place]
-        counted = np.flatnonzero(outcome >= 0)
-        return self.images[counted], self.labels[counted], np.flatnonzero(outcome[counted] == 1)
+        return np.flatnonzero(outcome == 1), np.flatnonzero(outcome < 0)
 
     def _average(
-        self, column: tuple[np.ndarray, np.ndarray, np.ndarray], weights: np.ndarray
+        self,
+        column: tuple[np.ndarray, np.ndarray],
+        drawn: np.ndarray,
+        seen: np.ndarray,
+        objects: np.ndarray,
+        begins: np.ndarray,
     ) -> np.ndarray:
-        """Return [K] average precisions at one IoU."""
-        images, labels, right = column
+        """Return [K] average precisions at one IoU.
+
+        Args:
+            column: of the IoU.
+            drawn: [D] how often each detection is drawn.
+            seen: [D + 1] the sums of these.
+            objects: [K] number of drawn objects.
+            begins: [K] first detection of each class.
+        """
+        right, ignored = column
         kinds = len(self.classes)
-        objects = np.maximum(weights @ self.objects, 1e-9)  # [K]
-        drawn = weights[images]
-        label = labels[right]
-        seen = np.concatenate([[0.0], np.cumsum(drawn)])
+        label = self.labels[right]
         # Only correct detections can be the best precision from a recall on.
-        before = seen[np.searchsorted(labels, np.arange(kinds))]
+        left_out = np.concatenate([[0.0], np.cumsum(drawn[ignored])])
+        ends = seen[right + 1] - left_out[np.searchsorted(ignored, right)]
+        before = seen[begins] - left_out[np.searchsorted(ignored, begins)]
         hits = np.cumsum(drawn[right])
         begin = np.searchsorted(label, np.arange(kinds))
         hits = hits - np.concatenate([[0.0], hits])[begin][label]
         with np.errstate(invalid="ignore", divide="ignore"):
-            precision = np.nan_to_num(hits / (seen[right + 1] - before[label]))
+            precision = np.nan_to_num(hits / (ends - before[label]))
         recall = hits / objects[label]
         # One pass over all classes: earlier classes are lifted above later ones.
         lift = 2.0 * (kinds - label)
@@ -236,10 +254,10 @@ class Matches(Samples):
             steps = drawn[right] / objects[label]
             return np.bincount(label, steps * envelope, minlength=kinds)
         recalls = RECALLS if self.rule == "coco" else np.arange(0.0, 1.1, 0.1)
-        ends = np.searchsorted(label, np.arange(kinds), "right")
+        last = np.searchsorted(label, np.arange(kinds), "right")
         found = np.zeros((kinds, len(recalls)))
-        for kind in np.flatnonzero(ends > begin).tolist():
-            part = slice(begin[kind], ends[kind])
+        for kind in np.flatnonzero(last > begin).tolist():
+            part = slice(begin[kind], last[kind])
             place = np.searchsorted(recall[part], recalls)
             found[kind] = np.append(envelope[part], 0)[place]
         return found.mean(1)
