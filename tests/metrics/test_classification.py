@@ -80,11 +80,12 @@ def test_scores_that_are_no_probabilities_have_no_calibration():
 
 def test_processes_together_equal_one():
     rng = np.random.default_rng(0)
-    scores, labels = rng.dirichlet(np.ones(6), 40), rng.integers(0, 6, 40)
+    scores, labels = rng.dirichlet(np.ones(6), 400), rng.integers(0, 6, 400)
     whole = filled(scores, labels)
     parts = [filled(scores[rank::2], labels[rank::2]) for rank in range(2)]
-    parts[0].merge([part.state() for part in parts], [range(0, 40, 2), range(1, 40, 2)])
-    assert parts[0].compute() == whole.compute(), "to the last bit"
+    parts[0].merge([part.state() for part in parts], [range(0, 400, 2), range(1, 400, 2)])
+    assert parts[0].compute() == whole.compute()
+    assert parts[0].bins.tolist() == whole.bins.tolist(), "to the last bit"
 
 
 def test_an_absent_class_is_undefined_not_zero():
