@@ -271,6 +271,20 @@ SWITCHES = dict.fromkeys(("1", "true", "t", "yes", "y", "on"), True) | dict.from
 """Texts that switch a flag on or off."""
 
 
+def parse_setting(text: str) -> tuple[str, str]:
+    """Return the field and the text of a flag's value that `--set NAME=VALUE` gives.
+
+    Raises:
+        UsageError: it is malformed.
+    """
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(
+            f"--set {text!r} is not NAME=VALUE", code="set.syntax", hint="arch=resnet18"
+        )
+    return name.strip().lstrip("-").replace("-", "_"), value
+
+
 def from_environment(
     options_class: type[Command], verb: str, environ: Mapping[str, str]
 ) -> dict[str, str]:

@@ -151,6 +151,11 @@ EXAMPLES = {
         "cvkit tune classify --data DIR --trials 20 --epochs 3 --set arch=resnet18",
         "cvkit tune segment --strategy grid --lr 1e-4,1e-2 --weight-decay 0.01 --points 3",
     ),
+    ("bench",): (
+        "cvkit bench segment --weights runs/segment-unet-001 --data DIR",
+        "cvkit bench classify photos/ --weights imagenet --engines eager,fused --batch-sizes 1,16",
+        "cvkit bench detect --arch faster-rcnn --set backbone=resnet50 --out bench.json",
+    ),
     ("weights",): (
         "cvkit weights list",
         "cvkit weights import resnet50.pth --arch resnet50 --out resnet50.safetensors",
@@ -177,7 +182,7 @@ ROOT_FLAGS = (
 )
 HELP_FLAGS = ("--help", "-h")
 
-TASK_COMMANDS = ("tune", "models")
+TASK_COMMANDS = ("tune", "bench", "models")
 """Commands whose argument is a task."""
 VERBS_MEANT = dict.fromkeys(("test", "val", "validate", "score"), "eval")
 VERBS_MEANT |= dict.fromkeys(("infer", "inference", "run"), "predict")

@@ -21,7 +21,8 @@ COMMANDS = [
     (name, verb) for name, entry in OPTIONS.items() if isinstance(entry, dict) for verb in entry
 ] + [(name,) for name, entry in OPTIONS.items() if not isinstance(entry, dict)]
 VERBS = sorted({path[-1] for path in COMMANDS})
-NEEDED = {("samples",): ["dir"], ("tune",): ["segment"], ("weights", "import"): ["file"]}
+NEEDED = {("samples",): ["dir"], ("tune",): ["segment"], ("bench",): ["segment"]}
+NEEDED[("weights", "import")] = ["file"]
 """Arguments without which a command does not begin."""
 REFUSED = "q7"
 """No choice, number or truth value."""
@@ -122,8 +123,8 @@ def test_no_flag_listens_to_another_verbs_variable(read, path, monkeypatch):
             text, _ = another(field, kind, option)
             monkeypatch.setenv(f"CVKIT_{verb}_{field.name}".upper(), text)
     values, given = read(*begin(path))
-    assert set(given) == {"samples": {"folder"}, "tune": {"task"}, "import": {"file", "out"}}.get(
-        path[-1], set()
+    assert set(given) == {"samples": {"folder"}, "import": {"file", "out"}}.get(
+        path[-1], {"task"} if path[-1] in ("tune", "bench") else set()
     )
     for field, *_ in flags_of(path):
         if field.name not in given:
@@ -274,7 +275,7 @@ def test_a_forgotten_value_is_told(refused, path):
         assert last.endswith(f"(cvkit {' '.join(path)} --help)")
 
 
-@pytest.mark.parametrize("path", [("tune",), ("models",)], ids=" ".join)
+@pytest.mark.parametrize("path", [("tune",), ("bench",), ("models",)], ids=" ".join)
 def test_a_wrong_argument_is_named(refused, path):
     message = refused(*path, REFUSED, "--quiet")
     assert message.startswith(f"Invalid value for 'task': '{REFUSED}' is not one of 'classify',")
@@ -313,12 +314,13 @@ def test_an_empty_name_is_refused(refused, path):
 @pytest.mark.parametrize(
     ("path", "shown"),
     [(("samples",), "DIR"), (("detect", "proposals"), "DATA"), (("weights", "import"), "FILE")]
-    + [(path, "one of INPUTS") for path in COMMANDS if path[-1] == "predict"]
+    + [(path, "one of INPUTS") for path in COMMANDS if path[-1] in ("predict", "bench")]
     + [(("weights", "verify"), "one of FILES")],
 )
 def test_an_empty_argument_is_refused(refused, path, shown):
     out = ["--out", "x"] if "import" in path else []
-    assert refused(*path, "", *out).startswith(f"{shown} is empty (give a value")
+    before = NEEDED[path] if path == ("bench",) else []
+    assert refused(*path, *before, "", *out).startswith(f"{shown} is empty (give a value")
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)

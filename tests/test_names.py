@@ -9,14 +9,15 @@ import pytest
 import typer
 
 from cvkit import cli
-from cvkit.catalog import TASKS, closest
+from cvkit.catalog import ARCHS, TASKS, closest
 from cvkit.config import VARIABLES, from_config, misnamed_variables, variable
 from cvkit.errors import UsageError
 from cvkit.options.described import choices_of, hints
 from cvkit.options.tree import commands
 
 COMMANDS = dict(commands())
-NEEDED = {("samples",): ["dir"], ("tune",): ["segment"], ("weights", "import"): ["file"]}
+NEEDED = {("samples",): ["dir"], ("tune",): ["segment"], ("bench",): ["segment"]}
+NEEDED[("weights", "import")] = ["file"]
 """Arguments without which a command does not begin."""
 
 
@@ -66,7 +67,7 @@ def test_a_misspelt_choice_is_told_with_the_nearest_before_anything_begins(
     out = ["--out", "x"] if path == ("weights", "import") else []
     for name, names in chosen(path).items():
         wrong = names[-1].upper()
-        argument = name == "task" and path in (("tune",), ("models",))
+        argument = name == "task" and path in (("tune",), ("bench",), ("models",))
         words = [*path, wrong] if argument else [*path, *NEEDED.get(path, []), *out]
         done = cvkit(*words, *([] if argument else [f"--{name.replace('_', '-')}", wrong]))
         assert done.code == 2
@@ -127,6 +128,11 @@ def _typos():
         yield ("tune", task, *nowhere, "--set", "augment=ligt"), "light"
         yield ("tune", task, *nowhere, "--set", "optimizer=AdamW"), "adamw"
         yield ("tune", task, *nowhere, "--set", "optimiser=adamw"), "optimizer"
+        yield ("bench", task, *nowhere, "--engines", "eager,Fusd"), "fused"
+        yield ("bench", task, *nowhere, "--precisions", "bf-16"), "bf16"
+        yield ("bench", task, *nowhere, "--set", "worker=2"), "workers"
+        yield ("bench", task, "--arch", f"{next(iter(ARCHS[task]))}x"), next(iter(ARCHS[task]))
+        yield ("bench", task, *nowhere, "--weights", wrong), model
         gate, meant = GATES[task]
         yield (task, "eval", "--weights", model, *nowhere, "--fail-under", f"{gate}=1"), meant
         files = ("--predictions", "/nowhere", "--truth", "/nowhere")
@@ -173,6 +179,7 @@ def test_a_misspelt_name_is_told_with_the_nearest_before_data_are_read(cvkit, ar
 
 FREE = {
     *("data", "inputs", "fuse", "mask_map", "scale", "views", "lr", "weight_decay", "batch_size"),
+    "batch_sizes",
     *("freeze", "train_split", "val_split", "split", "splits"),
     *("min_size", "image_size"),
 }

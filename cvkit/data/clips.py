@@ -181,6 +181,10 @@ class ClipDataset:
         """Return the path of a video, relative to the dataset."""
         return self._video(index).key
 
+    def file(self, index: int) -> Path:
+        """Return the location of the video of a sample."""
+        return self._video(index).path
+
     def read(self, index: int, seed: int = 0) -> Sample:
         """Return a clip of training, or the views of a video.
 

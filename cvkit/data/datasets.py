@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -74,6 +75,10 @@ class SegmentationDataset:
         """Return the path of a sample, relative to the dataset."""
         return self.pairs[index].key
 
+    def file(self, index: int) -> Path:
+        """Return the location of the image of a sample."""
+        return self.pairs[index].image
+
     def read(self, index: int, seed: int = 0) -> Sample:
         """Return one sample; `seed` determines the random transform.
 
@@ -129,6 +134,10 @@ class BoxDataset:
     def key(self, index: int) -> str:
         """Return the path of a sample, relative to the dataset."""
         return self.images[index].key
+
+    def file(self, index: int) -> Path:
+        """Return the location of the image of a sample."""
+        return self.images[index].path
 
     def groups(self) -> list[int]:
         """Return a number for each image, equal for images of similar aspect ratio.
@@ -226,6 +235,10 @@ class ClassificationDataset:
     def key(self, index: int) -> str:
         """Return the path of a sample, relative to the dataset."""
         return self.images[index].key
+
+    def file(self, index: int) -> Path:
+        """Return the location of the image of a sample."""
+        return self.images[index].path
 
     def read(self, index: int, seed: int = 0) -> Sample:
         """Return one sample; `seed` determines the random transform.

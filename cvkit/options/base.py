@@ -58,6 +58,15 @@ class Command:
 
 AnyCommand = TypeVar("AnyCommand", bound=Command)
 
+Device = Annotated[
+    str, flag(RUN, "auto, cpu, cuda, cuda:N or mps; auto: an accelerator if available")
+]
+"""Type of `--device`."""
+Offline = Annotated[bool, flag(RUN, "Never access the network; a missing file is an error")]
+"""Type of `--offline`."""
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+"""The values of `--precision`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job(Command):
@@ -67,12 +76,10 @@ class Job(Command):
         Path | None,
         flag(RUN, "YAML file with flag values; flags and environment variables override it"),
     ] = None
-    device: Annotated[
-        str, flag(RUN, "auto, cpu, cuda, cuda:N or mps; auto: an accelerator if available")
-    ] = "auto"
+    device: Device = "auto"
     precision: Annotated[
         str,
-        Choice(["auto", "fp32", "bf16", "fp16"]),
+        Choice(PRECISIONS),
         flag(RUN, "Arithmetic precision; auto: bf16 on CUDA and on CPUs with AMX, else fp32"),
     ] = "auto"
     workers: Annotated[
@@ -84,9 +91,7 @@ class Job(Command):
             min=-1,
         ),
     ] = -1
-    offline: Annotated[bool, flag(RUN, "Never access the network; a missing file is an error")] = (
-        False
-    )
+    offline: Offline = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from cvkit.options.detect import DetectEval, DetectPredict, DetectProposals, Det
 from cvkit.options.instance import InstanceEval, InstancePredict, InstanceTrain
 from cvkit.options.segment import SegmentEval, SegmentPredict, SegmentTrain
 from cvkit.options.tools import (
+    Bench,
     Models,
     Samples,
     Tune,
@@ -30,6 +31,7 @@ OPTIONS: dict[str, type[Command] | dict[str, type[Command]]] = {
     "instance": {"train": InstanceTrain, "eval": InstanceEval, "predict": InstancePredict},
     "video": {"train": VideoTrain, "eval": VideoEval, "predict": VideoPredict},
     "tune": Tune,
+    "bench": Bench,
     "weights": {"list": WeightsList, "verify": WeightsVerify, "import": WeightsImport},
     "models": Models,
     "samples": Samples,
@@ -72,6 +74,7 @@ HANDLERS = {
     "predict": f"{_HANDLERS}.predict:predict",
     "proposals": f"{_HANDLERS}.proposals:proposals",
     "tune": f"{_HANDLERS}.tune:tune",
+    "bench": f"{_HANDLERS}.bench:bench",
     "list": f"{_HANDLERS}.weights:list_weights",
     "verify": f"{_HANDLERS}.weights:verify_weights",
     "import": f"{_HANDLERS}.weights:import_weights",
