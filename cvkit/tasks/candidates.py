@@ -59,14 +59,16 @@ def load_candidate(
         UsageError: a flag cannot work for another reason.
         ModelFileError: the model is missing or damaged.
     """
-    named = {"engine": engine, "precision": precision}
+    asked = replace(options, engine=engine, precision=precision)
     try:
-        trained = load_trained(options.weights, replace(options, **named), task_name)
-        return Candidate(**named, trained=trained, running=use_engine(engine, trained, samples))
+        trained = load_trained(options.weights, asked, task_name)
+        running = use_engine(engine, trained, samples)
     except UsageError as error:
         if error.code not in UNAVAILABLE:
             raise
-        return Candidate(**named, reason=error.as_json()["message"])
+        reason = error.as_json()["message"]
+        return Candidate(engine=engine, precision=precision, reason=reason)
+    return Candidate(engine=engine, precision=precision, trained=trained, running=running)
 
 
 def available(candidate: Candidate) -> Trained:
