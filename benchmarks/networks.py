@@ -10,6 +10,7 @@ network. Weights are random.
 import importlib
 import io
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +103,7 @@ def peer_legs(network: nn.Module, images: Tensor) -> Iterator[tuple[str, Leg | S
 
 def onnx_legs(network: nn.Module, images: Tensor) -> dict[str, Leg]:
     """Return ONNX Runtime in fp32, the only precision that it has on CPUs."""
-    importlib.import_module("onnx")
+    importlib.import_module("onnx")  # which the export needs
     runtime = importlib.import_module("onnxruntime")
     content = io.BytesIO()
     torch.onnx.export(network, (images,), content, input_names=["images"], dynamo=False)
@@ -146,7 +147,10 @@ def measured(what: str, case: Case, folder: Path, rounds: int) -> Iterator[Line 
         yield Skipped(what, f"{error.name} is not installed")
         return
     torch.manual_seed(0)
-    network, images = Single(getattr(place, builder)(**case.peer[1])).eval(), torch.randn(case.shape)
+    network, images = (
+        Single(getattr(place, builder)(**case.peer[1])).eval(),
+        torch.randn(case.shape),
+    )
     peer = f"{module.partition('.')[0]} eager fp32"
     legs: dict[str, Leg] = {peer: lambda: network(images)}
     for name, leg in peer_legs(network, images):
@@ -172,6 +176,7 @@ def measured(what: str, case: Case, folder: Path, rounds: int) -> Iterator[Line 
 @torch.inference_mode()
 def measure(rounds: int) -> Iterator[Line | Skipped]:
     """Yield the lines of all networks."""
+    warnings.simplefilter("ignore")  # both runtimes are given traced networks, which is deprecated
     keep_memory()
     with tempfile.TemporaryDirectory() as folder:
         for number, (what, case) in enumerate(CASES.items()):

@@ -55,17 +55,40 @@ class Skipped:
     why: str
 
 
-Measure = Callable[[int], Iterator[Line | Skipped]]
+@dataclass(frozen=True)
+class Score:
+    """The metric of a model on an engine in a precision.
+
+    Attributes:
+        task: of the model.
+        weights: its name.
+        way: engine and precision.
+        metric: name.
+        value: in [0, 1].
+        difference: from eager layers in fp32.
+    """
+
+    task: str
+    weights: str
+    way: str
+    metric: str
+    value: float
+    difference: float
+
+
+Measure = Callable[[int], Iterator[Line | Skipped | Score]]
 """Yields the comparisons, each measured in this number of rounds."""
 
 
-def alternate(legs: Mapping[str, Leg], rounds: int) -> dict[str, list[float]]:
+def alternate(
+    legs: Mapping[str, Leg], rounds: int, *, warm_up: bool = True
+) -> dict[str, list[float]]:
     """Return the seconds of legs in each round; a first round warms up and does not count.
 
     Each round has the other direction, so that what other processes do favours no leg.
     """
     found: dict[str, list[float]] = {name: [] for name in legs}
-    for number in range(rounds + 1):
+    for number in range(0 if warm_up else 1, rounds + 1):
         for name, leg in list(legs.items())[:: -1 if number % 2 else 1]:
             start = time.perf_counter()
             leg()
@@ -114,8 +137,11 @@ def main(measure: Measure) -> None:
         print(json.dumps(asdict(line)) if asked.json else shown(line), flush=True)
 
 
-def shown(line: Line | Skipped) -> str:
+def shown(line: Line | Skipped | Score) -> str:
     """Return a comparison as a line of text."""
+    if isinstance(line, Score):
+        value = f"{line.value:.4f} ({line.difference:+.4f})"
+        return f"{line.task} {line.weights}, {line.way}: {line.metric} {value}"
     if isinstance(line, Skipped):
         return f"{line.what}: skipped, {line.why}"
     goal = f", goal {line.goal:g}" if line.goal else ""
