@@ -21,6 +21,8 @@ from torchvision import models
 from cvkit.engine.runtime import cores, keep_memory
 
 SHAPE = (8, 3, 224, 224)
+BUSY = "import os; start = os.getppid()\nwhile os.getppid() == start: pass"
+"""Program that is busy as long as the process that started it lives."""
 CALLS = 4
 """Forward passes per measurement."""
 
@@ -28,7 +30,7 @@ CALLS = 4
 @contextlib.contextmanager
 def busy() -> Iterator[None]:
     """Keep every core busy with another process inside the block."""
-    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(cores())]
+    others = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(cores())]
     try:
         time.sleep(0.2)  # until they have begun
         yield
