@@ -8,7 +8,6 @@ Every script runs in a process of its own; one that fails is named, and the page
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +20,8 @@ from cvkit.engine.runtime import cores, processor
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 SCRIPTS = ("networks", "predict", "train_step", "competing", "start_up", "accuracy")
-MARKS = "<!-- results -->", "<!-- /results -->"
+HEADING = "## Results\n"
+"""Heading of the page, after which the results replace everything."""
 
 
 def rows_of(script: str, rounds: int) -> list[dict]:
@@ -89,12 +89,8 @@ def main() -> None:
     if asked.scripts:  # a part of the results would replace all of them
         print(results)
         return
-    first, last = MARKS
-    pattern = rf"{first}.*?{last}"
-    text = re.sub(
-        pattern, lambda _: f"{first}\n\n{results}\n\n{last}", PAGE.read_text(), flags=re.S
-    )
-    PAGE.write_text(text)
+    before, heading, _ = PAGE.read_text().partition(HEADING)
+    PAGE.write_text(f"{before}{heading}\n{results}\n")
     if load > 0.25 * cores():
         print(f"warning: the machine was busy before: load average {load:.1f}", file=sys.stderr)
 
