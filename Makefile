@@ -2,13 +2,14 @@
 # make test: install, then run every test
 # make docs: install, then build the pages of docs/ into site/
 # make gpu: the tests that need a CUDA device, and what it reaches, into gpu.json (GPU_PYTHON: one that has the packages)
+# make bench: install the peers of benchmarks/requirements.txt too, and measure cvkit against them, into docs/benchmarks.md
 # make mutants: plant the bugs of tests/mutants, one at a time, and see whether the tests notice (MUTANTS="NAME ..." for some)
 
 PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || echo 2)
 
-.PHONY: demo test gpu docs mutants style clean
+.PHONY: demo test gpu bench docs mutants style clean
 
 # Not compiled: two thirds of the 200 MB of Python in these packages are never imported.
 .venv/installed: pyproject.toml
@@ -67,6 +68,13 @@ gpu: $(if $(filter $(BIN)/%,$(GPU_PYTHON)),.venv/installed)
 docs: .venv/installed-docs
 	$(BIN)/mkdocs build --strict --quiet --config-file .mkdocs.yml
 	@! grep -rlE '<(script|link|img)[^>]*="https?:' site --include='*.html' || { echo "these pages need the network"; exit 1; }
+
+.venv/installed-bench: .venv/installed benchmarks/requirements.txt
+	$(BIN)/python -m pip install --quiet --requirement benchmarks/requirements.txt
+	touch $@
+
+bench: .venv/installed-bench
+	PYTHONPATH=. $(BIN)/python benchmarks/all.py $(SCRIPTS)
 
 mutants: .venv/installed
 	$(BIN)/python tests/mutants/run.py $(MUTANTS)

@@ -1,64 +1,86 @@
-"""One training step of a U-Net (resnet18, 240x180, batch 8, fp32): plain PyTorch and cvkit.
+"""A training step of each task: plain PyTorch and cvkit.
 
-Plain is the same network trained as a tutorial would: contiguous memory order and the C library's
-default memory settings. Each leg runs in a process of its own, alternating; the medians and their
-ratio are printed.
+Plain is the same network and loss, trained as a tutorial would: fp32, contiguous memory and the C
+library's default memory settings. Each leg runs in a process of its own, alternating.
 
-    python benchmarks/train_step.py [ROUNDS]
+    python benchmarks/train_step.py [--rounds N] [--json]
 """
 
+import itertools
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
-STEPS = 6
+from pairs import Line, compared, main
+
+STEPS, MOST_ROUNDS = 3, 2
+"""Steps that are measured, and rounds at most: each leg starts a process."""
+BOXES = {"backbone": "resnet18", "min_size": "256", "batch_size": 2}
+CASES = {
+    "classify": {"arch": "resnet50", "image_size": "160", "batch_size": 8},
+    "segment": {"arch": "unet", "backbone": "resnet18", "image_size": "240x176", "batch_size": 8},
+    "detect": BOXES,
+    "instance": BOXES,
+    "video": {"arch": "r3d", "frames": 8, "image_size": "64", "batch_size": 4},
+}
+LEGS = ("plain fp32", "cvkit fp32", "cvkit bf16")
 
 
-def measure(leg: str) -> float:
+def step_seconds(task_name: str, leg: str) -> float:
     """Return the median seconds of a step."""
     import torch
 
-    from cvkit.engine.runtime import keep_memory
-    from cvkit.models.build import build
-    from cvkit.models.specs import SegmenterSpec
-    from cvkit.ops.losses import combined_loss
+    from cvkit import catalog
+    from cvkit.console import Reporter
+    from cvkit.engine import runtime
+    from cvkit.engine.loader import load
+    from cvkit.options.tree import task_options
+    from cvkit.tasks.common import total
 
     torch.manual_seed(0)
-    if leg == "cvkit":
-        keep_memory()
-    order = torch.channels_last if leg == "cvkit" else torch.contiguous_format
-    spec = SegmenterSpec("unet", "resnet18", output_stride=None, aux=True, deconv=False)
-    model = build("segment", spec, 11).train().to(memory_format=order)
+    ours, precision = leg.split()
+    if ours == "cvkit":
+        runtime.keep_memory()
+    options = task_options(task_name, "train")(data="samples", **CASES[task_name])
+    kind = catalog.resolve(catalog.TASKS[task_name])
+    task = kind.for_training(options, Reporter(quiet=True))
+    fabric = runtime.make_fabric(torch.device("cpu"), 1, precision)
+    order = task.weight_format if ours == "cvkit" else torch.contiguous_format
+    model = task.build().train().to(memory_format=order)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
-    images = torch.randn(8, 3, 180, 240).contiguous(memory_format=order)
-    truth = torch.randint(0, 11, (8, 180, 240))
+    keys = [(index, 0) for index in range(options.batch_size)]
+    with load(task.dataset("train", training=True), [keys], 0) as loaded:
+        batches = list(itertools.chain.from_iterable(loaded))
     times = []
-    for _ in range(STEPS):
+    for _ in range(STEPS + 1):
         start = time.perf_counter()
         optimizer.zero_grad()
-        combined_loss({"ce": 1.0}, model(images)["out"], truth).backward()
+        for batch in batches:
+            with fabric.autocast():
+                loss = total(task.loss(model, batch))
+            loss.backward()
         optimizer.step()
         times.append(time.perf_counter() - start)
     return statistics.median(times[1:])
 
 
-def main() -> None:
-    """Alternate the legs and print their ratio."""
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    found = {"plain": [], "cvkit": []}
-    for _ in range(rounds):
-        for leg, times in found.items():
-            done = subprocess.run(
-                [sys.executable, __file__, "--leg", leg], capture_output=True, text=True, check=True
-            )
-            times.append(float(done.stdout))
-    plain, ours = (statistics.median(times) for times in found.values())
-    print(f"plain {plain:.3f} s/step, cvkit {ours:.3f} s/step, ratio {plain / ours:.2f}")
+def measure(rounds: int) -> Iterator[Line]:
+    """Yield the lines of all tasks."""
+    for task in CASES:
+        found: dict[str, list[float]] = {leg: [] for leg in LEGS}
+        for number in range(min(rounds, MOST_ROUNDS)):
+            for leg in LEGS[:: -1 if number % 2 else 1]:
+                command = [sys.executable, __file__, "--leg", task, leg]
+                done = subprocess.run(command, capture_output=True, text=True, check=True)
+                found[leg].append(float(done.stdout.splitlines()[-1]))
+        goals = dict.fromkeys(LEGS, 2.4)
+        yield from compared(f"training step, {task}", found, "plain fp32", goals=goals)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--leg"]:
-        print(measure(sys.argv[2]))
+        print(step_seconds(*sys.argv[2:]))
     else:
-        main()
+        main(measure)

@@ -36,8 +36,8 @@ from cvkit.helptext import (
     unknown_command,
 )
 from cvkit.mistakes import explain, path_of, variable_of
-from cvkit.options.base import Command
 from cvkit.options.described import description, hints, never_empty, type_of
+from cvkit.options.job import Command
 from cvkit.options.tree import HANDLERS, OPTIONS, options_of
 from cvkit.printable import printable
 

@@ -12,8 +12,9 @@ from typing import Any
 from cvkit import storage
 from cvkit.catalog import closest, nearest
 from cvkit.errors import UsageError
-from cvkit.options.base import AnyCommand, Command, Train, with_given
+from cvkit.options.base import Train
 from cvkit.options.described import choices_of, description, hints, never_empty, type_of
+from cvkit.options.job import AnyCommand, Command, with_given
 from cvkit.options.tree import commands
 from cvkit.texts import shown
 
@@ -269,6 +270,20 @@ SWITCHES = dict.fromkeys(("1", "true", "t", "yes", "y", "on"), True) | dict.from
     ("0", "false", "f", "no", "n", "off"), False
 )
 """Texts that switch a flag on or off."""
+
+
+def parse_setting(text: str) -> tuple[str, str]:
+    """Return the field and the text of a flag's value that `--set NAME=VALUE` gives.
+
+    Raises:
+        UsageError: it is malformed.
+    """
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(
+            f"--set {text!r} is not NAME=VALUE", code="set.syntax", hint="arch=resnet18"
+        )
+    return name.strip().lstrip("-").replace("-", "_"), value
 
 
 def from_environment(

@@ -20,8 +20,9 @@ import typer
 
 from cvkit.catalog import TASKS
 from cvkit.errors import EXIT_CODES
-from cvkit.options.base import PANELS, Command
 from cvkit.options.described import Description, choices_of, description, hints, type_of
+from cvkit.options.job import Command
+from cvkit.options.panels import PANELS
 from cvkit.options.tree import COMMANDS, OPTIONS
 
 ABOUT = "Train, evaluate and run vision models, with numbers that can be trusted."
@@ -155,6 +156,11 @@ EXAMPLES = {
         "cvkit tune classify --data DIR --trials 20 --epochs 3 --set arch=resnet18",
         "cvkit tune segment --strategy grid --lr 1e-4,1e-2 --weight-decay 0.01 --points 3",
     ),
+    ("bench",): (
+        "cvkit bench segment --weights runs/segment-unet-001 --data DIR",
+        "cvkit bench classify photos/ --weights imagenet --engines eager,fused --batch-sizes 1,16",
+        "cvkit bench detect --arch faster-rcnn --set backbone=resnet50 --out bench.json",
+    ),
     ("weights",): (
         "cvkit weights list",
         "cvkit weights import resnet50.pth --arch resnet50 --out resnet50.safetensors",
@@ -181,7 +187,7 @@ ROOT_FLAGS = (
 )
 HELP_FLAGS = ("--help", "-h")
 
-TASK_COMMANDS = ("tune", "models")
+TASK_COMMANDS = ("tune", "bench", "models")
 """Commands whose argument is a task."""
 VERBS_MEANT = dict.fromkeys(("test", "val", "validate", "score"), "eval")
 VERBS_MEANT |= dict.fromkeys(("infer", "inference", "run"), "predict")

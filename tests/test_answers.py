@@ -22,6 +22,7 @@ COMMANDS = [
 NEEDED = {
     ("samples",): ["folder"],
     ("tune",): ["classify"],
+    ("bench",): ["classify"],
     ("weights", "import"): ["x.pth", "--out", "x.safetensors"],
     ("weights", "prove"): ["x.safetensors", "--data", "nowhere"],
     ("detect", "proposals"): ["nowhere", "--out", "x.npz"],
@@ -107,6 +108,7 @@ def test_every_failure_of_a_command_is_one_object(cvkit, asking, path, monkeypat
         ("weights", "nonsense"),
         ("samples",),
         ("tune",),
+        ("bench",),
         ("weights", "import"),
         ("segment", "train", "--epochs"),
     ],

@@ -189,6 +189,7 @@ def modules_after(arguments, **environment):
         ["models", "--help"],
         ["samples", "--help"],
         ["tune", "--help"],
+        ["bench", "--help"],
     ]
     + [["segment", "train", "--arch", "nonsense"]],
     ids=" ".join,

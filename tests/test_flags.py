@@ -22,6 +22,7 @@ COMMANDS = [
 ] + [(name,) for name, entry in OPTIONS.items() if not isinstance(entry, dict)]
 VERBS = sorted({path[-1] for path in COMMANDS})
 NEEDED = {
+    ("bench",): ["segment"],
     ("compare",): ["a", "b"],
     ("samples",): ["dir"],
     ("tune",): ["segment"],
@@ -129,6 +130,7 @@ def test_no_flag_listens_to_another_verbs_variable(read, path, monkeypatch):
             monkeypatch.setenv(f"CVKIT_{verb}_{field.name}".upper(), text)
     values, given = read(*begin(path))
     arguments = {
+        "bench": {"task"},
         "samples": {"folder"},
         "tune": {"task"},
         "compare": {"evaluations"},
@@ -285,7 +287,7 @@ def test_a_forgotten_value_is_told(refused, path):
         assert last.endswith(f"(cvkit {' '.join(path)} --help)")
 
 
-@pytest.mark.parametrize("path", [("tune",), ("models",)], ids=" ".join)
+@pytest.mark.parametrize("path", [("tune",), ("bench",), ("models",)], ids=" ".join)
 def test_a_wrong_argument_is_named(refused, path):
     message = refused(*path, REFUSED, "--quiet")
     assert message.startswith(f"Invalid value for 'task': '{REFUSED}' is not one of 'classify',")
@@ -325,12 +327,13 @@ def test_an_empty_name_is_refused(refused, path):
     ("path", "shown"),
     [(("samples",), "DIR"), (("detect", "proposals"), "DATA"), (("weights", "import"), "FILE")]
     + [(("weights", "prove"), "FILE")]
-    + [(path, "one of INPUTS") for path in COMMANDS if path[-1] == "predict"]
+    + [(path, "one of INPUTS") for path in COMMANDS if path[-1] in ("predict", "bench")]
     + [(("weights", "verify"), "one of FILES")],
 )
 def test_an_empty_argument_is_refused(refused, path, shown):
-    flags = NEEDED.get(path, [])[1:]
-    assert refused(*path, "", *flags).startswith(f"{shown} is empty (give a value")
+    first, flags = NEEDED.get(path, []), NEEDED.get(path, [])[1:]
+    words = [*first, ""] if path == ("bench",) else ["", *flags]
+    assert refused(*path, *words).startswith(f"{shown} is empty (give a value")
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)

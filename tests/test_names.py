@@ -9,15 +9,22 @@ import pytest
 import typer
 
 from cvkit import cli
-from cvkit.catalog import TASKS, closest
+from cvkit.catalog import ARCHS, TASKS, closest
 from cvkit.config import VARIABLES, from_config, misnamed_variables, variable
 from cvkit.errors import UsageError
 from cvkit.options.described import choices_of, hints
 from cvkit.options.tree import commands
 
 COMMANDS = dict(commands())
-NEEDED = {("samples",): ["dir"], ("tune",): ["segment"], ("weights", "import"): ["file"]}
-"""Arguments without which a command does not begin."""
+NEEDED = {
+    ("bench",): ["segment"],
+    ("compare",): ["a", "b"],
+    ("samples",): ["dir"],
+    ("tune",): ["segment"],
+    ("weights", "import"): ["file", "--out", "x"],
+    ("weights", "prove"): ["file", "--data", "x"],
+}
+"""Arguments and flags without which a command does not begin."""
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +70,10 @@ def test_a_misspelt_choice_is_told_with_the_nearest_before_anything_begins(
     cvkit, path, monkeypatch
 ):
     monkeypatch.delattr(cli, "assemble")  # nothing begins where a mistake is overlooked
-    out = ["--out", "x"] if path == ("weights", "import") else []
     for name, names in chosen(path).items():
         wrong = names[-1].upper()
-        argument = name == "task" and path in (("tune",), ("models",))
-        words = [*path, wrong] if argument else [*path, *NEEDED.get(path, []), *out]
+        argument = name == "task" and path in (("tune",), ("bench",), ("models",))
+        words = [*path, wrong] if argument else [*path, *NEEDED.get(path, [])]
         done = cvkit(*words, *([] if argument else [f"--{name.replace('_', '-')}", wrong]))
         assert done.code == 2
         assert done.err.endswith(f"(did you mean {names[-1]}?)\n"), done.err
@@ -127,6 +133,11 @@ def _typos():
         yield ("tune", task, *nowhere, "--set", "augment=ligt"), "light"
         yield ("tune", task, *nowhere, "--set", "optimizer=AdamW"), "adamw"
         yield ("tune", task, *nowhere, "--set", "optimiser=adamw"), "optimizer"
+        yield ("bench", task, *nowhere, "--engines", "eager,Fusd"), "fused"
+        yield ("bench", task, *nowhere, "--precisions", "bf-16"), "bf16"
+        yield ("bench", task, *nowhere, "--set", "worker=2"), "workers"
+        yield ("bench", task, "--arch", f"{next(iter(ARCHS[task]))}x"), next(iter(ARCHS[task]))
+        yield ("bench", task, *nowhere, "--weights", wrong), model
         gate, meant = GATES[task]
         yield (task, "eval", "--weights", model, *nowhere, "--fail-under", f"{gate}=1"), meant
         files = ("--predictions", "/nowhere", "--truth", "/nowhere")
@@ -179,7 +190,7 @@ def test_a_misspelt_name_is_told_with_the_nearest_before_data_are_read(cvkit, ar
 
 FREE = {
     *("data", "inputs", "fuse", "mask_map", "scale", "views", "lr", "weight_decay", "batch_size"),
-    *("freeze", "train_split", "val_split", "split", "splits", "max_drop"),
+    *("freeze", "train_split", "val_split", "split", "splits", "max_drop", "batch_sizes"),
     *("min_size", "image_size"),
 }
 """Texts that name no fixed things: files, numbers, parts of a network or of the data."""

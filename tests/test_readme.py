@@ -151,9 +151,9 @@ def test_every_command_shown_is_one_that_cvkit_takes(parsed, page, command):
     words = command.removesuffix(" --help").split()[1:]
     if (words[0] in OPTIONS and len(words) == 1) or tuple(words) in dict(commands()):
         return  # a name, without arguments
-    task = words[0]
     code, options = parsed(command)
     assert code == 0
+    task = getattr(options, "task", words[0])
     if options is None:  # a page of help
         return
     names = [getattr(options, "weights", None)]

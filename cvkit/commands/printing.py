@@ -6,6 +6,7 @@ from typing import Any
 
 from cvkit.console import number, print_line, print_table
 from cvkit.early import SCHEMA_VERSION
+from cvkit.texts import counted
 
 
 def print_json(
@@ -100,6 +101,58 @@ def _print_dialects(metrics: dict[str, Any], dialects: dict[str, str]) -> None:
     print_table("dialects", ["metric", *dialects], rows)
     for name, text in dialects.items():
         print_line(f"{name:16} {text}")
+
+
+def print_bench(content: dict[str, Any]) -> None:
+    """Print the content of `bench --json` as tables."""
+    machine, noun, rows = content["machine"], content["noun"], content["rows"]
+    names = [[row["engine"], row["precision"], str(row["batch_size"])] for row in rows]
+    print_table(
+        f"speed: {counted(content['counts']['measured'], noun.removesuffix('s'))}, "
+        f"{content['rounds']} alternating rounds",
+        ["engine", "precision", "batch", f"{noun}/s", "spread", "p50 ms", "p90 ms", "p99 ms"]
+        + ["peak MiB"],
+        [
+            [*name, f"{row['per_second']:.1f}", f"{row['spread']:.0%}"]
+            + [f"{value:.1f}" for value in row["latency_ms"].values()]
+            + ["-" if row["peak_memory"] is None else f"{row['peak_memory'] / 2**20:.0f}"]
+            for name, row in zip(names, rows, strict=True)
+        ],
+    )
+    print()
+    print_table(
+        "shares of the time of one thread",
+        ["engine", "precision", "batch", *rows[0]["shares"]],
+        [
+            [*name, *(f"{share:.0%}" for share in row["shares"].values())]
+            for name, row in zip(names, rows, strict=True)
+        ],
+    )
+    print()
+    metric = content["metric"]
+    print_table(
+        "results, compared with eager fp32",
+        ["engine", "precision", *([metric, "difference"] if metric else []), "agreement", "note"],
+        [_bench_result(row, metric) for row in content["results"]],
+    )
+    print_line(
+        f"machine          {machine['processor']}, {counted(machine['cores'], 'core')}, "
+        f"{machine['device']}, torch {machine['torch']}, load average {machine['load_before']:.1f} "
+        "before"
+    )
+    print_line(f"recommended      {content['recommended'] or 'none'}")
+
+
+def _bench_result(row: dict[str, Any], metric: str | None) -> list[str]:
+    cells = [row["engine"], row["precision"]]
+    if metric:
+        difference = row["difference"]
+        cells += [number((row["metrics"] or {}).get(metric))]
+        cells += ["-" if difference is None else f"{difference:+.4f}"]
+    note = row["reason"]
+    if row["ran_on"] not in (None, row["engine"]):
+        note = f"ran on {row['ran_on']}"
+    return [*cells, number(row["agreement"]), note]
 
 
 def print_models(archs: list[dict[str, Any]], backbones: list[dict[str, Any]]) -> None:

@@ -13,8 +13,9 @@ from cvkit import __version__
 from cvkit.console import Reporter
 from cvkit.errors import CvkitError
 from cvkit.helptext import name_text
-from cvkit.options.base import Command, Eval
+from cvkit.options.base import Eval
 from cvkit.options.described import description, differs, hints
+from cvkit.options.job import Command
 from cvkit.scoring.contract import Scored
 
 NAME = "report.html"

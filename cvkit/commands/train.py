@@ -48,7 +48,9 @@ def train(options: Train, task_name: str) -> int:
     report = Reporter(options.quiet)
     options = with_layout(options)
     if options.find_lr:
-        return _find_lr(options, task_name, report)
+        from cvkit.commands.find_lr import find_lr
+
+        return find_lr(options, task_name, report)
     done = run_training(options, task_name, report)
     if not done.is_main:
         return 0
@@ -81,14 +83,14 @@ def run_training(
     signals = runtime.stop_signals() if stop is None else contextlib.nullcontext(stop)
     with signals as stop, contextlib.ExitStack() as holding:
         if options.resume:
-            holding.enter_context(_held(options.resume, report))
+            holding.enter_context(held_run(options.resume, report))
         with stop.at_once():
-            job = _Job(options, task_name, report)
+            job = TrainingJob(options, task_name, report)
             holding.enter_context(job.joined(stop))
             job.prepare()
         run = job.run_folder()
         if not options.resume:
-            holding.enter_context(_held(run, report))
+            holding.enter_context(held_run(run, report))
         job.announce(run)
         if options.check and not options.resume and job.fabric.global_rank == 0:
             with stop.at_once():
@@ -115,7 +117,7 @@ def run_training(
     return Outcome(run, job.task, progress, is_main, final)
 
 
-def _held(run: Path, report: Reporter) -> contextlib.AbstractContextManager[None]:
+def held_run(run: Path, report: Reporter) -> contextlib.AbstractContextManager[None]:
     """Lock a run folder; of several training processes, only the first one does."""
     if global_rank():
         return contextlib.nullcontext()
@@ -140,7 +142,7 @@ def _resume(trainer: Trainer, options: Train, report: Reporter) -> None:
         )
 
 
-class _Job:
+class TrainingJob:
     """A training run during its setup."""
 
     def __init__(self, options: Train, task_name: str, report: Reporter) -> None:
@@ -328,7 +330,7 @@ def _settings(options: Train, task: Task) -> Settings:
     return Settings(**chosen, min_batch=task.min_batch)
 
 
-def _check(job: _Job, run: Path) -> None:
+def _check(job: TrainingJob, run: Path) -> None:
     """Run the sanity checks, show and store their results."""
     from cvkit.engine.checks import run_checks
     from cvkit.tasks.contract import Checkable
@@ -350,53 +352,3 @@ def _check(job: _Job, run: Path) -> None:
     failed = [check.name for check in checks if not check.passed]
     if failed:
         job.report.warn(f"{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}")
-
-
-def _find_lr(options: Train, task_name: str, report: Reporter) -> int:
-    """Try learning rates from tiny to large and suggest one."""
-    from cvkit.engine import runtime
-    from cvkit.engine.lr_range import lr_range
-    from cvkit.output.curves import write_lr_curve
-
-    if options.report:
-        raise UsageError(
-            "--report has no effect with --find-lr, which trains no model",
-            code="report.idle",
-            hint="omit it",
-        )
-    if options.resume or options.devices * options.nodes > 1:
-        raise UsageError(
-            "--find-lr cannot be combined with --resume, --devices or --nodes",
-            code="find_lr.unsupported",
-        )
-    with runtime.stop_signals() as stop, contextlib.ExitStack() as holding:
-        with stop.at_once():
-            job = _Job(options, task_name, report)
-            holding.enter_context(job.joined(stop))
-            job.prepare()
-        if job.task.gradient_free:
-            raise UsageError("--find-lr needs a model that is trained in steps", code="find_lr.knn")
-        run = job.run_folder()
-        job.announce(run)
-        with _held(run, report), report.progress("trying learning rates", 100) as advance:
-            found = lr_range(
-                job.task,
-                job.model,
-                job.data[0],
-                job.settings,
-                job.fabric,
-                job.workers,
-                advance=advance,
-                stop=stop,
-            )
-    write_lr_curve(run / "lr.png", found.rates, found.losses, found.suggested)
-    content = dataclasses.asdict(found)
-    storage.write_json(run / "lr.json", content)
-    report.say(f"curve: {run / 'lr.png'}; largest useful rate about {found.largest:.1e}")
-    if found.diverged:
-        report.say(f"the loss became non-finite at {found.diverged:.1e}")
-    if options.json:
-        print_json({"task": task_name, "command": "train", "run": str(run), "find_lr": content})
-    else:
-        print_line(f"{found.suggested:.2e}")
-    return 0

@@ -16,11 +16,13 @@ from cvkit.config import (
     from_config,
     from_environment,
     from_text,
+    parse_setting,
     variable,
 )
 from cvkit.console import Reporter, number, print_table
 from cvkit.errors import Interrupted, TrainingDiverged, UsageError
-from cvkit.options.base import Train, with_given
+from cvkit.options.base import Train
+from cvkit.options.job import with_given
 from cvkit.options.tools import Tune
 from cvkit.options.tree import task_options
 from cvkit.texts import counted
@@ -163,12 +165,7 @@ def _base(options: Tune) -> Train:
     content: Values = {}
     options_class = task_options(options.task, "train")
     for text in options.set:
-        name, equals, value = text.partition("=")
-        name = name.strip().lstrip("-").replace("-", "_")
-        if not equals:
-            raise UsageError(
-                f"--set {text!r} is not NAME=VALUE", code="set.syntax", hint="arch=resnet18"
-            )
+        name, value = parse_setting(text)
         if name in TAKEN | NOT_STORED:
             raise UsageError(f"--set {name}: this flag is set by the study", code="set.taken")
         content[name] = from_text(options_class, name, value)

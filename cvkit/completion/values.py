@@ -13,9 +13,10 @@ from pathlib import Path
 
 from cvkit.backbone_table import BACKBONES
 from cvkit.catalog import ARCHS, AUGMENTATIONS, TASKS, backbones_of
-from cvkit.options.base import Command
+from cvkit.options.base import ENGINES
 from cvkit.options.described import choices_of, hints, type_of
 from cvkit.options.detect import PROTOCOLS
+from cvkit.options.job import PRECISIONS, Command
 from cvkit.options.segment import DIALECTS
 from cvkit.options.tree import task_options
 from cvkit.published import published_models, weight_shelves
@@ -247,22 +248,30 @@ def _backbones(line: Line) -> Choices:
 
 
 def _settings(line: Line) -> Choices:
-    """Return NAME=VALUE of the training flags of a task; first the names, then the values."""
+    """Return NAME=VALUE of the flags that `--set` gives; first the names, then the values.
+
+    They are those of train for tune, and those of predict and eval for bench, of train too if
+    there is an `--arch`.
+    """
     if line.task is None:
         return Choices()
-    options_class = task_options(line.task, "train")
+    measured = ("predict", "eval", *(("train",) if line.value("arch") else ()))
+    verbs = measured if line.command == ("bench",) else ("train",)
     name, equals, partial = line.partial.partition("=")
     if not equals:
-        names = (f.name.replace("_", "-") for f in dataclasses.fields(options_class))
+        kinds = (task_options(line.task, verb) for verb in verbs)
+        names = (f.name.replace("_", "-") for kind in kinds for f in dataclasses.fields(kind))
         return Choices({f"{name}=": "" for name in names})
-    if (key := name.lstrip("-").replace("-", "_")) not in hints(options_class):
+    key = name.lstrip("-").replace("-", "_")
+    verb = next((verb for verb in verbs if key in hints(task_options(line.task, verb))), None)
+    if verb is None:
         return Choices()
-    inner = Line((line.task, "train"), partial=partial)
-    found = choices_for(inner, options_class, key)
+    inner = Line((line.task, verb), partial=partial)
+    found = choices_for(inner, task_options(line.task, verb), key)
     return Choices({f"{name}={word}": about for word, about in found.words.items()})
 
 
-WRITES_FILE = ("import", "proposals")
+WRITES_FILE = ("import", "proposals", "bench")
 """Commands whose --out is a file."""
 SOURCES: dict[str, Callable[[Line], Choices]] = {
     "arch": _archs,
@@ -272,6 +281,7 @@ SOURCES: dict[str, Callable[[Line], Choices]] = {
     "classes": _named("auto", "imagenet", "voc", "coco", "kinetics", paths="files"),
     "data": _datasets,
     "device": _devices,
+    "engines": lambda line: _joined(",", ENGINES[1:], line),
     "folder": _named(paths="folders"),
     "fuse": _named(paths="files"),
     "image_size": _sides,
@@ -281,6 +291,7 @@ SOURCES: dict[str, Callable[[Line], Choices]] = {
     "loss": lambda line: _joined("+*", LOSSES, line),
     "min_size": _sides,
     "out": lambda line: Choices(paths="files" if line.command[-1] in WRITES_FILE else "folders"),
+    "precisions": lambda line: _joined(",", PRECISIONS[1:], line),
     "pretrained": _backbone_weights,
     "protocol": lambda line: _joined(",", PROTOCOLS, line),
     "resume": _resumable,

@@ -15,8 +15,8 @@ from cvkit.helptext import (
     names_in,
     short_help,
 )
-from cvkit.options.base import Command
 from cvkit.options.described import description, hints, type_of
+from cvkit.options.job import Command
 from cvkit.options.tree import COMMANDS
 
 Field = dataclasses.Field[Any]

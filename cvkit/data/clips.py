@@ -186,6 +186,10 @@ class ClipDataset:
         side = self.frame_rule.image_size
         return Geometry((0, 0), (side, side))
 
+    def file(self, index: int) -> Path:
+        """Return the location of the video of a sample."""
+        return self._video(index).path
+
     def read(self, index: int, seed: int = 0) -> Sample:
         """Return a clip of training, or the views of a video.
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -84,6 +85,10 @@ class SegmentationDataset:
         size_hw = input_size_hw(original_hw, self.image_size_wh, self.resize)
         return Geometry(original_hw, size_hw)
 
+    def file(self, index: int) -> Path:
+        """Return the location of the image of a sample."""
+        return self.pairs[index].image
+
     def read(self, index: int, seed: int = 0) -> Sample:
         """Return one sample; `seed` determines the random transform.
 
@@ -139,6 +144,10 @@ class BoxDataset:
     def key(self, index: int) -> str:
         """Return the path of a sample, relative to the dataset."""
         return self.images[index].key
+
+    def file(self, index: int) -> Path:
+        """Return the location of the image of a sample."""
+        return self.images[index].path
 
     def groups(self) -> list[int]:
         """Return a number for each image, equal for images of similar aspect ratio.
@@ -259,6 +268,10 @@ class ClassificationDataset:
         """
         original_hw = upright_size_hw(self.images[index].path)
         return Geometry(original_hw, self.rule.size_hw(original_hw))
+
+    def file(self, index: int) -> Path:
+        """Return the location of the image of a sample."""
+        return self.images[index].path
 
     def read(self, index: int, seed: int = 0) -> Sample:
         """Return one sample; `seed` determines the random transform.

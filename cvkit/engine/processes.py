@@ -13,7 +13,8 @@ from typing import Protocol, TypeVar
 
 from cvkit.early import command_line
 from cvkit.errors import UsageError
-from cvkit.options.base import Train, with_given
+from cvkit.options.base import Train
+from cvkit.options.job import with_given
 from cvkit.texts import counted
 
 AnyTrain = TypeVar("AnyTrain", bound=Train)

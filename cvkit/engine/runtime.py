@@ -192,6 +192,24 @@ def _make_cuda_exact(precision: str) -> None:
     warnings.filterwarnings("ignore", ".*does not have a deterministic implementation")
 
 
+def processor() -> str:
+    """Return the model of the CPU, or its architecture where the system does not say."""
+    return cpu_facts("model name") or platform.processor() or platform.machine()
+
+
+def peak_memory() -> int:
+    """Return the largest resident memory of this process so far, in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would count the memory of the process that started this one
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
 def choose_workers(wanted: int, device: torch.device) -> int:
     """Return the number of decoding processes; -1 takes what the cores allow.
 
@@ -217,6 +235,10 @@ def keep_memory() -> None:
         mallopt(trim_threshold, 2**31 - 1)
         mallopt(mmap_threshold, 2**30)
         mallopt(top_pad, 64 * 2**20)
+
+
+AGAIN = "run the same command again"
+"""The remedy for an interruption that leaves nothing to resume."""
 
 
 class StopSignal:
@@ -253,8 +275,11 @@ class StopSignal:
             self.number, self._of_another = number, True
 
     @contextlib.contextmanager
-    def at_once(self) -> Iterator[None]:
+    def at_once(self, message: str = "interrupted before the work began") -> Iterator[None]:
         """Stop inside the block wherever it is: there is nothing to save yet.
+
+        Args:
+            message: of the error.
 
         Raises:
             Interrupted: a signal came.
@@ -264,14 +289,11 @@ class StopSignal:
             yield
         except KeyboardInterrupt:
             self._waits = True
-            self._raise_early()
+            self.raise_if_set(message, AGAIN)
             raise
         finally:
             self._waits = True
-        self._raise_early()  # where a library swallowed the exception
-
-    def _raise_early(self) -> None:
-        self.raise_if_set("interrupted before the work began", "run the same command again")
+        self.raise_if_set(message, AGAIN)  # where a library swallowed the exception
 
     def raise_if_set(self, message: str, hint: str = "") -> None:
         """Do nothing without a signal.

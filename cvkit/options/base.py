@@ -5,22 +5,16 @@ Each field of a dataclass is one flag: its name, default, range, help and the st
 """
 
 import dataclasses
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, TypeVar
+from typing import Annotated
 
 import typer
 
 from cvkit.options.described import Choice
 from cvkit.options.gated import Gated
-from cvkit.options.panels import DATA as DATA
-from cvkit.options.panels import MODEL as MODEL
-from cvkit.options.panels import OUTPUT as OUTPUT
-from cvkit.options.panels import PANELS as PANELS
-from cvkit.options.panels import RUN as RUN
-from cvkit.options.panels import TRAINING as TRAINING
-from cvkit.options.panels import flag as flag
+from cvkit.options.job import Job
+from cvkit.options.panels import DATA, MODEL, OUTPUT, RUN, TRAINING, flag
 from cvkit.published import published_text
 
 RUNS = Path("runs")
@@ -35,59 +29,6 @@ def weights_flag(task: str) -> typer.models.OptionInfo:
     """Return the description of a task's `--weights`, which lists its published models."""
     published = published_text(task)
     return flag(MODEL, f"{WEIGHTS_HELP}, or published: {published}" if published else WEIGHTS_HELP)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Command:
-    """Flags that every command has.
-
-    `given` contains the names of the flags that were set by the command line or a configuration
-    file.
-    """
-
-    given: ClassVar[frozenset[str]] = frozenset()
-    json: Annotated[bool, flag(RUN, "Print one JSON object on stdout, also on failure")] = False
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print only errors on stderr", rich_help_panel=RUN)
-    ] = False
-    debug: Annotated[bool, flag(RUN, "Show the traceback of errors")] = False
-
-
-AnyCommand = TypeVar("AnyCommand", bound=Command)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job(Command):
-    """Flags of the commands that run a network."""
-
-    config: Annotated[
-        Path | None,
-        flag(RUN, "YAML file with flag values; flags and environment variables override it"),
-    ] = None
-    device: Annotated[
-        str, flag(RUN, "auto, cpu, cuda, cuda:N or mps; auto: an accelerator if available")
-    ] = "auto"
-    precision: Annotated[
-        str,
-        Choice(["auto", "fp32", "bf16", "fp16"]),
-        flag(
-            RUN,
-            "Arithmetic precision; auto: bf16 on CUDA, on CPUs with AMX, and where 'cvkit weights "
-            "prove' noted it in the model; else fp32",
-        ),
-    ] = "auto"
-    workers: Annotated[
-        int,
-        flag(
-            RUN,
-            "Workers that decode images: processes in training and beside a GPU, else threads; "
-            "-1: chosen by device and number of cores; 0: decode in the main process",
-            min=-1,
-        ),
-    ] = -1
-    offline: Annotated[bool, flag(RUN, "Never access the network; a missing file is an error")] = (
-        False
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -420,9 +361,3 @@ class Predict(Inference):
     max_failures: Annotated[
         int, flag(RUN, "Stop after this many inputs have failed; 0: never", min=0)
     ] = 0
-
-
-def with_given(options: AnyCommand, names: Iterable[str]) -> AnyCommand:
-    """Store the names of the flags that were given in the options, and return them."""
-    object.__setattr__(options, "given", frozenset(names))
-    return options

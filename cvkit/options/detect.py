@@ -9,20 +9,10 @@ import typer
 
 from cvkit.catalog import ARCHS, backbones_of, listed_names
 from cvkit.format_table import format_choices
-from cvkit.options.base import (
-    DATA,
-    MODEL,
-    OUTPUT,
-    RUN,
-    TRAINING,
-    Command,
-    Eval,
-    Predict,
-    Train,
-    flag,
-    weights_flag,
-)
+from cvkit.options.base import Eval, Predict, Train, weights_flag
 from cvkit.options.described import Choice
+from cvkit.options.job import Command
+from cvkit.options.panels import DATA, MODEL, OUTPUT, RUN, TRAINING, flag
 
 _FORMATS = Annotated[str, Choice(format_choices("boxes"))]
 _PROPOSALS_HELP = (

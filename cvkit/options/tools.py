@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from cvkit.catalog import TASKS
-from cvkit.options.base import DATA, MODEL, OUTPUT, RUN, TRAINING, Command, flag
+from cvkit.options.base import WEIGHTS_HELP
 from cvkit.options.described import Choice
+from cvkit.options.job import Command, Device, Offline
+from cvkit.options.panels import DATA, MODEL, OUTPUT, RUN, TRAINING, flag
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,3 +220,58 @@ class Compare(Command):
         Path, flag(OUTPUT, "Folder in which the numbered folder of the comparison is created")
     ] = Path("runs")
     files: Annotated[bool, flag(OUTPUT, "Also write tables and pictures")] = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench(Command):
+    """Measure a model on this machine: speed, latency, memory and metric of each engine.
+
+    Every engine and precision alternates with the others, so that other work on the machine
+    favours none. The last line has the flags of the fastest whose results stay the same.
+    """
+
+    task: Annotated[str, Choice(TASKS), typer.Argument(help="Task to measure", show_default=False)]
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Files, folders, globs, @list.txt, or - for paths from stdin (default: those of "
+            "--data, or built-in samples)",
+            show_default=False,
+        ),
+    ] = dataclasses.field(default_factory=list)
+    data: Annotated[
+        str | None,
+        flag(DATA, "Dataset folder, or 'samples', on which the metric of each engine is measured"),
+    ] = None
+    split: Annotated[str, flag(DATA, "Split of --data")] = "val"
+    weights: Annotated[
+        str | None, flag(MODEL, f"{WEIGHTS_HELP} (default: the task's in weights/)")
+    ] = None
+    arch: Annotated[
+        str | None,
+        flag(MODEL, "Architecture of an untrained network, measured for speed instead of a model"),
+    ] = None
+    set: Annotated[
+        list[str],
+        flag(
+            MODEL,
+            "Another flag of eval or predict, or with --arch of train, as NAME=VALUE; may be "
+            "repeated",
+        ),
+    ] = dataclasses.field(default_factory=list)
+    engines: Annotated[
+        str | None, flag(RUN, "Engines, such as eager,fused (default: all of --engine but compile)")
+    ] = None
+    precisions: Annotated[str, flag(RUN, "Precisions, such as fp32,bf16,fp16")] = "fp32,bf16"
+    batch_sizes: Annotated[str, flag(RUN, "Images per forward pass, such as 1,8")] = "1,8"
+    seconds: Annotated[
+        float,
+        flag(RUN, "Seconds of measurement per engine, precision and batch size", min=0.1, max=3600),
+    ] = 5.0
+    memory: Annotated[
+        bool, flag(RUN, "Also measure the peak memory, of a separate process for each row")
+    ] = True
+    device: Device = "auto"
+    offline: Offline = False
+    out: Annotated[Path | None, flag(OUTPUT, "File for the results (.json)")] = None
+    overwrite: Annotated[bool, flag(OUTPUT, "Replace the file --out")] = False

@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, overload
 
-from cvkit.options.base import Command, Eval, Predict, Train
+from cvkit.options.base import Eval, Predict, Train
 from cvkit.options.classify import ClassifyEval, ClassifyPredict, ClassifyTrain
 from cvkit.options.detect import DetectEval, DetectPredict, DetectProposals, DetectTrain
 from cvkit.options.instance import InstanceEval, InstancePredict, InstanceTrain
+from cvkit.options.job import Command
 from cvkit.options.segment import SegmentEval, SegmentPredict, SegmentTrain
 from cvkit.options.tools import (
+    Bench,
     Compare,
     Models,
     Samples,
@@ -33,6 +35,7 @@ OPTIONS: dict[str, type[Command] | dict[str, type[Command]]] = {
     "video": {"train": VideoTrain, "eval": VideoEval, "predict": VideoPredict},
     "compare": Compare,
     "tune": Tune,
+    "bench": Bench,
     "weights": {
         "list": WeightsList,
         "verify": WeightsVerify,
@@ -81,6 +84,7 @@ HANDLERS = {
     "proposals": f"{_HANDLERS}.proposals:proposals",
     "compare": f"{_HANDLERS}.compare:compare",
     "tune": f"{_HANDLERS}.tune:tune",
+    "bench": f"{_HANDLERS}.bench:bench",
     "list": f"{_HANDLERS}.weights:list_weights",
     "verify": f"{_HANDLERS}.weights:verify_weights",
     "import": f"{_HANDLERS}.weights:import_weights",

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from cvkit.metrics.box_errors import KINDS, BoxErrors, analyse
-from cvkit.metrics.boxes import uncounted
+from cvkit.metrics.boxes import scene, uncounted
 from cvkit.metrics.coco import BoxMetric
 from cvkit.output.draw import draw_boxes, draw_instances
 from cvkit.reporting.charts import SERIES, Axis, Line, bars, histogram, line_chart
@@ -78,6 +78,13 @@ def by_threshold(metric: BoxMetric) -> tuple[np.ndarray, np.ndarray, np.ndarray,
         return limits, correct / detections, correct / np.float64(objects), 2 * correct / total
 
 
+def _overlaps(metric: BoxMetric, found: Instances, truth: Instances) -> np.ndarray:
+    """Return the [D, O] overlaps of the detections of an image with its objects."""
+    detections, objects = np.indices((len(found), len(truth))).reshape(2, -1)
+    overlap = metric.overlap_of(scene([found], [truth]))
+    return overlap(detections, objects).reshape(len(found), len(truth))
+
+
 def _histograms(metric: BoxMetric, least: float) -> list[Chart]:
     """Return overlaps of detections, and sizes of found and missed objects."""
     overlaps, found, missed = [np.zeros(0)], [np.zeros(0)], [np.zeros(0)]
@@ -86,7 +93,7 @@ def _histograms(metric: BoxMetric, least: float) -> list[Chart]:
         shown, hits = result.pick(keep), matched[keep]
         if len(shown):
             same = truth.labels[None] == shown.labels[:, None]
-            iou = np.where(same, metric.overlaps(shown, truth), 0)
+            iou = np.where(same, _overlaps(metric, shown, truth), 0)
             overlaps.append(iou.max(1, initial=0))
         counted = ~uncounted(truth)
         hit = np.zeros(len(truth), bool)

@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from cvkit.metrics import confusion
+from cvkit.metrics import confusion, dialects
 from cvkit.output.draw import draw_segmentation
 from cvkit.reporting.charts import bars, histogram
 from cvkit.reporting.contract import Chart, Section, Shown
@@ -26,7 +26,7 @@ def by_size(matrices: Sequence[np.ndarray]) -> list[tuple[str, float, int]]:
     Args:
         matrices: [K, K] confusion matrix of each image.
     """
-    ious = np.concatenate([np.zeros(0), *(confusion.class_scores(m)["iou"] for m in matrices)])
+    ious = np.concatenate([np.zeros(0), *(dialects.class_scores(m)["iou"] for m in matrices)])
     areas = np.concatenate([np.zeros(0), *(m.sum(1) for m in matrices)])
     present = areas > 0
     group = np.digitize(np.sqrt(areas[present]), SIDES[1:])

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from cvkit.metrics import confusion, masks, voc
+from cvkit.metrics import dialects, masks, voc
 from cvkit.metrics.boxes import flatten
 from cvkit.metrics.classification import ClassificationMetric
 from cvkit.metrics.coco import CocoMetric
@@ -26,7 +26,7 @@ def samples_of(scored: Scored[Any, Any]) -> list[Samples]:
     outcomes = [outcome for _, outcome in scored.outcomes]
     if isinstance(metric, ConfusionMatrix):
         columns = [[np.diag(each), each.sum(1), each.sum(0)] for each in outcomes]
-        return [ClassCounts(keys, names, _sparse(columns), metric.absent_class, confusion.METRICS)]
+        return [ClassCounts(keys, names, _sparse(columns), metric.absent_class, dialects.METRICS)]
     if isinstance(metric, ClassificationMetric):
         first = "video_top1" if isinstance(metric, VideoMetric) else "top1"
         counts = _one_each(outcomes, len(names))

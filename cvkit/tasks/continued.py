@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from cvkit import catalog
 from cvkit.console import Reporter
 from cvkit.errors import ModelFileError, UsageError
-from cvkit.options.base import Train, with_given
+from cvkit.options.base import Train
 from cvkit.options.detect import INSTEAD
+from cvkit.options.job import with_given
 from cvkit.structures import ClassList
 from cvkit.tasks.contract import Task
 from cvkit.tasks.trained import read_trained

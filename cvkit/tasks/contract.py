@@ -54,6 +54,14 @@ class Ragged(Protocol):
 
 
 @runtime_checkable
+class Located(Protocol):
+    """A dataset of labelled samples, each read from an image or a video."""
+
+    def file(self, index: int) -> Path:
+        """Return the location of the image or video of a sample."""
+
+
+@runtime_checkable
 class PythonBound(Protocol):
     """A dataset that says whether threads can read its samples at the same time."""
 

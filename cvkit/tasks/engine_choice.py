@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 import torch
 
 from cvkit.engine.loader import in_order, load
-from cvkit.engine.runtime import cpu_facts
+from cvkit.engine.runtime import processor
 from cvkit.errors import CvkitError
 from cvkit.models.engines import (
     TIMED,
@@ -162,7 +161,7 @@ def _seconds(name: str, trained: Trained, batch: Batch) -> float:
 def _key(trained: Trained, batch: Batch) -> str:
     """Return a name for what the fastest engine depends on."""
     facts = {
-        "cpu": cpu_facts("model name") or platform.machine(),
+        "cpu": processor(),
         "threads": torch.get_num_threads(),
         "versions": {name: _version(name) for name in ("torch", "openvino")},
         "model": trained.header["sha256"],

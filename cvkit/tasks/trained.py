@@ -17,7 +17,7 @@ from cvkit.errors import ModelFileError, UsageError
 from cvkit.model_files import content_hash, read_model, unverified
 from cvkit.models.published import published_model
 from cvkit.models.weights import find_model
-from cvkit.options.base import Job
+from cvkit.options.job import Job
 from cvkit.options.tools import WeightsImport
 from cvkit.tasks.contract import PROVEN, Task
 

@@ -16,6 +16,7 @@ from cvkit.data.transforms import boxes, classes, masks
 from cvkit.helptext import ROOT_FLAGS
 from cvkit.ops.losses import LOSSES
 from cvkit.options.described import hints
+from cvkit.options.job import PRECISIONS
 from cvkit.options.tree import OPTIONS
 from cvkit.published import PUBLISHED
 from cvkit.tasks import torchvision_import as imported
@@ -27,7 +28,10 @@ COMMANDS = [
 ] + [(name,) for name, entry in OPTIONS.items() if not isinstance(entry, dict)]
 VERBS = ("train", "eval", "predict")
 FREE = frozenset(
-    {"batch_size", "fail_under", "freeze", "lr", "mask_map", "max_drop", "scale", "weight_decay"}
+    {
+        *("batch_size", "batch_sizes", "fail_under", "freeze", "lr", "mask_map", "max_drop"),
+        *("scale", "weight_decay"),
+    }
 )
 """Flags with free text, for which there is nothing to choose from."""
 
@@ -113,7 +117,7 @@ def test_every_flag_with_text_has_words_paths_or_is_known_to_have_none(path):
         found = complete([*path, name], "")
         if kind is str:
             assert field in SOURCES or field in FREE, name
-        if field in SOURCES and path != ("tune",):  # which has no task yet
+        if field in SOURCES and path not in (("tune",), ("bench",)):  # which have no task yet
             assert found.words or found.paths, name
         elif kind in (int, float):
             assert not (found.words or found.paths), name
@@ -139,6 +143,14 @@ def test_networks_are_offered_with_what_they_are(task):
     assert offered("tune", task, "--set", "arch=") == [f"arch={name}" for name in ARCHS[task]]
     assert "weight-decay=" in offered("tune", task, "--set", "weight-")
     assert offered("tune", task, "--set", "no-such=") == []
+    assert offered("bench", task, "--arch", "") == list(ARCHS[task])
+    assert offered("bench", task, "--engines", "eager,f") == ["eager,fused"]
+    assert offered("bench", task, "--precisions", "") == list(PRECISIONS[1:])
+    found = offered("bench", task, "--set", "")
+    assert {"workers=", "val-fraction="} <= {*found}
+    assert "backbone=" not in found
+    assert "backbone=" in offered("bench", task, "--arch", "x", "--set", "")
+    assert offered("bench", task, "--set", "no-such=") == []
 
 
 SHIPPED = {

@@ -14,7 +14,7 @@ from torch import nn
 
 from cvkit import catalog
 from cvkit.backbone_table import BackboneEntry
-from cvkit.commands.train import _Job, run_training
+from cvkit.commands.train import TrainingJob, run_training
 from cvkit.console import Reporter
 from cvkit.data.synthetic.samples import WRITERS
 from cvkit.engine.evaluate import Measured
@@ -24,7 +24,7 @@ from cvkit.engine.sampler import batch_plan
 from cvkit.engine.train import Trainer
 from cvkit.errors import CvkitError
 from cvkit.models.backbones import VGG
-from cvkit.options.base import with_given
+from cvkit.options.job import with_given
 from cvkit.options.tree import OPTIONS
 
 TASKS = tuple(catalog.TASKS)
@@ -123,7 +123,7 @@ class Made:
 
     @cached_property
     def job(self):
-        job = _Job(self.options, self.task, Reporter(quiet=True))
+        job = TrainingJob(self.options, self.task, Reporter(quiet=True))
         with job.joined(StopSignal()):
             job.prepare()
         return job

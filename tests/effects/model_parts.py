@@ -19,7 +19,7 @@ from cvkit.console import Reporter
 from cvkit.engine import loader, processes, ranks
 from cvkit.engine.loader import in_order, load
 from cvkit.errors import CvkitError, GateFailed
-from cvkit.options.base import with_given
+from cvkit.options.job import with_given
 from cvkit.options.tree import OPTIONS
 from cvkit.tasks.trained import load_trained
 

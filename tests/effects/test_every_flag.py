@@ -84,6 +84,10 @@ def words(places, monkeypatch):
             "predict": (*ready, *inputs(at), *out),
             "proposals": (at.data(), "--out", fresh(at, "p.npz"), "--workers", 0),
             "tune": ("segment", "--trials", 1, *out),
+            "bench": (
+                *("detect", *inputs(at), "--weights", model()(at), "--seconds", 0.1),
+                *("--no-memory", "--engines", "eager", "--batch-sizes", 1),
+            ),
             "verify": shipped_models()[:1],
             "import": (
                 *(TEN(at), "--arch", "mobilenet_v3_small", "--out", fresh(at, "m.safetensors")),

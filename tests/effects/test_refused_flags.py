@@ -8,6 +8,7 @@ from effect_parts import BOXES, TASKS
 from model_parts import FILES, options, predictions
 from model_parts import model as trained
 from test_tool_effects import DETECTOR, FILE, SEGMENTER, fresh
+from test_tool_effects import photos as pictures_of
 from test_train_effects import model
 from test_train_own_effects import (
     FAST,
@@ -22,10 +23,10 @@ from test_train_own_effects import (
     yolo_too,
 )
 
-from cvkit.commands import evaluate, predict, proposals, train, tune, weights
+from cvkit.commands import bench, evaluate, predict, proposals, train, tune, weights
 from cvkit.engine import processes
 from cvkit.errors import CvkitError
-from cvkit.options.base import with_given
+from cvkit.options.job import with_given
 from cvkit.options.tree import OPTIONS
 
 ROOT = Path(__file__).parents[2] / "cvkit"
@@ -36,7 +37,9 @@ SETUP = (
     "torchvision_import",
 )
 FILES_OF = [ROOT / "tasks" / f"{name}.py" for name in SETUP]
-FILES_OF += [ROOT / "commands" / f"{name}.py" for name in ("train", "tune", "evaluate", "predict")]
+FILES_OF += [
+    ROOT / "commands" / f"{name}.py" for name in ("train", "tune", "bench", "evaluate", "predict")
+]
 FILES_OF += [ROOT / "commands" / "proposals.py", ROOT / "commands" / "weights.py"]
 FILES_OF += [ROOT / name for name in ("engine/freezing.py", "engine/runtime.py")]
 FILES_OF += [ROOT / "data" / name for name in ("boxes.py", "formats/recognise.py")]
@@ -187,7 +190,7 @@ def test_a_training_that_cannot_mean_what_it_says_is_refused(
     places, monkeypatch, task, flags, code
 ):
     asked = places(task).options(**flags)
-    monkeypatch.setattr(train._Job, "run_folder", fail)
+    monkeypatch.setattr(train.TrainingJob, "run_folder", fail)
     monkeypatch.setattr(processes, "start", lambda options: processes.Started(processes.Layout()))
     assert code_of(lambda: train.train(asked, task)) == code
 
@@ -292,6 +295,26 @@ TOOLS = [
     (("tune",), {"set": ["lr"]}, "set.syntax"),
     (("tune",), {"set": ["lr=1"]}, "set.taken"),
     (("tune",), {"task": "classify", "set": ["arch=knn"]}, "tune.idle"),
+    (("bench",), {"arch": "faster-rcnn", "weights": "boxes"}, "weights.idle"),
+    (("bench",), {"arch": "faster-rcnn", "data": "samples"}, "data.idle"),
+    (("bench",), {"arch": "none"}, "arch.unknown"),
+    (("bench",), {"task": "classify", "arch": "knn"}, "arch.untrained"),
+    (("bench",), {"split": "val"}, "split.idle"),
+    (("bench",), {"batch_sizes": "1,0"}, "batch_sizes.syntax"),
+    (("bench",), {"batch_sizes": "many"}, "batch_sizes.syntax"),
+    (("bench",), {"engines": "auto"}, "engines.unknown"),
+    (("bench",), {"precisions": "fp8"}, "precisions.unknown"),
+    (("bench",), {"precisions": "fp16"}, "engine.missing"),
+    (("bench",), {"overwrite": True}, "overwrite.idle"),
+    (("bench",), {"out": Path("b.txt")}, "out.suffix"),
+    (("bench",), {"out": lambda at: at.write("b.json", "")}, "out.exists"),
+    (("bench",), {"out": Path("no/b.json")}, "out.folder"),
+    (("bench",), {"set": ["threshold"]}, "set.syntax"),
+    (("bench",), {"set": ["engine=fused"]}, "set.taken"),
+    (("bench",), {"set": ["channels=16"]}, "set.unknown"),
+    (("bench",), {"set": ["overlay=none", "draw-threshold=0.3"]}, "draw_threshold.idle"),
+    (("bench",), {"inputs": ["nowhere"]}, "inputs.missing"),
+    (("bench",), {"data": "nowhere"}, "data.missing"),
     (("detect", "proposals"), {"out": Path("p.txt")}, "out.suffix"),
     (("detect", "proposals"), {"out": lambda at: at.write("p.npz", "")}, "out.exists"),
     (("detect", "proposals"), YOLO | {"images": pictures(1)}, "images.idle"),
@@ -323,10 +346,12 @@ def test_a_command_whose_flags_cannot_work_is_refused(places, monkeypatch, path,
     at = places("detect")
     monkeypatch.setattr(tune, "run_training", fail)
     monkeypatch.setattr(tune, "_study_folder", fail)
+    monkeypatch.setattr("cvkit.engine.bench.measure", fail)
     monkeypatch.setattr("cvkit.tasks.detect.proposals.search_images", fail)
     monkeypatch.setattr("cvkit.engine.checkpoint.save_model", fail)
     base = {
         "tune": {"task": "segment"},
+        "bench": {"task": "detect", "inputs": pictures_of(at)},
         "proposals": {"data": str(at.data())},
         "import": {"out": fresh(at, "m.safetensors")},
     }[path[-1]]
@@ -335,6 +360,7 @@ def test_a_command_whose_flags_cannot_work_is_refused(places, monkeypatch, path,
     asked = with_given((entry[path[1]] if len(path) > 1 else entry)(**chosen), chosen)
     call = {
         "tune": lambda: tune.tune(asked),
+        "bench": lambda: bench.bench(asked),
         "proposals": lambda: proposals.proposals(asked, "detect"),
         "import": lambda: weights.import_weights(asked),
     }[path[-1]]

@@ -10,15 +10,18 @@ import pytest
 import torch
 import torchvision
 from effect_parts import Row, require_effect
+from model_parts import model
 from PIL import Image
 from test_train_own_effects import changed, pictures, yolo_too
 
-from cvkit.commands import compare, evaluate, proposals, show, tune, weights
+from cvkit.commands import bench, compare, evaluate, proposals, show, tune, weights
 from cvkit.data import proposals as search
-from cvkit.errors import CvkitError
+from cvkit.errors import CvkitError, UsageError
 from cvkit.models import listing
 from cvkit.models.weights import shipped_models
+from cvkit.options.job import with_given
 from cvkit.options.tree import OPTIONS
+from cvkit.tasks import comparison
 from cvkit.tasks.torchvision_import import imported_model
 
 NUMBERS = {"n": 0}
@@ -277,6 +280,50 @@ def sampled(at, **more):
     return [[str(path.relative_to(said["folder"])) for path in names], picture.read_bytes()]
 
 
+def benched(at, **more):
+    """What a measurement would measure, or the message; nothing is measured."""
+    seen = []
+
+    def stop(subject, report):
+        seen.append(subject)
+        raise UsageError("measured", code="test")
+
+    base = {"task": "detect", "inputs": photos(at), "quiet": True}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparison, "compare", stop)
+        options = with_given(OPTIONS["bench"](**base | more), base | more)
+        said = printed(lambda: bench.bench(options))
+    for s in seen:
+        said = [s.task.name, s.weights, s.task.network, [file.key for file in s.files], s.data]
+        said += [s.labelled and len(s.labelled[1]), s.split, s.pairs, s.batch_sizes, s.seconds]
+        said += [s.flags, s.options.device, s.options.offline]
+    return said
+
+
+def photos(at, split="val"):
+    return [str(at.data() / "images" / split)]
+
+
+def bench_done(at, **more):
+    """What is called, and the file that is written; the measurement is a stand-in."""
+    called = []
+    base = {"task": "detect", "inputs": photos(at), "quiet": True, "json": True}
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("compare", "measure_memory", "evaluate"):
+            found = SimpleNamespace(failures=[])
+            patch.setattr(comparison, name, lambda *_, n=name, f=found: called.append(n) or f)
+        patch.setattr("cvkit.tasks.comparison_report.content_of", lambda *_: {"notes": []})
+        said = printed(lambda: bench.bench(OPTIONS["bench"](**base | more)))
+    out = more.get("out")
+    return called, said if isinstance(said, str) else "", out and (str(out), out.read_bytes())
+
+
+def there(at):
+    path = fresh(at, "b.json")
+    path.write_text("old")
+    return path
+
+
 SMALL = state_dict("mobilenet_v3_small")
 TEN = state_dict("mobilenet_v3_small", num_classes=10)
 CLASSES = {"ten": lambda at: at.write("ten.txt", "".join(f"c{n}\n" for n in range(10)))}
@@ -320,6 +367,28 @@ ROWS = {
         Row("seed", (0, 1), study),
         Row("out", (lambda at: fresh(at, "a"), lambda at: fresh(at, "b")), study_place),
         Row("resume", (None, half_done), study),
+    ],
+    ("bench",): [
+        Row("task", ("detect", "classify"), benched),
+        Row("inputs", (photos, lambda at: photos(at, "train")), benched),
+        Row("data", (None, lambda at: str(at.data()), lambda at: str(at.data(6))), benched),
+        Row("split", ("val", "train"), benched, base={"data": lambda at: str(at.data())}),
+        Row("weights", (None, model()), benched),
+        Row("arch", (None, "faster-rcnn"), benched),
+        Row("set", ([], ["threshold=0.7"]), benched),
+        Row("engines", (None, "fused", "eager"), benched),
+        Row("precisions", ("fp32,bf16", "bf16"), benched),
+        Row("batch_sizes", ("1,8", "8", "2,3"), benched),
+        Row("seconds", (1.0, 2.0), benched),
+        Row("memory", (True, False), bench_done),
+        Row("device", ("auto", "cpu"), benched),
+        Row("offline", (False, True), benched),
+        Row(
+            "out",
+            (None, lambda at: fresh(at, "a.json"), lambda at: fresh(at, "b.json")),
+            bench_done,
+        ),
+        Row("overwrite", (False, True), bench_done, base={"out": there}),
     ],
     ("weights", "list"): [],
     ("weights", "verify"): [Row("files", (shipped_models()[:1], shipped_models()[1:2]), verified)],

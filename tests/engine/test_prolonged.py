@@ -15,8 +15,9 @@ from cvkit.config import CHANGEABLE
 from cvkit.data.synthetic.samples import WRITERS
 from cvkit.engine.optim import lr_factor
 from cvkit.model_files import read_model
-from cvkit.options.base import DATA, Train
+from cvkit.options.base import Train
 from cvkit.options.described import hints
+from cvkit.options.panels import DATA
 from cvkit.options.tree import OPTIONS
 
 

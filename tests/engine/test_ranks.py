@@ -18,7 +18,8 @@ from cvkit.engine import processes, ranks
 from cvkit.engine.journal import Journal
 from cvkit.engine.processes import Layout, find_layout, first_host
 from cvkit.errors import UsageError
-from cvkit.options.base import Predict, with_given
+from cvkit.options.base import Predict
+from cvkit.options.job import with_given
 
 WEIGHTS = {
     "classify": "shapes",

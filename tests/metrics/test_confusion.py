@@ -11,7 +11,8 @@ from hypothesis.extra import numpy as arrays
 
 from cvkit.data.classes import numbered_classes
 from cvkit.errors import UsageError
-from cvkit.metrics.confusion import ConfusionMatrix, class_scores, per_class, rules, summary
+from cvkit.metrics.confusion import ConfusionMatrix, per_class, rules, summary
+from cvkit.metrics.dialects import class_scores
 from cvkit.metrics.gates import check_limits, parse_gates, require_known
 from cvkit.structures import SegMap
 

@@ -18,7 +18,7 @@ from cvkit.commands.reports import command_line
 from cvkit.commands.training_report import evaluation_of
 from cvkit.data.synthetic.samples import WRITERS
 from cvkit.errors import DataError, MachineError
-from cvkit.options.base import with_given
+from cvkit.options.job import with_given
 from cvkit.options.tree import OPTIONS
 from cvkit.reporting import gallery
 from cvkit.reporting.charts import Axis, Line, line_chart, nice_ceiling, ticks

@@ -12,8 +12,8 @@ from cvkit.console import Reporter
 from cvkit.data.classes import make_classes
 from cvkit.data.synthetic.samples import WRITERS
 from cvkit.errors import UsageError
-from cvkit.options.base import with_given
 from cvkit.options.classify import ClassifyTrain
+from cvkit.options.job import with_given
 from cvkit.options.tree import OPTIONS
 from cvkit.options.video import VideoTrain
 from cvkit.tasks.classify import setup as classify_setup

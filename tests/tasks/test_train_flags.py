@@ -10,8 +10,8 @@ import pytest
 from cvkit.catalog import ARCHS, TASKS
 from cvkit.data.synthetic.samples import write_classification, write_videos
 from cvkit.errors import UsageError
-from cvkit.options.base import TRAINING
 from cvkit.options.described import hints
+from cvkit.options.panels import TRAINING
 from cvkit.options.tree import OPTIONS
 from cvkit.tasks.train_flags import idle_flags, idle_words, require_sense
 

@@ -18,8 +18,9 @@ from cvkit.arch_facts import Arch
 from cvkit.data.decode import read_image
 from cvkit.data.tables import read_rows
 from cvkit.options import tree
-from cvkit.options.base import MODEL, Eval, Predict, Train, flag
+from cvkit.options.base import Eval, Predict, Train
 from cvkit.options.described import Choice
+from cvkit.options.panels import MODEL, flag
 from cvkit.output.answers import ClassAnswers
 from cvkit.scoring.contract import Scored, content
 from cvkit.structures import ClassList, Geometry, MetricReport, Sample
