@@ -16,7 +16,7 @@ from cvkit.printable import printable
 from cvkit.reporting.contract import Pages, Section, pages_of
 from cvkit.reporting.gallery import Item, make_gallery
 from cvkit.reporting.training import training_section
-from cvkit.scoring.contract import Scored
+from cvkit.scoring.contract import Scored, denominator
 from cvkit.storage import write_file
 
 NAME = "report.html"
@@ -112,7 +112,7 @@ def view_of(evaluation: Evaluation) -> View:
     return View(
         title=f"{evaluation.task} · {content.get('split', '')}".rstrip(" ·"),
         subject=str(content.get("weights") or content.get("predictions") or ""),
-        evaluated=content.get("evaluated") or denominator(content["counts"]),
+        evaluated=content.get("evaluated") or denominator(content),
         nothing=not scored.outcomes,
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         headlines=headlines(metrics, pages),
@@ -133,16 +133,10 @@ def view_of(evaluation: Evaluation) -> View:
     )
 
 
-def denominator(counts: Mapping[str, int]) -> str:
-    """Return how many samples were evaluated, as text."""
-    total = counts["evaluated"] + counts["failed"]
-    what = "videos" if "videos" in counts else "images"
-    return f"evaluated {counts['evaluated']:,} of {total:,} {what}, {counts['failed']:,} failed"
-
-
 def metric_rows(content: Mapping[str, Any]) -> list[Row]:
     """Return each metric with its interval and rule."""
-    intervals, baseline = content.get("intervals") or {}, content.get("baseline") or {}
+    intervals = (content.get("intervals") or {}).get("metrics", {})
+    baseline = content.get("baseline") or {}
     rows = []
     for name, value in content["metrics"].items():
         rule = str(content["rules"].get(name, ""))
@@ -177,6 +171,8 @@ def other_rules(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     rest = {k: v for k, v in content["rules"].items() if k not in content["metrics"]}
     if "inference" in content:
         rest["inference"] = content["inference"]
+    if bounds := content.get("intervals"):
+        rest["intervals"] = f"{bounds['level']:.0%}, {bounds['rule']}"
     return [(name.replace("_", " "), _text(value)) for name, value in rest.items()]
 
 

@@ -89,17 +89,18 @@ def read(path):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_page_shows_every_metric_with_its_rule_and_every_class(tmp_path, task):
-    made = evaluation(task, content={"intervals": {}})
+    about = {"level": 0.95, "rule": "percentiles of 100 replicates"}
+    made = evaluation(task, content={"intervals": {"metrics": {}, **about}})
     name = next(name for name, value in made.content["metrics"].items() if value is not None)
-    made.content["intervals"][name] = [0.125, 0.875]
+    made.content["intervals"]["metrics"][name] = [0.125, 0.875]
     reader, text = read(page(tmp_path, task, content=made.content))
     words = " ".join(reader.texts)
     for metric, value in made.content["metrics"].items():
         assert metric in words
         assert value is None or f"{value:.4f}" in words
         assert str(made.content["rules"].get(metric, "")).split(";")[0] in words
-    assert "0.1250 – 0.8750" in words
-    assert f"evaluated 4 of 5 {'videos' if task == 'video' else 'images'}, 1 failed" in words
+    assert "0.1250 – 0.8750" in words and "95%, percentiles of 100 replicates" in words
+    assert f"evaluated 4 of 5 {'videos' if task == 'video' else 'images'}, 1 unreadable" in words
     assert {a["data-value"] for a in reader.all("th", scope="row") if "data-value" in a} == {*NAMES}
     assert "lost.jpg is no image" in words
     assert "2 images are rotated by EXIF" in words
@@ -155,7 +156,7 @@ def test_a_page_has_one_class_or_a_thousand(tmp_path, task, count):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_without_samples_and_with_nan_a_page_says_so(tmp_path, task):
-    scored = scored_of(task, count=1)
+    scored = scored_of(task, count=0)
     nothing = Scored(scored.metric, scored.classes, [], [])
     content = {"metrics": {"m": float("nan"), "n": None}, "per_class": {}, "failures": []}
     reader, _ = read(page(tmp_path, task, scored=nothing, content=content, history=()))
@@ -294,8 +295,8 @@ def test_the_command_repeats_every_flag_that_is_not_at_its_default(tmp_path):
         weights="a run", files=False, iou=0.7, fail_under=["AP=0.5", "AP50@a b=1"], quiet=True
     )
     assert command_line(asked, ("detect", "eval")) == (
-        "cvkit detect eval --quiet --weights 'a run' --fail-under AP=0.5 --fail-under "
-        "'AP50@a b=1' --no-files --iou 0.7"
+        "cvkit detect eval --quiet --fail-under AP=0.5 --fail-under 'AP50@a b=1' "
+        "--weights 'a run' --no-files --iou 0.7"
     )
 
 
