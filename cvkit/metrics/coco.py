@@ -111,13 +111,13 @@ def _run(
             "images": [_image(*each, kind) for each in enumerate(truths, 1)],
             "categories": [{"id": number} for number in range(1, num_classes + 1)],
         }
-        truth.dataset = shared | {"annotations": _truth_rows(truths, kind)}
+        truth.dataset = shared | {"annotations": _truth_rows(truths, kind) if truths else []}
         truth.createIndex()
         found = engine.COCO()
         if kind == "bbox" and any(map(len, results)):
             found = truth.loadRes(_result_array(results))
         else:
-            found.dataset = shared | {"annotations": _result_rows(results, kind)}
+            found.dataset = shared | {"annotations": _result_rows(results, kind) if results else []}
             found.createIndex()
         run = engine.COCOeval(truth, found, kind)
         run.evaluate()
