@@ -28,6 +28,8 @@ WEIGHTS = {
     "instance": "masks",
     "video": "motions",
 }
+HANGS_SECONDS = 240
+"""Seconds after which a rank counts as hung."""
 FLAGS = ("--device", "cpu", "--batch-size", 2, "--workers", 0, "--quiet")
 
 
@@ -42,6 +44,7 @@ class Forked:
         Forked.all += (self,)
         if self.pid == 0:
             code = 99
+            signal.alarm(HANGS_SECONDS)  # which ends the process, and so the test
             try:
                 os.environ.update(variables)
                 Forked.prepare(int(variables["RANK"]))
