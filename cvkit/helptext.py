@@ -33,7 +33,7 @@ TASK_ABOUT = {
     "instance": "Instance segmentation: a box, a class, a score and a mask per object (Mask "
     "R-CNN).",
     "video": "Video classification: a class per video.",
-    "weights": "Trained weights: list, verify and import them.",
+    "weights": "Trained weights: list, verify, import and prove them.",
 }
 EXAMPLES = {
     (): (
@@ -167,6 +167,7 @@ EXAMPLES = {
     ),
     ("weights", "list"): ("cvkit weights list --json",),
     ("weights", "verify"): ("cvkit weights verify", "cvkit weights verify model.safetensors"),
+    ("weights", "prove"): ("cvkit weights prove runs/segment-unet-001 --data DIR",),
     ("weights", "import"): (
         "cvkit weights import resnet50-0676ba61.pth --arch resnet50 --out resnet50.safetensors",
         "cvkit weights import f.pth --task segment --arch fcn_resnet50 --out fcn.safetensors",

@@ -23,6 +23,7 @@ NEEDED = {
     ("samples",): ["folder"],
     ("tune",): ["classify"],
     ("bench",): ["classify"],
+    ("compare",): ["a", "b"],
     ("weights", "import"): ["x.pth", "--out", "x.safetensors"],
     ("weights", "prove"): ["x.safetensors", "--data", "nowhere"],
     ("detect", "proposals"): ["nowhere", "--out", "x.npz"],

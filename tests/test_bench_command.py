@@ -137,10 +137,10 @@ def bench(cvkit, nowhere, run_of, data_of):
 def test_what_a_machine_does_not_have_is_a_row_that_says_why(bench, monkeypatch):
     real = candidates.use_engine
 
-    def use(wanted, trained, samples):
+    def use(wanted, *given):
         if wanted == "fused":
             raise UsageError("--engine fused needs a chip", code="engine.missing")
-        return real(wanted, trained, samples)
+        return real(wanted, *given)
 
     monkeypatch.setattr(candidates, "use_engine", use)
     found = bench("--precisions", "fp32,fp16").json

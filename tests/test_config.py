@@ -93,7 +93,10 @@ def test_a_switch_is_true_or_false_and_a_number_is_neither(path):
 REQUIRED = {
     "Samples": {"folder": Path("x")},
     "WeightsImport": {"file": Path("x"), "out": Path("y")},
+    "Bench": {"task": "classify"},
+    "Compare": {"evaluations": [Path("x")]},
     "Tune": {"task": "classify"},
+    "WeightsProve": {"file": Path("x"), "data": "y"},
 }
 
 

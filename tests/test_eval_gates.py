@@ -13,6 +13,7 @@ import yaml
 
 from cvkit.catalog import TASKS
 from cvkit.commands import evaluate as module
+from cvkit.commands.reports import Measured
 from cvkit.errors import UsageError
 from cvkit.metrics.gates import check_drops, parse_drops
 from cvkit.scoring.contract import scoring_of
@@ -185,7 +186,7 @@ def hostile(cvkit, monkeypatch, place):
         lost = [{"path": "x", "code": "image.broken", "reason": f"{HOSTILE} is lost"}]
         content |= {"failures": lost * fails, "counts": {"evaluated": 2, "failed": fails}}
         content |= {"precision": None, "engine": "files", "data_fingerprint": "0"}
-        monkeypatch.setattr(module, "_evaluate_files", lambda *_: content)
+        monkeypatch.setattr(module, "_measure_files", lambda *_: Measured(content, None, {}))
         gates = ["--fail-under", "top1=0.5", "--fail-under", f"recall@{HOSTILE}=0.75"]
         return cvkit(*NOW, *gates, "--junit", "g.xml", "--markdown", "g.md")
 

@@ -7,7 +7,7 @@ import pytest
 
 from cvkit import storage
 from cvkit.catalog import TASKS
-from cvkit.commands import train
+from cvkit.commands import training_job
 from cvkit.console import Reporter
 from cvkit.errors import UsageError
 
@@ -113,11 +113,11 @@ def test_processes_that_train_together_share_their_folder(tmp_path, monkeypatch)
     with storage.held(tmp_path, pytest.fail):
         for rank in ("1", "2"):
             monkeypatch.setenv("LOCAL_RANK", rank)
-            with train._held(tmp_path, Reporter()):
+            with training_job.held_run(tmp_path, Reporter()):
                 pass
         for rank in ("0", None):
             monkeypatch.setenv("LOCAL_RANK", rank) if rank else monkeypatch.delenv("LOCAL_RANK")
-            with pytest.raises(UsageError), train._held(tmp_path, Reporter()):
+            with pytest.raises(UsageError), training_job.held_run(tmp_path, Reporter()):
                 pass
 
 

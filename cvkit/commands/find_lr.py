@@ -5,7 +5,7 @@ import dataclasses
 
 from cvkit import storage
 from cvkit.commands.printing import print_json
-from cvkit.commands.train import TrainingJob, held_run
+from cvkit.commands.training_job import TrainingJob, held_run
 from cvkit.console import Reporter, print_line
 from cvkit.errors import UsageError
 from cvkit.options.base import Train

@@ -162,10 +162,9 @@ def prove_weights(options: WeightsProve) -> int:
     from cvkit.commands.evaluate import measure_model
     from cvkit.commands.gates import read_gates
     from cvkit.engine.checkpoint import save_model
-    from cvkit.model_files import read_model
+    from cvkit.model_files import PROVEN, read_model
     from cvkit.models.weights import find_model
     from cvkit.options.tree import task_options
-    from cvkit.tasks.contract import PROVEN
     from cvkit.tasks.predictor import task_of
     from cvkit.tasks.trained import load_trained
 

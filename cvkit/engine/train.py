@@ -90,14 +90,8 @@ class Trainer:
         # Fabric cannot clip the gradients of a fused optimizer under the scaler of fp16.
         precision = fabric.strategy.precision
         self.scaled = isinstance(precision, MixedPrecision) and precision.scaler is not None
-        optimizer = optim.make_optimizer(
-            model,
-            settings.optimizer,
-            settings.lr,
-            settings.weight_decay,
-            settings.momentum,
-            fused=not self.scaled,
-        )
+        numbers = settings.lr, settings.weight_decay, settings.momentum
+        optimizer = optim.make_optimizer(model, settings.optimizer, *numbers, fused=not self.scaled)
         self.fused = bool(optimizer.defaults.get("fused"))  # it can leave out a step by itself
         self.every = LATER if self.fused else 1
         self.checks, self.unread = FiniteChecks(fabric), list[dict[str, Tensor]]()

@@ -10,6 +10,7 @@ from cvkit.reporting.charts import Axis, Line, histogram, line_chart
 from cvkit.reporting.contract import Chart, Section, Shown
 from cvkit.reporting.matrix import confusion_section
 from cvkit.scoring.contract import Scene, Scored
+from cvkit.texts import counted
 
 OUTSIDE = "Scores outside 0 to 1 are not probabilities, so there is no calibration."
 
@@ -41,13 +42,12 @@ def calibration(
         for name, which in (("right", right), ("wrong", ~right))
     ]
     edges = [f"{tenth / 10:g}" for tenth in range(10)]
-    counted = metric.counted
     spread = histogram(
-        f"scores of {right.sum()} right and {(~right).sum()} wrong predictions",
+        f"scores of {right.sum()} right and {counted((~right).sum(), 'wrong prediction')}",
         edges,
         stacks,
         "score from",
-        counted,
+        metric.counted,
     )
     return Section(
         "calibration",

@@ -35,8 +35,8 @@ def _curves(metric: BoxMetric, best: float) -> list[Chart]:
     objects = dict(zip(metric.classes.names, metric.objects(), strict=True))
     shown = sorted(curves, key=lambda name: -objects[name])[:SERIES]
     lines = [Line(name, *curves[name]) for name in shown]
-    alt = f"precision over recall of {len(shown)} of {len(curves)} classes"
-    more = f" The {SERIES} of {len(curves)} classes with most objects."
+    alt = f"precision over recall of {len(shown)} of {counted(len(curves), 'class', 'classes')}"
+    more = f" The {SERIES} of {counted(len(curves), 'class', 'classes')} with most objects."
     more = more if len(curves) > SERIES else ""
     legend = tuple((f"s{place + 1}", name) for place, name in enumerate(shown))
     found = line_chart(alt, lines, Axis("recall"), Axis("precision"))
@@ -95,23 +95,27 @@ def _histograms(metric: BoxMetric, least: float) -> list[Chart]:
             same = truth.labels[None] == shown.labels[:, None]
             iou = np.where(same, _overlaps(metric, shown, truth), 0)
             overlaps.append(iou.max(1, initial=0))
-        counted = ~uncounted(truth)
+        counting = ~uncounted(truth)
         hit = np.zeros(len(truth), bool)
         hit[hits[hits >= 0]] = True
         sides = np.sqrt(np.maximum(_areas(truth), 0))
-        found.append(sides[hit & counted])
-        missed.append(sides[~hit & counted])
+        found.append(sides[hit & counting])
+        missed.append(sides[~hit & counting])
     iou, edges = np.concatenate(overlaps), [f"{tenth / 10:g}" for tenth in range(10)]
     counts = np.histogram(iou, 10, (0, 1))[0].tolist()
     over = histogram(
-        f"IoU of {len(iou)} detections", edges, [("detections", counts)], "IoU from", "detections"
+        f"IoU of {counted(len(iou), 'detection')}",
+        edges,
+        [("detections", counts)],
+        "IoU from",
+        "detections",
     )
     stacks = [
         (name, np.histogram(np.concatenate(sides), [*SIDES, np.inf])[0].tolist())
         for name, sides in (("found", found), ("missed", missed))
     ]
     sizes = histogram(
-        f"sizes of {sum(stacks[0][1])} found and {sum(stacks[1][1])} missed objects",
+        f"sizes of {sum(stacks[0][1])} found and {counted(sum(stacks[1][1]), 'missed object')}",
         [str(side) for side in SIDES],
         stacks,
         "square root of the area from (pixels)",

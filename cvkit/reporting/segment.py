@@ -69,7 +69,7 @@ class Pages:
         counts = np.histogram(values, 10, (0, 1))[0].tolist()
         edges = [f"{tenth / 10:g}" for tenth in range(10)]
         images = histogram(
-            f"histogram of the mean IoU of {len(values)} images, median "
+            f"histogram of the mean IoU of {counted(len(values), 'image')}, median "
             f"{np.median(values) if len(values) else float('nan'):.2f}",
             edges,
             [("images", counts)],

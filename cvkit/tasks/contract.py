@@ -40,10 +40,6 @@ class Dataset(Protocol):
         """Return a sample; raises `CvkitError` if its files are unusable."""
 
 
-PROVEN = "proven"
-"""Field of a model's header: precisions that leave its metric as it is, and their measurements."""
-
-
 @runtime_checkable
 class Ragged(Protocol):
     """A dataset whose samples may differ in size and still share a batch."""

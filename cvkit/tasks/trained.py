@@ -14,12 +14,12 @@ from cvkit.engine.inference import choose_readers
 from cvkit.engine.processes import Layout
 from cvkit.engine.runtime import choose, make_fabric
 from cvkit.errors import ModelFileError, UsageError
-from cvkit.model_files import content_hash, read_model, unverified
+from cvkit.model_files import PROVEN, content_hash, read_model, unverified
 from cvkit.models.published import published_model
 from cvkit.models.weights import find_model
 from cvkit.options.job import Job
 from cvkit.options.tools import WeightsImport
-from cvkit.tasks.contract import PROVEN, Task
+from cvkit.tasks.contract import Task
 
 ALONE = Layout()
 """One process."""

@@ -14,7 +14,8 @@ from torch import nn
 
 from cvkit import catalog
 from cvkit.backbone_table import BackboneEntry
-from cvkit.commands.train import TrainingJob, run_training
+from cvkit.commands.train import run_training
+from cvkit.commands.training_job import TrainingJob
 from cvkit.console import Reporter
 from cvkit.data.synthetic.samples import WRITERS
 from cvkit.engine.evaluate import Measured

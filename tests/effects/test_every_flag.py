@@ -93,6 +93,7 @@ def words(places, monkeypatch):
                 *(TEN(at), "--arch", "mobilenet_v3_small", "--out", fresh(at, "m.safetensors")),
                 *("--classes", at.write("ten.txt", "".join(f"c{n}\n" for n in range(10)))),
             ),
+            "prove": (model()(at), "--data", at.data(), "--workers", 0),
             "compare": (*reports(0, 3)(at), "--no-files", "--bootstrap", 10),
             "samples": (fresh(at, "s"), "--count", 5, "--size", 32),
         }

@@ -182,7 +182,7 @@ def test_a_diverging_training_ends(places, tmp_path, task, workers):
 @pytest.mark.parametrize(
     "verb, place",
     [
-        ("train", "cvkit.commands.train.TrainingJob.prepare"),
+        ("train", "cvkit.commands.training_job.TrainingJob.prepare"),
         ("eval", "cvkit.tasks.trained.load_trained"),
         ("predict", "cvkit.tasks.trained.load_trained"),
     ],

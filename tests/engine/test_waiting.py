@@ -191,6 +191,6 @@ def test_fused_states_come_back_in_the_order_of_the_weights_in_memory(late, name
 
 @pytest.mark.parametrize("name", FUSED)
 def test_scaled_gradients_are_clipped(cvkit, scenes, tmp_path, tiny, monkeypatch, late, name):
-    monkeypatch.setattr("cvkit.engine.runtime.choose_precision", lambda *_: "fp16")
+    monkeypatch.setattr("cvkit.engine.runtime.choose_precision", lambda *_, **__: "fp16")
     done = train(cvkit, scenes, tmp_path, tiny, "--epochs", 1, "--optimizer", name)
     assert done.code == 0, done.err

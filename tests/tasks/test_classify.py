@@ -78,9 +78,13 @@ def test_what_predict_writes_scores_what_eval_says(cvkit, shapes, model, tmp_pat
         assert scored.code == 0, scored.err
         assert scored.json["metrics"] == pytest.approx(measured.json["metrics"], abs=1e-6)
     folder = tmp_path / "classify-eval-001"
-    assert {"report.json", "per_image.csv", "confusion_matrix.csv", "confusion_matrix.png"} == {
-        path.name for path in folder.iterdir()
-    }
+    assert {
+        "report.json",
+        "counts.npz",
+        "per_image.csv",
+        "confusion_matrix.csv",
+        "confusion_matrix.png",
+    } == {path.name for path in folder.iterdir()}
     right = sum(int(row["correct"]) for row in rows_of(folder / "per_image.csv"))
     assert right / 12 == pytest.approx(measured.json["metrics"]["top1"])
     picture = Image.open(folder / "confusion_matrix.png")

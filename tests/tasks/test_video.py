@@ -76,7 +76,7 @@ def test_eval_gives_what_predict_writes(cvkit, mover, motions, tmp_path):
     assert len(table) == 8
     assert np.asarray(Image.open(live.json["files"]["confusion_picture"])).std() > 5
     shown = cvkit("video", "eval", *flags, "--data", motions, "--no-files").out
-    assert "videos           7 evaluated" in shown and "after softmax" in shown
+    assert "samples          evaluated 7 of 7 videos" in shown and "after softmax" in shown
 
 
 def test_two_processes_measure_the_model_that_is_saved(cvkit, spawn, motions, tmp_path):

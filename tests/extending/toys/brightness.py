@@ -99,10 +99,11 @@ class Closeness:
     """One minus the mean distance between prediction and truth."""
 
     def __init__(self):
-        self.errors = []
+        self.errors, self.truths = [], []
 
     def update(self, result, truth):
         self.errors.append(abs(result.value - truth.value))
+        self.truths.append((str(truth.value),))
         return self.errors[-1]
 
     def state(self):
@@ -214,7 +215,8 @@ def score(options, report):
 
 
 def write_report(scored, folder):
-    return content(scored, scored.metric.report(scored.classes))
+    metric = scored.metric
+    return content(scored, metric.report(scored.classes), truths=metric.truths)
 
 
 catalog.TASKS[NAME] = f"toys.{NAME}:Brightness"
