@@ -15,6 +15,7 @@ from PIL import Image
 from test_train_own_effects import changed, pictures, yolo_too
 
 from cvkit.commands import bench, compare, evaluate, proposals, show, tune, weights
+from cvkit.commands.reports import Measured
 from cvkit.data import proposals as search
 from cvkit.errors import CvkitError, UsageError
 from cvkit.models import listing
@@ -208,6 +209,42 @@ def verified(at, files):
     return [row["path"] for row in said["files"]]
 
 
+def copied(name):
+    """Return what makes a model of that name."""
+
+    def make(at):
+        path = fresh(at, name)
+        path.write_bytes(Path(model()(at)).read_bytes())
+        return path
+
+    return make
+
+
+class Halves(dict):
+    """The same number by every name."""
+
+    def __missing__(self, name):
+        return 0.5
+
+
+def proved(at, **more):
+    """What is evaluated, and the model that is noted as proven."""
+    asked = []
+
+    def measure(options, *_):
+        asked.append([Path(options.weights).name, options.data, options.split])
+        asked[-1] += [options.batch_size, options.workers, options.precision]
+        return Measured({"metrics": Halves(), "counts": {"evaluated": 1}}, None, {})
+
+    if "file" not in more:
+        more["file"] = copied("m.safetensors")(at)
+    values = {"data": "d", "quiet": True, "json": True} | more
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "measure_model", measure)
+        said = printed(lambda: weights.prove_weights(OPTIONS["weights"]["prove"](**values)))
+    return [asked, Path(said["path"]).name]
+
+
 def scores(at, wrong):
     """Return a table of scores of 12 images, the first `wrong` of them mistaken."""
     rows = [f"s{n}.jpg,{(n % 2) ^ (n < wrong)},{1 - (n % 2) ^ (n < wrong)}" for n in range(12)]
@@ -392,6 +429,13 @@ ROWS = {
     ],
     ("weights", "list"): [],
     ("weights", "verify"): [Row("files", (shipped_models()[:1], shipped_models()[1:2]), verified)],
+    ("weights", "prove"): [
+        Row("file", (copied("a.safetensors"), copied("b.safetensors")), proved),
+        Row("data", ("a", "b"), proved),
+        Row("split", ("val", "train"), proved),
+        Row("batch_size", (None, 1, 2), proved),
+        Row("workers", (-1, 0), proved),
+    ],
     ("weights", "import"): [
         Row("file", (SMALL, state_dict("mobilenet_v3_small", dropout=0.1)), imported, base=FILE),
         Row(

@@ -11,6 +11,7 @@ webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not in
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
@@ -212,8 +213,11 @@ def test_a_sample_is_enlarged_by_mouse_and_keyboard(browser, pages, task):
         assert viewer(browser) == [True, name]
     ActionChains(browser).send_keys(Keys.ARROW_RIGHT, Keys.ESCAPE).perform()
     assert viewer(browser) == [False, names[0]]
-    focused = browser.switch_to.active_element.get_attribute("aria-label")
-    assert focused == f"Enlarge {names[0]}"
+    WebDriverWait(browser, 10).until(  # the event of closing comes after the viewer is closed
+        lambda _: (
+            browser.switch_to.active_element.get_attribute("aria-label") == f"Enlarge {names[0]}"
+        )
+    )
 
 
 @pytest.mark.parametrize("width", [380, 1280])
