@@ -15,6 +15,7 @@ from cvkit.engine import bench as loops
 from cvkit.errors import UsageError
 from cvkit.tasks import candidates, comparison
 
+pytestmark = pytest.mark.apart
 QUICK = ("--seconds", "0.1", "--batch-sizes", "1,2", "--no-memory", "--json")
 PAIRS = [(engine, precision) for engine in BY_DEFAULT for precision in ("fp32", "bf16")]
 
@@ -142,14 +143,16 @@ def test_what_a_machine_does_not_have_is_a_row_that_says_why(bench, monkeypatch)
             raise UsageError("--engine fused needs a chip", code="engine.missing")
         return real(wanted, *given)
 
+    engines = ("--engines", "eager,fused")
+
     monkeypatch.setattr(candidates, "use_engine", use)
-    found = bench("--precisions", "fp32,fp16").json
+    found = bench(*engines, "--precisions", "fp32,fp16").json
     reasons = {(row["engine"], row["precision"]): row["reason"] for row in found["results"]}
     assert reasons["eager", "fp32"] == ""
     assert reasons["eager", "fp16"] == "--precision fp16 needs a GPU"
     assert reasons["fused", "fp32"] == "--engine fused needs a chip"
     assert {(row["engine"], row["precision"]) for row in found["rows"]} == {("eager", "fp32")}
-    assert "--engine fused needs a chip" in bench("--precisions", "fp32", json=False).out
+    assert "--engine fused needs a chip" in bench(*engines, "--precisions", "fp32", json=False).out
     done = bench("--engines", "fused", "--precisions", "fp32")
     assert done.code == 2
     assert done.json["error"]["code"] == "engine.missing"

@@ -8,7 +8,7 @@ import numpy as np
 from cvkit.metrics import dialects, masks, voc
 from cvkit.metrics.boxes import flatten
 from cvkit.metrics.classification import ClassificationMetric
-from cvkit.metrics.coco import CocoMetric
+from cvkit.metrics.coco import BoxMetric, CocoMetric
 from cvkit.metrics.confusion import ConfusionMatrix
 from cvkit.metrics.masks import MaskMetric
 from cvkit.metrics.resampling import LEVEL, ClassCounts, Matches, Samples, interval, replicated
@@ -31,7 +31,7 @@ def samples_of(scored: Scored[Any, Any]) -> list[Samples]:
         first = "video_top1" if isinstance(metric, VideoMetric) else "top1"
         counts = _one_each(outcomes, len(names))
         return [ClassCounts(keys, names, counts, None, (first, *ACCURACIES[1:]), "recall")]
-    return _matches(metric, keys, names)
+    return _matches(metric, keys, names) if isinstance(metric, BoxMetric) else []
 
 
 def _sparse(columns: Sequence[Sequence[np.ndarray]]) -> Any:

@@ -14,6 +14,7 @@ from cvkit.models import runtimes
 from cvkit.models.engines import ENGINES, require_available, run_as_it_is, run_on
 from cvkit.options import base
 
+pytestmark = pytest.mark.apart
 CPU = torch.device("cpu")
 PROGRAMS = [name for name in ENGINES if name != "fused"]
 REQUIRED = {"openvino": "openvino", "onnxruntime": "onnx"}

@@ -8,6 +8,7 @@ from cvkit import catalog
 from cvkit.models.engines import TIMED
 from cvkit.tasks import engine_choice
 
+pytestmark = pytest.mark.apart
 SECONDS = {"eager": 1.0, "fused": 3.0, "openvino": 2.0}
 
 
