@@ -127,10 +127,11 @@ def test_an_untrained_network_is_measured_for_speed_only(
 def bench(cvkit, nowhere, run_of, data_of):
     """Call bench on the smallest classifier and its validation images."""
 
+    place, model = data_of("classify") / "val", run_of("classify")
+
     def call(*words, json=True):
         flags = QUICK if json else QUICK[:-1]
-        place = data_of("classify") / "val"
-        return cvkit("bench", "classify", place, "--weights", run_of("classify"), *flags, *words)
+        return cvkit("bench", "classify", place, "--weights", model, *flags, *words)
 
     return call
 
