@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from _pytest.reports import TestReport
-from _pytest.runner import runtestprotocol
 
 from cvkit import catalog
 from cvkit.cli import run
@@ -23,54 +21,6 @@ from cvkit.ops import proposals as searching
 # The reference precision, also on machines where `auto` would choose another.
 for verb in ("TRAIN", "EVAL", "PREDICT"):
     os.environ[f"CVKIT_{verb}_PRECISION"] = "fp32"
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item, nextitem):
-    """Run a test that is marked as `apart` in a copy of this process."""
-    if item.get_closest_marker("apart") is None:
-        return None
-    place = (item.nodeid, item.location)
-    item.ihook.pytest_runtest_logstart(nodeid=place[0], location=place[1])
-    for report in reports_of_a_copy(item):
-        item.ihook.pytest_runtest_logreport(report=report)
-    item.session._setupstate.teardown_exact(nextitem)
-    item.ihook.pytest_runtest_logfinish(nodeid=place[0], location=place[1])
-    return True
-
-
-def reports_of_a_copy(item):
-    """Return the reports of a test that runs in a copy of this process."""
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            os.close(reading)
-            hook = item.config.hook
-            found = [
-                hook.pytest_report_to_serializable(config=item.config, report=report)
-                for report in runtestprotocol(item, log=False, nextitem=item)
-            ]
-            with os.fdopen(writing, "w") as stream:
-                json.dump(found, stream)
-            code = 0
-        finally:
-            os._exit(code)
-    os.close(writing)
-    with os.fdopen(reading) as stream:
-        content = stream.read()
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    if status:
-        reason = f"the copy of the process ended with {status}"
-        return [TestReport(*item_facts(item), "failed", reason, "call")]
-    found = json.loads(content)
-    load = item.config.hook.pytest_report_from_serializable
-    return [load(config=item.config, data=data) for data in found]
-
-
-def item_facts(item):
-    return item.nodeid, item.location, dict.fromkeys(item.keywords, 1)
 
 
 @dataclass

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from cvkit.cli import run as command_line
-from cvkit.commands.train import _settings
+from cvkit.commands.training_job import _settings
 from cvkit.console import Reporter
 from cvkit.data.synthetic.samples import write_classification
 from cvkit.engine.checks import run_checks
