@@ -96,9 +96,15 @@ def _intervals(scored: Scored[Any, Any], options: Eval, folder: Path | None) -> 
     if folder is None and not options.bootstrap:
         return {}
     samples = samples_of(scored)
+    if options.bootstrap and not samples:
+        raise UsageError(
+            "--bootstrap is not available for the metric of this task",
+            code="bootstrap.metric",
+            hint="omit it",
+        )
     if folder is not None and samples:
         write_samples(folder, samples)
-    if not options.bootstrap or not samples:
+    if not options.bootstrap:
         return {}
     return {"intervals": intervals(samples, options.bootstrap, options.seed or 0)}
 

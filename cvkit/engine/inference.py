@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import math
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -44,6 +45,10 @@ def choose_readers(wanted: int, device: torch.device) -> int:
     return IN_TURNS if cores() < FEW_CORES else cores() // 4
 
 
+UNFORKABLE = ("openvino", "onnxruntime")
+"""Packages whose threads a copy of the process lacks: after their import it crashes or hangs."""
+
+
 def read_ahead(
     dataset: Dataset,
     batches: Sequence[Sequence[Key]],
@@ -55,7 +60,7 @@ def read_ahead(
 
     Decoders release Python's lock, so beside a network on the CPU, which leaves few cores to
     them, threads read as fast as processes do, and need no copy and no shared memory. What is
-    mostly Python, and what feeds a GPU, is read by processes.
+    mostly Python, and what feeds a GPU, is read by processes, where copying this one is safe.
 
     Args:
         dataset: of the samples.
@@ -67,7 +72,8 @@ def read_ahead(
     if workers == IN_TURNS:
         return contextlib.closing(_read_in_turns(dataset, batches, pool))
     python = isinstance(dataset, PythonBound) and dataset.python_bound
-    if workers == 0 or device.type == "cuda" or python:
+    copies = not any(name in sys.modules for name in UNFORKABLE)
+    if workers == 0 or device.type == "cuda" or (python and copies):
         return load(dataset, batches, workers)
     return contextlib.closing(_read_in_threads(dataset, batches, workers))
 

@@ -1,6 +1,7 @@
 """What is read ahead, in which batches it is predicted, and that results keep their order."""
 
 import multiprocessing
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,14 @@ from lightning_fabric import Fabric
 
 from cvkit.engine import inference, runtime
 from cvkit.engine.evaluate import evaluate
-from cvkit.engine.inference import IN_TURNS, InOrder, by_size, one_by_one, read_ahead
+from cvkit.engine.inference import (
+    IN_TURNS,
+    UNFORKABLE,
+    InOrder,
+    by_size,
+    one_by_one,
+    read_ahead,
+)
 from cvkit.engine.loader import in_order, load
 from cvkit.engine.processes import Layout
 from cvkit.engine.ranks import Ranks
@@ -196,6 +204,15 @@ def test_threads_read_beside_a_cpu_and_processes_what_is_python(
     assert here in {"threads": (1, 2)}.get(where, (0,)), "a thread that is idle takes the next one"
     assert children == {"processes": 2}.get(where, 0)
     assert not decoding() and not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("package", UNFORKABLE)
+def test_after_a_program_with_threads_this_process_is_not_copied(monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, object())
+    with read_ahead(Sizes([4] * 9, python_bound=True), in_order(9, 2), 2, CPU) as loaded:
+        next(loaded)
+        assert decoding() and not multiprocessing.active_children()
+        assert len(list(loaded)) == 8
 
 
 @pytest.mark.parametrize("workers", [1, 3])

@@ -7,7 +7,7 @@ import pytest
 from cvkit import published
 from cvkit.arch_facts import Arch
 from cvkit.catalog import ARCHS
-from cvkit.commands import show
+from cvkit.commands import evaluate, show
 from cvkit.data.synthetic.cache import cached_samples
 from cvkit.errors import ModelFileError, UsageError
 from cvkit.models.listing import list_archs
@@ -15,6 +15,8 @@ from cvkit.models.published import published_model
 from cvkit.options.base import WEIGHTS_HELP, weights_flag
 from cvkit.options.tools import Samples, WeightsImport
 from cvkit.options.tree import OPTIONS
+from cvkit.scoring.contract import Scored
+from cvkit.structures import ClassList
 from cvkit.tasks.torchvision_import import imported_model
 from cvkit.tasks.trained import read_trained
 
@@ -51,3 +53,12 @@ def test_nothing_is_imported_for_it(tmp_path):
     options = WeightsImport(file=tmp_path / "a.pth", out=tmp_path / "a.safetensors", task="bare")
     with pytest.raises(UsageError, match="--task bare: torchvision has no networks for it"):
         imported_model(options)
+
+
+def test_intervals_of_a_metric_without_counts_are_refused(tmp_path):
+    scored = Scored(object(), ClassList(("a",), (0,), ((0, 0, 0),)), [("x.jpg", 0.5)], [])
+    options = OPTIONS["segment"]["eval"]
+    with pytest.raises(UsageError, match="--bootstrap is not available"):
+        evaluate._intervals(scored, options(bootstrap=10), None)
+    assert evaluate._intervals(scored, options(), tmp_path) == {}
+    assert not [*tmp_path.iterdir()]
