@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from command_lines import NEEDED
 
 from cvkit import cli
 from cvkit.config import assemble, from_config
@@ -21,15 +22,6 @@ COMMANDS = [
     (name, verb) for name, entry in OPTIONS.items() if isinstance(entry, dict) for verb in entry
 ] + [(name,) for name, entry in OPTIONS.items() if not isinstance(entry, dict)]
 VERBS = sorted({path[-1] for path in COMMANDS})
-NEEDED = {
-    ("bench",): ["segment"],
-    ("compare",): ["a", "b"],
-    ("samples",): ["dir"],
-    ("tune",): ["segment"],
-    ("weights", "import"): ["file", "--out", "x"],
-    ("weights", "prove"): ["file", "--data", "x"],
-}
-"""Arguments and flags without which a command does not begin."""
 REFUSED = "q7"
 """No choice, number or truth value."""
 

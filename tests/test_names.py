@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from command_lines import NEEDED
 
 from cvkit import cli
 from cvkit.catalog import ARCHS, TASKS, closest
@@ -16,15 +17,6 @@ from cvkit.options.described import choices_of, hints
 from cvkit.options.tree import commands
 
 COMMANDS = dict(commands())
-NEEDED = {
-    ("bench",): ["segment"],
-    ("compare",): ["a", "b"],
-    ("samples",): ["dir"],
-    ("tune",): ["segment"],
-    ("weights", "import"): ["file", "--out", "x"],
-    ("weights", "prove"): ["file", "--data", "x"],
-}
-"""Arguments and flags without which a command does not begin."""
 
 
 @pytest.fixture(scope="module")

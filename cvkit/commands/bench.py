@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvkit import storage
-from cvkit.catalog import ARCHS, known_entry, nearest
+from cvkit.catalog import ARCHS, known_entry, listed_names, nearest
 from cvkit.commands.printing import print_bench, print_json
 from cvkit.config import NOT_STORED, from_config, from_text, parse_setting
 from cvkit.console import Reporter
@@ -169,8 +168,8 @@ def _plan(options: Bench) -> _Plan:
             hint="such as 1,8",
         )
     return _Plan(
-        engines=_names(options.engines or ",".join(BY_DEFAULT), ENGINES, "engines"),
-        precisions=_names(options.precisions, PRECISIONS, "precisions"),
+        engines=listed_names(options.engines or ",".join(BY_DEFAULT), ENGINES[1:], "--engines"),
+        precisions=listed_names(options.precisions, PRECISIONS[1:], "--precisions"),
         batch_sizes=tuple(sorted({int(size) for size in sizes})),
         settings=_settings(options),
     )
@@ -203,24 +202,6 @@ def _require_out(options: Bench) -> None:
             hint="create it",
         )
     storage.require_writable(options.out.parent)
-
-
-def _names(text: str, known: Sequence[str], flag: str) -> tuple[str, ...]:
-    """Return the names in a list, each once.
-
-    Raises:
-        UsageError: one of them is unknown, or auto, which chooses one of the others.
-    """
-    known = [name for name in known if name != "auto"]
-    names = list(dict.fromkeys(part.strip() for part in text.split(",")))
-    for name in names:
-        if name not in known:
-            raise UsageError(
-                f"--{flag}: {name!r} cannot be measured",
-                code=f"{flag}.unknown",
-                hint=nearest(name, known),
-            )
-    return tuple(names)
 
 
 def _settings(options: Bench) -> dict[str, dict[str, Any]]:

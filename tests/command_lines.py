@@ -1,0 +1,11 @@
+"""What the commands need to begin, for the tests that walk all of them."""
+
+NEEDED = {
+    ("bench",): ["segment"],
+    ("compare",): ["a", "b"],
+    ("samples",): ["dir"],
+    ("tune",): ["segment"],
+    ("weights", "import"): ["file", "--out", "x"],
+    ("weights", "prove"): ["file", "--data", "x"],
+}
+"""Arguments and flags without which a command does not begin."""
