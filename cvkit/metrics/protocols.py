@@ -58,7 +58,7 @@ class SeveralProtocols(BoxMetric):
         """Return the IoU of the curves, those of the first protocol, as text."""
         return next(iter(self.parts.values())).iou_words()
 
-    def _filled(self) -> dict[str, BoxMetric]:
+    def filled(self) -> dict[str, BoxMetric]:
         """Return the metric of each protocol, with the detections and objects of this one."""
         for part in self.parts.values():
             part.results, part.truths, part.matched = self.results, self.truths, self.matched
@@ -67,9 +67,7 @@ class SeveralProtocols(BoxMetric):
     def compute(self) -> dict[str, float | None]:
         """Return the metrics of all protocols by name."""
         return {
-            name: value
-            for part in self._filled().values()
-            for name, value in part.compute().items()
+            name: value for part in self.filled().values() for name, value in part.compute().items()
         }
 
     def report(self, classes: ClassList) -> BoxReport:
@@ -77,7 +75,7 @@ class SeveralProtocols(BoxMetric):
 
         The table of classes is that of the first protocol, with the AP of the others as `NAME AP`.
         """
-        found = {name: part.report(classes) for name, part in self._filled().items()}
+        found = {name: part.report(classes) for name, part in self.filled().items()}
         first, *others = found
         rules: dict[str, Any] = {}
         for each in found.values():

@@ -1,6 +1,7 @@
 """The counts of each sample of an evaluation, and the intervals that follow. Imports no torch."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,10 @@ import numpy as np
 from cvkit.metrics import dialects, masks, voc
 from cvkit.metrics.boxes import flatten
 from cvkit.metrics.classification import ClassificationMetric
-from cvkit.metrics.coco import BoxMetric, CocoMetric
-from cvkit.metrics.confusion import ConfusionMatrix
+from cvkit.metrics.coco import CocoMetric
+from cvkit.metrics.confusion import OURS, ConfusionMatrix
 from cvkit.metrics.masks import MaskMetric
+from cvkit.metrics.protocols import SeveralProtocols
 from cvkit.metrics.resampling import LEVEL, ClassCounts, Matches, Samples, interval, replicated
 from cvkit.metrics.video import VideoMetric
 from cvkit.metrics.voc import VocMetric
@@ -25,13 +27,26 @@ def samples_of(scored: Scored[Any, Any]) -> list[Samples]:
     names = scored.classes.names
     outcomes = [outcome for _, outcome in scored.outcomes]
     if isinstance(metric, ConfusionMatrix):
+        if OURS not in metric.dialects:  # others have no intervals
+            return []
+        prefix = "" if metric.dialects[0] == OURS else f"{OURS}."
+        metrics = tuple(f"{prefix}{name}" for name in dialects.METRICS)
         columns = [[np.diag(each), each.sum(1), each.sum(0)] for each in outcomes]
-        return [ClassCounts(keys, names, _sparse(columns), metric.absent_class, dialects.METRICS)]
+        return [ClassCounts(keys, names, _sparse(columns), metric.absent_class, metrics)]
     if isinstance(metric, ClassificationMetric):
         first = "video_top1" if isinstance(metric, VideoMetric) else "top1"
         counts = _one_each(outcomes, len(names))
         return [ClassCounts(keys, names, counts, None, (first, *ACCURACIES[1:]), "recall")]
-    return _matches(metric, keys, names) if isinstance(metric, BoxMetric) else []
+    if isinstance(metric, SeveralProtocols):
+        found: list[Samples] = []
+        for protocol, part in metric.filled().items():
+            prefix = f"{protocol} " if found else ""
+            found += [
+                replace(each, per_class=f"{prefix}{each.per_class}")
+                for each in _matches(part, keys, names)
+            ]
+        return found
+    return list(_matches(metric, keys, names))
 
 
 def _sparse(columns: Sequence[Sequence[np.ndarray]]) -> Any:
@@ -54,9 +69,10 @@ def _one_each(outcomes: Sequence[tuple[int, int, float]], classes: int) -> Any:
     return csr_matrix((values, (np.concatenate([hit, rows, rows]), places)), shape=shape)
 
 
-def _matches(
-    metric: CocoMetric | VocMetric, keys: tuple[str, ...], names: tuple[str, ...]
-) -> list[Samples]:
+def _matches(metric: object, keys: tuple[str, ...], names: tuple[str, ...]) -> list[Matches]:
+    """Return the outcomes of detections; none for a metric that is not known here."""
+    if not isinstance(metric, CocoMetric | VocMetric):
+        return []
     truth = flatten(metric.truths)
     objects = np.zeros((len(keys), len(names)))
     np.add.at(objects, (truth.images[~truth.spare], truth.labels[~truth.spare] - 1), 1)
@@ -65,7 +81,7 @@ def _matches(
         found = _voc_outcomes(metric)
         return [Matches(keys, names, *found, objects, rule, (metric.name,))]
     kinds = metric.kinds if isinstance(metric, MaskMetric) else ("",)
-    result: list[Samples] = []
+    result: list[Matches] = []
     for kind in kinds:
         found = metric.outcomes(masks.KINDS[kind] if kind else "bbox")
         prefix = f"{kind}." if kind else ""

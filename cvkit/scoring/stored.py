@@ -32,7 +32,7 @@ def write_samples(folder: Path, several: Sequence[Samples]) -> Path:
         elif isinstance(each, Matches):
             found = {name: getattr(each, name) for name in ("images", "labels", "outcomes")}
             found["objects"] = each.objects
-            fields |= {"rule": each.rule, "places": each.places}
+            fields |= {"rule": each.rule, "places": each.places, "per_class": each.per_class}
         about.append(fields | {"kind": type(each).__name__, "names": list(vars(each)["names"])})
         arrays |= {f"{name}{place}": array for name, array in found.items()}
     text = json.dumps(about).encode("ascii")
@@ -96,7 +96,10 @@ def _samples(fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray], place:
         _require(column.dtype.kind in "iu" and ((column >= 0) & (column < most)).all())
     _require((np.diff(labels) >= 0).all() and np.isin(outcomes, (-1, 0, 1)).all())
     found = Matches(keys, classes, images, labels, outcomes, objects, fields["rule"], names)
-    return replace(found, places=tuple(fields["places"]))
+    title = fields.get("per_class", found.per_class)
+    if not is_text(title):
+        raise ValueError("the name of the metric of each class is not text")
+    return replace(found, places=tuple(fields["places"]), per_class=title)
 
 
 def _require(holds: bool | np.bool) -> None:

@@ -61,6 +61,7 @@ def _rules(options: Eval | Predict) -> Iterator[Rule]:
     if isinstance(options, SegmentEval):
         others = "cvkit" not in dialects(options.dialect)
         yield others, ("absent_class",), f"--dialect {options.dialect}, which defines it"
+        yield others, ("bootstrap",), f"--dialect {options.dialect}: only cvkit's has intervals"
     if isinstance(options, DetectEval):
         only_coco = protocols(options.protocol) == ("coco",)
         yield only_coco, ("iou",), "--protocol coco, which averages over IoUs"

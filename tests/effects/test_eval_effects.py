@@ -148,6 +148,8 @@ ROWS = [
     Row("batch_size", (1, 2), near_content, same=True),
     Row("bootstrap", (0, 10, 20), bounds),
     Row("bootstrap", (0, 10, 20), bounds, base=FILES),
+    Row("bootstrap", (0, 10), bounds, ("detect",), {"protocol": "coco,voc07", "files": True}),
+    Row("bootstrap", (0, 10), bounds, SEGMENT, {"dialect": "mmseg,cvkit", "files": True}),
     Row("seed", (None, 5), bounds, base=FILES | {"bootstrap": 10}),
     Row("fail_under", (None, 0.5), gated, base=FILES | {"predictions": predictions(1)}),
     Row("fail_under", (None, 0.5), gated, base=FILES, same=True),

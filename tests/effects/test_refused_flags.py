@@ -222,6 +222,8 @@ def eval_cases():
         yield task, FILES | {"format": "coco"}, "format.idle"
     yield "detect", FILES | {"iou": 0.7}, "iou.idle"
     yield "detect", {"iou": 0.7}, "iou.idle"
+    yield "segment", FILES | {"dialect": "smp", "bootstrap": 9}, "bootstrap.idle"
+    yield "segment", FILES | {"dialect": "smp", "absent_class": "zero"}, "absent_class.idle"
     yield "detect", {"data": None, "json_file": annotations("val"), "format": "voc"}, "format.json"
     yield "detect", YOLO | {"images": pictures(1)}, "images.idle"
     for task in BOXES:

@@ -11,6 +11,7 @@ from cvkit.metrics.classification import ClassificationMetric
 from cvkit.metrics.coco import CocoMetric
 from cvkit.metrics.confusion import ConfusionMatrix
 from cvkit.metrics.masks import MaskMetric
+from cvkit.metrics.protocols import box_metric
 from cvkit.metrics.resampling import draws, interval, replicated
 from cvkit.metrics.video import VideoMetric
 from cvkit.metrics.voc import VocMetric
@@ -49,9 +50,27 @@ CASES = {
     "pixels": (lambda: ConfusionMatrix(3), pixels),
     "pixels, absent 0": (lambda: ConfusionMatrix(3, "zero"), pixels),
     "pixels, absent undefined": (lambda: ConfusionMatrix(3, "nan"), pixels),
+    "pixels, ours first": (lambda: ConfusionMatrix(3, dialects=("cvkit", "paddle")), pixels),
+    "pixels, ours last": (lambda: ConfusionMatrix(3, dialects=("torchvision", "cvkit")), pixels),
+    "protocols": (lambda: box_metric(CLASSES, ("coco", "voc07", "voc12"), 0.4), boxes),
+    "protocols, coco last": (lambda: box_metric(CLASSES, ("voc12", "coco"), 0.4), boxes),
     "classes": (lambda: ClassificationMetric(3), labels),
     "videos": (lambda: VideoMetric(3), labels),
 }
+
+
+def test_only_our_definition_of_miou_has_counts():
+    pairs = pixels(np.random.default_rng(1))
+    assert samples_of(scored(lambda: ConfusionMatrix(3, dialects=("paddle", "smp")), pairs)) == []
+
+
+def test_every_protocol_has_a_column_of_its_own():
+    make, pairs_of = CASES["protocols"]
+    found = intervals(samples_of(scored(make, pairs_of(np.random.default_rng(1)))), 10, 0)
+    metrics = {"AP", "AP50", "AP75", "voc07_map", "voc12_map"}
+    assert set(found["metrics"]) == metrics
+    for name in CLASSES.names:
+        assert list(found["per_class"][name]) == ["AP", "voc07 AP", "voc12 AP"]
 
 
 def scored(make, pairs):
