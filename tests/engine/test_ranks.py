@@ -1,15 +1,19 @@
 """Processes that share the inputs of eval and predict give what one process gives, to the byte."""
 
+import contextlib
 import json
 import os
 import shutil
 import signal
+import sys
+import tempfile
 import threading
 import time
 import traceback
 from types import SimpleNamespace
 
 import pytest
+from conftest import Outcome
 from PIL import Image
 
 from cvkit import catalog, cli
@@ -33,26 +37,39 @@ HANGS_SECONDS = 240
 FLAGS = ("--device", "cpu", "--batch-size", 2, "--workers", 0, "--quiet")
 
 
+def forked(act):
+    """Return the number of a process that is a copy of this one, and ends with the code of `act`.
+
+    A process in which ranks have worked together, with their threads, cannot be copied safely, so
+    they never work in the process of the tests.
+    """
+    pid = os.fork()
+    if pid == 0:
+        code = 99
+        signal.alarm(HANGS_SECONDS)  # which ends the process, and so the test
+        try:
+            code = act()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    return pid
+
+
 class Forked:
-    """A rank that is a copy of this process, which has imported everything."""
+    """A rank that is a copy of the first one, which has imported everything."""
 
     prepare = staticmethod(lambda rank: None)
-    all = ()
 
     def __init__(self, arguments, variables):
-        self.pid, self.code = os.fork(), None
-        Forked.all += (self,)
-        if self.pid == 0:
-            code = 99
-            signal.alarm(HANGS_SECONDS)  # which ends the process, and so the test
-            try:
-                os.environ.update(variables)
-                Forked.prepare(int(variables["RANK"]))
-                code = cli.run(arguments)
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(code)
+        def work():
+            os.environ.update(variables)
+            Forked.prepare(int(variables["RANK"]))
+            return cli.run(arguments)
+
+        self.pid, self.code = forked(work), None
 
     def poll(self):
         if self.code is None:
@@ -61,7 +78,8 @@ class Forked:
         return self.code
 
     def send_signal(self, number):
-        os.kill(self.pid, number)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
 
 
 @pytest.fixture(autouse=True)
@@ -70,13 +88,56 @@ def forks(monkeypatch):
     monkeypatch.setattr(processes, "start_process", Forked)
     monkeypatch.setattr(processes, "cores", lambda: 3)
     monkeypatch.setattr(Forked, "prepare", staticmethod(lambda rank: None))
-    monkeypatch.setattr(Forked, "all", ())
     monkeypatch.setattr(ranks, "PERIOD", 0.05)
-    yield Forked
-    for child in Forked.all:
-        if child.poll() is None:
-            os.kill(child.pid, signal.SIGKILL)
-            os.waitpid(child.pid, 0)
+    return Forked
+
+
+def ended(act):
+    """Return the code, stdout and stderr of a copy of this process that is the first rank.
+
+    It is checked that it leaves no other rank and no thread that looks for them.
+    """
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+
+        def alone():
+            os.setpgid(0, 0)
+            os.dup2(out.fileno(), 1)
+            os.dup2(err.fileno(), 2)
+            with (
+                open(1, "w", closefd=False) as sys.stdout,
+                open(2, "w", closefd=False) as sys.stderr,
+            ):
+                code = act()
+            assert not [thread for thread in threading.enumerate() if thread.name == "ranks"]
+            return code
+
+        pid = forked(alone)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        deadline = time.monotonic() + 10
+        while (left := works(pid)) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if left:
+            os.killpg(pid, signal.SIGKILL)
+        out.seek(0)
+        err.seek(0)
+        found = Outcome(code, out.read(), err.read())
+    assert not left, f"ranks are left: {found.err}"
+    return found
+
+
+def works(group):
+    """Return whether a process of a group has not ended."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.fixture
+def cvkit():
+    """Call the command line in a copy of this process."""
+    return lambda *arguments: ended(lambda: cli.run([str(argument) for argument in arguments]))
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +275,6 @@ def test_a_dead_rank_is_named_and_nothing_is_lost(
     assert done.code == 6
     assert done.json["error"]["code"] == "ranks.ended"
     assert done.err.startswith("error: rank 2 was killed by SIGKILL (")
-    assert [child.poll() is None for child in forks.all] == [False, False]
     kept = {path.name: path.read_bytes() for path in out.glob("predictions*.jsonl")}
     assert (whole / "predictions.jsonl").read_bytes().startswith(kept["predictions.jsonl"])
     keys = {line["path"] for text in kept.values() for line in map(json.loads, text.splitlines())}
@@ -296,11 +356,9 @@ def test_the_failure_of_a_rank_is_told_with_its_code(cvkit, photos, tmp_path, mo
     assert done.err.startswith("error: rank 1: no space is left: ")
 
 
-def test_one_folder_is_refused_by_the_first_rank_alone(cvkit, photos, whole, forks):
+def test_one_folder_is_refused_by_the_first_rank_alone(cvkit, photos, whole):
     done = predict(cvkit, photos, whole, "--devices", 2)
     assert done.code == 2 and done.err.startswith(f"error: --out {whole} is not empty (")
-    assert all(child.poll() is not None for child in forks.all)
-    assert not [thread for thread in threading.enumerate() if thread.name == "ranks"]
 
 
 def wanted(**flags):
@@ -365,6 +423,12 @@ def test_a_rank_that_does_not_join_is_reported_in_time(monkeypatch):
     monkeypatch.setattr(ranks, "GRACE_SECONDS", 0.2)
     stop = SimpleNamespace(number=0, raise_if_set=lambda *_: None)
     started = processes.Started(Layout(0, 2, 0, 1), ("127.0.0.1", processes._free_port()))
-    refused = pytest.raises(ranks.MachineError, match="rank 0 could not join 2 processes")
-    with refused, ranks.joined(started, stop):
-        pytest.fail("nobody else is here")
+
+    def join():
+        refused = pytest.raises(ranks.MachineError, match="rank 0 could not join 2 processes")
+        with refused, ranks.joined(started, stop):
+            pytest.fail("nobody else is here")
+        return 0
+
+    found = ended(join)
+    assert found.code == 0, found.err
