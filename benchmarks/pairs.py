@@ -195,4 +195,4 @@ def candidates(task: str, weights: str, **flags: Any) -> Iterator[Any]:
     for engine in ENGINES:
         for precision in ("fp32", "bf16"):
             if engine != "auto":
-                yield load_candidate(engine, precision, options, task, samples=1000)
+                yield load_candidate(engine, precision, options, task)
