@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 import torchvision
 
-from cvkit.engine.runtime import cores, processor
+from cvkit.engine.processes import cores
+from cvkit.engine.runtime import processor
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 from pycocotools import mask as coco
@@ -90,7 +91,7 @@ def main() -> None:
                 leg = subprocess.Popen(
                     [sys.executable, *arguments], stdout=subprocess.PIPE, text=True
                 )
-                numbers[name] = json.loads(leg.stdout.read())
+                numbers[name] = json.load(cast(IO[str], leg.stdout))
                 _, code, used = os.wait4(leg.pid, 0)
                 leg.returncode = os.waitstatus_to_exitcode(code)
                 assert leg.returncode == 0, name

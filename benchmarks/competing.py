@@ -18,7 +18,8 @@ from networks import Single, our_leg, peer_legs
 from pairs import Leg, Line, Skipped, candidates, main, make_model
 from torchvision import models
 
-from cvkit.engine.runtime import cores, keep_memory
+from cvkit.engine.processes import cores
+from cvkit.engine.runtime import keep_memory
 
 SHAPE = (8, 3, 224, 224)
 BUSY = "import os; start = os.getppid()\nwhile os.getppid() == start: pass"

@@ -25,7 +25,7 @@ from PIL import Image
 from cvkit.cli import run
 from cvkit.data.synthetic.samples import WRITERS
 from cvkit.engine import predict as predict_loop
-from cvkit.engine.runtime import cores
+from cvkit.engine.processes import cores
 from cvkit.engine.train import Trainer
 
 CASES: dict[str, tuple[int, tuple[int, int], int, tuple[str, ...]]] = {

@@ -21,6 +21,7 @@ from pairs import Leg, Line, Skipped, alternate, candidates, compared, main, mak
 from torch import Tensor, nn
 
 from cvkit.engine.runtime import keep_memory
+from cvkit.tasks.candidates import Candidate, available
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,8 @@ def openvino_legs(network: nn.Module, images: Tensor) -> dict[str, Leg]:
     """Return OpenVINO in fp32 and bf16."""
     openvino = importlib.import_module("openvino")
     converted = openvino.convert_model(network, example_input=images, input=list(images.shape))
-    threads, legs = torch.get_num_threads(), {}
+    threads = torch.get_num_threads()
+    legs: dict[str, Leg] = {}
     for name, kind in (("fp32", "f32"), ("bf16", "bf16")):
         hints = {"INFERENCE_PRECISION_HINT": kind, "INFERENCE_NUM_THREADS": threads}
         compiled = openvino.compile_model(converted, "CPU", hints)
@@ -125,9 +127,9 @@ def openvino_legs(network: nn.Module, images: Tensor) -> dict[str, Leg]:
     return legs
 
 
-def our_leg(candidate: Any, images: Tensor) -> Leg:
+def our_leg(candidate: Candidate, images: Tensor) -> Callable[[], Tensor]:
     """Return a network of cvkit, as its engine runs it."""
-    trained = candidate.trained
+    trained = available(candidate)
     order = torch.channels_last_3d if images.ndim == 5 else torch.channels_last
     inputs = images.contiguous(memory_format=order)
 
@@ -158,18 +160,21 @@ def measured(what: str, case: Case, folder: Path, rounds: int) -> Iterator[Line 
             yield Skipped(f"{what}: {name}", leg.why)
         else:
             legs[name] = leg
-    goals, notes, first = {}, {}, None
+    goals: dict[str, float] = {}
+    notes: dict[str, str] = {}
+    first: Tensor | None = None
     for candidate in candidates(case.task, make_model(case.task, case.flags, folder)):
         name = f"cvkit {candidate.engine} {candidate.precision}"
         if candidate.trained is None:
             yield Skipped(f"{what}: {name}", candidate.reason)
             continue
-        legs[name] = our_leg(candidate, images)
-        found = legs[name]()
+        legs[name] = run = our_leg(candidate, images)
+        found = run()
         first = found if first is None else first
-        error = (found - first).abs().max() / first.abs().max()
-        notes[name] = f"largest difference from eager fp32 {error:.0e}"
-        goals[name] = case.goals.get(candidate.precision)
+        difference = (found - first).abs().max() / first.abs().max()
+        notes[name] = f"largest difference from eager fp32 {difference:.0e}"
+        if goal := case.goals.get(candidate.precision):
+            goals[name] = goal
     yield from compared(what, alternate(legs, rounds), peer, goals=goals, notes=notes)
 
 

@@ -8,6 +8,7 @@ network alone, and a folder of mixed sizes with one of equal sizes.
     python benchmarks/predict.py [--rounds N] [--json]
 """
 
+import functools
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -135,7 +136,7 @@ def measured(what: str, case: Case, root: Path, rounds: int) -> Iterator[Line | 
             yield Skipped(f"{what}: {name}", candidate.reason)
             continue
         leg = leg_of(candidate)
-        legs[name] = lambda leg=leg: bench.rate_of_predict(leg, files, root, 0)
+        legs[name] = functools.partial(bench.rate_of_predict, leg, files, root, 0)
         networks[name] = alone(leg, files)
     goals = dict.fromkeys(legs, case.goal)
     whole = "whole predict, 640x480 photos"
@@ -159,7 +160,7 @@ def mixed(root: Path) -> Iterator[Line]:
     found = [each for each in candidates("segment", weights, overlay="none") if each.trained]
     leg = leg_of(next(each for each in found if (each.engine, each.precision) == ("fused", "fp32")))
     legs = {
-        name: lambda some=some: bench.rate_of_predict(leg, some, root, 0)
+        name: functools.partial(bench.rate_of_predict, leg, some, root, 0)
         for name, some in files.items()
     }
     bench.warmed_up(leg, files["equal sizes"])

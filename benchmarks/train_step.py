@@ -12,13 +12,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from pairs import Line, compared, main
 
 STEPS, MOST_ROUNDS = 3, 2
 """Steps that are measured, and rounds at most: each leg starts a process."""
-BOXES = {"backbone": "resnet18", "min_size": "256", "batch_size": 2}
-CASES = {
+BOXES: dict[str, Any] = {"backbone": "resnet18", "min_size": "256", "batch_size": 2}
+CASES: dict[str, dict[str, Any]] = {
     "classify": {"arch": "resnet50", "image_size": "160", "batch_size": 8},
     "segment": {"arch": "unet", "backbone": "resnet18", "image_size": "240x176", "batch_size": 8},
     "detect": BOXES,
@@ -36,6 +37,7 @@ def step_seconds(task_name: str, leg: str) -> float:
     from cvkit.console import Reporter
     from cvkit.engine import runtime
     from cvkit.engine.loader import load
+    from cvkit.engine.processes import Layout
     from cvkit.options.tree import task_options
     from cvkit.tasks.common import total
 
@@ -46,7 +48,7 @@ def step_seconds(task_name: str, leg: str) -> float:
     options = task_options(task_name, "train")(data="samples", **CASES[task_name])
     kind = catalog.resolve(catalog.TASKS[task_name])
     task = kind.for_training(options, Reporter(quiet=True))
-    fabric = runtime.make_fabric(torch.device("cpu"), 1, precision)
+    fabric = runtime.make_fabric(torch.device("cpu"), Layout(), precision)
     order = task.weight_format if ours == "cvkit" else torch.contiguous_format
     model = task.build().train().to(memory_format=order)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)

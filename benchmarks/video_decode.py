@@ -20,7 +20,7 @@ from cvkit.data import video
 from cvkit.data.files import walk_videos
 
 try:
-    import av
+    import av  # type: ignore[import-not-found]  # optional
 except ImportError:
     av = None
 
