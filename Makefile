@@ -53,7 +53,7 @@ demo: .venv/installed
 KEEP_MEMORY := MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=4294967296
 
 test: .venv/installed
-	OMP_NUM_THREADS=1 $(KEEP_MEMORY) $(BIN)/python -m pytest -m apart -q
+	OMP_NUM_THREADS=1 $(KEEP_MEMORY) $(BIN)/python -m pytest -m apart -n $(WORKERS) --dist worksteal -q
 	OMP_NUM_THREADS=1 $(KEEP_MEMORY) $(BIN)/python -m pytest -m "not apart" -n $(WORKERS) --dist worksteal -q --durations 10
 
 GPU_PYTHON ?= $(BIN)/python
@@ -84,7 +84,6 @@ style: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	MYPYPATH=benchmarks $(BIN)/mypy benchmarks
 
 clean:
 	rm -rf .venv demo site

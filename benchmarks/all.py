@@ -2,14 +2,16 @@
 
     python benchmarks/all.py [--rounds N] [SCRIPT ...]
 
-Every script runs in a process of its own; one that fails is named, and the page is left alone.
+Every script runs in a process of its own, and replaces its section of the page.
 """
 
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 
 import torch
@@ -21,8 +23,8 @@ from cvkit.engine.runtime import processor
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 SCRIPTS = ("networks", "predict", "train_step", "competing", "start_up", "accuracy")
-HEADING = "## Results\n"
-"""Heading of the page, after which the results replace everything."""
+HEADING = "### "
+"""What the section of a script begins with."""
 
 
 def rows_of(script: str, rounds: int) -> list[dict]:
@@ -32,13 +34,13 @@ def rows_of(script: str, rounds: int) -> list[dict]:
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
-def page(found: dict[str, list[dict]], load: float, rounds: int) -> str:
-    """Return the results as Markdown."""
-    rows = [row for rows in found.values() for row in rows]
+def section(script: str, rows: list[dict], load: float, rounds: int) -> str:
+    """Return the results of a script as Markdown."""
     parts = [
-        f"Measured on {cores()} cores of {processor()}, {torch.get_num_threads()} threads; torch "
-        f"{torch.__version__}, torchvision {torchvision.__version__}; {rounds} alternating rounds; "
-        f"load average {load:.1f} before.",
+        f"{HEADING}{script}",
+        f"`benchmarks/{script}.py`, {date.today()}: {cores()} cores of {processor()}, "
+        f"{torch.get_num_threads()} threads; torch {torch.__version__}, torchvision "
+        f"{torchvision.__version__}; {rounds} alternating rounds; load average {load:.1f} before.",
     ]
     lines = [row for row in rows if "ratio" in row]
     if lines:
@@ -73,7 +75,16 @@ def page(found: dict[str, list[dict]], load: float, rounds: int) -> str:
     skipped = [f"- {row['what']}: {row['why']}" for row in rows if "why" in row]
     if skipped:
         parts.append("Not measured:\n\n" + "\n".join(skipped))
-    return "\n\n".join(parts)
+    return "\n\n".join(parts) + "\n"
+
+
+def replaced(page: str, script: str, results: str) -> str:
+    """Return the page with the results of a script, after those of the scripts before it."""
+    before, *sections = re.split(rf"^(?={HEADING})", page, flags=re.MULTILINE)
+    found = {text.partition("\n")[0].removeprefix(HEADING): text for text in sections}
+    found[script] = results
+    kept = [found[name].rstrip() for name in SCRIPTS if name in found]
+    return "\n\n".join([before.rstrip(), *kept]) + "\n"
 
 
 def main() -> None:
@@ -82,18 +93,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="alternating rounds")
     parser.add_argument("scripts", nargs="*", metavar="SCRIPT", help=", ".join(SCRIPTS))
     asked = parser.parse_args()
-    load, found = os.getloadavg()[0], {}
+    if unknown := set(asked.scripts) - set(SCRIPTS):
+        known = ", ".join(SCRIPTS)
+        parser.error(f"no such script: {', '.join(sorted(unknown))}; there are {known}")
     for script in asked.scripts or SCRIPTS:
-        print(script, file=sys.stderr, flush=True)
-        found[script] = rows_of(script, asked.rounds)
-    results = page(found, load, asked.rounds)
-    if asked.scripts:  # a part of the results would replace all of them
-        print(results)
-        return
-    before, heading, _ = PAGE.read_text().partition(HEADING)
-    PAGE.write_text(f"{before}{heading}\n{results}\n")
-    if load > 0.25 * cores():
-        print(f"warning: the machine was busy before: load average {load:.1f}", file=sys.stderr)
+        load = os.getloadavg()[0]
+        print(f"{script}, load average {load:.1f}", file=sys.stderr, flush=True)
+        results = section(script, rows_of(script, asked.rounds), load, asked.rounds)
+        PAGE.write_text(replaced(PAGE.read_text(), script, results))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import numpy as np
 from pycocotools import mask as coco
@@ -44,11 +44,12 @@ def ellipse(box: list[float]) -> dict:
 def write(folder: Path, images: int, kind: str) -> tuple[Path, Path]:
     """Write a truth and a result file and return their paths."""
     rng = np.random.default_rng(0)
-    truth, found = [], []
+    truth: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
     for image in range(1, images + 1):
         for _ in range(7):
             x, y, w, h = (rng.random(4) * [500, 350, 140, 130] + [0, 0, 8, 8]).tolist()
-            row = {"image_id": image, "category_id": int(rng.integers(1, 81))}
+            row: dict[str, Any] = {"image_id": image, "category_id": int(rng.integers(1, 81))}
             row |= {"bbox": [x, y, w, h], "area": w * h, "iscrowd": int(rng.random() < 0.02)}
             row |= {"segmentation": ellipse(row["bbox"])} if kind == "segm" else {}
             truth.append(row | {"id": len(truth) + 1})
@@ -56,7 +57,7 @@ def write(folder: Path, images: int, kind: str) -> tuple[Path, Path]:
             for shift in range(14):
                 box = (moved + rng.normal(0, 3 * shift, 4)).clip(1).tolist()
                 label = row["category_id"] if rng.random() < 0.7 else int(rng.integers(1, 81))
-                entry = {"image_id": image, "category_id": label}
+                entry: dict[str, Any] = {"image_id": image, "category_id": label}
                 entry |= {"segmentation": ellipse(box)} if kind == "segm" else {"bbox": box}
                 found.append(entry | {"score": round(float(rng.random()), 3)})
     size = {"height": SIZE[0], "width": SIZE[1]}

@@ -104,11 +104,11 @@ def measure(task: str, precision: str, data: Path, out: Path) -> dict[str, float
     found = {}
     torch.cuda.reset_peak_memory_stats()
     for name, batches in (("train", _batches), ("steps", repeated)):
-        Trainer._batches = batches
+        Trainer._batches = batches  # type: ignore[assignment,method-assign]  # for this measurement
         with Times(Trainer, "_train_epoch") as times:
             command(*flags, "--out", out / name)
         found[name] = round(count / times.seconds[-1], 1)
-    Trainer._batches = _batches
+    Trainer._batches = _batches  # type: ignore[method-assign]
     found["train / steps"] = round(found["train"] / found["steps"], 3)
     found["train peak MiB"] = round(torch.cuda.max_memory_allocated() / 2**20)
     torch.cuda.reset_peak_memory_stats()

@@ -7,6 +7,7 @@ network. Weights are random.
     python benchmarks/networks.py [--rounds N] [--json]
 """
 
+import functools
 import importlib
 import io
 import tempfile
@@ -107,7 +108,13 @@ def onnx_legs(network: nn.Module, images: Tensor) -> dict[str, Leg]:
     importlib.import_module("onnx")  # which the export needs
     runtime = importlib.import_module("onnxruntime")
     content = io.BytesIO()
-    torch.onnx.export(network, (images,), content, input_names=["images"], dynamo=False)
+    torch.onnx.export(
+        network,
+        (images,),
+        content,  # type: ignore[arg-type]  # it takes files, too
+        input_names=["images"],
+        dynamo=False,
+    )
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = runtime.InferenceSession(content.getvalue(), options)
@@ -123,7 +130,7 @@ def openvino_legs(network: nn.Module, images: Tensor) -> dict[str, Leg]:
     for name, kind in (("fp32", "f32"), ("bf16", "bf16")):
         hints = {"INFERENCE_PRECISION_HINT": kind, "INFERENCE_NUM_THREADS": threads}
         compiled = openvino.compile_model(converted, "CPU", hints)
-        legs[f"OpenVINO {name}"] = lambda run=compiled: run(images.numpy())
+        legs[f"OpenVINO {name}"] = functools.partial(compiled, images.numpy())
     return legs
 
 

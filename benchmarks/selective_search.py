@@ -10,6 +10,7 @@ import statistics
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,7 +26,8 @@ def opencv(image: np.ndarray) -> np.ndarray:
     height, width = image.shape[:2]
     scale = WORK_WIDTH / width
     small = cv2.resize(image, (WORK_WIDTH, round(height * scale)), interpolation=cv2.INTER_AREA)
-    search = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
+    ximgproc: Any = cv2.ximgproc  # type: ignore[attr-defined]  # of the contrib build
+    search = ximgproc.segmentation.createSelectiveSearchSegmentation()
     search.setBaseImage(np.ascontiguousarray(small[..., ::-1]))
     search.switchToSelectiveSearchFast()
     x, y, w, h = search.process().T.astype(float)
