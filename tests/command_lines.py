@@ -1,4 +1,7 @@
-"""What the commands need to begin, for the tests that walk all of them."""
+"""What the commands need to begin, for the tests that walk all of them, and what they end with."""
+
+import json
+from dataclasses import dataclass
 
 NEEDED = {
     ("bench",): ["segment"],
@@ -9,3 +12,18 @@ NEEDED = {
     ("weights", "prove"): ["file", "--data", "x"],
 }
 """Arguments and flags without which a command does not begin."""
+
+
+@dataclass
+class Outcome:
+    """The end of a command."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self):
+        lines = self.out.strip().splitlines()
+        assert len(lines) == 1, f"stdout must be one object: {self.out!r}"
+        return json.loads(lines[0])

@@ -1,15 +1,14 @@
 """Small datasets and ways to call cvkit that several tests share."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from command_lines import Outcome
 
 from cvkit import catalog
 from cvkit.cli import run
@@ -21,19 +20,6 @@ from cvkit.ops import proposals as searching
 # The reference precision, also on machines where `auto` would choose another.
 for verb in ("TRAIN", "EVAL", "PREDICT"):
     os.environ[f"CVKIT_{verb}_PRECISION"] = "fp32"
-
-
-@dataclass
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self):
-        lines = self.out.strip().splitlines()
-        assert len(lines) == 1, f"stdout must be one object: {self.out!r}"
-        return json.loads(lines[0])
 
 
 @pytest.fixture(scope="session", autouse=True)

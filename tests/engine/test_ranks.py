@@ -1,6 +1,7 @@
 """Processes that share the inputs of eval and predict give what one process gives, to the byte."""
 
 import contextlib
+import io
 import json
 import os
 import shutil
@@ -13,7 +14,7 @@ import traceback
 from types import SimpleNamespace
 
 import pytest
-from conftest import Outcome
+from command_lines import Outcome
 from PIL import Image
 
 from cvkit import catalog, cli
@@ -103,11 +104,10 @@ def ended(act):
             os.setpgid(0, 0)
             os.dup2(out.fileno(), 1)
             os.dup2(err.fileno(), 2)
-            with (
-                open(1, "w", closefd=False) as sys.stdout,
-                open(2, "w", closefd=False) as sys.stderr,
-            ):
-                code = act()
+            sys.stdout, sys.stderr = (
+                io.TextIOWrapper(io.FileIO(number, "w", closefd=False)) for number in (1, 2)
+            )
+            code = act()
             assert not [thread for thread in threading.enumerate() if thread.name == "ranks"]
             return code
 
@@ -191,7 +191,7 @@ def lines(folder, name="predictions"):
 @pytest.mark.parametrize("task", catalog.TASKS)
 def test_predictions_are_those_of_one_process(cvkit, inputs, tmp_path, task):
     made = {}
-    for count in (1, 2, 3):
+    for count in (1, 3):
         out = tmp_path / str(count)
         flags = ("--weights", WEIGHTS[task], *FLAGS, "--out", out, "--devices", count, "--json")
         done = cvkit(task, "predict", inputs(task), *flags)
@@ -199,17 +199,16 @@ def test_predictions_are_those_of_one_process(cvkit, inputs, tmp_path, task):
         made[count] = files_of(out), done.json | {"out": None, "contact_sheet": None}
     first, answer = made[1]
     assert first["failures.jsonl"].count(b"\n") == 2
-    for count in (2, 3):
-        assert made[count][1] == answer
-        assert made[count][0].keys() == first.keys()
-        for name, content in first.items():
-            assert made[count][0][name] == content, (count, name)
+    assert made[3][1] == answer
+    assert made[3][0].keys() == first.keys()
+    for name, content in first.items():
+        assert made[3][0][name] == content, name
 
 
 @pytest.mark.parametrize("task", catalog.TASKS)
 def test_evaluations_are_those_of_one_process(cvkit, inputs, tmp_path, task):
     made = {}
-    for count in (1, 2, 3):
+    for count in (1, 2):
         out = tmp_path / str(count)
         flags = ("--weights", WEIGHTS[task], *FLAGS, "--out", out, "--devices", count, "--json")
         done = cvkit(task, "eval", "--data", inputs(task), *flags)
@@ -220,7 +219,7 @@ def test_evaluations_are_those_of_one_process(cvkit, inputs, tmp_path, task):
         answer = json.loads(done.out.replace(str(out), ""))
         made[count] = tables, answer
     assert made[1][1]["counts"]["failed"] == 2
-    assert made[2] == made[1] and made[3] == made[1]
+    assert made[2] == made[1]
 
 
 @pytest.fixture
