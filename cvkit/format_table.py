@@ -22,6 +22,7 @@ class Format:
         last: other formats may have its characteristics too, so they are tried first.
         json_files: the flags for annotation files and the folder of images apply to it.
         vague: many folders that are not datasets look like it, so no hint mentions it.
+        writer: module that writes it; "" if none does.
     """
 
     module: str
@@ -30,12 +31,19 @@ class Format:
     last: bool = False
     json_files: bool = False
     vague: bool = False
+    writer: str = ""
 
 
 _PLACE = "cvkit.data.formats"
+_WRITERS = "cvkit.data.writing"
 FORMATS: dict[Truth, dict[str, Format]] = {
     "classes": {
-        "folders": Format(module=f"{_PLACE}.split_folders", about="SPLIT/CLASS/images", last=True),
+        "folders": Format(
+            module=f"{_PLACE}.split_folders",
+            about="SPLIT/CLASS/images",
+            last=True,
+            writer=f"{_WRITERS}.class_folders",
+        ),
         "classes": Format(
             module=f"{_PLACE}.class_folders", about="CLASS/images", last=True, vague=True
         ),
@@ -43,6 +51,7 @@ FORMATS: dict[Truth, dict[str, Format]] = {
             module=f"{_PLACE}.csv_table",
             about="a table labels.csv with path,label[,split]",
             files=(".csv",),
+            writer=f"{_WRITERS}.csv_table",
         ),
     },
     "masks": {
@@ -50,10 +59,12 @@ FORMATS: dict[Truth, dict[str, Format]] = {
             module=f"{_PLACE}.voc_masks",
             about="JPEGImages/, SegmentationClass/, and ImageSets/Segmentation/SPLIT.txt if "
             "there are splits",
+            writer=f"{_WRITERS}.voc_masks",
         ),
         "pairs": Format(
             module=f"{_PLACE}.pairs",
             about="images/SPLIT/ and masks/SPLIT/ with equal file names, or images/ and masks/",
+            writer=f"{_WRITERS}.mask_pairs",
         ),
     },
     "boxes": {
@@ -62,14 +73,18 @@ FORMATS: dict[Truth, dict[str, Format]] = {
             about="annotations/instances_SPLIT.json and images",
             last=True,
             json_files=True,
+            writer=f"{_WRITERS}.coco",
         ),
         "voc": Format(
-            module=f"{_PLACE}.voc", about="Annotations/, JPEGImages/, ImageSets/Main/SPLIT.txt"
+            module=f"{_PLACE}.voc",
+            about="Annotations/, JPEGImages/, ImageSets/Main/SPLIT.txt",
+            writer=f"{_WRITERS}.voc",
         ),
         "yolo": Format(
             module=f"{_PLACE}.yolo",
             about="data.yaml, images/, labels/",
             files=(".yaml", ".yml"),
+            writer=f"{_WRITERS}.yolo",
         ),
     },
     "instances": {
@@ -77,10 +92,12 @@ FORMATS: dict[Truth, dict[str, Format]] = {
             module=f"{_PLACE}.coco",
             about="annotations/instances_SPLIT.json and images",
             json_files=True,
+            writer=f"{_WRITERS}.coco",
         ),
         "index": Format(
             module=f"{_PLACE}.index_maps",
             about="images/SPLIT/ and masks/SPLIT/ with equal file names",
+            writer=f"{_WRITERS}.index_maps",
         ),
     },
 }
@@ -94,6 +111,13 @@ TASK_OF: dict[Truth, str] = {
     "instances": "instance",
 }
 """The task for each kind of labels; classes may also be those of videos."""
+
+
+TRUTH_OF: dict[str, tuple[Truth, bool]] = {
+    **{task: (truth, False) for truth, task in TASK_OF.items()},
+    "video": ("classes", True),
+}
+"""The kind of labels of each task, and whether its samples are videos."""
 
 
 def format_choices(truth: Truth) -> tuple[str, ...]:

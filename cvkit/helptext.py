@@ -33,6 +33,7 @@ TASK_ABOUT = {
     "instance": "Instance segmentation: a box, a class, a score and a mask per object (Mask "
     "R-CNN).",
     "video": "Video classification: a class per video.",
+    "data": "Datasets: convert them.",
     "weights": "Trained weights: list, verify, import and prove them.",
 }
 EXAMPLES = {
@@ -147,6 +148,12 @@ EXAMPLES = {
     ("video", "predict"): (
         "cvkit video predict clips/ --weights runs/video-r3d-001 --out out/ --save video",
         "cvkit video predict long.mp4 --weights kinetics --views 20x1 --per-clip",
+    ),
+    ("data",): ("cvkit data convert DIR --to coco --out NEW",),
+    ("data", "convert"): (
+        "cvkit data convert DIR --to coco --out NEW",
+        "cvkit data convert instances.json --task instance --to-task segment --to pairs --out NEW",
+        "cvkit data convert DIR --task detect --to yolo --out NEW --split val --lossless",
     ),
     ("compare",): (
         "cvkit compare runs/segment-eval-001 runs/segment-eval-002 --max-drop 0.01",

@@ -1,0 +1,161 @@
+"""The conversion of a dataset into another format."""
+
+import importlib
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from cvkit import storage
+from cvkit.catalog import nearest
+from cvkit.commands.printing import print_json
+from cvkit.console import Reporter, print_line
+from cvkit.errors import UsageError
+from cvkit.format_table import FORMATS, TRUTH_OF, Truth, format_choices
+from cvkit.options.data_convert import DataConvert
+
+SMALLER: dict[Truth, tuple[Truth, ...]] = {"instances": ("boxes", "masks")}
+"""Kinds of labels that follow from others."""
+
+
+def convert_data(options: DataConvert) -> int:
+    """Write a dataset in another format.
+
+    Raises:
+        UsageError: flags that cannot be combined, or something is lost that must not be.
+        DataError: all defects of the dataset.
+    """
+    from cvkit.data.conversion import Origin, convert
+    from cvkit.data.formats.recognise import clear_task
+    from cvkit.data.masks import MaskMap, parse_mask_map
+
+    task = options.task or clear_task(options.data, options.format)
+    truth, videos = TRUTH_OF[task]
+    wanted = _wanted(options, task)
+    writer = _writer(options, wanted)
+    _require_format(options, task, truth)
+    report = Reporter(options.quiet)
+    origin = Origin(
+        place=options.data,
+        truth=truth,
+        wanted=wanted,
+        videos=videos,
+        layout=options.format,
+        splits=tuple(options.split),
+        images=options.images,
+        mask_map=parse_mask_map(options.mask_map) if options.mask_map else MaskMap(),
+        ignore_index=options.ignore_index,
+    )
+    made = convert(origin, writer.keeps, report)
+    for note in made.notes:
+        report.warn(note)
+    counts = {split or "all": len(items) for split, items in made.content.items.items()}
+    shown = ", ".join(f"{split}: {count}" for split, count in counts.items())
+    report.say(f"data: {options.data} ({made.layout} layout), {shown}")
+    for sentence in made.lost:
+        report.warn(f"lost in the format {options.to}: {sentence}")
+    if made.lost and options.lossless:
+        raise UsageError(
+            f"--lossless: the format {options.to} cannot hold everything: {'; '.join(made.lost)}",
+            code="to.lossy",
+            hint="omit --lossless to write the rest, or choose another format",
+        )
+    hint = "choose another folder"
+    with storage.output_folder(options.out, reuse=False, say=report.warn, hint=hint):
+        try:
+            items = [item for row in made.content.items.values() for item in row]
+            _place_files(items, writer, options, report)
+            writer.write(options.out, made.content)
+        except BaseException:  # an incomplete dataset would be taken for a whole one
+            storage.empty_folder(options.out)
+            raise
+    if options.json:
+        print_json(
+            {
+                "command": "data convert",
+                "out": str(options.out),
+                "task": task,
+                "from": made.layout,
+                "to": options.to,
+                "splits": counts,
+                "lost": list(made.lost),
+            }
+        )
+    else:
+        print_line(options.out)
+    return 0
+
+
+def _wanted(options: DataConvert, task: str) -> Truth:
+    """Return the kind of labels of the result.
+
+    Raises:
+        UsageError: it does not follow from that of the dataset.
+    """
+    truth, _ = TRUTH_OF[task]
+    if options.to_task is None:
+        return truth
+    wanted, moving = TRUTH_OF[options.to_task]
+    if options.to_task == task or (wanted in SMALLER.get(truth, ()) and not moving):
+        return wanted
+    possible = [name for name, (kind, _) in TRUTH_OF.items() if kind in SMALLER.get(truth, ())]
+    raise UsageError(
+        f"--to-task {options.to_task}: data for 'cvkit {task}' do not contain what it needs",
+        code="to_task.impossible",
+        hint=f"use {' or '.join(possible)}, or omit it" if possible else "omit it",
+    )
+
+
+def _writer(options: DataConvert, wanted: Truth) -> Any:
+    """Return the writer of the wanted format.
+
+    Raises:
+        UsageError: labels of this kind cannot be written in it.
+    """
+    rows = {name: row.writer for name, row in FORMATS[wanted].items() if row.writer}
+    if options.to not in rows:
+        raise UsageError(
+            f"--to {options.to} cannot hold {wanted}",
+            code="to.unknown",
+            hint=nearest(options.to, rows, f"use {' or '.join(rows)}"),
+        )
+    return importlib.import_module(rows[options.to])
+
+
+def _require_format(options: DataConvert, task: str, truth: Truth) -> None:
+    """Check the flags that describe the dataset.
+
+    Raises:
+        UsageError: one has no effect on data of the task.
+    """
+    if options.format not in format_choices(truth):
+        raise UsageError(
+            f"--format {options.format} is not a format for 'cvkit {task}'",
+            code="format.unknown",
+            hint=", ".join(format_choices(truth)),
+        )
+    changed = {"--mask-map": options.mask_map, "--ignore-index": options.ignore_index != 255}
+    for name in [name for name, value in changed.items() if value and truth != "masks"]:
+        raise UsageError(
+            f"{name} has no effect on data for 'cvkit {task}'", code="mask_map.idle", hint="omit it"
+        )
+
+
+def _place_files(items: Iterable[Any], writer: Any, options: DataConvert, report: Reporter) -> None:
+    """Copy or link the images and videos."""
+    places = {options.out / writer.place(item): item.source for item in items}
+    verb = "linking" if options.link else "copying"
+    with report.progress(f"{verb} files", len(places)) as advance:
+        for target, source in places.items():
+            with storage.machine_errors(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                _place(source, target, link=options.link)
+            advance(1)
+
+
+def _place(source: Path, target: Path, *, link: bool) -> None:
+    if source.is_dir():  # the frames of a video
+        shutil.copytree(source, target, copy_function=os.link if link else shutil.copyfile)
+        return
+    (os.link if link else shutil.copyfile)(source.resolve(), target)

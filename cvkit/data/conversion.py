@@ -1,0 +1,364 @@
+"""A dataset as the content of one in another format, and what is lost on the way."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from cvkit.console import Reporter
+from cvkit.data.annotated import AnnotatedImage
+from cvkit.data.boxes import read_boxes
+from cvkit.data.classes import dataset_classes, make_classes, numbered_classes
+from cvkit.data.classified import read_collection
+from cvkit.data.division import ALL
+from cvkit.data.files import walk_images, walk_videos
+from cvkit.data.formats.contract import DataFlags, Query
+from cvkit.data.formats.recognise import detect_format
+from cvkit.data.labelled import LabelledImage, read_pairs
+from cvkit.data.masks import MaskMap, MaskReader
+from cvkit.data.own_splits import own_splits
+from cvkit.data.scan import Found, scan_boxes, scan_images, scan_pairs, scan_videos
+from cvkit.data.writing.contract import Content, Feature, Item
+from cvkit.data.writing.painting import hidden_pixels, painted
+from cvkit.errors import CvkitError, DataError, UsageError, raise_defects
+from cvkit.format_table import Truth
+from cvkit.ops.rle import mask_areas
+from cvkit.structures import IGNORE, ClassList, Instances, Masks
+from cvkit.texts import counted
+
+FLAGS = DataFlags("DATA", "give the file itself instead of the folder")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """The dataset that is converted.
+
+    Attributes:
+        place: its folder, or a file given instead.
+        truth: the kind of its labels.
+        wanted: the kind of labels that the result has.
+        videos: its samples are videos.
+        layout: the name of its format, or `auto`.
+        splits: names; empty for all.
+        images: folder that the file names of a COCO file are relative to.
+        mask_map: see `MaskReader`.
+        ignore_index: see `MaskReader`.
+    """
+
+    place: Path
+    truth: Truth
+    wanted: Truth
+    videos: bool = False
+    layout: str = "auto"
+    splits: Sequence[str] = ()
+    images: Path | None = None
+    mask_map: MaskMap = field(default_factory=MaskMap)
+    ignore_index: int = IGNORE
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What is to be written.
+
+    Attributes:
+        layout: the name of the format that the dataset has.
+        content: to be written.
+        lost: a sentence for everything that the new format cannot hold.
+        notes: remarks on usable oddities of the dataset.
+    """
+
+    layout: str
+    content: Content[Any]
+    lost: Sequence[str]
+    notes: Sequence[str]
+
+
+def convert(origin: Origin, keeps: frozenset[Feature], report: Reporter) -> Conversion:
+    """Return a dataset as the content of one in another format.
+
+    Args:
+        origin: the dataset.
+        keeps: what the other format can hold.
+        report: for progress.
+
+    Raises:
+        DataError: all defects of the dataset.
+        UsageError: the kinds of labels cannot be converted.
+    """
+    json_file = origin.place.suffix.lower() == ".json" and origin.truth in ("boxes", "instances")
+    root = origin.place.parent if json_file else origin.place
+    files = {"": origin.place} if json_file else {}
+    layout = "coco" if json_file else ""
+    layout = layout or detect_format(origin.truth, root, origin.layout, origin.splits, "DATA")
+    walk = walk_videos if origin.videos else walk_images
+    query = Query(
+        root=root,
+        splits=origin.splits,
+        walk=walk,
+        json_files=files,
+        images=origin.images,
+        masks=origin.truth == "instances",
+        flags=FLAGS,
+    )
+    names = list(origin.splits) or own_splits(origin.truth, layout, query)
+    readers: dict[Truth, Callable[..., Conversion]] = {
+        "boxes": _objects,
+        "instances": _objects,
+        "masks": _masks,
+        "classes": _classes,
+    }
+    return readers[origin.truth](origin, query, layout, names, keeps, report)
+
+
+def _objects(
+    origin: Origin,
+    query: Query,
+    layout: str,
+    names: Sequence[str],
+    keeps: frozenset[Feature],
+    report: Reporter,
+) -> Conversion:
+    data = read_boxes(
+        query.root,
+        layout,
+        names,
+        json_files=query.json_files,
+        images=query.images,
+        masks=query.masks,
+        flags=query.flags,
+    )
+    splits: dict[str, list[AnnotatedImage]] = {}
+    defects = list(data.defects)
+    for name, images in data.splits.items():
+        found = _scanned(name, images, scan_boxes, report)
+        defects += found.defects
+        splits[name] = found.images
+    raise_defects(defects, str(origin.place))
+    lost: Counter[str] = Counter()
+    kept = {
+        name: [_kept(image, origin, keeps, lost) for image in images]
+        for name, images in splits.items()
+    }
+    items = _items(kept, lambda image: (image.key, image.path, image.size_wh or (0, 0)))
+    classes = data.classes
+    if origin.wanted == "masks":
+        classes = _with_background(classes)
+        items = {
+            split: [replace(item, labels=partial(_semantic, item.labels)) for item in row]
+            for split, row in items.items()
+        }
+    return Conversion(layout, Content(classes, items), _sentences(lost), data.notes)
+
+
+def _kept(
+    image: AnnotatedImage, origin: Origin, keeps: frozenset[Feature], lost: Counter[str]
+) -> AnnotatedImage:
+    """Return an image with the labels that are kept; count the others."""
+    truth = image.truth
+    masks = truth.masks if isinstance(truth.masks, Masks) else None
+    semantic = origin.wanted == "masks"
+    if truth.crowd is not None and truth.crowd.any() and "crowd" not in keeps:
+        what = "become pixels without a label" if semantic else "are left out"
+        lost[f"crowd regions, which {what}"] += int(truth.crowd.sum())
+        truth = truth if semantic else truth.pick(~truth.crowd)
+        masks = truth.masks if isinstance(truth.masks, Masks) else None
+    if truth.difficult is not None and "difficult" not in keeps:
+        lost["marks difficult, so that these objects count"] += int(truth.difficult.sum())
+        truth = replace(truth, difficult=None)
+    if masks is not None and origin.wanted == "boxes":
+        lost["masks"] += len(masks)
+        truth, masks = replace(truth, masks=None), None
+    if "areas" not in keeps and not semantic:
+        lost["annotated areas"] += _annotated_areas(truth, masks)
+    if "beyond" not in keeps and masks is None and image.size_wh:
+        lost["boxes beyond their image, which end at its border"] += _beyond(truth, image.size_wh)
+    if semantic:
+        repeated = len(truth) - len(set(truth.labels.tolist()))
+        lost["objects that share the area of others of their class"] += repeated
+    if masks is not None:
+        if "overlaps" not in keeps and image.size_wh:
+            hidden = hidden_pixels(truth, image.size_wh[::-1])
+            lost["pixels of masks under smaller objects"] += hidden
+        if empty := int((mask_areas(masks) == 0).sum()):
+            lost["objects without pixels"] += empty if "crowd" not in keeps else 0
+    return replace(image, truth=truth)
+
+
+def _annotated_areas(truth: Instances, masks: Masks | None) -> int:
+    """Return how many areas do not follow from masks or boxes."""
+    if truth.areas is None:
+        return 0
+    sides = truth.corner_and_size()[:, 2:]
+    implied = sides[:, 0] * sides[:, 1] if masks is None else mask_areas(masks)
+    return int((~np.isclose(truth.areas, implied, rtol=1e-6)).sum())
+
+
+def _beyond(truth: Instances, size_wh: tuple[int, int]) -> int:
+    """Return how many boxes leave the image by more than rounding."""
+    box = truth.corner_and_size()
+    over = (box[:, :2] < -0.01) | (box[:, :2] + box[:, 2:] > np.array(size_wh) + 0.01)
+    return int(over.any(1).sum())
+
+
+def _with_background(classes: ClassList) -> ClassList:
+    """Return the classes of pixels: those of objects after a background.
+
+    Raises:
+        DataError: too many for 8-bit masks.
+    """
+    if len(classes) >= IGNORE:
+        raise DataError(
+            f"{len(classes)} classes do not fit into 8-bit masks",
+            code="classes.count",
+            hint=f"at most {IGNORE - 1} classes of objects",
+        )
+    first = "background" if "background" not in classes.names else "no object"
+    return make_classes([first, *classes.names])
+
+
+def _semantic(image: AnnotatedImage) -> np.ndarray:
+    """Return the HW class of each pixel; crowds have no label."""
+    truth = image.truth
+    crowd = np.zeros(len(truth), bool) if truth.crowd is None else truth.crowd
+    width, height = image.size_wh or (0, 0)
+    values = np.where(crowd, IGNORE, truth.labels)
+    return painted(truth, values, (height, width)).astype(np.uint8)
+
+
+def _masks(
+    origin: Origin,
+    query: Query,
+    layout: str,
+    names: Sequence[str],
+    keeps: frozenset[Feature],
+    report: Reporter,
+) -> Conversion:
+    parts = read_pairs(query.root, layout, names)
+    classes, colors = dataset_classes(query.root, IGNORE)
+    count = len(classes) if classes else None
+    reader = MaskReader(count, colors, origin.mask_map, origin.ignore_index)
+    defects: list[CvkitError] = []
+    largest, sizes = 0, {}
+    for name, pairs in parts.splits.items():
+        found = _scanned(
+            name, pairs, lambda items, advance: scan_pairs(items, reader, advance), report
+        )
+        defects += found.defects
+        largest = max(largest, found.largest_label)
+        sizes |= {
+            pair.key: size[::-1] for pair, size in zip(pairs, found.sizes_hw, strict=True) if size
+        }
+    raise_defects(defects, str(origin.place))
+    classes = classes or numbered_classes(largest + 1)
+    reader = replace(reader, num_classes=len(classes))
+    items = _items(parts.splits, lambda pair: (pair.key, pair.image, sizes[pair.key]))
+    read = {
+        split: [replace(item, labels=partial(_labels, reader, item.labels)) for item in row]
+        for split, row in items.items()
+    }
+    return Conversion(layout, Content(classes, read), (), parts.notes)
+
+
+def _labels(reader: MaskReader, pair: LabelledImage) -> np.ndarray:
+    return reader.read(pair.mask)
+
+
+def _classes(
+    origin: Origin,
+    query: Query,
+    layout: str,
+    names: Sequence[str],
+    keeps: frozenset[Feature],
+    report: Reporter,
+) -> Conversion:
+    data = read_collection(query.root, layout, names, None, query.walk, flag="DATA")
+    defects: list[CvkitError] = []
+    for name, samples in data.splits.items():
+        scan = scan_videos if origin.videos else scan_images
+        defects += _scanned(name, samples, scan, report).defects
+    raise_defects(defects, str(origin.place))
+    parts = [s for samples in data.splits.values() for s in samples if s.seconds is not None]
+    if parts and "parts" not in keeps:
+        raise UsageError(
+            f"{origin.place}: {counted(len(parts), 'sample')} are parts of videos, such as "
+            f"{parts[0].key}, which this format cannot hold",
+            code="to.parts",
+            hint="use --to csv",
+        )
+    items = _items(data.splits, lambda sample: (sample.key, sample.path, (0, 0)))
+    return Conversion(layout, Content(make_classes(list(data.names)), items), (), data.notes)
+
+
+def _scanned(name: str, samples: Sequence[Any], scan: Callable[..., Any], report: Reporter) -> Any:
+    """Return what the files of a split contain, with a progress bar."""
+    with report.progress(f"checking {name}", len(samples)) as advance:
+        found: Found = scan(samples, advance)
+    if found.note:
+        report.warn(f"the results of the data check cannot be cached: {found.note}")
+    return found
+
+
+def _items(
+    splits: Mapping[str, Sequence[Any]],
+    about: Callable[[Any], tuple[str, Path, tuple[int, int]]],
+) -> dict[str, list[Item[Any]]]:
+    """Return the samples of splits with names that no two files share.
+
+    Parts of one video share its file, and so its name.
+
+    Args:
+        splits: the samples.
+        about: returns the key, the file and the size of a sample.
+    """
+    rows = {split: [about(sample) for sample in samples] for split, samples in splits.items()}
+    paths = dict.fromkeys((path, key) for row in rows.values() for key, path, _ in row)
+    names = _unique_names({path: key.partition("#")[0] for path, key in paths})
+    whole = list(splits) == [ALL]
+    return {
+        "" if whole else split: [
+            Item("" if whole else split, names[path], path, size, sample)
+            for sample, (_, path, size) in zip(splits[split], rows[split], strict=True)
+        ]
+        for split in splits
+    }
+
+
+def _unique_names(keys: Mapping[Path, str]) -> dict[Path, str]:
+    """Return names without folder and suffix; where they are equal, as much as is needed of both.
+
+    Capital letters make no difference, because they do not on every disk.
+
+    Args:
+        keys: the path of each file relative to its dataset.
+    """
+    names: dict[Path, str] = {}
+    left, depth = dict(keys), 1
+    while left:
+        tried = {path: _last_parts(key, depth) for path, key in left.items()}
+        times = Counter(name.casefold() for name in tried.values())
+        taken = {name.casefold() for name in names.values()}
+        for path, name in tried.items():
+            if times[name.casefold()] == 1 and name.casefold() not in taken:
+                names[path] = name
+                del left[path]
+        depth += 1
+        if depth > max((len(PurePosixPath(key).parts) for key in left.values()), default=0):
+            for number, path in enumerate(left):
+                names[path] = f"{_last_parts(left[path], depth)}-{number}"
+            return names
+    return names
+
+
+def _last_parts(key: str, count: int) -> str:
+    """Return the last parts of a path, joined, without the suffix."""
+    path = PurePosixPath(key)
+    return "-".join((*path.parts[:-1], path.stem)[-count:])
+
+
+def _sentences(lost: Counter[str]) -> list[str]:
+    """Return a sentence for everything that is lost."""
+    return [f"{what}: {count}" for what, count in lost.items() if count]

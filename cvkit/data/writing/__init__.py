@@ -1,0 +1,1 @@
+"""Datasets as files: a writer per format, named in its row of `cvkit.format_table`."""

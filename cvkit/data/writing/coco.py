@@ -1,0 +1,63 @@
+"""COCO: `annotations/instances_SPLIT.json`, images in a folder per split.
+
+The size of an image and its boxes are those of the upright image.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from cvkit import storage
+from cvkit.data.annotated import AnnotatedImage
+from cvkit.data.writing.contract import Content, Feature, Item
+from cvkit.structures import Masks
+
+keeps: frozenset[Feature] = frozenset({"crowd", "areas", "masks", "overlaps", "beyond"})
+
+
+def place(item: Item[AnnotatedImage]) -> PurePosixPath:
+    """Return where the image of a sample lies."""
+    return PurePosixPath(item.split or "images", item.file_name)
+
+
+def write(root: Path, content: Content[AnnotatedImage]) -> None:
+    """Write a file per split."""
+    folder = root / "annotations"
+    folder.mkdir()
+    names, ids = content.classes.names, content.classes.ids
+    categories = [{"id": id_, "name": name} for id_, name in zip(ids, names, strict=True)]
+    for split, items in content.items.items():
+        path = folder / f"instances_{split or 'all'}.json"
+        images = [
+            {
+                "id": item.labels.image_id,
+                "file_name": item.file_name,
+                "width": item.size_wh[0],
+                "height": item.size_wh[1],
+            }
+            for item in items
+        ]
+        rows: list[dict[str, Any]] = []
+        for item in items:
+            rows += _rows(item.labels, ids, len(rows) + 1)
+        whole = {"images": images, "annotations": rows, "categories": categories}
+        storage.write_json(path, whole, indent=None)
+
+
+def _rows(image: AnnotatedImage, ids: tuple[int, ...], first: int) -> Iterator[dict[str, Any]]:
+    """Yield the annotations of an image, numbered from `first`."""
+    truth = image.truth
+    codes = truth.masks.codes if isinstance(truth.masks, Masks) else None
+    sides = list(truth.masks.size_hw) if isinstance(truth.masks, Masks) else []
+    for index, box in enumerate(truth.corner_and_size().tolist()):
+        row = {
+            "id": first + index,
+            "image_id": image.image_id,
+            "category_id": ids[int(truth.labels[index]) - 1],
+            "bbox": box,
+            "area": box[2] * box[3] if truth.areas is None else float(truth.areas[index]),
+            "iscrowd": 0 if truth.crowd is None else int(truth.crowd[index]),
+        }
+        if codes is not None:
+            row["segmentation"] = {"size": sides, "counts": codes[index].decode("ascii")}
+        yield row

@@ -1,0 +1,80 @@
+"""Outlines of masks along the edges of pixels. Does not import torch."""
+
+import numpy as np
+
+RIGHT, DOWN, LEFT, UP = range(4)
+STEPS = ((0, 1), (1, 0), (0, -1), (-1, 0))
+"""Step (y, x) of each direction."""
+
+
+def rings(mask: np.ndarray) -> list[np.ndarray]:
+    """Return the closed outlines of a mask, of parts and of holes, along the edges of pixels.
+
+    Filled by the even-odd rule they give the mask again. Only corners are listed, the first one
+    once; the mask is on the right-hand side (y points down).
+
+    Args:
+        mask: [h, w] bool.
+
+    Returns:
+        [P, 2] int64 x, y of the corners of each.
+    """
+    padded = np.pad(np.asarray(mask, bool), 1)
+    inside = padded[1:-1, 1:-1]
+    starts: dict[tuple[int, int], list[int]] = {}
+    sides = (
+        (RIGHT, inside & ~padded[:-2, 1:-1], (0, 0)),  # the upper side of a pixel, and so on
+        (DOWN, inside & ~padded[1:-1, 2:], (0, 1)),
+        (LEFT, inside & ~padded[2:, 1:-1], (1, 1)),
+        (UP, inside & ~padded[1:-1, :-2], (1, 0)),
+    )
+    for direction, found, (down, right) in sides:
+        for y, x in np.argwhere(found).tolist():
+            starts.setdefault((y + down, x + right), []).append(direction)
+    result = []
+    while starts:
+        result.append(_walked(starts))
+    return result
+
+
+def _walked(starts: dict[tuple[int, int], list[int]]) -> np.ndarray:
+    """Return one outline, and remove its sides.
+
+    Args:
+        starts: directions of the sides that begin at each corner (y, x).
+    """
+    first = (y, x) = min(starts)
+    corners, before = [], -1
+    while True:
+        ways = starts[y, x]
+        # Where two pixels touch at a corner, turning right keeps them apart.
+        way = ways[0] if len(ways) == 1 or before < 0 else (before + 1) % 4
+        ways.remove(way)
+        if not ways:
+            del starts[y, x]
+        if way != before:
+            corners.append((x, y))
+        before, (down, right) = way, STEPS[way]
+        y, x = y + down, x + right
+        if (y, x) == first:
+            return np.array(corners, np.int64)
+
+
+def joined_rings(mask: np.ndarray) -> np.ndarray:
+    """Return one closed outline of a mask of several parts or with holes.
+
+    From the first ring a line leads to each other one and back again, so that it encloses no area.
+
+    Args:
+        mask: [h, w] bool, not empty.
+
+    Returns:
+        [P, 2] int64 x, y of the corners.
+    """
+    whole, *others = rings(mask)
+    pieces = [whole]
+    for ring in others:
+        pieces += [whole[:1], ring, ring[:1]]
+    if others:
+        pieces.append(whole[:1])
+    return np.concatenate(pieces)

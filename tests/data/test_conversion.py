@@ -1,0 +1,311 @@
+"""Datasets in another format: what is kept, what is lost and said, and what others read."""
+
+import json
+import shutil
+from itertools import product
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco
+from pycocotools.coco import COCO
+
+from cvkit.data.boxes import read_boxes
+from cvkit.data.classified import read_collection
+from cvkit.data.files import walk_images, walk_videos
+from cvkit.data.labelled import read_pairs
+from cvkit.data.masks import MaskReader
+from cvkit.data.synthetic.samples import WRITERS
+from cvkit.format_table import FORMATS, TRUTH_OF
+from cvkit.ops.rings import joined_rings
+from cvkit.ops.rle import decode
+
+SIZE_HW = (40, 48)
+COUNTS = {"train": 4, "val": 2}
+PAIRS = [
+    (task, first, second)
+    for task, (truth, _) in TRUTH_OF.items()
+    for first, second in product([n for n, row in FORMATS[truth].items() if row.writer], repeat=2)
+]
+EXACT = {"coco", "voc", "index"}
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    """A dataset per task, with objects that only some formats can hold."""
+    made = {}
+    for task, write in WRITERS.items():
+        root = made[task] = tmp_path_factory.mktemp(f"convert-{task}")
+        write(root, COUNTS, 3, SIZE_HW)
+    return made
+
+
+def contents(task, root, layout="auto"):
+    """Return what a dataset contains, by split and name of the file: classes by name."""
+    truth, videos = TRUTH_OF[task]
+    splits = list(COUNTS)
+    if truth == "classes":
+        found = read_collection(root, layout, splits, None, walk_videos if videos else walk_images)
+        return {
+            split: {sample.path.stem: sample.label for sample in samples}
+            for split, samples in found.splits.items()
+        }
+    if truth == "masks":
+        return {
+            split: {pair.image.stem: MaskReader().read(pair.mask).tolist() for pair in pairs}
+            for split, pairs in read_pairs(root, layout, splits).splits.items()
+        }
+    data = read_boxes(root, layout, splits, masks=truth == "instances")
+    assert not data.defects
+    return {
+        split: {image.path.stem: objects(image.truth, data.classes) for image in images}
+        for split, images in data.splits.items()
+    }
+
+
+def objects(truth, classes):
+    """Return the objects of an image in an order that does not depend on the format."""
+    names = [classes.names[label - 1] for label in truth.labels]
+    if truth.masks is not None:
+        shapes = [layer.nonzero() for layer in decode(truth.masks)]
+        rows = [[axis.tolist() for axis in shape] for shape in shapes]
+    else:
+        rows = truth.corner_and_size().tolist()
+    return sorted(zip(names, rows, strict=True))
+
+
+def apart(root):
+    """Take overlapping objects out of COCO files, which an index map cannot hold."""
+    for path in (root / "annotations").iterdir():
+        content = json.loads(path.read_text())
+        kept, taken = [], {}
+        for row in content["annotations"]:
+            mask = coco.decode(row["segmentation"] | {}) if "segmentation" in row else None
+            before = taken.get(row["image_id"])
+            if mask is not None and before is not None and (before & mask).any():
+                continue
+            taken[row["image_id"]] = mask if before is None else before | mask
+            kept.append(row)
+        path.write_text(json.dumps(content | {"annotations": kept}))
+
+
+def convert(cvkit, task, source, to, out, *more):
+    flags = ("--task", task, "--to", to, "--out", out, "--quiet", *more)
+    return cvkit("data", "convert", source, *flags)
+
+
+@pytest.mark.parametrize(("task", "first", "second"), PAIRS)
+def test_every_format_and_back_gives_the_same_labels(cvkit, sources, tmp_path, task, first, second):
+    source = tmp_path / "source"
+    shutil.copytree(sources[task], source)
+    if TRUTH_OF[task][0] == "instances":
+        apart(source)
+    wanted = contents(task, source)
+    for step, to in enumerate((first, second)):
+        done = convert(cvkit, task, source, to, tmp_path / str(step))
+        assert done.code == 0, done.err
+        source = tmp_path / str(step)
+        found = contents(task, source, to)
+        if TRUTH_OF[task][0] != "boxes":
+            assert found == wanted
+            continue
+        for split, name in ((split, name) for split in wanted for name in wanted[split]):
+            labels, boxes = zip(*wanted[split][name], strict=True)
+            labels_now, boxes_now = zip(*found[split][name], strict=True)
+            assert labels_now == labels
+            assert np.allclose(boxes_now, boxes, rtol=0, atol=1e-9 if to in EXACT else 1e-4)
+
+
+@pytest.mark.parametrize("task", TRUTH_OF)
+def test_the_dataset_stays_as_it_was_and_files_are_the_same(cvkit, sources, tmp_path, task):
+    before = {path: path.read_bytes() for path in sources[task].rglob("*") if path.is_file()}
+    truth = TRUTH_OF[task][0]
+    (to, *_) = [name for name, row in FORMATS[truth].items() if row.writer]
+    assert convert(cvkit, task, sources[task], to, tmp_path / "out", "--link").code == 0
+    after = {path: path.read_bytes() for path in sources[task].rglob("*") if path.is_file()}
+    assert after == before
+    linked = {path.stat().st_ino for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    shared = [path for path in before if path.stat().st_ino in linked]
+    assert len(shared) == sum(COUNTS.values())
+
+
+def boxes_with_everything(root):
+    """Write a COCO file with a crowd, an area, and a box that leaves its image."""
+    (root / "images").mkdir(parents=True)
+    Image.new("RGB", (48, 40)).save(root / "images" / "a.v1.png")
+    rows = [
+        {"bbox": [1.25, 2.5, 10.5, 12], "area": 99.5, "iscrowd": 0, "category_id": 7},
+        {"bbox": [30, 20, 30.5, 12], "area": 366.0, "iscrowd": 0, "category_id": 3},
+        {"bbox": [0, 0, 20, 20], "area": 400, "iscrowd": 1, "category_id": 3},
+    ]
+    content = {
+        "images": [{"id": 5, "file_name": "a.v1.png", "width": 48, "height": 40}],
+        "categories": [{"id": 7, "name": "ä b"}, {"id": 3, "name": "c"}],
+        "annotations": [row | {"id": n, "image_id": 5} for n, row in enumerate(rows)],
+    }
+    (root / "annotations.json").write_text(json.dumps(content))
+    return root
+
+
+LOST = {
+    "coco": [],
+    "voc": ["crowd regions, which are left out: 1", "annotated areas: 1"],
+    "yolo": [
+        "crowd regions, which are left out: 1",
+        "annotated areas: 1",
+        "boxes beyond their image, which end at its border: 1",
+    ],
+}
+
+
+@pytest.mark.parametrize("to", [name for name, row in FORMATS["boxes"].items() if row.writer])
+def test_what_a_format_cannot_hold_is_listed_before_it_is_written(cvkit, tmp_path, to):
+    source = boxes_with_everything(tmp_path / "source")
+    refused = convert(cvkit, "detect", source, to, tmp_path / "out", "--lossless")
+    if LOST[to]:
+        assert refused.code == 2 and all(sentence in refused.err for sentence in LOST[to])
+        assert not (tmp_path / "out").exists()
+    done = convert(cvkit, "detect", source, to, tmp_path / "again", "--json")
+    assert done.json["lost"] == LOST[to]
+    assert done.json["splits"] == {"all": 1}
+
+
+def test_objects_become_pixels_the_smaller_one_on_top(cvkit, tmp_path):
+    root = tmp_path / "source"
+    (root / "images").mkdir(parents=True)
+    (root / "annotations").mkdir()
+    Image.new("RGB", (12, 10)).save(root / "images" / "a.png")
+    squares = [
+        ([0, 0, 6, 6], 1, 0),
+        ([2, 2, 3, 3], 2, 0),
+        ([8, 0, 4, 4], 1, 1),
+        ([7, 7, 2, 2], 1, 0),
+    ]
+    rows = []
+    for number, ((x, y, w, h), label, crowd) in enumerate(squares, 1):
+        layer = np.zeros((10, 12), np.uint8, order="F")
+        layer[y : y + h, x : x + w] = 1
+        code = coco.encode(layer)
+        rows.append(
+            {
+                "id": number,
+                "image_id": 1,
+                "category_id": label,
+                "bbox": [x, y, w, h],
+                "area": w * h,
+                "iscrowd": crowd,
+                "segmentation": code | {"counts": code["counts"].decode()},
+            }
+        )
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 12, "height": 10}],
+        "categories": [{"id": 1, "name": "one"}, {"id": 2, "name": "two"}],
+        "annotations": rows,
+    }
+    (root / "annotations" / "instances_val.json").write_text(json.dumps(content))
+    flags = ("--to-task", "segment", "--json")
+    done = convert(cvkit, "instance", root, "pairs", tmp_path / "out", *flags)
+    assert done.code == 0, done.err
+    wanted = np.zeros((10, 12), int)
+    wanted[:6, :6], wanted[2:5, 2:5], wanted[:4, 8:], wanted[7:9, 7:9] = 1, 2, 255, 1
+    assert contents_of_mask(tmp_path / "out" / "masks" / "val" / "a.png") == wanted.tolist()
+    names = [
+        line.split()[0] for line in (tmp_path / "out" / "classes.txt").read_text().splitlines()
+    ]
+    assert names == ["background", "one", "two"]
+    assert done.json["lost"] == [
+        "crowd regions, which become pixels without a label: 1",
+        "objects that share the area of others of their class: 2",
+        "pixels of masks under smaller objects: 9",
+    ]
+
+
+def contents_of_mask(path):
+    return np.asarray(Image.open(path)).tolist()
+
+
+def test_equal_names_in_several_folders_are_told_apart(cvkit, tmp_path):
+    for folder, color in (("train/a", 1), ("train/b", 2), ("val/a", 3), ("val/B", 4)):
+        (tmp_path / "source" / folder).mkdir(parents=True)
+        Image.new("RGB", (9, 9), (color, 0, 0)).save(tmp_path / "source" / folder / "x.png")
+    assert convert(cvkit, "classify", tmp_path / "source", "csv", tmp_path / "out").code == 0
+    rows = (tmp_path / "out" / "labels.csv").read_text().splitlines()[1:]
+    assert len({row.split(",")[0].casefold() for row in rows}) == 4
+    for row in rows:
+        path, label, split = row.split(",")
+        color = np.asarray(Image.open(tmp_path / "out" / path))[0, 0, 0]
+        assert (
+            color == {"a": {"train": 1, "val": 3}, "b": {"train": 2}, "B": {"val": 4}}[label][split]
+        )
+
+
+def test_nothing_is_left_of_a_conversion_that_fails(cvkit, sources, tmp_path, monkeypatch):
+    from cvkit.data.writing import coco as writer
+
+    def fail(root, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(writer, "write", fail)
+    failed = convert(cvkit, "detect", sources["detect"], "coco", tmp_path / "out")
+    assert failed.code != 0
+    assert not [path for path in (tmp_path / "out").iterdir() if not path.name.startswith(".")]
+
+
+@pytest.mark.parametrize(
+    ("task", "more", "code"),
+    [
+        ("classify", ("--to", "coco"), "to.unknown"),
+        ("segment", ("--to", "yolo"), "to.unknown"),
+        ("detect", ("--to", "coco", "--to-task", "instance"), "to_task.impossible"),
+        ("instance", ("--to", "folders", "--to-task", "video"), "to_task.impossible"),
+        ("detect", ("--to", "coco", "--mask-map", "255=1"), "mask_map.idle"),
+        ("detect", ("--to", "coco", "--ignore-index", "0"), "mask_map.idle"),
+        ("detect", ("--to", "coco", "--format", "pairs"), "format.unknown"),
+        ("detect", ("--to", "coco", "--split", "nosuch"), "split.missing"),
+    ],
+)
+def test_what_cannot_be_converted_is_refused(cvkit, sources, tmp_path, task, more, code):
+    flags = ("--task", task, *more, "--out", tmp_path / "out", "--json", "--quiet")
+    refused = cvkit("data", "convert", sources[task], *flags)
+    assert refused.code == 2 and refused.json["error"]["code"] == code
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_class_that_cannot_be_a_folder_is_refused(cvkit, tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    Image.new("RGB", (9, 9)).save(source / "x.png")
+    (source / "labels.csv").write_text("path,label\nx.png,a/b\n")
+    refused = convert(cvkit, "classify", source, "folders", tmp_path / "out")
+    assert refused.code == 2 and "'a/b' cannot be the name of a folder" in refused.err
+    assert not (tmp_path / "out").exists() or not any((tmp_path / "out").rglob("*.png"))
+
+
+def test_pycocotools_and_torchvision_read_what_is_written(cvkit, sources, tmp_path):
+    from torchvision.datasets import CocoDetection, ImageFolder
+
+    assert convert(cvkit, "instance", sources["instance"], "coco", tmp_path / "coco").code == 0
+    path = tmp_path / "coco" / "annotations" / "instances_val.json"
+    truth = COCO(str(path))
+    rows = truth.loadAnns(truth.getAnnIds())
+    assert rows and all(truth.annToMask(row).sum() == row["area"] for row in rows)
+    data = CocoDetection(str(tmp_path / "coco" / "val"), str(path))
+    assert len(data) == COUNTS["val"] and data[0][0].size == SIZE_HW[::-1]
+    done = convert(cvkit, "classify", sources["classify"], "folders", tmp_path / "folders")
+    assert done.code == 0
+    assert len(ImageFolder(tmp_path / "folders" / "train")) == COUNTS["train"]
+
+
+def test_outlines_give_the_mask_again():
+    rng = np.random.default_rng(0)
+    for share in (0.1, 0.5, 0.9) * 40:
+        high, wide = rng.integers(1, 20, 2)
+        mask = rng.random((high, wide)) < share
+        if not mask.any():
+            continue
+        shares = (joined_rings(mask) + (3, 2)) / (30, 26)
+        polygon = (shares * (30, 26)).ravel().tolist()
+        found = coco.decode(coco.merge(coco.frPyObjects([polygon], 26, 30)))
+        wanted = np.zeros((26, 30), bool)
+        wanted[2 : 2 + high, 3 : 3 + wide] = mask
+        assert (found == wanted).all()
