@@ -13,6 +13,7 @@ from pycocotools.coco import COCO
 from cvkit.data.boxes import read_boxes
 from cvkit.data.classified import read_collection
 from cvkit.data.files import walk_images, walk_videos
+from cvkit.data.formats.recognise import detect_format
 from cvkit.data.labelled import read_pairs
 from cvkit.data.masks import MaskReader
 from cvkit.data.synthetic.samples import WRITERS
@@ -53,7 +54,9 @@ def contents(task, root, layout="auto"):
     if truth == "masks":
         return {
             split: {pair.image.stem: MaskReader().read(pair.mask).tolist() for pair in pairs}
-            for split, pairs in read_pairs(root, layout, splits).splits.items()
+            for split, pairs in read_pairs(
+                root, detect_format("masks", root, layout), splits
+            ).splits.items()
         }
     data = read_boxes(root, layout, splits, masks=truth == "instances")
     assert not data.defects
@@ -109,11 +112,14 @@ def test_every_format_and_back_gives_the_same_labels(cvkit, sources, tmp_path, t
         if TRUTH_OF[task][0] != "boxes":
             assert found == wanted
             continue
-        for split, name in ((split, name) for split in wanted for name in wanted[split]):
-            labels, boxes = zip(*wanted[split][name], strict=True)
-            labels_now, boxes_now = zip(*found[split][name], strict=True)
-            assert labels_now == labels
-            assert np.allclose(boxes_now, boxes, rtol=0, atol=1e-9 if to in EXACT else 1e-4)
+        assert found.keys() == wanted.keys()
+        for split, images in wanted.items():
+            assert found[split].keys() == images.keys()
+            for name, rows in images.items():
+                labels, boxes = zip(*rows, strict=True)
+                labels_now, boxes_now = zip(*found[split][name], strict=True)
+                assert labels_now == labels
+                assert np.allclose(boxes_now, boxes, rtol=0, atol=1e-9 if to in EXACT else 1e-4)
 
 
 @pytest.mark.parametrize("task", TRUTH_OF)
@@ -175,12 +181,8 @@ def test_objects_become_pixels_the_smaller_one_on_top(cvkit, tmp_path):
     (root / "images").mkdir(parents=True)
     (root / "annotations").mkdir()
     Image.new("RGB", (12, 10)).save(root / "images" / "a.png")
-    squares = [
-        ([0, 0, 6, 6], 1, 0),
-        ([2, 2, 3, 3], 2, 0),
-        ([8, 0, 4, 4], 1, 1),
-        ([7, 7, 2, 2], 1, 0),
-    ]
+    squares = [([0, 0, 6, 6], 1, 0), ([2, 2, 3, 3], 2, 0)]
+    squares += [([8, 0, 4, 4], 1, 1), ([7, 7, 2, 2], 1, 0)]
     rows = []
     for number, ((x, y, w, h), label, crowd) in enumerate(squares, 1):
         layer = np.zeros((10, 12), np.uint8, order="F")
@@ -209,10 +211,8 @@ def test_objects_become_pixels_the_smaller_one_on_top(cvkit, tmp_path):
     wanted = np.zeros((10, 12), int)
     wanted[:6, :6], wanted[2:5, 2:5], wanted[:4, 8:], wanted[7:9, 7:9] = 1, 2, 255, 1
     assert contents_of_mask(tmp_path / "out" / "masks" / "val" / "a.png") == wanted.tolist()
-    names = [
-        line.split()[0] for line in (tmp_path / "out" / "classes.txt").read_text().splitlines()
-    ]
-    assert names == ["background", "one", "two"]
+    lines = (tmp_path / "out" / "classes.txt").read_text().splitlines()
+    assert [line.split()[0] for line in lines] == ["background", "one", "two"]
     assert done.json["lost"] == [
         "crowd regions, which become pixels without a label: 1",
         "objects that share the area of others of their class: 2",
@@ -229,14 +229,13 @@ def test_equal_names_in_several_folders_are_told_apart(cvkit, tmp_path):
         (tmp_path / "source" / folder).mkdir(parents=True)
         Image.new("RGB", (9, 9), (color, 0, 0)).save(tmp_path / "source" / folder / "x.png")
     assert convert(cvkit, "classify", tmp_path / "source", "csv", tmp_path / "out").code == 0
+    colors = {("train", "a"): 1, ("train", "b"): 2, ("val", "a"): 3, ("val", "B"): 4}
     rows = (tmp_path / "out" / "labels.csv").read_text().splitlines()[1:]
     assert len({row.split(",")[0].casefold() for row in rows}) == 4
     for row in rows:
         path, label, split = row.split(",")
         color = np.asarray(Image.open(tmp_path / "out" / path))[0, 0, 0]
-        assert (
-            color == {"a": {"train": 1, "val": 3}, "b": {"train": 2}, "B": {"val": 4}}[label][split]
-        )
+        assert color == colors[split, label]
 
 
 def test_nothing_is_left_of_a_conversion_that_fails(cvkit, sources, tmp_path, monkeypatch):
