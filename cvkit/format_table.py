@@ -66,9 +66,13 @@ FORMATS: dict[Truth, dict[str, Format]] = {
         "voc": Format(
             module=f"{_PLACE}.voc", about="Annotations/, JPEGImages/, ImageSets/Main/SPLIT.txt"
         ),
+        "xml": Format(
+            module=f"{_PLACE}.voc_beside",
+            about="VOC's XML files beside the images, also in SPLIT/; or annotations/ and images/",
+        ),
         "yolo": Format(
             module=f"{_PLACE}.yolo",
-            about="data.yaml, images/, labels/",
+            about="data.yaml, images/, labels/, in each split or with a folder for each in them",
             files=(".yaml", ".yml"),
         ),
     },
@@ -81,6 +85,12 @@ FORMATS: dict[Truth, dict[str, Format]] = {
         "index": Format(
             module=f"{_PLACE}.index_maps",
             about="images/SPLIT/ and masks/SPLIT/ with equal file names",
+        ),
+        "yolo": Format(
+            module=f"{_PLACE}.yolo",
+            about="as for boxes, with a polygon in each line of labels/",
+            files=(".yaml", ".yml"),
+            last=True,
         ),
     },
 }

@@ -42,18 +42,23 @@ SIGNS = {
     ("masks", "pairs"): ["images/a.png", "masks/a.png"],
     ("boxes", "coco"): ["annotations/instances_val.json"],
     ("boxes", "voc"): ["JPEGImages/a.jpg", "Annotations/a.xml", "labels/x", "annotations/x.json"],
+    ("boxes", "xml"): ["a.png", "a.xml", "labels/a.txt", "annotations/x.json"],
     ("boxes", "yolo"): ["images/a.png", "labels/a.txt", "annotations/x.json"],
+    ("instances", "yolo"): ["images/a.png", "labels/a.txt"],
     ("instances", "coco"): ["annotations/instances_val.json", "images/a.png", "masks/a.png"],
     ("instances", "index"): ["images/a.png", "masks/a.png"],
 }
 """Files of a dataset in each format, with those that formats which are tried later go by."""
+
+FIRST = {".xml": "<annotation>"}
+"""How files begin by which a format is recognised."""
 
 
 @pytest.mark.parametrize(("truth", "name"), ROWS)
 def test_every_format_is_recognised_also_where_others_could_be_meant(tmp_path, truth, name):
     for file in SIGNS[truth, name]:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / file).touch()
+        (tmp_path / file).write_text(FIRST.get(Path(file).suffix, ""))
     assert detect_format(truth, tmp_path) == name
     for wanted in FORMATS[truth]:
         assert detect_format(truth, tmp_path, wanted) == wanted

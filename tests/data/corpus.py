@@ -1,0 +1,448 @@
+"""Tiny datasets in every format and variant, each with what a reader must find in it."""
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+WIDTH, HEIGHT = 8, 6
+"""Size of all images."""
+
+
+def png(pixels):
+    """Return the bytes of a PNG with these pixels."""
+    stream = io.BytesIO()
+    Image.fromarray(np.asarray(pixels, np.uint8)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def photo(value):
+    """Return an image of one colour."""
+    return png(np.full((HEIGHT, WIDTH, 3), value))
+
+
+def half(right=1, left=0):
+    """Return a mask whose left and right halves have a value each."""
+    return png([[left] * 4 + [right] * 4] * HEIGHT)
+
+
+HALF = ["00001111"] * HEIGHT
+"""The content of `half()`, as `test_corpus` writes masks."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A dataset.
+
+    Attributes:
+        truth: the kind of labels.
+        format: that must be detected.
+        files: content by path.
+        classes: their names, in order.
+        splits: the expected content of each split by image key: a class; rows of a mask; or
+            objects (class, x1, y1, x2, y2), of instances also with the mask's number of pixels.
+        spoil: further edits (path, old, new) that must be refused, by what they do.
+        harmless: paths of files whose loss or emptiness means something else.
+    """
+
+    truth: str
+    format: str
+    files: Mapping[str, str | bytes]
+    classes: tuple[str, ...]
+    splits: Mapping[str, Mapping[str, Any]]
+    spoil: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
+    harmless: tuple[str, ...] = ()
+
+    def write(self, root):
+        """Write the files under a folder."""
+        for name, content in self.files.items():
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+CASES: dict[str, Case] = {}
+Maker = Callable[[], Case]
+
+
+def case(make: Maker) -> Maker:
+    """Add the dataset that a function returns, under the function's name."""
+    CASES[make.__name__] = make()
+    return make
+
+
+ROBOFLOW = ("train/a.png", "valid/b.png", "test/c.png")
+BOX = ("cat", 1, 2, 5, 4)
+TRIANGLE = [1, 2, 5, 2, 5, 4]
+SQUARE = [1, 2, 5, 2, 5, 4, 1, 4]
+"""Polygons whose boxes are `BOX`."""
+
+
+def coco(names, *, masks=True, start=1):
+    """Return a COCO file whose first image has one cat and whose others are empty."""
+    images = [
+        {"id": number, "file_name": name, "width": WIDTH, "height": HEIGHT}
+        for number, name in enumerate(names, start)
+    ]
+    row = {"id": 1, "image_id": start, "category_id": 1, "iscrowd": 0}
+    row |= {"bbox": [1, 2, 4, 2], "area": 8} | ({"segmentation": [SQUARE]} if masks else {})
+    categories = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    return json.dumps({"images": images, "annotations": [row], "categories": categories})
+
+
+OUTSIDE = {"outside": ("annotations/instances_train.json", "a.png", "../a.png")}
+TWICE = {"duplicate": ("annotations/instances_train.json", '"id": 2, "name": "dog"', '"id": 1')}
+
+
+@case
+def coco_boxes():
+    return Case(
+        "boxes",
+        "coco",
+        {
+            "annotations/instances_train.json": coco(["a.png"]),
+            "annotations/instances_val.json": coco(["b.png"]),
+            "images/train/a.png": photo(10),
+            "images/val/b.png": photo(20),
+        },
+        ("cat", "dog"),
+        {"train": {"images/train/a.png": [BOX]}, "val": {"images/val/b.png": [BOX]}},
+        OUTSIDE | TWICE,
+    )
+
+
+@case
+def coco_instances():
+    made = CASES["coco_boxes"]
+    splits = {
+        "train": {"images/train/a.png": [(*BOX, 8)]},
+        "val": {"images/val/b.png": [(*BOX, 8)]},
+    }
+    return Case("instances", "coco", made.files, made.classes, splits, OUTSIDE | TWICE)
+
+
+@case
+def coco_roboflow():
+    """Roboflow: one file beside the images of each split."""
+    name = "_annotations.coco.json"
+    return Case(
+        "boxes",
+        "coco",
+        {f"train/{name}": coco(["a.png"]), "train/a.png": photo(10)}
+        | {f"valid/{name}": coco(["b.png"]), "valid/b.png": photo(20)}
+        | {f"test/{name}": coco(["c.png"]), "test/c.png": photo(30)},
+        ("cat", "dog"),
+        {s: {k: [BOX]} for s, k in zip(("train", "val", "test"), ROBOFLOW, strict=True)},
+        {"outside": (f"train/{name}", "a.png", "../a.png")},
+    )
+
+
+@case
+def coco_of_cvat():
+    """CVAT: a file named after its default subset, which is no split."""
+    return Case(
+        "boxes",
+        "coco",
+        {
+            "annotations/instances_default.json": coco(["a.png", "b.png"]),
+            "images/a.png": photo(10),
+            "images/b.png": photo(20),
+        },
+        ("cat", "dog"),
+        {"all": {"images/a.png": [BOX], "images/b.png": []}},
+    )
+
+
+def xml(name, *, box=(2, 3, 5, 4), label="cat"):
+    """Return an annotation of VOC; its numbers count from 1."""
+    sides = "".join(
+        f"<{side}>{value}</{side}>"
+        for side, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)
+    )
+    return (
+        f"<annotation><filename>{name}</filename><size><width>{WIDTH}</width>"
+        f"<height>{HEIGHT}</height></size><object><name>{label}</name>"
+        f"<bndbox>{sides}</bndbox></object></annotation>"
+    )
+
+
+@case
+def voc_boxes():
+    return Case(
+        "boxes",
+        "voc",
+        {
+            "JPEGImages/a.png": photo(10),
+            "JPEGImages/b.png": photo(20),
+            "Annotations/a.xml": xml("a.png"),
+            "Annotations/b.xml": xml("b.png", label="dog"),
+            "ImageSets/Main/train.txt": "a\n",
+            "ImageSets/Main/val.txt": "b\n",
+        },
+        ("cat", "dog"),
+        {
+            "train": {"JPEGImages/a.png": [BOX]},
+            "val": {"JPEGImages/b.png": [("dog", *BOX[1:])]},
+        },
+        {
+            "outside": ("ImageSets/Main/train.txt", "a", "../a"),
+            "duplicate": ("ImageSets/Main/train.txt", "a\n", "a\na\n"),
+        },
+    )
+
+
+@case
+def voc_boxes_without_lists():
+    made = CASES["voc_boxes"]
+    files = {name: each for name, each in made.files.items() if "ImageSets" not in name}
+    everything = made.splits["train"] | made.splits["val"]
+    return Case("boxes", "voc", files, made.classes, {"all": everything})
+
+
+@case
+def voc_of_roboflow():
+    """Roboflow: a folder for each split, in it images and annotations."""
+    files = {}
+    for number, key in enumerate(ROBOFLOW, 1):
+        files |= {key: photo(10 * number), key.replace(".png", ".xml"): xml("a.jpg")}
+    splits = {s: {k: [BOX]} for s, k in zip(("train", "val", "test"), ROBOFLOW, strict=True)}
+    spoil = {
+        "outside the image": ("train/a.xml", "<xmin>2<", "<xmin>9<"),
+        "reversed": ("train/a.xml", "<xmin>2<", "<xmin>6<"),
+    }
+    return Case("boxes", "xml", files, ("cat",), splits, spoil)
+
+
+@case
+def voc_beside_images():
+    files = {"a.png": photo(10), "a.xml": xml("a.png"), "b.png": photo(20), "b.xml": xml("b.png")}
+    return Case("boxes", "xml", files, ("cat",), {"all": {"a.png": [BOX], "b.png": [BOX]}})
+
+
+@case
+def voc_in_two_folders():
+    files = {"images/a.png": photo(10), "annotations/a.xml": xml("a.png")}
+    return Case("boxes", "xml", files, ("cat",), {"all": {"images/a.png": [BOX]}})
+
+
+NAMES = "names: [cat, dog]\n"
+TILTED = "0 0.5 0 0.875 0.5 0.5 1 0.125 0.5\n"
+LINE = "0 0.375 0.5 0.5 0.3333333333\n"
+
+
+@case
+def yolo_boxes():
+    return Case(
+        "boxes",
+        "yolo",
+        {
+            "data.yaml": f"path: .\ntrain: images/train\nval: images/val\n{NAMES}",
+            "images/train/a.png": photo(10),
+            "images/val/b.png": photo(20),
+            "labels/train/a.txt": LINE,
+            "labels/val/b.txt": "",
+        },
+        ("cat", "dog"),
+        {"train": {"images/train/a.png": [BOX]}, "val": {"images/val/b.png": []}},
+        {
+            "outside": ("data.yaml", "images/train", "../../images/elsewhere"),
+            "wrong type": ("data.yaml", NAMES, "names: 3"),
+            "class": ("labels/train/a.txt", "0 ", "2 "),
+            "oriented": ("labels/train/a.txt", LINE, TILTED),
+            "dota": ("labels/train/a.txt", LINE, "1 1 4 1 4 4 1 4 cat 0"),
+        },
+        ("labels/val/b.txt", "labels/train/a.txt"),
+    )
+
+
+def folders_of(splits, label="labels", image="images"):
+    """Return the files of YOLO's other tree: a folder for each split, in it images and labels."""
+    files: dict[str, str | bytes] = {}
+    for number, (split, stem) in enumerate(splits, 1):
+        files[f"{split}/{image}/{stem}.png"] = photo(10 * number)
+        files[f"{split}/{label}/{stem}.txt"] = LINE
+    return files
+
+
+SPLITS = (("train", "a"), ("valid", "b"), ("test", "c"))
+SPLIT_TREE = {
+    "train": {"train/images/a.png": [BOX]},
+    "val": {"valid/images/b.png": [BOX]},
+    "test": {"test/images/c.png": [BOX]},
+}
+LABELS = tuple(f"{split}/labels/{stem}.txt" for split, stem in SPLITS)
+
+
+@case
+def yolo_of_roboflow():
+    """Roboflow: paths that begin with `..`, although they are beside the file."""
+    paths = "train: ../train/images\nval: ../valid/images\ntest: ../test/images\n"
+    files = {"data.yaml": f"{paths}nc: 2\n{NAMES}"} | folders_of(SPLITS)
+    return Case("boxes", "yolo", files, ("cat", "dog"), SPLIT_TREE, {}, LABELS)
+
+
+@case
+def yolo_with_absolute_path():
+    """A file that names the folder where the data once were."""
+    paths = "path: /content/pets\ntrain: train/images\nval: valid/images\ntest: test/images\n"
+    files = {"data.yaml": paths + NAMES} | folders_of(SPLITS)
+    return Case("boxes", "yolo", files, ("cat", "dog"), SPLIT_TREE, {}, LABELS)
+
+
+@case
+def yolo_with_absolute_splits():
+    """As before, in the path of each split."""
+    paths = "".join(
+        f"{key}: /content/pets/{split}/images\n"
+        for key, (split, _) in zip(("train", "val", "test"), SPLITS, strict=True)
+    )
+    files = {"data.yaml": paths + NAMES} | folders_of(SPLITS)
+    return Case("boxes", "yolo", files, ("cat", "dog"), SPLIT_TREE, {}, LABELS)
+
+
+@case
+def yolo_without_yaml():
+    """A folder for each split, and the classes in a text file."""
+    files = {"classes.txt": "cat\ndog\n"} | folders_of(SPLITS)
+    spoil = {"repeated": ("classes.txt", "dog", "cat")}
+    return Case("boxes", "yolo", files, ("cat", "dog"), SPLIT_TREE, spoil, (*LABELS, "classes.txt"))
+
+
+@case
+def yolo_polygons_as_boxes():
+    line = "0 0.125 0.3333333333 0.625 0.3333333333 0.625 0.6666666667\n"
+    files = dict(CASES["yolo_boxes"].files) | {"labels/train/a.txt": line}
+    made = CASES["yolo_boxes"]
+    return Case("boxes", "yolo", files, made.classes, made.splits, {}, made.harmless)
+
+
+@case
+def yolo_polygons():
+    made = CASES["yolo_boxes"]
+    corners = "0.125 0.3333333333 0.625 0.3333333333 0.625 0.6666666667 0.125 0.6666666667\n"
+    return Case(
+        "instances",
+        "yolo",
+        dict(made.files) | {"labels/train/a.txt": f"0 {corners}"},
+        made.classes,
+        {"train": {"images/train/a.png": [(*BOX, 8)]}, "val": {"images/val/b.png": []}},
+        {"box": ("labels/train/a.txt", corners, LINE[2:])},
+        made.harmless,
+    )
+
+
+@case
+def class_folders_with_splits():
+    return Case(
+        "classes",
+        "folders",
+        {
+            f"{split}/{name}/{split}.png": photo(len(split + name))
+            for split in ("train", "val")
+            for name in ("cat", "doggy")
+        },
+        ("cat", "doggy"),
+        {s: {f"{s}/{n}/{s}.png": n for n in ("cat", "doggy")} for s in ("train", "val")},
+    )
+
+
+@case
+def class_folders():
+    return Case(
+        "classes",
+        "classes",
+        {"cat/a.png": photo(10), "dog/b.png": photo(20)},
+        ("cat", "dog"),
+        {"all": {"cat/a.png": "cat", "dog/b.png": "dog"}},
+    )
+
+
+@case
+def class_table():
+    return Case(
+        "classes",
+        "csv",
+        {
+            "labels.csv": "path,label,split\na.png,cat,train\nb.png,dog,val\n",
+            "a.png": photo(10),
+            "b.png": photo(20),
+        },
+        ("cat", "dog"),
+        {"train": {"a.png": "cat"}, "val": {"b.png": "dog"}},
+        {
+            "outside": ("labels.csv", "a.png", "../a.png"),
+            "duplicate": ("labels.csv", "b.png,dog,val", "a.png,dog,val"),
+        },
+    )
+
+
+@case
+def voc_masks():
+    return Case(
+        "masks",
+        "voc",
+        {
+            "classes.txt": "ground\ncat\n",
+            "JPEGImages/a.png": photo(10),
+            "JPEGImages/b.png": photo(20),
+            "SegmentationClass/a.png": half(),
+            "SegmentationClass/b.png": half(255),
+            "ImageSets/Segmentation/train.txt": "a\n",
+            "ImageSets/Segmentation/val.txt": "b\n",
+        },
+        ("ground", "cat"),
+        {
+            "train": {"JPEGImages/a.png": HALF},
+            "val": {"JPEGImages/b.png": ["0000...."] * HEIGHT},
+        },
+        {
+            "outside": ("ImageSets/Segmentation/train.txt", "a", "../a"),
+            "duplicate": ("ImageSets/Segmentation/train.txt", "a\n", "a\na\n"),
+        },
+    )
+
+
+@case
+def mask_pairs():
+    return Case(
+        "masks",
+        "pairs",
+        {
+            "classes.txt": "ground\ncat\n",
+            "images/train/a.png": photo(10),
+            "images/val/b.png": photo(20),
+            "masks/train/a.png": half(),
+            "masks/val/b.png": half(255),
+        },
+        ("ground", "cat"),
+        {
+            "train": {"images/train/a.png": HALF},
+            "val": {"images/val/b.png": ["0000...."] * HEIGHT},
+        },
+    )
+
+
+@case
+def index_maps():
+    return Case(
+        "instances",
+        "index",
+        {
+            "images/train/a.png": photo(10),
+            "images/val/b.png": photo(20),
+            "masks/train/a.png": half(),
+            "masks/val/b.png": half(7),
+            "instances.csv": "path,instance,class\nimages/train/a.png,1,cat\n"
+            "images/val/b.png,7,dog\n",
+        },
+        ("cat", "dog"),
+        {
+            "train": {"images/train/a.png": [("cat", 4, 0, 8, 6, 24)]},
+            "val": {"images/val/b.png": [("dog", 4, 0, 8, 6, 24)]},
+        },
+        {"duplicate": ("instances.csv", "images/val/b.png,7", "images/train/a.png,1")},
+    )
