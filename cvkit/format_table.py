@@ -70,6 +70,9 @@ FORMATS: dict[Truth, dict[str, Format]] = {
             module=f"{_PLACE}.voc_beside",
             about="VOC's XML files beside the images, also in SPLIT/; or annotations/ and images/",
         ),
+        "labelme": Format(
+            module=f"{_PLACE}.labelme", about="LabelMe's JSON files, beside the images"
+        ),
         "yolo": Format(
             module=f"{_PLACE}.yolo",
             about="data.yaml, images/, labels/, in each split or with a folder for each in them",
@@ -80,11 +83,16 @@ FORMATS: dict[Truth, dict[str, Format]] = {
         "coco": Format(
             module=f"{_PLACE}.coco",
             about="annotations/instances_SPLIT.json and images",
+            last=True,
             json_files=True,
         ),
         "index": Format(
             module=f"{_PLACE}.index_maps",
             about="images/SPLIT/ and masks/SPLIT/ with equal file names",
+            last=True,
+        ),
+        "labelme": Format(
+            module=f"{_PLACE}.labelme", about="LabelMe's JSON files, beside the images"
         ),
         "yolo": Format(
             module=f"{_PLACE}.yolo",

@@ -1,5 +1,6 @@
 """Tiny datasets in every format and variant, each with what a reader must find in it."""
 
+import base64
 import io
 import json
 from collections.abc import Callable, Mapping
@@ -333,6 +334,86 @@ def yolo_polygons():
         {"box": ("labels/train/a.txt", corners, LINE[2:])},
         made.harmless,
     )
+
+
+def labelme(name, *shapes):
+    """Return a file of LabelMe 5."""
+    rows = [
+        {"label": label, "points": points, "group_id": group, "shape_type": kind, "flags": {}}
+        | more
+        for label, kind, points, group, more in shapes
+    ]
+    about = {"imagePath": name, "imageData": None, "imageHeight": HEIGHT, "imageWidth": WIDTH}
+    return json.dumps({"version": "5.4.1", "flags": {}, "shapes": rows} | about)
+
+
+CORNERS = [[1, 2], [5, 2], [5, 4], [1, 4]]
+PART = base64.b64encode(png(np.ones((2, 4)) * 255)).decode()
+
+
+def labelme_files(first):
+    mask = ("dog", "mask", [[1, 2], [4, 3]], None, {"mask": PART})
+    parts = [("cat", "polygon", [[x, 0], [x + 1, 0], [x + 1, 2]], 3, {}) for x in (0, 6)]
+    return {
+        "a.png": photo(10),
+        "a.json": labelme("a.png", first),
+        "b.png": photo(20),
+        "b.json": labelme("b.png", mask, *parts, ("cat", "point", [[1, 1]], None, {})),
+        "more/c.png": photo(30),
+        "annotated/c.json": labelme("..\\more\\c.png"),
+    }
+
+
+LABELME_SPOIL = {
+    "outside": ("annotated/c.json", "more", ".."),
+    "duplicate": ("annotated/c.json", "more\\\\c", "b"),
+    "label": ("a.json", '"cat"', "7"),
+    "points": ("a.json", "[5, 2]", "[5]"),
+    "shape": ("a.json", '"rectangle"', '"cuboid"'),
+    "size": ("a.json", '"imageWidth": 8', '"imageWidth": -8'),
+}
+
+
+@case
+def labelme_boxes():
+    """LabelMe 5: corners of rectangles in any order."""
+    files = labelme_files(("cat", "rectangle", [[5, 2], [1, 4]], None, {}))
+    content = {"a.png": [BOX], "b.png": [("dog", *BOX[1:]), ("cat", 0, 0, 7, 2)], "more/c.png": []}
+    return Case("boxes", "labelme", files, ("cat", "dog"), {"all": content}, LABELME_SPOIL)
+
+
+@case
+def labelme_instances():
+    """LabelMe 5: polygons, two of them of one object, and a mask."""
+    files = labelme_files(("cat", "polygon", CORNERS, None, {}))
+    content = {
+        "a.png": [(*BOX, 8)],
+        "b.png": [("dog", *BOX[1:], 8), ("cat", 0, 0, 7, 2, 2)],
+        "more/c.png": [],
+    }
+    spoil = LABELME_SPOIL | {
+        "shape": ("a.json", '"polygon"', '"rectangle"'),
+        "box": (
+            "a.json",
+            '[[1, 2], [5, 2], [5, 4], [1, 4]], "group_id": null, "shape_type": "polygon"',
+            '[[1, 2], [5, 4]], "group_id": null, "shape_type": "rectangle"',
+        ),
+        "mask": ("b.json", '"mask": "', '"mask": "!'),
+    }
+    return Case("instances", "labelme", files, ("cat", "dog"), {"all": content}, spoil)
+
+
+@case
+def labelme_with_splits():
+    shape = ("cat", "polygon", CORNERS, None, {})
+    files = {
+        "train/a.png": photo(10),
+        "train/a.json": labelme("a.png", shape),
+        "val/b.png": photo(20),
+        "val/b.json": labelme("b.png", ("dog", *shape[1:])),
+    }
+    splits = {"train": {"train/a.png": [BOX]}, "val": {"val/b.png": [("dog", *BOX[1:])]}}
+    return Case("boxes", "labelme", files, ("cat", "dog"), splits)
 
 
 @case

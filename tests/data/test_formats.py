@@ -43,6 +43,8 @@ SIGNS = {
     ("boxes", "coco"): ["annotations/instances_val.json"],
     ("boxes", "voc"): ["JPEGImages/a.jpg", "Annotations/a.xml", "labels/x", "annotations/x.json"],
     ("boxes", "xml"): ["a.png", "a.xml", "labels/a.txt", "annotations/x.json"],
+    ("boxes", "labelme"): ["a.png", "a.json", "labels/a.txt", "annotations/x.json"],
+    ("instances", "labelme"): ["a.png", "a.json", "masks/a.png", "images/x", "labels/a.txt"],
     ("boxes", "yolo"): ["images/a.png", "labels/a.txt", "annotations/x.json"],
     ("instances", "yolo"): ["images/a.png", "labels/a.txt"],
     ("instances", "coco"): ["annotations/instances_val.json", "images/a.png", "masks/a.png"],
@@ -50,7 +52,7 @@ SIGNS = {
 }
 """Files of a dataset in each format, with those that formats which are tried later go by."""
 
-FIRST = {".xml": "<annotation>"}
+FIRST = {"a.xml": "<annotation>", "a.json": '{"shapes": []}'}
 """How files begin by which a format is recognised."""
 
 
@@ -58,7 +60,7 @@ FIRST = {".xml": "<annotation>"}
 def test_every_format_is_recognised_also_where_others_could_be_meant(tmp_path, truth, name):
     for file in SIGNS[truth, name]:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / file).write_text(FIRST.get(Path(file).suffix, ""))
+        (tmp_path / file).write_text(FIRST.get(file, ""))
     assert detect_format(truth, tmp_path) == name
     for wanted in FORMATS[truth]:
         assert detect_format(truth, tmp_path, wanted) == wanted

@@ -25,7 +25,9 @@ FIRST_BYTES = 4096
 def looks_like(place: Path, splits: Sequence[str]) -> bool:
     """Return whether a folder, or one for a split in it, has annotations in these places."""
     return any(
-        _is_annotation(file) for folder in _folders(place) for file in _xml_of(folder)[:FILES]
+        file.parent != folder or _is_annotation(file)
+        for folder in _folders(place)
+        for file in _xml_of(folder)[:FILES]
     )
 
 
