@@ -73,6 +73,14 @@ FORMATS: dict[Truth, dict[str, Format]] = {
         "labelme": Format(
             module=f"{_PLACE}.labelme", about="LabelMe's JSON files, beside the images"
         ),
+        "cvat": Format(
+            module=f"{_PLACE}.cvat",
+            about="annotations.xml of 'CVAT for images', and images/",
+            files=(".xml",),
+        ),
+        "label-studio": Format(
+            module=f"{_PLACE}.label_studio", about="Label Studio's JSON export, and the images"
+        ),
         "yolo": Format(
             module=f"{_PLACE}.yolo",
             about="data.yaml, images/, labels/, in each split or with a folder for each in them",
@@ -93,6 +101,14 @@ FORMATS: dict[Truth, dict[str, Format]] = {
         ),
         "labelme": Format(
             module=f"{_PLACE}.labelme", about="LabelMe's JSON files, beside the images"
+        ),
+        "cvat": Format(
+            module=f"{_PLACE}.cvat",
+            about="annotations.xml of 'CVAT for images', and images/",
+            files=(".xml",),
+        ),
+        "label-studio": Format(
+            module=f"{_PLACE}.label_studio", about="Label Studio's JSON export, and the images"
         ),
         "yolo": Format(
             module=f"{_PLACE}.yolo",

@@ -416,6 +416,138 @@ def labelme_with_splits():
     return Case("boxes", "labelme", files, ("cat", "dog"), splits)
 
 
+def cvat(*images, labels=("cat", "dog")):
+    """Return a file of CVAT 2, of images (name, subset, elements)."""
+    listed = "".join(f"<label><name>{name}</name></label>" for name in labels)
+    rows = "".join(
+        f'<image id="{number}" name="{name}" subset="{subset}" width="{WIDTH}" height="{HEIGHT}">'
+        f"{elements}</image>"
+        for number, (name, subset, elements) in enumerate(images)
+    )
+    meta = f"<meta><job><labels>{listed}</labels></job></meta>"
+    return f"<annotations><version>1.1</version>{meta}{rows}</annotations>"
+
+
+CVAT_BOX = '<box label="cat" occluded="0" xtl="1" ytl="2" xbr="5" ybr="4" z_order="0"></box>'
+CVAT_POLYGON = '<polygon label="cat" points="1,2;5,2;5,4;1,4"></polygon>'
+CVAT_MASK = '<mask label="dog" rle="1, 2, 1" left="2" top="1" width="2" height="2"></mask>'
+CVAT_SPOIL = {
+    "outside": ("annotations.xml", 'name="a.png"', 'name="../a.png"'),
+    "duplicate": ("annotations.xml", 'name="b.png"', 'name="a.png"'),
+    "label": ("annotations.xml", 'label="cat"', 'label="cow"'),
+    "missing": ("annotations.xml", 'name="a.png"', 'name="z.png"'),
+    "video": ("annotations.xml", "</meta>", '</meta><track id="0"></track>'),
+}
+
+
+@case
+def cvat_boxes():
+    """CVAT 2, with images, one subset."""
+    files = {
+        "annotations.xml": cvat(
+            ("a.png", "default", CVAT_BOX + '<points label="cat" points="1,1"></points>'),
+            ("b.png", "default", ""),
+        ),
+        "images/default/a.png": photo(10),
+        "images/b.png": photo(20),
+    }
+    content = {"images/default/a.png": [BOX], "images/b.png": []}
+    spoil = CVAT_SPOIL | {
+        "rotated": ("annotations.xml", "ybr", 'rotation="30" ybr'),
+        "numbers": ("annotations.xml", 'xbr="5"', 'xbr="nan5"'),
+    }
+    return Case("boxes", "cvat", files, ("cat", "dog"), {"all": content}, spoil)
+
+
+@case
+def cvat_instances():
+    """CVAT 2, with two subsets."""
+    files = {
+        "annotations.xml": cvat(
+            ("a.png", "Train", CVAT_POLYGON), ("b.png", "Validation", CVAT_MASK)
+        ),
+        "images/Train/a.png": photo(10),
+        "images/Validation/b.png": photo(20),
+    }
+    splits = {
+        "train": {"images/Train/a.png": [(*BOX, 8)]},
+        "val": {"images/Validation/b.png": [("dog", 2, 1, 4, 3, 2)]},
+    }
+    spoil = {
+        "box": ("annotations.xml", CVAT_POLYGON, CVAT_BOX),
+        "points": ("annotations.xml", "5,2;", "5;"),
+        "runs": ("annotations.xml", "1, 2, 1", "1, 2, 9"),
+        "mask outside": ("annotations.xml", 'left="2"', 'left="7"'),
+    }
+    return Case("instances", "cvat", files, ("cat", "dog"), splits, spoil)
+
+
+def studio(*tasks):
+    """Return an export of Label Studio, of tasks (image, results)."""
+    size = {"original_width": WIDTH, "original_height": HEIGHT, "image_rotation": 0}
+    return json.dumps(
+        [
+            {
+                "id": number,
+                "annotations": [{"id": number, "result": [r | size for r in results]}],
+                "data": {"image": image},
+            }
+            for number, (image, results) in enumerate(tasks, 1)
+        ]
+    )
+
+
+RECTANGLE = {
+    "type": "rectanglelabels",
+    "value": {"x": 12.5, "y": 100 / 3, "width": 50, "height": 100 / 3, "rotation": 0}
+    | {"rectanglelabels": ["cat"]},
+}
+POLYGON = {
+    "type": "polygonlabels",
+    "value": {"points": [[x * 100 / WIDTH, y * 100 / HEIGHT] for x, y in CORNERS]}
+    | {"polygonlabels": ["dog"]},
+}
+CHOICE = {"type": "choices", "value": {"choices": ["good"]}}
+UPLOADED = "/data/upload/3/0a1b2c3d-a.png"
+LOCAL = "/data/local-files/?d=images/b.png"
+STUDIO_SPOIL = {
+    "outside": ("project-3.json", "images/b.png", "../images/b.png"),
+    "missing": ("project-3.json", "0a1b2c3d-a", "0a1b2c3d-z"),
+    "duplicate": ("project-3.json", "0a1b2c3d-a", "0a1b2c3d-b"),
+    "size": ("project-3.json", '"original_width": 8', '"original_width": 0.5'),
+    "class": ("project-3.json", 'labels": ["', 'labels": ["cow", "'),
+}
+
+
+@case
+def label_studio_boxes():
+    """Label Studio 1: an upload, and an image from a local folder."""
+    files = {
+        "project-3.json": studio((UPLOADED, [RECTANGLE, CHOICE]), (LOCAL, [POLYGON])),
+        "images/a.png": photo(10),
+        "images/b.png": photo(20),
+    }
+    content = {"images/a.png": [BOX], "images/b.png": [("dog", *BOX[1:])]}
+    spoil = STUDIO_SPOIL | {"rotated": ("project-3.json", '"rotation": 0}', '"rotation": 9}')}
+    spoil["rotated"] = ("project-3.json", '"rotation": 0,', '"rotation": 9,')
+    return Case("boxes", "label-studio", files, ("cat", "dog"), {"all": content}, spoil)
+
+
+@case
+def label_studio_instances():
+    files = {
+        "project-3.json": studio((UPLOADED, [POLYGON]), (LOCAL, [])),
+        "images/a.png": photo(10),
+        "images/b.png": photo(20),
+    }
+    content = {"images/a.png": [("dog", *BOX[1:], 8)], "images/b.png": []}
+    spoil = STUDIO_SPOIL | {
+        "points": ("project-3.json", '"points": [[', '"points": [[1], ['),
+        "brush": ("project-3.json", '"polygonlabels", "value"', '"brushlabels", "value"'),
+    }
+    return Case("instances", "label-studio", files, ("dog",), {"all": content}, spoil)
+
+
 @case
 def class_folders_with_splits():
     return Case(

@@ -45,6 +45,10 @@ SIGNS = {
     ("boxes", "xml"): ["a.png", "a.xml", "labels/a.txt", "annotations/x.json"],
     ("boxes", "labelme"): ["a.png", "a.json", "labels/a.txt", "annotations/x.json"],
     ("instances", "labelme"): ["a.png", "a.json", "masks/a.png", "images/x", "labels/a.txt"],
+    ("boxes", "cvat"): ["annotations.xml", "images/a.png", "labels/a.txt", "annotations/x.json"],
+    ("instances", "cvat"): ["annotations.xml", "images/a.png", "masks/x.png"],
+    ("boxes", "label-studio"): ["studio.json", "images/a.png", "labels/a.txt"],
+    ("instances", "label-studio"): ["studio.json", "images/a.png", "masks/a.png"],
     ("boxes", "yolo"): ["images/a.png", "labels/a.txt", "annotations/x.json"],
     ("instances", "yolo"): ["images/a.png", "labels/a.txt"],
     ("instances", "coco"): ["annotations/instances_val.json", "images/a.png", "masks/a.png"],
@@ -52,7 +56,11 @@ SIGNS = {
 }
 """Files of a dataset in each format, with those that formats which are tried later go by."""
 
-FIRST = {"a.xml": "<annotation>", "a.json": '{"shapes": []}'}
+FIRST = {
+    "studio.json": '[{"annotations": []}]',
+    "a.xml": "<annotation>",
+    "a.json": '{"shapes": []}',
+}
 """How files begin by which a format is recognised."""
 
 

@@ -8,10 +8,7 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree.ElementTree import Element, ParseError
-
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import parse
+from xml.etree.ElementTree import Element
 
 from cvkit.data.annotated import (
     AnnotatedImage,
@@ -30,9 +27,10 @@ from cvkit.data.formats.voc_lists import (
     with_image_suffix,
     without_labels,
 )
+from cvkit.data.formats.xml_files import read_root
 from cvkit.errors import CvkitError, DataError
 from cvkit.structures import ClassList
-from cvkit.texts import parse_number, require_regular, shown
+from cvkit.texts import parse_number, shown
 
 MOST_BYTES = 10_000_000
 """Maximum size of an annotation; VOC's have a few thousand bytes."""
@@ -188,19 +186,10 @@ def _read_xml(path: Path) -> _Parsed:
         DataError: missing, malformed, or with malformed objects; `_Defects` lists several.
     """
     try:
-        require_regular(path, area="xml")
         about = path.stat()
-        if about.st_size > MOST_BYTES:
-            raise DataError(f"{path} is larger than {MOST_BYTES / 1e6:g} MB", code="xml.size")
-        return _parse(path, about.st_mtime_ns, about.st_size)
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist", code="split.id_without_file") from error
-    except DefusedXmlException as error:
-        raise DataError(f"{path} contains a DTD or entities", code="xml.dtd") from error
-    except LookupError as error:
-        raise DataError(f"{path}: {error}", code="xml.encoding", hint="save it as UTF-8") from error
-    except (ParseError, OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not valid XML: {error}", code="xml.syntax") from error
+    except OSError:
+        about = None
+    return _parse(path, about and about.st_mtime_ns, about and about.st_size)
 
 
 class _Defects(DataError):
@@ -212,20 +201,13 @@ class _Defects(DataError):
 
 
 @functools.lru_cache(100_000)
-def _parse(path: Path, changed_ns: int, size: int) -> _Parsed:
+def _parse(path: Path, changed_ns: int | None, size: int | None) -> _Parsed:
     """Return the content of a file; cached, because each split needs all files of the folder.
 
     Raises:
         DataError: it is not an annotation.
-        ParseError: it is not XML; other errors of defusedxml are possible.
     """
-    root = parse(path, forbid_dtd=True).getroot()
-    if root is None:
-        raise DataError(f"{path} has no root element", code="root.name")
-    if root.tag != "annotation":
-        raise DataError(
-            f"{path}: the root is <{shown(root.tag)[1:-1]}>, not <annotation>", code="root.name"
-        )
+    root = read_root(path, "annotation", MOST_BYTES)
     defects: list[DataError] = []
     size_wh, objects = None, []
     try:
