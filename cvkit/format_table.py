@@ -21,6 +21,7 @@ class Format:
         files: suffixes of files that may be given instead of the folder.
         last: other formats may have its characteristics too, so they are tried first.
         json_files: the flags for annotation files and the folder of images apply to it.
+        drawn: the masks are drawn from the objects that the module reads.
         vague: many folders that are not datasets look like it, so no hint mentions it.
     """
 
@@ -29,6 +30,7 @@ class Format:
     files: tuple[str, ...] = ()
     last: bool = False
     json_files: bool = False
+    drawn: bool = False
     vague: bool = False
 
 
@@ -54,6 +56,33 @@ FORMATS: dict[Truth, dict[str, Format]] = {
         "pairs": Format(
             module=f"{_PLACE}.pairs",
             about="images/SPLIT/ and masks/SPLIT/ with equal file names, or images/ and masks/",
+        ),
+        "coco": Format(
+            module=f"{_PLACE}.coco",
+            about="annotations/instances_SPLIT.json with polygons, and images",
+            last=True,
+            drawn=True,
+        ),
+        "labelme": Format(
+            module=f"{_PLACE}.labelme",
+            about="LabelMe's JSON files with polygons, beside the images",
+            drawn=True,
+        ),
+        "cvat": Format(
+            module=f"{_PLACE}.cvat",
+            about="annotations.xml of 'CVAT for images' with polygons, and images/",
+            drawn=True,
+        ),
+        "label-studio": Format(
+            module=f"{_PLACE}.label_studio",
+            about="Label Studio's JSON export with polygons, and the images",
+            drawn=True,
+        ),
+        "yolo": Format(
+            module=f"{_PLACE}.yolo",
+            about="data.yaml, images/, and labels/ with a polygon in each line",
+            last=True,
+            drawn=True,
         ),
     },
     "boxes": {

@@ -548,6 +548,78 @@ def label_studio_instances():
     return Case("instances", "label-studio", files, ("dog",), {"all": content}, spoil)
 
 
+def drawn(name, made, classes, splits):
+    """Add a case: the same files for masks."""
+    old = CASES[made]
+    spoil = {kind: edit for kind, edit in old.spoil.items() if kind in ("outside", "box", "points")}
+    CASES[name] = Case(
+        "masks", old.format, old.files, ("background", *classes), splits, spoil, old.harmless
+    )
+
+
+def painted(x1, y1, x2, y2, value=1):
+    """Return the rows of a mask with a rectangle."""
+    rows = np.zeros((HEIGHT, WIDTH), int)
+    rows[y1:y2, x1:x2] = value
+    return ["".join(map(str, row)) for row in rows.tolist()]
+
+
+EMPTY = painted(0, 0, 0, 0)
+RECT = painted(*BOX[1:])
+TWO = painted(*BOX[1:], 2)
+drawn(
+    "coco_drawn",
+    "coco_instances",
+    ("cat", "dog"),
+    {"train": {"images/train/a.png": RECT}, "val": {"images/val/b.png": RECT}},
+)
+drawn(
+    "labelme_drawn",
+    "labelme_instances",
+    ("cat", "dog"),
+    {"all": {"a.png": RECT, "b.png": ["10000010", "00000000", *TWO[2:]], "more/c.png": EMPTY}},
+)
+drawn(
+    "cvat_drawn",
+    "cvat_instances",
+    ("cat", "dog"),
+    {
+        "train": {"images/Train/a.png": RECT},
+        "val": {"images/Validation/b.png": ["00000000", "00020000", "00200000", *["00000000"] * 3]},
+    },
+)
+drawn(
+    "label_studio_drawn",
+    "label_studio_instances",
+    ("dog",),
+    {"all": {"images/a.png": RECT, "images/b.png": EMPTY}},
+)
+drawn(
+    "yolo_drawn",
+    "yolo_polygons",
+    ("cat", "dog"),
+    {"train": {"images/train/a.png": RECT}, "val": {"images/val/b.png": EMPTY}},
+)
+
+
+@case
+def coco_drawn_in_order():
+    """Small objects over large ones, whatever their order; crowds have no label."""
+    made = json.loads(coco(["a.png"]))
+    rows = made["annotations"]
+    whole = [0, 0, 8, 0, 8, 6, 0, 6]
+    right = {"size": [HEIGHT, WIDTH], "counts": [36, 12]}
+    more = {"image_id": 1, "area": 1}
+    rows.append({"id": 2, "category_id": 2, "bbox": [0, 0, 8, 6], "segmentation": [whole]} | more)
+    crowd = {"id": 3, "category_id": 1, "bbox": [6, 0, 2, 6], "iscrowd": 1, "segmentation": right}
+    rows.append(crowd | more)
+    rows[1]["segmentation"] = [[0, 0, 7, 0, 7, 6, 0, 6]]
+    files = {"annotations/instances_train.json": json.dumps(made), "images/train/a.png": photo(9)}
+    rows_of = ["2222222."] * 2 + ["2111122."] * 2 + ["2222222."] * 2
+    classes = ("background", "cat", "dog")
+    return Case("masks", "coco", files, classes, {"train": {"images/train/a.png": rows_of}})
+
+
 @case
 def class_folders_with_splits():
     return Case(

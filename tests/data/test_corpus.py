@@ -7,11 +7,10 @@ import pytest
 from corpus import CASES
 
 from cvkit.data.boxes import read_boxes
-from cvkit.data.classes import dataset_classes
 from cvkit.data.classified import read_collection
 from cvkit.data.datasets import read_pair
 from cvkit.data.formats.recognise import detect_format
-from cvkit.data.labelled import read_pairs
+from cvkit.data.labelled import mask_classes, read_pairs
 from cvkit.data.masks import MaskReader
 from cvkit.errors import CvkitError, raise_defects
 from cvkit.format_table import FORMATS
@@ -40,7 +39,8 @@ def objects(image, names):
 
 def read_masks(root, splits):
     parts = read_pairs(root, detect_format("masks", root), splits)
-    classes, colors = dataset_classes(root, IGNORE)
+    masks = [pair.mask for pairs in parts.splits.values() for pair in pairs]
+    classes, colors = mask_classes(root, masks)
     reader = MaskReader(len(classes), colors)
     found = {
         split: {pair.key: rows_of(read_pair(pair, reader)[1]) for pair in pairs}
