@@ -21,6 +21,7 @@ class Format:
         files: suffixes of files that may be given instead of the folder.
         last: other formats may have its characteristics too, so they are tried first.
         json_files: the flags for annotation files and the folder of images apply to it.
+        drawn: the masks are drawn from the objects that the module reads.
         vague: many folders that are not datasets look like it, so no hint mentions it.
         writer: module that writes it; "" if none does.
     """
@@ -30,6 +31,7 @@ class Format:
     files: tuple[str, ...] = ()
     last: bool = False
     json_files: bool = False
+    drawn: bool = False
     vague: bool = False
     writer: str = ""
 
@@ -66,6 +68,33 @@ FORMATS: dict[Truth, dict[str, Format]] = {
             about="images/SPLIT/ and masks/SPLIT/ with equal file names, or images/ and masks/",
             writer=f"{_WRITERS}.mask_pairs",
         ),
+        "coco": Format(
+            module=f"{_PLACE}.coco",
+            about="annotations/instances_SPLIT.json with polygons, and images",
+            last=True,
+            drawn=True,
+        ),
+        "labelme": Format(
+            module=f"{_PLACE}.labelme",
+            about="LabelMe's JSON files with polygons, beside the images",
+            drawn=True,
+        ),
+        "cvat": Format(
+            module=f"{_PLACE}.cvat",
+            about="annotations.xml of 'CVAT for images' with polygons, and images/",
+            drawn=True,
+        ),
+        "label-studio": Format(
+            module=f"{_PLACE}.label_studio",
+            about="Label Studio's JSON export with polygons, and the images",
+            drawn=True,
+        ),
+        "yolo": Format(
+            module=f"{_PLACE}.yolo",
+            about="data.yaml, images/, and labels/ with a polygon in each line",
+            last=True,
+            drawn=True,
+        ),
     },
     "boxes": {
         "coco": Format(
@@ -80,9 +109,24 @@ FORMATS: dict[Truth, dict[str, Format]] = {
             about="Annotations/, JPEGImages/, ImageSets/Main/SPLIT.txt",
             writer=f"{_WRITERS}.voc",
         ),
+        "xml": Format(
+            module=f"{_PLACE}.voc_beside",
+            about="VOC's XML files beside the images, also in SPLIT/; or annotations/ and images/",
+        ),
+        "labelme": Format(
+            module=f"{_PLACE}.labelme", about="LabelMe's JSON files, beside the images"
+        ),
+        "cvat": Format(
+            module=f"{_PLACE}.cvat",
+            about="annotations.xml of 'CVAT for images', and images/",
+            files=(".xml",),
+        ),
+        "label-studio": Format(
+            module=f"{_PLACE}.label_studio", about="Label Studio's JSON export, and the images"
+        ),
         "yolo": Format(
             module=f"{_PLACE}.yolo",
-            about="data.yaml, images/, labels/",
+            about="data.yaml, images/, labels/, in each split or with a folder for each in them",
             files=(".yaml", ".yml"),
             writer=f"{_WRITERS}.yolo",
         ),
@@ -91,13 +135,33 @@ FORMATS: dict[Truth, dict[str, Format]] = {
         "coco": Format(
             module=f"{_PLACE}.coco",
             about="annotations/instances_SPLIT.json and images",
+            last=True,
             json_files=True,
             writer=f"{_WRITERS}.coco",
         ),
         "index": Format(
             module=f"{_PLACE}.index_maps",
             about="images/SPLIT/ and masks/SPLIT/ with equal file names",
+            last=True,
             writer=f"{_WRITERS}.index_maps",
+        ),
+        "labelme": Format(
+            module=f"{_PLACE}.labelme", about="LabelMe's JSON files, beside the images"
+        ),
+        "cvat": Format(
+            module=f"{_PLACE}.cvat",
+            about="annotations.xml of 'CVAT for images', and images/",
+            files=(".xml",),
+        ),
+        "label-studio": Format(
+            module=f"{_PLACE}.label_studio", about="Label Studio's JSON export, and the images"
+        ),
+        "yolo": Format(
+            module=f"{_PLACE}.yolo",
+            about="as for boxes, with a polygon in each line of labels/",
+            files=(".yaml", ".yml"),
+            last=True,
+            writer=f"{_WRITERS}.yolo",
         ),
     },
 }

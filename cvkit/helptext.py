@@ -152,7 +152,7 @@ EXAMPLES = {
     ("data",): ("cvkit data convert DIR --to coco --out NEW",),
     ("data", "convert"): (
         "cvkit data convert DIR --to coco --out NEW",
-        "cvkit data convert instances.json --task instance --to-task segment --to pairs --out NEW",
+        "cvkit data convert instances.json --task segment --to pairs --out NEW",
         "cvkit data convert DIR --task detect --to yolo --out NEW --split val --lossless",
     ),
     ("compare",): (

@@ -15,9 +15,6 @@ from cvkit.errors import UsageError
 from cvkit.format_table import FORMATS, TRUTH_OF, Truth, format_choices
 from cvkit.options.data_convert import DataConvert
 
-SMALLER: dict[Truth, tuple[Truth, ...]] = {"instances": ("boxes", "masks")}
-"""Kinds of labels that follow from others."""
-
 
 def convert_data(options: DataConvert) -> int:
     """Write a dataset in another format.
@@ -32,14 +29,12 @@ def convert_data(options: DataConvert) -> int:
 
     task = options.task or clear_task(options.data, options.format)
     truth, videos = TRUTH_OF[task]
-    wanted = _wanted(options, task)
-    writer = _writer(options, wanted)
+    writer = _writer(options, truth)
     _require_format(options, task, truth)
     report = Reporter(options.quiet)
     origin = Origin(
         place=options.data,
         truth=truth,
-        wanted=wanted,
         videos=videos,
         layout=options.format,
         splits=tuple(options.split),
@@ -87,36 +82,16 @@ def convert_data(options: DataConvert) -> int:
     return 0
 
 
-def _wanted(options: DataConvert, task: str) -> Truth:
-    """Return the kind of labels of the result.
-
-    Raises:
-        UsageError: it does not follow from that of the dataset.
-    """
-    truth, _ = TRUTH_OF[task]
-    if options.to_task is None:
-        return truth
-    wanted, moving = TRUTH_OF[options.to_task]
-    if options.to_task == task or (wanted in SMALLER.get(truth, ()) and not moving):
-        return wanted
-    possible = [name for name, (kind, _) in TRUTH_OF.items() if kind in SMALLER.get(truth, ())]
-    raise UsageError(
-        f"--to-task {options.to_task}: data for 'cvkit {task}' do not contain what it needs",
-        code="to_task.impossible",
-        hint=f"use {' or '.join(possible)}, or omit it" if possible else "omit it",
-    )
-
-
-def _writer(options: DataConvert, wanted: Truth) -> Any:
+def _writer(options: DataConvert, truth: Truth) -> Any:
     """Return the writer of the wanted format.
 
     Raises:
         UsageError: labels of this kind cannot be written in it.
     """
-    rows = {name: row.writer for name, row in FORMATS[wanted].items() if row.writer}
+    rows = {name: row.writer for name, row in FORMATS[truth].items() if row.writer}
     if options.to not in rows:
         raise UsageError(
-            f"--to {options.to} cannot hold {wanted}",
+            f"--to {options.to} cannot hold {truth}",
             code="to.unknown",
             hint=nearest(options.to, rows, f"use {' or '.join(rows)}"),
         )

@@ -12,22 +12,22 @@ import numpy as np
 from cvkit.console import Reporter
 from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.boxes import read_boxes
-from cvkit.data.classes import dataset_classes, make_classes, numbered_classes
+from cvkit.data.classes import make_classes, numbered_classes
 from cvkit.data.classified import read_collection
 from cvkit.data.division import ALL
 from cvkit.data.files import walk_images, walk_videos
 from cvkit.data.formats.contract import DataFlags, Query
 from cvkit.data.formats.recognise import detect_format
-from cvkit.data.labelled import LabelledImage, read_pairs
+from cvkit.data.labelled import LabelledImage, mask_classes, read_pairs
 from cvkit.data.masks import MaskMap, MaskReader
 from cvkit.data.own_splits import own_splits
 from cvkit.data.scan import Found, scan_boxes, scan_images, scan_pairs, scan_videos
 from cvkit.data.writing.contract import Content, Feature, Item
-from cvkit.data.writing.painting import hidden_pixels, painted
-from cvkit.errors import CvkitError, DataError, UsageError, raise_defects
+from cvkit.data.writing.painting import hidden_pixels
+from cvkit.errors import CvkitError, UsageError, raise_defects
 from cvkit.format_table import Truth
 from cvkit.ops.rle import mask_areas
-from cvkit.structures import IGNORE, ClassList, Instances, Masks
+from cvkit.structures import IGNORE, Instances, Masks
 from cvkit.texts import counted
 
 FLAGS = DataFlags("DATA", "give the file itself instead of the folder")
@@ -40,7 +40,6 @@ class Origin:
     Attributes:
         place: its folder, or a file given instead.
         truth: the kind of its labels.
-        wanted: the kind of labels that the result has.
         videos: its samples are videos.
         layout: the name of its format, or `auto`.
         splits: names; empty for all.
@@ -51,7 +50,6 @@ class Origin:
 
     place: Path
     truth: Truth
-    wanted: Truth
     videos: bool = False
     layout: str = "auto"
     splits: Sequence[str] = ()
@@ -140,45 +138,27 @@ def _objects(
     raise_defects(defects, str(origin.place))
     lost: Counter[str] = Counter()
     kept = {
-        name: [_kept(image, origin, keeps, lost) for image in images]
-        for name, images in splits.items()
+        name: [_kept(image, keeps, lost) for image in images] for name, images in splits.items()
     }
     items = _items(kept, lambda image: (image.key, image.path, image.size_wh or (0, 0)))
-    classes = data.classes
-    if origin.wanted == "masks":
-        classes = _with_background(classes)
-        items = {
-            split: [replace(item, labels=partial(_semantic, item.labels)) for item in row]
-            for split, row in items.items()
-        }
-    return Conversion(layout, Content(classes, items), _sentences(lost), data.notes)
+    return Conversion(layout, Content(data.classes, items), _sentences(lost), data.notes)
 
 
-def _kept(
-    image: AnnotatedImage, origin: Origin, keeps: frozenset[Feature], lost: Counter[str]
-) -> AnnotatedImage:
+def _kept(image: AnnotatedImage, keeps: frozenset[Feature], lost: Counter[str]) -> AnnotatedImage:
     """Return an image with the labels that are kept; count the others."""
     truth = image.truth
     masks = truth.masks if isinstance(truth.masks, Masks) else None
-    semantic = origin.wanted == "masks"
     if truth.crowd is not None and truth.crowd.any() and "crowd" not in keeps:
-        what = "become pixels without a label" if semantic else "are left out"
-        lost[f"crowd regions, which {what}"] += int(truth.crowd.sum())
-        truth = truth if semantic else truth.pick(~truth.crowd)
+        lost["crowd regions, which are left out"] += int(truth.crowd.sum())
+        truth = truth.pick(~truth.crowd)
         masks = truth.masks if isinstance(truth.masks, Masks) else None
     if truth.difficult is not None and "difficult" not in keeps:
         lost["marks difficult, so that these objects count"] += int(truth.difficult.sum())
         truth = replace(truth, difficult=None)
-    if masks is not None and origin.wanted == "boxes":
-        lost["masks"] += len(masks)
-        truth, masks = replace(truth, masks=None), None
-    if "areas" not in keeps and not semantic:
+    if "areas" not in keeps:
         lost["annotated areas"] += _annotated_areas(truth, masks)
     if "beyond" not in keeps and masks is None and image.size_wh:
         lost["boxes beyond their image, which end at its border"] += _beyond(truth, image.size_wh)
-    if semantic:
-        repeated = len(truth) - len(set(truth.labels.tolist()))
-        lost["objects that share the area of others of their class"] += repeated
     if masks is not None:
         if "overlaps" not in keeps and image.size_wh:
             hidden = hidden_pixels(truth, image.size_wh[::-1])
@@ -204,31 +184,6 @@ def _beyond(truth: Instances, size_wh: tuple[int, int]) -> int:
     return int(over.any(1).sum())
 
 
-def _with_background(classes: ClassList) -> ClassList:
-    """Return the classes of pixels: those of objects after a background.
-
-    Raises:
-        DataError: too many for 8-bit masks.
-    """
-    if len(classes) >= IGNORE:
-        raise DataError(
-            f"{len(classes)} classes do not fit into 8-bit masks",
-            code="classes.count",
-            hint=f"at most {IGNORE - 1} classes of objects",
-        )
-    first = "background" if "background" not in classes.names else "no object"
-    return make_classes([first, *classes.names])
-
-
-def _semantic(image: AnnotatedImage) -> np.ndarray:
-    """Return the HW class of each pixel; crowds have no label."""
-    truth = image.truth
-    crowd = np.zeros(len(truth), bool) if truth.crowd is None else truth.crowd
-    width, height = image.size_wh or (0, 0)
-    values = np.where(crowd, IGNORE, truth.labels)
-    return painted(truth, values, (height, width)).astype(np.uint8)
-
-
 def _masks(
     origin: Origin,
     query: Query,
@@ -238,7 +193,8 @@ def _masks(
     report: Reporter,
 ) -> Conversion:
     parts = read_pairs(query.root, layout, names)
-    classes, colors = dataset_classes(query.root, IGNORE)
+    every = [pair.mask for pairs in parts.splits.values() for pair in pairs]
+    classes, colors = mask_classes(query.root, every)
     count = len(classes) if classes else None
     reader = MaskReader(count, colors, origin.mask_map, origin.ignore_index)
     defects: list[CvkitError] = []

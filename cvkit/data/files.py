@@ -301,15 +301,20 @@ def escapes(relative: str) -> str:
     return ""
 
 
-def inside(root: Path, relative: str) -> Path:
+def inside(root: Path, relative: str, source: Path | None = None) -> Path:
     """Return `root/relative`.
+
+    Args:
+        root: a folder.
+        relative: a path from a file or a flag.
+        source: the file that contains it, for the message.
 
     Raises:
         DataError: see `escapes`.
     """
     if reason := escapes(relative):
         raise DataError(
-            f"{shown(relative)} {reason} {root}",
+            f"{f'{source}: ' if source else ''}{shown(relative)} {reason} {root}",
             code="path.escape",
             hint="use paths inside the folder",
         )

@@ -1,20 +1,24 @@
 """Images with masks, in any format."""
 
 import functools
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from cvkit.data.classes import dataset_classes
 from cvkit.data.decode import decode, open_image
 from cvkit.data.division import WHOLE, Division, Parts, Source, read_splits
 from cvkit.data.formats.contract import Listing, Query
 from cvkit.data.formats.image_tree import shared_labels
 from cvkit.data.formats.recognise import reader_of
 from cvkit.data.known import Known
+from cvkit.data.masks import Drawing
 from cvkit.errors import DataError
+from cvkit.structures import IGNORE, ClassList
 from cvkit.texts import counted
 
 
@@ -25,13 +29,13 @@ class LabelledImage:
     Attributes:
         key: the image's path relative to the dataset.
         image: its location.
-        mask: path of its mask.
+        mask: path of its mask, or how it is made.
         name: the image's path relative to the folder of its split, without suffix.
     """
 
     key: str
     image: Path
-    mask: Path
+    mask: Path | Drawing
     name: str
 
 
@@ -69,8 +73,49 @@ def read_pairs(
         if not found:
             raise DataError(f"split {split!r} of {root} is empty", code="split.empty")
     notes = dict.fromkeys(n for name in parts.names.values() for n in listing(name).notes)
-    masks = dict.fromkeys((p.mask, p.key) for pairs in parts.splits.values() for p in pairs)
-    return replace(parts, notes=(*notes, *shared_labels(list(masks)), *parts.notes))
+    every = dict.fromkeys((p.mask, p.key) for pairs in parts.splits.values() for p in pairs)
+    masks = [(mask, key) for mask, key in every if isinstance(mask, Path)]
+    return replace(parts, notes=(*notes, *shared_labels(masks), *parts.notes))
+
+
+def mask_classes(
+    root: Path, masks: Iterable[Path | Drawing]
+) -> tuple[ClassList | None, dict[tuple[int, int, int], int]]:
+    """Return the classes of masks, and the colours that the dataset assigns to them.
+
+    They are those of the format, or else of `classes.txt`; None without either.
+
+    Args:
+        root: the dataset.
+        masks: of all splits in use.
+
+    Raises:
+        DataError: splits with different classes, too many classes, or a malformed list.
+    """
+    lists = dict.fromkeys(mask.classes for mask in masks if isinstance(mask, Drawing))
+    if not lists:
+        return dataset_classes(root, IGNORE)
+    first, *others = lists
+    if others:
+        raise DataError(
+            f"{root}: its splits have different classes",
+            code="classes.differ",
+            hint="all files must list the same classes",
+        )
+    if len(first) > IGNORE:
+        raise DataError(f"{root} has more than {IGNORE} classes", code="classes.count")
+    return first, {}
+
+
+def mask_file(mask: Path | Drawing) -> Path:
+    """Return the file that a mask is made from."""
+    return mask.file if isinstance(mask, Drawing) else mask
+
+
+def rules(masks: Iterable[Path | Drawing]) -> str:
+    """Return everything besides their files on which masks depend, as a hash; "" if nothing."""
+    drawn = [mask.rule for mask in masks if isinstance(mask, Drawing)]
+    return hashlib.sha256("\0".join(drawn).encode()).hexdigest() if drawn else ""
 
 
 def _mask_values(pairs: Sequence[LabelledImage]) -> list[list[str]]:
@@ -78,11 +123,12 @@ def _mask_values(pairs: Sequence[LabelledImage]) -> list[list[str]]:
 
     They are not classes yet: flags that give values a meaning must not change the division.
     """
-    with Known("mask values", [pair.mask for pair in pairs]) as known:
+    kind, files = f"mask values{rules(p.mask for p in pairs)}", [mask_file(p.mask) for p in pairs]
+    with Known(kind, files) as known:
 
         def values_of(pair: LabelledImage) -> list[str]:
             try:
-                return known.find([pair.mask], lambda: _stored_values(pair.mask))
+                return known.find([mask_file(pair.mask)], lambda: _stored_values(pair.mask))
             except DataError:
                 return []
 
@@ -90,7 +136,9 @@ def _mask_values(pairs: Sequence[LabelledImage]) -> list[list[str]]:
             return list(pool.map(values_of, pairs))
 
 
-def _stored_values(path: Path) -> list[str]:
+def _stored_values(path: Path | Drawing) -> list[str]:
+    if isinstance(path, Drawing):
+        return sorted(map(str, np.unique(path.values())))
     with open_image(path) as image:
         values = np.asarray(decode(image, path))
     return sorted(

@@ -1,6 +1,7 @@
 """Label masks: from index PNGs and colour-coded PNGs to class indices."""
 
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from PIL import Image
 
 from cvkit.data.decode import decode, is_deep, open_image
 from cvkit.errors import DataError, UsageError
-from cvkit.structures import IGNORE, VOC_PALETTE, voc_color
+from cvkit.structures import IGNORE, VOC_PALETTE, ClassList, voc_color
 from cvkit.texts import counted
 
 RGB = tuple[int, int, int]
@@ -48,6 +49,35 @@ def parse_mask_map(text: str) -> MaskMap:
 
 
 @dataclass(frozen=True)
+class Drawing(ABC):
+    """A mask that is made from other data than an image of class indices.
+
+    Attributes:
+        file: that it is made from, or the image, for messages.
+        classes: whose indices are its values.
+    """
+
+    file: Path
+    classes: ClassList
+
+    def __str__(self) -> str:
+        return str(self.file)
+
+    @property
+    @abstractmethod
+    def rule(self) -> str:
+        """Everything besides the content of its file on which its values depend."""
+
+    @abstractmethod
+    def values(self) -> np.ndarray:
+        """Return HW uint8 class indices, with `IGNORE` for pixels without a label.
+
+        Raises:
+            DataError: its file is unusable.
+        """
+
+
+@dataclass(frozen=True)
 class MaskReader:
     """Reads the masks of one dataset.
 
@@ -65,7 +95,7 @@ class MaskReader:
     ignore_index: int = IGNORE
     trust_voc_palette: bool = True
 
-    def read(self, path: Path) -> np.ndarray:
+    def read(self, mask: Path | Drawing) -> np.ndarray:
         """Return a mask as HW uint8 class indices, with `IGNORE` for pixels without a label.
 
         Raises:
@@ -73,8 +103,11 @@ class MaskReader:
                 `mask.16bit`, `mask.float`, `mask.color`, `mask.palette` and the errors of
                 `cvkit.data.decode`.
         """
-        raw = self._read_values(path)
+        drawn = isinstance(mask, Drawing)
+        path, raw = (mask.file, mask.values()) if drawn else (mask, self._read_values(mask))
         mapped = self._lookup_table()[raw]
+        if drawn:
+            mapped[raw == IGNORE] = IGNORE_MARK
         limit = IGNORE if self.num_classes is None else self.num_classes
         wrong = (mapped >= limit) & (mapped != IGNORE_MARK)
         if wrong.any():

@@ -3,6 +3,7 @@
 Findings are cached, so that the next start decodes only files that have changed.
 """
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +20,8 @@ from cvkit.data.datasets import read_pair
 from cvkit.data.decode import exif_orientation, needed_bits, read_image
 from cvkit.data.frames import frame_bits, frame_files
 from cvkit.data.known import Known, content_hash, known_hash
-from cvkit.data.labelled import LabelledImage
-from cvkit.data.masks import MaskReader
+from cvkit.data.labelled import LabelledImage, mask_file, rules
+from cvkit.data.masks import Drawing, MaskReader
 from cvkit.data.video import VideoIndex, index_video
 from cvkit.errors import CvkitError
 from cvkit.structures import IGNORE
@@ -83,11 +84,13 @@ def scan_pairs(
         on_step: called with the number of pairs done so far.
     """
     scan = Scan()
-    with Known(f"pair {reader}", [pair.image for pair in pairs]) as known:
+    kind = f"pair {reader}{rules(pair.mask for pair in pairs)}"
+    with Known(kind, [pair.image for pair in pairs]) as known:
 
         def examine(pair: LabelledImage) -> list[Any] | CvkitError:
             try:
-                return known.find([pair.image, pair.mask], lambda: _pair_facts(pair, reader))
+                files = [pair.image, mask_file(pair.mask)]
+                return known.find(files, lambda: _pair_facts(pair, reader))
             except CvkitError as error:
                 return error
 
@@ -113,9 +116,16 @@ def _pair_facts(pair: LabelledImage, reader: MaskReader) -> list[Any]:
     _, mask = read_pair(pair, reader)
     labels, counts = np.unique(mask, return_counts=True)
     pairs = np.stack([labels, counts], 1).tolist()
-    hashes = content_hash(pair.image), content_hash(pair.mask)
-    recolored = bool(reader.recolors(pair.mask))
+    recolored = isinstance(pair.mask, Path) and bool(reader.recolors(pair.mask))
+    hashes = content_hash(pair.image), _mask_hash(pair.mask)
     return [list(mask.shape), pairs, *hashes, recolored, needed_bits(pair.image)]
+
+
+def _mask_hash(mask: Path | Drawing) -> str:
+    """Return the hash of a mask's file, or of the values of a drawn one."""
+    if isinstance(mask, Drawing):
+        return hashlib.sha256(mask.values().tobytes()).hexdigest()
+    return content_hash(mask)
 
 
 def _image_facts(path: Path) -> list[Any]:

@@ -32,15 +32,6 @@ class DataConvert(Command):
     ]
     to: Annotated[str, Choice(WRITTEN), flag(OUTPUT, "Format to write")]
     out: Annotated[Path, flag(OUTPUT, "New folder for the dataset")]
-    to_task: Annotated[
-        str | None,
-        Choice(TASKS),
-        flag(
-            OUTPUT,
-            "Task that the new dataset is for: detect or segment from instance (default: that of "
-            "the data)",
-        ),
-    ] = None
     task: Annotated[
         str | None,
         Choice(TASKS),

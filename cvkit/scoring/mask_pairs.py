@@ -10,7 +10,7 @@ from cvkit.data.files import inside, walk_images
 from cvkit.data.formats.recognise import detect_format
 from cvkit.data.joining import join_names
 from cvkit.data.labelled import read_pairs
-from cvkit.data.masks import MaskMap
+from cvkit.data.masks import Drawing, MaskMap
 from cvkit.dividing import model_division, tell_division
 from cvkit.errors import DataError
 from cvkit.options.segment import SegmentEval
@@ -42,7 +42,7 @@ class ScoredPair:
 
     key: str
     prediction: Path | Failure
-    mask: Path
+    mask: Path | Drawing
     labels: tuple[str, ...] = ()
     image: Path | None = None
 
@@ -215,7 +215,7 @@ def renumbered(
 
 def _truths(
     options: SegmentEval, truth: Path, labels: dict[str, Any], report: Reporter
-) -> Iterator[tuple[str, Path | None, Path]]:
+) -> Iterator[tuple[str, Path | None, Path | Drawing]]:
     """Yield the name (without suffix), the image (of a dataset) and the mask of each truth.
 
     Args:

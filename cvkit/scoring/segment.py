@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from cvkit.console import Reporter
-from cvkit.data.classes import dataset_classes, make_classes, numbered_classes
+from cvkit.data.classes import make_classes, numbered_classes
 from cvkit.data.decode import read_image
+from cvkit.data.labelled import mask_classes
 from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
 from cvkit.errors import CvkitError, DataError
 from cvkit.metrics import confusion
@@ -92,7 +93,7 @@ def _readers(
     report: Reporter,
 ) -> tuple[MaskReader, MaskReader, ClassList]:
     """Return the readers of truths and predictions, by flags or the model, and the classes."""
-    classes, colors = dataset_classes(truth, IGNORE)
+    classes, colors = mask_classes(truth, [pair.mask for pair in pairs])
     labels = predicted.labels if predicted else {}
     written = labels.get("mask_map") if options.mask_map is None else options.mask_map
     mask_map = parse_mask_map(written) if written else MaskMap()

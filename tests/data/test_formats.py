@@ -40,20 +40,40 @@ SIGNS = {
     ("classes", "csv"): ["labels.csv", "train/cat/a.png", "val/cat/b.png"],
     ("masks", "voc"): ["JPEGImages/a.jpg", "SegmentationClass/a.png", "images/x", "masks/x"],
     ("masks", "pairs"): ["images/a.png", "masks/a.png"],
+    ("masks", "coco"): ["annotations/instances_val.json", "images/a.png"],
+    ("masks", "labelme"): ["a.png", "a.json", "labels/a.txt"],
+    ("masks", "cvat"): ["annotations.xml", "images/a.png", "labels/a.txt"],
+    ("masks", "label-studio"): ["studio.json", "images/a.png", "labels/a.txt"],
+    ("masks", "yolo"): ["images/a.png", "labels/a.txt"],
     ("boxes", "coco"): ["annotations/instances_val.json"],
     ("boxes", "voc"): ["JPEGImages/a.jpg", "Annotations/a.xml", "labels/x", "annotations/x.json"],
+    ("boxes", "xml"): ["a.png", "a.xml", "labels/a.txt", "annotations/x.json"],
+    ("boxes", "labelme"): ["a.png", "a.json", "labels/a.txt", "annotations/x.json"],
+    ("instances", "labelme"): ["a.png", "a.json", "masks/a.png", "images/x", "labels/a.txt"],
+    ("boxes", "cvat"): ["annotations.xml", "images/a.png", "labels/a.txt", "annotations/x.json"],
+    ("instances", "cvat"): ["annotations.xml", "images/a.png", "masks/x.png"],
+    ("boxes", "label-studio"): ["studio.json", "images/a.png", "labels/a.txt"],
+    ("instances", "label-studio"): ["studio.json", "images/a.png", "masks/a.png"],
     ("boxes", "yolo"): ["images/a.png", "labels/a.txt", "annotations/x.json"],
+    ("instances", "yolo"): ["images/a.png", "labels/a.txt"],
     ("instances", "coco"): ["annotations/instances_val.json", "images/a.png", "masks/a.png"],
     ("instances", "index"): ["images/a.png", "masks/a.png"],
 }
 """Files of a dataset in each format, with those that formats which are tried later go by."""
+
+FIRST = {
+    "studio.json": '[{"annotations": []}]',
+    "a.xml": "<annotation>",
+    "a.json": '{"shapes": []}',
+}
+"""How files begin by which a format is recognised."""
 
 
 @pytest.mark.parametrize(("truth", "name"), ROWS)
 def test_every_format_is_recognised_also_where_others_could_be_meant(tmp_path, truth, name):
     for file in SIGNS[truth, name]:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / file).touch()
+        (tmp_path / file).write_text(FIRST.get(file, ""))
     assert detect_format(truth, tmp_path) == name
     for wanted in FORMATS[truth]:
         assert detect_format(truth, tmp_path, wanted) == wanted

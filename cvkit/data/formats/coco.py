@@ -125,7 +125,7 @@ def read_coco(
     rows, sizes = _index_images(content["images"], path, found)
     if images is None:
         images = find_images(root, path, split, list(rows.values()))
-    places = _places(rows, images, found)
+    places = _places(rows, images, path, found)
     known = sizes
     if masks:
         known = {id_: sizes[id_] or _header_size(places[id_], found) for id_ in places}
@@ -140,12 +140,12 @@ def read_coco(
     return found
 
 
-def _places(rows: dict[int, dict], folder: Path, found: Annotations) -> dict[int, Path]:
+def _places(rows: dict[int, dict], folder: Path, file: Path, found: Annotations) -> dict[int, Path]:
     """Return the path of each image, without those whose names lead out of the folder."""
     result = {}
     for id_, row in rows.items():
         try:
-            result[id_] = inside(folder, row["file_name"])
+            result[id_] = inside(folder, row["file_name"], file)
         except DataError as defect:
             found.defects.append(defect)
     return result

@@ -53,9 +53,15 @@ def find_coco(root: Path, split: str, choose: str) -> Path:
         choose: see `cvkit.data.formats.contract.DataFlags`.
 
     Raises:
-        DataError: there are several.
+        DataError: there is none, or there are several.
     """
     named = _named(root, split)
+    if not named:
+        raise DataError(
+            f"{root} has no COCO file for split {split!r}",
+            code="split.missing",
+            hint=coco_hint(root),
+        )
     if len(named) > 1:
         raise DataError(
             f"{named[0].parent} has {len(named)} files for split {split!r}: "
@@ -95,7 +101,7 @@ def coco_parts(root: Path, splits: Sequence[str]) -> tuple[list[str], Path | Non
     folders = [root / "annotations", root / "coco", root]
     files = [file for folder in folders for file in json_files(folder)]
     parts = {part for file in files for part in _name_parts(file)}
-    parts |= {file.parent.name for file in matches(root, f"*/{ROBOFLOW}")}
+    parts |= {file.parent.name for file in matches(root, f"*/{ROBOFLOW}") if file.is_file()}
     known = [name for name in parts if is_split(name) or name in splits]
     known += [split for split in splits if split not in known and _named(root, split)]
     others = [file for file in files if not {*_name_parts(file)} & {*known}]

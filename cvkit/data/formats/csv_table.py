@@ -55,7 +55,7 @@ def _read_table(path: Path) -> list[tuple[str | None, ClassifiedImage]]:
     defects: list[CvkitError] = []
     for row in rows:
         try:
-            file, seconds = inside(root, row["path"]), _seconds(row, path)
+            file, seconds = inside(root, row["path"], path), _seconds(row, path)
         except DataError as defect:
             defects.append(defect)
             continue

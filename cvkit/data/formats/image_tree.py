@@ -19,6 +19,19 @@ def folder_parts(root: Path, splits: Sequence[str]) -> tuple[list[str], str | No
     return known, None if any(map(is_split, known)) else ""
 
 
+def tree_parts(root: Path, splits: Sequence[str]) -> tuple[list[str], str | None]:
+    """Return what `folder_parts` does, or the folders that have `images` and `labels` of their own.
+
+    Args:
+        root: the dataset.
+        splits: names that may be nested.
+    """
+    if (root / "images").is_dir():
+        return folder_parts(root, splits)
+    known = [p.parent.name for p in matches(root, "*/labels") if (p.parent / "images").is_dir()]
+    return known, None if any(map(is_split, known)) else ""
+
+
 def shared_labels(pairs: Sequence[tuple[Path, str]]) -> list[str]:
     """Return a note if images that differ only in their suffix share a label file.
 

@@ -18,7 +18,7 @@ from cvkit.data.formats import pairs
 from cvkit.data.formats.contract import Contents, Query
 from cvkit.data.formats.image_tree import folder_parts, shared_labels
 from cvkit.data.known import Known
-from cvkit.data.labelled import LabelledImage
+from cvkit.data.labelled import LabelledImage, mask_file
 from cvkit.data.tables import read_rows
 from cvkit.errors import CvkitError, DataError, raise_defects
 from cvkit.ops.rle import from_index_map, make_masks, mask_areas, mask_boxes
@@ -51,9 +51,9 @@ def read_index_maps(root: Path, split: str) -> Annotations:
     classes = _classes(root, table)
     doubts = _doubts(root, table)
     listing = pairs.read_split(root, split)
-    shared = shared_labels([(pair.mask, pair.key) for pair in listing.images])
+    shared = shared_labels([(mask_file(pair.mask), pair.key) for pair in listing.images])
     found = Annotations(classes, notes=[*doubts, *listing.notes, *shared])
-    with Known("index map", [pair.mask for pair in listing.images]) as known:
+    with Known("index map", [mask_file(pair.mask) for pair in listing.images]) as known:
         for number, pair in enumerate(listing.images, 1):
             try:
                 size_hw = upright_size_hw(pair.image)
@@ -103,7 +103,8 @@ def _objects(
     table: Table | None,
     known: Known,
 ) -> Instances:
-    shape, numbers, codes = known.find([pair.mask], lambda: _map_facts(pair.mask))
+    file = mask_file(pair.mask)
+    shape, numbers, codes = known.find([file], lambda: _map_facts(file))
     if tuple(shape) != size_hw:
         raise DataError(
             f"{pair.mask}: {shape[1]}x{shape[0]} pixels, but its image {pair.key} "

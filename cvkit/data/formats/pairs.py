@@ -33,7 +33,7 @@ def read_split(root: Path, split: str) -> Listing[LabelledImage]:
     images, masks = inside(root / "images", split), inside(root / "masks", split)
     all_masks = list(walk_images(masks))
     by_stem = {path.relative_to(masks).with_suffix(""): path for path in all_masks}
-    found, missing = [], []
+    found, missing, used = [], [], set()
     for image in walk_images(images):
         stem = image.relative_to(images).with_suffix("")
         mask = by_stem.get(stem)
@@ -42,9 +42,10 @@ def read_split(root: Path, split: str) -> Listing[LabelledImage]:
         else:
             key = image.relative_to(root).as_posix()
             found.append(LabelledImage(key, image, mask, stem.as_posix()))
+            used.add(mask)
     raise_if_missing(images, missing)
     beside = note_beside(root / "images", "split") if split else ""
-    unused = _unused_masks(root, split, all_masks, {pair.mask for pair in found})
+    unused = _unused_masks(root, split, all_masks, used)
     return Listing(found, [note for note in (beside, *unused) if note])
 
 

@@ -10,6 +10,8 @@ from cvkit.data.formats.contract import Reader
 from cvkit.errors import DataError, UsageError
 from cvkit.format_table import FORMATS, TASK_OF, Format, Truth
 
+DRAWN = "cvkit.data.formats.drawn"
+
 
 def reader_of(truth: Truth, name: str) -> Reader:
     """Return the module of a format.
@@ -18,7 +20,11 @@ def reader_of(truth: Truth, name: str) -> Reader:
         truth: the kind of labels that the dataset has.
         name: of the format.
     """
-    module: Any = importlib.import_module(FORMATS[truth][name].module)
+    row = FORMATS[truth][name]
+    module: Any = importlib.import_module(row.module)
+    if row.drawn:
+        drawn: Any = importlib.import_module(DRAWN)
+        module = drawn.DrawnMasks(module)
     return module
 
 

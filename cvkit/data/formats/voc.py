@@ -5,13 +5,10 @@ Its pixels are 1-based and inclusive: the box (1, 1, 1, 1) is the first pixel. H
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree.ElementTree import Element, ParseError
-
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import parse
+from xml.etree.ElementTree import Element
 
 from cvkit.data.annotated import (
     AnnotatedImage,
@@ -30,9 +27,10 @@ from cvkit.data.formats.voc_lists import (
     with_image_suffix,
     without_labels,
 )
+from cvkit.data.formats.xml_files import read_root
 from cvkit.errors import CvkitError, DataError
 from cvkit.structures import ClassList
-from cvkit.texts import parse_number, require_regular, shown
+from cvkit.texts import parse_number, shown
 
 MOST_BYTES = 10_000_000
 """Maximum size of an annotation; VOC's have a few thousand bytes."""
@@ -80,37 +78,66 @@ def read_voc(root: Path, split: str) -> Annotations:
         DataError: no such split. Defects of single files are collected.
     """
     folder, notes = root / "Annotations", []
+    source = root / "ImageSets" / "Main" / f"{split}.txt" if split else None
     if split:
         names = list_names(root, "Main", split)
     else:
         files = matches(folder, "**/*.xml")
         names = [file.relative_to(folder).with_suffix("").as_posix() for file in files]
         notes = without_labels(root, "Annotations", "annotation")
-    parsed: dict[str, _Parsed] = {}
-    places: dict[str, Path] = {}
     defects: list[CvkitError] = []
-    for name in names:
+    entries = []
+    for number, name in enumerate(names, 1):
         try:
-            places[name] = inside(root / "JPEGImages", name)
-            parsed[name] = _read_xml(root / "Annotations" / f"{name}.xml")
+            stem = inside(root / "JPEGImages", name, source)
+            entries.append(Entry(number, stem, root / "Annotations" / f"{name}.xml"))
         except DataError as defect:
-            defects += getattr(defect, "defects", [defect])
-    found = Annotations(_classes(root, parsed), defects=defects, notes=notes)
+            defects.append(defect)
+    found = Annotations(ClassList((), (), ()), defects=defects, notes=notes)
+    read_entries(root, entries, lambda: matches(folder, "**/*.xml"), found)
+    found.notes += passed_over(root, [image.path for image in found.images])
+    return found
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An image of a split: its number, its path without suffix, and its annotation."""
+
+    number: int
+    stem: Path
+    xml: Path
+
+
+def read_entries(
+    root: Path, entries: Sequence[Entry], files: Callable[[], list[Path]], found: Annotations
+) -> None:
+    """Read the images and boxes of a split; defects of single files are collected.
+
+    Args:
+        root: the dataset.
+        entries: the images.
+        files: returns all annotations of the dataset, whose splits share their classes.
+        found: gets images, classes and defects.
+    """
+    parsed: dict[Path, _Parsed] = {}
+    for entry in entries:
+        try:
+            parsed[entry.xml] = _read_xml(entry.xml)
+        except DataError as defect:
+            found.defects += getattr(defect, "defects", [defect])
+    found.classes = _classes(root, parsed, files)
     numbers = {name: number for number, name in enumerate(found.classes.names, 1)}
-    for position, name in enumerate(names, 1):
-        if name not in places:
-            continue
-        path = with_image_suffix(places[name])
+    for entry in entries:
+        path = with_image_suffix(entry.stem)
         if path is None:
-            reason = f"{places[name]}.jpg does not exist"
+            reason = f"{entry.stem}.jpg does not exist"
             found.defects.append(DataError(reason, code="split.id_without_file"))
-        elif name in parsed:
-            size_wh, objects = parsed[name]
+        elif entry.xml in parsed:
+            size_wh, objects = parsed[entry.xml]
             if unknown := sorted({o.name for o in objects} - numbers.keys()):
-                where = root / "Annotations" / f"{name}.xml"
                 found.defects.append(
                     DataError(
-                        f"{where}: {shown(unknown[0])} is not a class",
+                        f"{entry.xml}: {shown(unknown[0])} is not a class",
                         code="object.name_unknown",
                         hint=f"known: {', '.join(found.classes.names[:20])}",
                     )
@@ -122,32 +149,28 @@ def read_voc(root: Path, split: str) -> Annotations:
                 difficult=[o.difficult for o in objects],
             )
             key = path.relative_to(root).as_posix()
-            found.images.append(AnnotatedImage(key, path, position, size_wh, truth))
-    found.notes += passed_over(root, [image.path for image in found.images])
-    return found
+            found.images.append(AnnotatedImage(key, path, entry.number, size_wh, truth))
 
 
-def _classes(root: Path, parsed: dict[str, _Parsed]) -> ClassList:
-    """Return the classes of the folder, which all splits share."""
+def _classes(root: Path, parsed: dict[Path, _Parsed], files: Callable[[], list[Path]]) -> ClassList:
+    """Return the classes of the dataset, which all splits share."""
     listed, _ = dataset_classes(root)
     if listed is None:
-        names = sorted(_used_names(root, parsed)) or list(VOC_CLASSES)
+        names = sorted(_used_names(parsed, files())) or list(VOC_CLASSES)
     else:
-        names = without_background(listed.names, lambda: _used_names(root, parsed))
+        names = without_background(listed.names, lambda: _used_names(parsed, files()))
     return object_classes(names, range(1, len(names) + 1))
 
 
-def _used_names(root: Path, parsed: dict[str, _Parsed]) -> set[str]:
-    """Return the class names in all readable annotations of the folder.
+def _used_names(parsed: dict[Path, _Parsed], files: Sequence[Path]) -> set[str]:
+    """Return the class names in all readable annotations of the dataset.
 
     Args:
-        root: the dataset.
-        parsed: annotations that have been read already, by name.
+        parsed: annotations that have been read already.
+        files: all of them.
     """
     names = {o.name for _, objects in parsed.values() for o in objects}
-    folder = root / "Annotations"
-    known = {folder / f"{name}.xml" for name in parsed}
-    for file in sorted(set(matches(folder, "**/*.xml")) - known):
+    for file in sorted(set(files) - parsed.keys()):
         try:
             _, objects = _read_xml(file)
         except DataError:
@@ -163,19 +186,10 @@ def _read_xml(path: Path) -> _Parsed:
         DataError: missing, malformed, or with malformed objects; `_Defects` lists several.
     """
     try:
-        require_regular(path, area="xml")
         about = path.stat()
-        if about.st_size > MOST_BYTES:
-            raise DataError(f"{path} is larger than {MOST_BYTES / 1e6:g} MB", code="xml.size")
-        return _parse(path, about.st_mtime_ns, about.st_size)
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist", code="split.id_without_file") from error
-    except DefusedXmlException as error:
-        raise DataError(f"{path} contains a DTD or entities", code="xml.dtd") from error
-    except LookupError as error:
-        raise DataError(f"{path}: {error}", code="xml.encoding", hint="save it as UTF-8") from error
-    except (ParseError, OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not valid XML: {error}", code="xml.syntax") from error
+    except OSError:
+        about = None
+    return _parse(path, about and about.st_mtime_ns, about and about.st_size)
 
 
 class _Defects(DataError):
@@ -187,20 +201,13 @@ class _Defects(DataError):
 
 
 @functools.lru_cache(100_000)
-def _parse(path: Path, changed_ns: int, size: int) -> _Parsed:
+def _parse(path: Path, changed_ns: int | None, size: int | None) -> _Parsed:
     """Return the content of a file; cached, because each split needs all files of the folder.
 
     Raises:
         DataError: it is not an annotation.
-        ParseError: it is not XML; other errors of defusedxml are possible.
     """
-    root = parse(path, forbid_dtd=True).getroot()
-    if root is None:
-        raise DataError(f"{path} has no root element", code="root.name")
-    if root.tag != "annotation":
-        raise DataError(
-            f"{path}: the root is <{shown(root.tag)[1:-1]}>, not <annotation>", code="root.name"
-        )
+    root = read_root(path, "annotation", MOST_BYTES)
     defects: list[DataError] = []
     size_wh, objects = None, []
     try:

@@ -38,7 +38,7 @@ def _read_split(root: Path, split: str) -> Listing[LabelledImage]:
     else:
         file = masks
         names = [p.relative_to(masks).with_suffix("").as_posix() for p in walk_images(masks)]
-    raise_defects([defect for name in names if (defect := _leaving(root, name))], str(file))
+    raise_defects([defect for name in names if (defect := _leaving(root, name, file))], str(file))
     found, missing = [], []
     for name in names:
         image = with_image_suffix(root / "JPEGImages" / name)
@@ -52,10 +52,10 @@ def _read_split(root: Path, split: str) -> Listing[LabelledImage]:
     return Listing(found, [*notes, *passed_over(root, [pair.image for pair in found])])
 
 
-def _leaving(root: Path, name: str) -> DataError | None:
-    """Return why a name in a list is not inside the dataset; None if it is."""
+def _leaving(root: Path, name: str, file: Path) -> DataError | None:
+    """Return why a name in a list, a file, is not inside the dataset; None if it is."""
     try:
-        inside(root, f"{name}.png")
+        inside(root, f"{name}.png", file)
     except DataError as defect:
         return defect
     return None

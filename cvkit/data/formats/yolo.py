@@ -1,16 +1,17 @@
 """The text layout of the YOLO tools: one file per image, one line per object.
 
 A line is `CLASS CX CY W H` in fractions of the image size, or `CLASS X Y X Y X Y ...` for a
-polygon, which becomes its box. `data.yaml` names the classes and the image folders; labels are in
-the same tree, with `labels` in place of `images`.
+polygon: the outline of an object, or its box if masks are not needed. `data.yaml` names the classes
+and the image folders; labels are in the same tree, with `labels` in place of `images`. Without that
+file, images are in `images/SPLIT` or `SPLIT/images`.
 
-Nothing outside the folder of `data.yaml` is read: if its `path` leads out, images are looked up
-    beside the file, with a warning; if they are not there, that is an error.
+Nothing outside the folder of `data.yaml` is read: if one of its paths leads out, images are looked
+    up beside the file, with a warning; if they are not there, that is an error.
 """
 
-import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +21,26 @@ from cvkit.data.decode import upright_size_hw
 from cvkit.data.division import is_split
 from cvkit.data.files import escapes, inside, matches, walk_images
 from cvkit.data.formats.contract import Contents, Query
-from cvkit.data.formats.image_tree import folder_parts, shared_labels
+from cvkit.data.formats.image_tree import shared_labels, tree_parts
+from cvkit.data.formats.yolo_lines import Line, oriented, read_line
 from cvkit.errors import CvkitError, DataError
+from cvkit.ops.rle import make_masks, mask_areas
 from cvkit.structures import ClassList, Instances
-from cvkit.texts import counted, is_text, parse_number, read_lines, require_regular, shown
+from cvkit.texts import is_text, read_lines, require_regular, shown
 from cvkit.yaml_files import MOST_BYTES, read_yaml
-
-SLACK = 1e-3
-"""How far rounding may move a box over the image border, as a fraction of the image size."""
 
 
 def looks_like(place: Path, splits: Sequence[str]) -> bool:
     """Return whether a dataset is a YAML file, or a folder with one or with labels."""
-    return place.is_file() or find_yaml(place) is not None or (place / "labels").is_dir()
+    if place.is_file() or find_yaml(place) is not None or (place / "labels").is_dir():
+        return True
+    return any((folder.parent / "images").is_dir() for folder in matches(place, "*/labels"))
 
 
 def read(query: Query) -> Contents[Annotations]:
     """Return the splits of a dataset; without any, all images may be divided."""
     known, heap = yolo_parts(query.root, query.splits)
-    return Contents(known, heap, lambda split: read_yolo(query.root, split))
+    return Contents(known, heap, lambda split: read_yolo(query.root, split, masks=query.masks))
 
 
 def find_yaml(root: Path) -> Path | None:
@@ -85,31 +87,32 @@ def yolo_parts(root: Path, splits: Sequence[str]) -> tuple[list[str], str | None
     """
     file = find_yaml(root)
     if file is None:
-        return folder_parts(root, splits)
+        return tree_parts(root, splits)
     entries = {name: value for name, value in _read(file).items() if value is not None}
     known = [name for name in entries if is_split(name) or name in splits]
     if not known:
-        return folder_parts(_base(file, entries)[0], splits)
+        return tree_parts(_base(file, entries)[0], splits)
     return known, None
 
 
-def read_yolo(root: Path, split: str) -> Annotations:
+def read_yolo(root: Path, split: str, *, masks: bool = False) -> Annotations:
     """Return the images and boxes of a split; ids are the file's own class numbers.
 
     Args:
         root: the dataset, or its YAML file.
         split: the dataset's own name; "" for all images.
+        masks: every object must have an outline.
 
     Raises:
         DataError: no such folder or no class names. Defects of single lines are collected.
     """
     file = find_yaml(root)
-    base, places = (root if root.is_dir() else root.parent), [f"images/{split}".rstrip("/")]
-    outside = ""
+    base, outside, listed = (root if root.is_dir() else root.parent), "", []
     if file is not None:
         content = _read(file)
         base, outside = _base(file, content)
-        places = _places(file, content, split) or places
+        listed = _places(file, content, split)
+    places, moved = _beside(base, listed) if listed else ([_folder(base, split)], "")
     defects: list[CvkitError] = []
     try:
         paths = _images(base, places, split, defects)
@@ -120,21 +123,61 @@ def read_yolo(root: Path, split: str) -> Annotations:
     images = [(path, path.relative_to(base).as_posix()) for path in paths]
     labels = [(_label_path(base, path), key) for path, key in dict(images).items()]
     found = Annotations(_classes(file, base), defects=defects, notes=shared_labels(labels))
+    if moved:
+        found.notes.append(f"{file}: {moved}")
     if outside:
         found.notes.append(
             f"{file}: path {shown(outside)} leads out of the dataset folder and is not followed; "
             "the images beside the file are used"
         )
+    all_lines: list[Line] = []
     for path, key in images:
         try:
             height, width = upright_size_hw(path)
-            truth = _truth(_label_path(base, path), len(found.classes), (width, height))
+            lines = _lines(_label_path(base, path), len(found.classes), (width, height), masks)
         except CvkitError as defect:
             found.defects.append(defect)
             continue
-        number = len(found.images) + 1
+        number, truth = len(found.images) + 1, _truth(lines, (width, height), masks)
         found.images.append(AnnotatedImage(key, path, number, (width, height), truth))
+        all_lines += lines
+    if defect := oriented(base, all_lines):
+        found.defects.append(defect)
     return found
+
+
+def _folder(base: Path, split: str) -> str:
+    """Return the folder of a split's images, of a dataset that does not name it."""
+    other = f"{split}/images"
+    if split and not (base / "images" / split).is_dir() and inside(base, other).is_dir():
+        return other
+    return f"images/{split}".rstrip("/")
+
+
+def _beside(base: Path, places: list[str]) -> tuple[list[str], str]:
+    """Return the folders and lists of a split, those that lead out by the end of their paths.
+
+    Exports contain the paths of the place where they were made.
+
+    Args:
+        base: the dataset.
+        places: as the YAML names them.
+
+    Returns:
+        The places, and a note if some lead out; places that are not beside the file are kept.
+    """
+    result, note = [], ""
+    for place in places:
+        # Exports give folders relative to the place where a training tool once ran.
+        short = place.removeprefix("../").removeprefix("./")
+        if escapes(short):
+            parts = [part for part in re.split(r"[/\\]", short) if part not in ("", ".", "..")]
+            tails = ("/".join(parts[first:]) for first in range(len(parts)))
+            short = next((t for t in tails if not escapes(t) and (base / t).exists()), short)
+            if not escapes(short):
+                note = f"{shown(place)} leads out of the dataset folder; {short} is used"
+        result.append(short)
+    return result, note
 
 
 def _left(file: Path, outside: str) -> DataError:
@@ -220,12 +263,11 @@ def _images(base: Path, places: list[str], split: str, defects: list[CvkitError]
     """
     result: list[Path] = []
     for place in places:
-        # Exports give folders relative to the place where a training tool once ran.
-        path = inside(base, place.removeprefix("../").removeprefix("./"))
+        path = inside(base, place)
         if path.suffix == ".txt" and path.is_file():
             for line in filter(None, map(str.strip, read_lines(path, area="split"))):
                 try:
-                    result.append(inside(base, line.removeprefix("./")))
+                    result.append(inside(base, line.removeprefix("./"), path))
                 except DataError as defect:
                     defects.append(defect)
         elif path.is_dir():
@@ -249,54 +291,30 @@ def _label_path(base: Path, image: Path) -> Path:
     return base.joinpath(*parts).with_suffix(".txt")
 
 
-def _truth(path: Path, count: int, size_wh: tuple[int, int]) -> Instances:
+def _lines(path: Path, count: int, size_wh: tuple[int, int], masks: bool) -> list[Line]:
     """Return the objects of a label file; an image without one has none.
 
     Raises:
         DataError: names the first malformed line.
     """
     if not path.is_file():
-        return no_objects()
-    boxes, labels = [], []
-    for number, line in enumerate(read_lines(path, area="yolo"), 1):
-        if not line.strip():
-            continue
-        where = f"{path}:{number}"
-        parts = [parse_number(part) for part in line.split()]
-        numbers = [part for part in parts if part is not None]
-        if len(numbers) < len(parts):
-            raise DataError(
-                f"{where}: {shown(line)} does not consist of numbers", code="yolo.syntax"
-            )
-        label, *values = numbers
-        if not label.is_integer() or not 0 <= label < count:
-            raise DataError(
-                f"{where}: class {shown(line.split()[0])} is not in 0..{count - 1}",
-                code="yolo.class",
-            )
-        boxes.append(_corners(values, size_wh, where))
-        labels.append(int(label) + 1)
-    return make_truth(boxes, labels) if boxes else no_objects()
+        return []
+    lines = enumerate(read_lines(path, area="yolo"), 1)
+    return [
+        read_line(line, count, size_wh, f"{path}:{number}", masks=masks)
+        for number, line in lines
+        if line.strip()
+    ]
 
 
-def _corners(values: list[float], size_wh: tuple[int, int], where: str) -> tuple[float, ...]:
-    if len(values) == 4:
-        x, y, w, h = values
-        shares = (x - w / 2, y - h / 2, x + w / 2, y + h / 2)
-    elif len(values) >= 6 and len(values) % 2 == 0:
-        shares = (min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2]))
-    else:
-        raise DataError(
-            f"{where}: {counted(len(values), 'number')} instead of a box", code="yolo.syntax"
-        )
-    wrong = not all(map(math.isfinite, values))  # the minimum and maximum hide NaN
-    wrong |= not all(-SLACK <= share <= 1 + SLACK for share in shares)
-    if wrong or shares[2] < shares[0] or shares[3] < shares[1]:
-        raise DataError(
-            f"{where}: box {shown([round(v, 4) for v in values])} leaves the image",
-            code="yolo.range",
-            hint="centre and size are shares of the image from 0 to 1",
-        )
-    width, height = size_wh
-    x1, y1, x2, y2 = (min(1.0, max(0.0, share)) for share in shares)
-    return x1 * width, y1 * height, x2 * width, y2 * height
+def _truth(lines: list[Line], size_wh: tuple[int, int], masks: bool) -> Instances:
+    """Return the objects of an image."""
+    codes = make_masks([line.code for line in lines if line.code is not None], size_wh[::-1])
+    if not lines:
+        return replace(no_objects(), masks=codes) if masks else no_objects()
+    return make_truth(
+        [line.box for line in lines],
+        [line.label for line in lines],
+        areas=mask_areas(codes) if masks else None,
+        masks=codes if masks else None,
+    )

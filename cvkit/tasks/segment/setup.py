@@ -11,17 +11,17 @@ from torch import Tensor, nn
 
 from cvkit import catalog
 from cvkit.console import Reporter
-from cvkit.data.classes import dataset_classes, numbered_classes
+from cvkit.data.classes import numbered_classes
 from cvkit.data.division import Parts
 from cvkit.data.formats.recognise import detect_format
-from cvkit.data.labelled import LabelledImage, read_pairs
+from cvkit.data.labelled import LabelledImage, mask_classes, read_pairs
 from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
 from cvkit.data.scan import Scan, scan_pairs
 from cvkit.dividing import tell_division, training_division
 from cvkit.errors import DataError, UsageError, raise_defects
 from cvkit.ops import inference, losses
 from cvkit.options.segment import SegmentEval, SegmentPredict, SegmentTrain, dialects
-from cvkit.structures import IGNORE, ClassList
+from cvkit.structures import ClassList
 from cvkit.tasks.checking import checked, warn_of_leaks
 from cvkit.tasks.common import data_place, parse_image_size, refuse_idle
 from cvkit.tasks.segment.network import Network, segmenter
@@ -132,7 +132,8 @@ def training_data(
             f"{name}: {counted(len(pairs), 'image')}" for name, pairs in splits.items()
         )
         report.say(f"data: {root} ({layout} layout), {counts}")
-    classes, colors = dataset_classes(root, IGNORE)
+    masks = [pair.mask for pairs in splits.values() for pair in pairs]
+    classes, colors = mask_classes(root, masks)
     reader = MaskReader(
         num_classes=len(classes) if classes else None,
         colors=colors,

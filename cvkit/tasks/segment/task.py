@@ -11,11 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cvkit.console import Reporter
-from cvkit.data.classes import dataset_classes
 from cvkit.data.datasets import ImageSource, SegmentationDataset
 from cvkit.data.files import InputFile
 from cvkit.data.formats.recognise import detect_format
-from cvkit.data.labelled import LabelledImage, read_pairs
+from cvkit.data.labelled import LabelledImage, mask_classes, read_pairs
 from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
 from cvkit.data.resize import input_size_hw, prepare
 from cvkit.dividing import division_of, model_division, tell_division, warn_if_changed
@@ -27,7 +26,7 @@ from cvkit.output.answers import AreaAnswers
 from cvkit.output.draw import draw_segmentation
 from cvkit.output.files import write_label_png, write_rgb
 from cvkit.output.records import describe_labels
-from cvkit.structures import IGNORE, Batch, Sample, SegMap
+from cvkit.structures import Batch, Sample, SegMap
 from cvkit.tasks.checking import about_data
 from cvkit.tasks.class_weights import class_weights
 from cvkit.tasks.common import (
@@ -133,7 +132,7 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
         parts = read_pairs(root, layout, [options.split], division)
         pairs = parts.splits[options.split]
         tell_division(options, root, parts.heap, division, parts.splits, report)
-        classes, colors = dataset_classes(root, IGNORE)
+        classes, colors = mask_classes(root, [pair.mask for pair in pairs])
         if classes is not None:
             require_same_classes(classes.names, self.classes.names)
         reader = MaskReader(

@@ -1,0 +1,733 @@
+"""Tiny datasets in every format and variant, each with what a reader must find in it."""
+
+import base64
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+WIDTH, HEIGHT = 8, 6
+"""Size of all images."""
+
+
+def png(pixels):
+    """Return the bytes of a PNG with these pixels."""
+    stream = io.BytesIO()
+    Image.fromarray(np.asarray(pixels, np.uint8)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def photo(value):
+    """Return an image of one colour."""
+    return png(np.full((HEIGHT, WIDTH, 3), value))
+
+
+def half(right=1, left=0):
+    """Return a mask whose left and right halves have a value each."""
+    return png([[left] * 4 + [right] * 4] * HEIGHT)
+
+
+HALF = ["00001111"] * HEIGHT
+"""The content of `half()`, as `test_corpus` writes masks."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A dataset.
+
+    Attributes:
+        truth: the kind of labels.
+        format: that must be detected.
+        files: content by path.
+        classes: their names, in order.
+        splits: the expected content of each split by image key: a class; rows of a mask; or
+            objects (class, x1, y1, x2, y2), of instances also with the mask's number of pixels.
+        spoil: further edits (path, old, new) that must be refused, by what they do.
+        harmless: paths of files whose loss or emptiness means something else.
+    """
+
+    truth: str
+    format: str
+    files: Mapping[str, str | bytes]
+    classes: tuple[str, ...]
+    splits: Mapping[str, Mapping[str, Any]]
+    spoil: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
+    harmless: tuple[str, ...] = ()
+
+    def write(self, root):
+        """Write the files under a folder."""
+        for name, content in self.files.items():
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+CASES: dict[str, Case] = {}
+Maker = Callable[[], Case]
+
+
+def case(make: Maker) -> Maker:
+    """Add the dataset that a function returns, under the function's name."""
+    CASES[make.__name__] = make()
+    return make
+
+
+ROBOFLOW = ("train/a.png", "valid/b.png", "test/c.png")
+BOX = ("cat", 1, 2, 5, 4)
+TRIANGLE = [1, 2, 5, 2, 5, 4]
+SQUARE = [1, 2, 5, 2, 5, 4, 1, 4]
+"""Polygons whose boxes are `BOX`."""
+
+
+def coco(names, *, masks=True, start=1):
+    """Return a COCO file whose first image has one cat and whose others are empty."""
+    images = [
+        {"id": number, "file_name": name, "width": WIDTH, "height": HEIGHT}
+        for number, name in enumerate(names, start)
+    ]
+    row = {"id": 1, "image_id": start, "category_id": 1, "iscrowd": 0}
+    row |= {"bbox": [1, 2, 4, 2], "area": 8} | ({"segmentation": [SQUARE]} if masks else {})
+    categories = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    return json.dumps({"images": images, "annotations": [row], "categories": categories})
+
+
+OUTSIDE = {"outside": ("annotations/instances_train.json", "a.png", "../a.png")}
+TWICE = {"duplicate": ("annotations/instances_train.json", '"id": 2, "name": "dog"', '"id": 1')}
+
+
+@case
+def coco_boxes():
+    return Case(
+        "boxes",
+        "coco",
+        {
+            "annotations/instances_train.json": coco(["a.png"]),
+            "annotations/instances_val.json": coco(["b.png"]),
+            "images/train/a.png": photo(10),
+            "images/val/b.png": photo(20),
+        },
+        ("cat", "dog"),
+        {"train": {"images/train/a.png": [BOX]}, "val": {"images/val/b.png": [BOX]}},
+        OUTSIDE | TWICE,
+    )
+
+
+@case
+def coco_instances():
+    made = CASES["coco_boxes"]
+    splits = {
+        "train": {"images/train/a.png": [(*BOX, 8)]},
+        "val": {"images/val/b.png": [(*BOX, 8)]},
+    }
+    return Case("instances", "coco", made.files, made.classes, splits, OUTSIDE | TWICE)
+
+
+@case
+def coco_roboflow():
+    """Roboflow: one file beside the images of each split."""
+    name = "_annotations.coco.json"
+    return Case(
+        "boxes",
+        "coco",
+        {f"train/{name}": coco(["a.png"]), "train/a.png": photo(10)}
+        | {f"valid/{name}": coco(["b.png"]), "valid/b.png": photo(20)}
+        | {f"test/{name}": coco(["c.png"]), "test/c.png": photo(30)},
+        ("cat", "dog"),
+        {s: {k: [BOX]} for s, k in zip(("train", "val", "test"), ROBOFLOW, strict=True)},
+        {"outside": (f"train/{name}", "a.png", "../a.png")},
+    )
+
+
+@case
+def coco_of_cvat():
+    """CVAT: a file named after its default subset, which is no split."""
+    return Case(
+        "boxes",
+        "coco",
+        {
+            "annotations/instances_default.json": coco(["a.png", "b.png"]),
+            "images/a.png": photo(10),
+            "images/b.png": photo(20),
+        },
+        ("cat", "dog"),
+        {"all": {"images/a.png": [BOX], "images/b.png": []}},
+    )
+
+
+def xml(name, *, box=(2, 3, 5, 4), label="cat"):
+    """Return an annotation of VOC; its numbers count from 1."""
+    sides = "".join(
+        f"<{side}>{value}</{side}>"
+        for side, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)
+    )
+    return (
+        f"<annotation><filename>{name}</filename><size><width>{WIDTH}</width>"
+        f"<height>{HEIGHT}</height></size><object><name>{label}</name>"
+        f"<bndbox>{sides}</bndbox></object></annotation>"
+    )
+
+
+@case
+def voc_boxes():
+    return Case(
+        "boxes",
+        "voc",
+        {
+            "JPEGImages/a.png": photo(10),
+            "JPEGImages/b.png": photo(20),
+            "Annotations/a.xml": xml("a.png"),
+            "Annotations/b.xml": xml("b.png", label="dog"),
+            "ImageSets/Main/train.txt": "a\n",
+            "ImageSets/Main/val.txt": "b\n",
+        },
+        ("cat", "dog"),
+        {
+            "train": {"JPEGImages/a.png": [BOX]},
+            "val": {"JPEGImages/b.png": [("dog", *BOX[1:])]},
+        },
+        {
+            "outside": ("ImageSets/Main/train.txt", "a", "../a"),
+            "duplicate": ("ImageSets/Main/train.txt", "a\n", "a\na\n"),
+        },
+    )
+
+
+@case
+def voc_boxes_without_lists():
+    made = CASES["voc_boxes"]
+    files = {name: each for name, each in made.files.items() if "ImageSets" not in name}
+    everything = made.splits["train"] | made.splits["val"]
+    return Case("boxes", "voc", files, made.classes, {"all": everything})
+
+
+@case
+def voc_of_roboflow():
+    """Roboflow: a folder for each split, in it images and annotations."""
+    files = {}
+    for number, key in enumerate(ROBOFLOW, 1):
+        files |= {key: photo(10 * number), key.replace(".png", ".xml"): xml("a.jpg")}
+    splits = {s: {k: [BOX]} for s, k in zip(("train", "val", "test"), ROBOFLOW, strict=True)}
+    spoil = {
+        "outside the image": ("train/a.xml", "<xmin>2<", "<xmin>9<"),
+        "reversed": ("train/a.xml", "<xmin>2<", "<xmin>6<"),
+    }
+    return Case("boxes", "xml", files, ("cat",), splits, spoil)
+
+
+@case
+def voc_beside_images():
+    files = {"a.png": photo(10), "a.xml": xml("a.png"), "b.png": photo(20), "b.xml": xml("b.png")}
+    return Case("boxes", "xml", files, ("cat",), {"all": {"a.png": [BOX], "b.png": [BOX]}})
+
+
+@case
+def voc_in_two_folders():
+    files = {"images/a.png": photo(10), "annotations/a.xml": xml("a.png")}
+    return Case("boxes", "xml", files, ("cat",), {"all": {"images/a.png": [BOX]}})
+
+
+NAMES = "names: [cat, dog]\n"
+TILTED = "0 0.5 0 0.875 0.5 0.5 1 0.125 0.5\n"
+LINE = "0 0.375 0.5 0.5 0.3333333333\n"
+
+
+@case
+def yolo_boxes():
+    return Case(
+        "boxes",
+        "yolo",
+        {
+            "data.yaml": f"path: .\ntrain: images/train\nval: images/val\n{NAMES}",
+            "images/train/a.png": photo(10),
+            "images/val/b.png": photo(20),
+            "labels/train/a.txt": LINE,
+            "labels/val/b.txt": "",
+        },
+        ("cat", "dog"),
+        {"train": {"images/train/a.png": [BOX]}, "val": {"images/val/b.png": []}},
+        {
+            "outside": ("data.yaml", "images/train", "../../images/elsewhere"),
+            "wrong type": ("data.yaml", NAMES, "names: 3"),
+            "class": ("labels/train/a.txt", "0 ", "2 "),
+            "oriented": ("labels/train/a.txt", LINE, TILTED),
+            "dota": ("labels/train/a.txt", LINE, "1 1 4 1 4 4 1 4 cat 0"),
+        },
+        ("labels/val/b.txt", "labels/train/a.txt"),
+    )
+
+
+def folders_of(splits, label="labels", image="images"):
+    """Return the files of YOLO's other tree: a folder for each split, in it images and labels."""
+    files: dict[str, str | bytes] = {}
+    for number, (split, stem) in enumerate(splits, 1):
+        files[f"{split}/{image}/{stem}.png"] = photo(10 * number)
+        files[f"{split}/{label}/{stem}.txt"] = LINE
+    return files
+
+
+SPLITS = (("train", "a"), ("valid", "b"), ("test", "c"))
+SPLIT_TREE = {
+    "train": {"train/images/a.png": [BOX]},
+    "val": {"valid/images/b.png": [BOX]},
+    "test": {"test/images/c.png": [BOX]},
+}
+LABELS = tuple(f"{split}/labels/{stem}.txt" for split, stem in SPLITS)
+
+
+@case
+def yolo_of_roboflow():
+    """Roboflow: paths that begin with `..`, although they are beside the file."""
+    paths = "train: ../train/images\nval: ../valid/images\ntest: ../test/images\n"
+    files = {"data.yaml": f"{paths}nc: 2\n{NAMES}"} | folders_of(SPLITS)
+    return Case("boxes", "yolo", files, ("cat", "dog"), SPLIT_TREE, {}, LABELS)
+
+
+@case
+def yolo_with_absolute_path():
+    """A file that names the folder where the data once were."""
+    paths = "path: /content/pets\ntrain: train/images\nval: valid/images\ntest: test/images\n"
+    files = {"data.yaml": paths + NAMES} | folders_of(SPLITS)
+    return Case("boxes", "yolo", files, ("cat", "dog"), SPLIT_TREE, {}, LABELS)
+
+
+@case
+def yolo_with_absolute_splits():
+    """As before, in the path of each split."""
+    paths = "".join(
+        f"{key}: /content/pets/{split}/images\n"
+        for key, (split, _) in zip(("train", "val", "test"), SPLITS, strict=True)
+    )
+    files = {"data.yaml": paths + NAMES} | folders_of(SPLITS)
+    return Case("boxes", "yolo", files, ("cat", "dog"), SPLIT_TREE, {}, LABELS)
+
+
+@case
+def yolo_without_yaml():
+    """A folder for each split, and the classes in a text file."""
+    files = {"classes.txt": "cat\ndog\n"} | folders_of(SPLITS)
+    spoil = {"repeated": ("classes.txt", "dog", "cat")}
+    return Case("boxes", "yolo", files, ("cat", "dog"), SPLIT_TREE, spoil, (*LABELS, "classes.txt"))
+
+
+@case
+def yolo_polygons_as_boxes():
+    line = "0 0.125 0.3333333333 0.625 0.3333333333 0.625 0.6666666667\n"
+    files = dict(CASES["yolo_boxes"].files) | {"labels/train/a.txt": line}
+    made = CASES["yolo_boxes"]
+    return Case("boxes", "yolo", files, made.classes, made.splits, {}, made.harmless)
+
+
+@case
+def yolo_polygons():
+    made = CASES["yolo_boxes"]
+    corners = "0.125 0.3333333333 0.625 0.3333333333 0.625 0.6666666667 0.125 0.6666666667\n"
+    return Case(
+        "instances",
+        "yolo",
+        dict(made.files) | {"labels/train/a.txt": f"0 {corners}"},
+        made.classes,
+        {"train": {"images/train/a.png": [(*BOX, 8)]}, "val": {"images/val/b.png": []}},
+        {"box": ("labels/train/a.txt", corners, LINE[2:])},
+        made.harmless,
+    )
+
+
+def labelme(name, *shapes):
+    """Return a file of LabelMe 5."""
+    rows = [
+        {"label": label, "points": points, "group_id": group, "shape_type": kind, "flags": {}}
+        | more
+        for label, kind, points, group, more in shapes
+    ]
+    about = {"imagePath": name, "imageData": None, "imageHeight": HEIGHT, "imageWidth": WIDTH}
+    return json.dumps({"version": "5.4.1", "flags": {}, "shapes": rows} | about)
+
+
+CORNERS = [[1, 2], [5, 2], [5, 4], [1, 4]]
+PART = base64.b64encode(png(np.ones((2, 4)) * 255)).decode()
+
+
+def labelme_files(first):
+    mask = ("dog", "mask", [[1, 2], [4, 3]], None, {"mask": PART})
+    parts = [("cat", "polygon", [[x, 0], [x + 1, 0], [x + 1, 2]], 3, {}) for x in (0, 6)]
+    return {
+        "a.png": photo(10),
+        "a.json": labelme("a.png", first),
+        "b.png": photo(20),
+        "b.json": labelme("b.png", mask, *parts, ("cat", "point", [[1, 1]], None, {})),
+        "more/c.png": photo(30),
+        "annotated/c.json": labelme("..\\more\\c.png"),
+    }
+
+
+LABELME_SPOIL = {
+    "outside": ("annotated/c.json", "more", ".."),
+    "duplicate": ("annotated/c.json", "more\\\\c", "b"),
+    "label": ("a.json", '"cat"', "7"),
+    "points": ("a.json", "[5, 2]", "[5]"),
+    "shape": ("a.json", '"rectangle"', '"cuboid"'),
+    "size": ("a.json", '"imageWidth": 8', '"imageWidth": -8'),
+}
+
+
+@case
+def labelme_boxes():
+    """LabelMe 5: corners of rectangles in any order."""
+    files = labelme_files(("cat", "rectangle", [[5, 2], [1, 4]], None, {}))
+    content = {"a.png": [BOX], "b.png": [("dog", *BOX[1:]), ("cat", 0, 0, 7, 2)], "more/c.png": []}
+    return Case("boxes", "labelme", files, ("cat", "dog"), {"all": content}, LABELME_SPOIL)
+
+
+@case
+def labelme_instances():
+    """LabelMe 5: polygons, two of them of one object, and a mask."""
+    files = labelme_files(("cat", "polygon", CORNERS, None, {}))
+    content = {
+        "a.png": [(*BOX, 8)],
+        "b.png": [("dog", *BOX[1:], 8), ("cat", 0, 0, 7, 2, 2)],
+        "more/c.png": [],
+    }
+    spoil = LABELME_SPOIL | {
+        "shape": ("a.json", '"polygon"', '"rectangle"'),
+        "box": (
+            "a.json",
+            '[[1, 2], [5, 2], [5, 4], [1, 4]], "group_id": null, "shape_type": "polygon"',
+            '[[1, 2], [5, 4]], "group_id": null, "shape_type": "rectangle"',
+        ),
+        "mask": ("b.json", '"mask": "', '"mask": "!'),
+    }
+    return Case("instances", "labelme", files, ("cat", "dog"), {"all": content}, spoil)
+
+
+@case
+def labelme_with_splits():
+    shape = ("cat", "polygon", CORNERS, None, {})
+    files = {
+        "train/a.png": photo(10),
+        "train/a.json": labelme("a.png", shape),
+        "val/b.png": photo(20),
+        "val/b.json": labelme("b.png", ("dog", *shape[1:])),
+    }
+    splits = {"train": {"train/a.png": [BOX]}, "val": {"val/b.png": [("dog", *BOX[1:])]}}
+    return Case("boxes", "labelme", files, ("cat", "dog"), splits)
+
+
+def cvat(*images, labels=("cat", "dog")):
+    """Return a file of CVAT 2, of images (name, subset, elements)."""
+    listed = "".join(f"<label><name>{name}</name></label>" for name in labels)
+    rows = "".join(
+        f'<image id="{number}" name="{name}" subset="{subset}" width="{WIDTH}" height="{HEIGHT}">'
+        f"{elements}</image>"
+        for number, (name, subset, elements) in enumerate(images)
+    )
+    meta = f"<meta><job><labels>{listed}</labels></job></meta>"
+    return f"<annotations><version>1.1</version>{meta}{rows}</annotations>"
+
+
+CVAT_BOX = '<box label="cat" occluded="0" xtl="1" ytl="2" xbr="5" ybr="4" z_order="0"></box>'
+CVAT_POLYGON = '<polygon label="cat" points="1,2;5,2;5,4;1,4"></polygon>'
+CVAT_MASK = '<mask label="dog" rle="1, 2, 1" left="2" top="1" width="2" height="2"></mask>'
+CVAT_SPOIL = {
+    "outside": ("annotations.xml", 'name="a.png"', 'name="../a.png"'),
+    "duplicate": ("annotations.xml", 'name="b.png"', 'name="a.png"'),
+    "label": ("annotations.xml", 'label="cat"', 'label="cow"'),
+    "missing": ("annotations.xml", 'name="a.png"', 'name="z.png"'),
+    "video": ("annotations.xml", "</meta>", '</meta><track id="0"></track>'),
+}
+
+
+@case
+def cvat_boxes():
+    """CVAT 2, with images, one subset."""
+    files = {
+        "annotations.xml": cvat(
+            ("a.png", "default", CVAT_BOX + '<points label="cat" points="1,1"></points>'),
+            ("b.png", "default", ""),
+        ),
+        "images/default/a.png": photo(10),
+        "images/b.png": photo(20),
+    }
+    content = {"images/default/a.png": [BOX], "images/b.png": []}
+    spoil = CVAT_SPOIL | {
+        "rotated": ("annotations.xml", "ybr", 'rotation="30" ybr'),
+        "numbers": ("annotations.xml", 'xbr="5"', 'xbr="nan5"'),
+    }
+    return Case("boxes", "cvat", files, ("cat", "dog"), {"all": content}, spoil)
+
+
+@case
+def cvat_instances():
+    """CVAT 2, with two subsets."""
+    files = {
+        "annotations.xml": cvat(
+            ("a.png", "Train", CVAT_POLYGON), ("b.png", "Validation", CVAT_MASK)
+        ),
+        "images/Train/a.png": photo(10),
+        "images/Validation/b.png": photo(20),
+    }
+    splits = {
+        "train": {"images/Train/a.png": [(*BOX, 8)]},
+        "val": {"images/Validation/b.png": [("dog", 2, 1, 4, 3, 2)]},
+    }
+    spoil = {
+        "box": ("annotations.xml", CVAT_POLYGON, CVAT_BOX),
+        "points": ("annotations.xml", "5,2;", "5;"),
+        "runs": ("annotations.xml", "1, 2, 1", "1, 2, 9"),
+        "mask outside": ("annotations.xml", 'left="2"', 'left="7"'),
+    }
+    return Case("instances", "cvat", files, ("cat", "dog"), splits, spoil)
+
+
+def studio(*tasks):
+    """Return an export of Label Studio, of tasks (image, results)."""
+    size = {"original_width": WIDTH, "original_height": HEIGHT, "image_rotation": 0}
+    return json.dumps(
+        [
+            {
+                "id": number,
+                "annotations": [{"id": number, "result": [r | size for r in results]}],
+                "data": {"image": image},
+            }
+            for number, (image, results) in enumerate(tasks, 1)
+        ]
+    )
+
+
+RECTANGLE = {
+    "type": "rectanglelabels",
+    "value": {"x": 12.5, "y": 100 / 3, "width": 50, "height": 100 / 3, "rotation": 0}
+    | {"rectanglelabels": ["cat"]},
+}
+POLYGON = {
+    "type": "polygonlabels",
+    "value": {"points": [[x * 100 / WIDTH, y * 100 / HEIGHT] for x, y in CORNERS]}
+    | {"polygonlabels": ["dog"]},
+}
+CHOICE = {"type": "choices", "value": {"choices": ["good"]}}
+UPLOADED = "/data/upload/3/0a1b2c3d-a.png"
+LOCAL = "/data/local-files/?d=images/b.png"
+STUDIO_SPOIL = {
+    "outside": ("project-3.json", "images/b.png", "../images/b.png"),
+    "missing": ("project-3.json", "0a1b2c3d-a", "0a1b2c3d-z"),
+    "duplicate": ("project-3.json", "0a1b2c3d-a", "0a1b2c3d-b"),
+    "size": ("project-3.json", '"original_width": 8', '"original_width": 0.5'),
+    "class": ("project-3.json", 'labels": ["', 'labels": ["cow", "'),
+}
+
+
+@case
+def label_studio_boxes():
+    """Label Studio 1: an upload, and an image from a local folder."""
+    files = {
+        "project-3.json": studio((UPLOADED, [RECTANGLE, CHOICE]), (LOCAL, [POLYGON])),
+        "images/a.png": photo(10),
+        "images/b.png": photo(20),
+    }
+    content = {"images/a.png": [BOX], "images/b.png": [("dog", *BOX[1:])]}
+    spoil = STUDIO_SPOIL | {"rotated": ("project-3.json", '"rotation": 0}', '"rotation": 9}')}
+    spoil["rotated"] = ("project-3.json", '"rotation": 0,', '"rotation": 9,')
+    return Case("boxes", "label-studio", files, ("cat", "dog"), {"all": content}, spoil)
+
+
+@case
+def label_studio_instances():
+    files = {
+        "project-3.json": studio((UPLOADED, [POLYGON]), (LOCAL, [])),
+        "images/a.png": photo(10),
+        "images/b.png": photo(20),
+    }
+    content = {"images/a.png": [("dog", *BOX[1:], 8)], "images/b.png": []}
+    spoil = STUDIO_SPOIL | {
+        "points": ("project-3.json", '"points": [[', '"points": [[1], ['),
+        "brush": ("project-3.json", '"polygonlabels", "value"', '"brushlabels", "value"'),
+    }
+    return Case("instances", "label-studio", files, ("dog",), {"all": content}, spoil)
+
+
+def drawn(name, made, classes, splits):
+    """Add a case: the same files for masks."""
+    old = CASES[made]
+    spoil = {kind: edit for kind, edit in old.spoil.items() if kind in ("outside", "box", "points")}
+    CASES[name] = Case(
+        "masks", old.format, old.files, ("background", *classes), splits, spoil, old.harmless
+    )
+
+
+def painted(x1, y1, x2, y2, value=1):
+    """Return the rows of a mask with a rectangle."""
+    rows = np.zeros((HEIGHT, WIDTH), int)
+    rows[y1:y2, x1:x2] = value
+    return ["".join(map(str, row)) for row in rows.tolist()]
+
+
+EMPTY = painted(0, 0, 0, 0)
+RECT = painted(*BOX[1:])
+TWO = painted(*BOX[1:], 2)
+drawn(
+    "coco_drawn",
+    "coco_instances",
+    ("cat", "dog"),
+    {"train": {"images/train/a.png": RECT}, "val": {"images/val/b.png": RECT}},
+)
+drawn(
+    "labelme_drawn",
+    "labelme_instances",
+    ("cat", "dog"),
+    {"all": {"a.png": RECT, "b.png": ["10000010", "00000000", *TWO[2:]], "more/c.png": EMPTY}},
+)
+drawn(
+    "cvat_drawn",
+    "cvat_instances",
+    ("cat", "dog"),
+    {
+        "train": {"images/Train/a.png": RECT},
+        "val": {"images/Validation/b.png": ["00000000", "00020000", "00200000", *["00000000"] * 3]},
+    },
+)
+drawn(
+    "label_studio_drawn",
+    "label_studio_instances",
+    ("dog",),
+    {"all": {"images/a.png": RECT, "images/b.png": EMPTY}},
+)
+drawn(
+    "yolo_drawn",
+    "yolo_polygons",
+    ("cat", "dog"),
+    {"train": {"images/train/a.png": RECT}, "val": {"images/val/b.png": EMPTY}},
+)
+
+
+@case
+def coco_drawn_in_order():
+    """Small objects over large ones, whatever their order; crowds have no label."""
+    made = json.loads(coco(["a.png"]))
+    rows = made["annotations"]
+    whole = [0, 0, 8, 0, 8, 6, 0, 6]
+    right = {"size": [HEIGHT, WIDTH], "counts": [36, 12]}
+    more = {"image_id": 1, "area": 1}
+    rows.append({"id": 2, "category_id": 2, "bbox": [0, 0, 8, 6], "segmentation": [whole]} | more)
+    crowd = {"id": 3, "category_id": 1, "bbox": [6, 0, 2, 6], "iscrowd": 1, "segmentation": right}
+    rows.append(crowd | more)
+    rows[1]["segmentation"] = [[0, 0, 7, 0, 7, 6, 0, 6]]
+    files = {"annotations/instances_train.json": json.dumps(made), "images/train/a.png": photo(9)}
+    rows_of = ["2222222."] * 2 + ["2111122."] * 2 + ["2222222."] * 2
+    classes = ("background", "cat", "dog")
+    return Case("masks", "coco", files, classes, {"train": {"images/train/a.png": rows_of}})
+
+
+@case
+def class_folders_with_splits():
+    return Case(
+        "classes",
+        "folders",
+        {
+            f"{split}/{name}/{split}.png": photo(len(split + name))
+            for split in ("train", "val")
+            for name in ("cat", "doggy")
+        },
+        ("cat", "doggy"),
+        {s: {f"{s}/{n}/{s}.png": n for n in ("cat", "doggy")} for s in ("train", "val")},
+    )
+
+
+@case
+def class_folders():
+    return Case(
+        "classes",
+        "classes",
+        {"cat/a.png": photo(10), "dog/b.png": photo(20)},
+        ("cat", "dog"),
+        {"all": {"cat/a.png": "cat", "dog/b.png": "dog"}},
+    )
+
+
+@case
+def class_table():
+    return Case(
+        "classes",
+        "csv",
+        {
+            "labels.csv": "path,label,split\na.png,cat,train\nb.png,dog,val\n",
+            "a.png": photo(10),
+            "b.png": photo(20),
+        },
+        ("cat", "dog"),
+        {"train": {"a.png": "cat"}, "val": {"b.png": "dog"}},
+        {
+            "outside": ("labels.csv", "a.png", "../a.png"),
+            "duplicate": ("labels.csv", "b.png,dog,val", "a.png,dog,val"),
+        },
+    )
+
+
+@case
+def voc_masks():
+    return Case(
+        "masks",
+        "voc",
+        {
+            "classes.txt": "ground\ncat\n",
+            "JPEGImages/a.png": photo(10),
+            "JPEGImages/b.png": photo(20),
+            "SegmentationClass/a.png": half(),
+            "SegmentationClass/b.png": half(255),
+            "ImageSets/Segmentation/train.txt": "a\n",
+            "ImageSets/Segmentation/val.txt": "b\n",
+        },
+        ("ground", "cat"),
+        {
+            "train": {"JPEGImages/a.png": HALF},
+            "val": {"JPEGImages/b.png": ["0000...."] * HEIGHT},
+        },
+        {
+            "outside": ("ImageSets/Segmentation/train.txt", "a", "../a"),
+            "duplicate": ("ImageSets/Segmentation/train.txt", "a\n", "a\na\n"),
+        },
+    )
+
+
+@case
+def mask_pairs():
+    return Case(
+        "masks",
+        "pairs",
+        {
+            "classes.txt": "ground\ncat\n",
+            "images/train/a.png": photo(10),
+            "images/val/b.png": photo(20),
+            "masks/train/a.png": half(),
+            "masks/val/b.png": half(255),
+        },
+        ("ground", "cat"),
+        {
+            "train": {"images/train/a.png": HALF},
+            "val": {"images/val/b.png": ["0000...."] * HEIGHT},
+        },
+    )
+
+
+@case
+def index_maps():
+    return Case(
+        "instances",
+        "index",
+        {
+            "images/train/a.png": photo(10),
+            "images/val/b.png": photo(20),
+            "masks/train/a.png": half(),
+            "masks/val/b.png": half(7),
+            "instances.csv": "path,instance,class\nimages/train/a.png,1,cat\n"
+            "images/val/b.png,7,dog\n",
+        },
+        ("cat", "dog"),
+        {
+            "train": {"images/train/a.png": [("cat", 4, 0, 8, 6, 24)]},
+            "val": {"images/val/b.png": [("dog", 4, 0, 8, 6, 24)]},
+        },
+        {"duplicate": ("instances.csv", "images/val/b.png,7", "images/train/a.png,1")},
+    )
