@@ -114,7 +114,9 @@ FORMATS: dict[Truth, dict[str, Format]] = {
             about="VOC's XML files beside the images, also in SPLIT/; or annotations/ and images/",
         ),
         "labelme": Format(
-            module=f"{_PLACE}.labelme", about="LabelMe's JSON files, beside the images"
+            module=f"{_PLACE}.labelme",
+            about="LabelMe's JSON files, beside the images",
+            writer=f"{_WRITERS}.labelme",
         ),
         "cvat": Format(
             module=f"{_PLACE}.cvat",
@@ -146,7 +148,9 @@ FORMATS: dict[Truth, dict[str, Format]] = {
             writer=f"{_WRITERS}.index_maps",
         ),
         "labelme": Format(
-            module=f"{_PLACE}.labelme", about="LabelMe's JSON files, beside the images"
+            module=f"{_PLACE}.labelme",
+            about="LabelMe's JSON files, beside the images",
+            writer=f"{_WRITERS}.labelme",
         ),
         "cvat": Format(
             module=f"{_PLACE}.cvat",
