@@ -68,6 +68,18 @@ FORMATS: dict[Truth, dict[str, Format]] = {
             about="images/SPLIT/ and masks/SPLIT/ with equal file names, or images/ and masks/",
             writer=f"{_WRITERS}.mask_pairs",
         ),
+        "cityscapes": Format(
+            module=f"{_PLACE}.cityscapes", about="leftImg8bit/SPLIT/CITY/ and gtFine/SPLIT/CITY/"
+        ),
+        "camvid": Format(module=f"{_PLACE}.camvid", about="SPLIT/ and SPLITannot/"),
+        "ade20k": Format(
+            module=f"{_PLACE}.ade20k",
+            about="images/SPLIT/, annotations/SPLIT/ and objectInfo150.txt",
+        ),
+        "panoptic": Format(
+            module=f"{_PLACE}.panoptic",
+            about="COCO's annotations/panoptic_SPLIT.json, the folder of its PNGs, and images",
+        ),
         "coco": Format(
             module=f"{_PLACE}.coco",
             about="annotations/instances_SPLIT.json with polygons, and images",

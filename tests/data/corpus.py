@@ -620,6 +620,93 @@ def coco_drawn_in_order():
     return Case("masks", "coco", files, classes, {"train": {"images/train/a.png": rows_of}})
 
 
+CITY = (
+    *("road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign"),
+    *("vegetation", "terrain", "sky", "person", "rider", "car", "truck", "bus", "train"),
+    *("motorcycle", "bicycle"),
+)
+
+
+def city(ending, first, second):
+    files, splits = {}, {}
+    for split, place, mask in (("train", "ulm", first), ("val", "bonn", second)):
+        stem = f"{split}/{place}/{place}_000000_000019"
+        files |= {f"leftImg8bit/{stem}_leftImg8bit.png": photo(len(place))}
+        files |= {f"gtFine/{stem}_gtFine_{ending}.png": mask}
+        splits[split] = {f"leftImg8bit/{stem}_leftImg8bit.png": ["1111...."] * HEIGHT}
+    return Case("masks", "cityscapes", files, CITY, splits)
+
+
+@case
+def cityscapes_ids():
+    """Values of labelIds: 8 is the sidewalk, 0 and 30 are not evaluated, 255 is a licence plate."""
+    return city("labelIds", half(30, 8), half(255, 8))
+
+
+@case
+def cityscapes_train_ids():
+    return city("labelTrainIds", half(255, 1), half(255, 1))
+
+
+@case
+def camvid():
+    files = {"train/a.png": photo(10), "trainannot/a.png": half(11, 4)}
+    files |= {"val/b.png": photo(20), "valannot/b.png": half(9, 0)}
+    classes = (
+        *("sky", "building", "pole", "road", "pavement", "tree", "sign symbol", "fence", "car"),
+        *("pedestrian", "bicyclist"),
+    )
+    splits = {
+        "train": {"train/a.png": ["4444...."] * HEIGHT},
+        "val": {"val/b.png": ["00009999"] * HEIGHT},
+    }
+    return Case("masks", "camvid", files, classes, splits)
+
+
+@case
+def ade20k():
+    table = "Idx\tRatio\tTrain\tVal\tName\n1\t0.1\t9\t9\twall  \n2\t0.1\t9\t9\tdoor, gate\n"
+    files = {"objectInfo150.txt": table}
+    files |= {"images/training/a.png": photo(10), "annotations/training/a.png": half(2, 0)}
+    files |= {"images/validation/b.png": photo(20), "annotations/validation/b.png": half(1, 2)}
+    splits = {
+        "train": {"images/training/a.png": ["....1111"] * HEIGHT},
+        "val": {"images/validation/b.png": ["11110000"] * HEIGHT},
+    }
+    spoil = {"order": ("objectInfo150.txt", "\n2\t", "\n3\t")}
+    return Case("masks", "ade20k", files, ("wall", "door"), splits, spoil)
+
+
+@case
+def panoptic():
+    """COCO: segment 258 is (2, 1, 0); a crowd has no label."""
+    segments = np.zeros((HEIGHT, WIDTH, 3))
+    segments[:, :4], segments[:, 6:] = (2, 1, 0), (7, 0, 0)
+    rows = [
+        {"id": 258, "category_id": 200, "iscrowd": 0},
+        {"id": 7, "category_id": 1, "iscrowd": 1},
+    ]
+    content = {
+        "images": [{"id": 5, "file_name": "a.png", "width": WIDTH, "height": HEIGHT}],
+        "annotations": [{"image_id": 5, "file_name": "a_ids.png", "segments_info": rows}],
+        "categories": [{"id": 200, "name": "sky", "isthing": 0}, {"id": 1, "name": "person"}],
+    }
+    name = "annotations/panoptic_val2017"
+    files = {
+        f"{name}.json": json.dumps(content),
+        f"{name}/a_ids.png": png(segments),
+        "val2017/a.png": photo(10),
+    }
+    splits = {"val": {"val2017/a.png": ["1111...."] * HEIGHT}}
+    spoil = {
+        "outside": (f"{name}.json", '"a_ids.png"', '"../../val2017/a.png"'),
+        "image outside": (f"{name}.json", '"a.png"', '"../a.png"'),
+        "category": (f"{name}.json", '"category_id": 1,', '"category_id": 3,'),
+        "repeated": (f"{name}.json", '"id": 200, "name"', '"id": 1, "name"'),
+    }
+    return Case("masks", "panoptic", files, ("person", "sky"), splits, spoil)
+
+
 @case
 def class_folders_with_splits():
     return Case(

@@ -1,0 +1,79 @@
+"""Masks whose values are not the indices of their classes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from cvkit.data.files import walk_images
+from cvkit.data.labelled import LabelledImage, raise_if_missing
+from cvkit.data.masks import Drawing, MaskReader
+from cvkit.errors import DataError
+from cvkit.structures import IGNORE
+
+
+@dataclass(frozen=True)
+class Recoded(Drawing):
+    """A mask with a table of its values.
+
+    Attributes:
+        table: value in the file and class index, of all values but `IGNORE`.
+    """
+
+    table: tuple[tuple[int, int], ...]
+
+    @property
+    def rule(self) -> str:
+        """The classes and the table."""
+        return f"{self.classes.names} {self.table}"
+
+    def values(self) -> np.ndarray:
+        """Return HW uint8 class indices.
+
+        Raises:
+            DataError: a value is not in the table, or the file is unusable.
+        """
+        found = MaskReader().read(self.file)
+        lookup = np.full(256, -1, np.int16)
+        lookup[IGNORE] = IGNORE
+        for value, index in self.table:
+            lookup[value] = index
+        result = lookup[found]
+        if (result < 0).any():
+            raise DataError(
+                f"{self.file}: value {int(found[result < 0].max())} belongs to no class",
+                code="mask.value_range",
+                hint=f"{len(self.classes)} classes: {', '.join(self.classes.names[:8])} ...",
+            )
+        return result.astype(np.uint8)
+
+
+def pair_up(
+    root: Path, images: Path, masks: Sequence[tuple[Path, str]], drawing: Drawing, ending: str = ""
+) -> list[LabelledImage]:
+    """Return the images of a folder with their masks, which have the same names.
+
+    Args:
+        root: the dataset.
+        images: the folder.
+        masks: folders with the endings of their names; of each image the first that exists is used.
+        drawing: how masks are made, of any file.
+        ending: of the names of images.
+
+    Raises:
+        DataError: images without a mask; all are counted.
+    """
+    found, missing = [], []
+    for image in walk_images(images):
+        stem = image.relative_to(images).with_suffix("").as_posix().removesuffix(ending)
+        paths = [folder / f"{stem}{end}.png" for folder, end in masks]
+        mask = next((path for path in paths if path.is_file()), None)
+        if mask is None:
+            missing.append(paths[0].relative_to(root).as_posix())
+            continue
+        key = image.relative_to(root).as_posix()
+        name = image.relative_to(images).with_suffix("").as_posix()
+        found.append(LabelledImage(key, image, replace(drawing, file=mask), name))
+    raise_if_missing(images, missing)
+    return found
