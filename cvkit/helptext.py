@@ -33,6 +33,7 @@ TASK_ABOUT = {
     "instance": "Instance segmentation: a box, a class, a score and a mask per object (Mask "
     "R-CNN).",
     "video": "Video classification: a class per video.",
+    "data": "Datasets: check them.",
     "weights": "Trained weights: list, verify, import and prove them.",
 }
 EXAMPLES = {
@@ -147,6 +148,13 @@ EXAMPLES = {
     ("video", "predict"): (
         "cvkit video predict clips/ --weights runs/video-r3d-001 --out out/ --save video",
         "cvkit video predict long.mp4 --weights kinetics --views 20x1 --per-clip",
+    ),
+    ("data",): ("cvkit data check DIR", "cvkit data check DIR --task detect --json"),
+    ("data", "check"): (
+        "cvkit data check DIR",
+        "cvkit data check DIR --task segment --mask-map 255=1",
+        "cvkit data check instances.json --task detect --images photos/ --ignore class.unused",
+        "cvkit data check DIR --select image,leak --fix-list broken.txt",
     ),
     ("compare",): (
         "cvkit compare runs/segment-eval-001 runs/segment-eval-002 --max-drop 0.01",

@@ -3,6 +3,7 @@
 NEEDED = {
     ("bench",): ["segment"],
     ("compare",): ["a", "b"],
+    ("data", "check"): ["dir"],
     ("samples",): ["dir"],
     ("tune",): ["segment"],
     ("weights", "import"): ["file", "--out", "x"],
