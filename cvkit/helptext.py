@@ -33,7 +33,7 @@ TASK_ABOUT = {
     "instance": "Instance segmentation: a box, a class, a score and a mask per object (Mask "
     "R-CNN).",
     "video": "Video classification: a class per video.",
-    "data": "Datasets: convert them.",
+    "data": "Datasets: check and convert them.",
     "weights": "Trained weights: list, verify, import and prove them.",
 }
 EXAMPLES = {
@@ -149,7 +149,13 @@ EXAMPLES = {
         "cvkit video predict clips/ --weights runs/video-r3d-001 --out out/ --save video",
         "cvkit video predict long.mp4 --weights kinetics --views 20x1 --per-clip",
     ),
-    ("data",): ("cvkit data convert DIR --to coco --out NEW",),
+    ("data",): ("cvkit data check DIR", "cvkit data convert DIR --to coco --out NEW"),
+    ("data", "check"): (
+        "cvkit data check DIR",
+        "cvkit data check DIR --task segment --mask-map 255=1",
+        "cvkit data check instances.json --task detect --images photos/ --ignore class.unused",
+        "cvkit data check DIR --select image,leak --fix-list broken.txt",
+    ),
     ("data", "convert"): (
         "cvkit data convert DIR --to coco --out NEW",
         "cvkit data convert instances.json --task segment --to pairs --out NEW",

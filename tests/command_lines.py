@@ -6,6 +6,7 @@ from dataclasses import dataclass
 NEEDED = {
     ("bench",): ["segment"],
     ("compare",): ["a", "b"],
+    ("data", "check"): ["dir"],
     ("samples",): ["dir"],
     ("tune",): ["segment"],
     ("weights", "import"): ["file", "--out", "x"],

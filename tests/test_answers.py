@@ -24,6 +24,7 @@ NEEDED = {
     ("tune",): ["classify"],
     ("bench",): ["classify"],
     ("compare",): ["a", "b"],
+    ("data", "check"): ["nowhere"],
     ("weights", "import"): ["x.pth", "--out", "x.safetensors"],
     ("weights", "prove"): ["x.safetensors", "--data", "nowhere"],
     ("detect", "proposals"): ["nowhere", "--out", "x.npz"],

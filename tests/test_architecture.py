@@ -186,6 +186,7 @@ def modules_after(arguments, **environment):
     + [["weights", verb, "--help"] for verb in ("list", "verify", "import", "prove")]
     + [
         ["detect", "proposals", "--help"],
+        ["data", "check", "--help"],
         ["models", "--help"],
         ["samples", "--help"],
         ["tune", "--help"],

@@ -35,7 +35,7 @@ def _read_split(root: Path, split: str) -> Listing[LabelledImage]:
     table = ((0, IGNORE), *((number, number - 1) for number in range(1, len(names) + 1)))
     drawing = Recoded(root, make_classes(names), table)
     images, masks = inside(root / "images", split), inside(root / "annotations", split)
-    return Listing(pair_up(root, images, [(masks, "")], drawing))
+    return pair_up(root, images, [(masks, "")], drawing)
 
 
 def _names(path: Path) -> list[str]:

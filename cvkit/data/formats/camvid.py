@@ -42,4 +42,4 @@ def _read_split(root: Path, split: str) -> Listing[LabelledImage]:
         table[len(CLASSES)] = IGNORE
     drawing = Recoded(root, classes, tuple(table.items()))
     masks = inside(root, f"{split}annot")
-    return Listing(pair_up(root, inside(root, split), [(masks, "")], drawing))
+    return pair_up(root, inside(root, split), [(masks, "")], drawing)

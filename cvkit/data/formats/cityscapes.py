@@ -62,4 +62,4 @@ def _read_split(root: Path, split: str) -> Listing[LabelledImage]:
         table = dict.fromkeys(range(MOST_IDS), IGNORE)
         table |= {value: index for index, (_, value, _) in enumerate(CLASSES)}
     drawing = Recoded(root, classes, tuple(sorted(table.items())))
-    return Listing(pair_up(root, images, [(masks, ending)], drawing, "_leftImg8bit"))
+    return pair_up(root, images, [(masks, ending)], drawing, "_leftImg8bit")

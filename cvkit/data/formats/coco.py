@@ -27,8 +27,9 @@ from cvkit.data.formats.coco_places import (
     json_files,
 )
 from cvkit.data.formats.contract import Contents, Query
+from cvkit.data.notes import Note
 from cvkit.data.segmentations import around, lies_outside, read_segmentation
-from cvkit.errors import DataError
+from cvkit.errors import DataError, of_sample
 from cvkit.ops.rle import make_masks, mask_areas
 from cvkit.structures import ClassList, Instances, Masks
 from cvkit.texts import counted, is_number, is_text, read_json, shown, whole_number
@@ -44,6 +45,7 @@ class _File:
         sizes_wh: of images, by id, as far as known.
         masks: annotations must have one.
         complete: all categories could be read, so that any other id is unknown.
+        keys: of the images, by id.
     """
 
     path: Path
@@ -51,6 +53,7 @@ class _File:
     sizes_wh: dict[int, tuple[int, int] | None]
     masks: bool
     complete: bool
+    keys: dict[int, str]
 
 
 @dataclass(frozen=True)
@@ -126,18 +129,30 @@ def read_coco(
     if images is None:
         images = find_images(root, path, split, list(rows.values()))
     places = _places(rows, images, path, found)
+    keys = {id_: _key(place, root, rows[id_]["file_name"]) for id_, place in places.items()}
     known = sizes
     if masks:
-        known = {id_: sizes[id_] or _header_size(places[id_], found) for id_ in places}
+        known = {id_: sizes[id_] or _header_size(places[id_], keys[id_], found) for id_ in places}
     labels = {id_: number for number, id_ in enumerate(found.classes.ids, 1)}
-    file = _File(path, labels, known, masks, complete)
+    file = _File(path, labels, known, masks, complete, keys)
     truths = _collect(content["annotations"], file, rows, found)
+    found.remarks = _remarks(content["annotations"], path)
     # By id, the order of pycocotools, which decides between equal scores in two images.
     for id_, place in sorted(places.items()):
-        key = place.relative_to(root).as_posix() if place.is_relative_to(root) else None
-        name = key or rows[id_]["file_name"]
-        found.images.append(AnnotatedImage(name, place, id_, sizes[id_], truths[id_]))
+        found.images.append(AnnotatedImage(keys[id_], place, id_, sizes[id_], truths[id_]))
     return found
+
+
+def _remarks(rows: list[Any], path: Path) -> list[Note]:
+    """Return what other programs may stumble over: COCO's tools ignore matches with the id 0."""
+    zero = [n for n, row in enumerate(rows) if isinstance(row, dict) and row.get("id") == 0]
+    text = "{}: annotations[{}]: its id is 0, which COCO's tools take for no match"
+    return [Note(text.format(path, place), "ann.id_zero") for place in zero]
+
+
+def _key(place: Path, root: Path, name: str) -> str:
+    """Return the key of an image: its path relative to the dataset, else its name in the file."""
+    return (place.relative_to(root).as_posix() if place.is_relative_to(root) else "") or name
 
 
 def _places(rows: dict[int, dict], folder: Path, file: Path, found: Annotations) -> dict[int, Path]:
@@ -151,12 +166,12 @@ def _places(rows: dict[int, dict], folder: Path, file: Path, found: Annotations)
     return result
 
 
-def _header_size(path: Path, found: Annotations) -> tuple[int, int] | None:
+def _header_size(path: Path, key: str, found: Annotations) -> tuple[int, int] | None:
     """Return width and height of an upright image; note a defect if there are none."""
     try:
         return upright_size_hw(path)[::-1]
     except DataError as defect:
-        found.defects.append(defect)
+        found.defects.append(of_sample(defect, key))
         return None
 
 
@@ -236,9 +251,11 @@ def _collect(
     empty = sum(int((each.corner_and_size()[:, 2:] == 0).any(1).sum()) for each in truths.values())
     if empty:
         count = counted(empty, "box", "boxes")
-        found.notes.append(f"{file.path.name}: {count} without area, not used for training")
+        text = f"{file.path.name}: {count} without area, not used for training"
+        found.notes.append(Note(text, "box.without_area"))
     if file.masks and (bare := sum(map(_without_pixels, truths.values()))):
-        found.notes.append(f"{file.path.name}: masks without pixels, not used for training: {bare}")
+        text = f"{file.path.name}: masks without pixels, not used for training: {bare}"
+        found.notes.append(Note(text, "mask.without_pixels"))
     return truths
 
 
@@ -254,7 +271,9 @@ def _collect_singly(
             image_id, entry = _annotation(row, images, file, seen, where)
         except DataError as defect:
             if file.complete or defect.code != "ann.category_unknown":
-                found.defects.append(defect)
+                image_id = whole_number(row.get("image_id")) if isinstance(row, dict) else None
+                key = "" if image_id is None else file.keys.get(image_id, "")
+                found.defects.append(of_sample(defect, key))
         else:
             result[image_id].append(entry)
     sizes = file.sizes_wh if file.masks else {}

@@ -16,9 +16,9 @@ from cvkit.data.decode import decode, open_image
 from cvkit.data.files import inside, matches
 from cvkit.data.formats.coco_places import find_images
 from cvkit.data.formats.contract import Contents, Listing, Query
-from cvkit.data.labelled import LabelledImage, raise_if_missing
+from cvkit.data.labelled import LabelledImage, missing_files
 from cvkit.data.masks import Drawing
-from cvkit.errors import CvkitError, DataError, raise_defects
+from cvkit.errors import CvkitError, DataError, defects_of
 from cvkit.structures import IGNORE, ClassList
 from cvkit.texts import is_text, read_json, shown, whole_number
 
@@ -100,7 +100,8 @@ def _read_split(root: Path, file: Path, split: str) -> Listing[LabelledImage]:
         rows[number] = row["file_name"]
     images = find_images(root, file, split, [{"file_name": name} for name in rows.values()])
     defects: list[CvkitError] = []
-    found, missing = [], []
+    found: list[LabelledImage] = []
+    missing: dict[str, str] = {}
     for place, row in enumerate(content["annotations"]):
         try:
             pair = _pair(row, f"{file}: annotations[{place}]", rows, indices)
@@ -108,14 +109,14 @@ def _read_split(root: Path, file: Path, split: str) -> Listing[LabelledImage]:
         except DataError as defect:
             defects.append(defect)
             continue
-        missing += [p.relative_to(root).as_posix() for p in (image, png) if not p.is_file()]
         key = image.relative_to(root).as_posix()
+        lacking = [path for path in (image, png) if not path.is_file()]
+        missing |= {path.relative_to(root).as_posix(): key for path in lacking}
         name = image.relative_to(images).with_suffix("").as_posix()
         found.append(LabelledImage(key, image, Segments(png, classes, pair[2]), name))
-    raise_defects(defects, str(file))
-    raise_if_missing(file, missing)
     bare = len(rows)  # those that no annotation took
-    return Listing(found, [f"{file}: images without annotation, unused: {bare}"] if bare else [])
+    notes = [f"{file}: images without annotation, unused: {bare}"] if bare else []
+    return Listing(found, notes, [*defects_of(defects, str(file)), *missing_files(file, missing)])
 
 
 def _classes(rows: list[Any], file: Path) -> tuple[ClassList, dict[int, int]]:

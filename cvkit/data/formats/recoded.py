@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from cvkit.data.files import walk_images
-from cvkit.data.labelled import LabelledImage, raise_if_missing
+from cvkit.data.formats.contract import Listing
+from cvkit.data.labelled import LabelledImage, missing_files
 from cvkit.data.masks import Drawing, MaskReader
 from cvkit.errors import DataError
 from cvkit.structures import IGNORE
@@ -51,7 +52,7 @@ class Recoded(Drawing):
 
 def pair_up(
     root: Path, images: Path, masks: Sequence[tuple[Path, str]], drawing: Drawing, ending: str = ""
-) -> list[LabelledImage]:
+) -> Listing[LabelledImage]:
     """Return the images of a folder with their masks, which have the same names.
 
     Args:
@@ -60,20 +61,17 @@ def pair_up(
         masks: folders with the endings of their names; of each image the first that exists is used.
         drawing: how masks are made, of any file.
         ending: of the names of images.
-
-    Raises:
-        DataError: images without a mask; all are counted.
     """
-    found, missing = [], []
+    found: list[LabelledImage] = []
+    missing: dict[str, str] = {}
     for image in walk_images(images):
+        key = image.relative_to(root).as_posix()
         stem = image.relative_to(images).with_suffix("").as_posix().removesuffix(ending)
         paths = [folder / f"{stem}{end}.png" for folder, end in masks]
         mask = next((path for path in paths if path.is_file()), None)
         if mask is None:
-            missing.append(paths[0].relative_to(root).as_posix())
+            missing[paths[0].relative_to(root).as_posix()] = key
             continue
-        key = image.relative_to(root).as_posix()
         name = image.relative_to(images).with_suffix("").as_posix()
         found.append(LabelledImage(key, image, replace(drawing, file=mask), name))
-    raise_if_missing(images, missing)
-    return found
+    return Listing(found, (), missing_files(images, missing))

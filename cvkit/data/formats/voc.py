@@ -28,7 +28,8 @@ from cvkit.data.formats.voc_lists import (
     without_labels,
 )
 from cvkit.data.formats.xml_files import read_root
-from cvkit.errors import CvkitError, DataError
+from cvkit.data.notes import Note
+from cvkit.errors import CvkitError, DataError, of_sample
 from cvkit.structures import ClassList
 from cvkit.texts import parse_number, shown
 
@@ -51,8 +52,8 @@ class VocObject:
     difficult: bool
 
 
-_Parsed = tuple[tuple[int, int] | None, list[VocObject]]
-"""Claimed width and height, and objects, of an annotation."""
+_Parsed = tuple[tuple[int, int] | None, list[VocObject], str]
+"""Claimed width and height, objects, and the name of the image, of an annotation."""
 
 
 def looks_like(place: Path, splits: Sequence[str]) -> bool:
@@ -124,32 +125,40 @@ def read_entries(
         try:
             parsed[entry.xml] = _read_xml(entry.xml)
         except DataError as defect:
-            found.defects += getattr(defect, "defects", [defect])
+            key = _key(root, entry.stem)
+            found.defects += [of_sample(each, key) for each in defect.defects or [defect]]
     found.classes = _classes(root, parsed, files)
     numbers = {name: number for number, name in enumerate(found.classes.names, 1)}
     for entry in entries:
         path = with_image_suffix(entry.stem)
         if path is None:
-            reason = f"{entry.stem}.jpg does not exist"
-            found.defects.append(DataError(reason, code="split.id_without_file"))
+            missing = DataError(f"{entry.stem}.jpg does not exist", code="split.id_without_file")
+            found.defects.append(of_sample(missing, _key(root, entry.stem)))
         elif entry.xml in parsed:
-            size_wh, objects = parsed[entry.xml]
+            size_wh, objects, claimed = parsed[entry.xml]
+            key = path.relative_to(root).as_posix()
             if unknown := sorted({o.name for o in objects} - numbers.keys()):
-                found.defects.append(
-                    DataError(
-                        f"{entry.xml}: {shown(unknown[0])} is not a class",
-                        code="object.name_unknown",
-                        hint=f"known: {', '.join(found.classes.names[:20])}",
-                    )
+                wrong = DataError(
+                    f"{entry.xml}: {shown(unknown[0])} is not a class",
+                    code="object.name_unknown",
+                    hint=f"known: {', '.join(found.classes.names[:20])}",
                 )
+                found.defects.append(of_sample(wrong, key))
                 continue
             truth = make_truth(
                 [o.box for o in objects],
                 [numbers[o.name] for o in objects],
                 difficult=[o.difficult for o in objects],
             )
-            key = path.relative_to(root).as_posix()
             found.images.append(AnnotatedImage(key, path, entry.number, size_wh, truth))
+            if claimed and claimed not in (path.name, path.stem):
+                text = f"{entry.xml}: <filename>: {shown(claimed)} is not the name of {key}"
+                found.remarks.append(Note(text, "filename.mismatch", key))
+
+
+def _key(root: Path, stem: Path) -> str:
+    """Return the key of the image with a path without suffix: its path relative to the dataset."""
+    return (with_image_suffix(stem) or stem).relative_to(root).as_posix()
 
 
 def _classes(root: Path, parsed: dict[Path, _Parsed], files: Callable[[], list[Path]]) -> ClassList:
@@ -169,10 +178,10 @@ def _used_names(parsed: dict[Path, _Parsed], files: Sequence[Path]) -> set[str]:
         parsed: annotations that have been read already.
         files: all of them.
     """
-    names = {o.name for _, objects in parsed.values() for o in objects}
+    names = {o.name for _, objects, _ in parsed.values() for o in objects}
     for file in sorted(set(files) - parsed.keys()):
         try:
-            _, objects = _read_xml(file)
+            _, objects, _ = _read_xml(file)
         except DataError:
             continue  # reported for its own split
         names |= {o.name for o in objects}
@@ -222,7 +231,7 @@ def _parse(path: Path, changed_ns: int | None, size: int | None) -> _Parsed:
             defects.append(defect)
     if defects:
         raise _Defects(defects)
-    return size_wh, objects
+    return size_wh, objects, (root.findtext("filename") or "").strip()
 
 
 def _side(text: str | None) -> float | str | None:

@@ -31,7 +31,9 @@ def read_root(path: Path, name: str, most_bytes: int) -> Element:
     except DefusedXmlException as error:
         raise DataError(f"{path} contains a DTD or entities", code="xml.dtd") from error
     except LookupError as error:
-        raise DataError(f"{path}: {error}", code="xml.encoding", hint="save it as UTF-8") from error
+        raise DataError(
+            f"{path} has an {error}", code="xml.encoding", hint="save it as UTF-8"
+        ) from error
     except (ParseError, OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is not valid XML: {error}", code="xml.syntax") from error
     if root is None:

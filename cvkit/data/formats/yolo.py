@@ -23,7 +23,8 @@ from cvkit.data.files import escapes, inside, matches, walk_images
 from cvkit.data.formats.contract import Contents, Query
 from cvkit.data.formats.image_tree import shared_labels, tree_parts
 from cvkit.data.formats.yolo_lines import Line, oriented, read_line
-from cvkit.errors import CvkitError, DataError
+from cvkit.data.notes import Note
+from cvkit.errors import CvkitError, DataError, of_sample
 from cvkit.ops.rle import make_masks, mask_areas
 from cvkit.structures import ClassList, Instances
 from cvkit.texts import is_text, read_lines, require_regular, shown
@@ -126,17 +127,18 @@ def read_yolo(root: Path, split: str, *, masks: bool = False) -> Annotations:
     if moved:
         found.notes.append(f"{file}: {moved}")
     if outside:
-        found.notes.append(
+        text = (
             f"{file}: path {shown(outside)} leads out of the dataset folder and is not followed; "
             "the images beside the file are used"
         )
+        found.notes.append(Note(text, "path.ignored"))
     all_lines: list[Line] = []
     for path, key in images:
         try:
             height, width = upright_size_hw(path)
             lines = _lines(_label_path(base, path), len(found.classes), (width, height), masks)
         except CvkitError as defect:
-            found.defects.append(defect)
+            found.defects.append(of_sample(defect, key))
             continue
         number, truth = len(found.images) + 1, _truth(lines, (width, height), masks)
         found.images.append(AnnotatedImage(key, path, number, (width, height), truth))
@@ -297,7 +299,7 @@ def _lines(path: Path, count: int, size_wh: tuple[int, int], masks: bool) -> lis
     Raises:
         DataError: names the first malformed line.
     """
-    if not path.is_file():
+    if not path.exists():
         return []
     lines = enumerate(read_lines(path, area="yolo"), 1)
     return [
