@@ -33,6 +33,7 @@ TASK_ABOUT = {
     "instance": "Instance segmentation: a box, a class, a score and a mask per object (Mask "
     "R-CNN).",
     "video": "Video classification: a class per video.",
+    "data": "Labelled data: count them and show them.",
     "weights": "Trained weights: list, verify, import and prove them.",
 }
 EXAMPLES = {
@@ -160,6 +161,20 @@ EXAMPLES = {
         "cvkit bench segment --weights runs/segment-unet-001 --data DIR",
         "cvkit bench classify photos/ --weights imagenet --engines eager,fused --batch-sizes 1,16",
         "cvkit bench detect --arch faster-rcnn --set backbone=resnet50 --out bench.json",
+    ),
+    ("data",): (
+        "cvkit data stats DIR",
+        "cvkit data show DIR --out labels.png",
+    ),
+    ("data", "stats"): (
+        "cvkit data stats DIR",
+        "cvkit data stats DIR --task instance --split train --out stats.html",
+        "cvkit data stats DIR --set min_size=800 --json",
+    ),
+    ("data", "show"): (
+        "cvkit data show DIR --out labels.png",
+        "cvkit data show DIR --with-class dog --count 100 --out dogs.html",
+        "cvkit data show DIR --augment strong --out strong.png",
     ),
     ("weights",): (
         "cvkit weights list",

@@ -3,6 +3,8 @@
 NEEDED = {
     ("bench",): ["segment"],
     ("compare",): ["a", "b"],
+    ("data", "show"): ["folder", "--out", "x"],
+    ("data", "stats"): ["folder"],
     ("samples",): ["dir"],
     ("tune",): ["segment"],
     ("weights", "import"): ["file", "--out", "x"],

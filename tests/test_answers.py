@@ -24,6 +24,8 @@ NEEDED = {
     ("tune",): ["classify"],
     ("bench",): ["classify"],
     ("compare",): ["a", "b"],
+    ("data", "show"): ["nowhere", "--out", "x.png"],
+    ("data", "stats"): ["nowhere"],
     ("weights", "import"): ["x.pth", "--out", "x.safetensors"],
     ("weights", "prove"): ["x.safetensors", "--data", "nowhere"],
     ("detect", "proposals"): ["nowhere", "--out", "x.npz"],

@@ -126,6 +126,8 @@ def test_no_flag_listens_to_another_verbs_variable(read, path, monkeypatch):
         "samples": {"folder"},
         "tune": {"task"},
         "compare": {"evaluations"},
+        "stats": {"data"},
+        "show": {"data", "out"},
         "import": {"file", "out"},
         "prove": {"file", "data"},
     }

@@ -5,6 +5,7 @@ from typing import Any, Literal, overload
 
 from cvkit.options.base import Eval, Predict, Train
 from cvkit.options.classify import ClassifyEval, ClassifyPredict, ClassifyTrain
+from cvkit.options.data_views import DataShow, DataStats
 from cvkit.options.detect import DetectEval, DetectPredict, DetectProposals, DetectTrain
 from cvkit.options.instance import InstanceEval, InstancePredict, InstanceTrain
 from cvkit.options.job import Command
@@ -33,6 +34,7 @@ OPTIONS: dict[str, type[Command] | dict[str, type[Command]]] = {
     },
     "instance": {"train": InstanceTrain, "eval": InstanceEval, "predict": InstancePredict},
     "video": {"train": VideoTrain, "eval": VideoEval, "predict": VideoPredict},
+    "data": {"stats": DataStats, "show": DataShow},
     "compare": Compare,
     "tune": Tune,
     "bench": Bench,
@@ -85,6 +87,8 @@ HANDLERS = {
     "compare": f"{_HANDLERS}.compare:compare",
     "tune": f"{_HANDLERS}.tune:tune",
     "bench": f"{_HANDLERS}.bench:bench",
+    "stats": f"{_HANDLERS}.data_stats:stats",
+    "show": f"{_HANDLERS}.data_show:show",
     "list": f"{_HANDLERS}.weights:list_weights",
     "verify": f"{_HANDLERS}.weights:verify_weights",
     "import": f"{_HANDLERS}.weights:import_weights",

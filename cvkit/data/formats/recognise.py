@@ -114,9 +114,34 @@ def _meant_for(place: Path, without: Truth | None = None) -> str:
     return " or ".join(sorted(found))
 
 
-def _recognised(truth: Truth, place: Path) -> str | None:
-    """Return the format of a folder; None if it would be a mere guess."""
-    names = [name for name in _tried(truth) if not FORMATS[truth][name].vague]
+def meant_tasks(place: Path) -> list[str]:
+    """Return the tasks whose layouts fit a dataset; a mere guess only if no other layout fits.
+
+    Args:
+        place: its folder, or a file given instead.
+    """
+    if place.is_file():
+        suffix = place.suffix.lower()
+        files = {
+            truth for truth, rows in FORMATS.items() for r in rows.values() if suffix in r.files
+        }
+        return sorted(TASK_OF[truth] for truth in files - {"classes"})
+    for guess in (False, True):
+        names = {truth: _recognised(truth, place, guess=guess) for truth in FORMATS}
+        found = {truth: name for truth, name in names.items() if name}
+        boxes, masks = found.get("boxes"), found.get("instances")
+        if boxes and masks and boxes != masks and masks in FORMATS["boxes"]:
+            del found["instances"]  # boxes are in a format that is tried before this one
+        tasks = {TASK_OF[truth] for truth in found if truth != "classes"}
+        tasks |= {_task_of_classes(place)} if "classes" in found else set()
+        if tasks - {""}:
+            return sorted(tasks - {""})
+    return []
+
+
+def _recognised(truth: Truth, place: Path, *, guess: bool = False) -> str | None:
+    """Return the format of a folder; None if it would be a mere guess, unless that is wanted."""
+    names = [name for name in _tried(truth) if guess or not FORMATS[truth][name].vague]
     try:
         return next((n for n in names if reader_of(truth, n).looks_like(place, ())), None)
     except DataError:  # it is not meant to have this format, so its defects do not matter

@@ -1,0 +1,29 @@
+"""The splits that a dataset has, by its own names."""
+
+from cvkit.data.division import ALL, SPELLINGS, find_split
+from cvkit.data.formats.contract import Query
+from cvkit.data.formats.recognise import reader_of
+from cvkit.errors import DataError
+from cvkit.format_table import Truth
+
+
+def own_splits(truth: Truth, layout: str, query: Query) -> list[str]:
+    """Return the names of a dataset's splits in the usual order; `all` for data without splits.
+
+    Further names are left out if some are usual: VOC lists the images of each class, too.
+
+    Args:
+        truth: the kind of labels that it has.
+        layout: the name of its format.
+        query: the dataset.
+
+    Raises:
+        DataError: it has neither splits nor a part that could be divided.
+    """
+    contents = reader_of(truth, layout).read(query)
+    usual = [name for spelt in SPELLINGS if (name := find_split(spelt[0], contents.known))]
+    if usual or contents.known:
+        return usual or sorted(contents.known)
+    if contents.heap is None:
+        raise DataError(f"{query.root} has no samples", code="split.missing", hint=contents.hint)
+    return [ALL]
