@@ -1,4 +1,4 @@
-"""The commands that count and show labelled data: what they print and write, and what they refuse."""
+"""Commands that count and show labelled data: what they print, write and refuse."""
 
 import json
 import re

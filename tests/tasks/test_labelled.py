@@ -13,8 +13,8 @@ from cvkit.data.known import Known
 from cvkit.data.statistics import collect
 from cvkit.data.synthetic.samples import WRITERS
 from cvkit.errors import DataError
-from cvkit.options.tree import task_options
 from cvkit.ops.rle import decode
+from cvkit.options.tree import task_options
 from cvkit.structures import Instances
 from cvkit.tasks.labelled import Labelled, labelled_class
 
