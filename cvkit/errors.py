@@ -40,9 +40,13 @@ class CvkitError(Exception):
         details: further lines of the message.
         content: output of `--json` besides the error.
         exit_code: key of `EXIT_CODES`.
+        sample: key of the only sample of a dataset that the problem affects; "" for any other.
+        defects: the problems that the message lists; empty if it is a single one.
     """
 
     exit_code = 2
+    sample = ""
+    defects: "Sequence[CvkitError]" = ()
 
     def __init__(
         self,
@@ -124,28 +128,44 @@ class Interrupted(CvkitError):
         self.exit_code = 128 + signal_number
 
 
+def of_sample(error: CvkitError, key: str) -> CvkitError:
+    """Store the key of the sample that an error affects in it, and return it."""
+    error.sample = error.sample or key
+    return error
+
+
 def raise_defects(defects: Iterable[CvkitError], what: str) -> None:
     """Do nothing without defects.
 
     Raises:
         DataError: lists the defects; a single defect is raised itself.
     """
+    for error in defects_of(defects, what):
+        raise error
+
+
+def defects_of(defects: Iterable[CvkitError], what: str) -> list[CvkitError]:
+    """Return one error that lists the defects, or a single defect itself; nothing without any."""
+    # Generators may yield millions, of which only those shown are kept.
+    kept = defects if isinstance(defects, Sequence) else ()
     defects = iter(defects)
     shown = list(itertools.islice(defects, 100))
     if not shown:
-        return
+        return []
     codes, more = {defect.code for defect in shown}, 0
     for defect in defects:
         codes.add(defect.code)
         more += 1
     if len(shown) == 1:
-        raise shown[0]
+        return shown
     lines = [f"  {defect}" for defect in shown] + ([f"  and {more} more"] if more else [])
-    raise DataError(
+    error = DataError(
         f"{what} has {len(shown) + more} defects:",
         code=codes.pop() if len(codes) == 1 else "data.defects",
         details=lines,
     )
+    error.defects = kept or shown
+    return [error]
 
 
 def as_cvkit_error(error: Exception) -> CvkitError:

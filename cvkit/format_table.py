@@ -96,6 +96,13 @@ TASK_OF: dict[Truth, str] = {
 """The task for each kind of labels; classes may also be those of videos."""
 
 
+TRUTH_OF: dict[str, tuple[Truth, bool]] = {
+    **{task: (truth, False) for truth, task in TASK_OF.items()},
+    "video": ("classes", True),
+}
+"""The kind of labels of each task, and whether its samples are videos."""
+
+
 def format_choices(truth: Truth) -> tuple[str, ...]:
     """Return the choices of `--format`."""
     return ("auto", *FORMATS[truth])

@@ -33,7 +33,7 @@ TASK_ABOUT = {
     "instance": "Instance segmentation: a box, a class, a score and a mask per object (Mask "
     "R-CNN).",
     "video": "Video classification: a class per video.",
-    "data": "Labelled data: count them and show them.",
+    "data": "Datasets: check them, count them and show them.",
     "weights": "Trained weights: list, verify, import and prove them.",
 }
 EXAMPLES = {
@@ -149,6 +149,13 @@ EXAMPLES = {
         "cvkit video predict clips/ --weights runs/video-r3d-001 --out out/ --save video",
         "cvkit video predict long.mp4 --weights kinetics --views 20x1 --per-clip",
     ),
+    ("data",): ("cvkit data check DIR", "cvkit data check DIR --task detect --json"),
+    ("data", "check"): (
+        "cvkit data check DIR",
+        "cvkit data check DIR --task segment --mask-map 255=1",
+        "cvkit data check instances.json --task detect --images photos/ --ignore class.unused",
+        "cvkit data check DIR --select image,leak --fix-list broken.txt",
+    ),
     ("compare",): (
         "cvkit compare runs/segment-eval-001 runs/segment-eval-002 --max-drop 0.01",
         "cvkit compare a.json b.json --task detect --truth instances_val2017.json",
@@ -161,10 +168,6 @@ EXAMPLES = {
         "cvkit bench segment --weights runs/segment-unet-001 --data DIR",
         "cvkit bench classify photos/ --weights imagenet --engines eager,fused --batch-sizes 1,16",
         "cvkit bench detect --arch faster-rcnn --set backbone=resnet50 --out bench.json",
-    ),
-    ("data",): (
-        "cvkit data stats DIR",
-        "cvkit data show DIR --out labels.png",
     ),
     ("data", "stats"): (
         "cvkit data stats DIR",

@@ -3,6 +3,7 @@
 NEEDED = {
     ("bench",): ["segment"],
     ("compare",): ["a", "b"],
+    ("data", "check"): ["dir"],
     ("data", "show"): ["folder", "--out", "x"],
     ("data", "stats"): ["folder"],
     ("samples",): ["dir"],

@@ -24,6 +24,7 @@ NEEDED = {
     ("tune",): ["classify"],
     ("bench",): ["classify"],
     ("compare",): ["a", "b"],
+    ("data", "check"): ["nowhere"],
     ("data", "show"): ["nowhere", "--out", "x.png"],
     ("data", "stats"): ["nowhere"],
     ("weights", "import"): ["x.pth", "--out", "x.safetensors"],

@@ -187,6 +187,7 @@ def modules_after(arguments, **environment):
     + [["data", verb, "--help"] for verb in ("stats", "show")]
     + [
         ["detect", "proposals", "--help"],
+        ["data", "check", "--help"],
         ["models", "--help"],
         ["samples", "--help"],
         ["tune", "--help"],

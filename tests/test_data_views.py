@@ -180,9 +180,9 @@ def test_a_dataset_without_splits_is_read_as_a_whole(cvkit, tmp_path):
 
 REFUSED = [
     (("stats", "nowhere"), "data.missing"),
-    (("stats", "samples"), "task.missing"),
-    (("stats", "{masks}"), "task.missing"),
-    (("stats", "{masks}", "--task", "segment", "--format", "coco"), "config.value"),
+    (("stats", "samples"), "task.unclear"),
+    (("stats", "{masks}"), "task.unclear"),
+    (("stats", "{masks}", "--task", "segment", "--format", "yolo"), "config.value"),
     (("stats", "{masks}", "--task", "segment", "--split", "no such"), "split.missing"),
     (("stats", "{masks}", "--task", "segment", "--out", "x.png"), "out.suffix"),
     (("stats", "{masks}", "--task", "segment", "--out", "no/x.html"), "out.folder"),

@@ -126,6 +126,7 @@ def test_no_flag_listens_to_another_verbs_variable(read, path, monkeypatch):
         "samples": {"folder"},
         "tune": {"task"},
         "compare": {"evaluations"},
+        "check": {"data"},
         "stats": {"data"},
         "show": {"data", "out"},
         "import": {"file", "out"},
@@ -319,7 +320,12 @@ def test_an_empty_name_is_refused(refused, path):
 
 @pytest.mark.parametrize(
     ("path", "shown"),
-    [(("samples",), "DIR"), (("detect", "proposals"), "DATA"), (("weights", "import"), "FILE")]
+    [
+        (("samples",), "DIR"),
+        (("detect", "proposals"), "DATA"),
+        (("data", "check"), "DATA"),
+        (("weights", "import"), "FILE"),
+    ]
     + [(("weights", "prove"), "FILE")]
     + [(path, "one of INPUTS") for path in COMMANDS if path[-1] in ("predict", "bench")]
     + [(("weights", "verify"), "one of FILES")],

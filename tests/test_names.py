@@ -153,6 +153,8 @@ def _typos():
         ("detect", "predict", *verbs["predict"][:1], "--weights", "boxes", "--save", "yollo"),
         ("yolo"),
     )
+    for flag in ("--select", "--ignore"):
+        yield ("data", "check", "/nowhere", flag, "bbox,leak.samefile"), "leak.same_file"
     convert = ("weights", "import", "/nowhere.pth", "--out", "/nowhere/x.safetensors")
     yield (*convert, "--arch", "resnet-50"), "resnet50"
     yield (*convert, "--classes", "imagent"), "imagenet"

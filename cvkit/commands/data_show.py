@@ -56,7 +56,7 @@ def show(options: DataShow) -> int:
 
         require_names(train, task)
     data = read_labelled(options, task, train, report, every=True)
-    splits = list(data.splits) if options.split is None else [options.split]
+    splits = options.split or list(data.splits)
     if options.with_class is not None and options.with_class not in data.classes.names:
         raise DataError(
             f"--with-class {options.with_class!r} is not a class of {data.root}",

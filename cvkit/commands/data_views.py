@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cvkit.catalog import TASKS
 from cvkit.config import NOT_STORED, from_config, from_text, parse_setting
 from cvkit.console import Reporter
-from cvkit.errors import DataError, UsageError
+from cvkit.errors import UsageError
 from cvkit.options.base import Train
 from cvkit.options.data_views import DataView
 from cvkit.options.job import with_given
@@ -24,29 +24,23 @@ TAKEN = frozenset({"data", "format", "seed", "train_split", "val_split", "val_fr
 
 
 def task_of(options: DataView) -> str:
-    """Return the task whose labels are read: the given one, or the one that the layout shows.
+    """Return the task whose labels are read: the given one, or the only one that fits the layout.
 
     Raises:
         UsageError: there are several, or `samples` without a task.
-        DataError: the dataset does not exist, or has no known layout.
+        DataError: the dataset does not exist.
     """
-    from cvkit.data.formats.recognise import meant_tasks
+    from cvkit.data.formats.recognise import clear_task
 
     if options.task:
         return options.task
-    choose = f"--task {', '.join(TASKS)}"
     if options.data == "samples":
-        raise UsageError("'samples' exists for every task", code="task.missing", hint=choose)
-    place = Path(options.data)
-    if not place.exists():
-        raise DataError(f"DATA {place} does not exist", code="data.missing", hint="check the path")
-    found = meant_tasks(place)
-    if len(found) != 1:
-        several = f"its layout fits {' and '.join(found)}" if found else "its layout is not known"
         raise UsageError(
-            f"DATA {place}: {several}", code="task.missing", hint=f"choose with {choose}"
+            "'samples' exists for every task",
+            code="task.unclear",
+            hint=f"choose with --task {', '.join(TASKS)}",
         )
-    return found[0]
+    return clear_task(Path(options.data), options.format)
 
 
 def train_options(options: DataView, task: str, **values: Any) -> Train:
@@ -95,10 +89,10 @@ def read_labelled(
     from cvkit.tasks.labelled import labelled_class
 
     kind = labelled_class(task)
-    asked: Sequence[str] = () if options.split is None else (options.split,)
+    asked = options.split
     data = kind.read(train, () if every else asked)
-    if every and asked and asked[0] not in data.splits:
-        found = kind.read(train, asked)
+    if every and (further := [split for split in asked if split not in data.splits]):
+        found = kind.read(train, further)
         data = dataclasses.replace(found, splits={**data.splits, **found.splits})
     for note in data.notes:
         report.warn(note)

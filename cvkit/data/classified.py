@@ -10,7 +10,7 @@ from cvkit.catalog import nearest
 from cvkit.data.classes import dataset_classes
 from cvkit.data.division import Division, Source, read_splits
 from cvkit.data.files import Walk, walk_images
-from cvkit.data.formats.contract import DataFlags, Listing, Query
+from cvkit.data.formats.contract import DataFlags, Listing, Query, usable
 from cvkit.data.formats.recognise import NO_CLASSES, detect_format, other_data, reader_of
 from cvkit.errors import DataError
 from cvkit.format_table import FORMATS
@@ -86,7 +86,7 @@ def read_collection(
 
     @functools.cache
     def listing(split: str) -> Listing[ClassifiedImage]:
-        return contents.read(split)
+        return usable(contents.read(split))
 
     source = Source(
         place,

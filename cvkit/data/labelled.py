@@ -1,7 +1,7 @@
 """Images with masks, in any format."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,11 +10,11 @@ import numpy as np
 
 from cvkit.data.decode import decode, open_image
 from cvkit.data.division import WHOLE, Division, Parts, Source, read_splits
-from cvkit.data.formats.contract import Listing, Query
+from cvkit.data.formats.contract import Listing, Query, usable
 from cvkit.data.formats.image_tree import shared_labels
 from cvkit.data.formats.recognise import reader_of
 from cvkit.data.known import Known
-from cvkit.errors import DataError
+from cvkit.errors import DataError, of_sample
 from cvkit.texts import counted
 
 
@@ -53,7 +53,7 @@ def read_pairs(
 
     @functools.cache
     def listing(split: str) -> Listing[LabelledImage]:
-        return contents.read(split)
+        return usable(contents.read(split))
 
     source = Source(
         root,
@@ -98,16 +98,27 @@ def _stored_values(path: Path) -> list[str]:
     )
 
 
-def raise_if_missing(where: Path, missing: list[str]) -> None:
-    """Refuse a split some of whose files are missing.
+def missing_files(
+    where: Path,
+    missing: Mapping[str, str],
+    hint: str = "add them, or remove their names from the split",
+) -> list[DataError]:
+    """Return the error that counts the missing files and names the first; none without any.
 
-    Raises:
-        DataError: counts them, and names the first ones.
+    Args:
+        where: the folder, list or table that needs them.
+        missing: the key of the sample that needs each file, by the file's path relative to the
+            dataset.
+        hint: the remedy.
     """
-    if missing:
-        shown = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
-        raise DataError(
-            f"{where}: {counted(len(missing), 'file')} missing: {shown}",
-            code="split.id_without_file",
-            hint="add them, or remove their names from the split",
-        )
+    if not missing:
+        return []
+    code = "split.id_without_file"
+    shown = ", ".join([*missing][:5]) + (" ..." if len(missing) > 5 else "")
+    text = f"{where}: {counted(len(missing), 'file')} missing: {shown}"
+    error = DataError(text, code=code, hint=hint)
+    error.defects = [
+        of_sample(DataError(f"{where}: {name} does not exist", code=code, hint=hint), key)
+        for name, key in missing.items()
+    ]
+    return [error]

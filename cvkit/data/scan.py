@@ -21,8 +21,8 @@ from cvkit.data.frames import frame_bits, frame_files
 from cvkit.data.known import Known, content_hash, known_hash
 from cvkit.data.labelled import LabelledImage
 from cvkit.data.masks import MaskReader
-from cvkit.data.video import VideoIndex, index_video
-from cvkit.errors import CvkitError
+from cvkit.data.video import COUNTED, VideoIndex, index_video
+from cvkit.errors import CvkitError, of_sample
 from cvkit.structures import IGNORE
 
 
@@ -31,7 +31,7 @@ class Found:
     """The common findings of all scans.
 
     Attributes:
-        defects: all of them, in file order.
+        defects: all of them, in file order, each with the key of its sample.
         hashes: `content_hash` of each image or video that could be read, in file order.
         bits: that all 16-bit files together need, see `needed_bits`; None without any.
         note: why the findings cannot be cached; "" if they are.
@@ -89,9 +89,9 @@ def scan_pairs(
             try:
                 return known.find([pair.image, pair.mask], lambda: _pair_facts(pair, reader))
             except CvkitError as error:
-                return error
+                return of_sample(error, pair.key)
 
-        for found in _on_all_cores(examine, pairs, on_step):
+        for found in on_all_cores(examine, pairs, on_step):
             if isinstance(found, CvkitError):
                 scan.defects.append(found)
                 scan.sizes_hw.append(None)
@@ -151,9 +151,9 @@ def scan_images(
             try:
                 return known.find([image.path], lambda: _image_facts(image.path))
             except CvkitError as error:
-                return error
+                return of_sample(error, image.key)
 
-        for found in _on_all_cores(examine, images, on_step):
+        for found in on_all_cores(examine, images, on_step):
             if isinstance(found, CvkitError):
                 scan.defects.append(found)
             else:
@@ -197,9 +197,9 @@ def scan_boxes(
                 (height, width), orientation, digest, bits = facts
                 return upright(image, ((height, width), orientation)), digest, bits
             except CvkitError as error:
-                return error
+                return of_sample(error, image.key)
 
-        for image, found in zip(images, _on_all_cores(examine, images, on_step), strict=True):
+        for image, found in zip(images, on_all_cores(examine, images, on_step), strict=True):
             if isinstance(found, CvkitError):
                 scan.defects.append(found)
                 scan.images.append(image)
@@ -223,11 +223,14 @@ class VideoScan(Found):
     Attributes:
         sizes_hw: of the frames of readable videos, in file order.
         lengths: number of usable frames and frames per second of each.
+        claimed: for each, the number of frames that its header claims if it is another and the
+            container stores it; else 0.
         differing: number of videos whose header claims another number of frames.
     """
 
     sizes_hw: list[tuple[int, int]] = field(default_factory=list)
     lengths: list[tuple[int, float]] = field(default_factory=list)
+    claimed: list[int] = field(default_factory=list)
     differing: int = 0
 
 
@@ -252,9 +255,9 @@ def scan_videos(
                 bits = frame_bits(frame_files(video.path)) if video.path.is_dir() else None
                 return index, part, known_hash(video.path, known), bits
             except CvkitError as error:
-                return error
+                return of_sample(error, video.key)
 
-        for found in _on_all_cores(examine, videos, on_step):
+        for video, found in zip(videos, on_all_cores(examine, videos, on_step), strict=True):
             if isinstance(found, CvkitError):
                 scan.defects.append(found)
                 continue
@@ -263,12 +266,15 @@ def scan_videos(
             scan.hashes.append(digest)
             scan.sizes_hw.append(index.size_hw)
             scan.lengths.append((part.stop - part.start, index.fps))
-            scan.differing += index.header_frames not in (0, len(index))
+            claims = index.header_frames not in (0, len(index))
+            stored = video.path.suffix.lower() in COUNTED
+            scan.claimed.append(index.header_frames if claims and stored else 0)
+            scan.differing += claims
     scan.note = known.note
     return scan
 
 
-def _on_all_cores(
+def on_all_cores(
     examine: Callable[[Any], Any], items: Sequence[Any], on_step: Callable[[int], None] | None
 ) -> Iterator[Any]:
     """Yield the result of `examine` for each item, in order."""

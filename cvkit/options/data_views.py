@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cvkit.catalog import TASKS
+from cvkit.options.data import FORMAT_NAMES
 from cvkit.options.described import Choice
 from cvkit.options.job import Command
 from cvkit.options.panels import DATA, OUTPUT, flag
@@ -28,11 +29,12 @@ class DataView(Command):
         Choice(TASKS),
         flag(DATA, "Task whose labels are read (default: found from the layout)"),
     ] = None
-    format: Annotated[str, flag(DATA, "Layout of the data; auto: detected")] = "auto"
+    format: Annotated[
+        str, Choice(FORMAT_NAMES), flag(DATA, "Layout of the data; auto: detected")
+    ] = "auto"
     split: Annotated[
-        str | None,
-        flag(DATA, "Split to read; all: a dataset without splits (default: every split)"),
-    ] = None
+        list[str], flag(DATA, "Split to read; may be repeated (default: all splits)")
+    ] = dataclasses.field(default_factory=list)
     set: Annotated[
         list[str],
         flag(

@@ -5,6 +5,7 @@ from typing import Any, Literal, overload
 
 from cvkit.options.base import Eval, Predict, Train
 from cvkit.options.classify import ClassifyEval, ClassifyPredict, ClassifyTrain
+from cvkit.options.data import DataCheck
 from cvkit.options.data_views import DataShow, DataStats
 from cvkit.options.detect import DetectEval, DetectPredict, DetectProposals, DetectTrain
 from cvkit.options.instance import InstanceEval, InstancePredict, InstanceTrain
@@ -34,7 +35,7 @@ OPTIONS: dict[str, type[Command] | dict[str, type[Command]]] = {
     },
     "instance": {"train": InstanceTrain, "eval": InstanceEval, "predict": InstancePredict},
     "video": {"train": VideoTrain, "eval": VideoEval, "predict": VideoPredict},
-    "data": {"stats": DataStats, "show": DataShow},
+    "data": {"check": DataCheck, "stats": DataStats, "show": DataShow},
     "compare": Compare,
     "tune": Tune,
     "bench": Bench,
@@ -93,6 +94,7 @@ HANDLERS = {
     "verify": f"{_HANDLERS}.weights:verify_weights",
     "import": f"{_HANDLERS}.weights:import_weights",
     "prove": f"{_HANDLERS}.weights:prove_weights",
+    "check": f"{_HANDLERS}.data_check:check_data",
     "models": f"{_HANDLERS}.show:models",
     "samples": f"{_HANDLERS}.show:samples",
 }

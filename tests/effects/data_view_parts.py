@@ -81,7 +81,7 @@ DATA = [
     Row("data", (lambda at: str(at.data()), lambda at: str(at.data(6))), counted),
     Row("task", ("segment", "instance"), counted, base={"data": nothing_but_masks}),
     Row("format", ("coco", "voc"), counted),
-    Row("split", (None, "train", "val"), counted),
+    Row("split", ([], ["train"], ["val"]), counted),
     Row("set", ([], ["min_size=64"], ["min_size=128"]), counted),
 ]
 ROWS = {
@@ -96,7 +96,7 @@ ROWS = {
         Row("data", (lambda at: str(at.data()), lambda at: str(at.data(6))), shown),
         Row("task", ("segment", "instance"), shown, base={"data": nothing_but_masks}),
         Row("format", ("coco", "voc"), shown),
-        Row("split", ("train", "val"), shown),
+        Row("split", (["train"], ["val"]), shown),
         Row(
             "set",
             ([], ["mask_map=1=0"]),

@@ -4,6 +4,7 @@ import dataclasses
 from types import SimpleNamespace
 
 import pytest
+import test_data_effects
 import test_eval_effects
 import test_predict_effects
 import test_tool_effects
@@ -25,6 +26,7 @@ COMMANDS = [
 HERE = ("json", "quiet", "debug", "config")
 """Flags that are tested below, for each command that has them."""
 SILENT = [("weights", "list"), ("weights", "verify"), ("models",), ("samples",), ("compare",)]
+SILENT += [("data", "check")]
 SILENT += [("data", "stats"), ("data", "show")]
 """Commands that have nothing to say on stderr where all is well."""
 
@@ -41,8 +43,9 @@ def rows_of(path):
         "eval": test_eval_effects.ROWS,
         "predict": test_predict_effects.ROWS,
     }
-    if path in test_tool_effects.ROWS:
-        return {row.flag for row in test_tool_effects.ROWS[path]}
+    tools = test_tool_effects.ROWS | test_data_effects.ROWS
+    if path in tools:
+        return {row.flag for row in tools[path]}
     return {row.flag for row in tables[path[1]] if path[0] in row.tasks}
 
 
@@ -95,6 +98,7 @@ def words(places, monkeypatch):
                 *("--classes", at.write("ten.txt", "".join(f"c{n}\n" for n in range(10)))),
             ),
             "prove": (model()(at), "--data", at.data(), "--workers", 0),
+            "check": (at.data(), "--task", "detect"),
             "compare": (*reports(0, 3)(at), "--no-files", "--bootstrap", 10),
             "stats": (at.data(), "--task", "detect"),
             "show": (at.data(), "--task", "detect", "--out", fresh(at, "s.png")),

@@ -16,11 +16,7 @@ def looks_like(place: Path, splits: Sequence[str]) -> bool:
 
 
 def read(query: Query) -> Contents[Listing[ClassifiedImage]]:
-    """Return the content of a dataset folder, all of which may be divided.
-
-    Raises:
-        DataError: see `list_classes`.
-    """
+    """Return the content of a dataset folder, all of which may be divided."""
     root = query.root
     content = list_part(root, root, query.walk)
     return Contents([], "", lambda _: content, lambda: {p.name for p in visible_folders(root)})
@@ -33,11 +29,8 @@ def list_part(folder: Path, root: Path, walk: Walk) -> Listing[ClassifiedImage]:
         folder: of a split, or of the dataset.
         root: of the dataset, to which keys are relative.
         walk: finds the files in a class folder.
-
-    Raises:
-        DataError: see `list_classes`.
     """
-    images = list_classes(folder, root, walk)
+    images, defects = list_classes(folder, root, walk)
     notes = [note_beside(folder, "class", walk)]
     if itself := [image for image in images if image.path == folder / image.label]:
         notes.append(
@@ -45,7 +38,7 @@ def list_part(folder: Path, root: Path, walk: Walk) -> Listing[ClassifiedImage]:
             f"{itself[0].label}; each of them is read as one video. 'cvkit classify' takes "
             "images with classes"
         )
-    return Listing(images, [note for note in notes if note])
+    return Listing(images, [note for note in notes if note], defects)
 
 
 def visible_folders(folder: Path) -> list[Path]:
@@ -68,37 +61,45 @@ def _remedy(folder: Path, walk: Walk) -> str:
     return "add files, or check that this is the dataset folder"
 
 
-def list_classes(folder: Path, root: Path, walk: Walk) -> list[ClassifiedImage]:
-    """Return the images under the folders of a folder; each folder is a class.
+def list_classes(
+    folder: Path, root: Path, walk: Walk
+) -> tuple[list[ClassifiedImage], list[DataError]]:
+    """Return the images under the folders of a folder, each of which is a class, and the defects.
 
-    Raises:
-        DataError: a class without images or with an unprintable name, or two that differ in case
-            only.
+    These are classes without images or with an unprintable name, and two that differ in case only.
     """
     images: list[ClassifiedImage] = []
+    defects: list[DataError] = []
     seen: dict[str, str] = {}
     for place in visible_folders(folder):
         if not place.name.isprintable():  # this includes names that are not UTF-8
-            raise DataError(
-                f"{folder}: {place.name!r} cannot be the name of a class",
-                code="class.name",
-                hint="rename the folder",
+            defects.append(
+                DataError(
+                    f"{folder}: {place.name!r} cannot be the name of a class",
+                    code="class.name",
+                    hint="rename the folder",
+                )
             )
+            continue
         if (twin := seen.setdefault(place.name.casefold(), place.name)) != place.name:
-            raise DataError(
-                f"{folder}: classes {twin!r} and {place.name!r} differ in case only",
-                code="class.case_collision",
-                hint="rename or merge them",
+            defects.append(
+                DataError(
+                    f"{folder}: classes {twin!r} and {place.name!r} differ in case only",
+                    code="class.case_collision",
+                    hint="rename or merge them",
+                )
             )
         found = [
             ClassifiedImage(path.relative_to(root).as_posix(), path, place.name)
             for path in walk(place)
         ]
         if not found:
-            raise DataError(
-                f"class {place.name!r} of {folder} is empty",
-                code="class.empty",
-                hint=other_data("classes", root) or _remedy(place, walk),
+            defects.append(
+                DataError(
+                    f"class {place.name!r} of {folder} is empty",
+                    code="class.empty",
+                    hint=other_data("classes", root) or _remedy(place, walk),
+                )
             )
         images += found
-    return images
+    return images, defects

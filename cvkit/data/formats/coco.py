@@ -28,7 +28,7 @@ from cvkit.data.formats.coco_places import (
 )
 from cvkit.data.formats.contract import Contents, Query
 from cvkit.data.segmentations import around, lies_outside, read_segmentation
-from cvkit.errors import DataError
+from cvkit.errors import DataError, of_sample
 from cvkit.ops.rle import make_masks, mask_areas
 from cvkit.structures import ClassList, Instances, Masks
 from cvkit.texts import counted, is_number, is_text, read_json, shown, whole_number
@@ -44,6 +44,7 @@ class _File:
         sizes_wh: of images, by id, as far as known.
         masks: annotations must have one.
         complete: all categories could be read, so that any other id is unknown.
+        keys: of the images, by id.
     """
 
     path: Path
@@ -51,6 +52,7 @@ class _File:
     sizes_wh: dict[int, tuple[int, int] | None]
     masks: bool
     complete: bool
+    keys: dict[int, str]
 
 
 @dataclass(frozen=True)
@@ -126,18 +128,22 @@ def read_coco(
     if images is None:
         images = find_images(root, path, split, list(rows.values()))
     places = _places(rows, images, found)
+    keys = {id_: _key(place, root, rows[id_]["file_name"]) for id_, place in places.items()}
     known = sizes
     if masks:
-        known = {id_: sizes[id_] or _header_size(places[id_], found) for id_ in places}
+        known = {id_: sizes[id_] or _header_size(places[id_], keys[id_], found) for id_ in places}
     labels = {id_: number for number, id_ in enumerate(found.classes.ids, 1)}
-    file = _File(path, labels, known, masks, complete)
+    file = _File(path, labels, known, masks, complete, keys)
     truths = _collect(content["annotations"], file, rows, found)
     # By id, the order of pycocotools, which decides between equal scores in two images.
     for id_, place in sorted(places.items()):
-        key = place.relative_to(root).as_posix() if place.is_relative_to(root) else None
-        name = key or rows[id_]["file_name"]
-        found.images.append(AnnotatedImage(name, place, id_, sizes[id_], truths[id_]))
+        found.images.append(AnnotatedImage(keys[id_], place, id_, sizes[id_], truths[id_]))
     return found
+
+
+def _key(place: Path, root: Path, name: str) -> str:
+    """Return the key of an image: its path relative to the dataset, else its name in the file."""
+    return (place.relative_to(root).as_posix() if place.is_relative_to(root) else "") or name
 
 
 def _places(rows: dict[int, dict], folder: Path, found: Annotations) -> dict[int, Path]:
@@ -151,12 +157,12 @@ def _places(rows: dict[int, dict], folder: Path, found: Annotations) -> dict[int
     return result
 
 
-def _header_size(path: Path, found: Annotations) -> tuple[int, int] | None:
+def _header_size(path: Path, key: str, found: Annotations) -> tuple[int, int] | None:
     """Return width and height of an upright image; note a defect if there are none."""
     try:
         return upright_size_hw(path)[::-1]
     except DataError as defect:
-        found.defects.append(defect)
+        found.defects.append(of_sample(defect, key))
         return None
 
 
@@ -254,7 +260,9 @@ def _collect_singly(
             image_id, entry = _annotation(row, images, file, seen, where)
         except DataError as defect:
             if file.complete or defect.code != "ann.category_unknown":
-                found.defects.append(defect)
+                image_id = whole_number(row.get("image_id")) if isinstance(row, dict) else None
+                key = "" if image_id is None else file.keys.get(image_id, "")
+                found.defects.append(of_sample(defect, key))
         else:
             result[image_id].append(entry)
     sizes = file.sizes_wh if file.masks else {}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from cvkit.data.files import Walk, walk_images
+from cvkit.errors import CvkitError
 
 T = TypeVar("T")
 NO_SPLITS = "the dataset has no splits"
@@ -58,10 +59,23 @@ class Listing(Generic[T]):
     Attributes:
         images: in the order of their names or of the file that lists them.
         notes: remarks on usable oddities, for warnings.
+        defects: what is missing or malformed; see `usable`.
     """
 
     images: list[T]
     notes: Sequence[str] = ()
+    defects: Sequence[CvkitError] = ()
+
+
+def usable(listing: Listing[T]) -> Listing[T]:
+    """Return the listing of a split for a command that cannot do with a part of it.
+
+    Raises:
+        CvkitError: the first of its defects.
+    """
+    if listing.defects:
+        raise listing.defects[0]
+    return listing
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from cvkit.data.classified import ClassifiedImage
 from cvkit.data.division import ALL
 from cvkit.data.files import inside
 from cvkit.data.formats.contract import Contents, Listing, Query
+from cvkit.data.labelled import missing_files
 from cvkit.data.tables import read_rows
-from cvkit.errors import CvkitError, DataError, raise_defects
-from cvkit.texts import counted, parse_number, shown
+from cvkit.errors import CvkitError, DataError, defects_of
+from cvkit.texts import parse_number, shown
 
 TABLE = "labels.csv"
 """Name of the table that makes a folder a dataset in this format."""
@@ -28,14 +29,14 @@ def read(query: Query) -> Contents[Listing[ClassifiedImage]]:
     """Return the rows of a table by split; without splits all of them may be divided.
 
     Raises:
-        DataError: a malformed row, or missing files.
+        DataError: the table cannot be read, or has malformed rows.
     """
-    rows = _read_table(query.root if query.root.is_file() else query.root / TABLE)
+    rows, defects = _read_table(query.root if query.root.is_file() else query.root / TABLE)
     known = sorted({split for split, _ in rows if split is not None})
 
     def read_split(wanted: str) -> Listing[ClassifiedImage]:
         whole = not known or wanted == ALL
-        return Listing([image for split, image in rows if whole or split == wanted])
+        return Listing([image for split, image in rows if whole or split == wanted], (), defects)
 
     def class_names() -> set[str]:
         return {image.label for _, image in rows}
@@ -44,14 +45,18 @@ def read(query: Query) -> Contents[Listing[ClassifiedImage]]:
     return Contents([*known, ALL] if known else [], heap, read_split, class_names)
 
 
-def _read_table(path: Path) -> list[tuple[str | None, ClassifiedImage]]:
+def _read_table(path: Path) -> tuple[list[tuple[str | None, ClassifiedImage]], list[CvkitError]]:
     """Return the images of a table with columns path, label and perhaps split, each with its split.
 
+    Returns:
+        The images, and the defects of rows.
+
     Raises:
-        DataError: a malformed row, or missing files.
+        DataError: see `read_rows`.
     """
     rows = read_rows(path, ("path", "label"))
-    root, images, missing = path.parent, [], []
+    root, images = path.parent, []
+    missing: dict[str, str] = {}
     defects: list[CvkitError] = []
     for row in rows:
         try:
@@ -62,19 +67,14 @@ def _read_table(path: Path) -> list[tuple[str | None, ClassifiedImage]]:
         key = row["path"] if seconds is None else f"{row['path']}#{seconds[0]:g}-{seconds[1]:g}"
         image = ClassifiedImage(key, file, row["label"].strip(), seconds)
         images.append((row.get("split"), image))
-        missing += [] if file.exists() else [row["path"]]
-    raise_defects(defects, str(path))
-    if missing:
-        raise DataError(
-            f"{path}: {counted(len(missing), 'file')} missing: {', '.join(missing[:5])}"
-            + (" ..." if len(missing) > 5 else ""),
-            code="split.id_without_file",
-            hint="paths are relative to the table",
-        )
-    (key, times), *_ = Counter(image.key for _, image in images).most_common(1)
-    if times > 1:
-        raise DataError(f"{path} lists {key!r} twice", code="split.duplicate")
-    return images
+        missing |= {} if file.exists() else {row["path"]: key}
+    found = defects_of(defects, str(path))
+    found += missing_files(path, missing, "paths are relative to the table")
+    counts = Counter(image.key for _, image in images)
+    for key, times in counts.most_common():
+        if times > 1:
+            found.append(DataError(f"{path} lists {key!r} twice", code="split.duplicate"))
+    return images, found
 
 
 def _seconds(row: dict[str, str], path: Path) -> tuple[float, float] | None:

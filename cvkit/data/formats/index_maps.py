@@ -20,7 +20,7 @@ from cvkit.data.formats.image_tree import folder_parts, shared_labels
 from cvkit.data.known import Known
 from cvkit.data.labelled import LabelledImage
 from cvkit.data.tables import read_rows
-from cvkit.errors import CvkitError, DataError, raise_defects
+from cvkit.errors import CvkitError, DataError, of_sample, raise_defects
 from cvkit.ops.rle import from_index_map, make_masks, mask_areas, mask_boxes
 from cvkit.structures import ClassList, Instances
 from cvkit.texts import shown, whole_number
@@ -52,14 +52,15 @@ def read_index_maps(root: Path, split: str) -> Annotations:
     doubts = _doubts(root, table)
     listing = pairs.read_split(root, split)
     shared = shared_labels([(pair.mask, pair.key) for pair in listing.images])
-    found = Annotations(classes, notes=[*doubts, *listing.notes, *shared])
+    notes = [*doubts, *listing.notes, *shared]
+    found = Annotations(classes, notes=notes, defects=[*listing.defects])
     with Known("index map", [pair.mask for pair in listing.images]) as known:
         for number, pair in enumerate(listing.images, 1):
             try:
                 size_hw = upright_size_hw(pair.image)
                 truth = _objects(pair, size_hw, classes, table, known)
             except CvkitError as defect:
-                found.defects.append(defect)
+                found.defects.append(of_sample(defect, pair.key))
                 continue
             found.images.append(AnnotatedImage(pair.key, pair.image, number, size_hw[::-1], truth))
     return found

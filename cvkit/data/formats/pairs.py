@@ -6,7 +6,7 @@ from pathlib import Path
 from cvkit.data.files import inside, note_beside, walk_images
 from cvkit.data.formats.contract import Contents, Listing, Query
 from cvkit.data.formats.image_tree import folder_parts
-from cvkit.data.labelled import LabelledImage, raise_if_missing
+from cvkit.data.labelled import LabelledImage, missing_files
 
 
 def looks_like(place: Path, splits: Sequence[str]) -> bool:
@@ -23,29 +23,29 @@ def read(query: Query) -> Contents[Listing[LabelledImage]]:
 def read_split(root: Path, split: str) -> Listing[LabelledImage]:
     """Return the images of a split with their masks, sorted, and notes about oddities.
 
+    Images without a mask are a defect, which counts them all.
+
     Args:
         root: the dataset.
         split: its folder's name; "" for a dataset without splits.
-
-    Raises:
-        DataError: images without a mask; all are counted.
     """
     images, masks = inside(root / "images", split), inside(root / "masks", split)
     all_masks = list(walk_images(masks))
     by_stem = {path.relative_to(masks).with_suffix(""): path for path in all_masks}
-    found, missing = [], []
+    found: list[LabelledImage] = []
+    missing: dict[str, str] = {}
     for image in walk_images(images):
         stem = image.relative_to(images).with_suffix("")
+        key = image.relative_to(root).as_posix()
         mask = by_stem.get(stem)
         if mask is None:
-            missing.append(masks.joinpath(stem).with_suffix(".png").relative_to(root).as_posix())
+            missing[masks.joinpath(stem).with_suffix(".png").relative_to(root).as_posix()] = key
         else:
-            key = image.relative_to(root).as_posix()
             found.append(LabelledImage(key, image, mask, stem.as_posix()))
-    raise_if_missing(images, missing)
     beside = note_beside(root / "images", "split") if split else ""
     unused = _unused_masks(root, split, all_masks, {pair.mask for pair in found})
-    return Listing(found, [note for note in (beside, *unused) if note])
+    notes = [note for note in (beside, *unused) if note]
+    return Listing(found, notes, missing_files(images, missing))
 
 
 def _unused_masks(

@@ -8,7 +8,7 @@ from typing import Any
 from cvkit.data.files import matches, walk_images, walk_videos
 from cvkit.data.formats.contract import Reader
 from cvkit.errors import DataError, UsageError
-from cvkit.format_table import FORMATS, TASK_OF, Truth
+from cvkit.format_table import FORMATS, TASK_OF, Format, Truth
 
 
 def reader_of(truth: Truth, name: str) -> Reader:
@@ -99,6 +99,45 @@ def other_data(truth: Truth, place: Path, deeper: bool = True) -> str:
     return next((f"its folder {n} looks like data for {tasks}" for n, tasks in found.items()), "")
 
 
+def clear_task(place: Path, layout: str = "auto") -> str:
+    """Return the only task whose data a dataset can be.
+
+    Args:
+        place: its folder, or a file given instead.
+        layout: the name of its format, or `auto`.
+
+    Raises:
+        DataError: it does not exist.
+        UsageError: there are several such tasks, or none.
+    """
+    if not place.exists():
+        raise DataError(f"{place} does not exist", code="data.missing", hint="check the path")
+    found = []
+    for truth, rows in FORMATS.items():
+        names = [n for n, row in rows.items() if place.suffix.lower() in _suffixes(row)]
+        if place.is_dir():
+            names = [name for name in (_recognised(truth, place),) if name]
+        if any(layout in ("auto", name) for name in names):
+            folder = place if place.is_dir() else place.parent
+            found.append(TASK_OF[truth] if truth != "classes" else _task_of_classes(folder))
+    if not found and place.is_dir() and layout in ("auto", "classes"):
+        found = [_task_of_classes(place)] if any(p.is_dir() for p in matches(place, "*")) else []
+    tasks = sorted(filter(None, found))
+    if len(tasks) == 1:
+        return tasks[0]
+    could = f"it may be data for {' or '.join(tasks)}" if tasks else "it has no known layout"
+    raise UsageError(
+        f"{place}: the task is not clear, {could}",
+        code="task.unclear",
+        hint=f"add --task {tasks[0] if tasks else 'TASK'}",
+    )
+
+
+def _suffixes(row: Format) -> tuple[str, ...]:
+    """Return the suffixes of files that may be given instead of the folder of a dataset."""
+    return (*row.files, ".json") if row.json_files else row.files
+
+
 def _meant_for(place: Path, without: Truth | None = None) -> str:
     """Return the tasks that may use a dataset, with its format for each.
 
@@ -114,34 +153,9 @@ def _meant_for(place: Path, without: Truth | None = None) -> str:
     return " or ".join(sorted(found))
 
 
-def meant_tasks(place: Path) -> list[str]:
-    """Return the tasks whose layouts fit a dataset; a mere guess only if no other layout fits.
-
-    Args:
-        place: its folder, or a file given instead.
-    """
-    if place.is_file():
-        suffix = place.suffix.lower()
-        files = {
-            truth for truth, rows in FORMATS.items() for r in rows.values() if suffix in r.files
-        }
-        return sorted(TASK_OF[truth] for truth in files - {"classes"})
-    for guess in (False, True):
-        names = {truth: _recognised(truth, place, guess=guess) for truth in FORMATS}
-        found = {truth: name for truth, name in names.items() if name}
-        boxes, masks = found.get("boxes"), found.get("instances")
-        if boxes and masks and boxes != masks and masks in FORMATS["boxes"]:
-            del found["instances"]  # boxes are in a format that is tried before this one
-        tasks = {TASK_OF[truth] for truth in found if truth != "classes"}
-        tasks |= {_task_of_classes(place)} if "classes" in found else set()
-        if tasks - {""}:
-            return sorted(tasks - {""})
-    return []
-
-
-def _recognised(truth: Truth, place: Path, *, guess: bool = False) -> str | None:
-    """Return the format of a folder; None if it would be a mere guess, unless that is wanted."""
-    names = [name for name in _tried(truth) if guess or not FORMATS[truth][name].vague]
+def _recognised(truth: Truth, place: Path) -> str | None:
+    """Return the format of a folder; None if it would be a mere guess."""
+    names = [name for name in _tried(truth) if not FORMATS[truth][name].vague]
     try:
         return next((n for n in names if reader_of(truth, n).looks_like(place, ())), None)
     except DataError:  # it is not meant to have this format, so its defects do not matter

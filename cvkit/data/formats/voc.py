@@ -30,7 +30,7 @@ from cvkit.data.formats.voc_lists import (
     with_image_suffix,
     without_labels,
 )
-from cvkit.errors import CvkitError, DataError
+from cvkit.errors import CvkitError, DataError, of_sample
 from cvkit.structures import ClassList
 from cvkit.texts import parse_number, require_regular, shown
 
@@ -94,7 +94,8 @@ def read_voc(root: Path, split: str) -> Annotations:
             places[name] = inside(root / "JPEGImages", name)
             parsed[name] = _read_xml(root / "Annotations" / f"{name}.xml")
         except DataError as defect:
-            defects += getattr(defect, "defects", [defect])
+            key = _key(root, name) if name in places else ""
+            defects += [of_sample(each, key) for each in defect.defects or [defect]]
     found = Annotations(_classes(root, parsed), defects=defects, notes=notes)
     numbers = {name: number for number, name in enumerate(found.classes.names, 1)}
     for position, name in enumerate(names, 1):
@@ -103,28 +104,33 @@ def read_voc(root: Path, split: str) -> Annotations:
         path = with_image_suffix(places[name])
         if path is None:
             reason = f"{places[name]}.jpg does not exist"
-            found.defects.append(DataError(reason, code="split.id_without_file"))
+            missing = DataError(reason, code="split.id_without_file")
+            found.defects.append(of_sample(missing, _key(root, name)))
         elif name in parsed:
             size_wh, objects = parsed[name]
             if unknown := sorted({o.name for o in objects} - numbers.keys()):
                 where = root / "Annotations" / f"{name}.xml"
-                found.defects.append(
-                    DataError(
-                        f"{where}: {shown(unknown[0])} is not a class",
-                        code="object.name_unknown",
-                        hint=f"known: {', '.join(found.classes.names[:20])}",
-                    )
+                wrong = DataError(
+                    f"{where}: {shown(unknown[0])} is not a class",
+                    code="object.name_unknown",
+                    hint=f"known: {', '.join(found.classes.names[:20])}",
                 )
+                found.defects.append(of_sample(wrong, _key(root, name)))
                 continue
             truth = make_truth(
                 [o.box for o in objects],
                 [numbers[o.name] for o in objects],
                 difficult=[o.difficult for o in objects],
             )
-            key = path.relative_to(root).as_posix()
-            found.images.append(AnnotatedImage(key, path, position, size_wh, truth))
+            found.images.append(AnnotatedImage(_key(root, name), path, position, size_wh, truth))
     found.notes += passed_over(root, [image.path for image in found.images])
     return found
+
+
+def _key(root: Path, name: str) -> str:
+    """Return the key of the image with a name in a list: its path relative to the dataset."""
+    stem = root / "JPEGImages" / name
+    return (with_image_suffix(stem) or stem).relative_to(root).as_posix()
 
 
 def _classes(root: Path, parsed: dict[str, _Parsed]) -> ClassList:

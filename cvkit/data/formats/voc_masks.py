@@ -12,8 +12,8 @@ from cvkit.data.formats.voc_lists import (
     with_image_suffix,
     without_labels,
 )
-from cvkit.data.labelled import LabelledImage, raise_if_missing
-from cvkit.errors import DataError, raise_defects
+from cvkit.data.labelled import LabelledImage, missing_files
+from cvkit.errors import DataError, defects_of
 
 
 def looks_like(place: Path, splits: Sequence[str]) -> bool:
@@ -38,18 +38,23 @@ def _read_split(root: Path, split: str) -> Listing[LabelledImage]:
     else:
         file = masks
         names = [p.relative_to(masks).with_suffix("").as_posix() for p in walk_images(masks)]
-    raise_defects([defect for name in names if (defect := _leaving(root, name))], str(file))
-    found, missing = [], []
+    leaving = {name: defect for name in names if (defect := _leaving(root, name))}
+    found: list[LabelledImage] = []
+    missing: dict[str, str] = {}
     for name in names:
+        if name in leaving:
+            continue
         image = with_image_suffix(root / "JPEGImages" / name)
         mask = masks / f"{name}.png"
-        missing += [] if image else [f"JPEGImages/{name}.jpg"]
-        missing += [] if mask.is_file() else [f"SegmentationClass/{name}.png"]
+        key = image.relative_to(root).as_posix() if image else f"JPEGImages/{name}.jpg"
+        missing |= {} if image else {key: key}
+        missing |= {} if mask.is_file() else {f"SegmentationClass/{name}.png": key}
         if image:
-            found.append(LabelledImage(image.relative_to(root).as_posix(), image, mask, name))
-    raise_if_missing(file, missing)
+            found.append(LabelledImage(key, image, mask, name))
+    defects = [*defects_of([*leaving.values()], str(file)), *missing_files(file, missing)]
     notes = [] if split else without_labels(root, "SegmentationClass", "mask")
-    return Listing(found, [*notes, *passed_over(root, [pair.image for pair in found])])
+    notes += passed_over(root, [pair.image for pair in found])
+    return Listing(found, notes, defects)
 
 
 def _leaving(root: Path, name: str) -> DataError | None:

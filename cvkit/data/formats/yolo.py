@@ -21,7 +21,7 @@ from cvkit.data.division import is_split
 from cvkit.data.files import escapes, inside, matches, walk_images
 from cvkit.data.formats.contract import Contents, Query
 from cvkit.data.formats.image_tree import folder_parts, shared_labels
-from cvkit.errors import CvkitError, DataError
+from cvkit.errors import CvkitError, DataError, of_sample
 from cvkit.structures import ClassList, Instances
 from cvkit.texts import counted, is_text, parse_number, read_lines, require_regular, shown
 from cvkit.yaml_files import MOST_BYTES, read_yaml
@@ -130,7 +130,7 @@ def read_yolo(root: Path, split: str) -> Annotations:
             height, width = upright_size_hw(path)
             truth = _truth(_label_path(base, path), len(found.classes), (width, height))
         except CvkitError as defect:
-            found.defects.append(defect)
+            found.defects.append(of_sample(defect, key))
             continue
         number = len(found.images) + 1
         found.images.append(AnnotatedImage(key, path, number, (width, height), truth))

@@ -1,0 +1,84 @@
+"""What `cvkit data check` is asked, and what it finds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cvkit.data.findings import Finding
+from cvkit.data.masks import MaskMap
+from cvkit.data.scan import Found
+from cvkit.format_table import Truth
+from cvkit.structures import IGNORE, ClassList
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to check.
+
+    Attributes:
+        place: the dataset's folder, or a file in the place of it.
+        truth: the kind of its labels.
+        videos: its samples are videos.
+        layout: the name of its format, or `auto`.
+        splits: names; empty for all.
+        images: folder that the file names of a COCO file are relative to.
+        mask_map: see `MaskReader`.
+        ignore_index: see `MaskReader`.
+        clip_frames: number of frames of a clip.
+        most_bits: see `near_duplicates`; below 0, images are not compared.
+        exclude: keys of samples that are left out.
+    """
+
+    place: Path
+    truth: Truth
+    videos: bool = False
+    layout: str = "auto"
+    splits: Sequence[str] = ()
+    images: Path | None = None
+    mask_map: MaskMap = field(default_factory=MaskMap)
+    ignore_index: int = IGNORE
+    clip_frames: int = 16
+    most_bits: int = 3
+    exclude: frozenset[str] = frozenset()
+
+    @property
+    def root(self) -> Path:
+        """The folder of the dataset."""
+        return self.place.parent if self.place.is_file() else self.place
+
+
+@dataclass
+class Part:
+    """A split.
+
+    Attributes:
+        name: as it is called in findings.
+        items: its samples.
+        classes: of its annotation file, if it has one.
+        scan: what was found in the files.
+    """
+
+    name: str
+    items: list[Any]
+    classes: ClassList | None = None
+    scan: Found = field(default_factory=Found)
+
+
+@dataclass
+class Checked:
+    """The result of a check.
+
+    Attributes:
+        layout: the name of the format.
+        findings: in the order of splits and files.
+        parts: the splits that could be read.
+        train: name of the training split; "" if there is none.
+        keys: of all samples, including those left out.
+    """
+
+    layout: str
+    findings: list[Finding] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
+    train: str = ""
+    keys: set[str] = field(default_factory=set)
