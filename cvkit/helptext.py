@@ -149,7 +149,7 @@ EXAMPLES = {
         "cvkit video predict clips/ --weights runs/video-r3d-001 --out out/ --save video",
         "cvkit video predict long.mp4 --weights kinetics --views 20x1 --per-clip",
     ),
-    ("data",): ("cvkit data check DIR", "cvkit data check DIR --task detect --json"),
+    ("data",): ("cvkit data check DIR", "cvkit data stats DIR", "cvkit data show DIR --out a.png"),
     ("data", "check"): (
         "cvkit data check DIR",
         "cvkit data check DIR --task segment --mask-map 255=1",
