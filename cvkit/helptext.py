@@ -33,7 +33,7 @@ TASK_ABOUT = {
     "instance": "Instance segmentation: a box, a class, a score and a mask per object (Mask "
     "R-CNN).",
     "video": "Video classification: a class per video.",
-    "data": "Datasets: check and convert them.",
+    "data": "Datasets: check, describe, show and convert them.",
     "weights": "Trained weights: list, verify, import and prove them.",
 }
 EXAMPLES = {
@@ -149,7 +149,12 @@ EXAMPLES = {
         "cvkit video predict clips/ --weights runs/video-r3d-001 --out out/ --save video",
         "cvkit video predict long.mp4 --weights kinetics --views 20x1 --per-clip",
     ),
-    ("data",): ("cvkit data check DIR", "cvkit data convert DIR --to coco --out NEW"),
+    ("data",): (
+        "cvkit data check DIR",
+        "cvkit data stats DIR",
+        "cvkit data show DIR --out a.png",
+        "cvkit data convert DIR --to coco --out NEW",
+    ),
     ("data", "check"): (
         "cvkit data check DIR",
         "cvkit data check DIR --task segment --mask-map 255=1",
@@ -173,6 +178,16 @@ EXAMPLES = {
         "cvkit bench segment --weights runs/segment-unet-001 --data DIR",
         "cvkit bench classify photos/ --weights imagenet --engines eager,fused --batch-sizes 1,16",
         "cvkit bench detect --arch faster-rcnn --set backbone=resnet50 --out bench.json",
+    ),
+    ("data", "stats"): (
+        "cvkit data stats DIR",
+        "cvkit data stats DIR --task instance --split train --out stats.html",
+        "cvkit data stats DIR --set min_size=800 --json",
+    ),
+    ("data", "show"): (
+        "cvkit data show DIR --out labels.png",
+        "cvkit data show DIR --with-class dog --count 100 --out dogs.html",
+        "cvkit data show DIR --augment strong --out strong.png",
     ),
     ("weights",): (
         "cvkit weights list",

@@ -7,6 +7,8 @@ NEEDED = {
     ("bench",): ["segment"],
     ("compare",): ["a", "b"],
     ("data", "check"): ["dir"],
+    ("data", "show"): ["folder", "--out", "x"],
+    ("data", "stats"): ["folder"],
     ("samples",): ["dir"],
     ("tune",): ["segment"],
     ("weights", "import"): ["file", "--out", "x"],

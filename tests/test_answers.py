@@ -25,6 +25,8 @@ NEEDED = {
     ("bench",): ["classify"],
     ("compare",): ["a", "b"],
     ("data", "check"): ["nowhere"],
+    ("data", "show"): ["nowhere", "--out", "x.png"],
+    ("data", "stats"): ["nowhere"],
     ("weights", "import"): ["x.pth", "--out", "x.safetensors"],
     ("weights", "prove"): ["x.safetensors", "--data", "nowhere"],
     ("detect", "proposals"): ["nowhere", "--out", "x.npz"],

@@ -94,6 +94,8 @@ REQUIRED = {
     "Samples": {"folder": Path("x")},
     "WeightsImport": {"file": Path("x"), "out": Path("y")},
     "Bench": {"task": "classify"},
+    "DataStats": {"data": "x"},
+    "DataShow": {"data": "x", "out": Path("y")},
     "Compare": {"evaluations": [Path("x")]},
     "Tune": {"task": "classify"},
     "WeightsProve": {"file": Path("x"), "data": "y"},

@@ -127,6 +127,8 @@ def test_no_flag_listens_to_another_verbs_variable(read, path, monkeypatch):
         "tune": {"task"},
         "compare": {"evaluations"},
         "check": {"data"},
+        "stats": {"data"},
+        "show": {"data", "out"},
         "import": {"file", "out"},
         "prove": {"file", "data"},
     }

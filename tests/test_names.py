@@ -183,7 +183,18 @@ def test_a_misspelt_name_is_told_with_the_nearest_before_data_are_read(cvkit, ar
 
 
 FREE = {
-    *("data", "inputs", "fuse", "mask_map", "scale", "views", "lr", "weight_decay", "batch_size"),
+    *(
+        "data",
+        "inputs",
+        "fuse",
+        "mask_map",
+        "scale",
+        "views",
+        "with_class",
+        "lr",
+        "weight_decay",
+        "batch_size",
+    ),
     *("freeze", "train_split", "val_split", "split", "splits", "max_drop", "batch_sizes"),
     *("min_size", "image_size"),
 }

@@ -8,21 +8,30 @@ import numpy as np
 from cvkit.data.checked import Checked, Request
 from cvkit.data.classes import dataset_classes, numbered_classes
 from cvkit.data.findings import Finding, found_defects, warning
+from cvkit.data.labelled import mask_classes
 from cvkit.data.scan import Scan
 from cvkit.errors import CvkitError, DataError
 from cvkit.format_table import Truth
-from cvkit.structures import IGNORE, ClassList
+from cvkit.structures import ClassList
 
 
 def listed_classes(
-    request: Request, result: Checked | None, most: int | None = None
+    request: Request, result: Checked, *, again: bool = False
 ) -> tuple[ClassList | None, dict[tuple[int, int, int], int]]:
-    """Return the result of `dataset_classes`; a defect of the list is noted in the result."""
+    """Return the classes that the dataset lists, and their colours.
+
+    Args:
+        request: what is checked.
+        result: gets a defect of the list.
+        again: the defect is in it already.
+    """
     try:
-        return dataset_classes(request.root, most)
+        if request.truth == "masks":
+            masks = [item.mask for part in result.parts for item in part.items]
+            return mask_classes(request.root, masks)
+        return dataset_classes(request.root)
     except CvkitError as error:
-        if result is not None:
-            result.findings += found_defects(error, request.root)
+        result.findings += [] if again else found_defects(error, request.root)
         return None, {}
 
 
@@ -57,7 +66,7 @@ def _classes_of_samples(request: Request, result: Checked) -> list[Finding]:
 
 def _classes_of_masks(request: Request, result: Checked) -> list[Finding]:
     """Return findings about the classes of pixels."""
-    listed, _ = listed_classes(request, None, IGNORE)
+    listed, _ = listed_classes(request, result, again=True)
     scans = {part.name: part.scan for part in result.parts if isinstance(part.scan, Scan)}
     if not any(scan.hashes for scan in scans.values()):
         return []

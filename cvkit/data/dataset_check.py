@@ -31,7 +31,6 @@ from cvkit.data.scan import (
 )
 from cvkit.errors import CvkitError, DataError, UsageError
 from cvkit.format_table import FORMATS
-from cvkit.structures import IGNORE
 from cvkit.texts import counted
 
 
@@ -178,7 +177,7 @@ def _mask_reader(request: Request, result: Checked) -> MaskReader:
     """Return the reader of the masks; of no use for other labels."""
     if request.truth != "masks":
         return MaskReader()
-    classes, colors = listed_classes(request, result, IGNORE)
+    classes, colors = listed_classes(request, result)
     return MaskReader(
         num_classes=len(classes) if classes else None,
         colors=colors,

@@ -37,14 +37,23 @@ def read_pair(
         DataError: either cannot be read, or `mask.size_mismatch`.
     """
     image, mask = read_image(pair.image, bits), reader.read(pair.mask)
-    if image.shape[:2] != mask.shape:
+    require_same_size(pair, image.shape[:2], mask)
+    return image, mask
+
+
+def require_same_size(pair: LabelledImage, image_hw: tuple[int, int], mask: np.ndarray) -> None:
+    """Check that a mask has the size of its image.
+
+    Raises:
+        DataError: `mask.size_mismatch`.
+    """
+    if image_hw != mask.shape:
         raise DataError(
             f"{pair.mask}: {mask.shape[1]}x{mask.shape[0]} pixels, but its image {pair.key} has "
-            f"{image.shape[1]}x{image.shape[0]}",
+            f"{image_hw[1]}x{image_hw[0]}",
             code="mask.size_mismatch",
             hint="save the mask at the size of the upright image",
         )
-    return image, mask
 
 
 @dataclass(frozen=True)

@@ -250,6 +250,18 @@ def to_layers(masks: Masks) -> MaskLayers:
     return MaskLayers(np.stack(maps), layers, np.arange(1, len(masks) + 1))
 
 
+def from_layers(layers: MaskLayers) -> Masks:
+    """Return the run-length codes of masks in layers."""
+    boxes = layer_boxes(layers).tolist()
+
+    def parts() -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
+        places = zip(boxes, layers.layers, layers.values, strict=True)
+        for (x1, y1, x2, y2), layer, value in places:
+            yield layers.maps[layer, y1:y2, x1:x2] == value, (y1, x1)
+
+    return encode_parts(parts(), layers.maps.shape[1:])
+
+
 def layer_boxes(layers: MaskLayers) -> np.ndarray:
     """Return [N, 4] int64 x1, y1, x2, y2 of the bounding boxes; 0s if no pixels are left."""
     result = np.zeros((len(layers), 4), np.int64)

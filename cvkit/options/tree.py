@@ -7,6 +7,7 @@ from cvkit.options.base import Eval, Predict, Train
 from cvkit.options.classify import ClassifyEval, ClassifyPredict, ClassifyTrain
 from cvkit.options.data import DataCheck
 from cvkit.options.data_convert import DataConvert
+from cvkit.options.data_views import DataShow, DataStats
 from cvkit.options.detect import DetectEval, DetectPredict, DetectProposals, DetectTrain
 from cvkit.options.instance import InstanceEval, InstancePredict, InstanceTrain
 from cvkit.options.job import Command
@@ -35,7 +36,12 @@ OPTIONS: dict[str, type[Command] | dict[str, type[Command]]] = {
     },
     "instance": {"train": InstanceTrain, "eval": InstanceEval, "predict": InstancePredict},
     "video": {"train": VideoTrain, "eval": VideoEval, "predict": VideoPredict},
-    "data": {"check": DataCheck, "convert": DataConvert},
+    "data": {
+        "check": DataCheck,
+        "stats": DataStats,
+        "show": DataShow,
+        "convert": DataConvert,
+    },
     "compare": Compare,
     "tune": Tune,
     "bench": Bench,
@@ -88,6 +94,8 @@ HANDLERS = {
     "compare": f"{_HANDLERS}.compare:compare",
     "tune": f"{_HANDLERS}.tune:tune",
     "bench": f"{_HANDLERS}.bench:bench",
+    "stats": f"{_HANDLERS}.data_stats:stats",
+    "show": f"{_HANDLERS}.data_show:show",
     "list": f"{_HANDLERS}.weights:list_weights",
     "verify": f"{_HANDLERS}.weights:verify_weights",
     "import": f"{_HANDLERS}.weights:import_weights",

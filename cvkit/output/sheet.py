@@ -14,6 +14,8 @@ SIDE, GAP = 480, 16
 COLUMNS = 4
 TITLE, CAPTION = 20, 16
 """Sizes of text."""
+UNREADABLE = np.full((SIDE, SIDE, 3), 225, np.uint8)
+"""In place of a picture that cannot be read."""
 
 
 @dataclass(frozen=True)

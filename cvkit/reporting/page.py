@@ -223,8 +223,13 @@ def flat(values: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
     return rows
 
 
-def render(view: View) -> str:
-    """Return the page. What is not markup of this package is escaped, control characters too."""
+def render(view: object, template: str = "page.html") -> str:
+    """Return a page. What is not markup of this package is escaped, control characters too.
+
+    Args:
+        view: what the page shows.
+        template: in this package.
+    """
     folder = Path(__file__).parent
     environment = Environment(
         loader=FileSystemLoader(folder),
@@ -237,7 +242,7 @@ def render(view: View) -> str:
     script, style = ((folder / name).read_text() for name in ("page.js", "page.css"))
     # No script but this one may run, and nothing may be loaded, whatever a name contains.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template("page.html").render(
+    return environment.get_template(template).render(
         view=view, script=Markup(script), style=Markup(style), digest=digest
     )
 

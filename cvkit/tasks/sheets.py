@@ -10,11 +10,10 @@ from cvkit.data.files import InputFile
 from cvkit.errors import DataError
 from cvkit.output.files import write_rgb
 from cvkit.output.records import read_lines
-from cvkit.output.sheet import Tile, draw_sheet
+from cvkit.output.sheet import UNREADABLE, Tile, draw_sheet
 from cvkit.tasks.trained import Trained
 
 SHEET = "contact_sheet.png"
-UNREADABLE = np.full((480, 480, 3), 225, np.uint8)
 
 
 def write_contact_sheet(

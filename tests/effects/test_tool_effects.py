@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import data_view_parts
 import pytest
 import torch
 import torchvision
@@ -484,6 +485,7 @@ ROWS = {
         Row("size", (32, 64), sampled),
     ],
 }
+ROWS |= data_view_parts.ROWS
 PAIRS = [(path, row) for path, rows in ROWS.items() for row in rows]
 
 

@@ -10,6 +10,7 @@ import torch
 from cvkit import catalog
 from cvkit.console import Reporter
 from cvkit.data.classified import Collection, read_collection
+from cvkit.data.datasets import ImageTransform
 from cvkit.data.scan import ImageScan, scan_images
 from cvkit.dividing import tell_division, training_division
 from cvkit.errors import UsageError, raise_defects
@@ -140,6 +141,17 @@ def preprocessing_for(options: ClassifyTrain, sizes_hw: Sequence[tuple[int, int]
     builder = catalog.BACKBONES[backbone].builder if backbone else ""
     statistics = pretrained_statistics(options, builder)
     return Preprocessing(image_size=side, resize_size=resize, **statistics)
+
+
+def transform_for(options: ClassifyTrain, side: int) -> ImageTransform:
+    """Return the random transform of training images for inputs of `side` pixels.
+
+    Raises:
+        UsageError: the file of `--augment` cannot be read.
+    """
+    from cvkit.data.transforms.classes import ClassifyTransform  # slow to import; training only
+
+    return ClassifyTransform(options.augment, side, options.erasing)
 
 
 def network_for(options: ClassifyTrain, side: int, examples: int, num_classes: int) -> Network:

@@ -73,8 +73,6 @@ class Classify(LogitsTask[ClassifyTrain, ClassifyEval, ClassifyPredict]):
         side = preprocessing.image_size
         network = setup.network_for(options, side, len(train), len(data.names))
         classes = make_classes(list(data.names))
-        from cvkit.data.transforms.classes import ClassifyTransform  # slow to import; training only
-
         counts = classed.label_counts(train, data.names)
         aux_weight = catalog.ARCHS["classify"][network.arch].aux_weight
         training = ClassTraining(
@@ -84,7 +82,7 @@ class Classify(LogitsTask[ClassifyTrain, ClassifyEval, ClassifyPredict]):
             aux_weight=aux_weight if options.aux_weight is None else options.aux_weight,
             mixup=options.mixup,
             cutmix=options.cutmix,
-            transform=ClassifyTransform(options.augment, side, options.erasing),
+            transform=setup.transform_for(options, side),
         )
         hashes = {name: scan.hashes for name, scan in scans.items()}
         rows = classed.labelled_hashes(data.splits, hashes)

@@ -98,8 +98,6 @@ class ObjectTask(ImageTask[T, E, P]):
         network = with_samples(network, options, preprocessing)
         network = with_anchors(network, options, preprocessing, images)
         further = cls._parts_for_training(options, network, found, bits, report)
-        from cvkit.data.transforms.boxes import BoxTransform  # slow to import; training only
-
         return cls(
             classes=found.classes,
             network=network,
@@ -108,7 +106,7 @@ class ObjectTask(ImageTask[T, E, P]):
             origin=Origin(
                 setup.about_training(options, found), setup.describe_division(options, found)
             ),
-            transform=BoxTransform(options.augment),
+            transform=setup.transform_for(options),
             **further,
         )
 
@@ -223,13 +221,10 @@ class ObjectTask(ImageTask[T, E, P]):
 
     def dataset(self, split: str, *, training: bool) -> BoxDataset:
         """Return a split, augmented for training or uncropped for evaluation."""
-        transform, join = None, None
-        if training:
-            from cvkit.data.transforms.boxes import mosaic
-
-            transform, join = required(self.transform), mosaic
         bits, regions = self.preprocessing.bits, self._proposals()
-        return BoxDataset(self.splits[split], transform, regions, join, bits)
+        if training:
+            return setup.training_set(self.splits[split], required(self.transform), regions, bits)
+        return BoxDataset(self.splits[split], None, regions, bits=bits)
 
     def _proposals(self) -> Mapping[str, np.ndarray] | None:
         """Return the [R, 4] proposals of each image by key; None if the network makes them."""

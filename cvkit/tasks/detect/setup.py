@@ -1,14 +1,17 @@
 """From flags and folders to everything that a detection run needs, checked first."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from cvkit.catalog import nearest
 from cvkit.console import Reporter
 from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.boxes import BoxData, read_boxes
+from cvkit.data.datasets import BoxDataset, ObjectTransform
 from cvkit.data.division import WHOLE, Division
 from cvkit.data.fingerprint import describe_objects
 from cvkit.data.formats.contract import TRAINING, DataFlags
@@ -116,6 +119,29 @@ def training_data(options: TwoStageTrain, task: str, report: Reporter, *, masks:
         raise DataError(f"{root}: no training image has an object", code="annotations.empty")
     warn_of_leaks(names, found.images, found.scans, report)
     return found
+
+
+def transform_for(options: TwoStageTrain) -> ObjectTransform:
+    """Return the random transform of training images with objects.
+
+    Raises:
+        UsageError: the file of `--augment` cannot be read.
+    """
+    from cvkit.data.transforms.boxes import BoxTransform  # slow to import; training only
+
+    return BoxTransform(options.augment)
+
+
+def training_set(
+    images: Sequence[AnnotatedImage],
+    transform: ObjectTransform,
+    proposals: Mapping[str, np.ndarray] | None,
+    bits: int | None,
+) -> BoxDataset:
+    """Return a split for training; see `BoxDataset`."""
+    from cvkit.data.transforms.boxes import mosaic  # slow to import; training only
+
+    return BoxDataset(images, transform, proposals, mosaic, bits)
 
 
 def evaluation_split(

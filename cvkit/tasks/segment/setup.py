@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cvkit import catalog
 from cvkit.console import Reporter
 from cvkit.data.classes import numbered_classes
+from cvkit.data.datasets import Transform
 from cvkit.data.division import Parts
 from cvkit.data.formats.recognise import detect_format
 from cvkit.data.labelled import LabelledImage, mask_classes, read_pairs
@@ -209,6 +210,17 @@ def image_size(text: str, sizes_hw: list[tuple[int, int] | None]) -> tuple[int, 
         sides = [max(32, round(side * scale / 16) * 16) for side in (width, height)]
         return sides[0], sides[1]
     return parse_image_size(text, 16, 8192)
+
+
+def transform_for(options: SegmentTrain, size_wh: tuple[int, int]) -> Transform:
+    """Return the random transform of training images and masks for inputs of this size.
+
+    Raises:
+        UsageError: `--scale` is malformed, or the file of `--augment` cannot be read.
+    """
+    from cvkit.data.transforms.masks import TrainTransform  # slow to import; training only
+
+    return TrainTransform(options.augment, size_wh, options.resize, parse_scale(options.scale))
 
 
 def require_scales(

@@ -78,11 +78,6 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
         train_scan = scans[options.train_split]
         size_wh = setup.image_size(options.image_size, train_scan.sizes_hw)
         bits = value_bits(options, scans.values(), report)
-        from cvkit.data.transforms.masks import (
-            TrainTransform,
-        )  # slow to import; only training needs it
-
-        scale = setup.parse_scale(options.scale)
         pixels = torch.from_numpy(train_scan.pixels[: len(classes)])
         rows = {name: setup.described(pairs, scans[name]) for name, pairs in parts.splits.items()}
         return cls(
@@ -99,7 +94,7 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
                 weights=class_weights(options.class_weights, pixels),
                 label_smoothing=options.label_smoothing,
                 aux_weight=aux_weight,
-                transform=TrainTransform(options.augment, size_wh, options.resize, scale),
+                transform=setup.transform_for(options, size_wh),
             ),
         )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cvkit.console import Reporter
 from cvkit.data.classified import Collection, read_collection
+from cvkit.data.clips import ClipTransform
 from cvkit.data.files import walk_videos
 from cvkit.data.scan import VideoScan, scan_videos
 from cvkit.data.tables import read_rows
@@ -65,6 +66,17 @@ def check_flags(options: VideoTrain) -> None:
     if options.fps and options.stride > 1:
         raise UsageError("--fps and --stride cannot be combined", code="fps.stride")
     training_division(options)
+
+
+def transform_for(options: VideoTrain, side: int) -> ClipTransform:
+    """Return the random transform of training clips for frames of `side` pixels.
+
+    Raises:
+        UsageError: the file of `--augment` cannot be read.
+    """
+    from cvkit.data.transforms import classes  # slow to import; training only
+
+    return classes.ClipTransform(options.augment, side, flip=options.flip)
 
 
 def training_data(options: VideoTrain, report: Reporter) -> tuple[Collection, dict[str, VideoScan]]:

@@ -80,8 +80,6 @@ class Video(LogitsTask[VideoTrain, VideoEval, VideoPredict]):
         preprocessing = replace(preprocessing_for(options, sizes_hw), bits=bits)
         network = network_for(options, preprocessing, len(data.names))
         classes = make_classes(list(data.names))
-        from cvkit.data.transforms.classes import ClipTransform  # slow to import; training only
-
         counts = classed.label_counts(data.splits[options.train_split], data.names)
         side = preprocessing.image_size
         training = Training(
@@ -91,7 +89,7 @@ class Video(LogitsTask[VideoTrain, VideoEval, VideoPredict]):
             aux_weight=0.0,
             mixup=options.mixup,
             cutmix=0.0,
-            transform=ClipTransform(options.augment, side, flip=options.flip),
+            transform=setup.transform_for(options, side),
             reverse=options.reverse,
             clips=options.clips,
         )
