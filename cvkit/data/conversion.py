@@ -198,7 +198,8 @@ def _masks(
     count = len(classes) if classes else None
     reader = MaskReader(count, colors, origin.mask_map, origin.ignore_index)
     defects: list[CvkitError] = []
-    largest, sizes = 0, {}
+    largest = 0
+    sizes: dict[str, tuple[int, int]] = {}
     for name, pairs in parts.splits.items():
         found = _scanned(
             name, pairs, lambda items, advance: scan_pairs(items, reader, advance), report

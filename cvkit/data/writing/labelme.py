@@ -24,7 +24,7 @@ def write(root: Path, content: Content[AnnotatedImage]) -> None:
     write_class_names(root, content.classes)
     for items in content.items.values():
         for item in items:
-            about = {
+            about: dict[str, Any] = {
                 "version": "5.5.0",
                 "flags": {},
                 "shapes": list(_shapes(item, content.classes)),

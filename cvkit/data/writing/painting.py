@@ -27,4 +27,4 @@ def painted(truth: Instances, values: np.ndarray, size_hw: tuple[int, int]) -> n
 def hidden_pixels(truth: Instances, size_hw: tuple[int, int]) -> int:
     """Return how many pixels of masks are hidden by others in one map."""
     shown = np.count_nonzero(painted(truth, np.arange(1, len(truth) + 1), size_hw))
-    return int(mask_areas(truth.coded_masks()).sum()) - shown
+    return int(mask_areas(truth.coded_masks()).sum() - shown)
