@@ -7,6 +7,7 @@ NEEDED = {
     ("bench",): ["segment"],
     ("compare",): ["a", "b"],
     ("data", "check"): ["dir"],
+    ("data", "convert"): ["dir", "--to", "coco", "--out", "x"],
     ("data", "show"): ["folder", "--out", "x"],
     ("data", "stats"): ["folder"],
     ("samples",): ["dir"],

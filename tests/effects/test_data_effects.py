@@ -11,9 +11,10 @@ from effect_parts import Row, require_effect
 from PIL import Image
 from test_tool_effects import fresh
 
-from cvkit.commands import data_check
+from cvkit.commands import data_check, data_convert
 from cvkit.errors import CvkitError
 from cvkit.options.data import DataCheck
+from cvkit.options.data_convert import DataConvert
 
 
 def checked(at, **more):
@@ -134,6 +135,39 @@ def many(at):
     return at.once("many", make)
 
 
+def converted(at, **more):
+    """The files of a conversion, their links, and what is said about it, or the refusal."""
+    out = fresh(at, "converted")
+    base = {"data": at.data(), "task": "detect", "to": "coco", "quiet": True, "json": True}
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said):
+            data_convert.convert_data(DataConvert(**{"out": out} | base | more))
+    except CvkitError as error:
+        return str(error)
+    out = more.get("out", out)
+    files = {path: path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+    links = {path.stat().st_nlink for path in files}
+    content = json.loads(said.getvalue())
+    shown = [content["task"], content["from"], content["splits"], content["lost"]]
+    names = [str(path.relative_to(out)) for path in files]
+    return [out.name, names, [*files.values()], links, shown]
+
+
+def with_crowd(at):
+    """A dataset with a region of many objects, which YOLO cannot hold."""
+
+    def make(path):
+        shutil.copytree(at.data(), path)
+        file = path / "annotations" / "instances_val.json"
+        content = json.loads(file.read_text())
+        content["annotations"][0]["iscrowd"] = 1
+        file.write_text(json.dumps(content))
+        return path
+
+    return at.once("crowd", make)
+
+
 MASKS = {"data": lambda at: pictures(at, spoilt), "task": "segment"}
 ROWS = {
     ("data", "check"): [
@@ -166,6 +200,24 @@ ROWS = {
         Row("overwrite", (False, True), listed, base={"fix_list": there}),
     ],
 }
+ROWS[("data", "convert")] = [
+    Row("data", (lambda at: at.data(), with_crowd), converted),
+    Row("to", ("coco", "voc", "yolo", "labelme"), converted),
+    Row("out", (lambda at: fresh(at, "one"), lambda at: fresh(at, "two")), converted),
+    Row("task", ("detect", "instance", None), converted),
+    Row("format", ("auto", "voc"), converted),
+    Row("split", ([], ["val"], ["train"]), converted),
+    Row(
+        "images",
+        (None, lambda at: apart(at).parent.with_name("elsewhere")),
+        converted,
+        base={"data": apart},
+    ),
+    Row("mask_map", (None, "7=1"), converted, base=MASKS | {"to": "pairs"}),
+    Row("ignore_index", (255, 7), converted, base=MASKS | {"to": "pairs"}),
+    Row("lossless", (False, True), converted, base={"data": with_crowd, "to": "yolo"}),
+    Row("link", (False, True), converted),
+]
 PAIRS = [(path, row) for path, rows in ROWS.items() for row in rows]
 
 
