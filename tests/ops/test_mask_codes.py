@@ -106,8 +106,8 @@ def test_runs_that_are_not_lengths_are_no_mask():
     assert ops.run_lengths(b"8N7") == [8, -2, 7]
     good = ops.compress([3, 5, 4], (3, 4))
     assert mask_extents([good], [[3, 4]]) is not None and mask_extents([b"8N7"], [[1, 13]]) is None
-    runs = [k * (2**29 - 1) for k in (1, 1, 2, 2, 3, 3)]  # their sum is right in 32 bits only
-    assert mask_extents([ops.compress(runs, (1, 1))], [[1, 2**31 - 12]]) is None
+    runs = [k * (2**29 - 1) for k in (1, 1, 1, 2, 2, 3)]  # their sum is right in 32 bits only
+    assert mask_extents([ops.compress(runs, (1, 1))], [[1, 2**30 - 10]]) is None
 
 
 def test_areas_boxes_and_centres():
