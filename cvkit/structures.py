@@ -141,16 +141,20 @@ class Masks:
     Attributes:
         size_hw: of the image.
         codes: [N] bytes objects in COCO's compressed form: runs of 0s and 1s down the columns.
+        extents: [N, 5] int64 x, y, width and height of the bounding boxes, and numbers of pixels;
+            None if they are not known yet.
     """
 
     size_hw: tuple[int, int]
     codes: np.ndarray
+    extents: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.codes)
 
     def __getitem__(self, which: np.ndarray | slice) -> Masks:
-        return Masks(self.size_hw, self.codes[which])
+        extents = None if self.extents is None else self.extents[which]
+        return Masks(self.size_hw, self.codes[which], extents)
 
     def as_rle(self) -> list[dict]:
         """Return the masks in the format of pycocotools."""

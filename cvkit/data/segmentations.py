@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 from pycocotools import mask as coco
 
 from cvkit.data.annotated import MOST_PIXELS, claimed_size
 from cvkit.errors import DataError
-from cvkit.ops.rle import are_codes, compress, make_masks, mask_boxes, run_lengths
+from cvkit.ops.mask_extents import mask_extents
+from cvkit.ops.rle import compress, make_masks, mask_boxes, run_lengths
 from cvkit.texts import is_number, shown
 
 FAR = 10
@@ -40,8 +42,10 @@ def read_segmentation(value: Any, size_hw: tuple[int, int], where: str) -> bytes
 
 def compressed_codes(
     values: Sequence[Any], sizes_hw: Sequence[tuple[int, int]]
-) -> list[bytes] | None:
-    """Return the codes of masks in compressed form, checked all at once; None if any is not.
+) -> tuple[list[bytes], np.ndarray] | None:
+    """Return the codes of masks in compressed form, checked all at once, and their extents.
+
+    None if a mask has another form or is not usable. For the extents see `mask_extents`.
 
     Args:
         values: objects with size and counts.
@@ -56,7 +60,8 @@ def compressed_codes(
         codes = [value["counts"].encode("ascii") for value in values]
     except (KeyError, TypeError, AttributeError, UnicodeEncodeError):
         return None
-    return codes if are_codes(codes, [height * width for height, width in sizes_hw]) else None
+    extents = mask_extents(codes, np.array(sizes_hw))
+    return None if extents is None else (codes, extents)
 
 
 def _polygon_defect(value: Any, size_hw: tuple[int, int] | None, where: str) -> DataError | None:

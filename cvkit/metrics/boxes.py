@@ -56,8 +56,12 @@ class Pairs:
         return Pairs(self.detections[which], self.objects[which], self.iou[which])
 
 
-Overlap = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""Function that returns the [P] IoU of pairs from the numbers of their detections and objects."""
+Overlap = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
+"""Function that returns the [P] IoU of pairs from the numbers of their detections and objects.
+
+The third argument is the smallest IoU that matters: for a smaller one, the result may be any number
+below it.
+"""
 
 
 @dataclass(frozen=True)
@@ -116,15 +120,20 @@ def box_iou(first: np.ndarray, second: np.ndarray, crowd: np.ndarray) -> np.ndar
     Returns:
         [...] float64 in [0, 1].
     """
+    inter = shared_area(first, second)
+    first_area, second_area = (boxes[..., 2] * boxes[..., 3] for boxes in (first, second))
+    union = np.where(crowd, first_area, first_area + second_area - inter)
+    return np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
+
+
+def shared_area(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the [...] areas of the intersections of [..., 4] x, y, width, height boxes."""
     sides = []
     for low, size in ((0, 2), (1, 3)):
         a, b = first[..., low], second[..., low]
         end = np.minimum(a + first[..., size], b + second[..., size])
         sides.append(np.maximum(end - np.maximum(a, b), 0))
-    inter = sides[0] * sides[1]
-    first_area, second_area = (boxes[..., 2] * boxes[..., 3] for boxes in (first, second))
-    union = np.where(crowd, first_area, first_area + second_area - inter)
-    return np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
+    return sides[0] * sides[1]
 
 
 def crowds(truth: Instances) -> np.ndarray:
@@ -174,7 +183,7 @@ def overlapping(
     for part in np.split(np.arange(len(some)), cuts):
         detections = np.repeat(rows[some[part]], counts[part])
         objects = order[spans(first[some[part]], counts[part])]
-        iou = overlap(detections, objects)
+        iou = overlap(detections, objects, least)
         near = np.flatnonzero(iou >= least)
         parts.append(Pairs(detections[near], objects[near], iou[near]))
     columns = ("detections", "objects", "iou")

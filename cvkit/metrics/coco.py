@@ -25,7 +25,7 @@ from cvkit.metrics.boxes import (
     uncounted,
 )
 from cvkit.metrics.merging import in_order_of
-from cvkit.ops.rle import mask_areas
+from cvkit.ops.rle import empty_code, mask_areas
 from cvkit.structures import ClassList, Instances, MetricReport
 
 METRICS = (
@@ -101,8 +101,12 @@ def _run(
     num_classes: int,
     kind: str,
     engine: Any = None,
+    near: np.ndarray | None = None,
 ) -> Any:
-    """Return the finished `COCOeval`; see `evaluate_coco`."""
+    """Return the finished `COCOeval`; see `evaluate_coco`.
+
+    `near` [D] bool marks the detections whose masks may match an object; others need none.
+    """
     if engine is None:
         engine = importlib.import_module("ultrafast_pycocotools")
     with contextlib.redirect_stdout(io.StringIO()):
@@ -117,7 +121,9 @@ def _run(
         if kind == "bbox" and any(map(len, results)):
             found = truth.loadRes(_result_array(results))
         else:
-            found.dataset = shared | {"annotations": _result_rows(results, kind) if results else []}
+            found.dataset = shared | {
+                "annotations": _result_rows(results, kind, near) if results else []
+            }
             found.createIndex()
         run = engine.COCOeval(truth, found, kind)
         run.evaluate()
@@ -157,18 +163,22 @@ def _result_array(results: Sequence[Instances]) -> np.ndarray:
     return np.concatenate(columns, 1).astype(np.float64)
 
 
-def _result_rows(results: Sequence[Instances], kind: str) -> list[dict[str, Any]]:
+def _result_rows(
+    results: Sequence[Instances], kind: str, near: np.ndarray | None
+) -> list[dict[str, Any]]:
     if not any(map(len, results)):
         return []
     scores = np.concatenate([each.prediction_scores() for each in results]).astype(float).tolist()
     areas = np.concatenate([mask_areas(result.coded_masks()) for result in results]).tolist()
-    rows = _rows(results, kind)
+    rows = _rows(results, kind, near)
     for row, score, area in zip(rows, scores, areas, strict=True):
         row["score"], row["area"], row["iscrowd"] = score, area, 0
     return rows
 
 
-def _rows(images: Sequence[Instances], kind: str) -> list[dict[str, Any]]:
+def _rows(
+    images: Sequence[Instances], kind: str, near: np.ndarray | None = None
+) -> list[dict[str, Any]]:
     """Return id, image, category, and box or mask of each object.
 
     Ids start at 1: COCO's evaluation does not count an object whose id is 0.
@@ -180,11 +190,24 @@ def _rows(images: Sequence[Instances], kind: str) -> list[dict[str, Any]]:
         shapes = np.concatenate([each.corner_and_size() for each in images]).tolist()
     else:
         name = "segmentation"
-        shapes = [rle for each in images for rle in each.coded_masks().as_rle()]
+        shapes = _masks(images, near)
     return [
         {"id": id_, "image_id": image, "category_id": label, name: shape}
         for id_, (image, label, shape) in enumerate(zip(numbers, labels, shapes, strict=True), 1)
     ]
+
+
+def _masks(images: Sequence[Instances], near: np.ndarray | None) -> list[dict[str, Any]]:
+    """Return the codes of all masks; of those that are not near an object, that of no pixels."""
+    if near is None:
+        return [rle for each in images for rle in each.coded_masks().as_rle()]
+    shapes, ends = [], np.cumsum([len(each) for each in images])
+    for each, which in zip(images, np.split(near, ends[:-1]), strict=True):
+        masks = each.coded_masks()
+        nothing = {"size": list(masks.size_hw), "counts": empty_code(masks.size_hw)}
+        rles = iter(masks[which].as_rle())
+        shapes += [next(rles) if mark else nothing for mark in which.tolist()]
+    return shapes
 
 
 Curves = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -251,7 +274,7 @@ class BoxMetric(ABC):
         """Return the function of the IoU by which detections match objects of these images."""
         found, truth = images.found, images.truth
 
-        def overlap(detections: np.ndarray, objects: np.ndarray) -> np.ndarray:
+        def overlap(detections: np.ndarray, objects: np.ndarray, _: float) -> np.ndarray:
             return box_iou(found.xywh[detections], truth.xywh[objects], truth.crowd[objects])
 
         return overlap
@@ -296,8 +319,14 @@ class CocoMetric(BoxMetric):
         """Return the finished `COCOeval` of a kind of overlap, which is made once."""
         key = kind, len(self.results)
         if key not in self._finished:
-            self._finished[key] = _run(self.results, self.truths, len(self.classes), kind)
+            near = None if kind == "bbox" else self.near_objects()
+            classes = len(self.classes)
+            self._finished[key] = _run(self.results, self.truths, classes, kind, near=near)
         return self._finished[key]
+
+    def near_objects(self) -> np.ndarray | None:
+        """Return [D] bool: detections whose masks may match an object; None if not known."""
+        return None
 
     def accumulate(self, kind: str = "bbox") -> Accumulated:
         """Return the whole evaluation of a kind of overlap of `evaluate_coco`."""

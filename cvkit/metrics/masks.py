@@ -1,14 +1,15 @@
 """COCO's average precision of masks, and of their boxes."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from cvkit.metrics import coco
-from cvkit.metrics.boxes import Overlap, Scene
-from cvkit.metrics.coco import METRICS, Accumulated, BoxReport, CocoMetric
-from cvkit.ops.rle import mask_iou
+from cvkit.metrics.boxes import Overlap, Scene, overlapping, scene, shared_area
+from cvkit.metrics.coco import FITS, METRICS, Accumulated, BoxReport, CocoMetric
+from cvkit.ops.rle import extents, mask_iou
 from cvkit.structures import ClassList
 
 KINDS = {"mask": "segm", "box": "bbox", "boundary": "boundary"}
@@ -45,22 +46,23 @@ class MaskMetric(CocoMetric):
 
     def overlap_of(self, images: Scene) -> Overlap:
         """Return the function of the IoU of masks of these images."""
-        found, truth = images.found, images.truth
+        limit = largest_iou(images)
 
-        def overlap(detections: np.ndarray, objects: np.ndarray) -> np.ndarray:
-            iou = np.zeros(len(detections))
-            numbers = found.images[detections]
-            cuts = np.flatnonzero(numbers[1:] != numbers[:-1]) + 1
-            for part in np.split(np.arange(len(iou)), cuts) if len(iou) else ():
-                image = numbers[part[0]]
-                rows, row = np.unique(detections[part], return_inverse=True)
-                columns, column = np.unique(objects[part], return_inverse=True)
-                first = images.results[image].coded_masks()[rows - found.starts[image]]
-                second = images.truths[image].coded_masks()[columns - truth.starts[image]]
-                iou[part] = mask_iou(first, second, truth.crowd[columns])[row, column]
+        def overlap(detections: np.ndarray, objects: np.ndarray, least: float) -> np.ndarray:
+            iou = limit(detections, objects, least)
+            near = np.flatnonzero(iou >= least)
+            iou[near] = _iou(images, detections[near], objects[near])
             return iou
 
         return overlap
+
+    def near_objects(self) -> np.ndarray:
+        """Return [D] bool: detections whose masks may match an object of their class."""
+        images = scene(self.results, self.truths)
+        found, limit = images.found, largest_iou(images)
+        rows = np.arange(len(found))
+        pairs = overlapping(found, images.truth, rows, limit, FITS, same_class=True)
+        return np.isin(rows, pairs.detections)
 
     def accumulate_all(self) -> dict[str, Accumulated]:
         """Return the whole evaluation of each kind."""
@@ -75,6 +77,43 @@ class MaskMetric(CocoMetric):
         found = self.accumulate_all()
         curves = coco.curves(found["mask"], classes)
         return BoxReport(summary(found), rules(self.kinds), per_class(found, self), curves)
+
+
+def largest_iou(images: Scene) -> Overlap:
+    """Return a function of the largest IoU that masks of these images can have.
+
+    They share at most the pixels that their bounding boxes share, and those of the smaller mask.
+    """
+    first, second = (
+        np.concatenate([np.zeros((0, 5)), *(extents(each.coded_masks()) for each in side)])
+        for side in (images.results, images.truths)
+    )
+    truth = images.truth
+
+    def limit(detections: np.ndarray, objects: np.ndarray, _: float) -> np.ndarray:
+        a, b = first[detections], second[objects]
+        shared = np.minimum(np.minimum(a[:, 4], b[:, 4]), shared_area(a, b))
+        union = np.where(truth.crowd[objects], a[:, 4], np.maximum(a[:, 4], b[:, 4]))
+        return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+
+    return limit
+
+
+def _iou(images: Scene, detections: np.ndarray, objects: np.ndarray) -> np.ndarray:
+    """Return the [P] IoU of pairs of masks, in ascending order of the detections."""
+    iou, (found, truth) = np.zeros(len(detections)), (images.found, images.truth)
+    numbers = found.images[detections]
+    ends = np.flatnonzero(np.append(numbers[1:] != numbers[:-1], len(numbers) > 0)) + 1
+    for start, end in pairwise([0, *ends.tolist()]):
+        image, part = numbers[start], slice(start, end)
+        again = detections[part][1:] == detections[part][:-1]
+        row = np.concatenate([[0], np.cumsum(~again)])
+        rows = detections[part][np.append(True, ~again)] - found.starts[image]
+        crowd = truth.crowd[truth.starts[image] : truth.starts[image + 1]]
+        first, second = (side[image].coded_masks() for side in (images.results, images.truths))
+        column = objects[part] - truth.starts[image]
+        iou[part] = mask_iou(first[rows], second, crowd)[row, column]
+    return iou
 
 
 def summary(found: dict[str, Accumulated]) -> dict[str, float | None]:

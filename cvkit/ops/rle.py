@@ -1,6 +1,7 @@
 """Masks of objects: run-length codes, layers, boxes, outlines. Does not import torch."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -14,12 +15,14 @@ def encode(masks: np.ndarray) -> Masks:
     return encode_parts(((mask, (0, 0)) for mask in masks), masks.shape[1:])
 
 
-def make_masks(codes: Sequence[bytes], size_hw: tuple[int, int]) -> Masks:
+def make_masks(
+    codes: Sequence[bytes], size_hw: tuple[int, int], extents: np.ndarray | None = None
+) -> Masks:
     """Return the masks of these codes."""
     array = np.empty(len(codes), object)
     array[:] = codes
     height, width = size_hw
-    return Masks((height, width), array)
+    return Masks((height, width), array, extents)
 
 
 def encode_part(part: np.ndarray, corner_yx: tuple[int, int], size_hw: tuple[int, int]) -> bytes:
@@ -69,7 +72,7 @@ def _edges(part: np.ndarray, corner_yx: tuple[int, int], height: int) -> np.ndar
 
 
 def _compressed(runs: np.ndarray, counts: np.ndarray) -> list[bytes]:
-    """Return the compressed codes of masks; inverse of `_all_runs`.
+    """Return the compressed codes of masks; see `run_lengths`.
 
     Args:
         runs: [R] the run lengths of all masks, one after the other.
@@ -103,6 +106,12 @@ def compress(counts: list[int], size_hw: tuple[int, int]) -> bytes:
     return coco.frPyObjects(runs, *size_hw)["counts"]
 
 
+@lru_cache(64)
+def empty_code(size_hw: tuple[int, int]) -> bytes:
+    """Return the code of a mask without pixels."""
+    return compress([size_hw[0] * size_hw[1]], size_hw)
+
+
 def run_lengths(code: bytes) -> list[int]:
     """Return the run lengths of a compressed code, starting with 0s.
 
@@ -132,64 +141,6 @@ def run_lengths(code: bytes) -> list[int]:
     return runs
 
 
-def are_codes(codes: Sequence[bytes], pixels: Sequence[int]) -> bool:
-    """Return whether all codes are well-formed and cover their number of pixels.
-
-    Args:
-        codes: N of them.
-        pixels: of each one's image.
-    """
-    for start in range(0, len(codes), 2048):  # bounds the memory
-        part = codes[start : start + 2048]
-        try:
-            runs, counts = _all_runs(part)
-        except ValueError:
-            return False
-        begins, wanted = np.cumsum(counts) - counts, np.array(pixels[start : start + 2048])
-        if runs.min() < 0 or (runs > np.repeat(wanted, counts)).any():
-            return False  # larger numbers may add up beyond 64 bits
-        if (np.add.reduceat(runs, begins) != wanted).any():
-            return False
-    return True
-
-
-def _all_runs(codes: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the concatenated run lengths of codes, and the number of runs of each.
-
-    Like `run_lengths`, for thousands of codes at once.
-
-    Raises:
-        ValueError: a code is not valid.
-    """
-    lengths = np.array([len(code) for code in codes])
-    groups = np.frombuffer(b"".join(codes), np.uint8).astype(np.int64) - 48
-    if not lengths.all() or groups.min() < 0 or groups.max() > 63:
-        raise ValueError("an empty code, or characters that are not part of the code")
-    ends = np.flatnonzero((groups & 32) == 0)
-    counts = np.bincount(np.repeat(np.arange(len(codes)), lengths)[ends], minlength=len(codes))
-    if not np.isin(np.cumsum(lengths) - 1, ends).all():
-        raise ValueError("an incomplete last number")
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    widths = ends - starts + 1
-    if widths.max() > 8:
-        raise ValueError("a number of over 40 bits")
-    shift = 5 * (np.arange(len(groups)) - np.repeat(starts, widths))
-    numbers = np.add.reduceat((groups & 31) << shift, starts)
-    numbers -= ((groups[ends] & 16) > 0) * (np.int64(1) << (5 * widths))
-    # Two columns, so that sums of every second number are sums down a column.
-    rows = (counts + 1) // 2
-    first = np.cumsum(rows) - rows  # [N] row of each code's first number
-    within = np.arange(len(numbers)) - np.repeat(np.cumsum(counts) - counts, counts)
-    places = 2 * np.repeat(first, counts) + within
-    table = np.zeros((rows.sum(), 2), np.int64)
-    table.ravel()[places] = numbers
-    sums = np.cumsum(table, 0)
-    before = np.stack([sums[first, 0], sums[first, 1] - table[first, 1]], 1)
-    sums -= np.repeat(before, rows, 0)
-    sums[first, 0] = table[first, 0]  # the first three numbers are not differences
-    return sums.ravel()[places], counts
-
-
 def decode(masks: Masks) -> np.ndarray:
     """Return [N, H, W] bool; for few masks only, since each takes a byte per pixel."""
     if not len(masks):
@@ -211,6 +162,8 @@ def decode_parts(masks: Masks) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
 
 def mask_areas(masks: Masks) -> np.ndarray:
     """Return the [N] float64 numbers of pixels of masks."""
+    if masks.extents is not None:
+        return masks.extents[:, 4].astype(np.float64)
     rles = masks.as_rle()
     # With numpy 2 pycocotools cannot count more than 255 masks at once.
     parts = [coco.area(rles[start : start + 255]) for start in range(0, len(rles), 255)]
@@ -219,7 +172,14 @@ def mask_areas(masks: Masks) -> np.ndarray:
 
 def mask_boxes(masks: Masks) -> np.ndarray:
     """Return [N, 4] float64 x, y, width, height of the bounding boxes; 0s if empty."""
+    if masks.extents is not None:
+        return masks.extents[:, :4].astype(np.float64)
     return coco.toBbox(masks.as_rle()) if len(masks) else np.zeros((0, 4))
+
+
+def extents(masks: Masks) -> np.ndarray:
+    """Return [N, 5] the boxes of `mask_boxes` and the areas of `mask_areas`."""
+    return np.concatenate([mask_boxes(masks), mask_areas(masks)[:, None]], 1)
 
 
 def mask_iou(first: Masks, second: Masks, crowd: np.ndarray) -> np.ndarray:

@@ -82,7 +82,7 @@ def _overlaps(metric: BoxMetric, found: Instances, truth: Instances) -> np.ndarr
     """Return the [D, O] overlaps of the detections of an image with its objects."""
     detections, objects = np.indices((len(found), len(truth))).reshape(2, -1)
     overlap = metric.overlap_of(scene([found], [truth]))
-    return overlap(detections, objects).reshape(len(found), len(truth))
+    return overlap(detections, objects, 0.0).reshape(len(found), len(truth))
 
 
 def _histograms(metric: BoxMetric, least: float) -> list[Chart]:

@@ -103,20 +103,20 @@ def score_tables(
     place = [names.index(name) for name in table.names]
     index = _label_index(truths, names, truth)
     joined = _joined(list(truths), table, predicted, file, truth)
-    metric = make_metric(len(names))
-    outcomes: list[tuple[str, Outcome]] = []
-    failures: list[Failure] = []
-    for key, label in truths.items():
-        row = joined.get(key)
-        if row not in table.scores:
-            failures.append(_missing(predicted, key, row, file))
-            continue
-        scores = np.full(len(names), np.nan)
-        scores[place] = table.scores[row]
-        outcomes.append((key, metric.update(Classes(-1, scores), Classes(index[label]))))
+    rows = {key: row for key, row in joined.items() if row in table.scores}
+    failures = [
+        _missing(predicted, key, joined.get(key), file) for key in truths if key not in rows
+    ]
     require_complete(failures, options, sample)
     require_any(failures, len(truths), sample)
     tell_extra(table.scores.keys() - set(joined.values()), options, report)
+    metric = make_metric(len(names))
+    outcomes: list[tuple[str, Outcome]] = []
+    for key, label in truths.items():
+        if key in rows:
+            scores = np.full(len(names), np.nan)
+            scores[place] = table.scores[rows[key]]
+            outcomes.append((key, metric.update(Classes(-1, scores), Classes(index[label]))))
     classes = make_classes(list(names))
     return Scored(metric, classes, outcomes, failures, lambda key: Scene(picture(items[key])))
 

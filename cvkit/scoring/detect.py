@@ -87,6 +87,10 @@ def score_boxes(
     found = replace(found, images=with_missing(found, images, options, truth.classes, masks=masks))
     _warn_of_failures(places.predictions, report)
     failures = [result for result in found.images if isinstance(result, Failure)]
+    require_complete(failures, options, SAMPLE, empties=True)
+    require_any(failures, len(images), SAMPLE)
+    metric.left_out = found.left_out.total()
+    _tell(found, metric, options, report)
     scored = [
         (image, _limited(result, options))
         for image, result in zip(images, found.images, strict=True)
@@ -94,10 +98,6 @@ def score_boxes(
     ]
     made = metric.extend([result for _, result in scored], [image.truth for image, _ in scored])
     outcomes = [(image.key, outcome) for (image, _), outcome in zip(scored, made, strict=True)]
-    metric.left_out = found.left_out.total()
-    require_complete(failures, options, SAMPLE, empties=True)
-    require_any(failures, len(images), SAMPLE)
-    _tell(found, metric, options, report)
     files = {image.key: image.path for image in images}
     return Scored(
         metric, truth.classes, outcomes, failures, lambda key: Scene(read_image(files[key]))

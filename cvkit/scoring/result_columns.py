@@ -4,23 +4,26 @@ What is not clearly usable goes to the reader of `result_files`, which names eve
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 import numpy as np
 from msgspec import UNSET, Struct, UnsetType
 
 from cvkit.data.annotated import MOST_PIXELS, AnnotatedImage
-from cvkit.ops.rle import are_codes
+from cvkit.ops.mask_extents import mask_extents
 from cvkit.scoring.result_files import NO_BOX, Table, image_numbers, label_numbers
 from cvkit.structures import ClassList
 from cvkit.texts import require_regular
 
 Box = tuple[float, float, float, float]
+AT_ONCE = 2**22
+"""Number of bytes of a file that are read at a time."""
 
 
 class _Boxed(Struct, forbid_unknown_fields=True, gc=False):
@@ -52,6 +55,29 @@ class _Row(Struct, forbid_unknown_fields=True, gc=False):
     iscrowd: int | UnsetType = UNSET
 
 
+@dataclass(frozen=True)
+class _Columns:
+    """The columns of some rows; `UNSET` where a row does not have a field.
+
+    Attributes:
+        ids: [N] of the images, and [N] of the categories, as in the file.
+        names: of the same.
+        scores: [N] float64.
+        xywh: [N, 4] float64.
+        boxless: [N] bool, rows without a box.
+        codes: [N] of the masks if they are needed.
+        sizes_hw: [N, 2] of these masks.
+    """
+
+    ids: tuple[list[Any], list[Any]]
+    names: tuple[list[Any], list[Any]]
+    scores: np.ndarray
+    xywh: np.ndarray
+    boxless: np.ndarray
+    codes: list[bytes]
+    sizes_hw: np.ndarray
+
+
 def read_columns(
     path: Path, images: list[AnnotatedImage], classes: ClassList, masks: bool
 ) -> tuple[Table, Counter[str]] | None:
@@ -65,21 +91,63 @@ def read_columns(
     """
     try:
         require_regular(path)
-        content = path.read_bytes()
-        rows: Sequence[Any]
-        try:
-            rows = msgspec.json.decode(content, type=list[_Boxed])
-            quotes = 8 * len(rows)
-        except msgspec.ValidationError:
-            rows = msgspec.json.decode(content, type=list[_Row])
-            quotes = _quotes(rows)
+        with path.open("rb") as stream:
+            columns = _joined_columns(list(_read(stream, masks)))
     except (OSError, ValueError, RecursionError, OverflowError):
         return None
-    # Every quote belongs to a key or text that was read: no key occurs twice.
-    if content.count(b'"') != quotes:
-        return None
-    del content
-    return _table(rows, images, classes, path, masks)
+    return _table(columns, images, classes, path, masks)
+
+
+def _read(stream: BinaryIO, masks: bool) -> Iterator[_Columns]:
+    """Yield the columns of a file, of a part after the other: few rows are in memory at a time.
+
+    Raises:
+        ValueError: something is unusual or wrong.
+    """
+    row_type: type[_Boxed] | type[_Row] = _Row if masks else _Boxed
+    known: dict[Any, Any] = {}
+    for content in _arrays(stream):
+        rows: Sequence[Any]
+        try:
+            rows = msgspec.json.decode(content, type=list[row_type])
+        except msgspec.ValidationError:
+            row_type = _Row
+            rows = msgspec.json.decode(content, type=list[_Row])
+        # Every quote belongs to a key or text that was read: no key occurs twice.
+        if content.count(b'"') != (_quotes(rows) if row_type is _Row else 8 * len(rows)):
+            raise ValueError("a key occurs twice")
+        yield _columns(rows, row_type is _Boxed, masks, known)
+
+
+def _arrays(stream: BinaryIO) -> Iterator[bytes]:
+    """Yield the JSON array in a file as several arrays.
+
+    Raises:
+        ValueError: a row is unusually long.
+    """
+    rest = b""
+    while len(piece := stream.read(AT_ONCE)) == AT_ONCE:
+        content = rest + piece
+        end, start = _boundary(content)
+        yield content[:end] + b"]"
+        rest = b"[" + content[start:]
+    yield rest + piece
+
+
+def _boundary(content: bytes) -> tuple[int, int]:
+    """Return where a row ends and the next one, the last that begins, starts.
+
+    A text that looks like a boundary is cut too; then neither part is valid.
+
+    Raises:
+        ValueError: there is no such place.
+    """
+    start = len(content)
+    while (start := content.rfind(b"{", 0, start)) > 0:
+        before = content[max(start - 64, 0) : start].rstrip()
+        if before.endswith(b",") and before[:-1].rstrip().endswith(b"}"):
+            return content.rindex(b"}", 0, start) + 1, start
+    raise ValueError("no row ends here")
 
 
 def _quotes(rows: Sequence[_Row]) -> int:
@@ -87,55 +155,119 @@ def _quotes(rows: Sequence[_Row]) -> int:
     texts = 0
     for name in _Row.__struct_fields__:
         values = list(map(attrgetter(name), rows))
-        texts += len(values) - values.count(UNSET)
+        given = len(values) - values.count(UNSET)
+        texts += given
         if name in ("image_id", "category_id", "file_name", "category_name"):
-            texts += sum(type(value) is str for value in values)
+            texts += list(map(type, values)).count(str)
         elif name == "segmentation":
-            texts += 3 * (len(values) - values.count(UNSET))  # size, counts and its text
+            texts += 3 * given  # size, counts and its text
     return 2 * texts
 
 
+def _columns(rows: Sequence[Any], boxed: bool, masks: bool, known: dict[Any, Any]) -> _Columns:
+    """Return the columns of rows.
+
+    Args:
+        rows: of the file.
+        boxed: they are `_Boxed`.
+        masks: they must have masks.
+        known: names that were read before, which are kept once.
+
+    Raises:
+        ValueError: a row has no box, or a mask is not usable.
+    """
+
+    def column(name: str) -> list[Any]:
+        return list(map(attrgetter(name), rows))
+
+    boxes = list(map(attrgetter("bbox"), rows))
+    boxless = np.zeros(len(rows), bool)
+    if not boxed and UNSET in boxes:
+        if not masks:
+            raise ValueError("a row without a box")
+        boxless = np.fromiter((box is UNSET for box in boxes), bool, len(boxes))
+        boxes = [NO_BOX if box is UNSET else box for box in boxes]
+    codes, sizes = _codes(rows) if masks else ([], [])
+    names: tuple[list[Any], list[Any]] = [UNSET] * len(rows), [UNSET] * len(rows)
+    if not boxed:
+        images, classes = column("file_name"), column("category_name")
+        names = (
+            list(map(known.setdefault, images, images)),
+            list(map(known.setdefault, classes, classes)),
+        )
+    return _Columns(
+        (column("image_id"), column("category_id")),
+        names,
+        np.fromiter(map(attrgetter("score"), rows), np.float64, len(rows)),
+        np.fromiter(chain.from_iterable(boxes), np.float64, 4 * len(rows)).reshape(-1, 4),
+        boxless,
+        codes,
+        np.array(sizes, np.int64).reshape(-1, 2),
+    )
+
+
+def _codes(rows: Sequence[_Row]) -> tuple[list[bytes], list[tuple[int, int]]]:
+    """Return the codes of the masks and their sizes.
+
+    Raises:
+        ValueError: a mask is missing, or its code is not ASCII.
+    """
+    masks = list(map(attrgetter("segmentation"), rows))
+    if UNSET in masks:
+        raise ValueError("a row without a mask")
+    codes = [mask.counts.encode("ascii") for mask in masks]
+    return codes, [mask.size for mask in masks]
+
+
+def _joined_columns(parts: Sequence[_Columns]) -> _Columns:
+    def listed(kind: str, side: int) -> list[Any]:
+        return list(chain.from_iterable(getattr(part, kind)[side] for part in parts))
+
+    arrays = ("scores", "xywh", "boxless")
+    return _Columns(
+        (listed("ids", 0), listed("ids", 1)),
+        (listed("names", 0), listed("names", 1)),
+        *(np.concatenate([getattr(part, name) for part in parts]) for name in arrays),
+        codes=list(chain.from_iterable(part.codes for part in parts)),
+        sizes_hw=np.concatenate([part.sizes_hw for part in parts]),
+    )
+
+
 def _table(
-    rows: Sequence[Any], images: list[AnnotatedImage], classes: ClassList, path: Path, masks: bool
+    columns: _Columns, images: list[AnnotatedImage], classes: ClassList, path: Path, masks: bool
 ) -> tuple[Table, Counter[str]] | None:
-    plain = not rows or type(rows[0]) is _Boxed
-    if masks and plain and rows:
-        return None
-    names = [None if plain else _set(rows, name) for name in ("file_name", "category_name")]
-    ids = [_set(rows, name, always=plain) for name in ("image_id", "category_id")]
-    known = all(
-        plain or any(given is not None and UNSET not in given for given in pair)
+    """Return the detections, joined with the truth; None if something is unusual or wrong."""
+    ids, names = (
+        [values if values.count(UNSET) < len(values) else None for values in kind]
+        for kind in (columns.ids, columns.names)
+    )
+    known = not len(columns.scores) or all(
+        any(given is not None and UNSET not in given for given in pair)
         for pair in zip(ids, names, strict=True)
     )
-    boxes = list(map(attrgetter("bbox"), rows))
-    boxless = np.fromiter((box is UNSET for box in boxes), bool, len(boxes)) if masks else None
-    if boxless is not None and boxless.any():
-        boxes = [NO_BOX if box is UNSET else box for box in boxes]
-    if not known or (not plain and UNSET in boxes):
-        return None
-    scores = np.fromiter(map(attrgetter("score"), rows), np.float64, len(rows))
-    xywh = np.fromiter(chain.from_iterable(boxes), np.float64, 4 * len(rows)).reshape(-1, 4)
-    usable = (np.abs(scores) <= MOST_PIXELS).all() and (np.abs(xywh) <= MOST_PIXELS).all()
-    if not usable or (xywh[:, 2:] < 0).any():
+    usable = (np.abs(columns.scores) <= MOST_PIXELS).all()
+    usable &= (np.abs(columns.xywh) <= MOST_PIXELS).all() and (columns.xywh[:, 2:] >= 0).all()
+    if not known or not usable:
         return None
     numbers = _joined(ids[0], names[0], ("image_id", "file_name"), images, path)
     labels = _joined(ids[1], names[1], ("category_id", "category_name"), classes, path)
     if (numbers < 0).any() or (labels < 0).any():
         return None
-    codes = _codes(rows, numbers, images) if masks else None
-    if masks and codes is None:
-        return None
-    table = Table(numbers, labels, scores, xywh, codes, boxless)
+    table = Table(numbers, labels, columns.scores, columns.xywh)
+    if masks:
+        sizes = [image.truth.coded_masks().size_hw for image in images]
+        wanted = np.array(sizes, np.int64).reshape(-1, 2)[numbers]
+        same = np.array_equal(columns.sizes_hw, wanted)
+        extents = mask_extents(columns.codes, wanted) if same else None
+        if extents is None:
+            return None
+        codes = np.empty(len(numbers), object)
+        codes[:] = columns.codes
+        table = replace(table, codes=codes, boxless=columns.boxless, extents=extents)
     left_out = Counter(
-        str(rows[place].category_name) for place in np.flatnonzero(labels == 0).tolist()
+        str(columns.names[1][place]) for place in np.flatnonzero(labels == 0).tolist()
     )
     return (table.pick(labels > 0) if left_out else table), left_out
-
-
-def _set(rows: Sequence[Any], name: str, always: bool = False) -> list[Any] | None:
-    """Return a field of all rows; None if no row has it (`always`: all rows have it)."""
-    values = list(map(attrgetter(name), rows))
-    return values if always or values.count(UNSET) < len(values) else None
 
 
 def _joined(
@@ -163,21 +295,3 @@ def _joined(
         found = image_numbers(content, truth, path)
     numbers = dict(zip(unique, found, strict=True))
     return np.fromiter(map(numbers.__getitem__, keys), np.int64)
-
-
-def _codes(
-    rows: Sequence[_Row], numbers: np.ndarray, images: list[AnnotatedImage]
-) -> np.ndarray | None:
-    """Return the compressed codes of the masks; None if one is missing or not valid."""
-    sizes = [images[number].truth.coded_masks().size_hw for number in numbers.tolist()]
-    codes = []
-    for row, size in zip(rows, sizes, strict=True):
-        mask = row.segmentation
-        if not isinstance(mask, _Code) or mask.size != size or not mask.counts.isascii():
-            return None
-        codes.append(mask.counts.encode("ascii"))
-    if not are_codes(codes, [height * width for height, width in sizes]):
-        return None
-    array = np.empty(len(codes), object)
-    array[:] = codes
-    return array

@@ -27,7 +27,8 @@ NO_BOX = (0.0, 0.0, 0.0, 0.0)
 class Table:
     """Detections: number of the image, label from 1, score, and x, y, width, height.
 
-    `codes` are those of their masks; `boxless` marks those whose box is derived from the mask.
+    `codes` are those of their masks, `extents` as in `Masks`; `boxless` marks those whose box is
+    derived from the mask.
     """
 
     images: np.ndarray
@@ -36,6 +37,7 @@ class Table:
     xywh: np.ndarray
     codes: np.ndarray | None = None
     boxless: np.ndarray | None = None
+    extents: np.ndarray | None = None
 
     def pick(self, which: np.ndarray) -> "Table":
         """Return the detections at these positions."""
@@ -53,9 +55,13 @@ def by_image(table: Table, images: list[AnnotatedImage]) -> list[Instances]:
     spans = [slice(*pair) for pair in pairwise(cuts)]
     if sorted_table.codes is not None:
         sizes = [image.truth.coded_masks().size_hw for image in images]
-        masks = [Masks(size, sorted_table.codes[s]) for size, s in zip(sizes, spans, strict=True)]
+        coded = Masks((0, 0), sorted_table.codes, sorted_table.extents)
+        masks = [replace(coded[s], size_hw=size) for size, s in zip(sizes, spans, strict=True)]
         if sorted_table.boxless is not None and sorted_table.boxless.any():
-            around = np.concatenate([np.zeros((0, 4)), *map(mask_boxes, masks)])
+            if coded.extents is None:
+                around = np.concatenate([np.zeros((0, 4)), *map(mask_boxes, masks)])
+            else:
+                around = mask_boxes(coded)
             xywh = np.where(sorted_table.boxless[:, None], around, xywh)
     corners = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1)
     labels, scores = sorted_table.labels, sorted_table.scores
@@ -222,10 +228,11 @@ def _with_masks(
         ]
         raise_defects((each for each in found if isinstance(each, DataError)), str(path))
         codes[:] = found
+        extents = None
     else:
-        codes[:] = compressed
+        codes[:], extents = compressed
     boxless = np.array(["bbox" not in row for row in content], bool)
-    return replace(table, codes=codes, boxless=boxless)
+    return replace(table, codes=codes, boxless=boxless, extents=extents)
 
 
 def _all_well_formed(content: list[Any], masks: bool) -> bool:

@@ -59,6 +59,9 @@ def score(options: SegmentEval, report: Reporter) -> Scored[ConfusionMatrix, np.
         pairs = paired_with_folder(options, places.truth, predicted, report)
     else:
         pairs = paired_by_name(options, places, report)
+    lost = [pair.prediction for pair in pairs if isinstance(pair.prediction, Failure)]
+    require_complete(lost, options, SAMPLE)
+    require_any(lost, len(pairs), SAMPLE)
     truths, results, classes = _readers(options, places.truth, predicted, pairs, report)
     metric = ConfusionMatrix(len(classes), options.absent_class, dialects(options.dialect))
     images: list[tuple[str, np.ndarray]] = []
@@ -71,7 +74,6 @@ def score(options: SegmentEval, report: Reporter) -> Scored[ConfusionMatrix, np.
             else:
                 images.append((pair.key, found))
             advance(done, "")
-    require_complete(failures, options, SAMPLE)
     require_any(failures, len(pairs), SAMPLE)
     by_key = {pair.key: pair for pair in pairs}
 

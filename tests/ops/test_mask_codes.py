@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torchvision.models.detection import roi_heads as tv
 
 from cvkit.ops import rle as ops
+from cvkit.ops.mask_extents import mask_extents
 from cvkit.ops.mask_pasting import mask_targets, paste_masks
 
 
@@ -67,29 +68,46 @@ def test_garbage_is_no_code(code):
     with pytest.raises(ValueError):
         ops.run_lengths(code)
     good = ops.compress([3, 5, 4], (3, 4))
-    assert not ops.are_codes([good, code], [12, 12])
-    assert not ops.are_codes([code], [12])
+    assert mask_extents([good, code], [[3, 4]] * 2) is None
+    assert mask_extents([code], [[3, 4]]) is None
 
 
-def test_many_codes_are_checked_as_one_by_one():
-    rng = np.random.default_rng(7)
-    codes, pixels = [], []
-    for _ in range(5000):
-        height, width = rng.integers(1, 30, 2)
-        codes.append(ops.encode(rng.random((1, height, width)) < rng.random()).codes[0])
-        pixels.append(int(height * width))
-    runs, counts = ops._all_runs(codes)
-    ends = np.cumsum(counts)
-    for code, own in zip(codes, np.split(runs, ends[:-1]), strict=True):
-        assert own.tolist() == ops.run_lengths(code)
-    assert ops.are_codes(codes, pixels) and ops.are_codes([], [])
-    for place in (0, 2047, 2048, 4999):
-        wrong = list(pixels)
+def random_code(rng, size_hw):
+    """A mask, or run lengths with 0s anywhere, as other programs may write them."""
+    if rng.random() < 0.7:
+        return ops.encode(rng.random((1, *size_hw)) < rng.random()).codes[0]
+    cuts = np.sort(rng.integers(0, np.prod(size_hw) + 1, rng.integers(0, 9)))
+    runs = np.diff(cuts, prepend=0, append=np.prod(size_hw)).tolist()
+    return ops.compress(runs + [0] * int(rng.integers(0, 3)), size_hw)
+
+
+@pytest.mark.parametrize("most, count", [(30, 5000), (3, 500), (3000, 30)])
+def test_many_codes_are_measured_as_one_by_one(most, count):
+    rng = np.random.default_rng(most)
+    sizes = [tuple(map(int, rng.integers(1, most, 2))) for _ in range(count)]
+    codes = [random_code(rng, size) for size in sizes]
+    rles = [{"size": list(size), "counts": code} for size, code in zip(sizes, codes, strict=True)]
+    found = mask_extents(codes, sizes)
+    assert found is not None
+    assert found[:, :4].tolist() == [coco.toBbox(rle).tolist() for rle in rles]
+    assert found[:, 4].tolist() == [int(coco.area(rle)) for rle in rles]
+    for place in (0, count // 2, count - 1):  # one that does not fill its image
+        wrong = np.array(sizes)
         wrong[place] += 1
-        assert not ops.are_codes(codes, wrong)
-    negative = ops.compress([3, 5, 4], (3, 4))
+        assert mask_extents(codes, wrong) is None
+
+
+def test_no_codes_have_no_extents():
+    found = mask_extents([], np.zeros((0, 2)))
+    assert found is not None and found.shape == (0, 5)
+
+
+def test_runs_that_are_not_lengths_are_no_mask():
     assert ops.run_lengths(b"8N7") == [8, -2, 7]
-    assert ops.are_codes([negative], [12]) and not ops.are_codes([b"8N7"], [13])
+    good = ops.compress([3, 5, 4], (3, 4))
+    assert mask_extents([good], [[3, 4]]) is not None and mask_extents([b"8N7"], [[1, 13]]) is None
+    runs = [k * (2**29 - 1) for k in (1, 1, 1, 2, 2, 3)]  # their sum is right in 32 bits only
+    assert mask_extents([ops.compress(runs, (1, 1))], [[1, 2**30 - 10]]) is None
 
 
 def test_areas_boxes_and_centres():

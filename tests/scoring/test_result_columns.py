@@ -9,6 +9,7 @@ import pytest
 from cvkit.data.formats import coco
 from cvkit.errors import DataError
 from cvkit.ops.rle import encode
+from cvkit.scoring import result_columns
 from cvkit.scoring.result_columns import read_columns
 from cvkit.scoring.result_files import read_table
 from cvkit.scoring.results import _unique_rows
@@ -85,6 +86,25 @@ def test_usual_files_are_read_fast_and_as_strictly(truth, tmp_path, name, masks)
     fast, strict = both(truth, path, masks)
     assert fast is not None
     assert same(fast, strict, masks)
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_a_file_is_read_in_parts(truth, tmp_path, monkeypatch, masks):
+    rows = [ROW | {"score": score / 64} for score in range(60)]
+    rows[9] |= {"file_name": "a/x.jpg", "id": 9}
+    rows = [row | MASK for row in rows] if masks else rows
+    path = tmp_path / "results.json"
+    for text in (json.dumps(rows), json.dumps(rows, indent=1), json.dumps(rows, indent=9)):
+        for bytes_at_once in (997, 1500, len(text) - 1, len(text), len(text) + 1):
+            path.write_text(text)
+            monkeypatch.setattr(result_columns, "AT_ONCE", bytes_at_once)
+            fast, strict = both(truth, path, masks)
+            assert fast is not None and len(fast[0].scores) == 60
+            assert same(fast, strict, masks)
+            path.write_text(text.replace("x.jpg", "}, {x.jpg").replace("0.25", "0.25 0.25"))
+            assert read_columns(path, truth.images, truth.classes, masks) is None
+            path.write_text(text.replace("},", "}, 1,", 8))
+            assert read_columns(path, truth.images, truth.classes, masks) is None
 
 
 ODD = [

@@ -4,6 +4,7 @@ Anything else is left to the reader of single annotations in `coco`, which names
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -11,8 +12,8 @@ import numpy as np
 
 from cvkit.data.annotated import MOST_PIXELS
 from cvkit.data.segmentations import compressed_codes, lies_outside, read_segmentation
-from cvkit.ops.rle import make_masks
-from cvkit.structures import Instances
+from cvkit.ops.mask_extents import mask_extents
+from cvkit.structures import Instances, Masks
 from cvkit.texts import WHOLE
 
 Size = tuple[int, int] | None
@@ -55,19 +56,22 @@ def read_columns(
     usable = _fit(xywh, size) & (area >= 0) & np.isfinite(area) & (flags >= 0) & (flags <= 1)
     if not usable.all() or np.abs(ids).max(initial=0) > WHOLE or len(np.unique(ids)) < len(ids):
         return None
-    codes = _codes(rows, columns["image_id"], sizes_wh) if masks else None
-    if masks and codes is None:
+    coded = _codes(rows, columns["image_id"], sizes_wh) if masks else None
+    if masks and coded is None:
         return None
     order = np.argsort(images, kind="stable")
     cuts = np.searchsorted(images[order], np.arange(1, len(sizes_wh)))
     parts = [np.split(each[order], cuts) for each in (xywh, classes, area, flags > 0)]
-    none = [None] * len(sizes_wh)
-    coded = none if codes is None else np.split(codes[order], cuts)
-    images_of = zip(sizes_wh.items(), *parts, coded, strict=True)
+    ranges = np.split(order, cuts)
+    images_of = zip(sizes_wh.items(), *parts, ranges, strict=True)
     return {
-        id_: _objects(boxes, labels, area, crowd, codes, size)
-        for (id_, size), boxes, labels, area, crowd, codes in images_of
+        id_: _objects(boxes, labels, area, crowd, _of_image(coded, which, size))
+        for (id_, size), boxes, labels, area, crowd, which in images_of
     }
+
+
+def _of_image(coded: Masks | None, which: np.ndarray, size_wh: Size) -> Masks | None:
+    return replace(coded[which], size_hw=size_wh[::-1]) if coded is not None and size_wh else None
 
 
 def _types(values: Sequence[Any]) -> set[type]:
@@ -85,15 +89,15 @@ def _fit(xywh: np.ndarray, size: np.ndarray) -> np.ndarray:
 
 def _codes(
     rows: Sequence[Any], image_ids: Sequence[int], sizes_wh: dict[int, Size]
-) -> np.ndarray | None:
-    """Return the codes of the masks; None if one is not usable."""
+) -> Masks | None:
+    """Return all masks, which have the sizes of their images; None if one is not usable."""
     codes = np.empty(len(rows), object)
     sizes = [sizes_wh[image_id] for image_id in image_ids]
     known = [size[::-1] for size in sizes if size is not None]
     values = [row.get("segmentation") for row in rows]
     if len(known) == len(rows) and (found := compressed_codes(values, known)) is not None:
-        codes[:] = found
-        return codes
+        codes[:], extents = found
+        return Masks((0, 0), codes, extents)
     for place, (row, image_id) in enumerate(zip(rows, image_ids, strict=True)):
         size_wh, value = sizes_wh[image_id], row.get("segmentation")
         if size_wh is None:
@@ -102,7 +106,7 @@ def _codes(
         if not isinstance(code, bytes) or lies_outside(value, size_wh[::-1]):
             return None
         codes[place] = code
-    return codes
+    return Masks((0, 0), codes, mask_extents(codes, np.array(known)))
 
 
 def _objects(
@@ -110,11 +114,9 @@ def _objects(
     labels: np.ndarray,
     areas: np.ndarray,
     crowd: np.ndarray,
-    codes: np.ndarray | None,
-    size_wh: Size,
+    masks: Masks | None,
 ) -> Instances:
     boxes = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1).astype(np.float32)
-    masks = make_masks(codes.tolist(), size_wh[::-1]) if codes is not None and size_wh else None
     none = np.zeros(len(labels), bool)
     return Instances(
         boxes, labels, areas=areas, crowd=crowd, difficult=none, xywh=xywh, masks=masks
