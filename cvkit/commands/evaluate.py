@@ -14,6 +14,7 @@ from cvkit.commands import reports
 from cvkit.commands.gates import Gates, read_gates
 from cvkit.commands.printing import nested, print_evaluation, print_json
 from cvkit.commands.reports import Measured
+from cvkit.config import as_config
 from cvkit.console import Reporter
 from cvkit.errors import DataError, GateFailed, UsageError
 from cvkit.options.base import Eval
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from cvkit.engine.runtime import StopSignal
     from cvkit.tasks.contract import Dataset
     from cvkit.tasks.trained import Trained
+
+REPORT, OPTIONS = "report.json", "eval.json"
+"""Files of a report folder: the numbers, and the flags that repeat them."""
 
 
 def evaluate(options: Eval, task_name: str) -> int:
@@ -56,12 +60,12 @@ def evaluate(options: Eval, task_name: str) -> int:
     try:
         verdicts = gates.verdicts(content, report)
     except UsageError:
-        _write_report(content)  # the numbers are not lost
+        write_content(content, options)  # the numbers are not lost
         raise
     failed = [verdict.text for verdict in verdicts if not verdict.passed]
     checked = [asdict(verdict) for verdict in verdicts]
     content["gates"] = {"passed": not failed, "failed": failed, "checked": checked}
-    shown = _write_report(content)
+    shown = write_content(content, options)
     if page is not None:
         measured = replace(measured, content=content)
         reports.write_report(page, measured, options, (task_name, "eval"), report)
@@ -80,14 +84,24 @@ def evaluate(options: Eval, task_name: str) -> int:
     return 3 if content["failures"] else 0
 
 
-def _write_report(content: dict[str, Any]) -> dict[str, Any]:
-    """Write `report.json` if there is a report folder; return its content."""
+def write_content(content: dict[str, Any], options: Eval) -> dict[str, Any]:
+    """Write `report.json` and `eval.json` if there is a report folder.
+
+    Args:
+        content: of `eval --json`, with flat names.
+        options: that repeat the evaluation.
+
+    Returns:
+        The content of `report.json`.
+    """
     shown = content | {name: nested(content[name]) for name in ("metrics", "rules")}
     if "intervals" in content:
         bounds = content["intervals"]
         shown["intervals"] = bounds | {"metrics": nested(bounds["metrics"])}
     if "folder" in content:
-        storage.write_json(Path(content["folder"]) / "report.json", shown)
+        folder = Path(content["folder"])
+        storage.write_json(folder / OPTIONS, {"options": as_config(options)})
+        storage.write_json(folder / REPORT, shown)
     return shown
 
 
@@ -209,8 +223,9 @@ def _measured_by(
         scoring = scoring_of(task_name)
         require_any(failures, len(failures) + len(images), scoring.SAMPLE)
         folder = _report_folder(options, task_name)
-        scored = Scored(metric, task.classes, images, failures, _scenes(trained, data))
+        scored = Scored(metric, task.classes, images, failures, scenes_of(trained, data))
         content: dict[str, Any] = {"weights": str(trained.path), "data": options.data}
+        content["model"] = trained.header["sha256"]
         content |= scoring.write_report(scored, folder)
         content |= _intervals(scored, options, folder)
         content |= {"precision": trained.precision, "engine": engine.name}
@@ -222,7 +237,7 @@ def _measured_by(
     return finish
 
 
-def _scenes(trained: Trained, data: Dataset) -> Callable[[str], Scene]:
+def scenes_of(trained: Trained, data: Dataset) -> Callable[[str], Scene]:
     """Return what reads an evaluated sample again, to show it, and can predict it again."""
     from cvkit.engine.loader import load
 

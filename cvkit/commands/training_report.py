@@ -1,4 +1,4 @@
-"""The page that `train --report` writes when training ends."""
+"""What `train --report` writes when training ends."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cvkit.commands.evaluate import measure_model
+from cvkit.commands.evaluate import measure_model, write_content
 from cvkit.commands.gates import read_gates
 from cvkit.commands.reports import NAME, write_report
 from cvkit.console import Reporter
 from cvkit.options.base import Eval, Train
 from cvkit.options.tree import task_options
+from cvkit.scoring.intervals import samples_of
+from cvkit.scoring.stored import write_samples
 
 if TYPE_CHECKING:
     from cvkit.engine.runtime import StopSignal
@@ -25,11 +27,18 @@ DATA_FLAGS = ("data", "format", "images", "proposals")
 def report_on_training(
     options: Train, task_name: str, run: Path, report: Reporter, stop: StopSignal
 ) -> Path:
-    """Evaluate the kept model of a finished run and write its page; return the page's path."""
+    """Evaluate the kept model of a finished run and write its page; return the page's path.
+
+    The numbers and the counts of each sample are written too, so that `compare` takes the run.
+    """
     asked = evaluation_of(options, task_name, run)
     measured = measure_model(asked, task_name, report, read_gates(asked, task_name), stop)
     assert measured is not None, "it is made in this process alone"
-    content = {"split": asked.split, **measured.content}
+    content = {"task": task_name, "command": "eval", "split": asked.split, **measured.content}
+    content["folder"] = str(run)
+    write_content(content, asked)
+    if samples := samples_of(measured.scored):
+        write_samples(run, samples)
     path = run / NAME
     measured = dataclasses.replace(measured, content=content, run=run)
     write_report(path, measured, options, (task_name, "train"), report)

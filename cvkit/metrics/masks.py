@@ -1,4 +1,4 @@
-"""COCO's average precision of masks, and of their boxes."""
+"""Average precision of masks, and of their boxes."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from cvkit.metrics import coco
+from cvkit.metrics import coco, voc
 from cvkit.metrics.boxes import Overlap, Scene, overlapping, scene, shared_area
-from cvkit.metrics.coco import FITS, METRICS, Accumulated, BoxReport, CocoMetric
+from cvkit.metrics.coco import FITS, METRICS, Accumulated, BoxMetric, BoxReport, CocoMetric
+from cvkit.metrics.voc import ClassCurve, VocMetric
 from cvkit.ops.rle import extents, mask_iou
 from cvkit.structures import ClassList
 
@@ -20,6 +21,9 @@ MEANINGS = {
     "boundary": "the smaller of the IoU of masks and that of their borders, which are 2 % of the "
     "image's diagonal wide (Boundary IoU, 2021)",
 }
+VOC_KINDS = ("mask", "box")
+"""Kinds of overlap of VOC's protocols."""
+WHAT = {"mask": "masks", "box": "boxes"}
 
 
 def kinds(boundary: bool) -> tuple[str, ...]:
@@ -30,6 +34,19 @@ def kinds(boundary: bool) -> tuple[str, ...]:
 def metric_names(kinds: Sequence[str]) -> tuple[str, ...]:
     """Return the names of the metrics, such as `mask.AP50`."""
     return tuple(f"{kind}.{name}" for kind in kinds for name in METRICS)
+
+
+def mask_overlap(images: Scene) -> Overlap:
+    """Return the function of the IoU of the masks of detections and objects."""
+    limit = largest_iou(images)
+
+    def overlap(detections: np.ndarray, objects: np.ndarray, least: float) -> np.ndarray:
+        iou = limit(detections, objects, least)
+        near = np.flatnonzero(iou >= least)
+        iou[near] = _iou(images, detections[near], objects[near])
+        return iou
+
+    return overlap
 
 
 class MaskMetric(CocoMetric):
@@ -46,15 +63,7 @@ class MaskMetric(CocoMetric):
 
     def overlap_of(self, images: Scene) -> Overlap:
         """Return the function of the IoU of masks of these images."""
-        limit = largest_iou(images)
-
-        def overlap(detections: np.ndarray, objects: np.ndarray, least: float) -> np.ndarray:
-            iou = limit(detections, objects, least)
-            near = np.flatnonzero(iou >= least)
-            iou[near] = _iou(images, detections[near], objects[near])
-            return iou
-
-        return overlap
+        return mask_overlap(images)
 
     def near_objects(self) -> np.ndarray:
         """Return [D] bool: detections whose masks may match an object of their class."""
@@ -77,6 +86,50 @@ class MaskMetric(CocoMetric):
         found = self.accumulate_all()
         curves = coco.curves(found["mask"], classes)
         return BoxReport(summary(found), rules(self.kinds), per_class(found, self), curves)
+
+
+class MaskVocMetric(VocMetric):
+    """VOC's mean average precision of masks (AP^r), and of their boxes.
+
+    Source: Simultaneous Detection and Segmentation, 2014, arXiv:1407.1808.
+
+    Args:
+        classes: of the labels.
+        eleven: 2007's eleven points, else the area of 2010 to 2012.
+        iou: a detection matches if its IoU exceeds this.
+    """
+
+    def named(self) -> dict[str, str]:
+        """Return the metric's full name by kind of overlap."""
+        return {kind: f"{kind}.{self.name}" for kind in VOC_KINDS}
+
+    def overlap_of(self, images: Scene) -> Overlap:
+        """Return the function of the IoU of masks of these images."""
+        return mask_overlap(images)
+
+    def overlap_by(self, kind: str, images: Scene) -> Overlap:
+        """Return the function of the IoU of a kind of overlap, of `VOC_KINDS`."""
+        return mask_overlap(images) if kind == "mask" else BoxMetric.overlap_of(self, images)
+
+    def compute(self) -> dict[str, float | None]:
+        """Return the mean over the classes with objects by kind; None if there are none."""
+        return self._named({kind: self.accumulate(kind) for kind in VOC_KINDS})
+
+    def report(self, classes: ClassList) -> BoxReport:
+        """Return the metrics, their rules, the numbers of each class, and the masks' curves."""
+        found = {kind: self.accumulate(kind) for kind in VOC_KINDS}
+        rule = voc.RULES[self.name].format(iou=self.iou)
+        texts = {"mask": rule.removesuffix(voc.INCLUSIVE), "box": rule}
+        rules = {name: f"{texts[kind]}; IoU of {WHAT[kind]}" for kind, name in self.named().items()}
+        boxes, rows = self.per_class(found["box"]), {}
+        for label, row in self.per_class(found["mask"]).items():
+            objects = row.pop("objects")
+            rows[label] = row | {"box AP": boxes[label]["AP"], "objects": objects}
+        return BoxReport(self._named(found), rules, rows, self.curves(found["mask"]))
+
+    def _named(self, found: dict[str, dict[float, list[ClassCurve]]]) -> dict[str, float | None]:
+        names = self.named()
+        return {names[kind]: self.summary(each)[self.name] for kind, each in found.items()}
 
 
 def largest_iou(images: Scene) -> Overlap:

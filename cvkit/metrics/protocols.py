@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cvkit.metrics import coco
+from cvkit.metrics import coco, masks
+from cvkit.metrics.boxes import Overlap, Scene
 from cvkit.metrics.coco import BoxMetric, BoxReport, CocoMetric
+from cvkit.metrics.masks import MaskMetric, MaskVocMetric
 from cvkit.metrics.voc import VocMetric
 from cvkit.structures import ClassList
 
@@ -16,6 +18,39 @@ DIFFERENCES: Mapping[str, str] = {
     "voc12": "as voc07, but the area under the whole precision curve",
 }
 """How each protocol defines average precision, as a sentence."""
+
+
+def mask_metric(
+    classes: ClassList, protocols: Sequence[str], iou: float, boundary: bool = False
+) -> BoxMetric:
+    """Return an empty metric of masks and their boxes, of one or several protocols.
+
+    Args:
+        classes: of the labels.
+        protocols: keys of `DIFFERENCES`; the table of classes follows the first one.
+        iou: that a match must exceed with VOC's protocols.
+        boundary: with COCO's protocol, also compute Boundary IoU.
+    """
+    parts: dict[str, BoxMetric] = {
+        name: MaskMetric(classes, boundary)
+        if name == "coco"
+        else MaskVocMetric(classes, name == "voc07", iou)
+        for name in protocols
+    }
+    return _together(classes, parts)
+
+
+def mask_metric_names(protocols: Sequence[str], boundary: bool = False) -> tuple[str, ...]:
+    """Return the names of the metrics of `mask_metric`, such as `mask.AP50`."""
+    return tuple(
+        name
+        for protocol in protocols
+        for name in (
+            masks.metric_names(masks.kinds(boundary))
+            if protocol == "coco"
+            else [f"{kind}.{protocol}_map" for kind in masks.VOC_KINDS]
+        )
+    )
 
 
 def metric_names(protocols: Sequence[str]) -> tuple[str, ...]:
@@ -39,6 +74,10 @@ def box_metric(classes: ClassList, protocols: Sequence[str], iou: float) -> BoxM
         name: CocoMetric(classes) if name == "coco" else VocMetric(classes, name == "voc07", iou)
         for name in protocols
     }
+    return _together(classes, parts)
+
+
+def _together(classes: ClassList, parts: Mapping[str, BoxMetric]) -> BoxMetric:
     return next(iter(parts.values())) if len(parts) == 1 else SeveralProtocols(classes, parts)
 
 
@@ -53,6 +92,10 @@ class SeveralProtocols(BoxMetric):
     def __init__(self, classes: ClassList, parts: Mapping[str, BoxMetric]) -> None:
         super().__init__(classes)
         self.parts = dict(parts)
+
+    def overlap_of(self, images: Scene) -> Overlap:
+        """Return the function of the IoU of the first protocol; that of all is the same."""
+        return next(iter(self.parts.values())).overlap_of(images)
 
     def iou_words(self) -> str:
         """Return the IoU of the curves, those of the first protocol, as text."""
@@ -83,7 +126,12 @@ class SeveralProtocols(BoxMetric):
         rules["protocols"] = {name: DIFFERENCES[name] for name in found}
         rows = {}
         for label, row in found[first].per_class.items():
-            more = {f"{name} AP": found[name].per_class[label]["AP"] for name in others}
+            more = {
+                f"{name} {column}": found[name].per_class[label][column]
+                for name in others
+                for column in ("AP", "box AP")
+                if column in row
+            }
             *columns, count = row
             rows[label] = {name: row[name] for name in columns} | more | {count: row[count]}
         metrics = {name: value for each in found.values() for name, value in each.metrics.items()}

@@ -10,18 +10,20 @@ from itertools import pairwise
 
 import numpy as np
 
-from cvkit.metrics.boxes import box_iou, crowds, uncounted
+from cvkit.metrics.boxes import Overlap, Scene, scene, uncounted
 from cvkit.metrics.coco import CLASS_COLUMNS, BoxMetric, BoxReport, Curves
 from cvkit.structures import ClassList, Instances
 
 TABLE_IOUS = {"AP50": 0.5, "AP75": 0.75}
 """Columns of the table of classes that have a fixed IoU."""
 
+INCLUSIVE = ", pixels inclusive"
+"""What only the rules of boxes say."""
 RULES = {
     "voc07_map": "VOC 2007: mean over classes of the precision at 11 recalls, IoU over {iou:g}, "
-    "difficult objects not counted, pixels inclusive",
+    f"difficult objects not counted{INCLUSIVE}",
     "voc12_map": "VOC 2010 to 2012: mean over classes of the area under the precision envelope, "
-    "IoU over {iou:g}, difficult objects not counted, pixels inclusive",
+    f"IoU over {{iou:g}}, difficult objects not counted{INCLUSIVE}",
 }
 
 
@@ -95,13 +97,13 @@ def all_boxes(images: Sequence[Instances]) -> Boxes:
     )
 
 
-def nearest_objects(found: Boxes, truth: Boxes, crowd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def nearest_objects(found: Boxes, truth: Boxes, overlap: Overlap) -> tuple[np.ndarray, np.ndarray]:
     """Return the object of the same image and class that each detection overlaps most, and the IoU.
 
     Args:
-        found: D detections.
+        found: D detections, image by image.
         truth: G objects.
-        crowd: [G] bool.
+        overlap: returns the IoU of pairs from the numbers of their detections and objects.
 
     Returns:
         [D] index of the object, the first of equal ones, and [D] IoU; -1 if there is none.
@@ -121,7 +123,7 @@ def nearest_objects(found: Boxes, truth: Boxes, crowd: np.ndarray) -> tuple[np.n
         each, starts = counts[rows], np.cumsum(counts[rows]) - counts[rows]
         detection = np.repeat(rows, each)
         objects = order[np.arange(len(detection)) + np.repeat(first[rows] - starts, each)]
-        iou = box_iou(found.xywh[detection], truth.xywh[objects], crowd[objects])
+        iou = overlap(detection, objects)
         if len(rows):
             most[rows] = np.maximum.reduceat(iou, starts)
         best = np.flatnonzero(iou == most[detection])[::-1]
@@ -151,6 +153,31 @@ def verdicts(place: np.ndarray, most: np.ndarray, spare: np.ndarray, limit: floa
     return result
 
 
+@dataclass(frozen=True)
+class Nearest:
+    """All detections, image by image and best first, with the objects that they overlap most.
+
+    Attributes:
+        images: [D] number of the image.
+        labels: [D] from 1.
+        order: [D] positions of the detections by class and by decreasing score.
+        place: [D] from `nearest_objects`.
+        most: [D] IoU from `nearest_objects`.
+        spare: [G] bool, objects that do not count.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    order: np.ndarray
+    place: np.ndarray
+    most: np.ndarray
+    spare: np.ndarray
+
+    def verdicts(self, limit: float) -> np.ndarray:
+        """Return [D] verdicts at an IoU limit; see `verdicts`."""
+        return verdicts(self.place, self.most, self.spare, limit)
+
+
 class VocMetric(BoxMetric):
     """Mean average precision by VOC's rules.
 
@@ -169,27 +196,43 @@ class VocMetric(BoxMetric):
         """The metric's name."""
         return "voc07_map" if self.eleven else "voc12_map"
 
+    def named(self) -> dict[str, str]:
+        """Return the metric's full name by kind of overlap."""
+        return {"": self.name}
+
     def iou_words(self) -> str:
         """Return the IoU of the curves as text."""
         return f"over {self.iou:g}"
 
-    def accumulate(self) -> dict[float, list[ClassCurve]]:
-        """Return the curve of each class, at the metric's IoU and at those of the table."""
+    def nearest(self, kind: str = "") -> Nearest:
+        """Return all detections with the objects that they overlap most.
+
+        Args:
+            kind: of overlap; the only one here is that of `overlap_of`.
+        """
         scores = np.concatenate([np.zeros(0), *(r.prediction_scores() for r in self.results)])
         found, truth = all_boxes(self.results), all_boxes(self.truths)
         ranked = np.lexsort((-scores, found.images))  # stable
         found = Boxes(found.images[ranked], found.labels[ranked], found.xywh[ranked])
-        none = np.zeros(0, bool)
-        crowd = np.concatenate([none, *map(crowds, self.truths)])
-        spare = np.concatenate([none, *map(uncounted, self.truths)])
-        place, most = nearest_objects(found, truth, crowd)
+        iou = self.overlap_by(kind, scene(self.results, self.truths))
+        place, most = nearest_objects(found, truth, lambda d, o: iou(ranked[d], o))
         # Stable: of equal scores, that of the first image counts.
         order = np.lexsort((-scores[ranked], found.labels))
-        cuts = np.searchsorted(found.labels[order], np.arange(1, len(self.classes) + 2))
-        classes = [order[first:last] for first, last in pairwise(cuts)]
+        spare = np.concatenate([np.zeros(0, bool), *map(uncounted, self.truths)])
+        return Nearest(found.images, found.labels, order, place, most, spare)
+
+    def overlap_by(self, kind: str, images: Scene) -> Overlap:
+        """Return the function of the IoU of a kind of overlap."""
+        return self.overlap_of(images)
+
+    def accumulate(self, kind: str = "") -> dict[float, list[ClassCurve]]:
+        """Return the curve of each class, at the metric's IoU and at those of the table."""
+        near = self.nearest(kind)
+        cuts = np.searchsorted(near.labels[near.order], np.arange(1, len(self.classes) + 2))
+        classes = [near.order[first:last] for first, last in pairwise(cuts)]
         objects, curves = self.objects(), {}
         for limit in sorted({self.iou, *TABLE_IOUS.values()}):
-            went = verdicts(place, most, spare, limit)
+            went = near.verdicts(limit)
             rows = zip(classes, objects, strict=True)
             curves[limit] = [_curve(went[of_class], count, self.eleven) for of_class, count in rows]
         return curves

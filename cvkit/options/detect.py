@@ -244,6 +244,17 @@ class DetectingEval(Detecting, Eval):
 
     json_file: Annotated[Path | None, flag(DATA, "COCO file of the split to evaluate")] = None
     images: Annotated[Path | None, flag(DATA, "Folder with the images of the COCO files")] = None
+    protocol: Annotated[
+        str,
+        flag(
+            OUTPUT,
+            "Definition of average precision: coco, voc07 (VOC 2007), or voc12 (VOC since 2010); "
+            "several, separated by commas, are shown side by side",
+        ),
+    ] = "coco"
+    iou: Annotated[
+        float, flag(OUTPUT, "IoU that a match must exceed with the VOC protocols", min=0, max=1)
+    ] = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,17 +286,6 @@ class DetectEval(DetectingEval):
     weights: Annotated[str | None, weights_flag("detect")] = None
     format: Annotated[_FORMATS, flag(DATA, "Layout of the data; auto: detected")] = "auto"
     proposals: Annotated[Path | None, flag(DATA, _PROPOSALS_HELP)] = None
-    protocol: Annotated[
-        str,
-        flag(
-            OUTPUT,
-            "Definition of average precision: coco, voc07 (VOC 2007), or voc12 (VOC since 2010); "
-            "several, separated by commas, are shown side by side",
-        ),
-    ] = "coco"
-    iou: Annotated[
-        float, flag(OUTPUT, "IoU that a match must exceed with the VOC protocols", min=0, max=1)
-    ] = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)

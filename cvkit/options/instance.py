@@ -46,8 +46,8 @@ class _Masking:
 class InstanceEval(_Masking, DetectingEval):
     """Evaluate an instance segmentation model, or score a file of results.
 
-    Predictions: COCO results or dataset with masks (.json), the output folder of predict, or a CSV
-    table of Kaggle's run-length codes.
+    Predictions: COCO results or dataset with masks (.json), the output folder of predict, YOLO's
+    text files with polygons, or a CSV table of Kaggle's run-length codes.
     """
 
     weights: Annotated[str | None, weights_flag("instance")] = None

@@ -174,14 +174,16 @@ class Tune(Command):
 class Compare(Command):
     """Compare evaluations of the same data: differences with intervals, per class and per image.
 
-    Each is the report folder of an eval, or with --truth predictions in any form that eval scores.
-    The others are compared with the first; all are resampled alike.
+    Each is the report folder of an eval, the folder of an evaluated run, or with --truth
+    predictions in any form that eval scores. The others are compared with the first; all are
+    resampled alike.
     """
 
     evaluations: Annotated[
         list[Path],
         typer.Argument(
-            help="Report folders of eval, or with --truth files or folders of predictions",
+            help="Report folders of eval, run folders, or with --truth files or folders of "
+            "predictions",
             show_default=False,
         ),
     ]

@@ -150,10 +150,11 @@ class Pages:
         self.classes = scored.classes
         self.metric: BoxMetric = scored.metric
         self.errors = analyse(self.metric)
+        self.least = self.errors.score if scored.least is None else scored.least
 
     def sections(self) -> Sequence[Section]:
         """Return errors, curves, histograms and confusions."""
-        metric, least = self.metric, self.errors.score
+        metric, least = self.metric, self.least
         names = ["background", *self.classes.names]
         return (
             Section("errors", "Errors", (_errors(self.errors), *_histograms(metric, least))),
@@ -165,7 +166,7 @@ class Pages:
         """Return F1 of each image at the best score; 1 if nothing is there and nothing is found."""
         values: list[float | None] = []
         for result, truth, matched in _images(self.metric):
-            kept = matched[result.prediction_scores() >= self.errors.score]
+            kept = matched[result.prediction_scores() >= self.least]
             total = int((kept != -2).sum() + (~uncounted(truth)).sum())
             values.append(2 * int((kept >= 0).sum()) / total if total else 1.0)
         return values
@@ -174,7 +175,7 @@ class Pages:
         """Return the objects of truth and prediction on the image."""
         metric = self.metric
         result, truth, matched = metric.results[place], metric.truths[place], metric.matched[place]
-        keep = result.prediction_scores() >= self.errors.score
+        keep = result.prediction_scores() >= self.least
         found, hits = result.pick(keep), int((matched[keep] >= 0).sum())
         words = counted(int((~uncounted(truth)).sum()), "object")
         result_words = f"{counted(len(found), 'detection')}, {hits} correct"

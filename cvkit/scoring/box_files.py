@@ -9,13 +9,14 @@ from typing import Any
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import parse
 
-from cvkit.data.annotated import MOST_PIXELS, AnnotatedImage
+from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.named import Names, without_suffix
 from cvkit.data.tables import read_rows
 from cvkit.errors import CvkitError, DataError, raise_defects
 from cvkit.scoring.class_tables import find_column
+from cvkit.scoring.yolo_results import add_box, polygon_rows, yolo_classes, yolo_rows
 from cvkit.structures import ClassList
-from cvkit.texts import is_text, parse_number, read_lines, shown, whole_number
+from cvkit.texts import is_text, parse_number, shown, whole_number
 
 IMAGES = ("path", "image", "file", "filename", "file_name", "name", "ImageId", "image_id", "id")
 CLASSES = ("label", "class", "class_name", "category", "category_name", "ClassId")
@@ -53,8 +54,8 @@ def read_box_file(
     """Return the detections of a file or folder; None if it is in COCO's or VOC's result format.
 
     Recognised by content: a folder of VOC XML files; a folder of YOLO's text files, named after
-    images; a CSV table with a row for each box, or for each run-length code (`EncodedPixels`); a
-    COCO dataset whose annotations have scores.
+    images, with boxes or (for masks) polygons; a CSV table with a row for each box, or for each
+    run-length code (`EncodedPixels`); a COCO dataset whose annotations have scores.
 
     Args:
         place: of the detections.
@@ -72,9 +73,9 @@ def read_box_file(
             return _read_each(xml, place, images, lambda path, _: _xml_rows(path))
         texts = [path for path in files if path.suffix == ".txt" and path.name != "classes.txt"]
         find = _finder(images)
-        if not masks and any(_found(path, place, find) is not None for path in texts):
-            names = _yolo_classes(place, classes)
-            return _read_each(texts, place, images, lambda p, image: _yolo_rows(p, image, names))
+        if (texts and masks) or any(_found(path, place, find) is not None for path in texts):
+            names, read = yolo_classes(place, classes), polygon_rows if masks else yolo_rows
+            return _read_each(texts, place, images, lambda path, image: read(path, image, names))
         return None
     if place.suffix == ".csv":
         return _read_csv(place, images, classes, masks)
@@ -140,49 +141,6 @@ def _read_each(
     return BoxFile(rows, frozenset(present), tuple(extra))
 
 
-def _yolo_classes(folder: Path, classes: ClassList) -> tuple[str, ...]:
-    """Return the names of YOLO's class numbers: `classes.txt`, else the classes of the truth."""
-    listed = folder / "classes.txt"
-    return tuple(read_lines(listed, area="list")) if listed.is_file() else classes.names
-
-
-def _yolo_rows(path: Path, image: AnnotatedImage, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the lines `CLASS CX CY WIDTH HEIGHT SCORE`, fractions of the image's sides."""
-    rows: list[dict[str, Any]] = []
-    defects: list[CvkitError] = []
-    for number, line in enumerate(read_lines(path, area="results"), 1):
-        where, cells = f"{path}:{number}", line.split()
-        values = [parse_number(cell) for cell in cells]
-        kind = whole_number(cells[0]) if cells else None
-        if not cells:
-            continue
-        if len(cells) == 5:
-            text = "has no score: lines of predictions are CLASS CX CY WIDTH HEIGHT SCORE"
-            defects.append(DataError(f"{where} {text}", code="results.row"))
-        elif len(cells) != 6 or any(v is None or not math.isfinite(v) for v in values):
-            text = "is not CLASS CX CY WIDTH HEIGHT SCORE"
-            defects.append(DataError(f"{where} {text}", code="results.row"))
-        elif kind is None or not 0 <= kind < len(names):
-            text = f"class {shown(cells[0])} is not a number from 0 to {len(names) - 1}"
-            defects.append(DataError(f"{where}: {text}", code="results.category"))
-        elif image.size_wh is None:
-            defects.append(
-                DataError(
-                    f"{where}: the truth does not say the size of {image.key}, which fractions "
-                    "of its sides need",
-                    code="image.size",
-                    hint="give the truth width and height",
-                )
-            )
-        else:
-            width, height = image.size_wh
-            cx, cy, w, h, score = (float(value) for value in values[1:] if value is not None)
-            box = [(cx - w / 2) * width, (cy - h / 2) * height, w * width, h * height]
-            _add(rows, defects, box, score, where, category_name=names[kind])
-    raise_defects(defects, str(path))
-    return rows
-
-
 def _xml_rows(path: Path) -> list[dict[str, Any]]:
     """Return the objects of a VOC annotation, which must have a `score` or `confidence` each."""
     try:
@@ -210,27 +168,9 @@ def _xml_rows(path: Path) -> list[dict[str, Any]]:
         else:
             x1, y1, x2, y2 = (float(side) for side in corners if side is not None)
             box = [x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1]  # VOC's pixels are from 1, inclusive
-            _add(rows, defects, box, score, where, category_name=name)
+            add_box(rows, defects, box, score, where, category_name=name)
     raise_defects(defects, str(path))
     return rows
-
-
-def _add(
-    rows: list[dict[str, Any]],
-    defects: list[CvkitError],
-    box: list[float],
-    score: float,
-    where: str,
-    **more: object,
-) -> None:
-    """Append a row, or the defect of its numbers."""
-    fine = math.isfinite(score) and all(abs(value) <= MOST_PIXELS for value in box)
-    if fine and min(box[2:]) >= 0:
-        rows.append({"bbox": box, "score": score, **more})
-        return
-    text = ", ".join(f"{value:g}" for value in box)
-    message = f"{where}: box {text} (x, y, width, height) or score {score:g} is not usable"
-    defects.append(DataError(message, code="results.value"))
 
 
 def _read_csv(
@@ -320,7 +260,7 @@ def _add_row(
         return
     a, b, c, d = (float(value) for value in numbers if value is not None)
     box = [a, b, c - a, d - b] if columns in CORNERS else [a, b, c, d]
-    _add(rows, defects, box, score, where, **values)
+    add_box(rows, defects, box, score, where, **values)
 
 
 def _runs(text: str, size_hw: tuple[int, int], where: str) -> dict[str, Any] | DataError:

@@ -1,12 +1,13 @@
 """Paired comparison of evaluations of the same samples. Does not import torch."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
+from cvkit.data.joining import join_names
 from cvkit.errors import DataError
 from cvkit.metrics.resampling import (
     LEVEL,
@@ -17,6 +18,7 @@ from cvkit.metrics.resampling import (
     interval,
     replicated,
 )
+from cvkit.scoring.contract import Scored
 from cvkit.texts import counted, shown
 
 
@@ -25,16 +27,49 @@ class Evaluated:
     """An evaluation that can be compared.
 
     Attributes:
-        place: report folder or predictions.
+        place: as the user named it: report folder, run folder or predictions.
         task: a key of `catalog.TASKS`.
         samples: counts of each sample, one per kind of overlap.
-        predictions: folder or file of the predictions, if known.
+        evaluate_again: returns an evaluation that has at least the samples of these paths, for
+            pictures; raises `CvkitError` if what was evaluated is not there any more.
+        paths: path of each sample there, where `samples` have another name for it.
     """
 
     place: Path
     task: str
     samples: list[Samples]
-    predictions: Path | None = None
+    evaluate_again: Callable[[Sequence[str]], Scored[Any, Any]]
+    paths: Mapping[str, str] = field(default_factory=dict)
+
+
+def aligned(found: Sequence[Evaluated]) -> list[Evaluated]:
+    """Return evaluations whose samples have the names of the first one's.
+
+    Models and files of predictions name a sample `images/val/a.jpg` and `a`. Where no name is the
+    same, those match that `join_names` joins without their suffixes.
+    """
+    first, *others = found
+    return [first, *(_renamed(other, first.samples[0].keys) for other in others)]
+
+
+def _renamed(each: Evaluated, names: Sequence[str]) -> Evaluated:
+    keys = each.samples[0].keys
+    if not set(names).isdisjoint(keys):
+        return each
+    bare = {_bare(key): key for key in keys}
+    wanted = {_bare(name): name for name in names}
+    if len(bare) < len(keys) or len(wanted) < len(names):
+        return each
+    joined = join_names(list(wanted), list(bare))
+    paths = {wanted[name]: bare[other] for name, other in joined.items()}
+    new = {path: name for name, path in paths.items()}
+    samples = [replace(s, keys=tuple(new.get(key, key) for key in s.keys)) for s in each.samples]
+    return replace(each, samples=samples, paths=paths)
+
+
+def _bare(name: str) -> str:
+    """Return a path without its suffix."""
+    return PurePosixPath(name).with_suffix("").as_posix()
 
 
 def rule_of(samples: Samples) -> dict[str, Any]:

@@ -45,6 +45,8 @@ class Scored(Generic[MetricT, OutcomeT]):
         failures: samples that could not be evaluated.
         scene: returns a sample by its path, or None if it has no image; raises `CvkitError` if its
             files cannot be read.
+        least: smallest score of the detections in pictures; None for the score with the largest
+            F1.
     """
 
     metric: MetricT
@@ -52,6 +54,7 @@ class Scored(Generic[MetricT, OutcomeT]):
     outcomes: list[tuple[str, OutcomeT]]
     failures: list[Failure]
     scene: Callable[[str], Scene | None] = lambda _: None
+    least: float | None = None
 
 
 class Scoring(Protocol):

@@ -1,9 +1,9 @@
 """Scoring of detections with masks, of any origin. Does not import torch."""
 
 from cvkit.console import Reporter
-from cvkit.metrics import masks
-from cvkit.metrics.coco import ImageOutcome
-from cvkit.metrics.masks import MaskMetric
+from cvkit.metrics.coco import BoxMetric, ImageOutcome
+from cvkit.metrics.protocols import mask_metric, mask_metric_names
+from cvkit.options.detect import protocols
 from cvkit.options.instance import InstanceEval
 from cvkit.scoring.contract import Scored
 from cvkit.scoring.detect import score_boxes, write_report
@@ -17,13 +17,14 @@ SAMPLE = "image"
 
 def metric_names(options: InstanceEval) -> tuple[str, ...]:
     """Return the names of the metrics."""
-    return masks.metric_names(masks.kinds(options.boundary))
+    return mask_metric_names(protocols(options.protocol), options.boundary)
 
 
-def score(options: InstanceEval, report: Reporter) -> Scored[MaskMetric, ImageOutcome]:
+def score(options: InstanceEval, report: Reporter) -> Scored[BoxMetric, ImageOutcome]:
     """Compare detections with masks with the truth; see `score_boxes`."""
 
-    def metric(classes: ClassList) -> MaskMetric:
-        return MaskMetric(classes, options.boundary)
+    def metric(classes: ClassList) -> BoxMetric:
+        named = protocols(options.protocol)
+        return mask_metric(classes, named, options.iou, options.boundary)
 
     return score_boxes(options, report, metric, masks=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cvkit.metrics import dialects, masks, voc
+from cvkit.metrics import dialects, masks
 from cvkit.metrics.boxes import flatten
 from cvkit.metrics.classification import ClassificationMetric
 from cvkit.metrics.coco import CocoMetric
@@ -78,8 +78,10 @@ def _matches(metric: object, keys: tuple[str, ...], names: tuple[str, ...]) -> l
     np.add.at(objects, (truth.images[~truth.spare], truth.labels[~truth.spare] - 1), 1)
     if isinstance(metric, VocMetric):
         rule = "voc07" if metric.eleven else "voc12"
-        found = _voc_outcomes(metric)
-        return [Matches(keys, names, *found, objects, rule, (metric.name,))]
+        return [
+            Matches(keys, names, *_voc_outcomes(metric, kind), objects, rule, (name,))
+            for kind, name in metric.named().items()
+        ]
     kinds = metric.kinds if isinstance(metric, MaskMetric) else ("",)
     result: list[Matches] = []
     for kind in kinds:
@@ -90,16 +92,10 @@ def _matches(metric: object, keys: tuple[str, ...], names: tuple[str, ...]) -> l
     return result
 
 
-def _voc_outcomes(metric: VocMetric) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    found, truth = flatten(metric.results), flatten(metric.truths)
-    ranked = np.lexsort((-found.scores, found.images))
-    boxes = voc.Boxes(found.images[ranked], found.labels[ranked], found.xywh[ranked])
-    place, most = voc.nearest_objects(
-        boxes, voc.Boxes(truth.images, truth.labels, truth.xywh), truth.crowd
-    )
-    went = voc.verdicts(place, most, truth.spare, metric.iou)
-    order = np.lexsort((-found.scores[ranked], boxes.labels))
-    return boxes.images[order], boxes.labels[order] - 1, went[order][:, None]
+def _voc_outcomes(metric: VocMetric, kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    near = metric.nearest(kind)
+    images, labels, went = near.images, near.labels, near.verdicts(metric.iou)
+    return images[near.order], labels[near.order] - 1, went[near.order][:, None]
 
 
 def intervals(several: Sequence[Samples], replicates: int, seed: int) -> dict[str, Any]:

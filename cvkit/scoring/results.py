@@ -67,7 +67,7 @@ def read_results(
     """
     if predicted := read_predicted(place):
         return _join(predicted, images, classes, masks)
-    if place.is_dir() and (masks or (place / "results.json").is_file()):
+    if place.is_dir() and (place / "results.json").is_file():
         place = place / "results.json"
     extra: dict[str, None] | None = {} if superset else None
     if found := read_box_file(place, images, classes, masks):
@@ -85,6 +85,8 @@ def read_results(
             present=found.present,
             notes=found.notes,
         )
+    if place.is_dir() and masks:
+        place = place / "results.json"
     if place.is_dir():
         table = read_voc_table(place, images, classes, extra)
         return Results(by_image(table, images), extra=tuple(extra or ()))

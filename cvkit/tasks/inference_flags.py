@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from cvkit.errors import UsageError
 from cvkit.options.base import Eval, Predict
 from cvkit.options.described import differs
-from cvkit.options.detect import DetectEval, DetectingEval, DetectPredict, protocols
+from cvkit.options.detect import DetectingEval, DetectPredict, protocols
+from cvkit.options.instance import InstanceEval
 from cvkit.options.segment import SegmentEval, dialects
 
 OF_A_MODEL = (
@@ -62,8 +63,10 @@ def _rules(options: Eval | Predict) -> Iterator[Rule]:
         others = "cvkit" not in dialects(options.dialect)
         yield others, ("absent_class",), f"--dialect {options.dialect}, which defines it"
         yield others, ("bootstrap",), f"--dialect {options.dialect}: only cvkit's has intervals"
-    if isinstance(options, DetectEval):
-        only_coco = protocols(options.protocol) == ("coco",)
-        yield only_coco, ("iou",), "--protocol coco, which averages over IoUs"
+    if isinstance(options, DetectingEval):
+        named = protocols(options.protocol)
+        yield named == ("coco",), ("iou",), "--protocol coco, which averages over IoUs"
+        reason = f"--protocol {options.protocol}: it belongs to coco"
+        yield isinstance(options, InstanceEval) and "coco" not in named, ("boundary",), reason
     if isinstance(options, DetectPredict):
         yield options.overlay == "none", ("draw_threshold",), "--overlay none"

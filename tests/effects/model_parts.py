@@ -191,7 +191,7 @@ def written_files(at, **more):
     assert sorted(Path(path).name for path in found["files"].values()) == sorted(
         path.name
         for path in Path(found["folder"]).iterdir()
-        if path.name not in ("report.json", "counts.npz")
+        if path.name not in ("report.json", "counts.npz", "eval.json")
     )
     return sorted(found["files"])
 

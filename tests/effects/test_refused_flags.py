@@ -220,8 +220,10 @@ def eval_cases():
             yield task, FILES | {name: value}, f"{name}.idle"
     for task in BOXES:
         yield task, FILES | {"format": "coco"}, "format.idle"
-    yield "detect", FILES | {"iou": 0.7}, "iou.idle"
-    yield "detect", {"iou": 0.7}, "iou.idle"
+    for task in ("detect", "instance"):
+        yield task, FILES | {"iou": 0.7}, "iou.idle"
+        yield task, {"iou": 0.7}, "iou.idle"
+    yield "instance", FILES | {"protocol": "voc12", "boundary": True}, "boundary.idle"
     yield "segment", FILES | {"dialect": "smp", "bootstrap": 9}, "bootstrap.idle"
     yield "segment", FILES | {"dialect": "smp", "absent_class": "zero"}, "absent_class.idle"
     yield "detect", {"data": None, "json_file": annotations("val"), "format": "voc"}, "format.json"

@@ -288,7 +288,7 @@ def test_voc_compares_each_image_once_however_many_classes_there_are(monkeypatch
     metric = filled(VocMetric(classes, False), (result, truth), (result, truth))
     compared, averaged = [], []
     monkeypatch.setattr(
-        voc, "box_iou", lambda first, *more: compared.append(len(first)) or box_iou(first, *more)
+        coco, "box_iou", lambda first, *more: compared.append(len(first)) or box_iou(first, *more)
     )
     monkeypatch.setattr(
         voc, "average_precision", lambda *curve: averaged.append(1) or average_precision(*curve)

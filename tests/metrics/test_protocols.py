@@ -7,7 +7,16 @@ import pytest
 
 from cvkit.data.annotated import make_truth
 from cvkit.data.classes import make_classes
-from cvkit.metrics.protocols import DIFFERENCES, SeveralProtocols, box_metric, metric_names
+from cvkit.metrics.masks import MaskMetric
+from cvkit.metrics.protocols import (
+    DIFFERENCES,
+    SeveralProtocols,
+    box_metric,
+    mask_metric,
+    mask_metric_names,
+    metric_names,
+)
+from cvkit.ops.rle import encode
 from cvkit.options.detect import PROTOCOLS
 from cvkit.structures import Instances
 
@@ -64,6 +73,74 @@ def test_several_processes_merge_to_the_numbers_of_one():
         parts.append(part.state())
     first.merge(parts, [range(0, 6, 2), range(1, 6, 2)])
     assert first.compute() == whole.compute() != second.compute()
+
+
+def masked(make, images=5):
+    """Detections whose masks are rectangles, as `filled` has boxes; IoUs of both are equal."""
+    metric, draw = make, np.random.default_rng(4)
+    for _ in range(images):
+        corner = draw.integers(0, 40, (4, 2))
+        boxes = np.concatenate([corner, corner + draw.integers(6, 20, (4, 2))], 1)
+        found = np.concatenate([boxes, boxes[:2]]) + draw.integers(-2, 3, (6, 4))
+        found = np.clip(found, 0, 63)
+        labels = draw.integers(1, 3, 4)
+        guess = np.concatenate([labels, labels[:2]])
+        scores = np.sort(draw.random(6).astype(np.float32))[::-1]
+        truth = Instances(**vars(make_truth(boxes, labels)) | {"masks": rectangles(boxes)})
+        metric.update(
+            Instances(found.astype(np.float32), guess, scores, masks=rectangles(found)), truth
+        )
+    return metric
+
+
+def rectangles(boxes):
+    drawn = np.zeros((len(boxes), 64, 64), bool)
+    for mask, (x1, y1, x2, y2) in zip(drawn, boxes, strict=True):
+        mask[y1:y2, x1:x2] = True
+    return encode(drawn)
+
+
+def test_rectangular_masks_have_the_numbers_of_their_boxes():
+    both = masked(mask_metric(CLASSES, PROTOCOLS, 0.5))
+    boxes = box_metric(CLASSES, PROTOCOLS, 0.5)
+    for pair in zip(both.results, both.truths, strict=True):
+        boxes.update(*pair)
+    report, alone = both.report(CLASSES), boxes.report(CLASSES)
+    assert tuple(report.metrics) == mask_metric_names(PROTOCOLS)
+    assert report.metrics == both.compute()
+    for name in ("voc07_map", "voc12_map", "AP", "AP50"):
+        assert 0 < alone.metrics[name] < 1
+        assert report.metrics[f"box.{name}"] == pytest.approx(alone.metrics[name], abs=1e-12)
+        assert report.metrics[f"mask.{name}"] == pytest.approx(alone.metrics[name], abs=1e-12)
+        assert report.rules[f"mask.{name}"] != report.rules[f"box.{name}"]
+    for row in report.per_class.values():
+        assert row["voc12 AP"] == pytest.approx(row["voc12 box AP"], abs=1e-12)
+
+
+def test_masks_decide_where_boxes_are_equal():
+    """Two halves of the same box along its diagonals: IoU of boxes 1, of masks below a half."""
+    upper = np.triu(np.ones((20, 20), bool))[None]
+    lower = upper[:, ::-1]
+    box, label = np.array([[0, 0, 20, 20]], np.float32), np.array([1])
+    truth = Instances(**vars(make_truth(box, label)) | {"masks": encode(upper)})
+    result = Instances(box, label, np.array([0.9], np.float32), masks=encode(lower))
+    metric = mask_metric(CLASSES, ["voc12"], 0.5)
+    metric.update(result, truth)
+    assert metric.compute() == {"mask.voc12_map": 0.0, "box.voc12_map": 1.0}
+    assert metric.report(CLASSES).per_class["cat"]["AP"] == 0.0
+    assert metric.report(CLASSES).per_class["cat"]["box AP"] == 1.0
+
+
+def test_each_protocol_of_masks_is_that_of_one_run():
+    several = masked(mask_metric(CLASSES, ("voc12", "coco"), 0.7, boundary=True))
+    report = several.report(CLASSES)
+    assert tuple(report.metrics) == mask_metric_names(("voc12", "coco"), boundary=True)
+    for name in ("voc12", "coco"):
+        alone = masked(mask_metric(CLASSES, (name,), 0.7, boundary=name == "coco")).report(CLASSES)
+        for metric, value in alone.metrics.items():
+            assert report.metrics[metric] == value
+    for got, wanted in zip(several.matched, masked(MaskMetric(CLASSES)).matched, strict=True):
+        assert (got == wanted).all()
 
 
 @pytest.fixture

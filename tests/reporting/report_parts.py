@@ -1,5 +1,7 @@
 """Small evaluations of every task, of which pages are made."""
 
+import json
+
 import numpy as np
 
 from cvkit.data.annotated import make_truth
@@ -122,3 +124,23 @@ def page(tmp_path, made, **more):
     path = tmp_path / "report.html"
     write_page(path, evaluation(made, **more) if isinstance(made, str) else made)
     return path
+
+
+def predictions_of(task, data, folder):
+    """Return predictions of the validation split of a dataset that are its truths."""
+    if task == "segment":
+        return data / "masks" / "val"
+    if task in ("detect", "instance"):
+        truth = json.loads((data / "annotations" / "instances_val.json").read_text())
+        keys = ("image_id", "category_id", "bbox", "segmentation")
+        rows = [{key: row[key] for key in keys if key in row} for row in truth["annotations"]]
+        (folder / "results.json").write_text(json.dumps([row | {"score": 0.5} for row in rows]))
+        return folder / "results.json"
+    paths = sorted(path for path in (data / "val").rglob("*.*") if path.is_file())
+    names = sorted({path.parent.name for path in paths})
+    lines = [f"path,{','.join(names)}"]
+    for path in paths:
+        scores = ",".join("1" if path.parent.name == name else "0" for name in names)
+        lines.append(f"{path.relative_to(data)},{scores}")
+    (folder / "scores.csv").write_text("\n".join(lines))
+    return folder / "scores.csv"

@@ -1,7 +1,6 @@
 """The page of a report: its numbers, its size, and what hostile or missing content does to it."""
 
 import errno
-import json
 import os
 import re
 import xml.etree.ElementTree as ET
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_parts import NAMES, evaluation, page, scored_of
+from report_parts import NAMES, evaluation, page, predictions_of, scored_of
 
 from cvkit.catalog import TASKS
 from cvkit.commands.reports import command_line
@@ -313,26 +312,6 @@ def test_the_evaluation_after_a_training_reads_the_same_data(tmp_path, task):
     json_file = getattr(found, "json_file", None)
     assert (found.data, json_file) == ((None, tmp_path / "b.json") if json_file else ("d", None))
     assert bool(json_file) == ("val_json" in known)
-
-
-def predictions_of(task, data, folder):
-    """Return predictions of the validation split of a dataset that are its truths."""
-    if task == "segment":
-        return data / "masks" / "val"
-    if task in ("detect", "instance"):
-        truth = json.loads((data / "annotations" / "instances_val.json").read_text())
-        keys = ("image_id", "category_id", "bbox", "segmentation")
-        rows = [{key: row[key] for key in keys if key in row} for row in truth["annotations"]]
-        (folder / "results.json").write_text(json.dumps([row | {"score": 0.5} for row in rows]))
-        return folder / "results.json"
-    paths = sorted(path for path in (data / "val").rglob("*.*") if path.is_file())
-    names = sorted({path.parent.name for path in paths})
-    lines = [f"path,{','.join(names)}"]
-    for path in paths:
-        scores = ",".join("1" if path.parent.name == name else "0" for name in names)
-        lines.append(f"{path.relative_to(data)},{scores}")
-    (folder / "scores.csv").write_text("\n".join(lines))
-    return folder / "scores.csv"
 
 
 @pytest.mark.parametrize("task", TASKS)

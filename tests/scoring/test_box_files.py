@@ -310,3 +310,78 @@ def test_codes_without_scores_and_classes_are_of_the_only_class_and_said(cvkit, 
     done = cvkit("instance", "eval", *flags)
     assert done.json["metrics"]["mask"]["AP"] == 1
     assert "has no scores" in done.err
+
+
+def corners_of(box):
+    """Return the corners of a box as a polygon."""
+    x1, y1, x2, y2 = corners(box)
+    return [x1, y1, x2, y1, x2, y2, x1, y2]
+
+
+def polygon_files(folder, rows):
+    """Write a YOLO text file per image, with a polygon per line."""
+    (folder / "labels").mkdir()
+    lines = {}
+    for image, name, box, score in rows:
+        points = [value / SIZE[place % 2] for place, value in enumerate(corners_of(box))]
+        line = f"{['dog', 'cat'].index(name)} {' '.join(map(repr, points))} {score}"
+        lines.setdefault(image, []).append(line)
+    for image, texts in lines.items():
+        (folder / "labels" / f"{image}.txt").write_text("\n".join(texts) + "\n")
+    return folder
+
+
+@pytest.fixture
+def polygons(cvkit, tmp_path):
+    """Score polygon files of `FOUND`, edited, for instance segmentation."""
+    write_truth(tmp_path / "truth.json", masks=True)
+    (tmp_path / "found").mkdir()
+    place = polygon_files(tmp_path / "found", FOUND)
+
+    def call(edit=lambda place: None, predictions=place, *flags):
+        edit(place)
+        words = ("--truth", tmp_path / "truth.json", "--no-files", "--json", *flags)
+        return cvkit("instance", "eval", "--predictions", predictions, *words)
+
+    return call
+
+
+def test_polygons_of_text_files_are_masks(polygons, tmp_path):
+    done = polygons()
+    assert done.code == 0, done.err
+    content = json.loads(results(tmp_path, FOUND).read_text())
+    for row in content:
+        row["segmentation"] = [corners_of(row.pop("bbox"))]
+    (tmp_path / "polygons.json").write_text(json.dumps(content))
+    wanted = polygons(predictions=tmp_path / "polygons.json")
+    assert done.json["metrics"] == wanted.json["metrics"]
+    assert 0.2 < done.json["metrics"]["mask"]["AP"] < 0.9
+    assert done.json["counts"] == wanted.json["counts"]
+
+
+@pytest.mark.parametrize(
+    ("edit", "text"),
+    [
+        (replaced(" 0.75", "", "labels/a.txt"), "a.txt:2 has no score"),
+        (replaced("0.75", "nan", "labels/a.txt"), "a.txt:2 is not CLASS X1 Y1"),
+        (replaced("1 ", "one ", "labels/a.txt"), "a.txt:1 is not CLASS X1 Y1"),
+        (replaced("1 ", "2 ", "labels/a.txt"), "a.txt:1: class '2'"),
+        (replaced("1 ", "1 1e300 1 ", "labels/a.txt"), "a.txt:1: a point"),
+        (
+            lambda place: (place / "labels" / "b.txt").write_text("0 0.5 0.5 0.1 0.1 0.9\n"),
+            "b.txt:1 is not CLASS X1 Y1",
+        ),
+        (
+            lambda place: [
+                path.rename(path.with_stem("q" + path.stem))
+                for path in sorted((place / "labels").iterdir())
+            ],
+            "no file in",
+        ),
+        (lambda place: [p.unlink() for p in (place / "labels").iterdir()], "results.json"),
+    ],
+)
+def test_a_malformed_polygon_is_named(polygons, edit, text):
+    done = polygons(edit)
+    assert done.code == 2
+    assert text in done.err

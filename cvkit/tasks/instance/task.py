@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from cvkit.metrics.masks import MaskMetric, metric_names
+from cvkit.metrics.coco import BoxMetric
+from cvkit.metrics.protocols import mask_metric, mask_metric_names
 from cvkit.models.detection.roi_heads import Detections
 from cvkit.ops.mask_pasting import paste_masks
+from cvkit.options.detect import protocols
 from cvkit.options.instance import InstanceEval, InstancePredict, InstanceTrain
 from cvkit.output.draw import draw_instances
 from cvkit.output.instances import describe_masks, write_index_map, write_instances
@@ -25,24 +27,31 @@ class Instance(ObjectTask[InstanceTrain, InstanceEval, InstancePredict]):
     Attributes:
         mask_threshold: probability above which a pixel belongs to an object.
         boundary: also compute Boundary IoU.
+        protocols: of the metric.
+        iou: that a match must exceed with VOC's protocols.
     """
 
     name, best, with_masks = "instance", "mask.AP", True
 
     mask_threshold: float = 0.5
     boundary: bool = False
+    protocols: tuple[str, ...] = ("coco",)
+    iou: float = 0.5
 
     @classmethod
     def _parts_for_model(
         cls, options: InstanceEval | InstancePredict, network: Network, header: dict[str, Any]
     ) -> dict[str, Any]:
-        boundary = isinstance(options, InstanceEval) and options.boundary
-        return {"mask_threshold": options.mask_threshold, "boundary": boundary}
+        parts: dict[str, Any] = {"mask_threshold": options.mask_threshold}
+        if isinstance(options, InstanceEval):
+            parts |= {"boundary": options.boundary, "iou": options.iou}
+            parts["protocols"] = protocols(options.protocol)
+        return parts
 
     @property
     def metric_names(self) -> tuple[str, ...]:
         """Names of the metrics."""
-        return metric_names(self.metric().kinds)
+        return mask_metric_names(self.protocols, self.boundary)
 
     def result(self, found: Detections, sample: Sample) -> Instances:
         """Return the objects found in an image, in original pixels."""
@@ -50,9 +59,9 @@ class Instance(ObjectTask[InstanceTrain, InstanceEval, InstancePredict]):
         masks = paste_masks(required(found.grids), found.boxes, size_hw, self.mask_threshold)
         return replace(super().result(found, sample), masks=masks)
 
-    def metric(self) -> MaskMetric:
-        """Return an empty metric."""
-        return MaskMetric(self.classes, self.boundary)
+    def metric(self) -> BoxMetric:
+        """Return an empty metric of the protocols."""
+        return mask_metric(self.classes, self.protocols, self.iou, self.boundary)
 
     def draw(self, image: np.ndarray, result: Instances) -> np.ndarray:
         """Return an overlay: the masks and boxes drawn on their HWC RGB uint8 image."""
