@@ -102,6 +102,8 @@ class TrainingJob:
         self.freezing = Freezing(
             model, _resting_layers(options, self.task, model), options.unfreeze_at
         )
+        if options.checkpoint_gradients and not self.task.gradient_free:
+            _recompute(self.task, model)
         if options.channels_last != "off":
             model = model.to(memory_format=self.task.weight_format)
         self.model = model
@@ -198,6 +200,24 @@ def _resting_layers(options: Train, task: Task, model: nn.Module) -> str:
             hint=f"use --freeze with its layers: {', '.join(parts)}",
         )
     return f"{options.freeze},{body}"
+
+
+def _recompute(task: Task, model: nn.Module) -> None:
+    """Let a network compute the activations of its blocks again for the gradients.
+
+    Raises:
+        UsageError: it has no blocks.
+    """
+    from cvkit.models.recompute import recompute
+
+    body = task.body(model)
+    opened = [part for name, part in model.named_modules() if name == body]
+    if not recompute(task.recomputable(model), opened):
+        raise UsageError(
+            f"--checkpoint-gradients: --arch {task.network.arch} has no block of several layers",
+            code="checkpoint_gradients.unsupported",
+            hint="omit it",
+        )
 
 
 def _settings(options: Train, task: Task) -> Settings:

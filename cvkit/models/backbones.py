@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from cvkit.catalog import BACKBONES, BUILDERS, resolve
 from cvkit.errors import UsageError
 from cvkit.models.layers import init_kaiming
+from cvkit.models.recompute import recomputed
 
 STRIDES = (2, 4, 8, 16, 32)
 
@@ -192,6 +193,9 @@ class VGG(Backbone):
         output_stride: 32; or 16, to leave out the last pooling layer.
     """
 
+    recomputes = False
+    """Whether the activations inside its stages are computed again for the gradient."""
+
     def __init__(self, builder: str, output_stride: int = 32) -> None:
         super().__init__()
         features = vgg_features(builder)
@@ -208,7 +212,8 @@ class VGG(Backbone):
 
     def stages(self) -> list[nn.Module]:
         """Return the layers up to each pooling layer, and those after the last one."""
-        return self.divided(self, "")
+        stages = self.divided(self, "")
+        return [recomputed(stage) for stage in stages] if self.recomputes else stages
 
     @classmethod
     def divided(cls, net: Any, builder: str) -> list[nn.Module]:

@@ -207,6 +207,14 @@ class Train(Job):
         flag(RUN, "Number of training processes on each machine; on CUDA, one per GPU", min=1),
     ] = 1
     nodes: Annotated[int, flag(RUN, NODES_HELP, min=1)] = 1
+    checkpoint_gradients: Annotated[
+        bool,
+        flag(
+            RUN,
+            "Store only the inputs of the network's blocks and compute the rest again for the "
+            "gradients: less memory, about a third more time, the same weights",
+        ),
+    ] = False
     channels_last: Annotated[
         str,
         Choice(["auto", "on", "off"]),

@@ -167,6 +167,10 @@ class Task(ABC, Generic[T, E, P]):
         """Return the name of the layers that `--freeze-backbone` freezes."""
         return "backbone"
 
+    def recomputable(self, model: nn.Module) -> nn.Module:
+        """Return the part of the network in which `--checkpoint-gradients` looks for blocks."""
+        return model
+
     @property
     def weight_format(self) -> torch.memory_format:
         """Memory format of the network's weights."""
@@ -318,11 +322,7 @@ class Task(ABC, Generic[T, E, P]):
         """
 
     def finish(self, folder: Path) -> list[Failure]:
-        """Write the files about all results, after the last one.
-
-        Returns:
-            The inputs for which a file could not be written.
-        """
+        """Write the files about all results; return the inputs for which that failed."""
         return []
 
     @abstractmethod

@@ -20,7 +20,7 @@ STEPS = (
     *("epochs", "accumulate", "optimizer", "lr", "momentum", "weight_decay", "l1", "l2"),
     *("schedule", "warmup_epochs", "clip_grad", "ema", "label_smoothing", "patience"),
     *("mixup", "cutmix", "loss", "class_weights", "augment", "erasing", "save_minutes"),
-    *("freeze_backbone", "freeze", "dropout", "stochastic_depth"),
+    *("freeze_backbone", "freeze", "dropout", "stochastic_depth", "checkpoint_gradients"),
 )
 """Flags about training in steps, which do not apply to a model that only keeps its examples."""
 

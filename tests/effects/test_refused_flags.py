@@ -96,6 +96,11 @@ TRAIN = [
     (TASKS, {"unfreeze_at": 2, "epochs": 2, "devices": 2}, "freeze.devices"),
     (CLASSIFY, {"freeze": "backbone,head"}, "freeze.everything"),
     (VIDEO, FROZEN, "freeze_backbone.unsupported"),
+    (
+        CLASSIFY,
+        {"arch": "linear", "checkpoint_gradients": True},
+        "checkpoint_gradients.unsupported",
+    ),
     (CLASSIFY, {"arch": MOBILE, "backbone": "vgg11"}, "backbone.unsupported"),
     (CLASSIFY, {"arch": "lenet", "backbone": "vgg11"}, "backbone.unsupported"),
     (CLASSIFY, {"stem": "small"}, "stem.unsupported"),

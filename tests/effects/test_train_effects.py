@@ -1,6 +1,7 @@
 """Every flag that all trainings have does in each task what it says."""
 
 import contextlib
+import copy
 import shutil
 
 import pytest
@@ -85,6 +86,23 @@ def memory(at, **more):
     """The order of the weights of the convolutions in memory."""
     model = at.begun(**more).job.model
     return [w.stride() for w in model.parameters() if w.ndim > 3 and min(w.shape[1:]) > 1]
+
+
+def stored(at, **more):
+    """How many bytes of activations the first batch keeps for its gradients."""
+    made, sizes = at.begun(**more), {}
+    model = copy.deepcopy(made.job.model).train()
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+
+    def pack(tensor):
+        kept = tensor.untyped_storage()
+        sizes[kept.data_ptr()] = kept  # held, so that no other one gets its place
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        terms = made.job.task.loss(model, made.batch)
+    assert all(term.isfinite() for term in terms.values())
+    return sum(kept.nbytes() for place, kept in sizes.items() if place not in weights)
 
 
 def together(at, **more):
@@ -253,6 +271,8 @@ ROWS = [
     Row("nodes", (1, 2), together),
     Row("channels_last", ("off", "on"), memory),
     Row("channels_last", ("on", "auto"), memory, same=True),
+    Row("checkpoint_gradients", (False, True), stored),
+    Row("checkpoint_gradients", (False, True), after, same=True, base={"epochs": 2, "ema": 0.5}),
     Row("device", ("cpu", "cuda:99"), device),
     Row("device", ("cpu", "auto"), start, same=True),
     Row("precision", ("fp32", "bf16"), after),

@@ -47,6 +47,11 @@ class Detector(nn.Module, ABC):
     def body(self) -> nn.Module:
         """The backbone."""
 
+    @property
+    @abstractmethod
+    def features(self) -> nn.Module:
+        """The backbone, with its neck if it has one."""
+
     @abstractmethod
     def stages(self) -> list[nn.Module]:
         """Return the parts of the backbone, from the image to the last map.
@@ -82,6 +87,11 @@ class TwoStageDetector(Detector):
     def body(self) -> nn.Module:
         """The backbone, without its neck."""
         return self.backbone.body
+
+    @property
+    def features(self) -> nn.Module:
+        """The backbone with its neck."""
+        return self.backbone
 
     def stages(self) -> list[nn.Module]:
         """Return the parts of the backbone, from the image to its last map."""

@@ -166,6 +166,10 @@ class ObjectTask(ImageTask[T, E, P]):
         body = cast(Detector, model).body
         return next(name for name, part in model.named_modules() if part is body)
 
+    def recomputable(self, model: nn.Module) -> nn.Module:
+        """Return the backbone with its neck; regions are drawn at random after it."""
+        return cast(Detector, model).features
+
     @property
     def weight_format(self) -> torch.memory_format:
         """Memory format of the network's weights."""
