@@ -46,6 +46,14 @@ FORMATS: dict[Truth, dict[str, Format]] = {
             about="a table labels.csv with path,label[,split]",
             files=(".csv",),
         ),
+        "lists": Format(
+            module=f"{_PLACE}.lists",
+            about="SPLIT.txt, or UCF101's lists, with a path and perhaps a label in each line",
+        ),
+        "imagenet": Format(
+            module=f"{_PLACE}.imagenet",
+            about="train/CLASS/images, and val/ with LOC_val_solution.csv or val_annotations.txt",
+        ),
     },
     "masks": {
         "voc": Format(

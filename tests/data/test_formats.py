@@ -38,6 +38,8 @@ SIGNS = {
     ("classes", "folders"): ["train/cat/a.png", "val/cat/b.png"],
     ("classes", "classes"): ["cat/a.png", "dog/b.png"],
     ("classes", "csv"): ["labels.csv", "train/cat/a.png", "val/cat/b.png"],
+    ("classes", "lists"): ["train.txt", "train/cat/a.png", "val/cat/b.png"],
+    ("classes", "imagenet"): ["LOC_val_solution.csv", "train/cat/a.png", "val/b.png"],
     ("masks", "voc"): ["JPEGImages/a.jpg", "SegmentationClass/a.png", "images/x", "masks/x"],
     ("masks", "pairs"): ["images/a.png", "masks/a.png"],
     ("masks", "cityscapes"): ["leftImg8bit/train/x/a.png", "gtFine/train/x/a.png"],
@@ -66,6 +68,7 @@ SIGNS = {
 """Files of a dataset in each format, with those that formats which are tried later go by."""
 
 FIRST = {
+    "train.txt": "cat/a.png 0",
     "studio.json": '[{"annotations": []}]',
     "a.xml": "<annotation>",
     "a.json": '{"shapes": []}',

@@ -82,7 +82,8 @@ class _Content:
 def _split(root: Path, folder: Path, files: dict[Path, _Content], *, masks: bool) -> Annotations:
     """Return the images and objects of a folder."""
     found = Annotations(ClassList((), (), ()))
-    images, unused, seen = [], 0, {}
+    images, unused = [], 0
+    seen: dict[Path, Path] = {}
     for file, content in files.items():
         if not file.is_relative_to(folder):
             continue
