@@ -830,11 +830,7 @@ def imagenet(table, content, where):
         "train": {"train/n01/a.png": "n01", "train/n02/images/b.png": "n02"},
         "val": {f"{where}/c.png": "n02"},
     }
-    spoil = {
-        "class": (table, "n02", "n03"),
-        "missing": (table, "c", "../c"),
-        "no": (table, "c", "z"),
-    }
+    spoil = {"class": (table, "n02", "n03"), "outside": (table, "c", "../c")}
     return Case("classes", "imagenet", files, ("n01", "n02"), splits, spoil)
 
 

@@ -97,10 +97,8 @@ def _usual(rows: list[dict[str, str]], path: Path) -> tuple[list[dict[str, str]]
     classes = [name for name in columns if name != place and name not in BESIDE]
     if place in columns and label not in columns and len(classes) > 1 and _are_marks(rows, classes):
         result = [row | {"path": row[place], "label": _marked(row, classes, path)} for row in rows]
-        note = (
-            f"{path}: {place} is read as the path, and {counted(len(classes), 'column')} as marks"
-        )
-        return result, [f"{note} of a class each: {shown(', '.join(classes))}"]
+        note = f"{path}: {place} is read as the path, and each other column as a class"
+        return result, [f"{note}: {shown(', '.join(classes))}"]
     rows = read_rows(path, (place, label))
     if (place, label) == ("path", "label"):
         return rows, []
@@ -120,8 +118,9 @@ def _marked(row: dict[str, str], classes: Sequence[str], path: Path) -> str:
     """
     marked = [name for name in classes if parse_number(row[name].strip()) == 1]
     if len(marked) != 1:
+        count = counted(len(marked), "class", "classes")
         raise DataError(
-            f"{path}: {shown(next(iter(row.values())))} has {counted(len(marked), 'class', 'classes')}",
+            f"{path}: {shown(next(iter(row.values())))} has {count}",
             code="list.bad_line",
             hint="every image has exactly one class here",
         )

@@ -1,8 +1,9 @@
-"""Text files that list the images or videos of each split: a path and perhaps a label in each line.
+"""Text files that list the images or videos of each split, in each line a path and perhaps a label.
 
-The files are `train.txt`, `val.txt`, `test.txt`, or UCF101's `trainlist01.txt` and `testlist01.txt`,
-in the dataset's folder or one below it. Without a label, the class is the folder of the file. A
-number is a class of `classInd.txt`, which counts from 1, or of `classes.txt`, which counts from 0.
+The files are `train.txt`, `val.txt`, `test.txt`, or UCF101's `trainlist01.txt` and
+`testlist01.txt`, in the dataset's folder or one below it. Without a label, the class is the folder
+of the file. A number is a class of `classInd.txt`, which counts from 1, or of `classes.txt`, which
+counts from 0.
 """
 
 import re
