@@ -370,6 +370,7 @@ LABELME_SPOIL = {
     "label": ("a.json", '"cat"', "7"),
     "points": ("a.json", "[5, 2]", "[5]"),
     "shape": ("a.json", '"rectangle"', '"cuboid"'),
+    "oriented": ("b.json", '"mask", ', '"oriented_rectangle", '),
     "size": ("a.json", '"imageWidth": 8', '"imageWidth": -8'),
 }
 

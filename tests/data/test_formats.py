@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import sys
 import types
 import typing
@@ -26,6 +27,7 @@ from cvkit.options.described import Choice
 from cvkit.options.tree import OPTIONS
 from cvkit.structures import VOC_PALETTE
 
+DOCS = Path(__file__).parents[2] / "docs"
 ROWS = [(truth, name) for truth, rows in FORMATS.items() for name in rows]
 TRUTHS = {
     "classify": "classes",
@@ -130,6 +132,16 @@ def test_every_module_of_a_format_is_in_the_table():
         module = importlib.import_module(f"{formats.__name__}.{file.stem}")
         offers = [hasattr(module, name) for name in ("looks_like", "read")]
         assert offers == [module.__name__ in modules] * 2, file
+
+
+def test_the_pages_on_data_list_every_format():
+    pages = {name: (DOCS / f"{name}.md").read_text() for name in ("data", "formats")}
+    for truth, rows in FORMATS.items():
+        for name in rows:
+            assert f"`{name}`" in pages["formats"], (truth, name)
+    for task, truth in TRUTHS.items():
+        row = next(r for r in pages["data"].split("\n") if r.startswith(f"| [`{task}`]"))
+        assert re.findall(r"`([a-z0-9-]+)`", row)[1:] == list(FORMATS[truth])
 
 
 def picture(path, value):

@@ -181,7 +181,7 @@ def _is_binary(
         return False
     if (classes is not None and len(classes) != 2) or any(isinstance(m, Drawing) for m in masks):
         return False
-    pixels = sum(scan.pixels for scan in scans.values())
+    pixels = np.sum([scan.pixels for scan in scans.values()], 0)
     return bool(pixels[0] and pixels[IGNORE] and not pixels[1:IGNORE].any())
 
 
