@@ -55,6 +55,14 @@ FORMATS: dict[Truth, dict[str, Format]] = {
             files=(".csv",),
             writer=f"{_WRITERS}.csv_table",
         ),
+        "lists": Format(
+            module=f"{_PLACE}.lists",
+            about="SPLIT.txt, or UCF101's lists, with a path and perhaps a label in each line",
+        ),
+        "imagenet": Format(
+            module=f"{_PLACE}.imagenet",
+            about="train/CLASS/images, and val/ with LOC_val_solution.csv or val_annotations.txt",
+        ),
     },
     "masks": {
         "voc": Format(

@@ -48,6 +48,10 @@ def parse_mask_map(text: str) -> MaskMap:
     return MaskMap(values, colors)
 
 
+BINARY = "255=1"
+"""`--mask-map` of masks that contain 0 and 255 only, which would otherwise have a single class."""
+
+
 @dataclass(frozen=True)
 class Drawing(ABC):
     """A mask that is made from other data than an image of class indices.
@@ -103,11 +107,13 @@ class MaskReader:
                 `mask.16bit`, `mask.float`, `mask.color`, `mask.palette` and the errors of
                 `cvkit.data.decode`.
         """
-        drawn = isinstance(mask, Drawing)
-        path, raw = (mask.file, mask.values()) if drawn else (mask, self._read_values(mask))
-        mapped = self._lookup_table()[raw]
-        if drawn:
+        if isinstance(mask, Drawing):
+            path, raw = mask.file, mask.values()
+            mapped = self._lookup_table()[raw]
             mapped[raw == IGNORE] = IGNORE_MARK
+        else:
+            path, raw = mask, self._read_values(mask)
+            mapped = self._lookup_table()[raw]
         limit = IGNORE if self.num_classes is None else self.num_classes
         wrong = (mapped >= limit) & (mapped != IGNORE_MARK)
         if wrong.any():

@@ -9,7 +9,7 @@ from cvkit.console import Reporter
 from cvkit.data.classes import make_classes, numbered_classes
 from cvkit.data.decode import read_image
 from cvkit.data.labelled import mask_classes
-from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
+from cvkit.data.masks import BINARY, MaskMap, MaskReader, parse_mask_map
 from cvkit.errors import CvkitError, DataError
 from cvkit.metrics import confusion
 from cvkit.metrics.confusion import ConfusionMatrix
@@ -112,12 +112,18 @@ def _readers(
     results = MaskReader(count, colors, by_name, trust_voc_palette=False)
     if classes is None:
         classes = _count_classes(pairs, truths, results)
+        if len(classes) < 2 and not mask_map.values and ignore == IGNORE:
+            # With a single class, which every pixel has, 255 can only be the other one.
+            report.say(f"masks of 0 and 255: 255 is read as class 1 (--mask-map {BINARY})")
+            mask_map = parse_mask_map(BINARY)
+            truths = MaskReader(None, colors, mask_map, ignore)
+            classes = _count_classes(pairs, truths, results)
         if len(classes) < 2:
             raise DataError(
                 f"{truth}: truths and predictions have only one class besides {ignore}, the "
                 "value of pixels without a label",
                 code="classes.count",
-                hint="for masks of 0 and 255, use --mask-map 255=1",
+                hint="give each class a value of its own, or use --mask-map",
             )
         truths = MaskReader(len(classes), colors, mask_map, ignore)
     return truths, results, classes

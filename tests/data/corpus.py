@@ -370,6 +370,7 @@ LABELME_SPOIL = {
     "label": ("a.json", '"cat"', "7"),
     "points": ("a.json", "[5, 2]", "[5]"),
     "shape": ("a.json", '"rectangle"', '"cuboid"'),
+    "oriented": ("b.json", '"mask", ', '"oriented_rectangle", '),
     "size": ("a.json", '"imageWidth": 8', '"imageWidth": -8'),
 }
 
@@ -750,6 +751,99 @@ def class_table():
             "duplicate": ("labels.csv", "b.png,dog,val", "a.png,dog,val"),
         },
     )
+
+
+@case
+def class_table_of_marks():
+    """A column for each class, as in several of Kaggle's tables."""
+    return Case(
+        "classes",
+        "csv",
+        {
+            "labels.csv": "image,cat,dog\na.png,1,0\nb.png,0.0,1.0\n",
+            "a.png": photo(10),
+            "b.png": photo(20),
+        },
+        ("cat", "dog"),
+        {"all": {"a.png": "cat", "b.png": "dog"}},
+        {
+            "two classes": ("labels.csv", "a.png,1,0", "a.png,1,1"),
+            "no class": ("labels.csv", "a.png,1,0", "a.png,0,0"),
+            "neither": ("labels.csv", "a.png,1,0", "a.png,1,7"),
+        },
+    )
+
+
+@case
+def class_table_with_other_names():
+    files = {"labels.csv": "filename,class\na.png,cat\n", "a.png": photo(10)}
+    return Case("classes", "csv", files, ("cat",), {"all": {"a.png": "cat"}})
+
+
+@case
+def class_lists():
+    return Case(
+        "classes",
+        "lists",
+        {
+            "train.txt": "images/a b.png 1\n",
+            "val.txt": "images/c.png 0\n",
+            "images/a b.png": photo(10),
+            "images/c.png": photo(20),
+            "classes.txt": "dog\ncat\n",
+        },
+        ("dog", "cat"),
+        {"train": {"images/a b.png": "cat"}, "val": {"images/c.png": "dog"}},
+        {
+            "outside": ("train.txt", "images", "../images"),
+            "duplicate": ("train.txt", "1\n", "1\nimages/a b.png 0\n"),
+            "missing": ("train.txt", "a b", "z"),
+        },
+        ("classes.txt",),
+    )
+
+
+@case
+def class_lists_of_ucf101():
+    """UCF101: tests have no label, and class folders hold the files."""
+    return Case(
+        "classes",
+        "lists",
+        {
+            "splits/trainlist01.txt": "Biking/a.png 2\n",
+            "splits/testlist01.txt": "Archery/b.png\n",
+            "splits/testlist02.txt": "Biking/a.png\n",
+            "splits/classInd.txt": "1 Archery\n2 Biking\n",
+            "Biking/a.png": photo(10),
+            "Archery/b.png": photo(20),
+        },
+        ("Archery", "Biking"),
+        {"train": {"Biking/a.png": "Biking"}, "test": {"Archery/b.png": "Archery"}},
+        {"outside": ("splits/trainlist01.txt", "Biking/a", "../a")},
+        ("splits/testlist02.txt", "splits/classInd.txt"),
+    )
+
+
+def imagenet(table, content, where):
+    files = {"train/n01/a.png": photo(10), "train/n02/images/b.png": photo(20), table: content}
+    files |= {f"{where}/c.png": photo(30)}
+    splits = {
+        "train": {"train/n01/a.png": "n01", "train/n02/images/b.png": "n02"},
+        "val": {f"{where}/c.png": "n02"},
+    }
+    spoil = {"class": (table, "n02", "n03"), "outside": (table, "c", "../c")}
+    return Case("classes", "imagenet", files, ("n01", "n02"), splits, spoil)
+
+
+@case
+def imagenet_of_kaggle():
+    table = "ImageId,PredictionString\nc,n02 1 1 5 5 n02 2 2 3 3\n"
+    return imagenet("LOC_val_solution.csv", table, "val")
+
+
+@case
+def imagenet_tiny():
+    return imagenet("val/val_annotations.txt", "c.png\tn02\t0\t32\t44\t62\n", "val/images")
 
 
 @case

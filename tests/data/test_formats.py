@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import sys
 import types
 import typing
@@ -26,6 +27,7 @@ from cvkit.options.described import Choice
 from cvkit.options.tree import OPTIONS
 from cvkit.structures import VOC_PALETTE
 
+DOCS = Path(__file__).parents[2] / "docs"
 ROWS = [(truth, name) for truth, rows in FORMATS.items() for name in rows]
 TRUTHS = {
     "classify": "classes",
@@ -38,6 +40,8 @@ SIGNS = {
     ("classes", "folders"): ["train/cat/a.png", "val/cat/b.png"],
     ("classes", "classes"): ["cat/a.png", "dog/b.png"],
     ("classes", "csv"): ["labels.csv", "train/cat/a.png", "val/cat/b.png"],
+    ("classes", "lists"): ["train.txt", "train/cat/a.png", "val/cat/b.png"],
+    ("classes", "imagenet"): ["LOC_val_solution.csv", "train/cat/a.png", "val/b.png"],
     ("masks", "voc"): ["JPEGImages/a.jpg", "SegmentationClass/a.png", "images/x", "masks/x"],
     ("masks", "pairs"): ["images/a.png", "masks/a.png"],
     ("masks", "cityscapes"): ["leftImg8bit/train/x/a.png", "gtFine/train/x/a.png"],
@@ -66,6 +70,7 @@ SIGNS = {
 """Files of a dataset in each format, with those that formats which are tried later go by."""
 
 FIRST = {
+    "train.txt": "cat/a.png 0",
     "studio.json": '[{"annotations": []}]',
     "a.xml": "<annotation>",
     "a.json": '{"shapes": []}',
@@ -127,6 +132,16 @@ def test_every_module_of_a_format_is_in_the_table():
         module = importlib.import_module(f"{formats.__name__}.{file.stem}")
         offers = [hasattr(module, name) for name in ("looks_like", "read")]
         assert offers == [module.__name__ in modules] * 2, file
+
+
+def test_the_pages_on_data_list_every_format():
+    pages = {name: (DOCS / f"{name}.md").read_text() for name in ("data", "formats")}
+    for truth, rows in FORMATS.items():
+        for name in rows:
+            assert f"`{name}`" in pages["formats"], (truth, name)
+    for task, truth in TRUTHS.items():
+        row = next(r for r in pages["data"].split("\n") if r.startswith(f"| [`{task}`]"))
+        assert re.findall(r"`([a-z0-9-]+)`", row)[1:] == list(FORMATS[truth])
 
 
 def picture(path, value):

@@ -214,7 +214,7 @@ def test_data_defects_are_all_listed_before_a_run_folder_exists(scenes, cvkit, t
     assert not (tmp_path / "runs").exists()
 
 
-def test_binary_masks_of_0_and_255_ask_for_a_mask_map(cvkit, tmp_path, tiny):
+def test_masks_of_0_and_255_are_read_as_with_a_mask_map(cvkit, tmp_path, tiny):
     for split in ("train", "val"):
         for kind in ("images", "masks"):
             (tmp_path / "d" / kind / split).mkdir(parents=True)
@@ -225,13 +225,16 @@ def test_binary_masks_of_0_and_255_ask_for_a_mask_map(cvkit, tmp_path, tiny):
                 tmp_path / f"d/images/{split}/{index}.png"
             )
             Image.fromarray(mask).save(tmp_path / f"d/masks/{split}/{index}.png")
-    refused = train(cvkit, tmp_path / "d", tmp_path / "runs", tiny)
-    assert refused.code == 2
-    assert "--mask-map 255=1" in refused.err
-    done = train(
-        cvkit, tmp_path / "d", tmp_path / "runs", tiny, "--mask-map", "255=1", "--epochs", 1
-    )
-    assert done.code == 0, done.err
+    told = "255 is read as class 1 (--mask-map 255=1)"
+    stored = []
+    for flags in ((), ("--mask-map", "255=1")):
+        done = train(cvkit, tmp_path / "d", tmp_path / "runs", tiny, *flags, "--epochs", 1)
+        assert done.code == 0, done.err
+        assert (told in done.err) == (not flags)
+        (model,) = (tmp_path / "runs").glob(f"*-00{len(stored) + 1}/best.safetensors")
+        header = read_header(model)
+        stored.append((header["labels"], header["classes"], header["metrics"]))
+    assert stored[0] == stored[1] and stored[0][0]["mask_map"] == "255=1"
 
 
 def write_four_images(root):

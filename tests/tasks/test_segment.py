@@ -289,6 +289,11 @@ def test_masks_of_one_class_are_not_scored_as_perfect(cvkit, tmp_path):
         mask[2:6] = value
         Image.fromarray(mask).save(tmp_path / name / "a.png")
     flags = ("--predictions", tmp_path / "found", "--truth", tmp_path / "truth", "--no-files")
+    for more in ((), ("--mask-map", "255=1")):
+        done = cvkit("segment", "eval", *flags, *more, "--json")
+        assert done.code == 0 and ("255 is read as class 1" in done.err) == (not more)
+        assert done.json["metrics"]["miou"] == 0.25
+    mask[:] = 0
+    Image.fromarray(mask).save(tmp_path / "truth" / "a.png")
     refused = cvkit("segment", "eval", *flags)
-    assert refused.code == 2 and "--mask-map 255=1" in refused.err
-    assert cvkit("segment", "eval", *flags, "--mask-map", "255=1").code == 0
+    assert refused.code == 2 and "only one class" in refused.err

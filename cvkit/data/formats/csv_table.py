@@ -1,6 +1,8 @@
 """Images or videos listed in a CSV table with the columns path, label and perhaps split.
 
-Paths are relative to the table. Columns `start` and `end` give parts of videos, in seconds.
+Paths are relative to the table. Columns `start` and `end` give parts of videos, in seconds. Other
+names of the two columns are known too; instead of a label there may be a column for each class, one
+of which is 1 in every row.
 """
 
 from collections import Counter
@@ -14,10 +16,14 @@ from cvkit.data.formats.contract import Contents, Listing, Query
 from cvkit.data.labelled import missing_files
 from cvkit.data.tables import read_rows
 from cvkit.errors import CvkitError, DataError, defects_of
-from cvkit.texts import parse_number, shown
+from cvkit.texts import counted, parse_number, shown
 
 TABLE = "labels.csv"
 """Name of the table that makes a folder a dataset in this format."""
+PATHS = ("path", "image", "filename", "file_name", "file", "image_path", "image_id", "video")
+LABELS = ("label", "class", "class_name", "category")
+"""Names of the columns; the first that a table has is used."""
+BESIDE = ("split", "start", "end")
 
 
 def looks_like(place: Path, splits: Sequence[str]) -> bool:
@@ -31,12 +37,13 @@ def read(query: Query) -> Contents[Listing[ClassifiedImage]]:
     Raises:
         DataError: the table cannot be read, or has malformed rows.
     """
-    rows, defects = _read_table(query.root if query.root.is_file() else query.root / TABLE)
+    rows, notes, defects = _read_table(query.root if query.root.is_file() else query.root / TABLE)
     known = sorted({split for split, _ in rows if split is not None})
 
     def read_split(wanted: str) -> Listing[ClassifiedImage]:
         whole = not known or wanted == ALL
-        return Listing([image for split, image in rows if whole or split == wanted], (), defects)
+        images = [image for split, image in rows if whole or split == wanted]
+        return Listing(images, notes, defects)
 
     def class_names() -> set[str]:
         return {image.label for _, image in rows}
@@ -45,16 +52,18 @@ def read(query: Query) -> Contents[Listing[ClassifiedImage]]:
     return Contents([*known, ALL] if known else [], heap, read_split, class_names)
 
 
-def _read_table(path: Path) -> tuple[list[tuple[str | None, ClassifiedImage]], list[CvkitError]]:
-    """Return the images of a table with columns path, label and perhaps split, each with its split.
+def _read_table(
+    path: Path,
+) -> tuple[list[tuple[str | None, ClassifiedImage]], list[str], list[CvkitError]]:
+    """Return the images of a table, each with its split.
 
     Returns:
-        The images, and the defects of rows.
+        The images, a note about unusual columns, and the defects of rows.
 
     Raises:
         DataError: see `read_rows`.
     """
-    rows = read_rows(path, ("path", "label"))
+    rows, notes = _usual(read_rows(path, ()), path)
     root, images = path.parent, []
     missing: dict[str, str] = {}
     defects: list[CvkitError] = []
@@ -74,7 +83,49 @@ def _read_table(path: Path) -> tuple[list[tuple[str | None, ClassifiedImage]], l
     for key, times in counts.most_common():
         if times > 1:
             found.append(DataError(f"{path} lists {key!r} twice", code="split.duplicate"))
-    return images, found
+    return images, notes, found
+
+
+def _usual(rows: list[dict[str, str]], path: Path) -> tuple[list[dict[str, str]], list[str]]:
+    """Return rows with the columns path and label, and a note if they have other names.
+
+    Raises:
+        DataError: no such columns, or empty cells.
+    """
+    columns = list(rows[0])
+    place = next((name for name in PATHS if name in columns), "path")
+    label = next((name for name in LABELS if name in columns), "label")
+    classes = [name for name in columns if name != place and name not in BESIDE]
+    if place in columns and label not in columns and len(classes) > 1 and _are_marks(rows, classes):
+        result = [row | {"path": row[place], "label": _marked(row, classes, path)} for row in rows]
+        note = f"{path}: {place} is read as the path, and each other column as a class"
+        return result, [f"{note}: {shown(', '.join(classes))}"]
+    rows = read_rows(path, (place, label))
+    if (place, label) == ("path", "label"):
+        return rows, []
+    note = f"{path}: {place} is read as the path, and {label} as the class"
+    return [row | {"path": row[place], "label": row[label]} for row in rows], [note]
+
+
+def _are_marks(rows: list[dict[str, str]], classes: Sequence[str]) -> bool:
+    return all(parse_number(row[name].strip()) in (0, 1) for row in rows for name in classes)
+
+
+def _marked(row: dict[str, str], classes: Sequence[str], path: Path) -> str:
+    """Return the class whose column is 1.
+
+    Raises:
+        DataError: none, or several.
+    """
+    marked = [name for name in classes if parse_number(row[name].strip()) == 1]
+    if len(marked) != 1:
+        count = counted(len(marked), "class", "classes")
+        raise DataError(
+            f"{path}: {shown(next(iter(row.values())))} has {count}",
+            code="list.bad_line",
+            hint="every image has exactly one class here",
+        )
+    return marked[0]
 
 
 def _seconds(row: dict[str, str], path: Path) -> tuple[float, float] | None:

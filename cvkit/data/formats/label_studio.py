@@ -225,7 +225,7 @@ def _object(kind: str, value: dict, size_wh: tuple[int, int], where: str) -> Out
     width, height = (side / 100 for side in size_wh)
     if SHAPES[kind] == "polygon":
         points = value.get("points")
-        pairs = points if isinstance(points, list) else [None]
+        pairs: list[Any] = points if isinstance(points, list) else [None]
         if not all(isinstance(p, list) and len(p) == 2 and all(map(is_number, p)) for p in pairs):
             raise DataError(
                 f"{where}: points {shown(points)} are not pairs of numbers", code="points"
@@ -233,7 +233,7 @@ def _object(kind: str, value: dict, size_wh: tuple[int, int], where: str) -> Out
         corners = [v * (height if n else width) for pair in pairs for n, v in enumerate(pair)]
         return Outline(name, where, polygons=(corners,))
     sides = ("x", "y", "width", "height") if "width" in value else ("x", "y", "radiusX", "radiusY")
-    numbers = [value.get(side) for side in sides]
+    numbers: list[Any] = [value.get(side) for side in sides]
     turned = value.get("rotation") or 0
     if not all(map(is_number, [*numbers, turned])):
         raise DataError(f"{where}: {shown(numbers)} are not four numbers", code="bbox.length")

@@ -82,7 +82,8 @@ class _Content:
 def _split(root: Path, folder: Path, files: dict[Path, _Content], *, masks: bool) -> Annotations:
     """Return the images and objects of a folder."""
     found = Annotations(ClassList((), (), ()))
-    images, unused, seen = [], 0, {}
+    images, unused = [], 0
+    seen: dict[Path, Path] = {}
     for file, content in files.items():
         if not file.is_relative_to(folder):
             continue
@@ -172,7 +173,11 @@ def _object(shape: Any, where: str) -> tuple[Outline, Any]:
     """
     if not isinstance(shape, dict):
         raise DataError(f"{where} is not an object", code="ann.malformed")
-    name, kind, points = shape.get("label"), shape.get("shape_type", "polygon"), shape.get("points")
+    name, kind, points = (
+        shape.get("label"),
+        shape.get("shape_type") or "polygon",
+        shape.get("points"),
+    )
     if not is_text(name) or not str(name).strip():
         raise DataError(f"{where}: label {shown(name)} is not text", code="object.name_missing")
     name = str(name)
@@ -193,6 +198,12 @@ def _object(shape: Any, where: str) -> tuple[Outline, Any]:
         return Outline(name, where, polygons=polygons), None
     if kind == "mask":
         return Outline(name, where, part=_part(shape.get("mask"), corners, where)), None
+    if kind == "oriented_rectangle":
+        raise DataError(
+            f"{where} is an oriented rectangle; boxes are upright here",
+            code="labelme.oriented",
+            hint="draw a polygon for 'cvkit instance', or a rectangle",
+        )
     raise DataError(
         f"{where}: shape_type {shown(kind)} is unknown",
         code="labelme.shape_type",
@@ -215,7 +226,7 @@ def _part(text: Any, corners: list[float], where: str) -> tuple[np.ndarray, int,
         pixels = np.asarray(Image.open(io.BytesIO(data), formats=["PNG"]))
     except (TypeError, ValueError, OSError, SyntaxError, binascii.Error) as error:
         raise DataError(f"{where}: its mask is not a PNG in base64", code="labelme.mask") from error
-    x1, y1, x2, y2 = (round(value) for value in corners)
+    x1, y1, x2, y2 = (int(value) for value in corners)
     if pixels.shape != (y2 - y1 + 1, x2 - x1 + 1):
         raise DataError(
             f"{where}: its mask does not have the size of its rectangle", code="labelme.mask"

@@ -143,8 +143,8 @@ def read_yolo(root: Path, split: str, *, masks: bool = False) -> Annotations:
         number, truth = len(found.images) + 1, _truth(lines, (width, height), masks)
         found.images.append(AnnotatedImage(key, path, number, (width, height), truth))
         all_lines += lines
-    if defect := oriented(base, all_lines):
-        found.defects.append(defect)
+    if tilted := oriented(base, all_lines):
+        found.defects.append(tilted)
     return found
 
 

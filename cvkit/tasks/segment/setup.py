@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,13 @@ from cvkit.data.datasets import Transform
 from cvkit.data.division import Parts
 from cvkit.data.formats.recognise import detect_format
 from cvkit.data.labelled import LabelledImage, mask_classes, read_pairs
-from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
+from cvkit.data.masks import BINARY, Drawing, MaskMap, MaskReader, parse_mask_map
 from cvkit.data.scan import Scan, scan_pairs
 from cvkit.dividing import tell_division, training_division
 from cvkit.errors import DataError, UsageError, raise_defects
 from cvkit.ops import inference, losses
 from cvkit.options.segment import SegmentEval, SegmentPredict, SegmentTrain, dialects
-from cvkit.structures import ClassList
+from cvkit.structures import IGNORE, ClassList
 from cvkit.tasks.checking import checked, warn_of_leaks
 from cvkit.tasks.common import data_place, parse_image_size, refuse_idle
 from cvkit.tasks.segment.network import Network, segmenter
@@ -147,6 +148,12 @@ def training_data(
         report.warn(note)
     warn_of_leaks((options.train_split, options.val_split), splits, scans, report)
     largest = max(scan.largest_label for scan in scans.values())
+    if _is_binary(options, classes, masks, scans):
+        report.say(f"masks of 0 and 255: 255 is read as class 1 (--mask-map {BINARY})")
+        reader = replace(reader, mask_map=parse_mask_map(BINARY))
+        for scan in scans.values():
+            scan.pixels[[1, IGNORE]] = scan.pixels[[IGNORE, 1]]
+        largest = 1
     if classes is None:
         classes = numbered_classes(largest + 1) if largest > 0 else None
     if classes is None or len(classes) < 2:
@@ -154,7 +161,7 @@ def training_data(
             f"{root}: the masks have fewer than 2 classes besides the ignored value "
             f"{options.ignore_index}",
             code="classes.count",
-            hint="for masks of 0 and 255, use --mask-map 255=1",
+            hint="give each class a value of its own, or use --mask-map",
         )
     if not scans[options.train_split].pixels[: len(classes)].any():
         raise DataError(f"{root}: no training pixel has a label", code="mask.all_ignore")
@@ -162,6 +169,21 @@ def training_data(
     reader = MaskReader(len(classes), reader.colors, reader.mask_map, reader.ignore_index)
     say_if_recolored(scans, report)
     return parts, reader, classes, scans
+
+
+def _is_binary(
+    options: SegmentTrain,
+    classes: ClassList | None,
+    masks: Sequence[Path | Drawing],
+    scans: dict[str, Scan],
+) -> bool:
+    """Return whether 255 must be a class: masks have no other value but 0, and no flag says so."""
+    if options.mask_map or options.ignore_index != IGNORE:
+        return False
+    if (classes is not None and len(classes) != 2) or any(isinstance(m, Drawing) for m in masks):
+        return False
+    pixels = np.sum([scan.pixels for scan in scans.values()], 0)
+    return bool(pixels[0] and pixels[IGNORE] and not pixels[1:IGNORE].any())
 
 
 def described(pairs: Sequence[LabelledImage], scan: Scan) -> list[tuple[str, str, str]]:

@@ -15,7 +15,7 @@ from cvkit.data.datasets import ImageSource, SegmentationDataset
 from cvkit.data.files import InputFile
 from cvkit.data.formats.recognise import detect_format
 from cvkit.data.labelled import LabelledImage, mask_classes, read_pairs
-from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
+from cvkit.data.masks import BINARY, MaskMap, MaskReader, parse_mask_map
 from cvkit.data.resize import input_size_hw, prepare
 from cvkit.dividing import division_of, model_division, tell_division, warn_if_changed
 from cvkit.errors import raise_defects
@@ -172,11 +172,16 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
             **self.about_model(),
             "labels": {
                 "ignore_index": options.ignore_index,
-                "mask_map": options.mask_map,
+                "mask_map": options.mask_map or self._assumed_map(),
                 **self.origin.division,
             },
             "rule": "miou: mean IoU over occurring classes, one matrix, original resolution",
         }
+
+    def _assumed_map(self) -> str | None:
+        """Return the `--mask-map` that masks of 0 and 255 got without the flag."""
+        assumed = self.reader is not None and self.reader.mask_map == parse_mask_map(BINARY)
+        return BINARY if assumed else None
 
     def inference_rule(self) -> dict[str, Any]:
         """Return a description of the inference, for reports."""

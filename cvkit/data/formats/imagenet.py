@@ -1,0 +1,104 @@
+"""ImageNet with a folder for each class in `train`, and a flat `val` with a file of its labels.
+
+The file is `LOC_val_solution.csv` (Kaggle's edition) or `val/val_annotations.txt` (Tiny ImageNet).
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from cvkit.data.classified import ClassifiedImage
+from cvkit.data.files import inside
+from cvkit.data.formats.class_folders import list_classes, visible_folders
+from cvkit.data.formats.contract import Contents, Listing, Query
+from cvkit.data.formats.voc_lists import with_image_suffix
+from cvkit.data.tables import read_rows
+from cvkit.errors import CvkitError, DataError, raise_defects
+from cvkit.texts import parse_number, read_lines, shown
+
+TABLE = "LOC_val_solution.csv"
+LINES = "val_annotations.txt"
+
+
+def looks_like(place: Path, splits: Sequence[str]) -> bool:
+    """Return whether a folder has training data and labels of validation images."""
+    labels = (place / TABLE).is_file() or (place / "val" / LINES).is_file()
+    return labels and (place / "train").is_dir()
+
+
+def read(query: Query) -> Contents[Listing[ClassifiedImage]]:
+    """Return the splits of the dataset."""
+    root = query.root
+
+    def read_split(split: str) -> Listing[ClassifiedImage]:
+        if split == "train":
+            return Listing(list_classes(root / "train", root, query.walk))
+        images = _validation(root)
+        listed = {image.path for image in images}
+        bare = [path for path in query.walk(root / "val") if path not in listed]
+        note = f"images without a label, unused: {len(bare)}, such as {bare[0]}" if bare else ""
+        return Listing(images, [note] if note else [])
+
+    def class_names() -> set[str]:
+        return {folder.name for folder in visible_folders(root / "train")}
+
+    return Contents(["train", "val"], None, read_split, class_names)
+
+
+def _validation(root: Path) -> list[ClassifiedImage]:
+    """Return the validation images.
+
+    Raises:
+        DataError: lists the defects of all lines.
+    """
+    table = root / TABLE
+    known = {folder.name for folder in visible_folders(root / "train")}
+    file = table if table.is_file() else root / "val" / LINES
+    defects: list[CvkitError] = []
+    images: dict[Path, ClassifiedImage] = {}
+    for where, name, label in _rows(file):
+        try:
+            path = _find(root / "val", name, file)
+            if path is None:
+                reason = f"{where}: {shown(name)} is not in {root / 'val'}"
+                raise DataError(reason, code="split.id_without_file")
+            if path in images:
+                raise DataError(f"{where}: {shown(name)} is listed twice", code="split.duplicate")
+            if label not in known:
+                raise DataError(
+                    f"{where}: {shown(label)} is not a class of train", code="class.unknown"
+                )
+        except DataError as defect:
+            defects.append(defect)
+            continue
+        images[path] = ClassifiedImage(path.relative_to(root).as_posix(), path, label)
+    raise_defects(defects, str(file))
+    if not images:
+        raise DataError(f"{file} lists no images", code="split.empty")
+    return [*images.values()]
+
+
+def _rows(file: Path) -> Iterable[tuple[str, str, str]]:
+    """Yield the place, the image and the class of each line."""
+    if file.name == TABLE:
+        for row in read_rows(file, ("ImageId", "PredictionString")):
+            yield str(file), row["ImageId"], row["PredictionString"].split()[0]
+        return
+    for number, line in enumerate(read_lines(file, area="split"), 1):
+        cells = line.split("\t")
+        if not line.strip():
+            continue
+        if len(cells) != 6 or any(parse_number(cell.strip()) is None for cell in cells[2:]):
+            reason = f"{file}:{number}: {shown(line)} is not an image, a class and a box"
+            raise DataError(reason, code="list.bad_line", hint="six cells, separated by tabs")
+        yield f"{file}:{number}", cells[0], cells[1]
+
+
+def _find(folder: Path, name: str, file: Path) -> Path | None:
+    """Return the image with a name, which may lack its suffix; None if there is none."""
+    for place in (folder, folder / "images"):
+        path = inside(place, name, file)
+        if path.is_file() and path.name:
+            return path
+        if found := with_image_suffix(path):
+            return found
+    return None
