@@ -77,6 +77,7 @@ OTHERS = {
     *("inputs.empty", "inputs.list", "inputs.missing", "inputs.url", "task.unclear"),
     *("proposals.ambiguous", "proposals.box", "proposals.empty", "proposals.encoding"),
     *("proposals.image", "proposals.missing", "proposals.not_a_file", "proposals.syntax"),
+    *("exclude.all", "exclude.encoding", "exclude.not_a_file"),
     *("samples.none", "video.encoder", "classes.not_a_file"),
 }
 """Codes of flags, inputs and proposals, and of what cvkit writes; a class list that is no file is

@@ -10,6 +10,7 @@ import torch
 from cvkit import catalog
 from cvkit.console import Reporter
 from cvkit.data.classified import Collection, read_collection
+from cvkit.data.exclusion import read_exclusion
 from cvkit.data.scan import ImageScan, scan_images
 from cvkit.dividing import tell_division, training_division
 from cvkit.errors import UsageError, raise_defects
@@ -190,7 +191,14 @@ def training_data(
     """
     place = data_place(options.data, "classify")
     names = (options.train_split, options.val_split)
-    data = read_collection(place, options.format, names, options.val_fraction, seed=options.seed)
+    data = read_collection(
+        place,
+        options.format,
+        names,
+        options.val_fraction,
+        seed=options.seed,
+        exclude=read_exclusion(options.exclude),
+    )
     division = training_division(options)
     tell_division(options, place, data.heap, division, data.splits, report)
     splits = data.splits.items()
