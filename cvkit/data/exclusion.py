@@ -1,4 +1,4 @@
-"""Samples of a dataset that are left out, as `--exclude` lists them."""
+"""Samples that `--exclude` leaves out of a dataset."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ T = TypeVar("T", bound=Keyed)
 
 @dataclass(frozen=True)
 class Exclusion:
-    """Keys of samples that are left out.
+    """What `--exclude` leaves out: keys of samples.
 
     They are left out after data without splits are divided, so that the other samples stay in their
     splits.
