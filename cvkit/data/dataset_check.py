@@ -51,6 +51,9 @@ def check(request: Request, report: Reporter) -> Checked:
         result.findings += [] if problem is None else found_defects(problem, request.root)
         return result
     names = _names(request, contents)
+    if not names:
+        lost = DataError(f"{request.place} has no splits", code="split.missing", hint=contents.hint)
+        result.findings += found_defects(lost, request.root)
     whole = (contents.heap or ALL) if contents.heap in names else ""
     result.train = find_split("train", names) or whole
     for name in names:
