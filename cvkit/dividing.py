@@ -6,6 +6,7 @@ from typing import Any
 
 from cvkit.console import Reporter
 from cvkit.data.division import Division
+from cvkit.data.exclusion import noted_exclusion
 from cvkit.data.fingerprint import RULE, fingerprint
 from cvkit.errors import UsageError
 from cvkit.options.base import Eval, Train
@@ -57,9 +58,10 @@ def division_of(options: Train, heap: str | None) -> dict[str, Any]:
         options: of the training.
         heap: the part that was divided, see `cvkit.data.division.Parts`.
     """
+    left_out = noted_exclusion(options.exclude)
     if heap is None:
-        return {"val_fraction": None}
-    return {"val_fraction": options.val_fraction, "split_seed": options.seed}
+        return {"val_fraction": None} | left_out
+    return {"val_fraction": options.val_fraction, "split_seed": options.seed} | left_out
 
 
 def tell_division(

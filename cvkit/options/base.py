@@ -50,6 +50,14 @@ class Train(Job):
             max=1,
         ),
     ] = 0.2
+    exclude: Annotated[
+        Path | None,
+        flag(
+            DATA,
+            "File with the keys of samples to leave out, one per line, as 'cvkit data check "
+            "--fix-list' writes it",
+        ),
+    ] = None
     augment: Annotated[
         str, flag(DATA, "Augmentation: none, light, strong, or an albumentations YAML or JSON file")
     ] = "light"
@@ -305,6 +313,14 @@ class Eval(Gated, Inference):
             "Seed of the division of a dataset without splits (default: the model's)",
             min=0,
             max=2**31 - 1,
+        ),
+    ] = None
+    exclude: Annotated[
+        Path | None,
+        flag(
+            DATA,
+            "File with the keys of samples to leave out, one per line, as 'cvkit data check "
+            "--fix-list' writes it",
         ),
     ] = None
     batch_size: Annotated[int, flag(RUN, "Images per forward pass", min=1)] = 4

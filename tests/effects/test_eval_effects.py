@@ -27,6 +27,7 @@ from model_parts import (
     written_files,
 )
 from PIL import Image
+from test_train_effects import without
 from test_train_own_effects import FAST, FORMATS, annotations, heap, pictures, regions
 
 from cvkit.data.synthetic.samples import WRITERS
@@ -202,6 +203,7 @@ ROWS = [
         if task in BOXES
     ),
     Row("val_fraction", (None, 0.6), evaluated, base=HEAP),
+    Row("exclude", (None, without(0), without(1)), evaluated),
     Row("seed", (None, 5), evaluated, base=HEAP),
     Row("tta", (None, "flip", "ten-crop"), results("eval"), CLASSIFY),
     Row("tta", (None, "flip", "scales", "flip,scales"), results("eval"), SEGMENT, LARGE),

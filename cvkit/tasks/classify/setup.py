@@ -11,6 +11,7 @@ from cvkit import catalog
 from cvkit.console import Reporter
 from cvkit.data.classified import Collection, read_collection
 from cvkit.data.datasets import ImageTransform
+from cvkit.data.exclusion import read_exclusion
 from cvkit.data.scan import ImageScan, scan_images
 from cvkit.dividing import tell_division, training_division
 from cvkit.errors import UsageError, raise_defects
@@ -202,7 +203,14 @@ def training_data(
     """
     place = data_place(options.data, "classify")
     names = (options.train_split, options.val_split)
-    data = read_collection(place, options.format, names, options.val_fraction, seed=options.seed)
+    data = read_collection(
+        place,
+        options.format,
+        names,
+        options.val_fraction,
+        seed=options.seed,
+        exclude=read_exclusion(options.exclude),
+    )
     division = training_division(options)
     tell_division(options, place, data.heap, division, data.splits, report)
     splits = data.splits.items()

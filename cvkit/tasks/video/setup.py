@@ -8,6 +8,7 @@ from pathlib import Path
 from cvkit.console import Reporter
 from cvkit.data.classified import Collection, read_collection
 from cvkit.data.clips import ClipTransform
+from cvkit.data.exclusion import read_exclusion
 from cvkit.data.files import walk_videos
 from cvkit.data.scan import VideoScan, scan_videos
 from cvkit.data.tables import read_rows
@@ -88,7 +89,13 @@ def training_data(options: VideoTrain, report: Reporter) -> tuple[Collection, di
     place = data_place(options.data, "video")
     names = (options.train_split, options.val_split)
     data = read_collection(
-        place, options.format, names, options.val_fraction, walk_videos, seed=options.seed
+        place,
+        options.format,
+        names,
+        options.val_fraction,
+        walk_videos,
+        seed=options.seed,
+        exclude=read_exclusion(options.exclude),
     )
     division = training_division(options)
     tell_division(options, place, data.heap, division, data.splits, report)
