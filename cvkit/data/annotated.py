@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvkit.data.decode import read_header
+from cvkit.data.notes import Note
 from cvkit.errors import CvkitError, DataError
 from cvkit.ops import rle as mask_ops
 from cvkit.structures import ClassList, Instances, Masks
@@ -44,12 +45,14 @@ class Annotations:
         images: in the file's order.
         defects: everything that makes it unusable.
         notes: remarks on usable oddities, for warnings.
+        remarks: those of which only a check of the data speaks.
     """
 
     classes: ClassList
     images: list[AnnotatedImage] = field(default_factory=list)
     defects: list[CvkitError] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    remarks: list[Note] = field(default_factory=list)
 
 
 MOST_PIXELS = 10**9

@@ -89,6 +89,8 @@ def _classes_of_objects(request: Request, result: Checked) -> list[Finding]:
         return []
     made: list[Finding] = []
     (first, classes), *others = lists.items()
+    if any(each.rule.startswith("category.") for each in result.findings):
+        others = []  # a list without its malformed categories
     for name, other in others:
         if (other.names, other.ids) != (classes.names, classes.ids):
             text = f"{request.place}: splits {first!r} and {name!r} have different classes"

@@ -1,6 +1,6 @@
 """Checks a whole dataset in one pass: its files, its labels, and what splits have in common."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,9 @@ from cvkit.data.annotated import AnnotatedImage, Annotations
 from cvkit.data.checked import Checked, Part, Request
 from cvkit.data.class_checks import CLASS_CHECKS, listed_classes
 from cvkit.data.classified import ClassifiedImage
-from cvkit.data.division import ALL, find_split, is_split
+from cvkit.data.division import ALL, SPELLINGS, find_split, is_split
 from cvkit.data.files import walk_images, walk_videos
-from cvkit.data.findings import Finding, found_defects, warning
+from cvkit.data.findings import Finding, found_defects, noted, warning
 from cvkit.data.formats.contract import Contents, DataFlags, Query
 from cvkit.data.formats.recognise import detect_format, reader_of
 from cvkit.data.labelled import LabelledImage
@@ -63,6 +63,7 @@ def check(request: Request, report: Reporter) -> Checked:
         if part.scan.note:
             report.warn(f"the results of the data check cannot be cached: {part.scan.note}")
     result.findings += CLASS_CHECKS[request.truth](request, result)
+    result.findings += _twins(request, names)
     for part in result.parts:
         result.findings += _oddities(part, request)
     result.findings += _leaks(request, result, report)
@@ -143,6 +144,14 @@ def _names(request: Request, contents: Contents[Any]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def _twins(request: Request, names: Sequence[str]) -> list[Finding]:
+    """Return findings about splits with the same meaning, such as `val` and `valid`."""
+    rows = ([name for name in names if name.casefold() in row] for row in SPELLINGS)
+    text = f"{request.place}: {{}} are splits with the same meaning"
+    twins = [row for row in rows if len(row) > 1]
+    return [warning("split.unused", text.format(" and ".join(map(repr, row)))) for row in twins]
+
+
 def _read_part(name: str, request: Request, contents: Contents[Any], result: Checked) -> None:
     """Read a split into the result, or note why it cannot be read."""
     shown = name or ALL
@@ -153,8 +162,8 @@ def _read_part(name: str, request: Request, contents: Contents[Any], result: Che
         return
     for defect in content.defects:
         result.findings += found_defects(defect, request.root, shown)
-    for note in content.notes:
-        result.findings.append(warning("data.note", str(note), split=shown))
+    remarks = content.remarks if isinstance(content, Annotations) else []
+    result.findings += [noted(note, request.root, shown) for note in [*content.notes, *remarks]]
     result.keys |= {item.key for item in content.images}
     items = [item for item in content.images if item.key not in request.exclude]
     if not content.images and not content.defects:
@@ -208,6 +217,11 @@ def _box_oddities(before: AnnotatedImage, image: AnnotatedImage, split: str) -> 
     if before.size_wh is None:
         text = f"{before.key}: its annotation does not give the size of the image"
         yield warning("image.size_missing", text, before.key, split=split, sample=before.key)
+    sides = before.truth.corner_and_size()[:, 2:].prod(1)
+    too_large = before.truth.areas > 1.01 * sides + 1  # areas are often rounded
+    if count := int(too_large.sum()):
+        text = f"{before.key}: {counted(count, 'area')} larger than the box"
+        yield warning("area.mismatch", text, before.key, split=split, sample=before.key)
     if image.size_wh is not None and len(image.truth):
         beyond = (image.truth.boxes < -0.5) | (
             image.truth.boxes > np.array(image.size_wh * 2) + 0.5

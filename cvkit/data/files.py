@@ -12,6 +12,7 @@ from glob import glob, has_magic
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NoReturn
 
+from cvkit.data.notes import Note
 from cvkit.errors import DataError, UsageError
 from cvkit.structures import Failure
 from cvkit.texts import is_text, shown
@@ -168,7 +169,8 @@ def note_beside(folder: Path, what: str, walk: Walk = walk_images) -> str:
     if not lost:
         return ""
     are = f"{kind} is" if len(lost) == 1 else f"{kind}s are"
-    return f"{folder}: {len(lost)} {are} beside the {what} folders and unused, such as {lost[0]}"
+    text = f"{folder}: {len(lost)} {are} beside the {what} folders and unused, such as {lost[0]}"
+    return Note(text, "file.unused")
 
 
 def list_inputs(

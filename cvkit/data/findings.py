@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from cvkit.data.notes import Note
 from cvkit.data.rules import RULES, level_of
 from cvkit.errors import CvkitError
 
@@ -75,6 +76,13 @@ def warning(
     return Finding(rule, message, file, "", RULES[rule].remedy, split, sample)
 
 
+def noted(note: str, root: Path, split: str) -> Finding:
+    """Return the finding of a remark, whose rule is that of a `Note`."""
+    rule, sample = (note.rule, note.sample) if isinstance(note, Note) else ("data.note", "")
+    file, place = located(note, root)
+    return Finding(rule, str(note), file, place, RULES[rule].remedy, split, sample)
+
+
 def located(message: str, root: Path) -> tuple[str, str]:
     """Return the file that a message begins with, relative to the dataset, and the place in it.
 
@@ -98,8 +106,9 @@ def located(message: str, root: Path) -> tuple[str, str]:
     else:
         entry = re.match(r": ([^:]{1,100}): ", rest) if path else None
         place = entry[1] if entry else ""
-    inside = bool(path) and Path(path).is_relative_to(root)
-    return (Path(path).relative_to(root).as_posix() if inside else path), place
+    if path and Path(path).is_relative_to(root):
+        path = Path(path).relative_to(root).as_posix()
+    return ("" if path == "." else path), place
 
 
 def chosen(findings: Iterable[Finding], select: str | None, ignore: str | None) -> list[Finding]:

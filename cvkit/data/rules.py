@@ -206,21 +206,62 @@ ERRORS: dict[str, Rule] = {
     "yolo.syntax": Rule("A line of a YOLO file is not a box.", "give CLASS CX CY W H"),
 }
 WARNINGS: dict[str, Rule] = {
+    "ann.id_zero": Rule(
+        "An annotation has the id 0, which COCO's own tools take for no match; cvkit does not.",
+        "number annotations from 1",
+    ),
+    "area.mismatch": Rule(
+        "The area of an object is larger than its box.", "correct the area, or omit it"
+    ),
     "box.clipped": Rule("A box extends beyond its image and is clipped.", "correct the box"),
+    "box.without_area": Rule(
+        "A box has no width or no height and is not used for training.", "correct or remove it"
+    ),
+    "class.is_video": Rule(
+        "A class folder has images directly, which are read as the frames of one video.",
+        "put each video into a folder or file of its own",
+    ),
     "class.not_evaluated": Rule(
         "A class has no samples outside the training split.", "add validation samples"
     ),
     "class.unused": Rule("A listed class has no samples.", "remove it from the list, or add some"),
     "data.note": Rule("The data have an oddity without a rule of its own.", "see the message"),
+    "file.same_name": Rule(
+        "Two files differ in their suffix only, and one of them is ignored.", "rename one of them"
+    ),
+    "file.unused": Rule(
+        "Files are beside the folders that are read.", "move them into one of the folders"
+    ),
+    "filename.mismatch": Rule(
+        "<filename> of a VOC file is not the name of its image.", "correct <filename>"
+    ),
     "image.size_missing": Rule(
         "An annotation does not give the size of its image.", "add width and height"
     ),
+    "image.without_label": Rule(
+        "An image has no label file and is not used.", "label it, or remove it"
+    ),
+    "instances.without_classes": Rule(
+        "Several classes are listed, but no table gives the objects theirs.", "add instances.csv"
+    ),
+    "label.shared": Rule("Several images share one label file.", "rename one of the images"),
     "leak.same_file": Rule(
         "The same content is in two splits, so that metrics are too high.",
         "remove it from one of them",
     ),
     "leak.near_duplicate": Rule(
         "Two splits have images that look the same.", "remove one, or keep both in one split"
+    ),
+    "mask.unused": Rule("A mask has no image and is not used.", "add the image"),
+    "mask.without_pixels": Rule(
+        "A mask has no pixels and is not used for training.", "correct or remove it"
+    ),
+    "path.ignored": Rule(
+        "The path in data.yaml leads out of the dataset and is not followed.", "remove it"
+    ),
+    "split.unused": Rule(
+        "A dataset has several splits with the same meaning, of which train and eval use one.",
+        "rename one of them",
     ),
     "video.count_mismatch": Rule(
         "The header of a video claims another number of frames.", "write the file again"

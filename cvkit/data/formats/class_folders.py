@@ -7,6 +7,7 @@ from cvkit.data.classified import ClassifiedImage
 from cvkit.data.files import Walk, matches, note_beside, require_end, walk_images, walk_videos
 from cvkit.data.formats.contract import Contents, Listing, Query
 from cvkit.data.formats.recognise import other_data
+from cvkit.data.notes import Note
 from cvkit.errors import DataError
 
 
@@ -33,11 +34,12 @@ def list_part(folder: Path, root: Path, walk: Walk) -> Listing[ClassifiedImage]:
     images, defects = list_classes(folder, root, walk)
     notes = [note_beside(folder, "class", walk)]
     if itself := [image for image in images if image.path == folder / image.label]:
-        notes.append(
+        text = (
             f"{folder}: {len(itself)} class folders contain images directly, such as "
             f"{itself[0].label}; each of them is read as one video. 'cvkit classify' takes "
             "images with classes"
         )
+        notes.append(Note(text, "class.is_video"))
     return Listing(images, [note for note in notes if note], defects)
 
 

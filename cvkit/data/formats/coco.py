@@ -27,6 +27,7 @@ from cvkit.data.formats.coco_places import (
     json_files,
 )
 from cvkit.data.formats.contract import Contents, Query
+from cvkit.data.notes import Note
 from cvkit.data.segmentations import around, lies_outside, read_segmentation
 from cvkit.errors import DataError, of_sample
 from cvkit.ops.rle import make_masks, mask_areas
@@ -135,10 +136,18 @@ def read_coco(
     labels = {id_: number for number, id_ in enumerate(found.classes.ids, 1)}
     file = _File(path, labels, known, masks, complete, keys)
     truths = _collect(content["annotations"], file, rows, found)
+    found.remarks = _remarks(content["annotations"], path)
     # By id, the order of pycocotools, which decides between equal scores in two images.
     for id_, place in sorted(places.items()):
         found.images.append(AnnotatedImage(keys[id_], place, id_, sizes[id_], truths[id_]))
     return found
+
+
+def _remarks(rows: list[Any], path: Path) -> list[Note]:
+    """Return what other programs may stumble over: COCO's tools ignore matches with the id 0."""
+    zero = [n for n, row in enumerate(rows) if isinstance(row, dict) and row.get("id") == 0]
+    text = "{}: annotations[{}]: its id is 0, which COCO's tools take for no match"
+    return [Note(text.format(path, place), "ann.id_zero") for place in zero]
 
 
 def _key(place: Path, root: Path, name: str) -> str:
@@ -242,9 +251,11 @@ def _collect(
     empty = sum(int((each.corner_and_size()[:, 2:] == 0).any(1).sum()) for each in truths.values())
     if empty:
         count = counted(empty, "box", "boxes")
-        found.notes.append(f"{file.path.name}: {count} without area, not used for training")
+        text = f"{file.path.name}: {count} without area, not used for training"
+        found.notes.append(Note(text, "box.without_area"))
     if file.masks and (bare := sum(map(_without_pixels, truths.values()))):
-        found.notes.append(f"{file.path.name}: masks without pixels, not used for training: {bare}")
+        text = f"{file.path.name}: masks without pixels, not used for training: {bare}"
+        found.notes.append(Note(text, "mask.without_pixels"))
     return truths
 
 

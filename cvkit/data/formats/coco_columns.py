@@ -48,6 +48,8 @@ def read_columns(
         ids = np.array(columns["id"], np.int64)
     except (KeyError, TypeError, AttributeError, OverflowError):
         return None
+    if not sizes_wh:
+        return None
     known = [(np.inf, np.inf) if size is None else size for size in sizes_wh.values()]
     size = np.array(known, np.float64).reshape(-1, 2)[images]
     usable = _fit(xywh, size) & (area >= 0) & np.isfinite(area) & (flags >= 0) & (flags <= 1)
@@ -74,8 +76,8 @@ def _types(values: Sequence[Any]) -> set[type]:
 
 def _fit(xywh: np.ndarray, size: np.ndarray) -> np.ndarray:
     """Return [N] bool: boxes that `annotated.box_defect` has nothing against."""
-    low, high = xywh[:, :2], xywh[:, :2] + xywh[:, 2:]
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
+        low, high = xywh[:, :2], xywh[:, :2] + xywh[:, 2:]
         inside = (np.maximum(np.abs(low), np.abs(high)) <= MOST_PIXELS) & (high >= low)
         known = np.isfinite(size)
         return (inside & (~known | ((low < size) & (high > 0)))).all(1)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cvkit.data.division import is_split
 from cvkit.data.files import inside, matches
+from cvkit.data.notes import Note
 
 
 def folder_parts(root: Path, splits: Sequence[str]) -> tuple[list[str], str | None]:
@@ -33,4 +34,5 @@ def shared_labels(pairs: Sequence[tuple[Path, str]]) -> list[str]:
         return []
     path, images = next(iter(shared.items()))
     what = f"{path} of {' and '.join(images)}"
-    return [f"labels shared by several images: {len(shared)}, such as {what}"]
+    text = f"labels shared by several images: {len(shared)}, such as {what}"
+    return [Note(text, "label.shared")]

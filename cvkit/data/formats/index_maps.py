@@ -19,6 +19,7 @@ from cvkit.data.formats.contract import Contents, Query
 from cvkit.data.formats.image_tree import folder_parts, shared_labels
 from cvkit.data.known import Known
 from cvkit.data.labelled import LabelledImage
+from cvkit.data.notes import Note
 from cvkit.data.tables import read_rows
 from cvkit.errors import CvkitError, DataError, of_sample, raise_defects
 from cvkit.ops.rle import from_index_map, make_masks, mask_areas, mask_boxes
@@ -161,10 +162,11 @@ def _doubts(root: Path, table: Table | None) -> list[str]:
     count = len(without_background(listed.names, tuple))
     if count < 2:
         return []
-    return [
+    text = (
         f"{root}: {count} classes are listed, but without instances.csv all objects belong to "
         f"one class, {ONLY_CLASS!r}. If these are class masks, use 'cvkit segment'"
-    ]
+    )
+    return [Note(text, "instances.without_classes")]
 
 
 def _classes(root: Path, table: Table | None) -> ClassList:

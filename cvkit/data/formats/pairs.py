@@ -7,6 +7,7 @@ from cvkit.data.files import inside, note_beside, walk_images
 from cvkit.data.formats.contract import Contents, Listing, Query
 from cvkit.data.formats.image_tree import folder_parts
 from cvkit.data.labelled import LabelledImage, missing_files
+from cvkit.data.notes import Note
 
 
 def looks_like(place: Path, splits: Sequence[str]) -> bool:
@@ -57,14 +58,15 @@ def _unused_masks(
     unused = [mask for mask in masks if mask not in used]
     twins = [mask for mask in unused if mask.with_suffix("") in stems]
     spare = [mask for mask in unused if mask.with_suffix("") not in stems]
-    notes = []
+    notes: list[str] = []
     if twins:
-        notes.append(
+        text = (
             f"{where} ignored because another file has the same name: {len(twins)}, such as "
             f"{twins[0].relative_to(root)}"
         )
+        notes.append(Note(text, "file.same_name"))
     if spare:
-        notes.append(
-            f"{where} without an image, unused: {len(spare)}, such as {spare[0].relative_to(root)}"
-        )
+        first = spare[0].relative_to(root)
+        text = f"{where} without an image, unused: {len(spare)}, such as {first}"
+        notes.append(Note(text, "mask.unused"))
     return notes

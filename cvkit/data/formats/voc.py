@@ -30,6 +30,7 @@ from cvkit.data.formats.voc_lists import (
     with_image_suffix,
     without_labels,
 )
+from cvkit.data.notes import Note
 from cvkit.errors import CvkitError, DataError, of_sample
 from cvkit.structures import ClassList
 from cvkit.texts import parse_number, require_regular, shown
@@ -53,8 +54,8 @@ class VocObject:
     difficult: bool
 
 
-_Parsed = tuple[tuple[int, int] | None, list[VocObject]]
-"""Claimed width and height, and objects, of an annotation."""
+_Parsed = tuple[tuple[int, int] | None, list[VocObject], str]
+"""Claimed width and height, objects, and the name of the image, of an annotation."""
 
 
 def looks_like(place: Path, splits: Sequence[str]) -> bool:
@@ -107,7 +108,7 @@ def read_voc(root: Path, split: str) -> Annotations:
             missing = DataError(reason, code="split.id_without_file")
             found.defects.append(of_sample(missing, _key(root, name)))
         elif name in parsed:
-            size_wh, objects = parsed[name]
+            size_wh, objects, claimed = parsed[name]
             if unknown := sorted({o.name for o in objects} - numbers.keys()):
                 where = root / "Annotations" / f"{name}.xml"
                 wrong = DataError(
@@ -122,7 +123,12 @@ def read_voc(root: Path, split: str) -> Annotations:
                 [numbers[o.name] for o in objects],
                 difficult=[o.difficult for o in objects],
             )
-            found.images.append(AnnotatedImage(_key(root, name), path, position, size_wh, truth))
+            key = _key(root, name)
+            found.images.append(AnnotatedImage(key, path, position, size_wh, truth))
+            if claimed and claimed not in (path.name, name):
+                where = root / "Annotations" / f"{name}.xml"
+                text = f"{where}: <filename>: {shown(claimed)} is not the name of {key}"
+                found.remarks.append(Note(text, "filename.mismatch", key))
     found.notes += passed_over(root, [image.path for image in found.images])
     return found
 
@@ -150,12 +156,12 @@ def _used_names(root: Path, parsed: dict[str, _Parsed]) -> set[str]:
         root: the dataset.
         parsed: annotations that have been read already, by name.
     """
-    names = {o.name for _, objects in parsed.values() for o in objects}
+    names = {o.name for _, objects, _ in parsed.values() for o in objects}
     folder = root / "Annotations"
     known = {folder / f"{name}.xml" for name in parsed}
     for file in sorted(set(matches(folder, "**/*.xml")) - known):
         try:
-            _, objects = _read_xml(file)
+            _, objects, _ = _read_xml(file)
         except DataError:
             continue  # reported for its own split
         names |= {o.name for o in objects}
@@ -179,7 +185,9 @@ def _read_xml(path: Path) -> _Parsed:
     except DefusedXmlException as error:
         raise DataError(f"{path} contains a DTD or entities", code="xml.dtd") from error
     except LookupError as error:
-        raise DataError(f"{path}: {error}", code="xml.encoding", hint="save it as UTF-8") from error
+        raise DataError(
+            f"{path} has an {error}", code="xml.encoding", hint="save it as UTF-8"
+        ) from error
     except (ParseError, OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is not valid XML: {error}", code="xml.syntax") from error
 
@@ -221,7 +229,7 @@ def _parse(path: Path, changed_ns: int, size: int) -> _Parsed:
             defects.append(defect)
     if defects:
         raise _Defects(defects)
-    return size_wh, objects
+    return size_wh, objects, (root.findtext("filename") or "").strip()
 
 
 def _side(text: str | None) -> float | str | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cvkit.data.division import is_split
 from cvkit.data.files import IMAGE_SUFFIXES, escapes, inside, matches, walk_images
+from cvkit.data.notes import Note
 from cvkit.errors import DataError
 from cvkit.texts import read_lines, shown
 
@@ -70,7 +71,8 @@ def without_labels(root: Path, folder: str, what: str) -> list[str]:
     bare = [path for path in images if path.with_suffix("") not in stems]
     if not bare:
         return []
-    return [f"images without {what}, unused: {len(bare)}, such as JPEGImages/{bare[0]}"]
+    text = f"images without {what}, unused: {len(bare)}, such as JPEGImages/{bare[0]}"
+    return [Note(text, "image.without_label")]
 
 
 SUFFIXES = (".jpg", ".png", *sorted(IMAGE_SUFFIXES - {".jpg", ".png"}))
@@ -99,7 +101,8 @@ def passed_over(root: Path, used: Sequence[Path]) -> list[str]:
         return []
     path = twins[0]
     other = next(s for s in names[path.with_suffix("")] if s != path.suffix)
-    return [
+    text = (
         f"images ignored because another file has the same name: {len(twins)}, such as "
         f"{path.with_suffix(other).relative_to(root)}"
-    ]
+    )
+    return [Note(text, "file.same_name")]

@@ -21,6 +21,7 @@ from cvkit.data.division import is_split
 from cvkit.data.files import escapes, inside, matches, walk_images
 from cvkit.data.formats.contract import Contents, Query
 from cvkit.data.formats.image_tree import folder_parts, shared_labels
+from cvkit.data.notes import Note
 from cvkit.errors import CvkitError, DataError, of_sample
 from cvkit.structures import ClassList, Instances
 from cvkit.texts import counted, is_text, parse_number, read_lines, require_regular, shown
@@ -121,10 +122,11 @@ def read_yolo(root: Path, split: str) -> Annotations:
     labels = [(_label_path(base, path), key) for path, key in dict(images).items()]
     found = Annotations(_classes(file, base), defects=defects, notes=shared_labels(labels))
     if outside:
-        found.notes.append(
+        text = (
             f"{file}: path {shown(outside)} leads out of the dataset folder and is not followed; "
             "the images beside the file are used"
         )
+        found.notes.append(Note(text, "path.ignored"))
     for path, key in images:
         try:
             height, width = upright_size_hw(path)
@@ -255,7 +257,7 @@ def _truth(path: Path, count: int, size_wh: tuple[int, int]) -> Instances:
     Raises:
         DataError: names the first malformed line.
     """
-    if not path.is_file():
+    if not path.exists():
         return no_objects()
     boxes, labels = [], []
     for number, line in enumerate(read_lines(path, area="yolo"), 1):

@@ -1,0 +1,162 @@
+"""The smallest datasets of every format in which nothing is wrong, for the rules of the check."""
+
+import json
+import struct
+import zlib
+
+import numpy as np
+from PIL import Image
+
+from cvkit.data.synthetic.samples import WRITERS
+
+SIZE_WH = (72, 64)
+
+
+def picture(path, number):
+    """Write an image that looks like no other."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = np.random.default_rng(number).integers(256, size=(8, 9, 3)).astype(np.uint8)
+    Image.fromarray(values).resize(SIZE_WH, Image.Resampling.BICUBIC).save(path)
+
+
+def mask(path, values):
+    """Write a mask of vertical stripes with these values."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stripes = np.repeat(np.array(values), SIZE_WH[0] // len(values))
+    Image.fromarray(np.tile(stripes, (SIZE_WH[1], 1)).astype(np.uint8)).save(path)
+
+
+def folders(root):
+    for number, name in enumerate(("train/a/0", "train/b/1", "val/a/2", "val/b/3")):
+        picture(root / f"{name}.png", number)
+
+
+def table(root):
+    for number in range(4):
+        picture(root / f"{number}.png", number)
+    rows = ["0.png,a,train", "1.png,b,train", "2.png,a,val", "3.png,b,val"]
+    (root / "labels.csv").write_text("\n".join(["path,label,split", *rows, ""]))
+
+
+def pairs(root):
+    for number, name in enumerate(("train/0", "train/1", "val/2")):
+        picture(root / "images" / f"{name}.png", number)
+        mask(root / "masks" / f"{name}.png", [0, 1])
+    (root / "classes.txt").write_text("a\nb\n")
+
+
+def voc_masks(root):
+    lists = root / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True)
+    for number in range(3):
+        picture(root / "JPEGImages" / f"{number}.png", number)
+        mask(root / "SegmentationClass" / f"{number}.png", [0, 1])
+    (lists / "train.txt").write_text("0\n1\n")
+    (lists / "val.txt").write_text("2\n")
+    (root / "classes.txt").write_text("a\nb\n")
+
+
+def index(root):
+    pairs(root)
+    (root / "classes.txt").write_text("a\n")
+
+
+def described(root):
+    """Instance masks whose objects have classes."""
+    pairs(root)
+    rows = [f"images/{name}.png,1,{'ab'[n % 2]}" for n, name in enumerate(PAIRED)]
+    (root / "instances.csv").write_text("\n".join(["path,instance,class", *rows, ""]))
+
+
+PAIRED = ("train/0", "train/1", "val/2")
+
+
+def coco(root):
+    for number, name in enumerate(PAIRED):
+        picture(root / "images" / f"{name}.png", number)
+    (root / "annotations").mkdir()
+    for split, numbers in (("train", (0, 1)), ("val", (2,))):
+        content = {
+            "images": [
+                {"id": n, "file_name": f"{n}.png", "width": SIZE_WH[0], "height": SIZE_WH[1]}
+                for n in numbers
+            ],
+            "categories": [{"id": 1, "name": "a"}, {"id": 5, "name": "b"}],
+            "annotations": [
+                {
+                    **{"id": 10 * n + place, "image_id": n, "category_id": category},
+                    **{"bbox": [8, 8, 16, 16], "area": 200, "iscrowd": 0},
+                    "segmentation": [[8, 8, 24, 8, 24, 24, 8, 24]],
+                }
+                for n in numbers
+                for place, category in ((1, 1), (2, 5))
+            ],
+        }
+        (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
+
+
+OBJECT = (
+    "<object><name>{}</name><difficult>0</difficult><bndbox><xmin>8</xmin><ymin>8</ymin>"
+    "<xmax>24</xmax><ymax>24</ymax></bndbox></object>"
+)
+
+
+def voc(root):
+    (root / "Annotations").mkdir(parents=True)
+    lists = root / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    size = f"<size><width>{SIZE_WH[0]}</width><height>{SIZE_WH[1]}</height></size>"
+    objects = OBJECT.format("a") + OBJECT.format("b")
+    for number in range(3):
+        picture(root / "JPEGImages" / f"{number}.png", number)
+        text = f"<annotation><filename>{number}.png</filename>{size}{objects}</annotation>"
+        (root / "Annotations" / f"{number}.xml").write_text(text)
+    (lists / "train.txt").write_text("0\n1\n")
+    (lists / "val.txt").write_text("2\n")
+    (root / "classes.txt").write_text("a\nb\n")
+
+
+def yolo(root):
+    for number, name in enumerate(PAIRED):
+        picture(root / "images" / f"{name}.png", number)
+        labels = root / "labels" / f"{name}.txt"
+        labels.parent.mkdir(parents=True, exist_ok=True)
+        labels.write_text("0 0.5 0.5 0.2 0.2\n1 0.3 0.3 0.2 0.2\n")
+    (root / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [a, b]\n")
+
+
+def videos(root):
+    """Folders of frames, of which there are as many as a clip has, and one file."""
+    number = 100
+    for name in ("train/a/0", "train/b/1", "val/a/2", "val/b/3"):
+        for frame in range(16):
+            picture(root / name / f"{frame:02}.png", number)
+            number += 1
+
+
+def parts(root):
+    """Parts of videos, in a table."""
+    videos(root)
+    rows = ["train/a/0,a,train,0,0.64", "train/b/1,b,train,0,0.64", "val/a/2,a,val,0,0.64"]
+    rows.append("val/b/3,b,val,0,0.64")
+    (root / "labels.csv").write_text("\n".join(["path,label,split,start,end", *rows, ""]))
+
+
+def files(root):
+    """Video files."""
+    WRITERS["video"](root, {"train": 7, "val": 7}, 3, (32, 32))
+
+
+def png(width, height):
+    """Return the start of a PNG of 8-bit grey values."""
+
+    def chunk(name, content):
+        return (
+            struct.pack(">I", len(content))
+            + name
+            + content
+            + struct.pack(">I", zlib.crc32(name + content))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b""))

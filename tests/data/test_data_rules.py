@@ -1,0 +1,117 @@
+"""The rules of the check: each finds its defect in one place, and nothing where all is well."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+import small_datasets as small
+from spoilt_datasets import CASES
+
+import cvkit
+from cvkit.console import Reporter
+from cvkit.data.checked import Request
+from cvkit.data.dataset_check import check
+from cvkit.data.rules import ERRORS, RULES, WARNINGS
+from cvkit.format_table import TRUTH_OF
+
+BASES = {case.base: case.task for case in CASES} | {small.coco: "instance", small.files: "video"}
+
+
+def found(root, task, **flags):
+    truth, videos = TRUTH_OF[task]
+    request = Request(place=root, truth=truth, videos=videos, **flags)
+    return check(request, Reporter(quiet=True)).findings
+
+
+@pytest.mark.parametrize(
+    ("base", "task"),
+    [
+        *{(case.base, case.task) for case in CASES},
+        (small.files, "video"),
+        (small.voc_masks, "segment"),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_a_dataset_in_which_all_is_well_has_no_findings(tmp_path, base, task):
+    base(tmp_path / "d")
+    assert found(tmp_path / "d", task) == []
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.rule for case in CASES])
+def test_every_rule_finds_the_smallest_dataset_that_breaks_it(tmp_path, case):
+    root = tmp_path / "d"
+    case.base(root)
+    case.change(root)
+    findings = found(root, case.task, **dict(case.flags))
+    assert {each.rule for each in findings} == {case.rule, *case.more}, findings
+    first = next(each for each in findings if each.rule == case.rule)
+    assert first.file == case.file, first
+    assert first.place.startswith(case.place), first
+    assert bool(first.place) == bool(case.place), first
+    assert first.remedy
+    assert first.level == ("error" if case.rule in ERRORS else "warning")
+
+
+UNCOVERED = {
+    "data.note": "for remarks of formats that have no rule yet",
+    "file.unreadable": "a file that can be decoded, but not read again",
+    "video.count_mismatch": "no writer stores another count; see below",
+}
+"""Rules without a minimal bad dataset, and why."""
+
+
+def test_every_rule_has_a_minimal_bad_dataset():
+    assert {case.rule for case in CASES} == RULES.keys() - UNCOVERED.keys()
+    assert not ERRORS.keys() & WARNINGS.keys()
+
+
+def test_the_catalogue_only_grows():
+    assert len(ERRORS) >= 109
+    assert len(WARNINGS) >= 22
+
+
+OTHERS = {
+    *("augment.encoding", "augment.invalid", "augment.missing", "augment.not_a_file"),
+    *("data.layout", "data.missing", "format.file", "images.idle", "mask_map.syntax"),
+    *("inputs.empty", "inputs.list", "inputs.missing", "inputs.url", "task.unclear"),
+    *("proposals.ambiguous", "proposals.box", "proposals.empty", "proposals.encoding"),
+    *("proposals.image", "proposals.missing", "proposals.not_a_file", "proposals.syntax"),
+    *("samples.none", "video.encoder", "classes.not_a_file"),
+}
+"""Codes of flags, inputs and proposals, and of what cvkit writes; a class list that is no file is
+none."""
+ROOT = Path(cvkit.__file__).parent
+READERS = [path for path in (ROOT / "data").rglob("*.py") if path.name != "rules.py"]
+MORE = [ROOT / "texts.py", *(ROOT / "tasks").rglob("*.py")]
+"""Modules that raise errors about data besides others."""
+AREAS = ("encoding", "not_a_file")
+"""Codes of `cvkit.texts.read_text` for a reader's area that a file of a dataset can have."""
+SUFFIXES = {"txt", "csv", "json", "yaml", "png", "avi", "mp4"}
+MADE = {
+    *("annotations.missing", "categories.missing", "images.missing"),  # of a list in a COCO file
+    *("bbox.nonfinite", "bbox.outside", "bndbox.nonfinite", "bndbox.outside"),  # of a kind of box
+}
+"""Codes that are put together."""
+
+
+def codes_in(path):
+    """Return the texts in a module that are codes, and those that its readers' areas give."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.keyword) and node.arg == "area":
+            values = [each.value for each in ast.walk(node.value) if isinstance(each, ast.Constant)]
+            found |= {f"{value}.{kind}" for value in values for kind in AREAS}
+        if isinstance(node, ast.Constant) and re.fullmatch(r"[a-z_]+\.[a-z0-9_]+", str(node.value)):
+            found.add(node.value)
+    return {code for code in found if code.rpartition(".")[2] not in SUFFIXES}
+
+
+def test_every_code_that_a_reader_gives_is_a_rule():
+    found = set().union(*map(codes_in, READERS))
+    assert sorted(found - OTHERS - RULES.keys()) == []
+
+
+def test_every_error_is_a_code_that_something_gives():
+    found = set().union(MADE, *map(codes_in, [*READERS, *MORE]))
+    assert sorted(ERRORS.keys() - found) == []
