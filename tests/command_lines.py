@@ -5,6 +5,7 @@ NEEDED = {
     ("compare",): ["a", "b"],
     ("data", "check"): ["dir"],
     ("data", "show"): ["folder", "--out", "x"],
+    ("data", "split"): ["folder", "--out", "x"],
     ("data", "stats"): ["folder"],
     ("samples",): ["dir"],
     ("tune",): ["segment"],

@@ -12,6 +12,7 @@ from cvkit.data.division import Division, Source, read_splits
 from cvkit.data.files import Walk, walk_images
 from cvkit.data.formats.contract import DataFlags, Listing, Query, usable
 from cvkit.data.formats.recognise import NO_CLASSES, detect_format, other_data, reader_of
+from cvkit.data.split_lists import SplitLists
 from cvkit.errors import DataError
 from cvkit.format_table import FORMATS
 
@@ -63,6 +64,7 @@ def read_collection(
     walk: Walk = walk_images,
     seed: int | None = 0,
     flag: str = "--data",
+    lists: SplitLists | None = None,
 ) -> Collection:
     """Return the images (or videos) of some splits.
 
@@ -75,6 +77,7 @@ def read_collection(
         walk: finds the files in a class folder.
         seed: of the division; None divides as versions without seeds did, see `drawn_singly`.
         flag: that gives the place, for messages.
+        lists: see `Division`.
 
     Raises:
         DataError: unknown layout, missing split or file, malformed table, unknown class.
@@ -97,7 +100,7 @@ def read_collection(
         lambda items: [(item.label,) for item in items],
         contents.hint,
     )
-    parts = read_splits(source, splits, Division(val_fraction, seed))
+    parts = read_splits(source, splits, Division(val_fraction, seed, lists))
     labels = {image.label for images in parts.splits.values() for image in images}
     labels |= {*contents.class_names()}
     beside = dict.fromkeys(note for name in parts.names.values() for note in listing(name).notes)

@@ -22,6 +22,10 @@ RUNS = Path("runs")
 
 NODES_HELP = "Number of machines, each with --devices processes; see docs/clusters.md"
 
+SPLITS_HELP = "File of 'cvkit data split' that lists the samples of each split"
+FOLD_HELP = "Fold of --splits that is the validation split, as NUMBER/FOLDS, such as 2/5"
+FOLDS_HELP = f"{FOLD_HELP}; all: train a model for each fold and report mean and deviation"
+
 WEIGHTS_HELP = "Model: run folder, .safetensors file, name in weights/"
 
 
@@ -50,6 +54,8 @@ class Train(Job):
             max=1,
         ),
     ] = 0.2
+    splits: Annotated[Path | None, flag(DATA, SPLITS_HELP)] = None
+    fold: Annotated[str | None, flag(DATA, FOLDS_HELP)] = None
     augment: Annotated[
         str, flag(DATA, "Augmentation: none, light, strong, or an albumentations YAML or JSON file")
     ] = "light"
@@ -299,6 +305,8 @@ class Eval(Gated, Inference):
             max=2**31 - 1,
         ),
     ] = None
+    splits: Annotated[Path | None, flag(DATA, SPLITS_HELP)] = None
+    fold: Annotated[str | None, flag(DATA, FOLD_HELP)] = None
     batch_size: Annotated[int, flag(RUN, "Images per forward pass", min=1)] = 4
     bootstrap: Annotated[
         int,

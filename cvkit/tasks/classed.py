@@ -155,7 +155,9 @@ def evaluation_split(
     place = data_place(options.data, task.name)
     made = model_division(options, header)
     share, names = made.val_fraction, [options.split]
-    data = read_collection(place, options.format, names, share, task.walk, seed=made.seed)
+    data = read_collection(
+        place, options.format, names, share, task.walk, seed=made.seed, lists=made.lists
+    )
     tell_division(options, place, data.heap, made, data.splits, report)
     require_same_classes(data.names, task.classes.names, ordered=data.ordered)
     count = f"{len(data.splits[options.split])} {task.noun}"

@@ -202,8 +202,12 @@ def training_data(
     """
     place = data_place(options.data, "classify")
     names = (options.train_split, options.val_split)
-    data = read_collection(place, options.format, names, options.val_fraction, seed=options.seed)
     division = training_division(options)
+    data = read_collection(
+        *(place, options.format, names, division.val_fraction),
+        seed=division.seed,
+        lists=division.lists,
+    )
     tell_division(options, place, data.heap, division, data.splits, report)
     splits = data.splits.items()
     counts = ", ".join(f"{name}: {counted(len(images), 'image')}" for name, images in splits)

@@ -87,10 +87,12 @@ def training_data(options: VideoTrain, report: Reporter) -> tuple[Collection, di
     """
     place = data_place(options.data, "video")
     names = (options.train_split, options.val_split)
-    data = read_collection(
-        place, options.format, names, options.val_fraction, walk_videos, seed=options.seed
-    )
     division = training_division(options)
+    data = read_collection(
+        *(place, options.format, names, division.val_fraction, walk_videos),
+        seed=division.seed,
+        lists=division.lists,
+    )
     tell_division(options, place, data.heap, division, data.splits, report)
     splits = data.splits.items()
     counts = ", ".join(f"{name}: {counted(len(videos), 'video')}" for name, videos in splits)
