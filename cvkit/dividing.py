@@ -7,6 +7,7 @@ from typing import Any
 
 from cvkit.console import Reporter
 from cvkit.data.division import Division
+from cvkit.data.exclusion import noted_exclusion
 from cvkit.data.fingerprint import RULE, fingerprint
 from cvkit.data.split_lists import SplitLists, parse_fold, read_lists, with_fold
 from cvkit.errors import CvkitWarning, UsageError
@@ -109,12 +110,13 @@ def division_of(options: Train, heap: str | None) -> dict[str, Any]:
         options: of the training.
         heap: the part that was divided, see `cvkit.data.division.Parts`.
     """
+    left_out = noted_exclusion(options.exclude)
     if options.splits is not None:
         listed = {"splits": options.splits.name, "splits_sha256": sha256(options.splits)}
-        return {"val_fraction": None, **listed, "fold": options.fold}
+        return {"val_fraction": None, **listed, "fold": options.fold} | left_out
     if heap is None:
-        return {"val_fraction": None}
-    return {"val_fraction": options.val_fraction, "split_seed": options.seed}
+        return {"val_fraction": None} | left_out
+    return {"val_fraction": options.val_fraction, "split_seed": options.seed} | left_out
 
 
 def tell_division(

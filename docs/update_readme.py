@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from cvkit.catalog import ARCHS, BACKBONES, TASKS, backbones_of
+from cvkit.data.rules import ERRORS, WARNINGS
 from cvkit.errors import EXIT_CODES
 from cvkit.helptext import short_help
 from cvkit.published import published_text
@@ -77,6 +78,19 @@ def published() -> str:
     return "\n".join(rows)
 
 
+def rules() -> str:
+    """Return the tables of the rules of the data check."""
+    parts = []
+    for title, rows in (("Errors", ERRORS), ("Warnings", WARNINGS)):
+        lines = [f"### {title}", "", "| rule | what is wrong | what to do |", "|---|---|---|"]
+        lines += [
+            f"| `{name}` | {rule.about} | {rule.remedy} |".replace("<", "&lt;")
+            for name, rule in sorted(rows.items())
+        ]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
 def contents(path: Path) -> str:
     """Return the headings of the second level of a page as links."""
     titles = re.findall(r"^## (.+)$", path.read_text(), flags=re.MULTILINE)
@@ -113,6 +127,7 @@ FILES: dict[Path, dict[str, Callable[[], str]]] = {
     WEIGHTS: {"models": models},
     DOCS / "reference.md": {"variables": variables, "reference": reference},
     DOCS / "troubleshooting.md": {"exit codes": exit_codes},
+    DOCS / "data_check.md": {"rules": rules},
     DOCS / "weights.md": {"published": published},
     DOCS / "design.md": {"contents": partial(contents, DOCS / "design.md")},
     **{

@@ -33,6 +33,8 @@ def check_data(options: DataCheck) -> int:
     report = Reporter(options.quiet)
     request = _request(options)
     result = check(request, report)
+    for note in request.exclude.notes(result.keys):
+        report.warn(note)
     findings = chosen(result.findings, options.select, options.ignore)
     if options.fix_list is not None:
         keys = sorted({each.sample for each in findings if each.sample})
@@ -104,6 +106,7 @@ def _request(options: DataCheck) -> Any:
         UsageError: a flag has no effect on data of the task, or the task is not clear.
     """
     from cvkit.data.checked import Request
+    from cvkit.data.exclusion import read_exclusion
     from cvkit.data.formats.recognise import clear_task
     from cvkit.data.masks import MaskMap, parse_mask_map
     from cvkit.options.video import VideoTrain
@@ -132,6 +135,7 @@ def _request(options: DataCheck) -> Any:
         ignore_index=options.ignore_index,
         clip_frames=VideoTrain.frames,
         most_bits=options.near,
+        exclude=read_exclusion(options.exclude),
     )
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SAME = ("device", "precision", "workers", "offline", "quiet")
 """Flags that the evaluation at the end of a training shares with it, besides those of the data."""
-DATA_FLAGS = ("data", "format", "images", "proposals", "splits", "fold")
+DATA_FLAGS = ("data", "format", "images", "proposals", "splits", "fold", "exclude")
 """Flags for the places and the splits of the data, in the tasks that have them."""
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cvkit.data.annotated import AnnotatedImage, Annotations
 from cvkit.data.division import WHOLE, Division, Parts, Source, read_splits
+from cvkit.data.exclusion import NOTHING, Exclusion
 from cvkit.data.formats.contract import TRAINING, DataFlags, Query
 from cvkit.data.formats.recognise import detect_format, reader_of
 from cvkit.errors import CvkitError, DataError, UsageError
@@ -45,6 +46,7 @@ def read_boxes(
     masks: bool = False,
     flags: DataFlags = TRAINING,
     division: Division = WHOLE,
+    exclude: Exclusion = NOTHING,
 ) -> BoxData:
     """Return the splits of a dataset, and all defects.
 
@@ -57,6 +59,7 @@ def read_boxes(
         masks: also read the masks, which all objects must have.
         flags: how the command names the data, for messages.
         division: of data without splits; each split gets its share of every class.
+        exclude: samples that are left out.
 
     Raises:
         DataError: no known format, no such split, or the splits have different classes.
@@ -80,7 +83,9 @@ def read_boxes(
     found: dict[str, Annotations] = {}
 
     def read(split: str) -> list[AnnotatedImage]:
-        found[split] = contents.read(split)
+        content = contents.read(split)
+        defects = exclude.tolerated(content.defects, str(root))
+        found[split] = replace(content, defects=defects)
         return found[split].images
 
     source = Source(
@@ -96,6 +101,8 @@ def read_boxes(
     for split, name in parts.names.items():
         if not parts.splits[split] and not found[name].defects:
             raise DataError(f"split {split!r} of {root} is empty", code="split.empty")
+    kept, left_out = exclude.kept(parts.splits)
+    parts = replace(parts, splits=kept, notes=(*parts.notes, *left_out))
     return _joined(root, chosen, found, parts)
 
 

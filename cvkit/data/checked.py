@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cvkit.data.exclusion import NOTHING, Exclusion
 from cvkit.data.findings import Finding
 from cvkit.data.masks import MaskMap
 from cvkit.data.scan import Found
@@ -27,7 +28,7 @@ class Request:
         ignore_index: see `MaskReader`.
         clip_frames: number of frames of a clip.
         most_bits: see `near_duplicates`; below 0, images are not compared.
-        exclude: keys of samples that are left out.
+        exclude: samples that are left out.
     """
 
     place: Path
@@ -40,7 +41,7 @@ class Request:
     ignore_index: int = IGNORE
     clip_frames: int = 16
     most_bits: int = 3
-    exclude: frozenset[str] = frozenset()
+    exclude: Exclusion = NOTHING
 
     @property
     def root(self) -> Path:

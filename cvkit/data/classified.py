@@ -3,12 +3,13 @@
 import functools
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cvkit.catalog import nearest
 from cvkit.data.classes import dataset_classes
 from cvkit.data.division import Division, Source, read_splits
+from cvkit.data.exclusion import NOTHING, Exclusion
 from cvkit.data.files import Walk, walk_images
 from cvkit.data.formats.contract import DataFlags, Listing, Query, usable
 from cvkit.data.formats.recognise import NO_CLASSES, detect_format, other_data, reader_of
@@ -65,6 +66,7 @@ def read_collection(
     seed: int | None = 0,
     flag: str = "--data",
     lists: SplitLists | None = None,
+    exclude: Exclusion = NOTHING,
 ) -> Collection:
     """Return the images (or videos) of some splits.
 
@@ -78,6 +80,7 @@ def read_collection(
         seed: of the division; None divides as versions without seeds did, see `drawn_singly`.
         flag: that gives the place, for messages.
         lists: see `Division`.
+        exclude: samples that are left out.
 
     Raises:
         DataError: unknown layout, missing split or file, malformed table, unknown class.
@@ -89,7 +92,9 @@ def read_collection(
 
     @functools.cache
     def listing(split: str) -> Listing[ClassifiedImage]:
-        return usable(contents.read(split))
+        content = contents.read(split)
+        defects = exclude.tolerated(content.defects, str(place))
+        return usable(replace(content, defects=defects))
 
     source = Source(
         place,
@@ -112,7 +117,9 @@ def read_collection(
     if listed is not None:
         _require_listed(labels, listed.names, place)
     names = tuple(sorted(labels)) if listed is None else listed.names
-    return Collection(layout, names, listed is not None, parts.splits, parts.heap, notes)
+    splits, left_out = exclude.kept(parts.splits)
+    notes = (*notes, *left_out)
+    return Collection(layout, names, listed is not None, splits, parts.heap, notes)
 
 
 def _doubts(place: Path, layout: str, labels: AbstractSet[str]) -> list[str]:

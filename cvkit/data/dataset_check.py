@@ -51,6 +51,9 @@ def check(request: Request, report: Reporter) -> Checked:
         result.findings += [] if problem is None else found_defects(problem, request.root)
         return result
     names = _names(request, contents)
+    if not names:
+        lost = DataError(f"{request.place} has no splits", code="split.missing", hint=contents.hint)
+        result.findings += found_defects(lost, request.root)
     whole = (contents.heap or ALL) if contents.heap in names else ""
     result.train = find_split("train", names) or whole
     for name in names:
@@ -67,7 +70,7 @@ def check(request: Request, report: Reporter) -> Checked:
     for part in result.parts:
         result.findings += _oddities(part, request)
     result.findings += _leaks(request, result, report)
-    kept = [each for each in result.findings if each.sample not in request.exclude]
+    kept = [each for each in result.findings if each.sample not in request.exclude.keys]
     result.findings = list(dict.fromkeys(kept))
     return result
 
@@ -160,12 +163,12 @@ def _read_part(name: str, request: Request, contents: Contents[Any], result: Che
     except CvkitError as error:
         result.findings += found_defects(error, request.root, shown)
         return
-    for defect in content.defects:
+    for defect in request.exclude.tolerated(content.defects, str(request.place)):
         result.findings += found_defects(defect, request.root, shown)
     remarks = content.remarks if isinstance(content, Annotations) else []
     result.findings += [noted(note, request.root, shown) for note in [*content.notes, *remarks]]
     result.keys |= {item.key for item in content.images}
-    items = [item for item in content.images if item.key not in request.exclude]
+    items = [item for item in content.images if item.key not in request.exclude.keys]
     if not content.images and not content.defects:
         where = f"split {shown!r} of {request.place} is empty"
         empty = DataError(where, code="split.empty", hint="")

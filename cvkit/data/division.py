@@ -4,21 +4,13 @@ import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from cvkit.catalog import nearest
+from cvkit.data.exclusion import Keyed
 from cvkit.data.known import Known, content_hash, known_hash
 from cvkit.data.split_lists import SplitLists, listed_keys, require_unchanged, unlisted_note
 from cvkit.errors import DataError
-
-
-class Keyed(Protocol):
-    """A sample."""
-
-    @property
-    def key(self) -> str:
-        """Its path relative to the dataset."""
-
 
 T = TypeVar("T", bound=Keyed)
 

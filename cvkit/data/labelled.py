@@ -10,6 +10,7 @@ import numpy as np
 
 from cvkit.data.decode import decode, open_image
 from cvkit.data.division import WHOLE, Division, Parts, Source, read_splits
+from cvkit.data.exclusion import NOTHING, Exclusion
 from cvkit.data.formats.contract import Listing, Query, usable
 from cvkit.data.formats.image_tree import shared_labels
 from cvkit.data.formats.recognise import reader_of
@@ -36,7 +37,11 @@ class LabelledImage:
 
 
 def read_pairs(
-    root: Path, layout: str, splits: Sequence[str], division: Division = WHOLE
+    root: Path,
+    layout: str,
+    splits: Sequence[str],
+    division: Division = WHOLE,
+    exclude: Exclusion = NOTHING,
 ) -> Parts[LabelledImage]:
     """Return the labelled images of splits, sorted by name (VOC: in the file's order).
 
@@ -45,6 +50,7 @@ def read_pairs(
         layout: the name of its format.
         splits: their names.
         division: of data without splits; each split gets its share of every mask value.
+        exclude: samples that are left out.
 
     Raises:
         DataError: no such split, an empty one, or images without a mask; all are counted.
@@ -53,7 +59,9 @@ def read_pairs(
 
     @functools.cache
     def listing(split: str) -> Listing[LabelledImage]:
-        return usable(contents.read(split))
+        content = contents.read(split)
+        defects = exclude.tolerated(content.defects, str(root))
+        return usable(replace(content, defects=defects))
 
     source = Source(
         root,
@@ -70,7 +78,9 @@ def read_pairs(
             raise DataError(f"split {split!r} of {root} is empty", code="split.empty")
     notes = dict.fromkeys(n for name in parts.names.values() for n in listing(name).notes)
     masks = dict.fromkeys((p.mask, p.key) for pairs in parts.splits.values() for p in pairs)
-    return replace(parts, notes=(*notes, *shared_labels(list(masks)), *parts.notes))
+    kept, left_out = exclude.kept(parts.splits)
+    notes_of_all = (*notes, *shared_labels(list(masks)), *parts.notes, *left_out)
+    return replace(parts, splits=kept, notes=notes_of_all)
 
 
 def _mask_values(pairs: Sequence[LabelledImage]) -> list[list[str]]:

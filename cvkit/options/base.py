@@ -56,6 +56,14 @@ class Train(Job):
     ] = 0.2
     splits: Annotated[Path | None, flag(DATA, SPLITS_HELP)] = None
     fold: Annotated[str | None, flag(DATA, FOLDS_HELP)] = None
+    exclude: Annotated[
+        Path | None,
+        flag(
+            DATA,
+            "File with the keys of samples to leave out, one per line, as 'cvkit data check "
+            "--fix-list' writes it",
+        ),
+    ] = None
     augment: Annotated[
         str, flag(DATA, "Augmentation: none, light, strong, or an albumentations YAML or JSON file")
     ] = "light"
@@ -307,6 +315,14 @@ class Eval(Gated, Inference):
     ] = None
     splits: Annotated[Path | None, flag(DATA, SPLITS_HELP)] = None
     fold: Annotated[str | None, flag(DATA, FOLD_HELP)] = None
+    exclude: Annotated[
+        Path | None,
+        flag(
+            DATA,
+            "File with the keys of samples to leave out, one per line, as 'cvkit data check "
+            "--fix-list' writes it",
+        ),
+    ] = None
     batch_size: Annotated[int, flag(RUN, "Images per forward pass", min=1)] = 4
     bootstrap: Annotated[
         int,

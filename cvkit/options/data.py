@@ -48,6 +48,13 @@ class DataCheck(Command):
     ignore_index: Annotated[
         int, flag(DATA, "Mask value of pixels without a label", min=0, max=255)
     ] = 255
+    exclude: Annotated[
+        Path | None,
+        flag(
+            DATA,
+            "File with the keys of samples to leave out, one per line, as --fix-list writes it",
+        ),
+    ] = None
     near: Annotated[
         int,
         flag(

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from cvkit.console import Reporter
 from cvkit.data.classified import ClassifiedImage, Collection, read_collection
 from cvkit.data.division import content_hashes
+from cvkit.data.exclusion import read_exclusion
 from cvkit.dividing import model_division, tell_division, warn_if_changed
 from cvkit.errors import DataError, UsageError
 from cvkit.metrics.classification import ranked
@@ -156,7 +157,10 @@ def evaluation_split(
     made = model_division(options, header)
     share, names = made.val_fraction, [options.split]
     data = read_collection(
-        place, options.format, names, share, task.walk, seed=made.seed, lists=made.lists
+        *(place, options.format, names, share, task.walk),
+        seed=made.seed,
+        lists=made.lists,
+        exclude=read_exclusion(options.exclude),
     )
     tell_division(options, place, data.heap, made, data.splits, report)
     require_same_classes(data.names, task.classes.names, ordered=data.ordered)

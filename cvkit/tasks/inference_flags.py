@@ -10,7 +10,7 @@ from cvkit.options.segment import SegmentEval, dialects
 
 OF_A_MODEL = (
     *("data", "json_file", "tta", "sliding_window", "views", "proposals"),
-    *("nms", "min_size", "mask_threshold"),
+    *("nms", "min_size", "mask_threshold", "exclude"),
 )
 """Flags about the inputs of a network; they have no effect when files are scored."""
 OF_FILES = ("truth", "fuse", "weight", "missing", "extra")
@@ -20,6 +20,7 @@ DIVIDING = ("val_fraction", "seed")
 HINTS = {
     "data": "give the ground truth of predictions with --truth",
     "json_file": "give the ground truth of predictions with --truth FILE",
+    "exclude": "leave the samples out of --truth",
     "truth": "give the dataset on which a model is evaluated with --data",
 }
 

@@ -77,6 +77,7 @@ OTHERS = {
     *("inputs.empty", "inputs.list", "inputs.missing", "inputs.url", "task.unclear"),
     *("proposals.ambiguous", "proposals.box", "proposals.empty", "proposals.encoding"),
     *("proposals.image", "proposals.missing", "proposals.not_a_file", "proposals.syntax"),
+    *("exclude.all", "exclude.encoding", "exclude.not_a_file"),
     *("samples.none", "video.encoder", "classes.not_a_file"),
 }
 """Codes of flags, inputs and proposals, and of what cvkit writes; a class list that is no file is
@@ -115,3 +116,79 @@ def test_every_code_that_a_reader_gives_is_a_rule():
 def test_every_error_is_a_code_that_something_gives():
     found = set().union(MADE, *map(codes_in, [*READERS, *MORE]))
     assert sorted(ERRORS.keys() - found) == []
+
+
+def test_data_without_any_split_are_an_error(tmp_path):
+    (tmp_path / "annotations").mkdir()
+    (rule,) = found(tmp_path, "detect")
+    assert (rule.rule, rule.level) == ("split.missing", "error")
+
+
+def test_all_defects_of_all_files_are_found_in_one_pass(tmp_path):
+    """What makes train stop first does not hide the rest."""
+    small.pairs(tmp_path)
+    (tmp_path / "masks/train/0.png").unlink()
+    (tmp_path / "images/val/2.png").write_text("no image")
+    small.mask(tmp_path / "masks/train/1.png", [0, 7])
+    places = {(each.rule, each.split, each.sample) for each in found(tmp_path, "segment")}
+    assert places == {
+        ("split.id_without_file", "train", "images/train/0.png"),
+        ("mask.value_range", "train", "images/train/1.png"),
+        ("image.not_an_image", "val", "images/val/2.png"),
+    }
+
+
+@pytest.mark.parametrize("folder", ["a", "b"])
+def test_every_bad_class_folder_is_found(tmp_path, folder):
+    small.folders(tmp_path)
+    for name in ("c", "d"):
+        (tmp_path / "train" / name).mkdir()
+    (tmp_path / "train" / folder.upper()).mkdir()
+    rules = sorted(each.rule for each in found(tmp_path, "classify"))
+    assert rules == ["class.case_collision", "class.empty", "class.empty", "class.empty"]
+
+
+def test_a_table_is_read_to_its_end(tmp_path):
+    small.table(tmp_path)
+    text = (tmp_path / "labels.csv").read_text()
+    (tmp_path / "labels.csv").write_text(text + "x.png,a,val\n../y.png,a,val\n0.png,a,train\n")
+    (tmp_path / "3.png").write_text("no image")
+    rules = {each.rule for each in found(tmp_path, "classify")}
+    assert rules >= {
+        "split.id_without_file",
+        "path.escape",
+        "split.duplicate",
+        "image.not_an_image",
+    }
+
+
+CATALOGUE = {
+    *("json.syntax", "json.nan_literal", "json.duplicate_key", "json.not_object"),
+    *("images.missing", "images.empty", "image.id_duplicate", "image.id_type"),
+    *("image.file_missing", "image.file_name_type", "image.file_duplicate", "path.escape"),
+    *("image.size_missing", "image.size_mismatch", "ann.id_duplicate", "ann.id_zero"),
+    *("ann.image_unknown", "ann.category_unknown", "category.id_duplicate"),
+    *("category.name_duplicate", "class.unused", "bbox.length", "bbox.nonfinite"),
+    *("bbox.nonpositive", "bbox.outside", "area.mismatch", "segm.odd_or_short"),
+    *("rle.size_mismatch", "rle.invalid", "iscrowd.value", "xml.syntax", "xml.dtd", "xml.size"),
+    *("root.name", "filename.mismatch", "object.name_unknown", "bndbox.missing", "bndbox.order"),
+    *("bndbox.nonfinite", "split.id_without_file", "split.missing", "class.empty"),
+    *("class.only_in_val", "class.case_collision", "file.unreadable", "image.not_an_image"),
+    *("leak.same_file", "classes.differ", "mask.size_mismatch", "mask.value_range"),
+    *("mask.rgb_not_index", "mask.all_ignore", "mask.16bit", "video.unreadable"),
+    *("video.zero_frames", "video.shorter_than_clip", "video.count_mismatch", "class.unknown"),
+    "list.bad_line",
+}
+
+
+def test_what_scripts_rely_on_stays():
+    assert RULES.keys() >= CATALOGUE
+
+
+@pytest.mark.parametrize("pipe", ["json.truncated", "json.depth"])
+def test_cut_and_deep_files_are_malformed(tmp_path, pipe):
+    small.coco(tmp_path)
+    path = tmp_path / "annotations/instances_train.json"
+    whole = path.read_text()
+    path.write_text(whole[:-5] if pipe == "json.truncated" else "[" * 100_000)
+    assert {each.rule for each in found(tmp_path, "detect")} == {"json.syntax"}

@@ -10,6 +10,7 @@ import pytest
 from effect_parts import Row, require_effect
 from PIL import Image
 from test_tool_effects import fresh
+from test_train_effects import without
 
 from cvkit.commands import data_check
 from cvkit.errors import CvkitError
@@ -147,6 +148,7 @@ ROWS = {
             found,
             base={"data": apart},
         ),
+        Row("exclude", (None, without(0), without(1)), checked, base={"data": twice}),
         Row("mask_map", (None, "7=1"), found, base=MASKS),
         Row("ignore_index", (255, 7), found, base=MASKS),
         Row(

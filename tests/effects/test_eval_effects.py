@@ -28,6 +28,7 @@ from model_parts import (
     written_files,
 )
 from PIL import Image
+from test_train_effects import without
 from test_train_own_effects import FAST, FORMATS, annotations, heap, pictures, regions
 
 from cvkit.data.synthetic.samples import WRITERS
@@ -206,6 +207,7 @@ ROWS = [
     Row("val_fraction", (None, 0.6), evaluated, base=HEAP),
     Row("splits", (None, *LISTS), evaluated, base=HEAP),
     Row("fold", ("1/2", "2/2"), evaluated, base=HEAP | {"splits": lists_of(heap, folds=2)}),
+    Row("exclude", (None, without(0), without(1)), evaluated),
     Row("seed", (None, 5), evaluated, base=HEAP),
     Row("tta", (None, "flip", "ten-crop"), results("eval"), CLASSIFY),
     Row("tta", (None, "flip", "scales", "flip,scales"), results("eval"), SEGMENT, LARGE),

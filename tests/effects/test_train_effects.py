@@ -75,6 +75,11 @@ def val_keys(at, **more):
     return at.begun(**more).keys[1]
 
 
+def without(number):
+    """Return what writes the key of a validation sample into a list of samples to leave out."""
+    return lambda at: at.write(f"without{number}.txt", at.begun().keys[1][number] + "\n")
+
+
 def body_changes(at, **more):
     """Which layers of the body or first layers differ at the end from the beginning."""
     made = at.begun(**more)
@@ -210,6 +215,7 @@ SPLITS = ("train", "val")
 ROWS = [
     Row("data", (lambda at: str(at.data()), lambda at: str(at.data(6))), seen),
     Row("train_split", SPLITS, train_keys),
+    Row("exclude", (None, without(0), without(1)), val_keys),
     Row("val_split", SPLITS, val_keys),
     Row("augment", ("none", "light", "strong", pipeline), seen),
     Row("weights", (None, model), start),

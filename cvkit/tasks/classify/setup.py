@@ -11,6 +11,7 @@ from cvkit import catalog
 from cvkit.console import Reporter
 from cvkit.data.classified import Collection, read_collection
 from cvkit.data.datasets import ImageTransform
+from cvkit.data.exclusion import read_exclusion
 from cvkit.data.scan import ImageScan, scan_images
 from cvkit.dividing import tell_division, training_division
 from cvkit.errors import UsageError, raise_defects
@@ -207,6 +208,7 @@ def training_data(
         *(place, options.format, names, division.val_fraction),
         seed=division.seed,
         lists=division.lists,
+        exclude=read_exclusion(options.exclude),
     )
     tell_division(options, place, data.heap, division, data.splits, report)
     splits = data.splits.items()

@@ -13,6 +13,7 @@ from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.boxes import BoxData, read_boxes
 from cvkit.data.datasets import BoxDataset, ObjectTransform
 from cvkit.data.division import WHOLE, Division
+from cvkit.data.exclusion import NOTHING, Exclusion, read_exclusion
 from cvkit.data.fingerprint import describe_objects
 from cvkit.data.formats.contract import TRAINING, DataFlags
 from cvkit.data.scan import BoxScan, scan_boxes
@@ -110,6 +111,7 @@ def training_data(options: TwoStageTrain, task: str, report: Reporter, *, masks:
         images=options.images,
         masks=masks,
         division=division,
+        exclude=read_exclusion(options.exclude),
     )
     tell_division(options, root, found.data.heap, division, found.images, report)
     if options.data == "samples" and not options.train_json:
@@ -177,6 +179,7 @@ def evaluation_split(
         strict=False,
         flags=DataFlags("--data", "choose with --json-file"),
         division=division,
+        exclude=read_exclusion(options.exclude),
     )
     tell_division(options, root, found.data.heap, division, found.images, report)
     if not any(scan.defects for scan in found.scans.values()):
@@ -226,6 +229,7 @@ def checked_splits(
     strict: bool = True,
     flags: DataFlags = TRAINING,
     division: Division = WHOLE,
+    exclude: Exclusion = NOTHING,
 ) -> Splits:
     """Return splits whose annotations and images have all been checked.
 
@@ -240,6 +244,7 @@ def checked_splits(
         strict: an unreadable image is a defect; otherwise it is kept and fails when it is read.
         flags: see `read_boxes`.
         division: see `read_boxes`.
+        exclude: see `read_boxes`.
 
     Raises:
         DataError: lists every defect.
@@ -254,6 +259,7 @@ def checked_splits(
         masks=masks,
         flags=flags,
         division=division,
+        exclude=exclude,
     )
     scans = {name: checked(scan_boxes, data.splits[name], name, report) for name in names}
     kept = {name: scan.images for name, scan in scans.items()}

@@ -14,6 +14,7 @@ from cvkit.console import Reporter
 from cvkit.data.classes import dataset_classes, numbered_classes
 from cvkit.data.datasets import Transform
 from cvkit.data.division import Parts
+from cvkit.data.exclusion import read_exclusion
 from cvkit.data.formats.recognise import detect_format
 from cvkit.data.labelled import LabelledImage, read_pairs
 from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
@@ -120,7 +121,8 @@ def training_data(
     layout = detect_format("masks", root, options.format)
     names = dict.fromkeys((options.train_split, options.val_split))
     division = training_division(options)
-    parts = read_pairs(root, layout, list(names), division)
+    excluded = read_exclusion(options.exclude)
+    parts = read_pairs(root, layout, list(names), division, excluded)
     splits = parts.splits
     tell_division(options, root, parts.heap, division, splits, report)
     if options.data == "samples":

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from cvkit.console import Reporter
 from cvkit.data.classes import dataset_classes
 from cvkit.data.datasets import ImageSource, SegmentationDataset
+from cvkit.data.exclusion import read_exclusion
 from cvkit.data.files import InputFile
 from cvkit.data.formats.recognise import detect_format
 from cvkit.data.labelled import LabelledImage, read_pairs
@@ -125,7 +126,8 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
         root = data_place(options.data, "segment")
         layout = detect_format("masks", root, options.format)
         division = model_division(options, header)
-        parts = read_pairs(root, layout, [options.split], division)
+        excluded = read_exclusion(options.exclude)
+        parts = read_pairs(root, layout, [options.split], division, excluded)
         pairs = parts.splits[options.split]
         tell_division(options, root, parts.heap, division, parts.splits, report)
         classes, colors = dataset_classes(root, IGNORE)

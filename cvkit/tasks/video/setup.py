@@ -8,6 +8,7 @@ from pathlib import Path
 from cvkit.console import Reporter
 from cvkit.data.classified import Collection, read_collection
 from cvkit.data.clips import ClipTransform
+from cvkit.data.exclusion import read_exclusion
 from cvkit.data.files import walk_videos
 from cvkit.data.scan import VideoScan, scan_videos
 from cvkit.data.tables import read_rows
@@ -92,6 +93,7 @@ def training_data(options: VideoTrain, report: Reporter) -> tuple[Collection, di
         *(place, options.format, names, division.val_fraction, walk_videos),
         seed=division.seed,
         lists=division.lists,
+        exclude=read_exclusion(options.exclude),
     )
     tell_division(options, place, data.heap, division, data.splits, report)
     splits = data.splits.items()
