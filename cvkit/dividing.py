@@ -1,5 +1,6 @@
 """The division of data without splits: its fraction and seed, and whether it is still valid."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,17 +9,24 @@ from cvkit.console import Reporter
 from cvkit.data.division import Division
 from cvkit.data.exclusion import noted_exclusion
 from cvkit.data.fingerprint import RULE, fingerprint
-from cvkit.errors import UsageError
+from cvkit.data.split_lists import SplitLists, parse_fold, read_lists, with_fold
+from cvkit.errors import CvkitWarning, UsageError
 from cvkit.options.base import Eval, Train
+from cvkit.options.described import differs
+from cvkit.storage import sha256
 
 
 def training_division(options: Train) -> Division:
     """Return how training divides data without splits.
 
     Raises:
-        UsageError: `--val-fraction` is 0 or 1, so that a split would be empty.
+        UsageError: `--val-fraction` is 0 or 1, so that a split would be empty; `--splits` and
+            `--fold` do not go together.
+        DataError: the file of `--splits` is malformed.
     """
     share = options.val_fraction
+    if lists := chosen_lists(options, options.train_split, options.val_split):
+        return Division(None, options.seed, lists)
     if not 0 < share < 1:
         raise UsageError(
             f"--val-fraction {share:g} leaves a split empty",
@@ -35,7 +43,9 @@ def model_division(options: Eval, header: dict) -> Division:
     training samples. For models from versions without seeds, the seed is None.
 
     Raises:
-        UsageError: `--val-fraction` leaves the evaluated split empty.
+        UsageError: `--val-fraction` leaves the evaluated split empty; `--splits` and `--fold` do
+            not go together.
+        DataError: the file of `--splits` is malformed.
     """
     share = options.val_fraction
     if share is not None and options.split == {0.0: "val", 1.0: "train"}.get(share):
@@ -45,10 +55,52 @@ def model_division(options: Eval, header: dict) -> Division:
             hint="use --split all to evaluate on everything",
         )
     kept = header.get("labels", {})
+    if lists := chosen_lists(options, "train", "val"):
+        return Division(None, options.seed or 0, lists)
+    name = (header.get("data") or {}).get("name")
+    if kept.get("splits") and name in (None, Path(options.data or "").name):
+        warnings.warn(
+            f"the model was trained on a split of {kept['splits']}: without --splits, the data may "
+            "contain training samples",
+            CvkitWarning,
+            stacklevel=2,
+        )
     known = kept.get("val_fraction")
     seed = kept.get("split_seed", 0 if known is None else None)
     fraction = known if share is None else share
     return Division(fraction, seed if options.seed is None else options.seed)
+
+
+def chosen_lists(options: Train | Eval, train: str, val: str) -> SplitLists | None:
+    """Return the samples that `--splits` and `--fold` list for each split; None without them.
+
+    Args:
+        options: of the command.
+        train: name of the split of all folds but one.
+        val: name of the split of the fold.
+
+    Raises:
+        UsageError: `--fold` without `--splits`, or malformed; `--val-fraction` with `--splits`.
+        DataError: the file is malformed.
+    """
+    if options.splits is None:
+        if options.fold is not None:
+            raise UsageError(
+                "--fold needs --splits",
+                code="fold.alone",
+                hint="'cvkit data split' writes the file",
+            )
+        return None
+    if differs(options, "val_fraction"):
+        raise UsageError(
+            f"--val-fraction has no effect with --splits {options.splits}",
+            code="val_fraction.idle",
+            hint="omit it",
+        )
+    lists = read_lists(options.splits)
+    if options.fold is None:
+        return lists
+    return with_fold(lists, parse_fold(options.fold, lists), train, val)
 
 
 def division_of(options: Train, heap: str | None) -> dict[str, Any]:
@@ -59,6 +111,9 @@ def division_of(options: Train, heap: str | None) -> dict[str, Any]:
         heap: the part that was divided, see `cvkit.data.division.Parts`.
     """
     left_out = noted_exclusion(options.exclude)
+    if options.splits is not None:
+        listed = {"splits": options.splits.name, "splits_sha256": sha256(options.splits)}
+        return {"val_fraction": None, **listed, "fold": options.fold} | left_out
     if heap is None:
         return {"val_fraction": None} | left_out
     return {"val_fraction": options.val_fraction, "split_seed": options.seed} | left_out
@@ -82,6 +137,11 @@ def tell_division(
         splits: the samples of each requested split.
         report: for the line.
     """
+    if division.lists is not None:
+        counts = ", ".join(f"{name}: {len(samples)}" for name, samples in splits.items())
+        fold = f", fold {options.fold}" if options.fold else ""
+        report.say(f"data: --splits {division.lists.file}{fold} divides {place} into {counts}")
+        return
     if heap is None:
         fields = type(options).__dataclass_fields__
         for name in ("val_fraction",) if isinstance(options, Train) else ("val_fraction", "seed"):

@@ -33,7 +33,7 @@ TASK_ABOUT = {
     "instance": "Instance segmentation: a box, a class, a score and a mask per object (Mask "
     "R-CNN).",
     "video": "Video classification: a class per video.",
-    "data": "Datasets: check, describe, show and convert them.",
+    "data": "Datasets: check, describe, show, divide and convert them.",
     "weights": "Trained weights: list, verify, import and prove them.",
 }
 EXAMPLES = {
@@ -188,6 +188,11 @@ EXAMPLES = {
         "cvkit data show DIR --out labels.png",
         "cvkit data show DIR --with-class dog --count 100 --out dogs.html",
         "cvkit data show DIR --augment strong --out strong.png",
+    ),
+    ("data", "split"): (
+        "cvkit data split DIR --out splits.json --test-fraction 0.1",
+        "cvkit data split DIR --out folds.json --folds 5 --group-by folder",
+        "cvkit data split DIR --out splits.json --group-by 'regex:patient(\\d+)'",
     ),
     ("weights",): (
         "cvkit weights list",

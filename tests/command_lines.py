@@ -9,6 +9,7 @@ NEEDED = {
     ("data", "check"): ["dir"],
     ("data", "convert"): ["dir", "--to", "coco", "--out", "x"],
     ("data", "show"): ["folder", "--out", "x"],
+    ("data", "split"): ["folder", "--out", "x"],
     ("data", "stats"): ["folder"],
     ("samples",): ["dir"],
     ("tune",): ["segment"],

@@ -26,6 +26,7 @@ NEEDED = {
     ("compare",): ["a", "b"],
     ("data", "check"): ["nowhere"],
     ("data", "show"): ["nowhere", "--out", "x.png"],
+    ("data", "split"): ["nowhere", "--out", "x.json"],
     ("data", "stats"): ["nowhere"],
     ("weights", "import"): ["x.pth", "--out", "x.safetensors"],
     ("weights", "prove"): ["x.safetensors", "--data", "nowhere"],

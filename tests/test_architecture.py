@@ -184,7 +184,7 @@ def modules_after(arguments, **environment):
     [["--help"], ["--version"], ["segment", "--help"]]
     + [[task, verb, "--help"] for task in TASKS for verb in ("train", "eval", "predict")]
     + [["weights", verb, "--help"] for verb in ("list", "verify", "import", "prove")]
-    + [["data", verb, "--help"] for verb in ("stats", "show")]
+    + [["data", verb, "--help"] for verb in ("stats", "show", "split")]
     + [
         ["detect", "proposals", "--help"],
         ["data", "check", "--help"],

@@ -95,6 +95,7 @@ REQUIRED = {
     "WeightsImport": {"file": Path("x"), "out": Path("y")},
     "Bench": {"task": "classify"},
     "DataStats": {"data": "x"},
+    "DataSplit": {"data": "x", "out": Path("y")},
     "DataShow": {"data": "x", "out": Path("y")},
     "Compare": {"evaluations": [Path("x")]},
     "Tune": {"task": "classify"},

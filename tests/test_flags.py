@@ -129,6 +129,7 @@ def test_no_flag_listens_to_another_verbs_variable(read, path, monkeypatch):
         "check": {"data"},
         "stats": {"data"},
         "show": {"data", "out"},
+        "split": {"data", "out"},
         "import": {"file", "out"},
         "prove": {"file", "data"},
     }

@@ -191,6 +191,8 @@ FREE = {
         "scale",
         "views",
         "with_class",
+        "fold",
+        "group_by",
         "lr",
         "weight_decay",
         "batch_size",

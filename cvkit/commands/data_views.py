@@ -19,7 +19,9 @@ from cvkit.options.tree import task_options
 if TYPE_CHECKING:
     from cvkit.tasks.labelled import Labelled
 
-TAKEN = frozenset({"data", "format", "seed", "train_split", "val_split", "val_fraction"})
+TAKEN = frozenset(
+    {"data", "format", "seed", "train_split", "val_split", "val_fraction", "splits", "fold"}
+)
 """Flags of train that flags of these commands replace, or that mean nothing to them."""
 
 

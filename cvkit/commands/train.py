@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cvkit import storage
 from cvkit.commands.find_lr import find_lr
 from cvkit.commands.printing import print_json
+from cvkit.commands.training_folds import ALL, train_folds
 from cvkit.commands.training_job import TrainingJob, held_run
 from cvkit.commands.training_report import report_on_training
 from cvkit.config import update_config
@@ -45,6 +46,8 @@ def train(options: Train, task_name: str) -> int:
     """Train a model in a new run folder, or continue one; or only test learning rates."""
     report = Reporter(options.quiet)
     options = with_layout(options)
+    if options.fold == ALL:
+        return train_folds(options, task_name, report, run_training)
     if options.find_lr:
         return find_lr(options, task_name, report)
     done = run_training(options, task_name, report)

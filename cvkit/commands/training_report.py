@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 SAME = ("device", "precision", "workers", "offline", "quiet")
 """Flags that the evaluation at the end of a training shares with it, besides those of the data."""
-DATA_FLAGS = ("data", "format", "images", "proposals")
-"""Flags for the places of the data, in the tasks that have them."""
+DATA_FLAGS = ("data", "format", "images", "proposals", "splits", "fold", "exclude")
+"""Flags for the places and the splits of the data, in the tasks that have them."""
 
 
 def report_on_training(

@@ -67,6 +67,12 @@ def read_boxes(
     """
     given = {split: path for split, path in (json_files or {}).items() if path}
     if given and "" not in given:
+        if division.lists is not None:
+            raise UsageError(
+                f"--splits {division.lists.file} and files of splits cannot be combined",
+                code="splits.files",
+                hint="give --splits, or a COCO file for each split",
+            )
         division = WHOLE  # each file belongs to a split
     truth: Truth = "instances" if masks else "boxes"
     query = Query(

@@ -13,6 +13,7 @@ from cvkit.data.exclusion import NOTHING, Exclusion
 from cvkit.data.files import Walk, walk_images
 from cvkit.data.formats.contract import DataFlags, Listing, Query, usable
 from cvkit.data.formats.recognise import NO_CLASSES, detect_format, other_data, reader_of
+from cvkit.data.split_lists import SplitLists
 from cvkit.errors import DataError
 from cvkit.format_table import FORMATS
 
@@ -64,6 +65,7 @@ def read_collection(
     walk: Walk = walk_images,
     seed: int | None = 0,
     flag: str = "--data",
+    lists: SplitLists | None = None,
     exclude: Exclusion = NOTHING,
 ) -> Collection:
     """Return the images (or videos) of some splits.
@@ -77,6 +79,7 @@ def read_collection(
         walk: finds the files in a class folder.
         seed: of the division; None divides as versions without seeds did, see `drawn_singly`.
         flag: that gives the place, for messages.
+        lists: see `Division`.
         exclude: samples that are left out.
 
     Raises:
@@ -102,7 +105,7 @@ def read_collection(
         lambda items: [(item.label,) for item in items],
         contents.hint,
     )
-    parts = read_splits(source, splits, Division(val_fraction, seed))
+    parts = read_splits(source, splits, Division(val_fraction, seed, lists))
     labels = {image.label for images in parts.splits.values() for image in images}
     labels |= {*contents.class_names()}
     beside = dict.fromkeys(note for name in parts.names.values() for note in listing(name).notes)

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from cvkit.catalog import nearest
+from cvkit.data.exclusion import Keyed
 from cvkit.data.known import Known, content_hash, known_hash
+from cvkit.data.split_lists import SplitLists, listed_keys, require_unchanged, unlisted_note
 from cvkit.errors import DataError
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Keyed)
 
 ALL = "all"
 """Split that contains everything, for data without splits."""
@@ -30,10 +32,12 @@ class Division:
         val_fraction: of the validation split; None does not divide, so that every split is
             everything.
         seed: of the division; None divides as versions without seeds did, see `drawn_singly`.
+        lists: the samples of each split, instead of the dataset's own splits or a division.
     """
 
     val_fraction: float | None = None
     seed: int | None = 0
+    lists: SplitLists | None = None
 
 
 WHOLE = Division()
@@ -117,6 +121,8 @@ def read_splits(source: Source[T], wanted: Sequence[str], division: Division) ->
         DataError: no such split, or a division that leaves a split empty.
     """
     wanted = tuple(dict.fromkeys(wanted))
+    if division.lists is not None:
+        return _listed(source, wanted, division.lists)
     heap = _heap(source, wanted, division)
     if heap is not None:
         return _divided(source, heap, wanted, division)
@@ -125,6 +131,36 @@ def read_splits(source: Source[T], wanted: Sequence[str], division: Division) ->
     found = {name: source.read(name) for name in dict.fromkeys(names.values())}
     splits = {split: found[name] for split, name in names.items()}
     return Parts(splits, names, None, tuple(filter(None, notes)))
+
+
+def _listed(source: Source[T], wanted: Sequence[str], lists: SplitLists) -> Parts[T]:
+    """Return the samples that a file lists for each split, from all splits of the dataset.
+
+    Raises:
+        DataError: the file has no such split, or the dataset has lost or changed listed samples.
+    """
+    keys = {split: listed_keys(lists, split) for split in wanted}
+    own = usual_splits(source.known) or ([] if source.heap is None else [source.heap])
+    pool = {item.key: item for name in own for item in source.read(name)}
+    listed = {key: digest for each in keys.values() for key, digest in each.items()}
+    here = [key for key in listed if key in pool]
+    hashes = dict(zip(here, content_hashes([source.path(pool[key]) for key in here]), strict=True))
+    require_unchanged(lists, listed, hashes, source.place)
+    splits = {split: [pool[key] for key in found] for split, found in keys.items()}
+    for split, found in splits.items():
+        if not found:
+            raise DataError(f"{lists.file}: split {split!r} is empty", code="split.empty")
+    note = unlisted_note(lists, pool)
+    return Parts(splits, dict.fromkeys(wanted, own[0]), None, (note,) if note else ())
+
+
+def usual_splits(known: Sequence[str]) -> list[str]:
+    """Return those of a dataset's splits that have usual names, in their order; all if none has.
+
+    VOC lists the images of each class, too.
+    """
+    usual = [name for row in SPELLINGS if (name := find_split(row[0], known))]
+    return usual or sorted(known)
 
 
 def _heap(source: Source, wanted: Sequence[str], division: Division) -> str | None:

@@ -1,6 +1,6 @@
 """The splits that a dataset has, by its own names."""
 
-from cvkit.data.division import ALL, SPELLINGS, find_split
+from cvkit.data.division import ALL, usual_splits
 from cvkit.data.formats.contract import Query
 from cvkit.data.formats.recognise import reader_of
 from cvkit.errors import DataError
@@ -21,9 +21,8 @@ def own_splits(truth: Truth, layout: str, query: Query) -> list[str]:
         DataError: it has neither splits nor a part that could be divided.
     """
     contents = reader_of(truth, layout).read(query)
-    usual = [name for spelt in SPELLINGS if (name := find_split(spelt[0], contents.known))]
-    if usual or contents.known:
-        return usual or sorted(contents.known)
+    if contents.known:
+        return usual_splits(contents.known)
     if contents.heap is None:
         raise DataError(f"{query.root} has no samples", code="split.missing", hint=contents.hint)
     return [ALL]

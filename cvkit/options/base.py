@@ -22,6 +22,10 @@ RUNS = Path("runs")
 
 NODES_HELP = "Number of machines, each with --devices processes; see docs/clusters.md"
 
+SPLITS_HELP = "File of 'cvkit data split' that lists the samples of each split"
+FOLD_HELP = "Fold of --splits that is the validation split, as NUMBER/FOLDS, such as 2/5"
+FOLDS_HELP = f"{FOLD_HELP}; all: train a model for each fold and report mean and deviation"
+
 WEIGHTS_HELP = "Model: run folder, .safetensors file, name in weights/"
 
 
@@ -50,6 +54,8 @@ class Train(Job):
             max=1,
         ),
     ] = 0.2
+    splits: Annotated[Path | None, flag(DATA, SPLITS_HELP)] = None
+    fold: Annotated[str | None, flag(DATA, FOLDS_HELP)] = None
     exclude: Annotated[
         Path | None,
         flag(
@@ -315,6 +321,8 @@ class Eval(Gated, Inference):
             max=2**31 - 1,
         ),
     ] = None
+    splits: Annotated[Path | None, flag(DATA, SPLITS_HELP)] = None
+    fold: Annotated[str | None, flag(DATA, FOLD_HELP)] = None
     exclude: Annotated[
         Path | None,
         flag(

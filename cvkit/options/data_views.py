@@ -94,3 +94,34 @@ class DataShow(DataView):
         ),
     ] = None
     overwrite: Annotated[bool, flag(OUTPUT, "Replace the file --out")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSplit(DataView):
+    """Divide a dataset into train, val and test, or into folds, and list them in a file.
+
+    Train and eval take the file as --splits. Every split gets its share of every class; identical
+    files and the samples of a group stay together. Nothing is copied.
+    """
+
+    out: Annotated[Path, flag(OUTPUT, "File to write (.json)")]
+    val_fraction: Annotated[
+        float, flag(DATA, "Fraction of the samples for the split val", min=0, max=1)
+    ] = 0.2
+    test_fraction: Annotated[
+        float, flag(DATA, "Fraction of the samples for the split test; 0: none", min=0, max=1)
+    ] = 0.0
+    folds: Annotated[
+        int,
+        flag(DATA, "Number of equal folds to divide into instead, such as 5; 0: none", min=0),
+    ] = 0
+    group_by: Annotated[
+        str | None,
+        flag(
+            DATA,
+            "What keeps samples together: folder, regex:PATTERN (its first group in the path), or "
+            "csv:FILE:COLUMN (the value in the row with the sample's path)",
+        ),
+    ] = None
+    seed: Annotated[int, flag(DATA, "Seed of the division", min=0, max=2**31 - 1)] = 0
+    overwrite: Annotated[bool, flag(OUTPUT, "Replace the file --out")] = False

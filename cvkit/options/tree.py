@@ -7,7 +7,7 @@ from cvkit.options.base import Eval, Predict, Train
 from cvkit.options.classify import ClassifyEval, ClassifyPredict, ClassifyTrain
 from cvkit.options.data import DataCheck
 from cvkit.options.data_convert import DataConvert
-from cvkit.options.data_views import DataShow, DataStats
+from cvkit.options.data_views import DataShow, DataSplit, DataStats
 from cvkit.options.detect import DetectEval, DetectPredict, DetectProposals, DetectTrain
 from cvkit.options.instance import InstanceEval, InstancePredict, InstanceTrain
 from cvkit.options.job import Command
@@ -40,6 +40,7 @@ OPTIONS: dict[str, type[Command] | dict[str, type[Command]]] = {
         "check": DataCheck,
         "stats": DataStats,
         "show": DataShow,
+        "split": DataSplit,
         "convert": DataConvert,
     },
     "compare": Compare,
@@ -95,6 +96,7 @@ HANDLERS = {
     "tune": f"{_HANDLERS}.tune:tune",
     "bench": f"{_HANDLERS}.bench:bench",
     "stats": f"{_HANDLERS}.data_stats:stats",
+    "split": f"{_HANDLERS}.data_split:split",
     "show": f"{_HANDLERS}.data_show:show",
     "list": f"{_HANDLERS}.weights:list_weights",
     "verify": f"{_HANDLERS}.weights:verify_weights",

@@ -187,7 +187,7 @@ def _truths(
     made = model_division(options, {"labels": predicted.labels if predicted else {}})
     share, names = made.val_fraction, [options.split]
     found = read_collection(
-        place, options.format, names, share, walk, seed=made.seed, flag="--truth"
+        place, options.format, names, share, walk, seed=made.seed, flag="--truth", lists=made.lists
     )
     tell_division(options, place, found.heap, made, found.splits, report)
     for note in found.notes:

@@ -156,9 +156,11 @@ def evaluation_split(
     place = data_place(options.data, task.name)
     made = model_division(options, header)
     share, names = made.val_fraction, [options.split]
-    excluded = read_exclusion(options.exclude)
     data = read_collection(
-        place, options.format, names, share, task.walk, seed=made.seed, exclude=excluded
+        *(place, options.format, names, share, task.walk),
+        seed=made.seed,
+        lists=made.lists,
+        exclude=read_exclusion(options.exclude),
     )
     tell_division(options, place, data.heap, made, data.splits, report)
     require_same_classes(data.names, task.classes.names, ordered=data.ordered)

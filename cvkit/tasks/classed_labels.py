@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 from cvkit.data.classes import make_classes
 from cvkit.data.classified import ClassifiedImage, read_collection
+from cvkit.data.exclusion import read_exclusion
 from cvkit.data.files import Walk
 from cvkit.data.formats.contract import DataFlags, Query
 from cvkit.data.formats.recognise import detect_format
@@ -30,7 +31,11 @@ class LabelledFiles(Labelled[ClassifiedImage, T]):
         layout = detect_format("classes", root, wanted, splits, FLAGS)
         query = Query(root=root, walk=cls.walk, flags=DataFlags(FLAGS))
         names = list(splits) or own_splits("classes", layout, query)
-        data = read_collection(root, layout, names, None, cls.walk, flag=FLAGS)
+        data = read_collection(
+            *(root, layout, names, None, cls.walk),
+            flag=FLAGS,
+            exclude=read_exclusion(options.exclude),
+        )
         classes = make_classes(list(data.names))
         return cls(
             options=options,

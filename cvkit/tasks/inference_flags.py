@@ -59,7 +59,7 @@ def _rules(options: Eval | Predict) -> Iterator[Rule]:
         )
         if options.bootstrap:
             names = tuple(name for name in names if name != "seed")
-        yield file, names, f"--truth {options.truth}, which is a file"
+        yield file, (*names, "splits", "fold"), f"--truth {options.truth}, which is a file"
     if isinstance(options, SegmentEval):
         others = "cvkit" not in dialects(options.dialect)
         yield others, ("absent_class",), f"--dialect {options.dialect}, which defines it"

@@ -6,7 +6,7 @@ import json
 
 from effect_parts import Row
 
-from cvkit.commands import data_show, data_stats
+from cvkit.commands import data_show, data_split, data_stats
 from cvkit.data.synthetic.samples import WRITERS
 from cvkit.errors import CvkitError
 from cvkit.options.tree import OPTIONS
@@ -77,6 +77,35 @@ def nothing_but_masks(at):
     return str(at.once("masks", make))
 
 
+def lists_of(data, **flags):
+    """Return what makes a file of splits of a dataset."""
+
+    def make(at):
+        path = new(at, "lists.json")
+        base = {"data": data(at), "task": at.task, "out": path, "quiet": True, "json": True}
+        said = done(lambda: data_split.split(OPTIONS["data"]["split"](**base | flags)))
+        assert isinstance(said, dict), said
+        return path
+
+    return make
+
+
+def divided(at, **more):
+    """The samples of each split and what is said of them, or the message."""
+    base = {"data": str(at.data()), "task": "detect", "out": new(at, "splits.json")}
+    base |= {"quiet": True, "json": True, "val_fraction": 0.4} | more
+    if base.get("folds"):
+        del base["val_fraction"]
+    found = done(lambda: data_split.split(OPTIONS["data"]["split"](**base)))
+    if isinstance(found, str):
+        return found
+    return [json.loads(base["out"].read_text()), {**found, "out": ""}]
+
+
+def divided_at(at, out):
+    return str(out), divided(at, out=out) and out.is_file()
+
+
 DATA = [
     Row("data", (lambda at: str(at.data()), lambda at: str(at.data(6))), counted),
     Row("task", ("segment", "instance"), counted, base={"data": nothing_but_masks}),
@@ -109,5 +138,22 @@ ROWS = {
         Row("augment", (None, "none", "strong"), shown),
         Row("out", (lambda at: new(at, "a.png"), lambda at: new(at, "b.html")), shown_at),
         Row("overwrite", (False, True), again(shown, ".png")),
+    ],
+    ("data", "split"): [
+        Row("data", (lambda at: str(at.data()), lambda at: str(at.data(6))), divided),
+        Row("task", ("segment", "instance"), divided, base={"data": nothing_but_masks}),
+        Row("format", ("coco", "voc"), divided),
+        Row("split", ([], ["train"], ["val"]), divided),
+        Row(
+            *("set", ([], ["mask_map=1=0"]), divided),
+            base={"data": nothing_but_masks, "task": "segment"},
+        ),
+        Row("out", (lambda at: new(at, "a.json"), lambda at: new(at, "b.json")), divided_at),
+        Row("val_fraction", (0.2, 0.5), divided),
+        Row("test_fraction", (0.0, 0.3), divided),
+        Row("folds", (0, 2, 3), divided),
+        Row("group_by", (None, "regex:.", "folder"), divided),
+        Row("seed", (0, 1), divided),
+        Row("overwrite", (False, True), again(divided, ".json")),
     ],
 }

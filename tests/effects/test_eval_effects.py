@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from data_view_parts import lists_of
 from effect_parts import BOXES, COUNTS, TASKS, Row, cases, require_effect
 from model_parts import (
     BEST,
@@ -134,6 +135,7 @@ SPARSE = ALONE | {"predictions": sparse, "truth": sparse}
 SHRUNK = FILES | {"predictions": objects(0, shrink=0.3), "protocol": "voc12"}
 COCO = {"data": None, "json_file": annotations("val"), "images": pictures(1)}
 HEAP = {"data": heap, "weights": model(data=heap)}
+LISTS = lists_of(heap, val_fraction=0.5), lists_of(heap, val_fraction=0.7)
 ROWS = [
     Row("weights", (model(), model(epochs=2, seed=3)), results("eval")),
     Row("data", (lambda at: str(at.data()), lambda at: str(at.data(6))), content),
@@ -203,6 +205,8 @@ ROWS = [
         if task in BOXES
     ),
     Row("val_fraction", (None, 0.6), evaluated, base=HEAP),
+    Row("splits", (None, *LISTS), evaluated, base=HEAP),
+    Row("fold", ("1/2", "2/2"), evaluated, base=HEAP | {"splits": lists_of(heap, folds=2)}),
     Row("exclude", (None, without(0), without(1)), evaluated),
     Row("seed", (None, 5), evaluated, base=HEAP),
     Row("tta", (None, "flip", "ten-crop"), results("eval"), CLASSIFY),

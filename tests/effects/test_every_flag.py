@@ -27,7 +27,7 @@ HERE = ("json", "quiet", "debug", "config")
 """Flags that are tested below, for each command that has them."""
 SILENT = [("weights", "list"), ("weights", "verify"), ("models",), ("samples",), ("compare",)]
 SILENT += [("data", "check")]
-SILENT += [("data", "stats"), ("data", "show"), ("data", "convert")]
+SILENT += [("data", "stats"), ("data", "show"), ("data", "split"), ("data", "convert")]
 """Commands that have nothing to say on stderr where all is well."""
 
 
@@ -100,6 +100,7 @@ def words(places, monkeypatch):
             "prove": (model()(at), "--data", at.data(), "--workers", 0),
             "check": (at.data(), "--task", "detect"),
             "compare": (*reports(0, 3)(at), "--no-files", "--bootstrap", 10),
+            "split": (at.data(), "--task", "detect", "--out", fresh(at, "s.json")),
             "stats": (at.data(), "--task", "detect"),
             "show": (at.data(), "--task", "detect", "--out", fresh(at, "s.png")),
             "samples": (fresh(at, "s"), "--count", 5, "--size", 32),

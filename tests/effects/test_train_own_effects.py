@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+from data_view_parts import lists_of
 from effect_parts import BOXES, Row, cases, require_effect
 from PIL import Image
 from test_train_effects import body_changes, loss, seen, start, train_keys, val_keys
@@ -99,6 +100,10 @@ def heap(at):
         (path / "train").rmdir()
 
     return str(at.once("heap", build))
+
+
+HEAP = {"data": heap}
+LISTS = lists_of(heap, val_fraction=0.5), lists_of(heap, val_fraction=0.7)
 
 
 def uneven(path):
@@ -208,6 +213,8 @@ ROWS = [
     Row("loss", ("ce", "hinge"), loss, CLASSIFY),
     # all
     Row("val_fraction", (0.2, 0.6), train_keys, base={"data": heap}),
+    Row("splits", (None, *LISTS), train_keys, base=HEAP),
+    Row("fold", ("1/2", "2/2"), train_keys, base=HEAP | {"splits": lists_of(heap, folds=2)}),
     # classify and video
     Row("dropout", (0.0, 0.9), loss, CLASSIFY),
     Row("dropout", (0.0, 0.9), loss, VIDEO, LSTM),

@@ -203,15 +203,13 @@ def training_data(
     """
     place = data_place(options.data, "classify")
     names = (options.train_split, options.val_split)
+    division = training_division(options)
     data = read_collection(
-        place,
-        options.format,
-        names,
-        options.val_fraction,
-        seed=options.seed,
+        *(place, options.format, names, division.val_fraction),
+        seed=division.seed,
+        lists=division.lists,
         exclude=read_exclusion(options.exclude),
     )
-    division = training_division(options)
     tell_division(options, place, data.heap, division, data.splits, report)
     splits = data.splits.items()
     counts = ", ".join(f"{name}: {counted(len(images), 'image')}" for name, images in splits)

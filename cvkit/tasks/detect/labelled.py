@@ -10,6 +10,7 @@ import numpy as np
 from cvkit.data.annotated import AnnotatedImage, upright
 from cvkit.data.boxes import read_boxes
 from cvkit.data.decode import read_image
+from cvkit.data.exclusion import read_exclusion
 from cvkit.data.formats.contract import DataFlags, Query
 from cvkit.data.formats.recognise import detect_format
 from cvkit.data.known import Known
@@ -57,6 +58,7 @@ class LabelledObjects(Labelled[AnnotatedImage, B], Generic[B]):
             images=options.images,
             masks=masks,
             flags=flags,
+            exclude=read_exclusion(options.exclude),
         )
         return cls(
             options=options,

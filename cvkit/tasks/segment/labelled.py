@@ -11,6 +11,7 @@ import numpy as np
 from cvkit.data.classes import numbered_classes
 from cvkit.data.datasets import SegmentationDataset, read_pair, require_same_size
 from cvkit.data.decode import read_header, read_image, upright_size_hw
+from cvkit.data.exclusion import read_exclusion
 from cvkit.data.formats.contract import DataFlags, Query
 from cvkit.data.formats.recognise import detect_format
 from cvkit.data.known import Known
@@ -53,7 +54,8 @@ class LabelledSamples(Labelled[LabelledImage, SegmentTrain]):
         root = data_place(options.data, "segment")
         layout = detect_format("masks", root, options.format, splits, FLAGS)
         query = Query(root=root, flags=DataFlags(FLAGS))
-        parts = read_pairs(root, layout, list(splits) or own_splits("masks", layout, query))
+        names = list(splits) or own_splits("masks", layout, query)
+        parts = read_pairs(root, layout, names, exclude=read_exclusion(options.exclude))
         masks = [pair.mask for pairs in parts.splits.values() for pair in pairs]
         classes, colors = mask_classes(root, masks)
         reader = MaskReader(

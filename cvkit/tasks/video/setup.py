@@ -88,16 +88,13 @@ def training_data(options: VideoTrain, report: Reporter) -> tuple[Collection, di
     """
     place = data_place(options.data, "video")
     names = (options.train_split, options.val_split)
+    division = training_division(options)
     data = read_collection(
-        place,
-        options.format,
-        names,
-        options.val_fraction,
-        walk_videos,
-        seed=options.seed,
+        *(place, options.format, names, division.val_fraction, walk_videos),
+        seed=division.seed,
+        lists=division.lists,
         exclude=read_exclusion(options.exclude),
     )
-    division = training_division(options)
     tell_division(options, place, data.heap, division, data.splits, report)
     splits = data.splits.items()
     counts = ", ".join(f"{name}: {counted(len(videos), 'video')}" for name, videos in splits)

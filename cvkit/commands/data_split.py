@@ -1,0 +1,137 @@
+"""Divide a dataset into splits or folds, and list them in a file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from cvkit import storage
+from cvkit.commands.data_views import read_labelled, refuse_existing, task_of, train_options
+from cvkit.commands.printing import print_json
+from cvkit.console import Reporter, print_line, print_table
+from cvkit.errors import CvkitError, DataError, UsageError, raise_defects
+from cvkit.options.data_views import DataSplit
+from cvkit.options.described import differs
+
+if TYPE_CHECKING:
+    from cvkit.tasks.labelled import Labelled
+
+
+def split(options: DataSplit) -> int:
+    """Write the file that train and eval take as `--splits`."""
+    from cvkit.data.division import content_hashes
+    from cvkit.data.grouping import group_names
+    from cvkit.data.split_lists import RULE, write_lists
+    from cvkit.data.stratify import joined_groups, stratified
+
+    refuse_existing(options.out, (".json",), options.overwrite)
+    shares = _shares(options)
+    report = Reporter(options.quiet)
+    task = task_of(options)
+    data = read_labelled(options, task, train_options(options, task), report)
+    raise_defects(list(data.defects), str(data.root))
+    items = {data.key(item): item for each in data.splits.values() for item in each}
+    keys = list(items)
+    labels = _labels(data, items, report)
+    hashes = content_hashes([data.path(item) for item in items.values()])
+    given = group_names(options.group_by, keys) if options.group_by else [None] * len(keys)
+    groups = joined_groups(hashes, given)
+    parts = stratified(labels, groups, hashes, list(shares.values()), options.seed)
+    names = list(shares)
+    splits: dict[str, dict[str, str]] = {name: {} for name in names}
+    for key, digest, part in zip(keys, hashes, parts, strict=True):
+        splits[names[part]][key] = digest
+    if empty := [name for name, found in splits.items() if not found]:
+        raise DataError(
+            f"{data.root}: nothing is left for {empty[0]!r}: there are {len(set(groups))} groups",
+            code="split.empty",
+            hint="fewer folds, larger fractions, or smaller groups",
+        )
+    about: dict[str, Any] = {"task": task, "data": data.root.name, "layout": data.layout}
+    about |= {"seed": options.seed, "group_by": options.group_by, "rule": RULE}
+    storage.write_file(options.out, write_lists(about, splits))
+    _tell(options, about, _counts(splits, keys, labels), len(set(groups)), data)
+    return 0
+
+
+def _shares(options: DataSplit) -> dict[str, float]:
+    """Return the share of each split or fold by its name.
+
+    Raises:
+        UsageError: fractions that leave nothing for training, or fractions of folds.
+    """
+    from cvkit.data.split_lists import FOLD
+
+    if options.folds == 1:
+        raise UsageError("--folds 1 divides nothing", code="folds.one", hint="such as 5")
+    if options.folds:
+        for name in ("val_fraction", "test_fraction"):
+            if differs(options, name):
+                raise UsageError(
+                    f"--{name.replace('_', '-')} has no effect with --folds, which are all equal",
+                    code=f"{name}.idle",
+                    hint="omit it",
+                )
+        return {f"{FOLD}{n}": 1 / options.folds for n in range(1, options.folds + 1)}
+    val, test = options.val_fraction, options.test_fraction
+    if not 0 < val < 1 or not val + test < 1:
+        raise UsageError(
+            f"--val-fraction {val:g} and --test-fraction {test:g} leave a split empty",
+            code="split",
+            hint="fractions such as 0.2, which leave something for training",
+        )
+    shares = {"train": 1 - val - test, "val": val, "test": test}
+    return {name: share for name, share in shares.items() if share}
+
+
+def _labels(data: Labelled[Any, Any], items: dict[str, Any], report: Reporter) -> list[set[str]]:
+    """Return the names of the classes in each sample.
+
+    Raises:
+        DataError: lists all labels that cannot be read.
+    """
+    from cvkit.data.statistics import each_on_all_cores
+
+    found, defects = [], []
+    with report.progress("reading labels", len(items)) as advance:
+        for done, (_, names) in enumerate(
+            each_on_all_cores(data.class_names, list(items.values())), 1
+        ):
+            if isinstance(names, CvkitError):
+                defects.append(names)
+            else:
+                found.append(set(names))
+            advance(done)
+    raise_defects(defects, str(data.root))
+    return found
+
+
+def _counts(
+    splits: dict[str, dict[str, str]], keys: list[str], labels: list[set[str]]
+) -> dict[str, Counter[str]]:
+    """Return the number of samples with each class by split."""
+    classes = dict(zip(keys, labels, strict=True))
+    return {
+        name: Counter(label for key in found for label in classes[key])
+        for name, found in splits.items()
+    } | {"": Counter({name: len(found) for name, found in splits.items()})}
+
+
+def _tell(
+    options: DataSplit,
+    about: dict[str, Any],
+    counts: dict[str, Counter[str]],
+    groups: int,
+    data: Labelled[Any, Any],
+) -> None:
+    """Print how many samples of each class each split has."""
+    sizes = counts.pop("")
+    if options.json:
+        about = {"command": "data split", **about, "out": str(options.out), "groups": groups}
+        print_json(about | {"samples": sizes, "per_class": counts})
+        return
+    names = [name for name in data.classes.names if any(each[name] for each in counts.values())]
+    rows = [[name, *(f"{each[name]:,}" for each in counts.values())] for name in names]
+    rows.append([f"all {data.noun}", *(f"{size:,}" for size in sizes.values())])
+    print_table(f"{data.noun} with each class", ["class", *counts], rows)
+    print_line(options.out)
