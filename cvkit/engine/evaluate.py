@@ -18,6 +18,7 @@ from cvkit.engine.processes import Layout
 from cvkit.engine.ranks import Ranks
 from cvkit.engine.runtime import StopSignal
 from cvkit.engine.shares import Share, share_of
+from cvkit.engine.workers import KeptWorkers
 from cvkit.errors import TrainingDiverged
 from cvkit.ops.seeds import key_seed
 from cvkit.structures import Batch, Failure, Sample
@@ -105,6 +106,7 @@ def evaluate(
     on_image: OnImage | None = None,
     loss: MeanLoss | None = None,
     ranks: Ranks | None = None,
+    kept: KeptWorkers | None = None,
 ) -> list[Failure]:
     """Predict every sample once and fill the metric; return the samples that failed.
 
@@ -126,7 +128,7 @@ def evaluate(
     counted = _Counted(metric, on_image, alone=ranks.world == 1)
     order: InOrder[tuple[Sample, Any] | Failure] = InOrder(share.places)
     done = 0
-    with _batches(share, data, batch_size, workers, fabric, loss) as batches:
+    with _batches(share, data, batch_size, (workers, kept), fabric, loss) as batches:
         for places, item in batches:
             stop.raise_if_set("evaluation interrupted", "run the same command again")
             ranks.raise_if_failed()
@@ -192,16 +194,16 @@ def _batches(
     share: Share,
     data: Dataset,
     batch_size: int,
-    workers: int,
+    workers: tuple[int, KeptWorkers | None],
     fabric: Fabric,
     loss: MeanLoss | None,
 ) -> Iterator[Iterator[Placed]]:
     """Yield the batches of one process; with a loss, samples stay in order."""
     if loss is not None:
-        with load(data, share.keys, workers) as loaded:
+        with load(data, share.keys, *workers) as loaded:
             yield one_by_one(loaded, share.places)
     else:
-        with read_ahead(data, share.keys, workers, fabric.device) as loaded:
+        with read_ahead(data, share.keys, workers[0], fabric.device, kept=workers[1]) as loaded:
             yield share.placed(loaded, batch_size, data)
 
 

@@ -15,6 +15,7 @@ import torch
 from cvkit.engine.loader import Key, Loaded, load, read_sample, stack
 from cvkit.engine.processes import cores
 from cvkit.engine.runtime import choose_workers
+from cvkit.engine.workers import KeptWorkers
 from cvkit.errors import CvkitError
 from cvkit.structures import Batch, Failure, Geometry
 from cvkit.tasks.contract import Dataset, Measurable, PythonBound
@@ -55,6 +56,7 @@ def read_ahead(
     workers: int,
     device: torch.device,
     pool: ThreadPoolExecutor | None = None,
+    kept: KeptWorkers | None = None,
 ) -> contextlib.closing[Loaded]:
     """Return what `load` does, read by threads where they are as fast as processes.
 
@@ -68,13 +70,14 @@ def read_ahead(
         workers: threads or processes; 0: samples are read when they are asked for; or `IN_TURNS`.
         device: of the network.
         pool: threads that read in turns; what they were given before comes first.
+        kept: keeps processes for the next pass.
     """
     if workers == IN_TURNS:
         return contextlib.closing(_read_in_turns(dataset, batches, pool))
     python = isinstance(dataset, PythonBound) and dataset.python_bound
     copies = not any(name in sys.modules for name in UNFORKABLE)
     if workers == 0 or device.type == "cuda" or (python and copies):
-        return load(dataset, batches, workers)
+        return load(dataset, batches, workers, kept)
     return contextlib.closing(_read_in_threads(dataset, batches, workers))
 
 

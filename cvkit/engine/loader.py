@@ -1,11 +1,9 @@
 """Samples in parallel, in a fixed order, stacked into batches."""
 
 import contextlib
-import ctypes
 import errno
 import multiprocessing
 import os
-import signal
 import sys
 import threading
 import warnings
@@ -19,21 +17,16 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from cvkit.engine.workers import KeptWorkers, Key, Plan, Running, start_worker
 from cvkit.errors import CvkitError, CvkitWarning, DataError
 from cvkit.structures import Batch, Classes, Failure, Sample
 from cvkit.tasks.contract import Dataset, Ragged
-
-Key = tuple[int, int]
-"""(index of a sample, seed of its random transform)."""
 
 Loaded = Generator[list[Batch | Failure], None, None]
 """For each list of keys its samples, in batches of equal size, and those that failed."""
 
 Collate = Callable[[Sequence[Sample | Failure]], list[Batch | Failure]]
 """`stack` or `gather`."""
-
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class _Keyed(torch.utils.data.Dataset):
@@ -56,45 +49,71 @@ def read_sample(dataset: Dataset, key: Key) -> Sample | Failure:
 
 
 def load(
-    dataset: Dataset, batches: Sequence[Sequence[Key]], workers: int
+    dataset: Dataset,
+    batches: Sequence[Sequence[Key]],
+    workers: int,
+    kept: KeptWorkers | None = None,
 ) -> contextlib.closing[Loaded]:
     """Return, to be used in a `with`, an iterator over the samples of each list of keys.
 
     Each item holds the samples stacked by size, and those that failed. Samples of a ragged
     dataset stay together in one batch, listed instead of stacked. Neither the order nor the
-    content depends on `workers`. Leaving the `with`, by an exception too, ends the workers.
+    content depends on `workers`. Leaving the `with`, by an exception too, ends the workers; after
+    the last batch, `kept` keeps them for the next pass.
 
     Workers hand over batches in shared memory, of which a container may have little: what does not
     fit comes through pipes, and where workers cannot even start, this process reads the samples.
     A `CvkitWarning` reports it.
     """
-    return contextlib.closing(_load(dataset, batches, workers))
+    return contextlib.closing(_load(dataset, batches, workers, kept))
 
 
-def _load(dataset: Dataset, batches: Sequence[Sequence[Key]], workers: int) -> Loaded:
+def _load(
+    dataset: Dataset,
+    batches: Sequence[Sequence[Key]],
+    workers: int,
+    kept: KeptWorkers | None = None,
+) -> Loaded:
     if not batches:
         return
-    collate = gather if isinstance(dataset, Ragged) and dataset.ragged else stack
-    workers, before = min(workers, len(batches)), set(multiprocessing.active_children())
+    workers, kept = min(workers, len(batches)), kept if kept is not None and kept.keeps else None
     try:
-        iterator, over = _start(dataset, batches, workers, collate)
+        running, iterator = _begin(dataset, batches, workers, kept)
     except OSError as error:
         if error.errno not in NO_SEMAPHORE or not workers:
             raise
         _warn(f"cannot be used ({error.strerror}), so images are decoded in one process")
-        iterator, over = _start(dataset, batches, 0, collate)
-    started = set(multiprocessing.active_children()) - before
+        running, iterator = _begin(dataset, batches, 0, None)
+    complete = False
     try:
-        for items in iterator:
+        for number, items in enumerate(iterator, 1):
+            complete = number == len(batches)  # a caller may stop at the last one
             if any(isinstance(item, _Piped) for item in items):
                 _warn("is too small for the batches of the workers, which come through pipes")
             yield [item.batch() if isinstance(item, _Piped) else item for item in items]
     finally:
-        if over is not None:
-            over.value = 1
-        for worker in started:
-            worker.terminate()
-        del iterator  # joins them
+        del iterator
+        if complete and kept is not None and running.workers:
+            kept.put(running)
+        else:
+            running.end()
+
+
+def _begin(
+    dataset: Dataset,
+    batches: Sequence[Sequence[Key]],
+    workers: int,
+    kept: KeptWorkers | None,
+) -> tuple[Running, Iterator[list[Any]]]:
+    """Return a loader, which may have had another pass, and what it reads in this one."""
+    running = None if kept is None else kept.take(dataset, workers)
+    try:
+        running = running or _start(dataset, workers, kept is not None)
+        return running, running.read(batches)
+    except BaseException:
+        if running is not None:
+            running.end()
+        raise
 
 
 NO_SEMAPHORE = (errno.ENOSPC, errno.ENOENT, errno.EACCES, errno.EROFS, errno.ENOSYS)
@@ -113,35 +132,27 @@ def _warn(what: str) -> None:
     )
 
 
-def _start(
-    dataset: Dataset, batches: Sequence[Sequence[Key]], workers: int, collate: Collate
-) -> tuple[Iterator[list[Any]], Any]:
-    """Return the iterator of a loader, and the shared number by which a signal ends its workers.
-
-    It has no lock: a second signal would wait for what the first one's handler holds.
-    """
-    over = None
+def _start(dataset: Dataset, workers: int, keeps: bool) -> Running:
+    """Return a loader of a dataset whose workers start with the first pass."""
+    over, plan = None, Plan()
     # The death of a parent is signalled when its thread ends, so only the main thread counts.
     forks = sys.platform == "linux" and multiprocessing.get_start_method() == "fork"
     bound = forks and threading.current_thread() is threading.main_thread()
     if workers:
         multiprocessing.Lock()  # torch's loader would fail halfway where there are none
         over = multiprocessing.RawValue("b", 0)
-    # Until a worker has its handlers, torch's would end it: a signal waits till then.
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "This DataLoader will create")  # more than cores
-            loader = DataLoader(
-                _Keyed(dataset),
-                batch_sampler=[list(keys) for keys in batches],
-                num_workers=workers,
-                collate_fn=partial(_handed_over, collate) if workers else collate,
-                worker_init_fn=partial(_start_worker, over, os.getpid() if bound else None),
-            )
-            return iter(loader), over
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    collate = gather if isinstance(dataset, Ragged) and dataset.ragged else stack
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This DataLoader will create")  # more than cores
+        loader = DataLoader(
+            _Keyed(dataset),
+            batch_sampler=plan,
+            num_workers=workers,
+            collate_fn=partial(_handed_over, collate) if workers else collate,
+            worker_init_fn=partial(start_worker, over, os.getpid() if bound else None),
+            persistent_workers=keeps and workers > 0,
+        )
+    return Running(dataset, loader, plan, over)
 
 
 @dataclass(frozen=True)
@@ -221,30 +232,6 @@ def _free() -> float:
     except OSError:
         return float("inf")
     return about.f_bavail * about.f_frsize
-
-
-def _start_worker(over: Any, parent: int | None, _: int) -> None:
-    """Leave signals to the main process, which stops at a safe point and ends its workers.
-
-    Where it is killed, its workers are killed with it: torch's own would notice only while they
-    wait for work.
-
-    SIGTERM reaches the workers as well where it is sent to a whole group of processes, so it
-    ends a worker only once `over`, a number that the processes share, is 1.
-    """
-
-    def end(number: int, frame: object) -> None:
-        if over.value:
-            os._exit(0)
-
-    if parent is not None:
-        set_death_signal = 1  # PR_SET_PDEATHSIG
-        ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
-        if os.getppid() != parent:  # it was killed in between
-            os._exit(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, end)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def stack(items: Sequence[Sample | Failure]) -> list[Batch | Failure]:

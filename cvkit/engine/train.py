@@ -25,6 +25,7 @@ from cvkit.engine.runtime import StopSignal
 from cvkit.engine.sampler import STEP_SEED, batch_plan, batch_sizes
 from cvkit.engine.saves import LAST, Saves
 from cvkit.engine.validation import Validation
+from cvkit.engine.workers import KeptWorkers
 from cvkit.errors import Interrupted, UsageError
 from cvkit.ops.seeds import key_seed
 from cvkit.storage import write_file
@@ -73,6 +74,7 @@ class Trainer:
     ) -> None:
         self.task, self.settings, self.run = task, settings, run
         self.train_data = data[0]
+        self.kept = KeptWorkers()
         self.validation = Validation(
             task=task,
             data=data[1:],
@@ -82,6 +84,7 @@ class Trainer:
             reporter=reporter,
             stop=stop,
             ranks=ranks,
+            kept=self.kept,
         )
         self.freezing = freezing
         self.groups = data[0].groups() if isinstance(data[0], Grouped) else None
@@ -133,9 +136,10 @@ class Trainer:
         self._saved_at, self._save_seconds = time.monotonic(), 0.0
         if not self.progress.step:
             self.save()  # from here on the run can be resumed after a kill at any moment
-        while self.progress.epoch < self.settings.epochs and not self._out_of_patience():
-            seconds = self._train_epoch()
-            self._validate(seconds)
+        with self.kept:
+            while self.progress.epoch < self.settings.epochs and not self._out_of_patience():
+                seconds = self._train_epoch()
+                self._validate(seconds)
 
     def _out_of_patience(self) -> bool:
         waited = self.progress.epoch - self.progress.improved
@@ -151,7 +155,7 @@ class Trainer:
         started, done = time.monotonic(), 0
         images = len(plan[0]) * settings.accumulate * self.fabric.world_size if plan else 0
         title = f"epoch {progress.epoch + 1}/{settings.epochs}"
-        loading = load(self.train_data, plan, self.workers)
+        loading = load(self.train_data, plan, self.workers, self.kept)
         showing = self.reporter.progress(title, self.steps_per_epoch)
         with loading as loaded, showing as advance:
             batches = self._batches(loaded)

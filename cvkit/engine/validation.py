@@ -8,6 +8,7 @@ from cvkit.console import Reporter
 from cvkit.engine.evaluate import MeanLoss, Measured, Part, evaluate
 from cvkit.engine.ranks import Ranks
 from cvkit.engine.runtime import StopSignal
+from cvkit.engine.workers import KeptWorkers
 from cvkit.errors import DataError
 from cvkit.tasks.contract import Dataset, Task
 
@@ -28,6 +29,7 @@ class Validation:
         reporter: for progress.
         stop: asks to stop.
         ranks: the processes that train together.
+        kept: the decoding processes between the epochs.
     """
 
     def __init__(
@@ -41,9 +43,10 @@ class Validation:
         reporter: Reporter,
         stop: StopSignal,
         ranks: Ranks,
+        kept: KeptWorkers,
     ) -> None:
         self.task, self.fabric, self.reporter, self.ranks = task, fabric, reporter, ranks
-        self.batch_size, self.workers = batch_size, workers
+        self.batch_size, self.workers, self.kept = batch_size, workers, kept
         self.data, seen = data
         self.seen = None if seen is self.data else Part(seen, min(SEEN, len(self.data)))
         # Several processes agree on when to stop only in training steps, so validation is completed
@@ -82,6 +85,7 @@ class Validation:
                 advance=advance,
                 loss=loss,
                 ranks=self.ranks,
+                kept=self.kept,
             )
         if failures:
             raise DataError(failures[0].reason, code=failures[0].code)

@@ -284,7 +284,7 @@ def test_without_semaphores_this_process_reads(monkeypatch, number):
 
 
 def test_the_number_that_ends_workers_needs_no_lock():
-    _, over = loader._start(Wide(False), [[(0, 0)]], 1, loader.stack)
+    over = loader._start(Wide(False), 1, False).over
     assert not hasattr(over, "get_lock") and over.value == 0
 
 
