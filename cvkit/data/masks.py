@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -74,10 +75,11 @@ class MaskReader:
                 `cvkit.data.decode`.
         """
         raw = self._read_values(path)
-        mapped = self._lookup_table()[raw]
+        table = self._lookup_table()
         limit = IGNORE if self.num_classes is None else self.num_classes
-        wrong = (mapped >= limit) & (mapped != IGNORE_MARK)
-        if wrong.any():
+        outside = (table >= limit) & (table != IGNORE_MARK)
+        if outside[_occurring(raw)].any():
+            wrong = outside[raw]
             value = int(raw[wrong][0])
             raise DataError(
                 f"{path}: mask value {value} at {counted(int(wrong.sum()), 'pixel')} is outside "
@@ -86,7 +88,7 @@ class MaskReader:
                 hint=f"list more classes in classes.txt, or use --mask-map {value}=NEW or "
                 f"--ignore-index {value}",
             )
-        return mapped.astype(np.uint8)  # the mark wraps around to IGNORE
+        return cv2.LUT(raw, table.astype(np.uint8))  # the mark wraps around to IGNORE
 
     def _lookup_table(self) -> np.ndarray:
         table = np.arange(256, dtype=np.int16)
@@ -143,9 +145,12 @@ class MaskReader:
             the colours decide, and each must belong to a class. Colours in `--mask-map` always
             apply. Values in `--mask-map` and `--ignore-index` are never converted.
         """
-        values, palette = _first_channel(image), _palette(image)
+        values = _first_channel(image)
+        if not self.colors and not self.mask_map.colors:
+            return values
+        palette = _palette(image)
         named = {self.ignore_index, *self.mask_map.values}
-        used = [value for value in np.unique(values).tolist() if value not in named]
+        used = [value for value in _occurring(values).tolist() if value not in named]
         colors = {value: palette[value] for value in used if value < len(palette)}
         mapped = self.mask_map.colors
         replaced = {value: mapped[c] for value, c in colors.items() if c in mapped}
@@ -210,6 +215,12 @@ class MaskReader:
 
 IGNORE_MARK = np.int16(511)
 """Represents "no label" while 255 may still be an ordinary value; as uint8 it is `IGNORE`."""
+
+
+def _occurring(values: np.ndarray) -> np.ndarray:
+    """Return the values that occur in an HW uint8 array, ascending."""
+    counts = cv2.calcHist([np.ascontiguousarray(values)], [0], None, [256], [0, 256])
+    return np.flatnonzero(counts)
 
 
 def _first_channel(image: Image.Image) -> np.ndarray:
