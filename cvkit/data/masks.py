@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -107,16 +108,16 @@ class MaskReader:
                 `mask.16bit`, `mask.float`, `mask.color`, `mask.palette` and the errors of
                 `cvkit.data.decode`.
         """
+        table = self._lookup_table()
         if isinstance(mask, Drawing):
             path, raw = mask.file, mask.values()
-            mapped = self._lookup_table()[raw]
-            mapped[raw == IGNORE] = IGNORE_MARK
+            table[IGNORE] = IGNORE_MARK
         else:
             path, raw = mask, self._read_values(mask)
-            mapped = self._lookup_table()[raw]
         limit = IGNORE if self.num_classes is None else self.num_classes
-        wrong = (mapped >= limit) & (mapped != IGNORE_MARK)
-        if wrong.any():
+        outside = (table >= limit) & (table != IGNORE_MARK)
+        if outside[_occurring(raw)].any():
+            wrong = outside[raw]
             value = int(raw[wrong][0])
             raise DataError(
                 f"{path}: mask value {value} at {counted(int(wrong.sum()), 'pixel')} is outside "
@@ -125,7 +126,7 @@ class MaskReader:
                 hint=f"list more classes in classes.txt, or use --mask-map {value}=NEW or "
                 f"--ignore-index {value}",
             )
-        return mapped.astype(np.uint8)  # the mark wraps around to IGNORE
+        return cv2.LUT(raw, table.astype(np.uint8))  # the mark wraps around to IGNORE
 
     def _lookup_table(self) -> np.ndarray:
         table = np.arange(256, dtype=np.int16)
@@ -182,9 +183,12 @@ class MaskReader:
             the colours decide, and each must belong to a class. Colours in `--mask-map` always
             apply. Values in `--mask-map` and `--ignore-index` are never converted.
         """
-        values, palette = _first_channel(image), _palette(image)
+        values = _first_channel(image)
+        if not self.colors and not self.mask_map.colors:
+            return values
+        palette = _palette(image)
         named = {self.ignore_index, *self.mask_map.values}
-        used = [value for value in np.unique(values).tolist() if value not in named]
+        used = [value for value in _occurring(values).tolist() if value not in named]
         colors = {value: palette[value] for value in used if value < len(palette)}
         mapped = self.mask_map.colors
         replaced = {value: mapped[c] for value, c in colors.items() if c in mapped}
@@ -249,6 +253,12 @@ class MaskReader:
 
 IGNORE_MARK = np.int16(511)
 """Represents "no label" while 255 may still be an ordinary value; as uint8 it is `IGNORE`."""
+
+
+def _occurring(values: np.ndarray) -> np.ndarray:
+    """Return the values that occur in an HW uint8 array, ascending."""
+    counts = cv2.calcHist([np.ascontiguousarray(values)], [0], None, [256], [0, 256])
+    return np.flatnonzero(counts)
 
 
 def _first_channel(image: Image.Image) -> np.ndarray:

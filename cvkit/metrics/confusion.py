@@ -1,7 +1,8 @@
-"""Metrics from a confusion matrix: mIoU and related ones. Needs numpy only."""
+"""Metrics from a confusion matrix: mIoU and related ones. Does not import torch."""
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 
 from cvkit.metrics.dialects import (
@@ -20,6 +21,8 @@ RULES = {
     "zero": "classes in neither truth nor prediction count as IoU 0",
     "nan": "the mean is undefined (null) if a class is in neither truth nor prediction",
 }
+EXACT = 2**24
+"""Number of pixels that OpenCV, which counts in float32, counts exactly."""
 OURS = "cvkit"
 """Name of the dialect that this module defines; `--absent-class` belongs to it."""
 
@@ -53,8 +56,12 @@ class ConfusionMatrix:
             ValueError: the sizes differ, or a predicted value is not a class.
         """
         matrix = image_matrix(result.labels, truth.labels, len(self.matrix))
-        self.matrix += matrix
+        self.add(matrix)
         return matrix
+
+    def add(self, matrix: np.ndarray) -> None:
+        """Add an image by its [K, K] matrix."""
+        self.matrix += matrix
 
     def state(self) -> np.ndarray:
         """Return the counts that another process needs to `merge` this one."""
@@ -111,12 +118,26 @@ def image_matrix(predicted: np.ndarray, truth: np.ndarray, num_classes: int) -> 
     """
     if predicted.shape != truth.shape:
         raise ValueError(f"prediction is {predicted.shape}, truth {truth.shape} (height, width)")
-    labelled = truth != IGNORE
-    true, guess = truth[labelled].astype(np.int64), predicted[labelled]
-    if guess.size and guess.max() >= num_classes:
-        raise ValueError(f"predicted value {guess.max()} is outside 0..{num_classes - 1}")
-    counts = np.bincount(true * num_classes + guess, minlength=num_classes**2)
-    return counts.reshape(num_classes, num_classes)
+    counts = _pair_counts(truth, predicted)
+    counts[IGNORE] = 0
+    true, guess = (np.flatnonzero(counts.any(axis)) for axis in (1, 0))
+    for what, values in (("predicted", guess), ("true", true)):
+        if values.max(initial=0) >= num_classes:
+            raise ValueError(f"{what} value {values.max()} is outside 0..{num_classes - 1}")
+    matrix = np.zeros((num_classes, num_classes), np.int64)
+    matrix[: len(counts), : len(counts)] = counts[:num_classes, :num_classes]
+    return matrix
+
+
+def _pair_counts(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return [256, 256] int64: how often each pair of values occurs in two HW uint8 arrays."""
+    counts = np.zeros((256, 256), np.int64)
+    step = max(EXACT // max(first.shape[1], 1), 1)
+    for start in range(0, len(first) if first.size else 0, step):
+        part = [np.ascontiguousarray(each[start : start + step]) for each in (first, second)]
+        found = cv2.calcHist(part, [0, 1], None, [256, 256], [0, 256, 0, 256])
+        counts += found.astype(np.int64)
+    return counts
 
 
 def summary(

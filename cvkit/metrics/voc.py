@@ -123,7 +123,7 @@ def nearest_objects(found: Boxes, truth: Boxes, overlap: Overlap) -> tuple[np.nd
         each, starts = counts[rows], np.cumsum(counts[rows]) - counts[rows]
         detection = np.repeat(rows, each)
         objects = order[np.arange(len(detection)) + np.repeat(first[rows] - starts, each)]
-        iou = overlap(detection, objects)
+        iou = overlap(detection, objects, 0.0)
         if len(rows):
             most[rows] = np.maximum.reduceat(iou, starts)
         best = np.flatnonzero(iou == most[detection])[::-1]
@@ -215,7 +215,7 @@ class VocMetric(BoxMetric):
         ranked = np.lexsort((-scores, found.images))  # stable
         found = Boxes(found.images[ranked], found.labels[ranked], found.xywh[ranked])
         iou = self.overlap_by(kind, scene(self.results, self.truths))
-        place, most = nearest_objects(found, truth, lambda d, o: iou(ranked[d], o))
+        place, most = nearest_objects(found, truth, lambda d, o, least: iou(ranked[d], o, least))
         # Stable: of equal scores, that of the first image counts.
         order = np.lexsort((-scores[ranked], found.labels))
         spare = np.concatenate([np.zeros(0, bool), *map(uncounted, self.truths)])

@@ -1,7 +1,10 @@
 """Scoring segmentation masks, of any origin. Does not import torch."""
 
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -10,9 +13,10 @@ from cvkit.data.classes import make_classes, numbered_classes
 from cvkit.data.decode import read_image
 from cvkit.data.labelled import mask_classes
 from cvkit.data.masks import BINARY, MaskMap, MaskReader, parse_mask_map
+from cvkit.engine.processes import cores
 from cvkit.errors import CvkitError, DataError
 from cvkit.metrics import confusion
-from cvkit.metrics.confusion import ConfusionMatrix
+from cvkit.metrics.confusion import ConfusionMatrix, image_matrix
 from cvkit.metrics.dialects import number, whole
 from cvkit.options.segment import SegmentEval, dialects
 from cvkit.output.confusion_picture import write_confusion
@@ -29,6 +33,7 @@ from cvkit.scoring.predicted import Predicted, read_predicted, require_any, requ
 from cvkit.structures import IGNORE, ClassList, Failure, SegMap
 
 SAMPLE = "image"
+R = TypeVar("R")
 
 
 def metric_names(options: SegmentEval) -> tuple[str, ...]:
@@ -67,11 +72,13 @@ def score(options: SegmentEval, report: Reporter) -> Scored[ConfusionMatrix, np.
     images: list[tuple[str, np.ndarray]] = []
     failures: list[Failure] = []
     with report.progress("scoring", len(pairs)) as advance:
-        for done, pair in enumerate(pairs, 1):
-            found = _score(pair, results, truths, metric)
+        size = len(classes)
+        each = _in_threads(lambda pair: _score(pair, results, truths, size), pairs)
+        for done, (pair, found) in enumerate(zip(pairs, each, strict=True), 1):
             if isinstance(found, Failure):
                 failures.append(found)
             else:
+                metric.add(found)
                 images.append((pair.key, found))
             advance(done, "")
     require_any(failures, len(pairs), SAMPLE)
@@ -129,21 +136,37 @@ def _readers(
     return truths, results, classes
 
 
+def _in_threads(function: Callable[[ScoredPair], R], pairs: Iterable[ScoredPair]) -> Iterator[R]:
+    """Yield the result of each pair in order, on all cores; few of them wait at a time."""
+    waiting: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(count := cores(), "score") as pool:
+        try:
+            for pair in pairs:
+                waiting.append(pool.submit(function, pair))
+                if len(waiting) > 4 * count:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for each in waiting:
+                each.cancel()
+
+
 def _score(
-    pair: ScoredPair, results: MaskReader, truths: MaskReader, metric: ConfusionMatrix
+    pair: ScoredPair, results: MaskReader, truths: MaskReader, num_classes: int
 ) -> np.ndarray | Failure:
     """Return the matrix of a pair, or why there is none."""
     truth = truths.read(pair.mask)
     if isinstance(pair.prediction, Failure):
         return pair.prediction
     try:
-        result = _foreground(results.read(pair.prediction), metric)
+        result = _foreground(results.read(pair.prediction), num_classes)
     except CvkitError as error:
         if error.code.startswith("image."):
             return Failure(pair.key, error.code, str(error))
         raise
     try:
-        return metric.update(SegMap(result), SegMap(truth))
+        return image_matrix(result, truth, num_classes)
     except ValueError as error:
         raise DataError(
             f"{pair.prediction}: {error}",
@@ -154,29 +177,31 @@ def _score(
         ) from error
 
 
-def _foreground(result: np.ndarray, metric: ConfusionMatrix) -> np.ndarray:
+def _foreground(result: np.ndarray, num_classes: int) -> np.ndarray:
     """Return a prediction of two classes in which 255, as other programs write it, is class 1.
 
     A prediction has no pixels without a label; with both 1 and 255 it is refused later.
     """
-    if len(metric.matrix) != 2 or (result == 1).any():
+    if num_classes != 2 or (result == 1).any():
         return result
     return np.where(result == IGNORE, np.uint8(1), result)
 
 
 def _count_classes(pairs: list[ScoredPair], truths: MaskReader, results: MaskReader) -> ClassList:
     """Return the classes 0 to the largest value in truths and predictions."""
-    largest = 0
-    for pair in pairs:
-        largest = max(largest, _largest(truths.read(pair.mask)))
+
+    def largest(pair: ScoredPair) -> int:
+        found = _largest(truths.read(pair.mask))
         if isinstance(pair.prediction, Path) and pair.prediction.is_file():
-            largest = max(largest, _largest(results.read(pair.prediction)))
-    return numbered_classes(largest + 1)
+            found = max(found, _largest(results.read(pair.prediction)))
+        return found
+
+    return numbered_classes(max(_in_threads(largest, pairs), default=0) + 1)
 
 
 def _largest(labels: np.ndarray) -> int:
-    values = labels[labels != IGNORE]
-    return int(values.max()) if values.size else 0
+    largest = int(labels.max(initial=0))
+    return largest if largest < IGNORE else int(labels.max(initial=0, where=labels != IGNORE))
 
 
 def write_report(

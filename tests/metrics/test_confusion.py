@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as arrays
 
 from cvkit.data.classes import numbered_classes
 from cvkit.errors import UsageError
+from cvkit.metrics import confusion
 from cvkit.metrics.confusion import ConfusionMatrix, per_class, rules, summary
 from cvkit.metrics.dialects import class_scores
 from cvkit.metrics.gates import check_limits, parse_gates, require_known
@@ -18,6 +19,29 @@ from cvkit.structures import SegMap
 
 TRUTH = np.array([[0, 0, 1], [1, 255, 2]], np.uint8)
 PREDICTION = np.array([[0, 1, 1], [1, 1, 0]], np.uint8)
+
+
+@pytest.mark.parametrize("exact", [1, 7, 50, 2**24])
+@pytest.mark.parametrize("shape", [(1, 1), (9, 11), (40, 3), (0, 4), (4, 0)])
+def test_pixels_are_counted_as_one_by_one(monkeypatch, exact, shape):
+    """In parts too, as large images are, and of arrays that are views."""
+    monkeypatch.setattr(confusion, "EXACT", exact)
+    rng = np.random.default_rng(exact)
+    truth = rng.choice([0, 1, 4, 255], (shape[1], shape[0], 2)).astype(np.uint8)[..., 1].T
+    result = rng.integers(0, 5, (shape[0], 2 * shape[1]), np.uint8)[:, ::2]
+    wanted = np.zeros((5, 5), int)
+    for true, guess in zip(truth.ravel().tolist(), result.ravel().tolist(), strict=True):
+        if true != 255:
+            wanted[true, guess] += 1
+    found = confusion.image_matrix(result, truth, 5)
+    assert found.dtype == np.int64 and found.tolist() == wanted.tolist()
+
+
+def test_more_pixels_of_a_pair_than_float32_counts_are_counted():
+    labels = np.ones((4100, 4100), np.uint8)
+    labels[0, 0] = 0
+    found = confusion.image_matrix(labels, labels, 2)
+    assert found.tolist() == [[1, 0], [0, 4100 * 4100 - 1]]
 
 
 def failed_gates(gates, content):

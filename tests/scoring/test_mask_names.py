@@ -1,9 +1,13 @@
 """Masks of other programs: their names, and how they write classes."""
 
+import threading
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from cvkit.errors import DataError
+from cvkit.scoring import segment
 from cvkit.scoring.mask_names import joined_without_endings
 from cvkit.structures import VOC_PALETTE
 
@@ -66,6 +70,29 @@ def test_names_are_joined_without_the_ending_of_each_side(score, wanted, tmp_pat
     assert done.code == 0, done.err
     assert done.json["metrics"] == wanted
     assert "joined without their endings" in done.err
+
+
+def test_pairs_are_compared_in_threads_but_told_in_order(score, tmp_path, monkeypatch):
+    """The first wrong pair is told, though a later one is read earlier; few are read ahead."""
+    labels = {f"{number:03}": np.full((4, 4), number % 2, np.uint8) for number in range(90)}
+    write(tmp_path / "gt", labels)
+    write(tmp_path / "found", labels | {"020": np.full((5, 4), 1, np.uint8)})
+    read, first, seen = segment._score, threading.Event(), []
+
+    def slowly(pair, *more):
+        seen.append(pair.key)
+        if pair.key == "020":
+            first.wait(20)
+        if pair.key == "021":
+            first.set()
+            raise DataError("later", code="later")
+        return read(pair, *more)
+
+    monkeypatch.setattr(segment, "cores", lambda: 3)
+    monkeypatch.setattr(segment, "_score", slowly)
+    refused = score()
+    assert refused.json["error"]["code"] == "prediction.mismatch" and "020" in refused.err
+    assert len(seen) < 60
 
 
 def test_two_kinds_of_label_masks_are_refused(score, tmp_path):

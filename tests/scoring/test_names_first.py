@@ -85,7 +85,7 @@ def test_wrong_names_are_refused_before_anything_is_scored(cvkit, tmp_path, monk
     for metric, name in (
         (ClassificationMetric, "update"),
         (VideoMetric, "update"),
-        (ConfusionMatrix, "update"),
+        (ConfusionMatrix, "add"),
         (BoxMetric, "extend"),
     ):
         monkeypatch.setattr(metric, name, never)

@@ -31,7 +31,8 @@ def read(query: Query) -> Contents[Listing[ClassifiedImage]]:
 
     def read_split(split: str) -> Listing[ClassifiedImage]:
         if split == "train":
-            return Listing(list_classes(root / "train", root, query.walk))
+            samples, defects = list_classes(root / "train", root, query.walk)
+            return Listing(samples, (), defects)
         images = _validation(root)
         listed = {image.path for image in images}
         bare = [path for path in query.walk(root / "val") if path not in listed]
