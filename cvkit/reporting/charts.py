@@ -8,7 +8,8 @@ import numpy as np
 from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 360, 224
-LEFT, RIGHT, TOP, BOTTOM = 44, 10, 10, 38
+LEFT, RIGHT, TOP, BOTTOM = 60, 10, 10, 38
+"""Margins; the left one has room for the axis title beside ticks such as 0.0025."""
 SERIES = 6
 """Number of colours in the style sheet."""
 POINTS = 160

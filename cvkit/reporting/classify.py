@@ -68,6 +68,42 @@ def calibration(
     )
 
 
+def by_threshold(
+    outcomes: Sequence[tuple[str, tuple[int, int, float]]],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return [101] smallest scores, and the accuracy and share of the predictions that have them.
+
+    The accuracy is NaN where no prediction has such a score.
+    """
+    scores = np.array([score for _, (_, _, score) in outcomes], float)
+    right = np.array([true == guess for _, (true, guess, _) in outcomes], bool)
+    order = np.argsort(scores, kind="stable")
+    limits = np.linspace(0, 1, 101)
+    first = np.searchsorted(scores[order], limits)
+    kept = len(scores) - first
+    correct = np.append(np.cumsum(right[order][::-1])[::-1], 0)[first]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return limits, correct / kept, kept / np.float64(len(scores))
+
+
+def threshold_section(
+    metric: ClassificationMetric, outcomes: Sequence[tuple[str, tuple[int, int, float]]]
+) -> tuple[Section, ...]:
+    """Return what a smallest score would cost and gain; nothing without probabilities."""
+    if not metric.probabilities:
+        return ()
+    limits, accuracy, share = by_threshold(outcomes)
+    chart = line_chart(
+        f"accuracy and share of {metric.counted} over the smallest score",
+        [Line("accuracy", limits, accuracy), Line(f"share of {metric.counted}", limits, share)],
+        Axis("smallest score"),
+        Axis("fraction"),
+    )
+    legend = (("s1", "accuracy"), ("s2", f"share of {metric.counted}"))
+    about = f"The accuracy over the {metric.counted} whose predicted class has at least this score."
+    return (Section("curves", "Curves", (Chart("Score threshold", chart, about, legend),)),)
+
+
 class Pages:
     """The report of an evaluation."""
 
@@ -78,11 +114,12 @@ class Pages:
         self.scored = scored
 
     def sections(self) -> Sequence[Section]:
-        """Return confusions and calibration."""
+        """Return confusions, calibration and the curve over the smallest score."""
         metric: ClassificationMetric = self.scored.metric
         return (
             confusion_section(metric.matrix, list(self.scored.classes.names), metric.counted),
             calibration(metric, self.scored.outcomes),
+            *threshold_section(metric, self.scored.outcomes),
         )
 
     def qualities(self) -> list[float | None]:

@@ -106,7 +106,7 @@ def _pairs(pairs: list[tuple[int, int]], matrix: np.ndarray, names: list[str], u
     )
     return Markup(
         '<div class="scroll" tabindex="0" role="region" aria-label="largest confusions">'
-        "<table><thead><tr><th scope=col>truth</th><th scope=col>prediction</th>"
+        "<table class=pairs><thead><tr><th scope=col>truth</th><th scope=col>prediction</th>"
         "<th scope=col class=n>{}</th><th scope=col class=n>of the truth</th></tr></thead>"
         "<tbody>{}</tbody></table></div>"
     ).format(escape(unit), rows)

@@ -19,7 +19,7 @@ from cvkit.data.synthetic.samples import WRITERS
 from cvkit.errors import DataError, MachineError
 from cvkit.options.job import with_given
 from cvkit.options.tree import OPTIONS
-from cvkit.reporting import gallery
+from cvkit.reporting import classify, gallery
 from cvkit.reporting.charts import Axis, Line, line_chart, nice_ceiling, ticks
 from cvkit.reporting.detect import by_threshold
 from cvkit.reporting.matrix import reduced, short_count
@@ -28,8 +28,8 @@ from cvkit.reporting.training import read_history
 from cvkit.scoring.contract import Scored
 
 EXPECTED = {
-    "classify": {"confusion", "calibration"},
-    "video": {"confusion", "calibration"},
+    "classify": {"confusion", "calibration", "curves"},
+    "video": {"confusion", "calibration", "curves"},
     "segment": {"confusion", "iou"},
     "detect": {"errors", "curves", "confusion"},
     "instance": {"errors", "curves", "confusion"},
@@ -252,6 +252,17 @@ def test_many_classes_are_reduced_to_those_with_errors():
     assert {"c40", "c60"} <= {*names}
     assert names[-1] == "all others"
     assert small[names.index("c40"), names.index("c60")] == 5
+
+
+def test_the_accuracy_over_the_smallest_score_is_of_those_that_reach_it():
+    rows = [(0, 0, 0.9), (1, 0, 0.5), (1, 1, 0.5), (0, 1, 0.2)]
+    outcomes = [(str(number), row) for number, row in enumerate(rows)]
+    limits, accuracy, share = classify.by_threshold(outcomes)
+    at = {round(limit, 2): (a, s) for limit, a, s in zip(limits, accuracy, share, strict=True)}
+    assert at[0] == (0.5, 1)
+    assert at[0.3] == at[0.5] == (2 / 3, 3 / 4)
+    assert at[0.6] == (1, 1 / 4)
+    assert np.isnan(at[0.95][0]) and at[0.95][1] == 0
 
 
 def test_ticks_and_counts_are_short():
