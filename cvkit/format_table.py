@@ -18,6 +18,7 @@ class Format:
     Attributes:
         module: that detects and reads it.
         about: the layout, for hints.
+        needs: files and folders of every dataset in it, to say what is missing; may be empty.
         files: suffixes of files that may be given instead of the folder.
         last: other formats may have its characteristics too, so they are tried first.
         json_files: the flags for annotation files and the folder of images apply to it.
@@ -27,6 +28,7 @@ class Format:
 
     module: str
     about: str
+    needs: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     last: bool = False
     json_files: bool = False
@@ -58,19 +60,26 @@ FORMATS: dict[Truth, dict[str, Format]] = {
     "masks": {
         "voc": Format(
             module=f"{_PLACE}.voc_masks",
+            needs=("JPEGImages", "SegmentationClass"),
             about="JPEGImages/, SegmentationClass/, and ImageSets/Segmentation/SPLIT.txt if "
             "there are splits",
         ),
         "pairs": Format(
             module=f"{_PLACE}.pairs",
+            needs=("images", "masks"),
             about="images/SPLIT/ and masks/SPLIT/ with equal file names, or images/ and masks/",
         ),
         "cityscapes": Format(
-            module=f"{_PLACE}.cityscapes", about="leftImg8bit/SPLIT/CITY/ and gtFine/SPLIT/CITY/"
+            module=f"{_PLACE}.cityscapes",
+            needs=("leftImg8bit", "gtFine"),
+            about="leftImg8bit/SPLIT/CITY/ and gtFine/SPLIT/CITY/",
         ),
-        "camvid": Format(module=f"{_PLACE}.camvid", about="SPLIT/ and SPLITannot/"),
+        "camvid": Format(
+            module=f"{_PLACE}.camvid", needs=("train", "trainannot"), about="SPLIT/ and SPLITannot/"
+        ),
         "ade20k": Format(
             module=f"{_PLACE}.ade20k",
+            needs=("images", "annotations", "objectInfo150.txt"),
             about="images/SPLIT/, annotations/SPLIT/ and objectInfo150.txt",
         ),
         "panoptic": Format(
@@ -100,6 +109,7 @@ FORMATS: dict[Truth, dict[str, Format]] = {
         ),
         "yolo": Format(
             module=f"{_PLACE}.yolo",
+            needs=("labels", "images"),
             about="data.yaml, images/, and labels/ with a polygon in each line",
             last=True,
             drawn=True,
@@ -113,10 +123,13 @@ FORMATS: dict[Truth, dict[str, Format]] = {
             json_files=True,
         ),
         "voc": Format(
-            module=f"{_PLACE}.voc", about="Annotations/, JPEGImages/, ImageSets/Main/SPLIT.txt"
+            module=f"{_PLACE}.voc",
+            needs=("JPEGImages", "Annotations"),
+            about="Annotations/, JPEGImages/, ImageSets/Main/SPLIT.txt",
         ),
         "xml": Format(
             module=f"{_PLACE}.voc_beside",
+            needs=("images", "annotations"),
             about="VOC's XML files beside the images, also in SPLIT/; or annotations/ and images/",
         ),
         "labelme": Format(
@@ -132,6 +145,7 @@ FORMATS: dict[Truth, dict[str, Format]] = {
         ),
         "yolo": Format(
             module=f"{_PLACE}.yolo",
+            needs=("labels", "images"),
             about="data.yaml, images/, labels/, in each split or with a folder for each in them",
             files=(".yaml", ".yml"),
         ),
@@ -145,6 +159,7 @@ FORMATS: dict[Truth, dict[str, Format]] = {
         ),
         "index": Format(
             module=f"{_PLACE}.index_maps",
+            needs=("images", "masks"),
             about="images/SPLIT/ and masks/SPLIT/ with equal file names",
             last=True,
         ),
@@ -161,6 +176,7 @@ FORMATS: dict[Truth, dict[str, Format]] = {
         ),
         "yolo": Format(
             module=f"{_PLACE}.yolo",
+            needs=("labels", "images"),
             about="as for boxes, with a polygon in each line of labels/",
             files=(".yaml", ".yml"),
             last=True,
