@@ -18,6 +18,7 @@ class Format:
     Attributes:
         module: that detects and reads it.
         about: the layout, for hints.
+        needs: files and folders of every dataset in it, to say what is missing; may be empty.
         files: suffixes of files that may be given instead of the folder.
         last: other formats may have its characteristics too, so they are tried first.
         json_files: the flags for annotation files and the folder of images apply to it.
@@ -28,6 +29,7 @@ class Format:
 
     module: str
     about: str
+    needs: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     last: bool = False
     json_files: bool = False
@@ -67,21 +69,28 @@ FORMATS: dict[Truth, dict[str, Format]] = {
     "masks": {
         "voc": Format(
             module=f"{_PLACE}.voc_masks",
+            needs=("JPEGImages", "SegmentationClass"),
             about="JPEGImages/, SegmentationClass/, and ImageSets/Segmentation/SPLIT.txt if "
             "there are splits",
             writer=f"{_WRITERS}.voc_masks",
         ),
         "pairs": Format(
             module=f"{_PLACE}.pairs",
+            needs=("images", "masks"),
             about="images/SPLIT/ and masks/SPLIT/ with equal file names, or images/ and masks/",
             writer=f"{_WRITERS}.mask_pairs",
         ),
         "cityscapes": Format(
-            module=f"{_PLACE}.cityscapes", about="leftImg8bit/SPLIT/CITY/ and gtFine/SPLIT/CITY/"
+            module=f"{_PLACE}.cityscapes",
+            needs=("leftImg8bit", "gtFine"),
+            about="leftImg8bit/SPLIT/CITY/ and gtFine/SPLIT/CITY/",
         ),
-        "camvid": Format(module=f"{_PLACE}.camvid", about="SPLIT/ and SPLITannot/"),
+        "camvid": Format(
+            module=f"{_PLACE}.camvid", needs=("train", "trainannot"), about="SPLIT/ and SPLITannot/"
+        ),
         "ade20k": Format(
             module=f"{_PLACE}.ade20k",
+            needs=("images", "annotations", "objectInfo150.txt"),
             about="images/SPLIT/, annotations/SPLIT/ and objectInfo150.txt",
         ),
         "panoptic": Format(
@@ -111,6 +120,7 @@ FORMATS: dict[Truth, dict[str, Format]] = {
         ),
         "yolo": Format(
             module=f"{_PLACE}.yolo",
+            needs=("labels", "images"),
             about="data.yaml, images/, and labels/ with a polygon in each line",
             last=True,
             drawn=True,
@@ -126,11 +136,13 @@ FORMATS: dict[Truth, dict[str, Format]] = {
         ),
         "voc": Format(
             module=f"{_PLACE}.voc",
+            needs=("JPEGImages", "Annotations"),
             about="Annotations/, JPEGImages/, ImageSets/Main/SPLIT.txt",
             writer=f"{_WRITERS}.voc",
         ),
         "xml": Format(
             module=f"{_PLACE}.voc_beside",
+            needs=("images", "annotations"),
             about="VOC's XML files beside the images, also in SPLIT/; or annotations/ and images/",
         ),
         "labelme": Format(
@@ -148,6 +160,7 @@ FORMATS: dict[Truth, dict[str, Format]] = {
         ),
         "yolo": Format(
             module=f"{_PLACE}.yolo",
+            needs=("labels", "images"),
             about="data.yaml, images/, labels/, in each split or with a folder for each in them",
             files=(".yaml", ".yml"),
             writer=f"{_WRITERS}.yolo",
@@ -163,6 +176,7 @@ FORMATS: dict[Truth, dict[str, Format]] = {
         ),
         "index": Format(
             module=f"{_PLACE}.index_maps",
+            needs=("images", "masks"),
             about="images/SPLIT/ and masks/SPLIT/ with equal file names",
             last=True,
             writer=f"{_WRITERS}.index_maps",
@@ -182,6 +196,7 @@ FORMATS: dict[Truth, dict[str, Format]] = {
         ),
         "yolo": Format(
             module=f"{_PLACE}.yolo",
+            needs=("labels", "images"),
             about="as for boxes, with a polygon in each line of labels/",
             files=(".yaml", ".yml"),
             last=True,

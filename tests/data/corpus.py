@@ -212,7 +212,7 @@ def voc_of_roboflow():
         files |= {key: photo(10 * number), key.replace(".png", ".xml"): xml("a.jpg")}
     splits = {s: {k: [BOX]} for s, k in zip(("train", "val", "test"), ROBOFLOW, strict=True)}
     spoil = {
-        "outside the image": ("train/a.xml", "<xmin>2<", "<xmin>9<"),
+        "beyond": ("train/a.xml", "<xmin>2<", "<xmin>9<"),
         "reversed": ("train/a.xml", "<xmin>2<", "<xmin>6<"),
     }
     return Case("boxes", "xml", files, ("cat",), splits, spoil)
@@ -251,7 +251,7 @@ def yolo_boxes():
         {"train": {"images/train/a.png": [BOX]}, "val": {"images/val/b.png": []}},
         {
             "outside": ("data.yaml", "images/train", "../../images/elsewhere"),
-            "wrong type": ("data.yaml", NAMES, "names: 3"),
+            "type": ("data.yaml", NAMES, "names: 3"),
             "class": ("labels/train/a.txt", "0 ", "2 "),
             "oriented": ("labels/train/a.txt", LINE, TILTED),
             "dota": ("labels/train/a.txt", LINE, "1 1 4 1 4 4 1 4 cat 0"),
@@ -431,7 +431,7 @@ def cvat(*images, labels=("cat", "dog")):
 
 CVAT_BOX = '<box label="cat" occluded="0" xtl="1" ytl="2" xbr="5" ybr="4" z_order="0"></box>'
 CVAT_POLYGON = '<polygon label="cat" points="1,2;5,2;5,4;1,4"></polygon>'
-CVAT_MASK = '<mask label="dog" rle="1, 2, 1" left="2" top="1" width="2" height="2"></mask>'
+CVAT_MASK = '<mask label="dog" rle="1, 2, 3" left="2" top="1" width="3" height="2"></mask>'
 CVAT_SPOIL = {
     "outside": ("annotations.xml", 'name="a.png"', 'name="../a.png"'),
     "duplicate": ("annotations.xml", 'name="b.png"', 'name="a.png"'),
@@ -472,13 +472,13 @@ def cvat_instances():
     }
     splits = {
         "train": {"images/Train/a.png": [(*BOX, 8)]},
-        "val": {"images/Validation/b.png": [("dog", 2, 1, 4, 3, 2)]},
+        "val": {"images/Validation/b.png": [("dog", 3, 1, 5, 2, 2)]},
     }
     spoil = {
         "box": ("annotations.xml", CVAT_POLYGON, CVAT_BOX),
         "points": ("annotations.xml", "5,2;", "5;"),
-        "runs": ("annotations.xml", "1, 2, 1", "1, 2, 9"),
-        "mask outside": ("annotations.xml", 'left="2"', 'left="7"'),
+        "runs": ("annotations.xml", "1, 2, 3", "1, 2, 9"),
+        "mask-outside": ("annotations.xml", 'left="2"', 'left="7"'),
     }
     return Case("instances", "cvat", files, ("cat", "dog"), splits, spoil)
 
@@ -586,7 +586,7 @@ drawn(
     ("cat", "dog"),
     {
         "train": {"images/Train/a.png": RECT},
-        "val": {"images/Validation/b.png": ["00000000", "00020000", "00200000", *["00000000"] * 3]},
+        "val": {"images/Validation/b.png": ["00000000", "00022000", *["00000000"] * 4]},
     },
 )
 drawn(
@@ -701,7 +701,7 @@ def panoptic():
     splits = {"val": {"val2017/a.png": ["1111...."] * HEIGHT}}
     spoil = {
         "outside": (f"{name}.json", '"a_ids.png"', '"../../val2017/a.png"'),
-        "image outside": (f"{name}.json", '"a.png"', '"../a.png"'),
+        "image-outside": (f"{name}.json", '"a.png"', '"../a.png"'),
         "category": (f"{name}.json", '"category_id": 1,', '"category_id": 3,'),
         "repeated": (f"{name}.json", '"id": 200, "name"', '"id": 1, "name"'),
     }
@@ -767,8 +767,8 @@ def class_table_of_marks():
         ("cat", "dog"),
         {"all": {"a.png": "cat", "b.png": "dog"}},
         {
-            "two classes": ("labels.csv", "a.png,1,0", "a.png,1,1"),
-            "no class": ("labels.csv", "a.png,1,0", "a.png,0,0"),
+            "several": ("labels.csv", "a.png,1,0", "a.png,1,1"),
+            "none": ("labels.csv", "a.png,1,0", "a.png,0,0"),
             "neither": ("labels.csv", "a.png,1,0", "a.png,1,7"),
         },
     )

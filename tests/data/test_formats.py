@@ -93,9 +93,31 @@ def test_what_has_no_format_is_told_all_of_them(tmp_path, truth):
     with pytest.raises(DataError) as caught:
         detect_format(truth, tmp_path, flag="--truth")
     told = caught.value.as_json()
-    assert told["message"] == f"--truth {tmp_path} has no known layout"
+    assert told["message"] == f"--truth {tmp_path} has no known layout; it contains nothing"
     about = [f"{name}: {row.about}" for name, row in FORMATS[truth].items()]
     assert told["hint"] == "; ".join(about)
+
+
+TAKEN = {("boxes", "xml"), ("masks", "ade20k")}
+"""Formats whose folder of annotations alone looks like COCO's."""
+
+
+@pytest.mark.parametrize(
+    ("truth", "name"),
+    [pair for pair in ROWS if FORMATS[pair[0]][pair[1]].needs and pair not in TAKEN],
+)
+def test_what_is_missing_for_the_nearest_format_is_said(tmp_path, truth, name):
+    first, *others = FORMATS[truth][name].needs
+    for part in others:
+        (tmp_path / part).mkdir()
+    (tmp_path / "a.txt").touch()
+    with pytest.raises(DataError) as caught:
+        detect_format(truth, tmp_path)
+    told = caught.value.as_json()
+    contained = ", ".join([*(f"{part}/" for part in sorted(others)), "1 .txt file"])
+    assert told["message"].endswith(f"it contains {contained}")
+    about = FORMATS[truth][name].about
+    assert f"for {name} ({about}), {first} is missing" in told["hint"]
 
 
 @pytest.mark.parametrize(("truth", "name"), ROWS)

@@ -1,6 +1,7 @@
 """Detection of a dataset's format."""
 
 import importlib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from cvkit.data.files import matches, walk_images, walk_videos
 from cvkit.data.formats.contract import Reader
 from cvkit.errors import DataError, UsageError
 from cvkit.format_table import FORMATS, TASK_OF, Format, Truth
+from cvkit.texts import counted
 
 DRAWN = "cvkit.data.formats.drawn"
 
@@ -65,16 +67,45 @@ def detect_format(
     for name in _tried(truth):
         if reader_of(truth, name).looks_like(place, splits):
             return name
+    hints = _nearest(truth, place) or [f"{name}: {row.about}" for name, row in rows.items()]
     raise DataError(
-        f"{flag} {place} has no known layout",
+        f"{flag} {place} has no known layout; it contains {_content(place)}",
         code="data.layout",
-        hint="; ".join(
-            [f"{name}: {row.about}" for name, row in rows.items()]
-            + [hint for hint in (other_data(truth, place),) if hint]
-        ),
+        hint="; ".join([*hints, *filter(None, (other_data(truth, place),))]),
     )
 
 
+def _content(place: Path) -> str:
+    """Return the folders of a folder, and how many files it has of each kind."""
+    found = matches(place, "*")
+    folders = [f"{path.name}/" for path in found if path.is_dir()]
+    kinds = Counter(path.suffix.lower() or "other" for path in found if not path.is_dir())
+    parts = folders[:MOST_NAMES] + [f"{len(folders) - MOST_NAMES} more folders"] * (
+        len(folders) > MOST_NAMES
+    )
+    parts += [f"{counted(n, f'{kind} file')}" for kind, n in kinds.most_common(MOST_NAMES)]
+    return ", ".join(parts) or "nothing"
+
+
+def _nearest(truth: Truth, place: Path) -> list[str]:
+    """Return what is missing for the layouts of which a folder has the largest part."""
+    shares: dict[str, float] = {}
+    for name, row in FORMATS[truth].items():
+        had = [part for part in row.needs if (place / part).exists()]
+        if had and len(had) < len(row.needs):
+            shares[name] = len(had) / len(row.needs)
+    result = []
+    for name, share in shares.items():
+        if share == max(shares.values()):
+            row = FORMATS[truth][name]
+            lacking = [part for part in row.needs if not (place / part).exists()]
+            are = "is" if len(lacking) == 1 else "are"
+            result.append(f"for {name} ({row.about}), {' and '.join(lacking)} {are} missing")
+    return result
+
+
+MOST_NAMES = 8
+"""Maximum number of folders, and of kinds of files, in a message."""
 MOST_FOLDERS = 20
 """Maximum number of subfolders that are searched for datasets."""
 NO_CLASSES = frozenset(
