@@ -117,9 +117,9 @@ def read_collection(
     if listed is not None:
         _require_listed(labels, listed.names, place)
     names = tuple(sorted(labels)) if listed is None else listed.names
-    splits, left_out = exclude.kept(parts.splits)
+    kept, left_out = exclude.kept(parts.splits)
     notes = (*notes, *left_out)
-    return Collection(layout, names, listed is not None, splits, parts.heap, notes)
+    return Collection(layout, names, listed is not None, kept, parts.heap, notes)
 
 
 def _doubts(place: Path, layout: str, labels: AbstractSet[str]) -> list[str]:
