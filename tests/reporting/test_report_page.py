@@ -315,6 +315,13 @@ def test_the_evaluation_after_a_training_reads_the_same_data(tmp_path, task):
     assert bool(json_file) == ("val_json" in known)
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_the_report_of_a_training_uses_its_splits(task, tmp_path):
+    flags = {"splits": tmp_path / "s.json", "fold": "1/2", "exclude": tmp_path / "e.txt"}
+    found = evaluation_of(OPTIONS[task]["train"](data="d", **flags), task, tmp_path)
+    assert {name: getattr(found, name) for name in flags} == flags
+
+
 def predictions_of(task, data, folder):
     """Return predictions of the validation split of a dataset that are its truths."""
     if task == "segment":
