@@ -4,6 +4,7 @@ import ast
 from pathlib import Path
 
 import pytest
+from data_view_parts import lists_of
 from effect_parts import BOXES, TASKS
 from model_parts import FILES, options, predictions
 from model_parts import model as trained
@@ -133,6 +134,15 @@ TRAIN = [
     (BOXES, {"image_size": "64", "min_size": "64"}, "image_size.twice"),
     (BOXES, {"min_size": "64", "max_size": 32}, "max_size.small"),
     (BOXES, {"val_json": annotations("val")}, "json.pair"),
+    (
+        BOXES,
+        {
+            "train_json": annotations("train"),
+            "val_json": annotations("val"),
+            "splits": lambda at: lists_of(lambda at: str(at.data()))(at),
+        },
+        "splits.files",
+    ),
     (DETECT, YOLO | {"images": pictures(1)}, "images.idle"),
     (
         DETECT,
@@ -204,6 +214,7 @@ def test_a_training_that_cannot_mean_what_it_says_is_refused(
 IDLE = {"tta": "flip", "sliding_window": True, "views": "2x1", "nms": 0.1, "min_size": "64"}
 IDLE |= {"data": "d", "mask_threshold": 0.4, "json_file": Path("j"), "proposals": Path("p")}
 IDLE |= {"exclude": Path("e")}
+IN_TABLES = {"format": "csv", "val_fraction": 0.5, "seed": 3}
 IN_FILES = {"truth": Path("t"), "fuse": ["a"], "weight": 0.5}
 
 
@@ -221,11 +232,15 @@ def eval_cases():
             if name in known:
                 yield task, {"weights": "w", name: value}, f"{name}.idle"
         yield task, {"data": heap, "val_fraction": 0.0}, "split.empty"
+        yield task, {"data": heap, "fold": "1/2"}, "fold.alone"
+        yield task, {"data": heap, "splits": Path("s"), "val_fraction": 0.3}, "val_fraction.idle"
+        yield task, {"data": heap, "splits": Path("nowhere.json")}, "json.missing"
     for task in CLASSED:
-        for name, value in {"format": "csv", "val_fraction": 0.5, "seed": 3}.items():
+        for name, value in {**IN_TABLES, "splits": Path("s"), "fold": "1/2"}.items():
             yield task, FILES | {name: value}, f"{name}.idle"
     for task in BOXES:
         yield task, FILES | {"format": "coco"}, "format.idle"
+        yield task, FILES | {"splits": Path("s")}, "splits.idle"
     for task in ("detect", "instance"):
         yield task, FILES | {"iou": 0.7}, "iou.idle"
         yield task, {"iou": 0.7}, "iou.idle"

@@ -326,6 +326,13 @@ def test_the_evaluation_after_a_training_reads_the_same_data(tmp_path, task):
 
 
 @pytest.mark.parametrize("task", TASKS)
+def test_the_report_of_a_training_uses_its_splits(task, tmp_path):
+    flags = {"splits": tmp_path / "s.json", "fold": "1/2", "exclude": tmp_path / "e.txt"}
+    found = evaluation_of(OPTIONS[task]["train"](data="d", **flags), task, tmp_path)
+    assert {name: getattr(found, name) for name in flags} == flags
+
+
+@pytest.mark.parametrize("task", TASKS)
 def test_the_page_of_scored_files_shows_the_images_of_the_dataset(cvkit, tmp_path, task):
     counts = {"train": 7, "val": 7} if task in ("classify", "video") else {"train": 1, "val": 2}
     WRITERS[task](tmp_path / "data", counts, 1, (32, 32))

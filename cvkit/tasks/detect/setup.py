@@ -167,7 +167,8 @@ def evaluation_split(
         root = data_place(options.data, task)
     division = model_division(options, header)
     file = options.json_file
-    heap = file and (options.val_fraction is not None or _was_divided(file, header))
+    asked = options.val_fraction is not None or options.splits is not None
+    heap = file and (asked or _was_divided(file, header))
     found = checked_splits(
         root,
         options.format,
