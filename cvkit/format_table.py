@@ -118,6 +118,11 @@ FORMATS: dict[Truth, dict[str, Format]] = {
             about="Label Studio's JSON export with polygons, and the images",
             drawn=True,
         ),
+        "rle": Format(
+            module=f"{_PLACE}.rle_table",
+            about="Kaggle's table with ImageId,EncodedPixels[,ClassId], and the images",
+            drawn=True,
+        ),
         "yolo": Format(
             module=f"{_PLACE}.yolo",
             needs=("labels", "images"),
@@ -193,6 +198,10 @@ FORMATS: dict[Truth, dict[str, Format]] = {
         ),
         "label-studio": Format(
             module=f"{_PLACE}.label_studio", about="Label Studio's JSON export, and the images"
+        ),
+        "rle": Format(
+            module=f"{_PLACE}.rle_table",
+            about="Kaggle's table with ImageId,EncodedPixels[,ClassId], and the images",
         ),
         "yolo": Format(
             module=f"{_PLACE}.yolo",

@@ -48,6 +48,7 @@ class Case:
             objects (class, x1, y1, x2, y2), of instances also with the mask's number of pixels.
         spoil: further edits (path, old, new) that must be refused, by what they do.
         harmless: paths of files whose loss or emptiness means something else.
+        sign: path of the file by whose first line the format is recognised.
     """
 
     truth: str
@@ -57,6 +58,7 @@ class Case:
     splits: Mapping[str, Mapping[str, Any]]
     spoil: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
     harmless: tuple[str, ...] = ()
+    sign: str = ""
 
     def write(self, root):
         """Write the files under a folder."""
@@ -549,12 +551,43 @@ def label_studio_instances():
     return Case("instances", "label-studio", files, ("dog",), {"all": content}, spoil)
 
 
+@case
+def rle_table():
+    """Kaggle: pixels from 1, down the columns; 9 is the third of the second column."""
+    return Case(
+        "instances",
+        "rle",
+        {
+            "train.csv": "ImageId,EncodedPixels,ClassId\na.png,9 2 15 2 21 2 27 2,cat\nb,,\n"
+            "a.png,1 1,dog\n",
+            "train/a.png": photo(10),
+            "train/b.png": photo(20),
+        },
+        ("cat", "dog"),
+        {"all": {"train/a.png": [(*BOX, 8), ("dog", 0, 0, 1, 1, 1)], "train/b.png": []}},
+        {
+            "outside": ("train.csv", "a.png,1", "../a.png,1"),
+            "beyond": ("train.csv", "27 2,", "27 99,"),
+            "overlap": ("train.csv", "9 2 15", "9 7 15"),
+            "text": ("train.csv", "9 2 15", "9 x 15"),
+        },
+        sign="train.csv",
+    )
+
+
 def drawn(name, made, classes, splits):
     """Add a case: the same files for masks."""
     old = CASES[made]
     spoil = {kind: edit for kind, edit in old.spoil.items() if kind in ("outside", "box", "points")}
     CASES[name] = Case(
-        "masks", old.format, old.files, ("background", *classes), splits, spoil, old.harmless
+        "masks",
+        old.format,
+        old.files,
+        ("background", *classes),
+        splits,
+        spoil,
+        old.harmless,
+        old.sign,
     )
 
 
@@ -594,6 +627,12 @@ drawn(
     "label_studio_instances",
     ("dog",),
     {"all": {"images/a.png": RECT, "images/b.png": EMPTY}},
+)
+drawn(
+    "rle_drawn",
+    "rle_table",
+    ("cat", "dog"),
+    {"all": {"train/a.png": ["20000000", *RECT[1:]], "train/b.png": EMPTY}},
 )
 drawn(
     "yolo_drawn",

@@ -140,7 +140,11 @@ def test_a_spoilt_file_is_named(name, file, kind, tmp_path):
     case = CASES[name]
     case.write(tmp_path)
     spoil(case, tmp_path, file, kind)
-    assert_said(refused(case, tmp_path), tmp_path, file)
+    error = refused(case, tmp_path)
+    if file == case.sign and kind in ("empty", "bytes"):
+        assert error.code == "data.layout"
+    else:
+        assert_said(error, tmp_path, file)
 
 
 @pytest.mark.parametrize("name", [n for n, c in CASES.items() if c.truth != "classes"])

@@ -49,6 +49,8 @@ SIGNS = {
     ("masks", "ade20k"): ["objectInfo150.txt", "images/training/a.png", "annotations/x.png"],
     ("masks", "panoptic"): ["annotations/panoptic_val2017.json", "annotations/instances_val.json"],
     ("masks", "coco"): ["annotations/instances_val.json", "images/a.png"],
+    ("masks", "rle"): ["train.csv", "train/a.png", "labels/a.txt"],
+    ("instances", "rle"): ["train.csv", "train/a.png", "labels/a.txt"],
     ("masks", "labelme"): ["a.png", "a.json", "labels/a.txt"],
     ("masks", "cvat"): ["annotations.xml", "images/a.png", "labels/a.txt"],
     ("masks", "label-studio"): ["studio.json", "images/a.png", "labels/a.txt"],
@@ -70,6 +72,7 @@ SIGNS = {
 """Files of a dataset in each format, with those that formats which are tried later go by."""
 
 FIRST = {
+    "train.csv": "ImageId,EncodedPixels",
     "train.txt": "cat/a.png 0",
     "studio.json": '[{"annotations": []}]',
     "a.xml": "<annotation>",
