@@ -24,6 +24,7 @@ def convert_data(options: DataConvert) -> int:
         DataError: all defects of the dataset.
     """
     from cvkit.data.conversion import Origin, convert
+    from cvkit.data.exclusion import read_exclusion
     from cvkit.data.formats.recognise import clear_task
     from cvkit.data.masks import MaskMap, parse_mask_map
 
@@ -41,6 +42,7 @@ def convert_data(options: DataConvert) -> int:
         images=options.images,
         mask_map=parse_mask_map(options.mask_map) if options.mask_map else MaskMap(),
         ignore_index=options.ignore_index,
+        exclude=read_exclusion(options.exclude),
     )
     made = convert(origin, writer.keeps, report)
     for note in made.notes:

@@ -101,9 +101,7 @@ def read_boxes(
     for split, name in parts.names.items():
         if not parts.splits[split] and not found[name].defects:
             raise DataError(f"split {split!r} of {root} is empty", code="split.empty")
-    kept, left_out = exclude.kept(parts.splits)
-    parts = replace(parts, splits=kept, notes=(*parts.notes, *left_out))
-    return _joined(root, chosen, found, parts)
+    return _joined(root, chosen, found, exclude.without(parts))
 
 
 def _format_of(truth: Truth, query: Query, wanted: str) -> str:

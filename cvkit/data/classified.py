@@ -118,8 +118,7 @@ def read_collection(
         _require_listed(labels, listed.names, place)
     names = tuple(sorted(labels)) if listed is None else listed.names
     kept, left_out = exclude.kept(parts.splits)
-    notes = (*notes, *left_out)
-    return Collection(layout, names, listed is not None, kept, parts.heap, notes)
+    return Collection(layout, names, listed is not None, kept, parts.heap, (*notes, *left_out))
 
 
 def _doubts(place: Path, layout: str, labels: AbstractSet[str]) -> list[str]:

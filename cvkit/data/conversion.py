@@ -15,6 +15,7 @@ from cvkit.data.boxes import read_boxes
 from cvkit.data.classes import make_classes, numbered_classes
 from cvkit.data.classified import read_collection
 from cvkit.data.division import ALL
+from cvkit.data.exclusion import NOTHING, Exclusion
 from cvkit.data.files import walk_images, walk_videos
 from cvkit.data.formats.contract import DataFlags, Query
 from cvkit.data.formats.recognise import detect_format
@@ -46,6 +47,7 @@ class Origin:
         images: folder that the file names of a COCO file are relative to.
         mask_map: see `MaskReader`.
         ignore_index: see `MaskReader`.
+        exclude: samples that are left out.
     """
 
     place: Path
@@ -56,6 +58,7 @@ class Origin:
     images: Path | None = None
     mask_map: MaskMap = field(default_factory=MaskMap)
     ignore_index: int = IGNORE
+    exclude: Exclusion = NOTHING
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,7 @@ def _objects(
         images=query.images,
         masks=query.masks,
         flags=query.flags,
+        exclude=origin.exclude,
     )
     splits: dict[str, list[AnnotatedImage]] = {}
     defects = list(data.defects)
@@ -192,7 +196,7 @@ def _masks(
     keeps: frozenset[Feature],
     report: Reporter,
 ) -> Conversion:
-    parts = read_pairs(query.root, layout, names)
+    parts = read_pairs(query.root, layout, names, exclude=origin.exclude)
     every = [pair.mask for pairs in parts.splits.values() for pair in pairs]
     classes, colors = mask_classes(query.root, every)
     count = len(classes) if classes else None
@@ -232,7 +236,9 @@ def _classes(
     keeps: frozenset[Feature],
     report: Reporter,
 ) -> Conversion:
-    data = read_collection(query.root, layout, names, None, query.walk, flag="DATA")
+    data = read_collection(
+        query.root, layout, names, None, query.walk, flag="DATA", exclude=origin.exclude
+    )
     defects: list[CvkitError] = []
     for name, samples in data.splits.items():
         scan = scan_videos if origin.videos else scan_images

@@ -83,9 +83,8 @@ def read_pairs(
     notes = dict.fromkeys(n for name in parts.names.values() for n in listing(name).notes)
     every = dict.fromkeys((p.mask, p.key) for pairs in parts.splits.values() for p in pairs)
     masks = [(mask, key) for mask, key in every if isinstance(mask, Path)]
-    kept, left_out = exclude.kept(parts.splits)
-    notes_of_all = (*notes, *shared_labels(masks), *parts.notes, *left_out)
-    return replace(parts, splits=kept, notes=notes_of_all)
+    noted = replace(parts, notes=(*notes, *shared_labels(masks), *parts.notes))
+    return exclude.without(noted)
 
 
 def mask_classes(

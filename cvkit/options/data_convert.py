@@ -52,6 +52,14 @@ class DataConvert(Command):
     ignore_index: Annotated[
         int, flag(DATA, "Mask value of pixels without a label", min=0, max=255)
     ] = 255
+    exclude: Annotated[
+        Path | None,
+        flag(
+            DATA,
+            "File with the keys of samples to leave out, one per line, as 'cvkit data check "
+            "--fix-list' writes it",
+        ),
+    ] = None
     lossless: Annotated[
         bool, flag(OUTPUT, "Write nothing if the format cannot hold everything")
     ] = False

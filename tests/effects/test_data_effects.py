@@ -169,6 +169,14 @@ def with_crowd(at):
     return at.once("crowd", make)
 
 
+def first_of_val(at):
+    """A file with the key of one image."""
+    path = fresh(at, "excluded.txt")
+    first = min((at.data() / "images" / "val").iterdir())
+    path.write_text(f"{first.relative_to(at.data())}\n")
+    return path
+
+
 MASKS = {"data": lambda at: pictures(at, spoilt), "task": "segment"}
 ROWS = {
     ("data", "check"): [
@@ -217,6 +225,7 @@ ROWS[("data", "convert")] = [
     ),
     Row("mask_map", (None, "7=1"), converted, base=MASKS | {"to": "pairs"}),
     Row("ignore_index", (255, 7), converted, base=MASKS | {"to": "pairs"}),
+    Row("exclude", (None, first_of_val), converted),
     Row("lossless", (False, True), converted, base={"data": with_crowd, "to": "yolo"}),
     Row("link", (False, True), converted),
 ]
