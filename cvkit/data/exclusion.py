@@ -10,7 +10,6 @@ from cvkit.errors import CvkitError, DataError, UsageError, defects_of
 from cvkit.storage import sha256
 from cvkit.texts import counted, read_lines
 
-
 T = TypeVar("T", bound=Keyed)
 
 
