@@ -49,7 +49,7 @@ def _recompute(part: nn.Module, opened: Collection[nn.Module]) -> int:
     count = sum(map(_has_weights, part.modules()))
     if not count or not any(True for _ in part.children()):
         return 0
-    if type(part).forward is nn.Sequential.forward:
+    if isinstance(part, nn.Sequential) and type(part).forward is nn.Sequential.forward:
         if not any(_has_weights(inner) for each in part for inner in [*each.modules()][1:]):
             part.forward = _Pieces(part)
             return 1
