@@ -81,6 +81,15 @@ def global_rank() -> int:
     return next((int(rank) for rank in ranks if rank.isdecimal()), 0)
 
 
+def local_rank() -> int:
+    """Return the number of this process among those of its machine that work together, from 0."""
+    name = "LOCAL_RANK" if "LOCAL_RANK" in os.environ else "SLURM_LOCALID"
+    if name == "SLURM_LOCALID" and os.environ.get("SLURM_NTASKS", "1") == "1":
+        return 0
+    text = os.environ.get(name, "")
+    return int(text) if text.isdecimal() else 0
+
+
 def speaks() -> bool:
     """Return whether this process prints; of several that work together only the first does."""
     return global_rank() == 0

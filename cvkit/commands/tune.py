@@ -20,6 +20,7 @@ from cvkit.config import (
     variable,
 )
 from cvkit.console import Reporter, number, print_table
+from cvkit.engine.processes import find_layout
 from cvkit.errors import Interrupted, TrainingDiverged, UsageError
 from cvkit.options.base import Train
 from cvkit.options.job import with_given
@@ -46,6 +47,7 @@ def tune(options: Tune) -> int:
     space = _space(options)
     plan = search.trials(space, options.strategy, options.trials, options.points, options.seed)
     base = _base(options)
+    _require_one_process(base)
     for values in plan:  # all of them are checked before the first one starts
         _require_effect(_trial_options(base, values, Path()), values, options.task)
     study = _study_folder(options)
@@ -172,6 +174,29 @@ def _base(options: Tune) -> Train:
     chosen = from_config(options_class, content, "--set")
     base = options_class(**chosen, data=options.data, epochs=options.epochs, quiet=True)
     return with_given(base, chosen)
+
+
+def _require_one_process(base: Train) -> None:
+    """Check that the trials run in this process alone, because others would begin a study, too.
+
+    Raises:
+        UsageError: flags or a launcher ask for more.
+    """
+    for name in ("devices", "nodes"):
+        if (count := getattr(base, name)) > 1:
+            raise UsageError(
+                f"--set {name}={count}: the trials of a study run in one process",
+                code="tune.processes",
+                hint="omit it; several studies with different --seed can run at the same time",
+            )
+    layout = find_layout(base)
+    if layout.world > 1:
+        raise UsageError(
+            f"{layout.launcher} has started {layout.world} processes, but the trials of a study "
+            "run in one",
+            code="tune.processes",
+            hint="start cvkit tune without it",
+        )
 
 
 def _trial_options(base: Train, values: Values, out: Path) -> Train:

@@ -12,10 +12,10 @@ from typing import Generic, TypeVar
 
 import torch
 
-from cvkit.engine.loader import Key, Loaded, load, read_sample, stack
+from cvkit.engine.loader import Loaded, load, read_sample, stack
 from cvkit.engine.processes import cores
 from cvkit.engine.runtime import choose_workers
-from cvkit.engine.workers import KeptWorkers
+from cvkit.engine.workers import KeptWorkers, Key
 from cvkit.errors import CvkitError
 from cvkit.structures import Batch, Failure, Geometry
 from cvkit.tasks.contract import Dataset, Measurable, PythonBound

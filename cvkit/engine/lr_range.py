@@ -14,10 +14,11 @@ from torch import nn
 from cvkit.console import Advance
 from cvkit.engine import optim
 from cvkit.engine.freezing import rest_statistics
-from cvkit.engine.loader import Key, load, only_batch
+from cvkit.engine.loader import load, only_batch
 from cvkit.engine.progress import Settings
 from cvkit.engine.runtime import StopSignal
 from cvkit.engine.sampler import STEP_SEED, batch_plan
+from cvkit.engine.workers import Key
 from cvkit.errors import DataError
 from cvkit.ops.seeds import key_seed
 from cvkit.tasks.contract import Dataset, Task

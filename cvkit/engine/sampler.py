@@ -4,8 +4,8 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from cvkit.engine.loader import Key
 from cvkit.engine.progress import Settings
+from cvkit.engine.workers import Key
 from cvkit.errors import DataError
 from cvkit.ops.seeds import key_seed, permutation
 from cvkit.texts import counted

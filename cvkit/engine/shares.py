@@ -5,9 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from cvkit.engine.inference import Placed, as_planned, by_size, geometry_of, planned
-from cvkit.engine.loader import Key, in_order
+from cvkit.engine.loader import in_order
 from cvkit.engine.processes import cores
 from cvkit.engine.ranks import Ranks
+from cvkit.engine.workers import Key
 from cvkit.structures import Batch, Failure, Geometry
 from cvkit.tasks.contract import Dataset, Measurable
 

@@ -18,14 +18,14 @@ from cvkit.engine import optim
 from cvkit.engine.evaluate import Measured
 from cvkit.engine.finite import FiniteChecks
 from cvkit.engine.freezing import Freezing, rest_statistics
-from cvkit.engine.loader import Key, Loaded, load, only_batch
+from cvkit.engine.loader import Loaded, load, only_batch
 from cvkit.engine.progress import Progress, Settings
 from cvkit.engine.ranks import Ranks
 from cvkit.engine.runtime import StopSignal
 from cvkit.engine.sampler import STEP_SEED, batch_plan, batch_sizes
 from cvkit.engine.saves import LAST, Saves
 from cvkit.engine.validation import Validation
-from cvkit.engine.workers import KeptWorkers
+from cvkit.engine.workers import KeptWorkers, Key
 from cvkit.errors import Interrupted, UsageError
 from cvkit.ops.seeds import key_seed
 from cvkit.storage import write_file

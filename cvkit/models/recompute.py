@@ -5,7 +5,7 @@ Source: Training Deep Nets with Sublinear Memory Cost, 2016, arXiv:1604.06174.
 
 import contextlib
 import itertools
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -49,14 +49,18 @@ def _recompute(part: nn.Module, opened: Collection[nn.Module]) -> int:
     count = sum(map(_has_weights, part.modules()))
     if not count or not any(True for _ in part.children()):
         return 0
-    if type(part).forward is nn.Sequential.forward:
+    if isinstance(part, nn.Sequential) and type(part).forward is nn.Sequential.forward:
         if not any(_has_weights(inner) for each in part for inner in [*each.modules()][1:]):
-            part.forward = _Pieces(part)
+            _replace_forward(part, _Pieces(part))
             return 1
     elif count <= LARGEST and hasattr(type(part), "forward") and part not in opened:
         recomputed(part)
         return 1
     return recompute(part, opened)
+
+
+def _replace_forward(part: nn.Module, forward: Callable[..., Any]) -> None:
+    part.forward = forward
 
 
 def _has_weights(layer: nn.Module) -> bool:
@@ -65,7 +69,7 @@ def _has_weights(layer: nn.Module) -> bool:
 
 def recomputed(part: nn.Module) -> nn.Module:
     """Let a module compute its activations again for the gradient; return it."""
-    part.forward = _Block(part)
+    _replace_forward(part, _Block(part))
     return part
 
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import socket
+import time
 import urllib.error
 import warnings
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from torchvision.models.vision_transformer import VisionTransformer, interpolate
 
 from cvkit import catalog, published
 from cvkit.catalog import closest, nearest
+from cvkit.early import local_rank
 from cvkit.errors import ModelFileError, UsageError
 from cvkit.model_files import read_header, read_model, unverified
 from cvkit.models.convert import TRAINING_ONLY, backbone_tensors, modern_names
@@ -238,6 +240,9 @@ def _published(name: str, version: str, offline: bool, say: Callable[[str], None
 def fetched(entry: Any, offline: bool, say: Callable[[str], None]) -> Path:
     """Return the verified file of a member of torchvision's weights, downloading if allowed.
 
+    Of several processes that work together, the first one of each machine downloads; the others
+    wait for its file, and end with it if it fails.
+
     Args:
         entry: with `url` and `meta`.
         offline: do not download.
@@ -259,6 +264,8 @@ def fetched(entry: Any, offline: bool, say: Callable[[str], None]) -> Path:
         )
     folder, trouble = download_folder()
     target = folder / file
+    while local_rank() and not trouble and not target.is_file():
+        time.sleep(0.1)
     if target.is_file():
         return verified(target)
     why = f", for this run only: {trouble}" if trouble else ""

@@ -320,6 +320,8 @@ TOOLS = [
     (("tune",), {"batch_size": "many"}, "range.syntax"),
     (("tune",), {"set": ["lr"]}, "set.syntax"),
     (("tune",), {"set": ["lr=1"]}, "set.taken"),
+    *((("tune",), {"task": t, "set": ["devices=2"]}, "tune.processes") for t in TASKS),
+    (("tune",), {"set": ["nodes=2"]}, "tune.processes"),
     (("tune",), {"task": "classify", "set": ["arch=knn"]}, "tune.idle"),
     (("bench",), {"arch": "faster-rcnn", "weights": "boxes"}, "weights.idle"),
     (("bench",), {"arch": "faster-rcnn", "data": "samples"}, "data.idle"),

@@ -166,3 +166,12 @@ def test_tune_works_on_segmentation_too(cvkit, scenes, tmp_path):
     assert done.code == 0, done.err
     assert sorted(trial["lr"] for trial in done.json["ranking"]) == [1e-4, 1e-2]
     assert done.json["warnings"]
+
+
+def test_a_study_does_not_begin_in_several_processes_of_a_launcher(cvkit, monkeypatch, tmp_path):
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    done = cvkit("tune", "classify", "--trials", 1, "--out", tmp_path / "runs", "--json")
+    assert done.code == 2
+    assert done.json["error"]["code"] == "tune.processes"
+    assert not (tmp_path / "runs").exists()

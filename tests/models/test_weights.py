@@ -127,6 +127,30 @@ def test_a_failed_download_shows_url_and_size_and_leaves_nothing(published):
     assert not list(cached.parent.iterdir())
 
 
+@pytest.mark.parametrize("name", ["LOCAL_RANK", "SLURM_LOCALID"])
+def test_only_the_first_process_of_a_machine_downloads(published, monkeypatch, name):
+    _, path, cached = published
+    cached.parent.mkdir()
+    waited, said = [], []
+
+    def comes(seconds):
+        waited.append(seconds)
+        if len(waited) == 3:  # the first process has it
+            shutil.copy(path, cached)
+
+    monkeypatch.setattr("cvkit.models.weights.time.sleep", comes)
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    monkeypatch.setenv(name, "1")
+    load_pretrained(backbone(), "resnet18", "imagenet:v1", offline=False, say=said.append)
+    assert len(waited) == 3
+    assert not said
+    cached.unlink()
+    monkeypatch.setenv(name, "0")
+    with pytest.raises(ModelFileError, match="cannot download"):
+        load_pretrained(backbone(), "resnet18", "imagenet:v1", offline=False, say=said.append)
+    assert len(waited) == 3
+
+
 def test_only_what_is_published_can_be_named():
     with pytest.raises(UsageError, match=r"imagenet:v7.*published: imagenet:v1"):
         load(backbone(), "imagenet:v7")
