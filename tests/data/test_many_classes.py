@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from corpus import CASES
 from PIL import Image
 
 from cvkit.data.boxes import read_boxes
@@ -57,7 +58,7 @@ def write_boxes(root, layout):
         (root / "instances.csv").write_text(table)
 
 
-@pytest.mark.parametrize("layout", [*FORMATS["boxes"], "index"])
+@pytest.mark.parametrize("layout", ["coco", "voc", "yolo", "index"])
 def test_boxes_and_instances_of_many_classes(tmp_path, layout):
     write_boxes(tmp_path, layout)
     found = read_boxes(tmp_path, layout, ["train"], masks=layout == "index")
@@ -67,7 +68,7 @@ def test_boxes_and_instances_of_many_classes(tmp_path, layout):
     assert found.classes.names[image.truth.labels[0] - 1] == NAMES[RARE]
 
 
-@pytest.mark.parametrize("layout", FORMATS["classes"])
+@pytest.mark.parametrize("layout", ["folders", "classes", "csv"])
 def test_images_of_many_classes(tmp_path, layout):
     (tmp_path / "classes.txt").write_text("\n".join(NAMES))
     place = {"folders": "train/", "classes": "", "csv": "photos/"}[layout]
@@ -78,6 +79,31 @@ def test_images_of_many_classes(tmp_path, layout):
     found = read_collection(tmp_path, layout, ["train"], None)
     assert list(found.names) == NAMES
     assert [image.label for image in found.splits["train"]] == [NAMES[RARE]]
+
+
+@pytest.mark.parametrize("truth", ["classes", "boxes", "instances"])
+def test_every_format_may_have_many_classes(tmp_path, truth):
+    for layout in FORMATS[truth]:
+        case = next(c for c in CASES.values() if (c.truth, c.format) == (truth, layout))
+        root = tmp_path / layout
+        case.write(root)
+        names = [*case.classes, *NAMES]
+        if "data.yaml" in case.files:
+            (root / "data.yaml").write_text(json.dumps({"path": ".", "names": names}))
+        elif layout == "coco":
+            for file in root.glob("annotations/*.json"):
+                content = json.loads(file.read_text())
+                content["categories"] = [{"id": k, "name": n} for k, n in enumerate(names, 1)]
+                file.write_text(json.dumps(content))
+        else:
+            (root / "classes.txt").write_text("\n".join(names))
+        if truth == "classes":
+            found = read_collection(root, layout, [*case.splits], None).names
+        else:
+            data = read_boxes(root, layout, [*case.splits], masks=truth == "instances")
+            assert not data.defects
+            found = data.classes.names
+        assert list(found) == names, layout
 
 
 def test_a_classifier_of_many_classes_is_trained_and_measured(cvkit, tmp_path):
