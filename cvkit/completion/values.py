@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cvkit.backbone_table import BACKBONES
 from cvkit.catalog import ARCHS, AUGMENTATIONS, TASKS, backbones_of
+from cvkit.data.rules import RULES
 from cvkit.options.base import ENGINES
 from cvkit.options.described import choices_of, hints, type_of
 from cvkit.options.detect import PROTOCOLS
@@ -283,6 +284,8 @@ SOURCES: dict[str, Callable[[Line], Choices]] = {
     "device": _devices,
     "engines": lambda line: _joined(",", ENGINES[1:], line),
     "folder": _named(paths="folders"),
+    "ignore": lambda line: _joined(",", RULES, line),
+    "select": lambda line: _joined(",", RULES, line),
     "fuse": _named(paths="files"),
     "image_size": _sides,
     "dialect": lambda line: _joined(",", DIALECTS, line),

@@ -60,7 +60,7 @@ class DataCheck(Command):
         flag(
             DATA,
             "Bits in which the 64-bit difference hashes of near duplicates differ at most; "
-            "-1: do not look for them",
+            "-1: they are not searched for",
             min=-1,
             max=12,
         ),
