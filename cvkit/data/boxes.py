@@ -93,9 +93,7 @@ def read_boxes(
     for split, name in parts.names.items():
         if not parts.splits[split] and not found[name].defects:
             raise DataError(f"split {split!r} of {root} is empty", code="split.empty")
-    kept, left_out = exclude.kept(parts.splits)
-    notes = (*parts.notes, *left_out)
-    return _joined(root, chosen, found, replace(parts, splits=kept, notes=notes))
+    return _joined(root, chosen, found, exclude.without(parts))
 
 
 def _of_files(given: Mapping[str, Path], division: Division) -> Division:

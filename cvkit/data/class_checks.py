@@ -75,7 +75,7 @@ def _classes_of_masks(request: Request, result: Checked) -> list[Finding]:
         made += _error(
             "mask.all_ignore", f"{request.place}: no training pixel has a label", request.root
         )
-    pixels = sum(scan.pixels for scan in scans.values())
+    pixels = np.sum([scan.pixels for scan in scans.values()], 0)
     unused = [name for name, count in zip(classes.names, pixels, strict=False) if not count]
     return made + [
         warning("class.unused", f"{request.place}: no pixel has class {name!r}") for name in unused

@@ -4,13 +4,21 @@ import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from cvkit.catalog import nearest
-from cvkit.data.exclusion import Keyed
 from cvkit.data.known import Known, content_hash, known_hash
 from cvkit.data.split_lists import SplitLists, listed_keys, require_unchanged, unlisted_note
 from cvkit.errors import DataError
+
+
+class Keyed(Protocol):
+    """A sample: an image or video with its label."""
+
+    @property
+    def key(self) -> str:
+        """Its path relative to the dataset."""
+
 
 T = TypeVar("T", bound=Keyed)
 

@@ -1,22 +1,14 @@
 """Samples that `--exclude` leaves out of a dataset."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
+from cvkit.data.division import Keyed, Parts
 from cvkit.errors import CvkitError, DataError, UsageError, defects_of
 from cvkit.storage import sha256
 from cvkit.texts import counted, read_lines
-
-
-class Keyed(Protocol):
-    """A sample: an image or video with its label."""
-
-    @property
-    def key(self) -> str:
-        """Its path relative to the dataset."""
-
 
 T = TypeVar("T", bound=Keyed)
 
@@ -55,6 +47,11 @@ class Exclusion:
                 )
         known = {item.key for items in splits.values() for item in items}
         return left, self.notes(known)
+
+    def without(self, parts: Parts[T]) -> Parts[T]:
+        """Return the samples of a dataset without those that are left out, see `kept`."""
+        splits, notes = self.kept(parts.splits)
+        return replace(parts, splits=splits, notes=(*parts.notes, *notes))
 
     def notes(self, known: Collection[str]) -> list[str]:
         """Return how many samples are left out, and how many keys name none.

@@ -78,9 +78,8 @@ def read_pairs(
             raise DataError(f"split {split!r} of {root} is empty", code="split.empty")
     notes = dict.fromkeys(n for name in parts.names.values() for n in listing(name).notes)
     masks = dict.fromkeys((p.mask, p.key) for pairs in parts.splits.values() for p in pairs)
-    kept, left_out = exclude.kept(parts.splits)
-    notes_of_all = (*notes, *shared_labels(list(masks)), *parts.notes, *left_out)
-    return replace(parts, splits=kept, notes=notes_of_all)
+    noted = replace(parts, notes=(*notes, *shared_labels(list(masks)), *parts.notes))
+    return exclude.without(noted)
 
 
 def _mask_values(pairs: Sequence[LabelledImage]) -> list[list[str]]:

@@ -115,8 +115,8 @@ def _candidates(
         band = (hashes[usable] >> np.uint64(low)) & np.uint64(mask)
         ranked = usable[np.argsort(band, kind="stable")]
         values = np.sort(band)
-        starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]]) if len(values) else []
-        for members in np.split(ranked, starts[1:]) if len(values) else []:
+        changes = np.flatnonzero(values[1:] != values[:-1]) + 1
+        for members in np.split(ranked, changes):
             if len(members) > 1:
                 yield from _across(members, numbers)
 

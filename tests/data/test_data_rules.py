@@ -192,3 +192,11 @@ def test_cut_and_deep_files_are_malformed(tmp_path, pipe):
     whole = path.read_text()
     path.write_text(whole[:-5] if pipe == "json.truncated" else "[" * 100_000)
     assert {each.rule for each in found(tmp_path, "detect")} == {"json.syntax"}
+
+
+def test_every_missing_mask_is_found(tmp_path):
+    small.pairs(tmp_path)
+    for number in (0, 1):
+        (tmp_path / f"masks/train/{number}.png").unlink()
+    rules = [(each.rule, each.sample) for each in found(tmp_path, "segment")]
+    assert rules == [("split.id_without_file", f"images/train/{number}.png") for number in (0, 1)]

@@ -271,8 +271,8 @@ def _collect_singly(
             image_id, entry = _annotation(row, images, file, seen, where)
         except DataError as defect:
             if file.complete or defect.code != "ann.category_unknown":
-                image_id = whole_number(row.get("image_id")) if isinstance(row, dict) else None
-                key = "" if image_id is None else file.keys.get(image_id, "")
+                image = whole_number(row.get("image_id")) if isinstance(row, dict) else None
+                key = "" if image is None else file.keys.get(image, "")
                 found.defects.append(of_sample(defect, key))
         else:
             result[image_id].append(entry)

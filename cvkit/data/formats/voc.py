@@ -126,11 +126,16 @@ def read_voc(root: Path, split: str) -> Annotations:
             key = _key(root, name)
             found.images.append(AnnotatedImage(key, path, position, size_wh, truth))
             if claimed and claimed not in (path.name, name):
-                where = root / "Annotations" / f"{name}.xml"
-                text = f"{where}: <filename>: {shown(claimed)} is not the name of {key}"
-                found.remarks.append(Note(text, "filename.mismatch", key))
+                found.remarks.append(_other_name(root, name, claimed, key))
     found.notes += passed_over(root, [image.path for image in found.images])
     return found
+
+
+def _other_name(root: Path, name: str, claimed: str, key: str) -> Note:
+    """Return the remark that an annotation claims to belong to another image."""
+    where = root / "Annotations" / f"{name}.xml"
+    text = f"{where}: <filename>: {shown(claimed)} is not the name of {key}"
+    return Note(text, "filename.mismatch", key)
 
 
 def _key(root: Path, name: str) -> str:

@@ -265,8 +265,7 @@ def checked_splits(
     scans = {name: checked(scan_boxes, data.splits[name], name, report) for name in names}
     kept = {name: scan.images for name, scan in scans.items()}
     found = [d for scan in scans.values() for d in scan.defects]
-    if not strict:
-        found = [d for d in found if d.code == "image.size_mismatch"]
+    found = [d for d in found if strict or d.code == "image.size_mismatch"]
     raise_defects([*data.defects, *found], str(root))
     for note in dict.fromkeys(data.notes):
         report.warn(note)
