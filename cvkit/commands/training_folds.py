@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import statistics
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cvkit import storage
 from cvkit.commands.printing import print_json
@@ -15,10 +16,32 @@ from cvkit.options.base import Train
 from cvkit.options.job import with_given
 
 if TYPE_CHECKING:
-    from cvkit.commands.train import Outcome
+    from cvkit.engine.progress import Progress
     from cvkit.engine.runtime import StopSignal
+    from cvkit.tasks.contract import Task
 
-Training = Callable[[Train, str, Reporter, "StopSignal"], "Outcome"]
+
+class Trained(Protocol):
+    """The outcome of a training; see `cvkit.commands.train.Outcome`."""
+
+    @property
+    def run(self) -> Path:
+        """The run folder."""
+
+    @property
+    def task(self) -> Task[Any, Any, Any]:
+        """The trained task."""
+
+    @property
+    def progress(self) -> Progress:
+        """The epochs."""
+
+    @property
+    def final(self) -> dict[str, Any] | None:
+        """Metrics after the post-fits."""
+
+
+Training = Callable[[Train, str, Reporter, "StopSignal"], Trained]
 ALL = "all"
 """Value of `--fold` for all of them."""
 

@@ -66,14 +66,6 @@ def read_boxes(
         UsageError: `layout` or `images` contradict the data.
     """
     given = {split: path for split, path in (json_files or {}).items() if path}
-    if given and "" not in given:
-        if division.lists is not None:
-            raise UsageError(
-                f"--splits {division.lists.file} and files of splits cannot be combined",
-                code="splits.files",
-                hint="give --splits, or a COCO file for each split",
-            )
-        division = WHOLE  # each file belongs to a split
     truth: Truth = "instances" if masks else "boxes"
     query = Query(
         root=root, splits=splits, json_files=given, images=images, masks=masks, flags=flags
@@ -97,11 +89,28 @@ def read_boxes(
         partial(_labels, found),
         contents.hint,
     )
-    parts = read_splits(source, splits, division)
+    parts = read_splits(source, splits, _of_files(given, division))
     for split, name in parts.names.items():
         if not parts.splits[split] and not found[name].defects:
             raise DataError(f"split {split!r} of {root} is empty", code="split.empty")
     return _joined(root, chosen, found, exclude.without(parts))
+
+
+def _of_files(given: Mapping[str, Path], division: Division) -> Division:
+    """Return the division of a dataset whose annotation files are given; those of splits have none.
+
+    Raises:
+        UsageError: lists of splits are given, too.
+    """
+    if not given or "" in given:
+        return division
+    if division.lists is not None:
+        raise UsageError(
+            f"--splits {division.lists.file} and files of splits cannot be combined",
+            code="splits.files",
+            hint="give --splits, or a COCO file for each split",
+        )
+    return WHOLE
 
 
 def _format_of(truth: Truth, query: Query, wanted: str) -> str:

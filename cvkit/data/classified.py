@@ -110,13 +110,10 @@ def read_collection(
     labels |= {*contents.class_names()}
     beside = dict.fromkeys(note for name in parts.names.values() for note in listing(name).notes)
     notes = (*beside, *_doubts(place, layout, labels), *parts.notes)
-    for split, images in parts.splits.items():
-        if not images:
-            hint = " ".join(notes[:1])
-            raise DataError(f"split {split!r} of {place} is empty", code="split.empty", hint=hint)
-    if listed is not None:
-        _require_listed(labels, listed.names, place)
-    names = tuple(sorted(labels)) if listed is None else listed.names
+    if empty := [split for split, images in parts.splits.items() if not images]:
+        text = f"split {empty[0]!r} of {place} is empty"
+        raise DataError(text, code="split.empty", hint=" ".join(notes[:1]))
+    names = tuple(sorted(labels)) if listed is None else _listed(labels, listed.names, place)
     kept, left_out = exclude.kept(parts.splits)
     return Collection(layout, names, listed is not None, kept, parts.heap, (*notes, *left_out))
 
@@ -129,11 +126,11 @@ def _doubts(place: Path, layout: str, labels: AbstractSet[str]) -> list[str]:
     return [f"{place}: its folders are read as classes, but {hint}"] if hint else []
 
 
-def _require_listed(labels: set[str], names: Sequence[str], place: Path) -> None:
-    """Refuse a class that the dataset does not list.
+def _listed(labels: set[str], names: tuple[str, ...], place: Path) -> tuple[str, ...]:
+    """Return the classes that the dataset lists.
 
     Raises:
-        DataError: there is one.
+        DataError: samples have another class.
     """
     if unknown := sorted(labels - set(names)):
         raise DataError(
@@ -142,3 +139,4 @@ def _require_listed(labels: set[str], names: Sequence[str], place: Path) -> None
             hint=(unknown[0] in NO_CLASSES and other_data("classes", place, deeper=False))
             or nearest(unknown[0], names),
         )
+    return names

@@ -58,23 +58,16 @@ def stratified(
         group: Counter(name for place in places for name in sorted(set(labels[place])) or ("",))
         for group, places in members.items()
     }
-    order = sorted(
-        members,
-        key=lambda group: hashlib.sha256(
-            f"{seed}\0{min(hashes[place] for place in members[group])}".encode()
-        ).digest(),
-    )
-    order.sort(key=lambda group: -len(members[group]))
+    order = _in_order(members, hashes, seed)
     totals = sum(content.values(), Counter())
     wanted = {name: _wanted(count, shares) for name, count in totals.items()}
     having: dict[str, list[int]] = {name: [] for name in totals}
     for group in order:
         for name in content[group]:
             having[name].append(group)
-    sizes = {group: len(places) for group, places in members.items()}
+    sizes = Counter(groups)
     room = [share * len(labels) for share in shares]
-    part_of: dict[int, int] = {}
-    empty = {*range(len(shares))}
+    part_of, empty = dict[int, int](), {*range(len(shares))}
 
     def lack(group: int, name: str, part: int) -> tuple[float, float, int]:
         """Return how much a part needs a group, and in which order equal ones are taken."""
@@ -96,6 +89,16 @@ def stratified(
             for each, count in content[group].items():
                 wanted[each][part] -= count
     return [part_of[group] for group in groups]
+
+
+def _in_order(members: dict[int, list[int]], hashes: Sequence[str], seed: int) -> list[int]:
+    """Return the groups, the largest first, then by a hash of the seed and the content."""
+
+    def rank(group: int) -> tuple[int, bytes]:
+        first = min(hashes[place] for place in members[group])
+        return -len(members[group]), hashlib.sha256(f"{seed}\0{first}".encode()).digest()
+
+    return sorted(members, key=rank)
 
 
 def _wanted(count: int, shares: Sequence[float]) -> list[float]:

@@ -48,6 +48,10 @@ FILES_OF += [ROOT / "models" / name for name in ("backbones.py", "classify.py")]
 FILES_OF += [ROOT / "models" / part / "build.py" for part in ("segmentation", "detection")]
 FILES_OF += [ROOT / "models" / "video" / "frames.py"]
 ELSEWHERE = {
+    "task.unclear": "tests/test_data_views.py",
+    "fold.syntax": "tests/tasks/test_split_lists.py",
+    "fold.combined": "tests/tasks/test_split_lists.py",
+    "fold.count": "tests/tasks/test_split_lists.py",
     "bootstrap.metric": "tests/extending/test_bare_task.py",
     "task.import": "tests/extending/test_bare_task.py",
     "preset.unknown": "tests/models/test_import.py",
