@@ -38,6 +38,8 @@ def read_evaluation(place: Path, options: Compare, report: Reporter) -> Evaluate
         report.say(f"{place}: {folder / REPORT}")
     elif (place / REPORT).is_file():
         folder = place
+    elif not place.exists():
+        raise DataError(f"{place} does not exist", code="data.missing", hint="check its name")
     else:
         raise DataError(
             f"{place} is not a report folder of eval, nor a run folder",
