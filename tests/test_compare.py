@@ -192,6 +192,7 @@ def test_other_rules_are_refused(cvkit, reports):
     [
         (("A",), "compare.evaluations"),
         (("A", "B"), "compare.report"),
+        (("B", "A"), "data.missing"),
         (("A", "B", "--task", "detect"), "compare.truth"),
         (("A", "B", "--truth", "t.json"), "compare.truth"),
         (("A", "B", "--split", "train"), "split.idle"),

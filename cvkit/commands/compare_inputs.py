@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -20,7 +21,7 @@ from cvkit.options.base import Eval
 from cvkit.options.tools import Compare
 from cvkit.options.tree import task_options
 from cvkit.scoring.compared import Evaluated
-from cvkit.scoring.contract import Scored, scoring_of
+from cvkit.scoring.contract import Scene, Scored, scoring_of
 from cvkit.scoring.intervals import samples_of
 from cvkit.scoring.stored import NAME, read_samples
 from cvkit.texts import is_number, read_json, shown
@@ -37,6 +38,8 @@ def read_evaluation(place: Path, options: Compare, report: Reporter) -> Evaluate
         report.say(f"{place}: {folder / REPORT}")
     elif (place / REPORT).is_file():
         folder = place
+    elif not place.exists():
+        raise DataError(f"{place} does not exist", code="data.missing", hint="check its name")
     else:
         raise DataError(
             f"{place} is not a report folder of eval, nor a run folder",
@@ -151,7 +154,7 @@ def _evaluate_again(folder: Path, about: dict[str, Any], paths: Sequence[str]) -
     task, file = about["task"], folder / OPTIONS
     kind = task_options(task, "eval")
     if not file.is_file():
-        raise DataError(f"there is no {file} with the flags of its eval")
+        raise DataError(f"there is no {file} with the flags of its eval", code="compare.pictures")
     flags = _read_about(file).get("options")
     stored = from_config(kind, flags if isinstance(flags, dict) else {}, str(file))
     asked = kind(**stored | {"quiet": True})
@@ -161,6 +164,10 @@ def _evaluate_again(folder: Path, about: dict[str, Any], paths: Sequence[str]) -
     if again is None:
         again = _predict_again(asked, about, paths)
     return replace(again, least=least if is_number(least) else None)
+
+
+def _itself(result: object) -> object:
+    return result
 
 
 def _predict_again(asked: Eval, about: dict[str, Any], paths: Sequence[str]) -> Scored[Any, Any]:
@@ -173,7 +180,9 @@ def _predict_again(asked: Eval, about: dict[str, Any], paths: Sequence[str]) -> 
 
     trained = load_trained(asked.weights, asked, about["task"])
     if trained.header["sha256"] != about.get("model"):
-        raise DataError(f"{trained.path} has changed since it was evaluated")
+        raise DataError(
+            f"{trained.path} has changed since it was evaluated", code="compare.pictures"
+        )
     task = trained.task.with_data(asked, trained.header, Reporter(True))
     data = task.dataset(asked.split, training=False)
     scene_of = scenes_of(replace(trained, task=task), data)
@@ -182,6 +191,6 @@ def _predict_again(asked: Eval, about: dict[str, Any], paths: Sequence[str]) -> 
     for path in (path for path in paths if path in known):
         scene = scene_of(path)
         result = scene.predict()
-        scenes[path] = replace(scene, predict=lambda result=result: result)
+        scenes[path] = Scene(scene.image, scene.truth, functools.partial(_itself, result))
         outcomes.append((path, metric.update(result, scene.truth)))
     return Scored(metric, task.classes, outcomes, [], scenes.__getitem__)

@@ -73,7 +73,9 @@ def _shown(each: Evaluated, paths: Sequence[str], report: Reporter) -> dict[str,
     places = {path: place for place, (path, _) in enumerate(scored.outcomes)}
     shown: dict[str, Shown] = {}
     lost = []
-    for path, there in there_of.items() if pages is not None else ():
+    if pages is None:
+        return {}
+    for path, there in there_of.items():
         try:
             if there in places:
                 shown[path] = pages.show(places[there], scored.scene(there))

@@ -48,6 +48,10 @@ class Samples(ABC):
         """Return [I] the first metric of each sample alone; NaN where undefined."""
 
     @abstractmethod
+    def renamed(self, keys: tuple[str, ...]) -> "Samples":
+        """Return the same counts under other names of the samples."""
+
+    @abstractmethod
     def pick(self, places: np.ndarray) -> "Samples":
         """Return the samples at these positions."""
 
@@ -85,6 +89,10 @@ class ClassCounts(Samples):
         parts = np.array_split(np.arange(len(self.keys)), -(-len(self.keys) // 1000) or 1)
         found = [self._metrics(self.counts[part].toarray())[self.names[0]] for part in parts]
         return np.concatenate(found)
+
+    def renamed(self, keys: tuple[str, ...]) -> "ClassCounts":
+        """Return the same counts under other names of the samples."""
+        return replace(self, keys=keys)
 
     def pick(self, places: np.ndarray) -> "ClassCounts":
         """Return the samples at these positions."""
@@ -192,6 +200,10 @@ class Matches(Samples):
             objects=self.objects.reshape(1, -1),
         )
         return _mean(alone.values(np.ones((1, 1)))["classes"].reshape(images, kinds))
+
+    def renamed(self, keys: tuple[str, ...]) -> "Matches":
+        """Return the same counts under other names of the samples."""
+        return replace(self, keys=keys)
 
     def pick(self, places: np.ndarray) -> "Matches":
         """Return the samples at these positions."""

@@ -63,7 +63,7 @@ def _renamed(each: Evaluated, names: Sequence[str]) -> Evaluated:
     joined = join_names(list(wanted), list(bare))
     paths = {wanted[name]: bare[other] for name, other in joined.items()}
     new = {path: name for name, path in paths.items()}
-    samples = [replace(s, keys=tuple(new.get(key, key) for key in s.keys)) for s in each.samples]
+    samples = [s.renamed(tuple(new.get(key, key) for key in s.keys)) for s in each.samples]
     return replace(each, samples=samples, paths=paths)
 
 

@@ -134,7 +134,17 @@ def _unique_rows(path: Path) -> Any:
     Raises:
         DataError: malformed, or a key occurs twice in an object.
     """
-    content = read_json(path, unique_keys=False)
+    try:
+        content = read_json(path, unique_keys=False)
+    except DataError as error:
+        if not path.is_file() or path.read_bytes()[:64].lstrip()[:1] in (b"[", b"{"):
+            raise
+        raise DataError(
+            str(error),
+            code=error.code,
+            hint="COCO results are JSON; a table needs the suffix .csv; of text files, give the "
+            "folder",
+        ) from error
     # Faster than checking every object: compare the number of keys with that in the text.
     if len(re.findall(rb'"\s*:', path.read_bytes())) == _keys(content):
         return content

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -133,7 +134,9 @@ def test_what_is_not_there_any_more_costs_only_its_pictures(cvkit, data_of, perf
     assert done.code == 0
     assert "no picture of 1 sample" in done.err
     assert "picture" in done.json
+    (Path(places[0]) / "eval.json").unlink()
     shutil.rmtree(masks)
     done = cvkit("compare", *places, *more)
     assert done.code == 0
+    assert f"no pictures of {places[0]}: there is no" in done.err
     assert f"no pictures of {places[1]}" in done.err

@@ -385,3 +385,16 @@ def test_a_malformed_polygon_is_named(polygons, edit, text):
     done = polygons(edit)
     assert done.code == 2
     assert text in done.err
+
+
+@pytest.mark.parametrize("name", ["boxes.txt", "boxes.json"])
+def test_what_is_no_json_is_refused_with_the_suffix_that_it_needs(monkeypatch, score, name):
+    """A table or a text file under another name was only said to be invalid JSON."""
+
+    def edit(place):
+        place.write_text("path,label,score,x1,y1,x2,y2\n")
+
+    monkeypatch.setitem(FORMATS, "renamed", lambda folder, rows: folder / name)
+    done = score("renamed", FOUND, edit=edit)
+    assert done.code == 2
+    assert "needs the suffix .csv" in done.err
