@@ -20,7 +20,7 @@ from cvkit.engine.runtime import processor
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
-SCRIPTS = ("networks", "predict", "train_step", "competing", "start_up", "accuracy")
+SCRIPTS = ("networks", "predict", "train_step", "competing", "start_up", "mask_eval", "accuracy")
 HEADING = "## Results\n"
 """Heading of the page, after which the results replace everything."""
 
