@@ -118,24 +118,23 @@ def image_matrix(predicted: np.ndarray, truth: np.ndarray, num_classes: int) -> 
     """
     if predicted.shape != truth.shape:
         raise ValueError(f"prediction is {predicted.shape}, truth {truth.shape} (height, width)")
-    counts = _pair_counts(truth, predicted)
-    counts[IGNORE] = 0
-    true, guess = (np.flatnonzero(counts.any(axis)) for axis in (1, 0))
-    for what, values in (("predicted", guess), ("true", true)):
-        if values.max(initial=0) >= num_classes:
-            raise ValueError(f"{what} value {values.max()} is outside 0..{num_classes - 1}")
-    matrix = np.zeros((num_classes, num_classes), np.int64)
-    matrix[: len(counts), : len(counts)] = counts[:num_classes, :num_classes]
-    return matrix
+    counts = _pair_counts(truth, predicted, num_classes)
+    counts[IGNORE:] = 0
+    labelled = truth != IGNORE
+    if counts.sum() != np.count_nonzero(labelled):
+        for what, values in (("predicted", predicted[labelled]), ("true", truth[labelled])):
+            if values.max() >= num_classes:
+                raise ValueError(f"{what} value {values.max()} is outside 0..{num_classes - 1}")
+    return counts
 
 
-def _pair_counts(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return [256, 256] int64: how often each pair of values occurs in two HW uint8 arrays."""
-    counts = np.zeros((256, 256), np.int64)
+def _pair_counts(first: np.ndarray, second: np.ndarray, num_classes: int) -> np.ndarray:
+    """Return [K, K] int64: how often each pair of classes occurs in two HW uint8 arrays."""
+    counts = np.zeros((num_classes, num_classes), np.int64)
     step = max(EXACT // max(first.shape[1], 1), 1)
     for start in range(0, len(first) if first.size else 0, step):
         part = [np.ascontiguousarray(each[start : start + step]) for each in (first, second)]
-        found = cv2.calcHist(part, [0, 1], None, [256, 256], [0, 256, 0, 256])
+        found = cv2.calcHist(part, [0, 1], None, [num_classes] * 2, [0, num_classes] * 2)
         counts += found.astype(np.int64)
     return counts
 

@@ -84,8 +84,8 @@ def _read(codes: Sequence[bytes], lengths: np.ndarray) -> _Runs | None:
     start = table[2 * first]
     table[2 * first] = 0
     zeros, ones = (np.cumsum(table[side::2], dtype=dtype) for side in (0, 1))
-    zeros -= np.repeat(zeros[first], rows)
-    ones -= np.repeat(ones[first] - table[2 * first + 1], rows)
+    zeros = zeros - np.repeat(zeros[first], rows)
+    ones = ones - np.repeat(ones[first] - table[2 * first + 1], rows)
     zeros[first] = start
     ones[odd] = 0
     return _Runs(zeros, ones, counts, first, last)

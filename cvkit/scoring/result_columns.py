@@ -104,19 +104,21 @@ def _read(stream: BinaryIO, masks: bool) -> Iterator[_Columns]:
     Raises:
         ValueError: something is unusual or wrong.
     """
-    row_type: type[_Boxed] | type[_Row] = _Row if masks else _Boxed
+    boxed = not masks
     known: dict[Any, Any] = {}
     for content in _arrays(stream):
-        rows: Sequence[Any]
-        try:
-            rows = msgspec.json.decode(content, type=list[row_type])
-        except msgspec.ValidationError:
-            row_type = _Row
+        rows: Sequence[Any] = []
+        if boxed:
+            try:
+                rows = msgspec.json.decode(content, type=list[_Boxed])
+            except msgspec.ValidationError:
+                boxed = False
+        if not boxed:
             rows = msgspec.json.decode(content, type=list[_Row])
         # Every quote belongs to a key or text that was read: no key occurs twice.
-        if content.count(b'"') != (_quotes(rows) if row_type is _Row else 8 * len(rows)):
+        if content.count(b'"') != (8 * len(rows) if boxed else _quotes(rows)):
             raise ValueError("a key occurs twice")
-        yield _columns(rows, row_type is _Boxed, masks, known)
+        yield _columns(rows, boxed, masks, known)
 
 
 def _arrays(stream: BinaryIO) -> Iterator[bytes]:
@@ -223,13 +225,17 @@ def _joined_columns(parts: Sequence[_Columns]) -> _Columns:
     def listed(kind: str, side: int) -> list[Any]:
         return list(chain.from_iterable(getattr(part, kind)[side] for part in parts))
 
-    arrays = ("scores", "xywh", "boxless")
+    def stacked(name: str) -> np.ndarray:
+        return np.concatenate([getattr(part, name) for part in parts])
+
     return _Columns(
         (listed("ids", 0), listed("ids", 1)),
         (listed("names", 0), listed("names", 1)),
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in arrays),
-        codes=list(chain.from_iterable(part.codes for part in parts)),
-        sizes_hw=np.concatenate([part.sizes_hw for part in parts]),
+        stacked("scores"),
+        stacked("xywh"),
+        stacked("boxless"),
+        list(chain.from_iterable(part.codes for part in parts)),
+        stacked("sizes_hw"),
     )
 
 

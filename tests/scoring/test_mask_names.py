@@ -95,6 +95,14 @@ def test_pairs_are_compared_in_threads_but_told_in_order(score, tmp_path, monkey
     assert len(seen) < 60
 
 
+@pytest.mark.parametrize("count", [0, 1, 9, 90])
+def test_threads_keep_the_order_of_pairs(monkeypatch, count):
+    monkeypatch.setattr(segment, "cores", lambda: 2)
+    assert list(segment._in_threads(lambda number: -number, range(count))) == [
+        -number for number in range(count)
+    ]
+
+
 def test_two_kinds_of_label_masks_are_refused(score, tmp_path):
     for kind in ("labelIds", "labelTrainIds"):
         write(tmp_path / "gt", TRUTH, "{}_gtFine_" + kind + ".png")

@@ -106,7 +106,7 @@ def _codes(
         if not isinstance(code, bytes) or lies_outside(value, size_wh[::-1]):
             return None
         codes[place] = code
-    return Masks((0, 0), codes, mask_extents(codes, np.array(known)))
+    return Masks((0, 0), codes, mask_extents(codes.tolist(), np.array(known)))
 
 
 def _objects(
