@@ -14,6 +14,7 @@ from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.boxes import read_boxes
 from cvkit.data.classes import make_classes, numbered_classes
 from cvkit.data.classified import read_collection
+from cvkit.data.dataset_splits import dataset_splits
 from cvkit.data.division import ALL
 from cvkit.data.exclusion import NOTHING, Exclusion
 from cvkit.data.files import walk_images, walk_videos
@@ -21,7 +22,6 @@ from cvkit.data.formats.contract import DataFlags, Query
 from cvkit.data.formats.recognise import detect_format
 from cvkit.data.labelled import LabelledImage, mask_classes, read_pairs
 from cvkit.data.masks import MaskMap, MaskReader
-from cvkit.data.own_splits import own_splits
 from cvkit.data.scan import Found, scan_boxes, scan_images, scan_pairs, scan_videos
 from cvkit.data.writing.contract import Content, Feature, Item
 from cvkit.data.writing.painting import hidden_pixels
@@ -105,7 +105,7 @@ def convert(origin: Origin, keeps: frozenset[Feature], report: Reporter) -> Conv
         masks=origin.truth == "instances",
         flags=FLAGS,
     )
-    names = list(origin.splits) or own_splits(origin.truth, layout, query)
+    names = list(origin.splits) or dataset_splits(origin.truth, layout, query)
     readers: dict[Truth, Callable[..., Conversion]] = {
         "boxes": _objects,
         "instances": _objects,

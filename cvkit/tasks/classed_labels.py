@@ -8,11 +8,11 @@ from typing import Any, ClassVar, Self
 
 from cvkit.data.classes import make_classes
 from cvkit.data.classified import ClassifiedImage, read_collection
+from cvkit.data.dataset_splits import dataset_splits
 from cvkit.data.exclusion import read_exclusion
 from cvkit.data.files import Walk
 from cvkit.data.formats.contract import DataFlags, Query
 from cvkit.data.formats.recognise import detect_format
-from cvkit.data.own_splits import own_splits
 from cvkit.tasks.common import data_place
 from cvkit.tasks.labelled import FLAGS, Labelled, T
 
@@ -30,7 +30,7 @@ class LabelledFiles(Labelled[ClassifiedImage, T]):
         wanted: str = vars(options)["format"]
         layout = detect_format("classes", root, wanted, splits, FLAGS)
         query = Query(root=root, walk=cls.walk, flags=DataFlags(FLAGS))
-        names = list(splits) or own_splits("classes", layout, query)
+        names = list(splits) or dataset_splits("classes", layout, query)
         data = read_collection(
             *(root, layout, names, None, cls.walk),
             flag=FLAGS,

@@ -9,12 +9,12 @@ import numpy as np
 
 from cvkit.data.annotated import AnnotatedImage, upright
 from cvkit.data.boxes import read_boxes
+from cvkit.data.dataset_splits import dataset_splits
 from cvkit.data.decode import read_image
 from cvkit.data.exclusion import read_exclusion
 from cvkit.data.formats.contract import DataFlags, Query
 from cvkit.data.formats.recognise import detect_format
 from cvkit.data.known import Known
-from cvkit.data.own_splits import own_splits
 from cvkit.data.statistics import Facts, Measured
 from cvkit.format_table import Truth
 from cvkit.options.detect import DetectTrain, TwoStageTrain
@@ -49,7 +49,7 @@ class LabelledObjects(Labelled[AnnotatedImage, B], Generic[B]):
         if not files:
             layout = detect_format(cls.truths, root, layout, splits, FLAGS)
             query = Query(root=root, images=options.images, masks=masks, flags=flags)
-            names = names or own_splits(cls.truths, layout, query)
+            names = names or dataset_splits(cls.truths, layout, query)
         data = read_boxes(
             root,
             layout,

@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from cvkit.data.classes import numbered_classes
+from cvkit.data.dataset_splits import dataset_splits
 from cvkit.data.datasets import SegmentationDataset, read_pair, require_same_size
 from cvkit.data.decode import read_header, read_image, upright_size_hw
 from cvkit.data.exclusion import read_exclusion
@@ -17,7 +18,6 @@ from cvkit.data.formats.recognise import detect_format
 from cvkit.data.known import Known
 from cvkit.data.labelled import LabelledImage, mask_classes, mask_file, read_pairs, rules
 from cvkit.data.masks import MaskMap, MaskReader, parse_mask_map
-from cvkit.data.own_splits import own_splits
 from cvkit.data.resize import input_size_hw
 from cvkit.data.statistics import Facts, Measured
 from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD
@@ -54,7 +54,7 @@ class LabelledSamples(Labelled[LabelledImage, SegmentTrain]):
         root = data_place(options.data, "segment")
         layout = detect_format("masks", root, options.format, splits, FLAGS)
         query = Query(root=root, flags=DataFlags(FLAGS))
-        names = list(splits) or own_splits("masks", layout, query)
+        names = list(splits) or dataset_splits("masks", layout, query)
         parts = read_pairs(root, layout, names, exclude=read_exclusion(options.exclude))
         masks = [pair.mask for pairs in parts.splits.values() for pair in pairs]
         classes, colors = mask_classes(root, masks)

@@ -7,7 +7,7 @@ from cvkit.errors import DataError
 from cvkit.format_table import Truth
 
 
-def own_splits(truth: Truth, layout: str, query: Query) -> list[str]:
+def dataset_splits(truth: Truth, layout: str, query: Query) -> list[str]:
     """Return the names of a dataset's splits in the usual order; `all` for data without splits.
 
     Further names are left out if some are usual: VOC lists the images of each class, too.
