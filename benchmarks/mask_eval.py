@@ -13,7 +13,7 @@ from pairs import Line, alternate, compared, main
 from PIL import Image
 
 from cvkit.console import Reporter
-from cvkit.options.tree import task_options
+from cvkit.options.segment import SegmentEval
 from cvkit.scoring import segment
 
 CLASSES, SIZE, COUNT = 21, (375, 500), 100
@@ -61,9 +61,7 @@ def measure(rounds: int) -> Iterator[Line]:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         write(folder)
-        options = task_options("segment", "eval")(
-            predictions=folder / "found", truth=folder / "truth"
-        )
+        options = SegmentEval(predictions=folder / "found", truth=folder / "truth")
 
         def ours() -> np.ndarray:
             return segment.score(options, Reporter(quiet=True)).metric.matrix
