@@ -4,6 +4,7 @@ Only parts of several layers are handed over. What they compute for a size of in
 their own layers before it is used, because a converted graph may contain a size as a number.
 """
 
+import functools
 import importlib
 import io
 import os
@@ -16,7 +17,8 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import _pytree as pytree
 
 from cvkit.models.parts import TYPES, Form, Parts, traced
@@ -35,6 +37,11 @@ _LAYERS = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.Linear
 class Runtime(Parts):
     """Makes the parts of a network run in another program."""
 
+    def __init__(self, model: nn.Module, precision: str) -> None:
+        super().__init__(model, precision)
+        self.names[model] = "the whole network"
+        model.forward = functools.partial(self._first_call, model)
+
     @abstractmethod
     def converted(self, network: "Flat", inputs: tuple[Tensor, ...]) -> Run:
         """Return what computes a graph; it raises an error of `_UNCONVERTED` if it cannot."""
@@ -45,8 +52,10 @@ class Runtime(Parts):
 
     def form(self, part: nn.Module, inputs: tuple[Any, ...]) -> Form | None:
         """Return the converted part; None where it cannot be traced or converted."""
-        graph = traced(part, inputs)
-        if graph is None or not all(each.numel() for each in pytree.tree_leaves(inputs)):
+        if not all(each.numel() for each in pytree.tree_leaves(inputs)):
+            return None
+        graph = traced(part, inputs) or (part if follows_sizes(part, inputs) else None)
+        if graph is None:
             return None
         flat = Flat(graph, pytree.tree_structure(inputs)).eval()
         tensors = tuple(each.clone() for each in pytree.tree_leaves(inputs))
@@ -65,15 +74,28 @@ class Runtime(Parts):
         return super().agrees(own, form, inputs)
 
 
+def follows_sizes(part: nn.Module, inputs: tuple[Any, ...]) -> bool:
+    """Return whether what a part does follows from the sizes of its inputs, not from their values.
+
+    Then it does the same for all inputs of these sizes, and can be recorded by running it once.
+    """
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True) as mode:  # has sizes and no values
+            part(*pytree.tree_map_only(Tensor, mode.from_tensor, inputs))
+    except _UNCONVERTED:  # what a layer raises that has no values to work on
+        return False
+    return True
+
+
 class Flat(nn.Module):
     """A graph that takes a flat list of tensors, and returns those among its outputs.
 
     Args:
-        graph: of a part.
+        graph: of a part, or the part itself.
         inputs: the structure of its arguments.
     """
 
-    def __init__(self, graph: fx.GraphModule, inputs: pytree.TreeSpec) -> None:
+    def __init__(self, graph: nn.Module, inputs: pytree.TreeSpec) -> None:
         super().__init__()
         self.traced, self.inputs = graph, inputs
 

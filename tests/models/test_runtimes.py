@@ -27,14 +27,28 @@ def images(count=2, side=9):
 
 
 class Outer(nn.Module):
-    """The network; the part in it is what is converted."""
+    """The network, which reads the values of its input; the part in it is what is converted."""
 
     def __init__(self, part):
         super().__init__()
         self.part = part
 
     def forward(self, *inputs):
-        return self.part(*inputs)
+        return self.part(*inputs) if (inputs[0] < 1e9).all() else None
+
+
+class ReadsItsSize(nn.Module):
+    """Does for some sizes what it does not for others."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 1)
+
+    def forward(self, maps):
+        found = F.relu(self.one(maps))
+        if maps.shape[2] % 2:
+            found = F.interpolate(found, size=(maps.shape[2] + 1, maps.shape[3] + 1))
+        return {"out": self.two(found)}
 
 
 class Block(nn.Module):
@@ -116,6 +130,23 @@ def test_a_size_that_a_graph_keeps_as_a_number_runs_on_its_layers(monkeypatch, e
     parts = run(engine, Block(), [images(), images(2, 12), images(3, 12), images()])
     assert parts.replaced == ["part"]
     assert parts.rejected == ["part for inputs of 2x8x12x12"]
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+@torch.inference_mode()
+def test_a_network_that_follows_from_the_size_of_its_input_is_converted_whole(engine):
+    model, given = ReadsItsSize().eval(), [images(), images(3), images(2, 12), images()]
+    expected = [model(each.clone()) for each in given]
+    parts = run_on(engine, model, "fp32")
+    for each, wanted in zip(given, expected, strict=True):
+        require_same(model(each.clone()), wanted)
+    assert parts.replaced == ["the whole network"]
+    assert parts.rejected == ["the whole network for inputs of 2x8x12x12"]
+
+
+def test_values_that_decide_are_noticed():
+    assert runtimes.follows_sizes(ReadsItsSize(), (images(),))
+    assert not runtimes.follows_sizes(Outer(nn.Identity()), (images(),))
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
