@@ -39,6 +39,8 @@ from cvkit.engine.runtime import keep_memory
 BATCH = 8
 MIXED = 2000
 """Photos of the folders of mixed and of equal sizes."""
+MEAN_SIZE = (688, 516)
+"""Width and height with the mean number of pixels of the mixed sizes."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ def mixed(root: Path) -> Iterator[Line]:
     """Yield how fast a folder of mixed sizes is predicted, against one of equal sizes."""
     flags = {"arch": "unet", "backbone": "resnet18", "image_size": "160x120"}
     weights = make_model("segment", flags, root)
-    folders = {"mixed sizes": SIZES, "equal sizes": SIZES[:1]}
+    folders = {"mixed sizes": SIZES, "equal sizes": [MEAN_SIZE]}
     files = {
         name: inputs(make_photos(root / name, MIXED, sizes)) for name, sizes in folders.items()
     }
