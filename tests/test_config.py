@@ -92,6 +92,7 @@ def test_a_switch_is_true_or_false_and_a_number_is_neither(path):
 
 REQUIRED = {
     "DataCheck": {"data": Path("x")},
+    "DataConvert": {"data": Path("x"), "to": "coco", "out": Path("y")},
     "Samples": {"folder": Path("x")},
     "WeightsImport": {"file": Path("x"), "out": Path("y")},
     "Bench": {"task": "classify"},

@@ -31,7 +31,7 @@ def convert_data(options: DataConvert) -> int:
     task = options.task or clear_task(options.data, options.format)
     truth, videos = TRUTH_OF[task]
     writer = _writer(options, truth)
-    _require_format(options, task, truth)
+    _require_flags(options, task, truth)
     report = Reporter(options.quiet)
     origin = Origin(
         place=options.data,
@@ -45,28 +45,8 @@ def convert_data(options: DataConvert) -> int:
         exclude=read_exclusion(options.exclude),
     )
     made = convert(origin, writer.keeps, report)
-    for note in made.notes:
-        report.warn(note)
-    counts = {split or "all": len(items) for split, items in made.content.items.items()}
-    shown = ", ".join(f"{split}: {count}" for split, count in counts.items())
-    report.say(f"data: {options.data} ({made.layout} layout), {shown}")
-    for sentence in made.lost:
-        report.warn(f"lost in the format {options.to}: {sentence}")
-    if made.lost and options.lossless:
-        raise UsageError(
-            f"--lossless: the format {options.to} cannot hold everything: {'; '.join(made.lost)}",
-            code="to.lossy",
-            hint="omit --lossless to write the rest, or choose another format",
-        )
-    hint = "choose another folder"
-    with storage.output_folder(options.out, reuse=False, say=report.warn, hint=hint):
-        try:
-            items = [item for row in made.content.items.values() for item in row]
-            _place_files(items, writer, options, report)
-            writer.write(options.out, made.content)
-        except BaseException:  # an incomplete dataset would be taken for a whole one
-            storage.empty_folder(options.out)
-            raise
+    counts = _announce(made, options, report)
+    _write(made.content, writer, options, report)
     if options.json:
         print_json(
             {
@@ -82,6 +62,45 @@ def convert_data(options: DataConvert) -> int:
     else:
         print_line(options.out)
     return 0
+
+
+def _announce(made: Any, options: DataConvert, report: Reporter) -> dict[str, int]:
+    """Report what is converted and what is lost; return the number of samples of each split.
+
+    Raises:
+        UsageError: something is lost that must not be.
+    """
+    for note in made.notes:
+        report.warn(note)
+    counts = {split or "all": len(items) for split, items in made.content.items.items()}
+    shown = ", ".join(f"{split}: {count}" for split, count in counts.items())
+    report.say(f"data: {options.data} ({made.layout} layout), {shown}")
+    for sentence in made.lost:
+        report.warn(f"lost in the format {options.to}: {sentence}")
+    if made.lost and options.lossless:
+        raise UsageError(
+            f"--lossless: the format {options.to} cannot hold everything: {'; '.join(made.lost)}",
+            code="to.lossy",
+            hint="omit --lossless to write the rest, or choose another format",
+        )
+    return counts
+
+
+def _write(content: Any, writer: Any, options: DataConvert, report: Reporter) -> None:
+    """Write the new dataset, or nothing if that fails.
+
+    Raises:
+        UsageError: the folder is not empty.
+    """
+    hint = "choose another folder"
+    with storage.output_folder(options.out, reuse=False, say=report.warn, hint=hint):
+        try:
+            items = [item for row in content.items.values() for item in row]
+            _place_files(items, writer, options, report)
+            writer.write(options.out, content)
+        except BaseException:  # an incomplete dataset would be taken for a whole one
+            storage.empty_folder(options.out)
+            raise
 
 
 def _writer(options: DataConvert, truth: Truth) -> Any:
@@ -100,12 +119,18 @@ def _writer(options: DataConvert, truth: Truth) -> Any:
     return importlib.import_module(rows[options.to])
 
 
-def _require_format(options: DataConvert, task: str, truth: Truth) -> None:
-    """Check the flags that describe the dataset.
+def _require_flags(options: DataConvert, task: str, truth: Truth) -> None:
+    """Check the flags that describe the dataset and its new place.
 
     Raises:
-        UsageError: one has no effect on data of the task.
+        UsageError: one has no effect on data of the task, or the result would lie in the dataset.
     """
+    if options.data.is_dir() and options.out.resolve().is_relative_to(options.data.resolve()):
+        raise UsageError(
+            f"--out {options.out} lies in the dataset {options.data}",
+            code="out.inside",
+            hint="choose a folder elsewhere",
+        )
     if options.format not in format_choices(truth):
         raise UsageError(
             f"--format {options.format} is not a format for 'cvkit {task}'",

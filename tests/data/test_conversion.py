@@ -273,6 +273,12 @@ def test_what_cannot_be_converted_is_refused(cvkit, sources, tmp_path, task, mor
     assert not (tmp_path / "out").exists()
 
 
+def test_a_dataset_is_not_written_into_itself(cvkit, sources):
+    refused = convert(cvkit, "detect", sources["detect"], "coco", sources["detect"] / "new")
+    assert refused.code == 2 and "lies in the dataset" in refused.err
+    assert not (sources["detect"] / "new").exists()
+
+
 def test_a_class_that_cannot_be_a_folder_is_refused(cvkit, tmp_path):
     source = tmp_path / "source"
     source.mkdir()
