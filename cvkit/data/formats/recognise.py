@@ -154,6 +154,7 @@ def clear_task(place: Path, layout: str = "auto") -> str:
         names = [n for n, row in rows.items() if place.suffix.lower() in _suffixes(row)]
         if place.is_dir():
             names = [name for name in (_recognised(truth, place),) if name]
+        names = [name for name in names if not rows[name].drawn]  # then it is data for instance
         if any(layout in ("auto", name) for name in names):
             folder = place if place.is_dir() else place.parent
             found.append(TASK_OF[truth] if truth != "classes" else _task_of_classes(folder))
