@@ -133,7 +133,7 @@ def _nearest_variable(name: str, verb: str, known: Mapping[str, set[str]]) -> st
     return others.get(near, variable((verb,), near)) if near else None
 
 
-PLACES = frozenset({"data", "train_json", "val_json", "images", "proposals"})
+PLACES = frozenset({"data", "train_json", "val_json", "images", "proposals", "exclude", "splits"})
 """Flags for the places of a run's data; a fingerprint shows whether the data are the same."""
 LASTING = PLACES | {"epochs", "patience", "keep_states", "report"}
 """Flags that may change when a run is resumed, and are then stored in its config.yaml."""

@@ -25,6 +25,7 @@ NEEDED = {
     ("bench",): ["classify"],
     ("compare",): ["a", "b"],
     ("data", "check"): ["nowhere"],
+    ("data", "convert"): ["nowhere", "--to", "coco", "--out", "x"],
     ("data", "show"): ["nowhere", "--out", "x.png"],
     ("data", "split"): ["nowhere", "--out", "x.json"],
     ("data", "stats"): ["nowhere"],

@@ -90,6 +90,14 @@ ERRORS: dict[str, Rule] = {
     "classes.unknown": Rule(
         "instances.csv has a class that classes.txt does not list.", "correct either of them"
     ),
+    "cvat.numbers": Rule("A number of a CVAT file is missing or malformed.", "correct it"),
+    "cvat.points": Rule(
+        "The points of a shape in a CVAT file are malformed.", "correct or remove the shape"
+    ),
+    "cvat.rotation": Rule(
+        "A box of a CVAT file is rotated.", "use polygons, or boxes along the axes"
+    ),
+    "cvat.video": Rule("A CVAT file has tracks of a video.", "export it as CVAT for images"),
     "difficult.value": Rule("<difficult> is not 0 or 1.", "correct the value"),
     "file.unreadable": Rule("A file cannot be read.", "make it readable"),
     "folder.unreadable": Rule("A folder cannot be read, or a link is broken.", "repair it"),
@@ -132,6 +140,24 @@ ERRORS: dict[str, Rule] = {
     "json.not_a_file": Rule("An annotation file is a device or pipe.", REGULAR),
     "json.not_object": Rule("A COCO file is not a JSON object.", "check that it is the right file"),
     "json.syntax": Rule("A file is not valid JSON, or is cut off.", "write it again"),
+    "labelme.mask": Rule("A mask of a LabelMe file cannot be read.", "draw it again"),
+    "labelme.oriented": Rule(
+        "A rectangle of a LabelMe file is oriented.", "use polygons, or boxes along the axes"
+    ),
+    "labelme.shape_type": Rule(
+        "A shape of a LabelMe file has an unknown type.", "use polygons or rectangles"
+    ),
+    "labelme.shapes": Rule("A LabelMe file has no list of shapes.", "export it again"),
+    "labelstudio.brush": Rule(
+        "A brush mask of a Label Studio file cannot be read.", "export polygons, or COCO"
+    ),
+    "labelstudio.rotation": Rule(
+        "A rectangle of a Label Studio file is rotated.", "use polygons, or boxes along the axes"
+    ),
+    "labelstudio.several": Rule(
+        "An image of a Label Studio file has several annotations.", "keep one of them"
+    ),
+    "labelstudio.tasks": Rule("A Label Studio file is not a list of tasks.", "export it as JSON"),
     "list.bad_line": Rule("A row of a table is malformed.", "correct the row"),
     "list.column": Rule("A table lacks a column, or has one twice.", "correct the first line"),
     "list.empty": Rule("A table has no rows.", "add rows"),
@@ -201,6 +227,9 @@ ERRORS: dict[str, Rule] = {
     "yolo.class": Rule("A line of a YOLO file has an unknown class number.", "correct it"),
     "yolo.encoding": Rule("A YOLO file is not in UTF-8.", TEXT),
     "yolo.not_a_file": Rule("A YOLO file is a device or pipe.", REGULAR),
+    "yolo.oriented": Rule(
+        "A YOLO dataset has oriented boxes.", "export boxes along the axes, or polygons"
+    ),
     "yolo.path": Rule("An entry of data.yaml is not a path.", "correct it"),
     "yolo.range": Rule("A box of a YOLO file leaves the image.", "give shares from 0 to 1"),
     "yolo.syntax": Rule("A line of a YOLO file is not a box.", "give CLASS CX CY W H"),

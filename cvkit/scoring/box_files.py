@@ -130,7 +130,7 @@ def _read_each(
         try:
             rows += [{"file_name": images[number].key} | row for row in read(path, images[number])]
         except DataError as defect:
-            defects += getattr(defect, "defects", [defect])
+            defects += defect.defects or [defect]
     raise_defects(defects, str(folder))
     if not present:
         raise DataError(

@@ -18,6 +18,7 @@ from cvkit.data.statistics import Facts, Measured
 from cvkit.errors import CvkitError
 from cvkit.options.base import Train
 from cvkit.structures import ClassList
+from cvkit.texts import counted
 
 S = TypeVar("S")
 T = TypeVar("T", bound=Train)
@@ -208,7 +209,8 @@ def imbalance(
     found = []
     if absent := [name for name, count in zip(names, counts, strict=True) if not count]:
         some = ", ".join(absent[:5]) + (" ..." if len(absent) > 5 else "")
-        found.append(Advice("", f"{len(absent)} of {len(names)} classes have no {noun}: {some}"))
+        count = f"{len(absent)} of {counted(len(names), 'class', 'classes')}"
+        found.append(Advice("", f"{count} without {noun}: {some}"))
     if len(present) < 2:
         return found
     most = int(present[counts[present].argmax()])

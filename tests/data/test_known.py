@@ -234,7 +234,7 @@ def test_what_was_found_before_an_interruption_is_kept(tmp_path, monkeypatch):
 @pytest.mark.parametrize("count", [0, 1, 31, 32, 33, 5000])
 def test_many_items_are_looked_at_in_order(count):
     steps = []
-    found = scan._on_all_cores(lambda item: -item, range(count), steps.append)
+    found = scan.on_all_cores(lambda item: -item, range(count), steps.append)
     assert list(found) == [-item for item in range(count)]
     assert steps == list(range(1, count + 1))
 

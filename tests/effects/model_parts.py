@@ -232,12 +232,13 @@ def batches(verb):
         seen, make = [], loader.DataLoader
         with pytest.MonkeyPatch.context() as patch:
 
-            def watched(*own, batch_sampler, num_workers, **further):
-                seen.append((num_workers, [len(batch) for batch in batch_sampler]))
-                own_sampler = {"batch_sampler": batch_sampler, "num_workers": num_workers}
-                return make(*own, **own_sampler, **further)
+            class Watched(make):
+                def __iter__(self):
+                    lengths = [len(batch) for batch in self.batch_sampler]
+                    seen.append((self.num_workers, lengths))
+                    return super().__iter__()
 
-            patch.setattr(loader, "DataLoader", watched)
+            patch.setattr(loader, "DataLoader", Watched)
             run(at, verb, **more)
         return seen
 

@@ -99,6 +99,9 @@ def words(places, monkeypatch):
             ),
             "prove": (model()(at), "--data", at.data(), "--workers", 0),
             "check": (at.data(), "--task", "detect"),
+            "convert": (
+                *(at.data(), "--task", "detect", "--to", "coco", "--out", fresh(at, "converted")),
+            ),
             "compare": (*reports(0, 3)(at), "--no-files", "--bootstrap", 10),
             "split": (at.data(), "--task", "detect", "--out", fresh(at, "s.json")),
             "stats": (at.data(), "--task", "detect"),

@@ -182,7 +182,7 @@ def test_classes_of_very_different_frequency_are_named_with_their_counts(task):
     weighted = "class_weights" in task_options(task, "train").__dataclass_fields__
     found = imbalance(np.array([100, 0, 10, 5]), ["a", "b", "c", "d"], "images", weighted=weighted)
     assert [each.flag for each in found] == ["", "--class-weights sqrt" if weighted else ""]
-    assert "1 of 4 classes have no images: b" in found[0].text
+    assert "1 of 4 classes without images: b" in found[0].text
     assert "'a' has 20 times as many images as 'd' (100 and 5)" in found[1].text
     assert imbalance(np.array([9, 1]), ["a", "b"], "images") == []
     assert imbalance(np.array([9, 0]), ["a", "b"], "images")[0].flag == ""

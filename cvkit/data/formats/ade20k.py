@@ -14,7 +14,7 @@ from cvkit.data.formats.recoded import Recoded, pair_up
 from cvkit.data.labelled import LabelledImage
 from cvkit.errors import DataError
 from cvkit.structures import IGNORE
-from cvkit.texts import read_lines, shown, whole_number
+from cvkit.texts import counted, read_lines, shown, whole_number
 
 NAMES = "objectInfo150.txt"
 
@@ -62,5 +62,7 @@ def _names(path: Path) -> list[str]:
             )
         names.append(f"{name} {len(names) + 1}" if name in names else name)
     if not 0 < len(names) < IGNORE:
-        raise DataError(f"{path} lists {len(names)} classes", code="classes.count")
+        raise DataError(
+            f"{path} lists {counted(len(names), 'class', 'classes')}", code="classes.count"
+        )
     return names

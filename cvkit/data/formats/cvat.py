@@ -212,7 +212,7 @@ def _part(node: Element, where: str) -> tuple[np.ndarray, int, int]:
         raise DataError(f"{where}: its mask is malformed", code="rle.invalid")
     if sum(runs) != width * height:
         raise DataError(
-            f"{where}: its runs add up to {sum(runs)} pixels, not {width * height}",
+            f"{where}: its runs add up to {counted(sum(runs), 'pixel')}, not {width * height}",
             code="rle.invalid",
         )
     pixels = np.repeat(np.arange(len(runs)) % 2 == 1, runs)

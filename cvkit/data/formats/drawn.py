@@ -17,6 +17,7 @@ from cvkit.data.masks import Drawing
 from cvkit.errors import DataError, raise_defects
 from cvkit.ops.rle import decode_parts, mask_areas
 from cvkit.structures import IGNORE, ClassList, Masks
+from cvkit.texts import counted
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,8 @@ def _with_background(classes: ClassList, root: Path) -> tuple[ClassList, tuple[i
     names = [background, *(name for name in classes.names if name != background)]
     if len(names) > IGNORE:
         raise DataError(
-            f"{root} has {len(names)} classes with the background, over {IGNORE}",
+            f"{root} has {counted(len(names), 'class', 'classes')} with the background, over "
+            f"{IGNORE}",
             code="classes.count",
         )
     return make_classes(names), tuple(names.index(name) for name in classes.names)

@@ -127,7 +127,7 @@ def _results(task: Any, where: str) -> list[Any] | None:
     valid = [row for row in rows if not row.get("was_cancelled")]
     if len(valid) > 1:
         raise DataError(
-            f"{where} has {len(valid)} annotations of the same image",
+            f"{where} has {counted(len(valid), 'annotation')} of the same image",
             code="labelstudio.several",
             hint="keep one annotation per task",
         )
@@ -159,7 +159,7 @@ def _image(task: dict, content: _Content, root: Path, where: str, file: Path) ->
     short = re.sub(r"^[0-9a-f]{8}-", "", base)
     found = content.images.get(base) or content.images.get(short) or []
     if len(found) != 1:
-        reason = "does not exist" if not found else f"is the name of {len(found)} images"
+        reason = "does not exist" if not found else f"is the name of {counted(len(found), 'image')}"
         raise DataError(
             f"{where}: its image {shown(base)} {reason}",
             code="image.file_missing",

@@ -20,7 +20,7 @@ from cvkit.data.labelled import LabelledImage, missing_files
 from cvkit.data.masks import Drawing
 from cvkit.errors import CvkitError, DataError, defects_of
 from cvkit.structures import IGNORE, ClassList
-from cvkit.texts import is_text, read_json, shown, whole_number
+from cvkit.texts import counted, is_text, read_json, shown, whole_number
 
 PREFIX = "panoptic_"
 
@@ -132,7 +132,9 @@ def _classes(rows: list[Any], file: Path) -> tuple[ClassList, dict[int, int]]:
             )
         names[number] = str(name)
     if not 0 < len(names) <= IGNORE:
-        raise DataError(f"{file} has {len(names)} categories", code="category.missing")
+        raise DataError(
+            f"{file} has {counted(len(names), 'category', 'categories')}", code="category.missing"
+        )
     ids = sorted(names)
     return make_classes([names[id_] for id_ in ids]), {id_: k for k, id_ in enumerate(ids)}
 

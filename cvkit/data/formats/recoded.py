@@ -12,6 +12,7 @@ from cvkit.data.labelled import LabelledImage, missing_files
 from cvkit.data.masks import Drawing, MaskReader
 from cvkit.errors import DataError
 from cvkit.structures import IGNORE
+from cvkit.texts import counted
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Recoded(Drawing):
             raise DataError(
                 f"{self.file}: value {int(found[result < 0].max())} belongs to no class",
                 code="mask.value_range",
-                hint=f"{len(self.classes)} classes: {', '.join(self.classes.names[:8])} ...",
+                hint=f"{counted(len(self.classes), 'class', 'classes')}: "
+                f"{', '.join(self.classes.names[:8])} ...",
             )
         return result.astype(np.uint8)
 

@@ -18,7 +18,7 @@ from cvkit.data.outlines import Outline, OutlinedImage, annotate
 from cvkit.data.tables import read_rows
 from cvkit.errors import CvkitError, DataError
 from cvkit.structures import ClassList
-from cvkit.texts import require_regular, shown, whole_number
+from cvkit.texts import counted, require_regular, shown, whole_number
 
 IMAGE, PIXELS, CLASS = "ImageId", "EncodedPixels", "ClassId"
 ONLY_CLASS = "object"
@@ -60,7 +60,8 @@ def _read_all(root: Path, *, masks: bool) -> Annotations:
     tables = _tables(root)
     if len(tables) != 1:
         raise DataError(
-            f"{root} has {len(tables)} tables with {PIXELS}: {', '.join(f.name for f in tables)}",
+            f"{root} has {counted(len(tables), 'table')} with {PIXELS}: "
+            f"{', '.join(file.name for file in tables)}",
             code="split.ambiguous",
             hint="keep one of them in the folder",
         )
@@ -99,7 +100,7 @@ def _image(images: dict[str, list[Path]], name: str, where: str) -> Path:
     """
     paths = images.get(name, [])
     if len(paths) != 1:
-        reason = "does not exist" if not paths else f"is the name of {len(paths)} images"
+        reason = "does not exist" if not paths else f"is the name of {counted(len(paths), 'image')}"
         raise DataError(
             f"{where}: image {shown(name)} {reason}",
             code="image.file_missing",

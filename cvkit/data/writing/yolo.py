@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import yaml
 
 from cvkit import storage
 from cvkit.data.annotated import AnnotatedImage
@@ -15,6 +14,7 @@ from cvkit.data.writing.contract import Content, Feature, Item
 from cvkit.ops.rings import joined_rings
 from cvkit.ops.rle import decode_parts
 from cvkit.structures import Masks
+from cvkit.yaml_files import dump_yaml
 
 keeps: frozenset[Feature] = frozenset({"masks", "overlaps"})
 
@@ -28,7 +28,7 @@ def write(root: Path, content: Content[AnnotatedImage]) -> None:
     """Write a file per image, and `data.yaml`."""
     about: dict[str, object] = {split: f"images/{split}" for split in content.items if split}
     about["names"] = dict(enumerate(content.classes.names))
-    text = yaml.safe_dump(about, sort_keys=False, allow_unicode=True)
+    text = dump_yaml(about)
     storage.write_file(root / "data.yaml", text)
     for items in content.items.values():
         for item in items:

@@ -48,9 +48,9 @@ class Detector(nn.Module, ABC):
         """The backbone."""
 
     @property
-    @abstractmethod
     def features(self) -> nn.Module:
         """The backbone, with its neck if it has one."""
+        return self.body
 
     @abstractmethod
     def stages(self) -> list[nn.Module]:

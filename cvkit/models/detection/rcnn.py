@@ -189,11 +189,6 @@ class RCNN(Detector):
         """The classifier without its last layer."""
         return self.backbone
 
-    @property
-    def features(self) -> nn.Module:
-        """The classifier without its last layer."""
-        return self.backbone
-
     def stages(self) -> list[nn.Module]:
         """Return the parts of the classifier, from the image to its last map."""
         return network_stages(self.name, self.backbone)

@@ -18,6 +18,7 @@ from cvkit.tasks.classed_labels import LabelledFiles
 from cvkit.tasks.labelled import Advice, View, imbalance, sizes
 from cvkit.tasks.video import setup
 from cvkit.tasks.video.network import Preprocessing, preprocessing_for
+from cvkit.texts import counted
 
 SHORT = 0.25
 """A clip that spans less of the median video than this fraction misses most of it."""
@@ -56,7 +57,7 @@ class LabelledSamples(LabelledFiles[VideoTrain]):
         clip = data.read(place, seed).image
         chosen = np.linspace(0, len(clip) - 1, 4).round().astype(int)
         side = made.image_size
-        return View(grid_of_four(clip[chosen]), f"{len(clip)} frames of {side}x{side}")
+        return View(grid_of_four(clip[chosen]), f"{counted(len(clip), 'frame')} of {side}x{side}")
 
     @cached_property
     def _preprocessing(self) -> Preprocessing:
@@ -136,8 +137,8 @@ class LabelledSamples(LabelledFiles[VideoTrain]):
             found.append(
                 Advice(
                     f"--frames {max(1, int(np.median(frames)) // made.stride)}",
-                    f"{short} of {len(frames)} videos are shorter than the {span} frames that a "
-                    f"clip of {shown} spans; they are repeated",
+                    f"{short} of {counted(len(frames), 'video')} shorter than the {span} frames "
+                    f"that a clip of {shown} spans: its last frames are repeated",
                 )
             )
         return found
