@@ -182,7 +182,7 @@ REFUSED = [
     (("stats", "nowhere"), "data.missing"),
     (("stats", "samples"), "task.unclear"),
     (("stats", "{masks}"), "task.unclear"),
-    (("stats", "{masks}", "--task", "segment", "--format", "yolo"), "config.value"),
+    (("stats", "{masks}", "--task", "segment", "--format", "imagenet"), "config.value"),
     (("stats", "{masks}", "--task", "segment", "--split", "no such"), "split.missing"),
     (("stats", "{masks}", "--task", "segment", "--out", "x.png"), "out.suffix"),
     (("stats", "{masks}", "--task", "segment", "--out", "no/x.html"), "out.folder"),

@@ -128,6 +128,7 @@ def test_no_flag_listens_to_another_verbs_variable(read, path, monkeypatch):
         "tune": {"task"},
         "compare": {"evaluations"},
         "check": {"data"},
+        "convert": {"data", "to", "out"},
         "stats": {"data"},
         "show": {"data", "out"},
         "split": {"data", "out"},
@@ -252,6 +253,8 @@ def test_a_wrong_value_is_named_and_nothing_else(refused, path):
 def test_a_wrong_variable_is_named(refused, path, monkeypatch):
     start = begin(path)
     for flag, variable in choosy(path):
+        if flag in start:  # which makes no use of the variable
+            continue
         with monkeypatch.context() as patch:
             patch.setenv(variable, REFUSED)
             message = refused(*start, "--quiet")

@@ -407,6 +407,7 @@ OBJECTS = [
         small.coco,
         "detect",
         listed("images", 0, file_name="../x.png"),
+        TRAIN,
     ),
     Case(
         "split.ambiguous",

@@ -27,7 +27,7 @@ HERE = ("json", "quiet", "debug", "config")
 """Flags that are tested below, for each command that has them."""
 SILENT = [("weights", "list"), ("weights", "verify"), ("models",), ("samples",), ("compare",)]
 SILENT += [("data", "check")]
-SILENT += [("data", "stats"), ("data", "show"), ("data", "split"), ("data", "convert")]
+SILENT += [("data", "stats"), ("data", "show"), ("data", "split")]
 """Commands that have nothing to say on stderr where all is well."""
 
 

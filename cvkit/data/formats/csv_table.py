@@ -7,6 +7,7 @@ of which is 1 in every row.
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from cvkit.data.classified import ClassifiedImage
@@ -37,34 +38,40 @@ def read(query: Query) -> Contents[Listing[ClassifiedImage]]:
     Raises:
         DataError: the table cannot be read, or has malformed rows.
     """
-    rows, notes, defects = _read_table(query.root if query.root.is_file() else query.root / TABLE)
-    known = sorted({split for split, _ in rows if split is not None})
+    table = _read_table(query.root if query.root.is_file() else query.root / TABLE)
+    known = sorted(table.splits)
 
     def read_split(wanted: str) -> Listing[ClassifiedImage]:
         whole = not known or wanted == ALL
-        images = [image for split, image in rows if whole or split == wanted]
-        return Listing(images, notes, defects)
+        images = [image for split, image in table.images if whole or split == wanted]
+        return Listing(images, table.notes, table.defects)
 
     def class_names() -> set[str]:
-        return {image.label for _, image in rows}
+        return {image.label for _, image in table.images}
 
     heap = None if known else ""
     return Contents([*known, ALL] if known else [], heap, read_split, class_names)
 
 
-def _read_table(
-    path: Path,
-) -> tuple[list[tuple[str | None, ClassifiedImage]], list[str], list[CvkitError]]:
-    """Return the images of a table, each with its split.
+@dataclass(frozen=True)
+class _Table:
+    """The images of a table, each with its split; the splits of all rows; remarks and defects."""
 
-    Returns:
-        The images, a note about unusual columns, and the defects of rows.
+    images: list[tuple[str | None, ClassifiedImage]]
+    splits: set[str]
+    notes: list[str]
+    defects: list[CvkitError]
+
+
+def _read_table(path: Path) -> _Table:
+    """Return the content of a table.
 
     Raises:
         DataError: see `read_rows`.
     """
     rows, notes = _usual(read_rows(path, ()), path)
     root, images = path.parent, []
+    splits = {row["split"] for row in rows if row.get("split") is not None}
     missing: dict[str, str] = {}
     defects: list[CvkitError] = []
     for row in rows:
@@ -83,7 +90,7 @@ def _read_table(
     for key, times in counts.most_common():
         if times > 1:
             found.append(DataError(f"{path} lists {key!r} twice", code="split.duplicate"))
-    return images, notes, found
+    return _Table(images, splits, notes, found)
 
 
 def _usual(rows: list[dict[str, str]], path: Path) -> tuple[list[dict[str, str]], list[str]]:
