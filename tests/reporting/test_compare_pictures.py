@@ -58,7 +58,7 @@ def test_a_run_is_compared_and_what_changed_is_shown_beside_its_truth(
     folder, out, data = run(task), tmp_path / "runs", data_of(task)
     flags = ("--truth", data, "--out", out, "--json")
     files = cvkit(task, "eval", "--predictions", perfect(task), *flags).json["folder"]
-    refused = cvkit("compare", folder, files, "--json").json["error"]
+    refused = cvkit("compare", folder, files, "--out", out, "--json").json["error"]
     assert refused["code"] == "compare.run"
     asked = refused["hint"].removeprefix("run: cvkit ").split()
     assert asked[:2] == [task, "eval"]
