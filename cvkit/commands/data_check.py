@@ -12,7 +12,7 @@ from cvkit.console import Reporter, print_line
 from cvkit.data.rules import RULES
 from cvkit.errors import DataError, UsageError
 from cvkit.format_table import TRUTH_OF, format_choices
-from cvkit.options.data import DataCheck
+from cvkit.options.data import DataCheck, DataPlace
 from cvkit.texts import counted
 
 FIRST = 5
@@ -99,6 +99,26 @@ def _require_flags(options: DataCheck) -> None:
         )
 
 
+def require_data_flags(options: DataPlace, task: str) -> None:
+    """Check the flags that describe a dataset.
+
+    Raises:
+        UsageError: one has no effect on data of the task.
+    """
+    truth, _ = TRUTH_OF[task]
+    if options.format not in format_choices(truth):
+        raise UsageError(
+            f"--format {options.format} is not a format for 'cvkit {task}'",
+            code="format.unknown",
+            hint=", ".join(format_choices(truth)),
+        )
+    changed = {"--mask-map": options.mask_map, "--ignore-index": options.ignore_index != 255}
+    for name in [name for name, value in changed.items() if value and truth != "masks"]:
+        raise UsageError(
+            f"{name} has no effect on data for 'cvkit {task}'", code="mask_map.idle", hint="omit it"
+        )
+
+
 def _request(options: DataCheck) -> Any:
     """Return what the flags ask for.
 
@@ -113,17 +133,7 @@ def _request(options: DataCheck) -> Any:
 
     task = options.task or clear_task(options.data, options.format)
     truth, videos = TRUTH_OF[task]
-    if options.format not in format_choices(truth):
-        raise UsageError(
-            f"--format {options.format} is no format for 'cvkit {task}'",
-            code="format.unknown",
-            hint=", ".join(format_choices(truth)),
-        )
-    changed = {"--mask-map": options.mask_map, "--ignore-index": options.ignore_index != 255}
-    for name in [name for name, value in changed.items() if value and truth != "masks"]:
-        raise UsageError(
-            f"{name} has no effect on data for 'cvkit {task}'", code="mask_map.idle", hint="omit it"
-        )
+    require_data_flags(options, task)
     return Request(
         place=options.data,
         truth=truth,

@@ -9,10 +9,11 @@ from typing import Any
 
 from cvkit import storage
 from cvkit.catalog import nearest
+from cvkit.commands.data_check import require_data_flags
 from cvkit.commands.printing import print_json
 from cvkit.console import Reporter, print_line
 from cvkit.errors import UsageError
-from cvkit.format_table import FORMATS, TRUTH_OF, Truth, format_choices
+from cvkit.format_table import FORMATS, TRUTH_OF, Truth
 from cvkit.options.data_convert import DataConvert
 
 
@@ -31,7 +32,8 @@ def convert_data(options: DataConvert) -> int:
     task = options.task or clear_task(options.data, options.format)
     truth, videos = TRUTH_OF[task]
     writer = _writer(options, truth)
-    _require_flags(options, task, truth)
+    require_data_flags(options, task)
+    _require_elsewhere(options)
     report = Reporter(options.quiet)
     origin = Origin(
         place=options.data,
@@ -119,28 +121,17 @@ def _writer(options: DataConvert, truth: Truth) -> Any:
     return importlib.import_module(rows[options.to])
 
 
-def _require_flags(options: DataConvert, task: str, truth: Truth) -> None:
-    """Check the flags that describe the dataset and its new place.
+def _require_elsewhere(options: DataConvert) -> None:
+    """Check the place of the result.
 
     Raises:
-        UsageError: one has no effect on data of the task, or the result would lie in the dataset.
+        UsageError: it would lie in the dataset.
     """
     if options.data.is_dir() and options.out.resolve().is_relative_to(options.data.resolve()):
         raise UsageError(
             f"--out {options.out} lies in the dataset {options.data}",
             code="out.inside",
             hint="choose a folder elsewhere",
-        )
-    if options.format not in format_choices(truth):
-        raise UsageError(
-            f"--format {options.format} is not a format for 'cvkit {task}'",
-            code="format.unknown",
-            hint=", ".join(format_choices(truth)),
-        )
-    changed = {"--mask-map": options.mask_map, "--ignore-index": options.ignore_index != 255}
-    for name in [name for name, value in changed.items() if value and truth != "masks"]:
-        raise UsageError(
-            f"{name} has no effect on data for 'cvkit {task}'", code="mask_map.idle", hint="omit it"
         )
 
 

@@ -17,12 +17,8 @@ FORMAT_NAMES = ("auto", *dict.fromkeys(name for rows in FORMATS.values() for nam
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataCheck(Command):
-    """Check a dataset for every defect in one pass, and for samples that are in two splits.
-
-    Each finding has a rule, a level (error or warning), a place and a remedy. Train and eval stop
-    at the same errors. With errors the exit code is 2.
-    """
+class DataPlace(Command):
+    """Flags of the commands that read the files of a dataset strictly."""
 
     data: Annotated[
         Path,
@@ -37,7 +33,7 @@ class DataCheck(Command):
         str, Choice(FORMAT_NAMES), flag(DATA, "Format of the data; auto: recognised")
     ] = "auto"
     split: Annotated[
-        list[str], flag(DATA, "Split to check; may be repeated (default: all splits)")
+        list[str], flag(DATA, "Split to read; may be repeated (default: all splits)")
     ] = dataclasses.field(default_factory=list)
     images: Annotated[
         Path | None, flag(DATA, "Folder that the file names of a COCO file are relative to")
@@ -52,9 +48,20 @@ class DataCheck(Command):
         Path | None,
         flag(
             DATA,
-            "File with the keys of samples to leave out, one per line, as --fix-list writes it",
+            "File with the keys of samples to leave out, one per line, as 'cvkit data check "
+            "--fix-list' writes it",
         ),
     ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataCheck(DataPlace):
+    """Check a dataset for every defect in one pass, and for samples that are in two splits.
+
+    Each finding has a rule, a level (error or warning), a place and a remedy. Train and eval stop
+    at the same errors. With errors the exit code is 2.
+    """
+
     near: Annotated[
         int,
         flag(
