@@ -1,16 +1,19 @@
 """cvkit: train, evaluate and run vision models, with numbers that can be trusted."""
 
 from os import PathLike, fspath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cvkit.tasks.predictor import Predictor
+    from cvkit.api.predictor import Predictor
+    from cvkit.api.runs import evaluate, train
+
+__all__ = ["__version__", "evaluate", "load", "train"]
 
 __version__ = "0.1.0"
 
 
 def load(weights: str | PathLike[str], task: str | None = None, **options: object) -> "Predictor":
-    """Return a ready `cvkit.tasks.predictor.Predictor` for a trained model.
+    """Return a ready `cvkit.api.predictor.Predictor` for a trained model.
 
     Args:
         weights: run folder, `.safetensors` file, the name of a file in `weights/`, or a published
@@ -22,10 +25,11 @@ def load(weights: str | PathLike[str], task: str | None = None, **options: objec
         cvkit.errors.CvkitError: the model cannot be found or read, or an option is unknown or has
             an invalid value.
     """
+    from cvkit.api.predictor import load_predictor
     from cvkit.config import from_config
     from cvkit.errors import UsageError
     from cvkit.options.tree import task_options
-    from cvkit.tasks.predictor import load_predictor, task_of
+    from cvkit.tasks.naming import task_of
 
     if not isinstance(weights, str | PathLike) or not fspath(weights):
         raise UsageError(
@@ -39,3 +43,12 @@ def load(weights: str | PathLike[str], task: str | None = None, **options: objec
     options_class = task_options(kind, "predict")
     chosen = from_config(options_class, given, "cvkit.load") | {"weights": weights}
     return load_predictor(weights, kind, options_class(**chosen))
+
+
+def __getattr__(name: str) -> Any:
+    """Import `train` and `evaluate` at their first use: the command line starts without them."""
+    if name in ("evaluate", "train"):
+        from cvkit.api import runs
+
+        return getattr(runs, name)
+    raise AttributeError(f"module 'cvkit' has no attribute {name!r}")

@@ -55,11 +55,7 @@ def test_a_wrong_argument_is_named(arguments, words):
     assert words in str(caught.value)
 
 
-def test_paths_and_names_are_taken_and_one_path_is_not_several():
+def test_paths_and_names_are_taken():
     file = Path(__file__).parents[1] / "weights" / "shapes.safetensors"
     model = cvkit.load(file, batch_size=2, device="cpu", out=Path("unused"))
     assert len(model.classes) == 6
-    with pytest.raises(UsageError, match=r"predict\(\['a.png'\]\)"):
-        model.predict("a.png")
-    with pytest.raises(UsageError, match="a list of paths"):
-        model.predict(file)

@@ -240,13 +240,14 @@ def test_every_metric_has_its_rule_on_the_page(task):
 
 @pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
 def test_the_python_example_runs(trained, tmp_path, monkeypatch, capsys, page):
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
+    examples = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
     shutil.copytree(trained, tmp_path / "runs" / "segment-unet-001")
     Image.new("RGB", (40, 30), "red").save(tmp_path / "a.jpg")
     monkeypatch.chdir(tmp_path)
-    exec(compile(example, page, "exec"), {})
+    for example in examples:
+        exec(compile(example, page, "exec"), {})
     shown = capsys.readouterr().out
-    assert shown.startswith("(30, 40) ")
+    assert shown.startswith("(30, 40) ") and (tmp_path / "a.png").is_file()
 
 
 @pytest.fixture

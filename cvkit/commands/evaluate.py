@@ -39,6 +39,42 @@ REPORT, OPTIONS = "report.json", "eval.json"
 def evaluate(options: Eval, task_name: str) -> int:
     """Evaluate a model, or score files of predictions, and check the gates."""
     report = Reporter(options.quiet)
+    done = evaluated(options, task_name, report)
+    if done is None:  # the first process reports for all
+        return 0
+    content, shown = done
+    if not options.json:
+        print_evaluation(content)
+    elif content["gates"]["passed"]:
+        print_json(shown)
+    for failure in content["failures"]:
+        report.warn(f"not evaluated: {failure['reason']}")
+    require_gates(shown)
+    return 3 if content["failures"] else 0
+
+
+def require_gates(shown: dict[str, Any]) -> None:
+    """Check that all gates have passed.
+
+    Args:
+        shown: of `evaluated`.
+
+    Raises:
+        GateFailed: some have not.
+    """
+    if not shown["gates"]["passed"]:
+        raise GateFailed("; ".join(shown["gates"]["failed"]), code="gate.failed", content=shown)
+
+
+def evaluated(
+    options: Eval, task_name: str, report: Reporter
+) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Evaluate a model, or score files of predictions, and write the files that are asked for.
+
+    Returns:
+        The content of `eval --json` with flat names of metrics, and as it is printed; None in all
+        processes but the first.
+    """
     gates = read_gates(options, task_name)
     if (options.weights is None) == (options.predictions is None):
         raise UsageError(
@@ -50,8 +86,8 @@ def evaluate(options: Eval, task_name: str) -> int:
     measure: Callable[..., Measured | None]
     measure = _measure_files if options.predictions else measure_model
     measured = measure(options, task_name, report, gates)
-    if measured is None:  # the first process reports for all
-        return 0
+    if measured is None:
+        return None
     content = {"task": task_name, "command": "eval", "split": options.split, **measured.content}
     content["evaluated"], content["numbers"] = denominator(content), sourced(content)
     page = Path(content["folder"]) / reports.NAME if options.report else None
@@ -73,15 +109,7 @@ def evaluate(options: Eval, task_name: str) -> int:
         storage.write_file(options.junit, junit(content))
     if options.markdown is not None:
         storage.write_file(options.markdown, markdown(content))
-    if not options.json:
-        print_evaluation(content)
-    elif not failed:
-        print_json(shown)
-    for failure in content["failures"]:
-        report.warn(f"not evaluated: {failure['reason']}")
-    if failed:
-        raise GateFailed("; ".join(failed), code="gate.failed", content=shown)
-    return 3 if content["failures"] else 0
+    return content, shown
 
 
 def write_content(content: dict[str, Any], options: Eval) -> dict[str, Any]:

@@ -165,7 +165,7 @@ def prove_weights(options: WeightsProve) -> int:
     from cvkit.model_files import PROVEN, read_model
     from cvkit.models.weights import find_model
     from cvkit.options.tree import task_options
-    from cvkit.tasks.predictor import task_of
+    from cvkit.tasks.naming import task_of
     from cvkit.tasks.trained import load_trained
 
     report = Reporter(options.quiet)

@@ -11,6 +11,7 @@ import numpy as np
 
 from cvkit.data.classified import ClassifiedImage
 from cvkit.data.files import InputFile
+from cvkit.data.given import VideoInput, frames_of, index_of, place_of
 from cvkit.data.video import VideoIndex, index_video, read_frames
 from cvkit.errors import DataError
 from cvkit.structures import Classes, Geometry, Sample, VideoSource
@@ -199,9 +200,8 @@ class ClipDataset:
         item = self._video(index)
         truth = Classes(self.names.index(item.label))
         if self.transform is None:
-            return views_of(
-                item.key, item.path, self.rule, self.frame_rule, self.clips, item.seconds, truth
-            )
+            video = InputFile(item.path, item.key)
+            return views_of(video, self.rule, self.frame_rule, self.clips, item.seconds, truth)
         found = index_video(item.path)
         part = part_of(found, item.seconds, item.path)
         rng = np.random.default_rng((CLIP_SEED, seed))
@@ -219,7 +219,7 @@ class ClipDataset:
 class VideoInputs:
     """Videos without labels, for predict; see `ClipDataset`."""
 
-    files: Sequence[InputFile]
+    files: Sequence[VideoInput]
     rule: ClipRule
     frame_rule: FrameRule
     clips: int
@@ -243,13 +243,12 @@ class VideoInputs:
             DataError: it cannot be read.
         """
         file = self.files[index]
-        sample = views_of(file.key, file.path, self.rule, self.frame_rule, self.clips)
-        return replace(sample, file=file.path)
+        sample = views_of(file, self.rule, self.frame_rule, self.clips)
+        return replace(sample, file=place_of(file))
 
 
 def views_of(
-    key: str,
-    path: Path,
+    video: VideoInput,
     rule: ClipRule,
     frame_rule: FrameRule,
     clips: int,
@@ -261,12 +260,12 @@ def views_of(
     Raises:
         DataError: the video cannot be read.
     """
-    index = index_video(path)
-    part = part_of(index, seconds, path)
+    index = index_of(video)
+    part = part_of(index, seconds, place_of(video) or Path(video.key))
     times = index.times_ms[part]
     chosen = [clip_frames(times, rule, place) for place in places(clips)]
     numbers = np.concatenate([found for found, _ in chosen]) + part.start
-    frames = read_frames(path, index, numbers.tolist(), frame_rule.bits)
+    frames = frames_of(video, index, numbers.tolist(), frame_rule.bits)
     parts = [frames[n * rule.frames : (n + 1) * rule.frames] for n in range(clips)]
     views = np.concatenate([frame_rule.views(each) for each in parts])
     about = VideoSource(
@@ -279,4 +278,4 @@ def views_of(
     )
     side = frame_rule.image_size
     geometry = Geometry(index.size_hw, (side, side))
-    return Sample(path=key, image=views, geometry=geometry, truth=truth, video=about)
+    return Sample(path=video.key, image=views, geometry=geometry, truth=truth, video=about)

@@ -11,7 +11,7 @@ import numpy as np
 from cvkit.data.annotated import AnnotatedImage, trainable
 from cvkit.data.classified import ClassifiedImage
 from cvkit.data.decode import read_image, upright_size_hw
-from cvkit.data.files import InputFile
+from cvkit.data.given import ImageInput, pixels_of, place_of, size_hw_of
 from cvkit.data.labelled import LabelledImage
 from cvkit.data.masks import MaskReader
 from cvkit.data.resize import centre_crop, input_size_hw, prepare, resize_antialiased, short_side_hw
@@ -311,7 +311,7 @@ class ImageSource:
         bits: see `read_image`.
     """
 
-    files: Sequence[InputFile]
+    files: Sequence[ImageInput]
     rule: Callable[[np.ndarray], tuple[np.ndarray, Geometry]]
     size_hw: Callable[[tuple[int, int]], tuple[int, int]]
     keep_original: bool = False
@@ -336,7 +336,7 @@ class ImageSource:
         Raises:
             DataError: it is unusable.
         """
-        original_hw = upright_size_hw(self.files[index].path)
+        original_hw = size_hw_of(self.files[index])
         return Geometry(original_hw, self.size_hw(original_hw))
 
     def read(self, index: int, seed: int = 0) -> Sample:
@@ -346,7 +346,7 @@ class ImageSource:
             DataError: the image cannot be read.
         """
         file = self.files[index]
-        image = read_image(file.path, self.bits)
+        image = pixels_of(file, self.bits)
         inputs, geometry = self.rule(image)
         return Sample(
             path=file.key,
@@ -354,5 +354,5 @@ class ImageSource:
             geometry=geometry,
             original=image if self.keep_original else None,
             proposals=self.propose(file.key, image) if self.propose else None,
-            file=file.path,
+            file=place_of(file),
         )

@@ -129,11 +129,16 @@ def read_image(path: Path, bits: int | None = 16) -> np.ndarray:
             documented conversion.
     """
     with open_image(path) as opened:
-        narrow = bits != 16 and _is_wide(opened)
-        image = decode(opened, path)
-        if narrow:
-            image = _narrowed(image, path, bits)
-        return np.array(_to_rgb(_upright(image), path))  # Pillow's own buffer is read-only
+        return rgb_pixels(opened, path, bits)
+
+
+def rgb_pixels(image: Image.Image, path: Path, bits: int | None = 16) -> np.ndarray:
+    """Return an opened image as `read_image` does; `path` names it in messages."""
+    narrow = bits != 16 and _is_wide(image)
+    image = decode(image, path)
+    if narrow:
+        image = _narrowed(image, path, bits)
+    return np.array(_to_rgb(_upright(image), path))  # Pillow's own buffer is read-only
 
 
 def needed_bits(path: Path) -> int | None:
@@ -252,10 +257,15 @@ def read_header(path: Path) -> tuple[tuple[int, int], int]:
         DataError: see `open_image`.
     """
     with open_image(path) as image:
-        width, height = image.size
-        try:
-            value = image.getexif().get(0x0112, 1)
-        except (ValueError, SyntaxError, OSError, TypeError, KeyError, EOFError, ZeroDivisionError):
-            value = 1  # as `_upright` does
+        return header_of(image)
+
+
+def header_of(image: Image.Image) -> tuple[tuple[int, int], int]:
+    """Return of an opened image what `read_header` returns of a file."""
+    width, height = image.size
+    try:
+        value = image.getexif().get(0x0112, 1)
+    except DAMAGED_EXIF:
+        value = 1  # as `_upright` does
     orientation = value if value in range(1, 9) else 1
     return ((width, height) if orientation in (5, 6, 7, 8) else (height, width)), orientation

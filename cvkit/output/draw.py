@@ -117,6 +117,16 @@ def draw_instances(
     return picture
 
 
+def draw_caption(image: np.ndarray, text: str) -> np.ndarray:
+    """Return an HWC RGB uint8 image, enlarged if it is small, with a line of text under it."""
+    canvas = Canvas(image)
+    line = fit(text, canvas.text, canvas.picture.shape[1])
+    width, height = text_size(line, canvas.text)
+    strip = np.full((height, canvas.picture.shape[1], 3), 255, np.uint8)
+    write_text(strip, line, ((strip.shape[1] - width) // 2, 0), canvas.text)
+    return np.vstack([canvas.picture, strip])
+
+
 def _caption(result: Instances, index: int, classes: ClassList) -> str:
     """Return the class of an object, and the score if it has one."""
     name = classes.names[int(result.labels[index]) - 1]

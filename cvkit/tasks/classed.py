@@ -201,6 +201,13 @@ def best_words(line: dict[str, Any], count: int = 2) -> list[str]:
     return [f"{label} {score:.2f}" for label, score in pairs]
 
 
+def named(result: Classes, classes: ClassList, count: int) -> list[str]:
+    """Return the best classes of a result as `best_words` does."""
+    scores = result.prediction_scores()
+    best = ranked(scores)[:count].tolist()
+    return [f"{classes.names[place]} {scores[place]:.2f}" for place in best]
+
+
 def write_table(folder: Path, top_k: int) -> None:
     """Write `predictions.csv`: a row for each line of `predictions.jsonl`."""
     names = [part for k in range(1, top_k + 1) for part in _columns(k)]

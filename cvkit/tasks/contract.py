@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVa
 import torch
 
 from cvkit.console import Reporter
+from cvkit.errors import UsageError
 from cvkit.options.base import Eval, Predict, Train
 from cvkit.structures import Batch, ClassList, Failure, Geometry, MetricReport, Sample
 
@@ -145,6 +146,7 @@ class Task(ABC, Generic[T, E, P]):
     Attributes:
         name: key in `catalog.TASKS`.
         noun: what the inputs are, in the plural.
+        dimensions: of an input in memory: 3 for images (HWC), 4 for videos (THWC).
         walk: finds the inputs in a folder; see `cvkit.data.files`.
         best: name of the metric that picks the best checkpoint; larger is better.
         classes: of the data or the model.
@@ -153,6 +155,7 @@ class Task(ABC, Generic[T, E, P]):
 
     name: ClassVar[str]
     noun: ClassVar[str] = "images"
+    dimensions: ClassVar[int] = 3
     walk: ClassVar[Callable[..., Iterator[Path]]]
     best: ClassVar[str]
     classes: ClassList
@@ -253,7 +256,7 @@ class Task(ABC, Generic[T, E, P]):
         """Return unlabelled samples for predict.
 
         Args:
-            inputs: `cvkit.data.files.InputFile` of each.
+            inputs: of the types in `cvkit.data.given`.
         """
 
     @abstractmethod
@@ -321,6 +324,10 @@ class Task(ABC, Generic[T, E, P]):
             OutputError: a file cannot have this name, or the name is taken.
         """
 
+    def plot(self, result: Any, item: Any) -> np.ndarray:
+        """Return a result of `predict` on its input of `source`, as a HWC RGB uint8 picture."""
+        raise UsageError(f"results of {self.name} are not drawn", code="plot.task")
+
     def finish(self, folder: Path) -> list[Failure]:
         """Write the files about all results; return the inputs for which that failed."""
         return []
@@ -333,13 +340,7 @@ class Task(ABC, Generic[T, E, P]):
     def tile(self, line: dict[str, Any], path: Path, folder: Path) -> tuple[np.ndarray, str] | None:
         """Return the picture (HWC RGB uint8) and the text of a result on a contact sheet.
 
-        Args:
-            line: of `predictions.jsonl`.
-            path: of the input.
-            folder: of the results.
-
-        Returns:
-            None if nothing was drawn.
+        `line` is of `predictions.jsonl`; None if nothing was drawn.
 
         Raises:
             DataError: the picture cannot be read.

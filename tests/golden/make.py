@@ -44,12 +44,11 @@ def described(result):
         values["centres_yx"] = [c.mean(0).tolist() if len(c) > 20 else None for c in centres]
     elif hasattr(result, "boxes"):
         sure = result.scores > 0.3
-        for field in ("boxes", "labels", "scores"):
+        for field in ("boxes", "scores"):
             values[field] = getattr(result, field)[sure].tolist()
+        values["labels"] = (result.labels[sure] + 1).tolist()  # as the model numbers them
         if result.masks is not None:
-            from cvkit.ops.rle import mask_areas
-
-            values["areas"] = mask_areas(result.masks[sure]).tolist()
+            values["areas"] = result.masks[sure].sum((1, 2)).astype(float).tolist()
     else:
         values["scores"] = result.scores.tolist()
     return values

@@ -15,7 +15,7 @@ from cvkit.data.classes import make_classes
 from cvkit.data.classified import ClassifiedImage
 from cvkit.data.datasets import ClassificationDataset, CropRule, ImageSource
 from cvkit.data.decode import read_image
-from cvkit.data.files import InputFile
+from cvkit.data.given import ImageInput, pixels_of
 from cvkit.dividing import division_of
 from cvkit.metrics.classification import METRICS, ClassificationMetric, ranked, reported
 from cvkit.models.classify import Classifier, NearestNeighbours
@@ -23,6 +23,7 @@ from cvkit.ops.inference import class_probabilities
 from cvkit.ops.mixing import mix
 from cvkit.options.classify import ClassifyEval, ClassifyPredict, ClassifyTrain
 from cvkit.output.answers import ClassAnswers
+from cvkit.output.draw import draw_caption
 from cvkit.output.files import place_link, write_array, write_features
 from cvkit.output.records import read_lines
 from cvkit.storage import short_name
@@ -167,7 +168,7 @@ class Classify(LogitsTask[ClassifyTrain, ClassifyEval, ClassifyPredict]):
             bits=self.preprocessing.bits,
         )
 
-    def source(self, inputs: Sequence[InputFile]) -> ImageSource:
+    def source(self, inputs: Sequence[ImageInput]) -> ImageSource:
         """Return images to predict."""
         return ImageSource(inputs, self._rule, self._rule.size_hw, bits=self.preprocessing.bits)
 
@@ -246,6 +247,11 @@ class Classify(LogitsTask[ClassifyTrain, ClassifyEval, ClassifyPredict]):
             line["features"] = f"features/{stem}.npy"
             write_array(folder / line["features"], required(result.features))
         return line
+
+    def plot(self, result: Classes, item: ImageInput) -> np.ndarray:
+        """Return the image with its two best classes under it."""
+        picture = pixels_of(item, self.preprocessing.bits)
+        return draw_caption(picture, ", ".join(classed.named(result, self.classes, 2)))
 
     def answers(self) -> ClassAnswers:
         """Return the summary of the best classes."""

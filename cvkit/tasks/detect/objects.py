@@ -15,7 +15,7 @@ from cvkit.console import Reporter
 from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.boxes import with_truths
 from cvkit.data.datasets import BoxDataset, ImageSource
-from cvkit.data.files import InputFile
+from cvkit.data.given import ImageInput, pixels_of
 from cvkit.data.resize import whole_size
 from cvkit.models.detection.detectors import Detector
 from cvkit.models.detection.roi_heads import Detections
@@ -234,7 +234,7 @@ class ObjectTask(ImageTask[T, E, P]):
         """Return the [R, 4] proposals of each image by key; None if the network makes them."""
         return None
 
-    def source(self, inputs: Sequence[InputFile]) -> ImageSource:
+    def source(self, inputs: Sequence[ImageInput]) -> ImageSource:
         """Return images to predict."""
         bits = self.preprocessing.bits
         return ImageSource(inputs, whole, whole_size, keep_original=True, bits=bits)
@@ -297,6 +297,11 @@ class ObjectTask(ImageTask[T, E, P]):
             write_rgb(folder / overlay, self.draw(original, shown))
             line["overlay"] = overlay
         return line
+
+    def plot(self, result: Instances, item: ImageInput) -> np.ndarray:
+        """Return the image with its objects, without those below `--draw-threshold`."""
+        shown = result.pick(result.prediction_scores() >= self.inference.draw_threshold)
+        return self.draw(pixels_of(item, self.preprocessing.bits), shown)
 
     @abstractmethod
     def draw(self, image: np.ndarray, result: Instances) -> np.ndarray:

@@ -9,7 +9,7 @@ from torch import nn
 
 from cvkit.console import Reporter
 from cvkit.data.datasets import ImageSource
-from cvkit.data.files import InputFile
+from cvkit.data.given import ImageInput
 from cvkit.metrics.coco import BoxMetric
 from cvkit.metrics.protocols import box_metric, metric_names
 from cvkit.models.detection.rcnn import RCNN
@@ -107,7 +107,7 @@ class Detect(ObjectTask[DetectTrain, DetectEval, DetectPredict]):
     def _proposals(self) -> Mapping[str, np.ndarray] | None:
         return self.proposals
 
-    def source(self, inputs: Sequence[InputFile]) -> ImageSource:
+    def source(self, inputs: Sequence[ImageInput]) -> ImageSource:
         """Return images to predict."""
         return replace(super().source(inputs), propose=self.search)
 

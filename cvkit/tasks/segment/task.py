@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,8 +14,8 @@ from torch.nn import functional as F
 from cvkit.console import Reporter
 from cvkit.data.datasets import ImageSource, SegmentationDataset
 from cvkit.data.exclusion import read_exclusion
-from cvkit.data.files import InputFile
 from cvkit.data.formats.recognise import detect_format
+from cvkit.data.given import ImageInput, pixels_of
 from cvkit.data.labelled import LabelledImage, mask_classes, read_pairs
 from cvkit.data.masks import BINARY, MaskMap, MaskReader, parse_mask_map
 from cvkit.data.resize import input_size_hw, prepare
@@ -221,7 +222,7 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
                 self.build, self.preprocessing.image_size_wh, self.inference.scales
             )
 
-    def source(self, inputs: Sequence[InputFile]) -> ImageSource:
+    def source(self, inputs: Sequence[ImageInput]) -> ImageSource:
         """Return images to predict."""
         size_wh, resize = self.preprocessing.image_size_wh, self.preprocessing.resize
         rule = partial(prepare, image_size_wh=size_wh, resize=resize)
@@ -301,6 +302,10 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
             write_rgb(folder / overlay, picture)
             line["overlay"] = overlay
         return line
+
+    def plot(self, result: SegMap, item: ImageInput) -> np.ndarray:
+        """Return the image with its classes in colour, and a legend under it."""
+        return draw_segmentation(pixels_of(item, self.preprocessing.bits), result, self.classes)
 
     def answers(self) -> AreaAnswers:
         """Return the summary of the area shares of the classes."""

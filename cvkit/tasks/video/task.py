@@ -15,13 +15,15 @@ from cvkit.data.classes import make_classes
 from cvkit.data.classified import ClassifiedImage
 from cvkit.data.clips import ClipDataset, VideoInputs
 from cvkit.data.files import InputFile, walk_videos
-from cvkit.data.video import all_frames, index_video, read_frames
+from cvkit.data.given import VideoInput, frames_of, index_of
+from cvkit.data.video import all_frames, index_video
 from cvkit.dividing import division_of
 from cvkit.metrics.classification import ranked, reported
 from cvkit.metrics.video import METRICS, VideoMetric
 from cvkit.ops.mixing import mix
 from cvkit.options.video import VideoEval, VideoPredict, VideoTrain
 from cvkit.output.answers import ClassAnswers
+from cvkit.output.draw import draw_caption
 from cvkit.output.records import read_lines
 from cvkit.output.sheet import grid_of_four
 from cvkit.output.videos import write_marked_video, write_timeline
@@ -57,7 +59,7 @@ class Video(LogitsTask[VideoTrain, VideoEval, VideoPredict]):
 
     name, best = "video", "video_top1"
     network_class, preprocessing_class = Network, Preprocessing
-    noun, walk = "videos", staticmethod(walk_videos)
+    noun, dimensions, walk = "videos", 4, staticmethod(walk_videos)
 
     network: Network
     preprocessing: Preprocessing
@@ -183,7 +185,7 @@ class Video(LogitsTask[VideoTrain, VideoEval, VideoPredict]):
         """Warn if the indexes of the videos cannot be cached."""
         warn_of_cache("videos", report)
 
-    def source(self, inputs: Sequence[InputFile]) -> VideoInputs:
+    def source(self, inputs: Sequence[VideoInput]) -> VideoInputs:
         """Return videos to predict."""
         made = self.preprocessing
         return VideoInputs(inputs, made.clip_rule, made.frame_rule, made.clips)
@@ -254,16 +256,23 @@ class Video(LogitsTask[VideoTrain, VideoEval, VideoPredict]):
             write_marked_video(folder / line["video"], frames, index.fps, labels)
         return line
 
+    def plot(self, result: Classes, item: VideoInput) -> np.ndarray:
+        """Return four frames of the video, row by row, with its two best classes under them."""
+        return draw_caption(self._four(item), ", ".join(classed.named(result, self.classes, 2)))
+
+    def _four(self, item: VideoInput) -> np.ndarray:
+        index = index_of(item)
+        wanted = np.linspace(0, len(index) - 1, 4).round().astype(int).tolist()
+        return grid_of_four(frames_of(item, index, wanted, self.preprocessing.bits))
+
     def answers(self) -> ClassAnswers:
         """Return the summary of the best classes."""
         return ClassAnswers()
 
     def tile(self, line: dict[str, Any], path: Path, folder: Path) -> tuple[np.ndarray, str]:
         """Return four frames of the video in order, row by row, and its best classes."""
-        index = index_video(path)
-        wanted = np.linspace(0, len(index) - 1, 4).round().astype(int).tolist()
-        frames = read_frames(path, index, wanted, self.preprocessing.bits)
-        return grid_of_four(frames), ", ".join(classed.best_words(line))
+        picture = self._four(InputFile(path, str(path)))
+        return picture, ", ".join(classed.best_words(line))
 
     def finish(self, folder: Path) -> list[Failure]:
         """Write `predictions.csv`; with `--per-clip` also all timelines in one table."""
