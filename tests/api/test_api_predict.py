@@ -74,8 +74,9 @@ def forms_of(path):
     """Return the same input in every form that is taken."""
     array = array_of(path)
     tensor = torch.from_numpy(array).movedim(-1, -3)
+    near = (tensor - 0.4).clamp(0)  # is rounded
     forms = {"text": str(path), "path": path, "array": array, "tensor": tensor}
-    forms |= {"fractions": tensor / 255, "turned": np.asfortranarray(array)}
+    forms |= {"fractions": near / 255, "turned": np.asfortranarray(array)}
     if path.suffix != ".mp4":
         forms |= {"pillow": Image.open(path), "alpha": np.dstack([array, np.full_like(array, 255)])}
         forms["alpha"] = forms["alpha"][..., :4]
