@@ -235,7 +235,7 @@ class Candidates:
     """The pairs of a region and a class from which the detections of a batch are chosen.
 
     Attributes:
-        regions: [C] places among the regions of all images, ascending.
+        regions: [C] places among the regions of all images.
         labels: [C] from 1.
         scores: [C].
         images: [C] number of each region's image.
