@@ -22,7 +22,10 @@ from cvkit.engine.runtime import processor
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
-SCRIPTS = ("networks", "predict", "train_step", "competing", "start_up", "mask_eval", "accuracy")
+SCRIPTS = (
+    *("networks", "predict", "train_step", "competing", "start_up", "mask_paste", "mask_eval"),
+    "accuracy",
+)
 HEADING = "### "
 """What the section of a script begins with."""
 

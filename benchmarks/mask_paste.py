@@ -3,15 +3,14 @@
 100 masks of 28x28 on 1920x1080, boxes of 25 to 300 pixels. Torchvision's leg pastes into whole
 images, cuts at 0.5 and codes with pycocotools; cvkit works in each box and codes at once.
 
-    python benchmarks/mask_paste.py [ROUNDS]
+    python benchmarks/mask_paste.py [--rounds N] [--json]
 """
 
-import statistics
-import sys
-import time
+from collections.abc import Iterator
 
 import numpy as np
 import torch
+from pairs import Line, alternate, compared, main
 from pycocotools import mask as coco
 from torch.nn import functional as F
 from torchvision.models.detection.roi_heads import paste_masks_in_image
@@ -20,11 +19,13 @@ from cvkit.engine.runtime import keep_memory
 from cvkit.ops.mask_pasting import paste_masks
 
 SIZE_HW = (1080, 1920)
+PEER = "torchvision to codes"
+CALLS = 5
+"""Rounds per round that is asked for: they are short."""
 
 
-def main() -> None:
-    """Alternate the legs and print their medians and ratios."""
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 7
+def measure(rounds: int) -> Iterator[Line]:
+    """Yield the lines of both legs."""
     keep_memory()
     torch.manual_seed(0)
     centre = torch.rand(100, 2) * torch.tensor([1920.0, 1080.0])
@@ -45,18 +46,10 @@ def main() -> None:
         return list(paste_masks(grids[:, 0], boxes, SIZE_HW).codes)
 
     assert codes() == ours(), "the masks differ"
-    legs = {"torchvision, pasting alone": pixels, "torchvision to codes": codes, "cvkit": ours}
-    found: dict[str, list[float]] = {name: [] for name in legs}
-    for _ in range(rounds):
-        for name, leg in legs.items():
-            start = time.perf_counter()
-            leg()
-            found[name].append(time.perf_counter() - start)
-    seconds = {name: statistics.median(times) for name, times in found.items()}
-    for name, value in seconds.items():
-        print(f"{name}: {1e3 * value:.1f} ms, ratio {value / seconds['cvkit']:.1f}")
-    print(f"{torch.get_num_threads()} threads; all 100 masks have the same pixels")
+    legs = {"torchvision, pasting alone": pixels, PEER: codes, "cvkit": ours}
+    seconds = alternate(legs, CALLS * rounds)
+    yield from compared("100 masks on 1920x1080", seconds, PEER, goals={"cvkit": 60.0})
 
 
 if __name__ == "__main__":
-    main()
+    main(measure)

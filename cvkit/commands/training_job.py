@@ -44,6 +44,10 @@ class TrainingJob:
         require_names(options, task_name)
         runtime.keep_memory()
         self.device, self.precision = runtime.choose(options.device, options.precision)
+        if options.compile:
+            from cvkit.models.compiled import require_compiler
+
+            require_compiler(self.device)
         if options.unfreeze_at and options.devices * options.nodes > 1:
             raise UsageError(
                 "--unfreeze-at works with one process only",
@@ -104,6 +108,10 @@ class TrainingJob:
         )
         if options.checkpoint_gradients and not self.task.gradient_free:
             _recompute(self.task, model)
+        if options.compile and not self.task.gradient_free:
+            from cvkit.models.compiled import compile_training
+
+            compile_training(self.task.recomputable(model), self.report.warn)
         if options.channels_last != "off":
             model = model.to(memory_format=self.task.weight_format)
         self.model = model

@@ -1,6 +1,7 @@
 """Boxes as tensors: x1, y1, x2, y2 in pixels, continuous (a box of width w has x2 = x1 + w)."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -74,10 +75,30 @@ def box_iou(first: Tensor, second: Tensor) -> Tensor:
     return inter / (areas[0][:, None] + areas[1][None] - inter)
 
 
+def clip_to_images(boxes: Tensor, image: Tensor, sizes_hw: Sequence[tuple[int, int]]) -> Tensor:
+    """Return [R, 4] boxes clipped each to its own image.
+
+    Args:
+        boxes: [R, 4].
+        image: [R] index of each box's image.
+        sizes_hw: of the images.
+    """
+    limits = torch.tensor([(w, h, w, h) for h, w in sizes_hw], dtype=boxes.dtype)
+    return torch.minimum(boxes.clamp(min=0), limits.to(boxes.device)[image])
+
+
+def image_index(boxes: Sequence[Tensor]) -> Tensor:
+    """Return [R] the number of the image of each box in the [R_i, 4] boxes of all images."""
+    counts = torch.tensor([len(each) for each in boxes], device=boxes[0].device)
+    numbers = torch.arange(len(boxes), device=boxes[0].device)
+    # A given size of the output is not asked of the device.
+    return torch.repeat_interleave(numbers, counts, output_size=sum(map(len, boxes)))
+
+
 def large_enough(boxes: Tensor, side: float) -> Tensor:
-    """Return the indices of [N, 4] boxes whose sides are both at least `side`."""
+    """Return [N] whether both sides of [N, 4] boxes are at least `side`."""
     sides = boxes[:, 2:] - boxes[:, :2]
-    return torch.where((sides >= side).all(1))[0]
+    return (sides >= side).all(1)
 
 
 def scale_boxes(boxes: Tensor, from_hw: tuple[int, int], to_hw: tuple[int, int]) -> Tensor:

@@ -1,6 +1,7 @@
 """Masks of objects: run-length codes, layers, boxes, outlines. Does not import torch."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
@@ -40,35 +41,73 @@ def encode_parts(
             image. Only one of them is in memory at a time.
         size_hw: of the image.
     """
-    height, area = size_hw[0], size_hw[0] * size_hw[1]
-    places = [_edges(part, corner, height) for part, corner in parts]
-    counts = np.array([len(each) + 1 for each in places], np.int64)
-    mask = np.repeat(np.arange(len(places)), counts)
-    first = mask * (area + 1)  # different masks have different places
-    end = np.array([area])
-    key = np.concatenate([end[:0], *(each for edges in places for each in (edges, end))]) + first
-    same = np.append(key[1:] == key[:-1], False)
-    again = np.append(False, same)[: len(key)]
-    # A run that goes on at the top of the next column ends where the next one starts.
-    kept = ~again & (~same | (key - first == area))
-    key, mask, first = key[kept], mask[kept], first[kept]
+    return encode_columns((_columns(*each) for each in parts), size_hw)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Masks that are 0 outside a rectangle, column by column, with a 0 above each column.
+
+    Attributes:
+        pixels: flat uint8, the masks one after the other, and a 0 at the end.
+        sizes_hw: [N, 2] of the rectangles, without the 0s.
+        corners_yx: [N, 2] of the rectangles in the image.
+    """
+
+    pixels: np.ndarray
+    sizes_hw: np.ndarray
+    corners_yx: np.ndarray
+
+
+def _columns(part: np.ndarray, corner_yx: tuple[int, int]) -> Columns:
+    rows, width = part.shape if part.size else (0, 0)
+    pixels = np.zeros(width * (rows + 1) + 1, np.uint8)
+    if part.size:
+        columns = cv2.transpose(np.ascontiguousarray(part).view(np.uint8))
+        pixels[:-1].reshape(width, rows + 1)[:, 1:] = columns.reshape(width, rows)
+    return Columns(pixels, np.array([(rows, width)]), np.array([corner_yx]))
+
+
+def encode_columns(groups: Iterable[Columns], size_hw: tuple[int, int]) -> Masks:
+    """Return the codes of all masks in groups, of which one is in memory at a time."""
+    area = size_hw[0] * size_hw[1]
+    found = [_edges(group, size_hw[0]) for group in groups]
+    # The end of a mask counts as an edge.
+    counts = np.concatenate([np.zeros(0, np.int64), *(each for _, each in found)]) + 1
+    ends = np.cumsum(counts)
+    first = np.repeat(np.arange(len(counts)) * (area + 1), counts)  # masks have their own places
+    key = first + area
+    inside = np.ones(len(key), bool)
+    inside[ends - 1] = False
+    key[inside] = np.concatenate([key[:0], *(edges for edges, _ in found)]) + first[inside]
+    same = key[1:] == key[:-1]
+    if same.any():
+        # A run that goes on at the top of the next column ends where the next one starts.
+        same, again = np.append(same, False), np.append(False, same)
+        kept = ~again & (~same | (key - first == area))
+        counts = np.add.reduceat(kept, ends - counts, dtype=np.int64)
+        key, first, ends = key[kept], first[kept], np.cumsum(counts)
     runs = np.diff(key, prepend=0)
-    starts = np.diff(mask, prepend=-1) > 0
+    starts = ends - counts
     runs[starts] = (key - first)[starts]
-    return make_masks(_compressed(runs, np.bincount(mask, minlength=len(places))), size_hw)
+    return make_masks(_compressed(runs, counts), size_hw)
 
 
-def _edges(part: np.ndarray, corner_yx: tuple[int, int], height: int) -> np.ndarray:
-    """Return where a mask starts or ends: ascending places, counted down an image's columns."""
-    if not part.size:
-        return np.zeros(0, np.int64)
-    rows, width = part.shape
-    pixels = np.zeros(width * (rows + 1) + 1, np.uint8)  # a 0 above every column, and at the end
-    columns = cv2.transpose(np.ascontiguousarray(part).view(np.uint8))
-    pixels[:-1].reshape(width, rows + 1)[:, 1:] = columns.reshape(width, rows)
-    edges = (pixels[1:] != pixels[:-1]).nonzero()[0]
-    between = edges // (rows + 1) * (height - rows - 1)  # pixels of earlier columns
-    return edges + between + (corner_yx[1] * height + corner_yx[0])
+def _edges(columns: Columns, height: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return where masks start or end, and the number of these places in each mask.
+
+    Places ascend in each mask; they are counted down the columns of the image.
+    """
+    edges = (columns.pixels[1:] != columns.pixels[:-1]).nonzero()[0]
+    rows, widths = columns.sizes_hw.T
+    ends = np.cumsum(widths * (rows + 1))
+    counts = np.diff(np.searchsorted(edges, ends), prepend=0)
+    starts, steps = (np.repeat(each, counts) for each in (ends - widths * (rows + 1), rows + 1))
+    y, x = columns.corners_yx.T
+    offset = np.repeat(x * height + y, counts)
+    within = edges - starts
+    before = ((within + 0.5) / steps).astype(np.int64)  # a division of whole numbers is slow
+    return within + before * (height - steps) + offset, counts
 
 
 def _compressed(runs: np.ndarray, counts: np.ndarray) -> list[bytes]:
@@ -78,9 +117,11 @@ def _compressed(runs: np.ndarray, counts: np.ndarray) -> list[bytes]:
         runs: [R] the run lengths of all masks, one after the other.
         counts: [N] the number of runs of each.
     """
-    within = np.arange(len(runs)) - np.repeat(np.cumsum(counts) - counts, counts)
-    numbers = runs.copy()
-    numbers[2:] -= np.where(within[2:] > 2, runs[:-2], 0)
+    numbers, stops = runs.copy(), np.cumsum(counts)
+    numbers[2:] -= runs[:-2]
+    for place in range(3):
+        heads = (stops - counts + place)[counts > place]
+        numbers[heads] = runs[heads]
     size, limit = np.abs(numbers + (numbers < 0)), 16  # five bits hold -16 to 15, ten -512 to 511
     lengths = np.ones(len(runs), np.int64)
     while (longer := size >= limit).any():
@@ -92,8 +133,8 @@ def _compressed(runs: np.ndarray, counts: np.ndarray) -> list[bytes]:
         code[places] = (numbers & 31) + np.where(lengths > 1, 80, 48)
         rest = (lengths > 1).nonzero()[0]
         numbers, lengths, places = numbers[rest] >> 5, lengths[rest] - 1, places[rest] + 1
-    joined, stops = code.tobytes(), ends[np.cumsum(counts) - 1].tolist()
-    return [joined[start:stop] for start, stop in zip([0, *stops], stops, strict=False)]
+    joined, cuts = code.tobytes(), ends[stops - 1].tolist()
+    return [joined[start:stop] for start, stop in zip([0, *cuts], cuts, strict=False)]
 
 
 def compress(counts: list[int], size_hw: tuple[int, int]) -> bytes:

@@ -229,6 +229,14 @@ class Train(Job):
             "gradients: less memory, about a third more time, the same weights",
         ),
     ] = False
+    compile: Annotated[
+        bool,
+        flag(
+            RUN,
+            "Compile the network with torch's compiler before the first step, which takes minutes; "
+            "it needs a C++ compiler, or Triton on CUDA",
+        ),
+    ] = False
     channels_last: Annotated[
         str,
         Choice(["auto", "on", "off"]),

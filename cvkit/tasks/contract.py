@@ -171,7 +171,10 @@ class Task(ABC, Generic[T, E, P]):
         return "backbone"
 
     def recomputable(self, model: nn.Module) -> nn.Module:
-        """Return the part of the network in which `--checkpoint-gradients` looks for blocks."""
+        """Return the part of the network that turns images into maps or scores.
+
+        `--checkpoint-gradients` looks for blocks in it, and `--compile` compiles it.
+        """
         return model
 
     @property

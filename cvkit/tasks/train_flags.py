@@ -21,6 +21,7 @@ STEPS = (
     *("schedule", "warmup_epochs", "clip_grad", "ema", "label_smoothing", "patience"),
     *("mixup", "cutmix", "loss", "class_weights", "augment", "erasing", "save_minutes"),
     *("freeze_backbone", "freeze", "dropout", "stochastic_depth", "checkpoint_gradients"),
+    "compile",
 )
 """Flags about training in steps, which do not apply to a model that only keeps its examples."""
 
@@ -59,6 +60,10 @@ def require_sense(options: Train) -> None:
         "--unfreeze-at 1 is the first epoch: nothing would ever be frozen": (
             until == 1,
             "a later epoch, or do not freeze layers",
+        ),
+        "--checkpoint-gradients chooses what is computed again, and so does --compile": (
+            options.checkpoint_gradients and options.compile,
+            "omit one of them",
         ),
     }
     for name in ("weights", "pretrained"):

@@ -99,6 +99,7 @@ TRAIN = [
     (TASKS, {"find_lr": True, "resume": lambda at: at.root}, "find_lr.unsupported"),
     (TASKS, {"check": True, "resume": lambda at: at.root}, "check.resume"),
     (TASKS, {"unfreeze_at": 2, "epochs": 2, "devices": 2}, "freeze.devices"),
+    (TASKS, {"compile": True, "checkpoint_gradients": True}, "checkpoint-gradients.senseless"),
     (CLASSIFY, {"freeze": "backbone,head"}, "freeze.everything"),
     (VIDEO, FROZEN, "freeze_backbone.unsupported"),
     (

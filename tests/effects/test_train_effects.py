@@ -19,6 +19,7 @@ from effect_parts import (
 
 from cvkit.commands import train as command
 from cvkit.engine import lr_range, processes, ranks, runtime
+from cvkit.models import compiled
 
 MOBILE = {"segment": {"arch": "fcn-32s"}, "video": {"arch": "single-frame", "image_size": "32"}}
 MOBILE = {task: {"backbone": "mobilenet_v3_small"} | MOBILE.get(task, {}) for task in TASKS}
@@ -74,6 +75,38 @@ def train_keys(at, **more):
 
 def val_keys(at, **more):
     return at.begun(**more).keys[1]
+
+
+@contextlib.contextmanager
+def translated():
+    """Yield the graphs that torch's compiler finds; they run as they are, not as C++."""
+    found = []
+
+    def translate(graph, inputs):
+        found.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled, "BACKEND", translate)
+        patch.setattr(compiled, "has_compiler", lambda: True)
+        yield found
+
+
+def graphs(at, **more):
+    """The number of functions that are compiled in a training."""
+    made = at.begun(**more)
+    if not hasattr(made, "graphs"):
+        with translated() as found:
+            made.done  # noqa: B018  # trains
+        made.graphs = len(found)
+    return made.graphs
+
+
+def uncompiled(at, **more):
+    """The weights after the last step where a compiler changes no bits."""
+    graphs(at, **more)
+    return after(at, **more)
 
 
 def without(number):
@@ -279,6 +312,8 @@ ROWS = [
     Row("channels_last", ("on", "auto"), memory, same=True),
     Row("checkpoint_gradients", (False, True), stored),
     Row("checkpoint_gradients", (False, True), after, same=True, base={"epochs": 2, "ema": 0.5}),
+    Row("compile", (False, True), graphs, base={"epochs": 2, "ema": 0.5}),
+    Row("compile", (False, True), uncompiled, same=True, base={"epochs": 2, "ema": 0.5}),
     Row("device", ("cpu", "cuda:99"), device),
     Row("device", ("cpu", "auto"), start, same=True),
     Row("precision", ("fp32", "bf16"), after),

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from cvkit import catalog
 from cvkit.models.backbones import torchvision_network
 from cvkit.models.classify import network_parts
-from cvkit.models.detection.roi_heads import RegionRule, choose_detections
+from cvkit.models.detection.roi_heads import RegionRule, above_least
 from cvkit.models.detection.rpn import ProposalRule, RegionProposals, RPNHead
 from cvkit.models.segmentation.deeplab import ASPP, ImagePooling
 from cvkit.models.segmentation.fcn import FCN2014, SkipFCN, bilinear_deconv
@@ -236,16 +236,23 @@ def test_anchors_that_leave_the_image_do_not_train_the_network_of_2015():
 def test_the_best_detections_stay():
     """Of one class NMS keeps the best of overlapping boxes; classes do not see each other."""
     one, two = [0.0, 0, 10, 10], [0.0, 1, 10, 10]  # IoU 0.9
-    boxes = torch.tensor([one, two, [50.0, 50, 60, 60]])[:, None].repeat(1, 3, 1)
+    boxes = torch.tensor([one, two, [50.0, 50, 60, 60]])
     scores = torch.tensor([[0.1, 0.8, 0.1], [0.3, 0.7, 0.6], [0.9, 0.06, 0.04]])
-    found = choose_detections(boxes, scores, RegionRule())
-    rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
-    rows = [(label, round(score, 2), box[:2]) for label, score, box in rows]
+
+    def choose(rule):
+        found = above_least(scores, torch.zeros(3, dtype=torch.int64), rule)
+        best, counts = found.suppress(boxes[found.regions], 1, rule)
+        assert counts == [len(best)]
+        found = found.pick(best)
+        rows = zip(found.labels.tolist(), found.scores.tolist(), found.regions, strict=True)
+        return [
+            (label, round(score, 2), boxes[region, :2].tolist()) for label, score, region in rows
+        ]
+
+    rows = choose(RegionRule())
     assert rows == [(1, 0.8, [0, 0]), (2, 0.6, [0, 1]), (1, 0.06, [50, 50])]
-    best = choose_detections(boxes, scores, RegionRule(max_detections=2))
-    assert torch.equal(best.scores, found.scores[:2])
-    few = choose_detections(boxes, scores, RegionRule(min_score=0.6))
-    assert [round(score, 2) for score in few.scores.tolist()] == [0.8]
+    assert choose(RegionRule(max_detections=2)) == rows[:2]
+    assert choose(RegionRule(min_score=0.6)) == rows[:1]
 
 
 STEMS = {"resnet": 4, "densenet": 4, "strides": 4, "patch": 2}

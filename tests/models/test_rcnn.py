@@ -7,7 +7,6 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 from sklearn.svm import LinearSVC
-from torchvision.ops import batched_nms
 
 from cvkit.models.detection.inputs import DetectionInputs
 from cvkit.models.detection.rcnn import CONTEXT, PER_CLASS, RCNN, RULE, _best_of_class, warped_crops
@@ -18,6 +17,7 @@ from cvkit.models.detection.rcnn_post_fits import (
     _ClassRidge,
     _ClassSvm,
 )
+from cvkit.models.detection.roi_heads import Candidates
 from cvkit.structures import DetectionTargets
 
 INPUTS = DetectionInputs((32,), 53, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -242,16 +242,15 @@ def test_boxes_are_moved_by_the_regressors_of_their_class():
     torch.testing.assert_close(found, wanted)
 
 
-@pytest.mark.parametrize("count", [0, 1, 3000])
+@pytest.mark.parametrize("count", [0, 1, 6000])
 def test_only_the_best_of_each_class_reach_nms(count):
     generator = torch.Generator().manual_seed(count)
-    corner = 300 * torch.rand(count, 2, generator=generator)
-    boxes = torch.cat((corner, corner + 5 + 20 * torch.rand(count, 2, generator=generator)), 1)
     scores = (torch.rand(count, generator=generator) * 500).round() / 500  # many are equal
     labels = 1 + (torch.rand(count, generator=generator) ** 2 * 20).long()
+    images = torch.randint(2, (count,), generator=generator).sort().values
     ranked = sorted(range(count), key=lambda place: -scores[place].item())
-    best = [[p for p in ranked if labels[p] == label][:PER_CLASS] for label in range(1, 21)]
-    kept = torch.tensor([place for places in best for place in places], dtype=torch.int64)
-    assert len(kept) == min(count, 1) or len(kept) < count
-    wanted = kept[batched_nms(boxes[kept], scores[kept], labels[kept], 0.3)]
-    assert _best_of_class(boxes, scores, labels, 0.3).tolist() == wanted.tolist()
+    groups = [(image, label) for image in range(2) for label in range(1, 21)]
+    of = {group: [p for p in ranked if (images[p], labels[p]) == group] for group in groups}
+    wanted = [place for group in groups for place in of[group][:PER_CLASS]]
+    assert len(wanted) == min(count, 1) or len(wanted) < count
+    assert _best_of_class(Candidates(labels, labels, scores, images)).tolist() == wanted

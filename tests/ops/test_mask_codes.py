@@ -2,6 +2,7 @@
 
 import io
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -10,6 +11,7 @@ from pycocotools import mask as coco
 from torch.nn import functional as F
 from torchvision.models.detection import roi_heads as tv
 
+from cvkit.ops import mask_pasting
 from cvkit.ops import rle as ops
 from cvkit.ops.mask_extents import mask_extents
 from cvkit.ops.mask_pasting import mask_targets, paste_masks
@@ -234,6 +236,37 @@ def test_probabilities_at_the_threshold_are_compared_as_torch_computes_them():
     for threshold in exact[20:60:4, 30:60:5].flatten().tolist():
         found = paste_masks(grid, box, (90, 95), threshold)
         assert np.array_equal(ops.decode(found)[0], (exact > threshold).numpy())
+
+
+@pytest.mark.parametrize(("height", "width"), [(7, 300), (64, 91), (213, 120)])
+def test_a_point_whose_side_of_the_threshold_is_sure_is_where_torch_computes_it(height, width):
+    """Thresholds lie as close to a probability as its rounding, so that about half are unsure."""
+    rng = np.random.default_rng(height)
+    grid = cv2.GaussianBlur(rng.random((30, 30), np.float32), (5, 5), 1)
+    exact = F.interpolate(torch.from_numpy(grid)[None, None], (height, width), mode="bilinear")
+    points = np.stack((rng.integers(0, height, 150), rng.integers(0, width, 150)), 1)
+    values = exact[0, 0].double().numpy()[points[:, 0], points[:, 1]]
+    sure, wrong = [], 0
+    for point, value in zip(points, values, strict=True):
+        for step in (-3e-6, -1e-7, 0.0, 1e-7, 3e-6):
+            more, known = mask_pasting._bilinear(
+                grid[None], np.array([[height, width]]), np.zeros(1, int), point[None], value + step
+            )
+            sure.append(bool(known[0]))
+            wrong += sure[-1] and bool(more[0]) != (step < 0)
+    assert wrong == 0 and 0.1 < np.mean(sure) < 0.9
+
+
+def test_masks_are_pasted_in_groups_as_one_by_one(monkeypatch):
+    size_hw = (90, 120)
+    boxes, grids = boxes_around(size_hw, 25, seed=6), torch.rand(25, 14, 14)
+    boxes[[0, 9, 24], 0::2] += 500  # outside the image, the first and the last too
+    wanted = [paste_masks(grids[n : n + 1], boxes[n : n + 1], size_hw).codes[0] for n in range(25)]
+    assert len(set(wanted)) > 15
+    for most in (1, 3000, 2**20):
+        monkeypatch.setattr(mask_pasting, "GROUP", most)
+        assert list(paste_masks(grids, boxes, size_hw).codes) == wanted
+    assert len(paste_masks(grids[:0], boxes[:0], size_hw)) == 0
 
 
 @pytest.mark.parametrize("size_hw", [(60, 90), (41, 73), (150, 203)])

@@ -10,17 +10,22 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import batched_nms
 
 from cvkit.arch_facts import Detector as Facts
 from cvkit.models.backbones import network_stages
 from cvkit.models.classify import network_parts
 from cvkit.models.detection.detectors import Detector, required
 from cvkit.models.detection.inputs import DetectionInputs
-from cvkit.models.detection.roi_heads import Detections, RegionRule, choose_detections
+from cvkit.models.detection.roi_heads import (
+    Candidates,
+    Detections,
+    RegionRule,
+    above_least,
+    large_only,
+)
 from cvkit.models.detection.rpn import UNWEIGHTED
 from cvkit.models.specs import DetectorSpec
-from cvkit.ops.boxes import box_iou, clip_boxes, decode_boxes
+from cvkit.ops.boxes import box_iou, clip_boxes, decode_boxes, image_index
 from cvkit.ops.matching import match, sample_balanced
 from cvkit.ops.resize import height_width
 from cvkit.structures import DetectionTargets
@@ -173,7 +178,38 @@ class RCNN(Detector):
         self, images: list[Tensor], proposals: list[Tensor] | None = None
     ) -> list[Detections]:
         """Return the detections of each image, in its own pixels."""
-        return [self._detect(*pair) for pair in zip(images, required(proposals), strict=True)]
+        regions = required(proposals)
+        found = [self.describe(*pair) for pair in zip(images, regions, strict=True)]
+        fitted, rule = bool(self.fitted), self.rule
+        scores = torch.cat([self._scores(features, fitted) for features, _ in found])
+        chosen = above_least(scores, image_index(regions), rule)
+        joined = torch.cat(regions)
+        boxes = joined[chosen.regions]
+        if not fitted:
+            chosen, boxes = large_only(chosen, boxes, rule)
+        passed = _best_of_class(chosen)
+        chosen, boxes = chosen.pick(passed), boxes[passed]
+        # NMS runs on the proposals; boxes are refined after it.
+        best, counts = chosen.suppress(boxes, len(images), rule)
+        chosen, boxes = chosen.pick(best), boxes[best]
+        parts = [each.split(counts) for each in (boxes, chosen.scores, chosen.labels)]
+        results = [Detections(*part) for part in zip(*parts, strict=True)]
+        if not fitted:
+            return results
+        grids = torch.cat([grids for _, grids in found])[chosen.regions].split(counts)
+        return [self._refined(*each) for each in zip(results, grids, images, strict=True)]
+
+    def _scores(self, features: Tensor, fitted: bool) -> Tensor:
+        """Return [R, K + 1] scores of an image's regions, of softmax or of the SVMs."""
+        if not fitted:
+            logits = self.head((features / self.feature_scale).to(self.head.weight.dtype))
+            return logits.float().softmax(1)
+        margins = features @ self.svm_weight.T + self.svm_bias  # [R, K]
+        return F.pad(margins.sigmoid(), (1, 0))
+
+    def _refined(self, found: Detections, grids: Tensor, image: Tensor) -> Detections:
+        moved = self.correct(found.boxes, grids, found.labels)
+        return replace(found, boxes=clip_boxes(moved, height_width(image)))
 
     def probe(self, images: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Return whole images as crops, which require a gradient, and their features."""
@@ -197,29 +233,12 @@ class RCNN(Detector):
         """Return the layers of a published classifier."""
         return self.backbone
 
-    def _detect(self, image: Tensor, regions: Tensor) -> Detections:
-        features, grids = self.describe(image, regions)
-        if not self.fitted:
-            logits = self.head((features / self.feature_scale).to(self.head.weight.dtype))
-            boxes = regions[:, None].expand(-1, logits.shape[1], -1)
-            return choose_detections(boxes, logits.float().softmax(1), self.rule, _best_of_class)
-        margins = features @ self.svm_weight.T + self.svm_bias  # [R, K]
-        scores = F.pad(margins.sigmoid(), (1, 0))
-        index = torch.arange(len(regions), device=regions.device)
-        places = index[:, None].expand(-1, scores.shape[1])
-        boxes = regions[:, None].expand(-1, scores.shape[1], -1)
-        # NMS runs on the proposals; boxes are refined after it.
-        marked = torch.cat((boxes, places[..., None].to(boxes.dtype)), 2)
-        found = _choose_marked(marked, scores, self.rule)
-        moved = self.correct(found.boxes, grids[found.boxes[:, 4].long()], found.labels)
-        return Detections(clip_boxes(moved, height_width(image)), found.scores, found.labels)
-
     def correct(self, boxes: Tensor, grids: Tensor, labels: Tensor) -> Tensor:
         """Return [D, 4] boxes refined by the regressors of their classes (labels from 1)."""
         ones = torch.cat((grids, grids.new_ones((len(grids), 1))), 1)
         weight = self.ridge_weight[labels - 1]  # [D, 4, G + 1]
         deltas = torch.einsum("dg,dkg->dk", ones, weight) + self.ridge_mean[labels - 1]
-        return decode_boxes(deltas, boxes[:, :4], UNWEIGHTED)[:, 0]
+        return decode_boxes(deltas, boxes, UNWEIGHTED)[:, 0]
 
 
 def rcnn(spec: DetectorSpec, num_classes: int, transform: DetectionInputs, facts: Facts) -> RCNN:
@@ -243,22 +262,12 @@ def _features(backbone: nn.Module, crops: Tensor) -> tuple[Tensor, Tensor]:
     return features, F.adaptive_avg_pool2d(seen[-1].float(), GRID).flatten(1)
 
 
-def _best_of_class(boxes: Tensor, scores: Tensor, labels: Tensor, limit: float) -> Tensor:
-    """Return the boxes that NMS keeps of the best `PER_CLASS` of each class, best first."""
-    order = scores.argsort(descending=True, stable=True)
-    order = order[labels[order].argsort(stable=True)]  # class by class, best first
-    kinds = labels[order]
-    place = torch.arange(len(order), device=order.device) - torch.searchsorted(kinds, kinds)
-    chosen = order[place < PER_CLASS]
-    return chosen[batched_nms(boxes[chosen], scores[chosen], labels[chosen], limit)]
-
-
-def _choose_marked(marked: Tensor, scores: Tensor, rule: RegionRule) -> Detections:
-    """Return detections whose boxes have the number of their region in a fifth column."""
-    count, classes = scores.shape
-    labels = torch.arange(1, classes, device=scores.device).repeat(count)
-    boxes, scores = marked[:, 1:].reshape(-1, 5), scores[:, 1:].reshape(-1)
-    keep = torch.where(scores > rule.min_score)[0]
-    boxes, scores, labels = boxes[keep], scores[keep], labels[keep]
-    best = _best_of_class(boxes[:, :4], scores, labels, rule.nms)[: rule.max_detections]
-    return Detections(boxes[best], scores[best], labels[best])
+def _best_of_class(found: Candidates) -> Tensor:
+    """Return the indices of the best `PER_CLASS` of each image and class, best first in each."""
+    order = found.scores.argsort(descending=True, stable=True)
+    for key in (found.labels, found.images):
+        order = order[key[order].argsort(stable=True)]  # in the end by image, class and score
+    labels, images = found.labels[order], found.images[order]
+    group = images * (labels.max() + 1 if len(labels) else 1) + labels
+    place = torch.arange(len(order), device=order.device) - torch.searchsorted(group, group)
+    return order[place < PER_CLASS]

@@ -1,18 +1,25 @@
 """The second stage: features of each region, a box head, classes and refined boxes."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import batched_nms
 
 from cvkit.models.detection.box_heads import BoxHead
 from cvkit.models.detection.rpn import BETA
 from cvkit.ops import roi
-from cvkit.ops.boxes import box_iou, clip_boxes, decode_boxes, encode_boxes, large_enough
+from cvkit.ops.boxes import (
+    box_iou,
+    clip_to_images,
+    decode_boxes,
+    encode_boxes,
+    image_index,
+    large_enough,
+)
 from cvkit.ops.matching import BELOW, BETWEEN, match, sample_balanced
+from cvkit.ops.suppression import suppress
 from cvkit.structures import DetectionTargets
 
 WEIGHTS = (10.0, 10.0, 5.0, 5.0)
@@ -32,6 +39,22 @@ class Detections:
     grids: Tensor | None = None
 
 
+def on_cpu(found: list[Detections]) -> list[Detections]:
+    """Return the detections of a batch on the CPU, in float32; they are moved together."""
+    counts = [len(each.labels) for each in found]
+    columns = [
+        torch.cat((each.boxes, each.scores[:, None], each.labels[:, None]), 1) for each in found
+    ]
+    rows = torch.cat(columns).float().cpu()  # labels are exact up to 2^24
+    parts = (rows[:, :4], rows[:, 4], rows[:, 5].long())
+    moved = [Detections(*each) for each in zip(*(p.split(counts) for p in parts), strict=True)]
+    grids = [each.grids for each in found if each.grids is not None]
+    if not grids:
+        return moved
+    split = torch.cat(grids).float().cpu().split(counts)
+    return [replace(each, grids=part) for each, part in zip(moved, split, strict=True)]
+
+
 class RoIFeatures(nn.Module):
     """Cuts a grid of features for each box out of the map that suits its size.
 
@@ -48,8 +71,7 @@ class RoIFeatures(nn.Module):
     def forward(self, maps: list[Tensor], boxes: list[Tensor]) -> Tensor:
         """Return [R, C, side, side] grids for the [R_i, 4] boxes of each image, in order."""
         joined = torch.cat(boxes)
-        counts = torch.tensor([len(each) for each in boxes], device=joined.device)
-        image = torch.repeat_interleave(torch.arange(len(boxes), device=joined.device), counts)
+        image = image_index(boxes)
         if len(maps) == 1:
             return self._cut(maps[0], joined, image, self.strides[0])
         low, high = (stride.bit_length() - 1 for stride in (self.strides[0], self.strides[-1]))
@@ -197,33 +219,64 @@ class RoIHeads(nn.Module):
     ) -> list[Detections]:
         """Return the detections of each image, in the pixels of the resized images."""
         logits, deltas = self.score(maps, proposals)
-        counts = [len(each) for each in proposals]
-        joined = torch.cat(proposals)
-        boxes = decode_boxes(deltas, joined, WEIGHTS)  # [R, K + 1, 4]
-        scores = F.softmax(logits, -1)
-        parts = zip(boxes.split(counts), scores.split(counts), sizes_hw, strict=True)
-        return [choose_detections(clip_boxes(b, hw), s, self.rule) for b, s, hw in parts]
+        image = image_index(proposals)
+        found = above_least(F.softmax(logits, -1), image, self.rule)
+        moves = deltas.unflatten(1, (-1, 4))[found.regions, found.labels]  # [C, 4]
+        boxes = decode_boxes(moves, torch.cat(proposals)[found.regions], WEIGHTS)[:, 0]
+        boxes = clip_to_images(boxes, found.images, sizes_hw)
+        found, boxes = large_only(found, boxes, self.rule)
+        best, counts = found.suppress(boxes, len(proposals), self.rule)
+        parts = (each[best].split(counts) for each in (boxes, found.scores, found.labels))
+        return [Detections(*part) for part in zip(*parts, strict=True)]
 
 
-def choose_detections(
-    boxes: Tensor,
-    scores: Tensor,
-    rule: RegionRule,
-    nms: Callable[[Tensor, Tensor, Tensor, float], Tensor] = batched_nms,
-) -> Detections:
-    """Return the detections of one image: above the minimum score, after NMS per class.
+@dataclass(frozen=True)
+class Candidates:
+    """The pairs of a region and a class from which the detections of a batch are chosen.
+
+    Attributes:
+        regions: [C] places among the regions of all images.
+        labels: [C] from 1.
+        scores: [C].
+        images: [C] number of each region's image.
+    """
+
+    regions: Tensor
+    labels: Tensor
+    scores: Tensor
+    images: Tensor
+
+    def pick(self, chosen: Tensor) -> Self:
+        """Return some of them, by their indices."""
+        parts = (self.regions, self.labels, self.scores, self.images)
+        return type(self)(*(part[chosen] for part in parts))
+
+    def suppress(self, boxes: Tensor, images: int, rule: RegionRule) -> tuple[Tensor, list[int]]:
+        """Return which of them are detections, and how many of each image; see `ops.suppress`."""
+        return suppress(
+            boxes,
+            self.scores,
+            self.labels,
+            self.images,
+            images=images,
+            limit=rule.nms,
+            most=rule.max_detections,
+        )
+
+
+def above_least(scores: Tensor, image: Tensor, rule: RegionRule) -> Candidates:
+    """Return the pairs above the minimum score.
 
     Args:
-        boxes: [R, K + 1, 4] clipped to the image; class 0 is background.
-        scores: [R, K + 1].
+        scores: [R, K + 1] of the regions of all images; class 0 is background.
+        image: [R] number of each region's image.
         rule: the limits.
-        nms: non-maximum suppression, which returns indices, best first.
     """
-    count, classes = scores.shape
-    labels = torch.arange(1, classes, device=scores.device).repeat(count)
-    boxes, scores = boxes[:, 1:].reshape(-1, 4), scores[:, 1:].reshape(-1)
-    keep = torch.where(scores > rule.min_score)[0]
-    keep = keep[large_enough(boxes[keep], rule.min_side)]
-    boxes, scores, labels = boxes[keep], scores[keep], labels[keep]
-    best = nms(boxes, scores, labels, rule.nms)[: rule.max_detections]
-    return Detections(boxes[best], scores[best], labels[best])
+    region, kind = torch.where(scores[:, 1:] > rule.min_score)
+    return Candidates(region, kind + 1, scores[region, kind + 1], image[region])
+
+
+def large_only(found: Candidates, boxes: Tensor, rule: RegionRule) -> tuple[Candidates, Tensor]:
+    """Return the candidates whose [C, 4] boxes are not too small, and their boxes."""
+    large = torch.where(large_enough(boxes, rule.min_side))[0]
+    return found.pick(large), boxes[large]

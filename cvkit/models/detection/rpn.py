@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import batched_nms
 
 from cvkit.models.detection.inputs import PaddedBatch
-from cvkit.ops.boxes import box_iou, clip_boxes, decode_boxes, encode_boxes, large_enough
+from cvkit.ops.boxes import box_iou, clip_to_images, decode_boxes, encode_boxes, large_enough
 from cvkit.ops.matching import BELOW, BETWEEN, match, sample_balanced
 from cvkit.ops.resize import height_width
+from cvkit.ops.suppression import suppress
 
 UNWEIGHTED = (1.0, 1.0, 1.0, 1.0)
 """Weights of the deltas of proposals."""
@@ -178,25 +178,27 @@ class RegionProposals(nn.Module):
     ) -> list[Tensor]:
         """Return the proposals of each image: decoded, clipped to it, after NMS."""
         rule, mode = self.rule, 0 if self.training else 1
-        picked, levels, offset = [], [], 0
+        picked, levels, offset = [], list[int](), 0
         for number, each in enumerate(logits):
             count = min(rule.before_nms[mode], each.shape[1])
             picked.append(each.topk(count, dim=1).indices + offset)
             levels += [number] * count
             offset += each.shape[1]
         index = torch.cat(picked, 1)  # [N, P]
-        level = torch.tensor(levels, device=anchors.device)
-        scores = torch.cat(logits, 1).gather(1, index)
-        result = []
-        for row, size_hw in enumerate(sizes_hw):
-            boxes = decode_boxes(deltas[row, index[row]], anchors[index[row]], UNWEIGHTED)[:, 0]
-            boxes, score = clip_boxes(boxes, size_hw), torch.sigmoid(scores[row])
-            keep = large_enough(boxes, rule.min_side)
-            keep = keep[score[keep] >= rule.min_score]
-            boxes, score = boxes[keep], score[keep]
-            best = batched_nms(boxes, score, level[keep], rule.nms)[: rule.after_nms[mode]]
-            result.append(boxes[best])
-        return result
+        scores = torch.cat(logits, 1).gather(1, index).sigmoid()
+        image = torch.arange(len(index), device=index.device).repeat_interleave(index.shape[1])
+        moves = deltas[image, index.flatten()]  # [N * P, 4]
+        boxes = decode_boxes(moves, anchors[index.flatten()], UNWEIGHTED)[:, 0]
+        boxes = clip_to_images(boxes, image, sizes_hw)
+        useful = large_enough(boxes, rule.min_side) & (scores.flatten() >= rule.min_score)
+        kept = torch.where(useful)[0]
+        level = torch.tensor(levels, device=anchors.device).repeat(len(index))
+        parts = (each[kept] for each in (boxes, scores.flatten(), level, image))
+        boxes, *others = parts
+        best, counts = suppress(
+            boxes, *others, images=len(index), limit=rule.nms, most=rule.after_nms[mode]
+        )
+        return list(boxes[best].split(counts))
 
     def losses(
         self,

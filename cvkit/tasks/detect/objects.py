@@ -18,7 +18,7 @@ from cvkit.data.datasets import BoxDataset, ImageSource
 from cvkit.data.given import ImageInput, pixels_of
 from cvkit.data.resize import whole_size
 from cvkit.models.detection.detectors import Detector
-from cvkit.models.detection.roi_heads import Detections
+from cvkit.models.detection.roi_heads import Detections, on_cpu
 from cvkit.options.detect import DetectingEval, DetectingPredict, TwoStageTrain
 from cvkit.output.answers import ObjectAnswers
 from cvkit.output.boxes import describe_boxes, write_results
@@ -271,7 +271,7 @@ class ObjectTask(ImageTask[T, E, P]):
 
     def predict(self, model: nn.Module, batch: Batch) -> list[Instances]:
         """Return the detections of each sample, in original pixels."""
-        found = cast(Detector, model).detect(list(batch.images), batch_proposals(batch))
+        found = on_cpu(cast(Detector, model).detect(list(batch.images), batch_proposals(batch)))
         return [self.result(*each) for each in zip(found, batch.samples, strict=True)]
 
     def validate(self, model: nn.Module, batch: Batch) -> tuple[list[Instances], Tensor]:
@@ -282,9 +282,9 @@ class ObjectTask(ImageTask[T, E, P]):
     def result(self, found: Detections, sample: Sample) -> Instances:
         """Return the objects found in an image, in original pixels."""
         return Instances(
-            boxes=found.boxes.float().cpu().numpy(),
-            labels=found.labels.cpu().numpy(),
-            scores=found.scores.float().cpu().numpy(),
+            boxes=found.boxes.numpy(),
+            labels=found.labels.numpy(),
+            scores=found.scores.numpy(),
         )
 
     def write(self, result: Instances, sample: Sample, stem: str, folder: Path) -> dict[str, Any]:
