@@ -12,13 +12,20 @@ from cvkit.texts import read_text, shown
 
 
 def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
-    """Return the checked rows of a CSV table as dictionaries.
+    """Return the checked rows of a CSV table as dictionaries; see `numbered_rows`."""
+    return [row for _, row in numbered_rows(path, needed)]
+
+
+def numbered_rows(path: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    """Return the checked rows of a CSV table as dictionaries, with the number of their line.
+
+    Empty lines are skipped; of a row over several lines, the number is that of the last one.
 
     Raises:
         DataError: unreadable, empty, or with a missing or repeated column; or lists all unusable
             rows.
     """
-    rows: list[dict[str, str]] = []
+    rows: list[tuple[int, dict[str, str]]] = []
     defects: list[CvkitError] = []
     reader = csv.reader(io.StringIO(read_text(path, area="list"), newline=""), strict=True)
     columns = [name.strip() for name in _next(reader, path) or ()]
@@ -38,7 +45,7 @@ def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
         elif empty := [name for name in needed if not row[name].strip()]:
             defects.append(DataError(f"{where}: {empty[0]} is empty", code="list.bad_line"))
         else:
-            rows.append(row)
+            rows.append((reader.line_num, row))
     raise_defects(defects, str(path))
     if not rows:
         raise DataError(f"{path} has no rows", code="list.empty")

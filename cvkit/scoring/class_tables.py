@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from cvkit.data.tables import read_rows
+from cvkit.data.tables import numbered_rows
 from cvkit.errors import CvkitError, DataError, UsageError, raise_defects
 from cvkit.texts import counted, parse_number, shown
 
@@ -28,18 +28,18 @@ class Table:
     scores: dict[str, np.ndarray]
 
 
-def find_column(rows: list[dict[str, str]], known: Sequence[str], path: Path) -> str:
-    """Return the first of the known names that is a column of a table.
+def find_column(row: dict[str, str], known: Sequence[str], path: Path) -> str:
+    """Return the first of the known names that is a column of a table, given one of its rows.
 
     Raises:
         DataError: there is none.
     """
-    column = next((name for name in known if name in rows[0]), None)
+    column = next((name for name in known if name in row), None)
     if column is None:
         raise DataError(
             f"{path} has none of the columns {', '.join(known)}",
             code="list.column",
-            hint=f"its first line has {shown(', '.join(rows[0]))}",
+            hint=f"its first line has {shown(', '.join(row))}",
         )
     return column
 
@@ -63,11 +63,12 @@ def read_scores(path: Path, labels: list[str]) -> Table:
     Raises:
         DataError: malformed, or a score is not a number.
     """
-    rows = read_rows(path, ())
-    key = find_column(rows, KEYS, path)
-    if "score" in rows[0]:  # written by predict: the best k classes of each image
+    rows = numbered_rows(path, ())
+    first = rows[0][1]
+    key = find_column(first, KEYS, path)
+    if "score" in first:  # written by predict: the best k classes of each image
         return _ranked_table(rows, key, path, labels)
-    names = tuple(name for name in rows[0] if name not in (*KEYS, *LABELS, "split"))
+    names = tuple(name for name in first if name not in (*KEYS, *LABELS, "split"))
     if len(names) < 2:
         raise DataError(
             f"{path} has {counted(len(names), 'column')} of scores",
@@ -76,32 +77,34 @@ def read_scores(path: Path, labels: list[str]) -> Table:
         )
     pairs: list[tuple[str, np.ndarray]] = []
     defects: list[CvkitError] = []
-    for number, row in enumerate(rows, 2):
+    for number, row in rows:
         scores = [_number(row[name], f"{path}:{number}: {name}", defects) for name in names]
         pairs.append((row[key], np.array(scores)))
     raise_defects(defects, str(path))
     return Table(names, unique(pairs, path))
 
 
-def _ranked_table(rows: list[dict[str, str]], key: str, path: Path, labels: list[str]) -> Table:
-    places = [("label", "score")]
+def _ranked_table(
+    rows: list[tuple[int, dict[str, str]]], key: str, path: Path, labels: list[str]
+) -> Table:
+    places, first = [("label", "score")], rows[0][1]
     places += [
         (name, f"score_{match[1]}")
-        for name in rows[0]
-        if (match := re.fullmatch(r"label_(\d+)", name)) and f"score_{match[1]}" in rows[0]
+        for name in first
+        if (match := re.fullmatch(r"label_(\d+)", name)) and f"score_{match[1]}" in first
     ]
-    if "label" not in rows[0]:
+    if "label" not in first:
         raise DataError(
             f"{path} has a column 'score' and no column 'label'",
             code="list.column",
-            hint=f"its first line has {shown(', '.join(rows[0]))}",
+            hint=f"its first line has {shown(', '.join(first))}",
         )
-    named = {row[label] for row in rows for label, _ in places} - {""}
+    named = {row[label] for _, row in rows for label, _ in places} - {""}
     names = tuple(sorted(named | set(labels)))
     index = {name: number for number, name in enumerate(names)}
     pairs: list[tuple[str, np.ndarray]] = []
     defects: list[CvkitError] = []
-    for number, row in enumerate(rows, 2):
+    for number, row in rows:
         scores = np.full(len(names), np.nan)
         for label, score in places:
             if row[label]:

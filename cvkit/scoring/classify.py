@@ -175,7 +175,7 @@ def _truths(
     """Return the labelled samples by key, and the classes if the truth lists them itself."""
     if place.is_file():
         rows = read_rows(place, ())
-        key, label = find_column(rows, KEYS, place), find_column(rows, LABELS, place)
+        key, label = (find_column(rows[0], known, place) for known in (KEYS, LABELS))
         listed, _ = dataset_classes(place.parent)
         labels = unique([(row[key], row[label]) for row in rows], place)
         items = {

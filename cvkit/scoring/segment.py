@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,10 +25,12 @@ from cvkit.output.files import write_csv
 from cvkit.scoring.contract import Scene, Scored, commonest, content, given_places
 from cvkit.scoring.mask_pairs import (
     ScoredPair,
+    is_table,
     paired_by_name,
     paired_with_folder,
+    paired_with_table,
     renumbered,
-    require_folders,
+    require_masks,
 )
 from cvkit.scoring.predicted import Predicted, read_predicted, require_any, require_complete
 from cvkit.structures import IGNORE, ClassList, Failure, SegMap
@@ -42,11 +45,11 @@ def metric_names(options: SegmentEval) -> tuple[str, ...]:
 
 
 def score(options: SegmentEval, report: Reporter) -> Scored[ConfusionMatrix, np.ndarray]:
-    """Compare a folder of index PNGs with the truth.
+    """Compare masks with the truth.
 
     Args:
-        options: `predictions` and `truth`; the truth is a dataset (then `split` applies) or a
-            folder of masks.
+        options: `predictions`, a folder of index PNGs or a table of run-length codes; `truth`, a
+            dataset (then `split` applies), a folder of masks or such a table.
         report: for progress.
 
     Returns:
@@ -58,10 +61,12 @@ def score(options: SegmentEval, report: Reporter) -> Scored[ConfusionMatrix, np.
         UsageError: `--truth` is missing.
     """
     places = given_places(options, "DATASET")
-    require_folders(places)
     predicted = read_predicted(places.predictions)
+    require_masks(places if predicted is None else replace(places, predictions=predicted.folder))
     if predicted:
-        pairs = paired_with_folder(options, places.truth, predicted, report)
+        pairs = paired_with_folder(options, places, predicted, report)
+    elif is_table(places.predictions):
+        pairs = paired_with_table(options, places, report)
     else:
         pairs = paired_by_name(options, places, report)
     lost = [pair.prediction for pair in pairs if isinstance(pair.prediction, Failure)]
@@ -118,20 +123,19 @@ def _readers(
     count = len(classes) if classes else None
     results = MaskReader(count, colors, by_name, trust_voc_palette=False)
     if classes is None:
-        classes = _count_classes(pairs, truths, results)
-        if len(classes) < 2 and not mask_map.values and ignore == IGNORE:
+        true, all_, unlabelled = _count_values(pairs, truths, results)
+        if true < 2 and all_ <= 2 and unlabelled and not mask_map.values and ignore == IGNORE:
             # With a single class, which every pixel has, 255 can only be the other one.
             report.say(f"masks of 0 and 255: 255 is read as class 1 (--mask-map {BINARY})")
-            mask_map = parse_mask_map(BINARY)
-            truths = MaskReader(None, colors, mask_map, ignore)
-            classes = _count_classes(pairs, truths, results)
-        if len(classes) < 2:
+            mask_map, all_ = parse_mask_map(BINARY), 2
+        if all_ < 2:
             raise DataError(
                 f"{truth}: truths and predictions have only one class besides {ignore}, the "
                 "value of pixels without a label",
                 code="classes.count",
                 hint="give each class a value of its own, or use --mask-map",
             )
+        classes = numbered_classes(all_)
         truths = MaskReader(len(classes), colors, mask_map, ignore)
     return truths, results, classes
 
@@ -187,16 +191,26 @@ def _foreground(result: np.ndarray, num_classes: int) -> np.ndarray:
     return np.where(result == IGNORE, np.uint8(1), result)
 
 
-def _count_classes(pairs: list[ScoredPair], truths: MaskReader, results: MaskReader) -> ClassList:
-    """Return the classes 0 to the largest value in truths and predictions."""
+def _count_values(
+    pairs: list[ScoredPair], truths: MaskReader, results: MaskReader
+) -> tuple[int, int, bool]:
+    """Return one more than the largest value in truths, and in truths and predictions.
 
-    def largest(pair: ScoredPair) -> int:
-        found = _largest(truths.read(pair.mask))
-        if isinstance(pair.prediction, Path) and pair.prediction.is_file():
-            found = max(found, _largest(results.read(pair.prediction)))
-        return found
+    And whether truths or predictions have pixels without a label.
+    """
 
-    return numbered_classes(max(_in_threads(largest, pairs), default=0) + 1)
+    def largest(pair: ScoredPair) -> tuple[int, int, bool]:
+        truth = truths.read(pair.mask)
+        true, unlabelled = _largest(truth), bool((truth == IGNORE).any())
+        if isinstance(pair.prediction, Failure) or (
+            isinstance(pair.prediction, Path) and not pair.prediction.is_file()
+        ):
+            return true, true, unlabelled
+        found = results.read(pair.prediction)
+        return true, max(true, _largest(found)), unlabelled or bool((found == IGNORE).any())
+
+    true, all_, unlabelled = zip(*_in_threads(largest, pairs), strict=True)
+    return max(true) + 1, max(all_) + 1, any(unlabelled)
 
 
 def _largest(labels: np.ndarray) -> int:
