@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cvkit.texts import shown, whole_number
+from cvkit.texts import counted, shown, whole_number
 
 PIXELS = "EncodedPixels"
 """Column of the codes in Kaggle's tables."""
@@ -17,12 +17,13 @@ def parse_runs(code: str, size_hw: tuple[int, int]) -> np.ndarray:
         ValueError: describes why it is not a code of a mask of this size.
     """
     cells = code.split()
-    if len(cells) % 2:
-        raise ValueError(f"has {len(cells)} numbers, not pairs of a start and a length")
     numbers = [whole_number(cell) for cell in cells]
     if None in numbers:
         wrong = cells[numbers.index(None)]
         raise ValueError(f"has {shown(wrong)}, which is not a whole number")
+    if len(cells) % 2:
+        count = counted(len(cells), "number")
+        raise ValueError(f"has {count}, not pairs of a start and a length")
     runs = np.array(numbers, np.int64).reshape(-1, 2)
     _require_order(runs)
     end, (height, width) = runs.sum(1).max(initial=0) - 1, size_hw

@@ -27,8 +27,12 @@ def numbered_rows(path: Path, needed: Sequence[str]) -> list[tuple[int, dict[str
     """
     rows: list[tuple[int, dict[str, str]]] = []
     defects: list[CvkitError] = []
-    reader = csv.reader(io.StringIO(read_text(path, area="list"), newline=""), strict=True)
+    text = read_text(path, area="list")
+    if not text.strip():
+        raise DataError(f"{path} is empty", code="list.empty")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     columns = [name.strip() for name in _next(reader, path) or ()]
+    _require_commas(columns, path)
     _check_columns(columns, needed, path)
     while (cells := _next(reader, path)) is not None:
         where = f"{path}:{reader.line_num}"
@@ -64,6 +68,23 @@ def _next(reader: Any, path: Path) -> list[str] | None:
         raise DataError(
             f"{path}:{reader.line_num} is not CSV: {error}", code="list.unreadable"
         ) from error
+
+
+def _require_commas(columns: list[str], path: Path) -> None:
+    """Check that a first line is not that of a table with another separator, or of JSON.
+
+    Raises:
+        DataError: it is.
+    """
+    if columns and columns[0].startswith(("{", "[")):
+        raise DataError(f"{path} is JSON, not a CSV table", code="list.unreadable")
+    for name, separator in (("semicolons", ";"), ("tabs", "\t")):
+        if len(columns) == 1 and separator in columns[0]:
+            raise DataError(
+                f"{path} has {name} between its columns",
+                code="list.separator",
+                hint="columns are separated by commas, and decimals have a point",
+            )
 
 
 def _check_columns(columns: list[str], needed: Sequence[str], path: Path) -> None:

@@ -77,7 +77,7 @@ def read_box_file(
             names, read = yolo_classes(place, classes), polygon_rows if masks else yolo_rows
             return _read_each(texts, place, images, lambda path, image: read(path, image, names))
         return None
-    if place.suffix == ".csv":
+    if place.suffix.lower() == ".csv":
         return _read_csv(place, images, classes, masks)
     return None
 
@@ -182,22 +182,7 @@ def _read_csv(
         DataError: a column is missing, or lists every malformed row.
     """
     table = numbered_rows(path, ())
-    first = table[0][1]
-    image = find_column(first, IMAGES, path)
-    label = next((name for name in CLASSES if name in first), None)
-    score = next((name for name in SCORES if name in first), None)
-    if label is None and len(classes) > 1:
-        label = find_column(first, CLASSES, path)
-    if score is None and not masks:
-        score = find_column(first, SCORES, path)
-    box = next((names for names in (*CORNERS, *SIDES) if all(n in first for n in names)), None)
-    if (masks and PIXELS not in first) or (not masks and box is None):
-        wanted = PIXELS if masks else "x1, y1, x2, y2 (or x, y, width, height)"
-        raise DataError(
-            f"{path} has no {'column' if masks else 'columns'} {wanted}",
-            code="list.column",
-            hint=f"its first line has {shown(', '.join(first))}",
-        )
+    image, label, score, box = _columns(table[0][1], path, classes, masks)
     find, rows, present = _finder(images), [], set()
     extra: dict[str, None] = {}
     defects: list[CvkitError] = []
@@ -208,10 +193,12 @@ def _read_csv(
             continue
         present.add(found)
         where, size_hw = f"{path}:{number}", None
-        known = _by_number(cells[label], classes) if label else classes.names[0]
+        known = _class_name(cells[label], classes) if label else classes.names[0]
         values = {"file_name": images[found].key, "category_name": known}
         sure = parse_number(cells[score]) if score else 1.0
-        if sure is None or not math.isfinite(sure):
+        if known is None:
+            defects.append(_unknown_class(f"{where}: {label} {shown(cells[label or ''])}", classes))
+        elif sure is None or not math.isfinite(sure):
             message = f"{where}: {score} {shown(cells[score or ''])} is not a finite number"
             defects.append(DataError(message, code="results.value"))
         elif masks:
@@ -235,11 +222,53 @@ def _read_csv(
     return BoxFile(rows, frozenset(present), tuple(extra), notes)
 
 
-def _by_number(name: str, classes: ClassList) -> str:
-    """Return the name of a class that a table gives by its name, or by its id in the truth."""
-    if name in classes.names or (number := whole_number(name)) is None:
-        return name
-    return dict(zip(classes.ids, classes.names, strict=True)).get(number, name)
+def _columns(
+    first: dict[str, str], path: Path, classes: ClassList, masks: bool
+) -> tuple[str, str | None, str | None, Sequence[str] | None]:
+    """Return the columns of the image, class, score and box of a table, by its first row.
+
+    Raises:
+        DataError: one is missing.
+    """
+    image = find_column(first, IMAGES, path)
+    label = next((name for name in CLASSES if name in first), None)
+    score = next((name for name in SCORES if name in first), None)
+    if label is None and len(classes) > 1:
+        label = find_column(first, CLASSES, path)
+    if score is None and not masks:
+        score = find_column(first, SCORES, path)
+    box = next((names for names in (*CORNERS, *SIDES) if all(n in first for n in names)), None)
+    if (masks and PIXELS not in first) or (not masks and box is None):
+        wanted = f"column {PIXELS}" if masks else "columns x1, y1, x2, y2 (or x, y, width, height)"
+        alone = "; 'cvkit detect eval' scores boxes alone" if masks and box else ""
+        raise DataError(
+            f"{path} has no {wanted}",
+            code="list.column",
+            hint=f"its first line has {shown(', '.join(first))}{alone}",
+        )
+    return image, label, score, box
+
+
+def _class_name(cell: str, classes: ClassList) -> str | None:
+    """Return the name of a class that a table gives by its name, or by its id in the truth.
+
+    None if it is a number that is not an id.
+    """
+    if cell in classes.names:
+        return cell
+    number = whole_number(parse_number(cell))  # pandas writes 1.0 into columns with empty cells
+    if number is None or any(whole_number(name) is not None for name in classes.names):
+        return cell
+    return dict(zip(classes.ids, classes.names, strict=True)).get(number)
+
+
+def _unknown_class(what: str, classes: ClassList) -> DataError:
+    known = zip(classes.ids[:8], classes.names, strict=False)
+    return DataError(
+        f"{what} is not an id of the truth",
+        code="results.category",
+        hint=f"it has {', '.join(f'{id_} ({name})' for id_, name in known)}",
+    )
 
 
 def _add_row(

@@ -16,6 +16,8 @@ from cvkit.errors import CvkitError, DataError, UsageError, raise_defects
 from cvkit.texts import counted, parse_number, shown
 
 KEYS = ("path", "id", "image", "file", "filename", "name")
+MORE_KEYS = ("file_name", "image_path", "image_id", "ImageId", "video")
+"""Further names of the column of samples; other columns with these names are classes."""
 LABELS = ("label", "class", "truth", "target")
 Value = TypeVar("Value")
 
@@ -65,15 +67,17 @@ def read_scores(path: Path, labels: list[str]) -> Table:
     """
     rows = numbered_rows(path, ())
     first = rows[0][1]
-    key = find_column(first, KEYS, path)
+    key = find_column(first, (*KEYS, *MORE_KEYS), path)
     if "score" in first:  # written by predict: the best k classes of each image
         return _ranked_table(rows, key, path, labels)
-    names = tuple(name for name in first if name not in (*KEYS, *LABELS, "split"))
+    # Pandas writes its index into a column without a name.
+    others = (*KEYS, *LABELS, key, "split", "", "Unnamed: 0")
+    names = tuple(name for name in first if name not in others)
     if len(names) < 2:
         raise DataError(
             f"{path} has {counted(len(names), 'column')} of scores",
             code="predictions.columns",
-            hint="one column per class",
+            hint="one column per class; or label and score, and label_2, score_2 and so on",
         )
     pairs: list[tuple[str, np.ndarray]] = []
     defects: list[CvkitError] = []
@@ -100,6 +104,13 @@ def _ranked_table(
             hint=f"its first line has {shown(', '.join(first))}",
         )
     named = {row[label] for _, row in rows for label, _ in places} - {""}
+    if labels and not named & set(labels):
+        raise DataError(
+            f"{path}: none of its labels ({shown(', '.join(sorted(named)[:8]))}) is a class of the "
+            "truth",
+            code="predictions.classes",
+            hint=f"it has {', '.join(sorted(labels)[:8])}",
+        )
     names = tuple(sorted(named | set(labels)))
     index = {name: number for number, name in enumerate(names)}
     pairs: list[tuple[str, np.ndarray]] = []
@@ -139,6 +150,12 @@ def fused(files: Sequence[tuple[Path, float]], labels: list[str]) -> Table:
     """
     # The output folder of predict means its table.
     paths = [file / "predictions.csv" if file.is_dir() else file for file, _ in files]
+    if lacking := [path for path in paths if path.name == "predictions.csv" and not path.exists()]:
+        raise DataError(
+            f"{lacking[0]} does not exist",
+            code="list.missing",
+            hint="give a CSV table, or the output folder of predict",
+        )
     tables = [read_scores(path, labels) for path in paths]
     first, weights = tables[0], _scaled([weight for _, weight in files])
     if len(tables) == 1:

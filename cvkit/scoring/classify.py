@@ -21,7 +21,7 @@ from cvkit.options.classify import ClassifyEval
 from cvkit.options.video import VideoEval
 from cvkit.output.confusion_picture import write_confusion
 from cvkit.output.files import write_csv
-from cvkit.scoring.class_tables import KEYS, LABELS, Table, find_column, fused, unique
+from cvkit.scoring.class_tables import KEYS, LABELS, MORE_KEYS, Table, find_column, fused, unique
 from cvkit.scoring.contract import Scene, Scored, commonest, content, given_places
 from cvkit.scoring.predicted import (
     MISSING,
@@ -33,7 +33,7 @@ from cvkit.scoring.predicted import (
     tell_unknown,
 )
 from cvkit.structures import Classes, Failure
-from cvkit.texts import shown, whole_number
+from cvkit.texts import counted, shown, whole_number
 
 SAMPLE = "image"
 Outcome = tuple[int, int, float]
@@ -100,6 +100,7 @@ def score_tables(
     table = fused(files, _known(truths, listed, predicted))
     names = _class_names(table, listed, predicted)
     tell_unknown(names, predicted.names if predicted else None, report)
+    _tell_columns(file, table, set(_known(truths, listed, predicted)), report)
     place = [names.index(name) for name in table.names]
     index = _label_index(truths, names, truth)
     joined = _joined(list(truths), table, predicted, file, truth)
@@ -140,6 +141,15 @@ def _joined(
     return joined
 
 
+def _tell_columns(file: Path, table: Table, known: set[str], report: Reporter) -> None:
+    """Warn of scores of classes that the truth does not have; they can only be wrong."""
+    unknown = [name for name in table.names if name not in known]
+    if unknown and len(unknown) < len(table.names):  # otherwise labels are their numbers
+        shown_names = ", ".join(unknown[:8]) + (", ..." if len(unknown) > 8 else "")
+        count = counted(len(unknown), "class", "classes")
+        report.warn(f"{file} has scores of {count} that the truth does not have: {shown_names}")
+
+
 def _class_names(
     table: Table, listed: tuple[str, ...] | None, predicted: Predicted | None
 ) -> tuple[str, ...]:
@@ -175,7 +185,7 @@ def _truths(
     """Return the labelled samples by key, and the classes if the truth lists them itself."""
     if place.is_file():
         rows = read_rows(place, ())
-        key, label = (find_column(rows[0], known, place) for known in (KEYS, LABELS))
+        key, label = (find_column(rows[0], known, place) for known in ((*KEYS, *MORE_KEYS), LABELS))
         listed, _ = dataset_classes(place.parent)
         labels = unique([(row[key], row[label]) for row in rows], place)
         items = {
@@ -209,9 +219,9 @@ def _label_index(truths: dict[str, str], names: Sequence[str], path: Path) -> di
         return numbers
     wrong = next(label for label in labels if label not in names)
     raise DataError(
-        f"{path}: label {shown(wrong)} is not a class",
+        f"{path}: label {shown(wrong)} is not a class of the predictions",
         code="class.unknown",
-        hint=f"known: {', '.join(names[:20])}",
+        hint=f"they have {', '.join(names[:20])}",
     )
 
 

@@ -70,7 +70,9 @@ def require_masks(places: Places) -> None:
             raise DataError(f"{flag} {place} is not a folder", code="data.missing", hint=FORMS)
     if places.predictions.is_dir() and not any(walk_images(places.predictions)):
         raise DataError(
-            f"--predictions {places.predictions} contains no images", code="predictions.empty"
+            f"--predictions {places.predictions} contains no images",
+            code="predictions.empty",
+            hint=FORMS,
         )
 
 
@@ -144,8 +146,8 @@ def _without_endings(truths: Sequence[str], folder: Path, report: Reporter) -> d
         files.setdefault(file.relative_to(folder).with_suffix("").as_posix(), []).append(file)
     unique = {name: paths[0] for name, paths in files.items() if len(paths) == 1}
     joined = joined_without_endings(truths, list(unique))
-    if joined:
-        name, other = next(iter(joined.items()))
+    if renamed := {name: other for name, other in joined.items() if name != other}:
+        name, other = next(iter(renamed.items()))
         report.say(f"names are joined without their endings: {other} is the prediction for {name}")
     return {name: unique[other] for name, other in joined.items()}
 

@@ -18,9 +18,9 @@ from cvkit.data.tables import numbered_rows
 from cvkit.errors import CvkitError, DataError, raise_defects
 from cvkit.scoring.box_files import CLASSES, IMAGES
 from cvkit.structures import IGNORE, ClassList
-from cvkit.texts import counted, shown, whole_number
+from cvkit.texts import counted, parse_number, shown, whole_number
 
-FORMS = f"masks are read from folders, and from tables with columns ImageId and {PIXELS}"
+FORMS = f"masks are read from folders of PNGs, and from tables with columns ImageId and {PIXELS}"
 """What can be read, for messages."""
 SIDES = ("Height", "Width")
 """Columns of the size of each image; optional."""
@@ -146,7 +146,7 @@ def predicted_masks(
             return 1
         if row.name in names:
             return names.index(row.name)
-        number = whole_number(row.name)
+        number = whole_number(parse_number(row.name))  # pandas writes 1.0 beside empty cells
         # A number is an index, unless the classes have numbers for names.
         numeric = number is not None and all(whole_number(name) is None for name in names)
         if number is None or not numeric or not 0 <= number < (len(names) or IGNORE):

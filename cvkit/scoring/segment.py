@@ -13,7 +13,7 @@ from cvkit.console import Reporter
 from cvkit.data.classes import make_classes, numbered_classes
 from cvkit.data.decode import read_image
 from cvkit.data.labelled import mask_classes
-from cvkit.data.masks import BINARY, MaskMap, MaskReader, parse_mask_map
+from cvkit.data.masks import BINARY, Drawing, MaskMap, MaskReader, parse_mask_map
 from cvkit.engine.processes import cores
 from cvkit.errors import CvkitError, DataError
 from cvkit.metrics import confusion
@@ -128,6 +128,10 @@ def _readers(
             # With a single class, which every pixel has, 255 can only be the other one.
             report.say(f"masks of 0 and 255: 255 is read as class 1 (--mask-map {BINARY})")
             mask_map, all_ = parse_mask_map(BINARY), 2
+        if all_ > true > 1:
+            report.warn(
+                f"the predictions have values up to {all_ - 1}, the truth only up to {true - 1}"
+            )
         if all_ < 2:
             raise DataError(
                 f"{truth}: truths and predictions have only one class besides {ignore}, the "
@@ -164,7 +168,7 @@ def _score(
     if isinstance(pair.prediction, Failure):
         return pair.prediction
     try:
-        result = _foreground(results.read(pair.prediction), num_classes)
+        result = _foreground(_read_result(pair.prediction, results), num_classes)
     except CvkitError as error:
         if error.code.startswith("image."):
             return Failure(pair.key, error.code, str(error))
@@ -179,6 +183,20 @@ def _score(
             if result.shape == truth.shape
             else "predictions must be index PNGs of the size of the truth",
         ) from error
+
+
+def _read_result(prediction: Path | Drawing, results: MaskReader) -> np.ndarray:
+    """Return a prediction; the remedies for its defects are those of a prediction.
+
+    Raises:
+        DataError: see `MaskReader.read`.
+    """
+    try:
+        return results.read(prediction)
+    except DataError as error:
+        if error.code in ("mask.color", "mask.value_range"):
+            error.hint = "pixels are class indices, or have the colours of the truth's classes.txt"
+        raise
 
 
 def _foreground(result: np.ndarray, num_classes: int) -> np.ndarray:
@@ -206,7 +224,12 @@ def _count_values(
             isinstance(pair.prediction, Path) and not pair.prediction.is_file()
         ):
             return true, true, unlabelled
-        found = results.read(pair.prediction)
+        try:
+            found = _read_result(pair.prediction, results)
+        except CvkitError as error:
+            if not error.code.startswith("image."):
+                raise
+            return true, true, unlabelled  # scoring counts it as failed
         return true, max(true, _largest(found)), unlabelled or bool((found == IGNORE).any())
 
     true, all_, unlabelled = zip(*_in_threads(largest, pairs), strict=True)

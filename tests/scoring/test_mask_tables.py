@@ -242,8 +242,8 @@ def test_another_table_says_what_is_read(score, tmp_path, header, side):
     done = score(*((path, folder) if side == "--predictions" else (folder, path)))
     column = "ImageId" if header.startswith("Enc") else "EncodedPixels"
     assert done.code == 2 and f"t.csv has no column {column} (its first line has" in done.err
-    assert "folders, and from tables with columns ImageId and EncodedPixels" in done.err
+    assert "folders of PNGs, and from tables with columns ImageId and EncodedPixels" in done.err
     other = tmp_path / "t.txt"
     other.write_text("1")
     done = score(*((other, folder) if side == "--predictions" else (folder, other)))
-    assert f"{side} {other} is not a folder (masks are read from folders, and" in done.err
+    assert f"{side} {other} is not a folder (masks are read from folders of PNGs, and" in done.err
