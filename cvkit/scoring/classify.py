@@ -15,8 +15,9 @@ from cvkit.data.joining import join_names
 from cvkit.data.tables import read_rows
 from cvkit.dividing import model_division, tell_division
 from cvkit.errors import DataError
-from cvkit.metrics import classification
+from cvkit.metrics import classification, one_vs_rest
 from cvkit.metrics.classification import ClassificationMetric
+from cvkit.metrics.one_vs_rest import OneVsRest
 from cvkit.options.classify import ClassifyEval
 from cvkit.options.video import VideoEval
 from cvkit.output.confusion_picture import write_confusion
@@ -232,15 +233,35 @@ def write_report(
 
     Args:
         scored: the evaluation.
-        folder: gets `per_image.csv`, `confusion_matrix.csv` and `confusion_matrix.png`; None
-            writes nothing.
+        folder: gets `per_image.csv`, `precision_recall.csv`, `confusion_matrix.csv` and
+            `confusion_matrix.png`; None writes nothing.
     """
     numbers = scored.metric.report(scored.classes)
     baseline = {"top1": commonest(scored.metric.matrix)}
     report = content(scored, numbers, truths=true_classes(scored), baseline=baseline)
+    curves = add_curves(report, scored)
     if folder is not None:
-        report["files"] = write_tables(scored, folder, "per_image")
+        report["files"] = write_tables(scored, folder, "per_image", curves)
     return report
+
+
+def add_curves(report: dict[str, Any], scored: Scored[MetricT, Outcome]) -> OneVsRest | None:
+    """Add average precisions, with their rules, to `eval --json`; return the curves.
+
+    Args:
+        report: gets `ap` of each class, before its count, and `curves`.
+        scored: the evaluation.
+    """
+    found, names = scored.metric.one_vs_rest(), scored.classes.names
+    values = found.average_precisions() if found else np.full(len(names), np.nan)
+    for name, value in zip(names, values.tolist(), strict=True):
+        *columns, count = report["per_class"][name].items()
+        ap = None if np.isnan(value) else value
+        report["per_class"][name] = dict([*columns, ("ap", ap), count])
+    report["rules"] = report["rules"] | {"ap": one_vs_rest.RULES["ap"]}
+    unknown = {name: {"value": None, "rule": one_vs_rest.RULES[name]} for name in one_vs_rest.MEANS}
+    report["curves"] = found.as_json() if found else unknown
+    return found
 
 
 def true_classes(scored: Scored[MetricT, Outcome]) -> Iterator[tuple[str, ...]]:
@@ -248,8 +269,10 @@ def true_classes(scored: Scored[MetricT, Outcome]) -> Iterator[tuple[str, ...]]:
     return ((scored.classes.names[true],) for _, (true, *_) in scored.outcomes)
 
 
-def write_tables(scored: Scored[MetricT, Outcome], folder: Path, name: str) -> dict[str, str]:
-    """Write `NAME.csv`, the class of each sample, and the confusion matrix; return the paths."""
+def write_tables(
+    scored: Scored[MetricT, Outcome], folder: Path, name: str, curves: OneVsRest | None
+) -> dict[str, str]:
+    """Write `NAME.csv`, the class of each sample, confusions and curves; return the paths."""
     names, table = scored.classes.names, folder / f"{name}.csv"
     write_csv(
         table,
@@ -261,4 +284,12 @@ def write_tables(scored: Scored[MetricT, Outcome], folder: Path, name: str) -> d
     )
     matrix, picture = write_confusion(folder, scored.metric.matrix, names)
     files = {name: table, "confusion_matrix": matrix, "confusion_picture": picture}
+    if curves is not None:
+        files["precision_recall"] = folder / "precision_recall.csv"
+        rows = (
+            [kind, *map(float, point)]
+            for kind, curve in zip(names, curves.classes, strict=True)
+            for point in zip(curve.scores, curve.recall, curve.precision, strict=True)
+        )
+        write_csv(files["precision_recall"], ["class", "score", "recall", "precision"], rows)
     return {kind: str(path) for kind, path in files.items()}

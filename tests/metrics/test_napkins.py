@@ -43,7 +43,8 @@ def classification(rows):
     metric = ClassificationMetric(len(rows[0]) - 1)
     for truth, scores in scored(rows):
         metric.update(Classes(-1, scores), Classes(truth))
-    return metric.compute()
+    curves = metric.one_vs_rest().as_json()
+    return metric.compute() | {name: each["value"] for name, each in curves.items()}
 
 
 def video(rows):
