@@ -17,8 +17,9 @@ from cvkit.data.masks import BINARY, Drawing, MaskMap, MaskReader, parse_mask_ma
 from cvkit.engine.processes import cores
 from cvkit.errors import CvkitError, DataError
 from cvkit.metrics import confusion
-from cvkit.metrics.confusion import ConfusionMatrix, image_matrix
+from cvkit.metrics.confusion import ConfusionMatrix, image_counts
 from cvkit.metrics.dialects import number, whole
+from cvkit.metrics.image_counts import KINDS, ImageCounts, errors_as_json
 from cvkit.options.segment import SegmentEval, dialects
 from cvkit.output.confusion_picture import write_confusion
 from cvkit.output.files import write_csv
@@ -44,7 +45,7 @@ def metric_names(options: SegmentEval) -> tuple[str, ...]:
     return confusion.metric_names(dialects(options.dialect))
 
 
-def score(options: SegmentEval, report: Reporter) -> Scored[ConfusionMatrix, np.ndarray]:
+def score(options: SegmentEval, report: Reporter) -> Scored[ConfusionMatrix, ImageCounts]:
     """Compare masks with the truth.
 
     Args:
@@ -53,7 +54,7 @@ def score(options: SegmentEval, report: Reporter) -> Scored[ConfusionMatrix, np.
         report: for progress.
 
     Returns:
-        The evaluation, with the matrix of each image; truths whose prediction is missing or
+        The evaluation, with the counts of each image; truths whose prediction is missing or
         unreadable are its failures.
 
     Raises:
@@ -74,7 +75,7 @@ def score(options: SegmentEval, report: Reporter) -> Scored[ConfusionMatrix, np.
     require_any(lost, len(pairs), SAMPLE)
     truths, results, classes = _readers(options, places.truth, predicted, pairs, report)
     metric = ConfusionMatrix(len(classes), options.absent_class, dialects(options.dialect))
-    images: list[tuple[str, np.ndarray]] = []
+    images: list[tuple[str, ImageCounts]] = []
     failures: list[Failure] = []
     with report.progress("scoring", len(pairs)) as advance:
         size = len(classes)
@@ -162,8 +163,8 @@ def _in_threads(function: Callable[[ScoredPair], R], pairs: Iterable[ScoredPair]
 
 def _score(
     pair: ScoredPair, results: MaskReader, truths: MaskReader, num_classes: int
-) -> np.ndarray | Failure:
-    """Return the matrix of a pair, or why there is none."""
+) -> ImageCounts | Failure:
+    """Return the counts of a pair, or why there are none."""
     truth = truths.read(pair.mask)
     if isinstance(pair.prediction, Failure):
         return pair.prediction
@@ -174,7 +175,7 @@ def _score(
             return Failure(pair.key, error.code, str(error))
         raise
     try:
-        return image_matrix(result, truth, num_classes)
+        return image_counts(result, truth, num_classes)
     except ValueError as error:
         raise DataError(
             f"{pair.prediction}: {error}",
@@ -242,7 +243,7 @@ def _largest(labels: np.ndarray) -> int:
 
 
 def write_report(
-    scored: Scored[ConfusionMatrix, np.ndarray], folder: Path | None
+    scored: Scored[ConfusionMatrix, ImageCounts], folder: Path | None
 ) -> dict[str, Any]:
     """Return the numbers of `eval --json`, and write the tables and pictures of the report.
 
@@ -255,23 +256,24 @@ def write_report(
     report = content(
         scored,
         metric.report(scored.classes),
-        truths=((str(matrix.sum(1).tolist()),) for _, matrix in scored.outcomes),
+        truths=((str(image.of_classes()[1].tolist()),) for _, image in scored.outcomes),
         counts={"pixels": int(metric.matrix.sum())},
+        errors=errors_as_json([image for _, image in scored.outcomes]),
         baseline={"pixel_accuracy": commonest(metric.matrix)},
     )
     if folder is not None:
         table, columns = folder / "per_image.csv", [f"iou:{name}" for name in names]
         rows = (_image_row(*image, metric) for image in scored.outcomes)
-        write_csv(table, ["path", "miou", "pixel_accuracy", *columns], rows)
+        write_csv(table, ["path", "miou", "pixel_accuracy", *KINDS, *columns], rows)
         matrix, picture = write_confusion(folder, metric.matrix, names, shares=True)
         files = {"per_image": table, "confusion_matrix": matrix, "confusion_picture": picture}
         report["files"] = {name: str(path) for name, path in files.items()}
     return report
 
 
-def _image_row(path: str, matrix: np.ndarray, metric: ConfusionMatrix) -> list[object]:
-    dialect = metric.dialects[0]
+def _image_row(path: str, image: ImageCounts, metric: ConfusionMatrix) -> list[object]:
+    dialect, matrix = metric.dialects[0], image.dense()
     miou = confusion.summary(matrix, metric.absent_class, dialect)["miou"]
     accuracy = whole(matrix)["pixel_accuracy"]
     ious = confusion.scores_in(matrix, dialect)["iou"]
-    return [path, miou, number(accuracy), *map(number, ious)]
+    return [path, miou, number(accuracy), *image.errors().tolist(), *map(number, ious)]

@@ -110,11 +110,15 @@ def test_a_report_of_pixels_says_which_class_was_true_and_which_was_seen(tmp_pat
     scored = Scored(metric, CLASSES, images, LOST)
     report = scoring_of("segment").write_report(scored, tmp_path)
     heads, *rows = rows_of(tmp_path / "per_image.csv")
-    assert heads == ["path", "miou", "pixel_accuracy", "iou:cat", "iou:dog", "iou:eel"]
+    kinds = ["missed", "spurious", "boundary", "confused"]
+    assert heads == ["path", "miou", "pixel_accuracy", *kinds, "iou:cat", "iou:dog", "iou:eel"]
     assert [row[0] for row in rows] == ["a.png", "b.png"] and rows[0][-1] == ""
     # Of a: 1 of 4 cats, and 3 dogs that are none. Of b: 1 of 2 cats, a dog that is none, the eel.
-    assert [float(cell) for cell in rows[0][1:-1]] == [1 / 8, 1 / 4, 1 / 4, 0]
-    assert [float(cell) for cell in rows[1][1:]] == [1 / 2, 2 / 3, 1 / 2, 0, 1]
+    assert [float(cell) for cell in rows[0][1:-1]] == [1 / 8, 1 / 4, 0, 3, 0, 0, 1 / 4, 0]
+    assert [float(cell) for cell in rows[1][1:]] == [1 / 2, 2 / 3, 0, 1, 0, 0, 1 / 2, 0, 1]
+    rule = report["errors"].pop("rule")
+    assert report["errors"] == {"correct": 3, **dict(zip(kinds, (0, 4, 0, 0), strict=True))}
+    assert "at most 1% of the shorter side (at least 1 pixel)" in rule
     assert rows_of(tmp_path / "confusion_matrix.csv") == [
         ["truth\\prediction", *NAMES],
         ["cat", "2", "4", "0"],
