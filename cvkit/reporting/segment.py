@@ -57,12 +57,11 @@ class Pages:
         self.scored = scored
 
     def sections(self) -> Sequence[Section]:
-        """Return errors, confusions, and IoU by image and by size."""
+        """Return errors by kind, IoU by image and by size, and confusions."""
         names = list(self.scored.classes.names)
         return (
-            Section("errors", "Errors", (self._errors(),)),
+            Section("errors", "Errors", (self._errors(), *self._iou_charts())),
             confusion_section(self.scored.metric.matrix, names, "pixels"),
-            Section("iou", "IoU by image and size", tuple(self._iou_charts())),
         )
 
     def _errors(self) -> Chart:
@@ -72,7 +71,7 @@ class Pages:
         alt = "wrong pixels by kind: " + ", ".join(f"{k} {v:.2%}" for k, v in shares.items())
         body = bars(alt, [(kind, round(100 * share, 3), "s2") for kind, share in shares.items()])
         rule = str(counts["rule"])
-        return Chart("Errors by kind", body, f"Percent of {rule}.")
+        return Chart("Errors by kind, in %", body, f"Of all {rule}.")
 
     def _iou_charts(self) -> list[Chart]:
         values = np.array([value for value in self.qualities() if value is not None])
@@ -86,7 +85,7 @@ class Pages:
             "mean IoU of the image, from",
             "images",
         )
-        charts = [Chart("Images", images, "The mean over the classes in the image.")]
+        charts = [Chart("IoU of images", images, "The mean over the classes in the image.")]
         rows = by_size([image for _, image in self.scored.outcomes])
         sizes = bars(
             "mean IoU by size: " + "; ".join(f"{side} {mean:.2f}" for side, mean, _ in rows),
@@ -94,7 +93,7 @@ class Pages:
         )
         about = "Mean IoU of a class in an image, by the square root of its area in the truth; "
         about += "regions: " + ", ".join(f"{count} of {side} px" for side, _, count in rows)
-        return [*charts, Chart("Sizes", sizes, about + ".")]
+        return [*charts, Chart("IoU by size", sizes, about + ".")]
 
     def qualities(self) -> list[float | None]:
         """Return the mean IoU of each image over the classes in its truth or prediction."""

@@ -31,7 +31,7 @@ from cvkit.scoring.contract import Scored
 EXPECTED = {
     "classify": {"confusion", "calibration", "curves"},
     "video": {"confusion", "calibration", "curves"},
-    "segment": {"confusion", "iou"},
+    "segment": {"errors", "confusion"},
     "detect": {"errors", "curves", "confusion"},
     "instance": {"errors", "curves", "confusion"},
 }
