@@ -146,6 +146,8 @@ def read_json(path: Path, unique_keys: bool = True) -> Any:
         return result
 
     text = read_text(path, area="json")
+    if not text.strip():
+        raise DataError(f"{path} is empty", code="json.syntax")
     try:
         return json.loads(
             text, parse_constant=refuse, object_pairs_hook=unique if unique_keys else None

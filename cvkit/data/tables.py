@@ -12,16 +12,27 @@ from cvkit.texts import read_text, shown
 
 
 def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
-    """Return the checked rows of a CSV table as dictionaries.
+    """Return the checked rows of a CSV table as dictionaries; see `numbered_rows`."""
+    return [row for _, row in numbered_rows(path, needed)]
+
+
+def numbered_rows(path: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    """Return the checked rows of a CSV table as dictionaries, with the number of their line.
+
+    Empty lines are skipped; of a row over several lines, the number is that of the last one.
 
     Raises:
         DataError: unreadable, empty, or with a missing or repeated column; or lists all unusable
             rows.
     """
-    rows: list[dict[str, str]] = []
+    rows: list[tuple[int, dict[str, str]]] = []
     defects: list[CvkitError] = []
-    reader = csv.reader(io.StringIO(read_text(path, area="list"), newline=""), strict=True)
+    text = read_text(path, area="list")
+    if not text.strip():
+        raise DataError(f"{path} is empty", code="list.empty")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     columns = [name.strip() for name in _next(reader, path) or ()]
+    _require_commas(columns, path)
     _check_columns(columns, needed, path)
     while (cells := _next(reader, path)) is not None:
         where = f"{path}:{reader.line_num}"
@@ -38,7 +49,7 @@ def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
         elif empty := [name for name in needed if not row[name].strip()]:
             defects.append(DataError(f"{where}: {empty[0]} is empty", code="list.bad_line"))
         else:
-            rows.append(row)
+            rows.append((reader.line_num, row))
     raise_defects(defects, str(path))
     if not rows:
         raise DataError(f"{path} has no rows", code="list.empty")
@@ -57,6 +68,23 @@ def _next(reader: Any, path: Path) -> list[str] | None:
         raise DataError(
             f"{path}:{reader.line_num} is not CSV: {error}", code="list.unreadable"
         ) from error
+
+
+def _require_commas(columns: list[str], path: Path) -> None:
+    """Check that a first line is not that of a table with another separator, or of JSON.
+
+    Raises:
+        DataError: it is.
+    """
+    if columns and columns[0].startswith(("{", "[")):
+        raise DataError(f"{path} is JSON, not a CSV table", code="list.unreadable")
+    for name, separator in (("semicolons", ";"), ("tabs", "\t")):
+        if len(columns) == 1 and separator in columns[0]:
+            raise DataError(
+                f"{path} has {name} between its columns",
+                code="list.separator",
+                hint="columns are separated by commas, and decimals have a point",
+            )
 
 
 def _check_columns(columns: list[str], needed: Sequence[str], path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from cvkit.metrics.merging import in_order_of
+from cvkit.metrics.one_vs_rest import OneVsRest, one_vs_rest
 from cvkit.structures import Classes, ClassList, MetricReport
 
 METRICS = ("top1", "top5", "balanced_accuracy", "macro_f1", "weighted_f1", "ece")
@@ -46,6 +47,8 @@ class ClassificationMetric:
         self.in_top5 = 0
         self.top5_known = self.probabilities = True
         self.bins = np.zeros((BINS, 3))  # images, hits, sum of the largest score
+        self.scores: list[np.ndarray] = []  # [K] for each image, in order
+        self.labels: list[int] = []
         self.binned: list[tuple[int, bool, float]] = []  # for each image, in order; -1: no bin
 
     def update(self, result: Classes, truth: Classes) -> tuple[int, int, float]:
@@ -59,6 +62,8 @@ class ClassificationMetric:
         classes, scores = len(self.matrix), result.prediction_scores()
         if len(scores) != classes or not 0 <= truth.label < classes:
             raise ValueError(f"{len(scores)} scores, truth {truth.label}: {classes} classes")
+        self.scores.append(scores)
+        self.labels.append(truth.label)
         order = ranked(scores)
         self.top5_known &= bool(np.isfinite(scores).sum() >= 5)
         self.in_top5 += int(truth.label in order[:5])
@@ -81,11 +86,17 @@ class ClassificationMetric:
 
     def state(self) -> tuple:
         """Return the counts that another process needs to `merge` this metric."""
-        return self.matrix, self.binned, self.in_top5, self.top5_known, self.probabilities
+        ranking = list(zip(self.scores, self.labels, strict=True))
+        return self.matrix, self.binned, self.in_top5, self.top5_known, self.probabilities, ranking
 
     def merge(self, states: Sequence[tuple], places: Sequence[Sequence[int]]) -> None:
         """Replace the counts by the totals over all processes, added up in the dataset's order."""
-        matrices, binned, in_top5, known, probabilities = zip(*states, strict=True)
+        matrices, binned, in_top5, known, probabilities, rankings = zip(*states, strict=True)
+        ranking = in_order_of(places, rankings)
+        self.scores, self.labels = (
+            [scores for scores, _ in ranking],
+            [label for _, label in ranking],
+        )
         self.matrix, self.bins, self.binned = np.sum(matrices, axis=0), np.zeros((BINS, 3)), []
         for each in in_order_of(places, binned):
             self._bin(*each)
@@ -111,6 +122,11 @@ class ClassificationMetric:
             else None,
         }
         return {name: None if values[name] is None else float(values[name]) for name in names}
+
+    def one_vs_rest(self) -> OneVsRest | None:
+        """Return precision and recall of each class; None if scores are unknown."""
+        scores = np.stack(self.scores) if self.scores else np.zeros((0, len(self.matrix)))
+        return one_vs_rest(scores, np.array(self.labels, np.int64))
 
     def report(self, classes: ClassList) -> MetricReport:
         """Return the metrics, their rules and the numbers of each class."""

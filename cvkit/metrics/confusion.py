@@ -14,6 +14,7 @@ from cvkit.metrics.dialects import (
     number,
     whole,
 )
+from cvkit.metrics.image_counts import ImageCounts, count_image, near_outlines
 from cvkit.structures import IGNORE, ClassList, MetricReport, SegMap
 
 RULES = {
@@ -49,19 +50,19 @@ class ConfusionMatrix:
         self.absent_class, self.dialects = absent_class, tuple(dialects)
         self.matrix = np.zeros((num_classes, num_classes), np.int64)
 
-    def update(self, result: SegMap, truth: SegMap) -> np.ndarray:
-        """Add one image and return its [K, K] matrix.
+    def update(self, result: SegMap, truth: SegMap) -> ImageCounts:
+        """Add one image and return its counts.
 
         Raises:
             ValueError: the sizes differ, or a predicted value is not a class.
         """
-        matrix = image_matrix(result.labels, truth.labels, len(self.matrix))
-        self.add(matrix)
-        return matrix
+        found = image_counts(result.labels, truth.labels, len(self.matrix))
+        self.add(found)
+        return found
 
-    def add(self, matrix: np.ndarray) -> None:
-        """Add an image by its [K, K] matrix."""
-        self.matrix += matrix
+    def add(self, image: ImageCounts) -> None:
+        """Add an image by its counts."""
+        self.matrix.flat[image.cells] += image.pixels
 
     def state(self) -> np.ndarray:
         """Return the counts that another process needs to `merge` this one."""
@@ -126,6 +127,21 @@ def image_matrix(predicted: np.ndarray, truth: np.ndarray, num_classes: int) -> 
             if values.max() >= num_classes:
                 raise ValueError(f"{what} value {values.max()} is outside 0..{num_classes - 1}")
     return counts
+
+
+def image_counts(predicted: np.ndarray, truth: np.ndarray, num_classes: int) -> ImageCounts:
+    """Return the counts of one image, those near outlines of the truth too.
+
+    Raises:
+        ValueError: the sizes differ, or a predicted value is not a class.
+    """
+    matrix = image_matrix(predicted, truth, num_classes)
+    if np.trace(matrix) == matrix.sum():
+        return count_image(matrix, np.zeros_like(matrix))
+    outlines = np.where(near_outlines(truth), truth, np.uint8(IGNORE))
+    near = _pair_counts(outlines, predicted, num_classes)
+    near[IGNORE:] = 0
+    return count_image(matrix, near)
 
 
 def _pair_counts(first: np.ndarray, second: np.ndarray, num_classes: int) -> np.ndarray:

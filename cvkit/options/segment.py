@@ -111,7 +111,7 @@ class SegmentTrain(Train):
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentEval(Eval):
-    """Evaluate a semantic segmentation model, or score a folder of masks."""
+    """Evaluate a semantic segmentation model, or score masks."""
 
     weights: Annotated[str | None, weights_flag("segment")] = None
     format: Annotated[_FORMATS, flag(DATA, "Layout of the data; auto: detected")] = "auto"

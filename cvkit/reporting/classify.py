@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from cvkit.metrics.classification import BINS, ClassificationMetric
-from cvkit.reporting.charts import Axis, Line, histogram, line_chart
+from cvkit.metrics.one_vs_rest import OneVsRest
+from cvkit.reporting.charts import SERIES, Axis, Line, histogram, line_chart
 from cvkit.reporting.contract import Chart, Section, Shown
 from cvkit.reporting.matrix import confusion_section
 from cvkit.scoring.contract import Scene, Scored
@@ -86,9 +87,47 @@ def by_threshold(
         return limits, correct / kept, kept / np.float64(len(scores))
 
 
-def threshold_section(
+def precision_recall(found: OneVsRest, names: Sequence[str]) -> Chart:
+    """Return precision over recall of all classes together, and of those ranked worst."""
+    averages = found.average_precisions()
+    known = np.flatnonzero(~np.isnan(averages))
+    worst = known[np.argsort(averages[known], kind="stable")][: SERIES - 1]
+    lines = [("all classes", found.micro.average_precision, found.micro)]
+    lines += [(names[kind], averages[kind], found.classes[kind]) for kind in worst.tolist()]
+    titles = [f"{name} ({value:.3f})" for name, value, _ in lines]
+    chart = line_chart(
+        "precision over recall, with average precision: " + ", ".join(titles),
+        [
+            Line(title, np.append(0, curve.recall), np.append(curve.precision[:1], curve.precision))
+            for title, (*_, curve) in zip(titles, lines, strict=True)
+        ],
+        Axis("recall"),
+        Axis("precision"),
+    )
+    legend = tuple((f"s{place + 1}", title) for place, title in enumerate(titles))
+    more = f" The {len(worst)} of {counted(len(known), 'class', 'classes')} with the lowest ones."
+    about = "Each class against the rest, with its average precision."
+    return Chart("Precision and recall", chart, about + more * (len(worst) < len(known)), legend)
+
+
+def by_score(found: OneVsRest) -> Chart:
+    """Return precision, recall and F1 of all classes together over the smallest score."""
+    limits, *values = found.by_threshold()
+    names = ("precision", "recall", "F1")
+    chart = line_chart(
+        "precision, recall and F1 of all classes together over the smallest score",
+        [Line(name, limits, value) for name, value in zip(names, values, strict=True)],
+        Axis("smallest score"),
+        Axis("fraction"),
+    )
+    legend = tuple((f"s{place + 1}", name) for place, name in enumerate(names))
+    about = "If every class with at least this score is predicted, however many."
+    return Chart("All classes", chart, about, legend)
+
+
+def threshold_charts(
     metric: ClassificationMetric, outcomes: Sequence[tuple[str, tuple[int, int, float]]]
-) -> tuple[Section, ...]:
+) -> tuple[Chart, ...]:
     """Return what a smallest score would cost and gain; nothing without probabilities."""
     if not metric.probabilities:
         return ()
@@ -101,7 +140,26 @@ def threshold_section(
     )
     legend = (("s1", "accuracy"), ("s2", f"share of {metric.counted}"))
     about = f"The accuracy over the {metric.counted} whose predicted class has at least this score."
-    return (Section("curves", "Curves", (Chart("Score threshold", chart, about, legend),)),)
+    return (Chart("Score threshold", chart, about, legend),)
+
+
+def curves_section(scored: Scored[Any, Any]) -> tuple[Section, ...]:
+    """Return the curves over recalls and scores, and the rules of the averages."""
+    metric: ClassificationMetric = scored.metric
+    charts, about, found = [], "", metric.one_vs_rest()
+    if found is not None:
+        charts.append(precision_recall(found, scored.classes.names))
+        means = found.as_json().items()
+        about = " ".join(f"{name} is {_text(each)}." for name, each in means)
+        if metric.probabilities:
+            charts.append(by_score(found))
+    charts += threshold_charts(metric, scored.outcomes)
+    return (Section("curves", "Curves", tuple(charts), about),) if charts else ()
+
+
+def _text(mean: dict[str, Any]) -> str:
+    value = "undefined" if mean["value"] is None else f"{mean['value']:.4f}"
+    return f"{value}: {mean['rule']}"
 
 
 class Pages:
@@ -114,12 +172,12 @@ class Pages:
         self.scored = scored
 
     def sections(self) -> Sequence[Section]:
-        """Return confusions, calibration and the curve over the smallest score."""
+        """Return confusions, calibration and curves."""
         metric: ClassificationMetric = self.scored.metric
         return (
             confusion_section(metric.matrix, list(self.scored.classes.names), metric.counted),
             calibration(metric, self.scored.outcomes),
-            *threshold_section(metric, self.scored.outcomes),
+            *curves_section(self.scored),
         )
 
     def qualities(self) -> list[float | None]:

@@ -54,7 +54,9 @@ def largest_errors(matrix: np.ndarray) -> list[tuple[int, int]]:
 
 def _table(matrix: np.ndarray, names: list[str]) -> Markup:
     heads = Markup("").join(
-        Markup('<th scope="col" title="{0}"><bdi>{0}</bdi></th>').format(printable(name))
+        Markup('<th scope="col" title="{}"><bdi>{}</bdi></th>').format(
+            printable(name), printable(short_name(name))
+        )
         for name in names
     )
     rows = Markup("").join(
@@ -81,6 +83,11 @@ def _cells(row: np.ndarray, place: int, names: list[str]) -> list[Markup]:
         )
         for column, count in enumerate(row)
     ]
+
+
+def short_name(name: str) -> str:
+    """Return a name in at most ten characters: names of classes often begin alike."""
+    return name if len(name) <= 10 else f"{name[:4]}…{name[-5:]}"
 
 
 def short_count(count: int) -> str:

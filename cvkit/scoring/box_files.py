@@ -1,7 +1,7 @@
 """Detections in the formats of other programs, as rows of COCO's results. Imports no torch."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ from defusedxml.ElementTree import parse
 
 from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.named import Names, without_suffix
-from cvkit.data.tables import read_rows
+from cvkit.data.run_lengths import PIXELS, coco_counts, parse_runs
+from cvkit.data.tables import numbered_rows
 from cvkit.errors import CvkitError, DataError, raise_defects
 from cvkit.scoring.class_tables import find_column
 from cvkit.scoring.yolo_results import add_box, polygon_rows, yolo_classes, yolo_rows
@@ -21,7 +22,6 @@ from cvkit.texts import is_text, parse_number, shown, whole_number
 IMAGES = ("path", "image", "file", "filename", "file_name", "name", "ImageId", "image_id", "id")
 CLASSES = ("label", "class", "class_name", "category", "category_name", "ClassId")
 SCORES = ("score", "confidence", "conf", "Confidence")
-RUNS = "EncodedPixels"
 CORNERS = (("x1", "y1", "x2", "y2"), ("xmin", "ymin", "xmax", "ymax"))
 SIDES = (("x", "y", "width", "height"), ("x", "y", "w", "h"))
 """Columns of tables of boxes: corners, or the upper left corner and the sides, in pixels."""
@@ -77,7 +77,7 @@ def read_box_file(
             names, read = yolo_classes(place, classes), polygon_rows if masks else yolo_rows
             return _read_each(texts, place, images, lambda path, image: read(path, image, names))
         return None
-    if place.suffix == ".csv":
+    if place.suffix.lower() == ".csv":
         return _read_csv(place, images, classes, masks)
     return None
 
@@ -181,43 +181,30 @@ def _read_csv(
     Raises:
         DataError: a column is missing, or lists every malformed row.
     """
-    table = read_rows(path, ())
-    image, first = find_column(table, IMAGES, path), table[0]
-    label = next((name for name in CLASSES if name in first), None)
-    score = next((name for name in SCORES if name in first), None)
-    if label is None and len(classes) > 1:
-        label = find_column(table, CLASSES, path)
-    if score is None and not masks:
-        score = find_column(table, SCORES, path)
-    box = next((names for names in (*CORNERS, *SIDES) if all(n in first for n in names)), None)
-    if (masks and RUNS not in first) or (not masks and box is None):
-        wanted = RUNS if masks else "x1, y1, x2, y2 (or x, y, width, height)"
-        raise DataError(
-            f"{path} has no {'column' if masks else 'columns'} {wanted}",
-            code="list.column",
-            hint=f"its first line has {shown(', '.join(first))}",
-        )
+    table = numbered_rows(path, ())
+    image, label, score, box = _columns(table[0][1], path, classes, masks)
     find, rows, present = _finder(images), [], set()
     extra: dict[str, None] = {}
     defects: list[CvkitError] = []
-    for number, cells in enumerate(table, 2):
+    for number, cells in table:
         found = find(cells[image])
         if found is None:
             extra[cells[image]] = None
             continue
         present.add(found)
         where, size_hw = f"{path}:{number}", None
-        name = cells[label] if label else classes.names[0]
-        known = _by_number(name, classes) if label else name
+        known = _class_name(cells[label], classes) if label else classes.names[0]
         values = {"file_name": images[found].key, "category_name": known}
         sure = parse_number(cells[score]) if score else 1.0
-        if sure is None or not math.isfinite(sure):
+        if known is None:
+            defects.append(_unknown_class(f"{where}: {label} {shown(cells[label or ''])}", classes))
+        elif sure is None or not math.isfinite(sure):
             message = f"{where}: {score} {shown(cells[score or ''])} is not a finite number"
             defects.append(DataError(message, code="results.value"))
         elif masks:
             size_hw = images[found].truth.coded_masks().size_hw
-            if cells[RUNS].strip():  # without runs: an image without objects
-                runs = _runs(cells[RUNS], size_hw, where)
+            if cells[PIXELS].strip():  # without runs: an image without objects
+                runs = _runs(cells[PIXELS], size_hw, where)
                 if isinstance(runs, DataError):
                     defects.append(runs)
                 else:
@@ -235,11 +222,53 @@ def _read_csv(
     return BoxFile(rows, frozenset(present), tuple(extra), notes)
 
 
-def _by_number(name: str, classes: ClassList) -> str:
-    """Return the name of a class that a table gives by its name, or by its id in the truth."""
-    if name in classes.names or (number := whole_number(name)) is None:
-        return name
-    return dict(zip(classes.ids, classes.names, strict=True)).get(number, name)
+def _columns(
+    first: dict[str, str], path: Path, classes: ClassList, masks: bool
+) -> tuple[str, str | None, str | None, Sequence[str] | None]:
+    """Return the columns of the image, class, score and box of a table, by its first row.
+
+    Raises:
+        DataError: one is missing.
+    """
+    image = find_column(first, IMAGES, path)
+    label = next((name for name in CLASSES if name in first), None)
+    score = next((name for name in SCORES if name in first), None)
+    if label is None and len(classes) > 1:
+        label = find_column(first, CLASSES, path)
+    if score is None and not masks:
+        score = find_column(first, SCORES, path)
+    box = next((names for names in (*CORNERS, *SIDES) if all(n in first for n in names)), None)
+    if (masks and PIXELS not in first) or (not masks and box is None):
+        wanted = f"column {PIXELS}" if masks else "columns x1, y1, x2, y2 (or x, y, width, height)"
+        alone = "; 'cvkit detect eval' scores boxes alone" if masks and box else ""
+        raise DataError(
+            f"{path} has no {wanted}",
+            code="list.column",
+            hint=f"its first line has {shown(', '.join(first))}{alone}",
+        )
+    return image, label, score, box
+
+
+def _class_name(cell: str, classes: ClassList) -> str | None:
+    """Return the name of a class that a table gives by its name, or by its id in the truth.
+
+    None if it is a number that is not an id.
+    """
+    if cell in classes.names:
+        return cell
+    number = whole_number(parse_number(cell))  # pandas writes 1.0 into columns with empty cells
+    if number is None or any(whole_number(name) is not None for name in classes.names):
+        return cell
+    return dict(zip(classes.ids, classes.names, strict=True)).get(number)
+
+
+def _unknown_class(what: str, classes: ClassList) -> DataError:
+    known = zip(classes.ids[:8], classes.names, strict=False)
+    return DataError(
+        f"{what} is not an id of the truth",
+        code="results.category",
+        hint=f"it has {', '.join(f'{id_} ({name})' for id_, name in known)}",
+    )
 
 
 def _add_row(
@@ -264,30 +293,12 @@ def _add_row(
 
 
 def _runs(text: str, size_hw: tuple[int, int], where: str) -> dict[str, Any] | DataError:
-    """Return Kaggle's run-length code, pairs of a start from 1 and a length, as COCO's.
-
-    Both count pixels column by column.
-    """
-    numbers = [whole_number(cell) for cell in text.split()]
-    total, end = size_hw[0] * size_hw[1], 1
-    counts: list[int] = []
-    fine = len(numbers) % 2 == 0 and all(number is not None for number in numbers)
-    for start, length in _pairs(numbers) if fine else ():
-        fine &= start >= end and length > 0 and start + length - 1 <= total
-        counts += [start - end, length]
-        end = start + length
-    if not fine:
-        return DataError(
-            f"{where}: {RUNS} {shown(text)} is not pairs of a start from 1 and a length, in order "
-            f"and inside {size_hw[1]}x{size_hw[0]} pixels",
-            code="results.value",
-        )
-    return {"size": list(size_hw), "counts": [*counts, total - end + 1]}
-
-
-def _pairs(numbers: Sequence[int | None]) -> Iterator[tuple[int, int]]:
-    known = [number for number in numbers if number is not None]
-    return zip(known[::2], known[1::2], strict=True)
+    """Return Kaggle's run-length code as COCO's."""
+    try:
+        runs = parse_runs(text, size_hw)
+    except ValueError as error:
+        return DataError(f"{where}: {PIXELS} {shown(text)} {error}", code="results.value")
+    return {"size": list(size_hw), "counts": coco_counts(runs, size_hw)}
 
 
 def dataset_rows(content: Any, path: Path) -> Any:

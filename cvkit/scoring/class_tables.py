@@ -11,11 +11,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from cvkit.data.tables import read_rows
+from cvkit.data.tables import numbered_rows
 from cvkit.errors import CvkitError, DataError, UsageError, raise_defects
 from cvkit.texts import counted, parse_number, shown
 
 KEYS = ("path", "id", "image", "file", "filename", "name")
+MORE_KEYS = ("file_name", "image_path", "image_id", "ImageId", "video")
+"""Further names of the column of samples; other columns with these names are classes."""
 LABELS = ("label", "class", "truth", "target")
 Value = TypeVar("Value")
 
@@ -28,18 +30,18 @@ class Table:
     scores: dict[str, np.ndarray]
 
 
-def find_column(rows: list[dict[str, str]], known: Sequence[str], path: Path) -> str:
-    """Return the first of the known names that is a column of a table.
+def find_column(row: dict[str, str], known: Sequence[str], path: Path) -> str:
+    """Return the first of the known names that is a column of a table, given one of its rows.
 
     Raises:
         DataError: there is none.
     """
-    column = next((name for name in known if name in rows[0]), None)
+    column = next((name for name in known if name in row), None)
     if column is None:
         raise DataError(
             f"{path} has none of the columns {', '.join(known)}",
             code="list.column",
-            hint=f"its first line has {shown(', '.join(rows[0]))}",
+            hint=f"its first line has {shown(', '.join(row))}",
         )
     return column
 
@@ -63,45 +65,57 @@ def read_scores(path: Path, labels: list[str]) -> Table:
     Raises:
         DataError: malformed, or a score is not a number.
     """
-    rows = read_rows(path, ())
-    key = find_column(rows, KEYS, path)
-    if "score" in rows[0]:  # written by predict: the best k classes of each image
+    rows = numbered_rows(path, ())
+    first = rows[0][1]
+    key = find_column(first, (*KEYS, *MORE_KEYS), path)
+    if "score" in first:  # written by predict: the best k classes of each image
         return _ranked_table(rows, key, path, labels)
-    names = tuple(name for name in rows[0] if name not in (*KEYS, *LABELS, "split"))
+    # Pandas writes its index into a column without a name.
+    others = (*KEYS, *LABELS, key, "split", "", "Unnamed: 0")
+    names = tuple(name for name in first if name not in others)
     if len(names) < 2:
         raise DataError(
             f"{path} has {counted(len(names), 'column')} of scores",
             code="predictions.columns",
-            hint="one column per class",
+            hint="one column per class; or label and score, and label_2, score_2 and so on",
         )
     pairs: list[tuple[str, np.ndarray]] = []
     defects: list[CvkitError] = []
-    for number, row in enumerate(rows, 2):
+    for number, row in rows:
         scores = [_number(row[name], f"{path}:{number}: {name}", defects) for name in names]
         pairs.append((row[key], np.array(scores)))
     raise_defects(defects, str(path))
     return Table(names, unique(pairs, path))
 
 
-def _ranked_table(rows: list[dict[str, str]], key: str, path: Path, labels: list[str]) -> Table:
-    places = [("label", "score")]
+def _ranked_table(
+    rows: list[tuple[int, dict[str, str]]], key: str, path: Path, labels: list[str]
+) -> Table:
+    places, first = [("label", "score")], rows[0][1]
     places += [
         (name, f"score_{match[1]}")
-        for name in rows[0]
-        if (match := re.fullmatch(r"label_(\d+)", name)) and f"score_{match[1]}" in rows[0]
+        for name in first
+        if (match := re.fullmatch(r"label_(\d+)", name)) and f"score_{match[1]}" in first
     ]
-    if "label" not in rows[0]:
+    if "label" not in first:
         raise DataError(
             f"{path} has a column 'score' and no column 'label'",
             code="list.column",
-            hint=f"its first line has {shown(', '.join(rows[0]))}",
+            hint=f"its first line has {shown(', '.join(first))}",
         )
-    named = {row[label] for row in rows for label, _ in places} - {""}
+    named = {row[label] for _, row in rows for label, _ in places} - {""}
+    if labels and not named & set(labels):
+        raise DataError(
+            f"{path}: none of its labels ({shown(', '.join(sorted(named)[:8]))}) is a class of the "
+            "truth",
+            code="predictions.classes",
+            hint=f"it has {', '.join(sorted(labels)[:8])}",
+        )
     names = tuple(sorted(named | set(labels)))
     index = {name: number for number, name in enumerate(names)}
     pairs: list[tuple[str, np.ndarray]] = []
     defects: list[CvkitError] = []
-    for number, row in enumerate(rows, 2):
+    for number, row in rows:
         scores = np.full(len(names), np.nan)
         for label, score in places:
             if row[label]:
@@ -136,6 +150,12 @@ def fused(files: Sequence[tuple[Path, float]], labels: list[str]) -> Table:
     """
     # The output folder of predict means its table.
     paths = [file / "predictions.csv" if file.is_dir() else file for file, _ in files]
+    if lacking := [path for path in paths if path.name == "predictions.csv" and not path.exists()]:
+        raise DataError(
+            f"{lacking[0]} does not exist",
+            code="list.missing",
+            hint="give a CSV table, or the output folder of predict",
+        )
     tables = [read_scores(path, labels) for path in paths]
     first, weights = tables[0], _scaled([weight for _, weight in files])
     if len(tables) == 1:

@@ -15,13 +15,14 @@ from cvkit.data.joining import join_names
 from cvkit.data.tables import read_rows
 from cvkit.dividing import model_division, tell_division
 from cvkit.errors import DataError
-from cvkit.metrics import classification
+from cvkit.metrics import classification, one_vs_rest
 from cvkit.metrics.classification import ClassificationMetric
+from cvkit.metrics.one_vs_rest import OneVsRest
 from cvkit.options.classify import ClassifyEval
 from cvkit.options.video import VideoEval
 from cvkit.output.confusion_picture import write_confusion
 from cvkit.output.files import write_csv
-from cvkit.scoring.class_tables import KEYS, LABELS, Table, find_column, fused, unique
+from cvkit.scoring.class_tables import KEYS, LABELS, MORE_KEYS, Table, find_column, fused, unique
 from cvkit.scoring.contract import Scene, Scored, commonest, content, given_places
 from cvkit.scoring.predicted import (
     MISSING,
@@ -33,7 +34,7 @@ from cvkit.scoring.predicted import (
     tell_unknown,
 )
 from cvkit.structures import Classes, Failure
-from cvkit.texts import shown, whole_number
+from cvkit.texts import counted, shown, whole_number
 
 SAMPLE = "image"
 Outcome = tuple[int, int, float]
@@ -100,6 +101,7 @@ def score_tables(
     table = fused(files, _known(truths, listed, predicted))
     names = _class_names(table, listed, predicted)
     tell_unknown(names, predicted.names if predicted else None, report)
+    _tell_columns(file, table, set(_known(truths, listed, predicted)), report)
     place = [names.index(name) for name in table.names]
     index = _label_index(truths, names, truth)
     joined = _joined(list(truths), table, predicted, file, truth)
@@ -140,6 +142,15 @@ def _joined(
     return joined
 
 
+def _tell_columns(file: Path, table: Table, known: set[str], report: Reporter) -> None:
+    """Warn of scores of classes that the truth does not have; they can only be wrong."""
+    unknown = [name for name in table.names if name not in known]
+    if unknown and len(unknown) < len(table.names):  # otherwise labels are their numbers
+        shown_names = ", ".join(unknown[:8]) + (", ..." if len(unknown) > 8 else "")
+        count = counted(len(unknown), "class", "classes")
+        report.warn(f"{file} has scores of {count} that the truth does not have: {shown_names}")
+
+
 def _class_names(
     table: Table, listed: tuple[str, ...] | None, predicted: Predicted | None
 ) -> tuple[str, ...]:
@@ -175,7 +186,7 @@ def _truths(
     """Return the labelled samples by key, and the classes if the truth lists them itself."""
     if place.is_file():
         rows = read_rows(place, ())
-        key, label = find_column(rows, KEYS, place), find_column(rows, LABELS, place)
+        key, label = (find_column(rows[0], known, place) for known in ((*KEYS, *MORE_KEYS), LABELS))
         listed, _ = dataset_classes(place.parent)
         labels = unique([(row[key], row[label]) for row in rows], place)
         items = {
@@ -209,9 +220,9 @@ def _label_index(truths: dict[str, str], names: Sequence[str], path: Path) -> di
         return numbers
     wrong = next(label for label in labels if label not in names)
     raise DataError(
-        f"{path}: label {shown(wrong)} is not a class",
+        f"{path}: label {shown(wrong)} is not a class of the predictions",
         code="class.unknown",
-        hint=f"known: {', '.join(names[:20])}",
+        hint=f"they have {', '.join(names[:20])}",
     )
 
 
@@ -222,15 +233,35 @@ def write_report(
 
     Args:
         scored: the evaluation.
-        folder: gets `per_image.csv`, `confusion_matrix.csv` and `confusion_matrix.png`; None
-            writes nothing.
+        folder: gets `per_image.csv`, `precision_recall.csv`, `confusion_matrix.csv` and
+            `confusion_matrix.png`; None writes nothing.
     """
     numbers = scored.metric.report(scored.classes)
     baseline = {"top1": commonest(scored.metric.matrix)}
     report = content(scored, numbers, truths=true_classes(scored), baseline=baseline)
+    curves = add_curves(report, scored)
     if folder is not None:
-        report["files"] = write_tables(scored, folder, "per_image")
+        report["files"] = write_tables(scored, folder, "per_image", curves)
     return report
+
+
+def add_curves(report: dict[str, Any], scored: Scored[MetricT, Outcome]) -> OneVsRest | None:
+    """Add average precisions, with their rules, to `eval --json`; return the curves.
+
+    Args:
+        report: gets `ap` of each class, before its count, and `curves`.
+        scored: the evaluation.
+    """
+    found, names = scored.metric.one_vs_rest(), scored.classes.names
+    values = found.average_precisions() if found else np.full(len(names), np.nan)
+    for name, value in zip(names, values.tolist(), strict=True):
+        *columns, count = report["per_class"][name].items()
+        ap = None if np.isnan(value) else value
+        report["per_class"][name] = dict([*columns, ("ap", ap), count])
+    report["rules"] = report["rules"] | {"ap": one_vs_rest.RULES["ap"]}
+    unknown = {name: {"value": None, "rule": one_vs_rest.RULES[name]} for name in one_vs_rest.MEANS}
+    report["curves"] = found.as_json() if found else unknown
+    return found
 
 
 def true_classes(scored: Scored[MetricT, Outcome]) -> Iterator[tuple[str, ...]]:
@@ -238,8 +269,10 @@ def true_classes(scored: Scored[MetricT, Outcome]) -> Iterator[tuple[str, ...]]:
     return ((scored.classes.names[true],) for _, (true, *_) in scored.outcomes)
 
 
-def write_tables(scored: Scored[MetricT, Outcome], folder: Path, name: str) -> dict[str, str]:
-    """Write `NAME.csv`, the class of each sample, and the confusion matrix; return the paths."""
+def write_tables(
+    scored: Scored[MetricT, Outcome], folder: Path, name: str, curves: OneVsRest | None
+) -> dict[str, str]:
+    """Write `NAME.csv`, the class of each sample, confusions and curves; return the paths."""
     names, table = scored.classes.names, folder / f"{name}.csv"
     write_csv(
         table,
@@ -251,4 +284,12 @@ def write_tables(scored: Scored[MetricT, Outcome], folder: Path, name: str) -> d
     )
     matrix, picture = write_confusion(folder, scored.metric.matrix, names)
     files = {name: table, "confusion_matrix": matrix, "confusion_picture": picture}
+    if curves is not None:
+        files["precision_recall"] = folder / "precision_recall.csv"
+        rows = (
+            [kind, *map(float, point)]
+            for kind, curve in zip(names, curves.classes, strict=True)
+            for point in zip(curve.scores, curve.recall, curve.precision, strict=True)
+        )
+        write_csv(files["precision_recall"], ["class", "score", "recall", "precision"], rows)
     return {kind: str(path) for kind, path in files.items()}

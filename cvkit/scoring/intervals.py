@@ -11,6 +11,7 @@ from cvkit.metrics.boxes import flatten
 from cvkit.metrics.classification import ClassificationMetric
 from cvkit.metrics.coco import CocoMetric
 from cvkit.metrics.confusion import OURS, ConfusionMatrix
+from cvkit.metrics.image_counts import ImageCounts
 from cvkit.metrics.masks import MaskMetric
 from cvkit.metrics.protocols import SeveralProtocols
 from cvkit.metrics.resampling import LEVEL, ClassCounts, Matches, Samples, interval, replicated
@@ -31,8 +32,8 @@ def samples_of(scored: Scored[Any, Any]) -> list[Samples]:
             return []
         prefix = "" if metric.dialects[0] == OURS else f"{OURS}."
         metrics = tuple(f"{prefix}{name}" for name in dialects.METRICS)
-        columns = [[np.diag(each), each.sum(1), each.sum(0)] for each in outcomes]
-        return [ClassCounts(keys, names, _sparse(columns), metric.absent_class, metrics)]
+        counts = _sparse(outcomes, len(names))
+        return [ClassCounts(keys, names, counts, metric.absent_class, metrics)]
     if isinstance(metric, ClassificationMetric):
         first = "video_top1" if isinstance(metric, VideoMetric) else "top1"
         counts = _one_each(outcomes, len(names))
@@ -49,11 +50,19 @@ def samples_of(scored: Scored[Any, Any]) -> list[Samples]:
     return list(_matches(metric, keys, names))
 
 
-def _sparse(columns: Sequence[Sequence[np.ndarray]]) -> Any:
-    from scipy.sparse import csr_matrix, vstack  # takes as long to import as everything else
+def _sparse(images: Sequence[ImageCounts], classes: int) -> Any:
+    """Return [I, 3 K] correct, true and predicted pixels of each image and class."""
+    from scipy.sparse import csr_matrix  # takes as long to import as everything else
 
-    rows = [csr_matrix(np.concatenate(each).astype(np.float64)[None]) for each in columns]
-    return vstack(rows, "csr")
+    places, values, ends = [np.zeros(0, np.int32)], [np.zeros(0)], [0]
+    for image in images:
+        row = np.concatenate(image.of_classes())
+        place = np.flatnonzero(row)
+        places.append(place.astype(np.int32))
+        values.append(row[place].astype(np.float64))
+        ends.append(ends[-1] + len(place))
+    parts = np.concatenate(values), np.concatenate(places), np.array(ends, np.int32)
+    return csr_matrix(parts, shape=(len(images), 3 * classes))
 
 
 def _one_each(outcomes: Sequence[tuple[int, int, float]], classes: int) -> Any:

@@ -9,13 +9,20 @@ from cvkit.console import Reporter
 from cvkit.data.files import inside, walk_images
 from cvkit.data.formats.recognise import detect_format
 from cvkit.data.joining import join_names
-from cvkit.data.labelled import read_pairs
+from cvkit.data.labelled import mask_classes, read_pairs
 from cvkit.data.masks import Drawing, MaskMap
 from cvkit.dividing import model_division, tell_division
 from cvkit.errors import DataError
 from cvkit.options.segment import SegmentEval
 from cvkit.scoring.contract import Places
 from cvkit.scoring.mask_names import joined_without_endings, label_masks
+from cvkit.scoring.mask_tables import (
+    FORMS,
+    predicted_masks,
+    read_mask_table,
+    true_masks,
+    true_size_hw,
+)
 from cvkit.scoring.predicted import (
     MISSING,
     Malformed,
@@ -25,7 +32,7 @@ from cvkit.scoring.predicted import (
     tell_unknown,
 )
 from cvkit.structures import ClassList, Failure
-from cvkit.texts import is_text, shown
+from cvkit.texts import counted, is_text, shown
 
 
 @dataclass(frozen=True)
@@ -34,32 +41,72 @@ class ScoredPair:
 
     Attributes:
         key: name of the truth, without suffix.
-        prediction: its PNG, or why there is none.
+        prediction: its PNG or its rows, or why there is none.
         mask: of the truth.
         labels: names of the predicted classes, as far as known.
         image: that both are of, if the truth is a dataset.
     """
 
     key: str
-    prediction: Path | Failure
+    prediction: Path | Drawing | Failure
     mask: Path | Drawing
     labels: tuple[str, ...] = ()
     image: Path | None = None
 
 
-def require_folders(places: Places) -> None:
+def is_table(place: Path) -> bool:
+    """Return whether masks are in a table, not in a folder."""
+    return place.suffix.lower() == ".csv" and place.is_file()
+
+
+def require_masks(places: Places) -> None:
     """Check the paths of `--predictions` and `--truth`.
 
     Raises:
-        DataError: one of them is not a folder, or there are no predictions.
+        DataError: one of them is neither a folder nor a table, or there are no predictions.
     """
-    for flag, folder in (("--predictions", places.predictions), ("--truth", places.truth)):
-        if not folder.is_dir():
-            raise DataError(f"{flag} {folder} is not a folder", code="data.missing")
-    if not any(walk_images(places.predictions)):
+    for flag, place in (("--predictions", places.predictions), ("--truth", places.truth)):
+        if not (place.is_dir() or is_table(place)):
+            raise DataError(f"{flag} {place} is not a folder", code="data.missing", hint=FORMS)
+    if places.predictions.is_dir() and not any(walk_images(places.predictions)):
         raise DataError(
-            f"--predictions {places.predictions} contains no images", code="predictions.empty"
+            f"--predictions {places.predictions} contains no images",
+            code="predictions.empty",
+            hint=FORMS,
         )
+
+
+def paired_with_table(options: SegmentEval, places: Places, report: Reporter) -> list[ScoredPair]:
+    """Return prediction and truth of each sample of the truth, from a table of run-length codes.
+
+    Raises:
+        DataError: no row is of an image of the truth, or lists the malformed rows.
+    """
+    table = read_mask_table(places.predictions)
+    truths = {name: (image, mask) for name, image, mask in _truths(options, places, {}, report)}
+    _require_truths(list(truths), places.truth)
+    joined = join_names(list(truths), list(table.rows))
+    if not joined:
+        raise DataError(
+            f"no row of {table.path} is of an image of the truth",
+            code="predictions.names",
+            hint=f"expected for example {next(iter(truths))}",
+        )
+    tell_extra(table.rows.keys() - set(joined.values()), options, report)
+    classes, _ = mask_classes(places.truth, [mask for _, mask in truths.values()])
+    sizes = {row: true_size_hw(*truths[name][::-1]) for name, row in joined.items()}
+    masks, overlapping = predicted_masks(table, sizes, classes)
+    if overlapping:
+        report.warn(
+            f"rows of different classes overlap in {counted(len(overlapping), 'image')}, such as "
+            f"{overlapping[0]}: the row with fewer pixels counts there"
+        )
+    pairs = []
+    for name, (image, mask) in truths.items():
+        failure = Failure(name, MISSING, f"{table.path} has no prediction for {name}")
+        found = masks[joined[name]] if name in joined else failure
+        pairs.append(ScoredPair(name, found, mask, image=image))
+    return pairs
 
 
 def paired_by_name(options: SegmentEval, places: Places, report: Reporter) -> list[ScoredPair]:
@@ -68,9 +115,7 @@ def paired_by_name(options: SegmentEval, places: Places, report: Reporter) -> li
     Names are equal, else equal without an ending that all names of a side share.
     """
     folders = [places.predictions, places.predictions / options.split]
-    truths = {
-        name: (image, mask) for name, image, mask in _truths(options, places.truth, {}, report)
-    }
+    truths = {name: (image, mask) for name, image, mask in _truths(options, places, {}, report)}
     _require_truths(list(truths), places.truth)
     found: dict[str, Path] = {}
     for name in truths:
@@ -101,8 +146,8 @@ def _without_endings(truths: Sequence[str], folder: Path, report: Reporter) -> d
         files.setdefault(file.relative_to(folder).with_suffix("").as_posix(), []).append(file)
     unique = {name: paths[0] for name, paths in files.items() if len(paths) == 1}
     joined = joined_without_endings(truths, list(unique))
-    if joined:
-        name, other = next(iter(joined.items()))
+    if renamed := {name: other for name, other in joined.items() if name != other}:
+        name, other = next(iter(renamed.items()))
         report.say(f"names are joined without their endings: {other} is the prediction for {name}")
     return {name: unique[other] for name, other in joined.items()}
 
@@ -145,15 +190,15 @@ def _require_truths(found: Sequence[object], truth: Path) -> None:
 
 
 def paired_with_folder(
-    options: SegmentEval, truth: Path, predicted: Predicted, report: Reporter
+    options: SegmentEval, places: Places, predicted: Predicted, report: Reporter
 ) -> list[ScoredPair]:
     """Return prediction and truth of each sample, joined by the names of the images.
 
     Raises:
         DataError: no predicted image is in the truth, or a line is malformed.
     """
-    truths = list(_truths(options, truth, predicted.labels, report))
-    _require_truths(truths, truth)
+    truths = list(_truths(options, places, predicted.labels, report))
+    _require_truths(truths, places.truth)
     lines = {line["path"]: line for line in predicted.lines}
     names = {name: image.as_posix() for name, image, _ in truths if image is not None}
     if not names:  # masks only, which have other suffixes
@@ -214,17 +259,20 @@ def renumbered(
 
 
 def _truths(
-    options: SegmentEval, truth: Path, labels: dict[str, Any], report: Reporter
+    options: SegmentEval, places: Places, labels: dict[str, Any], report: Reporter
 ) -> Iterator[tuple[str, Path | None, Path | Drawing]]:
     """Yield the name (without suffix), the image (of a dataset) and the mask of each truth.
 
     Args:
         options: of the command.
-        truth: a dataset, or a folder of masks.
+        places: the truth is a dataset, a folder of masks, or a table of run-length codes.
         labels: the predicting model's description of its labels and their division.
         report: for warnings.
     """
-    layout = options.format
+    layout, truth = options.format, places.truth
+    if is_table(truth):
+        yield from true_masks(truth)
+        return
     if layout == "auto":
         try:
             layout = detect_format("masks", truth)

@@ -17,7 +17,8 @@ from msgspec import UNSET, Struct, UnsetType
 
 from cvkit.data.annotated import MOST_PIXELS, AnnotatedImage
 from cvkit.ops.mask_extents import mask_extents
-from cvkit.scoring.result_files import NO_BOX, Table, image_numbers, label_numbers
+from cvkit.scoring.detection_numbers import Table
+from cvkit.scoring.result_files import NO_BOX, image_numbers, label_numbers
 from cvkit.structures import ClassList
 from cvkit.texts import require_regular
 

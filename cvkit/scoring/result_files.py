@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from itertools import pairwise, repeat
 from pathlib import Path
 from typing import Any
@@ -15,35 +15,13 @@ from cvkit.data.named import Names
 from cvkit.data.segmentations import compressed_codes, read_segmentation
 from cvkit.errors import DataError, raise_defects
 from cvkit.ops.rle import mask_boxes
+from cvkit.scoring.detection_numbers import Table, refused
 from cvkit.scoring.voc_results import read_voc_results
 from cvkit.structures import ClassList, Instances, Masks
 from cvkit.texts import is_number, is_text, shown, whole_number
 
 NO_BOX = (0.0, 0.0, 0.0, 0.0)
 """Placeholder for the box of a detection that has only a mask."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """Detections: number of the image, label from 1, score, and x, y, width, height.
-
-    `codes` are those of their masks, `extents` as in `Masks`; `boxless` marks those whose box is
-    derived from the mask.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    scores: np.ndarray
-    xywh: np.ndarray
-    codes: np.ndarray | None = None
-    boxless: np.ndarray | None = None
-    extents: np.ndarray | None = None
-
-    def pick(self, which: np.ndarray) -> "Table":
-        """Return the detections at these positions."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        picked: dict[str, Any] = {k: None if v is None else v[which] for k, v in values.items()}
-        return Table(**picked)
 
 
 def by_image(table: Table, images: list[AnnotatedImage]) -> list[Instances]:
@@ -106,7 +84,7 @@ def read_table(
     boxes = [row.get("bbox", NO_BOX) if masks else row["bbox"] for row in content]
     xywh = np.array(boxes, np.float64).reshape(-1, 4)
     table = Table(np.array(numbers, int), np.array(kinds, int), scores, xywh)
-    raise_defects(_unknown(table, content, path), str(path))
+    raise_defects(_unknown(table, content, path, images, classes), str(path))
     left_out = Counter(
         row["category_name"] for row, kind in zip(content, kinds, strict=True) if not kind
     )
@@ -176,8 +154,8 @@ def label_numbers(content: list[dict], classes: ClassList, path: Path) -> list[i
         raise DataError(
             f"{path}: none of its classes ({some}) is in the truth",
             code="results.category",
-            hint=f"the truth has {', '.join(classes.names[:8])}; rows without category_name are "
-            "joined by category_id",
+            hint=f"the truth has {', '.join(classes.names[:8])}"
+            + ("; rows without category_name are joined by category_id" * (path.suffix == ".json")),
         )
     return [
         by_name.get(name, 0)
@@ -187,26 +165,37 @@ def label_numbers(content: list[dict], classes: ClassList, path: Path) -> list[i
     ]
 
 
-def _unknown(table: Table, content: list[dict], path: Path) -> Iterator[DataError]:
+def _unknown(
+    table: Table,
+    content: list[dict],
+    path: Path,
+    images: list[AnnotatedImage],
+    classes: ClassList,
+) -> Iterator[DataError]:
     """Yield the defects of rows whose image, category or numbers are not usable."""
     fine = np.isfinite(table.scores) & (np.abs(table.xywh) <= MOST_PIXELS).all(1)
     fine &= (table.xywh[:, 2:] >= 0).all(1)
+    known = zip(classes.ids[:8], classes.names, strict=False)
+    hints = {
+        "results.image": f"the truth has for example {images[0].image_id} ({images[0].key}); "
+        "--extra ignore leaves other images out, and predict --image-ids writes the ids of a COCO "
+        "file"
+        if images
+        else "the truth has no images",
+        "results.category": f"the truth has {', '.join(f'{i} ({name})' for i, name in known)}",
+    }
     for wrong, code, text in (
         (table.images < 0, "results.image", "image {image_id}{named} is not in the truth"),
         (table.labels < 0, "results.category", "category {category_id} is not in the truth"),
-        (~fine, "results.value", "box {bbox} or score {score} is not usable"),
+        (~fine, "results.value", "{reason}"),
     ):
         for place in np.flatnonzero(wrong).tolist():
-            row = {"bbox": None, "image_id": None, "category_id": None} | content[place]
+            row = {"image_id": None, "category_id": None} | content[place]
             values = {name: shown(value) for name, value in row.items()}
             values["named"] = f" ({values['file_name']})" if row.get("file_name") else ""
-            hint = (
-                "predict --image-ids writes the ids of a COCO file"
-                if code == "results.image"
-                else ""
-            )
+            values["reason"] = refused(table.xywh[place].tolist(), float(table.scores[place]))
             message = f"{path}: [{place}]: {text.format(**values)}"
-            yield DataError(message, code=code, hint=hint)
+            yield DataError(message, code=code, hint=hints.get(code, ""))
 
 
 def _with_masks(

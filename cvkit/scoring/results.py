@@ -12,6 +12,7 @@ from cvkit.errors import DataError
 from cvkit.options.detect import DetectEval
 from cvkit.options.instance import InstanceEval
 from cvkit.scoring.box_files import dataset_rows, read_box_file
+from cvkit.scoring.detection_numbers import remarks
 from cvkit.scoring.predicted import MISSING, Predicted, line_reason, read_predicted
 from cvkit.scoring.result_columns import read_columns
 from cvkit.scoring.result_files import by_image, join_images, read_table, read_voc_table
@@ -83,19 +84,21 @@ def read_results(
             left_out,
             found.extra,
             present=found.present,
-            notes=found.notes,
+            notes=(*found.notes, *remarks(table, images, place)),
         )
     if place.is_dir() and masks:
         place = place / "results.json"
     if place.is_dir():
         table = read_voc_table(place, images, classes, extra)
-        return Results(by_image(table, images), extra=tuple(extra or ()))
+        notes = remarks(table, images, place)
+        return Results(by_image(table, images), extra=tuple(extra or ()), notes=notes)
     columns = None if superset else read_columns(place, images, classes, masks)
     if columns is None:
         rows = dataset_rows(_unique_rows(place), place)
         columns = read_table(place, rows, images, classes, masks, extra)
     table, left_out = columns
-    return Results(by_image(table, images), left_out, tuple(extra or ()))
+    notes = remarks(table, images, place)
+    return Results(by_image(table, images), left_out, tuple(extra or ()), notes=notes)
 
 
 def with_missing(
@@ -137,14 +140,14 @@ def _unique_rows(path: Path) -> Any:
     try:
         content = read_json(path, unique_keys=False)
     except DataError as error:
-        if not path.is_file() or path.read_bytes()[:64].lstrip()[:1] in (b"[", b"{"):
+        if not path.is_file() or error.hint:
             raise
-        raise DataError(
-            str(error),
-            code=error.code,
-            hint="COCO results are JSON; a table needs the suffix .csv; of text files, give the "
-            "folder",
-        ) from error
+        hint = "COCO's results are one list, with finite numbers"
+        if path.read_bytes()[:64].lstrip()[:1] not in (b"[", b"{"):
+            hint = "COCO results are JSON; a table needs the suffix .csv; of text files, give the "
+            hint += "folder"
+        error.hint = hint
+        raise
     # Faster than checking every object: compare the number of keys with that in the text.
     if len(re.findall(rb'"\s*:', path.read_bytes())) == _keys(content):
         return content
@@ -197,7 +200,8 @@ def _join(
         if number not in done:
             found[number] = predicted.failure(image.key, joined.get(number))
     extra = tuple(line["path"] for line in predicted.lines if line["path"] not in owners)
-    return Results(found, left_out, extra, predicted.names, complete=True)
+    notes = remarks(table, images, file)
+    return Results(found, left_out, extra, predicted.names, notes=notes, complete=True)
 
 
 def _rows(line: dict[str, Any], key: str) -> Iterator[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,22 +13,25 @@ from cvkit.console import Reporter
 from cvkit.data.classes import make_classes, numbered_classes
 from cvkit.data.decode import read_image
 from cvkit.data.labelled import mask_classes
-from cvkit.data.masks import BINARY, MaskMap, MaskReader, parse_mask_map
+from cvkit.data.masks import BINARY, Drawing, MaskMap, MaskReader, parse_mask_map
 from cvkit.engine.processes import cores
 from cvkit.errors import CvkitError, DataError
 from cvkit.metrics import confusion
-from cvkit.metrics.confusion import ConfusionMatrix, image_matrix
+from cvkit.metrics.confusion import ConfusionMatrix, image_counts
 from cvkit.metrics.dialects import number, whole
+from cvkit.metrics.image_counts import KINDS, ImageCounts, errors_as_json
 from cvkit.options.segment import SegmentEval, dialects
 from cvkit.output.confusion_picture import write_confusion
 from cvkit.output.files import write_csv
 from cvkit.scoring.contract import Scene, Scored, commonest, content, given_places
 from cvkit.scoring.mask_pairs import (
     ScoredPair,
+    is_table,
     paired_by_name,
     paired_with_folder,
+    paired_with_table,
     renumbered,
-    require_folders,
+    require_masks,
 )
 from cvkit.scoring.predicted import Predicted, read_predicted, require_any, require_complete
 from cvkit.structures import IGNORE, ClassList, Failure, SegMap
@@ -41,16 +45,16 @@ def metric_names(options: SegmentEval) -> tuple[str, ...]:
     return confusion.metric_names(dialects(options.dialect))
 
 
-def score(options: SegmentEval, report: Reporter) -> Scored[ConfusionMatrix, np.ndarray]:
-    """Compare a folder of index PNGs with the truth.
+def score(options: SegmentEval, report: Reporter) -> Scored[ConfusionMatrix, ImageCounts]:
+    """Compare masks with the truth.
 
     Args:
-        options: `predictions` and `truth`; the truth is a dataset (then `split` applies) or a
-            folder of masks.
+        options: `predictions`, a folder of index PNGs or a table of run-length codes; `truth`, a
+            dataset (then `split` applies), a folder of masks or such a table.
         report: for progress.
 
     Returns:
-        The evaluation, with the matrix of each image; truths whose prediction is missing or
+        The evaluation, with the counts of each image; truths whose prediction is missing or
         unreadable are its failures.
 
     Raises:
@@ -58,10 +62,12 @@ def score(options: SegmentEval, report: Reporter) -> Scored[ConfusionMatrix, np.
         UsageError: `--truth` is missing.
     """
     places = given_places(options, "DATASET")
-    require_folders(places)
     predicted = read_predicted(places.predictions)
+    require_masks(places if predicted is None else replace(places, predictions=predicted.folder))
     if predicted:
-        pairs = paired_with_folder(options, places.truth, predicted, report)
+        pairs = paired_with_folder(options, places, predicted, report)
+    elif is_table(places.predictions):
+        pairs = paired_with_table(options, places, report)
     else:
         pairs = paired_by_name(options, places, report)
     lost = [pair.prediction for pair in pairs if isinstance(pair.prediction, Failure)]
@@ -69,7 +75,7 @@ def score(options: SegmentEval, report: Reporter) -> Scored[ConfusionMatrix, np.
     require_any(lost, len(pairs), SAMPLE)
     truths, results, classes = _readers(options, places.truth, predicted, pairs, report)
     metric = ConfusionMatrix(len(classes), options.absent_class, dialects(options.dialect))
-    images: list[tuple[str, np.ndarray]] = []
+    images: list[tuple[str, ImageCounts]] = []
     failures: list[Failure] = []
     with report.progress("scoring", len(pairs)) as advance:
         size = len(classes)
@@ -118,20 +124,23 @@ def _readers(
     count = len(classes) if classes else None
     results = MaskReader(count, colors, by_name, trust_voc_palette=False)
     if classes is None:
-        classes = _count_classes(pairs, truths, results)
-        if len(classes) < 2 and not mask_map.values and ignore == IGNORE:
+        true, all_, unlabelled = _count_values(pairs, truths, results)
+        if true < 2 and all_ <= 2 and unlabelled and not mask_map.values and ignore == IGNORE:
             # With a single class, which every pixel has, 255 can only be the other one.
             report.say(f"masks of 0 and 255: 255 is read as class 1 (--mask-map {BINARY})")
-            mask_map = parse_mask_map(BINARY)
-            truths = MaskReader(None, colors, mask_map, ignore)
-            classes = _count_classes(pairs, truths, results)
-        if len(classes) < 2:
+            mask_map, all_ = parse_mask_map(BINARY), 2
+        if all_ > true > 1:
+            report.warn(
+                f"the predictions have values up to {all_ - 1}, the truth only up to {true - 1}"
+            )
+        if all_ < 2:
             raise DataError(
                 f"{truth}: truths and predictions have only one class besides {ignore}, the "
                 "value of pixels without a label",
                 code="classes.count",
                 hint="give each class a value of its own, or use --mask-map",
             )
+        classes = numbered_classes(all_)
         truths = MaskReader(len(classes), colors, mask_map, ignore)
     return truths, results, classes
 
@@ -154,19 +163,19 @@ def _in_threads(function: Callable[[ScoredPair], R], pairs: Iterable[ScoredPair]
 
 def _score(
     pair: ScoredPair, results: MaskReader, truths: MaskReader, num_classes: int
-) -> np.ndarray | Failure:
-    """Return the matrix of a pair, or why there is none."""
+) -> ImageCounts | Failure:
+    """Return the counts of a pair, or why there are none."""
     truth = truths.read(pair.mask)
     if isinstance(pair.prediction, Failure):
         return pair.prediction
     try:
-        result = _foreground(results.read(pair.prediction), num_classes)
+        result = _foreground(_read_result(pair.prediction, results), num_classes)
     except CvkitError as error:
         if error.code.startswith("image."):
             return Failure(pair.key, error.code, str(error))
         raise
     try:
-        return image_matrix(result, truth, num_classes)
+        return image_counts(result, truth, num_classes)
     except ValueError as error:
         raise DataError(
             f"{pair.prediction}: {error}",
@@ -175,6 +184,20 @@ def _score(
             if result.shape == truth.shape
             else "predictions must be index PNGs of the size of the truth",
         ) from error
+
+
+def _read_result(prediction: Path | Drawing, results: MaskReader) -> np.ndarray:
+    """Return a prediction; the remedies for its defects are those of a prediction.
+
+    Raises:
+        DataError: see `MaskReader.read`.
+    """
+    try:
+        return results.read(prediction)
+    except DataError as error:
+        if error.code in ("mask.color", "mask.value_range"):
+            error.hint = "pixels are class indices, or have the colours of the truth's classes.txt"
+        raise
 
 
 def _foreground(result: np.ndarray, num_classes: int) -> np.ndarray:
@@ -187,16 +210,31 @@ def _foreground(result: np.ndarray, num_classes: int) -> np.ndarray:
     return np.where(result == IGNORE, np.uint8(1), result)
 
 
-def _count_classes(pairs: list[ScoredPair], truths: MaskReader, results: MaskReader) -> ClassList:
-    """Return the classes 0 to the largest value in truths and predictions."""
+def _count_values(
+    pairs: list[ScoredPair], truths: MaskReader, results: MaskReader
+) -> tuple[int, int, bool]:
+    """Return one more than the largest value in truths, and in truths and predictions.
 
-    def largest(pair: ScoredPair) -> int:
-        found = _largest(truths.read(pair.mask))
-        if isinstance(pair.prediction, Path) and pair.prediction.is_file():
-            found = max(found, _largest(results.read(pair.prediction)))
-        return found
+    And whether truths or predictions have pixels without a label.
+    """
 
-    return numbered_classes(max(_in_threads(largest, pairs), default=0) + 1)
+    def largest(pair: ScoredPair) -> tuple[int, int, bool]:
+        truth = truths.read(pair.mask)
+        true, unlabelled = _largest(truth), bool((truth == IGNORE).any())
+        if isinstance(pair.prediction, Failure) or (
+            isinstance(pair.prediction, Path) and not pair.prediction.is_file()
+        ):
+            return true, true, unlabelled
+        try:
+            found = _read_result(pair.prediction, results)
+        except CvkitError as error:
+            if not error.code.startswith("image."):
+                raise
+            return true, true, unlabelled  # scoring counts it as failed
+        return true, max(true, _largest(found)), unlabelled or bool((found == IGNORE).any())
+
+    true, all_, unlabelled = zip(*_in_threads(largest, pairs), strict=True)
+    return max(true) + 1, max(all_) + 1, any(unlabelled)
 
 
 def _largest(labels: np.ndarray) -> int:
@@ -205,7 +243,7 @@ def _largest(labels: np.ndarray) -> int:
 
 
 def write_report(
-    scored: Scored[ConfusionMatrix, np.ndarray], folder: Path | None
+    scored: Scored[ConfusionMatrix, ImageCounts], folder: Path | None
 ) -> dict[str, Any]:
     """Return the numbers of `eval --json`, and write the tables and pictures of the report.
 
@@ -218,23 +256,24 @@ def write_report(
     report = content(
         scored,
         metric.report(scored.classes),
-        truths=((str(matrix.sum(1).tolist()),) for _, matrix in scored.outcomes),
+        truths=((str(image.of_classes()[1].tolist()),) for _, image in scored.outcomes),
         counts={"pixels": int(metric.matrix.sum())},
+        errors=errors_as_json([image for _, image in scored.outcomes]),
         baseline={"pixel_accuracy": commonest(metric.matrix)},
     )
     if folder is not None:
         table, columns = folder / "per_image.csv", [f"iou:{name}" for name in names]
         rows = (_image_row(*image, metric) for image in scored.outcomes)
-        write_csv(table, ["path", "miou", "pixel_accuracy", *columns], rows)
+        write_csv(table, ["path", "miou", "pixel_accuracy", *KINDS, *columns], rows)
         matrix, picture = write_confusion(folder, metric.matrix, names, shares=True)
         files = {"per_image": table, "confusion_matrix": matrix, "confusion_picture": picture}
         report["files"] = {name: str(path) for name, path in files.items()}
     return report
 
 
-def _image_row(path: str, matrix: np.ndarray, metric: ConfusionMatrix) -> list[object]:
-    dialect = metric.dialects[0]
+def _image_row(path: str, image: ImageCounts, metric: ConfusionMatrix) -> list[object]:
+    dialect, matrix = metric.dialects[0], image.dense()
     miou = confusion.summary(matrix, metric.absent_class, dialect)["miou"]
     accuracy = whole(matrix)["pixel_accuracy"]
     ious = confusion.scores_in(matrix, dialect)["iou"]
-    return [path, miou, number(accuracy), *map(number, ious)]
+    return [path, miou, number(accuracy), *image.errors().tolist(), *map(number, ious)]

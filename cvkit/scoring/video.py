@@ -14,7 +14,7 @@ from cvkit.data.video import index_video, read_frames
 from cvkit.errors import UsageError
 from cvkit.metrics.video import METRICS, VideoMetric
 from cvkit.options.video import VideoEval
-from cvkit.scoring.classify import Outcome, score_tables, true_classes, write_tables
+from cvkit.scoring.classify import Outcome, add_curves, score_tables, true_classes, write_tables
 from cvkit.scoring.contract import Scored, commonest, content, given_places, regular
 
 SAMPLE = "video"
@@ -77,8 +77,8 @@ def write_report(scored: Scored[VideoMetric, Outcome], folder: Path | None) -> d
 
     Args:
         scored: the evaluation.
-        folder: gets `per_video.csv`, `confusion_matrix.csv` and `confusion_matrix.png`; None
-            writes nothing.
+        folder: gets `per_video.csv`, `precision_recall.csv`, `confusion_matrix.csv` and
+            `confusion_matrix.png`; None writes nothing.
     """
     metric = scored.metric
     report = content(
@@ -89,6 +89,7 @@ def write_report(scored: Scored[VideoMetric, Outcome], folder: Path | None) -> d
         counts={"clips": int(metric.clips[0])},
         baseline={"video_top1": commonest(metric.matrix)},
     )
+    curves = add_curves(report, scored)
     if folder is not None:
-        report["files"] = write_tables(scored, folder, "per_video")
+        report["files"] = write_tables(scored, folder, "per_video", curves)
     return report

@@ -1,15 +1,14 @@
 """VOC's result files: one file per class, one line per detection. Does not import torch."""
 
-import math
 import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from cvkit.data.annotated import MOST_PIXELS
 from cvkit.data.named import Names, without_suffix
 from cvkit.errors import CvkitError, DataError, raise_defects
 from cvkit.output.names import class_words
+from cvkit.scoring.detection_numbers import refused
 from cvkit.structures import ClassList
 from cvkit.texts import shown
 
@@ -105,12 +104,8 @@ def _row(line: str, label: int, finder: "_Finder", where: str) -> VocRow:
             f"{where} is not IMAGE SCORE XMIN YMIN XMAX YMAX", code="results.row"
         ) from error
     box = (x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1)
-    # NaN is outside the limits too.
-    if not (math.isfinite(score) and all(abs(v) <= MOST_PIXELS for v in box) and min(box[2:]) >= 0):
-        raise DataError(
-            f"{where}: box {x1:g} {y1:g} {x2:g} {y2:g} or score {score:g} is not usable",
-            code="results.value",
-        )
+    if reason := refused(box, score):
+        raise DataError(f"{where}: {reason}", code="results.value")
     return finder.find(name, where), label, score, box
 
 

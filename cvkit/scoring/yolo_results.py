@@ -5,13 +5,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from cvkit.data.annotated import MOST_PIXELS, AnnotatedImage
+from cvkit.data.annotated import AnnotatedImage
 from cvkit.errors import CvkitError, DataError, raise_defects
+from cvkit.scoring.detection_numbers import refused
 from cvkit.structures import ClassList
 from cvkit.texts import parse_number, read_lines, shown, whole_number
 
 BOX = "CLASS CX CY WIDTH HEIGHT SCORE"
 POLYGON = "CLASS X1 Y1 X2 Y2 X3 Y3 ... SCORE"
+MOST_SIDES = 10
+"""Largest coordinate in sides of the image; larger ones are pixels."""
 
 
 def yolo_classes(folder: Path, classes: ClassList) -> tuple[str, ...]:
@@ -43,13 +46,9 @@ def polygon_rows(path: Path, image: AnnotatedImage, names: Sequence[str]) -> lis
     """
 
     def add(values: Values, wh: Size, name: str, where: str, found: Found) -> None:
-        rows, defects = found
         *points, score = values
-        if not all(abs(value) * max(wh) <= MOST_PIXELS for value in points):
-            defects.append(DataError(f"{where}: a point is not usable", code="results.value"))
-            return
         scaled = [value * wh[place % 2] for place, value in enumerate(points)]
-        rows.append({"segmentation": [scaled], "score": score, "category_name": name})
+        found[0].append({"segmentation": [scaled], "score": score, "category_name": name})
 
     fits = lambda count: count >= 8 and count % 2 == 0  # noqa: E731
     return _rows(path, image, names, POLYGON, fits, add)
@@ -109,6 +108,10 @@ def _rows(
                     hint="give the truth width and height",
                 )
             )
+        elif max(map(abs, values[1:-1])) > MOST_SIDES:
+            text = f"are {form}, with coordinates as fractions of the image's sides"
+            message = f"{where} has coordinates over {MOST_SIDES}: lines {text}"
+            defects.append(DataError(message, code="results.value"))
         else:
             add([float(value) for value in values[1:]], image.size_wh, names[kind], where, found)
     raise_defects(found[1], str(path))
@@ -124,10 +127,7 @@ def add_box(
     **more: object,
 ) -> None:
     """Append a row, or the defect of its numbers."""
-    fine = math.isfinite(score) and all(abs(value) <= MOST_PIXELS for value in box)
-    if fine and min(box[2:]) >= 0:
+    if reason := refused(box, score):
+        defects.append(DataError(f"{where}: {reason}", code="results.value"))
+    else:
         rows.append({"bbox": box, "score": score, **more})
-        return
-    text = ", ".join(f"{value:g}" for value in box)
-    message = f"{where}: box {text} (x, y, width, height) or score {score:g} is not usable"
-    defects.append(DataError(message, code="results.value"))

@@ -11,6 +11,7 @@ from cvkit.data.classes import make_classes
 from cvkit.metrics.classification import ClassificationMetric
 from cvkit.metrics.coco import CocoMetric
 from cvkit.metrics.confusion import ConfusionMatrix, summary
+from cvkit.metrics.image_counts import errors_as_json
 from cvkit.metrics.masks import MaskMetric
 from cvkit.metrics.video import VideoMetric
 from cvkit.metrics.voc import VocMetric
@@ -19,7 +20,7 @@ from cvkit.structures import Classes, Instances, SegMap
 
 PAGE = (Path(__file__).parents[2] / "docs" / "metrics_explained.md").read_text()
 KINDS = {"classification": 2, "video": 1, "segmentation": 1, "matrix": 1, "detection": 2}
-KINDS["instance"] = 1
+KINDS |= {"instance": 1, "errors": 1}
 
 
 def blocks():
@@ -43,7 +44,8 @@ def classification(rows):
     metric = ClassificationMetric(len(rows[0]) - 1)
     for truth, scores in scored(rows):
         metric.update(Classes(-1, scores), Classes(truth))
-    return metric.compute()
+    curves = metric.one_vs_rest().as_json()
+    return metric.compute() | {name: each["value"] for name, each in curves.items()}
 
 
 def video(rows):
@@ -59,6 +61,12 @@ def segmentation(rows):
     metric = ConfusionMatrix(int(truth.max()) + 1)
     metric.update(SegMap(found), SegMap(truth))
     return metric.compute()
+
+
+def errors(rows):
+    """Return the pixels of each kind, in one image."""
+    truth, found = (np.array([row[1:]], np.uint8) for row in rows)
+    return errors_as_json([ConfusionMatrix(4).update(SegMap(found), SegMap(truth))])
 
 
 def matrix(rows):
@@ -113,7 +121,8 @@ def instance(rows):
 def test_an_example_has_the_numbers_that_the_page_says(kind, rows, numbers):
     found = globals()[kind](rows)
     assert numbers
-    assert {name: f"{found[name]:.4f}" for name in numbers} == numbers
+    shown = {name: str(value) for name, value in found.items() if isinstance(value, int)}
+    assert {name: shown.get(name) or f"{found[name]:.4f}" for name in numbers} == numbers
 
 
 def test_every_kind_of_example_is_on_the_page():

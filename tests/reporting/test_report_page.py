@@ -17,6 +17,7 @@ from cvkit.commands.reports import command_line
 from cvkit.commands.training_report import evaluation_of
 from cvkit.data.synthetic.samples import WRITERS
 from cvkit.errors import DataError, MachineError
+from cvkit.metrics.image_counts import count_image
 from cvkit.options.job import with_given
 from cvkit.options.tree import OPTIONS
 from cvkit.reporting import classify, gallery
@@ -30,7 +31,7 @@ from cvkit.scoring.contract import Scored
 EXPECTED = {
     "classify": {"confusion", "calibration", "curves"},
     "video": {"confusion", "calibration", "curves"},
-    "segment": {"confusion", "iou"},
+    "segment": {"errors", "confusion"},
     "detect": {"errors", "curves", "confusion"},
     "instance": {"errors", "curves", "confusion"},
 }
@@ -240,7 +241,7 @@ def test_the_threshold_curves_are_those_of_the_counts():
 
 def test_the_sizes_of_regions_are_square_roots_of_their_areas():
     matrix = np.array([[100, 0, 0], [10, 30, 0], [0, 0, 0]])  # 100 and 40 pixels: sides 10 and 6.3
-    assert by_size([matrix]) == [("0–8", 30 / 40, 1), ("8–16", 100 / 110, 1)]
+    assert by_size([count_image(matrix, matrix)]) == [("0–8", 30 / 40, 1), ("8–16", 100 / 110, 1)]
 
 
 def test_many_classes_are_reduced_to_those_with_errors():

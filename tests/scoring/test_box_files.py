@@ -366,7 +366,7 @@ def test_polygons_of_text_files_are_masks(polygons, tmp_path):
         (replaced("0.75", "nan", "labels/a.txt"), "a.txt:2 is not CLASS X1 Y1"),
         (replaced("1 ", "one ", "labels/a.txt"), "a.txt:1 is not CLASS X1 Y1"),
         (replaced("1 ", "2 ", "labels/a.txt"), "a.txt:1: class '2'"),
-        (replaced("1 ", "1 1e300 1 ", "labels/a.txt"), "a.txt:1: a point"),
+        (replaced("1 ", "1 1e300 1 ", "labels/a.txt"), "a.txt:1 has coordinates over 10"),
         (
             lambda place: (place / "labels" / "b.txt").write_text("0 0.5 0.5 0.1 0.1 0.9\n"),
             "b.txt:1 is not CLASS X1 Y1",

@@ -73,8 +73,21 @@ def test_a_report_of_classes_says_which_was_true_and_which_was_seen(
     assert report["baseline"] == {top1: 3 / 4}
     assert report["metrics"][top1] == 2 / 4
     assert report["per_class"]["cat"] == pytest.approx(
-        {"precision": 1, "recall": 1 / 3, "f1": 1 / 2, f"{what}s": 3}
+        {"precision": 1, "recall": 1 / 3, "f1": 1 / 2, "ap": (1 + 1 + 3 / 4) / 3, f"{what}s": 3}
     )
+    # 0.125 is the score of a cat and of the eel; no dog is there. The mean is over cat and eel.
+    assert report["per_class"]["dog"]["ap"] is None
+    curves = {name: each["value"] for name, each in report["curves"].items()}
+    micro = (1 + 1 + 3 / 7 + 4 / 11) / 4  # at 0.875, 0.75, 0.25 and 0.125 of the right classes
+    assert curves == pytest.approx({"macro_ap": (11 / 12 + 1) / 2, "micro_ap": micro})
+    assert all(each["rule"] for each in report["curves"].values()) and report["rules"]["ap"]
+    assert rows_of(tmp_path / "precision_recall.csv") == [
+        ["class", "score", "recall", "precision"],
+        ["cat", "0.75", str(1 / 3), "1.0"],
+        ["cat", "0.25", str(2 / 3), "1.0"],
+        ["cat", "0.125", "1.0", "0.75"],
+        ["eel", "0.875", "1.0", "1.0"],
+    ]
     # Classes that occur in the truth, whatever was predicted.
     assert report["rules"]["classes_counted"] == ["cat", "eel"]
     assert report["rules"]["classes_absent"] == ["dog"]
@@ -97,11 +110,15 @@ def test_a_report_of_pixels_says_which_class_was_true_and_which_was_seen(tmp_pat
     scored = Scored(metric, CLASSES, images, LOST)
     report = scoring_of("segment").write_report(scored, tmp_path)
     heads, *rows = rows_of(tmp_path / "per_image.csv")
-    assert heads == ["path", "miou", "pixel_accuracy", "iou:cat", "iou:dog", "iou:eel"]
+    kinds = ["missed", "spurious", "boundary", "confused"]
+    assert heads == ["path", "miou", "pixel_accuracy", *kinds, "iou:cat", "iou:dog", "iou:eel"]
     assert [row[0] for row in rows] == ["a.png", "b.png"] and rows[0][-1] == ""
     # Of a: 1 of 4 cats, and 3 dogs that are none. Of b: 1 of 2 cats, a dog that is none, the eel.
-    assert [float(cell) for cell in rows[0][1:-1]] == [1 / 8, 1 / 4, 1 / 4, 0]
-    assert [float(cell) for cell in rows[1][1:]] == [1 / 2, 2 / 3, 1 / 2, 0, 1]
+    assert [float(cell) for cell in rows[0][1:-1]] == [1 / 8, 1 / 4, 0, 3, 0, 0, 1 / 4, 0]
+    assert [float(cell) for cell in rows[1][1:]] == [1 / 2, 2 / 3, 0, 1, 0, 0, 1 / 2, 0, 1]
+    rule = report["errors"].pop("rule")
+    assert report["errors"] == {"correct": 3, **dict(zip(kinds, (0, 4, 0, 0), strict=True))}
+    assert "at most 1% of the shorter side (at least 1 pixel)" in rule
     assert rows_of(tmp_path / "confusion_matrix.csv") == [
         ["truth\\prediction", *NAMES],
         ["cat", "2", "4", "0"],

@@ -92,7 +92,7 @@ class DrawnMasks:
 
 def _drawn(root: Path, found: Annotations) -> Listing[LabelledImage]:
     raise_defects(found.defects, str(root))
-    classes, indices = _with_background(found.classes, root)
+    classes, indices = with_background(found.classes, root)
     paths = [str(image.path.parent) for image in found.images]
     folder = Path(os.path.commonpath(paths)) if paths else root
     images = [
@@ -107,7 +107,7 @@ def _drawn(root: Path, found: Annotations) -> Listing[LabelledImage]:
     return Listing(images, [note for note in found.notes if "not used for training" not in note])
 
 
-def _with_background(classes: ClassList, root: Path) -> tuple[ClassList, tuple[int, ...]]:
+def with_background(classes: ClassList, root: Path) -> tuple[ClassList, tuple[int, ...]]:
     """Return classes with the background first, and the index of each of the given ones.
 
     Raises:

@@ -5,7 +5,6 @@ An empty cell means that the image has no object. A column ClassId gives classes
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +14,13 @@ from cvkit.data.decode import upright_size_hw
 from cvkit.data.files import matches, walk_images
 from cvkit.data.formats.contract import Contents, Query
 from cvkit.data.outlines import Outline, OutlinedImage, annotate
-from cvkit.data.tables import read_rows
+from cvkit.data.run_lengths import PIXELS, paint, parse_runs
+from cvkit.data.tables import numbered_rows
 from cvkit.errors import CvkitError, DataError
 from cvkit.structures import ClassList
-from cvkit.texts import counted, require_regular, shown, whole_number
+from cvkit.texts import counted, require_regular, shown
 
-IMAGE, PIXELS, CLASS = "ImageId", "EncodedPixels", "ClassId"
+IMAGE, CLASS = "ImageId", "ClassId"
 ONLY_CLASS = "object"
 """Class name for tables without classes."""
 FIRST_BYTES = 4096
@@ -67,16 +67,13 @@ def _read_all(root: Path, *, masks: bool) -> Annotations:
         )
     table = tables[0]
     found = Annotations(ClassList((), (), ()))
-    images: dict[str, list[Path]] = {}
-    for path in walk_images(root):
-        for name in {path.name, path.stem}:
-            images.setdefault(name, []).append(path)
+    images = named_images(root)
     objects: dict[Path, list[Outline]] = {}
     sizes: dict[Path, tuple[int, int]] = {}
-    for number, row in enumerate(read_rows(table, (IMAGE,)), 1):
-        where = f"{table}: row {number}"
+    for number, row in numbered_rows(table, (IMAGE,)):
+        where = f"{table}:{number}"
         try:
-            path = _image(images, row[IMAGE].strip(), where)
+            path = find_image(images, row[IMAGE].strip(), where)
             if path not in sizes:
                 sizes[path] = upright_size_hw(path)
             mine = objects.setdefault(path, [])
@@ -92,7 +89,16 @@ def _read_all(root: Path, *, masks: bool) -> Annotations:
     return found
 
 
-def _image(images: dict[str, list[Path]], name: str, where: str) -> Path:
+def named_images(root: Path) -> dict[str, list[Path]]:
+    """Return the images anywhere in a folder by their names, with and without suffix."""
+    images: dict[str, list[Path]] = {}
+    for path in walk_images(root):
+        for name in {path.name, path.stem}:
+            images.setdefault(name, []).append(path)
+    return images
+
+
+def find_image(images: dict[str, list[Path]], name: str, where: str) -> Path:
     """Return the image with a name, with or without suffix.
 
     Raises:
@@ -115,20 +121,15 @@ def _pixels(code: str, size_hw: tuple[int, int], where: str) -> np.ndarray:
     Raises:
         DataError: its runs are malformed, overlap, or lead out of the image.
     """
-    values = [whole_number(word) for word in code.split()]
-    numbers = [value for value in values if value is not None and value > 0]
-    starts, lengths = numbers[::2], numbers[1::2]
-    whole = len(numbers) == len(values) and len(values) % 2 == 0
-    pairs = list(zip(starts, lengths, strict=True)) if whole else []
-    apart = all(a + n <= b for (a, n), (b, _) in pairwise(pairs))
-    height, width = size_hw
-    if not pairs or not apart or sum(pairs[-1]) - 1 > height * width:
+    try:
+        runs = parse_runs(code, size_hw)
+    except ValueError as error:
         raise DataError(
-            f"{where}: {shown(code)} are not runs of pixels in an image of {width}x{height}",
+            f"{where}: {PIXELS} {shown(code)} {error}",
             code="rle.invalid",
             hint="first pixel and length of each run, in increasing order",
-        )
+        ) from error
+    height, width = size_hw
     flat = np.zeros(height * width, bool)
-    for start, length in pairs:
-        flat[start - 1 : start - 1 + length] = True
+    paint(runs, True, flat)
     return flat.reshape(width, height).T
