@@ -29,12 +29,12 @@ def convert_data(options: DataConvert) -> int:
     from cvkit.data.formats.recognise import clear_task
     from cvkit.data.masks import MaskMap, parse_mask_map
 
-    task = options.task or clear_task(options.data, options.format)
+    report = Reporter(options.quiet)
+    task = options.task or clear_task(options.data, options.format, report.say)
     truth, videos = TRUTH_OF[task]
     writer = _writer(options, truth)
     require_data_flags(options, task)
     _require_elsewhere(options)
-    report = Reporter(options.quiet)
     origin = Origin(
         place=options.data,
         truth=truth,

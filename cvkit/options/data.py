@@ -27,7 +27,7 @@ class DataPlace(Command):
     task: Annotated[
         str | None,
         Choice(TASKS),
-        flag(DATA, "Task that the data are for (default: by the format, if only one fits)"),
+        flag(DATA, "Task that the data are for (default: by the format and the outlines)"),
     ] = None
     format: Annotated[
         str, Choice(FORMAT_NAMES), flag(DATA, "Format of the data; auto: recognised")

@@ -100,7 +100,11 @@ class Contents(Generic[T]):
 
 
 class Reader(Protocol):
-    """The module of a format."""
+    """The module of a format.
+
+    That of a format for both boxes and instances also has `has_outlines(place)`, which returns
+    whether an object of a dataset, in its folder or file, has an outline.
+    """
 
     def looks_like(self, place: Path, splits: Sequence[str]) -> bool:
         """Return whether a dataset has the format.

@@ -2,7 +2,7 @@
 
 import importlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,12 +136,15 @@ def other_data(truth: Truth, place: Path, deeper: bool = True) -> str:
     return next((f"its folder {n} looks like data for {tasks}" for n, tasks in found.items()), "")
 
 
-def clear_task(place: Path, layout: str = "auto") -> str:
+def clear_task(place: Path, layout: str, say: Callable[[str], None]) -> str:
     """Return the only task whose data a dataset can be.
+
+    Objects in a format for both detect and instance are those of instance if one has an outline.
 
     Args:
         place: its folder, or a file given instead.
         layout: the name of its format, or `auto`.
+        say: prints which of these two was chosen, and why.
 
     Raises:
         DataError: it does not exist.
@@ -149,18 +152,13 @@ def clear_task(place: Path, layout: str = "auto") -> str:
     """
     if not place.exists():
         raise DataError(f"{place} does not exist", code="data.missing", hint="check the path")
-    found = []
-    for truth, rows in FORMATS.items():
-        names = [n for n, row in rows.items() if place.suffix.lower() in _suffixes(row)]
-        if place.is_dir():
-            names = [name for name in (_recognised(truth, place),) if name]
-        names = [name for name in names if not rows[name].drawn]  # then it is data for instance
-        if any(layout in ("auto", name) for name in names):
-            folder = place if place.is_dir() else place.parent
-            found.append(TASK_OF[truth] if truth != "classes" else _task_of_classes(folder))
+    found = _possible_tasks(place, layout)
     if not found and place.is_dir() and layout in ("auto", "classes"):
-        found = [_task_of_classes(place)] if any(p.is_dir() for p in matches(place, "*")) else []
-    tasks = sorted(filter(None, found))
+        kind = _task_of_classes(place) if any(p.is_dir() for p in matches(place, "*")) else ""
+        found = {kind: "classes"} if kind else {}
+    tasks = sorted(found)
+    if tasks == ["detect", "instance"] and len({*found.values()}) == 1:
+        return _detect_or_instance(place, found["detect"], say)
     if len(tasks) == 1:
         return tasks[0]
     could = f"it may be data for {' or '.join(tasks)}" if tasks else "it has no known layout"
@@ -169,6 +167,46 @@ def clear_task(place: Path, layout: str = "auto") -> str:
         code="task.unclear",
         hint=f"add --task {tasks[0] if tasks else 'TASK'}",
     )
+
+
+def _possible_tasks(place: Path, layout: str) -> dict[str, str]:
+    """Return the format that a dataset would have for each task."""
+    found: dict[str, str] = {}
+    for truth, rows in FORMATS.items():
+        names = [n for n, row in rows.items() if place.suffix.lower() in _suffixes(row)]
+        if place.is_dir():
+            names = [name for name in (_recognised(truth, place),) if name]
+        names = [name for name in names if not rows[name].drawn]  # then it is data for instance
+        names = [name for name in names if layout in ("auto", name)]
+        if truth == "classes" and names and rows[names[0]].last and not _has_classes(place):
+            continue
+        folder = place if place.is_dir() else place.parent
+        task = TASK_OF[truth] if truth != "classes" else _task_of_classes(folder)
+        if names and task:
+            found[task] = names[0]
+    return found
+
+
+def _has_classes(place: Path) -> bool:
+    """Return whether the folders of splits have folders that may be classes."""
+    names = {path.name for path in matches(place, "*/*") if path.is_dir()}
+    return bool(names) and not names & NO_CLASSES
+
+
+def _detect_or_instance(place: Path, name: str, say: Callable[[str], None]) -> str:
+    """Return the task of a dataset of objects, and print why."""
+    module: Any = importlib.import_module(FORMATS["boxes"][name].module)
+    if module.has_outlines(place):
+        say(
+            f"{place} is read for 'cvkit instance' because objects have outlines ({name} layout); "
+            "--task detect reads boxes only"
+        )
+        return "instance"
+    say(
+        f"{place} is read for 'cvkit detect' because no object has an outline ({name} layout); "
+        "--task instance requires outlines"
+    )
+    return "detect"
 
 
 def _suffixes(row: Format) -> tuple[str, ...]:
