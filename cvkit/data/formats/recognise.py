@@ -157,8 +157,8 @@ def clear_task(place: Path, layout: str, say: Callable[[str], None]) -> str:
         kind = _task_of_classes(place) if any(p.is_dir() for p in matches(place, "*")) else ""
         found = {kind: "classes"} if kind else {}
     tasks = sorted(found)
-    if tasks == ["detect", "instance"] and len({*found.values()}) == 1:
-        return _detect_or_instance(place, found["detect"], say)
+    if {*tasks} == {BOXES, OUTLINES} and len({*found.values()}) == 1:
+        return _task_of_objects(place, found[BOXES], say)
     if len(tasks) == 1:
         return tasks[0]
     could = f"it may be data for {' or '.join(tasks)}" if tasks else "it has no known layout"
@@ -193,20 +193,19 @@ def _has_classes(place: Path) -> bool:
     return bool(names) and not names & NO_CLASSES
 
 
-def _detect_or_instance(place: Path, name: str, say: Callable[[str], None]) -> str:
-    """Return the task of a dataset of objects, and print why."""
+BOXES, OUTLINES = TASK_OF["boxes"], TASK_OF["instances"]
+"""The tasks for objects."""
+
+
+def _task_of_objects(place: Path, name: str, say: Callable[[str], None]) -> str:
+    """Return the task for the objects of a dataset, and print why."""
     module: Any = importlib.import_module(FORMATS["boxes"][name].module)
     if module.has_outlines(place):
-        say(
-            f"{place} is read for 'cvkit instance' because objects have outlines ({name} layout); "
-            "--task detect reads boxes only"
-        )
-        return "instance"
-    say(
-        f"{place} is read for 'cvkit detect' because no object has an outline ({name} layout); "
-        "--task instance requires outlines"
-    )
-    return "detect"
+        why, task, other = "objects have outlines", OUTLINES, f"{BOXES} reads boxes only"
+    else:
+        why, task, other = "no object has an outline", BOXES, f"{OUTLINES} requires outlines"
+    say(f"{place} is read for 'cvkit {task}' because {why} ({name} layout); --task {other}")
+    return task
 
 
 def _suffixes(row: Format) -> tuple[str, ...]:
