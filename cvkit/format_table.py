@@ -3,8 +3,14 @@
 A format is a row here and the module that the row names; see `cvkit.data.formats.contract`.
 """
 
+import os
 from dataclasses import dataclass
 from typing import Literal
+
+ROOTS_SEPARATOR = os.pathsep
+"""Between the datasets that are read as one, in `--data`."""
+LAYOUTS_SEPARATOR = "+"
+"""Between the names of their formats."""
 
 Truth = Literal["classes", "masks", "boxes", "instances"]
 """Kind of labels of an image or video: its class, the class of every pixel, or its objects, with or

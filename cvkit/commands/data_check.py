@@ -33,7 +33,7 @@ def check_data(options: DataCheck) -> int:
     report = Reporter(options.quiet)
     request = _request(options, report)
     result = check(request, report)
-    for note in request.exclude.notes(result.keys):
+    for note in [*result.tables, *request.exclude.notes(result.keys)]:
         report.warn(note)
     findings = chosen(result.findings, options.select, options.ignore)
     if options.fix_list is not None:

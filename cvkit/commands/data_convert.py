@@ -12,6 +12,7 @@ from cvkit.catalog import nearest
 from cvkit.commands.data_check import require_data_flags
 from cvkit.commands.printing import print_json
 from cvkit.console import Reporter, print_line
+from cvkit.data.roots import roots_of
 from cvkit.errors import UsageError
 from cvkit.format_table import FORMATS, TRUTH_OF, Truth
 from cvkit.options.data_convert import DataConvert
@@ -127,7 +128,8 @@ def _require_elsewhere(options: DataConvert) -> None:
     Raises:
         UsageError: it would lie in the dataset.
     """
-    if options.data.is_dir() and options.out.resolve().is_relative_to(options.data.resolve()):
+    roots = [root.resolve() for root in roots_of(options.data) if root.is_dir()]
+    if any(map(options.out.resolve().is_relative_to, roots)):
         raise UsageError(
             f"--out {options.out} lies in the dataset {options.data}",
             code="out.inside",

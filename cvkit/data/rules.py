@@ -72,6 +72,10 @@ ERRORS: dict[str, Rule] = {
     "class.unknown": Rule(
         "A sample has a class that classes.txt does not list.", "correct the class or the list"
     ),
+    "classes.unnamed": Rule(
+        "A dataset does not name the classes of its masks, and is read together with others.",
+        "write classes.txt",
+    ),
     "classes.color": Rule("A colour in a class list is outside 0..255.", "correct the colour"),
     "classes.count": Rule(
         "The number of classes is too small, or too large for 8-bit masks.",
@@ -252,6 +256,10 @@ WARNINGS: dict[str, Rule] = {
     ),
     "class.not_evaluated": Rule(
         "A class has no samples outside the training split.", "add validation samples"
+    ),
+    "class.spelling": Rule(
+        "Classes of two datasets that are read together differ in case or spacing only.",
+        "write them in the same way if they are the same",
     ),
     "class.unused": Rule("A listed class has no samples.", "remove it from the list, or add some"),
     "data.note": Rule("The data have an oddity without a rule of its own.", "see the message"),

@@ -90,6 +90,8 @@ class Contents(Generic[T]):
         class_names: returns the classes of `train` and `val`, even if not requested; only for
             formats of class labels.
         hint: about the existing data, if the requested split is missing.
+        ordered: returns all class names in the order of their indices if the format defines it;
+            only for formats of class labels.
     """
 
     known: Sequence[str]
@@ -97,6 +99,7 @@ class Contents(Generic[T]):
     read: Callable[[str], T]
     class_names: Callable[[], Collection[str]] = tuple
     hint: str = NO_SPLITS
+    ordered: Callable[[], tuple[str, ...] | None] = lambda: None
 
 
 class Reader(Protocol):

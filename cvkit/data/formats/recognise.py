@@ -8,11 +8,13 @@ from typing import Any
 
 from cvkit.data.files import matches, walk_images, walk_videos
 from cvkit.data.formats.contract import Reader
+from cvkit.data.roots import roots_of
 from cvkit.errors import DataError, UsageError
-from cvkit.format_table import FORMATS, TASK_OF, Format, Truth
+from cvkit.format_table import FORMATS, LAYOUTS_SEPARATOR, TASK_OF, Format, Truth
 from cvkit.texts import counted
 
 DRAWN = "cvkit.data.formats.drawn"
+JOINED = "cvkit.data.formats.joined"
 
 
 def reader_of(truth: Truth, name: str) -> Reader:
@@ -22,6 +24,11 @@ def reader_of(truth: Truth, name: str) -> Reader:
         truth: the kind of labels that the dataset has.
         name: of the format.
     """
+    if LAYOUTS_SEPARATOR in name:
+        joined: Any = importlib.import_module(JOINED)
+        readers = [reader_of(truth, each) for each in name.split(LAYOUTS_SEPARATOR)]
+        several_read: Reader = joined.Joined(truth, readers)
+        return several_read
     row = FORMATS[truth][name]
     module: Any = importlib.import_module(row.module)
     if row.drawn:
@@ -39,6 +46,8 @@ def detect_format(
 ) -> str:
     """Return the name of a dataset's format: detected, or `wanted`.
 
+    For several datasets these are names with `LAYOUTS_SEPARATOR` between them.
+
     Args:
         truth: the kind of labels that the dataset has.
         place: its folder, or a file given instead.
@@ -51,6 +60,11 @@ def detect_format(
         UsageError: a file in another format than the wanted one.
     """
     rows = FORMATS[truth]
+    if LAYOUTS_SEPARATOR in wanted:
+        return wanted
+    if len(roots := roots_of(place)) > 1:
+        found = [detect_format(truth, root, wanted, splits, flag) for root in roots]
+        return LAYOUTS_SEPARATOR.join(found)
     if place.is_file():
         suffix = place.suffix.lower()
         if name := next((name for name, row in rows.items() if suffix in row.files), None):
@@ -150,6 +164,8 @@ def clear_task(place: Path, layout: str, say: Callable[[str], None]) -> str:
         DataError: it does not exist.
         UsageError: there are several such tasks, or none.
     """
+    if len(roots := roots_of(place)) > 1:
+        return _common_task(place, [clear_task(root, layout, say) for root in roots])
     if not place.exists():
         raise DataError(f"{place} does not exist", code="data.missing", hint="check the path")
     found = _possible_tasks(place, layout)
@@ -167,6 +183,24 @@ def clear_task(place: Path, layout: str, say: Callable[[str], None]) -> str:
         code="task.unclear",
         hint=f"add --task {tasks[0] if tasks else 'TASK'}",
     )
+
+
+def _common_task(place: Path, tasks: Sequence[str]) -> str:
+    """Return the task for several datasets; boxes, if only some of them have outlines.
+
+    Raises:
+        UsageError: they are for different tasks.
+    """
+    kinds = {*tasks}
+    if kinds == {BOXES, OUTLINES}:
+        return BOXES
+    if len(kinds) > 1:
+        raise UsageError(
+            f"{place}: the datasets are for different tasks, {', '.join(tasks)}",
+            code="task.unclear",
+            hint=f"add --task {tasks[0]}",
+        )
+    return tasks[0]
 
 
 def _possible_tasks(place: Path, layout: str) -> dict[str, str]:
