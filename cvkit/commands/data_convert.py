@@ -12,6 +12,7 @@ from cvkit.catalog import nearest
 from cvkit.commands.data_check import require_data_flags
 from cvkit.commands.printing import print_json
 from cvkit.console import Reporter, print_line
+from cvkit.data.pages import file_of
 from cvkit.data.roots import roots_of
 from cvkit.errors import UsageError
 from cvkit.format_table import FORMATS, TRUTH_OF, Truth
@@ -152,5 +153,11 @@ def _place_files(items: Iterable[Any], writer: Any, options: DataConvert, report
 def _place(source: Path, target: Path, *, link: bool) -> None:
     if source.is_dir():  # the frames of a video
         shutil.copytree(source, target, copy_function=os.link if link else shutil.copyfile)
+        return
+    if file_of(source) != source:
+        from cvkit.data.decode import decode, open_image
+
+        with open_image(source) as image:
+            decode(image, source).save(target)
         return
     (os.link if link else shutil.copyfile)(source.resolve(), target)

@@ -217,6 +217,10 @@ ERRORS: dict[str, Rule] = {
     ),
     "split.missing": Rule("A split does not exist.", "correct its name or path"),
     "split.not_a_file": Rule("The list of a split is a device or pipe.", REGULAR),
+    "stack.pages": Rule(
+        "A TIFF file of images and that of its masks have different numbers of pages.",
+        "give each image a mask, in the same order",
+    ),
     "video.part_empty": Rule(
         "A part of a video has no frames.", "correct start and end in the table"
     ),

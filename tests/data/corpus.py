@@ -911,6 +911,91 @@ def voc_masks():
     )
 
 
+def stack(*pages, bits=8):
+    """Return a TIFF file with a page for each array."""
+    kind = np.uint8 if bits == 8 else np.uint16
+    first, *rest = [Image.fromarray(np.asarray(page, kind)) for page in pages]
+    stream = io.BytesIO()
+    first.save(stream, "TIFF", save_all=True, append_images=rest)
+    return stream.getvalue()
+
+
+def grey(value):
+    return np.full((HEIGHT, WIDTH), value)
+
+
+def halves(right=1, left=0):
+    return [[left] * 4 + [right] * 4] * HEIGHT
+
+
+@case
+def stack_of_isbi():
+    """ISBI 2012: the test stack has no labels, and the masks of two classes have 0 and 255."""
+    return Case(
+        "masks",
+        "stacks",
+        {
+            "classes.txt": "membrane\ncell\n",
+            "train-volume.tif": stack(grey(10), grey(20)),
+            "train-labels.tif": stack(halves(), halves(0, 1)),
+            "test-volume.tif": stack(grey(30)),
+        },
+        ("membrane", "cell"),
+        {"train": {"train-volume.tif#1": HALF, "train-volume.tif#2": ["11110000"] * HEIGHT}},
+        {},
+        ("classes.txt",),
+    )
+
+
+@case
+def stack_with_16_bits():
+    """Images and masks of 16 bits, without splits."""
+    return Case(
+        "masks",
+        "stacks",
+        {
+            "classes.txt": "ground\ncat\n",
+            "images.tif": stack(grey(1000), grey(2000), grey(3000), bits=16),
+            "masks.tif": stack(halves(), grey(0), halves(255), bits=16),
+        },
+        ("ground", "cat"),
+        {
+            "all": {
+                "images.tif#1": HALF,
+                "images.tif#2": ["0" * 8] * HEIGHT,
+                "images.tif#3": ["0000...."] * HEIGHT,
+            }
+        },
+        {},
+        ("classes.txt",),
+    )
+
+
+@case
+def stacks_in_folders():
+    return Case(
+        "masks",
+        "stacks",
+        {
+            "classes.txt": "ground\ncat\n",
+            "images/train/a.tif": stack(grey(10), grey(20)),
+            "masks/train/a.tif": stack(halves(), grey(0)),
+            "images/val/b.tif": stack(grey(30), grey(40)),
+            "masks/val/b.tif": stack(halves(0, 1), grey(1)),
+        },
+        ("ground", "cat"),
+        {
+            "train": {"images/train/a.tif#1": HALF, "images/train/a.tif#2": ["0" * 8] * HEIGHT},
+            "val": {
+                "images/val/b.tif#1": ["11110000"] * HEIGHT,
+                "images/val/b.tif#2": ["1" * 8] * HEIGHT,
+            },
+        },
+        {},
+        ("classes.txt",),
+    )
+
+
 @case
 def mask_pairs():
     return Case(

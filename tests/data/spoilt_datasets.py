@@ -583,6 +583,14 @@ YOLO = [
 ]
 MASKS = [
     Case(
+        "stack.pages",
+        small.stacks,
+        "segment",
+        lambda root: Image.new("L", small.SIZE_WH, 1).save(root / "val-labels.tif"),
+        "val-volume.tif",
+        more=("split.empty",),
+    ),
+    Case(
         "classes.color",
         small.pairs,
         "segment",

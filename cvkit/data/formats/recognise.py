@@ -81,7 +81,8 @@ def detect_format(
     for name in _tried(truth):
         if reader_of(truth, name).looks_like(place, splits):
             return name
-    hints = _nearest(truth, place) or [f"{name}: {row.about}" for name, row in rows.items()]
+    hints = _nearest(truth, place) or _suggested(truth, place)
+    hints = hints or [f"known: {', '.join(rows)}; docs/formats.md describes them"]
     raise DataError(
         f"{flag} {place} has no known layout; it contains {_content(place)}",
         code="data.layout",
@@ -105,19 +106,28 @@ def _nearest(truth: Truth, place: Path) -> list[str]:
     """Return what is missing for the layouts of which a folder has the largest part."""
     shares: dict[str, float] = {}
     for name, row in FORMATS[truth].items():
-        had = [part for part in row.needs if (place / part).exists()]
+        had = [part for part in row.needs if matches(place, part)]
         if had and len(had) < len(row.needs):
             shares[name] = len(had) / len(row.needs)
     result = []
     for name, share in shares.items():
         if share == max(shares.values()):
             row = FORMATS[truth][name]
-            lacking = [part for part in row.needs if not (place / part).exists()]
+            lacking = [part for part in row.needs if not matches(place, part)]
             are = "is" if len(lacking) == 1 else "are"
             result.append(f"for {name} ({row.about}), {' and '.join(lacking)} {are} missing")
     return result
 
 
+def _suggested(truth: Truth, place: Path) -> list[str]:
+    """Return the layouts of datasets with files of the same kinds, at most `MOST_LAYOUTS`."""
+    kinds = {path.suffix.lower() for path in matches(place, "*")} - {""}
+    found = [(name, row) for name, row in FORMATS[truth].items() if kinds & {*row.kinds}]
+    return [f"for {name}, it must have {row.about}" for name, row in found[:MOST_LAYOUTS]]
+
+
+MOST_LAYOUTS = 3
+"""Maximum number of layouts in a hint."""
 MOST_NAMES = 8
 """Maximum number of folders, and of kinds of files, in a message."""
 MOST_FOLDERS = 20
