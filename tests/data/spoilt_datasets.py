@@ -588,7 +588,6 @@ MASKS = [
         "segment",
         lambda root: Image.new("L", small.SIZE_WH, 1).save(root / "val-labels.tif"),
         "val-volume.tif",
-        more=("split.empty",),
     ),
     Case(
         "classes.color",
