@@ -72,6 +72,22 @@ FORMATS: dict[Truth, dict[str, Format]] = {
             kinds=(".txt",),
             about="SPLIT.txt, or UCF101's lists, with a path and perhaps a label in each line",
         ),
+        "hmdb51": Format(
+            module=f"{_PLACE}.hmdb51",
+            kinds=(".txt",),
+            about="HMDB51's lists CLASS_test_split1.txt, and CLASS/videos",
+        ),
+        "kinetics": Format(
+            module=f"{_PLACE}.kinetics",
+            kinds=(".csv",),
+            about="tables with label,youtube_id,time_start,time_end[,split], and videos "
+            "ID_000001_000011 or ID",
+        ),
+        "something": Format(
+            module=f"{_PLACE}.something",
+            kinds=(".json",),
+            about="Something-Something v2's labels.json, train.json, validation.json, and videos",
+        ),
         "imagenet": Format(
             module=f"{_PLACE}.imagenet",
             kinds=(".csv",),

@@ -41,6 +41,9 @@ SIGNS = {
     ("classes", "classes"): ["cat/a.png", "dog/b.png"],
     ("classes", "csv"): ["labels.csv", "train/cat/a.png", "val/cat/b.png"],
     ("classes", "lists"): ["train.txt", "train/cat/a.png", "val/cat/b.png"],
+    ("classes", "hmdb51"): ["lists/wave_test_split1.txt", "train/cat/a.png", "val/cat/b.png"],
+    ("classes", "kinetics"): ["k.csv", "train/cat/a.png", "val/cat/b.png"],
+    ("classes", "something"): ["labels/labels.json", "labels/train.json", "train/1.webm"],
     ("classes", "imagenet"): ["LOC_val_solution.csv", "train/cat/a.png", "val/b.png"],
     ("masks", "voc"): ["JPEGImages/a.jpg", "SegmentationClass/a.png", "images/x", "masks/x"],
     ("masks", "stacks"): ["train-volume.tif", "train-labels.tif", "images/a", "masks/a"],
@@ -74,6 +77,7 @@ SIGNS = {
 
 FIRST = {
     "train.csv": "ImageId,EncodedPixels",
+    "k.csv": "label,youtube_id,time_start,time_end",
     "train.txt": "cat/a.png 0",
     "studio.json": '[{"annotations": []}]',
     "a.xml": "<annotation>",
