@@ -10,6 +10,7 @@ import sys
 import typing
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
@@ -17,7 +18,7 @@ import typer.core
 
 from cvkit import __version__
 from cvkit.catalog import TASKS, resolve
-from cvkit.config import EMPTY_HINT, FOR_ALL, assemble, misnamed_variables, variable
+from cvkit.config import EMPTY_HINT, FOR_ALL, assemble, expanded, misnamed_variables, variable
 from cvkit.early import answer_signals, command_line, how_to_talk, print_failure, speaks
 from cvkit.errors import (
     CvkitError,
@@ -36,7 +37,14 @@ from cvkit.helptext import (
     unknown_command,
 )
 from cvkit.mistakes import explain, path_of, variable_of
-from cvkit.options.described import description, hints, never_empty, type_of
+from cvkit.options.described import (
+    description,
+    hints,
+    joined_places,
+    never_empty,
+    repeated_names,
+    type_of,
+)
 from cvkit.options.job import Command
 from cvkit.options.tree import HANDLERS, OPTIONS, options_of
 from cvkit.printable import printable
@@ -87,13 +95,14 @@ def _refuse_empty(ctx: "Context", arguments: list[str]) -> None:
     """
     given, *_ = ctx.command.make_parser(ctx).parse_args(list(arguments))
     options_class = options_of(path_of(ctx))
-    types = hints(options_class)
+    types, repeated = hints(options_class), repeated_names(options_class)
     for field in dataclasses.fields(options_class):
         value = given.get(field.name)
         values = value if isinstance(value, list | tuple) else (value,)
         if "" in values and never_empty(field, types[field.name]):
             name, *_ = name_text(field, description(types[field.name])).split(", ")
-            which = "" if isinstance(value, str) else "one of "
+            single = isinstance(value, str) or (len(values) == 1 and field.name in repeated)
+            which = "" if single else "one of "
             raise UsageError(f"{which}{name} is empty", code="usage.empty", hint=EMPTY_HINT)
 
 
@@ -163,6 +172,7 @@ def _adapter(path: tuple[str, ...], options_class: type[Command]) -> Callable[..
             if param.name in values and source and source.name != "DEFAULT":
                 by_variable = source.name == "ENVIRONMENT"
                 given[param.name] = variable_of(param) if by_variable else param.opts[0]
+        _join_repeated(options_class, values, given)
         options = assemble(options_class, values, given)
         wanted = ctx.ensure_object(dict)
         wanted |= {name: getattr(options, name) for name in wanted}
@@ -183,18 +193,40 @@ def _adapter(path: tuple[str, ...], options_class: type[Command]) -> Callable[..
             ) from error
         raise typer.Exit(code)
 
-    types = hints(options_class)
+    types, repeated = hints(options_class), repeated_names(options_class)
     parameters = [
         inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
-        *(_parameter(path, f, types[f.name]) for f in in_panel_order(options_class)),
+        *(
+            _parameter(path, f, types[f.name], repeated=f.name in repeated)
+            for f in in_panel_order(options_class)
+        ),
     ]
     vars(run)["__signature__"] = inspect.Signature(parameters)
     run.__annotations__ = {p.name: p.annotation for p in parameters}
     return run
 
 
+def _join_repeated(
+    options_class: type[Command], values: dict[str, Any], given: dict[str, str]
+) -> None:
+    """Give flags for several datasets, which Typer returns as lists, the type of their field."""
+    for name in repeated_names(options_class):
+        flag = given.get(name, "")
+        places = [os.environ[flag]] if flag in os.environ else values[name]
+        if not places:
+            values[name] = None
+            continue
+        kind = type_of(hints(options_class)[name])
+        text = joined_places([str(expanded(place)) for place in places], flag)
+        values[name] = Path(text) if kind is Path else text
+
+
 def _parameter(
-    path: tuple[str, ...], field: "dataclasses.Field[Any]", annotation: object
+    path: tuple[str, ...],
+    field: "dataclasses.Field[Any]",
+    annotation: object,
+    *,
+    repeated: bool,
 ) -> inspect.Parameter:
     """Return a field of the options as a parameter for Typer, with this command's variable."""
     option = description(annotation)
@@ -211,11 +243,16 @@ def _parameter(
         default = field.default_factory()
     if default is dataclasses.MISSING:
         default = inspect.Parameter.empty
+    kind = type_of(annotation)
+    if repeated:
+        kind = list[Path] if kind is Path else list[str]
+        if default is not inspect.Parameter.empty:
+            default = [] if default is None else [default]
     return inspect.Parameter(
         field.name,
         inspect.Parameter.KEYWORD_ONLY,
         default=default,
-        annotation=typing.Annotated[type_of(annotation), option],
+        annotation=typing.Annotated[kind, option],
     )
 
 

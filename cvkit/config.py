@@ -7,13 +7,21 @@ import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from cvkit import storage
 from cvkit.catalog import closest, nearest
 from cvkit.errors import UsageError
 from cvkit.options.base import Train
-from cvkit.options.described import choices_of, description, hints, never_empty, type_of
+from cvkit.options.described import (
+    choices_of,
+    description,
+    hints,
+    joined_places,
+    never_empty,
+    repeated_names,
+    type_of,
+)
 from cvkit.options.job import AnyCommand, Command, with_given
 from cvkit.options.tree import commands
 from cvkit.texts import shown
@@ -217,7 +225,7 @@ def from_config(
     Raises:
         UsageError: an unknown key (the hint gives the nearest one) or an invalid value.
     """
-    known = hints(options_class)
+    known, repeated = hints(options_class), repeated_names(options_class)
     fields = {field.name: field for field in dataclasses.fields(options_class)}
     values: dict[str, Any] = {}
     for key, value in content.items():
@@ -230,8 +238,14 @@ def from_config(
             value == "" or (isinstance(value, list) and "" in value)
         ):
             raise UsageError(f"{where}: {key} is empty", code="config.value", hint=EMPTY_HINT)
+        if name in repeated and isinstance(value, list) and value and _are_texts(value):
+            value = joined_places([expanded(each) for each in value], f"{where}: {key}")
         values[name] = expanded(_checked(known[name], value, f"{where}: {key}"))
     return values
+
+
+def _are_texts(values: list[object]) -> TypeGuard[list[str]]:
+    return all(type(each) is str for each in values)
 
 
 def from_text(options_class: type[Command], name: str, text: str) -> object:

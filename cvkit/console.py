@@ -6,7 +6,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -49,6 +49,24 @@ class _Stdout(Console):
         raise
 
 
+class Tabular(str):
+    """A remark that is shown as a table, not as a warning.
+
+    Attributes:
+        columns: their titles.
+        rows: the cells of each row.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def __new__(cls, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Self:
+        """Return the title with the rows."""
+        made = super().__new__(cls, title)
+        made.columns, made.rows = columns, rows
+        return made
+
+
 class Reporter:
     """Messages, tables and progress on stderr; data goes to stdout by `print` elsewhere.
 
@@ -60,6 +78,7 @@ class Reporter:
         self.quiet = quiet
         self.warned: dict[str, None] = {}
         """The warnings, in order."""
+        self.remarked: set[str] = set()
         if quiet:
             warnings.simplefilter("ignore", CvkitWarning)
         width = None if sys.stderr.isatty() else FILE_WIDTH
@@ -78,7 +97,11 @@ class Reporter:
 
     def warn(self, text: str) -> None:
         """Print a line that begins with `warning:`; each line only once."""
-        if text in self.warned:
+        if text in self.warned or text in self.remarked:
+            return
+        if isinstance(text, Tabular):
+            self.remarked.add(text)
+            self.show(table(text, text.columns, text.rows))
             return
         self.warned[text] = None
         self.console.print(Text(f"warning: {printable(text)}", "yellow"))

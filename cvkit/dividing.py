@@ -9,6 +9,7 @@ from cvkit.console import Reporter
 from cvkit.data.division import Division
 from cvkit.data.exclusion import noted_exclusion
 from cvkit.data.fingerprint import RULE, fingerprint
+from cvkit.data.roots import place_name
 from cvkit.data.split_lists import SplitLists, parse_fold, read_lists, with_fold
 from cvkit.errors import CvkitWarning, UsageError
 from cvkit.options.base import Eval, Train
@@ -58,7 +59,7 @@ def model_division(options: Eval, header: dict) -> Division:
     if lists := chosen_lists(options, "train", "val"):
         return Division(None, options.seed or 0, lists)
     name = (header.get("data") or {}).get("name")
-    if kept.get("splits") and name in (None, Path(options.data or "").name):
+    if kept.get("splits") and name in (None, place_name(Path(options.data or ""))):
         warnings.warn(
             f"the model was trained on a split of {kept['splits']}: without --splits, the data may "
             "contain training samples",
@@ -177,7 +178,11 @@ def warn_if_changed(
         report: for the warning.
     """
     about = header.get("data", {})
-    if heap is None or about.get("name") != place.name or about.get("fingerprint_rule") != RULE:
+    if (
+        heap is None
+        or about.get("name") != place_name(place)
+        or about.get("fingerprint_rule") != RULE
+    ):
         return
     for name, samples in rows.items():
         if about["fingerprints"].get(name, "") not in ("", fingerprint(samples)):

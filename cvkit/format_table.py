@@ -3,8 +3,14 @@
 A format is a row here and the module that the row names; see `cvkit.data.formats.contract`.
 """
 
+import os
 from dataclasses import dataclass
 from typing import Literal
+
+ROOTS_SEPARATOR = os.pathsep
+"""Between the datasets that are read as one, in `--data`."""
+LAYOUTS_SEPARATOR = "+"
+"""Between the names of their formats."""
 
 Truth = Literal["classes", "masks", "boxes", "instances"]
 """Kind of labels of an image or video: its class, the class of every pixel, or its objects, with or
@@ -18,7 +24,9 @@ class Format:
     Attributes:
         module: that detects and reads it.
         about: the layout, for hints.
-        needs: files and folders of every dataset in it, to say what is missing; may be empty.
+        needs: patterns of files and folders of every dataset in it, to say what is missing; may be
+            empty.
+        kinds: suffixes of the files that describe a dataset in it, for hints.
         files: suffixes of files that may be given instead of the folder.
         last: other formats may have its characteristics too, so they are tried first.
         json_files: the flags for annotation files and the folder of images apply to it.
@@ -30,6 +38,7 @@ class Format:
     module: str
     about: str
     needs: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     last: bool = False
     json_files: bool = False
@@ -53,16 +62,35 @@ FORMATS: dict[Truth, dict[str, Format]] = {
         ),
         "csv": Format(
             module=f"{_PLACE}.csv_table",
+            kinds=(".csv",),
             about="a table labels.csv with path,label[,split]",
             files=(".csv",),
             writer=f"{_WRITERS}.csv_table",
         ),
         "lists": Format(
             module=f"{_PLACE}.lists",
+            kinds=(".txt",),
             about="SPLIT.txt, or UCF101's lists, with a path and perhaps a label in each line",
+        ),
+        "hmdb51": Format(
+            module=f"{_PLACE}.hmdb51",
+            kinds=(".txt",),
+            about="HMDB51's lists CLASS_test_split1.txt, and CLASS/videos",
+        ),
+        "kinetics": Format(
+            module=f"{_PLACE}.kinetics",
+            kinds=(".csv",),
+            about="tables with label,youtube_id,time_start,time_end[,split], and videos "
+            "ID_000001_000011 or ID",
+        ),
+        "something": Format(
+            module=f"{_PLACE}.something",
+            kinds=(".json",),
+            about="Something-Something v2's labels.json, train.json, validation.json, and videos",
         ),
         "imagenet": Format(
             module=f"{_PLACE}.imagenet",
+            kinds=(".csv",),
             about="train/CLASS/images, and val/ with LOC_val_solution.csv or val_annotations.txt",
         ),
     },
@@ -73,6 +101,13 @@ FORMATS: dict[Truth, dict[str, Format]] = {
             about="JPEGImages/, SegmentationClass/, and ImageSets/Segmentation/SPLIT.txt if "
             "there are splits",
             writer=f"{_WRITERS}.voc_masks",
+        ),
+        "stacks": Format(
+            module=f"{_PLACE}.stacks",
+            kinds=(".tif", ".tiff"),
+            needs=("*volume.tif*", "*labels.tif*"),
+            about="TIFF files of many pages: NAME-volume.tif and NAME-labels.tif, images.tif and "
+            "masks.tif, or images/ and masks/ with equal file names",
         ),
         "pairs": Format(
             module=f"{_PLACE}.pairs",
@@ -95,36 +130,43 @@ FORMATS: dict[Truth, dict[str, Format]] = {
         ),
         "panoptic": Format(
             module=f"{_PLACE}.panoptic",
+            kinds=(".json",),
             about="COCO's annotations/panoptic_SPLIT.json, the folder of its PNGs, and images",
         ),
         "coco": Format(
             module=f"{_PLACE}.coco",
+            kinds=(".json",),
             about="annotations/instances_SPLIT.json with polygons, and images",
             last=True,
             drawn=True,
         ),
         "labelme": Format(
             module=f"{_PLACE}.labelme",
+            kinds=(".json",),
             about="LabelMe's JSON files with polygons, beside the images",
             drawn=True,
         ),
         "cvat": Format(
             module=f"{_PLACE}.cvat",
+            kinds=(".xml",),
             about="annotations.xml of 'CVAT for images' with polygons, and images/",
             drawn=True,
         ),
         "label-studio": Format(
             module=f"{_PLACE}.label_studio",
+            kinds=(".json",),
             about="Label Studio's JSON export with polygons, and the images",
             drawn=True,
         ),
         "rle": Format(
             module=f"{_PLACE}.rle_table",
+            kinds=(".csv",),
             about="Kaggle's table with ImageId,EncodedPixels[,ClassId], and the images",
             drawn=True,
         ),
         "yolo": Format(
             module=f"{_PLACE}.yolo",
+            kinds=(".yaml", ".yml", ".txt"),
             needs=("labels", "images"),
             about="data.yaml, images/, and labels/ with a polygon in each line",
             last=True,
@@ -134,6 +176,7 @@ FORMATS: dict[Truth, dict[str, Format]] = {
     "boxes": {
         "coco": Format(
             module=f"{_PLACE}.coco",
+            kinds=(".json",),
             about="annotations/instances_SPLIT.json and images",
             last=True,
             json_files=True,
@@ -147,24 +190,30 @@ FORMATS: dict[Truth, dict[str, Format]] = {
         ),
         "xml": Format(
             module=f"{_PLACE}.voc_beside",
+            kinds=(".xml",),
             needs=("images", "annotations"),
             about="VOC's XML files beside the images, also in SPLIT/; or annotations/ and images/",
         ),
         "labelme": Format(
             module=f"{_PLACE}.labelme",
+            kinds=(".json",),
             about="LabelMe's JSON files, beside the images",
             writer=f"{_WRITERS}.labelme",
         ),
         "cvat": Format(
             module=f"{_PLACE}.cvat",
+            kinds=(".xml",),
             about="annotations.xml of 'CVAT for images', and images/",
             files=(".xml",),
         ),
         "label-studio": Format(
-            module=f"{_PLACE}.label_studio", about="Label Studio's JSON export, and the images"
+            module=f"{_PLACE}.label_studio",
+            kinds=(".json",),
+            about="Label Studio's JSON export, and the images",
         ),
         "yolo": Format(
             module=f"{_PLACE}.yolo",
+            kinds=(".yaml", ".yml", ".txt"),
             needs=("labels", "images"),
             about="data.yaml, images/, labels/, in each split or with a folder for each in them",
             files=(".yaml", ".yml"),
@@ -174,6 +223,7 @@ FORMATS: dict[Truth, dict[str, Format]] = {
     "instances": {
         "coco": Format(
             module=f"{_PLACE}.coco",
+            kinds=(".json",),
             about="annotations/instances_SPLIT.json and images",
             last=True,
             json_files=True,
@@ -188,23 +238,29 @@ FORMATS: dict[Truth, dict[str, Format]] = {
         ),
         "labelme": Format(
             module=f"{_PLACE}.labelme",
+            kinds=(".json",),
             about="LabelMe's JSON files, beside the images",
             writer=f"{_WRITERS}.labelme",
         ),
         "cvat": Format(
             module=f"{_PLACE}.cvat",
+            kinds=(".xml",),
             about="annotations.xml of 'CVAT for images', and images/",
             files=(".xml",),
         ),
         "label-studio": Format(
-            module=f"{_PLACE}.label_studio", about="Label Studio's JSON export, and the images"
+            module=f"{_PLACE}.label_studio",
+            kinds=(".json",),
+            about="Label Studio's JSON export, and the images",
         ),
         "rle": Format(
             module=f"{_PLACE}.rle_table",
+            kinds=(".csv",),
             about="Kaggle's table with ImageId,EncodedPixels[,ClassId], and the images",
         ),
         "yolo": Format(
             module=f"{_PLACE}.yolo",
+            kinds=(".yaml", ".yml", ".txt"),
             needs=("labels", "images"),
             about="as for boxes, with a polygon in each line of labels/",
             files=(".yaml", ".yml"),

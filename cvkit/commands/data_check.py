@@ -31,9 +31,9 @@ def check_data(options: DataCheck) -> int:
     started = time.monotonic()
     _require_flags(options)
     report = Reporter(options.quiet)
-    request = _request(options)
+    request = _request(options, report)
     result = check(request, report)
-    for note in request.exclude.notes(result.keys):
+    for note in [*result.tables, *request.exclude.notes(result.keys)]:
         report.warn(note)
     findings = chosen(result.findings, options.select, options.ignore)
     if options.fix_list is not None:
@@ -119,7 +119,7 @@ def require_data_flags(options: DataPlace, task: str) -> None:
         )
 
 
-def _request(options: DataCheck) -> Any:
+def _request(options: DataCheck, report: Reporter) -> Any:
     """Return what the flags ask for.
 
     Raises:
@@ -131,7 +131,7 @@ def _request(options: DataCheck) -> Any:
     from cvkit.data.masks import MaskMap, parse_mask_map
     from cvkit.options.video import VideoTrain
 
-    task = options.task or clear_task(options.data, options.format)
+    task = options.task or clear_task(options.data, options.format, report.say)
     truth, videos = TRUTH_OF[task]
     require_data_flags(options, task)
     return Request(

@@ -12,6 +12,8 @@ from cvkit.catalog import nearest
 from cvkit.commands.data_check import require_data_flags
 from cvkit.commands.printing import print_json
 from cvkit.console import Reporter, print_line
+from cvkit.data.pages import file_of
+from cvkit.data.roots import roots_of
 from cvkit.errors import UsageError
 from cvkit.format_table import FORMATS, TRUTH_OF, Truth
 from cvkit.options.data_convert import DataConvert
@@ -29,12 +31,12 @@ def convert_data(options: DataConvert) -> int:
     from cvkit.data.formats.recognise import clear_task
     from cvkit.data.masks import MaskMap, parse_mask_map
 
-    task = options.task or clear_task(options.data, options.format)
+    report = Reporter(options.quiet)
+    task = options.task or clear_task(options.data, options.format, report.say)
     truth, videos = TRUTH_OF[task]
     writer = _writer(options, truth)
     require_data_flags(options, task)
     _require_elsewhere(options)
-    report = Reporter(options.quiet)
     origin = Origin(
         place=options.data,
         truth=truth,
@@ -127,7 +129,8 @@ def _require_elsewhere(options: DataConvert) -> None:
     Raises:
         UsageError: it would lie in the dataset.
     """
-    if options.data.is_dir() and options.out.resolve().is_relative_to(options.data.resolve()):
+    roots = [root.resolve() for root in roots_of(options.data) if root.is_dir()]
+    if any(map(options.out.resolve().is_relative_to, roots)):
         raise UsageError(
             f"--out {options.out} lies in the dataset {options.data}",
             code="out.inside",
@@ -150,5 +153,11 @@ def _place_files(items: Iterable[Any], writer: Any, options: DataConvert, report
 def _place(source: Path, target: Path, *, link: bool) -> None:
     if source.is_dir():  # the frames of a video
         shutil.copytree(source, target, copy_function=os.link if link else shutil.copyfile)
+        return
+    if file_of(source) != source:
+        from cvkit.data.decode import decode, open_image
+
+        with open_image(source) as image:
+            decode(image, source).save(target)
         return
     (os.link if link else shutil.copyfile)(source.resolve(), target)

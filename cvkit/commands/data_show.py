@@ -15,6 +15,7 @@ from cvkit.commands.data_views import read_labelled, refuse_existing, task_of, t
 from cvkit.commands.printing import print_json
 from cvkit.commands.reports import command_line, environment
 from cvkit.console import Reporter, print_line
+from cvkit.data.roots import place_name
 from cvkit.errors import CvkitError, DataError
 from cvkit.options.data_views import DataShow
 from cvkit.texts import counted
@@ -151,7 +152,7 @@ def _write(
     options: DataShow, data: Labelled[Any, Any], samples: Sequence[ShownSample], report: Reporter
 ) -> None:
     """Write the sheet or the page."""
-    what = f"{counted(len(samples), 'sample')} of {data.root.name}"
+    what = f"{counted(len(samples), 'sample')} of {place_name(data.root)}"
     having = f" with {options.with_class}" if options.with_class else ""
     seen = f", and as training sees them with --augment {options.augment}"
     title = f"{data.task}: {what}{having}{seen if options.augment else ''}"
@@ -163,7 +164,7 @@ def _write(
     dataset.write_dataset_page(
         options.out,
         dataset.DatasetPage(
-            title=f"{data.task} · {data.root.name}",
+            title=f"{data.task} · {place_name(data.root)}",
             subject=str(data.root),
             evaluated=f"{data.layout} layout, {what}{having}{seen if options.augment else ''}",
             command=command_line(options, ("data", "show")),

@@ -9,6 +9,7 @@ from cvkit import storage
 from cvkit.commands.data_views import read_labelled, refuse_existing, task_of, train_options
 from cvkit.commands.printing import print_json
 from cvkit.console import Reporter, print_line, print_table
+from cvkit.data.roots import place_name
 from cvkit.errors import CvkitError, DataError, UsageError, raise_defects
 from cvkit.options.data_views import DataSplit
 from cvkit.options.described import differs
@@ -47,7 +48,7 @@ def split(options: DataSplit) -> int:
             code="split.empty",
             hint="fewer folds, larger fractions, or smaller groups",
         )
-    about: dict[str, Any] = {"task": task, "data": data.root.name, "layout": data.layout}
+    about: dict[str, Any] = {"task": task, "data": place_name(data.root), "layout": data.layout}
     about |= {"seed": options.seed, "group_by": options.group_by, "rule": RULE}
     storage.write_file(options.out, write_lists(about, splits))
     _tell(options, about, _counts(splits, keys, labels), len(set(groups)), data)

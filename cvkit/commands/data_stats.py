@@ -10,6 +10,7 @@ from cvkit.commands.data_views import read_labelled, refuse_existing, task_of, t
 from cvkit.commands.printing import print_json
 from cvkit.commands.reports import command_line, environment
 from cvkit.console import Reporter, print_line, print_table
+from cvkit.data.roots import place_name
 from cvkit.options.data_views import DataStats
 from cvkit.texts import counted
 
@@ -228,7 +229,7 @@ def _write_page(
     dataset.write_dataset_page(
         options.out,
         dataset.DatasetPage(
-            title=f"{data.task} · {data.root.name}",
+            title=f"{data.task} · {place_name(data.root)}",
             subject=str(data.root),
             evaluated=_headline(data),
             command=command_line(options, ("data", "stats")),

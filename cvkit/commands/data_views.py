@@ -42,7 +42,7 @@ def task_of(options: DataView) -> str:
             code="task.unclear",
             hint=f"choose with --task {', '.join(TASKS)}",
         )
-    return clear_task(Path(options.data), options.format)
+    return clear_task(Path(options.data), options.format, Reporter(options.quiet).say)
 
 
 def train_options(options: DataView, task: str, **values: Any) -> Train:

@@ -15,7 +15,7 @@ from cvkit.helptext import (
     names_in,
     short_help,
 )
-from cvkit.options.described import description, hints, type_of
+from cvkit.options.described import description, hints, repeated_names, type_of
 from cvkit.options.job import Command
 from cvkit.options.tree import COMMANDS
 
@@ -70,7 +70,8 @@ def _is_switch(options_class: type[Command], field: Field) -> bool:
 
 
 def _is_list(options_class: type[Command], name: str) -> bool:
-    return typing.get_origin(type_of(hints(options_class)[name])) is list
+    repeated = name in repeated_names(options_class)
+    return repeated or typing.get_origin(type_of(hints(options_class)[name])) is list
 
 
 def _of_command(

@@ -10,6 +10,7 @@ from cvkit.data.division import WHOLE, Division, Parts, Source, read_splits
 from cvkit.data.exclusion import NOTHING, Exclusion
 from cvkit.data.formats.contract import TRAINING, DataFlags, Query
 from cvkit.data.formats.recognise import detect_format, reader_of
+from cvkit.data.roots import several
 from cvkit.errors import CvkitError, DataError, UsageError
 from cvkit.format_table import FORMATS, Truth
 from cvkit.structures import ClassList
@@ -126,6 +127,12 @@ def _format_of(truth: Truth, query: Query, wanted: str) -> str:
         UsageError: files or a folder of images are given for data in another format.
     """
     taking = next(name for name, row in FORMATS[truth].items() if row.json_files)
+    if query.json_files and several(query.root):
+        raise UsageError(
+            f"a COCO file has no effect on several datasets, {query.root}",
+            code="json.several",
+            hint="give the folder of each dataset, or one dataset",
+        )
     if not query.json_files:
         found = detect_format(truth, query.root, wanted, query.splits, query.flags.place)
     elif wanted in ("auto", taking):

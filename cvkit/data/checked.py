@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cvkit.console import Tabular
 from cvkit.data.exclusion import NOTHING, Exclusion
 from cvkit.data.findings import Finding
 from cvkit.data.masks import MaskMap
@@ -76,6 +77,7 @@ class Checked:
         parts: the splits that could be read.
         train: name of the training split; "" if there is none.
         keys: of all samples, including those left out.
+        tables: of the classes of several datasets.
     """
 
     layout: str
@@ -83,3 +85,4 @@ class Checked:
     parts: list[Part] = field(default_factory=list)
     train: str = ""
     keys: set[str] = field(default_factory=set)
+    tables: dict[Tabular, None] = field(default_factory=dict)

@@ -113,14 +113,16 @@ def read_collection(
     if empty := [split for split, images in parts.splits.items() if not images]:
         text = f"split {empty[0]!r} of {place} is empty"
         raise DataError(text, code="split.empty", hint=" ".join(notes[:1]))
-    names = tuple(sorted(labels)) if listed is None else _listed(labels, listed.names, place)
+    order = contents.ordered() or (listed and _listed(labels, listed.names, place))
     kept, left_out = exclude.kept(parts.splits)
-    return Collection(layout, names, listed is not None, kept, parts.heap, (*notes, *left_out))
+    names = order or tuple(sorted(labels))
+    return Collection(layout, names, bool(order), kept, parts.heap, (*notes, *left_out))
 
 
 def _doubts(place: Path, layout: str, labels: AbstractSet[str]) -> list[str]:
     """Return a note if the class folders look like folders of data for another task."""
-    if not FORMATS["classes"][layout].last or not labels & NO_CLASSES:
+    row = FORMATS["classes"].get(layout)
+    if row is None or not row.last or not labels & NO_CLASSES:
         return []
     hint = other_data("classes", place, deeper=False)
     return [f"{place}: its folders are read as classes, but {hint}"] if hint else []

@@ -22,6 +22,7 @@ from cvkit.data.formats.contract import DataFlags, Query
 from cvkit.data.formats.recognise import detect_format
 from cvkit.data.labelled import LabelledImage, mask_classes, read_pairs
 from cvkit.data.masks import MaskMap, MaskReader
+from cvkit.data.pages import file_of
 from cvkit.data.scan import Found, scan_boxes, scan_images, scan_pairs, scan_videos
 from cvkit.data.writing.contract import Content, Feature, Item
 from cvkit.data.writing.painting import hidden_pixels
@@ -279,7 +280,7 @@ def _items(
     """
     rows = {split: [about(sample) for sample in samples] for split, samples in splits.items()}
     paths = dict.fromkeys((path, key) for row in rows.values() for key, path, _ in row)
-    names = _unique_names({path: key.partition("#")[0] for path, key in paths})
+    names = _unique_names({path: _file_key(path, key) for path, key in paths})
     whole = list(splits) == [ALL]
     return {
         "" if whole else split: [
@@ -288,6 +289,15 @@ def _items(
         ]
         for split in splits
     }
+
+
+def _file_key(path: Path, key: str) -> str:
+    """Return the path of a new file relative to the dataset: each page of a file is one."""
+    name, _, part = key.partition("#")
+    if file_of(path) == path:
+        return name
+    file = PurePosixPath(name)
+    return file.with_name(f"{file.stem}-{part}{file.suffix}").as_posix()
 
 
 def _unique_names(keys: Mapping[Path, str]) -> dict[Path, str]:

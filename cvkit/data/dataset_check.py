@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cvkit.catalog import nearest
-from cvkit.console import Reporter
+from cvkit.console import Reporter, Tabular
 from cvkit.data.annotated import AnnotatedImage, Annotations
 from cvkit.data.checked import Checked, Part, Request
 from cvkit.data.class_checks import CLASS_CHECKS, listed_classes
@@ -165,7 +165,9 @@ def _read_part(name: str, request: Request, contents: Contents[Any], result: Che
     for defect in request.exclude.tolerated(content.defects, str(request.place)):
         result.findings += found_defects(defect, request.root, shown)
     remarks = content.remarks if isinstance(content, Annotations) else []
-    result.findings += [noted(note, request.root, shown) for note in [*content.notes, *remarks]]
+    notes = [note for note in [*content.notes, *remarks] if not isinstance(note, Tabular)]
+    result.tables |= dict.fromkeys(note for note in content.notes if isinstance(note, Tabular))
+    result.findings += [noted(note, request.root, shown) for note in notes]
     result.keys |= {item.key for item in content.images}
     items = [item for item in content.images if item.key not in request.exclude.keys]
     if not content.images and not content.defects:

@@ -10,13 +10,14 @@ Conversions, none of which depends on the command:
                        microscopes store 10, 12 or 14 bits in 16-bit files. PGM and PPM declare
                        their range, and Pillow scales it to all 16 bits
     CMYK, YCbCr, LAB   Pillow's conversion to RGB
-    animation          the first frame
+    animation          the first frame; another page of a TIFF file by its path, `x.tif#12`
 
 Refused with a typed error: over 100 megapixels, truncated, empty, not an image, not a file,
 32-bit float.
 """
 
 import contextlib
+import hashlib
 import os
 import stat
 import warnings
@@ -25,6 +26,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from cvkit.data.pages import file_of, page_of
 from cvkit.errors import DataError
 
 MAX_PIXELS = 100_000_000
@@ -57,16 +59,21 @@ def open_image(path: Path) -> Image.Image:
         DataError: `image.missing`, `image.not_a_file`, `image.empty`, `image.unreadable`,
             `image.not_an_image` or `image.too_large`.
     """
+    file, page = page_of(path)
     try:
-        status = os.stat(path)
+        status = os.stat(file)
         if not stat.S_ISREG(status.st_mode):
             raise DataError(f"{path} is not a regular file", code="image.not_a_file")
         if status.st_size == 0:
             raise DataError(f"{path} is empty (0 bytes)", code="image.empty")
         _ignore_warnings_of_pillow()
-        image = Image.open(path, formats=FORMATS)
+        image = Image.open(file, formats=FORMATS)
+        if page is not None:
+            image.seek(page - 1)
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist", code="image.missing") from error
+    except EOFError as error:
+        raise DataError(f"{path}: {file.name} has no such page", code="image.missing") from error
     except Image.DecompressionBombError as error:
         raise _too_large(path, str(error)) from error
     except UnidentifiedImageError as error:
@@ -181,6 +188,8 @@ def _wide_values(image: Image.Image, path: Path) -> np.ndarray | None:
         return values
     import cv2  # Pillow keeps only the high byte of several channels
 
+    if file_of(path) != path:  # OpenCV would read the first page
+        return None
     found = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if found is None or found.dtype != np.uint16 or found.shape[:2] != image.size[::-1]:
         return None
@@ -238,6 +247,31 @@ def _unknown_depth(image: Image.Image, path: Path) -> DataError:
         code="image.depth",
         hint="save it with 8 or 16 bits per channel",
     )
+
+
+def page_count(path: Path) -> int:
+    """Return the number of images in a file.
+
+    Raises:
+        DataError: see `open_image`; `image.corrupt` if they cannot be counted.
+    """
+    with open_image(path) as image:
+        try:
+            return int(getattr(image, "n_frames", 1))
+        except (OSError, ValueError, SyntaxError, EOFError, OverflowError) as error:
+            raise DataError(f"{path} is damaged: {error}", code="image.corrupt") from error
+
+
+def pixel_hash(path: Path) -> str:
+    """Return a SHA-256 over the pixels of an image as stored.
+
+    Raises:
+        DataError: see `open_image` and `decode`.
+    """
+    with open_image(path) as image:
+        pixels = decode(image, path)
+        about = f"{pixels.mode} {pixels.size} {image.getpalette()}"
+        return hashlib.sha256(about.encode() + pixels.tobytes()).hexdigest()
 
 
 def exif_orientation(path: Path) -> int:

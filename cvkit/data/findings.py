@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cvkit.data.notes import Note
+from cvkit.data.pages import file_of
 from cvkit.data.rules import RULES, level_of
 from cvkit.errors import CvkitError
 
@@ -95,7 +96,7 @@ def located(message: str, root: Path) -> tuple[str, str]:
     """
     ends = [match.start() for match in re.finditer(r"[:\s]", message)] + [len(message)]
     known = (message[:end] for end in reversed(ends) if end)
-    path = next(filter(os.path.lexists, known), "")
+    path = next((each for each in known if os.path.lexists(file_of(Path(each)))), "")
     if not path and (gone := re.match(r"(.+?) does not exist", message)):
         path = gone[1]
     rest = message[len(path) :]

@@ -15,7 +15,9 @@ from typing import Any
 
 import PIL
 
+from cvkit.data.decode import pixel_hash
 from cvkit.data.frames import frame_files
+from cvkit.data.pages import file_of
 from cvkit.errors import CvkitError, DataError
 from cvkit.storage import cache_folder, machine_errors, sha256, write_file
 
@@ -71,7 +73,7 @@ class Known:
         """
         try:
             places = [os.path.abspath(path) for path in paths]
-            marks = [(p, (s := os.stat(p)).st_size, s.st_mtime_ns) for p in places]
+            marks = [(p, (s := os.stat(file_of(Path(p)))).st_size, s.st_mtime_ns) for p in places]
         except OSError:
             return examine()  # which reports the error
         key = places[0].removeprefix(self._base)
@@ -117,6 +119,8 @@ def content_hash(path: Path) -> str:
         DataError: it cannot be read.
     """
     try:
+        if file_of(path) != path:
+            return pixel_hash(path)
         if not path.is_dir():
             return sha256(path)
         frames = [sha256(frame) for frame in frame_files(path)]

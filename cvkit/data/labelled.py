@@ -73,7 +73,7 @@ def read_pairs(
         contents.heap,
         lambda split: listing(split).images,
         lambda pair: pair.image,
-        _mask_values,
+        stored_values,
         contents.hint,
     )
     parts = read_splits(source, splits, division)
@@ -127,7 +127,7 @@ def rules(masks: Iterable[Path | Drawing]) -> str:
     return hashlib.sha256("\0".join(drawn).encode()).hexdigest() if drawn else ""
 
 
-def _mask_values(pairs: Sequence[LabelledImage]) -> list[list[str]]:
+def stored_values(pairs: Sequence[LabelledImage]) -> list[list[str]]:
     """Return the values or colours in each mask as stored; none for unreadable masks.
 
     They are not classes yet: flags that give values a meaning must not change the division.

@@ -271,6 +271,10 @@ def _palette(image: Image.Image) -> list[RGB]:
     return list(zip(flat[::3], flat[1::3], flat[2::3], strict=True))
 
 
+BILEVEL = 2**16 - 1
+"""White in 16-bit masks of black and white, which is read as 255."""
+
+
 def _narrow(values: np.ndarray, path: Path) -> np.ndarray:
     whole = np.isfinite(values) & (values == np.round(values))
     if not whole.all():
@@ -279,6 +283,8 @@ def _narrow(values: np.ndarray, path: Path) -> np.ndarray:
             code="mask.float",
             hint="masks contain class indices from 0 to 255; save them as 8-bit PNGs",
         )
+    if values.max() == BILEVEL and np.isin(values, (0, BILEVEL)).all():
+        return (values >> 8).astype(np.uint8)
     if values.min() < 0 or values.max() > 255:
         raise DataError(
             f"{path}: mask value {int(values.max())} does not fit into 8 bits",

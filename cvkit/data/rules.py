@@ -72,6 +72,10 @@ ERRORS: dict[str, Rule] = {
     "class.unknown": Rule(
         "A sample has a class that classes.txt does not list.", "correct the class or the list"
     ),
+    "classes.unnamed": Rule(
+        "A dataset does not name the classes of its masks, and is read together with others.",
+        "write classes.txt",
+    ),
     "classes.color": Rule("A colour in a class list is outside 0..255.", "correct the colour"),
     "classes.count": Rule(
         "The number of classes is too small, or too large for 8-bit masks.",
@@ -213,6 +217,10 @@ ERRORS: dict[str, Rule] = {
     ),
     "split.missing": Rule("A split does not exist.", "correct its name or path"),
     "split.not_a_file": Rule("The list of a split is a device or pipe.", REGULAR),
+    "stack.pages": Rule(
+        "A TIFF file of images and that of its masks have different numbers of pages.",
+        "give each image a mask, in the same order",
+    ),
     "video.part_empty": Rule(
         "A part of a video has no frames.", "correct start and end in the table"
     ),
@@ -252,6 +260,10 @@ WARNINGS: dict[str, Rule] = {
     ),
     "class.not_evaluated": Rule(
         "A class has no samples outside the training split.", "add validation samples"
+    ),
+    "class.spelling": Rule(
+        "Classes of two datasets that are read together differ in case or spacing only.",
+        "write them in the same way if they are the same",
     ),
     "class.unused": Rule("A listed class has no samples.", "remove it from the list, or add some"),
     "data.note": Rule("The data have an oddity without a rule of its own.", "see the message"),

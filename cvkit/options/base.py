@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from cvkit.options.described import Choice
+from cvkit.options.described import Choice, Several
 from cvkit.options.gated import Gated
 from cvkit.options.job import Job
 from cvkit.options.panels import DATA, MODEL, OUTPUT, RUN, TRAINING, flag
@@ -26,6 +26,7 @@ SPLITS_HELP = "File of 'cvkit data split' that lists the samples of each split"
 FOLD_HELP = "Fold of --splits that is the validation split, as NUMBER/FOLDS, such as 2/5"
 FOLDS_HELP = f"{FOLD_HELP}; all: train a model for each fold and report mean and deviation"
 
+JOINED = "may be repeated: several datasets are joined"
 WEIGHTS_HELP = "Model: run folder, .safetensors file, name in weights/"
 
 
@@ -40,7 +41,9 @@ class Train(Job):
     """Training flags of every task."""
 
     data: Annotated[
-        str, flag(DATA, "Dataset folder, or 'samples' for the built-in synthetic images")
+        str,
+        Several(),
+        flag(DATA, f"Dataset folder, or 'samples' for the built-in synthetic images; {JOINED}"),
     ] = "samples"
     train_split: Annotated[str, flag(DATA, "Split to train on")] = "train"
     val_split: Annotated[str, flag(DATA, "Split to evaluate after each epoch")] = "val"
@@ -280,7 +283,9 @@ class Eval(Gated, Inference):
 
     weights: Annotated[str | None, flag(MODEL, WEIGHTS_HELP)] = None
     data: Annotated[
-        str | None, flag(DATA, "Dataset folder, or 'samples', on which --weights is evaluated")
+        str | None,
+        Several(),
+        flag(DATA, f"Dataset folder, or 'samples', to evaluate --weights on; {JOINED}"),
     ] = None
     predictions: Annotated[
         Path | None, flag(DATA, "Folder or file of predictions to score instead of a model")

@@ -9,7 +9,7 @@ import typer
 
 from cvkit.catalog import TASKS
 from cvkit.format_table import FORMATS
-from cvkit.options.described import Choice
+from cvkit.options.described import Choice, Several
 from cvkit.options.job import Command
 from cvkit.options.panels import DATA, OUTPUT, flag
 
@@ -22,12 +22,16 @@ class DataPlace(Command):
 
     data: Annotated[
         Path,
-        typer.Argument(help="Dataset folder, or a COCO, YAML or CSV file", show_default=False),
+        Several(),
+        typer.Argument(
+            help="Dataset folder, or a COCO, YAML or CSV file; several datasets are joined",
+            show_default=False,
+        ),
     ]
     task: Annotated[
         str | None,
         Choice(TASKS),
-        flag(DATA, "Task that the data are for (default: by the format, if only one fits)"),
+        flag(DATA, "Task that the data are for (default: by the format and the outlines)"),
     ] = None
     format: Annotated[
         str, Choice(FORMAT_NAMES), flag(DATA, "Format of the data; auto: recognised")

@@ -9,7 +9,7 @@ import typer
 
 from cvkit.catalog import TASKS
 from cvkit.options.data import FORMAT_NAMES
-from cvkit.options.described import Choice
+from cvkit.options.described import Choice, Several
 from cvkit.options.job import Command
 from cvkit.options.panels import DATA, OUTPUT, flag
 
@@ -20,8 +20,11 @@ class DataView(Command):
 
     data: Annotated[
         str,
+        Several(),
         typer.Argument(
-            metavar="DATA", help="Dataset folder or file, or 'samples'", show_default=False
+            metavar="DATA",
+            help="Dataset folder or file, or 'samples'; several datasets are joined",
+            show_default=False,
         ),
     ]
     task: Annotated[

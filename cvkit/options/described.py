@@ -2,12 +2,15 @@
 
 import dataclasses
 import typing
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+
+from cvkit.errors import UsageError
+from cvkit.format_table import ROOTS_SEPARATOR
 
 Description = typer.models.OptionInfo | typer.models.ArgumentInfo
 """How Typer shows and checks a flag or an argument."""
@@ -18,6 +21,44 @@ class Choice:
     """Annotation of a flag that takes only one of these names."""
 
     names: Collection[str]
+
+
+@dataclass(frozen=True)
+class Several:
+    """Annotation of a flag for a dataset, which may be given several times.
+
+    Its values become one text with `ROOTS_SEPARATOR` between them.
+    """
+
+
+def repeated_names(options_class: type[Any]) -> frozenset[str]:
+    """Return the flags of a command that are annotated with `Several`."""
+    found = typing.get_type_hints(options_class, include_extras=True)
+    return frozenset(
+        name
+        for name, annotation in found.items()
+        if any(isinstance(each, Several) for each in typing.get_args(annotation))
+    )
+
+
+def joined_places(values: Sequence[str], flag: str) -> str:
+    """Return several datasets as one place.
+
+    Args:
+        values: of the flag, at least one.
+        flag: for the message.
+
+    Raises:
+        UsageError: one of them cannot be told apart from the others.
+    """
+    wrong = next((value for value in values if ROOTS_SEPARATOR in value), None)
+    if wrong is not None and len(values) > 1:
+        raise UsageError(
+            f"{flag} {wrong} contains {ROOTS_SEPARATOR!r}, which separates datasets",
+            code="data.separator",
+            hint="rename the folder, or give it through a link with another name",
+        )
+    return ROOTS_SEPARATOR.join(values)
 
 
 _HINTS: dict[type[Any], dict[str, object]] = {}

@@ -10,7 +10,7 @@ import typer
 from cvkit.catalog import ARCHS, backbones_of, listed_names
 from cvkit.format_table import format_choices
 from cvkit.options.base import Eval, Predict, Train, weights_flag
-from cvkit.options.described import Choice
+from cvkit.options.described import Choice, Several
 from cvkit.options.job import Command
 from cvkit.options.panels import DATA, MODEL, OUTPUT, RUN, TRAINING, flag
 
@@ -306,9 +306,9 @@ class DetectProposals(Command):
     Give the file to train, eval and predict with --proposals.
     """
 
-    data: Annotated[str, typer.Argument(metavar="DATA", help="Dataset folder, or 'samples'")] = (
-        "samples"
-    )
+    data: Annotated[
+        str, Several(), typer.Argument(metavar="DATA", help="Dataset folder, or 'samples'")
+    ] = "samples"
     out: Annotated[Path, flag(OUTPUT, "File to write (.npz)")] = Path("proposals.npz")
     overwrite: Annotated[bool, flag(OUTPUT, "Replace the file --out")] = False
     splits: Annotated[

@@ -9,7 +9,7 @@ import typer
 
 from cvkit.catalog import TASKS
 from cvkit.options.base import WEIGHTS_HELP
-from cvkit.options.described import Choice
+from cvkit.options.described import Choice, Several
 from cvkit.options.job import Command, Device, Offline
 from cvkit.options.panels import DATA, MODEL, OUTPUT, RUN, TRAINING, flag
 
@@ -120,7 +120,7 @@ class WeightsProve(Command):
     """
 
     file: Annotated[Path, typer.Argument(help="Model file (.safetensors) or run folder")]
-    data: Annotated[str, flag(DATA, "Dataset folder, or 'samples'")]
+    data: Annotated[str, Several(), flag(DATA, "Dataset folder, or 'samples'")]
     split: Annotated[str, flag(DATA, "Split to evaluate; all: the whole dataset")] = "val"
     batch_size: Annotated[
         int | None, flag(RUN, "Images per batch (default: the task's)", min=1)
@@ -138,7 +138,7 @@ class Tune(Command):
     """
 
     task: Annotated[str, Choice(TASKS), typer.Argument(help="Task to train", show_default=False)]
-    data: Annotated[str, flag(DATA, "Dataset folder, or 'samples'")] = "samples"
+    data: Annotated[str, Several(), flag(DATA, "Dataset folder, or 'samples'")] = "samples"
     trials: Annotated[int, flag(TRAINING, "Number of trials of a random search", min=1)] = 10
     strategy: Annotated[
         str,
@@ -243,6 +243,7 @@ class Bench(Command):
     ] = dataclasses.field(default_factory=list)
     data: Annotated[
         str | None,
+        Several(),
         flag(DATA, "Dataset folder, or 'samples', on which the metric of each engine is measured"),
     ] = None
     split: Annotated[str, flag(DATA, "Split of --data")] = "val"

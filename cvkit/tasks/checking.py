@@ -6,6 +6,7 @@ from typing import Any, Protocol, TypeVar
 
 from cvkit.console import Advance, Reporter
 from cvkit.data.fingerprint import RULE, fingerprint
+from cvkit.data.roots import place_name
 from cvkit.data.scan import Found
 from cvkit.storage import cache_trouble
 from cvkit.structures import ClassList
@@ -106,7 +107,7 @@ def about_data(
     """
     rows = {name: list(samples) for name, samples in splits.items()}
     return {
-        "name": data if data == "samples" else Path(data).name,
+        "name": data if data == "samples" else place_name(Path(data)),
         "fingerprint_rule": RULE,
         "class_fingerprint": fingerprint([(str(row),) for row in classes.as_json()]),
         "fingerprints": {name: fingerprint(samples) for name, samples in rows.items()},

@@ -863,6 +863,107 @@ def class_lists_of_ucf101():
     )
 
 
+@case
+def class_lists_of_hmdb51():
+    """HMDB51: 1 is train, 2 is test, 0 is unused."""
+    lists = "testTrainMulti_7030_splits"
+    return Case(
+        "classes",
+        "hmdb51",
+        {
+            f"{lists}/brush_hair_test_split1.txt": "a.avi 1 \nb c.avi 2 \nd.avi 0 \n",
+            f"{lists}/brush_hair_test_split2.txt": "a.avi 2 \n",
+            f"{lists}/cartwheel_test_split1.txt": "e.avi 1 \n",
+            "hmdb51/brush_hair/a.png": photo(10),
+            "hmdb51/brush_hair/b c.png": photo(20),
+            "hmdb51/brush_hair/d.png": photo(30),
+            "hmdb51/cartwheel/e.png": photo(40),
+        },
+        ("brush_hair", "cartwheel"),
+        {
+            "train": {
+                "hmdb51/brush_hair/a.png": "brush_hair",
+                "hmdb51/cartwheel/e.png": "cartwheel",
+            },
+            "test": {"hmdb51/brush_hair/b c.png": "brush_hair"},
+        },
+        {
+            "mark": (f"{lists}/cartwheel_test_split1.txt", "1", "7"),
+            "missing": (f"{lists}/cartwheel_test_split1.txt", "e", "f"),
+            "duplicate": (f"{lists}/brush_hair_test_split1.txt", "d.avi 0", "a.avi 1"),
+        },
+        (f"{lists}/brush_hair_test_split2.txt",),
+    )
+
+
+@case
+def class_table_of_kinetics():
+    """Kinetics: names with the times of the clip, or without."""
+    head = "label,youtube_id,time_start,time_end,split\n"
+    return Case(
+        "classes",
+        "kinetics",
+        {
+            "annotations/train.csv": f"{head}abseiling,0-x,1,11,train\nzumba,_y,103,113,train\n",
+            "annotations/val.csv": f"{head}zumba,z,0,10,validate\n".replace("validate", "val"),
+            "train/abseiling/0-x_000001_000011.png": photo(10),
+            "train/_y.png": photo(20),
+            "val/z_000000_000010.png": photo(30),
+        },
+        ("abseiling", "zumba"),
+        {
+            "train": {
+                "train/abseiling/0-x_000001_000011.png": "abseiling",
+                "train/_y.png": "zumba",
+            },
+            "val": {"val/z_000000_000010.png": "zumba"},
+        },
+        {
+            "times": ("annotations/train.csv", ",1,11,", ",11,1,"),
+            "missing": ("annotations/train.csv", "_y", "_v"),
+            "class": ("annotations/val.csv", "zumba", "\x07"),
+        },
+    )
+
+
+@case
+def class_lists_of_something():
+    """Something-Something v2: templates with brackets, and numbered classes."""
+    rows = [
+        {"id": "74225", "label": "spinning cube", "template": "Spinning [something]"},
+        {"id": 3, "label": "a b", "template": "Moving [something] and [something]"},
+    ]
+    names = {"Spinning something": "1", "Moving something and something": "0"}
+    return Case(
+        "classes",
+        "something",
+        {
+            "labels/labels.json": json.dumps(names),
+            "labels/train.json": json.dumps(rows),
+            "labels/validation.json": json.dumps([rows[0] | {"id": "5"}]),
+            "labels/test.json": json.dumps([{"id": "6"}]),
+            "videos/74225.png": photo(10),
+            "videos/3.png": photo(20),
+            "videos/5.png": photo(30),
+        },
+        ("Moving something and something", "Spinning something"),
+        {
+            "train": {
+                "videos/74225.png": "Spinning something",
+                "videos/3.png": "Moving something and something",
+            },
+            "val": {"videos/5.png": "Spinning something"},
+        },
+        {
+            "class": ("labels/train.json", "Spinning [", "Turning ["),
+            "missing": ("labels/train.json", "74225", "74226"),
+            "numbers": ("labels/labels.json", '"1"', '"2"'),
+            "rows": ("labels/train.json", '"id": 3', '"id": null'),
+        },
+        ("labels/test.json",),
+    )
+
+
 def imagenet(table, content, where):
     files = {"train/n01/a.png": photo(10), "train/n02/images/b.png": photo(20), table: content}
     files |= {f"{where}/c.png": photo(30)}
@@ -908,6 +1009,91 @@ def voc_masks():
             "outside": ("ImageSets/Segmentation/train.txt", "a", "../a"),
             "duplicate": ("ImageSets/Segmentation/train.txt", "a\n", "a\na\n"),
         },
+    )
+
+
+def stack(*pages, bits=8):
+    """Return a TIFF file with a page for each array."""
+    kind = np.uint8 if bits == 8 else np.uint16
+    first, *rest = [Image.fromarray(np.asarray(page, kind)) for page in pages]
+    stream = io.BytesIO()
+    first.save(stream, "TIFF", save_all=True, append_images=rest)
+    return stream.getvalue()
+
+
+def grey(value):
+    return np.full((HEIGHT, WIDTH), value)
+
+
+def halves(right=1, left=0):
+    return [[left] * 4 + [right] * 4] * HEIGHT
+
+
+@case
+def stack_of_isbi():
+    """ISBI 2012: the test stack has no labels, and the masks of two classes have 0 and 255."""
+    return Case(
+        "masks",
+        "stacks",
+        {
+            "classes.txt": "membrane\ncell\n",
+            "train-volume.tif": stack(grey(10), grey(20)),
+            "train-labels.tif": stack(halves(), halves(0, 1)),
+            "test-volume.tif": stack(grey(30)),
+        },
+        ("membrane", "cell"),
+        {"train": {"train-volume.tif#1": HALF, "train-volume.tif#2": ["11110000"] * HEIGHT}},
+        {},
+        ("classes.txt",),
+    )
+
+
+@case
+def stack_with_16_bits():
+    """Images and masks of 16 bits, without splits."""
+    return Case(
+        "masks",
+        "stacks",
+        {
+            "classes.txt": "ground\ncat\n",
+            "images.tif": stack(grey(1000), grey(2000), grey(3000), bits=16),
+            "masks.tif": stack(halves(), grey(0), halves(255), bits=16),
+        },
+        ("ground", "cat"),
+        {
+            "all": {
+                "images.tif#1": HALF,
+                "images.tif#2": ["0" * 8] * HEIGHT,
+                "images.tif#3": ["0000...."] * HEIGHT,
+            }
+        },
+        {},
+        ("classes.txt",),
+    )
+
+
+@case
+def stacks_in_folders():
+    return Case(
+        "masks",
+        "stacks",
+        {
+            "classes.txt": "ground\ncat\n",
+            "images/train/a.tif": stack(grey(10), grey(20)),
+            "masks/train/a.tif": stack(halves(), grey(0)),
+            "images/val/b.tif": stack(grey(30), grey(40)),
+            "masks/val/b.tif": stack(halves(0, 1), grey(1)),
+        },
+        ("ground", "cat"),
+        {
+            "train": {"images/train/a.tif#1": HALF, "images/train/a.tif#2": ["0" * 8] * HEIGHT},
+            "val": {
+                "images/val/b.tif#1": ["11110000"] * HEIGHT,
+                "images/val/b.tif#2": ["1" * 8] * HEIGHT,
+            },
+        },
+        {},
+        ("classes.txt",),
     )
 
 

@@ -45,6 +45,20 @@ def pairs(root):
     (root / "classes.txt").write_text("a\nb\n")
 
 
+def stacks(root):
+    """TIFF files of several pages, for two splits."""
+    root.mkdir(parents=True, exist_ok=True)
+    for split, numbers in (("train", (0, 1)), ("val", (2, 3))):
+        pages = [np.random.default_rng(n).integers(256, size=(8, 9)) for n in numbers]
+        images = [Image.fromarray(p.astype(np.uint8)).resize(SIZE_WH) for p in pages]
+        images[0].save(root / f"{split}-volume.tif", save_all=True, append_images=images[1:])
+        masks = [
+            Image.fromarray(np.repeat([[0, 1]], 36, 1).astype(np.uint8)).resize(SIZE_WH, 0)
+        ] * 2
+        masks[0].save(root / f"{split}-labels.tif", save_all=True, append_images=masks[1:])
+    (root / "classes.txt").write_text("a\nb\n")
+
+
 def voc_masks(root):
     lists = root / "ImageSets" / "Segmentation"
     lists.mkdir(parents=True)

@@ -583,6 +583,13 @@ YOLO = [
 ]
 MASKS = [
     Case(
+        "stack.pages",
+        small.stacks,
+        "segment",
+        lambda root: Image.new("L", small.SIZE_WH, 1).save(root / "val-labels.tif"),
+        "val-volume.tif",
+    ),
+    Case(
         "classes.color",
         small.pairs,
         "segment",

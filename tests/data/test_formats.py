@@ -41,8 +41,12 @@ SIGNS = {
     ("classes", "classes"): ["cat/a.png", "dog/b.png"],
     ("classes", "csv"): ["labels.csv", "train/cat/a.png", "val/cat/b.png"],
     ("classes", "lists"): ["train.txt", "train/cat/a.png", "val/cat/b.png"],
+    ("classes", "hmdb51"): ["lists/wave_test_split1.txt", "train/cat/a.png", "val/cat/b.png"],
+    ("classes", "kinetics"): ["k.csv", "train/cat/a.png", "val/cat/b.png"],
+    ("classes", "something"): ["labels/labels.json", "labels/train.json", "train/1.webm"],
     ("classes", "imagenet"): ["LOC_val_solution.csv", "train/cat/a.png", "val/b.png"],
     ("masks", "voc"): ["JPEGImages/a.jpg", "SegmentationClass/a.png", "images/x", "masks/x"],
+    ("masks", "stacks"): ["train-volume.tif", "train-labels.tif", "images/a", "masks/a"],
     ("masks", "pairs"): ["images/a.png", "masks/a.png"],
     ("masks", "cityscapes"): ["leftImg8bit/train/x/a.png", "gtFine/train/x/a.png"],
     ("masks", "camvid"): ["train/a.png", "trainannot/a.png"],
@@ -73,6 +77,7 @@ SIGNS = {
 
 FIRST = {
     "train.csv": "ImageId,EncodedPixels",
+    "k.csv": "label,youtube_id,time_start,time_end",
     "train.txt": "cat/a.png 0",
     "studio.json": '[{"annotations": []}]',
     "a.xml": "<annotation>",
@@ -97,8 +102,22 @@ def test_what_has_no_format_is_told_all_of_them(tmp_path, truth):
         detect_format(truth, tmp_path, flag="--truth")
     told = caught.value.as_json()
     assert told["message"] == f"--truth {tmp_path} has no known layout; it contains nothing"
-    about = [f"{name}: {row.about}" for name, row in FORMATS[truth].items()]
-    assert told["hint"] == "; ".join(about)
+    assert told["hint"] == f"known: {', '.join(FORMATS[truth])}; docs/formats.md describes them"
+
+
+@pytest.mark.parametrize(
+    ("truth", "name"), [pair for pair in ROWS if FORMATS[pair[0]][pair[1]].kinds]
+)
+def test_files_of_the_same_kind_suggest_a_format(tmp_path, truth, name):
+    """What is beside the data for another reason, such as a table with another name."""
+    row = FORMATS[truth][name]
+    (tmp_path / f"other{row.kinds[0]}").write_text("{}")
+    with pytest.raises(DataError) as caught:
+        detect_format(truth, tmp_path)
+    hint = caught.value.as_json()["hint"]
+    alike = [each for each in FORMATS[truth].values() if row.kinds[0] in each.kinds]
+    assert [each.about in hint for each in alike] == [n < 3 for n in range(len(alike))]
+    assert name in hint or row in alike[3:]
 
 
 TAKEN = {("boxes", "xml"), ("masks", "ade20k")}
@@ -247,7 +266,7 @@ def test_a_row_and_a_module_are_all_that_a_format_needs(toy, truth):
     (root / "TOY").unlink()
     with pytest.raises(CvkitError) as caught:
         read_toy(truth, root, "val")
-    assert "toy: a file TOY" in caught.value.as_json()["hint"]
+    assert "toy" in caught.value.as_json()["hint"]
 
 
 @pytest.mark.parametrize("task", ["segment", "detect"])

@@ -1,5 +1,6 @@
 """COCO's annotation files, read strictly."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from cvkit.data.files import inside, matches
 from cvkit.data.formats.coco_columns import read_columns
 from cvkit.data.formats.coco_places import (
     ROBOFLOW,
+    all_files,
     coco_hint,
     coco_parts,
     find_coco,
@@ -27,12 +29,16 @@ from cvkit.data.formats.coco_places import (
     json_files,
 )
 from cvkit.data.formats.contract import Contents, Query
+from cvkit.data.formats.signs import any_has
 from cvkit.data.notes import Note
 from cvkit.data.segmentations import around, lies_outside, read_segmentation
 from cvkit.errors import DataError, of_sample
 from cvkit.ops.rle import make_masks, mask_areas
 from cvkit.structures import ClassList, Instances, Masks
 from cvkit.texts import counted, is_number, is_text, read_json, shown, whole_number
+
+OUTLINE = re.compile(rb'"segmentation"\s*:\s*(\[\s*\[\s*[-\d]|\{\s*")')
+"""The start of polygons or of a run-length code; objects without an outline may have `[]`."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,11 @@ def read(query: Query) -> Contents[Annotations]:
     known = [] if "" in files else [*named, *files]
     heap = None if divided is None else ""
     return Contents(known, heap, read_split, hint=coco_hint(root))
+
+
+def has_outlines(place: Path) -> bool:
+    """Return whether an object has an outline."""
+    return any_has(all_files(place), OUTLINE)
 
 
 def read_coco(

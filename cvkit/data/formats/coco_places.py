@@ -44,6 +44,15 @@ def _may_be_coco(file: Path) -> bool:
     return not small or SIGNS.search(start) is not None
 
 
+def all_files(root: Path) -> list[Path]:
+    """Return the COCO files of a dataset, or the one that is given instead."""
+    if root.is_file():
+        return [root]
+    folders = [root / "annotations", root / "coco", root]
+    files = [file for folder in folders for file in json_files(folder)]
+    return [*files, *matches(root, f"*/{ROBOFLOW}")]
+
+
 def find_coco(root: Path, split: str, choose: str) -> Path:
     """Return the annotation file of a split: `annotations/instances_SPLIT.json` and the like.
 

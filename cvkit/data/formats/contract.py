@@ -90,6 +90,8 @@ class Contents(Generic[T]):
         class_names: returns the classes of `train` and `val`, even if not requested; only for
             formats of class labels.
         hint: about the existing data, if the requested split is missing.
+        ordered: returns all class names in the order of their indices if the format defines it;
+            only for formats of class labels.
     """
 
     known: Sequence[str]
@@ -97,10 +99,15 @@ class Contents(Generic[T]):
     read: Callable[[str], T]
     class_names: Callable[[], Collection[str]] = tuple
     hint: str = NO_SPLITS
+    ordered: Callable[[], tuple[str, ...] | None] = lambda: None
 
 
 class Reader(Protocol):
-    """The module of a format."""
+    """The module of a format.
+
+    That of a format for both boxes and instances also has `has_outlines(place)`, which returns
+    whether an object of a dataset, in its folder or file, has an outline.
+    """
 
     def looks_like(self, place: Path, splits: Sequence[str]) -> bool:
         """Return whether a dataset has the format.

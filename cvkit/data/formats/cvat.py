@@ -4,6 +4,7 @@ Boxes, polygons, ellipses and masks are objects; points, lines, cuboids and skel
 Images are beside the file or in `images`, also in a folder for their subset.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from cvkit.data.annotated import MOST_PIXELS, Annotations, claimed_size
 from cvkit.data.files import inside, matches
 from cvkit.data.formats.contract import Contents, Query
+from cvkit.data.formats.signs import any_has
 from cvkit.data.formats.xml_files import read_root
 from cvkit.data.outlines import Outline, OutlinedImage, annotate, ellipse
 from cvkit.errors import CvkitError, DataError
@@ -23,6 +25,7 @@ from cvkit.texts import counted, parse_number, require_regular, shown
 MOST_BYTES = 1_000_000_000
 FIRST_BYTES = 4096
 """Number of bytes to search for the root of an annotation file."""
+OUTLINE = re.compile(rb"<(polygon|ellipse|mask)\s")
 OBJECTS = ("box", "polygon", "ellipse", "mask")
 
 
@@ -51,6 +54,11 @@ def read(query: Query) -> Contents[Annotations]:
         return found
 
     return Contents(known, None if known else "", read_split)
+
+
+def has_outlines(place: Path) -> bool:
+    """Return whether an annotation is the outline of an object."""
+    return any_has([place] if place.is_file() else _files(place), OUTLINE)
 
 
 def _files(root: Path) -> list[Path]:

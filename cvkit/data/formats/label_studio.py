@@ -14,11 +14,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from cvkit.data.annotated import Annotations, claimed_size
 from cvkit.data.files import inside, matches, walk_images
 from cvkit.data.formats.contract import Contents, Query
+from cvkit.data.formats.signs import any_has
 from cvkit.data.outlines import Outline, OutlinedImage, annotate, ellipse
 from cvkit.errors import CvkitError, DataError
 from cvkit.structures import ClassList
 from cvkit.texts import counted, is_number, is_text, read_json, require_regular, shown
 
+OUTLINE = re.compile(rb'"type"\s*:\s*"(polygon|ellipse)labels"')
 FIRST_BYTES = 4096
 """Number of bytes to search for the first task."""
 
@@ -53,6 +55,11 @@ def read(query: Query) -> Contents[Annotations]:
         return found
 
     return Contents([], "", read_all)
+
+
+def has_outlines(place: Path) -> bool:
+    """Return whether a result is the outline of an object."""
+    return any_has(_files(place), OUTLINE)
 
 
 def _files(root: Path) -> list[Path]:

@@ -9,6 +9,7 @@ import binascii
 import io
 import math
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -21,6 +22,7 @@ from cvkit.data.annotated import Annotations, claimed_size
 from cvkit.data.division import is_split
 from cvkit.data.files import escapes, inside, matches, walk_images
 from cvkit.data.formats.contract import Contents, Query
+from cvkit.data.formats.signs import any_has
 from cvkit.data.formats.voc_lists import with_image_suffix
 from cvkit.data.outlines import Outline, OutlinedImage, annotate, ellipse
 from cvkit.errors import CvkitError, DataError
@@ -31,6 +33,7 @@ FIRST_BYTES = 4096
 """Number of bytes to search for the list of shapes."""
 FILES = 5
 """Number of files of a folder that are examined to recognise the format."""
+OUTLINE = re.compile(rb'"shape_type"\s*:\s*"(polygon|circle|mask)"')
 NO_OBJECTS = ("point", "points", "line", "linestrip")
 
 
@@ -52,6 +55,11 @@ def read(query: Query) -> Contents[Annotations]:
         return _split(root, inside(root, split), files, masks=query.masks)
 
     return Contents(known, None if known else "", read_split)
+
+
+def has_outlines(place: Path) -> bool:
+    """Return whether a shape is the outline of an object."""
+    return any_has(matches(place, "**/*.json"), OUTLINE)
 
 
 def _files(root: Path) -> list[Path]:

@@ -21,6 +21,8 @@ from cvkit.texts import read_lines, require_regular, shown, whole_number
 FIRST_BYTES = 4096
 """Number of bytes of a list that are examined."""
 NUMBERS = "classInd.txt"
+UCF101 = "UCF-101"
+"""Folder of UCF101's videos, beside that of its lists."""
 
 
 def looks_like(place: Path, splits: Sequence[str]) -> bool:
@@ -112,7 +114,7 @@ def _find(root: Path, file: Path, name: str, where: str) -> Path:
     Raises:
         DataError: it leads out of the dataset, or does not exist.
     """
-    folders = (root, file.parent, root / "videos", root / "images", root / file.stem)
+    folders = (root, file.parent, root / "videos", root / "images", root / file.stem, root / UCF101)
     paths = [inside(folder, name, file) for folder in folders]
     found = next((path for path in paths if path.exists()), None)
     if not name or found is None:

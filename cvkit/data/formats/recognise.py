@@ -2,17 +2,19 @@
 
 import importlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from cvkit.data.files import matches, walk_images, walk_videos
 from cvkit.data.formats.contract import Reader
+from cvkit.data.roots import roots_of
 from cvkit.errors import DataError, UsageError
-from cvkit.format_table import FORMATS, TASK_OF, Format, Truth
+from cvkit.format_table import FORMATS, LAYOUTS_SEPARATOR, TASK_OF, Format, Truth
 from cvkit.texts import counted
 
 DRAWN = "cvkit.data.formats.drawn"
+JOINED = "cvkit.data.formats.joined"
 
 
 def reader_of(truth: Truth, name: str) -> Reader:
@@ -22,6 +24,11 @@ def reader_of(truth: Truth, name: str) -> Reader:
         truth: the kind of labels that the dataset has.
         name: of the format.
     """
+    if LAYOUTS_SEPARATOR in name:
+        joined: Any = importlib.import_module(JOINED)
+        readers = [reader_of(truth, each) for each in name.split(LAYOUTS_SEPARATOR)]
+        several_read: Reader = joined.Joined(truth, readers)
+        return several_read
     row = FORMATS[truth][name]
     module: Any = importlib.import_module(row.module)
     if row.drawn:
@@ -39,6 +46,8 @@ def detect_format(
 ) -> str:
     """Return the name of a dataset's format: detected, or `wanted`.
 
+    For several datasets these are names with `LAYOUTS_SEPARATOR` between them.
+
     Args:
         truth: the kind of labels that the dataset has.
         place: its folder, or a file given instead.
@@ -51,6 +60,11 @@ def detect_format(
         UsageError: a file in another format than the wanted one.
     """
     rows = FORMATS[truth]
+    if LAYOUTS_SEPARATOR in wanted:
+        return wanted
+    if len(roots := roots_of(place)) > 1:
+        found = [detect_format(truth, root, wanted, splits, flag) for root in roots]
+        return LAYOUTS_SEPARATOR.join(found)
     if place.is_file():
         suffix = place.suffix.lower()
         if name := next((name for name, row in rows.items() if suffix in row.files), None):
@@ -67,7 +81,8 @@ def detect_format(
     for name in _tried(truth):
         if reader_of(truth, name).looks_like(place, splits):
             return name
-    hints = _nearest(truth, place) or [f"{name}: {row.about}" for name, row in rows.items()]
+    hints = _nearest(truth, place) or _suggested(truth, place)
+    hints = hints or [f"known: {', '.join(rows)}; docs/formats.md describes them"]
     raise DataError(
         f"{flag} {place} has no known layout; it contains {_content(place)}",
         code="data.layout",
@@ -91,19 +106,28 @@ def _nearest(truth: Truth, place: Path) -> list[str]:
     """Return what is missing for the layouts of which a folder has the largest part."""
     shares: dict[str, float] = {}
     for name, row in FORMATS[truth].items():
-        had = [part for part in row.needs if (place / part).exists()]
+        had = [part for part in row.needs if matches(place, part)]
         if had and len(had) < len(row.needs):
             shares[name] = len(had) / len(row.needs)
     result = []
     for name, share in shares.items():
         if share == max(shares.values()):
             row = FORMATS[truth][name]
-            lacking = [part for part in row.needs if not (place / part).exists()]
+            lacking = [part for part in row.needs if not matches(place, part)]
             are = "is" if len(lacking) == 1 else "are"
             result.append(f"for {name} ({row.about}), {' and '.join(lacking)} {are} missing")
     return result
 
 
+def _suggested(truth: Truth, place: Path) -> list[str]:
+    """Return the layouts of datasets with files of the same kinds, at most `MOST_LAYOUTS`."""
+    kinds = {path.suffix.lower() for path in matches(place, "*")} - {""}
+    found = [(name, row) for name, row in FORMATS[truth].items() if kinds & {*row.kinds}]
+    return [f"for {name}, it must have {row.about}" for name, row in found[:MOST_LAYOUTS]]
+
+
+MOST_LAYOUTS = 3
+"""Maximum number of layouts in a hint."""
 MOST_NAMES = 8
 """Maximum number of folders, and of kinds of files, in a message."""
 MOST_FOLDERS = 20
@@ -136,31 +160,31 @@ def other_data(truth: Truth, place: Path, deeper: bool = True) -> str:
     return next((f"its folder {n} looks like data for {tasks}" for n, tasks in found.items()), "")
 
 
-def clear_task(place: Path, layout: str = "auto") -> str:
+def clear_task(place: Path, layout: str, say: Callable[[str], None]) -> str:
     """Return the only task whose data a dataset can be.
+
+    Objects in a format for both detect and instance are those of instance if one has an outline.
 
     Args:
         place: its folder, or a file given instead.
         layout: the name of its format, or `auto`.
+        say: prints which of these two was chosen, and why.
 
     Raises:
         DataError: it does not exist.
         UsageError: there are several such tasks, or none.
     """
+    if len(roots := roots_of(place)) > 1:
+        return _common_task(place, [clear_task(root, layout, say) for root in roots])
     if not place.exists():
         raise DataError(f"{place} does not exist", code="data.missing", hint="check the path")
-    found = []
-    for truth, rows in FORMATS.items():
-        names = [n for n, row in rows.items() if place.suffix.lower() in _suffixes(row)]
-        if place.is_dir():
-            names = [name for name in (_recognised(truth, place),) if name]
-        names = [name for name in names if not rows[name].drawn]  # then it is data for instance
-        if any(layout in ("auto", name) for name in names):
-            folder = place if place.is_dir() else place.parent
-            found.append(TASK_OF[truth] if truth != "classes" else _task_of_classes(folder))
+    found = _possible_tasks(place, layout)
     if not found and place.is_dir() and layout in ("auto", "classes"):
-        found = [_task_of_classes(place)] if any(p.is_dir() for p in matches(place, "*")) else []
-    tasks = sorted(filter(None, found))
+        kind = _task_of_classes(place) if any(p.is_dir() for p in matches(place, "*")) else ""
+        found = {kind: "classes"} if kind else {}
+    tasks = sorted(found)
+    if {*tasks} == {BOXES, OUTLINES} and len({*found.values()}) == 1:
+        return _task_of_objects(place, found[BOXES], say)
     if len(tasks) == 1:
         return tasks[0]
     could = f"it may be data for {' or '.join(tasks)}" if tasks else "it has no known layout"
@@ -169,6 +193,63 @@ def clear_task(place: Path, layout: str = "auto") -> str:
         code="task.unclear",
         hint=f"add --task {tasks[0] if tasks else 'TASK'}",
     )
+
+
+def _common_task(place: Path, tasks: Sequence[str]) -> str:
+    """Return the task for several datasets; boxes, if only some of them have outlines.
+
+    Raises:
+        UsageError: they are for different tasks.
+    """
+    kinds = {*tasks}
+    if kinds == {BOXES, OUTLINES}:
+        return BOXES
+    if len(kinds) > 1:
+        raise UsageError(
+            f"{place}: the datasets are for different tasks, {', '.join(tasks)}",
+            code="task.unclear",
+            hint=f"add --task {tasks[0]}",
+        )
+    return tasks[0]
+
+
+def _possible_tasks(place: Path, layout: str) -> dict[str, str]:
+    """Return the format that a dataset would have for each task."""
+    found: dict[str, str] = {}
+    for truth, rows in FORMATS.items():
+        names = [n for n, row in rows.items() if place.suffix.lower() in _suffixes(row)]
+        if place.is_dir():
+            names = [name for name in (_recognised(truth, place),) if name]
+        names = [name for name in names if not rows[name].drawn]  # then it is data for instance
+        names = [name for name in names if layout in ("auto", name)]
+        if truth == "classes" and names and rows[names[0]].last and not _has_classes(place):
+            continue
+        folder = place if place.is_dir() else place.parent
+        task = TASK_OF[truth] if truth != "classes" else _task_of_classes(folder)
+        if names and task:
+            found[task] = names[0]
+    return found
+
+
+def _has_classes(place: Path) -> bool:
+    """Return whether the folders of splits have folders that may be classes."""
+    names = {path.name for path in matches(place, "*/*") if path.is_dir()}
+    return bool(names) and not names & NO_CLASSES
+
+
+BOXES, OUTLINES = TASK_OF["boxes"], TASK_OF["instances"]
+"""The tasks for objects."""
+
+
+def _task_of_objects(place: Path, name: str, say: Callable[[str], None]) -> str:
+    """Return the task for the objects of a dataset, and print why."""
+    module: Any = importlib.import_module(FORMATS["boxes"][name].module)
+    if module.has_outlines(place):
+        why, task, other = "objects have outlines", OUTLINES, f"{BOXES} reads boxes only"
+    else:
+        why, task, other = "no object has an outline", BOXES, f"{OUTLINES} requires outlines"
+    say(f"{place} is read for 'cvkit {task}' because {why} ({name} layout); --task {other}")
+    return task
 
 
 def _suffixes(row: Format) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from cvkit.data.division import is_split
 from cvkit.data.files import escapes, inside, matches, walk_images
 from cvkit.data.formats.contract import Contents, Query
 from cvkit.data.formats.image_tree import shared_labels, tree_parts
+from cvkit.data.formats.signs import any_has
 from cvkit.data.formats.yolo_lines import Line, oriented, read_line
 from cvkit.data.notes import Note
 from cvkit.errors import CvkitError, DataError, of_sample
@@ -29,6 +30,9 @@ from cvkit.ops.rle import make_masks, mask_areas
 from cvkit.structures import ClassList, Instances
 from cvkit.texts import is_text, read_lines, require_regular, shown
 from cvkit.yaml_files import MOST_BYTES, read_yaml
+
+LABELS = ("labels/**/*.txt", "*/labels/**/*.txt")
+POLYGON = re.compile(rb"^[ \t]*\d+([ \t]+[-+.\deE]+){6,}[ \t]*\r?$", re.M)
 
 
 def looks_like(place: Path, splits: Sequence[str]) -> bool:
@@ -42,6 +46,12 @@ def read(query: Query) -> Contents[Annotations]:
     """Return the splits of a dataset; without any, all images may be divided."""
     known, heap = yolo_parts(query.root, query.splits)
     return Contents(known, heap, lambda split: read_yolo(query.root, split, masks=query.masks))
+
+
+def has_outlines(place: Path) -> bool:
+    """Return whether a label file has a polygon."""
+    base = place if place.is_dir() else place.parent
+    return any_has([f for p in LABELS for f in matches(base, p)], POLYGON)
 
 
 def find_yaml(root: Path) -> Path | None:
