@@ -1,5 +1,6 @@
 """The conversion of a dataset into another format."""
 
+import dataclasses
 import importlib
 import os
 import shutil
@@ -14,7 +15,9 @@ from cvkit.commands.printing import print_json
 from cvkit.console import Reporter, print_line
 from cvkit.errors import UsageError
 from cvkit.format_table import FORMATS, TRUTH_OF, Truth
+from cvkit.options.base import Train
 from cvkit.options.data_convert import DataConvert
+from cvkit.options.tree import task_options
 
 
 def convert_data(options: DataConvert) -> int:
@@ -24,30 +27,20 @@ def convert_data(options: DataConvert) -> int:
         UsageError: flags that cannot be combined, or something is lost that must not be.
         DataError: all defects of the dataset.
     """
-    from cvkit.data.conversion import Origin, convert
-    from cvkit.data.exclusion import read_exclusion
+    from cvkit.data.conversion import convert
     from cvkit.data.formats.recognise import clear_task
-    from cvkit.data.masks import MaskMap, parse_mask_map
+    from cvkit.tasks.labelled import labelled_class
 
     task = options.task or clear_task(options.data, options.format)
-    truth, videos = TRUTH_OF[task]
-    writer = _writer(options, truth)
+    writer = _writer(options, TRUTH_OF[task][0])
     require_data_flags(options, task)
     _require_elsewhere(options)
     report = Reporter(options.quiet)
-    origin = Origin(
-        place=options.data,
-        truth=truth,
-        videos=videos,
-        layout=options.format,
-        splits=tuple(options.split),
-        images=options.images,
-        mask_map=parse_mask_map(options.mask_map) if options.mask_map else MaskMap(),
-        ignore_index=options.ignore_index,
-        exclude=read_exclusion(options.exclude),
-    )
-    made = convert(origin, writer.keeps, report)
-    counts = _announce(made, options, report)
+    samples = labelled_class(task).read(_reading(options, task), options.split).samples()
+    made = convert(samples, writer.keeps, report)
+    for note in samples.notes:
+        report.warn(note)
+    counts = _announce(made, samples.layout, options, report)
     _write(made.content, writer, options, report)
     if options.json:
         print_json(
@@ -55,7 +48,7 @@ def convert_data(options: DataConvert) -> int:
                 "command": "data convert",
                 "out": str(options.out),
                 "task": task,
-                "from": made.layout,
+                "from": samples.layout,
                 "to": options.to,
                 "splits": counts,
                 "lost": list(made.lost),
@@ -66,17 +59,41 @@ def convert_data(options: DataConvert) -> int:
     return 0
 
 
-def _announce(made: Any, options: DataConvert, report: Reporter) -> dict[str, int]:
+def _reading(options: DataConvert, task: str) -> Train:
+    """Return the options of the task's train that read the dataset as the flags say.
+
+    Raises:
+        UsageError: a flag that the task does not have.
+    """
+    kind = task_options(task, "train")
+    values = {
+        "format": options.format,
+        "images": options.images,
+        "mask_map": options.mask_map,
+        "ignore_index": options.ignore_index,
+        "exclude": options.exclude,
+    }
+    known = {field.name for field in dataclasses.fields(kind)}
+    if options.images is not None and "images" not in known:
+        raise UsageError(
+            f"--images has no effect on data for 'cvkit {task}'",
+            code="images.idle",
+            hint="--images is for COCO files only",
+        )
+    place = os.path.join(".", options.data) if options.data.name == str(options.data) else None
+    taken = {name: value for name, value in values.items() if name in known}
+    return kind(data=place or str(options.data), quiet=options.quiet, **taken)
+
+
+def _announce(made: Any, layout: str, options: DataConvert, report: Reporter) -> dict[str, int]:
     """Report what is converted and what is lost; return the number of samples of each split.
 
     Raises:
         UsageError: something is lost that must not be.
     """
-    for note in made.notes:
-        report.warn(note)
     counts = {split or "all": len(items) for split, items in made.content.items.items()}
     shown = ", ".join(f"{split}: {count}" for split, count in counts.items())
-    report.say(f"data: {options.data} ({made.layout} layout), {shown}")
+    report.say(f"data: {options.data} ({layout} layout), {shown}")
     for sentence in made.lost:
         report.warn(f"lost in the format {options.to}: {sentence}")
     if made.lost and options.lossless:
