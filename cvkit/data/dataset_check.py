@@ -262,9 +262,7 @@ def _leaks(request: Request, result: Checked, report: Reporter) -> list[Finding]
         return made
     with report.progress("comparing splits", len(members)) as advance:
         near = near_duplicates(members, request.most_bits, advance)
-    known = {later for later, _ in same}
-    alike = [pair for pair in near if pair[0] not in known]
-    return made + [_leak("leak.near_duplicate", "looks the same as", *pair) for pair in alike]
+    return made + [_leak("leak.near_duplicate", "looks the same as", *pair) for pair in near]
 
 
 def _leak(rule: str, relation: str, later: Member, earlier: Member) -> Finding:

@@ -132,6 +132,8 @@ class LabelledObjects(Labelled[AnnotatedImage, B], Generic[B]):
     def measure(self, item: AnnotatedImage, known: Known) -> Measured[AnnotatedImage]:
         """Return the size of an image and what its objects are; only its header is read."""
         made = upright(item, known_header(item.path, known))
+        if made.size_wh == item.size_wh:
+            made = item  # so that a split is in memory once
         truth = made.truth.pick(made.truth.counted)
         width, height = required(made.size_wh)
         wide, high = truth.corner_and_size()[:, 2:].T
