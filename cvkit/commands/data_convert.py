@@ -1,6 +1,5 @@
 """The conversion of a dataset into another format."""
 
-import dataclasses
 import importlib
 import os
 import shutil
@@ -10,14 +9,12 @@ from typing import Any
 
 from cvkit import storage
 from cvkit.catalog import nearest
-from cvkit.commands.data_check import require_data_flags
+from cvkit.commands.data_flags import require_data_flags, task_flags
 from cvkit.commands.printing import print_json
 from cvkit.console import Reporter, print_line
 from cvkit.errors import UsageError
 from cvkit.format_table import FORMATS, TRUTH_OF, Truth
-from cvkit.options.base import Train
 from cvkit.options.data_convert import DataConvert
-from cvkit.options.tree import task_options
 
 
 def convert_data(options: DataConvert) -> int:
@@ -36,7 +33,7 @@ def convert_data(options: DataConvert) -> int:
     require_data_flags(options, task)
     _require_elsewhere(options)
     report = Reporter(options.quiet)
-    samples = labelled_class(task).read(_reading(options, task), options.split).samples()
+    samples = labelled_class(task).read(task_flags(options, task, "train"), options.split).samples()
     made = convert(samples, writer.keeps, report)
     for note in samples.notes:
         report.warn(note)
@@ -57,32 +54,6 @@ def convert_data(options: DataConvert) -> int:
     else:
         print_line(options.out)
     return 0
-
-
-def _reading(options: DataConvert, task: str) -> Train:
-    """Return the options of the task's train that read the dataset as the flags say.
-
-    Raises:
-        UsageError: a flag that the task does not have.
-    """
-    kind = task_options(task, "train")
-    values = {
-        "format": options.format,
-        "images": options.images,
-        "mask_map": options.mask_map,
-        "ignore_index": options.ignore_index,
-        "exclude": options.exclude,
-    }
-    known = {field.name for field in dataclasses.fields(kind)}
-    if options.images is not None and "images" not in known:
-        raise UsageError(
-            f"--images has no effect on data for 'cvkit {task}'",
-            code="images.idle",
-            hint="--images is for COCO files only",
-        )
-    place = os.path.join(".", options.data) if options.data.name == str(options.data) else None
-    taken = {name: value for name, value in values.items() if name in known}
-    return kind(data=place or str(options.data), quiet=options.quiet, **taken)
 
 
 def _announce(made: Any, layout: str, options: DataConvert, report: Reporter) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""A dataset as the content of one in another format, and what is lost on the way."""
+"""Converts a dataset: the content of one in another format, and what is lost on the way."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence

@@ -236,6 +236,10 @@ class Task(ABC, Generic[T, E, P]):
     def with_classes(self, classes: ClassList) -> Self:
         """Return the task with other classes."""
 
+    def with_scores(self) -> Self:
+        """Return the task with scores in all results, also where no metric needs them."""
+        return self
+
     @abstractmethod
     def header(self, options: T) -> dict[str, Any]:
         """Return the header of the model file."""
@@ -331,15 +335,12 @@ class Task(ABC, Generic[T, E, P]):
 
     @abstractmethod
     def tile(self, line: dict[str, Any], path: Path, folder: Path) -> tuple[np.ndarray, str] | None:
-        """Return the picture (HWC RGB uint8) and the text of a result on a contact sheet.
+        """Return picture (HWC RGB uint8) and text of a result on a contact sheet, or None.
 
         Args:
             line: of `predictions.jsonl`.
             path: of the input.
             folder: of the results.
-
-        Returns:
-            None if nothing was drawn.
 
         Raises:
             DataError: the picture cannot be read.

@@ -72,7 +72,9 @@ def test_each_content_is_read_once_and_each_image_is_reported(members, monkeypat
     """Equal images of one split are all found; what an earlier split has is found elsewhere."""
     read = []
     monkeypatch.setattr(
-        leaks, "_thumbnail", lambda path: read.append(path) or thumbnail(path).astype("u1").tobytes()
+        leaks,
+        "_thumbnail",
+        lambda path: read.append(path) or thumbnail(path).astype("u1").tobytes(),
     )
     again = [Member("val", f"x/{m.key}", m.path, m.digest) for m in members if m.split == "val"]
     late = [Member("test", f"y/{m.key}", m.path, m.digest) for m in members]
