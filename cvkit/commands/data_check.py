@@ -7,12 +7,13 @@ from typing import Any
 
 from cvkit import storage
 from cvkit.catalog import nearest
+from cvkit.commands.data_flags import require_data_flags
 from cvkit.commands.printing import print_json
 from cvkit.console import Reporter, print_line
 from cvkit.data.rules import RULES
 from cvkit.errors import DataError, UsageError
-from cvkit.format_table import TRUTH_OF, format_choices
-from cvkit.options.data import DataCheck, DataPlace
+from cvkit.options.data import DataCheck
+from cvkit.options.described import differs
 from cvkit.texts import counted
 
 FIRST = 5
@@ -25,14 +26,13 @@ def check_data(options: DataCheck) -> int:
     Raises:
         DataError: there are errors; it has the output of `--json`.
     """
-    from cvkit.data.dataset_check import check
     from cvkit.data.findings import chosen
 
     started = time.monotonic()
     _require_flags(options)
     report = Reporter(options.quiet)
     request = _request(options, report)
-    result = check(request, report)
+    result, model = _found(options, request, report)
     for note in [*result.tables, *request.exclude.notes(result.keys)]:
         report.warn(note)
     findings = chosen(result.findings, options.select, options.ignore)
@@ -55,6 +55,7 @@ def check_data(options: DataCheck) -> int:
         "warnings": levels["warning"],
         "counts": counts,
         "findings": [each.as_json() for each in findings],
+        **model,
         "seconds": round(time.monotonic() - started, 3),
     }
     summary = f"{counted(levels['error'], 'error')}, {counted(levels['warning'], 'warning')}"
@@ -73,14 +74,42 @@ def check_data(options: DataCheck) -> int:
         )
     if options.json:
         print_json(content)
-    return 0
+    return 3 if model.get("failures") else 0
+
+
+def _found(options: DataCheck, request: Any, report: Reporter) -> tuple[Any, dict[str, Any]]:
+    """Return what is found in the dataset, and what is said about the model that takes part.
+
+    Raises:
+        CvkitError: see `check` and `LabelNoise`.
+    """
+    from cvkit.data.dataset_check import check
+
+    if options.weights is None:
+        return check(request, report), {}
+
+    from cvkit.commands.label_noise import LabelNoise
+    from cvkit.engine import runtime
+
+    runtime.keep_memory()
+    with runtime.stop_signals() as stop:
+        with stop.at_once():
+            noise = LabelNoise(options, request.task, stop)
+            result = check(request, report)
+        if any(each.level == "error" for each in result.findings):
+            report.warn("labels are not compared with predictions until the errors are corrected")
+        else:
+            result.findings += noise.findings([part.name for part in result.parts], report)
+    for failure in noise.failures:
+        report.warn(f"not predicted: {failure.reason}")
+    return result, noise.as_json()
 
 
 def _require_flags(options: DataCheck) -> None:
     """Check the flags before any file is read.
 
     Raises:
-        UsageError: an unknown rule, or a list that exists.
+        UsageError: an unknown rule, a flag without effect, or a list that exists.
     """
     from cvkit.data.findings import parts_of, unknown_rules
 
@@ -91,31 +120,20 @@ def _require_flags(options: DataCheck) -> None:
                 code="rule.unknown",
                 hint=nearest(rule, RULES, "bbox, leak.same_file and the like"),
             )
+    if options.weights is None:
+        for name in [
+            name for name in ("confidence", "device", "batch_size") if differs(options, name)
+        ]:
+            raise UsageError(
+                f"--{name.replace('_', '-')} has no effect without --weights",
+                code=f"{name}.idle",
+                hint="omit it",
+            )
     if options.fix_list is not None and options.fix_list.exists() and not options.overwrite:
         raise UsageError(
             f"--fix-list {options.fix_list} exists",
             code="out.exists",
             hint="add --overwrite to replace it",
-        )
-
-
-def require_data_flags(options: DataPlace, task: str) -> None:
-    """Check the flags that describe a dataset.
-
-    Raises:
-        UsageError: one has no effect on data of the task.
-    """
-    truth, _ = TRUTH_OF[task]
-    if options.format not in format_choices(truth):
-        raise UsageError(
-            f"--format {options.format} is not a format for 'cvkit {task}'",
-            code="format.unknown",
-            hint=", ".join(format_choices(truth)),
-        )
-    changed = {"--mask-map": options.mask_map, "--ignore-index": options.ignore_index != 255}
-    for name in [name for name, value in changed.items() if value and truth != "masks"]:
-        raise UsageError(
-            f"{name} has no effect on data for 'cvkit {task}'", code="mask_map.idle", hint="omit it"
         )
 
 
@@ -132,12 +150,10 @@ def _request(options: DataCheck, report: Reporter) -> Any:
     from cvkit.options.video import VideoTrain
 
     task = options.task or clear_task(options.data, options.format, report.say)
-    truth, videos = TRUTH_OF[task]
     require_data_flags(options, task)
     return Request(
         place=options.data,
-        truth=truth,
-        videos=videos,
+        task=task,
         layout=options.format,
         splits=tuple(options.split),
         images=options.images,

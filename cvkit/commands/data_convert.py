@@ -9,7 +9,7 @@ from typing import Any
 
 from cvkit import storage
 from cvkit.catalog import nearest
-from cvkit.commands.data_check import require_data_flags
+from cvkit.commands.data_flags import require_data_flags, task_flags
 from cvkit.commands.printing import print_json
 from cvkit.console import Reporter, print_line
 from cvkit.data.pages import file_of
@@ -26,30 +26,20 @@ def convert_data(options: DataConvert) -> int:
         UsageError: flags that cannot be combined, or something is lost that must not be.
         DataError: all defects of the dataset.
     """
-    from cvkit.data.conversion import Origin, convert
-    from cvkit.data.exclusion import read_exclusion
+    from cvkit.data.conversion import convert
     from cvkit.data.formats.recognise import clear_task
-    from cvkit.data.masks import MaskMap, parse_mask_map
+    from cvkit.tasks.labelled import labelled_class
 
     report = Reporter(options.quiet)
     task = options.task or clear_task(options.data, options.format, report.say)
-    truth, videos = TRUTH_OF[task]
-    writer = _writer(options, truth)
+    writer = _writer(options, TRUTH_OF[task][0])
     require_data_flags(options, task)
     _require_elsewhere(options)
-    origin = Origin(
-        place=options.data,
-        truth=truth,
-        videos=videos,
-        layout=options.format,
-        splits=tuple(options.split),
-        images=options.images,
-        mask_map=parse_mask_map(options.mask_map) if options.mask_map else MaskMap(),
-        ignore_index=options.ignore_index,
-        exclude=read_exclusion(options.exclude),
-    )
-    made = convert(origin, writer.keeps, report)
-    counts = _announce(made, options, report)
+    samples = labelled_class(task).read(task_flags(options, task, "train"), options.split).samples()
+    made = convert(samples, writer.keeps, report)
+    for note in samples.notes:
+        report.warn(note)
+    counts = _announce(made, samples.layout, options, report)
     _write(made.content, writer, options, report)
     if options.json:
         print_json(
@@ -57,7 +47,7 @@ def convert_data(options: DataConvert) -> int:
                 "command": "data convert",
                 "out": str(options.out),
                 "task": task,
-                "from": made.layout,
+                "from": samples.layout,
                 "to": options.to,
                 "splits": counts,
                 "lost": list(made.lost),
@@ -68,17 +58,15 @@ def convert_data(options: DataConvert) -> int:
     return 0
 
 
-def _announce(made: Any, options: DataConvert, report: Reporter) -> dict[str, int]:
+def _announce(made: Any, layout: str, options: DataConvert, report: Reporter) -> dict[str, int]:
     """Report what is converted and what is lost; return the number of samples of each split.
 
     Raises:
         UsageError: something is lost that must not be.
     """
-    for note in made.notes:
-        report.warn(note)
     counts = {split or "all": len(items) for split, items in made.content.items.items()}
     shown = ", ".join(f"{split}: {count}" for split, count in counts.items())
-    report.say(f"data: {options.data} ({made.layout} layout), {shown}")
+    report.say(f"data: {options.data} ({layout} layout), {shown}")
     for sentence in made.lost:
         report.warn(f"lost in the format {options.to}: {sentence}")
     if made.lost and options.lossless:

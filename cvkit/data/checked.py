@@ -10,7 +10,7 @@ from cvkit.data.exclusion import NOTHING, Exclusion
 from cvkit.data.findings import Finding
 from cvkit.data.masks import MaskMap
 from cvkit.data.scan import Found
-from cvkit.format_table import Truth
+from cvkit.format_table import TRUTH_OF, Truth
 from cvkit.structures import IGNORE, ClassList
 
 
@@ -20,8 +20,7 @@ class Request:
 
     Attributes:
         place: the dataset's folder, or a file in the place of it.
-        truth: the kind of its labels.
-        videos: its samples are videos.
+        task: whose data it has; key of `catalog.TASKS`.
         layout: the name of its format, or `auto`.
         splits: names; empty for all.
         images: folder that the file names of a COCO file are relative to.
@@ -33,8 +32,7 @@ class Request:
     """
 
     place: Path
-    truth: Truth
-    videos: bool = False
+    task: str
     layout: str = "auto"
     splits: Sequence[str] = ()
     images: Path | None = None
@@ -43,6 +41,16 @@ class Request:
     clip_frames: int = 16
     most_bits: int = 3
     exclude: Exclusion = NOTHING
+
+    @property
+    def truth(self) -> Truth:
+        """The kind of the labels."""
+        return TRUTH_OF[self.task][0]
+
+    @property
+    def videos(self) -> bool:
+        """Whether the samples are videos."""
+        return TRUTH_OF[self.task][1]
 
     @property
     def root(self) -> Path:

@@ -1,4 +1,4 @@
-"""A dataset as the content of one in another format, and what is lost on the way."""
+"""Converts a dataset: the content of one in another format, and what is lost on the way."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -11,17 +11,10 @@ import numpy as np
 
 from cvkit.console import Reporter
 from cvkit.data.annotated import AnnotatedImage
-from cvkit.data.boxes import read_boxes
-from cvkit.data.classes import make_classes, numbered_classes
-from cvkit.data.classified import read_collection
-from cvkit.data.dataset_splits import dataset_splits
+from cvkit.data.classes import numbered_classes
 from cvkit.data.division import ALL
-from cvkit.data.exclusion import NOTHING, Exclusion
-from cvkit.data.files import walk_images, walk_videos
-from cvkit.data.formats.contract import DataFlags, Query
-from cvkit.data.formats.recognise import detect_format
-from cvkit.data.labelled import LabelledImage, mask_classes, read_pairs
-from cvkit.data.masks import MaskMap, MaskReader
+from cvkit.data.labelled import LabelledImage
+from cvkit.data.masks import MaskReader
 from cvkit.data.pages import file_of
 from cvkit.data.scan import Found, scan_boxes, scan_images, scan_pairs, scan_videos
 from cvkit.data.writing.contract import Content, Feature, Item
@@ -29,37 +22,35 @@ from cvkit.data.writing.painting import hidden_pixels
 from cvkit.errors import CvkitError, UsageError, raise_defects
 from cvkit.format_table import Truth
 from cvkit.ops.rle import mask_areas
-from cvkit.structures import IGNORE, Instances, Masks
+from cvkit.structures import ClassList, Instances, Masks
 from cvkit.texts import counted
-
-FLAGS = DataFlags("DATA", "give the file itself instead of the folder")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Origin:
-    """The dataset that is converted.
+class Samples:
+    """The samples that are written.
 
     Attributes:
-        place: its folder, or a file given instead.
+        place: the dataset, for messages.
+        layout: the name of its format.
         truth: the kind of its labels.
         videos: its samples are videos.
-        layout: the name of its format, or `auto`.
-        splits: names; empty for all.
-        images: folder that the file names of a COCO file are relative to.
-        mask_map: see `MaskReader`.
-        ignore_index: see `MaskReader`.
-        exclude: samples that are left out.
+        classes: in index order; None for masks whose classes are not listed.
+        splits: the samples by split.
+        reader: of masks.
+        defects: of the annotations.
+        notes: remarks on usable oddities.
     """
 
     place: Path
+    layout: str
     truth: Truth
     videos: bool = False
-    layout: str = "auto"
-    splits: Sequence[str] = ()
-    images: Path | None = None
-    mask_map: MaskMap = field(default_factory=MaskMap)
-    ignore_index: int = IGNORE
-    exclude: Exclusion = NOTHING
+    classes: ClassList | None
+    splits: Mapping[str, Sequence[Any]]
+    reader: MaskReader = field(default_factory=MaskReader)
+    defects: Sequence[CvkitError] = ()
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -67,86 +58,51 @@ class Conversion:
     """What is to be written.
 
     Attributes:
-        layout: the name of the format that the dataset has.
         content: to be written.
         lost: a sentence for everything that the new format cannot hold.
-        notes: remarks on usable oddities of the dataset.
     """
 
-    layout: str
     content: Content[Any]
     lost: Sequence[str]
-    notes: Sequence[str]
 
 
-def convert(origin: Origin, keeps: frozenset[Feature], report: Reporter) -> Conversion:
-    """Return a dataset as the content of one in another format.
+def convert(samples: Samples, keeps: frozenset[Feature], report: Reporter) -> Conversion:
+    """Return samples as the content of a dataset in another format.
 
     Args:
-        origin: the dataset.
+        samples: of the dataset.
         keeps: what the other format can hold.
         report: for progress.
 
     Raises:
         DataError: all defects of the dataset.
-        UsageError: the kinds of labels cannot be converted.
+        UsageError: the format cannot hold the samples.
     """
-    json_file = origin.place.suffix.lower() == ".json" and origin.truth in ("boxes", "instances")
-    root = origin.place.parent if json_file else origin.place
-    files = {"": origin.place} if json_file else {}
-    layout = "coco" if json_file else ""
-    layout = layout or detect_format(origin.truth, root, origin.layout, origin.splits, "DATA")
-    walk = walk_videos if origin.videos else walk_images
-    query = Query(
-        root=root,
-        splits=origin.splits,
-        walk=walk,
-        json_files=files,
-        images=origin.images,
-        masks=origin.truth == "instances",
-        flags=FLAGS,
-    )
-    names = list(origin.splits) or dataset_splits(origin.truth, layout, query)
-    readers: dict[Truth, Callable[..., Conversion]] = {
+    converters: dict[Truth, Callable[..., Conversion]] = {
         "boxes": _objects,
         "instances": _objects,
         "masks": _masks,
         "classes": _classes,
     }
-    return readers[origin.truth](origin, query, layout, names, keeps, report)
+    return converters[samples.truth](samples, keeps, report)
 
 
-def _objects(
-    origin: Origin,
-    query: Query,
-    layout: str,
-    names: Sequence[str],
-    keeps: frozenset[Feature],
-    report: Reporter,
-) -> Conversion:
-    data = read_boxes(
-        query.root,
-        layout,
-        names,
-        json_files=query.json_files,
-        images=query.images,
-        masks=query.masks,
-        flags=query.flags,
-        exclude=origin.exclude,
-    )
+def _objects(data: Samples, keeps: frozenset[Feature], report: Reporter) -> Conversion:
+    """Return the content of a dataset of objects."""
+    assert data.classes is not None, "formats of objects list their classes"
     splits: dict[str, list[AnnotatedImage]] = {}
     defects = list(data.defects)
     for name, images in data.splits.items():
         found = _scanned(name, images, scan_boxes, report)
         defects += found.defects
         splits[name] = found.images
-    raise_defects(defects, str(origin.place))
+    raise_defects(defects, str(data.place))
     lost: Counter[str] = Counter()
     kept = {
         name: [_kept(image, keeps, lost) for image in images] for name, images in splits.items()
     }
     items = _items(kept, lambda image: (image.key, image.path, image.size_wh or (0, 0)))
-    return Conversion(layout, Content(data.classes, items), _sentences(lost), data.notes)
+    return Conversion(Content(data.classes, items), _sentences(lost))
 
 
 def _kept(image: AnnotatedImage, keeps: frozenset[Feature], lost: Counter[str]) -> AnnotatedImage:
@@ -189,23 +145,13 @@ def _beyond(truth: Instances, size_wh: tuple[int, int]) -> int:
     return int(over.any(1).sum())
 
 
-def _masks(
-    origin: Origin,
-    query: Query,
-    layout: str,
-    names: Sequence[str],
-    keeps: frozenset[Feature],
-    report: Reporter,
-) -> Conversion:
-    parts = read_pairs(query.root, layout, names, exclude=origin.exclude)
-    every = [pair.mask for pairs in parts.splits.values() for pair in pairs]
-    classes, colors = mask_classes(query.root, every)
-    count = len(classes) if classes else None
-    reader = MaskReader(count, colors, origin.mask_map, origin.ignore_index)
+def _masks(data: Samples, keeps: frozenset[Feature], report: Reporter) -> Conversion:
+    """Return the content of a dataset of masks."""
+    reader = data.reader
     defects: list[CvkitError] = []
     largest = 0
     sizes: dict[str, tuple[int, int]] = {}
-    for name, pairs in parts.splits.items():
+    for name, pairs in data.splits.items():
         found = _scanned(
             name, pairs, lambda items, advance: scan_pairs(items, reader, advance), report
         )
@@ -214,47 +160,39 @@ def _masks(
         sizes |= {
             pair.key: size[::-1] for pair, size in zip(pairs, found.sizes_hw, strict=True) if size
         }
-    raise_defects(defects, str(origin.place))
-    classes = classes or numbered_classes(largest + 1)
+    raise_defects(defects, str(data.place))
+    classes = data.classes or numbered_classes(largest + 1)
     reader = replace(reader, num_classes=len(classes))
-    items = _items(parts.splits, lambda pair: (pair.key, pair.image, sizes[pair.key]))
+    items = _items(data.splits, lambda pair: (pair.key, pair.image, sizes[pair.key]))
     read = {
         split: [replace(item, labels=partial(_labels, reader, item.labels)) for item in row]
         for split, row in items.items()
     }
-    return Conversion(layout, Content(classes, read), (), parts.notes)
+    return Conversion(Content(classes, read), ())
 
 
 def _labels(reader: MaskReader, pair: LabelledImage) -> np.ndarray:
     return reader.read(pair.mask)
 
 
-def _classes(
-    origin: Origin,
-    query: Query,
-    layout: str,
-    names: Sequence[str],
-    keeps: frozenset[Feature],
-    report: Reporter,
-) -> Conversion:
-    data = read_collection(
-        query.root, layout, names, None, query.walk, flag="DATA", exclude=origin.exclude
-    )
+def _classes(data: Samples, keeps: frozenset[Feature], report: Reporter) -> Conversion:
+    """Return the content of a dataset of images or videos with classes."""
+    assert data.classes is not None, "classes are listed, or are those of the samples"
     defects: list[CvkitError] = []
     for name, samples in data.splits.items():
-        scan = scan_videos if origin.videos else scan_images
+        scan = scan_videos if data.videos else scan_images
         defects += _scanned(name, samples, scan, report).defects
-    raise_defects(defects, str(origin.place))
+    raise_defects(defects, str(data.place))
     parts = [s for samples in data.splits.values() for s in samples if s.seconds is not None]
     if parts and "parts" not in keeps:
         raise UsageError(
-            f"{origin.place}: {counted(len(parts), 'sample')} are parts of videos, such as "
+            f"{data.place}: {counted(len(parts), 'sample')} are parts of videos, such as "
             f"{parts[0].key}, which this format cannot hold",
             code="to.parts",
             hint="use --to csv",
         )
     items = _items(data.splits, lambda sample: (sample.key, sample.path, (0, 0)))
-    return Conversion(layout, Content(make_classes(list(data.names)), items), (), data.notes)
+    return Conversion(Content(data.classes, items), ())
 
 
 def _scanned(name: str, samples: Sequence[Any], scan: Callable[..., Any], report: Reporter) -> Any:

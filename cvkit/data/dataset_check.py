@@ -12,7 +12,7 @@ from cvkit.data.annotated import AnnotatedImage, Annotations
 from cvkit.data.checked import Checked, Part, Request
 from cvkit.data.class_checks import CLASS_CHECKS, listed_classes
 from cvkit.data.classified import ClassifiedImage
-from cvkit.data.division import ALL, SPELLINGS, find_split, is_split
+from cvkit.data.division import ALL, SPELLINGS, find_split, splits_of
 from cvkit.data.files import walk_images, walk_videos
 from cvkit.data.findings import Finding, found_defects, noted, warning
 from cvkit.data.formats.contract import Contents, DataFlags, Query
@@ -117,20 +117,12 @@ def _open(request: Request) -> tuple[str, Contents[Any] | None, CvkitError | Non
 def _names(request: Request, contents: Contents[Any]) -> list[str]:
     """Return the dataset's own names of the splits to check; "" for all of it.
 
-    Of lists such as VOC's, only those with the name of a split are used, because the others repeat
-    them.
-
     Raises:
         DataError: a requested split does not exist.
     """
-    known = [name for name in contents.known if name != ALL]
+    every = splits_of(contents.known, contents.heap, twins=True)
     if not request.splits:
-        named = [name for name in known if is_split(name)]
-        whole = [] if contents.heap is None or find_split("train", named) else [contents.heap]
-        order = [find_split(split, named) for split in ("train", "val", "test")]
-        firsts = [name for name in order if name]
-        rest = sorted(name for name in named if name not in firsts)
-        return [*whole, *firsts, *rest] or known
+        return every
     found = []
     for split in request.splits:
         name = find_split(split, contents.known)
@@ -140,7 +132,7 @@ def _names(request: Request, contents: Contents[Any]) -> list[str]:
             raise DataError(
                 f"{request.place} has no split {split!r}",
                 code="split.missing",
-                hint=nearest(split, known) if known else contents.hint,
+                hint=nearest(split, named) if (named := [*filter(None, every)]) else contents.hint,
             )
         found.append(name)
     return list(dict.fromkeys(found))
@@ -272,9 +264,7 @@ def _leaks(request: Request, result: Checked, report: Reporter) -> list[Finding]
         return made
     with report.progress("comparing splits", len(members)) as advance:
         near = near_duplicates(members, request.most_bits, advance)
-    known = {later for later, _ in same}
-    alike = [pair for pair in near if pair[0] not in known]
-    return made + [_leak("leak.near_duplicate", "looks the same as", *pair) for pair in alike]
+    return made + [_leak("leak.near_duplicate", "looks the same as", *pair) for pair in near]
 
 
 def _leak(rule: str, relation: str, later: Member, earlier: Member) -> Finding:

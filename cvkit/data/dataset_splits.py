@@ -1,6 +1,6 @@
 """The splits that a dataset has, by its own names."""
 
-from cvkit.data.division import ALL, usual_splits
+from cvkit.data.division import ALL, splits_of
 from cvkit.data.formats.contract import Query
 from cvkit.data.formats.recognise import reader_of
 from cvkit.errors import DataError
@@ -9,8 +9,6 @@ from cvkit.format_table import Truth
 
 def dataset_splits(truth: Truth, layout: str, query: Query) -> list[str]:
     """Return the names of a dataset's splits in the usual order; `all` for data without splits.
-
-    Further names are left out if some are usual: VOC lists the images of each class, too.
 
     Args:
         truth: the kind of labels that it has.
@@ -21,8 +19,7 @@ def dataset_splits(truth: Truth, layout: str, query: Query) -> list[str]:
         DataError: it has neither splits nor a part that could be divided.
     """
     contents = reader_of(truth, layout).read(query)
-    if contents.known:
-        return usual_splits(contents.known)
-    if contents.heap is None:
+    names = splits_of(contents.known, contents.heap)
+    if not names:
         raise DataError(f"{query.root} has no samples", code="split.missing", hint=contents.hint)
-    return [ALL]
+    return [name or ALL for name in names]

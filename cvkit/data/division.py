@@ -148,8 +148,8 @@ def _listed(source: Source[T], wanted: Sequence[str], lists: SplitLists) -> Part
         DataError: the file has no such split, or the dataset has lost or changed listed samples.
     """
     keys = {split: listed_keys(lists, split) for split in wanted}
-    own = usual_splits(source.known) or ([] if source.heap is None else [source.heap])
-    pool = {item.key: item for name in own for item in source.read(name)}
+    names = splits_of(source.known, source.heap)
+    pool = {item.key: item for name in names for item in source.read(name)}
     listed = {key: digest for each in keys.values() for key, digest in each.items()}
     here = [key for key in listed if key in pool]
     hashes = dict(zip(here, content_hashes([source.path(pool[key]) for key in here]), strict=True))
@@ -159,16 +159,28 @@ def _listed(source: Source[T], wanted: Sequence[str], lists: SplitLists) -> Part
         if not found:
             raise DataError(f"{lists.file}: split {split!r} is empty", code="split.empty")
     note = unlisted_note(lists, pool)
-    return Parts(splits, dict.fromkeys(wanted, own[0]), None, (note,) if note else ())
+    return Parts(splits, dict.fromkeys(wanted, names[0]), None, (note,) if note else ())
 
 
-def usual_splits(known: Sequence[str]) -> list[str]:
-    """Return those of a dataset's splits that have usual names, in their order; all if none has.
+def splits_of(known: Sequence[str], heap: str | None, *, twins: bool = False) -> list[str]:
+    """Return a dataset's own names of its splits, those with usual names first.
 
+    Lists without such a name are left out if others have one, because they repeat their samples:
     VOC lists the images of each class, too.
+
+    Args:
+        known: see `Source`.
+        heap: see `Source`; it is the first split if there is neither a training nor a validation
+            split.
+        twins: also return splits with the same meaning as another one, such as `valid` and `val`.
     """
-    usual = [name for row in SPELLINGS if (name := find_split(row[0], known))]
-    return usual or sorted(known)
+    parts = [name for name in known if name != ALL]
+    named = [name for name in parts if is_split(name)]
+    usual = [name for row in SPELLINGS if (name := find_split(row[0], named))]
+    divided = heap is not None and not any(find_split(name, named) for name in ("train", "val"))
+    whole = [heap] if divided and heap is not None else []
+    rest = sorted({*named} - {*usual}) if twins else []
+    return [*whole, *usual, *rest] or sorted(parts or known)
 
 
 def _heap(source: Source, wanted: Sequence[str], division: Division) -> str | None:
@@ -194,6 +206,9 @@ def _known_name(source: Source, split: str) -> str:
     name, known = find_split(split, source.known), source.known
     if name is not None:
         return name
+    heap = source.heap
+    if split == ALL and heap is not None and heap in splits_of(known, heap):
+        return heap
     train, hint = find_split("train", known), source.hint
     if "val" in spellings(split) and train is not None:
         hint = f"use --split {train} to evaluate on the training data"

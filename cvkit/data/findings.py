@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cvkit.data.notes import Note
 from cvkit.data.pages import file_of
@@ -24,6 +25,7 @@ class Finding:
         remedy: what to do.
         split: where it was found; "" if it concerns no single split.
         sample: key of the only sample that it affects; "" for any other.
+        numbers: further values by name, for `--json`.
     """
 
     rule: str
@@ -33,14 +35,16 @@ class Finding:
     remedy: str = ""
     split: str = ""
     sample: str = ""
+    numbers: tuple[tuple[str, Any], ...] = ()
 
     @property
     def level(self) -> str:
         """`error` or `warning`."""
         return level_of(self.rule)
 
-    def as_json(self) -> dict[str, str]:
+    def as_json(self) -> dict[str, Any]:
         """Return the entry under `findings` in the output of `--json`."""
+        more = {"numbers": dict(self.numbers)} if self.numbers else {}
         return {
             "rule": self.rule,
             "level": self.level,
@@ -50,6 +54,7 @@ class Finding:
             "place": self.place,
             "message": self.message,
             "remedy": self.remedy,
+            **more,
         }
 
 

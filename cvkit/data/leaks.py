@@ -26,6 +26,8 @@ PLAIN = 12.0
 """Thumbnails whose grey values have a smaller standard deviation are not compared."""
 SIMILAR = 6.0
 """Largest mean difference of two thumbnails of the same picture, in grey values, at equal means."""
+MOST_PAIRS = 2**18
+"""Number of pairs that are compared at a time."""
 MOST_BITS = 12
 """Largest number of bits that may differ; with more, too many pairs share a band."""
 
@@ -71,6 +73,9 @@ def near_duplicates(
 ) -> list[Pair]:
     """Return the images that nearly equal one of an earlier split, each with the nearest such one.
 
+    Each content is read and compared once. Images whose content is also in an earlier split are
+    left out, see `same_content`.
+
     Args:
         members: images of all splits, split by split.
         most_bits: number of bits in which their hashes may differ, up to `MOST_BITS`.
@@ -78,6 +83,27 @@ def near_duplicates(
     """
     if len({member.split for member in members}) < 2:
         return []
+    first: dict[str, Member] = {}
+    for member in members:
+        first.setdefault(member.digest, member)
+    found = _nearest([*first.values()], most_bits, on_step)
+    return [
+        (member, found[member.digest])
+        for member in members
+        if member.digest in found and member.split == first[member.digest].split
+    ]
+
+
+def _nearest(
+    members: Sequence[Member], most_bits: int, on_step: Callable[[int], None] | None
+) -> dict[str, Member]:
+    """Return the nearest image of an earlier split for each content that nearly equals one.
+
+    Args:
+        members: one for each content.
+        most_bits: see `near_duplicates`.
+        on_step: see `near_duplicates`.
+    """
     thumbnails = _thumbnails(members, on_step)
     grey = thumbnails.reshape(len(members), HEIGHT, WIDTH).astype(np.float32)
     hashes = _packed(grey[..., 1:] > grey[..., :-1])
@@ -95,7 +121,7 @@ def near_duplicates(
             later, earlier = int(right[each]), int(left[each])
             found = (int(bits[each]), float(apart[each]), earlier)
             best[later] = min(best.get(later, found), found)
-    return [(members[later], members[best[later][2]]) for later in sorted(best)]
+    return {members[later].digest: members[earlier] for later, (_, _, earlier) in best.items()}
 
 
 def _candidates(
@@ -122,11 +148,15 @@ def _candidates(
 
 
 def _across(members: np.ndarray, numbers: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the pairs of images of different splits, one image of a later split at a time."""
-    for member in members:
-        earlier = members[numbers[members] < numbers[member]]
-        if len(earlier):
-            yield earlier, np.full(len(earlier), member)
+    """Yield the pairs of images of different splits, of a limited number at a time."""
+    splits = numbers[members]
+    if splits.min() == splits.max():
+        return
+    step = max(1, MOST_PAIRS // len(members))
+    for start in range(0, len(members), step):
+        part = slice(start, start + step)
+        later, earlier = np.nonzero(splits[None] < splits[part, None])
+        yield members[earlier], members[part][later]
 
 
 def _packed(bits: np.ndarray) -> np.ndarray:

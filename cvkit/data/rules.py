@@ -24,6 +24,7 @@ class Rule:
 
 
 TEXT = "save the file as UTF-8"
+LOOK = "look at the sample, and correct its label if the model is right"
 REGULAR = "replace it by a file with the content"
 ERRORS: dict[str, Rule] = {
     "ann.category_unknown": Rule(
@@ -289,6 +290,16 @@ WARNINGS: dict[str, Rule] = {
     "leak.same_file": Rule(
         "The same content is in two splits, so that metrics are too high.",
         "remove it from one of them",
+    ),
+    "label-noise.class": Rule("A model confidently predicts another class than the label.", LOOK),
+    "label-noise.missing": Rule(
+        "A model confidently finds an object where none is labelled.", LOOK
+    ),
+    "label-noise.object": Rule(
+        "A model confidently finds an object of another class than its label.", LOOK
+    ),
+    "label-noise.pixels": Rule(
+        "A model confidently predicts other classes for a share of the labelled pixels.", LOOK
     ),
     "leak.near_duplicate": Rule(
         "Two splits have images that look the same.", "remove one, or keep both in one split"

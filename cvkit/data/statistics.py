@@ -1,6 +1,7 @@
 """Statistics of labelled samples: numbers per sample, counts per class, and colours."""
 
 import os
+from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -89,7 +90,7 @@ def collect(
         num_classes: K.
         on_step: called with the number of samples done so far.
     """
-    values: dict[str, list[np.ndarray]] = defaultdict(list)
+    values: dict[str, array[float]] = defaultdict(lambda: array("f"))
     per_class: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(num_classes, np.int64))
     counts: dict[str, int] = defaultdict(int)
     kept: list[S] = []
@@ -100,7 +101,7 @@ def collect(
         else:
             kept.append(found.item)
             for name, numbers in found.values.items():
-                values[name].append(np.atleast_1d(np.asarray(numbers, np.float32)))
+                values[name].frombytes(np.asarray(numbers, np.float32).tobytes())
             for column, classes in found.per_class.items():
                 for index, count in classes.items():
                     per_class[column][index] += count
@@ -108,7 +109,7 @@ def collect(
                 counts[name] += count
         if on_step:
             on_step(done)
-    joined = {name: np.concatenate(parts) for name, parts in values.items()}
+    joined = {name: np.frombuffer(numbers, np.float32) for name, numbers in values.items()}
     return Facts(kept, joined, dict(per_class), dict(counts), failures)
 
 

@@ -10,8 +10,8 @@ import typer
 from cvkit.catalog import TASKS
 from cvkit.format_table import FORMATS
 from cvkit.options.described import Choice, Several
-from cvkit.options.job import Command
-from cvkit.options.panels import DATA, OUTPUT, flag
+from cvkit.options.job import Command, Device
+from cvkit.options.panels import DATA, MODEL, OUTPUT, RUN, flag
 
 FORMAT_NAMES = ("auto", *dict.fromkeys(name for rows in FORMATS.values() for name in rows))
 
@@ -76,6 +76,29 @@ class DataCheck(DataPlace):
             max=12,
         ),
     ] = 3
+    weights: Annotated[
+        str | None,
+        flag(
+            MODEL,
+            "Trained model whose confident predictions are compared with the labels, to list "
+            "labels that may be wrong; a run folder, a model file or a name",
+        ),
+    ] = None
+    confidence: Annotated[
+        float,
+        flag(
+            MODEL,
+            "Smallest probability, or score of an object, of predictions of --weights that are "
+            "compared with labels",
+            min=0,
+            max=1,
+        ),
+    ] = 0.9
+    device: Device = "auto"
+    batch_size: Annotated[
+        int | None,
+        flag(RUN, "Images per forward pass of --weights (default: as the task's eval)", min=1),
+    ] = None
     select: Annotated[
         str | None,
         flag(OUTPUT, "Rules to report, or their first parts, such as bbox,leak (default: all)"),

@@ -242,6 +242,10 @@ class Task(ABC, Generic[T, E, P]):
     def with_classes(self, classes: ClassList) -> Self:
         """Return the task with other classes."""
 
+    def with_scores(self) -> Self:
+        """Return the task with scores in all results, also where no metric needs them."""
+        return self
+
     @abstractmethod
     def header(self, options: T) -> dict[str, Any]:
         """Return the header of the model file."""
@@ -341,9 +345,9 @@ class Task(ABC, Generic[T, E, P]):
 
     @abstractmethod
     def tile(self, line: dict[str, Any], path: Path, folder: Path) -> tuple[np.ndarray, str] | None:
-        """Return the picture (HWC RGB uint8) and the text of a result on a contact sheet.
+        """Return picture (HWC RGB uint8) and text of a result on a contact sheet, or None.
 
-        `line` is of `predictions.jsonl`; None if nothing was drawn.
+        `line` is of `predictions.jsonl`, `folder` that of the results.
 
         Raises:
             DataError: the picture cannot be read.

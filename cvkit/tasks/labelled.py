@@ -12,10 +12,12 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 
+from cvkit.data.conversion import Samples
 from cvkit.data.decode import read_header
 from cvkit.data.known import Known
 from cvkit.data.statistics import Facts, Measured
 from cvkit.errors import CvkitError
+from cvkit.format_table import TRUTH_OF
 from cvkit.options.base import Train
 from cvkit.structures import ClassList
 from cvkit.texts import counted
@@ -151,6 +153,20 @@ class Labelled(ABC, Generic[S, T]):
     @abstractmethod
     def advice(self, facts: Facts[S]) -> list[Advice]:
         """Return what the numbers of the training split imply for the flags of train."""
+
+    def samples(self) -> Samples:
+        """Return the samples as they are written in another format."""
+        truth, videos = TRUTH_OF[self.task]
+        return Samples(
+            place=self.root,
+            layout=self.layout,
+            truth=truth,
+            videos=videos,
+            classes=self.classes,
+            splits=self.splits,
+            defects=self.defects,
+            notes=self.notes,
+        )
 
     @property
     def cache(self) -> str:

@@ -69,8 +69,7 @@ def of_samples(case, tmp_path):
     root = tmp_path / "d"
     case.base(root)
     case.change(root)
-    truth, videos = TRUTH_OF[case.task]
-    found = check(Request(place=root, truth=truth, videos=videos), Reporter(quiet=True)).findings
+    found = check(Request(place=root, task=case.task), Reporter(quiet=True)).findings
     return root, {each.sample for each in found if each.rule == case.rule} - {""}
 
 

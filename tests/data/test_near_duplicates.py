@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cvkit.data import leaks
 from cvkit.data.leaks import (
     HEIGHT,
     PLAIN,
@@ -65,6 +66,25 @@ def test_the_bands_find_what_a_comparison_of_all_pairs_finds(members, most_bits)
     wanted = expected(members, most_bits)
     assert sorted((later.key, earlier.key) for later, earlier in found) == wanted
     assert 0 < len(wanted) < 40
+
+
+def test_each_content_is_read_once_and_each_image_is_reported(members, monkeypatch):
+    """Equal images of one split are all found; what an earlier split has is found elsewhere."""
+    read = []
+    monkeypatch.setattr(
+        leaks,
+        "_thumbnail",
+        lambda path: read.append(path) or thumbnail(path).astype("u1").tobytes(),
+    )
+    again = [Member("val", f"x/{m.key}", m.path, m.digest) for m in members if m.split == "val"]
+    late = [Member("test", f"y/{m.key}", m.path, m.digest) for m in members]
+    found = near_duplicates([*members, *again, *late], 3)
+    pairs = expected(members, 3)
+    later = [name for name, _ in pairs]
+    assert sorted((one.key, other.key) for one, other in found) == sorted(
+        pairs + [(f"x/{name}", earlier) for name, earlier in pairs]
+    )
+    assert later and sorted(read) == sorted({m.path for m in members})
 
 
 def test_images_of_one_split_are_not_compared(members):

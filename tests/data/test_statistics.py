@@ -1,5 +1,7 @@
 """Numbers of labelled samples, against numbers worked out by hand."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -20,6 +22,20 @@ def test_values_and_counts_are_those_of_the_readable_samples_in_their_order():
     assert found.values["object_side"].tolist() == [0, 0, 1, 1, 2, 2, 4, 4, 5, 5]
     assert found.per_class["objects"].tolist() == [6, 4]
     assert [(each.path, each.code) for each in found.failures] == [("key 3", "image.bad")]
+
+
+def test_a_number_takes_a_few_bytes():
+    """A dataset may have millions of objects."""
+    numbers = np.arange(4, dtype=np.float32)
+    made = Measured(0, {"object_side": numbers}, {})
+    tracemalloc.start()
+    try:
+        found = collect(range(10_000), str, lambda item: made, 1)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(found.values["object_side"]) == 40_000
+    assert held < 40_000 * 4 + 10_000 * 8 + 100_000  # the numbers, and the list of the samples
 
 
 def test_a_split_without_samples_has_no_numbers():

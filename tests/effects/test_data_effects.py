@@ -13,9 +13,11 @@ from test_tool_effects import fresh
 from test_train_effects import without
 
 from cvkit.commands import data_check, data_convert
+from cvkit.data.synthetic.samples import write_detection
 from cvkit.errors import CvkitError
 from cvkit.options.data import DataCheck
 from cvkit.options.data_convert import DataConvert
+from cvkit.tasks.detect.task import Detect
 
 
 def checked(at, **more):
@@ -36,6 +38,30 @@ def checked(at, **more):
 def found(at, **more):
     said = checked(at, **more)
     return said if isinstance(said, str) else said[-1]
+
+
+def forward_sizes(at, **more):
+    """The numbers of images that the model gets at a time."""
+    seen, judge = [], Detect.predict
+
+    def predict(task, network, batch):
+        seen.append(len(batch))
+        return judge(task, network, batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Detect, "predict", predict)
+        checked(at, **more)
+    return seen
+
+
+def scenes(at):
+    """Three scenes for each split, as the built-in model knows them."""
+
+    def make(path):
+        write_detection(path, {"train": 3, "val": 3}, 5, (128, 128))
+        return path
+
+    return at.once("scenes", make)
 
 
 def pictures(at, change):
@@ -178,6 +204,7 @@ def first_of_val(at):
 
 
 MASKS = {"data": lambda at: pictures(at, spoilt), "task": "segment"}
+NOISE = {"data": scenes, "weights": "boxes", "confidence": 0.1}
 ROWS = {
     ("data", "check"): [
         Row("data", (lambda at: at.data(), twice), checked),
@@ -199,6 +226,10 @@ ROWS = {
             found,
             base={"data": lambda at: pictures(at, alike), "task": "segment"},
         ),
+        Row("weights", (None, "boxes"), found, base={"data": scenes, "confidence": 0.9}),
+        Row("confidence", (0.1, 0.8), found, base=NOISE),
+        Row("device", ("cpu", "cuda:99"), found, base=NOISE),
+        Row("batch_size", (None, 1, 2), forward_sizes, base=NOISE),
         Row("select", (None, "bbox", "leak"), found, base={"data": twice}),
         Row("ignore", (None, "bbox", "leak.same_file"), found, base={"data": twice}),
         Row("all", (False, True), printed_lines),

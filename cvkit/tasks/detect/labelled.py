@@ -16,6 +16,7 @@ from cvkit.data.formats.contract import DataFlags, Query
 from cvkit.data.formats.recognise import detect_format
 from cvkit.data.known import Known
 from cvkit.data.statistics import Facts, Measured
+from cvkit.errors import UsageError
 from cvkit.format_table import Truth
 from cvkit.options.detect import DetectTrain, TwoStageTrain
 from cvkit.output.draw import draw_boxes
@@ -41,15 +42,17 @@ class LabelledObjects(Labelled[AnnotatedImage, B], Generic[B]):
     @classmethod
     def read(cls, options: B, splits: Sequence[str]) -> Self:
         """Return the samples of splits; see `Labelled.read`."""
-        root, masks = data_place(options.data, cls.task), cls.truths == "instances"
+        place, masks = data_place(options.data, cls.task), cls.truths == "instances"
         flags = DataFlags(FLAGS, "choose with --set train_json=FILE and --set val_json=FILE")
-        given = {options.train_split: options.train_json, options.val_split: options.val_json}
-        files = {split: file for split, file in given.items() if file}
-        layout, names = options.format, list(splits) or list(files)
+        root, files = cls._files(place, options)
+        layout, names = options.format, list(splits) or [split for split in files if split]
         if not files:
             layout = detect_format(cls.truths, root, layout, splits, FLAGS)
-            query = Query(root=root, images=options.images, masks=masks, flags=flags)
-            names = names or dataset_splits(cls.truths, layout, query)
+        if not names:
+            query = Query(
+                root=root, json_files=files, images=options.images, masks=masks, flags=flags
+            )
+            names = dataset_splits(cls.truths, "coco" if files else layout, query)
         data = read_boxes(
             root,
             layout,
@@ -69,6 +72,25 @@ class LabelledObjects(Labelled[AnnotatedImage, B], Generic[B]):
             notes=data.notes,
             defects=data.defects,
         )
+
+    @staticmethod
+    def _files(place: Path, options: TwoStageTrain) -> tuple[Path, dict[str, Path]]:
+        """Return the folder of a dataset, and its COCO files by split; that of "" is divided.
+
+        Raises:
+            UsageError: the dataset is such a file, and files of splits are given too.
+        """
+        given = {options.train_split: options.train_json, options.val_split: options.val_json}
+        files = {split: file for split, file in given.items() if file}
+        if not (place.is_file() and place.suffix.lower() == ".json"):
+            return place, files
+        if files:
+            raise UsageError(
+                f"{place} and {next(iter(files.values()))} are both COCO files",
+                code="data.files",
+                hint="give the folder of the dataset, or only one of them",
+            )
+        return place.parent, {"": place}
 
     def key(self, item: AnnotatedImage) -> str:
         """Return the path of an image, relative to the dataset."""
@@ -110,6 +132,8 @@ class LabelledObjects(Labelled[AnnotatedImage, B], Generic[B]):
     def measure(self, item: AnnotatedImage, known: Known) -> Measured[AnnotatedImage]:
         """Return the size of an image and what its objects are; only its header is read."""
         made = upright(item, known_header(item.path, known))
+        if made.size_wh == item.size_wh:
+            made = item  # so that a split is in memory once
         truth = made.truth.pick(made.truth.counted)
         width, height = required(made.size_wh)
         wide, high = truth.corner_and_size()[:, 2:].T

@@ -1,7 +1,7 @@
 """Labelled images with masks, to count and to show."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from cvkit.data.classes import numbered_classes
+from cvkit.data.conversion import Samples
 from cvkit.data.dataset_splits import dataset_splits
 from cvkit.data.datasets import SegmentationDataset, read_pair, require_same_size
 from cvkit.data.decode import read_header, read_image, upright_size_hw
@@ -74,6 +75,11 @@ class LabelledSamples(Labelled[LabelledImage, SegmentTrain]):
             reader=reader,
             listed=classes is not None,
         )
+
+    def samples(self) -> Samples:
+        """Return the samples as they are written in another format."""
+        classes = self.classes if self.listed else None
+        return replace(super().samples(), classes=classes, reader=self.reader)
 
     def key(self, item: LabelledImage) -> str:
         """Return the path of an image, relative to the dataset."""

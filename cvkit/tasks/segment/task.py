@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -286,6 +286,10 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
             return SegMap(labels)
         sure = inference.confidence(logits, size_hw).half().cpu().numpy()
         return SegMap(labels, sure)
+
+    def with_scores(self) -> Self:
+        """Return the task with the probability of each pixel's class in all results."""
+        return replace(self, inference=replace(self.inference, confidence=True))
 
     def metric(self) -> ConfusionMatrix:
         """Return an empty confusion matrix."""
