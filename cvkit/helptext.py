@@ -179,6 +179,7 @@ EXAMPLES = {
         "cvkit bench classify photos/ --weights imagenet --engines eager,fused --batch-sizes 1,16",
         "cvkit bench detect --arch faster-rcnn --set backbone=resnet50 --out bench.json",
     ),
+    ("export",): ("cvkit export --weights runs/segment-unet-001 --data DIR --out unet.onnx",),
     ("data", "stats"): (
         "cvkit data stats DIR",
         "cvkit data stats DIR --task instance --split train --out stats.html",

@@ -20,6 +20,7 @@ ROWS = [
     {"reporting", "tasks"},
     {"scoring"},
     {"dividing"},
+    {"export"},
     {"engine", "data", "models", "metrics", "output"},
     {"tasks.contract"},
     {"ops", "console"},
@@ -192,6 +193,7 @@ def modules_after(arguments, **environment):
         ["samples", "--help"],
         ["tune", "--help"],
         ["bench", "--help"],
+        ["export", "--help"],
     ]
     + [["segment", "train", "--arch", "nonsense"]],
     ids=" ".join,

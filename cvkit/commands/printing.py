@@ -155,6 +155,29 @@ def _bench_result(row: dict[str, Any], metric: str | None) -> list[str]:
     return [*cells, number(row["agreement"]), note]
 
 
+def print_export(content: dict[str, Any]) -> None:
+    """Print the content of `export --json` as tables."""
+    proof, metric = content["proof"], content["metric"]
+    limit = proof["tolerance"]
+    print_table(
+        f"compared with the network: {counted(proof['samples'], 'input')} in "
+        f"{counted(len(proof['inputs']), 'shape')}",
+        ["output", "largest difference", "of its range", "tolerance"],
+        [
+            [name, f"{row['largest']:.2e}", f"{row['relative']:.2e}"]
+            + ["-" if limit is None else f"{limit:.0e}"]
+            for name, row in proof["outputs"].items()
+        ],
+    )
+    if metric:
+        print_line(
+            f"{metric['name']:16} {number(metric['file'])}, of the network "
+            f"{number(metric['network'])}"
+        )
+    print_line(f"size             {content['bytes'] / 2**20:.1f} MiB")
+    print_line(f"file             {content['file']}")
+
+
 def print_models(archs: list[dict[str, Any]], backbones: list[dict[str, Any]]) -> None:
     """Print the content of `models --json` as tables."""
     print_table(

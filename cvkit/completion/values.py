@@ -17,6 +17,7 @@ from cvkit.data.rules import RULES
 from cvkit.options.base import ENGINES
 from cvkit.options.described import choices_of, hints, type_of
 from cvkit.options.detect import PROTOCOLS
+from cvkit.options.export import DYNAMIC
 from cvkit.options.job import PRECISIONS, Command
 from cvkit.options.segment import DIALECTS
 from cvkit.options.tree import task_options
@@ -272,7 +273,7 @@ def _settings(line: Line) -> Choices:
     return Choices({f"{name}={word}": about for word, about in found.words.items()})
 
 
-WRITES_FILE = ("import", "proposals", "bench")
+WRITES_FILE = ("import", "proposals", "bench", "export")
 """Commands whose --out is a file."""
 SOURCES: dict[str, Callable[[Line], Choices]] = {
     "arch": _archs,
@@ -282,6 +283,7 @@ SOURCES: dict[str, Callable[[Line], Choices]] = {
     "classes": _named("auto", "imagenet", "voc", "coco", "kinetics", paths="files"),
     "data": _datasets,
     "device": _devices,
+    "dynamic": lambda line: _joined(",", DYNAMIC, line),
     "engines": lambda line: _joined(",", ENGINES[1:], line),
     "folder": _named(paths="folders"),
     "ignore": lambda line: _joined(",", RULES, line),

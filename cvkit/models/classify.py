@@ -41,6 +41,11 @@ class Classifier(nn.Module):
         """Return the [N, K] class probabilities of features."""
         return self.head(features).float().softmax(1)
 
+    def scored(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the [N, K] class probabilities and [N, D] features of NCHW normalised images."""
+        features = self.embed(images)
+        return self.probabilities(features), features
+
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return the [N, K] logits `out` and, in training, those of auxiliary heads."""
         found = self.backbone(images)
@@ -118,6 +123,11 @@ class NearestNeighbours(nn.Module):
         labels = F.one_hot(self.bank_labels[index], self.num_classes)  # [N, k, K]
         totals = (votes[..., None] * labels).sum(1)  # [N, K]
         return totals / totals.sum(1, keepdim=True)
+
+    def scored(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the [N, K] class probabilities and [N, D] features of NCHW normalised images."""
+        features = self.embed(images)
+        return self.probabilities(features), features
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return the log of the vote shares under the name `out`."""

@@ -1,6 +1,6 @@
 """What a trained network can run on: its own layers, fused layers, or another program."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -53,11 +53,16 @@ def _needs(*packages: str, extra: str, precisions: tuple[str, ...] = ("fp32", "b
             return Absence(f"on {device.type}")
         if precision not in precisions:
             return Absence(f"in {precision}", f"--precision {precisions[0]}")
-        if name := missing_package(*packages):
-            return Absence(f"without the package {name}", f"pip install 'cvkit[{extra}]'")
-        return None
+        return package_absence(packages, extra)
 
     return absence
+
+
+def package_absence(packages: Iterable[str], extra: str) -> Absence | None:
+    """Return which of some packages, which an extra installs, is missing; None if none is."""
+    if name := missing_package(*packages):
+        return Absence(f"without the package {name}", f"pip install 'cvkit[{extra}]'")
+    return None
 
 
 def _compiler_absence(precision: str, device: torch.device) -> Absence | None:

@@ -170,21 +170,31 @@ class OpenVino(Runtime):
         openvino = imported_openvino()
         scripted = torch.jit.trace(network, inputs, strict=False, check_trace=False)
         model = openvino.convert_model(scripted, example_input=inputs)
-        settings = {
-            "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[self.precision],
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            "ENABLE_CPU_PINNING": False,
-        }
-        request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
-        count = len(model.outputs)
+        return compiled_openvino(model, self.precision)
 
-        def run(tensors: Sequence[Tensor]) -> list[Tensor]:
-            arrays = [each.contiguous().numpy() for each in tensors]
-            found = request.infer(arrays, share_inputs=True)
-            return [torch.from_numpy(found[n]) for n in range(count)]
 
-        return run
+def compiled_openvino(model: Any, precision: str) -> Run:
+    """Return what computes an OpenVINO model, or the one in a file, on the CPU.
+
+    Args:
+        model: of OpenVINO, or the path of a file.
+        precision: fp32 or bf16.
+    """
+    settings = {
+        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "ENABLE_CPU_PINNING": False,
+    }
+    compiled = imported_openvino().Core().compile_model(model, "CPU", settings)
+    request, count = compiled.create_infer_request(), len(compiled.outputs)
+
+    def run(tensors: Sequence[Tensor]) -> list[Tensor]:
+        arrays = [each.contiguous().numpy() for each in tensors]
+        found = request.infer(arrays, share_inputs=True)
+        return [torch.from_numpy(found[n]) for n in range(count)]
+
+    return run
 
 
 def imported_openvino() -> Any:
@@ -203,7 +213,6 @@ class OnnxRuntime(Runtime):
 
     def converted(self, network: Flat, inputs: tuple[Tensor, ...]) -> Run:
         """Return what computes a graph in ONNX Runtime, for any number of samples of any size."""
-        onnxruntime: Any = importlib.import_module("onnxruntime")
         stream, names = io.BytesIO(), [f"input_{n}" for n in range(len(inputs))]
         axes = {
             name: {axis: f"{name}_{axis}" for axis in range(each.ndim) if axis != 1}
@@ -219,19 +228,24 @@ class OnnxRuntime(Runtime):
             dynamic_axes=axes,
             opset_version=17,
         )
-        settings = onnxruntime.SessionOptions()
-        settings.intra_op_num_threads = torch.get_num_threads()
-        settings.log_severity_level = 3
-        session = onnxruntime.InferenceSession(
-            stream.getvalue(), settings, providers=["CPUExecutionProvider"]
-        )
+        return onnx_session(stream.getvalue())
 
-        def run(tensors: Sequence[Tensor]) -> list[Tensor]:
-            arrays = [each.contiguous().numpy() for each in tensors]
-            found = session.run(None, dict(zip(names, arrays, strict=True)))
-            return [torch.from_numpy(each) for each in found]
 
-        return run
+def onnx_session(model: bytes | str) -> Run:
+    """Return what computes an ONNX graph, given as bytes or as the path of a file, on the CPU."""
+    onnxruntime: Any = importlib.import_module("onnxruntime")
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = torch.get_num_threads()
+    settings.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+    names = [each.name for each in session.get_inputs()]
+
+    def run(tensors: Sequence[Tensor]) -> list[Tensor]:
+        arrays = [each.contiguous().numpy() for each in tensors]
+        found = session.run(None, dict(zip(names, arrays, strict=True)))
+        return [torch.from_numpy(each) for each in found]
+
+    return run
 
 
 class Compiled(Runtime):

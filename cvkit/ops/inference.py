@@ -95,18 +95,15 @@ def _starts(have: int, want: int) -> list[int]:
     return [*range(0, last, step), last]
 
 
-class Embedder(Protocol):
-    """A classifier in two steps: features, then probabilities."""
+class Scorer(Protocol):
+    """A classifier."""
 
-    def embed(self, images: Tensor) -> Tensor:
-        """Return the [N, D] features of NCHW normalised images."""
-
-    def probabilities(self, features: Tensor) -> Tensor:
-        """Return the [N, K] class probabilities of features."""
+    def scored(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the [N, K] class probabilities and [N, D] features of NCHW normalised images."""
 
 
 def class_probabilities(
-    model: Embedder, images: Tensor, side: int, *, flip: bool, ten_crop: bool
+    model: Scorer, images: Tensor, side: int, *, flip: bool, ten_crop: bool
 ) -> tuple[Tensor, Tensor]:
     """Return [N, K] mean class probabilities over views of images, and [N, D] mean features.
 
@@ -120,9 +117,8 @@ def class_probabilities(
     views = ten_crops(images, side) if ten_crop else [images]
     if flip and not ten_crop:
         views = [images, images.flip(-1)]
-    features = [model.embed(view) for view in views]
-    scores = torch.stack([model.probabilities(found) for found in features]).mean(0)
-    return scores, torch.stack(features).mean(0)
+    scores, features = zip(*(model.scored(view) for view in views), strict=True)
+    return torch.stack(scores).mean(0), torch.stack(features).mean(0)
 
 
 def ten_crops(images: Tensor, side: int) -> list[Tensor]:

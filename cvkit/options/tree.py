@@ -9,6 +9,7 @@ from cvkit.options.data import DataCheck
 from cvkit.options.data_convert import DataConvert
 from cvkit.options.data_views import DataShow, DataSplit, DataStats
 from cvkit.options.detect import DetectEval, DetectPredict, DetectProposals, DetectTrain
+from cvkit.options.export import Export
 from cvkit.options.instance import InstanceEval, InstancePredict, InstanceTrain
 from cvkit.options.job import Command
 from cvkit.options.segment import SegmentEval, SegmentPredict, SegmentTrain
@@ -46,6 +47,7 @@ OPTIONS: dict[str, type[Command] | dict[str, type[Command]]] = {
     "compare": Compare,
     "tune": Tune,
     "bench": Bench,
+    "export": Export,
     "weights": {
         "list": WeightsList,
         "verify": WeightsVerify,
@@ -95,6 +97,7 @@ HANDLERS = {
     "compare": f"{_HANDLERS}.compare:compare",
     "tune": f"{_HANDLERS}.tune:tune",
     "bench": f"{_HANDLERS}.bench:bench",
+    "export": f"{_HANDLERS}.export:export",
     "stats": f"{_HANDLERS}.data_stats:stats",
     "split": f"{_HANDLERS}.data_split:split",
     "show": f"{_HANDLERS}.data_show:show",

@@ -92,6 +92,11 @@ def words(places, monkeypatch):
                 *("detect", *inputs(at), "--weights", model()(at), "--seconds", 0.1),
                 *("--no-memory", "--engines", "eager", "--batch-sizes", 1),
             ),
+            "export": (
+                *("--weights", model()(places("classify")), "--format", "torchscript"),
+                *("--data", places("classify").data(), "--images", 1),
+                *("--out", fresh(at, "m.torchscript")),
+            ),
             "verify": shipped_models()[:1],
             "import": (
                 *(TEN(at), "--arch", "mobilenet_v3_small", "--out", fresh(at, "m.safetensors")),

@@ -24,9 +24,10 @@ from test_train_own_effects import (
     yolo_too,
 )
 
-from cvkit.commands import bench, evaluate, predict, proposals, train, tune, weights
+from cvkit.commands import bench, evaluate, export, predict, proposals, train, tune, weights
 from cvkit.engine import processes
 from cvkit.errors import CvkitError
+from cvkit.export import formats as exports
 from cvkit.options.job import with_given
 from cvkit.options.tree import OPTIONS
 
@@ -41,7 +42,8 @@ FILES_OF = [ROOT / "tasks" / f"{name}.py" for name in SETUP]
 FILES_OF += [
     ROOT / "commands" / f"{name}.py" for name in ("train", "tune", "bench", "evaluate", "predict")
 ]
-FILES_OF += [ROOT / "commands" / "proposals.py", ROOT / "commands" / "weights.py"]
+FILES_OF += [ROOT / "commands" / f"{name}.py" for name in ("proposals", "weights", "export")]
+FILES_OF += [ROOT / "export" / "forms.py"]
 FILES_OF += [ROOT / name for name in ("engine/freezing.py", "engine/runtime.py")]
 FILES_OF += [ROOT / "data" / name for name in ("boxes.py", "formats/recognise.py")]
 FILES_OF += [ROOT / "models" / name for name in ("backbones.py", "classify.py")]
@@ -317,6 +319,11 @@ def test_a_prediction_that_cannot_work_is_refused(places, monkeypatch, task, fla
     assert code_of(lambda: predict.predict(asked, task)) == code
 
 
+def _beside(at, there, name):
+    """Return the path of a file that is not there, beside one that is."""
+    return at.write(there, "").with_name(f"{at.task}-{name}")
+
+
 TOOLS = [
     (("tune",), {"points": 4}, "points.idle"),
     (("tune",), {"strategy": "grid", "trials": 4}, "trials.idle"),
@@ -348,6 +355,22 @@ TOOLS = [
     (("bench",), {"set": ["overlay=none", "draw-threshold=0.3"]}, "draw_threshold.idle"),
     (("bench",), {"inputs": ["nowhere"]}, "inputs.missing"),
     (("bench",), {"data": "nowhere"}, "data.missing"),
+    (("export",), {"weights": None}, "weights.missing"),
+    *(
+        (("export",), {"weights": f"m{kind.suffix}"}, "export.source")
+        for kind in exports.FORMATS.values()
+    ),
+    (("export",), {"split": "val"}, "split.idle"),
+    (("export",), {"max_drop": 0.1}, "max_drop.idle"),
+    (("export",), {"dynamic": "batches"}, "dynamic.unknown"),
+    (("export",), {"weights": "motions", "dynamic": "size"}, "dynamic.unsupported"),
+    (("export",), {"overwrite": True}, "overwrite.idle"),
+    (("export",), {"out": Path("m.onnx")}, "out.suffix"),
+    (("export",), {"out": lambda at: at.write("m.pt2", "")}, "out.exists"),
+    (("export",), {"out": lambda at: _beside(at, "n.export.json", "n.pt2")}, "out.exists"),
+    (("export",), {"out": Path("no/m.pt2")}, "out.folder"),
+    (("export",), {"weights": "boxes"}, "export.unsupported"),
+    (("export",), {"weights": "nowhere"}, "model.missing"),
     (("detect", "proposals"), {"out": Path("p.txt")}, "out.suffix"),
     (("detect", "proposals"), {"out": lambda at: at.write("p.npz", "")}, "out.exists"),
     (("detect", "proposals"), YOLO | {"images": pictures(1)}, "images.idle"),
@@ -382,11 +405,13 @@ def test_a_command_whose_flags_cannot_work_is_refused(places, monkeypatch, path,
     monkeypatch.setattr("cvkit.engine.bench.measure", fail)
     monkeypatch.setattr("cvkit.tasks.detect.proposals.search_images", fail)
     monkeypatch.setattr("cvkit.engine.checkpoint.save_model", fail)
+    monkeypatch.setattr("cvkit.export.formats.convert", fail)
     base = {
         "tune": {"task": "segment"},
         "bench": {"task": "detect", "inputs": pictures_of(at)},
         "proposals": {"data": str(at.data())},
         "import": {"out": fresh(at, "m.safetensors")},
+        "export": {"format": "torch-export", "weights": "shapes"},
     }[path[-1]]
     chosen = {n: v(at) if callable(v) else v for n, v in (base | flags).items()}
     entry = OPTIONS[path[0]]
@@ -396,6 +421,7 @@ def test_a_command_whose_flags_cannot_work_is_refused(places, monkeypatch, path,
         "bench": lambda: bench.bench(asked),
         "proposals": lambda: proposals.proposals(asked, "detect"),
         "import": lambda: weights.import_weights(asked),
+        "export": lambda: export.export(asked),
     }[path[-1]]
     assert code_of(call) == code
 

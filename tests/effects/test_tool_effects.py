@@ -10,12 +10,12 @@ import data_view_parts
 import pytest
 import torch
 import torchvision
-from effect_parts import Row, require_effect
+from effect_parts import Places, Row, require_effect
 from model_parts import model
 from PIL import Image
 from test_train_own_effects import changed, pictures, yolo_too
 
-from cvkit.commands import bench, compare, evaluate, proposals, show, tune, weights
+from cvkit.commands import bench, compare, evaluate, export, proposals, show, tune, weights
 from cvkit.commands.reports import Measured
 from cvkit.data import proposals as search
 from cvkit.errors import CvkitError, UsageError
@@ -356,6 +356,55 @@ def bench_done(at, **more):
     return called, said if isinstance(said, str) else "", out and (str(out), out.read_bytes())
 
 
+def classifier(at):
+    """The places of the task whose networks are the quickest to export."""
+    return Places("classify", at.root, at._made)
+
+
+def lenet(side):
+    return lambda at: model(image_size=side)(classifier(at))
+
+
+def exported(at, **more):
+    """What is in a file and its report, or the message; torch itself writes and runs it."""
+    here = classifier(at)
+    base = {"weights": model()(here), "format": "torchscript", "json": True, "quiet": True}
+    chosen = base | {"out": fresh(at, "m.torchscript"), "data": str(here.data())} | more
+    chosen = {name: value(here) if callable(value) else value for name, value in chosen.items()}
+    options = with_given(OPTIONS["export"](**chosen), chosen)
+    said = printed(lambda: export.export(options))
+    if isinstance(said, str):
+        return said
+    names = ("task", "arch", "format", "inputs", "dynamic", "proof", "metric", "data")
+    return [said[name] for name in names]
+
+
+def exported_at(at, out, **more):
+    """Whether the file that --out names is new."""
+    said = exported(at, out=out, **more)
+    return said if isinstance(said, str) else str(out)
+
+
+def exported_before(at, **more):
+    out = fresh(at, "m.torchscript")
+    out.write_bytes(b"old")
+    exported(at, out=out, **more)
+    return out.read_bytes() == b"old"
+
+
+def published_away(at, **more):
+    """What is said where a published model is not here, and the network is asked."""
+
+    def nothing(url, *_, **__):
+        raise OSError("asked the network")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CVKIT_WEIGHTS", str(at.root / "none"))
+        patch.setenv("TORCH_HOME", str(at.root / "none"))
+        patch.setattr("torch.hub.download_url_to_file", nothing)
+        return exported(at, **{"weights": "coco", "task": "detect"} | more)
+
+
 def there(at):
     path = fresh(at, "b.json")
     path.write_text("old")
@@ -427,6 +476,23 @@ ROWS = {
             bench_done,
         ),
         Row("overwrite", (False, True), bench_done, base={"out": there}),
+    ],
+    ("export",): [
+        Row("weights", (lenet("32"), lenet("28")), exported),
+        Row("task", (None, "detect", "instance"), published_away, base={"offline": True}),
+        Row("format", ("torchscript", "torch-export"), exported, base={"out": None}),
+        Row("dynamic", (None, "none"), exported),
+        Row("data", (lambda at: str(at.data()), lambda at: str(at.data(6))), exported),
+        Row("split", ("val", "train"), exported),
+        Row("images", (2, 3), exported),
+        Row("max_drop", (None, 0.5), exported),
+        Row("offline", (False, True), published_away),
+        Row(
+            "out",
+            (lambda at: fresh(at, "a.torchscript"), lambda at: fresh(at, "b.torchscript")),
+            exported_at,
+        ),
+        Row("overwrite", (False, True), exported_before),
     ],
     ("weights", "list"): [],
     ("weights", "verify"): [Row("files", (shipped_models()[:1], shipped_models()[1:2]), verified)],

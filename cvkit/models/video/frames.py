@@ -20,7 +20,7 @@ def each_frame(net: Callable[[Tensor], Tensor], clips: Tensor) -> Tensor:
     """Return [N, T, ...] what an image network makes of the frames of NCTHW clips."""
     frames = clips.transpose(1, 2)  # [N, T, C, H, W]
     found = net(frames.flatten(0, 1))
-    return found.unflatten(0, frames.shape[:2])
+    return found.unflatten(0, (-1, frames.shape[1]))  # an exported N would be a constant
 
 
 class ClipNetwork(nn.Module):
@@ -173,14 +173,15 @@ class SlowFusion(ClipNetwork):
     def forward(self, clips: Tensor) -> dict[str, Tensor]:
         """Return the [N, K] logits of NCTHW clips."""
         missing = (self.EXTENT - clips.shape[2]) % self.STEP
-        clips = torch.cat((clips, clips[:, :, -1:].expand(-1, -1, missing, -1, -1)), 2)
+        if missing:
+            clips = torch.cat((clips, clips[:, :, -1:].expand(-1, -1, missing, -1, -1)), 2)
         groups = clips.unfold(2, self.EXTENT, self.STEP)  # [N, C, G, H, W, 4]
         maps = groups.permute(0, 2, 5, 1, 3, 4).flatten(2, 3)  # [N, G, 4 * C, H, W]
         for number, piece in enumerate(self._pieces(self.backbone)):
             if 0 < number <= len(self.merges):
                 pairs = _pairs(maps)
-                maps = self.merges[number - 1](pairs.flatten(0, 1)).unflatten(0, pairs.shape[:2])
-            maps = piece(maps.flatten(0, 1)).unflatten(0, maps.shape[:2])
+                maps = self.merges[number - 1](pairs.flatten(0, 1)).unflatten(0, (-1, pairs.shape[1]))
+            maps = piece(maps.flatten(0, 1)).unflatten(0, (-1, maps.shape[1]))
         return {"out": self.head(maps.mean((1, 3, 4)))}
 
     def load_images(self, tensors: Mapping[str, Tensor]) -> None:

@@ -68,7 +68,7 @@ class ConvLSTM(ClipNetwork):
     def forward(self, clips: Tensor) -> dict[str, Tensor]:
         """Return the [N, K] logits of NCTHW clips."""
         maps = each_frame(lambda frames: self.backbone(frames)[-1], clips)  # [N, T, C, h, w]
-        shape = (len(clips), self.hidden, *maps.shape[-2:])
+        shape = (maps.shape[0], self.hidden, *maps.shape[-2:])
         state = cell = maps.new_zeros(shape)
         for frame in maps.unbind(1):
             gates = self.gates(torch.cat((frame, state), 1)).chunk(4, 1)

@@ -1,0 +1,370 @@
+"""Write a model for another program, and prove that it computes the same."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cvkit import storage
+from cvkit.catalog import listed_names
+from cvkit.commands.printing import print_export, print_json
+from cvkit.console import Reporter
+from cvkit.errors import DataError, GateFailed, UsageError
+from cvkit.options.base import RUNS
+from cvkit.options.export import DYNAMIC, Export
+from cvkit.options.job import with_given
+from cvkit.options.tree import task_options
+from cvkit.storage import temporary_beside
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cvkit.export.formats import Format
+    from cvkit.export.forms import Form
+    from cvkit.export.proof import Verdict
+    from cvkit.export.served import ServedFile
+    from cvkit.export.signature import Signature
+    from cvkit.structures import Batch, Failure
+    from cvkit.tasks.contract import Dataset, Task
+    from cvkit.tasks.trained import Trained
+
+MAX_DROP = {"fp32": 0.001, "fp16": 0.01, "int8": 0.02}
+"""How much lower the metric of a file may be, by its precision."""
+AT_ONCE = 4
+"""Samples per batch of a comparison."""
+
+
+def export(options: Export) -> int:
+    """Write a file, compare it with the network, and print what was found."""
+    from cvkit.engine import runtime
+    from cvkit.export.formats import FORMATS, require_package
+
+    kind = FORMATS[options.format]
+    _check_flags(options, kind)
+    require_package(kind, f"--format {options.format}")
+    report = Reporter(options.quiet)
+    runtime.keep_memory()
+    with (
+        runtime.stop_signals() as stop,
+        stop.at_once("interrupted; nothing was written"),
+    ):
+        source = _source(options, report)
+        content = _written(options, source, report)
+    for failure in content["failures"]:
+        report.warn(f"not compared: {failure['reason']}")
+    if content["reasons"]:
+        raise GateFailed(
+            f"{content['file']}: {'; '.join(content['reasons'])}",
+            code="export.differs",
+            hint=f"the numbers are in {content['report']}",
+            content=content,
+        )
+    if options.json:
+        print_json(content)
+    else:
+        print_export(content)
+    return 3 if content["failures"] else 0
+
+
+def _check_flags(options: Export, kind: Format) -> None:
+    """Check what can be checked before anything is read.
+
+    Raises:
+        UsageError: flags that cannot be combined, or a file that is there.
+    """
+    if not options.weights:
+        raise UsageError("--weights is missing", code="weights.missing", hint="--weights RUN")
+    if Path(options.weights).suffix in _suffixes():
+        raise UsageError(
+            f"--weights {options.weights} is exported already",
+            code="export.source",
+            hint="give the run folder or .safetensors file that it was made of",
+        )
+    for name in ("split", "max_drop"):
+        if options.data is None and name in options.given:
+            flag = name.replace("_", "-")
+            raise UsageError(
+                f"--{flag} has no effect without --data", code=f"{name}.idle", hint="give --data"
+            )
+    if options.dynamic not in (None, "none"):
+        listed_names(options.dynamic, DYNAMIC, "--dynamic")
+    _require_out(options, kind)
+
+
+def _suffixes() -> tuple[str, ...]:
+    from cvkit.export.formats import FORMATS
+
+    return tuple(kind.suffix for kind in FORMATS.values())
+
+
+def _require_out(options: Export, kind: Format) -> None:
+    """Check that the file can be written at the end.
+
+    Raises:
+        UsageError: `--out` is no new file of the format in a folder that exists.
+    """
+    if options.out is None:
+        if options.overwrite:
+            raise UsageError(
+                "--overwrite has no effect without --out", code="overwrite.idle", hint="omit it"
+            )
+        return
+    if options.out.suffix != kind.suffix:
+        raise UsageError(
+            f"--out {options.out} does not end with {kind.suffix}",
+            code="out.suffix",
+            hint=f"model{kind.suffix}",
+        )
+    if not options.out.parent.is_dir():
+        raise UsageError(
+            f"--out {options.out}: there is no folder {options.out.parent}",
+            code="out.folder",
+            hint="create it",
+        )
+    for path in (*kind.files(options.out), report_path(options.out)):
+        if path.exists() and not options.overwrite:
+            raise UsageError(
+                f"--out {options.out}: {path} exists",
+                code="out.exists",
+                hint="add --overwrite to replace it",
+            )
+    storage.require_writable(options.out.parent)
+
+
+def report_path(path: Path) -> Path:
+    """Return the report of an exported file."""
+    return path.with_suffix(".export.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """What is exported, and what it is compared on.
+
+    Attributes:
+        trained: the model.
+        form: of its network.
+        axes: that are left open.
+        batches: of samples to compare.
+        labelled: task and samples of `--data`; None without it.
+        failures: samples that could not be read.
+    """
+
+    trained: Trained
+    form: Form
+    axes: tuple[str, ...]
+    batches: list[Batch]
+    labelled: tuple[Task, Dataset] | None
+    failures: list[Failure]
+
+
+def _source(options: Export, report: Reporter) -> _Source:
+    """Load the model and read the samples.
+
+    Raises:
+        UsageError: this network cannot be exported so.
+        DataError: no sample can be read.
+    """
+    from cvkit.engine.bench import evenly
+    from cvkit.engine.loader import in_order, load
+    from cvkit.export.forms import form_of, open_axes
+    from cvkit.structures import Batch, Failure
+    from cvkit.tasks import candidates
+    from cvkit.tasks.predictor import task_of
+    from cvkit.tasks.trained import load_trained
+
+    name = task_of(str(options.weights), options.task)
+    shared: dict[str, Any] = {
+        "weights": options.weights,
+        "offline": options.offline,
+        "quiet": options.quiet,
+    }
+    shared |= {"device": "cpu", "precision": "fp32", "workers": 0}
+    trained = load_trained(options.weights, task_options(name, "predict")(**shared), name)
+    task = trained.task
+    form = form_of(trained.task, trained.model, options.format, raw=False)
+    axes = open_axes(form, options.dynamic, task.input_shape, trained.model)
+    labelled = None
+    if options.data is not None:
+        asked = task_options(name, "eval")(data=options.data, split=options.split, **shared)
+        labelled = candidates.labelled(with_given(asked, ("data", "split")), trained, report)
+        files = candidates.files_of(labelled[1])
+    else:
+        files = candidates.sample_files(task)
+    files = evenly(files, options.images)
+    task.check_inputs(sorted(file.key for file in files), report)
+    with load(task.source(files), in_order(len(files), AT_ONCE), workers=0) as loaded:
+        items = [item for group in loaded for item in group]
+    failures = [item for item in items if isinstance(item, Failure)]
+    batches = [item for item in items if isinstance(item, Batch)]
+    if not batches:
+        raise DataError(
+            f"no input can be read: {failures[0].reason}",
+            code=failures[0].code,
+            hint="give other --data",
+        )
+    return _Source(
+        trained=trained,
+        form=form,
+        axes=axes,
+        batches=batches,
+        labelled=labelled,
+        failures=failures,
+    )
+
+
+def _written(options: Export, source: _Source, report: Reporter) -> dict[str, Any]:
+    """Write the file under a temporary name, compare it, and give it its name.
+
+    Returns:
+        The content of the report.
+    """
+    from cvkit.export.formats import FORMATS
+
+    kind, trained = FORMATS[options.format], source.trained
+    out = options.out
+    if out is None:
+        folder = storage.new_numbered_folder(RUNS, f"{trained.task.name}-export")
+        out = folder / f"{trained.task.network.arch}{kind.suffix}"
+    place = temporary_beside(out)
+    with storage.machine_errors(out):
+        storage.remove_temporaries(out.parent)
+        place.mkdir()
+        try:
+            passing = place / out.name
+            served, signature = _converted(options, source, passing, report)
+            verdict = _compared(source, served, report)
+            metric = _metric(options, source, served, report)
+            reasons = [*verdict.reasons, *metric.pop("reasons", [])]
+            files = {}
+            for path in kind.files(passing):
+                final = out.parent / (f"{path.name}.failed" if reasons else path.name)
+                os.replace(path, final)
+                files[str(final)] = final.stat().st_size
+            storage.fsync_folder(out.parent)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+    content = _content(options, source, signature, verdict)
+    content |= {"file": next(iter(files)), "files": files, "bytes": sum(files.values())}
+    content |= {"metric": metric or None, "passed": not reasons, "reasons": reasons}
+    content["failures"] = [asdict(each) for each in source.failures]
+    content["report"] = str(report_path(out))
+    storage.write_json(report_path(out), content)
+    return content
+
+
+def _converted(
+    options: Export, source: _Source, path: Path, report: Reporter
+) -> tuple[ServedFile, Signature]:
+    """Write the file and open it again.
+
+    Raises:
+        UsageError: the format cannot hold this network.
+    """
+    from cvkit.export.formats import convert, read_header
+    from cvkit.export.served import ServedFile
+
+    report.say(f"converting to {options.format}")
+    header = {name: value for name, value in source.trained.header.items() if name != "sha256"}
+    header["source_sha256"] = source.trained.header["sha256"]
+    convert(options.format, path, source.form, _example(source), source.axes, header)
+    _, signature = read_header(path)
+    return ServedFile.load(path, signature), signature
+
+
+def _inputs(source: _Source) -> list[tuple[Tensor, ...]]:
+    """Return the inputs of all batches, in the size of the file if that is fixed."""
+    from cvkit.export.forms import SIZE, resized
+
+    found = [each for batch in source.batches for each in source.form.samples(batch)]
+    shape = source.trained.task.input_shape
+    if SIZE in source.axes:
+        return found
+    return [resized(each, shape[-2:] if shape else found[0][0].shape[-2:]) for each in found]
+
+
+def _example(source: _Source) -> tuple[Tensor, ...]:
+    """Return inputs by which the network is traced: two samples, or one if their number is fixed.
+
+    A number of one would be taken for a constant.
+    """
+    from cvkit.export.forms import BATCH
+
+    first = _inputs(source)[0]
+    if not source.form.stacks:
+        return first
+    (samples,) = first
+    return (samples[[0, min(1, len(samples) - 1)]] if BATCH in source.axes else samples[:1],)
+
+
+def _compared(source: _Source, served: ServedFile, report: Reporter) -> Verdict:
+    """Run the file and the network on all samples, in several sizes and numbers."""
+    from cvkit.export.forms import BATCH, SIZE
+    from cvkit.export.proof import compare, varied
+
+    network, form = source.trained.model, source.form
+    inputs = _inputs(source)
+    settings = {"sizes": SIZE in source.axes, "batches": form.stacks and BATCH in source.axes}
+    groups = [*varied(inputs[0], network, form, **settings), *inputs[1:]]
+    with report.progress("comparing", len(groups)) as advance:
+        return compare(served, form, network, groups, advance)
+
+
+def _metric(
+    options: Export, source: _Source, served: ServedFile, report: Reporter
+) -> dict[str, Any]:
+    """Measure the metrics of the file and the network on `--data`; empty without it."""
+    from cvkit.engine.evaluate import evaluate
+    from cvkit.engine.runtime import StopSignal
+    from cvkit.export.networks import SERVED
+
+    if source.labelled is None or source.form.raw:
+        return {}
+    task, data = source.labelled
+    network = SERVED[task.name](served, source.form.scale)
+    found = []
+    with report.progress("evaluating", 2 * len(data)) as advance:
+        for number, model in enumerate((source.trained.model, network)):
+            metric = task.metric()
+            evaluate(
+                *(task, model, data, source.trained.fabric),
+                metric=metric,
+                batch_size=AT_ONCE,
+                workers=source.trained.workers,
+                stop=StopSignal(),
+                advance=lambda done, note="", n=number: advance(n * len(data) + done, note),
+            )
+            found.append(metric.compute())
+    expected, measured = found[0].get(task.best), found[1].get(task.best)
+    limit = options.max_drop
+    if limit is None:
+        limit = MAX_DROP[served.signature.precision]
+    content: dict[str, Any] = {"name": task.best, "network": expected, "file": measured}
+    content |= {"data": options.data, "split": options.split, "samples": len(data)}
+    content |= {"max_drop": limit, "all": {"network": found[0], "file": found[1]}}
+    drop = None if expected is None or measured is None else expected - measured
+    content["drop"] = drop
+    if drop is not None and not drop <= limit:
+        content["reasons"] = [
+            f"{task.best} is {measured:.4f} instead of {expected:.4f}, which is lower by more "
+            f"than {limit:g}"
+        ]
+    return content
+
+
+def _content(
+    options: Export, source: _Source, signature: Signature, verdict: Verdict
+) -> dict[str, Any]:
+    from cvkit.export.formats import FORMATS
+
+    kind, trained = FORMATS[options.format], source.trained
+    content: dict[str, Any] = {"task": trained.task.name, "command": "export"}
+    content |= {"weights": str(trained.path), "model": trained.header["sha256"]}
+    content |= {"arch": trained.task.network.arch, **signature.as_json()}
+    content |= {"dynamic": list(source.axes), "runtime": kind.runtime}
+    packages = ("torch", *kind.packages)
+    content["versions"] = {name: importlib.metadata.version(name) for name in packages}
+    return content | {"data": options.data or "samples", "proof": verdict.as_json()}

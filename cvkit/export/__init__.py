@@ -1,0 +1,1 @@
+"""Trained networks as files of other programs: written, compared with the network, and run."""
