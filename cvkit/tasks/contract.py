@@ -321,11 +321,7 @@ class Task(ABC, Generic[T, E, P]):
     def write(self, result: Any, sample: Sample, stem: str, folder: Path) -> dict[str, Any]:
         """Write the files of one result and return its line of `predictions.jsonl`.
 
-        Args:
-            result: of `predict`.
-            sample: that it is of.
-            stem: name of the files without suffix; unique to this input.
-            folder: of all results.
+        `stem` is the name of the files without suffix, unique to this input.
 
         Raises:
             OutputError: a file cannot have this name, or the name is taken.
@@ -347,10 +343,7 @@ class Task(ABC, Generic[T, E, P]):
     def tile(self, line: dict[str, Any], path: Path, folder: Path) -> tuple[np.ndarray, str] | None:
         """Return picture (HWC RGB uint8) and text of a result on a contact sheet, or None.
 
-        `line` is of `predictions.jsonl`, `folder` that of the results.
-
-        Raises:
-            DataError: the picture cannot be read.
+        `line` is of `predictions.jsonl`. A picture that cannot be read is a `DataError`.
         """
 
 
