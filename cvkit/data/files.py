@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -287,12 +288,20 @@ def _keys(paths: list[Path], inputs: list[str]) -> list[str]:
     return [PurePosixPath(os.path.relpath(path, common)).as_posix() for path in absolute]
 
 
+USUAL_PATH = re.compile(
+    r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}/){0,9}[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}"
+)
+"""Short paths without anything unusual."""
+
+
 def escapes(relative: str) -> str:
     """Return why a path from a file must not be followed from its folder; "" if it may.
 
     Absolute paths, also those of Windows, are refused wherever they lead, and so is `..`. Links in
     the folder were put there by its owner and are followed.
     """
+    if USUAL_PATH.fullmatch(relative):  # many times faster than with paths
+        return ""
     pure = PurePosixPath(relative)
     if pure.is_absolute() or PureWindowsPath(relative).is_absolute() or ".." in pure.parts:
         return "leaves the dataset folder"

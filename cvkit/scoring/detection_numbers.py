@@ -59,9 +59,9 @@ def remarks(table: Table, images: Sequence[AnnotatedImage], place: Path) -> tupl
         images: of the truth.
         place: of the detections.
     """
-    given = np.ones(len(table.xywh), bool) if table.boxless is None else ~table.boxless
+    given = slice(None) if table.boxless is None or not table.boxless.any() else ~table.boxless
     boxes = table.xywh[given]
-    flat = (boxes[:, 2:] == 0).any(1)
+    flat = (boxes[:, 2] == 0) | (boxes[:, 3] == 0)
     found = [(int(flat.sum()), "no width or no height")]
     if table.codes is not None:
         masks = Masks((0, 0), table.codes, table.extents)
@@ -72,12 +72,11 @@ def remarks(table: Table, images: Sequence[AnnotatedImage], place: Path) -> tupl
         for count, what in found
         if count
     ]
-    usual = np.array([image.size_wh or (0, 0) for image in images], np.float64).reshape(-1, 2)
-    sizes = usual[table.images[given]]
-    if len(boxes) and sizes.all() and not flat.all():
+    if len(boxes) and all(image.size_wh for image in images) and not flat.all():
+        sizes = np.array([image.size_wh for image in images], np.float64)
         if boxes.max() <= 1 < sizes.min() / 8:
             kind = "fractions of the image's sides", "pixels"
-        elif _as_corners(boxes, sizes):
+        elif (boxes[:, 2] > boxes[:, 0]).all() and _as_corners(boxes, sizes[table.images[given]]):
             kind = "x1, y1, x2, y2", "x, y, width, height"
         else:
             return tuple(notes)

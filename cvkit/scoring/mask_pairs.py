@@ -207,8 +207,8 @@ def paired_with_folder(
         paths = {stem: path for path, stem in stems.items()}
         joined = {name: paths[stem] for name, stem in found.items()}
     else:
-        places = join_names(list(names.values()), predicted.paths)
-        joined = {name: places[place] for name, place in names.items() if place in places}
+        files = join_names(list(names.values()), predicted.paths)
+        joined = {name: files[place] for name, place in names.items() if place in files}
     if not joined:
         raise DataError(
             f"no image of {predicted.folder / 'predictions.jsonl'} is in the truth",

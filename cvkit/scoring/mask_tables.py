@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cvkit.data.annotated import claimed_size
 from cvkit.data.classes import dataset_classes, object_classes, without_background
 from cvkit.data.decode import open_image, upright_size_hw
 from cvkit.data.files import IMAGE_SUFFIXES
@@ -103,20 +104,35 @@ def read_mask_table(path: Path) -> MaskTable:
     defects: list[CvkitError] = []
     for number, cells in table:
         where, name = f"{path}:{number}", cells[image].strip()
-        sides = [whole_number(cells[side].strip()) for side in SIDES if side in first]
-        size_hw = tuple(side for side in sides if side is not None and side > 0)
-        if not name or len(size_hw) < len(sides):
-            text = f"{image} is empty"
-            if name:
-                text = f"{' and '.join(SIDES)} are not whole numbers from 1"
-            defects.append(DataError(f"{where}: {text}", code="rle.row"))
+        if not name:
+            defects.append(DataError(f"{where}: {image} is empty", code="rle.row"))
             continue
+        size = None
+        if SIDES[0] in first:
+            try:
+                size = _size_hw([cells[side].strip() for side in SIDES], where)
+            except DataError as defect:
+                defects.append(defect)
+                continue
         stem = without_suffix(name) if Path(name).suffix.lower() in IMAGE_SUFFIXES else name
         kind = cells[label].strip() if label else ""
-        size = (size_hw[0], size_hw[1]) if size_hw else None
         rows.setdefault(stem, []).append(Row(where, kind, cells[PIXELS].strip(), size))
     raise_defects(defects, str(path))
     return MaskTable(path, rows, label is not None)
+
+
+def _size_hw(cells: Sequence[str], where: str) -> tuple[int, int]:
+    """Return the height and width in two cells.
+
+    Raises:
+        DataError: they are not those of an image.
+    """
+    height, width = (whole_number(cell) for cell in cells)
+    size_wh = claimed_size([width, height], where, "image.size")
+    if size_wh is None:
+        text = f"{where}: {' and '.join(SIDES)} {shown(', '.join(cells))} are not whole numbers"
+        raise DataError(text, code="image.size")
+    return size_wh[1], size_wh[0]
 
 
 def predicted_masks(
@@ -198,7 +214,10 @@ def true_masks(path: Path) -> list[tuple[str, Path | None, CodedMask]]:
     for name, rows in table.rows.items():
         try:
             last = name.rpartition("/")[2]
-            image = find_image(images, last, rows[0].where) if last in images else None
+            paths = images.get(last, [])
+            # Of several images, none is shown; where the size is not known, they are refused.
+            unsure = not paths or (len(paths) > 1 and rows[0].size_hw is not None)
+            image = None if unsure else find_image(images, last, rows[0].where)
             size_hw = rows[0].size_hw or (upright_size_hw(image) if image else None)
             if size_hw is None:
                 raise DataError(

@@ -286,6 +286,10 @@ def _joined(
 ) -> np.ndarray:
     """Return the number of each row's image or class, which are looked up once each."""
     keys: Iterable[Any]
+    if names is None and (whole := _whole(ids or [])) is not None:
+        known, places = _unique(whole)
+        content = [{fields[0]: id_} for id_ in known.tolist()]
+        return np.array(_numbers(content, truth, path), np.int64)[places]
     if names is None or ids is None:
         keys, only = (ids or names or []), fields[0 if names is None else 1]
         unique = {key: {only: key} for key in dict.fromkeys(keys)}
@@ -296,9 +300,33 @@ def _joined(
         {name: value for name, value in row.items() if value is not UNSET}
         for row in unique.values()
     ]
-    if isinstance(truth, ClassList):
-        found = label_numbers(content, truth, path)
-    else:
-        found = image_numbers(content, truth, path)
-    numbers = dict(zip(unique, found, strict=True))
+    numbers = dict(zip(unique, _numbers(content, truth, path), strict=True))
     return np.fromiter(map(numbers.__getitem__, keys), np.int64)
+
+
+def _numbers(
+    content: list[dict[str, Any]], truth: list[AnnotatedImage] | ClassList, path: Path
+) -> list[int]:
+    """Return the number of the image or class of each row."""
+    if isinstance(truth, ClassList):
+        return label_numbers(content, truth, path)
+    return image_numbers(content, truth, path)
+
+
+def _whole(ids: list[Any]) -> np.ndarray | None:
+    """Return whole numbers as an array; None if there are none, others, or too large ones."""
+    if set(map(type, ids)) != {int}:
+        return None
+    try:
+        return np.fromiter(ids, np.int64, len(ids))
+    except OverflowError:
+        return None
+
+
+def _unique(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the values that occur, rising, and the place of each of the given ones among them."""
+    low, high = int(values.min()), int(values.max())
+    if high - low > 4 * len(values):  # a table of all values between would be too large
+        return np.unique(values, return_inverse=True)
+    there = np.bincount(values - low) > 0
+    return np.flatnonzero(there) + low, (np.cumsum(there) - 1)[values - low]

@@ -130,6 +130,15 @@ def segment(root):
     segment_files.score(options, Reporter(quiet=True))
 
 
+def masks(predictions, truth):
+    def read(root):
+        options = SegmentEval(predictions=root / predictions, truth=root / truth)
+        scored = segment_files.score(options, Reporter(quiet=True))
+        assert scored.metric.matrix.sum() == 4 * 6 * len(scored.outcomes)
+
+    return read
+
+
 def classify(root):
     options = ClassifyEval(predictions=root / "scores.csv", truth=root / "truth.csv")
     classify_files.score(options, Reporter(quiet=True))
@@ -214,6 +223,14 @@ READERS = {
     "table of ranks": (
         *("s.csv", b"path,label,score,label_2,score_2\na.png,cat,0.7,dog,0.3\n", {}),
         scores("s.csv"),
+    ),
+    "table of masks": (
+        *("p.csv", b"ImageId,ClassId,EncodedPixels\na,dog,3 2 7 1\nb.png,1,\nb,cat,1 4\n"),
+        *({"truth/classes.txt": b"cat\ndog\n"}, masks("p.csv", "truth")),
+    ),
+    "table of true masks": (
+        *("t.csv", b"ImageId,ClassId,EncodedPixels,Height,Width\na,dog,3 2 7 1,4,6\nb,,,4,6\n"),
+        *({}, masks("out/masks", "t.csv")),
     ),
     "table of objects": (
         *(

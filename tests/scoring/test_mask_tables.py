@@ -165,7 +165,10 @@ def test_sizes_of_the_table_must_be_those_of_the_images(score, tmp_path, side):
     assert score(*pair).json["metrics"]["miou"] == 1
     text = path.read_text()
     differ = "7x6 pixels" if side == "--predictions" else "prediction is (5, 7), truth (6, 7)"
-    for height, message in (("6", differ), ("0", "Height and Width are not whole numbers from 1")):
+    for height, message in (
+        ("6", differ),
+        ("0", "t.csv:2: width x height 7 x 0 are not"),
+    ):
         path.write_text(text.replace(",5,7", f",{height},7"))
         done = score(*pair)
         assert done.code == 2 and message in done.err
@@ -183,6 +186,16 @@ def test_a_truth_without_sizes_and_images_says_what_it_needs(score, tmp_path):
     done = score(tmp_path / "found" / "f", path)
     assert done.code == 2 and "t.csv:2: the size of image 'a' is not known" in done.err
     assert "Height and Width" in done.err
+
+
+def test_of_several_images_with_a_name_only_the_size_is_needed(score, tmp_path):
+    masks = {"a": np.eye(5, 7, dtype=np.uint8)}
+    found = pictures(tmp_path / "found", masks)
+    for folder in ("left", "right"):
+        pictures(tmp_path / "truth" / folder, masks)
+    assert score(found, table(tmp_path / "truth" / "t.csv", masks, 2, sized=True)).code == 0
+    done = score(found, table(tmp_path / "truth" / "t.csv", masks, 2))
+    assert done.code == 2 and "t.csv:2: image 'a' is the name of 2 images" in done.err
 
 
 def test_objects_of_the_truth_may_overlap_and_small_ones_are_on_top(score, tmp_path):
