@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cvkit.data.classes import dataset_classes
 from cvkit.data.classified import ClassifiedImage
-from cvkit.data.division import is_split
+from cvkit.data.division import find_split, is_split
 from cvkit.data.files import READ_SUFFIXES, inside, matches
 from cvkit.data.formats.contract import Contents, Listing, Query
 from cvkit.errors import CvkitError, DataError, raise_defects
@@ -39,7 +39,7 @@ def read(query: Query) -> Contents[Listing[ClassifiedImage]]:
         return _read_list(root, lists[split])
 
     def class_names() -> set[str]:
-        both = [name for name in lists if name in ("train", "val")]
+        both = filter(None, (find_split(name, lists) for name in ("train", "val")))
         return {image.label for name in both for image in read_split(name).images}
 
     return Contents([*lists], None, read_split, class_names)

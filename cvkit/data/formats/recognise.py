@@ -133,7 +133,7 @@ MOST_NAMES = 8
 MOST_FOLDERS = 20
 """Maximum number of subfolders that are searched for datasets."""
 NO_CLASSES = frozenset(
-    ("images", "masks", "labels", "annotations")
+    ("images", "masks", "labels", "annotations", "ann", "img")
     + ("JPEGImages", "SegmentationClass", "Annotations", "ImageSets")
 )
 """Folder names of other formats, which are unlikely names of classes."""
