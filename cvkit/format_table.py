@@ -94,6 +94,12 @@ FORMATS: dict[Truth, dict[str, Format]] = {
             about="Open Images' SPLIT-annotations-human-imagelabels.csv, class-descriptions.csv, "
             "and images",
         ),
+        "imagefolder": Format(
+            module=f"{_PLACE}.image_folder",
+            kinds=(".jsonl",),
+            about="Hugging Face's metadata.csv or metadata.jsonl with file_name,label, beside the "
+            "images, also in SPLIT/",
+        ),
         "imagenet": Format(
             module=f"{_PLACE}.imagenet",
             kinds=(".csv",),
@@ -238,6 +244,12 @@ FORMATS: dict[Truth, dict[str, Format]] = {
             kinds=(".csv",),
             about="Open Images' SPLIT-annotations-bbox.csv, class-descriptions-boxable.csv, and "
             "images",
+        ),
+        "imagefolder": Format(
+            module=f"{_PLACE}.image_folder_objects",
+            kinds=(".jsonl",),
+            about="Hugging Face's metadata.jsonl with file_name and objects, beside the images, "
+            "also in SPLIT/",
         ),
         "yolo": Format(
             module=f"{_PLACE}.yolo",

@@ -1029,6 +1029,82 @@ def class_table_with_other_names():
 
 
 @case
+def image_folder():
+    """Hugging Face: a table in the folder of each split."""
+    rows = [{"file_name": "a.png", "label": "cat"}, {"file_name": "more/b.png", "label": "dog"}]
+    table = "".join(json.dumps(row) + "\n" for row in rows)
+    return Case(
+        "classes",
+        "imagefolder",
+        {
+            "train/metadata.jsonl": table,
+            "train/a.png": photo(10),
+            "train/more/b.png": photo(20),
+            "validation/metadata.csv": "file_name,label\nc.png,dog\n",
+            "validation/c.png": photo(30),
+        },
+        ("cat", "dog"),
+        {
+            "train": {"train/a.png": "cat", "train/more/b.png": "dog"},
+            "val": {"validation/c.png": "dog"},
+        },
+        {
+            "outside": ("train/metadata.jsonl", "a.png", "../a.png"),
+            "missing": ("train/metadata.jsonl", "a.png", "z.png"),
+            "duplicate": ("train/metadata.jsonl", "more/b.png", "a.png"),
+            "label": ("train/metadata.jsonl", '"cat"', "[1]"),
+        },
+    )
+
+
+@case
+def image_folder_with_numbers():
+    """One table for all splits, whose labels are numbers."""
+    return Case(
+        "classes",
+        "imagefolder",
+        {
+            "classes.txt": "dog\ncat\n",
+            "metadata.csv": "file_name,label\ntrain/a.png,1\ntest/b.png,0\n",
+            "train/a.png": photo(10),
+            "test/b.png": photo(20),
+        },
+        ("dog", "cat"),
+        {"train": {"train/a.png": "cat"}, "test": {"test/b.png": "dog"}},
+        {"label": ("metadata.csv", "a.png,1", "a.png, ")},
+        ("classes.txt",),
+    )
+
+
+@case
+def image_folder_objects():
+    """Hugging Face: boxes are x, y, width, height in pixels."""
+    objects = {"bbox": [[1, 2, 4, 2]], "categories": ["cat"]}
+    rows = [
+        {"file_name": "a.png", "objects": objects},
+        {"file_name": "b.png", "objects": {"bbox": [[0, 0, 1, 1]], "categories": ["dog"]}},
+    ]
+    return Case(
+        "boxes",
+        "imagefolder",
+        {
+            "metadata.jsonl": "".join(json.dumps(row) + "\n" for row in rows),
+            "a.png": photo(10),
+            "b.png": photo(20),
+        },
+        ("cat", "dog"),
+        {"all": {"a.png": [BOX], "b.png": [("dog", 0, 0, 1, 1)]}},
+        {
+            "length": ("metadata.jsonl", "[1, 2, 4, 2]", "[1, 2, 4]"),
+            "negative": ("metadata.jsonl", "[1, 2, 4, 2]", "[1, 2, -4, 2]"),
+            "beyond": ("metadata.jsonl", "[1, 2, 4, 2]", "[9, 2, 4, 2]"),
+            "counts": ("metadata.jsonl", '["cat"]', "[]"),
+            "class": ("metadata.jsonl", '["cat"]', "[null]"),
+        },
+    )
+
+
+@case
 def class_lists():
     return Case(
         "classes",

@@ -86,6 +86,7 @@ OTHERS = {
     *("augment.encoding", "augment.invalid", "augment.missing", "augment.not_a_file"),
     *(
         "data.layout",
+        "data.parquet",
         "data.missing",
         "data.twice",
         "json.several",

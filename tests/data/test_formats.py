@@ -47,6 +47,7 @@ SIGNS = {
     ("classes", "open-images"): [
         *("train-annotations-human-imagelabels.csv", "class-descriptions.csv", "train/cat/a.png")
     ],
+    ("classes", "imagefolder"): ["train/metadata.csv", "train/cat/a.png"],
     ("classes", "imagenet"): ["LOC_val_solution.csv", "train/cat/a.png", "val/b.png"],
     ("masks", "voc"): ["JPEGImages/a.jpg", "SegmentationClass/a.png", "images/x", "masks/x"],
     ("masks", "stacks"): ["train-volume.tif", "train-labels.tif", "images/a", "masks/a"],
@@ -73,6 +74,7 @@ SIGNS = {
     ("boxes", "label-studio"): ["studio.json", "images/a.png", "labels/a.txt"],
     ("instances", "label-studio"): ["studio.json", "images/a.png", "masks/a.png"],
     ("boxes", "supervisely"): ["meta.json", "a/ann/x.json", "a/img/x", "annotations/x"],
+    ("boxes", "imagefolder"): ["metadata.jsonl", "annotations/x", "labels/x", "images/x"],
     ("boxes", "darknet"): ["obj.data", "labels/x", "images/x"],
     ("boxes", "open-images"): [
         *("train-annotations-bbox.csv", "class-descriptions-boxable.csv", "annotations/x")
@@ -88,6 +90,8 @@ SIGNS = {
 FIRST = {
     "train.csv": "ImageId,EncodedPixels",
     "obj.data": "names = obj.names",
+    "train/metadata.csv": "file_name,label",
+    "metadata.jsonl": '{"file_name": "a.png", "objects": {}}',
     "k.csv": "label,youtube_id,time_start,time_end",
     "train.txt": "cat/a.png 0",
     "studio.json": '[{"annotations": []}]',
