@@ -659,6 +659,20 @@ def cvat_boxes():
 
 
 @case
+def cvat_of_datumaro():
+    """A file for each split, which says nothing of subsets."""
+    empty = 'subset=""'
+    files = {
+        "train.xml": cvat(("a.png", "", CVAT_BOX)).replace(empty, ""),
+        "val.xml": cvat(("b.png", "", "")).replace(empty, ""),
+        "images/a.png": photo(10),
+        "images/val/b.png": photo(20),
+    }
+    splits = {"train": {"images/a.png": [BOX]}, "val": {"images/val/b.png": []}}
+    return Case("boxes", "cvat", files, ("cat", "dog"), splits)
+
+
+@case
 def cvat_instances():
     """CVAT 2, with two subsets."""
     files = {
@@ -913,6 +927,17 @@ def camvid():
 
 
 @case
+def camvid_in_colours():
+    """As Datumaro exports it: colour masks, and the colours of the classes."""
+    red = np.zeros((HEIGHT, WIDTH, 3))
+    red[:, 4:] = (128, 0, 0)
+    files = {"label_colors.txt": "0 0 0 ground\n128 0 0 cat\n"}
+    files |= {"train/a.png": photo(10), "trainannot/a.png": png(red)}
+    splits = {"train": {"train/a.png": HALF}}
+    return Case("masks", "camvid", files, ("ground", "cat"), splits, {}, ("label_colors.txt",))
+
+
+@case
 def ade20k():
     table = "Idx\tRatio\tTrain\tVal\tName\n1\t0.1\t9\t9\twall  \n2\t0.1\t9\t9\tdoor, gate\n"
     files = {"objectInfo150.txt": table}
@@ -1124,6 +1149,26 @@ def class_lists():
             "missing": ("train.txt", "a b", "z"),
         },
         ("classes.txt",),
+    )
+
+
+@case
+def class_lists_of_synsets():
+    """As Datumaro exports ImageNet: images without folders, and numbered classes."""
+    return Case(
+        "classes",
+        "lists",
+        {
+            "train.txt": "a.png 1\n",
+            "val.txt": "b.png 0\n",
+            "images/a.png": photo(10),
+            "images/b.png": photo(20),
+            "synsets.txt": "n01\nn02\n",
+        },
+        ("n01", "n02"),
+        {"train": {"images/a.png": "n02"}, "val": {"images/b.png": "n01"}},
+        {},
+        ("synsets.txt",),
     )
 
 

@@ -33,7 +33,12 @@ def read(query: Query) -> Contents[Listing[ClassifiedImage]]:
         value = row.values.get(LABEL)
         number = whole_number(value) if not isinstance(value, bool) else None
         text = str(number) if number is not None else value
-        if not is_text(text) or not text.strip() or not text.isprintable():
+        if (
+            not isinstance(text, str)
+            or not is_text(text)
+            or not text.strip()
+            or not text.isprintable()
+        ):
             reason = f"{row.where}: {LABEL} {shown(value)} cannot be a class"
             defects.append(DataError(reason, code="class.name"))
             continue

@@ -214,5 +214,5 @@ def _bitmap(value: Any, where: str) -> tuple[np.ndarray, int, int]:
             hint="draw it again",
         ) from error
     mask = pixels[..., -1] if pixels.ndim == 3 and pixels.shape[2] in (2, 4) else pixels
-    mask = mask.any(-1) if mask.ndim == 3 else mask
-    return mask > 0, int(pair[0] or 0), int(pair[1] or 0)
+    flat: np.ndarray = mask.max(-1) if mask.ndim == 3 else mask
+    return flat > 0, int(pair[0] or 0), int(pair[1] or 0)
