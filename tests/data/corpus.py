@@ -531,6 +531,7 @@ def supervisely_instances():
             "bitmap": ("ds0/ann/a.png.json", '"data": "', '"data": "!'),
             "origin": ("ds0/ann/a.png.json", '"origin": [2, 1]', '"origin": [2]'),
             "beyond": ("ds0/ann/a.png.json", '"origin": [2, 1]', '"origin": [7, 1]'),
+            "short": ("ds0/ann/a.png.json", "[[2, 1], [4, 1], [4, 3], [2, 3]]", "[[2, 1]]"),
         },
     )
 

@@ -24,6 +24,7 @@ from cvkit.texts import parse_number, read_lines, shown
 BOXES, CLASSES = "annotations-bbox", "class-descriptions"
 IMAGE, LABEL, GROUP = "ImageID", "LabelName", "IsGroupOf"
 SIDES = ("XMin", "YMin", "XMax", "YMax")
+BOXABLE = "boxable"
 HEADER = "LabelName,DisplayName"
 
 
@@ -35,7 +36,7 @@ def looks_like(place: Path, splits: Sequence[str]) -> bool:
 def read(query: Query) -> Contents[Annotations]:
     """Return the splits that have a table of boxes."""
     root, tables = query.root, tables_of(query.root, BOXES)
-    names = names_of(root)
+    names = names_of(root, boxable=True)
     files = FilesByName(root, walk_images)
     return Contents([*tables], None, lambda split: _boxes(root, tables[split], names, files))
 
@@ -55,15 +56,18 @@ def tables_of(root: Path, part: str) -> dict[str, Path]:
     return result
 
 
-def names_of(root: Path) -> dict[str, str]:
+def names_of(root: Path, *, boxable: bool) -> dict[str, str]:
     """Return the names of the classes by their ids; equal names get the id, too.
 
+    Args:
+        root: the dataset.
+        boxable: which table is taken if there are two, of the classes with boxes and of all.
+
     Raises:
-        DataError: several tables, or a malformed line.
+        DataError: a malformed line.
     """
-    boxable = files_of(root, f"{CLASSES}-boxable")
-    tables = boxable if boxable and tables_of(root, BOXES) else files_of(root, CLASSES)
-    file = tables[0]
+    tables = files_of(root, CLASSES)
+    file = next((table for table in tables if (BOXABLE in table.stem) == boxable), tables[0])
     rows: list[tuple[str, str]] = []
     for number, line in enumerate(read_lines(file, area="classes"), 1):
         if not line.strip() or line.strip() == HEADER:

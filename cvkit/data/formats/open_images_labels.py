@@ -27,7 +27,7 @@ def looks_like(place: Path, splits: Sequence[str]) -> bool:
 def read(query: Query) -> Contents[Listing[ClassifiedImage]]:
     """Return the splits that have a table; every image has one label that was confirmed."""
     root, tables = query.root, tables_of(query.root, LABELS)
-    names = names_of(root)
+    names = names_of(root, boxable=False)
     files = FilesByName(root, query.walk)
 
     def read_split(split: str) -> Listing[ClassifiedImage]:

@@ -31,6 +31,10 @@ from cvkit.texts import counted, is_number, is_text, read_json, shown, whole_num
 META = "meta.json"
 OUTLINE = re.compile(rb'"geometryType"\s*:\s*"(polygon|bitmap)"')
 SHAPES = ("rectangle", "polygon", "bitmap")
+DAMAGED = (
+    *(ValueError, binascii.Error, zlib.error, OSError, SyntaxError),
+    Image.DecompressionBombError,
+)
 MOST_BYTES = 100_000_000
 """Largest size of a bitmap's file after decompression."""
 
@@ -178,9 +182,12 @@ def _filled(outlines: Sequence[list[list[float]]], where: str) -> tuple[np.ndarr
     Raises:
         DataError: it is larger than any image.
     """
+    if any(len(each) < 3 for each in outlines):
+        raise DataError(
+            f"{where}: a polygon with fewer than three corners", code="segm.odd_or_short"
+        )
     corners = [np.round(np.array(each, float).reshape(-1, 2)) for each in outlines]
-    low, high = corners[0].min(0, initial=0), corners[0].max(0, initial=0)
-    low = corners[0].min(0) if len(corners[0]) else low
+    low, high = corners[0].min(0), corners[0].max(0)
     if not np.isfinite(corners[0]).all() or (high - low + 1).prod() > MOST_PIXELS // 10:
         raise DataError(f"{where}: its polygon is larger than any image", code="segm.outside")
     width, height = (high - low + 1).astype(int).tolist()
@@ -207,7 +214,7 @@ def _bitmap(value: Any, where: str) -> tuple[np.ndarray, int, int]:
         coded = zlib.decompressobj().decompress(base64.b64decode(data, validate=True), MOST_BYTES)
         with Image.open(io.BytesIO(coded), formats=["PNG"]) as image:
             pixels = np.asarray(image.convert("RGBA") if image.mode == "P" else image)
-    except (ValueError, binascii.Error, zlib.error, OSError, SyntaxError) as error:
+    except DAMAGED as error:
         raise DataError(
             f"{where}: its bitmap cannot be read: {error}",
             code="supervisely.bitmap",
