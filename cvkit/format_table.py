@@ -88,6 +88,18 @@ FORMATS: dict[Truth, dict[str, Format]] = {
             kinds=(".json",),
             about="Something-Something v2's labels.json, train.json, validation.json, and videos",
         ),
+        "open-images": Format(
+            module=f"{_PLACE}.open_images_labels",
+            kinds=(".csv",),
+            about="Open Images' SPLIT-annotations-human-imagelabels.csv, class-descriptions.csv, "
+            "and images",
+        ),
+        "imagefolder": Format(
+            module=f"{_PLACE}.image_folder",
+            kinds=(".jsonl",),
+            about="Hugging Face's metadata.csv or metadata.jsonl with file_name,label, beside the "
+            "images, also in SPLIT/",
+        ),
         "imagenet": Format(
             module=f"{_PLACE}.imagenet",
             kinds=(".csv",),
@@ -158,6 +170,12 @@ FORMATS: dict[Truth, dict[str, Format]] = {
             about="Label Studio's JSON export with polygons, and the images",
             drawn=True,
         ),
+        "supervisely": Format(
+            module=f"{_PLACE}.supervisely",
+            kinds=(".json",),
+            about="Supervisely's meta.json, DATASET/img/ and DATASET/ann/",
+            drawn=True,
+        ),
         "rle": Format(
             module=f"{_PLACE}.rle_table",
             kinds=(".csv",),
@@ -211,6 +229,28 @@ FORMATS: dict[Truth, dict[str, Format]] = {
             kinds=(".json",),
             about="Label Studio's JSON export, and the images",
         ),
+        "supervisely": Format(
+            module=f"{_PLACE}.supervisely",
+            kinds=(".json",),
+            about="Supervisely's meta.json, DATASET/img/ and DATASET/ann/",
+        ),
+        "darknet": Format(
+            module=f"{_PLACE}.darknet",
+            kinds=(".data", ".names"),
+            about="Darknet's obj.data, obj.names and train.txt, and labels beside the images",
+        ),
+        "open-images": Format(
+            module=f"{_PLACE}.open_images",
+            kinds=(".csv",),
+            about="Open Images' SPLIT-annotations-bbox.csv, class-descriptions-boxable.csv, and "
+            "images",
+        ),
+        "imagefolder": Format(
+            module=f"{_PLACE}.image_folder_objects",
+            kinds=(".jsonl",),
+            about="Hugging Face's metadata.jsonl with file_name and objects, beside the images, "
+            "also in SPLIT/",
+        ),
         "yolo": Format(
             module=f"{_PLACE}.yolo",
             kinds=(".yaml", ".yml", ".txt"),
@@ -252,6 +292,11 @@ FORMATS: dict[Truth, dict[str, Format]] = {
             module=f"{_PLACE}.label_studio",
             kinds=(".json",),
             about="Label Studio's JSON export, and the images",
+        ),
+        "supervisely": Format(
+            module=f"{_PLACE}.supervisely",
+            kinds=(".json",),
+            about="Supervisely's meta.json, DATASET/img/ and DATASET/ann/",
         ),
         "rle": Format(
             module=f"{_PLACE}.rle_table",

@@ -222,6 +222,13 @@ ERRORS: dict[str, Rule] = {
         "A TIFF file of images and that of its masks have different numbers of pages.",
         "give each image a mask, in the same order",
     ),
+    "supervisely.bitmap": Rule("A bitmap of a Supervisely file cannot be read.", "draw it again"),
+    "supervisely.meta": Rule(
+        "meta.json of Supervisely has no classes.", "export the project again"
+    ),
+    "supervisely.objects": Rule(
+        "A Supervisely file has no list of objects, or no size.", "export the project again"
+    ),
     "video.part_empty": Rule(
         "A part of a video has no frames.", "correct start and end in the table"
     ),

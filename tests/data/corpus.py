@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -234,6 +235,7 @@ def voc_in_two_folders():
 
 NAMES = "names: [cat, dog]\n"
 TILTED = "0 0.5 0 0.875 0.5 0.5 1 0.125 0.5\n"
+CORNERS = [[1, 2], [5, 2], [5, 4], [1, 4]]
 LINE = "0 0.375 0.5 0.5 0.3333333333\n"
 
 
@@ -338,6 +340,202 @@ def yolo_polygons():
     )
 
 
+@case
+def darknet():
+    """As CVAT exports YOLO 1.1: paths begin where Darknet is meant to run."""
+    return Case(
+        "boxes",
+        "darknet",
+        {
+            "obj.data": "classes = 2\ntrain = data/train.txt\nvalid = data/valid.txt\n"
+            "names = data/obj.names\nbackup = backup/\n",
+            "obj.names": "cat\ndog\n",
+            "train.txt": "data/obj_train_data/a.png\n",
+            "valid.txt": "data/obj_valid_data/b.png\n",
+            "obj_train_data/a.png": photo(10),
+            "obj_train_data/a.txt": LINE,
+            "obj_valid_data/b.png": photo(20),
+            "obj_valid_data/b.txt": LINE.replace("0", "1", 1),
+        },
+        ("cat", "dog"),
+        {
+            "train": {"obj_train_data/a.png": [BOX]},
+            "val": {"obj_valid_data/b.png": [("dog", *BOX[1:])]},
+        },
+        {
+            "class": ("obj_train_data/a.txt", "0 ", "2 "),
+            "missing": ("train.txt", "a.png", "c.png"),
+            "duplicate": ("train.txt", "a.png\n", "a.png\ndata/obj_train_data/a.png\n"),
+            "lists": ("obj.data", "data/train.txt", "data/training.txt"),
+            "entry": ("obj.data", "classes = 2", "classes"),
+        },
+        ("obj_train_data/a.txt", "obj_valid_data/b.txt", "obj.names"),
+        "obj.data",
+    )
+
+
+OPEN_IMAGES = "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsGroupOf\n"
+OPEN_BOX = "0.125,0.625,0.3333333333,0.6666666667"
+
+
+@case
+def open_images():
+    """Open Images v6: sides in the order XMin, XMax, YMin, YMax."""
+    return Case(
+        "boxes",
+        "open-images",
+        {
+            "oidv6-train-annotations-bbox.csv": f"{OPEN_IMAGES}00a,x,/m/01,1,{OPEN_BOX},0,0\n"
+            f"00a,x,/m/02,1,{OPEN_BOX},0,1\n",
+            "validation-annotations-bbox.csv": f"{OPEN_IMAGES}00b,x,/m/02,1,{OPEN_BOX},0,0\n",
+            "class-descriptions-boxable.csv": '/m/01,cat\n/m/02,dog\n/m/03,"Tool, other"\n',
+            "train/00a.png": photo(10),
+            "validation/data/00b.png": photo(20),
+        },
+        ("cat", "dog", "Tool, other"),
+        {
+            "train": {"train/00a.png": [BOX, ("dog", *BOX[1:])]},
+            "val": {"validation/data/00b.png": [("dog", *BOX[1:])]},
+        },
+        {
+            "class": ("oidv6-train-annotations-bbox.csv", "/m/02", "/m/04"),
+            "range": ("oidv6-train-annotations-bbox.csv", "0.625", "1.625"),
+            "order": ("oidv6-train-annotations-bbox.csv", "0.625", "0.025"),
+            "missing": ("validation-annotations-bbox.csv", "00b", "00c"),
+            "line": ("class-descriptions-boxable.csv", "/m/02,", "/m/02;"),
+        },
+        ("class-descriptions-boxable.csv",),
+    )
+
+
+@case
+def open_images_labels():
+    head = "ImageID,Source,LabelName,Confidence\n"
+    table = "oidv6-train-annotations-human-imagelabels.csv"
+    return Case(
+        "classes",
+        "open-images",
+        {
+            table: f"{head}00a,verification,/m/01,1\n00a,verification,/m/02,0\n",
+            "validation-annotations-human-imagelabels.csv": f"{head}00b,v,/m/02,1\n",
+            "oidv6-class-descriptions.csv": "LabelName,DisplayName\n/m/01,cat\n/m/02,dog\n",
+            "train/00a.png": photo(10),
+            "validation/00b.png": photo(20),
+        },
+        ("cat", "dog"),
+        {"train": {"train/00a.png": "cat"}, "val": {"validation/00b.png": "dog"}},
+        {
+            "several": (table, "/m/02,0", "/m/02,1"),
+            "none": (table, "/m/01,1", "/m/01,0"),
+            "class": (table, "/m/01,1", "/m/07,1"),
+            "missing": (table, "00a", "00c"),
+        },
+        ("oidv6-class-descriptions.csv",),
+    )
+
+
+def bitmap(rows):
+    """Return a mask as Supervisely stores it."""
+    alpha = np.zeros((*np.shape(rows), 4))
+    alpha[..., 3] = np.array(rows) * 255
+    return base64.b64encode(zlib.compress(png(alpha))).decode()
+
+
+def supervisely(*objects):
+    rows = [
+        {"classTitle": name, "geometryType": kind, "tags": []} | more
+        for name, kind, more in objects
+    ]
+    size = {"height": HEIGHT, "width": WIDTH}
+    return json.dumps({"description": "", "tags": [], "size": size, "objects": rows})
+
+
+def corners(*exterior, holes=()):
+    return {"points": {"exterior": [*exterior], "interior": [*holes]}}
+
+
+SUPERVISELY_META = json.dumps(
+    {
+        "classes": [
+            {"title": "dog", "shape": "any", "color": "#FF0000"},
+            {"title": "cat", "shape": "polygon"},
+            {"title": "nose", "shape": "point"},
+        ],
+        "tags": [],
+    }
+)
+SUPERVISELY_SPOIL = {
+    "meta": ("meta.json", '"title": "cat"', '"name": "cat"'),
+    "class": ("train/ann/a.png.json", '"cat"', '"cow"'),
+    "points": ("train/ann/a.png.json", "[1, 2]", "[1]"),
+    "title": ("train/ann/a.png.json", '"classTitle"', '"title"'),
+    "size": ("train/ann/a.png.json", '"width": 8', '"width": -8'),
+}
+
+
+@case
+def supervisely_boxes():
+    """Supervisely: the last pixel of a rectangle belongs to it; corners are in any order."""
+    return Case(
+        "boxes",
+        "supervisely",
+        {
+            "meta.json": SUPERVISELY_META,
+            "train/ann/a.png.json": supervisely(
+                ("cat", "rectangle", corners([4, 3], [1, 2])),
+                ("nose", "point", corners([1, 1])),
+            ),
+            "train/img/a.png": photo(10),
+            "val/ann/b.png.json": supervisely(),
+            "val/img/b.png": photo(20),
+        },
+        ("cat", "dog"),
+        {"train": {"train/img/a.png": [BOX]}, "val": {"val/img/b.png": []}},
+        SUPERVISELY_SPOIL,
+    )
+
+
+@case
+def supervisely_instances():
+    """Polygons, one of them with a hole, and a bitmap."""
+    hole = [[2, 1], [4, 1], [4, 3], [2, 3]]
+    outer = ([1, 0], [5, 0], [5, 4], [1, 4])
+    objects = (
+        ("cat", "polygon", corners(*CORNERS)),
+        ("dog", "bitmap", {"bitmap": {"data": bitmap([[1, 0, 1], [1, 1, 1]]), "origin": [2, 1]}}),
+        ("cat", "polygon", corners(*outer, holes=[hole])),
+    )
+    return Case(
+        "instances",
+        "supervisely",
+        {
+            "meta.json": SUPERVISELY_META,
+            "ds0/ann/a.png.json": supervisely(*objects),
+            "ds0/img/a.png": photo(10),
+            "ds1/ann/b.png.json": supervisely(),
+            "ds1/img/b.png": photo(20),
+        },
+        ("cat", "dog"),
+        {
+            "all": {
+                "ds0/img/a.png": [(*BOX, 8), ("dog", 2, 1, 5, 3, 5), ("cat", 1, 0, 6, 5, 16)],
+                "ds1/img/b.png": [],
+            }
+        },
+        {
+            "box": (
+                "ds0/ann/a.png.json",
+                '"geometryType": "polygon"',
+                '"geometryType": "rectangle"',
+            ),
+            "bitmap": ("ds0/ann/a.png.json", '"data": "', '"data": "!'),
+            "origin": ("ds0/ann/a.png.json", '"origin": [2, 1]', '"origin": [2]'),
+            "beyond": ("ds0/ann/a.png.json", '"origin": [2, 1]', '"origin": [7, 1]'),
+            "short": ("ds0/ann/a.png.json", "[[2, 1], [4, 1], [4, 3], [2, 3]]", "[[2, 1]]"),
+        },
+    )
+
+
 def labelme(name, *shapes):
     """Return a file of LabelMe 5."""
     rows = [
@@ -349,7 +547,6 @@ def labelme(name, *shapes):
     return json.dumps({"version": "5.4.1", "flags": {}, "shapes": rows} | about)
 
 
-CORNERS = [[1, 2], [5, 2], [5, 4], [1, 4]]
 PART = base64.b64encode(png(np.ones((2, 4)) * 255)).decode()
 
 
@@ -460,6 +657,20 @@ def cvat_boxes():
         "numbers": ("annotations.xml", 'xbr="5"', 'xbr="nan5"'),
     }
     return Case("boxes", "cvat", files, ("cat", "dog"), {"all": content}, spoil)
+
+
+@case
+def cvat_of_datumaro():
+    """A file for each split, which says nothing of subsets."""
+    empty = 'subset=""'
+    files = {
+        "train.xml": cvat(("a.png", "", CVAT_BOX)).replace(empty, ""),
+        "val.xml": cvat(("b.png", "", "")).replace(empty, ""),
+        "images/a.png": photo(10),
+        "images/val/b.png": photo(20),
+    }
+    splits = {"train": {"images/a.png": [BOX]}, "val": {"images/val/b.png": []}}
+    return Case("boxes", "cvat", files, ("cat", "dog"), splits)
 
 
 @case
@@ -667,6 +878,19 @@ CITY = (
 )
 
 
+@case
+def supervisely_masks():
+    made = CASES["supervisely_instances"]
+    files = dict(made.files) | {
+        "ds0/ann/a.png.json": supervisely(
+            ("dog", "bitmap", {"bitmap": {"data": bitmap([[1, 1]]), "origin": [0, 0]}})
+        )
+    }
+    rows = ["22000000"] + ["0" * 8] * (HEIGHT - 1)
+    splits = {"all": {"ds0/img/a.png": rows, "ds1/img/b.png": ["0" * 8] * HEIGHT}}
+    return Case("masks", "supervisely", files, ("background", "cat", "dog"), splits)
+
+
 def city(ending, first, second):
     files, splits = {}, {}
     for split, place, mask in (("train", "ulm", first), ("val", "bonn", second)):
@@ -701,6 +925,17 @@ def camvid():
         "val": {"val/b.png": ["00009999"] * HEIGHT},
     }
     return Case("masks", "camvid", files, classes, splits)
+
+
+@case
+def camvid_in_colours():
+    """As Datumaro exports it: colour masks, and the colours of the classes."""
+    red = np.zeros((HEIGHT, WIDTH, 3))
+    red[:, 4:] = (128, 0, 0)
+    files = {"label_colors.txt": "0 0 0 ground\n128 0 0 cat\n"}
+    files |= {"train/a.png": photo(10), "trainannot/a.png": png(red)}
+    splits = {"train": {"train/a.png": HALF}}
+    return Case("masks", "camvid", files, ("ground", "cat"), splits, {}, ("label_colors.txt",))
 
 
 @case
@@ -820,6 +1055,82 @@ def class_table_with_other_names():
 
 
 @case
+def image_folder():
+    """Hugging Face: a table in the folder of each split."""
+    rows = [{"file_name": "a.png", "label": "cat"}, {"file_name": "more/b.png", "label": "dog"}]
+    table = "".join(json.dumps(row) + "\n" for row in rows)
+    return Case(
+        "classes",
+        "imagefolder",
+        {
+            "train/metadata.jsonl": table,
+            "train/a.png": photo(10),
+            "train/more/b.png": photo(20),
+            "validation/metadata.csv": "file_name,label\nc.png,dog\n",
+            "validation/c.png": photo(30),
+        },
+        ("cat", "dog"),
+        {
+            "train": {"train/a.png": "cat", "train/more/b.png": "dog"},
+            "val": {"validation/c.png": "dog"},
+        },
+        {
+            "outside": ("train/metadata.jsonl", "a.png", "../a.png"),
+            "missing": ("train/metadata.jsonl", "a.png", "z.png"),
+            "duplicate": ("train/metadata.jsonl", "more/b.png", "a.png"),
+            "label": ("train/metadata.jsonl", '"cat"', "[1]"),
+        },
+    )
+
+
+@case
+def image_folder_with_numbers():
+    """One table for all splits, whose labels are numbers."""
+    return Case(
+        "classes",
+        "imagefolder",
+        {
+            "classes.txt": "dog\ncat\n",
+            "metadata.csv": "file_name,label\ntrain/a.png,1\ntest/b.png,0\n",
+            "train/a.png": photo(10),
+            "test/b.png": photo(20),
+        },
+        ("dog", "cat"),
+        {"train": {"train/a.png": "cat"}, "test": {"test/b.png": "dog"}},
+        {"label": ("metadata.csv", "a.png,1", "a.png, ")},
+        ("classes.txt",),
+    )
+
+
+@case
+def image_folder_objects():
+    """Hugging Face: boxes are x, y, width, height in pixels."""
+    objects = {"bbox": [[1, 2, 4, 2]], "categories": ["cat"]}
+    rows = [
+        {"file_name": "a.png", "objects": objects},
+        {"file_name": "b.png", "objects": {"bbox": [[0, 0, 1, 1]], "categories": ["dog"]}},
+    ]
+    return Case(
+        "boxes",
+        "imagefolder",
+        {
+            "metadata.jsonl": "".join(json.dumps(row) + "\n" for row in rows),
+            "a.png": photo(10),
+            "b.png": photo(20),
+        },
+        ("cat", "dog"),
+        {"all": {"a.png": [BOX], "b.png": [("dog", 0, 0, 1, 1)]}},
+        {
+            "length": ("metadata.jsonl", "[1, 2, 4, 2]", "[1, 2, 4]"),
+            "negative": ("metadata.jsonl", "[1, 2, 4, 2]", "[1, 2, -4, 2]"),
+            "beyond": ("metadata.jsonl", "[1, 2, 4, 2]", "[9, 2, 4, 2]"),
+            "counts": ("metadata.jsonl", '["cat"]', "[]"),
+            "class": ("metadata.jsonl", '["cat"]', "[null]"),
+        },
+    )
+
+
+@case
 def class_lists():
     return Case(
         "classes",
@@ -839,6 +1150,26 @@ def class_lists():
             "missing": ("train.txt", "a b", "z"),
         },
         ("classes.txt",),
+    )
+
+
+@case
+def class_lists_of_synsets():
+    """As Datumaro exports ImageNet: images without folders, and numbered classes."""
+    return Case(
+        "classes",
+        "lists",
+        {
+            "train.txt": "a.png 1\n",
+            "val.txt": "b.png 0\n",
+            "images/a.png": photo(10),
+            "images/b.png": photo(20),
+            "synsets.txt": "n01\nn02\n",
+        },
+        ("n01", "n02"),
+        {"train": {"images/a.png": "n02"}, "val": {"images/b.png": "n01"}},
+        {},
+        ("synsets.txt",),
     )
 
 
@@ -979,6 +1310,21 @@ def imagenet(table, content, where):
 def imagenet_of_kaggle():
     table = "ImageId,PredictionString\nc,n02 1 1 5 5 n02 2 2 3 3\n"
     return imagenet("LOC_val_solution.csv", table, "val")
+
+
+@case
+def imagenet_with_names():
+    """Kaggle's edition, with the names of its classes."""
+    made = CASES["imagenet_of_kaggle"]
+    names = "n01 crane, bird\nn02 crane\n"
+    splits = {
+        split: {key: {"n01": "n01 crane", "n02": "n02 crane"}[label] for key, label in each.items()}
+        for split, each in made.splits.items()
+    }
+    files = dict(made.files) | {"LOC_synset_mapping.txt": names}
+    spoil = {"line": ("LOC_synset_mapping.txt", "n02 crane", "n02")}
+    harmless = ("LOC_synset_mapping.txt", "LOC_val_solution.csv")
+    return Case("classes", "imagenet", files, ("n01 crane", "n02 crane"), splits, spoil, harmless)
 
 
 @case

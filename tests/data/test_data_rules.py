@@ -65,7 +65,8 @@ UNCOVERED = {
             *("cvat.numbers", "cvat.points", "cvat.rotation", "cvat.video"),
             *("labelme.mask", "labelme.oriented", "labelme.shape_type", "labelme.shapes"),
             *("labelstudio.brush", "labelstudio.rotation", "labelstudio.several"),
-            *("labelstudio.tasks", "yolo.oriented"),
+            *("labelstudio.tasks", "yolo.oriented", "supervisely.bitmap", "supervisely.meta"),
+            "supervisely.objects",
         ),
         "spoilt files of these formats are in corpus.py",
     ),
@@ -87,6 +88,7 @@ OTHERS = {
     *("augment.encoding", "augment.invalid", "augment.missing", "augment.not_a_file"),
     *(
         "data.layout",
+        "data.parquet",
         "data.missing",
         "data.twice",
         "json.several",
@@ -112,7 +114,7 @@ MORE = [ROOT / "texts.py", *(ROOT / "tasks").rglob("*.py")]
 """Modules that raise errors about data besides others."""
 AREAS = ("encoding", "not_a_file")
 """Codes of `cvkit.texts.read_text` for a reader's area that a file of a dataset can have."""
-SUFFIXES = {"txt", "csv", "json", "yaml", "png", "avi", "mp4"}
+SUFFIXES = {"txt", "csv", "json", "jsonl", "yaml", "png", "avi", "mp4"}
 MADE = {
     *("annotations.missing", "categories.missing", "images.missing"),  # of a list in a COCO file
     *("bbox.nonfinite", "bbox.outside", "bndbox.nonfinite", "bndbox.outside"),  # of a kind of box

@@ -44,9 +44,14 @@ SIGNS = {
     ("classes", "hmdb51"): ["lists/wave_test_split1.txt", "train/cat/a.png", "val/cat/b.png"],
     ("classes", "kinetics"): ["k.csv", "train/cat/a.png", "val/cat/b.png"],
     ("classes", "something"): ["labels/labels.json", "labels/train.json", "train/1.webm"],
+    ("classes", "open-images"): [
+        *("train-annotations-human-imagelabels.csv", "class-descriptions.csv", "train/cat/a.png")
+    ],
+    ("classes", "imagefolder"): ["train/metadata.csv", "train/cat/a.png"],
     ("classes", "imagenet"): ["LOC_val_solution.csv", "train/cat/a.png", "val/b.png"],
     ("masks", "voc"): ["JPEGImages/a.jpg", "SegmentationClass/a.png", "images/x", "masks/x"],
     ("masks", "stacks"): ["train-volume.tif", "train-labels.tif", "images/a", "masks/a"],
+    ("masks", "supervisely"): ["meta.json", "a/ann/x.json", "a/img/x", "annotations/x"],
     ("masks", "pairs"): ["images/a.png", "masks/a.png"],
     ("masks", "cityscapes"): ["leftImg8bit/train/x/a.png", "gtFine/train/x/a.png"],
     ("masks", "camvid"): ["train/a.png", "trainannot/a.png"],
@@ -68,6 +73,13 @@ SIGNS = {
     ("instances", "cvat"): ["annotations.xml", "images/a.png", "masks/x.png"],
     ("boxes", "label-studio"): ["studio.json", "images/a.png", "labels/a.txt"],
     ("instances", "label-studio"): ["studio.json", "images/a.png", "masks/a.png"],
+    ("boxes", "supervisely"): ["meta.json", "a/ann/x.json", "a/img/x", "annotations/x"],
+    ("boxes", "imagefolder"): ["metadata.jsonl", "annotations/x", "labels/x", "images/x"],
+    ("boxes", "darknet"): ["obj.data", "labels/x", "images/x"],
+    ("boxes", "open-images"): [
+        *("train-annotations-bbox.csv", "class-descriptions-boxable.csv", "annotations/x")
+    ],
+    ("instances", "supervisely"): ["meta.json", "a/ann/x.json", "a/img/x", "annotations/x"],
     ("boxes", "yolo"): ["images/a.png", "labels/a.txt", "annotations/x.json"],
     ("instances", "yolo"): ["images/a.png", "labels/a.txt"],
     ("instances", "coco"): ["annotations/instances_val.json", "images/a.png", "masks/a.png"],
@@ -77,6 +89,9 @@ SIGNS = {
 
 FIRST = {
     "train.csv": "ImageId,EncodedPixels",
+    "obj.data": "names = obj.names",
+    "train/metadata.csv": "file_name,label",
+    "metadata.jsonl": '{"file_name": "a.png", "objects": {}}',
     "k.csv": "label,youtube_id,time_start,time_end",
     "train.txt": "cat/a.png 0",
     "studio.json": '[{"annotations": []}]',

@@ -11,7 +11,7 @@ from cvkit.format_table import FORMATS
 BOTH = FORMATS["boxes"].keys() & FORMATS["instances"].keys()
 BOXES_ONLY = {
     *("yolo_boxes", "yolo_of_roboflow", "yolo_with_absolute_path", "yolo_with_absolute_splits"),
-    *("yolo_without_yaml", "cvat_boxes"),
+    *("yolo_without_yaml", "cvat_boxes", "cvat_of_datumaro", "supervisely_boxes"),
 }
 """Datasets of the corpus without any outline; the others of these formats have one at least."""
 

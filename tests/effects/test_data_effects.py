@@ -208,7 +208,7 @@ NOISE = {"data": scenes, "weights": "boxes", "confidence": 0.1}
 ROWS = {
     ("data", "check"): [
         Row("data", (lambda at: at.data(), twice), checked),
-        Row("task", ("detect", "instance", None), checked),
+        Row("task", ("detect", "instance"), checked),  # None: tests/data/test_task_of_data.py
         Row("format", ("auto", "voc"), checked),
         Row("split", ([], ["val"], ["train"]), checked),
         Row(

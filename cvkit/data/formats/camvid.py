@@ -1,18 +1,20 @@
 """CamVid as SegNet's authors distribute it: `train` and `trainannot`, `val` and `valannot`, ...
 
-Classes are their eleven; value 11 is unlabelled. With a `classes.txt`, its classes count instead.
+Classes are their eleven; value 11 is unlabelled. With a `classes.txt`, or with colours in
+`label_colors.txt`, the classes are those of the file.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from cvkit.data.classes import dataset_classes, make_classes
+from cvkit.data.classes import dataset_classes, make_classes, read_classes
 from cvkit.data.files import inside, matches
 from cvkit.data.formats.contract import Contents, Listing, Query
 from cvkit.data.formats.recoded import Recoded, pair_up
 from cvkit.data.labelled import LabelledImage
 from cvkit.structures import IGNORE
 
+COLORS = "label_colors.txt"
 CLASSES = (
     *("sky", "building", "pole", "road", "pavement", "tree", "sign symbol", "fence", "car"),
     *("pedestrian", "bicyclist"),
@@ -36,10 +38,13 @@ def _splits(root: Path) -> list[str]:
 
 def _read_split(root: Path, split: str) -> Listing[LabelledImage]:
     listed, _ = dataset_classes(root, IGNORE)
+    colors: dict[tuple[int, int, int], int] = {}
+    if listed is None and (root / COLORS).is_file():
+        listed, colors = read_classes(root / COLORS, IGNORE)
     classes = listed or make_classes([*CLASSES])
     table = {index: index for index in range(len(classes))}
     if listed is None:
         table[len(CLASSES)] = IGNORE
-    drawing = Recoded(root, classes, tuple(table.items()))
+    drawing = Recoded(root, classes, tuple(table.items()), tuple(colors.items()))
     masks = inside(root, f"{split}annot")
     return pair_up(root, inside(root, split), [(masks, "")], drawing)

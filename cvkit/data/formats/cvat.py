@@ -13,6 +13,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from cvkit.data.annotated import MOST_PIXELS, Annotations, claimed_size
+from cvkit.data.division import is_split
 from cvkit.data.files import inside, matches
 from cvkit.data.formats.contract import Contents, Query
 from cvkit.data.formats.signs import any_has
@@ -62,8 +63,13 @@ def has_outlines(place: Path) -> bool:
 
 
 def _files(root: Path) -> list[Path]:
-    """Return the XML files whose root is <annotations>, and `annotations.xml`."""
-    return [f for f in matches(root, "*.xml") if f.name == "annotations.xml" or _has_annotations(f)]
+    """Return the XML files whose root is <annotations>, and `annotations.xml`.
+
+    Beside them, files that are called after splits are read, too, and their errors reported.
+    """
+    files = matches(root, "*.xml")
+    found = [file for file in files if file.name == "annotations.xml" or _has_annotations(file)]
+    return [file for file in files if file in found or (found and is_split(file.stem))]
 
 
 def _has_annotations(file: Path) -> bool:
@@ -90,6 +96,11 @@ class _Content:
     labels: set[str] = field(default_factory=set)
     defects: list[CvkitError] = field(default_factory=list)
     unused: int = 0
+
+
+def _subset(node: Element, file: Path) -> str:
+    """Return the subset of an image; that of a file for a split has its name."""
+    return node.get("subset") or (file.stem if is_split(file.stem) else "")
 
 
 def _read(file: Path, root: Path, content: _Content) -> None:
@@ -132,7 +143,7 @@ def _read(file: Path, root: Path, content: _Content) -> None:
             except DataError as defect:
                 content.defects.append(defect)
         image = OutlinedImage(path, size_wh, objects)
-        content.images.append((node.get("subset") or "", image))
+        content.images.append((_subset(node, file), image))
 
 
 def _image(root: Path, node: Element, where: str, file: Path) -> Path:
@@ -144,7 +155,7 @@ def _image(root: Path, node: Element, where: str, file: Path) -> Path:
     name = node.get("name") or ""
     if not name:
         raise DataError(f"{where} has no name", code="image.file_name_type")
-    folders = [root / "images" / (node.get("subset") or ""), root / "images", root]
+    folders = [root / "images" / _subset(node, file), root / "images", root]
     paths = [inside(folder, name, file) for folder in folders]
     found = next((path for path in paths if path.is_file()), None)
     if found is None:

@@ -1,9 +1,11 @@
 """ImageNet with a folder for each class in `train`, and a flat `val` with a file of its labels.
 
 The file is `LOC_val_solution.csv` (Kaggle's edition) or `val/val_annotations.txt` (Tiny ImageNet).
+With `LOC_synset_mapping.txt`, classes are called `n01440764 tench` instead of `n01440764`.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from cvkit.data.classified import ClassifiedImage
@@ -17,6 +19,7 @@ from cvkit.texts import parse_number, read_lines, shown
 
 TABLE = "LOC_val_solution.csv"
 LINES = "val_annotations.txt"
+NAMES = "LOC_synset_mapping.txt"
 
 
 def looks_like(place: Path, splits: Sequence[str]) -> bool:
@@ -28,21 +31,44 @@ def looks_like(place: Path, splits: Sequence[str]) -> bool:
 def read(query: Query) -> Contents[Listing[ClassifiedImage]]:
     """Return the splits of the dataset."""
     root = query.root
+    names = _names(root / NAMES)
 
     def read_split(split: str) -> Listing[ClassifiedImage]:
         if split == "train":
             samples, defects = list_classes(root / "train", root, query.walk)
-            return Listing(samples, (), defects)
-        images = _validation(root)
+            return Listing(_called(samples, names), (), defects)
+        images = _called(_validation(root), names)
         listed = {image.path for image in images}
         bare = [path for path in query.walk(root / "val") if path not in listed]
         note = f"images without a label, unused: {len(bare)}, such as {bare[0]}" if bare else ""
         return Listing(images, [note] if note else [])
 
     def class_names() -> set[str]:
-        return {folder.name for folder in visible_folders(root / "train")}
+        return {names.get(f.name, f.name) for f in visible_folders(root / "train")}
 
     return Contents(["train", "val"], None, read_split, class_names)
+
+
+def _names(file: Path) -> dict[str, str]:
+    """Return the names of classes by the names of their folders; none without the file.
+
+    Raises:
+        DataError: a line is not a folder and names.
+    """
+    result: dict[str, str] = {}
+    for number, line in enumerate(read_lines(file, area="classes") if file.is_file() else (), 1):
+        folder, _, names = line.strip().partition(" ")
+        if not line.strip():
+            continue
+        if not names or not line.isprintable():
+            text = f"{file}:{number}: {shown(line)} is not the name of a folder and of its class"
+            raise DataError(text, code="classes.line")
+        result[folder] = f"{folder} {names.partition(',')[0].strip()}"
+    return result
+
+
+def _called(samples: list[ClassifiedImage], names: dict[str, str]) -> list[ClassifiedImage]:
+    return [replace(each, label=names.get(each.label, each.label)) for each in samples]
 
 
 def _validation(root: Path) -> list[ClassifiedImage]:

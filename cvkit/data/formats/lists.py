@@ -2,17 +2,17 @@
 
 The files are `train.txt`, `val.txt`, `test.txt`, or UCF101's `trainlist01.txt` and
 `testlist01.txt`, in the dataset's folder or one below it. Without a label, the class is the folder
-of the file. A number is a class of `classInd.txt`, which counts from 1, or of `classes.txt`, which
-counts from 0.
+of the file. A number is a class of `classInd.txt`, which counts from 1, or of `classes.txt` or
+`synsets.txt`, which count from 0.
 """
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from cvkit.data.classes import dataset_classes
+from cvkit.data.classes import dataset_classes, read_classes
 from cvkit.data.classified import ClassifiedImage
-from cvkit.data.division import is_split
+from cvkit.data.division import find_split, is_split
 from cvkit.data.files import READ_SUFFIXES, inside, matches
 from cvkit.data.formats.contract import Contents, Listing, Query
 from cvkit.errors import CvkitError, DataError, raise_defects
@@ -21,6 +21,8 @@ from cvkit.texts import read_lines, require_regular, shown, whole_number
 FIRST_BYTES = 4096
 """Number of bytes of a list that are examined."""
 NUMBERS = "classInd.txt"
+SYNSETS = "synsets.txt"
+"""The classes of ImageNet's lists, numbered from 0."""
 UCF101 = "UCF-101"
 """Folder of UCF101's videos, beside that of its lists."""
 
@@ -39,7 +41,7 @@ def read(query: Query) -> Contents[Listing[ClassifiedImage]]:
         return _read_list(root, lists[split])
 
     def class_names() -> set[str]:
-        both = [name for name in lists if name in ("train", "val")]
+        both = filter(None, (find_split(name, lists) for name in ("train", "val")))
         return {image.label for name in both for image in read_split(name).images}
 
     return Contents([*lists], None, read_split, class_names)
@@ -135,6 +137,8 @@ def _numbered(root: Path, file: Path) -> dict[int | None, str]:
     table = next((f for f in (file.parent / NUMBERS, root / NUMBERS) if f.is_file()), None)
     if table is None:
         listed, _ = dataset_classes(root)
+        if listed is None and (root / SYNSETS).is_file():
+            listed, _ = read_classes(root / SYNSETS)
         return dict(enumerate(listed.names)) if listed else {}
     result: dict[int | None, str] = {}
     for number, line in enumerate(read_lines(table, area="classes"), 1):

@@ -9,7 +9,7 @@ import numpy as np
 from cvkit.data.files import walk_images
 from cvkit.data.formats.contract import Listing
 from cvkit.data.labelled import LabelledImage, missing_files
-from cvkit.data.masks import Drawing, MaskReader
+from cvkit.data.masks import RGB, Drawing, MaskReader
 from cvkit.errors import DataError
 from cvkit.structures import IGNORE
 from cvkit.texts import counted
@@ -21,14 +21,16 @@ class Recoded(Drawing):
 
     Attributes:
         table: value in the file and class index, of all values but `IGNORE`.
+        colors: value that each colour stands for, of masks in colour.
     """
 
     table: tuple[tuple[int, int], ...]
+    colors: tuple[tuple[RGB, int], ...] = ()
 
     @property
     def rule(self) -> str:
-        """The classes and the table."""
-        return f"{self.classes.names} {self.table}"
+        """The classes, the table and the colours."""
+        return f"{self.classes.names} {self.table}" + (f" {self.colors}" if self.colors else "")
 
     def values(self) -> np.ndarray:
         """Return HW uint8 class indices.
@@ -36,7 +38,7 @@ class Recoded(Drawing):
         Raises:
             DataError: a value is not in the table, or the file is unusable.
         """
-        found = MaskReader().read(self.file)
+        found = MaskReader(colors=dict(self.colors)).read(self.file)
         lookup = np.full(256, -1, np.int16)
         lookup[IGNORE] = IGNORE
         for value, index in self.table:

@@ -79,6 +79,8 @@ def detect_format(
     if wanted != "auto":
         return wanted
     for name in _tried(truth):
+        if rows[name].last:
+            refuse_parquet(truth, place, flag)
         if reader_of(truth, name).looks_like(place, splits):
             return name
     hints = _nearest(truth, place) or _suggested(truth, place)
@@ -87,6 +89,36 @@ def detect_format(
         f"{flag} {place} has no known layout; it contains {_content(place)}",
         code="data.layout",
         hint="; ".join([*hints, *filter(None, (other_data(truth, place),))]),
+    )
+
+
+UNPACK: dict[Truth, str] = {
+    "classes": """python -c "import datasets, os; [(os.makedirs(f, exist_ok=True), """
+    """r['image'].save(f'{{f}}/{{n}}.png')) for s, d in datasets.load_dataset({place!r}).items() """
+    """for n, r in enumerate(d) for f in ['NEW/' + s + '/' + """
+    """d.features['label'].int2str(r['label'])]]\"""",
+    "boxes": """python -c "import datasets, json, os; """
+    """[(os.makedirs(f'NEW/{{s}}', exist_ok=True), r['image'].save(f'NEW/{{s}}/{{n}}.png'), """
+    """print(json.dumps({{'file_name': f'{{n}}.png', 'objects': r['objects']}}), """
+    """file=open(f'NEW/{{s}}/metadata.jsonl', 'a'))) """
+    """for s, d in datasets.load_dataset({place!r}).items() for n, r in enumerate(d)]\"""",
+}
+"""Commands that turn parquet files into folders of images, by the kind of labels."""
+
+
+def refuse_parquet(truth: Truth, place: Path, flag: str) -> None:
+    """Refuse a dataset in parquet files, whose images are inside them.
+
+    Raises:
+        DataError: the hint is the command that unpacks them.
+    """
+    if not matches(place, "*.parquet") and not matches(place, "data/*.parquet"):
+        return
+    command = UNPACK.get(truth, "'datasets' of Hugging Face reads them").format(place=str(place))
+    raise DataError(
+        f"{flag} {place} has parquet files, which contain the images",
+        code="data.parquet",
+        hint=f"unpack them into NEW with the package datasets: {command}",
     )
 
 
@@ -133,7 +165,7 @@ MOST_NAMES = 8
 MOST_FOLDERS = 20
 """Maximum number of subfolders that are searched for datasets."""
 NO_CLASSES = frozenset(
-    ("images", "masks", "labels", "annotations")
+    ("images", "masks", "labels", "annotations", "ann", "img")
     + ("JPEGImages", "SegmentationClass", "Annotations", "ImageSets")
 )
 """Folder names of other formats, which are unlikely names of classes."""

@@ -88,8 +88,12 @@ def _entries(file: Path, classes: Sequence[str], defects: list[CvkitError]) -> I
     for place, row in enumerate(rows):
         where = f"{file}: [{place}]"
         values = [row.get(name) if isinstance(row, dict) else None for name in ("id", "template")]
-        number, template = (str(v) if isinstance(v, int) and v is not True else v for v in values)
-        if not is_text(number) or not is_text(template):
+        number, template = (str(v) if type(v) is int else v for v in values)
+        if (
+            not isinstance(number, str)
+            or not isinstance(template, str)
+            or not (is_text(number) and is_text(template))
+        ):
             reason = f"{where}: {shown(row)} does not give a video and its template"
             defects.append(DataError(reason, code="list.bad_line", hint="id and template"))
             continue

@@ -132,7 +132,7 @@ def read_yolo(root: Path, split: str, *, masks: bool = False) -> Annotations:
             raise _left(file, outside) from error
         raise
     images = [(path, path.relative_to(base).as_posix()) for path in paths]
-    labels = [(_label_path(base, path), key) for path, key in dict(images).items()]
+    labels = [(label_path(base, path), key) for path, key in dict(images).items()]
     found = Annotations(_classes(file, base), defects=defects, notes=shared_labels(labels))
     if moved:
         found.notes.append(f"{file}: {moved}")
@@ -146,11 +146,11 @@ def read_yolo(root: Path, split: str, *, masks: bool = False) -> Annotations:
     for path, key in images:
         try:
             height, width = upright_size_hw(path)
-            lines = _lines(_label_path(base, path), len(found.classes), (width, height), masks)
+            lines = read_labels(label_path(base, path), len(found.classes), (width, height), masks)
         except CvkitError as defect:
             found.defects.append(of_sample(defect, key))
             continue
-        number, truth = len(found.images) + 1, _truth(lines, (width, height), masks)
+        number, truth = len(found.images) + 1, objects_of(lines, (width, height), masks)
         found.images.append(AnnotatedImage(key, path, number, (width, height), truth))
         all_lines += lines
     if tilted := oriented(base, all_lines):
@@ -293,7 +293,7 @@ def _images(base: Path, places: list[str], split: str, defects: list[CvkitError]
     return result
 
 
-def _label_path(base: Path, image: Path) -> Path:
+def label_path(base: Path, image: Path) -> Path:
     """Return the path of an image's labels: `labels` replaces the last `images` in its path."""
     parts = list(image.relative_to(base).parts)
     for index in range(len(parts) - 2, -1, -1):
@@ -303,7 +303,7 @@ def _label_path(base: Path, image: Path) -> Path:
     return base.joinpath(*parts).with_suffix(".txt")
 
 
-def _lines(path: Path, count: int, size_wh: tuple[int, int], masks: bool) -> list[Line]:
+def read_labels(path: Path, count: int, size_wh: tuple[int, int], masks: bool) -> list[Line]:
     """Return the objects of a label file; an image without one has none.
 
     Raises:
@@ -319,7 +319,7 @@ def _lines(path: Path, count: int, size_wh: tuple[int, int], masks: bool) -> lis
     ]
 
 
-def _truth(lines: list[Line], size_wh: tuple[int, int], masks: bool) -> Instances:
+def objects_of(lines: list[Line], size_wh: tuple[int, int], masks: bool) -> Instances:
     """Return the objects of an image."""
     codes = make_masks([line.code for line in lines if line.code is not None], size_wh[::-1])
     if not lines:
