@@ -33,6 +33,7 @@ class Format:
         drawn: the masks are drawn from the objects that the module reads.
         vague: many folders that are not datasets look like it, so no hint mentions it.
         writer: module that writes it; "" if none does.
+        divided: name of the format that it has with splits, if that is another one.
     """
 
     module: str
@@ -45,6 +46,7 @@ class Format:
     drawn: bool = False
     vague: bool = False
     writer: str = ""
+    divided: str = ""
 
 
 _PLACE = "cvkit.data.formats"
@@ -58,7 +60,11 @@ FORMATS: dict[Truth, dict[str, Format]] = {
             writer=f"{_WRITERS}.class_folders",
         ),
         "classes": Format(
-            module=f"{_PLACE}.class_folders", about="CLASS/images", last=True, vague=True
+            module=f"{_PLACE}.class_folders",
+            about="CLASS/images",
+            last=True,
+            vague=True,
+            divided="folders",
         ),
         "csv": Format(
             module=f"{_PLACE}.csv_table",

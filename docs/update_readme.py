@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from cvkit.catalog import ARCHS, BACKBONES, TASKS, backbones_of
-from cvkit.data.rules import ERRORS, WARNINGS
+from cvkit.data.rules import ERRORS, WARNINGS, aliases_of
 from cvkit.errors import EXIT_CODES
 from cvkit.helptext import short_help
 from cvkit.published import published_text
@@ -78,13 +78,19 @@ def published() -> str:
     return "\n".join(rows)
 
 
+def aliases(rule: str) -> str:
+    """Return the further names of a rule."""
+    return ", ".join(f"`{alias}`" for alias in aliases_of(rule))
+
+
 def rules() -> str:
     """Return the tables of the rules of the data check."""
     parts = []
     for title, rows in (("Errors", ERRORS), ("Warnings", WARNINGS)):
-        lines = [f"### {title}", "", "| rule | what is wrong | what to do |", "|---|---|---|"]
+        lines = [f"### {title}", "", "| rule | what is wrong | what to do | also known as |"]
+        lines += ["|---|---|---|---|"]
         lines += [
-            f"| `{name}` | {rule.about} | {rule.remedy} |".replace("<", "&lt;")
+            f"| `{name}` | {rule.about} | {rule.remedy} | {aliases(name)} |".replace("<", "&lt;")
             for name, rule in sorted(rows.items())
         ]
         parts.append("\n".join(lines))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from command_lines import Outcome
+from leftovers import left_in
 
 from cvkit import catalog
 from cvkit.cli import run
@@ -78,6 +79,18 @@ def known_batches():
             kind = catalog.resolve(place)
             patch.setattr(kind, "min_batch", remembered(kind.min_batch.fget, {}))
         yield
+
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def clean_folders():
+    """Fail a test that leaves something in the project or in the folder that the tests began in."""
+    folders = {folder: {*os.listdir(folder)} for folder in {ROOT, Path.cwd()}}
+    yield
+    for folder, before in folders.items():
+        assert not (new := left_in(folder, before)), f"left in {folder}: {', '.join(new)}"
 
 
 @pytest.fixture(autouse=True)

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from cvkit.data.findings import chosen, located, warning
-from cvkit.data.rules import RULES
+from cvkit.data.findings import chosen, located, parts_of, unknown_rules, warning
+from cvkit.data.rules import ALIASES, RULES
 from cvkit.data.synthetic.samples import WRITERS
 from cvkit.format_table import TRUTH_OF
 
@@ -168,6 +168,22 @@ def test_rules_are_chosen_by_name_and_by_first_part():
     assert not chosen(found, "bbox", "bbox")
     assert chosen(found, None, None) == found
     assert not chosen(found, "", None)
+
+
+def test_a_rule_has_the_names_under_which_others_know_it(cvkit, tmp_path):
+    found = [warning(rule, "x") for rule in RULES]
+    for alias, rule in ALIASES.items():
+        assert alias not in RULES
+        assert [each.rule for each in chosen(found, alias, None)] == [rule]
+        assert rule not in {each.rule for each in chosen(found, None, alias)}
+        assert not unknown_rules(parts_of(alias))
+    WRITERS["classify"](tmp_path / "d", COUNTS, 3, (64, 64))
+    broken(tmp_path / "d", 1)
+    shown = ("data", "check", tmp_path / "d", "--task", "classify", "--json")
+    assert list(cvkit(*shown, "--select", "file.not_an_image").json["counts"]) == [
+        "image.not_an_image"
+    ]
+    assert cvkit(*shown, "--select", "leak,file.not_an_imag").json["error"]["hint"]
 
 
 def test_warnings_do_not_fail(cvkit, tmp_path):

@@ -1,21 +1,13 @@
 """The conversion of a dataset into another format."""
 
-import importlib
-import os
-import shutil
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
-from cvkit import storage
-from cvkit.catalog import nearest
 from cvkit.commands.data_flags import require_data_flags, task_flags
+from cvkit.commands.data_written import require_new, write_dataset, writer_of
 from cvkit.commands.printing import print_json
 from cvkit.console import Reporter, print_line
-from cvkit.data.pages import file_of
-from cvkit.data.roots import roots_of
 from cvkit.errors import UsageError
-from cvkit.format_table import FORMATS, TRUTH_OF, Truth
+from cvkit.format_table import TRUTH_OF
 from cvkit.options.data_convert import DataConvert
 
 
@@ -32,15 +24,15 @@ def convert_data(options: DataConvert) -> int:
 
     report = Reporter(options.quiet)
     task = options.task or clear_task(options.data, options.format, report.say)
-    writer = _writer(options, TRUTH_OF[task][0])
+    writer = writer_of(TRUTH_OF[task][0], options.to)
     require_data_flags(options, task)
-    _require_elsewhere(options)
+    require_new(options.out, options.data, "--out")
     samples = labelled_class(task).read(task_flags(options, task, "train"), options.split).samples()
     made = convert(samples, writer.keeps, report)
     for note in samples.notes:
         report.warn(note)
     counts = _announce(made, samples.layout, options, report)
-    _write(made.content, writer, options, report)
+    write_dataset(options.out, made.content, writer, report, flag="--out", link=options.link)
     if options.json:
         print_json(
             {
@@ -76,76 +68,3 @@ def _announce(made: Any, layout: str, options: DataConvert, report: Reporter) ->
             hint="omit --lossless to write the rest, or choose another format",
         )
     return counts
-
-
-def _write(content: Any, writer: Any, options: DataConvert, report: Reporter) -> None:
-    """Write the new dataset, or nothing if that fails.
-
-    Raises:
-        UsageError: the folder is not empty.
-    """
-    hint = "choose another folder"
-    with storage.output_folder(options.out, reuse=False, say=report.warn, hint=hint):
-        try:
-            items = [item for row in content.items.values() for item in row]
-            _place_files(items, writer, options, report)
-            writer.write(options.out, content)
-        except BaseException:  # an incomplete dataset would be taken for a whole one
-            storage.empty_folder(options.out)
-            raise
-
-
-def _writer(options: DataConvert, truth: Truth) -> Any:
-    """Return the writer of the wanted format.
-
-    Raises:
-        UsageError: labels of this kind cannot be written in it.
-    """
-    rows = {name: row.writer for name, row in FORMATS[truth].items() if row.writer}
-    if options.to not in rows:
-        raise UsageError(
-            f"--to {options.to} cannot hold {truth}",
-            code="to.unknown",
-            hint=nearest(options.to, rows, f"use {' or '.join(rows)}"),
-        )
-    return importlib.import_module(rows[options.to])
-
-
-def _require_elsewhere(options: DataConvert) -> None:
-    """Check the place of the result.
-
-    Raises:
-        UsageError: it would lie in the dataset.
-    """
-    roots = [root.resolve() for root in roots_of(options.data) if root.is_dir()]
-    if any(map(options.out.resolve().is_relative_to, roots)):
-        raise UsageError(
-            f"--out {options.out} lies in the dataset {options.data}",
-            code="out.inside",
-            hint="choose a folder elsewhere",
-        )
-
-
-def _place_files(items: Iterable[Any], writer: Any, options: DataConvert, report: Reporter) -> None:
-    """Copy or link the images and videos."""
-    places = {options.out / writer.place(item): item.source for item in items}
-    verb = "linking" if options.link else "copying"
-    with report.progress(f"{verb} files", len(places)) as advance:
-        for target, source in places.items():
-            with storage.machine_errors(target):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                _place(source, target, link=options.link)
-            advance(1)
-
-
-def _place(source: Path, target: Path, *, link: bool) -> None:
-    if source.is_dir():  # the frames of a video
-        shutil.copytree(source, target, copy_function=os.link if link else shutil.copyfile)
-        return
-    if file_of(source) != source:
-        from cvkit.data.decode import decode, open_image
-
-        with open_image(source) as image:
-            decode(image, source).save(target)
-        return
-    (os.link if link else shutil.copyfile)(source.resolve(), target)

@@ -42,7 +42,7 @@ def task_flags(options: DataPlace, task: str, verb: str, **values: Any) -> Any:
     Raises:
         UsageError: `--images` for a task that has no such flag.
     """
-    kind = options_of((task, verb))
+    kind: Any = options_of((task, verb))
     known = {field.name for field in dataclasses.fields(kind)}
     if options.images is not None and "images" not in known:
         raise UsageError(

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import importlib
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvkit import storage
 from cvkit.commands.data_views import read_labelled, refuse_existing, task_of, train_options
+from cvkit.commands.data_written import require_new, write_dataset
 from cvkit.commands.printing import print_json
 from cvkit.console import Reporter, print_line, print_table
 from cvkit.data.roots import place_name
 from cvkit.errors import CvkitError, DataError, UsageError, raise_defects
+from cvkit.format_table import FORMATS, TRUTH_OF
 from cvkit.options.data_views import DataSplit
 from cvkit.options.described import differs
 
 if TYPE_CHECKING:
+    from cvkit.data.conversion import Samples
     from cvkit.tasks.labelled import Labelled
 
 
@@ -31,6 +37,7 @@ def split(options: DataSplit) -> int:
     task = task_of(options)
     data = read_labelled(options, task, train_options(options, task), report)
     raise_defects(list(data.defects), str(data.root))
+    writer = _writer(options, data)
     items = {data.key(item): item for each in data.splits.values() for item in each}
     keys = list(items)
     labels = _labels(data, items, report)
@@ -50,9 +57,60 @@ def split(options: DataSplit) -> int:
         )
     about: dict[str, Any] = {"task": task, "data": place_name(data.root), "layout": data.layout}
     about |= {"seed": options.seed, "group_by": options.group_by, "rule": RULE}
+    if writer is not None:
+        parts_of = {name: [items[key] for key in found] for name, found in splits.items()}
+        _write(options, replace(data.samples(), splits=parts_of), writer, report)
     storage.write_file(options.out, write_lists(about, splits))
     _tell(options, about, _counts(splits, keys, labels), len(set(groups)), data)
     return 0
+
+
+def _folder(options: DataSplit) -> tuple[str, Path | None]:
+    """Return the flag of the folder for a new dataset, and the folder.
+
+    Raises:
+        UsageError: two folders.
+    """
+    if options.copy is not None and options.link is not None:
+        raise UsageError(
+            "--copy and --link cannot be combined", code="copy.twice", hint="omit one of them"
+        )
+    return ("--link", options.link) if options.link is not None else ("--copy", options.copy)
+
+
+def _writer(options: DataSplit, data: Labelled[Any, Any]) -> Any:
+    """Return the writer of the dataset's format; None if no new dataset is wanted.
+
+    Raises:
+        UsageError: nothing writes this format, or the folder is not empty.
+    """
+    flag, folder = _folder(options)
+    if folder is None:
+        return None
+    require_new(folder, data.root, flag)
+    rows = FORMATS[TRUTH_OF[data.task][0]]
+    row = rows[rows[data.layout].divided or data.layout]
+    if not row.writer:
+        written = [name for name, each in rows.items() if each.writer]
+        raise UsageError(
+            f"{flag}: cvkit does not write the format {data.layout}",
+            code="copy.format",
+            hint=f"omit it, or write {' or '.join(written)} with 'cvkit data convert' first",
+        )
+    return importlib.import_module(row.writer)
+
+
+def _write(options: DataSplit, samples: Samples, writer: Any, report: Reporter) -> None:
+    """Write the new dataset."""
+    from cvkit.data.conversion import convert
+
+    flag, folder = _folder(options)
+    assert folder is not None
+    made = convert(samples, writer.keeps, report)
+    for sentence in made.lost:
+        report.warn(f"lost in {folder}: {sentence}")
+    link = options.link is not None
+    write_dataset(folder, made.content, writer, report, flag=flag, link=link)
 
 
 def _shares(options: DataSplit) -> dict[str, float]:
@@ -127,8 +185,10 @@ def _tell(
 ) -> None:
     """Print how many samples of each class each split has."""
     sizes = counts.pop("")
+    _, folder = _folder(options)
     if options.json:
         about = {"command": "data split", **about, "out": str(options.out), "groups": groups}
+        about |= {} if folder is None else {"folder": str(folder)}
         print_json(about | {"samples": sizes, "per_class": counts})
         return
     names = [name for name in data.classes.names if any(each[name] for each in counts.values())]
@@ -136,3 +196,5 @@ def _tell(
     rows.append([f"all {data.noun}", *(f"{size:,}" for size in sizes.values())])
     print_table(f"{data.noun} with each class", ["class", *counts], rows)
     print_line(options.out)
+    if folder is not None:
+        print_line(folder)

@@ -9,7 +9,7 @@ from typing import Any
 
 from cvkit.data.notes import Note
 from cvkit.data.pages import file_of
-from cvkit.data.rules import RULES, level_of
+from cvkit.data.rules import ALIASES, RULES, level_of
 from cvkit.errors import CvkitError
 
 
@@ -134,8 +134,9 @@ def chosen(findings: Iterable[Finding], select: str | None, ignore: str | None) 
 
 
 def parts_of(text: str | None) -> list[str]:
-    """Return the rules or first parts of rules in a list."""
-    return [part.strip() for part in (text or "").split(",") if part.strip()]
+    """Return the rules or first parts of rules in a list; further names become those of rules."""
+    parts = [part.strip() for part in (text or "").split(",") if part.strip()]
+    return [ALIASES.get(part, part) for part in parts]
 
 
 def _is_one_of(rule: str, names: Iterable[str]) -> bool:

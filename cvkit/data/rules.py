@@ -333,6 +333,25 @@ WARNINGS: dict[str, Rule] = {
 RULES: dict[str, Rule] = ERRORS | WARNINGS
 """All rules by id."""
 
+ALIASES: dict[str, str] = {
+    "category.unused": "class.unused",
+    "class.list_changed_since_checkpoint": "classes.differ",
+    "file.not_an_image": "image.not_an_image",
+    "json.depth": "json.syntax",
+    "json.truncated": "json.syntax",
+    "leak.same_file_in_train_and_val": "leak.same_file",
+    "mask.missing": "split.id_without_file",
+    "size.missing": "image.size_missing",
+    "video.label_unknown": "class.unknown",
+    "xml.entity": "xml.dtd",
+}
+"""Further names of rules, which `--select` and `--ignore` take too."""
+
+
+def aliases_of(rule: str) -> list[str]:
+    """Return the further names of a rule."""
+    return [alias for alias, name in ALIASES.items() if name == rule]
+
 
 def level_of(rule: str) -> Level:
     """Return the level of a rule."""

@@ -104,7 +104,7 @@ class DataSplit(DataView):
     """Divide a dataset into train, val and test, or into folds, and list them in a file.
 
     Train and eval take the file as --splits. Every split gets its share of every class; identical
-    files and the samples of a group stay together. Nothing is copied.
+    files and the samples of a group stay together.
     """
 
     out: Annotated[Path, flag(OUTPUT, "File to write (.json)")]
@@ -127,4 +127,14 @@ class DataSplit(DataView):
         ),
     ] = None
     seed: Annotated[int, flag(DATA, "Seed of the division", min=0, max=2**31 - 1)] = 0
+    copy: Annotated[
+        Path | None,
+        flag(
+            OUTPUT, "Also write a new dataset with these splits, in the same format, to this folder"
+        ),
+    ] = None
+    link: Annotated[
+        Path | None,
+        flag(OUTPUT, "The same as --copy, with hard links to the images, on the same disk"),
+    ] = None
     overwrite: Annotated[bool, flag(OUTPUT, "Replace the file --out")] = False

@@ -1,5 +1,7 @@
 """The smallest datasets of every format in which nothing is wrong, for the rules of the check."""
 
+import base64
+import io
 import json
 import struct
 import zlib
@@ -174,3 +176,77 @@ def png(width, height):
 
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b""))
+
+
+TRACED = ("train/0.png", "train/1.png", "val/2.png")
+CORNERS = [[8, 8], [24, 8], [24, 24], [8, 24]]
+
+
+def cvat(root, shape):
+    """CVAT's images with two objects each, as `shape` writes one of a class."""
+    rows = []
+    for number, name in enumerate(TRACED):
+        subset, _, file = name.partition("/")
+        picture(root / "images" / name, number)
+        size = f'width="{SIZE_WH[0]}" height="{SIZE_WH[1]}"'
+        objects = "".join(map(shape, "ab"))
+        rows.append(
+            f'<image id="{number}" name="{file}" subset="{subset}" {size}>{objects}</image>'
+        )
+    labels = "".join(f"<label><name>{name}</name></label>" for name in "ab")
+    meta = f"<meta><job><labels>{labels}</labels></job></meta>"
+    (root / "annotations.xml").write_text(f"<annotations>{meta}{''.join(rows)}</annotations>")
+
+
+def cvat_boxes(root):
+    cvat(root, lambda name: f'<box label="{name}" xtl="8" ytl="8" xbr="24" ybr="24"></box>')
+
+
+def cvat_polygons(root):
+    points = ";".join(f"{x},{y}" for x, y in CORNERS)
+    cvat(root, lambda name: f'<polygon label="{name}" points="{points}"></polygon>')
+
+
+def labelme(root):
+    part = io.BytesIO()
+    Image.fromarray(np.full((17, 17), 255, np.uint8)).save(part, "PNG")
+    drawn = {"shape_type": "polygon", "points": CORNERS}
+    masked = {"shape_type": "mask", "points": [[8, 8], [24, 24]]}
+    masked["mask"] = base64.b64encode(part.getvalue()).decode()
+    for number, name in enumerate(TRACED):
+        picture(root / name, number)
+        rows = [{"label": "a", "group_id": None} | drawn, {"label": "b", "group_id": None} | masked]
+        about = {"imagePath": f"{number}.png", "imageData": None, "shapes": rows}
+        about |= {"imageWidth": SIZE_WH[0], "imageHeight": SIZE_WH[1]}
+        (root / name).with_suffix(".json").write_text(json.dumps(about))
+
+
+def studio(root, make):
+    """Label Studio's export with two objects for each image, as `make` writes one of a class."""
+    size = {"original_width": SIZE_WH[0], "original_height": SIZE_WH[1], "image_rotation": 0}
+    tasks = []
+    for number in range(3):
+        picture(root / "images" / f"{number}.png", number)
+        result = [make(name) | size for name in "ab"]
+        image = {"image": f"/data/local-files/?d=images/{number}.png"}
+        tasks.append({"id": number, "annotations": [{"result": result}], "data": image})
+    (root / "project.json").write_text(json.dumps(tasks))
+
+
+def studio_boxes(root):
+    box = {"x": 10, "y": 10, "width": 20, "height": 20, "rotation": 0}
+    studio(
+        root,
+        lambda name: {"type": "rectanglelabels", "value": box | {"rectanglelabels": [name]}},
+    )
+
+
+def studio_polygons(root):
+    points = [[10, 10], [30, 10], [30, 30]]
+    studio(
+        root,
+        lambda name: {
+            "type": "polygonlabels",
+            "value": {"points": points, "polygonlabels": [name]},
+        },
+    )

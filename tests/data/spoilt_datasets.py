@@ -215,6 +215,18 @@ def video(path, frames=16):
     return apply
 
 
+def claiming(path, frames):
+    """Let the header of a video's stream claim another number of frames."""
+
+    def apply(root):
+        content = bytearray((root / path).read_bytes())
+        place = content.index(b"strh") + 8 + 32  # after name and size: dwLength
+        content[place : place + 4] = frames.to_bytes(4, "little")
+        (root / path).write_bytes(content)
+
+    return apply
+
+
 def zigzag():
     return [[value for n in range(2000) for value in (600 * (-1) ** n, 600 * (-1) ** (n // 2))]]
 
@@ -845,7 +857,131 @@ VIDEOS = [
         both(video("val/a/9.avi", 60), cut("val/a/9.avi", 0.5)),
         "val/a/9.avi",
     ),
+    Case(
+        "video.count_mismatch",
+        small.videos,
+        "video",
+        both(video("val/a/9.avi", 16), claiming("val/a/9.avi", 17)),
+        "val/a/9.avi",
+    ),
     Case("video.unreadable", small.videos, "video", written("val/a/9.avi", "text"), "val/a/9.avi"),
     Case("video.zero_frames", small.videos, "video", video("val/a/9.avi", 0), "val/a/9.avi"),
 ]
-CASES = [*OBJECTS, *VOC, *YOLO, *MASKS, *CLASSES, *VIDEOS]
+XML_FILE, STUDIO, DRAWN = "annotations.xml", "project.json", "train/0.json"
+
+
+def labelled(**values):
+    """Set members of the shapes of the first LabelMe file."""
+
+    def change(content):
+        content["shapes"] = [shape | values for shape in content["shapes"]]
+
+    return coded(change, DRAWN)
+
+
+TOOLS = [
+    Case(
+        "cvat.numbers",
+        small.cvat_boxes,
+        "detect",
+        replaced(XML_FILE, 'xbr="24"', 'xbr="x"'),
+        XML_FILE,
+        "image '0'",
+    ),
+    Case(
+        "cvat.points",
+        small.cvat_polygons,
+        "instance",
+        replaced(XML_FILE, "24,8;", "24;"),
+        XML_FILE,
+        "image '0'",
+    ),
+    Case(
+        "cvat.rotation",
+        small.cvat_boxes,
+        "detect",
+        replaced(XML_FILE, "xtl", 'rotation="30" xtl'),
+        XML_FILE,
+    ),
+    Case(
+        "cvat.video",
+        small.cvat_boxes,
+        "detect",
+        replaced(XML_FILE, "</meta>", '</meta><track id="0"></track>'),
+        XML_FILE,
+    ),
+    Case(
+        "data.note",
+        small.cvat_boxes,
+        "detect",
+        replaced(XML_FILE, "</image>", '<points label="a" points="1,1"></points></image>'),
+    ),
+    Case(
+        "labelme.mask",
+        small.labelme,
+        "instance",
+        replaced(DRAWN, '"mask": "', '"mask": "!'),
+        DRAWN,
+        "shapes[1]",
+    ),
+    Case(
+        "labelme.oriented",
+        small.labelme,
+        "detect",
+        labelled(shape_type="oriented_rectangle"),
+        DRAWN,
+    ),
+    Case(
+        "labelme.shape_type",
+        small.labelme,
+        "detect",
+        labelled(shape_type="cuboid"),
+        DRAWN,
+        "shapes[0]",
+    ),
+    Case(
+        "labelme.shapes",
+        small.labelme,
+        "detect",
+        coded(lambda c: c | {"shapes": 3}, DRAWN),
+        DRAWN,
+        more=("data.note",),
+    ),
+    Case(
+        "labelstudio.brush",
+        small.studio_polygons,
+        "instance",
+        replaced(STUDIO, '"type": "polygonlabels"', '"type": "brushlabels"'),
+        STUDIO,
+    ),
+    Case(
+        "labelstudio.rotation",
+        small.studio_boxes,
+        "detect",
+        replaced(STUDIO, '"rotation": 0', '"rotation": 9'),
+        STUDIO,
+    ),
+    Case(
+        "labelstudio.several",
+        small.studio_boxes,
+        "detect",
+        coded(lambda c: c[0]["annotations"].append(c[0]["annotations"][0]), STUDIO),
+        STUDIO,
+    ),
+    Case(
+        "labelstudio.tasks",
+        small.studio_boxes,
+        "detect",
+        coded(lambda c: c[0].pop("annotations") and None, STUDIO),
+        STUDIO,
+    ),
+    Case(
+        "yolo.oriented",
+        small.yolo,
+        "detect",
+        written(LABELS, "1 1 4 1 4 4 1 4 a 0\n1 0.3 0.3 0.2 0.2\n"),
+        LABELS,
+        "line 1",
+    ),
+]
+CASES = [*OBJECTS, *VOC, *YOLO, *MASKS, *CLASSES, *VIDEOS, *TOOLS]

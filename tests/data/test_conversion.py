@@ -251,8 +251,8 @@ def test_nothing_is_left_of_a_conversion_that_fails(cvkit, sources, tmp_path, mo
 
     monkeypatch.setattr(writer, "write", fail)
     failed = convert(cvkit, "detect", sources["detect"], "coco", tmp_path / "out")
-    assert failed.code != 0
-    assert not [path for path in (tmp_path / "out").iterdir() if not path.name.startswith(".")]
+    assert failed.code == 6
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -302,6 +302,34 @@ def test_pycocotools_and_torchvision_read_what_is_written(cvkit, sources, tmp_pa
     done = convert(cvkit, "classify", sources["classify"], "folders", tmp_path / "folders")
     assert done.code == 0
     assert len(ImageFolder(tmp_path / "folders" / "train")) == COUNTS["train"]
+
+
+def test_torchvision_reads_the_voc_folders_that_are_written(cvkit, sources, tmp_path):
+    from torchvision.datasets import VOCDetection, VOCSegmentation
+
+    place = tmp_path / "VOCdevkit" / "VOC2012"  # where it looks for its own download
+    for task in ("detect", "segment"):
+        assert convert(cvkit, task, sources[task], "voc", tmp_path / task).code == 0
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(tmp_path / task, place)
+        for path in (place / "JPEGImages").iterdir():
+            path.rename(path.with_suffix(".jpg"))  # the only suffix that it looks for
+        wanted = contents(task, tmp_path / task, "voc")["val"]
+        kind = VOCDetection if task == "detect" else VOCSegmentation
+        data = kind(str(tmp_path), image_set="val")
+        assert len(data) == len(wanted) == COUNTS["val"]
+        for (image, target), name in zip(data, data.images, strict=True):
+            assert image.size == SIZE_HW[::-1]
+            mine = wanted[name.rsplit("/", 1)[1].removesuffix(".jpg")]
+            if task == "segment":
+                assert np.asarray(target).tolist() == mine
+                continue
+            rows = target["annotation"]["object"]
+            assert sorted(row["name"] for row in rows) == [label for label, _ in mine]
+            for row in rows:
+                x1, y1, x2, y2 = (float(row["bndbox"][n]) for n in ("xmin", "ymin", "xmax", "ymax"))
+                box = [x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1]
+                assert any(np.allclose(box, other) for _, other in mine)
 
 
 def test_outlines_give_the_mask_again():

@@ -10,9 +10,11 @@ from spoilt_datasets import CASES
 
 import cvkit
 from cvkit.console import Reporter
+from cvkit.data import known
 from cvkit.data.checked import Request
 from cvkit.data.dataset_check import check
-from cvkit.data.rules import ERRORS, RULES, WARNINGS
+from cvkit.data.rules import ALIASES, ERRORS, RULES, WARNINGS
+from cvkit.format_table import TRUTH_OF
 
 BASES = {case.base: case.task for case in CASES} | {small.coco: "instance", small.files: "video"}
 
@@ -52,23 +54,15 @@ def test_every_rule_finds_the_smallest_dataset_that_breaks_it(tmp_path, case):
 
 
 UNCOVERED = {
-    "data.note": "for remarks of formats that have no rule yet",
-    "file.unreadable": "a file that can be decoded, but not read again",
-    "video.count_mismatch": "no writer stores another count",
+    "file.unreadable": "a file that can be decoded, but not read again, see below",
     **dict.fromkeys(("class.spelling", "classes.unnamed"), "of several datasets: test_joined.py"),
     **dict.fromkeys(
         [rule for rule in RULES if rule.startswith("label-noise.")],
         "they need a model, see test_label_noise.py",
     ),
     **dict.fromkeys(
-        (
-            *("cvat.numbers", "cvat.points", "cvat.rotation", "cvat.video"),
-            *("labelme.mask", "labelme.oriented", "labelme.shape_type", "labelme.shapes"),
-            *("labelstudio.brush", "labelstudio.rotation", "labelstudio.several"),
-            *("labelstudio.tasks", "yolo.oriented", "supervisely.bitmap", "supervisely.meta"),
-            "supervisely.objects",
-        ),
-        "spoilt files of these formats are in corpus.py",
+        ("supervisely.bitmap", "supervisely.meta", "supervisely.objects"),
+        "spoilt files of this format are in corpus.py",
     ),
 }
 """Rules without a minimal bad dataset, and why."""
@@ -77,6 +71,20 @@ UNCOVERED = {
 def test_every_rule_has_a_minimal_bad_dataset():
     assert {case.rule for case in CASES} == RULES.keys() - UNCOVERED.keys()
     assert not ERRORS.keys() & WARNINGS.keys()
+
+
+@pytest.mark.parametrize("task", TRUTH_OF)
+def test_a_file_that_cannot_be_read_again_is_found(tmp_path, task, monkeypatch):
+    bases = {"detect": small.coco, "instance": small.coco, "segment": small.pairs}
+    {**bases, "classify": small.folders, "video": small.videos}[task](tmp_path)
+
+    def sha256(path):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(known, "sha256", sha256)
+    findings = found(tmp_path, task)
+    assert {each.rule for each in findings if each.sample} == {"file.unreadable"}
+    assert all("Input/output error" in each.message for each in findings if each.sample)
 
 
 def test_the_catalogue_only_grows():
@@ -207,8 +215,18 @@ CATALOGUE = {
 }
 
 
+SEED = {
+    *("json.truncated", "json.depth", "category.unused", "xml.entity", "size.missing"),
+    *("file.not_an_image", "leak.same_file_in_train_and_val"),
+    *("class.list_changed_since_checkpoint", "mask.missing", "video.label_unknown"),
+}
+"""What the catalogue calls otherwise."""
+
+
 def test_what_scripts_rely_on_stays():
     assert RULES.keys() >= CATALOGUE
+    assert ALIASES.keys() >= SEED
+    assert RULES.keys() >= set(ALIASES.values())
 
 
 @pytest.mark.parametrize("pipe", ["json.truncated", "json.depth"])

@@ -102,6 +102,15 @@ def divided(at, **more):
     return [json.loads(base["out"].read_text()), {**found, "out": ""}]
 
 
+def placed(at, **more):
+    """The files of the new dataset, with the number of their links; none if there is none."""
+    said = divided(at, **more)
+    folders = [path for path in more.values() if path is not None]
+    files = [path for folder in folders for path in sorted(folder.rglob("*"))]
+    names = [(str(path), path.stat().st_nlink) for path in files if path.is_file()]
+    return said if isinstance(said, str) else (names, [str(folder) for folder in folders])
+
+
 def divided_at(at, out):
     return str(out), divided(at, out=out) and out.is_file()
 
@@ -154,6 +163,10 @@ ROWS = {
         Row("folds", (0, 2, 3), divided),
         Row("group_by", (None, "regex:.", "folder"), divided),
         Row("seed", (0, 1), divided),
+        *(
+            Row(name, (None, lambda at: new(at, "copied"), lambda at: new(at, "other")), placed)
+            for name in ("copy", "link")
+        ),
         Row("overwrite", (False, True), again(divided, ".json")),
     ],
 }

@@ -3,7 +3,7 @@
 The size of an image and its boxes are those of the upright image.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -28,31 +28,43 @@ def write(root: Path, content: Content[AnnotatedImage]) -> None:
     categories = [{"id": id_, "name": name} for id_, name in zip(ids, names, strict=True)]
     for split, items in content.items.items():
         path = folder / f"instances_{split or 'all'}.json"
+        numbers = _image_ids(items)
         images = [
             {
-                "id": item.labels.image_id,
+                "id": number,
                 "file_name": item.file_name,
                 "width": item.size_wh[0],
                 "height": item.size_wh[1],
             }
-            for item in items
+            for item, number in zip(items, numbers, strict=True)
         ]
         rows: list[dict[str, Any]] = []
-        for item in items:
-            rows += _rows(item.labels, ids, len(rows) + 1)
+        for item, number in zip(items, numbers, strict=True):
+            rows += _rows(item.labels, number, ids, len(rows) + 1)
         whole = {"images": images, "annotations": rows, "categories": categories}
         storage.write_json(path, whole, indent=None)
 
 
-def _rows(image: AnnotatedImage, ids: tuple[int, ...], first: int) -> Iterator[dict[str, Any]]:
-    """Yield the annotations of an image, numbered from `first`."""
+def _image_ids(items: Sequence[Item[AnnotatedImage]]) -> list[int]:
+    """Return the ids of the images: their own if each occurs once, else numbers from 1.
+
+    Images of several files, each of which numbers its own, may be together in a split.
+    """
+    ids = [item.labels.image_id for item in items]
+    return ids if len({*ids}) == len(ids) else list(range(1, len(ids) + 1))
+
+
+def _rows(
+    image: AnnotatedImage, number: int, ids: tuple[int, ...], first: int
+) -> Iterator[dict[str, Any]]:
+    """Yield the annotations of the image with this number, numbered from `first`."""
     truth = image.truth
     codes = truth.masks.codes if isinstance(truth.masks, Masks) else None
     sides = list(truth.masks.size_hw) if isinstance(truth.masks, Masks) else []
     for index, box in enumerate(truth.corner_and_size().tolist()):
         row = {
             "id": first + index,
-            "image_id": image.image_id,
+            "image_id": number,
             "category_id": ids[int(truth.labels[index]) - 1],
             "bbox": box,
             "area": box[2] * box[3] if truth.areas is None else float(truth.areas[index]),
