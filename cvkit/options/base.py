@@ -27,12 +27,13 @@ FOLD_HELP = "Fold of --splits that is the validation split, as NUMBER/FOLDS, suc
 FOLDS_HELP = f"{FOLD_HELP}; all: train a model for each fold and report mean and deviation"
 
 WEIGHTS_HELP = "Model: run folder, .safetensors file, name in weights/"
+RUN_HELP = f"{WEIGHTS_HELP}, exported .onnx or .xml file"
 
 
 def weights_flag(task: str) -> typer.models.OptionInfo:
     """Return the description of a task's `--weights`, which lists its published models."""
     published = published_text(task)
-    return flag(MODEL, f"{WEIGHTS_HELP}, or published: {published}" if published else WEIGHTS_HELP)
+    return flag(MODEL, f"{RUN_HELP}, or published: {published}" if published else RUN_HELP)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,7 +271,7 @@ class Inference(Job):
 class Eval(Gated, Inference):
     """Evaluation flags of every task."""
 
-    weights: Annotated[str | None, flag(MODEL, WEIGHTS_HELP)] = None
+    weights: Annotated[str | None, flag(MODEL, RUN_HELP)] = None
     data: Annotated[
         str | None, flag(DATA, "Dataset folder, or 'samples', on which --weights is evaluated")
     ] = None
@@ -361,7 +362,7 @@ class Predict(Inference):
             show_default=False,
         ),
     ] = dataclasses.field(default_factory=list)
-    weights: Annotated[str | None, flag(MODEL, WEIGHTS_HELP)] = None
+    weights: Annotated[str | None, flag(MODEL, RUN_HELP)] = None
     out: Annotated[
         Path | None,
         flag(

@@ -11,12 +11,13 @@ from cvkit import catalog, published
 from cvkit.data.files import InputFile
 from cvkit.engine.loader import in_order, load
 from cvkit.errors import DataError, ModelFileError, UsageError
+from cvkit.export.formats import format_of
 from cvkit.model_files import read_header
 from cvkit.models.weights import find_model
 from cvkit.options.base import Predict
 from cvkit.structures import Failure
 from cvkit.tasks.engine_choice import use_engine
-from cvkit.tasks.trained import Trained, is_here, load_trained
+from cvkit.tasks.trained import Trained, exported_header, is_here, load_trained
 
 
 class Predictor:
@@ -90,6 +91,8 @@ def task_of(weights: str, task: object = None) -> str:
 
 def _named_task(weights: str) -> object:
     """Return the task of a published name or a file."""
+    if format_of(Path(weights)) is not None:
+        return exported_header(Path(weights))[0].get("task")
     family = weights.partition(":")[0]
     tasks = [task for task in published.PUBLISHED if family in published.families(task)]
     if not tasks or is_here(weights):
