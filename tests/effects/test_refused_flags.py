@@ -42,7 +42,7 @@ FILES_OF = [ROOT / "tasks" / f"{name}.py" for name in SETUP]
 FILES_OF += [
     ROOT / "commands" / f"{name}.py" for name in ("train", "tune", "bench", "evaluate", "predict")
 ]
-FILES_OF += [ROOT / "commands" / f"{name}.py" for name in ("proposals", "weights", "export")]
+FILES_OF += [ROOT / "commands" / f"{name}.py" for name in ("proposals", "weights", "export_flags")]
 FILES_OF += [ROOT / "export" / "table.py"]
 FILES_OF += [ROOT / name for name in ("engine/freezing.py", "engine/runtime.py")]
 FILES_OF += [ROOT / "data" / name for name in ("boxes.py", "formats/recognise.py")]

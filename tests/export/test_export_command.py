@@ -83,8 +83,8 @@ def test_every_task_and_format_computes_the_same(exported, run_of, data_of, task
     if FORMS[task].varies:
         assert len({shape.rpartition("x")[2] for shape in found["inputs"]}) > 1, "one width only"
     if task in SHIPPED:
-        names = {"boxes", "scores", *(["mask_probabilities"] if task == "instance" else [])}
-        assert found["outputs"].keys() == names and content["metric"]["network"] > 0.1
+        compared = {"boxes", "scores", *(["mask_probabilities"] if task == "instance" else [])}
+        assert found["outputs"].keys() == compared and content["metric"]["network"] > 0.1
         assert 0 < found["outputs"]["boxes"]["largest"] < 0.01
     metric, best = content["metric"], content["metric"]["name"]
     assert metric["drop"] is None or abs(metric["drop"]) <= 1e-3
