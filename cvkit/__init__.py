@@ -16,8 +16,9 @@ def load(weights: str | PathLike[str], task: str | None = None, **options: objec
     """Return a ready `cvkit.api.predictor.Predictor` for a trained model.
 
     Args:
-        weights: run folder, `.safetensors` file, the name of a file in `weights/`, or a published
-            name such as `imagenet`, which is downloaded on first use.
+        weights: run folder, `.safetensors` file, exported `.onnx` or `.xml` file, the name of a
+            file in `weights/`, or a published name such as `imagenet`, which is downloaded on
+            first use.
         task: such as `"instance"`; only needed for names that are published for several tasks.
         **options: any flag of the task's `predict` command, for example `batch_size=4`.
 

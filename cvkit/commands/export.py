@@ -5,17 +5,18 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvkit import storage
-from cvkit.catalog import listed_names
+from cvkit.commands.export_flags import check_flags, report_path
 from cvkit.commands.printing import print_export, print_json
 from cvkit.console import Reporter
-from cvkit.errors import DataError, GateFailed, UsageError
+from cvkit.errors import DataError, GateFailed
 from cvkit.options.base import RUNS
-from cvkit.options.export import DYNAMIC, Export
+from cvkit.options.export import Export
 from cvkit.options.job import with_given
 from cvkit.options.tree import task_options
 from cvkit.storage import temporary_beside
@@ -23,7 +24,7 @@ from cvkit.storage import temporary_beside
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cvkit.export.formats import Format
+    from cvkit.data.files import InputFile
     from cvkit.export.forms import Form
     from cvkit.export.proof import Verdict
     from cvkit.export.served import ServedFile
@@ -44,7 +45,7 @@ def export(options: Export) -> int:
     from cvkit.export.formats import FORMATS, require_package
 
     kind = FORMATS[options.format]
-    _check_flags(options, kind)
+    check_flags(options, kind)
     require_package(kind, f"--format {options.format}")
     report = Reporter(options.quiet)
     runtime.keep_memory()
@@ -70,76 +71,6 @@ def export(options: Export) -> int:
     return 3 if content["failures"] else 0
 
 
-def _check_flags(options: Export, kind: Format) -> None:
-    """Check what can be checked before anything is read.
-
-    Raises:
-        UsageError: flags that cannot be combined, or a file that is there.
-    """
-    if not options.weights:
-        raise UsageError("--weights is missing", code="weights.missing", hint="--weights RUN")
-    if Path(options.weights).suffix in _suffixes():
-        raise UsageError(
-            f"--weights {options.weights} is exported already",
-            code="export.source",
-            hint="give the run folder or .safetensors file that it was made of",
-        )
-    for name in ("split", "max_drop"):
-        if options.data is None and name in options.given:
-            flag = name.replace("_", "-")
-            raise UsageError(
-                f"--{flag} has no effect without --data", code=f"{name}.idle", hint="give --data"
-            )
-    if options.dynamic not in (None, "none"):
-        listed_names(options.dynamic, DYNAMIC, "--dynamic")
-    _require_out(options, kind)
-
-
-def _suffixes() -> tuple[str, ...]:
-    from cvkit.export.formats import FORMATS
-
-    return tuple(kind.suffix for kind in FORMATS.values())
-
-
-def _require_out(options: Export, kind: Format) -> None:
-    """Check that the file can be written at the end.
-
-    Raises:
-        UsageError: `--out` is no new file of the format in a folder that exists.
-    """
-    if options.out is None:
-        if options.overwrite:
-            raise UsageError(
-                "--overwrite has no effect without --out", code="overwrite.idle", hint="omit it"
-            )
-        return
-    if options.out.suffix != kind.suffix:
-        raise UsageError(
-            f"--out {options.out} does not end with {kind.suffix}",
-            code="out.suffix",
-            hint=f"model{kind.suffix}",
-        )
-    if not options.out.parent.is_dir():
-        raise UsageError(
-            f"--out {options.out}: there is no folder {options.out.parent}",
-            code="out.folder",
-            hint="create it",
-        )
-    for path in (*kind.files(options.out), report_path(options.out)):
-        if path.exists() and not options.overwrite:
-            raise UsageError(
-                f"--out {options.out}: {path} exists",
-                code="out.exists",
-                hint="add --overwrite to replace it",
-            )
-    storage.require_writable(options.out.parent)
-
-
-def report_path(path: Path) -> Path:
-    """Return the report of an exported file."""
-    return path.with_suffix(".export.json")
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Source:
     """What is exported, and what it is compared on.
@@ -150,6 +81,7 @@ class _Source:
         axes: that are left open.
         batches: of samples to compare.
         labelled: task and samples of `--data`; None without it.
+        calibration: batches of the train split, for int8.
         failures: samples that could not be read.
     """
 
@@ -158,6 +90,7 @@ class _Source:
     axes: tuple[str, ...]
     batches: list[Batch]
     labelled: tuple[Task, Dataset] | None
+    calibration: list[Batch]
     failures: list[Failure]
 
 
@@ -168,10 +101,7 @@ def _source(options: Export, report: Reporter) -> _Source:
         UsageError: this network cannot be exported so.
         DataError: no sample can be read.
     """
-    from cvkit.engine.bench import evenly
-    from cvkit.engine.loader import in_order, load
-    from cvkit.export.forms import form_of, open_axes
-    from cvkit.structures import Batch, Failure
+    from cvkit.export.table import form_of, open_axes
     from cvkit.tasks import candidates
     from cvkit.tasks.predictor import task_of
     from cvkit.tasks.trained import load_trained
@@ -187,20 +117,18 @@ def _source(options: Export, report: Reporter) -> _Source:
     task = trained.task
     form = form_of(trained.task, trained.model, options.format, raw=False)
     axes = open_axes(form, options.dynamic, task.input_shape, trained.model)
-    labelled = None
+    labelled: tuple[Task, Dataset] | None = None
+    calibration: list[Batch] = []
     if options.data is not None:
-        asked = task_options(name, "eval")(data=options.data, split=options.split, **shared)
-        labelled = candidates.labelled(with_given(asked, ("data", "split")), trained, report)
+        labelled = _labelled(options, trained, shared, options.split, report)
         files = candidates.files_of(labelled[1])
     else:
         files = candidates.sample_files(task)
-    files = evenly(files, options.images)
-    task.check_inputs(sorted(file.key for file in files), report)
-    with load(task.source(files), in_order(len(files), AT_ONCE), workers=0) as loaded:
-        items = [item for group in loaded for item in group]
-    failures = [item for item in items if isinstance(item, Failure)]
-    batches = [item for item in items if isinstance(item, Batch)]
-    if not batches:
+    if options.int8:
+        _, train = _labelled(options, trained, shared, "train", report)
+        calibration, _ = _read(task, candidates.files_of(train), options.calibrate, report)
+    batches, failures = _read(task, files, options.images, report)
+    if not batches or (options.int8 and not calibration):
         raise DataError(
             f"no input can be read: {failures[0].reason}",
             code=failures[0].code,
@@ -212,8 +140,36 @@ def _source(options: Export, report: Reporter) -> _Source:
         axes=axes,
         batches=batches,
         labelled=labelled,
+        calibration=calibration,
         failures=failures,
     )
+
+
+def _labelled(
+    options: Export, trained: Trained, shared: dict[str, Any], split: str, report: Reporter
+) -> tuple[Task, Dataset]:
+    """Return the task and the samples of a split of `--data`."""
+    from cvkit.tasks import candidates
+
+    kind = task_options(trained.task.name, "eval")
+    asked = kind(data=options.data, split=split, **shared)
+    return candidates.labelled(with_given(asked, ("data", "split")), trained, report)
+
+
+def _read(
+    task: Task, files: Sequence[InputFile], count: int, report: Reporter
+) -> tuple[list[Batch], list[Failure]]:
+    """Read some of the files, evenly spaced."""
+    from cvkit.engine.bench import evenly
+    from cvkit.engine.loader import in_order, load
+    from cvkit.structures import Batch, Failure
+
+    chosen = evenly(files, count)
+    task.check_inputs(sorted(file.key for file in chosen), report)
+    with load(task.source(chosen), in_order(len(chosen), AT_ONCE), workers=0) as loaded:
+        items = [item for group in loaded for item in group]
+    batches = [item for item in items if isinstance(item, Batch)]
+    return batches, [item for item in items if isinstance(item, Failure)]
 
 
 def _written(options: Export, source: _Source, report: Reporter) -> dict[str, Any]:
@@ -264,24 +220,30 @@ def _converted(
     Raises:
         UsageError: the format cannot hold this network.
     """
-    from cvkit.export.formats import convert, read_header
+    from cvkit.export.formats import FORMATS, convert, read_header
     from cvkit.export.served import ServedFile
+    from cvkit.export.signature import Signature
 
     report.say(f"converting to {options.format}")
     header = {name: value for name, value in source.trained.header.items() if name != "sha256"}
     header["source_sha256"] = source.trained.header["sha256"]
-    convert(options.format, path, source.form, _example(source), source.axes, header)
+    form, example = source.form, _example(source)
+    precision = "int8" if options.int8 else "fp16" if options.half else "fp32"
+    opset = FORMATS[options.format].opset
+    told = Signature.of(form, example, source.axes, options.format, opset, precision)
+    calibration = _inputs(source, source.calibration)
+    convert(path, form, example, told, header, calibration)
     _, signature = read_header(path)
     return ServedFile.load(path, signature), signature
 
 
-def _inputs(source: _Source) -> list[tuple[Tensor, ...]]:
-    """Return the inputs of all batches, in the size of the file if that is fixed."""
+def _inputs(source: _Source, batches: list[Batch]) -> list[tuple[Tensor, ...]]:
+    """Return the inputs of batches, in the size of the file if that is fixed."""
     from cvkit.export.forms import SIZE, resized
 
-    found = [each for batch in source.batches for each in source.form.samples(batch)]
+    found = [each for batch in batches for each in source.form.samples(batch)]
     shape = source.trained.task.input_shape
-    if SIZE in source.axes:
+    if SIZE in source.axes or not found:
         return found
     return [resized(each, shape[-2:] if shape else found[0][0].shape[-2:]) for each in found]
 
@@ -293,7 +255,7 @@ def _example(source: _Source) -> tuple[Tensor, ...]:
     """
     from cvkit.export.forms import BATCH
 
-    first = _inputs(source)[0]
+    first = _inputs(source, source.batches)[0]
     if not source.form.stacks:
         return first
     (samples,) = first
@@ -306,7 +268,7 @@ def _compared(source: _Source, served: ServedFile, report: Reporter) -> Verdict:
     from cvkit.export.proof import compare, varied
 
     network, form = source.trained.model, source.form
-    inputs = _inputs(source)
+    inputs = _inputs(source, source.batches)
     settings = {"sizes": SIZE in source.axes, "batches": form.stacks and BATCH in source.axes}
     groups = [*varied(inputs[0], network, form, **settings), *inputs[1:]]
     with report.progress("comparing", len(groups)) as advance:

@@ -162,7 +162,7 @@ def print_export(content: dict[str, Any]) -> None:
     print_table(
         f"compared with the network: {counted(proof['samples'], 'input')} in "
         f"{counted(len(proof['inputs']), 'shape')}",
-        ["output", "largest difference", "of its range", "tolerance"],
+        ["output", "largest difference", "relative", "tolerance"],
         [
             [name, f"{row['largest']:.2e}", f"{row['relative']:.2e}"]
             + ["-" if limit is None else f"{limit:.0e}"]

@@ -152,7 +152,8 @@ def _models(line: Line) -> Choices:
             if _task_of(shelf / name) in (None, line.task):
                 words.setdefault(name.removesuffix(".safetensors"), "in weights/")
     words |= dict.fromkeys(published_models(line.task or ""), "published")
-    return Choices(words | _typed_files(line, ".safetensors"), "folders")
+    exported = (".onnx", ".xml") if line.command[-1] in ("eval", "predict") else ()
+    return Choices(words | _typed_files(line, ".safetensors", *exported), "folders")
 
 
 def _task_of(path: Path) -> str | None:

@@ -20,6 +20,7 @@ from torch import Tensor
 from cvkit.errors import ModelFileError, UsageError
 from cvkit.export.forms import Form
 from cvkit.export.signature import Signature
+from cvkit.export.smaller import quantise, with_half_weights
 from cvkit.models.engines import Absence, package_absence
 from cvkit.models.runtimes import compiled_openvino, imported_openvino, onnx_session
 from cvkit.storage import sha256
@@ -54,7 +55,9 @@ class Format:
         extra: of cvkit, which installs them.
         opset: version of the ONNX operators, if it is made of them.
         beside: suffixes of further files.
+        safe: whether reading a file cannot run code in it.
         write: writes a form.
+        from_onnx: makes a file of an ONNX file in 8 bits; None: there is no such file.
         read: returns the header of a file; raises anything for a damaged one.
         run: returns what computes the outputs of a file.
     """
@@ -65,7 +68,9 @@ class Format:
     extra: str = ""
     opset: int | None = None
     beside: tuple[str, ...] = ()
+    safe: bool = False
     write: Writer
+    from_onnx: Callable[[Path, Path, Signature, str], None] | None = None
     read: Callable[[Path], str]
     run: Callable[[Path, Signature], Run] = field(repr=False)
 
@@ -98,6 +103,15 @@ def write_onnx(
             opset_version=OPSET,
         )
     model = onnx.load_from_string(stream.getvalue())
+    if told.precision == "fp16":
+        with_half_weights(model)
+    onnx.helper.set_model_props(model, {KEY: header})
+    onnx.save_model(model, str(path))
+
+
+def _onnx_from_onnx(source: Path, path: Path, told: Signature, header: str) -> None:
+    onnx: Any = importlib.import_module("onnx")
+    model = onnx.load_model(str(source))
     onnx.helper.set_model_props(model, {KEY: header})
     onnx.save_model(model, str(path))
 
@@ -141,6 +155,10 @@ def write_openvino(
         warnings.simplefilter("ignore")
         model = openvino.convert_model(traced(form, inputs), example_input=inputs, input=shapes)
     save_openvino(path, model, told, header)
+
+
+def _openvino_from_onnx(source: Path, path: Path, told: Signature, header: str) -> None:
+    save_openvino(path, imported_openvino().convert_model(str(source)), told, header)
 
 
 def save_openvino(path: Path, model: Any, told: Signature, header: str) -> None:
@@ -220,8 +238,10 @@ FORMATS: Mapping[str, Format] = {
         runtime="onnxruntime",
         packages=("onnx", "onnxruntime"),
         extra="onnx",
+        safe=True,
         opset=OPSET,
         write=write_onnx,
+        from_onnx=_onnx_from_onnx,
         read=_onnx_header,
         run=_run_onnx,
     ),
@@ -230,8 +250,10 @@ FORMATS: Mapping[str, Format] = {
         runtime="openvino",
         packages=("openvino",),
         extra="openvino",
+        safe=True,
         beside=(".bin",),
         write=write_openvino,
+        from_onnx=_openvino_from_onnx,
         read=_openvino_header,
         run=_run_openvino,
     ),
@@ -253,36 +275,41 @@ FORMATS: Mapping[str, Format] = {
 
 
 def convert(
-    name: str,
     path: Path,
     form: Form,
     inputs: tuple[Tensor, ...],
-    open_axes: Sequence[str],
+    told: Signature,
     header: Mapping[str, Any],
+    calibration: Sequence[tuple[Tensor, ...]] = (),
 ) -> None:
     """Write a form as a file of a format.
 
     Args:
-        name: of the format.
         path: of the file.
         form: what it computes.
         inputs: by which it is traced.
-        open_axes: what is left open, of `BATCH` and `SIZE`.
-        header: of the model; what the inputs and outputs are is added to it.
+        told: what its inputs and outputs are.
+        header: of the model; `told` is added to it.
+        calibration: inputs by which the ranges of activations are measured, for int8.
 
     Raises:
         UsageError: the format cannot hold this network.
     """
-    told = Signature.of(form, inputs, open_axes, name, FORMATS[name].opset)
-    content = json.dumps({**header, "export": told.as_json()})
+    kind, content = FORMATS[told.format], json.dumps({**header, "export": told.as_json()})
     try:
-        FORMATS[name].write(path, form, inputs, told, content)
+        if told.precision == "int8" and kind.from_onnx is not None:
+            whole, small = (path.with_name(f"{name}.onnx") for name in ("fp32", "int8"))
+            write_onnx(whole, form, inputs, told, content)
+            quantise(whole, small, form.inputs, calibration)
+            kind.from_onnx(small, path, told, content)
+        else:
+            kind.write(path, form, inputs, told, content)
     except (OSError, MemoryError):
         raise
     except Exception as error:  # each converter raises errors of its own
         reason = " ".join(str(error).split())[:200]
         raise UsageError(
-            f"--format {name}: the network cannot be converted: {reason}",
+            f"--format {told.format}: the network cannot be converted: {reason}",
             code="export.unsupported",
             hint="choose another --format, or --dynamic none",
         ) from error

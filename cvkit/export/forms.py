@@ -1,7 +1,7 @@
 """What an exported file computes: a network from pixel values to results.
 
 A form is the graph that is written, and says what its file must compute by the network's own
-methods, by which it is compared. `FORMS` has a row per task.
+methods, by which it is compared.
 """
 
 import copy
@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cvkit.errors import UsageError
 from cvkit.export.pooling import with_exportable_pooling
 from cvkit.models.segmentation.base import SegmentationModel
 from cvkit.ops.images import normalize
@@ -37,20 +36,26 @@ class Normalisation:
 class Sums(Protocol):
     """Where differences are added up; see `cvkit.export.proof.Differences`."""
 
+    tolerance: float
+
     def add(self, name: str, found: Tensor, expected: Tensor) -> None:
         """Compare an output."""
 
     def widen(self, name: str, expected: Tensor) -> None:
         """Let expected values count for the range of an output."""
 
-    def grow(self, name: str, difference: float) -> None:
-        """Let a difference count."""
+    def grow(self, name: str, difference: float, unit: float | None = None) -> None:
+        """Let a difference count, relative to a unit, or to the range of the output."""
+
+    def remark(self, text: str) -> None:
+        """Add a difference that no number tells."""
 
 
 class Form(nn.Module, ABC):
     """A network as an exported file computes it; a copy, so that the network is not changed.
 
-    `forward` takes the inputs and returns the outputs as a tuple. Inputs are float32 pixel values from 0 to 255.
+    `forward` takes the inputs and returns the outputs as a tuple. Inputs are float32 pixel values
+    from 0 to 255.
 
     Args:
         network: in evaluation mode, on the CPU.
@@ -216,80 +221,3 @@ def resized(inputs: tuple[Tensor, ...], size_hw: Sequence[int]) -> tuple[Tensor,
 
 UNFIT = (RuntimeError, AssertionError, ValueError)
 """What networks raise for inputs of a size that they cannot take."""
-
-
-FORMS: Mapping[str, type[Form]] = {
-    "classify": ClassifyForm,
-    "segment": SegmentForm,
-    "video": VideoForm,
-}
-"""The form of each task's networks."""
-
-
-def form_of(task: Task[Any, Any, Any], network: nn.Module, name: str, *, raw: bool) -> Form:
-    """Return the form of a model's network.
-
-    Args:
-        task: of the model.
-        network: in evaluation mode, on the CPU.
-        name: of the format.
-        raw: leave out the post-processing.
-
-    Raises:
-        UsageError: this format cannot hold it; nothing has been converted yet.
-    """
-    kind = FORMS.get(task.name)
-    reason = "cvkit has no form of its networks" if kind is None else kind.refusal(task, name)
-    if kind is None or reason:
-        raise UsageError(
-            f"--format {name}: {task.name} models of --arch {task.network.arch} cannot be "
-            f"exported: {reason}",
-            code="export.unsupported",
-            hint="docs/export.md lists what each format can hold",
-        )
-    return kind(network, scale_of(task), raw=raw)
-
-
-@torch.inference_mode()
-def open_axes(
-    form: Form, wanted: str | None, shape: Sequence[int] | None, network: nn.Module
-) -> tuple[str, ...]:
-    """Return what is left open, of `BATCH` and `SIZE`.
-
-    Args:
-        form: that is exported.
-        wanted: `--dynamic`.
-        shape: of an input, channels first; None if sizes differ.
-        network: of the form.
-
-    Raises:
-        UsageError: the form or the network has a fixed size or number of inputs.
-    """
-    if wanted is None:
-        return tuple(axis for axis in form.dynamic if axis == BATCH or form.varies)
-    chosen = () if wanted == "none" else tuple(wanted.split(","))
-    for axis in chosen:
-        if axis not in form.dynamic:
-            raise UsageError(
-                f"--dynamic {axis} is not available: {form.about}",
-                code="dynamic.unsupported",
-                hint=f"possible: {', '.join(form.dynamic) or 'none'}",
-            )
-    if SIZE in chosen and shape is not None:
-        channels, height, width = shape[0], shape[-2], shape[-1]
-        try:
-            form.expected(network, form.scale, (torch.zeros(1, channels, height + 32, width),))
-        except UNFIT as error:
-            raise UsageError(
-                "--dynamic size is not available: the network is made for inputs of "
-                f"{width}x{height}",
-                code="dynamic.unsupported",
-                hint="--dynamic batch",
-            ) from error
-    return chosen
-
-
-def scale_of(task: Task[Any, Any, Any]) -> Normalisation:
-    """Return the normalisation of a model's inputs."""
-    made: Any = getattr(task, "preprocessing", None)
-    return Normalisation(tuple(made.mean), tuple(made.std))

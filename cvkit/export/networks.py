@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from cvkit.export.forms import Normalisation
 from cvkit.export.served import ServedFile
+from cvkit.models.detection.roi_heads import Detections
 
 WHOLE = 1e-2
 """How far a pixel value may be from a whole number that normalising it has changed."""
@@ -59,9 +60,27 @@ class ServedClipNetwork(Served):
         return {"out": found.clamp(min=torch.finfo(found.dtype).tiny).log()}
 
 
+class ServedDetector(Served):
+    """A detector of boxes, or of boxes and masks."""
+
+    def detect(
+        self, images: list[Tensor], proposals: list[Tensor] | None = None
+    ) -> list[Detections]:
+        """Return the detections of each CHW uint8 image, in its pixels."""
+        found = [self.file.run((image.float(),)) for image in images]
+        return [
+            Detections(
+                each["boxes"], each["scores"], each["labels"], each.get("mask_probabilities")
+            )
+            for each in found
+        ]
+
+
 SERVED: Mapping[str, type[Served]] = {
     "classify": ServedClassifier,
     "segment": ServedSegmenter,
+    "detect": ServedDetector,
+    "instance": ServedDetector,
     "video": ServedClipNetwork,
 }
 """What stands for the networks of each task."""

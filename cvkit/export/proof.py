@@ -18,6 +18,8 @@ from cvkit.export.served import ServedFile
 
 TOLERANCES = {"fp32": 1e-4, "fp16": 1e-2}
 """Largest error by precision; int8 is judged by the metric alone."""
+LOOSE = 0.1
+"""Error up to which detections in int8 are taken for the same."""
 
 
 @dataclass
@@ -25,19 +27,26 @@ class Differences:
     """Differences between a file and its network, over many samples.
 
     Attributes:
+        tolerance: of relative errors.
         largest: by output, in its unit.
+        units: what the differences of an output are relative to, if it is not its range.
         low, high: smallest and largest expected value by output.
         samples: how many were compared.
         shapes: of the inputs, in order of their first use.
-        problems: what no number tells, such as outputs of other sizes.
+        problems: outputs of other sizes, or none at all.
+        remarks: other differences that no number tells.
     """
 
+    tolerance: float = TOLERANCES["fp32"]
+
     largest: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    units: dict[str, float] = field(default_factory=dict)
     low: dict[str, float] = field(default_factory=dict)
     high: dict[str, float] = field(default_factory=dict)
     samples: int = 0
     shapes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
     def add(self, name: str, found: Tensor, expected: Tensor) -> None:
         """Compare an output."""
@@ -54,19 +63,30 @@ class Differences:
         self.low[name] = min(low, self.low.get(name, low))
         self.high[name] = max(high, self.high.get(name, high))
 
-    def grow(self, name: str, difference: float) -> None:
-        """Let a difference count; not a number is no agreement."""
+    def grow(self, name: str, difference: float, unit: float | None = None) -> None:
+        """Let a difference count, relative to a unit, or to the range of the output.
+
+        Not a number is no agreement.
+        """
+        if unit is not None:
+            self.units[name] = unit
         worst = float("inf") if difference != difference else difference
         self.largest[name] = max(self.largest[name], worst)
+
+    def remark(self, text: str) -> None:
+        """Add a difference that no number tells."""
+        self.remarks.append(text)
 
     def relative(self) -> dict[str, float]:
         """Return the error of each output, relative to its range."""
         result = {}
         for name, largest in self.largest.items():
-            spread = self.high[name] - self.low[name]
-            unit = spread or max(abs(self.high[name]), abs(self.low[name])) or 1.0
-            result[name] = largest / unit
+            result[name] = largest / (self.units.get(name) or self._range(name))
         return result
+
+    def _range(self, name: str) -> float:
+        low, high = self.low[name], self.high[name]
+        return (high - low) or max(abs(high), abs(low)) or 1.0
 
     def saw(self, inputs: Sequence[Tensor]) -> str:
         """Note the shapes of the inputs of a comparison, and return them."""
@@ -122,7 +142,8 @@ def compare(
         inputs: of the form; several sizes and numbers of samples, where these are left open.
         advance: is told the number of inputs that were compared.
     """
-    found = Differences()
+    tolerance = TOLERANCES.get(served.signature.precision)
+    found = Differences(tolerance or LOOSE)
     for number, each in enumerate(inputs, 1):
         shape = found.saw(each)
         found.samples += len(each[0]) if form.stacks else 1
@@ -135,9 +156,10 @@ def compare(
         else:
             form.differences(found, outputs, expected)
         advance(number)
-    tolerance = TOLERANCES.get(served.signature.precision)
     relative = found.relative()
     reasons = list(dict.fromkeys(found.problems))
+    if tolerance is not None:
+        reasons += dict.fromkeys(found.remarks)
     for name, share in relative.items():
         if tolerance is not None and not share <= tolerance:
             reasons.append(f"{name} differs by {share:.2e} of its range, more than {tolerance:.0e}")

@@ -41,6 +41,7 @@ class Signature:
         open_axes: Sequence[str],
         name: str,
         opset: int | None,
+        precision: str = "fp32",
     ) -> "Signature":
         """Return the signature of a form for example inputs.
 
@@ -50,6 +51,7 @@ class Signature:
             open_axes: of `BATCH` and `SIZE`.
             name: of the format.
             opset: version of the ONNX operators; None: the format has none.
+            precision: fp32, fp16 or int8.
         """
         shapes = {}
         for key, value in zip(form.inputs, inputs, strict=True):
@@ -58,7 +60,7 @@ class Signature:
                 known[axis] if axis in known and _is_open(known[axis], open_axes) else int(size)
                 for axis, size in enumerate(value.shape)
             )
-        return cls(name, shapes, form.outputs, raw=form.raw, opset=opset)
+        return cls(name, shapes, form.outputs, precision, raw=form.raw, opset=opset)
 
     @classmethod
     def from_header(cls, path: Path, header: dict[str, Any]) -> "Signature":

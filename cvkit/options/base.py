@@ -28,12 +28,13 @@ FOLDS_HELP = f"{FOLD_HELP}; all: train a model for each fold and report mean and
 
 JOINED = "may be repeated: several datasets are joined"
 WEIGHTS_HELP = "Model: run folder, .safetensors file, name in weights/"
+RUN_HELP = f"{WEIGHTS_HELP}, exported .onnx or .xml file"
 
 
 def weights_flag(task: str) -> typer.models.OptionInfo:
     """Return the description of a task's `--weights`, which lists its published models."""
     published = published_text(task)
-    return flag(MODEL, f"{WEIGHTS_HELP}, or published: {published}" if published else WEIGHTS_HELP)
+    return flag(MODEL, f"{RUN_HELP}, or published: {published}" if published else RUN_HELP)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,7 +277,7 @@ class Inference(Job):
 class Eval(Gated, Inference):
     """Evaluation flags of every task."""
 
-    weights: Annotated[str | None, flag(MODEL, WEIGHTS_HELP)] = None
+    weights: Annotated[str | None, flag(MODEL, RUN_HELP)] = None
     data: Annotated[
         str | None,
         Several(),
@@ -369,7 +370,7 @@ class Predict(Inference):
             show_default=False,
         ),
     ] = dataclasses.field(default_factory=list)
-    weights: Annotated[str | None, flag(MODEL, WEIGHTS_HELP)] = None
+    weights: Annotated[str | None, flag(MODEL, RUN_HELP)] = None
     out: Annotated[
         Path | None,
         flag(

@@ -100,6 +100,8 @@ def use_engine(
     Raises:
         UsageError: the engine is not available.
     """
+    if trained.runtime:  # an exported file
+        return Engine(trained.runtime)
     device, precision = trained.fabric.device, trained.precision
     require_available(wanted, precision, device)
     if wanted != "auto":

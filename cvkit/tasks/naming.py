@@ -1,10 +1,13 @@
 """The task of a model, from its name or its file."""
 
+from pathlib import Path
+
 from cvkit import catalog, published
 from cvkit.errors import ModelFileError, UsageError
+from cvkit.export.formats import format_of
 from cvkit.model_files import read_header
 from cvkit.models.weights import find_model
-from cvkit.tasks.trained import is_here
+from cvkit.tasks.trained import exported_header, is_here
 
 
 def task_of(weights: str, task: object = None) -> str:
@@ -33,6 +36,8 @@ def task_of(weights: str, task: object = None) -> str:
 
 def _named_task(weights: str) -> object:
     """Return the task of a published name or a file."""
+    if format_of(Path(weights)) is not None:
+        return exported_header(Path(weights))[0].get("task")
     family = weights.partition(":")[0]
     tasks = [task for task in published.PUBLISHED if family in published.families(task)]
     if not tasks or is_here(weights):

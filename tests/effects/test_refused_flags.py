@@ -42,8 +42,8 @@ FILES_OF = [ROOT / "tasks" / f"{name}.py" for name in SETUP]
 FILES_OF += [
     ROOT / "commands" / f"{name}.py" for name in ("train", "tune", "bench", "evaluate", "predict")
 ]
-FILES_OF += [ROOT / "commands" / f"{name}.py" for name in ("proposals", "weights", "export")]
-FILES_OF += [ROOT / "export" / "forms.py"]
+FILES_OF += [ROOT / "commands" / f"{name}.py" for name in ("proposals", "weights", "export_flags")]
+FILES_OF += [ROOT / "export" / "table.py"]
 FILES_OF += [ROOT / name for name in ("engine/freezing.py", "engine/runtime.py")]
 FILES_OF += [ROOT / "data" / name for name in ("boxes.py", "formats/recognise.py")]
 FILES_OF += [ROOT / "models" / name for name in ("backbones.py", "classify.py")]
@@ -319,6 +319,9 @@ def test_a_prediction_that_cannot_work_is_refused(places, monkeypatch, task, fla
     assert code_of(lambda: predict.predict(asked, task)) == code
 
 
+ONNX = {"format": "onnx"}
+
+
 def _beside(at, there, name):
     """Return the path of a file that is not there, beside one that is."""
     return at.write(there, "").with_name(f"{at.task}-{name}")
@@ -363,6 +366,11 @@ TOOLS = [
     (("export",), {"split": "val"}, "split.idle"),
     (("export",), {"max_drop": 0.1}, "max_drop.idle"),
     (("export",), {"dynamic": "batches"}, "dynamic.unknown"),
+    (("export",), {"half": True}, "half.unsupported"),
+    (("export",), {"int8": True, "data": "samples"}, "int8.unsupported"),
+    (("export",), ONNX | {"half": True, "int8": True, "data": "samples"}, "half.combined"),
+    (("export",), ONNX | {"int8": True}, "int8.data"),
+    (("export",), {"calibrate": 3}, "calibrate.idle"),
     (("export",), {"weights": "motions", "dynamic": "size"}, "dynamic.unsupported"),
     (("export",), {"overwrite": True}, "overwrite.idle"),
     (("export",), {"out": Path("m.onnx")}, "out.suffix"),

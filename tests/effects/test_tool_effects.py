@@ -379,6 +379,20 @@ def exported(at, **more):
     return [said[name] for name in names]
 
 
+def converted(at, **more):
+    """What would be written, and on how many samples it would be calibrated."""
+    seen = []
+
+    def stop(path, form, inputs, told, header, calibration=()):
+        seen.append((told.precision, sum(len(each[0]) for each in calibration)))
+        raise UsageError("converted", code="test")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cvkit.export.formats.convert", stop)
+        said = exported(at, format="onnx", out=fresh(at, "m.onnx"), **more)
+    return seen or said
+
+
 def exported_at(at, out, **more):
     """Whether the file that --out names is new."""
     said = exported(at, out=out, **more)
@@ -485,6 +499,9 @@ ROWS = {
         Row("data", (lambda at: str(at.data()), lambda at: str(at.data(6))), exported),
         Row("split", ("val", "train"), exported),
         Row("images", (2, 3), exported),
+        Row("half", (False, True), converted),
+        Row("int8", (False, True), converted),
+        Row("calibrate", (2, 4), converted, base={"int8": True}),
         Row("max_drop", (None, 0.5), exported),
         Row("offline", (False, True), published_away),
         Row(

@@ -142,11 +142,9 @@ def test_ten_crops_round_the_middle_as_torchvision_does():
 
 def test_class_probabilities_are_the_mean_over_views():
     class Model:
-        def embed(self, images):
-            return images[:, :, 0, 0]
-
-        def probabilities(self, features):
-            return features.softmax(1)
+        def scored(self, images):
+            features = images[:, :, 0, 0]
+            return features.softmax(1), features
 
     images = torch.randn(2, 3, 4, 6)
     scores, features = class_probabilities(Model(), images, 4, flip=True, ten_crop=False)

@@ -180,7 +180,9 @@ class SlowFusion(ClipNetwork):
         for number, piece in enumerate(self._pieces(self.backbone)):
             if 0 < number <= len(self.merges):
                 pairs = _pairs(maps)
-                maps = self.merges[number - 1](pairs.flatten(0, 1)).unflatten(0, (-1, pairs.shape[1]))
+                maps = self.merges[number - 1](pairs.flatten(0, 1)).unflatten(
+                    0, (-1, pairs.shape[1])
+                )
             maps = piece(maps.flatten(0, 1)).unflatten(0, (-1, maps.shape[1]))
         return {"out": self.head(maps.mean((1, 3, 4)))}
 

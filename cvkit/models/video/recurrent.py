@@ -36,13 +36,17 @@ class RecurrentFusion(ClipNetwork):
         self.backbone, head = image_parts(backbone, num_classes, image_size)
         kind = {"lstm": nn.LSTM, "gru": nn.GRU}[cell]
         both = {"batch_first": True, "bidirectional": bidirectional}
+        self.is_lstm = kind is nn.LSTM
         self.reader = kind(head.in_features, hidden, **both)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(hidden * (2 if bidirectional else 1), num_classes)
 
     def forward(self, clips: Tensor) -> dict[str, Tensor]:
         """Return the [N, K] logits of NCTHW clips."""
-        _, state = self.reader(each_frame(self.backbone, clips))
+        features = each_frame(self.backbone, clips)  # [N, T, D]
+        directions = 2 if self.reader.bidirectional else 1
+        start = features.new_zeros((directions, clips.shape[0], self.reader.hidden_size))
+        _, state = self.reader(features, (start, start) if self.is_lstm else start)
         last = state[0] if isinstance(state, tuple) else state  # [directions, N, hidden]
         return {"out": self.head(self.dropout(last.transpose(0, 1).flatten(1)))}
 
@@ -68,7 +72,7 @@ class ConvLSTM(ClipNetwork):
     def forward(self, clips: Tensor) -> dict[str, Tensor]:
         """Return the [N, K] logits of NCTHW clips."""
         maps = each_frame(lambda frames: self.backbone(frames)[-1], clips)  # [N, T, C, h, w]
-        shape = (maps.shape[0], self.hidden, *maps.shape[-2:])
+        shape = (clips.shape[0], self.hidden, *maps.shape[-2:])
         state = cell = maps.new_zeros(shape)
         for frame in maps.unbind(1):
             gates = self.gates(torch.cat((frame, state), 1)).chunk(4, 1)
