@@ -103,7 +103,7 @@ def _source(options: Export, report: Reporter) -> _Source:
     """
     from cvkit.export.table import form_of, open_axes
     from cvkit.tasks import candidates
-    from cvkit.tasks.predictor import task_of
+    from cvkit.tasks.naming import task_of
     from cvkit.tasks.trained import load_trained
 
     name = task_of(str(options.weights), options.task)

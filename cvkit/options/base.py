@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from cvkit.options import sentences
 from cvkit.options.described import Choice, Several
 from cvkit.options.gated import Gated
 from cvkit.options.job import Job
@@ -20,21 +21,14 @@ from cvkit.published import published_text
 RUNS = Path("runs")
 """Folder for numbered folders of runs, reports and results."""
 
-NODES_HELP = "Number of machines, each with --devices processes; see docs/clusters.md"
-
-SPLITS_HELP = "File of 'cvkit data split' that lists the samples of each split"
-FOLD_HELP = "Fold of --splits that is the validation split, as NUMBER/FOLDS, such as 2/5"
-FOLDS_HELP = f"{FOLD_HELP}; all: train a model for each fold and report mean and deviation"
-
-JOINED = "may be repeated: several datasets are joined"
-WEIGHTS_HELP = "Model: run folder, .safetensors file, name in weights/"
-RUN_HELP = f"{WEIGHTS_HELP}, exported .onnx or .xml file"
-
 
 def weights_flag(task: str) -> typer.models.OptionInfo:
     """Return the description of a task's `--weights`, which lists its published models."""
     published = published_text(task)
-    return flag(MODEL, f"{RUN_HELP}, or published: {published}" if published else RUN_HELP)
+    return flag(
+        MODEL,
+        f"{sentences.RUN_HELP}, or published: {published}" if published else sentences.RUN_HELP,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +38,10 @@ class Train(Job):
     data: Annotated[
         str,
         Several(),
-        flag(DATA, f"Dataset folder, or 'samples' for the built-in synthetic images; {JOINED}"),
+        flag(
+            DATA,
+            f"Dataset folder, or 'samples' for the built-in synthetic images; {sentences.JOINED}",
+        ),
     ] = "samples"
     train_split: Annotated[str, flag(DATA, "Split to train on")] = "train"
     val_split: Annotated[str, flag(DATA, "Split to evaluate after each epoch")] = "val"
@@ -58,8 +55,8 @@ class Train(Job):
             max=1,
         ),
     ] = 0.2
-    splits: Annotated[Path | None, flag(DATA, SPLITS_HELP)] = None
-    fold: Annotated[str | None, flag(DATA, FOLDS_HELP)] = None
+    splits: Annotated[Path | None, flag(DATA, sentences.SPLITS_HELP)] = None
+    fold: Annotated[str | None, flag(DATA, sentences.FOLDS_HELP)] = None
     exclude: Annotated[
         Path | None,
         flag(
@@ -224,7 +221,7 @@ class Train(Job):
         int,
         flag(RUN, "Number of training processes on each machine; on CUDA, one per GPU", min=1),
     ] = 1
-    nodes: Annotated[int, flag(RUN, NODES_HELP, min=1)] = 1
+    nodes: Annotated[int, flag(RUN, sentences.NODES_HELP, min=1)] = 1
     checkpoint_gradients: Annotated[
         bool,
         flag(
@@ -270,18 +267,18 @@ class Inference(Job):
             min=1,
         ),
     ] = 1
-    nodes: Annotated[int, flag(RUN, NODES_HELP, min=1)] = 1
+    nodes: Annotated[int, flag(RUN, sentences.NODES_HELP, min=1)] = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Eval(Gated, Inference):
     """Evaluation flags of every task."""
 
-    weights: Annotated[str | None, flag(MODEL, RUN_HELP)] = None
+    weights: Annotated[str | None, flag(MODEL, sentences.RUN_HELP)] = None
     data: Annotated[
         str | None,
         Several(),
-        flag(DATA, f"Dataset folder, or 'samples', to evaluate --weights on; {JOINED}"),
+        flag(DATA, f"Dataset folder, or 'samples', to evaluate --weights on; {sentences.JOINED}"),
     ] = None
     predictions: Annotated[
         Path | None, flag(DATA, "Folder or file of predictions to score instead of a model")
@@ -330,8 +327,8 @@ class Eval(Gated, Inference):
             max=2**31 - 1,
         ),
     ] = None
-    splits: Annotated[Path | None, flag(DATA, SPLITS_HELP)] = None
-    fold: Annotated[str | None, flag(DATA, FOLD_HELP)] = None
+    splits: Annotated[Path | None, flag(DATA, sentences.SPLITS_HELP)] = None
+    fold: Annotated[str | None, flag(DATA, sentences.FOLD_HELP)] = None
     exclude: Annotated[
         Path | None,
         flag(
@@ -370,7 +367,7 @@ class Predict(Inference):
             show_default=False,
         ),
     ] = dataclasses.field(default_factory=list)
-    weights: Annotated[str | None, flag(MODEL, RUN_HELP)] = None
+    weights: Annotated[str | None, flag(MODEL, sentences.RUN_HELP)] = None
     out: Annotated[
         Path | None,
         flag(

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated
 
 from cvkit.catalog import TASKS
-from cvkit.options.base import WEIGHTS_HELP
 from cvkit.options.described import Choice
 from cvkit.options.job import Command, Offline
 from cvkit.options.panels import DATA, MODEL, OUTPUT, RUN, flag
+from cvkit.options.sentences import WEIGHTS_HELP
 
 FORMATS = ("onnx", "openvino", "torchscript", "torch-export")
 """The values of `--format`."""

@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from cvkit.catalog import TASKS
-from cvkit.options.base import WEIGHTS_HELP
 from cvkit.options.described import Choice, Several
 from cvkit.options.job import Command, Device, Offline
 from cvkit.options.panels import DATA, MODEL, OUTPUT, RUN, TRAINING, flag
+from cvkit.options.sentences import WEIGHTS_HELP
 
 
 @dataclass(frozen=True, kw_only=True)

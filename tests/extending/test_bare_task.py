@@ -12,7 +12,8 @@ from cvkit.data.synthetic.cache import cached_samples
 from cvkit.errors import ModelFileError, UsageError
 from cvkit.models.listing import list_archs
 from cvkit.models.published import published_model
-from cvkit.options.base import WEIGHTS_HELP, weights_flag
+from cvkit.options.base import weights_flag
+from cvkit.options.sentences import RUN_HELP
 from cvkit.options.tools import Samples, WeightsImport
 from cvkit.options.tree import OPTIONS
 from cvkit.scoring.contract import Scored
@@ -24,7 +25,7 @@ from cvkit.tasks.trained import read_trained
 def test_it_has_no_published_models():
     assert published.families("bare") == []
     assert published_model("bare", "coco", offline=True, say=print) is None
-    assert weights_flag("bare").help == WEIGHTS_HELP
+    assert weights_flag("bare").help == RUN_HELP
     with pytest.raises(ModelFileError) as found:
         read_trained("missing", OPTIONS["segment"]["eval"](), "bare")
     assert found.value.code == "model.missing"
