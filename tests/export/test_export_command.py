@@ -24,7 +24,16 @@ pytestmark = pytest.mark.apart
 REFUSED = {(task, "torch-export") for task in ("detect", "instance")}
 SHIPPED = {"detect": "boxes", "instance": "masks"}
 """Detectors that find objects; those of a few steps find noise, whose scores are all alike."""
-PAIRS = [(task, name) for task in FORMS for name in FORMATS if (task, name) not in REFUSED]
+PAIRS = [
+    pytest.param(
+        *(task, name),
+        marks=[pytest.mark.slow] if task in SHIPPED or name == "torch-export" else [],
+        id=f"{task}-{name}",
+    )
+    for task in FORMS
+    for name in FORMATS
+    if (task, name) not in REFUSED
+]
 STACKED = tuple(task for task, form in FORMS.items() if form.stacks)
 
 
