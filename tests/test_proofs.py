@@ -47,6 +47,7 @@ def test_a_proven_model_runs_in_bf16(cvkit, model, data_of, cpu_with, task):
     proof = cvkit("weights", "prove", *asked).json
     assert proof["proven"] is True
     flags = ("--weights", path, "--data", data, "--workers", 0, "--json", "--precision", "auto")
+    flags += ("--no-files",)
     cpu_with()
     measured = cvkit(task, "eval", *flags)
     cpu_with("avx512_bf16")
@@ -70,7 +71,7 @@ def test_a_model_that_loses_is_not_noted(cvkit, model, data_of, cpu_with, monkey
     tensors, header = read_model(path)
     assert "proven" not in header and tensors
     cpu_with("avx512_bf16")
-    found = cvkit("segment", "eval", "--weights", *asked, "--precision", "auto")
+    found = cvkit("segment", "eval", "--weights", *asked, "--precision", "auto", "--no-files")
     assert found.json["precision"] == "fp32"
 
 
@@ -96,6 +97,7 @@ def test_a_strange_note_proves_nothing(cvkit, model, data_of, cpu_with, note):
     save_model(path, tensors, header | {"proven": note})
     cpu_with("avx512_bf16")
     flags = ("--data", data_of("classify"), "--workers", 0, "--json", "--precision", "auto")
+    flags += ("--no-files",)
     assert cvkit("classify", "eval", "--weights", path, *flags).json["precision"] == "fp32"
 
 

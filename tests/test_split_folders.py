@@ -89,7 +89,7 @@ def test_nothing_is_overwritten_and_nothing_is_half_written(cvkit, sources, tmp_
     with monkeypatch.context() as patch:
         patch.setattr(data_written.shutil, "copyfile", full)
         failed = split(cvkit, source, "segment", out, "--copy", new)
-    assert failed.code == 6 and "the disk is full" in failed.err
+    assert failed.code == 6 and f"cannot write {new}: the disk is full" in failed.err
     assert [path.name for path in tmp_path.iterdir()] == ["new"] and not any(new.iterdir())
     rename = data_written.os.rename
 

@@ -79,8 +79,8 @@ def write_dataset(
         with storage.machine_errors(folder):
             partial.mkdir(parents=True)
         items = [item for row in content.items.values() for item in row]
-        _place_files(partial, items, writer, report, link=link)
         with storage.machine_errors(folder):
+            _place_files(partial, items, writer, report, link=link)
             writer.write(partial, content)
         _complete(partial, folder, flag)
     finally:
@@ -112,9 +112,8 @@ def _place_files(
     verb = "linking" if link else "copying"
     with report.progress(f"{verb} files", len(places)) as advance:
         for done, (target, source) in enumerate(places.items(), 1):
-            with storage.machine_errors(target):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                _place(source, target, link=link)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _place(source, target, link=link)
             advance(done)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import shutil
@@ -203,6 +204,9 @@ def _written(options: Export, source: _Source, report: Reporter) -> dict[str, An
             storage.fsync_folder(out.parent)
         finally:
             shutil.rmtree(place, ignore_errors=True)
+            if options.out is None:  # a new folder, which is empty if nothing came of it
+                with contextlib.suppress(OSError):
+                    out.parent.rmdir()
     content = _content(options, source, signature, verdict)
     content |= {"file": next(iter(files)), "files": files, "bytes": sum(files.values())}
     content |= {"metric": metric or None, "passed": not reasons, "reasons": reasons}

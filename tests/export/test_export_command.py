@@ -24,7 +24,16 @@ pytestmark = pytest.mark.apart
 REFUSED = {(task, "torch-export") for task in ("detect", "instance")}
 SHIPPED = {"detect": "boxes", "instance": "masks"}
 """Detectors that find objects; those of a few steps find noise, whose scores are all alike."""
-PAIRS = [(task, name) for task in FORMS for name in FORMATS if (task, name) not in REFUSED]
+PAIRS = [
+    pytest.param(
+        *(task, name),
+        marks=[pytest.mark.slow] if task in SHIPPED or name == "torch-export" else [],
+        id=f"{task}-{name}",
+    )
+    for task in FORMS
+    for name in FORMATS
+    if (task, name) not in REFUSED
+]
 STACKED = tuple(task for task, form in FORMS.items() if form.stacks)
 
 
@@ -63,7 +72,8 @@ def test_the_flags_name_every_format_and_axis():
 
 @pytest.mark.parametrize(("task", "name"), PAIRS)
 def test_every_task_and_format_computes_the_same(exported, run_of, data_of, task, name):
-    done, out = exported(task, name)
+    few = ["--images", 1] if task in SHIPPED else []  # in four sizes each
+    done, out = exported(task, name, *few)
     assert done.code == 0, done.err
     content = json.loads(out.with_suffix(".export.json").read_text())
     assert done.json == {"ok": True, "schema_version": done.json["schema_version"], **content}
@@ -241,7 +251,9 @@ def test_a_full_disk_leaves_nothing(exported, monkeypatch):
     assert names(out.parent) == []
 
 
-def test_what_cannot_be_converted_is_refused_and_leaves_nothing(exported, monkeypatch):
+def test_what_cannot_be_converted_is_refused_and_leaves_nothing(
+    cvkit, exported, run_of, data_of, tmp_path, monkeypatch
+):
     def unable(*_):
         raise NotImplementedError("no such operator")
 
@@ -251,6 +263,10 @@ def test_what_cannot_be_converted_is_refused_and_leaves_nothing(exported, monkey
     assert done.code == 2 and done.json["error"]["code"] == "export.unsupported"
     assert "no such operator" in done.json["error"]["message"]
     assert names(out.parent) == []
+    monkeypatch.chdir(tmp_path)
+    words = ("export", "--weights", run_of("classify"), "--data", data_of("classify"))
+    assert cvkit(*words, "--images", 1).code == 2
+    assert not list((tmp_path / "runs").iterdir())
 
 
 def test_a_broken_picture_costs_one_comparison(cvkit, run_of, data_of, tmp_path):
