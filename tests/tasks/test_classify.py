@@ -85,6 +85,7 @@ def test_what_predict_writes_scores_what_eval_says(cvkit, shapes, model, tmp_pat
         "counts.npz",
         "eval.json",
         "per_image.csv",
+        "precision_recall.csv",
         "confusion_matrix.csv",
         "confusion_matrix.png",
     } == {path.name for path in folder.iterdir()}
