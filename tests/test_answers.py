@@ -43,7 +43,7 @@ def tree():
 @pytest.fixture(autouse=True)
 def one_tree(tree, monkeypatch, tmp_path):
     """The command tree, built once; nothing is written here, and no variable asks for anything."""
-    monkeypatch.setattr(cli, "build_app", lambda: tree)
+    monkeypatch.setattr(cli, "build_app", lambda *_: tree)
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("CVKIT_")]:
         monkeypatch.delenv(name)

@@ -84,7 +84,7 @@ def tree():
 @pytest.fixture
 def one_tree(tree, monkeypatch):
     """The command tree, built once."""
-    monkeypatch.setattr(cli, "build_app", lambda: tree)
+    monkeypatch.setattr(cli, "build_app", lambda *_: tree)
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
@@ -133,3 +133,26 @@ def test_mistakes_are_told_in_our_words(cvkit, one_tree, arguments, message):
     assert done.code == 2
     assert message in done.err
     assert "Input should" not in done.err
+
+
+def test_a_command_that_is_built_alone_is_that_of_the_whole_tree():
+    def described(app, path):
+        command = typer.main.get_command(app)
+        for name in path:
+            assert list(command.commands) == [name] or app is whole
+            command = command.commands[name]
+        return [(type(p), p.name, p.opts, p.default, p.required, p.envvar) for p in command.params]
+
+    whole = cli.build_app()
+    for name, entry in OPTIONS.items():
+        for path in [(name, verb) for verb in entry] if isinstance(entry, dict) else [(name,)]:
+            assert cli._named_command([*path, "--quiet"]) == path
+            assert described(cli.build_app(path), path) == described(whole, path)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], ["--version"], ["classify"], ["classify", "--json"], ["classify", "trian"], ["no"]],
+)
+def test_what_names_no_command_is_read_with_the_whole_tree(words):
+    assert cli._named_command(words) == ()

@@ -91,7 +91,7 @@ def tree():
 
 @pytest.fixture(autouse=True)
 def one_tree(tree, monkeypatch):
-    monkeypatch.setattr(cli, "build_app", lambda: tree)
+    monkeypatch.setattr(cli, "build_app", lambda *_: tree)
 
 
 @pytest.fixture(autouse=True)

@@ -193,7 +193,7 @@ def tree():
 @pytest.fixture
 def one_tree(tree, monkeypatch):
     """The command tree, built once."""
-    monkeypatch.setattr(cli, "build_app", lambda: tree)
+    monkeypatch.setattr(cli, "build_app", lambda *_: tree)
 
 
 COMMANDS = [

@@ -27,7 +27,7 @@ def tree():
 
 @pytest.fixture(autouse=True)
 def one_tree(tree, monkeypatch):
-    monkeypatch.setattr(cli, "build_app", lambda: tree)
+    monkeypatch.setattr(cli, "build_app", lambda *_: tree)
 
 
 def chosen(path):

@@ -135,7 +135,7 @@ def command_tree():
 def parsed(monkeypatch, command_tree):
     """Return the options that a command line means; no command runs."""
     seen = []
-    monkeypatch.setattr(cvkit.cli, "build_app", lambda: command_tree)
+    monkeypatch.setattr(cvkit.cli, "build_app", lambda *_: command_tree)
     monkeypatch.setattr("cvkit.cli.resolve", lambda _: lambda options, *_: seen.append(options))
     monkeypatch.setattr(cvkit.cli, "assemble", lambda kind, values, _: kind(**values))
 
