@@ -2,7 +2,8 @@
 
     python benchmarks/all.py [--rounds N] [SCRIPT ...]
 
-Every script runs in a process of its own, and replaces its section of the page.
+Every script runs in a process of its own, and replaces its section of the page. Without a script
+the goals are compared with the results on the page again: `python benchmarks/all.py --goals`.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import sys
 from datetime import date
 from pathlib import Path
 
+import goals
 import torch
 import torchvision
 
@@ -81,29 +83,34 @@ def section(script: str, rows: list[dict], load: float, rounds: int) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def replaced(page: str, script: str, results: str) -> str:
-    """Return the page with the results of a script, after those of the scripts before it."""
+def replaced(page: str, results: dict[str, str]) -> str:
+    """Return the page with the results of scripts in the place of their earlier ones.
+
+    Before all of them, it says which goals are reached.
+    """
     before, *sections = re.split(rf"^(?={HEADING})", page, flags=re.MULTILINE)
-    found = {text.partition("\n")[0].removeprefix(HEADING): text for text in sections}
-    found[script] = results
+    found = {text.partition("\n")[0].removeprefix(HEADING): text for text in sections} | results
     kept = [found[name].rstrip() for name in SCRIPTS if name in found]
-    return "\n\n".join([before.rstrip(), *kept]) + "\n"
+    summary = goals.section("\n".join(kept)).rstrip()
+    return "\n\n".join([before.rstrip(), summary, *kept]) + "\n"
 
 
 def main() -> None:
     """Run the scripts that are named, or all of them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="alternating rounds")
+    parser.add_argument("--goals", action="store_true", help="only compare the goals again")
     parser.add_argument("scripts", nargs="*", metavar="SCRIPT", help=", ".join(SCRIPTS))
     asked = parser.parse_args()
     if unknown := set(asked.scripts) - set(SCRIPTS):
         known = ", ".join(SCRIPTS)
         parser.error(f"no such script: {', '.join(sorted(unknown))}; there are {known}")
-    for script in asked.scripts or SCRIPTS:
+    for script in [] if asked.goals else asked.scripts or SCRIPTS:
         load = os.getloadavg()[0]
         print(f"{script}, load average {load:.1f}", file=sys.stderr, flush=True)
         results = section(script, rows_of(script, asked.rounds), load, asked.rounds)
-        PAGE.write_text(replaced(PAGE.read_text(), script, results))
+        PAGE.write_text(replaced(PAGE.read_text(), {script: results}))
+    PAGE.write_text(replaced(PAGE.read_text(), {}))
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def measure(rounds: int) -> Iterator[Line]:
                 command = [sys.executable, __file__, "--leg", task, leg]
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
                 found[leg].append(float(done.stdout.splitlines()[-1]))
-        goals = dict.fromkeys(LEGS, 2.4)
+        goals = dict.fromkeys(LEGS, 2.2)
         yield from compared(f"training step, {task}", found, "plain fp32", goals=goals)
 
 
