@@ -230,12 +230,7 @@ class Train(Job):
         ),
     ] = False
     compile: Annotated[
-        bool,
-        flag(
-            RUN,
-            "Compile the network with torch's compiler before the first step, which takes minutes; "
-            "it needs a C++ compiler, or Triton on CUDA",
-        ),
+        bool, flag(RUN, "Compile the network for training, which takes minutes at the first step")
     ] = False
     channels_last: Annotated[
         str,
