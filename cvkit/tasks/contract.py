@@ -171,10 +171,7 @@ class Task(ABC, Generic[T, E, P]):
         return "backbone"
 
     def recomputable(self, model: nn.Module) -> nn.Module:
-        """Return the part of the network that turns images into maps or scores.
-
-        `--checkpoint-gradients` looks for blocks in it, and `--compile` compiles it.
-        """
+        """Return the part that `--checkpoint-gradients` and `--compile` apply to."""
         return model
 
     @property
