@@ -16,19 +16,9 @@ from cvkit.options.described import Choice, Several
 from cvkit.options.gated import Gated
 from cvkit.options.job import Job
 from cvkit.options.panels import DATA, MODEL, OUTPUT, RUN, TRAINING, flag
-from cvkit.published import published_text
 
 RUNS = Path("runs")
 """Folder for numbered folders of runs, reports and results."""
-
-
-def weights_flag(task: str) -> typer.models.OptionInfo:
-    """Return the description of a task's `--weights`, which lists its published models."""
-    published = published_text(task)
-    return flag(
-        MODEL,
-        f"{sentences.RUN_HELP}, or published: {published}" if published else sentences.RUN_HELP,
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,10 +9,11 @@ import typer
 
 from cvkit.catalog import ARCHS, backbones_of, listed_names
 from cvkit.format_table import format_choices
-from cvkit.options.base import Eval, Predict, Train, weights_flag
+from cvkit.options.base import Eval, Predict, Train
 from cvkit.options.described import Choice, Several
 from cvkit.options.job import Command
 from cvkit.options.panels import DATA, MODEL, OUTPUT, RUN, TRAINING, flag
+from cvkit.options.sentences import weights_flag
 
 _FORMATS = Annotated[str, Choice(format_choices("boxes"))]
 _PROPOSALS_HELP = (

@@ -5,10 +5,10 @@ from typing import Annotated
 
 from cvkit.catalog import ARCHS, backbones_of
 from cvkit.format_table import format_choices
-from cvkit.options.base import weights_flag
 from cvkit.options.described import Choice
 from cvkit.options.detect import DetectingEval, DetectingPredict, TwoStageTrain
 from cvkit.options.panels import DATA, MODEL, OUTPUT, flag
+from cvkit.options.sentences import weights_flag
 
 _FORMATS = Annotated[str, Choice(format_choices("instances"))]
 

@@ -5,9 +5,10 @@ from typing import Annotated
 
 from cvkit.catalog import ARCHS, backbones_of, listed_names
 from cvkit.format_table import format_choices
-from cvkit.options.base import Eval, Predict, Train, weights_flag
+from cvkit.options.base import Eval, Predict, Train
 from cvkit.options.described import Choice
 from cvkit.options.panels import DATA, MODEL, OUTPUT, TRAINING, flag
+from cvkit.options.sentences import weights_flag
 
 _SCALES_HELP = (
     "Test-time augmentation, over which scores are averaged: flip, scales, or flip,scales"

@@ -1,5 +1,10 @@
 """Sentences of the help that several flags share."""
 
+import typer
+
+from cvkit.options.panels import MODEL, flag
+from cvkit.published import published_text
+
 NODES_HELP = "Number of machines, each with --devices processes; see docs/clusters.md"
 SPLITS_HELP = "File of 'cvkit data split' that lists the samples of each split"
 FOLD_HELP = "Fold of --splits that is the validation split, as NUMBER/FOLDS, such as 2/5"
@@ -7,3 +12,12 @@ FOLDS_HELP = f"{FOLD_HELP}; all: train a model for each fold and report mean and
 JOINED = "may be repeated: several datasets are joined"
 WEIGHTS_HELP = "Model: run folder, .safetensors file, name in weights/"
 RUN_HELP = f"{WEIGHTS_HELP}, exported .onnx or .xml file"
+
+
+def weights_flag(task: str) -> typer.models.OptionInfo:
+    """Return the description of a task's `--weights`, which lists its published models."""
+    published = published_text(task)
+    return flag(
+        MODEL,
+        f"{RUN_HELP}, or published: {published}" if published else RUN_HELP,
+    )

@@ -7,9 +7,10 @@ from typing import Annotated
 
 from cvkit.catalog import ARCHS, backbones_of
 from cvkit.format_table import format_choices
-from cvkit.options.base import Eval, Predict, Train, weights_flag
+from cvkit.options.base import Eval, Predict, Train
 from cvkit.options.described import Choice
 from cvkit.options.panels import DATA, MODEL, OUTPUT, RUN, TRAINING, flag
+from cvkit.options.sentences import weights_flag
 
 _FORMATS = Annotated[str, Choice(format_choices("classes"))]
 _VIEWS = Annotated[

@@ -12,8 +12,7 @@ from cvkit.data.synthetic.cache import cached_samples
 from cvkit.errors import ModelFileError, UsageError
 from cvkit.models.listing import list_archs
 from cvkit.models.published import published_model
-from cvkit.options.base import weights_flag
-from cvkit.options.sentences import RUN_HELP
+from cvkit.options.sentences import RUN_HELP, weights_flag
 from cvkit.options.tools import Samples, WeightsImport
 from cvkit.options.tree import OPTIONS
 from cvkit.scoring.contract import Scored
