@@ -153,6 +153,8 @@ def _typos():
         ("detect", "predict", *verbs["predict"][:1], "--weights", "boxes", "--save", "yollo"),
         ("yolo"),
     )
+    export = ("export", "--weights", "shapes", "--out", "/nowhere/x.onnx")
+    yield (*export, "--dynamic", "batch,siz"), "size"
     for flag in ("--select", "--ignore"):
         yield ("data", "check", "/nowhere", flag, "bbox,leak.samefile"), "leak.same_file"
     convert = ("weights", "import", "/nowhere.pth", "--out", "/nowhere/x.safetensors")

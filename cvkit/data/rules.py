@@ -168,6 +168,9 @@ ERRORS: dict[str, Rule] = {
     "list.empty": Rule("A table has no rows.", "add rows"),
     "list.encoding": Rule("A table is not in UTF-8.", TEXT),
     "list.not_a_file": Rule("A table is a device or pipe.", REGULAR),
+    "list.separator": Rule(
+        "A table has semicolons or tabs between its columns.", "separate columns by commas"
+    ),
     "list.unreadable": Rule("A table is not CSV.", "write it again"),
     "mask.16bit": Rule("A mask has values above 255.", "save it with 8 bits"),
     "mask.all_ignore": Rule("No training pixel has a label.", "check --mask-map"),

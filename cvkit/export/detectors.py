@@ -26,6 +26,7 @@ from cvkit.ops.rle import decode
 from cvkit.ops.roi import pyramid_level
 from cvkit.structures import Batch
 from cvkit.tasks.contract import Task
+from cvkit.texts import counted
 
 PIXELS, SCORES = 100.0, 1.0
 """Units of the errors of boxes and scores: 1e-4 of them are 0.01 pixels and 1e-4."""
@@ -124,7 +125,7 @@ class DetectForm(Form):
             found.grow("boxes", 0.0, PIXELS)
         if lost:
             total = len(expected["boxes"]) + len(outputs["boxes"])
-            found.remark(f"{lost} of {total} detections have no counterpart")
+            found.remark(f"{lost} of {counted(total, 'detection')} have no counterpart")
         self.differences_of_masks(found, outputs, expected, pairs)
 
     def differences_of_masks(
@@ -178,7 +179,7 @@ class InstanceForm(DetectForm):
         for wanted, other in zip(decode(coded), others.tolist(), strict=True):
             differ = int((torch.from_numpy(wanted).bool() != masks[other].bool()).sum())
             if differ > max(1, 10 * found.tolerance * wanted.sum()):
-                found.remark(f"{differ} of {int(wanted.sum())} pixels of a mask differ")
+                found.remark(f"{differ} of {counted(int(wanted.sum()), 'pixel')} of a mask differ")
 
 
 def resized_input(images: Tensor, rule: DetectionInputs) -> Tensor:

@@ -793,6 +793,13 @@ CLASSES = [
         "line 2",
     ),
     Case(
+        "list.separator",
+        small.table,
+        "classify",
+        written("labels.csv", "path;label\na.png;cat\n"),
+        "labels.csv",
+    ),
+    Case(
         "list.column",
         small.table,
         "classify",

@@ -118,7 +118,7 @@ def test_classes_that_differ_in_spelling_only_are_named(tmp_path):
     assert len(notes) == 2
     assert "'cat' of A and 'Cat' of B" in notes[0]
     assert "'traffic light' of A and 'traffic_light' of B" in notes[1]
-    found = check(Request(place=joined, truth="classes"), Reporter(quiet=True)).findings
+    found = check(Request(place=joined, task="classify"), Reporter(quiet=True)).findings
     assert [each.rule for each in found].count("class.spelling") == 2
 
 
@@ -237,6 +237,17 @@ def test_config_files_and_variables_name_several_datasets(cvkit, data_of, tmp_pa
     monkeypatch.setenv("CVKIT_TRAIN_DATA", str(place(data_of("detect"), tmp_path / "B b")))
     done = cvkit("detect", "train", "--train-json", "x.json")
     assert (done.code, "no effect on several datasets" in done.err) == (2, True)
+
+
+def test_files_of_coco_belong_to_one_dataset(cvkit, tmp_path):
+    roots = []
+    for name in ("A", "B"):
+        CASES["coco_boxes"].write(tmp_path / name)
+        roots += ["--data", tmp_path / name]
+    file = tmp_path / "A" / next(n for n in CASES["coco_boxes"].files if n.endswith(".json"))
+    files = ("--train-json", file, "--val-json", file)
+    done = cvkit("detect", "train", *roots, *files, "--out", tmp_path / "runs", "--json")
+    assert done.code == 2 and done.json["error"]["code"] == "json.several"
 
 
 def test_a_dataset_whose_path_has_the_separator_is_refused_beside_others(cvkit, tmp_path):

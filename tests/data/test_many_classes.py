@@ -95,6 +95,14 @@ def test_every_format_may_have_many_classes(tmp_path, truth):
                 content = json.loads(file.read_text())
                 content["categories"] = [{"id": k, "name": n} for k, n in enumerate(names, 1)]
                 file.write_text(json.dumps(content))
+        elif "obj.names" in case.files:
+            (root / "obj.names").write_text("\n".join(names))
+        elif "class-descriptions-boxable.csv" in case.files:
+            rows = [f'/m/{number:02},"{name}"\n' for number, name in enumerate(names, 1)]
+            (root / "class-descriptions-boxable.csv").write_text("".join(rows))
+        elif "labels/labels.json" in case.files:
+            numbers = {name: str(number) for number, name in enumerate(names)}
+            (root / "labels/labels.json").write_text(json.dumps(numbers))
         else:
             (root / "classes.txt").write_text("\n".join(names))
         if truth == "classes":

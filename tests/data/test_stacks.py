@@ -16,7 +16,7 @@ from cvkit.errors import CvkitError
 
 
 def findings(root):
-    made = check(Request(place=root, truth="masks", most_bits=-1), Reporter(quiet=True))
+    made = check(Request(place=root, task="segment", most_bits=-1), Reporter(quiet=True))
     return [(each.rule, each.file) for each in made.findings]
 
 

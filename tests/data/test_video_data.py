@@ -316,7 +316,8 @@ def test_clips_of_a_part_lie_in_it_and_say_where(
     """Frames and seconds count from the beginning of the video, wherever its part begins."""
     path = write(tmp_path / "a.avi", frames=40)
     index = VideoIndex(times(40, 10) + shift, (48, 64), 40)
-    monkeypatch.setattr("cvkit.data.clips.index_video", lambda _: index)
+    for place in ("clips", "given"):
+        monkeypatch.setattr(f"cvkit.data.{place}.index_video", lambda _: index)
     item = ClassifiedImage("a.avi", path, "a", seconds)
     sample = ClipDataset([item], ["a"], ClipRule(8), FrameRule(48, (48,)), clips=3).read(0)
     spare = frames - 8

@@ -50,6 +50,7 @@ FILES_OF += [ROOT / "models" / name for name in ("backbones.py", "classify.py")]
 FILES_OF += [ROOT / "models" / part / "build.py" for part in ("segmentation", "detection")]
 FILES_OF += [ROOT / "models" / "video" / "frames.py"]
 ELSEWHERE = {
+    "json.several": "tests/data/test_joined.py",
     "task.unclear": "tests/test_data_views.py",
     "fold.syntax": "tests/tasks/test_split_lists.py",
     "fold.combined": "tests/tasks/test_split_lists.py",

@@ -9,7 +9,7 @@ from cvkit.data.files import Walk
 from cvkit.data.formats.contract import Listing
 from cvkit.data.labelled import missing_files
 from cvkit.errors import CvkitError, DataError
-from cvkit.texts import shown
+from cvkit.texts import counted, shown
 
 SOME_MISSING = (
     "get them, or leave them out: 'cvkit data check --fix-list FILE' lists them for --exclude FILE"
@@ -59,8 +59,8 @@ class FilesByName:
             mine = [path for path in paths if entry.label in path.parts] or paths
             if len(mine) > 1:
                 raise DataError(
-                    f"{entry.where}: {shown(name)} is the name of {len(mine)} files, such as "
-                    f"{mine[0]}",
+                    f"{entry.where}: {shown(name)} is the name of "
+                    f"{counted(len(mine), 'file')}, such as {mine[0]}",
                     code="split.ambiguous",
                     hint="rename all but one",
                 )
