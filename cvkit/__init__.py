@@ -41,6 +41,8 @@ def load(weights: str | PathLike[str], task: str | None = None, **options: objec
     weights = fspath(weights)
     kind = task_of(weights, task)
     given = {k: fspath(v) if isinstance(v, PathLike) else v for k, v in options.items()}
+    if given.get("embeddings") is True:  # the command wants the name of a file
+        given["embeddings"] = "embeddings.npz"
     options_class = task_options(kind, "predict")
     chosen = from_config(options_class, given, "cvkit.load") | {"weights": weights}
     return load_predictor(weights, kind, options_class(**chosen))

@@ -334,7 +334,7 @@ def _checked(annotation: object, value: Any, where: str) -> object:
         low, high = option.min, option.max
         # NaN is neither below nor above a limit, and not within it.
         if fits and not ((low is None or value >= low) and (high is None or value <= high)):
-            fits, expected = False, f"{low} to {'' if high is None else high}".strip()
+            fits, expected = False, f"at least {low}" if high is None else f"{low} to {high}"
     if not fits:
         near = closest(str(value), choices)
         hint = f"did you mean {near}?" if near else ""

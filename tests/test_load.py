@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import cvkit
@@ -39,7 +40,7 @@ def test_every_option_is_checked_as_its_flag_is(task):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"weights": "shapes", "batch_size": 0}, "cvkit.load: batch_size: 0 is not 1 to"),
+        ({"weights": "shapes", "batch_size": 0}, "cvkit.load: batch_size: 0 is not at least 1"),
         ({"weights": "shapes", "batchsize": 2}, "did you mean batch_size?"),
         ({"weights": "shapes", "config": "x.yaml"}, "unknown key 'config'"),
         ({"weights": "shapes", "task": "clasify"}, "did you mean classify?"),
@@ -59,3 +60,9 @@ def test_paths_and_names_are_taken():
     file = Path(__file__).parents[1] / "weights" / "shapes.safetensors"
     model = cvkit.load(file, batch_size=2, device="cpu", out=Path("unused"))
     assert len(model.classes) == 6
+
+
+def test_features_are_asked_for_without_the_name_of_a_file():
+    model = cvkit.load("shapes", device="cpu", embeddings=True)
+    result = model.predict(np.zeros((64, 64, 3), np.uint8))
+    assert result.features.ndim == 1 and not Path("embeddings.npz").exists()

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from corpus import CASES
 from PIL import Image
 
 from cvkit.commands import data_written
@@ -117,3 +118,12 @@ def test_a_format_that_nothing_writes_is_refused(cvkit, tmp_path):
     assert refused.json["error"]["code"] == "copy.format"
     assert "cvkit data convert" in refused.json["error"]["hint"]
     assert [path.name for path in tmp_path.iterdir()] == ["d"]
+
+
+def test_several_datasets_are_not_written_as_one(cvkit, tmp_path):
+    for name in ("a", "b"):
+        CASES["coco_boxes"].write(tmp_path / name)
+    flags = ("--out", tmp_path / "s.json", "--copy", tmp_path / "new", "--task", "detect", "--json")
+    refused = cvkit("data", "split", tmp_path / "a", tmp_path / "b", *flags)
+    assert refused.code == 2 and refused.json["error"]["code"] == "copy.several"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]

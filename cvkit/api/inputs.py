@@ -35,6 +35,13 @@ class Inputs:
     listed: bool
 
 
+SCALES = {
+    "f": '(255 * array).round().astype("uint8") if they are from 0 to 1',
+    "b": '255 * array.astype("uint8")',
+}
+"""How to turn values of other kinds into those of images."""
+
+
 def inputs_of(given: object, dimensions: int) -> Inputs:
     """Return whether something is one input or several.
 
@@ -97,13 +104,10 @@ def _require_shape(array: np.ndarray, key: str, dimensions: int, channels: tuple
             hint="np.moveaxis(array, -3, -1) puts the channels last" if first else "",
         )
     if array.dtype != np.uint8:
-        floats = array.dtype.kind == "f"
         raise UsageError(
             f"{key}: an array of {array.dtype}; uint8 values from 0 to 255 are expected",
             code="inputs.dtype",
-            hint='(255 * array).round().astype("uint8") if its values are from 0 to 1'
-            if floats
-            else 'array.astype("uint8") if its values are from 0 to 255',
+            hint=SCALES.get(array.dtype.kind, 'array.astype("uint8") if they are from 0 to 255'),
         )
     if not array.size:
         raise UsageError(f"{key}: an array of shape {array.shape} is empty", code="inputs.shape")

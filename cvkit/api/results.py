@@ -55,7 +55,7 @@ class Result:
         return self._draw(self._raw)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what predict writes into a line of `predictions.jsonl`, for JSON."""
+        """Return what predict writes into `predictions.jsonl`, but for names of files, for JSON."""
         height, width = self.size_hw
         return {"path": self.source, "width": width, "height": height}
 

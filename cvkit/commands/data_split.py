@@ -13,7 +13,7 @@ from cvkit.commands.data_views import read_labelled, refuse_existing, task_of, t
 from cvkit.commands.data_written import require_new, write_dataset
 from cvkit.commands.printing import print_json
 from cvkit.console import Reporter, print_line, print_table
-from cvkit.data.roots import place_name
+from cvkit.data.roots import place_name, several
 from cvkit.errors import CvkitError, DataError, UsageError, raise_defects
 from cvkit.format_table import FORMATS, TRUTH_OF
 from cvkit.options.data_views import DataSplit
@@ -89,6 +89,12 @@ def _writer(options: DataSplit, data: Labelled[Any, Any]) -> Any:
         return None
     require_new(folder, data.root, flag)
     rows = FORMATS[TRUTH_OF[data.task][0]]
+    if several(data.root):
+        raise UsageError(
+            f"{flag}: several datasets cannot be written as one",
+            code="copy.several",
+            hint="join them with 'cvkit data convert' first, and split the result",
+        )
     row = rows[rows[data.layout].divided or data.layout]
     if not row.writer:
         written = [name for name, each in rows.items() if each.writer]

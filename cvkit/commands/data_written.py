@@ -28,7 +28,7 @@ def writer_of(truth: Truth, name: str) -> Any:
         raise UsageError(
             f"--to {name} cannot hold {truth}",
             code="to.unknown",
-            hint=nearest(name, rows, f"use {' or '.join(rows)}"),
+            hint=nearest(name, rows, ", ".join(rows)),
         )
     return importlib.import_module(rows[name])
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvkit import storage
-from cvkit.commands.export_flags import check_flags, report_path
+from cvkit.commands.export_flags import check_flags, failed_path, report_path
 from cvkit.commands.printing import print_export, print_json
 from cvkit.console import Reporter
 from cvkit.errors import DataError, GateFailed
@@ -198,9 +198,14 @@ def _written(options: Export, source: _Source, report: Reporter) -> dict[str, An
             reasons = [*verdict.reasons, *metric.pop("reasons", [])]
             files = {}
             for path in kind.files(passing):
-                final = out.parent / (f"{path.name}.failed" if reasons else path.name)
+                final = out.parent / path.name
+                final = failed_path(final) if reasons else final
                 os.replace(path, final)
                 files[str(final)] = final.stat().st_size
+            if not reasons:  # what an earlier attempt left
+                for path in kind.files(out):
+                    failed_path(path).unlink(missing_ok=True)
+                report_path(failed_path(out)).unlink(missing_ok=True)
             storage.fsync_folder(out.parent)
         finally:
             shutil.rmtree(place, ignore_errors=True)
@@ -211,8 +216,9 @@ def _written(options: Export, source: _Source, report: Reporter) -> dict[str, An
     content |= {"file": next(iter(files)), "files": files, "bytes": sum(files.values())}
     content |= {"metric": metric or None, "passed": not reasons, "reasons": reasons}
     content["failures"] = [asdict(each) for each in source.failures]
-    content["report"] = str(report_path(out))
-    storage.write_json(report_path(out), content)
+    about = report_path(failed_path(out) if reasons else out)
+    content["report"] = str(about)
+    storage.write_json(about, content)
     return content
 
 

@@ -22,7 +22,7 @@ def check_flags(options: Export, kind: Format) -> None:
     """
     if not options.weights:
         raise UsageError("--weights is missing", code="weights.missing", hint="--weights RUN")
-    if Path(options.weights).suffix in _suffixes():
+    if Path(options.weights).suffix in _suffixes() and Path(options.weights).exists():
         raise UsageError(
             f"--weights {options.weights} is exported already",
             code="export.source",
@@ -114,4 +114,9 @@ def _require_out(options: Export, kind: Format) -> None:
 
 def report_path(path: Path) -> Path:
     """Return the report of an exported file."""
-    return path.with_suffix(".export.json")
+    return path.with_name(f"{path.name}.export.json")
+
+
+def failed_path(path: Path) -> Path:
+    """Return the name of a file that differs from its network."""
+    return path.with_name(f"{path.name}.failed")

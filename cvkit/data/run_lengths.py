@@ -20,7 +20,7 @@ def parse_runs(code: str, size_hw: tuple[int, int]) -> np.ndarray:
     numbers = [whole_number(cell) for cell in cells]
     if None in numbers:
         wrong = cells[numbers.index(None)]
-        raise ValueError(f"has {shown(wrong)}, which is not a whole number")
+        raise ValueError(f"has {shown(wrong)}, which is not a whole number of pixels")
     if len(cells) % 2:
         count = counted(len(cells), "number")
         raise ValueError(f"has {count}, not pairs of a start and a length")

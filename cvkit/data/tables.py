@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cvkit.errors import CvkitError, DataError, raise_defects
-from cvkit.texts import read_text, shown
+from cvkit.texts import counted, read_text, shown
 
 
 def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
@@ -39,7 +39,7 @@ def numbered_rows(path: Path, needed: Sequence[str]) -> list[tuple[int, dict[str
         if not cells:
             continue
         if len(cells) != len(columns):
-            reason = f"the row has {len(cells)} cells instead of {len(columns)}"
+            reason = f"the row has {counted(len(cells), 'cell')} instead of {len(columns)}"
             defects.append(DataError(f"{where}: {reason}", code="list.bad_line"))
             continue
         row = dict(zip(columns, cells, strict=True))

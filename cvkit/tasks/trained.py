@@ -123,7 +123,7 @@ def _load_exported(path: Path, options: Job, task_name: str | None, layout: Layo
     """
     header, signature = exported_header(path)
     runtime, kind = FORMATS[signature.format].runtime, str(header.get("task"))
-    _require_as_exported(options, runtime)
+    _require_as_exported(options, runtime, signature.precision)
     if kind not in SERVED or (task_name is not None and kind != task_name):
         raise ModelFileError(
             f"{path} is a model for task {kind!r}, not {task_name!r}", code="model.task"
@@ -160,13 +160,13 @@ def exported_header(path: Path) -> tuple[dict[str, Any], Signature]:
     return read_header(path)
 
 
-def _require_as_exported(options: Job, runtime: str) -> None:
+def _require_as_exported(options: Job, runtime: str, precision: str) -> None:
     """Check that no flag asks for something that an exported file decides.
 
     Raises:
         UsageError: names the first one.
     """
-    possible = {"device": ("auto", "cpu"), "precision": ("auto", "fp32")}
+    possible = {"device": ("auto", "cpu"), "precision": ("auto", precision)}
     possible["engine"] = ("auto", runtime)
     for name in (*possible, *WRITTEN):
         value = getattr(options, name, None)

@@ -62,7 +62,7 @@ def test_files_are_evaluated_and_gates_fail(flags, task, tmp_path):
     [
         (lambda: package.train("segmen"), "task='segmen' is not a task (did you mean segment?)"),
         (lambda: package.train(None), "task=None is not a task"),
-        (lambda: package.train("segment", epochs=-1), "cvkit.train: epochs: -1 is not 1"),
+        (lambda: package.train("segment", epochs=-1), "cvkit.train: epochs: -1 is not at least 1"),
         (lambda: package.train("segment", epoch=1), "did you mean epochs?"),
         (lambda: package.train("segment", json=True), "cvkit.train: json is for the command line"),
         (lambda: package.train("segment", devices=2), "cvkit.train: devices=2 is for the command"),

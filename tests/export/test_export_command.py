@@ -75,10 +75,10 @@ def test_every_task_and_format_computes_the_same(exported, run_of, data_of, task
     few = ["--images", 1] if task in SHIPPED else []  # in four sizes each
     done, out = exported(task, name, *few)
     assert done.code == 0, done.err
-    content = json.loads(out.with_suffix(".export.json").read_text())
+    content = json.loads(out.with_name(f"{out.name}.export.json").read_text())
     assert done.json == {"ok": True, "schema_version": done.json["schema_version"], **content}
     assert names(out.parent) == sorted(
-        [*(path.name for path in FORMATS[name].files(out)), "model.export.json"]
+        [*(path.name for path in FORMATS[name].files(out)), f"{out.name}.export.json"]
     )
     found = content["proof"]
     assert found["tolerance"] == proof.TOLERANCES["fp32"] and not found["reasons"]
@@ -171,8 +171,9 @@ def test_a_wrong_constant_is_found(exported, monkeypatch, name):
     assert done.json["error"]["code"] == "export.differs"
     assert not out.exists()
     failed = [f"{path.name}.failed" for path in FORMATS[name].files(out)]
-    assert names(out.parent) == sorted([*failed, "model.export.json"])
-    content = json.loads(out.with_suffix(".export.json").read_text())
+    assert names(out.parent) == sorted([*failed, f"{out.name}.failed.export.json"])
+    failed_report = out.with_name(f"{out.name}.failed.export.json")
+    content = json.loads(failed_report.read_text())
     assert content["passed"] is False
     assert content["reasons"][0].startswith("probabilities differs by")
     assert content["file"].endswith(".failed")
@@ -204,13 +205,15 @@ def test_a_lower_metric_is_found(exported, monkeypatch):
 
     monkeypatch.setitem(networks.SERVED, "classify", Shifted)
     done, out = exported("classify", "onnx")
-    metric = json.loads(out.with_suffix(".export.json").read_text())["metric"]
+    failed = out.with_name(f"{out.name}.failed.export.json")
+    metric = json.loads(failed.read_text())["metric"]
     dropped = metric["network"] - metric["file"]
     assert metric["drop"] == pytest.approx(dropped)
     assert dropped > 0.05 and done.code == 4
     assert "top1 is" in done.json["error"]["message"]
-    done, _ = exported("classify", "onnx", "--overwrite", "--max-drop", 1)
+    done, _ = exported("classify", "onnx", "--max-drop", 1)  # nothing is in its way
     assert done.code == 0, done.err
+    assert names(out.parent) == [out.name, f"{out.name}.export.json"]  # the rest has gone
 
 
 @pytest.mark.parametrize("task", STACKED)
@@ -293,7 +296,7 @@ def test_without_a_place_the_file_is_in_a_new_numbered_folder(
         done = cvkit(*words, "--images", 1)
         assert done.code == 0, done.err
         folder = tmp_path / "runs" / f"classify-export-00{number}"
-        assert names(folder) == ["lenet.export.json", "lenet.onnx"]
+        assert names(folder) == ["lenet.onnx", "lenet.onnx.export.json"]
 
 
 def test_forms_do_not_change_the_network(run_of):

@@ -223,7 +223,7 @@ def clear_task(place: Path, layout: str, say: Callable[[str], None]) -> str:
     raise UsageError(
         f"{place}: the task is not clear, {could}",
         code="task.unclear",
-        hint=f"add --task {tasks[0] if tasks else 'TASK'}",
+        hint=f"add --task {' or '.join(tasks) or 'TASK'}",
     )
 
 
