@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from corpus import CASES
 from PIL import Image
 
 from cvkit.commands import data_written
@@ -122,7 +121,7 @@ def test_a_format_that_nothing_writes_is_refused(cvkit, tmp_path):
 
 def test_several_datasets_are_not_written_as_one(cvkit, tmp_path):
     for name in ("a", "b"):
-        CASES["coco_boxes"].write(tmp_path / name)
+        WRITERS["detect"](tmp_path / name, {"train": 2, "val": 1}, 5, (32, 32))
     flags = ("--out", tmp_path / "s.json", "--copy", tmp_path / "new", "--task", "detect", "--json")
     refused = cvkit("data", "split", tmp_path / "a", tmp_path / "b", *flags)
     assert refused.code == 2 and refused.json["error"]["code"] == "copy.several"

@@ -166,7 +166,7 @@ def _require_as_exported(options: Job, runtime: str, precision: str) -> None:
     Raises:
         UsageError: names the first one.
     """
-    possible = {"device": ("auto", "cpu"), "precision": ("auto", precision)}
+    possible = {"device": ("auto", "cpu"), "precision": ("auto", "fp32", precision)}
     possible["engine"] = ("auto", runtime)
     for name in (*possible, *WRITTEN):
         value = getattr(options, name, None)

@@ -11,6 +11,8 @@ from cvkit.models.detection.inputs import DetectionInputs
 from cvkit.ops.mask_pasting import paste_masks
 from cvkit.ops.resize import height_width
 from cvkit.ops.rle import decode
+from cvkit.options.tree import task_options
+from cvkit.tasks.trained import load_trained
 
 pytestmark = pytest.mark.apart
 ABLE = [name for name, kind in FORMATS.items() if kind.from_onnx]
@@ -42,6 +44,8 @@ def test_half_halves_the_size_and_rounds_the_weights(exported, task, model, name
     errors = [each["proof"]["outputs"][first]["relative"] for each in (whole, half)]
     assert errors[0] < errors[1] / 5, "the weights were not rounded"
     assert half["metric"]["max_drop"] == 0.01
+    options = task_options(task, "eval")(precision="fp16")
+    assert load_trained(str(out), options, task).precision == "fp16"  # is no contradiction
 
 
 @pytest.mark.parametrize("name", ABLE)

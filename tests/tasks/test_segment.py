@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import cvkit as package
+from cvkit.api.results import Segmentation
 from cvkit.console import Reporter
 from cvkit.data.classes import numbered_classes
 from cvkit.data.files import list_inputs
@@ -16,7 +17,6 @@ from cvkit.data.masks import MaskReader
 from cvkit.engine.loader import stack
 from cvkit.errors import DataError, ModelFileError, UsageError
 from cvkit.options.segment import SegmentEval, SegmentTrain
-from cvkit.structures import SegMap
 from cvkit.tasks.segment.network import Network, Preprocessing
 from cvkit.tasks.segment.setup import Inference, parse_tta
 from cvkit.tasks.segment.task import Segment
@@ -243,7 +243,7 @@ def test_python_api_predicts_in_original_pixels(trained, tmp_path):
     Image.fromarray(pixels[:20]).save(tmp_path / "b.png")
     predictor = package.load(trained, batch_size=1)
     first, second = predictor.predict([tmp_path / "a.png", str(tmp_path / "b.png")])
-    assert isinstance(first, SegMap)
+    assert isinstance(first, Segmentation)
     assert first.labels.shape == first.confidence.shape == (37, 61)
     assert second.labels.shape == (20, 61)
     assert first.labels.max() < len(predictor.classes) == 6
