@@ -185,8 +185,9 @@ FORMATS: dict[Truth, dict[str, Format]] = {
         "rle": Format(
             module=f"{_PLACE}.rle_table",
             kinds=(".csv",),
-            about="Kaggle's table with ImageId,EncodedPixels[,ClassId], and the images",
+            about="Kaggle's table of ImageId,EncodedPixels[,ClassId], or SPLIT.csv, and images",
             drawn=True,
+            writer=f"{_WRITERS}.rle_masks",
         ),
         "yolo": Format(
             module=f"{_PLACE}.yolo",
@@ -307,7 +308,8 @@ FORMATS: dict[Truth, dict[str, Format]] = {
         "rle": Format(
             module=f"{_PLACE}.rle_table",
             kinds=(".csv",),
-            about="Kaggle's table with ImageId,EncodedPixels[,ClassId], and the images",
+            about="Kaggle's table of ImageId,EncodedPixels[,ClassId], or SPLIT.csv, and images",
+            writer=f"{_WRITERS}.rle_table",
         ),
         "yolo": Format(
             module=f"{_PLACE}.yolo",

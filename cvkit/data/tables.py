@@ -30,6 +30,7 @@ def numbered_rows(path: Path, needed: Sequence[str]) -> list[tuple[int, dict[str
     text = read_text(path, area="list")
     if not text.strip():
         raise DataError(f"{path} is empty", code="list.empty")
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # a mask may be a long cell
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     columns = [name.strip() for name in _next(reader, path) or ()]
     _require_commas(columns, path)

@@ -786,6 +786,27 @@ def rle_table():
     )
 
 
+@case
+def rle_tables_of_splits():
+    """A table for each split, and one class, which `classes.txt` names."""
+    old = CASES["rle_table"]
+    table = "ImageId,EncodedPixels\n"
+    files = dict(old.files) | {
+        "train.csv": table + "a.png,9 2 15 2 21 2 27 2\n",
+        "val.csv": table + "b.png,\n",
+        "classes.txt": "cat\n",
+    }
+    return Case(
+        "instances",
+        "rle",
+        files,
+        ("cat",),
+        {"train": {"train/a.png": [(*BOX, 8)]}, "val": {"train/b.png": []}},
+        {"beyond": ("train.csv", "27 2", "27 99"), "outside": ("val.csv", "b.png", "../b.png")},
+        ("val.csv", "classes.txt"),
+    )
+
+
 def drawn(name, made, classes, splits):
     """Add a case: the same files for masks."""
     old = CASES[made]
