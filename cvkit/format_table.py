@@ -109,7 +109,8 @@ FORMATS: dict[Truth, dict[str, Format]] = {
         "imagenet": Format(
             module=f"{_PLACE}.imagenet",
             kinds=(".csv",),
-            about="train/CLASS/images, and val/ with LOC_val_solution.csv or val_annotations.txt",
+            about="train/CLASS/images, and val/ with LOC_val_solution.csv, val_annotations.txt or "
+            "ILSVRC2012_validation_ground_truth.txt",
         ),
     },
     "masks": {
