@@ -203,7 +203,7 @@ def _truths(
     tell_division(options, place, found.heap, made, found.splits, report)
     for note in found.notes:
         report.warn(note)
-    found = called_as(found, predicted.names if predicted else ())
+    found = called_as(found, (predicted and predicted.names) or ())
     return {image.key: image for image in found.splits[options.split]}, found.names
 
 
