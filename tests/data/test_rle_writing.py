@@ -16,6 +16,7 @@ from cvkit.data.run_lengths import PIXELS, parse_runs, write_runs
 from cvkit.data.tables import LONGEST_CELL, read_rows
 from cvkit.errors import DataError
 from cvkit.ops.rle import decode, encode, run_lengths
+from cvkit.scoring.mask_tables import true_masks
 
 NAMES = ("a", "a.v1", "a.png", " b", 'c, "d"', "ä b")
 """Stems of images; a table may call an image by the name of its file, or without its suffix."""
@@ -202,6 +203,18 @@ def test_tables_of_folds_are_splits(tmp_path):
         table(tmp_path, f"{stem}.csv", f"{stem}.png,1 2")
     data = read_boxes(tmp_path, "auto", ["fold-1"], masks=True)
     assert [image.key for image in data.splits["fold-1"]] == ["fold-1.png"]
+
+
+def test_rows_without_a_class_have_the_only_one_of_the_list(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    table(tmp_path, "masks.csv", "a.png,1 2")
+    for listed, name in (("background\ncat\n", "cat"), ("cat\nobject\n", "object")):
+        (tmp_path / "classes.txt").write_text(listed)
+        data = read_boxes(tmp_path, "auto", ["all"], masks=True)
+        ((image,),) = data.splits.values()
+        assert data.classes.names[image.truth.labels[0] - 1] == name
+        ((_, _, mask),) = true_masks(tmp_path / "masks.csv")
+        assert [mask.classes.names[index] for index, _ in mask.parts] == [name]
 
 
 def test_classes_are_those_of_all_tables(tmp_path):
