@@ -109,7 +109,8 @@ FORMATS: dict[Truth, dict[str, Format]] = {
         "imagenet": Format(
             module=f"{_PLACE}.imagenet",
             kinds=(".csv",),
-            about="train/CLASS/images, and val/ with LOC_val_solution.csv or val_annotations.txt",
+            about="train/CLASS/images, and val/ with LOC_val_solution.csv, val_annotations.txt or "
+            "ILSVRC2012_validation_ground_truth.txt",
         ),
     },
     "masks": {
@@ -185,8 +186,9 @@ FORMATS: dict[Truth, dict[str, Format]] = {
         "rle": Format(
             module=f"{_PLACE}.rle_table",
             kinds=(".csv",),
-            about="Kaggle's table with ImageId,EncodedPixels[,ClassId], and the images",
+            about="Kaggle's table of ImageId,EncodedPixels[,ClassId], or SPLIT.csv, and images",
             drawn=True,
+            writer=f"{_WRITERS}.rle_masks",
         ),
         "yolo": Format(
             module=f"{_PLACE}.yolo",
@@ -307,7 +309,8 @@ FORMATS: dict[Truth, dict[str, Format]] = {
         "rle": Format(
             module=f"{_PLACE}.rle_table",
             kinds=(".csv",),
-            about="Kaggle's table with ImageId,EncodedPixels[,ClassId], and the images",
+            about="Kaggle's table of ImageId,EncodedPixels[,ClassId], or SPLIT.csv, and images",
+            writer=f"{_WRITERS}.rle_table",
         ),
         "yolo": Format(
             module=f"{_PLACE}.yolo",

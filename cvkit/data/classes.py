@@ -155,3 +155,13 @@ def without_background(names: Sequence[str], used: Callable[[], Collection[str]]
     background = {name for name in names if name.lower() in BACKGROUND}
     unused = background - set(used()) if background else background
     return [name for name in names if name not in unused]
+
+
+def class_key(name: str) -> str:
+    """Return what two names of a class have in common.
+
+    ImageNet's class is its WordNet id, with or without words: `n01440764` and `n01440764 tench`.
+    Other names are all that they have in common.
+    """
+    found = re.match(r"n\d{8}(?= |$)", name)
+    return found[0] if found else name

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cvkit.catalog import nearest
-from cvkit.data.classes import dataset_classes
+from cvkit.data.classes import class_key, dataset_classes
 from cvkit.data.division import Division, Source, read_splits
 from cvkit.data.exclusion import NOTHING, Exclusion
 from cvkit.data.files import Walk, walk_images
@@ -117,6 +117,19 @@ def read_collection(
     kept, left_out = exclude.kept(parts.splits)
     names = order or tuple(sorted(labels))
     return Collection(layout, names, bool(order), kept, parts.heap, (*notes, *left_out))
+
+
+def called_as(data: Collection, wanted: Sequence[str]) -> Collection:
+    """Return a dataset whose classes have the names that a model has for them; see `class_key`."""
+    known = {class_key(name): name for name in wanted}
+    names = {name: known.get(class_key(name), name) for name in data.names}
+    if len(known) < len(wanted) or len({*names.values()}) < len(names):
+        return data
+    splits = {
+        split: [replace(item, label=names[item.label]) for item in items]
+        for split, items in data.splits.items()
+    }
+    return replace(data, names=tuple(names.values()), splits=splits)
 
 
 def _doubts(place: Path, layout: str, labels: AbstractSet[str]) -> list[str]:

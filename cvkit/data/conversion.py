@@ -1,5 +1,6 @@
 """Converts a dataset: the content of one in another format, and what is lost on the way."""
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,12 @@ import numpy as np
 
 from cvkit.console import Reporter
 from cvkit.data.annotated import AnnotatedImage
-from cvkit.data.classes import numbered_classes
+from cvkit.data.classes import (
+    BACKGROUND,
+    make_classes,
+    numbered_classes,
+    without_background,
+)
 from cvkit.data.division import ALL
 from cvkit.data.labelled import LabelledImage
 from cvkit.data.masks import MaskReader
@@ -22,7 +28,7 @@ from cvkit.data.writing.painting import hidden_pixels
 from cvkit.errors import CvkitError, UsageError, raise_defects
 from cvkit.format_table import Truth
 from cvkit.ops.rle import mask_areas
-from cvkit.structures import ClassList, Instances, Masks
+from cvkit.structures import IGNORE, ClassList, Instances, Masks
 from cvkit.texts import counted
 
 
@@ -149,7 +155,7 @@ def _masks(data: Samples, keeps: frozenset[Feature], report: Reporter) -> Conver
     """Return the content of a dataset of masks."""
     reader = data.reader
     defects: list[CvkitError] = []
-    largest = 0
+    largest = unlabelled = 0
     sizes: dict[str, tuple[int, int]] = {}
     for name, pairs in data.splits.items():
         found = _scanned(
@@ -157,6 +163,7 @@ def _masks(data: Samples, keeps: frozenset[Feature], report: Reporter) -> Conver
         )
         defects += found.defects
         largest = max(largest, found.largest_label)
+        unlabelled += int(found.pixels[IGNORE])
         sizes |= {
             pair.key: size[::-1] for pair, size in zip(pairs, found.sizes_hw, strict=True) if size
         }
@@ -168,7 +175,22 @@ def _masks(data: Samples, keeps: frozenset[Feature], report: Reporter) -> Conver
         split: [replace(item, labels=partial(_labels, reader, item.labels)) for item in row]
         for split, row in items.items()
     }
-    return Conversion(Content(classes, read), ())
+    lost: Counter[str] = Counter()
+    if "unlabelled" not in keeps:
+        lost["pixels without a label, which become background"] = unlabelled
+    if "classes" not in keeps:
+        lost["classes with another index, name or colour, behind a background"] = _moved(classes)
+    return Conversion(Content(classes, read), _sentences(lost))
+
+
+def _moved(classes: ClassList) -> int:
+    """Return how many classes differ in a list of background and the others, in usual colours."""
+    others = without_background(classes.names, tuple)
+    usual = make_classes([BACKGROUND[0], *others])
+    pairs = itertools.zip_longest(
+        zip(classes.names, classes.colors, strict=True), zip(usual.names, usual.colors, strict=True)
+    )
+    return sum(old != new for old, new in pairs)
 
 
 def _labels(reader: MaskReader, pair: LabelledImage) -> np.ndarray:

@@ -133,6 +133,13 @@ ERRORS: dict[str, Rule] = {
     "image.unreadable": Rule("An image file cannot be opened.", "replace it"),
     "images.empty": Rule("A COCO file lists no images.", "check that it is the right file"),
     "images.missing": Rule("A COCO file has no list of images.", "check that it is the right file"),
+    "imagenet.count": Rule(
+        "ImageNet's development kit has a label for more or fewer images than there are.",
+        "put all validation images, and no others, into val",
+    ),
+    "imagenet.meta": Rule(
+        "ImageNet's meta.mat is missing or malformed.", "copy it from the development kit"
+    ),
     "instances.row": Rule(
         "A row of instances.csv has an unusable or repeated number.", "correct or remove the row"
     ),

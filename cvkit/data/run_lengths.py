@@ -55,6 +55,18 @@ def _require_order(runs: np.ndarray) -> None:
             raise ValueError(f"has the run {b} {m}, which {text} the one before it, {a} {n}")
 
 
+def write_runs(counts: Sequence[int]) -> str:
+    """Return the code of a mask whose pixels are outside and inside, in turn, for these counts.
+
+    Args:
+        counts: of COCO's run-length code, which also goes down the columns.
+    """
+    starts = np.cumsum(counts)[: len(counts) // 2 * 2 : 2] + 1
+    lengths = np.array(counts[1::2], np.int64)
+    runs = np.stack([starts, lengths], 1)[lengths > 0]
+    return " ".join(map(str, runs.ravel().tolist()))
+
+
 def paint(runs: np.ndarray, value: int, result: np.ndarray) -> None:
     """Write a value into the pixels of [R, 2] runs.
 

@@ -7,8 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cvkit.data.run_lengths import PIXELS
 from cvkit.errors import CvkitError, DataError, raise_defects
 from cvkit.texts import counted, read_text, shown
+
+LONGEST_CELL = 131_072
+"""Maximum number of characters in a cell, except in tables of run-length codes."""
 
 
 def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
@@ -30,6 +34,8 @@ def numbered_rows(path: Path, needed: Sequence[str]) -> list[tuple[int, dict[str
     text = read_text(path, area="list")
     if not text.strip():
         raise DataError(f"{path} is empty", code="list.empty")
+    codes = PIXELS in text.partition("\n")[0]
+    csv.field_size_limit(len(text) if codes else LONGEST_CELL)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     columns = [name.strip() for name in _next(reader, path) or ()]
     _require_commas(columns, path)

@@ -8,7 +8,7 @@ import numpy as np
 
 from cvkit.console import Reporter
 from cvkit.data.classes import dataset_classes, make_classes
-from cvkit.data.classified import ClassifiedImage, read_collection
+from cvkit.data.classified import ClassifiedImage, called_as, read_collection
 from cvkit.data.decode import read_image
 from cvkit.data.files import Walk, walk_images
 from cvkit.data.joining import join_names
@@ -203,6 +203,7 @@ def _truths(
     tell_division(options, place, found.heap, made, found.splits, report)
     for note in found.notes:
         report.warn(note)
+    found = called_as(found, (predicted and predicted.names) or ())
     return {image.key: image for image in found.splits[options.split]}, found.names
 
 

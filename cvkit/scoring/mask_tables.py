@@ -11,7 +11,7 @@ from cvkit.data.classes import dataset_classes, object_classes, without_backgrou
 from cvkit.data.decode import open_image, upright_size_hw
 from cvkit.data.files import IMAGE_SUFFIXES
 from cvkit.data.formats.drawn import with_background
-from cvkit.data.formats.rle_table import ONLY_CLASS, find_image, named_images
+from cvkit.data.formats.rle_table import find_image, named_images, nameless_class
 from cvkit.data.masks import Drawing
 from cvkit.data.named import without_suffix
 from cvkit.data.run_lengths import PIXELS, overlap, paint, parse_runs
@@ -194,13 +194,14 @@ def true_masks(path: Path) -> list[tuple[str, Path | None, CodedMask]]:
         DataError: lists the malformed rows, and the images whose size is not known.
     """
     table, images = read_mask_table(path), named_images(path.parent)
-    found = {row.name or ONLY_CLASS for rows in table.rows.values() for row in rows if row.code}
+    nameless = nameless_class(path.parent)
+    found = {row.name or nameless for rows in table.rows.values() for row in rows if row.code}
     listed, _ = dataset_classes(path.parent)
     known = sorted(found) if listed is None else without_background(listed.names, lambda: found)
     classes, indices = with_background(object_classes(known, range(len(known))), path)
 
     def index(row: Row) -> int:
-        name = row.name or ONLY_CLASS
+        name = row.name or nameless
         if name not in known:
             raise DataError(
                 f"{row.where}: class {shown(name)} is not in classes.txt",

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cvkit.console import Reporter
-from cvkit.data.classified import ClassifiedImage, Collection, read_collection
+from cvkit.data.classified import ClassifiedImage, Collection, called_as, read_collection
 from cvkit.data.division import content_hashes
 from cvkit.data.exclusion import read_exclusion
 from cvkit.dividing import model_division, tell_division, warn_if_changed
@@ -163,6 +163,7 @@ def evaluation_split(
         exclude=read_exclusion(options.exclude),
     )
     tell_division(options, place, data.heap, made, data.splits, report)
+    data = called_as(data, task.classes.names)
     require_same_classes(data.names, task.classes.names, ordered=data.ordered)
     count = f"{len(data.splits[options.split])} {task.noun}"
     report.say(f"data: {place} ({data.layout} layout), {options.split}: {count}")

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from cvkit import catalog
 from cvkit.console import Reporter
+from cvkit.data.classes import class_key
 from cvkit.errors import ModelFileError, UsageError
 from cvkit.options.base import Train
 from cvkit.options.detect import INSTEAD
@@ -80,9 +81,10 @@ def take_over(start: Start, task: Task, model: nn.Module, report: Reporter) -> N
             hint="load the backbone whose features it compares with --pretrained",
         )
     then = [row["name"] for row in start.header["classes"]]
+    same = [*map(class_key, then)] == [*map(class_key, task.classes.names)]
     state = model.state_dict()
     anew = set(getattr(model, "fitted_names", ()))  # computed from the weights after training
-    if tuple(then) != task.classes.names:
+    if not same:
         anew |= _class_tensors(task, state)
     wanted = [name for name in state if name not in anew]
     wrong = [
@@ -99,7 +101,7 @@ def take_over(start: Start, task: Task, model: nn.Module, report: Reporter) -> N
         )
     model.load_state_dict({name: start.tensors[name] for name in wanted}, strict=False)
     report.say(f"initial weights: {start.path}, {counted(len(wanted), 'tensor')}")
-    if tuple(then) != task.classes.names:
+    if not same:
         report.say(
             f"the classes differ from the model's ({_some(then)}): tensors that depend on them "
             f"and are re-initialised: {len(anew)}"

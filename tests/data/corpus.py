@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import scipy.io
 from PIL import Image
 
 WIDTH, HEIGHT = 8, 6
@@ -786,6 +787,27 @@ def rle_table():
     )
 
 
+@case
+def rle_tables_of_splits():
+    """A table for each split, and one class, which `classes.txt` names."""
+    old = CASES["rle_table"]
+    table = "ImageId,EncodedPixels\n"
+    files = dict(old.files) | {
+        "train.csv": table + "a.png,9 2 15 2 21 2 27 2\n",
+        "val.csv": table + "b.png,\n",
+        "classes.txt": "cat\n",
+    }
+    return Case(
+        "instances",
+        "rle",
+        files,
+        ("cat",),
+        {"train": {"train/a.png": [(*BOX, 8)]}, "val": {"train/b.png": []}},
+        {"beyond": ("train.csv", "27 2", "27 99"), "outside": ("val.csv", "b.png", "../b.png")},
+        ("val.csv", "classes.txt"),
+    )
+
+
 def drawn(name, made, classes, splits):
     """Add a case: the same files for masks."""
     old = CASES[made]
@@ -1325,6 +1347,45 @@ def imagenet_with_names():
     spoil = {"line": ("LOC_synset_mapping.txt", "n02 crane", "n02")}
     harmless = ("LOC_synset_mapping.txt", "LOC_val_solution.csv")
     return Case("classes", "imagenet", files, ("n01 crane", "n02 crane"), splits, spoil, harmless)
+
+
+def meta_of_imagenet(*wnids):
+    """Return `meta.mat` with these classes, and one that is above them, as in the original."""
+    kinds = [("ILSVRC2012_ID", "f8"), ("WNID", "O"), ("words", "O"), ("num_children", "f8")]
+    rows = [(number, wnid, "a, b", 0) for number, wnid in enumerate(wnids, 1)]
+    rows.append((len(rows) + 1, "n99", "c", len(rows)))
+    stream = io.BytesIO()
+    scipy.io.savemat(stream, {"synsets": np.array(rows, kinds).reshape(-1, 1)})
+    return stream.getvalue()
+
+
+@case
+def imagenet_with_devkit():
+    """The original edition: numbers in the order of the images' names."""
+    labels = "devkit/data/ILSVRC2012_validation_ground_truth.txt"
+    return Case(
+        "classes",
+        "imagenet",
+        {
+            "train/n01/a.png": photo(10),
+            "train/n02/b.png": photo(20),
+            "val/c.png": photo(30),
+            "val/d.png": photo(40),
+            labels: "2\n1\n",
+            "devkit/data/meta.mat": meta_of_imagenet("n01", "n02"),
+        },
+        ("n01", "n02"),
+        {
+            "train": {"train/n01/a.png": "n01", "train/n02/b.png": "n02"},
+            "val": {"val/c.png": "n02", "val/d.png": "n01"},
+        },
+        {
+            "above": (labels, "2", "3"),
+            "class": (labels, "2", "0"),
+            "count": (labels, "2\n", ""),
+            "text": (labels, "2", "n02"),
+        },
+    )
 
 
 @case

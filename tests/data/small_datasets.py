@@ -7,6 +7,7 @@ import struct
 import zlib
 
 import numpy as np
+from corpus import meta_of_imagenet
 from PIL import Image
 
 from cvkit.data.synthetic.samples import WRITERS
@@ -31,6 +32,15 @@ def mask(path, values):
 def folders(root):
     for number, name in enumerate(("train/a/0", "train/b/1", "val/a/2", "val/b/3")):
         picture(root / f"{name}.png", number)
+
+
+def imagenet(root):
+    """ImageNet with its development kit."""
+    for number, name in enumerate(("train/n01/0", "train/n02/1", "val/2", "val/3")):
+        picture(root / f"{name}.png", number)
+    (root / "data").mkdir()
+    (root / "data" / "ILSVRC2012_validation_ground_truth.txt").write_text("2\n1\n")
+    (root / "data" / "meta.mat").write_bytes(meta_of_imagenet("n01", "n02"))
 
 
 def table(root):

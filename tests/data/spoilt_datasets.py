@@ -42,6 +42,8 @@ LABELS = "labels/train/0.txt"
 IMAGE = "images/train/0.png"
 MASK = "masks/train/0.png"
 SEGMENTATION = "segmentation"
+GROUND_TRUTH = "data/ILSVRC2012_validation_ground_truth.txt"
+META = "data/meta.mat"
 
 
 def coded(change, path=TRAIN):
@@ -402,6 +404,9 @@ OBJECTS = [
         TRAIN,
     ),
     Case("iscrowd.value", small.coco, "detect", annotated(iscrowd=2), TRAIN, FIRST),
+    Case("imagenet.count", small.imagenet, "classify", removed("val/3.png"), GROUND_TRUTH),
+    Case("imagenet.meta", small.imagenet, "classify", written("data/meta.mat", "x"), META),
+    Case("imagenet.meta", small.imagenet, "classify", removed("data/meta.mat"), GROUND_TRUTH),
     Case(
         "json.duplicate_key",
         small.coco,

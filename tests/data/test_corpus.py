@@ -87,8 +87,8 @@ KINDS = {
 
 
 def texts_of(case):
-    """Return the files of a dataset that are not images."""
-    return [name for name in case.files if not name.endswith((".png", ".tif"))]
+    """Return the text files of a dataset."""
+    return [name for name in case.files if not name.endswith((".png", ".tif", ".mat"))]
 
 
 def spoil_all():

@@ -122,7 +122,7 @@ MORE = [ROOT / "texts.py", *(ROOT / "tasks").rglob("*.py")]
 """Modules that raise errors about data besides others."""
 AREAS = ("encoding", "not_a_file")
 """Codes of `cvkit.texts.read_text` for a reader's area that a file of a dataset can have."""
-SUFFIXES = {"txt", "csv", "json", "jsonl", "yaml", "png", "avi", "mp4"}
+SUFFIXES = {"txt", "csv", "json", "jsonl", "yaml", "png", "avi", "mp4", "mat"}
 MADE = {
     *("annotations.missing", "categories.missing", "images.missing"),  # of a list in a COCO file
     *("bbox.nonfinite", "bbox.outside", "bndbox.nonfinite", "bndbox.outside"),  # of a kind of box

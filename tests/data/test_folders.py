@@ -8,6 +8,7 @@ from PIL import Image
 
 from cvkit.data.classified import read_collection
 from cvkit.data.division import ALL
+from cvkit.data.formats.recognise import detect_format
 from cvkit.errors import DataError
 
 
@@ -188,3 +189,14 @@ def test_a_class_needs_a_name_that_can_be_written(tmp_path):
 def test_hidden_folders_are_no_classes(folders):
     picture(folders / "train" / ".cache" / "x.png")
     assert read(folders, "train").names == ("Cat", "dog")
+
+
+def test_the_development_kit_of_imagenet_does_not_matter_beside_folders(tmp_path):
+    """As torchvision arranges it: the validation images are in folders, too."""
+    for name in ("train/n01/a.png", "train/n02/b.png", "val/n01/c.png", "val/n02/d.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    labels = tmp_path / "devkit" / "data" / "ILSVRC2012_validation_ground_truth.txt"
+    labels.parent.mkdir(parents=True)
+    labels.write_text("1\n2\n")
+    assert detect_format("classes", tmp_path) == "folders"

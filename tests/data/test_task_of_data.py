@@ -76,3 +76,24 @@ def test_every_command_on_data_says_which_task_it_took(cvkit, tmp_path, verb, na
     assert done.err.count(f"is read for 'cvkit {task}'") == 1
     done = cvkit("data", verb, tmp_path / "d", "--task", task, *words.get(verb, ()))
     assert "is read for" not in done.err
+
+
+FILES = {
+    "images": ("a.png", "classify"),
+    "images and a GIF": ("z.png b.gif", "classify"),
+    "GIFs": ("a.gif b.gif", "classify"),
+    "videos": ("a.mp4", "video"),
+    "videos and a GIF": ("a.gif b.mpeg", "video"),
+    "videos and an image": ("a.jpg b.mp4", "classify"),
+}
+
+
+@pytest.mark.parametrize("names", FILES)
+@pytest.mark.parametrize("layout", ["{}", "train/{}", "val/{}"])
+def test_files_that_are_no_gifs_decide_between_images_and_videos(names, layout, tmp_path):
+    for kind in ("cat", "dog"):
+        for name in FILES[names][0].split():
+            file = tmp_path / layout.format(kind) / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+    assert clear_task(tmp_path, "auto", lambda text: None) == FILES[names][1]

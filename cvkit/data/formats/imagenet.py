@@ -1,6 +1,7 @@
 """ImageNet with a folder for each class in `train`, and a flat `val` with a file of its labels.
 
-The file is `LOC_val_solution.csv` (Kaggle's edition) or `val/val_annotations.txt` (Tiny ImageNet).
+The file is `LOC_val_solution.csv` (Kaggle's edition), `val/val_annotations.txt` (Tiny ImageNet), or
+that of the development kit.
 With `LOC_synset_mapping.txt`, classes are called `n01440764 tench` instead of `n01440764`.
 """
 
@@ -12,6 +13,7 @@ from cvkit.data.classified import ClassifiedImage
 from cvkit.data.files import inside
 from cvkit.data.formats.class_folders import list_classes, visible_folders
 from cvkit.data.formats.contract import Contents, Listing, Query
+from cvkit.data.formats.imagenet_devkit import LABELS, labels_of, read_labels
 from cvkit.data.formats.voc_lists import with_image_suffix
 from cvkit.data.tables import read_rows
 from cvkit.errors import CvkitError, DataError, raise_defects
@@ -24,8 +26,7 @@ NAMES = "LOC_synset_mapping.txt"
 
 def looks_like(place: Path, splits: Sequence[str]) -> bool:
     """Return whether a folder has training data and labels of validation images."""
-    labels = (place / TABLE).is_file() or (place / "val" / LINES).is_file()
-    return labels and (place / "train").is_dir()
+    return (place / "train").is_dir() and _labels(place) is not None
 
 
 def read(query: Query) -> Contents[Listing[ClassifiedImage]]:
@@ -47,6 +48,12 @@ def read(query: Query) -> Contents[Listing[ClassifiedImage]]:
         return {names.get(f.name, f.name) for f in visible_folders(root / "train")}
 
     return Contents(["train", "val"], None, read_split, class_names)
+
+
+def _labels(root: Path) -> Path | None:
+    """Return the file with the labels of the validation images."""
+    files = (root / TABLE, root / "val" / LINES)
+    return next((file for file in files if file.is_file()), None) or labels_of(root)
 
 
 def _names(file: Path) -> dict[str, str]:
@@ -77,12 +84,11 @@ def _validation(root: Path) -> list[ClassifiedImage]:
     Raises:
         DataError: lists the defects of all lines.
     """
-    table = root / TABLE
     known = {folder.name for folder in visible_folders(root / "train")}
-    file = table if table.is_file() else root / "val" / LINES
+    file = _labels(root) or root / "val" / LINES
     defects: list[CvkitError] = []
     images: dict[Path, ClassifiedImage] = {}
-    for where, name, label in _rows(file):
+    for where, name, label in _rows(file, root / "val"):
         try:
             path = _find(root / "val", name, file)
             if path is None:
@@ -104,8 +110,11 @@ def _validation(root: Path) -> list[ClassifiedImage]:
     return [*images.values()]
 
 
-def _rows(file: Path) -> Iterable[tuple[str, str, str]]:
+def _rows(file: Path, folder: Path) -> Iterable[tuple[str, str, str]]:
     """Yield the place, the image and the class of each line."""
+    if file.name == LABELS:
+        yield from read_labels(file, folder)
+        return
     if file.name == TABLE:
         for row in read_rows(file, ("ImageId", "PredictionString")):
             yield str(file), row["ImageId"], row["PredictionString"].split()[0]

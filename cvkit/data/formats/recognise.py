@@ -3,10 +3,17 @@
 import importlib
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cvkit.data.files import matches, walk_images, walk_videos
+from cvkit.data.files import (
+    IMAGE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    matches,
+    walk_images,
+    walk_videos,
+)
 from cvkit.data.formats.contract import Reader
 from cvkit.data.roots import roots_of
 from cvkit.errors import DataError, UsageError
@@ -320,12 +327,19 @@ def _tried(truth: Truth) -> list[str]:
 
 
 def _task_of_classes(place: Path) -> str:
-    """Return the task for a dataset of class labels; "" if there is none."""
+    """Return the task for a dataset of class labels; "" if there is none.
+
+    A GIF may be an image or a video; the other files decide, and GIFs alone are images.
+    """
     if any((place / name).exists() for name in NO_CLASSES):
         return ""
-    if next(walk_images(place, lambda error: None), None):
+    images = partial(walk_images, place, lambda error: None)
+    if any(path.suffix.lower() not in VIDEO_SUFFIXES for path in images()):
         return "classify"
-    return "video" if next(walk_videos(place, lambda error: None), None) else ""
+    videos = walk_videos(place, lambda error: None)
+    if any(path.suffix.lower() not in IMAGE_SUFFIXES for path in videos):
+        return "video"
+    return "classify" if next(images(), None) else ""
 
 
 def _agreed(name: str, wanted: str, file: Path) -> str:

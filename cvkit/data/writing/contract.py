@@ -12,10 +12,13 @@ from cvkit.texts import shown
 
 T = TypeVar("T")
 
-Feature = Literal["crowd", "difficult", "areas", "masks", "overlaps", "beyond", "parts"]
+Feature = Literal[
+    "crowd", "difficult", "areas", "masks", "overlaps", "beyond", "parts", "unlabelled", "classes"
+]
 """What labels may have and not every format can store: regions of many objects, objects that do not
 count, areas that do not follow from boxes or masks, masks, masks that overlap, boxes that leave the
-image, and parts of videos."""
+image, parts of videos, pixels without a label, and any classes of pixels in any order and colours.
+"""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from cvkit.data.writing.contract import Content, Feature, Item, write_class_name
 from cvkit.data.writing.labels import MaskLabels
 from cvkit.structures import VOC_PALETTE, ClassList
 
-keeps: frozenset[Feature] = frozenset()
+keeps: frozenset[Feature] = frozenset({"unlabelled", "classes"})
 
 
 def place(item: Item[MaskLabels]) -> PurePosixPath:

@@ -7,7 +7,7 @@ from cvkit.data.writing.labels import MaskLabels
 from cvkit.data.writing.mask_pairs import write_mask
 from cvkit.data.writing.voc import write_lists
 
-keeps: frozenset[Feature] = frozenset()
+keeps: frozenset[Feature] = frozenset({"unlabelled", "classes"})
 
 
 def place(item: Item[MaskLabels]) -> PurePosixPath:
