@@ -7,6 +7,7 @@ import struct
 import zlib
 
 import numpy as np
+from parquet_writing import boxed, labelled, one
 from PIL import Image
 
 from cvkit.data.synthetic.samples import WRITERS
@@ -31,6 +32,29 @@ def mask(path, values):
 def folders(root):
     for number, name in enumerate(("train/a/0", "train/b/1", "val/a/2", "val/b/3")):
         picture(root / f"{name}.png", number)
+
+
+def contents(root, numbers):
+    """Return the files of images that look like no other."""
+    for number in numbers:
+        picture(root / "made.png", number)
+        yield (root / "made.png").read_bytes()
+    (root / "made.png").unlink()
+
+
+def parquet(root):
+    """Parquet files of images with classes, for two splits."""
+    for split, numbers in (("train", (0, 1, 4)), ("val", (2, 3))):
+        content = labelled([*contents(root, numbers)], [0, 1, 1][: len(numbers)], "ab")
+        (root / f"{split}-00000-of-00001.parquet").write_bytes(content)
+
+
+def parquet_boxes(root):
+    """Parquet files of images with boxes, for two splits."""
+    objects = [one(8, 8, 20, 16), one(4, 6, 30, 20, category=1)]
+    for split, numbers in (("train", (0, 1)), ("val", (2, 3))):
+        content = boxed([*contents(root, numbers)], objects, "ab")
+        (root / f"{split}-00000-of-00001.parquet").write_bytes(content)
 
 
 def table(root):
