@@ -98,7 +98,7 @@ def annotate(
     """
     listed, _ = dataset_classes(root)
     known = sorted(names) if listed is None else without_background(listed.names, lambda: names)
-    known = order or known
+    known = [*order] or known
     if not known:
         found.defects.append(
             DataError(f"{root} has no objects, and no list of classes", code="classes.missing")

@@ -19,8 +19,8 @@ from cvkit.errors import DataError
 
 SUFFIX = ".parquet"
 BYTES = "bytes"
-MOST_KEPT = 64 * 2**20
-"""Bytes of a row group that is kept as a whole."""
+MOST_KEPT = 128 * 2**20
+"""Bytes of a row group that is kept as a whole; the package `datasets` writes up to 100 MB."""
 BATCH = 16
 """Rows that are read at once from a larger one."""
 RAISED = (OSError, ValueError, KeyError, NotImplementedError, StopIteration)

@@ -5,7 +5,7 @@ The names of classes are in the metadata of the schema, as the package `datasets
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -191,7 +191,9 @@ def outside_names(where: str, value: Any, names: Sequence[str]) -> DataError:
     )
 
 
-def common_names(tables: Tables, column: Any) -> tuple[str, ...]:
+def common_names(
+    tables: Tables, column: Callable[[Table], tuple[str, ...]]
+) -> tuple[str, ...]:
     """Return the names of the classes, which all files must have; files with others are defects.
 
     Args:
@@ -216,13 +218,14 @@ def common_names(tables: Tables, column: Any) -> tuple[str, ...]:
 
 def _class_label(node: Any, names: Sequence[str]) -> dict[str, Any] | None:
     """Return the first ClassLabel in a description; with names, under one of these alone."""
+    inner: list[tuple[Any, Sequence[str]]] = []
     if isinstance(node, dict):
         if not names and node.get("_type") == "ClassLabel":
             return node
-        inner = [(node[name], ()) for name in names if name in node]
+        inner += [(node[name], ()) for name in names if name in node]
         inner += [(each, names) for each in node.values()]
-    else:
-        inner = [(each, names) for each in node] if isinstance(node, list) else []
+    elif isinstance(node, list):
+        inner += [(each, names) for each in node]
     found = (_class_label(each, left) for each, left in inner)
     return next((each for each in found if each), None)
 
