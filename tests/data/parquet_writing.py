@@ -56,3 +56,15 @@ def boxed(images, objects, names=("cat", "dog"), **more):
 def one(*box, category=0):
     """Return the objects of an image with one, or with none."""
     return {"bbox": [[*map(float, box)]] * bool(box), "category": [category] * bool(box)}
+
+
+def renamed(content, old, new):
+    """Return a file whose schema has other names of classes."""
+    writer = pytest.importorskip("pyarrow.parquet", reason=REASON)
+    table = writer.read_table(io.BytesIO(content))
+    stored = table.schema.metadata[b"huggingface"].decode()
+    assert json.dumps([*old]) in stored
+    described = stored.replace(json.dumps([*old]), json.dumps([*new]))
+    stream = io.BytesIO()
+    writer.write_table(table.replace_schema_metadata({"huggingface": described}), stream)
+    return stream.getvalue()

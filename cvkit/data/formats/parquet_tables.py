@@ -191,9 +191,7 @@ def outside_names(where: str, value: Any, names: Sequence[str]) -> DataError:
     )
 
 
-def common_names(
-    tables: Tables, column: Callable[[Table], tuple[str, ...]]
-) -> tuple[str, ...]:
+def common_names(tables: Tables, column: Callable[[Table], tuple[str, ...]]) -> tuple[str, ...]:
     """Return the names of the classes, which all files must have; files with others are defects.
 
     Args:
