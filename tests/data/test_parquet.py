@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import small_datasets as small
-from corpus import CASES, photo, png
+from corpus import CASES, photo
 from parquet_writing import boxed, labelled, names_of, needs_pyarrow, one, parquet
 from PIL import Image
 
@@ -236,9 +236,10 @@ def test_objects_may_be_a_list_of_structs(tmp_path):
         assert (first.truth.labels.tolist(), len(second.truth.labels)) == ([2], 0)
 
 
-def jpeg():
+def stored(kind, **how):
+    """Return an image file as Pillow does not write it by default."""
     stream = io.BytesIO()
-    Image.new("RGB", (8, 6), (90, 9, 200)).save(stream, "JPEG")
+    Image.new("RGB", (8, 6), (90, 9, 200)).save(stream, kind, **how)
     return stream.getvalue()
 
 
@@ -248,7 +249,7 @@ def jpeg():
 )
 @pytest.mark.parametrize("link", [False, True])
 def test_convert_writes_the_files_in_the_rows(cvkit, tmp_path, write, task, to, link):
-    contents = [png(np.full((6, 8, 3), 7)), jpeg(), photo(9)]
+    contents = [stored("PNG", compress_level=0), stored("JPEG", quality=40), photo(9)]
     labels = [0, 1, 0] if task == "classify" else [one(1, 2, 4, 2), one(), one(0, 0, 2, 2)]
     (tmp_path / "d").mkdir()
     (tmp_path / "d/train-00000-of-00001.parquet").write_bytes(write(contents, labels))
