@@ -34,6 +34,7 @@ class Format:
         vague: many folders that are not datasets look like it, so no hint mentions it.
         writer: module that writes it; "" if none does.
         divided: name of the format that it has with splits, if that is another one.
+        task: the only one for its class labels; "" if the files decide between images and videos.
     """
 
     module: str
@@ -47,6 +48,7 @@ class Format:
     vague: bool = False
     writer: str = ""
     divided: str = ""
+    task: str = ""
 
 
 _PLACE = "cvkit.data.formats"
@@ -111,6 +113,12 @@ FORMATS: dict[Truth, dict[str, Format]] = {
             kinds=(".csv",),
             about="train/CLASS/images, and val/ with LOC_val_solution.csv, val_annotations.txt or "
             "ILSVRC2012_validation_ground_truth.txt",
+        ),
+        "parquet": Format(
+            module=f"{_PLACE}.parquet_classes",
+            about="Hugging Face's parquet files with image and label: "
+            "SPLIT-00000-of-0000N.parquet, also in data/, or SPLIT/*.parquet",
+            task="classify",
         ),
     },
     "masks": {
@@ -266,6 +274,11 @@ FORMATS: dict[Truth, dict[str, Format]] = {
             about="data.yaml, images/, labels/, in each split or with a folder for each in them",
             files=(".yaml", ".yml"),
             writer=f"{_WRITERS}.yolo",
+        ),
+        "parquet": Format(
+            module=f"{_PLACE}.parquet_objects",
+            about="Hugging Face's parquet files with image and objects: "
+            "SPLIT-00000-of-0000N.parquet, also in data/, or SPLIT/*.parquet",
         ),
     },
     "instances": {

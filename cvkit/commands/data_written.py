@@ -12,6 +12,7 @@ from cvkit import storage
 from cvkit.catalog import nearest
 from cvkit.console import Reporter
 from cvkit.data.pages import file_of
+from cvkit.data.parquet_files import is_row, stored_image
 from cvkit.data.roots import roots_of
 from cvkit.errors import UsageError
 from cvkit.format_table import FORMATS, Truth
@@ -120,6 +121,9 @@ def _place_files(
 def _place(source: Path, target: Path, *, link: bool) -> None:
     if source.is_dir():  # the frames of a video
         shutil.copytree(source, target, copy_function=os.link if link else shutil.copyfile)
+        return
+    if is_row(source):
+        target.write_bytes(stored_image(source))
         return
     if file_of(source) != source:  # a page of a file
         from cvkit.data.decode import decode, open_image

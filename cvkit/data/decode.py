@@ -11,13 +11,16 @@ Conversions, none of which depends on the command:
                        their range, and Pillow scales it to all 16 bits
     CMYK, YCbCr, LAB   Pillow's conversion to RGB
     animation          the first frame; another page of a TIFF file by its path, `x.tif#12`
+    parquet            the image file in a row of a parquet file, by its path, `x.parquet#12`
 
 Refused with a typed error: over 100 megapixels, truncated, empty, not an image, not a file,
 32-bit float.
 """
 
 import contextlib
+import functools
 import hashlib
+import io
 import os
 import stat
 import warnings
@@ -27,6 +30,7 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from cvkit.data.pages import file_of, page_of
+from cvkit.data.parquet_files import is_row, stored_image
 from cvkit.errors import DataError
 
 MAX_PIXELS = 100_000_000
@@ -35,6 +39,8 @@ DEPTHS = (8, 10, 12, 14, 16)
 MAX_SAMPLE_VALUE = 281
 """TIFF tag that declares the largest possible value."""
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM")
+SUFFIXES = {"JPEG": ".jpg", "TIFF": ".tif"}
+"""Suffixes of image files that are not the names of their formats."""
 
 
 OF_PILLOW = r"(PIL|cvkit\.data\.decode)\b"
@@ -57,7 +63,8 @@ def open_image(path: Path) -> Image.Image:
 
     Raises:
         DataError: `image.missing`, `image.not_a_file`, `image.empty`, `image.unreadable`,
-            `image.not_an_image` or `image.too_large`.
+            `image.not_an_image` or `image.too_large`; of a row of a parquet file also those of
+            `cvkit.data.parquet_files.stored_image`.
     """
     file, page = page_of(path)
     try:
@@ -67,8 +74,11 @@ def open_image(path: Path) -> Image.Image:
         if status.st_size == 0:
             raise DataError(f"{path} is empty (0 bytes)", code="image.empty")
         _ignore_warnings_of_pillow()
-        image = Image.open(file, formats=FORMATS)
-        if page is not None:
+        inner = stored_image(path) if is_row(path) else None
+        if inner == b"":
+            raise DataError(f"{path} is empty (0 bytes)", code="image.empty")
+        image = Image.open(file if inner is None else io.BytesIO(inner), formats=FORMATS)
+        if page is not None and inner is None:
             image.seek(page - 1)
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist", code="image.missing") from error
@@ -188,9 +198,13 @@ def _wide_values(image: Image.Image, path: Path) -> np.ndarray | None:
         return values
     import cv2  # Pillow keeps only the high byte of several channels
 
-    if file_of(path) != path:  # OpenCV would read the first page
+    if is_row(path):
+        content = np.frombuffer(stored_image(path), np.uint8)
+    elif file_of(path) != path:  # OpenCV would read the first page
         return None
-    found = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    else:
+        content = np.fromfile(path, np.uint8)
+    found = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
     if found is None or found.dtype != np.uint16 or found.shape[:2] != image.size[::-1]:
         return None
     order = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}
@@ -272,6 +286,20 @@ def pixel_hash(path: Path) -> str:
         pixels = decode(image, path)
         about = f"{pixels.mode} {pixels.size} {image.getpalette()}"
         return hashlib.sha256(about.encode() + pixels.tobytes()).hexdigest()
+
+
+@functools.lru_cache(maxsize=2**16)
+def file_suffix(path: Path) -> str:
+    """Return the suffix of a file with this image alone.
+
+    Raises:
+        DataError: see `open_image`.
+    """
+    if not is_row(path):
+        return file_of(path).suffix
+    with open_image(path) as image:
+        name = image.format or ""
+    return SUFFIXES.get(name, f".{name.lower()}")
 
 
 def exif_orientation(path: Path) -> int:

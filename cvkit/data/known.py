@@ -18,6 +18,7 @@ import PIL
 from cvkit.data.decode import pixel_hash
 from cvkit.data.frames import frame_files
 from cvkit.data.pages import file_of
+from cvkit.data.parquet_files import is_row, stored_image
 from cvkit.errors import CvkitError, DataError
 from cvkit.storage import cache_folder, machine_errors, sha256, write_file
 
@@ -113,12 +114,14 @@ class Known:
 def content_hash(path: Path) -> str:
     """Return the SHA-256 of a file's content, or of all frames in a folder.
 
-    Names are not included.
+    Names are not included. An image in a parquet file has the hash of the same image file.
 
     Raises:
         DataError: it cannot be read.
     """
     try:
+        if is_row(path):
+            return hashlib.sha256(stored_image(path)).hexdigest()
         if file_of(path) != path:
             return pixel_hash(path)
         if not path.is_dir():

@@ -81,6 +81,7 @@ def annotate(
     found: Annotations,
     *,
     masks: bool,
+    order: Sequence[str] = (),
 ) -> None:
     """Add images with their objects; defects are collected.
 
@@ -93,9 +94,11 @@ def annotate(
         names: of the classes of all objects of the dataset.
         found: gets classes, images and defects.
         masks: every object must have a polygon or a mask.
+        order: all classes in the order of their numbers, if the annotations define it.
     """
     listed, _ = dataset_classes(root)
     known = sorted(names) if listed is None else without_background(listed.names, lambda: names)
+    known = [*order] or known
     if not known:
         found.defects.append(
             DataError(f"{root} has no objects, and no list of classes", code="classes.missing")

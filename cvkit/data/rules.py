@@ -203,6 +203,19 @@ ERRORS: dict[str, Rule] = {
     "object.name_unknown": Rule(
         "An object in a VOC file has a class that classes.txt does not list.", "correct its name"
     ),
+    "parquet.column": Rule(
+        "A parquet file lacks a column of images, labels or objects.",
+        "add it, as the package datasets writes it",
+    ),
+    "parquet.file": Rule("A parquet file cannot be read, or is cut off.", "get a new copy"),
+    "parquet.label": Rule(
+        "A label in a parquet file is not the number of one of its classes.",
+        "correct the label, or the names of the classes",
+    ),
+    "parquet.null": Rule("A row of a parquet file has no image.", "remove the row"),
+    "parquet.path": Rule(
+        "A row of a parquet file has only the path of an image.", "embed the content of the image"
+    ),
     "path.escape": Rule("A path leads out of the dataset.", "use paths inside the folder"),
     "rle.invalid": Rule("A run-length code is not valid.", "encode the mask again"),
     "rle.size": Rule("The size of a run-length code is not two positive numbers.", "correct it"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import scipy.io
+from parquet_writing import INSTALLED, boxed, labelled, one
 from PIL import Image
 
 WIDTH, HEIGHT = 8, 6
@@ -78,6 +79,11 @@ def case(make: Maker) -> Maker:
     """Add the dataset that a function returns, under the function's name."""
     CASES[make.__name__] = make()
     return make
+
+
+def parquet_case(make: Maker) -> Maker:
+    """Add a dataset that is written and read with pyarrow, if it is installed."""
+    return case(make) if INSTALLED else make
 
 
 ROBOFLOW = ("train/a.png", "valid/b.png", "test/c.png")
@@ -1149,6 +1155,102 @@ def image_folder_objects():
             "counts": ("metadata.jsonl", '["cat"]', "[]"),
             "class": ("metadata.jsonl", '["cat"]', "[null]"),
         },
+    )
+
+
+def spoilt_parquet(file, good, **bad):
+    """Return the edits that replace the whole content of a file."""
+    return {what: (file, good, content) for what, content in bad.items()}
+
+
+@parquet_case
+def parquet_classes():
+    """Hugging Face: names in the order of the schema, a file for each shard of a split."""
+    photos = [photo(value) for value in (10, 20, 30)]
+    file, names = "data/train-00000-of-00002.parquet", ("dog", "cat")
+    good = labelled(photos, [1, 0, 1], names)
+    return Case(
+        "classes",
+        "parquet",
+        {
+            file: good,
+            "data/train-00001-of-00002.parquet": labelled([photo(40)], [0], names),
+            "data/validation-00000-of-00001.parquet": labelled([photo(50)], [1], names),
+        },
+        names,
+        {
+            "train": {
+                f"{file}#1": "cat",
+                f"{file}#2": "dog",
+                f"{file}#3": "cat",
+                "data/train-00001-of-00002.parquet#1": "dog",
+            },
+            "val": {"data/validation-00000-of-00001.parquet#1": "cat"},
+        },
+        spoilt_parquet(
+            file,
+            good,
+            null=labelled([photos[0], None, photos[2]], [1, 0, 1], names),
+            path=labelled([photos[0], "b.png", photos[2]], [1, 0, 1], names),
+            number=labelled(photos, [1, 0, 2], names),
+            negative=labelled(photos, [1, 0, -1], names),
+            unlabelled=labelled(photos, [1, 0, None], names),
+            names=labelled(photos, [1, 0, 1], ("cat", "dog")),
+            twice=labelled(photos, [1, 0, 1], ("cat", "cat")),
+            unprintable=labelled(photos, [1, 0, 1], ("cat", "d\nog")),
+            column=boxed(photos, [one(1, 2, 4, 2)] * 3),
+        ),
+    )
+
+
+@parquet_case
+def parquet_of_texts():
+    """Classes as text, without splits, in a file with another name of the images."""
+    photos = [photo(value) for value in (10, 20)]
+    good = labelled(photos, ["dog", "cat"], None, image="img")
+    return Case(
+        "classes",
+        "parquet",
+        {"animals.parquet": good},
+        ("cat", "dog"),
+        {"all": {"animals.parquet#1": "dog", "animals.parquet#2": "cat"}},
+        spoilt_parquet("animals.parquet", good, empty_name=labelled(photos, ["dog", " "], None)),
+    )
+
+
+@parquet_case
+def parquet_objects():
+    """Hugging Face: boxes are x, y, width, height in pixels; a folder for each split."""
+    photos = [photo(value) for value in (10, 20)]
+    objects, names = [one(1, 2, 4, 2, category=1), one()], ("dog", "cat")
+    good = boxed(photos, objects, names)
+    return Case(
+        "boxes",
+        "parquet",
+        {
+            "train/0000.parquet": good,
+            "test/0000.parquet": boxed(
+                [photo(30)], [[{"bbox": [0.0, 0, 1, 1], "category": 0}]], names
+            ),
+        },
+        names,
+        {
+            "train": {"train/0000.parquet#1": [BOX], "train/0000.parquet#2": []},
+            "test": {"test/0000.parquet#1": [("dog", 0, 0, 1, 1)]},
+        },
+        spoilt_parquet(
+            "train/0000.parquet",
+            good,
+            null=boxed([photos[0], None], objects, names),
+            path=boxed([photos[0], "b.png"], objects, names),
+            number=boxed(photos, [one(1, 2, 4, 2, category=2)] * 2, names),
+            length=boxed(photos, [one(1, 2, 4)] * 2, names),
+            negative=boxed(photos, [one(1, 2, -4, 2)] * 2, names),
+            beyond=boxed(photos, [one(9, 2, 4, 2)] * 2, names),
+            counts=boxed(photos, [{"bbox": [[1.0, 2, 4, 2]], "category": []}] * 2, names),
+            nothing=boxed(photos, [one(1, 2, 4, 2), None], names),
+            column=labelled(photos, [1, 0]),
+        ),
     )
 
 

@@ -8,6 +8,7 @@ import zlib
 
 import numpy as np
 from corpus import meta_of_imagenet
+from parquet_writing import boxed, labelled, one
 from PIL import Image
 
 from cvkit.data.synthetic.samples import WRITERS
@@ -41,6 +42,29 @@ def imagenet(root):
     (root / "data").mkdir()
     (root / "data" / "ILSVRC2012_validation_ground_truth.txt").write_text("2\n1\n")
     (root / "data" / "meta.mat").write_bytes(meta_of_imagenet("n01", "n02"))
+
+
+def contents(root, numbers):
+    """Return the files of images that look like no other."""
+    for number in numbers:
+        picture(root / "made.png", number)
+        yield (root / "made.png").read_bytes()
+    (root / "made.png").unlink()
+
+
+def parquet(root):
+    """Parquet files of images with classes, for two splits."""
+    for split, numbers in (("train", (0, 1, 4)), ("val", (2, 3))):
+        content = labelled([*contents(root, numbers)], [0, 1, 1][: len(numbers)], "ab")
+        (root / f"{split}-00000-of-00001.parquet").write_bytes(content)
+
+
+def parquet_boxes(root):
+    """Parquet files of images with boxes, for two splits."""
+    objects = [one(8, 8, 20, 16), one(4, 6, 30, 20, category=1)]
+    for split, numbers in (("train", (0, 1)), ("val", (2, 3))):
+        content = boxed([*contents(root, numbers)], objects, "ab")
+        (root / f"{split}-00000-of-00001.parquet").write_bytes(content)
 
 
 def table(root):

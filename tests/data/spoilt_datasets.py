@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import parquet_writing as written_parquet
 import small_datasets as small
 from PIL import Image
 
@@ -996,4 +997,57 @@ TOOLS = [
         "line 1",
     ),
 ]
-CASES = [*OBJECTS, *VOC, *YOLO, *MASKS, *CLASSES, *VIDEOS, *TOOLS]
+SHARD = "train-00000-of-00001.parquet"
+
+
+def rewritten(make):
+    """Write a file again, from the content of its images."""
+
+    def apply(root):
+        (root / SHARD).write_bytes(make([*small.contents(root, (0, 1, 4))]))
+
+    return apply
+
+
+BOXED = [written_parquet.one(8, 8, 20, 16)] * 2
+PARQUET = [
+    Case(
+        "parquet.column",
+        small.parquet_boxes,
+        "detect",
+        rewritten(written_parquet.parquet),
+        SHARD,
+    ),
+    Case(
+        "parquet.file",
+        small.parquet_boxes,
+        "detect",
+        lambda root: (root / SHARD).write_bytes((root / SHARD).read_bytes()[:-9]),
+        SHARD,
+    ),
+    Case(
+        "parquet.label",
+        small.parquet,
+        "classify",
+        rewritten(lambda images: written_parquet.labelled(images, [0, 2, 1], "ab")),
+        SHARD,
+        "row 2",
+    ),
+    Case(
+        "parquet.null",
+        small.parquet_boxes,
+        "detect",
+        rewritten(lambda images: written_parquet.boxed([images[0], None], BOXED, "ab")),
+        SHARD,
+        "row 2",
+    ),
+    Case(
+        "parquet.path",
+        small.parquet,
+        "classify",
+        rewritten(lambda i: written_parquet.labelled([i[0], "1.png", i[2]], [0, 1, 1], "ab")),
+        SHARD,
+        "row 2",
+    ),
+]
+CASES = [*OBJECTS, *VOC, *YOLO, *MASKS, *CLASSES, *VIDEOS, *TOOLS, *PARQUET]

@@ -49,6 +49,7 @@ SIGNS = {
     ],
     ("classes", "imagefolder"): ["train/metadata.csv", "train/cat/a.png"],
     ("classes", "imagenet"): ["LOC_val_solution.csv", "train/cat/a.png", "val/b.png"],
+    ("classes", "parquet"): ["data/train-00000-of-00001.parquet", "train/cat/a.png", "val/b.png"],
     ("masks", "voc"): ["JPEGImages/a.jpg", "SegmentationClass/a.png", "images/x", "masks/x"],
     ("masks", "stacks"): ["train-volume.tif", "train-labels.tif", "images/a", "masks/a"],
     ("masks", "supervisely"): ["meta.json", "a/ann/x.json", "a/img/x", "annotations/x"],
@@ -75,6 +76,7 @@ SIGNS = {
     ("instances", "label-studio"): ["studio.json", "images/a.png", "masks/a.png"],
     ("boxes", "supervisely"): ["meta.json", "a/ann/x.json", "a/img/x", "annotations/x"],
     ("boxes", "imagefolder"): ["metadata.jsonl", "annotations/x", "labels/x", "images/x"],
+    ("boxes", "parquet"): ["train.parquet", "annotations/instances_val.json"],
     ("boxes", "darknet"): ["obj.data", "labels/x", "images/x"],
     ("boxes", "open-images"): [
         *("train-annotations-bbox.csv", "class-descriptions-boxable.csv", "annotations/x")

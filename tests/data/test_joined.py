@@ -220,7 +220,9 @@ def test_train_eval_resume_and_splits_take_several_datasets(cvkit, data_of, flag
     again = cvkit("classify", "train", "--resume", run, "--epochs", 2)
     assert again.code == 0, again.err
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 2
-    measured = cvkit("classify", "eval", "--weights", run, *both, *more, "--json")
+    measured = cvkit(
+        *("classify", "eval", "--weights", run, *both, *more, "--json", "--out", tmp_path / "evals")
+    )
     held = json.loads(lists.read_text())["splits"]["fold-1"]
     assert measured.json["counts"]["evaluated"] == len(held)
     assert {key.split("/")[0] for key in held} == {data_of("classify").name, "B"}

@@ -39,7 +39,7 @@ def read(query: Query) -> Contents[Annotations]:
     for row in rows:
         try:
             size_wh = upright_size_hw(row.path)[::-1]
-            objects = _objects(row, names)
+            objects = objects_of(row, names)
         except CvkitError as defect:
             defects.append(of_sample(defect, row.path.relative_to(root).as_posix()))
             continue
@@ -55,8 +55,12 @@ def read(query: Query) -> Contents[Annotations]:
     return Contents(known, None if known else "", read_split)
 
 
-def _objects(row: Row, names: dict[str, str]) -> list[Outline]:
+def objects_of(row: Row, names: dict[str, str]) -> list[Outline]:
     """Return the objects of an image.
+
+    Args:
+        row: of the image, with the column `objects`.
+        names: of the classes, by their numbers.
 
     Raises:
         DataError: describes the first defect.

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cvkit.data.division import is_split
 from cvkit.data.files import (
     IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,
@@ -22,6 +23,8 @@ from cvkit.texts import counted
 
 DRAWN = "cvkit.data.formats.drawn"
 JOINED = "cvkit.data.formats.joined"
+PARQUET = "parquet"
+PARQUET_FILES = ("*.parquet", "data/*.parquet", "*/*.parquet")
 
 
 def reader_of(truth: Truth, name: str) -> Reader:
@@ -114,19 +117,37 @@ UNPACK: dict[Truth, str] = {
 
 
 def refuse_parquet(truth: Truth, place: Path, flag: str) -> None:
-    """Refuse a dataset in parquet files, whose images are inside them.
+    """Refuse a dataset in parquet files from which this kind of labels cannot be read.
 
     Raises:
-        DataError: the hint is the command that unpacks them.
+        DataError: they have other labels, or no format reads them.
     """
-    if not matches(place, "*.parquet") and not matches(place, "data/*.parquet"):
+    found = parquet_files(place)
+    if not found:
         return
-    command = UNPACK.get(truth, "'datasets' of Hugging Face reads them").format(place=str(place))
+    if PARQUET in FORMATS[truth]:
+        raise DataError(
+            f"{flag} {place} has parquet files that are not of {truth}, such as {found[0].name}",
+            code="data.parquet",
+            hint=other_data(truth, place, deeper=False) or FORMATS[truth][PARQUET].about,
+        )
     raise DataError(
         f"{flag} {place} has parquet files, which contain the images",
         code="data.parquet",
-        hint=f"unpack them into NEW with the package datasets: {command}",
+        hint=unpack_hint(truth, place),
     )
+
+
+def parquet_files(root: Path) -> list[Path]:
+    """Return the parquet files of a dataset: in the folder, in `data`, or in those of splits."""
+    found = dict.fromkeys(file for pattern in PARQUET_FILES for file in matches(root, pattern))
+    return [f for f in found if f.parent in (root, root / "data") or is_split(f.parent.name)]
+
+
+def unpack_hint(truth: Truth, place: Path) -> str:
+    """Return how the parquet files in a folder are unpacked."""
+    command = UNPACK.get(truth, "'datasets' of Hugging Face reads them").format(place=str(place))
+    return f"unpack them into NEW with the package datasets: {command}"
 
 
 def _content(place: Path) -> str:
@@ -264,8 +285,7 @@ def _possible_tasks(place: Path, layout: str) -> dict[str, str]:
         if truth == "classes" and names and rows[names[0]].last and not _has_classes(place):
             continue
         folder = place if place.is_dir() else place.parent
-        task = TASK_OF[truth] if truth != "classes" else _task_of_classes(folder)
-        if names and task:
+        if names and (task := _task_of(truth, names[0], folder)):
             found[task] = names[0]
     return found
 
@@ -306,7 +326,7 @@ def _meant_for(place: Path, without: Truth | None = None) -> str:
     found: list[str] = []
     for truth in FORMATS.keys() - {without}:
         if name := _recognised(truth, place):
-            task = TASK_OF[truth] if truth != "classes" else _task_of_classes(place)
+            task = _task_of(truth, name, place)
             found += [f"'cvkit {task}' ({name})"] if task else []
     return " or ".join(sorted(found))
 
@@ -324,6 +344,13 @@ def _tried(truth: Truth) -> list[str]:
     """Return the names of formats in the order in which they are tried."""
     rows = FORMATS[truth]
     return sorted(rows, key=lambda name: rows[name].last)
+
+
+def _task_of(truth: Truth, name: str, place: Path) -> str:
+    """Return the task for a dataset in a format; "" if there is none."""
+    if truth != "classes":
+        return TASK_OF[truth]
+    return FORMATS[truth][name].task or _task_of_classes(place)
 
 
 def _task_of_classes(place: Path) -> str:

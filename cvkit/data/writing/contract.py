@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Generic, Literal, Protocol, TypeVar
 
-from cvkit.data.pages import file_of
+from cvkit.data.decode import file_suffix
 from cvkit.errors import DataError
 from cvkit.structures import ClassList
 from cvkit.texts import shown
@@ -42,7 +42,7 @@ class Item(Generic[T]):
     @property
     def file_name(self) -> str:
         """Name of its image or video in the new dataset."""
-        return f"{self.name}{file_of(self.source).suffix}"
+        return f"{self.name}{file_suffix(self.source)}"
 
 
 @dataclass(frozen=True)
