@@ -38,7 +38,7 @@ def command_in(hint):
     return code
 
 
-@pytest.mark.parametrize("truth", FORMATS.keys() - {*READ})
+@pytest.mark.parametrize("truth", sorted(FORMATS.keys() - {*READ}))
 @pytest.mark.parametrize("folder", ["data", "."])
 def test_labels_that_parquet_files_are_not_read_for_are_refused(tmp_path, truth, folder):
     (tmp_path / folder).mkdir(exist_ok=True)
