@@ -11,6 +11,13 @@ __all__ = ["__version__", "evaluate", "load", "train"]
 
 __version__ = "0.1.0"
 
+OF_FILES = (
+    *("contact_sheet", "debug", "devices", "image_ids", "inputs", "json", "json_results"),
+    *("max_failures", "nodes", "out", "overlay", "overwrite", "per_clip", "quiet", "resume"),
+    *("save", "top_k"),
+)
+"""Flags of predict about its files and what it prints, which a program decides itself."""
+
 
 def load(weights: str | PathLike[str], task: str | None = None, **options: object) -> "Predictor":
     """Return a ready `cvkit.api.predictor.Predictor` for a trained model.
@@ -20,7 +27,8 @@ def load(weights: str | PathLike[str], task: str | None = None, **options: objec
             file in `weights/`, or a published name such as `imagenet`, which is downloaded on
             first use.
         task: such as `"instance"`; only needed for names that are published for several tasks.
-        **options: any flag of the task's `predict` command, for example `batch_size=4`.
+        **options: flags of the task's `predict` command about the model and the machine, for
+            example `batch_size=4`.
 
     Raises:
         cvkit.errors.CvkitError: the model cannot be found or read, or an option is unknown or has
@@ -44,6 +52,11 @@ def load(weights: str | PathLike[str], task: str | None = None, **options: objec
     if given.get("embeddings") is True:  # the command wants the name of a file
         given["embeddings"] = "embeddings.npz"
     options_class = task_options(kind, "predict")
+    idle = next((name for name in given if name in OF_FILES), None)
+    if idle is not None:
+        raise UsageError(
+            f"cvkit.load: {idle} is for the command line", code="api.flag", hint="omit it"
+        )
     chosen = from_config(options_class, given, "cvkit.load") | {"weights": weights}
     return load_predictor(weights, kind, options_class(**chosen))
 

@@ -26,7 +26,11 @@ def test_every_option_is_checked_as_its_flag_is(task):
     options_class = OPTIONS[task]["predict"]
     known = hints(options_class)
     refused = 0
-    for name in known.keys() - {"config", "weights"}:
+    for name in known.keys() & cvkit.OF_FILES:
+        with pytest.raises(UsageError, match=f"^cvkit.load: {name} is for the command line"):
+            cvkit.load(MODELS[task], **{name: 1})
+    checked = known.keys() - {"config", "weights", *cvkit.OF_FILES}
+    for name in checked:
         for value in (object(), -3, "nonsense", 1.5):
             try:
                 _checked(known[name], value, "")
@@ -34,7 +38,7 @@ def test_every_option_is_checked_as_its_flag_is(task):
                 refused += 1
                 with pytest.raises(UsageError, match=f"^cvkit.load: {name}: .* is not "):
                     cvkit.load(MODELS[task], **{name: value})
-    assert refused > 3 * len(known) // 2
+    assert refused > 2 * len(checked)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +62,7 @@ def test_a_wrong_argument_is_named(arguments, words):
 
 def test_paths_and_names_are_taken():
     file = Path(__file__).parents[1] / "weights" / "shapes.safetensors"
-    model = cvkit.load(file, batch_size=2, device="cpu", out=Path("unused"))
+    model = cvkit.load(file, batch_size=2, device=Path("cpu"))
     assert len(model.classes) == 6
 
 
