@@ -2,8 +2,10 @@
 
 import os
 
-CACHES = frozenset({".pytest_cache", ".ruff_cache", ".hypothesis", "__pycache__"})
-"""What tools, not tests, leave in a folder."""
+CACHES = frozenset(
+    {".pytest_cache", ".ruff_cache", ".mypy_cache", ".hypothesis", "__pycache__", "site", "demo"}
+)
+"""What tools, not tests, leave in a folder, perhaps while tests run."""
 
 
 def left_in(folder, before):

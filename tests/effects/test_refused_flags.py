@@ -1,6 +1,7 @@
 """What cannot work, or would have no effect, is refused before anything begins."""
 
 import ast
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -323,6 +324,11 @@ def test_a_prediction_that_cannot_work_is_refused(places, monkeypatch, task, fla
 ONNX = {"format": "onnx"}
 
 
+def _made(name, at):
+    """Return the path, as text, of an empty file."""
+    return str(at.write(name, ""))
+
+
 def _beside(at, there, name):
     """Return the path of a file that is not there, beside one that is."""
     return at.write(there, "").with_name(f"{at.task}-{name}")
@@ -361,7 +367,7 @@ TOOLS = [
     (("bench",), {"data": "nowhere"}, "data.missing"),
     (("export",), {"weights": None}, "weights.missing"),
     *(
-        (("export",), {"weights": f"m{kind.suffix}"}, "export.source")
+        (("export",), {"weights": partial(_made, f"m{kind.suffix}")}, "export.source")
         for kind in exports.FORMATS.values()
     ),
     (("export",), {"split": "val"}, "split.idle"),
@@ -376,7 +382,7 @@ TOOLS = [
     (("export",), {"overwrite": True}, "overwrite.idle"),
     (("export",), {"out": Path("m.onnx")}, "out.suffix"),
     (("export",), {"out": lambda at: at.write("m.pt2", "")}, "out.exists"),
-    (("export",), {"out": lambda at: _beside(at, "n.export.json", "n.pt2")}, "out.exists"),
+    (("export",), {"out": lambda at: _beside(at, "n.pt2.export.json", "n.pt2")}, "out.exists"),
     (("export",), {"out": Path("no/m.pt2")}, "out.folder"),
     (("export",), {"weights": "boxes"}, "export.unsupported"),
     (("export",), {"weights": "nowhere"}, "model.missing"),

@@ -25,7 +25,7 @@ from cvkit.data.parquet_files import (
 )
 from cvkit.errors import CvkitError, DataError, of_sample
 from cvkit.format_table import Truth
-from cvkit.texts import is_text, shown
+from cvkit.texts import counted, is_text, shown
 
 SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})(?:-.+)?")
 """Names of files of which several make a split; after the numbers, there may be a hash."""
@@ -185,7 +185,7 @@ def class_names(table: Table, column: str, names: Sequence[str] = ()) -> tuple[s
 def outside_names(where: str, value: Any, names: Sequence[str]) -> DataError:
     """Return the error about a label that is not the number of a class."""
     return DataError(
-        f"{where}: label {shown(value)} is not one of the {len(names)} classes",
+        f"{where}: label {shown(value)} is not one of {counted(len(names), 'class', 'classes')}",
         code="parquet.label",
         hint=f"labels are numbers from 0 to {len(names) - 1}; -1 stands for no label",
     )
