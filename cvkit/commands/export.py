@@ -116,7 +116,7 @@ def _source(options: Export, report: Reporter) -> _Source:
     shared |= {"device": "cpu", "precision": "fp32", "workers": 0}
     trained = load_trained(options.weights, task_options(name, "predict")(**shared), name)
     task = trained.task
-    form = form_of(trained.task, trained.model, options.format, raw=False)
+    form = form_of(trained.task, trained.model, options.format)
     axes = open_axes(form, options.dynamic, task.input_shape, trained.model)
     labelled: tuple[Task, Dataset] | None = None
     calibration: list[Batch] = []
@@ -293,7 +293,7 @@ def _metric(
     from cvkit.engine.runtime import StopSignal
     from cvkit.export.networks import SERVED
 
-    if source.labelled is None or source.form.raw:
+    if source.labelled is None:
         return {}
     task, data = source.labelled
     network = SERVED[task.name](served, source.form.scale)

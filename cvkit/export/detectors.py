@@ -51,8 +51,8 @@ class DetectForm(Form):
     varies = True
     stacks = False
 
-    def __init__(self, network: nn.Module, scale: Normalisation, *, raw: bool = False) -> None:
-        super().__init__(network, scale, raw=raw)
+    def __init__(self, network: nn.Module, scale: Normalisation) -> None:
+        super().__init__(network, scale)
         self.detector = cast(TwoStageDetector, self.network)
 
     @classmethod

@@ -17,7 +17,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor
 
-from cvkit.errors import ModelFileError, UsageError
+from cvkit.errors import CvkitError, ModelFileError, UsageError
 from cvkit.export.forms import Form
 from cvkit.export.signature import Signature
 from cvkit.export.smaller import quantise, with_half_weights
@@ -304,7 +304,7 @@ def convert(
             kind.from_onnx(small, path, told, content)
         else:
             kind.write(path, form, inputs, told, content)
-    except (OSError, MemoryError):
+    except (CvkitError, OSError, MemoryError):
         raise
     except Exception as error:  # each converter raises errors of its own
         reason = " ".join(str(error).split())[:200]

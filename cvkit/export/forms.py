@@ -60,14 +60,12 @@ class Form(nn.Module, ABC):
     Args:
         network: in evaluation mode, on the CPU.
         scale: normalisation of the pixels.
-        raw: leave out the post-processing.
 
     Attributes:
         inputs, outputs: their names.
         axes: names of the axes that can be left open, by input or output.
         dynamic: what can be left open.
         varies: whether the sizes of the inputs differ in use.
-        has_raw: whether there is a post-processing that can be left out.
         stacks: whether an input is a batch of samples.
         about: why something cannot be left open.
     """
@@ -77,14 +75,13 @@ class Form(nn.Module, ABC):
     axes: ClassVar[Mapping[str, Mapping[int, str]]]
     dynamic: ClassVar[tuple[str, ...]] = (BATCH, SIZE)
     varies: ClassVar[bool] = False
-    has_raw: ClassVar[bool] = False
     stacks: ClassVar[bool] = True
     about: ClassVar[str] = "the network takes one image at a time"
 
-    def __init__(self, network: nn.Module, scale: Normalisation, *, raw: bool = False) -> None:
+    def __init__(self, network: nn.Module, scale: Normalisation) -> None:
         super().__init__()
         self.network = with_exportable_pooling(copy.deepcopy(network)).float()
-        self.scale, self.raw = scale, raw
+        self.scale = scale
         self.eval()  # the exporter sets the parts to the mode of the whole
 
     @classmethod

@@ -22,7 +22,6 @@ class Signature:
         inputs: axes of each input: sizes, or names of those that are left open.
         outputs: names in order.
         precision: fp32, fp16 (weights) or int8.
-        raw: whether the post-processing is left out.
         opset: version of the ONNX operators, in files that are made of ONNX.
     """
 
@@ -30,7 +29,6 @@ class Signature:
     inputs: Mapping[str, tuple[Axis, ...]]
     outputs: tuple[str, ...]
     precision: str = "fp32"
-    raw: bool = False
     opset: int | None = None
 
     @classmethod
@@ -60,7 +58,7 @@ class Signature:
                 known[axis] if axis in known and _is_open(known[axis], open_axes) else int(size)
                 for axis, size in enumerate(value.shape)
             )
-        return cls(name, shapes, form.outputs, precision, raw=form.raw, opset=opset)
+        return cls(name, shapes, form.outputs, precision, opset=opset)
 
     @classmethod
     def from_header(cls, path: Path, header: dict[str, Any]) -> "Signature":

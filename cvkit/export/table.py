@@ -30,14 +30,13 @@ FORMS: Mapping[str, type[Form]] = {
 """The form of each task's networks."""
 
 
-def form_of(task: Task[Any, Any, Any], network: nn.Module, name: str, *, raw: bool) -> Form:
+def form_of(task: Task[Any, Any, Any], network: nn.Module, name: str) -> Form:
     """Return the form of a model's network.
 
     Args:
         task: of the model.
         network: in evaluation mode, on the CPU.
         name: of the format.
-        raw: leave out the post-processing.
 
     Raises:
         UsageError: this format cannot hold it; nothing has been converted yet.
@@ -51,7 +50,7 @@ def form_of(task: Task[Any, Any, Any], network: nn.Module, name: str, *, raw: bo
             code="export.unsupported",
             hint="docs/export.md lists what each format can hold",
         )
-    return kind(network, scale_of(task), raw=raw)
+    return kind(network, scale_of(task))
 
 
 @torch.inference_mode()

@@ -11,6 +11,7 @@ import torch
 
 from cvkit.commands import export as command
 from cvkit.data.decode import read_image
+from cvkit.errors import DataError
 from cvkit.export import formats, networks, proof
 from cvkit.export.detectors import matched
 from cvkit.export.formats import FORMATS
@@ -195,6 +196,15 @@ def test_a_file_for_one_number_of_samples_is_found(exported, monkeypatch, task):
     done, _ = exported(task, "onnx", data=False)
     assert done.code == 4
     assert "the file cannot compute inputs of" in done.json["error"]["message"]
+
+
+def test_an_error_of_cvkit_is_not_renamed_by_the_conversion(exported, monkeypatch):
+    def broken(*_):
+        raise DataError("a.png is damaged", code="image.corrupt")
+
+    monkeypatch.setitem(formats.FORMATS, "onnx", replace(FORMATS["onnx"], write=broken))
+    done, out = exported("classify", "onnx", data=False)
+    assert done.json["error"]["code"] == "image.corrupt" and not out.exists()
 
 
 def test_a_lower_metric_is_found(exported, monkeypatch):
