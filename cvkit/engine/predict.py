@@ -178,6 +178,9 @@ class Work:
 def predict(work: Work, journal: Journal) -> Counts:
     """Predict all inputs that the journal does not hold yet, in one process; lines come in order.
 
+    They get the results that they get where nothing is done yet: inputs of their batches that are
+    done are predicted with them again, unwritten.
+
     A line is written only when the files that it names are, so a kill loses nothing that the
     journal promises. An input whose files cannot be written fails alone.
 
@@ -187,12 +190,11 @@ def predict(work: Work, journal: Journal) -> Counts:
         DataError: `max_failures` inputs failed.
         MachineError: the disk is full, for example.
     """
-    records = _first_records(work, journal)
-    todo = [file for file in work.files if file.key not in journal.names]
+    data, share = _shared(work, journal.names)
+    records = _first_records(work, journal, share.places)
     with contextlib.ExitStack() as ending:
         ending.callback(journal.sync)
-        data = work.task.source(todo)
-        _predict_share(work, data, share_of(work.ranks, data, work.batch_size), records)
+        _predict_share(work, data, share, records)
     return _finished(work, records)
 
 
@@ -236,9 +238,16 @@ def predict_together(
     return Counts() if records is None else _finished(work, records)
 
 
-def _first_records(work: Work, journal: Journal) -> Records:
+def _shared(work: Work, done: Collection[str]) -> tuple[Dataset, Share]:
+    """Return all inputs, and the share of this process in those that are not done."""
+    data = work.task.source(work.files)
+    finished = frozenset(n for n, file in enumerate(work.files) if file.key in done)
+    return data, share_of(work.ranks, data, work.batch_size, finished)
+
+
+def _first_records(work: Work, journal: Journal, places: Sequence[int] | None = None) -> Records:
     """Return what records results in the journal, and record what could not be opened."""
-    records = Records(work.task.write, journal, work.names, work.max_failures, work.on_line)
+    records = Records(work.task.write, journal, work.names, work.max_failures, work.on_line, places)
     records.counts.skipped = sum(file.key in journal.names for file in work.files)
     for failure in work.lost:
         records.fail(failure)
@@ -247,9 +256,7 @@ def _first_records(work: Work, journal: Journal) -> Records:
 
 def _predict_apart(work: Work, folder: Path, done: Collection[str]) -> None:
     """Predict the share of this process into files of its own."""
-    todo = [file for file in work.files if file.key not in done]
-    data = work.task.source(todo)
-    share = share_of(work.ranks, data, work.batch_size)
+    data, share = _shared(work, done)
     with contextlib.closing(Lines.of_rank(folder, work.ranks.layout.rank)) as lines:
         records = Records(
             work.task.write,
@@ -272,14 +279,16 @@ def _predict_share(work: Work, data: Dataset, share: Share, records: Records) ->
         loaded = ending.enter_context(read_ahead(data, share.keys, work.workers, device, writers))
         for places, item in share.placed(loaded, work.batch_size, data):
             if isinstance(item, Failure):
-                records.written.put(places[0], item)
+                if places[0] not in share.done:
+                    records.written.put(places[0], item)
             else:
                 with torch.inference_mode(), work.fabric.autocast():
                     results = task.predict(model, item.to(device))
                 for place, sample, result in zip(places, item.samples, results, strict=True):
-                    records.add(place, result, sample, writers)
+                    if place not in share.done:
+                        records.add(place, result, sample, writers)
             records.record()
-            work.advance(min(records.begun * ranks.world, len(data)), "")
+            work.advance(min(len(share.done) + records.begun * ranks.world, len(data)), "")
             ranks.stop.raise_if_set("prediction interrupted", "add --resume to continue")
             ranks.raise_if_failed()
             last = ranks.last_place(work.max_failures - len(work.lost))

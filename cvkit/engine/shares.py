@@ -20,15 +20,17 @@ class Share:
     Attributes:
         batches: their places in the dataset, in the order in which they are read.
         alone: there is one process, so `by_size` makes the batches.
+        done: places whose results are known; their samples only complete the batches of others.
     """
 
     batches: list[list[int]]
     alone: bool = False
+    done: frozenset[int] = frozenset()
 
     @property
     def places(self) -> list[int]:
-        """All places, in order."""
-        return sorted(place for batch in self.batches for place in batch)
+        """The places of which results are wanted, in order."""
+        return sorted(place for batch in self.batches for place in batch if place not in self.done)
 
     @property
     def keys(self) -> list[list[Key]]:
@@ -47,14 +49,24 @@ class Share:
         return as_planned(loaded, self.batches)
 
 
-def share_of(ranks: Ranks, dataset: Dataset, batch_size: int) -> Share:
+def share_of(
+    ranks: Ranks, dataset: Dataset, batch_size: int, done: frozenset[int] = frozenset()
+) -> Share:
     """Return the samples that this process reads.
 
-    Each of the batches that one process would make goes to one process, so that results do not
-    depend on their number. The sizes of the samples are read before, by all processes together.
+    Each of the batches that one process would make of all samples goes to one process, so that
+    results depend neither on the number of processes nor on what an earlier command has done: on
+    some machines the last digits of a result depend on the size of its batch. The sizes of the
+    samples are read before, by all processes together.
+
+    Args:
+        ranks: the processes.
+        dataset: of all samples.
+        batch_size: samples of a batch.
+        done: places whose results are known already.
     """
     count, world, rank = len(dataset), ranks.world, ranks.layout.rank
-    if world == 1:
+    if world == 1 and not done:
         return Share([[place for place, _ in batch] for batch in in_order(count, batch_size)], True)
     if not isinstance(dataset, Measurable):  # taken to be of one size
         geometries: list[Geometry | None] = [Geometry((0, 0), (0, 0))] * count
@@ -65,10 +77,12 @@ def share_of(ranks: Ranks, dataset: Dataset, batch_size: int) -> Share:
         geometries = [found[place % world][place // world] for place in range(count)]
     batches, number = [], 0
     for batch in planned(geometries, batch_size):
+        if done.issuperset(batch):
+            continue
         if geometries[batch[0]] is None:  # it cannot be read
             turn = batch[0]
         else:
             turn, number = number, number + 1
         if turn % world == rank:
             batches.append(batch)
-    return Share(batches)
+    return Share(batches, done=done)

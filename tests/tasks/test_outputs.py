@@ -9,7 +9,7 @@ import cv2
 import pytest
 from PIL import Image
 
-from cvkit.catalog import TASKS
+from cvkit.catalog import TASKS, resolve
 from cvkit.data.files import list_inputs, walk_videos
 from cvkit.data.synthetic.samples import WRITERS
 from cvkit.scoring.predicted import read_predicted
@@ -160,6 +160,42 @@ def test_a_path_that_is_too_long_costs_its_input_only(predict, tmp_path, task, m
     assert done.json["counts"] == {"predicted": 1, "failed": 1, "skipped": 0}
     (failure,) = lines(out, "failures")
     assert failure["code"] == "out.name" and "too long" in failure["reason"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_what_is_resumed_has_the_batches_of_a_whole_prediction(
+    cvkit, run_of, tmp_path, task, monkeypatch
+):
+    """On some machines the last digits of a result depend on the size of its batch."""
+    for name in "abcdefgh":
+        path = place(task, tmp_path / "in" / f"{name}.jpg")
+    path.write_bytes(b"none")
+    flags = ("--weights", run_of(task), "--batch-size", 3, "--engine", "eager", "--quiet", "--json")
+    command = (task, "predict", tmp_path / "in", *flags, "--out")
+    batches = []
+    kind = resolve(TASKS[task])
+    real = kind.predict
+
+    def watched(self, model, batch):
+        batches.append([sample.path for sample in batch.samples])
+        return real(self, model, batch)
+
+    monkeypatch.setattr(kind, "predict", watched)
+    whole = tmp_path / "whole"
+    assert cvkit(*command, whole).code == 3
+    text = (whole / "predictions.jsonl").read_text().splitlines(keepends=True)
+    keys = [line["path"] for line in lines(whole)]
+    wanted = list(batches)
+    assert [len(batch) for batch in wanted] == [3, 3, 1]
+    for kept in (0, 1, 4, 6):
+        out = tmp_path / f"kept-{kept}"
+        shutil.copytree(whole, out)
+        (out / "predictions.jsonl").write_text("".join(text[:kept]))
+        batches.clear()
+        done = cvkit(*command, out, "--resume")
+        assert done.json["counts"] == {"predicted": 7 - kept, "failed": 1, "skipped": kept}
+        assert batches == [batch for batch in wanted if not set(batch) <= set(keys[:kept])]
+        assert (out / "predictions.jsonl").read_text() == "".join(text)
 
 
 @pytest.mark.parametrize("task", TASKS)
