@@ -80,6 +80,9 @@ def test_nothing_is_overwritten_and_nothing_is_half_written(cvkit, sources, tmp_
     assert inside.json["error"]["code"] == "out.inside"
     both = split(cvkit, source, "segment", out, "--copy", tmp_path / "a", "--link", tmp_path / "b")
     assert both.json["error"]["code"] == "copy.twice"
+    for flag in ("--copy", "--link"):
+        folds = split(cvkit, source, "segment", out, flag, tmp_path / "a", "--folds", 2)
+        assert (folds.code, folds.json["error"]["code"]) == (2, "copy.folds")
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
     (new / "mine.txt").unlink()
 

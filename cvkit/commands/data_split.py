@@ -32,6 +32,7 @@ def split(options: DataSplit) -> int:
     from cvkit.data.stratify import joined_groups, stratified
 
     refuse_existing(options.out, (".json",), options.overwrite)
+    _folder(options)
     shares = _shares(options)
     report = Reporter(options.quiet)
     task = task_of(options)
@@ -69,13 +70,22 @@ def _folder(options: DataSplit) -> tuple[str, Path | None]:
     """Return the flag of the folder for a new dataset, and the folder.
 
     Raises:
-        UsageError: two folders.
+        UsageError: two folders, or one for folds.
     """
     if options.copy is not None and options.link is not None:
         raise UsageError(
             "--copy and --link cannot be combined", code="copy.twice", hint="omit one of them"
         )
-    return ("--link", options.link) if options.link is not None else ("--copy", options.copy)
+    name = "--link" if options.link is not None else "--copy"
+    folder = options.copy if options.link is None else options.link
+    if folder is not None and options.folds:
+        raise UsageError(
+            f"{name} writes a dataset with splits, and --folds makes folds",
+            code="copy.folds",
+            hint=f"omit {name}: 'train --splits {options.out} --fold 1/{options.folds}' takes "
+            "the folds from the list",
+        )
+    return name, folder
 
 
 def _writer(options: DataSplit, data: Labelled[Any, Any]) -> Any:

@@ -7,17 +7,26 @@ from pathlib import Path
 from cvkit.errors import DataError
 from cvkit.format_table import ROOTS_SEPARATOR
 
+BUILT_IN = Path("samples")
+"""The place that means the built-in samples."""
+
 
 def roots_of(place: Path) -> list[Path]:
     """Return the datasets of a place; a single one unless it names several.
 
     Raises:
-        DataError: one of them is named twice.
+        DataError: one of them is named twice, or is the built-in samples.
     """
     text = str(place)
     if ROOTS_SEPARATOR not in text or place.exists():
         return [place]
     roots = [Path(part) for part in text.split(ROOTS_SEPARATOR) if part]
+    if len(roots) > 1 and BUILT_IN in roots:
+        raise DataError(
+            f"the built-in {BUILT_IN} cannot be joined with other data",
+            code="data.samples",
+            hint="write them to a folder with 'cvkit samples DIR --task TASK', and give that",
+        )
     places = Counter(root.resolve() for root in roots)
     twice = next((root for root in roots if places[root.resolve()] > 1), None)
     if twice:

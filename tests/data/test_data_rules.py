@@ -99,6 +99,7 @@ OTHERS = {
         "data.parquet",
         "data.missing",
         "data.twice",
+        "data.samples",
         "json.several",
         "format.file",
         "images.idle",

@@ -176,6 +176,8 @@ def test_the_names_of_datasets_tell_them_apart(tmp_path):
     assert roots_of(place(*roots)) == roots
     with pytest.raises(CvkitError, match="named twice"):
         roots_of(place(roots[0], roots[0]))
+    with pytest.raises(CvkitError, match="samples cannot be joined"):
+        roots_of(place(roots[0], "samples"))
     odd = tmp_path / f"a{os.pathsep}b"
     odd.mkdir()
     assert roots_of(odd) == [odd]
