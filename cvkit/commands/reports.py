@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 import platform
 import shlex
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from typer.models import ArgumentInfo
 
 from cvkit import __version__
 from cvkit.console import Reporter
@@ -71,20 +74,25 @@ def write_report(
     write_page(path, evaluation)
 
 
-def command_line(options: Command, names: tuple[str, str]) -> str:
+def command_line(options: Command, names: Sequence[str]) -> str:
     """Return the command with every flag that is not at its default, quoted for a shell."""
-    words, kinds = ["cvkit", *names], hints(type(options))
+    inputs: list[str] = []
+    words: list[str] = []
+    kinds = hints(type(options))
     for field in dataclasses.fields(options):
         if not differs(options, field.name):
             continue
-        value = getattr(options, field.name)
-        first, *others = name_text(field, description(kinds[field.name])).split(", ")
-        if isinstance(value, bool):
+        value, option = getattr(options, field.name), description(kinds[field.name])
+        values = [str(each) for each in (value if isinstance(value, list) else [value])]
+        first, *others = name_text(field, option).split(", ")
+        if isinstance(option, ArgumentInfo):
+            inputs += values
+        elif isinstance(value, bool):
             words.append(first if value else others[0])
         else:
-            for each in value if isinstance(value, list) else [value]:
-                words += [first, str(each)]
-    return shlex.join(words)
+            words += (word for each in values for word in (first, each))
+    dashed = ["--"] if any(text.startswith("-") for text in inputs) else []
+    return shlex.join(["cvkit", *names, *words, *dashed, *inputs])
 
 
 def environment() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import shlex
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_lines import NEEDED
 from report_parts import NAMES, evaluation, page, predictions_of, scored_of
 
+from cvkit import cli
 from cvkit.catalog import TASKS
 from cvkit.commands.reports import command_line
 from cvkit.commands.training_report import evaluation_of
@@ -19,7 +22,7 @@ from cvkit.data.synthetic.samples import WRITERS
 from cvkit.errors import DataError, MachineError
 from cvkit.metrics.image_counts import count_image
 from cvkit.options.job import with_given
-from cvkit.options.tree import OPTIONS
+from cvkit.options.tree import OPTIONS, commands
 from cvkit.reporting import classify, gallery
 from cvkit.reporting.charts import Axis, Line, line_chart, nice_ceiling, ticks
 from cvkit.reporting.detect import by_threshold
@@ -308,6 +311,24 @@ def test_the_command_repeats_every_flag_that_is_not_at_its_default(tmp_path):
     assert command_line(asked, ("detect", "eval")) == (
         "cvkit detect eval --quiet --fail-under AP=0.5 --fail-under 'AP50@a b=1' "
         "--weights 'a run' --no-files --iou 0.7"
+    )
+
+
+@pytest.mark.parametrize("path", [path for path, _ in commands()], ids=" ".join)
+def test_the_command_can_be_given_again(path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(cli, "resolve", lambda target: lambda options, *task: asked.append(options))
+    for more in ([], ["--quiet"]):
+        cli.run([*path, *more, *NEEDED.get(path, [])])
+        cli.run(shlex.split(command_line(asked[-1], path))[1:])
+        assert len(asked) == 2 and asked[0] == asked[1]
+        asked.clear()
+
+
+def test_inputs_that_look_like_flags_are_given_as_inputs():
+    asked = OPTIONS["segment"]["predict"](inputs=["-x.png", "a b"], weights="w")
+    assert command_line(asked, ("segment", "predict")) == (
+        "cvkit segment predict --weights w -- -x.png 'a b'"
     )
 
 
