@@ -71,7 +71,7 @@ FORMATS: dict[Truth, dict[str, Format]] = {
         "csv": Format(
             module=f"{_PLACE}.csv_table",
             kinds=(".csv",),
-            about="a table labels.csv with path,label[,split]",
+            about="a table labels.csv with path,label[,split], or SPLIT.csv",
             files=(".csv",),
             writer=f"{_WRITERS}.csv_table",
         ),

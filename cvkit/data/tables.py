@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,10 +10,26 @@ from typing import Any
 
 from cvkit.data.run_lengths import PIXELS
 from cvkit.errors import CvkitError, DataError, raise_defects
-from cvkit.texts import counted, read_text, shown
+from cvkit.texts import counted, read_text, require_regular, shown
 
 LONGEST_CELL = 131_072
 """Maximum number of characters in a cell, except in tables of run-length codes."""
+FIRST_BYTES = 4096
+"""Bytes of a file in which the first line of a table ends."""
+
+
+def columns_of(path: Path) -> list[str]:
+    """Return the columns that the first line of a file names, whatever separates them.
+
+    There are none if it cannot be read.
+    """
+    try:
+        require_regular(path)
+        with path.open("rb") as stream:
+            first = stream.read(FIRST_BYTES).partition(b"\n")[0]
+    except (OSError, DataError):
+        return []
+    return [name.strip(' \r"') for name in re.split("[,;\t]", first.decode("utf-8-sig", "replace"))]
 
 
 def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:

@@ -23,7 +23,7 @@ class ClassifyTrain(Train):
     """Train an image classifier.
 
     Layouts: SPLIT/CLASS/images, CLASS/images (divided by --val-fraction), or a table with the
-    columns path,label[,split] (a .csv file, or labels.csv in the folder).
+    columns path,label[,split] (a .csv file, or labels.csv or train.csv and val.csv in the folder).
     """
 
     arch: Annotated[

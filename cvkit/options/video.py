@@ -28,8 +28,8 @@ class VideoTrain(Train):
     """Train a video classifier.
 
     Layouts: SPLIT/CLASS/videos, CLASS/videos (divided by --val-fraction), or a table with the
-    columns path,label[,split,start,end] (a .csv file, or labels.csv in the folder; start and end
-    in seconds). A folder of frames counts as a video.
+    columns path,label[,split,start,end] (a .csv file, or labels.csv or train.csv and val.csv in
+    the folder; start and end in seconds). A folder of frames counts as a video.
     """
 
     arch: Annotated[

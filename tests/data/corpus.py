@@ -1056,6 +1056,28 @@ def class_table():
 
 
 @case
+def class_tables_of_splits():
+    return Case(
+        "classes",
+        "csv",
+        {
+            "train.csv": "path,label\na.png,cat\n",
+            "valid.csv": "path,label\nb.png,dog\n",
+            "a.png": photo(10),
+            "b.png": photo(20),
+        },
+        ("cat", "dog"),
+        {"train": {"a.png": "cat"}, "valid": {"b.png": "dog"}},
+        {
+            "outside": ("train.csv", "a.png", "../a.png"),
+            "empty": ("valid.csv", "path,label\nb.png,dog\n", ""),
+            "rowless": ("valid.csv", "b.png,dog\n", ""),
+            "columns": ("valid.csv", "path,label", "path,name"),
+        },
+    )
+
+
+@case
 def class_table_of_marks():
     """A column for each class, as in several of Kaggle's tables."""
     return Case(

@@ -1,6 +1,7 @@
 """Images or videos listed in a CSV table with the columns path, label and perhaps split.
 
-Paths are relative to the table. Columns `start` and `end` give parts of videos, in seconds. Other
+There may be a table for each split instead, such as train.csv and val.csv. Paths are relative to
+the table. Columns `start` and `end` give parts of videos, in seconds. Other
 names of the two columns are known too; instead of a label there may be a column for each class, one
 of which is 1 in every row.
 """
@@ -11,25 +12,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cvkit.data.classified import ClassifiedImage
-from cvkit.data.division import ALL
-from cvkit.data.files import inside
+from cvkit.data.division import ALL, is_split
+from cvkit.data.files import inside, matches
 from cvkit.data.formats.contract import Contents, Listing, Query
 from cvkit.data.labelled import missing_files
-from cvkit.data.tables import read_rows
+from cvkit.data.tables import columns_of, read_rows
 from cvkit.errors import CvkitError, DataError, defects_of
 from cvkit.texts import counted, parse_number, shown
 
 TABLE = "labels.csv"
-"""Name of the table that makes a folder a dataset in this format."""
+"""Name of the table of a folder, unless there is one for each split."""
 PATHS = ("path", "image", "filename", "file_name", "file", "image_path", "image_id", "video")
 LABELS = ("label", "class", "class_name", "category")
 """Names of the columns; the first that a table has is used."""
 BESIDE = ("split", "start", "end")
+BOXES = ("xmin", "x_min", "x1")
+"""Columns of tables that list objects."""
 
 
 def looks_like(place: Path, splits: Sequence[str]) -> bool:
-    """Return whether a dataset is a table, or a folder with one."""
-    return place.is_file() or (place / TABLE).is_file()
+    """Return whether a dataset is a table, or a folder with one or with one for each split."""
+    return place.is_file() or (place / TABLE).is_file() or bool(_of_splits(place))
 
 
 def read(query: Query) -> Contents[Listing[ClassifiedImage]]:
@@ -38,7 +41,12 @@ def read(query: Query) -> Contents[Listing[ClassifiedImage]]:
     Raises:
         DataError: the table cannot be read, or has malformed rows.
     """
-    table = _read_table(query.root if query.root.is_file() else query.root / TABLE)
+    root = query.root
+    apart = {} if root.is_file() or (root / TABLE).is_file() else _of_splits(root)
+    if apart:
+        table = _joined([_read_table(file, split) for split, file in apart.items()])
+    else:
+        table = _read_table(root if root.is_file() else root / TABLE)
     known = sorted(table.splits)
 
     def read_split(wanted: str) -> Listing[ClassifiedImage]:
@@ -63,15 +71,40 @@ class _Table:
     defects: list[CvkitError]
 
 
-def _read_table(path: Path) -> _Table:
+def _of_splits(root: Path) -> dict[str, Path]:
+    """Return the tables that are named after splits, if one of them has the usual columns."""
+    files = [file for file in matches(root, "*.csv") if is_split(file.stem)]
+    return {file.stem: file for file in files} if any(map(_lists_samples, files)) else {}
+
+
+def _lists_samples(file: Path) -> bool:
+    columns = {*columns_of(file)}
+    return bool(columns & {*PATHS} and columns & {*LABELS}) and not columns & {*BOXES}
+
+
+def _joined(tables: Sequence[_Table]) -> _Table:
+    """Return the tables of a dataset's splits as one."""
+    return _Table(
+        [image for table in tables for image in table.images],
+        {split for table in tables for split in table.splits},
+        [note for table in tables for note in table.notes],
+        [defect for table in tables for defect in table.defects],
+    )
+
+
+def _read_table(path: Path, name: str | None = None) -> _Table:
     """Return the content of a table.
+
+    Args:
+        path: of the table.
+        name: of the split of rows that do not give one.
 
     Raises:
         DataError: see `read_rows`.
     """
     rows, notes = _usual(read_rows(path, ()), path)
     root, images = path.parent, []
-    splits = {row["split"] for row in rows if row.get("split") is not None}
+    splits = {split for row in rows if (split := row.get("split", name)) is not None}
     missing: dict[str, str] = {}
     defects: list[CvkitError] = []
     for row in rows:
@@ -82,7 +115,7 @@ def _read_table(path: Path) -> _Table:
             continue
         key = row["path"] if seconds is None else f"{row['path']}#{seconds[0]:g}-{seconds[1]:g}"
         image = ClassifiedImage(key, file, row["label"].strip(), seconds)
-        images.append((row.get("split"), image))
+        images.append((row.get("split", name), image))
         missing |= {} if file.exists() else {row["path"]: key}
     found = defects_of(defects, str(path))
     found += missing_files(path, missing, "paths are relative to the table")

@@ -12,12 +12,11 @@ from cvkit.data.division import is_split
 from cvkit.data.files import matches
 from cvkit.data.formats.contract import Contents, Listing, Query
 from cvkit.data.formats.named_files import FilesByName, Named
-from cvkit.data.tables import read_rows
+from cvkit.data.tables import columns_of, read_rows
 from cvkit.errors import CvkitError, DataError, defects_of
-from cvkit.texts import parse_number, require_regular, shown
+from cvkit.texts import parse_number, shown
 
 COLUMNS = ("label", "youtube_id", "time_start", "time_end")
-FIRST_BYTES = 4096
 
 
 def looks_like(place: Path, splits: Sequence[str]) -> bool:
@@ -45,17 +44,8 @@ def read(query: Query) -> Contents[Listing[ClassifiedImage]]:
 
 
 def _tables(root: Path) -> list[Path]:
-    return [f for f in [*matches(root, "*.csv"), *matches(root, "*/*.csv")] if _has_columns(f)]
-
-
-def _has_columns(file: Path) -> bool:
-    try:
-        require_regular(file)
-        with file.open("rb") as stream:
-            first = stream.read(FIRST_BYTES).partition(b"\n")[0]
-    except (OSError, DataError):
-        return False
-    return b"youtube_id" in first and b"label" in first
+    files = [*matches(root, "*.csv"), *matches(root, "*/*.csv")]
+    return [file for file in files if {"youtube_id", "label"} <= {*columns_of(file)}]
 
 
 def _split_of(file: Path, row: dict[str, str]) -> str:

@@ -21,16 +21,14 @@ from cvkit.data.notes import Note
 from cvkit.data.outlines import Outline, OutlinedImage, annotate
 from cvkit.data.run_lengths import PIXELS, paint, parse_runs
 from cvkit.data.split_lists import FOLD
-from cvkit.data.tables import numbered_rows
+from cvkit.data.tables import columns_of, numbered_rows
 from cvkit.errors import CvkitError, DataError
 from cvkit.structures import ClassList
-from cvkit.texts import counted, require_regular, shown
+from cvkit.texts import counted, shown
 
 IMAGE, CLASS = "ImageId", "ClassId"
 ONLY_CLASS = "object"
 """Class name for tables without classes."""
-FIRST_BYTES = 4096
-"""Number of bytes to search for the names of the columns."""
 
 
 def looks_like(place: Path, splits: Sequence[str]) -> bool:
@@ -69,17 +67,7 @@ def nameless_class(root: Path) -> str:
 
 
 def _tables(root: Path) -> list[Path]:
-    return [file for file in matches(root, "*.csv") if _has_columns(file)]
-
-
-def _has_columns(file: Path) -> bool:
-    try:
-        require_regular(file)
-        with file.open("rb") as stream:
-            first = stream.read(FIRST_BYTES).partition(b"\n")[0]
-    except (OSError, DataError):
-        return False
-    return PIXELS.encode() in first and IMAGE.encode() in first
+    return [file for file in matches(root, "*.csv") if {PIXELS, IMAGE} <= {*columns_of(file)}]
 
 
 def _is_fold(file: Path) -> bool:
