@@ -22,7 +22,7 @@ ROWS = [
     {"dividing"},
     {"export"},
     {"engine", "data", "models", "metrics", "output"},
-    {"tasks.contract"},
+    {"annotation", "tasks.contract"},
     {"ops", "console"},
     {"options", "structures", "model_files"},
     {"storage", "early", "yaml_files"},

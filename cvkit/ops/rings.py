@@ -1,5 +1,8 @@
 """Outlines of masks along the edges of pixels. Does not import torch."""
 
+from collections.abc import Iterator
+
+import cv2
 import numpy as np
 
 RIGHT, DOWN, LEFT, UP = range(4)
@@ -78,3 +81,19 @@ def joined_rings(mask: np.ndarray) -> np.ndarray:
     if others:
         pieces.append(whole[:1])
     return np.concatenate(pieces)
+
+
+def pieces(mask: np.ndarray) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
+    """Yield the connected pieces of a mask; pixels that only touch at a corner are apart.
+
+    Args:
+        mask: [h, w] bool.
+
+    Yields:
+        [h, w] bool, the rectangle of a piece, and its corner (y, x) in the mask.
+    """
+    pixels = np.ascontiguousarray(mask, np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(pixels, connectivity=4)
+    for number in range(1, count):
+        x, y, width, height, _ = stats[number].tolist()
+        yield labels[y : y + height, x : x + width] == number, (y, x)

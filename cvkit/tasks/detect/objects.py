@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cvkit.annotation.label_studio import BOXES, MASKS
 from cvkit.console import Reporter
 from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.boxes import with_truths
@@ -20,6 +21,8 @@ from cvkit.data.resize import whole_size
 from cvkit.models.detection.detectors import Detector
 from cvkit.models.detection.roi_heads import Detections, on_cpu
 from cvkit.options.detect import DetectingEval, DetectingPredict, TwoStageTrain
+from cvkit.output.annotated import detected
+from cvkit.output.annotation_files import Results, write_annotations
 from cvkit.output.answers import ObjectAnswers
 from cvkit.output.boxes import describe_boxes, write_results
 from cvkit.output.files import write_rgb
@@ -47,6 +50,7 @@ from cvkit.tasks.detect.network import (
 )
 from cvkit.tasks.detect.setup import Inference, Splits
 from cvkit.tasks.normalisation import value_bits, warn_of_bits
+from cvkit.tasks.saving import location
 
 LIMITS = {"min_score": "threshold", "nms": "nms", "max_detections": "max_detections"}
 """Fields of a network's region rule, and the flags that change them for a trained model."""
@@ -138,7 +142,7 @@ class ObjectTask(ImageTask[T, E, P]):
         return cls(
             **known | {"network": network},
             as_imported="imported" in header,
-            inference=setup.inference_for(options),
+            inference=setup.inference_for(options, cls.name, known["classes"]),
             **cls._parts_for_model(options, network, header),
         )
 
@@ -291,6 +295,7 @@ class ObjectTask(ImageTask[T, E, P]):
         """Write the overlay; return the line of `predictions.jsonl`."""
         original = required(sample.original)
         line = {"path": sample.path, **describe_boxes(result, self.classes, original.shape[:2])}
+        line |= location(self.inference.save, sample, folder)
         if self.inference.overlay != "none":
             overlay = f"overlays/{stem}.{self.inference.overlay}"
             shown = result.pick(result.prediction_scores() >= self.inference.draw_threshold)
@@ -323,4 +328,12 @@ class ObjectTask(ImageTask[T, E, P]):
         """Write `results.json` and the other files about all results."""
         paths = [line["path"] for line in read_lines(folder)]
         ids = required(self.inference.image_ids).of(paths)
-        return write_results(folder, self.classes, self.inference.save, ids)
+        write_results(folder, self.classes, self.inference.save, ids)
+        results = Results(
+            folder=folder,
+            classes=self.classes,
+            read=lambda: (detected(line, self.classes) for line in read_lines(folder)),
+            controls=[MASKS if self.with_masks else BOXES],
+            ids=ids,
+        )
+        return write_annotations(results, self.inference.save)
