@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 
 from cvkit.annotation.marked import Marked
-from cvkit.ops.rings import pieces, rings
-
-Rings = list[list[list[float]]]
+from cvkit.ops.rings import pieces, simple_rings
 
 
 def feature(shown: Marked, color: tuple[int, int, int]) -> dict[str, Any]:
@@ -36,7 +34,7 @@ def _geometry(shown: Marked) -> dict[str, Any]:
         return {"type": "Polygon", "coordinates": [[*corners, corners[0]]]}
     (top, left), found = shown.corner_yx, []
     for piece, (y, x) in pieces(shown.part):
-        found.append([_closed(ring + (left + x, top + y)) for ring in rings(piece)])
+        found.append([_closed(ring + (left + x, top + y)) for ring in simple_rings(piece)])
     if len(found) == 1:
         return {"type": "Polygon", "coordinates": found[0]}
     return {"type": "MultiPolygon", "coordinates": found}

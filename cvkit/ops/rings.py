@@ -97,3 +97,42 @@ def pieces(mask: np.ndarray) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
     for number in range(1, count):
         x, y, width, height, _ = stats[number].tolist()
         yield labels[y : y + height, x : x + width] == number, (y, x)
+
+
+def simple_rings(piece: np.ndarray) -> list[np.ndarray]:
+    """Return the outline of a connected piece and those of its holes, which never touch themselves.
+
+    Where an outline comes back to a corner, what it went round is a hole of its own. Two of them
+    may have single corners in common.
+
+    Args:
+        piece: [h, w] bool, as `pieces` yields it.
+
+    Returns:
+        [P, 2] int64 x, y of the corners of each; the outline, clockwise on the screen, comes first.
+    """
+    found = [loop for ring in rings(piece) for loop in _loops(ring)]
+    outside = next(place for place, loop in enumerate(found) if _turns_clockwise(loop))
+    return [found.pop(outside), *found]
+
+
+def _loops(ring: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the parts of a closed line between two visits of the same corner, and the rest."""
+    path: list[tuple[int, int]] = []
+    places: dict[tuple[int, int], int] = {}
+    for x, y in [*ring.tolist(), ring[0].tolist()]:
+        if (x, y) not in places:
+            places[x, y] = len(path)
+            path.append((x, y))
+            continue
+        start = places[x, y]
+        yield np.array(path[start:], np.int64)
+        for corner in path[start + 1 :]:
+            del places[corner]
+        del path[start + 1 :]
+
+
+def _turns_clockwise(loop: np.ndarray) -> bool:
+    """Return whether a closed line turns clockwise on the screen, where y points down."""
+    x, y = loop.T
+    return bool((x * np.roll(y, -1) - np.roll(x, -1) * y).sum() > 0)

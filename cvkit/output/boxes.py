@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
+from cvkit.annotation.label_studio import BOXES, MASKS
+from cvkit.output.annotated import detected
+from cvkit.output.annotation_files import Results, write_annotations
 from cvkit.output.files import write_csv
 from cvkit.output.names import class_words
 from cvkit.output.records import read_lines
 from cvkit.storage import machine_errors, whole_file, write_json_list
-from cvkit.structures import ClassList, Instances
+from cvkit.structures import ClassList, Failure, Instances
 
 
 def describe_boxes(
@@ -29,9 +32,14 @@ def describe_boxes(
 
 
 def write_results(
-    folder: Path, classes: ClassList, kinds: Sequence[str], ids: Mapping[str, int]
-) -> None:
-    """Write `results.json` (COCO's format) and tables from `predictions.jsonl`.
+    folder: Path,
+    classes: ClassList,
+    kinds: Sequence[str],
+    ids: Mapping[str, int],
+    *,
+    masks: bool = False,
+) -> list[Failure]:
+    """Write `results.json` (COCO's format) and other files from `predictions.jsonl`.
 
     Boxes in `results.json` are x, y, width, height in pixels of the upright image; each entry
     also names its file and its class. One line is in memory at a time.
@@ -39,14 +47,26 @@ def write_results(
     Args:
         folder: of the predictions; everything is written into it.
         classes: of the model.
-        kinds: additional files: `voc` and `csv`, others are ignored.
+        kinds: further files, as `--save` names them.
         ids: of the images, by path.
+        masks: the objects have masks.
+
+    Returns:
+        The images whose own file cannot be written.
     """
     write_json_list(folder / "results.json", _coco_rows(read_lines(folder), ids))
     if "voc" in kinds:
         _write_voc(folder, classes, ids)
     if "csv" in kinds:
         _write_table(folder)
+    results = Results(
+        folder=folder,
+        classes=classes,
+        read=lambda: (detected(line, classes) for line in read_lines(folder)),
+        controls=[MASKS if masks else BOXES],
+        ids=ids,
+    )
+    return write_annotations(results, kinds)
 
 
 def _coco_rows(lines: Iterable[dict], ids: Mapping[str, int]) -> Iterator[dict[str, Any]]:

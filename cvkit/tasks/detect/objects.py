@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cvkit.annotation.label_studio import BOXES, MASKS
 from cvkit.console import Reporter
 from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.boxes import with_truths
@@ -21,8 +20,6 @@ from cvkit.data.resize import whole_size
 from cvkit.models.detection.detectors import Detector
 from cvkit.models.detection.roi_heads import Detections, on_cpu
 from cvkit.options.detect import DetectingEval, DetectingPredict, TwoStageTrain
-from cvkit.output.annotated import detected
-from cvkit.output.annotation_files import Results, write_annotations
 from cvkit.output.answers import ObjectAnswers
 from cvkit.output.boxes import describe_boxes, write_results
 from cvkit.output.files import write_rgb
@@ -328,12 +325,5 @@ class ObjectTask(ImageTask[T, E, P]):
         """Write `results.json` and the other files about all results."""
         paths = [line["path"] for line in read_lines(folder)]
         ids = required(self.inference.image_ids).of(paths)
-        write_results(folder, self.classes, self.inference.save, ids)
-        results = Results(
-            folder=folder,
-            classes=self.classes,
-            read=lambda: (detected(line, self.classes) for line in read_lines(folder)),
-            controls=[MASKS if self.with_masks else BOXES],
-            ids=ids,
-        )
-        return write_annotations(results, self.inference.save)
+        masks = self.with_masks
+        return write_results(folder, self.classes, self.inference.save, ids, masks=masks)
