@@ -239,6 +239,7 @@ FORMATS: dict[Truth, dict[str, Format]] = {
             kinds=(".xml",),
             about="annotations.xml of 'CVAT for images', and images/",
             files=(".xml",),
+            writer=f"{_WRITERS}.cvat",
         ),
         "label-studio": Format(
             module=f"{_PLACE}.label_studio",
@@ -308,6 +309,7 @@ FORMATS: dict[Truth, dict[str, Format]] = {
             kinds=(".xml",),
             about="annotations.xml of 'CVAT for images', and images/",
             files=(".xml",),
+            writer=f"{_WRITERS}.cvat",
         ),
         "label-studio": Format(
             module=f"{_PLACE}.label_studio",

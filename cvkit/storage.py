@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -151,6 +151,18 @@ def write_json_list(path: Path, rows: Iterable[object]) -> None:
             stream.write(before + json.dumps(row, allow_nan=False).encode())
             before = b", "
         stream.write(b"]\n" if before == b", " else b"[]\n")
+
+
+def write_json_lists(path: Path, lists: Mapping[str, Iterable[object]]) -> None:
+    """Write an object of lists as strict JSON atomically, row by row."""
+    with whole_file(path) as stream:
+        for number, (name, rows) in enumerate(lists.items()):
+            stream.write(f"{', ' if number else '{'}{json.dumps(name)}: [".encode())
+            for place, row in enumerate(rows):
+                text = json.dumps(row, allow_nan=False)
+                stream.write(f"{', ' if place else ''}{text}".encode())
+            stream.write(b"]")
+        stream.write(b"}\n")
 
 
 def opencv_name(path: Path) -> str:

@@ -161,7 +161,7 @@ ERRORS: dict[str, Rule] = {
     ),
     "labelme.shapes": Rule("A LabelMe file has no list of shapes.", "export it again"),
     "labelstudio.brush": Rule(
-        "A brush mask of a Label Studio file cannot be read.", "export polygons, or COCO"
+        "A brush mask of a Label Studio file cannot be read.", "draw it again, or export COCO"
     ),
     "labelstudio.rotation": Rule(
         "A rectangle of a Label Studio file is rotated.", "use polygons, or boxes along the axes"

@@ -1,5 +1,8 @@
 """Outlines of masks along the edges of pixels. Does not import torch."""
 
+from collections.abc import Iterator
+
+import cv2
 import numpy as np
 
 RIGHT, DOWN, LEFT, UP = range(4)
@@ -78,3 +81,58 @@ def joined_rings(mask: np.ndarray) -> np.ndarray:
     if others:
         pieces.append(whole[:1])
     return np.concatenate(pieces)
+
+
+def pieces(mask: np.ndarray) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
+    """Yield the connected pieces of a mask; pixels that only touch at a corner are apart.
+
+    Args:
+        mask: [h, w] bool.
+
+    Yields:
+        [h, w] bool, the rectangle of a piece, and its corner (y, x) in the mask.
+    """
+    pixels = np.ascontiguousarray(mask, np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(pixels, connectivity=4)
+    for number in range(1, count):
+        x, y, width, height, _ = stats[number].tolist()
+        yield labels[y : y + height, x : x + width] == number, (y, x)
+
+
+def simple_rings(piece: np.ndarray) -> list[np.ndarray]:
+    """Return the outline of a connected piece and those of its holes, which never touch themselves.
+
+    Where an outline comes back to a corner, what it went round is a hole of its own. Two of them
+    may have single corners in common.
+
+    Args:
+        piece: [h, w] bool, as `pieces` yields it.
+
+    Returns:
+        [P, 2] int64 x, y of the corners of each; the outline, clockwise on the screen, comes first.
+    """
+    found = [loop for ring in rings(piece) for loop in _loops(ring)]
+    outside = next(place for place, loop in enumerate(found) if _turns_clockwise(loop))
+    return [found.pop(outside), *found]
+
+
+def _loops(ring: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the parts of a closed line between two visits of the same corner, and the rest."""
+    path: list[tuple[int, int]] = []
+    places: dict[tuple[int, int], int] = {}
+    for x, y in [*ring.tolist(), ring[0].tolist()]:
+        if (x, y) not in places:
+            places[x, y] = len(path)
+            path.append((x, y))
+            continue
+        start = places[x, y]
+        yield np.array(path[start:], np.int64)
+        for corner in path[start + 1 :]:
+            del places[corner]
+        del path[start + 1 :]
+
+
+def _turns_clockwise(loop: np.ndarray) -> bool:
+    """Return whether a closed line turns clockwise on the screen, where y points down."""
+    x, y = loop.T
+    return bool((x * np.roll(y, -1) - np.roll(x, -1) * y).sum() > 0)

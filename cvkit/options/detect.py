@@ -13,6 +13,7 @@ from cvkit.options.base import Eval, Predict, Train
 from cvkit.options.described import Choice, Several
 from cvkit.options.job import Command
 from cvkit.options.panels import DATA, MODEL, OUTPUT, RUN, TRAINING, flag
+from cvkit.options.saves import save_help
 from cvkit.options.sentences import weights_flag
 
 _FORMATS = Annotated[str, Choice(format_choices("boxes"))]
@@ -274,6 +275,7 @@ class DetectingPredict(Detecting, Predict):
         Path | None,
         flag(OUTPUT, "COCO file from which results.json takes the image ids, by file name"),
     ] = None
+    save: Annotated[str, flag(OUTPUT, save_help("detect"))] = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,9 +297,6 @@ class DetectPredict(DetectingPredict):
 
     weights: Annotated[str | None, weights_flag("detect")] = None
     proposals: Annotated[Path | None, flag(DATA, _PROPOSALS_HELP)] = None
-    save: Annotated[
-        str, flag(OUTPUT, "Also write yolo, voc or csv files; several are separated by commas")
-    ] = ""
 
 
 @dataclass(frozen=True, kw_only=True)

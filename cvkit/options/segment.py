@@ -8,6 +8,7 @@ from cvkit.format_table import format_choices
 from cvkit.options.base import Eval, Predict, Train
 from cvkit.options.described import Choice
 from cvkit.options.panels import DATA, MODEL, OUTPUT, TRAINING, flag
+from cvkit.options.saves import save_help
 from cvkit.options.sentences import weights_flag
 
 _SCALES_HELP = (
@@ -156,5 +157,6 @@ class SegmentPredict(Predict):
         Choice(["png", "jpg", "none"]),
         flag(OUTPUT, "File format of the overlays, images with the classes drawn over them"),
     ] = "png"
+    save: Annotated[str, flag(OUTPUT, save_help("segment"))] = ""
     sliding_window: Annotated[bool, flag(MODEL, _WINDOW_HELP)] = False
     tta: Annotated[str | None, flag(MODEL, _SCALES_HELP)] = None

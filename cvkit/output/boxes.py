@@ -1,4 +1,4 @@
-"""Files of detections: COCO results, YOLO labels, VOC result files, a table."""
+"""Files of detections: COCO results, VOC result files, a table."""
 
 import contextlib
 from collections import Counter
@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from cvkit.errors import OutputError
+from cvkit.annotation.label_studio import BOXES, MASKS
+from cvkit.output.annotated import detected
+from cvkit.output.annotation_files import Results, write_annotations
 from cvkit.output.files import write_csv
-from cvkit.output.names import class_words, output_names
+from cvkit.output.names import class_words
 from cvkit.output.records import read_lines
-from cvkit.storage import machine_errors, whole_file, write_file, write_json_list
+from cvkit.storage import machine_errors, whole_file, write_json_list
 from cvkit.structures import ClassList, Failure, Instances
 
 
@@ -30,7 +32,12 @@ def describe_boxes(
 
 
 def write_results(
-    folder: Path, classes: ClassList, kinds: Sequence[str], ids: Mapping[str, int]
+    folder: Path,
+    classes: ClassList,
+    kinds: Sequence[str],
+    ids: Mapping[str, int],
+    *,
+    masks: bool = False,
 ) -> list[Failure]:
     """Write `results.json` (COCO's format) and other files from `predictions.jsonl`.
 
@@ -40,8 +47,9 @@ def write_results(
     Args:
         folder: of the predictions; everything is written into it.
         classes: of the model.
-        kinds: additional files: `yolo`, `voc`, `csv`.
+        kinds: further files, as `--save` names them.
         ids: of the images, by path.
+        masks: the objects have masks.
 
     Returns:
         The images whose own file cannot be written.
@@ -51,7 +59,14 @@ def write_results(
         _write_voc(folder, classes, ids)
     if "csv" in kinds:
         _write_table(folder)
-    return _write_yolo(folder, classes, ids) if "yolo" in kinds else []
+    results = Results(
+        folder=folder,
+        classes=classes,
+        read=lambda: (detected(line, classes) for line in read_lines(folder)),
+        controls=[MASKS if masks else BOXES],
+        ids=ids,
+    )
+    return write_annotations(results, kinds)
 
 
 def _coco_rows(lines: Iterable[dict], ids: Mapping[str, int]) -> Iterator[dict[str, Any]]:
@@ -68,32 +83,6 @@ def _coco_rows(lines: Iterable[dict], ids: Mapping[str, int]) -> Iterator[dict[s
                 "score": score,
             }
             yield row if mask is None else row | {"segmentation": mask}
-
-
-def _write_yolo(folder: Path, classes: ClassList, paths: Iterable[str]) -> list[Failure]:
-    """Write `labels/NAME.txt`: class index from 0, centre and size as fractions, score."""
-    numbers = {name: number for number, name in enumerate(classes.names)}
-    known = {line["path"]: line["name"] for line in read_lines(folder) if "name" in line}
-    names = output_names(paths, known)
-    failures = []
-    for line in read_lines(folder):
-        path = folder / "labels" / f"{names[line['path']]}.txt"
-        try:
-            with machine_errors(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
-            write_file(path, "".join(f"{row}\n" for row in _yolo_rows(line, numbers)))
-        except OutputError as error:
-            failures.append(Failure(line["path"], error.code, str(error)))
-    return failures
-
-
-def _yolo_rows(line: dict[str, Any], numbers: Mapping[str, int]) -> Iterator[str]:
-    width, height = line["width"], line["height"]
-    columns = (line["labels"], line["boxes"], line["scores"])
-    for label, (x1, y1, x2, y2), score in zip(*columns, strict=True):
-        centre = ((x1 + x2) / 2 / width, (y1 + y2) / 2 / height)
-        values = (*centre, (x2 - x1) / width, (y2 - y1) / height, score)
-        yield f"{numbers[label]} " + " ".join(f"{v:.6f}" for v in values)
 
 
 def _short_names(

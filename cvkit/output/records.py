@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cvkit.output.files import write_csv
 from cvkit.structures import ClassList, SegMap
 
 
@@ -35,3 +36,15 @@ def describe_labels(result: SegMap, classes: ClassList) -> dict[str, Any]:
         "scores": [round(float(sums[i] / pixels[i]), 4) for i in order],
         "pixels": [int(pixels[i]) for i in order],
     }
+
+
+def write_areas(folder: Path) -> None:
+    """Write `areas.csv` from `predictions.jsonl`: a row per class that occurs in an image."""
+    names = ("labels", "category_ids", "scores", "pixels")
+    rows = (
+        [line["path"], *row, row[-1] / (line["width"] * line["height"])]
+        for line in read_lines(folder)
+        for row in zip(*(line[name] for name in names), strict=True)
+    )
+    header = ["path", "label", "category_id", "score", "pixels", "share"]
+    write_csv(folder / "areas.csv", header, rows)

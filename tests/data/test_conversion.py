@@ -32,7 +32,7 @@ PAIRS = [
     for first, second in zip(names, [*names[1:], names[0]], strict=True)
 ]
 """Each format is written from another one, and then read to write the next."""
-EXACT = {"coco", "voc", "labelme", "index"}
+EXACT = {"coco", "voc", "labelme", "cvat", "index"}
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +160,7 @@ def boxes_with_everything(root):
 LOST = {
     "coco": [],
     "labelme": ["crowd regions, which are left out: 1", "annotated areas: 1"],
+    "cvat": ["crowd regions, which are left out: 1", "annotated areas: 1"],
     "voc": ["crowd regions, which are left out: 1", "annotated areas: 1"],
     "yolo": [
         "crowd regions, which are left out: 1",

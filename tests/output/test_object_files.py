@@ -26,7 +26,7 @@ def objects(**more):
 
 @pytest.fixture
 def folder(tmp_path):
-    line = {"path": "a/x.png", **describe_boxes(objects(), CLASSES, (100, 160))}
+    line = {"path": "a/x.png", "name": "a/x", **describe_boxes(objects(), CLASSES, (100, 160))}
     line |= {"areas": [11, 12], "centroids": [[1.5, 2.5], None]}
     line["scores"] = [0.123456789012, 0.5]
     (tmp_path / "predictions.jsonl").write_text(json.dumps(line) + "\n")

@@ -8,16 +8,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from cvkit.ops.rle import encode_part
+from cvkit.options.saves import SAVES
 from cvkit.output import boxes
 from cvkit.output.boxes import write_results
 from cvkit.output.files import write_csv, write_features
 from cvkit.output.instances import COLUMNS, write_instances
+from cvkit.output.names import output_names
 from cvkit.structures import ClassList
 from cvkit.tasks.classify.task import Classify
-from cvkit.tasks.detect.setup import SAVES
 from cvkit.tasks.video.setup import join_timelines
 
 CLASSES = ClassList(("cat", "dog"), (3, 7), ((0, 0, 0), (9, 9, 9)))
+CODE = encode_part(np.arange(820).reshape(20, 41) % 4 == 0, (3, 7), (50, 100)).decode()
+"""A mask of 205 pixels that do not touch."""
 
 
 def line(path, count=1, masks=False):
@@ -32,7 +36,7 @@ def line(path, count=1, masks=False):
         "boxes": [[n + 0.25, 0.0, n + 10.5, 20.0] for n in range(count)],
     }
     if masks:
-        content["masks"] = [{"size": [50, 100], "counts": "0" * 60}] * count
+        content["masks"] = [{"size": [50, 100], "counts": CODE}] * count
         content["areas"] = [205] * count
         content["centroids"] = [[n + 5.0, 10.0] for n in range(count)]
     return content
@@ -43,8 +47,13 @@ def predicted(tmp_path):
     """Write `predictions.jsonl` with these lines; return the folder."""
 
     def write(lines):
+        lines = list(lines)
+        names = output_names(content["path"] for content in lines)
+        (tmp_path / "predict.json").write_text('{"model": "0123456789abcdef"}')
         with (tmp_path / "predictions.jsonl").open("w") as stream:
-            stream.writelines(json.dumps(content) + "\n" for content in lines)
+            stream.writelines(
+                json.dumps(content | {"name": names[content["path"]]}) + "\n" for content in lines
+            )
         return tmp_path
 
     return write
@@ -58,7 +67,7 @@ def test_memory_does_not_grow_with_the_number_of_images(predicted, masks):
         folder = predicted(line(f"{n}.jpg", 100, masks) for n in range(count))
         ids = {f"{n}.jpg": n for n in range(count)}
         tracemalloc.start()
-        write_results(folder, CLASSES, SAVES, ids)
+        write_results(folder, CLASSES, SAVES["detect"], ids)
         if masks:
             write_instances(folder)
         peaks.append(tracemalloc.get_traced_memory()[1])
@@ -76,7 +85,7 @@ def test_results_say_what_the_lines_say(predicted):
     folder = predicted([line("a/x.jpg", 2, True), line("y.jpg", 0, True)])
     write_results(folder, CLASSES, ["csv"], {"a/x.jpg": 5, "y.jpg": 6})
     write_instances(folder)
-    mask = {"size": [50, 100], "counts": "0" * 60}
+    mask = {"size": [50, 100], "counts": CODE}
     own = {"image_id": 5, "file_name": "a/x.jpg"}
     first = own | {"category_id": 3, "bbox": [0.25, 0.0, 10.25, 20.0], "score": 0.5}
     second = own | {"category_id": 7, "bbox": [1.25, 0.0, 10.25, 20.0], "score": 0.501}
@@ -94,7 +103,7 @@ def test_results_say_what_the_lines_say(predicted):
 
 def test_no_images_make_an_empty_list(predicted):
     folder = predicted([])
-    write_results(folder, CLASSES, SAVES, {})
+    write_results(folder, CLASSES, SAVES["detect"], {})
     write_instances(folder)
     assert (folder / "results.json").read_text() == "[]\n"
     assert (folder / "instances.csv").read_text().splitlines() == [",".join(COLUMNS)]
@@ -119,7 +128,7 @@ def voc_names(folder):
 )
 def test_no_two_images_have_one_name(predicted, paths, voc, yolo):
     folder = predicted(line(path) for path in paths)
-    write_results(folder, CLASSES, SAVES, dict.fromkeys(paths, 1))
+    write_results(folder, CLASSES, SAVES["detect"], dict.fromkeys(paths, 1))
     assert voc_names(folder) == voc
     labels = folder / "labels"
     assert {path.relative_to(labels).as_posix() for path in labels.rglob("*.txt")} == {
@@ -129,7 +138,7 @@ def test_no_two_images_have_one_name(predicted, paths, voc, yolo):
 
 def test_names_that_are_no_utf8_get_into_voc_files(predicted):
     folder = predicted([line("caf\udce9.jpg")])
-    write_results(folder, CLASSES, SAVES, {"caf\udce9.jpg": 1})
+    write_results(folder, CLASSES, SAVES["detect"], {"caf\udce9.jpg": 1})
     content = (folder / "voc" / "comp3_det_test_cat.txt").read_bytes()
     assert content.startswith(b"caf\xe9 0.5")
 
@@ -166,8 +175,8 @@ def peak_of(work):
 
 
 def test_tables_and_features_of_many_images_take_the_memory_of_few(tmp_path):
-    rule = SimpleNamespace(top_k=2, embeddings=tmp_path / "all.npz")
-    task = SimpleNamespace(inference=rule)
+    rule = SimpleNamespace(top_k=2, embeddings=tmp_path / "all.npz", save=())
+    task = SimpleNamespace(inference=rule, classes=CLASSES)
     peaks = []
     for count in (2, 202):
         with (tmp_path / "predictions.jsonl").open("w") as stream:

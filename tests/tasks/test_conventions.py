@@ -34,8 +34,8 @@ def test_shares_of_yolo_are_of_width_then_height(labelled):
 
 
 def test_shares_that_are_written_for_yolo_are_of_width_then_height(tmp_path):
-    line = {"path": "a.png", "width": WIDTH, "height": HEIGHT, "labels": ["cat"], "scores": [0.5]}
-    line |= {"category_ids": [0], "boxes": [BOX]}
+    line = {"path": "a.png", "name": "a", "width": WIDTH, "height": HEIGHT, "labels": ["cat"]}
+    line |= {"category_ids": [0], "boxes": [BOX], "scores": [0.5]}
     (tmp_path / "predictions.jsonl").write_text(json.dumps(line) + "\n")
     write_results(tmp_path, make_classes(["cat"]), ["yolo"], {"a.png": 1})
     assert (tmp_path / "labels" / "a.txt").read_text() == f"{SHARES} 0.500000\n"

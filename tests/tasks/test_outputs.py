@@ -12,14 +12,14 @@ from PIL import Image
 from cvkit.catalog import TASKS, resolve
 from cvkit.data.files import list_inputs, walk_videos
 from cvkit.data.synthetic.samples import WRITERS
+from cvkit.options.saves import SAVES as ALL_SAVES
 from cvkit.scoring.predicted import read_predicted
 
 SAVES = {
-    "classify": ("--save", "sorted", "--embeddings", "{}.npz"),
-    "segment": (),
-    "detect": ("--save", "yolo,voc,csv"),
-    "instance": (),
-    "video": ("--per-clip", "--save", "video"),
+    task: ("--save", ",".join(kinds), *more)
+    for (task, kinds), more in zip(
+        ALL_SAVES.items(), (("--embeddings", "{}.npz"), (), (), (), ("--per-clip",)), strict=True
+    )
 }
 """Flags with which a task writes everything that it can."""
 FILES = {

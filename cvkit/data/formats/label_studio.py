@@ -1,7 +1,8 @@
 """Label Studio's JSON export: a list of tasks, each with an image and its annotations.
 
-Rectangles, polygons and ellipses are objects. The export has no images, so they are found by name
-anywhere in the folder; Label Studio puts eight characters and a hyphen before the names of uploads.
+Rectangles, polygons, ellipses and brushes are objects. The export has no images, so they are found
+by name anywhere in the folder; Label Studio puts eight characters and a hyphen before the names of
+uploads.
 """
 
 import re
@@ -11,6 +12,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import numpy as np
+
+from cvkit.annotation.brush import decode_brush
 from cvkit.data.annotated import Annotations, claimed_size
 from cvkit.data.files import inside, matches, walk_images
 from cvkit.data.formats.contract import Contents, Query
@@ -20,7 +24,7 @@ from cvkit.errors import CvkitError, DataError
 from cvkit.structures import ClassList
 from cvkit.texts import counted, is_number, is_text, read_json, require_regular, shown
 
-OUTLINE = re.compile(rb'"type"\s*:\s*"(polygon|ellipse)labels"')
+OUTLINE = re.compile(rb'"type"\s*:\s*"(polygon|ellipse|brush)labels"')
 FIRST_BYTES = 4096
 """Number of bytes to search for the first task."""
 
@@ -185,7 +189,12 @@ def _name(text: str) -> str:
     return name if PurePosixPath(name).suffix else ""
 
 
-SHAPES = {"rectanglelabels": "rectangle", "polygonlabels": "polygon", "ellipselabels": "ellipse"}
+SHAPES = {
+    "rectanglelabels": "rectangle",
+    "polygonlabels": "polygon",
+    "ellipselabels": "ellipse",
+    "brushlabels": "brush",
+}
 
 
 def _objects(results: list[Any], path: Path, content: _Content, where: str) -> OutlinedImage:
@@ -200,12 +209,6 @@ def _objects(results: list[Any], path: Path, content: _Content, where: str) -> O
         value = row.get("value") if isinstance(row, dict) else None
         if not isinstance(value, dict):
             raise DataError(f"{here} is not an object", code="ann.malformed")
-        if row.get("type") == "brushlabels":
-            raise DataError(
-                f"{here} is drawn with the brush, which this export stores in a format of its own",
-                code="labelstudio.brush",
-                hint="export as COCO, or draw polygons",
-            )
         if row.get("type") not in SHAPES:
             content.unused += 1
             continue
@@ -230,6 +233,8 @@ def _object(kind: str, value: dict, size_wh: tuple[int, int], where: str) -> Out
         )
     name = labels[0]
     width, height = (side / 100 for side in size_wh)
+    if SHAPES[kind] == "brush":
+        return Outline(name, where, part=_part(value, size_wh, where))
     if SHAPES[kind] == "polygon":
         points = value.get("points")
         pairs: list[Any] = points if isinstance(points, list) else [None]
@@ -254,3 +259,25 @@ def _object(kind: str, value: dict, size_wh: tuple[int, int], where: str) -> Out
             hint="draw a polygon for 'cvkit instance', or an upright box",
         )
     return Outline(name, where, box=(x, y, x + w, y + h))
+
+
+def _part(value: dict, size_wh: tuple[int, int], where: str) -> tuple[np.ndarray, int, int]:
+    """Return the mask of a brush, and the x and y of its first pixel.
+
+    Raises:
+        DataError: it is not the code of a mask of the image's size, or has no pixels.
+    """
+    code = value.get("rle")
+    try:
+        if not isinstance(code, list) or value.get("format") != "rle":
+            raise ValueError("is not the code of a brush")
+        if not all(isinstance(each, int) and 0 <= each <= 255 for each in code):
+            raise ValueError("has values that are not bytes")
+        mask = decode_brush(code, size_wh[::-1])
+        if not mask.any():
+            raise ValueError("has no pixels")
+    except ValueError as error:
+        raise DataError(
+            f"{where}: its rle {error}", code="labelstudio.brush", hint="draw it again"
+        ) from error
+    return mask, 0, 0

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cvkit import storage
+from cvkit.annotation.coco import category_rows, image_row, object_row
 from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.writing.contract import Content, Feature, Item
 from cvkit.structures import Masks
@@ -24,18 +25,12 @@ def write(root: Path, content: Content[AnnotatedImage]) -> None:
     """Write a file per split."""
     folder = root / "annotations"
     folder.mkdir()
-    names, ids = content.classes.names, content.classes.ids
-    categories = [{"id": id_, "name": name} for id_, name in zip(ids, names, strict=True)]
+    ids, categories = content.classes.ids, category_rows(content.classes)
     for split, items in content.items.items():
         path = folder / f"instances_{split or 'all'}.json"
         numbers = _image_ids(items)
         images = [
-            {
-                "id": number,
-                "file_name": item.file_name,
-                "width": item.size_wh[0],
-                "height": item.size_wh[1],
-            }
+            image_row(number, item.file_name, item.size_wh)
             for item, number in zip(items, numbers, strict=True)
         ]
         rows: list[dict[str, Any]] = []
@@ -62,14 +57,10 @@ def _rows(
     codes = truth.masks.codes if isinstance(truth.masks, Masks) else None
     sides = list(truth.masks.size_hw) if isinstance(truth.masks, Masks) else []
     for index, box in enumerate(truth.corner_and_size().tolist()):
-        row = {
-            "id": first + index,
-            "image_id": number,
-            "category_id": ids[int(truth.labels[index]) - 1],
-            "bbox": box,
-            "area": box[2] * box[3] if truth.areas is None else float(truth.areas[index]),
-            "iscrowd": 0 if truth.crowd is None else int(truth.crowd[index]),
-        }
+        category = ids[int(truth.labels[index]) - 1]
+        area = box[2] * box[3] if truth.areas is None else float(truth.areas[index])
+        row = object_row(first + index, number, category, box, area)
+        row["iscrowd"] = 0 if truth.crowd is None else int(truth.crowd[index])
         if codes is not None:
             row["segmentation"] = {"size": sides, "counts": codes[index].decode("ascii")}
         yield row

@@ -24,6 +24,7 @@ from cvkit.tasks.classed import SMALL_IMAGE, parse_side, require_examples, warn_
 from cvkit.tasks.classify.network import Network, Preprocessing
 from cvkit.tasks.common import data_place, refuse_idle
 from cvkit.tasks.normalisation import pretrained_statistics
+from cvkit.tasks.saving import chosen_saves
 from cvkit.texts import counted
 
 
@@ -38,7 +39,7 @@ class Inference:
     flip: bool = False
     ten_crop: bool = False
     top_k: int = 5
-    sorted: bool = False
+    save: tuple[str, ...] = ()
     embeddings: Path | None = None
     shelves: tuple[str, ...] = ()
 
@@ -47,7 +48,7 @@ def inference_for(options: ClassifyEval | ClassifyPredict, classes: ClassList) -
     """Return the settings that the flags of evaluation or prediction give.
 
     Raises:
-        UsageError: `--tta` is malformed, or `--embeddings` cannot be written.
+        UsageError: `--tta` or `--save` is malformed, or `--embeddings` cannot be written.
     """
     flip, ten_crop = parse_tta(options.tta)
     if not isinstance(options, ClassifyPredict):
@@ -57,7 +58,7 @@ def inference_for(options: ClassifyEval | ClassifyPredict, classes: ClassList) -
         flip=flip,
         ten_crop=ten_crop,
         top_k=min(options.top_k, len(classes)),
-        sorted=options.save == "sorted",
+        save=chosen_saves(options.save, "classify", classes),
         embeddings=options.embeddings,
         shelves=class_words(classes.names),
     )

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from cvkit import catalog
+from cvkit.annotation.label_studio import CLASSES
 from cvkit.console import Reporter
 from cvkit.data.classes import make_classes
 from cvkit.data.classified import ClassifiedImage
@@ -22,6 +23,8 @@ from cvkit.models.classify import Classifier, NearestNeighbours
 from cvkit.ops.inference import class_probabilities
 from cvkit.ops.mixing import mix
 from cvkit.options.classify import ClassifyEval, ClassifyPredict, ClassifyTrain
+from cvkit.output.annotated import tagged
+from cvkit.output.annotation_files import Results, write_annotations
 from cvkit.output.answers import ClassAnswers
 from cvkit.output.draw import draw_caption
 from cvkit.output.files import place_link, write_array, write_features
@@ -37,6 +40,7 @@ from cvkit.tasks.classify.network import Network, Preprocessing
 from cvkit.tasks.classify.setup import Inference
 from cvkit.tasks.common import LogitsTask, Origin, required, smallest_batch
 from cvkit.tasks.normalisation import value_bits
+from cvkit.tasks.saving import location
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +109,7 @@ class Classify(LogitsTask[ClassifyTrain, ClassifyEval, ClassifyPredict]):
 
         Raises:
             ModelFileError: the header is incomplete.
-            UsageError: `--tta` is malformed, or `--embeddings` cannot be written.
+            UsageError: `--tta` or `--save` is malformed, or `--embeddings` cannot be written.
         """
         known = cls.known_parts(header)
         return cls(**known, inference=setup.inference_for(options, known["classes"]))
@@ -237,7 +241,8 @@ class Classify(LogitsTask[ClassifyTrain, ClassifyEval, ClassifyPredict]):
         """Link the image into its class and keep its features, if asked for; return its line."""
         rule = self.inference
         line = classed.describe_classes(result, sample, self.classes, rule.top_k)
-        if rule.sorted:
+        line |= location(rule.save, sample, folder)
+        if "sorted" in rule.save:
             source = required(sample.file)
             folders, _, last = f"{rule.shelves[result.label]}/{stem}".rpartition("/")
             place = f"sorted/{folders}/{short_name(last + os.path.splitext(source)[1], 255)}"
@@ -268,4 +273,10 @@ class Classify(LogitsTask[ClassifyTrain, ClassifyEval, ClassifyPredict]):
             paths = [line["path"] for line in read_lines(folder)]
             features = (np.load(folder / line["features"]) for line in read_lines(folder))
             write_features(self.inference.embeddings, paths, features)
-        return []
+        results = Results(
+            folder=folder,
+            classes=self.classes,
+            read=lambda: map(tagged, read_lines(folder)),
+            controls=[CLASSES],
+        )
+        return write_annotations(results, self.inference.save)

@@ -47,6 +47,7 @@ from cvkit.tasks.detect.network import (
 )
 from cvkit.tasks.detect.setup import Inference, Splits
 from cvkit.tasks.normalisation import value_bits, warn_of_bits
+from cvkit.tasks.saving import location
 
 LIMITS = {"min_score": "threshold", "nms": "nms", "max_detections": "max_detections"}
 """Fields of a network's region rule, and the flags that change them for a trained model."""
@@ -138,7 +139,7 @@ class ObjectTask(ImageTask[T, E, P]):
         return cls(
             **known | {"network": network},
             as_imported="imported" in header,
-            inference=setup.inference_for(options),
+            inference=setup.inference_for(options, cls.name, known["classes"]),
             **cls._parts_for_model(options, network, header),
         )
 
@@ -291,6 +292,7 @@ class ObjectTask(ImageTask[T, E, P]):
         """Write the overlay; return the line of `predictions.jsonl`."""
         original = required(sample.original)
         line = {"path": sample.path, **describe_boxes(result, self.classes, original.shape[:2])}
+        line |= location(self.inference.save, sample, folder)
         if self.inference.overlay != "none":
             overlay = f"overlays/{stem}.{self.inference.overlay}"
             shown = result.pick(result.prediction_scores() >= self.inference.draw_threshold)
@@ -323,4 +325,5 @@ class ObjectTask(ImageTask[T, E, P]):
         """Write `results.json` and the other files about all results."""
         paths = [line["path"] for line in read_lines(folder)]
         ids = required(self.inference.image_ids).of(paths)
-        return write_results(folder, self.classes, self.inference.save, ids)
+        masks = self.with_masks
+        return write_results(folder, self.classes, self.inference.save, ids, masks=masks)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from cvkit.catalog import nearest
 from cvkit.console import Reporter
 from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.boxes import BoxData, read_boxes
@@ -25,11 +24,12 @@ from cvkit.dividing import (
     warn_if_changed,
 )
 from cvkit.errors import DataError, UsageError, raise_defects
-from cvkit.options.detect import DetectingEval, DetectingPredict, DetectPredict, TwoStageTrain
+from cvkit.options.detect import DetectingEval, DetectingPredict, TwoStageTrain
 from cvkit.structures import ClassList
 from cvkit.tasks.checking import about_data, checked, warn_of_leaks
 from cvkit.tasks.common import data_place
 from cvkit.tasks.detect.image_ids import ImageIds
+from cvkit.tasks.saving import chosen_saves
 from cvkit.texts import counted
 
 
@@ -52,7 +52,7 @@ class Splits:
 class Inference:
     """Settings of evaluation and prediction; the fields are the flags of the same names.
 
-    `save` lists the additional file formats; `image_ids` gives ids to predicted images.
+    `save` lists further formats to write; `image_ids` gives ids to predicted images.
     """
 
     overlay: str = "png"
@@ -61,11 +61,13 @@ class Inference:
     image_ids: ImageIds | None = None
 
 
-def inference_for(options: DetectingEval | DetectingPredict) -> Inference:
-    """Return the settings that the flags of evaluation or prediction give.
+def inference_for(
+    options: DetectingEval | DetectingPredict, task: str, classes: ClassList
+) -> Inference:
+    """Return the settings that the flags of evaluation or prediction of a task give.
 
     Raises:
-        UsageError: `--save` names an unknown format.
+        UsageError: `--save` names an unknown format, or one that cannot hold the classes.
         DataError: `--image-ids` is not a COCO file.
     """
     if not isinstance(options, DetectingPredict):
@@ -73,7 +75,7 @@ def inference_for(options: DetectingEval | DetectingPredict) -> Inference:
     return Inference(
         overlay=options.overlay,
         draw_threshold=options.draw_threshold,
-        save=parse_save(options.save) if isinstance(options, DetectPredict) else (),
+        save=chosen_saves(options.save, task, classes),
         image_ids=ImageIds(options.image_ids),
     )
 
@@ -304,21 +306,3 @@ def class_table(data: ClassList, model: ClassList) -> dict[int, int]:
             hint=f"it knows {', '.join(model.names[:8])}" + (" ..." if len(model) > 8 else ""),
         )
     return {place: model.names.index(name) + 1 for place, name in enumerate(data.names, 1)}
-
-
-SAVES = ("yolo", "voc", "csv")
-
-
-def parse_save(text: str) -> tuple[str, ...]:
-    """Return the additional file formats that `--save` names.
-
-    Raises:
-        UsageError: an unknown format.
-    """
-    kinds = tuple(part.strip() for part in text.split(",") if part.strip())
-    for kind in kinds:
-        if kind not in SAVES:
-            raise UsageError(
-                f"--save {kind!r} is unknown", code="save.unknown", hint=nearest(kind, SAVES)
-            )
-    return kinds

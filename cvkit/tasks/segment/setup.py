@@ -27,6 +27,7 @@ from cvkit.options.segment import SegmentEval, SegmentPredict, SegmentTrain, dia
 from cvkit.structures import IGNORE, ClassList
 from cvkit.tasks.checking import checked, warn_of_leaks
 from cvkit.tasks.common import data_place, parse_image_size, refuse_idle
+from cvkit.tasks.saving import chosen_saves
 from cvkit.tasks.segment.network import Network, segmenter
 from cvkit.texts import counted
 
@@ -57,6 +58,7 @@ class Inference:
     dialects: tuple[str, ...] = ("cvkit",)
     overlay: str = "png"
     confidence: bool = False
+    save: tuple[str, ...] = ()
 
 
 def check_flags(options: SegmentTrain) -> tuple[Network, dict[str, float], float]:
@@ -274,11 +276,12 @@ def require_scales(
         ) from error
 
 
-def inference_for(options: SegmentEval | SegmentPredict) -> Inference:
+def inference_for(options: SegmentEval | SegmentPredict, classes: ClassList) -> Inference:
     """Return the settings that the flags of evaluation or prediction give.
 
     Raises:
-        UsageError: `--tta` is malformed, or combined with `--sliding-window`.
+        UsageError: `--tta` is malformed, or combined with `--sliding-window`; or `--save` names an
+            unknown format, or one that cannot hold the classes.
     """
     flip, scales = parse_tta(options.tta)
     if options.sliding_window and options.tta:
@@ -289,7 +292,8 @@ def inference_for(options: SegmentEval | SegmentPredict) -> Inference:
         )
     shared = Inference(sliding_window=options.sliding_window, flip=flip, scales=scales)
     if isinstance(options, SegmentPredict):
-        return replace(shared, overlay=options.overlay, confidence=True)
+        save = chosen_saves(options.save, "segment", classes)
+        return replace(shared, overlay=options.overlay, confidence=True, save=save)
     named = dialects(options.dialect)
     return replace(shared, absent_class=options.absent_class, dialects=named)
 

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cvkit.annotation.label_studio import MASKS
 from cvkit.console import Reporter
+from cvkit.data.classes import without_background
 from cvkit.data.datasets import ImageSource, SegmentationDataset
 from cvkit.data.exclusion import read_exclusion
 from cvkit.data.formats.recognise import detect_format
@@ -24,11 +26,13 @@ from cvkit.errors import raise_defects
 from cvkit.metrics.confusion import ConfusionMatrix, metric_names
 from cvkit.ops import inference, losses
 from cvkit.options.segment import SegmentEval, SegmentPredict, SegmentTrain
+from cvkit.output.annotated import segmented
+from cvkit.output.annotation_files import Results, write_annotations
 from cvkit.output.answers import AreaAnswers
 from cvkit.output.draw import draw_segmentation
 from cvkit.output.files import write_label_png, write_rgb
-from cvkit.output.records import describe_labels
-from cvkit.structures import Batch, Sample, SegMap
+from cvkit.output.records import describe_labels, read_lines, write_areas
+from cvkit.structures import Batch, Failure, Sample, SegMap
 from cvkit.tasks.checking import about_data
 from cvkit.tasks.class_weights import class_weights
 from cvkit.tasks.common import (
@@ -41,6 +45,7 @@ from cvkit.tasks.common import (
     truth_of,
 )
 from cvkit.tasks.normalisation import value_bits, warn_of_bits
+from cvkit.tasks.saving import location
 from cvkit.tasks.segment import setup
 from cvkit.tasks.segment.network import Network, Preprocessing, segmenter
 from cvkit.tasks.segment.setup import Inference, Training
@@ -106,9 +111,10 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
 
         Raises:
             ModelFileError: the header is incomplete.
-            UsageError: `--tta` is malformed.
+            UsageError: `--tta` or `--save` is malformed.
         """
-        return cls(**cls.known_parts(header), inference=setup.inference_for(options))
+        known = cls.known_parts(header)
+        return cls(**known, inference=setup.inference_for(options, known["classes"]))
 
     def with_data(
         self, options: SegmentEval, header: dict[str, Any], report: Reporter
@@ -301,6 +307,7 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
         mask, overlay = f"masks/{stem}.png", f"overlays/{stem}.{self.inference.overlay}"
         write_label_png(folder / mask, result.labels, self.classes.colors)
         line = {"path": sample.path, **describe_labels(result, self.classes), "mask": mask}
+        line |= location(self.inference.save, sample, folder)
         if self.inference.overlay != "none":
             picture = draw_segmentation(required(sample.original), result, self.classes)
             write_rgb(folder / overlay, picture)
@@ -314,3 +321,19 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
     def answers(self) -> AreaAnswers:
         """Return the summary of the area shares of the classes."""
         return AreaAnswers()
+
+    def finish(self, folder: Path) -> list[Failure]:
+        """Write the files that `--save` asks for."""
+        names, save = self.classes.names, self.inference.save
+        left_out = {*names}.difference(without_background(names, tuple))
+        if "csv" in save:
+            write_areas(folder)
+        results = Results(
+            folder=folder,
+            classes=self.classes,
+            read=lambda: (
+                segmented(line, folder, self.classes, left_out) for line in read_lines(folder)
+            ),
+            controls=[MASKS],
+        )
+        return write_annotations(results, save)

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cvkit.console import Reporter
 from cvkit.data.classified import Collection, read_collection
@@ -20,6 +21,7 @@ from cvkit.structures import ClassList
 from cvkit.tasks.checking import checked, warn_of_leaks
 from cvkit.tasks.classed import ClassTraining, parse_side, require_examples, warn_of_gaps
 from cvkit.tasks.common import data_place
+from cvkit.tasks.saving import chosen_saves
 from cvkit.tasks.video.network import parse_views
 from cvkit.texts import counted
 
@@ -34,24 +36,25 @@ class Training(ClassTraining):
 
 @dataclass(frozen=True, kw_only=True)
 class Inference:
-    """Settings of evaluation and prediction; the fields are the flags of the same names.
-
-    `marked` is True for `--save video`.
-    """
+    """Settings of evaluation and prediction; the fields are the flags of the same names."""
 
     top_k: int = 5
     per_clip: bool = False
-    marked: bool = False
+    save: tuple[str, ...] = ()
 
 
 def inference_for(options: VideoEval | VideoPredict, classes: ClassList) -> Inference:
-    """Return the settings that the flags of evaluation or prediction give."""
+    """Return the settings that the flags of evaluation or prediction give.
+
+    Raises:
+        UsageError: `--save` is malformed, or names a format that cannot hold the classes.
+    """
     if not isinstance(options, VideoPredict):
         return Inference()
     return Inference(
         top_k=min(options.top_k, len(classes)),
         per_clip=options.per_clip,
-        marked=options.save == "video",
+        save=chosen_saves(options.save, "video", classes),
     )
 
 
@@ -142,3 +145,23 @@ def join_timelines(folder: Path, lines: Iterable[dict]) -> None:
     known = tables if first is None else itertools.chain([first], tables)
     rows = ([path, *row.values()] for path, table in known for row in table)
     write_csv(folder / "timeline.csv", ["path", *columns], rows)
+
+
+def parts_of(line: dict[str, Any], folder: Path) -> list[tuple[str, int, int]]:
+    """Return the parts of a video from its timeline: class, first and last frame, from 1.
+
+    A clip's class holds until the next clip begins; equal neighbours are one part.
+
+    Args:
+        line: of the video, with its timeline.
+        folder: of the results.
+    """
+    rows = read_rows(folder / line["timeline"], ())
+    starts = [round(float(row["seconds"]) * line["fps"]) + 1 for row in rows]
+    ends = [*(start - 1 for start in starts[1:]), line["frames"]]
+    clips = zip((row["label"] for row in rows), starts, ends, strict=True)
+    found: list[tuple[str, int, int]] = []
+    for name, same in itertools.groupby(clips, lambda clip: clip[0]):
+        spans = [span for _, *span in same]
+        found.append((name, spans[0][0], spans[-1][1]))
+    return found

@@ -1,6 +1,6 @@
 """Video classification: videos with one class each, cross-entropy over clips, accuracy."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cvkit import catalog
+from cvkit.annotation.label_studio import CLASSES, PARTS
 from cvkit.console import Reporter
 from cvkit.data.classes import make_classes
 from cvkit.data.classified import ClassifiedImage
@@ -22,6 +23,8 @@ from cvkit.metrics.classification import ranked, reported
 from cvkit.metrics.video import METRICS, VideoMetric
 from cvkit.ops.mixing import mix
 from cvkit.options.video import VideoEval, VideoPredict, VideoTrain
+from cvkit.output.annotated import Annotated, tagged
+from cvkit.output.annotation_files import Results, write_annotations
 from cvkit.output.answers import ClassAnswers
 from cvkit.output.draw import draw_caption
 from cvkit.output.records import read_lines
@@ -247,7 +250,7 @@ class Video(LogitsTask[VideoTrain, VideoEval, VideoPredict]):
             scores = required(result.clips).reshape(-1, crops, len(self.classes)).mean(1)
             line["timeline"] = f"timelines/{stem}.csv"
             write_timeline(folder / line["timeline"], about.starts, scores, self.classes)
-        if rule.marked:
+        if "video" in rule.save:
             line["video"] = f"videos/{stem}.mp4"
             path = required(sample.file)
             index = index_video(path)
@@ -279,7 +282,20 @@ class Video(LogitsTask[VideoTrain, VideoEval, VideoPredict]):
         classed.write_table(folder, self.inference.top_k)
         if self.inference.per_clip:
             setup.join_timelines(folder, read_lines(folder))
-        return []
+        timed = self.inference.per_clip
+
+        def read() -> Iterator[Annotated]:
+            for line in read_lines(folder):
+                yield tagged(line, setup.parts_of(line, folder) if timed else ())
+
+        results = Results(
+            folder=folder,
+            classes=self.classes,
+            read=read,
+            controls=[CLASSES, PARTS] if timed else [CLASSES],
+            media="video",
+        )
+        return write_annotations(results, self.inference.save)
 
 
 def _results(logits: Tensor) -> list[Classes]:
