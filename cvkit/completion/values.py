@@ -19,6 +19,7 @@ from cvkit.options.described import choices_of, hints, type_of
 from cvkit.options.detect import PROTOCOLS
 from cvkit.options.export import DYNAMIC
 from cvkit.options.job import PRECISIONS, Command
+from cvkit.options.saves import SAVES
 from cvkit.options.segment import DIALECTS
 from cvkit.options.tree import task_options
 from cvkit.published import published_models, weight_shelves
@@ -301,7 +302,7 @@ SOURCES: dict[str, Callable[[Line], Choices]] = {
     "pretrained": _backbone_weights,
     "protocol": lambda line: _joined(",", PROTOCOLS, line),
     "resume": _resumable,
-    "save": lambda line: _joined(",", ("yolo", "voc", "csv"), line),
+    "save": lambda line: _joined(",", SAVES.get(line.task or "", ()), line),
     "set": _settings,
     "split": _splits,
     "splits": _splits,

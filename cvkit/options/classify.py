@@ -6,9 +6,11 @@ from typing import Annotated
 
 from cvkit.catalog import ARCHS, backbones_of
 from cvkit.format_table import format_choices
-from cvkit.options.base import Eval, Predict, Train
+from cvkit.options.base import Eval, Train
 from cvkit.options.described import Choice
+from cvkit.options.frames import ImagePredict
 from cvkit.options.panels import DATA, MODEL, OUTPUT, RUN, TRAINING, flag
+from cvkit.options.saves import save_help
 from cvkit.options.sentences import weights_flag
 
 _FORMATS = Annotated[str, Choice(format_choices("classes"))]
@@ -146,18 +148,14 @@ class ClassifyEval(Eval):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifyPredict(Predict):
+class ClassifyPredict(ImagePredict):
     """Classify images; write a table, and a line of JSON per image."""
 
     weights: Annotated[str | None, weights_flag("classify")] = None
     top_k: Annotated[
         int, flag(OUTPUT, "Number of classes to write per image, with their scores", min=1)
     ] = 5
-    save: Annotated[
-        str,
-        Choice(["none", "sorted"]),
-        flag(OUTPUT, "sorted: write one folder per class, with links to its images"),
-    ] = "none"
+    save: Annotated[str, flag(OUTPUT, save_help("classify"))] = ""
     embeddings: Annotated[
         Path | None, flag(OUTPUT, "Also write the features of all images to this .npz file")
     ] = None

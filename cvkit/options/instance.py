@@ -8,6 +8,7 @@ from cvkit.format_table import format_choices
 from cvkit.options.described import Choice
 from cvkit.options.detect import DetectingEval, DetectingPredict, TwoStageTrain
 from cvkit.options.panels import DATA, MODEL, OUTPUT, flag
+from cvkit.options.saves import save_help
 from cvkit.options.sentences import weights_flag
 
 _FORMATS = Annotated[str, Choice(format_choices("instances"))]
@@ -66,3 +67,4 @@ class InstancePredict(_Masking, DetectingPredict):
     """
 
     weights: Annotated[str | None, weights_flag("instance")] = None
+    save: Annotated[str, flag(OUTPUT, save_help("instance"))] = ""

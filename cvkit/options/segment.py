@@ -5,9 +5,11 @@ from typing import Annotated
 
 from cvkit.catalog import ARCHS, backbones_of, listed_names
 from cvkit.format_table import format_choices
-from cvkit.options.base import Eval, Predict, Train
+from cvkit.options.base import Eval, Train
 from cvkit.options.described import Choice
+from cvkit.options.frames import ImagePredict
 from cvkit.options.panels import DATA, MODEL, OUTPUT, TRAINING, flag
+from cvkit.options.saves import save_help
 from cvkit.options.sentences import weights_flag
 
 _SCALES_HELP = (
@@ -147,7 +149,7 @@ class SegmentEval(Eval):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentPredict(Predict):
+class SegmentPredict(ImagePredict):
     """Segment images; write a palette PNG, an overlay and a line of JSON per image."""
 
     weights: Annotated[str | None, weights_flag("segment")] = None
@@ -156,5 +158,6 @@ class SegmentPredict(Predict):
         Choice(["png", "jpg", "none"]),
         flag(OUTPUT, "File format of the overlays, images with the classes drawn over them"),
     ] = "png"
+    save: Annotated[str, flag(OUTPUT, save_help("segment"))] = ""
     sliding_window: Annotated[bool, flag(MODEL, _WINDOW_HELP)] = False
     tta: Annotated[str | None, flag(MODEL, _SCALES_HELP)] = None

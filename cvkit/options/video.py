@@ -10,6 +10,7 @@ from cvkit.format_table import format_choices
 from cvkit.options.base import Eval, Predict, Train
 from cvkit.options.described import Choice
 from cvkit.options.panels import DATA, MODEL, OUTPUT, RUN, TRAINING, flag
+from cvkit.options.saves import save_help
 from cvkit.options.sentences import weights_flag
 
 _FORMATS = Annotated[str, Choice(format_choices("classes"))]
@@ -188,10 +189,6 @@ class VideoPredict(Predict):
         bool,
         flag(OUTPUT, "Also write a table and a plot of each video's scores over time"),
     ] = False
-    save: Annotated[
-        str,
-        Choice(["none", "video"]),
-        flag(OUTPUT, "video: write MP4 files with the classes shown below the frames"),
-    ] = "none"
+    save: Annotated[str, flag(OUTPUT, save_help("video"))] = ""
     views: _VIEWS = ""
     batch_size: Annotated[int, flag(RUN, "Videos per forward pass", min=1)] = 4

@@ -7,17 +7,20 @@ from typing import Any
 import numpy as np
 
 from cvkit.data.files import InputFile
+from cvkit.data.given import read_picture
+from cvkit.data.video_frames import VideoFrame
 from cvkit.errors import DataError
 from cvkit.output.files import write_rgb
 from cvkit.output.records import read_lines
 from cvkit.output.sheet import UNREADABLE, Tile, draw_sheet
+from cvkit.tasks.marked import Markable
 from cvkit.tasks.trained import Trained
 
 SHEET = "contact_sheet.png"
 
 
 def write_contact_sheet(
-    trained: Trained, files: Sequence[InputFile], folder: Path, count: int
+    trained: Trained, files: Sequence[InputFile | VideoFrame], folder: Path, count: int
 ) -> Path | None:
     """Draw results, spaced evenly over the lines of `predictions.jsonl` for the inputs.
 
@@ -50,6 +53,9 @@ def _tiles(
             continue
         try:
             found = trained.task.tile(line, paths[line["path"]], folder)
+            if found is None and "frame" in line and isinstance(trained.task, Markable):
+                mark = trained.task.marker(line["labels"], folder)
+                found = mark(read_picture(paths[line["path"]]), line), ""
         except DataError as error:  # it was moved or replaced in the meantime
             found = UNREADABLE, str(error)
         if found is not None:

@@ -17,6 +17,7 @@ from cvkit.dividing import tell_division, training_division
 from cvkit.errors import UsageError, raise_defects
 from cvkit.models.weights import has_small_stem
 from cvkit.options.classify import ClassifyEval, ClassifyPredict, ClassifyTrain
+from cvkit.options.saves import parse_saves
 from cvkit.output.names import class_words
 from cvkit.structures import ClassList
 from cvkit.tasks.checking import checked, warn_of_leaks
@@ -57,7 +58,7 @@ def inference_for(options: ClassifyEval | ClassifyPredict, classes: ClassList) -
         flip=flip,
         ten_crop=ten_crop,
         top_k=min(options.top_k, len(classes)),
-        sorted=options.save == "sorted",
+        sorted="sorted" in parse_saves(options.save, "classify"),
         embeddings=options.embeddings,
         shelves=class_words(classes.names),
     )

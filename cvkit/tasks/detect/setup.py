@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from cvkit.catalog import nearest
 from cvkit.console import Reporter
 from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.boxes import BoxData, read_boxes
@@ -25,7 +24,8 @@ from cvkit.dividing import (
     warn_if_changed,
 )
 from cvkit.errors import DataError, UsageError, raise_defects
-from cvkit.options.detect import DetectingEval, DetectingPredict, DetectPredict, TwoStageTrain
+from cvkit.options.detect import DetectingEval, DetectingPredict, TwoStageTrain
+from cvkit.options.saves import parse_saves
 from cvkit.structures import ClassList
 from cvkit.tasks.checking import about_data, checked, warn_of_leaks
 from cvkit.tasks.common import data_place
@@ -61,7 +61,7 @@ class Inference:
     image_ids: ImageIds | None = None
 
 
-def inference_for(options: DetectingEval | DetectingPredict) -> Inference:
+def inference_for(options: DetectingEval | DetectingPredict, task: str) -> Inference:
     """Return the settings that the flags of evaluation or prediction give.
 
     Raises:
@@ -73,7 +73,7 @@ def inference_for(options: DetectingEval | DetectingPredict) -> Inference:
     return Inference(
         overlay=options.overlay,
         draw_threshold=options.draw_threshold,
-        save=parse_save(options.save) if isinstance(options, DetectPredict) else (),
+        save=parse_saves(options.save, task),
         image_ids=ImageIds(options.image_ids),
     )
 
@@ -304,21 +304,3 @@ def class_table(data: ClassList, model: ClassList) -> dict[int, int]:
             hint=f"it knows {', '.join(model.names[:8])}" + (" ..." if len(model) > 8 else ""),
         )
     return {place: model.names.index(name) + 1 for place, name in enumerate(data.names, 1)}
-
-
-SAVES = ("yolo", "voc", "csv")
-
-
-def parse_save(text: str) -> tuple[str, ...]:
-    """Return the additional file formats that `--save` names.
-
-    Raises:
-        UsageError: an unknown format.
-    """
-    kinds = tuple(part.strip() for part in text.split(",") if part.strip())
-    for kind in kinds:
-        if kind not in SAVES:
-            raise UsageError(
-                f"--save {kind!r} is unknown", code="save.unknown", hint=nearest(kind, SAVES)
-            )
-    return kinds

@@ -23,6 +23,7 @@ from cvkit.data.scan import Scan, scan_pairs
 from cvkit.dividing import tell_division, training_division
 from cvkit.errors import DataError, UsageError, raise_defects
 from cvkit.ops import inference, losses
+from cvkit.options.saves import parse_saves
 from cvkit.options.segment import SegmentEval, SegmentPredict, SegmentTrain, dialects
 from cvkit.structures import IGNORE, ClassList
 from cvkit.tasks.checking import checked, warn_of_leaks
@@ -57,6 +58,7 @@ class Inference:
     dialects: tuple[str, ...] = ("cvkit",)
     overlay: str = "png"
     confidence: bool = False
+    save: tuple[str, ...] = ()
 
 
 def check_flags(options: SegmentTrain) -> tuple[Network, dict[str, float], float]:
@@ -289,7 +291,8 @@ def inference_for(options: SegmentEval | SegmentPredict) -> Inference:
         )
     shared = Inference(sliding_window=options.sliding_window, flip=flip, scales=scales)
     if isinstance(options, SegmentPredict):
-        return replace(shared, overlay=options.overlay, confidence=True)
+        save = parse_saves(options.save, "segment")
+        return replace(shared, overlay=options.overlay, confidence=True, save=save)
     named = dialects(options.dialect)
     return replace(shared, absent_class=options.absent_class, dialects=named)
 

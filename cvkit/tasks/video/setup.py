@@ -14,6 +14,7 @@ from cvkit.data.scan import VideoScan, scan_videos
 from cvkit.data.tables import read_rows
 from cvkit.dividing import tell_division, training_division
 from cvkit.errors import UsageError, raise_defects
+from cvkit.options.saves import parse_saves
 from cvkit.options.video import VideoEval, VideoPredict, VideoTrain
 from cvkit.output.files import write_csv
 from cvkit.structures import ClassList
@@ -51,7 +52,7 @@ def inference_for(options: VideoEval | VideoPredict, classes: ClassList) -> Infe
     return Inference(
         top_k=min(options.top_k, len(classes)),
         per_clip=options.per_clip,
-        marked=options.save == "video",
+        marked="video" in parse_saves(options.save, "video"),
     )
 
 
