@@ -111,6 +111,11 @@ def pages_of(path: Path) -> list[int] | None:
     return pages if len(pages) > 1 else None
 
 
+def holds_several(path: Path) -> bool:
+    """Return whether a file holds several images: a video, or pages."""
+    return is_moving(path) or pages_of(path) is not None
+
+
 def is_moving(path: Path) -> bool:
     """Return whether a file is a video; a GIF with one picture is an image."""
     if not is_video(path) or path.suffix.lower() != ".gif":

@@ -217,7 +217,7 @@ def read_frames(
             bits = frame_bits([files[number] for number in numbers])
         found = {number: _same_size(read_image(files[number], bits), index) for number in numbers}
     else:
-        found = _seek_and_decode(path, index, numbers) or _decode_from_start(path, numbers)
+        found = _seek_and_decode(path, index, numbers) or decode_from_start(path, numbers)
     if len(found) < len(numbers):
         missing = next(number for number in numbers if number not in found)
         raise DataError(f"{path}: frame {missing} cannot be decoded", code="video.truncated")
@@ -231,7 +231,12 @@ def _same_size(frame: np.ndarray, index: VideoIndex) -> np.ndarray:
     return cv2.resize(frame, index.size_hw[::-1], interpolation=cv2.INTER_AREA)
 
 
-def _decode_from_start(path: Path, numbers: list[int]) -> dict[int, np.ndarray]:
+def decode_from_start(path: Path, numbers: list[int]) -> dict[int, np.ndarray]:
+    """Return frames by their numbers (increasing, from 0), without seeking.
+
+    Raises:
+        DataError: the video cannot be opened.
+    """
     return _decode(open_video(path), 0, numbers)
 
 

@@ -15,11 +15,13 @@ import cv2
 import numpy as np
 
 from cvkit.data.pages import page_path
-from cvkit.data.video import VideoIndex, open_video
+from cvkit.data.video import VideoIndex, decode_from_start, open_video
 from cvkit.errors import DataError
 
 AHEAD = max(16, 2 * (os.cpu_count() or 1))
 """Decoded frames that wait for threads that ask for them late."""
+RECENT_BYTES = 2**26
+"""Bytes of the frames that each video keeps after they were read, as they may be drawn on."""
 OPEN = 4
 """Videos that are open at the same time; one that is needed again is decoded from its start."""
 _opened: list["FrameReader"] = []
@@ -44,6 +46,7 @@ class FrameReader:
         self._video: cv2.VideoCapture | None = None
         self._next = 0
         self._ready: dict[int, np.ndarray] = {}
+        self._recent: dict[int, np.ndarray] = {}
 
     def __reduce__(self) -> tuple[type["FrameReader"], tuple[Path, Sequence[int]]]:
         return FrameReader, (self.path, self.numbers)
@@ -56,23 +59,39 @@ class FrameReader:
         """
         with self._lock:
             found = self._ready.pop(number, None)
+            if found is None and number in self._recent:
+                return self._recent[number].copy()
             if found is None and number < self._next:
                 if number >= self._first_kept():  # another thread needs the decoder where it is
                     return self._alone(number)
-                self._end()
+                self._release()
             if found is None:
                 found = self._decode(number)
             if self._next > self.numbers[-1] and not self._ready:
-                self._end()
-        return found
+                self._release()
+            self._recent[number] = found
+            while len(self._recent) * found.nbytes > RECENT_BYTES:
+                del self._recent[next(iter(self._recent))]
+        return found.copy()
+
+    def recent(self, number: int) -> np.ndarray | None:
+        """Return a frame if it is one of the last that were read."""
+        with self._lock:
+            found = self._recent.get(number)
+        return None if found is None else found.copy()
 
     def close_if_idle(self) -> None:
         """Close the file unless it is being read; the next frame is decoded from its start."""
-        if self._lock.acquire(blocking=False):
-            try:
-                self._end()
-            finally:
-                self._lock.release()
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            self._release()
+            self._recent.clear()
+            with _opening:
+                if self in _opened:
+                    _opened.remove(self)
+        finally:
+            self._lock.release()
 
     def _first_kept(self) -> int:
         """Return the number from which on frames are as close as threads are to each other."""
@@ -80,7 +99,10 @@ class FrameReader:
         return self.numbers[max(0, place - AHEAD)]
 
     def _alone(self, number: int) -> np.ndarray:
-        return FrameReader(self.path, [number]).read(number)
+        found = decode_from_start(self.path, [number])
+        if number not in found:
+            raise self._lost(number)
+        return found[number]
 
     def _decode(self, number: int) -> np.ndarray:
         """Return a frame that the decoder has not reached, and keep those shortly before it."""
@@ -103,27 +125,27 @@ class FrameReader:
             self._ready[here] = rgb
             while len(self._ready) > AHEAD:
                 del self._ready[next(iter(self._ready))]
-        raise DataError(
-            f"{page_path(self.path, number + 1)} cannot be decoded", code="video.truncated"
-        )
+        raise self._lost(number)
+
+    def _lost(self, number: int) -> DataError:
+        path = page_path(self.path, number + 1)
+        return DataError(f"{path} cannot be decoded", code="video.truncated")
 
     def _open(self) -> cv2.VideoCapture:
         with _opening:
-            oldest = _opened[: max(0, len(_opened) + 1 - OPEN)]
-            _opened.append(self)
+            others = [reader for reader in _opened if reader is not self]
+            oldest = others[: max(0, len(others) + 1 - OPEN)]
+            _opened[:] = [*others, self]
         for reader in oldest:
             reader.close_if_idle()
         self._video, self._next = open_video(self.path), 0
         return self._video
 
-    def _end(self) -> None:
+    def _release(self) -> None:
         if self._video is not None:
             self._video.release()
         self._video, self._next = None, 0
         self._ready.clear()
-        with _opening:
-            if self in _opened:
-                _opened.remove(self)
 
 
 @dataclass(frozen=True)
