@@ -39,7 +39,7 @@ class Inference:
     flip: bool = False
     ten_crop: bool = False
     top_k: int = 5
-    sorted: bool = False
+    save: tuple[str, ...] = ()
     embeddings: Path | None = None
     shelves: tuple[str, ...] = ()
 
@@ -58,7 +58,7 @@ def inference_for(options: ClassifyEval | ClassifyPredict, classes: ClassList) -
         flip=flip,
         ten_crop=ten_crop,
         top_k=min(options.top_k, len(classes)),
-        sorted="sorted" in parse_saves(options.save, "classify"),
+        save=parse_saves(options.save, "classify"),
         embeddings=options.embeddings,
         shelves=class_words(classes.names),
     )

@@ -170,7 +170,7 @@ class Classify(LogitsTask[ClassifyTrain, ClassifyEval, ClassifyPredict]):
 
     def source(self, inputs: Sequence[ImageInput]) -> ImageSource:
         """Return images to predict."""
-        bits, kept = self.preprocessing.bits, self.inference.sorted
+        bits, kept = self.preprocessing.bits, "sorted" in self.inference.save
         return ImageSource(inputs, self._rule, self._rule.size_hw, keep_original=kept, bits=bits)
 
     @property
@@ -238,7 +238,7 @@ class Classify(LogitsTask[ClassifyTrain, ClassifyEval, ClassifyPredict]):
         """Link the image into its class and keep its features, if asked for; return its line."""
         rule = self.inference
         line = classed.describe_classes(result, sample, self.classes, rule.top_k)
-        if rule.sorted:
+        if "sorted" in rule.save:
             source = sample.file
             folders, _, last = f"{rule.shelves[result.label]}/{stem}".rpartition("/")
             suffix = ".png" if source is None else os.path.splitext(source)[1]

@@ -35,14 +35,11 @@ class Training(ClassTraining):
 
 @dataclass(frozen=True, kw_only=True)
 class Inference:
-    """Settings of evaluation and prediction; the fields are the flags of the same names.
-
-    `marked` is True for `--save video`.
-    """
+    """Settings of evaluation and prediction; the fields are the flags of the same names."""
 
     top_k: int = 5
     per_clip: bool = False
-    marked: bool = False
+    save: tuple[str, ...] = ()
 
 
 def inference_for(options: VideoEval | VideoPredict, classes: ClassList) -> Inference:
@@ -52,7 +49,7 @@ def inference_for(options: VideoEval | VideoPredict, classes: ClassList) -> Infe
     return Inference(
         top_k=min(options.top_k, len(classes)),
         per_clip=options.per_clip,
-        marked="video" in parse_saves(options.save, "video"),
+        save=parse_saves(options.save, "video"),
     )
 
 

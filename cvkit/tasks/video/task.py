@@ -247,7 +247,7 @@ class Video(LogitsTask[VideoTrain, VideoEval, VideoPredict]):
             scores = required(result.clips).reshape(-1, crops, len(self.classes)).mean(1)
             line["timeline"] = f"timelines/{stem}.csv"
             write_timeline(folder / line["timeline"], about.starts, scores, self.classes)
-        if rule.marked:
+        if "video" in rule.save:
             line["video"] = f"videos/{stem}.mp4"
             path = required(sample.file)
             index = index_video(path)
