@@ -87,6 +87,7 @@ class _Done:
 def _predict(options: Predict, task_name: str, report: Reporter, ranks: Ranks) -> _Done | None:
     """Predict in one of the processes; return what there is to report, in the first."""
     from cvkit.tasks.engine_choice import use_engine
+    from cvkit.tasks.marked import VIDEOS
     from cvkit.tasks.sheets import SHEET, write_contact_sheet
     from cvkit.tasks.trained import load_trained
 
@@ -109,7 +110,8 @@ def _predict(options: Predict, task_name: str, report: Reporter, ranks: Ranks) -
     with _held_folder(options, task_name, report) as out:
         report.say(f"{count} with {trained.path} ({trained.precision}, {engine.wanted})")
         if options.overwrite:  # of other results
-            (out / SHEET).unlink(missing_ok=True)
+            for name in (SHEET, VIDEOS):
+                (out / name).unlink(missing_ok=True)
         counts = job.run(out, total)
         notes = [note for notes in ranks.gather_first(engine.notes) for note in notes]
         counts.failed += write_videos(options, trained.task, found, out, report, ranks)

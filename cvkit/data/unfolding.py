@@ -89,6 +89,8 @@ def unfold(
             )
         else:
             made.images.append(file)
+    once = {image.key: image for image in made.images}  # a frame may be named beside its video
+    made.images = list(once.values())
     return made
 
 

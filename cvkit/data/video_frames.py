@@ -148,7 +148,7 @@ class FrameReader:
         self._ready.clear()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class VideoFrame:
     """A frame of a video as an image.
 

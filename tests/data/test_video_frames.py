@@ -177,6 +177,8 @@ def test_single_frames_and_pages_may_be_named(clip, tmp_path):
     assert [(pixels_of(i) == clip[1][i.number - 1]).all() for i in found.images[1:]] == [True] * 2
     assert {failure.code for failure in found.failures} == {"video.no_such_frame"}
     assert len(found.failures) == 2 and "60 frames" in found.failures[0].reason
+    both = unfold(list_inputs([str(clip[0]), f"{clip[0]}#7"], walk=walk_media))
+    assert [image.number for image in both.images] == list(range(1, COUNT + 1)), "each once"
     assert (read_picture(Path(f"{clip[0]}#60")) == clip[1][59]).all()
 
 

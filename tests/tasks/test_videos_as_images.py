@@ -165,6 +165,15 @@ def test_an_interrupted_prediction_is_completed_to_the_same_bytes(
     assert (out / "videos" / "sub" / "b.mp4").stat().st_mtime_ns == kept
 
 
+def test_overwriting_makes_videos_anew(predict, mixed, tmp_path):
+    out, made = tmp_path / "out", []
+    for least in (0.0, 1.0):
+        flags = ("--save", "video", "--draw-threshold", least, "--overwrite")
+        assert predict("detect", mixed / "b.mp4", out, *flags).code == 0
+        made.append((out / "videos" / "b.mp4").read_bytes())
+    assert made[0] != made[1]
+
+
 @pytest.mark.parametrize("task", IMAGE_TASKS)
 def test_damaged_videos_are_reported_and_what_is_left_is_kept(predict, mixed, tmp_path, task):
     out, cut = tmp_path / "out", mixed / "sub" / "cut.avi"
