@@ -105,7 +105,7 @@ EXAMPLES = {
     ),
     ("detect", "predict"): (
         "cvkit detect predict photos/ --weights runs/detect-faster-rcnn-001 --out out/",
-        "cvkit detect predict photos/ --weights coco --threshold 0.5 --save yolo,csv",
+        "cvkit detect predict photos/ clip.mp4 --weights coco --save yolo,video --fps 5",
     ),
     ("detect", "proposals"): (
         "cvkit detect proposals DIR --out proposals.npz",

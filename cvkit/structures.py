@@ -311,7 +311,9 @@ class Sample:
             them.
         video: the source of the clips of a video.
         seed: that determined everything random about the sample, including its mixing with others.
-        file: location of an input of predict.
+        file: location of an input of predict that is a file of its own.
+        frame: number, from 1, of a frame of a video.
+        time_seconds: when that frame is shown.
     """
 
     path: str
@@ -325,6 +327,8 @@ class Sample:
     video: VideoSource | None = None
     seed: int = 0
     file: Path | None = None
+    frame: int | None = None
+    time_seconds: float | None = None
 
 
 @dataclass(frozen=True)

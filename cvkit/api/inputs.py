@@ -12,7 +12,10 @@ from PIL import Image
 
 from cvkit.data.files import InputFile
 from cvkit.data.given import GivenImage, GivenVideo, ImageInput, VideoInput
+from cvkit.data.pages import page_of
+from cvkit.data.unfolding import holds_several, unfold
 from cvkit.errors import UsageError
+from cvkit.structures import Failure
 
 Media = str | PathLike[str] | Image.Image | np.ndarray | torch.Tensor
 """One image or video: a path, an image of Pillow, an array or a tensor."""
@@ -52,6 +55,8 @@ def inputs_of(given: object, dimensions: int) -> Inputs:
     Raises:
         UsageError: it is neither.
     """
+    if isinstance(given, str | PathLike) and dimensions == 3 and holds_several(Path(given)):
+        return Inputs([given], False, False)
     if isinstance(given, str | PathLike | Image.Image):
         return Inputs([given], True, True)
     if isinstance(given, np.ndarray | torch.Tensor):
@@ -62,14 +67,32 @@ def inputs_of(given: object, dimensions: int) -> Inputs:
     return Inputs(given, False, isinstance(given, list | tuple | set | frozenset))
 
 
-def read_inputs(items: Iterable[Any], dimensions: int) -> Iterator[ImageInput | VideoInput]:
-    """Yield the inputs as the tasks read them.
+def read_inputs(
+    items: Iterable[Any], dimensions: int, fps: float = 0.0
+) -> Iterator[ImageInput | VideoInput | Failure]:
+    """Yield the inputs as the tasks read them, and what is missing of a video after its frames.
+
+    Args:
+        items: as passed.
+        dimensions: of one as an array.
+        fps: frames to use per second of a video; 0: all.
 
     Raises:
         UsageError: one of them has another type, shape or kind of values.
     """
     for number, item in enumerate(items):
-        yield _read(item, f"input {number}", dimensions)
+        found = _read(item, f"input {number}", dimensions)
+        if dimensions == 3 and isinstance(found, InputFile) and _is_inside(found.path):
+            inner = unfold([found], fps)
+            yield from inner.images
+            yield from inner.failures
+        else:
+            yield found
+
+
+def _is_inside(path: Path) -> bool:
+    """Return whether a path names images inside a file."""
+    return page_of(path)[1] is not None or holds_several(path)
 
 
 def _read(item: object, key: str, dimensions: int) -> ImageInput | VideoInput:

@@ -32,6 +32,8 @@ class Result:
         source: its path as given, or `input 3` for the fourth one that was not a path.
         size_hw: height and width of the upright image, or of the video's frames, in pixels.
         classes: names of the classes of the model, in index order.
+        frame: number of the frame in its video, from 1; None for what is no frame.
+        time_seconds: when that frame is shown.
     """
 
     source: str
@@ -40,6 +42,8 @@ class Result:
     _list: ClassList = field(repr=False)
     _raw: Any = field(repr=False)
     _draw: Callable[[Any], np.ndarray] = field(repr=False)
+    frame: int | None = None
+    time_seconds: float | None = None
 
     ok: ClassVar[bool] = True
     """Whether there is a result; see `Failed`."""
@@ -57,7 +61,11 @@ class Result:
     def as_dict(self) -> dict[str, Any]:
         """Return what predict writes into `predictions.jsonl`, but for names of files, for JSON."""
         height, width = self.size_hw
-        return {"path": self.source, "width": width, "height": height}
+        size = {"width": width, "height": height}
+        if self.frame is None:
+            return {"path": self.source, **size}
+        moment = {"frame": self.frame, "time_seconds": self.time_seconds}
+        return {"path": self.source, **moment, **size}
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Write the picture of `plot`, or `as_dict` if the file ends in `.json`; return the path.

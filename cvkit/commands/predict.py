@@ -10,18 +10,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvkit import storage
+from cvkit.commands.predict_inputs import (
+    count_inputs,
+    find_inputs,
+    saves_videos,
+    write_videos,
+)
 from cvkit.commands.printing import print_json
 from cvkit.config import as_config
 from cvkit.console import Reporter, print_line, table
 from cvkit.errors import UsageError
 from cvkit.options.base import ENGINES, RUNS, Predict
 from cvkit.tasks.inference_flags import require_effect
-from cvkit.texts import counted, read_json
+from cvkit.texts import read_json
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from cvkit.data.files import InputFile
+    from cvkit.data.video_frames import VideoFrame
     from cvkit.engine.predict import Counts, Work
     from cvkit.engine.ranks import Ranks
     from cvkit.structures import Failure
@@ -38,7 +45,7 @@ def predict(options: Predict, task_name: str) -> int:
     from cvkit.engine import processes
 
     report = Reporter(options.quiet)
-    _check_flags(options)
+    _check_flags(options, task_name)
     started = processes.start(options)  # they import their libraries while this one does
 
     from cvkit.engine import runtime
@@ -79,17 +86,17 @@ class _Done:
 
 def _predict(options: Predict, task_name: str, report: Reporter, ranks: Ranks) -> _Done | None:
     """Predict in one of the processes; return what there is to report, in the first."""
-    from cvkit.data.files import list_inputs
     from cvkit.tasks.engine_choice import use_engine
+    from cvkit.tasks.marked import VIDEOS
     from cvkit.tasks.sheets import SHEET, write_contact_sheet
     from cvkit.tasks.trained import load_trained
 
-    lost: list[Failure] = []
     total: Counter[str] = Counter()
     with ranks.stop.at_once():
         trained = load_trained(options.weights, options, task_name, ranks.layout)
-        without, walk = _results_folders(options, task_name), trained.task.walk
-        files, lost = ranks.share(lambda: (list_inputs(options.inputs, without, walk, lost), lost))
+        without = _results_folders(options, task_name)
+        found = ranks.share(lambda: find_inputs(options, trained.task, without, report))
+        files, lost = found.images, found.failures
         trained.task.check_inputs(sorted(file.key for file in files), report)
         wanted = ranks.share(lambda: _engine(options))
         data = trained.task.source(files)
@@ -99,14 +106,15 @@ def _predict(options: Predict, task_name: str, report: Reporter, ranks: Ranks) -
         job.help(total)
         ranks.gather_first(engine.notes)
         return None
-    what = trained.task.noun
-    count = counted(len(files), what.removesuffix("s"))
+    count = count_inputs(found, trained.task.noun)
     with _held_folder(options, task_name, report) as out:
         report.say(f"{count} with {trained.path} ({trained.precision}, {engine.wanted})")
         if options.overwrite:  # of other results
-            (out / SHEET).unlink(missing_ok=True)
+            for name in (SHEET, VIDEOS):
+                (out / name).unlink(missing_ok=True)
         counts = job.run(out, total)
         notes = [note for notes in ranks.gather_first(engine.notes) for note in notes]
+        counts.failed += write_videos(options, trained.task, found, out, report, ranks)
         sheet = None
         if options.contact_sheet:
             sheet = write_contact_sheet(trained, files, out, options.contact_sheet)
@@ -157,7 +165,7 @@ class _Job:
     options: Predict
     trained: Trained
     engine: Engine
-    files: Sequence[InputFile]
+    files: Sequence[InputFile | VideoFrame]
     lost: Sequence[Failure]
     ranks: Ranks
     report: Reporter
@@ -219,7 +227,7 @@ class _Job:
             )
 
 
-def _check_flags(options: Predict) -> None:
+def _check_flags(options: Predict, task_name: str) -> None:
     """Check what can be checked before anything is read.
 
     Raises:
@@ -239,7 +247,8 @@ def _check_flags(options: Predict) -> None:
         raise UsageError(
             "--json-results has no effect without --json", code="json.results", hint="add --json"
         )
-    if "contact_sheet" in options.given and getattr(options, "overlay", "png") == "none":
+    bare = getattr(options, "overlay", "png") == "none" and not saves_videos(options, task_name)
+    if "contact_sheet" in options.given and bare:
         raise UsageError(
             "--contact-sheet shows overlays, and --overlay none writes none",
             code="sheet.overlay",

@@ -15,6 +15,7 @@ from cvkit.data.given import ImageInput, pixels_of, place_of, size_hw_of
 from cvkit.data.labelled import LabelledImage
 from cvkit.data.masks import MaskReader
 from cvkit.data.resize import centre_crop, input_size_hw, prepare, resize_antialiased, short_side_hw
+from cvkit.data.video_frames import VideoFrame
 from cvkit.errors import DataError
 from cvkit.structures import Classes, Geometry, Instances, Sample, SegMap
 
@@ -323,6 +324,11 @@ class ImageSource:
         """Selective search is Python code; decoding is not."""
         return self.propose is not None
 
+    @property
+    def sequential(self) -> bool:
+        """Whether threads should read it, in order, as they share the decoders of videos."""
+        return any(isinstance(file, VideoFrame) for file in self.files)
+
     def __len__(self) -> int:
         return len(self.files)
 
@@ -355,4 +361,6 @@ class ImageSource:
             original=image if self.keep_original else None,
             proposals=self.propose(file.key, image) if self.propose else None,
             file=place_of(file),
+            frame=file.number if isinstance(file, VideoFrame) else None,
+            time_seconds=file.time_seconds if isinstance(file, VideoFrame) else None,
         )

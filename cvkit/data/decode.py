@@ -38,6 +38,8 @@ DEPTHS = (8, 10, 12, 14, 16)
 """Possible numbers of bits in use in 16-bit files."""
 MAX_SAMPLE_VALUE = 281
 """TIFF tag that declares the largest possible value."""
+NEW_SUBFILE_TYPE, COPIES = 254, 0b101
+"""TIFF tag that tells smaller copies and masks from images, and their bits."""
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM")
 SUFFIXES = {"JPEG": ".jpg", "TIFF": ".tif"}
 """Suffixes of image files that are not the names of their formats."""
@@ -273,6 +275,28 @@ def page_count(path: Path) -> int:
         try:
             return int(getattr(image, "n_frames", 1))
         except (OSError, ValueError, SyntaxError, EOFError, OverflowError) as error:
+            raise DataError(f"{path} is damaged: {error}", code="image.corrupt") from error
+
+
+def main_pages(path: Path) -> list[int]:
+    """Return the numbers, from 1, of the images in a TIFF file that are not copies of others.
+
+    Smaller copies of an image and its transparency mask are marked as such (TIFF 6.0, tag 254).
+
+    Raises:
+        DataError: as of `page_count`.
+    """
+    with open_image(path) as image:
+        try:
+            if image.format != "TIFF" or getattr(image, "n_frames", 1) == 1:
+                return [1]
+            found = []
+            for number in range(1, getattr(image, "n_frames", 1) + 1):
+                image.seek(number - 1)
+                if not getattr(image, "tag_v2", {}).get(NEW_SUBFILE_TYPE, 0) & COPIES:
+                    found.append(number)
+            return found or [1]
+        except (*DAMAGED_EXIF, OverflowError) as error:
             raise DataError(f"{path} is damaged: {error}", code="image.corrupt") from error
 
 

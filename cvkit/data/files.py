@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NoReturn
 
 from cvkit.data.notes import Note
+from cvkit.data.pages import page_of
 from cvkit.errors import DataError, UsageError
 from cvkit.structures import Failure
 from cvkit.texts import is_text, shown
@@ -115,6 +116,21 @@ def walk_videos(folder: Path, on_lost: OnLost = refuse) -> Iterator[Path]:
             yield from (Path(place, name) for name in videos)
 
 
+def walk_media(folder: Path, on_lost: OnLost = refuse) -> Iterator[Path]:
+    """Yield the image and video files under a folder, as `walk_images` does.
+
+    Raises:
+        DataError: a folder cannot be read, unless `on_lost` handles it.
+    """
+    for place, _, names in _walk(folder, on_lost):
+        yield from (Path(place, name) for name in names if _suffix(name) in READ_SUFFIXES)
+
+
+def is_video(path: Path) -> bool:
+    """Return whether a file's name is that of a video; an image of GIF's has it too."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
 def _suffix(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
@@ -154,6 +170,8 @@ def _look_into(folders: Iterable[str], on_lost: OnLost) -> None:
 
 def _kind(walk: Walk) -> tuple[str, frozenset[str]]:
     """Return what a walk finds: its name in messages, and the file suffixes."""
+    if walk is walk_media:
+        return "image or video", READ_SUFFIXES
     return ("image", IMAGE_SUFFIXES) if walk is walk_images else ("video", VIDEO_SUFFIXES)
 
 
@@ -242,7 +260,7 @@ def _expand(text: str, walk: Walk, on_lost: OnLost) -> Iterator[Path]:
         yield from (Path(line) for line in lines if line.strip())
     elif os.path.isdir(text):
         yield from walk(Path(text))
-    elif os.path.lexists(text):
+    elif os.path.lexists(text) or page_of(Path(text))[1] is not None:
         yield Path(text)
     elif has_magic(text):
         _look_into(_searched(text), on_lost)

@@ -1,5 +1,6 @@
-"""Images and videos that are in memory already, as inputs of predict."""
+"""The inputs of predict: images and videos in files or in memory, and frames of videos."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,9 +8,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cvkit.data.decode import header_of, read_image, rgb_pixels, upright_size_hw
-from cvkit.data.files import InputFile
-from cvkit.data.video import FRAME_MS, VideoIndex, index_video, read_frames
+from cvkit.data.decode import header_of, open_image, rgb_pixels, upright_size_hw
+from cvkit.data.files import InputFile, is_video
+from cvkit.data.pages import file_of, page_of
+from cvkit.data.video import FRAME_MS, VideoIndex, index_readable, index_video, read_frames
+from cvkit.data.video_frames import VideoFrame
+from cvkit.errors import CvkitWarning, DataError
+from cvkit.texts import counted
+
+ANIMATED = ("PNG", "WEBP")
+"""Formats of Pillow whose further pictures are not read."""
 
 
 @dataclass(frozen=True)
@@ -45,26 +53,61 @@ class GivenVideo:
         return VideoIndex(1000 / self.fps * np.arange(count), (height, width), count)
 
 
-ImageInput = InputFile | GivenImage
+ImageInput = InputFile | VideoFrame | GivenImage
 VideoInput = InputFile | GivenVideo
 
 
 def place_of(item: ImageInput | VideoInput) -> Path | None:
-    """Return where an input is stored; None for one in memory."""
-    return item.path if isinstance(item, InputFile) else None
+    """Return the file of an input; None for one in memory, and for one of several in a file."""
+    whole = isinstance(item, InputFile) and file_of(item.path) == item.path
+    return item.path if isinstance(item, InputFile) and whole else None
 
 
 def pixels_of(item: ImageInput, bits: int | None = 16) -> np.ndarray:
     """Return an image as HWC RGB uint8, upright; see `read_image`."""
+    if isinstance(item, VideoFrame):
+        return item.pixels()
     if isinstance(item, InputFile):
-        return read_image(item.path, bits)
+        return read_picture(item.path, bits)
     if isinstance(item.content, np.ndarray):
         return item.content.copy()
     return rgb_pixels(item.content, Path(item.key), bits)
 
 
+def read_picture(path: Path, bits: int | None = 16) -> np.ndarray:
+    """Return what `read_image` does, and also a frame of a video by its path, `clip.mp4#12`.
+
+    A `CvkitWarning`, shown once, tells that there are animations.
+
+    Raises:
+        DataError: see `read_image`, `index_readable` and `read_frames`.
+    """
+    file, number = page_of(path)
+    if number is not None and is_video(file):
+        index = index_readable(file)
+        if not 1 <= number <= len(index):
+            raise no_such_frame(path, index)
+        return read_frames(file, index, [number - 1])[0]
+    with open_image(path) as opened:
+        if opened.format in ANIMATED and getattr(opened, "is_animated", False):
+            text = "of animated PNG and WebP files only the first picture is read"
+            warnings.warn(text, CvkitWarning, stacklevel=2)
+        return rgb_pixels(opened, path, bits)
+
+
+def no_such_frame(path: Path, index: VideoIndex) -> DataError:
+    """Return the error of a frame that a video does not have."""
+    return DataError(
+        f"{path} does not exist: the video has {counted(len(index), 'frame')}",
+        code="video.no_such_frame",
+        hint="the first frame has number 1",
+    )
+
+
 def size_hw_of(item: ImageInput) -> tuple[int, int]:
     """Return height and width of the upright image, without decoding it."""
+    if isinstance(item, VideoFrame):
+        return item.size_hw
     if isinstance(item, InputFile):
         return upright_size_hw(item.path)
     if isinstance(item.content, np.ndarray):

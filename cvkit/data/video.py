@@ -47,11 +47,13 @@ class VideoIndex:
         times_ms: [F] float64, increasing: when each frame is shown.
         size_hw: of the upright frames.
         header_frames: number that the header claims; 0 if none.
+        damage: what is missing of the video; "" if it is whole.
     """
 
     times_ms: np.ndarray
     size_hw: tuple[int, int]
     header_frames: int
+    damage: str = ""
 
     def __len__(self) -> int:
         return len(self.times_ms)
@@ -69,6 +71,27 @@ def index_video(path: Path) -> VideoIndex:
     Raises:
         DataError: `video.unreadable`, `video.zero_frames`, `video.truncated` (more than 1 % of the
             frames that the container declares, or of its bytes, is missing), `image.too_large`.
+    """
+    index = index_readable(path)
+    if index.damage:
+        raise damaged(path, index)
+    return index
+
+
+def damaged(path: Path, index: VideoIndex) -> DataError:
+    """Return the error that tells what is missing of a video."""
+    return DataError(
+        f"{path} is damaged: {index.damage}",
+        code="video.truncated",
+        hint="get a new copy, or convert the readable part",
+    )
+
+
+def index_readable(path: Path) -> VideoIndex:
+    """Return what `index_video` does, also of a damaged video: of the frames that can be decoded.
+
+    Raises:
+        DataError: `video.unreadable`, `video.zero_frames`, `image.too_large`.
     """
     if path.is_dir():
         frames = frame_files(path)
@@ -92,11 +115,12 @@ def index_video(path: Path) -> VideoIndex:
 def _kept(place: Path) -> VideoIndex:
     with np.load(place) as kept:
         height, width, claimed = kept["about"].tolist()
-        return VideoIndex(kept["times"], (height, width), claimed)
+        damage = str(kept["damage"]) if "damage" in kept else ""
+        return VideoIndex(kept["times"], (height, width), claimed, damage)
 
 
 def _decode_all(path: Path) -> VideoIndex:
-    video = _open(path)
+    video = open_video(path)
     claimed = max(0, int(video.get(cv2.CAP_PROP_FRAME_COUNT)))
     step = 1000 / fps if 0 < (fps := video.get(cv2.CAP_PROP_FPS)) < 1000 else FRAME_MS
     times: list[float] = []
@@ -114,17 +138,12 @@ def _decode_all(path: Path) -> VideoIndex:
     if size_hw is None:
         raise DataError(f"{path} has no frame that can be decoded", code="video.zero_frames")
     lost, short = claimed - len(times), _missing_bytes(path)
+    damage = ""
     if path.suffix.lower() in COUNTED and lost > 1 and lost > claimed / 100:
-        missing = f"{len(times)} of {claimed} frames can be decoded"
+        damage = f"{len(times)} of {claimed} frames can be decoded"
     elif short > path.stat().st_size / 100:
-        missing = f"{counted(short, 'byte')} are missing at its end"
-    else:
-        return VideoIndex(np.array(times), size_hw, claimed)
-    raise DataError(
-        f"{path} is damaged: {missing}",
-        code="video.truncated",
-        hint="get a new copy, or convert the readable part",
-    )
+        damage = f"{counted(short, 'byte')} are missing at its end"
+    return VideoIndex(np.array(times), size_hw, claimed, damage)
 
 
 def _missing_bytes(path: Path) -> int:
@@ -152,7 +171,7 @@ def _element_size(stream: BinaryIO) -> int | None:
     return None if size == known else size
 
 
-def _open(path: Path) -> cv2.VideoCapture:
+def open_video(path: Path) -> cv2.VideoCapture:
     """Return an opened video whose frames are upright.
 
     Raises:
@@ -198,7 +217,7 @@ def read_frames(
             bits = frame_bits([files[number] for number in numbers])
         found = {number: _same_size(read_image(files[number], bits), index) for number in numbers}
     else:
-        found = _seek_and_decode(path, index, numbers) or _decode_from_start(path, numbers)
+        found = _seek_and_decode(path, index, numbers) or decode_from_start(path, numbers)
     if len(found) < len(numbers):
         missing = next(number for number in numbers if number not in found)
         raise DataError(f"{path}: frame {missing} cannot be decoded", code="video.truncated")
@@ -212,8 +231,13 @@ def _same_size(frame: np.ndarray, index: VideoIndex) -> np.ndarray:
     return cv2.resize(frame, index.size_hw[::-1], interpolation=cv2.INTER_AREA)
 
 
-def _decode_from_start(path: Path, numbers: list[int]) -> dict[int, np.ndarray]:
-    return _decode(_open(path), 0, numbers)
+def decode_from_start(path: Path, numbers: list[int]) -> dict[int, np.ndarray]:
+    """Return frames by their numbers (increasing, from 0), without seeking.
+
+    Raises:
+        DataError: the video cannot be opened.
+    """
+    return _decode(open_video(path), 0, numbers)
 
 
 def _seek_and_decode(path: Path, index: VideoIndex, numbers: list[int]) -> dict[int, np.ndarray]:
@@ -225,7 +249,7 @@ def _seek_and_decode(path: Path, index: VideoIndex, numbers: list[int]) -> dict[
     first = numbers[0]
     if first < NEAR:
         return {}
-    video = _open(path)
+    video = open_video(path)
     video.set(cv2.CAP_PROP_POS_MSEC, index.times_ms[first] - 1)
     if not video.grab():
         return {}
@@ -248,7 +272,7 @@ def all_frames(path: Path, index: VideoIndex, bits: int | None = 16) -> Iterator
         bits = frame_bits(files) if bits is None else bits
         yield from (_same_size(read_image(file, bits), index) for file in files)
         return
-    video = _open(path)
+    video = open_video(path)
     while video.grab():
         shown, frame = video.retrieve()
         if not shown:
@@ -301,7 +325,7 @@ def _keep(place: Path, index: VideoIndex) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
             about = np.array([*index.size_hw, index.header_frames])
-            np.savez(temporary, times=index.times_ms, about=about)
+            np.savez(temporary, times=index.times_ms, about=about, damage=index.damage)
             os.replace(temporary, place)
         finally:
             temporary.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 
@@ -46,6 +46,15 @@ def choose_readers(wanted: int, device: torch.device) -> int:
     return IN_TURNS if cores() < FEW_CORES else cores() // 4
 
 
+@runtime_checkable
+class Sequential(Protocol):
+    """A dataset that says whether it is cheaper to read it in order, in one process."""
+
+    @property
+    def sequential(self) -> bool:
+        """Whether threads should read its samples, also where processes are usual."""
+
+
 UNFORKABLE = ("openvino", "onnxruntime")
 """Packages whose threads a copy of the process lacks: after their import it crashes or hangs."""
 
@@ -63,6 +72,7 @@ def read_ahead(
     Decoders release Python's lock, so beside a network on the CPU, which leaves few cores to
     them, threads read as fast as processes do, and need no copy and no shared memory. What is
     mostly Python, and what feeds a GPU, is read by processes, where copying this one is safe.
+    Each process would decode a video anew, so frames are read by threads.
 
     Args:
         dataset: of the samples.
@@ -76,7 +86,8 @@ def read_ahead(
         return contextlib.closing(_read_in_turns(dataset, batches, pool))
     python = isinstance(dataset, PythonBound) and dataset.python_bound
     copies = not any(name in sys.modules for name in UNFORKABLE)
-    if workers == 0 or device.type == "cuda" or (python and copies):
+    sequential = isinstance(dataset, Sequential) and dataset.sequential
+    if workers == 0 or (not sequential and (device.type == "cuda" or (python and copies))):
         return load(dataset, batches, workers, kept)
     return contextlib.closing(_read_in_threads(dataset, batches, workers))
 

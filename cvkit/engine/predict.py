@@ -4,7 +4,7 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -75,7 +75,7 @@ class Records:
         self.write, self.journal, self.names = write, journal, names
         self.max_failures, self.on_line, self.on_failed = max_failures, on_line, on_failed
         self.counts = Counts()
-        self.written: InOrder[tuple[str, Future[dict[str, Any]]] | Failure] = InOrder(places)
+        self.written: InOrder[tuple[Sample, Future[dict[str, Any]]] | Failure] = InOrder(places)
         self.writing: deque[Future[dict[str, Any]]] = deque()
 
     @property
@@ -105,7 +105,8 @@ class Records:
         name, folder = self.names[sample.path], self.journal.folder
         job = writers.submit(self.write, result, sample, name, folder)
         self.writing.append(job)
-        self.written.put(place, (sample.path, job))
+        slim = replace(sample, original=None, proposals=None)  # the pixels are the job's
+        self.written.put(place, (slim, job))
 
     def record(self, *, finish: bool = False) -> None:
         """Record what was written, or failed, up to the first input that still needs time.
@@ -122,9 +123,9 @@ class Records:
                 self.on_failed(place)
                 self.fail(entry)
                 continue
-            key, job = entry
+            (sample, job), key = entry, entry[0].path
             try:
-                line = {"path": key, "name": self.names[key]} | job.result()
+                line = {"path": key, "name": self.names[key]} | _moment(sample) | job.result()
             except (OutputError, DataError) as error:
                 self.on_failed(place)
                 self.fail(Failure(key, error.code, str(error)))
@@ -138,7 +139,14 @@ class Records:
         self.on_line(line)
 
 
-def _is_done(entry: tuple[str, Future[dict[str, Any]]] | Failure) -> bool:
+def _moment(sample: Sample) -> dict[str, Any]:
+    """Return the part of a line that tells where in a video a frame is."""
+    if sample.frame is None:
+        return {}
+    return {"frame": sample.frame, "time_seconds": sample.time_seconds}
+
+
+def _is_done(entry: tuple[Sample, Future[dict[str, Any]]] | Failure) -> bool:
     return isinstance(entry, Failure) or entry[1].done()
 
 

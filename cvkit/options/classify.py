@@ -6,8 +6,9 @@ from typing import Annotated
 
 from cvkit.catalog import ARCHS, backbones_of
 from cvkit.format_table import format_choices
-from cvkit.options.base import Eval, Predict, Train
+from cvkit.options.base import Eval, Train
 from cvkit.options.described import Choice
+from cvkit.options.frames import ImagePredict
 from cvkit.options.panels import DATA, MODEL, OUTPUT, RUN, TRAINING, flag
 from cvkit.options.saves import save_help
 from cvkit.options.sentences import weights_flag
@@ -147,7 +148,7 @@ class ClassifyEval(Eval):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifyPredict(Predict):
+class ClassifyPredict(ImagePredict):
     """Classify images; write a table, and a line of JSON per image."""
 
     weights: Annotated[str | None, weights_flag("classify")] = None

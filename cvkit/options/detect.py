@@ -9,8 +9,9 @@ import typer
 
 from cvkit.catalog import ARCHS, backbones_of, listed_names
 from cvkit.format_table import format_choices
-from cvkit.options.base import Eval, Predict, Train
+from cvkit.options.base import Eval, Train
 from cvkit.options.described import Choice, Several
+from cvkit.options.frames import ImagePredict
 from cvkit.options.job import Command
 from cvkit.options.panels import DATA, MODEL, OUTPUT, RUN, TRAINING, flag
 from cvkit.options.saves import save_help
@@ -260,8 +261,11 @@ class DetectingEval(Detecting, Eval):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectingPredict(Detecting, Predict):
+class DetectingPredict(Detecting, ImagePredict):
     """Flags of running a detector."""
+
+    if TYPE_CHECKING:  # each task has other values
+        save: str
 
     overlay: Annotated[
         str,

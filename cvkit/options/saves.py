@@ -3,9 +3,9 @@
 from cvkit.catalog import nearest
 from cvkit.errors import UsageError
 
-_OBJECTS = ("coco", "yolo", "voc", "csv", "labelstudio", "cvat", "labelme", "geojson")
+_OBJECTS = ("coco", "yolo", "voc", "csv", "labelstudio", "cvat", "labelme", "geojson", "video")
 SAVES: dict[str, tuple[str, ...]] = {
-    "classify": ("sorted", "labelstudio", "cvat", "labelme"),
+    "classify": ("sorted", "labelstudio", "cvat", "labelme", "video"),
     "segment": tuple(kind for kind in _OBJECTS if kind != "voc"),
     "detect": _OBJECTS,
     "instance": tuple(kind for kind in _OBJECTS if kind != "csv"),
@@ -31,7 +31,8 @@ ABOUT = {
     "labelme": "labelme/",
     "geojson": "geojson/ in pixels, as QuPath reads it",
     "sorted": "one folder per class, with links to its images",
-    "video": "MP4 files with the classes shown below the frames",
+    "video": "MP4 files of the videos with their results, for image tasks instead of the overlays "
+    "of their frames",
 }
 """What each value writes, for help texts."""
 

@@ -5,8 +5,9 @@ from typing import Annotated
 
 from cvkit.catalog import ARCHS, backbones_of, listed_names
 from cvkit.format_table import format_choices
-from cvkit.options.base import Eval, Predict, Train
+from cvkit.options.base import Eval, Train
 from cvkit.options.described import Choice
+from cvkit.options.frames import ImagePredict
 from cvkit.options.panels import DATA, MODEL, OUTPUT, TRAINING, flag
 from cvkit.options.saves import save_help
 from cvkit.options.sentences import weights_flag
@@ -148,7 +149,7 @@ class SegmentEval(Eval):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentPredict(Predict):
+class SegmentPredict(ImagePredict):
     """Segment images; write a palette PNG, an overlay and a line of JSON per image."""
 
     weights: Annotated[str | None, weights_flag("segment")] = None

@@ -1,5 +1,7 @@
 """Pictures of results."""
 
+from collections.abc import Collection
+
 import cv2
 import numpy as np
 
@@ -12,7 +14,11 @@ from cvkit.structures import IGNORE, ClassList, Instances, SegMap, voc_color
 
 
 def draw_segmentation(
-    image: np.ndarray, result: SegMap, classes: ClassList, opacity: float = 0.5
+    image: np.ndarray,
+    result: SegMap,
+    classes: ClassList,
+    opacity: float = 0.5,
+    legend: Collection[str] | None = None,
 ) -> np.ndarray:
     """Return the image with its classes in colour, and a legend under it.
 
@@ -23,6 +29,8 @@ def draw_segmentation(
         result: label map of the same size.
         classes: names and colours.
         opacity: of the colours, in [0, 1].
+        legend: the classes in it, so that it is the same for all frames of a video; None: those in
+            the image, with their shares.
 
     Returns:
         HWC RGB uint8: the image, enlarged if it is small, and the legend.
@@ -41,11 +49,15 @@ def draw_segmentation(
     # A class that is not drawn has no colour in the legend either.
     squares = [color if any(color) else (255, 255, 255) for color in classes.colors]
     shares = counts[: len(classes)] / result.labels.size
-    entries = [
-        (f"{classes.names[index]} {per_cent(shares[index])}", squares[index])
-        for index in np.argsort(-shares, kind="stable")
-        if shares[index] > 0
-    ]
+    if legend is not None:
+        pairs = zip(classes.names, squares, strict=True)
+        entries = [(name, square) for name, square in pairs if name in legend]
+    else:
+        entries = [
+            (f"{classes.names[index]} {per_cent(shares[index])}", squares[index])
+            for index in np.argsort(-shares, kind="stable")
+            if shares[index] > 0
+        ]
     return np.vstack([painted, _legend(entries, painted.shape[1], canvas.text)])
 
 

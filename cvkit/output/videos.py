@@ -1,7 +1,7 @@
-"""Videos with text, and scores over time."""
+"""Videos, also with text, and scores over time."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -49,9 +49,33 @@ def write_marked_video(
 
     Args:
         path: of the file.
-        frames: HWC RGB uint8, all of one size; sides are made even.
+        frames: HWC RGB uint8, all of one size.
         fps: frames per second.
         lines: from the top.
+
+    Raises:
+        MachineError: it cannot be written completely.
+    """
+    write_video(path, _with_lines(frames, lines), fps)
+
+
+def _with_lines(frames: Iterable[np.ndarray], lines: Sequence[str]) -> Iterator[np.ndarray]:
+    strip = None
+    for frame in frames:
+        canvas = Canvas(frame)
+        if strip is None:
+            strip = _strip(lines, canvas.picture.shape[1], canvas.text)
+        yield np.vstack([canvas.picture, strip])
+
+
+def write_video(path: Path, pictures: Iterable[np.ndarray], fps: float) -> None:
+    """Write an MP4 file, completely or not at all.
+
+    Args:
+        path: of the file.
+        pictures: HWC RGB uint8, all of one size; a last row or column that makes a side odd is
+            left out.
+        fps: pictures per second.
 
     Raises:
         MachineError: it cannot be written completely.
@@ -62,11 +86,7 @@ def write_marked_video(
         writer, written = None, 0
         try:
             temporary.touch()  # reports an unusable place, which the encoder would not
-            for frame in frames:
-                canvas = Canvas(frame)
-                if writer is None:
-                    strip = _strip(lines, canvas.picture.shape[1], canvas.text)
-                shown = np.vstack([canvas.picture, strip])
+            for shown in pictures:
                 height, width = (side // 2 * 2 for side in shown.shape[:2])
                 if writer is None:
                     code = cv2.VideoWriter.fourcc(*"mp4v")

@@ -7,17 +7,20 @@ from typing import Any
 import numpy as np
 
 from cvkit.data.files import InputFile
+from cvkit.data.given import read_picture
+from cvkit.data.video_frames import VideoFrame
 from cvkit.errors import DataError
 from cvkit.output.files import write_rgb
 from cvkit.output.records import read_lines
 from cvkit.output.sheet import UNREADABLE, Tile, draw_sheet
+from cvkit.tasks.marked import Markable
 from cvkit.tasks.trained import Trained
 
 SHEET = "contact_sheet.png"
 
 
 def write_contact_sheet(
-    trained: Trained, files: Sequence[InputFile], folder: Path, count: int
+    trained: Trained, files: Sequence[InputFile | VideoFrame], folder: Path, count: int
 ) -> Path | None:
     """Draw results, spaced evenly over the lines of `predictions.jsonl` for the inputs.
 
@@ -30,10 +33,10 @@ def write_contact_sheet(
     Returns:
         The path of the sheet; None if there is nothing to draw.
     """
-    paths = {file.key: file.path for file in files}
-    total = sum(line["path"] in paths for line in read_lines(folder))
+    inputs = {file.key: file for file in files}
+    total = sum(line["path"] in inputs for line in read_lines(folder))
     chosen = {round(place) for place in np.linspace(0, total - 1, min(count, total)).tolist()}
-    tiles = list(_tiles(trained, paths, folder, chosen))
+    tiles = list(_tiles(trained, inputs, folder, chosen))
     if not tiles:
         return None
     title = f"{trained.task.name}: {len(tiles)} of {total} results of {model_words(trained)}"
@@ -42,14 +45,18 @@ def write_contact_sheet(
 
 
 def _tiles(
-    trained: Trained, paths: dict[str, Path], folder: Path, chosen: set[int]
+    trained: Trained, inputs: dict[str, InputFile | VideoFrame], folder: Path, chosen: set[int]
 ) -> Iterator[Tile]:
-    lines = (line for line in read_lines(folder) if line["path"] in paths)
+    lines = (line for line in read_lines(folder) if line["path"] in inputs)
     for place, line in enumerate(lines):
         if place not in chosen:
             continue
         try:
-            found = trained.task.tile(line, paths[line["path"]], folder)
+            path = inputs[line["path"]].path
+            found = trained.task.tile(line, path, folder)
+            if found is None and "frame" in line and isinstance(trained.task, Markable):
+                mark = trained.task.marker(line["labels"], folder)
+                found = mark(read_picture(path), line), ""
         except DataError as error:  # it was moved or replaced in the meantime
             found = UNREADABLE, str(error)
         if found is not None:

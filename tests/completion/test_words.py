@@ -262,7 +262,7 @@ def test_names_in_text_flags_are_those_that_work():
     assert offered("segment", "eval", "--tta", "flip,") == ["flip,scales"]
     lists = {name for kind in imported.KINDS.values() for name in kind.lists}
     assert set(offered("weights", "import", "--classes", "")) == {"auto", *lists}
-    assert offered("detect", "predict", "--save", "csv,") == ["csv,yolo", "csv,voc"]
+    assert offered("detect", "predict", "--save", "csv,") == ["csv,yolo", "csv,voc", "csv,video"]
 
 
 def test_arguments_are_completed_also_after_two_dashes():

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import cv2
+import numpy as np
 from effect_parts import BOXES, Row, cases, require_effect
 from model_parts import (
     batches,
@@ -97,6 +99,17 @@ def sheet(at, **more):
     return place.read_bytes() if place.exists() else None
 
 
+def clip(at):
+    """A video of ten frames per second."""
+    path = at.root / f"clip-{at.task}.mp4"
+    if not path.exists():
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (32, 32))
+        for number in range(6):
+            writer.write(np.full((32, 32, 3), 30 * number, np.uint8))
+        writer.release()
+    return [str(path)]
+
+
 def keys(at, **more):
     return sorted(run(at, "predict", **more)[1])
 
@@ -125,7 +138,10 @@ ROWS = [
     Row("contact_sheet", (0, 1, 2), sheet),
     Row("json_results", (False, True), keys),
     Row("top_k", (1, 2), lines, CLASSIFY + VIDEO),
-    Row("save", ("none", "sorted"), written, CLASSIFY),
+    Row("save", ("", "sorted", "video", "sorted,video"), written, CLASSIFY, {"inputs": clip}),
+    Row("save", ("", "video"), written, SEGMENT + INSTANCE, {"inputs": clip}),
+    Row("save", ("none", ""), written, CLASSIFY + SEGMENT + BOXES, same=True),
+    Row("fps", (0.0, 2.0, 5.0), paths, CLASSIFY + SEGMENT + BOXES, {"inputs": clip}),
     Row("embeddings", (None, lambda at: at.root / "features.npz"), embedded, CLASSIFY),
     Row("tta", (None, "flip", "ten-crop"), results("predict"), CLASSIFY),
     Row("tta", (None, "flip", "scales", "flip,scales"), results("predict"), SEGMENT, LARGE),
@@ -144,7 +160,13 @@ ROWS = [
     Row("max_detections", (None, 1), lines, BOXES),
     Row("draw_threshold", (0.0, 1.0), pictures, BOXES),
     Row("image_ids", (coco(100), coco(200)), numbers, BOXES),
-    Row("save", ("", "yolo", "voc", "csv", "yolo,csv"), written, DETECT),
+    Row(
+        "save",
+        ("", "yolo", "voc", "csv", "yolo,csv", "video", "csv,video"),
+        written,
+        DETECT,
+        {"inputs": clip},
+    ),
     Row(
         "proposals",
         (regions(20), regions(30)),

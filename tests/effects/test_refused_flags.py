@@ -44,7 +44,8 @@ FILES_OF += [
     ROOT / "commands" / f"{name}.py" for name in ("train", "tune", "bench", "evaluate", "predict")
 ]
 FILES_OF += [ROOT / "commands" / f"{name}.py" for name in ("proposals", "weights", "export_flags")]
-FILES_OF += [ROOT / "export" / "table.py"]
+FILES_OF += [ROOT / "export" / "table.py", ROOT / "options" / "saves.py"]
+FILES_OF += [ROOT / "commands" / "predict_inputs.py"]
 FILES_OF += [ROOT / name for name in ("engine/freezing.py", "engine/runtime.py")]
 FILES_OF += [ROOT / "data" / name for name in ("boxes.py", "formats/recognise.py")]
 FILES_OF += [ROOT / "models" / name for name in ("backbones.py", "classify.py")]
@@ -299,7 +300,9 @@ PREDICTS = [
         for task in ("segment", *BOXES)
     ),
     ("detect", {"overlay": "none", "draw_threshold": 0.2}, "draw_threshold.idle"),
-    ("detect", {"save": "pdf"}, "save.unknown"),
+    *((task, {"save": "pdf"}, "save.unknown") for task in TASKS),
+    *((task, {"save": "video"}, "save.idle") for task in TASKS if task != "video"),
+    *((task, {"fps": 5.0}, "fps.idle") for task in TASKS if task != "video"),
     ("detect", {"proposals": regions(20)}, "proposals.unsupported"),
     ("segment", {"tta": "flip", "sliding_window": True}, "tta.window"),
     ("segment", {"tta": "up"}, "tta.syntax"),

@@ -1,7 +1,7 @@
 """Image classification: images with one class each, cross-entropy or hinge loss, accuracy."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -15,8 +15,7 @@ from cvkit.console import Reporter
 from cvkit.data.classes import make_classes
 from cvkit.data.classified import ClassifiedImage
 from cvkit.data.datasets import ClassificationDataset, CropRule, ImageSource
-from cvkit.data.decode import read_image
-from cvkit.data.given import ImageInput, pixels_of
+from cvkit.data.given import ImageInput, pixels_of, read_picture
 from cvkit.dividing import division_of
 from cvkit.metrics.classification import METRICS, ClassificationMetric, ranked, reported
 from cvkit.models.classify import Classifier, NearestNeighbours
@@ -27,7 +26,7 @@ from cvkit.output.annotated import tagged
 from cvkit.output.annotation_files import Results, write_annotations
 from cvkit.output.answers import ClassAnswers
 from cvkit.output.draw import draw_caption
-from cvkit.output.files import place_link, write_array, write_features
+from cvkit.output.files import place_link, write_array, write_features, write_rgb
 from cvkit.output.records import read_lines
 from cvkit.storage import short_name
 from cvkit.structures import Batch, Classes, Failure, Sample
@@ -39,6 +38,7 @@ from cvkit.tasks.classify import setup
 from cvkit.tasks.classify.network import Network, Preprocessing
 from cvkit.tasks.classify.setup import Inference
 from cvkit.tasks.common import LogitsTask, Origin, required, smallest_batch
+from cvkit.tasks.marked import Marker
 from cvkit.tasks.normalisation import value_bits
 from cvkit.tasks.saving import location
 
@@ -174,7 +174,8 @@ class Classify(LogitsTask[ClassifyTrain, ClassifyEval, ClassifyPredict]):
 
     def source(self, inputs: Sequence[ImageInput]) -> ImageSource:
         """Return images to predict."""
-        return ImageSource(inputs, self._rule, self._rule.size_hw, bits=self.preprocessing.bits)
+        bits, kept = self.preprocessing.bits, "sorted" in self.inference.save
+        return ImageSource(inputs, self._rule, self._rule.size_hw, keep_original=kept, bits=bits)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -243,10 +244,14 @@ class Classify(LogitsTask[ClassifyTrain, ClassifyEval, ClassifyPredict]):
         line = classed.describe_classes(result, sample, self.classes, rule.top_k)
         line |= location(rule.save, sample, folder)
         if "sorted" in rule.save:
-            source = required(sample.file)
+            source = sample.file
             folders, _, last = f"{rule.shelves[result.label]}/{stem}".rpartition("/")
-            place = f"sorted/{folders}/{short_name(last + os.path.splitext(source)[1], 255)}"
-            place_link(source, folder / place)
+            suffix = ".png" if source is None else os.path.splitext(source)[1]
+            place = f"sorted/{folders}/{short_name(last + suffix, 255)}"
+            if source is None:  # a frame, or a page of a file
+                write_rgb(folder / place, required(sample.original))
+            else:
+                place_link(source, folder / place)
             line["sorted"] = place
         if rule.embeddings:
             line["features"] = f"features/{stem}.npy"
@@ -258,13 +263,21 @@ class Classify(LogitsTask[ClassifyTrain, ClassifyEval, ClassifyPredict]):
         picture = pixels_of(item, self.preprocessing.bits)
         return draw_caption(picture, ", ".join(classed.named(result, self.classes, 2)))
 
+    def marker(self, labels: Collection[str], folder: Path) -> Marker:
+        """Return what writes the two best classes under the frames of a video."""
+
+        def mark(frame: np.ndarray, line: dict[str, Any] | None) -> np.ndarray:
+            return draw_caption(frame, ", ".join(classed.best_words(line) if line else []))
+
+        return mark
+
     def answers(self) -> ClassAnswers:
         """Return the summary of the best classes."""
         return ClassAnswers()
 
     def tile(self, line: dict[str, Any], path: Path, folder: Path) -> tuple[np.ndarray, str]:
         """Return the image and its two best classes."""
-        return read_image(path, self.preprocessing.bits), ", ".join(classed.best_words(line))
+        return read_picture(path, self.preprocessing.bits), ", ".join(classed.best_words(line))
 
     def finish(self, folder: Path) -> list[Failure]:
         """Write `predictions.csv`, and the features of all images in one file, if asked for."""

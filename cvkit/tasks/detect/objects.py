@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, cast
@@ -22,6 +22,7 @@ from cvkit.models.detection.roi_heads import Detections, on_cpu
 from cvkit.options.detect import DetectingEval, DetectingPredict, TwoStageTrain
 from cvkit.output.answers import ObjectAnswers
 from cvkit.output.boxes import describe_boxes, write_results
+from cvkit.output.canvas import Canvas
 from cvkit.output.files import write_rgb
 from cvkit.output.records import read_lines
 from cvkit.structures import Batch, DetectionTargets, Failure, Instances, MaskLayers, Sample
@@ -46,6 +47,7 @@ from cvkit.tasks.detect.network import (
     with_samples,
 )
 from cvkit.tasks.detect.setup import Inference, Splits
+from cvkit.tasks.marked import Marker, has_overlay
 from cvkit.tasks.normalisation import value_bits, warn_of_bits
 from cvkit.tasks.saving import location
 
@@ -293,7 +295,7 @@ class ObjectTask(ImageTask[T, E, P]):
         original = required(sample.original)
         line = {"path": sample.path, **describe_boxes(result, self.classes, original.shape[:2])}
         line |= location(self.inference.save, sample, folder)
-        if self.inference.overlay != "none":
+        if has_overlay(self.inference.overlay, self.inference.save, sample):
             overlay = f"overlays/{stem}.{self.inference.overlay}"
             shown = result.pick(result.prediction_scores() >= self.inference.draw_threshold)
             write_rgb(folder / overlay, self.draw(original, shown))
@@ -304,6 +306,27 @@ class ObjectTask(ImageTask[T, E, P]):
         """Return the image with its objects, without those below `--draw-threshold`."""
         shown = result.pick(result.prediction_scores() >= self.inference.draw_threshold)
         return self.draw(pixels_of(item, self.preprocessing.bits), shown)
+
+    def marker(self, labels: Collection[str], folder: Path) -> Marker:
+        """Return what draws results on the frames of a video."""
+
+        def mark(frame: np.ndarray, line: dict[str, Any] | None) -> np.ndarray:
+            if line is None:
+                return Canvas(frame).picture
+            result = self.result_in(line)
+            least = self.inference.draw_threshold
+            return self.draw(frame, result.pick(result.prediction_scores() >= least))
+
+        return mark
+
+    def result_in(self, line: dict[str, Any]) -> Instances:
+        """Return the objects in a line of `predictions.jsonl`."""
+        names = {name: number for number, name in enumerate(self.classes.names, 1)}
+        return Instances(
+            boxes=np.array(line["boxes"], np.float32).reshape(-1, 4),
+            labels=np.array([names[label] for label in line["labels"]], np.int64),
+            scores=np.array(line["scores"], np.float32),
+        )
 
     @abstractmethod
     def draw(self, image: np.ndarray, result: Instances) -> np.ndarray:

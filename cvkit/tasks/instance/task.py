@@ -14,7 +14,7 @@ from cvkit.options.detect import protocols
 from cvkit.options.instance import InstanceEval, InstancePredict, InstanceTrain
 from cvkit.output.draw import draw_instances
 from cvkit.output.instances import describe_masks, write_index_map, write_instances
-from cvkit.structures import Failure, Instances, Sample
+from cvkit.structures import Failure, Instances, Masks, Sample
 from cvkit.tasks.common import required
 from cvkit.tasks.detect.network import Network
 from cvkit.tasks.detect.objects import ObjectTask
@@ -58,6 +58,12 @@ class Instance(ObjectTask[InstanceTrain, InstanceEval, InstancePredict]):
         size_hw = required(sample.geometry).original_hw
         masks = paste_masks(required(found.grids), found.boxes, size_hw, self.mask_threshold)
         return replace(super().result(found, sample), masks=masks)
+
+    def result_in(self, line: dict[str, Any]) -> Instances:
+        """Return the objects in a line of `predictions.jsonl`, with their masks."""
+        codes = np.array([mask["counts"].encode() for mask in line["masks"]], object)
+        masks = Masks((line["height"], line["width"]), codes)
+        return replace(super().result_in(line), masks=masks)
 
     def metric(self) -> BoxMetric:
         """Return an empty metric of the protocols."""

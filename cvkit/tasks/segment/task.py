@@ -1,6 +1,6 @@
 """Semantic segmentation: images with masks, a dense head, pixel losses, mIoU."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from cvkit.annotation.label_studio import MASKS
 from cvkit.console import Reporter
 from cvkit.data.classes import without_background
 from cvkit.data.datasets import ImageSource, SegmentationDataset
+from cvkit.data.decode import decode, open_image
 from cvkit.data.exclusion import read_exclusion
 from cvkit.data.formats.recognise import detect_format
 from cvkit.data.given import ImageInput, pixels_of
@@ -32,7 +33,7 @@ from cvkit.output.answers import AreaAnswers
 from cvkit.output.draw import draw_segmentation
 from cvkit.output.files import write_label_png, write_rgb
 from cvkit.output.records import describe_labels, read_lines, write_areas
-from cvkit.structures import Batch, Failure, Sample, SegMap
+from cvkit.structures import IGNORE, Batch, Failure, Sample, SegMap
 from cvkit.tasks.checking import about_data
 from cvkit.tasks.class_weights import class_weights
 from cvkit.tasks.common import (
@@ -44,6 +45,7 @@ from cvkit.tasks.common import (
     smallest_batch,
     truth_of,
 )
+from cvkit.tasks.marked import Marker, has_overlay
 from cvkit.tasks.normalisation import value_bits, warn_of_bits
 from cvkit.tasks.saving import location
 from cvkit.tasks.segment import setup
@@ -308,7 +310,7 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
         write_label_png(folder / mask, result.labels, self.classes.colors)
         line = {"path": sample.path, **describe_labels(result, self.classes), "mask": mask}
         line |= location(self.inference.save, sample, folder)
-        if self.inference.overlay != "none":
+        if has_overlay(self.inference.overlay, self.inference.save, sample):
             picture = draw_segmentation(required(sample.original), result, self.classes)
             write_rgb(folder / overlay, picture)
             line["overlay"] = overlay
@@ -317,6 +319,19 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
     def plot(self, result: SegMap, item: ImageInput) -> np.ndarray:
         """Return the image with its classes in colour, and a legend under it."""
         return draw_segmentation(pixels_of(item, self.preprocessing.bits), result, self.classes)
+
+    def marker(self, labels: Collection[str], folder: Path) -> Marker:
+        """Return what draws results on the frames of a video, with one legend for all."""
+
+        def mark(frame: np.ndarray, line: dict[str, Any] | None) -> np.ndarray:
+            found = np.full(frame.shape[:2], IGNORE, np.uint8)
+            if line is not None:
+                path = folder / line["mask"]
+                with open_image(path) as opened:
+                    found = np.asarray(decode(opened, path))
+            return draw_segmentation(frame, SegMap(found), self.classes, legend=labels)
+
+        return mark
 
     def answers(self) -> AreaAnswers:
         """Return the summary of the area shares of the classes."""
