@@ -91,10 +91,12 @@ class SegMap:
     Attributes:
         labels: HW uint8 class indices in original pixels; `IGNORE` = no label (truth only).
         confidence: HW float16 probability of the chosen class in [0, 1]; None for truth.
+        class_means: [K] means of it by class, of an image that is too large for all of it.
     """
 
     labels: np.ndarray
     confidence: np.ndarray | None = None
+    class_means: np.ndarray | None = None
 
     def prediction_confidence(self) -> np.ndarray:
         """Return the HW probabilities.
@@ -312,6 +314,7 @@ class Sample:
         video: the source of the clips of a video.
         seed: that determined everything random about the sample, including its mixing with others.
         file: location of an input of predict.
+        windows: of an image that is read in tiles (`cvkit.data.windows.Windows`).
     """
 
     path: str
@@ -325,6 +328,7 @@ class Sample:
     video: VideoSource | None = None
     seed: int = 0
     file: Path | None = None
+    windows: object = None
 
 
 @dataclass(frozen=True)

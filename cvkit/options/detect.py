@@ -14,6 +14,7 @@ from cvkit.options.described import Choice, Several
 from cvkit.options.job import Command
 from cvkit.options.panels import DATA, MODEL, OUTPUT, RUN, TRAINING, flag
 from cvkit.options.sentences import weights_flag
+from cvkit.options.tiling import Tiled
 
 _FORMATS = Annotated[str, Choice(format_choices("boxes"))]
 _PROPOSALS_HELP = (
@@ -202,7 +203,7 @@ def protocols(text: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Detecting:
+class Detecting(Tiled):
     """Flags of the commands that run a trained detector."""
 
     precision: _PRECISIONS = "fp32"

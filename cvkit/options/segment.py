@@ -9,6 +9,7 @@ from cvkit.options.base import Eval, Predict, Train
 from cvkit.options.described import Choice
 from cvkit.options.panels import DATA, MODEL, OUTPUT, TRAINING, flag
 from cvkit.options.sentences import weights_flag
+from cvkit.options.tiling import Tiled
 
 _SCALES_HELP = (
     "Test-time augmentation, over which scores are averaged: flip, scales, or flip,scales"
@@ -111,7 +112,7 @@ class SegmentTrain(Train):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentEval(Eval):
+class SegmentEval(Tiled, Eval):
     """Evaluate a semantic segmentation model, or score masks."""
 
     weights: Annotated[str | None, weights_flag("segment")] = None
@@ -147,7 +148,7 @@ class SegmentEval(Eval):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentPredict(Predict):
+class SegmentPredict(Tiled, Predict):
     """Segment images; write a palette PNG, an overlay and a line of JSON per image."""
 
     weights: Annotated[str | None, weights_flag("segment")] = None

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cvkit.catalog import nearest
+from cvkit.catalog import DETECTORS, nearest
 from cvkit.console import Reporter
 from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.boxes import BoxData, read_boxes
@@ -30,6 +30,8 @@ from cvkit.structures import ClassList
 from cvkit.tasks.checking import about_data, checked, warn_of_leaks
 from cvkit.tasks.common import data_place
 from cvkit.tasks.detect.image_ids import ImageIds
+from cvkit.tasks.detect.inputs import Preprocessing
+from cvkit.tasks.tiling import Tiling, tiling_for
 from cvkit.texts import counted
 
 
@@ -52,25 +54,43 @@ class Splits:
 class Inference:
     """Settings of evaluation and prediction; the fields are the flags of the same names.
 
-    `save` lists the additional file formats; `image_ids` gives ids to predicted images.
+    `save` lists the additional file formats; `image_ids` gives ids to predicted images; `tiling`
+    comes from `--tiles`.
     """
 
     overlay: str = "png"
     draw_threshold: float = 0.5
     save: tuple[str, ...] = ()
     image_ids: ImageIds | None = None
+    tiling: Tiling | None = None
 
 
-def inference_for(options: DetectingEval | DetectingPredict) -> Inference:
+def inference_for(
+    options: DetectingEval | DetectingPredict, preprocessing: Preprocessing, arch: str
+) -> Inference:
     """Return the settings that the flags of evaluation or prediction give.
 
+    Args:
+        options: of eval or predict.
+        preprocessing: of the images, which gives the size of the tiles of `--tiles auto`.
+        arch: key of `catalog.DETECTORS`.
+
     Raises:
-        UsageError: `--save` names an unknown format.
+        UsageError: `--save` names an unknown format; `--tiles` is malformed, or the network needs
+            external proposals, which are of whole images.
         DataError: `--image-ids` is not a COCO file.
     """
+    if options.tiles and DETECTORS[arch].needs_proposals:
+        raise UsageError(
+            f"--tiles cannot be combined with --arch {arch}, whose proposals are of whole images",
+            code="tiles.proposals",
+            hint="omit it",
+        )
+    tiling = tiling_for(options, preprocessing.tile_hw)
     if not isinstance(options, DetectingPredict):
-        return Inference()
+        return Inference(tiling=tiling)
     return Inference(
+        tiling=tiling,
         overlay=options.overlay,
         draw_threshold=options.draw_threshold,
         save=parse_save(options.save) if isinstance(options, DetectPredict) else (),

@@ -28,6 +28,7 @@ from cvkit.structures import IGNORE, ClassList
 from cvkit.tasks.checking import checked, warn_of_leaks
 from cvkit.tasks.common import data_place, parse_image_size, refuse_idle
 from cvkit.tasks.segment.network import Network, segmenter
+from cvkit.tasks.tiling import Tiling, tiling_for
 from cvkit.texts import counted
 
 
@@ -46,8 +47,8 @@ class Training:
 class Inference:
     """Settings of evaluation and prediction; the fields are the flags of the same names.
 
-    `flip` and `scales` come from `--tta`, `dialects` from `--dialect`; `confidence` requests the
-    score of each pixel.
+    `flip` and `scales` come from `--tta`, `dialects` from `--dialect`, `tiling` from `--tiles`;
+    `confidence` requests the score of each pixel.
     """
 
     sliding_window: bool = False
@@ -57,6 +58,7 @@ class Inference:
     dialects: tuple[str, ...] = ("cvkit",)
     overlay: str = "png"
     confidence: bool = False
+    tiling: Tiling | None = None
 
 
 def check_flags(options: SegmentTrain) -> tuple[Network, dict[str, float], float]:
@@ -274,20 +276,30 @@ def require_scales(
         ) from error
 
 
-def inference_for(options: SegmentEval | SegmentPredict) -> Inference:
+def inference_for(
+    options: SegmentEval | SegmentPredict, image_size_wh: tuple[int, int]
+) -> Inference:
     """Return the settings that the flags of evaluation or prediction give.
 
+    Args:
+        options: of eval or predict.
+        image_size_wh: of the model, which is the size of the tiles of `--tiles auto`.
+
     Raises:
-        UsageError: `--tta` is malformed, or combined with `--sliding-window`.
+        UsageError: `--tta` or `--tiles` is malformed, or combined with `--sliding-window`.
     """
     flip, scales = parse_tta(options.tta)
-    if options.sliding_window and options.tta:
-        raise UsageError(
-            "--sliding-window and --tta cannot be combined",
-            code="tta.window",
-            hint="omit one of them",
-        )
-    shared = Inference(sliding_window=options.sliding_window, flip=flip, scales=scales)
+    for name in ("tta", "tiles"):
+        if options.sliding_window and getattr(options, name):
+            raise UsageError(
+                f"--sliding-window and --{name} cannot be combined",
+                code=f"{name}.window",
+                hint="omit one of them",
+            )
+    tiling = tiling_for(options, image_size_wh[::-1])
+    shared = Inference(
+        sliding_window=options.sliding_window, flip=flip, scales=scales, tiling=tiling
+    )
     if isinstance(options, SegmentPredict):
         return replace(shared, overlay=options.overlay, confidence=True)
     named = dialects(options.dialect)
