@@ -91,10 +91,12 @@ class SegMap:
     Attributes:
         labels: HW uint8 class indices in original pixels; `IGNORE` = no label (truth only).
         confidence: HW float16 probability of the chosen class in [0, 1]; None for truth.
+        class_means: [K] means of it by class, of an image that is too large for all of it.
     """
 
     labels: np.ndarray
     confidence: np.ndarray | None = None
+    class_means: np.ndarray | None = None
 
     def prediction_confidence(self) -> np.ndarray:
         """Return the HW probabilities.
@@ -314,6 +316,7 @@ class Sample:
         file: location of an input of predict that is a file of its own.
         frame: number, from 1, of a frame of a video.
         time_seconds: when that frame is shown.
+        windows: of an image that is read in tiles (`cvkit.data.windows.Windows`).
     """
 
     path: str
@@ -329,6 +332,7 @@ class Sample:
     file: Path | None = None
     frame: int | None = None
     time_seconds: float | None = None
+    windows: object = None
 
 
 @dataclass(frozen=True)

@@ -268,6 +268,7 @@ def _measured_by(
 def scenes_of(trained: Trained, data: Dataset) -> Callable[[str], Scene]:
     """Return what reads an evaluated sample again, to show it, and can predict it again."""
     from cvkit.engine.loader import load
+    from cvkit.tasks.tiling import windows_of_sample
 
     places: dict[str, int] = {}
 
@@ -287,6 +288,8 @@ def scenes_of(trained: Trained, data: Dataset) -> Callable[[str], Scene]:
         if not places:
             places.update({data.key(index): index for index in range(len(data))})
         sample = data.read(places[key])
-        return Scene(sample.image, sample.truth, lambda: predict(key))
+        windows = windows_of_sample(sample)
+        image = sample.image if windows is None else windows.whole()
+        return Scene(image, sample.truth, lambda: predict(key))
 
     return scene

@@ -99,6 +99,17 @@ class SegmentationDataset:
         """Return the location of the image of a sample."""
         return self.pairs[index].image
 
+    def truth(self, index: int, size_hw: tuple[int, int]) -> SegMap:
+        """Return the label of an image of a size, without its pixels.
+
+        Raises:
+            DataError: its mask cannot be read, or has another size.
+        """
+        pair = self.pairs[index]
+        mask = self.reader.read(pair.mask)
+        require_same_size(pair, size_hw, mask)
+        return SegMap(mask)
+
     def read(self, index: int, seed: int = 0) -> Sample:
         """Return one sample; `seed` determines the random transform.
 

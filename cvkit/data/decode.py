@@ -14,7 +14,7 @@ Conversions, none of which depends on the command:
     parquet            the image file in a row of a parquet file, by its path, `x.parquet#12`
 
 Refused with a typed error: over 100 megapixels, truncated, empty, not an image, not a file,
-32-bit float.
+32-bit float. Larger TIFF files are read in windows; see `cvkit.data.windows`.
 """
 
 import contextlib
@@ -105,7 +105,8 @@ def _too_large(path: Path, detail: str) -> DataError:
     return DataError(
         f"{path} has more than {MAX_PIXELS // 10**6} megapixels ({detail})",
         code="image.too_large",
-        hint="scale or tile it first",
+        hint="save it as a TIFF file, which --tiles (detect, instance, segment) reads in windows; "
+        "or scale it first",
     )
 
 
@@ -184,7 +185,16 @@ def _depth(image: Image.Image, values: np.ndarray | None) -> int:
     if values is None:
         return 16
     largest = int(values[..., :3].max() if values.ndim == 3 else values.max())
-    declared = getattr(image, "tag_v2", {}).get(MAX_SAMPLE_VALUE)
+    return declared_depth(largest, getattr(image, "tag_v2", {}).get(MAX_SAMPLE_VALUE))
+
+
+def declared_depth(largest: int, declared: object) -> int:
+    """Return how many bits values need, one of `DEPTHS`.
+
+    Args:
+        largest: of the values, which are 16-bit.
+        declared: largest possible value by the file's header, if that is given.
+    """
     declared = max(declared) if isinstance(declared, tuple) else declared
     if isinstance(declared, int) and largest <= declared < 65535:  # 65535 is also the default
         largest = declared

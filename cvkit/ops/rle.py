@@ -198,7 +198,16 @@ def decode_parts(masks: Masks) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
     """Yield the smallest rectangle of each mask, [h, w] bool, and its corner (y, x)."""
     boxes = mask_boxes(masks).astype(int).tolist()
     for code, (x, y, width, height) in zip(masks.codes, boxes, strict=True):
-        yield _decode(code, masks.size_hw)[y : y + height, x : x + width], (y, x)
+        columns = _decode_columns(code, masks.size_hw[0], x, x + width)
+        yield columns[y : y + height].copy(), (y, x)  # a view would keep whole columns
+
+
+def _decode_columns(code: bytes, height: int, first: int, last: int) -> np.ndarray:
+    """Return [height, last - first] bool: columns of a mask, at their cost alone."""
+    runs = run_lengths(code)
+    ends = np.clip(np.cumsum(runs), first * height, last * height)
+    within = np.diff(ends, prepend=first * height)
+    return np.repeat(np.arange(len(runs)) % 2 == 1, within).reshape(last - first, height).T
 
 
 def mask_areas(masks: Masks) -> np.ndarray:

@@ -16,6 +16,7 @@ from cvkit.options.job import Command
 from cvkit.options.panels import DATA, MODEL, OUTPUT, RUN, TRAINING, flag
 from cvkit.options.saves import save_help
 from cvkit.options.sentences import weights_flag
+from cvkit.options.tiling import Tiled
 
 _FORMATS = Annotated[str, Choice(format_choices("boxes"))]
 _PROPOSALS_HELP = (
@@ -204,7 +205,7 @@ def protocols(text: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Detecting:
+class Detecting(Tiled):
     """Flags of the commands that run a trained detector."""
 
     precision: _PRECISIONS = "fp32"
@@ -263,9 +264,6 @@ class DetectingEval(Detecting, Eval):
 @dataclass(frozen=True, kw_only=True)
 class DetectingPredict(Detecting, ImagePredict):
     """Flags of running a detector."""
-
-    if TYPE_CHECKING:  # each task has other values
-        save: str
 
     overlay: Annotated[
         str,

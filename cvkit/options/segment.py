@@ -11,6 +11,7 @@ from cvkit.options.frames import ImagePredict
 from cvkit.options.panels import DATA, MODEL, OUTPUT, TRAINING, flag
 from cvkit.options.saves import save_help
 from cvkit.options.sentences import weights_flag
+from cvkit.options.tiling import Tiled
 
 _SCALES_HELP = (
     "Test-time augmentation, over which scores are averaged: flip, scales, or flip,scales"
@@ -113,7 +114,7 @@ class SegmentTrain(Train):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentEval(Eval):
+class SegmentEval(Tiled, Eval):
     """Evaluate a semantic segmentation model, or score masks."""
 
     weights: Annotated[str | None, weights_flag("segment")] = None
@@ -149,7 +150,7 @@ class SegmentEval(Eval):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentPredict(ImagePredict):
+class SegmentPredict(Tiled, ImagePredict):
     """Segment images; write a palette PNG, an overlay and a line of JSON per image."""
 
     weights: Annotated[str | None, weights_flag("segment")] = None

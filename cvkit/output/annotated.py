@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL.PngImagePlugin import PngImageFile
 
 from cvkit.annotation.marked import Marked, marked, on_label_map
 from cvkit.ops.rle import make_masks
+from cvkit.output.files import read_label_png
 from cvkit.structures import ClassList, Instances
 
 
@@ -71,8 +71,7 @@ def segmented(
     kept = [(name, score) for name, score in pairs if name not in left_out]
 
     def objects() -> Iterable[Marked]:
-        with PngImageFile(folder / line["mask"]) as image:  # any size: it was written here
-            labels = np.asarray(image)
+        labels = read_label_png(folder / line["mask"])
         indices = [classes.names.index(name) for name, _ in kept]
         yield from on_label_map(labels, indices, *zip(*kept, strict=True)) if kept else ()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from cvkit.storage import machine_errors, temporary_beside, whole_file
 from cvkit.structures import VOC_PALETTE
@@ -29,6 +30,12 @@ def write_label_png(
     palette = bytes(channel for color in colors for channel in color)
     image.putpalette(palette + VOC_PALETTE[len(palette) :])
     write_map(path, image)
+
+
+def read_label_png(path: Path) -> np.ndarray:
+    """Return the HW class indices of a PNG that `write_label_png` wrote, of any size."""
+    with PngImageFile(path) as image:
+        return np.asarray(image)
 
 
 def write_map(path: Path, image: Image.Image) -> None:

@@ -12,6 +12,8 @@ from cvkit.output.files import write_csv, write_map
 from cvkit.output.records import read_lines
 from cvkit.structures import VOC_PALETTE, Masks
 
+MOST = 2**16 - 1
+"""Objects that a map has room for."""
 COLUMNS = (
     *("path", "instance", "class", "category_id", "score", "area"),
     *("x1", "y1", "x2", "y2", "centroid_x", "centroid_y"),
@@ -32,10 +34,10 @@ def describe_masks(masks: Masks) -> dict[str, Any]:
 def write_index_map(path: Path, masks: Masks) -> None:
     """Write a PNG of object numbers: 0 is background, object n (from 1) has the value n.
 
-    It has 8 bits and a palette for up to 255 objects, else 16 bits. Where objects overlap, the
-    earlier one is shown.
+    It has 8 bits and a palette for up to 255 objects, else 16 bits, which hold the first `MOST`
+    objects. Where objects overlap, the earlier one is shown.
     """
-    image = Image.fromarray(index_map(masks))
+    image = Image.fromarray(index_map(masks[:MOST]))
     if image.mode == "L":
         image.putpalette(VOC_PALETTE)
     write_map(path, image)

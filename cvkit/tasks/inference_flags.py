@@ -9,10 +9,11 @@ from cvkit.options.detect import DetectingEval, DetectPredict, protocols
 from cvkit.options.instance import InstanceEval
 from cvkit.options.saves import parse_saves
 from cvkit.options.segment import SegmentEval, dialects
+from cvkit.options.tiling import Tiled
 
 OF_A_MODEL = (
     *("data", "json_file", "tta", "sliding_window", "views", "proposals"),
-    *("nms", "min_size", "mask_threshold", "exclude"),
+    *("nms", "min_size", "mask_threshold", "exclude", "tiles", "overlap"),
 )
 """Flags about the inputs of a network; they have no effect when files are scored."""
 OF_FILES = ("truth", "fuse", "weight", "missing", "extra")
@@ -23,6 +24,7 @@ HINTS = {
     "data": "give the ground truth of predictions with --truth",
     "json_file": "give the ground truth of predictions with --truth FILE",
     "exclude": "leave the samples out of --truth",
+    "overlap": "add --tiles",
     "truth": "give the dataset on which a model is evaluated with --data",
 }
 
@@ -61,6 +63,8 @@ def _rules(options: Eval | Predict) -> Iterator[Rule]:
         if options.bootstrap:
             names = tuple(name for name in names if name != "seed")
         yield file, (*names, "splits", "fold"), f"--truth {options.truth}, which is a file"
+    if isinstance(options, Tiled):
+        yield not options.tiles, ("overlap",), "whole images"
     if isinstance(options, SegmentEval):
         others = "cvkit" not in dialects(options.dialect)
         yield others, ("absent_class",), f"--dialect {options.dialect}, which defines it"

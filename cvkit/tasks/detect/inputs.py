@@ -46,6 +46,16 @@ class Preprocessing:
         times = "images keep their size" if self.scale == 1 else f"images times {self.scale:.3g}"
         return f"{times}, longer side up to {self.max_size}"
 
+    @property
+    def tile_hw(self) -> tuple[int, int]:
+        """Size of the tiles that the network sees at the scale of its training images.
+
+        That is the shorter side of its inputs, or, for images scaled by a factor, the largest one
+        that they have by default.
+        """
+        side = self.min_sizes[-1] if self.min_sizes else max(1, round(SHORTER[1] / self.scale))
+        return side, side
+
 
 def parse_sizes(text: str) -> Preprocessing:
     """Return what `--min-size` means.

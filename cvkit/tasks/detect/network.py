@@ -16,7 +16,9 @@ from cvkit.console import Reporter
 from cvkit.data.annotated import AnnotatedImage
 from cvkit.errors import CvkitWarning, UsageError
 from cvkit.models.build import build
+from cvkit.models.detection.build import PAPER
 from cvkit.models.detection.detectors import Detector, TwoStageDetector, rest_batch_norms
+from cvkit.models.detection.roi_heads import RegionRule
 from cvkit.models.specs import PROPOSAL_LIMITS, DetectorSpec, detector_fields
 from cvkit.models.weights import load_pretrained
 from cvkit.options.detect import TwoStageTrain
@@ -48,6 +50,13 @@ class Network(DetectorSpec):
     def needs_proposals(self) -> bool:
         """Whether it needs external proposals."""
         return self.facts.needs_proposals
+
+    @property
+    def detection_nms(self) -> float:
+        """IoU above which it drops the lower of two detections of a class."""
+        if self.nms is not None:
+            return self.nms
+        return (PAPER if self.facts.fixed_parts else RegionRule()).nms
 
     def adopted(self, made: "Network") -> "Network":
         """Return the network with the numbers of another one for which there is no flag."""

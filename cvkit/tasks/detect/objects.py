@@ -4,6 +4,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, cast
 
@@ -15,10 +16,15 @@ from cvkit.console import Reporter
 from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.boxes import with_truths
 from cvkit.data.datasets import BoxDataset, ImageSource
+from cvkit.data.files import InputFile
 from cvkit.data.given import ImageInput, pixels_of
 from cvkit.data.resize import whole_size
+from cvkit.data.windows import TiledImages, Windows
 from cvkit.models.detection.detectors import Detector
 from cvkit.models.detection.roi_heads import Detections, on_cpu
+from cvkit.ops.joining import join_objects
+from cvkit.ops.reducing import reduced_objects
+from cvkit.ops.tiling import Tile
 from cvkit.options.detect import DetectingEval, DetectingPredict, TwoStageTrain
 from cvkit.output.answers import ObjectAnswers
 from cvkit.output.boxes import describe_boxes, write_results
@@ -50,6 +56,7 @@ from cvkit.tasks.detect.setup import Inference, Splits
 from cvkit.tasks.marked import Marker, has_overlay
 from cvkit.tasks.normalisation import value_bits, warn_of_bits
 from cvkit.tasks.saving import location
+from cvkit.tasks.tiling import picture_for, predict_each, tile_batches
 
 LIMITS = {"min_score": "threshold", "nms": "nms", "max_detections": "max_detections"}
 """Fields of a network's region rule, and the flags that change them for a trained model."""
@@ -141,7 +148,9 @@ class ObjectTask(ImageTask[T, E, P]):
         return cls(
             **known | {"network": network},
             as_imported="imported" in header,
-            inference=setup.inference_for(options, cls.name, known["classes"]),
+            inference=setup.inference_for(
+                options, cls.name, known["classes"], known["preprocessing"], network.arch
+            ),
             **cls._parts_for_model(options, network, header),
         )
 
@@ -200,7 +209,9 @@ class ObjectTask(ImageTask[T, E, P]):
 
     def inference_rule(self) -> dict[str, Any]:
         """Return a description of the inference, for reports."""
-        return {**asdict(self.preprocessing), **self.network.reported()}
+        tiling = self.inference.tiling
+        tiled = tiling.rule() if tiling else {}
+        return {**asdict(self.preprocessing), **self.network.reported(), **tiled}
 
     def build(self) -> nn.Module:
         """Return a freshly initialised network for the classes."""
@@ -226,21 +237,26 @@ class ObjectTask(ImageTask[T, E, P]):
         """
         freeze_backbone(cast(Detector, model), options)
 
-    def dataset(self, split: str, *, training: bool) -> BoxDataset:
+    def dataset(self, split: str, *, training: bool) -> BoxDataset | TiledImages:
         """Return a split, augmented for training or uncropped for evaluation."""
-        bits, regions = self.preprocessing.bits, self._proposals()
+        bits, regions, images = self.preprocessing.bits, self._proposals(), self.splits[split]
         if training:
-            return setup.training_set(self.splits[split], required(self.transform), regions, bits)
-        return BoxDataset(self.splits[split], None, regions, bits=bits)
+            return setup.training_set(images, required(self.transform), regions, bits)
+        data, tiling = BoxDataset(images, None, regions, bits=bits), self.inference.tiling
+        if tiling is None:
+            return data
+        files = [InputFile(image.path, image.key) for image in images]
+        return TiledImages(data, files, tiling.tile_hw, lambda index, _: images[index].truth)
 
     def _proposals(self) -> Mapping[str, np.ndarray] | None:
         """Return the [R, 4] proposals of each image by key; None if the network makes them."""
         return None
 
-    def source(self, inputs: Sequence[ImageInput]) -> ImageSource:
+    def source(self, inputs: Sequence[ImageInput]) -> ImageSource | TiledImages:
         """Return images to predict."""
-        bits = self.preprocessing.bits
-        return ImageSource(inputs, whole, whole_size, keep_original=True, bits=bits)
+        bits, tiling = self.preprocessing.bits, self.inference.tiling
+        data = ImageSource(inputs, whole, whole_size, keep_original=True, bits=bits)
+        return data if tiling is None else TiledImages(data, inputs, tiling.tile_hw)
 
     def training_input(self, batch: Batch) -> tuple[list[Tensor], DetectionTargets]:
         """Return the CHW images and their objects."""
@@ -274,8 +290,23 @@ class ObjectTask(ImageTask[T, E, P]):
 
     def predict(self, model: nn.Module, batch: Batch) -> list[Instances]:
         """Return the detections of each sample, in original pixels."""
+        return predict_each(batch, partial(self._detect, model), partial(self._detect_tiles, model))
+
+    def _detect(self, model: nn.Module, batch: Batch) -> list[Instances]:
         found = on_cpu(cast(Detector, model).detect(list(batch.images), batch_proposals(batch)))
         return [self.result(*each) for each in zip(found, batch.samples, strict=True)]
+
+    def _detect_tiles(
+        self, model: nn.Module, sample: Sample, windows: Windows, device: torch.device
+    ) -> Instances:
+        """Return the objects of an image, joined from those of its tiles."""
+        tiling = required(self.inference.tiling)
+        grid = tiling.grid(windows.size_hw)
+        found: list[tuple[Tile, Instances]] = []
+        with windows.opened() as read:
+            for tiles, batch in tile_batches(read, grid.tiles, whole, tiling.batch_size, device):
+                found += zip(tiles, self._detect(model, batch), strict=True)
+        return join_objects(found, grid.size_hw, self.network.detection_nms)
 
     def validate(self, model: nn.Module, batch: Batch) -> tuple[list[Instances], Tensor]:
         """Return the results of `predict` and the mean loss of the batch."""
@@ -292,13 +323,14 @@ class ObjectTask(ImageTask[T, E, P]):
 
     def write(self, result: Instances, sample: Sample, stem: str, folder: Path) -> dict[str, Any]:
         """Write the overlay; return the line of `predictions.jsonl`."""
-        original = required(sample.original)
-        line = {"path": sample.path, **describe_boxes(result, self.classes, original.shape[:2])}
+        size_hw = required(sample.geometry).original_hw
+        line = {"path": sample.path, **describe_boxes(result, self.classes, size_hw)}
         line |= location(self.inference.save, sample, folder)
         if has_overlay(self.inference.overlay, self.inference.save, sample):
             overlay = f"overlays/{stem}.{self.inference.overlay}"
             shown = result.pick(result.prediction_scores() >= self.inference.draw_threshold)
-            write_rgb(folder / overlay, self.draw(original, shown))
+            image, factor = picture_for(sample)
+            write_rgb(folder / overlay, self.draw(image, reduced_objects(shown, factor)))
             line["overlay"] = overlay
         return line
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cvkit.catalog import DETECTORS
 from cvkit.console import Reporter
 from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.boxes import BoxData, read_boxes
@@ -29,7 +30,9 @@ from cvkit.structures import ClassList
 from cvkit.tasks.checking import about_data, checked, warn_of_leaks
 from cvkit.tasks.common import data_place
 from cvkit.tasks.detect.image_ids import ImageIds
+from cvkit.tasks.detect.inputs import Preprocessing
 from cvkit.tasks.saving import chosen_saves
+from cvkit.tasks.tiling import Tiling, tiling_for
 from cvkit.texts import counted
 
 
@@ -52,27 +55,49 @@ class Splits:
 class Inference:
     """Settings of evaluation and prediction; the fields are the flags of the same names.
 
-    `save` lists further formats to write; `image_ids` gives ids to predicted images.
+    `save` lists further formats to write; `image_ids` gives ids to predicted images; `tiling`
+    comes from `--tiles`.
     """
 
     overlay: str = "png"
     draw_threshold: float = 0.5
     save: tuple[str, ...] = ()
     image_ids: ImageIds | None = None
+    tiling: Tiling | None = None
 
 
 def inference_for(
-    options: DetectingEval | DetectingPredict, task: str, classes: ClassList
+    options: DetectingEval | DetectingPredict,
+    task: str,
+    classes: ClassList,
+    preprocessing: Preprocessing,
+    arch: str,
 ) -> Inference:
     """Return the settings that the flags of evaluation or prediction of a task give.
 
+    Args:
+        options: of eval or predict.
+        task: its name.
+        classes: of the model.
+        preprocessing: of the images, which gives the size of the tiles of `--tiles auto`.
+        arch: key of `catalog.DETECTORS`.
+
     Raises:
-        UsageError: `--save` names an unknown format, or one that cannot hold the classes.
+        UsageError: `--save` names an unknown format, or one that cannot hold the classes; `--tiles`
+            is malformed, or the network needs external proposals, which are of whole images.
         DataError: `--image-ids` is not a COCO file.
     """
+    if options.tiles and DETECTORS[arch].needs_proposals:
+        raise UsageError(
+            f"--tiles cannot be combined with --arch {arch}, whose proposals are of whole images",
+            code="tiles.proposals",
+            hint="omit it",
+        )
+    tiling = tiling_for(options, preprocessing.tile_hw)
     if not isinstance(options, DetectingPredict):
-        return Inference()
+        return Inference(tiling=tiling)
     return Inference(
+        tiling=tiling,
         overlay=options.overlay,
         draw_threshold=options.draw_threshold,
         save=chosen_saves(options.save, task, classes),

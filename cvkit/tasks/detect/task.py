@@ -10,6 +10,7 @@ from torch import nn
 from cvkit.console import Reporter
 from cvkit.data.datasets import ImageSource
 from cvkit.data.given import ImageInput
+from cvkit.data.windows import TiledImages
 from cvkit.metrics.coco import BoxMetric
 from cvkit.metrics.protocols import box_metric, metric_names
 from cvkit.models.detection.rcnn import RCNN
@@ -107,9 +108,10 @@ class Detect(ObjectTask[DetectTrain, DetectEval, DetectPredict]):
     def _proposals(self) -> Mapping[str, np.ndarray] | None:
         return self.proposals
 
-    def source(self, inputs: Sequence[ImageInput]) -> ImageSource:
+    def source(self, inputs: Sequence[ImageInput]) -> ImageSource | TiledImages:
         """Return images to predict."""
-        return replace(super().source(inputs), propose=self.search)
+        data = super().source(inputs)
+        return replace(data, propose=self.search) if isinstance(data, ImageSource) else data
 
     def post_fits(self, model: nn.Module, seed: int) -> list[tuple[str, PostFit]]:
         """Return R-CNN's SVMs and box regressors; other detectors have no post-fits."""

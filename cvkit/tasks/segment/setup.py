@@ -29,6 +29,7 @@ from cvkit.tasks.checking import checked, warn_of_leaks
 from cvkit.tasks.common import data_place, parse_image_size, refuse_idle
 from cvkit.tasks.saving import chosen_saves
 from cvkit.tasks.segment.network import Network, segmenter
+from cvkit.tasks.tiling import Tiling, tiling_for
 from cvkit.texts import counted
 
 
@@ -47,8 +48,8 @@ class Training:
 class Inference:
     """Settings of evaluation and prediction; the fields are the flags of the same names.
 
-    `flip` and `scales` come from `--tta`, `dialects` from `--dialect`; `confidence` requests the
-    score of each pixel.
+    `flip` and `scales` come from `--tta`, `dialects` from `--dialect`, `tiling` from `--tiles`;
+    `confidence` requests the score of each pixel.
     """
 
     sliding_window: bool = False
@@ -59,6 +60,7 @@ class Inference:
     overlay: str = "png"
     confidence: bool = False
     save: tuple[str, ...] = ()
+    tiling: Tiling | None = None
 
 
 def check_flags(options: SegmentTrain) -> tuple[Network, dict[str, float], float]:
@@ -276,21 +278,32 @@ def require_scales(
         ) from error
 
 
-def inference_for(options: SegmentEval | SegmentPredict, classes: ClassList) -> Inference:
+def inference_for(
+    options: SegmentEval | SegmentPredict, classes: ClassList, image_size_wh: tuple[int, int]
+) -> Inference:
     """Return the settings that the flags of evaluation or prediction give.
 
+    Args:
+        options: of eval or predict.
+        classes: of the model.
+        image_size_wh: of the model, which is the size of the tiles of `--tiles auto`.
+
     Raises:
-        UsageError: `--tta` is malformed, or combined with `--sliding-window`; or `--save` names an
-            unknown format, or one that cannot hold the classes.
+        UsageError: `--tta` or `--tiles` is malformed, or combined with `--sliding-window`; or
+            `--save` names an unknown format, or one that cannot hold the classes.
     """
     flip, scales = parse_tta(options.tta)
-    if options.sliding_window and options.tta:
-        raise UsageError(
-            "--sliding-window and --tta cannot be combined",
-            code="tta.window",
-            hint="omit one of them",
-        )
-    shared = Inference(sliding_window=options.sliding_window, flip=flip, scales=scales)
+    for name in ("tta", "tiles"):
+        if options.sliding_window and getattr(options, name):
+            raise UsageError(
+                f"--sliding-window and --{name} cannot be combined",
+                code=f"{name}.window",
+                hint="omit one of them",
+            )
+    tiling = tiling_for(options, image_size_wh[::-1])
+    shared = Inference(
+        sliding_window=options.sliding_window, flip=flip, scales=scales, tiling=tiling
+    )
     if isinstance(options, SegmentPredict):
         save = chosen_saves(options.save, "segment", classes)
         return replace(shared, overlay=options.overlay, confidence=True, save=save)

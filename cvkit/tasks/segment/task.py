@@ -1,6 +1,7 @@
 """Semantic segmentation: images with masks, a dense head, pixel losses, mIoU."""
 
-from collections.abc import Collection, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,25 +16,30 @@ from cvkit.annotation.label_studio import MASKS
 from cvkit.console import Reporter
 from cvkit.data.classes import without_background
 from cvkit.data.datasets import ImageSource, SegmentationDataset
-from cvkit.data.decode import decode, open_image
+from cvkit.data.decode import MAX_PIXELS
 from cvkit.data.exclusion import read_exclusion
+from cvkit.data.files import InputFile
 from cvkit.data.formats.recognise import detect_format
 from cvkit.data.given import ImageInput, pixels_of
 from cvkit.data.labelled import LabelledImage, mask_classes, read_pairs
 from cvkit.data.masks import BINARY, MaskMap, MaskReader, parse_mask_map
 from cvkit.data.resize import input_size_hw, prepare
+from cvkit.data.windows import TiledImages, Windows
 from cvkit.dividing import division_of, model_division, tell_division, warn_if_changed
 from cvkit.errors import raise_defects
 from cvkit.metrics.confusion import ConfusionMatrix, metric_names
 from cvkit.ops import inference, losses
+from cvkit.ops.blending import Blend
+from cvkit.ops.reducing import reduced_map
+from cvkit.ops.resize import resize_bilinear
 from cvkit.options.segment import SegmentEval, SegmentPredict, SegmentTrain
 from cvkit.output.annotated import segmented
 from cvkit.output.annotation_files import Results, write_annotations
 from cvkit.output.answers import AreaAnswers
 from cvkit.output.draw import draw_segmentation
-from cvkit.output.files import write_label_png, write_rgb
+from cvkit.output.files import read_label_png, write_label_png, write_rgb
 from cvkit.output.records import describe_labels, read_lines, write_areas
-from cvkit.structures import IGNORE, Batch, Failure, Sample, SegMap
+from cvkit.structures import IGNORE, Batch, Failure, Geometry, Sample, SegMap
 from cvkit.tasks.checking import about_data
 from cvkit.tasks.class_weights import class_weights
 from cvkit.tasks.common import (
@@ -51,6 +57,7 @@ from cvkit.tasks.saving import location
 from cvkit.tasks.segment import setup
 from cvkit.tasks.segment.network import Network, Preprocessing, segmenter
 from cvkit.tasks.segment.setup import Inference, Training
+from cvkit.tasks.tiling import picture_for, predict_each, tile_batches
 from cvkit.texts import counted
 
 
@@ -116,7 +123,8 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
             UsageError: `--tta` or `--save` is malformed.
         """
         known = cls.known_parts(header)
-        return cls(**known, inference=setup.inference_for(options, known["classes"]))
+        rule = setup.inference_for(options, known["classes"], known["preprocessing"].image_size_wh)
+        return cls(**known, inference=rule)
 
     def with_data(
         self, options: SegmentEval, header: dict[str, Any], report: Reporter
@@ -201,10 +209,18 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
             "sliding_window": self.inference.sliding_window,
             "flip": self.inference.flip,
             "scales": self.inference.scales,
+            **(self.inference.tiling.rule() if self.inference.tiling else {}),
         }
 
-    def dataset(self, split: str, *, training: bool) -> SegmentationDataset:
+    def dataset(self, split: str, *, training: bool) -> SegmentationDataset | TiledImages:
         """Return a split, augmented for training or uncropped for evaluation."""
+        data = self._labelled(split, training=training)
+        if self.inference.tiling is None or training:
+            return data
+        files = [InputFile(pair.image, pair.key) for pair in data.pairs]
+        return TiledImages(data, files, self.inference.tiling.tile_hw, data.truth)
+
+    def _labelled(self, split: str, *, training: bool) -> SegmentationDataset:
         return SegmentationDataset(
             pairs=self.splits[split],
             reader=required(self.reader),
@@ -230,12 +246,20 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
                 self.build, self.preprocessing.image_size_wh, self.inference.scales
             )
 
-    def source(self, inputs: Sequence[ImageInput]) -> ImageSource:
+    def source(self, inputs: Sequence[ImageInput]) -> ImageSource | TiledImages:
         """Return images to predict."""
         size_wh, resize = self.preprocessing.image_size_wh, self.preprocessing.resize
-        rule = partial(prepare, image_size_wh=size_wh, resize=resize)
         size_hw = partial(input_size_hw, image_size_wh=size_wh, resize=resize)
-        return ImageSource(inputs, rule, size_hw, keep_original=True, bits=self.preprocessing.bits)
+        bits, rule = self.preprocessing.bits, self._prepared
+        data = ImageSource(inputs, rule, size_hw, keep_original=True, bits=bits)
+        tiling = self.inference.tiling
+        return data if tiling is None else TiledImages(data, inputs, tiling.tile_hw)
+
+    @property
+    def _prepared(self) -> Callable[[np.ndarray], tuple[np.ndarray, Geometry]]:
+        """Returns the network input of an image, and its geometry."""
+        size_wh, resize = self.preprocessing.image_size_wh, self.preprocessing.resize
+        return partial(prepare, image_size_wh=size_wh, resize=resize)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -263,15 +287,39 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
 
     def predict(self, model: nn.Module, batch: Batch) -> list[SegMap]:
         """Return a label map for each sample, in original pixels."""
+
+        def whole(batch: Batch) -> list[SegMap]:
+            logits = self._logits(model, batch)
+            return [self._result(*pair) for pair in zip(logits, batch.samples, strict=True)]
+
+        return predict_each(batch, whole, partial(self._predict_tiles, model))
+
+    def _logits(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the logits of a batch, NKHW at the size of the network's input."""
         images, rule, network = self.normalized(batch), self.inference, segmenter(model)
         if rule.sliding_window:
             window_hw = self.preprocessing.image_size_wh[::-1]
-            logits = inference.sliding_window(network.logits, images, window_hw)
-        elif rule.flip or rule.scales != (1.0,):
-            logits = inference.augmented(network.logits, images, flip=rule.flip, scales=rule.scales)
-        else:
-            logits = network.logits(images).float()
-        return [self._result(*pair) for pair in zip(logits, batch.samples, strict=True)]
+            return inference.sliding_window(network.logits, images, window_hw)
+        if rule.flip or rule.scales != (1.0,):
+            return inference.augmented(network.logits, images, flip=rule.flip, scales=rule.scales)
+        return network.logits(images).float()
+
+    def _predict_tiles(
+        self, model: nn.Module, sample: Sample, windows: Windows, device: torch.device
+    ) -> SegMap:
+        """Return the label map of an image from the blended probabilities of its tiles."""
+        tiling = required(self.inference.tiling)
+        grid = tiling.grid(windows.size_hw)
+        blend = Blend(
+            grid, kept=self.inference.confidence and math.prod(grid.size_hw) <= MAX_PIXELS
+        )
+        with windows.opened() as read:
+            work = tile_batches(read, grid.tiles, self._prepared, tiling.batch_size, device)
+            for _, batch in work:
+                for logits in self._logits(model, batch):
+                    blend.add(resize_bilinear(logits[None], grid.tile_hw)[0].softmax(0))
+        means = blend.sums / np.maximum(blend.pixels, 1)
+        return SegMap(blend.labels, blend.confidence, means if self.inference.confidence else None)
 
     def validate(self, model: nn.Module, batch: Batch) -> tuple[list[SegMap], Tensor]:
         """Return the results of `predict` and the mean loss; the network runs once.
@@ -311,8 +359,9 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
         line = {"path": sample.path, **describe_labels(result, self.classes), "mask": mask}
         line |= location(self.inference.save, sample, folder)
         if has_overlay(self.inference.overlay, self.inference.save, sample):
-            picture = draw_segmentation(required(sample.original), result, self.classes)
-            write_rgb(folder / overlay, picture)
+            image, factor = picture_for(sample)
+            shown = SegMap(reduced_map(result.labels, factor))
+            write_rgb(folder / overlay, draw_segmentation(image, shown, self.classes))
             line["overlay"] = overlay
         return line
 
@@ -326,9 +375,7 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
         def mark(frame: np.ndarray, line: dict[str, Any] | None) -> np.ndarray:
             found = np.full(frame.shape[:2], IGNORE, np.uint8)
             if line is not None:
-                path = folder / line["mask"]
-                with open_image(path) as opened:
-                    found = np.asarray(decode(opened, path))
+                found = read_label_png(folder / line["mask"])
             return draw_segmentation(frame, SegMap(found), self.classes, legend=labels)
 
         return mark
