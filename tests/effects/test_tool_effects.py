@@ -379,6 +379,14 @@ def exported(at, **more):
     return [said[name] for name in names]
 
 
+def exported_as(at, format, **more):
+    """The same, written where the command puts it by default."""
+    folder = fresh(at, "here")
+    folder.mkdir()
+    with contextlib.chdir(folder):
+        return exported(at, format=format, **more)
+
+
 def converted(at, **more):
     """What would be written, and on how many samples it would be calibrated."""
     seen = []
@@ -494,7 +502,7 @@ ROWS = {
     ("export",): [
         Row("weights", (lenet("32"), lenet("28")), exported),
         Row("task", (None, "detect", "instance"), published_away, base={"offline": True}),
-        Row("format", ("torchscript", "torch-export"), exported, base={"out": None}),
+        Row("format", ("torchscript", "torch-export"), exported_as, base={"out": None}),
         Row("dynamic", (None, "none"), exported),
         Row("data", (lambda at: str(at.data()), lambda at: str(at.data(6))), exported),
         Row("split", ("val", "train"), exported),

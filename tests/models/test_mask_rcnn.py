@@ -86,11 +86,12 @@ def test_masks_equal_torchvisions(name, classes):
         assert torch.equal(own.labels, other["labels"])
         assert torch.allclose(own.boxes, other["boxes"], atol=1e-3)
         assert torch.allclose(own.scores, other["scores"], atol=1e-5)
-        pixels = (other["masks"][:, 0] > 0.5).numpy()
-        assert pixels.any()
+        probabilities = other["masks"][:, 0].numpy()
+        pixels, close = probabilities > 0.5, np.abs(probabilities - 0.5) < 1e-5
+        assert pixels.any() and close.mean() < 1e-3
         total += int(pixels.sum())
         pasted = paste_masks(own.grids, own.boxes, image.shape[-2:])
-        assert np.array_equal(decode(pasted), pixels)
+        assert not ((decode(pasted) != pixels) & ~close).any()
     assert total > 500
 
 

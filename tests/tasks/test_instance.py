@@ -414,7 +414,7 @@ def test_a_factor_is_stored_with_the_model(cvkit, shapes, tmp_path):
 
 
 def test_python_gets_masks(masker, shapes):
-    predictor = package.load(masker, threshold=0.01)
+    predictor = package.load(masker, threshold=0.0)
     image = next((shapes / "images" / "val").iterdir())
     (result,) = predictor.predict([image])
     assert result.masks.shape == (len(result), 96, 96) and len(result) > 3
