@@ -222,22 +222,6 @@ def kinetics_tensors(
     return {name: tensors[name] for name in wanted}
 
 
-def backbone_tensors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of the backbone under torchvision's names, also from a cvkit model.
-
-    A detector's backbone is nested; without a pyramid its last stage is in the box head.
-    """
-    for places in (("backbone.body.", "roi_heads.box_head."), ("backbone.",)):
-        if any(name.startswith(places[0]) for name in tensors):
-            return {
-                name.removeprefix(place): value
-                for place in places
-                for name, value in tensors.items()
-                if name.startswith(place)
-            }
-    return tensors
-
-
 def _classifier_name(name: str, head: str) -> str:
     """Return the name of a classifier's tensor; `head` is torchvision's name of the last layer."""
     if name.startswith(f"{head}."):

@@ -22,7 +22,7 @@ from cvkit.models.convert import (
     require_equal_names,
 )
 from cvkit.models.published import recognised, statistics
-from cvkit.models.weights import read_state_dict
+from cvkit.models.state_files import read_state_dict
 from cvkit.options.tools import WeightsImport
 from cvkit.structures import IGNORE, ClassList
 from cvkit.tasks.classify import network as classify_network
