@@ -69,6 +69,7 @@ SEGMENTERS: dict[str, Segmenter] = {
         output_stride=8,
         aux_weight=0.4,
         min_batch=2,
+        forms=(("smp", Form(f"{_SEG}.forms:CornerPSPNet", 32)),),
     ),
     "lraspp": Segmenter(
         target=f"{_SEG}.lraspp:LRASPP",

@@ -1,6 +1,7 @@
 """State dicts of torchvision's networks, converted to cvkit's names.
 
-The networks and most names are the same; this module has the differences.
+The networks and most names are the same; this module has the differences. The names of other
+projects are in `cvkit.models.layouts`.
 """
 
 import re
@@ -17,12 +18,18 @@ from cvkit.catalog import BACKBONES, BUILDERS, nearest
 from cvkit.errors import ModelFileError, UsageError
 from cvkit.models.backbones import torchvision_network
 from cvkit.models.classify import head_name
+from cvkit.models.layouts import detectors, segmenters
 from cvkit.texts import counted
 
 SEGMENTATION = {
     name: arch for arch, entry in catalog.SEGMENTERS.items() for name, _ in entry.torchvision
 }
 """From the first part of torchvision's names to cvkit's architectures."""
+
+SEGMENTERS = tuple(
+    sorted({*SEGMENTATION.values(), *(each.arch for each in segmenters.LAYOUTS if each.arch)})
+)
+"""cvkit's architectures that torchvision or another project has."""
 
 DETECTION = {
     name: (arch, backbone)
@@ -105,12 +112,15 @@ class Counterparts:
 
 def _detectors(task: str) -> Counterparts:
     known = {name: parts for name, parts in DETECTION.items() if parts[0] in catalog.ARCHS[task]}
+    archs = {layout.arch for layout in detectors.LAYOUTS if layout.arch in catalog.ARCHS[task]}
+    resnets = [name for name, entry in BACKBONES.items() if entry.single_map == "resnet"]
+    pairs = [*known.values(), *((arch, name) for arch in sorted(archs) for name in resnets)]
 
     def find(arch: str, backbone: str | None) -> tuple[str, str] | None:
         named = known.get(arch)
-        return named or next((pair for pair in known.values() if pair == (arch, backbone)), None)
+        return named or next((pair for pair in pairs if pair == (arch, backbone)), None)
 
-    return Counterparts(find, list(known), list(known.values()))
+    return Counterparts(find, [*known, *sorted(archs)], pairs)
 
 
 def _classifiers() -> Counterparts:
@@ -134,16 +144,16 @@ def _segmenters() -> Counterparts:
         first, _, rest = arch.partition("_")
         if backbone is None and first in SEGMENTATION and rest in BACKBONES:
             return SEGMENTATION[first], rest
-        if arch in SEGMENTATION.values() and backbone in BACKBONES:
+        if arch in SEGMENTERS and backbone in BACKBONES:
             return arch, backbone
-        if arch in SEGMENTATION.values() and backbone is None:
+        if arch in SEGMENTERS and backbone is None:
             raise UsageError(
                 f"--arch {arch} needs --backbone", code="backbone.missing", hint="such as resnet50"
             )
         return None
 
     known = torchvision.models.list_models(torchvision.models.segmentation)
-    return Counterparts(find, known, [(a, b) for a in SEGMENTATION.values() for b in BACKBONES])
+    return Counterparts(find, [*known, *SEGMENTERS], [(a, b) for a in SEGMENTERS for b in BACKBONES])
 
 
 COUNTERPARTS: dict[str, Callable[[], Counterparts]] = {

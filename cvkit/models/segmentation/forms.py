@@ -99,6 +99,34 @@ class CornerDeepLabV3Plus(CornerModel):
         return self.classifier(torch.cat([coarse, fine], 1))
 
 
+class CornerPSPNet(CornerModel):
+    """PSPNet of segmentation_models.pytorch, on the map of stride 8; its 1x1 bin has no norm."""
+
+    bins = (1, 2, 3, 6)
+
+    def __init__(self, backbone: Backbone, num_classes: int, aux_level: int | None = None) -> None:
+        super().__init__(backbone, num_classes, None)
+        self.level = backbone.strides.index(8)
+        channels = backbone.channels[self.level]
+        width = channels // len(self.bins)
+        one = nn.Sequential(nn.Conv2d(channels, width, 1), nn.ReLU(inplace=True))
+        more = (conv_bn_relu(channels, width, 1) for _ in self.bins[1:])
+        self.branches = nn.ModuleList([one, *more])
+        self.joined = conv_bn_relu(channels + width * len(self.bins), 512, 1)
+        self.classifier = nn.Sequential(
+            nn.Dropout2d(0.2), nn.Conv2d(512, num_classes, 3, padding=1)
+        )
+
+    def decode(self, maps: list[Tensor], size_hw: tuple[int, int]) -> Tensor:
+        """Return logits at an eighth of the image's size."""
+        used = maps[self.level]
+        pooled = [
+            resize_corners(branch(F.adaptive_avg_pool2d(used, bins)), height_width(used))
+            for bins, branch in zip(self.bins, self.branches, strict=True)
+        ]
+        return self.classifier(self.joined(torch.cat([*pooled, used], 1)))
+
+
 class FCNOfTwo(SegmentationModel):
     """mmsegmentation's FCN: two 3x3 convolutions, and a third one on their input and output."""
 
