@@ -5,7 +5,6 @@ from typing import Any
 
 from cvkit import storage
 from cvkit.commands.printing import print_json
-from cvkit.catalog import TASKS
 from cvkit.console import Reporter, print_line, print_table
 from cvkit.errors import CvkitError, GateFailed, ModelFileError, UsageError
 from cvkit.options.tools import WeightsImport, WeightsList, WeightsProve, WeightsVerify
@@ -121,6 +120,7 @@ def _refusal(path: Path) -> str:
 def import_weights(options: WeightsImport) -> int:
     """Convert a state dict of torchvision or another project to a cvkit model."""
     from cvkit.engine.checkpoint import save_model
+    from cvkit.model_files import BACKBONE
     from cvkit.tasks.foreign_import import said
     from cvkit.tasks.torchvision_import import earlier_model, imported_model
 
@@ -142,7 +142,7 @@ def import_weights(options: WeightsImport) -> int:
     save_model(options.out, tensors, header)
     for line in said(header.get("imported", {})):
         report.say(line)
-    if header["task"] not in TASKS:
+    if header["task"] == BACKBONE:
         report.say("a backbone without scores of classes: use it with --pretrained of train")
     if unused:
         count = counted(len(unused), "tensor")

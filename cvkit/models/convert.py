@@ -153,7 +153,9 @@ def _segmenters() -> Counterparts:
         return None
 
     known = torchvision.models.list_models(torchvision.models.segmentation)
-    return Counterparts(find, [*known, *SEGMENTERS], [(a, b) for a in SEGMENTERS for b in BACKBONES])
+    return Counterparts(
+        find, [*known, *SEGMENTERS], [(a, b) for a in SEGMENTERS for b in BACKBONES]
+    )
 
 
 COUNTERPARTS: dict[str, Callable[[], Counterparts]] = {

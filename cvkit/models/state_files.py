@@ -30,8 +30,8 @@ WRAPPERS = (
 )
 """Names of the entry with the network in files of training programs; the first one is taken.
 
-An average of the weights (`ema`) is taken only from a file without the weights themselves; of DINO's
-two networks it is the teacher, which its authors evaluate.
+An average of the weights (`ema`) is taken only from a file without the weights themselves; of
+DINO's two networks it is the teacher, which its authors evaluate.
 """
 COPIES = {
     "model_ema": "averaged copy",
@@ -163,9 +163,7 @@ class _ArrayUnpickler(pickle.Unpickler):
         return self.allowed[module, name]
 
 
-def _unwrapped(
-    content: Any, left: Mapping[str, int], about: Mapping[str, Any]
-) -> StateFile | None:
+def _unwrapped(content: Any, left: Mapping[str, int], about: Mapping[str, Any]) -> StateFile | None:
     """Return the tensors in the content of a file; None if there are none."""
     if not isinstance(content, dict):
         return None

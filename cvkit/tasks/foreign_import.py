@@ -92,7 +92,8 @@ def _classifier(options: WeightsImport, arch: str, backbone: str, file: StateFil
         about["preprocessing"] = "from config.json"
     elif encoder.names:
         about["preprocessing"] = (
-            "assumed to be that of torchvision's weights; timm's config.json beside the file is read"
+            "assumed to be that of torchvision's weights; a config.json of timm beside the file "
+            "would be read"
         )
     return Foreign(
         tensors=encoder.tensors,

@@ -13,7 +13,7 @@ from cvkit.backbone_table import BACKBONES
 from cvkit.data.classes import make_classes, object_classes, read_classes
 from cvkit.data.formats.voc import VOC_CLASSES
 from cvkit.errors import ModelFileError, UsageError
-from cvkit.model_files import read_model, unverified
+from cvkit.model_files import BACKBONE, read_model, unverified
 from cvkit.models.convert import (
     DETECTION,
     VIDEO,
@@ -79,10 +79,6 @@ def imported_model(options: WeightsImport) -> tuple[dict[str, Tensor], dict[str,
     built = kind.build(network, preprocessing, len(classes))
     tensors = require_equal_names(built.state_dict(), tensors)
     return tensors, header | {"classes": classes.as_json()}, unused
-
-
-BACKBONE = "backbone"
-"""Task, in the header, of a file that `--pretrained` takes and that scores no classes."""
 
 
 def _require_no_classes(options: WeightsImport) -> None:

@@ -62,9 +62,7 @@ def grid_anchors(
     result = []
     for level, (cell, (height, width)) in enumerate(zip(cells, maps_hw, strict=True)):
         down, across = (
-            (strides[level],) * 2
-            if strides
-            else (image_hw[0] // height, image_hw[1] // width)
+            (strides[level],) * 2 if strides else (image_hw[0] // height, image_hw[1] // width)
         )
         y = torch.arange(height, device=cell.device) * down
         x = torch.arange(width, device=cell.device) * across

@@ -1,14 +1,13 @@
 """Detectors of detectron2 and mmdetection, under torchvision's names.
 
-Both cut regions out with a RoI Align shifted by half a pixel, do not round anchors, and score the background
-last; cvkit and torchvision score it first.
+Both cut regions out with a RoI Align shifted by half a pixel, do not round anchors, and score the
+background last; cvkit and torchvision score it first.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-
-import re
 
 import torch
 from torch import Tensor
@@ -128,9 +127,7 @@ LAYOUTS = (
     _detectron2("Cascade R-CNN", "", r"roi_heads\.box_head\.0\..*"),
     _detectron2("R-CNN without a feature pyramid", "", r"roi_heads\.res5\..*"),
     _detectron2("R-CNN without a feature pyramid", "", r"backbone\.res2\..*"),
-    _detectron2(
-        "Mask R-CNN", "mask-rcnn", *_D2_BOXES, r"roi_heads\.mask_head\.predictor\.weight"
-    ),
+    _detectron2("Mask R-CNN", "mask-rcnn", *_D2_BOXES, r"roi_heads\.mask_head\.predictor\.weight"),
     _detectron2("Faster R-CNN", "faster-rcnn", *_D2_BOXES),
     _mmdet("Cascade R-CNN", "", r"roi_head\.bbox_head\.0\..*"),
     _mmdet("Mask R-CNN", "mask-rcnn", *_MM_BOXES, r"roi_head\.mask_head\.conv_logits\.weight"),
@@ -220,7 +217,7 @@ def config_text(about: Mapping[str, Any]) -> str:
 
 
 def class_names(about: Mapping[str, Any]) -> list[str]:
-    """Return the names of the classes that OpenMMLab's checkpoints contain; empty if there are none."""
+    """Return the names of the classes in OpenMMLab's checkpoints; empty if there are none."""
     meta = about.get("meta")
     if not isinstance(meta, dict):
         return []

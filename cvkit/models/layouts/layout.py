@@ -54,26 +54,26 @@ def require_fit(layout: Layout, task: str, arch: str, backbone: str | None) -> N
     """
     if not layout.arch:
         raise ModelFileError(
-            f"the file is a {layout.title}, which cvkit does not have",
+            f"the file has the names of {layout.title}, which cvkit does not have",
             code="import.unsupported",
             hint="its backbone can be used: --pretrained of train",
         )
     if layout.arch not in ARCHS[task]:
         raise UsageError(
-            f"the file is a {layout.title}, which --task {task} does not have",
+            f"the file has the names of {layout.title}, which --task {task} does not have",
             code="import.arch",
             hint=f"--task {next(t for t, archs in ARCHS.items() if layout.arch in archs)}",
         )
     if layout.arch != arch:
         raise UsageError(
-            f"the file is a {layout.title}, not --arch {arch}",
+            f"the file has the names of {layout.title}, not of --arch {arch}",
             code="import.arch",
             hint=f"--arch {layout.arch}",
         )
     if backbone not in BACKBONES or BACKBONES[str(backbone)].single_map != "resnet":
         known = [name for name, entry in BACKBONES.items() if entry.single_map == "resnet"]
         raise UsageError(
-            f"--backbone {backbone}: a {layout.title} is imported with a ResNet only",
+            f"--backbone {backbone}: {layout.title} is imported with a ResNet only",
             code="import.backbone",
             hint=", ".join(known),
         )

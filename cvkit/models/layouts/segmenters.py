@@ -119,13 +119,17 @@ MMSEG_LEFT = (
 )
 
 
-def _mmseg(network: str, arch: str, marks: tuple[str, ...], *rules: Rule, scores: str = "") -> Layout:
+def _mmseg(
+    network: str, arch: str, marks: tuple[str, ...], *rules: Rule, scores: str = ""
+) -> Layout:
     form = "" if arch in ("", "pspnet") else "mmseg"
     outer: tuple[Rule, ...] = (
         *_STEM,
         (r"decode_head\.conv_seg\.(.*)", rf"{scores}.\1"),
     )
-    head = (r"decode_head\.conv_seg\.weight", *marks)
+    # Blocks of two convolutions have another dilation there; only bottlenecks are the same.
+    bottleneck = (r"backbone\.layer1\.0\.conv3\.weight",) if arch else ()
+    head = (r"decode_head\.conv_seg\.weight", *bottleneck, *marks)
     return Layout(MMSEG, network, arch, head, (*outer, *rules), form, left=MMSEG_LEFT)
 
 
@@ -160,7 +164,11 @@ MMSEG_LAYOUTS = (
             lambda m: f"branches.0.{1 + int(_NORMED[m[1]])}.{m[2]}",
         ),
         _module(rf"{_HEAD}aspp_modules\.0", "branches.1"),
-        *(rule for n in (1, 2, 3) for rule in _separable(rf"{_HEAD}aspp_modules\.{n}", f"branches.{n + 1}")),
+        *(
+            rule
+            for n in (1, 2, 3)
+            for rule in _separable(rf"{_HEAD}aspp_modules\.{n}", f"branches.{n + 1}")
+        ),
         *_separable(rf"{_HEAD}bottleneck", "joined"),
         _module(rf"{_HEAD}c1_bottleneck", "low_level"),
         *_separable(rf"{_HEAD}sep_bottleneck\.(\d)", "refined.{}"),
@@ -178,7 +186,7 @@ MMSEG_LAYOUTS = (
         _module(rf"{_HEAD}bottleneck", "joined"),
         scores="classifier.1",
     ),
-    _mmseg("network", "", (r"decode_head\..*",)),
+    _mmseg("network (with another backbone or head)", "", (r"decode_head\..*",)),
 )
 
 LAYOUTS = (*SMP_LAYOUTS, *MMSEG_LAYOUTS)

@@ -1,7 +1,7 @@
 """Networks of timm (PyTorch Image Models), and others with its names, under torchvision's names.
 
-timm's ResNets, DenseNet and Inception have torchvision's names. DINO's and DeiT's vision transformers have
-timm's, and Swin's authors nearly so.
+timm's ResNets, DenseNet and Inception have torchvision's names. DINO's and DeiT's vision
+transformers have timm's, and Swin's authors nearly so.
 """
 
 import re
@@ -101,7 +101,7 @@ def _swin(tensors: Tensors) -> dict[str, Tensor]:
             ),
             (
                 r"layers\.(\d+)\.blocks\.(\d+)\.mlp\.fc([12])\.(.*)",
-                lambda m: f"{_stage(m)}mlp.{ {'1': 0, '2': 3}[m[3]]}.{m[4]}",
+                lambda m: f"{_stage(m)}mlp.{ {'1': 0, '2': 3}[m[3]] }.{m[4]}",
             ),
             (r"layers\.(\d+)\.blocks\.(\d+)\.(.*)", lambda m: f"{_stage(m)}{m[3]}"),
             (r"head\.(?:fc\.)?(weight|bias)", r"head.\1"),
@@ -146,7 +146,11 @@ def _inverted(tensors: Tensors) -> dict[str, Tensor]:
     has_weights = any(".se." in name for name in tensors)
     last_norm = "bn2.weight" in tensors
     places = sorted(
-        {tuple(map(int, m.groups())) for n in tensors if (m := re.match(r"blocks\.(\d+)\.(\d+)\.", n))}
+        {
+            tuple(map(int, m.groups()))
+            for n in tensors
+            if (m := re.match(r"blocks\.(\d+)\.(\d+)\.", n))
+        }
     )
     found = {}
     for name, tensor in tensors.items():
