@@ -116,6 +116,9 @@ PLAIN = (argparse.Namespace,)
 
 def _read_arrays(path: Path) -> Any:
     with path.open("rb") as stream:
+        if stream.read(2) == b"PK":  # a zip archive, which `torch.save` writes under any name
+            return _read_torch(path)
+        stream.seek(0)
         return _ArrayUnpickler(stream, encoding="latin1").load()
 
 

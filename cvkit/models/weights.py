@@ -21,6 +21,7 @@ from cvkit.early import local_rank
 from cvkit.errors import ModelFileError, UsageError
 from cvkit.model_files import read_header, unverified
 from cvkit.models.convert import TRAINING_ONLY, modern_names
+from cvkit.models.layouts.detectors import takes_bgr
 from cvkit.models.layouts.encoders import encoder_of
 from cvkit.models.state_files import read_state_file
 from cvkit.published import weight_shelves
@@ -153,7 +154,15 @@ def load_pretrained(
         path = find_model(source, flag="--pretrained")
         if note := unverified(path):
             say(f"warning: {note}")
-    encoder = encoder_of(read_state_file(path))
+    file = read_state_file(path)
+    if takes_bgr(file.about):
+        raise ModelFileError(
+            f"{path} was trained on BGR images, or with the strides of Caffe, as its configuration "
+            "says; --pretrained cannot use it",
+            code="pretrained.pixels",
+            hint="import the whole network (cvkit weights import), and train with --weights",
+        )
+    encoder = encoder_of(file)
     tensors = modern_names(encoder.tensors)
     wanted = backbone.state_dict()
     # Training-only heads score the classes of the file, not those of the new data.

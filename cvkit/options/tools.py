@@ -80,9 +80,9 @@ class WeightsImport(Command):
             "as fcn_resnet50",
         ),
     ] = "resnet50"
-    backbone: Annotated[str | None, flag(MODEL, "Backbone of fcn, deeplab and the detectors")] = (
-        None
-    )
+    backbone: Annotated[
+        str | None, flag(MODEL, "Backbone of the segmentation networks and detectors")
+    ] = None
     classes: Annotated[
         str,
         flag(

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from cvkit import catalog
 from cvkit.data.classes import make_classes, object_classes
-from cvkit.errors import ModelFileError
+from cvkit.errors import ModelFileError, UsageError
 from cvkit.models.classify import network_parts
+from cvkit.models.convert import require_equal_names
 from cvkit.models.layouts import detectors, segmenters
 from cvkit.models.layouts.encoders import encoder_of
 from cvkit.models.layouts.layout import Layout, recognise, require_fit
@@ -22,6 +23,7 @@ from cvkit.models.layouts.names import renamed
 from cvkit.models.state_files import StateFile
 from cvkit.options.tools import WeightsImport
 from cvkit.structures import ClassList
+from cvkit.tasks.classify.network import Network
 from cvkit.texts import counted
 
 
@@ -66,6 +68,25 @@ def foreign_content(options: WeightsImport, arch: str, backbone: str, file: Stat
 
 def _plain(options: WeightsImport, arch: str, backbone: str, file: StateFile) -> Foreign:
     return _torchvision(_unprefixed(file))
+
+
+def backbone_only(
+    options: WeightsImport, network: Network, tensors: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return the tensors of a backbone without scores, under the names of a classifier's.
+
+    Raises:
+        UsageError: `--classes` is given.
+    """
+    if options.classes != "auto":
+        raise UsageError(
+            f"--classes has no effect: {options.file} is a backbone without scores of classes",
+            code="classes.idle",
+            hint="omit it",
+        )
+    state = network.build(2).state_dict()
+    wanted = {name: tensor for name, tensor in state.items() if not name.startswith("head.")}
+    return require_equal_names(wanted, {f"backbone.{n}": t for n, t in tensors.items()})
 
 
 def said(about: Mapping[str, Any]) -> list[str]:
@@ -198,7 +219,6 @@ def _segmenter(options: WeightsImport, arch: str, backbone: str, file: StateFile
         return _torchvision(file)
     require_fit(layout, options.task, arch, backbone)
     tensors, left = _taken(layout, file)
-    scores = f"{segmenters.scores_of(layout)}.weight"
     facts = catalog.SEGMENTERS[arch]
     form = dict(facts.forms).get(layout.form)
     stride = form.output_stride if form else facts.output_stride
@@ -212,7 +232,7 @@ def _segmenter(options: WeightsImport, arch: str, backbone: str, file: StateFile
         about = "images keep their size; ImageNet's mean and standard deviation"
     return Foreign(
         tensors=tensors,
-        count=len(tensors[scores]),
+        count=len(tensors[f"{layout.scores}.weight"]),
         network=network,
         preprocessing=sizes,
         classes=_named_labels(detectors.class_names(file.about)),

@@ -28,7 +28,7 @@ from cvkit.structures import IGNORE, ClassList
 from cvkit.tasks.classify import network as classify_network
 from cvkit.tasks.detect import inputs as detect_inputs
 from cvkit.tasks.detect import network as detect_network
-from cvkit.tasks.foreign_import import coco_objects, foreign_content
+from cvkit.tasks.foreign_import import backbone_only, coco_objects, foreign_content
 from cvkit.tasks.segment import network as segment_network
 from cvkit.tasks.video import network as video_network
 from cvkit.texts import counted
@@ -55,6 +55,12 @@ def imported_model(options: WeightsImport) -> tuple[dict[str, Tensor], dict[str,
     _require_list(options, kind)
     _require_meaning(options, kind, backbone)
     found = foreign_content(options, arch, backbone, read_state_file(options.file))
+    if found.preprocessing and options.preset != "v1":
+        raise UsageError(
+            f"--preset {options.preset} has no effect: {found.about['preprocessing']}",
+            code="preset.idle",
+            hint="omit it",
+        )
     network, preprocessing, origin = kind.make(options, arch, backbone)
     network = replace(network, **found.network)
     preprocessing = replace(preprocessing, **found.preprocessing)
@@ -68,8 +74,7 @@ def imported_model(options: WeightsImport) -> tuple[dict[str, Tensor], dict[str,
         "imported": {"file": options.file.name, **found.about},
     }
     if found.headless:
-        _require_no_classes(options)
-        tensors = backbone_only(network, found.tensors)
+        tensors = backbone_only(options, network, found.tensors)
         return tensors, header | {"task": BACKBONE, "classes": []}, []
     tensors, unused, count = found.tensors, [], found.count
     if count is None:
@@ -79,29 +84,6 @@ def imported_model(options: WeightsImport) -> tuple[dict[str, Tensor], dict[str,
     built = kind.build(network, preprocessing, len(classes))
     tensors = require_equal_names(built.state_dict(), tensors)
     return tensors, header | {"classes": classes.as_json()}, unused
-
-
-def _require_no_classes(options: WeightsImport) -> None:
-    """Check that there is no `--classes` for a file without scores.
-
-    Raises:
-        UsageError: there is.
-    """
-    if options.classes != "auto":
-        raise UsageError(
-            f"--classes has no effect: {options.file} is a backbone without scores of classes",
-            code="classes.idle",
-            hint="omit it",
-        )
-
-
-def backbone_only(
-    network: classify_network.Network, tensors: dict[str, Tensor]
-) -> dict[str, Tensor]:
-    """Return the tensors of a backbone under the names of a classifier's."""
-    state = network.build(2).state_dict()
-    wanted = {name: tensor for name, tensor in state.items() if not name.startswith("head.")}
-    return require_equal_names(wanted, {f"backbone.{n}": t for n, t in tensors.items()})
 
 
 def earlier_model(options: WeightsImport) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -255,7 +237,7 @@ def _detector(options: WeightsImport, arch: str, backbone: str) -> Made:
     published, _ = recognised(options.file, DETECTION) or (None, None)
     network = detect_network.Network(arch, backbone)
     small = "_320_" in f"{options.arch} {published}"
-    if backbone == "resnet50":
+    if BACKBONES[backbone].single_map:
         # Only the networks in these files were trained with batch norms whose epsilon is 0.
         first = published in ("fasterrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn")
         eps = options.eps if options.eps is not None else 0.0 if first else 1e-5

@@ -210,6 +210,19 @@ def test_a_backbone_is_found_in_the_file_of_a_program(tmp_path, resnet, name):
     assert ("left out" in line) == bool(LEFT[name])
 
 
+def test_a_backbone_for_bgr_is_refused(tmp_path, resnet):
+    config = "backbone=dict(style='caffe'), mean=[103.53, 116.28, 123.675], to_rgb=False"
+    content = {"state_dict": placed(resnet, "backbone."), "meta": {"config": config}}
+    torch.save(content, tmp_path / "b.pth")
+    net = catalog.resolve(catalog.BACKBONES["resnet18"].target)("resnet18")
+    with pytest.raises(ModelFileError, match="BGR") as caught:
+        load_pretrained(net, "resnet18", str(tmp_path / "b.pth"), offline=True, say=print)
+    assert caught.value.code == "pretrained.pixels"
+    content["meta"]["config"] = "style='pytorch', to_rgb=True"
+    torch.save(content, tmp_path / "b.pth")
+    load_pretrained(net, "resnet18", str(tmp_path / "b.pth"), offline=True, say=print)
+
+
 @pytest.mark.parametrize("name", ["MoCo v2", "SwAV", "VISSL", "DINO"])
 def test_an_imported_backbone_is_a_file_for_pretrained(cvkit, tmp_path, resnet, scenes, tiny, name):
     torch.save(FILES[name](resnet), tmp_path / "b.pth")
@@ -237,6 +250,27 @@ def test_a_backbone_has_no_classes(cvkit, tmp_path, resnet):
     )
     assert (done.code, done.json["error"]["code"]) == (2, "classes.idle")
     assert not (tmp_path / "b.safetensors").exists()
+
+
+def test_the_preset_has_no_effect_beside_a_config(cvkit, tmp_path):
+    state = torchvision.models.mobilenet_v2(num_classes=3).state_dict()
+    torch.save(state, tmp_path / "m.pth")
+    numbers = {"input_size": [3, 64, 64], "mean": [0.5] * 3, "std": [0.25] * 3}
+    (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": numbers}))
+    (tmp_path / "classes.txt").write_text("a\nb\nc\n")
+    flags = ("weights", "import", tmp_path / "m.pth", "--arch", "mobilenet_v2")
+    flags += ("--classes", tmp_path / "classes.txt", "--out", tmp_path / "m.safetensors", "--json")
+    done = cvkit(*flags, "--preset", "v2")
+    assert (done.code, done.json["error"]["code"]) == (2, "preset.idle")
+    done = cvkit(*flags)
+    assert done.code == 0, done.err
+    found = done.json["preprocessing"]
+    assert (found["image_size"], found["resize_size"], found["interpolation"]) == (
+        64,
+        73,
+        "bicubic",
+    )
+    assert (found["mean"], found["std"]) == ([0.5] * 3, [0.25] * 3)
 
 
 CONFIGS = {

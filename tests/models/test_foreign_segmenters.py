@@ -7,10 +7,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from cvkit import catalog
+from cvkit.console import Reporter
 from cvkit.errors import CvkitError
 from cvkit.models.layouts import segmenters
+from cvkit.options.segment import SegmentTrain
 from cvkit.options.tools import WeightsImport
 from cvkit.tasks.segment.network import Network
+from cvkit.tasks.segment.task import Segment
 from cvkit.tasks.torchvision_import import imported_model
 
 CLASSES = 4
@@ -316,3 +319,17 @@ def test_a_network_of_mmsegmentation_has_its_logits(imported, backbone, arch):
     torch.testing.assert_close(found, expected, atol=1e-5 * float(expected.abs().max()), rtol=0)
     assert header["imported"]["left"] == {"auxiliary head, needed for training only": 1}
     assert header["network"]["deep_stem"] is True
+
+
+def test_training_goes_on_in_the_form_of_the_file(scenes):
+    options = SegmentTrain(data=str(scenes), arch="pspnet", backbone="resnet18")
+    task = Segment.for_training(options, Reporter(quiet=True))
+    assert (task.network.form, task.network.deep_stem) == ("", False)
+    header = task.header(options)
+    made = task.adopting(
+        header | {"network": header["network"] | {"form": "smp", "deep_stem": True}}
+    )
+    assert (made.network.form, made.network.deep_stem) == ("smp", True)
+    assert made.build().backbone.conv1[0].kernel_size == (3, 3)
+    earlier = {k: v for k, v in header["network"].items() if k not in ("form", "deep_stem")}
+    assert task.adopting(header | {"network": earlier}).network == task.network

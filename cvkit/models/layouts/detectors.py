@@ -100,7 +100,6 @@ def _detectron2(network: str, arch: str, *marks: str) -> Layout:
             (r"pixel_(?:mean|std)", "numbers of the normalisation"),
             (r"proposal_generator\.anchor_generator\..*", "anchors"),
         ),
-        finish=background_first,
     )
 
 
@@ -115,7 +114,6 @@ def _mmdet(network: str, arch: str, *marks: str) -> Layout:
             (r"data_preprocessor\..*", "numbers of the normalisation"),
             (r"backbone\.fc\..*", "classifier of the backbone"),
         ),
-        finish=background_first,
     )
 
 
@@ -214,6 +212,12 @@ def config_text(about: Mapping[str, Any]) -> str:
         if isinstance(meta, dict) and isinstance(text := meta.get(name), str):
             return text
     return ""
+
+
+def takes_bgr(about: Mapping[str, Any]) -> bool:
+    """Return whether the configuration of an OpenMMLab checkpoint says so."""
+    text = config_text(about)
+    return re.search(r"\b(?:bgr_)?to_rgb\s*=\s*False|style\s*=\s*['\"]caffe", text) is not None
 
 
 def class_names(about: Mapping[str, Any]) -> list[str]:

@@ -1,6 +1,6 @@
 """A layout: the names and conventions of another project's complete network."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -21,8 +21,8 @@ class Layout:
         marks: patterns, each of which matches a name in every such file and, together, in no other.
         rules: from its names to cvkit's.
         form: key of `Segmenter.forms`.
+        scores: cvkit's name of the layer that scores the classes, of networks that label pixels.
         left: patterns of tensors that are not imported, and what they are.
-        finish: changes the renamed tensors.
     """
 
     project: str
@@ -31,8 +31,8 @@ class Layout:
     marks: tuple[str, ...]
     rules: tuple[Rule, ...] = ()
     form: str = ""
+    scores: str = ""
     left: tuple[tuple[str, str], ...] = ()
-    finish: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None
 
     @property
     def title(self) -> str:

@@ -4,26 +4,38 @@ import re
 
 from torch import Tensor
 
+from cvkit.catalog import SEGMENTERS
 from cvkit.models.layouts.layout import Layout
 from cvkit.models.layouts.names import Rule
 
 SMP, MMSEG = "segmentation_models.pytorch", "mmsegmentation"
 
-_ENCODER: tuple[Rule, ...] = (
-    (r"encoder\.(?:model\.)?(.*)", r"backbone.\1"),
-    (r"segmentation_head\.0\.(.*)", r"@.\1"),
-)
-"""`@` stands for the layer that scores the classes."""
 
-
-def _smp(network: str, arch: str, marks: tuple[str, ...], *rules: Rule, scores: str = "") -> Layout:
-    outer = tuple((pattern, str(new).replace("@", scores)) for pattern, new in _ENCODER)
-    form = "" if arch in ("", "unet") else "smp"
-    head = (r"segmentation_head\.0\.weight", *marks)
-    return Layout(SMP, network, arch, head, (*outer, *rules), form, left=SMP_LEFT)
+def _form(arch: str, name: str) -> str:
+    """Return the form of an architecture in a project; "" if it is cvkit's."""
+    return name if arch and name in dict(SEGMENTERS[arch].forms) else ""
 
 
 SMP_LEFT = ((r"classification_head\..*", "classification head"),)
+
+
+def _smp(network: str, arch: str, marks: tuple[str, ...], *rules: Rule, scores: str = "") -> Layout:
+    """Return a row; `scores` is cvkit's name of the layer that scores the classes."""
+    outer: tuple[Rule, ...] = (
+        (r"encoder\.(?:model\.)?(.*)", r"backbone.\1"),
+        (r"segmentation_head\.0\.(.*)", rf"{scores}.\1"),
+    )
+    return Layout(
+        project=SMP,
+        network=network,
+        arch=arch,
+        marks=(r"segmentation_head\.0\.weight", *marks),
+        rules=(*outer, *rules),
+        form=_form(arch, "smp"),
+        scores=scores,
+        left=SMP_LEFT,
+    )
+
 
 _BLOCK = r"decoder\.blocks\.(\d+)\."
 
@@ -122,15 +134,23 @@ MMSEG_LEFT = (
 def _mmseg(
     network: str, arch: str, marks: tuple[str, ...], *rules: Rule, scores: str = ""
 ) -> Layout:
-    form = "" if arch in ("", "pspnet") else "mmseg"
+    """Return a row; `scores` is cvkit's name of the layer that scores the classes."""
     outer: tuple[Rule, ...] = (
         *_STEM,
         (r"decode_head\.conv_seg\.(.*)", rf"{scores}.\1"),
     )
     # Blocks of two convolutions have another dilation there; only bottlenecks are the same.
     bottleneck = (r"backbone\.layer1\.0\.conv3\.weight",) if arch else ()
-    head = (r"decode_head\.conv_seg\.weight", *bottleneck, *marks)
-    return Layout(MMSEG, network, arch, head, (*outer, *rules), form, left=MMSEG_LEFT)
+    return Layout(
+        project=MMSEG,
+        network=network,
+        arch=arch,
+        marks=(r"decode_head\.conv_seg\.weight", *bottleneck, *marks),
+        rules=(*outer, *rules),
+        form=_form(arch, "mmseg"),
+        scores=scores,
+        left=MMSEG_LEFT,
+    )
 
 
 _HEAD = r"decode_head\."
@@ -191,13 +211,6 @@ MMSEG_LAYOUTS = (
 
 LAYOUTS = (*SMP_LAYOUTS, *MMSEG_LAYOUTS)
 """The layouts, each before those whose marks it has too."""
-
-
-def scores_of(layout: Layout) -> str:
-    """Return the name of the layer that scores the classes."""
-    rules = {pattern: new for pattern, new in layout.rules if not callable(new)}
-    scored = (r"segmentation_head\.0\.(.*)", r"decode_head\.conv_seg\.(.*)")
-    return next(str(rules[each]).removesuffix(r".\1") for each in scored if each in rules)
 
 
 def has_deep_stem(tensors: dict[str, Tensor]) -> bool:
