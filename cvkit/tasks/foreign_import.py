@@ -25,6 +25,7 @@ from cvkit.options.tools import WeightsImport
 from cvkit.structures import ClassList
 from cvkit.tasks.classify.network import Network
 from cvkit.texts import counted
+from cvkit.yaml_files import read_yaml
 
 
 @dataclass(frozen=True)
@@ -202,6 +203,27 @@ def _taken(layout: Layout, file: StateFile) -> tuple[dict[str, Tensor], dict[str
     return renamed(kept, layout.rules), dict(left)
 
 
+def _located(layouts: Sequence[Layout], file: StateFile) -> tuple[Layout | None, StateFile]:
+    """Return the layout of a file, and the tensors of its network without their prefix.
+
+    Programs put the network beside losses and counters, under names such as `model.` or `module.`.
+    """
+    pattern = re.compile(r"((?:\w+\.){0,3}?)(?:encoder|backbone|proposal_generator|rpn_head)\.")
+    prefixes = {match[1] for name in file.tensors if (match := pattern.match(name))}
+    for prefix in sorted(prefixes, key=len):
+        inside = {
+            name.removeprefix(prefix): tensor
+            for name, tensor in file.tensors.items()
+            if name.startswith(prefix)
+        }
+        if layout := recognise(layouts, inside):
+            left = Counter(file.left)
+            if others := len(file.tensors) - len(inside):
+                left["parts beside the network"] += others
+            return layout, StateFile(inside, left, file.about)
+    return None, _unprefixed(file)
+
+
 def _unprefixed(file: StateFile) -> StateFile:
     """Return the tensors without the prefix of a wrapped network, such as `module.`."""
     tensors = file.tensors
@@ -213,8 +235,7 @@ def _unprefixed(file: StateFile) -> StateFile:
 
 
 def _segmenter(options: WeightsImport, arch: str, backbone: str, file: StateFile) -> Foreign:
-    file = _unprefixed(file)
-    layout = recognise(segmenters.LAYOUTS, file.tensors)
+    layout, file = _located(segmenters.LAYOUTS, file)
     if layout is None:
         return _torchvision(file)
     require_fit(layout, options.task, arch, backbone)
@@ -246,12 +267,11 @@ def _torchvision(file: StateFile) -> Foreign:
 
 
 def _detector(options: WeightsImport, arch: str, backbone: str, file: StateFile) -> Foreign:
-    file = _unprefixed(file)
-    layout = recognise(detectors.LAYOUTS, file.tensors)
+    layout, file = _located(detectors.LAYOUTS, file)
     if layout is None:
         return _torchvision(file)
     require_fit(layout, options.task, arch, backbone)
-    pixels = detectors.pixels_of(layout, file.tensors, file.about)
+    pixels = _pixels(options.file, layout, file)
     tensors, left = _taken(layout, file)
     tensors = detectors.background_first(pixels.flipped(tensors))
     values = f"mean {_listed(pixels.mean)}, standard deviation {_listed(pixels.std)}"
@@ -267,6 +287,27 @@ def _detector(options: WeightsImport, arch: str, backbone: str, file: StateFile)
             "left": left,
         },
     )
+
+
+def _pixels(path: Path, layout: Layout, file: StateFile) -> detectors.Pixels:
+    """Return how a detector takes its images, by detectron2's `config.yaml` if it is beside it.
+
+    Raises:
+        ModelFileError: that file is not usable.
+    """
+    beside = path.with_name("config.yaml")
+    about = dict(file.about)
+    if layout.project == detectors.DETECTRON2 and beside.is_file():
+        about["detectron2"] = read_yaml(beside, area="import", error=ModelFileError)
+    try:
+        return detectors.pixels_of(layout, file.tensors, about)
+    except ValueError as error:
+        raise ModelFileError(
+            f"{beside} is not usable: {error}",
+            code="import.config",
+            hint="cvkit has detectron2's RoI Align with POOLER_TYPE ROIAlignV2 and "
+            "POOLER_SAMPLING_RATIO 0",
+        ) from error
 
 
 def _listed(values: Sequence[float]) -> str:

@@ -20,6 +20,7 @@ from cvkit.models.layouts.timm import FAMILIES
 from cvkit.models.state_files import StateFile, read_state_file
 from cvkit.models.weights import load_pretrained
 
+pytestmark = pytest.mark.usefixtures("quick_weights")
 TIMM = {
     "resnet18": "resnet18",
     "vgg11_bn": "vgg11_bn",

@@ -5,6 +5,7 @@ Neither is in the registry. The lists of names and shapes are those of their pub
 documentation.
 """
 
+import json
 import pickle
 
 import numpy as np
@@ -128,13 +129,20 @@ class _Counted(str):
         return str(self).replace("{}", str(number + self.first))
 
 
+def noise(*shape):
+    """Return a tensor of random numbers, which are repeated to save time."""
+    count = int(np.prod(shape))
+    block = torch.randn(8191)  # a prime, so that no two rows are equal
+    return block.repeat(-(-count // len(block)))[:count].view(shape).clone()
+
+
 def state_of(project, masks, seed=0):
     """Random tensors with the names and shapes of a published R50-FPN."""
     torch.manual_seed(seed)
     state = {}
     for place, kind, shape in resnet_shapes():
         conv, norm = layer_name(project, place, kind)
-        state[f"{conv}.weight"] = torch.randn(shape) * (2 / np.prod(shape[1:])) ** 0.5
+        state[f"{conv}.weight"] = noise(*shape) * (2 / np.prod(shape[1:])) ** 0.5
         gain = 0.3 if kind == "conv3" else 1.0
         state |= {
             f"{norm}.weight": torch.rand(shape[0]).add(0.5) * gain,
@@ -146,7 +154,7 @@ def state_of(project, masks, seed=0):
     if project == "detectron2":
         state[first] /= 50  # its pixels are 0..255
     for name, shape in heads(named(project), masks).items():
-        state[f"{name}.weight"] = torch.randn(shape) * (1 / np.prod(shape[1:])) ** 0.5
+        state[f"{name}.weight"] = noise(*shape) * (1 / np.prod(shape[1:])) ** 0.5
         state[f"{name}.bias"] = (
             torch.randn(shape[1] if "deconv" in name or "upsample" in name else shape[0]) * 0.1
         )
@@ -407,6 +415,46 @@ def test_detectron2s_own_numbers_say_how_pixels_are_taken(mean, std, bgr, first)
     tensors = {"pixel_mean": torch.tensor(mean)[:, None, None], "pixel_std": torch.tensor(std)}
     found = detectors.pixels_of(layout, tensors, {})
     assert (found.bgr, found.stride_first) == (bgr, first)
+
+
+def config_of(**changes):
+    pooler = {"POOLER_TYPE": "ROIAlignV2", "POOLER_SAMPLING_RATIO": 0}
+    model = {
+        "PIXEL_MEAN": [123.675, 116.28, 103.53],
+        "PIXEL_STD": [58.395, 57.12, 57.375],
+        "RESNETS": {"STRIDE_IN_1X1": False},
+        "ROI_BOX_HEAD": pooler,
+        "ROI_MASK_HEAD": pooler,
+    }
+    return {"MODEL": model | changes, "INPUT": {"FORMAT": "RGB"}}
+
+
+def test_detectron2s_configuration_is_read():
+    layout = next(each for each in detectors.LAYOUTS if each.project == detectors.DETECTRON2)
+    found = detectors.pixels_of(layout, {}, {"detectron2": config_of()})
+    assert (found.bgr, found.stride_first, found.about) == (False, False, "in config.yaml")
+    assert found.rgb_statistics["mean"] == pytest.approx((0.485, 0.456, 0.406))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (
+            config_of(ROI_BOX_HEAD={"POOLER_TYPE": "ROIAlign", "POOLER_SAMPLING_RATIO": 2}),
+            "ROIAlign with 2",
+        ),
+        ({"model": 3}, "it is not detectron2's"),
+        ([1, 2], "it is not detectron2's"),
+    ],
+)
+def test_a_configuration_that_is_not_usable_is_refused(tmp_path, content, words):
+    (tmp_path / "config.yaml").write_text(json.dumps(content))  # JSON is YAML
+    keys = ("proposal_generator.rpn_head.conv", "backbone.fpn_lateral2", "roi_heads.box_head.fc2")
+    state = {f"{key}.weight": torch.zeros(1) for key in keys}
+    with pytest.raises(CvkitError, match=words) as caught:
+        imported(stored("detectron2", state, tmp_path), "detect", "faster-rcnn")
+    assert caught.value.code == "import.config"
+    assert "config.yaml" in str(caught.value)
 
 
 def test_the_background_moves_to_the_front():

@@ -16,6 +16,7 @@ from cvkit.tasks.segment.network import Network
 from cvkit.tasks.segment.task import Segment
 from cvkit.tasks.torchvision_import import imported_model
 
+pytestmark = pytest.mark.usefixtures("quick_weights")
 CLASSES = 4
 SMP = {
     "unet": ("Unet", "resnet18"),
@@ -24,6 +25,13 @@ SMP = {
     "pspnet": ("PSPNet", "resnet18"),
 }
 """Networks of segmentation_models.pytorch with a counterpart, each with an encoder."""
+
+
+def noise(*shape):
+    """Return a tensor of random numbers, which are repeated to save time."""
+    count = int(np.prod(shape))
+    block = torch.randn(8191)  # a prime, so that no two rows are equal
+    return block.repeat(-(-count // len(block)))[:count].view(shape).clone()
 
 
 def settled(model):
@@ -64,6 +72,7 @@ def test_a_network_of_smp_has_its_logits(imported, arch):
     torch.manual_seed(0)
     model = settled(getattr(smp, name)(backbone, encoder_weights=None, classes=CLASSES))
     state = {f"model.{key}": value for key, value in model.state_dict().items()}
+    state["loss.weight"] = torch.ones(CLASSES)
     network, header = imported({"state_dict": state, "epoch": 3}, arch, backbone)
     images = torch.randn(2, 3, 64, 96)
     with torch.no_grad():
@@ -72,6 +81,7 @@ def test_a_network_of_smp_has_its_logits(imported, arch):
     assert expected.std() > 0.01, "the logits say nothing"
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     assert header["imported"]["names"].endswith("of segmentation_models.pytorch")
+    assert header["imported"]["left"] == {"parts beside the network": 1}
     assert header["preprocessing"]["resize"] == "native"
 
 
@@ -164,7 +174,7 @@ class Backbone:
 
 def layer(state, conv, norm, shape, gain=1.0):
     """Add the tensors of a convolution and its batch norm."""
-    state[f"{conv}.weight"] = torch.randn(shape) * (2 / np.prod(shape[1:])) ** 0.5
+    state[f"{conv}.weight"] = noise(*shape) * (2 / np.prod(shape[1:])) ** 0.5
     state |= {
         f"{norm}.weight": (torch.rand(shape[0]) + 0.5) * gain,
         f"{norm}.bias": torch.randn(shape[0]) * 0.1,

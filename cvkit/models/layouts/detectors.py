@@ -185,6 +185,8 @@ def pixels_of(layout: Layout, tensors: Mapping[str, Tensor], about: Mapping[str,
         about: its other entries.
     """
     if layout.project == DETECTRON2:
+        if config := about.get("detectron2"):
+            return _configured(config)
         if "pixel_mean" not in tensors:
             return CAFFE
         mean, std = (tuple(tensors[f"pixel_{n}"].flatten().tolist()) for n in ("mean", "std"))
@@ -203,6 +205,30 @@ def pixels_of(layout: Layout, tensors: Mapping[str, Tensor], about: Mapping[str,
     bgr = re.search(r"\b(?:bgr_)?to_rgb\s*=\s*False", text) is not None
     mean, std = numbers.get("mean", default.mean), numbers.get("std", default.std)
     return Pixels(mean, std, bgr, stride_first, "in the configuration in the file")
+
+
+def _configured(config: Mapping[str, Any]) -> Pixels:
+    """Return what detectron2's configuration says.
+
+    Raises:
+        ValueError: it is not usable, or asks for another RoI operation than cvkit has.
+    """
+    try:
+        model, resnets = config["MODEL"], config["MODEL"]["RESNETS"]
+        for head in ("ROI_BOX_HEAD", "ROI_MASK_HEAD"):
+            pooler = model[head]
+            found = pooler["POOLER_TYPE"], pooler["POOLER_SAMPLING_RATIO"]
+            if found != ("ROIAlignV2", 0):
+                raise ValueError(f"MODEL.{head}: {found[0]} with {found[1]} samples")
+        return Pixels(
+            tuple(map(float, model["PIXEL_MEAN"])),
+            tuple(map(float, model["PIXEL_STD"])),
+            config["INPUT"]["FORMAT"] == "BGR",
+            bool(resnets["STRIDE_IN_1X1"]),
+            "in config.yaml",
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"it is not detectron2's: {error}") from error
 
 
 def config_text(about: Mapping[str, Any]) -> str:
