@@ -153,6 +153,10 @@ class _ArrayUnpickler(pickle.Unpickler):
             (f"numpy.{core}.multiarray", "scalar"): np.float32(0).__reduce__()[0]
             for core in ("core", "_core")
         },
+        **{
+            (f"numpy.{core}.numeric", "_frombuffer"): np.zeros(1).__reduce_ex__(5)[0]
+            for core in ("core", "_core")
+        },
     }
 
     def find_class(self, module: str, name: str) -> Any:
@@ -195,7 +199,7 @@ def _tensors(content: dict[Any, Any]) -> dict[str, Tensor] | None:
     found = {}
     for name, value in content.items():
         if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
-            found[str(name)] = torch.from_numpy(np.ascontiguousarray(value))
+            found[str(name)] = torch.tensor(value)
         elif isinstance(value, Tensor):
             found[str(name)] = value
         elif not isinstance(value, int | float | str) or name in WRAPPERS:

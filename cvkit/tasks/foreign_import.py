@@ -1,6 +1,7 @@
 """What a model takes from a file of another project: tensors, network, pixels, classes."""
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -181,7 +182,10 @@ def _timm_preprocessing(path: Path, config: Mapping[str, Any]) -> dict[str, Any]
         if any(len(values) != 3 for values in numbers.values()):
             raise ValueError("mean and std need 3 values")
         size = int(side / float(config.get("crop_pct") or 0.875))
-    except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError) as error:
+        finite = all(map(math.isfinite, (*numbers["mean"], *numbers["std"])))
+        if not (0 < side <= size and finite and min(numbers["std"]) > 0):
+            raise ValueError("a number is out of range")
+    except (KeyError, TypeError, ValueError, IndexError, ArithmeticError) as error:
         raise ModelFileError(
             f"{path.with_name('config.json')}: pretrained_cfg is not usable: {error}",
             code="import.config",

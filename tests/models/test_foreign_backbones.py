@@ -61,7 +61,8 @@ def picture(tmp_path):
 
 @pytest.mark.parametrize("name", TIMM)
 def test_a_network_of_timm_has_its_scores(cvkit, tmp_path, picture, name):
-    timm = pytest.importorskip("timm")
+    timm = pytest.importorskip("timm", reason="timm is not installed")
+
     torch.manual_seed(0)
     model = settled(timm.create_model(TIMM[name], num_classes=10))
     (tmp_path / "classes.txt").write_text("".join(f"c{n}\n" for n in range(10)))
@@ -88,7 +89,8 @@ def test_a_network_of_timm_has_its_scores(cvkit, tmp_path, picture, name):
 
 
 def test_every_family_of_timm_is_tested(tmp_path):
-    timm = pytest.importorskip("timm")
+    timm = pytest.importorskip("timm", reason="timm is not installed")
+
     with torch.device("meta"):
         states = [timm.create_model(name).state_dict() for name in TIMM.values()]
     found = {encoder_of(StateFile(dict(state))).names for state in states}
@@ -281,6 +283,10 @@ CONFIGS = {
     "two means": (
         {"pretrained_cfg": {"input_size": [3, 64, 64], "mean": [0.5] * 2, "std": [0.5] * 3}},
         "mean and std need 3 values",
+    ),
+    "a negative deviation": (
+        {"pretrained_cfg": {"input_size": [3, 64, 64], "mean": [0.5] * 3, "std": [-1] * 3}},
+        "out of range",
     ),
     "lanczos": (
         {"pretrained_cfg": {"input_size": [3, 64, 64], "interpolation": "lanczos"}},

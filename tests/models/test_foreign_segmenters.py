@@ -67,7 +67,8 @@ def imported(tmp_path):
 
 @pytest.mark.parametrize("arch", SMP)
 def test_a_network_of_smp_has_its_logits(imported, arch):
-    smp = pytest.importorskip("segmentation_models_pytorch")
+    smp = pytest.importorskip("segmentation_models_pytorch", reason="it is not installed")
+
     name, backbone = SMP[arch]
     torch.manual_seed(0)
     model = settled(getattr(smp, name)(backbone, encoder_weights=None, classes=CLASSES))

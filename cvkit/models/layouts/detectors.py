@@ -78,12 +78,13 @@ def background_first(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     found = dict(tensors)
     for kind in ("weight", "bias"):
         scores = f"roi_heads.box_predictor.cls_score.{kind}"
-        found[scores] = found[scores].roll(1, 0)
+        if scores in found and found[scores].ndim:
+            found[scores] = found[scores].roll(1, 0)
         for name, rows in (
             (f"roi_heads.box_predictor.bbox_pred.{kind}", 4),
             (f"roi_heads.mask_predictor.mask_fcn_logits.{kind}", 1),
         ):
-            if name in found:
+            if name in found and found[name].ndim:
                 tensor = found[name]
                 found[name] = torch.cat((tensor.new_zeros((rows, *tensor.shape[1:])), tensor))
     return found
@@ -158,7 +159,9 @@ class Pixels:
     def flipped(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return tensors of a network that takes red, green, blue."""
         first = "backbone.body.conv1.weight"
-        return dict(tensors) | ({first: tensors[first].flip(1)} if self.bgr else {})
+        if not self.bgr or first not in tensors or tensors[first].ndim < 2:
+            return dict(tensors)
+        return dict(tensors) | {first: tensors[first].flip(1)}
 
     @property
     def rgb_statistics(self) -> dict[str, tuple[float, ...]]:

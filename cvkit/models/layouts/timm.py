@@ -265,4 +265,9 @@ FAMILIES = (
 def torchvision_names(tensors: Tensors) -> tuple[dict[str, Tensor], str]:
     """Return tensors under torchvision's names, and the family they were recognised as, or ""."""
     family = next((each for each in FAMILIES if has_names(tensors, each.marks)), None)
-    return (dict(tensors), "") if family is None else (family.convert(tensors), family.name)
+    if family is None:
+        return dict(tensors), ""
+    try:
+        return family.convert(tensors), family.name
+    except (IndexError, KeyError, RuntimeError, ValueError):
+        return dict(tensors), ""  # shapes or names of no such network, which are reported later
