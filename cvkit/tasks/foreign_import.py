@@ -1,6 +1,5 @@
 """What a model takes from a file of another project: tensors, network, pixels, classes."""
 
-import json
 import math
 import re
 from collections import Counter
@@ -25,7 +24,7 @@ from cvkit.models.state_files import StateFile
 from cvkit.options.tools import WeightsImport
 from cvkit.structures import ClassList
 from cvkit.tasks.classify.network import Network
-from cvkit.texts import counted
+from cvkit.texts import counted, read_json
 from cvkit.yaml_files import read_yaml
 
 
@@ -146,15 +145,13 @@ def _timm_config(path: Path) -> dict[str, Any]:
     """Return the content of timm's `config.json` beside a file; empty if there is none.
 
     Raises:
-        ModelFileError: it is damaged, or says that the network pads its maps on one side.
+        DataError: it is not JSON.
+        ModelFileError: it says that the network pads its maps on one side.
     """
     beside = path.with_name("config.json")
     if not beside.is_file():
         return {}
-    try:
-        content = json.loads(beside.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"{beside} is not JSON: {error}", code="import.config") from error
+    content = read_json(beside, unique_keys=False)
     if not isinstance(content, dict) or not isinstance(content.get("pretrained_cfg"), dict):
         return {}
     name = str(content.get("architecture", ""))

@@ -277,7 +277,7 @@ def test_the_preset_has_no_effect_beside_a_config(cvkit, tmp_path):
 
 
 CONFIGS = {
-    "no JSON": ("{", "is not JSON"),
+    "no JSON": ("{", "is not valid JSON"),
     "same padding": ({"architecture": "tf_efficientnet_b0", "pretrained_cfg": {}}, "TensorFlow"),
     "no size": ({"pretrained_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}, "input_size"),
     "two means": (
