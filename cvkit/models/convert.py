@@ -19,6 +19,7 @@ from cvkit.errors import ModelFileError, UsageError
 from cvkit.models.backbones import torchvision_network
 from cvkit.models.classify import head_name
 from cvkit.models.layouts import detectors, segmenters
+from cvkit.models.layouts.names import COMPUTED
 from cvkit.texts import counted
 
 SEGMENTATION = {
@@ -242,7 +243,9 @@ def _classifier_name(name: str, head: str) -> str:
 
 
 def require_equal_names(state: Mapping[str, Tensor], found: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of a state dict that fits exactly; counters of batch norm are added.
+    """Return the tensors of a state dict that fits exactly.
+
+    Counters of batch norm and tables that the network computes itself are added.
 
     Args:
         state: the network's state dict.
@@ -255,6 +258,8 @@ def require_equal_names(state: Mapping[str, Tensor], found: dict[str, Tensor]) -
     for name, tensor in state.items():
         if name.endswith("num_batches_tracked") and name not in found:
             found[name] = torch.zeros((), dtype=tensor.dtype)  # it has no effect on the result
+        elif name.endswith(COMPUTED) and name not in found:
+            found[name] = tensor
     missing = [f"missing {name}" for name in state if name not in found]
     unknown = [f"unknown {name}" for name in found if name not in state]
     shapes = [

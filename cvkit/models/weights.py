@@ -23,6 +23,7 @@ from cvkit.model_files import read_header, unverified
 from cvkit.models.convert import TRAINING_ONLY, modern_names
 from cvkit.models.layouts.detectors import takes_bgr
 from cvkit.models.layouts.encoders import encoder_of
+from cvkit.models.layouts.names import COMPUTED
 from cvkit.models.state_files import read_state_file
 from cvkit.published import weight_shelves
 from cvkit.storage import cache_folder, cache_trouble, machine_errors, passing_folder, sha256
@@ -172,7 +173,7 @@ def load_pretrained(
     missing = [key for key in wanted if key not in tensors]
     wrong = [k for k in wanted if k in tensors and tensors[k].shape != wanted[k].shape]
     # Old checkpoints lack batch norm's counter, which has no effect on the result.
-    missing = [key for key in missing if not key.endswith("num_batches_tracked")]
+    missing = [key for key in missing if not key.endswith(("num_batches_tracked", *COMPUTED))]
     if missing or wrong:
         raise ModelFileError(
             f"{path} does not fit --backbone {name}: "

@@ -19,7 +19,7 @@ from cvkit.models.convert import require_equal_names
 from cvkit.models.layouts import detectors, segmenters
 from cvkit.models.layouts.encoders import encoder_of
 from cvkit.models.layouts.layout import Layout, recognise, require_fit
-from cvkit.models.layouts.names import renamed
+from cvkit.models.layouts.names import COMPUTED, renamed
 from cvkit.models.state_files import StateFile
 from cvkit.options.tools import WeightsImport
 from cvkit.structures import ClassList
@@ -134,7 +134,7 @@ def _is_headless(backbone: str, tensors: Mapping[str, Tensor]) -> bool:
     fits = all(
         name in tensors and tensors[name].shape == tensor.shape
         for name, tensor in wanted.items()
-        if not name.endswith("num_batches_tracked")
+        if not name.endswith(("num_batches_tracked", *COMPUTED))
     )
     width = head.in_features
     scored = (t for n, t in tensors.items() if n not in wanted and n.endswith("weight"))

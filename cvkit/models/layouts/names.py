@@ -9,6 +9,10 @@ Rule = tuple[str, str | Callable[[re.Match[str]], str]]
 """A pattern for a whole name, and its new form: a template of `re.sub`, or a function."""
 
 
+COMPUTED = ("relative_position_index", "relative_coords_table")
+"""Ends of names of tables that Swin computes from the sizes of its windows."""
+
+
 def renamed(tensors: Mapping[str, Tensor], rules: Sequence[Rule]) -> dict[str, Tensor]:
     """Return tensors under new names; the first rule that matches a name decides.
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cvkit.models.layouts.names import Rule, has_names, renamed
+from cvkit.models.layouts.names import COMPUTED, Rule, has_names, renamed
 
 Tensors = Mapping[str, Tensor]
 
@@ -111,8 +111,7 @@ def _swin(tensors: Tensors) -> dict[str, Tensor]:
         query, value = found.pop(name), found.pop(name.replace("q_bias", "v_bias"))
         keys = torch.zeros_like(query)
         found[name.replace("q_bias", "qkv.bias")] = torch.cat((query, keys, value))
-    computed = (r"attn\.relative_position_index$", r"attn\.relative_coords_table$", r"attn_mask$")
-    return {n: t for n, t in found.items() if not any(re.search(each, n) for each in computed)}
+    return {n: t for n, t in found.items() if not n.endswith((*COMPUTED, "attn_mask"))}
 
 
 def _block(tensors: Tensors, place: str, nested: bool) -> dict[str, str]:
