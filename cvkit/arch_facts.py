@@ -48,6 +48,21 @@ class Classifier(Arch):
     parts: str = ""
 
 
+@dataclass(frozen=True)
+class Form:
+    """An architecture as another project builds it.
+
+    Attributes:
+        target: the class that builds it; "" for the one of the architecture.
+        output_stride: of its backbone.
+        full_dilation: of its ResNet, see `cvkit.models.backbones.ResNet`.
+    """
+
+    target: str
+    output_stride: int
+    full_dilation: bool = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class Segmenter(Arch):
     """A decoder; called as `Decoder(backbone, num_classes, aux_level, **arguments)`.
@@ -58,11 +73,13 @@ class Segmenter(Arch):
         atrous: rates of the atrous convolutions in torchvision's network, if there is one.
         positions: layers of a backbone whose maps torchvision's network uses, by the backbone's
             name, if they are not the last ones of each stride.
+        forms: in which other projects build it, by name; models in these forms are imported.
     """
 
     output_stride: int = 32
     atrous: tuple[int, ...] = ()
     positions: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    forms: tuple[tuple[str, Form], ...] = ()
     scores: str = "classifier.4"
 
 

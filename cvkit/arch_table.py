@@ -5,7 +5,7 @@ Every target is a `"module:attribute"` string, so that reading the tables import
 
 from collections.abc import Mapping
 
-from cvkit.arch_facts import Arch, Classifier, ClipNetwork, Detector, Recipe, Segmenter
+from cvkit.arch_facts import Arch, Classifier, ClipNetwork, Detector, Form, Recipe, Segmenter
 from cvkit.backbone_table import BACKBONES
 
 _SEG = "cvkit.models.segmentation"
@@ -20,6 +20,7 @@ SEGMENTERS: dict[str, Segmenter] = {
         output_stride=8,
         aux_weight=0.5,
         torchvision=(("fcn", ""),),
+        forms=(("mmseg", Form(f"{_SEG}.forms:FCNOfTwo", 8)),),
     ),
     "fcn-32s": Segmenter(
         target=_SKIPS,
@@ -47,12 +48,20 @@ SEGMENTERS: dict[str, Segmenter] = {
         min_batch=2,
         torchvision=(("deeplabv3", ""),),
         atrous=(12, 24, 36),
+        forms=(
+            ("smp", Form(f"{_SEG}.forms:CornerDeepLabV3", 8, full_dilation=True)),
+            ("mmseg", Form(f"{_SEG}.forms:WideDeepLabV3", 8)),
+        ),
     ),
     "deeplab-plus": Segmenter(
         target=f"{_SEG}.deeplab:DeepLabV3Plus",
         about="DeepLabV3+ (2018), ASPP and a low-level decoder",
         output_stride=16,
         min_batch=2,
+        forms=(
+            ("smp", Form(f"{_SEG}.forms:CornerDeepLabV3Plus", 16, full_dilation=True)),
+            ("mmseg", Form(f"{_SEG}.forms:WideDeepLabV3Plus", 8)),
+        ),
     ),
     "pspnet": Segmenter(
         target=f"{_SEG}.pspnet:PSPNet",
@@ -60,6 +69,7 @@ SEGMENTERS: dict[str, Segmenter] = {
         output_stride=8,
         aux_weight=0.4,
         min_batch=2,
+        forms=(("smp", Form(f"{_SEG}.forms:CornerPSPNet", 32)),),
     ),
     "lraspp": Segmenter(
         target=f"{_SEG}.lraspp:LRASPP",

@@ -25,6 +25,8 @@ TENSORS_ONLY = 1
 MAX_HEADER = 16 * 2**20
 _BEFORE_HASH = b'{"__metadata__":{"cvkit":"{\\"sha256\\": \\"'
 _ZEROS = "0" * 64
+BACKBONE = "backbone"
+"""Task, in the header, of a file that `--pretrained` takes and that scores no classes."""
 PROVEN = "proven"
 """Field of a model's header: precisions that leave its metric as it is, and their measurements."""
 

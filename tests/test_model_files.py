@@ -11,7 +11,8 @@ from cvkit import catalog
 from cvkit.engine.checkpoint import save_model, save_state
 from cvkit.errors import ModelFileError
 from cvkit.model_files import content_hash, read_header, read_model, unverified
-from cvkit.models.weights import load_pretrained, read_state_dict
+from cvkit.models.state_files import read_state_dict
+from cvkit.models.weights import load_pretrained
 
 TENSORS = {"a": torch.arange(6.0).view(2, 3), "n": torch.tensor(3)}
 HEADER = {

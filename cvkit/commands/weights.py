@@ -118,8 +118,10 @@ def _refusal(path: Path) -> str:
 
 
 def import_weights(options: WeightsImport) -> int:
-    """Convert a torchvision state dict to a cvkit model."""
+    """Convert a state dict of torchvision or another project to a cvkit model."""
     from cvkit.engine.checkpoint import save_model
+    from cvkit.model_files import BACKBONE
+    from cvkit.tasks.foreign_import import said
     from cvkit.tasks.torchvision_import import earlier_model, imported_model
 
     report = Reporter(options.quiet)
@@ -138,6 +140,10 @@ def import_weights(options: WeightsImport) -> int:
     with storage.machine_errors(options.out):
         options.out.parent.mkdir(parents=True, exist_ok=True)
     save_model(options.out, tensors, header)
+    for line in said(header.get("imported", {})):
+        report.say(line)
+    if header["task"] == BACKBONE:
+        report.say("a backbone without scores of classes: use it with --pretrained of train")
     if unused:
         count = counted(len(unused), "tensor")
         report.say(f"not imported, needed for training only: {count}, such as {unused[0]}")

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torchvision
 from torch import Tensor, nn
+from torchvision.models.resnet import Bottleneck
 
 from cvkit.catalog import BACKBONES, BUILDERS, resolve
 from cvkit.errors import UsageError
@@ -123,20 +124,37 @@ class ResNet(Backbone):
         builder: torchvision function name, such as `resnet50`.
         output_stride: 8, 16 or 32. The first block of a dilated stage keeps the rate of the
             previous stage, as in the training of torchvision's published weights.
+        full_dilation: it has the rate of its stage instead.
+        deep_stem: three 3x3 convolutions instead of one of 7x7, as in Bag of Tricks for Image
+            Classification, 2018, arXiv:1812.01187 (ResNet-C); named as in timm.
+        stride_first: bottlenecks have their stride in the first convolution, as in the authors'
+            Caffe models, instead of the second.
     """
 
     unfused = 2
 
-    def __init__(self, builder: str, output_stride: int = 32) -> None:
+    def __init__(
+        self,
+        builder: str,
+        output_stride: int = 32,
+        *,
+        full_dilation: bool = False,
+        deep_stem: bool = False,
+        stride_first: bool = False,
+    ) -> None:
         super().__init__()
         net = torchvision_network(builder)
+        if deep_stem:
+            net.conv1 = _deep_stem()
+        if stride_first:
+            _stride_first(net)
         self.conv1, self.bn1, self.relu, self.maxpool = net.conv1, net.bn1, net.relu, net.maxpool
         self.layer1, self.layer2 = net.layer1, net.layer2
         self.layer3, self.layer4 = net.layer3, net.layer4
         rate = 1
         for stage, stride in ((self.layer3, 16), (self.layer4, 32)):
             if stride > output_stride:
-                _dilate(stage, first=rate, rest=2 * rate)
+                _dilate(stage, first=2 * rate if full_dilation else rate, rest=2 * rate)
                 rate *= 2
         width = net.fc.in_features
         self._set_contract([64, width // 8, width // 4, width // 2, width], output_stride)
@@ -170,6 +188,29 @@ class ResNet(Backbone):
     def _layers(self) -> list[nn.Module]:
         layers = [self.layer1, self.layer2, self.layer3, self.layer4]
         return layers[: len(self.strides) - 1]
+
+
+def _deep_stem() -> nn.Sequential:
+    """Return ResNet-C's first convolutions; the last one's batch norm follows them."""
+    convs = [
+        nn.Conv2d(given, width, 3, stride, padding=1, bias=False)
+        for given, width, stride in ((3, 32, 2), (32, 32, 1), (32, 64, 1))
+    ]
+    for conv in convs:
+        nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    first, second, last = convs
+    return nn.Sequential(
+        *(first, nn.BatchNorm2d(32), nn.ReLU(inplace=True)),
+        *(second, nn.BatchNorm2d(32), nn.ReLU(inplace=True)),
+        last,
+    )
+
+
+def _stride_first(net: nn.Module) -> None:
+    """Move the strides of bottlenecks from their second convolution to the first."""
+    for block in net.modules():
+        if isinstance(block, Bottleneck):
+            block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
 
 
 def _dilate(stage: nn.Sequential, first: int, rest: int) -> None:

@@ -1,6 +1,7 @@
 """State dicts of torchvision's networks, converted to cvkit's names.
 
-The networks and most names are the same; this module has the differences.
+The networks and most names are the same; this module has the differences. The names of other
+projects are in `cvkit.models.layouts`.
 """
 
 import re
@@ -17,12 +18,19 @@ from cvkit.catalog import BACKBONES, BUILDERS, nearest
 from cvkit.errors import ModelFileError, UsageError
 from cvkit.models.backbones import torchvision_network
 from cvkit.models.classify import head_name
+from cvkit.models.layouts import detectors, segmenters
+from cvkit.models.layouts.names import COMPUTED
 from cvkit.texts import counted
 
 SEGMENTATION = {
     name: arch for arch, entry in catalog.SEGMENTERS.items() for name, _ in entry.torchvision
 }
 """From the first part of torchvision's names to cvkit's architectures."""
+
+SEGMENTERS = tuple(
+    sorted({*SEGMENTATION.values(), *(each.arch for each in segmenters.LAYOUTS if each.arch)})
+)
+"""cvkit's architectures that torchvision or another project has."""
 
 DETECTION = {
     name: (arch, backbone)
@@ -105,12 +113,15 @@ class Counterparts:
 
 def _detectors(task: str) -> Counterparts:
     known = {name: parts for name, parts in DETECTION.items() if parts[0] in catalog.ARCHS[task]}
+    archs = {layout.arch for layout in detectors.LAYOUTS if layout.arch in catalog.ARCHS[task]}
+    resnets = [name for name, entry in BACKBONES.items() if entry.single_map == "resnet"]
+    pairs = [*known.values(), *((arch, name) for arch in sorted(archs) for name in resnets)]
 
     def find(arch: str, backbone: str | None) -> tuple[str, str] | None:
         named = known.get(arch)
-        return named or next((pair for pair in known.values() if pair == (arch, backbone)), None)
+        return named or next((pair for pair in pairs if pair == (arch, backbone)), None)
 
-    return Counterparts(find, list(known), list(known.values()))
+    return Counterparts(find, [*known, *sorted(archs)], pairs)
 
 
 def _classifiers() -> Counterparts:
@@ -134,16 +145,18 @@ def _segmenters() -> Counterparts:
         first, _, rest = arch.partition("_")
         if backbone is None and first in SEGMENTATION and rest in BACKBONES:
             return SEGMENTATION[first], rest
-        if arch in SEGMENTATION.values() and backbone in BACKBONES:
+        if arch in SEGMENTERS and backbone in BACKBONES:
             return arch, backbone
-        if arch in SEGMENTATION.values() and backbone is None:
+        if arch in SEGMENTERS and backbone is None:
             raise UsageError(
                 f"--arch {arch} needs --backbone", code="backbone.missing", hint="such as resnet50"
             )
         return None
 
     known = torchvision.models.list_models(torchvision.models.segmentation)
-    return Counterparts(find, known, [(a, b) for a in SEGMENTATION.values() for b in BACKBONES])
+    return Counterparts(
+        find, [*known, *SEGMENTERS], [(a, b) for a in SEGMENTERS for b in BACKBONES]
+    )
 
 
 COUNTERPARTS: dict[str, Callable[[], Counterparts]] = {
@@ -222,22 +235,6 @@ def kinetics_tensors(
     return {name: tensors[name] for name in wanted}
 
 
-def backbone_tensors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of the backbone under torchvision's names, also from a cvkit model.
-
-    A detector's backbone is nested; without a pyramid its last stage is in the box head.
-    """
-    for places in (("backbone.body.", "roi_heads.box_head."), ("backbone.",)):
-        if any(name.startswith(places[0]) for name in tensors):
-            return {
-                name.removeprefix(place): value
-                for place in places
-                for name, value in tensors.items()
-                if name.startswith(place)
-            }
-    return tensors
-
-
 def _classifier_name(name: str, head: str) -> str:
     """Return the name of a classifier's tensor; `head` is torchvision's name of the last layer."""
     if name.startswith(f"{head}."):
@@ -246,7 +243,9 @@ def _classifier_name(name: str, head: str) -> str:
 
 
 def require_equal_names(state: Mapping[str, Tensor], found: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of a state dict that fits exactly; counters of batch norm are added.
+    """Return the tensors of a state dict that fits exactly.
+
+    Counters of batch norm and tables that the network computes itself are added.
 
     Args:
         state: the network's state dict.
@@ -259,6 +258,8 @@ def require_equal_names(state: Mapping[str, Tensor], found: dict[str, Tensor]) -
     for name, tensor in state.items():
         if name.endswith("num_batches_tracked") and name not in found:
             found[name] = torch.zeros((), dtype=tensor.dtype)  # it has no effect on the result
+        elif name.endswith(COMPUTED) and name not in found:
+            found[name] = tensor
     missing = [f"missing {name}" for name in state if name not in found]
     unknown = [f"unknown {name}" for name in found if name not in state]
     shapes = [

@@ -46,6 +46,8 @@ class SegmenterSpec:
         deconv: transposed convolutions instead of interpolation, for the FCNs with skips.
         rates: of the atrous convolutions of DeepLab; None: those of the output stride.
         positions: layers of the backbone whose maps are used; None: the last of each stride.
+        form: of the architecture in another project, a key of `Segmenter.forms`; "": cvkit's.
+        deep_stem: of a ResNet, see `cvkit.models.backbones.ResNet`.
     """
 
     arch: str
@@ -55,6 +57,8 @@ class SegmenterSpec:
     deconv: bool
     rates: Sequence[int] | None = None
     positions: Sequence[int] | None = None
+    form: str = ""
+    deep_stem: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,9 @@ class DetectorSpec:
         positions: layers of a chain whose maps are used, instead of the last of each stride.
         all_sizes: anchors of all sizes on every map.
         eps: of the batch norms of the backbone, 0 for none; None: the network's default.
+        aligned: RoI Align is shifted by half a pixel and takes as many samples as a cell has
+            pixels, and anchors are not rounded, as in detectron2 and mmdetection.
+        stride_first: of a ResNet, see `cvkit.models.backbones.ResNet`.
         roi_samples: regions per image in the loss.
         min_score: smallest score of a detection (exclusive).
         nms: IoU above which the lower of two detections of a class is dropped.
@@ -89,6 +96,8 @@ class DetectorSpec:
     positions: tuple[int, ...] = ()
     all_sizes: bool = False
     eps: float | None = None
+    aligned: bool = False
+    stride_first: bool = False
     roi_samples: int | None = None
     min_score: float | None = None
     nms: float | None = None

@@ -6,15 +6,12 @@ import re
 import socket
 import time
 import urllib.error
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import torchvision
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 
@@ -22,8 +19,12 @@ from cvkit import catalog, published
 from cvkit.catalog import closest, nearest
 from cvkit.early import local_rank
 from cvkit.errors import ModelFileError, UsageError
-from cvkit.model_files import read_header, read_model, unverified
-from cvkit.models.convert import TRAINING_ONLY, backbone_tensors, modern_names
+from cvkit.model_files import read_header, unverified
+from cvkit.models.convert import TRAINING_ONLY, modern_names
+from cvkit.models.layouts.detectors import takes_bgr
+from cvkit.models.layouts.encoders import encoder_of
+from cvkit.models.layouts.names import COMPUTED
+from cvkit.models.state_files import read_state_file
 from cvkit.published import weight_shelves
 from cvkit.storage import cache_folder, cache_trouble, machine_errors, passing_folder, sha256
 from cvkit.texts import counted
@@ -138,8 +139,9 @@ def load_pretrained(
     Args:
         backbone: a `cvkit.models.backbones.Backbone` (or historic complete network).
         name: its key in `catalog.BACKBONES`.
-        source: `imagenet`, `imagenet:v1`, `imagenet:v2`, a file (torchvision's state dict of the
-            classifier as .pth or safetensors, or a model of cvkit), or a run folder.
+        source: `imagenet`, `imagenet:v1`, `imagenet:v2`, a file (a state dict as .pth or
+            safetensors with names of torchvision or another project, see
+            `cvkit.models.layouts.encoders`, or a model of cvkit), or a run folder.
         offline: do not download.
         say: gets the URL and size before a download.
 
@@ -153,7 +155,16 @@ def load_pretrained(
         path = find_model(source, flag="--pretrained")
         if note := unverified(path):
             say(f"warning: {note}")
-    tensors = backbone_tensors(modern_names(read_state_dict(path)))
+    file = read_state_file(path)
+    if takes_bgr(file.about):
+        raise ModelFileError(
+            f"{path} was trained on BGR images, or with the strides of Caffe, as its configuration "
+            "says; --pretrained cannot use it",
+            code="pretrained.pixels",
+            hint="import the whole network (cvkit weights import), and train with --weights",
+        )
+    encoder = encoder_of(file)
+    tensors = modern_names(encoder.tensors)
     wanted = backbone.state_dict()
     # Training-only heads score the classes of the file, not those of the new data.
     wanted = {k: v for k, v in wanted.items() if not re.match(TRAINING_ONLY, k)}
@@ -162,7 +173,7 @@ def load_pretrained(
     missing = [key for key in wanted if key not in tensors]
     wrong = [k for k in wanted if k in tensors and tensors[k].shape != wanted[k].shape]
     # Old checkpoints lack batch norm's counter, which has no effect on the result.
-    missing = [key for key in missing if not key.endswith("num_batches_tracked")]
+    missing = [key for key in missing if not key.endswith(("num_batches_tracked", *COMPUTED))]
     if missing or wrong:
         raise ModelFileError(
             f"{path} does not fit --backbone {name}: "
@@ -173,7 +184,8 @@ def load_pretrained(
             "small images (--stem small) and for large ones do not fit each other",
         )
     backbone.load_state_dict({k: tensors[k] for k in wanted if k in tensors}, strict=False)
-    return f"backbone weights: {source} ({path.name}, {counted(len(wanted), 'tensor')})"
+    about = f"; {encoder.about}" if encoder.about else ""
+    return f"backbone weights: {source} ({path.name}, {counted(len(wanted), 'tensor')}{about})"
 
 
 def has_small_stem(source: str) -> bool:
@@ -312,48 +324,3 @@ def verified(path: Path) -> Path:
             hint="delete it and download it again",
         )
     return path
-
-
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a .safetensors file or of a .pth state dict; runs no code.
-
-    Raises:
-        ModelFileError: missing, damaged, or not a dict of tensors.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            return _verified_tensors(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the unpickler; its refusals are reported below
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except ModelFileError:
-        raise
-    except FileNotFoundError as error:
-        raise ModelFileError(f"{path} does not exist", code="model.missing") from error
-    except SafetensorError as error:
-        raise ModelFileError(f"{path} is damaged: {error}", code="model.corrupt") from error
-    except Exception as error:  # the unpickler raises many kinds of exceptions
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        reason = reason.partition(". In PyTorch")[0]  # torch then suggests the unsafe way
-        raise ModelFileError(
-            f"{path} is not a state dict that can be loaded safely: {reason}",
-            code="model.unsafe",
-            hint="save it with torch.save(model.state_dict(), FILE)",
-        ) from error
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not isinstance(content, dict) or not all(
-        isinstance(value, Tensor) for value in content.values()
-    ):
-        raise ModelFileError(f"{path} is not a dictionary of tensors", code="model.foreign")
-    return content
-
-
-def _verified_tensors(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a .safetensors file; a cvkit model must match its hash."""
-    try:
-        return read_model(path)[0]
-    except ModelFileError as error:
-        if error.code != "model.foreign":
-            raise
-    return load_file(path)  # a file of another program

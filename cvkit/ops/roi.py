@@ -40,6 +40,21 @@ def roi_align(
     return found.to(maps.dtype)
 
 
+def roi_align_adaptive(
+    maps: Tensor, boxes: Tensor, image: Tensor, *, side: int, scale: float
+) -> Tensor:
+    """Return the RoI Align of boxes shifted by half a pixel, as in detectron2 and mmdetection.
+
+    A cell has as many samples per axis as it has map pixels, rounded up. Arguments and result are
+    those of `roi_align`.
+    """
+    if len(boxes) == 0:
+        return maps.new_zeros((0, maps.shape[1], side, side))
+    rois = torch.cat((image[:, None].to(boxes), boxes), 1).float()
+    found = kernel_align(maps.float(), rois, (side, side), scale, -1, True)
+    return found.to(maps.dtype)
+
+
 def _align_by_lookup(
     maps: Tensor, boxes: Tensor, image: Tensor, side: int, scale: float, samples: int
 ) -> Tensor:

@@ -61,13 +61,15 @@ class WeightsVerify(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsImport(Command):
-    """Turn a state dict of a torchvision network into a cvkit model.
+    """Turn a state dict of torchvision or of another project into a cvkit model.
 
-    The file is read without running code; predict then gives torchvision's scores. A model of an
-    earlier version of cvkit is rewritten with a hash that covers the whole file.
+    Files of timm, segmentation_models.pytorch, mmsegmentation, detectron2, mmdetection, MoCo, SwAV,
+    DINO and VISSL are recognised by their names. The file is read without running code; predict
+    then gives the scores of the project. A model of an earlier version of cvkit is rewritten with a
+    hash that covers the whole file.
     """
 
-    file: Annotated[Path, typer.Argument(help="State dict to import (.pth or .safetensors)")]
+    file: Annotated[Path, typer.Argument(help="State dict to import (.pth, .safetensors or .pkl)")]
     out: Annotated[Path, flag(OUTPUT, "Model file to write (.safetensors)")]
     task: Annotated[str, Choice(TASKS), flag(MODEL, "Task of the network")] = "classify"
     arch: Annotated[
@@ -78,9 +80,9 @@ class WeightsImport(Command):
             "as fcn_resnet50",
         ),
     ] = "resnet50"
-    backbone: Annotated[str | None, flag(MODEL, "Backbone of fcn, deeplab and the detectors")] = (
-        None
-    )
+    backbone: Annotated[
+        str | None, flag(MODEL, "Backbone of the segmentation networks and detectors")
+    ] = None
     classes: Annotated[
         str,
         flag(

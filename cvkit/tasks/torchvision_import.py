@@ -1,4 +1,4 @@
-"""Models made from torchvision's state dicts."""
+"""Models made from state dicts of torchvision and of other projects."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +13,7 @@ from cvkit.backbone_table import BACKBONES
 from cvkit.data.classes import make_classes, object_classes, read_classes
 from cvkit.data.formats.voc import VOC_CLASSES
 from cvkit.errors import ModelFileError, UsageError
-from cvkit.model_files import read_model, unverified
+from cvkit.model_files import BACKBONE, read_model, unverified
 from cvkit.models.convert import (
     DETECTION,
     VIDEO,
@@ -22,12 +22,13 @@ from cvkit.models.convert import (
     require_equal_names,
 )
 from cvkit.models.published import recognised, statistics
-from cvkit.models.weights import read_state_dict
+from cvkit.models.state_files import read_state_file
 from cvkit.options.tools import WeightsImport
 from cvkit.structures import IGNORE, ClassList
 from cvkit.tasks.classify import network as classify_network
 from cvkit.tasks.detect import inputs as detect_inputs
 from cvkit.tasks.detect import network as detect_network
+from cvkit.tasks.foreign_import import backbone_only, coco_objects, foreign_content
 from cvkit.tasks.segment import network as segment_network
 from cvkit.tasks.video import network as video_network
 from cvkit.texts import counted
@@ -53,23 +54,36 @@ def imported_model(options: WeightsImport) -> tuple[dict[str, Tensor], dict[str,
     arch, backbone = named_parts(options.task, options.arch, options.backbone)
     _require_list(options, kind)
     _require_meaning(options, kind, backbone)
-    source = read_state_dict(options.file)
-    tensors, unused, count = converted(options.task, arch, backbone, source)
-    classes = kind.classes(options.classes, count)
+    found = foreign_content(options, arch, backbone, read_state_file(options.file))
+    if found.preprocessing and options.preset != "v1":
+        raise UsageError(
+            f"--preset {options.preset} has no effect: {found.about['preprocessing']}",
+            code="preset.idle",
+            hint="omit it",
+        )
     network, preprocessing, origin = kind.make(options, arch, backbone)
-    built = kind.build(network, preprocessing, len(classes))
-    tensors = require_equal_names(built.state_dict(), tensors)
+    network = replace(network, **found.network)
+    preprocessing = replace(preprocessing, **found.preprocessing)
     header = {
         "cvkit": __version__,
         "task": options.task,
         "network": asdict(network),
-        "classes": classes.as_json(),
         "preprocessing": asdict(preprocessing),
         "labels": {},
-        "data": {"name": origin},
-        "imported": {"file": options.file.name},
+        "data": {"name": found.about.get("names", origin)},
+        "imported": {"file": options.file.name, **found.about},
     }
-    return tensors, header, unused
+    if found.headless:
+        tensors = backbone_only(options, network, found.tensors)
+        return tensors, header | {"task": BACKBONE, "classes": []}, []
+    tensors, unused, count = found.tensors, [], found.count
+    if count is None:
+        tensors, unused, count = converted(options.task, arch, backbone, tensors)
+    named = found.classes(count) if options.classes == "auto" else None
+    classes = named or kind.classes(options.classes, count)
+    built = kind.build(network, preprocessing, len(classes))
+    tensors = require_equal_names(built.state_dict(), tensors)
+    return tensors, header | {"classes": classes.as_json()}, unused
 
 
 def earlier_model(options: WeightsImport) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -223,7 +237,7 @@ def _detector(options: WeightsImport, arch: str, backbone: str) -> Made:
     published, _ = recognised(options.file, DETECTION) or (None, None)
     network = detect_network.Network(arch, backbone)
     small = "_320_" in f"{options.arch} {published}"
-    if backbone == "resnet50":
+    if BACKBONES[backbone].single_map:
         # Only the networks in these files were trained with batch norms whose epsilon is 0.
         first = published in ("fasterrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn")
         eps = options.eps if options.eps is not None else 0.0 if first else 1e-5
@@ -309,7 +323,12 @@ def _mask_classes(name: str, count: int) -> ClassList:
 
 
 def _object_classes(name: str, count: int) -> ClassList:
-    """Return the classes of a detector with `count` outputs, the first of which is background."""
+    """Return the classes of a detector with `count` outputs, the first of which is background.
+
+    COCO's categories are all ninety, or the eighty that are in use.
+    """
+    if name in ("auto", "coco") and count - 1 == len(used := coco_objects()):
+        return object_classes(list(used), used.values())
     names = _listed(name, count - 1, OBJECTS, " and background")
     return object_classes(names, range(1, count))
 

@@ -20,7 +20,7 @@ from cvkit.export.networks import SERVED
 from cvkit.export.served import ServedFile
 from cvkit.export.signature import Signature
 from cvkit.export.table import scale_of
-from cvkit.model_files import PROVEN, content_hash, read_model, unverified
+from cvkit.model_files import BACKBONE, PROVEN, content_hash, read_model, unverified
 from cvkit.models.published import published_model
 from cvkit.models.weights import find_model
 from cvkit.options.described import differs
@@ -82,7 +82,9 @@ def load_trained(
     kind = header.get("task")
     if kind not in catalog.TASKS or (task_name is not None and kind != task_name):
         raise ModelFileError(
-            f"{path} is a model for task {kind!r}, not {task_name!r}", code="model.task"
+            f"{path} is a model for task {kind!r}, not {task_name!r}",
+            code="model.task",
+            hint="it scores no classes: --pretrained of train takes it" if kind == BACKBONE else "",
         )
     noted = header.get(PROVEN)
     proven = isinstance(noted, dict) and "bf16" in noted

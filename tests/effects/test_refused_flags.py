@@ -70,6 +70,7 @@ ELSEWHERE = {
     "data.missing": "tests/test_remedies.py",
     "class_weights.zero": "tests/engine/test_steps.py",
     "import.idle": "tests/test_model_files.py",
+    "classes.idle": "tests/models/test_foreign_backbones.py",
     "out.input": "tests/test_commands.py",
     "format.file": "tests/data/test_formats.py",
 }

@@ -28,6 +28,8 @@ CHANGED = {
     "positions": (13, 16),
     "all_sizes": True,
     "eps": 1e-5,
+    "aligned": True,
+    "stride_first": True,
     "roi_samples": 64,
     "min_score": 0.3,
     "nms": 0.4,
@@ -98,7 +100,8 @@ def test_numbers_that_no_flag_says_are_taken_over_and_others_are_not():
     made = Network("faster-rcnn", "mobilenet_v3_large", **CHANGED)
     asked = Network("faster-rcnn", "mobilenet_v3_large", width=16)
     found = asked.adopted(made)
-    kept = {"positions", "all_sizes", "eps", "roi_samples", *PROPOSAL_LIMITS.values()}
+    kept = {"positions", "all_sizes", "eps", "aligned", "stride_first", "roi_samples"}
+    kept |= set(PROPOSAL_LIMITS.values())
     for name in CHANGED:
         assert getattr(found, name) == getattr(made if name in kept else asked, name), name
     assert replace(asked, roi_samples=16).adopted(made).roi_samples == 16

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -83,8 +84,10 @@ class Front:
 def pyramid(spec: DetectorSpec, facts: Facts) -> Front:
     """Return a backbone with a feature pyramid, and a new box head."""
     entry = catalog.BACKBONES[spec.backbone]
-    positions = {"positions": spec.positions} if spec.positions else {}
-    body = catalog.resolve(entry.target)(entry.builder, **positions)
+    changes: dict[str, Any] = {"positions": spec.positions} if spec.positions else {}
+    if spec.stride_first:
+        changes["stride_first"] = True
+    body = catalog.resolve(entry.target)(entry.builder, **changes)
     neck = PyramidBackbone(body, spec.width, norm=facts.version == 2)
     head = ConvFCHead if facts.version == 2 else TwoMLPHead
     return Front(neck, head(spec.width, 7, 4 * spec.width), 7)
@@ -141,17 +144,20 @@ def two_stage(
     if facts.needs_proposals:
         rule = replace(PAPER, samples=facts.roi_samples, low=0.1)
     rule = replace(rule, **spec.region_limits())
-    heads = _region_heads(front, num_classes, rule, spec.roi, gaussian=facts.needs_proposals)
+    kind = "aligned" if spec.aligned else spec.roi
+    heads = _region_heads(front, num_classes, rule, kind, gaussian=facts.needs_proposals)
     if facts.masks:
         norm, channels = facts.version == 2, front.neck.channels
         branch = mask_branch(channels, front.head, num_classes, norm)
-        features = RoIFeatures(_used_strides(front.neck), MASK_SIDE, spec.roi)
+        features = RoIFeatures(_used_strides(front.neck), MASK_SIDE, kind)
         heads = MaskRoIHeads(heads, features, *branch)
     if facts.needs_proposals:
         return FastRCNN(transform, front.neck, heads)
     cells = _cells(front.neck, spec)
     head = RPNHead(front.neck.channels, len(cells[0]), depth=facts.version)
-    proposals = RegionProposals(head, cells, ProposalRule(**spec.proposal_limits()))
+    limits = ProposalRule(**spec.proposal_limits())
+    strides = front.neck.strides if spec.aligned else ()
+    proposals = RegionProposals(head, cells, limits, strides)
     return FasterRCNN(transform, front.neck, proposals, heads)
 
 
@@ -190,7 +196,10 @@ def _cells(neck: Neck, spec: DetectorSpec) -> list[Tensor]:
     sides = [side * spec.smallest // SIZES[0] for side in SIZES]
     if len(neck.strides) == 1 or spec.all_sizes:
         return [cell_anchors(sides, RATIOS) for _ in neck.strides]
-    return [cell_anchors([sides[0] * stride // 4], RATIOS) for stride in neck.strides]
+    return [
+        cell_anchors([sides[0] * stride // 4], RATIOS, rounded=not spec.aligned)
+        for stride in neck.strides
+    ]
 
 
 def _set_epsilon(body: nn.Module, eps: float | None) -> None:

@@ -61,7 +61,7 @@ class RoIFeatures(nn.Module):
     Args:
         strides: of the maps, fine to coarse.
         side: of the grid, in cells.
-        kind: `align` or `pool`.
+        kind: `align`, `pool`, or `aligned` for `roi.roi_align_adaptive`.
     """
 
     def __init__(self, strides: list[int], side: int, kind: str) -> None:
@@ -88,6 +88,8 @@ class RoIFeatures(nn.Module):
         scale = 1 / stride
         if self.kind == "pool":
             return roi.roi_pool(maps, boxes, image, side=self.side, scale=scale)
+        if self.kind == "aligned":
+            return roi.roi_align_adaptive(maps, boxes, image, side=self.side, scale=scale)
         return roi.roi_align(maps, boxes, image, side=self.side, scale=scale, samples=2)
 
 

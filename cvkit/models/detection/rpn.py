@@ -22,15 +22,17 @@ BETA = 1 / 9
 """Where the smooth L1 loss of boxes changes from quadratic to linear."""
 
 
-def cell_anchors(sizes: Sequence[int], ratios: Sequence[float]) -> Tensor:
+def cell_anchors(sizes: Sequence[int], ratios: Sequence[float], rounded: bool = True) -> Tensor:
     """Return the [A, 4] anchors around (0, 0): for each ratio (height / width) all sizes.
 
-    Corners are rounded to whole pixels (halves to even), as torchvision's weights expect.
+    Corners are rounded to whole pixels (halves to even), as torchvision's weights expect, unless
+    `rounded` is False.
     """
     high = torch.sqrt(torch.tensor(ratios, dtype=torch.float32))
     size = torch.tensor(sizes, dtype=torch.float32)
     widths, heights = (1 / high[:, None] * size).view(-1), (high[:, None] * size).view(-1)
-    return (torch.stack((-widths, -heights, widths, heights), 1) / 2).round()
+    corners = torch.stack((-widths, -heights, widths, heights), 1) / 2
+    return corners.round() if rounded else corners
 
 
 def cell_anchors_2015() -> Tensor:
@@ -47,16 +49,23 @@ def cell_anchors_2015() -> Tensor:
 
 
 def grid_anchors(
-    cells: Sequence[Tensor], maps_hw: Sequence[tuple[int, int]], image_hw: tuple[int, int]
+    cells: Sequence[Tensor],
+    maps_hw: Sequence[tuple[int, int]],
+    image_hw: tuple[int, int],
+    strides: Sequence[int] = (),
 ) -> list[Tensor]:
     """Return for each map its [H * W * A, 4] anchors in image pixels, row by row.
 
-    The stride is the integer part of image size / map size; anchors are at its multiples.
+    Anchors are at the multiples of `strides`; without them, of the integer part of image size / map
+    size.
     """
     result = []
-    for cell, (height, width) in zip(cells, maps_hw, strict=True):
-        y = torch.arange(height, device=cell.device) * (image_hw[0] // height)
-        x = torch.arange(width, device=cell.device) * (image_hw[1] // width)
+    for level, (cell, (height, width)) in enumerate(zip(cells, maps_hw, strict=True)):
+        down, across = (
+            (strides[level],) * 2 if strides else (image_hw[0] // height, image_hw[1] // width)
+        )
+        y = torch.arange(height, device=cell.device) * down
+        x = torch.arange(width, device=cell.device) * across
         y, x = torch.meshgrid(y, x, indexing="ij")
         shifts = torch.stack((x, y, x, y), -1).view(-1, 1, 4)
         result.append((shifts + cell[None]).reshape(-1, 4))
@@ -141,11 +150,18 @@ class RegionProposals(nn.Module):
         head: the network.
         cells: the anchors around (0, 0) of each map.
         rule: how they are trained and chosen.
+        strides: of the anchors; without them, see `grid_anchors`.
     """
 
-    def __init__(self, head: RPNHead, cells: Sequence[Tensor], rule: ProposalRule) -> None:
+    def __init__(
+        self,
+        head: RPNHead,
+        cells: Sequence[Tensor],
+        rule: ProposalRule,
+        strides: Sequence[int] = (),
+    ) -> None:
         super().__init__()
-        self.head, self.cells, self.rule = head, list(cells), rule
+        self.head, self.cells, self.rule, self.strides = head, list(cells), rule, strides
 
     def scored_anchors(
         self, maps: list[Tensor], batch: PaddedBatch
@@ -154,7 +170,7 @@ class RegionProposals(nn.Module):
         logits, deltas = self.head(maps)
         self.cells = [cell.to(maps[0].device) for cell in self.cells]
         sizes = [height_width(each) for each in maps]
-        anchors = grid_anchors(self.cells, sizes, height_width(batch.images))
+        anchors = grid_anchors(self.cells, sizes, height_width(batch.images), self.strides)
         return torch.cat(anchors), [x.float() for x in logits], torch.cat(deltas, 1).float()
 
     def propose(self, maps: list[Tensor], batch: PaddedBatch) -> list[Tensor]:

@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 
 from cvkit import catalog
-from cvkit.arch_facts import Segmenter
+from cvkit.arch_facts import Form, Segmenter
 from cvkit.backbone_table import BackboneEntry
 from cvkit.errors import UsageError
 from cvkit.models.specs import SegmenterSpec
@@ -19,6 +19,7 @@ def build_segmenter(spec: SegmenterSpec, num_classes: int) -> nn.Module:
     """
     head = catalog.known_entry(catalog.SEGMENTERS, spec.arch, "arch")
     body = catalog.known_entry(catalog.BACKBONES, spec.backbone, "backbone")
+    form = _known_form(head, spec)
     arguments: dict[str, Any] = dict(head.arguments)
     if spec.deconv:
         if "deconv" not in head.flags:
@@ -39,11 +40,26 @@ def build_segmenter(spec: SegmenterSpec, num_classes: int) -> nn.Module:
             "needs",
             code="backbone.unsupported",
         )
-    taps = {} if spec.positions is None else {"positions": tuple(spec.positions)}
-    features = catalog.resolve(body.target)(body.builder, output_stride=stride, **taps)
+    changes: dict[str, Any] = {}
+    if spec.positions is not None:
+        changes["positions"] = tuple(spec.positions)
+    if spec.deep_stem:
+        changes["deep_stem"] = True
+    if form is not None and form.full_dilation:
+        changes["full_dilation"] = True
+    features = catalog.resolve(body.target)(body.builder, output_stride=stride, **changes)
     aux_level = body.aux_level if spec.aux and head.aux_weight else None
-    decoder = catalog.resolve(head.target)
+    decoder = catalog.resolve(head.target if form is None else form.target)
     return decoder(features, num_classes, aux_level, **arguments)
+
+
+def _known_form(arch: Segmenter, spec: SegmenterSpec) -> Form | None:
+    """Return the form of an architecture that a spec names; None for cvkit's.
+
+    Raises:
+        UsageError: there is no such form.
+    """
+    return catalog.known_entry(dict(arch.forms), spec.form, "form") if spec.form else None
 
 
 def _choose_stride(arch: Segmenter, backbone: BackboneEntry, wanted: int | None) -> int:

@@ -60,7 +60,8 @@ class Network(DetectorSpec):
 
     def adopted(self, made: "Network") -> "Network":
         """Return the network with the numbers of another one for which there is no flag."""
-        names = ("positions", "all_sizes", "eps", *PROPOSAL_LIMITS.values())
+        names = ("positions", "all_sizes", "eps", "aligned", "stride_first")
+        names += tuple(PROPOSAL_LIMITS.values())
         kept = {name: getattr(made, name) for name in names}
         if self.roi_samples is None:
             kept["roi_samples"] = made.roi_samples
@@ -70,7 +71,7 @@ class Network(DetectorSpec):
         """Return the numbers that differ from those of the architecture, for reports."""
         chosen = () if self.facts.fixed_parts else ("neck", "roi", "width")
         found = {name: getattr(self, name) for name in chosen}
-        for name in ("smallest", "positions", "all_sizes", "eps"):
+        for name in ("smallest", "positions", "all_sizes", "eps", "aligned", "stride_first"):
             if getattr(self, name) != type(self).__dataclass_fields__[name].default:
                 found[name] = getattr(self, name)
         limits = {"regions": self.region_limits(), "proposals": self.proposal_limits()}

@@ -181,8 +181,10 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
         return smallest_batch(self.build, (3, *self.preprocessing.image_size_wh[::-1]))
 
     def adopting(self, header: dict[str, Any]) -> "Segment":
-        """Return the task with the normalisation of a model, and its atrous rates."""
-        network = replace(self.network, rates=header["network"].get("rates"))
+        """Return the task with the normalisation of a model, its atrous rates and its form."""
+        kept = {name: header["network"].get(name) for name in ("rates", "form", "deep_stem")}
+        kept = {name: value for name, value in kept.items() if value or name == "rates"}
+        network = replace(self.network, **kept)
         return replace(super().adopting(header), network=network)
 
     def header(self, options: SegmentTrain) -> dict[str, Any]:

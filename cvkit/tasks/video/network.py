@@ -16,7 +16,8 @@ from cvkit.models.build import build
 from cvkit.models.classify import network_parts
 from cvkit.models.convert import VIDEO, kinetics_tensors
 from cvkit.models.specs import ClipSpec
-from cvkit.models.weights import fetched, find_model, load_pretrained, read_state_dict
+from cvkit.models.state_files import read_state_dict
+from cvkit.models.weights import fetched, find_model, load_pretrained
 from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD
 from cvkit.options.video import VideoTrain
 from cvkit.tasks.classed import SMALL_IMAGE, parse_side

@@ -1,0 +1,214 @@
+"""Files of tensors that other programs wrote, read without running code.
+
+Three kinds are read: safetensors, files of `torch.save`, and detectron2's pickles of numpy arrays.
+Training programs store more than the network: the tensors are then looked for under the names that
+these programs use.
+"""
+
+import argparse
+import pickle
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from cvkit.errors import ModelFileError
+from cvkit.model_files import read_model
+
+WRAPPERS = (
+    *("state_dict", "model_state_dict", "model", "network", "net", "teacher", "student"),
+    *("classy_state_dict", "base_model", "trunk", "module"),
+    *("model_ema", "state_dict_ema", "ema_state_dict", "ema"),
+)
+"""Names of the entry with the network in files of training programs; the first one is taken.
+
+An average of the weights (`ema`) is taken only from a file without the weights themselves; of
+DINO's two networks it is the teacher, which its authors evaluate.
+"""
+COPIES = {
+    "model_ema": "averaged copy",
+    "state_dict_ema": "averaged copy",
+    "ema_state_dict": "averaged copy",
+    "ema": "averaged copy",
+    "student": "copy of the student",
+    "heads": "projection head",
+}
+"""What other entries with tensors are, for messages."""
+
+
+@dataclass(frozen=True)
+class StateFile:
+    """The tensors of a file.
+
+    Attributes:
+        tensors: by name.
+        left: number of tensors that were not taken, by what they are.
+        about: other entries of the file, such as the classes or the configuration.
+    """
+
+    tensors: dict[str, Tensor]
+    left: Mapping[str, int] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file; see `read_state_file`."""
+    return read_state_file(path).tensors
+
+
+def read_state_file(path: Path) -> StateFile:
+    """Return the tensors of a .safetensors file, of a .pth state dict or of a .pkl; runs no code.
+
+    Raises:
+        ModelFileError: missing, damaged, or without a dict of tensors.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return StateFile(_verified_tensors(path))
+        content = READERS.get(path.suffix, _read_torch)(path)
+    except ModelFileError:
+        raise
+    except FileNotFoundError as error:
+        raise ModelFileError(f"{path} does not exist", code="model.missing") from error
+    except SafetensorError as error:
+        raise ModelFileError(f"{path} is damaged: {error}", code="model.corrupt") from error
+    except Exception as error:  # the unpickler raises many kinds of exceptions
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = reason.partition(". In PyTorch")[0]  # torch then suggests the unsafe way
+        raise ModelFileError(
+            f"{path} is not a state dict that can be loaded safely: {reason}",
+            code="model.unsafe",
+            hint="save it with torch.save(model.state_dict(), FILE)",
+        ) from error
+    found = _unwrapped(content, {}, {})
+    if found is None:
+        raise ModelFileError(f"{path} is not a dictionary of tensors", code="model.foreign")
+    return found
+
+
+def _verified_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a .safetensors file; a cvkit model must match its hash."""
+    try:
+        return read_model(path)[0]
+    except ModelFileError as error:
+        if error.code != "model.foreign":
+            raise
+    return load_file(path)  # a file of another program
+
+
+def _read_torch(path: Path) -> Any:
+    with warnings.catch_warnings(), torch.serialization.safe_globals(list(PLAIN)):
+        warnings.simplefilter("ignore")  # of the unpickler; its refusals are reported by the caller
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+PLAIN = (argparse.Namespace,)
+"""Classes that hold values and do nothing: DINO, for one, stores the flags of its training."""
+
+
+def _read_arrays(path: Path) -> Any:
+    with path.open("rb") as stream:
+        if stream.read(2) == b"PK":  # a zip archive, which `torch.save` writes under any name
+            return _read_torch(path)
+        stream.seek(0)
+        return _ArrayUnpickler(stream, encoding="latin1").load()
+
+
+READERS: dict[str, Callable[[Path], Any]] = {".pkl": _read_arrays}
+"""Readers by suffix; other files are torch's."""
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    """Return the bytes that protocol 2 stores as text.
+
+    Raises:
+        pickle.UnpicklingError: another encoding, which numpy does not write.
+    """
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"unsupported encoding {encoding}")
+    return text.encode("latin1")
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Unpickles numpy arrays in dicts and lists; any other class or function is refused."""
+
+    allowed: ClassVar[dict[tuple[str, str], Any]] = {
+        ("collections", "OrderedDict"): OrderedDict,
+        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "dtype"): np.dtype,
+        ("_codecs", "encode"): _latin1,
+        **{
+            (f"numpy.{core}.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0]
+            for core in ("core", "_core")
+        },
+        **{
+            (f"numpy.{core}.multiarray", "scalar"): np.float32(0).__reduce__()[0]
+            for core in ("core", "_core")
+        },
+        **{
+            (f"numpy.{core}.numeric", "_frombuffer"): np.zeros(1).__reduce_ex__(5)[0]
+            for core in ("core", "_core")
+        },
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return one of the allowed classes.
+
+        Raises:
+            pickle.UnpicklingError: any other one.
+        """
+        if (module, name) not in self.allowed:
+            raise pickle.UnpicklingError(f"it contains {module}.{name}, which is not an array")
+        return self.allowed[module, name]
+
+
+def _unwrapped(content: Any, left: Mapping[str, int], about: Mapping[str, Any]) -> StateFile | None:
+    """Return the tensors in the content of a file; None if there are none."""
+    if not isinstance(content, dict):
+        return None
+    tensors = _tensors(content)
+    if tensors is not None:
+        return StateFile(tensors, left, about)
+    chosen = next((name for name in WRAPPERS if isinstance(content.get(name), dict)), None)
+    if chosen is None:
+        return None
+    left, about = dict(left), dict(about)
+    for name, value in content.items():
+        if name == chosen:
+            continue
+        if name in COPIES and (count := _count(value)):
+            left[COPIES[name]] = left.get(COPIES[name], 0) + count
+        elif not isinstance(value, Tensor):
+            about[str(name)] = value
+    return _unwrapped(content[chosen], left, about)
+
+
+def _tensors(content: dict[Any, Any]) -> dict[str, Tensor] | None:
+    """Return a dict's values as tensors; None unless all are tensors or arrays.
+
+    A network's own counters, which some programs store as numbers, are left out.
+    """
+    found = {}
+    for name, value in content.items():
+        if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
+            found[str(name)] = torch.tensor(value)
+        elif isinstance(value, Tensor):
+            found[str(name)] = value
+        elif not isinstance(value, int | float | str) or name in WRAPPERS:
+            return None
+    return found if found or not content else None
+
+
+def _count(value: Any) -> int:
+    """Return the number of tensors in nested dicts."""
+    if isinstance(value, dict):
+        return sum(map(_count, value.values()))
+    return int(isinstance(value, Tensor))
