@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import os
 import types
 import typing
@@ -215,6 +216,13 @@ def as_config(options: Command) -> dict[str, object]:
         for name, value in values.items()
         if name not in NOT_STORED
     }
+
+
+def settled_flags(options: Command) -> dict[str, object]:
+    """Return the flags of a run that stay as they are when it is resumed, as JSON stores them."""
+    kept = {name: value for name, value in as_config(options).items() if name not in CHANGEABLE}
+    settled: dict[str, object] = json.loads(json.dumps(kept))
+    return settled
 
 
 def from_config(

@@ -2,18 +2,23 @@
 
 import json
 import math
+import os
 import re
 import reprlib
+import select
 import stat
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from cvkit.errors import CvkitError, DataError
 
 WHOLE = 2**53
 """Largest whole number that is exact in every program; no id may be larger."""
+
+PIPE_SECONDS = 30
+"""How long a pipe may stay silent before its first byte."""
 
 _short = reprlib.Repr()
 _short.maxlevel, _short.maxlist, _short.maxdict, _short.maxtuple = 2, 4, 4, 4
@@ -60,7 +65,7 @@ def read_text(
     """
     try:
         require_regular(path, area=area, error=error, pipes=pipes)
-        with path.open("rb") as stream:
+        with _opened(path, area, error) as stream:
             content = stream.read(-1 if most_bytes is None else most_bytes + 1)
         if most_bytes is not None and len(content) > most_bytes:
             raise error(
@@ -82,6 +87,29 @@ def read_text(
             code=f"{area}.encoding",
             hint="save the file as UTF-8",
         ) from problem
+
+
+def _opened(path: Path, area: str, error: type[CvkitError]) -> BinaryIO:
+    """Return an open file; of a pipe, once a program writes to it.
+
+    Raises:
+        CvkitError: no program writes to the pipe.
+    """
+    if not path.is_fifo():
+        return path.open("rb")
+    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    stream = os.fdopen(number, "rb")
+    waiting = select.poll()
+    waiting.register(number, select.POLLIN)
+    if not waiting.poll(1000 * PIPE_SECONDS):
+        stream.close()
+        raise error(
+            f"nothing was written to the pipe {path} for {counted(PIPE_SECONDS, 'second')}",
+            code=f"{area}.not_a_file",
+            hint="start the program that writes to it first, or give a file",
+        )
+    os.set_blocking(number, True)
+    return stream
 
 
 def read_lines(path: Path, *, area: str) -> list[str]:

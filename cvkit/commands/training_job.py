@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvkit import catalog, storage
-from cvkit.config import as_config
+from cvkit.config import as_config, settled_flags
 from cvkit.console import Reporter
 from cvkit.early import global_rank
 from cvkit.errors import UsageError
@@ -166,6 +166,7 @@ class TrainingJob:
             freezing=self.freezing,
             run=run,
             header=self.task.header(self.options),
+            flags=settled_flags(self.options),
             fabric=self.fabric,
             workers=self.workers,
             reporter=self.report,

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors.torch import load as load_tensors
@@ -20,6 +21,7 @@ from cvkit.engine.finite import require_finite
 from cvkit.errors import MachineError, ModelFileError
 from cvkit.model_files import write_sealed
 from cvkit.storage import fsync_folder, machine_errors, sha256, write_file
+from cvkit.texts import shown
 
 FORMAT_VERSION = 1
 """Format version of resume states."""
@@ -208,6 +210,25 @@ def load_state(run: Path, data: dict) -> tuple[dict[str, dict[str, Tensor]], dic
         code="resume.nothing",
         hint="start a new run",
     )
+
+
+def require_same_flags(run: Path, then: Mapping[str, object], now: Mapping[str, object]) -> None:
+    """Check that the configuration of a run says what the run was trained with.
+
+    Flags that only one of two versions of cvkit knows are not compared.
+
+    Raises:
+        ModelFileError: names the first flag that differs.
+    """
+    for name in sorted(then.keys() & now.keys()):
+        if then[name] != now[name]:
+            raise ModelFileError(
+                f"{run / 'config.yaml'}: {name} is {shown(now[name])}, but the run was trained "
+                f"with {shown(then[name])}",
+                code="resume.changed",
+                hint="restore it; to train on with other settings, start a new run from this "
+                "one's model with --weights",
+            )
 
 
 def require_same_data(run: Path, then: dict, now: dict) -> None:

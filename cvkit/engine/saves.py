@@ -1,6 +1,7 @@
 """The tensor files of a training run: its models and its resume states."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ class Saves:
     Args:
         run: the run folder.
         header: of the model files; `metrics` and `training` are added.
+        flags: of the run; a state is loaded only with those that it was saved with.
         fabric: the device, precision and processes; the first process writes.
         model: the network in training, without Fabric's wrapper.
         optimizer: over its parameters.
@@ -39,13 +41,14 @@ class Saves:
         *,
         run: Path,
         header: dict[str, Any],
+        flags: Mapping[str, object],
         fabric: Fabric,
         model: nn.Module,
         optimizer: Optimizer,
         average: WeightAverage | None,
         freezing: Freezing,
     ) -> None:
-        self.run, self.header, self.fabric = run, header, fabric
+        self.run, self.header, self.flags, self.fabric = run, header, flags, fabric
         self.model, self.optimizer, self.average = model, optimizer, average
         self.freezing = freezing
 
@@ -76,6 +79,7 @@ class Saves:
                 "progress": asdict(progress),
                 "scaler": self.fabric.strategy.precision.state_dict(),
                 "data": self.header["data"],
+                "flags": dict(self.flags),
             }
             checkpoint.save_state(self.run, progress.step, tensors, state)
         self.fabric.barrier()
@@ -98,6 +102,7 @@ class Saves:
             ModelFileError: there is none, or it does not fit the model or the data.
         """
         tensors, state, rejected = checkpoint.load_state(self.run, self.header["data"])
+        checkpoint.require_same_flags(self.run, state.get("flags", {}), self.flags)
         try:
             checkpoint.load_exactly(self.model, tensors["model"])
             step = state["progress"]["step"]

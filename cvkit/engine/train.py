@@ -4,7 +4,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ class Trainer:
         freezing: the frozen layers.
         run: the run folder.
         header: of the model files to write; `metrics` and `training` are added.
+        flags: of the run, as far as they stay as they are when it is resumed.
         fabric: device, precision and processes.
         workers: decoding processes.
         reporter: for progress.
@@ -66,6 +67,7 @@ class Trainer:
         freezing: Freezing,
         run: Path,
         header: dict[str, Any],
+        flags: Mapping[str, object],
         fabric: Fabric,
         workers: int,
         reporter: Reporter,
@@ -105,6 +107,7 @@ class Trainer:
         self.saves = Saves(
             run=run,
             header=header,
+            flags=flags,
             fabric=fabric,
             model=self.bare,
             optimizer=self.optimizer,

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from cvkit import texts
 from cvkit.data.boxes import read_boxes
 from cvkit.data.files import list_inputs
 from cvkit.data.formats.coco import read_coco
@@ -112,3 +113,22 @@ def test_a_text_that_is_too_large_is_refused(tmp_path):
     place.write_bytes(b"#" * (MOST_BYTES + 1))
     with pytest.raises(CvkitError, match="is larger than 1 MB"):
         read_yaml(place)
+
+
+def test_a_pipe_that_may_be_read_waits_for_its_writer_but_not_for_ever(tmp_path, monkeypatch):
+    path = tmp_path / "c.yaml"
+    os.mkfifo(path)
+    monkeypatch.setattr(texts, "PIPE_SECONDS", 0.2)
+    with pytest.raises(CvkitError, match="nothing was written to the pipe"):
+        read_text(path, pipes=True)
+    monkeypatch.setattr(texts, "PIPE_SECONDS", 30)
+
+    def write():
+        with path.open("wb") as stream:  # waits until somebody reads
+            for _ in range(3):
+                stream.write(b"x" * 100_000)
+
+    writing = threading.Timer(0.1, write)
+    writing.start()
+    assert read_text(path, pipes=True) == "x" * 300_000
+    writing.join()

@@ -124,6 +124,7 @@ def train(tmp_path, task, **own):
         freezing=Freezing(model, ""),
         run=tmp_path,
         header={"data": {}},
+        flags={},
         fabric=make_fabric(torch.device("cpu"), Layout(), "fp32"),
         workers=0,
         reporter=Reporter(quiet=True),

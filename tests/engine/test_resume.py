@@ -1,5 +1,6 @@
 """A run that was stopped anywhere ends in the same bits as one that was not."""
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -9,9 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from cvkit.catalog import TASKS
 from cvkit.cli import run
+from cvkit.config import CHANGEABLE, NOT_STORED, settled_flags
 from cvkit.engine import checkpoint
+from cvkit.options.tree import OPTIONS
 from cvkit.tasks.segment.task import Segment
+from cvkit.yaml_files import dump_yaml, read_yaml
 
 EPOCHS = 3
 STEPS = 4 * EPOCHS  # 8 images in batches of 2
@@ -213,3 +218,39 @@ def test_the_average_is_what_is_measured_and_written(reference):
         for name in tensors
         if name.startswith("ema.") and name.endswith("weight")
     )
+
+
+EDITED = {
+    "lr": 0.5,
+    "batch_size": 4,
+    "seed": 7,
+    "image_size": "64x64",
+    "ema": 0.5,
+    "augment": "strong",
+    "weight_decay": 0.25,
+}
+
+
+@pytest.mark.parametrize("name", EDITED)
+def test_a_configuration_that_was_edited_is_not_resumed_with(cvkit, finished, tmp_path, name):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    stored = read_yaml(run / "config.yaml")
+    assert stored[name] != EDITED[name]
+    (run / "config.yaml").write_text(dump_yaml(stored | {name: EDITED[name]}))
+    refused = cvkit("segment", "train", "--resume", run, "--epochs", EPOCHS + 1, "--quiet")
+    assert refused.code == 2 and f"config.yaml: {name} is {EDITED[name]!r}" in refused.err
+    assert f"trained with {stored[name]!r}" in refused.err
+    assert {path: path.read_bytes() for path in before if path.name != "config.yaml"} == {
+        path: content for path, content in before.items() if path.name != "config.yaml"
+    }
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_flag_of_a_run_is_settled_or_may_change(task):
+    options = OPTIONS[task]["train"]()
+    settled = settled_flags(options)
+    names = {field.name for field in dataclasses.fields(options)}
+    assert settled.keys() == names - CHANGEABLE - NOT_STORED
+    assert {"lr", "batch_size", "seed", "arch"} <= settled.keys()
