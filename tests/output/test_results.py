@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from cvkit.options.saves import SAVES
 from cvkit.output import boxes
 from cvkit.output.boxes import write_results
 from cvkit.output.files import write_csv, write_features
 from cvkit.output.instances import COLUMNS, write_instances
 from cvkit.structures import ClassList
 from cvkit.tasks.classify.task import Classify
-from cvkit.tasks.detect.setup import SAVES
 from cvkit.tasks.video.setup import join_timelines
 
 CLASSES = ClassList(("cat", "dog"), (3, 7), ((0, 0, 0), (9, 9, 9)))
@@ -58,7 +58,7 @@ def test_memory_does_not_grow_with_the_number_of_images(predicted, masks):
         folder = predicted(line(f"{n}.jpg", 100, masks) for n in range(count))
         ids = {f"{n}.jpg": n for n in range(count)}
         tracemalloc.start()
-        write_results(folder, CLASSES, SAVES, ids)
+        write_results(folder, CLASSES, SAVES["detect"], ids)
         if masks:
             write_instances(folder)
         peaks.append(tracemalloc.get_traced_memory()[1])
@@ -94,7 +94,7 @@ def test_results_say_what_the_lines_say(predicted):
 
 def test_no_images_make_an_empty_list(predicted):
     folder = predicted([])
-    write_results(folder, CLASSES, SAVES, {})
+    write_results(folder, CLASSES, SAVES["detect"], {})
     write_instances(folder)
     assert (folder / "results.json").read_text() == "[]\n"
     assert (folder / "instances.csv").read_text().splitlines() == [",".join(COLUMNS)]
@@ -119,7 +119,7 @@ def voc_names(folder):
 )
 def test_no_two_images_have_one_name(predicted, paths, voc, yolo):
     folder = predicted(line(path) for path in paths)
-    write_results(folder, CLASSES, SAVES, dict.fromkeys(paths, 1))
+    write_results(folder, CLASSES, SAVES["detect"], dict.fromkeys(paths, 1))
     assert voc_names(folder) == voc
     labels = folder / "labels"
     assert {path.relative_to(labels).as_posix() for path in labels.rglob("*.txt")} == {
@@ -129,7 +129,7 @@ def test_no_two_images_have_one_name(predicted, paths, voc, yolo):
 
 def test_names_that_are_no_utf8_get_into_voc_files(predicted):
     folder = predicted([line("caf\udce9.jpg")])
-    write_results(folder, CLASSES, SAVES, {"caf\udce9.jpg": 1})
+    write_results(folder, CLASSES, SAVES["detect"], {"caf\udce9.jpg": 1})
     content = (folder / "voc" / "comp3_det_test_cat.txt").read_bytes()
     assert content.startswith(b"caf\xe9 0.5")
 
