@@ -111,7 +111,7 @@ TABLES = {"catalog", "arch_table", "backbone_table", "format_table", "published"
 COMPARED = {
     "cvkit.completion.values": "completion starts without what knows the tasks",
     "cvkit.tasks.torchvision_import": "which files have batch norms without an epsilon",
-    "cvkit.tasks.video.setup": "`video` is a value of --save there",
+    "cvkit.tasks.video.task": "`video` is a value of --save there",
 }
 """Modules that may compare names, and why."""
 
