@@ -25,8 +25,8 @@ def film(path, count=COUNT, fps=10, code="mp4v"):
     """Write a video whose frames differ, of shapes that the models may find."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*code), fps, (48, 32))
     for number in range(count):
-        frame = np.full((32, 48, 3), 40 + 20 * number, np.uint8)
-        frame[4 : 12 + number, 5 + 3 * number : 17 + 3 * number] = (20 * number, 200, 90)
+        frame = np.full((32, 48, 3), 40 + 11 * number, np.uint8)
+        frame[4 : 12 + number, 3 + number : 17 + 2 * number] = (12 * number, 200, 90)
         writer.write(frame)
     writer.release()
     return path
