@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cvkit.errors import UsageError
 from cvkit.options.base import Predict
-from cvkit.options.saves import parse_saves
+from cvkit.options.saves import MARKED, parse_saves
 from cvkit.texts import counted
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def find_inputs(
 
 def saves_videos(options: Predict, task_name: str) -> bool:
     """Return whether the command writes videos with results."""
-    return "video" in parse_saves(getattr(options, "save", ""), task_name)
+    return MARKED in parse_saves(getattr(options, "save", ""), task_name)
 
 
 def _refuse_idle(options: Predict, task_name: str) -> None:

@@ -99,7 +99,7 @@ def no_such_frame(path: Path, index: VideoIndex) -> DataError:
     """Return the error of a frame that a video does not have."""
     return DataError(
         f"{path} does not exist: the video has {counted(len(index), 'frame')}",
-        code="video.no_such_frame",
+        code="inputs.frame",
         hint="the first frame has number 1",
     )
 

@@ -12,6 +12,8 @@ SAVES: dict[str, tuple[str, ...]] = {
     "video": ("video", "labelstudio"),
 }
 """Values of `--save`; several are separated by commas."""
+MARKED = "video"
+"""Value of `--save` for videos with their results."""
 NONE = "none"
 """Value of `--save` for nothing."""
 ALWAYS = {

@@ -7,7 +7,7 @@ from cvkit.options.base import Eval, Predict
 from cvkit.options.described import differs
 from cvkit.options.detect import DetectingEval, DetectPredict, protocols
 from cvkit.options.instance import InstanceEval
-from cvkit.options.saves import parse_saves
+from cvkit.options.saves import MARKED, parse_saves
 from cvkit.options.segment import SegmentEval, dialects
 from cvkit.options.tiling import Tiled
 
@@ -75,5 +75,5 @@ def _rules(options: Eval | Predict) -> Iterator[Rule]:
         reason = f"--protocol {options.protocol}: it belongs to coco"
         yield isinstance(options, InstanceEval) and "coco" not in named, ("boundary",), reason
     if isinstance(options, DetectPredict):
-        drawn = options.overlay != "none" or "video" in parse_saves(options.save, "detect")
+        drawn = options.overlay != "none" or MARKED in parse_saves(options.save, "detect")
         yield not drawn, ("draw_threshold",), "--overlay none"

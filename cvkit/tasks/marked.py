@@ -16,6 +16,7 @@ from cvkit.data.video_frames import FrameReader
 from cvkit.engine.journal import Lines
 from cvkit.engine.processes import cores
 from cvkit.errors import DataError
+from cvkit.options.saves import MARKED
 from cvkit.output.names import output_names
 from cvkit.output.records import read_lines
 from cvkit.output.videos import write_video
@@ -50,10 +51,10 @@ def has_overlay(overlay: str, saves: Collection[str], sample: Sample) -> bool:
 
     Args:
         overlay: `--overlay`.
-        saves: values of `--save`; `video` shows the results of frames in their video instead.
+        saves: values of `--save`; `MARKED` shows the results of frames in their video instead.
         sample: that was predicted.
     """
-    return overlay != "none" and not (sample.frame is not None and "video" in saves)
+    return overlay != "none" and not (sample.frame is not None and MARKED in saves)
 
 
 @dataclass

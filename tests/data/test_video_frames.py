@@ -175,7 +175,7 @@ def test_single_frames_and_pages_may_be_named(clip, tmp_path):
     assert (pixels_of(found.images[0]) == noise(2)).all()
     assert [image.number for image in found.images[1:]] == [30, 4]
     assert [(pixels_of(i) == clip[1][i.number - 1]).all() for i in found.images[1:]] == [True] * 2
-    assert {failure.code for failure in found.failures} == {"video.no_such_frame"}
+    assert {failure.code for failure in found.failures} == {"inputs.frame"}
     assert len(found.failures) == 2 and "60 frames" in found.failures[0].reason
     both = unfold(list_inputs([str(clip[0]), f"{clip[0]}#7"], walk=walk_media))
     assert [image.number for image in both.images] == list(range(1, COUNT + 1)), "each once"

@@ -206,6 +206,17 @@ def test_threads_read_beside_a_cpu_and_processes_what_is_python(
     assert not decoding() and not multiprocessing.active_children()
 
 
+@pytest.mark.parametrize("python_bound", [False, True])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_frames_of_videos_are_read_by_threads_everywhere(monkeypatch, python_bound, device):
+    monkeypatch.setattr(Sizes, "sequential", True, raising=False)
+    data = Sizes([4] * 9, python_bound)
+    with read_ahead(data, in_order(9, 2), 2, torch.device(device)) as loaded:
+        next(loaded)
+        assert decoding() and not multiprocessing.active_children()
+        assert len(list(loaded)) == 8
+
+
 @pytest.mark.parametrize("package", UNFORKABLE)
 def test_after_a_program_with_threads_this_process_is_not_copied(monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, object())
