@@ -98,7 +98,8 @@ class Predictor:
             with trained.fabric.autocast():
                 results = trained.task.predict(trained.model, item.to(trained.fabric.device))
             sizes = [required(sample.geometry).original_hw for sample in item.samples]
-            found += zip(results, sizes, strict=True)
+            for result, size_hw in zip(results, sizes, strict=True):
+                found.append(result if isinstance(result, Failure) else (result, size_hw))
         return found
 
     def _made(self, item: Any, result: Any, size_hw: tuple[int, int]) -> Any:

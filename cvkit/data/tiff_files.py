@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +30,10 @@ MOST = 2**32 - 1
 KEPT = 2**27
 """Bytes of decoded tiles or strips that are kept for the next window."""
 DEFLATE = (8, 32946)
-CODECS = (1, 5, 7, *DEFLATE, 32773)
-"""Compressions that are read: none, LZW, JPEG, deflate and PackBits."""
+CODECS = (1, *DEFLATE, 32773)
+"""Compressions that are read: none, deflate and PackBits."""
+FURTHER = (5, 7)
+"""Compressions that are read with the package imagecodecs: LZW and JPEG."""
 DAMAGES = (ValueError, RuntimeError, OSError, IndexError, TypeError, zlib.error, KeyError)
 """What tifffile and its codecs raise about damaged files."""
 ROWS = 1024
@@ -58,7 +61,8 @@ def tiff_facts(path: Path) -> TiffFacts | None:
     """Return what is known of a TIFF file whose windows can be read; None for any other file.
 
     Windows can be read of upright images with 1 (grey), 3 (RGB) or 4 (RGB and alpha) channels of 8
-    or 16 bits, stored together, and with one of `CODECS`.
+    or 16 bits, stored together, and compressed by one of `CODECS`, or of `FURTHER` if imagecodecs
+    is installed.
 
     Raises:
         DataError: `image.too_large`: more than `MOST` pixels, or tiles of more than `MAX_PIXELS`.
@@ -112,11 +116,15 @@ def _is_plain(page: "TiffPage") -> bool:
         and page.bitspersample in (8, 16)
         and int(page.sampleformat) == 1
         and (samples == 1 or int(page.planarconfig) == 1)
-        and int(page.compression) in CODECS
+        and int(page.compression) in _codecs()
         and (int(page.photometric) != 6 or int(page.compression) == 7)
         and (samples == colors or (colors == 3 and samples == 4 and extra == (2,)))
         and (turned is None or turned.value == 1)
     )
+
+
+def _codecs() -> tuple[int, ...]:
+    return (*CODECS, *FURTHER) if find_spec("imagecodecs") else CODECS
 
 
 def _facts(page: "TiffPage") -> TiffFacts:
@@ -202,7 +210,10 @@ class TiffWindows:
                 self._require_bounded(data)
             part, _, shape = page.decode(data, index, **self.more)
         except DAMAGES as error:
-            raise self._unreadable(error) from error
+            reason = " ".join(str(error).split())[:120]
+            raise DataError(
+                f"{self.path} is damaged: {reason}", code="image.corrupt", hint="replace it"
+            ) from error
         if part is None:  # left out by the writer
             part = np.full(shape, page.nodata, page.dtype)
         return np.asarray(part[0])
@@ -214,19 +225,6 @@ class TiffWindows:
             most = height * width * self.page.samplesperpixel * self.page.bitspersample // 8
             if len(zlib.decompressobj().decompress(data, most + 1)) > most:
                 raise ValueError("a tile is longer than its size")
-
-    def _unreadable(self, error: Exception) -> DataError:
-        if "imagecodecs" in str(error):
-            return DataError(
-                f"{self.path} is compressed by {self.page.compression.name}, which needs the "
-                "package imagecodecs",
-                code="image.codec",
-                hint="pip install 'cvkit[tiff]'",
-            )
-        reason = " ".join(str(error).split())[:120]
-        return DataError(
-            f"{self.path} is damaged: {reason}", code="image.corrupt", hint="replace it"
-        )
 
     def depth(self) -> int:
         """Return how many bits the values need; reads the whole image, some rows at a time."""

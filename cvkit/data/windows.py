@@ -125,8 +125,9 @@ def windows_of(item: ImageInput, bits: int | None = 16) -> Windows:
         raise DataError(
             str(error),
             code=error.code,
-            hint="only TIFF files are read in windows (upright, 8 or 16 bits, grey or RGB; not "
-            "compressed, or by LZW, deflate, PackBits or JPEG): save it as a TIFF file with tiles",
+            hint="save it as a TIFF file with tiles, which is read in windows: upright, 8 or 16 "
+            "bits, grey or RGB, with deflate, PackBits or no compression; with LZW or JPEG after "
+            "pip install 'cvkit[tiff]'",
         ) from error
 
 

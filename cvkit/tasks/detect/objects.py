@@ -283,7 +283,7 @@ class ObjectTask(ImageTask[T, E, P]):
         """Return the backbone's input and its finest map (for crops: the features)."""
         return cast(Detector, model).probe(self.training_input(batch)[0])
 
-    def predict(self, model: nn.Module, batch: Batch) -> list[Instances]:
+    def predict(self, model: nn.Module, batch: Batch) -> list[Instances | Failure]:
         """Return the detections of each sample, in original pixels."""
         return predict_each(batch, partial(self._detect, model), partial(self._detect_tiles, model))
 
@@ -306,7 +306,7 @@ class ObjectTask(ImageTask[T, E, P]):
     def validate(self, model: nn.Module, batch: Batch) -> tuple[list[Instances], Tensor]:
         """Return the results of `predict` and the mean loss of the batch."""
         terms = self.loss(model, with_objects(batch))
-        return self.predict(model, batch), total(terms)
+        return self._detect(model, batch), total(terms)
 
     def result(self, found: Detections, sample: Sample) -> Instances:
         """Return the objects found in an image, in original pixels."""

@@ -35,7 +35,7 @@ from cvkit.output.answers import AreaAnswers
 from cvkit.output.draw import draw_segmentation
 from cvkit.output.files import write_label_png, write_rgb
 from cvkit.output.records import describe_labels
-from cvkit.structures import Batch, Geometry, Sample, SegMap
+from cvkit.structures import Batch, Failure, Geometry, Sample, SegMap
 from cvkit.tasks.checking import about_data
 from cvkit.tasks.class_weights import class_weights
 from cvkit.tasks.common import (
@@ -279,7 +279,7 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
         """Return the same problem without label smoothing."""
         return replace(self, training=replace(required(self.training), label_smoothing=0.0))
 
-    def predict(self, model: nn.Module, batch: Batch) -> list[SegMap]:
+    def predict(self, model: nn.Module, batch: Batch) -> list[SegMap | Failure]:
         """Return a label map for each sample, in original pixels."""
 
         def whole(batch: Batch) -> list[SegMap]:
