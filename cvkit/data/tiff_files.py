@@ -3,6 +3,9 @@
 The pixels are those of `cvkit.data.decode.read_image`: RGB uint8, the highest 8 of the bits in use.
 """
 
+import io
+import logging
+import struct
 import threading
 import zlib
 from collections import OrderedDict
@@ -14,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from cvkit.data.decode import MAX_PIXELS, declared_depth
 from cvkit.data.pages import page_of
@@ -32,9 +36,13 @@ KEPT = 2**27
 DEFLATE = (8, 32946)
 CODECS = (1, *DEFLATE, 32773)
 """Compressions that are read: none, deflate and PackBits."""
-FURTHER = (5, 7)
+JPEG = 7
+FURTHER = (5, JPEG)
 """Compressions that are read with the package imagecodecs: LZW and JPEG."""
-DAMAGES = (ValueError, RuntimeError, OSError, IndexError, TypeError, zlib.error, KeyError)
+DAMAGES = (
+    *(ValueError, RuntimeError, OSError, IndexError, TypeError, KeyError, ZeroDivisionError),
+    *(zlib.error, struct.error),
+)
 """What tifffile and its codecs raise about damaged files."""
 ROWS = 1024
 """Rows of an image that are looked at together for its largest value."""
@@ -99,6 +107,7 @@ def _is_tiff(path: Path) -> bool:
 def _page(path: Path) -> Iterator["TiffPage"]:
     from tifffile import TiffFile, TiffPage
 
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())  # damage is an error here
     file, number = page_of(path)
     with TiffFile(file, _multifile=False) as opened:
         page = opened.pages[(number or 1) - 1]
@@ -113,11 +122,12 @@ def _is_plain(page: "TiffPage") -> bool:
     turned = page.tags.get(274)
     return (
         page.imagedepth == 1
+        and min(_facts(page).segment_hw) > 0
         and page.bitspersample in (8, 16)
         and int(page.sampleformat) == 1
         and (samples == 1 or int(page.planarconfig) == 1)
         and int(page.compression) in _codecs()
-        and (int(page.photometric) != 6 or int(page.compression) == 7)
+        and (int(page.photometric) != 6 or int(page.compression) == JPEG)
         and (samples == colors or (colors == 3 and samples == 4 and extra == (2,)))
         and (turned is None or turned.value == 1)
     )
@@ -152,7 +162,7 @@ class TiffWindows:
         self.kept: OrderedDict[int, np.ndarray] = OrderedDict()
         self.bytes, self.lock = 0, threading.Lock()
         self.more: dict[str, Any] = {}
-        if int(page.compression) == 7:
+        if int(page.compression) == JPEG:
             self.more = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
 
     def values(self, tile: Tile) -> np.ndarray:
@@ -219,9 +229,13 @@ class TiffWindows:
         return np.asarray(part[0])
 
     def _require_bounded(self, data: bytes) -> None:
-        """Check that deflated data are not longer than the tile or strip that they are."""
+        """Check that compressed data do not claim more pixels than the tile or strip has."""
+        height, width = self.facts.segment_hw
+        if int(self.page.compression) == JPEG:
+            with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+                if image.width * image.height > height * width:
+                    raise ValueError("a tile is larger than its size")
         if int(self.page.compression) in DEFLATE:
-            height, width = self.facts.segment_hw
             most = height * width * self.page.samplesperpixel * self.page.bitspersample // 8
             if len(zlib.decompressobj().decompress(data, most + 1)) > most:
                 raise ValueError("a tile is longer than its size")

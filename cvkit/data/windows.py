@@ -151,6 +151,10 @@ class Wrapped(Protocol):
         """Return a sample."""
 
 
+def _without_label(index: int, size_hw: tuple[int, int]) -> None:
+    """Return the label of an input of predict."""
+
+
 @dataclass(frozen=True)
 class TiledImages:
     """A dataset whose images are read in tiles, unless they fit into one.
@@ -165,7 +169,7 @@ class TiledImages:
     inner: Wrapped
     items: Sequence[ImageInput]
     tile_hw: tuple[int, int]
-    truth: Callable[[int, tuple[int, int]], object] = lambda index, size_hw: None
+    truth: Callable[[int, tuple[int, int]], object] = _without_label
 
     def __len__(self) -> int:
         return len(self.items)

@@ -241,7 +241,7 @@ class ObjectTask(ImageTask[T, E, P]):
         if tiling is None:
             return data
         files = [InputFile(image.path, image.key) for image in images]
-        return TiledImages(data, files, tiling.tile_hw, lambda index, _: images[index].truth)
+        return TiledImages(data, files, tiling.tile_hw, data.truth)
 
     def _proposals(self) -> Mapping[str, np.ndarray] | None:
         """Return the [R, 4] proposals of each image by key; None if the network makes them."""
