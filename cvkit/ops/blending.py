@@ -71,4 +71,4 @@ class Blend:
         pixels = np.bincount(flat, minlength=classes)
         sums = np.bincount(flat, values.ravel().astype(float), minlength=classes)
         self.pixels = pixels if self.count == 0 else self.pixels + pixels
-        self.sums = sums if self.count == 0 else self.sums + sums
+        self.sums = sums if self.count == 0 else np.add(self.sums, sums)

@@ -13,7 +13,7 @@ from cvkit.data.windows import ReadTile, Windows
 from cvkit.engine.loader import stack
 from cvkit.errors import DataError, UsageError
 from cvkit.ops.tiling import Grid, Tile, grid_of
-from cvkit.options.base import Inference
+from cvkit.options.base import Eval, Predict
 from cvkit.options.tiling import Tiled
 from cvkit.structures import Batch, Failure, Geometry, Sample
 from cvkit.tasks.common import parse_image_size, required
@@ -63,7 +63,7 @@ def tiling_for(options: Tiled, auto_hw: tuple[int, int]) -> Tiling | None:
     if not options.tiles:
         return None
     tile_hw = auto_hw if options.tiles == "auto" else _parsed(options.tiles)
-    size = options.batch_size if isinstance(options, Inference) else 1
+    size = options.batch_size if isinstance(options, Eval | Predict) else 1
     return Tiling(tile_hw, options.overlap, size)
 
 

@@ -40,9 +40,7 @@ def coco_mosaics(source, target, n):
         picture = joined(pictures, n)
         name = f"{number}.png"
         Image.fromarray(picture).save(target / "images/val" / name)
-        made["images"].append(
-            {"id": number, "file_name": name, "width": n * w, "height": n * h}
-        )
+        made["images"].append({"id": number, "file_name": name, "width": n * w, "height": n * h})
         for place, image in enumerate(group):
             y, x = divmod(place, n)
             for row in (r for r in truth["annotations"] if r["image_id"] == image["id"]):
@@ -51,9 +49,11 @@ def coco_mosaics(source, target, n):
                 moved["bbox"] = [left + x * w, top + y * h, *size]
                 if row.get("segmentation"):
                     polygons = row["segmentation"]
-                    code = coco.merge(coco.frPyObjects(polygons, h, w)) if isinstance(
-                        polygons, list
-                    ) else polygons
+                    code = (
+                        coco.merge(coco.frPyObjects(polygons, h, w))
+                        if isinstance(polygons, list)
+                        else polygons
+                    )
                     whole = np.zeros(picture.shape[:2], np.uint8, order="F")
                     whole[y * h : (y + 1) * h, x * w : (x + 1) * w] = coco.decode(code)
                     code = coco.encode(whole)
@@ -116,9 +116,7 @@ def test_an_image_that_fits_into_a_tile_is_predicted_as_without_tiles(
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_what_predict_writes_of_tiles_scores_what_eval_says(
-    cvkit, run_of, mosaics, tmp_path, task
-):
+def test_what_predict_writes_of_tiles_scores_what_eval_says(cvkit, run_of, mosaics, tmp_path, task):
     data, model, tiles = mosaics(task), run_of(task), ("--tiles", SIDE, "--overlap", 0.3)
     low = () if task == "segment" else ("--threshold", 0.01)
     common = ("--weights", model, "--workers", 0, *tiles, *low)
@@ -156,9 +154,7 @@ def scenes_128(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("task", "metric"), [("instance", "mask"), ("detect", None)])
-def test_tiles_of_a_mosaic_lose_and_double_nothing(
-    cvkit, scenes_128, tmp_path, task, metric
-):
+def test_tiles_of_a_mosaic_lose_and_double_nothing(cvkit, scenes_128, tmp_path, task, metric):
     """The shipped model finds in mosaics, whose size it has never seen, what it finds in scenes."""
     model = {"instance": "masks", "detect": "boxes"}[task]
     data = coco_mosaics(scenes_128, tmp_path / "m", 2)
@@ -233,35 +229,6 @@ def test_results_from_python_are_those_of_the_command(cvkit, run_of, mosaics, tm
             assert {name: made[name] for name in made if name != "path"} == {
                 name: line[name] for name in made if name != "path"
             }
-
-
-REFUSED = [
-    *((task, ("--tiles", "512px"), "tiles.syntax") for task in TASKS),
-    *((task, ("--tiles", "8"), "tiles.syntax") for task in TASKS),
-    *((task, ("--overlap", "0.3"), "overlap.idle") for task in TASKS),
-    ("segment", ("--tiles", "64", "--sliding-window"), "tiles.window"),
-]
-
-
-@pytest.mark.parametrize(("task", "flags", "code"), REFUSED)
-def test_tiles_that_cannot_be_are_refused(cvkit, run_of, data_of, tmp_path, task, flags, code):
-    done = cvkit(
-        *(task, "predict", data_of(task) / "images/val", "--weights", run_of(task)),
-        *("--out", tmp_path / "o", "--json", *flags),
-    )
-    assert (done.code, done.json["error"]["code"]) == (2, code)
-    assert done.json["error"]["hint"]
-    assert not (tmp_path / "o").exists()
-
-
-def test_a_network_that_needs_proposals_takes_no_tiles(cvkit, data_of, flags_of, tmp_path):
-    flags = flags_of("detect", epochs=1, data=data_of("detect"), out=tmp_path, arch="fast-rcnn")
-    assert cvkit("detect", "train", *flags, "--quiet").code == 0
-    done = cvkit(
-        *("detect", "eval", "--weights", tmp_path / "detect-fast-rcnn-001", "--json"),
-        *("--data", data_of("detect"), "--tiles", 64, "--no-files"),
-    )
-    assert (done.code, done.json["error"]["code"]) == (2, "tiles.proposals")
 
 
 def test_an_image_that_cannot_be_read_costs_itself_alone(cvkit, run_of, mosaics, tmp_path):
