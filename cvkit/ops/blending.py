@@ -27,7 +27,8 @@ class Blend:
         self.grid, self.count = grid, 0
         self.labels = np.zeros(grid.size_hw, np.uint8)
         self.confidence = np.zeros(grid.size_hw, np.float16) if kept else None
-        self.pixels, self.sums = np.zeros(0, np.int64), np.zeros(0)
+        self.pixels: np.ndarray = np.zeros(0, np.int64)
+        self.sums: np.ndarray = np.zeros(0)
         self._above: Tensor | None = None
         self._below: Tensor | None = None
         self._beside: Tensor | None = None
@@ -71,4 +72,4 @@ class Blend:
         pixels = np.bincount(flat, minlength=classes)
         sums = np.bincount(flat, values.ravel().astype(float), minlength=classes)
         self.pixels = pixels if self.count == 0 else self.pixels + pixels
-        self.sums = sums if self.count == 0 else np.add(self.sums, sums)
+        self.sums = sums if self.count == 0 else self.sums + sums
