@@ -200,7 +200,7 @@ FREE = {
         "batch_size",
     ),
     *("freeze", "train_split", "val_split", "split", "splits", "max_drop", "batch_sizes"),
-    *("min_size", "image_size"),
+    *("min_size", "image_size", "tiles"),
 }
 """Texts that name no fixed things: files, numbers, parts of a network or of the data."""
 

@@ -107,7 +107,8 @@ class Predictor:
                 continue
             with trained.fabric.autocast():
                 results = trained.task.predict(trained.model, item.to(trained.fabric.device))
-            found += zip(results, item.samples, strict=True)
+            for result, sample in zip(results, item.samples, strict=True):
+                found.append(result if isinstance(result, Failure) else (result, sample))
         return found
 
     def _made(self, item: Any, result: Any, sample: Sample) -> Any:

@@ -282,6 +282,8 @@ def scenes_of(trained: Trained, data: Dataset) -> Callable[[str], Scene]:
             with trained.fabric.autocast():
                 batch = item.to(trained.fabric.device)
                 (result,) = trained.task.predict(trained.model, batch)
+        if isinstance(result, Failure):
+            raise DataError(result.reason, code=result.code)
         return result
 
     def scene(key: str) -> Scene:

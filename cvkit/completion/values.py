@@ -297,6 +297,7 @@ SOURCES: dict[str, Callable[[Line], Choices]] = {
     "inputs": _named(paths="files"),
     "loss": lambda line: _joined("+*", LOSSES, line),
     "min_size": _sides,
+    "tiles": _named("auto"),
     "out": lambda line: Choices(paths="files" if line.command[-1] in WRITES_FILE else "folders"),
     "precisions": lambda line: _joined(",", PRECISIONS[1:], line),
     "pretrained": _backbone_weights,

@@ -188,6 +188,10 @@ class BoxDataset:
         original_hw = upright_size_hw(self.images[index].path)
         return Geometry(original_hw, original_hw)
 
+    def truth(self, index: int, size_hw: tuple[int, int]) -> Instances:
+        """Return the label of an image, without its pixels."""
+        return self.images[index].truth
+
     def read(self, index: int, seed: int = 0) -> Sample:
         """Return one sample; `seed` determines the random transform.
 

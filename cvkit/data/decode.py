@@ -36,6 +36,8 @@ from cvkit.errors import DataError
 MAX_PIXELS = 100_000_000
 DEPTHS = (8, 10, 12, 14, 16)
 """Possible numbers of bits in use in 16-bit files."""
+IMAGE_WIDTH = 256
+"""TIFF tag of the width as stored."""
 MAX_SAMPLE_VALUE = 281
 """TIFF tag that declares the largest possible value."""
 NEW_SUBFILE_TYPE, COPIES = 254, 0b101
@@ -105,8 +107,7 @@ def _too_large(path: Path, detail: str) -> DataError:
     return DataError(
         f"{path} has more than {MAX_PIXELS // 10**6} megapixels ({detail})",
         code="image.too_large",
-        hint="save it as a TIFF file, which --tiles (detect, instance, segment) reads in windows; "
-        "or scale it first",
+        hint="scale it first; detect, instance and segment read larger TIFF files with --tiles",
     )
 
 
@@ -364,4 +365,6 @@ def header_of(image: Image.Image) -> tuple[tuple[int, int], int]:
     except DAMAGED_EXIF:
         value = 1  # as `_upright` does
     orientation = value if value in range(1, 9) else 1
-    return ((width, height) if orientation in (5, 6, 7, 8) else (height, width)), orientation
+    stored = getattr(image, "tag_v2", {}).get(IMAGE_WIDTH, width)
+    turns = orientation in (5, 6, 7, 8) and width == stored  # of a TIFF file, Pillow turns the size
+    return ((width, height) if turns else (height, width)), orientation

@@ -3,16 +3,21 @@
 The pixels are those of `cvkit.data.decode.read_image`: RGB uint8, the highest 8 of the bits in use.
 """
 
+import io
+import logging
+import struct
 import threading
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from cvkit.data.decode import MAX_PIXELS, declared_depth
 from cvkit.data.pages import page_of
@@ -29,9 +34,15 @@ MOST = 2**32 - 1
 KEPT = 2**27
 """Bytes of decoded tiles or strips that are kept for the next window."""
 DEFLATE = (8, 32946)
-CODECS = (1, 5, 7, *DEFLATE, 32773)
-"""Compressions that are read: none, LZW, JPEG, deflate and PackBits."""
-DAMAGES = (ValueError, RuntimeError, OSError, IndexError, TypeError, zlib.error, KeyError)
+CODECS = (1, *DEFLATE, 32773)
+"""Compressions that are read: none, deflate and PackBits."""
+JPEG = 7
+FURTHER = (5, JPEG)
+"""Compressions that are read with the package imagecodecs: LZW and JPEG."""
+DAMAGES = (
+    *(ValueError, RuntimeError, OSError, IndexError, TypeError, KeyError, ZeroDivisionError),
+    *(zlib.error, struct.error),
+)
 """What tifffile and its codecs raise about damaged files."""
 ROWS = 1024
 """Rows of an image that are looked at together for its largest value."""
@@ -58,7 +69,8 @@ def tiff_facts(path: Path) -> TiffFacts | None:
     """Return what is known of a TIFF file whose windows can be read; None for any other file.
 
     Windows can be read of upright images with 1 (grey), 3 (RGB) or 4 (RGB and alpha) channels of 8
-    or 16 bits, stored together, and with one of `CODECS`.
+    or 16 bits, stored together, and compressed by one of `CODECS`, or of `FURTHER` if imagecodecs
+    is installed.
 
     Raises:
         DataError: `image.too_large`: more than `MOST` pixels, or tiles of more than `MAX_PIXELS`.
@@ -95,6 +107,7 @@ def _is_tiff(path: Path) -> bool:
 def _page(path: Path) -> Iterator["TiffPage"]:
     from tifffile import TiffFile, TiffPage
 
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())  # damage is an error here
     file, number = page_of(path)
     with TiffFile(file, _multifile=False) as opened:
         page = opened.pages[(number or 1) - 1]
@@ -109,14 +122,19 @@ def _is_plain(page: "TiffPage") -> bool:
     turned = page.tags.get(274)
     return (
         page.imagedepth == 1
+        and min(_facts(page).segment_hw) > 0
         and page.bitspersample in (8, 16)
         and int(page.sampleformat) == 1
         and (samples == 1 or int(page.planarconfig) == 1)
-        and int(page.compression) in CODECS
-        and (int(page.photometric) != 6 or int(page.compression) == 7)
+        and int(page.compression) in _codecs()
+        and (int(page.photometric) != 6 or int(page.compression) == JPEG)
         and (samples == colors or (colors == 3 and samples == 4 and extra == (2,)))
         and (turned is None or turned.value == 1)
     )
+
+
+def _codecs() -> tuple[int, ...]:
+    return (*CODECS, *FURTHER) if find_spec("imagecodecs") else CODECS
 
 
 def _facts(page: "TiffPage") -> TiffFacts:
@@ -144,7 +162,7 @@ class TiffWindows:
         self.kept: OrderedDict[int, np.ndarray] = OrderedDict()
         self.bytes, self.lock = 0, threading.Lock()
         self.more: dict[str, Any] = {}
-        if int(page.compression) == 7:
+        if int(page.compression) == JPEG:
             self.more = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
 
     def values(self, tile: Tile) -> np.ndarray:
@@ -202,31 +220,25 @@ class TiffWindows:
                 self._require_bounded(data)
             part, _, shape = page.decode(data, index, **self.more)
         except DAMAGES as error:
-            raise self._unreadable(error) from error
+            reason = " ".join(str(error).split())[:120]
+            raise DataError(
+                f"{self.path} is damaged: {reason}", code="image.corrupt", hint="replace it"
+            ) from error
         if part is None:  # left out by the writer
             part = np.full(shape, page.nodata, page.dtype)
         return np.asarray(part[0])
 
     def _require_bounded(self, data: bytes) -> None:
-        """Check that deflated data are not longer than the tile or strip that they are."""
+        """Check that compressed data do not claim more pixels than the tile or strip has."""
+        height, width = self.facts.segment_hw
+        if int(self.page.compression) == JPEG:
+            with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+                if image.width * image.height > height * width:
+                    raise ValueError("a tile is larger than its size")
         if int(self.page.compression) in DEFLATE:
-            height, width = self.facts.segment_hw
             most = height * width * self.page.samplesperpixel * self.page.bitspersample // 8
             if len(zlib.decompressobj().decompress(data, most + 1)) > most:
                 raise ValueError("a tile is longer than its size")
-
-    def _unreadable(self, error: Exception) -> DataError:
-        if "imagecodecs" in str(error):
-            return DataError(
-                f"{self.path} is compressed by {self.page.compression.name}, which needs the "
-                "package imagecodecs",
-                code="image.codec",
-                hint="pip install 'cvkit[tiff]'",
-            )
-        reason = " ".join(str(error).split())[:120]
-        return DataError(
-            f"{self.path} is damaged: {reason}", code="image.corrupt", hint="replace it"
-        )
 
     def depth(self) -> int:
         """Return how many bits the values need; reads the whole image, some rows at a time."""

@@ -125,8 +125,9 @@ def windows_of(item: ImageInput, bits: int | None = 16) -> Windows:
         raise DataError(
             str(error),
             code=error.code,
-            hint="only TIFF files are read in windows (upright, 8 or 16 bits, grey or RGB; not "
-            "compressed, or by LZW, deflate, PackBits or JPEG): save it as a TIFF file with tiles",
+            hint="save it as a TIFF file with tiles, which is read in windows: upright, 8 or 16 "
+            "bits, grey or RGB, with deflate, PackBits or no compression; with LZW or JPEG after "
+            "pip install 'cvkit[tiff]'",
         ) from error
 
 
@@ -150,6 +151,10 @@ class Wrapped(Protocol):
         """Return a sample."""
 
 
+def _without_label(index: int, size_hw: tuple[int, int]) -> None:
+    """Return the label of an input of predict."""
+
+
 @dataclass(frozen=True)
 class TiledImages:
     """A dataset whose images are read in tiles, unless they fit into one.
@@ -164,7 +169,7 @@ class TiledImages:
     inner: Wrapped
     items: Sequence[ImageInput]
     tile_hw: tuple[int, int]
-    truth: Callable[[int, tuple[int, int]], object] = lambda index, size_hw: None
+    truth: Callable[[int, tuple[int, int]], object] = _without_label
 
     def __len__(self) -> int:
         return len(self.items)

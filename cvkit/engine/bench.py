@@ -163,8 +163,11 @@ def results_of(leg: Leg, files: Sequence[NamedInput]) -> tuple[dict[str, Any], l
             if isinstance(item, Failure):
                 failures.append(item)
             else:
-                pairs = zip(item.samples, leg.predict(item), strict=True)
-                found |= {sample.path: result for sample, result in pairs}
+                for sample, result in zip(item.samples, leg.predict(item), strict=True):
+                    if isinstance(result, Failure):
+                        failures.append(result)
+                    else:
+                        found[sample.path] = result
     return found, failures
 
 

@@ -141,7 +141,8 @@ def evaluate(
                     results = _results(task, model, item, loss, seed)
                 if loss is None or loss.finite:
                     for place, sample, result in zip(places, item.samples, results, strict=True):
-                        order.put(place, (sample, result))
+                        failed = isinstance(result, Failure)  # when it was read in tiles
+                        order.put(place, result if failed else (sample, result))
                 elif ranks.world == 1:
                     raise _diverged()  # all processes must get here before one may raise
             counted.add(order.take_placed())

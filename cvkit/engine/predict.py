@@ -19,7 +19,7 @@ from cvkit.engine.processes import cores
 from cvkit.engine.ranks import Ranks
 from cvkit.engine.shares import Share, share_of
 from cvkit.errors import CvkitError, DataError, Interrupted, OutputError
-from cvkit.structures import Failure, Sample
+from cvkit.structures import Batch, Failure, Sample
 from cvkit.tasks.contract import Dataset, Task
 from cvkit.texts import counted
 
@@ -28,6 +28,7 @@ OnLine = Callable[[dict[str, Any]], None]
 
 WAITING_RESULTS = 8
 """Results (with their decoded images) that may wait to be written before the model waits."""
+INTERRUPTED = "prediction interrupted"
 WRITERS = 2
 """Threads that draw and write."""
 
@@ -290,18 +291,28 @@ def _predict_share(work: Work, data: Dataset, share: Share, records: Records) ->
                 if places[0] not in share.done:
                     records.written.put(places[0], item)
             else:
-                with torch.inference_mode(), work.fabric.autocast():
+                with torch.inference_mode(), work.fabric.autocast(), _stoppable(ranks, item):
                     results = task.predict(model, item.to(device))
                 for place, sample, result in zip(places, item.samples, results, strict=True):
-                    if place not in share.done:
+                    if place in share.done:
+                        continue
+                    if isinstance(result, Failure):
+                        records.written.put(place, result)
+                    else:
                         records.add(place, result, sample, writers)
             records.record()
             work.advance(min(len(share.done) + records.begun * ranks.world, len(data)), "")
-            ranks.stop.raise_if_set("prediction interrupted", "add --resume to continue")
+            ranks.stop.raise_if_set(INTERRUPTED, "add --resume to continue")
             ranks.raise_if_failed()
             last = ranks.last_place(work.max_failures - len(work.lost))
             if last is not None and records.written.is_past(last):
                 break
+
+
+def _stoppable(ranks: Ranks, batch: Batch) -> contextlib.AbstractContextManager[None]:
+    """Let a signal end the prediction of an image that is read in tiles, which can take hours."""
+    tiled = any(sample.windows is not None for sample in batch.samples)
+    return ranks.stop.at_once(INTERRUPTED) if tiled else contextlib.nullcontext()
 
 
 def _collect(work: Work, journal: Journal | None, records: Records | None) -> None:

@@ -27,7 +27,8 @@ class Blend:
         self.grid, self.count = grid, 0
         self.labels = np.zeros(grid.size_hw, np.uint8)
         self.confidence = np.zeros(grid.size_hw, np.float16) if kept else None
-        self.pixels, self.sums = np.zeros(0, np.int64), np.zeros(0)
+        self.pixels: np.ndarray = np.zeros(0, np.int64)
+        self.sums: np.ndarray = np.zeros(0)
         self._above: Tensor | None = None
         self._below: Tensor | None = None
         self._beside: Tensor | None = None

@@ -99,7 +99,7 @@ class _Objects:
             boxes=boxes,
             labels=np.concatenate([each.labels for _, each in found]),
             scores=np.concatenate([each.prediction_scores() for _, each in found]),
-            cut=(low | high).any(1),
+            cut=np.asarray((low | high).any(1)),
             masks=coded if len(coded) == len(found) else None,
             size_hw=size_hw,
         )

@@ -12,6 +12,9 @@ from cvkit.output.lettering import fit, text_size, write_text
 from cvkit.output.plates import Covers, Plates
 from cvkit.structures import IGNORE, ClassList, Instances, SegMap, voc_color
 
+NAMED = 1000
+"""Objects of a picture, the best ones, whose class and score are written beside them."""
+
 
 def draw_segmentation(
     image: np.ndarray,
@@ -80,7 +83,7 @@ def draw_boxes(image: np.ndarray, result: Instances, classes: ClassList) -> np.n
     for (x1, y1, x2, y2), color in zip(boxes[::-1].tolist(), colors[::-1], strict=True):
         cv2.rectangle(canvas.picture, (x1, y1), (x2 - 1, y2 - 1), color, canvas.line)
     plates = Plates(canvas.picture, canvas.text, covers)
-    for index, box in enumerate(boxes):
+    for index, box in enumerate(boxes[:NAMED]):
         text = plates.fit(_caption(result, index, classes))
         where, _, _ = plates.place(text, box, parts[index])
         plates.draw(text, where, colors[index])
@@ -119,7 +122,8 @@ def draw_instances(
         cv2.drawContours(picture, outlines(part), -1, bright, canvas.line, offset=(x, y))
         boxes.append((x, y, x + part.shape[1], y + part.shape[0]))
     plates = Plates(picture, canvas.text, covers)
-    for index, (box, covered) in enumerate(zip(boxes[::-1], parts[::-1], strict=True)):
+    named = list(zip(boxes[::-1], parts[::-1], strict=True))[:NAMED]
+    for index, (box, covered) in enumerate(named):
         text = plates.fit(_caption(result, index, classes))
         where, over_plate, over_object = plates.place(text, box, covered)
         wide, high = plates.size(text)

@@ -289,7 +289,10 @@ class Task(ABC, Generic[T, E, P]):
 
     @abstractmethod
     def predict(self, model: nn.Module, batch: Batch) -> list[Any]:
-        """Return one result per sample, in the pixels of the original image."""
+        """Return one result per sample, in the pixels of the original image.
+
+        One that is read in tiles meanwhile, and cannot be, has a `Failure` in its place.
+        """
 
     @abstractmethod
     def validate(self, model: nn.Module, batch: Batch) -> tuple[list[Any], Tensor]:

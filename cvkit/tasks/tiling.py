@@ -11,11 +11,11 @@ import torch
 from cvkit import catalog
 from cvkit.data.windows import ReadTile, Windows
 from cvkit.engine.loader import stack
-from cvkit.errors import UsageError
+from cvkit.errors import DataError, UsageError
 from cvkit.ops.tiling import Grid, Tile, grid_of
-from cvkit.options.base import Inference
+from cvkit.options.base import Eval, Predict
 from cvkit.options.tiling import Tiled
-from cvkit.structures import Batch, Geometry, Sample
+from cvkit.structures import Batch, Failure, Geometry, Sample
 from cvkit.tasks.common import parse_image_size, required
 
 SIDES = 32, 8192
@@ -63,7 +63,7 @@ def tiling_for(options: Tiled, auto_hw: tuple[int, int]) -> Tiling | None:
     if not options.tiles:
         return None
     tile_hw = auto_hw if options.tiles == "auto" else _parsed(options.tiles)
-    size = options.batch_size if isinstance(options, Inference) else 1
+    size = options.batch_size if isinstance(options, Eval | Predict) else 1
     return Tiling(tile_hw, options.overlap, size)
 
 
@@ -92,8 +92,10 @@ def predict_each(
     batch: Batch,
     whole: Callable[[Batch], Sequence[R]],
     tiled: Callable[[Sample, Windows, torch.device], R],
-) -> list[R]:
+) -> list[R | Failure]:
     """Return the results of a batch, some samples of which may be read in tiles.
+
+    Such a sample that turns out to be unreadable gets a failure in the place of its result.
 
     Args:
         batch: the samples.
@@ -104,7 +106,7 @@ def predict_each(
     here = [place for place, each in enumerate(windows) if each is None]
     if len(here) == len(windows):
         return list(whole(batch))
-    results: dict[int, R] = {}
+    results: dict[int, R | Failure] = {}
     if here:
         assert isinstance(batch.images, torch.Tensor), "only training lists images of several sizes"
         some = Batch(batch.images[here], None, tuple(batch.samples[place] for place in here))
@@ -112,7 +114,10 @@ def predict_each(
     device = batch.images[0].device
     for place, (sample, each) in enumerate(zip(batch.samples, windows, strict=True)):
         if each is not None:
-            results[place] = tiled(sample, each, device)
+            try:
+                results[place] = tiled(sample, each, device)
+            except DataError as error:
+                results[place] = Failure(sample.path, error.code, str(error))
     return [results[place] for place in range(len(windows))]
 
 

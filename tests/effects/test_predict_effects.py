@@ -114,6 +114,7 @@ def keys(at, **more):
     return sorted(run(at, "predict", **more)[1])
 
 
+WIDE = {"inputs": lambda at: [large(at) + "/images/val"]}
 ROWS = [
     Row("inputs", (inputs, training), paths),
     Row("weights", (model(), model(epochs=2, seed=3)), results("predict")),
@@ -153,6 +154,8 @@ ROWS = [
         SEGMENT,
         NATIVE | {"inputs": lambda at: [large(at) + "/images/val"]},
     ),
+    Row("tiles", ("", "auto", "40x32"), results("predict"), SEGMENT + BOXES, WIDE),
+    Row("overlap", (0.1, 0.5), results("predict"), SEGMENT + BOXES, WIDE | {"tiles": "32"}),
     Row("threshold", (None, 0.9), lines, BOXES),
     Row("nms", (None, 0.01), lines, BOXES),
     Row("min_size", ("", "64"), lines, BOXES),

@@ -224,7 +224,7 @@ def test_a_training_that_cannot_mean_what_it_says_is_refused(
 
 IDLE = {"tta": "flip", "sliding_window": True, "views": "2x1", "nms": 0.1, "min_size": "64"}
 IDLE |= {"data": "d", "mask_threshold": 0.4, "json_file": Path("j"), "proposals": Path("p")}
-IDLE |= {"exclude": Path("e")}
+IDLE |= {"exclude": Path("e"), "tiles": "64", "overlap": 0.3}
 IN_TABLES = {"format": "csv", "val_fraction": 0.5, "seed": 3}
 IN_FILES = {"truth": Path("t"), "fuse": ["a"], "weight": 0.5}
 
@@ -265,6 +265,11 @@ def eval_cases():
     yield "detect", {"proposals": regions(20)}, "proposals.unsupported"
     yield "detect", {"weights": "rcnn", "min_size": "64"}, "min_size.crops"
     yield "segment", {"tta": "flip", "sliding_window": True}, "tta.window"
+    yield "segment", {"tiles": "64", "sliding_window": True}, "tiles.window"
+    for task in ("segment", *BOXES):
+        yield task, {"tiles": "64px"}, "tiles.syntax"
+        yield task, {"overlap": 0.3}, "overlap.idle"
+    yield "detect", {"weights": "rcnn", "tiles": "64"}, "tiles.proposals"
     for task in ("classify", "segment"):
         yield task, {"tta": "up"}, "tta.syntax"
     yield "segment", {"tta": "scales"}, "tta.scales"
@@ -306,6 +311,9 @@ PREDICTS = [
     *((task, {"fps": 5.0}, "fps.idle") for task in TASKS if task != "video"),
     ("detect", {"proposals": regions(20)}, "proposals.unsupported"),
     ("segment", {"tta": "flip", "sliding_window": True}, "tta.window"),
+    ("segment", {"tiles": "64", "sliding_window": True}, "tiles.window"),
+    *((task, {"tiles": "64px"}, "tiles.syntax") for task in ("segment", *BOXES)),
+    *((task, {"overlap": 0.3}, "overlap.idle") for task in ("segment", *BOXES)),
     ("segment", {"tta": "up"}, "tta.syntax"),
     ("segment", {"tta": "flip,scales"}, "tta.scales"),
     ("classify", {"tta": "up"}, "tta.syntax"),

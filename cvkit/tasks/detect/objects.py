@@ -246,7 +246,7 @@ class ObjectTask(ImageTask[T, E, P]):
         if tiling is None:
             return data
         files = [InputFile(image.path, image.key) for image in images]
-        return TiledImages(data, files, tiling.tile_hw, lambda index, _: images[index].truth)
+        return TiledImages(data, files, tiling.tile_hw, data.truth)
 
     def _proposals(self) -> Mapping[str, np.ndarray] | None:
         """Return the [R, 4] proposals of each image by key; None if the network makes them."""
@@ -288,7 +288,7 @@ class ObjectTask(ImageTask[T, E, P]):
         """Return the backbone's input and its finest map (for crops: the features)."""
         return cast(Detector, model).probe(self.training_input(batch)[0])
 
-    def predict(self, model: nn.Module, batch: Batch) -> list[Instances]:
+    def predict(self, model: nn.Module, batch: Batch) -> list[Instances | Failure]:
         """Return the detections of each sample, in original pixels."""
         return predict_each(batch, partial(self._detect, model), partial(self._detect_tiles, model))
 
@@ -311,7 +311,7 @@ class ObjectTask(ImageTask[T, E, P]):
     def validate(self, model: nn.Module, batch: Batch) -> tuple[list[Instances], Tensor]:
         """Return the results of `predict` and the mean loss of the batch."""
         terms = self.loss(model, with_objects(batch))
-        return self.predict(model, batch), total(terms)
+        return self._detect(model, batch), total(terms)
 
     def result(self, found: Detections, sample: Sample) -> Instances:
         """Return the objects found in an image, in original pixels."""

@@ -287,7 +287,7 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
         """Return the same problem without label smoothing."""
         return replace(self, training=replace(required(self.training), label_smoothing=0.0))
 
-    def predict(self, model: nn.Module, batch: Batch) -> list[SegMap]:
+    def predict(self, model: nn.Module, batch: Batch) -> list[SegMap | Failure]:
         """Return a label map for each sample, in original pixels."""
 
         def whole(batch: Batch) -> list[SegMap]:
