@@ -45,7 +45,11 @@ class Tables:
         self.history.append(line)
         rows = [
             {"epoch": each["epoch"], "step": each["step"]}
-            | {name.partition("/")[2]: value for name, value in named_numbers(each).items()}
+            | {
+                name.removeprefix("epoch/"): value
+                for name, value in named_numbers(each).items()
+                if name != "epoch/epoch"
+            }
             for each in self.history
         ]
         names = dict.fromkeys(name for row in rows for name in row)

@@ -33,6 +33,8 @@ from test_eval_effects import (
 )
 from test_train_own_effects import FAST, regions
 
+from cvkit.options.saves import SAVES
+
 
 def training(at):
     return [inputs(at)[0].replace("/val", "/train")]
@@ -125,7 +127,8 @@ ROWS = [
     Row("contact_sheet", (0, 1, 2), sheet),
     Row("json_results", (False, True), keys),
     Row("top_k", (1, 2), lines, CLASSIFY + VIDEO),
-    Row("save", ("none", "sorted"), written, CLASSIFY),
+    Row("save", ("", "sorted", "labelstudio", "cvat", "labelme"), written, CLASSIFY),
+    Row("save", ("", "none"), written, same=True),
     Row("embeddings", (None, lambda at: at.root / "features.npz"), embedded, CLASSIFY),
     Row("tta", (None, "flip", "ten-crop"), results("predict"), CLASSIFY),
     Row("tta", (None, "flip", "scales", "flip,scales"), results("predict"), SEGMENT, LARGE),
@@ -144,7 +147,9 @@ ROWS = [
     Row("max_detections", (None, 1), lines, BOXES),
     Row("draw_threshold", (0.0, 1.0), pictures, BOXES),
     Row("image_ids", (coco(100), coco(200)), numbers, BOXES),
-    Row("save", ("", "yolo", "voc", "csv", "yolo,csv"), written, DETECT),
+    Row("save", ("", *SAVES["detect"], "yolo,csv"), written, DETECT),
+    Row("save", ("", *SAVES["instance"]), written, INSTANCE),
+    Row("save", ("", *SAVES["segment"]), written, SEGMENT),
     Row(
         "proposals",
         (regions(20), regions(30)),
@@ -154,7 +159,7 @@ ROWS = [
     ),
     Row("mask_threshold", (0.3, 0.7), results("predict"), INSTANCE),
     Row("per_clip", (False, True), written, VIDEO),
-    Row("save", ("none", "video"), written, VIDEO),
+    Row("save", ("", "video", "labelstudio"), written, VIDEO),
     Row(
         "views",
         ("", "2x1", "1x3"),

@@ -30,6 +30,7 @@ from cvkit.engine import processes
 from cvkit.errors import CvkitError
 from cvkit.export import formats as exports
 from cvkit.options.job import with_given
+from cvkit.options.saves import ALWAYS
 from cvkit.options.tree import OPTIONS
 
 ROOT = Path(__file__).parents[2] / "cvkit"
@@ -100,6 +101,8 @@ TRAIN = [
     (TASKS, {"augment": "missing.yaml"}, "augment.missing"),
     (TASKS, {"find_lr": True, "devices": 2}, "find_lr.unsupported"),
     (TASKS, {"find_lr": True, "report": True}, "report.idle"),
+    (TASKS, {"find_lr": True, "log": "csv"}, "log.idle"),
+    (TASKS, {"log": "csw"}, "log.unknown"),
     (TASKS, {"find_lr": True, "resume": lambda at: at.root}, "find_lr.unsupported"),
     (TASKS, {"check": True, "resume": lambda at: at.root}, "check.resume"),
     (TASKS, {"unfreeze_at": 2, "epochs": 2, "devices": 2}, "freeze.devices"),
@@ -299,7 +302,8 @@ PREDICTS = [
         for task in ("segment", *BOXES)
     ),
     ("detect", {"overlay": "none", "draw_threshold": 0.2}, "draw_threshold.idle"),
-    ("detect", {"save": "pdf"}, "save.unknown"),
+    *((task, {"save": "pdf"}, "save.unknown") for task in TASKS),
+    *((task, {"save": kind}, "save.idle") for task, kind in ALWAYS),
     ("detect", {"proposals": regions(20)}, "proposals.unsupported"),
     ("segment", {"tta": "flip", "sliding_window": True}, "tta.window"),
     ("segment", {"tta": "up"}, "tta.syntax"),
