@@ -17,7 +17,7 @@ ROWS = [
     {"api", "cli"},
     {"commands", "completion"},
     {"config", "helptext", "mistakes"},
-    {"reporting", "tasks"},
+    {"loggers", "reporting", "tasks"},
     {"scoring"},
     {"dividing"},
     {"export"},

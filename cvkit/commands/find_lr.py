@@ -17,12 +17,13 @@ def find_lr(options: Train, task_name: str, report: Reporter) -> int:
     from cvkit.engine.lr_range import lr_range
     from cvkit.output.curves import write_lr_curve
 
-    if options.report:
-        raise UsageError(
-            "--report has no effect with --find-lr, which trains no model",
-            code="report.idle",
-            hint="omit it",
-        )
+    for name in ("report", "log"):
+        if getattr(options, name):
+            raise UsageError(
+                f"--{name} has no effect with --find-lr, which trains no model",
+                code=f"{name}.idle",
+                hint="omit it",
+            )
     if options.resume or options.devices * options.nodes > 1:
         raise UsageError(
             "--find-lr cannot be combined with --resume, --devices or --nodes",

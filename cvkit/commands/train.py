@@ -103,16 +103,20 @@ def run_training(
         if options.resume:
             _resume(trainer, options, report)
         progress, is_main = trainer.progress, job.fabric.global_rank == 0
+        log = holding.enter_context(job.logged(run, progress)) if is_main else None
         try:
-            trainer.fit()
+            trainer.fit(log)
             final = run_post_fits(trainer, job.data[2])
         finally:
             if is_main and progress.history:
                 write_curves(run / "curves.png", progress.history, job.task.best)
         if not options.keep_states:
             trainer.saves.finish()
+        page = None
         if options.report and is_main:
-            report_on_training(options, task_name, run, report, stop)
+            page = report_on_training(options, task_name, run, report, stop)
+        if log:
+            log.final(progress.kept(options.keep) | (final or {}), page)
     return Outcome(run, job.task, progress, is_main, final)
 
 

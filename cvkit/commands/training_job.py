@@ -14,6 +14,7 @@ from cvkit.console import Reporter
 from cvkit.early import global_rank
 from cvkit.errors import UsageError
 from cvkit.options.base import Train
+from cvkit.options.logs import parse_log
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from cvkit.engine.progress import Progress, Settings
     from cvkit.engine.runtime import StopSignal
     from cvkit.engine.train import Trainer
+    from cvkit.loggers.recorder import Recorder
     from cvkit.tasks.contract import Task
 
 
@@ -42,6 +44,7 @@ class TrainingJob:
                 hint="omit one of them",
             )
         require_names(options, task_name)
+        self.logs = parse_log(options.log)
         runtime.keep_memory()
         self.device, self.precision = runtime.choose(options.device, options.precision)
         if options.compile:
@@ -173,6 +176,30 @@ class TrainingJob:
             stop=stop,
             ranks=self.ranks,
         )
+
+    @contextlib.contextmanager
+    def logged(self, run: Path, progress: Progress) -> Iterator[Recorder | None]:
+        """Yield what passes the training to the programs of `--log`; None without any.
+
+        Args:
+            run: the run folder.
+            progress: of the run, restored.
+        """
+        if not self.logs:
+            yield None
+            return
+        from cvkit.loggers.contract import Run
+        from cvkit.loggers.recorder import Recorder
+        from cvkit.loggers.showing import Shown
+
+        config, history = as_config(self.options), tuple(progress.history)
+        about = Run(run, progress.step, config, history, self.options.offline)
+        shown = Shown(self.task, self.data[1], self.fabric)
+        recorder = Recorder(self.logs, about, shown, self.report)
+        try:
+            yield recorder
+        finally:
+            recorder.close()
 
     def memorise(self, run: Path, stop: StopSignal) -> Progress:
         """Pass the data to a gradient-free model."""

@@ -19,6 +19,7 @@ from cvkit.options.described import choices_of, hints, type_of
 from cvkit.options.detect import PROTOCOLS
 from cvkit.options.export import DYNAMIC
 from cvkit.options.job import PRECISIONS, Command
+from cvkit.options.logs import PROGRAMS
 from cvkit.options.saves import SAVES
 from cvkit.options.segment import DIALECTS
 from cvkit.options.tree import task_options
@@ -295,6 +296,7 @@ SOURCES: dict[str, Callable[[Line], Choices]] = {
     "dialect": lambda line: _joined(",", DIALECTS, line),
     "images": _named(paths="folders"),
     "inputs": _named(paths="files"),
+    "log": lambda line: _joined(",", PROGRAMS, line),
     "loss": lambda line: _joined("+*", LOSSES, line),
     "min_size": _sides,
     "tiles": _named("auto"),

@@ -2,7 +2,9 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
+
+from torch import nn
 
 from cvkit.engine.evaluate import Measured
 
@@ -37,6 +39,16 @@ class Settings:
     def model_file(self) -> str:
         """Name of the kept model's file in the run folder."""
         return f"{self.keep}.safetensors"
+
+
+class Log(Protocol):
+    """What is told of a training while it goes on, in the first process."""
+
+    def step(self, step: int, loss: float, lr: float) -> None:
+        """Take note of a step of the run: its loss, and its learning rate."""
+
+    def epoch(self, line: dict[str, Any], network: nn.Module) -> None:
+        """Take note of an epoch: its line of metrics.jsonl, and the network that was evaluated."""
 
 
 @dataclass

@@ -19,7 +19,7 @@ from cvkit.engine.evaluate import Measured
 from cvkit.engine.finite import FiniteChecks
 from cvkit.engine.freezing import Freezing, rest_statistics
 from cvkit.engine.loader import Loaded, load, only_batch
-from cvkit.engine.progress import Progress, Settings
+from cvkit.engine.progress import Log, Progress, Settings
 from cvkit.engine.ranks import Ranks
 from cvkit.engine.runtime import StopSignal
 from cvkit.engine.sampler import STEP_SEED, batch_plan, batch_sizes
@@ -128,15 +128,18 @@ class Trainer:
         world, rank = self.fabric.world_size, self.fabric.global_rank
         return batch_plan(len(self.train_data), epoch, self.settings, rank, world, self.groups)
 
-    def fit(self) -> None:
+    def fit(self, log: Log | None = None) -> None:
         """Train until the last epoch, early stopping, or a signal.
+
+        Args:
+            log: is told of steps and epochs.
 
         Raises:
             Interrupted: a signal came; the state is saved.
             TrainingDiverged: a number became non-finite; the last save is intact.
             DataError: an image could not be read.
         """
-        self._saved_at, self._save_seconds = time.monotonic(), 0.0
+        self._saved_at, self._save_seconds, self.log = time.monotonic(), 0.0, log
         if not self.progress.step:
             self.save()  # from here on the run can be resumed after a kill at any moment
         with self.kept:
@@ -170,6 +173,9 @@ class Trainer:
                 if progress.step % self.every and progress.position < self.steps_per_epoch:
                     continue
                 loss = self._read_losses()
+                if self.log:
+                    rate = self.optimizer.param_groups[0]["lr"]
+                    self.log.step(progress.step, loss, rate)
                 rate = done * images / (time.monotonic() - started)
                 shown = f"loss {loss:.3f} lr {self.lr():.2e} {rate:.0f} img/s"
                 advance(progress.position, shown)
@@ -293,6 +299,8 @@ class Trainer:
         if self.fabric.global_rank == 0:
             lines = "".join(json.dumps(line) + "\n" for line in progress.history)
             write_file(self.run / "metrics.jsonl", lines)
+            if self.log:
+                self.log.epoch(progress.history[-1], self.saves.measured)
         # If epochs are short, saving after each would take most of the time.
         waited = time.monotonic() - self._saved_at >= 10 * self._save_seconds
         first_or_last = progress.epoch in (1, settings.epochs) or self._out_of_patience()

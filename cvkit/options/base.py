@@ -199,6 +199,7 @@ class Train(Job):
             "the run folder",
         ),
     ] = False
+    log: Annotated[str, flag(OUTPUT, sentences.LOG_HELP)] = ""
     resume: Annotated[
         Path | None,
         flag(

@@ -33,8 +33,7 @@ ABOUT = {
     "labelme": "labelme/",
     "geojson": "geojson/ in pixels, as QuPath reads it",
     "sorted": "one folder per class, with links to its images",
-    "video": "MP4 files of the videos with their results, for image tasks instead of the overlays "
-    "of their frames",
+    "video": "MP4 files of the videos with the results drawn in, in place of overlays of frames",
 }
 """What each value writes, for help texts."""
 

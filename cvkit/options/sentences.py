@@ -13,6 +13,11 @@ JOINED = "may be repeated: several datasets are joined"
 WEIGHTS_HELP = "Model: run folder, .safetensors file, name in weights/"
 RUN_HELP = f"{WEIGHTS_HELP}, exported .onnx or .xml file"
 
+LOG_HELP = (
+    "Also log curves and pictures of each epoch into the run folder for tensorboard, wandb, mlflow "
+    "or csv; several are separated by commas"
+)
+
 
 def weights_flag(task: str) -> typer.models.OptionInfo:
     """Return the description of a task's `--weights`, which lists its published models."""

@@ -21,7 +21,7 @@ STEPS = (
     *("schedule", "warmup_epochs", "clip_grad", "ema", "label_smoothing", "patience"),
     *("mixup", "cutmix", "loss", "class_weights", "augment", "erasing", "save_minutes"),
     *("freeze_backbone", "freeze", "dropout", "stochastic_depth", "checkpoint_gradients"),
-    "compile",
+    *("compile", "log"),
 )
 """Flags about training in steps, which do not apply to a model that only keeps its examples."""
 

@@ -35,6 +35,8 @@ from test_eval_effects import (
 )
 from test_train_own_effects import FAST, regions
 
+from cvkit.options.saves import MARKED, SAVES
+
 
 def training(at):
     return [inputs(at)[0].replace("/val", "/train")]
@@ -115,6 +117,13 @@ def keys(at, **more):
 
 
 WIDE = {"inputs": lambda at: [large(at) + "/images/val"]}
+
+
+def files(task):
+    """Return the values of --save that an image can show."""
+    return tuple(kind for kind in SAVES[task] if kind != MARKED)
+
+
 ROWS = [
     Row("inputs", (inputs, training), paths),
     Row("weights", (model(), model(epochs=2, seed=3)), results("predict")),
@@ -139,9 +148,10 @@ ROWS = [
     Row("contact_sheet", (0, 1, 2), sheet),
     Row("json_results", (False, True), keys),
     Row("top_k", (1, 2), lines, CLASSIFY + VIDEO),
-    Row("save", ("", "sorted", "video", "sorted,video"), written, CLASSIFY, {"inputs": clip}),
-    Row("save", ("", "video"), written, SEGMENT + INSTANCE, {"inputs": clip}),
-    Row("save", ("none", ""), written, CLASSIFY + SEGMENT + BOXES, same=True),
+    Row("save", ("", *files("classify")), written, CLASSIFY),
+    Row("save", ("", "video", "sorted,video"), written, CLASSIFY, {"inputs": clip}),
+    Row("save", ("", "video"), written, SEGMENT + BOXES, {"inputs": clip}),
+    Row("save", ("", "none"), written, same=True),
     Row("fps", (0.0, 2.0, 5.0), paths, CLASSIFY + SEGMENT + BOXES, {"inputs": clip}),
     Row("embeddings", (None, lambda at: at.root / "features.npz"), embedded, CLASSIFY),
     Row("tta", (None, "flip", "ten-crop"), results("predict"), CLASSIFY),
@@ -163,13 +173,9 @@ ROWS = [
     Row("max_detections", (None, 1), lines, BOXES),
     Row("draw_threshold", (0.0, 1.0), pictures, BOXES),
     Row("image_ids", (coco(100), coco(200)), numbers, BOXES),
-    Row(
-        "save",
-        ("", "yolo", "voc", "csv", "yolo,csv", "video", "csv,video"),
-        written,
-        DETECT,
-        {"inputs": clip},
-    ),
+    Row("save", ("", *files("detect"), "yolo,csv"), written, DETECT),
+    Row("save", ("", *files("instance")), written, INSTANCE),
+    Row("save", ("", *files("segment")), written, SEGMENT),
     Row(
         "proposals",
         (regions(20), regions(30)),
@@ -179,7 +185,7 @@ ROWS = [
     ),
     Row("mask_threshold", (0.3, 0.7), results("predict"), INSTANCE),
     Row("per_clip", (False, True), written, VIDEO),
-    Row("save", ("none", "video"), written, VIDEO),
+    Row("save", ("", "video", "labelstudio"), written, VIDEO),
     Row(
         "views",
         ("", "2x1", "1x3"),

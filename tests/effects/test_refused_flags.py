@@ -30,6 +30,7 @@ from cvkit.engine import processes
 from cvkit.errors import CvkitError
 from cvkit.export import formats as exports
 from cvkit.options.job import with_given
+from cvkit.options.saves import ALWAYS
 from cvkit.options.tree import OPTIONS
 
 ROOT = Path(__file__).parents[2] / "cvkit"
@@ -102,6 +103,8 @@ TRAIN = [
     (TASKS, {"augment": "missing.yaml"}, "augment.missing"),
     (TASKS, {"find_lr": True, "devices": 2}, "find_lr.unsupported"),
     (TASKS, {"find_lr": True, "report": True}, "report.idle"),
+    (TASKS, {"find_lr": True, "log": "csv"}, "log.idle"),
+    (TASKS, {"log": "csw"}, "log.unknown"),
     (TASKS, {"find_lr": True, "resume": lambda at: at.root}, "find_lr.unsupported"),
     (TASKS, {"check": True, "resume": lambda at: at.root}, "check.resume"),
     (TASKS, {"unfreeze_at": 2, "epochs": 2, "devices": 2}, "freeze.devices"),
@@ -309,6 +312,7 @@ PREDICTS = [
     *((task, {"save": "pdf"}, "save.unknown") for task in TASKS),
     *((task, {"save": "video"}, "save.idle") for task in TASKS if task != "video"),
     *((task, {"fps": 5.0}, "fps.idle") for task in TASKS if task != "video"),
+    *((task, {"save": kind}, "save.idle") for task, kind in ALWAYS),
     ("detect", {"proposals": regions(20)}, "proposals.unsupported"),
     ("segment", {"tta": "flip", "sliding_window": True}, "tta.window"),
     ("segment", {"tiles": "64", "sliding_window": True}, "tiles.window"),

@@ -305,6 +305,7 @@ ROWS = [
     Row("save_minutes", (5.0, 0.0), saves),
     Row("keep_states", (False, True), files),
     Row("report", (False, True), files),
+    Row("log", ("", "csv"), files),
     Row("resume", (None, resumable), steps, base={"epochs": 3}),
     Row("devices", (1, 2), together),
     Row("nodes", (1, 2), together),

@@ -1,0 +1,1 @@
+"""Where `train --log` writes its curves and pictures, one module per program."""
