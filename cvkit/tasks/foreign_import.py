@@ -107,7 +107,8 @@ def _classifier(options: WeightsImport, arch: str, backbone: str, file: StateFil
         about["names"] = encoder.names
     if encoder.left:
         about["left"] = dict(encoder.left)
-    network, preprocessing = {}, {}
+    network: dict[str, Any] = {}
+    preprocessing: dict[str, Any] = {}
     if config := _timm_config(options.file):
         preprocessing = _timm_preprocessing(options.file, config)
         network = {"image_size": preprocessing["image_size"]}

@@ -11,12 +11,16 @@ import torch
 import torchvision
 from PIL import Image
 from torch import nn
+from torchvision.models import VisionTransformer
 
 from cvkit import catalog, load
 from cvkit.data.synthetic.scenes import make_single
 from cvkit.errors import ModelFileError
+from cvkit.models.build import build
+from cvkit.models.convert import converted, require_equal_names
 from cvkit.models.layouts.encoders import encoder_of
 from cvkit.models.layouts.timm import FAMILIES
+from cvkit.models.specs import ClassifierSpec
 from cvkit.models.state_files import StateFile, read_state_file
 from cvkit.models.weights import load_pretrained
 
@@ -36,6 +40,7 @@ TIMM = {
     "regnet_y_400mf": "regnety_004",
 }
 """timm's name of a network of each family; the others of a family differ in size only."""
+VIT = "vit_b_32"
 
 
 def settled(model):
@@ -59,8 +64,49 @@ def picture(tmp_path):
     return tmp_path / "p.png"
 
 
-@pytest.mark.parametrize("name", TIMM)
-def test_a_network_of_timm_has_its_scores(cvkit, tmp_path, picture, name):
+def ours(name, tensors, side):
+    """Return cvkit's classifier with imported tensors."""
+    kept, _, count = converted("classify", name, name, tensors)
+    spec = ClassifierSpec(arch=name, backbone=name, small=False, image_size=side)
+    network = build("classify", spec, count)
+    network.load_state_dict(require_equal_names(network.state_dict(), kept))
+    return network.eval()
+
+
+@pytest.mark.parametrize("name", [name for name in TIMM if name != VIT])
+def test_a_network_of_timm_has_its_logits(name):
+    timm = pytest.importorskip("timm", reason="timm is not installed")
+    torch.manual_seed(0)
+    model = settled(timm.create_model(TIMM[name], num_classes=10))
+    side = model.pretrained_cfg["input_size"][-1]
+    images = torch.randn(1, 3, side, side)
+    encoder = encoder_of(StateFile(model.state_dict()))
+    with torch.no_grad():
+        expected, found = model(images), ours(name, encoder.tensors, side)(images)["out"]
+    assert expected.std() > 1e-2, "the logits say nothing"
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_vision_transformer_of_timm_has_its_logits():
+    """ViT-B would take seconds; names do not depend on the size."""
+    timm = pytest.importorskip("timm", reason="timm is not installed")
+    torch.manual_seed(0)
+    size = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 3, "num_heads": 4}
+    model = settled(timm.models.vision_transformer.VisionTransformer(**size, num_classes=10))
+    same = VisionTransformer(32, 8, 3, 4, 48, 4 * 48, num_classes=10)
+    encoder = encoder_of(StateFile(model.state_dict()))
+    same.load_state_dict(encoder.tensors)
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        expected, found = model(images), same.eval()(images)
+    assert expected.std() > 1e-2, "the logits say nothing"
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    kept, _, count = converted("classify", VIT, VIT, encoder.tensors)
+    assert count == 10 and "backbone.encoder.layers.encoder_layer_2.mlp.3.bias" in kept
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "swin_t"])
+def test_an_imported_network_of_timm_has_its_scores(cvkit, tmp_path, picture, name):
     timm = pytest.importorskip("timm", reason="timm is not installed")
 
     torch.manual_seed(0)

@@ -193,8 +193,6 @@ class WideDeepLabV3(SegmentationModel):
 class WideDeepLabV3Plus(WideDeepLabV3):
     """mmsegmentation's DeepLabV3+: the same with separable convolutions and the map C2."""
 
-    dilated = staticmethod(_separated)
-
     def __init__(
         self,
         backbone: Backbone,
@@ -209,6 +207,11 @@ class WideDeepLabV3Plus(WideDeepLabV3):
         self.refined = nn.Sequential(
             _separated(self.width + 48, self.width), _separated(self.width, self.width)
         )
+
+    @staticmethod
+    def dilated(in_channels: int, out_channels: int, rate: int) -> nn.Sequential:
+        """Return the separable convolution of a branch."""
+        return _separated(in_channels, out_channels, rate)
 
     def decode(self, maps: list[Tensor], size_hw: tuple[int, int]) -> Tensor:
         """Return logits at a quarter of the image's size."""
