@@ -61,7 +61,7 @@ def main() -> None:
             if sought:
                 video.read_frames(path, indices[path], wanted)
             else:
-                video._decode_from_start(path, list(wanted))
+                video.decode_from_start(path, list(wanted))
 
         legs = {
             "plain OpenCV, all frames": (frames, plain),

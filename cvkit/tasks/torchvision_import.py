@@ -76,7 +76,8 @@ def imported_model(options: WeightsImport) -> tuple[dict[str, Tensor], dict[str,
     if found.headless:
         tensors = backbone_only(options, network, found.tensors)
         return tensors, header | {"task": BACKBONE, "classes": []}, []
-    tensors, unused, count = found.tensors, [], found.count
+    tensors, count = found.tensors, found.count
+    unused: list[str] = []
     if count is None:
         tensors, unused, count = converted(options.task, arch, backbone, tensors)
     named = found.classes(count) if options.classes == "auto" else None

@@ -60,7 +60,7 @@ class Network(DetectorSpec):
 
     def adopted(self, made: "Network") -> "Network":
         """Return the network with the numbers of another one for which there is no flag."""
-        names = ("positions", "all_sizes", "eps", "aligned", "stride_first")
+        names: tuple[str, ...] = ("positions", "all_sizes", "eps", "aligned", "stride_first")
         names += tuple(PROPOSAL_LIMITS.values())
         kept = {name: getattr(made, name) for name in names}
         if self.roi_samples is None:
