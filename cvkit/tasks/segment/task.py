@@ -241,12 +241,9 @@ class Segment(LogitsTask[SegmentTrain, SegmentEval, SegmentPredict]):
         self._require_scales()
 
     def _require_scales(self) -> None:
-        if (
-            self.preprocessing.resize == "fit"
-        ):  # otherwise their size is that of the predicted image
-            setup.require_scales(
-                self.build, self.preprocessing.image_size_wh, self.inference.scales
-            )
+        size_wh = self.preprocessing.image_size_wh
+        if self.preprocessing.resize == "fit":  # otherwise an image decides how large they are
+            setup.require_scales(self.build, size_wh, self.inference.scales)
 
     def source(self, inputs: Sequence[ImageInput]) -> ImageSource | TiledImages:
         """Return images to predict."""
