@@ -15,6 +15,7 @@ from model_parts import (
     pictures,
     results,
     run,
+    shipped,
     together,
     told,
     written,
@@ -101,7 +102,7 @@ def keys(at, **more):
     return sorted(run(at, "predict", **more)[1])
 
 
-WIDE = {"inputs": lambda at: [large(at) + "/images/val"]}
+WIDE = {"inputs": lambda at: [large(at) + "/images/val"], "weights": shipped}
 ROWS = [
     Row("inputs", (inputs, training), paths),
     Row("weights", (model(), model(epochs=2, seed=3)), results("predict")),
@@ -138,7 +139,7 @@ ROWS = [
         SEGMENT,
         NATIVE | {"inputs": lambda at: [large(at) + "/images/val"]},
     ),
-    Row("tiles", ("", "auto", "40x32"), results("predict"), SEGMENT + BOXES, WIDE),
+    Row("tiles", ("", "32", "40x32"), results("predict"), SEGMENT + BOXES, WIDE),
     Row("overlap", (0.1, 0.5), results("predict"), SEGMENT + BOXES, WIDE | {"tiles": "32"}),
     Row("threshold", (None, 0.9), lines, BOXES),
     Row("nms", (None, 0.01), lines, BOXES),
