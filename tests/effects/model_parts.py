@@ -27,6 +27,14 @@ HANDLERS = {"eval": evaluate, "predict": predict}
 BEST = {"classify": "top1", "segment": "miou", "detect": "AP", "instance": "box.AP"}
 BEST["video"] = "video_top1"
 
+SHIPPED = {"segment": "scenes", "detect": "boxes", "instance": "masks"}
+"""Models whose results are not the same everywhere, as those after an epoch may be."""
+
+
+def shipped(at):
+    """The model in weights/ of a task."""
+    return SHIPPED[at.task]
+
 
 def model(**more):
     """Return what makes a model that was trained for an epoch."""

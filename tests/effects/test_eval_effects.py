@@ -21,6 +21,7 @@ from model_parts import (
     report,
     results,
     run,
+    shipped,
     table,
     together,
     told,
@@ -116,6 +117,9 @@ def bounds(at, **more):
 def large(at):
     """Images that are larger than a model's windows."""
     return str(at.once("large", lambda path: WRITERS[at.task](path, COUNTS[at.task], 8, (64, 96))))
+
+
+WIDE = {"data": large, "weights": shipped}
 
 
 def sparse(at):
@@ -218,13 +222,13 @@ ROWS = [
     Row("absent_class", ("exclude", "zero", "nan"), content, SEGMENT, SPARSE),
     Row("dialect", ("cvkit", "torchvision", "cvkit,smp"), content, SEGMENT, SPARSE),
     Row("sliding_window", (False, True), results("eval"), SEGMENT, NATIVE | {"data": large}),
-    Row("tiles", ("", "auto", "40x32"), results("eval"), SEGMENT + BOXES, {"data": large}),
+    Row("tiles", ("", "32", "40x32"), results("eval"), SEGMENT + BOXES, WIDE),
     Row(
         "overlap",
         (0.1, 0.5),
         results("eval"),
         SEGMENT + BOXES,
-        {"data": large, "tiles": "32"},
+        WIDE | {"tiles": "32"},
     ),
     Row("threshold", (None, 0.9), results("eval"), BOXES),
     Row("nms", (None, 0.01), results("eval"), BOXES),

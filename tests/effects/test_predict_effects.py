@@ -17,6 +17,7 @@ from model_parts import (
     pictures,
     results,
     run,
+    shipped,
     together,
     told,
     written,
@@ -116,7 +117,7 @@ def keys(at, **more):
     return sorted(run(at, "predict", **more)[1])
 
 
-WIDE = {"inputs": lambda at: [large(at) + "/images/val"]}
+WIDE = {"inputs": lambda at: [large(at) + "/images/val"], "weights": shipped}
 
 
 def files(task):
@@ -164,7 +165,7 @@ ROWS = [
         SEGMENT,
         NATIVE | {"inputs": lambda at: [large(at) + "/images/val"]},
     ),
-    Row("tiles", ("", "auto", "40x32"), results("predict"), SEGMENT + BOXES, WIDE),
+    Row("tiles", ("", "32", "40x32"), results("predict"), SEGMENT + BOXES, WIDE),
     Row("overlap", (0.1, 0.5), results("predict"), SEGMENT + BOXES, WIDE | {"tiles": "32"}),
     Row("threshold", (None, 0.9), lines, BOXES),
     Row("nms", (None, 0.01), lines, BOXES),
