@@ -307,7 +307,8 @@ def files(folder):
 def test_a_resumed_prediction_writes_the_same_files(cvkit, run_of, data_of, tmp_path, task):
     root = data_of(task)
     kind = "*.mp4" if task == "video" else "*.png"
-    paths = sorted(p for p in root.rglob(kind) if "masks" not in p.parts and "val" in p.parts)[:3]
+    found = (p for p in root.rglob(kind) if "masks" not in p.parts and "val" in p.parts)
+    paths = sorted(found, key=lambda path: path.name)[:3]  # the order of predict in one folder
     for path in paths:
         (tmp_path / "in").mkdir(exist_ok=True)
         shutil.copy(path, tmp_path / "in" / path.name)
