@@ -41,6 +41,7 @@ def find_inputs(
     from cvkit.data.unfolding import Unfolded, unfold
 
     lost: list[Failure] = []
+    _tell_unread(options.inputs, report)
     if task.dimensions != IMAGES:
         return Unfolded(list_inputs(options.inputs, without, task.walk, lost), [], lost)
     files = list_inputs(options.inputs, without, walk_media, lost)
@@ -50,6 +51,16 @@ def find_inputs(
     if not (found.films or any(is_video(Path(each.path)) for each in found.failures)):
         _refuse_idle(options, task.name)
     return found
+
+
+def _tell_unread(inputs: Sequence[str], report: Reporter) -> None:
+    """Warn of files in the given folders that look like inputs and are not read."""
+    from cvkit.data.files import unread_in
+
+    for text in inputs:
+        if Path(text).is_dir() and (found := unread_in(Path(text))):
+            kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(found.items()))
+            report.warn(f"{text}: {kinds} not read (convert them, such as to .png or .mp4)")
 
 
 def saves_videos(options: Predict, task_name: str) -> bool:

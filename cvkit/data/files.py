@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +31,12 @@ VIDEO_SUFFIXES = frozenset(
 )
 
 READ_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
+UNREAD_SUFFIXES = frozenset(
+    (".avif", ".heic", ".heif", ".jxl", ".jp2", ".j2k", ".jpx", ".mpo", ".apng", ".psd", ".svg")
+    + (".tga", ".exr", ".hdr", ".dcm", ".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".rw2")
+    + (".wmv", ".flv", ".3gp", ".ts", ".mts", ".m2ts", ".ogv", ".vob")
+)
+"""Suffixes of images and videos that people expect to be read, and that are not."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +131,16 @@ def walk_media(folder: Path, on_lost: OnLost = refuse) -> Iterator[Path]:
     """
     for place, _, names in _walk(folder, on_lost):
         yield from (Path(place, name) for name in names if _suffix(name) in READ_SUFFIXES)
+
+
+def unread_in(folder: Path) -> Counter[str]:
+    """Return how many images and videos under a folder are not read, by suffix."""
+    return Counter(
+        suffix
+        for _, _, names in _walk(folder, lambda error: None)
+        for name in names
+        if (suffix := _suffix(name)) in UNREAD_SUFFIXES
+    )
 
 
 def is_video(path: Path) -> bool:

@@ -302,3 +302,13 @@ def test_names_that_are_no_utf8_survive(cvkit, trained, tmp_path):
     paths = [line["path"] for line in records(out)]
     assert os.fsencode(paths[0]) == b"caf\xe9.png"
     assert os.path.exists(os.fsencode(out / "masks") + b"/caf\xe9.png")
+
+
+def test_files_that_are_not_read_are_counted(cvkit, photos, trained, tmp_path):
+    for name in ("a/one.avif", "a/two.AVIF", "three.heic", "b/.hidden.avif", "notes.txt"):
+        (photos / name).write_bytes(b"x")
+    flags = ("--weights", trained, "--out", tmp_path / "out")
+    done = cvkit("segment", "predict", photos, *flags)
+    assert done.code == 0
+    assert f"warning: {photos}: 2 .avif, 1 .heic not read" in done.err
+    assert len(records(tmp_path / "out")) == 6
