@@ -11,7 +11,7 @@ import numpy as np
 from cvkit.data.annotated import AnnotatedImage, trainable
 from cvkit.data.classified import ClassifiedImage
 from cvkit.data.decode import read_image, upright_size_hw
-from cvkit.data.given import ImageInput, pixels_of, place_of, size_hw_of
+from cvkit.data.given import ImageInput, pixels_of, placed, size_hw_of
 from cvkit.data.labelled import LabelledImage
 from cvkit.data.masks import MaskReader
 from cvkit.data.resize import centre_crop, input_size_hw, prepare, resize_antialiased, short_side_hw
@@ -369,13 +369,11 @@ class ImageSource:
         file = self.files[index]
         image = pixels_of(file, self.bits)
         inputs, geometry = self.rule(image)
-        return Sample(
+        sample = Sample(
             path=file.key,
             image=inputs,
             geometry=geometry,
             original=image if self.keep_original else None,
             proposals=self.propose(file.key, image) if self.propose else None,
-            file=place_of(file),
-            frame=file.number if isinstance(file, VideoFrame) else None,
-            time_seconds=file.time_seconds if isinstance(file, VideoFrame) else None,
         )
+        return placed(sample, file)

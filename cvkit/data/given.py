@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from cvkit.data.pages import file_of, page_of
 from cvkit.data.video import FRAME_MS, VideoIndex, index_readable, index_video, read_frames
 from cvkit.data.video_frames import VideoFrame
 from cvkit.errors import CvkitWarning, DataError
+from cvkit.structures import Sample
 from cvkit.texts import counted
 
 ANIMATED = ("PNG", "WEBP")
@@ -61,6 +62,13 @@ def place_of(item: ImageInput | VideoInput) -> Path | None:
     """Return the file of an input; None for one in memory, and for one of several in a file."""
     whole = isinstance(item, InputFile) and file_of(item.path) == item.path
     return item.path if isinstance(item, InputFile) and whole else None
+
+
+def placed(sample: Sample, item: ImageInput) -> Sample:
+    """Return a sample with the file of its image, or the time of its frame."""
+    if isinstance(item, VideoFrame):
+        return replace(sample, frame=item.number, time_seconds=item.time_seconds)
+    return replace(sample, file=place_of(item))
 
 
 def pixels_of(item: ImageInput, bits: int | None = 16) -> np.ndarray:

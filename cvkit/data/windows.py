@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 
 from cvkit.data.files import InputFile
-from cvkit.data.given import ImageInput, pixels_of, place_of, size_hw_of
+from cvkit.data.given import GivenImage, ImageInput, pixels_of, place_of, placed, size_hw_of
 from cvkit.data.tiff_files import TiffFacts, open_tiff, tiff_facts
+from cvkit.data.video_frames import VideoFrame
 from cvkit.errors import DataError
 from cvkit.ops.tiling import Tile
 from cvkit.structures import Geometry, Sample
@@ -174,6 +175,11 @@ class TiledImages:
     def __len__(self) -> int:
         return len(self.items)
 
+    @property
+    def sequential(self) -> bool:
+        """See `ImageSource.sequential`."""
+        return any(isinstance(item, VideoFrame) for item in self.items)
+
     def key(self, index: int) -> str:
         """Return the path of a sample."""
         return self.inner.key(index)
@@ -201,17 +207,20 @@ class TiledImages:
         Raises:
             DataError: its header or its label cannot be read.
         """
-        windows = windows_of(self.items[index], self.inner.bits)
+        item = self.items[index]
+        windows = windows_of(item, self.inner.bits)
         if self._fits(windows.size_hw):
             return self.inner.read(index, seed)
-        return Sample(
+        if isinstance(item, VideoFrame):  # its decoder goes on
+            windows = replace(windows, item=GivenImage(item.pixels(), item.key))
+        sample = Sample(
             path=self.key(index),
             image=UNREAD,
             geometry=Geometry(windows.size_hw, (1, 1)),
             truth=self.truth(index, windows.size_hw),
             windows=windows,
-            file=place_of(self.items[index]),
         )
+        return placed(sample, item)
 
     def _fits(self, size_hw: tuple[int, int]) -> bool:
         return size_hw[0] <= self.tile_hw[0] and size_hw[1] <= self.tile_hw[1]

@@ -12,6 +12,7 @@ from pycocotools import mask as coco
 
 import cvkit as package
 from cvkit.data.decode import read_image
+from cvkit.data.given import read_picture
 from cvkit.data.synthetic.samples import write_detection
 from cvkit.output.canvas import enlarged_hw
 from cvkit.tasks import tiling
@@ -199,6 +200,42 @@ def test_a_tiled_tiff_gives_what_its_png_gives(cvkit, mosaics, tmp_path):
         for kind in kinds:
             one, other = (found[name] for name in sorted(found) if name.startswith(kind))
             np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("save", ["", "video"])
+@pytest.mark.parametrize("task", TASKS)
+def test_frames_and_pages_are_predicted_in_tiles_as_their_pictures_are(
+    cvkit, mosaics, tmp_path, task, save
+):
+    picture = read_image(mosaics(task) / "images/val/1.png")
+    shades = [picture, picture[::-1].copy(), picture[:, ::-1].copy()]
+    clips, single = tmp_path / "clips", tmp_path / "single"
+    clips.mkdir()
+    single.mkdir()
+    clip = str(clips / "c.avi")
+    writer = cv2.VideoWriter(clip, cv2.VideoWriter_fourcc(*"MJPG"), 5, picture.shape[1::-1])
+    for shade in shades:
+        writer.write(shade[..., ::-1])
+    writer.release()
+    tifffile.imwrite(clips / "x.tif", np.stack(shades), photometric="rgb")
+    for number in (1, 2, 3):
+        for name in (f"c.avi#{number}", f"x.tif#{number}"):
+            pixels = read_picture(clips / name)
+            Image.fromarray(pixels).save(single / f"{name.replace('#', '-')}.png")
+    found = {}
+    for folder in (clips, single):
+        out = tmp_path / f"{folder.name}-out"
+        flags = ("--weights", MODELS[task], "--workers", 2, "--tiles", SIDE, "--out", out)
+        more = ("--save", save) if folder == clips and save else ()
+        done = cvkit(task, "predict", folder, *flags, *more)
+        assert done.code == 0, done.err
+        names = ("path", "name", "mask", "overlay", "frame", "time_seconds")
+        found[folder] = [{k: v for k, v in row.items() if k not in names} for row in lines(out)]
+    assert found[clips] == found[single] and len(found[clips]) == 6
+    shown = [row for row in lines(tmp_path / "clips-out") if "frame" in row]
+    assert [row["time_seconds"] for row in shown] == [0.0, 0.2, 0.4]
+    assert all(("overlay" in row) == (not save) for row in shown)
+    assert (tmp_path / "clips-out" / "videos" / "c.mp4").is_file() == bool(save)
 
 
 @pytest.mark.parametrize("task", TASKS)
