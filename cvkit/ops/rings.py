@@ -35,18 +35,20 @@ def rings(mask: np.ndarray) -> list[np.ndarray]:
         for y, x in np.argwhere(found).tolist():
             starts.setdefault((y + down, x + right), []).append(direction)
     result = []
-    while starts:
-        result.append(_walked(starts))
+    for corner in sorted(starts):
+        while corner in starts:
+            result.append(_walked(starts, corner))
     return result
 
 
-def _walked(starts: dict[tuple[int, int], list[int]]) -> np.ndarray:
+def _walked(starts: dict[tuple[int, int], list[int]], first: tuple[int, int]) -> np.ndarray:
     """Return one outline, and remove its sides.
 
     Args:
         starts: directions of the sides that begin at each corner (y, x).
+        first: the corner where it begins, the uppermost one, and of these the leftmost one.
     """
-    first = (y, x) = min(starts)
+    y, x = first
     corners, before = [], -1
     while True:
         ways = starts[y, x]
