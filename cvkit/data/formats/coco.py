@@ -147,8 +147,8 @@ def read_coco(
         known = {id_: sizes[id_] or _header_size(places[id_], keys[id_], found) for id_ in places}
     labels = {id_: number for number, id_ in enumerate(found.classes.ids, 1)}
     file = _File(path, labels, known, masks, complete, keys)
-    truths = _collect(content["annotations"], file, rows, found)
     found.remarks = _remarks(content["annotations"], path)
+    truths = _collect(content["annotations"], file, rows, found)
     # By id, the order of pycocotools, which decides between equal scores in two images.
     for id_, place in sorted(places.items()):
         found.images.append(AnnotatedImage(keys[id_], place, id_, sizes[id_], truths[id_]))

@@ -4,7 +4,7 @@ Anything else is left to the reader of single annotations in `coco`, which names
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -19,17 +19,57 @@ from cvkit.texts import WHOLE
 Size = tuple[int, int] | None
 
 
+@dataclass(frozen=True)
+class _Columns:
+    """The annotations of a file, in its order.
+
+    Attributes:
+        images: [N] places of their images.
+        xywh: [N, 4] boxes.
+        classes, area, crowd: [N].
+        masks: of all; None if they were not wanted.
+    """
+
+    images: np.ndarray
+    xywh: np.ndarray
+    classes: np.ndarray
+    area: np.ndarray
+    crowd: np.ndarray
+    masks: Masks | None
+
+
 def read_columns(
-    rows: Sequence[Any], labels: dict[int, int], sizes_wh: dict[int, Size], *, masks: bool
+    rows: list[Any], labels: dict[int, int], sizes_wh: dict[int, Size], *, masks: bool
 ) -> dict[int, Instances] | None:
     """Return the objects of each image by its id; None if any annotation is unusual.
 
     Args:
-        rows: the annotations.
+        rows: the annotations. If none is unusual, the list is emptied: as rows they take more
+            memory than all that is made of them.
         labels: by category id.
         sizes_wh: of all images by their ids, as far as known.
         masks: annotations must have one.
     """
+    found = _columns(rows, labels, sizes_wh, masks=masks)
+    if found is None:
+        return None
+    rows.clear()
+    order = np.argsort(found.images, kind="stable")
+    cuts = np.searchsorted(found.images[order], np.arange(1, len(sizes_wh)))
+    columns = (found.xywh, found.classes, found.area, found.crowd)
+    parts = [np.split(each[order], cuts) for each in columns]
+    ranges = np.split(order, cuts)
+    images_of = zip(sizes_wh.items(), *parts, ranges, strict=True)
+    return {
+        id_: _objects(boxes, labels, area, crowd, _of_image(found.masks, which, size))
+        for (id_, size), boxes, labels, area, crowd, which in images_of
+    }
+
+
+def _columns(
+    rows: Sequence[Any], labels: dict[int, int], sizes_wh: dict[int, Size], *, masks: bool
+) -> _Columns | None:
+    """Return the annotations in columns; None if any is unusual. See `read_columns`."""
     number = {id_: place for place, id_ in enumerate(sizes_wh)}
     try:
         boxes = [row["bbox"] for row in rows]
@@ -59,15 +99,7 @@ def read_columns(
     coded = _codes(rows, columns["image_id"], sizes_wh) if masks else None
     if masks and coded is None:
         return None
-    order = np.argsort(images, kind="stable")
-    cuts = np.searchsorted(images[order], np.arange(1, len(sizes_wh)))
-    parts = [np.split(each[order], cuts) for each in (xywh, classes, area, flags > 0)]
-    ranges = np.split(order, cuts)
-    images_of = zip(sizes_wh.items(), *parts, ranges, strict=True)
-    return {
-        id_: _objects(boxes, labels, area, crowd, _of_image(coded, which, size))
-        for (id_, size), boxes, labels, area, crowd, which in images_of
-    }
+    return _Columns(images, xywh, classes, area, flags > 0, coded)
 
 
 def _of_image(coded: Masks | None, which: np.ndarray, size_wh: Size) -> Masks | None:
