@@ -122,7 +122,7 @@ def _parse_line(line: str, where: str) -> tuple[str, tuple[int, int, int] | None
     text = line.strip()
     if len(text) > LONGEST_LINE:
         raise DataError(f"{where} has over {LONGEST_LINE} characters", code="classes.line")
-    rgb = r"(?P<r>[0-9]+)[\s,]+(?P<g>[0-9]+)[\s,]+(?P<b>[0-9]+)"
+    rgb = r"(?P<r>[0-9]{1,9})[\s,]+(?P<g>[0-9]{1,9})[\s,]+(?P<b>[0-9]{1,9})"
     patterns = (
         rf"(?P<name>[^:]+):\s*(?:{rgb})?\s*(?::.*)?",
         rf"(?P<name>.+?)[\s,]+{rgb}",

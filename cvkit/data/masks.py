@@ -34,7 +34,7 @@ def parse_mask_map(text: str) -> MaskMap:
     values: dict[int, int] = {}
     colors: dict[RGB, int] = {}
     for entry in text.split(","):
-        match = re.fullmatch(r"\s*(\d+|#[0-9a-fA-F]{6})\s*=\s*(\d+)\s*", entry)
+        match = re.fullmatch(r"\s*(0*\d{1,3}|#[0-9a-fA-F]{6})\s*=\s*(0*\d{1,3})\s*", entry)
         if not match or int(match[2]) > 255 or (match[1][0] != "#" and int(match[1]) > 255):
             raise UsageError(
                 f"--mask-map entry {entry!r} is not FROM=TO",

@@ -1,5 +1,6 @@
 """Lines of `predictions.jsonl` as annotation programs show them."""
 
+import os
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,8 @@ class Annotated:
 def of_line(line: dict[str, Any], **more: Any) -> Annotated:
     """Return an image or a video with further fields of `Annotated`."""
     size_wh = line.get("width", 0), line.get("height", 0)
-    return Annotated(line["path"], line["name"], size_wh, file=line.get("file", ""), **more)
+    name = line.get("name") or os.path.splitext(line["path"])[0]  # older lines have no name
+    return Annotated(line["path"], name, size_wh, file=line.get("file", ""), **more)
 
 
 def detected(line: dict[str, Any], classes: ClassList) -> Annotated:

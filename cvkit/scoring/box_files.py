@@ -15,6 +15,7 @@ from cvkit.data.run_lengths import PIXELS, coco_counts, parse_runs
 from cvkit.data.tables import numbered_rows
 from cvkit.errors import CvkitError, DataError, raise_defects
 from cvkit.scoring.class_tables import find_column
+from cvkit.scoring.voc_results import files_by_label
 from cvkit.scoring.yolo_results import add_box, polygon_rows, yolo_classes, yolo_rows
 from cvkit.structures import ClassList
 from cvkit.texts import is_text, parse_number, shown, whole_number
@@ -69,7 +70,7 @@ def read_box_file(
     if place.is_dir():
         files = sorted(path for path in place.rglob("*") if path.suffix in (".txt", ".xml"))
         xml = [path for path in files if path.suffix == ".xml"]
-        if xml and not masks:
+        if xml and not masks and not files_by_label(place, classes):  # predict writes both
             return _read_each(xml, place, images, lambda path, _: _xml_rows(path))
         texts = [path for path in files if path.suffix == ".txt" and path.name != "classes.txt"]
         find = _finder(images)

@@ -52,10 +52,9 @@ def read_voc_results(
     return rows
 
 
-def _files(folder: Path, classes: ClassList) -> dict[int, Path]:
-    """Return the file of each label that has one."""
-    suffixes = class_words(classes.names)
-    labels = {suffix: label for label, suffix in enumerate(suffixes, 1)}
+def files_by_label(folder: Path, classes: ClassList) -> dict[int, list[Path]]:
+    """Return the files in a folder that have the name of a class at their end, by its label."""
+    labels = {suffix: label for label, suffix in enumerate(class_words(classes.names), 1)}
     labels |= {
         name: label for label, name in enumerate(classes.names, 1)
     }  # as other programs write them
@@ -63,11 +62,21 @@ def _files(folder: Path, classes: ClassList) -> dict[int, Path]:
     for path in sorted(folder.glob("[!.]*.txt")):
         if (suffix := _class_suffix(path.stem, labels)) is not None:
             found[labels[suffix]].append(path)
+    return found
+
+
+def _files(folder: Path, classes: ClassList) -> dict[int, Path]:
+    """Return the file of each label that has one.
+
+    Raises:
+        DataError: there is none, or a label has several.
+    """
+    found = files_by_label(folder, classes)
     if not found:
         raise DataError(
             f"--predictions {folder} contains neither results.json nor VOC result files",
             code="predictions.missing",
-            hint=f"such as comp3_det_test_{suffixes[0]}.txt",
+            hint=f"such as comp3_det_test_{class_words(classes.names)[0]}.txt",
         )
     for label, paths in found.items():
         if len(paths) > 1:

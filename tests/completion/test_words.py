@@ -17,6 +17,7 @@ from cvkit.helptext import ROOT_FLAGS
 from cvkit.ops.losses import LOSSES
 from cvkit.options.described import hints, repeated_names
 from cvkit.options.job import PRECISIONS
+from cvkit.options.saves import SAVES
 from cvkit.options.tree import OPTIONS
 from cvkit.published import PUBLISHED
 from cvkit.tasks import torchvision_import as imported
@@ -262,7 +263,8 @@ def test_names_in_text_flags_are_those_that_work():
     assert offered("segment", "eval", "--tta", "flip,") == ["flip,scales"]
     lists = {name for kind in imported.KINDS.values() for name in kind.lists}
     assert set(offered("weights", "import", "--classes", "")) == {"auto", *lists}
-    assert offered("detect", "predict", "--save", "csv,") == ["csv,yolo", "csv,voc", "csv,video"]
+    others = [f"csv,{kind}" for kind in SAVES["detect"] if kind != "csv"]
+    assert offered("detect", "predict", "--save", "csv,") == others
 
 
 def test_arguments_are_completed_also_after_two_dashes():

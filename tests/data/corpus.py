@@ -1062,17 +1062,17 @@ def class_tables_of_splits():
         "csv",
         {
             "train.csv": "path,label\na.png,cat\n",
-            "valid.csv": "path,label\nb.png,dog\n",
+            "val.csv": "path,label\nb.png,dog\n",
             "a.png": photo(10),
             "b.png": photo(20),
         },
         ("cat", "dog"),
-        {"train": {"a.png": "cat"}, "valid": {"b.png": "dog"}},
+        {"train": {"a.png": "cat"}, "val": {"b.png": "dog"}},
         {
             "outside": ("train.csv", "a.png", "../a.png"),
-            "empty": ("valid.csv", "path,label\nb.png,dog\n", ""),
-            "rowless": ("valid.csv", "b.png,dog\n", ""),
-            "columns": ("valid.csv", "path,label", "path,name"),
+            "empty": ("val.csv", "path,label\nb.png,dog\n", ""),
+            "rowless": ("val.csv", "b.png,dog\n", ""),
+            "columns": ("val.csv", "path,label", "path,name"),
         },
     )
 

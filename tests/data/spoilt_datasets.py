@@ -883,6 +883,14 @@ VIDEOS = [
 XML_FILE, STUDIO, DRAWN = "annotations.xml", "project.json", "train/0.json"
 
 
+def brushed(tasks):
+    """Make the first object a brush whose code ends too early."""
+    result = tasks[0]["annotations"][0]["result"][0]
+    names = result["value"]["polygonlabels"]
+    result |= {"type": "brushlabels"}
+    result["value"] = {"format": "rle", "rle": [7], "brushlabels": names}
+
+
 def labelled(**values):
     """Set members of the shapes of the first LabelMe file."""
 
@@ -964,8 +972,9 @@ TOOLS = [
         "labelstudio.brush",
         small.studio_polygons,
         "instance",
-        replaced(STUDIO, '"type": "polygonlabels"', '"type": "brushlabels"'),
+        coded(brushed, STUDIO),
         STUDIO,
+        "task 0, result 0",
     ),
     Case(
         "labelstudio.rotation",

@@ -121,6 +121,7 @@ OTHERS = {
     *("splits.changed", "splits.files", "splits.kind", "splits.malformed", "splits.missing"),
     *("splits.twice", "splits.version", "class.folder", "to.parts"),
     "annotations.xml",
+    "xml.name",
 }
 """Codes of flags, inputs and proposals, and of what cvkit writes, and the name of a file; a class
 list that is no file is none."""

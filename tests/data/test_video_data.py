@@ -90,7 +90,7 @@ def test_a_seek_gives_what_decoding_from_the_start_gives(tmp_path, suffix):
     index = index_video(path)
     for wanted in ([60, 70], [200, 210, 249], [249], [48]):
         sought = reader._seek_and_decode(path, index, wanted)
-        plain = reader._decode_from_start(path, wanted)
+        plain = reader.decode_from_start(path, wanted)
         assert sorted(sought or plain) == wanted
         for number in wanted:
             assert np.array_equal((sought or plain)[number], plain[number])

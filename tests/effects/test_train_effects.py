@@ -306,7 +306,7 @@ ROWS = [
     Row("keep_states", (False, True), files),
     Row("report", (False, True), files),
     Row("log", ("", "csv"), files),
-    Row("resume", (None, resumable), steps, base={"epochs": 3}),
+    Row("resume", (None, resumable), steps, base={"epochs": 3, "seed": 4}),
     Row("devices", (1, 2), together),
     Row("nodes", (1, 2), together),
     Row("channels_last", ("off", "on"), memory),

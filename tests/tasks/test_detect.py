@@ -209,7 +209,7 @@ def test_predict_writes_results_in_original_pixels(cvkit, detector, boxes, tmp_p
     assert float(label[1]) == pytest.approx((x1 + x2) / 2 / 200, abs=1e-6)
     table = (out / "detections.csv").read_text().splitlines()
     assert len(table) == len(results) + 1
-    rows = [line for f in (out / "voc").iterdir() for line in f.read_text().splitlines()]
+    rows = [line for f in (out / "voc").glob("*.txt") for line in f.read_text().splitlines()]
     assert len(rows) == len(results)
     score = lines["sub/x.jpg"]["scores"][0]
     best = next(row for row in rows if row.startswith("x ") and f"{score:.8f}" in row)

@@ -12,16 +12,17 @@ from PIL import Image
 from cvkit.catalog import TASKS, resolve
 from cvkit.data.files import list_inputs, walk_videos
 from cvkit.data.synthetic.samples import WRITERS
+from cvkit.options.saves import MARKED
 from cvkit.options.saves import SAVES as ALL_SAVES
 from cvkit.scoring.predicted import read_predicted
 
 SAVES = {
-    task: ("--save", ",".join(kinds), *more)
+    task: ("--save", ",".join(kind for kind in kinds if task == "video" or kind != MARKED), *more)
     for (task, kinds), more in zip(
         ALL_SAVES.items(), (("--embeddings", "{}.npz"), (), (), (), ("--per-clip",)), strict=True
     )
 }
-"""Flags with which a task writes everything that it can."""
+"""Flags with which a task writes everything that it can of an input of its usual kind."""
 FILES = {
     "classify": ("sorted", "features"),
     "segment": ("mask", "overlay"),

@@ -22,15 +22,15 @@ _DETECTRON2: tuple[Rule, ...] = (
     (rf"{_D2}stem\.conv1\.norm\.(.*)", r"backbone.body.bn1.\1"),
     (rf"{_D2}stem\.conv1\.(.*)", r"backbone.body.conv1.\1"),
     (
-        rf"{_D2}res(\d)\.(\d+)\.shortcut\.(norm\.)?(.*)",
+        rf"{_D2}res(\d)\.(\d{{1,4}})\.shortcut\.(norm\.)?(.*)",
         lambda m: f"backbone.body.layer{int(m[1]) - 1}.{m[2]}.downsample.{int(bool(m[3]))}.{m[4]}",
     ),
     (
-        rf"{_D2}res(\d)\.(\d+)\.conv(\d)\.norm\.(.*)",
+        rf"{_D2}res(\d)\.(\d{{1,4}})\.conv(\d)\.norm\.(.*)",
         lambda m: f"backbone.body.layer{int(m[1]) - 1}.{m[2]}.bn{m[3]}.{m[4]}",
     ),
     (
-        rf"{_D2}res(\d)\.(\d+)\.conv(\d)\.(.*)",
+        rf"{_D2}res(\d)\.(\d{{1,4}})\.conv(\d)\.(.*)",
         lambda m: f"backbone.body.layer{int(m[1]) - 1}.{m[2]}.conv{m[3]}.{m[4]}",
     ),
     (

@@ -37,7 +37,7 @@ def _smp(network: str, arch: str, marks: tuple[str, ...], *rules: Rule, scores: 
     )
 
 
-_BLOCK = r"decoder\.blocks\.(\d+)\."
+_BLOCK = r"decoder\.blocks\.(\d{1,4})\."
 
 
 SMP_LAYOUTS = (

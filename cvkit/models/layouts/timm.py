@@ -39,17 +39,17 @@ _vit = _by(
     (r"cls_token", "class_token"),
     (r"pos_embed", "encoder.pos_embedding"),
     (r"patch_embed\.proj\.(.*)", r"conv_proj.\1"),
-    (r"blocks\.(\d+)\.norm([12])\.(.*)", r"encoder.layers.encoder_layer_\1.ln_\2.\3"),
+    (r"blocks\.(\d{1,4})\.norm([12])\.(.*)", r"encoder.layers.encoder_layer_\1.ln_\2.\3"),
     (
-        r"blocks\.(\d+)\.attn\.qkv\.(.*)",
+        r"blocks\.(\d{1,4})\.attn\.qkv\.(.*)",
         r"encoder.layers.encoder_layer_\1.self_attention.in_proj_\2",
     ),
     (
-        r"blocks\.(\d+)\.attn\.proj\.(.*)",
+        r"blocks\.(\d{1,4})\.attn\.proj\.(.*)",
         r"encoder.layers.encoder_layer_\1.self_attention.out_proj.\2",
     ),
-    (r"blocks\.(\d+)\.mlp\.fc1\.(.*)", r"encoder.layers.encoder_layer_\1.mlp.0.\2"),
-    (r"blocks\.(\d+)\.mlp\.fc2\.(.*)", r"encoder.layers.encoder_layer_\1.mlp.3.\2"),
+    (r"blocks\.(\d{1,4})\.mlp\.fc1\.(.*)", r"encoder.layers.encoder_layer_\1.mlp.0.\2"),
+    (r"blocks\.(\d{1,4})\.mlp\.fc2\.(.*)", r"encoder.layers.encoder_layer_\1.mlp.3.\2"),
     (r"norm\.(.*)", r"encoder.ln.\1"),
     (r"head\.(weight|bias)", r"heads.head.\1"),
 )
@@ -67,12 +67,13 @@ def _convnext(tensors: Tensors) -> dict[str, Tensor]:
         (
             (r"stem\.(.*)", r"features.0.\1"),
             (
-                r"stages\.(\d+)\.downsample\.(.*)",
+                r"stages\.(\d{1,4})\.downsample\.(.*)",
                 lambda m: f"features.{2 * int(m[1])}.{m[2]}",
             ),
-            (r"stages\.(\d+)\.blocks\.(\d+)\.gamma", lambda m: f"{_stage(m)}layer_scale"),
+            (r"stages\.(\d{1,4})\.blocks\.(\d{1,4})\.gamma", lambda m: f"{_stage(m)}layer_scale"),
             (
-                rf"stages\.(\d+)\.blocks\.(\d+)\.({'|'.join(map(re.escape, parts))})\.(.*)",
+                r"stages\.(\d{1,4})\.blocks\.(\d{1,4})\."
+                rf"({'|'.join(map(re.escape, parts))})\.(.*)",
                 lambda m: f"{_stage(m)}block.{parts[m[3]]}.{m[4]}",
             ),
             (r"head\.norm\.(.*)", r"classifier.0.\1"),
@@ -96,14 +97,14 @@ def _swin(tensors: Tensors) -> dict[str, Tensor]:
             (r"patch_embed\.proj\.(.*)", r"features.0.0.\1"),
             (r"patch_embed\.norm\.(.*)", r"features.0.2.\1"),
             (
-                r"layers\.(\d+)\.downsample\.(.*)",
+                r"layers\.(\d{1,4})\.downsample\.(.*)",
                 lambda m: f"features.{2 * int(m[1]) + late}.{m[2]}",
             ),
             (
-                r"layers\.(\d+)\.blocks\.(\d+)\.mlp\.fc([12])\.(.*)",
+                r"layers\.(\d{1,4})\.blocks\.(\d{1,4})\.mlp\.fc([12])\.(.*)",
                 lambda m: f"{_stage(m)}mlp.{ {'1': 0, '2': 3}[m[3]] }.{m[4]}",
             ),
-            (r"layers\.(\d+)\.blocks\.(\d+)\.(.*)", lambda m: f"{_stage(m)}{m[3]}"),
+            (r"layers\.(\d{1,4})\.blocks\.(\d{1,4})\.(.*)", lambda m: f"{_stage(m)}{m[3]}"),
             (r"head\.(?:fc\.)?(weight|bias)", r"head.\1"),
         ),
     )
@@ -148,12 +149,12 @@ def _inverted(tensors: Tensors) -> dict[str, Tensor]:
         {
             tuple(map(int, m.groups()))
             for n in tensors
-            if (m := re.match(r"blocks\.(\d+)\.(\d+)\.", n))
+            if (m := re.match(r"blocks\.(\d{1,4})\.(\d{1,4})\.", n))
         }
     )
     found = {}
     for name, tensor in tensors.items():
-        match = re.fullmatch(r"(blocks\.(\d+)\.(\d+))\.(.+)\.(\w+)", name)
+        match = re.fullmatch(r"(blocks\.(\d{1,4})\.(\d{1,4}))\.(.+)\.(\w+)", name)
         if match is None:
             found[_outer(name, len(places), has_weights and last_norm)] = tensor
             continue
@@ -225,14 +226,14 @@ def _regnet(tensors: Tensors) -> dict[str, Tensor]:
         (
             (r"stem\.(conv|bn)\.(.*)", lambda m: f"stem.{kinds[m[1]]}.{m[2]}"),
             (
-                r"s(\d)\.b(\d+)\.downsample\.(conv|bn)\.(.*)",
+                r"s(\d)\.b(\d{1,4})\.downsample\.(conv|bn)\.(.*)",
                 lambda m: f"{block(m)}proj.{kinds[m[3]]}.{m[4]}",
             ),
             (
-                r"s(\d)\.b(\d+)\.conv(\d)\.(conv|bn)\.(.*)",
+                r"s(\d)\.b(\d{1,4})\.conv(\d)\.(conv|bn)\.(.*)",
                 lambda m: f"{block(m)}f.{letters[m[3]]}.{kinds[m[4]]}.{m[5]}",
             ),
-            (r"s(\d)\.b(\d+)\.se\.(.*)", lambda m: f"{block(m)}f.se.{m[3]}"),
+            (r"s(\d)\.b(\d{1,4})\.se\.(.*)", lambda m: f"{block(m)}f.se.{m[3]}"),
             (r"head\.fc\.(.*)", r"fc.\1"),
         ),
     )
