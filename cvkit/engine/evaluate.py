@@ -122,9 +122,7 @@ def evaluate(
     """
     model.eval()
     ranks = ranks or Ranks(Layout(), stop)
-    share = (
-        share_of(ranks, data, batch_size) if loss is None else _in_turns(ranks, data, batch_size)
-    )
+    share = (share_of if loss is None else _in_turns)(ranks, data, batch_size)
     counted = _Counted(metric, on_image, alone=ranks.world == 1)
     order: InOrder[tuple[Sample, Any] | Failure] = InOrder(share.places)
     done = 0

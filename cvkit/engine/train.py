@@ -101,9 +101,7 @@ class Trainer:
         self.every = LATER if self.fused else 1
         self.checks, self.unread = FiniteChecks(fabric), list[dict[str, Tensor]]()
         self.model, self.optimizer = fabric.setup(model, optimizer)
-        self.average = None
-        if settings.ema:
-            self.average = optim.WeightAverage(self.bare, settings.ema)
+        self.average = optim.WeightAverage(self.bare, settings.ema) if settings.ema else None
         self.saves = Saves(
             run=run,
             header=header,
