@@ -120,6 +120,7 @@ def _typos():
         train = (task, "train", *nowhere)
         yield (*train, "--augment", "Ligth"), "light"
         yield (*train, "--pretrained", "imagent"), "imagenet"
+        yield (*train, "--log", "csv,tensorbord"), "tensorboard"
         yield (*train, "--pretrained", "imagenet-v1"), "imagenet:v1"
         yield ("tune", task, *nowhere, "--augment", "none,stong"), "strong"
         yield ("tune", task, *nowhere, "--set", "augment=ligt"), "light"
