@@ -1,5 +1,7 @@
 """Strict reading of text and JSON files."""
 
+import codecs
+import contextlib
 import json
 import math
 import os
@@ -9,6 +11,7 @@ import select
 import stat
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,6 +19,9 @@ from cvkit.errors import CvkitError, DataError
 
 WHOLE = 2**53
 """Largest whole number that is exact in every program; no id may be larger."""
+
+PIECE_BYTES = 1 << 20
+"""Size of the pieces in which long files are read."""
 
 PIPE_SECONDS = 30
 """How long a pipe may stay silent before its first byte."""
@@ -63,30 +69,63 @@ def read_text(
         CvkitError: missing, unreadable, not a regular file, too large, or not in UTF-8; the message
             gives the line.
     """
+    with _reading(path, area, error, pipes) as stream:
+        content = stream.read(-1 if most_bytes is None else most_bytes + 1)
+    if most_bytes is not None and len(content) > most_bytes:
+        raise error(
+            f"{path} is larger than {most_bytes / 1e6:g} MB",
+            code=f"{area}.size",
+            hint="check that it is the right file",
+        )
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        raise _not_text(path, area, error, problem) from problem
+
+
+def read_pieces(path: Path, *, area: str) -> Iterator[str]:
+    """Yield the content of a text file in pieces, as `read_text` reads it; no piece is empty."""
+    decoder, lines = codecs.getincrementaldecoder("utf-8-sig")(), 0
+    with _reading(path, area, DataError) as stream:
+        last = False
+        while not last:
+            content = stream.read(PIECE_BYTES)
+            last = not content
+            try:
+                text = decoder.decode(content, final=last)
+            except UnicodeDecodeError as problem:
+                raise _not_text(path, area, DataError, problem, lines) from problem
+            lines += content.count(b"\n")
+            if text:
+                yield text
+
+
+@contextlib.contextmanager
+def _reading(
+    path: Path, area: str, error: type[CvkitError], pipes: bool = False
+) -> Iterator[BinaryIO]:
+    """Open a file; see `read_text`."""
     try:
         require_regular(path, area=area, error=error, pipes=pipes)
         with _opened(path, area, error) as stream:
-            content = stream.read(-1 if most_bytes is None else most_bytes + 1)
-        if most_bytes is not None and len(content) > most_bytes:
-            raise error(
-                f"{path} is larger than {most_bytes / 1e6:g} MB",
-                code=f"{area}.size",
-                hint="check that it is the right file",
-            )
+            yield stream
     except FileNotFoundError as problem:
         raise error(f"{path} does not exist", code=f"{area}.missing") from problem
     except (OSError, ValueError) as problem:
         reason = getattr(problem, "strerror", None) or problem
         raise error(f"cannot read {path}: {reason}", code=f"{area}.missing") from problem
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as problem:
-        line = content.count(b"\n", 0, problem.start) + 1
-        raise error(
-            f"{path}:{line} is not UTF-8 (byte {content[problem.start]:#04x})",
-            code=f"{area}.encoding",
-            hint="save the file as UTF-8",
-        ) from problem
+
+
+def _not_text(
+    path: Path, area: str, error: type[CvkitError], problem: UnicodeDecodeError, lines: int = 0
+) -> CvkitError:
+    """Return the error of a file that is not in UTF-8, of which some lines have been read."""
+    line = lines + problem.object.count(b"\n", 0, problem.start) + 1
+    return error(
+        f"{path}:{line} is not UTF-8 (byte {problem.object[problem.start]:#04x})",
+        code=f"{area}.encoding",
+        hint="save the file as UTF-8",
+    )
 
 
 def _opened(path: Path, area: str, error: type[CvkitError]) -> BinaryIO:
@@ -160,6 +199,17 @@ def read_json(path: Path, unique_keys: bool = True) -> Any:
     Raises:
         DataError: missing, malformed, with NaN or infinity, or with a repeated key.
     """
+    text = read_text(path, area="json")
+    if not text.strip():
+        raise DataError(f"{path} is empty", code="json.syntax")
+    try:
+        return json_decoder(path, unique_keys=unique_keys).decode(text)
+    except (ValueError, RecursionError) as error:
+        raise json_error(path, json_reason(error)) from error
+
+
+def json_decoder(path: Path, *, unique_keys: bool) -> json.JSONDecoder:
+    """Return what decodes the values of a JSON file; see `read_json`."""
 
     def refuse(text: str) -> None:
         raise DataError(f"{path}: {text} is not JSON", code="json.nan_literal")
@@ -173,17 +223,14 @@ def read_json(path: Path, unique_keys: bool = True) -> Any:
             )
         return result
 
-    text = read_text(path, area="json")
-    if not text.strip():
-        raise DataError(f"{path} is empty", code="json.syntax")
-    try:
-        return json.loads(
-            text, parse_constant=refuse, object_pairs_hook=unique if unique_keys else None
-        )
-    except (ValueError, RecursionError) as error:
-        raise DataError(
-            f"{path} is not valid JSON: {json_reason(error)}", code="json.syntax"
-        ) from error
+    return json.JSONDecoder(
+        parse_constant=refuse, object_pairs_hook=unique if unique_keys else None
+    )
+
+
+def json_error(path: Path, reason: str) -> DataError:
+    """Return the error of a JSON file that could not be decoded."""
+    return DataError(f"{path} is not valid JSON: {reason}", code="json.syntax")
 
 
 def json_reason(error: Exception) -> str:

@@ -216,7 +216,7 @@ def _folder_near(images: list[AnnotatedImage], file: Path, split: str) -> Path |
     """Return the folder of the images of a COCO file; None if it is not found."""
     root = file.parent.parent if file.parent.name in ("annotations", "coco") else file.parent
     try:
-        return find_images(root, file, split, [{"file_name": each.key} for each in images[:1]])
+        return find_images(root, file, split, [each.key for each in images[:1]])
     except DataError:
         return None
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cvkit.data.formats import coco
+from cvkit.data.formats.coco_columns import Columns
 
 ROW = {"id": 5, "image_id": 7, "category_id": 3, "bbox": [1, 2.5, 10, 20], "area": 12.5}
 ROWS = [
@@ -53,16 +54,16 @@ def test_annotations_in_columns_are_those_that_are_read_one_by_one(tmp_path, mon
     cases = [[], rows, rows[::-1]]
     cases += [[*rows[:1], rows[1] | change, rows[2]] for change in CHANGES]
     cases += [[{k: v for k, v in rows[0].items() if k != name}, *rows[1:]] for name in rows[0]]
-    singly, used = coco._collect_singly, []
+    singly, used = coco.collect_singly, []
     fast = []
     for case in cases:
         with monkeypatch.context() as patched:
-            patched.setattr(coco, "_collect_singly", lambda *a: used.append(1) or singly(*a))
+            patched.setattr(coco, "collect_singly", lambda *a: used.append(1) or singly(*a))
             found = told(read(tmp_path, case, masks))
         fast.append(not used)
         used.clear()
         with monkeypatch.context() as patched:
-            patched.setattr(coco, "read_columns", lambda *a, **k: None)
+            patched.setattr(Columns, "objects", lambda *a: None)
             assert found == told(read(tmp_path, case, masks)), case
     assert fast[:3] == [True] * 3
     assert np.mean(fast) < 0.5

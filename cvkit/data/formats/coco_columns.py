@@ -3,7 +3,7 @@
 Anything else is left to the reader of single annotations in `coco`, which names every defect.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -18,88 +18,155 @@ from cvkit.texts import WHOLE
 
 Size = tuple[int, int] | None
 
+PART = 4096
+"""Annotations that are put into columns at once; as rows they take several times the memory."""
+
 
 @dataclass(frozen=True)
 class _Columns:
-    """The annotations of a file, in its order.
+    """Annotations in the order of the file.
 
     Attributes:
-        images: [N] places of their images.
+        numbers: [N, 3] of their ids, and those of their images and categories.
         xywh: [N, 4] boxes.
-        classes, area, crowd: [N].
-        masks: of all; None if they were not wanted.
+        area, crowd: [N].
+        codes: [N] of their masks; None if they were not wanted.
+        extents: [N, 5] of these masks, or None; see `mask_extents`.
     """
 
-    images: np.ndarray
+    numbers: np.ndarray
     xywh: np.ndarray
-    classes: np.ndarray
     area: np.ndarray
     crowd: np.ndarray
-    masks: Masks | None
+    codes: np.ndarray | None
+    extents: np.ndarray | None
 
 
-def read_columns(
-    rows: list[Any], labels: dict[int, int], sizes_wh: dict[int, Size], *, masks: bool
-) -> dict[int, Instances] | None:
-    """Return the objects of each image by its id; None if any annotation is unusual.
+class Columns:
+    """Collects the annotations of a file as they are read.
 
     Args:
-        rows: the annotations. If none is unusual, the list is emptied: as rows they take more
-            memory than all that is made of them.
-        labels: by category id.
-        sizes_wh: of all images by their ids, as far as known.
-        masks: annotations must have one.
+        sizes_wh: of the images by their ids, if masks are wanted.
+
+    Attributes:
+        zeros: places of annotations whose id is 0.
+        usual: whether all annotations are.
     """
-    found = _columns(rows, labels, sizes_wh, masks=masks)
-    if found is None:
-        return None
-    rows.clear()
-    order = np.argsort(found.images, kind="stable")
-    cuts = np.searchsorted(found.images[order], np.arange(1, len(sizes_wh)))
-    columns = (found.xywh, found.classes, found.area, found.crowd)
-    parts = [np.split(each[order], cuts) for each in columns]
-    ranges = np.split(order, cuts)
-    images_of = zip(sizes_wh.items(), *parts, ranges, strict=True)
-    return {
-        id_: _objects(boxes, labels, area, crowd, _of_image(found.masks, which, size))
-        for (id_, size), boxes, labels, area, crowd, which in images_of
-    }
+
+    def __init__(self, sizes_wh: Mapping[int, Size] | None) -> None:
+        self.sizes_wh, self.zeros, self.usual = sizes_wh, list[int](), True
+        self._rows: list[Any] = []
+        self._parts: list[_Columns] = []
+        self._count = 0
+
+    def add(self, row: Any) -> None:
+        """Add the next annotation."""
+        self._rows.append(row)
+        if len(self._rows) == PART:
+            self._put()
+
+    def _put(self) -> None:
+        rows, self._rows = self._rows, []
+        self.zeros += [
+            place
+            for place, row in enumerate(rows, self._count)
+            if isinstance(row, dict) and row.get("id") == 0
+        ]
+        self._count += len(rows)
+        part = _columns(rows, self.sizes_wh) if self.usual else None
+        if part is None:
+            self.usual = False
+            self._parts.clear()
+        else:
+            self._parts.append(part)
+
+    def objects(
+        self, labels: dict[int, int], sizes_wh: dict[int, Size]
+    ) -> dict[int, Instances] | None:
+        """Return the objects of each image by its id; None if any annotation is unusual.
+
+        Args:
+            labels: by category id.
+            sizes_wh: of all images by their ids, as far as known.
+        """
+        self._put()
+        if not (self.usual and sizes_wh and labels):
+            return None
+        found = _joined(self._parts)
+        self._parts.clear()
+        ids, images, categories = found.numbers.T
+        places, classes = _places(images, [*sizes_wh]), _places(categories, [*labels])
+        if places is None or classes is None or len(np.unique(ids)) < len(ids):
+            return None
+        known = [(np.inf, np.inf) if size is None else size for size in sizes_wh.values()]
+        size = np.array(known, np.float64).reshape(-1, 2)[places]
+        if not _fit(found.xywh, size).all():
+            return None
+        if found.codes is not None and any(
+            size is None or (self.sizes_wh or {}).get(id_) != size for id_, size in sizes_wh.items()
+        ):
+            return None
+        masks = None if found.codes is None else Masks((0, 0), found.codes, found.extents)
+        order = np.argsort(places, kind="stable")
+        cuts = np.searchsorted(places[order], np.arange(1, len(sizes_wh)))
+        columns = (found.xywh, np.array([*labels.values()])[classes], found.area, found.crowd)
+        parts = [np.split(each[order], cuts) for each in columns]
+        ranges = np.split(order, cuts)
+        images_of = zip(sizes_wh.items(), *parts, ranges, strict=True)
+        return {
+            id_: _objects(boxes, labels, area, crowd, _of_image(masks, which, size))
+            for (id_, size), boxes, labels, area, crowd, which in images_of
+        }
 
 
-def _columns(
-    rows: Sequence[Any], labels: dict[int, int], sizes_wh: dict[int, Size], *, masks: bool
-) -> _Columns | None:
-    """Return the annotations in columns; None if any is unusual. See `read_columns`."""
-    number = {id_: place for place, id_ in enumerate(sizes_wh)}
+def _columns(rows: Sequence[Any], sizes_wh: Mapping[int, Size] | None) -> _Columns | None:
+    """Return annotations in columns, with masks if sizes are given; None if any is unusual."""
     try:
         boxes = [row["bbox"] for row in rows]
         areas = [row["area"] for row in rows]
         crowd = [row.get("iscrowd", 0) for row in rows]
-        columns = {name: [row[name] for row in rows] for name in ("id", "image_id", "category_id")}
-        images = np.array([number[id_] for id_ in columns["image_id"]], np.int64)
-        classes = np.array([labels[id_] for id_ in columns["category_id"]], np.int64)
+        numbers = [[row[name] for row in rows] for name in ("id", "image_id", "category_id")]
         if not (_types(boxes) <= {list} and set(map(len, boxes)) <= {4}):
             return None
         sides = list(chain.from_iterable(boxes))
-        whole = _types(crowd).union(*map(_types, columns.values())) <= {int}
+        whole = _types(crowd).union(*map(_types, numbers)) <= {int}
         if not whole or not (_types(sides) | _types(areas)) <= {int, float}:
             return None
         xywh = np.array(sides, np.float64).reshape(-1, 4)
         area, flags = np.array(areas, np.float64), np.array(crowd, np.int64)
-        ids = np.array(columns["id"], np.int64)
+        columns = np.array(numbers, np.int64).T
     except (KeyError, TypeError, AttributeError, OverflowError):
         return None
-    if not sizes_wh:
+    usable = (area >= 0) & np.isfinite(area) & (flags >= 0) & (flags <= 1)
+    if not usable.all() or np.abs(columns[:, 0]).max(initial=0) > WHOLE:
         return None
-    known = [(np.inf, np.inf) if size is None else size for size in sizes_wh.values()]
-    size = np.array(known, np.float64).reshape(-1, 2)[images]
-    usable = _fit(xywh, size) & (area >= 0) & np.isfinite(area) & (flags >= 0) & (flags <= 1)
-    if not usable.all() or np.abs(ids).max(initial=0) > WHOLE or len(np.unique(ids)) < len(ids):
-        return None
-    coded = _codes(rows, columns["image_id"], sizes_wh) if masks else None
-    if masks and coded is None:
-        return None
-    return _Columns(images, xywh, classes, area, flags > 0, coded)
+    codes = extents = None
+    if sizes_wh is not None:
+        if any(image not in sizes_wh for image in numbers[1]):
+            return None
+        coded = _codes(rows, [sizes_wh[image] for image in numbers[1]])
+        if coded is None:
+            return None
+        codes, extents = coded
+    return _Columns(columns, xywh, area, flags > 0, codes, extents)
+
+
+def _joined(parts: Sequence[_Columns]) -> _Columns:
+    """Return parts of the annotations, at least one, as one."""
+
+    def joined(arrays: list[Any]) -> Any:
+        return None if any(each is None for each in arrays) else np.concatenate(arrays)
+
+    names = ("numbers", "xywh", "area", "crowd", "codes", "extents")
+    return _Columns(**{name: joined([getattr(part, name) for part in parts]) for name in names})
+
+
+def _places(ids: np.ndarray, known: Sequence[int]) -> np.ndarray | None:
+    """Return the place of each id among those that are known; None if one is not known."""
+    order = np.argsort(known)
+    places = np.searchsorted(np.array(known)[order], ids).clip(max=len(known) - 1)
+    found = order[places]
+    return found if (np.array(known)[found] == ids).all() else None
 
 
 def _of_image(coded: Masks | None, which: np.ndarray, size_wh: Size) -> Masks | None:
@@ -119,26 +186,26 @@ def _fit(xywh: np.ndarray, size: np.ndarray) -> np.ndarray:
         return (inside & (~known | ((low < size) & (high > 0)))).all(1)
 
 
-def _codes(
-    rows: Sequence[Any], image_ids: Sequence[int], sizes_wh: dict[int, Size]
-) -> Masks | None:
-    """Return all masks, which have the sizes of their images; None if one is not usable."""
-    codes = np.empty(len(rows), object)
-    sizes = [sizes_wh[image_id] for image_id in image_ids]
-    known = [size[::-1] for size in sizes if size is not None]
+def _codes(rows: Sequence[Any], sizes_wh: Sequence[Size]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the codes of masks of the sizes of their images, and their extents.
+
+    None if a size is not known, or a mask is not usable.
+    """
+    known = [size[::-1] for size in sizes_wh if size is not None]
+    if len(known) < len(rows):
+        return None
     values = [row.get("segmentation") for row in rows]
-    if len(known) == len(rows) and (found := compressed_codes(values, known)) is not None:
-        codes[:], extents = found
-        return Masks((0, 0), codes, extents)
-    for place, (row, image_id) in enumerate(zip(rows, image_ids, strict=True)):
-        size_wh, value = sizes_wh[image_id], row.get("segmentation")
-        if size_wh is None:
-            return None
-        code = read_segmentation(value, size_wh[::-1], "")
-        if not isinstance(code, bytes) or lies_outside(value, size_wh[::-1]):
+    codes = np.empty(len(rows), object)
+    if (found := compressed_codes(values, known)) is not None:
+        codes[:] = found[0]
+        return codes, found[1]
+    for place, (value, size_hw) in enumerate(zip(values, known, strict=True)):
+        code = read_segmentation(value, size_hw, "")
+        if not isinstance(code, bytes) or lies_outside(value, size_hw):
             return None
         codes[place] = code
-    return Masks((0, 0), codes, mask_extents(codes.tolist(), np.array(known)))
+    extents = mask_extents(codes.tolist(), np.array(known).reshape(-1, 2))
+    return None if extents is None else (codes, extents)
 
 
 def _objects(

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from cvkit.data.division import is_split
 from cvkit.data.files import escapes, inside, matches
@@ -125,19 +124,19 @@ def coco_hint(root: Path) -> str:
     return f"found {names}" if names else "expected annotations/instances_SPLIT.json"
 
 
-def find_images(root: Path, path: Path, split: str, rows: list[dict[str, Any]]) -> Path:
+def find_images(root: Path, path: Path, split: str, names: list[str]) -> Path:
     """Return the folder to which the file names in a COCO file are relative.
 
     Args:
         root: of the dataset.
         path: of the file.
         split: whose name the folder may have.
-        rows: the file's images, each with a `file_name`; names that `inside` refuses are ignored.
+        names: of the file's images; those that `inside` refuses are ignored.
 
     Raises:
         DataError: no folder contains its first image.
     """
-    name = next((row["file_name"] for row in rows if not escapes(row["file_name"])), None)
+    name = next((name for name in names if not escapes(name)), None)
     if name is None:
         return root
     near = [root / "images" / split, root / "images", root / split, root, path.parent]

@@ -98,7 +98,7 @@ def _read_split(root: Path, file: Path, split: str) -> Listing[LabelledImage]:
             reason = "is not an image with an id of its own and a file_name"
             raise DataError(f"{file}: images[{place}] {reason}", code="image.id_type")
         rows[number] = row["file_name"]
-    images = find_images(root, file, split, [{"file_name": name} for name in rows.values()])
+    images = find_images(root, file, split, list(rows.values()))
     defects: list[CvkitError] = []
     found: list[LabelledImage] = []
     missing: dict[str, str] = {}
