@@ -255,11 +255,6 @@ def _collect(
     truths = None
     if file.complete and file.sizes_wh.keys() == images.keys():
         truths = columns.objects(file.labels, file.sizes_wh)
-        if truths is None and file.masks and columns.sizes_wh != file.sizes_wh:
-            columns = Columns(file.sizes_wh)
-            for row in _rows(file.path):
-                columns.add(row)
-            truths = columns.objects(file.labels, file.sizes_wh)
     if truths is None:
         truths = collect_singly(_rows(file.path), file, images, found)
     empty = sum(int((each.corner_and_size()[:, 2:] == 0).any(1).sum()) for each in truths.values())
