@@ -17,12 +17,12 @@ from cvkit.commands.predict_inputs import (
     write_videos,
 )
 from cvkit.commands.printing import print_json
+from cvkit.commands.resumed import Earlier, root_of
 from cvkit.config import as_config
 from cvkit.console import Reporter, print_line, table
 from cvkit.errors import UsageError
-from cvkit.options.base import ENGINES, RUNS, Predict
+from cvkit.options.base import RUNS, Predict
 from cvkit.tasks.inference_flags import require_effect
-from cvkit.texts import read_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -46,6 +46,8 @@ def predict(options: Predict, task_name: str) -> int:
 
     report = Reporter(options.quiet)
     _check_flags(options, task_name)
+    earlier = Earlier(options)
+    options = earlier.continued(options)
     started = processes.start(options)  # they import their libraries while this one does
 
     from cvkit.engine import runtime
@@ -55,7 +57,7 @@ def predict(options: Predict, task_name: str) -> int:
     with runtime.stop_signals() as stop, joined(started, stop) as ranks:
         if not ranks.is_first:
             report.hush()
-        done = _predict(options, task_name, report, ranks)
+        done = _predict(options, earlier, task_name, report, ranks)
     return 0 if done is None else _report(options, task_name, report, done)
 
 
@@ -84,21 +86,25 @@ class _Done:
     sheet: Path | None
 
 
-def _predict(options: Predict, task_name: str, report: Reporter, ranks: Ranks) -> _Done | None:
+def _predict(
+    options: Predict, earlier: Earlier, task_name: str, report: Reporter, ranks: Ranks
+) -> _Done | None:
     """Predict in one of the processes; return what there is to report, in the first."""
+    from cvkit.output.clearing import clear
     from cvkit.tasks.engine_choice import use_engine
-    from cvkit.tasks.marked import VIDEOS
-    from cvkit.tasks.sheets import SHEET, write_contact_sheet
+    from cvkit.tasks.sheets import write_contact_sheet
     from cvkit.tasks.trained import load_trained
 
     total: Counter[str] = Counter()
     with ranks.stop.at_once():
         trained = load_trained(options.weights, options, task_name, ranks.layout)
         without = _results_folders(options, task_name)
-        found = ranks.share(lambda: find_inputs(options, trained.task, without, report))
+        found = ranks.share(
+            lambda: find_inputs(options, trained.task, without, report, earlier.root())
+        )
         files, lost = found.images, found.failures
         trained.task.check_inputs(sorted(file.key for file in files), report)
-        wanted = ranks.share(lambda: _engine(options))
+        wanted = ranks.share(lambda: earlier.engine(options.engine))
         data = trained.task.source(files)
         engine = use_engine(wanted, trained, data, options.batch_size, ranks.share)
     job = _Job(options, trained, engine, files, lost, ranks, report)
@@ -109,9 +115,8 @@ def _predict(options: Predict, task_name: str, report: Reporter, ranks: Ranks) -
     count = count_inputs(found, trained.task.noun)
     with _held_folder(options, task_name, report) as out:
         report.say(f"{count} with {trained.path} ({trained.precision}, {engine.wanted})")
-        if options.overwrite:  # of other results
-            for name in (SHEET, VIDEOS):
-                (out / name).unlink(missing_ok=True)
+        if options.overwrite:
+            clear(out)
         counts = job.run(out, total)
         notes = [note for notes in ranks.gather_first(engine.notes) for note in notes]
         counts.failed += write_videos(options, trained.task, found, out, report, ranks)
@@ -181,6 +186,7 @@ class _Job:
         from cvkit.engine.journal import Journal
 
         about = _about(self.trained, replace(self.options, out=out), self.engine.wanted)
+        about["root"] = root_of(self.files)
         journal = Journal(out, resume=self.options.resume, model=about["model"])
         with contextlib.closing(journal):
             storage.write_json(out / "predict.json", about)
@@ -264,16 +270,6 @@ def _check_flags(options: Predict, task_name: str) -> None:
                 hint="choose another --out",
             )
     require_effect(options)
-
-
-def _engine(options: Predict) -> str:
-    """Return `--engine`; what is resumed runs on the engine that it began on, for equal bits."""
-    about = options.out / "predict.json" if options.resume and options.out else None
-    if options.engine != "auto" or about is None or not about.is_file():
-        return options.engine
-    content = read_json(about)
-    name = content.get("engine") if isinstance(content, dict) else None
-    return str(name) if name in ENGINES else "auto"
 
 
 def _inside(place: Path, folder: Path) -> bool:

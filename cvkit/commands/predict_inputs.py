@@ -23,7 +23,11 @@ IMAGES = 3
 
 
 def find_inputs(
-    options: Predict, task: Task, without: Sequence[Path], report: Reporter
+    options: Predict,
+    task: Task,
+    without: Sequence[Path],
+    report: Reporter,
+    root: Path | None = None,
 ) -> Unfolded:
     """Return what a command predicts, and what cannot be opened.
 
@@ -32,9 +36,10 @@ def find_inputs(
         task: of the model.
         without: folders that are never searched.
         report: for progress.
+        root: folder that contains all inputs, and that they are named after, if one is given.
 
     Raises:
-        UsageError: there is no input, or a flag about videos and no video.
+        UsageError: there is no input, one elsewhere, or a flag about videos and no video.
         DataError: a folder cannot be read, and there is nothing else.
     """
     from cvkit.data.files import is_video, list_inputs, walk_media
@@ -43,8 +48,8 @@ def find_inputs(
     lost: list[Failure] = []
     _tell_unread(options.inputs, report)
     if task.dimensions != IMAGES:
-        return Unfolded(list_inputs(options.inputs, without, task.walk, lost), [], lost)
-    files = list_inputs(options.inputs, without, walk_media, lost)
+        return Unfolded(list_inputs(options.inputs, without, task.walk, lost, root), [], lost)
+    files = list_inputs(options.inputs, without, walk_media, lost, root)
     with report.progress("reading videos", sum(is_video(file.path) for file in files)) as advance:
         found = unfold(files, getattr(options, "fps", 0.0), lambda done: advance(done, ""))
     found.failures[:0] = lost
@@ -105,6 +110,7 @@ def write_videos(
     Raises:
         Interrupted: a signal came.
     """
+    from cvkit.engine.predict import CONTINUE, INTERRUPTED
     from cvkit.tasks.marked import record_videos
 
     if not found.films:
@@ -115,6 +121,6 @@ def write_videos(
 
         def on_frame(done: int) -> None:
             advance(done, "")
-            ranks.stop.raise_if_set("prediction interrupted", "add --resume to continue")
+            ranks.stop.raise_if_set(INTERRUPTED, CONTINUE)
 
         return len(record_videos(task, found.films, folder, marked=marked, on_frame=on_frame))

@@ -143,6 +143,7 @@ class TrainingJob:
             storage.write_file(run / "config.yaml", dump_yaml(as_config(self.options)))
             about = runtime.environment(self.fabric)
             about["preprocessing"] = self.task.header(self.options)["preprocessing"]
+            about["flags"] = settled_flags(self.options)
             storage.write_json(run / "environment.json", about)
         return Path(self.fabric.broadcast(str(run)))
 

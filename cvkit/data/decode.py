@@ -211,13 +211,16 @@ def _wide_values(image: Image.Image, path: Path) -> np.ndarray | None:
         return values
     import cv2  # Pillow keeps only the high byte of several channels
 
-    if is_row(path):
-        content = np.frombuffer(stored_image(path), np.uint8)
-    elif file_of(path) != path:  # OpenCV would read the first page
-        return None
+    file, page = page_of(path)
+    if page is not None:
+        _, pages = cv2.imreadmulti(str(file), page - 1, 1, flags=cv2.IMREAD_UNCHANGED)
+        found = pages[0] if pages else None
     else:
-        content = np.fromfile(path, np.uint8)
-    found = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
+        row = is_row(path)
+        content = (
+            np.frombuffer(stored_image(path), np.uint8) if row else np.fromfile(path, np.uint8)
+        )
+        found = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
     if found is None or found.dtype != np.uint16 or found.shape[:2] != image.size[::-1]:
         return None
     order = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}

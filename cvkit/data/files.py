@@ -214,6 +214,7 @@ def list_inputs(
     without: Sequence[Path] = (),
     walk: Walk = walk_images,
     lost: list[Failure] | None = None,
+    root: Path | None = None,
 ) -> list[InputFile]:
     """Return the files given by paths, folders, globs, `@list.txt` and `-` (paths on stdin).
 
@@ -222,9 +223,10 @@ def list_inputs(
         without: folders whose files are ignored, such as those of results.
         walk: finds the files in a folder.
         lost: collects the folders that cannot be read; if None, they are refused.
+        root: folder that keys are relative to; None: the only folder given, else the common parent.
 
     Raises:
-        UsageError: a path does not exist or is a URL, or nothing was found.
+        UsageError: a path does not exist, is a URL or is outside `root`, or nothing was found.
         DataError: a folder cannot be read, and nothing else was found.
     """
     inputs = list(inputs)
@@ -248,7 +250,7 @@ def list_inputs(
     if lost is not None:
         once = {os.path.abspath(error.filename): error for error in errors}
         lost += [_lost(error, inputs) for error in once.values()]
-    return [InputFile(*pair) for pair in zip(found, _keys(list(found), inputs), strict=True)]
+    return [InputFile(*pair) for pair in zip(found, _keys(list(found), inputs, root), strict=True)]
 
 
 def _lost(error: OSError, inputs: Sequence[str]) -> Failure:
@@ -314,12 +316,24 @@ def _searched(pattern: str) -> Iterator[str]:
             yield from glob(str(Path(*parts[:start])), recursive=True)
 
 
-def _keys(paths: list[Path], inputs: list[str]) -> list[str]:
-    """Return each path relative to the only folder given, else to the common parent folder."""
-    if len(inputs) == 1 and os.path.isdir(inputs[0]) and paths != [Path(inputs[0])]:
+def _keys(paths: list[Path], inputs: list[str], root: Path | None) -> list[str]:
+    """Return each path relative to the root of `list_inputs`."""
+    if (
+        root is None
+        and len(inputs) == 1
+        and os.path.isdir(inputs[0])
+        and paths != [Path(inputs[0])]
+    ):
         return [path.relative_to(inputs[0]).as_posix() for path in paths]
     absolute = [os.path.abspath(path) for path in paths]
-    common = os.path.commonpath([os.path.dirname(path) for path in absolute])
+    common = str(root or os.path.commonpath([os.path.dirname(path) for path in absolute]))
+    for path in absolute:
+        if not path.startswith(os.path.join(common, "")):
+            raise UsageError(
+                f"{path} is not in {common}, after which the earlier results in --out are named",
+                code="inputs.elsewhere",
+                hint="predict it into another folder",
+            )
     return [PurePosixPath(os.path.relpath(path, common)).as_posix() for path in absolute]
 
 

@@ -12,16 +12,17 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from cvkit.engine.finite import require_finite
-from cvkit.errors import MachineError, ModelFileError
+from cvkit.errors import DataError, MachineError, ModelFileError
 from cvkit.model_files import write_sealed
 from cvkit.storage import fsync_folder, machine_errors, sha256, write_file
-from cvkit.texts import shown
+from cvkit.texts import read_json, shown
 
 FORMAT_VERSION = 1
 """Format version of resume states."""
@@ -229,6 +230,16 @@ def require_same_flags(run: Path, then: Mapping[str, object], now: Mapping[str, 
                 hint="restore it; to train on with other settings, start a new run from this "
                 "one's model with --weights",
             )
+
+
+def flags_of(run: Path) -> dict[str, Any]:
+    """Return the flags that a run was begun with; of older versions, none are known."""
+    try:
+        about = read_json(run / "environment.json")
+    except DataError:  # removed by the user, or damaged
+        return {}
+    flags = about.get("flags") if isinstance(about, dict) else None
+    return flags if isinstance(flags, dict) else {}
 
 
 def require_same_data(run: Path, then: dict, now: dict) -> None:

@@ -29,6 +29,7 @@ OnLine = Callable[[dict[str, Any]], None]
 WAITING_RESULTS = 8
 """Results (with their decoded images) that may wait to be written before the model waits."""
 INTERRUPTED = "prediction interrupted"
+CONTINUE = "add --resume to continue"
 WRITERS = 2
 """Threads that draw and write."""
 
@@ -302,7 +303,7 @@ def _predict_share(work: Work, data: Dataset, share: Share, records: Records) ->
                         records.add(place, result, sample, writers)
             records.record()
             work.advance(min(len(share.done) + records.begun * ranks.world, len(data)), "")
-            ranks.stop.raise_if_set(INTERRUPTED, "add --resume to continue")
+            ranks.stop.raise_if_set(INTERRUPTED, CONTINUE)
             ranks.raise_if_failed()
             last = ranks.last_place(work.max_failures - len(work.lost))
             if last is not None and records.written.is_past(last):
@@ -312,7 +313,7 @@ def _predict_share(work: Work, data: Dataset, share: Share, records: Records) ->
 def _stoppable(ranks: Ranks, batch: Batch) -> contextlib.AbstractContextManager[None]:
     """Let a signal end the prediction of an image that is read in tiles, which can take hours."""
     tiled = any(sample.windows is not None for sample in batch.samples)
-    return ranks.stop.at_once(INTERRUPTED) if tiled else contextlib.nullcontext()
+    return ranks.stop.at_once(INTERRUPTED, CONTINUE) if tiled else contextlib.nullcontext()
 
 
 def _collect(work: Work, journal: Journal | None, records: Records | None) -> None:

@@ -275,11 +275,14 @@ class StopSignal:
             self.number, self._of_another = number, True
 
     @contextlib.contextmanager
-    def at_once(self, message: str = "interrupted before the work began") -> Iterator[None]:
-        """Stop inside the block wherever it is: there is nothing to save yet.
+    def at_once(
+        self, message: str = "interrupted before the work began", hint: str = AGAIN
+    ) -> Iterator[None]:
+        """Stop inside the block wherever it is: nothing in it is to be saved.
 
         Args:
             message: of the error.
+            hint: its remedy.
 
         Raises:
             Interrupted: a signal came.
@@ -289,11 +292,11 @@ class StopSignal:
             yield
         except KeyboardInterrupt:
             self._waits = True
-            self.raise_if_set(message, AGAIN)
+            self.raise_if_set(message, hint)
             raise
         finally:
             self._waits = True
-        self.raise_if_set(message, AGAIN)  # where a library swallowed the exception
+        self.raise_if_set(message, hint)  # where a library swallowed the exception
 
     def raise_if_set(self, message: str, hint: str = "") -> None:
         """Do nothing without a signal.

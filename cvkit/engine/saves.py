@@ -125,10 +125,11 @@ class Saves:
             Its progress, and notes on what cannot be verified.
 
         Raises:
-            ModelFileError: it is damaged, has no history, or belongs to other data.
+            ModelFileError: it is damaged, has no history, or belongs to other data or flags.
         """
         tensors, header = read_model(self.run / LAST)
         checkpoint.require_same_data(self.run, header.get("data", {}), self.header["data"])
+        checkpoint.require_same_flags(self.run, checkpoint.flags_of(self.run), self.flags)
         try:
             for model in {self.model, self.measured}:
                 checkpoint.load_exactly(model, tensors)

@@ -25,8 +25,9 @@ class Tables:
         rows = []
         if self.steps.is_file():
             with self.steps.open(newline="") as stream:
-                header, *found = csv.reader(stream)
-            rows = [header, *(row for row in found if int(row[0]) <= run.step)]
+                table = list(csv.reader(stream))
+            # Runs of a few steps have no rows, and no header before the first one.
+            rows = table[:1] + [row for row in table[1:] if int(row[0]) <= run.step]
         storage.write_file(self.steps, _text(rows))
         self.stream = self.steps.open("a", newline="")
         self.begun = bool(rows)

@@ -2,17 +2,19 @@
 
 import numpy as np
 import pytest
+import tifffile
 from corpus import CASES, grey, halves, stack
 from PIL import Image
 
 from cvkit.console import Reporter
 from cvkit.data.checked import Request
 from cvkit.data.dataset_check import check
-from cvkit.data.decode import page_count, read_header, read_image
+from cvkit.data.decode import needed_bits, page_count, read_header, read_image
+from cvkit.data.files import list_inputs
 from cvkit.data.known import content_hash
 from cvkit.data.masks import MaskReader
 from cvkit.data.pages import page_of, page_path
-from cvkit.errors import CvkitError
+from cvkit.errors import CvkitError, UsageError
 
 
 def findings(root):
@@ -89,3 +91,27 @@ def test_a_division_knows_pages_by_their_content(cvkit, tmp_path):
     found = sorted((new / "images").iterdir())
     assert [int(np.asarray(Image.open(path))[0, 0]) for path in found] == [10, 20, 20, 30]
     assert [path.name for path in found] == [f"images-{n}.tif" for n in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize("number", ["0", "01", "-1", "\N{ARABIC-INDIC DIGIT TWO}"])
+def test_a_page_has_one_name(tmp_path, number):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 8, 9), np.uint8), photometric="minisblack")
+    assert page_of(tmp_path / f"a.tif#{number}") == (tmp_path / f"a.tif#{number}", None)
+    with pytest.raises(UsageError, match="does not exist"):
+        list_inputs([str(tmp_path / f"a.tif#{number}")])
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("bits", [None, 12])
+def test_a_page_of_16_bits_is_read_as_a_file_of_its_own(tmp_path, channels, bits):
+    pages = np.random.default_rng(channels).integers(0, 4096, (3, 8, 9, channels), np.uint16)
+    more = {"photometric": "minisblack" if channels == 1 else "rgb"}
+    more |= {"extrasamples": ["unassalpha"]} if channels == 4 else {}
+    pages = pages[..., 0] if channels == 1 else pages
+    tifffile.imwrite(tmp_path / "all.tif", pages, **more)
+    for number, page in enumerate(pages, 1):
+        tifffile.imwrite(tmp_path / "one.tif", page, **more)
+        alone = read_image(tmp_path / "one.tif", bits)
+        assert alone.max() > 200
+        assert np.array_equal(read_image(tmp_path / f"all.tif#{number}", bits), alone)
+        assert needed_bits(tmp_path / f"all.tif#{number}") == 12

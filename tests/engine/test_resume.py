@@ -231,10 +231,17 @@ EDITED = {
 }
 
 
-@pytest.mark.parametrize("name", EDITED)
-def test_a_configuration_that_was_edited_is_not_resumed_with(cvkit, finished, tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "states"),
+    [*((name, True) for name in EDITED), ("lr", False), ("image_size", False)],
+)
+def test_a_configuration_that_was_edited_is_not_resumed_with(
+    cvkit, finished, tmp_path, name, states
+):
     run = tmp_path / "run"
     shutil.copytree(finished, run)
+    if not states:  # it continues from its last model
+        shutil.rmtree(run / "ckpt")
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     stored = read_yaml(run / "config.yaml")
     assert stored[name] != EDITED[name]

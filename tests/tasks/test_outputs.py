@@ -252,3 +252,33 @@ def test_a_folder_of_frames_is_named_from_inside_too(tmp_path, monkeypatch):
     Image.new("RGB", (8, 8)).save(tmp_path / "clip" / "0.png")
     monkeypatch.chdir(tmp_path / "clip")
     assert [file.key for file in list_inputs(["."], walk=walk_videos)] == ["clip"]
+
+
+def listed(out):
+    return {path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_overwriting_leaves_nothing_of_earlier_results_and_what_others_put_there(
+    predict, cvkit, run_of, tmp_path, task
+):
+    for name in ("old/a/x.jpg", "old/b.jpg", "new/c.jpg"):
+        place(task, tmp_path / name)
+    out, fresh = tmp_path / "out", tmp_path / "fresh"
+    plain = ("--weights", run_of(task), "--workers", 0, "--quiet", "--contact-sheet", 0)
+    assert cvkit(task, "predict", tmp_path / "new", *plain, "--out", fresh).code == 0
+    media = ("--save", "video") if task == "video" else ()
+    assert predict(task, tmp_path / "old", out, *media).code == 0
+    assert len(listed(out)) > len(listed(fresh)) + 5
+    mine = {"notes.txt", "labels/mine.txt", "masks/mine.png", "voc/comp3.txt"}
+    for name in mine:
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_text("mine")
+    (tmp_path / "precious.png").write_text("mine")
+    with (out / "predictions.jsonl").open("a") as stream:
+        stream.write('{"path": "z.jpg", "mask": "../precious.png", "name": "../precious"}\n{"pa')
+    done = cvkit(task, "predict", tmp_path / "new", *plain, "--out", out, "--overwrite")
+    assert done.code == 0, done.err
+    assert listed(out) == listed(fresh) | mine
+    assert (tmp_path / "precious.png").is_file()
+    assert not [path for path in out.rglob("*") if path.is_dir() and not any(path.iterdir())]
