@@ -1,11 +1,11 @@
 """Removing the results of an earlier prediction from a folder."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cvkit.data.files import escapes
 from cvkit.storage import machine_errors
 
 FILES = (
@@ -19,6 +19,7 @@ NAMED = {
     "voc/Annotations": ".xml",
     "labelme": ".json",
     "geojson": ".geojson",
+    "timelines": ".png",
 }
 """Folders of files that have the names of inputs, and their suffixes."""
 TOLD = ("mask", "overlay", "sorted", "features", "timeline", "video")
@@ -54,7 +55,10 @@ def _told(folder: Path) -> Iterator[Path]:
         found = [line[name] for name in TOLD if name in line]
         if isinstance(name := line.get("name"), str):
             found += [f"{place}/{name}{suffix}" for place, suffix in NAMED.items()]
-        yield from (folder / path for path in found if isinstance(path, str) and not escapes(path))
+        for path in found:
+            inner = isinstance(path, str) and "\0" not in path and ".." not in Path(path).parts
+            if inner and not os.path.isabs(path):
+                yield folder / path
 
 
 def _lines(folder: Path, name: str) -> Iterator[dict[str, Any]]:

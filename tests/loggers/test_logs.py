@@ -3,6 +3,7 @@
 import csv
 import json
 import socket
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from cvkit.catalog import TASKS
 from cvkit.engine.train import Trainer
 from cvkit.errors import Interrupted
 from cvkit.loggers import recorder
+from cvkit.loggers.contract import Run
 from cvkit.loggers.tables import Tables
 from cvkit.options import logs
 from cvkit.options.logs import PROGRAMS
@@ -227,3 +229,16 @@ def test_wandb_stays_offline(train):
     assert record.stem == f"run-{(run / 'wandb' / 'run-id.txt').read_text()}"
     pictures = list(folder.rglob("validation*.png"))
     assert len(pictures) == 8
+
+
+def test_tables_without_a_row_are_continued(tmp_path):
+    """Runs of fewer steps than are logged at once have none."""
+    begun = Run(tmp_path, 0, {}, [], offline=False)
+    Tables(begun).close()
+    assert (tmp_path / "steps.csv").read_text() == ""
+    resumed = Tables(replace(begun, step=4))
+    resumed.scalars(10, {"step/loss": 0.5})
+    resumed.epoch({"epoch": 2, "step": 10}, {})
+    resumed.close()
+    assert rows(tmp_path / "steps.csv") == [{"step": "10", "loss": "0.5"}]
+    assert rows(tmp_path / "epochs.csv") == [{"epoch": "2", "step": "10"}]
