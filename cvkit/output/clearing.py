@@ -40,7 +40,8 @@ def clear(folder: Path) -> None:
     used = {folder / name for name in ("voc", *NAMED)}
     with machine_errors(folder):
         for path in [*_told(folder), *(folder / name for name in FILES)]:
-            path.unlink(missing_ok=True)
+            if path.is_symlink() or not path.is_dir():
+                path.unlink(missing_ok=True)
             used |= {place for place in path.parents if place.is_relative_to(folder)}
         for path in (folder / "voc").glob("comp3_det_test_*.txt"):
             path.unlink()

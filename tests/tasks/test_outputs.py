@@ -103,8 +103,8 @@ def test_inputs_that_come_later_take_no_files(predict, tmp_path, task):
     assert predict(task, first, out).code == 0
     (before,) = lines(out)
     kept = {member: (out / before[member]).read_bytes() for member in FILES[task]}
-    place(task, tmp_path / "later" / "a.png")
-    assert predict(task, tmp_path / "later", out, "--resume").code == 0
+    place(task, first / "a.png")
+    assert predict(task, first, out, "--resume").code == 0
     assert lines(out)[0] == before
     for member in FILES[task]:
         assert len({line[member] for line in lines(out)}) == 2
