@@ -34,6 +34,8 @@ from cvkit.data.parquet_files import is_row, stored_image
 from cvkit.errors import DataError
 
 MAX_PIXELS = 100_000_000
+BAND_PIXELS = 4_000_000
+"""Pixels that are converted at a time."""
 DEPTHS = (8, 10, 12, 14, 16)
 """Possible numbers of bits in use in 16-bit files."""
 IMAGE_WIDTH = 256
@@ -159,7 +161,23 @@ def rgb_pixels(image: Image.Image, path: Path, bits: int | None = 16) -> np.ndar
     image = decode(image, path)
     if narrow:
         image = _narrowed(image, path, bits)
-    return np.array(_to_rgb(_upright(image), path))  # Pillow's own buffer is read-only
+    return _rgb_array(_upright(image), path)
+
+
+def _rgb_array(image: Image.Image, path: Path) -> np.ndarray:
+    """Return a decoded image as HWC RGB uint8; large ones in bands, without further whole copies.
+
+    Pillow has four bytes for each pixel of any mode, and makes an array by way of `bytes`.
+    """
+    width, height = image.size
+    if width * height <= BAND_PIXELS:
+        return np.array(_to_rgb(image, path))  # Pillow's own buffer is read-only
+    pixels = np.empty((height, width, 3), np.uint8)
+    rows = max(1, BAND_PIXELS // width)
+    for top in range(0, height, rows):
+        band = image.crop((0, top, width, min(top + rows, height)))
+        pixels[top : top + rows] = np.asarray(_to_rgb(band, path))
+    return pixels
 
 
 def needed_bits(path: Path) -> int | None:

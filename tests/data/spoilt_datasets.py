@@ -643,6 +643,9 @@ MASKS = [
         "line 1",
     ),
     Case(
+        "file.unread", small.pairs, "segment", written("images/train/x.avif", b"x"), "images"
+    ),
+    Case(
         "file.unused",
         small.pairs,
         "segment",
