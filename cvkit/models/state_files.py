@@ -187,17 +187,31 @@ def _latin1(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
+_ARRAY = object()
+"""What `numpy.ndarray` is in a pickle: a name, since calling it would make an array of any size."""
+
+
+def _empty_array(kind: object, shape: tuple[int, ...], _: bytes) -> np.ndarray:
+    """Return the array of no values with which numpy's pickles begin.
+
+    Raises:
+        pickle.UnpicklingError: another one, which numpy does not write.
+    """
+    if kind is not _ARRAY or shape != (0,):
+        raise pickle.UnpicklingError("it begins an array in a way that numpy does not")
+    return np.zeros(0, np.int8)
+
+
 class _ArrayUnpickler(pickle.Unpickler):
     """Unpickles numpy arrays in dicts and lists; any other class or function is refused."""
 
     allowed: ClassVar[dict[tuple[str, str], Any]] = {
         ("collections", "OrderedDict"): OrderedDict,
-        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "ndarray"): _ARRAY,
         ("numpy", "dtype"): np.dtype,
         ("_codecs", "encode"): _latin1,
         **{
-            (f"numpy.{core}.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0]
-            for core in ("core", "_core")
+            (f"numpy.{core}.multiarray", "_reconstruct"): _empty_array for core in ("core", "_core")
         },
         **{
             (f"numpy.{core}.multiarray", "scalar"): np.float32(0).__reduce__()[0]

@@ -56,7 +56,8 @@ class Running:
 
     def __init__(self, act: Callable[[], int]) -> None:
         self.started, self.ended = time.monotonic(), None
-        self._out, self._err = (tempfile.TemporaryFile("w+b") for _ in range(2))
+        self._out = tempfile.TemporaryFile("w+b")  # noqa: SIM115, closed when it has ended
+        self._err = tempfile.TemporaryFile("w+b")  # noqa: SIM115
         sys.stdout.flush()
         sys.stderr.flush()
         self.pid = os.fork()

@@ -37,7 +37,10 @@ ROWS: dict[str, Row] = {
         (
             *of("engine/test_checkpoint", "a_crash_at_any_file_operation_leaves_a_loadable_state"),
             *of("engine/test_resume", "a_killed_run_resumes_bit_exactly"),
-            *of("test_storage", "the_content_is_on_the_disk_before_its_name_and_the_name_before_the_end"),
+            *of(
+                "test_storage",
+                "the_content_is_on_the_disk_before_its_name_and_the_name_before_the_end",
+            ),
         ),
         ("storage-in-place", "storage-no-fsync", "storage-folder-not-synced"),
     ),
@@ -64,11 +67,11 @@ ROWS: dict[str, Row] = {
     "R4": Row(
         "Removing old saves never removes the newest intact one.",
         of("engine/test_checkpoint", "old_states_go_in_numeric_order_and_two_stay"),
-        ("promises-states-by-name",),
+        ("promises-newest-pruned",),
     ),
     "R5": Row(
-        "A run that was stopped anywhere, also in an epoch or in validation, ends in the same bits, "
-        "also with another number of workers.",
+        "A run that was stopped anywhere, also in an epoch or in validation, ends in the same "
+        "bits, also with another number of workers.",
         (
             *of("engine/test_resume", "a_stopped_run_resumes_bit_exactly"),
             *of("tasks/test_detect_resume", "a_stopped_run_ends_in_the_same_bits"),
@@ -110,7 +113,10 @@ ROWS: dict[str, Row] = {
         (
             *of("engine/test_checkpoint", "nothing_non_finite_is_saved"),
             *of("engine/test_signals", "a_diverging_training_ends"),
-            *of("engine/test_waiting", "a_step_that_is_not_finite_changes_nothing_until_it_is_reported"),
+            *of(
+                "engine/test_waiting",
+                "a_step_that_is_not_finite_changes_nothing_until_it_is_reported",
+            ),
         ),
         ("engine-nan-passes", "engine-late-step-applied", "engine-late-wrong-step"),
         "The batch itself is not saved; its images are named.",
@@ -128,12 +134,15 @@ ROWS: dict[str, Row] = {
         "A model file that claims or unpacks to more than it holds is refused within 2 seconds and "
         "200 MB.",
         of("reliability/test_swollen_models", "a_file_that_swells_is_refused"),
-        ("promises-bomb-unpacked", "promises-tensors-uncounted"),
+        ("promises-bomb-unpacked", "promises-tensors-uncounted", "promises-values-repeated"),
         "Files that torch wrote before version 1.6 cannot be measured before they are read.",
     ),
     "R12": Row(
         "Published weights in the cache are compared with the hash in their name at each load.",
-        of("models/test_weights", "published_weights_are_taken_from_the_cache_and_verified_each_time"),
+        of(
+            "models/test_weights",
+            "published_weights_are_taken_from_the_cache_and_verified_each_time",
+        ),
         ("promises-cache-unverified",),
         "torchvision publishes 8 of the 64 digits of the hash; a damaged file is refused and stays "
         "where it is.",
@@ -152,7 +161,7 @@ ROWS: dict[str, Row] = {
         "that exhausts anything.",
         (
             *of("test_hostile_files", "a_hostile_file_is_refused_in_words"),
-            *of("test_config", "unknown_keys_name_the_nearest_one"),
+            *of("test_names", "a_misspelt_choice_in_a_configuration_is_told_with_the_nearest"),
         ),
         ("readers-yaml-alias", "readers-yaml-key-twice", "readers-yaml-tag"),
     ),
@@ -171,7 +180,7 @@ ROWS: dict[str, Row] = {
     ),
     "R16": Row(
         "Labels are proven to be in range before the first step.",
-        of("data/test_wrong_data", "a_mask_value_that_is_no_class_is_named"),
+        of("data/test_masks", "values_outside_the_classes_name_file_value_and_remedy"),
         ("promises-mask-values",),
     ),
     "R17": Row(
@@ -202,8 +211,8 @@ ROWS: dict[str, Row] = {
         ("data-exif-ignored", "data-alpha-black", "data-wide-low-byte"),
     ),
     "R21": Row(
-        "An image that claims too many pixels is refused before it is decoded, and the largest that "
-        "is read takes at most seven bytes a pixel.",
+        "An image that claims too many pixels is refused before it is decoded, and the largest "
+        "that is read takes at most seven bytes a pixel.",
         (
             *of("data/test_decode", "size_limit_is_exactly_one_hundred_megapixels"),
             *of("reliability/test_large_images", "bands_have_the_pixels_of_the_whole"),
@@ -248,8 +257,8 @@ ROWS: dict[str, Row] = {
         ("predict-resumed-in-other-batches", "ranks-left-lines-ignored"),
     ),
     "R27": Row(
-        "Results are never lost or mixed: no name collides, full folders are refused, two processes "
-        "cannot share one, and files are whole.",
+        "Results are never lost or mixed: no name collides, full folders are refused, two "
+        "processes cannot share one, and files are whole.",
         (
             *of(
                 "engine/test_predict",
@@ -329,7 +338,7 @@ ROWS: dict[str, Row] = {
         "wheel has the files of the tree and the same bytes each time.",
         (
             *of("test_failures", "a_failure_is_one_line_with_its_exit_code"),
-            *of("test_answers", "every_command_answers_in_json_when_it_fails"),
+            *of("test_answers", "every_failure_of_a_command_is_one_object"),
         ),
         ("cli-json-variable",),
     ),

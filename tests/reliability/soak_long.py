@@ -109,7 +109,9 @@ def test_r31_evaluating_20000_images(server, count):
                 sizes.append(resident())
         before = time.monotonic()
         metric.compute()
-        print((sizes[-1] - sizes[1]) / 2**20 / 18, "MB per 1,000 images;", time.monotonic() - before)
+        print(
+            (sizes[-1] - sizes[1]) / 2**20 / 18, "MB per 1,000 images;", time.monotonic() - before
+        )
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         print(peak / 2**20, "MB at the peak")
         return 0 if peak < 2 * 2**30 and (sizes[-1] - sizes[1]) / 18 < 6 * 2**20 else 1
@@ -246,8 +248,11 @@ def test_r34_a_killed_rank(training, tmp_path, count, chance, victim):
     for _ in range(3):
         shutil.rmtree(out, ignore_errors=True)
         process = subprocess.Popen(
-            [*command(out), "--save-minutes", "0"], start_new_session=True,
-            stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+            [*command(out), "--save-minutes", "0"],
+            start_new_session=True,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
         )
         deadline = time.monotonic() + 120
         while not list(out.glob("*/ckpt/last")) and process.poll() is None:
@@ -264,7 +269,8 @@ def test_r34_a_killed_rank(training, tmp_path, count, chance, victim):
         (run,) = out.iterdir()
         again = subprocess.run(
             [sys.executable, "-m", "cvkit", "classify", "train", "--resume", str(run), "--quiet"],
-            capture_output=True, text=True,
+            capture_output=True,
+            text=True,
         )
         assert again.returncode == 0, again.stderr
         assert differing_bits(run, wanted) == 0
@@ -294,7 +300,9 @@ def test_r35_the_wheel(tmp_path, count):
         build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "--wheel-dir"]
         done = subprocess.run(
             [*build, str(tmp_path / f"out-{name}"), str(source)],
-            env=environment, capture_output=True, text=True,
+            env=environment,
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0, done.stderr
         (wheel,) = (tmp_path / f"out-{name}").glob("*.whl")
@@ -313,23 +321,48 @@ def test_r35_the_wheel(tmp_path, count):
     }
     with zipfile.ZipFile(found[0]) as archive:
         packed = {
-            name: archive.read(name)
-            for name in archive.namelist()
-            if ".dist-info/" not in name
+            name: archive.read(name) for name in archive.namelist() if ".dist-info/" not in name
         }
     assert packed == tree
     count["files"] += len(packed)
 
 
 FAILURES = (
-    (), ("train",), ("--data", "/nowhere"), ("--weights", "/nowhere"), ("--epochs", "x"),
-    ("--epochs", "-1"), ("--lr", "nan"), ("--lr", "0"), ("--batch-size", "0"), ("--workers", "-9"),
-    ("--device", "tpu"), ("--precision", "fp7"), ("--config", "/nowhere"), ("--config", "/dev/zero"),
-    ("--config", "."), ("--out", "/proc/x"), ("--out", "/dev/null"), ("--resume", "/nowhere"),
-    ("--resume", "."), ("--seed", "9" * 30), ("--format", "x"), ("--nothing",), ("--json", "--x"),
-    ("--image-size", "0"), ("--data", "/dev/zero"), ("--data", "/dev/null"), ("--splits", "/dev/zero"),
-    ("--data", "http://x/"), ("--data", "\udcff"), ("--data", "a" * 5000), ("--data", ""),
-    ("--weights", ""), ("--weights", "/dev/zero"), ("--weights", "/dev/stdin"), ("--data", "-"),
+    (),
+    ("train",),
+    ("--data", "/nowhere"),
+    ("--weights", "/nowhere"),
+    ("--epochs", "x"),
+    ("--epochs", "-1"),
+    ("--lr", "nan"),
+    ("--lr", "0"),
+    ("--batch-size", "0"),
+    ("--workers", "-9"),
+    ("--device", "tpu"),
+    ("--precision", "fp7"),
+    ("--config", "/nowhere"),
+    ("--config", "/dev/zero"),
+    ("--config", "."),
+    ("--out", "/proc/x"),
+    ("--out", "/dev/null"),
+    ("--resume", "/nowhere"),
+    ("--resume", "."),
+    ("--seed", "9" * 30),
+    ("--format", "x"),
+    ("--nothing",),
+    ("--json", "--x"),
+    ("--image-size", "0"),
+    ("--data", "/dev/zero"),
+    ("--data", "/dev/null"),
+    ("--splits", "/dev/zero"),
+    ("--data", "http://x/"),
+    ("--data", "\udcff"),
+    ("--data", "a" * 5000),
+    ("--data", ""),
+    ("--weights", ""),
+    ("--weights", "/dev/zero"),
+    ("--weights", "/dev/stdin"),
+    ("--data", "-"),
 )
 
 
@@ -340,8 +373,8 @@ def test_r35_failures_are_for_people(server, tmp_path, count, monkeypatch, kind)
         for words in FAILURES:
             if verb == "train" and not words:
                 continue  # trains on the samples
-            ended = server.start([kind, verb, *words, *(["x"] if verb == "predict" else [])]).wait(60)
+            ended = server.start([kind, verb, *words, *(["x"] if verb == "predict" else [])]).wait(
+                60
+            )
             server.say_well(ended)
             count["commands"] += 1
-
-

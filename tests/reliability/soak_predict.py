@@ -271,7 +271,12 @@ EMPTY = {
     "all found": (truth_of(annotations=[OBJECT]), [FOUND], 0, 1.0),
     "only crowds": (truth_of(annotations=[OBJECT | {"iscrowd": 1}]), [FOUND], 0, None),
     "no categories": (truth_of(categories=[]), [], 2, None),
-    "results of an unknown image": (truth_of(annotations=[OBJECT]), [FOUND | {"image_id": 9}], 2, 0),
+    "results of an unknown image": (
+        truth_of(annotations=[OBJECT]),
+        [FOUND | {"image_id": 9}],
+        2,
+        0,
+    ),
     "results of an unknown class": (
         *(truth_of(annotations=[OBJECT]), [FOUND | {"category_id": 9}], 2, 0),
     ),
@@ -295,4 +300,3 @@ def test_r30_empty_and_absent(cvkit, tmp_path, count, name):
     if code == 0:
         assert answer["metrics"]["AP"] == value
     count["cases"] += 1
-

@@ -10,13 +10,14 @@ import torch
 from cvkit.errors import ModelFileError
 from cvkit.models.state_files import MOST_TENSORS, read_state_dict, read_state_file
 
+SIZE = 2**26
 READ = ("nested.pth", "twice.safetensors")
 """Files that are only odd; they must be read in the same time and memory."""
 
 
 @pytest.fixture(scope="module")
 def swollen(tmp_path_factory):
-    return hostile_models.swollen_files(tmp_path_factory.mktemp("swollen"), 2**26)
+    return hostile_models.swollen_files(tmp_path_factory.mktemp("swollen"), SIZE)
 
 
 def test_a_file_that_swells_is_refused(swollen):
