@@ -260,7 +260,7 @@ def test_r2_a_full_disk(server, emptied, count, what):
 
 
 def test_r2_a_limit_of_file_sizes(server, training, emptied, count, task):
-    """No file may be larger than a limit while a run trains: it ends with 6, the old state stays."""
+    """No file may be larger than a limit: the run ends with 6, and the old state stays."""
     out = emptied()
     assert server.run(training(task, out, epochs=1)).code == 0
     (run,) = out.iterdir()

@@ -189,7 +189,7 @@ def test_r17_names_of_results_stay_in_their_folder(server, tmp_path, count):
     assert ended.code == 0, ended.err
     after = {path for path in tmp_path.rglob("*") if out not in path.parents and path != out}
     assert after == before
-    assert len([p for p in (out / "masks").rglob("*.png")]) == len(names)
+    assert len(list((out / "masks").rglob("*.png"))) == len(names)
     count["names"] += len(names)
 
 
@@ -211,7 +211,8 @@ def xml_files():
         "file": '<!DOCTYPE a [<!ENTITY a SYSTEM "file:///etc/passwd">]><annotation>&a;</annotation>',
         "url": '<!DOCTYPE a [<!ENTITY a SYSTEM "http://127.0.0.1:9/">]><annotation>&a;</annotation>',
         "DTD": '<!DOCTYPE annotation SYSTEM "http://127.0.0.1:9/x.dtd"><annotation/>',
-        "parameter entity": '<!DOCTYPE a [<!ENTITY % a SYSTEM "file:///etc/passwd"> %a;]><annotation/>',
+        "parameter entity": '<!DOCTYPE a [<!ENTITY % a SYSTEM "file:///etc/passwd"> %a;]>'
+        "<annotation/>",
         "empty DTD": "<!DOCTYPE annotation><annotation/>",
         "deep": deep,
         "deep and closed": deep + "</a>" * 100_000 + "</annotation>",

@@ -20,10 +20,10 @@ from PIL import Image
 from soak_checkpoints import differing_bits
 
 from cvkit.catalog import TASKS
-from cvkit.data.decode import read_image
-from cvkit.metrics.coco import CocoMetric
 from cvkit.data.annotated import make_truth
 from cvkit.data.classes import make_classes
+from cvkit.data.decode import read_image
+from cvkit.metrics.coco import CocoMetric
 from cvkit.structures import Instances
 
 ROOT = Path(__file__).parents[2]
@@ -149,7 +149,7 @@ def test_r31_a_long_training(server, training, data_of, tmp_path, count):
 
 
 def test_r32_killed_workers(server, training, undisturbed, emptied, chance, count, task):
-    """A decoding process is killed while it works: the command ends, says so, and can be resumed."""
+    """A decoding process is killed while it works: the command ends, says so, and resumes."""
     for _ in range(4):
         out = emptied()
         running = server.start([*training(task, out, ema=0.9, workers=2), "--save-minutes", 0])

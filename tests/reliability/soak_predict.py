@@ -3,9 +3,9 @@
 Not part of `make test`: see `make soak`.
 """
 
+import contextlib
 import io
 import json
-import contextlib
 import shutil
 import time
 
@@ -136,7 +136,7 @@ def test_r27_outputs(server, tmp_path, count, kind):
     running = [server.start([*command[:-3], "--out", tmp_path / "two", "-q"]) for _ in range(2)]
     codes = sorted(each.wait().code for each in running)
     assert codes == [0, 2]
-    assert {k: v for k, v in without_times(tmp_path / "two").items()}.keys() == before.keys()
+    assert without_times(tmp_path / "two").keys() == before.keys()
     count["pairs of processes"] += 1
 
 
@@ -174,7 +174,7 @@ def random_coco(rng):
     return truth, results
 
 
-NAMES = "AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl".split()
+NAMES = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"]
 
 
 def reference(truth, results):

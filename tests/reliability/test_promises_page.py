@@ -34,7 +34,7 @@ def test_every_long_test_belongs_to_a_promise():
 
 
 def test_what_was_never_run_is_not_kept():
-    results = {name: page.NEVER for name in ROWS}
+    results = dict.fromkeys(ROWS, page.NEVER)
     results["R2"] = page.NEVER | {"kept": True, "counts": {"levels": 90}, "date": "2026-01-02"}
     text = page.written(results)
     assert text.count("**no**: never run") == 34
