@@ -240,7 +240,7 @@ ROWS: dict[str, Row] = {
             *of("reliability/test_cut_videos", "a_program_stream_that_breaks_off_is_named"),
         ),
         ("frames-damage-unsaid", "promises-mpeg-cut"),
-        "An MPEG file that is cut exactly between two pictures looks whole.",
+        "A raw MPEG stream without packets that is cut looks whole.",
     ),
     "R25": Row(
         "One bad image costs one image, and the results of the others do not depend on it.",
