@@ -30,6 +30,7 @@ class Reports:
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.when == "call" and report.outcome == "passed":
             self.passed += 1
+        elif report.when == "teardown" and report.outcome == "passed":
             for name, number in report.user_properties:
                 self.counts[name] = self.counts.get(name, 0) + number
         elif report.outcome != "passed":

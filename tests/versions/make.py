@@ -20,7 +20,7 @@ FLAGS = (
         "--arch",
         "linear",
         "--image-size",
-        "8",
+        "16",
         "--epochs",
         "2",
         "--batch-size",
@@ -28,7 +28,18 @@ FLAGS = (
         "--ema",
         "0.9",
     ),
-    *("--workers", "0", "--device", "cpu", "--precision", "fp32", "--augment", "none"),
+    *(
+        "--workers",
+        "0",
+        "--device",
+        "cpu",
+        "--precision",
+        "fp32",
+        "--augment",
+        "none",
+        "--optimizer",
+        "sgd",
+    ),
     *("--keep-states", "--quiet"),
 )
 KEPT = ("best.safetensors", "last.safetensors", "config.yaml", "metrics.jsonl", "environment.json")
@@ -52,7 +63,9 @@ def main() -> None:
     place.mkdir()
     for name in KEPT:
         shutil.copy(run / name, place)
-    shutil.copytree(run / "ckpt", place / "ckpt")
+    newest = max((run / "ckpt").glob("step-*"))
+    shutil.copytree(newest, place / "ckpt" / newest.name)
+    shutil.copy(run / "ckpt" / "last", place / "ckpt")
     shutil.rmtree(out)
 
 
