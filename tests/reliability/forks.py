@@ -36,7 +36,8 @@ class Ended:
     Attributes:
         code: exit code; negative for the number of the signal that killed it.
         out, err: what it printed.
-        seconds: it took.
+        seconds: of a processor that it took, however busy the machine is.
+        wall: seconds that passed.
         grown: bytes of memory that it took at its peak, beyond what it began with.
     """
 
@@ -44,6 +45,7 @@ class Ended:
     out: str
     err: str
     seconds: float
+    wall: float
     grown: int
 
     @property
@@ -98,14 +100,15 @@ class Running:
         return self.ended is None
 
     def _finish(self, status: int, usage: Any) -> None:
-        seconds = time.monotonic() - self.started
+        wall = time.monotonic() - self.started
         texts = []
         for stream in (self._out, self._err):
             stream.seek(0)
             texts.append(stream.read().decode(errors="replace"))
             stream.close()
         grown = max(0, usage.ru_maxrss * 1024 - _BASE[0])
-        self.ended = Ended(os.waitstatus_to_exitcode(status), *texts, seconds, grown)
+        seconds = usage.ru_utime + usage.ru_stime
+        self.ended = Ended(os.waitstatus_to_exitcode(status), *texts, seconds, wall, grown)
 
     def send(self, number: int) -> None:
         """Send the command itself a signal."""

@@ -234,7 +234,7 @@ ROWS: dict[str, Row] = {
         ("predict-out-in-inputs",),
     ),
     "R24": Row(
-        "A video that lacks more than 1 % is reported.",
+        "A video that lacks more than 1 % of its frames, and more than one, is reported.",
         (
             *of("data/test_video_data", "broken_videos_are_named"),
             *of("reliability/test_cut_videos", "a_program_stream_that_breaks_off_is_named"),

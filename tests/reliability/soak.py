@@ -89,8 +89,9 @@ def main() -> int:
         if time.monotonic() > deadline:
             print(f"{name} and what follows is left for another time")
             break
-        results[name] = tried(name, options.jobs, options.planted)
-        broken += [] if results[name]["kept"] else [f"{name}: {results[name]['why']}"]
+        result = tried(name, options.jobs, options.planted)
+        results = read_results() | {name: result}  # another process may try other rows
+        broken += [] if result["kept"] else [f"{name}: {result['why']}"]
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
         PAGE.write_text(written(results))
     print(*broken, sep="\n")

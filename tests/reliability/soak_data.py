@@ -438,7 +438,7 @@ CODES = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".avi": "MJPG", ".mkv":
 CODES |= {".mpg": "PIM1", ".mpeg": "mp2v", ".webm": "VP80"}
 
 
-def clip(path, frames=48, size=(96, 64)):
+def clip(path, frames=120, size=(96, 64)):
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*CODES[path.suffix]), 25.0, size)
     rng = np.random.default_rng(1)
     for number in range(frames):
@@ -454,7 +454,7 @@ def clip(path, frames=48, size=(96, 64)):
 def test_r24_cut_videos(tmp_path, count, suffix):
     whole = clip(tmp_path / f"a{suffix}")
     index = index_video(whole)
-    assert len(index) == 48
+    assert len(index) == 120
     content = whole.read_bytes()
     for share in (0.05, 0.3, 0.5, 0.5001, 0.71, 0.9, 0.97):
         cut = tmp_path / f"cut{share}{suffix}"
@@ -464,5 +464,5 @@ def test_r24_cut_videos(tmp_path, count, suffix):
         except DataError as error:
             assert error.code in ("video.truncated", "video.unreadable", "video.zero_frames")
         else:
-            assert len(found) >= 0.99 * 48, (share, len(found))
+            assert len(found) >= 0.99 * 120, (share, len(found))
         count["clips"] += 1

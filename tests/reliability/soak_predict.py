@@ -95,7 +95,7 @@ def test_r26_kills_of_a_prediction(server, thousand, tmp_path, chance, count):
             more = ["--resume"] if (out / "predict.json").exists() else []
             more = more or (["--overwrite"] if out.exists() else [])
             running = server.start([*command, *more])
-            time.sleep(0.2 + chance.random() * whole.seconds / 5)
+            time.sleep(0.2 + chance.random() * whole.wall / 5)
             killed = running.kill()
             assert killed.code in (0, -9), killed.err
             if killed.code == 0:
