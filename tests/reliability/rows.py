@@ -191,8 +191,11 @@ ROWS: dict[str, Row] = {
     ),
     "R18": Row(
         "An XML file with a DTD, entities, endless depth or size is refused.",
-        of("data/test_data_rules", "every_rule_finds_the_smallest_dataset_that_breaks_it"),
-        ("promises-dtd",),
+        (
+            *of("data/test_data_rules", "every_rule_finds_the_smallest_dataset_that_breaks_it"),
+            *of("reliability/test_deep_xml", "deep_elements_are_refused"),
+        ),
+        ("promises-dtd", "promises-deep-xml"),
     ),
     "R19": Row(
         "Readers of files read any content or refuse it in words.",
