@@ -9,7 +9,6 @@ from defusedxml.ElementTree import parse
 from cvkit.errors import DataError
 from cvkit.texts import require_regular, shown
 
-
 MOST_LEVELS = 100
 """Maximum depth of elements; annotations have five levels."""
 
