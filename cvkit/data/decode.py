@@ -105,23 +105,6 @@ def open_image(path: Path) -> Image.Image:
     return image
 
 
-def open_embedded(content: bytes) -> Image.Image:
-    """Return a PNG inside another file, opened as `open_image` does.
-
-    Raises:
-        ValueError: it has more than 100 megapixels.
-        OSError, SyntaxError: it is no PNG.
-    """
-    _ignore_warnings_of_pillow()
-    try:
-        image = Image.open(io.BytesIO(content), formats=["PNG"])
-    except Image.DecompressionBombError as error:
-        raise ValueError(str(error)) from error
-    if image.width * image.height > MAX_PIXELS:
-        raise ValueError(f"{image.width}x{image.height} pixels are too many")
-    return image
-
-
 def _too_large(path: Path, detail: str) -> DataError:
     return DataError(
         f"{path} has more than {MAX_PIXELS // 10**6} megapixels ({detail})",

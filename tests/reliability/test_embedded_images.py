@@ -6,7 +6,7 @@ import zlib
 import hostile_images
 import pytest
 
-from cvkit.data.decode import open_embedded
+from cvkit.data.embedded import open_embedded
 from cvkit.data.formats import labelme, supervisely
 from cvkit.errors import DataError
 

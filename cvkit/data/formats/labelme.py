@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from cvkit.data.annotated import Annotations, claimed_size
-from cvkit.data.decode import open_embedded
 from cvkit.data.division import is_split
+from cvkit.data.embedded import open_embedded
 from cvkit.data.files import escapes, inside, matches, walk_images
 from cvkit.data.formats.contract import Contents, Query
 from cvkit.data.formats.signs import any_has

@@ -18,8 +18,8 @@ import numpy as np
 from PIL import Image
 
 from cvkit.data.annotated import MOST_PIXELS, Annotations, claimed_size
-from cvkit.data.decode import open_embedded
 from cvkit.data.division import is_split
+from cvkit.data.embedded import open_embedded
 from cvkit.data.files import matches
 from cvkit.data.formats.contract import Contents, Query
 from cvkit.data.formats.signs import any_has
