@@ -53,7 +53,7 @@ OF_PILLOW = r"(PIL|cvkit\.data\.decode)\b"
 """Where Python says that warnings about a file come from, such as that of its size."""
 
 
-def _ignore_warnings_of_pillow() -> None:
+def ignore_warnings_of_pillow() -> None:
     """Ignore what is said of files that are read all the same, from here on.
 
     Threads decode at the same time and share one list of filters, so it cannot be changed for the
@@ -79,7 +79,7 @@ def open_image(path: Path) -> Image.Image:
             raise DataError(f"{path} is not a regular file", code="image.not_a_file")
         if status.st_size == 0:
             raise DataError(f"{path} is empty (0 bytes)", code="image.empty")
-        _ignore_warnings_of_pillow()
+        ignore_warnings_of_pillow()
         inner = stored_image(path) if is_row(path) else None
         if inner == b"":
             raise DataError(f"{path} is empty (0 bytes)", code="image.empty")

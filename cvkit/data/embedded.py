@@ -4,7 +4,7 @@ import io
 
 from PIL import Image
 
-from cvkit.data.decode import MAX_PIXELS
+from cvkit.data.decode import MAX_PIXELS, ignore_warnings_of_pillow
 
 
 def open_embedded(content: bytes) -> Image.Image:
@@ -14,6 +14,7 @@ def open_embedded(content: bytes) -> Image.Image:
         ValueError: it has more than 100 megapixels.
         OSError, SyntaxError: it is no PNG.
     """
+    ignore_warnings_of_pillow()
     try:
         image = Image.open(io.BytesIO(content), formats=["PNG"])
     except Image.DecompressionBombError as error:
