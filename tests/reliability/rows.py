@@ -196,6 +196,7 @@ ROWS: dict[str, Row] = {
             *of("reliability/test_deep_xml", "deep_elements_are_refused"),
         ),
         ("promises-dtd", "promises-deep-xml"),
+        "A VOC file may have 10 MB, which take up to 200 MB while they are read.",
     ),
     "R19": Row(
         "Readers of files read any content or refuse it in words.",
