@@ -40,6 +40,8 @@ DEPTHS = (8, 10, 12, 14, 16)
 """Possible numbers of bits in use in 16-bit files."""
 IMAGE_WIDTH = 256
 """TIFF tag of the width as stored."""
+ORIENTATION = 0x0112
+"""TIFF tag, and EXIF tag, of how an image is turned."""
 MAX_SAMPLE_VALUE = 281
 """TIFF tag that declares the largest possible value."""
 NEW_SUBFILE_TYPE, COPIES = 254, 0b101
@@ -86,6 +88,8 @@ def open_image(path: Path) -> Image.Image:
         image = Image.open(file if inner is None else io.BytesIO(inner), formats=FORMATS)
         if page is not None and inner is None:
             image.seek(page - 1)
+        if getattr(image, "tag_v2", {}).get(ORIENTATION) in (5, 6, 7, 8):
+            image.filename = ""  # so that Pillow does not map it, which it does with turned sides
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist", code="image.missing") from error
     except EOFError as error:

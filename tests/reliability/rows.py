@@ -205,14 +205,15 @@ ROWS: dict[str, Row] = {
     ),
     "R20": Row(
         "Each kind of image has documented pixels or a typed error, the same for all commands.",
-        of(
+        of("reliability/test_turned_tiffs", "turned_pixels_are_the_pixels_turned")
+        + of(
             "data/test_decode",
             "exif_orientation_is_applied",
             "sixteen_bit_grey_keeps_256_levels",
             "palette_is_looked_up_with_its_transparency",
             "unusable_content_is_a_typed_error_that_names_the_file",
         ),
-        ("data-exif-ignored", "data-alpha-black", "data-wide-low-byte"),
+        ("data-exif-ignored", "data-alpha-black", "data-wide-low-byte", "promises-turned-maps"),
     ),
     "R21": Row(
         "An image that claims too many pixels is refused before it is decoded, and the largest "
