@@ -3,13 +3,15 @@
 # make docs: install, then build the pages of docs/ into site/
 # make gpu: the tests that need a CUDA device, and what it reaches, into gpu.json (GPU_PYTHON: one that has the packages)
 # make bench: install the peers of benchmarks/requirements.txt too, and measure cvkit against them, into docs/benchmarks.md
+# make soak: try each promise of docs/promises.md in great numbers, within an hour, and write down what was kept (ROWS="R1 R3" for some)
+# make matrix: the wheel and the oldest and newest torch in new environments of each Python that is there (PYTHONS="python3.12 ..." for some)
 # make mutants: plant the bugs of tests/mutants, one at a time, and see whether the tests notice (MUTANTS="NAME ..." for some)
 
 PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || echo 2)
 
-.PHONY: demo test gpu bench docs mutants style clean
+.PHONY: demo test soak matrix gpu bench docs mutants style clean
 
 # Not compiled: two thirds of the 200 MB of Python in these packages are never imported.
 .venv/installed: pyproject.toml
@@ -58,6 +60,12 @@ APART = $(shell grep -rl "mark.apart" tests --include="test_*.py")
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(KEEP_MEMORY) $(BIN)/python -m pytest -m apart -n $(WORKERS) --dist worksteal -q $(APART)
 	OMP_NUM_THREADS=1 $(KEEP_MEMORY) $(BIN)/python -m pytest -m "not apart" -n $(WORKERS) --dist worksteal -q --durations 10
+
+soak: .venv/installed
+	$(BIN)/python tests/reliability/soak.py $(ROWS) --jobs $(WORKERS)
+
+matrix: .venv/installed
+	$(BIN)/python tests/reliability/matrix.py $(PYTHONS)
 
 GPU_PYTHON ?= $(BIN)/python
 

@@ -18,11 +18,14 @@ from torch import Tensor
 
 from cvkit.errors import ModelFileError
 from cvkit.storage import whole_file
+from cvkit.texts import require_regular
 
 FORMAT_VERSION = 2
 TENSORS_ONLY = 1
 """The format version whose hash does not cover the header."""
 MAX_HEADER = 16 * 2**20
+MOST_TENSORS = 20_000
+"""Maximum number of tensors in a file; the largest networks have some thousands."""
 _BEFORE_HASH = b'{"__metadata__":{"cvkit":"{\\"sha256\\": \\"'
 _ZEROS = "0" * 64
 BACKBONE = "backbone"
@@ -85,14 +88,22 @@ def read_header(path: Path) -> dict:
         ModelFileError: missing, not safetensors, or not written by cvkit.
     """
     try:
+        require_regular(path, area="model", error=ModelFileError)
         if path.stat().st_size < 8:
             raise ModelFileError(f"{path} is too short for a model file", code="model.corrupt")
         with open(path, "rb") as stream:
-            if int.from_bytes(stream.read(8), "little") > MAX_HEADER:
+            length = int.from_bytes(stream.read(8), "little")
+            if length > MAX_HEADER:
                 raise ModelFileError(
                     f"{path} is not a safetensors model file",
                     code="model.corrupt",
                     hint="its header length is impossible",
+                )
+            if stream.read(length).count(b'"data_offsets"') > MOST_TENSORS:
+                raise ModelFileError(
+                    f"{path} has over {MOST_TENSORS} tensors, more than any network",
+                    code="model.corrupt",
+                    hint="check that it is the right file",
                 )
         with safe_open(path, framework="pt") as file:
             content = (file.metadata() or {}).get("cvkit")

@@ -1,7 +1,9 @@
 """Small datasets and ways to call cvkit that several tests share."""
 
+import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,6 +23,36 @@ from cvkit.ops import proposals as searching
 # The reference precision, also on machines where `auto` would choose another.
 for verb in ("TRAIN", "EVAL", "PREDICT"):
     os.environ[f"CVKIT_{verb}_PRECISION"] = "fp32"
+
+
+HERE = ("127.", "::1", "localhost", "0.0.0.0", "::", socket.gethostname())
+"""Beginnings of the addresses of this machine."""
+_called: list[str] = []
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*"  # what is called is seen as it is
+
+
+def _no_network(event, arguments):
+    """Refuse to call other machines, and note who was called; `.invalid` names nobody."""
+    if event not in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
+        return
+    address = arguments[0] if event == "socket.getaddrinfo" else arguments[-1]
+    host = address[0] if isinstance(address, tuple) else address
+    name = host.decode(errors="replace") if isinstance(host, bytes) else host
+    if isinstance(name, str) and name and not name.startswith((*HERE, "/", "\0")):
+        if not name.endswith(".invalid"):
+            _called.append(f"{event} {name}")
+        raise OSError(errno.ENETUNREACH, f"tests call no other machine: {name}")
+
+
+sys.addaudithook(_no_network)
+
+
+@pytest.fixture(autouse=True)
+def no_network():
+    """Fail a test that calls another machine; the call fails, too. Return who was called."""
+    _called.clear()
+    yield _called
+    assert not _called, f"the network was used: {_called}"
 
 
 @pytest.fixture(scope="session", autouse=True)

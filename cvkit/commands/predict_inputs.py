@@ -63,9 +63,8 @@ def _tell_unread(inputs: Sequence[str], report: Reporter) -> None:
     from cvkit.data.files import unread_in
 
     for text in inputs:
-        if Path(text).is_dir() and (found := unread_in(Path(text))):
-            kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(found.items()))
-            report.warn(f"{text}: {kinds} not read (convert them, such as to .png or .mp4)")
+        if Path(text).is_dir() and (note := unread_in(Path(text))):
+            report.warn(note)
 
 
 def saves_videos(options: Predict, task_name: str) -> bool:

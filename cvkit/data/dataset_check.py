@@ -13,7 +13,7 @@ from cvkit.data.checked import Checked, Part, Request
 from cvkit.data.class_checks import CLASS_CHECKS, listed_classes
 from cvkit.data.classified import ClassifiedImage
 from cvkit.data.division import ALL, SPELLINGS, find_split, splits_of
-from cvkit.data.files import walk_images, walk_videos
+from cvkit.data.files import unread_in, walk_images, walk_videos
 from cvkit.data.findings import Finding, found_defects, noted, warning
 from cvkit.data.formats.contract import Contents, DataFlags, Query
 from cvkit.data.formats.recognise import detect_format, reader_of
@@ -66,6 +66,7 @@ def check(request: Request, report: Reporter) -> Checked:
             report.warn(f"the results of the data check cannot be cached: {part.scan.note}")
     result.findings += CLASS_CHECKS[request.truth](request, result)
     result.findings += _twins(request, names)
+    result.findings += _unread(request)
     for part in result.parts:
         result.findings += _oddities(part, request)
     result.findings += _leaks(request, result, report)
@@ -144,6 +145,12 @@ def _twins(request: Request, names: Sequence[str]) -> list[Finding]:
     text = f"{request.place}: {{}} are splits with the same meaning"
     twins = [row for row in rows if len(row) > 1]
     return [warning("split.unused", text.format(" and ".join(map(repr, row)))) for row in twins]
+
+
+def _unread(request: Request) -> list[Finding]:
+    """Return the finding about files in formats that are not read."""
+    note = unread_in(request.place) if request.place.is_dir() else ""
+    return [warning("file.unread", note)] if note else []
 
 
 def _read_part(name: str, request: Request, contents: Contents[Any], result: Checked) -> None:

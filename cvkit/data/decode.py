@@ -34,10 +34,14 @@ from cvkit.data.parquet_files import is_row, stored_image
 from cvkit.errors import DataError
 
 MAX_PIXELS = 100_000_000
+BAND_PIXELS = 4_000_000
+"""Pixels that are converted at a time."""
 DEPTHS = (8, 10, 12, 14, 16)
 """Possible numbers of bits in use in 16-bit files."""
 IMAGE_WIDTH = 256
 """TIFF tag of the width as stored."""
+ORIENTATION = 0x0112
+"""TIFF tag, and EXIF tag, of how an image is turned."""
 MAX_SAMPLE_VALUE = 281
 """TIFF tag that declares the largest possible value."""
 NEW_SUBFILE_TYPE, COPIES = 254, 0b101
@@ -51,7 +55,7 @@ OF_PILLOW = r"(PIL|cvkit\.data\.decode)\b"
 """Where Python says that warnings about a file come from, such as that of its size."""
 
 
-def _ignore_warnings_of_pillow() -> None:
+def ignore_warnings_of_pillow() -> None:
     """Ignore what is said of files that are read all the same, from here on.
 
     Threads decode at the same time and share one list of filters, so it cannot be changed for the
@@ -77,13 +81,15 @@ def open_image(path: Path) -> Image.Image:
             raise DataError(f"{path} is not a regular file", code="image.not_a_file")
         if status.st_size == 0:
             raise DataError(f"{path} is empty (0 bytes)", code="image.empty")
-        _ignore_warnings_of_pillow()
+        ignore_warnings_of_pillow()
         inner = stored_image(path) if is_row(path) else None
         if inner == b"":
             raise DataError(f"{path} is empty (0 bytes)", code="image.empty")
         image = Image.open(file if inner is None else io.BytesIO(inner), formats=FORMATS)
         if page is not None and inner is None:
             image.seek(page - 1)
+        if getattr(image, "tag_v2", {}).get(ORIENTATION) in (5, 6, 7, 8):
+            image.filename = ""  # so that Pillow does not map it, which it does with turned sides
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist", code="image.missing") from error
     except EOFError as error:
@@ -159,7 +165,23 @@ def rgb_pixels(image: Image.Image, path: Path, bits: int | None = 16) -> np.ndar
     image = decode(image, path)
     if narrow:
         image = _narrowed(image, path, bits)
-    return np.array(_to_rgb(_upright(image), path))  # Pillow's own buffer is read-only
+    return _rgb_array(_upright(image), path)
+
+
+def _rgb_array(image: Image.Image, path: Path) -> np.ndarray:
+    """Return a decoded image as HWC RGB uint8; large ones in bands, without further whole copies.
+
+    Pillow has four bytes for each pixel of any mode, and makes an array by way of `bytes`.
+    """
+    width, height = image.size
+    if width * height <= BAND_PIXELS:
+        return np.array(_to_rgb(image, path))  # Pillow's own buffer is read-only
+    pixels = np.empty((height, width, 3), np.uint8)
+    rows = max(1, BAND_PIXELS // width)
+    for top in range(0, height, rows):
+        band = image.crop((0, top, width, min(top + rows, height)))
+        pixels[top : top + rows] = np.asarray(_to_rgb(band, path))
+    return pixels
 
 
 def needed_bits(path: Path) -> int | None:

@@ -2,11 +2,12 @@
 
 import hashlib
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from cvkit.catalog import nearest
+from cvkit.data.files import unread_in
 from cvkit.data.known import Known, content_hash, known_hash
 from cvkit.data.split_lists import SplitLists, listed_keys, require_unchanged, unlisted_note
 from cvkit.errors import DataError
@@ -116,6 +117,13 @@ def is_split(name: str) -> bool:
 
 
 def read_splits(source: Source[T], wanted: Sequence[str], division: Division) -> Parts[T]:
+    """Return what `_read_splits` does, with a note on files in formats that are not read."""
+    parts = _read_splits(source, wanted, division)
+    note = unread_in(source.place) if source.place.is_dir() else ""
+    return replace(parts, notes=(*parts.notes, note)) if note else parts
+
+
+def _read_splits(source: Source[T], wanted: Sequence[str], division: Division) -> Parts[T]:
     """Return splits of a dataset; a dataset without a validation split is divided.
 
     The training split is divided, or else the heap. Identical files are always in the same split.

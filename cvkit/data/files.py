@@ -133,14 +133,22 @@ def walk_media(folder: Path, on_lost: OnLost = refuse) -> Iterator[Path]:
         yield from (Path(place, name) for name in names if _suffix(name) in READ_SUFFIXES)
 
 
-def unread_in(folder: Path) -> Counter[str]:
-    """Return how many images and videos under a folder are not read, by suffix."""
-    return Counter(
+def unread_in(folder: Path) -> str:
+    """Return a note on images and videos under a folder that are not read; "" without any.
+
+    Folders that cannot be read are skipped; who reads the images reports them.
+    """
+    found = Counter(
         suffix
         for _, _, names in _walk(folder, lambda error: None)
         for name in names
         if (suffix := _suffix(name)) in UNREAD_SUFFIXES
     )
+    if not found:
+        return ""
+    kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(found.items()))
+    text = f"{folder}: {kinds} not read (convert them, such as to .png or .mp4)"
+    return Note(text, "file.unread")
 
 
 def is_video(path: Path) -> bool:

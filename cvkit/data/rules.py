@@ -301,6 +301,9 @@ WARNINGS: dict[str, Rule] = {
     "file.same_name": Rule(
         "Two files differ in their suffix only, and one of them is ignored.", "rename one of them"
     ),
+    "file.unread": Rule(
+        "Images or videos are in a format that is not read.", "convert them, such as to .png"
+    ),
     "file.unused": Rule(
         "Files are beside the folders that are read.", "move them into one of the folders"
     ),

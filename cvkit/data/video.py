@@ -10,7 +10,6 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 from zipfile import BadZipFile
 
 import cv2
@@ -18,9 +17,9 @@ import numpy as np
 
 from cvkit.data.decode import MAX_PIXELS, read_image, upright_size_hw
 from cvkit.data.frames import frame_bits, frame_files
+from cvkit.data.video_ends import damage_at_end
 from cvkit.errors import CvkitError, DataError, UsageError
 from cvkit.storage import cache_folder, machine_errors, opencv_name, temporary_beside
-from cvkit.texts import counted
 
 # A file with any suffix may be a list of other files or URLs; only containers are opened.
 os.environ.setdefault(
@@ -137,38 +136,12 @@ def _decode_all(path: Path) -> VideoIndex:
     video.release()
     if size_hw is None:
         raise DataError(f"{path} has no frame that can be decoded", code="video.zero_frames")
-    lost, short = claimed - len(times), _missing_bytes(path)
-    damage = ""
+    lost = claimed - len(times)
     if path.suffix.lower() in COUNTED and lost > 1 and lost > claimed / 100:
         damage = f"{len(times)} of {claimed} frames can be decoded"
-    elif short > path.stat().st_size / 100:
-        damage = f"{counted(short, 'byte')} are missing at its end"
+    else:
+        damage = damage_at_end(path)
     return VideoIndex(np.array(times), size_hw, claimed, damage)
-
-
-def _missing_bytes(path: Path) -> int:
-    """Return how many bytes are missing at the end of a Matroska file (mkv, webm); 0 for others.
-
-    The format does not store a frame count, but its second element has the size (RFC 8794, RFC
-    9559).
-    """
-    with path.open("rb") as stream:
-        if stream.read(4) != b"\x1a\x45\xdf\xa3":
-            return 0
-        stream.seek(_element_size(stream) or 0, os.SEEK_CUR)
-        size = _element_size(stream) if stream.read(4) == b"\x18\x53\x80\x67" else None
-        return 0 if size is None else max(0, stream.tell() + size - path.stat().st_size)
-
-
-def _element_size(stream: BinaryIO) -> int | None:
-    """Return the next number of one to eight bytes; None if it means unknown."""
-    first = stream.read(1)
-    if not first or not first[0]:
-        return None
-    more = 8 - first[0].bit_length()
-    known = (1 << 7 * (more + 1)) - 1
-    size = int.from_bytes(first + stream.read(more)) & known
-    return None if size == known else size
 
 
 def open_video(path: Path) -> cv2.VideoCapture:

@@ -108,8 +108,9 @@ def save_state(run: Path, step: int, tensors: dict[str, dict[str, Tensor]], stat
         raise MachineError(
             f"{target} does not read back as it was written: {reason}", code="machine.readback"
         )
-    for old in _states(root)[KEEP:]:
-        shutil.rmtree(old)
+    with machine_errors(root):
+        for old in _states(root)[KEEP:]:
+            shutil.rmtree(old)
     return target
 
 

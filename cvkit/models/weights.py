@@ -56,7 +56,7 @@ def find_model(
     candidates = [*kept, path, *shelves]
     found = next((p for p in candidates if _is_file(p)), None)
     if found is None:
-        why = "does not exist"
+        why = "is not a regular file" if os.path.exists(path) else "does not exist"
         hint = "give a run folder, a .safetensors file or the name of a file in weights/"
         if path.is_dir():
             why = "contains neither best.safetensors nor last.safetensors"

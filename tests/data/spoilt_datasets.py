@@ -642,6 +642,7 @@ MASKS = [
         "classes.txt",
         "line 1",
     ),
+    Case("file.unread", small.pairs, "segment", written("images/train/x.avif", b"x")),
     Case(
         "file.unused",
         small.pairs,

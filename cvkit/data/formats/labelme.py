@@ -6,7 +6,6 @@ one. Points and lines are not.
 
 import base64
 import binascii
-import io
 import math
 import os
 import re
@@ -16,10 +15,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from cvkit.data.annotated import Annotations, claimed_size
 from cvkit.data.division import is_split
+from cvkit.data.embedded import open_embedded
 from cvkit.data.files import escapes, inside, matches, walk_images
 from cvkit.data.formats.contract import Contents, Query
 from cvkit.data.formats.signs import any_has
@@ -231,7 +230,7 @@ def _part(text: Any, corners: list[float], where: str) -> tuple[np.ndarray, int,
     """
     try:
         data = base64.b64decode(text, validate=True)
-        pixels = np.asarray(Image.open(io.BytesIO(data), formats=["PNG"]))
+        pixels = np.asarray(open_embedded(data))
     except (TypeError, ValueError, OSError, SyntaxError, binascii.Error) as error:
         raise DataError(f"{where}: its mask is not a PNG in base64", code="labelme.mask") from error
     x1, y1, x2, y2 = (int(value) for value in corners)

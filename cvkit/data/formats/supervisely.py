@@ -6,7 +6,6 @@ called after splits are splits.
 
 import base64
 import binascii
-import io
 import re
 import zlib
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from PIL import Image
 
 from cvkit.data.annotated import MOST_PIXELS, Annotations, claimed_size
 from cvkit.data.division import is_split
+from cvkit.data.embedded import open_embedded
 from cvkit.data.files import matches
 from cvkit.data.formats.contract import Contents, Query
 from cvkit.data.formats.signs import any_has
@@ -212,7 +212,7 @@ def _bitmap(value: Any, where: str) -> tuple[np.ndarray, int, int]:
         raise DataError(f"{where}: its bitmap has no data or no origin", code="supervisely.bitmap")
     try:
         coded = zlib.decompressobj().decompress(base64.b64decode(data, validate=True), MOST_BYTES)
-        with Image.open(io.BytesIO(coded), formats=["PNG"]) as image:
+        with open_embedded(coded) as image:
             pixels = np.asarray(image.convert("RGBA") if image.mode == "P" else image)
     except DAMAGED as error:
         raise DataError(

@@ -9,6 +9,9 @@ from defusedxml.ElementTree import parse
 from cvkit.errors import DataError
 from cvkit.texts import require_regular, shown
 
+MOST_LEVELS = 100
+"""Maximum depth of elements; annotations have five levels."""
+
 
 def read_root(path: Path, name: str, most_bytes: int) -> Element:
     """Return the root of an XML file.
@@ -19,7 +22,7 @@ def read_root(path: Path, name: str, most_bytes: int) -> Element:
         most_bytes: maximum size of the file.
 
     Raises:
-        DataError: missing, malformed, too large, with a DTD, or with another root.
+        DataError: missing, malformed, too large or too deep, with a DTD, or with another root.
     """
     try:
         require_regular(path, area="xml")
@@ -38,8 +41,19 @@ def read_root(path: Path, name: str, most_bytes: int) -> Element:
         raise DataError(f"{path} is not valid XML: {error}", code="xml.syntax") from error
     if root is None:
         raise DataError(f"{path} has no root element", code="root.name")
+    if _is_deep(root):
+        reason = f"nested in over {MOST_LEVELS} levels"
+        raise DataError(f"{path} is not valid XML: {reason}", code="xml.syntax")
     if root.tag != name:
         raise DataError(
             f"{path}: the root is <{shown(root.tag)[1:-1]}>, not <{name}>", code="root.name"
         )
     return root
+
+
+def _is_deep(root: Element) -> bool:
+    """Return whether elements are nested in more levels than in any annotation."""
+    level, depth = [root], 0
+    while level and depth <= MOST_LEVELS:
+        level, depth = [child for element in level for child in element], depth + 1
+    return bool(level)
