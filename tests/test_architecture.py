@@ -192,6 +192,7 @@ def modules_after(arguments, **environment):
         ["samples", "--help"],
         ["tune", "--help"],
         ["bench", "--help"],
+        ["explain", "--help"],
         ["export", "--help"],
     ]
     + [["segment", "train", "--arch", "nonsense"]],

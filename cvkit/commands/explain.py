@@ -246,9 +246,7 @@ def _held_folder(options: Explain, task_name: str, report: Reporter) -> Iterator
         yield out
 
 
-def _run(
-    options: Explain, ready: _Ready, out: Path, report: Reporter, stop: StopSignal
-) -> Summary:
+def _run(options: Explain, ready: _Ready, out: Path, report: Reporter, stop: StopSignal) -> Summary:
     """Explain the inputs."""
     from cvkit.engine.journal import Lines
     from cvkit.explain.methods import Settings

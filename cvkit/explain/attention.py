@@ -253,7 +253,9 @@ def rollout(model: nn.Module, question: Question) -> Tensor:
             spread = flow.repeat_interleave(2, 1).repeat_interleave(2, 2) / 4
             flow = spread[:, : step.size_hw[0], : step.size_hw[1]]
         elif isinstance(step, Windows):
-            moved = torch.einsum("nws,nwst->nwt", step.cut(flow[..., None])[..., 0], step.weights.mean(2))
+            moved = torch.einsum(
+                "nws,nwst->nwt", step.cut(flow[..., None])[..., 0], step.weights.mean(2)
+            )
             flow = 0.5 * flow + 0.5 * step.joined(moved)
     return flow
 

@@ -174,9 +174,7 @@ def require_layer(layers: list[Layer], name: str) -> str:
     return name
 
 
-def activations(
-    model: nn.Module, name: str, question: Question
-) -> list[tuple[Tensor, Tensor]]:
+def activations(model: nn.Module, name: str, question: Question) -> list[tuple[Tensor, Tensor]]:
     """Return [T, C, h, w] maps of a layer, and their gradients, for each time that it is called."""
     kept: list[Tensor] = []
 

@@ -1,7 +1,7 @@
 """The methods: from a question about a network to a map of what the score depends on.
 
-Every method returns a [T, H, W] float32 map on the CPU, in the pixels of the input; an image has one
-frame. Larger means more important; in signed maps what lowers the score is negative.
+Every method returns a [T, H, W] float32 map on the CPU, in the pixels of the input; an image has
+one frame. Larger means more important; in signed maps what lowers the score is negative.
 """
 
 from collections.abc import Callable, Iterator
@@ -176,9 +176,7 @@ def occlusion(subject: Subject) -> Tensor:
             starts(frames, depth, depth), starts(height, side, stride), starts(width, side, stride)
         )
     )
-    areas = [
-        (slice(t, t + depth), slice(y, y + side), slice(x, x + side)) for t, y, x in places
-    ]
+    areas = [(slice(t, t + depth), slice(y, y + side), slice(x, x + side)) for t, y, x in places]
     fall, count = torch.zeros(question.size), torch.zeros(question.size)
     with torch.no_grad():
         whole = float(question.score(question.pixels))
@@ -207,35 +205,56 @@ def starts(have: int, want: int, step: int) -> list[int]:
 def grad_cam(subject: Subject) -> Tensor:
     """Return the maps of a layer, weighted by their mean gradients, where the sum is positive.
 
-    The maps of single frames have weights of their own.
+    The maps of single frames have weights of their own. Where the score is about a region, a weight
+    at each place is its gradient there, as in HiResCAM: a mean over all places would show what
+    looks like the object anywhere. Of a network that averages its last maps both are the same.
 
-    Source: Grad-CAM, 2016, arXiv:1610.02391.
+    Source: Grad-CAM, 2016, arXiv:1610.02391; HiResCAM, 2020, arXiv:2011.08891.
     """
-    return _activation_map(subject, lambda maps, slopes: slopes.mean((-2, -1), keepdim=True))
+
+    def weights(maps: Tensor, slopes: Tensor) -> Tensor:
+        return _gathered(subject, slopes).div(1 if _is_local(subject) else slopes[0, 0].numel())
+
+    return _activation_map(subject, weights)
+
+
+def _is_local(subject: Subject) -> bool:
+    """Return whether the score is about a part of the input."""
+    return subject.question.region is not None
+
+
+def _gathered(subject: Subject, weights: Tensor) -> Tensor:
+    """Return the sum of weights over all places, or the weights at their places."""
+    return weights if _is_local(subject) else weights.sum((-2, -1), keepdim=True)
 
 
 def grad_cam_plus(subject: Subject) -> Tensor:
     """Return the same with weights from the positive gradients, for several objects of a class.
+
+    Negative values of the maps count as 0: the formula is for rectified maps.
 
     Source: Grad-CAM++, 2017, arXiv:1710.11063; the weights for the exponential of the score.
     """
 
     def weights(maps: Tensor, slopes: Tensor) -> Tensor:
         square = slopes**2
-        total = maps.sum((-2, -1), keepdim=True)
+        total = maps.relu().sum((-2, -1), keepdim=True)
         below = 2 * square + total * slopes**3
         shares = torch.where(below == 0, 0.0, square / torch.where(below == 0, 1.0, below))
-        return (shares * slopes.relu()).sum((-2, -1), keepdim=True)
+        return _gathered(subject, shares * slopes.relu())
 
-    return _activation_map(subject, weights)
+    return _activation_map(subject, weights, rectified=True)
 
 
-def _activation_map(subject: Subject, weights: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+def _activation_map(
+    subject: Subject, weights: Callable[[Tensor, Tensor], Tensor], *, rectified: bool = False
+) -> Tensor:
     """Return the positive part of weighted maps; those of several calls are added."""
     pairs = activations(subject.model, subject.layer, subject.question)
     if not pairs:
         raise no_maps()
-    found = [(weights(*pair) * pair[0]).sum(1).relu() for pair in pairs]
+    shown = [(maps.relu() if rectified else maps, weights(maps, slopes)) for maps, slopes in pairs]
+    found = [(maps * weight).sum(1).relu() for maps, weight in shown]
     return torch.stack([placed(each, subject.question) for each in found]).sum(0).float().cpu()
 
 

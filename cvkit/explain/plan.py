@@ -98,8 +98,10 @@ def plan_of(
     """
     names, wide = chosen_methods(methods), methods in SETS
     smooth = not task.gradient_free
-    layers = find_layers(model, explained, question) if smooth and {*names} & {*LAYER_METHODS} else []
-    able = {name: True for name in METHODS}
+    layers = (
+        find_layers(model, explained, question) if smooth and {*names} & {*LAYER_METHODS} else []
+    )
+    able = dict.fromkeys(METHODS, True)
     able |= dict.fromkeys(GRADIENT_METHODS, smooth)
     able |= dict.fromkeys(LAYER_METHODS, smooth and any(each.matters for each in layers))
     able |= dict.fromkeys(ATTENTION_METHODS, bool(attention_names(model)))

@@ -236,7 +236,9 @@ def _numbers(
     return entry
 
 
-def _randomise(work: Work, question: Question, maps: Mapping[str, Tensor], summary: Summary) -> None:
+def _randomise(
+    work: Work, question: Question, maps: Mapping[str, Tensor], summary: Summary
+) -> None:
     """Compare the maps of a sample with those of the network with random weights."""
     with numbers.randomised(work.model, work.settings.seed) as stages:
         for name in stages:

@@ -39,9 +39,7 @@ class Detector(nn.Module, ABC):
         """Return the detections of each image, in its own pixels."""
 
     @abstractmethod
-    def score_regions(
-        self, images: list[Tensor], regions: list[Tensor]
-    ) -> tuple[Tensor, Tensor]:
+    def score_regions(self, images: list[Tensor], regions: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Return the [R, K + 1] logits and probabilities of given regions, with a gradient.
 
         Class 0 is the background.
@@ -94,9 +92,7 @@ class TwoStageDetector(Detector):
         super().__init__()
         self.transform, self.backbone, self.roi_heads = transform, backbone, roi_heads
 
-    def score_regions(
-        self, images: list[Tensor], regions: list[Tensor]
-    ) -> tuple[Tensor, Tensor]:
+    def score_regions(self, images: list[Tensor], regions: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Return what the second stage makes of regions: [R, K + 1] logits and their softmax."""
         batch = self.transform(images)
         maps = self._for_regions(self.backbone(batch.images))

@@ -214,9 +214,7 @@ class RCNN(Detector):
         margins = features @ self.svm_weight.T + self.svm_bias  # [R, K]
         return F.pad(margins.sigmoid(), (1, 0))
 
-    def score_regions(
-        self, images: list[Tensor], regions: list[Tensor]
-    ) -> tuple[Tensor, Tensor]:
+    def score_regions(self, images: list[Tensor], regions: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Return the [R, K + 1] logits or margins of regions, and their softmax or sigmoid.
 
         SVMs do not score the background, which then is 0.
