@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 PAGE = "explanations.html"
 INTERRUPTED = "interrupted; everything before is written"
-COLUMNS = ("pointing", "deletion", "insertion", "randomised", "seconds")
+COLUMNS = ("pointing", "inside", "deletion", "insertion", "randomised", "seconds")
 """The numbers of a method."""
 
 
@@ -146,6 +146,12 @@ def _check_flags(options: Explain, methods: tuple[str, ...]) -> None:
             f"--value has no effect on --method {options.method}",
             code="value.idle",
             hint="it belongs to occlusion, integrated-gradients and --measure",
+        )
+    if options.patch and options.stride > options.patch:
+        raise UsageError(
+            f"--stride {options.stride} leaves gaps between squares of --patch {options.patch}",
+            code="stride.gaps",
+            hint="a --stride up to --patch",
         )
     if options.overwrite and options.out is None:
         raise UsageError(

@@ -13,6 +13,9 @@ from cvkit.catalog import nearest
 from cvkit.errors import UsageError
 from cvkit.tasks.explainable import Explainable, Question
 
+LOCAL = 8
+"""Largest side in pixels of the places of a map that explains a region."""
+
 
 def as_maps(output: Tensor, size: tuple[int, int, int]) -> Tensor | None:
     """Return what a layer gives for one sample as maps; None if it is no picture of the input.
@@ -51,7 +54,7 @@ def _fits(sides: Any, size_hw: list[int]) -> bool:
     """Return whether the sides of a map are those of the input, divided by about one number."""
     (high, wide), (height, width) = sides, size_hw
     same = abs(wide - width * high / height) <= 1.5 or abs(high - height * wide / width) <= 1.5
-    return same and 1 < high * wide and high <= 1.1 * height + 32 and wide <= 1.1 * width + 32
+    return same and high * wide > 1 and high <= 1.1 * height + 32 and wide <= 1.1 * width + 32
 
 
 @dataclass(frozen=True)
@@ -133,8 +136,12 @@ def find_layers(model: nn.Module, explained: Explainable, question: Question) ->
     return layers
 
 
-def default_layer(model: nn.Module, explained: Explainable, layers: list[Layer]) -> str:
+def default_layer(
+    model: nn.Module, explained: Explainable, layers: list[Layer], question: Question
+) -> str:
     """Return the last of the layers with the fewest places, in the body of the network.
+
+    Where the score is about a region, a place has at most `LOCAL` pixels on a side, if possible.
 
     Raises:
         UsageError: the network has no maps that the score depends on.
@@ -143,7 +150,10 @@ def default_layer(model: nn.Module, explained: Explainable, layers: list[Layer])
     useful = [layer for layer in layers if layer.matters and layer.name in inside]
     if not useful:
         raise no_maps()
-    fewest = min(layer.places for layer in useful)
+    _, height, width = question.size
+    least = 0 if question.region is None else height * width / LOCAL**2
+    fewest = min(sorted(layer.places for layer in useful if layer.places >= least) or [0])
+    fewest = fewest or max(layer.places for layer in useful)
     return [layer.name for layer in useful if layer.places == fewest][-1]
 
 

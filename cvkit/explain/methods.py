@@ -10,6 +10,7 @@ from itertools import product
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from cvkit.explain.attention import head_maps, rollout
 from cvkit.explain.layers import activations, no_maps, placed
@@ -19,6 +20,10 @@ from cvkit.tasks.explainable import Question
 GRADIENT, LAYER = GRADIENT_METHODS, LAYER_METHODS
 FRAME_PARTS = 4
 """Parts in time of a clip that occlusion hides one after the other."""
+
+
+NOISE_CELLS = 8
+"""Cells on a side of the random map."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +174,7 @@ def occlusion(subject: Subject) -> Tensor:
     made, question = subject.settings, subject.question
     frames, height, width = question.size
     side = min(made.patch or max(1, min(height, width) // 8), height, width)
-    stride = made.stride or max(1, side // 2)
+    stride = min(made.stride or max(1, side // 2), side)  # no pixel is never hidden
     depth = -(-frames // FRAME_PARTS)
     places = list(
         product(
@@ -272,9 +277,15 @@ def attention_heads(subject: Subject) -> Tensor:
 
 
 def random_map(subject: Subject) -> Tensor:
-    """Return noise: what the numbers of a useless map are."""
+    """Return smooth noise: what the numbers of a useless map are.
+
+    It is as coarse as class activation maps; single random pixels would destroy an input faster
+    than any map.
+    """
+    frames, *size_hw = subject.question.size
     generator = torch.Generator().manual_seed(subject.settings.seed)
-    return torch.rand(subject.question.size, generator=generator)
+    noise = torch.rand(1, frames, NOISE_CELLS, NOISE_CELLS, generator=generator)
+    return F.interpolate(noise, size_hw, mode="bicubic", align_corners=False)[0]
 
 
 TABLE: dict[str, Method] = dict(

@@ -15,7 +15,7 @@ STEPS = 20
 """Steps from the whole input to nothing, of deletion and insertion."""
 STAGES = 6
 """Steps from the trained weights to random ones."""
-BLUR = 1 / 20
+BLUR = 1 / 8
 """Deviation of the blur from which insertion starts, as a fraction of the shorter side."""
 
 
@@ -27,6 +27,16 @@ def points_at(found: Tensor, region: np.ndarray) -> bool:
     """
     frame, row, column = np.unravel_index(int(found.argmax()), found.shape)
     return bool(region[frame, row, column] if region.ndim == 3 else region[row, column])
+
+
+def share_inside(found: Tensor, region: np.ndarray) -> float:
+    """Return the share of the positive part of a map that lies in a region; see `points_at`.
+
+    Source: the energy-based pointing game of Score-CAM, 2019, arXiv:1910.01279.
+    """
+    positive = found.clamp(min=0).double().numpy()
+    inside = positive[np.broadcast_to(region, positive.shape)].sum()
+    return float(inside / max(positive.sum(), 1e-30))
 
 
 @dataclass(frozen=True)
@@ -96,9 +106,17 @@ def blurred(pixels: Tensor) -> Tensor:
     return torch.from_numpy(np.stack(soft)).view(pixels.shape).to(pixels.device)
 
 
-def correlation(one: Tensor, other: Tensor) -> float:
-    """Return Spearman's rank correlation of the absolute values of two maps; 0 for a flat one."""
-    ranks = [_ranks(each.abs().flatten()) for each in (one, other)]
+def correlation(one: Tensor, other: Tensor, region: np.ndarray | None = None) -> float:
+    """Return Spearman's rank correlation of the absolute values of two maps; 0 for a flat one.
+
+    Args:
+        one: [T, H, W].
+        other: [T, H, W].
+        region: [H, W] bool pixels to compare; None: all. A score about a region makes every network
+            look there.
+    """
+    shown = slice(None) if region is None else torch.from_numpy(region)
+    ranks = [_ranks(each[:, shown].abs().flatten()) for each in (one, other)]
     first, second = (each - each.mean() for each in ranks)
     length = float(first.norm() * second.norm())
     return float(first @ second) / length if length else 0.0

@@ -111,7 +111,7 @@ def plan_of(
     chosen = tuple(name for name in names if able[name])
     if not chosen:
         raise _unable("gradient", smooth)
-    return Plan(chosen, _layers(chosen, layer, model, explained, layers))
+    return Plan(chosen, _layers(chosen, layer, model, explained, layers, question))
 
 
 def _layers(
@@ -120,6 +120,7 @@ def _layers(
     model: nn.Module,
     explained: Explainable,
     layers: list[Layer],
+    question: Question,
 ) -> dict[str, str]:
     """Return the layers of the methods that look at one."""
     if layer is not None and not {*methods} & {*USED_BY["layer"]}:
@@ -135,7 +136,7 @@ def _layers(
         found["attention"] = require_attention(model, "" if mapped and not attends else layer or "")
     for name in mapped:
         if layer is None or (attends and "attention" in methods):
-            found[name] = default_layer(model, explained, layers)
+            found[name] = default_layer(model, explained, layers, question)
         else:
             found[name] = require_layer(layers, layer)
     return found

@@ -60,48 +60,36 @@ class Work:
     pause: Callable[[], None]
 
 
+MEANS = ("pointing", "inside", "deletion", "insertion", "seconds")
+"""Numbers of single inputs whose means are reported."""
+
+
 @dataclass
 class Tally:
     """The numbers of a method over all inputs.
 
     Attributes:
-        hits: of the pointing game, one for each input with a true region.
-        deletion: areas under the curves.
-        insertion: areas under the curves.
-        seconds: per input.
+        values: of single inputs, by name.
         random: correlations with the maps of networks that are more and more random.
     """
 
-    hits: list[bool] = field(default_factory=list)
-    deletion: list[float] = field(default_factory=list)
-    insertion: list[float] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
+    values: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in MEANS})
     random: list[float] = field(default_factory=list)
 
     def add(self, entry: Mapping[str, Any]) -> None:
         """Add the numbers in the entry of a line."""
-        for name, values in (
-            ("pointing", self.hits),
-            ("deletion", self.deletion),
-            ("insertion", self.insertion),
-            ("seconds", self.seconds),
-        ):
+        for name in MEANS:
             if entry.get(name) is not None:
-                values.append(entry[name])
+                self.values[name].append(float(entry[name]))
 
     def as_json(self) -> dict[str, Any]:
         """Return the means; None where nothing was counted."""
-        found: dict[str, Any] = {
-            name: float(np.mean(values)) if values else None
-            for name, values in (
-                ("pointing", self.hits),
-                ("deletion", self.deletion),
-                ("insertion", self.insertion),
-                ("seconds", self.seconds),
-            )
+        means = {
+            name: float(np.mean(values)) if values else None for name, values in self.values.items()
         }
-        found["randomised"] = self.random[-1] if self.random else None
-        return found | {"pointed": len(self.hits), "randomised_by_layer": self.random}
+        last = self.random[-1] if self.random else None
+        more = {"pointed": len(self.values["pointing"]), "randomised_by_layer": self.random}
+        return means | {"randomised": last} | more
 
 
 @dataclass
@@ -230,6 +218,7 @@ def _numbers(
     entry: dict[str, Any] = {}
     if region is not None:
         entry["pointing"] = numbers.points_at(found, region)
+        entry["inside"] = numbers.share_inside(found, region)
     if work.measure:
         drawn = numbers.curves(question, found, work.settings.value, work.settings.batch_size)
         entry["deletion"], entry["insertion"] = drawn.areas
@@ -245,4 +234,6 @@ def _randomise(
             summary.stages.append(name)
             for method, found in maps.items():
                 again = methods.TABLE[method](_subject(work, work.model, question, method))
-                summary.tallies[method].random.append(numbers.correlation(found, again))
+                summary.tallies[method].random.append(
+                    numbers.correlation(found, again, question.region)
+                )

@@ -17,7 +17,8 @@ from cvkit.texts import counted
 SHOWN = 24
 """Maximum number of inputs on the page."""
 ABOUT = (
-    "pointing: share of inputs whose maximum is inside an object of the class. deletion, "
+    "pointing: share of inputs whose maximum is inside an object of the class. inside: share of "
+    "the map that is. deletion, "
     "insertion: area under the probability while the most important pixels go, or come, first; "
     "lower is better for deletion, higher for insertion. randomised: rank correlation of the first "
     "input's map with that of the network with random weights; near 0 is good. seconds: per input."

@@ -106,7 +106,7 @@ ROWS = {
         Row("samples", (2, 3), explained, base=SMOOTH),
         Row("noise", (0.1, 0.3), explained, base=SMOOTH),
         Row("steps", (1, 2), explained, base={"method": "integrated-gradients"}),
-        Row("patch", (8, 16), explained, base=HIDE),
+        Row("patch", (8, 16), explained, base=HIDE | {"stride": 8}),
         Row("stride", (8, 16), explained, base=HIDE),
         Row("value", (0.0, 255.0), explained, base=HIDE),
         Row(

@@ -25,8 +25,17 @@ from test_train_own_effects import (
     yolo_too,
 )
 
-from cvkit.commands import bench, evaluate, explain, export, predict, proposals, train, tune
-from cvkit.commands import weights
+from cvkit.commands import (
+    bench,
+    evaluate,
+    explain,
+    export,
+    predict,
+    proposals,
+    train,
+    tune,
+    weights,
+)
 from cvkit.data.synthetic.samples import write_classification, write_videos
 from cvkit.engine import processes
 from cvkit.errors import CvkitError
@@ -379,6 +388,7 @@ EXPLAIN = [
         )
     ),
     ({"method": "gradient,rollout,smooth-grad", "patch": 3}, "patch.idle"),
+    ({"method": "occlusion", "patch": 3, "stride": 4}, "stride.gaps"),
     (SHAPES | {"method": "gradcam"}, "method.unknown"),
     (SHAPES | {"method": "rollout"}, "method.unsupported"),
     (SHAPES | {"method": "attention"}, "method.unsupported"),

@@ -161,7 +161,7 @@ def test_heads_are_the_rows_of_the_class_token_or_what_places_get():
 def test_every_method_works_on_networks_with_attention(make):
     net, question = make()
     layers = find_layers(net, whole(net), question)
-    layer = default_layer(net, whole(net), layers)
+    layer = default_layer(net, whole(net), layers, question)
     settings = Settings(steps=2, samples=2, patch=16, stride=16)
     for name, method in TABLE.items():
         there = attention.require_attention(net, "") if name == "attention" else layer
@@ -173,12 +173,12 @@ def test_every_method_works_on_networks_with_attention(make):
 def test_the_default_layer_of_vit_is_the_last_one_that_the_class_token_looks_at():
     net, question = vit()
     layers = find_layers(net, whole(net), question)
-    assert default_layer(net, whole(net), layers) == "encoder.layers.encoder_layer_2.ln_1"
+    assert default_layer(net, whole(net), layers, question) == "encoder.layers.encoder_layer_2.ln_1"
 
 
 def test_a_wrong_layer_names_the_nearest_or_all():
     net, _ = vit()
-    with pytest.raises(UsageError, match="did you mean encoder.layers.encoder_layer_1.self"):
+    with pytest.raises(UsageError, match=r"did you mean encoder\.layers\.encoder_layer_1\.self"):
         attention.require_attention(net, "encoder.layers.encoder_layer_1.self_attn")
-    with pytest.raises(UsageError, match="known: .*encoder_layer_0.*encoder_layer_2"):
+    with pytest.raises(UsageError, match=r"known: .*encoder_layer_0.*encoder_layer_2"):
         attention.require_attention(net, "zzz")

@@ -37,7 +37,9 @@ def data(tmp_path_factory):
 
 
 def inputs(folder):
-    return sorted(p for p in folder.rglob("*") if p.suffix in (".png", ".mp4") and "val" in p.parts)[:1]
+    return sorted(
+        p for p in folder.rglob("*") if p.suffix in (".png", ".mp4") and "val" in p.parts
+    )[:1]
 
 
 def lines(out, name="explanations.jsonl"):

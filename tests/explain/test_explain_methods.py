@@ -3,15 +3,19 @@
 import numpy as np
 import pytest
 import torch
-from questions import MODELS, Smooth, question_of, small_subject, subject, whole
+from networks import detector
+from questions import MODELS, Smooth, loaded, question_of, scene, small_subject, subject, whole
 from torch import nn
 from torch.nn import functional as F
 
-from cvkit.errors import UsageError
+from cvkit.engine.loader import stack
+from cvkit.errors import DataError, UsageError
 from cvkit.explain import methods
 from cvkit.explain.layers import activations, as_maps, default_layer, find_layers, placed
 from cvkit.explain.methods import TABLE, Settings, Subject, completeness
 from cvkit.options.explain import METHODS, SIGNED
+from cvkit.tasks.explainable import Target
+from cvkit.tasks.explained import explainable_of
 
 CLIPS = pytest.mark.parametrize("clip", [False, True], ids=["image", "clip"])
 
@@ -36,7 +40,9 @@ def test_gradient_is_the_largest_finite_difference_over_the_colours(clip):
     given = small_subject(clip)
     given.model.double()
     found = TABLE["gradient"](
-        Subject(given.model, question_of(given.model, given.question.pixels.double()), "", Settings())
+        Subject(
+            given.model, question_of(given.model, given.question.pixels.double()), "", Settings()
+        )
     )
     frames, height, width = given.question.size
     assert found.shape == given.question.size
@@ -121,7 +127,9 @@ def pooled_subject():
 
 def test_grad_cam_of_a_pooled_network_is_its_class_activation_map():
     given = pooled_subject()
-    maps = F.relu(F.conv2d(given.question.pixels, given.model.conv.weight, given.model.conv.bias, 2, 1))
+    maps = F.relu(
+        F.conv2d(given.question.pixels, given.model.conv.weight, given.model.conv.bias, 2, 1)
+    )
     weights = given.model.head.weight[1] / 24  # of 4x6 places
     wanted = (weights[:, None, None] * maps[0]).sum(0).relu()
     wanted = F.interpolate(wanted[None, None], (8, 12), mode="bilinear", align_corners=False)[0]
@@ -131,7 +139,9 @@ def test_grad_cam_of_a_pooled_network_is_its_class_activation_map():
 
 def test_grad_cam_plus_weighs_by_its_formula():
     given = pooled_subject()
-    maps = F.relu(F.conv2d(given.question.pixels, given.model.conv.weight, given.model.conv.bias, 2, 1))[0]
+    maps = F.relu(
+        F.conv2d(given.question.pixels, given.model.conv.weight, given.model.conv.bias, 2, 1)
+    )[0]
     wanted = torch.zeros(4, 6)
     for channel in range(4):
         slope = float(given.model.head.weight[1, channel]) / 24
@@ -146,7 +156,9 @@ def test_grad_cam_plus_weighs_by_its_formula():
 @pytest.mark.parametrize("task", MODELS)
 def test_every_method_that_a_model_can_have_gives_a_map_of_its_input(task):
     given, _, explained = subject(task, steps=2, samples=2, patch=32, stride=32)
-    layer = default_layer(given.model, explained, find_layers(given.model, explained, given.question))
+    layer = default_layer(
+        given.model, explained, find_layers(given.model, explained, given.question), given.question
+    )
     for name in METHODS[:6]:
         made = Subject(given.model, given.question, layer, given.settings)
         found = TABLE[name](made)
@@ -192,19 +204,22 @@ def test_occlusion_of_every_task_is_what_one_patch_costs(task):
 def test_the_gradients_of_a_layer_are_what_its_channels_change(task):
     given, _, explained = subject(task)
     layers = find_layers(given.model, explained, given.question)
-    name = default_layer(given.model, explained, layers)
+    name = default_layer(given.model, explained, layers, given.question)
     (maps, slopes), *_ = activations(given.model, name, given.question)
     assert maps.shape == slopes.shape
     channel = int(slopes.sum((0, 2, 3)).abs().argmax())
     size, ends = 1e-2 * float(maps.std()), []
 
-    def push(module, inputs, output):
-        moved = output.clone()
-        moved.select(1, channel).add_(amount)
-        return moved
+    def pushed(amount):
+        def push(module, inputs, output):
+            moved = output.clone()
+            moved.select(1, channel).add_(amount)
+            return moved
+
+        return push
 
     for amount in (size, -size):
-        handle = given.model.get_submodule(name).register_forward_hook(push)
+        handle = given.model.get_submodule(name).register_forward_hook(pushed(amount))
         with torch.no_grad():
             ends.append(float(given.question.score(given.question.pixels)))
         handle.remove()
@@ -216,13 +231,59 @@ def test_grad_cam_of_the_built_in_classifier_is_its_class_activation_map():
     """Its last map is averaged and goes through one linear layer."""
     given, _, explained = subject("classify")
     layers = find_layers(given.model, explained, given.question)
-    name = default_layer(given.model, explained, layers)
+    name = default_layer(given.model, explained, layers, given.question)
     ((maps, _),) = activations(given.model, name, given.question)
-    index = list(("circle", "cross", "ring", "square", "star", "triangle")).index(given.question.label)
+    index = loaded("classify").task.classes.names.index(given.question.label)
     weights = given.model.head.weight[index] / maps[0, 0].numel()
     wanted = (weights[:, None, None] * maps[0]).sum(0).relu()
     found = TABLE["grad-cam"](Subject(given.model, given.question, name, given.settings))
     assert torch.allclose(found, placed(wanted[None], given.question), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("task", ["detect", "instance"])
+def test_a_box_is_the_nth_detection_and_its_score_that_of_the_second_stage(task):
+    trained = loaded(task)
+    item, _ = scene(task, 0)
+    batch = stack([trained.task.source([item]).read(0)])[0]
+    with torch.no_grad():
+        (found,) = trained.task.predict(trained.model, batch)
+    explained = explainable_of(trained.task, trained.model)
+    question = explained.ask(batch, Target("box", number=2))
+    assert question.label == trained.task.classes.names[found.labels[1] - 1]
+    assert question.words == f"{question.label}, box 2 of {len(found)}"
+    x1, y1, x2, y2 = found.boxes[1]
+    rows, columns = np.nonzero(question.region)
+    assert abs(rows.min() - y1) < 6
+    assert abs(columns.max() - x2) < 6
+    assert question.region.sum() <= (x2 - x1 + 1) * (y2 - y1 + 1)
+    # The refined box is scored again: nearly what the region it came from got.
+    assert float(question.probability(question.pixels)) > 0.5 * float(found.scores[1])
+    with pytest.raises(DataError, match=f"box {len(found) + 1} of {len(found)} detections"):
+        explained.ask(batch, Target("box", number=len(found) + 1))
+    name = trained.task.classes.names[found.labels[-1] - 1]
+    first = [trained.task.classes.names[n - 1] for n in found.labels].index(name) + 1
+    assert explained.ask(batch, Target("class", name=name)).words.startswith(
+        f"{name}, box {first} "
+    )
+
+
+def test_the_regions_of_r_cnn_are_scored_as_it_detects_them():
+    torch.manual_seed(0)
+    net = detector("rcnn", "mobilenet_v3_small", 3, min_size=32).eval().requires_grad_(False)
+    image = torch.rand(3, 40, 60)
+    boxes = torch.tensor([[5.0, 6.0, 30.0, 35.0], [10.0, 0.0, 59.0, 39.0]])
+    logits, shares = net.score_regions([image, image], [boxes[:1], boxes[1:]])
+    features, _ = net.describe(image, boxes)
+    assert torch.allclose(shares, net._scores(features, fitted=False), atol=1e-6)
+    assert torch.allclose(logits.softmax(1), shares)
+    x1, y1, x2, y2 = net.window(image, boxes[0])
+    assert (x1, y1, x2, y2) == (3, 4, 32, 37)  # 16 of 227 pixels more on each side, rounded
+    net.fitted.fill_(1)
+    net.svm_weight.normal_()
+    logits, shares = net.score_regions([image], [boxes])
+    features, _ = net.describe(image, boxes)
+    assert torch.allclose(logits[:, 1:], features @ net.svm_weight.T, atol=1e-4)
+    assert torch.allclose(shares[:, 1:], logits[:, 1:].sigmoid(), atol=1e-6)
 
 
 def test_maps_are_found_in_every_layout():
@@ -256,9 +317,12 @@ def test_a_window_places_maps_where_the_network_saw_them():
     half = question.__class__(**{**vars(question), "window_xyxy": (4.0, 0.0, 8.0, 4.0)})
     found = placed(maps, half)[0]
     assert not found[:, :4].any()
-    assert torch.allclose(found[:, 4:], placed(maps, question_of(Smooth(), torch.rand(1, 3, 4, 4)))[0])
+    assert torch.allclose(
+        found[:, 4:], placed(maps, question_of(Smooth(), torch.rand(1, 3, 4, 4)))[0]
+    )
     padded = question.__class__(**{**vars(question), "window_xyxy": (0.0, 0.0, 16.0, 8.0)})
-    assert float(placed(maps, padded)[0].max()) < 2.0  # the rest of the map lies in the padding
+    larger = F.interpolate(maps[None], (8, 16), mode="bilinear", align_corners=False)[0]
+    assert torch.allclose(placed(maps, padded), larger[:, :4, :8])  # the rest is padding
 
 
 def test_frames_of_a_coarser_clip_are_interpolated():
@@ -279,4 +343,4 @@ def test_layers_that_do_not_matter_are_told_apart():
     question = question_of(net, torch.rand(1, 3, 8, 8))
     layers = find_layers(net, whole(net), question)
     assert {layer.name: layer.matters for layer in layers} == {"first": False, "side": True}
-    assert default_layer(net, whole(net), layers) == "side"
+    assert default_layer(net, whole(net), layers, question) == "side"

@@ -80,6 +80,10 @@ def test_correlation_is_spearmans_of_absolute_values():
         wanted = spearmanr(np.abs(one).ravel(), np.abs(other).ravel()).statistic
         found = numbers.correlation(torch.from_numpy(one).float(), torch.from_numpy(other).float())
         assert found == pytest.approx(wanted)
+        region = generator.random((6, 7)) < 0.5
+        wanted = spearmanr(*(np.abs(each[:, region]).ravel() for each in (one, other))).statistic
+        given = (torch.from_numpy(each).float() for each in (one, other))
+        assert numbers.correlation(*given, region) == pytest.approx(wanted)
     assert numbers.correlation(torch.zeros(1, 2, 2), torch.rand(1, 2, 2)) == 0
 
 
@@ -100,3 +104,65 @@ def test_random_weights_keep_mean_and_deviation():
     torch.nn.init.normal_(net.weight, 2.0, 0.3)
     with numbers.randomised(net.requires_grad_(False), 3) as names:
         assert list(names) == [""]  # the network is one layer
+
+
+FEW = {"samples": 4, "noise": 0.05, "steps": 6}
+"""Settings of cheap maps."""
+SCENES = {"video": (1,)}
+"""Which scenes are explained, if it is not the first two."""
+
+
+@pytest.fixture(scope="module")
+def judged():
+    """Return, for each method on a built-in model, how much of its maps lies in the shapes.
+
+    It is divided by their share of the area, which is that of a random map: of the trained network,
+    of the random one, and the correlation of both.
+    """
+    made = {}
+
+    def get(task):
+        if task in made:
+            return made[task]
+        model, found = loaded(task).model, {}
+        for index in SCENES.get(task, (1, 2)):
+            question, truth, explained = asked(task, index)
+            side = question.size[1] // 4
+            settings = Settings(patch=side, stride=side, **FEW)
+            layers = find_layers(model, explained, question)
+            layer = default_layer(model, explained, layers, question)
+            given = Subject(model, question, layer, settings)
+            maps = {name: TABLE[name](given) for name in METHODS[:6]}
+            maps["random"] = random_map(given)
+            with numbers.randomised(model, 0) as stages:
+                assert len(list(stages)) == numbers.STAGES
+                again = {name: TABLE[name](given) for name in METHODS[:6]}
+            for name, each in maps.items():
+                other = again.get(name, each)
+                values = [numbers.share_inside(one, truth) / truth.mean() for one in (each, other)]
+                found.setdefault(name, []).append(
+                    [*values, numbers.correlation(each, other, question.region)]
+                )
+        made[task] = {name: np.mean(rows, 0) for name, rows in found.items()}
+        return made[task]
+
+    return get
+
+
+@pytest.mark.parametrize("name", METHODS[:6])
+@pytest.mark.parametrize("task", MODELS)
+def test_every_method_beats_the_random_map_and_random_weights_do_not(judged, task, name):
+    inside, inside_random_weights, correlation = judged(task)[name]
+    random_map_inside, *_ = judged(task)["random"]
+    assert random_map_inside == pytest.approx(1, abs=0.1)
+    assert inside > 1.1 * random_map_inside
+    assert abs(correlation) < 0.8
+    if loaded(task).task.name in ("classify", "video"):  # regions make every network look there
+        assert inside_random_weights < inside
+
+
+def test_the_share_inside_ignores_what_is_negative():
+    found = torch.tensor([[[1.0, -5.0], [2.0, 1.0]]])
+    region = np.array([[True, True], [False, True]])
+    assert numbers.share_inside(found, region) == pytest.approx(2 / 4)
+    assert numbers.share_inside(-found.abs(), region) == 0
