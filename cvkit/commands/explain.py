@@ -51,7 +51,7 @@ def explain(options: Explain) -> int:
             summary = _run(options, ready, out, report, stop)
             content = _content(options, ready, out, summary)
             storage.write_json(out / "explain.json", content)
-            _write_page(options, out, content, report)
+            _write_page(options, ready, content, report)
     return _tell(options, content, report)
 
 
@@ -236,7 +236,7 @@ def _regions(
             code="truth.unsupported",
             hint="omit it",
         )
-    return read_regions(options.truth, found.images, trained.task.classes.names, report)
+    return read_regions(options.truth, found.images, trained.task, report)
 
 
 @contextlib.contextmanager
@@ -307,17 +307,18 @@ def _content(options: Explain, ready: _Ready, out: Path, summary: Summary) -> di
     }
 
 
-def _write_page(options: Explain, out: Path, content: dict[str, Any], report: Reporter) -> None:
+def _write_page(options: Explain, ready: _Ready, content: dict[str, Any], report: Reporter) -> None:
     """Write the page with the maps of all methods side by side."""
-    from cvkit.commands.reports import command_line, environment
+    from cvkit.commands.reports import command_line
+    from cvkit.engine.runtime import environment
     from cvkit.reporting.explanations import write_explanations_page
 
     write_explanations_page(
-        out / PAGE,
+        Path(content["out"]) / PAGE,
         content,
         columns=COLUMNS if options.measure or options.truth else ("seconds",),
         command=command_line(options, ("explain",)),
-        environment=environment(),
+        environment=environment(ready.trained.fabric),
         warnings=list(report.warned),
     )
 

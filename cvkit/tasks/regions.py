@@ -17,6 +17,7 @@ from cvkit.errors import DataError, UsageError
 from cvkit.ops.rle import decode_parts
 from cvkit.options.tree import task_options
 from cvkit.structures import Instances, Sample
+from cvkit.tasks.contract import Task
 from cvkit.tasks.labelled import labelled_class
 from cvkit.texts import counted
 
@@ -24,22 +25,39 @@ Regions = Callable[[Sample, str], np.ndarray | None]
 """Returns the [H, W] bool pixels of a class in the image of a sample, if they are known."""
 
 
+WITH_REGIONS = ("segment", "detect", "instance")
+"""Tasks whose datasets have boxes or masks."""
+
+
+def _task_of(place: Path, model: str, report: Reporter) -> str:
+    """Return the task as whose data a dataset is read: its only one, or that of the model.
+
+    Masks of an unclear dataset are those of classes for a model without regions.
+    """
+    try:
+        return clear_task(place, "auto", report.say)
+    except UsageError as error:
+        if error.code != "task.unclear":
+            raise
+        return model if model in WITH_REGIONS else WITH_REGIONS[0]
+
+
 def read_regions(
-    place: Path, inputs: Sequence[InputFile | VideoFrame], names: Sequence[str], report: Reporter
+    place: Path, inputs: Sequence[InputFile | VideoFrame], model: Task, report: Reporter
 ) -> Regions:
     """Return what gives the true regions of the inputs that are images of a dataset.
 
     Args:
         place: the dataset.
         inputs: of the command.
-        names: of the model's classes.
+        model: the task of the model.
         report: for warnings.
 
     Raises:
         UsageError: a dataset without boxes and masks, or without the inputs.
         DataError: the dataset cannot be read, or has none of the classes.
     """
-    task = clear_task(place, "auto", report.say)
+    task, names = _task_of(place, model.name, report), model.classes.names
     data: Any = labelled_class(task).read(
         task_options(task, "train")(data=str(place), quiet=report.quiet), ()
     )

@@ -202,10 +202,7 @@ def test_the_pointing_game_counts_inputs_with_an_object_of_the_class(cvkit, data
         assert methods[name]["randomised"] == methods[name]["randomised_by_layer"][-1]
     assert methods["random"]["deletion"] == line["baseline"]["deletion"]
     assert methods["random"]["seconds"] is None
-    trained = loaded("segment").task
-    regions = read_regions(
-        root, trained.source([]).files or _files(image), trained.classes.names, _silent()
-    )
+    regions = read_regions(root, _files(image), loaded("segment").task, _silent())
     region = regions(SimpleNamespace(file=image), line["label"])
     found = np.load(tmp_path / "out" / line["methods"]["gradient"]["map"])
     place = np.unravel_index(found.argmax(), found.shape)
@@ -222,6 +219,9 @@ def _silent():
     from cvkit.console import Reporter
 
     return Reporter(quiet=True)
+
+
+CATS = SimpleNamespace(name="classify", classes=SimpleNamespace(names=("cat", "dog")))
 
 
 def test_regions_of_objects_are_their_boxes_or_masks(tmp_path):
@@ -241,7 +241,7 @@ def test_regions_of_objects_are_their_boxes_or_masks(tmp_path):
     (tmp_path / "annotations" / "instances_train.json").write_text(json.dumps(content))
     geometry = SimpleNamespace(original_hw=(10, 20))
     sample = SimpleNamespace(file=tmp_path / "a.png", geometry=geometry)
-    regions = read_regions(tmp_path, _files(tmp_path / "a.png"), ["cat", "dog"], _silent())
+    regions = read_regions(tmp_path, _files(tmp_path / "a.png"), CATS, _silent())
     wanted = np.zeros((10, 20), bool)
     wanted[1:5, 2:6] = True
     assert np.array_equal(regions(sample, "cat"), wanted)
@@ -250,7 +250,7 @@ def test_regions_of_objects_are_their_boxes_or_masks(tmp_path):
     for row in content["annotations"]:
         del row["segmentation"]
     (tmp_path / "annotations" / "instances_train.json").write_text(json.dumps(content))
-    regions = read_regions(tmp_path, _files(tmp_path / "a.png"), ["cat", "dog"], _silent())
+    regions = read_regions(tmp_path, _files(tmp_path / "a.png"), CATS, _silent())
     assert regions(sample, "dog").sum() == 30
 
 

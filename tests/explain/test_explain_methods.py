@@ -189,15 +189,15 @@ def test_the_gradient_of_every_task_is_that_of_its_score(task):
 
 @pytest.mark.parametrize("task", MODELS)
 def test_occlusion_of_every_task_is_what_one_patch_costs(task):
-    given, _, _ = subject(task, patch=32, stride=32, value=0.5)
+    given, _, _ = subject(task, patch=16, stride=16, value=0.5)
     found = TABLE["occlusion"](given)
     frames = -(-given.question.size[0] // 4)
     hidden = given.question.pixels.clone()
-    area = (..., slice(32, 64), slice(0, 32))
+    area = (..., slice(16, 32), slice(0, 16))
     hidden[(..., slice(0, frames), *area[1:]) if hidden.ndim == 5 else area] = 0.5
     with torch.no_grad():
         fall = float(given.question.score(given.question.pixels) - given.question.score(hidden))
-    assert float(found[0, 40, 10]) == pytest.approx(fall, abs=1e-3)
+    assert float(found[0, 20, 10]) == pytest.approx(fall, abs=1e-3)
 
 
 @pytest.mark.parametrize("task", MODELS)
