@@ -1,13 +1,14 @@
 """What the explanations of several tasks share."""
 
 import importlib
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from cvkit.errors import DataError
+from cvkit.errors import DataError, UsageError
 from cvkit.ops.images import standardize
 from cvkit.tasks.explainable import Explainable, Question, Target
 
@@ -18,10 +19,18 @@ def explainable_of(task: Any, model: nn.Module) -> Explainable:
     Args:
         task: that the model was trained for.
         model: the network, in evaluation mode.
+
+    Raises:
+        UsageError: the task has no explanations.
     """
-    made: Explainable = importlib.import_module(f"cvkit.tasks.{task.name}.explained").Explained(
-        task, model
-    )
+    name = f"cvkit.tasks.{task.name}.explained"
+    if importlib.util.find_spec(name) is None:
+        raise UsageError(
+            f"results of {task.name} are not explained",
+            code="task.unsupported",
+            hint=f"cvkit {task.name} predict shows them",
+        )
+    made: Explainable = importlib.import_module(name).Explained(task, model)
     return made
 
 

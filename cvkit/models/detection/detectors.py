@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
+from cvkit.errors import UsageError
 from cvkit.models.detection.fpn import Neck
 from cvkit.models.detection.inputs import DetectionInputs, PaddedBatch
 from cvkit.models.detection.roi_heads import Detections, RoIHeads
@@ -38,19 +39,26 @@ class Detector(nn.Module, ABC):
     ) -> list[Detections]:
         """Return the detections of each image, in its own pixels."""
 
-    @abstractmethod
     def score_regions(self, images: list[Tensor], regions: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Return the [R, K + 1] logits and probabilities of given regions, with a gradient.
 
         Class 0 is the background.
-        """
 
-    @abstractmethod
+        Raises:
+            UsageError: the detector scores no regions.
+        """
+        raise UsageError(
+            "this detector does not score regions, so its results cannot be explained",
+            code="explain.unsupported",
+        )
+
     def window(self, image: Tensor, region: Tensor) -> tuple[float, float, float, float]:
         """Return the part of an image, in its pixels, that the maps for a region show.
 
         It is larger than the image where that is padded.
         """
+        height, width = image.shape[-2:]
+        return 0.0, 0.0, float(width), float(height)
 
     @abstractmethod
     def probe(self, images: list[Tensor]) -> tuple[Tensor, Tensor]:
