@@ -7,6 +7,7 @@ one frame. Larger means more important; in signed maps what lowers the score is 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -197,7 +198,8 @@ def occlusion(subject: Subject) -> Tensor:
 def _hidden(question: Question, area: tuple[slice, ...], made: Settings) -> Tensor:
     """Return the input with an area of uniform colour."""
     pixels = question.pixels.clone()
-    pixels[(..., *area[-(pixels.ndim - 2) :])] = made.value
+    place: tuple[Any, ...] = (..., *area[-(pixels.ndim - 2) :])
+    pixels[place] = made.value
     return pixels
 
 

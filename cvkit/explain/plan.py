@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from cvkit.catalog import listed_names
@@ -18,7 +19,7 @@ from cvkit.options.explain import (
     SETS,
     USED_BY,
 )
-from cvkit.structures import Batch, Failure, Sample
+from cvkit.structures import Batch, Failure
 from cvkit.tasks.contract import Dataset, Task
 from cvkit.tasks.explainable import Explainable, Question, Target
 
@@ -46,22 +47,14 @@ def chosen_methods(text: str) -> tuple[str, ...]:
     return tuple(name for name in METHODS if name in names)
 
 
-def sample_at(data: Dataset, index: int, device: object) -> Batch | Failure:
-    """Return a sample as a batch of its own on a device, or why there is none."""
-    item = read_sample(data, (index, 0))
-    if isinstance(item, Failure):
-        return item
-    return _alone(item, device)
-
-
-def _alone(sample: Sample, device: object) -> Batch:
-    batch = stack([sample])[0]
-    assert isinstance(batch, Batch)
-    return batch.to(device)  # type: ignore[arg-type]
+def sample_at(data: Dataset, index: int, device: torch.device) -> Batch | Failure:
+    """Return a sample as a batch of one on a device, or why there is none."""
+    item = stack([read_sample(data, (index, 0))])[0]
+    return item if isinstance(item, Failure) else item.to(device)
 
 
 def first_question(
-    data: Dataset, explained: Explainable, target: Target, device: object
+    data: Dataset, explained: Explainable, target: Target, device: torch.device
 ) -> Question | None:
     """Return the question about the first sample that has one; None if no sample has."""
     for index in range(len(data)):
