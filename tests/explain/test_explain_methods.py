@@ -1,5 +1,7 @@
 """Each method against a computation of its own, on small networks and on those of all tasks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -314,13 +316,13 @@ def test_tokens_keep_their_places():
 def test_a_window_places_maps_where_the_network_saw_them():
     question = question_of(Smooth(), torch.rand(1, 3, 4, 8))
     maps = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
-    half = question.__class__(**{**vars(question), "window_xyxy": (4.0, 0.0, 8.0, 4.0)})
+    half = replace(question, window_xyxy=(4.0, 0.0, 8.0, 4.0))
     found = placed(maps, half)[0]
     assert not found[:, :4].any()
     assert torch.allclose(
         found[:, 4:], placed(maps, question_of(Smooth(), torch.rand(1, 3, 4, 4)))[0]
     )
-    padded = question.__class__(**{**vars(question), "window_xyxy": (0.0, 0.0, 16.0, 8.0)})
+    padded = replace(question, window_xyxy=(0.0, 0.0, 16.0, 8.0))
     larger = F.interpolate(maps[None], (8, 16), mode="bilinear", align_corners=False)[0]
     assert torch.allclose(placed(maps, padded), larger[:, :4, :8])  # the rest is padding
 
