@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from cvkit.data.unfolding import Unfolded
     from cvkit.engine.runtime import StopSignal
     from cvkit.explain.plan import Plan
-    from cvkit.explain.run import Regions, Summary
-    from cvkit.tasks.explainable import Explainable
+    from cvkit.explain.run import Summary
+    from cvkit.tasks.explainable import Explainable, Regions
     from cvkit.tasks.trained import Trained
 
 PAGE = "explanations.html"

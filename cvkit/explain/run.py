@@ -19,12 +19,10 @@ from cvkit.explain.pictures import write_explanation
 from cvkit.explain.plan import Plan, sample_at
 from cvkit.structures import Batch, Failure, Sample
 from cvkit.tasks.contract import Dataset, Task
-from cvkit.tasks.explainable import Explainable, Question, Target
+from cvkit.tasks.explainable import Explainable, Question, Regions, Target
 
 RANDOM = "random"
 """Name of the map that the others are compared with."""
-Regions = Callable[[Sample, str], np.ndarray | None]
-"""Returns the [H, W] bool pixels of a class in the image of a sample, if they are known."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
-    from cvkit.structures import Batch
+    from cvkit.structures import Batch, Sample
 
+Regions = Callable[["Sample", str], "np.ndarray | None"]
+"""Returns the [H, W] bool pixels of a class in the image of a sample, if they are known."""
 TARGETS = ("top1", "class", "box", "point")
 """The kinds of targets."""
 

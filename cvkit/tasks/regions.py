@@ -1,6 +1,6 @@
 """The true pixels of classes in images, from a dataset of boxes or masks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,12 +18,9 @@ from cvkit.ops.rle import decode_parts
 from cvkit.options.tree import task_options
 from cvkit.structures import Instances, Sample
 from cvkit.tasks.contract import Task
+from cvkit.tasks.explainable import Regions
 from cvkit.tasks.labelled import labelled_class
 from cvkit.texts import counted
-
-Regions = Callable[[Sample, str], np.ndarray | None]
-"""Returns the [H, W] bool pixels of a class in the image of a sample, if they are known."""
-
 
 WITH_REGIONS = ("segment", "detect", "instance")
 """Tasks whose datasets have boxes or masks."""
