@@ -179,6 +179,7 @@ EXAMPLES = {
         "cvkit bench classify photos/ --weights imagenet --engines eager,fused --batch-sizes 1,16",
         "cvkit bench detect --arch faster-rcnn --set backbone=resnet50 --out bench.json",
     ),
+    ("explain",): ("cvkit explain photos/ --weights runs/classify-resnet18-001 --method all",),
     ("export",): ("cvkit export --weights runs/segment-unet-001 --data DIR --out unet.onnx",),
     ("data", "stats"): (
         "cvkit data stats DIR",
@@ -221,7 +222,6 @@ ROOT_FLAGS = (
     ("--help, -h", "", "Show this page"),
 )
 HELP_FLAGS = ("--help", "-h")
-
 TASK_COMMANDS = ("tune", "bench", "models")
 """Commands whose argument is a task."""
 VERBS_MEANT = dict.fromkeys(("test", "val", "validate", "score"), "eval")

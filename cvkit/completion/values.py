@@ -17,6 +17,7 @@ from cvkit.data.rules import RULES
 from cvkit.options.base import ENGINES
 from cvkit.options.described import choices_of, hints, type_of
 from cvkit.options.detect import PROTOCOLS
+from cvkit.options.explain import METHODS, SETS
 from cvkit.options.export import DYNAMIC
 from cvkit.options.job import PRECISIONS, Command
 from cvkit.options.logs import PROGRAMS
@@ -298,6 +299,7 @@ SOURCES: dict[str, Callable[[Line], Choices]] = {
     "inputs": _named(paths="files"),
     "log": lambda line: _joined(",", PROGRAMS, line),
     "loss": lambda line: _joined("+*", LOSSES, line),
+    "method": lambda line: _joined(",", (*SETS, *METHODS), line),
     "min_size": _sides,
     "tiles": _named("auto"),
     "out": lambda line: Choices(paths="files" if line.command[-1] in WRITES_FILE else "folders"),

@@ -9,9 +9,14 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 def normalize(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """Return (x / 255 - mean) / std of NCHW or NCTHW uint8 images, float32 in the same order."""
-    shape = (1, -1, *[1] * (images.ndim - 2))
-    mean_, std_ = (torch.tensor(v, device=images.device).view(shape) for v in (mean, std))
-    return (images.float() / 255 - mean_) / std_
+    return standardize(images.float() / 255, mean, std)
+
+
+def standardize(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Return (x - mean) / std of NCHW or NCTHW pixels in [0, 1]."""
+    shape = (1, -1, *[1] * (pixels.ndim - 2))
+    mean_, std_ = (torch.tensor(v, device=pixels.device).view(shape) for v in (mean, std))
+    return (pixels - mean_) / std_
 
 
 def input_scale(

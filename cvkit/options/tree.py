@@ -9,6 +9,7 @@ from cvkit.options.data import DataCheck
 from cvkit.options.data_convert import DataConvert
 from cvkit.options.data_views import DataShow, DataSplit, DataStats
 from cvkit.options.detect import DetectEval, DetectPredict, DetectProposals, DetectTrain
+from cvkit.options.explain import Explain
 from cvkit.options.export import Export
 from cvkit.options.instance import InstanceEval, InstancePredict, InstanceTrain
 from cvkit.options.job import Command
@@ -47,6 +48,7 @@ OPTIONS: dict[str, type[Command] | dict[str, type[Command]]] = {
     "compare": Compare,
     "tune": Tune,
     "bench": Bench,
+    "explain": Explain,
     "export": Export,
     "weights": {
         "list": WeightsList,
@@ -97,6 +99,7 @@ HANDLERS = {
     "compare": f"{_HANDLERS}.compare:compare",
     "tune": f"{_HANDLERS}.tune:tune",
     "bench": f"{_HANDLERS}.bench:bench",
+    "explain": f"{_HANDLERS}.explain:explain",
     "export": f"{_HANDLERS}.export:export",
     "stats": f"{_HANDLERS}.data_stats:stats",
     "split": f"{_HANDLERS}.data_split:split",

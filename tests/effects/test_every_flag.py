@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import test_data_effects
 import test_eval_effects
+import test_explain_effects
 import test_predict_effects
 import test_tool_effects
 import test_train_effects
@@ -43,7 +44,7 @@ def rows_of(path):
         "eval": test_eval_effects.ROWS,
         "predict": test_predict_effects.ROWS,
     }
-    tools = test_tool_effects.ROWS | test_data_effects.ROWS
+    tools = test_tool_effects.ROWS | test_data_effects.ROWS | test_explain_effects.ROWS
     if path in tools:
         return {row.flag for row in tools[path]}
     return {row.flag for row in tables[path[1]] if path[0] in row.tasks}
@@ -96,6 +97,10 @@ def words(places, monkeypatch):
                 *("--weights", model()(places("classify")), "--format", "torchscript"),
                 *("--data", places("classify").data(), "--images", 1),
                 *("--out", fresh(at, "m.torchscript")),
+            ),
+            "explain": (
+                *("--weights", model()(places("classify")), *inputs(places("classify"))),
+                *("--method", "gradient", "--out", fresh(at, "explained")),
             ),
             "verify": shipped_models()[:1],
             "import": (

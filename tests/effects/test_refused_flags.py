@@ -25,7 +25,18 @@ from test_train_own_effects import (
     yolo_too,
 )
 
-from cvkit.commands import bench, evaluate, export, predict, proposals, train, tune, weights
+from cvkit.commands import (
+    bench,
+    evaluate,
+    explain,
+    export,
+    predict,
+    proposals,
+    train,
+    tune,
+    weights,
+)
+from cvkit.data.synthetic.samples import write_classification, write_videos
 from cvkit.engine import processes
 from cvkit.errors import CvkitError
 from cvkit.export import formats as exports
@@ -46,7 +57,9 @@ FILES_OF += [
 ]
 FILES_OF += [ROOT / "commands" / f"{name}.py" for name in ("proposals", "weights", "export_flags")]
 FILES_OF += [ROOT / "export" / "table.py", ROOT / "options" / "saves.py"]
-FILES_OF += [ROOT / "commands" / "predict_inputs.py"]
+FILES_OF += [ROOT / "commands" / name for name in ("predict_inputs.py", "explain.py")]
+FILES_OF += [ROOT / "explain" / name for name in ("plan.py", "layers.py", "attention.py")]
+FILES_OF += [ROOT / "tasks" / "regions.py"]
 FILES_OF += [ROOT / name for name in ("engine/freezing.py", "engine/runtime.py")]
 FILES_OF += [ROOT / "data" / name for name in ("boxes.py", "formats/recognise.py")]
 FILES_OF += [ROOT / "models" / name for name in ("backbones.py", "classify.py")]
@@ -73,6 +86,7 @@ ELSEWHERE = {
     "import.idle": "tests/test_model_files.py",
     "classes.idle": "tests/models/test_foreign_backbones.py",
     "out.input": "tests/test_commands.py",
+    "weights.exported": "tests/explain/test_explain_command.py",
     "format.file": "tests/data/test_formats.py",
 }
 """Codes of refusals that are not about flags alone, and where they are tested."""
@@ -350,6 +364,46 @@ def _beside(at, there, name):
     return at.write(there, "").with_name(f"{at.task}-{name}")
 
 
+def _clips(at):
+    """Return a video, which only models for video take."""
+    write_videos(at.root / "explained-clips", {"val": 1}, 1, (32, 32))
+    return [str(next((at.root / "explained-clips").rglob("*.mp4")))]
+
+
+def _classed(at):
+    """Return a dataset with neither boxes nor masks."""
+    write_classification(at.root / "explained-classes", {"train": 6, "val": 6}, 1, (32, 32))
+    return at.root / "explained-classes"
+
+
+SHAPES = {"weights": "shapes"}
+EXPLAIN = [
+    ({"inputs": []}, "inputs.missing"),
+    ({"weights": None}, "weights.missing"),
+    *(
+        ({name: value}, f"{name}.idle")
+        for name, value in (
+            *(("samples", 3), ("noise", 0.3), ("steps", 3), ("patch", 3), ("stride", 3)),
+            *(("layer", "x"), ("value", 1.0), ("overwrite", True)),
+        )
+    ),
+    ({"method": "gradient,rollout,smooth-grad", "patch": 3}, "patch.idle"),
+    ({"method": "occlusion", "patch": 3, "stride": 4}, "stride.gaps"),
+    (SHAPES | {"method": "gradcam"}, "method.unknown"),
+    (SHAPES | {"method": "rollout"}, "method.unsupported"),
+    (SHAPES | {"method": "attention"}, "method.unsupported"),
+    (SHAPES | {"method": "grad-cam", "layer": "backbone.conv6"}, "layer.unknown"),
+    (SHAPES | {"target": "squair"}, "target.unknown"),
+    (SHAPES | {"target": "box 0"}, "target.unsupported"),
+    (SHAPES | {"target": "box 1"}, "target.unsupported"),
+    (SHAPES | {"target": "point 1,2"}, "target.unsupported"),
+    ({"target": "point 1,2"}, "target.unsupported"),
+    ({"target": "box 0"}, "target.unknown"),
+    ({"truth": _classed}, "truth.regions"),
+    ({"truth": lambda at: at.data(6)}, "truth.inputs"),
+    ({"weights": "motions", "inputs": _clips, "truth": _classed}, "truth.unsupported"),
+    ({"device": "cuda:99"}, "device.missing"),
+]
 TOOLS = [
     (("tune",), {"points": 4}, "points.idle"),
     (("tune",), {"strategy": "grid", "trials": 4}, "trials.idle"),
@@ -386,6 +440,7 @@ TOOLS = [
         (("export",), {"weights": partial(_made, f"m{kind.suffix}")}, "export.source")
         for kind in exports.FORMATS.values()
     ),
+    *((("explain",), flags, code) for flags, code in EXPLAIN),
     (("export",), {"split": "val"}, "split.idle"),
     (("export",), {"max_drop": 0.1}, "max_drop.idle"),
     (("export",), {"dynamic": "batches"}, "dynamic.unknown"),
@@ -437,12 +492,14 @@ def test_a_command_whose_flags_cannot_work_is_refused(places, monkeypatch, path,
     monkeypatch.setattr("cvkit.tasks.detect.proposals.search_images", fail)
     monkeypatch.setattr("cvkit.engine.checkpoint.save_model", fail)
     monkeypatch.setattr("cvkit.export.formats.convert", fail)
+    monkeypatch.setattr("cvkit.explain.run.explain_inputs", fail)
     base = {
         "tune": {"task": "segment"},
         "bench": {"task": "detect", "inputs": pictures_of(at)},
         "proposals": {"data": str(at.data())},
         "import": {"out": fresh(at, "m.safetensors")},
         "export": {"format": "torch-export", "weights": "shapes"},
+        "explain": {"weights": "boxes", "inputs": pictures_of(at), "method": "gradient"},
     }[path[-1]]
     chosen = {n: v(at) if callable(v) else v for n, v in (base | flags).items()}
     entry = OPTIONS[path[0]]
@@ -453,6 +510,7 @@ def test_a_command_whose_flags_cannot_work_is_refused(places, monkeypatch, path,
         "proposals": lambda: proposals.proposals(asked, "detect"),
         "import": lambda: weights.import_weights(asked),
         "export": lambda: export.export(asked),
+        "explain": lambda: explain.explain(asked),
     }[path[-1]]
     assert code_of(call) == code
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
+from cvkit.errors import UsageError
 from cvkit.models.detection.fpn import Neck
 from cvkit.models.detection.inputs import DetectionInputs, PaddedBatch
 from cvkit.models.detection.roi_heads import Detections, RoIHeads
@@ -37,6 +38,27 @@ class Detector(nn.Module, ABC):
         self, images: list[Tensor], proposals: list[Tensor] | None = None
     ) -> list[Detections]:
         """Return the detections of each image, in its own pixels."""
+
+    def score_regions(self, images: list[Tensor], regions: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the [R, K + 1] logits and probabilities of given regions, with a gradient.
+
+        Class 0 is the background.
+
+        Raises:
+            UsageError: the detector scores no regions.
+        """
+        raise UsageError(
+            "this detector does not score regions, so its results cannot be explained",
+            code="explain.unsupported",
+        )
+
+    def window(self, image: Tensor, region: Tensor) -> tuple[float, float, float, float]:
+        """Return the part of an image, in its pixels, that the maps for a region show.
+
+        It is larger than the image where that is padded.
+        """
+        height, width = image.shape[-2:]
+        return 0.0, 0.0, float(width), float(height)
 
     @abstractmethod
     def probe(self, images: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -77,6 +99,20 @@ class TwoStageDetector(Detector):
     def __init__(self, transform: DetectionInputs, backbone: Neck, roi_heads: RoIHeads) -> None:
         super().__init__()
         self.transform, self.backbone, self.roi_heads = transform, backbone, roi_heads
+
+    def score_regions(self, images: list[Tensor], regions: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return what the second stage makes of regions: [R, K + 1] logits and their softmax."""
+        batch = self.transform(images)
+        maps = self._for_regions(self.backbone(batch.images))
+        logits, _ = self.roi_heads.score(maps, self.transform.boxes(batch, regions))
+        return logits, logits.softmax(1)
+
+    def window(self, image: Tensor, region: Tensor) -> tuple[float, float, float, float]:
+        """Return the whole image with its padding."""
+        batch = self.transform([image])
+        sides = zip(batch.images.shape[-2:], batch.sizes_hw[0], batch.original_hw[0], strict=True)
+        height, width = (padded / resized * original for padded, resized, original in sides)
+        return 0.0, 0.0, width, height
 
     def probe(self, images: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Return the backbone's input, which requires a gradient, and its finest map."""

@@ -84,8 +84,8 @@ class DetectionInputs(nn.Module):
         sizes = [height_width(image) for image in resized]
         height, width = (-(-max(sides) // DIVISOR) * DIVISOR for sides in zip(*sizes, strict=True))
         canvas = resized[0].new_zeros((len(resized), 3, height, width))
-        for place, image in zip(canvas, resized, strict=True):
-            place[:, : image.shape[1], : image.shape[2]].copy_(image)
+        for number, image in enumerate(resized):  # so that images may have a gradient
+            canvas[number, :, : image.shape[1], : image.shape[2]].copy_(image)
         return PaddedBatch(canvas, sizes, [height_width(image) for image in images])
 
     def _normalize(self, image: Tensor) -> Tensor:

@@ -42,17 +42,24 @@ PER_CLASS = 100
 """Number of best regions per class that are passed to NMS."""
 
 
-def warped_crops(image: Tensor, boxes: Tensor, side: int) -> Tensor:
-    """Return [R, C, side, side] crops of a CHW image, warped to squares, with context.
+def with_context(boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return [R, 2] corners and [R, 2] sizes of boxes with context, in whole pixels.
 
-    The context fills 16 of 227 pixels on each side; pixels outside the image are 0, the mean
-    colour.
+    The context fills 16 of 227 pixels of a crop on each side.
     """
     scale = 1 / (1 - 2 * CONTEXT)
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = (boxes[:, 2:] - boxes[:, :2]) / 2 * scale
     low, high = (centre - half).round(), (centre + half).round()
-    size = (high - low).clamp(min=1)
+    return low, (high - low).clamp(min=1)
+
+
+def warped_crops(image: Tensor, boxes: Tensor, side: int) -> Tensor:
+    """Return [R, C, side, side] crops of a CHW image, warped to squares, with context.
+
+    Pixels outside the image are 0, the mean colour.
+    """
+    low, size = with_context(boxes)
     steps = (torch.arange(side, device=image.device, dtype=torch.float32) + 0.5) / side
     points = low[:, None] + steps[None, :, None] * size[:, None]  # [R, side, 2]
     limits = torch.tensor(image.shape[-2:][::-1], device=image.device)
@@ -206,6 +213,25 @@ class RCNN(Detector):
             return logits.float().softmax(1)
         margins = features @ self.svm_weight.T + self.svm_bias  # [R, K]
         return F.pad(margins.sigmoid(), (1, 0))
+
+    def score_regions(self, images: list[Tensor], regions: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the [R, K + 1] logits or margins of regions, and their softmax or sigmoid.
+
+        SVMs do not score the background, which then is 0.
+        """
+        pairs = zip(images, regions, strict=True)
+        features = torch.cat([self.describe(*pair)[0] for pair in pairs])
+        if not bool(self.fitted):
+            logits = self.head((features / self.feature_scale).to(self.head.weight.dtype)).float()
+            return logits, logits.softmax(1)
+        margins = features @ self.svm_weight.T + self.svm_bias
+        return F.pad(margins, (1, 0)), self._scores(features, fitted=True)
+
+    def window(self, image: Tensor, region: Tensor) -> tuple[float, float, float, float]:
+        """Return the region with its context."""
+        low, size = with_context(region[None])
+        x1, y1, x2, y2 = torch.cat((low, low + size), 1)[0].tolist()
+        return x1, y1, x2, y2
 
     def _refined(self, found: Detections, grids: Tensor, image: Tensor) -> Detections:
         moved = self.correct(found.boxes, grids, found.labels)

@@ -1,0 +1,342 @@
+"""Show what results depend on."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cvkit import storage
+from cvkit.catalog import nearest
+from cvkit.commands.predict_inputs import count_inputs, find_inputs
+from cvkit.commands.printing import print_json
+from cvkit.config import as_config
+from cvkit.console import Reporter, number, print_line, print_table
+from cvkit.errors import UsageError
+from cvkit.options.base import RUNS
+from cvkit.options.described import differs
+from cvkit.options.explain import USED_BY, Explain
+from cvkit.options.tree import task_options
+from cvkit.tasks.explainable import Target
+
+if TYPE_CHECKING:
+    from cvkit.data.unfolding import Unfolded
+    from cvkit.engine.runtime import StopSignal
+    from cvkit.explain.plan import Plan
+    from cvkit.explain.run import Summary
+    from cvkit.tasks.explainable import Explainable, Regions
+    from cvkit.tasks.trained import Trained
+
+PAGE = "explanations.html"
+INTERRUPTED = "interrupted; everything before is written"
+COLUMNS = ("pointing", "inside", "deletion", "insertion", "randomised", "seconds")
+"""The numbers of a method."""
+
+
+def explain(options: Explain) -> int:
+    """Explain inputs, and print how good the maps are."""
+    from cvkit.engine import runtime
+    from cvkit.explain.plan import chosen_methods
+
+    _check_flags(options, chosen_methods(options.method))
+    report = Reporter(options.quiet)
+    runtime.keep_memory()
+    with runtime.stop_signals() as stop:
+        with stop.at_once():
+            ready = _ready(options, report)
+        with _held_folder(options, ready.trained.task.name, report) as out:
+            summary = _run(options, ready, out, report, stop)
+            content = _content(options, ready, out, summary)
+            storage.write_json(out / "explain.json", content)
+            _write_page(options, ready, content, report)
+    return _tell(options, content, report)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ready:
+    """Everything that is checked before the first input is explained.
+
+    Attributes:
+        trained: the model.
+        explained: the same, as explanations see it.
+        found: the inputs.
+        target: what is explained.
+        plan: methods and layers.
+        regions: true regions, if `--truth` is given.
+    """
+
+    trained: Trained
+    explained: Explainable
+    found: Unfolded
+    target: Target
+    plan: Plan
+    regions: Regions | None
+
+
+def _ready(options: Explain, report: Reporter) -> _Ready:
+    """Load the model, find the inputs and choose the methods.
+
+    Raises:
+        UsageError: this network or this task does not allow it.
+    """
+    from cvkit.explain.plan import first_question, plan_of
+    from cvkit.tasks.explained import explainable_of
+    from cvkit.tasks.naming import task_of
+    from cvkit.tasks.trained import load_trained
+
+    name = task_of(str(options.weights), options.task)
+    shared: dict[str, Any] = {"weights": options.weights, "device": options.device}
+    shared |= {"offline": options.offline, "quiet": options.quiet, "precision": "fp32"}
+    predict = task_options(name, "predict")(inputs=options.inputs, workers=0, **shared)
+    trained = load_trained(options.weights, predict, name)
+    if trained.runtime:
+        raise UsageError(
+            f"--weights {options.weights}: an exported file cannot be explained",
+            code="weights.exported",
+            hint="give the model that it was made from",
+        )
+    explained = explainable_of(trained.task, trained.model)
+    target = parse_target(options.target, name, explained.targets, trained.task.classes.names)
+    found = find_inputs(predict, trained.task, _results_folders(options, name), report)
+    trained.task.check_inputs(sorted(file.key for file in found.images), report)
+    regions = _regions(options, trained, found, report)
+    device = trained.fabric.device
+    question = first_question(trained.task.source(found.images), explained, target, device)
+    if question is None:
+        from cvkit.explain.plan import Plan, chosen_methods
+
+        plan = Plan(chosen_methods(options.method), {})  # every input fails
+    else:
+        plan = plan_of(
+            options.method, options.layer, trained.task, trained.model, explained, question
+        )
+    return _Ready(
+        trained=trained,
+        explained=explained,
+        found=found,
+        target=target,
+        plan=plan,
+        regions=regions,
+    )
+
+
+def _check_flags(options: Explain, methods: tuple[str, ...]) -> None:
+    """Check what can be checked before anything is read.
+
+    Raises:
+        UsageError: flags that cannot be combined, or no input.
+    """
+    if not options.inputs:
+        raise UsageError("no input given", code="inputs.missing", hint="give files or folders")
+    if options.weights is None:
+        raise UsageError("--weights is missing", code="weights.missing", hint="--weights RUN")
+    for name, users in USED_BY.items():
+        if differs(options, name) and not {*users} & {*methods}:
+            raise UsageError(
+                f"--{name} has no effect on --method {options.method}",
+                code=f"{name}.idle",
+                hint=f"it belongs to {', '.join(users)}",
+            )
+    shown = {"occlusion", "integrated-gradients"} & {*methods}
+    if differs(options, "value") and not shown and not options.measure:
+        raise UsageError(
+            f"--value has no effect on --method {options.method}",
+            code="value.idle",
+            hint="it belongs to occlusion, integrated-gradients and --measure",
+        )
+    if options.patch and options.stride > options.patch:
+        raise UsageError(
+            f"--stride {options.stride} leaves gaps between squares of --patch {options.patch}",
+            code="stride.gaps",
+            hint="a --stride up to --patch",
+        )
+    if options.overwrite and options.out is None:
+        raise UsageError(
+            "--overwrite has no effect without --out", code="overwrite.idle", hint="omit it"
+        )
+    for text in options.inputs:
+        folder = Path(text)
+        if options.out is not None and folder.is_dir() and _inside(folder, options.out):
+            raise UsageError(
+                f"--out {options.out} is the input folder {folder}, or contains it",
+                code="out.input",
+                hint="choose another --out",
+            )
+
+
+def _inside(place: Path, folder: Path) -> bool:
+    return place.resolve().is_relative_to(folder.resolve())
+
+
+def _results_folders(options: Explain, task_name: str) -> list[Path]:
+    """Return the folders of results, which are never searched for inputs."""
+    if options.out is not None:
+        return [options.out]
+    folders = RUNS.glob(f"{task_name}-explain-*")
+    named = [Path(text).absolute() for text in options.inputs]
+    return [f for f in folders if not any(p.is_relative_to(f.absolute()) for p in named)]
+
+
+def parse_target(text: str, task: str, kinds: tuple[str, ...], names: tuple[str, ...]) -> Target:
+    """Return the target that `--target` names.
+
+    Args:
+        text: of the flag.
+        task: of the model.
+        kinds: of targets that the task has.
+        names: of the model's classes.
+
+    Raises:
+        UsageError: no class of the model, or a kind that the task does not have.
+    """
+    if text in names:
+        return Target("class", name=text)
+    if text == "top1":
+        return Target("top1")
+    box = re.fullmatch(r"box (\d+)", text)
+    point = re.fullmatch(r"point (\d+(?:\.\d+)?),(\d+(?:\.\d+)?)", text)
+    kind = "box" if box else "point" if point else ""
+    if kind and kind not in kinds:
+        raise UsageError(
+            f"--target {text!r}: models for {task} have no such target",
+            code="target.unsupported",
+            hint="top1 or the name of a class",
+        )
+    if point:
+        return Target("point", point_xy=(float(point[1]), float(point[2])))
+    if box and int(box[1]):
+        return Target("box", number=int(box[1]))
+    more = {"box": "'box N' with N from 1", "point": "'point X,Y'"}
+    words = [more[kind] for kind in kinds if kind in more]
+    raise UsageError(
+        f"--target {text!r} is no class of the model",
+        code="target.unknown",
+        hint=nearest(text, names, ", ".join(["top1", *words, *sorted(names)])),
+    )
+
+
+def _regions(
+    options: Explain, trained: Trained, found: Unfolded, report: Reporter
+) -> Regions | None:
+    """Return the true regions of `--truth`.
+
+    Raises:
+        UsageError: the inputs are clips, or none is in the dataset.
+    """
+    if options.truth is None:
+        return None
+    from cvkit.tasks.regions import read_regions
+
+    if trained.task.dimensions != 3:
+        raise UsageError(
+            f"--truth has no effect on models for {trained.task.name}",
+            code="truth.unsupported",
+            hint="omit it",
+        )
+    return read_regions(options.truth, found.images, trained.task, report)
+
+
+@contextlib.contextmanager
+def _held_folder(options: Explain, task_name: str, report: Reporter) -> Iterator[Path]:
+    """Yield the locked folder of the results.
+
+    Raises:
+        UsageError: the folder is not empty, or in use by another process.
+    """
+    out = options.out or storage.new_numbered_folder(RUNS, f"{task_name}-explain")
+    reuse = options.out is None or options.overwrite
+    with storage.output_folder(out, reuse=reuse, say=report.warn):
+        yield out
+
+
+def _run(options: Explain, ready: _Ready, out: Path, report: Reporter, stop: StopSignal) -> Summary:
+    """Explain the inputs."""
+    from cvkit.engine.journal import Lines
+    from cvkit.explain.methods import Settings
+    from cvkit.explain.run import Work, explain_inputs
+    from cvkit.output.names import output_names
+
+    trained, files = ready.trained, ready.found.images
+    words = ", ".join(ready.plan.methods)
+    noun = trained.task.noun
+    report.say(f"{count_inputs(ready.found, noun)} with {trained.path}: {words}")
+    settings = {name: getattr(options, name) for name in (*USED_BY, "seed", "batch_size")}
+    del settings["layer"]
+    for name in ("explanations.jsonl", "failures.jsonl"):
+        storage.write_file(out / name, "")
+    lines = Lines(out, "explanations.jsonl", "failures.jsonl")
+    with (
+        contextlib.closing(lines),
+        report.progress("explaining", len(files)) as advance,
+    ):
+        work = Work(
+            task=trained.task,
+            model=trained.model,
+            explained=ready.explained,
+            device=trained.fabric.device,
+            target=ready.target,
+            plan=ready.plan,
+            settings=Settings(value=options.value / 255, **settings),
+            names=output_names([file.key for file in files]),
+            regions=ready.regions,
+            measure=options.measure,
+            advance=advance,
+            pause=lambda: stop.raise_if_set(INTERRUPTED),
+        )
+        data = trained.task.source(files)
+        return explain_inputs(work, data, ready.found.failures, out, lines)
+
+
+def _content(options: Explain, ready: _Ready, out: Path, summary: Summary) -> dict[str, Any]:
+    """Return the content of explain.json and of `--json`."""
+    return {
+        "task": ready.trained.task.name,
+        "command": "explain",
+        "out": str(out),
+        "weights": str(ready.trained.path),
+        "model": ready.trained.header["sha256"],
+        "target": options.target,
+        "methods": {name: tally.as_json() for name, tally in summary.tallies.items()},
+        "layers": ready.plan.layers,
+        "randomised_from": summary.stages,
+        "counts": {"explained": summary.explained, "failed": summary.failed},
+        "options": as_config(options),
+    }
+
+
+def _write_page(options: Explain, ready: _Ready, content: dict[str, Any], report: Reporter) -> None:
+    """Write the page with the maps of all methods side by side."""
+    from cvkit.commands.reports import command_line
+    from cvkit.engine.runtime import environment
+    from cvkit.reporting.explanations import write_explanations_page
+
+    write_explanations_page(
+        Path(content["out"]) / PAGE,
+        content,
+        columns=COLUMNS if options.measure or options.truth else ("seconds",),
+        command=command_line(options, ("explain",)),
+        environment=environment(ready.trained.fabric),
+        warnings=list(report.warned),
+    )
+
+
+def _tell(options: Explain, content: dict[str, Any], report: Reporter) -> int:
+    """Print the numbers; return the exit code."""
+    counts = content["counts"]
+    if options.json:
+        print_json({**content, "page": f"{content['out']}/{PAGE}"})
+    else:
+        if options.measure or options.truth:
+            rows = [
+                [name, *(number(tally[column]) for column in COLUMNS)]
+                for name, tally in content["methods"].items()
+            ]
+            print_table("maps", ["method", *COLUMNS], rows)
+        print_line(content["out"])
+    report.say(
+        f"{counts['explained']} explained, {counts['failed']} failed; see {content['out']}/{PAGE}"
+    )
+    return 3 if counts["failed"] else 0
