@@ -152,11 +152,16 @@ def _opened(path: Path, area: str, error: type[CvkitError]) -> BinaryIO:
 
 
 def read_lines(path: Path, *, area: str) -> list[str]:
-    """Return the lines of a text file in UTF-8, as `read_text` reads it.
+    """Return the lines of a text file in UTF-8, as `read_text` reads it; see `lines_of`."""
+    return lines_of(read_text(path, area=area))
+
+
+def lines_of(text: str) -> list[str]:
+    """Return the lines of a text.
 
     Lines end as in an editor: U+2028 and the like are ordinary characters.
     """
-    lines = read_text(path, area=area).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return lines[:-1] if lines[-1] == "" else lines
 
 

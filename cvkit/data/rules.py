@@ -58,7 +58,7 @@ ERRORS: dict[str, Rule] = {
     ),
     "category.id_duplicate": Rule("Two categories have the same id.", "give each its own id"),
     "category.malformed": Rule(
-        "A category has no whole number as its id or no text as its name.", "correct the category"
+        "A category has no whole number as its id, or no text as its name.", "correct the category"
     ),
     "category.missing": Rule("A COCO file has no categories.", "list the categories"),
     "category.name_duplicate": Rule("Two categories have the same name.", "merge or rename them"),

@@ -20,6 +20,7 @@ from cvkit.models.layouts import detectors, segmenters
 from cvkit.models.layouts.encoders import encoder_of
 from cvkit.models.layouts.layout import Layout, recognise, require_fit
 from cvkit.models.layouts.names import COMPUTED, renamed
+from cvkit.models.layouts.smp_settings import Settings, default_settings, settings_of
 from cvkit.models.state_files import StateFile
 from cvkit.options.tools import WeightsImport
 from cvkit.structures import ClassList
@@ -93,7 +94,8 @@ def backbone_only(
 def said(about: Mapping[str, Any]) -> list[str]:
     """Return lines on what was recognised, left out and assumed."""
     lines = [f"recognised: {about['names']}"] if about.get("names") else []
-    lines += [f"{name}: {about[name]}" for name in ("pixels", "preprocessing") if name in about]
+    told = ("pixels", "preprocessing", "settings", "classes", "padding")
+    lines += [f"{name}: {about[name]}" for name in told if name in about]
     if left := about.get("left"):
         parts = (f"{what} ({counted(count, 'tensor')})" for what, count in sorted(left.items()))
         lines.append(f"not imported: {', '.join(parts)}")
@@ -246,21 +248,61 @@ def _segmenter(options: WeightsImport, arch: str, backbone: str, file: StateFile
     form = dict(facts.forms).get(layout.form)
     stride = form.output_stride if form else facts.output_stride
     network: dict[str, Any] = {"output_stride": stride, "rates": None, "form": layout.form}
+    about: dict[str, Any] = {"names": layout.title, "left": left}
     if layout.project == segmenters.MMSEG:
         network["deep_stem"] = segmenters.has_deep_stem(file.tensors)
         sizes: dict[str, Any] = {"image_size_wh": (512, 512), "resize": "short"}
-        about = "the shorter side becomes 512 pixels, as with mmsegmentation's scale of 2048 x 512"
+        words = "the shorter side becomes 512 pixels, as with mmsegmentation's scale of 2048 x 512"
     else:
         sizes = {"resize": "native"}
-        about = "images keep their size; ImageNet's mean and standard deviation"
+        words = "images keep their size; ImageNet's mean and standard deviation"
+        channels = len(tensors[f"{layout.scores}.weight"])
+        settings, about["settings"] = _smp_settings(options.file, layout, stride, channels)
+        network |= {"output_stride": settings.output_stride, "rates": settings.rates}
+        if channels == 1:
+            tensors = segmenters.background_scored(tensors, layout.scores)
+            about["classes"] = "the one score of a pixel is that of the second class against 0"
     return Foreign(
         tensors=tensors,
         count=len(tensors[f"{layout.scores}.weight"]),
         network=network,
         preprocessing=sizes,
         classes=_named_labels(detectors.class_names(file.about)),
-        about={"names": layout.title, "preprocessing": about, "left": left},
+        about=about | {"preprocessing": words},
     )
+
+
+def _smp_settings(path: Path, layout: Layout, stride: int, channels: int) -> tuple[Settings, str]:
+    """Return the settings of a network of segmentation_models.pytorch, and where they are from.
+
+    Args:
+        path: of its weights, which may have a `config.json` beside it.
+        layout: of the network.
+        stride: the default output stride.
+        channels: of its logits.
+
+    Raises:
+        DataError: the file is not JSON.
+        ModelFileError: a setting that cvkit's network cannot have.
+    """
+    settings = default_settings(layout.arch, stride)
+    beside = path.with_name("config.json")
+    content = read_json(beside, unique_keys=False) if beside.is_file() else None
+    if not isinstance(content, dict) or not {"_model_class", "encoder_name"} & content.keys():
+        words = f"{settings.about}, " if settings.about else ""
+        return settings, (
+            f"assumed to be {segmenters.SMP}'s defaults ({words}the interpolation of its decoder); "
+            "the config.json of its save_pretrained beside the file would be read"
+        )
+    try:
+        settings = settings_of(layout.arch, settings, content, channels)
+    except ValueError as error:
+        raise ModelFileError(
+            f"{beside}: {error}",
+            code="import.unsupported",
+            hint="its backbone can be used: --pretrained of train",
+        ) from error
+    return settings, f"{settings.about}{', ' if settings.about else ''}from config.json"
 
 
 def _torchvision(file: StateFile) -> Foreign:

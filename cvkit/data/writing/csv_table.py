@@ -6,9 +6,10 @@ from pathlib import Path, PurePosixPath
 
 from cvkit import storage
 from cvkit.data.classified import ClassifiedImage
-from cvkit.data.writing.contract import Content, Feature, Item, write_class_names
+from cvkit.data.writing.contract import Content, Feature, Item, Limit, write_class_names
 
 keeps: frozenset[Feature] = frozenset({"parts"})
+limits: frozenset[Limit] = frozenset({"lines"})
 
 
 def place(item: Item[ClassifiedImage]) -> PurePosixPath:

@@ -12,10 +12,11 @@ from PIL import Image
 
 from cvkit import storage
 from cvkit.data.annotated import AnnotatedImage
-from cvkit.data.writing.contract import Content, Feature, Item, write_class_names
+from cvkit.data.writing.contract import Content, Feature, Item, Limit, write_class_names
 from cvkit.data.writing.painting import painted
 
 keeps: frozenset[Feature] = frozenset({"masks"})
+limits: frozenset[Limit] = frozenset({"lines"})
 
 
 def place(item: Item[AnnotatedImage]) -> PurePosixPath:

@@ -15,11 +15,12 @@ from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.classes import BACKGROUND
 from cvkit.data.formats.rle_table import CLASS, IMAGE
 from cvkit.data.run_lengths import PIXELS, write_runs
-from cvkit.data.writing.contract import Content, Feature, Item, write_class_names
+from cvkit.data.writing.contract import Content, Feature, Item, Limit, write_class_names
 from cvkit.ops.rle import run_lengths
 from cvkit.structures import Masks
 
 keeps: frozenset[Feature] = frozenset({"masks", "overlaps"})
+limits: frozenset[Limit] = frozenset({"lines"})
 WHOLE = "masks"
 """Name of the table of data without splits."""
 T = TypeVar("T")
