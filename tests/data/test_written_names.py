@@ -9,8 +9,6 @@ from test_conversion import COUNTS, SIZE_HW, WRITTEN, contents
 from cvkit.commands.data_written import write_dataset, writer_of
 from cvkit.console import Reporter
 from cvkit.data.conversion import convert
-from cvkit.data.formats.recognise import detect_format
-from cvkit.data.labelled import read_pairs
 from cvkit.data.synthetic.samples import WRITERS
 from cvkit.data.writing.contract import require_class_names, require_file_names
 from cvkit.errors import DataError
@@ -57,19 +55,28 @@ NAMES = [
     ),
     *("train", "images", "data", "é\udce9", "\U0001f600", "`", "\\", "$HOME", "a b c", "1 2 3"),
 ]
-CLASS_NAMES = [*NAMES, "a/b", ".", "..", ".d", "e 1 2 3", "1,2,3 f", "g:1,2,3"]
-STRIPPED = {" g", "h ", "\x1c"}
+CLASS_NAMES = [
+    *(name for name in NAMES if name.strip()),
+    "a/b",
+    ".",
+    "..",
+    ".d",
+    "e 1 2 3",
+    "1,2,3 f",
+    "g:1,2,3",
+]
+STRIPPED = {" g", "h "}
 BROKEN = {"a\nb", "c\rd"}
-NOT_XML = {"e\x01f", "m\x0bn", "\x1c", "é\udce9"}
-NO_LINES = {*BROKEN, *STRIPPED, "#x", ":", "::", "é\udce9", "g:1,2,3"}
+NOT_XML = {"e\x01f", "m\x0bn", "é\udce9"}
+NO_COLORS = {*BROKEN, *STRIPPED, "#x", "é\udce9"}
 NO_CLASS = {
-    "lines": {*NO_LINES, "1 2 3", "e 1 2 3", "1,2,3 f"},
-    "colors": NO_LINES,
-    "folders": {"a/b", ".", "..", ".d"},
+    "lines": {*NO_COLORS, "e 1 2 3", "1,2,3 f", "g:1,2,3"},
+    "colors": NO_COLORS,
+    "folders": {"a/b", ".", "..", ".d", *(n for n in NAMES if n.strip() and not n.isprintable())},
+    "text": {"é\udce9"},
     "xml": NOT_XML,
-    "yaml": {"é\udce9"},
 }
-NO_FILE = {"listed": {*BROKEN, *STRIPPED}, "xml": NOT_XML, "text": {"é\udce9"}}
+NO_FILE = {"listed": {*BROKEN, *STRIPPED, "\x1c"}, "xml": {*NOT_XML, "\x1c"}, "text": {"é\udce9"}}
 """Names that each limit refuses."""
 PAIRS = [(task, to) for task, formats in WRITTEN.items() for to in formats]
 
@@ -93,6 +100,11 @@ def accepted(names, require):
         except DataError:
             refused.add(name)
     return kept, refused
+
+
+def other(item):
+    """Return an item of the other split."""
+    return replace(item, split="val", name="in-val")
 
 
 def class_list(names):
@@ -133,7 +145,7 @@ def test_what_a_writer_accepts_its_reader_reads(sources, tmp_path, task, to):
     assert refused == set().union(*(NO_FILE.get(limit, set()) for limit in writer.limits))
     files += [f"file-{number}" for number in range(len(names) - len(files))]
     items = [item(name, number % len(names)) for number, name in enumerate(files)]
-    made = replace(content, classes=classes, items={"train": items, "val": items[:1]})
+    made = replace(content, classes=classes, items={"train": items, "val": [other(items[0])]})
     write_dataset(tmp_path / "new", made, writer, report, flag="--out", link=False)
 
     found = contents(task, tmp_path / "new", to)["train"]
@@ -144,7 +156,8 @@ def test_what_a_writer_accepts_its_reader_reads(sources, tmp_path, task, to):
         elif truth != "masks":
             assert [label for label, _ in found[name]] == [names[number % len(names)]]
     if truth == "masks":
-        read = read_pairs(tmp_path / "new", detect_format("masks", tmp_path / "new", to), ["train"])
+        options = task_options(task, "train")(data=tmp_path / "new", format=to)
+        read = labelled_class(task).read(options, ())
         assert read.classes.names == classes.names
 
 
@@ -156,8 +169,8 @@ def test_boxes_of_less_than_a_pixel_are_the_same(sources, tmp_path, to):
     first = content.content.items["train"][0]
     box = np.array([[10.25, 10.5, 10.5, 10.75]])
     one = replace(first.labels.truth.pick(np.arange(1)), boxes=box, xywh=None, areas=None)
-    items = [replace(first, labels=replace(first.labels, truth=one))]
-    made = replace(content.content, items={"train": items, "val": items})
+    item = replace(first, labels=replace(first.labels, truth=one))
+    made = replace(content.content, items={"train": [item], "val": [other(item)]})
     write_dataset(tmp_path / "new", made, writer, report, flag="--out", link=False)
     ((_, found),) = contents("detect", tmp_path / "new", to)["train"][first.name]
     assert np.allclose(found, [10.25, 10.5, 0.25, 0.25], atol=1e-4)

@@ -12,7 +12,7 @@ from cvkit.data.writing.contract import (
 )
 
 keeps: frozenset[Feature] = frozenset()
-limits: frozenset[Limit] = frozenset({"folders", "lines"})
+limits: frozenset[Limit] = frozenset({"lines", "folders"})
 
 
 def place(item: Item[ClassifiedImage]) -> PurePosixPath:

@@ -12,7 +12,7 @@ from cvkit.data.classes import listed_classes
 from cvkit.data.decode import file_suffix
 from cvkit.errors import DataError
 from cvkit.structures import ClassList
-from cvkit.texts import lines_of, shown
+from cvkit.texts import is_utf8, lines_of, shown
 
 T = TypeVar("T")
 
@@ -24,9 +24,10 @@ count, areas that do not follow from boxes or masks, masks, masks that overlap, 
 image, parts of videos, pixels without a label, and any classes of pixels in any order and colours.
 """
 
-Limit = Literal["lines", "colors", "folders", "xml", "listed"]
+Limit = Literal["lines", "colors", "folders", "text", "xml", "listed"]
 """What limits the names of classes and files: classes are lines of `classes.txt`, without or with
-their colours; classes are folders; names are in XML; names of files are lines of a list.
+their colours; classes are folders; names are in text files in UTF-8, or in XML; names of files are
+lines of a list.
 """
 CLASS_NAMES = "classes.txt"
 
@@ -92,9 +93,8 @@ def require_class_names(writer: Writer, classes: ClassList) -> None:
     """
     if "folders" in writer.limits:
         _require_folder_names(classes)
-    if "xml" in writer.limits:
-        for name in classes.names:
-            _require_xml(name)
+    for name in classes.names:
+        _require_text(writer.limits, name, {"lines", "colors", "text"})
     if {"lines", "colors"} & writer.limits:
         _require_lines(classes, colors="colors" in writer.limits)
 
@@ -107,8 +107,7 @@ def require_file_names(writer: Writer, content: Content) -> None:
     """
     for items in content.items.values():
         for item in items:
-            if "xml" in writer.limits:
-                _require_xml(item.file_name)
+            _require_text(writer.limits, item.file_name, {"text"})
             if "listed" in writer.limits and lines_of(item.name) != [item.name.strip()]:
                 raise DataError(
                     f"a list of images cannot hold the name {shown(item.name)}",
@@ -117,16 +116,20 @@ def require_file_names(writer: Writer, content: Content) -> None:
                 )
 
 
-def _require_xml(name: str) -> None:
-    if not fits_xml(name):
+def _require_text(limits: frozenset[Limit], name: str, in_text: set[Limit]) -> None:
+    if "xml" in limits and not fits_xml(name):
         raise DataError(
             f"XML cannot hold the name {shown(name)}", code="xml.name", hint="rename it"
+        )
+    if limits & in_text and not is_utf8(name):
+        raise DataError(
+            f"text in UTF-8 cannot hold the name {shown(name)}", code="text.name", hint="rename it"
         )
 
 
 def _require_folder_names(classes: ClassList) -> None:
     for name in classes.names:
-        if "/" in name or "\0" in name or name in (".", "..") or name.startswith("."):
+        if "/" in name or name.startswith(".") or not name.isprintable():
             raise DataError(
                 f"class {shown(name)} cannot be the name of a folder",
                 code="class.folder",

@@ -14,7 +14,7 @@ from cvkit.structures import IGNORE
 __all__ = ["keeps", "limits", "place", "write"]
 
 keeps: frozenset[Feature] = frozenset()
-limits: frozenset[Limit] = frozenset({"lines"})
+limits: frozenset[Limit] = frozenset({"lines", "text"})
 
 
 def write(root: Path, content: Content[MaskLabels]) -> None:

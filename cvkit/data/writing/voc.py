@@ -15,7 +15,7 @@ from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.writing.contract import Content, Feature, Item, Limit, write_class_names
 
 keeps: frozenset[Feature] = frozenset({"difficult", "beyond"})
-limits: frozenset[Limit] = frozenset({"lines", "listed", "xml"})
+limits: frozenset[Limit] = frozenset({"lines", "text", "xml", "listed"})
 
 
 def place(item: Item[AnnotatedImage]) -> PurePosixPath:

@@ -8,7 +8,7 @@ from cvkit.data.writing.mask_pairs import write_mask
 from cvkit.data.writing.voc import write_lists
 
 keeps: frozenset[Feature] = frozenset({"unlabelled", "classes"})
-limits: frozenset[Limit] = frozenset({"colors", "listed"})
+limits: frozenset[Limit] = frozenset({"colors", "text", "listed"})
 
 
 def place(item: Item[MaskLabels]) -> PurePosixPath:

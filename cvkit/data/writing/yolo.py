@@ -13,7 +13,7 @@ from cvkit.data.writing.contract import Content, Feature, Item, Limit
 from cvkit.yaml_files import dump_yaml
 
 keeps: frozenset[Feature] = frozenset({"masks", "overlaps"})
-limits: frozenset[Limit] = frozenset()
+limits: frozenset[Limit] = frozenset({"text"})
 
 
 def place(item: Item[AnnotatedImage]) -> PurePosixPath:
