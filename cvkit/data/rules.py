@@ -108,7 +108,7 @@ ERRORS: dict[str, Rule] = {
     "folder.unreadable": Rule("A folder cannot be read, or a link is broken.", "repair it"),
     "image.corrupt": Rule("An image is damaged.", "replace it"),
     "image.depth": Rule(
-        "An image has 32-bit pixels, whose range is unknown.",
+        "An image has 32-bit or signed pixels, whose range is unknown.",
         "save it with 8 or 16 bits per channel",
     ),
     "image.empty": Rule("An image file has 0 bytes.", "replace it"),

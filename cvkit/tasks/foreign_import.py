@@ -20,11 +20,12 @@ from cvkit.models.layouts import detectors, segmenters
 from cvkit.models.layouts.encoders import encoder_of
 from cvkit.models.layouts.layout import Layout, recognise, require_fit
 from cvkit.models.layouts.names import COMPUTED, renamed
-from cvkit.models.layouts.smp_settings import Settings, default_settings, settings_of
+from cvkit.models.layouts.timm import assumed
 from cvkit.models.state_files import StateFile
 from cvkit.options.tools import WeightsImport
 from cvkit.structures import ClassList
 from cvkit.tasks.classify.network import Network
+from cvkit.tasks.smp_import import dilated_otherwise, read_settings
 from cvkit.texts import counted, read_json
 from cvkit.yaml_files import read_yaml
 
@@ -94,7 +95,7 @@ def backbone_only(
 def said(about: Mapping[str, Any]) -> list[str]:
     """Return lines on what was recognised, left out and assumed."""
     lines = [f"recognised: {about['names']}"] if about.get("names") else []
-    told = ("pixels", "preprocessing", "settings", "classes", "padding")
+    told = ("pixels", "preprocessing", "settings", "classes")
     lines += [f"{name}: {about[name]}" for name in told if name in about]
     if left := about.get("left"):
         parts = (f"{what} ({counted(count, 'tensor')})" for what, count in sorted(left.items()))
@@ -120,6 +121,8 @@ def _classifier(options: WeightsImport, arch: str, backbone: str, file: StateFil
             "assumed to be that of torchvision's weights; a config.json of timm beside the file "
             "would be read"
         )
+        if text := assumed(encoder.names):
+            about["padding"] = text
     return Foreign(
         tensors=encoder.tensors,
         headless=_is_headless(backbone, encoder.tensors),
@@ -257,7 +260,10 @@ def _segmenter(options: WeightsImport, arch: str, backbone: str, file: StateFile
         sizes = {"resize": "native"}
         words = "images keep their size; ImageNet's mean and standard deviation"
         channels = len(tensors[f"{layout.scores}.weight"])
-        settings, about["settings"] = _smp_settings(options.file, layout, stride, channels)
+        dilated = form is not None and form.full_dilation
+        if dilated and any(name.startswith("encoder.model.") for name in file.tensors):
+            raise dilated_otherwise(options.file)
+        settings, about["settings"] = read_settings(options.file, arch, stride, channels)
         network |= {"output_stride": settings.output_stride, "rates": settings.rates}
         if channels == 1:
             tensors = segmenters.background_scored(tensors, layout.scores)
@@ -270,39 +276,6 @@ def _segmenter(options: WeightsImport, arch: str, backbone: str, file: StateFile
         classes=_named_labels(detectors.class_names(file.about)),
         about=about | {"preprocessing": words},
     )
-
-
-def _smp_settings(path: Path, layout: Layout, stride: int, channels: int) -> tuple[Settings, str]:
-    """Return the settings of a network of segmentation_models.pytorch, and where they are from.
-
-    Args:
-        path: of its weights, which may have a `config.json` beside it.
-        layout: of the network.
-        stride: the default output stride.
-        channels: of its logits.
-
-    Raises:
-        DataError: the file is not JSON.
-        ModelFileError: a setting that cvkit's network cannot have.
-    """
-    settings = default_settings(layout.arch, stride)
-    beside = path.with_name("config.json")
-    content = read_json(beside, unique_keys=False) if beside.is_file() else None
-    if not isinstance(content, dict) or not {"_model_class", "encoder_name"} & content.keys():
-        words = f"{settings.about}, " if settings.about else ""
-        return settings, (
-            f"assumed to be {segmenters.SMP}'s defaults ({words}the interpolation of its decoder); "
-            "the config.json of its save_pretrained beside the file would be read"
-        )
-    try:
-        settings = settings_of(layout.arch, settings, content, channels)
-    except ValueError as error:
-        raise ModelFileError(
-            f"{beside}: {error}",
-            code="import.unsupported",
-            hint="its backbone can be used: --pretrained of train",
-        ) from error
-    return settings, f"{settings.about}{', ' if settings.about else ''}from config.json"
 
 
 def _torchvision(file: StateFile) -> Foreign:

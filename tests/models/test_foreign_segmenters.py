@@ -175,6 +175,24 @@ def test_a_refused_setting_of_smp_names_the_file(imported, tmp_path):
     assert caught.value.code == "import.unsupported"
 
 
+@pytest.mark.parametrize("arch", SMP)
+def test_an_encoder_of_timm_is_refused_where_it_is_dilated_otherwise(imported, arch):
+    smp = pytest.importorskip("segmentation_models_pytorch", reason="it is not installed")
+
+    torch.manual_seed(0)
+    make = getattr(smp, SMP[arch][0])
+    model = settled(make("tu-resnet18", encoder_weights=None, classes=CLASSES))
+    if arch.startswith("deeplab"):
+        with pytest.raises(CvkitError, match=r"one of timm \(tu-") as caught:
+            imported(model.state_dict(), arch, "resnet18")
+        assert caught.value.code == "import.unsupported"
+        return
+    network, _ = imported(model.state_dict(), arch, "resnet18")
+    images = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        torch.testing.assert_close(network.logits(images), model(images), atol=1e-5, rtol=1e-5)
+
+
 UNKNOWN = {
     "decoder.p5.weight": "FPN",
     "decoder.blocks.x_0_0.conv1.0.weight": "U-Net++",
