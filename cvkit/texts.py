@@ -2,6 +2,7 @@
 
 import codecs
 import contextlib
+import csv
 import json
 import math
 import os
@@ -11,9 +12,9 @@ import select
 import stat
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 from cvkit.errors import CvkitError, DataError
 
@@ -152,11 +153,16 @@ def _opened(path: Path, area: str, error: type[CvkitError]) -> BinaryIO:
 
 
 def read_lines(path: Path, *, area: str) -> list[str]:
-    """Return the lines of a text file in UTF-8, as `read_text` reads it.
+    """Return the lines of a text file in UTF-8, as `read_text` reads it; see `lines_of`."""
+    return lines_of(read_text(path, area=area))
+
+
+def lines_of(text: str) -> list[str]:
+    """Return the lines of a text.
 
     Lines end as in an editor: U+2028 and the like are ordinary characters.
     """
-    lines = read_text(path, area=area).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return lines[:-1] if lines[-1] == "" else lines
 
 
@@ -280,3 +286,24 @@ def is_text(value: Any) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def is_utf8(name: str) -> bool:
+    """Return whether a name is text in UTF-8; names of files may contain any bytes."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def write_rows(stream: TextIO, rows: Iterable[Sequence[object]]) -> None:
+    """Write rows of a CSV table, whose lines end with a line feed.
+
+    Readers treat a carriage return as a line end too, so rows with one are quoted.
+    """
+    bare = csv.writer(stream, lineterminator="\n")
+    quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in rows:
+        returns = any(isinstance(cell, str) and "\r" in cell for cell in row)
+        (quoted if returns else bare).writerow(row)

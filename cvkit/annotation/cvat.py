@@ -1,6 +1,5 @@
 """CVAT's own format, "CVAT for images" 1.1: one XML file for all images."""
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -11,8 +10,6 @@ import numpy as np
 from cvkit.annotation.marked import Marked
 from cvkit.structures import ClassList
 
-UNWRITABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that XML cannot hold."""
 SCORE = "score"
 """Attribute of the labels of predictions."""
 

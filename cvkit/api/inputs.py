@@ -62,7 +62,8 @@ def inputs_of(given: object, dimensions: int) -> Inputs:
     if isinstance(given, np.ndarray | torch.Tensor):
         several = given.ndim == dimensions + 1
         return Inputs(list(given) if several else [given], not several, True)
-    if isinstance(given, bytes | bytearray | Mapping) or not isinstance(given, Iterable):
+    unfit = isinstance(given, bytes | bytearray | Mapping) or hasattr(given, "read")  # a file
+    if unfit or not isinstance(given, Iterable):
         raise _unknown(given, "predict")
     return Inputs(given, False, isinstance(given, list | tuple | set | frozenset))
 
@@ -171,6 +172,8 @@ def _array_of(tensor: torch.Tensor, key: str, dimensions: int) -> np.ndarray:
 def _unknown(given: object, where: str) -> UsageError:
     kind = type(given).__name__
     hint = "open it first: PIL.Image.open(io.BytesIO(data))" if kind == "bytes" else ""
+    if hasattr(given, "read"):
+        hint = "pass its path; an image may also be opened first: PIL.Image.open(file)"
     return UsageError(
         f"{where}: {kind} is neither a path, an image, an array, a tensor nor several of them",
         code="inputs.type",

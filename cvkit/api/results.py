@@ -125,7 +125,17 @@ class Classification(Result):
         return self._raw.features
 
     def top(self, count: int = 5) -> list[tuple[str, float]]:
-        """Return names and scores of the best classes."""
+        """Return names and scores of the best classes.
+
+        Raises:
+            UsageError: `count` is not positive.
+        """
+        if count < 1:
+            raise UsageError(
+                f"top({count}): the number of classes must be positive",
+                code="top.count",
+                hint="top() returns the best 5",
+            )
         return [(self.classes[i], float(self.scores[i])) for i in ranked(self.scores)[:count]]
 
     def as_dict(self) -> dict[str, Any]:

@@ -20,6 +20,7 @@ def convert_data(options: DataConvert) -> int:
     """
     from cvkit.data.conversion import convert
     from cvkit.data.formats.recognise import clear_task
+    from cvkit.data.writing.contract import require_class_names
     from cvkit.tasks.labelled import labelled_class
 
     report = Reporter(options.quiet)
@@ -28,6 +29,8 @@ def convert_data(options: DataConvert) -> int:
     require_data_flags(options, task)
     require_new(options.out, options.data, "--out")
     samples = labelled_class(task).read(task_flags(options, task, "train"), options.split).samples()
+    if samples.classes is not None:  # masks without a list have numbered ones
+        require_class_names(writer, samples.classes)
     made = convert(samples, writer.keeps, report)
     for note in samples.notes:
         report.warn(note)

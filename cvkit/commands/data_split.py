@@ -18,6 +18,7 @@ from cvkit.errors import CvkitError, DataError, UsageError, raise_defects
 from cvkit.format_table import FORMATS, TRUTH_OF
 from cvkit.options.data_views import DataSplit
 from cvkit.options.described import differs
+from cvkit.texts import counted
 
 if TYPE_CHECKING:
     from cvkit.data.conversion import Samples
@@ -51,8 +52,10 @@ def split(options: DataSplit) -> int:
     for key, digest, part in zip(keys, hashes, parts, strict=True):
         splits[names[part]][key] = digest
     if empty := [name for name, found in splits.items() if not found]:
+        count = len(set(groups))
+        place = f"there {'is' if count == 1 else 'are'} {counted(count, 'group')}"
         raise DataError(
-            f"{data.root}: nothing is left for {empty[0]!r}: there are {len(set(groups))} groups",
+            f"{data.root}: nothing is left for {empty[0]!r}: {place}",
             code="split.empty",
             hint="fewer folds, larger fractions, or smaller groups",
         )
@@ -119,9 +122,12 @@ def _writer(options: DataSplit, data: Labelled[Any, Any]) -> Any:
 def _write(options: DataSplit, samples: Samples, writer: Any, report: Reporter) -> None:
     """Write the new dataset."""
     from cvkit.data.conversion import convert
+    from cvkit.data.writing.contract import require_class_names
 
     flag, folder = _folder(options)
     assert folder is not None
+    if samples.classes is not None:  # masks without a list have numbered ones
+        require_class_names(writer, samples.classes)
     made = convert(samples, writer.keeps, report)
     for sentence in made.lost:
         report.warn(f"lost in {folder}: {sentence}")

@@ -72,8 +72,12 @@ def write_dataset(
 
     Raises:
         UsageError: the folder has content by now.
+        DataError: a file has a name that the format cannot hold.
         MachineError: it cannot be written to.
     """
+    from cvkit.data.writing.contract import require_file_names
+
+    require_file_names(writer, content)
     folder = Path(os.path.abspath(folder))
     partial = folder.parent / f".{folder.name}.{os.getpid()}"
     try:

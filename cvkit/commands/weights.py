@@ -140,20 +140,21 @@ def import_weights(options: WeightsImport) -> int:
     with storage.machine_errors(options.out):
         options.out.parent.mkdir(parents=True, exist_ok=True)
     save_model(options.out, tensors, header)
-    for line in said(header.get("imported", {})):
+    about = header.get("imported", {})
+    for line in said(about):
         report.say(line)
+    if "padding" in about:
+        report.warn(f"assumed: {about['padding']}")
     if header["task"] == BACKBONE:
         report.say("a backbone without scores of classes: use it with --pretrained of train")
     if unused:
         count = counted(len(unused), "tensor")
         report.say(f"not imported, needed for training only: {count}, such as {unused[0]}")
-    about: dict[str, Any] = {
-        name: header.get(name) for name in ("task", "network", "preprocessing")
-    }
+    made: dict[str, Any] = {name: header.get(name) for name in ("task", "network", "preprocessing")}
     classes = counted(len(header.get("classes", ())), "class", "classes")
     report.say(f"{counted(len(tensors), 'tensor')}, {classes}")
     if options.json:
-        print_json({"command": "weights import", "out": str(options.out), **about})
+        print_json({"command": "weights import", "out": str(options.out), **made})
     else:
         print_line(options.out)
     return 0

@@ -90,10 +90,17 @@ def read_classes(
         DataError: no classes, more than `most` classes, a name or colour twice, or a malformed
             line.
     """
+    return listed_classes(read_lines(path, area="classes"), path, most)
+
+
+def listed_classes(
+    lines: Sequence[str], path: Path, most: int | None = None
+) -> tuple[ClassList, dict[tuple[int, int, int], int]]:
+    """Return the result of `read_classes` for the lines of a file, whose path messages name."""
     names: list[str] = []
     seen: set[str] = set()
     colors: dict[tuple[int, int, int], int] = {}
-    for number, line in enumerate(read_lines(path, area="classes"), 1):
+    for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         name, color = _parse_line(line, f"{path}:{number}")

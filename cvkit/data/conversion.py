@@ -253,10 +253,10 @@ def _items(
 
 def _file_key(path: Path, key: str) -> str:
     """Return the path of a new file relative to the dataset: each page of a file is one."""
-    name, _, part = key.partition("#")
-    if file_of(path) == path:
-        return name
+    name, _, part = key.rpartition("#")
     file = PurePosixPath(name)
+    if file_of(path) == path:
+        return name if file.name == path.name else key  # a part of a video, or the whole file
     return file.with_name(f"{file.stem}-{part}{file.suffix}").as_posix()
 
 

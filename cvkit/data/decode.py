@@ -31,6 +31,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from cvkit.data.pages import file_of, page_of
 from cvkit.data.parquet_files import is_row, stored_image
+from cvkit.data.tiff_kinds import unusual_kind
 from cvkit.errors import DataError
 
 MAX_PIXELS = 100_000_000
@@ -97,16 +98,27 @@ def open_image(path: Path) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise _too_large(path, str(error)) from error
     except UnidentifiedImageError as error:
-        raise DataError(
-            f"{path} is not an image in a known format",
-            code="image.not_an_image",
-            hint=f"known: {', '.join(FORMATS)}",
-        ) from error
+        raise _unidentified(path) from error
     except (OSError, ValueError, SyntaxError, OverflowError) as error:
         raise DataError(f"{path} cannot be opened: {error}", code="image.unreadable") from error
     if image.width * image.height > MAX_PIXELS:
         raise _too_large(path, f"{image.width}x{image.height}")
     return image
+
+
+def _unidentified(path: Path) -> DataError:
+    """Return the error of a file that Pillow does not open."""
+    if not is_row(path) and (kind := unusual_kind(file_of(path))):
+        return DataError(
+            f"{path} has {kind} pixels, whose range is unknown",
+            code="image.depth",
+            hint="save it with 8 or 16 bits per channel",
+        )
+    return DataError(
+        f"{path} is not an image in a known format",
+        code="image.not_an_image",
+        hint=f"known: {', '.join(FORMATS)}",
+    )
 
 
 def _too_large(path: Path, detail: str) -> DataError:

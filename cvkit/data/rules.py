@@ -58,7 +58,7 @@ ERRORS: dict[str, Rule] = {
     ),
     "category.id_duplicate": Rule("Two categories have the same id.", "give each its own id"),
     "category.malformed": Rule(
-        "A category has no whole number as its id or no text as its name.", "correct the category"
+        "A category has no whole number as its id, or no text as its name.", "correct the category"
     ),
     "category.missing": Rule("A COCO file has no categories.", "list the categories"),
     "category.name_duplicate": Rule("Two categories have the same name.", "merge or rename them"),
@@ -108,7 +108,7 @@ ERRORS: dict[str, Rule] = {
     "folder.unreadable": Rule("A folder cannot be read, or a link is broken.", "repair it"),
     "image.corrupt": Rule("An image is damaged.", "replace it"),
     "image.depth": Rule(
-        "An image has 32-bit pixels, whose range is unknown.",
+        "An image has 32-bit or signed pixels, whose range is unknown.",
         "save it with 8 or 16 bits per channel",
     ),
     "image.empty": Rule("An image file has 0 bytes.", "replace it"),

@@ -6,6 +6,8 @@ earlier ones when they are complete.
 
 import json
 import os
+import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -13,7 +15,8 @@ from typing import Any
 from xml.etree.ElementTree import ElementTree
 
 from cvkit.annotation import coco, cvat, geojson, label_studio, labelme, voc, yolo
-from cvkit.errors import OutputError
+from cvkit.annotation.xml_names import fits_xml
+from cvkit.errors import CvkitWarning, OutputError
 from cvkit.output.annotated import Annotated
 from cvkit.storage import (
     machine_errors,
@@ -54,13 +57,28 @@ class Results:
 def write_annotations(results: Results, kinds: Sequence[str]) -> list[Failure]:
     """Write the files that `--save` asks for, as far as this module knows them.
 
+    A `CvkitWarning` tells that some of the pictures they name are no files.
+
     Returns:
         The inputs that are missing from one of them, each once.
     """
+    if results.media == "image" and set(kinds) & set(NAMING):
+        _warn_of_frames(results)
     for kind in kinds:
         if kind in WRITERS:
             WRITERS[kind](results)
     return list({failure.path: failure for failure in results.failures}.values())
+
+
+def _warn_of_frames(results: Results) -> None:
+    paths = (each.path for each in results.read())
+    if frame := next((path for path in paths if re.fullmatch(r".+#\d+", path, re.S)), None):
+        text = (
+            f"annotation programs find no picture {shown(frame)}, a part of a file: to go on with "
+            "them, write frames or pages as pictures into a folder first (such as 'ffmpeg -i "
+            "clip.mp4 frames/%06d.png') and predict that"
+        )
+        warnings.warn(text, CvkitWarning, stacklevel=2)
 
 
 def _write_coco(results: Results) -> None:
@@ -212,7 +230,7 @@ def require_xml(name: str) -> None:
     Raises:
         OutputError: it cannot.
     """
-    if cvat.UNWRITABLE.search(name):
+    if not fits_xml(name):
         raise OutputError(
             f"XML cannot hold the name {shown(name)}", code="xml.name", hint="rename it"
         )
@@ -228,5 +246,7 @@ WRITERS: dict[str, Callable[[Results], None]] = {
     "geojson": _write_geojson,
 }
 """What writes the values of `--save` that are formats of annotations."""
+NAMING = ("coco", "voc", "labelstudio", "cvat", "labelme")
+"""Those that name the picture which they are about."""
 IN_XML = ("voc", "labelstudio", "cvat")
 """Values of `--save` for which classes must have names that XML can hold."""

@@ -14,6 +14,7 @@ from cvkit.output.names import class_words
 from cvkit.output.records import read_lines
 from cvkit.storage import machine_errors, whole_file, write_json_list
 from cvkit.structures import ClassList, Failure, Instances
+from cvkit.texts import lines_of, shown
 
 
 def describe_boxes(
@@ -55,8 +56,7 @@ def write_results(
         The images whose own file cannot be written.
     """
     write_json_list(folder / "results.json", _coco_rows(read_lines(folder), ids))
-    if "voc" in kinds:
-        _write_voc(folder, classes, ids)
+    failures = _write_voc(folder, classes, ids) if "voc" in kinds else []
     if "csv" in kinds:
         _write_table(folder)
     results = Results(
@@ -66,7 +66,8 @@ def write_results(
         controls=[MASKS if masks else BOXES],
         ids=ids,
     )
-    return write_annotations(results, kinds)
+    failures += write_annotations(results, kinds)
+    return list({failure.path: failure for failure in failures}.values())
 
 
 def _coco_rows(lines: Iterable[dict], ids: Mapping[str, int]) -> Iterator[dict[str, Any]]:
@@ -101,12 +102,16 @@ VOC_FILES_AT_ONCE = 200
 """Maximum number of open VOC files; a process may usually have 1024 open files."""
 
 
-def _write_voc(folder: Path, classes: ClassList, paths: Iterable[str]) -> None:
+def _write_voc(folder: Path, classes: ClassList, paths: Iterable[str]) -> list[Failure]:
     """Write `voc/comp3_det_test_CLASS.txt`: image, score and 1-based inclusive box.
 
     An image is named without its suffix, and with its folders if the name is not unique.
+
+    Returns:
+        The images whose names a line cannot hold, which are left out.
     """
     names = _short_names(paths, lambda path: [path.stem, str(path.with_suffix(""))])
+    unfit = {path: name for path, name in names.items() if not _fits_line(name)}
     with machine_errors(folder):
         (folder / "voc").mkdir(exist_ok=True)
     suffixes = list(zip(classes.names, class_words(classes.names), strict=True))
@@ -119,7 +124,15 @@ def _write_voc(folder: Path, classes: ClassList, paths: Iterable[str]) -> None:
                 for name, suffix in suffixes[first : first + VOC_FILES_AT_ONCE]
             }
             for line in read_lines(folder):
-                _write_voc_rows(streams, line, names[line["path"]])
+                if line["path"] not in unfit:
+                    _write_voc_rows(streams, line, names[line["path"]])
+    text = "a line of VOC's result files cannot hold the name {} (rename it)"
+    return [Failure(path, "voc.name", text.format(shown(name))) for path, name in unfit.items()]
+
+
+def _fits_line(name: str) -> bool:
+    """Return whether a name is read again as the first part of a line."""
+    return lines_of(name) == [name.rstrip()]
 
 
 def _write_voc_rows(streams: Mapping[str, BinaryIO], line: dict, image: str) -> None:

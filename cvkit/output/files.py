@@ -1,6 +1,5 @@
 """Result files: palette PNGs, CSV tables, and images, written completely or not at all."""
 
-import csv
 import io
 import itertools
 import os
@@ -17,6 +16,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from cvkit.storage import machine_errors, temporary_beside, whole_file
 from cvkit.structures import VOC_PALETTE
+from cvkit.texts import write_rows
 
 
 def write_label_png(
@@ -77,17 +77,10 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a table row by row; None becomes an empty cell, floats keep full precision.
-
-    Readers treat a carriage return as a line end too, so rows with one are quoted.
-    """
+    """Write a table row by row; None becomes an empty cell, floats keep full precision."""
     with whole_file(path) as content:
         stream = io.TextIOWrapper(content, "utf-8", "surrogateescape", newline="")
-        bare = csv.writer(stream, lineterminator="\n")
-        quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        for row in itertools.chain([header], rows):
-            returns = any(isinstance(cell, str) and "\r" in cell for cell in row)
-            (quoted if returns else bare).writerow(["" if cell is None else cell for cell in row])
+        write_rows(stream, itertools.chain([header], rows))
         stream.flush()
         stream.detach()  # closing it would close the file before it is synced
 

@@ -26,6 +26,8 @@ SCORES = ("score", "confidence", "conf", "Confidence")
 CORNERS = (("x1", "y1", "x2", "y2"), ("xmin", "ymin", "xmax", "ymax"))
 SIDES = (("x", "y", "width", "height"), ("x", "y", "w", "h"))
 """Columns of tables of boxes: corners, or the upper left corner and the sides, in pixels."""
+RESULTS = ("voc", "Annotations", "labels")
+"""Folders that programs add to the names of their result files."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,14 @@ def _finder(images: Sequence[AnnotatedImage]) -> Finder:
 
 
 def _found(path: Path, folder: Path, find: Finder) -> int | None:
-    """Return the number of the image that a file is named after, directly or below `labels`."""
+    """Return the number of the image that a file is named after, directly or in `RESULTS`."""
     name = path.relative_to(folder).with_suffix("").as_posix()
-    return find(name)
+    while (found := find(name)) is None:
+        outer, slash, inner = name.partition("/")
+        if not slash or outer not in RESULTS:
+            return None
+        name = inner
+    return found
 
 
 def _read_each(

@@ -20,10 +20,12 @@ from cvkit.models.layouts import detectors, segmenters
 from cvkit.models.layouts.encoders import encoder_of
 from cvkit.models.layouts.layout import Layout, recognise, require_fit
 from cvkit.models.layouts.names import COMPUTED, renamed
+from cvkit.models.layouts.timm import assumed
 from cvkit.models.state_files import StateFile
 from cvkit.options.tools import WeightsImport
 from cvkit.structures import ClassList
 from cvkit.tasks.classify.network import Network
+from cvkit.tasks.smp_import import dilated_otherwise, read_settings
 from cvkit.texts import counted, read_json
 from cvkit.yaml_files import read_yaml
 
@@ -93,7 +95,8 @@ def backbone_only(
 def said(about: Mapping[str, Any]) -> list[str]:
     """Return lines on what was recognised, left out and assumed."""
     lines = [f"recognised: {about['names']}"] if about.get("names") else []
-    lines += [f"{name}: {about[name]}" for name in ("pixels", "preprocessing") if name in about]
+    told = ("pixels", "preprocessing", "settings", "classes")
+    lines += [f"{name}: {about[name]}" for name in told if name in about]
     if left := about.get("left"):
         parts = (f"{what} ({counted(count, 'tensor')})" for what, count in sorted(left.items()))
         lines.append(f"not imported: {', '.join(parts)}")
@@ -118,6 +121,8 @@ def _classifier(options: WeightsImport, arch: str, backbone: str, file: StateFil
             "assumed to be that of torchvision's weights; a config.json of timm beside the file "
             "would be read"
         )
+        if text := assumed(encoder.names):
+            about["padding"] = text
     return Foreign(
         tensors=encoder.tensors,
         headless=_is_headless(backbone, encoder.tensors),
@@ -246,20 +251,30 @@ def _segmenter(options: WeightsImport, arch: str, backbone: str, file: StateFile
     form = dict(facts.forms).get(layout.form)
     stride = form.output_stride if form else facts.output_stride
     network: dict[str, Any] = {"output_stride": stride, "rates": None, "form": layout.form}
+    about: dict[str, Any] = {"names": layout.title, "left": left}
     if layout.project == segmenters.MMSEG:
         network["deep_stem"] = segmenters.has_deep_stem(file.tensors)
         sizes: dict[str, Any] = {"image_size_wh": (512, 512), "resize": "short"}
-        about = "the shorter side becomes 512 pixels, as with mmsegmentation's scale of 2048 x 512"
+        words = "the shorter side becomes 512 pixels, as with mmsegmentation's scale of 2048 x 512"
     else:
         sizes = {"resize": "native"}
-        about = "images keep their size; ImageNet's mean and standard deviation"
+        words = "images keep their size; ImageNet's mean and standard deviation"
+        channels = len(tensors[f"{layout.scores}.weight"])
+        dilated = form is not None and form.full_dilation
+        if dilated and any(name.startswith("encoder.model.") for name in file.tensors):
+            raise dilated_otherwise(options.file)
+        settings, about["settings"] = read_settings(options.file, arch, stride, channels)
+        network |= {"output_stride": settings.output_stride, "rates": settings.rates}
+        if channels == 1:
+            tensors = segmenters.background_scored(tensors, layout.scores)
+            about["classes"] = "the one score of a pixel is that of the second class against 0"
     return Foreign(
         tensors=tensors,
         count=len(tensors[f"{layout.scores}.weight"]),
         network=network,
         preprocessing=sizes,
         classes=_named_labels(detectors.class_names(file.about)),
-        about={"names": layout.title, "preprocessing": about, "left": left},
+        about=about | {"preprocessing": words},
     )
 
 

@@ -1,5 +1,6 @@
 """`Predictor.predict` takes what programs have, and its results lead out of cvkit."""
 
+import io
 import json
 import sys
 from pathlib import Path
@@ -167,6 +168,9 @@ def test_classes_have_names_and_scores(model, files):
     assert result.name == model.classes[result.label] == result.top(1)[0][0]
     assert result.score == result.scores.max() == result.top()[0][1]
     assert [name for name, _ in result.top(3)] == result.as_dict()["labels"][:3]
+    for count in (0, -1):
+        with pytest.raises(UsageError, match="must be positive"):
+            result.top(count)
     assert (result.clips is not None) == (model.task == "video") and result.features is None
 
 
@@ -266,6 +270,8 @@ WRONG = {
     "no number": (torch.full((3, 8, 9), torch.nan), "outside 0 to 1", ""),
     "whole numbers": (torch.zeros(3, 8, 9, dtype=torch.int64), "torch.int64", ""),
     "content of a file": (b"abc", "bytes is neither", "PIL.Image.open(io.BytesIO(data))"),
+    "an open file": (io.BytesIO(b"abc"), "predict: BytesIO is neither", "pass its path"),
+    "an open file in a list": ([io.BytesIO(b"abc")], "input 0: BytesIO is neither", "its path"),
     "a mapping": ({"a.png": 1}, "dict is neither", ""),
     "nothing": (None, "NoneType is neither", ""),
     "a number in a list": ([5], "input 0: int is neither", ""),

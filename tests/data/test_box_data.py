@@ -157,6 +157,8 @@ NAN = float("nan")
             "category.name_duplicate",
         ),
         (coco_content(categories=[{"name": "a"}]), "category.malformed"),
+        (coco_content(categories=[{"id": 2, "name": ""}]), "category.malformed"),
+        (coco_content(categories=[{"id": 2, "name": " \t"}]), "category.malformed"),
         ({"images": []}, "categories.missing"),
         ([], "json.not_object"),
     ],

@@ -1,6 +1,7 @@
 """Datasets in another format: what is kept, what is lost and said, and what others read."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -242,6 +243,41 @@ def test_equal_names_in_several_folders_are_told_apart(cvkit, tmp_path):
         path, label, split = row.split(",")
         color = np.asarray(Image.open(tmp_path / "out" / path))[0, 0, 0]
         assert color == colors[split, label]
+
+
+@pytest.mark.parametrize("task", ["classify", "segment", "detect", "instance"])
+def test_files_with_a_number_sign_keep_their_names(cvkit, sources, tmp_path, task):
+    source, to = tmp_path / "source", WRITTEN[task][0]
+    assert convert(cvkit, task, sources[task], to, source).code == 0
+    names = {path: path.with_name(f"{path.stem}#3{path.suffix}") for path in source.rglob("*.png")}
+    for path, new in names.items():
+        path.rename(new)
+    for path in source.rglob("*.*"):
+        if path.suffix in (".json", ".csv", ".txt"):
+            path.write_text(re.sub(r"(\.png)", r"#3\1", path.read_text()))
+    for path in source.rglob("ImageSets/*/*.txt"):
+        path.write_text("".join(f"{line}#3\n" for line in path.read_text().splitlines()))
+    done = convert(cvkit, task, source, to, tmp_path / "out")
+    assert done.code == 0, done.err
+    stems = {path.name for path in (tmp_path / "out").rglob("*.png")}
+    assert stems == {path.name for path in names.values()}
+
+
+@pytest.mark.parametrize(("task", "to"), [("detect", "voc"), ("instance", "labelme")])
+def test_a_class_that_a_format_cannot_hold_is_refused_before_images_are_read(
+    cvkit, sources, tmp_path, task, to
+):
+    source = tmp_path / "source"
+    shutil.copytree(sources[task], source)
+    for path in (source / "annotations").iterdir():
+        content = json.loads(path.read_text())
+        content["categories"][0]["name"] = "  pad "
+        path.write_text(json.dumps(content))
+    for path in source.rglob("*.png"):
+        path.write_bytes(b"no image")
+    refused = convert(cvkit, task, source, to, tmp_path / "out", "--json")
+    assert (refused.code, refused.json["error"]["code"]) == (2, "classes.syntax"), refused.err
+    assert not (tmp_path / "out").exists()
 
 
 def test_nothing_is_left_of_a_conversion_that_fails(cvkit, sources, tmp_path, monkeypatch):

@@ -322,6 +322,25 @@ def test_the_preset_has_no_effect_beside_a_config(cvkit, tmp_path):
     assert (found["mean"], found["std"]) == ([0.5] * 3, [0.25] * 3)
 
 
+@pytest.mark.parametrize("arch", ["efficientnet_b0", "mobilenet_v3_small", "resnet18"])
+def test_what_the_tensors_of_timm_do_not_show_is_said(cvkit, tmp_path, arch):
+    timm = pytest.importorskip("timm", reason="it is not installed")
+
+    name = {"mobilenet_v3_small": "mobilenetv3_small_100"}.get(arch, arch)
+    model = timm.create_model(name, num_classes=3)
+    torch.save(model.state_dict(), tmp_path / "m.pth")
+    (tmp_path / "classes.txt").write_text("a\nb\nc\n")
+    flags = ("weights", "import", tmp_path / "m.pth", "--arch", arch, "--classes")
+    flags += (tmp_path / "classes.txt", "--out", tmp_path / "m.safetensors", "--overwrite")
+    done = cvkit(*flags)
+    assert done.code == 0, done.err
+    assert ("warning: assumed: maps are padded" in done.err) == (arch != "resnet18")
+    numbers = {"input_size": [3, 64, 64], "mean": [0.5] * 3, "std": [0.25] * 3}
+    about = {"architecture": name, "pretrained_cfg": numbers}
+    (tmp_path / "config.json").write_text(json.dumps(about))
+    assert "padded" not in cvkit(*flags).err
+
+
 CONFIGS = {
     "no JSON": ("{", "is not valid JSON"),
     "same padding": ({"architecture": "tf_efficientnet_b0", "pretrained_cfg": {}}, "TensorFlow"),

@@ -1,5 +1,7 @@
 """Segmentation networks of other projects give the logits of those projects."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from cvkit import catalog
 from cvkit.console import Reporter
 from cvkit.errors import CvkitError
 from cvkit.models.layouts import segmenters
+from cvkit.models.layouts.smp_settings import default_settings, settings_of
 from cvkit.options.segment import SegmentTrain
 from cvkit.options.tools import WeightsImport
 from cvkit.tasks.segment.network import Network
@@ -45,9 +48,9 @@ def settled(model):
 
 @pytest.fixture
 def imported(tmp_path):
-    def run(content, arch, backbone, name="s.pth"):
+    def run(content, arch, backbone, name="s.pth", classes=CLASSES):
         torch.save(content, tmp_path / name)
-        (tmp_path / "classes.txt").write_text("".join(f"c{n}\n" for n in range(CLASSES)))
+        (tmp_path / "classes.txt").write_text("".join(f"c{n}\n" for n in range(classes)))
         asked = WeightsImport(
             file=tmp_path / name,
             out=tmp_path / "s.safetensors",
@@ -58,7 +61,7 @@ def imported(tmp_path):
         )
         tensors, header, unused = imported_model(asked)
         assert not unused
-        network = Network(**header["network"]).build(CLASSES)
+        network = Network(**header["network"]).build(classes)
         network.load_state_dict(tensors)
         return network.eval(), header
 
@@ -66,7 +69,7 @@ def imported(tmp_path):
 
 
 @pytest.mark.parametrize("arch", SMP)
-def test_a_network_of_smp_has_its_logits(imported, arch):
+def test_a_network_of_smp_has_its_logits(imported, tmp_path, arch):
     smp = pytest.importorskip("segmentation_models_pytorch", reason="it is not installed")
 
     name, backbone = SMP[arch]
@@ -74,6 +77,7 @@ def test_a_network_of_smp_has_its_logits(imported, arch):
     model = settled(getattr(smp, name)(backbone, encoder_weights=None, classes=CLASSES))
     state = {f"model.{key}": value for key, value in model.state_dict().items()}
     state["loss.weight"] = torch.ones(CLASSES)
+    (tmp_path / "config.json").write_text(json.dumps(model.config | {"_model_class": name}))
     network, header = imported({"state_dict": state, "epoch": 3}, arch, backbone)
     images = torch.randn(2, 3, 64, 96)
     with torch.no_grad():
@@ -84,6 +88,109 @@ def test_a_network_of_smp_has_its_logits(imported, arch):
     assert header["imported"]["names"].endswith("of segmentation_models.pytorch")
     assert header["imported"]["left"] == {"parts beside the network": 1}
     assert header["preprocessing"]["resize"] == "native"
+
+
+SETTINGS = (
+    ("deeplab", {"encoder_output_stride": 16}),
+    ("deeplab", {"decoder_atrous_rates": [2, 3, 5]}),
+    ("deeplab-plus", {"encoder_output_stride": 8}),
+    ("deeplab-plus", {"decoder_atrous_rates": [2, 3, 5]}),
+)
+"""Settings that the tensors do not show."""
+
+
+@pytest.mark.parametrize(("arch", "settings"), SETTINGS)
+def test_settings_beside_a_network_of_smp_are_taken(imported, tmp_path, arch, settings):
+    smp = pytest.importorskip("segmentation_models_pytorch", reason="it is not installed")
+
+    name, backbone = SMP[arch]
+    torch.manual_seed(0)
+    make = getattr(smp, name)
+    model = settled(make(backbone, encoder_weights=None, classes=CLASSES, **settings))
+    (tmp_path / "config.json").write_text(json.dumps(model.config | {"_model_class": name}))
+    network, header = imported(model.state_dict(), arch, backbone)
+    images = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        torch.testing.assert_close(network.logits(images), model(images), atol=1e-5, rtol=1e-5)
+    assert header["imported"]["settings"].endswith("from config.json")
+
+
+@pytest.mark.parametrize("arch", SMP)
+def test_one_score_of_smp_becomes_two_classes_of_the_same_probability(imported, arch):
+    smp = pytest.importorskip("segmentation_models_pytorch", reason="it is not installed")
+
+    name, backbone = SMP[arch]
+    torch.manual_seed(0)
+    model = settled(getattr(smp, name)(backbone, encoder_weights=None, classes=1))
+    images = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        model.segmentation_head[0].bias -= model(images).median()
+    network, header = imported(model.state_dict(), arch, backbone, classes=2)
+    assert header["imported"]["settings"].startswith("assumed to be segm")
+    with torch.no_grad():
+        scores, logits = model(images), network.logits(images)
+    torch.testing.assert_close(logits.softmax(1)[:, 1:], scores.sigmoid(), atol=1e-5, rtol=1e-5)
+    assert logits.argmax(1).float().mean() not in (0, 1), "the labels say nothing"
+
+
+REFUSED = (
+    *((arch, {"in_channels": 1}) for arch in SMP),
+    *((arch, {"encoder_depth": 4}) for arch in SMP),
+    *((arch, {"activation": "sigmoid"}) for arch in SMP),
+    *((arch, {"a_new_setting": True}) for arch in SMP),
+    ("unet", {"decoder_interpolation": "bilinear"}),
+    ("unet", {"decoder_attention_type": "scse"}),
+    ("unet", {"decoder_use_norm": "layernorm"}),
+    ("unet", {"decoder_atrous_rates": [1, 2, 3]}),
+    ("pspnet", {"psp_out_channels": 256}),
+    ("pspnet", {"upsampling": 4}),
+    ("pspnet", {"encoder_output_stride": 8}),
+    ("deeplab", {"decoder_aspp_separable": True}),
+    ("deeplab", {"encoder_output_stride": 32}),
+    ("deeplab", {"encoder_output_stride": True}),
+    ("deeplab", {"upsampling": 16}),
+    ("deeplab", {"decoder_atrous_rates": [1, 2]}),
+    ("deeplab-plus", {"decoder_atrous_rates": [1, 2, 0]}),
+    ("deeplab-plus", {"decoder_aspp_separable": False}),
+    ("deeplab-plus", {"upsampling": 8}),
+)
+
+
+@pytest.mark.parametrize(("arch", "settings"), REFUSED)
+def test_settings_of_smp_that_cvkit_does_not_have_are_refused_by_name(arch, settings):
+    (name,) = settings
+    with pytest.raises(ValueError, match=f"^{name} is "):
+        settings_of(arch, default_settings(arch, 8), settings, CLASSES)
+
+
+def test_a_refused_setting_of_smp_names_the_file(imported, tmp_path):
+    (tmp_path / "config.json").write_text('{"encoder_name": "resnet18", "in_channels": 4}')
+    state = {
+        "encoder.conv1.weight": torch.zeros(1),
+        "segmentation_head.0.weight": torch.zeros(4, 1, 3, 3),
+        "decoder.blocks.0.conv1.0.weight": torch.zeros(1),
+    }
+    with pytest.raises(CvkitError, match=r"config\.json: in_channels is 4, ") as caught:
+        imported(state, "unet", "resnet18")
+    assert caught.value.code == "import.unsupported"
+
+
+@pytest.mark.parametrize("arch", SMP)
+def test_an_encoder_of_timm_is_refused_where_it_is_dilated_otherwise(imported, arch):
+    smp = pytest.importorskip("segmentation_models_pytorch", reason="it is not installed")
+
+    torch.manual_seed(0)
+    make = getattr(smp, SMP[arch][0])
+    model = settled(make("tu-resnet18", encoder_weights=None, classes=CLASSES))
+    if arch.startswith("deeplab"):
+        with pytest.raises(CvkitError, match=r"one of timm \(tu-") as caught:
+            imported(model.state_dict(), arch, "resnet18")
+        assert caught.value.code == "import.unsupported"
+        return
+    network, _ = imported(model.state_dict(), arch, "resnet18")
+    images = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        torch.testing.assert_close(network.logits(images), model(images), atol=1e-5, rtol=1e-5)
 
 
 UNKNOWN = {

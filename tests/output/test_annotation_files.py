@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import warnings
 from xml.etree import ElementTree
 
 import numpy as np
@@ -16,7 +17,7 @@ from cvkit.annotation.brush import decode_brush, encode_brush
 from cvkit.data.boxes import read_boxes
 from cvkit.ops.rle import decode, encode
 from cvkit.output.annotated import detected
-from cvkit.output.annotation_files import Results, write_annotations
+from cvkit.output.annotation_files import WRITERS, Results, write_annotations
 from cvkit.output.boxes import write_results
 from cvkit.structures import ClassList
 
@@ -274,6 +275,35 @@ def test_images_that_xml_cannot_name_are_failures(tmp_path):
     assert image.get("name") == "c.png"
     (path,) = (tmp_path / "voc" / "Annotations").iterdir()
     assert path.name == "c.xml"
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\rb", "a "])
+def test_images_that_a_line_cannot_name_are_failures(tmp_path, name):
+    lines = [line(name, masks()[:1]), line("c d", masks()[:1])]
+    (tmp_path / "predictions.jsonl").write_text("".join(json.dumps(e) + "\n" for e in lines))
+    (failure,) = write_results(tmp_path, CLASSES, ["voc"], {e["path"]: 1 for e in lines})
+    assert (failure.path, failure.code) == (f"{name}.png", "voc.name")
+    (row,) = (tmp_path / "voc" / "comp3_det_test_cat.txt").read_text().splitlines()
+    assert row.startswith("c d 0.75")
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_frames_that_a_file_names_are_said_once(tmp_path, kind):
+    lines = [line(name, masks()[:1]) | {"path": name} for name in ("a.gif#1", "a.gif#2", "c#3.png")]
+    (tmp_path / "predict.json").write_text('{"model": "0123456789abcdef"}')
+
+    def said(lines):
+        read = lambda: (detected(each, CLASSES) for each in lines)  # noqa: E731
+        results = Results(folder=tmp_path, classes=CLASSES, read=read, controls=[])
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            write_annotations(results, [kind])
+        return [str(each.message) for each in caught]
+
+    assert said(lines[2:]) == []
+    found = said(lines)
+    assert len(found) == (kind not in ("yolo", "geojson"))
+    assert all("'a.gif#1'" in text and "frames" in text for text in found)
 
 
 def test_the_image_of_labelme_is_found_from_its_file(tmp_path):

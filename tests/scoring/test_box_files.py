@@ -20,9 +20,9 @@ FOUND = [
 """Image, class, x, y, width and height, and score; image c has neither objects nor detections."""
 
 
-def write_truth(path, masks=False, names=NAMES):
+def write_truth(path, masks=False, names=NAMES, folder=""):
     ids = {name: number for number, name in enumerate("abc", 1)}
-    images = [{"id": n, "file_name": f"{name}.jpg", "width": SIZE[0], "height": SIZE[1]}
+    images = [{"id": n, "file_name": f"{folder}{name}.jpg", "width": SIZE[0], "height": SIZE[1]}
               for name, n in ids.items()]  # fmt: skip
     rows = []
     for number, (image, kind, box) in enumerate(TRUTH, 1):
@@ -158,6 +158,21 @@ def test_every_format_scores_the_same(score, kind, tmp_path):
     assert 0.2 < wanted.json["metrics"]["AP"] < 0.9
     assert done.json["counts"] == wanted.json["counts"]
     assert done.json["counts"]["detections"] == 4
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_images_of_a_truth_with_a_folder_are_found_by_their_names(score, kind, tmp_path):
+    def move(place):  # as predict writes them
+        if kind == "xml":
+            (place / "voc" / "Annotations").mkdir(parents=True)
+            for path in list(place.glob("*.xml")):
+                path.rename(place / "voc" / "Annotations" / path.name)
+
+    write_truth(tmp_path / "truth.json", folder="train/")
+    done = score(kind, FOUND, edit=move)
+    assert done.code == 0, done.err
+    assert done.json["counts"]["detections"] == 4
+    assert 0.2 < done.json["metrics"]["AP"] < 0.9
 
 
 @pytest.mark.parametrize("kind", FORMATS)

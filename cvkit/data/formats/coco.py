@@ -195,6 +195,8 @@ def _classes(rows: list[Any], path: Path, found: Annotations) -> ClassList:
             reason, code = f"id {shown(id_)} is not a whole number", "category.malformed"
         elif not is_text(name) and whole_number(name) is None:
             reason, code = f"name {shown(name)} is not text", "category.malformed"
+        elif not str(name).strip():
+            reason, code = f"name {shown(name)} is empty", "category.malformed"
         elif number in names:
             reason, code = f"category id {number} occurs twice", "category.id_duplicate"
         elif str(name) in names.values():

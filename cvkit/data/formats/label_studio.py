@@ -227,7 +227,8 @@ def _object(kind: str, value: dict, size_wh: tuple[int, int], where: str) -> Out
         DataError: describes its defect.
     """
     labels = value.get(kind)
-    if not isinstance(labels, list) or len(labels) != 1 or not is_text(labels[0]):
+    fits = isinstance(labels, list) and len(labels) == 1 and is_text(labels[0])
+    if not fits or not labels[0].strip():
         raise DataError(
             f"{where}: {kind} {shown(labels)} are not one class", code="object.name_missing"
         )

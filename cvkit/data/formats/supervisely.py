@@ -130,7 +130,8 @@ def _read(file: Path, image: Path, content: _Content) -> OutlinedImage:
     objects = []
     for place, row in enumerate(rows):
         where = f"{file}: objects[{place}]"
-        if not isinstance(row, dict) or not is_text(row.get("classTitle")):
+        name = row.get("classTitle") if isinstance(row, dict) else None
+        if not is_text(name) or not name.strip():
             raise DataError(f"{where} has no classTitle", code="object.name_missing")
         if row.get("geometryType") not in SHAPES:
             content.unused += 1

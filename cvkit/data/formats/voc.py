@@ -252,10 +252,6 @@ def _object(node: Element, path: Path, size_wh: tuple[int, int] | None) -> VocOb
     values = [value for value in found if value is not None]
     if len(values) < len(sides):
         raise DataError(f"{where}: <bndbox> is incomplete", code="bndbox.missing")
-    if values[2] < values[0] or values[3] < values[1]:
-        raise DataError(
-            f"{where}: box {[f'{v:g}' for v in values]} ends before it begins", code="bndbox.order"
-        )
     box = (values[0] - 1, values[1] - 1, values[2], values[3])
     if defect := box_defect(box, size_wh, where, "bndbox"):
         raise defect

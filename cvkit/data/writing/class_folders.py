@@ -7,11 +7,12 @@ from cvkit.data.writing.contract import (
     Content,
     Feature,
     Item,
-    require_folder_names,
+    Limit,
     write_class_names,
 )
 
 keeps: frozenset[Feature] = frozenset()
+limits: frozenset[Limit] = frozenset({"lines", "folders"})
 
 
 def place(item: Item[ClassifiedImage]) -> PurePosixPath:
@@ -20,10 +21,5 @@ def place(item: Item[ClassifiedImage]) -> PurePosixPath:
 
 
 def write(root: Path, content: Content[ClassifiedImage]) -> None:
-    """Write the list of classes, whose order folders do not have.
-
-    Raises:
-        DataError: a class whose name cannot be a folder.
-    """
-    require_folder_names(content.classes)
+    """Write the list of classes, whose order folders do not have."""
     write_class_names(root, content.classes)

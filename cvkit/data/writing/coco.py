@@ -10,10 +10,11 @@ from typing import Any
 from cvkit import storage
 from cvkit.annotation.coco import category_rows, image_row, object_row
 from cvkit.data.annotated import AnnotatedImage
-from cvkit.data.writing.contract import Content, Feature, Item
+from cvkit.data.writing.contract import Content, Feature, Item, Limit
 from cvkit.structures import Masks
 
 keeps: frozenset[Feature] = frozenset({"crowd", "areas", "masks", "overlaps", "beyond"})
+limits: frozenset[Limit] = frozenset()
 
 
 def place(item: Item[AnnotatedImage]) -> PurePosixPath:

@@ -1,14 +1,15 @@
 """A table `labels.csv` with path, label and split; for parts of videos also start and end."""
 
-import csv
 import io
 from pathlib import Path, PurePosixPath
 
 from cvkit import storage
 from cvkit.data.classified import ClassifiedImage
-from cvkit.data.writing.contract import Content, Feature, Item, write_class_names
+from cvkit.data.writing.contract import Content, Feature, Item, Limit, write_class_names
+from cvkit.texts import write_rows
 
 keeps: frozenset[Feature] = frozenset({"parts"})
+limits: frozenset[Limit] = frozenset({"lines", "text"})
 
 
 def place(item: Item[ClassifiedImage]) -> PurePosixPath:
@@ -19,17 +20,13 @@ def place(item: Item[ClassifiedImage]) -> PurePosixPath:
 def write(root: Path, content: Content[ClassifiedImage]) -> None:
     """Write the table."""
     write_class_names(root, content.classes)
-    table = io.StringIO()
-    rows = csv.writer(table, lineterminator="\n")
     whole = list(content.items) == [""]
     timed = any(item.labels.seconds for items in content.items.values() for item in items)
-    rows.writerow(
-        ["path", "label", *([] if whole else ["split"]), *(["start", "end"] if timed else [])]
-    )
+    rows = [["path", "label", *([] if whole else ["split"]), *(["start", "end"] if timed else [])]]
     for split, items in content.items.items():
         for item in items:
             times = [repr(value) for value in item.labels.seconds or ()] or ["", ""]
-            rows.writerow(
+            rows.append(
                 [
                     str(place(item)),
                     item.labels.label,
@@ -37,4 +34,6 @@ def write(root: Path, content: Content[ClassifiedImage]) -> None:
                     *(times if timed else []),
                 ]
             )
+    table = io.StringIO()
+    write_rows(table, rows)
     storage.write_file(root / "labels.csv", table.getvalue())

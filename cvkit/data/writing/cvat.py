@@ -7,11 +7,10 @@ from cvkit import storage
 from cvkit.annotation import cvat
 from cvkit.annotation.marked import marked
 from cvkit.data.annotated import AnnotatedImage
-from cvkit.data.writing.contract import Content, Feature, Item, write_class_names
-from cvkit.errors import DataError
-from cvkit.texts import shown
+from cvkit.data.writing.contract import Content, Feature, Item, Limit, write_class_names
 
 keeps: frozenset[Feature] = frozenset({"masks", "overlaps", "beyond"})
+limits: frozenset[Limit] = frozenset({"lines", "xml"})
 
 
 def place(item: Item[AnnotatedImage]) -> PurePosixPath:
@@ -20,11 +19,7 @@ def place(item: Item[AnnotatedImage]) -> PurePosixPath:
 
 
 def write(root: Path, content: Content[AnnotatedImage]) -> None:
-    """Write the file, and the order of the classes.
-
-    Raises:
-        DataError: XML cannot hold a name.
-    """
+    """Write the file, and the order of the classes."""
     write_class_names(root, content.classes)
     with storage.whole_file(root / "annotations.xml") as stream:
         cvat.write(stream, content.classes, _pictures(content), scored=False)
@@ -33,11 +28,6 @@ def write(root: Path, content: Content[AnnotatedImage]) -> None:
 def _pictures(content: Content[AnnotatedImage]) -> Iterator[cvat.Picture]:
     names = content.classes.names
     items = [item for each in content.items.values() for item in each]
-    for name in (*names, *(item.file_name for item in items)):
-        if cvat.UNWRITABLE.search(name):
-            raise DataError(
-                f"XML cannot hold the name {shown(name)}", code="xml.name", hint="rename it"
-            )
     for item in items:
         objects = marked(item.labels.truth, names)
         yield cvat.Picture(item.file_name, item.size_wh, objects, subset=item.split)

@@ -3,7 +3,6 @@
 Where masks overlap, the smaller object is on top.
 """
 
-import csv
 import io
 from pathlib import Path, PurePosixPath
 
@@ -12,10 +11,12 @@ from PIL import Image
 
 from cvkit import storage
 from cvkit.data.annotated import AnnotatedImage
-from cvkit.data.writing.contract import Content, Feature, Item, write_class_names
+from cvkit.data.writing.contract import Content, Feature, Item, Limit, write_class_names
 from cvkit.data.writing.painting import painted
+from cvkit.texts import write_rows
 
 keeps: frozenset[Feature] = frozenset({"masks"})
+limits: frozenset[Limit] = frozenset({"lines", "text"})
 
 
 def place(item: Item[AnnotatedImage]) -> PurePosixPath:
@@ -26,9 +27,7 @@ def place(item: Item[AnnotatedImage]) -> PurePosixPath:
 def write(root: Path, content: Content[AnnotatedImage]) -> None:
     """Write a PNG per image, and the classes of their objects."""
     write_class_names(root, content.classes)
-    table = io.StringIO()
-    rows = csv.writer(table, lineterminator="\n")
-    rows.writerow(["path", "instance", "class"])
+    rows: list[list[object]] = [["path", "instance", "class"]]
     for items in content.items.values():
         for item in items:
             truth = item.labels.truth
@@ -42,5 +41,7 @@ def write(root: Path, content: Content[AnnotatedImage]) -> None:
             seen = np.unique(values)
             for number in seen[seen > 0].tolist():
                 name = content.classes.names[int(truth.labels[number - 1]) - 1]
-                rows.writerow([str(place(item)), number, name])
+                rows.append([str(place(item)), number, name])
+    table = io.StringIO()
+    write_rows(table, rows)
     storage.write_file(root / "instances.csv", table.getvalue())

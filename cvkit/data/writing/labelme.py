@@ -6,9 +6,10 @@ from cvkit import storage
 from cvkit.annotation.labelme import document
 from cvkit.annotation.marked import marked
 from cvkit.data.annotated import AnnotatedImage
-from cvkit.data.writing.contract import Content, Feature, Item, write_class_names
+from cvkit.data.writing.contract import Content, Feature, Item, Limit, write_class_names
 
 keeps: frozenset[Feature] = frozenset({"masks", "overlaps", "beyond"})
+limits: frozenset[Limit] = frozenset({"lines"})
 
 
 def place(item: Item[AnnotatedImage]) -> PurePosixPath:

@@ -6,11 +6,12 @@ import numpy as np
 from PIL import Image
 
 from cvkit import storage
-from cvkit.data.writing.contract import Content, Feature, Item, write_class_names
+from cvkit.data.writing.contract import Content, Feature, Item, Limit, write_class_names
 from cvkit.data.writing.labels import MaskLabels
 from cvkit.structures import VOC_PALETTE, ClassList
 
 keeps: frozenset[Feature] = frozenset({"unlabelled", "classes"})
+limits: frozenset[Limit] = frozenset({"colors"})
 
 
 def place(item: Item[MaskLabels]) -> PurePosixPath:

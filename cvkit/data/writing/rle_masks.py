@@ -5,15 +5,16 @@ from pathlib import Path
 import numpy as np
 
 from cvkit.data.classes import without_background
-from cvkit.data.writing.contract import Content, Feature
+from cvkit.data.writing.contract import Content, Feature, Limit
 from cvkit.data.writing.labels import MaskLabels
 from cvkit.data.writing.rle_table import Codes, place, write_tables
 from cvkit.ops.rle import encode
 from cvkit.structures import IGNORE
 
-__all__ = ["keeps", "place", "write"]
+__all__ = ["keeps", "limits", "place", "write"]
 
 keeps: frozenset[Feature] = frozenset()
+limits: frozenset[Limit] = frozenset({"lines", "text"})
 
 
 def write(root: Path, content: Content[MaskLabels]) -> None:

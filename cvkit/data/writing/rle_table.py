@@ -4,7 +4,6 @@ An image without objects has a row with an empty code. If there is only one clas
 alone names it.
 """
 
-import csv
 import io
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
@@ -15,11 +14,13 @@ from cvkit.data.annotated import AnnotatedImage
 from cvkit.data.classes import BACKGROUND
 from cvkit.data.formats.rle_table import CLASS, IMAGE
 from cvkit.data.run_lengths import PIXELS, write_runs
-from cvkit.data.writing.contract import Content, Feature, Item, write_class_names
+from cvkit.data.writing.contract import Content, Feature, Item, Limit, write_class_names
 from cvkit.ops.rle import run_lengths
 from cvkit.structures import Masks
+from cvkit.texts import write_rows
 
 keeps: frozenset[Feature] = frozenset({"masks", "overlaps"})
+limits: frozenset[Limit] = frozenset({"lines", "text"})
 WHOLE = "masks"
 """Name of the table of data without splits."""
 T = TypeVar("T")
@@ -52,13 +53,13 @@ def write_tables(
     write_class_names(root, content.classes)
     named = len(objects) != 1 or objects[0].lower() in BACKGROUND
     for split, items in content.items.items():
-        table = io.StringIO()
-        rows = csv.writer(table, lineterminator="\n")
-        rows.writerow([IMAGE, PIXELS, *([CLASS] if named else [])])
+        rows = [[IMAGE, PIXELS, *([CLASS] if named else [])]]
         for item in items:
             found = [(write_runs(run_lengths(code)), name) for name, code in codes(item.labels)]
             for code, name in [each for each in found if each[0]] or [("", "")]:
-                rows.writerow([item.file_name, code, *([name] if named else [])])
+                rows.append([item.file_name, code, *([name] if named else [])])
+        table = io.StringIO()
+        write_rows(table, rows)
         storage.write_file(root / f"{split or WHOLE}.csv", table.getvalue())
 
 

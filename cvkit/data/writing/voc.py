@@ -12,9 +12,10 @@ from cvkit import storage
 from cvkit.annotation.marked import marked
 from cvkit.annotation.voc import tree
 from cvkit.data.annotated import AnnotatedImage
-from cvkit.data.writing.contract import Content, Feature, Item, write_class_names
+from cvkit.data.writing.contract import Content, Feature, Item, Limit, write_class_names
 
 keeps: frozenset[Feature] = frozenset({"difficult", "beyond"})
+limits: frozenset[Limit] = frozenset({"lines", "text", "xml", "listed"})
 
 
 def place(item: Item[AnnotatedImage]) -> PurePosixPath:

@@ -2,12 +2,13 @@
 
 from pathlib import Path, PurePosixPath
 
-from cvkit.data.writing.contract import Content, Feature, Item, write_class_names
+from cvkit.data.writing.contract import Content, Feature, Item, Limit, write_class_names
 from cvkit.data.writing.labels import MaskLabels
 from cvkit.data.writing.mask_pairs import write_mask
 from cvkit.data.writing.voc import write_lists
 
 keeps: frozenset[Feature] = frozenset({"unlabelled", "classes"})
+limits: frozenset[Limit] = frozenset({"colors", "text", "listed"})
 
 
 def place(item: Item[MaskLabels]) -> PurePosixPath:

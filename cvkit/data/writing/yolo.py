@@ -9,10 +9,11 @@ from cvkit import storage
 from cvkit.annotation.marked import marked
 from cvkit.annotation.yolo import numbers
 from cvkit.data.annotated import AnnotatedImage
-from cvkit.data.writing.contract import Content, Feature, Item
+from cvkit.data.writing.contract import Content, Feature, Item, Limit
 from cvkit.yaml_files import dump_yaml
 
 keeps: frozenset[Feature] = frozenset({"masks", "overlaps"})
+limits: frozenset[Limit] = frozenset({"text"})
 
 
 def place(item: Item[AnnotatedImage]) -> PurePosixPath:

@@ -2,6 +2,7 @@
 
 import re
 
+import torch
 from torch import Tensor
 
 from cvkit.catalog import SEGMENTERS
@@ -216,3 +217,16 @@ LAYOUTS = (*SMP_LAYOUTS, *MMSEG_LAYOUTS)
 def has_deep_stem(tensors: dict[str, Tensor]) -> bool:
     """Return whether a ResNet has three convolutions where others have one (ResNet-C)."""
     return any(name.startswith("backbone.stem.") for name in tensors)
+
+
+def background_scored(tensors: dict[str, Tensor], scores: str) -> dict[str, Tensor]:
+    """Return a network of one class per pixel with a second one, background, before it.
+
+    Background scores 0, so that the softmax of both is the sigmoid of the one score.
+
+    Args:
+        tensors: under cvkit's names.
+        scores: name of the layer that scores the classes.
+    """
+    layer = {f"{scores}.{part}": tensors[f"{scores}.{part}"] for part in ("weight", "bias")}
+    return tensors | {name: torch.cat([torch.zeros_like(t), t]) for name, t in layer.items()}

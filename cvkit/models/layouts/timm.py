@@ -24,11 +24,13 @@ class Family:
         name: for messages.
         marks: patterns, each of which matches a name in every file of the family.
         convert: returns the tensors under torchvision's names.
+        assumed: what the tensors do not show, in words.
     """
 
     name: str
     marks: tuple[str, ...]
     convert: Callable[[Tensors], dict[str, Tensor]]
+    assumed: str = ""
 
 
 def _by(*rules: Rule) -> Callable[[Tensors], dict[str, Tensor]]:
@@ -255,7 +257,14 @@ FAMILIES = (
     Family("timm's vision transformer", (r"cls_token", r"blocks\.0\.attn\.qkv\.weight"), _vit),
     Family("timm's ConvNeXt", (r"stages\.0\.blocks\.0\.conv_dw\.weight",), _convnext),
     Family("timm's Swin", (r"layers\.0\.blocks\.0\.attn\.qkv\.weight",), _swin),
-    Family("timm's EfficientNet or MobileNet", (r"conv_stem\.weight", r"blocks\..*"), _efficient),
+    Family(
+        "timm's EfficientNet or MobileNet",
+        (r"conv_stem\.weight", r"blocks\..*"),
+        _efficient,
+        "maps are padded on all sides; networks whose names in timm begin with tf_ have the same "
+        "tensors, but pad on one side, and would give other scores: the config.json beside the "
+        "file tells them apart",
+    ),
     Family("timm's RegNet", (r"s1\.b1\.conv1\.conv\.weight",), _regnet),
     Family("timm's VGG", (r"features\.0\.weight", r"pre_logits\.fc1\.weight"), _vgg),
 )
@@ -271,3 +280,8 @@ def torchvision_names(tensors: Tensors) -> tuple[dict[str, Tensor], str]:
         return family.convert(tensors), family.name
     except (IndexError, KeyError, RuntimeError, ValueError):
         return dict(tensors), ""  # shapes or names of no such network, which are reported later
+
+
+def assumed(names: str) -> str:
+    """Return what is assumed of networks that were recognised as `names`; "" if nothing is."""
+    return next((family.assumed for family in FAMILIES if names.startswith(family.name)), "")
