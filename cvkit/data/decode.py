@@ -250,11 +250,8 @@ def _wide_values(image: Image.Image, path: Path) -> np.ndarray | None:
         _, pages = cv2.imreadmulti(str(file), page - 1, 1, flags=cv2.IMREAD_UNCHANGED)
         found = pages[0] if pages else None
     else:
-        row = is_row(path)
-        content = (
-            np.frombuffer(stored_image(path), np.uint8) if row else np.fromfile(path, np.uint8)
-        )
-        found = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
+        content = stored_image(path) if is_row(path) else path.read_bytes()
+        found = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if found is None or found.dtype != np.uint16 or found.shape[:2] != image.size[::-1]:
         return None
     order = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}
@@ -269,7 +266,7 @@ def _narrowed(image: Image.Image, path: Path, bits: int | None) -> Image.Image:
     bits = bits or _depth(image, values)
     made = Image.fromarray(np.minimum(values >> (bits - 8), 255).astype(np.uint8))
     with contextlib.suppress(*DAMAGED_EXIF):  # it does not affect the pixels
-        made.getexif()[0x0112] = image.getexif().get(0x0112, 1)
+        made.getexif()[ORIENTATION] = image.getexif().get(ORIENTATION, 1)
     return made
 
 
@@ -281,7 +278,7 @@ DAMAGED_EXIF = (
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        if image.getexif().get(0x0112, 1) in (2, 3, 4, 5, 6, 7, 8):
+        if image.getexif().get(ORIENTATION, 1) in (2, 3, 4, 5, 6, 7, 8):
             return ImageOps.exif_transpose(image)
     except DAMAGED_EXIF:
         return image  # a damaged EXIF block does not affect the pixels
@@ -374,11 +371,6 @@ def file_suffix(path: Path) -> str:
     return SUFFIXES.get(name, f".{name.lower()}")
 
 
-def exif_orientation(path: Path) -> int:
-    """Return the EXIF orientation of an image, 1 to 8; 1 if there is none."""
-    return read_header(path)[1]
-
-
 def upright_size_hw(path: Path) -> tuple[int, int]:
     """Return height and width as in the result of `read_image`, from the header alone."""
     return read_header(path)[0]
@@ -398,7 +390,7 @@ def header_of(image: Image.Image) -> tuple[tuple[int, int], int]:
     """Return of an opened image what `read_header` returns of a file."""
     width, height = image.size
     try:
-        value = image.getexif().get(0x0112, 1)
+        value = image.getexif().get(ORIENTATION, 1)
     except DAMAGED_EXIF:
         value = 1  # as `_upright` does
     orientation = value if value in range(1, 9) else 1

@@ -17,7 +17,7 @@ from cvkit.data.annotated import AnnotatedImage, upright
 from cvkit.data.classified import ClassifiedImage
 from cvkit.data.clips import part_of
 from cvkit.data.datasets import read_pair
-from cvkit.data.decode import exif_orientation, needed_bits, read_image
+from cvkit.data.decode import needed_bits, read_header, read_image
 from cvkit.data.frames import frame_bits, frame_files
 from cvkit.data.known import Known, content_hash, known_hash
 from cvkit.data.labelled import LabelledImage, mask_file, rules
@@ -131,7 +131,7 @@ def _mask_hash(mask: Path | Drawing) -> str:
 def _image_facts(path: Path) -> list[Any]:
     """Return size, EXIF orientation, hash and bits of an image."""
     size_hw = read_image(path).shape[:2]
-    return [list(size_hw), exif_orientation(path), content_hash(path), needed_bits(path)]
+    return [list(size_hw), read_header(path)[1], content_hash(path), needed_bits(path)]
 
 
 @dataclass
