@@ -154,6 +154,10 @@ def _typos():
         ("detect", "predict", *verbs["predict"][:1], "--weights", "boxes", "--save", "yollo"),
         ("yolo"),
     )
+    explain = ("explain", *verbs["predict"][:1], "--weights", "shapes")
+    yield (*explain, "--method", "gradeint"), "gradient"
+    yield (*explain, "--method", "grad-cam,oclusion"), "occlusion"
+    yield (*explain, "--target", "circel"), "circle"
     export = ("export", "--weights", "shapes", "--out", "/nowhere/x.onnx")
     yield (*export, "--dynamic", "batch,siz"), "size"
     for flag in ("--select", "--ignore"):
@@ -199,6 +203,7 @@ FREE = {
         "lr",
         "weight_decay",
         "batch_size",
+        "layer",
     ),
     *("freeze", "train_split", "val_split", "split", "splits", "max_drop", "batch_sizes"),
     *("min_size", "image_size", "tiles"),

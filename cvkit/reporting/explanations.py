@@ -70,7 +70,7 @@ def write_explanations_page(
     folder, counts = path.parent, content["counts"]
     samples = _samples(folder)
     failures = [Failure(**line) for line in read_lines(folder, "failures.jsonl")]
-    first = f"The first {len(samples)} of {counts['explained']} inputs. "
+    first = f"The first {len(samples)} of {counted(counts['explained'], 'input')}. "
     page = ExplanationsPage(
         title=f"{content['task']} · {Path(content['weights']).name}",
         subject=content["weights"],

@@ -82,7 +82,7 @@ def read_regions(
             hint=f"its classes are {', '.join(data.classes.names[:8])}",
         )
     if known < len(inputs):
-        report.warn(f"--truth has {counted(known, 'image')} of {len(inputs)} inputs")
+        report.warn(f"--truth has {counted(known, 'image')} of {counted(len(inputs), 'input')}")
 
     def region(sample: Sample, name: str) -> np.ndarray | None:
         item = items.get(sample.file.resolve()) if sample.file else None

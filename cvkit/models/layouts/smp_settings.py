@@ -102,7 +102,7 @@ def settings_of(arch: str, default: Settings, config: Mapping[str, Any], classes
     if rates is not None:
         stride = _choice("encoder_output_stride", config, STRIDES, stride)
         rates = _rates(config.get("decoder_atrous_rates", rates))
-    if arch == "deeplab":
+    if rates is not None and "upsampling" not in possible:
         possible["upsampling"] = (None, stride)
     if classes == 1:
         possible["activation"] = (None, "identity", "sigmoid")

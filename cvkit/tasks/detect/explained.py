@@ -11,6 +11,7 @@ from cvkit.ops.rle import decode_parts
 from cvkit.structures import Batch, Failure, Instances
 from cvkit.tasks.explainable import Question, Target
 from cvkit.tasks.explained import no_target
+from cvkit.texts import counted
 
 
 class Explained:
@@ -60,7 +61,7 @@ class Explained:
         """Return the place of a detection among those of an image, best first."""
         if target.kind == "box":
             if target.number > len(found):
-                raise no_target(f"box {target.number} of {len(found)} detections")
+                raise no_target(f"box {target.number} of {counted(len(found), 'detection')}")
             return target.number - 1
         names = [self.task.classes.names[label - 1] for label in found.labels]
         which = [n for n, name in enumerate(names) if target.kind == "top1" or name == target.name]
