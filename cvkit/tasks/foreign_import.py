@@ -25,7 +25,7 @@ from cvkit.models.state_files import StateFile
 from cvkit.options.tools import WeightsImport
 from cvkit.structures import ClassList
 from cvkit.tasks.classify.network import Network
-from cvkit.tasks.smp_import import dilated_otherwise, read_settings
+from cvkit.tasks.smp_import import other_encoder, read_settings
 from cvkit.texts import counted, read_json
 from cvkit.yaml_files import read_yaml
 
@@ -260,9 +260,8 @@ def _segmenter(options: WeightsImport, arch: str, backbone: str, file: StateFile
         sizes = {"resize": "native"}
         words = "images keep their size; ImageNet's mean and standard deviation"
         channels = len(tensors[f"{layout.scores}.weight"])
-        dilated = form is not None and form.full_dilation
-        if dilated and any(name.startswith("encoder.model.") for name in file.tensors):
-            raise dilated_otherwise(options.file)
+        if form is not None and any(name.startswith("encoder.model.") for name in file.tensors):
+            raise other_encoder(options.file)
         settings, about["settings"] = read_settings(options.file, arch, stride, channels)
         network |= {"output_stride": settings.output_stride, "rates": settings.rates}
         if channels == 1:

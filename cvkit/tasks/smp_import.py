@@ -39,11 +39,13 @@ def read_settings(path: Path, arch: str, stride: int, channels: int) -> tuple[Se
     return settings, f"{settings.about}{', ' if settings.about else ''}from config.json"
 
 
-def dilated_otherwise(path: Path) -> ModelFileError:
-    """Return the error of a dilated network whose encoder is timm's (`tu-`)."""
+def other_encoder(path: Path) -> ModelFileError:
+    """Return the error of a network other than U-Net whose encoder is timm's (`tu-`).
+
+    Those of DeepLab dilate their convolutions in another way, and that of PSPNet has fewer stages.
+    """
     return ModelFileError(
-        f"{path}: the encoder is one of timm (tu-...), which dilates its convolutions in another "
-        f"way than those of {SMP}",
+        f"{path}: the encoder is one of timm (tu-...), which is imported in a U-Net only",
         code="import.unsupported",
         hint=HINT,
     )

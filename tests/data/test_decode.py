@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from cvkit.data.decode import read_image, upright_size_hw
@@ -188,6 +189,22 @@ def test_float_pixels_have_no_conversion(tmp_path):
     with pytest.raises(DataError) as caught:
         read_image(path)
     assert caught.value.code == "image.depth"
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64", "int16", "int32", "uint32"])
+def test_a_tiff_of_an_unusual_type_is_refused_by_it(tmp_path, kind):
+    tifffile.imwrite(tmp_path / "a.tif", np.ones((5, 4, 3), kind), photometric="rgb")
+    with pytest.raises(DataError, match=f"has {kind} pixels") as caught:
+        read_image(tmp_path / "a.tif")
+    assert caught.value.code == "image.depth"
+
+
+@pytest.mark.parametrize("content", [b"nothing", b"II*\0", b"MM\0*\0\0\0\x08\0\x01"])
+def test_what_is_no_tiff_either_is_said_to_be_no_image(tmp_path, content):
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        read_image(tmp_path / "a.tif")
+    assert caught.value.code == "image.not_an_image"
 
 
 def test_threads_that_decode_at_the_same_time_leave_other_warnings_alone(tmp_path, monkeypatch):

@@ -227,12 +227,12 @@ def _object(kind: str, value: dict, size_wh: tuple[int, int], where: str) -> Out
         DataError: describes its defect.
     """
     labels = value.get(kind)
-    fits = isinstance(labels, list) and len(labels) == 1 and is_text(labels[0])
-    if not fits or not labels[0].strip():
+    name = labels[0] if isinstance(labels, list) and len(labels) == 1 else None
+    if not is_text(name) or not str(name).strip():
         raise DataError(
             f"{where}: {kind} {shown(labels)} are not one class", code="object.name_missing"
         )
-    name = labels[0]
+    name = str(name)
     width, height = (side / 100 for side in size_wh)
     if SHAPES[kind] == "brush":
         return Outline(name, where, part=_part(value, size_wh, where))

@@ -125,7 +125,7 @@ def _classes(rows: list[Any], file: Path) -> tuple[ClassList, dict[int, int]]:
     for place, row in enumerate(rows):
         number = whole_number(row.get("id")) if isinstance(row, dict) else None
         name = row.get("name") if isinstance(row, dict) else None
-        fits = number is not None and is_text(name) and bool(name.strip())
+        fits = number is not None and is_text(name) and bool(str(name).strip())
         if number is None or not fits or number in names or name in names.values():
             raise DataError(
                 f"{file}: categories[{place}] {shown(row)} is not an id and a name of its own",

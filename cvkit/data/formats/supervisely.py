@@ -131,7 +131,7 @@ def _read(file: Path, image: Path, content: _Content) -> OutlinedImage:
     for place, row in enumerate(rows):
         where = f"{file}: objects[{place}]"
         name = row.get("classTitle") if isinstance(row, dict) else None
-        if not is_text(name) or not name.strip():
+        if not is_text(name) or not str(name).strip():
             raise DataError(f"{where} has no classTitle", code="object.name_missing")
         if row.get("geometryType") not in SHAPES:
             content.unused += 1
