@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -13,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 from command_lines import Outcome
-from copies import Forked, forked
+from copies import HANGS_SECONDS, Forked, forked
 from PIL import Image
 
 from cvkit import catalog, cli
@@ -92,18 +93,14 @@ def cvkit():
     return lambda *arguments: ended(lambda: cli.run([str(argument) for argument in arguments]))
 
 
-@pytest.fixture
-def started(spawn):
-    """Call the command line in a copy of a process that has measured nothing.
+def started(*arguments):
+    """Call the command line in a new process.
 
     COCO's metrics run in threads that a copy of this process lacks if it has computed some before.
     """
-
-    def call(*arguments):
-        out, err = (process := spawn(*arguments, together=True)).communicate()
-        return Outcome(process.returncode, out, err)
-
-    return call
+    command = [sys.executable, "-m", "cvkit", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS_SECONDS)
+    return Outcome(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +169,7 @@ def test_predictions_are_those_of_one_process(cvkit, inputs, tmp_path, task):
 
 
 @pytest.mark.parametrize("task", catalog.TASKS)
-def test_evaluations_are_those_of_one_process(cvkit, started, inputs, tmp_path, task):
+def test_evaluations_are_those_of_one_process(cvkit, inputs, tmp_path, task):
     made = {}
     for count in (1, 2):
         out = tmp_path / str(count)

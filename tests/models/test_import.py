@@ -62,7 +62,7 @@ def head_of(model):
     return [m for m in model.modules() if isinstance(m, nn.Linear)][-1]
 
 
-@pytest.mark.usefixtures("quick_weights")
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_an_imported_classifier_scores_as_torchvision_does(cvkit, tmp_path, pictures, name):
     builder = catalog.BACKBONES[name].builder
@@ -95,7 +95,7 @@ def resized(path, side):
     write_sealed(path, tensors, header)
 
 
-@pytest.mark.usefixtures("quick_weights")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     torchvision.models.list_models(torchvision.models.segmentation),

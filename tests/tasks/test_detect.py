@@ -587,23 +587,24 @@ LIGHT = (
 """An R-CNN on a small network, because every region passes through all of it."""
 
 
-FEW = {"channels": 32, "roi_samples": 32, "min_size": "96"}
-
-
+@pytest.mark.slow
+@pytest.mark.usefixtures("measured_last")
 @pytest.mark.parametrize(
-    "own",
+    "own, epochs, least",
     [
-        {"arch": "faster-rcnn", "backbone": "toy", "epochs": 40, "lr": 5e-3} | FEW,
-        {"arch": "fast-rcnn", "backbone": "toy", "epochs": 40, "lr": 5e-3} | FEW,
-        {"arch": "rcnn", "backbone": "shufflenet_v2_x0_5", "epochs": 24, "lr": 3e-3}
-        | {"min_size": "64", "roi_samples": 32},
+        ([*SMALL, "--lr", "1e-3"], 20, 0.5),
+        (["--arch", "fast-rcnn", *SMALL, "--lr", "1e-3"], 20, 0.5),
+        ([*LIGHT, "--lr", "3e-3"], 24, 0.5),
     ],
-    ids=lambda own: own["arch"],
+    ids=["faster-rcnn", "fast-rcnn", "rcnn"],
 )
-def test_detectors_learn_the_images_they_see(learned, tmp_path, own):
-    write_detection(tmp_path / "four", {"train": 4}, seed=3, size_hw=(96, 96))
-    best = learned("detect", data=str(tmp_path / "four"), batch_size=4, **own)
-    assert best["AP50"] > 0.5
+def test_detectors_learn_the_images_they_see(cvkit, boxes, proposals, tmp_path, own, epochs, least):
+    flags = ["--data", boxes, "--val-split", "train", *FIT, *own]
+    if "--arch" in own:
+        flags += ["--proposals", proposals]
+    done = cvkit("detect", "train", *flags, "--epochs", epochs, "--out", tmp_path, "--json")
+    assert done.code == 0
+    assert done.json["best"]["AP50"] > least
 
 
 @pytest.mark.slow
