@@ -4,21 +4,27 @@ import errno
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+import torch
 from command_lines import Outcome
+from copies import Copy
 from leftovers import left_in
+from networks import DILATED_TOY
+from torch import nn
 
 from cvkit import catalog
 from cvkit.cli import run
+from cvkit.commands.train import run_training
+from cvkit.console import Reporter
 from cvkit.data.synthetic.samples import WRITERS, write_segmentation
 from cvkit.engine.evaluate import Measured
 from cvkit.engine.train import Trainer
 from cvkit.ops import proposals as searching
+from cvkit.options.tree import OPTIONS
 
 # The reference precision, also on machines where `auto` would choose another.
 for verb in ("TRAIN", "EVAL", "PREDICT"):
@@ -90,7 +96,7 @@ def unsynced_files():
         yield
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def known_batches():
     """Work out once for each network how many samples its batches need.
 
@@ -148,27 +154,20 @@ def cvkit(capsys):
 
 
 @pytest.fixture
-def spawn():
-    """Start the command line in a process of its own."""
-    processes = []
+def spawn(tmp_path_factory):
+    """Start the command line in a process; with `together` its ranks are copies of it."""
+    copies = []
 
-    def start(*arguments, **environment):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "cvkit", *map(str, arguments)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | environment,
-            start_new_session=True,
-        )
-        processes.append(process)
-        return process
+    def start(*arguments, together=False, **environment):
+        folder = tmp_path_factory.mktemp("copy")
+        copies.append(Copy(arguments, os.environ | environment, folder, together))
+        return copies[-1]
 
     yield start
-    for process in processes:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+    for copy in copies:
+        if copy.poll() is None:
+            copy.kill()
+        copy.wait()
 
 
 @pytest.fixture
@@ -186,13 +185,26 @@ def measured_last(monkeypatch):
 
 
 @pytest.fixture
+def learned(measured_last, monkeypatch, tmp_path):
+    """Train with a backbone that costs nothing; return the metrics of the samples that it saw."""
+    monkeypatch.setitem(catalog.BACKBONES, "toy", DILATED_TOY)
+    usual = {"out": tmp_path / "learned", "val_split": "train", "augment": "none", "workers": 0}
+
+    def get(task, **chosen):
+        options = OPTIONS[task]["train"](**usual, precision="fp32", **chosen)
+        return run_training(options, task, Reporter(quiet=True)).progress.kept("best")
+
+    return get
+
+
+@pytest.fixture
 def wait_until():
     """Wait for what a process does: at most two minutes, and no longer than it lives."""
 
     def wait(happened, process):
         deadline = time.monotonic() + 120
         while not happened():
-            assert process.poll() is None, process.stderr.read()
+            assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline, "it has not happened within two minutes"
             time.sleep(0.005)
 
@@ -312,3 +324,37 @@ def real_data():
     if not folder or not Path(folder).is_dir():
         pytest.skip("CVKIT_DATA is unset or missing")
     return Path(folder)
+
+
+BLOCK = 8191
+"""Numbers that a large tensor gets again and again; a prime, so that no two rows are equal."""
+
+
+def repeated(draw):
+    """Return a function that draws the first numbers of a large tensor and repeats them."""
+
+    def fill(tensor, *own, **more):
+        if tensor.numel() <= BLOCK or tensor.is_meta or not tensor.is_contiguous():
+            return draw(tensor, *own, **more)
+        flat = tensor.detach().view(-1)
+        block, times = flat[:BLOCK], len(flat) // BLOCK
+        draw(block, *own, **more)
+        flat[: times * BLOCK].view(times, BLOCK)[1:] = block
+        flat[times * BLOCK :] = block[: len(flat) % BLOCK]
+        return tensor
+
+    return fill
+
+
+@pytest.fixture
+def quick_weights(monkeypatch):
+    """Begin networks with few random numbers: drawing them all is a third of a test's time.
+
+    Not for tests of what weights begin with.
+    """
+    for owner, name in (
+        (torch.Tensor, "normal_"),
+        (torch.Tensor, "uniform_"),
+        (nn.init, "trunc_normal_"),
+    ):
+        monkeypatch.setattr(owner, name, repeated(getattr(owner, name)))

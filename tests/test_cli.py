@@ -2,6 +2,8 @@
 
 import dataclasses
 import re
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -64,11 +66,10 @@ def test_every_example_names_flags_that_exist():
                 assert flag in known, f"{path}: {example}"
 
 
-def test_version_and_module_entry(cvkit, spawn):
+def test_version_and_module_entry(cvkit):
     assert cvkit("--version").out == f"cvkit {__version__}\n"
-    process = spawn("--version")
-    assert process.communicate()[0] == f"cvkit {__version__}\n"
-    assert process.returncode == 0
+    module = [sys.executable, "-m", "cvkit", "--version"]
+    assert subprocess.check_output(module, text=True) == f"cvkit {__version__}\n"
 
 
 @pytest.mark.parametrize(

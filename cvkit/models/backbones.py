@@ -20,6 +20,7 @@ from cvkit.catalog import BACKBONES, BUILDERS, resolve
 from cvkit.errors import UsageError
 from cvkit.models.layers import init_kaiming
 from cvkit.models.recompute import recomputed
+from cvkit.models.trials import on_meta, strip
 
 STRIDES = (2, 4, 8, 16, 32)
 
@@ -355,8 +356,9 @@ class Chain(Backbone):
         """Return (position, stride, channels) of every layer; cached for repeated calls."""
         side = 64
         found: list[tuple[int, int, int]] = []
-        with torch.device("meta"), torch.no_grad():
+        with on_meta(), torch.no_grad():
             net = torchvision_network(builder).eval()
+            strip(net)
             maps = torch.empty(1, 3, side, side)
             for position, layer in enumerate(cls.layers(net)):
                 maps = layer(maps)

@@ -20,6 +20,7 @@ from cvkit.models.backbones import torchvision_network
 from cvkit.models.classify import head_name
 from cvkit.models.layouts import detectors, segmenters
 from cvkit.models.layouts.names import COMPUTED
+from cvkit.models.trials import on_meta
 from cvkit.texts import counted
 
 SEGMENTATION = {
@@ -189,7 +190,7 @@ def converted(
     head = catalog.ARCHS[task][arch].scores  # torchvision's name of the layer
     last = head
     if not head:
-        with torch.device("meta"):
+        with on_meta():
             head, last = head_name(torchvision_network(BACKBONES[backbone].builder)), "head"
         kept = {_classifier_name(name, head): tensor for name, tensor in kept.items()}
     renamed = {re.sub(FEATURES, r"\1features.\2", name): t for name, t in kept.items()}

@@ -12,6 +12,7 @@ from cvkit import catalog
 from cvkit.models.build import build
 from cvkit.models.detection.inputs import DetectionInputs
 from cvkit.models.specs import ClassifierSpec, ClipSpec, DetectorSpec, SegmenterSpec
+from cvkit.models.trials import on_meta, strip
 from cvkit.models.weights import published_preset, published_versions
 from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD
 
@@ -22,26 +23,13 @@ def complexity(model: nn.Module, image_hw: tuple[int, int]) -> tuple[int, float]
     """Return parameters and GMACs of a model that was built on the meta device, and strip it.
 
     GMACs are 10^9 multiplications of one forward pass over one image of the given size, the
-    auxiliary head included. Afterwards the model lacks its `UNCOUNTED` layers.
+    auxiliary head included. Afterwards the model skips the layers that `strip` names.
     """
     return _complexity(model, torch.empty(1, 3, *image_hw, device="meta"))
 
 
-UNCOUNTED: tuple[type[nn.Module], ...] = (
-    *(nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.Dropout, nn.ReLU, nn.ReLU6),
-    *(nn.SiLU, nn.GELU, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid),
-)
-"""Layers that keep the shape and are not counted; on the meta device they take most of the time."""
-
-
-def _unchanged(maps: Tensor) -> Tensor:
-    return maps
-
-
 def _complexity(model: nn.Module, inputs: Tensor) -> tuple[int, float]:
-    for layer in model.modules():
-        if isinstance(layer, UNCOUNTED):
-            layer.forward = _unchanged
+    strip(model)  # none of these is counted
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model.eval()(inputs)
     return sum(p.numel() for p in model.parameters()), counter.get_total_flops() / 2e9
@@ -74,7 +62,7 @@ def _list_segmenters() -> list[Row]:
     pairs += [(a, n) for n, b in catalog.BACKBONES.items() for a in b.whole]
     for arch, backbone in pairs:
         spec = SegmenterSpec(arch, backbone, output_stride=None, aux=True, deconv=False)
-        with torch.device("meta"):
+        with on_meta():
             model = build("segment", spec, 21)
         whole = catalog.BACKBONES[backbone].whole
         about = (catalog.BACKBONES[backbone] if whole else catalog.SEGMENTERS[arch]).about
@@ -88,7 +76,7 @@ def _list_detectors(task: str) -> list[Row]:
     inputs = DetectionInputs((224,), 224, IMAGENET_MEAN, IMAGENET_STD)
     for arch in catalog.ARCHS[task]:
         entry = catalog.DETECTORS[arch]
-        with torch.device("meta"):
+        with on_meta():
             model = build(task, DetectorSpec(arch, entry.listed_on), 90, inputs)
         row = {"task": task, "arch": arch, "backbone": entry.listed_on, "about": entry.about}
         parameters = sum(p.numel() for p in model.parameters())
@@ -100,7 +88,7 @@ def _list_clip_networks() -> list[Row]:
     rows = []
     for arch, entry in catalog.CLIP_NETWORKS.items():
         backbone, side = entry.listed_on or None, entry.side
-        with torch.device("meta"):
+        with on_meta():
             spec = ClipSpec(arch=arch, backbone=backbone, frames=16, image_size=side)
             model = build("video", spec, 400)
         row: Row = {"task": "video", "arch": arch, "backbone": backbone}
@@ -127,7 +115,7 @@ def _list_classifiers() -> list[Row]:
             image_size=side,
             aux=bool(entry.aux_weight),
         )
-        with torch.device("meta"):
+        with on_meta():
             model = build("classify", spec, 1000 if published else 10)
         rows.append(row | _size(model, side))
     return rows
@@ -154,7 +142,7 @@ def list_backbones() -> list[Row]:
     for name, entry in catalog.BACKBONES.items():
         if entry.whole or not entry.target:
             continue
-        with torch.device("meta"):
+        with on_meta():
             model = catalog.resolve(entry.target)(entry.builder)
         row: Row = {"backbone": name} | _size(model, 224)
         row |= {"output_strides": list(entry.output_strides)}

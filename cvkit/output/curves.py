@@ -32,7 +32,9 @@ def write_curves(path: Path, history: Sequence[dict], metric: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
     epochs = [line["epoch"] for line in history]
-    figure, axes = plt.subplots(1, 3, figsize=(13, 3.6), constrained_layout=True)
+    figure, axes = plt.subplots(1, 3, figsize=(13, 3.6))
+    # Margins that are looked for take a second drawing.
+    figure.subplots_adjust(left=0.045, right=0.99, bottom=0.14, top=0.91, wspace=0.18)
     axes[0].plot(epochs, _values(history, "loss"), marker=".", label="training")
     axes[0].plot(epochs, _values(history, "val_loss"), marker=".", label="validation")
     for name in history[-1]["losses"]:

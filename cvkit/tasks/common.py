@@ -19,6 +19,7 @@ from cvkit.data.decode import read_image
 from cvkit.data.files import walk_images
 from cvkit.data.synthetic.cache import cached_samples
 from cvkit.errors import DataError, ModelFileError, UsageError
+from cvkit.models.trials import try_out
 from cvkit.models.weights import load_pretrained
 from cvkit.ops.images import normalize
 from cvkit.options.base import Train
@@ -286,8 +287,7 @@ def smallest_batch(build: Callable[[], nn.Module], shape: Sequence[int]) -> int:
         UsageError: the network cannot take samples of this size.
     """
     try:
-        with torch.device("meta"), torch.no_grad():
-            build().train()(torch.empty(1, *shape))
+        try_out(build, (1, *shape))
     except ValueError:
         return 2
     except RuntimeError as error:

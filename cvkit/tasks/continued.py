@@ -4,13 +4,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from cvkit import catalog
 from cvkit.console import Reporter
 from cvkit.data.classes import class_key
 from cvkit.errors import ModelFileError, UsageError
+from cvkit.models.trials import on_meta
 from cvkit.options.base import Train
 from cvkit.options.detect import INSTEAD
 from cvkit.options.job import with_given
@@ -113,7 +113,7 @@ def _class_tensors(task: Task, tensors: dict[str, Tensor]) -> set[str]:
     known = task.classes
     more = ((*known.names, "another"), (*known.ids, -1), (*known.colors, (0, 0, 0)))
     twin = task.with_classes(ClassList(*more))
-    with torch.device("meta"):
+    with on_meta():
         shapes = {name: value.shape for name, value in twin.build().state_dict().items()}
     return {name for name, value in tensors.items() if shapes[name] != value.shape}
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from cvkit import catalog
@@ -22,6 +21,7 @@ from cvkit.models.layouts.layout import Layout, recognise, require_fit
 from cvkit.models.layouts.names import COMPUTED, renamed
 from cvkit.models.layouts.timm import assumed
 from cvkit.models.state_files import StateFile
+from cvkit.models.trials import on_meta
 from cvkit.options.tools import WeightsImport
 from cvkit.structures import ClassList
 from cvkit.tasks.classify.network import Network
@@ -134,7 +134,7 @@ def _classifier(options: WeightsImport, arch: str, backbone: str, file: StateFil
 
 def _is_headless(backbone: str, tensors: Mapping[str, Tensor]) -> bool:
     """Return whether tensors are those of a complete backbone without the layer of the classes."""
-    with torch.device("meta"):
+    with on_meta():
         body, head = network_parts(backbone, 2, small=False, image_size=224, aux=False)
     wanted = body.state_dict()
     fits = all(

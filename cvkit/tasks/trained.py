@@ -22,6 +22,7 @@ from cvkit.export.signature import Signature
 from cvkit.export.table import scale_of
 from cvkit.model_files import BACKBONE, PROVEN, content_hash, read_model, unverified
 from cvkit.models.published import published_model
+from cvkit.models.trials import undrawn
 from cvkit.models.weights import find_model
 from cvkit.options.described import differs
 from cvkit.options.job import Job
@@ -92,7 +93,8 @@ def load_trained(
     task = catalog.resolve(catalog.TASKS[kind]).for_model(options, header)
     fabric = make_fabric(device, layout, precision)
     try:
-        model = task.build()
+        with undrawn():
+            model = task.build()
     except (UsageError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise ModelFileError(

@@ -2,15 +2,16 @@
 
 import effect_parts
 import pytest
+from networks import TOY
 
 from cvkit import catalog
 
 
 @pytest.fixture(scope="module", autouse=True)
-def toy_backbone(known_batches):
+def toy_backbone():
     """A backbone that is built in a millisecond, for this folder's tests only."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(catalog.BACKBONES, "toy", effect_parts.TOY)
+        patch.setitem(catalog.BACKBONES, "toy", TOY)
         yield
 
 

@@ -10,10 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from cvkit import catalog
-from cvkit.backbone_table import BackboneEntry
 from cvkit.commands.train import run_training
 from cvkit.commands.training_job import TrainingJob
 from cvkit.console import Reporter
@@ -24,7 +22,6 @@ from cvkit.engine.runtime import StopSignal
 from cvkit.engine.sampler import batch_plan
 from cvkit.engine.train import Trainer
 from cvkit.errors import CvkitError
-from cvkit.models.backbones import VGG
 from cvkit.options.job import with_given
 from cvkit.options.tree import OPTIONS
 
@@ -98,22 +95,6 @@ def require_effect(row, found):
         if equal(one, other) != row.same:
             change = "changes" if row.same else "does not change"
             pytest.fail(f"--{row.flag} {a} or {b} {change} {row.measure.__name__}", pytrace=False)
-
-
-class Toy(VGG):
-    """A backbone that is built in a millisecond."""
-
-    def __init__(self, builder, output_stride=32):
-        super(VGG, self).__init__()
-        widths = [3, 8, 8, 16, 16, 16]
-        self.features = nn.Sequential()
-        for before, width in itertools.pairwise(widths):
-            layers = nn.Conv2d(before, width, 3, padding=1), nn.BatchNorm2d(width)
-            self.features.extend([*layers, nn.ReLU(), nn.MaxPool2d(2)])
-        self._set_contract(widths[1:], output_stride)
-
-
-TOY = BackboneEntry(target="effect_parts:Toy", builder="resnet18")
 
 
 class Made:

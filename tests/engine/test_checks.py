@@ -12,6 +12,7 @@ from cvkit.cli import run as command_line
 from cvkit.commands.training_job import _settings
 from cvkit.console import Reporter
 from cvkit.data.synthetic.samples import write_classification
+from cvkit.engine import checks as checking
 from cvkit.engine.checks import run_checks
 from cvkit.engine.processes import Layout
 from cvkit.engine.runtime import make_fabric
@@ -40,6 +41,12 @@ def setting(tmp_path_factory):
     torch.manual_seed(0)
     fabric = make_fabric(torch.device("cpu"), Layout(), "fp32")
     return task, task.build(), options, fabric
+
+
+@pytest.fixture(autouse=True)
+def fewer_steps(monkeypatch):
+    """Give up after 100 steps, not 300: a sound network of these tests needs about 50."""
+    monkeypatch.setattr(LogitsTask, "overfit_goal", (0.01, 0.1, 100))
 
 
 def failed(setting, *, task=None, model=None, **changes):
@@ -128,6 +135,7 @@ def test_a_loss_that_leads_nowhere(setting):
 def test_check_prints_a_table_and_keeps_it(capsys, scenes, setting, tmp_path, monkeypatch, task):
     # Whether a batch is learned is not asked here, and 300 steps take long.
     monkeypatch.setattr(LogitsTask, "overfit_goal", (0.01, 0.1, 30))
+    monkeypatch.setattr(checking, "BASELINE_STEPS", 10)
     data = setting[2].data if task == "classify" else scenes
     small = {
         "classify": ["--arch", "lenet", "--image-size", "32"],

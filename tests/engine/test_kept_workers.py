@@ -85,7 +85,8 @@ def test_outside_the_block_nothing_is_kept():
 
 
 @pytest.mark.parametrize("task", catalog.TASKS)
-def test_a_training_starts_its_readers_once(task, data_of, flags_of, tmp_path, monkeypatch):
+def test_a_training_starts_its_readers_once(task, data_of, flags_of, run_of, tmp_path, monkeypatch):
+    without = load_file(run_of(task) / "last.safetensors")
     started, make = [], loader.DataLoader
 
     def watched(*given, num_workers, **more):
@@ -93,13 +94,9 @@ def test_a_training_starts_its_readers_once(task, data_of, flags_of, tmp_path, m
         return make(*given, num_workers=num_workers, **more)
 
     monkeypatch.setattr(loader, "DataLoader", watched)
-    weights = []
-    for workers in (0, 1):
-        out = tmp_path / str(workers)
-        more = flags_of(task, data=data_of(task), out=out, workers=workers, epochs=3)
-        assert cli.run([task, "train", *more, "--quiet"]) == 0
-        assert not multiprocessing.active_children()
-        weights.append(load_file(next(out.iterdir()) / "last.safetensors"))
+    more = flags_of(task, data=data_of(task), out=tmp_path, workers=1, epochs=2)
+    assert cli.run([task, "train", *more, "--quiet"]) == 0
+    assert not multiprocessing.active_children()
     assert started.count(1) == 2, "for training, and for validation"
-    one, other = weights
-    assert all(torch.equal(one[name], other[name]) for name in one | other)
+    found = load_file(next(tmp_path.iterdir()) / "last.safetensors")
+    assert all(torch.equal(found[name], without[name]) for name in found | without)

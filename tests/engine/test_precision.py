@@ -56,6 +56,7 @@ VOLUMES = [
 ]
 
 
+@pytest.mark.usefixtures("quick_weights")
 @pytest.mark.parametrize("arch", VOLUMES)
 def test_gradients_of_thin_clips_are_those_of_32_bits(arch):
     torch.manual_seed(0)

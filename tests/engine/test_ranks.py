@@ -1,6 +1,5 @@
 """Processes that share the inputs of eval and predict give what one process gives, to the byte."""
 
-import contextlib
 import io
 import json
 import os
@@ -11,11 +10,11 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 from types import SimpleNamespace
 
 import pytest
 from command_lines import Outcome
+from copies import HANGS_SECONDS, Forked, forked
 from PIL import Image
 
 from cvkit import catalog, cli
@@ -34,54 +33,7 @@ WEIGHTS = {
     "instance": "masks",
     "video": "motions",
 }
-HANGS_SECONDS = 240
-"""Seconds after which a rank counts as hung."""
 FLAGS = ("--device", "cpu", "--batch-size", 2, "--workers", 0, "--quiet")
-
-
-def forked(act):
-    """Return the number of a process that is a copy of this one, and ends with the code of `act`.
-
-    A process in which ranks have worked together, with their threads, cannot be copied safely, so
-    they never work in the process of the tests.
-    """
-    pid = os.fork()
-    if pid == 0:
-        code = 99
-        signal.alarm(HANGS_SECONDS)  # which ends the process, and so the test
-        try:
-            code = act()
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-    return pid
-
-
-class Forked:
-    """A rank that is a copy of the first one, which has imported everything."""
-
-    prepare = staticmethod(lambda rank: None)
-
-    def __init__(self, arguments, variables):
-        def work():
-            os.environ.update(variables)
-            Forked.prepare(int(variables["RANK"]))
-            return cli.run(arguments)
-
-        self.pid, self.code = forked(work), None
-
-    def poll(self):
-        if self.code is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            self.code = os.waitstatus_to_exitcode(status) if pid else None
-        return self.code
-
-    def send_signal(self, number):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, number)
 
 
 @pytest.fixture(autouse=True)

@@ -25,6 +25,7 @@ from cvkit.models.detection.roi_heads import (
 )
 from cvkit.models.detection.rpn import UNWEIGHTED
 from cvkit.models.specs import DetectorSpec
+from cvkit.models.trials import on_meta, strip
 from cvkit.ops.boxes import box_iou, clip_boxes, decode_boxes, image_index
 from cvkit.ops.matching import match, sample_balanced
 from cvkit.ops.resize import height_width
@@ -110,10 +111,11 @@ class RCNN(Detector):
         )
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
-        with torch.device("meta"):
+        with on_meta():
             probe, _ = network_parts(
                 backbone, num_classes + 1, small=small, image_size=self.side, aux=False
             )
+            strip(probe)
             feature, grid = _features(probe.eval(), torch.empty(1, 3, self.side, self.side))
         width, cells = feature.shape[1], grid.shape[1]
         self.fitted: Tensor

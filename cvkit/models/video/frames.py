@@ -11,6 +11,7 @@ from cvkit.errors import UsageError
 from cvkit.models.backbones import Backbone
 from cvkit.models.classify import network_parts
 from cvkit.models.layers import conv_bn_relu, pair
+from cvkit.models.trials import on_meta
 
 HIDDEN = 512
 """Width of the hidden layer of late fusion by concatenation."""
@@ -145,7 +146,7 @@ class SlowFusion(ClipNetwork):
         self.backbone, self.first = self._widened(backbone)
         groups = math.ceil((frames - self.EXTENT) / self.STEP) + 1
         self.merges = nn.ModuleList()
-        with torch.device("meta"), torch.no_grad():
+        with on_meta(), torch.no_grad():
             maps = torch.empty(2, 3 * self.EXTENT, 64, 64)
             widths = []
             for piece in self._pieces(self._widened(backbone)[0]):

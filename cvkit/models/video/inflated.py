@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from cvkit.models.backbones import torchvision_network
 from cvkit.models.layers import Conv3d, pair
+from cvkit.models.trials import on_meta
 
 
 class InflatedConv(Conv3d):
@@ -160,7 +161,7 @@ class C3D(nn.Module):
             size = (1, 2, 2) if number == 0 else 2
             layers.append(nn.MaxPool3d(size, size, padding=(0, 1, 1) if number == 4 else 0))
         self.features = nn.Sequential(*layers)
-        with torch.device("meta"):
+        with on_meta():
             shape = nn.Sequential(*_like(layers))(
                 torch.empty(1, 3, frames, image_size, image_size)
             ).shape

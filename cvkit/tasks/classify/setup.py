@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from cvkit import catalog
 from cvkit.console import Reporter
@@ -15,6 +14,7 @@ from cvkit.data.exclusion import read_exclusion
 from cvkit.data.scan import ImageScan, scan_images
 from cvkit.dividing import tell_division, training_division
 from cvkit.errors import UsageError, raise_defects
+from cvkit.models.trials import try_out
 from cvkit.models.weights import has_small_stem
 from cvkit.options.classify import ClassifyEval, ClassifyPredict, ClassifyTrain
 from cvkit.output.names import class_words
@@ -182,8 +182,7 @@ def network_for(options: ClassifyTrain, side: int, examples: int, num_classes: i
         votes=options.votes,
     )
     try:
-        with torch.device("meta"), torch.no_grad():
-            network.build(num_classes).train()(torch.empty(2, 3, side, side))
+        try_out(lambda: network.build(num_classes), (2, 3, side, side))
     except (RuntimeError, ValueError, AssertionError) as error:
         reason = " ".join(str(error).split())[:120]
         raise UsageError(

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from cvkit import catalog
@@ -20,6 +19,7 @@ from cvkit.models.detection.build import PAPER
 from cvkit.models.detection.detectors import Detector, TwoStageDetector, rest_batch_norms
 from cvkit.models.detection.roi_heads import RegionRule
 from cvkit.models.specs import PROPOSAL_LIMITS, DetectorSpec, detector_fields
+from cvkit.models.trials import on_meta
 from cvkit.models.weights import load_pretrained
 from cvkit.options.detect import TwoStageTrain
 from cvkit.tasks.common import refuse_idle, smallest_batch
@@ -242,7 +242,7 @@ def smallest_batch_of(build: Callable[[], nn.Module], preprocessing: Preprocessi
         build: returns the network.
         preprocessing: of the images; images scaled by a factor are assumed to be large enough.
     """
-    with torch.device("meta"):
+    with on_meta():
         model = build()
     if not isinstance(model, TwoStageDetector) or not preprocessing.min_sizes:
         return 1

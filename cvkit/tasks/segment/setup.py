@@ -22,6 +22,7 @@ from cvkit.data.masks import BINARY, Drawing, MaskMap, MaskReader, parse_mask_ma
 from cvkit.data.scan import Scan, scan_pairs
 from cvkit.dividing import tell_division, training_division
 from cvkit.errors import DataError, UsageError, raise_defects
+from cvkit.models.trials import on_meta
 from cvkit.ops import inference, losses
 from cvkit.options.segment import SegmentEval, SegmentPredict, SegmentTrain, dialects
 from cvkit.structures import IGNORE, ClassList
@@ -99,7 +100,7 @@ def check_flags(options: SegmentTrain) -> tuple[Network, dict[str, float], float
         aux=bool(aux_weight),
         deconv=options.deconv,
     )
-    with torch.device("meta"):
+    with on_meta():
         network.build(2)
     return network, loss, aux_weight
 
@@ -268,7 +269,7 @@ def require_scales(
         return
     width, height = (max(1, round(side * min(scales))) for side in size_wh)
     try:
-        with torch.device("meta"), torch.no_grad():
+        with on_meta(), torch.no_grad():
             segmenter(build().eval()).logits(torch.empty(1, 3, height, width))
     except (RuntimeError, ValueError) as error:
         raise UsageError(

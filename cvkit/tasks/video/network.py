@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, cast
 
-import torch
 import torchvision
 from torch import Tensor, nn
 
@@ -17,6 +16,7 @@ from cvkit.models.classify import network_parts
 from cvkit.models.convert import VIDEO, kinetics_tensors
 from cvkit.models.specs import ClipSpec
 from cvkit.models.state_files import read_state_dict
+from cvkit.models.trials import try_out
 from cvkit.models.weights import fetched, find_model, load_pretrained
 from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD
 from cvkit.options.video import VideoTrain
@@ -156,8 +156,7 @@ def network_for(options: VideoTrain, preprocessing: Preprocessing, num_classes: 
         dropout=options.dropout,
     )
     try:
-        with torch.device("meta"), torch.no_grad():
-            network.build(num_classes).train()(torch.empty(2, 3, frames, side, side))
+        try_out(lambda: network.build(num_classes), (2, 3, frames, side, side))
     except (RuntimeError, ValueError, AssertionError) as error:
         reason = " ".join(str(error).split())[:120]
         raise UsageError(
