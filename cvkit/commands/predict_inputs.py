@@ -78,7 +78,8 @@ def _refuse_idle(options: Predict, task_name: str) -> None:
     Raises:
         UsageError: names the flag.
     """
-    idle = {"fps": bool(getattr(options, "fps", 0)), "save": saves_videos(options, task_name)}
+    asked = "save" in options.given and saves_videos(options, task_name)
+    idle = {"fps": bool(getattr(options, "fps", 0)), "save": asked}
     for name, text in (("fps", "--fps"), ("save", "--save video")):
         if idle[name]:
             raise UsageError(

@@ -2,17 +2,20 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cvkit.config import as_config
-from cvkit.data.files import InputFile
 from cvkit.errors import UsageError
 from cvkit.options.base import ENGINES, Predict
 from cvkit.options.job import with_given
 from cvkit.options.saves import NONE
 from cvkit.texts import read_json, shown
+
+if TYPE_CHECKING:
+    from cvkit.data.files import InputFile
+    from cvkit.data.video_frames import VideoFrame
 
 FREE = frozenset(
     {
@@ -66,8 +69,8 @@ class Earlier:
             return options
         kinds = dict.fromkeys(f"{before},{getattr(options, 'save', '')}".split(","))
         saves = ",".join(kind.strip() for kind in kinds if kind.strip() not in ("", NONE))
-        known = {field.name for field in fields(options)} & {"save"}
-        return with_given(replace(options, **dict.fromkeys(known, saves)), options.given)
+        changes: dict[str, Any] = {"save": saves} if "save" in now else {}
+        return with_given(replace(options, **changes), options.given)
 
     def engine(self, wanted: str) -> str:
         """Return `--engine`, by default the one that the prediction began on: the bits are its."""
@@ -80,6 +83,6 @@ class Earlier:
         return Path(root) if isinstance(root, str) and os.path.isdir(root) else None
 
 
-def root_of(files: Sequence[InputFile]) -> str | None:
+def root_of(files: "Sequence[InputFile | VideoFrame]") -> str | None:
     """Return the folder to which the keys of files are relative; None without files."""
     return os.path.abspath(files[0].path).removesuffix(f"/{files[0].key}") if files else None

@@ -57,9 +57,13 @@ def strip(model: nn.Module) -> None:
     """
     for layer in model.modules():
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-            layer.forward = partial(_normalised, layer)
+            _replace_forward(layer, partial(_normalised, layer))
         elif isinstance(layer, SHAPE_KEEPING):
-            layer.forward = _unchanged
+            _replace_forward(layer, _unchanged)
+
+
+def _replace_forward(layer: nn.Module, forward: Callable[[Tensor], Tensor]) -> None:
+    layer.forward = forward
 
 
 def _unchanged(maps: Tensor) -> Tensor:
