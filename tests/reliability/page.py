@@ -5,6 +5,8 @@ from typing import Any
 
 from rows import FOLDER, ROOT, ROWS
 
+from cvkit.texts import counted
+
 RESULTS = FOLDER / "results.json"
 PAGE = ROOT / "docs" / "promises.md"
 HEAD = """# What cvkit promises
@@ -32,7 +34,8 @@ def written(results: dict[str, dict[str, Any]]) -> str:
         result = results[name]
         tried = ", ".join(f"{number:,} {what}" for what, number in sorted(result["counts"].items()))
         if result.get("tests"):
-            tried = f"{tried}{', ' if tried else ''}{result['tests']} tests of `make test`"
+            tests = counted(result["tests"], "test")
+            tried = f"{tried}{', ' if tried else ''}{tests} of `make test`"
         seconds = f", {result['seconds']:.0f} s" if result.get("seconds") else ""
         state = "yes" if result["kept"] else f"**no**: {result['why']}"
         cells = (name, row.promise, state, tried, f"{result['date']}{seconds}")
