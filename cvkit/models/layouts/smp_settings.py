@@ -106,7 +106,8 @@ def settings_of(
     Raises:
         ValueError: cvkit's network cannot have one of them, which the message names.
     """
-    values, rates, taken = dict(possible.values), possible.rates, set()
+    values, rates = dict(possible.values), possible.rates
+    taken: set[str] = set()
     if rates is not None:
         taken = {"encoder_output_stride", "decoder_atrous_rates"}
         stride = _choice("encoder_output_stride", config, STRIDES, stride)
