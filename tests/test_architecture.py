@@ -117,7 +117,6 @@ COMPARED = {
 
 KEYED = {
     "cvkit.engine.optim": "`linear` is a schedule, too",
-    "cvkit.models.layouts.smp_settings": "what networks of another project may have",
     "cvkit.models.classify": "`lenet` and `mlp` are `parts` of rows",
     "cvkit.models.video.resnet3d": "`r3d` and the like are arguments of rows",
 }

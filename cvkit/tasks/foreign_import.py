@@ -257,12 +257,13 @@ def _segmenter(options: WeightsImport, arch: str, backbone: str, file: StateFile
         sizes: dict[str, Any] = {"image_size_wh": (512, 512), "resize": "short"}
         words = "the shorter side becomes 512 pixels, as with mmsegmentation's scale of 2048 x 512"
     else:
+        assert layout.possible is not None, "known networks have settings"
         sizes = {"resize": "native"}
         words = "images keep their size; ImageNet's mean and standard deviation"
         channels = len(tensors[f"{layout.scores}.weight"])
         if form is not None and any(name.startswith("encoder.model.") for name in file.tensors):
             raise other_encoder(options.file)
-        settings, about["settings"] = read_settings(options.file, arch, stride, channels)
+        settings, about["settings"] = read_settings(options.file, layout.possible, stride, channels)
         network |= {"output_stride": settings.output_stride, "rates": settings.rates}
         if channels == 1:
             tensors = segmenters.background_scored(tensors, layout.scores)

@@ -4,18 +4,20 @@ from pathlib import Path
 
 from cvkit.errors import ModelFileError
 from cvkit.models.layouts.segmenters import SMP
-from cvkit.models.layouts.smp_settings import Settings, default_settings, settings_of
+from cvkit.models.layouts.smp_settings import Possible, Settings, settings_of
 from cvkit.texts import read_json
 
 HINT = "its backbone can be used: --pretrained of train"
 
 
-def read_settings(path: Path, arch: str, stride: int, channels: int) -> tuple[Settings, str]:
+def read_settings(
+    path: Path, possible: Possible, stride: int, channels: int
+) -> tuple[Settings, str]:
     """Return the settings of a network, and where they are from.
 
     Args:
         path: of its weights, which may have a `config.json` beside it.
-        arch: key of `catalog.SEGMENTERS`.
+        possible: settings of this network.
         stride: the default output stride.
         channels: of its logits.
 
@@ -23,7 +25,7 @@ def read_settings(path: Path, arch: str, stride: int, channels: int) -> tuple[Se
         DataError: the file is not JSON.
         ModelFileError: a setting that cvkit's network cannot have.
     """
-    settings = default_settings(arch, stride)
+    settings = Settings(stride, possible.rates)
     beside = path.with_name("config.json")
     content = read_json(beside, unique_keys=False) if beside.is_file() else None
     if not isinstance(content, dict) or not {"_model_class", "encoder_name"} & content.keys():
@@ -33,7 +35,7 @@ def read_settings(path: Path, arch: str, stride: int, channels: int) -> tuple[Se
             "config.json of its save_pretrained beside the file would be read"
         )
     try:
-        settings = settings_of(arch, settings, content, channels)
+        settings = settings_of(possible, stride, content, channels)
     except ValueError as error:
         raise ModelFileError(f"{beside}: {error}", code="import.unsupported", hint=HINT) from error
     return settings, f"{settings.about}{', ' if settings.about else ''}from config.json"

@@ -12,7 +12,7 @@ from cvkit import catalog
 from cvkit.console import Reporter
 from cvkit.errors import CvkitError
 from cvkit.models.layouts import segmenters
-from cvkit.models.layouts.smp_settings import default_settings, settings_of
+from cvkit.models.layouts.smp_settings import settings_of
 from cvkit.options.segment import SegmentTrain
 from cvkit.options.tools import WeightsImport
 from cvkit.tasks.segment.network import Network
@@ -133,6 +133,7 @@ def test_one_score_of_smp_becomes_two_classes_of_the_same_probability(imported, 
     assert logits.argmax(1).float().mean() not in (0, 1), "the labels say nothing"
 
 
+POSSIBLE = {layout.arch: layout.possible for layout in segmenters.SMP_LAYOUTS if layout.arch}
 REFUSED = (
     *((arch, {"in_channels": 1}) for arch in SMP),
     *((arch, {"encoder_depth": 4}) for arch in SMP),
@@ -160,7 +161,7 @@ REFUSED = (
 def test_settings_of_smp_that_cvkit_does_not_have_are_refused_by_name(arch, settings):
     (name,) = settings
     with pytest.raises(ValueError, match=f"^{name} is "):
-        settings_of(arch, default_settings(arch, 8), settings, CLASSES)
+        settings_of(POSSIBLE[arch], 8, settings, CLASSES)
 
 
 def test_a_refused_setting_of_smp_names_the_file(imported, tmp_path):

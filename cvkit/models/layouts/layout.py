@@ -8,6 +8,7 @@ from torch import Tensor
 from cvkit.catalog import ARCHS, BACKBONES
 from cvkit.errors import ModelFileError, UsageError
 from cvkit.models.layouts.names import Rule, has_names
+from cvkit.models.layouts.smp_settings import Possible
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Layout:
         form: key of `Segmenter.forms`.
         scores: cvkit's name of the layer that scores the classes, of networks that label pixels.
         left: patterns of tensors that are not imported, and what they are.
+        possible: settings of segmentation_models.pytorch that cvkit's network can have.
     """
 
     project: str
@@ -33,6 +35,7 @@ class Layout:
     form: str = ""
     scores: str = ""
     left: tuple[tuple[str, str], ...] = ()
+    possible: Possible | None = None
 
     @property
     def title(self) -> str:

@@ -8,6 +8,7 @@ from torch import Tensor
 from cvkit.catalog import SEGMENTERS
 from cvkit.models.layouts.layout import Layout
 from cvkit.models.layouts.names import Rule
+from cvkit.models.layouts.smp_settings import DEEPLAB, DEEPLAB_PLUS, PSPNET, U_NET, Possible
 
 SMP, MMSEG = "segmentation_models.pytorch", "mmsegmentation"
 
@@ -20,7 +21,14 @@ def _form(arch: str, name: str) -> str:
 SMP_LEFT = ((r"classification_head\..*", "classification head"),)
 
 
-def _smp(network: str, arch: str, marks: tuple[str, ...], *rules: Rule, scores: str = "") -> Layout:
+def _smp(
+    network: str,
+    arch: str,
+    marks: tuple[str, ...],
+    *rules: Rule,
+    scores: str = "",
+    possible: Possible | None = None,
+) -> Layout:
     """Return a row; `scores` is cvkit's name of the layer that scores the classes."""
     outer: tuple[Rule, ...] = (
         (r"encoder\.(?:model\.)?(.*)", r"backbone.\1"),
@@ -35,6 +43,7 @@ def _smp(network: str, arch: str, marks: tuple[str, ...], *rules: Rule, scores: 
         form=_form(arch, "smp"),
         scores=scores,
         left=SMP_LEFT,
+        possible=possible,
     )
 
 
@@ -52,6 +61,7 @@ SMP_LAYOUTS = (
         (rf"{_BLOCK}conv1\.(\d)\.(.*)", r"blocks.\1.0.\2.\3"),
         (rf"{_BLOCK}conv2\.(\d)\.(.*)", r"blocks.\1.1.\2.\3"),
         scores="head",
+        possible=U_NET,
     ),
     _smp(
         "DeepLabV3",
@@ -61,6 +71,7 @@ SMP_LAYOUTS = (
         (r"decoder\.(?:conv|1)\.(.*)", r"classifier.1.\1"),
         (r"decoder\.(?:bn|2)\.(.*)", r"classifier.2.\1"),
         scores="classifier.4",
+        possible=DEEPLAB,
     ),
     _smp(
         "DeepLabV3+",
@@ -76,6 +87,7 @@ SMP_LAYOUTS = (
         (r"decoder\.block2\.0\.([01])\.(.*)", r"classifier.0.\1.\2"),
         (r"decoder\.block2\.1\.(.*)", r"classifier.0.2.\1"),
         scores="classifier.1",
+        possible=DEEPLAB_PLUS,
     ),
     _smp(
         "PSPNet",
@@ -84,6 +96,7 @@ SMP_LAYOUTS = (
         (r"decoder\.psp\.blocks\.(\d)\.pool\.1\.([01])\.(.*)", r"branches.\1.\2.\3"),
         (r"decoder\.conv\.(.*)", r"joined.\1"),
         scores="classifier.1",
+        possible=PSPNET,
     ),
     _smp("FPN", "", (r"decoder\.p5\.weight",)),
     _smp("Linknet", "", (r"decoder\.blocks\.0\.block\.0\.0\.weight",)),

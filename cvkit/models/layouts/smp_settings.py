@@ -15,44 +15,61 @@ IDLE = frozenset(
     }
 )
 """Settings that have no effect on predictions, or that the tensors show."""
+STRIDES = (8, 16)
+"""Output strides of the encoder of its DeepLabs, which can have any atrous rates."""
+
+
+@dataclass(frozen=True)
+class Possible:
+    """The settings that a network of cvkit can have.
+
+    Attributes:
+        values: of each setting, but for those that are taken.
+        rates: default of the atrous rates, which are taken with the output stride; None: the
+            network has neither.
+        upsamples_stride: its last step enlarges maps by the output stride.
+    """
+
+    values: Mapping[str, tuple[Any, ...]]
+    rates: tuple[int, ...] | None = None
+    upsamples_stride: bool = False
+
+
 _NORMED: tuple[Any, ...] = ("batchnorm", True, None)
 _COMMON: dict[str, tuple[Any, ...]] = {
     "in_channels": (3,),
     "activation": (None, "identity", "softmax", "softmax2d", "logsoftmax"),
 }
-_U_NET: dict[str, tuple[Any, ...]] = {
-    "encoder_depth": (5,),
-    "decoder_use_norm": _NORMED,
-    "decoder_use_batchnorm": _NORMED,
-    "decoder_attention_type": (None,),
-    "decoder_interpolation": ("nearest",),
-}
-_PSP: dict[str, tuple[Any, ...]] = {
-    "encoder_depth": (3,),
-    "psp_out_channels": (512,),
-    "decoder_use_norm": _NORMED,
-    "psp_use_batchnorm": _NORMED,
-    "upsampling": (8,),
-}
-_DEEPLAB: dict[str, tuple[Any, ...]] = {
-    "encoder_depth": (5,),
-    "decoder_aspp_separable": (False,),
-}
-_PLUS: dict[str, tuple[Any, ...]] = {
-    "encoder_depth": (5,),
-    "decoder_aspp_separable": (True,),
-    "upsampling": (4,),
-}
-POSSIBLE: dict[str, dict[str, tuple[Any, ...]]] = {
-    "unet": _COMMON | _U_NET,
-    "pspnet": _COMMON | _PSP,
-    "deeplab": _COMMON | _DEEPLAB,
-    "deeplab-plus": _COMMON | _PLUS,
-}
-"""The values of each setting that an architecture of cvkit can have."""
-STRIDES = (8, 16)
-"""Output strides of the encoder of its DeepLabs, which can have any atrous rates."""
-RATES = (12, 24, 36)
+_RATES = (12, 24, 36)
+U_NET = Possible(
+    _COMMON
+    | {
+        "encoder_depth": (5,),
+        "decoder_use_norm": _NORMED,
+        "decoder_use_batchnorm": _NORMED,
+        "decoder_attention_type": (None,),
+        "decoder_interpolation": ("nearest",),
+    }
+)
+PSPNET = Possible(
+    _COMMON
+    | {
+        "encoder_depth": (3,),
+        "psp_out_channels": (512,),
+        "decoder_use_norm": _NORMED,
+        "psp_use_batchnorm": _NORMED,
+        "upsampling": (8,),
+    }
+)
+DEEPLAB = Possible(
+    _COMMON | {"encoder_depth": (5,), "decoder_aspp_separable": (False,)},
+    rates=_RATES,
+    upsamples_stride=True,
+)
+DEEPLAB_PLUS = Possible(
+    _COMMON | {"encoder_depth": (5,), "decoder_aspp_separable": (True,), "upsampling": (4,)},
+    rates=_RATES,
+)
 
 
 @dataclass(frozen=True)
@@ -75,41 +92,33 @@ class Settings:
         return f"output stride {self.output_stride}, atrous rates {'/'.join(map(str, self.rates))}"
 
 
-def default_settings(arch: str, output_stride: int) -> Settings:
-    """Return the settings of a network that was constructed without any.
-
-    Args:
-        arch: key of `POSSIBLE`.
-        output_stride: of the form of the architecture.
-    """
-    return Settings(output_stride, RATES if arch.startswith("deeplab") else None)
-
-
-def settings_of(arch: str, default: Settings, config: Mapping[str, Any], classes: int) -> Settings:
+def settings_of(
+    possible: Possible, stride: int, config: Mapping[str, Any], classes: int
+) -> Settings:
     """Return the settings of a network from the content of `config.json`.
 
     Args:
-        arch: key of `POSSIBLE`.
-        default: of this architecture.
-        config: the content.
+        possible: settings of this network.
+        stride: the default output stride.
+        config: the content; without a setting, its default is taken.
         classes: channels of the logits.
 
     Raises:
         ValueError: cvkit's network cannot have one of them, which the message names.
     """
-    possible = dict(POSSIBLE[arch])
-    stride, rates = default.output_stride, default.rates
+    values, rates = dict(possible.values), possible.rates
+    taken: set[str] = set()
     if rates is not None:
+        taken = {"encoder_output_stride", "decoder_atrous_rates"}
         stride = _choice("encoder_output_stride", config, STRIDES, stride)
         rates = _rates(config.get("decoder_atrous_rates", rates))
-    if rates is not None and "upsampling" not in possible:
-        possible["upsampling"] = (None, stride)
+    if possible.upsamples_stride:
+        values["upsampling"] = (None, stride)
     if classes == 1:
-        possible["activation"] = (None, "identity", "sigmoid")
-    taken = {"encoder_output_stride", "decoder_atrous_rates"} if rates is not None else set()
+        values["activation"] = (None, "identity", "sigmoid")
     for name, value in config.items():
-        if name in possible:
-            _choice(name, config, possible[name])
+        if name in values:
+            _choice(name, config, values[name])
         elif name not in IDLE | taken and not name.startswith("_") and value is not None:
             raise ValueError(f"{name} is {value!r}, which cvkit's network does not have")
     return Settings(stride, rates)
