@@ -106,6 +106,7 @@ OTHERS = {
         "mask_map.syntax",
     ),
     *(
+        "inputs.elsewhere",
         "inputs.empty",
         "inputs.frame",
         "inputs.list",
@@ -116,7 +117,7 @@ OTHERS = {
     *("proposals.ambiguous", "proposals.box", "proposals.empty", "proposals.encoding"),
     *("proposals.image", "proposals.missing", "proposals.not_a_file", "proposals.syntax"),
     *("exclude.all", "exclude.encoding", "exclude.not_a_file"),
-    *("samples.none", "video.encoder", "classes.not_a_file"),
+    *("samples.none", "video.encoder", "classes.not_a_file", "file.line", "text.name"),
     *("fold.count", "fold.syntax", "group_by.lacking", "group_by.regex", "group_by.syntax"),
     *("splits.changed", "splits.files", "splits.kind", "splits.malformed", "splits.missing"),
     *("splits.twice", "splits.version", "class.folder", "to.parts"),
