@@ -246,7 +246,7 @@ def _wide_values(image: Image.Image, path: Path) -> np.ndarray | None:
     import cv2  # Pillow keeps only the high byte of several channels
 
     file, page = page_of(path)
-    if page is not None:
+    if page is not None and not is_row(path):
         _, pages = cv2.imreadmulti(str(file), page - 1, 1, flags=cv2.IMREAD_UNCHANGED)
         found = pages[0] if pages else None
     else:

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-PAGE = re.compile(r"(.+)#([1-9][0-9]*)", re.S)
+PAGE = re.compile(r"(.+)#(0|[1-9][0-9]*)", re.S)
 
 
 def page_path(file: Path, number: int) -> Path:

@@ -110,7 +110,9 @@ def _page(path: Path) -> Iterator["TiffPage"]:
     logging.getLogger("tifffile").addHandler(logging.NullHandler())  # damage is an error here
     file, number = page_of(path)
     with TiffFile(file, _multifile=False) as opened:
-        page = opened.pages[(number or 1) - 1]
+        if number == 0:
+            raise IndexError("pages count from 1")
+        page = opened.pages[0 if number is None else number - 1]
         assert isinstance(page, TiffPage), "without hints, pages are read completely"
         yield page
 

@@ -14,6 +14,7 @@ from cvkit.data.files import list_inputs
 from cvkit.data.known import content_hash
 from cvkit.data.masks import MaskReader
 from cvkit.data.pages import page_of, page_path
+from cvkit.data.tiff_files import tiff_facts
 from cvkit.errors import CvkitError, UsageError
 
 
@@ -93,12 +94,20 @@ def test_a_division_knows_pages_by_their_content(cvkit, tmp_path):
     assert [path.name for path in found] == [f"images-{n}.tif" for n in (1, 2, 3, 4)]
 
 
-@pytest.mark.parametrize("number", ["0", "01", "-1", "\N{ARABIC-INDIC DIGIT TWO}"])
+@pytest.mark.parametrize("number", ["00", "01", "-1", "\N{ARABIC-INDIC DIGIT TWO}"])
 def test_a_page_has_one_name(tmp_path, number):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 8, 9), np.uint8), photometric="minisblack")
     assert page_of(tmp_path / f"a.tif#{number}") == (tmp_path / f"a.tif#{number}", None)
     with pytest.raises(UsageError, match="does not exist"):
         list_inputs([str(tmp_path / f"a.tif#{number}")])
+
+
+def test_there_is_no_page_0(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 8, 9), np.uint8), photometric="minisblack")
+    assert tiff_facts(tmp_path / "a.tif#1")
+    assert tiff_facts(tmp_path / "a.tif#0") is None
+    with pytest.raises(CvkitError, match="no such page"):
+        read_image(tmp_path / "a.tif#0")
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])

@@ -131,10 +131,13 @@ def test_predictions_come_in_lines_and_in_a_table(cvkit, shapes, model, tmp_path
 def test_an_interrupted_prediction_still_gets_all_embeddings(cvkit, shapes, model, tmp_path):
     out = tmp_path / "out"
     flags = ("--weights", model, "--out", out, "--embeddings", tmp_path / "f.npz")
-    assert cvkit("classify", "predict", shapes / "val" / "ring", *flags).code == 0
+    assert cvkit("classify", "predict", shapes / "val", *flags).code == 0
+    lines = (out / "predictions.jsonl").read_text().splitlines(keepends=True)
+    (out / "predictions.jsonl").write_text("".join(lines[:3]))
+    (tmp_path / "f.npz").unlink()
     assert cvkit("classify", "predict", shapes / "val", *flags, "--resume").code == 0
     stored = np.load(tmp_path / "f.npz")
-    assert len(stored["paths"]) == len(stored["features"])
+    assert len(stored["paths"]) == len(stored["features"]) == len(lines) > 3
     assert len(rows_of(out / "predictions.csv")) == len(stored["paths"])
 
 
