@@ -19,11 +19,21 @@ if TYPE_CHECKING:
 
 FREE = frozenset(
     {
-        *("inputs", "weights", "out", "overwrite", "contact_sheet", "save", "engine", "batch_size"),
+        *(
+            "inputs",
+            "weights",
+            "out",
+            "overwrite",
+            "contact_sheet",
+            "save",
+            "engine",
+            "batch_size",
+            "image_ids",
+        ),
         *("workers", "device", "devices", "nodes", "offline", "max_failures"),
     }
 )
-"""Flags that may differ when a prediction is resumed: no result depends on them.
+"""Flags that may differ when a prediction is resumed: no line of a result depends on them.
 
 The model is compared by its hash. Inputs may be added; `root_of` tells where.
 """
