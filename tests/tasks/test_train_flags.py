@@ -203,9 +203,10 @@ def test_flags_of_an_older_run_do_not_keep_it_from_going_on(cvkit, trained, tmp_
     """What is refused today may have been begun before; what it did then it goes on doing."""
     run = tmp_path / "run"
     shutil.copytree(trained, run)
-    config = (run / "config.yaml").read_text()
-    (run / "config.yaml").write_text(config.replace("warmup_epochs: 1.0", "warmup_epochs: 9.0"))
-    assert "9.0" in (run / "config.yaml").read_text()
+    for name, key in (("config.yaml", "warmup_epochs"), ("environment.json", '"warmup_epochs"')):
+        text = (run / name).read_text()
+        (run / name).write_text(text.replace(f"{key}: 1.0", f"{key}: 9.0"))
+        assert f"{key}: 9.0" in (run / name).read_text()
     done = cvkit("segment", "train", "--resume", run, "--workers", 0)
     assert done.code == 0, done.err
 
