@@ -24,7 +24,11 @@ class _Undrawn(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if getattr(func, "__module__", None) == nn.init.__name__ or func in DRAWING:
+        if func in DRAWING:
+            # Not nothing: `trunc_normal_` draws until no value is too far away.
+            values = [*args[1:], *(kwargs[name] for name in ("mean", "from") if name in kwargs), 0]
+            return args[0].fill_(values[0])
+        if getattr(func, "__module__", None) == nn.init.__name__:
             return args[0] if args else kwargs["tensor"]
         return func(*args, **kwargs)
 

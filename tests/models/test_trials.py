@@ -1,5 +1,7 @@
 """Networks that are built without setting weights, and tried without computing anything."""
 
+import signal
+
 import pytest
 import torch
 from networks import segmenter
@@ -41,3 +43,22 @@ def test_a_norm_that_does_not_train_takes_one_value():
         network = pooled(8).eval()
     strip(network)
     assert network(torch.empty(1, 3, 8, 8, device="meta")).shape == (1, 2)
+
+
+@pytest.mark.parametrize("bounds", [(-2, 2), (0.5, 1.5)])
+def test_values_of_reused_memory_do_not_keep_a_network_from_being_built(bounds):
+    """What draws anew until all values are near waits for ever if nothing is drawn."""
+
+    def expired(*_):
+        raise AssertionError("still drawing")
+
+    weights = torch.full((1000,), 5.0)
+    before = signal.signal(signal.SIGALRM, expired)
+    signal.alarm(20)
+    try:
+        with undrawn():
+            nn.init.trunc_normal_(weights, mean=1.0, std=0.5, a=bounds[0], b=bounds[1])
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert weights.tolist() == [1.0] * 1000
