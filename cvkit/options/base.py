@@ -353,8 +353,7 @@ class Predict(Inference):
     inputs: Annotated[
         list[str],
         typer.Argument(
-            help="Files, folders (searched recursively), globs, @list.txt, or - for paths from "
-            "stdin",
+            help=sentences.INPUTS_HELP,
             show_default=False,
         ),
     ] = dataclasses.field(default_factory=list)

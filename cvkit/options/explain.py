@@ -11,7 +11,7 @@ from cvkit.catalog import TASKS
 from cvkit.options.described import Choice
 from cvkit.options.job import Command, Device, Offline
 from cvkit.options.panels import DATA, MODEL, OUTPUT, RUN, flag
-from cvkit.options.sentences import WEIGHTS_HELP
+from cvkit.options.sentences import INPUTS_HELP, TASK_HELP, WEIGHTS_HELP
 
 METHODS = (
     *("gradient", "smooth-grad", "integrated-gradients", "occlusion"),
@@ -53,8 +53,7 @@ class Explain(Command):
     inputs: Annotated[
         list[str],
         typer.Argument(
-            help="Files, folders (searched recursively), globs, @list.txt, or - for paths from "
-            "stdin",
+            help=INPUTS_HELP,
             show_default=False,
         ),
     ] = dataclasses.field(default_factory=list)
@@ -62,7 +61,7 @@ class Explain(Command):
     task: Annotated[
         str | None,
         Choice(TASKS),
-        flag(MODEL, "Task, for a published name that several tasks have (default: the model's)"),
+        flag(MODEL, TASK_HELP),
     ] = None
     method: Annotated[
         str,

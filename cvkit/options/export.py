@@ -8,7 +8,7 @@ from cvkit.catalog import TASKS
 from cvkit.options.described import Choice
 from cvkit.options.job import Command, Offline
 from cvkit.options.panels import DATA, MODEL, OUTPUT, RUN, flag
-from cvkit.options.sentences import WEIGHTS_HELP
+from cvkit.options.sentences import TASK_HELP, WEIGHTS_HELP
 
 FORMATS = ("onnx", "openvino", "torchscript", "torch-export")
 """The values of `--format`."""
@@ -29,7 +29,7 @@ class Export(Command):
     task: Annotated[
         str | None,
         Choice(TASKS),
-        flag(MODEL, "Task, for a published name that several tasks have (default: the model's)"),
+        flag(MODEL, TASK_HELP),
     ] = None
     format: Annotated[
         str,

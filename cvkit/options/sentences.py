@@ -12,6 +12,8 @@ FOLDS_HELP = f"{FOLD_HELP}; all: train a model for each fold and report mean and
 JOINED = "may be repeated: several datasets are joined"
 WEIGHTS_HELP = "Model: run folder, .safetensors file, name in weights/"
 RUN_HELP = f"{WEIGHTS_HELP}, exported .onnx or .xml file"
+TASK_HELP = "Task, for a published name that several tasks have (default: the model's)"
+INPUTS_HELP = "Files, folders (searched recursively), globs, @list.txt, or - for paths from stdin"
 
 LOG_HELP = (
     "Also log curves and pictures of each epoch into the run folder for tensorboard, wandb, mlflow "
