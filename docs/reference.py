@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 
 from cvkit.catalog import TASKS
 from cvkit.config import FOR_ALL, VARIABLES
-from cvkit.helptext import EXAMPLES, default_text, in_panel_order, name_text, values_text
+from cvkit.examples import EXAMPLES
+from cvkit.helptext import default_text, in_panel_order, name_text, values_text
 from cvkit.options.described import hints
 from cvkit.options.job import Command
 from cvkit.options.tree import OPTIONS

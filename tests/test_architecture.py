@@ -26,7 +26,7 @@ ROWS = [
     {"ops", "console"},
     {"options", "structures", "model_files"},
     {"storage", "early", "yaml_files"},
-    {"catalog", "published", "texts"},
+    {"catalog", "examples", "published", "texts"},
     {"arch_table"},
     {"arch_facts", "backbone_table", "errors", "format_table"},
     {"printable"},

@@ -11,7 +11,7 @@ import yaml
 from cvkit import __version__
 from cvkit.commands.printing import print_models
 from cvkit.errors import EXIT_CODES
-from cvkit.helptext import EXAMPLES
+from cvkit.examples import EXAMPLES
 from cvkit.options.tree import OPTIONS
 
 VERBS = [

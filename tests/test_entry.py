@@ -5,7 +5,8 @@ import typer
 
 from cvkit import cli
 from cvkit.catalog import TASKS
-from cvkit.helptext import EXAMPLES, TASK_COMMANDS, VERBS_MEANT, unknown_command
+from cvkit.examples import EXAMPLES
+from cvkit.helptext import TASK_COMMANDS, VERBS_MEANT, unknown_command
 from cvkit.mistakes import MEANT
 from cvkit.options.described import hints
 from cvkit.options.tree import COMMANDS, OPTIONS
