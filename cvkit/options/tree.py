@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, overload
 
+from cvkit.options.attack import AttackInputs
 from cvkit.options.base import Eval, Predict, Train
 from cvkit.options.classify import ClassifyEval, ClassifyPredict, ClassifyTrain
 from cvkit.options.data import DataCheck
@@ -49,6 +50,7 @@ OPTIONS: dict[str, type[Command] | dict[str, type[Command]]] = {
     "tune": Tune,
     "bench": Bench,
     "explain": Explain,
+    "attack": AttackInputs,
     "export": Export,
     "weights": {
         "list": WeightsList,
@@ -100,6 +102,7 @@ HANDLERS = {
     "tune": f"{_HANDLERS}.tune:tune",
     "bench": f"{_HANDLERS}.bench:bench",
     "explain": f"{_HANDLERS}.explain:explain",
+    "attack": f"{_HANDLERS}.attack:attack",
     "export": f"{_HANDLERS}.export:export",
     "stats": f"{_HANDLERS}.data_stats:stats",
     "split": f"{_HANDLERS}.data_split:split",

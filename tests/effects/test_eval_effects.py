@@ -37,6 +37,7 @@ from cvkit.data.synthetic.samples import WRITERS
 CLASSIFY, SEGMENT, DETECT = ("classify",), ("segment",), ("detect",)
 INSTANCE, VIDEO = ("instance",), ("video",)
 FOLDERS = CLASSIFY + VIDEO
+ATTACKED = FOLDERS + SEGMENT
 ALONE = {"weights": None, "data": None}
 ALL_BUT_SEGMENT = tuple(task for task in TASKS if task != "segment")
 MOVED = {"weights": model(arch="unet", lr=0.01)}
@@ -230,6 +231,9 @@ ROWS = [
         SEGMENT + BOXES,
         WIDE | {"tiles": "32"},
     ),
+    Row("attack", ([], ["fgsm:eps=1"], ["pgd"], ["fgsm:eps=1", "pgd"]), content, ATTACKED),
+    Row("seed", (0, 1), content, ATTACKED, {"corruptions": "noise:1", "weights": shipped}),
+    Row("corruptions", ("", "noise:1", "blur,noise:1"), content, base={"weights": shipped}),
     Row("threshold", (None, 0.9), results("eval"), BOXES),
     Row("nms", (None, 0.01), results("eval"), BOXES),
     Row("min_size", ("", "64"), results("eval"), BOXES),
