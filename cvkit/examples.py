@@ -159,6 +159,10 @@ EXAMPLES = {
         "cvkit attack photos/ --weights runs/classify-resnet18-001 --attack pgd:eps=2,steps=10",
         "cvkit attack samples/segment --weights scenes --out attacked/",
     ),
+    ("dream",): (
+        "cvkit dream --weights shapes --target all --gif",
+        "cvkit dream photo.jpg --weights imagenet --task classify --layer backbone.layer3",
+    ),
     ("export",): ("cvkit export --weights runs/segment-unet-001 --data DIR --out unet.onnx",),
     ("data", "stats"): (
         "cvkit data stats DIR",

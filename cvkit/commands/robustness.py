@@ -160,7 +160,10 @@ def _corrupted(
         for severity in severities:
             made = corrupted(data, name, severity, plan.seed)
             found = run(task, made, f"{name} {severity}")
-            about = {"severity": severity, "number": TABLE[name].numbers[severity - 1]}
+            about: dict[str, Any] = {
+                "severity": severity,
+                "number": TABLE[name].numbers[severity - 1],
+            }
             rows.append(about | {"value": found[task.best], "metrics": nested(found)})
         yield name, {"rule": TABLE[name].rule, "mean": mean(rows), "severities": rows}
 

@@ -112,12 +112,12 @@ def attack_inputs(
 def _attack(work: Work, batch: Batch, folder: Path) -> dict[str, Any]:
     """Attack one input in every way; return its line."""
     assert isinstance(batch.images, Tensor), "images to predict are stacked"
-    (sample,) = batch.samples
-    height, width = batch.images.shape[-2:]
+    (sample,), images = batch.samples, batch.images
+    height, width = images.shape[-2:]
     as_it_is = replace(sample, geometry=Geometry((height, width), (height, width)))
     batch = replace(batch, samples=(as_it_is,))
     with torch.no_grad():
-        logits = work.scores.logits(batch.images.float())
+        logits = work.scores.logits(images.float())
     line: dict[str, Any] = {"path": sample.path, "width": width, "height": height}
     if logits.ndim == 2:
         line["label"] = work.task.classes.names[int(logits.argmax(1))]

@@ -58,7 +58,9 @@ def jpeg(image: np.ndarray, quality: float, rng: np.random.Generator) -> np.ndar
     """Return an image that was a JPEG file of this quality, from 0 to 100."""
     flags = [cv2.IMWRITE_JPEG_QUALITY, int(quality)]
     _, coded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), flags)
-    return cv2.cvtColor(cv2.imdecode(coded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    decoded = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+    assert decoded is not None, "it was coded a moment ago"
+    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
 
 
 def rotation(image: np.ndarray, degrees: float, rng: np.random.Generator) -> np.ndarray:
@@ -174,18 +176,18 @@ class Corrupted:
 class MeasurableCorrupted(Corrupted):
     """The same of a dataset that knows the sizes of its samples."""
 
-    data: Measurable  # type: ignore[assignment]
-
     def geometry(self, index: int) -> Geometry:
         """Return the size of a sample, which is that of the sound one.
 
         Raises:
             CvkitError: the header of its file is unusable.
         """
+        assert isinstance(self.data, Measurable), "`corrupted` has looked"
         return self.data.geometry(index)
 
 
 def corrupted(data: Dataset, name: str, severity: int, seed: int) -> Corrupted:
     """Return a dataset with corrupted samples; see `Corrupted`."""
-    kind = MeasurableCorrupted if isinstance(data, Measurable) else Corrupted
-    return kind(data, name, severity, seed)
+    if isinstance(data, Measurable):
+        return MeasurableCorrupted(data, name, severity, seed)
+    return Corrupted(data, name, severity, seed)

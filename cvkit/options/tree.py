@@ -10,6 +10,7 @@ from cvkit.options.data import DataCheck
 from cvkit.options.data_convert import DataConvert
 from cvkit.options.data_views import DataShow, DataSplit, DataStats
 from cvkit.options.detect import DetectEval, DetectPredict, DetectProposals, DetectTrain
+from cvkit.options.dream import Dream
 from cvkit.options.explain import Explain
 from cvkit.options.export import Export
 from cvkit.options.instance import InstanceEval, InstancePredict, InstanceTrain
@@ -51,6 +52,7 @@ OPTIONS: dict[str, type[Command] | dict[str, type[Command]]] = {
     "bench": Bench,
     "explain": Explain,
     "attack": AttackInputs,
+    "dream": Dream,
     "export": Export,
     "weights": {
         "list": WeightsList,
@@ -103,6 +105,7 @@ HANDLERS = {
     "bench": f"{_HANDLERS}.bench:bench",
     "explain": f"{_HANDLERS}.explain:explain",
     "attack": f"{_HANDLERS}.attack:attack",
+    "dream": f"{_HANDLERS}.dream:dream",
     "export": f"{_HANDLERS}.export:export",
     "stats": f"{_HANDLERS}.data_stats:stats",
     "split": f"{_HANDLERS}.data_split:split",
