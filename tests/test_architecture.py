@@ -194,6 +194,7 @@ def modules_after(arguments, **environment):
         ["bench", "--help"],
         ["explain", "--help"],
         ["attack", "--help"],
+        ["dream", "--help"],
         ["export", "--help"],
     ]
     + [["segment", "train", "--arch", "nonsense"]],

@@ -159,6 +159,7 @@ def _typos():
     yield (*explain, "--method", "grad-cam,oclusion"), "occlusion"
     yield (*explain, "--target", "circel"), "circle"
     yield ("attack", *explain[1:], "--attack", "pdg:eps=2"), "pgd"
+    yield ("dream", "--weights", "shapes", "--target", "circel"), "circle"
     evaluated = ("classify", "eval", "--weights", "shapes", "--data", "samples")
     yield (*evaluated, "--attack", "fgms"), "fgsm"
     yield (*evaluated, "--corruptions", "blur,nois"), "noise"

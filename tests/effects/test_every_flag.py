@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import test_attack_effects
 import test_data_effects
+import test_dream_effects
 import test_eval_effects
 import test_explain_effects
 import test_predict_effects
@@ -46,7 +47,7 @@ def rows_of(path):
         "predict": test_predict_effects.ROWS,
     }
     tools = test_tool_effects.ROWS | test_data_effects.ROWS | test_explain_effects.ROWS
-    tools |= test_attack_effects.ROWS
+    tools |= test_attack_effects.ROWS | test_dream_effects.ROWS
     if path in tools:
         return {row.flag for row in tools[path]}
     return {row.flag for row in tables[path[1]] if path[0] in row.tasks}
@@ -107,6 +108,10 @@ def words(places, monkeypatch):
             "attack": (
                 *("--weights", model()(places("classify")), *inputs(places("classify"))),
                 *("--attack", "fgsm", "--out", fresh(at, "attacked")),
+            ),
+            "dream": (
+                *("--weights", model()(places("classify")), "--target", "circle"),
+                *("--steps", 1, "--out", fresh(at, "dreamt")),
             ),
             "verify": shipped_models()[:1],
             "import": (
