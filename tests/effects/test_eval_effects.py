@@ -115,6 +115,11 @@ def bounds(at, **more):
     return run(at, "eval", **more)[1].get("intervals")
 
 
+def robust(at, **more):
+    """The metrics of attacked and corrupted inputs."""
+    return run(at, "eval", **more)[1].get("robustness")
+
+
 def large(at):
     """Images that are larger than a model's windows."""
     return str(at.once("large", lambda path: WRITERS[at.task](path, COUNTS[at.task], 8, (64, 96))))
@@ -231,9 +236,9 @@ ROWS = [
         SEGMENT + BOXES,
         WIDE | {"tiles": "32"},
     ),
-    Row("attack", ([], ["fgsm:eps=1"], ["pgd"], ["fgsm:eps=1", "pgd"]), content, ATTACKED),
-    Row("seed", (0, 1), content, ATTACKED, {"corruptions": "noise:1", "weights": shipped}),
-    Row("corruptions", ("", "noise:1", "blur,noise:1"), content, base={"weights": shipped}),
+    Row("attack", ([], ["fgsm"], ["fgsm", "least-likely:steps=1"]), robust, ATTACKED),
+    Row("corruptions", ("", "noise:1", "blur:1,noise:1"), robust),
+    Row("seed", (0, 1), robust, CLASSIFY, {"corruptions": "noise:1"}),
     Row("threshold", (None, 0.9), results("eval"), BOXES),
     Row("nms", (None, 0.01), results("eval"), BOXES),
     Row("min_size", ("", "64"), results("eval"), BOXES),
