@@ -160,9 +160,7 @@ def _features(options: Style, report: Reporter) -> tuple[Features, torch.device]
     return features, trained.fabric.device
 
 
-def _layers(
-    options: Style, features: Features, content: torch.Tensor
-) -> tuple[list[str], str]:
+def _layers(options: Style, features: Features, content: torch.Tensor) -> tuple[list[str], str]:
     import torch
 
     from cvkit.crafting import style as styles

@@ -1,5 +1,6 @@
 """What a dream raises: the score of a class, a channel or a layer; and the files of a dream."""
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,13 @@ class Maps:
     std: tuple[float, ...]
 
     def channels(self, image: Tensor) -> dict[str, int]:
-        """Return the number of channels of each layer with maps, in the order of their ends."""
+        """Return the number of channels of each layer with maps, in the order of their ends.
+
+        Layers behind one that cannot take images of this size are not among them.
+
+        Raises:
+            RuntimeError: the first layer cannot.
+        """
         found: dict[str, int] = {}
         modules = modules_of(self.model, self.explained.mapped)
 
@@ -85,7 +92,11 @@ class Maps:
             return output
 
         with torch.no_grad(), hooked(self.model, modules, see):
-            self._run(image)
+            try:
+                self._run(image)
+            except (RuntimeError, AssertionError):
+                if not found:
+                    raise
         return found
 
     def wish(self, layer: str, channel: int | None) -> Wish:
@@ -102,9 +113,11 @@ class Maps:
                 maps = as_maps(output, _size(image))
                 if maps is not None:
                     kept.append(maps if channel is None else maps[:, channel])
+                    if image.ndim == 4:  # networks for clips may call a layer for each frame
+                        raise _Reached
                 return output.clone()  # what follows may change it in place
 
-            with hooked(self.model, module, see):
+            with hooked(self.model, module, see), contextlib.suppress(_Reached):
                 self._run(image)
             every = [each.square().mean() if channel is None else each.mean() for each in kept]
             return torch.stack(every).sum()
@@ -113,6 +126,10 @@ class Maps:
 
     def _run(self, image: Tensor) -> None:
         self.explained.mapped(standardize(image, self.mean, self.std))
+
+
+class _Reached(Exception):
+    """The layer has been reached; what follows would be in vain."""
 
 
 def _size(image: Tensor) -> tuple[int, int, int]:

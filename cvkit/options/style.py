@@ -49,9 +49,9 @@ class Style(Command):
     tv: Annotated[float, flag(MODEL, "Weight of the total variation", min=0)] = 0.1
     steps: Annotated[int, flag(MODEL, "Steps", min=1)] = 300
     rate: Annotated[float, flag(MODEL, "Adam's rate, in pixel values of 1", min=1e-6)] = 0.02
-    start: Annotated[
-        str, Choice(["content", "noise"]), flag(MODEL, "What the first image is")
-    ] = "content"
+    start: Annotated[str, Choice(["content", "noise"]), flag(MODEL, "What the first image is")] = (
+        "content"
+    )
     keep_colors: Annotated[bool, flag(OUTPUT, "Keep the colours of the photo")] = False
     size: Annotated[int, flag(MODEL, "Longer side of the images", min=16, max=4096)] = 512
     seed: Annotated[int, flag(RUN, "Seed of --start noise", min=0, max=2**31 - 1)] = 0

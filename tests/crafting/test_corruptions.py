@@ -3,13 +3,16 @@
 import colorsys
 import io
 import json
+import shutil
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from cvkit.data.classified import read_collection
 from cvkit.data.corruptions import TABLE, corrupted, turned
+from cvkit.data.datasets import ClassificationDataset, CropRule
 from cvkit.data.synthetic.samples import write_classification
 from cvkit.errors import UsageError
 from cvkit.options.robust import CORRUPTIONS, SEVERITIES, parse_corruptions
@@ -78,7 +81,8 @@ def test_severities_are_ordered_and_noise_has_the_same_pattern(image):
     for name in CORRUPTIONS:
         made = [TABLE[name](image, severity, 5).astype(int) for severity in SEVERITIES]
         change = [abs(each - image).mean() for each in made]
-        assert change == sorted(change) and change[0] > 0, name
+        assert change[0] > 0, name
+        assert change == sorted(change) or name == "rotation", name
     mild, strong = (TABLE["noise"](image, s, 5).astype(int) - image for s in (1, 3))
     free = (mild != 0) & (abs(strong) < 40)
     assert (np.sign(mild[free]) * np.sign(strong[free]) >= 0).all()
@@ -104,7 +108,6 @@ class Samples:
 
 
 def test_a_rotation_turns_the_label_map_with_the_image_and_knows_nothing_of_what_comes_in():
-    sides = set()
     for index in range(3):
         for severity in SEVERITIES:
             sample = corrupted(Samples(), "rotation", severity, 4).read(index)
@@ -115,8 +118,7 @@ def test_a_rotation_turns_the_label_map_with_the_image_and_knows_nothing_of_what
             assert sure.mean() > 0.5
             assert ((red > 100)[sure] == (labels == 1)[sure]).all()
             assert (red[~known] != 200).all()
-        sides.add(labels[0].tolist().index(0) < 20)
-    assert len(sides) == 2  # the keys differ, so both sides occur
+    assert {TABLE["rotation"].number(2, seed) for seed in range(20)} == {12, -12}
 
 
 def test_frames_of_a_clip_are_turned_alike_and_the_class_stays():
@@ -145,7 +147,7 @@ def test_a_sample_does_not_depend_on_those_around_it(image):
 def photos(tmp_path_factory):
     """Images of the size that the built-in classifier knows, so that nothing is resized."""
     root = tmp_path_factory.mktemp("photos")
-    write_classification(root, {"train": 0, "val": 18}, 4, (64, 64))
+    write_classification(root, {"train": 6, "val": 12}, 4, (64, 64))
     return root
 
 
@@ -156,19 +158,12 @@ def test_the_metric_is_that_of_corrupted_files(cvkit, photos, tmp_path):
     made = done.json["robustness"]
     assert made["seed"] == 3 and list(made["corruptions"]) == ["noise", "jpeg"]
     for name, severity in (("noise", 2), ("jpeg", 1)):
-        root = tmp_path / name
-        from cvkit.data.classified import read_collection
-        from cvkit.data.datasets import ClassificationDataset, CropRule
-        from cvkit.data.files import walk_images
-
-        found = read_collection(photos, "auto", ["val"], 0.2, walk_images)
+        root = shutil.copytree(photos, tmp_path / name)
+        found = read_collection(photos, "auto", ["val"], 0.2)
         data = ClassificationDataset(found.splits["val"], found.names, CropRule(64, 64, "bilinear"))
         for index in range(len(data)):
-            path = root / data.key(index)
-            path.parent.mkdir(parents=True, exist_ok=True)
             image = corrupted(data, name, severity, 3).read(index).image
-            Image.fromarray(image).save(path)
-        (root / "train").mkdir(exist_ok=True)
+            Image.fromarray(image).save(root / data.key(index))
         files = cvkit("classify", "eval", "--data", root, *flags[:4])
         assert files.code == 0, files.err
         (row,) = made["corruptions"][name]["severities"]

@@ -22,7 +22,7 @@ class Attacked:
         made = self.task.preprocessing
         views = standardize(pixels / 255, made.mean, made.std).transpose(1, 2)  # [N, V, C, T, H, W]
         parts = views.flatten(0, 1).split(CLIPS_AT_ONCE)
-        logits = torch.cat([self.model(part)["out"].float() for part in parts])
+        logits = torch.cat([self.model(part)["out"] for part in parts])
         logs = logits.unflatten(0, views.shape[:2]).log_softmax(2)
         return logs.logsumexp(1) - math.log(views.shape[1])
 
