@@ -161,7 +161,7 @@ def _octave(
     """Climb in one size, from a first image; regularisers pull towards the base."""
     size_hw = (base.shape[-2], base.shape[-1])
     spectral = made.space == "fourier"
-    encode = to_spectrum if spectral else torch.clone
+    encode: Callable[[Tensor], Tensor] = to_spectrum if spectral else torch.clone
     decode: Callable[[Tensor], Tensor] = (
         (lambda values: to_image(values, size_hw)) if spectral else (lambda values: values)
     )

@@ -109,7 +109,9 @@ class AttackedTask:
         seed: of random starts; with it and its key they depend on nothing else.
     """
 
-    def __init__(self, task: Task[Any, Any, Any], scores: Scores, attack: Attack, seed: int):
+    def __init__(
+        self, task: Task[Any, Any, Any], scores: Scores, attack: Attack, seed: int
+    ) -> None:
         self.task, self.scores, self.attack, self.seed = task, scores, attack, seed
 
     def predict(self, model: nn.Module, batch: Batch) -> list[Any]:
