@@ -120,6 +120,13 @@ def division_of(options: Train, heap: str | None) -> dict[str, Any]:
     return {"val_fraction": options.val_fraction, "split_seed": options.seed} | left_out
 
 
+def _draws(options: Train | Eval) -> bool:
+    """Return whether `--seed` has an effect besides the division."""
+    if isinstance(options, Train):
+        return True
+    return bool(options.bootstrap or options.corruptions or getattr(options, "attack", ()))
+
+
 def tell_division(
     options: Train | Eval,
     place: Path,
@@ -145,7 +152,7 @@ def tell_division(
         return
     if heap is None:
         fields = type(options).__dataclass_fields__
-        for name in ("val_fraction",) if isinstance(options, Train) else ("val_fraction", "seed"):
+        for name in ("val_fraction",) if _draws(options) else ("val_fraction", "seed"):
             if getattr(options, name) != fields[name].default:
                 flag = name.replace("_", "-")
                 report.warn(f"--{flag} has no effect: the data are already split")

@@ -155,6 +155,14 @@ EXAMPLES = {
         "cvkit bench detect --arch faster-rcnn --set backbone=resnet50 --out bench.json",
     ),
     ("explain",): ("cvkit explain photos/ --weights runs/classify-resnet18-001 --method all",),
+    ("attack",): (
+        "cvkit attack photos/ --weights runs/classify-resnet18-001 --attack pgd:eps=2,steps=10",
+        "cvkit attack samples/segment --weights scenes --out attacked/",
+    ),
+    ("dream",): (
+        "cvkit dream --weights shapes --target all --gif",
+        "cvkit dream photo.jpg --weights imagenet --task classify --layer backbone.layer3",
+    ),
     ("export",): ("cvkit export --weights runs/segment-unet-001 --data DIR --out unet.onnx",),
     ("data", "stats"): (
         "cvkit data stats DIR",

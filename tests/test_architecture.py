@@ -16,7 +16,7 @@ ROWS = [
     {"__main__"},
     {"api", "cli"},
     {"commands", "completion"},
-    {"config", "helptext", "mistakes"},
+    {"config", "crafting", "helptext", "mistakes"},
     {"explain", "loggers", "reporting", "tasks"},
     {"scoring"},
     {"dividing"},
@@ -193,6 +193,8 @@ def modules_after(arguments, **environment):
         ["tune", "--help"],
         ["bench", "--help"],
         ["explain", "--help"],
+        ["attack", "--help"],
+        ["dream", "--help"],
         ["export", "--help"],
     ]
     + [["segment", "train", "--arch", "nonsense"]],

@@ -21,6 +21,7 @@ from cvkit.options.explain import METHODS, SETS
 from cvkit.options.export import DYNAMIC
 from cvkit.options.job import PRECISIONS, Command
 from cvkit.options.logs import PROGRAMS
+from cvkit.options.robust import ATTACKS, CORRUPTIONS
 from cvkit.options.saves import SAVES
 from cvkit.options.segment import DIALECTS
 from cvkit.options.tree import task_options
@@ -281,10 +282,12 @@ WRITES_FILE = ("import", "proposals", "bench", "export")
 """Commands whose --out is a file."""
 SOURCES: dict[str, Callable[[Line], Choices]] = {
     "arch": _archs,
+    "attack": _named(*ATTACKS),
     "augment": _augments,
     "backbone": _backbones,
     "class_weights": _named("none", "balanced", "sqrt"),
     "classes": _named("auto", "imagenet", "voc", "coco", "kinetics", paths="files"),
+    "corruptions": lambda line: _joined(",", ("all", *CORRUPTIONS), line),
     "data": _datasets,
     "device": _devices,
     "dynamic": lambda line: _joined(",", DYNAMIC, line),

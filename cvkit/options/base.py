@@ -16,6 +16,7 @@ from cvkit.options.described import Choice, Several
 from cvkit.options.gated import Gated
 from cvkit.options.job import Job
 from cvkit.options.panels import DATA, MODEL, OUTPUT, RUN, TRAINING, flag
+from cvkit.options.robust import Corruptible
 
 RUNS = Path("runs")
 """Folder for numbered folders of runs, reports and results."""
@@ -262,7 +263,7 @@ class Inference(Job):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Eval(Gated, Inference):
+class Eval(Gated, Corruptible, Inference):
     """Evaluation flags of every task."""
 
     weights: Annotated[str | None, flag(MODEL, sentences.RUN_HELP)] = None

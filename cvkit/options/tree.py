@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, overload
 
+from cvkit.options.attack import AttackInputs
 from cvkit.options.base import Eval, Predict, Train
 from cvkit.options.classify import ClassifyEval, ClassifyPredict, ClassifyTrain
 from cvkit.options.data import DataCheck
 from cvkit.options.data_convert import DataConvert
 from cvkit.options.data_views import DataShow, DataSplit, DataStats
 from cvkit.options.detect import DetectEval, DetectPredict, DetectProposals, DetectTrain
+from cvkit.options.dream import Dream
 from cvkit.options.explain import Explain
 from cvkit.options.export import Export
 from cvkit.options.instance import InstanceEval, InstancePredict, InstanceTrain
@@ -49,6 +51,8 @@ OPTIONS: dict[str, type[Command] | dict[str, type[Command]]] = {
     "tune": Tune,
     "bench": Bench,
     "explain": Explain,
+    "attack": AttackInputs,
+    "dream": Dream,
     "export": Export,
     "weights": {
         "list": WeightsList,
@@ -100,6 +104,8 @@ HANDLERS = {
     "tune": f"{_HANDLERS}.tune:tune",
     "bench": f"{_HANDLERS}.bench:bench",
     "explain": f"{_HANDLERS}.explain:explain",
+    "attack": f"{_HANDLERS}.attack:attack",
+    "dream": f"{_HANDLERS}.dream:dream",
     "export": f"{_HANDLERS}.export:export",
     "stats": f"{_HANDLERS}.data_stats:stats",
     "split": f"{_HANDLERS}.data_split:split",

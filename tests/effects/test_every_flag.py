@@ -4,7 +4,9 @@ import dataclasses
 from types import SimpleNamespace
 
 import pytest
+import test_attack_effects
 import test_data_effects
+import test_dream_effects
 import test_eval_effects
 import test_explain_effects
 import test_predict_effects
@@ -45,6 +47,7 @@ def rows_of(path):
         "predict": test_predict_effects.ROWS,
     }
     tools = test_tool_effects.ROWS | test_data_effects.ROWS | test_explain_effects.ROWS
+    tools |= test_attack_effects.ROWS | test_dream_effects.ROWS
     if path in tools:
         return {row.flag for row in tools[path]}
     return {row.flag for row in tables[path[1]] if path[0] in row.tasks}
@@ -101,6 +104,14 @@ def words(places, monkeypatch):
             "explain": (
                 *("--weights", model()(places("classify")), *inputs(places("classify"))),
                 *("--method", "gradient", "--out", fresh(at, "explained")),
+            ),
+            "attack": (
+                *("--weights", model()(places("classify")), *inputs(places("classify"))),
+                *("--attack", "fgsm", "--out", fresh(at, "attacked")),
+            ),
+            "dream": (
+                *("--weights", model()(places("classify")), "--target", "circle"),
+                *("--steps", 1, "--out", fresh(at, "dreamt")),
             ),
             "verify": shipped_models()[:1],
             "import": (

@@ -242,6 +242,7 @@ def test_a_training_that_cannot_mean_what_it_says_is_refused(
 IDLE = {"tta": "flip", "sliding_window": True, "views": "2x1", "nms": 0.1, "min_size": "64"}
 IDLE |= {"data": "d", "mask_threshold": 0.4, "json_file": Path("j"), "proposals": Path("p")}
 IDLE |= {"exclude": Path("e"), "tiles": "64", "overlap": 0.3}
+IDLE |= {"attack": ["fgsm"], "corruptions": "blur"}
 IN_TABLES = {"format": "csv", "val_fraction": 0.5, "seed": 3}
 IN_FILES = {"truth": Path("t"), "fuse": ["a"], "weight": 0.5}
 
