@@ -155,6 +155,12 @@ EXAMPLES = {
         "cvkit bench detect --arch faster-rcnn --set backbone=resnet50 --out bench.json",
     ),
     ("explain",): ("cvkit explain photos/ --weights runs/classify-resnet18-001 --method all",),
+    ("features",): (
+        "cvkit features photos/ --weights runs/classify-resnet18-001 --maps tsne,pca",
+        "cvkit features DIR/val --weights imagenet --task classify --truth DIR --clusters 10",
+        "cvkit features photos/ --weights runs/detect-faster-rcnn-001 --queries me.jpg "
+        "--duplicates 0.98",
+    ),
     ("export",): ("cvkit export --weights runs/segment-unet-001 --data DIR --out unet.onnx",),
     ("data", "stats"): (
         "cvkit data stats DIR",

@@ -11,6 +11,7 @@ from cvkit.options.data_views import DataShow, DataSplit, DataStats
 from cvkit.options.detect import DetectEval, DetectPredict, DetectProposals, DetectTrain
 from cvkit.options.explain import Explain
 from cvkit.options.export import Export
+from cvkit.options.features import Features
 from cvkit.options.instance import InstanceEval, InstancePredict, InstanceTrain
 from cvkit.options.job import Command
 from cvkit.options.segment import SegmentEval, SegmentPredict, SegmentTrain
@@ -49,6 +50,7 @@ OPTIONS: dict[str, type[Command] | dict[str, type[Command]]] = {
     "tune": Tune,
     "bench": Bench,
     "explain": Explain,
+    "features": Features,
     "export": Export,
     "weights": {
         "list": WeightsList,
@@ -100,6 +102,7 @@ HANDLERS = {
     "tune": f"{_HANDLERS}.tune:tune",
     "bench": f"{_HANDLERS}.bench:bench",
     "explain": f"{_HANDLERS}.explain:explain",
+    "features": f"{_HANDLERS}.features:features",
     "export": f"{_HANDLERS}.export:export",
     "stats": f"{_HANDLERS}.data_stats:stats",
     "split": f"{_HANDLERS}.data_split:split",
