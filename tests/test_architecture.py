@@ -193,6 +193,7 @@ def modules_after(arguments, **environment):
         ["tune", "--help"],
         ["bench", "--help"],
         ["explain", "--help"],
+        ["features", "--help"],
         ["export", "--help"],
     ]
     + [["segment", "train", "--arch", "nonsense"]],

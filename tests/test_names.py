@@ -158,6 +158,7 @@ def _typos():
     yield (*explain, "--method", "gradeint"), "gradient"
     yield (*explain, "--method", "grad-cam,oclusion"), "occlusion"
     yield (*explain, "--target", "circel"), "circle"
+    yield ("features", *explain[1:], "--maps", "umapp"), "umap"
     export = ("export", "--weights", "shapes", "--out", "/nowhere/x.onnx")
     yield (*export, "--dynamic", "batch,siz"), "size"
     for flag in ("--select", "--ignore"):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cvkit import storage
 from cvkit.catalog import nearest
+from cvkit.commands.explain_patches import find_patches
 from cvkit.commands.looking import held_folder, open_model, require_inputs
 from cvkit.commands.predict_inputs import count_inputs
 from cvkit.commands.printing import print_json
@@ -17,7 +18,7 @@ from cvkit.config import as_config
 from cvkit.console import Reporter, number, print_line, print_table
 from cvkit.errors import UsageError
 from cvkit.options.described import differs
-from cvkit.options.explain import USED_BY, Explain
+from cvkit.options.explain import PATCHES, USED_BY, Explain
 from cvkit.tasks.explainable import Target
 
 if TYPE_CHECKING:
@@ -39,7 +40,10 @@ def explain(options: Explain) -> int:
     from cvkit.engine import runtime
     from cvkit.explain.plan import chosen_methods
 
-    _check_flags(options, chosen_methods(options.method))
+    methods = chosen_methods(options.method)
+    _check_flags(options, methods)
+    if PATCHES in methods:
+        return find_patches(options)
     report = Reporter(options.quiet)
     runtime.keep_memory()
     with runtime.stop_signals() as stop:
@@ -121,6 +125,11 @@ def _check_flags(options: Explain, methods: tuple[str, ...]) -> None:
                 f"--{name} has no effect on --method {options.method}",
                 code=f"{name}.idle",
                 hint=f"it belongs to {', '.join(users)}",
+            )
+    for name in ("target", "truth", "measure", "seed"):
+        if PATCHES in methods and differs(options, name):
+            raise UsageError(
+                f"--{name} has no effect on --method {PATCHES}", code=f"{name}.idle", hint="omit it"
             )
     shown = {"occlusion", "integrated-gradients"} & {*methods}
     if differs(options, "value") and not shown and not options.measure:
@@ -207,8 +216,8 @@ def _run(options: Explain, ready: _Ready, out: Path, report: Reporter, stop: Sto
     words = ", ".join(ready.plan.methods)
     noun = trained.task.noun
     report.say(f"{count_inputs(ready.found, noun)} with {trained.path}: {words}")
-    settings = {name: getattr(options, name) for name in (*USED_BY, "seed", "batch_size")}
-    del settings["layer"]
+    named = [name for name, users in USED_BY.items() if name != "layer" and PATCHES not in users]
+    settings = {name: getattr(options, name) for name in (*named, "seed", "batch_size")}
     for name in ("explanations.jsonl", "failures.jsonl"):
         storage.write_file(out / name, "")
     lines = Lines(out, "explanations.jsonl", "failures.jsonl")

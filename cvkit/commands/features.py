@@ -143,7 +143,8 @@ def _run(
     options: Features, ready: _Ready, out: Path, report: Reporter, stop: StopSignal
 ) -> dict[str, Any]:
     """Read the features and write the results; return the content of features.json."""
-    from cvkit.explain.findings import remove_earlier, write_lines
+    from cvkit.explain.findings import remove_earlier
+    from cvkit.output.records import write_lines
 
     trained, found = ready.opened.trained, ready.opened.found
     layer = f"{ready.layer.name}, {ready.layer.width} numbers" if ready.layer else "none"

@@ -1,7 +1,7 @@
 """What features say about inputs: maps, neighbours, clusters, near duplicates; and their files."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ from cvkit.explain.neighbours import duplicate_groups, nearest_rows, scale_to_un
 from cvkit.explain.projections import LEAST, PROJECTIONS, project
 from cvkit.output.files import write_rgb
 from cvkit.output.names import output_names
+from cvkit.output.records import write_lines
 from cvkit.output.scatter import draw_scatter
 from cvkit.output.sheet import UNREADABLE, Tile, draw_sheet
-from cvkit.storage import machine_errors, whole_file
+from cvkit.storage import machine_errors
 from cvkit.tasks.contract import Dataset
 from cvkit.texts import counted
 
@@ -224,13 +225,6 @@ def write_findings(
         write_rgb(folder / "duplicates.png", _duplicates_sheet(made, extracted, data))
 
 
-def write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
-    """Write lines of JSON atomically."""
-    with whole_file(path) as stream:
-        for line in lines:
-            stream.write(json.dumps(line, allow_nan=False).encode() + b"\n")
-
-
 def _lines(made: Findings) -> Iterator[dict[str, Any]]:
     """Yield a line for each input: its row in the array, and what was found of it."""
     on_map = {row: number for number, row in enumerate(made.shown)}
@@ -283,9 +277,11 @@ def shown_neighbours(
     most: int = ON_PAGE,
 ) -> Iterator[Shown]:
     """Yield the first queries with their neighbours; the query is the first picture."""
-    for each in made.neighbours[:most] if queries is not None else ():
-        assert queries is not None
-        pictures = [(("query",), picture_of(queries, each.place))]
+    if queries is None:
+        return
+    for each in made.neighbours[:most]:
+        pictures: list[tuple[tuple[str, ...], np.ndarray]] = []
+        pictures.append((("query",), picture_of(queries, each.place)))
         for row, cosine in zip(each.rows, each.cosines, strict=True):
             words = (f"{cosine:.3f}", made.labels[row] or made.keys[row])
             pictures.append((words, picture_of(data, extracted.places[row])))

@@ -7,6 +7,7 @@ import pytest
 import test_data_effects
 import test_eval_effects
 import test_explain_effects
+import test_features_effects
 import test_predict_effects
 import test_tool_effects
 import test_train_effects
@@ -44,7 +45,8 @@ def rows_of(path):
         "eval": test_eval_effects.ROWS,
         "predict": test_predict_effects.ROWS,
     }
-    tools = test_tool_effects.ROWS | test_data_effects.ROWS | test_explain_effects.ROWS
+    tools = test_tool_effects.ROWS | test_data_effects.ROWS
+    tools |= test_explain_effects.ROWS | test_features_effects.ROWS
     if path in tools:
         return {row.flag for row in tools[path]}
     return {row.flag for row in tables[path[1]] if path[0] in row.tasks}
@@ -101,6 +103,10 @@ def words(places, monkeypatch):
             "explain": (
                 *("--weights", model()(places("classify")), *inputs(places("classify"))),
                 *("--method", "gradient", "--out", fresh(at, "explained")),
+            ),
+            "features": (
+                *("--weights", model()(places("classify")), *inputs(places("classify"))),
+                *("--maps", "none", "--workers", 0, "--out", fresh(at, "features")),
             ),
             "verify": shipped_models()[:1],
             "import": (

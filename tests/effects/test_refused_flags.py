@@ -30,6 +30,7 @@ from cvkit.commands import (
     evaluate,
     explain,
     export,
+    features,
     predict,
     proposals,
     train,
@@ -59,7 +60,9 @@ FILES_OF += [ROOT / "commands" / f"{name}.py" for name in ("proposals", "weights
 FILES_OF += [ROOT / "export" / "table.py", ROOT / "options" / "saves.py"]
 FILES_OF += [ROOT / "commands" / name for name in ("predict_inputs.py", "explain.py")]
 FILES_OF += [ROOT / "explain" / name for name in ("plan.py", "layers.py", "attention.py")]
-FILES_OF += [ROOT / "tasks" / "regions.py"]
+FILES_OF += [ROOT / "tasks" / "regions.py", ROOT / "tasks" / "file_labels.py"]
+FILES_OF += [ROOT / "commands" / name for name in ("features.py", "looking.py")]
+FILES_OF += [ROOT / "explain" / "encoding.py", ROOT / "options" / "features.py"]
 FILES_OF += [ROOT / name for name in ("engine/freezing.py", "engine/runtime.py")]
 FILES_OF += [ROOT / "data" / name for name in ("boxes.py", "formats/recognise.py")]
 FILES_OF += [ROOT / "models" / name for name in ("backbones.py", "classify.py")]
@@ -88,6 +91,8 @@ ELSEWHERE = {
     "out.input": "tests/test_commands.py",
     "weights.exported": "tests/explain/test_explain_command.py",
     "format.file": "tests/data/test_formats.py",
+    "layer.missing": "tests/explain/test_features_command.py",
+    "maps.missing": "tests/explain/test_features_command.py",
 }
 """Codes of refusals that are not about flags alone, and where they are tested."""
 FROZEN = {"freeze_backbone": True}
@@ -404,6 +409,23 @@ EXPLAIN = [
     ({"weights": "motions", "inputs": _clips, "truth": _classed}, "truth.unsupported"),
     ({"device": "cuda:99"}, "device.missing"),
 ]
+FEATURES = [
+    ({"inputs": []}, "inputs.missing"),
+    ({"weights": None}, "weights.missing"),
+    ({"overwrite": True}, "overwrite.idle"),
+    ({"maps": "tnse"}, "maps.unknown"),
+    ({"maps": "pca,none"}, "maps.combined"),
+    ({"maps": "none", "points": 50}, "points.idle"),
+    ({"maps": "none", "seed": 1}, "seed.idle"),
+    ({"maps": "pca", "seed": 1}, "seed.idle"),
+    ({"maps": "pca", "perplexity": 5.0}, "perplexity.idle"),
+    ({"neighbors": 3}, "neighbors.idle"),
+    ({"clusters": 1000}, "clusters.many"),
+    ({"layer": "backbone.body.layer9"}, "layer.unknown"),
+    ({"queries": "nowhere"}, "inputs.missing"),
+    ({"truth": _classed}, "truth.inputs"),
+    ({"device": "cuda:99"}, "device.missing"),
+]
 TOOLS = [
     (("tune",), {"points": 4}, "points.idle"),
     (("tune",), {"strategy": "grid", "trials": 4}, "trials.idle"),
@@ -441,6 +463,7 @@ TOOLS = [
         for kind in exports.FORMATS.values()
     ),
     *((("explain",), flags, code) for flags, code in EXPLAIN),
+    *((("features",), flags, code) for flags, code in FEATURES),
     (("export",), {"split": "val"}, "split.idle"),
     (("export",), {"max_drop": 0.1}, "max_drop.idle"),
     (("export",), {"dynamic": "batches"}, "dynamic.unknown"),
@@ -493,6 +516,7 @@ def test_a_command_whose_flags_cannot_work_is_refused(places, monkeypatch, path,
     monkeypatch.setattr("cvkit.engine.checkpoint.save_model", fail)
     monkeypatch.setattr("cvkit.export.formats.convert", fail)
     monkeypatch.setattr("cvkit.explain.run.explain_inputs", fail)
+    monkeypatch.setattr("cvkit.explain.extract.extract", fail)
     base = {
         "tune": {"task": "segment"},
         "bench": {"task": "detect", "inputs": pictures_of(at)},
@@ -500,6 +524,7 @@ def test_a_command_whose_flags_cannot_work_is_refused(places, monkeypatch, path,
         "import": {"out": fresh(at, "m.safetensors")},
         "export": {"format": "torch-export", "weights": "shapes"},
         "explain": {"weights": "boxes", "inputs": pictures_of(at), "method": "gradient"},
+        "features": {"weights": "boxes", "inputs": pictures_of(at)},
     }[path[-1]]
     chosen = {n: v(at) if callable(v) else v for n, v in (base | flags).items()}
     entry = OPTIONS[path[0]]
@@ -511,6 +536,7 @@ def test_a_command_whose_flags_cannot_work_is_refused(places, monkeypatch, path,
         "import": lambda: weights.import_weights(asked),
         "export": lambda: export.export(asked),
         "explain": lambda: explain.explain(asked),
+        "features": lambda: features.features(asked),
     }[path[-1]]
     assert code_of(call) == code
 
