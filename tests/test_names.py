@@ -157,6 +157,7 @@ def _typos():
     explain = ("explain", *verbs["predict"][:1], "--weights", "shapes")
     yield (*explain, "--method", "gradeint"), "gradient"
     yield (*explain, "--method", "grad-cam,oclusion"), "occlusion"
+    yield (*explain, "--method", "patchs"), "patches"
     yield (*explain, "--target", "circel"), "circle"
     yield ("features", *explain[1:], "--maps", "umapp"), "umap"
     export = ("export", "--weights", "shapes", "--out", "/nowhere/x.onnx")

@@ -61,7 +61,9 @@ FILES_OF += [ROOT / "export" / "table.py", ROOT / "options" / "saves.py"]
 FILES_OF += [ROOT / "commands" / name for name in ("predict_inputs.py", "explain.py")]
 FILES_OF += [ROOT / "explain" / name for name in ("plan.py", "layers.py", "attention.py")]
 FILES_OF += [ROOT / "tasks" / "regions.py", ROOT / "tasks" / "file_labels.py"]
-FILES_OF += [ROOT / "commands" / name for name in ("features.py", "looking.py")]
+FILES_OF += [
+    ROOT / "commands" / name for name in ("features.py", "looking.py", "explain_patches.py")
+]
 FILES_OF += [ROOT / "explain" / "encoding.py", ROOT / "options" / "features.py"]
 FILES_OF += [ROOT / name for name in ("engine/freezing.py", "engine/runtime.py")]
 FILES_OF += [ROOT / "data" / name for name in ("boxes.py", "formats/recognise.py")]
@@ -89,6 +91,7 @@ ELSEWHERE = {
     "import.idle": "tests/test_model_files.py",
     "classes.idle": "tests/models/test_foreign_backbones.py",
     "out.input": "tests/test_commands.py",
+    "inputs.unreadable": "tests/explain/test_patches.py",
     "weights.exported": "tests/explain/test_explain_command.py",
     "format.file": "tests/data/test_formats.py",
     "layer.missing": "tests/explain/test_features_command.py",
@@ -389,11 +392,22 @@ EXPLAIN = [
         ({name: value}, f"{name}.idle")
         for name, value in (
             *(("samples", 3), ("noise", 0.3), ("steps", 3), ("patch", 3), ("stride", 3)),
-            *(("layer", "x"), ("value", 1.0), ("overwrite", True)),
+            *(("layer", "x"), ("value", 1.0), ("overwrite", True), ("channels", "1"), ("top", 2)),
         )
     ),
     ({"method": "gradient,rollout,smooth-grad", "patch": 3}, "patch.idle"),
     ({"method": "occlusion", "patch": 3, "stride": 4}, "stride.gaps"),
+    *(
+        (SHAPES | {"method": "patches", name: value}, f"{name}.idle")
+        for name, value in (
+            *(("target", "circle"), ("truth", Path("x")), ("measure", True), ("seed", 1)),
+            *(("value", 1.0), ("samples", 3)),
+        )
+    ),
+    (SHAPES | {"method": "patches,gradient"}, "method.combined"),
+    (SHAPES | {"method": "patches", "channels": "x"}, "channels.syntax"),
+    (SHAPES | {"method": "patches", "channels": "100000"}, "channels.unknown"),
+    (SHAPES | {"method": "patches", "layer": "backbone.conv6"}, "layer.unknown"),
     (SHAPES | {"method": "gradcam"}, "method.unknown"),
     (SHAPES | {"method": "rollout"}, "method.unsupported"),
     (SHAPES | {"method": "attention"}, "method.unsupported"),
@@ -517,6 +531,7 @@ def test_a_command_whose_flags_cannot_work_is_refused(places, monkeypatch, path,
     monkeypatch.setattr("cvkit.export.formats.convert", fail)
     monkeypatch.setattr("cvkit.explain.run.explain_inputs", fail)
     monkeypatch.setattr("cvkit.explain.extract.extract", fail)
+    monkeypatch.setattr("cvkit.explain.patches.strongest", fail)
     base = {
         "tune": {"task": "segment"},
         "bench": {"task": "detect", "inputs": pictures_of(at)},

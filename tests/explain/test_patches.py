@@ -189,3 +189,11 @@ def test_sheets_and_lines_are_written_for_each_channel(cvkit, tmp_path, task):
     assert np.asarray(Image.open(tmp_path / "out" / "patches" / "channel-0.png")).std() > 5
     assert done.json["layers"]["patches"]
     assert done.json["counts"]["failed"] == (task != "video")
+
+
+def test_inputs_of_which_none_can_be_read_are_refused(cvkit, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"x")
+    flags = ("--weights", "shapes", "--method", "patches", "--out", tmp_path / "out")
+    done = cvkit("explain", tmp_path / "bad.png", *flags)
+    assert (done.code, "no input can be read" in done.err) == (2, True)
+    assert not (tmp_path / "out").exists()
