@@ -60,7 +60,7 @@ def write_patches(
                 frame, row, column = found.places[number, rank].tolist()
                 field = fields[size].of(row, column)
                 value = float(found.values[number, rank])
-                line = {"channel": channel, "rank": rank + 1, "value": value}
+                line: dict[str, Any] = {"channel": channel, "rank": rank + 1, "value": value}
                 line |= {"path": data.key(index), "place": [frame, row, column]}
                 line["box"] = [field.left, field.top, field.right, field.bottom]
                 yield line | {"input_hw": list(size[-2:])}

@@ -53,7 +53,7 @@ class Strongest:
         values = torch.cat([self.values, value[:, None]], 1)
         inputs = torch.cat([self.inputs, torch.full((len(value), 1), number)], 1)
         places = torch.cat([self.places, torch.stack((frame, row, column), 1)[:, None]], 1)
-        order = values.sort(1, descending=True, stable=True).indices[:, :-1]
+        order = values.sort(dim=1, descending=True, stable=True).indices[:, :-1]
         self.values, self.inputs = values.gather(1, order), inputs.gather(1, order)
         self.places = places.gather(1, order[..., None].expand(-1, -1, 3))
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from cvkit.output.scatter import group_colours, sprite_of
+from cvkit.printable import printable
 from cvkit.reporting.dataset import ShownSample, gallery_of, listed_failures, now
 from cvkit.reporting.gallery import Item, as_data
 from cvkit.reporting.page import flat, number, render
@@ -57,7 +58,7 @@ class Points:
         """Return what the script of the page reads."""
         _, columns = sprite_of(self.thumbnails)
         return {
-            "names": list(self.names),
+            "names": [printable(name) for name in self.names],
             "side": len(self.thumbnails[0]),
             "columns": columns,
             "maps": {name: np.round(p, 4).tolist() for name, p in self.maps.items()},
@@ -71,7 +72,7 @@ def _grouping(groups: Sequence[str | None]) -> dict[str, Any]:
     place = {name: number for number, name in enumerate(names)}
     colours = ["#" + bytes(each).hex() for each in group_colours(len(names))]
     of = [-1 if name is None else place[name] for name in groups]
-    return {"names": names, "colours": colours, "of": of}
+    return {"names": [printable(name) for name in names], "colours": colours, "of": of}
 
 
 def _natural(name: str) -> tuple[str, int, str]:
