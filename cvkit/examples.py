@@ -154,7 +154,16 @@ EXAMPLES = {
         "cvkit bench classify photos/ --weights imagenet --engines eager,fused --batch-sizes 1,16",
         "cvkit bench detect --arch faster-rcnn --set backbone=resnet50 --out bench.json",
     ),
-    ("explain",): ("cvkit explain photos/ --weights runs/classify-resnet18-001 --method all",),
+    ("explain",): (
+        "cvkit explain photos/ --weights runs/classify-resnet18-001 --method all",
+        "cvkit explain photos/ --weights runs/segment-unet-001 --method patches --channels 0-7",
+    ),
+    ("features",): (
+        "cvkit features photos/ --weights runs/classify-resnet18-001 --maps tsne,pca",
+        "cvkit features DIR/val --weights imagenet --task classify --truth DIR --clusters 10",
+        "cvkit features photos/ --weights runs/detect-faster-rcnn-001 --queries me.jpg "
+        "--duplicates 0.98",
+    ),
     ("attack",): (
         "cvkit attack photos/ --weights runs/classify-resnet18-001 --attack pgd:eps=2,steps=10",
         "cvkit attack samples/segment --weights scenes --out attacked/",

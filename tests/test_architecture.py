@@ -195,6 +195,7 @@ def modules_after(arguments, **environment):
         ["explain", "--help"],
         ["attack", "--help"],
         ["dream", "--help"],
+        ["features", "--help"],
         ["export", "--help"],
     ]
     + [["segment", "train", "--arch", "nonsense"]],

@@ -17,8 +17,9 @@ from cvkit.data.rules import RULES
 from cvkit.options.base import ENGINES
 from cvkit.options.described import choices_of, hints, type_of
 from cvkit.options.detect import PROTOCOLS
-from cvkit.options.explain import METHODS, SETS
+from cvkit.options.explain import METHODS, PATCHES, SETS
 from cvkit.options.export import DYNAMIC
+from cvkit.options.features import MAPS
 from cvkit.options.job import PRECISIONS, Command
 from cvkit.options.logs import PROGRAMS
 from cvkit.options.robust import ATTACKS, CORRUPTIONS
@@ -302,13 +303,15 @@ SOURCES: dict[str, Callable[[Line], Choices]] = {
     "inputs": _named(paths="files"),
     "log": lambda line: _joined(",", PROGRAMS, line),
     "loss": lambda line: _joined("+*", LOSSES, line),
-    "method": lambda line: _joined(",", (*SETS, *METHODS), line),
+    "maps": lambda line: _joined(",", ("none", *MAPS), line),
+    "method": lambda line: _joined(",", (*SETS, *METHODS, PATCHES), line),
     "min_size": _sides,
     "tiles": _named("auto"),
     "out": lambda line: Choices(paths="files" if line.command[-1] in WRITES_FILE else "folders"),
     "precisions": lambda line: _joined(",", PRECISIONS[1:], line),
     "pretrained": _backbone_weights,
     "protocol": lambda line: _joined(",", PROTOCOLS, line),
+    "queries": _named(paths="files"),
     "resume": _resumable,
     "save": lambda line: _joined(",", SAVES.get(line.task or "", ()), line),
     "set": _settings,

@@ -13,6 +13,7 @@ from cvkit.options.detect import DetectEval, DetectPredict, DetectProposals, Det
 from cvkit.options.dream import Dream
 from cvkit.options.explain import Explain
 from cvkit.options.export import Export
+from cvkit.options.features import Features
 from cvkit.options.instance import InstanceEval, InstancePredict, InstanceTrain
 from cvkit.options.job import Command
 from cvkit.options.segment import SegmentEval, SegmentPredict, SegmentTrain
@@ -53,6 +54,7 @@ OPTIONS: dict[str, type[Command] | dict[str, type[Command]]] = {
     "explain": Explain,
     "attack": AttackInputs,
     "dream": Dream,
+    "features": Features,
     "export": Export,
     "weights": {
         "list": WeightsList,
@@ -106,6 +108,7 @@ HANDLERS = {
     "explain": f"{_HANDLERS}.explain:explain",
     "attack": f"{_HANDLERS}.attack:attack",
     "dream": f"{_HANDLERS}.dream:dream",
+    "features": f"{_HANDLERS}.features:features",
     "export": f"{_HANDLERS}.export:export",
     "stats": f"{_HANDLERS}.data_stats:stats",
     "split": f"{_HANDLERS}.data_split:split",

@@ -226,12 +226,13 @@ def flat(values: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
     return rows
 
 
-def render(view: object, template: str = "page.html") -> str:
+def render(view: object, template: str = "page.html", more: str = "") -> str:
     """Return a page. What is not markup of this package is escaped, control characters too.
 
     Args:
         view: what the page shows.
         template: in this package.
+        more: a script of this package that the page has, beside that of all pages.
     """
     folder = Path(__file__).parent
     environment = Environment(
@@ -242,7 +243,9 @@ def render(view: object, template: str = "page.html") -> str:
         lstrip_blocks=True,
         finalize=_visible,
     )
-    script, style = ((folder / name).read_text() for name in ("page.js", "page.css"))
+    scripts = [folder / name for name in ("page.js", more) if name]
+    script = "".join(path.read_text() for path in scripts)
+    style = (folder / "page.css").read_text()
     # No script but this one may run, and nothing may be loaded, whatever a name contains.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template(template).render(

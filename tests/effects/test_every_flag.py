@@ -9,6 +9,7 @@ import test_data_effects
 import test_dream_effects
 import test_eval_effects
 import test_explain_effects
+import test_features_effects
 import test_predict_effects
 import test_tool_effects
 import test_train_effects
@@ -47,7 +48,7 @@ def rows_of(path):
         "predict": test_predict_effects.ROWS,
     }
     tools = test_tool_effects.ROWS | test_data_effects.ROWS | test_explain_effects.ROWS
-    tools |= test_attack_effects.ROWS | test_dream_effects.ROWS
+    tools |= test_attack_effects.ROWS | test_dream_effects.ROWS | test_features_effects.ROWS
     if path in tools:
         return {row.flag for row in tools[path]}
     return {row.flag for row in tables[path[1]] if path[0] in row.tasks}
@@ -112,6 +113,10 @@ def words(places, monkeypatch):
             "dream": (
                 *("--weights", model()(places("classify")), "--target", "circle"),
                 *("--steps", 1, "--out", fresh(at, "dreamt")),
+            ),
+            "features": (
+                *("--weights", model()(places("classify")), *inputs(places("classify"))),
+                *("--maps", "none", "--workers", 0, "--out", fresh(at, "features")),
             ),
             "verify": shipped_models()[:1],
             "import": (

@@ -30,6 +30,7 @@ from cvkit.commands import (
     evaluate,
     explain,
     export,
+    features,
     predict,
     proposals,
     train,
@@ -59,7 +60,11 @@ FILES_OF += [ROOT / "commands" / f"{name}.py" for name in ("proposals", "weights
 FILES_OF += [ROOT / "export" / "table.py", ROOT / "options" / "saves.py"]
 FILES_OF += [ROOT / "commands" / name for name in ("predict_inputs.py", "explain.py")]
 FILES_OF += [ROOT / "explain" / name for name in ("plan.py", "layers.py", "attention.py")]
-FILES_OF += [ROOT / "tasks" / "regions.py"]
+FILES_OF += [ROOT / "tasks" / "regions.py", ROOT / "tasks" / "file_labels.py"]
+FILES_OF += [
+    ROOT / "commands" / name for name in ("features.py", "looking.py", "explain_patches.py")
+]
+FILES_OF += [ROOT / "explain" / "encoding.py", ROOT / "options" / "features.py"]
 FILES_OF += [ROOT / name for name in ("engine/freezing.py", "engine/runtime.py")]
 FILES_OF += [ROOT / "data" / name for name in ("boxes.py", "formats/recognise.py")]
 FILES_OF += [ROOT / "models" / name for name in ("backbones.py", "classify.py")]
@@ -86,8 +91,11 @@ ELSEWHERE = {
     "import.idle": "tests/test_model_files.py",
     "classes.idle": "tests/models/test_foreign_backbones.py",
     "out.input": "tests/test_commands.py",
+    "inputs.unreadable": "tests/explain/test_patches.py",
     "weights.exported": "tests/explain/test_explain_command.py",
     "format.file": "tests/data/test_formats.py",
+    "layer.missing": "tests/explain/test_features_command.py",
+    "maps.missing": "tests/explain/test_features_command.py",
 }
 """Codes of refusals that are not about flags alone, and where they are tested."""
 FROZEN = {"freeze_backbone": True}
@@ -385,11 +393,22 @@ EXPLAIN = [
         ({name: value}, f"{name}.idle")
         for name, value in (
             *(("samples", 3), ("noise", 0.3), ("steps", 3), ("patch", 3), ("stride", 3)),
-            *(("layer", "x"), ("value", 1.0), ("overwrite", True)),
+            *(("layer", "x"), ("value", 1.0), ("overwrite", True), ("channels", "1"), ("top", 2)),
         )
     ),
     ({"method": "gradient,rollout,smooth-grad", "patch": 3}, "patch.idle"),
     ({"method": "occlusion", "patch": 3, "stride": 4}, "stride.gaps"),
+    *(
+        (SHAPES | {"method": "patches", name: value}, f"{name}.idle")
+        for name, value in (
+            *(("target", "circle"), ("truth", Path("x")), ("measure", True), ("seed", 1)),
+            *(("value", 1.0), ("samples", 3)),
+        )
+    ),
+    (SHAPES | {"method": "patches,gradient"}, "method.combined"),
+    (SHAPES | {"method": "patches", "channels": "x"}, "channels.syntax"),
+    (SHAPES | {"method": "patches", "channels": "100000"}, "channels.unknown"),
+    (SHAPES | {"method": "patches", "layer": "backbone.conv6"}, "layer.unknown"),
     (SHAPES | {"method": "gradcam"}, "method.unknown"),
     (SHAPES | {"method": "rollout"}, "method.unsupported"),
     (SHAPES | {"method": "attention"}, "method.unsupported"),
@@ -403,6 +422,23 @@ EXPLAIN = [
     ({"truth": _classed}, "truth.regions"),
     ({"truth": lambda at: at.data(6)}, "truth.inputs"),
     ({"weights": "motions", "inputs": _clips, "truth": _classed}, "truth.unsupported"),
+    ({"device": "cuda:99"}, "device.missing"),
+]
+FEATURES = [
+    ({"inputs": []}, "inputs.missing"),
+    ({"weights": None}, "weights.missing"),
+    ({"overwrite": True}, "overwrite.idle"),
+    ({"maps": "tnse"}, "maps.unknown"),
+    ({"maps": "pca,none"}, "maps.combined"),
+    ({"maps": "none", "points": 50}, "points.idle"),
+    ({"maps": "none", "seed": 1}, "seed.idle"),
+    ({"maps": "pca", "seed": 1}, "seed.idle"),
+    ({"maps": "pca", "perplexity": 5.0}, "perplexity.idle"),
+    ({"neighbors": 3}, "neighbors.idle"),
+    ({"clusters": 1000}, "clusters.many"),
+    ({"layer": "backbone.body.layer9"}, "layer.unknown"),
+    ({"queries": "nowhere"}, "inputs.missing"),
+    ({"truth": _classed}, "truth.inputs"),
     ({"device": "cuda:99"}, "device.missing"),
 ]
 TOOLS = [
@@ -442,6 +478,7 @@ TOOLS = [
         for kind in exports.FORMATS.values()
     ),
     *((("explain",), flags, code) for flags, code in EXPLAIN),
+    *((("features",), flags, code) for flags, code in FEATURES),
     (("export",), {"split": "val"}, "split.idle"),
     (("export",), {"max_drop": 0.1}, "max_drop.idle"),
     (("export",), {"dynamic": "batches"}, "dynamic.unknown"),
@@ -494,6 +531,8 @@ def test_a_command_whose_flags_cannot_work_is_refused(places, monkeypatch, path,
     monkeypatch.setattr("cvkit.engine.checkpoint.save_model", fail)
     monkeypatch.setattr("cvkit.export.formats.convert", fail)
     monkeypatch.setattr("cvkit.explain.run.explain_inputs", fail)
+    monkeypatch.setattr("cvkit.explain.extract.extract", fail)
+    monkeypatch.setattr("cvkit.explain.patches.strongest", fail)
     base = {
         "tune": {"task": "segment"},
         "bench": {"task": "detect", "inputs": pictures_of(at)},
@@ -501,6 +540,7 @@ def test_a_command_whose_flags_cannot_work_is_refused(places, monkeypatch, path,
         "import": {"out": fresh(at, "m.safetensors")},
         "export": {"format": "torch-export", "weights": "shapes"},
         "explain": {"weights": "boxes", "inputs": pictures_of(at), "method": "gradient"},
+        "features": {"weights": "boxes", "inputs": pictures_of(at)},
     }[path[-1]]
     chosen = {n: v(at) if callable(v) else v for n, v in (base | flags).items()}
     entry = OPTIONS[path[0]]
@@ -512,6 +552,7 @@ def test_a_command_whose_flags_cannot_work_is_refused(places, monkeypatch, path,
         "import": lambda: weights.import_weights(asked),
         "export": lambda: export.export(asked),
         "explain": lambda: explain.explain(asked),
+        "features": lambda: features.features(asked),
     }[path[-1]]
     assert code_of(call) == code
 
