@@ -92,7 +92,7 @@ class ClassifyTrain(Train):
         str,
         flag(
             DATA,
-            "Augmentation: none, light, strong, randaugment, trivialaugment, or an "
+            "Augmentation: none, light, strong, randaugment, trivialaugment, lecture, or an "
             "albumentations YAML or JSON file",
         ),
     ] = "light"
@@ -109,8 +109,12 @@ class ClassifyTrain(Train):
     ] = 0.0
     loss: Annotated[
         str,
-        Choice(["ce", "hinge"]),
-        flag(TRAINING, "ce: cross-entropy; hinge: multiclass hinge loss (SVM)"),
+        Choice(["ce", "hinge", "squared-hinge"]),
+        flag(
+            TRAINING,
+            "ce: cross-entropy; hinge: multiclass hinge loss (SVM); squared-hinge: with squared "
+            "margins (L2-SVM)",
+        ),
     ] = "ce"
     class_weights: Annotated[
         str,

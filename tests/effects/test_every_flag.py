@@ -69,7 +69,7 @@ def words(places, monkeypatch):
     def training(options, task, report, *_):
         report.say("training")
         kept = {"epoch": 1, "m": 0.5}
-        progress = SimpleNamespace(kept=lambda which: kept)
+        progress = SimpleNamespace(kept=lambda which: kept, history=[])
         made = SimpleNamespace(metric_names=("m",), best="m")
         return train.Outcome(options.out / "r", made, progress, True)
 

@@ -49,7 +49,7 @@ SETUP = (
     *("train_flags", "classify/setup", "segment/setup", "detect/setup", "detect/network"),
     *("detect/inputs", "video/setup", "video/network", "classed", "inference_flags"),
     *("detect/proposals", "common", "continued", "classify/network", "segment/task"),
-    "torchvision_import",
+    *("torchvision_import", "normalisation"),
 )
 FILES_OF = [ROOT / "tasks" / f"{name}.py" for name in SETUP]
 FILES_OF += [
@@ -60,7 +60,7 @@ FILES_OF += [ROOT / "export" / "table.py", ROOT / "options" / "saves.py"]
 FILES_OF += [ROOT / "commands" / name for name in ("predict_inputs.py", "explain.py")]
 FILES_OF += [ROOT / "explain" / name for name in ("plan.py", "layers.py", "attention.py")]
 FILES_OF += [ROOT / "tasks" / "regions.py"]
-FILES_OF += [ROOT / name for name in ("engine/freezing.py", "engine/runtime.py")]
+FILES_OF += [ROOT / "engine" / name for name in ("freezing.py", "optim.py", "runtime.py")]
 FILES_OF += [ROOT / "data" / name for name in ("boxes.py", "formats/recognise.py")]
 FILES_OF += [ROOT / "models" / name for name in ("backbones.py", "classify.py")]
 FILES_OF += [ROOT / "models" / part / "build.py" for part in ("segmentation", "detection")]
@@ -88,6 +88,7 @@ ELSEWHERE = {
     "out.input": "tests/test_commands.py",
     "weights.exported": "tests/explain/test_explain_command.py",
     "format.file": "tests/data/test_formats.py",
+    "normalize.unread": "tests/tasks/test_normalisation.py",
 }
 """Codes of refusals that are not about flags alone, and where they are tested."""
 FROZEN = {"freeze_backbone": True}
@@ -115,6 +116,11 @@ TRAIN = [
     (TASKS, {"device": "cpu", "precision": "fp16"}, "precision"),
     (TASKS, TWICE, "weights.pretrained"),
     (TASKS, {"augment": "missing.yaml"}, "augment.missing"),
+    (BOXES, {"augment": "lecture"}, "augment.missing"),
+    (TASKS, {"schedule": "step:2,1"}, "schedule.syntax"),
+    (TASKS, {"schedule": "step:1"}, "schedule.senseless"),
+    (NOT_BOXES, {"schedule": "auto"}, "schedule.syntax"),
+    (TASKS, {"normalize": "data", "weights": model}, "normalize.weights"),
     (TASKS, {"find_lr": True, "devices": 2}, "find_lr.unsupported"),
     (TASKS, {"find_lr": True, "report": True}, "report.idle"),
     (TASKS, {"find_lr": True, "log": "csv"}, "log.idle"),
@@ -133,7 +139,10 @@ TRAIN = [
     (CLASSIFY, {"arch": MOBILE, "backbone": "vgg11"}, "backbone.unsupported"),
     (CLASSIFY, {"arch": "lenet", "backbone": "vgg11"}, "backbone.unsupported"),
     (CLASSIFY, {"stem": "small"}, "stem.unsupported"),
-    (CLASSIFY, {"loss": "hinge", "label_smoothing": 0.1}, "label_smoothing.unsupported"),
+    *(
+        (CLASSIFY, {"loss": loss, "label_smoothing": 0.1}, "label_smoothing.unsupported")
+        for loss in ("hinge", "squared-hinge")
+    ),
     (CLASSIFY, {"aux_weight": 0.1}, "aux_weight.unsupported"),
     (CLASSIFY, KNN | {"devices": 2}, "devices.unsupported"),
     (CLASSIFY, KNN | {"weights": model}, "weights.unsupported"),

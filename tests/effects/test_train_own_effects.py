@@ -210,7 +210,7 @@ ROWS = [
     Row("votes", ("uniform", "distance"), scores, CLASSIFY, KNN | {"neighbors": 3}),
     Row("erasing", (0.0, 1.0), seen, CLASSIFY),
     Row("cutmix", (0.0, 1.0), loss, CLASSIFY),
-    Row("loss", ("ce", "hinge"), loss, CLASSIFY),
+    Row("loss", ("ce", "hinge", "squared-hinge"), loss, CLASSIFY),
     # all
     Row("val_fraction", (0.2, 0.6), train_keys, base={"data": heap}),
     Row("splits", (None, *LISTS), train_keys, base=HEAP),

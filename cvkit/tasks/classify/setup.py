@@ -107,9 +107,10 @@ def check_flags(options: ClassifyTrain) -> None:
             code="stem.unsupported",
             hint=", ".join(known),
         )
-    if options.loss == "hinge" and options.label_smoothing:
+    if options.loss != "ce" and options.label_smoothing:
         raise UsageError(
-            "--label-smoothing has no effect with --loss hinge", code="label_smoothing.unsupported"
+            f"--label-smoothing has no effect with --loss {options.loss}",
+            code="label_smoothing.unsupported",
         )
     if options.aux_weight and not catalog.ARCHS["classify"][arch].aux_weight:
         raise UsageError(
