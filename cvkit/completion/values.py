@@ -282,7 +282,7 @@ def _settings(line: Line) -> Choices:
     return Choices({f"{name}={word}": about for word, about in found.words.items()})
 
 
-WRITES_FILE = ("import", "proposals", "bench", "export")
+WRITES_FILE = ("import", "average", "proposals", "bench", "export")
 """Commands whose --out is a file."""
 SOURCES: dict[str, Callable[[Line], Choices]] = {
     "arch": _archs,

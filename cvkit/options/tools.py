@@ -131,6 +131,39 @@ class WeightsProve(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WeightsAverage(Command):
+    """Average the weights of models of one network, such as runs with other seeds or rates.
+
+    A model soup (arXiv:2203.05482): one model whose weights are the mean of theirs. It works for
+    models that were trained further from the same weights; greedy tells on data which of them help.
+    """
+
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="Model files (.safetensors) or run folders, two or more"),
+    ]
+    out: Annotated[Path, flag(OUTPUT, "Model file to write (.safetensors)")]
+    method: Annotated[
+        str,
+        Choice(["uniform", "greedy"]),
+        flag(
+            MODEL,
+            "uniform: all models; greedy: from the best one on, each that does not lower the main "
+            "metric of the average on --data",
+        ),
+    ] = "uniform"
+    data: Annotated[
+        str | None, Several(), flag(DATA, "Dataset folder, or 'samples', for greedy")
+    ] = None
+    split: Annotated[str, flag(DATA, "Split to evaluate; all: the whole dataset")] = "val"
+    batch_size: Annotated[
+        int | None, flag(RUN, "Images per batch (default: the task's)", min=1)
+    ] = None
+    workers: Annotated[int, flag(RUN, "Threads that decode images; see eval", min=-1)] = -1
+    overwrite: Annotated[bool, flag(OUTPUT, "Replace the file --out")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tune(Command):
     """Search for learning rate, weight decay, batch size and augmentation with short runs.
 

@@ -35,6 +35,7 @@ from cvkit.commands import (
     train,
     tune,
     weights,
+    weights_average,
 )
 from cvkit.data.synthetic.samples import write_classification, write_videos
 from cvkit.engine import processes
@@ -56,6 +57,7 @@ FILES_OF += [
     ROOT / "commands" / f"{name}.py" for name in ("train", "tune", "bench", "evaluate", "predict")
 ]
 FILES_OF += [ROOT / "commands" / f"{name}.py" for name in ("proposals", "weights", "export_flags")]
+FILES_OF += [ROOT / "commands" / "weights_average.py"]
 FILES_OF += [ROOT / "export" / "table.py", ROOT / "options" / "saves.py"]
 FILES_OF += [ROOT / "commands" / name for name in ("predict_inputs.py", "explain.py")]
 FILES_OF += [ROOT / "explain" / name for name in ("plan.py", "layers.py", "attention.py")]
@@ -469,6 +471,14 @@ TOOLS = [
     (("detect", "proposals"), {"out": Path("p.txt")}, "out.suffix"),
     (("detect", "proposals"), {"out": lambda at: at.write("p.npz", "")}, "out.exists"),
     (("detect", "proposals"), YOLO | {"images": pictures(1)}, "images.idle"),
+    (("weights", "average"), {"files": [Path("a")]}, "average.few"),
+    (("weights", "average"), {"out": Path("p.txt")}, "out.suffix"),
+    (("weights", "average"), {"out": lambda at: at.write("s.safetensors", "")}, "out.exists"),
+    (("weights", "average"), {"method": "greedy"}, "average.data"),
+    *(
+        (("weights", "average"), {name: value}, f"{name.replace('_', '-')}.idle")
+        for name, value in {"data": "d", "split": "all", "batch_size": 2, "workers": 0}.items()
+    ),
     (("weights", "import"), FILE | {"out": Path("p.txt")}, "out.suffix"),
     (("weights", "import"), FILE | {"out": lambda at: at.write("p.safetensors", "")}, "out.exists"),
     (("weights", "import"), FILE | {"backbone": "vgg11"}, "backbone.idle"),
@@ -507,6 +517,7 @@ def test_a_command_whose_flags_cannot_work_is_refused(places, monkeypatch, path,
         "bench": {"task": "detect", "inputs": pictures_of(at)},
         "proposals": {"data": str(at.data())},
         "import": {"out": fresh(at, "m.safetensors")},
+        "average": {"files": [Path("a"), Path("b")], "out": fresh(at, "s.safetensors")},
         "export": {"format": "torch-export", "weights": "shapes"},
         "explain": {"weights": "boxes", "inputs": pictures_of(at), "method": "gradient"},
     }[path[-1]]
@@ -518,6 +529,7 @@ def test_a_command_whose_flags_cannot_work_is_refused(places, monkeypatch, path,
         "bench": lambda: bench.bench(asked),
         "proposals": lambda: proposals.proposals(asked, "detect"),
         "import": lambda: weights.import_weights(asked),
+        "average": lambda: weights_average.average_weights(asked),
         "export": lambda: export.export(asked),
         "explain": lambda: explain.explain(asked),
     }[path[-1]]
