@@ -1,5 +1,7 @@
 """`weights average`: the mean of the weights of several models, for every task."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -14,7 +16,7 @@ from cvkit.model_files import read_model
 def changed(run_of, tmp_path):
     """Return what writes a model of a task with other weights and header."""
 
-    def get(task, name, change=lambda tensor: tensor, **more):
+    def get(task, name, change=lambda tensor: tensor, /, **more):
         tensors, header = read_model(run_of(task) / "last.safetensors")
         path = tmp_path / f"{name}.safetensors"
         floats = {n: change(t) if t.is_floating_point() else t for n, t in tensors.items()}
@@ -72,7 +74,7 @@ def test_greedy_keeps_what_does_not_lower_the_metric(
     values, seen = iter([*alone, *together]), []
 
     def measure(options, task, *_):
-        seen.append((task, options.data, read_model(options.weights)[0]))
+        seen.append((task, options.data, read_model(Path(options.weights))[0]))
         return Measured({"metrics": {"top1": next(values)}}, None, {})
 
     monkeypatch.setattr(evaluate, "measure_model", measure)
