@@ -65,6 +65,9 @@ class ClassifyTrain(Train):
             min=0,
         ),
     ] = None
+    hidden: Annotated[
+        str, flag(MODEL, "Widths of the hidden layers of mlp, from the pixels to the classes")
+    ] = "512,512"
     neighbors: Annotated[
         int, flag(MODEL, "Number of nearest neighbours that vote in knn", min=1)
     ] = 5

@@ -31,7 +31,7 @@ VERBS = ("train", "eval", "predict")
 FREE = frozenset(
     {
         *("batch_size", "batch_sizes", "fail_under", "freeze", "lr", "mask_map", "max_drop"),
-        *("fold", "group_by", "layer", "scale", "target", "weight_decay", "with_class"),
+        *("fold", "group_by", "hidden", "layer", "scale", "target", "weight_decay", "with_class"),
     }
 )
 """Flags with free text, for which there is nothing to choose from."""

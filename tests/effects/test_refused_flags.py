@@ -146,6 +146,11 @@ TRAIN = [
         for loss in ("hinge", "squared-hinge")
     ),
     (CLASSIFY, {"aux_weight": 0.1}, "aux_weight.unsupported"),
+    (CLASSIFY, {"hidden": "16"}, "hidden.unsupported"),
+    *(
+        (CLASSIFY, {"arch": "mlp", "hidden": text}, "hidden.syntax")
+        for text in ("16,", "0", "a", "1.5", "-1", "70000", "9,9,9,9,9,9,9,9,9")
+    ),
     (CLASSIFY, KNN | {"devices": 2}, "devices.unsupported"),
     (CLASSIFY, KNN | {"weights": model}, "weights.unsupported"),
     (CLASSIFY, KNN | {"check": True}, "check.unsupported"),
