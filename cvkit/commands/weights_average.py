@@ -92,7 +92,7 @@ def _require_weights(path: Path, header: dict[str, Any]) -> None:
     Raises:
         ModelFileError: it keeps its examples, or what was fitted after the last step.
     """
-    task, arch = header["task"], header.get("network", {}).get("arch")
+    task, arch = header.get("task", ""), header.get("network", {}).get("arch", "")
     entry = catalog.ARCHS.get(task, {}).get(arch)
     fitted = any(getattr(entry, name, False) for name in ("gradient_free", "takes_crops"))
     if entry is None or fitted:
