@@ -174,11 +174,20 @@ class Tune(Command):
 
     task: Annotated[str, Choice(TASKS), typer.Argument(help="Task to train", show_default=False)]
     data: Annotated[str, Several(), flag(DATA, "Dataset folder, or 'samples'")] = "samples"
-    trials: Annotated[int, flag(TRAINING, "Number of trials of a random search", min=1)] = 10
+    trials: Annotated[
+        int,
+        flag(
+            TRAINING, "Number of trials of a random search, or of the first rung of halving", min=1
+        ),
+    ] = 10
     strategy: Annotated[
         str,
-        Choice(["random", "grid"]),
-        flag(TRAINING, "random: draw every trial; grid: try all combinations"),
+        Choice(["random", "grid", "halving"]),
+        flag(
+            TRAINING,
+            "random: draw every trial; grid: try all combinations; halving: draw all trials, train "
+            "the best third three times as long, and so on, then search around the best",
+        ),
     ] = "random"
     epochs: Annotated[int, flag(TRAINING, "Epochs per trial", min=1)] = 3
     lr: Annotated[str, flag(TRAINING, "Learning rates to try: a range LOW,HIGH, or one value")] = (

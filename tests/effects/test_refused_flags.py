@@ -421,7 +421,7 @@ EXPLAIN = [
     ({"device": "cuda:99"}, "device.missing"),
 ]
 TOOLS = [
-    (("tune",), {"points": 4}, "points.idle"),
+    *((("tune",), {"strategy": s, "points": 4}, "points.idle") for s in ("random", "halving")),
     (("tune",), {"strategy": "grid", "trials": 4}, "trials.idle"),
     (("tune",), {"strategy": "grid", "seed": 4}, "seed.idle"),
     (("tune",), {"lr": "high"}, "range.syntax"),

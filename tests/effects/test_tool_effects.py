@@ -515,7 +515,7 @@ ROWS = {
         Row("task", ("segment", "video"), study),
         Row("data", ("samples", "elsewhere"), study),
         Row("trials", (1, 2), study),
-        Row("strategy", ("random", "grid"), study),
+        Row("strategy", ("random", "grid", "halving"), study),
         Row("epochs", (1, 2), study),
         Row("lr", ("1e-4,1e-2", "0.5"), study),
         Row("weight_decay", ("1e-5,1e-1", "0.5"), study),
