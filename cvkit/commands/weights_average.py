@@ -1,11 +1,11 @@
 """Average the weights of several models of one network."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from cvkit import catalog, storage
 from cvkit.commands.printing import print_json
@@ -14,9 +14,13 @@ from cvkit.errors import ModelFileError, UsageError
 from cvkit.options.described import differs
 from cvkit.options.tools import WeightsAverage
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Model = tuple[dict[str, Tensor], dict[str, Any]]
+
 GREEDY_ONLY = ("data", "split", "batch_size", "workers")
 """Flags that only `--method greedy` uses."""
-Model = tuple[dict[str, Tensor], dict[str, Any]]
 
 
 def average_weights(options: WeightsAverage) -> int:
