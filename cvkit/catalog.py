@@ -29,22 +29,26 @@ TASKS = {
 }
 
 AUGMENTATIONS = {
-    "classify": ("none", "light", "strong", "randaugment", "trivialaugment"),
-    "segment": ("none", "light", "strong"),
+    "classify": ("none", "light", "strong", "randaugment", "trivialaugment", "lecture"),
+    "segment": ("none", "light", "strong", "lecture"),
     "detect": ("none", "light", "strong", "lsj", "mosaic"),
     "instance": ("none", "light", "strong", "lsj", "mosaic"),
-    "video": ("none", "light", "strong"),
+    "video": ("none", "light", "strong", "lecture"),
 }
 """Names for `--augment`; any other value is a file."""
 
 OPTIMIZERS = {
     "adamw": (1e-3, 1e-2),
     "adam": (1e-3, 0.0),
+    "amsgrad": (1e-3, 0.0),
     "sgd": (2e-2, 1e-4),
     "rmsprop": (3e-4, 0.0),
     "adagrad": (1e-2, 0.0),
 }
 """Default (learning rate, weight decay) of each optimizer."""
+
+SCHEDULES = ("poly", "cosine", "linear", "step", "inverse-sqrt", "constant")
+"""Names for `--schedule`; `step` may be followed by milestones."""
 
 
 ANY_NETWORK = ("classify", "detect", "video")

@@ -9,7 +9,7 @@ TASK_ABOUT = {
     "R-CNN).",
     "video": "Video classification: a class per video.",
     "data": "Datasets: check, describe, show, divide and convert them.",
-    "weights": "Trained weights: list, verify, import and prove them.",
+    "weights": "Trained weights: list, verify, import, prove and average them.",
 }
 EXAMPLES = {
     (): (
@@ -194,6 +194,10 @@ EXAMPLES = {
     ),
     ("weights", "list"): ("cvkit weights list --json",),
     ("weights", "verify"): ("cvkit weights verify", "cvkit weights verify model.safetensors"),
+    ("weights", "average"): (
+        "cvkit weights average runs/a runs/b runs/c --out soup.safetensors",
+        "cvkit weights average runs/* --method greedy --data DIR --out soup.safetensors",
+    ),
     ("weights", "prove"): ("cvkit weights prove runs/segment-unet-001 --data DIR",),
     ("weights", "import"): (
         "cvkit weights import resnet50-0676ba61.pth --arch resnet50 --out resnet50.safetensors",

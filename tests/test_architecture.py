@@ -183,7 +183,7 @@ def modules_after(arguments, **environment):
     "arguments",
     [["--help"], ["--version"], ["segment", "--help"]]
     + [[task, verb, "--help"] for task in TASKS for verb in ("train", "eval", "predict")]
-    + [["weights", verb, "--help"] for verb in ("list", "verify", "import", "prove")]
+    + [["weights", verb, "--help"] for verb in ("list", "verify", "import", "prove", "average")]
     + [["data", verb, "--help"] for verb in ("stats", "show", "split")]
     + [
         ["detect", "proposals", "--help"],

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cvkit.backbone_table import BACKBONES
-from cvkit.catalog import ARCHS, AUGMENTATIONS, TASKS, backbones_of
+from cvkit.catalog import ARCHS, AUGMENTATIONS, SCHEDULES, TASKS, backbones_of
 from cvkit.data.rules import RULES
 from cvkit.options.base import ENGINES
 from cvkit.options.described import choices_of, hints, type_of
@@ -241,6 +241,11 @@ def _augments(line: Line) -> Choices:
     return Choices(dict.fromkeys(names, "") | files, "folders")
 
 
+def _schedules(line: Line) -> Choices:
+    found = ("auto", *SCHEDULES) if line.task in ("detect", "instance") else SCHEDULES
+    return Choices(dict.fromkeys(found, ""))
+
+
 def _sides(line: Line) -> Choices:
     finders = line.task in ("detect", "instance")
     return Choices(dict.fromkeys(("auto", "native") if finders else ("auto",), ""))
@@ -279,7 +284,7 @@ def _settings(line: Line) -> Choices:
     return Choices({f"{name}={word}": about for word, about in found.words.items()})
 
 
-WRITES_FILE = ("import", "proposals", "bench", "export")
+WRITES_FILE = ("import", "average", "proposals", "bench", "export")
 """Commands whose --out is a file."""
 SOURCES: dict[str, Callable[[Line], Choices]] = {
     "arch": _archs,
@@ -313,6 +318,7 @@ SOURCES: dict[str, Callable[[Line], Choices]] = {
     "protocol": lambda line: _joined(",", PROTOCOLS, line),
     "queries": _named(paths="files"),
     "resume": _resumable,
+    "schedule": _schedules,
     "save": lambda line: _joined(",", SAVES.get(line.task or "", ()), line),
     "set": _settings,
     "split": _splits,

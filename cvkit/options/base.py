@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from cvkit.catalog import OPTIMIZERS
 from cvkit.options import sentences
 from cvkit.options.described import Choice, Several
 from cvkit.options.gated import Gated
@@ -57,8 +58,15 @@ class Train(Job):
         ),
     ] = None
     augment: Annotated[
-        str, flag(DATA, "Augmentation: none, light, strong, or an albumentations YAML or JSON file")
+        str,
+        flag(
+            DATA,
+            "Augmentation: none, light, strong, lecture, or an albumentations YAML or JSON file",
+        ),
     ] = "light"
+    normalize: Annotated[
+        str, Choice(["auto", "imagenet", "data"]), flag(DATA, sentences.NORMALIZE_HELP)
+    ] = "auto"
     weights: Annotated[
         str | None,
         flag(
@@ -100,7 +108,7 @@ class Train(Job):
     ] = 1
     optimizer: Annotated[
         str,
-        Choice(["adamw", "adam", "sgd", "rmsprop", "adagrad"]),
+        Choice(OPTIMIZERS),
         flag(TRAINING, "Optimizer"),
     ] = "adamw"
     lr: Annotated[
@@ -129,9 +137,7 @@ class Train(Job):
         ),
     ] = 0.0
     schedule: Annotated[
-        str,
-        Choice(["poly", "cosine", "linear", "step", "inverse-sqrt", "constant"]),
-        flag(TRAINING, "Learning rate schedule"),
+        str, flag(TRAINING, f"Learning rate schedule: {sentences.SCHEDULES_HELP}")
     ] = "poly"
     warmup_epochs: Annotated[
         float, flag(TRAINING, "Epochs of linear learning rate warm-up", min=0)

@@ -66,6 +66,9 @@ class ClassifyTrain(Train):
             min=0,
         ),
     ] = None
+    hidden: Annotated[
+        str, flag(MODEL, "Widths of the hidden layers of mlp, from the pixels to the classes")
+    ] = "512,512"
     neighbors: Annotated[
         int, flag(MODEL, "Number of nearest neighbours that vote in knn", min=1)
     ] = 5
@@ -93,7 +96,7 @@ class ClassifyTrain(Train):
         str,
         flag(
             DATA,
-            "Augmentation: none, light, strong, randaugment, trivialaugment, or an "
+            "Augmentation: none, light, strong, randaugment, trivialaugment, lecture, or an "
             "albumentations YAML or JSON file",
         ),
     ] = "light"
@@ -110,8 +113,12 @@ class ClassifyTrain(Train):
     ] = 0.0
     loss: Annotated[
         str,
-        Choice(["ce", "hinge"]),
-        flag(TRAINING, "ce: cross-entropy; hinge: multiclass hinge loss (SVM)"),
+        Choice(["ce", "hinge", "squared-hinge"]),
+        flag(
+            TRAINING,
+            "ce: cross-entropy; hinge: multiclass hinge loss (SVM); squared-hinge: with squared "
+            "margins (L2-SVM)",
+        ),
     ] = "ce"
     class_weights: Annotated[
         str,

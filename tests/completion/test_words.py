@@ -31,8 +31,8 @@ VERBS = ("train", "eval", "predict")
 FREE = frozenset(
     {
         *("batch_size", "batch_sizes", "channels", "fail_under", "freeze", "lr", "mask_map"),
-        *("channel", "fold", "group_by", "layer", "max_drop", "scale", "target", "weight_decay"),
-        "with_class",
+        *("channel", "fold", "group_by", "hidden", "layer", "max_drop", "scale", "target"),
+        *("weight_decay", "with_class"),
     }
 )
 """Flags with free text, for which there is nothing to choose from."""

@@ -73,7 +73,7 @@ def words(places, monkeypatch):
     def training(options, task, report, *_):
         report.say("training")
         kept = {"epoch": 1, "m": 0.5}
-        progress = SimpleNamespace(kept=lambda which: kept)
+        progress = SimpleNamespace(kept=lambda which: kept, history=[])
         made = SimpleNamespace(metric_names=("m",), best="m")
         return train.Outcome(options.out / "r", made, progress, True)
 
@@ -124,6 +124,7 @@ def words(places, monkeypatch):
                 *("--classes", at.write("ten.txt", "".join(f"c{n}\n" for n in range(10)))),
             ),
             "prove": (model()(at), "--data", at.data(), "--workers", 0),
+            "average": (model()(at), model(1)(at), "--out", fresh(at, "mean.safetensors")),
             "check": (at.data(), "--task", "detect"),
             "convert": (
                 *(at.data(), "--task", "detect", "--to", "coco", "--out", fresh(at, "converted")),

@@ -36,6 +36,7 @@ from cvkit.commands import (
     train,
     tune,
     weights,
+    weights_average,
 )
 from cvkit.data.synthetic.samples import write_classification, write_videos
 from cvkit.engine import processes
@@ -50,13 +51,14 @@ SETUP = (
     *("train_flags", "classify/setup", "segment/setup", "detect/setup", "detect/network"),
     *("detect/inputs", "video/setup", "video/network", "classed", "inference_flags"),
     *("detect/proposals", "common", "continued", "classify/network", "segment/task"),
-    "torchvision_import",
+    *("torchvision_import", "normalisation"),
 )
 FILES_OF = [ROOT / "tasks" / f"{name}.py" for name in SETUP]
 FILES_OF += [
     ROOT / "commands" / f"{name}.py" for name in ("train", "tune", "bench", "evaluate", "predict")
 ]
 FILES_OF += [ROOT / "commands" / f"{name}.py" for name in ("proposals", "weights", "export_flags")]
+FILES_OF += [ROOT / "commands" / "weights_average.py"]
 FILES_OF += [ROOT / "export" / "table.py", ROOT / "options" / "saves.py"]
 FILES_OF += [ROOT / "commands" / name for name in ("predict_inputs.py", "explain.py")]
 FILES_OF += [ROOT / "explain" / name for name in ("plan.py", "layers.py", "attention.py")]
@@ -65,7 +67,7 @@ FILES_OF += [
     ROOT / "commands" / name for name in ("features.py", "looking.py", "explain_patches.py")
 ]
 FILES_OF += [ROOT / "explain" / "encoding.py", ROOT / "options" / "features.py"]
-FILES_OF += [ROOT / name for name in ("engine/freezing.py", "engine/runtime.py")]
+FILES_OF += [ROOT / "engine" / name for name in ("freezing.py", "optim.py", "runtime.py")]
 FILES_OF += [ROOT / "data" / name for name in ("boxes.py", "formats/recognise.py")]
 FILES_OF += [ROOT / "models" / name for name in ("backbones.py", "classify.py")]
 FILES_OF += [ROOT / "models" / part / "build.py" for part in ("segmentation", "detection")]
@@ -96,6 +98,7 @@ ELSEWHERE = {
     "format.file": "tests/data/test_formats.py",
     "layer.missing": "tests/explain/test_features_command.py",
     "maps.missing": "tests/explain/test_features_command.py",
+    "normalize.unread": "tests/tasks/test_normalisation.py",
 }
 """Codes of refusals that are not about flags alone, and where they are tested."""
 FROZEN = {"freeze_backbone": True}
@@ -123,6 +126,11 @@ TRAIN = [
     (TASKS, {"device": "cpu", "precision": "fp16"}, "precision"),
     (TASKS, TWICE, "weights.pretrained"),
     (TASKS, {"augment": "missing.yaml"}, "augment.missing"),
+    (BOXES, {"augment": "lecture"}, "augment.missing"),
+    (TASKS, {"schedule": "step:2,1"}, "schedule.syntax"),
+    (TASKS, {"schedule": "step:1"}, "schedule.senseless"),
+    (NOT_BOXES, {"schedule": "auto"}, "schedule.syntax"),
+    (TASKS, {"normalize": "data", "weights": model}, "normalize.weights"),
     (TASKS, {"find_lr": True, "devices": 2}, "find_lr.unsupported"),
     (TASKS, {"find_lr": True, "report": True}, "report.idle"),
     (TASKS, {"find_lr": True, "log": "csv"}, "log.idle"),
@@ -141,8 +149,16 @@ TRAIN = [
     (CLASSIFY, {"arch": MOBILE, "backbone": "vgg11"}, "backbone.unsupported"),
     (CLASSIFY, {"arch": "lenet", "backbone": "vgg11"}, "backbone.unsupported"),
     (CLASSIFY, {"stem": "small"}, "stem.unsupported"),
-    (CLASSIFY, {"loss": "hinge", "label_smoothing": 0.1}, "label_smoothing.unsupported"),
+    *(
+        (CLASSIFY, {"loss": loss, "label_smoothing": 0.1}, "label_smoothing.unsupported")
+        for loss in ("hinge", "squared-hinge")
+    ),
     (CLASSIFY, {"aux_weight": 0.1}, "aux_weight.unsupported"),
+    (CLASSIFY, {"hidden": "16"}, "hidden.unsupported"),
+    *(
+        (CLASSIFY, {"arch": "mlp", "hidden": text}, "hidden.syntax")
+        for text in ("16,", "0", "a", "1.5", "-1", "70000", "9,9,9,9,9,9,9,9,9")
+    ),
     (CLASSIFY, KNN | {"devices": 2}, "devices.unsupported"),
     (CLASSIFY, KNN | {"weights": model}, "weights.unsupported"),
     (CLASSIFY, KNN | {"check": True}, "check.unsupported"),
@@ -442,7 +458,7 @@ FEATURES = [
     ({"device": "cuda:99"}, "device.missing"),
 ]
 TOOLS = [
-    (("tune",), {"points": 4}, "points.idle"),
+    *((("tune",), {"strategy": s, "points": 4}, "points.idle") for s in ("random", "halving")),
     (("tune",), {"strategy": "grid", "trials": 4}, "trials.idle"),
     (("tune",), {"strategy": "grid", "seed": 4}, "seed.idle"),
     (("tune",), {"lr": "high"}, "range.syntax"),
@@ -498,6 +514,14 @@ TOOLS = [
     (("detect", "proposals"), {"out": Path("p.txt")}, "out.suffix"),
     (("detect", "proposals"), {"out": lambda at: at.write("p.npz", "")}, "out.exists"),
     (("detect", "proposals"), YOLO | {"images": pictures(1)}, "images.idle"),
+    (("weights", "average"), {"files": [Path("a")]}, "average.few"),
+    (("weights", "average"), {"out": Path("p.txt")}, "out.suffix"),
+    (("weights", "average"), {"out": lambda at: at.write("s.safetensors", "")}, "out.exists"),
+    (("weights", "average"), {"method": "greedy"}, "average.data"),
+    *(
+        (("weights", "average"), {name: value}, f"{name.replace('_', '-')}.idle")
+        for name, value in {"data": "d", "split": "all", "batch_size": 2, "workers": 0}.items()
+    ),
     (("weights", "import"), FILE | {"out": Path("p.txt")}, "out.suffix"),
     (("weights", "import"), FILE | {"out": lambda at: at.write("p.safetensors", "")}, "out.exists"),
     (("weights", "import"), FILE | {"backbone": "vgg11"}, "backbone.idle"),
@@ -538,6 +562,7 @@ def test_a_command_whose_flags_cannot_work_is_refused(places, monkeypatch, path,
         "bench": {"task": "detect", "inputs": pictures_of(at)},
         "proposals": {"data": str(at.data())},
         "import": {"out": fresh(at, "m.safetensors")},
+        "average": {"files": [Path("a"), Path("b")], "out": fresh(at, "s.safetensors")},
         "export": {"format": "torch-export", "weights": "shapes"},
         "explain": {"weights": "boxes", "inputs": pictures_of(at), "method": "gradient"},
         "features": {"weights": "boxes", "inputs": pictures_of(at)},
@@ -550,6 +575,7 @@ def test_a_command_whose_flags_cannot_work_is_refused(places, monkeypatch, path,
         "bench": lambda: bench.bench(asked),
         "proposals": lambda: proposals.proposals(asked, "detect"),
         "import": lambda: weights.import_weights(asked),
+        "average": lambda: weights_average.average_weights(asked),
         "export": lambda: export.export(asked),
         "explain": lambda: explain.explain(asked),
         "features": lambda: features.features(asked),
