@@ -7,6 +7,8 @@ from collections.abc import Callable, Container
 import torch
 from torch import Tensor, nn
 
+from cvkit.engine.lars import LARS
+
 FUSED_ON = ("cuda",)
 """Devices with fused optimizers; on a CPU they gain little, and their bits are different."""
 
@@ -35,6 +37,7 @@ def make_optimizer(
         "adamw": lambda: torch.optim.AdamW(groups, lr, fused=fused or None),
         "adam": lambda: torch.optim.Adam(groups, lr, fused=fused or None),
         "sgd": lambda: torch.optim.SGD(groups, lr, momentum=momentum, fused=fused or None),
+        "lars": lambda: LARS(groups, lr, momentum),
         "rmsprop": lambda: torch.optim.RMSprop(groups, lr, momentum=momentum),
         "adagrad": lambda: torch.optim.Adagrad(groups, lr),
     }

@@ -99,13 +99,15 @@ class Train(Job):
     ] = 1
     optimizer: Annotated[
         str,
-        Choice(["adamw", "adam", "sgd", "rmsprop", "adagrad"]),
+        Choice(["adamw", "adam", "sgd", "lars", "rmsprop", "adagrad"]),
         flag(TRAINING, "Optimizer"),
     ] = "adamw"
     lr: Annotated[
         float | None, flag(TRAINING, "Peak learning rate (default: the optimizer's)", min=0)
     ] = None
-    momentum: Annotated[float, flag(TRAINING, "Momentum of sgd and rmsprop", min=0, max=1)] = 0.9
+    momentum: Annotated[
+        float, flag(TRAINING, "Momentum of sgd, lars and rmsprop", min=0, max=1)
+    ] = 0.9
     weight_decay: Annotated[
         float | None,
         flag(

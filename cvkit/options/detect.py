@@ -138,7 +138,7 @@ class TwoStageTrain(Train):
     precision: _PRECISIONS = "fp32"
     optimizer: Annotated[
         str,
-        Choice(["auto", "adamw", "adam", "sgd", "rmsprop", "adagrad"]),
+        Choice(["auto", "adamw", "adam", "sgd", "lars", "rmsprop", "adagrad"]),
         flag(
             TRAINING,
             "Optimizer; auto: sgd with --pretrained or --weights, adamw from scratch",

@@ -13,6 +13,7 @@ from cvkit.options.explain import Explain
 from cvkit.options.export import Export
 from cvkit.options.instance import InstanceEval, InstancePredict, InstanceTrain
 from cvkit.options.job import Command
+from cvkit.options.pretrain import Pretrain, Probe
 from cvkit.options.segment import SegmentEval, SegmentPredict, SegmentTrain
 from cvkit.options.tools import (
     Bench,
@@ -45,6 +46,8 @@ OPTIONS: dict[str, type[Command] | dict[str, type[Command]]] = {
         "split": DataSplit,
         "convert": DataConvert,
     },
+    "pretrain": Pretrain,
+    "probe": Probe,
     "compare": Compare,
     "tune": Tune,
     "bench": Bench,
@@ -96,6 +99,8 @@ HANDLERS = {
     "eval": f"{_HANDLERS}.evaluate:evaluate",
     "predict": f"{_HANDLERS}.predict:predict",
     "proposals": f"{_HANDLERS}.proposals:proposals",
+    "pretrain": f"{_HANDLERS}.pretrain:pretrain",
+    "probe": f"{_HANDLERS}.probe:probe",
     "compare": f"{_HANDLERS}.compare:compare",
     "tune": f"{_HANDLERS}.tune:tune",
     "bench": f"{_HANDLERS}.bench:bench",

@@ -255,6 +255,14 @@ def clear_task(place: Path, layout: str, say: Callable[[str], None]) -> str:
     )
 
 
+def fitting_tasks(place: Path, layout: str) -> set[str]:
+    """Return a task that could read each of the datasets at a place, where any will do.
+
+    There is "" among them for a folder without a known layout.
+    """
+    return {next(iter(_possible_tasks(root, layout)), "") for root in roots_of(place)}
+
+
 def _common_task(place: Path, tasks: Sequence[str]) -> str:
     """Return the task for several datasets; boxes, if only some of them have outlines.
 

@@ -163,10 +163,7 @@ def network_for(options: ClassifyTrain, side: int, examples: int, num_classes: i
         UsageError: the network cannot take images of this size.
     """
     arch, backbone = chosen_parts(options)
-    small = options.stem == "small"
-    if options.stem == "auto" and backbone is not None and catalog.BACKBONES[backbone].small_stem:
-        source = options.pretrained
-        small = side <= SMALL_IMAGE if source is None else has_small_stem(source)
+    small = wants_small_stem(options, backbone, side)
     usual_weight = catalog.ARCHS["classify"][arch].aux_weight
     network = Network(
         arch=arch,
@@ -191,6 +188,20 @@ def network_for(options: ClassifyTrain, side: int, examples: int, num_classes: i
             hint="try a larger --image-size",
         ) from error
     return network
+
+
+def wants_small_stem(options: ClassifyTrain, backbone: str | None, side: int) -> bool:
+    """Return whether a network gets first layers for small images.
+
+    Args:
+        options: of the run.
+        backbone: of the network, if any.
+        side: of the images.
+    """
+    if options.stem != "auto" or backbone is None or not catalog.BACKBONES[backbone].small_stem:
+        return options.stem == "small"
+    source = options.pretrained
+    return side <= SMALL_IMAGE if source is None else has_small_stem(source)
 
 
 def training_data(
