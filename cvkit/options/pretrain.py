@@ -28,6 +28,8 @@ class Pretrain(Train):
     # These flags of train mean nothing without labels.
     weights: ClassVar[None] = None
     val_split: ClassVar[str] = "held out"
+    test_fraction: ClassVar[float] = 0.0
+    group_by: ClassVar[None] = None
     splits: ClassVar[None] = None
     fold: ClassVar[None] = None
     freeze_backbone: ClassVar[bool] = False

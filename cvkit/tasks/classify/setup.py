@@ -216,9 +216,7 @@ def training_data(
     names = (options.train_split, options.val_split)
     division = training_division(options)
     data = read_collection(
-        *(place, options.format, names, division.val_fraction),
-        seed=division.seed,
-        lists=division.lists,
+        *(place, options.format, names, division),
         exclude=read_exclusion(options.exclude),
     )
     tell_division(options, place, data.heap, division, data.splits, report)
