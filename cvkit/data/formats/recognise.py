@@ -255,12 +255,14 @@ def clear_task(place: Path, layout: str, say: Callable[[str], None]) -> str:
     )
 
 
-def fitting_tasks(place: Path, layout: str) -> set[str]:
-    """Return a task that could read each of the datasets at a place, where any will do.
+def image_tasks(place: Path, layout: str) -> set[str]:
+    """Return a task that reads all images of each dataset at a place; "" for unknown layouts.
 
-    There is "" among them for a folder without a known layout.
+    VOC lists more images for boxes than for masks, and folders may look like classes.
     """
-    return {next(iter(_possible_tasks(root, layout)), "") for root in roots_of(place)}
+    order = (BOXES, TASK_OF["masks"], OUTLINES)
+    found = [sorted(_possible_tasks(root, layout)) for root in roots_of(place)]
+    return {next((t for t in (*order, *tasks) if t in tasks), "") for tasks in found}
 
 
 def _common_task(place: Path, tasks: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from cvkit.data.datasets import ImageTransform
 from cvkit.data.division import content_hashes, draw_shares
 from cvkit.data.exclusion import read_exclusion
 from cvkit.data.files import walk_images
-from cvkit.data.formats.recognise import fitting_tasks
+from cvkit.data.formats.recognise import image_tasks
 from cvkit.data.roots import roots_of
 from cvkit.data.scan import ImageScan, scan_images
 from cvkit.errors import DataError, UsageError, raise_defects
@@ -144,8 +144,8 @@ def _images(options: Pretrain, place: Path, report: Reporter) -> tuple[list[Clas
             raise
         data = reader.read(train, ["all"])
     (items,) = data.splits.values()
-    once = {data.path(item): data.key(item) for item in items}
-    found = [ClassifiedImage(key, path, "") for path, key in once.items()]
+    once = dict.fromkeys((data.key(item), data.path(item)) for item in items)
+    found = [ClassifiedImage(key, path, "") for key, path in once]
     (split,) = data.splits
     return found, f"{data.layout} layout, split {split!r}"
 
@@ -158,7 +158,7 @@ def _task(options: Pretrain, place: Path, report: Reporter) -> str | None:
     """
     if options.data == "samples":
         return "classify"
-    task, *others = sorted(fitting_tasks(place, options.format))
+    task, *others = sorted(image_tasks(place, options.format))
     if others:
         raise UsageError(
             f"{place}: the datasets are of different kinds",
