@@ -45,6 +45,18 @@ class Rotation(PretextNetwork):
         return Outcome(F.cross_entropy(logits, target), scored(right))
 
 
+def _permutations(count: int) -> np.ndarray:
+    """Return all [count!, count] permutations, int8, in lexicographic order."""
+    rows = np.zeros((1, 0), np.int8)
+    for size in range(1, count + 1):
+        parts = [
+            np.column_stack([np.full(len(rows), first, np.int8), rows + (rows >= first)])
+            for first in range(size)
+        ]
+        rows = np.concatenate(parts)
+    return rows
+
+
 @functools.cache
 def tile_orders(count: int) -> np.ndarray:
     """Return [count, 9] permutations; each one differs from the others in as many places as it can.
@@ -52,7 +64,7 @@ def tile_orders(count: int) -> np.ndarray:
     The first is the identity; each further one has the largest distance to the nearest before it,
     the first such in lexicographic order.
     """
-    every = np.array([*itertools.permutations(range(TILES))], np.int8)  # [9!, 9]
+    every = _permutations(TILES)  # [9!, 9]
     chosen, distance = [0], np.full(len(every), TILES + 1)
     while len(chosen) < count:
         distance = np.minimum(distance, (every != every[chosen[-1]]).sum(1))
