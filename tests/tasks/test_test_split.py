@@ -139,7 +139,7 @@ def test_looks_are_counted_by_place_split_and_samples(tmp_path, monkeypatch):
 
 def test_eval_says_how_often_the_test_split_was_used(cvkit, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    WRITERS["classify"](tmp_path / "data", {"train": 6, "val": 6, "test": 6}, 3, (64, 64))
+    WRITERS["classify"](tmp_path / "data", {"train": 40, "val": 6, "test": 6}, 3, (32, 32))
     flags = ("classify", "eval", "--weights", "shapes", "--data", tmp_path / "data", "--no-files")
     first, second = (cvkit(*flags, "--split", "test") for _ in range(2))
     assert "first evaluation on it" in first.err
