@@ -141,6 +141,15 @@ EXAMPLES = {
         "cvkit data convert instances.json --task segment --to pairs --out NEW",
         "cvkit data convert DIR --task detect --to yolo --out NEW --split val --lossless",
     ),
+    ("pretrain",): (
+        "cvkit pretrain --data photos/ --method moco-v2 --arch resnet18 --epochs 200",
+        "cvkit pretrain --data DIR --method rotation --arch resnet50 --optimizer lars",
+        "cvkit classify train --data DIR --arch resnet18 --pretrained runs/pretrain-moco-v2-001",
+    ),
+    ("probe",): (
+        "cvkit probe --data DIR --pretrained runs/pretrain-moco-v2-001",
+        "cvkit probe --data DIR --backbone resnet18 --json",
+    ),
     ("compare",): (
         "cvkit compare runs/segment-eval-001 runs/segment-eval-002 --max-drop 0.01",
         "cvkit compare a.json b.json --task detect --truth instances_val2017.json",

@@ -28,7 +28,7 @@ ROWS = [
     {"storage", "early", "yaml_files"},
     {"catalog", "examples", "published", "texts"},
     {"arch_table"},
-    {"arch_facts", "backbone_table", "errors", "format_table"},
+    {"arch_facts", "backbone_table", "errors", "format_table", "pretext_table"},
     {"printable"},
 ]
 """From the top down; a module with a row of its own is named with its package."""
@@ -191,6 +191,8 @@ def modules_after(arguments, **environment):
         ["models", "--help"],
         ["samples", "--help"],
         ["tune", "--help"],
+        ["pretrain", "--help"],
+        ["probe", "--help"],
         ["bench", "--help"],
         ["explain", "--help"],
         ["attack", "--help"],

@@ -23,6 +23,7 @@ from cvkit.scoring.contract import Scene, Scored, denominator, scoring_of, sourc
 from cvkit.scoring.intervals import intervals, samples_of
 from cvkit.scoring.predicted import made_by, require_any
 from cvkit.scoring.stored import write_samples
+from cvkit.scoring.uses import is_test, note_use
 from cvkit.structures import Failure
 from cvkit.tasks.inference_flags import require_effect
 
@@ -92,6 +93,8 @@ def evaluated(
         return None
     content = {"task": task_name, "command": "eval", "split": options.split, **measured.content}
     content["evaluated"], content["numbers"] = denominator(content), sourced(content)
+    if is_test(options.split):
+        content |= _uses(options, measured, report)
     page = Path(content["folder"]) / reports.NAME if options.report else None
     if page is not None:
         content["files"] |= {"report_html": str(page)}
@@ -112,6 +115,19 @@ def evaluated(
     if options.markdown is not None:
         storage.write_file(options.markdown, markdown(content))
     return content, shown
+
+
+def _uses(options: Eval, measured: Measured, report: Reporter) -> dict[str, Any]:
+    """Note that a test split was evaluated, and say how often it was."""
+    place, scored = options.data or options.truth, measured.scored
+    keys = [path for path, _ in scored.outcomes] + [failure.path for failure in scored.failures]
+    model = measured.content.get("model") or str(options.predictions)
+    found = note_use(str(place), options.split, keys, model)
+    if isinstance(found, str):
+        report.warn(f"how often this test split was evaluated cannot be noted: {found}")
+        return {}
+    report.say(f"{options.split} of {place}: {found}")
+    return {"test_uses": asdict(found)}
 
 
 def write_content(content: dict[str, Any], options: Eval) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cvkit.backbone_table import BACKBONES
-from cvkit.catalog import ARCHS, AUGMENTATIONS, SCHEDULES, TASKS, backbones_of
+from cvkit.catalog import ARCHS, AUGMENTATIONS, SCHEDULES, TASKS, VIEWS, backbones_of
 from cvkit.data.rules import RULES
 from cvkit.options.base import ENGINES
 from cvkit.options.described import choices_of, hints, type_of
@@ -234,7 +234,7 @@ TTA = {"classify": ("flip", "ten-crop"), "segment": ("flip", "scales")}
 
 
 def _augments(line: Line) -> Choices:
-    names = AUGMENTATIONS.get(line.task or "", ())
+    names = VIEWS if line.command == ("pretrain",) else AUGMENTATIONS.get(line.task or "", ())
     if line.command == ("tune",):
         return _joined(",", names, line)
     files = _typed_files(line, ".yaml", ".yml", ".json")

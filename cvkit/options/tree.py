@@ -16,6 +16,7 @@ from cvkit.options.export import Export
 from cvkit.options.features import Features
 from cvkit.options.instance import InstanceEval, InstancePredict, InstanceTrain
 from cvkit.options.job import Command
+from cvkit.options.pretrain import Pretrain, Probe
 from cvkit.options.segment import SegmentEval, SegmentPredict, SegmentTrain
 from cvkit.options.tools import (
     Bench,
@@ -49,6 +50,8 @@ OPTIONS: dict[str, type[Command] | dict[str, type[Command]]] = {
         "split": DataSplit,
         "convert": DataConvert,
     },
+    "pretrain": Pretrain,
+    "probe": Probe,
     "compare": Compare,
     "tune": Tune,
     "bench": Bench,
@@ -104,6 +107,8 @@ HANDLERS = {
     "eval": f"{_HANDLERS}.evaluate:evaluate",
     "predict": f"{_HANDLERS}.predict:predict",
     "proposals": f"{_HANDLERS}.proposals:proposals",
+    "pretrain": f"{_HANDLERS}.pretrain:pretrain",
+    "probe": f"{_HANDLERS}.probe:probe",
     "compare": f"{_HANDLERS}.compare:compare",
     "tune": f"{_HANDLERS}.tune:tune",
     "bench": f"{_HANDLERS}.bench:bench",

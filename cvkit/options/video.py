@@ -42,7 +42,7 @@ class VideoTrain(Train):
         Choice(backbones_of("video")),
         flag(
             MODEL,
-            "Image network on which single-frame, the fusion and the LSTM architectures are built",
+            "Image network on which single-frame, fusion, LSTM and transformer archs are built",
         ),
     ] = "resnet18"
     fusion: Annotated[
@@ -54,19 +54,32 @@ class VideoTrain(Train):
             "(concat)",
         ),
     ] = "pool"
-    cell: Annotated[str, Choice(["lstm", "gru"]), flag(MODEL, "Recurrent cell of cnn-lstm")] = (
-        "lstm"
-    )
+    cell: Annotated[
+        str,
+        Choice(["lstm", "gru", "rnn"]),
+        flag(MODEL, "Recurrent cell of cnn-lstm; rnn: a plain one, with tanh"),
+    ] = "lstm"
     hidden: Annotated[
-        int, flag(MODEL, "Width of the hidden state of cnn-lstm and conv-lstm", min=1)
+        int,
+        flag(MODEL, "Width of the state of cnn-lstm and conv-lstm, and of cnn-transformer", min=1),
     ] = 256
+    heads: Annotated[int, flag(MODEL, "Heads of the attention of cnn-transformer", min=1)] = 4
+    depth: Annotated[int, flag(MODEL, "Number of blocks of cnn-transformer", min=1, max=64)] = 2
+    positions: Annotated[
+        str,
+        Choice(["sine", "learned"]),
+        flag(MODEL, "How cnn-transformer tells frames apart by their place"),
+    ] = "sine"
     bidirectional: Annotated[bool, flag(MODEL, "Let cnn-lstm read the frames backwards too")] = (
         False
     )
     dropout: Annotated[
         float | None,
         flag(
-            MODEL, "Dropout rate of cnn-lstm, c3d and s3d (default: the network's)", min=0, max=0.99
+            MODEL,
+            "Dropout rate of cnn-lstm, cnn-transformer, c3d and s3d (default: the network's)",
+            min=0,
+            max=0.99,
         ),
     ] = None
     pretrained: Annotated[
@@ -86,7 +99,7 @@ class VideoTrain(Train):
             DATA,
             "clip: successive frames, spaced by --stride or --fps; uniform: frames spread over "
             "the video; "
-            "auto: uniform for single-frame, late-fusion and the LSTMs, else clip",
+            "auto: uniform for single-frame, late-fusion, the LSTMs and cnn-transformer, else clip",
         ),
     ] = "auto"
     stride: Annotated[

@@ -92,6 +92,11 @@ def words(places, monkeypatch):
             "eval": (*ready, *data, *out),
             "predict": (*ready, *inputs(at), *out),
             "proposals": (at.data(), "--out", fresh(at, "p.npz"), "--workers", 0),
+            "pretrain": (*data, *out),
+            "probe": (
+                *("--data", places("classify").data(), "--workers", 0, "--image-size", 32),
+                *("--backbone", "mobilenet_v3_small", "--stem", "imagenet"),
+            ),
             "tune": ("segment", "--trials", 1, *out),
             "bench": (
                 *("detect", *inputs(at), "--weights", model()(at), "--seconds", 0.1),

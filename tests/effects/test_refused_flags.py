@@ -169,6 +169,7 @@ TRAIN = [
     (SEGMENT, {"class_weights": "1,2"}, "class_weights.syntax"),
     (TASKS, {"val_fraction": 0.0}, "split"),
     (TASKS, {"val_fraction": 1.0}, "split"),
+    (TASKS, {"val_fraction": 0.5, "test_fraction": 0.5}, "split"),
     (NOT_BOXES, {"image_size": "tall"}, "image_size.syntax"),
     (SEGMENT, {"aux_weight": 0.1}, "aux_weight.unsupported"),
     (SEGMENT, {"arch": "deeplab", "batch_size": 1}, "batch_size.min"),
@@ -229,6 +230,7 @@ TRAIN = [
         for name, value in {
             **{"fusion": "concat", "cell": "gru", "bidirectional": True, "hidden": 8},
             **{"dropout": 0.1, "backbone": MOBILE},
+            **{"heads": 2, "depth": 1, "positions": "learned"},
         }.items()
     ),
     (VIDEO, FRAMES | {"label_smoothing": 0.1}, "label-smoothing.unused"),
