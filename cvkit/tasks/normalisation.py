@@ -122,7 +122,8 @@ def normalised(task: Task, options: Train, report: Reporter) -> Task:
         )
     if options.resume and (stored := _both(_of_run(options.resume))):
         return replace(task, preprocessing=replace(task.preprocessing, **stored))
-    mean, std = IMAGENET_MEAN, IMAGENET_STD
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
     if options.normalize == "data":
         data = task.dataset(options.train_split, training=False)
         found = colours(

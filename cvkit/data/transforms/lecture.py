@@ -5,7 +5,6 @@ import math
 import albumentations as A
 import cv2
 import numpy as np
-from numpy.typing import ArrayLike
 
 from cvkit.data.transforms.pipelines import FILL_RGB
 from cvkit.structures import IGNORE
@@ -77,12 +76,13 @@ class RandomAffine(A.DualTransform):
 
     def apply_to_mask(self, mask: np.ndarray, matrix: np.ndarray, **_: object) -> np.ndarray:
         """Transform an HW uint8 mask; pixels from outside are `IGNORE`."""
-        return self._warp(mask, matrix, cv2.INTER_NEAREST, IGNORE)
+        return self._warp(mask, matrix, cv2.INTER_NEAREST, (IGNORE,))
 
-    def _warp(self, array: np.ndarray, matrix: np.ndarray, how: int, fill: ArrayLike) -> np.ndarray:
+    def _warp(
+        self, array: np.ndarray, matrix: np.ndarray, how: int, fill: tuple[int, ...]
+    ) -> np.ndarray:
         height, width = array.shape[:2]
-        value = np.broadcast_to(np.asarray(fill, float), (4,)) if np.ndim(fill) == 0 else fill
-        return cv2.warpAffine(array, matrix, (width, height), flags=how, borderValue=value)  # type: ignore[call-overload, no-any-return]
+        return cv2.warpAffine(array, matrix, (width, height), flags=how, borderValue=fill)
 
 
 def lecture_steps(flip: float = 0.5) -> list[A.BasicTransform]:
