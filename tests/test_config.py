@@ -58,13 +58,17 @@ def test_the_ends_of_a_range_belong_to_it(path):
 
 
 @pytest.mark.parametrize("path", JOBS, ids=" ".join)
-def test_nan_lies_in_no_range(path):
+def test_nan_lies_in_no_range_and_nothing_is_endless(path):
     options_class = OPTIONS[path[0]][path[1]]
     for name, annotation in hints(options_class).items():
         kind = typing.get_args(annotation)[0]
         if float in (kind, *typing.get_args(kind)):
             with pytest.raises(UsageError, match=f"c.yaml: {name}: nan is not "):
                 from_config(options_class, {name: float("nan")}, "c.yaml")
+            with pytest.raises(UsageError, match=f"c.yaml: {name}: inf is not "):
+                from_config(options_class, {name: float("inf")}, "c.yaml")
+            with pytest.raises(UsageError, match=f"^--{name} inf is not a finite number$"):
+                assemble(options_class, {name: float("inf")}, {name: f"--{name}"})
 
 
 @pytest.mark.parametrize("path", JOBS, ids=" ".join)
