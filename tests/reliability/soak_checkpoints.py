@@ -649,7 +649,7 @@ def poison_input(kind, value):
         if calls[0] == 3:
             images = batch.images
             for image in images if isinstance(images, list | tuple) else [images]:
-                image.view(-1)[0] = value
+                image[(0,) * image.ndim] = value
         return real(self, model, batch)
 
     kind.loss = loss
@@ -662,7 +662,7 @@ def poison_gradient(kind, value):
         calls[0] += 1
         if calls[0] == 3:
             parameter = next(p for p in self.model.parameters() if p.grad is not None)
-            parameter.grad.view(-1)[0] = value
+            parameter.grad[(0,) * parameter.grad.ndim] = value
         return real(self, batches)
 
     Trainer._clip = clip

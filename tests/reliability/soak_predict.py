@@ -12,11 +12,13 @@ import time
 import hostile_images
 import numpy as np
 import pytest
+from copies import Forked
 from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from cvkit.catalog import TASKS
+from cvkit.engine import processes
 
 OF_IMAGES = [name for name in TASKS if name != "video"]
 
@@ -215,6 +217,11 @@ def test_r28_coco(cvkit, tmp_path, count):
 # R29
 
 
+def together():
+    """Let ranks be copies of the first one: importing torch takes a process seconds."""
+    processes.start_process = Forked
+
+
 @pytest.mark.parametrize("kind", list(TASKS))
 def test_r29_batches_workers_and_ranks(server, data_of, run_of, tmp_path, count, kind):
     found = {}
@@ -227,6 +234,7 @@ def test_r29_batches_workers_and_ranks(server, data_of, run_of, tmp_path, count,
                     [kind, "eval", "--weights", model, "--data", data, "--json", "--quiet"]
                     + ["--batch-size", batch, "--workers", workers, "--out", out]
                     + (["--devices", devices, "--device", "cpu"] if devices > 1 else []),
+                    together,
                 )
                 assert ended.code == 0, ended.err
                 assert ended.json["counts"]["evaluated"] == 7
