@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -179,6 +179,16 @@ def start(arguments: Sequence[object], prepare: Callable[[], object] = lambda: N
 def run(arguments: Sequence[object], prepare: Callable[[], object] = lambda: None) -> Ended:
     """Run a command line in a fork."""
     return start(arguments, prepare).wait()
+
+
+@contextlib.contextmanager
+def told(command: Sequence[object]) -> Iterator[None]:
+    """Name the command in what fails."""
+    try:
+        yield
+    except AssertionError as error:
+        error.add_note(f"of {' '.join(ascii(str(word)[:80]) for word in command)}")
+        raise
 
 
 def at_most(kind: int, amount: int) -> Callable[[], None]:
