@@ -93,6 +93,6 @@ def emptied(tmp_path):
     return make
 
 
-@pytest.fixture(params=list(TASKS))
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in TASKS])
 def task(request):
     return request.param
