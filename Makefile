@@ -11,6 +11,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || echo 2)
 
+# Packages are compiled when they are first imported (see below), which must be remembered: importing
+# torch from its sources takes a process three times as long.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test soak matrix gpu bench docs mutants style clean
 
 # Not compiled: two thirds of the 200 MB of Python in these packages are never imported.

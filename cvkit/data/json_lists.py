@@ -1,5 +1,6 @@
 """JSON files with long lists, read element by element: the file is never in memory as a whole."""
 
+import contextlib
 import re
 from collections.abc import Collection, Iterator
 from json import JSONDecodeError
@@ -10,6 +11,8 @@ from cvkit.errors import DataError
 from cvkit.texts import json_decoder, json_error, json_reason, read_json, read_pieces, shown
 
 SPACE = re.compile(r"[ \t\n\r]*")
+BETWEEN = re.compile(r"\}[ \t\n\r]*,[ \t\n\r]*\{")
+"""What stands between two objects of a list, and seldom elsewhere."""
 
 
 class ListStart:
@@ -57,7 +60,7 @@ def read_lists(path: Path, names: Collection[str]) -> Iterator[tuple[str, Any]]:
         while text.next() != "]":
             if not first:
                 text.skip(",", "Expecting ',' delimiter")
-            yield name, text.value()
+            yield from ((name, value) for value in text.values())
             first = False
         text.skip("]")
     text.skip("}")
@@ -74,6 +77,7 @@ class _Text:
         self.text, self.place = "", 0
         self.before = self.lines = self.line_start = 0  # of what was dropped
         self.complete = False
+        self.single = False  # the values of the text read so far are taken one by one
 
     def _more(self) -> bool:
         """Read on, and drop what has been taken; return whether there was more."""
@@ -90,6 +94,7 @@ class _Text:
             self.line_start = self.before + gone.rindex("\n") + 1
         self.before += self.place
         self.text, self.place = self.text[self.place :] + piece, 0
+        self.single = False
         return True
 
     def next(self) -> str:
@@ -129,6 +134,27 @@ class _Text:
                 if end < len(self.text) or self.complete or not self._more():
                     self.place = end
                     return value
+
+    def values(self) -> list[Any]:
+        """Take the next value of a list, and all that can be taken at once with it.
+
+        Text that is a list if it has brackets around it consists of whole values, wherever it was
+        cut; where it is not, or has an error, they are taken one by one.
+
+        Raises:
+            DataError: the next value is malformed.
+        """
+        self.next()
+        end = self.text.rfind("}", self.place)
+        while not self.single and end > self.place and not BETWEEN.match(self.text, end):
+            end = self.text.rfind("}", self.place, end)
+        if not self.single and end > self.place:
+            with contextlib.suppress(DataError, ValueError, RecursionError):  # told below
+                values: list[Any] = self.decoder.decode(f"[{self.text[self.place : end + 1]}]")
+                self.place = end + 1
+                return values
+        self.single = True
+        return [self.value()]
 
     def wrong(self, reason: str, place: int | None = None) -> DataError:
         """Return the error of a place, by default the present one."""

@@ -16,7 +16,10 @@ CONTENT = {
     "info": {"a": [1, 2], "empty": {}},
     "images": [{"id": number, "name": "ü\n" * number} for number in range(4)],
     "none": [],
-    "annotations": [[], 12345, {"box": [1.5, 2, 3e5, -4]}, "]}", None, [[{"a": "\\"}]]],
+    "annotations": [
+        *([], 12345, {"box": [1.5, 2, 3e5, -4]}, "]}", None, [[{"a": "\\"}]]),
+        *({"b": {}}, {"c": "},{"}, "}, {", [{"a": 1}, {"b": 2}], {"d": [{"e": 3}, {"f": 4}]}),
+    ],
     "last": 123456789,
 }
 LISTS = ("images", "none", "annotations", "absent")
@@ -54,7 +57,7 @@ def test_a_file_in_elements_is_the_file_as_a_whole(tmp_path, monkeypatch, piece_
     path, rng = tmp_path / "a.json", random.Random(piece_bytes)
     texts_of = [json.dumps(CONTENT, indent=i, ensure_ascii=a) for i in (None, 1) for a in (0, 1)]
     cases = [text.encode() for text in texts_of] + ["\ufeff{}".encode(), b"", b" \n", b"{} x"]
-    cases += [spoilt(rng.choice(texts_of), rng).encode() for _ in range(80)]
+    cases += [spoilt(rng.choice(texts_of), rng).encode() for _ in range(120)]
     cases += [b'{"a": 1, "a": 2}', b'{"images": [{"b": 1, "b": 2}]}', b'{"images": [NaN]}']
     cases += [b'{"images": [\xff]}', b'{"\n\n":\xff', b"[" * 100_000, b'{"images": [1,]}']
     cases += [b'{"images": [' + b"[" * 100_000, b'{"images": [' + b"1" * 5000 + b"]}"]

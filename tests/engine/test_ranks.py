@@ -5,16 +5,16 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from command_lines import Outcome
-from copies import HANGS_SECONDS, Forked, forked
+from copies import Copy, Forked, forked
 from PIL import Image
 
 from cvkit import catalog, cli
@@ -93,14 +93,20 @@ def cvkit():
     return lambda *arguments: ended(lambda: cli.run([str(argument) for argument in arguments]))
 
 
-def started(*arguments):
+@pytest.fixture
+def started(tmp_path):
     """Call the command line in a new process.
 
     COCO's metrics run in threads that a copy of this process lacks if it has computed some before.
     """
-    command = [sys.executable, "-m", "cvkit", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS_SECONDS)
-    return Outcome(done.returncode, done.stdout, done.stderr)
+
+    def call(*arguments):
+        with tempfile.TemporaryDirectory(dir=tmp_path.parent) as folder:
+            copy = Copy(arguments, os.environ, Path(folder), together=True)
+            out, err = copy.communicate()
+        return Outcome(copy.returncode, out, err)
+
+    return call
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +175,7 @@ def test_predictions_are_those_of_one_process(cvkit, inputs, tmp_path, task):
 
 
 @pytest.mark.parametrize("task", catalog.TASKS)
-def test_evaluations_are_those_of_one_process(cvkit, inputs, tmp_path, task):
+def test_evaluations_are_those_of_one_process(cvkit, started, inputs, tmp_path, task):
     made = {}
     for count in (1, 2):
         out = tmp_path / str(count)
