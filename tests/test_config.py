@@ -58,7 +58,7 @@ def test_the_ends_of_a_range_belong_to_it(path):
 
 
 @pytest.mark.parametrize("path", JOBS, ids=" ".join)
-def test_nan_lies_in_no_range_and_nothing_is_endless(path):
+def test_nan_lies_in_no_range(path):
     options_class = OPTIONS[path[0]][path[1]]
     for name, annotation in hints(options_class).items():
         kind = typing.get_args(annotation)[0]
