@@ -105,9 +105,9 @@ CLASSIFIERS: dict[str, Classifier] = {
     ),
     "mlp": Classifier(
         target=f"{_CLS}:Classifier",
-        about="two hidden layers of 512 on the pixels",
+        about="hidden layers of the --hidden widths on the pixels",
         parts="mlp",
-        flags=_STEPS,
+        flags=_STEPS | {"hidden"},
         takes_backbone=False,
         listed_on="",
     ),
@@ -238,11 +238,19 @@ CLIP_NETWORKS: dict[str, ClipNetwork] = {
     ),
     "cnn-lstm": ClipNetwork(
         target=f"{_VID}.recurrent:RecurrentFusion",
-        about="an LSTM (or --cell gru) over the features of the frames (2014)",
+        about="an LSTM (or --cell gru or rnn) over the features of the frames (2014)",
         takes_backbone=True,
         listed_on="resnet18",
         spreads_frames=True,
         flags=_FRAMES | _SMOOTH | {"cell", "bidirectional", "hidden", "dropout"},
+    ),
+    "cnn-transformer": ClipNetwork(
+        target=f"{_VID}.attention:FrameTransformer",
+        about="self-attention over the features of the frames (2021)",
+        takes_backbone=True,
+        listed_on="resnet18",
+        spreads_frames=True,
+        flags=_FRAMES | _SMOOTH | {"hidden", "heads", "depth", "positions", "dropout"},
     ),
     "conv-lstm": ClipNetwork(
         target=f"{_VID}.recurrent:ConvLSTM",

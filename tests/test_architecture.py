@@ -16,7 +16,7 @@ ROWS = [
     {"__main__"},
     {"api", "cli"},
     {"commands", "completion"},
-    {"config", "helptext", "mistakes"},
+    {"config", "crafting", "helptext", "mistakes"},
     {"explain", "loggers", "reporting", "tasks"},
     {"scoring"},
     {"dividing"},
@@ -28,7 +28,7 @@ ROWS = [
     {"storage", "early", "yaml_files"},
     {"catalog", "examples", "published", "texts"},
     {"arch_table"},
-    {"arch_facts", "backbone_table", "errors", "format_table"},
+    {"arch_facts", "backbone_table", "errors", "format_table", "pretext_table"},
     {"printable"},
 ]
 """From the top down; a module with a row of its own is named with its package."""
@@ -183,7 +183,7 @@ def modules_after(arguments, **environment):
     "arguments",
     [["--help"], ["--version"], ["segment", "--help"]]
     + [[task, verb, "--help"] for task in TASKS for verb in ("train", "eval", "predict")]
-    + [["weights", verb, "--help"] for verb in ("list", "verify", "import", "prove")]
+    + [["weights", verb, "--help"] for verb in ("list", "verify", "import", "prove", "average")]
     + [["data", verb, "--help"] for verb in ("stats", "show", "split")]
     + [
         ["detect", "proposals", "--help"],
@@ -191,8 +191,13 @@ def modules_after(arguments, **environment):
         ["models", "--help"],
         ["samples", "--help"],
         ["tune", "--help"],
+        ["pretrain", "--help"],
+        ["probe", "--help"],
         ["bench", "--help"],
         ["explain", "--help"],
+        ["attack", "--help"],
+        ["dream", "--help"],
+        ["features", "--help"],
         ["export", "--help"],
     ]
     + [["segment", "train", "--arch", "nonsense"]],

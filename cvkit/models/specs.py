@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+HIDDEN = (512, 512)
+"""Widths of the hidden layers of `mlp`, if none are given."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierSpec:
@@ -19,6 +22,7 @@ class ClassifierSpec:
         stochastic_depth: largest rate at which blocks are skipped; None: the network's default.
         examples: training images that `knn` keeps.
         neighbors, distance, votes: of `knn`.
+        hidden: widths of the hidden layers of `mlp`, from the pixels to the classes.
     """
 
     arch: str
@@ -32,6 +36,7 @@ class ClassifierSpec:
     neighbors: int = 5
     distance: str = "l2"
     votes: str = "uniform"
+    hidden: Sequence[int] = HIDDEN
 
 
 @dataclass(frozen=True)
@@ -163,10 +168,13 @@ class ClipSpec:
         frames: per clip.
         image_size: side of the frames.
         fusion: `pool` or `concat`, of late fusion.
-        cell: `lstm` or `gru`.
-        hidden: width of a recurrent state.
+        cell: `lstm`, `gru` or `rnn`.
+        hidden: width of a recurrent state, or of tokens.
         bidirectional: also read the frames backwards.
         dropout: rate; None: the network's default.
+        heads: of the attention over frames.
+        depth: its number of blocks.
+        positions: its positions, `sine` or `learned`.
     """
 
     arch: str
@@ -178,6 +186,9 @@ class ClipSpec:
     hidden: int = 256
     bidirectional: bool = False
     dropout: float | None = None
+    heads: int = 4
+    depth: int = 2
+    positions: str = "sine"
 
 
 class Spec(Protocol):
