@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import types
 import typing
@@ -47,8 +48,8 @@ def assemble(
         given: how each given flag was set: the flag, or a variable.
 
     Raises:
-        UsageError: the configuration file is unusable, or `--resume` is combined with a flag that
-            would change the run.
+        UsageError: the configuration file is unusable, a number is infinite, or `--resume` is
+            combined with a flag that would change the run.
     """
     values = {name: expanded(value) for name, value in values.items()}
     resume = values.get("resume")
@@ -65,7 +66,15 @@ def assemble(
             )
         values = values | {name: value for name, value in stored.items() if name not in given}
         given = given | dict.fromkeys(stored, str(config))
+    _require_finite(values, given)
     return with_given(options_class(**values), given)
+
+
+def _require_finite(values: Mapping[str, object], given: Mapping[str, str]) -> None:
+    for name, how in given.items():
+        value = values.get(name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"{how} {value:g} is not a finite number", code="usage.value")
 
 
 def expanded(value: Any) -> Any:
@@ -341,6 +350,8 @@ def _checked(annotation: object, value: Any, where: str) -> object:
             fits, expected = False, "text without a NUL character"
         low, high = option.min, option.max
         # NaN is neither below nor above a limit, and not within it.
+        if fits and kind is float and value in (math.inf, -math.inf):
+            fits, expected = False, "a finite number"
         if fits and not ((low is None or value >= low) and (high is None or value <= high)):
             fits, expected = False, f"at least {low}" if high is None else f"{low} to {high}"
     if not fits:

@@ -34,6 +34,16 @@ PROVEN = "proven"
 """Field of a model's header: precisions that leave its metric as it is, and their measurements."""
 
 
+def fits(found: Tensor, wanted: Tensor) -> bool:
+    """Return whether a tensor of a file can take the place of one of a network.
+
+    Any precision will do. What torch would cast in silence is not loaded: complex numbers, which
+    lose their imaginary parts, and whole numbers (of a quantised model) in place of weights.
+    """
+    kind = found.is_floating_point() or not (found.is_complex() or wanted.is_floating_point())
+    return kind and found.shape == wanted.shape
+
+
 def content_hash(tensors: dict[str, Tensor]) -> str:
     """Return a SHA-256 over the names, types, shapes and bytes of tensors."""
     digest = hashlib.sha256()

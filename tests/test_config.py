@@ -65,6 +65,10 @@ def test_nan_lies_in_no_range(path):
         if float in (kind, *typing.get_args(kind)):
             with pytest.raises(UsageError, match=f"c.yaml: {name}: nan is not "):
                 from_config(options_class, {name: float("nan")}, "c.yaml")
+            with pytest.raises(UsageError, match=f"c.yaml: {name}: inf is not "):
+                from_config(options_class, {name: float("inf")}, "c.yaml")
+            with pytest.raises(UsageError, match=f"^--{name} inf is not a finite number$"):
+                assemble(options_class, {name: float("inf")}, {name: f"--{name}"})
 
 
 @pytest.mark.parametrize("path", JOBS, ids=" ".join)

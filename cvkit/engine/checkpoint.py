@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from cvkit.engine.finite import require_finite
 from cvkit.errors import DataError, MachineError, ModelFileError
-from cvkit.model_files import write_sealed
+from cvkit.model_files import fits, write_sealed
 from cvkit.storage import fsync_folder, machine_errors, sha256, write_file
 from cvkit.texts import read_json, shown
 
@@ -39,11 +39,16 @@ def load_exactly(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     Torch's own strict loading accepts missing counters of batch norms.
 
     Raises:
-        RuntimeError: a name is missing or unknown, or a shape differs.
+        RuntimeError: a name is missing or unknown, or a shape or a type differs.
     """
-    different = sorted(model.state_dict().keys() ^ tensors.keys())
+    state = model.state_dict()
+    different = sorted(state.keys() ^ tensors.keys())
     if different:
         raise RuntimeError(f"{len(different)} names differ, such as {different[0]}")
+    for name, wanted in state.items():
+        found = tensors[name]
+        if found.shape == wanted.shape and not fits(found, wanted):  # torch tells of shapes
+            raise RuntimeError(f"{name} has type {found.dtype} instead of {wanted.dtype}")
     model.load_state_dict(tensors)
 
 
@@ -204,6 +209,8 @@ def load_state(run: Path, data: dict) -> tuple[dict[str, dict[str, Tensor]], dic
                 path.stem: load_tensors(path.read_bytes()) for path in folder.glob("*.safetensors")
             }
             state = json.loads((folder / "state.json").read_text())
+            if "data" not in state:
+                raise ModelFileError(f"{folder} does not say its data", code="resume.mismatch")
             require_same_data(run, state["data"], data)
             return tensors, state, rejected
         rejected.append(f"{folder.name}: {reason}")

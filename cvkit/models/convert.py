@@ -16,6 +16,7 @@ from torch import Tensor
 from cvkit import catalog
 from cvkit.catalog import BACKBONES, BUILDERS, nearest
 from cvkit.errors import ModelFileError, UsageError
+from cvkit.model_files import fits
 from cvkit.models.backbones import torchvision_network
 from cvkit.models.classify import head_name
 from cvkit.models.layouts import detectors, segmenters
@@ -225,11 +226,11 @@ def kinetics_tensors(
     """
     wanted = [name for name in state if not name.startswith(VIDEO_HEAD)]
     wanted = [name for name in wanted if not name.endswith("num_batches_tracked")]
-    wrong = [n for n in wanted if n not in tensors or tensors[n].shape != state[n].shape]
+    wrong = [n for n in wanted if n not in tensors or not fits(tensors[n], state[n])]
     if wrong:
         raise ModelFileError(
-            f"{path} does not fit: {counted(len(wrong), 'tensor')} missing or of another shape, "
-            f"such as {wrong[0]}",
+            f"{path} does not fit: {counted(len(wrong), 'tensor')} missing or of another shape or "
+            f"type, such as {wrong[0]}",
             code="pretrained.mismatch",
             hint="choose the --arch that the file was made for",
         )
@@ -253,7 +254,7 @@ def require_equal_names(state: Mapping[str, Tensor], found: dict[str, Tensor]) -
         found: to load into it.
 
     Raises:
-        ModelFileError: lists what is missing, unknown or of another shape.
+        ModelFileError: lists what is missing, unknown or of another shape or type.
     """
     found = dict(found)
     for name, tensor in state.items():
@@ -268,7 +269,13 @@ def require_equal_names(state: Mapping[str, Tensor], found: dict[str, Tensor]) -
         for name in state
         if name in found and found[name].shape != state[name].shape
     ]
-    wrong = missing + unknown + shapes
+    types = [
+        f"{name} is {_type(found[name])}, not {_type(state[name])}"
+        for name in state
+        if name in found and found[name].shape == state[name].shape
+        if not fits(found[name], state[name])
+    ]
+    wrong = missing + unknown + shapes + types
     if wrong:
         shown = "; ".join(wrong[:20]) + (f"; and {len(wrong) - 20} more" if wrong[20:] else "")
         raise ModelFileError(
@@ -277,3 +284,7 @@ def require_equal_names(state: Mapping[str, Tensor], found: dict[str, Tensor]) -
             hint="is it a state dict of this network?",
         )
     return found
+
+
+def _type(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")

@@ -19,7 +19,7 @@ from cvkit import catalog, published
 from cvkit.catalog import closest, nearest
 from cvkit.early import local_rank
 from cvkit.errors import ModelFileError, UsageError
-from cvkit.model_files import read_header, unverified
+from cvkit.model_files import fits, read_header, unverified
 from cvkit.models.convert import TRAINING_ONLY, modern_names
 from cvkit.models.layouts.detectors import takes_bgr
 from cvkit.models.layouts.encoders import encoder_of
@@ -171,14 +171,14 @@ def load_pretrained(
     if isinstance(backbone, VisionTransformer):
         tensors = _with_positions_of(backbone, tensors)
     missing = [key for key in wanted if key not in tensors]
-    wrong = [k for k in wanted if k in tensors and tensors[k].shape != wanted[k].shape]
+    wrong = [k for k in wanted if k in tensors and not fits(tensors[k], wanted[k])]
     # Old checkpoints lack batch norm's counter, which has no effect on the result.
     missing = [key for key in missing if not key.endswith(("num_batches_tracked", *COMPUTED))]
     if missing or wrong:
         raise ModelFileError(
             f"{path} does not fit --backbone {name}: "
             f"{counted(len(missing), 'tensor')} missing, "
-            f"{len(wrong)} of another shape, such as {(missing + wrong)[0]}",
+            f"{len(wrong)} of another shape or type, such as {(missing + wrong)[0]}",
             code="pretrained.mismatch",
             hint="choose the backbone that the file was made for; weights of first layers for "
             "small images (--stem small) and for large ones do not fit each other",

@@ -9,7 +9,7 @@ import numpy as np
 from cvkit.data.annotated import claimed_size
 from cvkit.data.classes import dataset_classes, object_classes, without_background
 from cvkit.data.decode import open_image, upright_size_hw
-from cvkit.data.files import IMAGE_SUFFIXES
+from cvkit.data.files import IMAGE_SUFFIXES, inside
 from cvkit.data.formats.drawn import with_background
 from cvkit.data.formats.rle_table import find_image, named_images, nameless_class
 from cvkit.data.masks import Drawing
@@ -214,6 +214,7 @@ def true_masks(path: Path) -> list[tuple[str, Path | None, CodedMask]]:
     defects: list[CvkitError] = []
     for name, rows in table.rows.items():
         try:
+            inside(path.parent, name, Path(rows[0].where))  # predictions are files of these names
             last = name.rpartition("/")[2]
             paths = images.get(last, [])
             # Of several images, none is shown; where the size is not known, they are refused.

@@ -10,6 +10,7 @@ from cvkit import catalog
 from cvkit.console import Reporter
 from cvkit.data.classes import class_key
 from cvkit.errors import ModelFileError, UsageError
+from cvkit.model_files import fits
 from cvkit.models.trials import on_meta
 from cvkit.options.base import Train
 from cvkit.options.detect import INSTEAD
@@ -87,15 +88,14 @@ def take_over(start: Start, task: Task, model: nn.Module, report: Reporter) -> N
     if not same:
         anew |= _class_tensors(task, state)
     wanted = [name for name in state if name not in anew]
-    wrong = [
-        n for n in wanted if n not in start.tensors or start.tensors[n].shape != state[n].shape
-    ]
+    wrong = [n for n in wanted if n not in start.tensors or not fits(start.tensors[n], state[n])]
     if wrong:
         network = start.header["network"]
         parts = dict.fromkeys(filter(None, (network.get("arch"), network.get("backbone"))))
         raise ModelFileError(
             f"--weights {start.path} is another network ({', '.join(parts)}): "
-            f"{counted(len(wrong), 'tensor')} missing or of another shape, such as {wrong[0]}",
+            f"{counted(len(wrong), 'tensor')} missing or of another shape or type, such as "
+            f"{wrong[0]}",
             code="weights.mismatch",
             hint="omit the flags of the network; they are read from the file",
         )

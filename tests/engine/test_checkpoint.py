@@ -150,6 +150,12 @@ def test_a_changed_dataset_is_not_resumed(tmp_path):
     assert caught.value.code == "resume.data"
 
 
+def test_a_state_that_does_not_say_its_data_is_refused(tmp_path):
+    save_state(tmp_path, 1, {"model": {"w": torch.ones(3)}}, {"step": 1})
+    with pytest.raises(ModelFileError, match="step-0000000001 does not say its data"):
+        load_state(tmp_path, DATA)
+
+
 def test_nothing_non_finite_is_saved(tmp_path):
     bad = {"w": torch.tensor([1.0, float("nan")])}
     with pytest.raises(TrainingDiverged, match="w has a non-finite number"):

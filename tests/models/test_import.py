@@ -188,6 +188,8 @@ def test_keys_that_do_not_fit_are_listed(cvkit, small):
     state = dict(state)
     state["features.5.extra"] = state.pop("features.5.block.1.0.weight")
     state["features.0.0.weight"] = torch.zeros(16, 3, 5, 5)
+    state["features.0.1.weight"] = state["features.0.1.weight"].to(torch.complex64)
+    state["features.0.1.bias"] = state["features.0.1.bias"].to(torch.int8)
     torch.save(state, path)
     done = importing(cvkit, path, "--json")
     assert done.code == 2
@@ -195,6 +197,8 @@ def test_keys_that_do_not_fit_are_listed(cvkit, small):
     assert "missing backbone.features.5.block.1.0.weight" in message
     assert "unknown backbone.features.5.extra" in message
     assert "backbone.features.0.0.weight is (16, 3, 5, 5), not (16, 3, 3, 3)" in message
+    assert "backbone.features.0.1.weight is complex64, not float32" in message
+    assert "backbone.features.0.1.bias is int8, not float32" in message
     assert not path.with_suffix(".safetensors").exists()
 
 

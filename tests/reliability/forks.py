@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ import torch
 
 import cvkit
 from cvkit import cli
+from cvkit.early import answer_signals
 
 LONGEST = 300
 """Seconds after which a command counts as hung."""
@@ -56,19 +57,22 @@ class Ended:
 class Running:
     """A command in a process group that is led by a fork of this process."""
 
-    def __init__(self, act: Callable[[], int]) -> None:
+    def __init__(self, act: Callable[[], int], ready: Callable[[], object] = lambda: None) -> None:
         self.started, self.ended = time.monotonic(), None
         self._out = tempfile.TemporaryFile("w+b")  # noqa: SIM115, closed when it has ended
         self._err = tempfile.TemporaryFile("w+b")  # noqa: SIM115
         sys.stdout.flush()
         sys.stderr.flush()
+        # A signal waits until the fork answers it, as `python -m cvkit` does from its first line.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
         self.pid = os.fork()
         if not self.pid:
-            self._run(act)
+            self._run(act, ready, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.setpgid(self.pid, self.pid)
 
-    def _run(self, act: Callable[[], int]) -> None:
+    def _run(self, act: Callable[[], int], ready: Callable[[], object], mask: set[Any]) -> None:
         code = 99
         try:
             os.setpgid(0, 0)
@@ -78,6 +82,8 @@ class Running:
                 io.TextIOWrapper(io.FileIO(number, "w", closefd=False), write_through=True)
                 for number in (1, 2)
             )
+            ready()
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             code = act()
         except SystemExit as leaving:
             code = int(leaving.code or 0)
@@ -169,16 +175,28 @@ def import_everything() -> None:
 def start(arguments: Sequence[object], prepare: Callable[[], object] = lambda: None) -> Running:
     """Start a command line in a fork; `prepare` is called in it before."""
 
+    words = [str(argument) for argument in arguments]
+
     def act() -> int:
         prepare()
-        return cli.run([str(argument) for argument in arguments])
+        return cli.run(words)
 
-    return Running(act)
+    return Running(act, lambda: answer_signals(words))
 
 
 def run(arguments: Sequence[object], prepare: Callable[[], object] = lambda: None) -> Ended:
     """Run a command line in a fork."""
     return start(arguments, prepare).wait()
+
+
+@contextlib.contextmanager
+def told(command: Sequence[object]) -> Iterator[None]:
+    """Name the command in what fails."""
+    try:
+        yield
+    except AssertionError as error:
+        error.add_note(f"of {' '.join(ascii(str(word)[:80]) for word in command)}")
+        raise
 
 
 def at_most(kind: int, amount: int) -> Callable[[], None]:

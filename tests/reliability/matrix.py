@@ -3,7 +3,8 @@
     python tests/reliability/matrix.py [PYTHON ...]
 
 Each environment has nothing but the wheel and what it requires, so that a file or a package that
-is forgotten shows. Pythons that are not on this machine are named and left out.
+is forgotten shows. Pythons that are not on this machine are named and left out, and so is what
+was not tried; it is a failure if nothing was.
 """
 
 import os
@@ -23,6 +24,21 @@ TRIALS = (
     ("classify", "train", "--arch", "lenet", "--epochs", "1", "--out", "{out}/runs", "--quiet"),
     ("detect", "eval", "--weights", "boxes", "--data", "{samples}/detect", "--out", "{out}/eval"),
 )
+
+
+def found(python: str) -> str | None:
+    """Return the path of a Python that runs; None if there is none, or only a stand-in of pyenv.
+
+    Versions that pyenv has and does not offer are found, too.
+    """
+    home = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    number = python.removeprefix("python")
+    for place in [shutil.which(python), *sorted(home.glob(f"versions/{number}.*/bin/{python}"))]:
+        if place is not None:
+            done = subprocess.run([place, "-c", ""], capture_output=True, check=False)
+            if done.returncode == 0:
+                return str(place)
+    return None
 
 
 def oldest() -> list[str]:
@@ -70,22 +86,25 @@ def tried(python: str, wheel: Path, more: list[str], folder: Path) -> str:
 
 def main() -> int:
     """Return 0 if everything works on each Python that is here."""
-    failed = False
+    failed, tries, missing = False, 0, []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         wheel, again = build(folder)
         equal = wheel.read_bytes() == again.read_bytes()
-        print(f"the wheel from the sdist is {'the same' if equal else 'another one'}")
+        print(f"the wheel from the sdist is {'the same' if equal else 'another one'}", flush=True)
         failed |= not equal
         for python in sys.argv[1:] or PYTHONS:
-            if not shutil.which(python):
-                print(f"{python}: not on this machine")
+            place = found(python)
+            if place is None:
+                missing.append(python)
                 continue
             for which, more in (("newest torch", []), ("oldest torch", oldest())):
-                why = tried(python, wheel, more, folder)
+                why = tried(place, wheel, more, folder)
                 print(f"{python}, {which}: {why or 'well'}", flush=True)
                 failed |= bool(why)
-    return int(failed)
+                tries += 1
+    print(f"{tries} environments were tried; not on this machine: {', '.join(missing) or 'none'}")
+    return int(failed or not tries)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ def run_tests(arguments: list[str], jobs: int) -> tuple[Reports, int]:
     """Run tests; return what was reported, and pytest's exit code."""
     reports = Reports()
     flags = ["-q", "-p", "no:cacheprovider", "-n", str(jobs), "--no-header", "-rN"]
+    flags += ["--dist", "loadgroup"]  # tests of a task share its run
     return reports, int(pytest.main([*flags, *arguments], [reports]))
 
 

@@ -644,13 +644,20 @@ def poison_loss(kind, value):
 def poison_input(kind, value):
     real, calls = kind.loss, [0]
 
+    def poisoned(layer, inputs):
+        image = inputs[0].clone()
+        image[(0,) * image.ndim] = value
+        return image, *inputs[1:]
+
     def loss(self, model, batch):
         calls[0] += 1
-        if calls[0] == 3:
-            images = batch.images
-            for image in images if isinstance(images, list | tuple) else [images]:
-                image.view(-1)[0] = value
-        return real(self, model, batch)
+        kinds = (torch.nn.Conv2d, torch.nn.Conv3d, torch.nn.Linear)
+        first = next(each for each in model.modules() if isinstance(each, kinds))
+        hook = first.register_forward_pre_hook(poisoned) if calls[0] == 3 else None
+        terms = real(self, model, batch)
+        if hook:
+            hook.remove()
+        return terms
 
     kind.loss = loss
 
@@ -662,7 +669,7 @@ def poison_gradient(kind, value):
         calls[0] += 1
         if calls[0] == 3:
             parameter = next(p for p in self.model.parameters() if p.grad is not None)
-            parameter.grad.view(-1)[0] = value
+            parameter.grad[(0,) * parameter.grad.ndim] = value
         return real(self, batches)
 
     Trainer._clip = clip

@@ -111,7 +111,7 @@ def coco_with(name):
     }
 
 
-@pytest.mark.parametrize("how", ["coco", "table", "voc list", "masks", "predictions"])
+@pytest.mark.parametrize("how", ["coco", "table", "voc list", "masks", "true masks", "predictions"])
 def test_r17_paths_that_lead_out(server, tmp_path, count, how):
     secret = tmp_path / "secret"
     secret.mkdir()
@@ -143,6 +143,13 @@ def test_r17_paths_that_lead_out(server, tmp_path, count, how):
             )
             command = ["segment", "eval", "--predictions", root / "p.csv", "--truth", root]
             flags = ["--out", root / "out"]
+        elif how == "true masks":
+            (root / "t.csv").write_text(
+                "ImageId,ClassId,EncodedPixels,Height,Width\n"
+                f"{json.dumps(shown.removesuffix('.png'))},1,1 2,8,8\n"
+            )
+            command = ["segment", "eval", "--predictions", root / "images"]
+            flags = ["--truth", root / "t.csv", "--out", root / "out"]
         else:
             line = {"path": name, "mask": name, "width": 8, "height": 8}
             (root / "predictions.jsonl").write_text(json.dumps(line) + "\n")

@@ -260,3 +260,16 @@ def test_another_table_says_what_is_read(score, tmp_path, header, side):
     other.write_text("1")
     done = score(*((other, folder) if side == "--predictions" else (folder, other)))
     assert f"{side} {other} is not a folder (masks are read from folders of PNGs, and" in done.err
+
+
+@pytest.mark.parametrize("name", ["../secret", "/secret", "a/../../secret", "9" * 256])
+def test_names_of_a_table_of_truths_stay_in_the_folder_of_predictions(score, tmp_path, name):
+    labels = {"secret": np.eye(5, 7, dtype=np.uint8)}
+    pictures(tmp_path / "secrets", labels)
+    found = pictures(tmp_path / "secrets" / "found", {"a": labels["secret"]})
+    path = tmp_path / "t.csv"
+    name = f"{tmp_path}/secrets{name}" if name.startswith("/") else name
+    path.write_text(f"{HEAD},Height,Width\na,1,1 1,5,7\n{name},1,1 1,5,7\n")
+    done = score(found, path)
+    assert done.code == 2, done.out
+    assert "t.csv:3: " in done.err and "the dataset folder" in done.err

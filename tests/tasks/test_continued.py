@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from cvkit import catalog
 from cvkit.cli import run
-from cvkit.model_files import read_header
+from cvkit.model_files import fits, read_header, read_model, write_sealed
 from cvkit.models.weights import has_small_stem
 from cvkit.options.tree import OPTIONS
 from cvkit.tasks.classify import setup as classify_setup
@@ -134,6 +134,22 @@ def test_weights_that_cannot_be_begun_with(
     done, folder = start(cvkit, task, run_of(kept), data_of(task), out, *more)
     assert done.code == 2 and folder is None
     assert words in done.err
+
+
+@pytest.mark.parametrize("kind", [torch.complex64, torch.int8])
+@pytest.mark.parametrize("task", catalog.TASKS)
+def test_weights_of_another_type_are_refused(run_of, data_of, cvkit, tmp_path, task, kind):
+    tensors, header = read_model(run_of(task) / "best.safetensors")
+    name = max(tensors, key=lambda each: tensors[each].numel())
+    tensors[name] = tensors[name].to(kind)
+    path = tmp_path / "m.safetensors"
+    write_sealed(path, tensors, header)
+    done, folder = start(cvkit, task, path, data_of(task), tmp_path / "out")
+    assert done.code == 2 and folder is None
+    assert "missing or of another shape or type, such as " + name in done.err
+    done = cvkit(task, "eval", "--weights", path, "--data", data_of(task), "--no-files")
+    assert done.code == 2 and f"{name} has type {kind} instead of torch.float32" in done.err
+    assert fits(tensors[name].real.half(), tensors[name].real.float())
 
 
 def made_network(task, options):
