@@ -238,11 +238,19 @@ CLIP_NETWORKS: dict[str, ClipNetwork] = {
     ),
     "cnn-lstm": ClipNetwork(
         target=f"{_VID}.recurrent:RecurrentFusion",
-        about="an LSTM (or --cell gru) over the features of the frames (2014)",
+        about="an LSTM (or --cell gru or rnn) over the features of the frames (2014)",
         takes_backbone=True,
         listed_on="resnet18",
         spreads_frames=True,
         flags=_FRAMES | _SMOOTH | {"cell", "bidirectional", "hidden", "dropout"},
+    ),
+    "cnn-transformer": ClipNetwork(
+        target=f"{_VID}.attention:FrameTransformer",
+        about="self-attention over the features of the frames (2021)",
+        takes_backbone=True,
+        listed_on="resnet18",
+        spreads_frames=True,
+        flags=_FRAMES | _SMOOTH | {"hidden", "heads", "depth", "positions", "dropout"},
     ),
     "conv-lstm": ClipNetwork(
         target=f"{_VID}.recurrent:ConvLSTM",

@@ -28,6 +28,9 @@ TASKS = {
     "video": "cvkit.tasks.video.task:Video",
 }
 
+TRAININGS = TASKS | {"pretrain": "cvkit.tasks.pretrain.task:Pretraining"}
+"""What can be trained: the tasks, and backbones for them."""
+
 AUGMENTATIONS = {
     "classify": ("none", "light", "strong", "randaugment", "trivialaugment", "lecture"),
     "segment": ("none", "light", "strong", "lecture"),
@@ -37,11 +40,15 @@ AUGMENTATIONS = {
 }
 """Names for `--augment`; any other value is a file."""
 
+VIEWS = ("auto", "views", "light", "none")
+"""The same for pretraining."""
+
 OPTIMIZERS = {
     "adamw": (1e-3, 1e-2),
     "adam": (1e-3, 0.0),
     "amsgrad": (1e-3, 0.0),
     "sgd": (2e-2, 1e-4),
+    "lars": (1.0, 1e-6),
     "rmsprop": (3e-4, 0.0),
     "adagrad": (1e-2, 0.0),
 }

@@ -16,6 +16,9 @@ from cvkit.options.base import Eval, Train
 from cvkit.options.described import differs
 from cvkit.storage import sha256
 
+DIVIDING = ("val_fraction", "test_fraction", "group_by")
+"""Flags that say how data without splits are divided, beside the seed."""
+
 
 def training_division(options: Train) -> Division:
     """Return how training divides data without splits.
@@ -34,7 +37,14 @@ def training_division(options: Train) -> Division:
             code="split",
             hint="a number between 0 and 1, such as 0.2",
         )
-    return Division(share, options.seed)
+    test = options.test_fraction
+    if share + test >= 1:
+        raise UsageError(
+            f"--val-fraction {share:g} and --test-fraction {test:g} leave nothing to train on",
+            code="split",
+            hint="smaller fractions, such as 0.2 and 0.1",
+        )
+    return Division(share, options.seed, None, test, options.group_by)
 
 
 def model_division(options: Eval, header: dict) -> Division:
@@ -69,7 +79,17 @@ def model_division(options: Eval, header: dict) -> Division:
     known = kept.get("val_fraction")
     seed = kept.get("split_seed", 0 if known is None else None)
     fraction = known if share is None else share
-    return Division(fraction, seed if options.seed is None else options.seed)
+    seed = seed if options.seed is None else options.seed
+    if fraction is None:  # nothing is divided
+        return Division(None, seed)
+    test, group_by = kept.get("test_fraction") or 0.0, kept.get("group_by")
+    if fraction + test > 1:
+        raise UsageError(
+            f"--val-fraction {fraction:g} and the model's test fraction {test:g} are more than all",
+            code="split.empty",
+            hint=f"at most {1 - test:g}",
+        )
+    return Division(fraction, seed, None, test, group_by)
 
 
 def chosen_lists(options: Train | Eval, train: str, val: str) -> SplitLists | None:
@@ -92,12 +112,13 @@ def chosen_lists(options: Train | Eval, train: str, val: str) -> SplitLists | No
                 hint="'cvkit data split' writes the file",
             )
         return None
-    if differs(options, "val_fraction"):
-        raise UsageError(
-            f"--val-fraction has no effect with --splits {options.splits}",
-            code="val_fraction.idle",
-            hint="omit it",
-        )
+    for name in DIVIDING:
+        if differs(options, name):
+            raise UsageError(
+                f"--{name.replace('_', '-')} has no effect with --splits {options.splits}",
+                code=f"{name}.idle",
+                hint="omit it",
+            )
     lists = read_lists(options.splits)
     if options.fold is None:
         return lists
@@ -117,7 +138,16 @@ def division_of(options: Train, heap: str | None) -> dict[str, Any]:
         return {"val_fraction": None, **listed, "fold": options.fold} | left_out
     if heap is None:
         return {"val_fraction": None} | left_out
-    return {"val_fraction": options.val_fraction, "split_seed": options.seed} | left_out
+    further = {name: getattr(options, name) for name in DIVIDING[1:] if differs(options, name)}
+    made = {"val_fraction": options.val_fraction, "split_seed": options.seed}
+    return made | further | left_out
+
+
+def _draws(options: Train | Eval) -> bool:
+    """Return whether `--seed` has an effect besides the division."""
+    if isinstance(options, Train):
+        return True
+    return bool(options.bootstrap or options.corruptions or getattr(options, "attack", ()))
 
 
 def tell_division(
@@ -145,7 +175,8 @@ def tell_division(
         return
     if heap is None:
         fields = type(options).__dataclass_fields__
-        for name in ("val_fraction",) if isinstance(options, Train) else ("val_fraction", "seed"):
+        others = ("val_fraction",) if _draws(options) else ("val_fraction", "seed")
+        for name in DIVIDING if isinstance(options, Train) else others:
             if getattr(options, name) != fields[name].default:
                 flag = name.replace("_", "-")
                 report.warn(f"--{flag} has no effect: the data are already split")
@@ -157,8 +188,12 @@ def tell_division(
     what = f"{heap!r} of {place}" if heap else str(place)
     seed = "" if division.seed is None else f" and --seed {division.seed}"
     counts = ", ".join(f"{name}: {len(samples)}" for name, samples in splits.items())
-    share = f"--val-fraction {division.val_fraction:g}{seed}"
-    report.say(f"data: there is no validation split; {share} divide {what} into {counts}")
+    share = f"--val-fraction {division.val_fraction:g}"
+    if division.test_fraction:
+        share += f", --test-fraction {division.test_fraction:g}"
+    if division.group_by:
+        share += f", --group-by {division.group_by}"
+    report.say(f"data: there is no validation split; {share}{seed} divide {what} into {counts}")
 
 
 def warn_if_changed(

@@ -141,6 +141,15 @@ EXAMPLES = {
         "cvkit data convert instances.json --task segment --to pairs --out NEW",
         "cvkit data convert DIR --task detect --to yolo --out NEW --split val --lossless",
     ),
+    ("pretrain",): (
+        "cvkit pretrain --data photos/ --method moco-v2 --arch resnet18 --epochs 200",
+        "cvkit pretrain --data DIR --method rotation --arch resnet50 --optimizer lars",
+        "cvkit classify train --data DIR --arch resnet18 --pretrained runs/pretrain-moco-v2-001",
+    ),
+    ("probe",): (
+        "cvkit probe --data DIR --pretrained runs/pretrain-moco-v2-001",
+        "cvkit probe --data DIR --backbone resnet18 --json",
+    ),
     ("compare",): (
         "cvkit compare runs/segment-eval-001 runs/segment-eval-002 --max-drop 0.01",
         "cvkit compare a.json b.json --task detect --truth instances_val2017.json",
@@ -154,7 +163,24 @@ EXAMPLES = {
         "cvkit bench classify photos/ --weights imagenet --engines eager,fused --batch-sizes 1,16",
         "cvkit bench detect --arch faster-rcnn --set backbone=resnet50 --out bench.json",
     ),
-    ("explain",): ("cvkit explain photos/ --weights runs/classify-resnet18-001 --method all",),
+    ("explain",): (
+        "cvkit explain photos/ --weights runs/classify-resnet18-001 --method all",
+        "cvkit explain photos/ --weights runs/segment-unet-001 --method patches --channels 0-7",
+    ),
+    ("features",): (
+        "cvkit features photos/ --weights runs/classify-resnet18-001 --maps tsne,pca",
+        "cvkit features DIR/val --weights imagenet --task classify --truth DIR --clusters 10",
+        "cvkit features photos/ --weights runs/detect-faster-rcnn-001 --queries me.jpg "
+        "--duplicates 0.98",
+    ),
+    ("attack",): (
+        "cvkit attack photos/ --weights runs/classify-resnet18-001 --attack pgd:eps=2,steps=10",
+        "cvkit attack samples/segment --weights scenes --out attacked/",
+    ),
+    ("dream",): (
+        "cvkit dream --weights shapes --target all --gif",
+        "cvkit dream photo.jpg --weights imagenet --task classify --layer backbone.layer3",
+    ),
     ("export",): ("cvkit export --weights runs/segment-unet-001 --data DIR --out unet.onnx",),
     ("data", "stats"): (
         "cvkit data stats DIR",

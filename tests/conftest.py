@@ -27,7 +27,7 @@ from cvkit.ops import proposals as searching
 from cvkit.options.tree import OPTIONS
 
 # The reference precision, also on machines where `auto` would choose another.
-for verb in ("TRAIN", "EVAL", "PREDICT"):
+for verb in ("TRAIN", "EVAL", "PREDICT", "PRETRAIN", "PROBE"):
     os.environ[f"CVKIT_{verb}_PRECISION"] = "fp32"
 
 

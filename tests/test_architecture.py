@@ -16,7 +16,7 @@ ROWS = [
     {"__main__"},
     {"api", "cli"},
     {"commands", "completion"},
-    {"config", "helptext", "mistakes"},
+    {"config", "crafting", "helptext", "mistakes"},
     {"explain", "loggers", "reporting", "tasks"},
     {"scoring"},
     {"dividing"},
@@ -28,7 +28,7 @@ ROWS = [
     {"storage", "early", "yaml_files"},
     {"catalog", "examples", "published", "texts"},
     {"arch_table"},
-    {"arch_facts", "backbone_table", "errors", "format_table"},
+    {"arch_facts", "backbone_table", "errors", "format_table", "pretext_table"},
     {"printable"},
 ]
 """From the top down; a module with a row of its own is named with its package."""
@@ -191,8 +191,13 @@ def modules_after(arguments, **environment):
         ["models", "--help"],
         ["samples", "--help"],
         ["tune", "--help"],
+        ["pretrain", "--help"],
+        ["probe", "--help"],
         ["bench", "--help"],
         ["explain", "--help"],
+        ["attack", "--help"],
+        ["dream", "--help"],
+        ["features", "--help"],
         ["export", "--help"],
     ]
     + [["segment", "train", "--arch", "nonsense"]],

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 TAKEN = frozenset(
     {"data", "format", "seed", "train_split", "val_split", "val_fraction", "splits", "fold"}
+    | {"test_fraction", "group_by"}
 )
 """Flags of train that flags of these commands replace, or that mean nothing to them."""
 

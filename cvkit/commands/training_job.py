@@ -86,7 +86,7 @@ class TrainingJob:
 
         options, start = read_start(self.options, self.task_name)
         self.options = options
-        self.task: Task = catalog.resolve(catalog.TASKS[self.task_name]).for_training(
+        self.task: Task = catalog.resolve(catalog.TRAININGS[self.task_name]).for_training(
             options, self.report
         )
         if start:

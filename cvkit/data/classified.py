@@ -13,7 +13,6 @@ from cvkit.data.exclusion import NOTHING, Exclusion
 from cvkit.data.files import Walk, walk_images
 from cvkit.data.formats.contract import DataFlags, Listing, Query, usable
 from cvkit.data.formats.recognise import NO_CLASSES, detect_format, other_data, reader_of
-from cvkit.data.split_lists import SplitLists
 from cvkit.errors import DataError
 from cvkit.format_table import FORMATS
 
@@ -61,11 +60,10 @@ def read_collection(
     place: Path,
     wanted: str,
     splits: Sequence[str],
-    val_fraction: float | None,
+    division: Division | float | None,
     walk: Walk = walk_images,
     seed: int | None = 0,
     flag: str = "--data",
-    lists: SplitLists | None = None,
     exclude: Exclusion = NOTHING,
 ) -> Collection:
     """Return the images (or videos) of some splits.
@@ -74,17 +72,17 @@ def read_collection(
         place: the dataset's folder, or a CSV file.
         wanted: the name of its format, or `auto`.
         splits: names; data without splits have `all`, or `train` and `val`.
-        val_fraction: fraction of each class that becomes `val` if the data have no splits, drawn by
-            content; None does not divide such data, so that every split is the whole dataset.
+        division: of data without splits; a number stands for one with this `val_fraction` and
+            `seed`; None does not divide, so that every split is the whole dataset.
         walk: finds the files in a class folder.
-        seed: of the division; None divides as versions without seeds did, see `drawn_singly`.
+        seed: see `division`.
         flag: that gives the place, for messages.
-        lists: see `Division`.
         exclude: samples that are left out.
 
     Raises:
         DataError: unknown layout, missing split or file, malformed table, unknown class.
     """
+    made = division if isinstance(division, Division) else Division(division, seed)
     layout = detect_format("classes", place, wanted, splits, flag)
     listed, _ = dataset_classes(place.parent if place.is_file() else place)
     query = Query(root=place, splits=splits, walk=walk, flags=DataFlags(flag))
@@ -105,7 +103,7 @@ def read_collection(
         lambda items: [(item.label,) for item in items],
         contents.hint,
     )
-    parts = read_splits(source, splits, Division(val_fraction, seed, lists))
+    parts = read_splits(source, splits, made)
     labels = {image.label for images in parts.splits.values() for image in images}
     labels |= {*contents.class_names()}
     beside = dict.fromkeys(note for name in parts.names.values() for note in listing(name).notes)

@@ -8,8 +8,10 @@ from typing import Generic, Protocol, TypeVar
 
 from cvkit.catalog import nearest
 from cvkit.data.files import unread_in
+from cvkit.data.grouping import group_names
 from cvkit.data.known import Known, content_hash, known_hash
 from cvkit.data.split_lists import SplitLists, listed_keys, require_unchanged, unlisted_note
+from cvkit.data.stratify import joined_groups, stratified
 from cvkit.errors import DataError
 
 
@@ -42,11 +44,15 @@ class Division:
             everything.
         seed: of the division; None divides as versions without seeds did, see `drawn_singly`.
         lists: the samples of each split, instead of the dataset's own splits or a division.
+        test_fraction: of the test split; 0: there is none.
+        group_by: what keeps samples together, see `cvkit.data.grouping.group_names`.
     """
 
     val_fraction: float | None = None
     seed: int | None = 0
     lists: SplitLists | None = None
+    test_fraction: float = 0.0
+    group_by: str | None = None
 
 
 WHOLE = Division()
@@ -195,14 +201,23 @@ def _heap(source: Source, wanted: Sequence[str], division: Division) -> str | No
     """Return the name of the part to be divided; None if the splits exist or there is no part."""
     known = source.known
     sides = {*spellings("train"), *spellings("val"), ALL}
+    if division.test_fraction:
+        sides |= {*spellings("test")}
     if find_split("val", known) is not None or not {s.casefold() for s in wanted} <= sides:
         return None
     if ALL in wanted and ALL in known:
         return None
     train = find_split("train", known)
-    if train is None:
-        return source.heap
-    return None if division.val_fraction is None else train
+    heap = source.heap if train is None else train
+    if train is not None and division.val_fraction is None:
+        return None
+    if heap is not None and division.test_fraction and (own := find_split("test", known)):
+        raise DataError(
+            f"{source.place} has a split {own!r}, and --test-fraction would draw another one",
+            code="split.test",
+            hint="omit it",
+        )
+    return heap
 
 
 def _known_name(source: Source, split: str) -> str:
@@ -248,17 +263,9 @@ def _divided(source: Source[T], heap: str, wanted: Sequence[str], division: Divi
         return Parts(dict.fromkeys(wanted, items), names, heap)
     paths = [source.path(item) for item in items]
     labels = source.labels(items)
-    if division.seed is None:
-        in_val = drawn_singly(paths, division.val_fraction)
-    else:
-        hashes = content_hashes(paths)
-        in_val = draw_shares(labels, hashes, division.val_fraction, division.seed)
-    pairs = list(zip(items, in_val, strict=True))
-    sides = {
-        ALL: items,
-        "train": [item for item, val in pairs if not val],
-        "val": [item for item, val in pairs if val],
-    }
+    parts = _drawn(items, paths, labels, division)
+    sides = {name: [i for i, p in zip(items, parts, strict=True) if p == name] for name in DRAWN}
+    sides[ALL] = items
     splits = {split: sides[_side(split)] for split in wanted}
     for split, found in splits.items():
         if items and not found:
@@ -268,10 +275,36 @@ def _divided(source: Source[T], heap: str, wanted: Sequence[str], division: Divi
                 hint="no class has two different files; add some, or give data with a validation "
                 "split",
             )
-    trained = {label for each, val in zip(labels, in_val, strict=True) if not val for label in each}
+    drawn = zip(labels, parts, strict=True)
+    trained = {label for each, part in drawn if part == "train" for label in each}
     lacking = sorted({label for each in labels for label in each} - trained)
     note = f"the division leaves no training samples of: {', '.join(lacking[:8])}"
     return Parts(splits, names, heap, (note,) if lacking and division.val_fraction < 1 else ())
+
+
+DRAWN = tuple(row[0] for row in SPELLINGS)
+"""Names of the splits into which data are divided."""
+
+
+def _drawn(
+    items: Sequence[Keyed],
+    paths: Sequence[Path],
+    labels: Sequence[Collection[str]],
+    division: Division,
+) -> list[str]:
+    """Return the split of each sample, one of `DRAWN`."""
+    val, test = division.val_fraction or 0.0, division.test_fraction
+    if division.seed is None:
+        return [DRAWN[part] for part in drawn_singly(paths, val)]
+    hashes = content_hashes(paths)
+    if not test and division.group_by is None:
+        return [DRAWN[part] for part in draw_shares(labels, hashes, val, division.seed)]
+    given: Sequence[str | None] = [None] * len(items)
+    if division.group_by is not None:
+        given = group_names(division.group_by, [item.key for item in items])
+    shares = [1 - val - test, val, *([test] if test else [])]
+    groups = joined_groups(hashes, given)
+    return [DRAWN[part] for part in stratified(labels, groups, hashes, shares, division.seed)]
 
 
 def _side(split: str) -> str:

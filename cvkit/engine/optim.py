@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cvkit.catalog import SCHEDULES, nearest
+from cvkit.engine.lars import LARS
 from cvkit.errors import UsageError
 
 FUSED_ON = ("cuda",)
@@ -43,6 +44,7 @@ def make_optimizer(
         "adam": lambda: torch.optim.Adam(groups, lr, fused=fused or None),
         "amsgrad": lambda: torch.optim.Adam(groups, lr, amsgrad=True, fused=fused or None),
         "sgd": lambda: torch.optim.SGD(groups, lr, momentum=momentum, fused=fused or None),
+        "lars": lambda: LARS(groups, lr, momentum),
         "rmsprop": lambda: torch.optim.RMSprop(groups, lr, momentum=momentum),
         "adagrad": lambda: torch.optim.Adagrad(groups, lr),
     }

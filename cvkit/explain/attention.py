@@ -244,6 +244,8 @@ def rollout(model: nn.Module, question: Question) -> Tensor:
         UsageError: the network has no attention.
     """
     steps = [step for _, step in steps_of(model, question)]
+    if any(_between_frames(step, question) for step in steps):
+        return _rolled_frames([step for step in steps if isinstance(step, Tokens)], question)
     if isinstance(steps[-1], Tokens):
         return _rolled_tokens([step for step in steps if isinstance(step, Tokens)], question)
     last = next(step for step in reversed(steps) if isinstance(step, Windows))
@@ -258,6 +260,18 @@ def rollout(model: nn.Module, question: Question) -> Tensor:
             )
             flow = 0.5 * flow + 0.5 * step.joined(moved)
     return flow
+
+
+def _rolled_frames(steps: list[Tokens], question: Question) -> Tensor:
+    """Return [T, h, w] shares of the frames; inside a frame those of its own tokens, if any."""
+    weights = [step.weights for step in steps if _between_frames(step, question)]
+    inside = [step for step in steps if not _between_frames(step, question)]
+    flow = torch.zeros(1, 1, weights[0].shape[-1], device=weights[0].device)
+    flow[..., 0] = 1
+    for each in reversed(weights):
+        flow = 0.5 * flow + 0.5 * flow @ each.mean(1)
+    shares = flow[0, 0, 1:, None, None]  # [T, 1, 1]
+    return shares * _rolled_tokens(inside, question) if inside else shares
 
 
 def _start(question: Question, last: Windows) -> Tensor:
@@ -281,6 +295,12 @@ def _rolled_tokens(steps: list[Tokens], question: Question) -> Tensor:
     return _grid(flow[:, 0], question)
 
 
+def _between_frames(step: Step, question: Question) -> bool:
+    """Return whether a layer lets a class token and the frames of a clip attend to each other."""
+    frames = question.size[0]
+    return isinstance(step, Tokens) and tuple(step.weights.shape[::3]) == (1, frames + 1)
+
+
 def _grid(tokens: Tensor, question: Question) -> Tensor:
     """Return [..., L] values of tokens, the first of them the class token, as [..., h, w]."""
     _, height, width = question.size
@@ -292,12 +312,16 @@ def _grid(tokens: Tensor, question: Question) -> Tensor:
 def head_maps(model: nn.Module, question: Question, name: str) -> Tensor:
     """Return [heads, T, h, w] attention of each head of a layer.
 
-    It is that of the class token to each place; inside windows, the mean that a place gets.
+    It is that of the class token to each place, or to each frame as a whole ([heads, T, 1, 1]);
+    inside windows, the mean that a place gets.
 
     Raises:
         UsageError: the network has no attention.
     """
     step = next(step for found, step in steps_of(model, question) if found == name)
+    if _between_frames(step, question):
+        assert isinstance(step, Tokens)
+        return step.weights[0, :, 0, 1:, None, None]
     if isinstance(step, Tokens):
         return _grid(step.weights[:, :, 0], question).transpose(0, 1)
     assert isinstance(step, Windows)

@@ -168,10 +168,13 @@ class ClipSpec:
         frames: per clip.
         image_size: side of the frames.
         fusion: `pool` or `concat`, of late fusion.
-        cell: `lstm` or `gru`.
-        hidden: width of a recurrent state.
+        cell: `lstm`, `gru` or `rnn`.
+        hidden: width of a recurrent state, or of tokens.
         bidirectional: also read the frames backwards.
         dropout: rate; None: the network's default.
+        heads: of the attention over frames.
+        depth: its number of blocks.
+        positions: its positions, `sine` or `learned`.
     """
 
     arch: str
@@ -183,6 +186,9 @@ class ClipSpec:
     hidden: int = 256
     bidirectional: bool = False
     dropout: float | None = None
+    heads: int = 4
+    depth: int = 2
+    positions: str = "sine"
 
 
 class Spec(Protocol):

@@ -17,45 +17,17 @@ from cvkit.options.described import Choice, Several
 from cvkit.options.gated import Gated
 from cvkit.options.job import Job
 from cvkit.options.panels import DATA, MODEL, OUTPUT, RUN, TRAINING, flag
+from cvkit.options.robust import Corruptible
+from cvkit.options.training_data import TrainingData
 
 RUNS = Path("runs")
 """Folder for numbered folders of runs, reports and results."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(Job):
+class Train(TrainingData):
     """Training flags of every task."""
 
-    data: Annotated[
-        str,
-        Several(),
-        flag(
-            DATA,
-            f"Dataset folder, or 'samples' for the built-in synthetic images; {sentences.JOINED}",
-        ),
-    ] = "samples"
-    train_split: Annotated[str, flag(DATA, "Split to train on")] = "train"
-    val_split: Annotated[str, flag(DATA, "Split to evaluate after each epoch")] = "val"
-    val_fraction: Annotated[
-        float,
-        flag(
-            DATA,
-            "Fraction of each class that becomes the validation split if the data have none; "
-            "drawn with --seed",
-            min=0,
-            max=1,
-        ),
-    ] = 0.2
-    splits: Annotated[Path | None, flag(DATA, sentences.SPLITS_HELP)] = None
-    fold: Annotated[str | None, flag(DATA, sentences.FOLDS_HELP)] = None
-    exclude: Annotated[
-        Path | None,
-        flag(
-            DATA,
-            "File with the keys of samples to leave out, one per line, as 'cvkit data check "
-            "--fix-list' writes it",
-        ),
-    ] = None
     augment: Annotated[
         str,
         flag(
@@ -113,7 +85,9 @@ class Train(Job):
     lr: Annotated[
         float | None, flag(TRAINING, "Peak learning rate (default: the optimizer's)", min=0)
     ] = None
-    momentum: Annotated[float, flag(TRAINING, "Momentum of sgd and rmsprop", min=0, max=1)] = 0.9
+    momentum: Annotated[
+        float, flag(TRAINING, "Momentum of sgd, lars and rmsprop", min=0, max=1)
+    ] = 0.9
     weight_decay: Annotated[
         float | None,
         flag(
@@ -268,7 +242,7 @@ class Inference(Job):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Eval(Gated, Inference):
+class Eval(Gated, Corruptible, Inference):
     """Evaluation flags of every task."""
 
     weights: Annotated[str | None, flag(MODEL, sentences.RUN_HELP)] = None

@@ -10,6 +10,7 @@ from cvkit.options.base import Eval, Train
 from cvkit.options.described import Choice
 from cvkit.options.frames import ImagePredict
 from cvkit.options.panels import DATA, MODEL, OUTPUT, RUN, TRAINING, flag
+from cvkit.options.robust import Attackable
 from cvkit.options.saves import save_help
 from cvkit.options.sentences import weights_flag
 
@@ -131,7 +132,7 @@ class ClassifyTrain(Train):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifyEval(Eval):
+class ClassifyEval(Attackable, Eval):
     """Evaluate an image classifier, or score a table of predictions."""
 
     weights: Annotated[str | None, weights_flag("classify")] = None

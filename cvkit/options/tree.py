@@ -3,16 +3,20 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, overload
 
+from cvkit.options.attack import AttackInputs
 from cvkit.options.base import Eval, Predict, Train
 from cvkit.options.classify import ClassifyEval, ClassifyPredict, ClassifyTrain
 from cvkit.options.data import DataCheck
 from cvkit.options.data_convert import DataConvert
 from cvkit.options.data_views import DataShow, DataSplit, DataStats
 from cvkit.options.detect import DetectEval, DetectPredict, DetectProposals, DetectTrain
+from cvkit.options.dream import Dream
 from cvkit.options.explain import Explain
 from cvkit.options.export import Export
+from cvkit.options.features import Features
 from cvkit.options.instance import InstanceEval, InstancePredict, InstanceTrain
 from cvkit.options.job import Command
+from cvkit.options.pretrain import Pretrain, Probe
 from cvkit.options.segment import SegmentEval, SegmentPredict, SegmentTrain
 from cvkit.options.tools import (
     Bench,
@@ -46,10 +50,15 @@ OPTIONS: dict[str, type[Command] | dict[str, type[Command]]] = {
         "split": DataSplit,
         "convert": DataConvert,
     },
+    "pretrain": Pretrain,
+    "probe": Probe,
     "compare": Compare,
     "tune": Tune,
     "bench": Bench,
     "explain": Explain,
+    "attack": AttackInputs,
+    "dream": Dream,
+    "features": Features,
     "export": Export,
     "weights": {
         "list": WeightsList,
@@ -98,10 +107,15 @@ HANDLERS = {
     "eval": f"{_HANDLERS}.evaluate:evaluate",
     "predict": f"{_HANDLERS}.predict:predict",
     "proposals": f"{_HANDLERS}.proposals:proposals",
+    "pretrain": f"{_HANDLERS}.pretrain:pretrain",
+    "probe": f"{_HANDLERS}.probe:probe",
     "compare": f"{_HANDLERS}.compare:compare",
     "tune": f"{_HANDLERS}.tune:tune",
     "bench": f"{_HANDLERS}.bench:bench",
     "explain": f"{_HANDLERS}.explain:explain",
+    "attack": f"{_HANDLERS}.attack:attack",
+    "dream": f"{_HANDLERS}.dream:dream",
+    "features": f"{_HANDLERS}.features:features",
     "export": f"{_HANDLERS}.export:export",
     "stats": f"{_HANDLERS}.data_stats:stats",
     "split": f"{_HANDLERS}.data_split:split",

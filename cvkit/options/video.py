@@ -10,6 +10,7 @@ from cvkit.format_table import format_choices
 from cvkit.options.base import Eval, Predict, Train
 from cvkit.options.described import Choice
 from cvkit.options.panels import DATA, MODEL, OUTPUT, RUN, TRAINING, flag
+from cvkit.options.robust import Attackable
 from cvkit.options.saves import save_help
 from cvkit.options.sentences import weights_flag
 
@@ -41,7 +42,7 @@ class VideoTrain(Train):
         Choice(backbones_of("video")),
         flag(
             MODEL,
-            "Image network on which single-frame, the fusion and the LSTM architectures are built",
+            "Image network on which single-frame, fusion, LSTM and transformer archs are built",
         ),
     ] = "resnet18"
     fusion: Annotated[
@@ -53,19 +54,32 @@ class VideoTrain(Train):
             "(concat)",
         ),
     ] = "pool"
-    cell: Annotated[str, Choice(["lstm", "gru"]), flag(MODEL, "Recurrent cell of cnn-lstm")] = (
-        "lstm"
-    )
+    cell: Annotated[
+        str,
+        Choice(["lstm", "gru", "rnn"]),
+        flag(MODEL, "Recurrent cell of cnn-lstm; rnn: a plain one, with tanh"),
+    ] = "lstm"
     hidden: Annotated[
-        int, flag(MODEL, "Width of the hidden state of cnn-lstm and conv-lstm", min=1)
+        int,
+        flag(MODEL, "Width of the state of cnn-lstm and conv-lstm, and of cnn-transformer", min=1),
     ] = 256
+    heads: Annotated[int, flag(MODEL, "Heads of the attention of cnn-transformer", min=1)] = 4
+    depth: Annotated[int, flag(MODEL, "Number of blocks of cnn-transformer", min=1, max=64)] = 2
+    positions: Annotated[
+        str,
+        Choice(["sine", "learned"]),
+        flag(MODEL, "How cnn-transformer tells frames apart by their place"),
+    ] = "sine"
     bidirectional: Annotated[bool, flag(MODEL, "Let cnn-lstm read the frames backwards too")] = (
         False
     )
     dropout: Annotated[
         float | None,
         flag(
-            MODEL, "Dropout rate of cnn-lstm, c3d and s3d (default: the network's)", min=0, max=0.99
+            MODEL,
+            "Dropout rate of cnn-lstm, cnn-transformer, c3d and s3d (default: the network's)",
+            min=0,
+            max=0.99,
         ),
     ] = None
     pretrained: Annotated[
@@ -85,7 +99,7 @@ class VideoTrain(Train):
             DATA,
             "clip: successive frames, spaced by --stride or --fps; uniform: frames spread over "
             "the video; "
-            "auto: uniform for single-frame, late-fusion and the LSTMs, else clip",
+            "auto: uniform for single-frame, late-fusion, the LSTMs and cnn-transformer, else clip",
         ),
     ] = "auto"
     stride: Annotated[
@@ -144,7 +158,7 @@ class VideoTrain(Train):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoEval(Eval):
+class VideoEval(Attackable, Eval):
     """Evaluate a video classifier, or score tables of predictions.
 
     Several tables are fused by the weighted mean of their scores.

@@ -196,10 +196,7 @@ def _truths(
         return items, listed.names if listed else None
     # Data divided in training are divided in the same way, as eval does with the model.
     made = model_division(options, {"labels": predicted.labels if predicted else {}})
-    share, names = made.val_fraction, [options.split]
-    found = read_collection(
-        place, options.format, names, share, walk, seed=made.seed, flag="--truth", lists=made.lists
-    )
+    found = read_collection(place, options.format, [options.split], made, walk, flag="--truth")
     tell_division(options, place, found.heap, made, found.splits, report)
     for note in found.notes:
         report.warn(note)

@@ -16,6 +16,8 @@ LABELS: dict[str, Callable[[Any], bool]] = {
     "mask_map": lambda value: value is None or is_text(value),
     "ignore_index": lambda value: value is None or (type(value) is int and 0 <= value < 256),
     "val_fraction": lambda value: value is None or (is_number(value) and 0 <= value <= 1),
+    "test_fraction": lambda value: value is None or (is_number(value) and 0 <= value < 1),
+    "group_by": lambda value: value is None or is_text(value),
     "split_seed": lambda value: value is None or (type(value) is int and 0 <= value < 2**63),
 }
 """Fields of predict.json about the labels of the training data."""

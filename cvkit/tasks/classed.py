@@ -155,11 +155,8 @@ def evaluation_split(
     """
     place = data_place(options.data, task.name)
     made = model_division(options, header)
-    share, names = made.val_fraction, [options.split]
     data = read_collection(
-        *(place, options.format, names, share, task.walk),
-        seed=made.seed,
-        lists=made.lists,
+        *(place, options.format, [options.split], made, task.walk),
         exclude=read_exclusion(options.exclude),
     )
     tell_division(options, place, data.heap, made, data.splits, report)

@@ -96,7 +96,7 @@ def require_names(options: Train, task: str) -> None:
         UsageError: an unknown name; the hint gives the nearest one, if any.
         ModelFileError: `--pretrained` names nothing that exists.
     """
-    known, name = catalog.AUGMENTATIONS[task], options.augment
+    known, name = catalog.AUGMENTATIONS.get(task, catalog.VIEWS), options.augment
     if name not in known and not Path(name).is_file():
         listed = f"{', '.join(known)}, or an albumentations YAML or JSON file"
         raise UsageError(
@@ -147,7 +147,7 @@ def idle_flags(options: Train, optimizer: str) -> dict[str, list[str]]:
         optimizer: that it uses.
     """
     rules: list[Rule] = [
-        (optimizer not in ("sgd", "rmsprop"), ("momentum",), f"--optimizer {optimizer}"),
+        (optimizer not in ("sgd", "lars", "rmsprop"), ("momentum",), f"--optimizer {optimizer}"),
         (options.patience >= options.epochs, ("patience",), f"--epochs {options.epochs}"),
     ]
     if isinstance(options, ClassifyTrain) and _keeps_examples(options):

@@ -4,9 +4,12 @@ import dataclasses
 from types import SimpleNamespace
 
 import pytest
+import test_attack_effects
 import test_data_effects
+import test_dream_effects
 import test_eval_effects
 import test_explain_effects
+import test_features_effects
 import test_predict_effects
 import test_tool_effects
 import test_train_effects
@@ -45,6 +48,7 @@ def rows_of(path):
         "predict": test_predict_effects.ROWS,
     }
     tools = test_tool_effects.ROWS | test_data_effects.ROWS | test_explain_effects.ROWS
+    tools |= test_attack_effects.ROWS | test_dream_effects.ROWS | test_features_effects.ROWS
     if path in tools:
         return {row.flag for row in tools[path]}
     return {row.flag for row in tables[path[1]] if path[0] in row.tasks}
@@ -88,6 +92,11 @@ def words(places, monkeypatch):
             "eval": (*ready, *data, *out),
             "predict": (*ready, *inputs(at), *out),
             "proposals": (at.data(), "--out", fresh(at, "p.npz"), "--workers", 0),
+            "pretrain": (*data, *out),
+            "probe": (
+                *("--data", places("classify").data(), "--workers", 0, "--image-size", 32),
+                *("--backbone", "mobilenet_v3_small", "--stem", "imagenet"),
+            ),
             "tune": ("segment", "--trials", 1, *out),
             "bench": (
                 *("detect", *inputs(at), "--weights", model()(at), "--seconds", 0.1),
@@ -101,6 +110,18 @@ def words(places, monkeypatch):
             "explain": (
                 *("--weights", model()(places("classify")), *inputs(places("classify"))),
                 *("--method", "gradient", "--out", fresh(at, "explained")),
+            ),
+            "attack": (
+                *("--weights", model()(places("classify")), *inputs(places("classify"))),
+                *("--attack", "fgsm", "--out", fresh(at, "attacked")),
+            ),
+            "dream": (
+                *("--weights", model()(places("classify")), "--target", "circle"),
+                *("--steps", 1, "--out", fresh(at, "dreamt")),
+            ),
+            "features": (
+                *("--weights", model()(places("classify")), *inputs(places("classify"))),
+                *("--maps", "none", "--workers", 0, "--out", fresh(at, "features")),
             ),
             "verify": shipped_models()[:1],
             "import": (

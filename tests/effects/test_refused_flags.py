@@ -30,6 +30,7 @@ from cvkit.commands import (
     evaluate,
     explain,
     export,
+    features,
     predict,
     proposals,
     train,
@@ -61,7 +62,11 @@ FILES_OF += [ROOT / "commands" / "weights_average.py"]
 FILES_OF += [ROOT / "export" / "table.py", ROOT / "options" / "saves.py"]
 FILES_OF += [ROOT / "commands" / name for name in ("predict_inputs.py", "explain.py")]
 FILES_OF += [ROOT / "explain" / name for name in ("plan.py", "layers.py", "attention.py")]
-FILES_OF += [ROOT / "tasks" / "regions.py"]
+FILES_OF += [ROOT / "tasks" / "regions.py", ROOT / "tasks" / "file_labels.py"]
+FILES_OF += [
+    ROOT / "commands" / name for name in ("features.py", "looking.py", "explain_patches.py")
+]
+FILES_OF += [ROOT / "explain" / "encoding.py", ROOT / "options" / "features.py"]
 FILES_OF += [ROOT / "engine" / name for name in ("freezing.py", "optim.py", "runtime.py")]
 FILES_OF += [ROOT / "data" / name for name in ("boxes.py", "formats/recognise.py")]
 FILES_OF += [ROOT / "models" / name for name in ("backbones.py", "classify.py")]
@@ -88,8 +93,11 @@ ELSEWHERE = {
     "import.idle": "tests/test_model_files.py",
     "classes.idle": "tests/models/test_foreign_backbones.py",
     "out.input": "tests/test_commands.py",
+    "inputs.unreadable": "tests/explain/test_patches.py",
     "weights.exported": "tests/explain/test_explain_command.py",
     "format.file": "tests/data/test_formats.py",
+    "layer.missing": "tests/explain/test_features_command.py",
+    "maps.missing": "tests/explain/test_features_command.py",
     "normalize.unread": "tests/tasks/test_normalisation.py",
 }
 """Codes of refusals that are not about flags alone, and where they are tested."""
@@ -161,6 +169,7 @@ TRAIN = [
     (SEGMENT, {"class_weights": "1,2"}, "class_weights.syntax"),
     (TASKS, {"val_fraction": 0.0}, "split"),
     (TASKS, {"val_fraction": 1.0}, "split"),
+    (TASKS, {"val_fraction": 0.5, "test_fraction": 0.5}, "split"),
     (NOT_BOXES, {"image_size": "tall"}, "image_size.syntax"),
     (SEGMENT, {"aux_weight": 0.1}, "aux_weight.unsupported"),
     (SEGMENT, {"arch": "deeplab", "batch_size": 1}, "batch_size.min"),
@@ -221,6 +230,7 @@ TRAIN = [
         for name, value in {
             **{"fusion": "concat", "cell": "gru", "bidirectional": True, "hidden": 8},
             **{"dropout": 0.1, "backbone": MOBILE},
+            **{"heads": 2, "depth": 1, "positions": "learned"},
         }.items()
     ),
     (VIDEO, FRAMES | {"label_smoothing": 0.1}, "label-smoothing.unused"),
@@ -258,6 +268,7 @@ def test_a_training_that_cannot_mean_what_it_says_is_refused(
 IDLE = {"tta": "flip", "sliding_window": True, "views": "2x1", "nms": 0.1, "min_size": "64"}
 IDLE |= {"data": "d", "mask_threshold": 0.4, "json_file": Path("j"), "proposals": Path("p")}
 IDLE |= {"exclude": Path("e"), "tiles": "64", "overlap": 0.3}
+IDLE |= {"attack": ["fgsm"], "corruptions": "blur"}
 IN_TABLES = {"format": "csv", "val_fraction": 0.5, "seed": 3}
 IN_FILES = {"truth": Path("t"), "fuse": ["a"], "weight": 0.5}
 
@@ -400,11 +411,22 @@ EXPLAIN = [
         ({name: value}, f"{name}.idle")
         for name, value in (
             *(("samples", 3), ("noise", 0.3), ("steps", 3), ("patch", 3), ("stride", 3)),
-            *(("layer", "x"), ("value", 1.0), ("overwrite", True)),
+            *(("layer", "x"), ("value", 1.0), ("overwrite", True), ("channels", "1"), ("top", 2)),
         )
     ),
     ({"method": "gradient,rollout,smooth-grad", "patch": 3}, "patch.idle"),
     ({"method": "occlusion", "patch": 3, "stride": 4}, "stride.gaps"),
+    *(
+        (SHAPES | {"method": "patches", name: value}, f"{name}.idle")
+        for name, value in (
+            *(("target", "circle"), ("truth", Path("x")), ("measure", True), ("seed", 1)),
+            *(("value", 1.0), ("samples", 3)),
+        )
+    ),
+    (SHAPES | {"method": "patches,gradient"}, "method.combined"),
+    (SHAPES | {"method": "patches", "channels": "x"}, "channels.syntax"),
+    (SHAPES | {"method": "patches", "channels": "100000"}, "channels.unknown"),
+    (SHAPES | {"method": "patches", "layer": "backbone.conv6"}, "layer.unknown"),
     (SHAPES | {"method": "gradcam"}, "method.unknown"),
     (SHAPES | {"method": "rollout"}, "method.unsupported"),
     (SHAPES | {"method": "attention"}, "method.unsupported"),
@@ -418,6 +440,23 @@ EXPLAIN = [
     ({"truth": _classed}, "truth.regions"),
     ({"truth": lambda at: at.data(6)}, "truth.inputs"),
     ({"weights": "motions", "inputs": _clips, "truth": _classed}, "truth.unsupported"),
+    ({"device": "cuda:99"}, "device.missing"),
+]
+FEATURES = [
+    ({"inputs": []}, "inputs.missing"),
+    ({"weights": None}, "weights.missing"),
+    ({"overwrite": True}, "overwrite.idle"),
+    ({"maps": "tnse"}, "maps.unknown"),
+    ({"maps": "pca,none"}, "maps.combined"),
+    ({"maps": "none", "points": 50}, "points.idle"),
+    ({"maps": "none", "seed": 1}, "seed.idle"),
+    ({"maps": "pca", "seed": 1}, "seed.idle"),
+    ({"maps": "pca", "perplexity": 5.0}, "perplexity.idle"),
+    ({"neighbors": 3}, "neighbors.idle"),
+    ({"clusters": 1000}, "clusters.many"),
+    ({"layer": "backbone.body.layer9"}, "layer.unknown"),
+    ({"queries": "nowhere"}, "inputs.missing"),
+    ({"truth": _classed}, "truth.inputs"),
     ({"device": "cuda:99"}, "device.missing"),
 ]
 TOOLS = [
@@ -457,6 +496,7 @@ TOOLS = [
         for kind in exports.FORMATS.values()
     ),
     *((("explain",), flags, code) for flags, code in EXPLAIN),
+    *((("features",), flags, code) for flags, code in FEATURES),
     (("export",), {"split": "val"}, "split.idle"),
     (("export",), {"max_drop": 0.1}, "max_drop.idle"),
     (("export",), {"dynamic": "batches"}, "dynamic.unknown"),
@@ -517,6 +557,8 @@ def test_a_command_whose_flags_cannot_work_is_refused(places, monkeypatch, path,
     monkeypatch.setattr("cvkit.engine.checkpoint.save_model", fail)
     monkeypatch.setattr("cvkit.export.formats.convert", fail)
     monkeypatch.setattr("cvkit.explain.run.explain_inputs", fail)
+    monkeypatch.setattr("cvkit.explain.extract.extract", fail)
+    monkeypatch.setattr("cvkit.explain.patches.strongest", fail)
     base = {
         "tune": {"task": "segment"},
         "bench": {"task": "detect", "inputs": pictures_of(at)},
@@ -525,6 +567,7 @@ def test_a_command_whose_flags_cannot_work_is_refused(places, monkeypatch, path,
         "average": {"files": [Path("a"), Path("b")], "out": fresh(at, "s.safetensors")},
         "export": {"format": "torch-export", "weights": "shapes"},
         "explain": {"weights": "boxes", "inputs": pictures_of(at), "method": "gradient"},
+        "features": {"weights": "boxes", "inputs": pictures_of(at)},
     }[path[-1]]
     chosen = {n: v(at) if callable(v) else v for n, v in (base | flags).items()}
     entry = OPTIONS[path[0]]
@@ -537,6 +580,7 @@ def test_a_command_whose_flags_cannot_work_is_refused(places, monkeypatch, path,
         "average": lambda: weights_average.average_weights(asked),
         "export": lambda: export.export(asked),
         "explain": lambda: explain.explain(asked),
+        "features": lambda: features.features(asked),
     }[path[-1]]
     assert code_of(call) == code
 

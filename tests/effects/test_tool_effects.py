@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import data_view_parts
+import pretrain_parts
 import pytest
 import torch
 import torchvision
@@ -640,7 +641,7 @@ ROWS = {
         Row("size", (32, 64), sampled),
     ],
 }
-ROWS |= data_view_parts.ROWS
+ROWS |= data_view_parts.ROWS | pretrain_parts.ROWS
 PAIRS = [(path, row) for path, rows in ROWS.items() for row in rows]
 
 

@@ -282,7 +282,12 @@ ROWS = [
     Row("batch_size", (2, 4), steps),
     Row("accumulate", (1, 2), steps),
     Row("accumulate", (1, 2), after, base=SGD),
-    Row("optimizer", ("adamw", "adam", "sgd", "rmsprop", "adagrad"), after, base={"lr": 0.01}),
+    Row(
+        "optimizer",
+        ("adamw", "adam", "sgd", "lars", "rmsprop", "adagrad"),
+        after,
+        base={"lr": 0.01},
+    ),
     Row("optimizer", ("adam", "amsgrad"), after, base={"lr": 0.01, "epochs": 2}),
     Row("lr", (None, 0.5), rates),
     Row("momentum", (0.0, 0.5), after, base=SGD),

@@ -20,6 +20,7 @@ KNN = {"arch": "knn"}
 MOBILE = "mobilenet_v3_small"
 FRAMES = {"arch": "single-frame", "backbone": MOBILE, "image_size": "32"}
 LSTM = FRAMES | {"arch": "cnn-lstm", "hidden": 8}
+FRAME_ATTENTION = FRAMES | {"arch": "cnn-transformer", "hidden": 8}
 FAST = {"arch": "fast-rcnn"}
 
 
@@ -215,6 +216,8 @@ ROWS = [
     # all
     Row("val_fraction", (0.2, 0.6), train_keys, base={"data": heap}),
     Row("splits", (None, *LISTS), train_keys, base=HEAP),
+    Row("test_fraction", (0.0, 0.4), train_keys, base=HEAP | {"val_fraction": 0.3}),
+    Row("group_by", (None, "regex:[13579]\\."), train_keys, base=HEAP | {"val_fraction": 0.5}),
     Row("fold", ("1/2", "2/2"), train_keys, base=HEAP | {"splits": lists_of(heap, folds=2)}),
     # classify and video
     Row("dropout", (0.0, 0.9), loss, CLASSIFY),
@@ -275,7 +278,10 @@ ROWS = [
     Row("arch", ("single-frame", "early-fusion", "cnn-lstm"), shapes, VIDEO, FRAMES),
     Row("backbone", (MOBILE, "shufflenet_v2_x0_5"), shapes, VIDEO, FRAMES),
     Row("fusion", ("pool", "concat"), shapes, VIDEO, FRAMES | {"arch": "late-fusion"}),
-    Row("cell", ("lstm", "gru"), shapes, VIDEO, LSTM),
+    Row("cell", ("lstm", "gru", "rnn"), shapes, VIDEO, LSTM),
+    Row("heads", (2, 4), loss, VIDEO, FRAME_ATTENTION),
+    Row("depth", (1, 2), shapes, VIDEO, FRAME_ATTENTION),
+    Row("positions", ("sine", "learned"), shapes, VIDEO, FRAME_ATTENTION),
     Row("hidden", (8, 16), shapes, VIDEO, LSTM),
     Row("hidden", (8, 16), shapes, VIDEO, LSTM | {"arch": "conv-lstm"}),
     Row("bidirectional", (False, True), shapes, VIDEO, LSTM),

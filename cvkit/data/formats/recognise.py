@@ -255,6 +255,16 @@ def clear_task(place: Path, layout: str, say: Callable[[str], None]) -> str:
     )
 
 
+def image_tasks(place: Path, layout: str) -> set[str]:
+    """Return a task that reads all images of each dataset at a place; "" for unknown layouts.
+
+    VOC lists more images for boxes than for masks, and folders may look like classes.
+    """
+    order = (BOXES, TASK_OF["masks"], OUTLINES)
+    found = [sorted(_possible_tasks(root, layout)) for root in roots_of(place)]
+    return {next((t for t in (*order, *tasks) if t in tasks), "") for tasks in found}
+
+
 def _common_task(place: Path, tasks: Sequence[str]) -> str:
     """Return the task for several datasets; boxes, if only some of them have outlines.
 

@@ -7,15 +7,16 @@ from cvkit.models.video.frames import ClipNetwork, dense_backbone, each_frame, i
 
 
 class RecurrentFusion(ClipNetwork):
-    """An LSTM or GRU reads the features of the frames in order.
+    """An LSTM, a GRU or a plain recurrent layer reads the features of the frames in order.
 
-    Source: Long-term Recurrent Convolutional Networks, 2014, arXiv:1411.4389.
+    Source: Long-term Recurrent Convolutional Networks, 2014, arXiv:1411.4389; the plain cell,
+    tanh(W x + U h + b), is that of Finding Structure in Time, 1990, Cognitive Science 14(2).
 
     Args:
         backbone: key of `catalog.BACKBONES`.
         num_classes: K.
         image_size: side of the frames.
-        cell: `lstm` or `gru`.
+        cell: `lstm`, `gru` or `rnn`.
         hidden: width of the state.
         bidirectional: also read backwards; the last states of both are joined.
         dropout: rate before the last layer.
@@ -34,7 +35,7 @@ class RecurrentFusion(ClipNetwork):
     ) -> None:
         super().__init__()
         self.backbone, head = image_parts(backbone, num_classes, image_size)
-        kind = {"lstm": nn.LSTM, "gru": nn.GRU}[cell]
+        kind = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}[cell]
         both = {"batch_first": True, "bidirectional": bidirectional}
         self.is_lstm = kind is nn.LSTM
         self.reader = kind(head.in_features, hidden, **both)

@@ -165,10 +165,7 @@ def network_for(options: ClassifyTrain, side: int, examples: int, num_classes: i
         UsageError: the network cannot take images of this size.
     """
     arch, backbone = chosen_parts(options)
-    small = options.stem == "small"
-    if options.stem == "auto" and backbone is not None and catalog.BACKBONES[backbone].small_stem:
-        source = options.pretrained
-        small = side <= SMALL_IMAGE if source is None else has_small_stem(source)
+    small = wants_small_stem(options, backbone, side)
     usual_weight = catalog.ARCHS["classify"][arch].aux_weight
     network = Network(
         arch=arch,
@@ -196,6 +193,20 @@ def network_for(options: ClassifyTrain, side: int, examples: int, num_classes: i
     return network
 
 
+def wants_small_stem(options: ClassifyTrain, backbone: str | None, side: int) -> bool:
+    """Return whether a network gets first layers for small images.
+
+    Args:
+        options: of the run.
+        backbone: of the network, if any.
+        side: of the images.
+    """
+    if options.stem != "auto" or backbone is None or not catalog.BACKBONES[backbone].small_stem:
+        return options.stem == "small"
+    source = options.pretrained
+    return side <= SMALL_IMAGE if source is None else has_small_stem(source)
+
+
 def training_data(
     options: ClassifyTrain, report: Reporter
 ) -> tuple[Collection, dict[str, ImageScan]]:
@@ -208,9 +219,7 @@ def training_data(
     names = (options.train_split, options.val_split)
     division = training_division(options)
     data = read_collection(
-        *(place, options.format, names, division.val_fraction),
-        seed=division.seed,
-        lists=division.lists,
+        *(place, options.format, names, division),
         exclude=read_exclusion(options.exclude),
     )
     tell_division(options, place, data.heap, division, data.splits, report)

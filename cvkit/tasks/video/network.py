@@ -154,6 +154,9 @@ def network_for(options: VideoTrain, preprocessing: Preprocessing, num_classes: 
         hidden=options.hidden,
         bidirectional=options.bidirectional,
         dropout=options.dropout,
+        heads=options.heads,
+        depth=options.depth,
+        positions=options.positions,
     )
     try:
         try_out(lambda: network.build(num_classes), (2, 3, frames, side, side))

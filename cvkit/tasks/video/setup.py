@@ -93,9 +93,7 @@ def training_data(options: VideoTrain, report: Reporter) -> tuple[Collection, di
     names = (options.train_split, options.val_split)
     division = training_division(options)
     data = read_collection(
-        *(place, options.format, names, division.val_fraction, walk_videos),
-        seed=division.seed,
-        lists=division.lists,
+        *(place, options.format, names, division, walk_videos),
         exclude=read_exclusion(options.exclude),
     )
     tell_division(options, place, data.heap, division, data.splits, report)

@@ -1,0 +1,1 @@
+"""Networks that learn from images without labels: a backbone, and what it is trained by."""
