@@ -102,7 +102,8 @@ def unknown_command(path: tuple[str, ...], arguments: Sequence[str]) -> tuple[st
     close = difflib.get_close_matches(word, names_in(path), n=3)
     if path and VERBS_MEANT.get(word) in names_in(path):
         close = [VERBS_MEANT[word]]
-    if not path and not close and (verb := difflib.get_close_matches(word, verbs, n=1)):
+    verb = [word] if word in verbs else difflib.get_close_matches(word, verbs, n=1)
+    if not path and verb and (word in verbs or not close):
         fitting = [task for task in tasks if (task, verb[0]) in COMMANDS]
         named = [task for task in fitting if task in rest] or fitting
         return message, f"the task comes first: {_either(f'cvkit {t} {verb[0]}' for t in named)}"

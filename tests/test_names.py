@@ -159,6 +159,7 @@ def _typos():
     yield (*explain, "--method", "grad-cam,oclusion"), "occlusion"
     yield (*explain, "--method", "patchs"), "patches"
     yield (*explain, "--target", "circel"), "circle"
+    yield ("classify", "train", "--data", "/nowhere", "--schedule", "cosin"), "cosine"
     yield ("attack", *explain[1:], "--attack", "pdg:eps=2"), "pgd"
     yield ("dream", "--weights", "shapes", "--target", "circel"), "circle"
     evaluated = ("classify", "eval", "--weights", "shapes", "--data", "samples")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cvkit.engine.runtime import StopSignal
     from cvkit.explain.plan import Plan
     from cvkit.explain.run import Summary
+    from cvkit.tasks.contract import Task
     from cvkit.tasks.explainable import Explainable, Regions
     from cvkit.tasks.trained import Trained
 
@@ -87,10 +88,13 @@ def _ready(options: Explain, report: Reporter) -> _Ready:
     from cvkit.explain.plan import first_question, plan_of
 
     flags = {"device": options.device, "offline": options.offline}
-    opened = open_model(options, "explain", report, workers=0, precision="fp32", **flags)
+
+    def asked(task: Task, explained: Explainable) -> Target:
+        return parse_target(options.target, task.name, explained.targets, task.classes.names)
+
+    opened = open_model(options, "explain", report, asked, workers=0, precision="fp32", **flags)
     trained, explained, found = opened.trained, opened.explained, opened.found
-    names = trained.task.classes.names
-    target = parse_target(options.target, trained.task.name, explained.targets, names)
+    target = asked(trained.task, explained)
     regions = _regions(options, trained, found, report)
     device = trained.fabric.device
     question = first_question(trained.task.source(found.images), explained, target, device)

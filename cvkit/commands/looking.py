@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,6 +17,7 @@ from cvkit.options.tree import task_options
 if TYPE_CHECKING:
     from cvkit.console import Reporter
     from cvkit.data.unfolding import Unfolded
+    from cvkit.tasks.contract import Task
     from cvkit.tasks.explainable import Explainable
     from cvkit.tasks.trained import Trained
 
@@ -102,13 +103,20 @@ def _inside(place: Path, folder: Path) -> bool:
     return place.resolve().is_relative_to(folder.resolve())
 
 
-def open_model(options: Looking, verb: str, report: Reporter, **flags: Any) -> Opened:
+def open_model(
+    options: Looking,
+    verb: str,
+    report: Reporter,
+    check: Callable[[Task, Explainable], object] = lambda task, explained: None,
+    **flags: Any,
+) -> Opened:
     """Return the model and the inputs.
 
     Args:
         options: of the command.
         verb: the command.
         report: for progress and warnings.
+        check: called with task and model before the inputs are looked for.
         flags: of predict that say how the model runs.
 
     Raises:
@@ -128,9 +136,11 @@ def open_model(options: Looking, verb: str, report: Reporter, **flags: Any) -> O
             code="weights.exported",
             hint="give the model that it was made from",
         )
+    explained = explainable_of(trained.task, trained.model)
+    check(trained.task, explained)
     found = find_inputs(predict, trained.task, _results_folders(options, name, verb), report)
     trained.task.check_inputs(sorted(file.key for file in found.images), report)
-    return Opened(trained, explainable_of(trained.task, trained.model), predict, found)
+    return Opened(trained, explained, predict, found)
 
 
 def _results_folders(options: Looking, task_name: str, verb: str) -> list[Path]:

@@ -37,7 +37,7 @@ class Dream(Command):
         ),
     ] = ""
     layer: Annotated[
-        str | None, flag(MODEL, "Layer whose output is raised (default with photos: the last)")
+        str | None, flag(MODEL, "Layer whose output is raised (default: the last, for photos)")
     ] = None
     channel: Annotated[
         str, flag(MODEL, "Channel of --layer, from 0; several are separated by commas")
