@@ -242,7 +242,7 @@ def _run(
 
     jobs = [*itertools.product(ready.starts, ready.wishes)]
     counts = [
-        made.steps * len(octave_sizes(shape[-2:], made.octaves, made.octave_scale))
+        made.steps * len(octave_sizes((shape[-2], shape[-1]), made.octaves, made.octave_scale))
         for (_, _, shape), _ in jobs
     ]
     words = ", ".join(wish.name for wish in ready.wishes[:8])

@@ -35,7 +35,7 @@ def find_patches(options: Explain) -> int:
     runtime.keep_memory()
     with runtime.stop_signals() as stop:
         with stop.at_once():
-            flags = {"device": options.device, "offline": options.offline}
+            flags: dict[str, Any] = {"device": options.device, "offline": options.offline}
             opened = open_model(options, "explain", report, precision="fp32", **flags)
             encoder = _encoder(options, opened, stop)
             channels = parse_channels(options.channels, encoder.layer.width, encoder.layer.name)

@@ -36,12 +36,13 @@ class LARS(torch.optim.Optimizer):
                     self._step(weight, group)
 
     def _step(self, weight: Tensor, group: dict[str, Any]) -> None:
-        state = self.state[weight]
+        state, slope = self.state[weight], weight.grad
+        assert slope is not None, "the caller leaves the others out"
         if not state:
             state["momentum_buffer"] = torch.zeros_like(weight)
-        gradient = weight.grad + group["weight_decay"] * weight
+        gradient = slope + group["weight_decay"] * weight
         if weight.ndim > 1:
-            size, steep = weight.norm(), weight.grad.norm()
+            size, steep = weight.norm(), slope.norm()
             whole = steep + group["weight_decay"] * size
             ratio = TRUST * size / whole
             gradient = gradient * torch.where((size > 0) & (whole > 0), ratio, 1.0)

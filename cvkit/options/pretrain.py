@@ -32,6 +32,7 @@ class Pretrain(Train):
     group_by: ClassVar[None] = None
     splits: ClassVar[None] = None
     fold: ClassVar[None] = None
+    normalize: ClassVar[str] = "auto"
     freeze_backbone: ClassVar[bool] = False
     label_smoothing: ClassVar[float] = 0.0
     check: ClassVar[bool] = False

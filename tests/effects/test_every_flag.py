@@ -129,7 +129,7 @@ def words(places, monkeypatch):
                 *("--classes", at.write("ten.txt", "".join(f"c{n}\n" for n in range(10)))),
             ),
             "prove": (model()(at), "--data", at.data(), "--workers", 0),
-            "average": (model()(at), model(1)(at), "--out", fresh(at, "mean.safetensors")),
+            "average": (model()(at), model(seed=1)(at), "--out", fresh(at, "mean.safetensors")),
             "check": (at.data(), "--task", "detect"),
             "convert": (
                 *(at.data(), "--task", "detect", "--to", "coco", "--out", fresh(at, "converted")),

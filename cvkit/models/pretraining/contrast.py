@@ -45,7 +45,8 @@ class SimCLR(PretextNetwork):
         """Return loss and score of N32HW pixels."""
         views = torch.cat(pixels.unbind(2))  # [2N, 3, H, W]
         features = self.projector(self.backbone(standardized(views)))
-        loss, found = nt_xent(*features.chunk(2), self.temperature)
+        first, second = features.chunk(2)
+        loss, found = nt_xent(first, second, self.temperature)
         return Outcome(loss, scored(found))
 
 
@@ -74,7 +75,7 @@ class MoCo(PretextNetwork):
 
     def _pairs(self) -> tuple[list[Tensor], list[Tensor]]:
         """Return the parameters of the momentum encoder, and those that they follow."""
-        followed = [*self.backbone.parameters(), *self.projector.parameters()]
+        followed: list[Tensor] = [*self.backbone.parameters(), *self.projector.parameters()]
         return list(self.momentum_encoder.parameters()), followed
 
     def begin(self) -> None:

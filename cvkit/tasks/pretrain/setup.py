@@ -107,15 +107,15 @@ def training_images(
     pairs = list(zip(images, held_out, strict=True))
     splits = {
         options.train_split: [image for image, out in pairs if not out],
-        options.val_split: [image for image, out in pairs if out],
+        Pretrain.val_split: [image for image, out in pairs if out],
     }
     splits, notes = read_exclusion(options.exclude).kept(splits)
     for note in notes:
         report.warn(note)
     report.say(
         f"data: {place} ({what}), labels are not used; {options.train_split}: "
-        f"{counted(len(splits[options.train_split]), 'image')}, {options.val_split}: "
-        f"{len(splits[options.val_split])}"
+        f"{counted(len(splits[options.train_split]), 'image')}, {Pretrain.val_split}: "
+        f"{len(splits[Pretrain.val_split])}"
     )
     if empty := [name for name, found in splits.items() if not found]:
         raise DataError(
