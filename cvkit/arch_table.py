@@ -105,9 +105,9 @@ CLASSIFIERS: dict[str, Classifier] = {
     ),
     "mlp": Classifier(
         target=f"{_CLS}:Classifier",
-        about="two hidden layers of 512 on the pixels",
+        about="hidden layers of the --hidden widths on the pixels",
         parts="mlp",
-        flags=_STEPS,
+        flags=_STEPS | {"hidden"},
         takes_backbone=False,
         listed_on="",
     ),

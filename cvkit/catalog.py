@@ -32,11 +32,11 @@ TRAININGS = TASKS | {"pretrain": "cvkit.tasks.pretrain.task:Pretraining"}
 """What can be trained: the tasks, and backbones for them."""
 
 AUGMENTATIONS = {
-    "classify": ("none", "light", "strong", "randaugment", "trivialaugment"),
-    "segment": ("none", "light", "strong"),
+    "classify": ("none", "light", "strong", "randaugment", "trivialaugment", "lecture"),
+    "segment": ("none", "light", "strong", "lecture"),
     "detect": ("none", "light", "strong", "lsj", "mosaic"),
     "instance": ("none", "light", "strong", "lsj", "mosaic"),
-    "video": ("none", "light", "strong"),
+    "video": ("none", "light", "strong", "lecture"),
 }
 """Names for `--augment`; any other value is a file."""
 
@@ -46,12 +46,16 @@ VIEWS = ("auto", "views", "light", "none")
 OPTIMIZERS = {
     "adamw": (1e-3, 1e-2),
     "adam": (1e-3, 0.0),
+    "amsgrad": (1e-3, 0.0),
     "sgd": (2e-2, 1e-4),
     "lars": (1.0, 1e-6),
     "rmsprop": (3e-4, 0.0),
     "adagrad": (1e-2, 0.0),
 }
 """Default (learning rate, weight decay) of each optimizer."""
+
+SCHEDULES = ("poly", "cosine", "linear", "step", "inverse-sqrt", "constant")
+"""Names for `--schedule`; `step` may be followed by milestones."""
 
 
 ANY_NETWORK = ("classify", "detect", "video")

@@ -143,6 +143,13 @@ def division_of(options: Train, heap: str | None) -> dict[str, Any]:
     return made | further | left_out
 
 
+def _draws(options: Train | Eval) -> bool:
+    """Return whether `--seed` has an effect besides the division."""
+    if isinstance(options, Train):
+        return True
+    return bool(options.bootstrap or options.corruptions or getattr(options, "attack", ()))
+
+
 def tell_division(
     options: Train | Eval,
     place: Path,
@@ -168,7 +175,8 @@ def tell_division(
         return
     if heap is None:
         fields = type(options).__dataclass_fields__
-        for name in DIVIDING if isinstance(options, Train) else ("val_fraction", "seed"):
+        others = ("val_fraction",) if _draws(options) else ("val_fraction", "seed")
+        for name in DIVIDING if isinstance(options, Train) else others:
             if getattr(options, name) != fields[name].default:
                 flag = name.replace("_", "-")
                 report.warn(f"--{flag} has no effect: the data are already split")

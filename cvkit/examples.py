@@ -9,7 +9,7 @@ TASK_ABOUT = {
     "R-CNN).",
     "video": "Video classification: a class per video.",
     "data": "Datasets: check, describe, show, divide and convert them.",
-    "weights": "Trained weights: list, verify, import and prove them.",
+    "weights": "Trained weights: list, verify, import, prove and average them.",
 }
 EXAMPLES = {
     (): (
@@ -163,7 +163,24 @@ EXAMPLES = {
         "cvkit bench classify photos/ --weights imagenet --engines eager,fused --batch-sizes 1,16",
         "cvkit bench detect --arch faster-rcnn --set backbone=resnet50 --out bench.json",
     ),
-    ("explain",): ("cvkit explain photos/ --weights runs/classify-resnet18-001 --method all",),
+    ("explain",): (
+        "cvkit explain photos/ --weights runs/classify-resnet18-001 --method all",
+        "cvkit explain photos/ --weights runs/segment-unet-001 --method patches --channels 0-7",
+    ),
+    ("features",): (
+        "cvkit features photos/ --weights runs/classify-resnet18-001 --maps tsne,pca",
+        "cvkit features DIR/val --weights imagenet --task classify --truth DIR --clusters 10",
+        "cvkit features photos/ --weights runs/detect-faster-rcnn-001 --queries me.jpg "
+        "--duplicates 0.98",
+    ),
+    ("attack",): (
+        "cvkit attack photos/ --weights runs/classify-resnet18-001 --attack pgd:eps=2,steps=10",
+        "cvkit attack samples/segment --weights scenes --out attacked/",
+    ),
+    ("dream",): (
+        "cvkit dream --weights shapes --target all --gif",
+        "cvkit dream photo.jpg --weights imagenet --task classify --layer backbone.layer3",
+    ),
     ("export",): ("cvkit export --weights runs/segment-unet-001 --data DIR --out unet.onnx",),
     ("data", "stats"): (
         "cvkit data stats DIR",
@@ -186,6 +203,10 @@ EXAMPLES = {
     ),
     ("weights", "list"): ("cvkit weights list --json",),
     ("weights", "verify"): ("cvkit weights verify", "cvkit weights verify model.safetensors"),
+    ("weights", "average"): (
+        "cvkit weights average runs/a runs/b runs/c --out soup.safetensors",
+        "cvkit weights average runs/* --method greedy --data DIR --out soup.safetensors",
+    ),
     ("weights", "prove"): ("cvkit weights prove runs/segment-unet-001 --data DIR",),
     ("weights", "import"): (
         "cvkit weights import resnet50-0676ba61.pth --arch resnet50 --out resnet50.safetensors",

@@ -13,6 +13,7 @@ NEEDED = {
     ("data", "stats"): ["folder"],
     ("samples",): ["dir"],
     ("tune",): ["segment"],
+    ("weights", "average"): ["a", "b", "--out", "x"],
     ("weights", "import"): ["file", "--out", "x"],
     ("weights", "prove"): ["file", "--data", "x"],
 }

@@ -29,6 +29,7 @@ NEEDED = {
     ("data", "show"): ["nowhere", "--out", "x.png"],
     ("data", "split"): ["nowhere", "--out", "x.json"],
     ("data", "stats"): ["nowhere"],
+    ("weights", "average"): ["a.safetensors", "b.safetensors", "--out", "x.safetensors"],
     ("weights", "import"): ["x.pth", "--out", "x.safetensors"],
     ("weights", "prove"): ["x.safetensors", "--data", "nowhere"],
     ("detect", "proposals"): ["nowhere", "--out", "x.npz"],

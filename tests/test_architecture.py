@@ -16,7 +16,7 @@ ROWS = [
     {"__main__"},
     {"api", "cli"},
     {"commands", "completion"},
-    {"config", "helptext", "mistakes"},
+    {"config", "crafting", "helptext", "mistakes"},
     {"explain", "loggers", "reporting", "tasks"},
     {"scoring"},
     {"dividing"},
@@ -183,7 +183,7 @@ def modules_after(arguments, **environment):
     "arguments",
     [["--help"], ["--version"], ["segment", "--help"]]
     + [[task, verb, "--help"] for task in TASKS for verb in ("train", "eval", "predict")]
-    + [["weights", verb, "--help"] for verb in ("list", "verify", "import", "prove")]
+    + [["weights", verb, "--help"] for verb in ("list", "verify", "import", "prove", "average")]
     + [["data", verb, "--help"] for verb in ("stats", "show", "split")]
     + [
         ["detect", "proposals", "--help"],
@@ -195,6 +195,9 @@ def modules_after(arguments, **environment):
         ["probe", "--help"],
         ["bench", "--help"],
         ["explain", "--help"],
+        ["attack", "--help"],
+        ["dream", "--help"],
+        ["features", "--help"],
         ["export", "--help"],
     ]
     + [["segment", "train", "--arch", "nonsense"]],

@@ -104,7 +104,8 @@ def complaint(task, arch, flag):
                 proposals.searcher(network, options.proposals, "fast")
 
     checks = {"classify": classify.check_flags, "segment": segment.check_flags, "video": clips}
-    options = OPTIONS[task]["train"](arch=arch, **{flag: VALUES[flag]})
+    value = "8" if (task, flag) == ("classify", "hidden") else VALUES[flag]
+    options = OPTIONS[task]["train"](arch=arch, **{flag: value})
     try:
         checks.get(task, objects)(options)
     except UsageError as error:

@@ -101,6 +101,7 @@ REQUIRED = {
     "DataShow": {"data": "x", "out": Path("y")},
     "Compare": {"evaluations": [Path("x")]},
     "Tune": {"task": "classify"},
+    "WeightsAverage": {"files": [Path("x")], "out": Path("y")},
     "WeightsProve": {"file": Path("x"), "data": "y"},
 }
 

@@ -134,6 +134,7 @@ def test_no_flag_listens_to_another_verbs_variable(read, path, monkeypatch):
         "split": {"data", "out"},
         "import": {"file", "out"},
         "prove": {"file", "data"},
+        "average": {"files", "out"},
     }
     assert set(given) == arguments.get(path[-1], set())
     for field, *_ in flags_of(path):
@@ -333,7 +334,7 @@ def test_an_empty_name_is_refused(refused, path):
     ]
     + [(("weights", "prove"), "FILE")]
     + [(path, "one of INPUTS") for path in COMMANDS if path[-1] in ("predict", "bench")]
-    + [(("weights", "verify"), "one of FILES")],
+    + [(("weights", verb), "one of FILES") for verb in ("verify", "average")],
 )
 def test_an_empty_argument_is_refused(refused, path, shown):
     first, flags = NEEDED.get(path, []), NEEDED.get(path, [])[1:]

@@ -157,7 +157,14 @@ def _typos():
     explain = ("explain", *verbs["predict"][:1], "--weights", "shapes")
     yield (*explain, "--method", "gradeint"), "gradient"
     yield (*explain, "--method", "grad-cam,oclusion"), "occlusion"
+    yield (*explain, "--method", "patchs"), "patches"
     yield (*explain, "--target", "circel"), "circle"
+    yield ("attack", *explain[1:], "--attack", "pdg:eps=2"), "pgd"
+    yield ("dream", "--weights", "shapes", "--target", "circel"), "circle"
+    evaluated = ("classify", "eval", "--weights", "shapes", "--data", "samples")
+    yield (*evaluated, "--attack", "fgms"), "fgsm"
+    yield (*evaluated, "--corruptions", "blur,nois"), "noise"
+    yield ("features", *explain[1:], "--maps", "umapp"), "umap"
     export = ("export", "--weights", "shapes", "--out", "/nowhere/x.onnx")
     yield (*export, "--dynamic", "batch,siz"), "size"
     for flag in ("--select", "--ignore"):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvkit import storage
-from cvkit.commands import reports
+from cvkit.commands import reports, robustness
 from cvkit.commands.gates import Gates, read_gates
 from cvkit.commands.printing import nested, print_evaluation, print_json
 from cvkit.commands.reports import Measured
@@ -28,9 +28,10 @@ from cvkit.structures import Failure
 from cvkit.tasks.inference_flags import require_effect
 
 if TYPE_CHECKING:
+    from cvkit.engine.evaluate import OnImage
     from cvkit.engine.ranks import Ranks
     from cvkit.engine.runtime import StopSignal
-    from cvkit.tasks.contract import Dataset
+    from cvkit.tasks.contract import Dataset, Metric, Task
     from cvkit.tasks.trained import Trained
 
 REPORT, OPTIONS = "report.json", "eval.json"
@@ -46,6 +47,7 @@ def evaluate(options: Eval, task_name: str) -> int:
     content, shown = done
     if not options.json:
         print_evaluation(content)
+        robustness.print_robustness(content)
     elif content["gates"]["passed"]:
         print_json(shown)
     for failure in content["failures"]:
@@ -233,32 +235,31 @@ def _measured_by(
 ) -> Callable[[], Measured]:
     """Evaluate a model in one of the processes; return what makes the report, in the first."""
     from cvkit.engine import runtime
-    from cvkit.engine.evaluate import evaluate as run_evaluation
     from cvkit.tasks.engine_choice import use_engine
     from cvkit.tasks.trained import load_trained
 
+    plan = robustness.plan_of(options)
     with ranks.stop.at_once():
         trained = load_trained(options.weights, options, task_name, ranks.layout)
-        task = trained.task
+        task, scores = trained.task, robustness.attackable(plan, trained)
         gates.require_known(task.metric_names, task.classes.names)
         task = task.with_data(options, trained.header, report)
         metric, images = task.metric(), []
         data = task.dataset(options.split, training=False)
-        engine = use_engine(options.engine, trained, data, options.batch_size, ranks.share)
-    with report.progress("evaluating", len(data)) as advance:
-        failures = run_evaluation(
-            task,
-            trained.model,
-            data,
-            trained.fabric,
-            metric=metric,
-            batch_size=options.batch_size,
-            workers=trained.workers,
-            stop=ranks.stop,
-            advance=advance,
-            on_image=lambda path, outcome: images.append((path, outcome)),
-            ranks=ranks,
-        )
+        wanted = plan.engine or options.engine
+        engine = use_engine(wanted, trained, data, options.batch_size, ranks.share)
+
+    run = _evaluator(options, trained, ranks, report)
+
+    def again(changed: Task, data: Dataset, title: str) -> dict[str, float | None]:
+        found = task.metric()
+        run(changed, data, found, title)
+        return found.compute()
+
+    failures = run(
+        task, data, metric, "evaluating", lambda path, outcome: images.append((path, outcome))
+    )
+    robust = robustness.measure(plan, scores, task, data, again)
     notes = [note for each in ranks.gather_first(engine.notes) for note in each]
 
     def finish() -> Measured:
@@ -271,7 +272,9 @@ def _measured_by(
         content: dict[str, Any] = {"weights": str(trained.path), "data": options.data}
         content["model"] = trained.header["sha256"]
         content |= scoring.write_report(scored, folder)
-        content |= _intervals(scored, options, folder)
+        content |= _intervals(scored, options, folder) | robust
+        if folder is not None:
+            content["files"] |= robustness.write_picture(content, folder)
         content |= {"precision": trained.precision, "engine": engine.name}
         content["inference"] = task.inference_rule()
         content |= {"folder": str(folder)} if folder else {}
@@ -279,6 +282,33 @@ def _measured_by(
         return Measured(content, scored, about, trained.path.parent)
 
     return finish
+
+
+def _evaluator(
+    options: Eval, trained: Trained, ranks: Ranks, report: Reporter
+) -> Callable[..., list[Failure]]:
+    """Return what fills a metric: by a task on a dataset, under a title of the progress."""
+    from cvkit.engine.evaluate import evaluate as run_evaluation
+
+    def run(
+        task: Task, data: Dataset, metric: Metric, title: str, on_image: OnImage | None = None
+    ) -> list[Failure]:
+        with report.progress(title, len(data)) as advance:
+            return run_evaluation(
+                task,
+                trained.model,
+                data,
+                trained.fabric,
+                metric=metric,
+                batch_size=options.batch_size,
+                workers=trained.workers,
+                stop=ranks.stop,
+                advance=advance,
+                on_image=on_image,
+                ranks=ranks,
+            )
+
+    return run
 
 
 def scenes_of(trained: Trained, data: Dataset) -> Callable[[str], Scene]:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvkit import storage
 from cvkit.catalog import nearest
-from cvkit.commands.predict_inputs import count_inputs, find_inputs
+from cvkit.commands.explain_patches import find_patches
+from cvkit.commands.looking import held_folder, open_model, require_inputs
+from cvkit.commands.predict_inputs import count_inputs
 from cvkit.commands.printing import print_json
 from cvkit.config import as_config
 from cvkit.console import Reporter, number, print_line, print_table
 from cvkit.errors import UsageError
-from cvkit.options.base import RUNS
 from cvkit.options.described import differs
-from cvkit.options.explain import USED_BY, Explain
-from cvkit.options.tree import task_options
+from cvkit.options.explain import PATCHES, USED_BY, Explain
 from cvkit.tasks.explainable import Target
 
 if TYPE_CHECKING:
@@ -41,13 +40,16 @@ def explain(options: Explain) -> int:
     from cvkit.engine import runtime
     from cvkit.explain.plan import chosen_methods
 
-    _check_flags(options, chosen_methods(options.method))
+    methods = chosen_methods(options.method)
+    _check_flags(options, methods)
+    if PATCHES in methods:
+        return find_patches(options)
     report = Reporter(options.quiet)
     runtime.keep_memory()
     with runtime.stop_signals() as stop:
         with stop.at_once():
             ready = _ready(options, report)
-        with _held_folder(options, ready.trained.task.name, report) as out:
+        with held_folder(options, ready.trained.task.name, "explain", report) as out:
             summary = _run(options, ready, out, report, stop)
             content = _content(options, ready, out, summary)
             storage.write_json(out / "explain.json", content)
@@ -83,25 +85,12 @@ def _ready(options: Explain, report: Reporter) -> _Ready:
         UsageError: this network or this task does not allow it.
     """
     from cvkit.explain.plan import first_question, plan_of
-    from cvkit.tasks.explained import explainable_of
-    from cvkit.tasks.naming import task_of
-    from cvkit.tasks.trained import load_trained
 
-    name = task_of(str(options.weights), options.task)
-    shared: dict[str, Any] = {"weights": options.weights, "device": options.device}
-    shared |= {"offline": options.offline, "quiet": options.quiet, "precision": "fp32"}
-    predict = task_options(name, "predict")(inputs=options.inputs, workers=0, **shared)
-    trained = load_trained(options.weights, predict, name)
-    if trained.runtime:
-        raise UsageError(
-            f"--weights {options.weights}: an exported file cannot be explained",
-            code="weights.exported",
-            hint="give the model that it was made from",
-        )
-    explained = explainable_of(trained.task, trained.model)
-    target = parse_target(options.target, name, explained.targets, trained.task.classes.names)
-    found = find_inputs(predict, trained.task, _results_folders(options, name), report)
-    trained.task.check_inputs(sorted(file.key for file in found.images), report)
+    flags = {"device": options.device, "offline": options.offline}
+    opened = open_model(options, "explain", report, workers=0, precision="fp32", **flags)
+    trained, explained, found = opened.trained, opened.explained, opened.found
+    names = trained.task.classes.names
+    target = parse_target(options.target, trained.task.name, explained.targets, names)
     regions = _regions(options, trained, found, report)
     device = trained.fabric.device
     question = first_question(trained.task.source(found.images), explained, target, device)
@@ -129,16 +118,18 @@ def _check_flags(options: Explain, methods: tuple[str, ...]) -> None:
     Raises:
         UsageError: flags that cannot be combined, or no input.
     """
-    if not options.inputs:
-        raise UsageError("no input given", code="inputs.missing", hint="give files or folders")
-    if options.weights is None:
-        raise UsageError("--weights is missing", code="weights.missing", hint="--weights RUN")
+    require_inputs(options)
     for name, users in USED_BY.items():
         if differs(options, name) and not {*users} & {*methods}:
             raise UsageError(
                 f"--{name} has no effect on --method {options.method}",
                 code=f"{name}.idle",
                 hint=f"it belongs to {', '.join(users)}",
+            )
+    for name in ("target", "truth", "measure", "seed"):
+        if PATCHES in methods and differs(options, name):
+            raise UsageError(
+                f"--{name} has no effect on --method {PATCHES}", code=f"{name}.idle", hint="omit it"
             )
     shown = {"occlusion", "integrated-gradients"} & {*methods}
     if differs(options, "value") and not shown and not options.measure:
@@ -153,31 +144,6 @@ def _check_flags(options: Explain, methods: tuple[str, ...]) -> None:
             code="stride.gaps",
             hint="a --stride up to --patch",
         )
-    if options.overwrite and options.out is None:
-        raise UsageError(
-            "--overwrite has no effect without --out", code="overwrite.idle", hint="omit it"
-        )
-    for text in options.inputs:
-        folder = Path(text)
-        if options.out is not None and folder.is_dir() and _inside(folder, options.out):
-            raise UsageError(
-                f"--out {options.out} is the input folder {folder}, or contains it",
-                code="out.input",
-                hint="choose another --out",
-            )
-
-
-def _inside(place: Path, folder: Path) -> bool:
-    return place.resolve().is_relative_to(folder.resolve())
-
-
-def _results_folders(options: Explain, task_name: str) -> list[Path]:
-    """Return the folders of results, which are never searched for inputs."""
-    if options.out is not None:
-        return [options.out]
-    folders = RUNS.glob(f"{task_name}-explain-*")
-    named = [Path(text).absolute() for text in options.inputs]
-    return [f for f in folders if not any(p.is_relative_to(f.absolute()) for p in named)]
 
 
 def parse_target(text: str, task: str, kinds: tuple[str, ...], names: tuple[str, ...]) -> Target:
@@ -239,19 +205,6 @@ def _regions(
     return read_regions(options.truth, found.images, trained.task, report)
 
 
-@contextlib.contextmanager
-def _held_folder(options: Explain, task_name: str, report: Reporter) -> Iterator[Path]:
-    """Yield the locked folder of the results.
-
-    Raises:
-        UsageError: the folder is not empty, or in use by another process.
-    """
-    out = options.out or storage.new_numbered_folder(RUNS, f"{task_name}-explain")
-    reuse = options.out is None or options.overwrite
-    with storage.output_folder(out, reuse=reuse, say=report.warn):
-        yield out
-
-
 def _run(options: Explain, ready: _Ready, out: Path, report: Reporter, stop: StopSignal) -> Summary:
     """Explain the inputs."""
     from cvkit.engine.journal import Lines
@@ -263,8 +216,8 @@ def _run(options: Explain, ready: _Ready, out: Path, report: Reporter, stop: Sto
     words = ", ".join(ready.plan.methods)
     noun = trained.task.noun
     report.say(f"{count_inputs(ready.found, noun)} with {trained.path}: {words}")
-    settings = {name: getattr(options, name) for name in (*USED_BY, "seed", "batch_size")}
-    del settings["layer"]
+    named = [name for name, users in USED_BY.items() if name != "layer" and PATCHES not in users]
+    settings = {name: getattr(options, name) for name in (*named, "seed", "batch_size")}
     for name in ("explanations.jsonl", "failures.jsonl"):
         storage.write_file(out / name, "")
     lines = Lines(out, "explanations.jsonl", "failures.jsonl")

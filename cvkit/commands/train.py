@@ -44,6 +44,8 @@ class Outcome:
 
 def train(options: Train, task_name: str) -> int:
     """Train a model in a new run folder, or continue one; or only test learning rates."""
+    from cvkit.engine.curve_reading import read_curves
+
     report = Reporter(options.quiet)
     options = with_layout(options)
     if options.fold == ALL:
@@ -56,9 +58,13 @@ def train(options: Train, task_name: str) -> int:
     best = done.progress.kept(options.keep) | (done.final or {})
     rows = [[name, number(value)] for name, value in best.items() if name in done.task.metric_names]
     report.show(table(f"{options.keep} epoch: {best['epoch']}", ["metric", "value"], rows))
+    found = read_curves(done.progress.history, done.task.best)
+    if found:
+        report.say(found.sentence())
     report.say(f"model: {done.run / f'{options.keep}.safetensors'}")
     if options.json:
-        print_json({"task": task_name, "command": "train", "run": str(done.run), "best": best})
+        content = {"task": task_name, "command": "train", "run": str(done.run), "best": best}
+        print_json(content | {"curves": dataclasses.asdict(found) if found else None})
     else:
         print_line(done.run)
     return 0

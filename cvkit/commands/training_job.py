@@ -81,6 +81,7 @@ class TrainingJob:
         from cvkit.models.layers import initialise
         from cvkit.ops.seeds import key_seed
         from cvkit.tasks.continued import read_start, take_over
+        from cvkit.tasks.normalisation import normalised
         from cvkit.tasks.train_flags import idle_words
 
         options, start = read_start(self.options, self.task_name)
@@ -90,6 +91,7 @@ class TrainingJob:
         )
         if start:
             self.task = self.task.adopting(start.header)
+        self.task = normalised(self.task, options, self.report)
         self.settings = _settings(options, self.task)
         for line in [] if options.resume else idle_words(options, self.settings.optimizer):
             self.report.warn(line)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,10 +46,9 @@ def tune(options: Tune) -> int:
     if not options.resume:
         _require_searched(options)
     space = _space(options)
-    plan = search.trials(space, options.strategy, options.trials, options.points, options.seed)
-    base = _base(options)
+    base, plan = _base(options), _planning(options, space)
     _require_one_process(base)
-    for values in plan:  # all of them are checked before the first one starts
+    for values in plan([]):  # all that are known are checked before the first one starts
         _require_effect(_trial_options(base, values, Path()), values, options.task)
     study = _study_folder(options)
     with storage.held(study, report.warn):
@@ -65,34 +65,52 @@ def tune(options: Tune) -> int:
     if options.json:
         print_json(content)
     else:
+        names = [*space, *(["epochs"] if options.strategy == "halving" else [])]
         rows = [
             [
                 str(r["trial"]),
-                *(f"{r[n]:g}" if isinstance(r[n], float) else str(r[n]) for n in space),
+                *(f"{r[n]:g}" if isinstance(r[n], float) else str(r[n]) for n in names),
             ]
             + [number(r["value"]), r["run"] or r["reason"]]
             for r in ranked
         ]
         title = ranked[0]["metric"] or "result"
-        print_table("trials, best first", ["trial", *space, title, "run"], rows)
+        print_table("trials, best first", ["trial", *names, title, "run"], rows)
     for warning in warnings:
         report.warn(warning)
     return 0
 
 
-def _run_trials(base: Train, plan: list[Values], study: Path, report: Reporter) -> list[Values]:
+Plan = Callable[[list[Values]], list[Values]]
+"""From the results so far to the settings of all trials that are known, in order."""
+
+
+def _planning(options: Tune, space: "Space") -> Plan:
+    """Return the plan of a study."""
+    from cvkit.engine import search
+
+    if options.strategy == "halving":
+        numbers = options.trials, options.epochs, options.seed
+        return lambda results: search.halving(space, results, *numbers)
+    plan = search.trials(space, options.strategy, options.trials, options.points, options.seed)
+    return lambda results: plan
+
+
+def _run_trials(base: Train, plan: Plan, study: Path, report: Reporter) -> list[Values]:
     """Run the remaining trials of a plan, and return the results of all."""
     from cvkit.engine import runtime
 
     results = _finished(study, plan)
-    report.say(f"study: {study}, {counted(len(plan), 'trial')}, {len(results)} of them done")
+    known = counted(len(plan(results)), "trial")
+    report.say(f"study: {study}, {known}, {len(results)} of them done")
     with runtime.stop_signals() as stop:
-        for trial in range(len(results), len(plan)):
-            result = {"trial": trial} | plan[trial] | _run(base, plan[trial], study, trial, stop)
+        while len(results) < len(trials := plan(results)):
+            trial, values = len(results), trials[len(results)]
+            result = {"trial": trial} | values | _run(base, values, study, trial, stop)
             results.append(result)
             lines = "".join(json.dumps(line) + "\n" for line in results)
             storage.write_file(study / "trials.jsonl", lines)
-            report.say(f"trial {trial}: {_shown(plan[trial])} -> {number(result['value'])}")
+            report.say(f"trial {trial}: {_shown(values)} -> {number(result['value'])}")
     return results
 
 
@@ -102,7 +120,7 @@ def _require_searched(options: Tune) -> None:
     Raises:
         UsageError: names the first one without effect.
     """
-    idle = {"random": ("points",), "grid": ("trials", "seed")}[options.strategy]
+    idle = {"grid": ("trials", "seed")}.get(options.strategy, ("points",))
     for name in idle:
         if getattr(options, name) != type(options).__dataclass_fields__[name].default:
             raise UsageError(
@@ -231,7 +249,7 @@ def _study_folder(options: Tune) -> Path:
     return study
 
 
-def _finished(study: Path, plan: list[Values]) -> list[Values]:
+def _finished(study: Path, plan: Plan) -> list[Values]:
     """Return the results of the trials that are done, in order.
 
     Raises:
@@ -241,7 +259,7 @@ def _finished(study: Path, plan: list[Values]) -> list[Values]:
     if not path.is_file():
         return []
     results = [json.loads(line) for line in path.read_text().splitlines()]
-    for values, result in zip(plan, results, strict=False):
+    for values, result in zip(plan(results), results, strict=False):
         if any(result.get(name) != value for name, value in values.items()):
             raise UsageError(f"{path} belongs to another study", code="resume.changed")
     return results

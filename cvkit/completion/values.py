@@ -12,15 +12,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cvkit.backbone_table import BACKBONES
-from cvkit.catalog import ARCHS, AUGMENTATIONS, TASKS, VIEWS, backbones_of
+from cvkit.catalog import ARCHS, AUGMENTATIONS, SCHEDULES, TASKS, VIEWS, backbones_of
 from cvkit.data.rules import RULES
 from cvkit.options.base import ENGINES
 from cvkit.options.described import choices_of, hints, type_of
 from cvkit.options.detect import PROTOCOLS
-from cvkit.options.explain import METHODS, SETS
+from cvkit.options.explain import METHODS, PATCHES, SETS
 from cvkit.options.export import DYNAMIC
+from cvkit.options.features import MAPS
 from cvkit.options.job import PRECISIONS, Command
 from cvkit.options.logs import PROGRAMS
+from cvkit.options.robust import ATTACKS, CORRUPTIONS
 from cvkit.options.saves import SAVES
 from cvkit.options.segment import DIALECTS
 from cvkit.options.tree import task_options
@@ -239,6 +241,11 @@ def _augments(line: Line) -> Choices:
     return Choices(dict.fromkeys(names, "") | files, "folders")
 
 
+def _schedules(line: Line) -> Choices:
+    found = ("auto", *SCHEDULES) if line.task in ("detect", "instance") else SCHEDULES
+    return Choices(dict.fromkeys(found, ""))
+
+
 def _sides(line: Line) -> Choices:
     finders = line.task in ("detect", "instance")
     return Choices(dict.fromkeys(("auto", "native") if finders else ("auto",), ""))
@@ -277,14 +284,16 @@ def _settings(line: Line) -> Choices:
     return Choices({f"{name}={word}": about for word, about in found.words.items()})
 
 
-WRITES_FILE = ("import", "proposals", "bench", "export")
+WRITES_FILE = ("import", "average", "proposals", "bench", "export")
 """Commands whose --out is a file."""
 SOURCES: dict[str, Callable[[Line], Choices]] = {
     "arch": _archs,
+    "attack": _named(*ATTACKS),
     "augment": _augments,
     "backbone": _backbones,
     "class_weights": _named("none", "balanced", "sqrt"),
     "classes": _named("auto", "imagenet", "voc", "coco", "kinetics", paths="files"),
+    "corruptions": lambda line: _joined(",", ("all", *CORRUPTIONS), line),
     "data": _datasets,
     "device": _devices,
     "dynamic": lambda line: _joined(",", DYNAMIC, line),
@@ -299,14 +308,17 @@ SOURCES: dict[str, Callable[[Line], Choices]] = {
     "inputs": _named(paths="files"),
     "log": lambda line: _joined(",", PROGRAMS, line),
     "loss": lambda line: _joined("+*", LOSSES, line),
-    "method": lambda line: _joined(",", (*SETS, *METHODS), line),
+    "maps": lambda line: _joined(",", ("none", *MAPS), line),
+    "method": lambda line: _joined(",", (*SETS, *METHODS, PATCHES), line),
     "min_size": _sides,
     "tiles": _named("auto"),
     "out": lambda line: Choices(paths="files" if line.command[-1] in WRITES_FILE else "folders"),
     "precisions": lambda line: _joined(",", PRECISIONS[1:], line),
     "pretrained": _backbone_weights,
     "protocol": lambda line: _joined(",", PROTOCOLS, line),
+    "queries": _named(paths="files"),
     "resume": _resumable,
+    "schedule": _schedules,
     "save": lambda line: _joined(",", SAVES.get(line.task or "", ()), line),
     "set": _settings,
     "split": _splits,

@@ -10,7 +10,7 @@ from PIL import Image
 
 from cvkit.data.decode import header_of, open_image, rgb_pixels, upright_size_hw
 from cvkit.data.files import InputFile, is_video
-from cvkit.data.pages import file_of, page_of
+from cvkit.data.pages import file_of, page_of, page_path
 from cvkit.data.video import FRAME_MS, VideoIndex, index_readable, index_video, read_frames
 from cvkit.data.video_frames import VideoFrame
 from cvkit.errors import CvkitWarning, DataError
@@ -62,6 +62,13 @@ def place_of(item: ImageInput | VideoInput) -> Path | None:
     """Return the file of an input; None for one in memory, and for one of several in a file."""
     whole = isinstance(item, InputFile) and file_of(item.path) == item.path
     return item.path if isinstance(item, InputFile) and whole else None
+
+
+def file_text(item: ImageInput | VideoInput) -> str:
+    """Return a text that is the same for two inputs that are one image or video of one file."""
+    if isinstance(item, VideoFrame):
+        return str(page_path(item.reader.path.resolve(), item.number))
+    return str(item.path.resolve()) if isinstance(item, InputFile) else item.key
 
 
 def placed(sample: Sample, item: ImageInput) -> Sample:

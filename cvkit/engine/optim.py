@@ -1,13 +1,19 @@
 """Optimizers, learning rate schedules and the average of the weights."""
 
 import copy
+import functools
+import itertools
 import math
+import re
 from collections.abc import Callable, Container
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from cvkit.catalog import SCHEDULES, nearest
 from cvkit.engine.lars import LARS
+from cvkit.errors import UsageError
 
 FUSED_ON = ("cuda",)
 """Devices with fused optimizers; on a CPU they gain little, and their bits are different."""
@@ -36,6 +42,7 @@ def make_optimizer(
     make: dict[str, Callable[[], torch.optim.Optimizer]] = {
         "adamw": lambda: torch.optim.AdamW(groups, lr, fused=fused or None),
         "adam": lambda: torch.optim.Adam(groups, lr, fused=fused or None),
+        "amsgrad": lambda: torch.optim.Adam(groups, lr, amsgrad=True, fused=fused or None),
         "sgd": lambda: torch.optim.SGD(groups, lr, momentum=momentum, fused=fused or None),
         "lars": lambda: LARS(groups, lr, momentum),
         "rmsprop": lambda: torch.optim.RMSprop(groups, lr, momentum=momentum),
@@ -68,26 +75,73 @@ def penalties(model: nn.Module, l1: float, l2: float) -> dict[str, Tensor]:
     }
 
 
-def lr_factor(schedule: str, step: int, total: int, warmup: int = 0) -> float:
+@dataclass(frozen=True)
+class Milestones:
+    """A schedule in steps of a given size.
+
+    Attributes:
+        epochs: numbers of epochs after which the rate falls, ascending.
+        factor: by which it is multiplied each time.
+    """
+
+    epochs: tuple[int, ...]
+    factor: float = 0.1
+
+    def at(self, step: int, total: int, epochs: int) -> float:
+        """Return the fraction of the peak rate at a step (from 0) of `total` in `epochs`."""
+        return self.factor ** sum(step * epochs >= epoch * total for epoch in self.epochs)
+
+
+@functools.cache
+def milestones(schedule: str) -> Milestones | None:
+    """Return the milestones of a schedule such as `step:30,60,90@0.1`; None for one by name.
+
+    Raises:
+        UsageError: the epochs are not positive and ascending, or the factor is not between 0 and 1.
+    """
+    if schedule in SCHEDULES:
+        return None
+    match = re.fullmatch(r"step:(\d{1,9}(?:,\d{1,9})*)(?:@(\d*\.?\d+))?", schedule)
+    epochs = tuple(int(part) for part in match[1].split(",")) if match else ()
+    factor = float(match[2]) if match and match[2] else 0.1
+    ascending = all(a < b for a, b in itertools.pairwise((0, *epochs)))
+    if not match or not ascending or not 0 < factor < 1:
+        raise UsageError(
+            f"--schedule {schedule!r} is neither a name nor step:EPOCHS@FACTOR",
+            code="schedule.syntax",
+            hint=nearest(
+                schedule,
+                SCHEDULES,
+                f"{', '.join(SCHEDULES)}, or ascending epochs and a factor below 1, such as "
+                "step:30,60,90@0.1",
+            ),
+        )
+    return Milestones(epochs, factor)
+
+
+def lr_factor(schedule: str, step: int, total: int, warmup: int = 0, epochs: int = 1) -> float:
     """Return the fraction of the peak learning rate at a step.
 
     Args:
         schedule: `poly` is (1 - t)^0.9, `cosine` half a cosine, `linear` 1 - t, `step` a tenth
-            after 2/3 and a hundredth after 8/9, `inverse-sqrt` falls with 1 / sqrt(step),
-            `constant` is 1.
+            after 2/3 and a hundredth after 8/9, or as `milestones` reads it; `inverse-sqrt` falls
+            with 1 / sqrt(step), `constant` is 1.
         step: from 0.
         total: steps of the whole run; t = step / total.
         warmup: steps in which the rate rises linearly.
+        epochs: of the whole run.
     """
     t = min(1.0, step / total)
-    value = {
+    marks = milestones(schedule)
+    named = {
         "poly": lambda: (1 - t) ** 0.9,
         "cosine": lambda: 0.5 * (1 + math.cos(math.pi * t)),
         "linear": lambda: 1 - t,
         "step": lambda: 0.1 ** ((t >= 2 / 3) + (t >= 8 / 9)),
         "inverse-sqrt": lambda: math.sqrt(max(warmup, 1) / max(step + 1, warmup, 1)),
         "constant": lambda: 1.0,
-    }[schedule]()
+    }
+    value = marks.at(step, total, epochs) if marks else named[schedule]()
     return value * min(1.0, (step + 1) / warmup) if warmup else value
 
 

@@ -3,11 +3,12 @@
 Random search draws each trial from (seed, trial) alone, so a study can be interrupted and
 continued. This is our own loop and not a library's, because the trials are ordinary runs that can
 be resumed, and only this choice and the ranking remain to be done.
-Source: Random Search for Hyper-Parameter Optimization, 2012, JMLR 13.
+Sources: Random Search for Hyper-Parameter Optimization, 2012, JMLR 13; Non-stochastic Best Arm
+Identification and Hyperparameter Optimization, 2015, arXiv:1502.07943 (successive halving).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -34,6 +35,12 @@ class Range:
         """Return evenly spaced numbers on the logarithmic scale, including both ends."""
         return [float(f"{value:.3g}") for value in np.geomspace(self.low, self.high, points)]
 
+    def near(self, value: float) -> "Range":
+        """Return a third of the range on the logarithmic scale, around a value where possible."""
+        low, high = math.log(self.low), math.log(self.high)
+        start = min(max(math.log(value) - (high - low) / 6, low), high - (high - low) / 3)
+        return Range(math.exp(start), math.exp(start + (high - low) / 3))
+
     def on_edge(self, value: float) -> str:
         """Return `low` or `high` if a value is in the outer tenth of the range, else ""."""
         place = math.log(value / self.low) / math.log(self.high / self.low)
@@ -53,6 +60,10 @@ class Choices:
     def grid(self, points: int) -> list[Any]:
         """Return all values."""
         return list(self.values)
+
+    def near(self, value: Any) -> "Choices":
+        """Return the value alone."""
+        return Choices((value,))
 
     def on_edge(self, value: Any) -> str:
         """Return "": a list has no edge."""
@@ -101,17 +112,64 @@ def trials(space: Space, strategy: str, count: int, points: int, seed: int) -> l
     if strategy == "grid":
         values = product(*(part.grid(points) for part in space.values()))
         return [dict(zip(space, combination, strict=True)) for combination in values]
-    drawn = []
-    for trial in range(count):
-        rng = np.random.default_rng((SEARCH_SEED, seed, trial))
-        drawn.append({name: part.draw(rng) for name, part in space.items()})
-    return drawn
+    return _drawn(space, seed, range(count))
+
+
+def _drawn(space: Space, seed: int, numbers: Iterable[int]) -> list[dict]:
+    """Return random settings; each depends on the seed and its number alone."""
+    rngs = (np.random.default_rng((SEARCH_SEED, seed, number)) for number in numbers)
+    return [{name: part.draw(rng) for name, part in space.items()} for rng in rngs]
+
+
+def halving(
+    space: Space, results: Sequence[dict], count: int, epochs: int, seed: int
+) -> list[dict]:
+    """Return the settings of the trials that are known from results, the finished ones included.
+
+    The coarse stage draws `count` trials from the whole space; while there are more than `THIRD`,
+    the best third is trained again for three times as long. The fine stage draws a third as many
+    as the first rung had, for as long as the last, from a third of each range around the best.
+
+    Args:
+        space: the values of each flag, by its name.
+        results: of the first trials, in order.
+        count: trials of the first rung.
+        epochs: of each of them.
+        seed: of the draws.
+    """
+    plan = [{**values, "epochs": epochs} for values in _drawn(space, seed, range(count))]
+    rung = plan
+    while len(results) >= len(plan):
+        ranked = ranking(results[len(plan) - len(rung) : len(plan)])
+        kept = [line for line in ranked if line["value"] is not None]
+        if not kept:
+            return plan
+        if len(rung) <= THIRD:
+            near = {name: part.near(kept[0][name]) for name, part in space.items()}
+            fine = _drawn(near, seed, range(len(plan), len(plan) + math.ceil(count / THIRD)))
+            return plan + [{**values, "epochs": rung[0]["epochs"]} for values in fine]
+        longer = {"epochs": THIRD * rung[0]["epochs"]}
+        best = kept[: math.ceil(len(rung) / THIRD)]
+        rung = [{name: line[name] for name in space} | longer for line in best]
+        plan = plan + rung
+    return plan
+
+
+THIRD = 3
+"""Of as many trials one goes on, for as many times as long."""
 
 
 def ranking(results: Sequence[dict]) -> list[dict]:
-    """Return the trials from best to worst; those without a value are last."""
-    worst = -math.inf
-    return sorted(results, key=lambda r: worst if r["value"] is None else r["value"], reverse=True)
+    """Return the trials from best to worst; those without a value are last.
+
+    Trials of different lengths are compared only with those of their length; the longest are first.
+    """
+
+    def place(line: dict) -> tuple[bool, int, float]:
+        known = line["value"] is not None
+        return known, line.get("epochs", 0), line["value"] if known else 0.0
+
+    return sorted(results, key=place, reverse=True)
 
 
 def edges(space: Space, best: dict) -> list[str]:

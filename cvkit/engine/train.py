@@ -187,9 +187,8 @@ class Trainer:
     def lr(self) -> float:
         """Return the learning rate of the next step."""
         warmup = round(self.settings.warmup_epochs * self.steps_per_epoch)
-        factor = optim.lr_factor(
-            self.settings.schedule, self.progress.step, self.total_steps, warmup
-        )
+        steps = self.progress.step, self.total_steps, warmup
+        factor = optim.lr_factor(self.settings.schedule, *steps, self.settings.epochs)
         return self.settings.lr * factor
 
     def _try_step(self, batches: list[Batch]) -> None:

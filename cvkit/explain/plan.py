@@ -16,6 +16,7 @@ from cvkit.options.explain import (
     GRADIENT_METHODS,
     LAYER_METHODS,
     METHODS,
+    PATCHES,
     SETS,
     USED_BY,
 )
@@ -41,9 +42,17 @@ def chosen_methods(text: str) -> tuple[str, ...]:
     """Return the methods that `--method` names, in the order of the table.
 
     Raises:
-        UsageError: an unknown one.
+        UsageError: an unknown one, or some that cannot be combined.
     """
-    names = SETS.get(text) or listed_names(text, METHODS, "--method")
+    names = SETS.get(text) or listed_names(text, (*METHODS, PATCHES), "--method")
+    if PATCHES in names:
+        if len(names) > 1:
+            raise UsageError(
+                f"--method {text}: {PATCHES} cannot be combined with maps",
+                code="method.combined",
+                hint="run the command twice",
+            )
+        return names
     return tuple(name for name in METHODS if name in names)
 
 

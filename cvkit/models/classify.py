@@ -1,6 +1,7 @@
 """Classifiers: an embedding of the image, and a layer that scores the classes."""
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +12,8 @@ from cvkit import catalog
 from cvkit.catalog import BACKBONES
 from cvkit.errors import UsageError
 from cvkit.models.backbones import pooled, torchvision_network
-from cvkit.models.specs import ClassifierSpec
+from cvkit.models.specs import HIDDEN, ClassifierSpec
 from cvkit.models.stems import SMALL, SMALL_PATCH
-
-HIDDEN = 512
-"""Width of the hidden layers of `mlp`."""
 
 
 class Classifier(nn.Module):
@@ -169,11 +167,11 @@ class LeNet(nn.Sequential):
         )
 
 
-def _mlp(image_size: int) -> nn.Sequential:
-    return nn.Sequential(
-        *(nn.Flatten(), nn.Linear(3 * image_size**2, HIDDEN), nn.ReLU()),
-        *(nn.Linear(HIDDEN, HIDDEN), nn.ReLU()),
-    )
+def _mlp(image_size: int, hidden: Sequence[int]) -> nn.Sequential:
+    widths = (3 * image_size**2, *hidden)
+    pairs = itertools.pairwise(widths)
+    layers = (layer for n, m in pairs for layer in (nn.Linear(n, m), nn.ReLU()))
+    return nn.Sequential(nn.Flatten(), *layers)
 
 
 def head_name(net: nn.Module) -> str:
@@ -215,17 +213,22 @@ def network_parts(
     return net, head
 
 
-SMALL_NETWORKS: dict[str, Callable[[int], tuple[nn.Module, int]]] = {
-    "lenet": lambda side: (LeNet(side), LeNet.width),
-    "mlp": lambda side: (_mlp(side), HIDDEN),
-    "pixels": lambda side: (nn.Flatten(), 3 * side**2),
+SMALL_NETWORKS: dict[str, Callable[[int, Sequence[int]], tuple[nn.Module, int]]] = {
+    "lenet": lambda side, _: (LeNet(side), LeNet.width),
+    "mlp": lambda side, hidden: (_mlp(side, hidden), hidden[-1]),
+    "pixels": lambda side, _: (nn.Flatten(), 3 * side**2),
 }
-"""Networks that torchvision does not have, and the width of their output for an image size."""
+"""Networks that torchvision does not have, and the width of their output.
+
+They get the side of the images and the widths of hidden layers.
+"""
 
 
-def small_parts(name: str, num_classes: int, image_size: int) -> tuple[nn.Module, nn.Linear]:
+def small_parts(
+    name: str, num_classes: int, image_size: int, hidden: Sequence[int] = HIDDEN
+) -> tuple[nn.Module, nn.Linear]:
     """Return one of `SMALL_NETWORKS`, and its last layer."""
-    backbone, width = SMALL_NETWORKS[name](image_size)
+    backbone, width = SMALL_NETWORKS[name](image_size, hidden)
     return backbone, nn.Linear(width, num_classes)
 
 
@@ -241,7 +244,7 @@ def build_classifier(spec: ClassifierSpec, num_classes: int) -> nn.Module:
             spec.backbone, num_classes, small=spec.small, image_size=spec.image_size, aux=spec.aux
         )
     else:
-        body, head = small_parts(entry.parts, num_classes, spec.image_size)
+        body, head = small_parts(entry.parts, num_classes, spec.image_size, spec.hidden)
     if entry.gradient_free:
         return NearestNeighbours(
             body,

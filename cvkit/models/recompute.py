@@ -53,10 +53,15 @@ def _recompute(part: nn.Module, opened: Collection[nn.Module]) -> int:
         if not any(_has_weights(inner) for each in part for inner in [*each.modules()][1:]):
             _replace_forward(part, _Pieces(part))
             return 1
-    elif count <= LARGEST and hasattr(type(part), "forward") and part not in opened:
+    elif count <= LARGEST and _runs(part) and part not in opened:
         recomputed(part)
         return 1
     return recompute(part, opened)
+
+
+def _runs(part: nn.Module) -> bool:
+    """Return whether a module is called; lists of modules are not, only what is in them."""
+    return type(part).forward is not nn.Module.forward
 
 
 def _replace_forward(part: nn.Module, forward: Callable[..., Any]) -> None:

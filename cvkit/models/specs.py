@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+HIDDEN = (512, 512)
+"""Widths of the hidden layers of `mlp`, if none are given."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierSpec:
@@ -19,6 +22,7 @@ class ClassifierSpec:
         stochastic_depth: largest rate at which blocks are skipped; None: the network's default.
         examples: training images that `knn` keeps.
         neighbors, distance, votes: of `knn`.
+        hidden: widths of the hidden layers of `mlp`, from the pixels to the classes.
     """
 
     arch: str
@@ -32,6 +36,7 @@ class ClassifierSpec:
     neighbors: int = 5
     distance: str = "l2"
     votes: str = "uniform"
+    hidden: Sequence[int] = HIDDEN
 
 
 @dataclass(frozen=True)

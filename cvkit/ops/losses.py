@@ -153,19 +153,25 @@ def balanced_weights(pixels: Tensor) -> Tensor:
     return torch.where(present, middle / share.clamp(min=1e-12), 1.0).float()
 
 
-def multiclass_hinge(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the [N] sums over other classes of max(0, 1 + their score - the true one's).
+def multiclass_hinge(logits: Tensor, targets: Tensor, power: int = 1) -> Tensor:
+    """Return the [N] sums over other classes of max(0, 1 + their score - the true one's)^power.
 
-    Source: Support Vector Machines for Multi-Class Pattern Recognition, 1999, ESANN (Weston
-    and Watkins).
+    Sources: Support Vector Machines for Multi-Class Pattern Recognition, 1999, ESANN (Weston
+    and Watkins); squared: Deep Learning using Linear Support Vector Machines, 2013,
+    arXiv:1306.0239.
 
     Args:
         logits: [N, K] scores.
         targets: [N, K] class probabilities; mixed targets mix the losses.
+        power: 1, or 2 for squared margins.
     """
     margins = (1 + logits[:, None] - logits[:, :, None]).clamp(min=0)  # [N, true, other]
     same = torch.eye(logits.shape[1], device=logits.device, dtype=torch.bool)
-    return (margins.masked_fill(same, 0.0).sum(2) * targets).sum(1)
+    return (margins.masked_fill(same, 0.0).pow(power).sum(2) * targets).sum(1)
+
+
+HINGES = {"hinge": 1, "squared-hinge": 2}
+"""Power of the margins in each hinge loss."""
 
 
 def class_loss(
@@ -178,15 +184,15 @@ def class_loss(
     """Return the mean over images of the loss times the weight of the image's class.
 
     Args:
-        kind: `ce` or `hinge`.
+        kind: `ce`, `hinge` or `squared-hinge`.
         logits: [N, K].
         targets: [N, K] class probabilities.
         weight: [K] factor of each class, with a mean of 1 over the images of a training set.
         label_smoothing: probability spread over all classes (`ce` only), in [0, 1).
     """
     factors = targets if weight is None else targets * weight  # [N, K]
-    if kind == "hinge":
-        return multiclass_hinge(logits, factors).mean()
+    if kind in HINGES:
+        return multiclass_hinge(logits, factors, HINGES[kind]).mean()
     smooth = factors * (1 - label_smoothing)
     smooth = smooth + label_smoothing / logits.shape[1] * (1.0 if weight is None else weight)
     return -(smooth * logits.log_softmax(1)).sum() / len(logits)

@@ -11,11 +11,13 @@ from typing import Annotated
 
 import typer
 
+from cvkit.catalog import OPTIMIZERS
 from cvkit.options import sentences
 from cvkit.options.described import Choice, Several
 from cvkit.options.gated import Gated
 from cvkit.options.job import Job
 from cvkit.options.panels import DATA, MODEL, OUTPUT, RUN, TRAINING, flag
+from cvkit.options.robust import Corruptible
 from cvkit.options.training_data import TrainingData
 
 RUNS = Path("runs")
@@ -27,8 +29,15 @@ class Train(TrainingData):
     """Training flags of every task."""
 
     augment: Annotated[
-        str, flag(DATA, "Augmentation: none, light, strong, or an albumentations YAML or JSON file")
+        str,
+        flag(
+            DATA,
+            "Augmentation: none, light, strong, lecture, or an albumentations YAML or JSON file",
+        ),
     ] = "light"
+    normalize: Annotated[
+        str, Choice(["auto", "imagenet", "data"]), flag(DATA, sentences.NORMALIZE_HELP)
+    ] = "auto"
     weights: Annotated[
         str | None,
         flag(
@@ -70,7 +79,7 @@ class Train(TrainingData):
     ] = 1
     optimizer: Annotated[
         str,
-        Choice(["adamw", "adam", "sgd", "lars", "rmsprop", "adagrad"]),
+        Choice(OPTIMIZERS),
         flag(TRAINING, "Optimizer"),
     ] = "adamw"
     lr: Annotated[
@@ -101,9 +110,7 @@ class Train(TrainingData):
         ),
     ] = 0.0
     schedule: Annotated[
-        str,
-        Choice(["poly", "cosine", "linear", "step", "inverse-sqrt", "constant"]),
-        flag(TRAINING, "Learning rate schedule"),
+        str, flag(TRAINING, f"Learning rate schedule: {sentences.SCHEDULES_HELP}")
     ] = "poly"
     warmup_epochs: Annotated[
         float, flag(TRAINING, "Epochs of linear learning rate warm-up", min=0)
@@ -235,7 +242,7 @@ class Inference(Job):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Eval(Gated, Inference):
+class Eval(Gated, Corruptible, Inference):
     """Evaluation flags of every task."""
 
     weights: Annotated[str | None, flag(MODEL, sentences.RUN_HELP)] = None

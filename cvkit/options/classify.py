@@ -10,6 +10,7 @@ from cvkit.options.base import Eval, Train
 from cvkit.options.described import Choice
 from cvkit.options.frames import ImagePredict
 from cvkit.options.panels import DATA, MODEL, OUTPUT, RUN, TRAINING, flag
+from cvkit.options.robust import Attackable
 from cvkit.options.saves import save_help
 from cvkit.options.sentences import weights_flag
 
@@ -65,6 +66,9 @@ class ClassifyTrain(Train):
             min=0,
         ),
     ] = None
+    hidden: Annotated[
+        str, flag(MODEL, "Widths of the hidden layers of mlp, from the pixels to the classes")
+    ] = "512,512"
     neighbors: Annotated[
         int, flag(MODEL, "Number of nearest neighbours that vote in knn", min=1)
     ] = 5
@@ -92,7 +96,7 @@ class ClassifyTrain(Train):
         str,
         flag(
             DATA,
-            "Augmentation: none, light, strong, randaugment, trivialaugment, or an "
+            "Augmentation: none, light, strong, randaugment, trivialaugment, lecture, or an "
             "albumentations YAML or JSON file",
         ),
     ] = "light"
@@ -109,8 +113,12 @@ class ClassifyTrain(Train):
     ] = 0.0
     loss: Annotated[
         str,
-        Choice(["ce", "hinge"]),
-        flag(TRAINING, "ce: cross-entropy; hinge: multiclass hinge loss (SVM)"),
+        Choice(["ce", "hinge", "squared-hinge"]),
+        flag(
+            TRAINING,
+            "ce: cross-entropy; hinge: multiclass hinge loss (SVM); squared-hinge: with squared "
+            "margins (L2-SVM)",
+        ),
     ] = "ce"
     class_weights: Annotated[
         str,
@@ -124,7 +132,7 @@ class ClassifyTrain(Train):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifyEval(Eval):
+class ClassifyEval(Attackable, Eval):
     """Evaluate an image classifier, or score a table of predictions."""
 
     weights: Annotated[str | None, weights_flag("classify")] = None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cvkit.catalog import ARCHS, backbones_of, listed_names
+from cvkit.catalog import ARCHS, OPTIMIZERS, backbones_of, listed_names
 from cvkit.format_table import format_choices
 from cvkit.options.base import Eval, Train
 from cvkit.options.described import Choice, Several
@@ -15,7 +15,7 @@ from cvkit.options.frames import ImagePredict
 from cvkit.options.job import Command
 from cvkit.options.panels import DATA, MODEL, OUTPUT, RUN, TRAINING, flag
 from cvkit.options.saves import save_help
-from cvkit.options.sentences import weights_flag
+from cvkit.options.sentences import SCHEDULES_HELP, weights_flag
 from cvkit.options.tiling import Tiled
 
 _FORMATS = Annotated[str, Choice(format_choices("boxes"))]
@@ -138,7 +138,7 @@ class TwoStageTrain(Train):
     precision: _PRECISIONS = "fp32"
     optimizer: Annotated[
         str,
-        Choice(["auto", "adamw", "adam", "sgd", "lars", "rmsprop", "adagrad"]),
+        Choice(["auto", *OPTIMIZERS]),
         flag(
             TRAINING,
             "Optimizer; auto: sgd with --pretrained or --weights, adamw from scratch",
@@ -155,8 +155,10 @@ class TwoStageTrain(Train):
     ] = None
     schedule: Annotated[
         str,
-        Choice(["auto", "poly", "cosine", "linear", "step", "inverse-sqrt", "constant"]),
-        flag(TRAINING, "Learning rate schedule; auto: step for sgd, else poly"),
+        flag(
+            TRAINING,
+            f"Learning rate schedule: {SCHEDULES_HELP}; auto: step for sgd, else poly",
+        ),
     ] = "auto"
 
 

@@ -18,6 +18,8 @@ METHODS = (
     *("grad-cam", "grad-cam++", "rollout", "attention"),
 )
 """The methods of `--method`."""
+PATCHES = "patches"
+"""The method about channels of a layer over all inputs."""
 GRADIENT_METHODS = ("gradient", "smooth-grad", "integrated-gradients", "grad-cam", "grad-cam++")
 """Those that need a score with a gradient."""
 LAYER_METHODS = ("grad-cam", "grad-cam++")
@@ -36,7 +38,9 @@ USED_BY = {
     "steps": ("integrated-gradients",),
     "patch": ("occlusion",),
     "stride": ("occlusion",),
-    "layer": (*LAYER_METHODS, "attention"),
+    "layer": (*LAYER_METHODS, "attention", PATCHES),
+    "channels": (PATCHES,),
+    "top": (PATCHES,),
 }
 """Methods to which a flag means something."""
 
@@ -68,7 +72,8 @@ class Explain(Command):
         flag(
             MODEL,
             f"{', '.join(METHODS)}; several are separated by commas; auto: those of one pass that "
-            "the network can have; all: all that it can have",
+            "the network can have; all: all that it can have. Or patches: the parts of the inputs "
+            "at which channels of --layer are largest",
         ),
     ] = "auto"
     target: Annotated[
@@ -83,10 +88,19 @@ class Explain(Command):
         str | None,
         flag(
             MODEL,
-            "Layer for grad-cam, grad-cam++ and attention; a wrong one lists the names (default: "
-            "the last one with the coarsest map; of attention the last one)",
+            "Layer for grad-cam, grad-cam++, attention and patches; a wrong one lists the names "
+            "(default: the last one with the coarsest map; of attention the last one)",
         ),
     ] = None
+    channels: Annotated[
+        str,
+        flag(
+            MODEL,
+            "Channels for patches, counted from 0, such as 0,5,8-11 (default: 8 of them, spaced "
+            "evenly)",
+        ),
+    ] = ""
+    top: Annotated[int, flag(OUTPUT, "Inputs of each channel for patches", min=1, max=100)] = 9
     samples: Annotated[int, flag(MODEL, "Noisy inputs of smooth-grad", min=1)] = 16
     noise: Annotated[
         float,

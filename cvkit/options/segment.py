@@ -9,6 +9,7 @@ from cvkit.options.base import Eval, Train
 from cvkit.options.described import Choice
 from cvkit.options.frames import ImagePredict
 from cvkit.options.panels import DATA, MODEL, OUTPUT, TRAINING, flag
+from cvkit.options.robust import Attackable
 from cvkit.options.saves import save_help
 from cvkit.options.sentences import weights_flag
 from cvkit.options.tiling import Tiled
@@ -114,7 +115,7 @@ class SegmentTrain(Train):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentEval(Tiled, Eval):
+class SegmentEval(Attackable, Tiled, Eval):
     """Evaluate a semantic segmentation model, or score masks."""
 
     weights: Annotated[str | None, weights_flag("segment")] = None

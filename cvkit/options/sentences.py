@@ -2,6 +2,7 @@
 
 import typer
 
+from cvkit.catalog import SCHEDULES
 from cvkit.options.panels import MODEL, flag
 from cvkit.published import published_text
 
@@ -15,6 +16,15 @@ RUN_HELP = f"{WEIGHTS_HELP}, exported .onnx or .xml file"
 TASK_HELP = "Task, for a published name that several tasks have (default: the model's)"
 INPUTS_HELP = "Files, folders (searched recursively), globs, @list.txt, or - for paths from stdin"
 
+SCHEDULES_HELP = (
+    f"{', '.join(SCHEDULES)}, or step:EPOCHS@FACTOR, such as step:30,60,90@0.1, which multiplies "
+    "the rate by the factor (0.1 if omitted) after each of these epochs"
+)
+NORMALIZE_HELP = (
+    "Mean and standard deviation by which pixels are normalised, stored in the model: those of "
+    "imagenet, or of the training split (data); auto: those of --pretrained or --weights, else "
+    "imagenet"
+)
 LOG_HELP = (
     "Also log curves and pictures of each epoch into the run folder for tensorboard, wandb, mlflow "
     "or csv; several are separated by commas"

@@ -131,6 +131,39 @@ class WeightsProve(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WeightsAverage(Command):
+    """Average the weights of models of one network, such as runs with other seeds or rates.
+
+    A model soup (arXiv:2203.05482): one model whose weights are the mean of theirs. It works for
+    models that were trained further from the same weights; greedy tells on data which of them help.
+    """
+
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="Model files (.safetensors) or run folders, two or more"),
+    ]
+    out: Annotated[Path, flag(OUTPUT, "Model file to write (.safetensors)")]
+    method: Annotated[
+        str,
+        Choice(["uniform", "greedy"]),
+        flag(
+            MODEL,
+            "uniform: all models; greedy: from the best one on, each that does not lower the main "
+            "metric of the average on --data",
+        ),
+    ] = "uniform"
+    data: Annotated[
+        str | None, Several(), flag(DATA, "Dataset folder, or 'samples', for greedy")
+    ] = None
+    split: Annotated[str, flag(DATA, "Split to evaluate; all: the whole dataset")] = "val"
+    batch_size: Annotated[
+        int | None, flag(RUN, "Images per batch (default: the task's)", min=1)
+    ] = None
+    workers: Annotated[int, flag(RUN, "Threads that decode images; see eval", min=-1)] = -1
+    overwrite: Annotated[bool, flag(OUTPUT, "Replace the file --out")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tune(Command):
     """Search for learning rate, weight decay, batch size and augmentation with short runs.
 
@@ -141,11 +174,20 @@ class Tune(Command):
 
     task: Annotated[str, Choice(TASKS), typer.Argument(help="Task to train", show_default=False)]
     data: Annotated[str, Several(), flag(DATA, "Dataset folder, or 'samples'")] = "samples"
-    trials: Annotated[int, flag(TRAINING, "Number of trials of a random search", min=1)] = 10
+    trials: Annotated[
+        int,
+        flag(
+            TRAINING, "Number of trials of a random search, or of the first rung of halving", min=1
+        ),
+    ] = 10
     strategy: Annotated[
         str,
-        Choice(["random", "grid"]),
-        flag(TRAINING, "random: draw every trial; grid: try all combinations"),
+        Choice(["random", "grid", "halving"]),
+        flag(
+            TRAINING,
+            "random: draw every trial; grid: try all combinations; halving: draw all trials, train "
+            "the best third three times as long, and so on, then search around the best",
+        ),
     ] = "random"
     epochs: Annotated[int, flag(TRAINING, "Epochs per trial", min=1)] = 3
     lr: Annotated[str, flag(TRAINING, "Learning rates to try: a range LOW,HIGH, or one value")] = (

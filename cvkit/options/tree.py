@@ -3,14 +3,17 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, overload
 
+from cvkit.options.attack import AttackInputs
 from cvkit.options.base import Eval, Predict, Train
 from cvkit.options.classify import ClassifyEval, ClassifyPredict, ClassifyTrain
 from cvkit.options.data import DataCheck
 from cvkit.options.data_convert import DataConvert
 from cvkit.options.data_views import DataShow, DataSplit, DataStats
 from cvkit.options.detect import DetectEval, DetectPredict, DetectProposals, DetectTrain
+from cvkit.options.dream import Dream
 from cvkit.options.explain import Explain
 from cvkit.options.export import Export
+from cvkit.options.features import Features
 from cvkit.options.instance import InstanceEval, InstancePredict, InstanceTrain
 from cvkit.options.job import Command
 from cvkit.options.pretrain import Pretrain, Probe
@@ -21,6 +24,7 @@ from cvkit.options.tools import (
     Models,
     Samples,
     Tune,
+    WeightsAverage,
     WeightsImport,
     WeightsList,
     WeightsProve,
@@ -52,12 +56,16 @@ OPTIONS: dict[str, type[Command] | dict[str, type[Command]]] = {
     "tune": Tune,
     "bench": Bench,
     "explain": Explain,
+    "attack": AttackInputs,
+    "dream": Dream,
+    "features": Features,
     "export": Export,
     "weights": {
         "list": WeightsList,
         "verify": WeightsVerify,
         "import": WeightsImport,
         "prove": WeightsProve,
+        "average": WeightsAverage,
     },
     "models": Models,
     "samples": Samples,
@@ -105,6 +113,9 @@ HANDLERS = {
     "tune": f"{_HANDLERS}.tune:tune",
     "bench": f"{_HANDLERS}.bench:bench",
     "explain": f"{_HANDLERS}.explain:explain",
+    "attack": f"{_HANDLERS}.attack:attack",
+    "dream": f"{_HANDLERS}.dream:dream",
+    "features": f"{_HANDLERS}.features:features",
     "export": f"{_HANDLERS}.export:export",
     "stats": f"{_HANDLERS}.data_stats:stats",
     "split": f"{_HANDLERS}.data_split:split",
@@ -113,6 +124,7 @@ HANDLERS = {
     "verify": f"{_HANDLERS}.weights:verify_weights",
     "import": f"{_HANDLERS}.weights:import_weights",
     "prove": f"{_HANDLERS}.weights:prove_weights",
+    "average": f"{_HANDLERS}.weights_average:average_weights",
     "convert": f"{_HANDLERS}.data_convert:convert_data",
     "check": f"{_HANDLERS}.data_check:check_data",
     "models": f"{_HANDLERS}.show:models",

@@ -10,6 +10,7 @@ from cvkit.format_table import format_choices
 from cvkit.options.base import Eval, Predict, Train
 from cvkit.options.described import Choice
 from cvkit.options.panels import DATA, MODEL, OUTPUT, RUN, TRAINING, flag
+from cvkit.options.robust import Attackable
 from cvkit.options.saves import save_help
 from cvkit.options.sentences import weights_flag
 
@@ -157,7 +158,7 @@ class VideoTrain(Train):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoEval(Eval):
+class VideoEval(Attackable, Eval):
     """Evaluate a video classifier, or score tables of predictions.
 
     Several tables are fused by the weighted mean of their scores.

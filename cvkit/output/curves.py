@@ -167,3 +167,35 @@ def write_scores_over_time(
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=110)
     write_file(path, stream.getvalue())
+
+
+def write_severities(
+    path: Path,
+    curves: Mapping[str, Sequence[tuple[int, float | None]]],
+    metric: str,
+    clean: float | None,
+) -> None:
+    """Plot a metric over the severities of corruptions as a PNG.
+
+    Args:
+        path: of the picture.
+        curves: severities and values by corruption.
+        metric: its name.
+        clean: value without a corruption, at severity 0.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(7, 4), constrained_layout=True)
+    for pairs in curves.values():
+        points = [(at, value) for at, value in ((0, clean), *pairs) if value is not None]
+        axis.plot(*zip(*points, strict=True) if points else ((), ()), marker=".")
+    axis.set_xticks(range(6))
+    axis.set_ylim(0, 1.02)
+    axis.set_xlabel("severity")
+    axis.set_ylabel(metric)
+    axis.grid(alpha=0.3)
+    _name_lines(axis, list(curves), "lower left")
+    _save(figure, path)

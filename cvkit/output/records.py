@@ -1,13 +1,14 @@
 """Lines of `predictions.jsonl`."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cvkit.output.files import write_csv
+from cvkit.storage import whole_file
 from cvkit.structures import ClassList, SegMap
 
 PIXELS = 2**22
@@ -18,6 +19,13 @@ def read_lines(folder: Path, name: str = "predictions.jsonl") -> Iterator[dict[s
     """Yield the lines of a file in a folder of results; one is in memory at a time."""
     with open(folder / name, encoding="utf-8") as stream:
         yield from map(json.loads, stream)
+
+
+def write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
+    """Write lines atomically; one is in memory at a time."""
+    with whole_file(path) as stream:
+        for line in lines:
+            stream.write(json.dumps(line, allow_nan=False).encode() + b"\n")
 
 
 def describe_labels(result: SegMap, classes: ClassList) -> dict[str, Any]:

@@ -124,9 +124,22 @@ def encode(title: str, image: np.ndarray, budget: int) -> Picture:
         small = image
         if factor < 1:
             small = cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA)
-        bgr = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
-        _, content = cv2.imencode(".webp", bgr, [cv2.IMWRITE_WEBP_QUALITY, quality])
+        content = _webp(small, quality)
         if len(content) <= budget:
             break
-    data = base64.b64encode(content.tobytes()).decode()
-    return Picture(title, f"data:image/webp;base64,{data}", size_wh[0], size_wh[1])
+    return Picture(title, _uri(content), size_wh[0], size_wh[1])
+
+
+def as_data(image: np.ndarray, quality: int) -> str:
+    """Return an HWC RGB uint8 image as a URI."""
+    return _uri(_webp(image, quality))
+
+
+def _webp(image: np.ndarray, quality: int) -> bytes:
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    _, content = cv2.imencode(".webp", bgr, [cv2.IMWRITE_WEBP_QUALITY, quality])
+    return content.tobytes()
+
+
+def _uri(content: bytes) -> str:
+    return f"data:image/webp;base64,{base64.b64encode(content).decode()}"

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from cvkit.printable import printable
 from cvkit.reporting.contract import Pages, Section, pages_of
 from cvkit.reporting.gallery import Item, make_gallery
+from cvkit.reporting.robustness import robustness_section
 from cvkit.reporting.training import training_section
 from cvkit.scoring.contract import Scored, denominator
 from cvkit.storage import write_file
@@ -120,7 +121,7 @@ def view_of(evaluation: Evaluation) -> View:
         rules=tuple(other_rules(content)),
         counts=tuple((name, f"{count:,}") for name, count in content["counts"].items()),
         classes=class_table(content["per_class"]),
-        sections=tuple(_sections(pages, evaluation.history)),
+        sections=tuple(_sections(pages, evaluation)),
         gallery=make_gallery(pages, scored) if pages else {},
         gallery_about=pages.GALLERY if pages else "",
         warnings=evaluation.warnings,
@@ -199,8 +200,10 @@ def _cell(value: float | None) -> tuple[float | None, str]:
     return value, f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
-def _sections(pages: Pages | None, history: Sequence[dict[str, Any]]) -> list[Section]:
+def _sections(pages: Pages | None, evaluation: Evaluation) -> list[Section]:
     found = [*pages.sections()] if pages else []
+    robust, history = robustness_section(evaluation.content), evaluation.history
+    found += [robust] if robust else []
     return [*found, training_section(history)] if history else found
 
 
@@ -223,12 +226,13 @@ def flat(values: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
     return rows
 
 
-def render(view: object, template: str = "page.html") -> str:
+def render(view: object, template: str = "page.html", more: str = "") -> str:
     """Return a page. What is not markup of this package is escaped, control characters too.
 
     Args:
         view: what the page shows.
         template: in this package.
+        more: a script of this package that the page has, beside that of all pages.
     """
     folder = Path(__file__).parent
     environment = Environment(
@@ -239,7 +243,9 @@ def render(view: object, template: str = "page.html") -> str:
         lstrip_blocks=True,
         finalize=_visible,
     )
-    script, style = ((folder / name).read_text() for name in ("page.js", "page.css"))
+    scripts = [folder / name for name in ("page.js", more) if name]
+    script = "".join(path.read_text() for path in scripts)
+    style = (folder / "page.css").read_text()
     # No script but this one may run, and nothing may be loaded, whatever a name contains.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template(template).render(

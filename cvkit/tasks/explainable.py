@@ -68,6 +68,19 @@ class Question:
         return frames[0] if frames else 1, height, width
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What a network saw of a batch of samples of one size.
+
+    Attributes:
+        size: frames, height and width of its input; an image has one frame.
+        share_hw: the parts of height and width that the sample fills; the rest is padding.
+    """
+
+    size: tuple[int, int, int]
+    share_hw: tuple[float, float] = (1.0, 1.0)
+
+
 class Explainable(Protocol):
     """A model of a task, about whose results questions can be asked.
 
@@ -94,4 +107,10 @@ class Explainable(Protocol):
 
         Raises:
             DataError: the result has no such target.
+        """
+
+    def encode(self, batch: Batch) -> Seen:
+        """Run `mapped` on a batch of samples, so that its layers can be watched.
+
+        A sample is one image, or the view in the middle of a video.
         """

@@ -13,7 +13,7 @@ from cvkit.options.tiling import Tiled
 
 OF_A_MODEL = (
     *("data", "json_file", "tta", "sliding_window", "views", "proposals"),
-    *("nms", "min_size", "mask_threshold", "exclude", "tiles", "overlap"),
+    *("nms", "min_size", "mask_threshold", "exclude", "tiles", "overlap", "attack", "corruptions"),
 )
 """Flags about the inputs of a network; they have no effect when files are scored."""
 OF_FILES = ("truth", "fuse", "weight", "missing", "extra")

@@ -1,17 +1,22 @@
 """The scaling of pixel values: bits, mean and standard deviation."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
 import torchvision
 
 from cvkit.console import Reporter
-from cvkit.errors import DataError, ModelFileError
+from cvkit.data.statistics import colours
+from cvkit.errors import DataError, ModelFileError, UsageError
 from cvkit.model_files import read_header
 from cvkit.models.published import recognised, statistics
+from cvkit.ops.images import IMAGENET_MEAN, IMAGENET_STD
 from cvkit.options.base import Train
-from cvkit.texts import read_json
+from cvkit.tasks.common import ImageTask
+from cvkit.tasks.contract import Task
+from cvkit.texts import counted, read_json
 
 
 class Statistics(TypedDict, total=False):
@@ -86,6 +91,57 @@ def pretrained_statistics(options: Train, builder: str) -> Statistics:
         return {}
     mean, std = statistics(*found)
     return {"mean": mean, "std": std}
+
+
+SMALLEST_STD = 1 / 255
+"""Smallest standard deviation, one level of 8 bits: a channel may be constant."""
+
+
+def normalised(task: Task, options: Train, report: Reporter) -> Task:
+    """Return the task with the mean and the standard deviation that `--normalize` asks for.
+
+    `data` measures the pixels of up to `MEASURED` training samples (drawn with `--seed`), prepared
+    as for evaluation. A resumed run keeps its own numbers.
+
+    Args:
+        task: of a training run.
+        options: of the run.
+        report: for the numbers.
+
+    Raises:
+        UsageError: the run continues a model that has numbers already.
+    """
+    if options.normalize == "auto" or not isinstance(task, ImageTask):
+        return task
+    if options.weights and not options.resume:
+        raise UsageError(
+            f"--normalize {options.normalize} and --weights cannot be combined: the model has its "
+            "mean and standard deviation",
+            code="normalize.weights",
+            hint="omit --normalize",
+        )
+    if options.resume and (stored := _both(_of_run(options.resume))):
+        return replace(task, preprocessing=replace(task.preprocessing, **stored))
+    mean, std = IMAGENET_MEAN, IMAGENET_STD
+    if options.normalize == "data":
+        data = task.dataset(options.train_split, training=False)
+        found = colours(
+            range(len(data)), lambda index: data.read(index).image, MEASURED, options.seed
+        )
+        if found is None:
+            raise DataError(
+                f"--normalize data: no sample of {options.train_split!r} can be read",
+                code="normalize.unread",
+            )
+        mean, std = found.mean, tuple(max(each, SMALLEST_STD) for each in found.std)
+        count = f"{found.images} of {counted(found.of, 'training sample')}"
+        shown = (" ".join(f"{each:.3f}" for each in numbers) for numbers in (mean, std))
+        report.say("normalisation: mean {}, std {}, of {}".format(*shown, count))
+    return replace(task, preprocessing=replace(task.preprocessing, mean=mean, std=std))
+
+
+MEASURED = 5000
+"""Largest number of samples whose pixels `--normalize data` measures."""
 
 
 def _of_header(path: Path) -> Statistics:

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cvkit import catalog
+from cvkit.engine.optim import Milestones, milestones
 from cvkit.errors import UsageError
 from cvkit.models.weights import require_source
 from cvkit.options.base import Train
 from cvkit.options.classify import ClassifyTrain
 from cvkit.options.described import differs
-from cvkit.options.detect import DetectTrain
+from cvkit.options.detect import DetectTrain, TwoStageTrain
 from cvkit.options.segment import SegmentTrain
 from cvkit.options.video import VideoTrain
 from cvkit.tasks.class_weights import CLASS_WEIGHTS
@@ -71,6 +72,14 @@ def require_sense(options: Train) -> None:
     for name in ("lr", "weight_decay", "l1", "l2", "clip_grad"):
         value, flag = getattr(options, name) or 0.0, name.replace("_", "-")
         wrong[f"--{flag} {value:g} is too large"] = value > LARGEST, "it would overflow"
+    marks = _milestones(options)
+    if marks and marks.epochs[-1] >= epochs:
+        raise UsageError(
+            f"--schedule {options.schedule}: no epoch follows epoch {marks.epochs[-1]} of "
+            f"--epochs {epochs}",
+            code="schedule.senseless",
+            hint="give earlier epochs, or more --epochs",
+        )
     for text, (holds, hint) in wrong.items():
         if holds:
             raise UsageError(text, code=f"{text.split()[0][2:]}.senseless", hint=hint)
@@ -95,6 +104,7 @@ def require_names(options: Train, task: str) -> None:
             code="augment.missing",
             hint=catalog.nearest(name, known, listed),
         )
+    _milestones(options)
     weights = getattr(options, "class_weights", "none")
     if weights not in CLASS_WEIGHTS and not _are_numbers(weights):
         raise UsageError(
@@ -110,6 +120,16 @@ def require_names(options: Train, task: str) -> None:
             images = catalog.CLIP_NETWORKS[options.arch].made_of_images
             backbone = backbone if images else None
         require_source(options.pretrained, backbone, families)
+
+
+def _milestones(options: Train) -> Milestones | None:
+    """Return the milestones of `--schedule`, if it has any; `auto` is the task's choice.
+
+    Raises:
+        UsageError: malformed.
+    """
+    is_open = options.schedule == "auto" and isinstance(options, TwoStageTrain)
+    return None if is_open else milestones(options.schedule)
 
 
 def _are_numbers(text: str) -> bool:
@@ -191,7 +211,7 @@ def _detect(options: DetectTrain) -> Iterator[Rule]:
 
 
 def _video(options: VideoTrain) -> Iterator[Rule]:
-    flips = options.augment in ("light", "strong")
+    flips = options.augment in ("light", "strong", "lecture")
     yield not flips, ("flip",), f"--augment {options.augment}"
     spread = options.sampling == "uniform"
     yield spread, ("stride", "fps"), "--sampling uniform"

@@ -30,8 +30,9 @@ COMMANDS = [
 VERBS = ("train", "eval", "predict")
 FREE = frozenset(
     {
-        *("batch_size", "batch_sizes", "fail_under", "freeze", "lr", "mask_map", "max_drop"),
-        *("fold", "group_by", "layer", "scale", "target", "weight_decay", "with_class"),
+        *("batch_size", "batch_sizes", "channels", "fail_under", "freeze", "lr", "mask_map"),
+        *("channel", "fold", "group_by", "hidden", "layer", "max_drop", "scale", "target"),
+        *("weight_decay", "with_class"),
     }
 )
 """Flags with free text, for which there is nothing to choose from."""

@@ -4,6 +4,7 @@ import albumentations as A
 import numpy as np
 import pytest
 
+from cvkit.catalog import AUGMENTATIONS
 from cvkit.data.resize import input_size_hw, prepare, resize_mask
 from cvkit.data.transforms.classes import (
     CLASSIFY_POLICIES,
@@ -11,7 +12,8 @@ from cvkit.data.transforms.classes import (
     ClipTransform,
     RandomArea,
 )
-from cvkit.data.transforms.masks import ScaleCrop, TrainTransform
+from cvkit.data.transforms.lecture import RandomAffine, affine_matrix
+from cvkit.data.transforms.masks import POLICIES, ScaleCrop, TrainTransform
 from cvkit.data.transforms.pipelines import FILL_RGB
 from cvkit.errors import UsageError
 
@@ -25,7 +27,7 @@ def pair(height=60, width=80):
     return image, mask
 
 
-@pytest.mark.parametrize("augment", ["none", "light", "strong"])
+@pytest.mark.parametrize("augment", POLICIES)
 def test_a_transform_is_a_function_of_its_seed(augment):
     transform = TrainTransform(augment, (48, 40), "fit", (0.5, 2.0))
     image, mask = pair()
@@ -97,7 +99,7 @@ def test_unusable_pipelines_are_refused(tmp_path, content):
         TrainTransform(str(tmp_path / "missing"), (80, 60), "fit", (1, 1))
 
 
-@pytest.mark.parametrize("augment", ["none", "light", "strong"])  # those that video takes
+@pytest.mark.parametrize("augment", AUGMENTATIONS["video"])
 @pytest.mark.parametrize("side", [32, 80])
 def test_every_frame_of_a_clip_is_transformed_alike(augment, side):
     frame = np.random.default_rng(3).integers(0, 255, (90, 120, 3), np.uint8)
@@ -110,7 +112,7 @@ def test_every_frame_of_a_clip_is_transformed_alike(augment, side):
 
 
 @pytest.mark.parametrize("make", [ClassifyTransform, ClipTransform])
-@pytest.mark.parametrize("augment", [name for name in CLASSIFY_POLICIES if name != "none"])
+@pytest.mark.parametrize("augment", sorted({*CLASSIFY_POLICIES} - {"none", "lecture"}))
 def test_a_training_sample_of_a_class_shows_a_quarter_of_the_image_or_more(make, augment):
     (step,) = (s for s in make(augment, 80)._pipeline if isinstance(s, RandomArea))
     step.set_random_seed(0)
@@ -161,3 +163,60 @@ def test_scales_are_drawn_log_uniformly_around_the_evaluation_scale():
     factors = np.array([each["scaled_hw"][0] / 40 for each in drawn])
     assert factors.min() >= 0.5 and factors.max() <= 2 and len(set(factors)) > 30
     assert 0.44 < (factors < 1).mean() < 0.56  # as often smaller as larger
+
+
+def drawn_maps(count=400, size_hw=(48, 64)):
+    """The maps of the preset, taken apart: rotation, shear, both scales, both shifts."""
+    step, parts = RandomAffine(), []
+    step.set_random_seed(0)
+    centre = (np.array(size_hw[::-1]) - 1) / 2
+    for _ in range(count):
+        matrix = step.get_params_dependent_on_data({"shape": (*size_hw, 3)}, {})["matrix"]
+        linear = matrix[:, :2]
+        angle = np.arctan2(linear[1, 0], linear[0, 0])
+        turned = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+        upper = turned @ linear
+        assert upper[1, 0] == pytest.approx(0, abs=1e-12)
+        shift = matrix @ [*centre, 1] - centre
+        shear = np.degrees(np.arctan(-upper[0, 1] / upper[1, 1]))
+        parts.append([np.degrees(angle) % 360, shear, upper[0, 0], upper[1, 1], *shift])
+    return np.array(parts).T
+
+
+def test_the_lecture_preset_draws_from_the_published_ranges():
+    angle, shear, wide, high, right, down = drawn_maps()
+    zoom, stretch = np.sqrt(wide * high), np.sqrt(wide / high)
+    for found, low, high in (
+        *((angle, 0, 360), (shear, -20, 20), (right, -10, 10), (down, -10, 10)),
+        *((np.log(zoom), -np.log(1.6), np.log(1.6)), (np.log(stretch), -np.log(1.3), np.log(1.3))),
+    ):
+        assert low <= found.min() < low + 0.03 * (high - low)
+        assert high - 0.03 * (high - low) < found.max() <= high
+        assert found.mean() == pytest.approx((low + high) / 2, abs=0.06 * (high - low))
+
+
+def test_its_map_is_the_one_of_skimage():
+    from skimage.transform import AffineTransform, SimilarityTransform
+
+    size_hw = (40, 60)
+    centre = (np.array(size_hw[::-1]) - 1) / 2
+    ours = affine_matrix(size_hw, rotation=30, shear=10, scale_xy=(1.2, 0.8), shift_xy=(3.0, -2.0))
+    there = SimilarityTransform(translation=-centre)
+    inner = AffineTransform(scale=(1.2, 0.8), rotation=np.radians(30), shear=np.radians(10))
+    back = SimilarityTransform(translation=centre + (3.0, -2.0))
+    np.testing.assert_allclose(ours, (there + inner + back).params[:2], atol=1e-12)
+
+
+def test_the_lecture_preset_moves_image_and_mask_together(monkeypatch):
+    for name in ("GaussNoise", "GaussianBlur"):
+        monkeypatch.setattr(A, name, lambda **_: A.NoOp())
+    transform = TrainTransform("lecture", (64, 48), "fit", (1, 1))
+    image, mask = pair(48, 64)
+    outside = 0
+    for seed in range(40):
+        moved, labels = transform(image, mask, seed)
+        known = labels != 255
+        outside += (~known).any()
+        right = np.abs(moved[..., 0].astype(int) - (labels * 25.0 + 20)) < 1
+        assert right[known].mean() > 0.6  # all but the blended borders between classes
+    assert outside > 20

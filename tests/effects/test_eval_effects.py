@@ -37,6 +37,7 @@ from cvkit.data.synthetic.samples import WRITERS
 CLASSIFY, SEGMENT, DETECT = ("classify",), ("segment",), ("detect",)
 INSTANCE, VIDEO = ("instance",), ("video",)
 FOLDERS = CLASSIFY + VIDEO
+ATTACKED = FOLDERS + SEGMENT
 ALONE = {"weights": None, "data": None}
 ALL_BUT_SEGMENT = tuple(task for task in TASKS if task != "segment")
 MOVED = {"weights": model(arch="unet", lr=0.01)}
@@ -112,6 +113,11 @@ WRONG = FILES | {"predictions": predictions(1)}
 def bounds(at, **more):
     """The bootstrap intervals."""
     return run(at, "eval", **more)[1].get("intervals")
+
+
+def robust(at, **more):
+    """The metrics of attacked and corrupted inputs."""
+    return run(at, "eval", **more)[1].get("robustness")
 
 
 def large(at):
@@ -230,6 +236,9 @@ ROWS = [
         SEGMENT + BOXES,
         WIDE | {"tiles": "32"},
     ),
+    Row("attack", ([], ["fgsm"], ["fgsm", "least-likely:steps=1"]), robust, ATTACKED),
+    Row("corruptions", ("", "noise:1", "blur:1,noise:1"), robust),
+    Row("seed", (0, 1), robust, CLASSIFY, {"corruptions": "noise:1"}),
     Row("threshold", (None, 0.9), results("eval"), BOXES),
     Row("nms", (None, 0.01), results("eval"), BOXES),
     Row("min_size", ("", "64"), results("eval"), BOXES),

@@ -4,9 +4,12 @@ import dataclasses
 from types import SimpleNamespace
 
 import pytest
+import test_attack_effects
 import test_data_effects
+import test_dream_effects
 import test_eval_effects
 import test_explain_effects
+import test_features_effects
 import test_predict_effects
 import test_tool_effects
 import test_train_effects
@@ -45,6 +48,7 @@ def rows_of(path):
         "predict": test_predict_effects.ROWS,
     }
     tools = test_tool_effects.ROWS | test_data_effects.ROWS | test_explain_effects.ROWS
+    tools |= test_attack_effects.ROWS | test_dream_effects.ROWS | test_features_effects.ROWS
     if path in tools:
         return {row.flag for row in tools[path]}
     return {row.flag for row in tables[path[1]] if path[0] in row.tasks}
@@ -69,7 +73,7 @@ def words(places, monkeypatch):
     def training(options, task, report, *_):
         report.say("training")
         kept = {"epoch": 1, "m": 0.5}
-        progress = SimpleNamespace(kept=lambda which: kept)
+        progress = SimpleNamespace(kept=lambda which: kept, history=[])
         made = SimpleNamespace(metric_names=("m",), best="m")
         return train.Outcome(options.out / "r", made, progress, True)
 
@@ -107,12 +111,25 @@ def words(places, monkeypatch):
                 *("--weights", model()(places("classify")), *inputs(places("classify"))),
                 *("--method", "gradient", "--out", fresh(at, "explained")),
             ),
+            "attack": (
+                *("--weights", model()(places("classify")), *inputs(places("classify"))),
+                *("--attack", "fgsm", "--out", fresh(at, "attacked")),
+            ),
+            "dream": (
+                *("--weights", model()(places("classify")), "--target", "circle"),
+                *("--steps", 1, "--out", fresh(at, "dreamt")),
+            ),
+            "features": (
+                *("--weights", model()(places("classify")), *inputs(places("classify"))),
+                *("--maps", "none", "--workers", 0, "--out", fresh(at, "features")),
+            ),
             "verify": shipped_models()[:1],
             "import": (
                 *(TEN(at), "--arch", "mobilenet_v3_small", "--out", fresh(at, "m.safetensors")),
                 *("--classes", at.write("ten.txt", "".join(f"c{n}\n" for n in range(10)))),
             ),
             "prove": (model()(at), "--data", at.data(), "--workers", 0),
+            "average": (model()(at), model(1)(at), "--out", fresh(at, "mean.safetensors")),
             "check": (at.data(), "--task", "detect"),
             "convert": (
                 *(at.data(), "--task", "detect", "--to", "coco", "--out", fresh(at, "converted")),

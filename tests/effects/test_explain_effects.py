@@ -48,6 +48,13 @@ def explained(at, **more):
     return [lines, maps, [tally["randomised"] for tally in said["methods"].values()]]
 
 
+def patched(at, **more):
+    """The lines about the channels of a layer."""
+    options = asked(at, **more)
+    printed(lambda: explain.explain(options))
+    return (options.out / "patches.jsonl").read_text()
+
+
 def explained_at(at, out, **more):
     """Whether the folder that --out names is there."""
     explained(at, out=out, **more)
@@ -95,6 +102,7 @@ def boxed(at):
 SMOOTH = {"method": "smooth-grad", "samples": 3}
 HIDE = {"method": "occlusion", "patch": 16, "stride": 16}
 CAM = {"method": "grad-cam"}
+PARTS = {"method": "patches", "inputs": lambda at: photo(0)(at) + photo(1)(at)}
 ROWS = {
     ("explain",): [
         Row("inputs", (photo(0), photo(1)), explained),
@@ -103,6 +111,8 @@ ROWS = {
         Row("method", ("gradient", "occlusion", "gradient,grad-cam", "auto"), explained),
         Row("target", ("circle", "cross"), explained),
         Row("layer", (None, "backbone.0"), explained, base=CAM),
+        Row("channels", ("0", "1", "0-2"), patched, base=PARTS),
+        Row("top", (1, 2), patched, base=PARTS),
         Row("samples", (2, 3), explained, base=SMOOTH),
         Row("noise", (0.1, 0.3), explained, base=SMOOTH),
         Row("steps", (1, 2), explained, base={"method": "integrated-gradients"}),

@@ -30,11 +30,13 @@ from cvkit.commands import (
     evaluate,
     explain,
     export,
+    features,
     predict,
     proposals,
     train,
     tune,
     weights,
+    weights_average,
 )
 from cvkit.data.synthetic.samples import write_classification, write_videos
 from cvkit.engine import processes
@@ -49,18 +51,23 @@ SETUP = (
     *("train_flags", "classify/setup", "segment/setup", "detect/setup", "detect/network"),
     *("detect/inputs", "video/setup", "video/network", "classed", "inference_flags"),
     *("detect/proposals", "common", "continued", "classify/network", "segment/task"),
-    "torchvision_import",
+    *("torchvision_import", "normalisation"),
 )
 FILES_OF = [ROOT / "tasks" / f"{name}.py" for name in SETUP]
 FILES_OF += [
     ROOT / "commands" / f"{name}.py" for name in ("train", "tune", "bench", "evaluate", "predict")
 ]
 FILES_OF += [ROOT / "commands" / f"{name}.py" for name in ("proposals", "weights", "export_flags")]
+FILES_OF += [ROOT / "commands" / "weights_average.py"]
 FILES_OF += [ROOT / "export" / "table.py", ROOT / "options" / "saves.py"]
 FILES_OF += [ROOT / "commands" / name for name in ("predict_inputs.py", "explain.py")]
 FILES_OF += [ROOT / "explain" / name for name in ("plan.py", "layers.py", "attention.py")]
-FILES_OF += [ROOT / "tasks" / "regions.py"]
-FILES_OF += [ROOT / name for name in ("engine/freezing.py", "engine/runtime.py")]
+FILES_OF += [ROOT / "tasks" / "regions.py", ROOT / "tasks" / "file_labels.py"]
+FILES_OF += [
+    ROOT / "commands" / name for name in ("features.py", "looking.py", "explain_patches.py")
+]
+FILES_OF += [ROOT / "explain" / "encoding.py", ROOT / "options" / "features.py"]
+FILES_OF += [ROOT / "engine" / name for name in ("freezing.py", "optim.py", "runtime.py")]
 FILES_OF += [ROOT / "data" / name for name in ("boxes.py", "formats/recognise.py")]
 FILES_OF += [ROOT / "models" / name for name in ("backbones.py", "classify.py")]
 FILES_OF += [ROOT / "models" / part / "build.py" for part in ("segmentation", "detection")]
@@ -86,8 +93,12 @@ ELSEWHERE = {
     "import.idle": "tests/test_model_files.py",
     "classes.idle": "tests/models/test_foreign_backbones.py",
     "out.input": "tests/test_commands.py",
+    "inputs.unreadable": "tests/explain/test_patches.py",
     "weights.exported": "tests/explain/test_explain_command.py",
     "format.file": "tests/data/test_formats.py",
+    "layer.missing": "tests/explain/test_features_command.py",
+    "maps.missing": "tests/explain/test_features_command.py",
+    "normalize.unread": "tests/tasks/test_normalisation.py",
 }
 """Codes of refusals that are not about flags alone, and where they are tested."""
 FROZEN = {"freeze_backbone": True}
@@ -115,6 +126,11 @@ TRAIN = [
     (TASKS, {"device": "cpu", "precision": "fp16"}, "precision"),
     (TASKS, TWICE, "weights.pretrained"),
     (TASKS, {"augment": "missing.yaml"}, "augment.missing"),
+    (BOXES, {"augment": "lecture"}, "augment.missing"),
+    (TASKS, {"schedule": "step:2,1"}, "schedule.syntax"),
+    (TASKS, {"schedule": "step:1"}, "schedule.senseless"),
+    (NOT_BOXES, {"schedule": "auto"}, "schedule.syntax"),
+    (TASKS, {"normalize": "data", "weights": model}, "normalize.weights"),
     (TASKS, {"find_lr": True, "devices": 2}, "find_lr.unsupported"),
     (TASKS, {"find_lr": True, "report": True}, "report.idle"),
     (TASKS, {"find_lr": True, "log": "csv"}, "log.idle"),
@@ -133,8 +149,16 @@ TRAIN = [
     (CLASSIFY, {"arch": MOBILE, "backbone": "vgg11"}, "backbone.unsupported"),
     (CLASSIFY, {"arch": "lenet", "backbone": "vgg11"}, "backbone.unsupported"),
     (CLASSIFY, {"stem": "small"}, "stem.unsupported"),
-    (CLASSIFY, {"loss": "hinge", "label_smoothing": 0.1}, "label_smoothing.unsupported"),
+    *(
+        (CLASSIFY, {"loss": loss, "label_smoothing": 0.1}, "label_smoothing.unsupported")
+        for loss in ("hinge", "squared-hinge")
+    ),
     (CLASSIFY, {"aux_weight": 0.1}, "aux_weight.unsupported"),
+    (CLASSIFY, {"hidden": "16"}, "hidden.unsupported"),
+    *(
+        (CLASSIFY, {"arch": "mlp", "hidden": text}, "hidden.syntax")
+        for text in ("16,", "0", "a", "1.5", "-1", "70000", "9,9,9,9,9,9,9,9,9")
+    ),
     (CLASSIFY, KNN | {"devices": 2}, "devices.unsupported"),
     (CLASSIFY, KNN | {"weights": model}, "weights.unsupported"),
     (CLASSIFY, KNN | {"check": True}, "check.unsupported"),
@@ -244,6 +268,7 @@ def test_a_training_that_cannot_mean_what_it_says_is_refused(
 IDLE = {"tta": "flip", "sliding_window": True, "views": "2x1", "nms": 0.1, "min_size": "64"}
 IDLE |= {"data": "d", "mask_threshold": 0.4, "json_file": Path("j"), "proposals": Path("p")}
 IDLE |= {"exclude": Path("e"), "tiles": "64", "overlap": 0.3}
+IDLE |= {"attack": ["fgsm"], "corruptions": "blur"}
 IN_TABLES = {"format": "csv", "val_fraction": 0.5, "seed": 3}
 IN_FILES = {"truth": Path("t"), "fuse": ["a"], "weight": 0.5}
 
@@ -386,11 +411,22 @@ EXPLAIN = [
         ({name: value}, f"{name}.idle")
         for name, value in (
             *(("samples", 3), ("noise", 0.3), ("steps", 3), ("patch", 3), ("stride", 3)),
-            *(("layer", "x"), ("value", 1.0), ("overwrite", True)),
+            *(("layer", "x"), ("value", 1.0), ("overwrite", True), ("channels", "1"), ("top", 2)),
         )
     ),
     ({"method": "gradient,rollout,smooth-grad", "patch": 3}, "patch.idle"),
     ({"method": "occlusion", "patch": 3, "stride": 4}, "stride.gaps"),
+    *(
+        (SHAPES | {"method": "patches", name: value}, f"{name}.idle")
+        for name, value in (
+            *(("target", "circle"), ("truth", Path("x")), ("measure", True), ("seed", 1)),
+            *(("value", 1.0), ("samples", 3)),
+        )
+    ),
+    (SHAPES | {"method": "patches,gradient"}, "method.combined"),
+    (SHAPES | {"method": "patches", "channels": "x"}, "channels.syntax"),
+    (SHAPES | {"method": "patches", "channels": "100000"}, "channels.unknown"),
+    (SHAPES | {"method": "patches", "layer": "backbone.conv6"}, "layer.unknown"),
     (SHAPES | {"method": "gradcam"}, "method.unknown"),
     (SHAPES | {"method": "rollout"}, "method.unsupported"),
     (SHAPES | {"method": "attention"}, "method.unsupported"),
@@ -406,8 +442,25 @@ EXPLAIN = [
     ({"weights": "motions", "inputs": _clips, "truth": _classed}, "truth.unsupported"),
     ({"device": "cuda:99"}, "device.missing"),
 ]
+FEATURES = [
+    ({"inputs": []}, "inputs.missing"),
+    ({"weights": None}, "weights.missing"),
+    ({"overwrite": True}, "overwrite.idle"),
+    ({"maps": "tnse"}, "maps.unknown"),
+    ({"maps": "pca,none"}, "maps.combined"),
+    ({"maps": "none", "points": 50}, "points.idle"),
+    ({"maps": "none", "seed": 1}, "seed.idle"),
+    ({"maps": "pca", "seed": 1}, "seed.idle"),
+    ({"maps": "pca", "perplexity": 5.0}, "perplexity.idle"),
+    ({"neighbors": 3}, "neighbors.idle"),
+    ({"clusters": 1000}, "clusters.many"),
+    ({"layer": "backbone.body.layer9"}, "layer.unknown"),
+    ({"queries": "nowhere"}, "inputs.missing"),
+    ({"truth": _classed}, "truth.inputs"),
+    ({"device": "cuda:99"}, "device.missing"),
+]
 TOOLS = [
-    (("tune",), {"points": 4}, "points.idle"),
+    *((("tune",), {"strategy": s, "points": 4}, "points.idle") for s in ("random", "halving")),
     (("tune",), {"strategy": "grid", "trials": 4}, "trials.idle"),
     (("tune",), {"strategy": "grid", "seed": 4}, "seed.idle"),
     (("tune",), {"lr": "high"}, "range.syntax"),
@@ -443,6 +496,7 @@ TOOLS = [
         for kind in exports.FORMATS.values()
     ),
     *((("explain",), flags, code) for flags, code in EXPLAIN),
+    *((("features",), flags, code) for flags, code in FEATURES),
     (("export",), {"split": "val"}, "split.idle"),
     (("export",), {"max_drop": 0.1}, "max_drop.idle"),
     (("export",), {"dynamic": "batches"}, "dynamic.unknown"),
@@ -462,6 +516,14 @@ TOOLS = [
     (("detect", "proposals"), {"out": Path("p.txt")}, "out.suffix"),
     (("detect", "proposals"), {"out": lambda at: at.write("p.npz", "")}, "out.exists"),
     (("detect", "proposals"), YOLO | {"images": pictures(1)}, "images.idle"),
+    (("weights", "average"), {"files": [Path("a")]}, "average.few"),
+    (("weights", "average"), {"out": Path("p.txt")}, "out.suffix"),
+    (("weights", "average"), {"out": lambda at: at.write("s.safetensors", "")}, "out.exists"),
+    (("weights", "average"), {"method": "greedy"}, "average.data"),
+    *(
+        (("weights", "average"), {name: value}, f"{name.replace('_', '-')}.idle")
+        for name, value in {"data": "d", "split": "all", "batch_size": 2, "workers": 0}.items()
+    ),
     (("weights", "import"), FILE | {"out": Path("p.txt")}, "out.suffix"),
     (("weights", "import"), FILE | {"out": lambda at: at.write("p.safetensors", "")}, "out.exists"),
     (("weights", "import"), FILE | {"backbone": "vgg11"}, "backbone.idle"),
@@ -495,13 +557,17 @@ def test_a_command_whose_flags_cannot_work_is_refused(places, monkeypatch, path,
     monkeypatch.setattr("cvkit.engine.checkpoint.save_model", fail)
     monkeypatch.setattr("cvkit.export.formats.convert", fail)
     monkeypatch.setattr("cvkit.explain.run.explain_inputs", fail)
+    monkeypatch.setattr("cvkit.explain.extract.extract", fail)
+    monkeypatch.setattr("cvkit.explain.patches.strongest", fail)
     base = {
         "tune": {"task": "segment"},
         "bench": {"task": "detect", "inputs": pictures_of(at)},
         "proposals": {"data": str(at.data())},
         "import": {"out": fresh(at, "m.safetensors")},
+        "average": {"files": [Path("a"), Path("b")], "out": fresh(at, "s.safetensors")},
         "export": {"format": "torch-export", "weights": "shapes"},
         "explain": {"weights": "boxes", "inputs": pictures_of(at), "method": "gradient"},
+        "features": {"weights": "boxes", "inputs": pictures_of(at)},
     }[path[-1]]
     chosen = {n: v(at) if callable(v) else v for n, v in (base | flags).items()}
     entry = OPTIONS[path[0]]
@@ -511,8 +577,10 @@ def test_a_command_whose_flags_cannot_work_is_refused(places, monkeypatch, path,
         "bench": lambda: bench.bench(asked),
         "proposals": lambda: proposals.proposals(asked, "detect"),
         "import": lambda: weights.import_weights(asked),
+        "average": lambda: weights_average.average_weights(asked),
         "export": lambda: export.export(asked),
         "explain": lambda: explain.explain(asked),
+        "features": lambda: features.features(asked),
     }[path[-1]]
     assert code_of(call) == code
 

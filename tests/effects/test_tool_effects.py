@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +17,17 @@ from model_parts import model
 from PIL import Image
 from test_train_own_effects import changed, pictures, yolo_too
 
-from cvkit.commands import bench, compare, evaluate, export, proposals, show, tune, weights
+from cvkit.commands import (
+    bench,
+    compare,
+    evaluate,
+    export,
+    proposals,
+    show,
+    tune,
+    weights,
+    weights_average,
+)
 from cvkit.commands.reports import Measured
 from cvkit.data import proposals as search
 from cvkit.errors import CvkitError, UsageError
@@ -247,6 +258,45 @@ def proved(at, **more):
     return [asked, Path(said["path"]).name]
 
 
+def models(*names):
+    """Return what makes models of these names; greedy chooses the last one alone."""
+    return lambda at: [copied(f"{name}.safetensors")(at) for name in names]
+
+
+def soup(at, **more):
+    """What is evaluated, and the names of the models that are averaged."""
+    asked, values = [], iter([0.1, 0.5, 0.2, 0.1, 0.1])
+
+    def measure(options, *_):
+        asked.append([options.data, options.split, options.batch_size, options.workers])
+        return Measured({"metrics": defaultdict(lambda: next(values))}, None, {})
+
+    if "files" not in more:
+        more["files"] = models("a", "b")(at)
+    if more.get("method") != "uniform":
+        more = {"method": "greedy", "data": "d"} | more
+    more = {"out": fresh(at, "soup.safetensors")} | more
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "measure_model", measure)
+        options = OPTIONS["weights"]["average"](**more, quiet=True, json=True)
+        said = printed(lambda: weights_average.average_weights(options))
+    if isinstance(said, str):
+        return said
+    return [asked, [Path(path).name.partition("-")[2] for path in said["averaged"]]]
+
+
+def soup_at(at, **more):
+    soup(at, **more)
+    return more["out"].is_file() and more["out"].name.partition("-")[2]
+
+
+def soup_again(at, **more):
+    """What happens where the file is already there."""
+    path = fresh(at, "there.safetensors")
+    path.write_bytes(b"old")
+    return "refused" if isinstance(soup(at, out=path, **more), str) else "written"
+
+
 def scores(at, wrong):
     """Return a table of scores of 12 images, the first `wrong` of them mistaken."""
     rows = [f"s{n}.jpg,{(n % 2) ^ (n < wrong)},{1 - (n % 2) ^ (n < wrong)}" for n in range(12)]
@@ -466,7 +516,7 @@ ROWS = {
         Row("task", ("segment", "video"), study),
         Row("data", ("samples", "elsewhere"), study),
         Row("trials", (1, 2), study),
-        Row("strategy", ("random", "grid"), study),
+        Row("strategy", ("random", "grid", "halving"), study),
         Row("epochs", (1, 2), study),
         Row("lr", ("1e-4,1e-2", "0.5"), study),
         Row("weight_decay", ("1e-5,1e-1", "0.5"), study),
@@ -522,6 +572,20 @@ ROWS = {
     ],
     ("weights", "list"): [],
     ("weights", "verify"): [Row("files", (shipped_models()[:1], shipped_models()[1:2]), verified)],
+    ("weights", "average"): [
+        Row("files", (models("a", "b"), models("a", "b", "c")), soup, base={"method": "uniform"}),
+        Row(
+            "out",
+            (lambda at: fresh(at, "x.safetensors"), lambda at: fresh(at, "y.safetensors")),
+            soup_at,
+        ),
+        Row("method", ("uniform", "greedy"), soup),
+        Row("data", ("a", "b"), soup),
+        Row("split", ("val", "train"), soup),
+        Row("batch_size", (None, 1, 2), soup),
+        Row("workers", (-1, 0), soup),
+        Row("overwrite", (False, True), soup_again),
+    ],
     ("weights", "prove"): [
         Row("file", (copied("a.safetensors"), copied("b.safetensors")), proved),
         Row("data", ("a", "b"), proved),

@@ -200,6 +200,7 @@ ROWS = [
     Row("stem", ("small", "auto"), loss, CLASSIFY, {"arch": MOBILE}, same=True),
     Row("stochastic_depth", (0.0, 0.9), loss, CLASSIFY, {"arch": "efficientnet_b0"}),
     Row("aux_weight", (None, 0.0, 0.9), loss, CLASSIFY, {"arch": "googlenet", "image_size": "64"}),
+    Row("hidden", ("512,512", "16", "16,16", "16,8,4"), shapes, CLASSIFY, {"arch": "mlp"}),
     Row("neighbors", (1, 3), scores, CLASSIFY, KNN),
     Row(
         "distance",
@@ -211,7 +212,7 @@ ROWS = [
     Row("votes", ("uniform", "distance"), scores, CLASSIFY, KNN | {"neighbors": 3}),
     Row("erasing", (0.0, 1.0), seen, CLASSIFY),
     Row("cutmix", (0.0, 1.0), loss, CLASSIFY),
-    Row("loss", ("ce", "hinge"), loss, CLASSIFY),
+    Row("loss", ("ce", "hinge", "squared-hinge"), loss, CLASSIFY),
     # all
     Row("val_fraction", (0.2, 0.6), train_keys, base={"data": heap}),
     Row("splits", (None, *LISTS), train_keys, base=HEAP),

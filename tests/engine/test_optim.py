@@ -10,8 +10,10 @@ from cvkit.engine.optim import (
     load_optimizer_tensors,
     lr_factor,
     make_optimizer,
+    milestones,
     optimizer_tensors,
 )
+from cvkit.errors import UsageError
 from cvkit.options.base import Train
 from cvkit.options.described import hints
 
@@ -36,6 +38,52 @@ def test_schedules_have_their_shapes():
     assert curve("inverse-sqrt", 4)[3] == 1.0
     assert lr_factor("inverse-sqrt", 15, 100, 4) == pytest.approx(0.5)
     assert curve("constant", 4)[:5] == pytest.approx([0.25, 0.5, 0.75, 1, 1])
+
+
+@pytest.mark.parametrize("steps", [1, 4, 7])
+@pytest.mark.parametrize(
+    ("text", "epochs", "factor"),
+    [("step:2,4,5@0.5", [2, 4, 5], 0.5), ("step:3", [3], 0.1), ("step:1,2@.25", [1, 2], 0.25)],
+)
+def test_milestones_are_those_of_torch(text, epochs, factor, steps):
+    made = torch.optim.SGD([nn.Parameter(torch.zeros(1))], 0.3)
+    theirs = torch.optim.lr_scheduler.MultiStepLR(made, epochs, factor)
+    for epoch in range(6):
+        for step in range(epoch * steps, (epoch + 1) * steps):
+            ours = 0.3 * lr_factor(text, step, 6 * steps, 0, 6)
+            assert ours == pytest.approx(made.param_groups[0]["lr"], rel=1e-12)
+        made.step()
+        theirs.step()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("step:", "step:0", "step:3,3", "step:4,2", "step:3@1", "step:3@0", "step:3@-1", "polly"),
+        *("step:3@", "step:1.5", "step:3@nan", "steps:3", "step:3;4", "STEP:3", "", "step:-1"),
+    ],
+)
+def test_other_schedules_are_refused(text):
+    with pytest.raises(UsageError, match=r"step:EPOCHS@FACTOR \(") as refused:
+        milestones(text)
+    assert refused.value.code == "schedule.syntax"
+    assert ("did you mean poly?" in str(refused.value)) == (text == "polly")
+
+
+def test_the_denominator_of_amsgrad_never_falls():
+    """By hand, after: On the Convergence of Adam and Beyond, 2018, algorithm 2 (bias-corrected)."""
+    weight = nn.Parameter(torch.zeros(1, 1))
+    optimizer = make_optimizer(nn.ParameterList([weight]), "amsgrad", 0.1, 0.0, 0.9)
+    value = first = second = largest = 0.0
+    for step, gradient in enumerate([3.0, 0.01, 0.02, -0.01], 1):
+        weight.grad = torch.full((1, 1), gradient)
+        optimizer.step()
+        first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
+        largest = max(largest, second)
+        size = (largest / (1 - 0.999**step)) ** 0.5 + 1e-8
+        value -= 0.1 * first / (1 - 0.9**step) / size
+        assert weight.item() == pytest.approx(value, rel=1e-5)
+    assert largest > second
 
 
 class Net(nn.Module):

@@ -2,6 +2,8 @@
 
 import json
 import math
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from PIL import Image
 from cvkit.commands import tune as tune_command
 from cvkit.data.synthetic.samples import write_classification
 from cvkit.engine.lr_range import conclude
-from cvkit.engine.search import Choices, Range, edges, parse_range, ranking, trials
+from cvkit.engine.search import Choices, Range, edges, halving, parse_range, ranking, trials
 from cvkit.errors import TrainingDiverged, UsageError
 
 SPACE = {"lr": Range(1e-4, 1e-2), "batch_size": Choices((4, 8))}
@@ -42,6 +44,73 @@ def test_the_best_at_an_edge_is_told():
 def test_ranking_puts_diverged_trials_last():
     results = [{"value": 0.2}, {"value": None}, {"value": 0.7}]
     assert [r["value"] for r in ranking(results)] == [0.7, 0.2, None]
+
+
+def test_ranking_compares_trials_of_one_length():
+    results = [{"value": v, "epochs": e} for v, e in ((0.9, 1), (0.5, 3), (None, 3), (0.4, 3))]
+    assert [r["value"] for r in ranking(results)] == [0.5, 0.4, 0.9, None]
+
+
+def halved(count, value, epochs=2):
+    """All results of a search by halving whose trials have these values."""
+    results = []
+    while len(results) < len(plan := halving(SPACE, results, count, epochs, seed=1)):
+        assert plan[: len(results)] == [{k: r[k] for k in (*SPACE, "epochs")} for r in results]
+        settings = plan[len(results)]
+        results.append(settings | {"value": value(settings)})
+    return results
+
+
+def near_a_thousandth(settings):
+    return 1 / (1 + abs(math.log10(settings["lr"] / 1e-3))) + settings["batch_size"] / 1000
+
+
+@pytest.mark.parametrize(
+    ("count", "lengths"),
+    [
+        (1, [2, 2]),
+        (3, [2] * 4),
+        (4, [2] * 4 + [6] * 2 + [6] * 2),
+        (9, [2] * 9 + [6] * 3 + [6] * 3),
+        (10, [2] * 10 + [6] * 4 + [18] * 2 + [18] * 4),
+        (27, [2] * 27 + [6] * 9 + [18] * 3 + [18] * 9),
+    ],
+)
+def test_a_third_goes_on_for_three_times_as_long(count, lengths):
+    results = halved(count, near_a_thousandth)
+    assert [line["epochs"] for line in results] == lengths
+    first, kept = results[:count], results[count : count + math.ceil(count / 3)]
+    assert [{n: line[n] for n in SPACE} for line in first] == trials(SPACE, "random", count, 3, 1)
+    if count > 3:
+        best = ranking(first)[: len(kept)]
+        assert [line["lr"] for line in kept] == [line["lr"] for line in best]
+
+
+def test_the_fine_stage_is_around_the_best():
+    results = halved(27, near_a_thousandth)
+    best = max(results[36:39], key=lambda line: line["value"])
+    fine = results[39:]
+    assert {line["batch_size"] for line in fine} == {best["batch_size"]}
+    off = [math.log10(line["lr"] / best["lr"]) for line in fine]
+    assert -1 / 3 - 0.01 < min(off) < -0.05
+    assert 0.05 < max(off) < 1 / 3 + 0.01
+    assert len({line["lr"] for line in results[:27] + fine}) == 36
+
+
+def test_a_range_near_a_value_stays_inside():
+    for value, low, high in (
+        *((1e-3, 10**-3.3333, 10**-2.6667), (1e-4, 1e-4, 10**-3.3333)),
+        *((1e-2, 10**-2.6667, 1e-2), (1.2e-4, 1e-4, 10**-3.3333)),
+    ):
+        found = SPACE["lr"].near(value)
+        assert (found.low, found.high) == pytest.approx((low, high), rel=1e-3)
+
+
+def test_diverged_trials_do_not_go_on():
+    results = halved(9, lambda s: 0.5 if s["lr"] < 3e-4 and s["epochs"] == 2 else None)
+    assert 9 < len(results) <= 12
+    assert all(line["lr"] < 3e-4 for line in results[9:])
+    assert len(halved(9, lambda _: None)) == 9
 
 
 @pytest.mark.parametrize(
@@ -120,6 +189,37 @@ def test_a_study_is_ranked_and_goes_on_where_it_stopped(cvkit, shapes, tmp_path,
     strip = [{k: v for k, v in trial.items() if k != "run"} for trial in resumed["ranking"]]
     assert strip == [{k: v for k, v in t.items() if k != "run"} for t in whole["ranking"]]
     assert json.loads((study / "study.json").read_text())["ranking"] == resumed["ranking"]
+
+
+def test_a_study_by_halving_goes_on_where_it_stopped(cvkit, tmp_path, monkeypatch):
+    asked = []
+
+    def training(options, *_):
+        asked.append((options.lr, options.batch_size, options.epochs))
+        if len(asked) == stop:
+            raise KeyboardInterrupt
+        value = 1 - abs(math.log10(options.lr) + 3) / 3
+        kept = SimpleNamespace(kept=lambda which: {"top1": value})
+        return SimpleNamespace(run=Path("r"), progress=kept, task=SimpleNamespace(best="top1"))
+
+    monkeypatch.setattr(tune_command, "run_training", training)
+    flags = ("--strategy", "halving", "--trials", 9, "--epochs", 2, "--quiet", "--json")
+    stop = 0
+    whole = cvkit("tune", "classify", *flags, "--out", tmp_path / "a").json
+    every = list(asked)
+    assert [epochs for *_, epochs in every] == [2] * 9 + [6] * 6
+    assert [line["epochs"] for line in whole["ranking"]] == [6] * 6 + [2] * 9
+    best = max(every[9:], key=lambda each: -abs(math.log10(each[0]) + 3))
+    assert whole["ranking"][0]["lr"] == best[0]
+    for stop in (4, 11, 14):
+        asked.clear()
+        out = tmp_path / f"b{stop}"
+        assert cvkit("tune", "classify", *flags, "--out", out).code == 130
+        begun, asked[:] = asked[: stop - 1], []
+        wanted, stop = stop, 0
+        again = cvkit("tune", "classify", "--resume", next(out.iterdir()), "--quiet", "--json").json
+        assert begun + asked == every, wanted
+        assert again["ranking"] == whole["ranking"]
 
 
 def test_a_diverged_trial_does_not_end_the_study(cvkit, shapes, tmp_path, monkeypatch):

@@ -273,6 +273,27 @@ def test_pixels_are_the_flat_image():
     assert head.in_features == 192
 
 
+@pytest.mark.parametrize(
+    ("hidden", "count"),
+    [
+        ((5,), 192 * 5 + 5 + 5 * 3 + 3),
+        ((5, 4), 192 * 5 + 5 + 5 * 4 + 4 + 4 * 3 + 3),
+        ((4, 5, 6), 192 * 4 + 4 + 4 * 5 + 5 + 5 * 6 + 6 + 6 * 3 + 3),
+    ],
+)
+def test_hidden_layers_have_their_widths_in_order(hidden, count):
+    body, head = small_parts("mlp", 3, 8, hidden)
+    assert sum(p.numel() for part in (body, head) for p in part.parameters()) == count
+    linear = [layer for layer in body if isinstance(layer, nn.Linear)]
+    assert tuple(layer.out_features for layer in linear) == hidden
+    assert sum(isinstance(layer, nn.ReLU) for layer in body) == len(hidden)
+    images = torch.randn(2, 3, 8, 8)
+    wanted = images.flatten(1)
+    for layer in linear:
+        wanted = (wanted @ layer.weight.T + layer.bias).clamp(min=0)
+    torch.testing.assert_close(body(images), wanted)
+
+
 class Maps(Backbone):
     """Two stages of a convolution and a pooling layer."""
 

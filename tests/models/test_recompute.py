@@ -55,6 +55,8 @@ def test_every_network_of_several_layers_has_blocks(task, arch):
     with torch.device("meta"):
         model, _ = network(task, arch)
     assert bool(recompute(*opened(model))) == (arch not in WITHOUT)
+    lists = [part for part in model.modules() if isinstance(part, nn.ModuleList)]
+    assert not [part for part in lists if "forward" in vars(part)], "which are never called"
 
 
 LARGE = ("c3d", "s3d", "i3d", "r3d", "mc3")

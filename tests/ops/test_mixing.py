@@ -78,3 +78,13 @@ def test_hinge_by_hand():
     assert class_loss("hinge", logits, targets).item() == pytest.approx(1.25)
     theirs = F.multi_margin_loss(logits[:1], torch.tensor([0])) * 3  # torch divides by classes
     torch.testing.assert_close(multiclass_hinge(logits[:1], targets[:1])[0], theirs)
+
+
+def test_squared_hinge_by_hand_and_by_torch():
+    logits = torch.tensor([[2.0, 1.5, -3.0], [0.0, 0.5, 0.0]])
+    labels = torch.tensor([0, 2])
+    # First: (1 + 1.5 - 2)^2; second: (1 + 0)^2 + (1 + 0.5)^2.
+    hard = F.one_hot(labels, 3).float()
+    assert multiclass_hinge(logits, hard, 2).tolist() == [0.25, 3.25]
+    theirs = F.multi_margin_loss(logits, labels, p=2) * 3  # torch divides by classes
+    torch.testing.assert_close(class_loss("squared-hinge", logits, hard), theirs)

@@ -156,7 +156,9 @@ def test_the_flags_of_a_network_lead_to_it(task, arch):
     own = {"inception_v3": {"image_size": "299"}, "s3d": {"image_size": "224"}}.get(arch, {})
     own |= {"vit_b_32": {"stem": "small"}, "cnn-lstm": {"hidden": 8, "cell": "gru"}}.get(arch, {})
     own |= {"cnn-transformer": {"heads": 2, "positions": "learned"}}.get(arch, {})
-    own |= {"fcn-8s": {"deconv": True}, "fcn": {"aux_weight": 0.0}}.get(arch, {})
+    own |= {"mlp": {"hidden": "24,12"}, "fcn-8s": {"deconv": True}, "fcn": {"aux_weight": 0.0}}.get(
+        arch, {}
+    )
     own |= {"faster-rcnn": {"channels": 32, "roi": "pool"}}.get(arch, {})
     options = OPTIONS[task]["train"](arch=arch, **own)
     network, inputs = made_network(task, options)

@@ -30,6 +30,7 @@ FACTORS = ("lr", "weight_decay", "l1", "l2", "clip_grad")
         ({"epochs": 3, "warmup_epochs": 3.5}, ["--warmup-epochs 3.5", "--epochs 3"]),
         ({"epochs": 3, "unfreeze_at": 4}, ["--unfreeze-at 4", "--epochs 3"]),
         ({"unfreeze_at": 1}, ["--unfreeze-at 1", "first epoch"]),
+        ({"epochs": 3, "schedule": "step:1,3"}, ["no epoch follows epoch 3", "--epochs 3"]),
         ({"weights": ""}, ["--weights is empty"]),
         ({"pretrained": ""}, ["--pretrained is empty"]),
         *(({name: 1e38}, [f"--{name.replace('_', '-')} 1e+38"]) for name in FACTORS),
@@ -54,9 +55,8 @@ def test_numbers_that_cannot_mean_what_they_say_are_refused(cvkit, tmp_path, tas
 @pytest.mark.parametrize("task", TASKS)
 def test_the_largest_numbers_that_mean_something_are_taken(task):
     require_sense(TRAIN[task]())
-    require_sense(
-        TRAIN[task](epochs=3, momentum=0.99, ema=0.9999, warmup_epochs=3.0, unfreeze_at=3)
-    )
+    numbers = {"momentum": 0.99, "ema": 0.9999, "warmup_epochs": 3.0, "unfreeze_at": 3}
+    require_sense(TRAIN[task](epochs=3, schedule="step:1,2@0.9", **numbers))
 
 
 def changed(kind, name):
@@ -68,7 +68,13 @@ def changed(kind, name):
         if get_origin(each) is Literal:
             return next(value for value in get_args(each) if value != field.default)
     special = {"class_weights": "balanced", "augment": "none", "lr": 0.1, "weight_decay": 0.1}
-    special |= {"dropout": 0.1, "stochastic_depth": 0.1, "freeze": "backbone", "aux_weight": 0.1}
+    special |= {
+        "schedule": "cosine",
+        "dropout": 0.1,
+        "stochastic_depth": 0.1,
+        "freeze": "backbone",
+        "aux_weight": 0.1,
+    }
     if name in special:
         return special[name]
     return (not field.default) if isinstance(field.default, bool) else field.default + 0.5
@@ -98,6 +104,7 @@ RULES = [
     ("classify", {"init": "normal", "arch": "knn"}, "--init", "--arch knn"),
     ("segment", {"scale": "0.9,1.1", "augment": "none"}, "--scale", "--augment none"),
     ("segment", {"scale": "0.9,1.1", "augment": "a.yaml"}, "--scale", "--augment a.yaml"),
+    ("segment", {"scale": "0.9,1.1", "augment": "lecture"}, "--scale", "--augment lecture"),
     ("segment", {"label_smoothing": 0.1, "loss": "dice"}, "--label-smoothing", "--loss dice"),
     ("segment", {"output_stride": 8, "backbone": "unet-bn"}, "--output-stride", "unet-bn"),
     ("detect", {"roi_samples": 9, "arch": "rcnn"}, "--roi-samples", "--arch rcnn"),
@@ -138,6 +145,7 @@ def test_a_flag_without_effect_is_named_with_its_reason(task, flags, flag, reaso
         ("video", {"stride": 2}),
         ("video", {"flip": 0.5}),
         ("video", {"flip": 0.5, "augment": "strong"}),
+        ("video", {"flip": 0.5, "augment": "lecture"}),
         ("video", {"fps": 5.0, "arch": "cnn-lstm", "sampling": "clip"}),
         *((task, {"patience": 8, "epochs": 9}) for task in TASKS),
     ],

@@ -8,6 +8,7 @@ import numpy as np
 
 from cvkit.catalog import AUGMENTATIONS
 from cvkit.data.resize import resize_image, short_side_hw
+from cvkit.data.transforms.lecture import lecture_steps
 from cvkit.data.transforms.pipelines import FILL_RGB, Seeded, load_pipeline
 
 
@@ -91,7 +92,8 @@ class ClassifyTransform(Seeded):
         augment: one of `CLASSIFY_POLICIES`, or the path of an albumentations pipeline, which
             then replaces the random steps. `light` crops (or shifts, up to `SMALL_SIDE` pixels) and
             mirrors; `strong` also changes colours; `randaugment` adds two random operations to
-            `light`, and `trivialaugment` one.
+            `light`, and `trivialaugment` one; `lecture` rotates, shifts, scales, shears and
+            stretches the centre crop and adds blur and noise, see `RandomAffine`.
         side: of the result, in pixels.
         erasing: probability that a random rectangle is erased.
         flip: probability that the image is mirrored, unless the pipeline is from a file.
@@ -115,6 +117,7 @@ class ClassifyTransform(Seeded):
             "strong": [*light, colors],
             "randaugment": [*light, A.SomeOf(_policy(), n=2, replace=True, p=1.0)],
             "trivialaugment": [*light, A.OneOf(_policy(), p=1.0)],
+            "lecture": [*still, *lecture_steps(flip)],
         }
         steps = (
             plans[augment]

@@ -9,10 +9,13 @@ from numpy.typing import ArrayLike
 
 from cvkit.catalog import AUGMENTATIONS
 from cvkit.data.resize import input_size_hw, resize_image, resize_mask
+from cvkit.data.transforms.lecture import lecture_steps
 from cvkit.data.transforms.pipelines import FILL_RGB, Seeded, load_pipeline
 from cvkit.structures import IGNORE
 
 POLICIES = AUGMENTATIONS["segment"]
+SCALED = ("light", "strong")
+"""Augmentations that begin with a random scale."""
 
 
 class ScaleCrop(A.DualTransform):
@@ -88,7 +91,7 @@ class TrainTransform(Seeded):
     """Turns an image and its mask into a training sample, determined by a seed.
 
     Args:
-        augment: `none`, `light` or `strong`, or the path of an albumentations pipeline that
+        augment: one of `POLICIES`, or the path of an albumentations pipeline that
             `albumentations.save` wrote as YAML or JSON; it then replaces the random steps.
         image_size_wh: width and height of the result.
         resize: as in `cvkit.data.resize.input_size_hw`.
@@ -108,8 +111,9 @@ class TrainTransform(Seeded):
         crop = ScaleCrop(image_size_wh, scale, resize)
         still = ScaleCrop(image_size_wh, (1.0, 1.0), resize)
         if augment in POLICIES:
-            steps = {"none": list, "light": _light, "strong": _strong}[augment]()
-            super().__init__([still if augment == "none" else crop, *steps])
+            made = {"none": list, "light": _light, "strong": _strong, "lecture": lecture_steps}
+            first = crop if augment in SCALED else still
+            super().__init__([first, *made[augment]()])
         else:
             super().__init__([load_pipeline(Path(augment), POLICIES), still])
 

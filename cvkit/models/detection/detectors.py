@@ -11,6 +11,7 @@ from cvkit.models.detection.inputs import DetectionInputs, PaddedBatch
 from cvkit.models.detection.roi_heads import Detections, RoIHeads
 from cvkit.models.detection.rpn import RegionProposals
 from cvkit.ops.boxes import scale_boxes
+from cvkit.ops.resize import height_width
 from cvkit.structures import DetectionTargets
 
 
@@ -59,6 +60,20 @@ class Detector(nn.Module, ABC):
         """
         height, width = image.shape[-2:]
         return 0.0, 0.0, float(width), float(height)
+
+    def encode(self, images: list[Tensor]) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Run `features` on images of one size.
+
+        Returns:
+            Height and width of its input, and of the images in it, which padding may follow.
+
+        Raises:
+            UsageError: the detector does not tell.
+        """
+        raise UsageError(
+            "this detector does not run its backbone alone, so its layers cannot be watched",
+            code="features.unsupported",
+        )
 
     @abstractmethod
     def probe(self, images: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -113,6 +128,12 @@ class TwoStageDetector(Detector):
         sides = zip(batch.images.shape[-2:], batch.sizes_hw[0], batch.original_hw[0], strict=True)
         height, width = (padded / resized * original for padded, resized, original in sides)
         return 0.0, 0.0, width, height
+
+    def encode(self, images: list[Tensor]) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Run the backbone with its neck on images of one size; see `Detector`."""
+        batch = self.transform(images)
+        self.backbone(batch.images)
+        return height_width(batch.images), batch.sizes_hw[0]
 
     def probe(self, images: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Return the backbone's input, which requires a gradient, and its finest map."""

@@ -239,14 +239,23 @@ class RCNN(Detector):
         moved = self.correct(found.boxes, grids, found.labels)
         return replace(found, boxes=clip_boxes(moved, height_width(image)))
 
+    def encode(self, images: list[Tensor]) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Run the classifier without its last layer on whole images as crops; see `Detector`."""
+        self.backbone(self._whole(images))
+        return (self.side, self.side), (self.side, self.side)
+
     def probe(self, images: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Return whole images as crops, which require a gradient, and their features."""
+        inputs = self._whole(images).requires_grad_()
+        return inputs, self.backbone(inputs)
+
+    def _whole(self, images: list[Tensor]) -> Tensor:
+        """Return whole images as crops."""
         crops = []
         for image in images:
             box = torch.tensor([[0.0, 0.0, image.shape[2], image.shape[1]]], device=image.device)
             crops.append(warped_crops(self.normalized(image), box, self.side))
-        inputs = torch.cat(crops).requires_grad_()
-        return inputs, self.backbone(inputs)
+        return torch.cat(crops)
 
     @property
     def body(self) -> nn.Module:

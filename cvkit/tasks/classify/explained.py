@@ -4,7 +4,7 @@ from torch import nn
 
 from cvkit.structures import Batch
 from cvkit.tasks.classify.task import Classify
-from cvkit.tasks.explainable import Question, Target
+from cvkit.tasks.explainable import Question, Seen, Target
 from cvkit.tasks.explained import class_question
 
 
@@ -23,3 +23,9 @@ class Explained:
         assert not isinstance(batch.images, list), "images to predict are stacked"
         pixels = batch.images.float().contiguous() / 255
         return class_question(self.task, lambda x: self.model(x)["out"], pixels, target)
+
+    def encode(self, batch: Batch) -> Seen:
+        """Run the network on a batch of images, as `predict` does."""
+        inputs = self.task.normalized(batch)
+        self.model(inputs)
+        return Seen((1, *inputs.shape[-2:]))

@@ -47,6 +47,7 @@ class Network(ClassifierSpec):
             "image_size": str(preprocessing.image_size),
             "dropout": self.dropout,
             "stochastic_depth": self.stochastic_depth,
+            "hidden": ",".join(map(str, self.hidden)),
             **({"aux_weight": 0.0} if unaided else {}),
         }
 

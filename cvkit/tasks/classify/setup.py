@@ -107,9 +107,10 @@ def check_flags(options: ClassifyTrain) -> None:
             code="stem.unsupported",
             hint=", ".join(known),
         )
-    if options.loss == "hinge" and options.label_smoothing:
+    if options.loss != "ce" and options.label_smoothing:
         raise UsageError(
-            "--label-smoothing has no effect with --loss hinge", code="label_smoothing.unsupported"
+            f"--label-smoothing has no effect with --loss {options.loss}",
+            code="label_smoothing.unsupported",
         )
     if options.aux_weight and not catalog.ARCHS["classify"][arch].aux_weight:
         raise UsageError(
@@ -118,6 +119,7 @@ def check_flags(options: ClassifyTrain) -> None:
     if "devices" in catalog.idle_flags("classify", arch) and options.devices * options.nodes > 1:
         raise UsageError(f"--arch {arch} works with one process only", code="devices.unsupported")
     refuse_idle(options, "classify", arch, "unsupported")
+    parse_widths(options.hidden)
     if options.image_size != "auto":
         parse_side(options.image_size)
     training_division(options)
@@ -177,6 +179,7 @@ def network_for(options: ClassifyTrain, side: int, examples: int, num_classes: i
         neighbors=options.neighbors,
         distance=options.distance,
         votes=options.votes,
+        hidden=parse_widths(options.hidden),
     )
     try:
         try_out(lambda: network.build(num_classes), (2, 3, side, side))
@@ -235,6 +238,23 @@ def training_data(
     warn_of_gaps(data, options.val_split, report)
     report.say(f"classes: {len(data.names)} ({', '.join(data.names[:30])})")
     return data, scans
+
+
+def parse_widths(text: str) -> tuple[int, ...]:
+    """Return the widths of `--hidden`.
+
+    Raises:
+        UsageError: not one to eight numbers from 1 to 65536.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    widths = tuple(int(part) for part in parts if part.isdecimal() and len(part) < 6)
+    if len(widths) != len(parts) or len(parts) > 8 or not all(1 <= w <= 2**16 for w in widths):
+        raise UsageError(
+            f"--hidden {text!r} is not a list of widths",
+            code="hidden.syntax",
+            hint="one to eight numbers from 1 to 65536, such as 512,256",
+        )
+    return widths
 
 
 def parse_tta(text: str | None) -> tuple[bool, bool]:

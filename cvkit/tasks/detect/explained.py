@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from cvkit.models.detection.detectors import Detector
 from cvkit.ops.rle import decode_parts
 from cvkit.structures import Batch, Failure, Instances
-from cvkit.tasks.explainable import Question, Target
+from cvkit.tasks.explainable import Question, Seen, Target
 from cvkit.tasks.explained import no_target
 from cvkit.texts import counted
 
@@ -80,3 +80,9 @@ class Explained:
         x1, y1, x2, y2 = found.boxes[number].round().astype(int).tolist()
         region[y1:y2, x1:x2] = True
         return region
+
+    def encode(self, batch: Batch) -> Seen:
+        """Run the backbone, with its neck if it has one, on a batch of images."""
+        shape_hw, filled_hw = self.model.encode(list(batch.images))
+        high, wide = (side / whole for side, whole in zip(filled_hw, shape_hw, strict=True))
+        return Seen((1, *shape_hw), (high, wide))

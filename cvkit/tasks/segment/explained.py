@@ -8,7 +8,7 @@ from cvkit.data.classes import without_background
 from cvkit.ops.images import standardize
 from cvkit.structures import Batch
 from cvkit.tasks.common import required
-from cvkit.tasks.explainable import Question, Target
+from cvkit.tasks.explainable import Question, Seen, Target
 from cvkit.tasks.explained import no_target, whole_window
 from cvkit.tasks.segment.network import segmenter
 from cvkit.tasks.segment.task import Segment
@@ -91,3 +91,9 @@ class Explained:
         region = torch.zeros_like(labels, dtype=torch.bool)
         region[places[0], places[1]] = True
         return int(labels[places[0], places[1]]), region
+
+    def encode(self, batch: Batch) -> Seen:
+        """Run the network on a batch of images."""
+        assert not isinstance(batch.images, list), "images to predict are stacked"
+        self._logits(batch.images.float() / 255)
+        return Seen((1, *batch.images.shape[-2:]))

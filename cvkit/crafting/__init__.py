@@ -1,0 +1,1 @@
+"""Images that are made by following gradients: adversarial ones and dreams."""
