@@ -47,6 +47,12 @@ def handed(at, **more):
         return SimpleNamespace(is_main=False)
 
     with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": "1",
+            "NODE_RANK": "0",
+        }.items():
+            patch.setenv(name, value)
         patch.setattr(command, "run_training", training)
         patch.setattr(command, "find_lr", lambda *own: found.append(("rates", repr(own[0]))))
         pretrain.pretrain(Pretrain(**{"quiet": True} | more))

@@ -217,7 +217,7 @@ ROWS = [
     Row("val_fraction", (0.2, 0.6), train_keys, base={"data": heap}),
     Row("splits", (None, *LISTS), train_keys, base=HEAP),
     Row("test_fraction", (0.0, 0.4), train_keys, base=HEAP | {"val_fraction": 0.3}),
-    Row("group_by", (None, "regex:[13579]\\."), train_keys, base=HEAP | {"val_fraction": 0.5}),
+    Row("group_by", (None, "regex:\\d(?=\\.|$)"), train_keys, base=HEAP | {"val_fraction": 0.5}),
     Row("fold", ("1/2", "2/2"), train_keys, base=HEAP | {"splits": lists_of(heap, folds=2)}),
     # classify and video
     Row("dropout", (0.0, 0.9), loss, CLASSIFY),

@@ -251,4 +251,4 @@ def test_a_probe_measures_a_pretrained_backbone_beside_random_weights(cvkit, pre
     assert chosen["linear"] != random["linear"]
     table = cvkit("probe", *more[:2], *more[3:-1], "--pretrained", pretrained("simclr"))
     assert table.code == 0
-    assert "top1" in table.out and "knn" in table.out
+    assert "top1" in table.out and "3 neighbours" in table.out
