@@ -51,7 +51,7 @@ def dream(options: Dream) -> int:
     runtime.keep_memory()
     with runtime.stop_signals() as stop:
         with stop.at_once():
-            ready = _ready(options, report)
+            ready = _ready(options, made, report)
         with results_folder(options, f"{ready.trained.task.name}-dream", report) as out:
             rows = _run(options, ready, made, out, report, stop)
             content = _content(options, ready, out, rows)
@@ -121,12 +121,14 @@ class _Ready:
     failures: Sequence[Failure]
 
 
-def _ready(options: Dream, report: Reporter) -> _Ready:
+def _ready(options: Dream, made: Settings, report: Reporter) -> _Ready:
     """Load the model, read the photos and choose what is raised.
 
     Raises:
         UsageError: this network or this task does not allow it.
     """
+    from cvkit.ops.ascent import octave_sizes
+
     trained, predict = gradient_model(options, options.inputs)
     task = trained.task
     if options.inputs and task.dimensions != 3:
@@ -142,8 +144,12 @@ def _ready(options: Dream, report: Reporter) -> _Ready:
         starts += _photos(found.images, options.size or 0, failures)
     else:
         starts.append(("", None, _noise_shape(task.input_shape, options.size)))
-    shape = starts[0][2] if starts else _noise_shape(task.input_shape, 0)
-    wishes = _wishes(options, trained, shape)
+    shapes = {
+        (*shape[:-2], *size)
+        for _, _, shape in starts or [("", None, _noise_shape(task.input_shape, 0))]
+        for size in octave_sizes((shape[-2], shape[-1]), made.octaves, made.octave_scale)
+    }
+    wishes = _wishes(options, trained, sorted(shapes, reverse=True))
     return _Ready(trained=trained, wishes=wishes, starts=starts, failures=failures)
 
 
@@ -179,27 +185,31 @@ def _noise_shape(wanted: tuple[int, ...] | None, size: int) -> tuple[int, ...]:
     return (1, *lead, max(16, round(height * factor)), max(16, round(width * factor)))
 
 
-def _wishes(options: Dream, trained: Trained, shape: tuple[int, ...]) -> list[Wish]:
-    """Return what is raised, tried on an image.
+def _wishes(
+    options: Dream, trained: Trained, shapes: Sequence[tuple[int, ...]]
+) -> list[Wish]:
+    """Return what is raised, tried on images of all sizes, the largest first.
 
     Raises:
         UsageError: no such class, layer or channel, or a size that the network cannot take.
     """
     import torch
 
-    image = torch.full(shape, 0.5, device=trained.fabric.device)
-    try:
-        wishes = _named_wishes(options, trained, image)
-        with torch.no_grad():
-            wishes[0].objective(image)
-    except (RuntimeError, AssertionError, ValueError) as error:
-        reason = " ".join(str(error).split())[:120]
-        size = "x".join(map(str, shape[:1:-1]))
-        raise UsageError(
-            f"the network cannot take images of {size}: {reason}",
-            code="size.unsupported",
-            hint="choose another --size, or omit it",
-        ) from error
+    wishes: list[Wish] = []
+    for shape in shapes:
+        image = torch.full(shape, 0.5, device=trained.fabric.device)
+        try:
+            wishes = wishes or _named_wishes(options, trained, image)
+            with torch.no_grad():
+                wishes[0].objective(image)
+        except (RuntimeError, AssertionError, ValueError) as error:
+            reason = " ".join(str(error).split())[:120]
+            size = "x".join(map(str, shape[:-3:-1]))
+            raise UsageError(
+                f"the network cannot take images of {size}: {reason}",
+                code="size.unsupported",
+                hint="choose another --size, or --octaves 1",
+            ) from error
     return wishes
 
 

@@ -184,7 +184,7 @@ def _octave(
                 values += made.rate * values.grad / values.grad.abs().mean().clamp(min=1e-12)
                 values.clamp_(0, 1)
             values.copy_(origin + _kept(values - origin, made, spectral, size_hw))
-            on_step(decode(values), float(number))
+            on_step(decode(values).clone(), float(number))
     return decode(values.detach())
 
 

@@ -53,9 +53,10 @@ def asked_for(at, **more):
 
 
 LAYER = {"layer": "backbone.0"}
+ANY_SIZE = {"weights": "shapes"}
 ROWS = {
     ("dream",): [
-        Row("inputs", (photo(0), photo(1)), dreamt),
+        Row("inputs", (photo(0), photo(1)), dreamt, base=ANY_SIZE),
         Row("weights", (lenet("32"), lenet("28")), dreamt),
         Row("task", ("detect", "instance"), asked_for, base={"weights": "coco"}),
         Row("target", ("circle", "cross", "circle,cross", "all"), dreamt),
@@ -68,8 +69,8 @@ ROWS = {
         Row("blur", (0.0, 3.0), dreamt),
         Row("tv", (0.0, 1e6), dreamt),
         Row("decay", (0.0, 0.5), dreamt),
-        Row("octaves", (1, 2), dreamt),
-        Row("octave_scale", (1.2, 1.9), dreamt, base={"octaves": 2}),
+        Row("octaves", (1, 2), dreamt, base=ANY_SIZE),
+        Row("octave_scale", (1.2, 1.9), dreamt, base=ANY_SIZE | {"octaves": 2}),
         Row("size", (32, 48), dreamt, base=LAYER),
         Row("gif", (False, True), dreamt),
         Row("seed", (0, 1), dreamt),
