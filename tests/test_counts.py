@@ -19,6 +19,8 @@ MORE_THAN_ONE = {
     "cvkit/data/formats/coco_places.py": "files",  # said only of several
     "cvkit/data/masks.py": "classes",  # of a range
     "cvkit/commands/train.py": "epochs",
+    "cvkit/commands/weights_average.py": "models",  # N of M
+    "cvkit/engine/curve_reading.py": "epochs",  # the last one is told apart
     "cvkit/scoring/detect.py": "classes",  # of a noun that was counted
     "cvkit/tasks/segment/setup.py": "images",  # of two splits together
     "cvkit/tasks/sheets.py": "results",  # N of M

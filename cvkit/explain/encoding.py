@@ -1,4 +1,4 @@
-"""What a layer of a network makes of many samples: rows of numbers, or maps, batch by batch."""
+"""The features that a layer makes of many samples: rows of numbers, or maps, batch by batch."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

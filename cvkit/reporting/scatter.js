@@ -13,8 +13,9 @@
   const pen = canvas.getContext("2d");
   const count = data.names.length;
   const { side, columns } = data;
-  let kind = Object.keys(data.maps)[0];
-  let colour = Object.keys(data.groupings)[0];
+  const chosen = (id) => document.getElementById(id)?.value; // a reload may keep another one
+  let kind = chosen("map-kind") ?? Object.keys(data.maps)[0];
+  let colour = chosen("map-colour") ?? Object.keys(data.groupings)[0];
   let zoom = 1;
   let centre = [0.5, 0.5];
   let current = -1;

@@ -103,6 +103,7 @@ OTHERS = {
         "json.several",
         "format.file",
         "images.idle",
+        "split.test",
         "mask_map.syntax",
     ),
     *(

@@ -48,7 +48,7 @@ def test_coordinates_keep_32_bits_in_every_precision(precision, wanted):
     assert error < wanted and (error > 1e-4) == (precision == "bf16")
 
 
-OF_FRAMES = ("models.video.frames", "models.video.recurrent")
+OF_FRAMES = ("models.video.frames", "models.video.recurrent", "models.video.attention")
 VOLUMES = [
     arch
     for arch, entry in catalog.ARCHS["video"].items()

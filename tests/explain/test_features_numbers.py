@@ -160,16 +160,17 @@ def test_thumbnails_are_squares_with_the_whole_picture(size_hw):
 
 
 def test_pictures_lie_at_their_places_and_what_would_cover_others_is_a_dot():
-    squares = [np.full((10, 10, 3), 20 * n, np.uint8) for n in range(3)]
+    colours = [(20 * n, 77, 7) for n in range(3)]  # none is that of a letter
+    squares = [np.full((10, 10, 3), colour, np.uint8) for colour in colours]
     places = np.array([[0, 0], [1, 0.5], [0, 0.001]])
     drawn = draw_scatter("three", places, squares, ["a", None, "a"])
-    assert ((drawn == 0).all(-1)).sum() >= 100 - 49
-    rows, columns = np.nonzero((drawn == 20).all(-1))
+    assert ((drawn == colours[0]).all(-1)).sum() >= 100 - 49
+    rows, columns = np.nonzero((drawn == colours[1]).all(-1))
     assert (np.ptp(rows), np.ptp(columns)) == (9, 9)
-    low, left = np.nonzero((drawn[200:] == 0).all(-1))
+    low, left = np.nonzero((drawn[200:] == colours[0]).all(-1))
     assert columns.min() > left.max() + 1000  # x grows to the right
     assert rows.max() < 200 + low.min()  # y grows to the top
-    assert not (drawn == 40).all(-1).any()
+    assert not (drawn == colours[2]).all(-1).any()
     assert len({*group_colours(300)}) > 250
 
 
