@@ -6,6 +6,7 @@ Every target is a `"module:attribute"` string, so that reading the tables import
 import difflib
 import importlib
 import re
+from collections import ChainMap
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -28,7 +29,7 @@ TASKS = {
     "video": "cvkit.tasks.video.task:Video",
 }
 
-TRAININGS = TASKS | {"pretrain": "cvkit.tasks.pretrain.task:Pretraining"}
+TRAININGS = ChainMap(TASKS, {"pretrain": "cvkit.tasks.pretrain.task:Pretraining"})
 """What can be trained: the tasks, and backbones for them."""
 
 AUGMENTATIONS = {

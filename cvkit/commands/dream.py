@@ -185,9 +185,7 @@ def _noise_shape(wanted: tuple[int, ...] | None, size: int) -> tuple[int, ...]:
     return (1, *lead, max(16, round(height * factor)), max(16, round(width * factor)))
 
 
-def _wishes(
-    options: Dream, trained: Trained, shapes: Sequence[tuple[int, ...]]
-) -> list[Wish]:
+def _wishes(options: Dream, trained: Trained, shapes: Sequence[tuple[int, ...]]) -> list[Wish]:
     """Return what is raised, tried on images of all sizes, the largest first.
 
     Raises:

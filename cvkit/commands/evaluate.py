@@ -274,7 +274,8 @@ def _measured_by(
         content |= scoring.write_report(scored, folder)
         content |= _intervals(scored, options, folder) | robust
         if folder is not None:
-            content["files"] |= robustness.write_picture(content, folder)
+            files = content.get("files", {}) | robustness.write_picture(content, folder)
+            content |= {"files": files} if files else {}
         content |= {"precision": trained.precision, "engine": engine.name}
         content["inference"] = task.inference_rule()
         content |= {"folder": str(folder)} if folder else {}

@@ -41,6 +41,12 @@ def loss(at, **more):
     return at.begun(**more).loss
 
 
+def normalised(at, **more):
+    """Mean and deviation that inputs are normalised with."""
+    made = at.begun(**more).job.task.preprocessing
+    return made.mean, made.std
+
+
 def after(at, **more):
     return at.begun(**more).after
 
@@ -271,7 +277,7 @@ ROWS = [
     Row("augment", ("none", "light", "strong", pipeline), seen),
     Row("augment", ("none", "light", "lecture"), seen, ("classify", "segment", "video")),
     Row("normalize", ("imagenet", "data"), loss),
-    Row("normalize", ("auto", "imagenet"), loss, same=True),
+    Row("normalize", ("auto", "imagenet"), normalised, same=True),
     Row("weights", (None, model), start),
     Row("pretrained", (None, torch_file), start),
     Row("freeze_backbone", (False, True), body_changes),
