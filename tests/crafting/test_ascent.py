@@ -2,12 +2,15 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
+from cvkit.crafting.dream import Maps
 from cvkit.ops import ascent
 from cvkit.ops.ascent import Settings, blurred, climb, octave_sizes, to_image, to_spectrum
 
@@ -153,6 +156,20 @@ def test_jitter_shifts_what_the_objective_sees_and_not_the_image():
         shifts |= {*fits}
         assert fits
     assert len(shifts) > 3
+
+
+@pytest.mark.parametrize("channel", [0, 2, None])
+def test_the_wish_for_a_channel_is_its_mean_and_for_a_layer_its_mean_square(channel):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    maps = Maps(net, SimpleNamespace(mapped=net), (0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
+    scaled = (photo() - torch.tensor([[[0.4]], [[0.5]], [[0.6]]])) / torch.tensor(
+        [[[0.2]], [[0.3]], [[0.4]]]
+    )
+    with torch.no_grad():
+        output = net[0](scaled)
+        found = maps.wish("0", channel).objective(photo())
+    wanted = output.square().mean() if channel is None else output[:, channel].mean()
+    assert found.item() == pytest.approx(wanted.item(), rel=1e-5)
 
 
 QUICK = ("--steps", 3, "--out")
