@@ -22,7 +22,6 @@ ROWS = [
     {"dividing"},
     {"export"},
     {"engine", "data", "models", "metrics", "output"},
-    {"tasks.explained"},
     {"annotation", "tasks.contract", "tasks.explainable"},
     {"ops", "console"},
     {"options", "structures", "model_files"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cvkit import storage
@@ -134,6 +135,7 @@ def _run(
     from cvkit.explain.patch_sheets import write_patches
     from cvkit.explain.patches import strongest
     from cvkit.output.records import write_lines
+    from cvkit.tasks.explained import explainable_of
 
     trained, found = opened.trained, opened.found
     words = f"{counted(len(channels), 'channel')} of {encoder.layer.name}"
@@ -145,7 +147,8 @@ def _run(
     with stop.at_once(INTERRUPTED):
         write_lines(out / "failures.jsonl", map(asdict, failures))
         with report.progress("drawing", len(channels)) as advance:
-            write_patches(out, trained.task, encoder, data, channels, made, advance)
+            explain = partial(explainable_of, trained.task)
+            write_patches(out, explain, encoder, data, channels, made, advance)
         content = {
             "task": trained.task.name,
             "command": "explain",

@@ -82,7 +82,8 @@ def _check_flags(options: Features, maps: tuple[str, ...]) -> None:
         "neighbors": (options.queries is not None, "--queries"),
     }
     grouped = options.clusters is None and options.truth is not None
-    idle["seed"] = (bool(near or options.clusters or grouped), "--maps and --clusters")
+    seeded = "umap" in maps or bool(options.clusters) or grouped
+    idle["seed"] = (seeded, "--maps umap and --clusters")
     for name, (used, owner) in idle.items():
         if differs(options, name) and not used:
             raise UsageError(

@@ -1,12 +1,13 @@
 """The files about patches: a line for each, and a contact sheet for each channel."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from torch import nn
 
 from cvkit.console import Advance
 from cvkit.engine.loader import read_sample, stack
@@ -16,7 +17,8 @@ from cvkit.output.files import write_rgb
 from cvkit.output.records import write_lines
 from cvkit.output.sheet import Tile, draw_sheet
 from cvkit.structures import Batch
-from cvkit.tasks.contract import Dataset, Task
+from cvkit.tasks.contract import Dataset
+from cvkit.tasks.explainable import Explainable
 
 MARK = (220, 30, 60)
 """Colour of the frame around a place, where it depends on the whole input."""
@@ -24,7 +26,7 @@ MARK = (220, 30, 60)
 
 def write_patches(
     folder: Path,
-    task: Task,
+    explain: Callable[[nn.Module], Explainable],
     encoder: Encoder,
     data: Dataset,
     channels: Sequence[int],
@@ -35,7 +37,7 @@ def write_patches(
 
     Args:
         folder: of the results.
-        task: of the model.
+        explain: returns a network as explanations see it.
         encoder: the network and its layer.
         data: the inputs.
         channels: of the layer.
@@ -56,7 +58,7 @@ def write_patches(
                     continue  # there are fewer inputs
                 size = item.images.shape
                 if size not in fields:
-                    fields[size] = Fields(task, encoder.model, encoder.layer, item)
+                    fields[size] = Fields(explain, encoder.model, encoder.layer, item)
                 frame, row, column = found.places[number, rank].tolist()
                 field = fields[size].of(row, column)
                 value = float(found.values[number, rank])

@@ -5,7 +5,7 @@ Source: Visualizing and Understanding Convolutional Networks, 2013, arXiv:1311.2
 
 import contextlib
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -16,9 +16,8 @@ from cvkit.console import Advance
 from cvkit.explain.encoding import Encoder, Output, maps_of
 from cvkit.explain.layers import hooked
 from cvkit.structures import Batch, Failure
-from cvkit.tasks.contract import Dataset, Task
-from cvkit.tasks.explainable import Seen
-from cvkit.tasks.explained import explainable_of
+from cvkit.tasks.contract import Dataset
+from cvkit.tasks.explainable import Explainable, Seen
 
 
 @dataclass
@@ -114,6 +113,18 @@ class _Reached(Exception):
     """The layer has run; what follows it does not matter."""
 
 
+@contextlib.contextmanager
+def _plain() -> Iterator[None]:
+    """Let convolutions be computed place by place inside the block."""
+    before = torch.backends.mkldnn.enabled
+    torch.backends.mkldnn.enabled = False  # type: ignore[assignment]  # it is a property
+    try:
+        with torch.backends.nnpack.flags(False):
+            yield
+    finally:
+        torch.backends.mkldnn.enabled = before
+
+
 class Fields:
     """Finds receptive fields exactly: by what is not a number where pixels are not numbers.
 
@@ -122,16 +133,22 @@ class Fields:
     used, on the CPU.
 
     Args:
-        task: of the model.
+        explain: returns a network as explanations see it.
         model: the network.
         layer: whose places are asked for.
         batch: a sample of the size that is asked about.
     """
 
-    def __init__(self, task: Task, model: nn.Module, layer: Output, batch: Batch) -> None:
+    def __init__(
+        self,
+        explain: Callable[[nn.Module], Explainable],
+        model: nn.Module,
+        layer: Output,
+        batch: Batch,
+    ) -> None:
         on_cpu = all(each.device.type == "cpu" for each in model.parameters())
         self.model = model if on_cpu else copy.deepcopy(model).cpu()
-        self.explained = explainable_of(task, self.model)
+        self.explained = explain(self.model)
         self.layer = layer
         assert not isinstance(batch.images, list), "samples to predict are stacked"
         self.batch = replace(batch, images=torch.zeros(batch.images.shape))
@@ -182,8 +199,7 @@ class Fields:
             return output
 
         watched = {self.layer.name: self.model.get_submodule(self.layer.name)}
-        plain = torch.backends.mkldnn.flags(enabled=False), torch.backends.nnpack.flags(False)
-        with plain[0], plain[1], contextlib.suppress(_Reached), hooked(self.model, watched, see):
+        with _plain(), contextlib.suppress(_Reached), hooked(self.model, watched, see):
             self.explained.encode(batch)
         (maps,) = maps_of(kept[-1], 1, seen) or (None,)
         assert maps is not None, "the layer was chosen by its maps"

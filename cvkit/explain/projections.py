@@ -29,7 +29,7 @@ def by_pca(rows: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
 
 
 def by_tsne(rows: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
-    """Return the places that t-SNE finds; see `PROJECTIONS`.
+    """Return the places that t-SNE finds from those of the principal components, without chance.
 
     Source: Visualizing Data using t-SNE, 2008, JMLR 9.
     """

@@ -105,7 +105,7 @@ class Features(Job):
             max=1,
         ),
     ] = None
-    seed: Annotated[int, flag(RUN, "Seed of maps and clusters", min=0, max=2**31 - 1)] = 0
+    seed: Annotated[int, flag(RUN, "Seed of umap maps and clusters", min=0, max=2**31 - 1)] = 0
     batch_size: Annotated[int, flag(RUN, "Inputs per forward pass", min=1)] = 8
     out: Annotated[
         Path | None,

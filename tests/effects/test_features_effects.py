@@ -83,6 +83,7 @@ def at_once(at, **more):
 
 QUERY = {"queries": lambda at: photos(0)(at)[0]}
 TSNE = {"maps": "tsne"}
+EVERY = {"inputs": lambda at: [str(classifier(at).data())]}
 ROWS = {
     ("features",): [
         Row("inputs", (photos(0, 1), photos(1, 2)), found),
@@ -90,7 +91,7 @@ ROWS = {
         Row("task", ("detect", "instance"), model_asked_for, base={"weights": "coco"}),
         Row("layer", (None, "backbone.0"), found),
         Row("maps", ("none", "pca", "tsne", "pca,tsne"), found),
-        Row("perplexity", (1.0, 30.0), found, base=TSNE),
+        Row("perplexity", (2.0, 30.0), found, base=TSNE | EVERY),
         Row("points", (4, 5), found, base={"maps": "pca"}),
         Row("queries", (None, *(lambda at, n=n: photos(n)(at)[0] for n in (0, 1))), found),
         Row("neighbors", (1, 2), found, base=QUERY),

@@ -450,7 +450,7 @@ FEATURES = [
     ({"maps": "pca,none"}, "maps.combined"),
     ({"maps": "none", "points": 50}, "points.idle"),
     ({"maps": "none", "seed": 1}, "seed.idle"),
-    ({"maps": "pca", "seed": 1}, "seed.idle"),
+    ({"maps": "pca,tsne", "seed": 1}, "seed.idle"),
     ({"maps": "pca", "perplexity": 5.0}, "perplexity.idle"),
     ({"neighbors": 3}, "neighbors.idle"),
     ({"clusters": 1000}, "clusters.many"),

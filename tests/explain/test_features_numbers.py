@@ -76,6 +76,12 @@ def test_groups_of_duplicates_are_the_components_of_the_pairs(blocks):
     assert any(len(group) > 2 for group in found)
 
 
+def test_the_seed_decides_where_clusters_begin():
+    rows = unit(60)
+    assert np.array_equal(cluster(rows, 12, 0), cluster(rows, 12, 0))
+    assert any(not np.array_equal(cluster(rows, 12, 0), cluster(rows, 12, n)) for n in (1, 2))
+
+
 def test_clusters_are_numbered_by_size():
     centres = np.eye(3, 8, dtype=np.float32) * 9
     labels = np.repeat([0, 1, 2], [4, 9, 6])
